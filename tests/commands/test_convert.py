@@ -80,6 +80,27 @@ def test_several_layers_become_a_checkpoint(capsys: pytest.CaptureFixture[str]) 
     assert "use --prefix 0." in failed(capsys, "convert", "b.pt", "d.safetensors")
 
 
+@pytest.mark.needs("keras", "keras")
+def test_a_keras_model_that_ends_in_a_softmax(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import keras
+    import onnx
+
+    layers = [keras.Input((None, 3)), keras.layers.GRU(4, return_sequences=True), keras.layers.Dense(2, "softmax")]
+    model = keras.Sequential(layers)
+    model.save("a.keras")
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype("float32")
+    expected = keras.ops.convert_to_numpy(model(x[None]))[0]
+    for suffix in ("c", "keras", "onnx"):
+        assert main(["convert", "a.keras", f"model.{suffix}"]) == 0
+    np.testing.assert_allclose(outputs(built(folder, "model"), x), expected, rtol=2e-6, atol=2e-6)
+    again = keras.saving.load_model("model.keras")
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(again(x[None]))[0], expected, rtol=2e-6, atol=2e-6)
+    (y,) = run(onnx.load("model.onnx"), x=x[:, None])
+    np.testing.assert_allclose(y[:, 0], expected, rtol=2e-6, atol=2e-6)
+    for suffix in ("pt", "safetensors"):
+        assert f"ends in a softmax, which .{suffix} can't hold" in failed(capsys, "convert", "a.keras", f"b.{suffix}")
+
+
 def test_a_quantized_layer_in_c(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     layer = xrnn.quantize(drawn(GRU.init(3, 4, backend="numpy")))
     xrnn.save("a.safetensors", layer)
@@ -169,7 +190,10 @@ def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: pytest.CaptureFixt
     for layer, words in (
         (Linear.init(3, 4, backend="numpy"), "the model has no layer to quantize"),
         (xrnn.quantize(gru), "the model has no layer to quantize"),
-        (Bidirectional(gru, GRU.init(3, 4, reverse=True, backend="numpy")), "train the model with `--one-way`"),
+        (
+            Bidirectional(gru, GRU.init(3, 4, reverse=True, backend="numpy")),
+            "train a model without Bidirectional",
+        ),
     ):
         xrnn.save("a.safetensors", layer)
         assert words in failed(capsys, "convert", "a.safetensors", "b.c", "--int8")

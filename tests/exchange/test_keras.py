@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ keras = pytest.importorskip("keras", reason="keras is not installed: pip install
 
 from tests.errors import one_line  # noqa: E402
 from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of  # noqa: E402
+from tests.fresh import output_of  # noqa: E402
 from xrnn import (  # noqa: E402
     GRU,
     LSTM,
@@ -216,7 +218,10 @@ def test_weights_of_every_backend(backend: Backend) -> None:
             ["recurrent_activation='hard_sigmoid'", "expected sigmoid"],
         ),
         (lambda: keras.layers.SimpleRNN(H, activation="linear"), ["activation='linear'", "expected tanh or relu"]),
-        (lambda: keras.layers.Dense(H, activation="softmax"), ["activation='softmax'", "expected linear"]),
+        (
+            lambda: keras.layers.Dense(H, activation="softmax"),
+            ["activation='softmax'", "expected linear", "softmax=True"],
+        ),
         (
             lambda: keras.layers.Bidirectional(keras.layers.GRU(H), merge_mode="sum"),
             ["merge_mode='sum'", "expected 'concat'"],
@@ -274,3 +279,27 @@ def test_nan_gives_a_warning() -> None:
     layer.set_weights([np.full(weight.shape, np.nan) for weight in layer.get_weights()])
     with pytest.warns(UserWarning, match="^the weights of layer hold NaN or infinity: the layer computes NaN$"):
         from_keras(layer)
+
+
+PICK = """
+import os, sys, warnings
+os.environ.pop("KERAS_BACKEND", None)
+import xrnn.exchange.keras as module
+find = module.find_spec
+module.find_spec = lambda name: find(name) if name in {names} else None
+warnings.simplefilter("default")
+try:
+    print(module.import_keras("a test").backend.backend(), os.environ.get("KERAS_BACKEND"))
+except ImportError as error:
+    print(error, "keras" in sys.modules)
+"""
+
+
+def test_an_installed_backend_is_chosen(tmp_path: Path) -> None:
+    """Keras' own default is TensorFlow, installed or not."""
+    (tmp_path / "keras.json").write_text('{"backend": "tensorflow"}')
+    keras_home = {"KERAS_HOME": str(tmp_path), "XRNN_BACKEND": "numpy"}
+    assert output_of(PICK.format(names=["keras", "torch"]), **keras_home).splitlines()[-1] == "torch None"
+    assert output_of(PICK.format(names=["keras"]), **keras_home) == (
+        "a test needs a backend of Keras, and none is installed: `pip install -e '.[torch]'` False"
+    )

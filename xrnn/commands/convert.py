@@ -215,6 +215,11 @@ def _write(model: Model, target: Path, name: str, options: ConvertOptions) -> No
         from xrnn.exchange.keras_file import write_keras
 
         return write_keras(model, target)
+    if model.softmax:
+        raise DataError(
+            f"the model ends in a softmax, which {target.suffix} can't hold: expected .onnx, .c or .keras; or remove "
+            "the activation of its last layer in Keras"
+        )
     if target.suffix == ".pt":
         from xrnn.exchange.torch_state import write_state
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
+import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
@@ -49,12 +55,36 @@ CELLS: Final[dict[type[Cell], OfCell]] = {
 }
 
 
+_BACKENDS: Final = ("tensorflow", "torch", "jax")
+
+
 def import_keras(user: str) -> ModuleType:
-    """Keras 3.   Raises ImportError as `import_optional`, and for earlier versions."""
-    keras = import_optional("keras", user, "Keras")
+    """Keras 3, with the backend of its configuration if that is installed, else with one that is.
+
+    Raises ImportError as `import_optional`, for earlier versions, and without a backend.
+    """
+    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or not find_spec("keras"):
+        keras = import_optional("keras", user, "Keras")
+    else:
+        installed = [name for name in (_configured(), *_BACKENDS) if name and find_spec(name)]
+        if not installed:
+            raise ImportError(f"{user} needs a backend of Keras, and none is installed: {install_hint('torch')}")
+        os.environ["KERAS_BACKEND"] = installed[0]  # Keras reads it in its import
+        try:
+            keras = import_optional("keras", user, "Keras")
+        finally:
+            del os.environ["KERAS_BACKEND"]
     if int(keras.__version__.partition(".")[0]) < 3:
         raise ImportError(f"{user} needs Keras 3, and this is {keras.__version__}: {install_hint('keras')}")
     return keras
+
+
+def _configured() -> str:
+    """The backend in Keras' configuration file; "" if there is no such file."""
+    folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    with contextlib.suppress(OSError, ValueError):
+        return str(json.loads(Path(folder, "keras.json").read_text()).get("backend", ""))
+    return ""
 
 
 # ---- from Keras ----
@@ -73,9 +103,9 @@ def from_keras(layer: Any, *, backend: str | Backend | None = None) -> Any:
     `reverse=True`, returns them in the order of x, and so do all layers after it. Dropout in a Keras layer is left out.
     Warns if a weight holds NaN or infinity.
 
-    Raises TypeError for other layers and dtypes; ValueError for other activations and merge modes, for layers without
-    weights or with LoRA, and for a Sequential in which a layer reads the final state of a layer that runs in reverse;
-    ImportError without Keras 3.
+    Raises TypeError for other layers and dtypes; ValueError for other activations and merge modes, also for a softmax
+    after the last Dense, for layers without weights or with LoRA, and for a Sequential in which a layer reads the final
+    state of a layer that runs in reverse; ImportError without Keras 3.
 
     >>> from_keras(to_keras(GRU.init(3, 8, rng=0)))
     GRU(3 → 8, 296 parameters, float32, numpy)
@@ -160,17 +190,30 @@ def _check_table(keras: Any, layer: Any, name: str) -> None:
         raise ValueError(f"{name} has mask_zero=True: expected False; pass lengths to the recurrent layers instead")
     if getattr(layer, "lora_enabled", False):
         raise ValueError(f"{name} has LoRA weights: expected none; add their product to the weights")
-    _check_activation(keras, layer, name, "activation", ("linear",))
+    without = "xrnn's Linear has no activation; set layer.activation to keras.activations.linear, and apply the other"
+    without += " to the result (to_c and to_onnx: softmax=True). `xrnn convert` does this for a softmax at the end"
+    _check_activation(keras, layer, name, "activation", ("linear",), without)
 
 
-def _check_activation(keras: Any, layer: Any, name: str, which: str, expected: Sequence[str]) -> str:
+def take_softmax(keras: Any, model: Any) -> bool:
+    """Replace a softmax in the last layer of a Sequential by no activation → whether there was one."""
+    last: Any = model.layers[-1] if model.layers else None
+    if type(last) is not keras.layers.Dense or last.activation is not keras.activations.softmax:
+        return False
+    last.activation = keras.activations.linear
+    return True
+
+
+def _check_activation(
+    keras: Any, layer: Any, name: str, which: str, expected: Sequence[str], remedy: str = "xrnn has no such cell"
+) -> str:
     """The name of an activation.   Raises ValueError for one that is not `expected`."""
     got = getattr(layer, which, keras.activations.linear)
     for each in expected:
         if got is keras.activations.get(each):
             return each
     shown = getattr(got, "__name__", str(got))
-    raise ValueError(f"{name} has {which}={shown!r}: expected {' or '.join(expected)}; xrnn has no such cell")
+    raise ValueError(f"{name} has {which}={shown!r}: expected {' or '.join(expected)}; {remedy}")
 
 
 def _recurrent(keras: Any, layer: Any, name: str, weights: list[HostArray]) -> tuple[list[HostArray], dict[str, Any]]:
@@ -226,6 +269,8 @@ def sequential(keras: Any, model: Model) -> Any:
                 "because Keras gives the next layer the wrong size; convert each layer alone"
             )
     made = [_to_layer(keras, layer, f"layers[{i}]") for i, layer in enumerate(model.layers)]
+    if model.softmax:
+        made[-1].activation = keras.activations.softmax
     first = model.layers[0]
     if type(first) is Embedding:
         return keras.Sequential([keras.Input((None,), dtype="int32"), *made])

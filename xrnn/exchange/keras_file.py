@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from xrnn.backend import Backend
-from xrnn.exchange.keras import RECURRENT, from_keras, import_keras, sequential
-from xrnn.exchange.model import model_of
+from xrnn.exchange.keras import RECURRENT, from_keras, import_keras, sequential, take_softmax
+from xrnn.exchange.model import Model, model_of
 from xrnn.files import FileError, printable, quoted, read_regular, replace_file
 
 _WANTED: Final = "a Sequential that model.save wrote, of layers that from_keras takes"
@@ -20,8 +20,11 @@ _MOST_CONFIG: Final = 2**20  # bytes
 _MOST_STEPS: Final = 2**12  # of an input of fixed size
 
 
-def read_keras(path: Path, backend: str | Backend | None = None) -> Any:
-    """The layers of a .keras file: see `from_keras`.   Raises FileError; ImportError without Keras 3."""
+def read_keras(path: Path, backend: str | Backend | None = None) -> Model:
+    """The model in a .keras file: see `from_keras`. It may end in a softmax.
+
+    Raises FileError; ImportError without Keras 3.
+    """
     keras, name = import_keras("a .keras file"), printable(str(path))
     content = read_regular(path, f"can't read {name}", _WANTED)
     try:
@@ -32,7 +35,9 @@ def read_keras(path: Path, backend: str | Backend | None = None) -> Any:
             config = json.loads(archive.read("config.json"))
         _check_modules(config)
         _check_sizes(config, len(content))
-        return from_keras(keras.saving.load_model(path, compile=False, safe_mode=True), backend=backend)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        softmax = take_softmax(keras, model)
+        return model_of(from_keras(model, backend=backend), softmax=softmax)
     except Exception as error:  # a damaged or forged file: zipfile and Keras raise errors of any kind
         got = quoted(" ".join(f"{type(error).__name__}: {error}".split()))
         raise FileError(f"{name} can't be read ({got}): expected {_WANTED}") from error
@@ -78,7 +83,7 @@ def _check_sizes(config: Any, size: int) -> None:
             raise ValueError(f"{weights:,} weights")
 
 
-def write_keras(layers: Any, path: Path) -> None:
+def write_keras(layers: Model, path: Path) -> None:
     """Write the layers as a Sequential."""
     model = sequential(import_keras("a .keras file"), model_of(layers))
     with tempfile.TemporaryDirectory() as folder:
