@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.print_version()
     results = compare(
         options.paths,
-        TextSettings(cell=options.cell, hidden=options.hidden),
+        TextSettings(cell=options.cell, hidden=options.hidden, batch=64),
         steps,
         rounds,
         options.threads,

@@ -81,7 +81,7 @@ def cases_named(parser: argparse.ArgumentParser, cases: Sequence[Case], part: st
     """The cases whose cell is `part`, or whose name contains it; ends the program if there are none."""
     chosen = [case for case in cases if part in case.name or part == case.cell]
     if not chosen:
-        parser.error(f"--cases is {part}: expected a part of a name such as {cases[0].name}")
+        parser.error(f"--cases is {part}: expected a part of a name: {', '.join(case.name for case in cases)}")
     return chosen
 
 

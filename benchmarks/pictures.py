@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -35,25 +36,45 @@ _TICKS: Final = (0.25, 0.5, 1, 2, 5, 10, 20, 50)
 # T, N, D, H in the picture of speeds: sizes that were measured with all three cells.
 SPEED_SIZES: Final = ((50, 1, 64, 64), (50, 16, 64, 64), (50, 1, 256, 256), (50, 16, 256, 256), (50, 64, 256, 256))
 
+_INK, _PAPER = "#ced6dd", "#14181e"  # of the dark theme of the documentation
+_DARK: Final = {
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), _PAPER),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+}
+MOST_CASES: Final = 6  # in a picture of times
+
 Times = dict[tuple[str, str], dict[str, list[float]]]  # (case, operation) → library → microseconds, one a round
 
 
 def draw_speed(results: dict[str, Any], path: Path) -> None:
-    """Each library's speed divided by PyTorch's: a panel for each cell and operation, a group of bars for each size."""
+    """Each library's speed divided by PyTorch's: a panel for each cell and operation, a group of bars for each size.
+
+    Besides `path`, it writes `path` with -dark, for a dark page, and with -narrow and -narrow-dark, for a telephone.
+    """
     pyplot = agg_pyplot()
+    for narrow in (False, True):
+        for dark in (False, True):
+            name = path.stem + "-narrow" * narrow + "-dark" * dark + path.suffix
+            with pyplot.rc_context(_DARK if dark else {}):
+                _draw_speed(pyplot, results, path.with_name(name), narrow)
+
+
+def _draw_speed(pyplot: Any, results: dict[str, Any], path: Path, narrow: bool) -> None:
     times = _times(results)
-    figure, grid = pyplot.subplots(2, len(COMMON), figsize=(11, 5.6), sharex=True, sharey=True, layout="constrained")
-    for row, operation in zip(grid, _TITLES, strict=True):
-        for axes, cell in zip(row, COMMON, strict=True):
-            names = [Case(*sizes, cell=cell).name for sizes in SPEED_SIZES]
-            _draw_bars(axes, [_with_one_jax(times[name, operation]) for name in names])
-            axes.set_title(f"{cell.upper()}, {_TITLES[operation]}", fontsize=10)
-            axes.set_xticks(range(len(names)), [f"N={N}\nH={H}" for _, N, _, H in SPEED_SIZES])
-        row[0].set_ylabel("times as fast as PyTorch\n(higher is better)")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    shape, size = ((len(_TITLES) * len(COMMON), 1), (4.2, 13)) if narrow else ((len(_TITLES), len(COMMON)), (11, 5.6))
+    figure, grid = pyplot.subplots(*shape, figsize=size, sharex=not narrow, sharey=True, layout="constrained")
+    panels = [(operation, cell) for operation in _TITLES for cell in COMMON]
+    for axes, (operation, cell) in zip(grid.flat, panels, strict=True):
+        names = [Case(*sizes, cell=cell).name for sizes in SPEED_SIZES]
+        _draw_bars(axes, [_with_one_jax(times[name, operation]) for name in names])
+        axes.set_title(f"{cell.upper()}, {_TITLES[operation]}", fontsize=10)
+        axes.set_xticks(range(len(names)), [f"N={N}\nH={H}" for _, N, _, H in SPEED_SIZES])
+        if narrow or cell == COMMON[0]:
+            axes.set_ylabel("times as fast\nas PyTorch" if narrow else "times as fast as PyTorch\n(higher is better)")
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2 if narrow else len(labels), frameon=False)
     T = SPEED_SIZES[0][0]
-    _caption(figure, results, f"T = {T}, D = H; ONNX Runtime has no backward pass.")
+    _caption(figure, results, f"T = {T}, D = H; ONNX Runtime has no backward pass.", 60 if narrow else 200)
     figure.savefig(path, dpi=100, metadata={"Software": None})
     pyplot.close(figure)
 
@@ -79,6 +100,37 @@ def _with_one_jax(times: dict[str, list[float]]) -> dict[str, list[float]]:
     """With the faster of the two unrollings of JAX's loop as "jax"."""
     both = [rounds for name, rounds in times.items() if name.startswith("jax-")]
     return times | ({"jax": min(both, key=statistics.median)} if both else {})
+
+
+def draw_times(results: dict[str, Any], path: Path) -> None:
+    """The time of each library: a row of panels for each case, a panel for each operation, bars up to the median.
+
+    A line on a bar spans the rounds from the fastest to the slowest.
+    """
+    pyplot = agg_pyplot()
+    times = _times(results)
+    names = list(dict.fromkeys(case for case, _ in times))
+    operations = list(dict.fromkeys(operation for _, operation in times))
+    size = (4.2 * len(operations), 0.8 + 2.4 * len(names))
+    figure, grid = pyplot.subplots(len(names), len(operations), figsize=size, squeeze=False, layout="constrained")
+    for row, name in zip(grid, names, strict=True):
+        for axes, operation in zip(row, operations, strict=True):
+            of_case = times.get((name, operation), {})
+            medians = [statistics.median(rounds) for rounds in of_case.values()]
+            spread = [
+                [median - min(rounds) for median, rounds in zip(medians, of_case.values(), strict=True)],
+                [max(rounds) - median for median, rounds in zip(medians, of_case.values(), strict=True)],
+            ]
+            colours = [COLOURS.get(library, "#bbbbbb") for library in of_case]
+            axes.barh(range(len(medians)), medians, color=colours, xerr=spread, error_kw={"linewidth": 1})
+            axes.set_yticks(range(len(medians)), list(of_case), fontsize=8)
+            axes.invert_yaxis()
+            axes.set_title(f"{name}, {operation if operation == 'step' else _TITLES[operation]}", fontsize=9)
+            axes.tick_params(axis="x", labelsize=8)
+            axes.set_xlabel("microseconds (lower is better)", fontsize=8)
+    _caption(figure, results, "Medians; lines from the fastest to the slowest round.")
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    pyplot.close(figure)
 
 
 def draw_sweeps(results: dict[str, Any], folder: Path) -> list[Path]:
@@ -144,8 +196,8 @@ def _times(results: dict[str, Any]) -> Times:
     return {(row["case"], row["operation"]): row["microseconds"] for row in results["cases"]}
 
 
-def _caption(figure: Any, results: dict[str, Any], first: str) -> None:
-    """The machine and the versions, below the panels."""
+def _caption(figure: Any, results: dict[str, Any], first: str, width: int = 200) -> None:
+    """The machine and the versions, below the panels, in lines of at most `width` characters."""
     about, found = results["machine"], results.get("versions", {})
     versions = {
         "xrnn": found.get("xrnn", {}).get("xrnn"),
@@ -156,7 +208,8 @@ def _caption(figure: Any, results: dict[str, Any], first: str) -> None:
     }
     measured = f"{about['cpu']}, {about['threads']} threads, {results['dtype']}, {about['date'][:10]}"
     libraries = ", ".join(f"{name} {version.removesuffix('+cpu')}" for name, version in versions.items() if version)
-    figure.supxlabel(f"{first} {measured}.\n{libraries}", fontsize=8)
+    lines = [part for line in (f"{first} {measured}.", libraries) for part in textwrap.wrap(line, width)]
+    figure.supxlabel("\n".join(lines), fontsize=8)
 
 
 def agg_pyplot() -> Any:

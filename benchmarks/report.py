@@ -33,6 +33,8 @@ KINDS: Final = {
     (cell, ragged): NAMES[cell] + ", different lengths" * ragged for cell in GATES for ragged in (False, True)
 }
 TITLES: Final = {"step": "one step", "forward": "forward", "train": "forward + backward"}
+_FAR: Final = 1.3  # in the committed results, nine of ten medians are below 1.3 times the minimum
+_MANY: Final = 0.2
 _COLOURS: Final = {"ahead": "green", "behind": "red", "tie": "yellow"}
 
 Row = dict[str, Any]  # one measured case and operation
@@ -55,6 +57,20 @@ def print_comparison(results: dict[str, Any], console: Console) -> None:
             if rows:
                 console.print(_table(f"{name}, {title}, microseconds", rows))
                 _print_mean(rows, console)
+    if line := unsteady(results["cases"]):
+        console.print(f"[yellow]warning: {line}[/]")
+
+
+def unsteady(rows: Sequence[Row]) -> str:
+    """A line if many medians lie far above the minimum of their rounds, as on a busy machine; else ""."""
+    rounds = [times for row in rows for times in row["microseconds"].values()]
+    far = sum(statistics.median(times) > _FAR * min(times) for times in rounds)
+    if far <= _MANY * len(rounds):
+        return ""
+    return (
+        f"{far} of {len(rounds)} medians are more than {_FAR} times the fastest round, as on a busy machine: "
+        "stop other programs, and measure again"
+    )
 
 
 def kind_of(row: Row) -> tuple[str, bool]:

@@ -43,6 +43,28 @@ def test_quick_comparison_writes_what_the_report_renders(tmp_path: Path, capsys:
     assert "geometric mean" in printed
 
 
+@posix
+def test_a_size_of_ones_own_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "times.png"
+    of_case = ["--size", "3", "2", "4", "5", "--cell", "gru"]
+    how = ["--peers", "xrnn,numpy", "--rounds", "2", "--threads", "1", "--out", str(tmp_path)]
+    compare.main([*of_case, *how, "--picture", str(picture)])
+    results = json.loads((tmp_path / "compare.json").read_text())
+    assert {row["case"] for row in results["cases"]} == {"gru-T3-N2-D4-H5"}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"wrote {picture}" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_busy_machine_gives_a_warning() -> None:
+    def row(*rounds: list[float]) -> dict[str, Any]:
+        return {"microseconds": {str(number): times for number, times in enumerate(rounds)}}
+
+    steady, busy = [1.0, 1.05, 1.2], [1.0, 1.5, 1.6]
+    assert report.unsteady([row(steady, steady), row(steady, steady, busy)]) == ""
+    assert report.unsteady([row(steady, busy), row(steady)]).startswith("1 of 3 medians are more than 1.3 times")
+    assert report.unsteady([]) == ""
+
+
 def test_tiles_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(compare, "compare", lambda cases, peers, *_: seen.append((cases, peers)))

@@ -168,7 +168,9 @@ def test_the_picture_of_speeds_has_all_three_cells(tmp_path: Path) -> None:
     cases = [Case(*sizes, cell=cell) for sizes in SPEED_SIZES for cell in ("rnn", "lstm", "gru")]
     rows = [row(case, operation, **times) for case in cases for operation in ("forward", "train")]
     draw_speed(results(*rows), tmp_path / "speed.png")
-    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+    names = ["speed-dark.png", "speed-narrow-dark.png", "speed-narrow.png", "speed.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
 
 def test_each_compared_library_has_a_colour_of_its_own() -> None:
