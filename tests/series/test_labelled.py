@@ -300,3 +300,30 @@ print(classifier.get_params()["hidden"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["this Classifier is not fitted: expected `fit` first; call fit with data", "4"]
+
+
+# ---- arrays with the channels first ----
+
+
+def test_channels_first() -> None:
+    X, y = np.random.default_rng(0).standard_normal((12, 9, 2)), np.arange(12) % 2
+    channels_first = X.swapaxes(1, 2)
+    expected = Classifier(**SMALL).fit(X, y).predict_proba(X)
+    classifier = Classifier(**SMALL, channels_first=True).fit(channels_first, y)
+    np.testing.assert_array_equal(classifier.predict_proba(channels_first), expected)
+    np.testing.assert_array_equal(classifier.predict_proba(list(channels_first)), expected)
+    flat = Classifier(**SMALL, channels_first=True).fit(X[..., 0], y)  # (n, T) has no channels to exchange
+    np.testing.assert_array_equal(
+        flat.predict_proba(X[..., 0]), Classifier(**SMALL).fit(X[..., 0], y).predict_proba(X[..., 0])
+    )
+
+
+def test_more_channels_than_steps_give_a_warning() -> None:
+    X, y = np.random.default_rng(0).standard_normal((6, 2, 9)), np.arange(6) % 2
+    with pytest.warns(UserWarning, match=r"^X has shape \(6, 2, 9\): .* 2 steps of 9 channels; .*channels_first=True"):
+        Classifier(**SMALL).fit(X, y)
+    with pytest.warns(UserWarning, match="channels_first=True"):
+        Regressor(**SMALL).fit(X, y)
+    Classifier(**SMALL, channels_first=False).fit(X, y).predict(X)  # no warning
+    with pytest.raises(ValueError, match=r"^channels_first is 'no': expected True, False or None"):
+        Classifier(**SMALL, channels_first="no").fit(X, y)  # type: ignore[arg-type]

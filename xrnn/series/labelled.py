@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ class LabelledEstimator(Estimator):
     batch: int = 32
     epochs: int | None = None
     seed: int = 0
+    channels_first: bool | None = None
 
     trainer = LabelledTrainer
     trained = TrainedModel
@@ -57,7 +59,7 @@ class LabelledEstimator(Estimator):
         """make: training series → the head.   Raises ValueError."""
         if self.epochs is not None:
             check_count("epochs", self.epochs)
-        settings = self._settings()
+        settings, X = self._settings(), self._time_first(X, fitting=True)
         data = LabelledSeries.of(make, as_series(X, labels), [], settings.seed, validate=settings.patience > 0)
         self._train(
             settings, data, X, self.epochs, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch
@@ -72,10 +74,31 @@ class LabelledEstimator(Estimator):
         return streamed
 
     def _predict(self, X: Any) -> HostArray:
-        trained = self.trained_
+        trained, X = self.trained_, self._time_first(X)
         self._check_features(X)
         predicted: HostArray = trained.predict(as_series(X))
         return predicted
+
+    def _time_first(self, X: Any, fitting: bool = False) -> Any:
+        """X with time before the channels: see `channels_first`. Other shapes than (n, D, T) or a list of (D, T) stay.
+
+        fitting   warn if an array X (n, T, D) has more channels than steps, as if time came last
+        """
+        if self.channels_first not in (None, True, False):
+            raise ValueError(f"channels_first is {self.channels_first!r}: expected True, False or None")
+        is_array = hasattr(X, "__array__")
+        shape = np.asarray(X).shape if is_array else ()
+        if fitting and self.channels_first is None and len(shape) == 3 and shape[2] > shape[1]:
+            warnings.warn(
+                f"X has shape {shape}: expected (n, T, D), so these are {shape[1]} steps of {shape[2]} channels; if it "
+                "is (n, channels, time), as in aeon, use channels_first=True, else channels_first=False",
+                stacklevel=4,
+            )
+        if not self.channels_first:
+            return X
+        if is_array:
+            return np.asarray(X).swapaxes(1, 2) if len(shape) == 3 else X
+        return [np.asarray(each).T if np.ndim(each) == 2 else each for each in X]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -86,8 +109,22 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
         classifier.predict(X_new)              # (n,), of classes_
         classifier.predict_proba(X_new)        # (n, K)
 
-    NaN is a missing value. epochs: passes over the series; None: 1600 / √n, at least 10. With patience, a fifth of the
-    series is held out, and training stops after that number of epochs without a lower loss on them.
+    NaN is a missing value.
+
+    cell             "rnn", "lstm", "gru", or the name of a registered cell
+    hidden, layers   size of the hidden state of each direction, and number of recurrent layers
+    one_way          run forward only, so that `stream` can follow a series; by default, in both directions
+    dropout          probability of dropout, between layers and after the mean over time
+    noise            added to the training series, in standard deviations of each channel
+    mask             add a channel to each channel: 1 if its value is known, 0 if it is missing
+    patience         hold out a fifth of the series, and stop after this number of epochs without a lower loss on them;
+                     0 trains on all series for all epochs
+    lr, batch        highest learning rate of Adam, and number of series in a batch
+    epochs           passes over the series; None: 1600 / √n, at least 10
+    seed             of all random draws: the same seed gives the same results
+    channels_first   True if X is (n, D, T), or a list of (D, Tᵢ), as in aeon. None, the default, is False, with a
+                     warning if X has more channels than steps
+    balance          give all labels the same total weight in the loss, so that rare ones count as much
 
     `save` writes the files of `xrnn classify`. Raises ValueError for invalid parameters and data.
     """
@@ -137,8 +174,9 @@ class Regressor(RegressorMixin, LabelledEstimator):  # type: ignore[misc]
         regressor = Regressor().fit(X, y)    # X (n, T), (n, T, D), or a list of (Tᵢ, D); y: n numbers
         regressor.predict(X_new)             # (n,)
 
-    The other parameters are those of Classifier. `save` writes the files of `xrnn regress`. Raises ValueError for
-    invalid parameters and data.
+    The parameters are those of Classifier, without `balance`. `save` writes the files of `xrnn regress`.
+
+    Raises ValueError for invalid parameters and data.
     """
 
     kind = REGRESSION
