@@ -1,0 +1,51 @@
+"""docs/how-to/mgu.py runs, prints what the page shows, and computes the equation of its docstring."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from xrnn import Recurrent, load, save
+from xrnn.files import FileError
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "own-cell.md"
+SCRIPT = PAGE.with_name("mgu.py")
+MGU: Any = runpy.run_path(str(SCRIPT))["MGU"]
+
+
+def test_the_script_prints_what_the_page_shows(tmp_path: Path) -> None:
+    shown = re.search(r"python mgu.py\nloss (\S+)", PAGE.read_text("utf-8"))
+    environment = os.environ | {"XRNN_BACKEND": "numpy"}
+    done = subprocess.run([sys.executable, str(SCRIPT)], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert not done.returncode, done.stderr
+    assert shown
+    assert float(done.stdout.split()[1]) == pytest.approx(float(shown[1]), abs=0.003)  # on another machine
+
+
+@pytest.mark.parametrize(("T", "N", "D", "H"), [(1, 1, 2, 3), (5, 4, 3, 6)])
+def test_the_cell_computes_its_equation(T: int, N: int, D: int, H: int) -> None:
+    rng = np.random.default_rng(0)
+    layer = Recurrent.init(MGU(), D, H, rng=1, dtype="float64", backend="numpy")
+    layer.params[2][...] = rng.standard_normal(2 * H)
+    (Wx, Wh, b), x, h = layer.params, rng.standard_normal((T, N, D)), rng.standard_normal((N, H))
+    got = layer(x, h)
+    for t in range(T):
+        f = 1 / (1 + np.exp(-(x[t] @ Wx[:, :H] + h @ Wh[:, :H] + b[:H])))
+        n = np.tanh(x[t] @ Wx[:, H:] + (f * h) @ Wh[:, H:] + b[H:])
+        h = h + f * (n - h)
+        np.testing.assert_allclose(got[t], h, rtol=1e-12, atol=1e-12)
+
+
+def test_a_file_of_the_layer_needs_the_class(tmp_path: Path) -> None:
+    save(tmp_path / "mgu.safetensors", Recurrent.init(MGU(), 2, 3, rng=0, backend="numpy"))
+    with one_line(FileError, "MGU", "cells="):
+        load(tmp_path / "mgu.safetensors")
