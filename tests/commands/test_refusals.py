@@ -97,7 +97,7 @@ def here(refusing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         *((f"{r.command} --{name} 0", f"--{name} is 0: {SIZE}") for r in RUNS for name in ("hidden", "batch")),
         ("train --seq-len 0", f"--seq-len is 0: {SIZE}"),
         ("train --layers -1", "--layers is -1: expected a whole number from 1 to 100"),
-        ("train --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.003"),
+        ("train --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.004"),
         ("train --seed -1", "--seed is -1: expected a whole number of at least 0"),
         ("classify --dropout 1", "--dropout is 1.0: expected a probability in [0, 1), such as 0.3"),
         ("classify --patience -1", "--patience is -1: expected a whole number from 0 to"),

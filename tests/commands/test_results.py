@@ -236,7 +236,7 @@ def test_the_help_of_a_command_shows_plain_defaults(command: str, capsys: pytest
     assert not any(words in long for words in ("<bool>", "<int>", "default: ("))
     words = " ".join(long.split())
     for option, default in {
-        "train": {"--cell rnn|lstm|gru": "rnn", "--hidden": "256", "--save-every": "250", "--seq-len": "64"},
+        "train": {"--cell rnn|lstm|gru": "gru", "--hidden": "256", "--save-every": "250", "--seq-len": "64"},
         "classify": {"--cell rnn|lstm|gru": "gru", "--hidden": "64", "--dropout": "0.3"},
         "generate": {"--length": "400", "--temperature": "0.8", "--seed": "0"},
     }.get(command, {}).items():

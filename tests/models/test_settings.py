@@ -15,11 +15,11 @@ from xrnn.models.text import TextSettings
 
 def test_the_defaults_of_a_language_model() -> None:
     assert asdict(TextSettings()) == {
-        "cell": "rnn",
+        "cell": "gru",
         "hidden": 256,
         "layers": 1,
-        "batch": 64,
-        "lr": 0.003,
+        "batch": 32,
+        "lr": 0.004,
         "seed": 0,
         "seq_len": 64,
     }

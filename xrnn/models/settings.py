@@ -55,6 +55,16 @@ def amount(default: float, help: str) -> Any:
     return setting(default, help, f"a number from 0 to 1000, such as {default}", lambda value: 0 <= value <= 1000)
 
 
+def rate(default: float) -> Any:
+    """The setting of the learning rate."""
+    return setting(
+        default,
+        "Highest learning rate of Adam.",
+        f"a positive number up to {_MAX_LR}, such as {default}",
+        lambda value: math.isfinite(value) and 0 < value <= _MAX_LR,
+    )
+
+
 def cell(default: str) -> Any:
     """The setting that names the recurrent layers."""
     help = "Type of the recurrent layers."
@@ -73,12 +83,7 @@ class Settings:
     hidden: int = size(64, "Size of the hidden state, H.")
     layers: int = size(1, "Number of recurrent layers.", _MAX_LAYERS)
     batch: int = size(32, "Batch size, N.")
-    lr: float = setting(
-        0.003,
-        "Highest learning rate of Adam.",
-        f"a positive number up to {_MAX_LR}, such as 0.003",
-        lambda value: math.isfinite(value) and 0 < value <= _MAX_LR,
-    )
+    lr: float = rate(0.003)
     seed: int = setting(0, "Seed of all random draws.", "a whole number of at least 0", lambda value: bool(value >= 0))
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from xrnn.models.checkpoint import Kind, Snapshot, Spec
 from xrnn.models.corpus import Corpus, Streams
 from xrnn.models.errors import SettingsError, param
 from xrnn.models.plan import Model, Plan
-from xrnn.models.settings import Settings, cell, size
+from xrnn.models.settings import Settings, cell, rate, size
 from xrnn.models.trainer import Trainer, add_up, share
 from xrnn.parallel import World
 from xrnn.select import to_numpy
@@ -27,7 +27,7 @@ from xrnn.typing import Array, HostArray
 
 VOCABULARY: Final = 256  # bytes
 EMBEDDING: Final = 64
-_CONSTANT: Final = 1000  # steps of a constant learning rate
+_CONSTANT: Final = 300  # steps of a constant learning rate
 _CHUNK: Final = 128  # steps per call, so that memory does not grow with the text
 _READERS: Final = 64
 _MOST: Final = 2**20  # bytes to generate; all are printed at the end
@@ -39,9 +39,10 @@ State = tuple[tuple[Array, ...], ...]  # the states of each recurrent layer, (N,
 class TextSettings(Settings):
     """Raises SettingsError for invalid values."""
 
-    cell: str = cell("rnn")
+    cell: str = cell("gru")
     hidden: int = size(256, "Size of the hidden state, H.")
-    batch: int = size(64, "Batch size, N: places in the text that are read in parallel.")
+    batch: int = size(32, "Batch size, N: places in the text that are read in parallel.")
+    lr: float = rate(0.004)
     seq_len: int = size(64, "Number of time steps of truncated BPTT, T.")
 
     @property
@@ -124,7 +125,7 @@ CHARACTER_MODEL: Final = Kind(
 
 
 def learning_rate(peak: float, step: int) -> float:
-    """peak / √max(1, step / 1000), steps counted from 1: constant, then the inverse square root.
+    """peak / √max(1, step / 300), steps counted from 1: constant, then the inverse square root.
 
     It does not depend on the last step, so a run can be stopped after a time, and continued.
     """
