@@ -7,12 +7,18 @@ VENV ?= .venv
 
 # The extras of pyproject.toml to install. Default: those that the goals need.
 comma := ,
-goal_extras = test$(if $(filter check,$(MAKECMDGOALS)),$(comma)dev)$(if $(filter bench,$(MAKECMDGOALS)),$(comma)bench)$(if $(filter docs,$(MAKECMDGOALS)),$(comma)docs)$(if $(filter mutants,$(MAKECMDGOALS)),$(comma)mutants)
+empty :=
+space := $(empty) $(empty)
+extra_of = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
+goal_extras = $(subst $(space),$(comma),$(strip $(if $(filter-out docs,$(or $(MAKECMDGOALS),test)),test) \
+  $(call extra_of,check,dev) $(call extra_of,bench,bench) $(call extra_of,docs,docs) $(call extra_of,mutants,mutants)))
 EXTRAS ?= $(goal_extras)
 
 # The module that `make mutants` changes, and the tests that it runs.
 MODULE ?= xrnn/losses.py
 TESTS ?= tests/test_losses.py
+
+size := $(if $(findstring docs,$(EXTRAS)), (0.5 GB))$(if $(findstring bench,$(EXTRAS)), (with PyTorch))
 
 installed := $(VENV)/installed-$(EXTRAS)
 kernel_sources := CMakeLists.txt $(shell find backends/numpy -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
@@ -25,7 +31,7 @@ help:
 	@echo "make test       run the tests, on all cores (on one with ARGS, as in make test ARGS='-k rnn')"
 	@echo "make check      check formatting, lint, types and the direction of imports"
 	@echo "make bench      benchmark xrnn beside the other libraries: some twenty minutes (ARGS=--quick: half a minute)"
-	@echo "make docs       build the documentation site: build/docs/index.html"
+	@echo "make docs       build the documentation site: build/docs/index.html (0.5 GB of packages, three minutes)"
 	@echo "make mutants    mutation tests of one module: MODULE=xrnn/losses.py TESTS=tests/test_losses.py"
 	@echo "make gpu-check  on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes"
 	@echo "make clean      remove the environment and build outputs"
@@ -67,7 +73,8 @@ clean:
 	rm -rf $(VENV) build dist
 
 $(installed): pyproject.toml $(kernel_sources) | $(VENV)/bin/activate
-	@echo "Installing the packages [$(EXTRAS)] and compiling the C++ kernels: about a minute the first time." >&2
+	@echo "Installing the packages [$(EXTRAS)]$(size) and compiling the C++ kernels: about a minute the first time," \
+	  "and longer if the network is slow." >&2
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --config-settings=build-dir='$(VENV)/build/{wheel_tag}' --config-settings=cmake.define.XRNN_EMULATED_AMX=ON \
 	  -e '.[$(EXTRAS)]'

@@ -3,22 +3,33 @@
 import os
 import sys
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
-os.environ.setdefault("XRNN_BACKEND", "numpy")  # the same pages on machines with and without a GPU
+os.environ.setdefault(
+    "XRNN_BACKEND", "numpy"
+)  # the same pages on machines with and without a GPU
 
 import xrnn
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # for docstrings.py
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for `xrnn --help`
-os.environ["COLUMNS"] = "100"
+os.environ["PATH"] = (
+    f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for `xrnn --help`
+)
+os.environ["COLUMNS"] = "76"
 
 project = "xrnn"
 version = release = xrnn.__version__
 copyright = "the authors of xrnn"
 root_doc = "index"
-exclude_patterns = ["examples", "gallery/*.ipynb", "gallery/*.py", "gallery/*.zip", "sg_execution_times.rst"]
+exclude_patterns = [
+    "examples",
+    "gallery/*.ipynb",
+    "gallery/*.py",
+    "gallery/*.zip",
+    "sg_execution_times.rst",
+]
 
 extensions = [
     "myst_parser",
@@ -30,7 +41,10 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.programoutput",
     "docstrings",
+    "tables",
 ]
+if not find_spec("torch"):
+    autodoc_mock_imports = ["torch"]  # the example for PyTorch then measures nothing
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
@@ -61,6 +75,9 @@ intersphinx_mapping = {
 }
 
 sphinx_gallery_conf = {
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("xrnn",),
+    "thumbnail_size": (640, 400),
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
@@ -74,15 +91,26 @@ html_theme = "pydata_sphinx_theme"
 html_title = "xrnn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+templates_path = ["_templates"]
 html_show_sourcelink = False
 html_sidebars = {
-    page: [] for page in ("fit", "install", "errors", "speed", "glossary", "changelog", "contributing", "help")
+    page: []
+    for page in (
+        "fit",
+        "install",
+        "errors",
+        "speed",
+        "glossary",
+        "changelog",
+        "contributing",
+        "help",
+    )
 }
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,
     "secondary_sidebar_items": ["page-toc"],
-    "footer_start": ["copyright"],
-    "footer_end": [],
+    "footer_start": ["about"],
+    "footer_end": ["links"],
     "show_prev_next": False,
 }

@@ -6,6 +6,7 @@ A paragraph of equations becomes a literal block, and a paragraph of arguments (
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 ARGUMENT = re.compile(r"(\w[\w`, ]{0,29}?) {2,}(\S.*)")
@@ -13,14 +14,26 @@ ARGUMENT = re.compile(r"(\w[\w`, ]{0,29}?) {2,}(\S.*)")
 
 def converted(lines: list[str]) -> list[str]:
     paragraphs = "\n".join(lines).strip("\n").split("\n\n")
-    return [line for paragraph in paragraphs for line in [*_paragraph(paragraph.split("\n")), ""]]
+    return [
+        line
+        for paragraph in paragraphs
+        for line in [*_paragraph(paragraph.split("\n")), ""]
+    ]
 
 
 def _paragraph(lines: list[str]) -> list[str]:
     starts = [line for line in lines if not line.startswith(" ")]
-    if all(" = " in line and ". " not in line for line in starts) or lines[0].startswith("    "):
-        return ["::", "", *(f"    {part}" for line in lines for part in line.split(";  "))]
-    lines = [re.sub(r"[*|]", r"\\\g<0>", line) for line in lines]  # not as marks of emphasis and substitution
+    if all(" = " in line and ". " not in line for line in starts) or lines[
+        0
+    ].startswith("    "):
+        return [
+            "::",
+            "",
+            *(f"    {part}" for line in lines for part in line.split(";  ")),
+        ]
+    lines = [
+        re.sub(r"[*|]", r"\\\g<0>", line) for line in lines
+    ]  # not as marks of emphasis and substitution
     if not all(ARGUMENT.fullmatch(line) for line in starts):
         return lines
     items: list[str] = []
@@ -32,8 +45,19 @@ def _paragraph(lines: list[str]) -> list[str]:
     return items
 
 
-def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def _process(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
     lines[:] = converted(lines)
+    if pages := _examples(Path(app.srcdir), name):
+        lines += [f"Examples: {', '.join(f':doc:`{page}`' for page in pages)}", ""]
+
+
+def _examples(folder: Path, name: str) -> list[str]:
+    """The pages of the gallery that use this name, from a file of sphinx-gallery."""
+    listed = folder / "gallery" / "backreferences" / f"{name}.examples"
+    text = listed.read_text() if listed.exists() else ""
+    return sorted(set(re.findall(r":doc:`(/gallery/\w+)`", text)))
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -17,7 +17,6 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 from xrnn import (
     LSTM,
     Adam,
@@ -99,7 +98,9 @@ for backend in ("numpy", "cupy"):
                 start, updates = clock(), 500 if fused else 100
                 results = train(updates)
                 runs[name] = *results, 1000 * (clock() - start) / updates
-            print(f"{name}: {runs[name][-1]:.2f} ms for an update, last losses {results[0][-20:].mean():.4f}")
+            print(
+                f"{name}: {runs[name][-1]:.2f} ms for an update, last losses {results[0][-20:].mean():.4f}"
+            )
         except BackendUnavailableError as error:
             print(f"{backend} did not run: {str(error).partition(':')[0]}")
             break
@@ -111,11 +112,25 @@ for backend in ("numpy", "cupy"):
 # The curves lie on each other at first: the seed gives the same weights and the same data on every backend. Later they
 # may differ a little, because each update amplifies the differences of rounding.
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.4), layout="constrained", width_ratios=(3, 2))
-styles = dict(zip(runs, (("tab:blue", 4), ("tab:orange", 2), ("tab:green", 1.2), ("black", 0.6)), strict=False))
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(6.4, 3.4), layout="constrained", width_ratios=(3, 2)
+)
+styles = dict(
+    zip(
+        runs,
+        (("tab:blue", 4), ("tab:orange", 2), ("tab:green", 1.2), ("black", 0.6)),
+        strict=False,
+    )
+)
 for name, (losses, *_, took) in runs.items():
     smooth = np.convolve(losses, np.ones(10) / 10, mode="valid")
-    left.plot(np.arange(len(smooth)) + 9, smooth, color=styles[name][0], linewidth=styles[name][1], label=name)
+    left.plot(
+        np.arange(len(smooth)) + 9,
+        smooth,
+        color=styles[name][0],
+        linewidth=styles[name][1],
+        label=name,
+    )
     right.bar(name.replace(", ", "\n"), took, color=styles[name][0])
 left.set(xlabel="update", ylabel="squared error", yscale="log", title="The loss")
 left.legend(fontsize=8)
@@ -130,5 +145,7 @@ _, target, predicted, _ = runs["numpy, kernels"]
 fig, ax = plt.subplots(figsize=(4.4, 4.2), layout="constrained")
 ax.plot([-2, 2], [-2, 2], color="0.7")
 ax.plot(target, predicted, ".", color="tab:blue")
-ax.set(xlabel="true sum", ylabel="predicted sum", title="300 new sequences", aspect="equal")
+ax.set(
+    xlabel="true sum", ylabel="predicted sum", title="300 new sequences", aspect="equal"
+)
 plt.show()

@@ -18,8 +18,16 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-
-from xrnn import GRU, RNN, Adam, Linear, asarray, clip_grad_norm, mean_squared_error, to_numpy
+from xrnn import (
+    GRU,
+    RNN,
+    Adam,
+    Linear,
+    asarray,
+    clip_grad_norm,
+    mean_squared_error,
+    to_numpy,
+)
 from xrnn.optim import cosine
 
 # %%
@@ -34,7 +42,9 @@ def mackey_glass(count, delay=17, substeps=10, warm_up=500):
     late = delay * substeps
     v = np.full((count + warm_up) * substeps + late, 1.2)
     for t in range(late, len(v) - 1):
-        v[t + 1] = v[t] + (0.2 * v[t - late] / (1 + v[t - late] ** 10) - 0.1 * v[t]) / substeps
+        v[t + 1] = (
+            v[t] + (0.2 * v[t - late] / (1 + v[t - late] ** 10) - 0.1 * v[t]) / substeps
+        )
     return v[late + warm_up * substeps :: substeps][:count]
 
 
@@ -59,7 +69,9 @@ if importlib.util.find_spec("reservoirpy"):
     took = time.perf_counter() - start
     Wx, Wh = reservoir.Win.toarray().T.copy(), reservoir.W.toarray().T.copy()
 else:
-    print("ReservoirPy is not installed: the reservoir's weights are drawn here, and there is nothing to compare with")
+    print(
+        "ReservoirPy is not installed: the reservoir's weights are drawn here, and there is nothing to compare with"
+    )
     states, rng = None, np.random.default_rng(3)
     Wx = 0.5 * rng.choice([-1.0, 1.0], (1, UNITS)) * (rng.random((1, UNITS)) < 0.1)
     Wh = rng.standard_normal((UNITS, UNITS)) * (rng.random((UNITS, UNITS)) < 0.1)
@@ -69,8 +81,12 @@ rnn = RNN(asarray(Wx), asarray(Wh), asarray(np.zeros(UNITS)), leak=LEAK)
 start = time.perf_counter()
 h = to_numpy(rnn(asarray(series[:TRAIN, None, None])))[:, 0]
 if states is not None:
-    print(f"{TRAIN:,} steps of {UNITS} units: ReservoirPy {1e3 * took:.0f} ms, ", end="")
-    print(f"xrnn {1e3 * (time.perf_counter() - start):.0f} ms; largest difference {abs(h - states).max():.0e}")
+    print(
+        f"{TRAIN:,} steps of {UNITS} units: ReservoirPy {1e3 * took:.0f} ms, ", end=""
+    )
+    print(
+        f"xrnn {1e3 * (time.perf_counter() - start):.0f} ms; largest difference {abs(h - states).max():.0e}"
+    )
 
 # %%
 # The readout: ridge regression of the next value on the states. The first 100 states still depend on the start.
@@ -90,19 +106,27 @@ rng = np.random.default_rng(0)
 T, N, UPDATES, LR, SKIP = 100, 32, 1000, 0.01, 20
 gru, readout = GRU.init(1, 32, rng=rng), Linear.init(32, 1, rng=rng)
 optimizer = Adam([gru, readout], lr=LR)
-pieces = np.lib.stride_tricks.sliding_window_view(series[:TRAIN].astype("float32"), T + 1)
+pieces = np.lib.stride_tricks.sliding_window_view(
+    series[:TRAIN].astype("float32"), T + 1
+)
 start = time.perf_counter()
 for update in range(UPDATES):
-    piece = asarray(pieces[rng.integers(0, len(pieces), N)].T[..., None])  # (T + 1, N, 1)
+    piece = asarray(
+        pieces[rng.integers(0, len(pieces), N)].T[..., None]
+    )  # (T + 1, N, 1)
     h = gru.forward(piece[:-1])
-    loss, dy = mean_squared_error(readout.forward(h[SKIP:]), piece[SKIP + 1 :] - piece[SKIP:-1])
+    loss, dy = mean_squared_error(
+        readout.forward(h[SKIP:]), piece[SKIP + 1 :] - piece[SKIP:-1]
+    )
     dh = 0 * h
     dh[SKIP:] = readout.backward(dy)
     gru.backward(dh, needs_dx=False)
     clip_grad_norm(optimizer.grads, 1.0)
     optimizer.lr = LR * cosine(update, UPDATES)
     optimizer.step()
-print(f"GRU: {UPDATES:,} updates in {time.perf_counter() - start:.1f} s, error of one step {float(loss) ** 0.5:.4f}")
+print(
+    f"GRU: {UPDATES:,} updates in {time.perf_counter() - start:.1f} s, error of one step {float(loss) ** 0.5:.4f}"
+)
 
 # %%
 # Forecasts
@@ -112,7 +136,9 @@ print(f"GRU: {UPDATES:,} updates in {time.perf_counter() - start:.1f} s, error o
 # sequence as well as a single step.
 
 starts = np.linspace(TRAIN + 300, len(series) - AHEAD, 32).astype(int)
-before = np.stack([series[start - 300 : start] for start in starts], axis=1)[..., None]  # (300, 32, 1)
+before = np.stack([series[start - 300 : start] for start in starts], axis=1)[
+    ..., None
+]  # (300, 32, 1)
 truth = np.stack([series[start : start + AHEAD] for start in starts], axis=1)
 
 
@@ -136,22 +162,38 @@ fig, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6), layout="constrained")
 example, ahead = 10, np.arange(1, AHEAD + 1)
 top.plot(np.arange(-59, 1), before[-60:, example, 0], color="black")
 top.plot(ahead, truth[:, example], color="black", label="the series")
-for (name, values), colour in zip(forecasts.items(), ("tab:orange", "tab:blue"), strict=True):
+for (name, values), colour in zip(
+    forecasts.items(), ("tab:orange", "tab:blue"), strict=True
+):
     top.plot(ahead, values[:, example], color=colour, linestyle="--", label=name)
     errors = abs(values - truth)
     bottom.plot(ahead, np.median(errors, axis=1), color=colour, label=name)
-    bottom.fill_between(ahead, *np.quantile(errors, [0.25, 0.75], axis=1), color=colour, alpha=0.2)
+    bottom.fill_between(
+        ahead, *np.quantile(errors, [0.25, 0.75], axis=1), color=colour, alpha=0.2
+    )
 top.axvline(0, color="0.7")
-top.set(xlabel="step", ylabel="value", title="One forecast from each network", ylim=(-3.2, 2.2))
+top.set(
+    xlabel="step",
+    ylabel="value",
+    title="One forecast from each network",
+    ylim=(-3.2, 2.2),
+)
 top.legend(fontsize=8, ncols=3, loc="lower left")
 guess = np.median(abs(truth))
 bottom.axhline(guess, color="0.4", linestyle=":", label="the mean of the series")
-bottom.set(xlabel="steps ahead", ylabel="absolute error", yscale="log", title="32 forecasts: median and middle half")
+bottom.set(
+    xlabel="steps ahead",
+    ylabel="absolute error",
+    yscale="log",
+    title="32 forecasts: median and middle half",
+)
 bottom.legend(fontsize=8, loc="lower right")
 plt.show()
 
 for name, values in forecasts.items():
-    print(f"{name}: median error {np.median(abs(values - truth)[99]):.3f} at 100 steps ahead")
+    print(
+        f"{name}: median error {np.median(abs(values - truth)[99]):.3f} at 100 steps ahead"
+    )
 
 # %%
 # A chaotic series doubles every small error again and again, so no forecast stays close forever. On this series, which

@@ -19,8 +19,16 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-
-from xrnn import LSTM, Adam, Embedding, Linear, asarray, clip_grad_norm, softmax_cross_entropy, to_numpy
+from xrnn import (
+    LSTM,
+    Adam,
+    Embedding,
+    Linear,
+    asarray,
+    clip_grad_norm,
+    softmax_cross_entropy,
+    to_numpy,
+)
 from xrnn.optim import cosine
 
 # %%
@@ -44,7 +52,9 @@ def read(path):
 
 
 text, held_out = np.concatenate([read(path) for path in files]), read(held_out_file)
-print(f"{len(files)} files, {len(text):,} characters to train on, {len(held_out):,} held out")
+print(
+    f"{len(files)} files, {len(text):,} characters to train on, {len(held_out):,} held out"
+)
 
 # %%
 # The training
@@ -102,10 +112,20 @@ print(f"held out: {surprise.mean():.2f} bits per character (zlib: {packed:.2f})"
 fig, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
 smooth = np.convolve(losses, np.ones(20) / 20, mode="valid")
 ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=1)
-ax.plot(np.arange(len(smooth)) + 19, smooth, color="tab:blue", label="training, mean of 20 updates")
+ax.plot(
+    np.arange(len(smooth)) + 19,
+    smooth,
+    color="tab:blue",
+    label="training, mean of 20 updates",
+)
 ax.axhline(surprise.mean(), color="tab:red", label="held-out file, after the training")
 ax.axhline(packed, color="0.4", linestyle="--", label="held-out file, zlib")
-ax.set(xlabel="update", ylabel="bits per character", title="Loss of the character model", ylim=(0, 7))
+ax.set(
+    xlabel="update",
+    ylabel="bits per character",
+    title="Loss of the character model",
+    ylim=(0, 7),
+)
 ax.legend()
 plt.show()
 
@@ -143,16 +163,28 @@ print(sample("    def ", 400, seed=1))
 start = held_out.tobytes().find("    def _split_chunks".encode("utf-32-le")) // 4
 lines = "".join(map(chr, held_out[start:])).split("\n")[:17]
 fig, ax = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
-ax.set(xlim=(0, 72), ylim=(len(lines), 0), title="A darker background is a larger surprise")
+ax.set(
+    xlim=(0, 72), ylim=(len(lines), 0), title="A darker background is a larger surprise"
+)
 ax.axis("off")
 grid = np.full((len(lines), 72), np.nan)
 at = start
 for row, line in enumerate(lines):
     for column, character in enumerate(line[:72]):
         grid[row, column] = surprise[at + column - 1]
-        ax.text(column + 0.5, row + 0.5, character, family="monospace", fontsize=9, ha="center", va="center")
+        ax.text(
+            column + 0.5,
+            row + 0.5,
+            character,
+            family="monospace",
+            fontsize=9,
+            ha="center",
+            va="center",
+        )
     at += len(line) + 1
-colours = ax.imshow(grid, cmap="Oranges", vmin=0, vmax=12, extent=(0, 72, len(lines), 0), aspect="auto")
+colours = ax.imshow(
+    grid, cmap="Oranges", vmin=0, vmax=12, extent=(0, 72, len(lines), 0), aspect="auto"
+)
 fig.colorbar(colours, label="bits", orientation="horizontal", shrink=0.5, pad=0.02)
 plt.show()
 

@@ -15,8 +15,15 @@ import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
-
-from xrnn import GRU, Adam, Linear, asarray, clip_grad_norm, mean_squared_error, to_numpy
+from xrnn import (
+    GRU,
+    Adam,
+    Linear,
+    asarray,
+    clip_grad_norm,
+    mean_squared_error,
+    to_numpy,
+)
 from xrnn.optim import cosine
 
 # %%
@@ -28,7 +35,9 @@ def flip_flops(T, N, rng):
     """Pulses x (T, N, 3), and the bits (T, N, 3) that they set: -1 or +1. The first step sets all bits."""
     x = rng.choice([-1, 0, 1], (T, N, 3), p=[0.05, 0.9, 0.05]).astype("float32")
     x[0] = rng.choice([-1, 1], (N, 3))
-    last_pulse = np.maximum.accumulate(np.where(x != 0, np.arange(T)[:, None, None], 0), axis=0)
+    last_pulse = np.maximum.accumulate(
+        np.where(x != 0, np.arange(T)[:, None, None], 0), axis=0
+    )
     return x, np.take_along_axis(x, last_pulse, axis=0)
 
 
@@ -51,8 +60,16 @@ y = to_numpy(readout(h))
 print(f"right bits in new sequences: {(np.sign(y) == bits).mean():.1%}")
 
 fig, axes = plt.subplots(3, 1, figsize=(6.4, 3.6), sharex=True, layout="constrained")
-for k, (ax, colour) in enumerate(zip(axes, ("tab:red", "tab:green", "tab:blue"), strict=True)):
-    ax.stem(np.flatnonzero(x[:, 0, k]), x[x[:, 0, k] != 0, 0, k], linefmt="0.6", markerfmt=" ", basefmt=" ")
+for k, (ax, colour) in enumerate(
+    zip(axes, ("tab:red", "tab:green", "tab:blue"), strict=True)
+):
+    ax.stem(
+        np.flatnonzero(x[:, 0, k]),
+        x[x[:, 0, k] != 0, 0, k],
+        linefmt="0.6",
+        markerfmt=" ",
+        basefmt=" ",
+    )
     ax.plot(y[:, 0, k], color=colour)
     ax.set(ylabel=f"bit {k + 1}", ylim=(-1.4, 1.4), yticks=(-1, 1))
 axes[0].set_title("Pulses (grey) and outputs of the network")
@@ -98,7 +115,14 @@ colours = 0.15 + 0.7 * (bits.reshape(-1, 3) + 1) / 2
 points = (states - mean) @ components[:3].T
 ax.scatter(*points.T, c=colours, s=8, alpha=0.5, linewidths=0)
 rest = (after[-1] - mean) @ components[:3].T
-ax.scatter(*rest.T, c=0.15 + 0.7 * (corners + 1) / 2, s=180, marker="*", edgecolors="black", depthshade=False)
+ax.scatter(
+    *rest.T,
+    c=0.15 + 0.7 * (corners + 1) / 2,
+    s=180,
+    marker="*",
+    edgecolors="black",
+    depthshade=False,
+)
 
 flips = [(i, k) for i in range(8) for k in range(3)]  # from each corner, flip each bit
 pulses = np.zeros((12, len(flips), 3), "float32")
@@ -110,7 +134,12 @@ paths = (np.concatenate([start[None], paths]) - mean) @ components[:3].T
 for n in range(len(flips)):
     ax.plot(*paths[:, n].T, color="0.4", linewidth=0.7)
 
-ax.set(xlabel="component 1", ylabel="component 2", zlabel="component 3", title="Eight memories in 64 dimensions")
+ax.set(
+    xlabel="component 1",
+    ylabel="component 2",
+    zlabel="component 3",
+    title="Eight memories in 64 dimensions",
+)
 ax.set_xticklabels([])
 ax.set_yticklabels([])
 ax.set_zticklabels([])

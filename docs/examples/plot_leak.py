@@ -11,8 +11,15 @@ make leaky networks, how to leave out steps from the loss, and what the choice o
 
 import matplotlib.pyplot as plt
 import numpy as np
-
-from xrnn import RNN, Adam, Linear, asarray, clip_grad_norm, mean_squared_error, to_numpy
+from xrnn import (
+    RNN,
+    Adam,
+    Linear,
+    asarray,
+    clip_grad_norm,
+    mean_squared_error,
+    to_numpy,
+)
 from xrnn.optim import cosine
 
 # %%
@@ -46,7 +53,10 @@ def batch(keep, rng):
 
 def train(leak, keep, updates=200, lr=0.01):
     rng = np.random.default_rng(0)
-    rnn, readout = RNN.init(1, H, leak=leak, rng=rng), Linear.init(H, len(DELAYS), rng=rng)
+    rnn, readout = (
+        RNN.init(1, H, leak=leak, rng=rng),
+        Linear.init(H, len(DELAYS), rng=rng),
+    )
     optimizer = Adam([rnn, readout], lr=lr)
     for update in range(updates):
         x, target = map(asarray, batch(keep, rng))
@@ -63,7 +73,11 @@ def train(leak, keep, updates=200, lr=0.01):
 
 
 LEAKS = (0.02, 0.1, 0.4, 1.0)
-results = {(signal, leak): train(leak, keep) for signal, keep in SIGNALS.items() for leak in LEAKS}
+results = {
+    (signal, leak): train(leak, keep)
+    for signal, keep in SIGNALS.items()
+    for leak in LEAKS
+}
 
 # %%
 # Memory as a function of the delay
@@ -80,7 +94,9 @@ for ax, signal in zip(axes, SIGNALS, strict=True):
     for leak in LEAKS:
         y, target = results[signal, leak]
         score = 1 - ((y - target) ** 2).mean(axis=(0, 1)) / target.var(axis=(0, 1))
-        ax.plot(DELAYS, score, "o-", markersize=3, color=colours[leak], label=f"leak {leak}")
+        ax.plot(
+            DELAYS, score, "o-", markersize=3, color=colours[leak], label=f"leak {leak}"
+        )
         print(f"{signal} signal, leak {leak}: mean R² {score.mean():.2f}")
     ax.set(xlabel="delay, steps", title=f"{signal} signal", ylim=(-0.05, 1.05))
 axes[0].set_ylabel("R² of the repeated input")
@@ -96,9 +112,20 @@ plt.show()
 fig, ax = plt.subplots(figsize=(6.4, 3), layout="constrained")
 k = list(DELAYS).index(24)
 steps = np.arange(SKIP, T)
-ax.plot(steps, results["slow", 1.0][1][:, 3, k], color="black", linewidth=2.5, label="input of 24 steps ago")
+ax.plot(
+    steps,
+    results["slow", 1.0][1][:, 3, k],
+    color="black",
+    linewidth=2.5,
+    label="input of 24 steps ago",
+)
 for leak in (0.02, 0.4, 1.0):
-    ax.plot(steps, results["slow", leak][0][:, 3, k], color=colours[leak], label=f"leak {leak}")
+    ax.plot(
+        steps,
+        results["slow", leak][0][:, 3, k],
+        color=colours[leak],
+        label=f"leak {leak}",
+    )
 ax.set(xlabel="step", ylabel="value", title="Repeating a slow signal 24 steps late")
 ax.legend(fontsize=8, ncols=2)
 plt.show()

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 from xrnn.series import Classifier
 
 # %%
@@ -33,7 +32,10 @@ def read_ts(path):
     """The series, each (T, D), and their labels from 0."""
     rows = path.read_text().partition("@data\n")[2].splitlines()
     rows = [row.split(":") for row in rows]
-    series = [np.array([channel.split(",") for channel in row[:-1]], "float32").T for row in rows]
+    series = [
+        np.array([channel.split(",") for channel in row[:-1]], "float32").T
+        for row in rows
+    ]
     return series, np.array([int(row[-1]) - 1 for row in rows])
 
 
@@ -43,20 +45,29 @@ def make_series(count, rng):
     series = []
     for label in labels:
         t, channel = np.arange(rng.integers(7, 30))[:, None], np.arange(12)
-        wave = np.sin(t * (0.3 + 0.1 * ((label * (channel + 2)) % 9)) + rng.normal(0, 0.5))
+        wave = np.sin(
+            t * (0.3 + 0.1 * ((label * (channel + 2)) % 9)) + rng.normal(0, 0.5)
+        )
         series.append((wave + rng.normal(0, 1, wave.shape)).astype("float32"))
     return series, labels
 
 
 rng = np.random.default_rng(0)
 try:
-    aeon = Path(importlib.metadata.distribution("aeon").locate_file("aeon/datasets/data/JapaneseVowels"))
+    aeon = Path(
+        importlib.metadata.distribution("aeon").locate_file(
+            "aeon/datasets/data/JapaneseVowels"
+        )
+    )
     (train, train_labels), (test, test_labels) = (
         read_ts(aeon / f"JapaneseVowels_{part}.ts") for part in ("TRAIN", "TEST")
     )
     data = "JapaneseVowels"
 except (importlib.metadata.PackageNotFoundError, FileNotFoundError):
-    (train, train_labels), (test, test_labels) = make_series(270, rng), make_series(370, rng)
+    (train, train_labels), (test, test_labels) = (
+        make_series(270, rng),
+        make_series(370, rng),
+    )
     data = "made series (aeon is not installed)"
 
 print(f"{data}: {len(train)} series to train on, {len(test)} to test on")
@@ -93,7 +104,11 @@ for (row, column), count in np.ndenumerate(confusion):
 speakers = np.arange(1, 10)
 ax.set_xticks(np.arange(9), speakers)
 ax.set_yticks(np.arange(9), speakers)
-ax.set(xlabel="predicted speaker", ylabel="true speaker", title=f"{data}: accuracy {accuracy:.3f}")
+ax.set(
+    xlabel="predicted speaker",
+    ylabel="true speaker",
+    title=f"{data}: accuracy {accuracy:.3f}",
+)
 fig.colorbar(image, label="share of the speaker's series")
 plt.show()
 
@@ -106,8 +121,12 @@ plt.show()
 # recordings if they are cut after a number of steps.
 
 steps = np.arange(1, max(map(len, test)) + 1)
-probability = np.stack([classifier.predict_proba([each[:step] for each in test]) for step in steps])
-right_label = classifier.classes_[probability.argmax(axis=2)] == test_labels  # (steps, series)
+probability = np.stack(
+    [classifier.predict_proba([each[:step] for each in test]) for step in steps]
+)
+right_label = (
+    classifier.classes_[probability.argmax(axis=2)] == test_labels
+)  # (steps, series)
 
 # The recording with the most wrong decisions before a right one at its end.
 wrong_before = np.where(right_label[-1], (~right_label).sum(axis=0), -1)
@@ -123,6 +142,11 @@ left.set(xlabel="step", ylabel="probability", ylim=(0, 1.02), title=title)
 left.legend(fontsize=8)
 right.plot(steps, right_label.mean(axis=1), color="black")
 right.axhline(1 / 9, color="0.5", linestyle=":", label="guessing")
-right.set(xlabel="steps that the network has seen", ylabel="accuracy", ylim=(0, 1.02), title="All recordings")
+right.set(
+    xlabel="steps that the network has seen",
+    ylabel="accuracy",
+    ylim=(0, 1.02),
+    title="All recordings",
+)
 right.legend(fontsize=8)
 plt.show()

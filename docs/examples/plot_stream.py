@@ -14,7 +14,6 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 from xrnn import GRU, Adam, Linear, clip_grad_norm, mean_squared_error, use_backend
 from xrnn.optim import cosine
 
@@ -29,10 +28,14 @@ from xrnn.optim import cosine
 def signals(T, N, rng):
     """Noisy and clean signals, both (T, N, 1) float32."""
     wander = np.cumsum(rng.normal(0, 0.05, (T, N)), axis=0)
-    phase = np.cumsum(0.12 * np.exp(0.5 * np.sin(wander)), axis=0) + rng.uniform(0, 2 * np.pi, N)
+    phase = np.cumsum(0.12 * np.exp(0.5 * np.sin(wander)), axis=0) + rng.uniform(
+        0, 2 * np.pi, N
+    )
     jumps = np.cumsum((rng.random((T, N)) < 0.015) * rng.normal(0, 1.2, (T, N)), axis=0)
     clean = (np.sin(phase) + np.sin(jumps))[..., None]
-    return (clean + rng.normal(0, 0.4, clean.shape)).astype("float32"), clean.astype("float32")
+    return (clean + rng.normal(0, 0.4, clean.shape)).astype("float32"), clean.astype(
+        "float32"
+    )
 
 
 # %%
@@ -83,10 +86,15 @@ def average(x, share):
 
 averages = [average(x, share) for share in (0.1, 0.2, 0.3, 0.4, 0.5)]
 average_error = min(abs(each - clean).mean() for each in averages)
-print(f"mean error: unfiltered {abs(x - clean).mean():.3f}, best moving average {average_error:.3f}, ", end="")
+print(
+    f"mean error: unfiltered {abs(x - clean).mean():.3f}, best moving average {average_error:.3f}, ",
+    end="",
+)
 print(f"network {abs(y - clean).mean():.3f}")
 together = readout(gru(x))
-print(f"largest difference from one call with all {STEPS:,} steps: {abs(y - together).max():.1e}")
+print(
+    f"largest difference from one call with all {STEPS:,} steps: {abs(y - together).max():.1e}"
+)
 
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
 part = slice(1000, 1250)

@@ -31,7 +31,6 @@ has_torch = importlib.util.find_spec("torch") is not None
 
 if has_torch:
     import torch
-
     import xrnn.torch
 
     class Model(torch.nn.Module):
@@ -69,7 +68,9 @@ if has_torch:
     print("before:", xrnn.torch.explain(model))
     print("accelerated:", xrnn.torch.accelerate(model))
     print("after:", xrnn.torch.explain(model))
-    print(f"largest difference of the results: {(model(x) - before).abs().max().item():.0e}")
+    print(
+        f"largest difference of the results: {(model(x) - before).abs().max().item():.0e}"
+    )
     xrnn.torch.restore(model)  # PyTorch's own forward again
 else:
     print("PyTorch is not installed, so nothing is measured: pip install -e '.[torch]'")
@@ -106,17 +107,31 @@ def measure(job, cell):
 
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.6), layout="constrained")
 if has_torch:
-    for ax, (title, job) in zip(axes, {"inference": infer, "training": update}.items(), strict=True):
+    for ax, (title, job) in zip(
+        axes, {"inference": infer, "training": update}.items(), strict=True
+    ):
         for i, cell in enumerate(CELLS):
             times = measure(job, cell)
             low, middle, high = np.quantile(times, [0.25, 0.5, 0.75], axis=1)
-            for k, (name, colour) in enumerate({"PyTorch": "tab:orange", "accelerated": "tab:blue"}.items()):
+            for k, (name, colour) in enumerate(
+                {"PyTorch": "tab:orange", "accelerated": "tab:blue"}.items()
+            ):
                 spread = [[middle[k] - low[k]], [high[k] - middle[k]]]
                 label = name if ax is axes[0] and i == 0 else None
-                ax.bar(i + 0.4 * k - 0.2, middle[k], 0.38, color=colour, yerr=spread, capsize=3, label=label)
+                ax.bar(
+                    i + 0.4 * k - 0.2,
+                    middle[k],
+                    0.38,
+                    color=colour,
+                    yerr=spread,
+                    capsize=3,
+                    label=label,
+                )
             ratio = np.median(times[0] / times[1])
             ax.text(i, max(high) * 1.02, f"{ratio:.1f} ×", ha="center", va="bottom")
-            print(f"{cell} {title}: PyTorch {middle[0]:.2f} ms, accelerated {middle[1]:.2f} ms")
+            print(
+                f"{cell} {title}: PyTorch {middle[0]:.2f} ms, accelerated {middle[1]:.2f} ms"
+            )
         ax.set_xticks(range(len(CELLS)), CELLS)
         ax.set(ylabel="CPU time of a call, ms", title=title)
         ax.margins(y=0.12)

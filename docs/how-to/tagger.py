@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-
 import xrnn
 from xrnn import GRU, Adam, Array, Linear, Network, asarray
 
@@ -28,12 +27,22 @@ if RUN.exists():
     tagger = Tagger(**checkpoint.layers)
     optimizer: Adam = checkpoint.optimizer
 else:
-    tagger = Tagger(inputs=Linear.init(3, 16, rng=0), gru=GRU.init(16, 16, rng=1), readout=Linear.init(16, 2, rng=2))
-    optimizer = Adam([tagger.inputs, {"layers": [tagger.readout], "lr": 0.05}], lr=0.02, weight_decay=0.01)
+    tagger = Tagger(
+        inputs=Linear.init(3, 16, rng=0),
+        gru=GRU.init(16, 16, rng=1),
+        readout=Linear.init(16, 2, rng=2),
+    )
+    optimizer = Adam(
+        [tagger.inputs, {"layers": [tagger.readout], "lr": 0.05}],
+        lr=0.02,
+        weight_decay=0.01,
+    )
 tagger.gru.needs_grads = False
 
 for update in range(optimizer.steps, min(optimizer.steps + 200, UPDATES)):
-    x = np.random.default_rng(update).standard_normal((20, 32, 3)).astype("float32")  # (T, N, D)
+    x = (
+        np.random.default_rng(update).standard_normal((20, 32, 3)).astype("float32")
+    )  # (T, N, D)
     # 1 if the first feature is above the second feature of the step before
     tags = asarray((x[..., 0] > np.pad(x[:-1, :, 1], ((1, 0), (0, 0)))).astype("int32"))
     loss, dy = xrnn.softmax_cross_entropy(tagger.forward(asarray(x)), tags)

@@ -18,8 +18,8 @@ def freeze(layer: AnyLayer) -> AnyLayer:
 
     layer   any layer with parameters, or a Stack, Bidirectional or Network of layers; a quantized layer is only copied
 
-    The CPU kernels read weights fastest in an order of their own. An ordinary layer's weights may change between calls,
-    so each call copies them to that order, or reads them where they are. A frozen layer's weights are copied at the
+    Before a sequence, the CPU kernels copy the weights into the layout in which they read them, or read them where they
+    are. The weights of an ordinary layer may change, so each call does this. A frozen layer's weights are copied at the
     first call, on one thread, and not again. Calls with few rows or few steps and wide weights gain most. The results
     have the same bits. A frozen layer takes twice the memory of its weights: its parameters and their packed form.
 

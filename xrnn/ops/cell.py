@@ -94,7 +94,7 @@ class Cell:
     per_unit: tuple[float | Array, ...] = ()  # for the kernel of a built-in cell: its constants, numbers or arrays (H,)
 
     # The block of z for each part of x @ Wx, and for each part of h @ Wh. Default: all blocks. The blocks in from_h
-    # must be neighbours in ascending order, so that each step needs one product.
+    # must follow each other, such as (1, 2), so that each step needs one product.
     from_x: tuple[int, ...] = (0,)
     from_h: tuple[int, ...] = (0,)
     # The block for each part of b: first the blocks in from_x, in that order, then the others. This class sets it.
@@ -146,8 +146,8 @@ class Cell:
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
         """Compute dz (pre, N, H) and dbefore from dafter, the gradients of the states; add to `run.dparams`.
 
-        dbefore is the gradient of the states before, without the part through z, which the driver adds. If `direct` is
-        False, leave out dbefore[0]. `at.z` has the values that `step` left there. It may change dafter.
+        dbefore: ∂loss/∂state[t-1] along the direct path, without the path through z, which the driver adds. If
+        `direct` is False, leave out dbefore[0]. `at.z` has the values that `step` left there. It may change dafter.
         """
         raise NotImplementedError(f"the cell {self.name!r} has no gradient: write its method `gradient`")
 
