@@ -6,9 +6,8 @@ import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
-os.environ.setdefault(
-    "XRNN_BACKEND", "numpy"
-)  # the same pages on machines with and without a GPU
+# the same pages on machines with and without a GPU
+os.environ.setdefault("XRNN_BACKEND", "numpy")
 
 import xrnn
 

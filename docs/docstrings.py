@@ -31,9 +31,8 @@ def _paragraph(lines: list[str]) -> list[str]:
             "",
             *(f"    {part}" for line in lines for part in line.split(";  ")),
         ]
-    lines = [
-        re.sub(r"[*|]", r"\\\g<0>", line) for line in lines
-    ]  # not as marks of emphasis and substitution
+    # not as marks of emphasis and substitution
+    lines = [re.sub(r"[*|]", r"\\\g<0>", line) for line in lines]
     if not all(ARGUMENT.fullmatch(line) for line in starts):
         return lines
     items: list[str] = []

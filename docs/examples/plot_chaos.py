@@ -111,9 +111,8 @@ pieces = np.lib.stride_tricks.sliding_window_view(
 )
 start = time.perf_counter()
 for update in range(UPDATES):
-    piece = asarray(
-        pieces[rng.integers(0, len(pieces), N)].T[..., None]
-    )  # (T + 1, N, 1)
+    # (T + 1, N, 1)
+    piece = asarray(pieces[rng.integers(0, len(pieces), N)].T[..., None])
     h = gru.forward(piece[:-1])
     loss, dy = mean_squared_error(
         readout.forward(h[SKIP:]), piece[SKIP + 1 :] - piece[SKIP:-1]
@@ -136,9 +135,8 @@ print(
 # sequence as well as a single step.
 
 starts = np.linspace(TRAIN + 300, len(series) - AHEAD, 32).astype(int)
-before = np.stack([series[start - 300 : start] for start in starts], axis=1)[
-    ..., None
-]  # (300, 32, 1)
+# (300, 32, 1)
+before = np.stack([series[start - 300 : start] for start in starts], axis=1)[..., None]
 truth = np.stack([series[start : start + AHEAD] for start in starts], axis=1)
 
 

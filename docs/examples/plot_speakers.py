@@ -124,9 +124,8 @@ steps = np.arange(1, max(map(len, test)) + 1)
 probability = np.stack(
     [classifier.predict_proba([each[:step] for each in test]) for step in steps]
 )
-right_label = (
-    classifier.classes_[probability.argmax(axis=2)] == test_labels
-)  # (steps, series)
+# (steps, series)
+right_label = classifier.classes_[probability.argmax(axis=2)] == test_labels
 
 # The recording with the most wrong decisions before a right one at its end.
 wrong_before = np.where(right_label[-1], (~right_label).sum(axis=0), -1)

@@ -30,9 +30,8 @@ class MGU(Cell):
 
     def gradient(self, run, at, dafter, dz, dbefore):
         (f, n), (h,), (dh,) = at.z, at.before, dafter
-        dz[0] = dh * (
-            n - h
-        )  # the gradient of f; `recur_gradient` makes the gradient of z_f from it
+        # the gradient of f; `recur_gradient` makes the gradient of z_f from it
+        dz[0] = dh * (n - h)
         dz[1] = dh * f * (1 - n * n)
         dbefore[0][...] = dh * (1 - f)  # h' = h + …, without the paths through f and n
 
@@ -73,7 +72,6 @@ if __name__ == "__main__":
         optimizer.step()
     print(f"loss {float(loss):.3f}")
     save("mgu.safetensors", layer)  # the weights, and the name of the cell
-    again = load(
-        "mgu.safetensors", cells={"MGU": MGU}
-    )  # the code of the cell comes from you
+    # the code of the cell comes from you
+    again = load("mgu.safetensors", cells={"MGU": MGU})
     assert (again(asarray(x)) == layer(asarray(x))).all()

@@ -40,9 +40,8 @@ else:
 tagger.gru.needs_grads = False
 
 for update in range(optimizer.steps, min(optimizer.steps + 200, UPDATES)):
-    x = (
-        np.random.default_rng(update).standard_normal((20, 32, 3)).astype("float32")
-    )  # (T, N, D)
+    # (T, N, D)
+    x = np.random.default_rng(update).standard_normal((20, 32, 3)).astype("float32")
     # 1 if the first feature is above the second feature of the step before
     tags = asarray((x[..., 0] > np.pad(x[:-1, :, 1], ((1, 0), (0, 0)))).astype("int32"))
     loss, dy = xrnn.softmax_cross_entropy(tagger.forward(asarray(x)), tags)
