@@ -127,6 +127,12 @@ struct Form {
     bool tiles;
 };
 
+// The form without parts.
+template <class S>
+Form<S> plain_form() {
+    return {operations<S>(), sizeof(S), false};
+}
+
 // The form for this number of products of parts: sizes as for choose_partition, T = 1 for a product.
 template <class S>
 Form<S> form_of(int count, int64_t T, int64_t N, int64_t K, int64_t H) {
@@ -135,7 +141,7 @@ Form<S> form_of(int count, int64_t T, int64_t N, int64_t K, int64_t H) {
         if (products && (force_products || repays(*products, count, T, N, K, H)))
             return {products->operations(), products->size, products->tiles};
     }
-    return {operations<S>(), sizeof(S), false};
+    return plain_form<S>();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The packed weights of a frozen layer.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -27,7 +28,7 @@ class PackedForms {
     std::optional<PackedWeights> form(const Form<S>& form, const Recurrence<S>& cell, const Sequence<S>& of,
                                       Partition partition) {
         const Operations<S>& by = form.operations;
-        if (!(place_of(of.Wx) == Wx && place_of(of.Wh) == Wh)) return std::nullopt;
+        if (!has(of)) return std::nullopt;
         const int threads = panel_threads(partition);
         int made_before = 0;
         for (const Made& made : forms) {
@@ -49,10 +50,17 @@ class PackedForms {
         if (!memory) return std::nullopt;
         if (pack(of.Wx, of.D, cell.x_gates, memory) < 0 || pack(of.Wh, of.H, cell.h_gates, memory + x_bytes) < 0) {
             std::free(memory);
+            exceptional.push_back(&by);
             return std::nullopt;
         }
         forms.push_back({&by, std::unique_ptr<void, Free>(memory), {memory, memory + x_bytes, cut}});
         return forms.back().weights;
+    }
+
+    // Whether an attempt has shown that this form cannot represent a weight: such calls use the form without parts.
+    template <class S>
+    bool cannot_represent(const Form<S>& form, const Sequence<S>& of) const {
+        return has(of) && std::find(exceptional.begin(), exceptional.end(), &form.operations) != exceptional.end();
     }
 
    private:
@@ -73,6 +81,10 @@ class PackedForms {
     static Place place_of(Matrix<S> W) {
         return {W.data, W.row * int64_t(sizeof(S)), W.col * int64_t(sizeof(S))};
     }
+    template <class S>
+    bool has(const Sequence<S>& of) const {
+        return place_of(of.Wx) == Wx && place_of(of.Wh) == Wh;
+    }
 
     struct Free {
         void operator()(void* memory) const { std::free(memory); }
@@ -86,6 +98,7 @@ class PackedForms {
     const nb::object arrays[2];
     const Place Wx, Wh;
     std::vector<Made> forms;
+    std::vector<const void*> exceptional;  // the Operations of forms that cannot represent a weight
 };
 
 }  // namespace

@@ -110,12 +110,17 @@ struct Call {
     const Operation operation;
     const Division<Partition> division;
 
-    Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, int products)
-        : form(form_of<S>(products, in.T, in.N, in.D + in.H, cell.h_gates * in.H)),
+    Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, Form<S> form)
+        : form(form),
           operation(form.operations.recurrences[&cell - operations<S>().recurrences].*pass),
           division(divide(operation, in.T, in.N, in.D + in.H, cell.h_gates * in.H, form.size, form.tiles, MOST_THREADS,
                           count_weight_bytes(in.D, cell.x_gates * in.H, form.size))) {}
 };
+
+template <class S>
+Form<S> form_of(int products, const Recurrence<S>& cell, const SequenceInputs<S>& in) {
+    return form_of<S>(products, in.T, in.N, in.D + in.H, cell.h_gates * in.H);
+}
 
 // → states, z, kept, which is None
 template <class S>
@@ -146,10 +151,13 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
         z = empty<S>({in.T, in.N, cell.pre * in.H});
         f.z = data<S>(z);
     }
-    const Call call(&Recurrence<S>::forward, cell, in, products);
+    const Form<S> asked = form_of(products, cell, in);
+    PackedForms* const forms = packed.is_none() ? nullptr : &nb::cast<PackedForms&>(packed);
+    const bool refused = forms && forms->cannot_represent(asked, f.of);
+    const Call call(&Recurrence<S>::forward, cell, in, refused ? plain_form<S>() : asked);
     std::optional<PackedWeights> form;
-    if (!packed.is_none()) {
-        form = nb::cast<PackedForms&>(packed).form(call.form, cell, f.of, call.division.threads);
+    if (forms) {
+        form = forms->form(call.form, cell, f.of, call.division.threads);
         f.packed = form ? &*form : nullptr;
     }
     run_into<S>({}, call.operation, f, call.division);
@@ -198,7 +206,7 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
         f.dWh = weight_gradient<S>(dWh, {in.H, R});
         f.db = output<S>(db, {B});
     }
-    const Call call(&Recurrence<S>::backward, cell, in, products);
+    const Call call(&Recurrence<S>::backward, cell, in, form_of(products, cell, in));
     run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}}, call.operation, f, call.division);
     return tuple_of(dx, dinitial);
 }
