@@ -77,11 +77,15 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder (default: %(default)s)")
 
 
-def cases_named(parser: argparse.ArgumentParser, cases: Sequence[Case], part: str) -> list[Case]:
-    """The cases whose cell is `part`, or whose name contains it; ends the program if there are none."""
-    chosen = [case for case in cases if part in case.name or part == case.cell]
+def cases_named(parser: argparse.ArgumentParser, cases: Sequence[Case], parts: str) -> list[Case]:
+    """The cases whose cell is one of `parts` (with commas between them), or whose name contains one of them.
+
+    Ends the program if there are none.
+    """
+    chosen = [case for case in cases if any(part in case.name or part == case.cell for part in parts.split(","))]
     if not chosen:
-        parser.error(f"--cases is {part}: expected a part of a name: {', '.join(case.name for case in cases)}")
+        names = ", ".join(case.name for case in cases)
+        parser.error(f"--cases is {parts}: expected parts of names, with commas between them: {names}")
     return chosen
 
 

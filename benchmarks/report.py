@@ -1,6 +1,7 @@
 """The results as tables and pictures: `python -m benchmarks.report [FOLDER]` reads what the other commands wrote.
 
-`python -m benchmarks.report FILE` prints one file of `benchmarks.compare`, such as a committed one.
+`python -m benchmarks.report FILE` prints one file of `benchmarks.compare`, such as a committed one. With two files, OLD
+and NEW, it prints what became slower or faster.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ TITLES: Final = {"step": "one step", "forward": "forward", "train": "forward + b
 _FAR: Final = 1.3  # in the committed results, nine of ten medians are below 1.3 times the minimum
 _MANY: Final = 0.2
 _COLOURS: Final = {"ahead": "green", "behind": "red", "tie": "yellow"}
+
+# Two runs of the same code differ by a few percent more than the quartiles within each run show.
+_SMALLEST_CHANGE: Final = 0.05
 
 Row = dict[str, Any]  # one measured case and operation
 
@@ -195,6 +199,52 @@ def _print_mean(rows: Sequence[Row], console: Console) -> None:
         console.print(f"{title} over {len(medians)} sizes: geometric mean {value:.2f}, lowest {min(medians):.2f}")
 
 
+def print_changes(old: dict[str, Any], new: dict[str, Any], console: Console) -> None:
+    """Print the rows in which a time of xrnn changed by more than the noise, slower ones first.
+
+    A time is divided by the geometric mean of the changes of the other libraries, since the speed of a machine varies.
+    A change counts if it is larger than 5 %, and the quartiles of the two runs do not overlap.
+    """
+    for key in ("cpu", "threads"):
+        if old["machine"].get(key) != new["machine"].get(key):
+            console.print(f"not comparable: {key} was {old['machine'].get(key)}, is {new['machine'].get(key)}")
+    pairs = _times_in_both(old, new)
+    drifts = [statistics.median(b) / statistics.median(a) for (*_, name), (a, b) in pairs.items() if name not in OURS]
+    drift = statistics.geometric_mean(drifts) if drifts else 1.0
+    changed, compared = [], 0
+    for (case, operation, name), (before, after) in pairs.items():
+        if name not in OURS:
+            continue
+        compared += 1
+        a, b = quartiles(before), [time / drift for time in quartiles(after)]
+        change = b[1] / a[1]
+        if abs(change - 1) > _SMALLEST_CHANGE and (b[0] > a[2] or b[2] < a[0]):
+            colour = _COLOURS["behind" if change > 1 else "ahead"]
+            times = [f"{time:,.1f} ({low:,.1f}–{high:,.1f})" for low, time, high in (a, b)]
+            changed.append((change, [case, TITLES[operation], name, *times, f"[{colour}]{change:.2f}[/]"]))
+    others = f"{drift:.2f} (geometric mean of {len(drifts)} times)" if drifts else "not measured"
+    console.print(f"new / old time of the other libraries: {others}", highlight=False)
+    changed.sort(key=lambda entry: -entry[0])
+    columns = ["case", "operation", "library", "old", "new", "new / old"]
+    if changed:
+        console.print(table("microseconds, with quartiles", columns, [line for _, line in changed], left=3))
+    slower = sum(change > 1 for change, _ in changed)
+    console.print(f"{compared} times of xrnn: {slower} slower, {len(changed) - slower} faster, the others unchanged")
+
+
+def _times_in_both(old: dict[str, Any], new: dict[str, Any]) -> dict[tuple[str, str, str], tuple[list[float], ...]]:
+    """Microseconds of both runs, by case, operation and library."""
+    by_run = [
+        {
+            (row["case"], row["operation"], name): times
+            for row in results["cases"]
+            for name, times in row["microseconds"].items()
+        }
+        for results in (old, new)
+    ]
+    return {key: (times, by_run[1][key]) for key, times in by_run[0].items() if key in by_run[1]}
+
+
 def print_own(results: dict[str, Any], console: Console) -> None:
     """pytest-benchmark's results: the median of each form."""
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
@@ -216,9 +266,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "folder", type=Path, nargs="?", default=Path("build/bench"), help="or one file (default: %(default)s)"
     )
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument("new", type=Path, nargs="?", help="a second file, to compare with the first")
+    options = parser.parse_args(arguments)
+    folder = options.folder
 
     console = wide_console()
+    if options.new:
+        old, new = ({"path": path, **machine.read(path)} for path in (folder, options.new))
+        for each in (old, new):
+            if "cases" not in each:
+                parser.error(f"{each['path']} holds no cases: expected two files of python -m benchmarks.compare")
+        print_changes(old, new, console)
+        return
     if folder.is_file():
         print_comparison(machine.read(folder), console)
         return

@@ -13,18 +13,18 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        ("busy", "--cases H7777", "--cases is H7777: expected a part of a name"),
+        ("busy", "--cases H7777", "--cases is H7777: expected parts of names"),
         ("busy", "--parts pause,lunch", "argument --parts: lunch: expected some of processes, others"),
         ("busy", "--processes 1 0", "argument --processes: '0': expected a whole number of at least 1"),
         ("busy", "--seconds nan", "argument --seconds: 'nan': expected a number above 0"),
         ("char_lm", "nowhere.txt", "nowhere.txt doesn't exist: expected a text file or a folder of them"),
         ("char_lm", "--steps 4 --rounds 9", "4 steps can't be divided into 9 blocks: expected at least one for each"),
         ("classify", "nowhere.ts", "nowhere.ts"),
-        ("compare", "--cases H7777", "--cases is H7777: expected a part of a name: T50-N1-D16-H16, T50-N1-D64-H64, "),
+        ("compare", "--cases H7777", "expected parts of names, with commas between them: T50-N1-D16-H16, T50-N1-D64-H64, "),
         ("compare", "--size 3 2 4 0", "argument --size: '0': expected a whole number of at least 1"),
         ("compare", "--cell gru", "got --cell without --size: expected both"),
         ("compare", "--picture speed.png", "--picture draws at most 6 cases, and these are "),
-        ("partition", "--cases H7777", "--cases is H7777: expected a part of a name"),
+        ("partition", "--cases H7777", "--cases is H7777: expected parts of names"),
         ("partition", "--rounds 0", "expected a whole number of at least 1"),
         *(
             ("soak", f"--minutes={minutes}", f"argument --minutes: '{minutes}': expected a number above 0")

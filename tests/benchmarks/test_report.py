@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from benchmarks.cases import Case
+from benchmarks.machine import write
 from benchmarks.peers import COMPARED
 from benchmarks.pictures import COLOURS, SPEED_SIZES, draw_speed, draw_sweeps
-from benchmarks.report import against_peers, in_bfloat16, print_comparison, print_own, with_tiles
+from benchmarks.report import against_peers, in_bfloat16, main, print_changes, print_comparison, print_own, with_tiles
 
 
 def row(case: Case, operation: str, **microseconds: list[float]) -> dict[str, Any]:
@@ -128,6 +129,49 @@ def test_a_ragged_batch_and_a_leak_are_compared_with_their_base() -> None:
     assert "leaky RNN, forward" in text
     assert re.search(r"of full batch.*\n.*\n.*0\.62 \(0\.62–0\.62\)", text)
     assert re.search(r"of Elman.*\n.*\n.*1\.25 \(1\.25–1\.25\)", text)
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> str:
+    return printed(lambda result, console: print_changes(result, new, console), old)
+
+
+def test_changes_beyond_the_noise_are_printed_slower_ones_first() -> None:
+    sizes = [CASE, Case(50, 1, 64, 64), Case(9, 1, 8, 8), Case(9, 2, 8, 8)]
+    old = [row(case, "forward", xrnn=[98.0, 100.0, 102.0]) for case in sizes]
+    new = [
+        row(case, "forward", xrnn=[time - 2, time, time + 2]) for case, time in zip(sizes, (80, 120, 104), strict=False)
+    ]
+    text = changes(results(*old), results(*new, row(Case(9, 9, 9, 9), "forward", xrnn=[1.0])))
+    assert re.search(rf"{sizes[1].name}.* 1\.20 *\n.*{CASE.name}.* 0\.80 *\n", text)
+    assert sizes[2].name not in text  # 4 %
+    assert "3 times of xrnn: 1 slower, 1 faster, the others unchanged" in text
+
+
+def test_a_change_within_the_quartiles_is_noise() -> None:
+    old, new = (results(row(CASE, "step", xrnn=times)) for times in ([80.0, 100.0, 130.0], [90.0, 125.0, 140.0]))
+    assert "0 slower, 0 faster" in changes(old, new)
+
+
+def test_a_slower_machine_is_no_change() -> None:
+    old = results(row(CASE, "train", xrnn=[100.0] * 3, torch=[200.0] * 3, numpy=[300.0] * 3))
+    new = results(row(CASE, "train", xrnn=[150.0] * 3, torch=[300.0] * 3, numpy=[450.0] * 3))
+    text = changes(old, new)
+    assert "other libraries: 1.50 (geometric mean of 2 times)" in text
+    assert "1 times of xrnn: 0 slower, 0 faster" in text
+    new["machine"]["threads"] = 4
+    assert "not comparable: threads was 2, is 4" in changes(old, new)
+
+
+def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / "old.json", tmp_path / "new.json"]
+    for file, time in zip(files, (100.0, 50.0), strict=True):
+        write(results(row(CASE, "step", xrnn=[time] * 3)), file)
+    main([str(file) for file in files])
+    assert "0 slower, 1 faster" in capsys.readouterr().out
+    write({"machine": {}}, files[1])
+    with pytest.raises(SystemExit):
+        main([str(file) for file in files])
+    assert "new.json holds no cases: expected two files of python -m benchmarks.compare" in capsys.readouterr().err
 
 
 def test_xrnns_own_timings_have_a_row_for_each_backend_and_form() -> None:
