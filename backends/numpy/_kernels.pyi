@@ -108,6 +108,9 @@ def partition(
 def is_worth_waking(multiply_adds: int, itemsize: int, weight_bytes: int) -> bool:
     """Whether a call with these multiply-adds and bytes of weights wakes threads that sleep."""
 
+def set_l2(bytes: int | None) -> None:
+    """For tests: the size of a core's second-level cache that divides the work; None: as the system says."""
+
 def force_partition(threads: int, split: Literal["rows", "columns"], project_first: bool) -> None:
     """For tests and measurements: divide every pass like this from now on; 0 threads: by the usual choice again.
 

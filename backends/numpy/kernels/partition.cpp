@@ -1,5 +1,7 @@
 #include "partition.h"
 
+#include <unistd.h>
+
 namespace xrnn {
 
 namespace {
@@ -28,9 +30,10 @@ constexpr int64_t GOOD_COLUMNS = 256;
 // pays. With up to ROWS_WORTH_PROJECTING rows it pays if Wx has X_WORTH_PROJECTING bytes. A GRU with N = 4 took 0.83 of
 // the time if Wx has 9 MiB (T = 10, D = 512, H = 1536), and 1.05 of it with 0.75 MiB (T = 50, D = H = 256). With N = 64
 // it took 0.96 to 1.00 of the time.
+// The order of the sums follows this choice, so it is the same on all machines.
 constexpr int64_t ROWS_WORTH_PROJECTING = 64, X_WORTH_PROJECTING = 2 << 20;
-// Bytes of weights that stay in a core's own cache from step to step.
-constexpr int64_t NEAR_CACHE = 768 << 10;
+// A core's second-level cache, if the system does not tell its size.
+constexpr int64_t USUAL_L2 = 1 << 20;
 
 // Weights for which products in bfloat16 save more than the rounding and pairing of x, h and dz costs. At D = H = 64 the
 // backward pass of the Elman cell (8,192 weights) took 1.1 times as long as in float32, at 128 (32,768) 0.9 times.
@@ -51,6 +54,21 @@ constexpr double LEAST_GAIN = 1.2;
 // that tiles save in 40 rows.
 constexpr int64_t ROWS_WORTH_SPLITTING = 128;
 
+int64_t forced_l2 = 0;  // 0: the system's
+
+int64_t l2_of_the_system() {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    if (const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE); bytes > 0) return bytes;
+#endif
+    return USUAL_L2;
+}
+
+// Bytes of weights that stay in a core's own cache from step to step: three quarters of it, beside x, h and z.
+int64_t near_cache() {
+    static const int64_t l2 = l2_of_the_system();
+    return (forced_l2 ? forced_l2 : l2) / 4 * 3;
+}
+
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -66,6 +84,8 @@ int64_t multiply_adds_of_a_step(int64_t N, int64_t K, int64_t H) {
 }
 
 }  // namespace
+
+void set_l2(int64_t bytes) { forced_l2 = bytes; }
 
 int panel_threads(Partition partition) { return partition.split == Split::COLUMNS ? partition.threads : 1; }
 
@@ -109,12 +129,12 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
     // If threads divide the rows, each reads all weights. This is fast if the weights fit its cache, or are used for many
     // rows. In a single step, each thread also reads the weights that other threads have packed: then this pays only if
     // there are too few columns to divide.
-    const bool weights_fit = weight_bytes <= NEAR_CACHE || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
+    const bool weights_fit = weight_bytes <= near_cache() || N / max(by_rows, 1) >= 6 * GOOD_ROWS;
     const bool rows = by_rows >= by_columns && weights_fit && (T > 1 || product(H, size) / by_work < GOOD_COLUMNS);
     const int64_t threads = max(1, rows ? by_rows : by_columns);
     // local_first reads the weights in two parts and loads the sums twice. This pays only if the weights fit the cache:
     // otherwise it also finds fewer of them there from the previous step.
-    const bool local_first = !rows && threads > 1 && weight_bytes / threads <= NEAR_CACHE;
+    const bool local_first = !rows && threads > 1 && weight_bytes / threads <= near_cache();
     return {static_cast<int>(threads), rows ? Split::ROWS : Split::COLUMNS, projects_first(N, x_bytes),
             local_first};
 }

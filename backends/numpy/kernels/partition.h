@@ -17,6 +17,9 @@ struct Partition {
     bool local_first;    // by columns: a step starts with the terms of the thread's own columns, before the barrier
 };
 
+// For tests: the bytes of a core's second-level cache; 0: as the system says.
+void set_l2(int64_t bytes);
+
 // The number of threads that share the panels of a step.
 int panel_threads(Partition partition);
 

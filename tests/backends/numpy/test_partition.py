@@ -29,6 +29,17 @@ def test_few_rows_and_wide_weights_are_divided_by_columns() -> None:
     assert partition(20, 16, 1024, 1024, max_threads=2)[:2] == (2, "columns")
 
 
+def test_rows_are_divided_if_the_weights_fit_the_second_level_cache() -> None:
+    """Each thread then reads all weights in every step, here 960 KiB."""
+    try:
+        kernels.set_l2(2**20)
+        assert partition(50, 16, 256, 384, max_threads=2)[:2] == (2, "columns")
+        kernels.set_l2(2 * 2**20)
+        assert partition(50, 16, 256, 384, max_threads=2)[:2] == (2, "rows")
+    finally:
+        kernels.set_l2(None)
+
+
 def test_the_input_is_projected_first_with_few_rows_or_many_weights_of_the_input() -> None:
     assert partition(50, 3, 64, 64)[2]
     assert not partition(50, 4, 64, 64)[2]
