@@ -1,8 +1,8 @@
-"""The speed on a machine that other processes use: `python -m benchmarks.busy`, some eight minutes.
+"""The speed on a machine that other processes use: `python -m benchmarks.busy`, some forty minutes.
 
 processes   calls per second of 1, 2, 4 or 8 training processes together
 others      calls per second of one training process, while other processes keep one CPU busy, or all CPUs
-neighbour   the same beside a process that is bound to one CPU, and beside one that uses half of the time of that CPU
+neighbour   the same beside a process that computes and sleeps in turns, and beside one that is bound to one CPU
 bursts      the time of ten calls after a pause of 0.02, 0.5 and 2 seconds, beside as many threads as CPUs
 recovery    the time from the end of the other processes until the calls are fast again
 pause       the time of a call after a pause of 20 ms
@@ -10,13 +10,13 @@ interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 
 A call is a forward and a backward pass. `processes`, `others` and `neighbour` compare three settings of xrnn, in turns
 and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
-as CPUs. `processes` also measures PyTorch.
+as CPUs. The figures are means over `--seconds`. `processes` also measures PyTorch. `--parts`, `--cases`, `--processes`
+and `--neighbours` choose some of the rows.
 """
 
 from __future__ import annotations
 
 import argparse
-import bisect
 import contextlib
 import functools
 import itertools
@@ -48,8 +48,12 @@ CASES: Final = (
     Case(50, 16, 64, 64),
     Case(50, 64, 256, 256),
     Case(40, 16, 64, 64),
+    Case(35, 3, 40, 100, cell="lstm"),
+    Case(50, 1, 256, 256, cell="lstm"),
     Case(50, 16, 256, 256, cell="lstm"),
+    Case(50, 64, 256, 256, cell="lstm"),
     Case(50, 16, 64, 64, cell="gru"),
+    Case(15, 1, 512, 1024, cell="lstm"),
     Case(20, 24, 384, 512, cell="lstm"),
     Case(25, 1, 320, 704, cell="lstm"),
 )
@@ -58,9 +62,18 @@ PAUSE: Final = 0.02
 BURST_PAUSES: Final = (0.02, 0.5, 2.0)
 BURST_CALLS: Final = 10
 CONSOLE: Final = wide_console()
-NEIGHBOUR_SHARES: Final = (1.0, 0.5)
-_SETTLE: Final = 1.0  # seconds before a measurement: xrnn chooses its threads, and BLAS's threads fall asleep
-_OVERTIME: Final = 0.1  # seconds that all processes run after a measurement, so that the load is constant until its end
+# By name: how long the neighbour computes and then sleeps, in seconds, and whether it is bound to one CPU.
+NEIGHBOURS: Final = {
+    "100/200": (0.1, 0.2, False),
+    "5/20": (0.005, 0.02, False),
+    "50/50": (0.05, 0.05, False),
+    "bound": (1.0, 0.0, True),
+    "bound-4/4": (0.004, 0.004, True),
+}
+TURN: Final = 0.6  # seconds of one setting, in turns: longer than the rhythms of NEIGHBOURS
+_SETTLE: Final = (
+    1.0  # seconds of each setting before a measurement: xrnn chooses its threads, BLAS's threads fall asleep
+)
 
 
 class Trainer:
@@ -77,6 +90,9 @@ class Trainer:
             self._built[case] = build(self._peer, problem, threads=0).calls["train"]
             check("train", self._built[case](), problem)
         self._call = self._built[case]
+        self._use(threads)
+
+    def _use(self, threads: int) -> None:
         count = threads or os.cpu_count() or 1
         if self._peer == "torch":
             import torch
@@ -86,13 +102,33 @@ class Trainer:
             threadpool_limits(count, user_api="openmp")
             kernels.hold_threads(threads != CHOSEN)
 
-    def bounds(self, start: float, stop: float) -> list[float]:
-        """Repeat the call until `stop` → the times at which calls end, from the last one before `start`."""
-        bounds = [time.monotonic()]
-        while bounds[-1] < stop:
+    def rates(self, settings: Sequence[int], turn: float, start: float, stop: float) -> list[float]:
+        """Calls per second on each number of threads, in turns of `turn` seconds by the clock until `stop`.
+
+        All workers change their number at the same time, and a change of the machine's speed affects all settings. Only
+        calls that begin after `start` count.
+        """
+        calls, seconds = [0] * len(settings), [0.0] * len(settings)
+        while (begin := time.monotonic()) < stop:
+            number = int((begin - start) // turn)
+            now = number % len(settings)
+            self._use(settings[now])
+            while begin < start + (number + 1) * turn:
+                self._call()
+                end = time.monotonic()
+                if begin >= start:
+                    calls[now] += 1
+                    seconds[now] += end - begin
+                begin = end
+        return [count / max(time, 1e-9) for count, time in zip(calls, seconds, strict=True)]
+
+    def ends(self, stop: float) -> list[float]:
+        """Repeat the call until `stop` → the times at which calls end."""
+        ends = []
+        while time.monotonic() < stop:
             self._call()
-            bounds.append(time.monotonic())
-        return bounds[max(bisect.bisect(bounds, start) - 1, 0) :]
+            ends.append(time.monotonic())
+        return ends
 
     def after_pauses(self, count: int, pause: float) -> list[float]:
         """Microseconds of `count` calls, each after a pause of this many seconds."""
@@ -147,26 +183,17 @@ def children(peer: str, count: int) -> Iterator[list[Child]]:
         yield [stack.enter_context(Child(Trainer, peer, environment=variables)) for _ in range(count)]
 
 
-def rate(workers: Sequence[Child], case: Case, threads: int, seconds: float) -> float:
-    """Calls per second of all workers together."""
+def rates(workers: Sequence[Child], case: Case, settings: Mapping[str, int], seconds: float) -> dict[str, float]:
+    """Calls per second of all workers together, by setting."""
     for worker in workers:
-        worker.send("prepare", case, threads)
+        worker.send("prepare", case, CHOSEN)
     for worker in workers:
         worker.receive()
-    start = time.monotonic() + _SETTLE
+    start = time.monotonic() + _SETTLE * len(settings)
     for worker in workers:
-        worker.send("bounds", start, start + seconds + _OVERTIME)
-    return sum(count_calls(worker.receive(), start, start + seconds) for worker in workers) / seconds
-
-
-def count_calls(bounds: Sequence[float], start: float, stop: float) -> float:
-    """The number of calls between `start` and `stop`. A call that is partly inside counts with that fraction.
-
-    The number of complete calls alone would be too small if a call is not much shorter than the measurement.
-    """
-    return sum(
-        max(min(end, stop) - max(begin, start), 0.0) / (end - begin) for begin, end in itertools.pairwise(bounds)
-    )
+        worker.send("rates", [*settings.values()], min(TURN, seconds), start, start + seconds * len(settings))
+    by_worker = [worker.receive() for worker in workers]
+    return {name: sum(each[i] for each in by_worker) for i, name in enumerate(settings)}
 
 
 Measured = dict[str, dict[str, list[float]]]  # setup, such as the number of processes → setting → a rate for each round
@@ -181,13 +208,13 @@ def measure_rates(
     seconds: float,
 ) -> Measured:
     """setups   name → the workers, and the processes beside them"""
-    rates: Measured = {setup: {name: [] for name in fixed} for setup in setups}
+    measured: Measured = {setup: {name: [] for name in fixed} for setup in setups}
     for _ in range(rounds):
         for setup, (workers, neighbours) in setups.items():
             with neighbours():
-                for name, threads in fixed.items():
-                    rates[setup][name].append(rate(workers, case, threads, seconds))
-    return rates
+                for name, value in rates(workers, case, fixed, seconds).items():
+                    measured[setup][name].append(value)
+    return measured
 
 
 def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> float:
@@ -198,10 +225,10 @@ def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> 
     with busy(others):
         worker.ask("prepare", case, CHOSEN)
         start = time.monotonic()
-        worker.send("bounds", start, start + 2 * seconds)
+        worker.send("ends", start + 2 * seconds)
         time.sleep(seconds)
         gone = time.monotonic() - start
-    ends = [end - start for end in worker.receive()[1:]]
+    ends = [end - start for end in worker.receive()]
     times = [after - before for before, after in itertools.pairwise(ends)]
     fast = 1.2 * statistics.median(times[-len(times) // 5 :])
     for i, end in enumerate(ends[:-10]):
@@ -266,12 +293,13 @@ def others(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Na
 
 def neighbour(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
     cpu = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    setups = {
-        f"{share:.0%} of a CPU": (workers[:1], functools.partial(busy, 1, share, cpu)) for share in NEIGHBOUR_SHARES
-    }
+    setups: dict[str, tuple[Sequence[Child], Neighbours]] = {}
+    for name in options.neighbours:
+        computing, asleep, is_bound = NEIGHBOURS[name]
+        setups[name] = workers[:1], functools.partial(busy, 1, computing, asleep, cpu if is_bound else None)
     rounds, seconds = options.rounds, options.seconds
     measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
-    print_rates("calls per second, by the CPU time of a process that is bound to one CPU", measured, CONSOLE)
+    print_rates("calls per second, by the milliseconds that the neighbour computes / sleeps", measured, CONSOLE)
     return measured
 
 
@@ -302,7 +330,7 @@ def bursts(
 def recovery(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, list[float]]:
     measured = {}
     for case in cases:
-        waits = [measure_recovery(workers[0], case, cpus(), 0.6) for _ in range(options.rounds)]
+        waits = [measure_recovery(workers[0], case, cpus(), 3.0) for _ in range(options.rounds)]
         measured[case.name] = waits
         CONSOLE.print(f"{case.name}: recovered after {', '.join(f'{wait:.0f}' for wait in waits)} ms")
     return measured
@@ -346,13 +374,16 @@ def settings() -> dict[str, int]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description="speed on a busy machine")
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=",".join(PARTS), help="(default: %(default)s)")
-    parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N16-D256")
+    parser.add_argument("--cases", default="", help="only cases whose names contain one of these, such as N16-D256")
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
     parser.add_argument(
         "--processes", type=machine.positive, nargs="+", default=[1, 2, 4, 8], help="(default: %(default)s)"
     )
-    parser.add_argument("--rounds", type=machine.positive, default=3, help="(default: %(default)s)")
-    parser.add_argument("--seconds", type=machine.amount, default=0.5, help="of a measurement (default: %(default)s)")
+    parser.add_argument(
+        "--neighbours", type=machine.some_of(NEIGHBOURS), default=",".join(NEIGHBOURS), help="(default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=machine.positive, default=2, help="(default: %(default)s)")
+    parser.add_argument("--seconds", type=machine.amount, default=2.5, help="of each setting (default: %(default)s)")
     machine.add_out(parser)
     options = parser.parse_args(arguments)
 

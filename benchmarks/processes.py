@@ -17,19 +17,19 @@ from typing import Any, Final, Self, TypeVar
 T = TypeVar("T")
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
-# Computes for a share of each 8 ms, on one CPU if it is given, and ends with its parent.
+# Computes and sleeps in turns, on one CPU if it is given, and ends with its parent.
 _BUSY: Final = """
 import os, sys, time
-share, cpu = float(sys.argv[1]), int(sys.argv[2])
+computing, asleep, cpu = float(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 if cpu >= 0:
     os.sched_setaffinity(0, [cpu])
 parent = os.getppid()
 while os.getppid() == parent:
-    end = time.perf_counter() + share * 0.008
+    end = time.perf_counter() + computing
     while time.perf_counter() < end:
         pass
-    if share < 1:
-        time.sleep((1 - share) * 0.008)
+    if asleep:
+        time.sleep(asleep)
 """
 
 
@@ -168,13 +168,13 @@ def rotated(items: Sequence[T], rounds: int) -> Iterator[tuple[T, ...]]:
 
 
 @contextlib.contextmanager
-def busy(count: int, share: float = 1.0, cpu: int | None = None) -> Iterator[None]:
+def busy(count: int, computing: float = 1.0, asleep: float = 0.0, cpu: int | None = None) -> Iterator[None]:
     """`count` other processes that compute.
 
-    share  the part of the time in which they compute; they sleep for the rest
-    cpu    the only CPU that they may use (default: any)
+    computing, asleep  seconds: a process computes for a while, then sleeps for a while
+    cpu                the only CPU that they may use (default: any)
     """
-    command = [sys.executable, "-c", _BUSY, str(share), str(-1 if cpu is None else cpu)]
+    command = [sys.executable, "-c", _BUSY, str(computing), str(asleep), str(-1 if cpu is None else cpu)]
     processes = [subprocess.Popen(command) for _ in range(count)]
     try:
         yield

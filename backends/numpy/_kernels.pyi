@@ -9,7 +9,7 @@ as 6, 3 or 1 products of bfloat16 parts (kernels/parts.h). Sums, and everything 
 float64, or if `products_by(products)` is None.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from xrnn.typing import Array, ArrayIfNeeded
@@ -50,30 +50,20 @@ def hold_threads(held: bool) -> None:
 class ThreadLimit:
     """The policy for the number of threads. Times are nanoseconds; `kind` is a hash of an operation and its sizes."""
 
-    def __init__(self) -> None: ...
-    def threads(self, kind: int, most: int, now: int) -> int:
+    def __init__(self, cpu_clock: Callable[[], int]) -> None:
+        """cpu_clock   the CPU time of the process"""
+
+    def threads(self, most: int) -> int:
         """The number of threads of a call that could use `most`."""
 
-    def report(
-        self,
-        kind: int,
-        most: int,
-        threads: int,
-        multiply_adds: float,
-        elapsed: int,
-        now: int,
-        contended: bool = False,
-    ) -> None:
-        """A call on this number of threads has ended now.   contended: other processes take CPUs from this one"""
+    def report(self, kind: int, most: int, threads: int, multiply_adds: float, elapsed: int, now: int) -> None:
+        """A call on this number of threads has ended now."""
 
 def thread_limit() -> tuple[int, int]:
-    """The kind of calls that takes the most time: its number of threads, and the number that it could use."""
+    """The last call that could use several threads: its number without trials, and the number that it could use."""
 
 def fewer_threads(threads: int) -> int:
     """The policy: the next lower number of threads."""
-
-def more_threads(threads: int) -> int:
-    """The policy: the next higher number of threads."""
 
 def asked_threads() -> int:
     """OpenMP's number of threads, set by OMP_NUM_THREADS and threadpoolctl, up to 64."""

@@ -1,6 +1,7 @@
 // The Python interface of the CPU kernels. _kernels.pyi describes the functions and the shapes of their arrays.
 #include <array>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -8,6 +9,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/function.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -74,13 +76,12 @@ NB_MODULE(_kernels, m) {
     set_interrupt(interrupted);
     m.def("hold_threads", hold_threads);
     nb::class_<ThreadLimit>(m, "ThreadLimit")
-        .def(nb::init<>())
-        .def("threads", &ThreadLimit::threads, nb::arg("kind"), nb::arg("most"), nb::arg("now"))
+        .def(nb::init<std::function<int64_t()>>(), nb::arg("cpu_clock"))
+        .def("threads", &ThreadLimit::threads, nb::arg("most"))
         .def("report", &ThreadLimit::report, nb::arg("kind"), nb::arg("most"), nb::arg("threads"),
-             nb::arg("multiply_adds"), nb::arg("elapsed"), nb::arg("now"), nb::arg("contended") = false);
-    m.def("thread_limit", [] { return std::pair(thread_limit().adopted(), thread_limit().most()); });
+             nb::arg("multiply_adds"), nb::arg("elapsed"), nb::arg("now"));
+    m.def("thread_limit", [] { return std::pair(thread_limit.adopted(), thread_limit.most()); });
     m.def("fewer_threads", fewer_threads);
-    m.def("more_threads", more_threads);
     m.def("is_worth_waking", is_worth_waking);
     m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads,
                           std::pair<int64_t, int64_t> Wx, bool tiles) {

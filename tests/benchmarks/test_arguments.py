@@ -20,7 +20,11 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ("char_lm", "nowhere.txt", "nowhere.txt doesn't exist: expected a text file or a folder of them"),
         ("char_lm", "--steps 4 --rounds 9", "4 steps can't be divided into 9 blocks: expected at least one for each"),
         ("classify", "nowhere.ts", "nowhere.ts"),
-        ("compare", "--cases H7777", "expected parts of names, with commas between them: T50-N1-D16-H16, T50-N1-D64-H64, "),
+        (
+            "compare",
+            "--cases H7777",
+            "expected parts of names, with commas between them: T50-N1-D16-H16, T50-N1-D64-H64, ",
+        ),
         ("compare", "--size 3 2 4 0", "argument --size: '0': expected a whole number of at least 1"),
         ("compare", "--cell gru", "got --cell without --size: expected both"),
         ("compare", "--picture speed.png", "--picture draws at most 6 cases, and these are "),

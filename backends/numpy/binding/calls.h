@@ -25,10 +25,16 @@ namespace {
 // For tests and measurements: the partition to use in place of the usual choice; 0 threads: none.
 Partition forced = {0, Split::ROWS, false, false};
 
+// For tests and measurements: always use all threads.
+bool threads_held = false;
+
 void hold_threads(bool hold) {
     require_all_threads(hold);
-    ignore_throughput(hold);
+    threads_held = hold;
 }
+
+// All calls share it. Their threads hold the GIL when they use it.
+ThreadLimit thread_limit;
 
 // The number of bits of a size, so that sizes between two powers of two are alike. The type of std::bit_width depends on
 // the library.
@@ -48,9 +54,18 @@ int most_threads(int64_t multiply_adds, int64_t size, bool once) {
     return choose_threads(multiply_adds, size, 2, once) == 1 ? 1 : max_threads();
 }
 
+// A call whose throughput is measured.
+struct MeasuredCall {
+    uint64_t kind = 0;  // 0: not measured
+    int most = 1, threads = 1;
+    double multiply_adds = 0;
+};
+
 // The number of threads of a call that could use `most`.
 MeasuredCall choose_threads_now(uint64_t kind, int64_t multiply_adds, int64_t size, int64_t weight_bytes, int most) {
-    MeasuredCall call = measured_call(kind, static_cast<double>(multiply_adds), most, clock_now());
+    MeasuredCall call = {.most = most, .threads = most};
+    if (!threads_held && most > 1)
+        call = {.kind = kind, .most = most, .threads = thread_limit.threads(most), .multiply_adds = double(multiply_adds)};
     call.threads = ready_threads(call.threads, is_worth_waking(multiply_adds, size, weight_bytes));
     return call;
 }
@@ -174,7 +189,7 @@ bool run(Operation operation, const Arguments& arguments, Division<Threads> divi
     asks_python = false;
     if (!had_memory) throw std::bad_alloc();
     if (PyErr_Occurred()) return false;
-    report_call(call, ended - began, ended);
+    if (call.kind) thread_limit.report(call.kind, call.most, call.threads, call.multiply_adds, ended - began, ended);
     return true;
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,207 +16,157 @@ if not kernels:
     pytest.skip("the kernels were not built: `pip install -v -e .` says why", allow_module_level=True)
 
 MILLISECOND = 1_000_000  # nanoseconds
-SLICE = 4 * MILLISECOND  # two processes on one CPU take turns of this length
 
-# The speed of the second CPU at a time: 1 if it is free, 0 while another process has it.
-Second = Callable[[int], float]
+
+@dataclass(frozen=True)
+class Load:
+    """What two threads get: their rate, where one thread on a free CPU has 1, and their CPU time per time."""
+
+    rate: float
+    cpu: float
+    one: float = 1.0  # the rate of one thread
+
+
+FREE = Load(1.8, 2.0)
+BUSY = Load(0.9, 1.2)  # beside a process that always computes
+COPY = Load(0.8, 1.0, one=0.7)  # beside a process that also computes on two threads
+Loads = Callable[[float], Load]  # by the time in milliseconds
+
+
+def neighbour(computing: float, asleep: float) -> Loads:
+    """A process that computes and sleeps in turns: milliseconds."""
+    return lambda now: BUSY if now % (computing + asleep) < computing else FREE
+
+
+def change(before: Load, at: float, after: Load) -> Loads:
+    return lambda now: before if now < at else after
 
 
 @dataclass
 class Machine:
-    """Calls of one kind. On one thread each takes `length` nanoseconds; on two 0.55 of it, if the second CPU is free.
+    """Calls of one kind, each of which takes `length` milliseconds on one thread."""
 
-    Two threads wait for each other at each step, so they progress at the speed of the second CPU.
-    """
-
-    length: int
-    second: Second
-    contended: bool = False
-    now: int = MILLISECOND
-    calls: list[tuple[int, int, int]] = field(default_factory=list)  # start, end, number of threads
+    length: float
+    load: Loads
+    held: int = 0  # this number of threads; 0: the chosen one
+    now: float = 1.0
+    cpu: list[float] = field(default_factory=lambda: [0.0])  # one number; the limit must not refer to the machine
+    calls: list[tuple[float, float, int]] = field(default_factory=list)  # start, end, number of threads
 
     def __post_init__(self) -> None:
-        self.limit = kernels.ThreadLimit()
+        cpu = self.cpu
+        self.limit = kernels.ThreadLimit(lambda: int(cpu[0] * MILLISECOND))
 
-    def end(self, threads: int) -> int:
-        """When a call ends that starts now."""
-        if threads == 1:
-            return self.now + self.length
-        left, end = 0.55 * self.length, self.now
-        while left > 0:
-            speed = self.second(end)
-            step = int(min(self.length / 20, left / speed + 1 if speed else np.inf))
-            left -= step * speed
-            end += step
-        return end
-
-    def call(self) -> int:
-        """Run one call → its number of threads."""
-        threads = self.limit.threads(1, 2, self.now)
-        start, self.now = self.now, self.end(threads)
-        self.limit.report(1, 2, threads, 1e6, self.now - start, self.now, self.contended)
+    def call(self) -> None:
+        threads, start, left = self.held or self.limit.threads(2), self.now, self.length
+        while left > 1e-9:
+            load = self.load(self.now)
+            rate, cpu = (load.rate, load.cpu) if threads > 1 else (load.one, load.one)
+            step = min(left / rate, 1.0)
+            left, self.now = left - step * rate, self.now + step
+            self.cpu[0] += step * cpu
+        elapsed = int((self.now - start) * MILLISECOND)
+        self.limit.report(1, 2, threads, 1e6 * self.length, elapsed, int(self.now * MILLISECOND))
         self.calls.append((start, self.now, threads))
-        return threads
 
-    def run(self, milliseconds: float) -> None:
-        stop = self.now + int(milliseconds * MILLISECOND)
-        while self.now < stop:
+    def run(self, seconds: float) -> Machine:
+        while self.now < 1e3 * seconds:
             self.call()
+        return self
 
     def speed(self, since: float = 0) -> float:
-        """The work of the calls after this many milliseconds; 1 is the speed of one thread."""
-        times = [end - start for start, end, _ in self.calls if start >= since * MILLISECOND]
+        """The work of the calls after this many seconds; 1 is the speed of one thread on a free CPU."""
+        times = [end - start for start, end, _ in self.calls if start >= 1e3 * since]
         return len(times) * self.length / sum(times)
 
-    def changes(self) -> int:
-        return sum(a[2] != b[2] for a, b in itertools.pairwise(self.calls))
 
-
-class BesideACopy(Machine):
-    """While contended, another process computes on two threads too. The first call on one waits for a time slice."""
-
-    def end(self, threads: int) -> int:
-        if not self.contended:
-            return super().end(threads)
-        if threads == 2:
-            return self.now + int(1.8 * self.length)
-        waits = not self.calls or self.calls[-1][2] == 2
-        return self.now + self.length + SLICE * waits
-
-
-def free(_: int) -> float:
-    return 1.0
-
-
-def shared(now: int) -> float:
-    """Another process takes turns on the second CPU."""
-    return float(now // SLICE % 2)
-
-
-def until(milliseconds: int, before: Second, after: Second) -> Second:
-    return lambda now: before(now) if now < milliseconds * MILLISECOND else after(now)
-
-
-lengths = pytest.mark.parametrize("length", [100_000, 1_000_000, 20_000_000], ids=["0.1 ms", "1 ms", "20 ms"])
-BOTH = 1 / 0.55  # the speed of two threads on two free CPUs
+lengths = pytest.mark.parametrize("length", [0.5, 5.0, 50.0], ids=["0.5 ms", "5 ms", "50 ms"])
 
 
 @lengths
-def test_two_free_cpus_are_used(length: int) -> None:
-    machine = Machine(length, free)
-    machine.run(4000)
-    assert machine.speed() > 0.99 * BOTH
-    assert 2 <= machine.changes() <= 6  # fewer threads are tried: otherwise nothing would be known of them
+@pytest.mark.parametrize("gain", [1.8, 1.1, 0.9])
+def test_on_free_cpus_the_larger_average_wins_and_trials_cost_little(length: float, gain: float) -> None:
+    machine = Machine(length, lambda _: Load(gain, 2.0)).run(10)
+    assert machine.speed(since=1) > 0.98 * max(gain, 1.0)
+    assert {threads for *_, threads in machine.calls} == {1, 2}
 
 
 @lengths
-def test_a_shared_cpu_is_given_up(length: int) -> None:
-    machine = Machine(length, until(1000, free, shared))
-    machine.run(3000)
-    assert machine.speed(since=1000) > 0.95  # two threads: 0.91
-    assert machine.speed(since=2000) > 0.97
+@pytest.mark.parametrize("rhythm", [(100, 200), (5, 20), (50, 50)], ids=str)
+def test_a_neighbour_that_computes_at_times_leaves_two_threads(length: float, rhythm: tuple[float, float]) -> None:
+    machine = Machine(length, neighbour(*rhythm)).run(10)
+    assert machine.speed() > 0.97 * Machine(length, neighbour(*rhythm), held=2).run(10).speed()
 
 
 @lengths
-def test_fewer_threads_beside_a_copy_of_the_program(length: int) -> None:
-    machine = BesideACopy(length, free, contended=True)
-    machine.run(1000)
-    assert machine.speed(since=200) > 0.85  # two threads: 0.56
+@pytest.mark.parametrize("load", [BUSY, COPY], ids=["busy", "copy"])
+def test_one_thread_beside_a_process_that_always_computes(length: float, load: Load) -> None:
+    assert Machine(length, lambda _: load).run(10).speed(since=2) > 0.97 * load.one
 
 
 @lengths
-def test_fewer_threads_once_a_copy_of_the_program_starts(length: int) -> None:
-    machine = BesideACopy(length, free)
-    machine.run(1000)
-    assert machine.calls[-1][2] == 2
-    machine.contended = True
-    machine.run(1000)
-    assert machine.speed(since=1200) > 0.85
+def test_a_gain_at_the_expense_of_others_must_be_large(length: float) -> None:
+    small, large = Load(0.8, 1.0, one=0.7), Load(1.0, 1.0, one=0.7)
+    assert Machine(length, lambda _: small).run(10).speed(since=2) < 0.73
+    assert Machine(length, lambda _: large).run(10).speed(since=2) > 0.97
 
 
 @lengths
-def test_a_cpu_at_half_speed_is_given_up_without_a_single_long_wait(length: int) -> None:
-    machine = Machine(length, lambda _: 0.5)
-    machine.run(4000)
-    assert machine.speed(since=2000) > 0.98  # two threads: 0.87
+def test_a_change_is_followed_within_two_seconds(length: float) -> None:
+    assert Machine(length, change(FREE, 3000, COPY)).run(10).speed(since=5) > 0.96 * COPY.one
+    assert Machine(length, change(BUSY, 3000, FREE)).run(10).speed(since=5) > 0.96 * FREE.rate
 
 
-@lengths
-def test_a_slower_cpu_is_used_while_it_gains(length: int) -> None:
-    machine = Machine(length, lambda _: 0.7)
-    machine.run(4000)
-    assert machine.speed() > 0.99 * 0.7 * BOTH
-
-
-@lengths
-def test_a_pause_costs_little_more_than_itself(length: int) -> None:
-    machine = Machine(length, lambda now: float(not 500 <= now / MILLISECOND < 510))
-    machine.run(1500)
-    lost = 1500 * (1 - machine.speed() / BOTH)
-    assert lost < 10 + 25
-
-
-@lengths
-def test_a_cpu_that_becomes_free_is_used_again(length: int) -> None:
-    machine = Machine(length, until(1000, shared, free))
-    machine.run(3000)
-    assert machine.speed(since=1600) > 0.98 * BOTH
-
-
-def test_long_calls_on_a_crowded_machine_do_not_postpone_trials() -> None:
-    """Calls of 200 ms, as beside many processes. Then the CPUs are free, and calls take 20 ms."""
-    limit = kernels.ThreadLimit()
-    now = alternate(limit, MILLISECOND, {1: {1: 200 * MILLISECOND, 2: 400 * MILLISECOND}}, 60)
-    now = alternate(limit, now, {1: {1: 20 * MILLISECOND, 2: 11 * MILLISECOND}}, 60)
-    assert limit.threads(1, 2, now) == 2
-
-
-def test_trials_of_more_threads_back_off() -> None:
-    machine = Machine(MILLISECOND, lambda _: 0.1)
-    machine.run(2000)
-    assert machine.speed(since=500) > 0.95
-    assert 4 <= machine.changes() <= 24
-
-
-@lengths
-def test_a_long_stop_of_the_other_cpu_is_soon_over(length: int) -> None:
-    machine = Machine(length, lambda now: float(not 500 <= now / MILLISECOND < 600))
-    machine.run(1500)
-    assert machine.speed(since=800) > 0.98 * BOTH
-
-
-def test_down_by_a_quarter_and_up_by_half() -> None:
-    down, up = [64], [1]
+def test_down_by_a_third() -> None:
+    down = [64]
     while down[-1] > 1:
         down.append(kernels.fewer_threads(down[-1]))
-    assert down == [64, 48, 36, 27, 21, 16, 12, 9, 7, 6, 5, 4, 3, 2, 1]
+    assert down == [64, 42, 28, 18, 12, 8, 5, 3, 2, 1]
     assert kernels.fewer_threads(1) == 1
-    while up[-1] < 64:
-        up.append(kernels.more_threads(up[-1]))
-    assert up == [1, 2, 3, 5, 8, 12, 18, 27, 41, 62, 93]
 
 
 def test_many_threads_reach_the_number_of_free_cpus() -> None:
-    """With more threads than the 5 free CPUs, all of them wait for a CPU."""
-    limit, now, used = kernels.ThreadLimit(), MILLISECOND, []
-    for _ in range(20_000):
-        threads = limit.threads(1, 16, now)
-        elapsed = MILLISECOND // threads if threads <= 5 else MILLISECOND
-        now += elapsed
-        limit.report(1, 16, threads, 1e6, elapsed, now)
-        used.append(threads)
-    late = used[len(used) // 2 :]
-    assert sum(4 <= threads <= 5 for threads in late) > 0.9 * len(late)
+    """With more threads than the 5 free CPUs, all of them wait for a CPU. Then all 16 CPUs become free."""
+    now, cpu = 1.0, 0.0
+    limit, used = kernels.ThreadLimit(lambda: int(cpu * MILLISECOND)), []
+    while now < 16_000:
+        threads, free = limit.threads(16), 5 if now < 6_000 else 16
+        elapsed = 8 / threads if threads <= free else 8.0
+        now, cpu = now + elapsed, cpu + min(threads, free) * elapsed
+        limit.report(1, 16, threads, 1e6, int(elapsed * MILLISECOND), int(now * MILLISECOND))
+        used.append((now, threads))
+    for threads, start, end in ((4, 5_000, 6_000), (16, 15_000, 16_000)):
+        last = [number for at, number in used if start <= at < end]
+        assert last.count(threads) > 0.8 * len(last)
 
 
-def test_a_call_on_another_number_of_threads_than_chosen_is_no_trial() -> None:
+def test_a_call_on_another_number_of_threads_than_chosen_is_not_measured() -> None:
     """A call runs on fewer threads than chosen if the others sleep and it is too short to wake them."""
-    limit, now = kernels.ThreadLimit(), MILLISECOND
+    machine = Machine(1.0, lambda _: FREE)
     for _ in range(5_000):
-        limit.threads(1, 2, now)
-        now += 100_000
-        limit.report(1, 2, 1, 1e6, 100_000, now)
-    assert limit.threads(1, 2, now) == 2
+        machine.limit.report(1, 2, 1, 1e6, MILLISECOND // 10, int(machine.now * MILLISECOND))
+        machine.now += 1
+    assert machine.limit.threads(2) == 2
+
+
+def test_calls_of_all_kinds_decide_by_the_time_that_they_take() -> None:
+    """The second kind is faster on one thread. Multiply-adds take 1,000 times as long in it."""
+
+    def share_of_one(first: float, second: float) -> float:
+        """first, second   milliseconds of calls on two threads"""
+        now, cpu, used = 1.0, 0.0, []
+        limit = kernels.ThreadLimit(lambda: int(cpu * MILLISECOND))
+        while now < 10_000:
+            for kind, elapsed, gain in ((1, first, 1.8), (2, second, 0.6)):
+                threads = limit.threads(2)
+                elapsed *= 1 if threads == 2 else gain
+                now, cpu = now + elapsed, cpu + threads * elapsed
+                limit.report(kind, 2, threads, 1e6 / 1000**kind, int(elapsed * MILLISECOND), int(now * MILLISECOND))
+                used.append(threads)
+        return used.count(1) / len(used)
+
+    assert share_of_one(5.0, 1.0) < 0.2
+    assert share_of_one(1.0, 5.0) > 0.8
 
 
 def test_same_bits_with_threads_held_or_not() -> None:
@@ -229,45 +178,6 @@ def test_same_bits_with_threads_held_or_not() -> None:
         kernels.hold_threads(False)
     for array, expected in zip(held, free, strict=True):
         assert_array_equal(array, expected)
-
-
-def alternate(limit: kernels.ThreadLimit, now: int, times: dict[int, dict[int, int]], calls: int) -> int:
-    """Calls of several kinds in turn.   times: kind → threads → nanoseconds   → now"""
-    for kind in [*times] * calls:
-        most = max(times[kind])
-        threads = limit.threads(kind, most, now)
-        now += times[kind][threads]
-        limit.report(kind, most, threads, 1e6, times[kind][threads], now)
-    return now
-
-
-def test_the_kind_that_takes_the_most_time_decides_for_all() -> None:
-    limit = kernels.ThreadLimit()
-    times = {1: {1: 1_000_000, 2: 500_000}, 2: {1: 3_000_000, 2: 5_000_000}}  # the second is faster on one thread
-    now = alternate(limit, MILLISECOND, times, 100)
-    assert [limit.threads(kind, 2, now) for kind in (1, 2)] == [1, 1]
-    assert limit.threads(3, 8, now) == 4  # a new kind gets the same share of its threads
-    # Another kind, on the number of threads that it finds, takes more time from now on and decides.
-    now = alternate(limit, now, {1: {1: 20_000_000, 2: 10_000_000}, 2: times[2]}, 100)
-    assert [limit.threads(kind, 2, now) for kind in (1, 2)] == [2, 2]
-
-
-def test_a_trial_whose_calls_have_stopped_does_not_count_for_other_kinds() -> None:
-    limit, now = kernels.ThreadLimit(), MILLISECOND
-    while limit.threads(1, 2, now) == 2:
-        now += MILLISECOND // 2
-        limit.report(1, 2, 2, 1e6, MILLISECOND // 2, now)
-    assert limit.threads(2, 2, now) == 1  # the same as in the trial
-    assert limit.threads(2, 2, now + 1000 * MILLISECOND) == 2
-
-
-def test_kinds_beyond_the_table_are_measured_once_they_take_the_most_time() -> None:
-    limit = kernels.ThreadLimit()
-    many = {kind: {1: 1_000_000, 2: 500_000} for kind in range(1, 100)}
-    now = alternate(limit, MILLISECOND, many, 3)
-    assert limit.threads(1, 2, now) == 2
-    now = alternate(limit, now, {1000: {1: 3_000_000, 2: 5_000_000}}, 200)
-    assert limit.threads(1, 2, now) == 1
 
 
 # More threads than CPUs gain nothing.
@@ -283,7 +193,7 @@ for _ in range(100):
     rnn(x)
 print(*kernels.thread_limit())  # held threads are not measured
 kernels.hold_threads(False)
-while kernels.thread_limit() != (6, 8):
+while kernels.thread_limit() != (5, 8):
     rnn(x)
 print(describe(load())["threads"])
 """
@@ -292,7 +202,7 @@ print(describe(load())["threads"])
 def test_calls_use_fewer_threads_if_that_is_faster_and_info_says_so() -> None:
     held, said = in_fresh_process(CROWDED, OMP_NUM_THREADS="8").splitlines()
     assert held == "1 1"
-    assert said == "8 (one per CPU; now 6 of 8: more gain little while other processes use the CPUs)"
+    assert said == "8 (one per CPU; now 5 of 8: more gain little while other processes use the CPUs)"
 
 
 def test_result_is_right_on_any_number_of_threads() -> None:

@@ -4,7 +4,6 @@
 #include <thread>
 
 #include <signal.h>
-#include <sys/resource.h>
 
 #if defined(__linux__)
 #include <sched.h>
@@ -116,14 +115,6 @@ bool start_thread(void* (*f)(void*), void* argument, pthread_t* thread) {
 
 int64_t clock_now() {
     return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-static int64_t nanoseconds(const timeval& time) { return 1'000'000'000 * int64_t{time.tv_sec} + 1'000 * time.tv_usec; }
-
-CpuUse cpu_use() {
-    rusage all;
-    if (getrusage(RUSAGE_SELF, &all)) return {};
-    return {.time = nanoseconds(all.ru_utime) + nanoseconds(all.ru_stime), .losses = all.ru_nivcsw};
 }
 
 void sleep_for(int64_t nanoseconds) { std::this_thread::sleep_for(std::chrono::nanoseconds(nanoseconds)); }

@@ -38,12 +38,6 @@ bool in_forked_child();
 
 int64_t clock_now();  // nanoseconds
 
-// The CPU time of this process in nanoseconds, and how often its threads lost a CPU to others.
-struct CpuUse {
-    int64_t time = 0, losses = 0;
-};
-CpuUse cpu_use();
-
 void sleep_for(int64_t nanoseconds);
 
 // For loops that wait: leaves the core's resources to its other hardware thread.

@@ -1,224 +1,106 @@
 #include "throughput.h"
 
-#include "system.h"
+#include <ctime>
 
 namespace xrnn {
 
 namespace {
 
-constexpr int64_t MILLISECOND = 1'000'000;
+constexpr double MILLISECOND = 1e6;
 
-// The time after which the calls of a rate have lost half of their weight. Longer than a time slice of another process,
-// so that a rate includes slices with and without that process.
-constexpr double HALF_LIFE = 40 * MILLISECOND;
-// Rates are forgotten at most once in this multiple of HALF_LIFE.
-constexpr double FORGETS = 5;
-// Let r be the rate with more threads divided by the rate with fewer. More threads are adopted if r > WORTH_MORE, and
-// given up if r < WORTH_KEEPING. On free CPUs two threads gain more than that, or the work would not be divided. A
-// smaller gain is at the expense of other processes: if all copies of a program used more threads for it, each would be
-// slower than with one thread.
-constexpr double WORTH_MORE = 1.3, WORTH_KEEPING = 1.25;
-// Both, while other processes take CPUs from this one: then it gains most of r at their expense.
-constexpr double WORTH_TAKING = 1.5;
-// A trial ends after `length`, or after a `moment` if its rate is then below `slower` times the adopted one. Beside
-// another process the first milliseconds with more threads, a time slice, are as fast as on a free CPU. A trial of
-// more threads is therefore longer. It has at least two calls, since the first must wake the threads.
-struct Trial {
-    int calls;
-    double length, moment, slower;
-};
-constexpr Trial OF_FEWER = {.calls = 1, .length = 2 * MILLISECOND, .moment = MILLISECOND / 4, .slower = 0.75};
-// A contended trial may begin with another process's time slice.
-constexpr Trial CONTENDED = {.calls = 1, .length = 20 * MILLISECOND, .moment = 20 * MILLISECOND, .slower = 1};
-constexpr Trial OF_MORE = {.calls = 2, .length = 20 * MILLISECOND, .moment = 2 * MILLISECOND, .slower = 1};
-// The number of calls before the first trial of fewer threads.
-constexpr double FIRST_CALLS = 20;
-// A trial that lost some time is repeated after this multiple of that time, or after LONGEST: trials cost 2 %, and a few
-// percent if a call takes more than 10 ms.
-constexpr double REPAY = 50;
-// A trial that lost no time, but gained none either, is repeated after this multiple of its length.
-constexpr double REPEAT = 20;
-// REPAY and REPEAT hold for fewer threads only if more were less than NEARLY times as fast. Otherwise the next trial
-// waits for REPAY_CHECK times the loss, and at least for CHECK: it costs a quarter of a percent.
-constexpr double NEARLY = 1.35, REPAY_CHECK = 400, CHECK = 2'000 * MILLISECOND;
-// A rate of fewer threads that is younger than this decides without another trial.
-constexpr int64_t FRESH = 300 * MILLISECOND;
-// Back-off of trials of more threads: at first this time or number of calls, whichever is longer. It doubles while they
-// are not adopted, or are given up within HELD or that number of calls.
-constexpr int64_t SHORTEST = 10 * MILLISECOND, LONGEST = 500 * MILLISECOND, HELD = 100 * MILLISECOND;
-constexpr int64_t SHORTEST_CALLS = 5, HELD_CALLS = 10;
-
-// A kind decides for all once its calls have taken this multiple of the time of the deciding kind. Calls older than
-// MEMORY have little weight.
-constexpr double TAKES_OVER = 1.5, MEMORY = 200 * MILLISECOND;
-
-int min(int a, int b) { return a < b ? a : b; }
-int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
-double max(double a, double b) { return a > b ? a : b; }
-
-double worth_keeping(bool contended) { return contended ? WORTH_TAKING : WORTH_KEEPING; }
+// Calls on one number of threads, at least this long. Beside another process the first milliseconds, a time slice, are
+// as fast as on a free CPU.
+constexpr double BLOCK = 20 * MILLISECOND;
+// The time after which calls have lost most of their weight: a few periods of a neighbour that computes for 0.1 s and
+// then sleeps.
+constexpr double MEMORY = 1'000 * MILLISECOND;
+// An average of fewer calls decides nothing: it is one block, or old.
+constexpr double ENOUGH = 30 * MILLISECOND;
+// The part of the throughput that trials may cost, and the largest part of the blocks that are trials.
+constexpr double COST = 0.007, MOST_TRIALS = 0.1;
+// Others compete for the CPUs if each thread gets less than this part of a CPU. Beside a process that computes half of
+// the time two threads get 0.73 to 0.85, beside one that always computes 0.6, beside a copy 0.5.
+constexpr double UNCONTENDED = 0.65;
+// More threads are then used if they gain this. Two copies of a program that both use two threads gain up to 1.27, and
+// lose a tenth of their common throughput. A process beside two busy ones gains 1.1 to 1.4.
+constexpr double MARGIN = 1.25;
 
 }  // namespace
 
-// ---- the policy ----
+int64_t cpu_time() { return static_cast<int64_t>(1e9 / CLOCKS_PER_SEC * static_cast<double>(std::clock())); }
 
-int fewer_threads(int n) { return n > 4 ? n - n / 4 : n > 1 ? n - 1 : 1; }
+int fewer_threads(int n) { return n > 1 ? n - (n + 2) / 3 : 1; }
 
-int more_threads(int n) { return n + (n + 1) / 2; }
-
-void Rate::add(double multiply_adds_, int64_t elapsed_, int64_t now) {
-    multiply_adds += multiply_adds_, elapsed += elapsed_, measured_at = now, ++calls;
-    // At least two calls, however long they are.
-    if (elapsed > 2 * HALF_LIFE && elapsed > 2.0 * elapsed_) multiply_adds /= 2, elapsed /= 2;
+int ThreadLimit::at_level(int most, int level) {
+    while (level--) most = fewer_threads(most);
+    return most;
 }
 
-int ThreadChoice::scaled(int its_most, int64_t now) const {
-    // A trial whose calls have stopped ends with the next of them: until then it does not count.
-    const bool tries = tried.threads && now - reported_at < LONGEST;
-    const int share = its_most * (tries ? tried.threads : adopted.threads) / most;
-    return share > 1 ? share : 1;
+void ThreadLimit::Sums::add(const Sums& other) {
+    work += other.work, elapsed += other.elapsed, asked += other.asked, cpu += other.cpu;
 }
 
-int ThreadChoice::threads(int64_t now) {
-    if (!tried.threads && adopted.threads < most && adopted.elapsed && now >= try_more_at)
-        tried = {.threads = min(more_threads(adopted.threads), most)};
-    return tried.threads ? tried.threads : adopted.threads;
+void ThreadLimit::Sums::scale(double by) { work *= by, elapsed *= by, asked *= by, cpu *= by; }
+
+double ThreadLimit::random() {
+    random_state = 1'664'525 * random_state + 1'013'904'223;
+    return random_state / 4'294'967'296.0;
 }
 
-void ThreadChoice::report(int threads, double multiply_adds, int64_t elapsed, int64_t now, bool contended) {
-    time_in_calls += elapsed, reported_at = now;
-    // Rates of free CPUs say nothing once CPUs are contended. They are forgotten seldom enough for a trial in between.
-    if (contended && !was_contended && time_in_calls - forgot_at > FORGETS * HALF_LIFE)
-        adopted = {.threads = adopted.threads}, below = tried = {}, forgot_at = time_in_calls;
-    was_contended = contended;
-    if (threads == tried.threads) {
-        tried.add(multiply_adds, elapsed, now);
-        judge_trial(elapsed, now, contended);
-    } else if (threads == adopted.threads) {
-        adopted.add(multiply_adds, elapsed, now);
-        if (!tried.threads && threads > 1) consider_fewer(elapsed, now, contended);
+double ThreadLimit::work_of(uint64_t name, double multiply_adds, int64_t elapsed) {
+    Kind& kind = kinds[name % KINDS];
+    if (kind.name != name) kind = {.name = name};
+    const double rate = multiply_adds / static_cast<double>(elapsed);
+    if (rate > kind.rate) kind.rate = rate;
+    return multiply_adds / kind.rate;
+}
+
+void ThreadLimit::report(uint64_t kind, int most, int threads, double multiply_adds, int64_t elapsed, int64_t now) {
+    last_most = most;
+    if (threads != this->threads(most)) return;  // the others were asleep
+    const double time = static_cast<double>(elapsed);
+    block.add({.work = work_of(kind, multiply_adds, elapsed), .elapsed = time, .asked = threads * time});
+    if (block.elapsed >= BLOCK) end_block(now);
+}
+
+void ThreadLimit::end_block(int64_t now) {
+    const int64_t cpu = cpu_clock();
+    for (Sums& each : recent) each.scale(MEMORY / (MEMORY + block.elapsed));
+    if (block_began) {  // unknown for the first block
+        const double between_calls = static_cast<double>(now - block_began) - block.elapsed;
+        block.asked += between_calls, block.cpu = static_cast<double>(cpu - cpu_began);
+        if (between_calls > block.elapsed) block.asked = block.cpu = 0;  // perhaps the process slept
+        recent[level].add(block);
     }
+    block = {}, block_began = now, cpu_began = cpu;
+
+    const bool was_trial = level != adopted_level, has_fewer = adopted() > 1, has_more = adopted_level > 0;
+    if (has_fewer && is_known(adopted_level + 1) && !pays(adopted_level))
+        ++adopted_level;
+    else if (has_more && is_known(adopted_level - 1) && pays(adopted_level - 1))
+        --adopted_level;
+    level = adopted_level;
+    if (was_trial) return;
+    const bool try_fewer = has_fewer && (!has_more || random() < 0.5);
+    const int other = adopted_level + (try_fewer ? 1 : -1);
+    if (other >= 0 && random() < chance(other)) level = other;
 }
 
-void ThreadChoice::judge_trial(int64_t elapsed, int64_t now, bool contended) {
-    const double ratio = tried.value() / adopted.value();
-    const bool is_fewer = tried.threads < adopted.threads;
-    const Trial& rule = !is_fewer ? OF_MORE : contended ? CONTENDED : OF_FEWER;
-    if (tried.calls < rule.calls || tried.elapsed < (ratio < rule.slower ? rule.moment : rule.length)) return;
-    const Rate trial = tried;
-    tried = {};
-    const double lost = max(trial.elapsed * (1 - ratio), 0), wait = max(REPAY * lost, REPEAT * trial.elapsed);
-    if (is_fewer) {
-        below = trial;
-        if (worth_keeping(contended) * ratio > 1) return adopt_fewer(elapsed, now);
-        try_fewer_at = time_in_calls + wait;
-        check_fewer_at = time_in_calls + max(REPAY_CHECK * lost, CHECK);
-    } else if (ratio > (contended ? WORTH_TAKING : WORTH_MORE)) {
-        below = adopted, adopted = trial, adopted_at = now;
-    } else {
-        back_off = min(max(2 * back_off, static_cast<int64_t>(wait)), LONGEST);
-        try_more_at = now + back_off;
-    }
+// Whether the throughput at this level can be compared with the adopted one.
+bool ThreadLimit::is_known(int other) const {
+    return recent[other].elapsed >= ENOUGH && recent[adopted_level].elapsed >= ENOUGH;
 }
 
-void ThreadChoice::adopt_fewer(int64_t elapsed, int64_t now) {
-    const bool held = now - adopted_at > max(HELD, HELD_CALLS * elapsed);
-    back_off = min(max(held ? SHORTEST : 2 * back_off, SHORTEST_CALLS * elapsed), LONGEST);
-    try_more_at = now + back_off;
-    adopted = below, below = {}, adopted_at = now;
+// Whether this level is better than the next one, which has fewer threads.
+bool ThreadLimit::pays(int l) const {
+    const bool contended = recent[l].cpu < UNCONTENDED * recent[l].asked;
+    return recent[l].rate() > (contended ? MARGIN : 1) * recent[l + 1].rate();
 }
 
-void ThreadChoice::consider_fewer(int64_t elapsed, int64_t now, bool contended) {
-    if (adopted.elapsed < HALF_LIFE) return;
-    const double ratio = below.threads ? below.value() / adopted.value() : 0;
-    if (below.threads && now - below.measured_at < FRESH) {
-        if (worth_keeping(contended) * ratio > 1) adopt_fewer(elapsed, now);
-        return;
-    }
-    const double first = contended ? 0 : FIRST_CALLS * elapsed;
-    const double again = contended || NEARLY * ratio > 1 ? try_fewer_at : check_fewer_at;
-    if (time_in_calls >= (below.threads ? again : max(try_fewer_at, first)))
-        tried = {.threads = below.threads ? below.threads : fewer_threads(adopted.threads)};
+// The probability of a trial of this level in the next block.
+double ThreadLimit::chance(int other) const {
+    const double lost = recent[other].elapsed ? 1 - recent[other].rate() / recent[adopted_level].rate() : 0;
+    return lost * MOST_TRIALS > COST ? COST / lost : MOST_TRIALS;
 }
-
-// ---- all kinds ----
-
-ThreadLimit::Kind& ThreadLimit::find_or_replace(uint64_t name) {
-    Kind* least = &kinds[0];
-    for (Kind& kind : kinds) {
-        if (kind.name == name) return kind;
-        if (kind.elapsed < least->elapsed) least = &kind;
-    }
-    *least = {.name = name};
-    return *least;
-}
-
-double ThreadLimit::elapsed_of(uint64_t name) const {
-    for (const Kind& kind : kinds)
-        if (kind.name == name) return kind.elapsed;
-    return 0;
-}
-
-int ThreadLimit::threads(uint64_t kind, int most, int64_t now) {
-    if (!deciding) return most;
-    return kind == deciding ? choice.threads(now) : choice.scaled(most, now);
-}
-
-void ThreadLimit::report(uint64_t name, int most, int threads, double multiply_adds, int64_t elapsed_, int64_t now,
-                         bool contended) {
-    Kind& kind = find_or_replace(name);
-    kind.elapsed += elapsed_, elapsed += elapsed_;
-    if (elapsed > MEMORY) {
-        elapsed /= 2;
-        for (Kind& each : kinds) each.elapsed /= 2;
-    }
-    if (name != deciding && (!deciding || kind.elapsed > TAKES_OVER * elapsed_of(deciding))) {
-        choice = ThreadChoice(most, deciding ? choice.scaled(most, now) : most);
-        deciding = name, deciding_most = most;
-    }
-    if (name == deciding) choice.report(threads, multiply_adds, elapsed_, now, contended);
-}
-
-namespace {
-
-ThreadLimit limit;
-bool ignored = false;
-
-// A process is contended if its threads lost a CPU to others after less than this, on average: two time slices.
-constexpr int64_t UNDISTURBED = 8 * MILLISECOND;
-
-// Reading the counts takes a system call. They are read at most this often, and compared after this much CPU time: a
-// thread may lose its CPU a few times when it wakes after a pause.
-constexpr int64_t SAMPLE = 40 * MILLISECOND;
-
-// Whether this process was contended when its counts were last compared.
-bool is_contended(int64_t now) {
-    static int64_t read_at = 0;
-    static CpuUse last;
-    static bool contended = false;
-    if (now - read_at < SAMPLE) return contended;
-    read_at = now;
-    const CpuUse use = cpu_use();
-    if (use.time - last.time < SAMPLE) return contended;
-    contended = use.time - last.time < UNDISTURBED * (use.losses - last.losses);
-    last = use;
-    return contended;
-}
-
-}  // namespace
-
-MeasuredCall measured_call(uint64_t kind, double multiply_adds, int most, int64_t now) {
-    if (ignored || most < 2) return {.most = most, .threads = most};
-    return {.kind = kind, .most = most, .threads = limit.threads(kind, most, now), .multiply_adds = multiply_adds};
-}
-
-void report_call(const MeasuredCall& call, int64_t elapsed, int64_t now) {
-    if (call.kind) limit.report(call.kind, call.most, call.threads, call.multiply_adds, elapsed, now, is_contended(now));
-}
-
-const ThreadLimit& thread_limit() { return limit; }
-
-void ignore_throughput(bool ignore) { ignored = ignore; }
 
 }  // namespace xrnn

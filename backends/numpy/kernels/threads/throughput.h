@@ -1,108 +1,74 @@
 // The number of threads of a call, by measured throughput.
 //
 // While other processes use the CPUs, fewer threads may be faster: threads that meet at barriers wait for the one that
-// has lost its CPU. Calls of one kind do the same operation, on sizes that differ by less than a factor of two in their
-// length or their work. So their rates, in multiply-adds per nanosecond, are comparable. One kind decides for all, until
-// the recent calls of another take 1.5 times as long.
+// has lost its CPU. The number of threads with the highest average throughput is used. The average is over a second of
+// calls, which is longer than the rhythm of most other processes. Short blocks of calls at random times try the next
+// lower and the next higher number.
 //
-// The first kind that decides starts with all threads. From time to time it tries fewer for a few milliseconds, and more
-// often if fewer were nearly as fast the last time, or if other processes take CPUs from this one ("contended"): then
-// fewer are probably faster. It keeps the smaller number if the larger one gains little. With
-// fewer threads than possible it tries more. After a slow trial, the next one waits so long that trials cost about 2 %
-// of the time.
+// If the threads get much less CPU time than they ask for, others compete for the CPUs. A gain of more threads is then a
+// loss of the other processes, and if all copies of a program took it, each would be slower than on one thread. So the
+// gain must be large.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 namespace xrnn {
 
-// Recent calls on one number of threads; 0 threads: none.
-struct Rate {
-    int threads = 0, calls = 0;
-    int64_t measured_at = 0;                // the end of the last call, by clock_now()
-    double multiply_adds = 0, elapsed = 0;  // elapsed: in nanoseconds
-
-    double value() const { return multiply_adds / elapsed; }
-    void add(double multiply_adds, int64_t elapsed, int64_t now);
-};
-
-// The policy for calls of one kind. All times are nanoseconds, and `now` is by clock_now().
-class ThreadChoice {
-   public:
-    explicit ThreadChoice(int most = 1, int adopted = 1) : most(most), adopted{.threads = adopted} {}
-
-    // The number of threads of the next call.
-    int threads(int64_t now);
-
-    // The same number for a call of another kind that could use `its_most` threads.
-    int scaled(int its_most, int64_t now) const;
-
-    // A call on this number of threads has ended now.
-    void report(int threads, double multiply_adds, int64_t elapsed, int64_t now, bool contended);
-
-    int adopted_threads() const { return adopted.threads; }
-
-   private:
-    void judge_trial(int64_t elapsed, int64_t now, bool contended);
-    void adopt_fewer(int64_t elapsed, int64_t now);
-    void consider_fewer(int64_t elapsed, int64_t now, bool contended);
-
-    int most;
-    Rate adopted;
-    Rate below;  // a smaller number of threads: the rate of its last use
-    Rate tried;  // the number in use during a trial; 0 threads: no trial
-    bool was_contended = false;
-    int64_t reported_at = 0, adopted_at = 0, try_more_at = 0, back_off = 0;
-    double time_in_calls = 0, forgot_at = 0, try_fewer_at = 0, check_fewer_at = 0;  // pauses between calls do not count
-};
-
-// The next lower and the next higher number of threads.
+// The next lower number of threads: two thirds of n.
 int fewer_threads(int n);
-int more_threads(int n);
+
+int64_t cpu_time();  // of this process
 
 // The policy for all calls. The kind of a call is any hash of its operation, its sizes and the most threads that it can
-// use.
+// use. All times are nanoseconds; `now` is by clock_now(), and cpu_clock reads the CPU time of this process.
 class ThreadLimit {
    public:
-    int threads(uint64_t kind, int most, int64_t now);
-    void report(uint64_t kind, int most, int threads, double multiply_adds, int64_t elapsed, int64_t now,
-                bool contended);
+    explicit ThreadLimit(std::function<int64_t()> cpu_clock = cpu_time) : cpu_clock(std::move(cpu_clock)) {}
 
-    // The most threads of the deciding kind, and the number that it has adopted.
-    int most() const { return deciding_most; }
-    int adopted() const { return choice.adopted_threads(); }
+    // The number of threads of the next call, which could use `most`.
+    int threads(int most) const { return at_level(most, level); }
+
+    // A call has ended now.
+    void report(uint64_t kind, int most, int threads, double multiply_adds, int64_t elapsed, int64_t now);
+
+    // For the last call: the most threads that it could use, and the number without trials.
+    int most() const { return last_most; }
+    int adopted() const { return at_level(last_most, adopted_level); }
 
    private:
+    // Level l: `fewer_threads`, l times.
+    static constexpr int LEVELS = 10;
+    static int at_level(int most, int level);
+
+    // Sums over recent calls, in nanoseconds. The work of a call is its time at the highest rate of its kind: so calls of
+    // all kinds are comparable.
+    struct Sums {
+        double work = 0, elapsed = 0;
+        double asked = 0, cpu = 0;  // the CPU time of threads that never lose their CPU, and the real one
+
+        double rate() const { return work / elapsed; }
+        void add(const Sums& other);
+        void scale(double by);
+    };
+    double work_of(uint64_t kind, double multiply_adds, int64_t elapsed);
+    void end_block(int64_t now);
+    bool is_known(int level) const;
+    bool pays(int level) const;
+    double chance(int level) const;
+    double random();
+
+    const std::function<int64_t()> cpu_clock;
+    int level = 0, adopted_level = 0, last_most = 1;
+    Sums recent[LEVELS], block;
+    int64_t block_began = 0, cpu_began = 0;
     struct Kind {
         uint64_t name = 0;
-        double elapsed = 0;  // nanoseconds of recent calls
+        double rate = 0;  // the highest, in multiply-adds per nanosecond
     };
-    Kind& find_or_replace(uint64_t name);
-    double elapsed_of(uint64_t name) const;
-
-    static constexpr int KINDS = 16;
+    static constexpr int KINDS = 64;
     Kind kinds[KINDS];
-    double elapsed = 0;  // of all kinds
-    uint64_t deciding = 0;
-    int deciding_most = 1;
-    ThreadChoice choice;  // of the deciding kind
+    uint32_t random_state = 1;
 };
-
-// One call. The functions below share one ThreadLimit without a lock: their callers hold the GIL.
-struct MeasuredCall {
-    uint64_t kind = 0;  // 0: not measured
-    int most = 1, threads = 1;
-    double multiply_adds = 0;
-};
-
-// A call that could use `most` threads, with its number of threads.
-MeasuredCall measured_call(uint64_t kind, double multiply_adds, int most, int64_t now);
-
-void report_call(const MeasuredCall& call, int64_t elapsed, int64_t now);
-
-const ThreadLimit& thread_limit();
-
-// For tests and measurements: always use all threads.
-void ignore_throughput(bool ignore);
 
 }  // namespace xrnn
