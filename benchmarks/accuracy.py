@@ -28,7 +28,7 @@ from benchmarks.cases import COMMON, GATES, LAYERS, STATED, Case, Problem
 from benchmarks.peers.xrnn_layer import layer_of, sequence
 from benchmarks.tables import table, wide_console
 from xrnn.backends.numpy import kernels
-from xrnn.info import describe
+from xrnn.info import describe, explain
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
 
@@ -127,7 +127,7 @@ def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, A
     with xrnn.use_backend("numpy"):
         for form, fused in _FORMS.items():
             with xrnn.use_fused(fused):
-                forms[form] = backend.explain("recurrence_forward", RNNCell(), sizes, "float32").form
+                forms[form] = explain(backend, "recurrence_forward", RNNCell(), sizes, "float32").form
                 ulp[form] = {dtype: tanh_ulp(dtype, per_exponent) for dtype in ("float32", "float64")}
         for cell in COMMON:
             by_seed = [sequence_rms(cell, seed) for seed in range(seeds)]

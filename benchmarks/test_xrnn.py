@@ -14,6 +14,7 @@ from benchmarks.cases import ALL, OPERATIONS, Case, Problem, check
 from benchmarks.peers import Call
 from xrnn import RNN, BackendUnavailableError, get_backend, use_fused
 from xrnn.backend import Backend
+from xrnn.info import explain
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -63,9 +64,9 @@ def form_of(backend: Backend, case: Case, operation: str) -> str:
     """The form that runs, such as "fused" or "plain"; for training both directions, such as "one-block/group"."""
     sizes = {"T": 1 if operation == "step" else case.T, "N": case.N, "D": case.D, "H": case.H}
     cell = RNN.init(1, 1, backend=backend).cell
-    forms = [backend.explain("recurrence_forward", cell, sizes, "float32").form]
+    forms = [explain(backend, "recurrence_forward", cell, sizes, "float32").form]
     if operation == "train":
-        forms.append(backend.explain("recurrence_backward", cell, sizes, "float32").form)
+        forms.append(explain(backend, "recurrence_backward", cell, sizes, "float32").form)
     return "/".join(dict.fromkeys(forms))
 
 

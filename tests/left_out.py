@@ -18,6 +18,7 @@ import pytest
 # Files that need a library but do not import it at the top.
 _FILES: Final = {
     "standin/test_names.py": ("cupy", "proof"),
+    "exchange/test_keras.py": ("keras", "keras"),
     "benchmarks/test_char_lm.py": ("torch", "bench"),
     "benchmarks/test_classify.py": ("torch", "bench"),
 }

@@ -17,7 +17,7 @@ from tests.fresh import output_of, run_python
 from tests.layouts import LAYOUTS, lay_out
 from xrnn.backend import OPERATIONS, Backend, Explanation, fused_forms, use_fused
 from xrnn.backends.numpy import NumpyBackend
-from xrnn.info import describe
+from xrnn.info import describe, explain
 from xrnn.ops import affine
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
@@ -123,7 +123,7 @@ def test_add_rows_is_reproducible(backend: Backend) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_explain_names_a_form_and_a_reason(backend: Backend, operation: Any, form: str) -> None:
-    explanation = backend.explain(operation, RNNCell(), SIZES, "float32")
+    explanation = explain(backend, operation, RNNCell(), SIZES, "float32")
     assert isinstance(explanation, Explanation)
     assert explanation.form
     assert explanation.why
@@ -133,12 +133,12 @@ def test_explain_names_a_form_and_a_reason(backend: Backend, operation: Any, for
 
 def test_explain_an_unknown_operation(backend: Backend) -> None:
     with one_line(ValueError, "unknown operation 'matmul'", f"expected one of {', '.join(OPERATIONS)}"):
-        backend.explain("matmul", RNNCell(), SIZES, "float32")  # type: ignore[arg-type]
+        explain(backend, "matmul", RNNCell(), SIZES, "float32")  # type: ignore[arg-type]
 
 
 def test_explain_the_plain_form() -> None:
     expected = Explanation("plain", "the numpy backend has no other form of it")
-    assert NumpyBackend().explain("matmul_add", RNNCell(), SIZES, "float32") == expected
+    assert explain(NumpyBackend(), "matmul_add", RNNCell(), SIZES, "float32") == expected
 
 
 def test_use_fused_nests_and_is_restored() -> None:

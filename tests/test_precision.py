@@ -13,7 +13,7 @@ from tests.fresh import output_of, run_python
 from xrnn import RNN, get_backend, set_precision, use_fused, use_precision
 from xrnn.backend import RECURRENCES, Operation
 from xrnn.backends.numpy import kernels
-from xrnn.info import describe
+from xrnn.info import describe, explain
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
@@ -134,7 +134,7 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("the kernels were not built")
 
     def why(operation: Operation = "recurrence_forward", dtype: str = "float32", cell: Cell | None = None) -> str:
-        return backend.explain(operation, cell or LSTMCell(), {"T": 5, "N": 3, "D": 2, "H": 7}, dtype).why
+        return explain(backend, operation, cell or LSTMCell(), {"T": 5, "N": 3, "D": 2, "H": 7}, dtype).why
 
     monkeypatch.setattr(kernels, "products_by", lambda products: None)
     before = why()
@@ -151,7 +151,7 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
             assert why(operation).endswith(", products in bfloat16 by avx512bf16, small ones in float32")
         for operation in RECURRENCES:
             assert why(operation).endswith(", products in float32: too small")
-            large = backend.explain(operation, LSTMCell(), {"T": 50, "N": 16, "D": 64, "H": 256}, "float32").why
+            large = explain(backend, operation, LSTMCell(), {"T": 50, "N": 16, "D": 64, "H": 256}, "float32").why
             assert ", products in bfloat16 by avx512bf16" in large
         assert "bfloat16" not in why("add_rows") + why("cross_entropy") + why(dtype="float64")
         assert describe(backend)["products in bfloat16"] == "avx512bf16"

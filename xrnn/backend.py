@@ -8,9 +8,8 @@ speeds up.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -120,8 +119,6 @@ class Backend:
     single_device: ClassVar[bool] = False
     # True if kernels are compiled and tested at their first use: `warm_up` then does it beforehand.
     compiles_at_first_use: ClassVar[bool] = False
-    # The remedy in the error for arrays on two devices.
-    one_device_remedy: ClassVar[str] = "create both on one device"
     # DLPack's numbers of the devices that `xp.from_dlpack` accepts.
     dlpack_devices: ClassVar[tuple[int, ...]] = ()
     # The module with the text for `xrnn info`, imported when it is printed: `describe(backend)` → facts by name, and
@@ -232,24 +229,3 @@ class Backend:
         inputs.check()
         trace = recurrence.forward(self.xp, int8.products(self.products()), cell, inputs, training=False)
         return trace.states, None, None
-
-    def explain(self, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
-        """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why.
-
-        A backend with several forms explains them in its module `info`, beside the operations' own conditions.
-        """
-        if operation not in OPERATIONS:
-            raise ValueError(f"unknown operation {operation!r}: expected one of {', '.join(OPERATIONS)}")
-        default = Explanation("plain", f"the {self.name} backend has no other form of it")
-        if not fused_forms().enabled:
-            why = "XRNN_FUSED=0 or use_fused(False)"
-            if precision().bfloat16 and np.dtype(dtype) == np.float32 and operation in MULTIPLYING:
-                why += "; factors of products rounded to bfloat16"
-            default = Explanation("plain", why)
-        elif not self.info and getattr(type(self), operation) is not getattr(Backend, operation):
-            default = Explanation("own", f"the {self.name} backend replaces the plain form")
-        if not self.info:
-            return default
-        info = importlib.import_module(self.info)
-        explained: Explanation = info.explain(self, default, operation, cell, shapes, dtype)
-        return explained

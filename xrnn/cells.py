@@ -21,12 +21,14 @@ from xrnn.layers.recurrent import RecurrentLayer, shapes_of
 from xrnn.layers.rnn import RNN
 from xrnn.layers.stack import Stack
 from xrnn.ops.cell import Cell
+from xrnn.ops.cells.rnn import LeakyRNNCell
 from xrnn.select import kind_of
 
 LayerClass = TypeVar("LayerClass", bound=type[RecurrentLayer])
 
 CELLS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-LEAK: Final = "leak"  # the leaky RNN in `xrnn info --cell`
+# The cells of these layers with other options, in `xrnn info --cell`.
+VARIANTS: Final[dict[str, Cell]] = {"leak": LeakyRNNCell(0.5)}
 # The other layers that files hold under the name of their class.
 LEAVES: Final[tuple[Any, ...]] = (Linear, Embedding, LayerNorm, Dropout, Recurrent)
 CONTAINERS: Final[tuple[Any, ...]] = (Bidirectional, Stack, Network)
@@ -63,7 +65,7 @@ def register_cell(layer: LayerClass) -> LayerClass:
     earlier = [key for key, each in CELLS.items() if _place(each) == _place(layer)]
     others = {key: each for key, each in CELLS.items() if key not in earlier}
     kinds = (*others.values(), *LEAVES, *CONTAINERS)
-    if name in (*others, LEAK) or layer.__name__ in (each.__name__ for each in kinds):
+    if name in (*others, *VARIANTS) or layer.__name__ in (each.__name__ for each in kinds):
         raise ValueError(
             f"{layer.__name__} with the cell {name!r} has the name of a registered layer: expected new names; rename "
             "the class and its cell"

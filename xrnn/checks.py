@@ -48,9 +48,7 @@ def check_place(name: str, array: Any, backend: Backend, device: Any, beside: st
             f"xrnn.asarray({name}, backend={backend.name!r}), or XRNN_BACKEND=numpy to keep everything on the CPU"
         )
     if array.device != device:
-        raise ValueError(
-            f"{name} is on device {array.device}, but {beside} is on {device}: {backend.one_device_remedy}"
-        )
+        raise ValueError(f"{name} is on device {array.device}, but {beside} is on {device}: create both on one device")
 
 
 def check_index(name: str, index: Any, backend: Backend, device: Any, beside: str) -> None:

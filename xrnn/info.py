@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from xrnn.backend import OPERATIONS, Backend, fused_forms
-from xrnn.cells import CELLS, LEAK, cell_of
+from xrnn.backend import MULTIPLYING, OPERATIONS, Backend, Explanation, Operation, fused_forms
+from xrnn.cells import CELLS, VARIANTS, cell_of
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
+from xrnn.ops.cells.rnn import RNNCell
 from xrnn.precision import precision
 from xrnn.select import GPU_CHOICE, Selection, select
 
@@ -20,8 +20,8 @@ _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
 
 
 def explained() -> dict[str, Cell]:
-    """The cells of `xrnn info --cell` by name: those of the table, and the leaky RNN."""
-    return {name: cell_of(name) for name in CELLS} | {LEAK: LeakyRNNCell(0.5)}
+    """The cells of `xrnn info --cell` by name."""
+    return {name: cell_of(name) for name in CELLS} | VARIANTS
 
 
 def selection_lines(selection: Selection) -> list[str]:
@@ -36,12 +36,35 @@ def describe(backend: Backend) -> dict[str, str]:
     return facts
 
 
+def explain(backend: Backend, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
+    """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why.
+
+    A backend with several forms explains them in its module `info`, beside the operations' own conditions.
+    """
+    if operation not in OPERATIONS:
+        raise ValueError(f"unknown operation {operation!r}: expected one of {', '.join(OPERATIONS)}")
+    default = Explanation("plain", f"the {backend.name} backend has no other form of it")
+    if not fused_forms().enabled:
+        why = "XRNN_FUSED=0 or use_fused(False)"
+        if precision().bfloat16 and np.dtype(dtype) == np.float32 and operation in MULTIPLYING:
+            why += "; factors of products rounded to bfloat16"
+        default = Explanation("plain", why)
+    elif not backend.info and getattr(type(backend), operation) is not getattr(Backend, operation):
+        default = Explanation("own", f"the {backend.name} backend replaces the plain form")
+    if not backend.info:
+        return default
+    explained: Explanation = importlib.import_module(backend.info).explain(
+        backend, default, operation, cell, shapes, dtype
+    )
+    return explained
+
+
 def forms(backend: Backend, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
     """The form of each operation for these sizes (keys T, N, D, H), and the backend's tables of them."""
     sizes = ", ".join(f"{letter}={size}" for letter, size in shapes.items())
     lines = [f"forms at {sizes}, {np.dtype(dtype).name}:"]
     for operation in OPERATIONS:
-        explanation = backend.explain(operation, cell, shapes, dtype)
+        explanation = explain(backend, operation, cell, shapes, dtype)
         lines.append(f"  {operation}: {explanation.form} ({explanation.why})")
     if backend.info and (tables := getattr(importlib.import_module(backend.info), "tables", None)):
         lines += filter(None, [tables(backend, cell, shapes, dtype)])
@@ -63,7 +86,7 @@ def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -
     """`config` as data for JSON.   shapes: the sizes T, N, D and H of its forms."""
     backend, shapes, cell = selection.backend, shapes or _EXAMPLE, RNNCell()
     by_dtype = {
-        dtype: {operation: asdict(backend.explain(operation, cell, shapes, dtype)) for operation in OPERATIONS}
+        dtype: {operation: asdict(explain(backend, operation, cell, shapes, dtype)) for operation in OPERATIONS}
         for dtype in ("float32", "float64")
     }
     return {

@@ -33,7 +33,6 @@ class CupyBackend(Backend):
     name = "cupy"
     info = "xrnn.backends.cupy.info"
     compiles_at_first_use = True
-    one_device_remedy = "create both under the same cupy.cuda.Device"
     dlpack_devices = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
     def __init__(self, cupy: ModuleType) -> None:

@@ -29,7 +29,7 @@ def describe(backend: CupyBackend) -> dict[str, str]:
 def explain(
     backend: CupyBackend, default: Explanation, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any
 ) -> Explanation:
-    """Which form of `operation` runs, and why: see `Backend.explain`."""
+    """Which form of `operation` runs, and why: see `xrnn.info.explain`."""
     dtype = np.dtype(dtype)
     if operation == "matmul_add" and dtype.char in "fd" and fused_forms().enabled:
         return Explanation("gemm", "one cuBLAS call accumulates into its output" + _reduced(backend, dtype))

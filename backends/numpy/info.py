@@ -31,7 +31,7 @@ def describe(backend: Backend) -> dict[str, str]:
 def explain(
     backend: Backend, default: Explanation, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any
 ) -> Explanation:
-    """Which form of `operation` runs, and why: see `Backend.explain`."""
+    """Which form of `operation` runs, and why: see `xrnn.info.explain`."""
     if operation == "matmul_add" or not fused_forms().enabled:
         return default
     if operation == "add_rows":

@@ -10,7 +10,7 @@ import numpy as np
 import xrnn
 from benchmarks.cases import LAYERS, Problem
 from benchmarks.peers import Built, Call
-from xrnn.info import describe
+from xrnn.info import describe, explain
 
 
 def about() -> dict[str, str]:
@@ -62,7 +62,7 @@ def build(problem: Problem, threads: int, frozen: bool = False) -> Built:
 
     sizes = {letter: getattr(problem.case, letter) for letter in "TNDH"}
     explanations = (
-        layer.backend.explain(operation, layer.cell, sizes, x.dtype)
+        explain(layer.backend, operation, layer.cell, sizes, x.dtype)
         for operation in ("recurrence_forward", "recurrence_backward")
     )
     forms = [e.form + " by tiles" * ("by amx" in e.why) for e in explanations]

@@ -22,6 +22,7 @@ if not kernels:
     pytest.skip("the kernels were not built: `pip install -v -e .` says why", allow_module_level=True)
 
 
+@pytest.mark.proof
 def test_processes_and_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8), Case(3, 2, 4, 8, cell="gru")))
     monkeypatch.setattr(busy, "PAUSE", 0.0)
@@ -39,6 +40,7 @@ def test_processes_and_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert {name: len(times) for name, times in results["pause"][case].items()} == {"chosen": 30, "one thread": 30}
 
 
+@pytest.mark.proof
 def test_neighbour_and_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8),))
     monkeypatch.setattr(busy, "BURST_PAUSES", (0.0, 0.01))

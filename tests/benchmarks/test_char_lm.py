@@ -42,6 +42,7 @@ def test_the_accelerated_model_runs_on_the_kernels(tmp_path: Path, monkeypatch: 
     assert run.version.endswith(", accelerated")
 
 
+@pytest.mark.proof
 def test_the_figures_are_printed_and_written(tmp_path: Path) -> None:
     text, out = write_text(tmp_path / "text", size=9000), tmp_path / "out.json"
     options = ["--steps", "2", "--rounds", "2", "--threads", "1", "--json", str(out)]
@@ -58,6 +59,7 @@ def test_the_figures_are_printed_and_written(tmp_path: Path) -> None:
     assert "characters/s" in printed
 
 
+@pytest.mark.proof
 def test_bfloat16_beside_float32_with_several_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, out = write_text(tmp_path / "text", size=9000), tmp_path / "out.json"
     options = "--libraries xrnn,xrnn-bfloat16 --seeds 2 --hidden 32 --steps 2 --rounds 2 --threads 1"

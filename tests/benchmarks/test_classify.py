@@ -30,6 +30,7 @@ def test_both_learn_alike_from_the_same_weights(monkeypatch: pytest.MonkeyPatch,
     assert_both_learn_alike(cell, torch, xrnn, monkeypatch)
 
 
+@pytest.mark.proof
 def test_the_figures_are_printed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out.json"
     paths = [str(write_ts(tmp_path / f"{seed}.ts", waves(4, seed))) for seed in (0, 1)]

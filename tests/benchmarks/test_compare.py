@@ -114,6 +114,7 @@ def test_a_missing_library_costs_one_line(
     )
 
 
+@pytest.mark.proof
 @posix
 def test_a_peer_with_wrong_numbers_loses_that_operation_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -154,6 +155,7 @@ def test_a_library_reports_its_wrong_operations(monkeypatch: pytest.MonkeyPatch)
         library.prepare(Case(2, 1, 2, 3), False)
 
 
+@pytest.mark.proof
 @posix
 def test_a_library_that_hangs_costs_its_case_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -26,7 +26,14 @@ def measure(backend: CupyBackend, case: Case, rounds: int) -> list[dict[str, Any
     return forms.measure(backend, case, rounds, LENGTHS)
 
 
-@pytest.mark.parametrize(("case", "form"), [(ONE_BLOCK, "one-block"), (GROUP, "group"), (LSTM, "one-block")])
+@pytest.mark.parametrize(
+    ("case", "form"),
+    [
+        (ONE_BLOCK, "one-block"),
+        pytest.param(GROUP, "group", marks=pytest.mark.proof),
+        pytest.param(LSTM, "one-block", marks=pytest.mark.proof),
+    ],
+)
 def test_every_form_is_measured_and_checked(gpu: CupyBackend, case: Case, form: str) -> None:
     cells = measure(gpu, case, 2)
     assert [cell["operation"] for cell in cells] == ["forward", "train"]

@@ -134,6 +134,7 @@ def test_the_prediction_is_a_line_a_hidden_size(capsys: pytest.CaptureFixture[st
     assert [line.split()[0] for line in printed[1:]] == ["forward", *rows, "backward", *rows]
 
 
+@pytest.mark.proof
 def test_the_predictions_of_all_devices_and_cells(capsys: pytest.CaptureFixture[str]) -> None:
     choices.main(["--all", "-T", "20"])
     printed = capsys.readouterr().out

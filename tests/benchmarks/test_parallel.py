@@ -11,6 +11,7 @@ from benchmarks import parallel
 from tests.parallel.launch import NEEDS_MPI
 
 
+@pytest.mark.proof
 @NEEDS_MPI
 def test_the_figures_are_printed_and_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

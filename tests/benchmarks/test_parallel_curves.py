@@ -14,6 +14,7 @@ from tests.parallel.launch import NEEDS_MPI
 from xrnn.commands.pictures import is_own_picture
 
 
+@pytest.mark.proof
 @NEEDS_MPI
 @pytest.mark.needs("matplotlib", "plot")
 def test_the_curves_are_measured_and_drawn(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from benchmarks import report, step
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stopping idle workers needs POSIX signals")
 
 
+@pytest.mark.proof
 def test_step_command_writes_what_the_report_renders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--peers", "xrnn,expression", "--cells", "rnn,lstm", "--rounds", "2", "--threads", "1"]
     step.main([*options, "--out", str(tmp_path)])

@@ -12,6 +12,7 @@ from benchmarks import report, torch_modules
 from benchmarks.cases import SIZES
 
 
+@pytest.mark.proof
 @pytest.mark.needs("torch", "bench")
 @pytest.mark.skipif(sys.platform == "win32", reason="stopping idle workers needs POSIX signals")
 def test_the_command_writes_what_the_report_renders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from benchmarks.gpu.variants import compare, compared
 from tests import standin_backend
 from tests.backends.cupy.steps import step
 from tests.conftest import GPU_PARAMS
+from tests.cuda.test_choice import SOME_DEVICES
 from xrnn import RNN, get_backend, use_fused
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED, CellKernel, kernel_of
@@ -73,9 +74,10 @@ def largest_pair(
     return max(found, key=lambda each: min(math.prod(c.grid) for c in each[1:]))
 
 
-def test_every_variant_agrees_with_the_plain_form(device: CupyBackend) -> None:
-    few = None if on_gpu(device) else 30  # one variant of each kernel in float32, and of the first cells in float64
-    found = compare(device, few, tell=lambda found: None)
+# In .ci/proof one variant of each kernel in float32, and of the first cells in float64.
+@pytest.mark.parametrize("few", [8, pytest.param(30, marks=pytest.mark.proof)])
+def test_every_variant_agrees_with_the_plain_form(device: CupyBackend, few: int) -> None:
+    found = compare(device, None if on_gpu(device) else few, tell=lambda found: None)
     assert set(found.values()) == {None}, found
     every = {Variant.of(c, r) for c, r in compared(device.launcher.device())}
     assert kernels(every) == kernels(variants())
@@ -89,7 +91,7 @@ def kernels(found: Iterable[Variant]) -> set[tuple[CellKernel, str, bool, str]]:
 GROUPS = [("rnn", "group"), ("lstm", "group"), ("lstm", "group-partial")]
 
 
-@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("name", SOME_DEVICES)
 def test_what_is_asked_of_a_gpu_can_be_asked_of_any(name: str) -> None:
     for cell, form in GROUPS:
         _, *pair = largest_pair(DEVICES[name], cell, form, 200, 33)

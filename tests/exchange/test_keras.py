@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -11,13 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
-keras = pytest.importorskip("keras", reason="keras is not installed: pip install -e '.[keras]'")
-
-from tests.errors import one_line  # noqa: E402
-from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of  # noqa: E402
-from tests.fresh import output_of  # noqa: E402
-from xrnn import (  # noqa: E402
+from tests.errors import one_line
+from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of
+from tests.fresh import output_of
+from xrnn import (
     GRU,
     LSTM,
     RNN,
@@ -32,7 +30,7 @@ from xrnn import (  # noqa: E402
     to_keras,
     to_numpy,
 )
-from xrnn.backend import Backend  # noqa: E402
+from xrnn.backend import Backend
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch, in Keras' code
 KERAS: dict[str, Any] = {
@@ -43,6 +41,15 @@ KERAS: dict[str, Any] = {
     "reset before": lambda **o: keras.layers.GRU(H, reset_after=False, **o),
 }
 LAYERS = ONE_WAY | BOTH_WAYS
+keras: Any = None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _imported() -> None:
+    """Not at the top: Keras takes seconds, and each process of pytest-xdist imports every file."""
+    global keras
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    keras = importlib.import_module("keras")
 
 
 def ready(layer: Any) -> Any:
@@ -236,7 +243,7 @@ def test_layers_that_compute_something_else(make: Any, words: list[str]) -> None
 
 
 def test_other_layers() -> None:
-    class Mine(keras.layers.LSTM):  # type: ignore[misc, name-defined]
+    class Mine(keras.layers.LSTM):  # type: ignore[misc]
         pass
 
     for layer in (Mine(H), keras.layers.RNN(keras.layers.LSTMCell(H)), keras.layers.Conv1D(3, 3), 3):

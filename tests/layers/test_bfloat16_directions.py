@@ -66,8 +66,14 @@ def check_directions(
             assert error > LEAST, f"{name}: {error}"
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS])
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("reverse", "lengths"),
+    [
+        (False, LENGTHS),
+        (True, None),
+        *(pytest.param(*each, marks=pytest.mark.proof) for each in ((False, None), (True, LENGTHS))),
+    ],
+)
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_recurrent_layer(cell: str, reverse: bool, lengths: list[int] | None, form: str) -> None:
     make, H = CELLS[cell]

@@ -92,16 +92,19 @@ def numbers_in(results: Any) -> list[float]:
 
 
 _HARD = ["--dropout", "0.3", "--noise", "0.2", "--layers", "2"]
+# A start of MPI takes seconds. In `make test` the ranks of test_divided.py, which are threads, train the other kinds.
+long = pytest.mark.proof
 
 
 @pytest.mark.parametrize(
     ("run", "options", "sizes"),
     [
-        (TRAIN, [], [1, 2, 2, 3]),
-        (CLASSIFY, [*_HARD, "--patience", "30", "--balance"], [1, 3]),
-        (CLASSIFY, [*_HARD, "--patience", "30", "--one-way"], [1, 2]),
-        (REGRESS, [*_HARD, "--patience", "30"], [1, 3]),
-        (FORECAST, _HARD, [1, 2, 3]),
+        (TRAIN, [], [1, 2]),
+        pytest.param(TRAIN, [], [1, 2, 2, 3], marks=long),
+        pytest.param(CLASSIFY, [*_HARD, "--patience", "30", "--balance"], [1, 3], marks=long),
+        pytest.param(CLASSIFY, [*_HARD, "--patience", "30", "--one-way"], [1, 2], marks=long),
+        pytest.param(REGRESS, [*_HARD, "--patience", "30"], [1, 3], marks=long),
+        pytest.param(FORECAST, _HARD, [1, 2, 3], marks=long),
     ],
     ids=name_of,
 )
@@ -132,11 +135,12 @@ def test_a_run_has_the_same_results_on_any_number_of_ranks(
         assert_equal_runs(str(i), "0", rtol=1e-3)
         assert results[i] == pytest.approx(results[0], rel=1e-3)
     assert len({*logs}) == 1
-    if run is TRAIN:
+    if sizes[1:3] == [2, 2]:
         assert_equal_runs("1", "2", rtol=0)
         assert results[1] == results[2]
 
 
+@long
 def test_a_checkpoint_resumes_on_another_number_of_ranks() -> None:
     train(1, "straight", "--steps", "12")
     train(2, "divided", "--steps", "5")
@@ -157,6 +161,7 @@ sys.exit(main())
 """
 
 
+@long
 def test_only_rank_0_makes_the_content_of_checkpoints_and_pictures() -> None:
     arguments = ["train", "text", *TINY_OPTIONS, "--steps", "6", "--save-every", "2", "--out", "out"]
     done = mpiexec(2, "-c", _ONLY_RANK_0_WRITES, *arguments)
@@ -174,6 +179,7 @@ def test_ctrl_c_saves_and_stops_all() -> None:
     assert updates_in("out") == int(found[1].replace(",", ""))
 
 
+@long
 def test_a_signal_to_one_rank_saves_and_stops_all() -> None:
     process, pids = _started_ranks()
     os.kill(pids[1], signal.SIGTERM)
@@ -183,6 +189,7 @@ def test_a_signal_to_one_rank_saves_and_stops_all() -> None:
     assert updates_in("out") > 0
 
 
+@long
 def test_a_killed_rank_ends_all_and_the_last_checkpoint_is_valid() -> None:
     process, pids = _started_ranks()
     killed = time.monotonic()
@@ -218,17 +225,33 @@ def refused(*commands: list[str]) -> str:
     return line
 
 
-def test_errors_are_printed_once() -> None:
-    assert "nowhere doesn't exist" in refused(*[["train", "nowhere"]] * 2)
-    assert "--batch is 3, and there are 4 ranks: expected at least one stream" in refused(
-        *[["train", "text", *TINY_OPTIONS]] * 4
-    )
-    assert "--seed" in refused(["train", "--seed", "x"], ["train", "text", *TINY_OPTIONS, "--steps", "9"])
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        ([["train", "nowhere"]] * 2, "nowhere doesn't exist"),
+        pytest.param(
+            [["train", "text", *TINY_OPTIONS]] * 4,
+            "--batch is 3, and there are 4 ranks: expected at least one stream",
+            marks=long,
+        ),
+        pytest.param(
+            [["train", "--seed", "x"], ["train", "text", *TINY_OPTIONS, "--steps", "9"]], "--seed", marks=long
+        ),
+    ],
+    ids=["data", "batch", "arguments"],
+)
+def test_errors_are_printed_once(commands: list[list[str]], expected: str) -> None:
+    assert expected in refused(*commands)
 
 
 @pytest.mark.parametrize(
     ("options", "names"),
-    [(["--seed", "1"], "options"), (["--steps", "9"], "options"), (["--out", "other"], "options"), ([], "data")],
+    [
+        pytest.param(["--seed", "1"], "options", marks=long),
+        pytest.param(["--steps", "9"], "options", marks=long),
+        pytest.param(["--out", "other"], "options", marks=long),
+        ([], "data"),
+    ],
 )
 def test_ranks_that_differ(folder: Path, options: list[str], names: str) -> None:
     write_text(folder / "text-2", seed=0 if options else 1)
@@ -239,6 +262,7 @@ def test_ranks_that_differ(folder: Path, options: list[str], names: str) -> None
     assert not Path("out").exists()
 
 
+@long
 def test_info_prints_one_table_of_ranks() -> None:
     status, printed, error = outcome(start(3, "info"))
     assert (status, error) == (0, "")

@@ -30,8 +30,8 @@ TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
     # Sizes 0 and 1, and some larger than a vector register, a tile and a thread's share of rows.
-    T, N = draw(st.integers(0, 5)), draw(st.integers(0, 5) | st.integers(6, 70))
-    D, H = draw(st.integers(1, 40)), draw(st.integers(1, 5) | st.integers(6, 70))
+    T, N = draw(st.integers(0, 5)), draw(st.integers(0, 5) | st.integers(6, 35))
+    D, H = draw(st.integers(1, 40)), draw(st.integers(1, 5) | st.integers(6, 35))
     lengths = draw(st.none() | st.lists(st.integers(0, T), min_size=N, max_size=N))
     return problem(
         draw(st.sampled_from(sorted(CELLS))),

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from torch import distributed
 
 from tests.torch import ddp
 
 
+@pytest.mark.proof
 def test_ddp_gives_the_same_losses_and_gradients() -> None:
     """With and without `accelerate`, with `static_graph` and `find_unused_parameters`."""
     assert distributed.is_gloo_available()

@@ -67,7 +67,7 @@ def test_quantize_dynamic_replaces_it(kind: str) -> None:
 
 @pytest.mark.parametrize("accelerate", [False, True])
 @pytest.mark.parametrize("fullgraph", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.proof] * (kind != "LSTM")) for kind in KINDS])
 def test_compile(kind: str, fullgraph: bool, accelerate: bool) -> None:
     """By default PyTorch leaves such modules out of its graphs, and they run on the kernels.
 

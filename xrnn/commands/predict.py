@@ -23,14 +23,15 @@ from xrnn.models.data.series import Series, check_sizes, escaped
 from xrnn.models.data.tables import Columns, header_in, read_row
 from xrnn.models.errors import CheckpointError, DataError, SettingsError
 from xrnn.models.forecast.model import FORECASTER, Forecast, TrainedForecaster
+from xrnn.models.labelled.head import Classes
+from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
 from xrnn.models.settings import switch
 from xrnn.select import use_backend
-from xrnn.series import Classifier, Regressor
 from xrnn.typing import HostArray
 
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
-_ESTIMATORS: Final = {each.kind.name: each for each in (Classifier, Regressor)}
+_LABELLED: Final = {each.name: each for each in (CLASSIFIER, REGRESSION)}
 
 R = TypeVar("R")
 Line = tuple[dict[str, Any], list[list[str]]]  # a prediction, for JSON, and as rows of fields
@@ -80,14 +81,14 @@ def predict(
     how, terminal = PredictOptions(**options), Terminal()
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     kind = kind_in(checkpoint, wanted)
-    if kind not in (*_ESTIMATORS, FORECASTER.name):
+    if kind not in (*_LABELLED, FORECASTER.name):
         got = f"format {quoted(kind)}" if kind else "no format of xrnn"
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
     with use_backend(selected(backend).backend):
         if kind == FORECASTER.name:
             lines = _forecasts(TrainedForecaster(FORECASTER.load(checkpoint)), given, files or [], how)
         else:
-            lines = _labels(_ESTIMATORS[kind].load(checkpoint), given, files or [], how)
+            lines = _labels(TrainedModel(_LABELLED[kind].load(checkpoint)), given, files or [], how)
         for values, rows in lines:
             for row in [[json.dumps(values)]] if how.json else rows:
                 terminal.row(*row)
@@ -96,30 +97,27 @@ def predict(
     return status_of(terminal.lost)
 
 
-def _labels(
-    estimator: Classifier | Regressor, given: dict[str, Any], files: Sequence[Path], how: PredictOptions
-) -> Iterator[Line]:
+def _labels(trained: TrainedModel, given: dict[str, Any], files: Sequence[Path], how: PredictOptions) -> Iterator[Line]:
     """The prediction for each series; without files, the prediction after each row of a stream.
 
     The last line of a stream is the prediction for all rows as one series. Raises DataError before the first line.
     """
-    if how.proba and isinstance(estimator, Regressor):
+    classifies = isinstance(trained.head, Classes)
+    if how.proba and not classifies:
         raise SettingsError("got --proba for a model that predicts numbers: expected a classifier; leave it out")
-    trained = estimator.trained_
     columns = trained.settings.columns_for(given, trained.head.channel_names)
     names: Iterable[list[str]] = itertools.repeat([])
     predictions: Iterable[HostArray]
     if files:
         series = _of_all(files, columns, how, trained.checked)
         names = [[each.name] for each in series]
-        predict = estimator.predict_proba if isinstance(estimator, Classifier) else estimator.predict
-        predictions = predict(series) if series else []
+        predictions = trained.predict(series) if series else []
     else:
         rows = (row for _, row in _rows(columns.decimal, trained.head.channels, trained.head.channel_names, how))
-        predictions = estimator.stream(rows)
+        predictions = trained.stream(rows)
     for name, prediction in zip(names, predictions, strict=False):
         named = {"name": name[0]} if name else {}
-        if isinstance(estimator, Regressor):
+        if not classifies:
             yield {"value": float(prediction)} | named, [[f"{prediction:.6g}", *name]]
             continue
         labels, best = trained.head.labels, int(prediction.argmax())

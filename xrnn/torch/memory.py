@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.exchange.torch_weights import CELLS
+from xrnn.info import explain
 from xrnn.select import get_backend
 from xrnn.torch.threads import share_threads
 from xrnn.torch.unsupported import Unsupported
@@ -36,7 +37,7 @@ class Host:
     def __init__(self) -> None:
         self.backend = get_backend("numpy")
         with use_fused(True):
-            form = self.backend.explain("recurrence_forward", CELLS["LSTM"], dict.fromkeys("TNDH", 1), "float32")
+            form = explain(self.backend, "recurrence_forward", CELLS["LSTM"], dict.fromkeys("TNDH", 1), "float32")
         if form.form == "plain":
             raise BackendUnavailableError(form.why)
         share_threads()

@@ -16,6 +16,7 @@ from xrnn.backend import Explanation, Operation
 from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.choice import Candidate, Device, Request, candidates
+from xrnn.info import explain
 from xrnn.ops.cells.rnn import RNNCell
 
 Sizes: TypeAlias = tuple[int, int, int, int]
@@ -40,7 +41,7 @@ def taking(form: str) -> Iterator[None]:
 
 def explained(backend: CupyBackend, sizes: Sizes, backward: bool = False, dtype: str = "float32") -> Explanation:
     operation: Operation = "recurrence_backward" if backward else "recurrence_forward"
-    return backend.explain(operation, RNNCell(), dict(zip("TNDH", sizes, strict=True)), dtype)
+    return explain(backend, operation, RNNCell(), dict(zip("TNDH", sizes, strict=True)), dtype)
 
 
 def layer(backend: CupyBackend, sizes: Sizes, dtype: str = "float32", cell: str = "rnn") -> Any:

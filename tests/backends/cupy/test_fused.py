@@ -11,6 +11,7 @@ from tests import standin as cp
 from tests.backends.cupy.steps import FORMS, GROUP, ONE_BLOCK, assert_close, explained, launched, layer, step, taking
 from tests.standin import raw
 from tests.standin.counting import counted
+from tests.thin import thin
 from xrnn import use_fused
 from xrnn.backend import Explanation
 from xrnn.backends import cupy as adapter
@@ -21,9 +22,10 @@ from xrnn.info import forms
 from xrnn.ops.cells.rnn import RNNCell
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("cell", [*NAMED, "relu", "leak by unit", "leaky relu"])
+@pytest.mark.parametrize(
+    ("cell", "form", "dtype"),
+    thin([*NAMED, "relu", "leak by unit", "leaky relu"], list(FORMS), ["float32", "float64"]),
+)
 def test_the_form_agrees_with_the_plain_one(gpu: CupyBackend, cell: str, form: str, dtype: str) -> None:
     sizes = FORMS[form]
     fused_layer = layer(gpu, sizes, dtype, cell)

@@ -14,6 +14,7 @@ from tests.layouts import LAYOUTS, lay_out
 from tests.standin.counting import Counters, counted
 from xrnn import GRU, LSTM, RNN, Linear, use_fused, use_precision
 from xrnn.backends.cupy.products import Cublas
+from xrnn.info import explain
 from xrnn.ops.cells.rnn import RNNCell
 
 BITS = {"tf32": 11, "bfloat16": 8}
@@ -100,7 +101,7 @@ def test_linear_forward_and_backward(precision: Any) -> None:
 
 def test_explain_names_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     def why(operation: Any, dtype: str = "float32") -> str:
-        return STANDIN.explain(operation, RNNCell(), SIZES, dtype).why
+        return explain(STANDIN, operation, RNNCell(), SIZES, dtype).why
 
     assert "bfloat16" not in why("matmul_add")
     with use_precision("bfloat16"):

@@ -19,12 +19,14 @@ def _built() -> None:
         pytest.skip("the kernels were not built: `pip install -v -e .` says why")
 
 
-@pytest.fixture(params=LEVELS)
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each level in turn; the test runs on it, with tiles in every size if the level has them."""
+def on_level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The test runs on the level that the parameter names, with tiles in every size if the level has them."""
     before = kernels.level()
     kernels.set_level(request.param)
     kernels.force_products(True)
     yield request.param
     kernels.force_products(False)
     kernels.set_level(before)
+
+
+level = pytest.fixture(on_level, params=LEVELS, name="level")

@@ -14,7 +14,7 @@ from xrnn.backend import OPERATIONS, Backend
 from xrnn.backends import numpy
 from xrnn.backends.numpy import NumpyBackend, kernels
 from xrnn.backends.numpy.quota import cpu_quota
-from xrnn.info import describe
+from xrnn.info import describe, explain
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.rnn import RNNCell
 
@@ -78,7 +78,7 @@ def test_explain_asks_for_the_partition_of_its_sizes(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(numpy, "kernels", Asked())
     sizes = {"T": 7, "N": 6, "D": 5, "H": 4}
-    explanation = get_backend("numpy").explain("recurrence_forward", GRUCell(), sizes, "float64")
+    explanation = explain(get_backend("numpy"), "recurrence_forward", GRUCell(), sizes, "float64")
     assert explanation.why == f"{kernels.level()}, {said}"
     assert asked[:5] == [7, 6, 5 + 4, 3 * 4, 8]
 
@@ -110,23 +110,23 @@ def test_the_fused_form_runs_by_default(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_explain_gives_the_form_and_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def explain(operation: Any = "recurrence_forward") -> str:
-        explanation = get_backend("numpy").explain(operation, RNNCell(), {"T": 2, "N": 1, "D": 3, "H": 4}, "float32")
+    def said(operation: Any = "recurrence_forward") -> str:
+        explanation = explain(get_backend("numpy"), operation, RNNCell(), {"T": 2, "N": 1, "D": 3, "H": 4}, "float32")
         return f"{explanation.form}: {explanation.why}"
 
     monkeypatch.setattr(kernels, "products_by", lambda products: None)  # as on a CPU without AMX
-    assert explain() == f"fused: {kernels.level()}, one thread, x @ Wx first"
-    assert explain("recurrence_backward") == f"fused: {kernels.level()}, one thread"
-    gru = get_backend("numpy").explain("recurrence_backward", GRUCell(), {"T": 2, "N": 1, "D": 3, "H": 4}, "float32")
+    assert said() == f"fused: {kernels.level()}, one thread, x @ Wx first"
+    assert said("recurrence_backward") == f"fused: {kernels.level()}, one thread"
+    gru = explain(get_backend("numpy"), "recurrence_backward", GRUCell(), {"T": 2, "N": 1, "D": 3, "H": 4}, "float32")
     assert gru.form == "fused"
-    before = get_backend("numpy").explain("recurrence_forward", GRUResetBeforeCell(), {}, "float32")
+    before = explain(get_backend("numpy"), "recurrence_forward", GRUResetBeforeCell(), {}, "float32")
     assert f"{before.form}: {before.why}" == "plain: there is no kernel for the cell 'gru_reset_before'"
-    assert explain("matmul_add") == "plain: the numpy backend has no other form of it"
-    assert explain("add_rows") == "sorted: the indices are sorted once, then each run of equal ones is summed"
+    assert said("matmul_add") == "plain: the numpy backend has no other form of it"
+    assert said("add_rows") == "sorted: the indices are sorted once, then each run of equal ones is summed"
     with use_fused(False):
-        assert explain() == "plain: XRNN_FUSED=0 or use_fused(False)"
+        assert said() == "plain: XRNN_FUSED=0 or use_fused(False)"
     monkeypatch.setattr("xrnn.backends.numpy.kernels", None)
-    assert explain() == "plain: the kernels were not built: `pip install -v -e .` says why"
+    assert said() == "plain: the kernels were not built: `pip install -v -e .` says why"
 
 
 def test_a_checkout_without_compiled_kernels_runs_the_plain_forms() -> None:

@@ -16,6 +16,7 @@ from tests.drawn import draw
 from xrnn import GRU, LSTM, RNN, get_backend, quantize, use_fused
 from xrnn.backends.numpy import kernels
 from xrnn.backends.numpy.int8 import OFFSET, pack
+from xrnn.info import explain
 from xrnn.ops.cells.gru import GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.int8 import Int8Matrix, quantize_columns
@@ -155,8 +156,8 @@ def test_the_kernel_refuses_arrays_that_do_not_fit(change: str) -> None:
 
 def test_explain_names_the_instructions() -> None:
     backend, sizes = get_backend("numpy"), {"T": 1, "N": 1, "D": 5, "H": 7}
-    explanation = backend.explain("int8_forward", LSTMCell(), sizes, "float32")
+    explanation = explain(backend, "int8_forward", LSTMCell(), sizes, "float32")
     assert (explanation.form, explanation.why) == ("fused", kernels.int8_instructions(1))
-    assert backend.explain("int8_forward", GRUResetBeforeCell(), sizes, "float32").form == "plain"
+    assert explain(backend, "int8_forward", GRUResetBeforeCell(), sizes, "float32").form == "plain"
     with use_fused(False):
-        assert backend.explain("int8_forward", LSTMCell(), sizes, "float32").form == "plain"
+        assert explain(backend, "int8_forward", LSTMCell(), sizes, "float32").form == "plain"

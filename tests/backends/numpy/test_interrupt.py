@@ -47,35 +47,30 @@ def check():
 )
 
 INTERRUPTED = """
-rnn.forward(x[:2])
-rnn.backward(dh[:2])
-threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-try:
-    {call}
-except KeyboardInterrupt:
-    check()
-    print("interrupted", [bool(np.isnan(grad).all()) for grad in rnn.grads])
+for call in {calls}:
+    rnn.forward(x[:2])
+    rnn.backward(dh[:2])
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        call()
+    except KeyboardInterrupt:
+        check()
+        print("interrupted", [bool(np.isnan(grad).all()) for grad in rnn.grads])
 """
 
 
 @on_each_kind_of_threads
-def test_an_interrupted_forward_pass_ends_and_writes_no_gradient(threads: str) -> None:
-    assert (
-        in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call="forward()"))
-        == "interrupted [False, False, False]"
-    )
+def test_an_interrupted_pass_without_weight_gradients_ends_and_writes_none(threads: str) -> None:
+    calls = "[forward, lambda: backward([None] * 3)]"
+    found = in_fresh_process(threads + PRELUDE + INTERRUPTED.format(calls=calls))
+    assert found.splitlines() == ["interrupted [False, False, False]"] * 2
 
 
 @on_each_kind_of_threads
 def test_an_interrupted_backward_pass_leaves_nan(threads: str) -> None:
-    for call in ("backward()", "backward(needs_dx=False)"):
-        assert in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call=call)) == "interrupted [True, True, True]"
-
-
-@on_each_kind_of_threads
-def test_an_interrupted_backward_pass_without_weight_gradients_writes_none(threads: str) -> None:
-    call = "backward([None] * 3)"
-    assert in_fresh_process(threads + PRELUDE + INTERRUPTED.format(call=call)) == "interrupted [False, False, False]"
+    calls = "[backward, lambda: backward(needs_dx=False)]"
+    found = in_fresh_process(threads + PRELUDE + INTERRUPTED.format(calls=calls))
+    assert found.splitlines() == ["interrupted [True, True, True]"] * 2
 
 
 # A handler that runs twice before the call returns has run within the call: otherwise it would run once, at the end.

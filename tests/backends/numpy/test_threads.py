@@ -80,7 +80,7 @@ MAX_THREADS = "from xrnn.backends.numpy import kernels; print(kernels.max_thread
 def test_training_gives_the_same_checkpoint_on_any_number_of_threads(tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     for name in "abcdefgh":  # some files are held out, by a hash of their path
-        (tmp_path / "text" / f"{name}.txt").write_text("the quick brown fox jumps over the lazy dog. " * 90)
+        (tmp_path / "text" / f"{name}.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
     cells = ["rnn", "lstm", "gru"]
     for threads in ("1", "3"):
         code = f"""
@@ -278,8 +278,8 @@ kernels.force_partition(1, "rows", False)
 expected = train(0)
 {BORROWED}
 for split in ("rows", "columns"):
-    for threads in (2, 3, 8):
-        for pause in (0, 0.01, 0):
+    for threads in (2, 8):
+        for pause in (0, 0.01):
             kernels.force_partition(threads, split, False)
             time.sleep(pause)
             for array, wanted in zip(train(0), expected, strict=True):
@@ -289,7 +289,7 @@ print(kernels.asked_threads())
 
 
 @needs_openmp
-@pytest.mark.parametrize("policy", ["active", "passive"])
+@pytest.mark.parametrize("policy", [pytest.param("active", marks=pytest.mark.proof), "passive"])
 def test_another_librarys_threads_give_the_same_bits(policy: str) -> None:
     assert in_fresh_process(SAME_BITS, OMP_NUM_THREADS="5", OMP_WAIT_POLICY=policy) == "5"
 

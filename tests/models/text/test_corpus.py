@@ -84,8 +84,7 @@ def test_without_paths_it_reads_the_standard_library_without_its_tests() -> None
     stdlib = Path(sysconfig.get_paths()["stdlib"])
     assert (stdlib / "this.py").read_bytes() in text
     assert (stdlib / "json" / "decoder.py").read_bytes() in text
-    tests = [file for folder in ("test", "tests") for file in stdlib.glob(f"**/{folder}/**/test_*.py")]
-    assert not any(file.read_bytes() in text for file in tests[:5])
+    assert not any(file.read_bytes() in text for file in sorted((stdlib / "test").glob("test_*.py"))[:5])
     assert "skipped" not in corpus.source
 
 
