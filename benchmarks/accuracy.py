@@ -79,7 +79,7 @@ def sequence_rms(cell: str, seed: int) -> dict[str, float]:
     Wh is scaled to a spectral radius of 0.9; in a cell with gates, so is each gate's block of columns.
     """
     problem = Problem(replace(SEQUENCE, cell=cell), seed)
-    for of_gate in np.split(problem.Wh, GATES[cell][0], axis=1):
+    for of_gate in np.split(problem.Wh, GATES[cell][1], axis=1):
         of_gate *= np.float32(_RADIUS / np.abs(np.linalg.eigvals(of_gate.astype(np.float64))).max())
 
     def hidden(dtype: str, fused: bool) -> HostArray:

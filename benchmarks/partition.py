@@ -48,7 +48,7 @@ def ways(threads: int) -> list[Way]:
 
 
 def chosen(case: Case, threads: int) -> Way:
-    columns = GATES[case.cell][0] * case.H
+    columns = GATES[case.cell][1] * case.H
     n, split, first = kernels.partition(case.T, case.N, case.D + case.H, columns, 4, threads, (case.D, columns))
     return (n, split if n > 1 else "rows", first)
 

@@ -28,7 +28,14 @@ from benchmarks.step_int8 import print_int8
 from benchmarks.tables import table, wide_console
 from benchmarks.torch_modules import print_modules
 
-NAMES: Final = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "leak": "leaky RNN"}
+NAMES: Final = {
+    "rnn": "RNN",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "min-gru": "minGRU",
+    "min-lstm": "minLSTM",
+    "leak": "leaky RNN",
+}
 # Table titles by (cell, ragged).
 KINDS: Final = {
     (cell, ragged): NAMES[cell] + ", different lengths" * ragged for cell in GATES for ragged in (False, True)

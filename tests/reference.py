@@ -20,10 +20,9 @@ from autograd import grad
 from benchmarks import problems
 from benchmarks.problems import Affine, Classification
 from tests.layouts import lay_out
-from tests.min_gru import MinGRU
 from tests.own_cells import Integrator, IntegratorByItself, LayerNormLSTM, Zoneout, ZoneoutLSTM
 from tests.peephole.layer import PeepholeLSTM
-from xrnn import GRU, LSTM, RNN, Recurrent, get_backend
+from xrnn import GRU, LSTM, RNN, MinGRU, MinLSTM, Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import HostArray
@@ -116,10 +115,35 @@ def gru_reset_before(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any
 
 
 def min_gru(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    return min_gru_of(x @ Wx + b, states, Wh, lambda v: v)
+
+
+def min_gru_positive(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    return min_gru_of(x @ Wx + b, states, Wh, positive)
+
+
+def min_gru_of(z: Any, states: Any, Wh: Any, g: Callable[[Any], Any]) -> tuple[Any, ...]:
     (h,), H = states, len(Wh)
-    z = x @ Wx + b
     u = sigmoid(z[:, :H])
-    return ((1 - u) * h + u * z[:, H:] + 0 * anp.sum(Wh),)
+    return ((1 - u) * h + u * g(z[:, H:]) + 0 * anp.sum(Wh),)
+
+
+def min_lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    return min_lstm_of(x @ Wx + b, states, Wh, lambda v: v)
+
+
+def min_lstm_positive(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    return min_lstm_of(x @ Wx + b, states, Wh, positive)
+
+
+def min_lstm_of(z: Any, states: Any, Wh: Any, g: Callable[[Any], Any]) -> tuple[Any, ...]:
+    (h,), H = states, len(Wh)
+    f, i = sigmoid(z[:, :H]), sigmoid(z[:, H : 2 * H])
+    return ((f * h + i * g(z[:, 2 * H :])) / (f + i) + 0 * anp.sum(Wh),)
+
+
+def positive(v: Any) -> Any:
+    return anp.where(v >= 0, v + 0.5, sigmoid(v))
 
 
 def has_kernel(cell: str) -> bool:
@@ -147,7 +171,7 @@ class CellCase:
     def built_in(self) -> bool:
         """Whether files hold the layer without a registration or a class of the reader."""
         layer = self.layer.func if isinstance(self.layer, partial) else self.layer
-        return layer not in (PeepholeLSTM, MinGRU, Recurrent)
+        return layer not in (PeepholeLSTM, Recurrent)
 
 
 CELLS: Final = {
@@ -163,6 +187,9 @@ CELLS: Final = {
     "gru reset before": CellCase(gru_reset_before, lambda *p, **o: GRU(*p, reset_after=False, **o), (3, 3, 3)),
     "peephole lstm": CellCase(peephole_lstm, PeepholeLSTM, (4, 4, 4), ("h", "c"), ("p_i", "p_f", "p_o")),
     "min gru": CellCase(min_gru, MinGRU, (2, 0, 2)),
+    "min gru positive": CellCase(min_gru_positive, partial(MinGRU, candidate="positive"), (2, 0, 2), smooth=False),
+    "min lstm": CellCase(min_lstm, MinLSTM, (3, 0, 3)),
+    "min lstm positive": CellCase(min_lstm_positive, partial(MinLSTM, candidate="positive"), (3, 0, 3), smooth=False),
     # Cells of Recurrent. With p = 0, the results do not depend on the random numbers.
     "zoneout": CellCase(elman, partial(Recurrent, Zoneout(0.0))),
     "zoneout lstm": CellCase(lstm, partial(Recurrent, ZoneoutLSTM(0.0)), (4, 4, 4), ("h", "c")),

@@ -25,6 +25,7 @@ from xrnn.layers.gru import GRU
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
+from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.network import Network
 from xrnn.layers.own import Recurrent, check_cell
 from xrnn.layers.quantized import quantize
@@ -44,6 +45,7 @@ from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.cells.gates import sigmoid
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 from xrnn.optim import EMA, SGD, Adam, Group, HasParameters, Optimizer, ParameterGroup, clip_grad_norm, cosine, linear
 from xrnn.precision import set_precision, use_precision
@@ -122,6 +124,10 @@ __all__ = [
     "LeakyRNNCell",
     "Lengths",
     "Linear",
+    "MinGRU",
+    "MinGRUCell",
+    "MinLSTM",
+    "MinLSTMCell",
     "Network",
     "Optimizer",
     "ParameterGroup",

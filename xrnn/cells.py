@@ -15,6 +15,7 @@ from xrnn.layers.gru import GRU
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
+from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.network import Network
 from xrnn.layers.own import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer, shapes_of
@@ -26,7 +27,7 @@ from xrnn.select import kind_of
 
 LayerClass = TypeVar("LayerClass", bound=type[RecurrentLayer])
 
-CELLS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+CELLS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "min-gru": MinGRU, "min-lstm": MinLSTM}
 # The cells of these layers with other options, in `xrnn info --cell`.
 VARIANTS: Final[dict[str, Cell]] = {"leak": LeakyRNNCell(0.5)}
 # The other layers that files hold under the name of their class.

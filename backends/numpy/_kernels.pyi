@@ -95,6 +95,11 @@ def partition(
     the choice.
     """
 
+def scan_partition(
+    T: int, N: int, D: int, gates: int, H: int, itemsize: int, max_threads: int, tiles: bool = False
+) -> tuple[int, Literal["rows", "columns"], bool]:
+    """The same for a cell without a recurrent product. Wx is (D, gates · H)."""
+
 def is_worth_waking(multiply_adds: int, itemsize: int, weight_bytes: int) -> bool:
     """Whether a call with these multiply-adds and bytes of weights wakes threads that sleep."""
 

@@ -48,13 +48,18 @@ def explain(
     if operation in RECURRENCES:
         T, N, D, H = (shapes[letter] for letter in "TNDH")
         itemsize, tiles = np.dtype(dtype).itemsize, False
-        columns = len(cell.from_h) * H
+        gates, columns = len(cell.from_x), len(cell.from_h) * H
         if by and itemsize == 4:
-            itemsize, tiles = cpu.kernels.form(precision().products, T, N, D + H, columns)
+            sizes = (T, N, D + H, columns) if columns else (1, min(T * N, 2**62), D, gates * H)
+            itemsize, tiles = cpu.kernels.form(precision().products, *sizes)
             why_not = "too few rows, or too small" if "amx" in by else "too small"
             products = f", products in float32: {why_not}" if itemsize == 4 and not tiles else _by(by)
-        Wx, most = (D, len(cell.from_x) * H), cpu.kernels.max_threads()
-        threads, split, project_first = cpu.kernels.partition(T, N, D + H, columns, itemsize, most, Wx, tiles)
+        most = cpu.kernels.max_threads()
+        if columns:
+            divided = cpu.kernels.partition(T, N, D + H, columns, itemsize, most, (D, gates * H), tiles)
+        else:
+            divided = cpu.kernels.scan_partition(T, N, D, gates, H, itemsize, most, tiles)
+        threads, split, project_first = divided
         why += f", {threads} threads by {split}" if threads > 1 else ", one thread"
         if project_first and operation == "recurrence_forward":
             why += ", x @ Wx first"

@@ -91,6 +91,12 @@ NB_MODULE(_kernels, m) {
     }, nb::arg("T"), nb::arg("N"), nb::arg("K"), nb::arg("H"), nb::arg("itemsize"), nb::arg("max_threads"),
        nb::arg("Wx"), nb::arg("tiles") = false);
     m.def("set_l2", [](std::optional<int64_t> bytes) { set_l2(bytes.value_or(0)); }, nb::arg("bytes").none());
+    m.def("scan_partition", [](int64_t T, int64_t N, int64_t D, int64_t gates, int64_t H, int64_t itemsize,
+                               int max_threads, bool tiles) {
+        const Partition p = choose_scan_partition(T, N, D, gates, H, itemsize, max_threads, tiles);
+        return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
+    }, nb::arg("T"), nb::arg("N"), nb::arg("D"), nb::arg("gates"), nb::arg("H"), nb::arg("itemsize"),
+       nb::arg("max_threads"), nb::arg("tiles") = false);
     m.def("force_partition", [](int threads, const std::string& split, bool project_first) {
         const bool by_rows = split == "rows";
         if (threads < 0 || threads > MOST_THREADS || !(by_rows || split == "columns"))

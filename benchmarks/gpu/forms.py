@@ -127,8 +127,8 @@ def forced(forward: Candidate, backward: Candidate) -> Iterator[None]:
 
 def cell_of(name: str) -> Cell:
     """The cell of a benchmark's cell name."""
-    gates, bias = GATES[name]
-    cell: Cell = LAYERS[name](*(np.zeros(shape, "float32") for shape in ((1, gates), (1, gates), (bias,)))).cell
+    of_x, of_h, bias = GATES[name]
+    cell: Cell = LAYERS[name](*(np.zeros(shape, "float32") for shape in ((1, of_x), (1, of_h), (bias,)))).cell
     return cell
 
 

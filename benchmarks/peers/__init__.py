@@ -54,6 +54,8 @@ PEERS: Final = {
     "xrnn.freeze": Peer("xrnn_layer", {"frozen": True}),
     "numpy": Peer("numpy_loop"),
     "torch": Peer("torch_rnn"),
+    "torch-minimal": Peer("torch_minimal"),
+    "torch-compile": Peer("torch_minimal", {"compiled": True}),
     "onnxruntime": Peer("onnx_rnn"),
     "jax-1": Peer("jax_scan", {"unroll": 1}),
     "jax-8": Peer("jax_scan", {"unroll": 8}),
@@ -74,7 +76,9 @@ WITHOUT_TILES, THREE_PRODUCTS = "xrnn-avx512", "xrnn-bfloat16x3"
 OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, WITHOUT_TILES, THREE_PRODUCTS, "xrnn-bfloat16")
 # The default peers of a comparison. `benchmarks.torch_modules` compares xrnn.torch with PyTorch.
 COMPARED: Final = tuple(
-    peer for peer in PEERS if peer not in (MODULES, FROZEN, BARE_READ, WITHOUT_TILES, THREE_PRODUCTS, *IN_BFLOAT16)
+    peer
+    for peer in PEERS
+    if peer not in (MODULES, "torch-compile", FROZEN, BARE_READ, WITHOUT_TILES, THREE_PRODUCTS, *IN_BFLOAT16)
 )
 # The default peers of `benchmarks.compare --tiles`.
 OF_TILES: Final = ("xrnn", WITHOUT_TILES, THREE_PRODUCTS, *IN_BFLOAT16, "torch", "onnxruntime")

@@ -45,7 +45,27 @@ def gru(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
     return (n + u * (h - n),)
 
 
-_CELLS: Final[dict[str, Callable[..., States]]] = {"rnn": rnn, "lstm": lstm, "gru": gru, "leak": leak}
+def min_gru(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
+    (h,) = states
+    z_u, y = jnp.split(z, 2, axis=-1)
+    return (h + jax.nn.sigmoid(z_u) * (y - h),)
+
+
+def min_lstm(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
+    (h,) = states
+    z_f, z_i, y = jnp.split(z, 3, axis=-1)
+    f, i = jax.nn.sigmoid(z_f), jax.nn.sigmoid(z_i)
+    return (h + i / (f + i) * (y - h),)
+
+
+_CELLS: Final[dict[str, Callable[..., States]]] = {
+    "rnn": rnn,
+    "lstm": lstm,
+    "gru": gru,
+    "leak": leak,
+    "min-gru": min_gru,
+    "min-lstm": min_lstm,
+}
 
 
 def build(problem: Problem, threads: int, unroll: int) -> Built:

@@ -22,7 +22,7 @@ def build(problem: Problem, threads: int) -> Built:
     rate: dict[str, Call] = {"product": lambda: np.matmul(left, right, out=product)}
     if problem.case.ragged:
         return Built(rate)
-    loop = importlib.import_module(f"benchmarks.peers.loops.{problem.case.cell}")
+    loop = importlib.import_module(f"benchmarks.peers.loops.{problem.case.cell.replace('-', '_')}")
     x, states, weights = problem.x, problem.states, problem.weights
     Wx, Wh, _ = weights
 

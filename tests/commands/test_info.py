@@ -77,7 +77,10 @@ SIZES = "--explain got {}: expected T N D H, each from 1 to 10^18"
             "--explain 1 1 1 1 --device abacus",
             "--device: unknown device 'abacus': expected one of t4, l4, 4060, 4090, 5090, a100, h100, h200, b200",
         ),
-        ("--explain 1 1 1 1 --cell x", "--cell: unknown cell 'x': expected one of rnn, lstm, gru, leak"),
+        (
+            "--explain 1 1 1 1 --cell x",
+            "--cell: unknown cell 'x': expected one of rnn, lstm, gru, min-gru, min-lstm, leak",
+        ),
         ("--cell lstm", "got --cell without --explain, or with --json: expected --explain T N D H --cell NAME"),
         ("--device h100 --explain 1 1 1 1 --json", "got both --device and --json: expected one"),
         *(

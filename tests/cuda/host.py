@@ -52,7 +52,7 @@ class Quick(ModuleType):
 def microseconds(name: str, form: str, backward: bool) -> float | None:
     """The fastest of many calls: others use the machine as well. None if the cell has no such form."""
     xp, cell, (T, N, D, H) = Quick(), cell_of(name), SIZES
-    backend, (gates, bias) = CupyBackend(xp), GATES[name]
+    backend, (gates, _, bias) = CupyBackend(xp), GATES[name]
     found = candidates(backend.launcher.device(), Request(NAMED[name], backward, "float32", *SIZES))
     chosen = next((c for c in found if c.form == form), None)
     if chosen is None:

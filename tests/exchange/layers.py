@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from xrnn import GRU, LSTM, RNN, Bidirectional, Stack
+from xrnn import GRU, LSTM, RNN, Bidirectional, MinGRU, MinLSTM, Stack
 
 D, H = 3, 5
 ROUNDING: Any = {"rtol": 2e-6, "atol": 2e-6}
@@ -16,6 +17,12 @@ ONE_WAY: dict[str, Any] = {
     "lstm": lambda **o: LSTM.init(D, H, **o),
     "gru": lambda **o: GRU.init(D, H, **o),
     "gru, reset before": lambda **o: GRU.init(D, H, reset_after=False, **o),
+}
+# Layers that only xrnn and its C files have.
+MINIMAL: dict[str, Any] = {
+    f"{kind.__name__}, {candidate}": partial(kind.init, D, H, candidate=candidate)
+    for kind in (MinGRU, MinLSTM)
+    for candidate in ("linear", "positive")
 }
 BOTH_WAYS: dict[str, Any] = {
     "bidirectional": lambda **o: Bidirectional.init(GRU, D, H, **o),

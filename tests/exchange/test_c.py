@@ -12,8 +12,8 @@ import pytest
 
 from tests.errors import one_line
 from tests.exchange.compiled_c import built, outputs, streamed
-from tests.exchange.layers import ONE_WAY, ROUNDING, drawn
-from tests.min_gru import MinGRU
+from tests.exchange.layers import MINIMAL, ONE_WAY, ROUNDING, drawn
+from tests.peephole.layer import PeepholeLSTM
 from xrnn import (
     GRU,
     LSTM,
@@ -39,6 +39,7 @@ T = 9
 
 LAYERS: dict[str, Any] = {
     **ONE_WAY,
+    **MINIMAL,
     "leak": lambda: RNN.init(3, 5, leak=0.3),
     "leak of each unit": lambda: RNN.init(3, 5, leak=np.linspace(0.1, 1, 5, dtype="float32")),
     "float64": lambda: GRU.init(3, 5, dtype="float64"),
@@ -236,12 +237,17 @@ def test_weights_that_are_not_finite_float32_are_refused(value: float, tmp_path:
 
 
 def test_other_kinds_are_refused() -> None:
-    own = MinGRU.init(2, 3)
-    for layers, got in ((own, "tests.min_gru.MinGRU"), ([GRU.init(2, 3), own], "MinGRU"), (3, "int"), (["x"], "str")):
+    own = PeepholeLSTM.init(2, 3)
+    for layers, got in (
+        (own, "tests.peephole.layer.PeepholeLSTM"),
+        ([GRU.init(2, 3), own], "PeepholeLSTM"),
+        (3, "int"),
+        (["x"], "str"),
+    ):
         with one_line(TypeError, "is a ", got, "expected RNN", "xrnn.save"):
             model_of(layers)  # type: ignore[arg-type]
-    with one_line(TypeError, "is a tests.min_gru.MinGRU"):
-        model_of(Bidirectional.init(MinGRU, 2, 3))
+    with one_line(TypeError, "is a tests.peephole.layer.PeepholeLSTM"):
+        model_of(Bidirectional.init(PeepholeLSTM, 2, 3))
     with one_line(ValueError, "layers is empty"):
         model_of([])
 

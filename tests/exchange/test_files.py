@@ -26,6 +26,8 @@ from xrnn import (
     Dropout,
     Embedding,
     Linear,
+    MinGRU,
+    MinLSTM,
     Recurrent,
     Stack,
     load,
@@ -56,6 +58,8 @@ def layers(**options: Any) -> Iterator[tuple[str, Any]]:
     yield "lstm", LSTM.init(**sized, reverse=True)
     yield "gru", GRU.init(**sized)
     yield "gru before", GRU.init(**sized, reset_after=False, dtype="float64")
+    yield "min gru", MinGRU.init(**sized, reverse=True)
+    yield "min lstm", MinLSTM.init(**sized, candidate="positive")
     yield "own", Recurrent.init(Scaled(0.5, "a note"), **sized, seed=2**70)
     yield "own scalar", Recurrent.init(ScaledByOne(2), **sized)
     yield "both", Bidirectional.init(RNN, **sized, leak=[0.1, 0.2, 1])

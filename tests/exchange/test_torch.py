@@ -19,7 +19,7 @@ import xrnn.torch
 from tests.errors import one_line
 from tests.exchange.alike import assert_alike
 from tests.exchange.layers import flat, leaves, nested
-from tests.min_gru import MinGRUCell
+from tests.own_cells import Integrator
 from tests.torch.pairs import accelerated
 from xrnn import (
     GRU,
@@ -464,7 +464,7 @@ WITHOUT: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "dropout": (Dropout(0.5), TypeError, "layer is a xrnn.layers.dropout.Dropout: expected RNN, LSTM, GRU"),
     "a subclass": (MyGRU.init(2, 3), TypeError, "MyGRU: expected RNN, LSTM, GRU"),
-    "a cell": (Recurrent.init(MinGRUCell(), 2, 3), TypeError, "layer is a Recurrent with the cell 'MinGRUCell', which"),
+    "a cell": (Recurrent.init(Integrator(), 2, 3), TypeError, "layer is a Recurrent with the cell 'Integrator', which"),
     "a quantized layer": (quantize(LSTM.init(2, 3)), TypeError, "layer is a quantized LSTM: expected RNN, LSTM, GRU"),
     "a Stack of Stacks": (
         Stack([Stack.init(RNN, 2, 3)]),

@@ -47,7 +47,8 @@ def info(
         ),
     ] = None,
     cell: Annotated[
-        str, typer.Option(metavar="NAME", parser=str.lower, help="With --explain: the cell (rnn, leak, lstm, gru).")
+        str,
+        typer.Option(metavar="NAME", parser=str.lower, help=f"With --explain: the cell ({', '.join(explained())})."),
     ] = "rnn",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     backend: BackendOption = None,

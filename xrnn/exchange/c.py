@@ -19,6 +19,7 @@ from xrnn.layers.linear import Linear
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 from xrnn.typing import HostArray
 
@@ -144,8 +145,8 @@ def _constants(model: Model) -> Iterator[str]:
 
 
 def _ordered(layer: Any) -> dict[str, HostArray]:
-    """The arrays of a layer. In a recurrent layer, the columns are sorted by the block of z that they feed."""
-    arrays = {name: host(values) for name, values in layer.named_params.items()}
+    """The arrays of a layer that have elements. In a recurrent layer, the columns are sorted by the block of z."""
+    arrays = {name: host(values) for name, values in layer.named_params.items() if values.size}
     if not is_recurrent(layer):
         return arrays
     cell, H = layer.cell, layer.hidden_size
@@ -347,6 +348,10 @@ static void @_add_int8(int rows, int columns, const int8_t *W, const float *scal
     "sigmoid": """
 static float @_sigmoid(float z) { return 0.5f + 0.5f * tanhf(0.5f * z); }
 """,
+    "candidate": """
+/* v; with `positive` v + 1/2 for v >= 0, otherwise sigmoid(v) */
+static float @_candidate(int positive, float v) { return positive ? (v < 0 ? @_sigmoid(v) : v + 0.5f) : v; }
+""",
     "reset": """
 /* reset = sigmoid(z_r) h */
 static void @_reset(int H, const float *z, const float *h, float *reset) {
@@ -445,5 +450,30 @@ static void @_gru_reset_before(int H, const float *z, float *h) {
 }
 """,
         recur=_reset_before,
+    ),
+    MinGRUCell: CCell(
+        "min_gru",
+        """
+/* u, v = z;  h = h + sigmoid(u) (candidate(v) - h) */
+static void @_min_gru(int H, int positive, const float *z, float *h) {
+    for (int j = 0; j < H; j++) h[j] += @_sigmoid(z[j]) * (@_candidate(positive, z[H + j]) - h[j]);
+}
+""",
+        extra=lambda cell: {"positive": int(cell.candidate == "positive")},
+    ),
+    MinLSTMCell: CCell(
+        "min_lstm",
+        """
+/* f, i, v = z;  h = h + w (candidate(v) - h),   w = sigmoid(i) / (sigmoid(f) + sigmoid(i)).
+   e : a : b = 1 : exp(-f) : exp(-i), and the largest of them is 1. */
+static void @_min_lstm(int H, int positive, const float *z, float *h) {
+    for (int j = 0; j < H; j++) {
+        const float least = fminf(fminf(z[j], z[H + j]), 0);
+        const float e = expf(least), a = expf(least - z[j]), b = expf(least - z[H + j]);
+        h[j] += (e + a) / (2 * e + a + b) * (@_candidate(positive, z[2 * H + j]) - h[j]);
+    }
+}
+""",
+        extra=lambda cell: {"positive": int(cell.candidate == "positive")},
     ),
 }

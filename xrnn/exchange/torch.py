@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -35,7 +36,7 @@ def import_torch(user: str) -> ModuleType:
 
 
 def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
-    """The layer that computes the same as a torch.nn.RNN, LSTM, GRU (or xrnn.torch's), Linear or Embedding.
+    """The layer that computes the same as a torch.nn.RNN, LSTM, GRU (or one of xrnn.torch), Linear or Embedding.
 
     backend   the backend of the layer's arrays, which are copies: by default the selected one
 
@@ -66,7 +67,7 @@ def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
     names = [torch_weights.parameter_names(layer, reverse, module.bias) for layer, reverse in places]
     state = module.state_dict()
     _check_keys(state, [name for each in names for name in each])
-    if type(module) not in [getattr(torch.nn, name) for name in _RECURRENT] and not _is_ours(type(module)):
+    if type(module) not in [getattr(torch.nn, name, None) for name in _RECURRENT] and not _is_ours(type(module)):
         raise TypeError(
             f"module is a {kind_of(module)}: expected torch.nn.RNN, LSTM or GRU themselves; a subclass may compute "
             "something else"
@@ -190,7 +191,8 @@ def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], sta
 def to_torch(layer: HasParameters) -> Any:
     """PyTorch's module that computes the same as the layer, with copies of its weights, on the CPU.
 
-    layer   RNN, LSTM, GRU, a Bidirectional, a Stack of layers of one kind and hidden size, Linear, or Embedding
+    layer   RNN, LSTM, GRU, a Bidirectional, a Stack of layers of one kind and hidden size, Linear, or Embedding; a
+            MinGRU or MinLSTM becomes a module of xrnn.torch
 
     The module is time-first, and has the Stack's dropout. Its bias_ih is the layer's bias, and its bias_hh is zero,
     except for the candidate gate of a GRU, which has two biases in a layer too.
@@ -240,9 +242,10 @@ def _copies(layer: Any) -> list[HostArray]:
 def _module(
     torch: Any, kind: Any, dtype: Any, sizes: tuple[int, ...], options: Mapping[str, Any], state: Mapping[str, Any]
 ) -> Any:
-    """PyTorch's module of this name and dtype."""
+    """PyTorch's module of this name and dtype; that of xrnn.torch if PyTorch has none."""
+    modules = torch.nn if hasattr(torch.nn, kind.__name__) else importlib.import_module("xrnn.torch")
     # On the device meta, PyTorch draws no initial weights, so the state of its generator stays the same.
-    module = getattr(torch.nn, kind.__name__)(*sizes, **options, dtype=getattr(torch, dtype.name), device="meta")
+    module = getattr(modules, kind.__name__)(*sizes, **options, dtype=getattr(torch, dtype.name), device="meta")
     module = module.to_empty(device="cpu")
     module.load_state_dict(state)
     return module

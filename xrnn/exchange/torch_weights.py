@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from xrnn.layers.gru import GRU
 from xrnn.layers.lstm import LSTM
+from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.rnn import RNN
 from xrnn.ops.cell import Cell
 from xrnn.typing import Array
@@ -22,12 +23,17 @@ from xrnn.typing import Array
 Weights: TypeAlias = tuple[Array, Array, Array]  # Wx, Wh, b
 TorchWeights: TypeAlias = tuple[Array, Array, Array, Array]  # weight_ih, weight_hh, bias_ih, bias_hh
 
-# By the `mode` of PyTorch's modules: the layer with the same equation, and its options.
+# By the `mode` of PyTorch's modules, and of those that only xrnn.torch has: the layer with the same equation, and its
+# options.
 MODES: Final[Mapping[str, tuple[Any, dict[str, Any]]]] = {
     "RNN_TANH": (RNN, {"nonlinearity": "tanh"}),
     "RNN_RELU": (RNN, {"nonlinearity": "relu"}),
     "LSTM": (LSTM, {}),
     "GRU": (GRU, {}),
+    "MIN_GRU": (MinGRU, {}),
+    "MIN_GRU_POSITIVE": (MinGRU, {"candidate": "positive"}),
+    "MIN_LSTM": (MinLSTM, {}),
+    "MIN_LSTM_POSITIVE": (MinLSTM, {"candidate": "positive"}),
 }
 CELLS: Final[Mapping[str, Cell]] = {mode: layer._cell_with(options) for mode, (layer, options) in MODES.items()}
 
@@ -85,4 +91,4 @@ def bias_gradients(xp: Any, cell: Cell, db: Array) -> tuple[Array, Array]:
 @functools.cache
 def _common(from_x: tuple[int, ...], from_h: tuple[int, ...]) -> int:
     """The number of leading gates with one block, to which both biases are added. The other gates have two blocks."""
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(from_x, from_h, strict=True)))
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(from_x, from_h, strict=False)))

@@ -99,7 +99,9 @@ class Settings:
     @property
     def architecture(self) -> str:
         """A description of the model: "2 GRU layers of 64"."""
-        return f"{self.layers} {self.direction}{self.cell.upper()} layer{'s' * (self.layers > 1)} of {self.hidden}"
+        return (
+            f"{self.layers} {self.direction}{CELLS[self.cell].__name__} layer{'s' * (self.layers > 1)} of {self.hidden}"
+        )
 
     @property
     def direction(self) -> str:

@@ -57,7 +57,7 @@ class TextSettings(Settings):
 class CharLM(Model):
     """p(byte[t+1] | byte[0..t]) = softmax(h[t] @ W + b), h = layer(… layer(E[byte]))   (Mikolov et al., 2010).
 
-    cell     "rnn", "lstm" or "gru": the type of the recurrent layers
+    cell     the type of the recurrent layers, a key of `xrnn.cells.CELLS`
     layers   embedding, stack, linear
     """
 

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import torch
 from torch import _VF, Tensor
+from torch.nn import functional as F
 
+from xrnn.exchange.torch_weights import CELLS
 from xrnn.torch.direction import Direction
 
 _OPERATIONS: Final[dict[str, Any]] = {
@@ -66,8 +68,12 @@ def _run(
     direction: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> list[Tensor]:
     """h (T, N, H), zero past the length of a row, and the final states (1, N, H)."""
-    operation = _OPERATIONS[direction.mode]
     (T, N, _), H = x.shape, weights[1].shape[1]
+    if direction.mode not in _OPERATIONS:
+        start = initial[0][0] if initial else x.new_zeros((N, H))
+        h, last = minimal(direction.mode, x, start, weights, lengths, reverse=direction.reverse)
+        return [h, last[None]]
+    operation = _OPERATIONS[direction.mode]
     if direction.reverse:
         x = _turn(x, lengths)
     states: Any = initial or [x.new_zeros((1, N, H)) for _ in direction.initial]
@@ -80,6 +86,30 @@ def _run(
         data, *final = operation(data, sizes, given, *options)
         h, _ = _VF._pad_packed_sequence(data, sizes, False, 0.0, T)
     return [_turn(h, lengths) if direction.reverse else h, *final]
+
+
+def minimal(
+    mode: str, x: Tensor, h: Tensor, weights: Sequence[Tensor], lengths: Tensor | None, *, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """A minGRU or minLSTM, which PyTorch does not have → h (T, N, H) after each step, and the final h (N, H).
+
+    weights   weight_ih (2H, D), or (3H, D) of a minLSTM; weight_hh, without elements; bias_ih, if there is a bias
+    """
+    cell: Any = CELLS[mode]
+    *gates, y = F.linear(x, weights[0], weights[2] if len(weights) > 2 else None).chunk(cell.pre, dim=-1)
+    if cell.candidate == "positive":
+        y = torch.where(y >= 0, y + 0.5, torch.sigmoid(y))
+    # i / (f + i) = σ(log(i / f)), which is no 0 / 0 if both underflow
+    u = torch.sigmoid(gates[0] if len(gates) == 1 else F.softplus(-gates[0]) - F.softplus(-gates[1]))
+    if lengths is not None:  # past its end a row keeps its state
+        steps = torch.arange(len(x), device=x.device)[:, None, None]
+        u = torch.where(steps < lengths.to(x.device)[:, None], u, 0)
+    states = []
+    pairs = list(zip(u.unbind(), y.unbind(), strict=True))
+    for u_t, y_t in pairs[::-1] if reverse else pairs:
+        h = h + u_t * (y_t - h)  # not lerp, which takes one dtype: autocast gives two
+        states.append(h)
+    return torch.stack(states[::-1] if reverse else states), h
 
 
 def _turn(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -99,5 +99,6 @@ def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
 
 def _shapes(module: nn.RNNBase, D: int) -> list[tuple[int, ...]]:
     """The shapes of weight_ih, weight_hh, bias_ih and bias_hh."""
-    H, rows = module.hidden_size, len(CELLS[module.mode].from_x) * module.hidden_size
-    return [(rows, D), (rows, H), (rows,), (rows,)]
+    H, cell = module.hidden_size, CELLS[module.mode]
+    of_x, of_h = len(cell.from_x) * H, len(cell.from_h) * H
+    return [(of_x, D), (of_h, H), (of_x,), (of_h,)]

@@ -84,15 +84,11 @@ struct Division {
     MeasuredCall call = {};
 };
 
-// For a recurrence, or for a product with T = 1; K terms in a sum, H columns, `size` bytes an element of the operands.
-// tiles: the products are by tiles; at_most: the most threads that the operation can use; x_bytes: the bytes of Wx.
-template <class Operation>
-Division<Partition> divide(Operation operation, int64_t T, int64_t N, int64_t K, int64_t H, int64_t size,
-                           bool tiles = false, int at_most = MOST_THREADS, int64_t x_bytes = 0) {
+// For any policy: partition_of(most) is the partition for at most that number of threads.
+template <class Operation, class PartitionOf>
+Division<Partition> divide_by(Operation operation, int64_t T, int64_t N, int64_t K, int64_t H, int64_t size,
+                              PartitionOf partition_of) {
     if (forced.threads) return {forced};
-    const auto partition_of = [&](int most) {
-        return choose_partition(T, N, K, H, size, std::min(most, at_most), tiles, x_bytes);
-    };
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
     // An empty axis counts as 1: the call still packs the weights, zeroes their gradients, or fills y.
     const auto at_least_one = [](int64_t n) { return std::max<int64_t>(n, 1); };
@@ -106,6 +102,16 @@ Division<Partition> divide(Operation operation, int64_t T, int64_t N, int64_t K,
     const MeasuredCall call =
         choose_threads_now(kind, multiply_adds, size, count_weight_bytes(K, H, size), partition.threads);
     return {call.threads < partition.threads ? partition_of(call.threads) : partition, brief, call};
+}
+
+// For a recurrence, or for a product with T = 1; K terms in a sum, H columns, `size` bytes an element of the operands.
+// tiles: the products are by tiles; at_most: the most threads that the operation can use; x_bytes: the bytes of Wx.
+template <class Operation>
+Division<Partition> divide(Operation operation, int64_t T, int64_t N, int64_t K, int64_t H, int64_t size,
+                           bool tiles = false, int at_most = MOST_THREADS, int64_t x_bytes = 0) {
+    return divide_by(operation, T, N, K, H, size, [&](int most) {
+        return choose_partition(T, N, K, H, size, std::min(most, at_most), tiles, x_bytes);
+    });
 }
 
 template <class Operation>

@@ -93,7 +93,8 @@ nb::object int8_forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle
         PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
     }
     const int most = int(std::clamp<int64_t>(Int8Input::panels(H), 1, MOST_THREADS));
-    const Division<Partition> division = divide(cell.int8, T, N, D + H, cell.h_gates * H, sizeof(int8_t), false, most);
+    const int64_t columns = std::max(cell.x_gates, cell.h_gates) * H;
+    const Division<Partition> division = divide(cell.int8, T, N, D + H, columns, sizeof(int8_t), false, most);
     const int threads = std::min(division.threads.threads, most);  // a forced number may be larger
     run_into<float>({}, cell.int8, f, Division<int>{threads, division.brief, division.call});
     return states;

@@ -39,7 +39,9 @@ class PackedForms {
         if (made_before == MOST) return std::nullopt;
         // A long call with few rows gains most, so the form suits its number of threads.
         const int of_long =
-            choose_partition(1'000, 1, of.D + of.H, cell.h_gates * of.H, form.size, max_threads(), form.tiles).threads;
+            (cell.h_gates ? choose_partition(1'000, 1, of.D + of.H, cell.h_gates * of.H, form.size, max_threads(), form.tiles)
+                          : choose_scan_partition(1'000, 1, of.D, cell.x_gates, of.H, form.size, max_threads(),
+                                                  form.tiles)).threads;
         const int cut = of_long % threads == 0 ? of_long : threads;
         const auto pack = [&](Matrix<S> W, int64_t K, int gates, char* to) {
             return by.pack(W, K, gates, of.H, cut, to);

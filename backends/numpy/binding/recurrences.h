@@ -113,13 +113,23 @@ struct Call {
     Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, Form<S> form)
         : form(form),
           operation(form.operations.recurrences[&cell - operations<S>().recurrences].*pass),
-          division(divide(operation, in.T, in.N, in.D + in.H, cell.h_gates * in.H, form.size, form.tiles, MOST_THREADS,
-                          count_weight_bytes(in.D, cell.x_gates * in.H, form.size))) {}
+          division(cell.h_gates ? divide(operation, in.T, in.N, in.D + in.H, cell.h_gates * in.H, form.size, form.tiles,
+                                         MOST_THREADS, count_weight_bytes(in.D, cell.x_gates * in.H, form.size))
+                                : divide_scan(cell, in)) {}
+
+   private:
+    // The products of all steps are one product.
+    Division<Partition> divide_scan(const Recurrence<S>& cell, const SequenceInputs<S>& in) const {
+        return divide_by(operation, 1, in.T * in.N, in.D + SCAN, cell.x_gates * in.H, form.size, [&](int most) {
+            return choose_scan_partition(in.T, in.N, in.D, cell.x_gates, in.H, form.size, most, form.tiles);
+        });
+    }
 };
 
 template <class S>
 Form<S> form_of(int products, const Recurrence<S>& cell, const SequenceInputs<S>& in) {
-    return form_of<S>(products, in.T, in.N, in.D + in.H, cell.h_gates * in.H);
+    return cell.h_gates ? form_of<S>(products, in.T, in.N, in.D + in.H, cell.h_gates * in.H)
+                        : form_of<S>(products, 1, in.T * in.N, in.D, cell.x_gates * in.H);
 }
 
 // → states, z, kept, which is None

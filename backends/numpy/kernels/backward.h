@@ -8,6 +8,8 @@
 // and slower threads may still be in its products, so a new chunk must not overwrite it. Then one barrier a chunk is
 // enough, between its dz and its products.
 //
+// A cell whose z does not depend on h has no product and no barrier in a step.
+//
 // With lengths a chunk holds the running rows only. They are copied side by side for the products. In bfloat16, the
 // operands of the weight gradients are copied too: their pairs join the numbers of two rows.
 #pragma once
@@ -80,10 +82,10 @@ struct BackwardPass {
              arena.take(of.T > steps ? steps * of.N * gates.count * of.H : 0)},
           local_chains(arena.take(local_first ? LocalChains::MOST * of.N * panels.padded() : 0)),
           WhT({of.Wh.data, of.Wh.col, of.Wh.row}, gates.h_count, of.H, 1, panels, of.T, of.N, false, arena),
-          products(of.H, gates, of.D, f.dWx, of.H, f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
+          products(of.H, gates, of.D, f.dWx, h_size(), f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
                    partition.threads, arena),
           x_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.D : 0)),
-          h_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.H : 0)),
+          h_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * h_size() : 0)),
           dz_down(arena.template take_of<P>(
               IS_PAIR<P> && !IS_PART<P> && f.db ? elements<P>(steps * of.N) * gates.count * of.H : 0)),
           dx_rows(arena.take(of.lengths && f.dx ? steps * of.N * of.D : 0)),
@@ -139,7 +141,7 @@ struct BackwardPass {
                     });
                 if (poll.has_stopped()) return;
                 barrier.arrive(id);
-                later = {out.rows, active};
+                if (gates.h_count > 0) later = {out.rows, active};
             }
             barrier.await(id, n);
             add_products({dz[chunk % 2], dz_rows[chunk % 2]}, begin, count, rows, chunk == 0, id, n, poll);
@@ -210,6 +212,8 @@ struct BackwardPass {
     }
 
    private:
+    // The columns of h that the weight gradients read.
+    int64_t h_size() const { return gates.h_count > 0 ? of.H : 0; }
     bool gathers() const { return f.db && (of.lengths || IS_PAIR<P>); }
 
     // The last block of a gate may end with terms that no vector of units covers. They must be zeros.
@@ -238,7 +242,7 @@ struct BackwardPass {
                                                     order.chain)
                                       : LocalChains();
         sum_local_chains(mine, local, a, a_row, rows);
-        if (partition.split == Split::COLUMNS) barrier.await(id, n);
+        if (partition.split == Split::COLUMNS && gates.h_count > 0) barrier.await(id, n);
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(i, j);
             for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
@@ -352,13 +356,13 @@ struct BackwardPass {
         const auto place = [&](int64_t i) { return my_places ? my_places[i] : begin * of.N + i; };
         if constexpr (IS_PAIR<P>) {
             pair_down([&](int64_t i) { return of.x + place(i) * D; }, rows, D, first, end, x_rows);
-            pair_down([&](int64_t i) { return h_before() + place(i) * H; }, rows, H, first, end, h_rows);
+            pair_down([&](int64_t i) { return h_before() + place(i) * H; }, rows, h_size(), first, end, h_rows);
             if constexpr (!IS_PART<P>)
                 pair_down([&](int64_t i) { return of_chunk.dz + i * width; }, rows, width, first, end, dz_down);
         } else {
             for (int64_t i = first; i < end; ++i) {
                 copy(of.x + place(i) * D, 1, D, x_rows + i * D);
-                copy(h_before() + place(i) * H, 1, H, h_rows + i * H);
+                copy(h_before() + place(i) * H, 1, h_size(), h_rows + i * h_size());
             }
         }
     }

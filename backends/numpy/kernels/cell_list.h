@@ -7,7 +7,8 @@
 //   NAME                 the name by which Python finds the kernels; no two cells share one
 //   STATES               states of a unit; the first is h, the factor of Wh
 //   PRE                  pre-activations z of a unit
-//   FROM_X, FROM_H       FROM_X[i] is the pre-activation that block i of x @ Wx feeds; FROM_H likewise for h @ Wh
+//   FROM_X, FROM_H       FROM_X[i] is the pre-activation that block i of x @ Wx feeds; FROM_H likewise for h @ Wh, or
+//                        nullptr if h feeds none: scan.h then runs the cell
 //   OWN                  own parameters of a unit, such as its leak: arrays (H,)
 //   KEEPS_Z              the gradient reads z, as `step` left it
 //   DIRECT               h depends on the previous h outside z too, so `gradient` writes dbefore[0]
@@ -26,12 +27,15 @@
 #include "cells/elman.h"
 #include "cells/gru.h"
 #include "cells/lstm.h"
+#include "cells/min_gru.h"
+#include "cells/min_lstm.h"
 
 namespace {
 
 template <template <class> class... CellOf>
 struct CellList {};
 
-using Cells = CellList<TanhElman, ReluElman, LeakyTanhElman, LeakyReluElman, Lstm, Gru>;
+using Cells = CellList<TanhElman, ReluElman, LeakyTanhElman, LeakyReluElman, Lstm, Gru, MinGru, MinGruPositive, MinLstm,
+                       MinLstmPositive>;
 
 }  // namespace

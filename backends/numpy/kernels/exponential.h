@@ -80,10 +80,6 @@ XRNN_INLINE Vec<S> tanh(Vec<S> x) {
     return (V)((I)y | ((I)x & ~C::MAGNITUDE));
 }
 
-// For the cells: their templates know the type V of a vector, but not that of its elements.
-XRNN_INLINE Vec<float> tanh(Vec<float> x) { return tanh<float>(x); }
-XRNN_INLINE Vec<double> tanh(Vec<double> x) { return tanh<double>(x); }
-
 // exp(x) for x ≤ 0, and 0 where it would be subnormal; NaN stays NaN.
 template <class S>
 XRNN_INLINE Vec<S> exp_negative(Vec<S> x) {
@@ -93,5 +89,11 @@ XRNN_INLINE Vec<S> exp_negative(Vec<S> x) {
     const V y = multiply_add(r.power, r.p, r.power);
     return x < least ? V{} : y;
 }
+
+// For the cells: their templates know the type V of a vector, but not that of its elements.
+XRNN_INLINE Vec<float> tanh(Vec<float> x) { return tanh<float>(x); }
+XRNN_INLINE Vec<double> tanh(Vec<double> x) { return tanh<double>(x); }
+XRNN_INLINE Vec<float> exp_negative(Vec<float> x) { return exp_negative<float>(x); }
+XRNN_INLINE Vec<double> exp_negative(Vec<double> x) { return exp_negative<double>(x); }
 
 }  // namespace

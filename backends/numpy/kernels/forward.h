@@ -28,6 +28,7 @@
 
 #include "chains.h"
 #include "gates.h"
+#include "scan.h"
 #include "share.h"
 
 namespace {
@@ -488,9 +489,14 @@ struct ForwardPass {
 template <class P, template <class> class CellOf>
 bool forward(const xrnn::Forward<Sum<P>>& f, Partition partition) {
     if (f.of.N == 0 || f.of.H == 0) return true;  // no array has elements to write
-    using Pass = ForwardPass<P>;
     using Cell = CellOf<Vec<Sum<P>>>;
-    return run_pass<Pass, Sum<P>>(partition.threads, f, partition, SHAPE<Cell>, &Pass::template step_cell<Cell>);
+    if constexpr (SCANS<Cell>) {
+        using Pass = ScanPass<P>;
+        return run_pass<Pass, Sum<P>>(partition.threads, f, partition, SHAPE<Cell>, &Pass::template scan_cell<Cell>);
+    } else {
+        using Pass = ForwardPass<P>;
+        return run_pass<Pass, Sum<P>>(partition.threads, f, partition, SHAPE<Cell>, &Pass::template step_cell<Cell>);
+    }
 }
 
 }  // namespace

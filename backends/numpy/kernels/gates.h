@@ -26,18 +26,26 @@ struct Shape {
     Gates gates;
 };
 
+// FROM_X or FROM_H → `from` and `of` of Gates; returns the number of blocks.
+template <int BLOCKS>
+constexpr int feed(const int (&blocks)[BLOCKS], int* from, int* of) {
+    for (int i = 0; i < BLOCKS; ++i) from[i] = blocks[i], of[blocks[i]] = i;
+    return BLOCKS;
+}
+constexpr int feed(decltype(nullptr), int*, int*) { return 0; }
+
 template <class Cell>
 constexpr Gates gates_of() {
     Gates gates = {.count = Cell::PRE,
-                   .x_count = sizeof(Cell::FROM_X) / sizeof(int),
-                   .h_count = sizeof(Cell::FROM_H) / sizeof(int),
+                   .x_count = 0,
+                   .h_count = 0,
                    .x_of = {-1, -1, -1, -1},
                    .h_of = {-1, -1, -1, -1},
                    .b_of = {},
                    .from_x = {},
                    .from_h = {}};
-    for (int i = 0; i < gates.x_count; ++i) gates.from_x[i] = Cell::FROM_X[i], gates.x_of[Cell::FROM_X[i]] = i;
-    for (int i = 0; i < gates.h_count; ++i) gates.from_h[i] = Cell::FROM_H[i], gates.h_of[Cell::FROM_H[i]] = i;
+    gates.x_count = feed(Cell::FROM_X, gates.from_x, gates.x_of);
+    gates.h_count = feed(Cell::FROM_H, gates.from_h, gates.h_of);
     for (int g = 0, others = gates.x_count; g < gates.count; ++g)
         gates.b_of[g] = gates.x_of[g] < 0 ? others++ : gates.x_of[g];
     return gates;

@@ -75,7 +75,9 @@ void xrnn::XRNN_INT8_SUMS(const uint8_t* q, int64_t rows, int64_t quads, const i
                           int32_t* sums) {
     const TileJob job;
     switch (gates) {
+        case 0: return;
         case 1: return sum_panel<1>(q, rows, quads, panel, sums);
+        case 2: return sum_panel<2>(q, rows, quads, panel, sums);
         case 3: return sum_panel<3>(q, rows, quads, panel, sums);
         default: return sum_panel<4>(q, rows, quads, panel, sums);
     }

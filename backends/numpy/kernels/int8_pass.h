@@ -141,7 +141,8 @@ struct Int8Pass {
     void quantize(const Own& mine, int64_t t) const {
         for (int64_t row = 0; row < f.N; ++row) {
             mine.x_scale[row] = quantize_int8(f.x + (t * f.N + row) * f.D, f.D, mine.x + row * quads(f.Wx) * 4);
-            mine.h_scale[row] = quantize_int8(state(0, t) + row * f.H, f.H, mine.h + row * quads(f.Wh) * 4);
+            if (gates.h_count > 0)
+                mine.h_scale[row] = quantize_int8(state(0, t) + row * f.H, f.H, mine.h + row * quads(f.Wh) * 4);
         }
     }
 

@@ -113,11 +113,13 @@ void sum_int8_panel(const uint8_t* q, int64_t rows, int64_t quads, const int8_t*
 }
 
 // The numbers of gates for which sum_int8 has code.
-constexpr bool has_int8_sums(int gates) { return gates == 1 || gates == 3 || gates == 4; }
+constexpr bool has_int8_sums(int gates) { return gates >= 0 && gates <= 4; }
 
 inline void sum_int8(const uint8_t* q, int64_t rows, int64_t quads, const int8_t* panel, int gates, int32_t* sums) {
     switch (gates) {
+        case 0: return;
         case 1: return sum_int8_panel<1>(q, rows, quads, panel, sums);
+        case 2: return sum_int8_panel<2>(q, rows, quads, panel, sums);
         case 3: return sum_int8_panel<3>(q, rows, quads, panel, sums);
         default: return sum_int8_panel<4>(q, rows, quads, panel, sums);
     }

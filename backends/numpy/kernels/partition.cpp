@@ -139,4 +139,14 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
             local_first};
 }
 
+Partition choose_scan_partition(int64_t T, int64_t N, int64_t D, int64_t gates, int64_t H, int64_t size,
+                                int max_threads, bool tiles) {
+    const int64_t multiply_adds = count_multiply_adds(1, product(T, N), D + SCAN, product(gates, H));
+    const int64_t by_work = choose_threads(multiply_adds, size, max_threads, false);
+    const int64_t by_columns = min(by_work, product(H, size) / GOOD_COLUMNS);
+    const int64_t by_rows = min(by_work, N / (tiles ? TILE_ROWS : 1));
+    const bool columns = by_columns >= by_rows;
+    return {static_cast<int>(max(1, columns ? by_columns : by_rows)), columns ? Split::COLUMNS : Split::ROWS, true, false};
+}
+
 }  // namespace xrnn

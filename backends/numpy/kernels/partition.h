@@ -29,6 +29,13 @@ int panel_threads(Partition partition);
 Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads,
                            bool tiles = false, int64_t x_bytes = 0);
 
+// The same for a cell without a recurrent product, whose threads do not wait in a step (scan.h): Wx is (D, gates · H).
+Partition choose_scan_partition(int64_t T, int64_t N, int64_t D, int64_t gates, int64_t H, int64_t size,
+                                int max_threads, bool tiles = false);
+
+// The time of such a cell's step for each pre-activation, in multiply-adds.
+constexpr int64_t SCAN = 16;
+
 // The multiply-adds that choose_partition counts for these sizes.
 int64_t count_multiply_adds(int64_t T, int64_t N, int64_t K, int64_t H);
 

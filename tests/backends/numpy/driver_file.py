@@ -37,8 +37,8 @@ FEW_SIZES: Final[tuple[Sizes, ...]] = (
 DTYPES: Final = ("float32", "float64")
 # These cells run over all sizes, without lengths, forward in time. Then every cell runs with and without lengths, once
 # in each direction.
-COMMON: Final = ("rnn", "lstm", "gru")
-WITH_KERNELS: Final = ("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu")
+COMMON: Final = ("rnn", "lstm", "gru", "min gru")
+WITH_KERNELS: Final = ("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu", "min gru positive", "min lstm")
 MOST_THREADS, FEW_THREADS = 4, 3
 
 

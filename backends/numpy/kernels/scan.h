@@ -1,0 +1,215 @@
+// The forward pass of a cell without a recurrent product: z = x[t] @ Wx + b, then one step of the cell.
+//
+// z does not depend on h. So the products of a chunk of steps come first, with the rows of all these steps together,
+// which makes tall tiles even for one row of a batch. Then one pass over the chunk runs the cell, with the states in
+// registers. A thread owns some rows, or some panels of units, for the complete sequence. It waits for the other threads
+// only once, after the weights are packed.
+//
+// The backward pass is that of all cells (backward.h), without the product and the barrier of a step.
+#pragma once
+
+#include "gates.h"
+#include "share.h"
+
+namespace {
+
+template <class Cell>
+constexpr bool SCANS = gates_of<Cell>().h_count == 0;
+
+template <class P>
+struct ScanPass {
+    using S = Sum<P>;
+    static constexpr int W = Simd<S>::LANES;
+    // Rows of x in one product. They share each load of Wx, and their pre-activations stay in the cache.
+    static constexpr int64_t ROWS = 96;
+
+    // Some steps of some of my rows. A row is in the chunk at the steps before its end.
+    struct Chunk {
+        int64_t begin, end;       // steps, in the order of time
+        int64_t first, last;      // my rows number first … last - 1
+        int64_t at[ROWS + 1];     // the rows of the chunk before each step
+        S* sums;                  // (rows of the chunk, gates, a panel)
+        int64_t rows() const { return at[end - begin]; }
+    };
+
+    // A pointer to `scan_cell<Cell>`, the only code that depends on the cell.
+    using ScanCell = void (ScanPass::*)(const Share<S>& mine, const Chunk& chunk, Piece p) const;
+
+    const xrnn::Forward<S>& f;
+    const xrnn::Sequence<S>& of;
+    const Partition partition;
+    const int states;
+    const Gates& gates;
+    const ScanCell scan_of_cell;
+    const Panels<S> panels;
+    const Order order;
+    const int64_t x_length;  // elements of a row of x
+    Slots slots;
+    S* bias;    // (gates, units): b, each row filled up with zeros
+    Weights<P> Wx;
+    S* sums;    // (ROWS, gates, a panel) for each thread
+    P* x_rows;  // (ROWS, D) for each thread, if the rows of a chunk are copied side by side
+    Barrier barrier;
+
+    ScanPass(Arena<S>& arena, const xrnn::Forward<S>& f, Partition partition, const Shape& shape, ScanCell scan_of_cell)
+        : f(f),
+          of(f.of),
+          partition(partition),
+          states(shape.states),
+          gates(shape.gates),
+          scan_of_cell(scan_of_cell),
+          panels(f.packed ? Panels<S>(of.H, f.packed->threads)
+                          : Panels<S>(of.H, panel_threads(partition), widest(of.T * of.N))),
+          order(order_of_product<S>(of.T * of.N, of.H, widest(of.T * of.N))),
+          x_length(elements<P>(of.D)),
+          slots(of.lengths, of.T, of.N, arena),
+          bias(arena.take(gates.count * panels.padded())),
+          Wx(f.packed ? Weights<P>(of.Wx, of.D, gates.x_count, panels, static_cast<P*>(f.packed->Wx))
+                      : Weights<P>(of.Wx, 1, of.D, gates.x_count, panels, (of.T * of.N + ROWS - 1) / ROWS, most_rows(),
+                                   false, arena)),
+          sums(arena.take(partition.threads * most_rows() * gates.count * panels.width(0) * W)),
+          x_rows(arena.template take_of<P>(gathers() ? partition.threads * most_rows() * x_length : 0)),
+          barrier(partition.threads) {}
+
+    void prepare() {
+        slots.sort();
+        for (int g = 0; g < gates.count; ++g)
+            copy_padded(f.b + gates.b_of[g] * of.H * f.b_stride, f.b_stride, of.H, panels.padded(),
+                        bias + g * panels.padded());
+    }
+
+    void thread(int id, int n) {
+        const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
+            packing(panels, of.N, false, Split::COLUMNS, id, n);
+        if (!f.packed) Wx.pack(packing.panel0, packing.panel1);
+        write_initial_states(mine);
+        barrier.wait(id, n);
+        StopPoll poll(barrier.stop, id);
+        Chunk chunk;
+        chunk.sums = sums + id * most_rows() * gates.count * panels.width(0) * W;
+        for (chunk.first = 0; chunk.first < mine.count(); chunk.first = chunk.last) {
+            chunk.last = chunk.first + ROWS < mine.count() ? chunk.first + ROWS : mine.count();
+            const int64_t steps = ROWS / (chunk.last - chunk.first);
+            for (int64_t i = 0; i < of.T; i += steps) {
+                const int64_t count = of.T - i < steps ? of.T - i : steps;
+                chunk.begin = of.reverse ? of.T - i - count : i, chunk.end = chunk.begin + count;
+                run(mine, chunk, id, poll);
+                if (poll.has_stopped()) return;
+            }
+        }
+    }
+
+    // The cell's steps of a chunk for panel p.
+    template <class Cell>
+    void scan_cell(const Share<S>& mine, const Chunk& chunk, Piece p) const {
+        const int whole = p.last == W ? p.width : p.width - 1;
+        int v = 0;
+        for (; v + 2 <= whole; v += 2) scan_vectors<Cell, 2, true>(mine, chunk, p, v, W);
+        for (; v < whole; ++v) scan_vectors<Cell, 1, true>(mine, chunk, p, v, W);
+        if (v < p.width) scan_vectors<Cell, 1, false>(mine, chunk, p, v, p.last);
+    }
+
+   private:
+    bool gathers() const { return of.lengths || IS_PAIR<P> || (partition.split == Split::ROWS && partition.threads > 1); }
+    int64_t most_rows() const { return of.T * of.N < ROWS ? of.T * of.N : ROWS; }
+    S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
+    S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
+
+    // Write the initial states of my rows and units.
+    void write_initial_states(const Share<S>& mine) const {
+        const int64_t n = mine.column1 - mine.column0;
+        for (int64_t m = 0; m < mine.count(); ++m) {
+            const int64_t row = slots.row(mine.slot(m));
+            for (int k = 0; k < states; ++k) {
+                const Matrix<S>& from = f.initial[k];
+                S* const to = f.states[k] + ((of.reverse ? of.T * of.N : 0) + row) * of.H + mine.column0;
+                if (from.data)
+                    copy(from.data + row * from.row + mine.column0 * from.col, from.col, n, to);
+                else
+                    fill_zeros(to, n);
+            }
+        }
+    }
+
+    void run(const Share<S>& mine, Chunk& chunk, int id, StopPoll& poll) const {
+        chunk.at[0] = 0;
+        for (int64_t t = chunk.begin; t < chunk.end; ++t) {
+            const int64_t running = mine.below(slots.active(t)), end = running < chunk.last ? running : chunk.last;
+            chunk.at[t - chunk.begin + 1] = chunk.at[t - chunk.begin] + (end > chunk.first ? end - chunk.first : 0);
+        }
+        const P* const x = x_of(mine, chunk, id);
+        for (int64_t j = 0; j < mine.pieces(); ++j) {
+            const Piece p = mine.piece(0, j);
+            for (int g = 0; g < gates.count && chunk.rows(); ++g) {
+                if (poll.stops(chunk.rows() * of.D * p.width * W)) return;
+                Tile<P> tile(order);
+                Wx.add_to(tile, p, gates.x_of[g], x, x_length);
+                tile.init = bias + g * panels.padded() + p.begin;
+                tile.out = chunk.sums + g * p.width * W;
+                tile.out_row = gates.count * p.width * W;
+                run_rows(tile, p.width, chunk.rows());
+            }
+            (this->*scan_of_cell)(mine, chunk, p);
+        }
+    }
+
+    // x of the rows of a chunk, side by side.
+    const P* x_of(const Share<S>& mine, const Chunk& chunk, int id) const {
+        if constexpr (!IS_PAIR<P>)
+            if (!gathers() && (chunk.last - chunk.first == of.N || chunk.end - chunk.begin == 1))
+                return of.x + (chunk.begin * of.N + chunk.first) * of.D;
+        P* const copied = x_rows + id * most_rows() * x_length;
+        P* to = copied;
+        for (int64_t t = chunk.begin; t < chunk.end; ++t)
+            for (int64_t m = chunk.first; m - chunk.first < running(chunk, t); ++m, to += x_length)
+                copy_elements(of.x + (t * of.N + slots.row(mine.slot(m))) * of.D, of.D, to);
+        return copied;
+    }
+
+    // The number of rows of the chunk at step t.
+    static int64_t running(const Chunk& chunk, int64_t t) {
+        return chunk.at[t - chunk.begin + 1] - chunk.at[t - chunk.begin];
+    }
+
+    // The steps of the VECTORS vectors of units from number v on in panel p; the last one has n units.
+    template <class Cell, int VECTORS, bool WHOLE>
+    XRNN_INLINE void scan_vectors(const Share<S>& mine, const Chunk& chunk, Piece p, int v, int n) const {
+        constexpr int PRE = Cell::PRE, STATES = Cell::STATES;
+        const int64_t H = of.H, step = of.N * H, column = p.begin + v * W, gate = p.width * W;
+        const int64_t steps = chunk.end - chunk.begin;
+        Vec<S> own[VECTORS][xrnn::MOST_OWN] = {};
+        for (int u = 0; u < VECTORS; ++u)
+            for (int i = 0; i < Cell::OWN; ++i)
+                own[u][i] = load_columns<S, WHOLE>(of.own[i] + column + u * W, n);
+        for (int64_t m = chunk.first; m < chunk.last; ++m) {
+            const int64_t at = slots.row(mine.slot(m)) * H + column, place = m - chunk.first;
+            Vec<S> state[VECTORS][STATES];
+            for (int k = 0; k < STATES; ++k)
+                for (int u = 0; u < VECTORS; ++u)
+                    state[u][k] = load_columns<S, WHOLE>(
+                        before(k, of.reverse ? chunk.end - 1 : chunk.begin) + at + u * W, n);
+            for (int64_t i = 0; i < steps; ++i) {
+                const int64_t t = of.reverse ? chunk.end - 1 - i : chunk.begin + i;
+                const bool runs = place < running(chunk, t);  // past its end a row keeps its states, and z is 0
+                const S* const from = chunk.sums + (chunk.at[t - chunk.begin] + place) * PRE * gate + v * W;
+                for (int u = 0; u < VECTORS; ++u) {
+                    Vec<S> z[PRE] = {};
+                    if (runs) {
+                        Vec<S> now[STATES];
+                        for (int g = 0; g < PRE; ++g) z[g] = load<S>(from + g * gate + u * W);
+                        Cell::step(z, state[u], now, own[u]);
+                        for (int k = 0; k < STATES; ++k) state[u][k] = now[k];
+                    }
+                    for (int k = 0; k < STATES; ++k)
+                        store_columns<S, WHOLE>(after(k, t) + at + u * W, state[u][k], n);
+                    if (f.z)
+                        for (int g = 0; g < PRE; ++g)
+                            store_columns<S, WHOLE>(f.z + t * PRE * step + (at - column) * PRE + g * H + column + u * W,
+                                                    z[g], n);
+                }
+            }
+        }
+    }
+};
+
+}  // namespace

@@ -1,0 +1,125 @@
+"""MinGRU and MinLSTM, which PyTorch does not have."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from xrnn.exchange.torch_weights import CELLS
+from xrnn.ops.cells.minimal import CANDIDATES, Candidate
+from xrnn.torch.forward import PYTORCH_FORWARDS, run
+from xrnn.torch.modules import KernelModule
+from xrnn.torch.original import minimal
+
+
+class _MinimalModule(KernelModule):
+    """A module whose gates do not depend on h. Its weight_hh and bias_hh have no elements.
+
+    Calls that the kernels do not support run in PyTorch's operations.
+    """
+
+    _mode: ClassVar[str]  # with the candidate "linear"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        candidate: Candidate = "linear",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if candidate not in CANDIDATES:
+            raise ValueError(f"unknown candidate {candidate!r}: expected one of {', '.join(CANDIDATES)}")
+        sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__("RNN_TANH", *sizes, device=device, dtype=dtype)
+        self.candidate: Candidate = candidate
+        self.mode = self._mode if candidate == "linear" else f"{self._mode}_POSITIVE"
+        of_x = len(CELLS[self.mode].from_x) * hidden_size
+        for name in self._flat_weights_names:
+            like = getattr(self, name)
+            shape = (of_x if "_ih_" in name else 0, *like.shape[1:])
+            setattr(self, name, nn.Parameter(like.new_empty(shape)))
+        self._init_flat_weights()
+        self.reset_parameters()
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return run(self, in_pytorch, input, hx)
+
+    def extra_repr(self) -> str:
+        sizes: str = super().extra_repr()
+        return f"{sizes}, candidate={self.candidate!r}" if self.candidate != "linear" else sizes
+
+    def __prepare_scriptable__(self) -> nn.RNNBase:
+        raise RuntimeError(
+            f"torch.jit.script got an xrnn.torch.{type(self).__name__}: expected a module that PyTorch has too; use "
+            "torch.export"
+        )
+
+
+def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
+    """The call in PyTorch's operations.   Raises ValueError for an input of another size."""
+    packed, x, lengths = isinstance(input, PackedSequence), input, None
+    if packed:
+        x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes))
+        if hx is not None and input.sorted_indices is not None:
+            hx = hx[:, input.sorted_indices]
+    one_row = x.dim() == 2
+    if one_row:
+        x, hx = x.unsqueeze(1), None if hx is None else hx.unsqueeze(1)
+    elif module.batch_first and not packed:
+        x = x.transpose(0, 1)
+    if x.dim() != 3 or x.shape[2] != module.input_size:
+        raise ValueError(f"the input has the shape {tuple(x.shape)}: expected (time, batch, {module.input_size})")
+    ways, final = 2 if module.bidirectional else 1, []
+    for layer in range(module.num_layers):
+        results = []
+        for k in range(layer * ways, (layer + 1) * ways):
+            weights = [getattr(module, name) for name in module._all_weights[k]]
+            initial = x.new_zeros((x.shape[1], module.hidden_size)) if hx is None else hx[k]
+            h, last = minimal(module.mode, x, initial, weights, lengths, reverse=k % ways == 1)
+            results.append(h)
+            final.append(last)
+        x = torch.cat(results, dim=2)
+        if module.dropout and module.training and layer + 1 < module.num_layers:
+            x = nn.functional.dropout(x, module.dropout)
+    states = torch.stack(final)
+    if packed:
+        data = pack_padded_sequence(x, lengths).data
+        if input.unsorted_indices is not None:
+            states = states[:, input.unsorted_indices]
+        return PackedSequence(data, *input[1:]), states
+    if one_row:
+        return x.squeeze(1), states.squeeze(1)
+    return x.transpose(0, 1) if module.batch_first else x, states
+
+
+PYTORCH_FORWARDS.add(in_pytorch)
+
+
+class MinGRU(_MinimalModule):
+    """A minimal GRU (Feng et al., 2024), which PyTorch does not have: u = σ(z₀);  h' = h + u · (g(z₁) - h).
+
+    Arguments, shapes, hidden state, initial values and results are those of `torch.nn.GRU`, with `batch_first` and
+    packed sequences. weight_ih has the blocks u and g; weight_hh and bias_hh have no elements.
+
+    candidate   "linear": g(v) = v. "positive": g(v) = v + 1/2 for v ≥ 0, otherwise σ(v), as in the paper
+    """
+
+    _mode = "MIN_GRU"
+
+
+class MinLSTM(_MinimalModule):
+    """A minimal LSTM (Feng et al., 2024): f, i = σ(z₀, z₁);  h' = (f · h + i · g(z₂)) / (f + i).
+
+    It has one hidden state, h. All else is as in `MinGRU`; weight_ih has the blocks f, i and g.
+    """
+
+    _mode = "MIN_LSTM"
