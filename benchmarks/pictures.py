@@ -16,6 +16,7 @@ COLOURS: Final = {
     "xrnn": "#0072b2",
     "xrnn-plain": "#56b4e9",
     "torch": "#d55e00",
+    "torch-minimal": "#8c3b00",
     "onnxruntime": "#009e73",
     "jax": "#cc79a7",
     "jax-1": "#cc79a7",
