@@ -21,7 +21,7 @@ def test_both_references_agree(cell: str, ragged: bool, sizes: tuple[int, int, i
     p = Problem(Case(*sizes, cell=cell, ragged=ragged), backend=backend)
     dstates: list[np.ndarray | None] = [p.dh, *[None] * (len(p.states) - 1)]
     same = reference.Problem(
-        cell=cell,
+        cell=cell.replace("-", " "),
         dtype="float64",
         reverse=False,
         lengths=p.lengths,

@@ -8,16 +8,36 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.reference import elman, gru, lstm, relu_elman, sigmoid
+from tests.reference import (
+    elman,
+    gru,
+    lstm,
+    min_gru,
+    min_gru_positive,
+    min_lstm,
+    min_lstm_positive,
+    positive,
+    relu_elman,
+    sigmoid,
+)
 from xrnn.exchange.torch_weights import CELLS, bias_gradients, from_torch, parameter_names, to_torch
 from xrnn.typing import HostArray
 
 D, H = 3, 4
-STEPS: dict[str, Any] = {"RNN_TANH": elman, "RNN_RELU": relu_elman, "LSTM": lstm, "GRU": gru}
+STEPS: dict[str, Any] = {
+    "RNN_TANH": elman,
+    "RNN_RELU": relu_elman,
+    "LSTM": lstm,
+    "GRU": gru,
+    "MIN_GRU": min_gru,
+    "MIN_GRU_POSITIVE": min_gru_positive,
+    "MIN_LSTM": min_lstm,
+    "MIN_LSTM_POSITIVE": min_lstm_positive,
+}
 
 
 def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[HostArray]) -> list[HostArray]:
-    """The equations in PyTorch's documentation of RNN, LSTM and GRU."""
+    """The equations in PyTorch's documentation of RNN, LSTM and GRU, and those of xrnn.torch's MinGRU and MinLSTM."""
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     h = states[0]
     from_x, from_h = x @ weight_ih.T + bias_ih, h @ weight_hh.T + bias_hh
@@ -29,6 +49,11 @@ def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[H
         i, f, g, o = np.split(from_x + from_h, 4, axis=1)
         c = states[1] * sigmoid(f) + sigmoid(i) * np.tanh(g)
         return [sigmoid(o) * np.tanh(c), c]
+    if mode.startswith("MIN"):
+        *gates, y = np.split(from_x, CELLS[mode].pre, axis=1)
+        u = sigmoid(gates[0])
+        u = u if len(gates) == 1 else sigmoid(gates[1]) / (u + sigmoid(gates[1]))
+        return [(1 - u) * h + u * (positive(y) if mode.endswith("POSITIVE") else y)]
     (x_r, x_z, x_n), (h_r, h_z, h_n) = np.split(from_x, 3, axis=1), np.split(from_h, 3, axis=1)
     z, n = sigmoid(x_z + h_z), np.tanh(x_n + sigmoid(x_r + h_r) * h_n)
     return [(1 - z) * n + z * h]
@@ -36,8 +61,8 @@ def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[H
 
 def draw(mode: str) -> tuple[HostArray, list[HostArray], list[HostArray]]:
     rng, cell = np.random.default_rng(1), CELLS[mode]
-    G = len(cell.from_x)
-    weights = [rng.standard_normal(shape) for shape in [(G * H, D), (G * H, H), (G * H,), (G * H,)]]
+    G, R = len(cell.from_x), len(cell.from_h)
+    weights = [rng.standard_normal(shape) for shape in [(G * H, D), (R * H, H), (G * H,), (R * H,)]]
     return rng.standard_normal((5, D)), [rng.standard_normal((5, H)) for _ in cell.states], weights
 
 
