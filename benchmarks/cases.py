@@ -25,14 +25,21 @@ def _blocks_of(cell: Cell) -> tuple[int, int, int]:
 
 OPERATIONS: Final = ("step", "forward", "train")
 # By cell: the numbers of blocks in Wx, in Wh and in b. A block has H columns.
-GATES: Final = {name: _blocks_of(cells.cell_of(name)) for name in cells.CELLS} | {"leak": (1, 1, 1)}
+GATES: Final = {name: _blocks_of(cells.cell_of(name)) for name in cells.CELLS} | {
+    "leak": (1, 1, 1),
+    "lstm-heads": (4, 4, 4),
+}
 # The cells that PyTorch has too.
 COMMON: Final = ("rnn", "lstm", "gru")
 LEAK: Final = 0.3
 LAYERS: Final[dict[str, Any]] = {
     **cells.CELLS,
     "leak": partial(xrnn.RNN, leak=LEAK),
+    "lstm-heads": xrnn.LSTM,
 }
+HEADS: Final = {"lstm-heads": 4}  # by cell; 1 for the others
+# The cell to compare with.
+_BASES: Final = {"leak": "rnn", "lstm-heads": "lstm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +58,10 @@ class Case:
 
     @property
     def base(self) -> Case | None:
-        """xrnn's own case to compare with: for a ragged batch the full batch, for a leaky RNN the RNN without leak."""
+        """xrnn's own case to compare with: the full batch, the RNN without leak, the layer without heads."""
         if self.ragged:
             return replace(self, ragged=False)
-        return replace(self, cell="rnn") if self.cell == "leak" else None
+        return replace(self, cell=_BASES[self.cell]) if self.cell in _BASES else None
 
     @property
     def lengths(self) -> HostArray:
@@ -71,7 +78,8 @@ class Case:
         """Multiplications and additions of the matrix products; training has three times those of a forward pass."""
         rows = self.N if operation == "step" else int(self.lengths.sum())
         of_x, of_h, _ = GATES[self.cell]
-        return 2 * rows * self.H * (of_x * self.D + of_h * self.H) * (3 if operation == "train" else 1)
+        of_each = of_x * self.D + of_h * self.H // HEADS.get(self.cell, 1)
+        return 2 * rows * self.H * of_each * (3 if operation == "train" else 1)
 
 
 # By cell: the sizes T, N, D, H in the tables of the documentation.
@@ -153,7 +161,11 @@ STATED: Final = (
 _SWEEP: Final = (
     Case(T, N, H, H, cell=cell) for cell, panels in _SWEPT.items() for T, H in panels for N in SWEEPS[T, H]
 )
-ALL: Final = tuple(dict.fromkeys((*STATED, *_SWEEP)))  # some cases are in both
+# The recurrent product is half of the work of the dense layer: D = H.
+_HEADED: Final = tuple(
+    Case(T, N, H, H, cell="lstm-heads") for T, N, H in ((50, 16, 256), (50, 64, 256), (20, 16, 512), (20, 1, 1024))
+)
+ALL: Final = tuple(dict.fromkeys((*STATED, *_SWEEP, *_HEADED)))  # some cases are in two of them
 WIDE: Final = tuple(Case(*sizes, cell=cell) for cell in COMMON for sizes in _WIDE)
 # The cases with enough rows and weights for tile registers (AMX).
 TILES: Final = tuple(
@@ -167,9 +179,11 @@ class Problem:
 
     def __init__(self, case: Case, seed: int = 0, *, backend: Backend | None = None) -> None:
         self.case, self.backend = case, backend or xrnn.get_backend("numpy")
-        states = 2 if case.cell == "lstm" else 1
+        states = 2 if case.cell.startswith("lstm") else 1
         drawn = problems.recurrence(case.sizes, GATES[case.cell], states, np.float32, seed)
         self.x, (self.Wx, self.Wh, self.b) = drawn.x, drawn.weights
+        if k := HEADS.get(case.cell):
+            self.Wh = np.ascontiguousarray(self.Wh.reshape(k, case.H // k, -1)[..., : self.Wh.shape[1] // k])
         self.h_prev, self.c_prev = drawn.initial[0], drawn.initial[1] if states == 2 else None
         self.dh = drawn.dstates[0]
         self.lengths = case.lengths if case.ragged else None

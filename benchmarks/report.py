@@ -35,6 +35,7 @@ NAMES: Final = {
     "min-gru": "minGRU",
     "min-lstm": "minLSTM",
     "leak": "leaky RNN",
+    "lstm-heads": "LSTM, 4 heads",
 }
 # Table titles by (cell, ragged).
 KINDS: Final = {
@@ -92,11 +93,11 @@ def kind_of(row: Row) -> tuple[str, bool]:
 def base_title(row: Row) -> str:
     """The title of the column that compares a case with its base; empty if the case has none."""
     cell, ragged = kind_of(row)
-    return "of full batch" if ragged else "of Elman" if cell == "leak" else ""
+    return "of full batch" if ragged else {"leak": "of Elman", "lstm-heads": "of LSTM"}.get(cell, "")
 
 
 def against_base(row: Row) -> Ratio | None:
-    """xrnn's time divided by that of its base: the full batch, or the RNN without leak. None without a base."""
+    """xrnn's time divided by that of `Case.base`. None without a base."""
     base = row.get("base_microseconds", {}).get("xrnn")
     return ratio(base, row["microseconds"]["xrnn"]) if base else None
 

@@ -146,6 +146,27 @@ def positive(v: Any) -> Any:
     return anp.where(v >= 0, v + 0.5, sigmoid(v))
 
 
+def of_heads(step: StepFunction) -> StepFunction:
+    """Each head is a small layer of its own, which reads the same x.   Wh (k, H/k, parts · H/k)"""
+
+    def with_heads(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+        (k, K, _), D = Wh.shape, len(Wx)
+        of_x, of_b = Wx.shape[1] // (k * K), len(b) // (k * K)
+        heads = [
+            step(
+                x,
+                tuple(state[:, j * K : (j + 1) * K] for state in states),
+                Wx.reshape(D, of_x, k, K)[:, :, j].reshape(D, of_x * K),
+                Wh[j],
+                b.reshape(of_b, k, K)[:, j].reshape(of_b * K),
+            )
+            for j in range(k)
+        ]
+        return tuple(anp.concatenate(of_state, axis=1) for of_state in zip(*heads, strict=True))
+
+    return with_heads
+
+
 def has_kernel(cell: str) -> bool:
     return problem(cell).layer(get_backend("numpy")).cell.kernel_name is not None
 
@@ -166,6 +187,7 @@ class CellCase:
     own: tuple[str, ...] = ()  # the cell's own parameters
     axes: tuple[int, ...] = ()  # of each of them, before (H,)
     smooth: bool = True  # False if its derivative is not continuous
+    heads: bool = False  # Wh has several heads
 
     @property
     def built_in(self) -> bool:
@@ -185,6 +207,10 @@ CELLS: Final = {
     "lstm": CellCase(lstm, LSTM, (4, 4, 4), ("h", "c")),
     "gru": CellCase(gru, GRU, (3, 3, 4)),
     "gru reset before": CellCase(gru_reset_before, lambda *p, **o: GRU(*p, reset_after=False, **o), (3, 3, 3)),
+    "leak heads": CellCase(of_heads(leaky), lambda *p, **o: RNN(*p, leak=0.3, **o), heads=True),
+    "rnn heads": CellCase(of_heads(elman), RNN, heads=True),
+    "lstm heads": CellCase(of_heads(lstm), LSTM, (4, 4, 4), ("h", "c"), heads=True),
+    "gru heads": CellCase(of_heads(gru), GRU, (3, 3, 4), heads=True),
     "peephole lstm": CellCase(peephole_lstm, PeepholeLSTM, (4, 4, 4), ("h", "c"), ("p_i", "p_f", "p_o")),
     "min gru": CellCase(min_gru, MinGRU, (2, 0, 2)),
     "min gru positive": CellCase(min_gru_positive, partial(MinGRU, candidate="positive"), (2, 0, 2), smooth=False),
@@ -260,10 +286,12 @@ def problem(
     lengths: Sequence[int] | str | None = None,
     layouts: Sequence[str] | None = None,
     dc: bool = True,
+    heads: int | None = None,
 ) -> Problem:
     """A problem with these sizes T, N, D, H.
 
     lengths   a list, or "ragged" for random lengths, which include 0 and T if N allows
+    heads     of a cell with heads; default: the least divisor of H above 1
 
     x is NaN past the length of a row, because it must not be read there.
     """
@@ -275,6 +303,8 @@ def problem(
         _, Wh, b, *_ = drawn.weights
         Wh *= np.asarray(0.1, dtype)
         b += np.where(b < 0, -6, 6).astype(dtype)
+    if case.heads:
+        drawn.weights[1] = of_dense(drawn.weights[1], heads)
     p = Problem(
         cell=cell,
         dtype=dtype,
@@ -288,6 +318,13 @@ def problem(
     )
     p.x[p.past_end] = np.nan
     return p
+
+
+def of_dense(Wh: HostArray, heads: int | None) -> HostArray:
+    """Weights of several heads, from a drawn matrix (H, parts · H); None: the least divisor of H above 1."""
+    H, width = Wh.shape
+    k = heads or next((k for k in range(2, H + 1) if H % k == 0), 1)
+    return np.ascontiguousarray(Wh.reshape(k, H // k, width)[..., : width // k] * np.asarray(k**0.5, Wh.dtype))
 
 
 @dataclass

@@ -93,6 +93,6 @@ def cell_of(name: str) -> Cell:
     return cell
 
 
-def shapes(name: str, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+def shapes(name: str, input_size: int, hidden_size: int, heads: int | None = None) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter of a layer, by name, in the order of its constructor."""
-    return shapes_of(cell_of(name), input_size, hidden_size)
+    return shapes_of(cell_of(name), input_size, hidden_size, heads)

@@ -37,7 +37,7 @@ def describe(backend: Backend) -> dict[str, str]:
 
 
 def explain(backend: Backend, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
-    """Which form of `operation` runs for these sizes (keys T, N, D, H) and dtype, and why.
+    """Which form of `operation` runs for these sizes (keys T, N, D, H; heads if Wh has several) and dtype, and why.
 
     A backend with several forms explains them in its module `info`, beside the operations' own conditions.
     """
@@ -109,18 +109,22 @@ def explain_sizes(
     device: str | None = None,
     selection: Selection | None = None,
     cell: str = "rnn",
+    heads: int = 1,
 ) -> str:
     """The text of `xrnn info --explain`: the forms at these sizes, in float32 and in float64.
 
     device   the name of a GPU, which need not be present; None for the selected backend
     cell     one of `explained`
+    heads    of the layer, a divisor of H
 
-    Raises ValueError for an unknown device, and for a device and a cell without a CUDA kernel.
+    Raises ValueError for an unknown device, and for a device and a cell or heads without a CUDA kernel.
     """
-    shapes = {"T": T, "N": N, "D": D, "H": H}
+    shapes = {"T": T, "N": N, "D": D, "H": H} | ({"heads": heads} if heads > 1 else {})
     if device is None:
         backend = (selection or select()).backend
         return "\n".join(forms(backend, explained()[cell], shapes, dtype) for dtype in ("float32", "float64"))
+    if heads > 1:
+        raise ValueError(f"got {heads} heads, which have no CUDA kernel: expected 1; leave --heads out")
     gpu = importlib.import_module(GPU_CHOICE)
     if device not in gpu.DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")

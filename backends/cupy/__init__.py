@@ -106,11 +106,11 @@ class CupyBackend(Backend):
         """
         self.launcher.raise_if_gave_up()
         self.launcher.raise_if_capturing()
-        kernel = kernel_of(cell) if fused_forms().enabled else None
+        kernel = kernel_of(cell) if fused_forms().enabled and inputs.Wh.ndim == 2 else None
         if kernel is None:
             return None
         device, dtype = self.xp.cuda.runtime.getDevice(), inputs.x.dtype
-        sizes = *inputs.sizes(), len(inputs.Wh)
+        sizes = inputs.sizes()
         key = device, kernel.template, backward, dtype.char, precision().name, *sizes
         if key in self._decisions:
             return self._decisions[key]

@@ -91,8 +91,8 @@ def partition(
 ) -> tuple[int, Literal["rows", "columns"], bool]:
     """How a pass is divided → threads, the split, whether the input is projected before the first step.
 
-    K is the number of terms in a sum: D + H for the recurrence. `Wx` is the shape of Wx. kernels/partition.cpp explains
-    the choice.
+    K is the number of terms in a sum: D + H for the recurrence, D + H/k with k heads. `Wx` is the shape of Wx.
+    kernels/partition.cpp explains the choice.
     """
 
 def scan_partition(
@@ -112,12 +112,14 @@ def force_partition(threads: int, split: Literal["rows", "columns"], project_fir
     ValueError for more threads than the kernels can have, or another split.
     """
 
-def form(products: int, T: int, N: int, K: int, H: int) -> tuple[int, bool]:
+def form(products: int, T: int, N: int, K: int, H: int, heads: int = 1, units: int = 0) -> tuple[int, bool]:
     """The form of the products of a float32 call → bytes of an operand for each term of a sum, whether by tiles.
 
     The bytes are 4 in float32, and 6, 4 or 2 for 6, 3 or 1 products of bfloat16 parts.
 
     Sizes as for `partition`; T is 1 for an affine map.
+
+    heads, units   of a recurrence with several heads: their number, and the units of each
     """
 
 def repays_bfloat16(T: int, N: int, K: int, H: int) -> bool:
@@ -157,10 +159,11 @@ def forward(
 ) -> tuple[tuple[Array, ...], Array | None, None]:
     """x (T, N, D), Wx (D, X·H), Wh (H, R·H), b (PRE·H,), lengths (N,) int64 → states, z, kept.
 
-    A single step may have x (N, D). A state is (T+1, N, H); `initial` has (N, H) for each, None for zeros. State k
-    before step t is states[k][t], after it states[k][t+1]; with `reverse` the other way round. Past the end of a row
-    its states do not change. z (T, N, PRE·H) is as the cell's step leaves it (kernels/cells); it is None without
-    `training`, and if the backward pass does not need it. The kernels keep nothing else: kept is None.
+    With k heads, Wh is (k, H/k, R·H/k): `xrnn.ops.heads`. A single step may have x (N, D). A state is (T+1, N, H);
+    `initial` has (N, H) for each, None for zeros. State k before step t is states[k][t], after it states[k][t+1]; with
+    `reverse` the other way round. Past the end of a row its states do not change. z (T, N, PRE·H) is as the cell's step
+    leaves it (kernels/cells); it is None without `training`, and if the backward pass does not need it. The kernels
+    keep nothing else: kept is None.
 
     cell    `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
     own     the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none
@@ -191,7 +194,8 @@ def backward(
     """The gradients of `forward`, from dstates, those of each state after each step: (T, N, H), None for zeros.
 
     → dx (T, N, D), None unless `needs_dx`, and dinitial, (N, H) for each state. If x is (N, D), dstates are (N, H) and
-    dx is (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None.
+    dx is (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None. dWh of several heads
+    is in C order.
     """
 
 def int8_forward(

@@ -48,15 +48,18 @@ def explain(
     if operation in RECURRENCES:
         T, N, D, H = (shapes[letter] for letter in "TNDH")
         itemsize, tiles = np.dtype(dtype).itemsize, False
-        gates, columns = len(cell.from_x), len(cell.from_h) * H
+        gates, columns, heads = len(cell.from_x), len(cell.from_h) * H, shapes.get("heads", 1)
+        units = H // heads  # of a head
         if by and itemsize == 4:
-            sizes = (T, N, D + H, columns) if columns else (1, min(T * N, 2**62), D, gates * H)
-            itemsize, tiles = cpu.kernels.form(precision().products, *sizes)
+            sizes = (T, N, D + units, columns) if columns else (1, min(T * N, 2**62), D, gates * H)
+            itemsize, tiles = cpu.kernels.form(precision().products, *sizes, heads, units)
             why_not = "too few rows, or too small" if "amx" in by else "too small"
+            if heads > 1 and ("amx" in by or units % 2):
+                why_not = "it has heads" if "amx" in by else "its heads have an odd number of units"
             products = f", products in float32: {why_not}" if itemsize == 4 and not tiles else _by(by)
         most = cpu.kernels.max_threads()
         if columns:
-            divided = cpu.kernels.partition(T, N, D + H, columns, itemsize, most, (D, gates * H), tiles)
+            divided = cpu.kernels.partition(T, N, D + units, columns, itemsize, most, (D, gates * H), tiles)
         else:
             divided = cpu.kernels.scan_partition(T, N, D, gates, H, itemsize, most, tiles)
         threads, split, project_first = divided

@@ -105,10 +105,11 @@ NB_MODULE(_kernels, m) {
         forced = {threads, by_rows ? Split::ROWS : Split::COLUMNS, project_first, !by_rows};
     });
     m.def("force_products", [](bool forced) { force_products = forced; });
-    m.def("form", [](int products, int64_t T, int64_t N, int64_t K, int64_t H) {
-        const Form<float> form = form_of<float>(products, T, N, K, H);
+    m.def("form", [](int products, int64_t T, int64_t N, int64_t K, int64_t H, int64_t heads, int64_t units) {
+        const Form<float> form = form_of<float>(products, T, N, K, H, heads, units);
         return nb::make_tuple(form.size, form.tiles);
-    });
+    }, nb::arg("products"), nb::arg("T"), nb::arg("N"), nb::arg("K"), nb::arg("H"), nb::arg("heads") = 1,
+       nb::arg("units") = 0);
     m.def("repays_bfloat16", repays_bfloat16);
     m.def("repays_tiles", repays_tiles);
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });

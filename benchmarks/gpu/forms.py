@@ -116,9 +116,9 @@ def forced(forward: Candidate, backward: Candidate) -> Iterator[None]:
     """Within the block the recurrence takes these, whatever the selection says. No self-test runs."""
 
     def decide(backend: CupyBackend, cell: Cell, inputs: Inputs, backward: bool) -> Bound:
-        kernel, dtype, H = kernel_of(cell), np.dtype(inputs.x.dtype).name, len(inputs.Wh)
+        kernel, dtype = kernel_of(cell), np.dtype(inputs.x.dtype).name
         assert kernel is not None
-        return backend.launcher.bind(pair[backward], Request(kernel, backward, dtype, *inputs.sizes(), H))
+        return backend.launcher.bind(pair[backward], Request(kernel, backward, dtype, *inputs.sizes()))
 
     pair = forward, backward
     with mock.patch.object(CupyBackend, "_decide", decide):

@@ -6,7 +6,7 @@ import importlib
 
 import numpy as np
 
-from benchmarks.cases import Problem, square
+from benchmarks.cases import HEADS, Problem, square
 from benchmarks.peers import Built, Call
 from xrnn.typing import HostArray
 
@@ -20,7 +20,7 @@ def build(problem: Problem, threads: int) -> Built:
     left, right = square()
     product = np.empty_like(left)
     rate: dict[str, Call] = {"product": lambda: np.matmul(left, right, out=product)}
-    if problem.case.ragged:
+    if problem.case.ragged or problem.case.cell in HEADS:
         return Built(rate)
     loop = importlib.import_module(f"benchmarks.peers.loops.{problem.case.cell.replace('-', '_')}")
     x, states, weights = problem.x, problem.states, problem.weights

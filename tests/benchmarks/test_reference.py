@@ -16,7 +16,7 @@ from xrnn.backend import Backend
 @pytest.mark.parametrize("backend", [get_backend("numpy"), STANDIN], ids=["numpy", "standin"])
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("sizes", [(6, 3, 4, 5), (1, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize("sizes", [(6, 3, 5, 8), (1, 1, 2, 4)], ids=str)
 def test_both_references_agree(cell: str, ragged: bool, sizes: tuple[int, int, int, int], backend: Backend) -> None:
     p = Problem(Case(*sizes, cell=cell, ragged=ragged), backend=backend)
     dstates: list[np.ndarray | None] = [p.dh, *[None] * (len(p.states) - 1)]

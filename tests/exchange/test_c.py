@@ -42,6 +42,7 @@ LAYERS: dict[str, Any] = {
     **MINIMAL,
     "leak": lambda: RNN.init(3, 5, leak=0.3),
     "leak of each unit": lambda: RNN.init(3, 5, leak=np.linspace(0.1, 1, 5, dtype="float32")),
+    "heads": lambda: Stack([RNN.init(3, 6, heads=2), LSTM.init(6, 6, heads=3), GRU.init(6, 4, heads=4)]),
     "float64": lambda: GRU.init(3, 5, dtype="float64"),
     "one unit": lambda: LSTM.init(1, 1),
 }

@@ -31,6 +31,7 @@ from xrnn import (
     to_numpy,
 )
 from xrnn.backend import Backend
+from xrnn.ops.heads import dense
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch, in Keras' code
 KERAS: dict[str, Any] = {
@@ -97,6 +98,14 @@ def test_to_keras_and_back(name: str, dtype: str) -> None:
     assert [leaf.options for leaf in leaves(again)] == [leaf.options for leaf in leaves(ours)]
     for got, want in zip(again.params, ours.params, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+def test_heads_become_a_matrix_with_zeros(kind: Any) -> None:
+    ours, x = drawn(kind.init(D, 6, heads=3, backend="numpy")), x_of(4, 2, D)
+    theirs = to_keras(ours)
+    np.testing.assert_allclose(keras_results(theirs, x), results(ours, x)[0], **ROUNDING)
+    np.testing.assert_array_equal(from_keras(theirs, backend="numpy").params[1], dense(np, ours.Wh))
 
 
 def test_several_layers() -> None:

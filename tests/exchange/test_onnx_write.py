@@ -18,6 +18,7 @@ from xrnn import GRU, LSTM, RNN, Bidirectional, Embedding, LayerNorm, Linear, St
 from xrnn.backend import Backend
 from xrnn.exchange.model import Model
 from xrnn.exchange.onnx_write import model_proto
+from xrnn.ops.heads import dense
 
 LAYERS: dict[str, Any] = {
     **ONE_WAY,
@@ -136,6 +137,14 @@ def test_from_onnx_reads_them_back(name: str, options: Any) -> None:
     assert type(again) is type(layer)
     assert [leaf.options for leaf in leaves(again)] == [leaf.options for leaf in leaves(layer)]
     np.testing.assert_array_equal(results(again, x)[0], results(layer, x)[0])
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+def test_heads_become_a_matrix_with_zeros(kind: Any) -> None:
+    layer, x = drawn(kind.init(D, 6, heads=3, backend="numpy")), x_of(4, 2, D)
+    (h,) = run(to_onnx(layer), x=x)
+    np.testing.assert_allclose(h, results(layer, x)[0], **ROUNDING)
+    np.testing.assert_array_equal(from_onnx(to_onnx(layer), backend="numpy").Wh, dense(np, layer.Wh))
 
 
 def test_from_onnx_reads_embedding_and_readout_back() -> None:

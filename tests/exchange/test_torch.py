@@ -39,6 +39,7 @@ from xrnn import (
 from xrnn.backend import Backend
 from xrnn.exchange import torch_weights
 from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.heads import dense
 
 T, N = 4, 3
 ROUNDING: Any = {"rtol": 1e-10, "atol": 1e-12}
@@ -172,6 +173,14 @@ def test_modules_on_the_kernels_are_converted() -> None:
         layer = from_torch(module, backend="numpy")
         assert_same_function(module, layer, get_backend("numpy"))
         assert type(to_torch(layer)) is getattr(torch.nn, kind)
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+def test_heads_become_a_matrix_with_zeros(kind: Any) -> None:
+    layer = kind.init(3, 6, heads=3, rng=0, dtype="float64", backend="numpy")
+    matrix = from_torch(to_torch(layer), backend="numpy")
+    np.testing.assert_array_equal(matrix.Wh, dense(np, layer.Wh))
+    assert_same_function(to_torch(layer), matrix, get_backend("numpy"))
 
 
 def test_float32_is_kept() -> None:

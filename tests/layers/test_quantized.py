@@ -40,7 +40,8 @@ from xrnn import (
 from xrnn.files import FileError
 from xrnn.ops.int8 import Int8Matrix
 
-every_cell = pytest.mark.parametrize("name", CELLS)
+NAMES = [name for name, case in CELLS.items() if not case.heads]  # `quantize` refuses heads
+every_cell = pytest.mark.parametrize("name", NAMES)
 
 
 def layer_of(name: str, reverse: bool = False) -> Any:
@@ -138,7 +139,7 @@ def test_its_arrays_cannot_change() -> None:
 # ---- files ----
 
 
-@pytest.mark.parametrize("name", [name for name, case in CELLS.items() if case.built_in])
+@pytest.mark.parametrize("name", [name for name in NAMES if CELLS[name].built_in])
 def test_save_and_load(tmp_path: Path, name: str) -> None:
     quantized, x = quantize(layer_of(name)), draw(3, 2, 3)
     save(tmp_path / "small.safetensors", quantized)

@@ -472,7 +472,7 @@ def test_options_of_init(backend: Backend) -> None:
 @pytest.mark.parametrize("layer", [RNN, LSTM, GRU])
 def test_init_names_every_option_of_the_constructor(layer: Any) -> None:
     options = inspect.signature(layer).parameters.keys() - set(layer.names)
-    shared = {"input_size", "hidden_size", "rng", "dtype", "backend"}
+    shared = {"input_size", "hidden_size", "heads", "rng", "dtype", "backend"}
     assert inspect.signature(layer.init).parameters.keys() == shared | options
     for name in options:
         assert inspect.signature(layer.init).parameters[name] == inspect.signature(layer).parameters[name]

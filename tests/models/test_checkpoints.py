@@ -50,6 +50,18 @@ def test_a_checkpoint_is_read_back_bit_for_bit(subject: Subject, updates: int, p
 
 
 @every_kind
+def test_heads_are_kept(subject: Subject, path: Path) -> None:
+    snapshot = subject.snapshot(path.parent, heads=2)
+    subject.kind.save(path, snapshot)
+    assert_equal(subject.kind.load(path), snapshot)
+    shapes = [param.shape for name, param in snapshot.layers["stack"].named_params.items() if name.endswith("Wh")]
+    assert all(shape[0] == 2 and len(shape) == 3 for shape in shapes)
+    save_forged(subject.kind, path, snapshot, lambda extra: extra["settings"].update(heads=1))
+    with one_line(CheckpointError, OTHERS):
+        subject.kind.load(path)
+
+
+@every_kind
 def test_a_snapshot_can_be_copied_and_pickled(subject: Subject, path: Path) -> None:
     snapshot = subject.snapshot(path.parent)
     for again in (copy.deepcopy(snapshot), pickle.loads(pickle.dumps(snapshot))):

@@ -11,12 +11,14 @@ from tests.errors import one_line
 from xrnn.models.errors import SettingsError, param
 from xrnn.models.labelled.settings import ClassifierSettings
 from xrnn.models.text import TextSettings
+from xrnn.select import get_backend
 
 
 def test_the_defaults_of_a_language_model() -> None:
     assert asdict(TextSettings()) == {
         "cell": "gru",
         "hidden": 256,
+        "heads": 1,
         "layers": 1,
         "batch": 32,
         "lr": 0.004,
@@ -29,6 +31,7 @@ def test_the_defaults_of_a_classifier() -> None:
     assert asdict(ClassifierSettings()) == {
         "cell": "gru",
         "hidden": 64,
+        "heads": 1,
         "layers": 1,
         "batch": 32,
         "lr": 0.003,
@@ -45,6 +48,16 @@ def test_the_defaults_of_a_classifier() -> None:
         "label": "",
         "balance": False,
     }
+
+
+def test_heads_divide_the_hidden_size() -> None:
+    settings = TextSettings(cell="lstm", hidden=12, heads=4, layers=2)
+    assert settings.model == "2 LSTM layers of 12 in 4 heads"
+    made = [param.shape for layer in settings.plan.make(get_backend("numpy")).values() for param in layer.params]
+    assert made == settings.plan.shapes
+    expected = "heads is 5, with cell lstm of 12: expected a number that divides hidden, and a cell whose recurrent"
+    with one_line(SettingsError, expected):
+        TextSettings(cell="lstm", hidden=12, heads=5)
 
 
 @pytest.mark.parametrize("settings", [TextSettings(), ClassifierSettings()])

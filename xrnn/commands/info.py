@@ -50,6 +50,7 @@ def info(
         str,
         typer.Option(metavar="NAME", parser=str.lower, help=f"With --explain: the cell ({', '.join(explained())})."),
     ] = "rnn",
+    heads: Annotated[int, typer.Option(metavar="K", help="With --explain: the number of heads, a divisor of H.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     backend: BackendOption = None,
 ) -> None:
@@ -69,6 +70,8 @@ def info(
         raise SettingsError(f"--cell: unknown cell {cell!r}: expected one of {', '.join(explained())}")
     if cell != "rnn" and (explain is None or as_json):
         raise SettingsError("got --cell without --explain, or with --json: expected --explain T N D H --cell NAME")
+    if heads != 1 and (explain is None or as_json or heads < 1 or explain[3] % heads):
+        raise SettingsError(f"--heads is {heads}: expected a divisor of H in --explain T N D H, without --json")
     if device is not None and as_json:
         raise SettingsError("got both --device and --json: expected one of them; leave one out")
     if explain is not None and not 1 <= min(explain) <= max(explain) <= _MAX_SIZE:
@@ -84,7 +87,7 @@ def info(
             print("\n".join([config(selection), *ranks]))
     else:
         try:
-            print(explain_sizes(*explain, device, selection, cell))
+            print(explain_sizes(*explain, device, selection, cell, heads))
         except ValueError as error:  # an unknown device, or a cell without a kernel
             raise SettingsError(f"--device: {error}") from error
 

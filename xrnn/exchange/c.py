@@ -151,6 +151,8 @@ def _ordered(layer: Any) -> dict[str, HostArray]:
         return arrays
     cell, H = layer.cell, layer.hidden_size
     for name, blocks in (("Wx", cell.from_x), ("Wh", cell.from_h), ("b", cell.from_b)):
+        if arrays[name].ndim == 3:  # heads
+            continue
         for part in {name, f"{name}_scale"} & arrays.keys():
             gates = arrays[part].reshape(-1, len(blocks), H)
             arrays[part] = gates[:, np.argsort(blocks)].reshape(arrays[part].shape)
@@ -266,6 +268,8 @@ def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
     yield _product(layer, i, "Wx", cell.from_x, x)
     if row.recur is not None:
         yield from row.recur(layer, i)
+    elif layer.heads:
+        yield from _products_of_heads(layer, i, states[0])
     elif cell.from_h:
         yield _product(layer, i, "Wh", cell.from_h, states[0])
     extra = [str(int(value or 0)) if _is_literal(value) else f"@_{name}{i}" for name, value in row.extra(cell).items()]
@@ -281,6 +285,15 @@ def _product(layer: Any, i: int, W: str, blocks: Sequence[int], x: str, part: in
         values, scale = _at(f"@_{W}{i}", first * rows), _at(f"@_{W}_scale{i}", first)
         return f"@_add_int8({rows}, {len(blocks) * H}, {values}, {scale}, {x}, state->q, {z});"
     return f"@_add({rows}, {len(blocks) * H}, {columns}, {_at(f'@_{W}{i}', first)}, {x}, {z});"
+
+
+def _products_of_heads(layer: Any, i: int, h: str) -> Iterator[str]:
+    """z += h @ Wh: for each head, and each gate of its columns."""
+    H, (k, K, columns) = layer.hidden_size, layer.Wh.shape
+    for j in range(k):
+        for part, block in enumerate(layer.cell.from_h):
+            W, z = _at(f"@_Wh{i}", j * K * columns + part * K), _at("state->z", block * H + j * K)
+            yield f"@_add({K}, {K}, {columns}, {W}, {_at(h, j * K)}, {z});"
 
 
 def _at(array: str, offset: int) -> str:

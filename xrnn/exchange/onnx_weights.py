@@ -19,6 +19,7 @@ from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import RNNCell
+from xrnn.ops.heads import dense
 from xrnn.typing import HostArray
 
 
@@ -58,8 +59,9 @@ def reordered(array: HostArray, order: tuple[int, ...]) -> HostArray:
 
 
 def to_onnx(layer: Any, gates: tuple[int, ...]) -> tuple[HostArray, HostArray, HostArray]:
-    """A layer's parameters on the host → W, R, B of one direction."""
+    """A layer's parameters on the host → W, R, B of one direction. ONNX has no heads: R is then 0 between two heads."""
     Wx, Wh, b = layer
+    Wh = dense(np, Wh)
     G, H = len(gates), len(Wh)
     b_x, b_h = b[: G * H], np.zeros(G * H, b.dtype)
     b_h[len(b_h) - (len(b) - G * H) :] = b[G * H :]  # b_hn of a GRU with reset_after

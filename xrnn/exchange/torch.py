@@ -195,7 +195,8 @@ def to_torch(layer: HasParameters) -> Any:
             MinGRU or MinLSTM becomes a module of xrnn.torch
 
     The module is time-first, and has the Stack's dropout. Its bias_ih is the layer's bias, and its bias_hh is zero,
-    except for the candidate gate of a GRU, which has two biases in a layer too.
+    except for the candidate gate of a GRU, which has two biases in a layer too. PyTorch has no heads: its weight_hh is
+    zero between the heads of a layer, and training the module changes these zeros.
 
     Raises TypeError for other layers, and for cells that PyTorch does not have, such as an RNN with a leak; ValueError
     for a reverse layer alone, and for layers of several kinds or sizes; ImportError without PyTorch.

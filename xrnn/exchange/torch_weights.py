@@ -18,6 +18,7 @@ from xrnn.layers.lstm import LSTM
 from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.rnn import RNN
 from xrnn.ops.cell import Cell
+from xrnn.ops.heads import dense
 from xrnn.typing import Array
 
 Weights: TypeAlias = tuple[Array, Array, Array]  # Wx, Wh, b
@@ -67,8 +68,10 @@ def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bi
 def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeights:
     """xrnn's weights → PyTorch's: matrices as transposed views, biases as new arrays.
 
-    If xrnn has one bias where PyTorch adds two, bias_ih gets it, and bias_hh is 0.
+    If xrnn has one bias where PyTorch adds two, bias_ih gets it, and bias_hh is 0. PyTorch has no heads: weight_hh is
+    then 0 between two heads.
     """
+    Wh = dense(xp, Wh)
     H = Wh.shape[0]
     of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
     bias_ih, bias_hh = b[:of_x].copy(), xp.zeros(len(cell.from_h) * H, b.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -29,6 +30,10 @@ class GRU(SingleStateLayer):
     without a copy. D is the input size, H the hidden size. Inputs are time-major, (T, N, D), for T time steps of a
     batch of N. An input (N, D) is one step of a batch.
 
+    With k heads, Wh is (k, H/k, 3H/k). Head j has the units j · H/k … (j+1) · H/k - 1, and its h feeds its own gates
+    only, through Wh[j]. The columns of Wh[j] are r u n of head j; those of Wx and b are r u n of all units. Heads need
+    reset_after=True.
+
     reset_after  multiply by the reset gate after the recurrent product; False has no fused form
     reverse      run from the last step to the first
 
@@ -43,7 +48,8 @@ class GRU(SingleStateLayer):
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, *, reset_after: bool = True, reverse: bool = False) -> None:
         reset_after = check_bool("reset_after", reset_after)
-        H = (getattr(Wh, "shape", ()) or (0,))[0]
+        shape = getattr(Wh, "shape", ())
+        H = math.prod(shape[:2]) if len(shape) == 3 else (shape or (0,))[0]
         if reset_after and H and getattr(b, "shape", ()) == (3 * H,):
             raise ValueError(
                 f"b has shape {b.shape}, but this GRU expects ({4 * H},): b_r, b_u, b_n, and b_hn for the recurrent "
@@ -59,13 +65,14 @@ class GRU(SingleStateLayer):
         hidden_size: int,
         *,
         reset_after: bool = True,
+        heads: int | None = None,
         reverse: bool = False,
         rng: np.random.Generator | int | None = None,
         dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
         options = {"reset_after": reset_after, "reverse": reverse}
-        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, **options)
+        return cls._with_new_weights(input_size, hidden_size, heads, rng, dtype, backend, **options)
 
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:

@@ -18,6 +18,9 @@ class LSTM(RecurrentLayer):
     runs on that backend and uses these arrays without a copy. D is the input size, H the hidden size. Inputs are
     time-major, (T, N, D), for T time steps of a batch of N. An input (N, D) is one step of a batch.
 
+    With k heads, Wh is (k, H/k, 4H/k). Head j has the units j · H/k … (j+1) · H/k - 1, and its h feeds its own gates
+    only, through Wh[j]. The columns of Wh[j] are i f g o of head j; those of Wx and b are i f g o of all units.
+
     reverse  run from the last step to the first
 
     Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit.

@@ -31,7 +31,7 @@ def quantize(layer: AnyRecurrent) -> AnyRecurrent:
     `backward` and optimizers refuse the layer.
 
     Raises TypeError for another layer; ValueError for another dtype or backend, for more than 65,536 inputs or units,
-    and for weights with NaN or infinity.
+    and for weights with NaN, infinity or several heads.
 
     >>> gru = quantize(GRU.init(3, 8, rng=0))
     >>> h, state = gru.stream(np.zeros((1, 3), "float32"))
@@ -48,6 +48,8 @@ def quantize(layer: AnyRecurrent) -> AnyRecurrent:
     ):
         if got != want:
             raise ValueError(f"{name} of this {title} is {got}: expected {want}; create the layer with {name}={want}")
+    if layer.heads is not None:
+        raise ValueError(f"this {title} has {layer.heads} heads: expected a matrix Wh; use freeze, which keeps float32")
     for name, param in layer.named_params.items():
         if not np.isfinite(param).all():
             raise ValueError(f"{name} of this {title} has NaN or infinity: expected finite weights; train it again")

@@ -15,6 +15,7 @@ from xrnn.checks import check_bool, check_integer, check_lengths, check_size
 from xrnn.layers.base import ByName, Layer, show_shape
 from xrnn.layers.store import FrozenStore, Int8Store, Store, unchangeable
 from xrnn.ops.cell import Cell, check_tuples
+from xrnn.ops.heads import hidden_size
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.int8 import Int8Matrix
 from xrnn.ops.random import Draws
@@ -37,6 +38,7 @@ class RecurrentLayer(Layer):
 
     cache          what the last `forward` keeps for `backward`; None before the first
     reverse        True if the layer starts at the last step; element 0 of the result is then the final state
+    heads          the number of heads if Wh is (heads, H/heads, parts · H/heads); None if it is a matrix
     seed           decides, together with `forward_calls`, the random numbers of a cell with `draws`
     forward_calls  the number of forward calls with such a cell; it may be set
     """
@@ -71,13 +73,12 @@ class RecurrentLayer(Layer):
             params = tuple(Int8Store.flat(self.title, self.names, params))
         super().__init__(*params)
         Wx, Wh, b = params[:3]
-        H = Wh.shape[0] if Wh.ndim else 0
-        if not H or Wh.shape != (H, len(cell.from_h) * H):
-            self._refuse_shape("Wh", Wh, f"(H, {_times(len(cell.from_h))})", "H is the hidden size")
+        H = self._hidden_size(cell, Wh)
         self._check_shape("Wx", Wx, ("D", len(cell.from_x) * H), f"Wh is {Wh.shape}")
         self._check_shape("b", b, (cell.pre * H,), f"Wh is {Wh.shape}")
         self.input_size: int = Wx.shape[0]
         self.hidden_size: int = H
+        self.heads: int | None = Wh.shape[0] if len(Wh.shape) == 3 else None
         self.reverse = check_bool("reverse", reverse)
         if seed is None:
             seed = int(np.random.default_rng().integers(2**63)) if cell.draws else 0
@@ -90,12 +91,25 @@ class RecurrentLayer(Layer):
         self._state_names = [f"{state}_prev" for state in cell.states]
         self._gradient_names = [f"d{state}" for state in cell.states]
 
+    def _hidden_size(self, cell: Cell, Wh: Array) -> int:
+        """H, from the shape of Wh.   Raises ValueError for a shape that no H has."""
+        shape, parts = Wh.shape, len(cell.from_h)
+        if len(shape) == 3:
+            check_has_heads(cell, self.title)
+            k, K, width = shape
+            if not k * K or width != parts * K:
+                self._refuse_shape("Wh", Wh, f"(k, H/k, {_times(parts)}/k)", "k is the number of heads")
+        elif len(shape) != 2 or not shape[0] or shape[1] != parts * shape[0]:
+            self._refuse_shape("Wh", Wh, f"(H, {_times(parts)})", "H is the hidden size")
+        return hidden_size(Wh)
+
     @classmethod
     def init(
         cls,
         input_size: int,
         hidden_size: int,
         *,
+        heads: int | None = None,
         reverse: bool = False,
         rng: np.random.Generator | int | None = None,
         dtype: DType = "float32",
@@ -103,18 +117,27 @@ class RecurrentLayer(Layer):
     ) -> Self:
         """A layer with new weights: Glorot uniform Wx, orthogonal Wh for each gate, and the cell's initial bias.
 
+        heads  the number of heads of Wh, which divides hidden_size; None for a matrix Wh. Each gate of each head is
+               orthogonal
         rng    a seed or a Generator, which gives the same weights on every backend; None for random weights
         dtype  float32 or float64
 
         All other arguments are those of the constructor. Raises TypeError or ValueError for wrong arguments.
         """
-        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, reverse=reverse)
+        return cls._with_new_weights(input_size, hidden_size, heads, rng, dtype, backend, reverse=reverse)
 
     @classmethod
     def _with_new_weights(
-        cls, input_size: int, hidden_size: int, rng: Any, dtype: Any, backend: str | Backend | None, **options: Any
+        cls,
+        input_size: int,
+        hidden_size: int,
+        heads: int | None,
+        rng: Any,
+        dtype: Any,
+        backend: str | Backend | None,
+        **options: Any,
     ) -> Self:
-        params = fresh_params(cls._cell_with(options), input_size, hidden_size, rng, dtype, backend)
+        params = fresh_params(cls._cell_with(options), input_size, hidden_size, rng, dtype, backend, heads)
         make: Any = cls  # unlike this class, its subclasses take no cell
         return make(*params, **options)  # type: ignore[no-any-return]
 
@@ -488,11 +511,13 @@ def fresh_params(
     rng: np.random.Generator | int | None,
     dtype: Any,
     backend: str | Backend | None,
+    heads: int | None = None,
 ) -> list[Array]:
     """New parameters: Glorot uniform Wx and orthogonal Wh for each gate; the bias and own parameters from the cell.
 
     rng    a seed or a Generator, which gives the same weights on every backend; None for random weights
     dtype  float32 or float64
+    heads  the number of heads of Wh; None for a matrix
 
     Raises TypeError or ValueError for wrong arguments.
     """
@@ -501,18 +526,42 @@ def fresh_params(
     D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
     rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
     Wx = np.concatenate([init.glorot_uniform(rng, D, H) for _ in cell.from_x], axis=1)
-    Wh = np.concatenate([np.empty((H, 0)), *(init.orthogonal(rng, H) for _ in cell.from_h)], axis=1)
+    K = H if heads is None else H // check_heads(heads, H, cell)
+    by_head = [
+        np.concatenate([np.empty((K, 0)), *(init.orthogonal(rng, K) for _ in cell.from_h)], axis=1)
+        for _ in range(H // K)
+    ]
+    Wh = by_head[0] if heads is None else np.stack(by_head)
     asarray = get_backend(backend).asarray
     return [asarray(w, dtype) for w in (Wx, Wh, cell.initial_bias(H), *cell.initial_params(rng, H))]
 
 
-def shapes_of(cell: Cell, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+def check_heads(heads: Any, hidden_size: int, cell: Cell) -> int:
+    """The number of heads.   Raises TypeError unless it is an integer, ValueError unless this layer can have it."""
+    heads = check_integer("heads", heads, least=1)
+    check_has_heads(cell, f"a layer with the cell {cell.name!r}")
+    if hidden_size % heads:
+        raise ValueError(
+            f"heads is {heads} and hidden_size is {hidden_size}: expected heads that divide hidden_size; use "
+            f"hidden_size={-(-hidden_size // heads) * heads}"
+        )
+    return heads
+
+
+def check_has_heads(cell: Cell, title: str) -> None:
+    """Raises ValueError if the recurrent term of the cell is not h @ Wh."""
+    if cell.recurs or not cell.from_h:
+        raise ValueError(f"{title} has no heads: expected a cell whose recurrent term is h @ Wh; use heads=None")
+
+
+def shapes_of(cell: Cell, input_size: int, hidden_size: int, heads: int | None = None) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter, by name."""
     D, H = input_size, hidden_size
+    parts, K = len(cell.from_h), H // (heads or 1)
     own = cell.initial_params(np.random.default_rng(0), H)
     return {
         "Wx": (D, len(cell.from_x) * H),
-        "Wh": (H, len(cell.from_h) * H),
+        "Wh": (H, parts * H) if heads is None else (heads, K, parts * K),
         "b": (cell.pre * H,),
         **{name: np.shape(param) for name, param in zip(cell.params, own, strict=True)},
     }

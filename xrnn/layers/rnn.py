@@ -24,6 +24,9 @@ class RNN(SingleStateLayer):
     these arrays without a copy. D is the input size, H the hidden size. Inputs are time-major, (T, N, D), for T time
     steps of a batch of N. An input (N, D) is one step of a batch.
 
+    With k heads, Wh is (k, H/k, H/k). Head j has the units j · H/k … (j+1) · H/k - 1, and its h feeds its own units
+    only, through Wh[j].
+
     leak     a number in (0, 1], or an array (H,) with one for each unit: dt/τ of a leaky unit. None means 1. The leak
              is not trained.
     reverse  run from the last step to the first
@@ -70,13 +73,14 @@ class RNN(SingleStateLayer):
         *,
         nonlinearity: Nonlinearity = "tanh",
         leak: float | Sequence[float] | Array | None = None,
+        heads: int | None = None,
         reverse: bool = False,
         rng: np.random.Generator | int | None = None,
         dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
         options = {"nonlinearity": nonlinearity, "leak": leak, "reverse": reverse}
-        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, **options)
+        return cls._with_new_weights(input_size, hidden_size, heads, rng, dtype, backend, **options)
 
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:

@@ -32,6 +32,7 @@ class Plan:
     features    > 0: the linear layer has this number of inputs besides the recurrent ones, and its W begins at 0
     both_ways   the recurrent layers are bidirectional
     keeps_best  early stopping keeps the layers of the best epoch too
+    heads       of each recurrent layer; None for a matrix Wh
     """
 
     cell: str
@@ -45,17 +46,21 @@ class Plan:
     keeps_best: bool = False
     dropout: float = 0.0
     seed: int = 0
+    heads: int | None = None
 
     def make(self, backend: Backend) -> dict[str, Any]:
         """New float32 layers by name, with the same weights on every backend."""
         rng, kind = np.random.default_rng(self.seed), cells.CELLS[self.cell]
+        options: dict[str, Any] = {"rng": rng, "backend": backend}
+        if self.heads is not None:
+            options["heads"] = self.heads
         layers: dict[str, Any] = {}
         if self.symbols:
             layers["embedding"] = Embedding.init(self.symbols, self.inputs, rng=rng, backend=backend)
         recurrent: list[Any] = [
-            Bidirectional.init(kind, size, self.hidden, rng=rng, backend=backend)
+            Bidirectional.init(kind, size, self.hidden, **options)
             if self.both_ways
-            else kind.init(size, self.hidden, rng=rng, backend=backend)
+            else kind.init(size, self.hidden, **options)
             for size in self._sizes
         ]
         layers["stack"] = Stack(recurrent, dropout=self.dropout, rng=self.seed)
@@ -72,7 +77,7 @@ class Plan:
             shape
             for size in self._sizes
             for _ in range(1 + self.both_ways)
-            for shape in cells.shapes(self.cell, size, self.hidden).values()
+            for shape in cells.shapes(self.cell, size, self.hidden, self.heads).values()
         ]
         return [*embedding, *recurrent, (self._width + self.features, self.outputs), (self.outputs,)]
 
@@ -84,7 +89,13 @@ class Plan:
     def example(self, step: int) -> dict[str, Any]:
         """Layers as in a snapshot after `step` updates, except that all their sizes are 1."""
         small = replace(
-            self, inputs=1, hidden=1, outputs=1, symbols=min(self.symbols, 1), features=min(self.features, 1)
+            self,
+            inputs=1,
+            hidden=1,
+            outputs=1,
+            symbols=min(self.symbols, 1),
+            features=min(self.features, 1),
+            heads=self.heads and 1,
         )
         layers = small.make(get_backend("numpy"))
         best = {f"best.{name}": copy.deepcopy(layer) for name, layer in layers.items()} if self.keeps_best else {}

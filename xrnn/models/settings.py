@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
-from xrnn.cells import CELLS
+from xrnn.cells import CELLS, cell_of
 from xrnn.files import quoted
 from xrnn.models.errors import SettingsError, param
 from xrnn.optim import Adam
@@ -81,6 +81,7 @@ class Settings:
 
     cell: str = cell("gru")
     hidden: int = size(64, "Size of the hidden state, H.")
+    heads: int = size(1, "Number of heads: Wh connects the units of one head only, and has this part of the weights.")
     layers: int = size(1, "Number of recurrent layers.", _MAX_LAYERS)
     batch: int = size(32, "Batch size, N.")
     lr: float = rate(0.003)
@@ -96,12 +97,25 @@ class Settings:
                     f"{param(each.name)} is {got}: expected {expected() if callable(expected) else expected}"
                 )
 
+        cell = cell_of(self.cell)
+        if self.hidden % self.heads or (self.heads > 1 and (cell.recurs or not cell.from_h)):
+            raise SettingsError(
+                f"{param('heads')} is {self.heads}, with {param('cell')} {self.cell} of {self.hidden}: expected a "
+                f"number that divides {param('hidden')}, and a cell whose recurrent term is h @ Wh; use 1"
+            )
+
     @property
     def architecture(self) -> str:
         """A description of the model: "2 GRU layers of 64"."""
-        return (
-            f"{self.layers} {self.direction}{CELLS[self.cell].__name__} layer{'s' * (self.layers > 1)} of {self.hidden}"
-        )
+        layers, of = f"{CELLS[self.cell].__name__} layer{'s' * (self.layers > 1)}", str(self.hidden)
+        if self.heads > 1:
+            of += f" in {self.heads} heads"
+        return f"{self.layers} {self.direction}{layers} of {of}"
+
+    @property
+    def heads_of_plan(self) -> int | None:
+        """The heads for the plan: None, an ordinary matrix, for one."""
+        return self.heads if self.heads > 1 else None
 
     @property
     def direction(self) -> str:

@@ -51,7 +51,16 @@ class TextSettings(Settings):
 
     @property
     def plan(self) -> Plan:
-        return Plan(self.cell, EMBEDDING, self.hidden, self.layers, VOCABULARY, symbols=VOCABULARY, seed=self.seed)
+        return Plan(
+            self.cell,
+            EMBEDDING,
+            self.hidden,
+            self.layers,
+            VOCABULARY,
+            symbols=VOCABULARY,
+            seed=self.seed,
+            heads=self.heads_of_plan,
+        )
 
 
 class CharLM(Model):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from xrnn.ops.heads import hidden_size
 from xrnn.ops.random import Draws
 from xrnn.typing import Array
 
@@ -29,7 +30,9 @@ class Inputs:
 
     x: Array  # (T, N, D), or (N, D) for one step
     Wx: Any  # (D, parts · H), one part for each block in cell.from_x: an array, or an Int8Matrix
-    Wh: Any  # (H, parts · H), one part for each block in cell.from_h: an array, or an Int8Matrix
+    # (H, parts · H), one part for each block in cell.from_h: an array, or an Int8Matrix. With several heads an array
+    # (k, H/k, parts · H/k): see heads.py.
+    Wh: Any
     b: Array  # (pre · H,), one part for each block in cell.from_b
     initial: Sequence[Array | None]  # (N, H) for each state, None for zeros
     lengths: Array | None = None  # (N,) integers in [0, T], None if all rows have T steps
@@ -38,10 +41,13 @@ class Inputs:
     draws: Draws | None = None  # random numbers, for a cell with `draws = True`
     forms: Forms | None = None  # of Wx and Wh if they cannot change, for inference
 
-    def sizes(self) -> tuple[int, int, int]:
-        """T, N, D."""
+    def sizes(self) -> tuple[int, int, int, int]:
+        """T, N, D, H."""
         shape: Any = self.x.shape
-        return shape if len(shape) == 3 else (1, *shape)
+        return (*shape, self.hidden_size()) if len(shape) == 3 else (1, *shape, self.hidden_size())
+
+    def hidden_size(self) -> int:
+        return hidden_size(self.Wh)
 
     def check(self) -> None:
         """Raise TypeError unless x and the initial states have the type and dtype of the weights, and their sizes."""
@@ -49,7 +55,7 @@ class Inputs:
         kind, dtype = type(b), b.dtype
         if not (type(x) is kind and x.dtype == dtype and x.ndim in (2, 3) and x.shape[-1] == len(self.Wx)):
             raise TypeError("x does not fit the weights in type, dtype or shape")
-        expected = x.shape[-2], len(self.Wh)
+        expected = x.shape[-2], self.hidden_size()
         for state in self.initial:
             if state is not None and not (type(state) is kind and state.dtype == dtype and state.shape == expected):
                 raise TypeError("an initial state does not fit x and the weights in type, dtype or shape")
@@ -71,7 +77,7 @@ class Trace:
 
     def check(self, dstates: Sequence[Array | None]) -> None:
         """Raise TypeError unless the gradients of the states have their type, dtype and number of rows."""
-        like, shape = self.states[0], (*self.inputs.x.shape[:-1], len(self.inputs.Wh))
+        like, shape = self.states[0], (*self.inputs.x.shape[:-1], self.inputs.hidden_size())
         for d in dstates:
             if d is not None and not (type(d) is type(like) and d.dtype == like.dtype and d.shape == shape):
                 raise TypeError("the gradient of a state does not fit the trace in type, dtype or shape")

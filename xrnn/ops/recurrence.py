@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from xrnn.ops import heads
 from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.int8 import Int8Matrix
@@ -34,8 +35,8 @@ CHUNK: Final = 2**20
 
 def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: bool) -> Trace:
     """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, then one step of the cell for each t. Keeps z and kept only in training."""
-    T, N, _ = inputs.sizes()
-    W = inputs.Wh
+    T, N, _, H = inputs.sizes()
+    W, products = inputs.Wh, heads.products_with(products, inputs.Wh)
     if T != 1 and not isinstance(W, Int8Matrix):  # for one step the copy takes longer than the product
         W = xp.ascontiguousarray(W)
     if cell.pointwise and inputs.lengths is None:
@@ -45,7 +46,7 @@ def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: b
         pointwise_steps(xp, products, cell, W, h, backwards=inputs.reverse)
         return trace
 
-    length, idle = _steps_at_once(cell, T, N, len(W)), _idle(xp, inputs)
+    length, idle = _steps_at_once(cell, T, N, H), _idle(xp, inputs)
     trace, x = _allocate(xp, cell, inputs, T, N, length, training), _masked(xp, inputs.x, idle)
     run = Run(
         xp=xp,
@@ -107,8 +108,8 @@ def through_time(
     that does not pass through z. The gradients of the cell's own parameters are added to `dparams`.
     """
     inputs = trace.inputs
-    (T, N, _), H, dtype = inputs.sizes(), inputs.Wh.shape[0], inputs.x.dtype
-    WhT = inputs.Wh.T
+    (T, N, _, H), dtype = inputs.sizes(), inputs.x.dtype
+    WhT, products = heads.transposed(inputs.Wh), heads.products_with(products, inputs.Wh)
     W = WhT if T == 1 else xp.ascontiguousarray(WhT)  # as in `forward`
     dz = xp.empty((T, N, cell.pre * H), dtype)
     backwards = not inputs.reverse
@@ -149,7 +150,7 @@ def from_dz(
     if grads is None and not needs_dx:
         return None
     inputs = trace.inputs
-    (T, N, _), H, idle = inputs.sizes(), inputs.Wh.shape[0], _idle(xp, inputs)
+    (T, N, _, H), idle = inputs.sizes(), _idle(xp, inputs)
     dz = dz.reshape(T * N, cell.pre * H)
     dz_of_x = _fed_by_x(xp, cell, dz, H)
     if grads is not None:
@@ -174,15 +175,16 @@ def _dweights(
 ) -> None:
     """Overwrite dWx, dWh, db.   dz (T · N, pre · H); dz_of_x: the blocks that x feeds, in the order of Wx's parts."""
     inputs, (dWx, dWh, db) = trace.inputs, grads[:3]
-    (T, N, D), H = inputs.sizes(), inputs.Wh.shape[0]
+    T, N, D, H = inputs.sizes()
     steps = slice(0, T)
     _weight_gradient(products, _masked(xp, inputs.x, idle).reshape(T * N, D), dz_of_x, dWx)
     if cell.recurs:
         at = StepArrays(blocks(trace.z, H), trace.before(steps), trace.after(steps), trace.kept)
         cell.recur_weights(xp, _masked_step(xp, at, idle), blocks(dz.reshape(T, N, cell.pre * H), H), dWh)
     elif cell.from_h:
-        h = _masked(xp, trace.before(steps)[0], idle)
-        _weight_gradient(products, h.reshape(T * N, H), fed_by_h(cell, dz, H), dWh)
+        h = _masked(xp, trace.before(steps)[0], idle).reshape(T * N, H)
+        of_h = heads.weight_gradient if dWh.ndim == 3 else _weight_gradient
+        of_h(products, h, fed_by_h(cell, dz, H), dWh)
     dz_of_x.sum(axis=0, out=db[: len(cell.from_x) * H])
     for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
         dz[:, block].sum(axis=0, out=db[part])
@@ -229,7 +231,7 @@ def _masked_step(xp: Any, at: StepArrays, idle: Any) -> StepArrays:
 
 def _allocate(xp: Any, cell: Cell, inputs: Inputs, T: int, N: int, length: int, training: bool) -> Trace:
     """A trace with the initial states. Arrays that are not kept after the run have room for `length` steps only."""
-    H, dtype = inputs.Wh.shape[0], inputs.x.dtype
+    H, dtype = inputs.hidden_size(), inputs.x.dtype
     states, slot = [], -1 if inputs.reverse else 0
     for initial in inputs.initial:
         state = xp.empty((T + 1, N, H), dtype)
@@ -274,7 +276,7 @@ def _chunks(T: int, length: int, reverse: bool) -> list[slice]:
 
 def project_input(xp: Any, dot: Callable[..., Any], cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
     """z = x @ Wx + b; `dot` is that of `Products`.   x (steps, N, D), or (N, D) of one step, z (steps, N, pre · H)."""
-    H, (steps, N, width) = inputs.Wh.shape[0], z.shape
+    H, (steps, N, width) = inputs.hidden_size(), z.shape
     rows = () if steps * N == 1 else (steps * N,)  # NumPy adds two vectors twice as fast as (1, n) and (n,)
     x, z = x.reshape(*rows, x.shape[-1]), z.reshape(*rows, width)
     from_x = segments(cell.from_x, cell.pre, H)

@@ -25,7 +25,7 @@ def forward_steps(
 
     states   (steps + 1, N, H) each: before the first step, and after each step
     """
-    H = run.W.shape[0]
+    H = states[0].shape[-1]
     z_of_h, z = fed_by_h(cell, z, H), blocks(z, H)
     if len(z) == 1:  # the iterators below take as long to set up as a small step
         slots = [s[0] for s in states], [s[1] for s in states]
@@ -68,7 +68,7 @@ def gradient_steps(
 
     → the gradients of the states before the chunk.
     """
-    xp, W, products, H = run.xp, run.W, run.products, run.W.shape[1]
+    xp, W, products, H = run.xp, run.W, run.products, dafter[0].shape[1]
     at = StepArrays(chunk.z, chunk.before, chunk.after, chunk.kept)
     dz_blocks = blocks(dz, H)
     cell.prepare(run, at, dz_blocks)

@@ -38,6 +38,7 @@ class Forecaster(Estimator):
     base: str = "linear"
     cell: str = "gru"
     hidden: int = 32
+    heads: int = 1
     layers: int = 1
     dropout: float = 0.2
     noise: float = 0.2

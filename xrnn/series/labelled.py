@@ -35,6 +35,7 @@ class LabelledEstimator(Estimator):
 
     cell: str = "gru"
     hidden: int = 64
+    heads: int = 1
     layers: int = 1
     one_way: bool = False
     dropout: float = 0.3

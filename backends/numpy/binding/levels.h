@@ -133,12 +133,20 @@ Form<S> plain_form() {
     return {operations<S>(), sizeof(S), false};
 }
 
-// The form for this number of products of parts: sizes as for choose_partition, T = 1 for a product.
+// Whether the operands may be in pairs or blocks of terms: none of them may have terms of two heads of this number of
+// units. Tiles have blocks of many terms, so they are only for one head.
+bool keeps_heads_apart(const Products& products, int64_t heads, int64_t units) {
+    return heads == 1 || (!products.tiles && units % 2 == 0);
+}
+
+// The form for this number of products of parts: sizes as for choose_partition, T = 1 for a product; for a recurrence
+// the number of heads, and of the units of each.
 template <class S>
-Form<S> form_of(int count, int64_t T, int64_t N, int64_t K, int64_t H) {
+Form<S> form_of(int count, int64_t T, int64_t N, int64_t K, int64_t H, int64_t heads = 1, int64_t units = 0) {
     if constexpr (sizeof(S) == 4) {
         const Products* const products = level.products(count);
-        if (products && (force_products || repays(*products, count, T, N, K, H)))
+        if (products && keeps_heads_apart(*products, heads, units) &&
+            (force_products || repays(*products, count, T, N, K, H)))
             return {products->operations(), products->size, products->tiles};
     }
     return plain_form<S>();

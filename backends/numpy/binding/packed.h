@@ -38,19 +38,20 @@ class PackedForms {
         }
         if (made_before == MOST) return std::nullopt;
         // A long call with few rows gains most, so the form suits its number of threads.
+        const int64_t units = of.H / of.heads.count;  // of a head
         const int of_long =
-            (cell.h_gates ? choose_partition(1'000, 1, of.D + of.H, cell.h_gates * of.H, form.size, max_threads(), form.tiles)
-                          : choose_scan_partition(1'000, 1, of.D, cell.x_gates, of.H, form.size, max_threads(),
-                                                  form.tiles)).threads;
+            (cell.h_gates
+                 ? choose_partition(1'000, 1, of.D + units, cell.h_gates * of.H, form.size, max_threads(), form.tiles)
+                 : choose_scan_partition(1'000, 1, of.D, cell.x_gates, of.H, form.size, max_threads(), form.tiles))
+                .threads;
         const int cut = of_long % threads == 0 ? of_long : threads;
-        const auto pack = [&](Matrix<S> W, int64_t K, int gates, char* to) {
-            return by.pack(W, K, gates, of.H, cut, to);
-        };
-        const int64_t x_bytes = (pack(of.Wx, of.D, cell.x_gates, nullptr) + ALIGNED - 1) / ALIGNED * ALIGNED;
-        size_t bytes = x_bytes + pack(of.Wh, of.H, cell.h_gates, nullptr);
+        const auto pack_x = [&](char* to) { return by.pack(of.Wx, {}, of.D, cell.x_gates, of.H, cut, to); };
+        const auto pack_h = [&](char* to) { return by.pack(of.Wh, of.heads, units, cell.h_gates, of.H, cut, to); };
+        const int64_t x_bytes = (pack_x(nullptr) + ALIGNED - 1) / ALIGNED * ALIGNED;
+        size_t bytes = x_bytes + pack_h(nullptr);
         char* const memory = static_cast<char*>(allocate(bytes));
         if (!memory) return std::nullopt;
-        if (pack(of.Wx, of.D, cell.x_gates, memory) < 0 || pack(of.Wh, of.H, cell.h_gates, memory + x_bytes) < 0) {
+        if (pack_x(memory) < 0 || pack_h(memory + x_bytes) < 0) {
             std::free(memory);
             exceptional.push_back(&by);
             return std::nullopt;
@@ -71,21 +72,24 @@ class PackedForms {
 
     struct Place {
         const void* data;
-        int64_t row, col;  // strides in bytes
+        int64_t head, row, col;  // strides in bytes
         bool operator==(const Place&) const = default;
     };
     static Place place_of(nb::handle W) {
         PyArrayObject* const array = as_array(W);
-        if (PyArray_NDIM(array) != 2) throw nb::type_error("expected matrices");
-        return {PyArray_DATA(array), PyArray_STRIDE(array, 0), PyArray_STRIDE(array, 1)};
+        const int axes = PyArray_NDIM(array);
+        if (axes != 2 && axes != 3) throw nb::type_error("expected matrices");
+        return {PyArray_DATA(array), axes == 3 ? PyArray_STRIDE(array, 0) : 0, PyArray_STRIDE(array, axes - 2),
+                PyArray_STRIDE(array, axes - 1)};
     }
     template <class S>
-    static Place place_of(Matrix<S> W) {
-        return {W.data, W.row * int64_t(sizeof(S)), W.col * int64_t(sizeof(S))};
+    static Place place_of(Matrix<S> W, Heads heads) {
+        constexpr int64_t SIZE = sizeof(S);
+        return {W.data, heads.stride * SIZE, W.row * SIZE, W.col * SIZE};
     }
     template <class S>
     bool has(const Sequence<S>& of) const {
-        return place_of(of.Wx) == Wx && place_of(of.Wh) == Wh;
+        return place_of(of.Wx, {}) == Wx && place_of(of.Wh, of.heads) == Wh;
     }
 
     struct Free {

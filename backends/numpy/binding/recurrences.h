@@ -62,8 +62,8 @@ class OwnParameter {
 // The inputs of both directions. It must outlive the call.
 template <class S>
 struct SequenceInputs {
-    bool one_step;  // x is (N, D)
-    int64_t T, N, D, H;
+    bool one_step, has_heads;  // x is (N, D); Wh is (heads, H/heads, R · H/heads)
+    int64_t T, N, D, H, heads;
     Input<S> x, Wx, Wh;
     std::optional<Input<int64_t>> lengths;
     std::optional<OwnParameter<S>> own[MOST_OWN];
@@ -71,13 +71,16 @@ struct SequenceInputs {
     SequenceInputs(const Recurrence<S>& cell, nb::handle x_, nb::handle Wx_, nb::handle Wh_, nb::handle lengths_,
                    nb::handle own_)
         : one_step(ndim(x_) == 2),
+          has_heads(ndim(Wh_) == 3),
           T(one_step ? 1 : size(x_, 0)),
           N(size(x_, -2)),
           D(size(x_, -1)),
-          H(size(Wh_, 0)),
+          H(has_heads ? size(Wh_, 0) * size(Wh_, 1) : size(Wh_, 0)),
+          heads(has_heads ? std::max<int64_t>(size(Wh_, 0), 1) : 1),
           x(one_step ? Input<S>(x_, {N, D}) : Input<S>(x_, {T, N, D})),
           Wx(Wx_, {D, cell.x_gates * H}),
-          Wh(Wh_, {H, cell.h_gates * H}) {
+          Wh(has_heads ? Input<S>(Wh_, {heads, units(), cell.h_gates * units()})
+                       : Input<S>(Wh_, {H, cell.h_gates * H})) {
         x.contiguous();
         if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->own_copy();
         if (!PyTuple_Check(own_.ptr()) || PyTuple_GET_SIZE(own_.ptr()) != cell.own)
@@ -85,6 +88,8 @@ struct SequenceInputs {
                                    cell.name).c_str());
         for (int k = 0; k < cell.own; ++k) own[k].emplace(PyTuple_GET_ITEM(own_.ptr(), k), H);
     }
+
+    int64_t units() const { return H / heads; }  // of a head
 
     Sequence<S> sequence(bool reverse) const {
         Sequence<S> of = {
@@ -95,7 +100,8 @@ struct SequenceInputs {
                 .H = H,
                 .x = x.data(),
                 .Wx = Wx.matrix(),
-                .Wh = Wh.matrix(),
+                .Wh = has_heads ? Matrix<S>{Wh.data(), Wh.stride(1), Wh.stride(2)} : Wh.matrix(),
+                .heads = {heads, has_heads ? Wh.stride(0) : 0},
                 .lengths = lengths ? lengths->data() : nullptr,
                 .own = {}};
         for (int k = 0; k < MOST_OWN; ++k) of.own[k] = own[k] ? own[k]->data() : nullptr;
@@ -113,9 +119,10 @@ struct Call {
     Call(Operation Recurrence<S>::*pass, const Recurrence<S>& cell, const SequenceInputs<S>& in, Form<S> form)
         : form(form),
           operation(form.operations.recurrences[&cell - operations<S>().recurrences].*pass),
-          division(cell.h_gates ? divide(operation, in.T, in.N, in.D + in.H, cell.h_gates * in.H, form.size, form.tiles,
-                                         MOST_THREADS, count_weight_bytes(in.D, cell.x_gates * in.H, form.size))
-                                : divide_scan(cell, in)) {}
+          division(cell.h_gates
+                       ? divide(operation, in.T, in.N, in.D + in.units(), cell.h_gates * in.H, form.size, form.tiles,
+                                MOST_THREADS, count_weight_bytes(in.D, cell.x_gates * in.H, form.size))
+                       : divide_scan(cell, in)) {}
 
    private:
     // The products of all steps are one product.
@@ -128,8 +135,9 @@ struct Call {
 
 template <class S>
 Form<S> form_of(int products, const Recurrence<S>& cell, const SequenceInputs<S>& in) {
-    return cell.h_gates ? form_of<S>(products, in.T, in.N, in.D + in.H, cell.h_gates * in.H)
-                        : form_of<S>(products, 1, in.T * in.N, in.D, cell.x_gates * in.H);
+    return cell.h_gates
+               ? form_of<S>(products, in.T, in.N, in.D + in.units(), cell.h_gates * in.H, in.heads, in.units())
+               : form_of<S>(products, 1, in.T * in.N, in.D, cell.x_gates * in.H);
 }
 
 // → states, z, kept, which is None
@@ -210,10 +218,11 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
         z_in.emplace(z, std::initializer_list<int64_t>{in.T, in.N, cell.pre * in.H});
         f.z = z_in->contiguous().data();
     }
-    const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.H, B = cell.pre * in.H;
+    const int64_t X = cell.x_gates * in.H, R = cell.h_gates * in.units(), B = cell.pre * in.H;
     if (!db.is_none()) {
         f.dWx = weight_gradient<S>(dWx, {in.D, X});
-        f.dWh = weight_gradient<S>(dWh, {in.H, R});
+        f.dWh = in.has_heads ? WeightGradient<S>{output<S>(dWh, {in.heads, in.units(), R}), false}
+                             : weight_gradient<S>(dWh, {in.H, R});
         f.db = output<S>(db, {B});
     }
     const Call call(&Recurrence<S>::backward, cell, in, form_of(products, cell, in));

@@ -73,7 +73,7 @@ struct BackwardPass {
           // Not with several gates: the terms of a thread's own units are then several ranges, and a step is long
           // compared with its barrier.
           local_first(!IS_PART<P> && gates.h_count == 1 && partition.local_first && partition.threads > 1 &&
-                      !of.lengths),
+                      of.heads.count == 1 && !of.lengths),
           fetches(is_worth_fetching<S>(of, shape.states + gates.count)),
           steps(chunk_steps(of.T, of.N)),
           length(elements<P>(of.H)),
@@ -81,9 +81,10 @@ struct BackwardPass {
           dz{arena.take(steps * of.N * gates.count * of.H),
              arena.take(of.T > steps ? steps * of.N * gates.count * of.H : 0)},
           local_chains(arena.take(local_first ? LocalChains::MOST * of.N * panels.padded() : 0)),
-          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, gates.h_count, of.H, 1, panels, of.T, of.N, false, arena),
+          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, gates.h_count, of.H / of.heads.count, 1, panels, of.T, of.N, false,
+              arena, false, of.heads),
           products(of.H, gates, of.D, f.dWx, h_size(), f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
-                   partition.threads, arena),
+                   partition.threads, arena, of.heads),
           x_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.D : 0)),
           h_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * h_size() : 0)),
           dz_down(arena.template take_of<P>(
@@ -272,6 +273,7 @@ struct BackwardPass {
     // carry[h] += dz @ Whᵀ of panel p for my slots number begin … end - 1; a are the rows of dz.
     void propagate(const Share<S>& mine, const LocalChains& local, Piece p, const P* a, int64_t a_row, int64_t begin,
                    int64_t end) const {
+        if (of.heads.count > 1) return propagate_heads(mine, p, a + begin * a_row, a_row, begin, end);
         Tile<P> tile(order);
         tile.out_row = mine.stride * panels.padded();
         tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + p.begin;
@@ -286,6 +288,22 @@ struct BackwardPass {
             WhT.add_to(tile, p, 0, a + local.end, a_row, local.end, length);
         }
         run_rows(tile, p.width, end - begin);
+    }
+
+    // The same for several heads: the terms are dz of the head's own units, gate by gate.
+    void propagate_heads(const Share<S>& mine, Piece p, const P* a, int64_t a_row, int64_t begin, int64_t end) const {
+        const int64_t K = WhT.length / gates.h_count;  // elements of a gate of a head
+        each_head<S>(p, of.heads, of.H / of.heads.count, [&](Piece part) {
+            Tile<P> tile(order);
+            tile.out_row = mine.stride * panels.padded();
+            tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + part.begin;
+            if (shape.direct) tile.init = tile.out, tile.init_row = tile.out_row;
+            tile.last = part.last;
+            for (int g = 0; g < gates.count; ++g)
+                if (const int r = gates.h_of[g]; r >= 0)
+                    WhT.add_to(tile, part, 0, a + g * length + part.head * K, a_row, r * K, (r + 1) * K);
+            run_rows(tile, part.width, end - begin);
+        });
     }
 
     // Prefetch the arrays that `differentiate` reads and writes.
@@ -376,7 +394,8 @@ bool backward(const xrnn::Backward<Sum<P>>& f, Partition partition) {
     const xrnn::Sequence<S>& of = f.of;
     if (of.T == 0 || of.N == 0 || of.H == 0) {  // all sums are empty
         if (f.db) {
-            fill_zeros(f.dWx.data, of.D * GATES.x_count * of.H), fill_zeros(f.dWh.data, of.H * GATES.h_count * of.H);
+            fill_zeros(f.dWx.data, of.D * GATES.x_count * of.H);
+            fill_zeros(f.dWh.data, of.H * GATES.h_count * of.H / of.heads.count);
             fill_zeros(f.db, Cell::PRE * of.H);
         }
         if (f.dx) fill_zeros(f.dx, of.T * of.N * of.D);

@@ -15,10 +15,14 @@
 //   project_first  requested, and no lengths             xz = x @ Wx + b of many steps is one product before them;
 //                                                        otherwise the terms of x are added in each step
 //   local_first    requested, by columns, no lengths,    a step sums the chains of the thread's own units before the
-//                  h not in strips, not by tiles         barrier (chains.h)
+//                  one head, h not in strips, not by     barrier (chains.h)
+//                  tiles
 //   prepacked      Forward::packed, if it suits()        this pass does not pack
 //   in strips      project_first, and one or two rows    Wx, Wh or both are read in the user's matrix (strip.h), not
-//                  for few steps: suits_strips           packed; threads exchange sums at one more barrier
+//                  for few steps: suits_strips; Wh of    packed; threads exchange sums at one more barrier
+//                  one head only
+//   heads          Sequence::heads                       the parts of a panel in different heads are separate sums of h,
+//                                                        each over the units of its head
 //   one by one     project_first for all steps at once,  a panel of Wx is packed right before its only use
 //                  panels divided among all threads
 //   lengths        Sequence::lengths                     rows in order of decreasing length, so that the running rows
@@ -103,7 +107,8 @@ struct ForwardPass {
           x_order(order_of_x()),
           h_order(order_of_recurrence<P>(of.N, of.H, gates.h_count)),
           project_first(partition.project_first && !of.lengths),
-          local_first(!IS_PART<P> && partition.local_first && partition.threads > 1 && !of.lengths && !h_in_strips()),
+          local_first(!IS_PART<P> && partition.local_first && partition.threads > 1 && !of.lengths &&
+                      of.heads.count == 1 && !h_in_strips()),
           fetches(is_worth_fetching<S>(of, states + gates.count)),
           gathers(of.lengths || IS_PAIR<P>),
           x_length(elements<P>(of.D)),
@@ -115,8 +120,9 @@ struct ForwardPass {
           Wx(prepacked ? Weights<P>(of.Wx, of.D, gates.x_count, panels, static_cast<P*>(prepacked->Wx))
                        : Weights<P>(of.Wx, 1, of.D, gates.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena,
                                     x_one_by_one())),
-          Wh(prepacked ? Weights<P>(of.Wh, of.H, gates.h_count, panels, static_cast<P*>(prepacked->Wh))
-                       : Weights<P>(of.Wh, 1, of.H, gates.h_count, panels, of.T, of.N, h_in_strips(), arena)),
+          Wh(prepacked ? Weights<P>(of.Wh, head_size(), gates.h_count, panels, static_cast<P*>(prepacked->Wh), of.heads)
+                       : Weights<P>(of.Wh, 1, head_size(), gates.h_count, panels, of.T, of.N, h_in_strips(), arena,
+                                    false, of.heads)),
           z(arena.take(Wh.in_strips ? of.N * gates.count * panels.padded() : partition.threads * block())),
           x_panel(arena.template take_of<P>(Wx.one_by_one ? partition.threads * x_length * panels.width(0) * W : 0)),
           x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * of.N * x_length : 0)),
@@ -218,8 +224,9 @@ struct ForwardPass {
     // project_first reads Wx in one pass.
     int64_t x_passes() const { return project_first ? 1 : of.T; }
     int64_t x_rows() const { return project_first ? of.T * of.N : of.N; }
+    int64_t head_size() const { return of.H / of.heads.count; }
     bool h_in_strips() const {
-        return !prepacked && project_first && Weights<P>::suits_strips(of.Wh, of.H, gates.h_count, panels, of.T, of.N);
+        return !prepacked && project_first && of.heads.count == 1 && Weights<P>::suits_strips(of.Wh, of.H, gates.h_count, panels, of.T, of.N);
     }
     bool x_in_strips() const {
         return project_first && Weights<P>::suits_strips(of.Wx, of.D, gates.x_count, panels, x_passes(), x_rows());
@@ -464,6 +471,7 @@ struct ForwardPass {
                 tile.init = out, tile.init_row = out_row;
             }
         }
+        if (h_gate >= 0 && of.heads.count > 1) return add_heads(tile, p, h_gate, in, begin, rows);
         if (h_gate >= 0) {
             const P* h = in.h.data + begin * in.h.row;
             Wh.add_to(tile, p, h_gate, h, in.h.row, 0, local.begin);
@@ -472,6 +480,28 @@ struct ForwardPass {
             Wh.add_to(tile, p, h_gate, h + local.end, in.h.row, local.end, h_length);
         }
         run_rows(tile, width, rows);
+    }
+
+    // The terms of h of several heads. `tile` has the sums before them, and the terms of x if there are any.
+    void add_heads(Tile<P>& tile, Piece p, int h_gate, const Operands& in, int64_t begin, int64_t rows) const {
+        const auto h_of = [&](int64_t head) { return in.h.data + begin * in.h.row + head * Wh.length; };
+        p.head = int(p.begin / head_size());
+        if (p.begin + (p.width - 1) * W + p.last <= (p.head + 1) * head_size()) {
+            Wh.add_to(tile, p, h_gate, h_of(p.head), in.h.row);
+            return run_rows(tile, p.width, rows);
+        }
+        S* const out = tile.out;
+        Operand<S> init = {tile.init, tile.init_row};
+        if (tile.count > 0) run_rows(tile, p.width, rows), init = {out, tile.out_row};
+        each_head<S>(p, of.heads, head_size(), [&](Piece part) {
+            Tile<P> sums(h_order);
+            const int64_t at = part.begin - p.begin;
+            sums.init = init.data + at, sums.init_row = init.row;
+            sums.out = out + at, sums.out_row = tile.out_row;
+            sums.last = part.last;
+            Wh.add_to(sums, part, h_gate, h_of(part.head), in.h.row);
+            run_rows(sums, part.width, rows);
+        });
     }
 
     // Prefetch the arrays that step_cell writes, and the states that no sum reads.

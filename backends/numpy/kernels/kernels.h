@@ -18,6 +18,12 @@ struct Matrix {
     int64_t row, col;  // strides, of any sign
 };
 
+// The recurrent weights of several heads are one matrix for each head, `stride` apart. Head j has the units
+// [j · H/count, (j + 1) · H/count). Its h feeds its own units only.
+struct Heads {
+    int64_t count = 1, stride = 0;
+};
+
 // The gradient of a weight matrix (K, P): out, contiguous, or, transposed, (P, K) contiguous.
 template <class S>
 struct WeightGradient {
@@ -35,7 +41,8 @@ struct Sequence {
     int64_t T, N, D, H;
     const S* x;              // (T, N, D) contiguous
     Matrix<S> Wx;            // (D, X·H)
-    Matrix<S> Wh;            // (H, R·H)
+    Matrix<S> Wh;            // (H, R·H); with several heads that of head 0, (H/heads, R·H/heads)
+    Heads heads;             // of Wh
     const int64_t* lengths;  // (N,) contiguous; from its length on a row keeps its state. Null: all lengths are T
     const S* own[MOST_OWN];  // the cell's own parameters, (H,) contiguous each
 };
@@ -70,7 +77,7 @@ struct Backward {
         const S* data;
         int64_t step, row;
     } dstates[MOST_STATES];
-    WeightGradient<S> dWx, dWh;    // of (D, X·H), (H, R·H)
+    WeightGradient<S> dWx, dWh;    // of (D, X·H), (H, R·H); with several heads dWh is contiguous, head after head
     S* db;                         // out (PRE·H,) contiguous; null: neither db nor dWx and dWh are computed
     S* dx;                         // out (T, N, D) contiguous; null: not computed
     S* dinitial[MOST_STATES];      // out (N, H) each, contiguous
@@ -128,9 +135,10 @@ struct Recurrence {
 template <class S>
 struct Operations {
     Recurrence<S> recurrences[MOST_CELLS];  // the entry after the last one has no name
-    // Packs a matrix (K, gates · H) into `to`, which is aligned to 64 bytes, and returns the packed form's bytes. If `to`
-    // is null, it only returns the bytes. Returns -1 if the matrix has elements that this form cannot represent.
-    int64_t (*pack)(Matrix<S>, int64_t K, int gates, int64_t H, int threads, void* to);
+    // Packs a matrix (K, gates · H), or one of several heads, into `to`, which is aligned to 64 bytes, and returns the
+    // packed form's bytes. If `to` is null, it only returns the bytes. Returns -1 if the matrix has elements that this
+    // form cannot represent.
+    int64_t (*pack)(Matrix<S>, Heads, int64_t K, int gates, int64_t H, int threads, void* to);
     bool (*affine)(const Affine<S>&, Partition);
     bool (*affine_gradients)(const AffineGradients<S>&, int threads);
     void (*cross_entropy)(const CrossEntropy<S>&, int threads);

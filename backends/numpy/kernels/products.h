@@ -114,6 +114,7 @@ struct GradientProducts {
         int gates;                   // the number of gates that it feeds
         const int (&of)[MOST_GATES];
         const Panels<S> columns;     // of x
+        Heads heads = {};            // of dW, if it is the gradient of several heads
     };
 
     const int64_t H, width, length;  // of a row of dz: PRE · H; elements of a gate
@@ -128,13 +129,13 @@ struct GradientProducts {
 
     GradientProducts(int64_t H, const Gates& gates, int64_t x_size, xrnn::WeightGradient<S> dWx, int64_t h_size,
                      xrnn::WeightGradient<S> dWh, Matrix<S> Wx, S* db, bool needs_dx, int64_t rows, int threads,
-                     Arena<S>& arena)
+                     Arena<S>& arena, Heads heads = {})
         : H(H),
           width(gates.count * H),
           length(elements<P>(H)),
           gates(gates),
           maps{{x_size, dWx, gates.x_count, gates.x_of, Panels<S>(x_size, 1)},
-               {h_size, dWh, gates.h_count, gates.h_of, Panels<S>(h_size, 1)}},
+               {h_size, dWh, gates.h_count, gates.h_of, Panels<S>(h_size, 1), heads}},
           db(db),
           columns(H, threads),
           dx_columns(needs_dx ? x_size : 0, 1, widest(rows)),
@@ -175,8 +176,7 @@ struct GradientProducts {
                     if constexpr (IS_PART<P>)
                         add_part_product(map, p, g, of.x[m] + row * map.D, b, K, first);
                     else if (!map.dW.transposed)
-                        add_product(order_of(map.D, columns), columns, p, of.x[m] + row * map.D, map.D, map.D, b, K,
-                                    map.dW.data + map.of[g] * H + c, map.gates * H, first);
+                        add_panel(map, columns.piece(p), g, of.x[m] + row * map.D, b, b_row, K, first);
                 }
             }
             if constexpr (!IS_PART<P>)
@@ -188,7 +188,8 @@ struct GradientProducts {
     }
 
    private:
-    static constexpr int64_t PACKED = CHUNK / TERMS<P> * WIDEST * Simd<S>::LANES;
+    // A part of a panel in one head may end with a vector that ends after the panel: hence one vector more.
+    static constexpr int64_t PACKED = (CHUNK / TERMS<P> * WIDEST + 1) * Simd<S>::LANES;
 
     // The first of thread id's panels of dz, counted over all gates. A panel takes as many rows of products as there
     // are columns in the maps that its gate feeds, and the gates of a GRU differ in that. With equal numbers of panels,
@@ -198,7 +199,7 @@ struct GradientProducts {
         for (int g = 0; g < gates.count; ++g) {
             rows[g] = 1;  // db
             for (const Map& map : maps)
-                if (map.of[g] >= 0 && (IS_PART<P> || !map.dW.transposed)) rows[g] += map.D;
+                if (map.of[g] >= 0 && (IS_PART<P> || !map.dW.transposed)) rows[g] += map.D / map.heads.count;
             all += rows[g] * columns.count;
         }
         int64_t before = share(all, id, n);
@@ -261,8 +262,8 @@ struct GradientProducts {
                 const int64_t gate = map.of[g] * H, from = row0 > gate ? row0 : gate,
                               to = row1 < gate + H ? row1 : gate + H;
                 if (from < to)
-                    add_product(order_of(H, columns), columns, p, dz + g * H + from - gate, width, to - from, b, K,
-                                map.dW.data + from * map.D + c, map.D, first);
+                    add_product(order_of(H, columns), columns.piece(p), dz + g * H + from - gate, width, to - from, b,
+                                b_row, K, map.dW.data + from * map.D + c, map.D, first);
             }
         }
     }
@@ -284,15 +285,29 @@ struct GradientProducts {
         if constexpr (IS_PART<P>) run_rows(t, columns.width(p), map.D, map.dW.transposed);
     }
 
-    // out (rows, panel p of `columns`) += aᵀ @ b,  a (K, rows)
-    void add_product(Order order, const Panels<S>& columns, int64_t p, const P* a, int64_t a_row, int64_t rows,
-                     const P* b, int64_t K, S* out, int64_t out_row, bool first) const {
+    // Panel p of gate g of dW += xᵀ @ b,  x (K, D): in each head the product of its own units.
+    void add_panel(const Map& map, Piece p, int g, const P* x, const P* b, int64_t b_row, int64_t K,
+                   bool first) const {
+        if (map.heads.count == 1)
+            return add_product(order_of(map.D, columns), p, x, map.D, map.D, b, b_row, K,
+                               map.dW.data + map.of[g] * H + p.begin, map.gates * H, first);
+        const int64_t units = H / map.heads.count, out_row = map.gates * units;
+        each_head<S>(p, map.heads, units, [&](Piece part) {
+            const int64_t unit = part.head * units, column = map.of[g] * units + part.begin - unit;
+            add_product(order_of(units, columns), part, x + unit, map.D, units, b + part.begin - p.begin, b_row, K,
+                        map.dW.data + unit * out_row + column, out_row, first);
+        });
+    }
+
+    // out (rows, piece p) += aᵀ @ b,  a (K, rows)
+    void add_product(Order order, Piece p, const P* a, int64_t a_row, int64_t rows, const P* b, int64_t b_row,
+                     int64_t K, S* out, int64_t out_row, bool first) const {
         Tile<P> t(order);
-        ::add_product(t, a, 1, a_row, b, columns.width(p) * Simd<S>::LANES, K);
+        ::add_product(t, a, 1, a_row, b, b_row, K);
         t.init = first ? nullptr : out, t.init_row = out_row;
         t.out = out, t.out_row = out_row;
-        t.last = columns.last(p);
-        run_rows(t, columns.width(p), rows);
+        t.last = p.last;
+        run_rows(t, p.width, rows);
     }
 };
 

@@ -15,6 +15,7 @@
 
 namespace {
 
+using xrnn::Heads;
 using xrnn::Matrix;
 
 // The beginning of thread id's part of `total`. It avoids the division for one thread, since a division takes longer
@@ -48,7 +49,22 @@ struct Piece {
     int64_t begin;  // its first column
     int width;      // vectors
     int last;       // valid columns in the last of them
+    int head = 0;   // with several heads: the head of all its columns
 };
+
+// f(part) for each part of p whose columns belong to one of several heads, each with `columns` columns.
+template <class S, class F>
+XRNN_INLINE void each_head(Piece p, Heads heads, int64_t columns, F f) {
+    constexpr int W = Simd<S>::LANES;
+    if (heads.count == 1) return f(p);
+    const int64_t end = p.begin + (p.width - 1) * W + p.last;
+    for (int64_t begin = p.begin, next; begin < end; begin = next) {
+        const int64_t head = begin / columns;
+        next = (head + 1) * columns < end ? (head + 1) * columns : end;
+        const int64_t vectors = (next - begin + W - 1) / W;
+        f(Piece{begin, int(vectors), int(next - begin - (vectors - 1) * W), int(head)});
+    }
+}
 
 // The columns of an output, cut into panels of nearly equal width. There is a multiple of `threads` panels, so that all
 // threads have the same number, unless there are fewer vectors. One thread and one panel need one division instead
@@ -178,11 +194,16 @@ void copy_elements_one_by_one(Matrix<float> from, int64_t K, int valid, int widt
 // The weights of all gates that x feeds, or of those that h feeds. The gates lie side by side in one matrix: gate g has
 // panels.columns columns from g · panels.columns on. Each gate is cut into the same panels. The elements of the packed
 // form are of type P.
+//
+// With several heads there is such a matrix for each head, with a part of the columns. The part of a panel in each head
+// is packed separately (each_head): it has no zeros, and the rows of its head only.
 template <class P>
 struct Weights {
     using S = Sum<P>;
     static constexpr int W = Simd<S>::LANES;
-    Matrix<S> matrix;  // (K, gates · columns)
+    Matrix<S> matrix;  // (K, gates · columns), of the first head
+    Heads heads;
+    int64_t columns;   // of a gate of a head
     int64_t K;
     int64_t block;     // K consists of blocks of this number of rows; no pair has rows of two blocks
     int64_t length;    // elements of a column
@@ -197,15 +218,17 @@ struct Weights {
     // `rows` rows are multiplied by the weights in each of `passes` passes. in_strips: only if suits_strips.
     // single_use: each panel is used once and by one thread.
     Weights(Matrix<S> matrix, int64_t blocks, int64_t block, int gates, const Panels<S>& panels, int64_t passes,
-            int64_t rows, bool in_strips, Arena<S>& arena, bool single_use = false)
+            int64_t rows, bool in_strips, Arena<S>& arena, bool single_use = false, Heads heads = {})
         : matrix(matrix),
+          heads(heads),
+          columns(heads.count == 1 ? panels.columns : panels.columns / heads.count),
           K(blocks * block),
           block(block),
           length(blocks * elements<P>(block)),
           gates(gates),
           panels(panels),
           in_strips(in_strips) {
-        const bool whole = panels.columns == panels.padded();
+        const bool whole = columns % W == 0;
         const int64_t tiles = (rows + tallest(WIDEST) - 1) / tallest(WIDEST), uses = passes * tiles;
         // With one gate of at most 2 KiB a row, the rows of a panel are close enough for the CPU's prefetcher. With
         // several gates they are a row of all gates apart.
@@ -219,8 +242,10 @@ struct Weights {
     }
 
     // Packed in memory of the caller. Only the first user of the memory calls `pack`.
-    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, P* packed)
+    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, P* packed, Heads heads = {})
         : matrix(matrix),
+          heads(heads),
+          columns(panels.columns / heads.count),
           K(K),
           block(K),
           length(elements<P>(K)),
@@ -258,7 +283,7 @@ struct Weights {
                 for (int64_t p = first; p < end; ++p) pack_rows(p, from + k, block - k < ROWS ? block - k : ROWS);
     }
 
-    int64_t packed_size() const { return gates * length * panels.padded(); }  // elements
+    int64_t packed_size() const { return gates * length * packed_columns(); }  // elements
 
     // Panel p of gate g → to, rows of p.width vectors.
     void copy_panel(Piece p, int g, P* to) const { copy_panel(p, g, 0, K, to); }
@@ -274,7 +299,7 @@ struct Weights {
         const P* b = packed_panel(p, g);
         int64_t b_row = p.width * W;
         if constexpr (!IS_PAIR<P>)
-            if (!lies_packed(p)) b = matrix.data + g * panels.columns + p.begin, b_row = matrix.row;
+            if (!lies_packed(p)) b = matrix.data + offset(p, g), b_row = matrix.row;
         add_product(t, a, a_row, 1, b + begin * b_row, b_row, end - begin);
     }
 
@@ -284,9 +309,10 @@ struct Weights {
 
     // Rows [k, k + rows) of panel number `number` of every gate.
     void pack_rows(int64_t number, int64_t k, int64_t rows) const {
-        const Piece p = panels.piece(number);
-        if (!lies_packed(p)) return;
-        for (int g = 0; g < gates; ++g) copy_panel(p, g, k, rows, packed_panel(p, g));
+        each_head<S>(panels.piece(number), heads, columns, [&](Piece p) {
+            if (!lies_packed(p)) return;
+            for (int g = 0; g < gates; ++g) copy_panel(p, g, k, rows, packed_panel(p, g));
+        });
     }
 
     // Rows [k, k + rows) of panel p of gate g → their place in `panel`. Both ends are ends of a block, or k is the first
@@ -300,8 +326,7 @@ struct Weights {
 
     void copy_within_block(Piece p, int g, int64_t k, int64_t rows, P* panel) const {
         const int width = p.width * W, valid = (p.width - 1) * W + p.last;
-        const Matrix<S> from = {matrix.data + k * matrix.row + (g * panels.columns + p.begin) * matrix.col, matrix.row,
-                                matrix.col};
+        const Matrix<S> from = {matrix.data + k * matrix.row + offset(p, g), matrix.row, matrix.col};
         P* const to = panel + element_of(k) * width;
         if (matrix.col == 1)
             copy_rows(from.data, matrix.row, rows, valid, width, to);
@@ -316,7 +341,16 @@ struct Weights {
         return IS_PAIR<P> && k > 0 ? k / block * elements<P>(block) + k % block / 2 : k;
     }
 
-    P* packed_panel(Piece p, int g) const { return packed + length * (g * panels.padded() + p.begin); }
+    // The first element of piece p of gate g in the user's matrix.
+    int64_t offset(Piece p, int g) const {
+        return p.head * heads.stride + (g * columns + p.begin - p.head * columns) * matrix.col;
+    }
+    // A part of a panel may begin within a vector of the panel, at most once for each head but the first. So each head
+    // adds a vector to the columns before it.
+    int64_t packed_columns() const { return panels.padded() + (heads.count - 1) * W; }
+    P* packed_panel(Piece p, int g) const {
+        return packed + length * (g * packed_columns() + p.begin / W * W + p.head * W);
+    }
     bool lies_packed(Piece p) const { return !in_strips && (!in_place || p.last != W); }
     bool whole_vectors() const {  // no vector crosses a cache line
         return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0;
@@ -325,9 +359,9 @@ struct Weights {
 
 // xrnn::Operations::pack
 template <class P>
-int64_t pack(Matrix<Sum<P>> matrix, int64_t K, int gates, int64_t H, int threads, void* to) {
+int64_t pack(Matrix<Sum<P>> matrix, Heads heads, int64_t K, int gates, int64_t H, int threads, void* to) {
     const Panels<Sum<P>> panels(H, threads);
-    const Weights<P> weights(matrix, K, gates, panels, static_cast<P*>(to));
+    const Weights<P> weights(matrix, K, gates, panels, static_cast<P*>(to), heads);
 #if defined(XRNN_PARTS)
     const bool before = exceptional;  // a signal handler may have interrupted an operation
     exceptional = false;

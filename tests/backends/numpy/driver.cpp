@@ -95,14 +95,15 @@ struct Packed {
     PackedWeights weights;
 
     Packed(const Operations<S>& kernels, const Recurrence<S>& cell, const Sequence<S>& of, int threads)
-        : Wx(pack(kernels, of.Wx, of.D, cell.x_gates, of.H, threads)),
-          Wh(pack(kernels, of.Wh, of.H, cell.h_gates, of.H, threads)),
+        : Wx(pack(kernels, of.Wx, {}, of.D, cell.x_gates, of.H, threads)),
+          Wh(pack(kernels, of.Wh, of.heads, of.H / of.heads.count, cell.h_gates, of.H, threads)),
           weights{.Wx = Wx.get(), .Wh = Wh.get(), .threads = threads} {}
 
-    static Memory pack(const Operations<S>& kernels, Matrix<S> W, int64_t K, int gates, int64_t H, int threads) {
+    static Memory pack(const Operations<S>& kernels, Matrix<S> W, Heads heads, int64_t K, int gates, int64_t H,
+                       int threads) {
         void* to = nullptr;
-        if (posix_memalign(&to, 64, kernels.pack(W, K, gates, H, threads, nullptr))) std::abort();
-        kernels.pack(W, K, gates, H, threads, to);
+        if (posix_memalign(&to, 64, kernels.pack(W, heads, K, gates, H, threads, nullptr))) std::abort();
+        kernels.pack(W, heads, K, gates, H, threads, to);
         return Memory(to, std::free);
     }
 };
@@ -138,7 +139,7 @@ struct Problem {
     Arrays<S> recurrence(const Operations<S>& level, const Recurrence<S>& kernels, const char* where,
                          Partition partition, bool by_columns) const {
         const int64_t T = size(0), N = size(1), D = size(2), H = size(3), X = kernels.x_gates * H,
-                      R = kernels.h_gates * H;
+                      heads = scalar("heads"), units = H / heads, R = kernels.h_gates * units;
         const Array<S> Wx_columns = transposed(at("Wx"), D, X), Wh_columns = transposed(at("Wh"), H, R);
         Array<S> b_gaps;
         for (S value : at("b")) b_gaps.push_back(value), b_gaps.push_back(S(NOT_A_NUMBER));
@@ -151,6 +152,7 @@ struct Problem {
             .x = at("x").data(),
             .Wx = by_columns ? Matrix<S>{Wx_columns.data(), 1, D} : Matrix<S>{at("Wx").data(), X, 1},
             .Wh = by_columns ? Matrix<S>{Wh_columns.data(), 1, H} : Matrix<S>{at("Wh").data(), R, 1},
+            .heads = {heads, by_columns ? units : units * R},
             .lengths = lengths.empty() ? nullptr : lengths.data(),
             .own = {},
         };
@@ -286,6 +288,7 @@ void check(const char* level, const Operations<S>& kernels, const Record& record
     if (record.name != "products") {
         if (!problem.lengths.empty()) what += ", ragged";
         if (problem.scalar("reverse")) what += ", reverse";
+        if (problem.scalar("heads") > 1) what += ", " + std::to_string(problem.scalar("heads")) + " heads";
     }
     Arrays<S> first;
     for_every_partition(what, int(problem.scalar("threads")), [&](Partition partition, const char* where) {
@@ -411,13 +414,18 @@ int main(int count, char** arguments) {
         check_int8(name, f32, other_sums, sums_by_tiles);
         std::printf("%s: checked\n", name);
     };
-    // turn: check every third problem only, beginning with this one; -1: check all of them.
+    // turn: check every third problem only, beginning with this one; -1: check all of them, without tiles. Several heads:
+    // only pairs of units of one head, and no tiles (binding/levels.h).
     const auto check_parts = [&](const char* name, const Operations<float>& kernels, double tolerance, int turn = -1) {
         int number = 0;
         for (const Record& record : records) {
             if (record.given.at("bits").at(0) != 32) continue;
-            const int shifted = number + number / 6;  // each cell repeats 6 sizes: it begins with another one of them
-            if (turn < 0 || shifted % 3 == turn) check(name, kernels, record, tolerance);
+            const int shifted = number + number / 7;  // each cell repeats 7 sizes: it begins with another one of them
+            const auto heads = record.given.find("heads");
+            const bool has_heads = heads != record.given.end() && heads->second.at(0) > 1;
+            const int64_t units = has_heads ? int64_t(record.given.at("sizes").at(3) / heads->second.at(0)) : 0;
+            const bool suits = !has_heads || (turn < 0 && units % 2 == 0);
+            if (suits && (turn < 0 || shifted % 3 == turn)) check(name, kernels, record, tolerance);
             ++number;
         }
         std::printf("%s: checked\n", name);

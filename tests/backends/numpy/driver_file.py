@@ -32,13 +32,16 @@ SIZES: Final[tuple[Sizes, ...]] = (
     *((2, 1, 5, 256), (1, 2, 70, 263), (5, 1, 5, 256)),  # weights in strips: Wx and Wh, the same, Wh only
 )
 FEW_SIZES: Final[tuple[Sizes, ...]] = (
-    *((5, 3, 4, 19), (7, 14, 3, 6), (90, 4, 2, 9), (2, 2, 0, 3), (0, 2, 3, 4), (2, 0, 3, 4)),
+    *((5, 3, 4, 19), (7, 14, 3, 6), (90, 4, 2, 9), (4, 9, 7, 66), (2, 2, 0, 3), (0, 2, 3, 4), (2, 0, 3, 4)),
 )
 DTYPES: Final = ("float32", "float64")
 # These cells run over all sizes, without lengths, forward in time. Then every cell runs with and without lengths, once
 # in each direction.
 COMMON: Final = ("rnn", "lstm", "gru", "min gru")
-WITH_KERNELS: Final = ("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu", "min gru positive", "min lstm")
+WITH_KERNELS: Final = (
+    *("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu", "min gru positive", "min lstm"),
+    *("rnn heads", "lstm heads", "gru heads", "leak heads"),
+)
 MOST_THREADS, FEW_THREADS = 4, 3
 
 
@@ -65,7 +68,7 @@ def of_recurrence(p: Problem, most_threads: int) -> Record:
     assert name is not None
     given = {
         **_header(p.dtype, most_threads),
-        **{"sizes": (T, N, D, H), "reverse": p.reverse},
+        **{"sizes": (T, N, D, H), "reverse": p.reverse, "heads": len(p.weights[1]) if p.case.heads else 1},
         **{f"own{k}": np.broadcast_to(value, H) for k, value in enumerate(cell.per_unit)},
         **{"x": p.x, "lengths": () if p.lengths is None else p.lengths},
         **dict(zip(("Wx", "Wh", "b"), p.weights, strict=True)),

@@ -75,10 +75,10 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
         states, _, _ = backend.recurrence_forward(layer.cell, inputs, False)
         for got, want in zip(states, trace.states, strict=True):
             assert_array_equal(got, want)
-    grads = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights]
+    grads = poisoned(p, order)
     dx, dinitial = backend.recurrence_backward(layer.cell, trace, dstates, grads)
     if left_out:
-        again = [np.full(w.shape, np.nan, p.dtype, order) for w in p.weights]
+        again = poisoned(p, order)
         no_dx, dinitial_again = backend.recurrence_backward(layer.cell, trace, dstates, again, needs_dx=False)
         assert no_dx is None
         for got, want in zip((*dinitial_again, *again), (*dinitial, *grads), strict=True):
@@ -92,6 +92,11 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
         **dict(zip(("dx", "dWx", "dWh", "db"), (dx, *grads), strict=True)),
         **{f"d{state}_prev": d for state, d in zip(p.case.states, dinitial, strict=True)},
     }
+
+
+def poisoned(p: Problem, order: Literal["C", "F"]) -> list[HostArray]:
+    """Gradients of the weights full of NaN. A layer's gradient of several heads is always in C order."""
+    return [np.full(w.shape, np.nan, p.dtype, order if w.ndim < 3 else "C") for w in p.weights]
 
 
 def check(p: Problem, order: Literal["C", "F"] = "C") -> None:
@@ -191,6 +196,30 @@ def test_a_length_outside_its_range_counts_as_the_nearer_end() -> None:
     got, expected = (results(problem("gru", (4, 4, 2, 6), lengths=lengths)) for lengths in (beyond, clipped))
     for key, value in expected.items():
         assert_array_equal(got[key], value, err_msg=key)
+
+
+# Heads of whole vectors, heads that end within a vector or a panel, and narrow ones.
+HEADS = [((3, 7, 5, 128), 4), ((3, 26, 9, 144), 3), ((4, 5, 70, 120), 4), ((70, 4, 3, 40), 5), ((2, 1, 9, 256), 2)]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("sizes", "heads"), HEADS)
+@pytest.mark.parametrize("cell", ["leak heads", "lstm heads", "gru heads"])
+def test_heads_of_any_width(level: str, cell: str, sizes: tuple[int, int, int, int], heads: int, dtype: str) -> None:
+    for options in ({}, {"lengths": "ragged", "reverse": True}):
+        p = problem(cell, sizes, dtype, heads=heads, **options)  # type: ignore[arg-type]
+        check(p)
+        if dtype == "float32":
+            check_same_bits(partial(results, p, left_out=False), heads, 11)
+
+
+@pytest.mark.parametrize("cell", ["leak", "rnn", "lstm", "gru"])
+def test_one_head_has_the_bits_of_a_matrix(level: str, cell: str) -> None:
+    for sizes in [(5, 1, 16, 64), (3, 7, 5, 33), (3, 40, 60, 200)]:
+        matrix = problem(cell, sizes, "float32")
+        head = results(problem(f"{cell} heads", sizes, "float32", heads=1))
+        for key, value in results(matrix).items():
+            assert_array_equal(head[key].reshape(value.shape), value, err_msg=key)
 
 
 # ---- the same bits ----

@@ -169,6 +169,7 @@ class ForecastSettings(Settings):
             features=facts.context + F * facts.known,
             dropout=self.dropout,
             seed=self.seed,
+            heads=self.heads_of_plan,
         )
 
     def optimizer(self, layers: Iterable[Any]) -> Adam:

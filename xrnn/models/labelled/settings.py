@@ -61,6 +61,7 @@ class LabelledSettings(Settings):
             keeps_best=self.patience > 0,
             dropout=self.dropout,
             seed=self.seed,
+            heads=self.heads_of_plan,
         )
 
     def class_weights(self, targets: HostArray, outputs: int) -> HostArray | None:

@@ -1,0 +1,201 @@
+"""Layers whose recurrent weights have several heads. tests/reference.py compares their values and gradients."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.errors import one_line
+from tests.min_gru import MinGRU
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Bidirectional,
+    Recurrent,
+    RNNCell,
+    Stack,
+    freeze,
+    gradcheck,
+    load,
+    quantize,
+    save,
+    to_numpy,
+)
+from xrnn.backend import Backend
+from xrnn.ops.heads import dense
+
+KINDS: dict[str, tuple[Any, int, dict[str, Any]]] = {
+    "rnn": (RNN, 1, {}),
+    "leak": (RNN, 1, {"leak": 0.3}),
+    "lstm": (LSTM, 4, {}),
+    "gru": (GRU, 3, {}),
+}
+every_kind = pytest.mark.parametrize("name", KINDS)
+
+
+def first(results: Any) -> Any:
+    return results[0] if isinstance(results, tuple) else results
+
+
+@every_kind
+def test_fresh_weights_are_orthogonal_in_each_gate_of_each_head(name: str, backend: Backend) -> None:
+    kind, gates, options = KINDS[name]
+    layer = kind.init(3, 12, heads=4, rng=0, dtype="float64", backend=backend, **options)
+    assert (layer.heads, layer.hidden_size, layer.Wh.shape) == (4, 12, (4, 3, gates * 3))
+    assert layer.grads[1].shape == layer.Wh.shape
+    for head in to_numpy(layer.Wh):
+        for gate in np.split(head, gates, axis=1):
+            assert_allclose(gate.T @ gate, np.eye(3), atol=1e-12)
+
+
+@every_kind
+def test_one_head_is_the_ordinary_layer_bit_for_bit(name: str, backend: Backend, form: str) -> None:
+    if form == "fused" and backend.name != "numpy":
+        pytest.skip("only the matrix has a kernel on a GPU, and it sums in another order than the plain form")
+    kind, _, options = KINDS[name]
+    matrix, head = (kind.init(3, 7, heads=k, rng=0, backend=backend, **options) for k in (None, 1))
+    assert (matrix.heads, head.heads) == (None, 1)
+    x = backend.asarray(np.random.default_rng(1).standard_normal((5, 4, 3)), "float32")
+    results = []
+    for layer in (matrix, head):
+        h = first(layer.forward(x, lengths=[5, 0, 3, 4]))
+        results.append([h, *layer.backward(backend.xp.cos(h)), *layer.grads])
+    for want, got in zip(*results, strict=True):
+        assert_array_equal(to_numpy(got).reshape(want.shape), to_numpy(want))
+
+
+def test_as_many_heads_as_units_are_independent_units(backend: Backend, form: str) -> None:
+    layer = RNN.init(2, 5, heads=5, rng=0, dtype="float64", backend=backend)
+    x = np.random.default_rng(0).standard_normal((6, 3, 2))
+    (Wx, Wh, b), h = (to_numpy(p) for p in layer.params), np.zeros((3, 5))
+    for x_t, got in zip(x, to_numpy(layer(backend.asarray(x))), strict=True):
+        h = np.tanh(x_t @ Wx + h * Wh.ravel() + b)
+        assert_allclose(got, h, atol=1e-14)
+
+
+@every_kind
+def test_it_is_the_layer_with_zeros_between_the_heads(name: str, backend: Backend, form: str) -> None:
+    """A NaN in a state stays in its head."""
+    kind, _, options = KINDS[name]
+    layer = kind.init(3, 12, heads=3, rng=0, dtype="float64", backend=backend, **options)
+    matrix = kind(layer.Wx, dense(backend.xp, layer.Wh), layer.b, **layer.options)
+    x = backend.asarray(np.random.default_rng(1).standard_normal((5, 4, 3)))
+    assert_allclose(to_numpy(first(layer(x))), to_numpy(first(matrix(x))), rtol=0, atol=1e-13)
+    h = backend.xp.zeros((4, 12))
+    h[:, 5] = np.nan
+    after = np.isnan(to_numpy(first(layer(x[:1], h))))[0, 0]
+    assert_array_equal(np.flatnonzero(after), np.arange(4, 8))
+
+
+def test_gradcheck_in_a_stack_of_both_directions(backend: Backend) -> None:
+    stack = Stack(
+        [
+            Bidirectional.init(LSTM, 3, 4, heads=2, rng=0, dtype="float64", backend=backend),
+            GRU.init(8, 6, heads=3, rng=1, dtype="float64", backend=backend),
+        ]
+    )
+    x = backend.asarray(np.random.default_rng(2).standard_normal((4, 2, 3)))
+
+    def forward(x: Any, *params: Any) -> Any:
+        for own, given in zip(stack.params, params, strict=True):
+            own[...] = given
+        return stack.forward(x, lengths=[4, 2])[0]
+
+    def backward(dh: Any) -> list[Any]:
+        return [stack.backward(dh)[0], *stack.grads]
+
+    names = ["x", *stack.named_params]
+    gradcheck(forward, backward, [x, *(param.copy() for param in stack.params)], names=names)
+
+
+def test_a_stream_and_single_steps_give_the_sequence(backend: Backend, form: str) -> None:
+    layer = LSTM.init(3, 8, heads=4, rng=0, backend=backend)
+    x = backend.asarray(np.random.default_rng(1).standard_normal((6, 2, 3)), "float32")
+    whole, state = first(layer(x)), None
+    for t in range(6):
+        h, state = layer.stream(x[t], state)
+        assert_allclose(to_numpy(h), to_numpy(whole[t]), atol=1e-6)
+
+
+@every_kind
+def test_copies_files_and_frozen_layers(name: str, backend: Backend, tmp_path: Path) -> None:
+    kind, _, options = KINDS[name]
+    layer = kind.init(3, 8, heads=2, rng=0, backend=backend, **options)
+    save(tmp_path / "layer.safetensors", layer)
+    x = backend.asarray(np.random.default_rng(1).standard_normal((6, 2, 3)), "float32")
+    expected = to_numpy(first(layer(x)))
+    others = {
+        "loaded": load(tmp_path / "layer.safetensors", backend=backend),
+        "copied": copy.deepcopy(layer),
+        "unpickled": pickle.loads(pickle.dumps(layer)),
+        "frozen": freeze(layer),
+    }
+    for how, other in others.items():
+        assert other.heads == 2
+        for _ in range(2):
+            assert_array_equal(to_numpy(first(other(x))), expected, err_msg=how)
+
+
+def test_an_optimizer_updates_them(backend: Backend) -> None:
+    layer = GRU.init(3, 8, heads=2, rng=0, backend=backend)
+    x = backend.asarray(np.random.default_rng(1).standard_normal((6, 2, 3)), "float32")
+    before, optimizer = to_numpy(layer.Wh).copy(), SGD([layer], lr=0.1)
+    layer.backward(layer.forward(x))
+    optimizer.step()
+    assert_allclose(to_numpy(layer.Wh), before - 0.1 * to_numpy(layer.grads[1]), atol=1e-6)
+
+
+def test_a_cell_of_your_own_may_have_heads(backend: Backend) -> None:
+    layer = RNN.init(3, 8, heads=2, rng=0, backend=backend)
+    own = Recurrent(RNNCell(), *layer.params)
+    x = backend.asarray(np.random.default_rng(1).standard_normal((6, 2, 3)), "float32")
+    assert own.heads == 2
+    assert_allclose(to_numpy(own(x)), to_numpy(layer(x)), atol=1e-6)
+
+
+# ---- errors ----
+
+
+def arrays(*shapes: tuple[int, ...]) -> list[Any]:
+    return [np.zeros(shape, "float32") for shape in shapes]
+
+
+def test_wrong_numbers_of_heads() -> None:
+    with one_line(ValueError, "heads is 3 and hidden_size is 8: expected heads that divide hidden_size; use"):
+        RNN.init(2, 8, heads=3)
+    with one_line(ValueError, "heads is 0: expected an integer, at least 1"):
+        LSTM.init(2, 8, heads=0)
+    with one_line(TypeError, "heads is 2.0: expected an integer, at least 1"):
+        GRU.init(2, 8, heads=2.0)  # type: ignore[arg-type]
+    with one_line(ValueError, "a layer with the cell 'gru_reset_before' has no heads: expected a cell whose"):
+        GRU.init(2, 8, heads=2, reset_after=False)
+    with one_line(ValueError, "a layer with the cell 'MinGRUCell' has no heads"):
+        MinGRU.init(2, 8, heads=2)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 11), (2, 3, 24), (0, 3, 12), (2, 0, 0), (1, 2, 3, 12)])
+def test_wrong_shapes_of_heads(shape: tuple[int, ...]) -> None:
+    with one_line(ValueError, f"Wh has shape {shape}, but this LSTM expects"):
+        LSTM(*arrays((2, 24), shape, (24,)))
+
+
+def test_the_other_weights_must_fit() -> None:
+    with one_line(ValueError, "Wx has shape (2, 12), but this LSTM expects (D, 24): Wh is (2, 3, 12)"):
+        LSTM(*arrays((2, 12), (2, 3, 12), (24,)))
+    with one_line(ValueError, "b has shape (18,), but this GRU expects (24,): b_r, b_u, b_n, and b_hn"):
+        GRU(*arrays((2, 18), (2, 3, 9), (18,)))
+    with one_line(ValueError, "GRU has no heads: expected a cell whose recurrent term is h @ Wh; use heads=None"):
+        GRU(*arrays((2, 18), (2, 3, 9), (18,)), reset_after=False)
+
+
+def test_quantize_refuses_heads() -> None:
+    with one_line(ValueError, "this LSTM has 2 heads: expected a matrix Wh; use freeze, which keeps float32"):
+        quantize(LSTM.init(2, 8, heads=2, backend="numpy"))
