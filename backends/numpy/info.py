@@ -41,6 +41,8 @@ def explain(
     if operation in (*RECURRENCES, "int8_forward") and not cpu.kernel_of(cell):
         why = f"there is no kernel for the cell {cell.name!r}"
         return Explanation("plain", why + _products(operation, dtype, has_kernel=False))
+    if operation == "int8_forward" and shapes.get("heads", 1) > 1:
+        return Explanation("plain", "quantize takes no layers with heads")
     if operation == "int8_forward":
         return Explanation("fused", cpu.kernels.int8_instructions(shapes["N"]))
     why, by = cpu.kernels.level(), cpu.kernels.products_by(precision().products)

@@ -31,6 +31,7 @@ def test_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_forms_on_the_selected_backend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "H=6, heads=3, float32:" in printed(capsys, "--explain", "4", "3", "2", "6", "--heads", "3")
     assert "forms at T=4, N=3, D=2, H=5, float32:" in printed(capsys, *SMALL)
     result = json.loads(printed(capsys, "--json", *SMALL))
     assert result["sizes"] == {"T": 4, "N": 3, "D": 2, "H": 5}
@@ -82,6 +83,9 @@ SIZES = "--explain got {}: expected T N D H, each from 1 to 10^18"
             "--cell: unknown cell 'x': expected one of rnn, lstm, gru, min-gru, min-lstm, leak",
         ),
         ("--cell lstm", "got --cell without --explain, or with --json: expected --explain T N D H --cell NAME"),
+        ("--heads 2", "--heads is 2: expected a divisor of H in --explain T N D H, without --json"),
+        ("--explain 1 1 1 5 --heads 2", "--heads is 2: expected a divisor of H"),
+        ("--explain 1 1 1 4 --heads 2 --device h100", "got 2 heads, which have no CUDA kernel: expected 1; leave"),
         ("--device h100 --explain 1 1 1 1 --json", "got both --device and --json: expected one"),
         *(
             (f"--explain {sizes}", SIZES.format(sizes))

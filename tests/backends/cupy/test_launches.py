@@ -14,7 +14,7 @@ from tests.standin.counting import Counters
 from xrnn.backends.cupy import CupyBackend
 
 # The plain form, per time step: products, and all other launches, forward and backward. GRU's backward product copies
-# an operand, the part of dz that Wh feeds.
+# an operand, the part of dz that Wh feeds. The heads are one product, which is then added to z or to dh.
 PER_STEP: Final = {
     "rnn": ((1, 1), (1, 1)),
     "relu": ((1, 1), (1, 1)),
@@ -24,6 +24,10 @@ PER_STEP: Final = {
     "lstm": ((1, 9), (1, 7)),
     "gru": ((1, 11), (1, 4)),
     "gru reset before": ((2, 12), (3, 8)),
+    "leak heads": ((1, 5), (1, 4)),
+    "rnn heads": ((1, 2), (1, 2)),
+    "lstm heads": ((1, 11), (1, 8)),
+    "gru heads": ((1, 12), (1, 4)),
     "peephole lstm": ((1, 22), (1, 45)),
     "min gru": ((0, 8), (0, 12)),
     "zoneout": ((1, 26), (1, 9)),
@@ -39,6 +43,7 @@ LENGTHS: Final = {
     **{cell: (len(case.states), (3 if case.own else 2) * len(case.states) + 1) for cell, case in CELLS.items()},
     "rnn": (1, 4),
     "relu": (1, 4),
+    "rnn heads": (1, 4),
 }
 STEPWISE: Final = ("rnn", "relu", "leak", "leak by unit", "leaky relu", "lstm", "gru")
 
