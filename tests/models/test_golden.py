@@ -144,12 +144,15 @@ KINDS: Final[dict[str, Kind[Any]]] = {
 def test_a_loaded_file_is_written_again(tmp_path: Path, name: str) -> None:
     """With the same arrays and metadata. Only their order may differ, which safetensors draws at random.
 
+    The golden files have no number of heads, which is 1 in the new file.
+
     The golden forecasters lack the step of their times, which is unknown in the new file, and the base that they
     correct: they are of a version that only had the naive one, and no logarithms.
     """
     file, kind = unpack(name, tmp_path), KINDS[RUNS[name][0]]
     again, golden = Forgery.of(kind.content(kind.load(file, get_backend("numpy")))), Forgery.of(file.read_bytes())
     described = [json.loads(each.metadata.pop("checkpoint")) for each in (again, golden)]
+    described[1]["extra"]["dict"]["settings"]["dict"]["heads"] = 1
     if kind is FORECASTER:
         extra = described[1]["extra"]["dict"]
         extra["facts"]["dict"] |= {"step": "", "log": False}
