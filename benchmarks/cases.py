@@ -5,6 +5,7 @@ T time steps, N batch, D input size, H hidden size.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any, Final
@@ -182,7 +183,8 @@ class Problem:
         states = 2 if case.cell.startswith("lstm") else 1
         drawn = problems.recurrence(case.sizes, GATES[case.cell], states, np.float32, seed)
         self.x, (self.Wx, self.Wh, self.b) = drawn.x, drawn.weights
-        if k := HEADS.get(case.cell):
+        if case.cell in HEADS:
+            k = math.gcd(HEADS[case.cell], case.H)
             self.Wh = np.ascontiguousarray(self.Wh.reshape(k, case.H // k, -1)[..., : self.Wh.shape[1] // k])
         self.h_prev, self.c_prev = drawn.initial[0], drawn.initial[1] if states == 2 else None
         self.dh = drawn.dstates[0]

@@ -69,7 +69,7 @@ _CELLS: Final[dict[str, Callable[..., States]]] = {
 
 
 def build(problem: Problem, threads: int, unroll: int) -> Built:
-    if problem.case.ragged:
+    if problem.case.ragged or problem.case.cell not in _CELLS:
         return Built({})
     # XLA takes its number of threads from the environment and the affinity when it starts.
     cell = _CELLS[problem.case.cell]

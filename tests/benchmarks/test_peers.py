@@ -43,6 +43,9 @@ CELLS = {
     "reservoirpy": {"leak"},
     "expression": {"rnn"},
     "bare-read": set(),
+    "numpy": {"rnn", "lstm", "gru", "leak"},
+    "jax-1": {"rnn", "lstm", "gru", "leak"},
+    "jax-8": {"rnn", "lstm", "gru", "leak"},
 }
 LENGTHS = {
     "xrnn",

@@ -538,14 +538,14 @@ def fresh_params(
 
 def check_heads(heads: Any, hidden_size: int, cell: Cell) -> int:
     """The number of heads.   Raises TypeError unless it is an integer, ValueError unless this layer can have it."""
-    heads = check_integer("heads", heads, least=1)
+    k = check_integer("heads", heads, least=1)
     check_has_heads(cell, f"a layer with the cell {cell.name!r}")
-    if hidden_size % heads:
+    if hidden_size % k:
         raise ValueError(
-            f"heads is {heads} and hidden_size is {hidden_size}: expected heads that divide hidden_size; use "
-            f"hidden_size={-(-hidden_size // heads) * heads}"
+            f"heads is {k} and hidden_size is {hidden_size}: expected heads that divide hidden_size; use "
+            f"hidden_size={-(-hidden_size // k) * k}"
         )
-    return heads
+    return k
 
 
 def check_has_heads(cell: Cell, title: str) -> None:

@@ -226,7 +226,8 @@ struct ForwardPass {
     int64_t x_rows() const { return project_first ? of.T * of.N : of.N; }
     int64_t head_size() const { return of.H / of.heads.count; }
     bool h_in_strips() const {
-        return !prepacked && project_first && of.heads.count == 1 && Weights<P>::suits_strips(of.Wh, of.H, gates.h_count, panels, of.T, of.N);
+        return !prepacked && project_first && of.heads.count == 1 &&
+               Weights<P>::suits_strips(of.Wh, of.H, gates.h_count, panels, of.T, of.N);
     }
     bool x_in_strips() const {
         return project_first && Weights<P>::suits_strips(of.Wx, of.D, gates.x_count, panels, x_passes(), x_rows());
