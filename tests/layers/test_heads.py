@@ -12,13 +12,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
-from tests.min_gru import MinGRU
 from xrnn import (
     GRU,
     LSTM,
     RNN,
     SGD,
     Bidirectional,
+    MinGRU,
     Recurrent,
     RNNCell,
     Stack,
@@ -177,8 +177,8 @@ def test_wrong_numbers_of_heads() -> None:
         GRU.init(2, 8, heads=2.0)  # type: ignore[arg-type]
     with one_line(ValueError, "a layer with the cell 'gru_reset_before' has no heads: expected a cell whose"):
         GRU.init(2, 8, heads=2, reset_after=False)
-    with one_line(ValueError, "a layer with the cell 'MinGRUCell' has no heads"):
-        MinGRU.init(2, 8, heads=2)
+    with one_line(ValueError, "MinGRU has no heads: expected a cell whose recurrent term is h @ Wh; use heads=None"):
+        MinGRU(*arrays((2, 12), (2, 3, 0), (12,)))
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 11), (2, 3, 24), (0, 3, 12), (2, 0, 0), (1, 2, 3, 12)])

@@ -124,17 +124,18 @@ class RecurrentLayer(Layer):
 
         All other arguments are those of the constructor. Raises TypeError or ValueError for wrong arguments.
         """
-        return cls._with_new_weights(input_size, hidden_size, heads, rng, dtype, backend, reverse=reverse)
+        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, heads=heads, reverse=reverse)
 
     @classmethod
     def _with_new_weights(
         cls,
         input_size: int,
         hidden_size: int,
-        heads: int | None,
         rng: Any,
         dtype: Any,
         backend: str | Backend | None,
+        *,
+        heads: int | None = None,
         **options: Any,
     ) -> Self:
         params = fresh_params(cls._cell_with(options), input_size, hidden_size, rng, dtype, backend, heads)

@@ -80,7 +80,7 @@ class RNN(SingleStateLayer):
         backend: str | Backend | None = None,
     ) -> Self:
         options = {"nonlinearity": nonlinearity, "leak": leak, "reverse": reverse}
-        return cls._with_new_weights(input_size, hidden_size, heads, rng, dtype, backend, **options)
+        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, heads=heads, **options)
 
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
