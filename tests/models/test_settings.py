@@ -52,7 +52,7 @@ def test_the_defaults_of_a_classifier() -> None:
 
 def test_heads_divide_the_hidden_size() -> None:
     settings = TextSettings(cell="lstm", hidden=12, heads=4, layers=2)
-    assert settings.model == "2 LSTM layers of 12 in 4 heads"
+    assert settings.architecture == "2 LSTM layers of 12 in 4 heads"
     made = [param.shape for layer in settings.plan.make(get_backend("numpy")).values() for param in layer.params]
     assert made == settings.plan.shapes
     expected = "heads is 5, with cell lstm of 12: expected a number that divides hidden, and a cell whose recurrent"
