@@ -28,7 +28,7 @@ class _MinimalLayer(SingleStateLayer):
         self.candidate: Candidate = candidate
 
     @classmethod
-    def init(
+    def init(  # type: ignore[override]  # it has no heads
         cls,
         input_size: int,
         hidden_size: int,
@@ -39,7 +39,7 @@ class _MinimalLayer(SingleStateLayer):
         dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
-        options = {"candidate": candidate, "reverse": reverse}
+        options: dict[str, Any] = {"candidate": candidate, "reverse": reverse}
         return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, **options)
 
     @classmethod
