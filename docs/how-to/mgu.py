@@ -16,12 +16,13 @@ from xrnn import (
 
 
 class MGU(Cell):
-    """f = σ(x @ Wx_f + h @ Wh_f + b_f);  n = tanh(x @ Wx_n + (f · h) @ Wh_n + b_n);  h' = h + f · (n - h)."""
+    """h' = h + f · (n - h), with the gate f and the candidate n:
+
+    f = σ(x @ Wx_f + h @ Wh_f + b_f);  n = tanh(x @ Wx_n + (f · h) @ Wh_n + b_n)
+    """
 
     pre = 2  # blocks of z: f and n. Wx is (D, 2H), Wh (H, 2H), b (2H,)
-    recurs = (
-        True  # the recurrent term is not one product of h: see the three methods below
-    )
+    recurs = True  # the three methods `recur…` compute the recurrent term
 
     def step(self, run, at):
         (f, n), (h,), (h_next,) = at.z, at.before, at.after  # `recur` has been called
@@ -43,19 +44,21 @@ class MGU(Cell):
         n += (f * h) @ run.W[:, H:]
 
     def recur_gradient(self, run, at, dz, dh):
-        """d(f · h) = dz_n @ Wh_nᵀ, which goes to f and to h.   run.W: the transpose of Wh, (2H, H)"""
+        """d(f · h) = dz_n @ Wh_nᵀ goes to f and to h.   run.W: Whᵀ (2H, H)"""
         (f, _), (h,), H = at.z, at.before, dh.shape[1]
         dfh = dz[1] @ run.W[H:]
         dz[0] = (dz[0] + dfh * h) * f * (1 - f)
         dh += dfh * f + dz[0] @ run.W[:H]
 
     def recur_weights(self, xp, at, dz, dWh):
-        """dWh = (hᵀ @ dz_f, (f · h)ᵀ @ dz_n), over all steps and rows.   h (steps, N, H), dz (steps, 2, N, H)"""
+        """dWh = (hᵀ @ dz_f, (f · h)ᵀ @ dz_n), over all steps and rows.
+
+        h (steps, N, H), dz (steps, 2, N, H)
+        """
         h, f, H = at.before[0], at.z[:, 0], len(dWh)
         for block, left in enumerate((h, f * h)):
-            dWh[:, block * H : (block + 1) * H] = left.reshape(-1, H).T @ dz[
-                :, block
-            ].reshape(-1, H)
+            rows = dz[:, block].reshape(-1, H)
+            dWh[:, block * H : (block + 1) * H] = left.reshape(-1, H).T @ rows
 
 
 if __name__ == "__main__":
