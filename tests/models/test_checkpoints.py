@@ -342,7 +342,7 @@ def test_another_optimizer_is_refused(subject: Subject, optimizer: Callable[[Sna
 
 
 def test_a_layer_of_another_kind_is_refused(path: Path) -> None:
-    snapshot = TEXT.snapshot(path.parent)
+    snapshot = TEXT.snapshot(path.parent, cell="rnn")
     snapshot.layers["stack"].layers[0].nonlinearity = "relu"
     TEXT.kind.save(path, snapshot)
     with one_line(CheckpointError, OTHERS):
