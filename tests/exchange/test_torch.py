@@ -42,6 +42,17 @@ from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.heads import dense
 
 T, N = 4, 3
+# By their `mode`.
+MODULES: dict[str, tuple[Any, dict[str, str]]] = {
+    "RNN_TANH": (torch.nn.RNN, {"nonlinearity": "tanh"}),
+    "RNN_RELU": (torch.nn.RNN, {"nonlinearity": "relu"}),
+    "LSTM": (torch.nn.LSTM, {}),
+    "GRU": (torch.nn.GRU, {}),
+    "MIN_GRU": (xrnn.torch.MinGRU, {}),
+    "MIN_GRU_POSITIVE": (xrnn.torch.MinGRU, {"candidate": "positive"}),
+    "MIN_LSTM": (xrnn.torch.MinLSTM, {}),
+    "MIN_LSTM_POSITIVE": (xrnn.torch.MinLSTM, {"candidate": "positive"}),
+}
 ROUNDING: Any = {"rtol": 1e-10, "atol": 1e-12}
 
 
@@ -60,9 +71,9 @@ class Configuration:
     seed: int = 0
 
     def module(self, dtype: Any = torch.float64) -> Any:
-        kind, _, nonlinearity = self.mode.partition("_")
+        kind, options = MODULES[self.mode]
         torch.manual_seed(self.seed)
-        return getattr(torch.nn, kind)(
+        return kind(
             self.D,
             self.H,
             self.num_layers,
@@ -71,7 +82,7 @@ class Configuration:
             batch_first=self.batch_first,
             dropout=self.dropout if self.num_layers > 1 else 0.0,
             dtype=dtype,
-            **({"nonlinearity": nonlinearity.lower()} if nonlinearity else {}),
+            **options,
         )
 
 
@@ -159,7 +170,7 @@ def test_a_layer_computes_what_its_module_computes(backend: Backend, configurati
 def test_a_module_computes_what_its_layer_computes(backend: Backend, configuration: Configuration) -> None:
     layer = from_torch(configuration.module(), backend=backend)
     module = to_torch(layer)
-    assert type(module).__module__.startswith("torch.nn")
+    assert type(module) is MODULES[module.mode][0]
     assert not module.batch_first
     assert_same_function(module, layer, backend, configuration.seed)
     assert_alike(from_torch(module, backend=backend), layer)  # no value is rounded
