@@ -13,7 +13,7 @@ from tests.commands.runs import raising
 from tests.errors import one_line
 from tests.series.frames import Frame
 from xrnn.commands.main import main
-from xrnn.models.errors import CheckpointError, DataError
+from xrnn.models.errors import DataError
 from xrnn.series import Forecaster
 from xrnn.typing import HostArray
 
@@ -107,16 +107,31 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
     assert forecaster.score([values]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_model_with_known_columns_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "c"
-    rows = [f"{v},{i % 2}" for i, v in enumerate(growth())] + [f",{i % 2}" for i in range(3)]
-    (tmp_path / "f.csv").write_text("\n".join(["v,k", *rows]))
-    options = [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
-    data = ["--target", "v", "--known", "k", "--out", str(path), "--steps", "1"]
-    assert main(["forecast", str(tmp_path / "f.csv"), *options, *data]) == 0
-    with one_line(CheckpointError, f"{path} was trained with known columns", f"use `xrnn predict {path} FILE`"):
-        Forecaster.load(path)
-    assert main(["predict", str(path), str(tmp_path / "f.csv")]) == 0
+def test_known_columns(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    known = rng.random((2, 63, 2))
+    X = np.stack([growth(63), 3 * growth(63)]) + 20 * known[..., 0]
+    forecaster = Forecaster(**SMALL, steps=5).fit(X[:, :60], known=known[:, :60])
+    expected = forecaster.predict(known=known[:, 60:])
+    np.testing.assert_allclose(expected, X[:, 60:], rtol=0.15)
+    np.testing.assert_array_equal(forecaster.predict(X[:, :60], known=known), expected)
+    other = forecaster.predict(known=known[:, 60:] + [1, 0])
+    assert (other - expected > 10).all()
+    assert -0.5 < forecaster.score(X, known=known) < 0
+    forecaster.save(tmp_path / "c")
+    loaded = Forecaster.load(tmp_path / "c")
+    np.testing.assert_array_equal(loaded.predict([*X[:, :60]], known=[*known]), expected)
+    with pytest.raises(ValueError, match="known is None: expected the 2 known columns of `fit`; give known="):
+        forecaster.predict()
+    with pytest.raises(ValueError, match=r"known\[0\] has shape \(2, 2\): expected \(3, 2\)"):
+        forecaster.predict(known=known[:, 61:])
+    with pytest.raises(ValueError, match=r"known\[0\] has shape \(63, 1\): expected \(63, 2\)"):
+        forecaster.predict(X[:, :60], known=known[..., :1])
+    with pytest.raises(ValueError, match="known has 1 items: expected one for each of the 2 series"):
+        forecaster.fit(X, known=known[:1])
+    plain = Forecaster(**SMALL, steps=1).fit(X)
+    with pytest.raises(ValueError, match=r"X\[0\] has 3 c"):
+        plain.predict(X, known=rng.random((2, 66, 2)))
 
 
 def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:

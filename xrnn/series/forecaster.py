@@ -9,8 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from xrnn.models.data.series import Series
-from xrnn.models.errors import CheckpointError
+from xrnn.models.data.series import Series, check_sizes
 from xrnn.models.forecast.data import mase_divisor, prepare
 from xrnn.models.forecast.model import FORECASTER, TrainedForecaster
 from xrnn.models.forecast.trainer import ForecastTrainer
@@ -26,6 +25,10 @@ class Forecaster(Estimator):
         forecaster.predict()                                       # (n, 12), after the last values of X
         forecaster.predict(X_new)                                  # of other series
         forecaster.predict_quantiles(X_new)                        # (n, 12, Q); the quantiles are in levels_
+
+        forecaster.fit(X, known=K)                                 # K (n, T, k) or a list of (Tᵢ, k): known columns
+        forecaster.predict(known=K_future)                         # (n, 12, k), of the steps ahead
+        forecaster.predict(X_new, known=K_new)                     # (n, T + 12, k), of the rows of X_new and the steps
 
     NaN is a missing value. All rows are trained on. `save` writes the files of `xrnn forecast`. Raises ValueError for
     invalid parameters, and for series that are too short or constant.
@@ -53,10 +56,13 @@ class Forecaster(Estimator):
     trained = TrainedForecaster
     other_columns = True  # a forecast is made of later steps, which have other names
 
-    def fit(self, X: Any, y: None = None) -> Self:
-        """Learn from series.   X (n, T), (n, T, 1), or a list of (Tᵢ,) or (Tᵢ, 1)"""
+    def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
+        """Learn from series.   X (n, T), (n, T, 1), or a list of (Tᵢ,) or (Tᵢ, 1)
+
+        known   columns whose future values will be given to `predict`: (n, T, k), or a list of (Tᵢ, k)
+        """
         check_count("steps", self.steps)
-        settings, series = self._settings(), _one_channel(X)
+        settings, series = self._settings(), _with_known(_one_channel(X), known, 0)
         self._train(settings, prepare(series, settings, backtest=False), X, self.steps, lambda trainer: self.steps)
         self._series = series  # for `predict` without X
         return self
@@ -64,11 +70,6 @@ class Forecaster(Estimator):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         loaded = super().load(path)
-        if loaded._fitted().facts.known:
-            raise CheckpointError(
-                f"{path} was trained with known columns, which X can't have: expected a forecaster of one column; use "
-                f"`xrnn predict {path} FILE`"
-            )
         return loaded.set_params(steps=loaded._fitted().step)
 
     @property
@@ -77,22 +78,27 @@ class Forecaster(Estimator):
         levels: tuple[float, ...] = self._fitted().settings.levels
         return levels
 
-    def predict(self, X: Any = None) -> HostArray:
-        """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64."""
-        medians: HostArray = self.predict_quantiles(X)[..., self.levels_.index(0.5)]
+    def predict(self, X: Any = None, *, known: Any = None) -> HostArray:
+        """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64.
+
+        known   the known columns of the steps ahead, after those of `fit`; with X, of its rows and the steps ahead
+        """
+        medians: HostArray = self.predict_quantiles(X, known=known)[..., self.levels_.index(0.5)]
         return medians
 
-    def predict_quantiles(self, X: Any = None) -> HostArray:
-        """The quantiles of the next steps → (n, horizon, Q) float64."""
+    def predict_quantiles(self, X: Any = None, *, known: Any = None) -> HostArray:
+        """The quantiles of the next steps → (n, horizon, Q) float64.   known: see `predict`"""
         if X is not None:
             self._check_features(X)
-        return self._quantiles(X)
+        return self._quantiles(X, known)
 
-    def _quantiles(self, X: Any) -> HostArray:
-        trained = self.trained_
+    def _quantiles(self, X: Any, known: Any) -> HostArray:
+        trained, facts = self.trained_, self._fitted().facts
         series = vars(self).get("_series") if X is None else _one_channel(X)
         if series is None:
             raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
+        if known is not None or facts.known:
+            series = _with_known(series, known, facts.horizon, facts.known)
         return np.stack([trained.forecast(each).values for each in series])
 
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
@@ -100,11 +106,14 @@ class Forecaster(Estimator):
         streamed: Iterator[HostArray | None] = self.trained_.stream(rows)
         return streamed
 
-    def score(self, X: Any, y: None = None) -> float:
-        """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect."""
+    def score(self, X: Any, y: None = None, *, known: Any = None) -> float:
+        """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect.
+
+        known   of the rows of X
+        """
         F, season = self._fitted().facts.horizon, self._fitted().facts.season
         self._check_features(X)
-        series, trained = _one_channel(X), self.trained_
+        series, trained = _with_known(_one_channel(X), known, 0, self._fitted().facts.known), self.trained_
         values = [each.values[:, 0] for each in series]
         if min(map(len, values)) <= F:
             raise ValueError(f"X has series of {min(map(len, values))} steps: expected more than the horizon of {F}")
@@ -119,3 +128,32 @@ def _one_channel(X: Any) -> list[Series]:
     if series[0].channels > 1:
         raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
     return series
+
+
+def _with_known(series: list[Series], known: Any, ahead: int, columns: int | None = None) -> list[Series]:
+    """The series with known columns beside the target, whose values are missing in the `ahead` steps.
+
+    known     for each series: (T + ahead, K); also (ahead, K) if the series has its known columns already
+    columns   K, if a model needs it
+
+    Raises ValueError.
+    """
+    if known is None:
+        if columns:
+            raise ValueError(f"known is None: expected the {columns} known columns of `fit`; give known=")
+        return series
+    if len(known) != len(series):
+        raise ValueError(f"known has {len(known)} items: expected one for each of the {len(series)} series")
+    together = []
+    for i, (each, of_series) in enumerate(zip(series, known, strict=True)):
+        given = np.asarray(of_series, dtype=np.float64)
+        past = each.values[:, 1:]
+        expected = (ahead if past.size else len(each.values) + ahead, past.shape[1] or columns)
+        if given.ndim != 2 or given.shape[0] != expected[0] or given.shape[1] != (expected[1] or given.shape[1]):
+            raise ValueError(f"known[{i}] has shape {given.shape}: expected {(expected[0], expected[1] or 'K')}")
+        values = np.full((len(each.values) + ahead, 1 + given.shape[1]), np.nan)
+        values[: len(each.values), 0] = each.values[:, 0]
+        values[:, 1:] = np.concatenate([past, given]) if past.size else given
+        check_sizes(values, f"known[{i}]")
+        together.append(Series(values, each.label, each.name))
+    return together

@@ -308,7 +308,9 @@ def check_target(series: Sequence[Series], settings: ForecastSettings) -> None:
 def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: bool = True) -> ForecastData:
     """The data of a run, and those of a backtest, which holds out the last fifth of each series.
 
-    The final model is trained on all rows.   Raises DataError.
+    The final model is trained on all rows. Without a backtest, the known columns may end with the target.
+
+    Raises DataError.
     """
     step = _step(series)
     season = settings.season or (step.season if step else 1)
@@ -342,6 +344,8 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
                 f"leave the series out, or lower {param('context')} or {param('horizon')}"
             )
     past = _divided(series, cuts, facts, linear)
+    for one in past.series:  # raises DataError
+        one.next_window() if backtest or not K else one.check_length()
     if not past.train_count or (backtest and not len(past.test.ahead)):
         raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
     for i, one in enumerate(past.series if backtest else ()):
@@ -411,8 +415,6 @@ def _divided(
     ):
         tries.append(solved(replace(facts, log=True)))
     made, part, _ = min(tries, key=lambda each: each[2])
-    for one in [] if fold else made:
-        one.next_window()  # raises DataError
     return ForecastData(
         made, cuts, made[0].facts, part, known, _fingerprint(series), _describe(series, made, facts), series
     )

@@ -74,9 +74,10 @@ class ForecastTrainer(Trainer[ForecastSettings]):
     def calibrate(self) -> None:
         """Set the share of the recurrent part and the offsets of the quantiles from earlier backtests.
 
-        In each, a model is trained on the first part of the rows and forecasts the next ones. The share is the one with
-        the smallest error of the median. Without offsets, the intervals would have the width of the errors of
-        training, which are smaller: see `offsets`.
+        In each, a model is trained on the first part of the rows and forecasts the next ones. The share is the one
+        whose error of the median, relative to that of the base alone, is smallest in the worst backtest: recurrent
+        layers that helped in one and harmed in another get none, as those of a series too short for a backtest.
+        Without offsets, the intervals would have the width of the errors of training, which are smaller.
         """
         tested = []
         for fold in self.data.folds():
@@ -84,11 +85,14 @@ class ForecastTrainer(Trainer[ForecastSettings]):
             y = fold.test.scale[..., None] * model.corrections(fold.test, self.comm)
             tested.append((fold.test.error / fold.test.unit, y / fold.test.unit[..., None]))
         if not tested:
+            self.model.share = 0.0 if self.data.linear else 1.0
             return
         error, y = (np.concatenate(each) for each in zip(*tested, strict=True))  # (N, F), (N, F, Q)
         m = self.settings.levels.index(0.5)
         if self.data.linear:
-            self.model.share = min(_SHARES, key=lambda share: np.abs(error - share * y[..., m]).mean())
+            mean_errors = [[np.abs(e - share * y[..., m]).mean() for share in _SHARES] for e, y in tested]
+            worst = np.max([errors / max(errors[0], 1e-300) for errors in np.array(mean_errors)], axis=0)
+            self.model.share = _SHARES[int(worst.argmin())]
         offsets = quantile_offsets(error[..., None] - self.model.share * y, self.settings.levels)
         self.model.offsets = offsets if self.data.linear else offsets.mean(axis=0)
 
