@@ -311,6 +311,14 @@ def test_the_drift_continues_the_line_from_the_first_to_the_last_value() -> None
     np.testing.assert_allclose(drift(values, np.array([4, 1]), 2), [[9, 11], [1, 1]])
 
 
+def test_a_series_shorter_than_two_natural_seasons_has_none() -> None:
+    start = datetime(2024, 1, 1)
+    for rows, season in ((95, 1), (96, 48)):
+        times = tuple(start + timedelta(minutes=30 * i) for i in range(rows))
+        data = prepare([series(growth(rows), times=times)], replace(TINY, season=0, context=0, base="linear"))
+        assert data.facts.season == season
+
+
 def test_naive_forecasts_without_a_season_are_one_row(capsys: pytest.CaptureFixture[str]) -> None:
     write("f.csv", growth())
     assert main(["forecast", "f.csv", *OPTIONS, "--season", "1", "--steps", "1"]) == 0
@@ -360,6 +368,8 @@ def test_the_long_form_of_stocks_needs_no_more_than_the_id(capsys: pytest.Captur
         (["2024-02-27", "2024-02-28", "2024-02-29"], 7, ["2024-03-01", "2024-03-02"]),
         (["2024-05-02", "2024-05-03", "2024-05-06"], 5, ["2024-05-07", "2024-05-08"]),
         (["2024-05-01 22:00", "2024-05-01 23:00"], 24, ["2024-05-02", "2024-05-02 01:00:00"]),
+        (["2024-05-01 23:50", "2024-05-01 23:55"], 288, ["2024-05-02", "2024-05-02 00:05:00"]),
+        (["2024-05-01 12:00", "2024-05-01 18:00"], 4, ["2024-05-02", "2024-05-02 06:00:00"]),
         (["2020-01-01", "2021-01-01", "2022-01-01"], 1, ["2023-01-01", "2024-01-01"]),
         ([1.0, 3.0, 5.0], 1, ["7", "9"]),
         ([1.7e9, 1.7e9 + 3600], 1, ["1700007200", "1700010800"]),

@@ -63,9 +63,8 @@ _UNITS: Final = {"day": _DAY, "hour": _HOUR, "minute": timedelta(minutes=1)}
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
 _SEASONS: Final = {  # the natural season of a step
     timedelta(minutes=1): 60,
-    timedelta(minutes=15): 96,
-    timedelta(minutes=30): 48,
-    timedelta(hours=1): 24,
+    **{timedelta(minutes=n): 24 * 60 // n for n in (5, 10, 15, 20, 30)},  # a day
+    **{timedelta(hours=n): 24 // n for n in (1, 2, 3, 4, 6, 8, 12)},
     _DAY: 7,
     7 * _DAY: 52,
 }

@@ -313,9 +313,9 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     Raises DataError.
     """
     step = _step(series)
-    season = settings.season or (step.season if step else 1)
     K, F = series[0].channels - 1, settings.horizon
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
+    season = settings.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     cuts = [n - max(F, round(_TEST_SHARE * n)) for n in rows]
     linear = settings.base == "linear"
     context = settings.context or _context(max(cuts), F, season, padded=linear)
