@@ -82,6 +82,14 @@ def test_a_line_with_a_season_is_continued() -> None:
     np.testing.assert_allclose(forecast_of(values[:80])[:, 1], values[80:], rtol=5e-3)
 
 
+@pytest.mark.parametrize("growth", [-1.2, 1.2])
+def test_an_unstable_candidate_is_left_out(growth: float) -> None:
+    """One step of such a series, repeated, grows without bound."""
+    values = growth ** np.arange(80.0) + np.random.default_rng(0).standard_normal(80)
+    assert np.isfinite(forecast_of(values, horizon=20)).all()
+    assert np.isfinite(forecast_of(np.sin(values), horizon=20)).all()
+
+
 def test_multiplicative_growth_gets_logarithms_and_additive_growth_does_not() -> None:
     rng = np.random.default_rng(0)
     t = np.arange(120.0)

@@ -13,7 +13,8 @@ from xrnn.typing import HostArray
 
 _PENALTIES: Final = 10.0 ** np.arange(-1, 5)
 _SPLITS: Final = np.linspace(0.35, 1, 7)  # of the rows: candidates are solved before each, and tested up to the next
-_POWER: Final = 10  # a candidate with twice the error of the best one has 1/1024 of its weight
+_POWER: Final = 10
+_WORST: Final = 2.0  # candidates with a larger error, relative to the best one, are left out
 _AGE: Final = 0.2  # of the rows: errors that are older by this share have 1/e of the weight
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
 _MOST_LAGS: Final = 512
@@ -145,7 +146,8 @@ def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tu
     """W (C + 1, F): the mean of the candidates, weighted by 1 / error¹⁰ on windows after those they were solved on.
 
     Also returns the forecasts of the mean on these windows: (series, indices of its samples (n,), scaled (n, F)).
-    If there are too few windows, W is the seasonal naive forecast.
+    Candidates with twice the error of the best one are left out. If there are too few windows, W is the seasonal naive
+    forecast.
     """
     z, ahead = np.concatenate([each.z for each in samples]), np.concatenate([each.ahead for each in samples])
     F = ahead.shape[1]
@@ -171,10 +173,13 @@ def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tu
     errors = (np.abs(of_candidates - ahead[places]).mean(axis=2) * scale[places, 0] * age_weights(origin[places])).sum(
         axis=1
     )
-    weights = (errors.min() / np.maximum(errors, 1e-300)) ** _POWER if errors.min() > 0 else 1.0 * (errors == 0)
+    errors = np.nan_to_num(errors, nan=np.inf)
+    kept = np.flatnonzero(errors <= _WORST * errors.min())  # a repeated step may even grow without bound
+    weights = (errors.min() / errors[kept]) ** _POWER if errors.min() > 0 else np.ones(len(kept))
     weights /= weights.sum()
-    W = sum(weight * M for weight, M in zip(weights, candidates(z, ahead, season), strict=True))
-    mean, ends = np.tensordot(weights, of_candidates, 1), np.cumsum([len(each.z) for each in samples])
+    share_of = dict(zip(kept.tolist(), weights.tolist(), strict=True))
+    W = sum(share_of[k] * M for k, M in enumerate(candidates(z, ahead, season)) if k in share_of)
+    mean, ends = np.tensordot(weights, of_candidates[kept], 1), np.cumsum([len(each.z) for each in samples])
     of_series = np.searchsorted(ends, places, side="right")
     return np.asarray(W), [
         (i, places[of_series == i] - (ends[i] - len(samples[i].z)), mean[of_series == i]) for i in np.unique(of_series)
