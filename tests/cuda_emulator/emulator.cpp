@@ -47,14 +47,20 @@ struct Queue {
     }
 };
 
-// A block and its barrier: threads wait until all of them have arrived. Two generations take turns, because a fast thread
-// arrives at the next barrier while a slow one is still leaving this one.
-struct Block {
-    unsigned arrived = 0, generation = 0;
+// Where threads of a block or of a warp wait until all of them have arrived. Two generations take turns, because a fast
+// thread arrives at the next meeting while a slow one is still leaving this one.
+struct Meeting {
+    unsigned arrived = 0, generation = 0, lanes = 0;
     int line = 0;
     int any[2] = {0, 0};  // by generation: __syncthreads_or
+    double value[2][32];  // by generation and lane: what a shuffle reads
     char order[2];        // by generation: the address at which ThreadSanitizer is told of releases and acquires
     Queue waiting;
+};
+
+struct Block {
+    Meeting all;
+    std::vector<Meeting> warps;
     void* shared = nullptr;
 };
 
@@ -97,7 +103,7 @@ void wait_for_others() {
 void run_thread() {
     kernel(kernel_arguments);
     TSAN(__tsan_release(&end_of_launch));
-    if (me()->owner->arrived) fail("a thread ends while others of its block wait at __syncthreads");
+    if (me()->owner->all.arrived) fail("a thread ends while others of its block wait at __syncthreads");
     me()->done = true;
     live--;
     idle_looks = 0;
@@ -109,33 +115,48 @@ Fiber* next(uint64_t& random) {
     random ^= random << 13, random ^= random >> 7, random ^= random << 17;  // xorshift (Marsaglia, 2003)
     return ready.take(random % ready.count);
 }
+
+// Waits until `size` threads have come to this line.
+void wait_at(Meeting& meeting, int line, unsigned size, const char* elsewhere) {
+    idle_looks = 0;
+    if (meeting.arrived == 0) meeting.line = line;
+    else if (meeting.line != line) fail(elsewhere, line);
+    if (++meeting.arrived == size) {
+        meeting.arrived = 0;
+        meeting.generation++;
+        while (meeting.waiting.count) ready.push(meeting.waiting.take(0));
+    } else {
+        meeting.waiting.push(me());
+        wait_for_others();
+    }
+}
 }  // namespace
 
 View* current;
 dim3 grid_size, block_size;
 
 int barrier(int line, int predicate) {
-    Block& block = *me()->owner;
+    Meeting& block = me()->owner->all;
     const unsigned generation = block.generation & 1;
-    idle_looks = 0;
     TSAN(__tsan_release(&block.order[generation]));
-    if (block.arrived == 0) {
-        block.line = line;
-        block.any[generation] = 0;  // no thread reads that of two barriers ago any more
-    } else if (block.line != line) {
-        fail("threads of one block wait at different __syncthreads", line);
-    }
+    if (block.arrived == 0) block.any[generation] = 0;  // no thread reads that of two barriers ago any more
     block.any[generation] |= predicate;
-    if (++block.arrived == block_size.x) {
-        block.arrived = 0;
-        block.generation++;
-        while (block.waiting.count) ready.push(block.waiting.take(0));
-    } else {
-        block.waiting.push(me());
-        wait_for_others();
-    }
+    wait_at(block, line, block_size.x, "threads of one block wait at different __syncthreads");
     TSAN(__tsan_acquire(&block.order[generation]));
     return block.any[generation];
+}
+
+double meet_in_warp(int line, bool orders, unsigned lanes, double value, unsigned apart) {
+    Meeting& warp = me()->owner->warps[current->thread.x / 32];
+    const unsigned generation = warp.generation & 1, lane = current->thread.x % 32, from = lane ^ apart;
+    if (from >= 32 || !(lanes >> lane & lanes >> from & 1)) fail("a lane exchanges with one that is not named", line);
+    if (warp.arrived && warp.lanes != lanes) fail("lanes of one warp name different lanes", line);
+    warp.lanes = lanes;
+    warp.value[generation][lane] = value;
+    if (orders) TSAN(__tsan_release(&warp.order[generation]));
+    wait_at(warp, line, __builtin_popcount(lanes), "lanes of one warp wait at different lines");
+    if (orders) TSAN(__tsan_acquire(&warp.order[generation]));
+    return warp.value[generation][from];
 }
 
 void look() {
@@ -170,7 +191,9 @@ const char* run(const Launch& launch, void (*thread)(void* const*)) {
     std::vector<Block> block(blocks);
     std::vector<Fiber> fiber(blocks * threads);
     for (size_t b = 0; b < blocks; b++) {
-        block[b].waiting.resize(threads);
+        block[b].all.waiting.resize(threads);
+        block[b].warps.resize((threads + 31) / 32);
+        for (Meeting& warp : block[b].warps) warp.waiting.resize(32);
         if (posix_memalign(&block[b].shared, 128, launch.shared_bytes + !launch.shared_bytes)) abort();
         memset(block[b].shared, 0xff, launch.shared_bytes);  // NaN, as float and as double: nothing may rely on it
         for (size_t t = 0; t < threads; t++) {

@@ -2,8 +2,9 @@
 //
 // Every CUDA thread is a fiber, with a stack of its own; all of them run on one OS thread. A fiber runs until it waits (at
 // a barrier, or to look at memory that another block writes); which one runs next is drawn from a seed. So a run is
-// repeatable, and a missing wait shows under some seed. Warp operations, atomic additions and fences are missing, because
-// no kernel has any.
+// repeatable, and a missing wait shows under some seed. A lane that a shuffle names and that doesn't come is a deadlock.
+// Other warp operations, atomic additions, fences, and lanes of one warp that meet in several groups at a time are missing,
+// because no kernel has any.
 //
 // Kernel code is instrumented by sanitizers, the runtime is not: under ThreadSanitizer two CUDA threads are ordered by
 // what orders them in CUDA, and by nothing else.
@@ -35,6 +36,7 @@ extern View* current;
 extern dim3 grid_size, block_size;
 
 int barrier(int line, int predicate = 0);  // returns whether any thread's predicate holds
+double meet_in_warp(int line, bool orders, unsigned lanes, double value, unsigned apart);  // the value of lane ^ apart
 void look();     // before a load of what others write: lets them run
 void publish();  // before an atomic write: others may be polling for it, so this is no livelock
 void require_aligned(const void* address);  // of a 16-byte access
@@ -92,6 +94,9 @@ void widths(void (*)(A...), int* out) {
 #define gridDim emulator::grid_size
 #define __syncthreads() emulator::barrier(__LINE__)
 #define __syncthreads_or(predicate) emulator::barrier(__LINE__, (predicate) ? 1 : 0)
+#define __syncwarp() emulator::meet_in_warp(__LINE__, true, ~0u, 0, 0)
+#define __shfl_xor_sync(lanes, value, apart) \
+    static_cast<std::decay_t<decltype(value)>>(emulator::meet_in_warp(__LINE__, false, lanes, value, apart))
 #define clock64() emulator::clock()
 
 inline int min(int a, int b) { return a < b ? a : b; }

@@ -56,6 +56,12 @@ def test_a_right_kernel_runs(seed: int) -> None:
         ("if (threadIdx.x < 32) {\n__syncthreads();\n} else {\n__syncthreads();\n}", "different __syncthreads"),
         ("if (threadIdx.x == 3) return;\n__syncthreads();", "ends while others|deadlock"),
         ("emulator::require_aligned(x + 1);", "misaligned"),
+        ("if (threadIdx.x != 3)\n__shfl_xor_sync(~0u, 1.f, 1);", "deadlock"),
+        ("if (threadIdx.x != 3)\n__syncwarp();", "deadlock"),
+        ("if (threadIdx.x & 1) {\n__syncwarp();\n} else {\n__syncwarp();\n}", "different lines"),
+        ("if (threadIdx.x == 3) __shfl_xor_sync(7u, 1.f, 1);", "not named"),
+        ("if (threadIdx.x < 3) __shfl_xor_sync(7u, 1.f, 1);", "not named"),
+        ("if (threadIdx.x < 2) __shfl_xor_sync(threadIdx.x ? 7u : 3u, 1.f, 1);", "name different lanes"),
         ("if (blockIdx.x == 0)\nwhile (emulator::load(arrived) < 1) {}", "livelock"),
     ],
 )
@@ -63,6 +69,13 @@ def test_a_right_kernel_runs(seed: int) -> None:
 def test_what_cuda_forbids_is_reported(body: str, message: str, seed: int) -> None:
     with pytest.raises(EmulatorError, match=message):
         run(body, seed=seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_lanes_exchange_values(seed: int) -> None:
+    exchange = "x[blockIdx.x * 64 + threadIdx.x] += __shfl_xor_sync(0xffu, threadIdx.x / 8.f, {});"
+    x = run(f"if (threadIdx.x < 8) {{ {exchange.format(4)} {exchange.format(1)} }}", seed=seed)
+    np.testing.assert_array_equal(x.reshape(2, 64)[:, :8], 2 * [((np.arange(8) ^ 4) + (np.arange(8) ^ 1)) / 8])
 
 
 def test_shared_memory_starts_as_nan() -> None:
@@ -114,7 +127,11 @@ def test_thread_sanitizer_sees_that_a_flag_orders_nothing_else(write: str, read:
     assert ("data race" in done.stderr) == (done.returncode != 0) == races, done.stderr
 
 
-def test_thread_sanitizer_reports_a_missing_block_barrier() -> None:
-    done = under("thread", "SHARED(s); s[threadIdx.x] = 1.f; x[threadIdx.x] = s[63 - threadIdx.x];")
-    assert done.returncode == 66
-    assert "data race" in done.stderr, done.stderr
+@pytest.mark.parametrize(
+    ("between", "races"),
+    [("", True), ("__shfl_xor_sync(~0u, 1.f, 1);", True), ("__syncwarp();", False), ("__syncthreads();", False)],
+)
+def test_thread_sanitizer_reports_a_missing_barrier(between: str, races: bool) -> None:
+    body = f"SHARED(s); s[threadIdx.x] = 1.f; {between} if (blockIdx.x == 0) x[threadIdx.x] = s[threadIdx.x ^ 31];"
+    done = under("thread", body)
+    assert (done.returncode == 66) == ("data race" in done.stderr) == races, done.stderr
