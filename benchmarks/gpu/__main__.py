@@ -1,7 +1,7 @@
 """Everything that needs a GPU, within its time: `python -m benchmarks.gpu`, what `make gpu-check` runs.
 
 Each part has a process of its own, so that one that hangs takes nothing with it; the most valuable run first. The
-results are one JSON file, which grows part by part, with the log beside it, and at the end pictures.
+results are one JSON file, which grows part by part, with the log beside it, and at the end a page.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any, Final, Literal, TypeAlias
 from benchmarks import machine
 from benchmarks.gpu import results
 from benchmarks.gpu.part import Log, Part, run
-from benchmarks.gpu.report import draw, page
 from benchmarks.gpu.report import lines as report_lines
+from benchmarks.gpu.report import page
 from xrnn.backends.cupy.choice import DEVICES
 from xrnn.backends.cupy.launch import variants
 
@@ -136,9 +136,8 @@ def conclude(out: Path, log: Log) -> int:
         log.say("no GPU was measured: expected one that CuPy can use; see the message above, and `nvidia-smi`")
         log.say("incomplete")
         return STATES.index("incomplete")
-    pictures = draw(found, out.parent, out.stem)
     out.with_suffix(".md").write_text(page(found))
-    written = (out.with_suffix(".md"), out, out.with_suffix(".log"), *pictures)
+    written = (out.with_suffix(".md"), out, out.with_suffix(".log"))
     log.say("", *report_lines(found), *(f"wrote {path}" for path in written))
     by_state = {state: [n for n, part in found["parts"].items() if part["state"] == state] for state in STATES}
     if missing := by_state["incomplete"]:

@@ -1,22 +1,17 @@
-"""What `make gpu-check` found, as text and pictures: `python -m benchmarks.gpu.report FILE` prints it again."""
+"""What `make gpu-check` found, as text."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import json
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
-from benchmarks.pictures import agg_pyplot
 from benchmarks.ratios import Ratio, ratio
 
 Results = Mapping[str, Any]
 NEAR: Final = 1.1  # a choice is good if no form is faster by more
-# The columns of a line and the curves of a picture. The last two are cuDNN's, without and with TF32.
+# The columns of a line. The last two are cuDNN's, without and with TF32.
 FORMS: Final = ("plain", "stepwise", "one-block", "group", "torch", "torch tf32")
 
 
@@ -102,54 +97,8 @@ def _against_cudnn(cell: Mapping[str, Any]) -> Ratio | None:
     return ratio(times[cell["chosen"]], times["torch"]) if "torch" in times else None
 
 
-def draw(results: Results, folder: Path, stem: str) -> list[Path]:
-    """A panel for each hidden size: microseconds a step over batch sizes, a line a form → the written files."""
-    if "forms" not in results or not results["forms"]["cells"]:
-        return []
-    if importlib.util.find_spec("matplotlib") is None:
-        print("no pictures: matplotlib is not installed")
-        return []
-    pyplot, cells = agg_pyplot(), results["forms"]["cells"]
-    cells = [cell for cell in cells if cell["cell"] == cells[0]["cell"]]  # the pictures show the first cell
-    sizes = sorted({cell["H"] for cell in cells})
-    paths = []
-    for operation, title in (("forward", "forward"), ("train", "forward + backward")):
-        figure, row = pyplot.subplots(
-            1, len(sizes), figsize=(max(2.6 * len(sizes), 7), 3.6), squeeze=False, sharey="row", layout="constrained"
-        )
-        for axes, H in zip(row[0], sizes, strict=True):
-            here = sorted((c for c in cells if c["H"] == H and c["operation"] == operation), key=lambda c: c["N"])
-            for number, form in enumerate(FORMS):  # every panel has the same lines in the same order
-                points = [(cell["N"], time) for cell in here if (time := _fastest(cell, form)) is not None]
-                line = {"label": form, "color": f"C{number}", "marker": "o", "markersize": 3, "linewidth": 1.2}
-                axes.plot([N for N, _ in points], [time for _, time in points], **line)
-            axes.set(xscale="log", yscale="log", title=f"H={H}", xlabel="batch size")
-            batches = sorted({cell["N"] for cell in here})
-            axes.set_xticks(batches, [str(batch) for batch in batches])
-            axes.set_xticks([], minor=True)
-            axes.grid(True, alpha=0.3)
-        row[0][0].set_ylabel("microseconds a step")
-        handles, labels = row[0][-1].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-        figure.suptitle(f"{title}, {results['device'].get('device 0', 'GPU').split(',')[0]}, float32", fontsize=10)
-        paths.append(folder / f"{stem}-{operation}.png")
-        figure.savefig(paths[-1], dpi=110)
-        pyplot.close(figure)
-    return paths
-
-
 def _fastest(cell: Mapping[str, Any], form: str) -> float | None:
     """The microseconds of a step in the form's fastest layout. None if no layout was measured."""
     several = form in ("one-block", "group")
     names = [name for name in cell["step_microseconds"] if name == form or (several and name.startswith(f"{form} "))]
     return min((statistics.median(cell["step_microseconds"][name]) for name in names), default=None)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.report", description="print a result again")
-    parser.add_argument("file", type=Path, help="what make gpu-check wrote")
-    print("\n".join(lines(json.loads(parser.parse_args(arguments).file.read_text()))))
-
-
-if __name__ == "__main__":
-    main()

@@ -43,13 +43,6 @@ def test_the_sanitizers_see_our_kernels_and_fewer_variants_each_time() -> None:
     assert few == [1000, 24, 12]
 
 
-def test_warnings_are_no_errors_there_and_plugins_are_off() -> None:
-    residency = gpu.parts(Path("out"))[2]
-    assert "-o filterwarnings=default" in " ".join(residency.command)
-    assert gpu._ENVIRONMENT["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] == "1"
-    assert gpu._ENVIRONMENT["PYTHONDONTWRITEBYTECODE"] == "1"
-
-
 FORKS = """
 import pathlib, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])

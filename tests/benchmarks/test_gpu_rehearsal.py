@@ -93,7 +93,7 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     assert "sanitizer: --tool racecheck" in log
     assert "7 passed" in log  # the residency of all blocks, also of two groups, and a hang that ends
     assert log == (tmp_path / "run" / "printed").read_text()
-    assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".log", ".md", ".png", ".png"]
+    assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".log", ".md"]
     assert list(files(sources)) == before
     assert "µs a step" in "\n".join(report.lines(found))
 

@@ -28,8 +28,6 @@ class Counters:
 
 _counting: list[Counters] = []
 _forbidden = False
-
-
 _lost: Exception | None = None
 
 
