@@ -26,6 +26,7 @@ struct Run {
     }
 
     struct Weights {  // (FED · H, own): the transpose of the rows of the units from `first` on
+        static constexpr bool kAlongColumns = false;
         const Real* W;
         int H, first, own;
         XRNN_INLINE int K() const { return kFed * H; }

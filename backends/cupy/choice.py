@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -27,6 +27,7 @@ ROWS: Final = {"float32": (1, 2, 4), "float64": (1, 2)}  # batch rows of a tile
 HELD: Final[dict[Form, tuple[int, ...]]] = {"one-block": (8, 16, 32), "group": (16, 32), "group-partial": (16, 32)}
 LOADS: Final[dict[Form, int]] = {"one-block": 4, "group": 4, "group-partial": 8}
 VECTOR_BYTES: Final = 16  # the columns of a thread
+WARP: Final = 32
 MAX_SIZE: Final = 2**30  # of T, N and H: the kernels count them, and a little beyond, in 32 bits
 MAX_PARTIAL_H: Final = 1024  # group-partial: a block computes all H columns
 L2_SHARE: Final = 0.5  # share of L2 for arrays that must stay in L2
@@ -40,8 +41,10 @@ HOST_STEP: Final = 24e-6  # stepwise: a product and a kernel, launched from Pyth
 DEVICE_STEP: Final = 2.5e-6  # stepwise: the kernel on the device, beside the product
 LAUNCH: Final = 8e-6  # a kernel, launched from Python
 STEP_CYCLES: Final = 300  # two barriers of a block, the nonlinearity, and filling the pipelines
-SLICE_CYCLES: Final = 12  # adding one more slice's sum to an output: an addition that waits for a read
+BARRIER_CYCLES: Final = 40  # of these, for a barrier of a block that is one of a warp
+SLICE_CYCLES: Final = 12  # adding one more sum of slices to an output: an addition that waits for a read
 PART_CYCLES: Final = 4  # the same for each further part of Wh: the sums of the parts overlap
+SHUFFLE_CYCLES: Final = 30  # until a lane has added what another one sent
 SHARED_BYTES_PER_CYCLE: Final = 128
 L2_BYTES_PER_CYCLE: Final = 64  # of one multiprocessor, if few others read
 L2_SHARED_BYTES_PER_CYCLE: Final = 23  # of each multiprocessor, if all of them read
@@ -162,6 +165,11 @@ class Layout:
     threads: int
     shared_bytes: int
 
+    @property
+    def span(self) -> int:
+        """Threads side by side whose sums of a product shuffles add: a warp, or those of one slice."""
+        return self.column_threads if WARP % self.column_threads else min(WARP, self.threads)
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -269,14 +277,20 @@ def layout(r: Request, form: Form, units: int, rows: int, held: int, share: int)
     column_threads = math.ceil(columns / r.vector)
     finishing = math.ceil(rows * units / max_outputs(r.cell, form, rows))  # threads, for all outputs of a tile
     slices = max(math.ceil(K / share), math.ceil(finishing / column_threads))
+    if WARP % column_threads == 0:  # the slices fill warps, or a power of two of them a part of one
+        in_warp = min(WARP // column_threads, 1 << (slices - 1).bit_length())
+        slices = in_warp * math.ceil(slices / in_warp)
     threads = slices * column_threads
     if threads > THREADS:
         return None
     pitch = share + r.vector * (share // r.vector % 2 == 0)  # an odd number of vectors
-    operands, partial = rows * slices * pitch, slices * rows * column_threads * r.vector
+    found = Layout(rows, held, units, column_threads, share, pitch, threads, 0)
+    operands, partial = rows * slices * pitch, threads // found.span * rows * column_threads * r.vector
+    if form == "group" and WARP % column_threads == 0 and threads > WARP:
+        partial *= 2  # group.cu
     gathered = threads if form == "group-partial" else 0
     shared_bytes = (share - held) * threads * VECTOR_BYTES + (operands + partial + gathered) * r.itemsize
-    return Layout(rows, held, units, column_threads, share, pitch, threads, shared_bytes)
+    return replace(found, shared_bytes=shared_bytes)
 
 
 def tiles(form: Form, dtype: str) -> list[tuple[int, int]]:
@@ -300,18 +314,26 @@ def max_outputs(cell: CellKernel, form: Form, rows: int) -> int:
 def _tile_cycles(device: Device, r: Request, form: Form, layout: Layout) -> float:
     """Clock cycles from a tile's operands in shared memory to its outputs: arithmetic or shared memory, sums, waits."""
     rows, threads, share, vector = layout.rows, layout.threads, layout.slice, r.vector
-    slices = threads // layout.column_threads
     # A warp is always on the same scheduler: few warps use few of them.
-    warps = math.ceil(threads / 32)
-    arithmetic = rows * share * vector * 32 * math.ceil(warps / SCHEDULERS) * SCHEDULERS / device.rate(r.dtype)
+    warps = math.ceil(threads / WARP)
+    arithmetic = rows * share * vector * WARP * math.ceil(warps / SCHEDULERS) * SCHEDULERS / device.rate(r.dtype)
     weights = (share - layout.held) * threads * VECTOR_BYTES
     broadcasts = rows * share // vector * warps  # of 16 bytes
     operands = broadcasts * device.broadcast_wavefronts * SHARED_BYTES_PER_CYCLE
-    partial = 2 * rows * threads * VECTOR_BYTES
+    sums = threads // layout.span
+    partial = 2 * sums * rows * layout.column_threads * VECTOR_BYTES
     product = max(arithmetic, (weights + operands + partial) / SHARED_BYTES_PER_CYCLE)
     parts = 1 if r.backward else r.cell.fed
-    sums = (SLICE_CYCLES + PART_CYCLES * (parts - 1)) * slices * math.ceil(rows * layout.units / threads)
-    return product + sums + STEP_CYCLES + r.cell.cycles
+    added = (SLICE_CYCLES + PART_CYCLES * (parts - 1)) * sums * math.ceil(rows * layout.units / threads)
+    shuffles = _shuffle_cycles(rows * vector, layout.span // layout.column_threads, warps)
+    barrier = BARRIER_CYCLES if form == "group" and layout.span == WARP < threads else 0
+    return product + shuffles + added + STEP_CYCLES - barrier + r.cell.cycles
+
+
+def _shuffle_cycles(elements: int, lanes: int, warps: int) -> float:
+    """Clock cycles in which each warp of a block adds `elements` over `lanes` lanes (add_lanes in tile.cu)."""
+    turns = range(1, lanes.bit_length())
+    return sum(SHUFFLE_CYCLES + max(1, elements >> turn) * warps for turn in turns)
 
 
 def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks: int) -> float:
@@ -322,6 +344,9 @@ def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks
         size = layout.rows * r.H * r.itemsize
         trips = math.ceil(layout.rows * r.H / (LOADS[form] * layout.threads))
         cycles = size / rate + size / min(SCATTERED_BYTES_PER_CYCLE, rate)
+        outputs, threads = layout.rows * layout.units, layout.threads
+        lanes = 1 if WARP % outputs or threads % WARP else WARP // outputs
+        cycles += _shuffle_cycles(1, lanes, math.ceil(threads / WARP)) + SLICE_CYCLES * (threads // outputs // lanes)
     else:
         trips = math.ceil(K / (layout.threads * r.vector * (LOADS[form] // layout.rows)))
         cycles = layout.rows * K * r.itemsize / rate

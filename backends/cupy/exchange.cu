@@ -23,26 +23,27 @@ XRNN_INLINE void request(Vector& v, const Real* p, int left, bool missing) {
     }
 }
 
-// Copies the K elements of each row into the tile; polls for those that are empty, unless they are ready. Returns
-// whether it gave up.
+// Copies each row's elements that this thread's team multiplies into the tile; polls for those that are empty, unless they
+// are ready. Returns whether it gave up.
 //
 // A thread has LOADS requests in flight at a time: one round trip to L2 for all of them. A branch between two loads
 // would make the second wait for the first, so each load is predicated instead. A poll requests only the vectors that
 // are still missing: L2 has to serve the others' first requests at the same time.
 template <bool wide>
 XRNN_INLINE bool bring_as(const Tile& tile, const Operands& o, long long patience) {
-    const int K = tile.g.K, stride = blockDim.x * kVector;
+    const int stride = tile.team * kVector, member = tile.team < blockDim.x ? threadIdx.x % 32 : threadIdx.x;
     Patience waited{patience};
     bool gave_up = false;
-    for (int start = threadIdx.x * kVector; start < K && o.rows > 0 && !gave_up; start += stride * (LOADS / ROWS)) {
+    for (int at = tile.begin + member * kVector; at < tile.end && o.rows > 0 && !gave_up;
+         at += stride * (LOADS / ROWS)) {
         Vector v[LOADS] = {};  // elements past the row's end stay zero
         const Real* p[LOADS];
         int left[LOADS];
         bool missing[LOADS];
 #pragma unroll
         for (int e = 0; e < LOADS; ++e) {
-            const int n = e % ROWS, k = start + e / ROWS * stride;
-            left[e] = n < o.rows ? K - k : 0;
+            const int n = e % ROWS, k = at + e / ROWS * stride;
+            left[e] = n < o.rows ? tile.end - k : 0;
             p[e] = o.from + n * o.pitch + k;
             missing[e] = left[e] > 0;
         }
@@ -62,7 +63,7 @@ XRNN_INLINE bool bring_as(const Tile& tile, const Operands& o, long long patienc
         } while (waiting && !gave_up);
 #pragma unroll
         for (int e = 0; e < LOADS; ++e) {
-            const int n = e % ROWS, k = start + e / ROWS * stride;
+            const int n = e % ROWS, k = at + e / ROWS * stride;
             if (left[e] > 0) *reinterpret_cast<Vector*>(tile.operand_at(n, k)) = v[e];
         }
     }

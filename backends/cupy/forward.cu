@@ -27,6 +27,7 @@ struct Run {
     }
 
     struct Weights {  // (H, FED · own): the columns of the units from `first` on, part by part
+        static constexpr bool kAlongColumns = true;  // what lies side by side
         const Real* W;
         int H, first, own;
         XRNN_INLINE int K() const { return H; }
@@ -35,7 +36,7 @@ struct Run {
             return W + row(0, k0) + static_cast<size_t>(j / own) * H + first + j % own;
         }
         XRNN_INLINE size_t row(int, int k) const { return k * (static_cast<size_t>(kFed) * H); }
-        XRNN_INLINE bool wide() const { return false; }  // neighbouring threads read neighbouring columns
+        XRNN_INLINE bool wide() const { return (own | first | H) % kVector == 0 && is_aligned(W); }
     };
     XRNN_INLINE Operands operands(int i, int row, int rows) const {
         const size_t at = static_cast<size_t>(row) * H;

@@ -4,6 +4,9 @@
 // units s · units … and the rows N · g / G … of the batch, which it takes ROWS at a time.
 // h, or the blocks of dz that Wh feeds, is empty (exchange.cu), h also in its initial slot. What a unit passes from
 // round to round is read by the thread that wrote it.
+//
+// A team of threads brings what it multiplies, and goes on as soon as that has arrived. If teams are smaller than the
+// block, a fast one leaves its next sums while other threads still read the last ones: two sets of sums take turns.
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 group(const Real* W, PARAMETERS, int units, int column_threads, int slice, int pitch, long long patience,
@@ -15,6 +18,7 @@ group(const Real* W, PARAMETERS, int units, int column_threads, int slice, int p
     const int begin = first_row_of(N, blockIdx.y), end = first_row_of(N, blockIdx.y + 1);
     Outputs outputs(run, first, own);
     outputs.ask(run, 0, begin, min(ROWS, end - begin));
+    if (tile.team < blockDim.x) tile.other = tile.size();
 
     for (int i = 0; i < run.rounds(); ++i) {
         // Of a long sequence, the results that others will poll for have left L2: the block that will write them asks
@@ -28,14 +32,17 @@ group(const Real* W, PARAMETERS, int units, int column_threads, int slice, int p
             const bool last = first_row + ROWS >= end;
             const int next_row = last ? begin : first_row + ROWS;
             outputs.load(run, i, first_row, rows);
-            if (__syncthreads_or(bring(tile, run.operands(i, first_row, rows), patience)))  // the operands are in place
-                return give_up(run, i, begin, end, first, own, gave_up);
+            const bool lost = bring(tile, run.operands(i, first_row, rows), patience);
+            tile.meet();  // the operands are in place
             if (run.multiplies(i)) tile.multiply();
-            __syncthreads();  // the slices' sums are in place, and the operands are no longer read
+            if (__syncthreads_or(lost))  // the slices' sums are in place, and the operands are no longer read
+                return give_up(run, i, begin, end, first, own, gave_up);
             // The next inputs arrive while the block waits for others. Requested earlier, they would cost registers.
             Outputs::Inputs in = outputs.ahead;
             outputs.ask(run, i + last, next_row, min(ROWS, end - next_row));
             outputs.finish(run, tile, i, first_row, rows, in, true, publish_it);
+            tile.partial += tile.other;
+            tile.other = -tile.other;
         }
     }
 }

@@ -19,6 +19,7 @@ XRNN_INLINE bool arrived(float x, unsigned use) { return (bits_of(x) & 1u) == us
 XRNN_INLINE unsigned use_of(int i) { return (i / 2 + 1) & 1; }  // of the slot of step i
 
 struct Weights {  // (FED · own, H): the transpose of the columns of the units from `first` on
+    static constexpr bool kAlongColumns = false;
     const Real* W;
     int H, first, own;
     XRNN_INLINE int K() const { return kFed * own; }
@@ -36,9 +37,13 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
     const int S = gridDim.x, first = blockIdx.x * units, outputs = ROWS * units;
     const int own = min(units, H - first);
     Tile tile(Weights{W, H, first, own}, column_threads, slice, pitch, shared);
-    // Several threads add for an output: helper h adds the partial sums h, h + helpers, …
-    Real* const gathered = tile.remaining;  // (helpers, outputs)
+    // Several threads add for an output: helper h adds the partial sums h, h + helpers, …, and shuffles add the sums of
+    // a warp's helpers, if whole helpers lie in each warp.
+    Real* const gathered = tile.remaining;  // (sums, outputs)
     const int helpers = blockDim.x / outputs, helper = threadIdx.x / outputs, out = threadIdx.x % outputs;
+    const int span = 32 % outputs == 0 && blockDim.x % 32 == 0 ? 32 : outputs, sums = blockDim.x / span;
+    const bool gathers = helper < helpers && threadIdx.x % span < outputs;
+    Real* const slot = gathered + threadIdx.x / span * outputs + out;
     const int n = out / units, u = out % units;
     const int begin = first_row_of(N, blockIdx.y), end = first_row_of(N, blockIdx.y + 1);
     const Real leak = u < own ? run.leak(first + u) : Real(0);
@@ -81,14 +86,15 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
 #pragma unroll
                     for (int e = 0; e < LOADS; ++e) sum += v[e];
                 }
-                gathered[helper * outputs + out] = sum;
             }
+            add_lanes<0>(&sum, outputs, span);
+            if (gathers) *slot = sum;
             if (__syncthreads_or(lost))  // the helpers' sums are in place
                 return give_up(run, i, begin, end, first, own, gave_up);  // blocks that need its sums give up as well
             if (mine) {
                 const auto total = [&](int) {
                     Real dh = 0;
-                    for (int s = 0; s < helpers; ++s) dh += gathered[s * outputs + out];
+                    for (int s = 0; s < sums; ++s) dh += gathered[s * outputs + out];
                     return dh;
                 };
                 const auto publish = [&](Real* p, int g, Real x) { *p = *tile.operand_at(n, g * own + u) = x; };

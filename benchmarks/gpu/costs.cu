@@ -8,6 +8,7 @@
 //                   are under way at a time, as in group.cu: one by one they would wait for L2, not for its bandwidth.
 //                   n is a power of two, a multiple of the 16 elements of each thread.
 // slice_sums        the sum of n elements of shared memory by each thread, in their order     → clock cycles
+// shuffles          additions of what another lane sent, each of which waits for the last one     → clock cycles
 // broadcasts        n reads of 16 bytes of shared memory by each warp, the same for all of its threads    → clock cycles
 
 struct alignas(16) Vector {
@@ -71,6 +72,14 @@ extern "C" __global__ void slice_sums(int times, int n, long long* cycles) {
         for (int s = 0; s < n; ++s) total += partial[s * blockDim.x];
         sum = total;
     }
+    __syncthreads();
+    if (threadIdx.x == 0) cycles[blockIdx.x] = clock64() - since + (sum == 0.5f);
+}
+
+extern "C" __global__ void shuffles(int times, long long* cycles) {
+    float sum = threadIdx.x;
+    const long long since = clock64();
+    for (int i = 0; i < times; ++i) sum += __shfl_xor_sync(~0u, sum, 1 + i % 16);
     __syncthreads();
     if (threadIdx.x == 0) cycles[blockIdx.x] = clock64() - since + (sum == 0.5f);
 }

@@ -31,6 +31,7 @@ UNITS: Final = {
     "LAUNCH": ("µs", 1e6),
     "L2_SHARED_BYTES_PER_CYCLE": ("bytes", 1.0),
     "SLICE_CYCLES": ("cycles", 1.0),
+    "SHUFFLE_CYCLES": ("cycles", 1.0),
     "BROADCAST_CYCLES": ("cycles", 1.0),  # of 16 bytes, one wavefront or two: by compute capability in choice.py
     "PRODUCT_EFFICIENCY": ("of the peak", 1.0),
 }
@@ -105,6 +106,10 @@ class Costs:
         n = 32
         kernel, threads = self._kernel("slice_sums"), choice.THREADS
         return self._cycles(kernel, 1, threads, np.int32(n), shared=4 * n * threads) / n
+
+    def shuffle_cycles(self) -> float:
+        """Clock cycles: an addition of what another lane sent, one warp alone."""
+        return self._cycles(self._kernel("shuffles"), 1, choice.WARP)
 
     def broadcast_cycles(self) -> float:
         """Clock cycles: 16 bytes of shared memory to all threads of a warp, with a block's warps at work."""

@@ -13,23 +13,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from tests.cuda.emulated import LENGTHS, Job, Problem
+from tests.cuda.emulated import LENGTHS, Job, Problem, several_warps
 from tests.cuda_emulator import MISSING
 from tests.cuda_emulator.module import Sanitizer
 from xrnn.backends.cupy.launch import Variant, variants
 
-Outcome: TypeAlias = Literal["clean", "race", "wrong", "livelock", "overflow", "misaligned"]
+Outcome: TypeAlias = Literal["clean", "race", "wrong", "livelock", "deadlock", "overflow", "misaligned"]
 SANITIZERS: Final[tuple[Sanitizer, ...]] = ("thread", "address,undefined")
 # Sizes that no tile divides, with lengths and in reverse; and at least two helpers an output, and two slices.
 ODD: Final = Problem(lengths=LENGTHS, reverse=True, unaligned=True)
 SHARING: Final = Problem(T=5, N=3, H=64, units=6, extra=0)
 # The kernels that share memory between threads.
 KERNELS: Final = [v for v in variants() if (v.rows, v.held) == (2, 16) and v.form != "stepwise"]
-_BARRIER: Final = re.compile(r"^(?! *//).*?(__syncthreads(?:_or)?\(.*)", re.MULTILINE)
+_BARRIER: Final = re.compile(r"^(?! *//).*?((?:__syncthreads(?:_or)?|tile\.meet)\(.*)", re.MULTILINE)
 
 
 def problems_of(variant: Variant) -> tuple[Problem, ...]:
-    return (ODD,) if variant.form == "one-block" else (ODD, SHARING)
+    return (ODD, SHARING, several_warps(variant)) if variant.cooperative else (ODD,)
 
 
 def outcome_of(job: Job) -> Outcome:
@@ -41,6 +41,7 @@ def outcome_of(job: Job) -> Outcome:
         ("overflow", 67, "heap-buffer-overflow"),
         ("wrong", 1, "Not equal to tolerance"),
         ("livelock", 1, "livelock"),
+        ("deadlock", 1, "deadlock"),
         ("misaligned", 1, "misaligned"),
         ("misaligned", 68, "misaligned address"),
     ):
@@ -69,7 +70,7 @@ class Broken:
 
 
 def barriers(variant: Variant) -> list[str]:
-    """The statements of the kernel's own file that contain a barrier, from it to the end of the line."""
+    """The statements of the kernel's own file that wait for other threads, from there to the end of the line."""
     return _BARRIER.findall(variant.source[variant.source.rindex("#line") :])
 
 
@@ -77,7 +78,7 @@ def broken(variant: Variant) -> Iterator[Broken]:
     """Each barrier of the kernel removed in turn, and each other part that its results rest on."""
     for line in barriers(variant):
         what = line.partition("//")[2].partition(",")[0].strip() or "operands in place"
-        without = line.replace("__syncthreads_or", "bool").replace("__syncthreads();", "")
+        without = line.replace("__syncthreads_or", "bool").replace("__syncthreads();", "").replace("tile.meet();", "")
         yield Broken(f"no barrier: {what}", (line, without), "race")
     if not variant.backward:
         yield Broken("no barrier: the zeros are in place", ("__syncthreads();  // the zeros are in place", ""), "race")
@@ -87,14 +88,23 @@ def broken(variant: Variant) -> Iterator[Broken]:
     ahead = "i + 1, first_row" if variant.form == "one-block" else "i + last,"
     yield Broken("inputs of the wrong step", (ahead, ahead.replace(" + 1", "").replace(" + last", "")), "wrong")
     unaligned = (Problem(H=24, units=12, unaligned=True),)
+    yield Broken("unaligned weights", ("is_aligned(W)", "true"), "misaligned", unaligned)
     if variant.backward:
-        yield Broken("unaligned weights", ("is_aligned(W)", "true"), "misaligned", unaligned)
         yield Broken("an idle row that drops its carry", ("idle ? dafter[k] : dbefore[k]", "dbefore[k]"), "wrong")
         yield Broken("dz of an idle row", ("idle ? Real(0) : d[g]", "d[g]"), "wrong")
     else:
         yield Broken("an idle row that changes", ("if (!in.idle) {", "{"), "wrong")
     if not variant.cooperative:
         return
+    warps = (several_warps(variant),)
+    halving, alone = "if (apart >= span) return 0;", "for (; apart < span; apart *= 2)"
+    missing = (halving, f"if (threadIdx.x == 3) return 0; {halving}")
+    if variant.form == "group-partial":
+        missing = (alone, f"if (threadIdx.x != 3) {alone}")
+    yield Broken("a lane that takes no part in a sum", missing, "deadlock", warps)
+    if variant.form == "group":
+        yield Broken("lanes that don't wait for their warp", ("__syncwarp();", ";"), "race", warps)
+        yield Broken("one set of sums where there must be two", ("tile.other = tile.size();", ";"), "race", warps)
     if not variant.backward:
         publish = "publish(h + slot, 0, states[0]);"
         yield Broken("an idle row that is not published", (publish, f"if (!in.idle) {publish}"), "livelock")

@@ -74,6 +74,15 @@ class Problem:
     patience: int = 1 << 40
 
 
+def several_warps(variant: Variant) -> Problem:
+    """Slices of a column in several lanes of each warp; in group-partial, helpers of an output."""
+    if variant.form == "group-partial":
+        return Problem(T=3, N=3, H=128, units=8, groups=1, extra=0)
+    columns = 8 * {"float32": 4, "float64": 2}[variant.dtype]  # eight threads
+    units = columns if variant.backward else columns // variant.cell.fed
+    return Problem(T=3, N=3, H=72, units=units, groups=1, extra=0)
+
+
 def candidate_of(variant: Variant, p: Problem) -> Candidate:
     """The variant with the problem's layout."""
     if variant.form == "stepwise":

@@ -68,6 +68,8 @@ def test_every_candidate_stays_within_the_device(name: str, cell: str, dtype: st
             assert left == 0
             assert m.column_threads * r.vector >= columns  # all columns, and all of the sum
             assert slices * m.slice >= K
+            assert m.span in (m.column_threads, min(m.threads, 32))
+            assert m.threads % m.span == 0
             S, G = c.grid
             if c.form == "one-block":
                 assert m.units == H

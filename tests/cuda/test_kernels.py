@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests import standin
-from tests.cuda.emulated import LENGTHS, Problem, check, run
+from tests.cuda.emulated import LENGTHS, Problem, candidate_of, check, run, several_warps
 from tests.standin.counting import counted
 from xrnn.backends.cupy import launch
 from xrnn.backends.cupy.cells import KERNELS
@@ -73,6 +73,11 @@ def test_problems(turn: int) -> None:
 @pytest.mark.parametrize("variant", EXCHANGING, ids=str)
 def test_several_helpers_and_slices(variant: Variant) -> None:
     check(variant, MORE["two helpers an output and two slices"], seed=5)
+    layout = candidate_of(variant, several_warps(variant)).layout
+    assert layout is not None
+    assert layout.threads > 32
+    assert layout.span == 32
+    check(variant, several_warps(variant), seed=5)
 
 
 # The tiles differ in numbers alone: all of them run for one cell of each kind, with one output a thread or several.
@@ -85,6 +90,8 @@ def test_every_variant(variant: Variant) -> None:
     for name in MORE if variant in FEW else ("odd", "beyond the registers"):
         if fits(variant, MORE[name]):
             check(variant, MORE[name], seed=len(name))
+    if variant.cooperative and variant not in EXCHANGING:
+        check(variant, several_warps(variant), seed=5)
 
 
 @pytest.mark.parametrize("variant", QUICK, ids=str)

@@ -50,6 +50,9 @@ def test_a_variant_fits(variant: Variant, arch: str) -> None:
     vector = 4 if variant.dtype == "float32" else 2
     wide = found.count("LDS.128") + found.count("LDS.U.128")  # the latter on compute capability 7.5
     assert wide >= variant.rows * variant.held // vector + variant.rows + vector
+    # The weights, 16 bytes at a time, and shuffles that add the slices.
+    assert found.count("LDG.E.128") >= variant.held + vector
+    assert found.count("SHFL.BFLY") > 0
     if not variant.cooperative:
         return
     assert found.count("STG.E.STRONG.SYS") == 1
