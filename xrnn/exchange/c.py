@@ -151,7 +151,7 @@ def _ordered(layer: Any) -> dict[str, HostArray]:
         return arrays
     cell, H = layer.cell, layer.hidden_size
     for name, blocks in (("Wx", cell.from_x), ("Wh", cell.from_h), ("b", cell.from_b)):
-        if arrays[name].ndim == 3:  # heads
+        if name in arrays and arrays[name].ndim == 3:  # heads
             continue
         for part in {name, f"{name}_scale"} & arrays.keys():
             gates = arrays[part].reshape(-1, len(blocks), H)
