@@ -199,6 +199,23 @@ def test_short_series_are_padded() -> None:
         np.testing.assert_allclose(forecast - source.values[-1, 0], steps, atol=0.4)
 
 
+def test_a_series_too_short_for_a_backtest_has_intervals_and_no_share() -> None:
+    """Without left-out windows, their widths are those of the errors of the linear part."""
+    t = np.arange(40)
+    values = 100 + 10 * np.sin(np.pi * t / 6) + np.random.default_rng(0).standard_normal(40)
+    settings = ForecastSettings(hidden=4, batch=8, horizon=12, season=12)
+    data = prepare([Series(values[:, None], None, "s")], settings, backtest=False)
+    assert data.facts.context == 24  # two seasons, so that there is a mean of seasons
+    trainer = ForecastTrainer(settings, data, get_backend("numpy"))
+    trainer.step()
+    trainer.calibrate()
+    assert trainer.model.share == 0
+    quantiles = next_steps(trainer.model, data.series[0], "").values
+    later = 100 + 10 * np.sin(np.pi * np.arange(40, 52) / 6)
+    assert ((quantiles[:, 0] < later) & (later < quantiles[:, 2])).mean() > 0.7
+    assert (quantiles[:, 2] - quantiles[:, 0]).max() < 12
+
+
 def test_offsets_have_the_widths_of_the_steps_and_the_shares_of_the_levels() -> None:
     rng = np.random.default_rng(0)
     errors = rng.standard_normal((4000, 5, 1)) * np.arange(1, 6)[:, None] + np.zeros(3)

@@ -454,12 +454,13 @@ def _training_covariates(series: Series, cut: int) -> HostArray:
 def _context(rows: int, horizon: int, season: int, *, padded: bool) -> int:
     """Three seasons or two horizons, at least 24 steps; less in a short series, a season if no row is left to train.
 
-    padded   contexts may begin before the series
+    padded   contexts may begin before the series: two seasons, if there are as many rows
     """
     if rows < 1:  # the horizon that is held out is longer than the series, which `prepare` refuses
         return season
     wanted = max(3 * season if season > 1 else 0, 2 * horizon, 24)
-    return max(min(wanted, 2 * (rows - horizon) // 3 if padded else (rows - horizon) // 2), min(season, rows))
+    available = max(2 * (rows - horizon) // 3, min(2 * season, rows)) if padded else (rows - horizon) // 2
+    return max(min(wanted, available), min(season, rows))
 
 
 def _fingerprint(series: Sequence[Series]) -> str:

@@ -16,6 +16,8 @@ from xrnn.models.trainer import Trainer, learning_rate, share
 from xrnn.typing import HostArray
 
 DEFAULT_STEPS: Final = 500
+_FEW: Final = 8  # left-out windows: fewer say little of the errors
+_MOST_WINDOWS: Final = 1000
 _SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
 
@@ -84,8 +86,16 @@ class ForecastTrainer(Trainer[ForecastSettings]):
             model = self.trained_on(fold, self.steps).model
             y = fold.test.scale[..., None] * model.corrections(fold.test, self.comm)
             tested.append((fold.test.error / fold.test.unit, y / fold.test.unit[..., None]))
+        if self.data.linear and sum(len(error) for error, _ in tested) < _FEW:
+            # A short series: no share, and the errors of the linear part on the windows that it was solved on.
+            windows = self.data.train(np.arange(min(self.data.train_count, _MOST_WINDOWS)))
+            error = windows.error / windows.unit
+            self.model.share = 0.0
+            self.model.offsets = quantile_offsets(
+                np.repeat(error[..., None], len(self.settings.levels), axis=-1), self.settings.levels
+            )
+            return
         if not tested:
-            self.model.share = 0.0 if self.data.linear else 1.0
             return
         error, y = (np.concatenate(each) for each in zip(*tested, strict=True))  # (N, F), (N, F, Q)
         m = self.settings.levels.index(0.5)
