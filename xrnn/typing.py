@@ -13,6 +13,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # An array, or None if the caller does not need it. `Any` replaces the None, so that callers that need the array
 # can use it without a check.
 ArrayIfNeeded: TypeAlias = Array | Any
+# An array, or a tuple of arrays if the cell has several states. `Any` replaces the tuple, for the same reason.
+Results: TypeAlias = Array | Any
 # A NumPy array, on every backend.
 HostArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # The lengths of the rows of a batch, (N,) integers.

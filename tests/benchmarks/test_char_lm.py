@@ -14,7 +14,7 @@ import pytest
 import xrnn.torch
 from benchmarks import char_lm
 from tests.benchmarks.training import assert_both_learn_alike
-from tests.models.text.texts import write_text
+from tests.models.texts import write_text
 from xrnn.cells import CELLS
 from xrnn.models.corpus import load_corpus
 from xrnn.models.text import TextSettings
@@ -27,7 +27,7 @@ def test_both_learn_alike_from_the_same_weights(tmp_path: Path, monkeypatch: pyt
     settings = TextSettings(cell=cell, hidden=16, seq_len=5, batch=3)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # xrnn's schedule is switched off: the PyTorch code has none.
-    monkeypatch.setattr("xrnn.models.text.learning_rate", lambda peak, step: peak)
+    monkeypatch.setattr("xrnn.models.text.root_rate", lambda peak, step: peak)
     corpus = load_corpus([write_text(tmp_path / "text")])
     torch, ours = char_lm.TorchRun(corpus, settings), char_lm.LIBRARIES["xrnn"](corpus, settings)
     assert_both_learn_alike(cell, torch, ours, monkeypatch)

@@ -25,7 +25,7 @@ def test_both_learn_alike_from_the_same_weights(monkeypatch: pytest.MonkeyPatch,
     settings = ClassifierSettings(cell=cell, hidden=6, batch=4, dropout=0.0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # xrnn's schedule is switched off: the PyTorch code has none.
-    monkeypatch.setattr("xrnn.models.labelled.trainer.learning_rate", lambda peak, step, whole: peak)
+    monkeypatch.setattr("xrnn.models.labelled.trainer.cosine_rate", lambda peak, step, whole: peak)
     torch, xrnn = classify.TorchRun(dataset(), settings), classify.LIBRARIES["xrnn"](dataset(), settings)
     assert_both_learn_alike(cell, torch, xrnn, monkeypatch)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import parallel_curves
-from tests.models.text.texts import write_text
+from tests.models.texts import write_text
 from tests.parallel.launch import NEEDS_MPI
 from xrnn.commands.pictures import is_own_picture
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.runs import RUNS, Run, write_data
+from tests.commands.runs import RUNS, Patch, Run, write_data
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the data and, named by its command, a checkpoint of each. Tests write nothing there."""
     folder = tmp_path_factory.mktemp("trained")
     write_data(folder)
-    with pytest.MonkeyPatch.context() as patch:
+    with Patch.context() as patch:
         patch.chdir(folder)
         patch.setenv("XRNN_BACKEND", "numpy")
         patch.setitem(sys.modules, "matplotlib.figure", None)  # no pictures

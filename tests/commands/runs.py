@@ -7,17 +7,19 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pytest
 
 import xrnn
 from tests.models.data.waves import waves, write_ts
-from tests.models.text.texts import write_text
+from tests.models.texts import write_text
 from xrnn.commands.main import main
 from xrnn.typing import HostArray
 
+Capture: TypeAlias = pytest.CaptureFixture[str]
+Patch: TypeAlias = pytest.MonkeyPatch
 UPDATES: Final = 6  # of a run, unless `units` says otherwise
 
 
@@ -117,7 +119,7 @@ def write_data(folder: Path) -> None:
     write_rows(str(folder / "rows.csv"), growth())
 
 
-def at_update(patch: pytest.MonkeyPatch, number: int, act: Callable[[Any], object]) -> None:
+def at_update(patch: Patch, number: int, act: Callable[[Any], object]) -> None:
     """Call `act` once with the optimizer, after an update in the middle of a run."""
     step, updates = xrnn.Adam.step, 0
 

@@ -13,7 +13,8 @@ import pytest
 import safetensors.numpy
 
 import xrnn
-from tests.models.data.waves import waves, write_csv, write_folder, write_ts
+from tests.commands.runs import Capture, Patch
+from tests.models.data.waves import imbalanced, waves, write_csv, write_folder, write_ts
 from tests.models.labelled.tiny import TINY_OPTIONS
 from xrnn.commands.main import main
 from xrnn.models.data.series import Series
@@ -29,7 +30,7 @@ def classify(*arguments: str) -> int:
     return main(["classify", *TINY_OPTIONS, *arguments, "--out", "c", "--overwrite"])
 
 
-def lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[list[str]]:
+def lines(capsys: Capture, *arguments: str) -> list[list[str]]:
     """The fields of what `xrnn predict` prints."""
     capsys.readouterr()
     assert main(["predict", "c", *arguments]) == 0
@@ -50,7 +51,7 @@ def write_long(path: Path, series: list[Series], *, labels: bool = True) -> Path
 LONG = ["--id", "id", "--time", "t", "--label", "kind", "--skip-columns", "note", "--decimal", ","]
 
 
-def test_a_table_of_all_series_trains_like_a_file_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_all_series_trains_like_a_file_of_each(capsys: Capture) -> None:
     train, test = waves(10, 0), waves(6, 1)
     write_long(Path("train.csv"), train)
     write_long(Path("test.csv"), test)
@@ -67,7 +68,7 @@ def test_a_table_of_all_series_trains_like_a_file_of_each(capsys: pytest.Capture
         np.testing.assert_allclose(arrays[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-def test_a_resumed_run_and_predict_read_tables_as_the_training_did(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_and_predict_read_tables_as_the_training_did(capsys: Capture) -> None:
     train = waves(10, 0)
     write_long(Path("train.csv"), train)
     assert classify("train.csv", *LONG, "--epochs", "20") == 0
@@ -87,11 +88,6 @@ def test_a_resumed_run_and_predict_read_tables_as_the_training_did(capsys: pytes
     assert "other.csv has no column y: expected a name, or a number from 1 to 2; it has" in capsys.readouterr().err
 
 
-def imbalanced(rare: int, common: int, seed: int = 0) -> list[Series]:
-    every = waves(2 * common, seed)
-    return [each for each in every if each.label == "slow"][:common] + [s for s in every if s.label == "quick"][:rare]
-
-
 def test_balanced_weights_give_each_label_the_same_share() -> None:
     write_ts(Path("train.ts"), imbalanced(2, 6))
     settings = CLASSIFIER.settings(balance=True, batch=8, dropout=0.0, noise=0.0)
@@ -108,7 +104,7 @@ def test_balanced_weights_give_each_label_the_same_share() -> None:
 # ---- early stopping ----
 
 
-def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: Capture) -> None:
     write_ts(Path("train.ts"), waves(20, 0))
     write_ts(Path("test.ts"), waves(6, 1))
     assert classify("train.ts", "test.ts", "--patience", "3", "--epochs", "500", "--lr", "0.3") == 0
@@ -146,7 +142,7 @@ def test_the_log_of_early_stopping_has_the_validation_loss() -> None:
     assert float(rows[-1].split(",")[-1]) == pytest.approx(validation[-1])
 
 
-def test_patience_without_series_to_validate_on_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_patience_without_series_to_validate_on_gets_one_line(capsys: Capture) -> None:
     write_ts(Path("train.ts"), waves(2, 0))
     write_ts(Path("test.ts"), waves(2, 1))
     assert classify("train.ts", "test.ts", "--patience", "3") == 1
@@ -170,9 +166,7 @@ def gaps(count: int, seed: int) -> list[Series]:
     return series
 
 
-def test_a_mask_tells_the_model_which_values_are_missing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mask_tells_the_model_which_values_are_missing(capsys: Capture, monkeypatch: Patch) -> None:
     for name, seed in (("train", 0), ("test", 1)):
         write_folder(Path(name), gaps(24, seed))
     options = ["--epochs", "40", "--one-way", "--noise", "0"]
@@ -189,7 +183,7 @@ def test_a_mask_tells_the_model_which_values_are_missing(
 # ---- labels ----
 
 
-def test_labels_that_differ_in_unprintable_characters_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_that_differ_in_unprintable_characters_are_told_apart(capsys: Capture) -> None:
     """Also bytes that are not UTF-8, and in errors and predictions."""
     series = [Series(each.values, ("\udce9", "\udce8", "\x1b", "\x02")[i % 4], "") for i, each in enumerate(waves(16))]
     write_folder(Path("waves"), series)
@@ -203,7 +197,7 @@ def test_labels_that_differ_in_unprintable_characters_are_told_apart(capsys: pyt
     assert "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b, " in capsys.readouterr().err
 
 
-def test_labels_and_names_print_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_and_names_print_no_control_characters(capsys: Capture) -> None:
     write_folder(Path("waves"), [Series(each.values, f"\x1b[2J{each.label}", "") for each in waves(8)])
     assert main(["classify", "waves", *TINY_OPTIONS, "--epochs", "1", "--out", "c"]) == 0
     out = capsys.readouterr().out
@@ -221,7 +215,7 @@ def test_labels_and_names_print_no_control_characters(capsys: pytest.CaptureFixt
     assert err[:-1].isprintable()
 
 
-def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: Capture) -> None:
     write_ts(Path("train.ts"), waves(10, 0))
     assert classify("train.ts", "--epochs", "1") == 0
     c = xrnn.load_checkpoint("c")

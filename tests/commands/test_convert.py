@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import xrnn
-from tests.commands.runs import FORECAST, RUNS, UPDATES, Run, name_of
+from tests.commands.runs import FORECAST, RUNS, UPDATES, Capture, Patch, Run, name_of
 from tests.exchange.alike import assert_alike
 from tests.exchange.compiled_c import built, outputs
 from tests.exchange.layers import drawn
@@ -32,7 +32,7 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def folder(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(workdir: Path, monkeypatch: Patch) -> Path:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     return workdir
 
@@ -41,7 +41,7 @@ def stack() -> Any:
     return drawn(Stack([GRU.init(3, 4, backend="numpy"), GRU.init(4, 4, backend="numpy")]))
 
 
-def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def failed(capsys: Capture, *arguments: str) -> str:
     """The one line on stderr of a command that fails."""
     assert main([*arguments]) == 1
     error = capsys.readouterr().err
@@ -52,7 +52,7 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.mark.needs("keras", "keras")
 @pytest.mark.parametrize("suffix", ["onnx", "keras", "pt"])
-def test_there_and_back(suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_there_and_back(suffix: str, capsys: Capture) -> None:
     xrnn.save("a.safetensors", stack())
     assert main(["convert", "a.safetensors", f"b.{suffix}"]) == 0
     assert main(["convert", f"b.{suffix}", "c.safetensors"]) == 0
@@ -65,7 +65,7 @@ def test_there_and_back(suffix: str, capsys: pytest.CaptureFixture[str]) -> None
     assert "layers: GRU(3 → 4, 100 parameters, float32, numpy), GRU(4 → 4" in capsys.readouterr().out
 
 
-def test_several_layers_become_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_layers_become_a_checkpoint(capsys: Capture) -> None:
     readout = drawn(Linear.init(4, 2, backend="numpy"))
     xrnn.to_onnx([stack(), readout], "a.onnx")
     assert main(["convert", "a.onnx", "a.safetensors"]) == 0
@@ -81,7 +81,7 @@ def test_several_layers_become_a_checkpoint(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.needs("keras", "keras")
-def test_a_keras_model_that_ends_in_a_softmax(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_keras_model_that_ends_in_a_softmax(folder: Path, capsys: Capture) -> None:
     import keras
     import onnx
 
@@ -101,7 +101,7 @@ def test_a_keras_model_that_ends_in_a_softmax(folder: Path, capsys: pytest.Captu
         assert f"ends in a softmax, which .{suffix} can't hold" in failed(capsys, "convert", "a.keras", f"b.{suffix}")
 
 
-def test_a_quantized_layer_in_c(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quantized_layer_in_c(folder: Path, capsys: Capture) -> None:
     layer = xrnn.quantize(drawn(GRU.init(3, 4, backend="numpy")))
     xrnn.save("a.safetensors", layer)
     assert main(["convert", "a.safetensors", "model.c"]) == 0
@@ -144,7 +144,7 @@ def classifier(request: pytest.FixtureRequest) -> str:
     return "gesture.safetensors"
 
 
-def test_a_classifier_in_c(classifier: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_classifier_in_c(classifier: str, folder: Path, capsys: Capture) -> None:
     """The program gives the probabilities of `xrnn predict --stream`, missing values included."""
     assert main(["convert", classifier, "model.c", "--name", "gesture"]) == 0
     series = waves(1, 5)[0].values.copy()
@@ -165,9 +165,7 @@ def test_a_classifier_in_c(classifier: str, folder: Path, capsys: pytest.Capture
     assert "scales its input" in failed(capsys, "convert", classifier, "model.pt")
 
 
-def test_a_classifier_in_c_with_weights_of_8_bits(
-    classifier: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_classifier_in_c_with_weights_of_8_bits(classifier: str, folder: Path, capsys: Capture) -> None:
     assert main(["convert", classifier, "float.c"]) == 0
     assert main(["convert", classifier, "model.c", "--int8"]) == 0
     assert "→ model.c: quantized GRU" in capsys.readouterr().out
@@ -185,7 +183,7 @@ def test_a_classifier_in_c_with_weights_of_8_bits(
     )
 
 
-def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: Capture) -> None:
     gru = GRU.init(3, 4, backend="numpy")
     for layer, words in (
         (Linear.init(3, 4, backend="numpy"), "the model has no layer to quantize"),
@@ -203,7 +201,7 @@ def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("classifier", ["both"], indirect=True)
-def test_a_classifier_in_onnx(classifier: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_classifier_in_onnx(classifier: str, capsys: Capture) -> None:
     import onnx
 
     assert main(["convert", classifier, "model.onnx", "--lengths"]) == 0
@@ -244,7 +242,7 @@ def test_a_regression_predicts_the_target(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("run", RUNS, ids=name_of)
-def test_info_of_a_checkpoint_with_any_name(run: Run, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_of_a_checkpoint_with_any_name(run: Run, trained: Path, capsys: Capture) -> None:
     """`--out` names it freely."""
     Path("q1.st").symlink_to(trained / run.command)
     assert main(["info", "q1.st", "--json"]) == 0
@@ -261,7 +259,7 @@ def test_info_of_a_checkpoint_with_any_name(run: Run, trained: Path, capsys: pyt
 # ---- errors ----
 
 
-def test_what_cannot_be_converted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_converted(capsys: Capture) -> None:
     xrnn.save("a.safetensors", Bidirectional.init(RNN, 2, 3, leak=0.5))
     Path("folder.c").mkdir()
     for arguments, words in (
@@ -286,7 +284,7 @@ def test_what_cannot_be_converted(capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected one of them" in failed(capsys, "info", "a.safetensors", "--explain", "1", "1", "1", "1")
 
 
-def test_nan_gives_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nan_gives_a_warning(capsys: Capture) -> None:
     layer = stack()
     layer.params[0][0, 0] = np.nan
     xrnn.save("a.safetensors", layer)
@@ -302,7 +300,7 @@ class Evil:
         return os.system, ("touch evil",)
 
 
-def test_files_with_code_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_with_code_are_refused(capsys: Capture) -> None:
     import torch
 
     torch.save({"weight_ih_l0": Evil()}, "a.pt")
@@ -322,7 +320,7 @@ def test_files_with_code_are_refused(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.needs("keras", "keras")
-def test_hostile_keras_files_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_keras_files_are_refused(capsys: Capture) -> None:
     xrnn.save("a.safetensors", LSTM.init(2, 3, rng=0, backend="numpy"))
     assert main(["convert", "a.safetensors", "a.keras"]) == 0
     capsys.readouterr()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import xrnn
-from tests.commands.runs import name_of
+from tests.commands.runs import Capture, Patch, name_of
 from xrnn.commands.main import main
 from xrnn.info import config
 
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.usefixtures("workdir")
 SMALL, ON_H100 = ["--explain", "4", "3", "2", "5"], ["--device", "H100"]
 
 
-def printed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+def printed(capsys: Capture, *options: str) -> str:
     assert main(["info", *options]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     return out
 
 
-def test_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_configuration(capsys: Capture) -> None:
     assert printed(capsys) == config() + "\n"
     result = json.loads(printed(capsys, "--json"))
     assert (result["version"], result["backend"]) == (xrnn.__version__, "numpy")
@@ -30,7 +30,7 @@ def test_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["sizes"] == {"T": 50, "N": 16, "D": 64, "H": 256}
 
 
-def test_the_forms_on_the_selected_backend(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_forms_on_the_selected_backend(capsys: Capture) -> None:
     assert "H=6, heads=3, float32:" in printed(capsys, "--explain", "4", "3", "2", "6", "--heads", "3")
     assert "forms at T=4, N=3, D=2, H=5, float32:" in printed(capsys, *SMALL)
     result = json.loads(printed(capsys, "--json", *SMALL))
@@ -39,7 +39,7 @@ def test_the_forms_on_the_selected_backend(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("cell", ["rnn", "leak", "lstm", "gru"])
-def test_the_forms_of_each_cell_on_an_absent_gpu(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_forms_of_each_cell_on_an_absent_gpu(cell: str, capsys: Capture) -> None:
     lines = printed(capsys, "--explain", "100", "16", "512", "512", "--cell", cell, *ON_H100).splitlines()
     tail = "T=100 N=16 D=512 H=512, on NVIDIA H100; times are predicted, not measured"
     heads = [f"{cell} {way}, {dtype}, {tail}" for dtype in ("float32", "float64") for way in ("forward", "backward")]
@@ -50,15 +50,13 @@ def test_the_forms_of_each_cell_on_an_absent_gpu(cell: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("size", ["3000000000", str(10**18)])
-def test_sizes_beyond_64_bits_when_multiplied(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sizes_beyond_64_bits_when_multiplied(size: str, capsys: Capture) -> None:
     for device in ([], ON_H100):
         assert f"T={size}" in printed(capsys, "--explain", *[size] * 4, *device)
 
 
 @pytest.mark.parametrize("options", [[], SMALL, [*SMALL, *ON_H100]], ids=name_of)
-def test_only_an_absent_gpu_needs_no_backend(
-    options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_an_absent_gpu_needs_no_backend(options: list[str], capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.setenv("XRNN_BACKEND", "abacus")
     status = main(["info", *options])
     out, err = capsys.readouterr()
@@ -93,6 +91,6 @@ SIZES = "--explain got {}: expected T N D H, each from 1 to 10^18"
         ),
     ],
 )
-def test_refusals(options: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refusals(options: str, message: str, capsys: Capture) -> None:
     assert main(["info", *options.split()]) != 0
     assert message in capsys.readouterr().err

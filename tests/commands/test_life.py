@@ -24,6 +24,8 @@ from tests.commands.runs import (
     RUNS,
     TRAIN,
     UPDATES,
+    Capture,
+    Patch,
     Run,
     at_update,
     continuation,
@@ -73,7 +75,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(folder: Path, run: Run, opti
     assert_same_arrays("half", "whole")
 
 
-def test_resuming_at_the_last_update_only_reports(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_at_the_last_update_only_reports(run: Run, capsys: Capture) -> None:
     assert run("--out", "c") == 0
     before = xrnn.load_checkpoint("c", backend="numpy")
     capsys.readouterr()
@@ -83,7 +85,7 @@ def test_resuming_at_the_last_update_only_reports(run: Run, capsys: pytest.Captu
     assert before.optimizer.steps == xrnn.load_checkpoint("d", backend="numpy").optimizer.steps == UPDATES
 
 
-def test_a_run_saves_at_the_given_interval_and_at_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_saves_at_the_given_interval_and_at_the_end(folder: Path, monkeypatch: Patch) -> None:
     before, saved = files().keys(), []
     at_update(monkeypatch, 5, lambda _: saved.append(updates_in("c")))
     assert TRAIN("--out", "c", "--save-every", "2") == 0
@@ -112,13 +114,7 @@ def test_a_run_can_stop_after_a_time(run: Run) -> None:
     ids=name_of,
 )
 def test_a_stopped_run_continues_to_the_same_end(
-    folder: Path,
-    received: list[int],
-    run: Run,
-    given: list[str],
-    kept: list[str],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, received: list[int], run: Run, given: list[str], kept: list[str], capsys: Capture, monkeypatch: Patch
 ) -> None:
     """Also to the default one."""
     at_update(monkeypatch, 1, lambda _: signal.raise_signal(signal.SIGINT))
@@ -131,7 +127,7 @@ def test_a_stopped_run_continues_to_the_same_end(
 
 @every_signal
 def test_a_signal_saves_and_prints_the_command_to_continue(
-    run: Run, name: str, received: list[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, name: str, received: list[int], capsys: Capture, monkeypatch: Patch
 ) -> None:
     """Also in the middle of an epoch, which has three updates."""
     number, more = signal.Signals[name], ["--save-every", "9"] if run is TRAIN else []
@@ -152,7 +148,7 @@ def test_a_signal_saves_and_prints_the_command_to_continue(
 
 @every_signal
 def test_a_second_signal_has_its_normal_effect(
-    folder: Path, name: str, received: list[int], monkeypatch: pytest.MonkeyPatch
+    folder: Path, name: str, received: list[int], monkeypatch: Patch
 ) -> None:
     number = signal.Signals[name]
 
@@ -167,7 +163,7 @@ def test_a_second_signal_has_its_normal_effect(
 
 @every_signal
 def test_an_ignored_signal_does_not_stop_a_run(
-    folder: Path, name: str, received: list[int], monkeypatch: pytest.MonkeyPatch
+    folder: Path, name: str, received: list[int], monkeypatch: Patch
 ) -> None:
     """As under `nohup`, or in the background of a script."""
     number = signal.Signals[name]
@@ -177,9 +173,7 @@ def test_an_ignored_signal_does_not_stop_a_run(
     assert (received, updates_in("c"), signal.getsignal(number)) == ([], UPDATES, signal.SIG_IGN)
 
 
-def test_an_interrupt_after_training_names_the_checkpoint(
-    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_after_training_names_the_checkpoint(run: Run, capsys: Capture, monkeypatch: Patch) -> None:
     """The checkpoint still records the picture, which the next run replaces."""
     assert run("--out", "c", units=1) == 0
     with monkeypatch.context() as patch:
@@ -191,9 +185,7 @@ def test_an_interrupt_after_training_names_the_checkpoint(
     assert run("--resume", "c") == 0
 
 
-def test_an_interrupt_before_training_gets_one_line(
-    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_before_training_gets_one_line(run: Run, capsys: Capture, monkeypatch: Patch) -> None:
     before = files()
     monkeypatch.setattr("xrnn.init.glorot_uniform", raising(KeyboardInterrupt()))
     assert run() == 130
@@ -222,7 +214,7 @@ class Losing(io.StringIO):
     ("number", "status"), [(errno.EPIPE, 141), (errno.ENOSPC, 1), (errno.EIO, 1)], ids=errno.errorcode.get
 )
 def test_a_lost_output_saves_and_prints_the_command_to_stderr(
-    run: Run, number: int, status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, number: int, status: int, capsys: Capture, monkeypatch: Patch
 ) -> None:
     """A closed pipe, a full device, a closed terminal. Later output is dropped, not tried again."""
     with monkeypatch.context() as patch:
@@ -241,9 +233,7 @@ def test_a_lost_output_saves_and_prints_the_command_to_stderr(
     assert_same_arrays("c", "whole")
 
 
-def test_an_output_that_fails_when_it_is_flushed_is_lost(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_output_that_fails_when_it_is_flushed_is_lost(capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.setattr(sys, "stdout", stream := io.StringIO())
     monkeypatch.setattr(stream, "flush", raising(OSError(errno.ENOSPC, "No space left on device")))
     assert main(["-V"]) == 1
@@ -257,12 +247,7 @@ def test_an_output_that_fails_when_it_is_flushed_is_lost(
     ("run", "saves", "weight"), [(TRAIN, True, 3e38), *((run, False, np.nan) for run in RUNS)], ids=name_of
 )
 def test_a_loss_that_is_not_finite_ends_the_run(
-    folder: Path,
-    run: Run,
-    saves: bool,
-    weight: float,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, run: Run, saves: bool, weight: float, capsys: Capture, monkeypatch: Patch
 ) -> None:
     """The last good checkpoint is kept, and NumPy prints no warning."""
 
@@ -283,7 +268,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 
 
 def test_too_little_memory_gets_one_line_after_the_size_of_the_model(
-    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, capsys: Capture, monkeypatch: Patch
 ) -> None:
     before = files()
     monkeypatch.setattr("xrnn.init.glorot_uniform", raising(MemoryError("8 TiB")))
@@ -294,7 +279,7 @@ def test_too_little_memory_gets_one_line_after_the_size_of_the_model(
     assert files() == before
 
 
-def test_loaded_weights_are_not_drawn_first(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loaded_weights_are_not_drawn_first(run: Run, monkeypatch: Patch) -> None:
     """A checkpoint is used without the time and memory of new weights."""
     assert run("--out", "c", units=1) == 0
     draws: list[int] = []

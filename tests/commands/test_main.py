@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 import xrnn
-from tests.commands.runs import CLASSIFY, TRAIN, updates_in
+from tests.commands.runs import CLASSIFY, TRAIN, Capture, Patch, updates_in
 from tests.fresh import DEFAULT_SIGNALS, NO_CUPY, STANDIN_AS_CUPY, XRNN, run_python
 from xrnn.commands.main import main
 
@@ -31,7 +31,7 @@ def model(trained: Path, workdir: Path) -> Path:
     return Path("c")
 
 
-def test_generate_prints_the_prompt_and_its_continuation(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_prints_the_prompt_and_its_continuation(model: Path, capsys: Capture) -> None:
     def generated(*options: str) -> str:
         assert main(["generate", "c", *options]) == 0
         out, err = capsys.readouterr()
@@ -65,7 +65,7 @@ def test_a_prompt_may_hold_any_bytes_in_any_locale(model: Path, locale: dict[str
     assert third in ("�".encode(), b"?")
 
 
-def test_names_print_no_control_characters(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_print_no_control_characters(folder: Path, capsys: Capture) -> None:
     assert TRAIN("--out", "\x1b[2J", units=1) == 0
     assert "\x1b" not in capsys.readouterr().out
 
@@ -156,9 +156,7 @@ print({"sklearn", "scipy", "matplotlib", "onnx", "torch", "keras"} & {*sys.modul
         ("xrnn classify --one", {"--one-way"}),
     ],
 )
-def test_the_shell_completes(
-    words: str, completed: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_shell_completes(words: str, completed: set[str], monkeypatch: Patch, capsys: Capture) -> None:
     monkeypatch.setenv("_XRNN_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.commands.runs import TRAIN, UPDATES, Run, at_update, files, name_of, updates_in, write_data
+from tests.commands.runs import TRAIN, UPDATES, Capture, Patch, Run, at_update, files, name_of, updates_in, write_data
 from xrnn.commands.main import main
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
@@ -32,7 +33,7 @@ def is_picture(name: str) -> bool:
     return Path(name).read_bytes().startswith(b"\x89PNG")
 
 
-def refused(capsys: pytest.CaptureFixture[str], message: str, status: int) -> None:
+def refused(capsys: Capture, message: str, status: int) -> None:
     """The command failed with one line, before anything was printed."""
     out, err = capsys.readouterr()
     assert (status, out, err) == (1, "", f"error: {message}\n")
@@ -41,7 +42,7 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, status: int) -> No
 # ---- names ----
 
 
-def test_the_same_command_again_takes_the_next_free_name(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_command_again_takes_the_next_free_name(run: Run, capsys: Capture) -> None:
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     said = f"{run.default}.safetensors or its picture is taken: this run writes {run.default}{{}}.safetensors"
     assert run(units=1) == 0
@@ -70,7 +71,7 @@ def test_the_name_of_a_checkpoint_is_free_if_the_picture_has_another(folder: Pat
 
 
 @pytest.mark.parametrize("out", [[], ["--out", "c"]], ids=name_of)
-def test_runs_at_the_same_time_write_different_files(run: Run, out: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_at_the_same_time_write_different_files(run: Run, out: list[str], monkeypatch: Patch) -> None:
     """The run that saves first gets the name."""
     statuses: list[int] = []
     before = files().keys()
@@ -83,7 +84,7 @@ def test_runs_at_the_same_time_write_different_files(run: Run, out: list[str], m
 
 @pytest.mark.parametrize("before", [False, True])
 def test_a_foreign_file_that_appears_during_training_is_kept(
-    run: Run, before: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, before: bool, monkeypatch: Patch, capsys: Capture
 ) -> None:
     """Also if it appears at the name of a checkpoint or picture that the run may replace."""
     if before:
@@ -108,9 +109,7 @@ def test_a_foreign_file_that_appears_during_training_is_kept(
 
 
 @POSIX
-def test_a_pipe_that_appears_is_kept_and_a_removed_file_written_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipe_that_appears_is_kept_and_a_removed_file_written_again(folder: Path, monkeypatch: Patch) -> None:
     with monkeypatch.context() as patch:
         at_update(patch, 2, lambda _: os.mkfifo("c"))
         assert TRAIN("--out", "c") == 0
@@ -124,7 +123,7 @@ def test_a_pipe_that_appears_is_kept_and_a_removed_file_written_again(
 # ---- what may be replaced ----
 
 
-def test_a_checkpoint_is_replaced_only_with_overwrite(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_is_replaced_only_with_overwrite(run: Run, capsys: Capture) -> None:
     assert run("--out", "c", units=1) == run("--out", "d", units=1) == 0
     capsys.readouterr()
     before = files()
@@ -141,7 +140,7 @@ def test_a_checkpoint_is_replaced_only_with_overwrite(run: Run, capsys: pytest.C
     assert updates_in("d") == 9 * run.per_unit
 
 
-def test_a_picture_is_replaced_only_by_its_own_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_picture_is_replaced_only_by_its_own_run(run: Run, capsys: Capture) -> None:
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     assert run("--out", "c", units=1) == 0
     assert run("--resume", "c", units=2) == 0  # its checkpoint records the picture
@@ -156,9 +155,7 @@ def test_a_picture_is_replaced_only_by_its_own_run(run: Run, capsys: pytest.Capt
     assert run("--resume", "c", units=4) == 0
 
 
-def test_a_run_without_a_picture_can_be_continued(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_a_picture_can_be_continued(run: Run, monkeypatch: Patch, capsys: Capture) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib.figure", None)
         assert run("--out", "c", units=1) == 0
@@ -178,15 +175,11 @@ def test_the_target_of_a_link_is_written(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def crowded(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a checkpoint `c` of `xrnn train`, foreign files, links and a FIFO."""
     folder = tmp_path_factory.mktemp("crowded")
     write_data(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("XRNN_BACKEND", "numpy")
-        patch.setitem(sys.modules, "matplotlib.figure", None)
-        assert TRAIN("--out", "c", units=1) == 0
+    shutil.copy(trained / "train", folder / "c")
     for name in ("mine.png", "mine.svg", "notes"):
         (folder / name).write_bytes(b"mine")
     for name, target in {
@@ -239,12 +232,12 @@ BOTH = "--out and --plot would both write {}: expected two files; name another w
     ],
 )
 def test_an_output_that_may_not_be_written_is_found_before_training(
-    crowded: Path, options: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    crowded: Path, options: str, message: str, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(crowded)
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
     before = sorted(os.listdir()), {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
-    words = TRAIN.words(*options.replace("{}", str(crowded)).split(), units=1)
+    words = TRAIN.words(*options.replace("{}", str(crowded)).split())
     assert main(words) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
@@ -252,9 +245,7 @@ def test_an_output_that_may_not_be_written_is_found_before_training(
     assert (sorted(os.listdir()), {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}) == before
 
 
-def test_a_read_only_file_is_not_replaced(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: Patch, capsys: Capture) -> None:
     assert TRAIN("--out", "c") == 0
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
     capsys.readouterr()
@@ -264,7 +255,7 @@ def test_a_read_only_file_is_not_replaced(
     refused(capsys, message, TRAIN("--out", "c", "--overwrite"))
 
 
-def test_an_output_is_no_input(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_is_no_input(folder: Path, capsys: Capture) -> None:
     assert TRAIN("--out", "c.svg", "--plot", "p.svg") == 0
     capsys.readouterr()
     refused(capsys, READS.format("c.svg"), TRAIN("--resume", "c.svg", "--out", "d", "--plot", "c.svg", "--overwrite"))
@@ -276,7 +267,7 @@ def test_an_output_is_no_input(folder: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("name", ["loss.svg", "loss.png", "loss.pdf"])
-def test_a_run_does_not_read_its_own_outputs(workdir: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_does_not_read_its_own_outputs(workdir: Path, name: str, capsys: Capture) -> None:
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     write_data(workdir)
     Path("texts").mkdir()
@@ -304,7 +295,7 @@ FIGURES = {
 }
 
 
-def test_the_log_has_a_row_for_each_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_has_a_row_for_each_report(run: Run, monkeypatch: Patch) -> None:
     """Reading the losses waits for the device, so they are read at an interval, and at the end."""
     monkeypatch.setattr("xrnn.commands.run._SECONDS_BETWEEN_READS", 1e9)
     assert run("--log", "last.csv", units=1) == 0
@@ -322,7 +313,7 @@ def test_the_log_has_a_row_for_each_report(run: Run, monkeypatch: pytest.MonkeyP
         assert columns[2][0] == 7 * 3  # characters of an update
 
 
-def test_a_resumed_run_appends_to_its_log(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_appends_to_its_log(run: Run, capsys: Capture) -> None:
     assert run("--log", "l.csv", "--out", "c", units=1) == run("--resume", "c", "--log", "l.csv") == 0
     assert steps("l.csv") == [run.per_unit, UPDATES]
     assert run("--log", "l.csv", "--out", "d", "--overwrite", units=1) == 0
@@ -330,9 +321,7 @@ def test_a_resumed_run_appends_to_its_log(run: Run, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-def test_a_log_that_can_not_be_written_does_not_stop_the_run(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_that_can_not_be_written_does_not_stop_the_run(folder: Path, capsys: Capture, monkeypatch: Patch) -> None:
     def fill(_: object) -> None:
         for descriptor in os.listdir("/proc/self/fd"):
             if os.path.realpath(f"/proc/self/fd/{descriptor}") == os.path.realpath("l.csv"):

@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.commands.runs import CLASSIFY, FORECAST, REGRESS, growth, raising, write_data, write_levels, write_rows
+from tests.commands.runs import (
+    CLASSIFY,
+    FORECAST,
+    REGRESS,
+    Capture,
+    Patch,
+    growth,
+    raising,
+    write_data,
+    write_levels,
+    write_rows,
+)
 from tests.fresh import XRNN
 from tests.models.data.waves import waves, write_csv, write_ts
 from xrnn.commands.main import main
@@ -23,7 +34,6 @@ from xrnn.typing import HostArray
 
 KINDS = ["classify", "regress", "forecast"]
 every_kind = pytest.mark.parametrize("kind", KINDS)
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     (folder / "named").mkdir()
     write_data(folder)
-    with pytest.MonkeyPatch.context() as patch:
+    with Patch.context() as patch:
         patch.setenv("XRNN_BACKEND", "numpy")
         patch.setitem(sys.modules, "matplotlib.figure", None)  # no pictures
         patch.chdir(folder)
@@ -82,7 +92,7 @@ def streamed(capsys: Capture, rows: str | bytes | Any, *arguments: str, status: 
     stdin = io.StringIO(rows) if isinstance(rows, str) else rows
     stdin = io.TextIOWrapper(io.BytesIO(stdin)) if isinstance(stdin, bytes) else stdin
     capsys.readouterr()
-    with pytest.MonkeyPatch.context() as patch:
+    with Patch.context() as patch:
         patch.setattr("sys.stdin", stdin)
         assert main(["predict", *arguments, "--stream"]) == status
     out, err = capsys.readouterr()
@@ -278,7 +288,7 @@ def test_what_standard_input_may_hold(capsys: Capture) -> None:
     assert err.count("\n") == 1
 
 
-def test_an_input_that_can_not_be_read_gets_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_input_that_can_not_be_read_gets_one_line(capsys: Capture, monkeypatch: Patch) -> None:
     expected = "expected a row of values per line; pipe them in, or name a file with <\n"
     assert streamed(capsys, None, "classify", status=1) == ([], f"error: standard input is closed: {expected}")  # <&-
     stdin = io.StringIO()
@@ -288,7 +298,7 @@ def test_an_input_that_can_not_be_read_gets_one_line(capsys: Capture, monkeypatc
 
 
 @every_kind
-def test_a_stream_ends_when_its_output_is_closed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_ends_when_its_output_is_closed(kind: str, monkeypatch: Patch) -> None:
     """As by `predict --stream | head -1`: the endless input is not read on."""
     rows = text(series_for(kind)[-1:])
     count = 0

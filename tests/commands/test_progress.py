@@ -1,4 +1,4 @@
-"""The progress of a run, on a terminal and elsewhere."""
+"""The progress of a run, on a terminal and elsewhere; no control characters are printed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
+from tests.commands.runs import Patch
 from xrnn.commands import progress
 from xrnn.commands.progress import Goal, TrainingProgress
 from xrnn.commands.terminal import Terminal
@@ -25,7 +26,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: Patch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)
     return clock
@@ -117,3 +118,18 @@ def test_a_goal_is_a_step_or_a_time(clock: Clock) -> None:
 
 def test_times_are_hours_minutes_and_seconds() -> None:
     assert [progress._clock(s) for s in (-1.0, 59.6, 3599.4, 36610.0)] == ["0:00", "1:00", "59:59", "10:10:10"]
+
+
+# ---- the terminal ----
+
+
+def test_control_characters_are_replaced() -> None:
+    stream = io.StringIO()
+    Terminal(stream, force_terminal=True).say("checkpoint: \x1b]0;title\x07[bold]c\n\tof it")
+    assert stream.getvalue() == "checkpoint: �]0;title�[bold]c\n\tof it\n".expandtabs(8)
+
+
+def test_a_row_has_one_tab_between_its_fields() -> None:
+    stream = io.StringIO()
+    Terminal(stream, force_terminal=True, width=10).row("a label\twith a tab", "\x1b[2J", "a name longer than the line")
+    assert stream.getvalue() == "a label�with a tab\t�[2J\ta name longer than the line\n"

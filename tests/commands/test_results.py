@@ -11,19 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.commands.runs import (
-    CLASSIFY,
-    FORECAST,
-    REGRESS,
-    UPDATES,
-    Run,
-    growth,
-    name_of,
-    write_levels,
-)
-from tests.models.data.waves import waves, write_folder, write_ts
+from tests.commands.runs import CLASSIFY, FORECAST, REGRESS, UPDATES, Capture, Patch, Run, growth, name_of, write_levels
+from tests.models.data.waves import imbalanced, waves, write_folder, write_ts
 from xrnn.commands.main import main
-from xrnn.models.data.series import Series
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -72,11 +62,7 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
         ],
     ),
     "forecast": (
-        [
-            "series: rows.csv, 60 rows, season 4; 3 steps ahead from 6",
-            "channels: v",
-            r"model: .* weights; .*; seed 0",
-        ],
+        ["series: rows.csv, 60 rows, season 4; 3 steps ahead from 6", "channels: v", r"model: .* weights; .*; seed 0"],
         [
             "backtest: 10 forecasts of 3 steps",
             r" +MASE +sMAPE +pinball +width +coverage of 80%",
@@ -94,15 +80,13 @@ KEYS = {
 }
 
 
-def results(capsys: pytest.CaptureFixture[str], run: Run, *options: str, units: int = 0) -> Any:
+def results(capsys: Capture, run: Run, *options: str, units: int = 0) -> Any:
     capsys.readouterr()
     assert run(*options, "--json", units=units) == 0
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(
-    run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(run: Run, capsys: Capture) -> None:
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
     assert run("--out", "c") == 0
     out, err = capsys.readouterr()
@@ -119,7 +103,7 @@ def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(
     assert not any(re.match("|".join(notes), line) for line in quiet)
 
 
-def test_json_is_one_line_with_the_results(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_line_with_the_results(run: Run, capsys: Capture) -> None:
     assert run("--out", "c", "--json", "--backend", "NumPy") == 0
     *lines, last = capsys.readouterr().out.splitlines()
     assert lines[0] == "backend: numpy (decided by --backend NumPy)".replace("NumPy", "numpy")
@@ -133,7 +117,7 @@ def test_json_is_one_line_with_the_results(run: Run, capsys: pytest.CaptureFixtu
     }
 
 
-def test_the_models_learn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_models_learn(folder: Path, capsys: Capture) -> None:
     got = results(capsys, CLASSIFY, units=20)
     assert got["accuracy"] == got["right"] / got["series"] == 1
     assert {name: (each["series"], each["right"]) for name, each in got["labels"].items()} == {
@@ -156,7 +140,7 @@ def test_the_models_learn(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("command", ["classify", "forecast"])
-def test_data_of_its_own(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_of_its_own(command: str, folder: Path, capsys: Capture) -> None:
     """A share held out, other cells, and the chaotic series without a file."""
     if command == "forecast":
         assert replace(FORECAST, data=(), options=("--hidden", "4"))("--json", "--dropout", "0", units=60) == 0
@@ -175,15 +159,13 @@ def test_data_of_its_own(command: str, folder: Path, capsys: pytest.CaptureFixtu
     assert re.search(rf"^accuracy: {F} \(\d of 4\)$", out, re.MULTILINE)
 
 
-def test_the_epochs_follow_from_the_count_of_series(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_epochs_follow_from_the_count_of_series(folder: Path, capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.setattr("xrnn.commands.labelled.default_epochs", lambda count: count // 2)
     assert main(["classify", *CLASSIFY.data, *CLASSIFY.options]) == 0
     assert "epoch 5: loss " in capsys.readouterr().out
 
 
-def test_a_resumed_run_may_be_tested_on_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_may_be_tested_on_others(folder: Path, capsys: Capture) -> None:
     assert CLASSIFY("--out", "c", units=1) == 0
     write_ts(Path("others.ts"), waves(4, 5))
     Path("others.ts").rename("OTHERS.TS")
@@ -193,12 +175,7 @@ def test_a_resumed_run_may_be_tested_on_others(folder: Path, capsys: pytest.Capt
     assert " of 4)" in out
 
 
-def imbalanced(rare: int, common: int, seed: int = 0) -> list[Series]:
-    every = waves(2 * common, seed)
-    return [each for each in every if each.label == "slow"][:common] + [s for s in every if s.label == "quick"][:rare]
-
-
-def test_a_rare_label_is_named_if_it_is_never_predicted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rare_label_is_named_if_it_is_never_predicted(folder: Path, capsys: Capture) -> None:
     write_ts(Path("train.ts"), imbalanced(2, 60))
     write_ts(Path("test.ts"), imbalanced(1, 19, seed=1))
     noisy = replace(CLASSIFY, options=("--hidden", "4", "--noise", "100"))
@@ -219,7 +196,7 @@ COMMANDS = ["train", "generate", "classify", "regress", "forecast", "predict", "
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]], ids=name_of)
-def test_without_a_command_the_help_is_printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_the_help_is_printed(arguments: list[str], capsys: Capture) -> None:
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -228,7 +205,7 @@ def test_without_a_command_the_help_is_printed(arguments: list[str], capsys: pyt
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_shows_plain_defaults(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_a_command_shows_plain_defaults(command: str, capsys: Capture) -> None:
     assert main([command, "--help"]) == 0
     long = capsys.readouterr().out
     assert main([command, "-h"]) == 0

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 from unittest.mock import patch
 
@@ -21,6 +22,12 @@ from xrnn.cells import CELLS
 from xrnn.exchange.description import canonical, take_apart
 
 DOCS = Path(__file__).parents[2] / "docs"
+# The types of other libraries in annotations, which only type checkers import.
+OTHERS = {
+    "torch": SimpleNamespace(nn=SimpleNamespace(Module=Any)),
+    "keras": SimpleNamespace(Layer=Any),
+    "onnx": SimpleNamespace(ModelProto=Any),
+}
 PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if "```python" in page.read_text("utf-8"))
 
 
@@ -93,7 +100,7 @@ def test_the_types_of_arguments_and_results_are_public() -> None:
     hidden = {
         (name, found.__name__)
         for name, function in functions
-        for hint in get_type_hints(function).values()
+        for hint in get_type_hints(function, localns=OTHERS).values()
         for found in types_in(hint)
         if found not in named and found.__name__ not in OPAQUE
     }

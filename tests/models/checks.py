@@ -1,4 +1,4 @@
-"""Checks of models and trainers, for the tests of several jobs."""
+"""Checks of models and trainers, for the tests of several kinds."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.commands.runs import growth, write_levels
+from tests.models import texts
 from tests.models.labelled import tiny
-from tests.models.text import texts
 from xrnn.backend import Backend
 from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.data.series import Series

@@ -1,4 +1,4 @@
-"""Comparing, copying and forging snapshots, for the tests of several jobs."""
+"""Comparing, copying and forging snapshots, for the tests of several kinds."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests import standin
 from tests.commands.runs import growth
-from tests.commands.test_forecast import TINY, series
+from tests.models.forecast.test_forecast import TINY, series
 from tests.models.kinds import CLASSES, NUMBERS, TEXT, Subject, name_of
 from tests.parallel.threads import Group, ThreadRanks
 from tests.standin import distributed

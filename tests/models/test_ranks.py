@@ -21,13 +21,15 @@ from tests.commands.runs import (
     FORECAST,
     REGRESS,
     TRAIN,
+    Capture,
     Run,
     growth,
     name_of,
+    updates_in,
     write_data,
     write_rows,
 )
-from tests.models.text.texts import TINY_OPTIONS, write_text
+from tests.models.texts import TINY_OPTIONS, write_text
 from tests.parallel.launch import NEEDS_MPI, command, environment, mpiexec
 from xrnn.commands.main import main
 
@@ -68,10 +70,6 @@ def train(size: int, out: str, *options: str) -> None:
     assert (status, error) == (0, ""), printed
 
 
-def updates_in(file: str) -> int:
-    return len(xrnn.load_checkpoint(file, backend="numpy").extra["arrays"]["losses"])
-
-
 def assert_equal_runs(file: str, other: str, rtol: float) -> None:
     """The losses, weights and other arrays of two checkpoints."""
     ours, theirs = (xrnn.load_checkpoint(each, backend="numpy") for each in (file, other))
@@ -109,7 +107,7 @@ long = pytest.mark.proof
     ids=name_of,
 )
 def test_a_run_has_the_same_results_on_any_number_of_ranks(
-    folder: Path, run: Run, options: list[str], sizes: list[int], capsys: pytest.CaptureFixture[str]
+    folder: Path, run: Run, options: list[str], sizes: list[int], capsys: Capture
 ) -> None:
     """To rounding, and with the same bits on the same number of ranks. Batches are ragged, the last one is small.
 

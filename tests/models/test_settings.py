@@ -1,4 +1,4 @@
-"""The settings of both jobs: defaults and bounds. The figures in the documentation are for these defaults."""
+"""The settings of models: defaults and bounds. The figures in the documentation are for these defaults."""
 
 from __future__ import annotations
 
@@ -9,45 +9,20 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.models.errors import SettingsError, param
-from xrnn.models.labelled.settings import ClassifierSettings
+from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings
+from xrnn.models.settings import Settings
 from xrnn.models.text import TextSettings
 from xrnn.select import get_backend
 
 
-def test_the_defaults_of_a_language_model() -> None:
-    assert asdict(TextSettings()) == {
-        "cell": "gru",
-        "hidden": 256,
-        "heads": 1,
-        "layers": 1,
-        "batch": 32,
-        "lr": 0.004,
-        "seed": 0,
-        "seq_len": 64,
-    }
-
-
-def test_the_defaults_of_a_classifier() -> None:
-    assert asdict(ClassifierSettings()) == {
-        "cell": "gru",
-        "hidden": 64,
-        "heads": 1,
-        "layers": 1,
-        "batch": 32,
-        "lr": 0.003,
-        "seed": 0,
-        "one_way": False,
-        "dropout": 0.3,
-        "noise": 0.3,
-        "mask": False,
-        "patience": 0,
-        "decimal": ".",
-        "skip_columns": "",
-        "id": "",
-        "time": "",
-        "label": "",
-        "balance": False,
-    }
+def test_the_defaults() -> None:
+    shared = {"cell": "gru", "heads": 1, "layers": 1, "batch": 32, "seed": 0}
+    assert asdict(TextSettings()) == shared | {"hidden": 256, "lr": 0.004, "seq_len": 64}
+    table = {"decimal": ".", "skip_columns": "", "id": "", "time": "", "label": ""}
+    regularised = {"one_way": False, "dropout": 0.3, "noise": 0.3, "mask": False, "patience": 0}
+    classifier = shared | table | regularised | {"hidden": 64, "lr": 0.003}
+    assert asdict(RegressionSettings()) == classifier
+    assert asdict(ClassifierSettings()) == classifier | {"balance": False}
 
 
 def test_heads_divide_the_hidden_size() -> None:
@@ -68,32 +43,23 @@ def test_settings_do_not_change(settings: TextSettings | ClassifierSettings) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "fitting", "beyond"),
+    ("settings", "name", "fitting", "beyond"),
     [
-        *((name, [1, 2**20], [-1, 0, 2**20 + 1]) for name in ("hidden", "batch", "seq_len")),
-        ("layers", [1, 100], [0, 101]),
-        ("lr", [1e-9, 1000], [-1, 0, 1000.1, math.inf, math.nan]),
-        ("seed", [0, 2**70], [-1]),
+        *((TextSettings(), name, [1, 2**20], [-1, 0, 2**20 + 1]) for name in ("hidden", "batch", "seq_len")),
+        (TextSettings(), "layers", [1, 100], [-1, 0, 101]),
+        (TextSettings(), "lr", [1e-9, 1000], [-1, 0, 1000.1, math.inf, math.nan]),
+        (TextSettings(), "seed", [0, 2**70], [-1]),
+        (ClassifierSettings(), "dropout", [0, 0.999], [-0.1, 1, 1.5, math.nan]),
+        (ClassifierSettings(), "noise", [0, 1000], [-0.1, -1, 1000.1, math.inf, math.nan]),
+        (ClassifierSettings(), "patience", [0, 10**6], [-1, 10**6 + 1]),
     ],
 )
-def test_the_bounds_of_a_language_models_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
+def test_the_bounds_of_settings(settings: Settings, name: str, fitting: list[float], beyond: list[float]) -> None:
     for value in fitting:
-        assert getattr(replace(TextSettings(), **{name: value}), name) == value  # type: ignore[arg-type]
+        assert getattr(replace(settings, **{name: value}), name) == value  # type: ignore[arg-type]
     for value in beyond:
         with one_line(SettingsError, f"{name} is {value}: expected a "):
-            replace(TextSettings(), **{name: value})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("name", "fitting", "beyond"),
-    [("dropout", [0, 0.999], [-0.1, 1, 1.5, math.nan]), ("noise", [0, 1000], [-0.1, 1000.1, math.inf, math.nan])],
-)
-def test_the_bounds_of_a_classifiers_settings(name: str, fitting: list[float], beyond: list[float]) -> None:
-    for value in fitting:
-        assert getattr(replace(ClassifierSettings(), **{name: value}), name) == value  # type: ignore[arg-type]
-    for value in beyond:
-        with one_line(SettingsError, f"{name} is {value}: expected a "):
-            replace(ClassifierSettings(), **{name: value})  # type: ignore[arg-type]
+            replace(settings, **{name: value})  # type: ignore[arg-type]
 
 
 def test_the_name_of_a_parameter_may_have_digits() -> None:

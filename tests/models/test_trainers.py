@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import STANDIN
 from tests.models.checks import check_transfers
-from tests.models.kinds import NUMBERS, SUBJECTS, Subject, name_of
+from tests.models.kinds import CLASSES, NUMBERS, SUBJECTS, Subject, name_of
 from tests.models.snapshots import check_resume
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
@@ -29,11 +29,26 @@ def test_training_agrees_on_every_backend(subject: Subject, backend: Backend, tm
     assert trainers[0].shown_figures[1:] == trainers[1].shown_figures[1:]
 
 
+CELLS_OF_EVERY_KIND = [(subject, {"cell": cell}) for subject in SUBJECTS for cell in CELLS]
+
+
 @pytest.mark.parametrize(
     ("subject", "changes"),
-    [*((subject, {"cell": cell}) for subject in SUBJECTS for cell in CELLS), (NUMBERS, {"patience": 5})],
+    [*CELLS_OF_EVERY_KIND, *((subject, {"layers": 3}) for subject in SUBJECTS), (CLASSES, {"one_way": True})],
     ids=name_of,
 )
+def test_new_weights_have_the_shapes_of_the_plan_and_are_the_same_on_every_backend(
+    subject: Subject, changes: dict[str, Any], backend: Backend, tmp_path: Path
+) -> None:
+    trainer, on_numpy = (subject.train(tmp_path, each, **changes) for each in (backend, "numpy"))
+    params = [backend.to_numpy(param) for param in trainer.model.params]
+    assert [param.shape for param in params] == subject.kind.plan(trainer.settings, trainer.facts).shapes
+    for param, same in zip(params, on_numpy.model.params, strict=True):
+        np.testing.assert_array_equal(param, same, strict=True)
+        assert param.dtype == np.float32
+
+
+@pytest.mark.parametrize(("subject", "changes"), [*CELLS_OF_EVERY_KIND, (NUMBERS, {"patience": 5})], ids=name_of)
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     subject: Subject, changes: dict[str, Any], backend: Backend, tmp_path: Path
 ) -> None:

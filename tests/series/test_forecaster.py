@@ -9,38 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.commands.runs import raising
+from tests.commands.runs import growth, raising
 from tests.errors import one_line
 from tests.series.frames import Frame
 from xrnn.commands.main import main
 from xrnn.models.errors import DataError
 from xrnn.series import Forecaster
-from xrnn.typing import HostArray
 
-SMALL: dict[str, Any] = {
-    "hidden": 4,
-    "horizon": 3,
-    "context": 6,
-    "season": 4,
-    "batch": 8,
-    "lr": 0.02,
-    "dropout": 0.0,
-    "noise": 0.0,
-}
-
-
-@pytest.fixture(autouse=True)
-def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
-
-
-def growth(rows: int = 40) -> HostArray:
-    t = np.arange(rows)
-    return (10 + 0.5 * t) * (1 + 0.3 * np.sin(np.pi * t / 2))
+SIZES = {"hidden": 4, "horizon": 3, "context": 6, "season": 4, "batch": 8}
+SMALL: dict[str, Any] = SIZES | {"lr": 0.02, "dropout": 0.0, "noise": 0.0}
+pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def test_a_forecaster_learns_and_continues() -> None:
-    X = np.stack([growth(), 3 * growth()])
+    X = np.stack([growth(40), 3 * growth(40)])
     forecaster = Forecaster(**SMALL, steps=200).fit(X)
     assert forecaster.predict().shape == (2, 3)
     np.testing.assert_allclose(forecaster.predict(), np.stack([growth(43)[40:], 3 * growth(43)[40:]]), rtol=0.1)
@@ -52,21 +34,20 @@ def test_a_forecaster_learns_and_continues() -> None:
     assert -0.5 < forecaster.score(X) < 0
 
 
-def test_files_are_those_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    forecaster = Forecaster(**SMALL, steps=3).fit([growth()])
-    forecaster.save(tmp_path / "c")
-    loaded = Forecaster.load(tmp_path / "c")
+def test_files_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    forecaster = Forecaster(**SMALL, steps=3).fit([growth(40)])
+    forecaster.save("c")
+    loaded = Forecaster.load("c")
     assert loaded.get_params() == forecaster.get_params()
-    np.testing.assert_array_equal(loaded.predict([growth()]), forecaster.predict())
-    (tmp_path / "f.csv").write_text("".join(f"{v}\n" for v in growth()))
-    assert main(["predict", str(tmp_path / "c"), str(tmp_path / "f.csv"), "--json"]) == 0
+    np.testing.assert_array_equal(loaded.predict([growth(40)]), forecaster.predict())
+    Path("f.csv").write_text("".join(f"{v}\n" for v in growth(40)))
+    assert main(["predict", "c", "f.csv", "--json"]) == 0
     got = json.loads(capsys.readouterr().out)["forecast"]
     np.testing.assert_array_equal([each["value"] for each in got], forecaster.predict()[0])
 
 
 @pytest.mark.parametrize("context", [0, 6])
-def test_an_estimator_trains_as_the_command_does(context: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_an_estimator_trains_as_the_command_does(context: int) -> None:
     Path("f.csv").write_text("".join(f"{v}\n" for v in growth(60)))
     settings = SMALL | {"context": context}
     options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
@@ -77,15 +58,15 @@ def test_an_estimator_trains_as_the_command_does(context: int, tmp_path: Path, m
     np.testing.assert_array_equal(loaded.predict_quantiles([growth(60)]), fitted.predict_quantiles())
 
 
-def test_the_columns_of_a_frame_may_be_later_times_but_in_no_other_order(tmp_path: Path) -> None:
-    values = growth()[None]
+def test_the_columns_of_a_frame_may_be_later_times_but_in_no_other_order() -> None:
+    values = growth(40)[None]
     forecaster = Forecaster(**SMALL, steps=2).fit(Frame(values, [f"{t:02}" for t in range(40)]))
     assert forecaster.feature_names_in_[[0, -1]].tolist() == ["00", "39"]
     later = Frame(values, [f"{t:02}" for t in range(20, 60)])
     np.testing.assert_array_equal(forecaster.predict(later), forecaster.predict())
     forecaster.score(later)
-    forecaster.save(tmp_path / "c")
-    for each in (forecaster, Forecaster.load(tmp_path / "c")):
+    forecaster.save("c")
+    for each in (forecaster, Forecaster.load("c")):
         for call in (each.predict, each.predict_quantiles, each.score):
             with pytest.raises(ValueError, match="Feature names must be in the same order as they were in fit"):
                 call(Frame(values, [f"{t:02}" for t in range(40)][::-1]))
@@ -100,14 +81,14 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
     values = np.tile([0.0, 4.0, 20.0, 8.0], 10)  # changes of 4, 16, 12 and 8
     change = np.abs(np.diff(values[:-3])).mean()
     values[-3:] += change
-    forecaster = Forecaster(**SMALL | {"lr": 1e-9}, base="naive", steps=1).fit([growth()])
+    forecaster = Forecaster(**SMALL | {"lr": 1e-9}, base="naive", steps=1).fit([growth(40)])
     values[len(values) - 3 - missing : -3] = np.nan
     known = np.diff(values[:-3])
     expected = -change / np.abs(known[~np.isnan(known)]).mean()
     assert forecaster.score([values]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_known_columns(tmp_path: Path) -> None:
+def test_known_columns() -> None:
     rng = np.random.default_rng(0)
     known = rng.random((2, 63, 2))
     X = np.stack([growth(63), 3 * growth(63)]) + 20 * known[..., 0]
@@ -118,8 +99,8 @@ def test_known_columns(tmp_path: Path) -> None:
     other = forecaster.predict(known=known[:, 60:] + [1, 0])
     assert (other - expected > 10).all()
     assert -0.5 < forecaster.score(X, known=known) < 0
-    forecaster.save(tmp_path / "c")
-    loaded = Forecaster.load(tmp_path / "c")
+    forecaster.save("c")
+    loaded = Forecaster.load("c")
     np.testing.assert_array_equal(loaded.predict([*X[:, :60]], known=[*known]), expected)
     with pytest.raises(ValueError, match="known is None: expected the 2 known columns of `fit`; give known="):
         forecaster.predict()
@@ -135,7 +116,7 @@ def test_known_columns(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    forecaster = Forecaster(**SMALL, steps=1).fit([growth()])
+    forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
     monkeypatch.setattr("xrnn.Linear.__call__", raising(MemoryError("80 TiB")))
     with one_line(DataError, "out of memory (80 TiB): expected series that fit; name fewer or shorter ones"):
         forecaster.predict()
@@ -151,8 +132,8 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match=r"X\[0\] has 2 channels: expected one"):
         Forecaster(**SMALL).fit(np.ones((1, 40, 2)))
     with pytest.raises(ValueError, match=r"^hidden is 0: expected a whole number from 1"):
-        Forecaster(hidden=0).fit([growth()])
+        Forecaster(hidden=0).fit([growth(40)])
     with pytest.raises(ValueError, match="steps is 0: expected a whole number of at least 1"):
-        Forecaster(steps=0).fit([growth()])
+        Forecaster(steps=0).fit([growth(40)])
     with pytest.raises(ValueError, match="size is no parameter of Forecaster: expected horizon"):
         Forecaster().set_params(size=1)

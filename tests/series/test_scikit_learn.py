@@ -11,7 +11,7 @@ import pytest
 
 from xrnn.series import Classifier, Forecaster, Regressor
 
-pytestmark = pytest.mark.needs("sklearn", "sklearn")
+pytestmark = [pytest.mark.needs("sklearn", "sklearn"), pytest.mark.usefixtures("workdir")]
 
 _LENGTH = "a series of another length than those of fit is valid: features are steps"
 _SHORT = "scikit-learn's series of 1 or 2 steps are too short or constant, and refused"
@@ -28,11 +28,6 @@ EXPECTED: dict[type, dict[str, str]] = {
     },
 }
 _QUIET: dict[str, Any] = {"hidden": 8, "noise": 0.0, "dropout": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XRNN_BACKEND", "numpy")
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from xrnn.commands.options import Job, OptionsOf, RunOptions, path, with_options
+from xrnn.commands.options import Command, OptionsOf, RunOptions, path, with_options
 from xrnn.commands.pictures import Picture, forecast_picture
-from xrnn.commands.run import run_job
+from xrnn.commands.run import run_command
 from xrnn.commands.terminal import Terminal
 from xrnn.files import printable
 from xrnn.models.forecast.data import ForecastData, ForecastScores, load_series, prepare, score
@@ -21,17 +21,14 @@ from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 _MOST_PRINTED: Final = 40  # steps ahead
 
 
-class ForecastJob(Job[ForecastTrainer]):
+class ForecastCommand(Command[ForecastTrainer]):
     """`xrnn forecast` with its options."""
 
     kind = FORECASTER
     default_out = Path("forecaster.safetensors")
     trainer = ForecastTrainer
     unit = "steps"
-    data_name = "series"
     argument = "FILEs"
-    picture_name = "picture"
-    use = "xrnn predict {} FILE..."
 
     def load(self, settings: ForecastSettings) -> ForecastData:
         return prepare(load_series(self.paths, settings), settings)
@@ -113,5 +110,5 @@ def forecast(
     It writes forecaster.safetensors and forecaster.png. If the run is interrupted, it saves a checkpoint first;
     --resume continues it, with the same results.
     """
-    job = ForecastJob(paths=files or [], given=given, upto=steps, options=RunOptions(**options))
-    return run_job(job)
+    command = ForecastCommand(paths=files or [], given=given, upto=steps, options=RunOptions(**options))
+    return run_command(command)

@@ -9,9 +9,9 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from xrnn.commands.options import Job, OptionsOf, RunOptions, path, with_options
+from xrnn.commands.options import Command, OptionsOf, RunOptions, path, with_options
 from xrnn.commands.pictures import Picture, confusion_picture, regression_picture
-from xrnn.commands.run import run_job
+from xrnn.commands.run import run_command
 from xrnn.commands.terminal import Terminal
 from xrnn.models.data.batches import updates_per_epoch
 from xrnn.models.data.series import escaped
@@ -24,15 +24,12 @@ from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
 _LONGEST: Final = 40  # characters of a label, in the table
 
 
-class LabelledJob(Job[LabelledTrainer]):
+class LabelledCommand(Command[LabelledTrainer]):
     """A command that learns one value per series."""
 
     unit = "epochs"
     trainer = LabelledTrainer
-    data_name = "series"
     argument = "TRAIN"
-    picture_name = "picture"
-    use = "xrnn predict {} FILE..."
 
     def default_upto(self, data: Any) -> int:
         return default_epochs(len(data.train))
@@ -56,7 +53,7 @@ class LabelledJob(Job[LabelledTrainer]):
         raise NotImplementedError
 
 
-class ClassifyJob(LabelledJob):
+class ClassifyCommand(LabelledCommand):
     """`xrnn classify` with its options."""
 
     kind = CLASSIFIER
@@ -97,7 +94,7 @@ class ClassifyJob(LabelledJob):
         return results, confusion_picture(trainer, labels, confusion)
 
 
-class RegressJob(LabelledJob):
+class RegressCommand(LabelledCommand):
     """`xrnn regress` with its options."""
 
     kind = REGRESSION
@@ -118,7 +115,7 @@ class RegressJob(LabelledJob):
 
 
 def _run(
-    kind: type[LabelledJob],
+    kind: type[LabelledCommand],
     train: Path | None,
     test: Path | None,
     given: dict[str, Any],
@@ -126,7 +123,7 @@ def _run(
     options: dict[str, Any],
 ) -> int:
     paths = [each for each in (train, test) if each is not None]
-    return run_job(kind(paths=paths, given=given, upto=epochs, options=RunOptions(**options)))
+    return run_command(kind(paths=paths, given=given, upto=epochs, options=RunOptions(**options)))
 
 
 _Test = Annotated[
@@ -165,7 +162,7 @@ def classify(
     It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves a checkpoint first;
     --resume continues it, with the same results.
     """
-    return _run(ClassifyJob, train, test, given, epochs, options)
+    return _run(ClassifyCommand, train, test, given, epochs, options)
 
 
 @with_options
@@ -190,4 +187,4 @@ def regress(
     It writes regression.safetensors and regression.png. If the run is interrupted, it saves a checkpoint first;
     --resume continues it, with the same results.
     """
-    return _run(RegressJob, train, test, given, epochs, options)
+    return _run(RegressCommand, train, test, given, epochs, options)

@@ -107,11 +107,10 @@ def flag(name: str) -> str:
 # ---- options that several commands have ----
 
 _MAX_MINUTES: Final = 365 * 24 * 60
-_BACKEND_HELP: Final = "Where to compute. Default: XRNN_BACKEND, or auto."
 
 
-def _help(text: str, *flags: str) -> dict[str, Any]:
-    return {"help": text, "flags": flags}
+def _help(text: str, *flags: str, metavar: str | None = None) -> dict[str, Any]:
+    return {"help": text, "flags": flags, "metavar": metavar}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +125,10 @@ class RunOptions:
     overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture and log."))
     quiet: bool = field(default=False, metadata=_help("Print the results only.", "-q"))
     json: bool = field(default=False, metadata=_help("Print the results as JSON, in the last line."))
-    backend: str | None = field(default=None, metadata={"help": _BACKEND_HELP, "metavar": "|".join(choices())})
+    backend: str | None = field(
+        default=None,
+        metadata=_help("Where to compute. Default: XRNN_BACKEND, or auto.", metavar="|".join(choices())),
+    )
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes <= _MAX_MINUTES:
@@ -135,16 +137,7 @@ class RunOptions:
             )
 
 
-BackendOption = Annotated[
-    str | None,
-    typer.Option(
-        "--backend",
-        parser=str.lower,
-        metavar="|".join(choices()),
-        autocompletion=choices,
-        help=_BACKEND_HELP,
-    ),
-]
+BackendOption = Annotated[str | None, _option(next(each for each in fields(RunOptions) if each.name == "backend"), str)]
 
 
 def selected(backend: str | None) -> Selection:
@@ -169,8 +162,8 @@ T = TypeVar("T", bound=Trainer[Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job(Generic[T]):
-    """A command with its options. A job sets the class variables, and defines `load` and `report`."""
+class Command(Generic[T]):
+    """A command with its options. A command sets the class variables, and defines `load` and `report`."""
 
     paths: Sequence[Path]  # the data files and folders
     given: dict[str, Any]  # the settings on the command line; the others are the checkpoint's, or the defaults
@@ -182,10 +175,10 @@ class Job(Generic[T]):
     default_out: ClassVar[Path]
     trainer: ClassVar[Any]  # the class T
     unit: ClassVar[str]  # the unit of `upto`, such as "steps"
-    data_name: ClassVar[str]  # the kind of data, such as "text"
     argument: ClassVar[str]  # the command-line argument with the data, such as "PATHs"
-    picture_name: ClassVar[str]  # the subject of the picture, such as "loss curve"
-    use: ClassVar[str]  # the command that uses a checkpoint, with {} for the file
+    data_name: ClassVar[str] = "series"  # the kind of data
+    picture_name: ClassVar[str] = "picture"  # the subject of the picture, such as "loss curve"
+    use: ClassVar[str] = "xrnn predict {} FILE..."  # the command that uses a checkpoint, with {} for the file
 
     def __post_init__(self) -> None:
         if self.options.minutes is not None and self.upto is not None:

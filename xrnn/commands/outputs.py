@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from xrnn.commands.options import Job
+from xrnn.commands.options import Command
 from xrnn.commands.pictures import check_format
 from xrnn.files import check_writable, create_file, real_path, replace_file, same_file
 from xrnn.models.checkpoint import PictureRecord
@@ -107,7 +107,7 @@ class Outputs:
     drawn      the picture that the resumed run drew; None if it drew none
     lines      says which name was chosen, if the default one is taken
     columns    of the log
-    append     whether the log is continued
+    continues_log   whether rows are added to an existing log
     """
 
     checkpoint: Output
@@ -116,10 +116,12 @@ class Outputs:
     drawn: PictureRecord | None
     lines: list[str]
     columns: list[str]
-    append: bool
+    continues_log: bool
 
     @classmethod
-    def choose(cls, job: Job[Any], settings: Any, drawn: PictureRecord | None, say: Callable[[str], None]) -> Outputs:
+    def choose(
+        cls, command: Command[Any], settings: Any, drawn: PictureRecord | None, say: Callable[[str], None]
+    ) -> Outputs:
         """Choose the names that the options leave open, and check all outputs.   Raises OutputError.
 
         If the default name of the checkpoint is taken, `default-2`, `default-3`, … are tried.
@@ -127,21 +129,21 @@ class Outputs:
         drawn   the picture that the resumed checkpoint records
         say     prints a line during the run
         """
-        options, columns = job.options, job.trainer.columns(settings)
+        options, columns = command.options, command.trainer.columns(settings)
         lines: list[str] = []
         out, plot, resume, overwrite = options.out or options.resume, options.plot, options.resume, options.overwrite
         if plot:
             check_format(plot)
         if out is None:
-            out = job.default_out if overwrite else next_free(job.default_out, lambda path: _taken(path, plot))
-            if out != job.default_out:
-                lines = [f"{job.default_out} or its picture is taken: this run writes {out}"]
+            out = command.default_out if overwrite else next_free(command.default_out, lambda path: _taken(path, plot))
+            if out != command.default_out:
+                lines = [f"{command.default_out} or its picture is taken: this run writes {out}"]
         picture = plot or _picture_beside(out)
         continues = resume is not None and same_file(out, resume)
         pictures = {drawn.sha256 if drawn else "", sha256(picture) if overwrite else ""} - {""}
 
         def refuse_checkpoint(path: Path, written: bool) -> str:
-            if not job.kind.wrote(path):
+            if not command.kind.wrote(path):
                 return (
                     "exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another with "
                     "--out"
@@ -165,19 +167,23 @@ class Outputs:
             what = " and is no log of such a run" if resume else ""
             return f"exists{what}: expected a new name; name another with --log, or replace it with --overwrite"
 
-        log = Output("--log", options.log, refuse_log, say) if options.log else None
-        append = bool(resume and not overwrite and options.log and os.path.exists(options.log))
+        log, continues_log = None, resume is not None and not overwrite
+        if options.log:
+            log = Output("--log", options.log, refuse_log, say)
         checkpoint = Output("--out", out, refuse_checkpoint, say)
-        outputs = cls(checkpoint, Output("--plot", picture, refuse_picture, say), log, drawn, lines, columns, append)
+        outputs = cls(
+            checkpoint, Output("--plot", picture, refuse_picture, say), log, drawn, lines, columns, continues_log
+        )
         written = [checkpoint, outputs.picture, *([log] if log else [])]
-        check_outputs(written, [*job.paths, *([resume] if resume and not continues else [])])
+        check_outputs(written, [*command.paths, *([resume] if resume and not continues else [])])
         return outputs
 
     def open_log(self, say: Callable[[str], None]) -> contextlib.AbstractContextManager[Log | None]:
         """The log of the run, or None without one.   say: prints a line"""
         if self.log is None:
             return contextlib.nullcontext()
-        return Log(self.log.path, self.columns, say, append=self.append)
+        append = self.continues_log and os.path.exists(self.log.path)
+        return Log(self.log.path, self.columns, say, append=append)
 
 
 def _taken(checkpoint: Path, plot: Path | None) -> bool:

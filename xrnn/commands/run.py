@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.commands.options import SAVE_EVERY, Job, T, flag, selected
+from xrnn.commands.options import SAVE_EVERY, Command, T, flag, selected
 from xrnn.commands.outputs import Outputs
 from xrnn.commands.progress import Goal, TrainingProgress
 from xrnn.commands.terminal import Terminal, noted_signals, status_of
@@ -31,34 +31,36 @@ from xrnn.parallel import World, end_all, let_rank_0_report, use_device_of, worl
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
 
 
-def run_job(job: Job[T]) -> int:
-    """Run `job` → the exit status: 0, 128 + the number of the signal that stopped it, or `status_of` a failed output.
+def run_command(command: Command[T]) -> int:
+    """Run it → the exit status: 0, 128 + the number of the signal that stopped it, or `status_of` a failed output.
 
     Raises ModelError for a user error. Errors that can be found before training are raised before anything is printed.
     """
-    options, comm, selection = job.options, world(), selected(job.options.backend)
+    options, comm, selection = command.options, world(), selected(command.options.backend)
     backend = selection.backend
     use_device_of(comm, backend)
     output = io.StringIO() if comm.rank else None  # rank 0 prints
     terminal = Terminal(output, quiet=options.quiet, json=options.json)
-    settings, snapshot = _settings(job, backend)
-    outputs = Outputs.choose(job, settings, snapshot.picture if snapshot else None, terminal.note)
-    data = job.load(settings)
-    last = _last_step(job, settings, data, snapshot)
-    for line in [*selection_lines(selection), *outputs.lines, *_description(job, settings, data, snapshot)]:
+    settings, snapshot = _settings(command, backend)
+    outputs = Outputs.choose(command, settings, snapshot.picture if snapshot else None, terminal.note)
+    data = command.load(settings)
+    last = _last_step(command, settings, data, snapshot)
+    for line in [*selection_lines(selection), *outputs.lines, *_description(command, settings, data, snapshot)]:
         terminal.note(line)
     if AnyRank(comm)(bool(terminal.lost)):
         return status_of(terminal.lost)
-    end = last, options.minutes, job.save_every, snapshot and snapshot.step
+    end = last, options.minutes, command.save_every, snapshot and snapshot.step
     check_ranks(comm, backend=backend.name, options=(settings, end, outputs.checkpoint.path), data=data.fingerprint)
-    trainer: T = job.trainer.resume(snapshot, data, backend) if snapshot else job.trainer(settings, data, backend)
-    trainer.upto = job.upto
+    trainer: T = (
+        command.trainer.resume(snapshot, data, backend) if snapshot else command.trainer(settings, data, backend)
+    )
+    trainer.upto = command.upto
     trainer.divide(comm)
-    status = _train(trainer, job, last, outputs, terminal)
+    status = _train(trainer, command, last, outputs, terminal)
     if status:
         return status
     try:
-        _report(trainer, job, outputs, terminal)
+        _report(trainer, command, outputs, terminal)
     except KeyboardInterrupt:
         terminal.say(f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}")
         let_rank_0_report()
@@ -67,13 +69,13 @@ def run_job(job: Job[T]) -> int:
     return 0
 
 
-def _settings(job: Job[T], backend: Backend) -> tuple[Settings, Snapshot[Any] | None]:
+def _settings(command: Command[T], backend: Backend) -> tuple[Settings, Snapshot[Any] | None]:
     """The settings of the run, and the snapshot that it continues."""
-    resume = job.options.resume
+    resume = command.options.resume
     if resume is None:
-        return job.kind.settings(**job.given), None
-    snapshot = job.kind.load(resume, backend)
-    for name, value in job.given.items():
+        return command.kind.settings(**command.given), None
+    snapshot = command.kind.load(resume, backend)
+    for name, value in command.given.items():
         if value != (kept := getattr(snapshot.settings, name)):
             raise SettingsError(
                 f"{flag(name)} is {value}, but {resume} was trained with {kept}: leave the option out, or "
@@ -82,40 +84,40 @@ def _settings(job: Job[T], backend: Backend) -> tuple[Settings, Snapshot[Any] | 
     return snapshot.settings, snapshot
 
 
-def _last_step(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> int | None:
+def _last_step(command: Command[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> int | None:
     """The step at which to stop, counted from the first run; None to stop after a time.   Raises SettingsError."""
     if snapshot and (data.fingerprint, data.facts) != (snapshot.fingerprint, snapshot.facts):
         raise SettingsError(
-            f"{job.options.resume} was trained on other {job.data_name}: expected the same {job.argument} with the "
-            "same content; name that, or start a new run without --resume"
+            f"{command.options.resume} was trained on other {command.data_name}: expected the same {command.argument} "
+            "with the same content; name that, or start a new run without --resume"
         )
-    if job.options.minutes is not None:
+    if command.options.minutes is not None:
         return None
-    first, per_unit = snapshot.step if snapshot else 0, job.steps_per_unit(settings, data)
-    if job.upto is None:
-        return max(first, job.default_upto(data) * per_unit)
-    last = job.upto * per_unit
+    first, per_unit = snapshot.step if snapshot else 0, command.steps_per_unit(settings, data)
+    if command.upto is None:
+        return max(first, command.default_upto(data) * per_unit)
+    last = command.upto * per_unit
     if last < first:
         end = f", which end at step {last:,}," if per_unit > 1 else ","
         raise SettingsError(
-            f"--{job.unit} is {job.upto:,}{end} but {job.options.resume} is at step {first:,}: expected the total "
-            f"number of {job.unit}, with earlier ones; give more"
+            f"--{command.unit} is {command.upto:,}{end} but {command.options.resume} is at step {first:,}: expected "
+            f"the total number of {command.unit}, with earlier ones; give more"
         )
     return last
 
 
-def _description(job: Job[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> list[str]:
-    weights = job.kind.plan(settings, data.facts).weights
+def _description(command: Command[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> list[str]:
+    weights = command.kind.plan(settings, data.facts).weights
     resumed = f"; resumed at step {snapshot.step:,}" if snapshot and snapshot.step else ""
     return [
-        f"{job.data_name}: {data.source}",
+        f"{command.data_name}: {data.source}",
         f"model: {settings.architecture}, {weights:,} weights; {settings.training}; seed {settings.seed}{resumed}",
     ]
 
 
-def _train(trainer: T, job: Job[T], last: int | None, outputs: Outputs, terminal: Terminal) -> int:
+def _train(trainer: T, command: Command[T], last: int | None, outputs: Outputs, terminal: Terminal) -> int:
     """Train and save → 0, or the status of the signal or the lost output that stopped the run."""
-    goal = Goal(last, (job.options.minutes or 0.0) * 60)
+    goal = Goal(last, (command.options.minutes or 0.0) * 60)
     out = outputs.checkpoint
     last_read = time.monotonic()
     saved: int | None = None
@@ -124,12 +126,12 @@ def _train(trainer: T, job: Job[T], last: int | None, outputs: Outputs, terminal
         nonlocal saved
         snapshot = replace(trainer.snapshot(), picture=outputs.drawn)  # in all ranks, because rank 0 gathers the states
         if trainer.comm.rank == 0:
-            job.kind.save(out.path, snapshot, out.write)
+            command.kind.save(out.path, snapshot, out.write)
         saved = trainer.steps
 
     def after_step() -> None:
         nonlocal last_read
-        if trainer.steps % job.save_every == 0:
+        if trainer.steps % command.save_every == 0:
             save()
         if time.monotonic() - last_read >= _SECONDS_BETWEEN_READS:
             trainer.read_losses()
@@ -152,7 +154,7 @@ def _train(trainer: T, job: Job[T], last: int | None, outputs: Outputs, terminal
     status = _agreed(trainer.comm, 128 + noted[0] if noted else status_of(terminal.lost))
     if status:
         line = f"stopped at step {trainer.steps:,} and saved {out.path}; continue with"
-        line += f"\n  {_resume_command(job, out.path, trainer.comm.size)}"
+        line += f"\n  {_resume_command(command, out.path, trainer.comm.size)}"
         terminal.say(line)
         if terminal.lost and sys.stderr is not None:
             Terminal(sys.stderr).say(line)
@@ -166,11 +168,11 @@ def _agreed(comm: World, status: int) -> int:
     return int(agreed)
 
 
-def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> None:
+def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Terminal) -> None:
     """Print the results, and draw the picture.   Raises OutputError."""
-    results, picture = job.report(trainer, terminal)
+    results, picture = command.report(trainer, terminal)
     checkpoint = str(outputs.checkpoint.path)
-    terminal.result(f"checkpoint: {checkpoint} ({job.use.format(shlex.quote(checkpoint))})")
+    terminal.result(f"checkpoint: {checkpoint} ({command.use.format(shlex.quote(checkpoint))})")
     snapshot = trainer.snapshot()  # in all ranks, because rank 0 gathers the states
     if trainer.comm.rank:
         return
@@ -179,25 +181,25 @@ def _report(trainer: T, job: Job[T], outputs: Outputs, terminal: Terminal) -> No
     # The checkpoint with the picture's SHA-256 is saved first. If the run is killed between the two writes, a later run
     # finds no picture that looks like a foreign file.
     record = PictureRecord.of(path, content) if content is not None else outputs.drawn
-    job.kind.save(outputs.checkpoint.path, replace(snapshot, picture=record), outputs.checkpoint.write)
+    command.kind.save(outputs.checkpoint.path, replace(snapshot, picture=record), outputs.checkpoint.write)
     if content is None:
-        terminal.result(f"{job.picture_name}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
+        terminal.result(f"{command.picture_name}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
     else:
         with file_errors(OutputError, "write", path, "expected free space and permission"):
             outputs.picture.write(content)
-        terminal.result(f"{job.picture_name}: {outputs.picture.path}")
-    if job.options.json:
+        terminal.result(f"{command.picture_name}: {outputs.picture.path}")
+    if command.options.json:
         files = {"checkpoint": checkpoint, "picture": None if content is None else str(outputs.picture.path)}
         terminal.row(json.dumps(results | {"steps": trainer.steps} | files))
 
 
-def _resume_command(job: Job[T], out: Path, ranks: int) -> str:
+def _resume_command(command: Command[T], out: Path, ranks: int) -> str:
     """The command that continues the saved run."""
-    options = job.options
+    options = command.options
     words = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    words += [*job.kind.writer.split(), *map(str, job.paths), "--resume", str(out)]
-    words += [f"--{job.unit}", str(job.upto)] if job.upto is not None else []
-    words += ["--save-every", str(job.save_every)] if job.save_every != SAVE_EVERY else []
+    words += [*command.kind.writer.split(), *map(str, command.paths), "--resume", str(out)]
+    words += [f"--{command.unit}", str(command.upto)] if command.upto is not None else []
+    words += ["--save-every", str(command.save_every)] if command.save_every != SAVE_EVERY else []
     for each in fields(options):
         value = getattr(options, each.name)
         if each.name not in ("out", "resume", "overwrite") and value != each.default:

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 
-from xrnn.commands.options import SAVE_EVERY, Job, OptionsOf, RunOptions, path, with_options
+from xrnn.commands.options import SAVE_EVERY, Command, OptionsOf, RunOptions, path, with_options
 from xrnn.commands.pictures import Picture, is_own_picture, loss_curve
-from xrnn.commands.run import run_job
+from xrnn.commands.run import run_command
 from xrnn.commands.terminal import Terminal
 from xrnn.models.corpus import Corpus, Streams, load_corpus
 from xrnn.models.text import (
@@ -27,7 +27,7 @@ _SAMPLE_LENGTH: Final = 400
 _SAMPLE_TEMPERATURE: Final = 0.8
 
 
-class TrainJob(Job[TextTrainer]):
+class TrainCommand(Command[TextTrainer]):
     """`xrnn train` with its options: either `minutes` or `upto`."""
 
     kind = CHARACTER_MODEL
@@ -86,5 +86,7 @@ def train(
     """
     if "minutes" not in options and steps is None:
         options["minutes"] = 1.0
-    job = TrainJob(paths=paths or [], given=given, upto=steps, save_every=save_every, options=RunOptions(**options))
-    return run_job(job)
+    command = TrainCommand(
+        paths=paths or [], given=given, upto=steps, save_every=save_every, options=RunOptions(**options)
+    )
+    return run_command(command)

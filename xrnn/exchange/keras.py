@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from xrnn.ops.cells.rnn import NONLINEARITIES, RNNCell
 from xrnn.optional import import_optional, install_hint
 from xrnn.select import get_backend, kind_of
 from xrnn.typing import HostArray
+
+if TYPE_CHECKING:
+    import keras
 
 RECURRENT: Final = {"SimpleRNN": RNN, "LSTM": LSTM, "GRU": GRU}
 # For each gate of Keras, the index of the same gate in xrnn. GRU: z r h in Keras, r u n in xrnn. LSTM: i f g o in both.
@@ -90,7 +93,7 @@ def _configured() -> str:
 # ---- from Keras ----
 
 
-def from_keras(layer: Any, *, backend: str | Backend | None = None) -> Any:
+def from_keras(layer: keras.Layer, *, backend: str | Backend | None = None) -> Any:
     """The layer that computes the same as a Keras SimpleRNN, LSTM, GRU, Bidirectional, Dense or Embedding.
 
     layer     a layer with weights, or a Sequential of such layers and Dropout, which becomes a Stack; with Dense or
@@ -239,7 +242,7 @@ def _recurrent(keras: Any, layer: Any, name: str, weights: list[HostArray]) -> t
 # ---- to Keras ----
 
 
-def to_keras(layers: ExportedLayers) -> Any:
+def to_keras(layers: ExportedLayers) -> keras.Layer:
     """The Keras layer that computes the same, or a Sequential for several layers, with copies of the weights.
 
     layers   RNN, LSTM, GRU, Bidirectional, LayerNorm, Linear, Embedding, a Stack, or a list or dict of these in their

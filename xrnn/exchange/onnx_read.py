@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -29,10 +29,13 @@ from xrnn.optional import import_optional
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
+if TYPE_CHECKING:
+    import onnx
+
 _SIZES: Final = ((3, 2, 5, 7), (4, 5, 2, 3))  # of symbolic dimensions, in the order of their appearance, in two runs
 
 
-def from_onnx(source: str | os.PathLike[str] | Any, *, backend: str | Backend | None = None) -> Any:
+def from_onnx(source: str | os.PathLike[str] | onnx.ModelProto, *, backend: str | Backend | None = None) -> Any:
     """The layers of an ONNX model: one layer, a Bidirectional or a Stack; with Linear or Embedding a list of layers.
 
     source    the path of a file, or an onnx.ModelProto

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.optional import import_optional
 from xrnn.typing import HostArray
+
+if TYPE_CHECKING:
+    import onnx
 
 _OPSET: Final = 17  # the first with LayerNormalization
 _IR_VERSION: Final = 8  # of the same release of onnx, 1.12
@@ -37,7 +40,7 @@ def to_onnx(
     scale: tuple[Any, Any] | None = None,
     mean: bool = False,
     softmax: bool = False,
-) -> Any:
+) -> onnx.ModelProto:
     """An onnx.ModelProto that computes what the layers compute, checked by onnx. Also writes it to `path`, if given.
 
     layers    RNN, LSTM, GRU, Bidirectional, LayerNorm, Linear, Embedding, a Stack, or a list or dict of these in the

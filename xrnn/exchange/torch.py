@@ -6,7 +6,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from xrnn.optional import import_optional
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
 
+if TYPE_CHECKING:
+    import torch
+
 _RECURRENT: Final = sorted({layer.__name__ for layer, _ in torch_weights.MODES.values()})
 _HOOKS: Final = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
@@ -35,7 +38,7 @@ def import_torch(user: str) -> ModuleType:
 # ---- from PyTorch ----
 
 
-def from_torch(module: Any, *, backend: str | Backend | None = None) -> Any:
+def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None) -> Any:
     """The layer that computes the same as a torch.nn.RNN, LSTM, GRU (or one of xrnn.torch), Linear or Embedding.
 
     backend   the backend of the layer's arrays, which are copies: by default the selected one
@@ -188,7 +191,7 @@ def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], sta
 # ---- to PyTorch ----
 
 
-def to_torch(layer: HasParameters) -> Any:
+def to_torch(layer: HasParameters) -> torch.nn.Module:
     """PyTorch's module that computes the same as the layer, with copies of its weights, on the CPU.
 
     layer   RNN, LSTM, GRU, a Bidirectional, a Stack of layers of one kind and hidden size, Linear, or Embedding; a

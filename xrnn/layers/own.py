@@ -14,7 +14,7 @@ from xrnn.layers.recurrent import Cache, RecurrentLayer, as_tuple, fresh_params,
 from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.random import Draws
 from xrnn.select import get_backend
-from xrnn.typing import Array, DType, Lengths
+from xrnn.typing import Array, ArrayIfNeeded, DType, Lengths, Results
 
 
 class Recurrent(RecurrentLayer):
@@ -85,7 +85,7 @@ class Recurrent(RecurrentLayer):
     def remade(self, *params: Any) -> Self:
         return type(self)(self.cell, *params, **self.options)
 
-    def forward(self, x: Array, *initial: Array | None, lengths: Lengths | None = None) -> Any:
+    def forward(self, x: Array, *initial: Array | None, lengths: Lengths | None = None) -> Results:
         """One step, x (N, D) → (N, H), or a sequence, x (T, N, D) → (T, N, H), for each state of the cell.
 
         initial   the initial states, (N, H) each; None or a missing one means zeros
@@ -96,7 +96,9 @@ class Recurrent(RecurrentLayer):
         """
         return self._results(x, initial, lengths, training=True)
 
-    def backward(self, *dstates: Array | None, cache: Cache | None = None, needs_dx: bool = True) -> Any:
+    def backward(
+        self, *dstates: Array | None, cache: Cache | None = None, needs_dx: bool = True
+    ) -> tuple[ArrayIfNeeded, ...]:
         """The gradients of the results of a `forward` → dx, in the shape of x, and that of each initial state.
 
         dstates    the gradient of each result; None or a missing one means zeros; the first one is required
@@ -108,11 +110,13 @@ class Recurrent(RecurrentLayer):
         """
         return self._backward(self._padded(dstates), cache, needs_dx)
 
-    def __call__(self, x: Array, *initial: Array | None, lengths: Lengths | None = None) -> Any:
+    def __call__(self, x: Array, *initial: Array | None, lengths: Lengths | None = None) -> Results:
         """Inference: the results of `forward`, without a cache."""
         return self._results(x, initial, lengths, training=False)
 
-    def _results(self, x: Array, initial: Sequence[Array | None], lengths: Lengths | None, *, training: bool) -> Any:
+    def _results(
+        self, x: Array, initial: Sequence[Array | None], lengths: Lengths | None, *, training: bool
+    ) -> Results:
         states = self._run(x, self._padded(initial), lengths, training=training)
         return single([state[self._slots[x.ndim]] for state in states])
 

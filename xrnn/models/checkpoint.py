@@ -16,7 +16,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
 
@@ -101,23 +101,17 @@ class Snapshot(Generic[S]):
         saved: dict[str, Array] = {}
         description = describe_all(self.layers, self.optimizer, saved)
         on_host = {name: to_numpy(array) for name, array in saved.items()}
-        rest = (self.settings, self.fingerprint, self.arrays, self.facts, self.picture, self.upto, self.feature_names)
-        return _unpickled, (description, on_host, *rest)
+        others = {each.name: getattr(self, each.name) for each in fields(self)}
+        del others["layers"], others["optimizer"]
+        return _unpickled, (description, on_host, others)
 
 
-def _unpickled(
-    description: dict[str, Any],
-    saved: dict[str, HostArray],
-    settings: S,
-    fingerprint: str,
-    arrays: dict[str, HostArray],
-    *others: Any,
-) -> Snapshot[S]:
+def _unpickled(description: dict[str, Any], saved: dict[str, HostArray], others: dict[str, Any]) -> Snapshot[Any]:
     """The snapshot of a pickle, on the selected backend."""
     # joblib may give views of its file, numpy.memmap, in place of arrays.
     plain = {name: np.array(array) for name, array in saved.items()}
     c = make_checkpoint(description | {"extra": {"dict": {}}}, plain, get_backend())
-    return Snapshot(settings, fingerprint, dict(c.layers), c.optimizer, arrays, *others)
+    return Snapshot(layers=dict(c.layers), optimizer=c.optimizer, **others)
 
 
 @dataclass(frozen=True, slots=True)

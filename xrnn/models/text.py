@@ -27,7 +27,7 @@ from xrnn.typing import Array, HostArray
 
 VOCABULARY: Final = 256  # bytes
 EMBEDDING: Final = 64
-_CONSTANT: Final = 300  # steps of a constant learning rate
+_CONSTANT: Final = 300  # updates with a constant learning rate
 _CHUNK: Final = 128  # steps per call, so that memory does not grow with the text
 _READERS: Final = 64
 _MOST: Final = 2**20  # bytes to generate; all are printed at the end
@@ -133,12 +133,12 @@ CHARACTER_MODEL: Final = Kind(
 # ---- training ----
 
 
-def learning_rate(peak: float, step: int) -> float:
-    """peak / √max(1, step / 300), steps counted from 1: constant, then the inverse square root.
+def root_rate(peak: float, update: int) -> float:
+    """The learning rate peak / √max(1, update / 300), updates counted from 1: constant, then the inverse square root.
 
     It does not depend on the last step, so a run can be stopped after a time, and continued.
     """
-    return peak / math.sqrt(max(1.0, step / _CONSTANT))
+    return peak / math.sqrt(max(1.0, update / _CONSTANT))
 
 
 class TextTrainer(Trainer[TextSettings]):
@@ -191,7 +191,7 @@ class TextTrainer(Trainer[TextSettings]):
         # An overflow makes the loss infinite or NaN, which `read_losses` reports.
         with np.errstate(over="ignore", invalid="ignore"):
             loss, self._state = self.model.train_step(chunk, self._state)
-            self._update(loss, learning_rate(self.settings.lr, self.steps + 1), self._mine.stop - self._mine.start)
+            self._update(loss, root_rate(self.settings.lr, self.steps + 1), self._mine.stop - self._mine.start)
 
     @property
     def seen(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from xrnn.models.checkpoint import S, Snapshot
 from xrnn.models.errors import DivergedError, SettingsError, param
 from xrnn.models.plan import Model
-from xrnn.optim import clip_grad_norm
+from xrnn.optim import clip_grad_norm, cosine
 from xrnn.parallel import World
 from xrnn.select import to_numpy
 from xrnn.typing import Array, HostArray
@@ -22,13 +22,13 @@ AVERAGED: Final = 100  # updates: the reported figures are means over the last o
 _LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest
 
 
-def learning_rate(peak: float, update: int, total: int) -> float:
-    """peak · max(1/20, (1 + cos(π · update / total)) / 2), updates counted from 1   (after Loshchilov & Hutter, 2017).
+def cosine_rate(peak: float, update: int, total: int) -> float:
+    """The learning rate peak · max(1/20, cosine(update, total)), updates counted from 1.
 
     After update `total`, it stays at the lowest rate. `total` is the default length of a run, even if the run
     gets another one. So a run that is stopped and continued makes the same updates as a longer run.
     """
-    return peak * max(_LOWEST, (1 + math.cos(math.pi * min(update / total, 1))) / 2)
+    return peak * max(_LOWEST, cosine(update, total))
 
 
 class Trainer(Generic[S]):

@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.data.read import check_channels
@@ -34,6 +35,11 @@ except ImportError:
     )
     NotFittedError = type("NotFittedError", (ValueError, AttributeError), {"__module__": "xrnn.series"})
     DataConversionWarning = UserWarning
+
+# X: an array or a DataFrame (n, T) or (n, T, D), or a list of such series (Tᵢ,) or (Tᵢ, D), as numbers or from files.
+SeriesLike: TypeAlias = ArrayLike | list[Series]
+# y: an array, a column or a list, with a value for each series.
+Targets: TypeAlias = ArrayLike | Sequence[Hashable]
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]

@@ -13,7 +13,7 @@ from xrnn.models.data.series import Series, check_sizes
 from xrnn.models.forecast.data import mase_divisor, prepare
 from xrnn.models.forecast.model import FORECASTER, TrainedForecaster
 from xrnn.models.forecast.trainer import ForecastTrainer
-from xrnn.series.estimator import Estimator, as_series, check_count
+from xrnn.series.estimator import Estimator, SeriesLike, as_series, check_count
 from xrnn.typing import HostArray
 
 
@@ -56,7 +56,7 @@ class Forecaster(Estimator):
     trained = TrainedForecaster
     other_columns = True  # a forecast is made of later steps, which have other names
 
-    def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
+    def fit(self, X: SeriesLike, y: None = None, *, known: SeriesLike | None = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), or a list of (Tᵢ,) or (Tᵢ, 1)
 
         known   columns whose future values will be given to `predict`: (n, T, k), or a list of (Tᵢ, k)
@@ -78,7 +78,7 @@ class Forecaster(Estimator):
         levels: tuple[float, ...] = self._fitted().settings.levels
         return levels
 
-    def predict(self, X: Any = None, *, known: Any = None) -> HostArray:
+    def predict(self, X: SeriesLike | None = None, *, known: SeriesLike | None = None) -> HostArray:
         """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64.
 
         known   the known columns of the steps ahead, after those of `fit`; with X, of its rows and the steps ahead
@@ -86,7 +86,7 @@ class Forecaster(Estimator):
         medians: HostArray = self.predict_quantiles(X, known=known)[..., self.levels_.index(0.5)]
         return medians
 
-    def predict_quantiles(self, X: Any = None, *, known: Any = None) -> HostArray:
+    def predict_quantiles(self, X: SeriesLike | None = None, *, known: SeriesLike | None = None) -> HostArray:
         """The quantiles of the next steps → (n, horizon, Q) float64.   known: see `predict`"""
         if X is not None:
             self._check_features(X)
@@ -106,7 +106,7 @@ class Forecaster(Estimator):
         streamed: Iterator[HostArray | None] = self.trained_.stream(rows)
         return streamed
 
-    def score(self, X: Any, y: None = None, *, known: Any = None) -> float:
+    def score(self, X: SeriesLike, y: None = None, *, known: SeriesLike | None = None) -> float:
         """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect.
 
         known   of the rows of X

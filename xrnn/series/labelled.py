@@ -19,6 +19,8 @@ from xrnn.series.estimator import (
     ClassifierMixin,
     Estimator,
     RegressorMixin,
+    SeriesLike,
+    Targets,
     as_array,
     as_labels,
     as_series,
@@ -134,7 +136,7 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
 
     kind = CLASSIFIER
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their labels."""
         labels = as_labels(y)
         classes = classes_of(labels)
@@ -148,16 +150,16 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
         """The labels (K,), in the order of `predict_proba`."""
         return as_array(self._fitted().facts.labels)
 
-    def predict(self, X: Any) -> HostArray:
+    def predict(self, X: SeriesLike) -> HostArray:
         """The likeliest label of each series, (n,)."""
         labels: HostArray = self.classes_[self._predict(X).argmax(axis=1)]
         return labels
 
-    def predict_proba(self, X: Any) -> HostArray:
+    def predict_proba(self, X: SeriesLike) -> HostArray:
         """The probabilities of the labels, (n, K) float64."""
         return self._predict(X)
 
-    def score(self, X: Any, y: Any) -> float:
+    def score(self, X: SeriesLike, y: Targets) -> float:
         """The accuracy."""
         return float(np.mean([a == b for a, b in zip(self.predict(X), as_labels(y), strict=True)]))
 
@@ -182,16 +184,16 @@ class Regressor(RegressorMixin, LabelledEstimator):  # type: ignore[misc]
 
     kind = REGRESSION
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their numbers."""
         self._learn(X, as_targets(y), lambda series: Numbers.of(series, "X"))
         return self
 
-    def predict(self, X: Any) -> HostArray:
+    def predict(self, X: SeriesLike) -> HostArray:
         """The number of each series, (n,) float64."""
         return self._predict(X)
 
-    def score(self, X: Any, y: Any) -> float:
+    def score(self, X: SeriesLike, y: Targets) -> float:
         """R²; nan if all numbers in y are equal."""
         r2 = r_squared(np.array(as_targets(y)), self.predict(X))
         return float("nan") if r2 is None else r2

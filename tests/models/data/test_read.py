@@ -121,3 +121,17 @@ def test_missing_files_get_one_line() -> None:
     for name, got in {"missing.csv": "doesn't exist", "fifo.csv": "is not a file"}.items():
         with one_line(DataError, f"{name} {got}: expected a .ts, .csv or .npy file; check the path"):
             read_path(Path(name))
+
+
+def test_other_files_get_one_line() -> None:
+    for name in ("f.txt", "f.dat"):
+        with one_line(DataError, f"{name} is not a .ts, .csv or .npy file: expected a name with one of these endings"):
+            read_path(file(name, ""))
+    for name in ("missing", "missing.ts"):
+        expected = "expected a .ts file; check the path"
+        with one_line(DataError, f"can't read {name} (No such file or directory): {expected}"):
+            read_path(Path(name))
+    for suffix in ("", ".ts", ".csv"):
+        name = "x" * 300 + suffix
+        with one_line(DataError, f"can't read {name} ("):
+            read_path(Path(name))

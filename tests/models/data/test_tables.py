@@ -338,11 +338,7 @@ def test_a_folder_of_such_files() -> None:
         ("x,\n1,\n", {}, "f.csv has no value in channel 2: expected at least one"),  # a separator at the end
         ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a finite number"),
         ("x,y\n1,1_0\n", {}, "f.csv, line 2, column y: '1_0' is not a finite number"),
-        (
-            "x;y\n1,5;2\n",
-            {},
-            "f.csv, line 2, column x: '1,5' is not a finite number: expected numbers, or an empty",
-        ),
+        ("x;y\n1,5;2\n", {}, "f.csv, line 2, column x: '1,5' is not a finite number: expected numbers, or an empty"),
         ("x;y\n1,5;2\n", {}, "for a missing value; give decimal ,"),
         ("x;y\n1.5;2\n", {"decimal": ","}, "for a missing value; give decimal ."),
         *[
@@ -379,26 +375,10 @@ def test_a_folder_of_such_files() -> None:
         (b"1\n\x80\x04\0\xff", {}, "f.csv, line 2, column 1: '"),
         ("2024-01-01\n2024-01-02\n", {}, "f.csv has no channel: expected a column of numbers besides an index and"),
         ("x\n1\n", {"skip": ("x",)}, "f.csv has no channel"),
-        (
-            "x,y\n1,2\n",
-            {"skip": ("z",)},
-            "f.csv has no column z: expected a name, or a number from 1 to 2; it has",
-        ),
-        (
-            "1,2\n",
-            {"skip": ("3",)},
-            "f.csv has no column 3: expected a name, or a number from 1 to 2; it has 2",
-        ),
-        (
-            "x,x\n1,2\n",
-            {"skip": ("x",)},
-            "f.csv has two columns x: expected a name, or a number from 1 to 2",
-        ),
-        (
-            "i,x\n1,2\n,3\n",
-            {"id": "i"},
-            "f.csv, line 3 has no value in column i, which id names: expected the name",
-        ),
+        ("x,y\n1,2\n", {"skip": ("z",)}, "f.csv has no column z: expected a name, or a number from 1 to 2; it has"),
+        ("1,2\n", {"skip": ("3",)}, "f.csv has no column 3: expected a name, or a number from 1 to 2; it has 2"),
+        ("x,x\n1,2\n", {"skip": ("x",)}, "f.csv has two columns x: expected a name, or a number from 1 to 2"),
+        ("i,x\n1,2\n,3\n", {"id": "i"}, "f.csv, line 3 has no value in column i, which id names: expected the name"),
         (LONG, {"id": "t", "label": "kind"}, "f.csv, t 2 has the labels run and walk: expected one for a series"),
         (
             LONG,
@@ -409,11 +389,7 @@ def test_a_folder_of_such_files() -> None:
         ("t,x\n1,2\n2024-01-01,3\n", {"time": "t"}, "f.csv, line 3: '2024-01-01' is not a time like the others"),
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
         ("t,x\n01/02/2024,2\n", {"time": "t"}, "f.csv, line 2: '01/02/2024' has the month or the day first, and no"),
-        (
-            "x" * 200_000,
-            {},
-            "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is",
-        ),
+        ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is"),
     ],
 )
 def test_bad_files_get_one_line(content: str | bytes, columns: dict[str, str], words: str) -> None:

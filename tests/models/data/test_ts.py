@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.data.read import read_path
 from xrnn.models.data.series import Series
 from xrnn.models.data.ts import read_ts
 from xrnn.models.errors import DataError
@@ -155,8 +154,3 @@ def test_labels_are_the_declared_ones_in_any_case() -> None:
 def test_bad_lines_get_one_line(text: str, words: str) -> None:
     with one_line(DataError, words):
         read(text)
-
-
-def test_what_can_not_be_read_gets_one_line(tmp_path: Path) -> None:
-    with one_line(DataError, "can't read missing.ts (No such file or directory): expected a .ts file; check the path"):
-        read_path(Path("missing.ts"))

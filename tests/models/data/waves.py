@@ -18,6 +18,12 @@ def waves(count: int, seed: int = 0) -> list[Series]:
     return [_wave(rng, LABELS[i % 2], f"wave {i}") for i in range(count)]
 
 
+def imbalanced(rare: int, common: int, seed: int = 0) -> list[Series]:
+    """Few quick waves after many slow ones."""
+    every = waves(2 * common, seed)
+    return [each for each in every if each.label == "slow"][:common] + [s for s in every if s.label == "quick"][:rare]
+
+
 def write_ts(path: Path, series: list[Series], labels: list[str] | None = None) -> Path:
     lines = ["#waves", "@problemName Waves", f"@classLabel true {' '.join(labels or LABELS)}", "@data"]
     lines += [":".join([*(",".join(map(str, channel)) for channel in s.values.T), s.label or ""]) for s in series]

@@ -159,21 +159,6 @@ def test_series_without_a_label_get_one_line() -> None:
         load_labelled([Path("h.ts"), Path("f.ts")], SETTINGS)
 
 
-def test_another_kind_of_file_gets_one_line() -> None:
-    for other in (Path("f.txt"), Path("f.dat")):
-        other.touch()
-        with one_line(DataError, f"{other} is not a .ts, .csv or .npy file: expected a name with one of these endings"):
-            load_labelled([other], SETTINGS)
-    with one_line(DataError, "can't read missing (No such file or directory): expected a .ts file; check the path"):
-        load_labelled([Path("missing")], SETTINGS)
-
-
-@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".ts", "x" * 300 + ".csv"], ids=lambda name: name[300:])
-def test_a_name_that_is_too_long_gets_one_line(name: str) -> None:
-    with one_line(DataError, f"can't read {name} ("):
-        load_labelled([Path(name)], SETTINGS)
-
-
 # ---- the series that come with another package ----
 
 

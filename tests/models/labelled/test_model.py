@@ -1,23 +1,28 @@
-"""The model of a series: its gradients, inference, streams, and a training step of the classifier."""
+"""The model of a series: its gradients, inference, streams, the mean over time, and an update of the classifier."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.conftest import STANDIN
 from tests.models import checks as models
 from tests.models.checks import check_gradients
+from tests.models.labelled.tiny import TINY
 from tests.needs import BOTH, DWEIGHTS, noted
+from tests.standin.counting import counted
+from xrnn import gradcheck
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
+from xrnn.models.data.batches import pack
 from xrnn.models.labelled.head import Classes
-from xrnn.models.labelled.model import LabelledModel, Running
+from xrnn.models.labelled.model import LabelledModel, MeanPool, Running
 from xrnn.models.labelled.settings import ClassifierSettings
-from xrnn.select import get_backend
-from xrnn.typing import Array
+from xrnn.typing import Array, HostArray
 
 SMALL = ClassifierSettings(hidden=4, layers=2)
 D, C, LENGTHS = 3, 5, [4, 1, 3]
@@ -104,19 +109,64 @@ def test_a_training_step_returns_the_loss_and_the_number_of_correct_labels(backe
     assert int(hits) == 2
 
 
-@every_cell
-@every_way
-def test_the_shapes_are_known_without_a_model(backend: Backend, cell: str, one_way: bool) -> None:
-    settings = replace(SMALL, cell=cell, one_way=one_way)
-    model = LabelledModel.init(settings, HEAD, backend)
-    assert [param.shape for param in model.params] == settings.plan(HEAD).shapes
+POOLED = [5, 1, 3]
 
 
-def test_new_weights_are_the_same_on_every_backend_and_predict_nothing_yet(backend: Backend) -> None:
-    model, on_numpy = (LabelledModel.init(SMALL, HEAD, each) for each in (backend, get_backend("numpy")))
-    for param, same in zip(model.params, on_numpy.params, strict=True):
-        assert param.dtype == np.float32
-        np.testing.assert_array_equal(backend.to_numpy(param), same)
-    x, lengths = some_batch(backend, "float32")
-    loss, _ = model.train_step(HEAD, x, lengths, backend.asarray(np.array([0, 1, 2])))
-    assert abs(float(loss) - math.log(C)) < 0.7
+def test_each_series_has_the_mean_over_its_own_length(backend: Backend) -> None:
+    h = np.random.default_rng(0).standard_normal((5, 3, 4))
+    pool, lengths = MeanPool(backend.xp), backend.asarray(np.array(POOLED))
+    expected = [h[:T, n].mean(axis=0) for n, T in enumerate(POOLED)]
+    for y in (pool.forward(backend.asarray(h), lengths), pool(backend.asarray(h), lengths)):
+        np.testing.assert_allclose(backend.to_numpy(y), expected, rtol=1e-12)
+
+
+def test_the_gradient_of_the_mean_matches_differences(backend: Backend) -> None:
+    pool, lengths = MeanPool(backend.xp), backend.asarray(np.array(POOLED))
+    h = backend.asarray(np.random.default_rng(0).standard_normal((5, 3, 4)))
+    gradcheck(lambda h: pool.forward(h, lengths), lambda u: [pool.backward(u)], [h], names=["h"])
+
+
+def test_the_mean_keeps_the_dtype_and_waits_for_nothing(
+    backend: Backend, no_waiting: Callable[[], AbstractContextManager[None]]
+) -> None:
+    pool, lengths = MeanPool(backend.xp), backend.asarray(np.array(POOLED, np.int32))
+    h = backend.asarray(np.ones((5, 3, 4), np.float32))
+    with no_waiting():
+        y = pool.forward(h, lengths)
+        dh = pool.backward(y)
+    assert y.dtype == dh.dtype == "float32"
+    assert not backend.to_numpy(dh)[1:, 1].any()
+
+
+def test_an_output_does_not_depend_on_the_other_series(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LabelledModel.init(TINY, Classes(2, tuple(range(3))), backend)
+    rng = np.random.default_rng(0)
+    series = [rng.standard_normal((T, 2), dtype=np.float32) for T in (4, 1, 6, 2, 2)]
+    together = model.outputs(series)
+    assert together.dtype == np.float64
+    monkeypatch.setattr("xrnn.models.labelled.model._INFERENCE_BATCH", 2)
+    np.testing.assert_allclose(model.outputs(series), together, rtol=1e-5, atol=1e-7)
+    x, lengths = backend.asarray(series[2][:, None]), backend.asarray(np.array([6]))
+    np.testing.assert_allclose(together[2], backend.to_numpy(model(x, lengths))[0], rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_is_one_transfer_each_way() -> None:
+    model = LabelledModel.init(TINY, Classes(2, tuple(range(3))), STANDIN)
+    model.outputs([np.ones((3, 2), np.float32)] * 130)  # the first use compares the kernels with the plain form
+    with counted() as counters:
+        model.outputs([np.ones((3, 2), np.float32)] * 130)
+    assert (counters.host_to_device, counters.device_to_host) == (3, 3)
+
+
+def test_a_long_series_lengthens_no_batch_of_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LabelledModel.init(TINY, Classes(2, tuple(range(3))), STANDIN)
+    monkeypatch.setattr("xrnn.models.labelled.model._INFERENCE_BATCH", 2)
+    lengths: list[int] = []
+
+    def noting(series: list[HostArray], targets: HostArray) -> tuple[HostArray, HostArray]:
+        lengths.append(max(map(len, series)))
+        return pack(series, targets)
+
+    monkeypatch.setattr("xrnn.models.labelled.model.pack", noting)
+    model.outputs([np.ones((T, 2), np.float32) for T in (9, 1, 9, 1)])
+    assert lengths == [1, 9]

@@ -10,7 +10,7 @@ import pytest
 from tests.models.labelled.tiny import TINY, dataset
 from xrnn.backend import Backend
 from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
-from xrnn.models.trainer import learning_rate
+from xrnn.models.trainer import cosine_rate
 
 
 def test_training_learns(backend: Backend) -> None:
@@ -41,13 +41,13 @@ def test_the_reported_accuracy_is_that_of_the_last_hundred_updates(backend: Back
 
 
 def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Backend) -> None:
-    rates = [learning_rate(0.4, step, 1000) for step in (0, 500, 750, 1000, 5000)]
+    rates = [cosine_rate(0.4, step, 1000) for step in (0, 500, 750, 1000, 5000)]
     np.testing.assert_allclose(rates, [0.4, 0.2, 0.2 * (1 - math.sqrt(0.5)), 0.02, 0.02])
     trainer = LabelledTrainer(TINY, dataset(), backend)
     total = default_epochs(10) * 3
     trainer._optimizer.steps = total // 2 - 1
     trainer.step()
-    assert trainer._optimizer.lr == learning_rate(TINY.lr, total // 2, total) == pytest.approx(TINY.lr / 2, rel=1e-2)
+    assert trainer._optimizer.lr == cosine_rate(TINY.lr, total // 2, total) == pytest.approx(TINY.lr / 2, rel=1e-2)
 
 
 def test_the_epochs_follow_from_the_count_of_series() -> None:

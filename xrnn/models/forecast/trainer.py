@@ -12,7 +12,7 @@ from xrnn.models.forecast.data import ForecastData
 from xrnn.models.forecast.model import ForecastModel
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.windows import pack, unpack
-from xrnn.models.trainer import Trainer, learning_rate, share
+from xrnn.models.trainer import Trainer, cosine_rate, share
 from xrnn.typing import HostArray
 
 DEFAULT_STEPS: Final = 500
@@ -63,7 +63,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         with np.errstate(over="ignore", invalid="ignore"):
             loss = self.model.train_step(*unpack(packed, self.data.facts, mine.stop - mine.start))
             weight = np.isfinite(np.asarray(windows.target)).sum()
-            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, DEFAULT_STEPS), weight)
+            self._update(loss, cosine_rate(self.settings.lr, self.steps + 1, DEFAULT_STEPS), weight)
 
     def trained_on(self, data: ForecastData, updates: int) -> ForecastTrainer:
         """A new model, trained on other data."""

@@ -35,7 +35,8 @@ class MeanPool:
     def forward(self, h: Array, lengths: Array) -> Array:
         """h (T, N, H), lengths (N,) integers in [1, T] → y (N, H); keeps the weights for `backward`."""
         self.weights = self._weights(h, lengths)
-        return self._mean(h, self.weights)
+        y: Array = (h * self.weights).sum(axis=0)
+        return y
 
     def backward(self, dy: Array) -> Array:
         """dh[t, n] = dy[n] / length[n] for t < length[n], else 0.   dy (N, H) → dh (T, N, H)."""
@@ -43,10 +44,7 @@ class MeanPool:
 
     def __call__(self, h: Array, lengths: Array) -> Array:
         """Inference: the result of `forward`, without keeping the weights."""
-        return self._mean(h, self._weights(h, lengths))
-
-    def _mean(self, h: Array, weights: Array) -> Array:
-        y: Array = (h * weights).sum(axis=0)
+        y: Array = (h * self._weights(h, lengths)).sum(axis=0)
         return y
 
     def _weights(self, h: Array, lengths: Array) -> Array:

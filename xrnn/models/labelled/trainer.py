@@ -19,7 +19,7 @@ from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.model import LabelledModel
 from xrnn.models.labelled.settings import LabelledSettings
 from xrnn.models.plan import split_best
-from xrnn.models.trainer import AVERAGED, Trainer, learning_rate, share_by_cost
+from xrnn.models.trainer import AVERAGED, Trainer, cosine_rate, share_by_cost
 from xrnn.typing import Array, HostArray
 
 
@@ -118,7 +118,7 @@ class LabelledTrainer(Trainer[Any]):
         with np.errstate(over="ignore", invalid="ignore"):
             x, lengths, targets = unpack(self._backend.asarray(packed), shape, self.batches.target_dtype)
             loss, correct = self.model.train_step(self.facts, x, lengths, targets, self._weights)
-            self._update(loss, learning_rate(self.settings.lr, self.steps + 1, self.total), weight)
+            self._update(loss, cosine_rate(self.settings.lr, self.steps + 1, self.total), weight)
         if correct is not None:
             self._unread_hits.append((correct, len(targets)))
         if self.stopping and self.steps % self.per_epoch == 0:
@@ -158,13 +158,8 @@ class LabelledTrainer(Trainer[Any]):
 
     @classmethod
     def columns(cls, settings: LabelledSettings) -> list[str]:
-        return [
-            "step",
-            "seconds",
-            "series",
-            *settings.head.figure_names,
-            *["validation_loss"] * (settings.patience > 0),
-        ]
+        validation = ["validation_loss"] if settings.patience else []
+        return ["step", "seconds", "series", *settings.head.figure_names, *validation]
 
     @property
     def figures(self) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from tests.models.text.texts import write_text
+from tests.models.texts import write_text
 from xrnn.commands.pictures import loss_curve
 from xrnn.commands.train import refusal
 from xrnn.models.corpus import Streams, load_corpus

@@ -1,4 +1,4 @@
-"""Series with a number each: how targets are read, the loss, and scores."""
+"""Labels and numbers: how targets are read, the loss, and scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.models.kinds import NUMBERS
 from xrnn.backend import Backend
 from xrnn.models.errors import DataError
 from xrnn.models.labelled.data import load_labelled
-from xrnn.models.labelled.head import numbers, r_squared
+from xrnn.models.labelled.head import Classes, Confusion, numbers, r_squared
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -81,3 +81,26 @@ def test_series_without_a_target_get_one_line() -> None:
     write_csv(Path("f.csv"), np.ones((2, 2)))
     with one_line(DataError, "f.csv has no target: expected a number up to 1e+30; name a .ts file with @target"):
         load_labelled([Path("f.csv")], NUMBERS.settings)
+
+
+def test_softmax_is_in_float64_and_never_overflows() -> None:
+    p = Classes(1, ()).decoded(np.array([[1e4, 1e4], [-1e4, 0]], np.float32))
+    np.testing.assert_array_equal(p, [[0.5, 0.5], [0, 1]])
+    assert p.dtype == np.float64
+
+
+def test_the_confusion_matrix_and_its_figures() -> None:
+    confusion = Confusion.of(np.array([0, 0, 0, 1, 2]), np.array([0, 0, 1, 1, 0]), 4)
+    np.testing.assert_array_equal(confusion.counts, [[2, 1, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(confusion.correct, [2, 1, 0, 0])
+    np.testing.assert_array_equal(confusion.support, [3, 1, 1, 0])
+    np.testing.assert_array_equal(confusion.predicted, [3, 2, 0, 0])
+    assert str(confusion) == "0.600 (3 of 5)"
+    assert confusion.accuracy == 0.6
+    assert confusion.balanced_accuracy == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert confusion.macro_f1 == pytest.approx(
+        (4 / 6 + 2 / 3 + 0) / 3
+    )  # the last label neither occurs nor is predicted
+    assert confusion.never_predicted == [2]
+    assert confusion.most_confused(5) == [(0, 1, 1), (2, 0, 1)]
+    assert confusion.most_confused(1) == [(0, 1, 1)]

@@ -1,0 +1,146 @@
+"""The steps of times, their season, and the times that come next."""
+
+from __future__ import annotations
+
+import calendar
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.errors import one_line
+from xrnn.models.data.dates import show, step_of
+from xrnn.models.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("times", "season", "after"),
+    [
+        (["2020-01-31", "2020-02-29", "2020-03-31"], 12, ["2020-04-30", "2020-05-31"]),
+        (["2020-10-01", "2021-01-01", "2021-04-01"], 4, ["2021-07-01", "2021-10-01"]),
+        (["2024-02-27", "2024-02-28", "2024-02-29"], 7, ["2024-03-01", "2024-03-02"]),
+        (["2024-05-02", "2024-05-03", "2024-05-06"], 5, ["2024-05-07", "2024-05-08"]),
+        (["2024-05-01 22:00", "2024-05-01 23:00"], 24, ["2024-05-02", "2024-05-02 01:00:00"]),
+        (["2024-05-01 23:50", "2024-05-01 23:55"], 288, ["2024-05-02", "2024-05-02 00:05:00"]),
+        (["2024-05-01 12:00", "2024-05-01 18:00"], 4, ["2024-05-02", "2024-05-02 06:00:00"]),
+        (["2020-01-01", "2021-01-01", "2022-01-01"], 1, ["2023-01-01", "2024-01-01"]),
+        ([1.0, 3.0, 5.0], 1, ["7", "9"]),
+        ([1.7e9, 1.7e9 + 3600], 1, ["1700007200", "1700010800"]),
+        (["2022-12-28", "2023-01-28", "2023-02-28"], 12, ["2023-03-28", "2023-04-28"]),
+        (["2022-12-29", "2023-01-29", "2023-02-28"], 12, ["2023-03-29", "2023-04-29"]),
+        (["2022-12-30", "2023-01-30", "2023-02-28"], 12, ["2023-03-30", "2023-04-30"]),
+        (["2022-12-31", "2023-01-31", "2023-02-28"], 12, ["2023-03-31", "2023-04-30"]),
+        (["2023-03-30", "2023-04-30"], 12, ["2023-05-30", "2023-06-30"]),
+        (["2023-02-28", "2023-03-28", "2023-04-28"], 12, ["2023-05-28", "2023-06-28"]),
+        (["2023-02-28", "2023-03-30", "2023-04-30"], 12, ["2023-05-30", "2023-06-30"]),
+        (["2023-02-28", "2023-03-31"], 12, ["2023-04-30", "2023-05-31"]),
+        (["2023-07-01", "2023-08-01", "2023-09-01"], 12, ["2023-10-01", "2023-11-01"]),  # 31 days each
+        (
+            ["2024-03-31 00:00+01:00", "2024-03-31 01:00+01:00", "2024-03-31 03:00+02:00"],
+            24,
+            ["2024-03-31 04:00:00+02:00", "2024-03-31 05:00:00+02:00"],
+        ),
+        (
+            ["2024-03-30 00:00+01:00", "2024-03-31 00:00+01:00", "2024-04-01 00:00+02:00"],
+            7,
+            ["2024-04-02", "2024-04-03"],
+        ),
+        (
+            ["2024-02-29 00:00+01:00", "2024-03-31 00:00+01:00", "2024-04-30 00:00+02:00"],
+            12,
+            ["2024-05-31", "2024-06-30"],
+        ),
+        (["2024-01-01 06:00Z", "2024-01-02 06:00Z"], 7, ["2024-01-03 06:00:00+00:00", "2024-01-04 06:00:00+00:00"]),
+    ],
+)
+def test_times_continue(times: list[Any], season: int, after: list[str]) -> None:
+    parsed = [t if isinstance(t, float) else datetime.fromisoformat(t) for t in times]
+    step = step_of(parsed, "f")
+    assert step is not None
+    assert (step.season, [show(t) for t in step.after(parsed[-1], 2)]) == (season, after)
+
+
+@pytest.mark.parametrize("day", range(1, 32))
+@pytest.mark.parametrize("months", [1, 3, 12])
+def test_the_day_of_monthly_dates_follows_from_the_series(day: int, months: int) -> None:
+    """Whatever the first and the last date are. A series that has only last days of months continues with them."""
+    for first in range(12):
+        dates = [datetime(2019 + i // 12, i % 12 + 1, 1) for i in range(first, first + 28 * months, months)]
+        last_days = [calendar.monthrange(each.year, each.month)[1] for each in dates]
+        dates = [each.replace(day=min(day, last)) for each, last in zip(dates, last_days, strict=True)]
+        for count in (13, 14, 15, 16):
+            if day < 31 and all(each.day == last for each, last in zip(dates[:count], last_days, strict=False)):
+                continue
+            step = step_of(dates[:count], "f")
+            assert step is not None
+            assert step.after(dates[count - 1], 12) == dates[count : count + 12]
+
+
+def test_times_end_with_the_year_9999() -> None:
+    for size in (timedelta(days=1), timedelta(days=365)):
+        times = [datetime(9999, 12, 30) - size, datetime(9999, 12, 30)]
+        step = step_of(times, "f")
+        assert step is not None
+        with one_line(DataError, "the steps after 9999-12-30 pass the year 9999: expected earlier ones; correct the"):
+            step.after(times[-1], 2)
+
+
+def test_a_preferred_step_is_taken_if_several_fit() -> None:
+    week = [datetime(2024, 5, 6) + timedelta(days=i) for i in range(5)]
+    for like, after in (("", 11), ("1 working day", 13)):
+        step = step_of(week, "f", like)
+        assert step is not None
+        assert step.after(week[-1], 1) == [datetime(2024, 5, after)]
+
+
+def hours(zone: str, start: datetime, count: int, minutes: int = 60) -> list[datetime]:
+    """Local times without their offset."""
+    step = timedelta(minutes=minutes)
+    return [(start + i * step).astimezone(ZoneInfo(zone)).replace(tzinfo=None) for i in range(count)]
+
+
+WORKING_DAYS = [each for i in range(60) if (each := datetime(2024, 1, 1) + timedelta(days=i)).weekday() < 5]
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        (
+            [each for each in WORKING_DAYS if each != datetime(2024, 1, 15)],
+            "f has a gap in its times between 2024-01-12 and 2024-01-16: expected steps of 1 working day; add rows",
+        ),
+        (
+            [datetime(2024, 1, 1), datetime(2024, 1, 3), datetime(2024, 1, 4), datetime(2024, 1, 5)],
+            "f has a gap in its times between 2024-01-01 and 2024-01-03: expected steps of 1 day",
+        ),
+        (
+            [datetime(2024, 1, 1), datetime(2024, 1, 2), datetime(2024, 1, 2, 12), datetime(2024, 1, 3, 12)],
+            "f has unequal steps between 2024-01-02 and 2024-01-02 12:00:00: expected steps of 1 day; correct them, or",
+        ),
+        (
+            [datetime(2019, 12, 15), *(datetime(2020, month, 1) for month in range(1, 8))],
+            "f has unequal steps between 2019-12-15 and 2020-01-01: expected steps of 1 month; correct them",
+        ),
+        (
+            hours("Europe/Berlin", datetime(2024, 3, 30, tzinfo=UTC), 40),
+            "between 2024-03-31 01:00:00 and 2024-03-31 03:00:00: expected steps of 1 hour; add rows with empty cells, "
+            "or if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00",
+        ),
+        (
+            hours("Europe/Berlin", datetime(2024, 10, 26, tzinfo=UTC), 40),
+            "f has the time 2024-10-27 02:00:00 twice: expected one row for each; if the clock changed there, give",
+        ),
+        (
+            hours("America/New_York", datetime(2024, 11, 2, tzinfo=UTC), 240, minutes=15),
+            "f has the time 2024-11-03 01:00:00 after 2024-11-03 01:45:00: expected rows in the order of time; if",
+        ),
+        (
+            [datetime(2024, 3, day, 23 - (day > 30), tzinfo=UTC) for day in range(20, 32)],
+            "expected steps of 1 day; correct them, or if the clock changed there, give dates without a time of day",
+        ),
+    ],
+)
+def test_unequal_steps_are_named(times: list[datetime], words: str) -> None:
+    with one_line(DataError, words):
+        step_of(times, "f")

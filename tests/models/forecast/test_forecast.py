@@ -1,0 +1,236 @@
+"""Windows, the model, its training, its scores and its data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.commands.runs import growth
+from tests.errors import one_line
+from tests.models.checks import check_gradients, in_float64
+from xrnn.backend import Backend
+from xrnn.cells import CELLS
+from xrnn.models.data.series import Series
+from xrnn.models.errors import DataError, SettingsError
+from xrnn.models.forecast.data import (
+    ForecastScores,
+    check_target,
+    drift,
+    load_series,
+    mase_divisor,
+    prepare,
+    seasonal_naive,
+    with_quantiles,
+)
+from xrnn.models.forecast.model import ForecastModel
+from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings, parse_quantiles
+from xrnn.models.forecast.trainer import ForecastTrainer
+from xrnn.models.forecast.windows import fill, pack, unpack
+from xrnn.select import get_backend
+from xrnn.typing import Array, HostArray
+
+TINY = ForecastSettings(
+    hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0, base="naive"
+)
+NUMPY = get_backend("numpy")
+pytestmark = pytest.mark.usefixtures("workdir")
+
+
+def series(values: HostArray, **more: Any) -> Series:
+    return Series(values[:, None] if values.ndim == 1 else values, None, "s", **more)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_match_differences(backend: Backend, cell: str) -> None:
+    settings, facts = replace(TINY, cell=cell, layers=2), ForecastFacts(4, 2, 1, 1)
+    model = ForecastModel.init(settings, facts, backend)
+    rng = np.random.default_rng(1)
+    model = ForecastModel(settings, facts, in_float64(model))
+    for param in model.params:
+        param[...] = backend.asarray(rng.normal(0, 0.5, param.shape))
+    x, known = backend.asarray(rng.standard_normal((4, 3, 3))), backend.asarray(rng.standard_normal((3, 2)))
+
+    def forward() -> Array:
+        return model.forward(x, known)
+
+    check_gradients(model, forward)
+
+
+def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
+    data = prepare([series(growth())], TINY)
+    model = ForecastModel.init(TINY, data.facts, backend)
+    windows = data.train(np.arange(5))
+    target = windows.scaled_target.astype(np.float64)
+    assert windows.target is not None
+    windows.target[0, 1] = target[0, 1] = np.nan
+    loss = model.train_step(*unpack(backend.asarray(pack(windows)), data.facts, 5))
+    expected = np.mean([np.nanmean(np.maximum(q * target, (q - 1) * target)) for q in (0.1, 0.5, 0.9)])  # y is 0
+    assert float(backend.to_numpy(loss)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_first_forecast_is_the_seasonal_naive_one(backend: Backend) -> None:
+    data = prepare([series(growth())], TINY).past
+    assert data is not None
+    forecast = ForecastModel.init(TINY, data.facts, backend).forecast(data.test)
+    for n, origin in enumerate(data.test_origins(0)):
+        np.testing.assert_allclose(forecast[n, :, 1], growth()[origin - 4 : origin - 1])
+
+
+def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all() -> None:
+    values = growth()
+    data = prepare([series(values)], TINY)
+    one = data.past
+    assert one is not None
+    assert (one.cuts, data.cuts) == ([48], [60])
+    values[48:] = 1e6
+    other = prepare([series(values)], TINY).past
+    assert other is not None
+    places = np.arange(one.train_count)
+    assert one.train_count == other.train_count == 48 - 6 - 3 + 1
+    assert data.train_count == one.train_count + 12
+    np.testing.assert_array_equal(pack(one.train(places)), pack(other.train(places)))
+
+
+def test_each_fold_holds_out_the_rows_after_those_it_is_trained_on() -> None:
+    data = prepare([series(growth()), series(growth(40))], TINY)
+    folds = data.folds()
+    assert [fold.cuts for fold in folds] == [[24, 16], [36, 24], [48, 32]]
+    assert [[each.rows for each in fold.series] for fold in folds] == [[36, 24], [48, 32], [60, 40]]
+    for fold in folds:
+        for i, cut in enumerate(fold.cuts):
+            assert fold.training_origins(i)[-1] + TINY.horizon == cut == fold.test_origins(i)[0]
+    assert [fold.cuts for fold in prepare([series(growth(20))], TINY).folds()] == [[16]]  # of fewer, too few windows
+
+
+def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
+    """The noise of a random walk can't be learnt: the errors of training are smaller than those of forecasts."""
+    walk = series(np.random.default_rng(0).normal(size=150).cumsum())
+    settings = replace(TINY, season=1, context=20, hidden=16, batch=32)
+    data = prepare([walk], settings).past
+    assert data is not None
+    trainer = ForecastTrainer(settings, data, NUMPY)
+    trainer.run(lambda: trainer.steps >= 150)
+    target: Any = data.test.target
+    before = trainer.model.forecast(data.test)
+    trainer.calibrate()
+    after = trainer.model.forecast(data.test)
+    np.testing.assert_array_equal(after[..., 1], before[..., 1])
+    assert (np.diff(after) >= 0).all()
+    shares = [((q[..., 0] <= target) & (target <= q[..., 2])).mean() for q in (before, after)]
+    assert shares[0] < 0.6
+    assert 0.7 < shares[1] < 0.95
+
+
+def test_offsets_move_quantiles_but_not_the_median() -> None:
+    data = prepare([series(growth())], TINY)
+    model = ForecastModel.init(TINY, data.facts, NUMPY)
+    windows = data.train(np.arange(3))
+    model.offsets = np.array([-1.0, 0.0, 0.5])
+    forecast = model.forecast(windows)
+    np.testing.assert_allclose(forecast, windows.base[..., None] + windows.scale[..., None] * model.offsets)
+    model.offsets = np.array([1.0, 0.0, 0.5])  # a quantile stays on its side of the median
+    np.testing.assert_allclose(model.forecast(windows)[..., 0], windows.base)
+
+
+def test_scores() -> None:
+    target = np.array([[1.0, 2, np.nan]])
+    forecast = np.stack([target - 1, target + 1, target + 2], axis=-1)
+    forecast[0, 1] = [3, 3, 3]
+    scores = ForecastScores.of(target, forecast, (0.1, 0.5, 0.9), np.array([[2.0]]))
+    assert scores[:3] == pytest.approx((0.5, (200 / 3 + 200 / 5) / 2, 0.5))
+    assert scores.pinball == pytest.approx(((0.1 + 0.5 + 0.2) / 3 + (0.9 + 0.5 + 0.1) / 3) / 2 / 2)
+    assert (scores.width, scores.steps[:2]) == (3 / 2 / 2, (0.5, 0.5))
+    assert mase_divisor(np.array([1.0, 2, 4, np.nan, 9]), 2) == 4
+    assert mase_divisor(np.array([1.0, 4, 1, 4]), 2) == 3  # strictly periodic
+    assert mase_divisor(np.ones(4), 2) == 1
+
+
+def test_the_naive_forecast_repeats_the_last_season() -> None:
+    values, past = np.arange(10.0), np.array([4, 5, 6])
+    errors = values[past[:, None] + np.arange(3)] - seasonal_naive(values, past, 3, 2)
+    errors[0] = np.nan
+    quantiles = with_quantiles(seasonal_naive(values, np.array([8]), 3, 2), errors, (0.1, 0.5, 0.9))
+    np.testing.assert_array_equal(quantiles[0, :, 1], [6, 7, 6])
+    np.testing.assert_allclose(quantiles[0, :, 0], [8, 9, 10])  # all errors were 2, 2 and 4
+
+
+def test_the_drift_continues_the_line_from_the_first_to_the_last_value() -> None:
+    values = np.array([1.0, 9, 9, 7, 0])
+    np.testing.assert_allclose(drift(values, np.array([4, 1]), 2), [[9, 11], [1, 1]])
+
+
+def test_a_series_shorter_than_two_natural_seasons_has_none() -> None:
+    start = datetime(2024, 1, 1)
+    for rows, season in ((95, 1), (96, 48)):
+        times = tuple(start + timedelta(minutes=30 * i) for i in range(rows))
+        data = prepare([series(growth(rows), times=times)], replace(TINY, season=0, context=0, base="linear"))
+        assert data.facts.season == season
+
+
+def test_missing_values_are_filled_from_the_past() -> None:
+    nan = np.nan
+    np.testing.assert_array_equal(fill(np.array([nan, 1, 2, nan, 4, nan]), 2), [1, 1, 2, 1, 4, 1])
+    values = growth()
+    values[20:22] = nan
+    data = prepare([series(values)], TINY)
+    assert not {18, 19, 20, 21} & {*data.training_origins(0).tolist()}
+
+
+def test_quantiles() -> None:
+    assert parse_quantiles("0.9, 0.05") == (0.05, 0.5, 0.9)
+    assert parse_quantiles("0.5") == (0.5,)
+
+
+@pytest.mark.parametrize(
+    "quantiles",
+    ["0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", ",".join(f"0.{i}" for i in range(1001, 1102))],
+)
+def test_quantiles_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
+    with one_line(SettingsError, "quantiles is ", ": expected different numbers between 0 and 1"):
+        ForecastSettings(quantiles=quantiles)
+
+
+def test_the_columns_of_a_npy_file_have_numbers() -> None:
+    values = np.stack([np.arange(40) % 5, growth(40), growth(40) ** 2], axis=1)
+    np.save("f.npy", values)
+    settings = replace(TINY, target="2", known="1")
+    (got,) = load_series([Path("f.npy")], settings)
+    np.testing.assert_array_equal(got.values, values[:, [1, 0]])
+    with one_line(DataError, "f.npy lacks one of the columns 4, 1: expected numbers from 1 to 3"):
+        load_series([Path("f.npy")], replace(settings, target="4"))
+
+
+def test_unsorted_times_are_sorted_by_an_option() -> None:
+    rows = [f"2024-01-{i + 1:02},{i % 5}" for i in range(30)]
+    Path("f.csv").write_text("\n".join(["date,v", *rows[5:], *rows[:5]]))
+    data = prepare(load_series([Path("f.csv")], replace(TINY, time="date")), replace(TINY, time="date"))
+    np.testing.assert_array_equal(data.series[0].target, np.arange(30) % 5)
+
+
+def test_the_times_of_every_series_are_checked() -> None:
+    one, other = (series(growth(), times=tuple(np.delete(np.arange(61.0), i))) for i in (60, 9))
+    with one_line(DataError, "s has a gap in its times between 8 and 10"):
+        prepare([one, other], TINY)
+
+
+def test_a_series_with_a_backtest_but_no_window_to_train_on_gets_one_line() -> None:
+    values = growth()
+    values[1:48:2] = np.nan
+    with one_line(DataError, "s has no 3 known values in a row after a context of 6 in its first 48 rows"):
+        prepare([series(growth()), series(values)], TINY)
+    values[-4:] = np.nan  # the later rows are tested only in windows whose steps ahead are all known
+    values[40:] = np.where(np.arange(20) % 2, np.nan, 1.0)
+    values[-2] = 2.0
+    backtest = prepare([series(growth()), series(values)], TINY).past
+    assert backtest is not None
+    assert len(backtest.test_origins(1)) == 0
+
+
+def test_a_series_without_a_value_gets_one_line() -> None:
+    with one_line(DataError, "s has no value to forecast"):
+        check_target([series(np.array([[np.nan, 1.0]] * 9))], replace(TINY, target="v", known="k"))
