@@ -46,7 +46,6 @@ class ThreadLimit {
     struct Sums {
         double work = 0, elapsed = 0;
         double asked = 0, cpu = 0;  // the CPU time of threads that never lose their CPU, and the real one
-
         double rate() const { return work / elapsed; }
         void add(const Sums& other);
         void scale(double by);
