@@ -145,7 +145,7 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     with use_precision("bfloat16"):
         monkeypatch.setattr(kernels, "products_by", lambda products: "avx512bf16" if products == 1 else None)
         monkeypatch.setattr(
-            kernels, "form", lambda products, *size: (2 if kernels.repays_bfloat16(*size) else 4, False)
+            kernels, "form", lambda products, *sizes: (2 if kernels.repays_bfloat16(*sizes[:4]) else 4, False)
         )
         for operation in ("affine_forward", "affine_backward"):
             assert why(operation).endswith(", products in bfloat16 by avx512bf16, small ones in float32")

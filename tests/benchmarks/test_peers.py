@@ -43,9 +43,9 @@ CELLS = {
     "reservoirpy": {"leak"},
     "expression": {"rnn"},
     "bare-read": set(),
-    "numpy": {"rnn", "lstm", "gru", "leak"},
-    "jax-1": {"rnn", "lstm", "gru", "leak"},
-    "jax-8": {"rnn", "lstm", "gru", "leak"},
+    "numpy": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm"},
+    "jax-1": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm"},
+    "jax-8": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm"},
 }
 LENGTHS = {
     "xrnn",

@@ -23,6 +23,8 @@ from xrnn import (
     Embedding,
     LayerNorm,
     Linear,
+    MinGRU,
+    MinLSTM,
     Network,
     Stack,
     quantize,
@@ -185,6 +187,7 @@ KEYWORDS = """
 def test_identifiers_are_no_keywords_and_hide_none_of_the_file(tmp_path: Path) -> None:
     """In a file with every function, which a C++ compiler reads too."""
     recurrent = [RNN.init(6, 6, leak=0.3), LSTM.init(6, 6), GRU.init(6, 6), GRU.init(6, 6, reset_after=False)]
+    recurrent += [MinGRU.init(6, 6, candidate="positive"), MinLSTM.init(6, 6)]
     layers = [*map(drawn, [*recurrent, LayerNorm.init(6), Linear.init(6, 2)]), drawn(LayerNorm.init(2))]
     layers.insert(1, quantize(drawn(GRU.init(6, 6))))
     scale = np.zeros(3), np.ones(3)

@@ -153,7 +153,7 @@ def test_arrays_of_another_device() -> None:
     rnn = RNN(*weights)
     with standin.cuda.Device(1):
         x, h_prev, b = standin.zeros((N, D), "float32"), standin.zeros((N, H), "float32"), standin.zeros(H, "float32")
-    words = "<CUDA Device 1>", "this RNN is on <CUDA Device 0>", "same cupy.cuda.Device"
+    words = "<CUDA Device 1>", "this RNN is on <CUDA Device 0>", "create both on one device"
     with one_line(ValueError, "x is on", *words):
         rnn.forward(x)
     here = standin.zeros((N, D), "float32")

@@ -39,7 +39,8 @@ DTYPES: Final = ("float32", "float64")
 # in each direction.
 COMMON: Final = ("rnn", "lstm", "gru", "min gru")
 WITH_KERNELS: Final = (
-    *("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu", "min gru positive", "min lstm"),
+    *("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu"),
+    *("min gru", "min gru positive", "min lstm", "min lstm positive"),
     *("rnn heads", "lstm heads", "gru heads", "leak heads"),
 )
 MOST_THREADS, FEW_THREADS = 4, 3

@@ -156,7 +156,7 @@ def test_the_factors_are_rounded_and_nothing_else(cell: str, sizes: tuple[int, i
     got, expected = results(p), results(p, products=6)
     for key in [k for k in expected if k.startswith("state")] + ["db"]:
         assert_allclose(got[key], expected[key], rtol=0, atol=1e-6 * max(1, np.abs(expected[key]).max()), err_msg=key)
-    for key in ("dx", "dWx", "dWh"):  # dz is rounded
+    for key in ("dx", "dWx", "dWh")[: 3 if Wh.size else 2]:  # dz is rounded
         assert np.abs(got[key] - expected[key]).max() > 1e-6, key
 
 
@@ -283,7 +283,7 @@ def test_the_kernels_agree_with_the_plain_form(cell: str, sizes: tuple[int, int,
         with use_fused(fused), use_precision(precision):
             trace = run.forward()
             arrays = [*run.results(trace), *run.backward(trace).values()]
-        return np.concatenate([array.ravel() / max(1, abs(array).max()) for array in arrays])
+        return np.concatenate([array.ravel() / max(1, abs(array).max(initial=0)) for array in arrays])
 
     Wh = run.inputs.Wh
     in_float32 = Wh.ndim == 3 and len(Wh) > 1 and Wh.shape[1] % 2  # a pair would join units of two heads

@@ -55,6 +55,8 @@ def ways(layer: Any, x: HostArray, initial: tuple[HostArray, ...]) -> dict[str, 
 @every_cell
 def test_changed_and_replaced_weights_are_used_from_the_next_call_on(cell: str, number: int) -> None:
     _, layer, x, initial = made(cell)
+    if not layer.params[number].size:
+        return  # a Wh without elements
     for way, run in ways(layer, x, initial).items():
         before = run().copy()
         layer.params[number] *= 2
