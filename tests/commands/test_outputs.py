@@ -280,6 +280,27 @@ def test_a_run_does_not_read_its_own_outputs(workdir: Path, name: str, capsys: C
     assert len(re.findall("^text: 1 file, ", capsys.readouterr().out, re.MULTILINE)) == 4
 
 
+@pytest.mark.parametrize("name", ["--log texts/deep/a.py", "--log ./link/new.csv", "--plot texts/a.svg"])
+def test_no_file_in_an_input_folder_is_written_that_a_run_would_read(workdir: Path, name: str, capsys: Capture) -> None:
+    write_data(workdir)
+    Path("texts/deep").mkdir(parents=True)
+    Path("text.txt").rename("texts/text.txt")
+    for each in ("texts/deep/a.py", "texts/a.svg"):
+        Path(each).write_bytes(Path("texts/text.txt").read_bytes())
+    Path("link").symlink_to("texts")
+    before = {path: path.read_bytes() for path in Path("texts").rglob("*") if path.is_file()}
+    option, path = name.split()
+    folder = (
+        f"{option} is {Path(path)}, in the folder texts, which this run reads: expected a file outside it; name another"
+    )
+    refused(
+        capsys,
+        folder,
+        main(["train", "texts", *TRAIN.options, "--out", "m", "--steps", "1", "--overwrite", *name.split()]),
+    )
+    assert {path: path.read_bytes() for path in Path("texts").rglob("*") if path.is_file()} == before
+
+
 # ---- the log ----
 
 

@@ -15,9 +15,11 @@ from tests.series.frames import Frame
 from xrnn.commands.main import main
 from xrnn.models.errors import DataError
 from xrnn.series import Forecaster
+from xrnn.typing import HostArray
 
 SIZES = {"hidden": 4, "horizon": 3, "context": 6, "season": 4, "batch": 8}
 SMALL: dict[str, Any] = SIZES | {"lr": 0.02, "dropout": 0.0, "noise": 0.0}
+SKEWED = np.exp(np.random.default_rng(0).normal(0, 1, 60) + np.sin(np.pi * np.arange(60) / 2))  # forecast as logarithms
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
@@ -113,6 +115,46 @@ def test_known_columns() -> None:
     plain = Forecaster(**SMALL, steps=1).fit(X)
     with pytest.raises(ValueError, match=r"X\[0\] has 3 c"):
         plain.predict(X, known=rng.random((2, 66, 2)))
+
+
+def test_known_columns_of_a_series_shorter_than_two_and_a_half_seasons() -> None:
+    """The first backtest of the calibration trains on fewer rows than a season."""
+    known = np.random.default_rng(0).random((2, 83, 1))
+    X = [(growth(83) + 20 * known[0, :, 0])[:80], (growth(83) + 20 * known[1, :, 0])[:26]]
+    given = [known[0, :80], known[1, :26]]
+    forecaster = Forecaster(hidden=4, horizon=3, season=12, steps=2).fit(X, known=given)
+    assert np.isfinite(forecaster.predict(known=[known[0, 80:], known[1, 26:29]])).all()
+
+
+def test_values_that_are_too_small_to_square_get_one_line() -> None:
+    words = "X[0] has values with a deviation below 1e-150: expected a larger one; multiply the values by a constant"
+    with one_line(DataError, words):
+        Forecaster(**SMALL, steps=1).fit([1e-170 * growth(40)])
+    forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
+    with one_line(DataError, words):
+        forecaster.predict([1e-170 * growth(40)])
+    assert [*forecaster.stream(np.array([[1e-170], [2e-170]] * 9))] == [None] * 18
+    np.testing.assert_allclose(forecaster.predict([1e-140 * growth(40)]), 1e-140 * forecaster.predict(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("X", [SKEWED, growth(60)], ids=["logarithms", "values"])
+def test_a_stream_forecasts_as_a_file(X: HostArray) -> None:
+    """Also after values that have no logarithm or a negative value, that have left the context."""
+    forecaster = Forecaster(**SMALL, steps=1).fit([X])
+    for first in ([5.0, 7, 0], [-1e-9, 5, 6], [-4.0, 0, -2], [0.0, -1, 0, 0, -7, 0, 0, -1]):
+        rows = np.array([*first, *(0.1 * X[:20] / X[0])])
+        *_, last = forecaster.stream(rows[:, None])
+        assert last is not None
+        np.testing.assert_allclose(last, forecaster.predict_quantiles([rows])[0], rtol=1e-9)
+
+
+def test_a_stream_of_logarithms_waits_for_positive_values() -> None:
+    forecaster = Forecaster(**SMALL, steps=1).fit([SKEWED])
+    assert forecaster._fitted().facts.log
+    rows = [-1.0, 0, -3, 0, -1, -2, 2, 0, 2, 3, 0, -1]
+    assert [each is None for each in forecaster.stream(np.array(rows)[:, None])] == [True] * 9 + [False] * 3
+    with one_line(DataError, "X[0] has the same value 2 in all positive rows: expected values that change"):
+        forecaster.predict([rows[:9]])
 
 
 def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from xrnn.commands.options import Command
-from xrnn.commands.pictures import check_format
+from xrnn.commands.pictures import check_format, is_own_picture
 from xrnn.files import check_writable, create_file, real_path, replace_file, same_file
 from xrnn.models.checkpoint import PictureRecord
 from xrnn.models.errors import OutputError, file_errors
@@ -82,6 +82,23 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
         if same_file(output.path, path):
             raise OutputError(
                 f"{output.option} is {output.path}, which this run reads: expected another file; name another"
+            )
+
+
+def check_folders(log: Output | None, replaced: Output | None, inputs: Iterable[Path]) -> None:
+    """Check that no log, and no picture that is replaced, is a file in an input folder.   Raises OutputError.
+
+    Checkpoints may be there, and pictures that xrnn drew: runs don't read them.
+    """
+    outputs = [log] if log else []
+    if replaced and os.path.exists(replaced.path):
+        with file_errors(OutputError, "read", replaced.path, "expected read permission"):
+            outputs += [] if is_own_picture(replaced.path.read_bytes()) else [replaced]
+    for output, folder in itertools.product(outputs, filter(os.path.isdir, inputs)):
+        if real_path(output.path).is_relative_to(real_path(folder)):
+            raise OutputError(
+                f"{output.option} is {output.path}, in the folder {folder}, which this run reads: expected a file "
+                "outside it; name another"
             )
 
 
@@ -176,6 +193,7 @@ class Outputs:
         )
         written = [checkpoint, outputs.picture, *([log] if log else [])]
         check_outputs(written, [*command.paths, *([resume] if resume and not continues else [])])
+        check_folders(log, outputs.picture if overwrite else None, command.paths)
         return outputs
 
     def open_log(self, say: Callable[[str], None]) -> contextlib.AbstractContextManager[Log | None]:

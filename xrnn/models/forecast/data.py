@@ -26,6 +26,7 @@ from xrnn.typing import HostArray
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
 _FOLDS: Final = (0.4, 0.6, 0.8, 1.0)  # of the rows to train on: each backtest holds out those up to the next
+LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
 _LEAST_ROWS: Final = 4  # before the first window
 _MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
@@ -38,6 +39,15 @@ _WARM_UP: Final = 500  # time units
 def least_rows(facts: ForecastFacts, linear: object) -> int:
     """The rows before the first window. With a linear part, a context may begin before the series."""
     return min(max(facts.season, _LEAST_ROWS), facts.context) if linear else facts.context
+
+
+class Scales(NamedTuple):
+    """The deviation and the unit of a series, see `ForecastSeries`; its lowest value, and its lowest positive one."""
+
+    deviation: float
+    unit: float
+    lowest: float
+    positive: float
 
 
 class ForecastSeries:
@@ -57,39 +67,28 @@ class ForecastSeries:
         facts: ForecastFacts,
         known: Scale,
         train: int | None = None,
-        scales: tuple[float, float] | None = None,
+        scales: Scales | None = None,
         rows: int | None = None,
     ) -> None:
         """known: the scale of the covariates.   train: the number of rows to train on; None for all.
 
-        scales   The deviation and the unit, if `series` is only the end of a longer one; None to compute them
+        scales   If `series` is only a part of a longer one: of that one; None to compute them
         rows     The number of rows before the steps to forecast; None: those up to the last known value
 
-        Raises DataError for values that are all equal, unless the scales are given, and if the model needs logarithms,
-        but no value has one.
+        Raises DataError for values that are all equal, or almost, unless the scales are given, and if the model needs
+        logarithms, but no value has one.
         """
         exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
         self.name, self.times, self.facts = series.name, series.times, facts
         self.target: HostArray = series.values[: exists[-1] + 1 if rows is None else rows, 0]
         seen = self.target[:train][~np.isnan(self.target[:train])]
-        if seen.size == 0 or (seen.min() == seen.max() and scales is None):
-            got = "no value" if seen.size == 0 else f"the same value {seen[0]:g}"
-            raise DataError(
-                f"{printable(self.name)} has {got} in all rows{' to train on' if train else ''}: expected values that "
-                "change; add earlier rows, or leave the series out"
-            )
-        if facts.log and seen.max() <= 0:
-            raise DataError(
-                f"{printable(self.name)} has no positive value, and the model forecasts logarithms: expected positive "
-                "values, as in its training; train a new model with this series"
-            )
+        self.scales = scales or self._scales(seen, train)
+        self.deviation, self.unit = self.scales.deviation, self.scales.unit
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._logged: HostArray = (
-            np.log(np.maximum(self.target, 0.01 * seen[seen > 0].min())) if facts.log else self.target
+            np.log(np.maximum(self.target, 0.01 * self.scales.positive)) if facts.log else self.target
         )
-        trained = self._logged[:train]
-        self.deviation, self.unit = scales or (float(np.nanstd(trained)), mase_divisor(trained, facts.season))
-        self.least = 0.0 if seen.min() >= 0 else -np.inf
+        self.least = 0.0 if self.scales.lowest >= 0 else -np.inf
         self.filled = fill(self.target, facts.season)
         self.covariates = known.apply(series.values[:, 1:])
         self._missing = np.isnan(series.values[:, 1:])  # (T or more, K), before they were filled
@@ -97,6 +96,33 @@ class ForecastSeries:
         self._values: HostArray = self.filled
         self._linear: LinearPart | None = None
         self._effect: HostArray = np.zeros(len(self.covariates))
+
+    def _scales(self, seen: HostArray, train: int | None) -> Scales:
+        """The scales of the rows to train on, whose known values are `seen`.   Raises DataError: see `__init__`."""
+        name, positive = printable(self.name), seen[seen > 0]
+        if seen.size and self.facts.log and not positive.size:
+            raise DataError(
+                f"{name} has no positive value, and the model forecasts logarithms: expected positive values, as in "
+                "its training; train a new model with this series"
+            )
+        used = positive if self.facts.log else seen
+        if used.size == 0 or used.min() == used.max():
+            got = "no value" if used.size == 0 else f"the same value {used[0]:g}"
+            raise DataError(
+                f"{name} has {got} in all {'positive ' if used.size < seen.size else ''}rows"
+                f"{' to train on' if train else ''}: expected values that change; add earlier rows, or leave the "
+                "series out"
+            )
+        values = self.target[:train]
+        values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
+        deviation = float(np.nanstd(values))
+        if deviation < LEAST_DEVIATION:
+            raise DataError(
+                f"{name} has values with a deviation below {LEAST_DEVIATION:g}: expected a larger one; multiply the "
+                "values by a constant"
+            )
+        unit = mase_divisor(values, self.facts.season)
+        return Scales(deviation, unit, float(seen.min()), float(positive.min()) if positive.size else np.inf)
 
     def use(self, linear: LinearPart) -> Self:
         """From now on, `linear` is the base of the windows."""
@@ -141,7 +167,9 @@ class ForecastSeries:
         """The changes over a season up to a row: of the values in units of the series, and of the covariates."""
         m = self.facts.season
         values = self._logged[:cut] / self.unit
-        return values[m:] - values[:-m], (self.covariates[m:cut] - self.covariates[: cut - m]).astype(np.float64)
+        return values[m:] - values[:-m], (self.covariates[m:cut] - self.covariates[: max(cut - m, 0)]).astype(
+            np.float64
+        )
 
     def samples(self, cut: int) -> Samples:
         """The windows up to a row, for the linear part. Its scale is in units of the series."""
@@ -222,7 +250,7 @@ class ForecastData:
         for start, stop in itertools.pairwise(_FOLDS):
             cuts = [(round(start * cut), round(stop * cut)) for cut in self.cuts]
             used = [
-                (each, (one.deviation, one.unit), *of)
+                (each, one.scales, *of)
                 for each, one, of in zip(self.sources, self.series, cuts, strict=True)
                 if of[0] and not np.isnan(each.values[: of[0]]).all(axis=0).any()
             ]
@@ -385,12 +413,12 @@ def _divided(
     cuts: list[int],
     facts: ForecastFacts,
     linear: bool,
-    fold: tuple[list[int], list[tuple[float, float]]] | None = None,
+    fold: tuple[list[int], list[Scales]] | None = None,
 ) -> ForecastData:
     """The data with the rows after `cuts` held out.
 
-    The model forecasts the logarithms of positive values, if the linear part has smaller errors with them. In the data
-    of a fold, this was decided.
+    The model forecasts the logarithms of positive values, if the linear part has smaller errors with them. A fold keeps
+    the choice made on all training rows.
 
     fold   the number of used rows, and the scales, of each series
     """

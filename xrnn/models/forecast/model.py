@@ -20,7 +20,7 @@ from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
 from xrnn.models.data.tables import Columns
 from xrnn.models.errors import DataError, SettingsError, param
-from xrnn.models.forecast.data import ForecastSeries, check_step, least_rows
+from xrnn.models.forecast.data import LEAST_DEVIATION, ForecastSeries, Scales, check_step, least_rows
 from xrnn.models.forecast.linear import LinearPart
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.windows import Windows
@@ -228,8 +228,9 @@ class TrainedForecaster:
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
         """The quantiles (F, Q) of the steps ahead after each row (1,) of a series, NaN for a missing value.
 
-        None until there are enough rows for a context and two different values: the deviation of all rows so far is the
-        scale of the series. Raises SettingsError for a model with known covariates.
+        None until there are enough rows for a context and two different values, positive ones if the model forecasts
+        logarithms: the deviation of all rows so far is the scale of the series. Raises SettingsError for a model with
+        known covariates.
         """
         if self.facts.known:
             raise SettingsError(
@@ -240,35 +241,42 @@ class TrainedForecaster:
     def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
         C, season = self.facts.context, self.facts.season
         values: list[float] = []
-        scales = _RunningScales(season)
+        scales = _RunningScales(season, log=self.facts.log)
         for number, row in enumerate(rows, start=1):
             # Replace a missing value at once: at the next row, the value one season earlier may be out of the context.
             value = float(row[0])
-            scales.add((math.log(value) if value > 0 else math.nan) if self.facts.log else value)
+            scales.add(value)
             if np.isnan(value):
                 value = values[-season] if len(values) >= season else values[-1] if values else value
             elif np.isnan(values).all():
                 values = [value] * len(values)  # the first known value replaces earlier ones
             values = [*values, value][-C:]
-            if len(values) < least_rows(self.facts, self.linear) or not scales.squares:
+            if len(values) < least_rows(self.facts, self.linear) or scales.deviation < LEAST_DEVIATION:
                 yield None
                 continue
             window = Series(np.array(values)[:, None], None, f"row {number}")
-            of_window = self._series(window, scales=(scales.deviation, scales.unit))
+            of_window = self._series(window, scales=scales.so_far)
             (quantiles,) = self.model.forecast(of_window.next_window())
             yield quantiles
 
 
 class _RunningScales:
-    """The deviation and the unit of the values so far: see `ForecastSeries`.   squares: Σ (value - mean)²"""
+    """The scales of the values so far: see `ForecastSeries`."""
 
-    def __init__(self, season: int) -> None:
+    def __init__(self, season: int, *, log: bool) -> None:
+        self._log, self._lowest, self._positive = log, math.inf, math.inf
         self._last: deque[float] = deque(maxlen=season + 1)
         self._changes = {season: (0.0, 0), 1: (0.0, 0)}  # lag → the sum and the number of |changes|
-        self._count, self._mean, self.squares = 0, 0.0, 0.0
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
 
     def add(self, value: float) -> None:
         """value: NaN if missing."""
+        if value < self._lowest:
+            self._lowest = value
+        if 0 < value < self._positive:
+            self._positive = value
+        if self._log:
+            value = math.log(value) if value > 0 else math.nan
         self._last.append(value)
         for lag, (total, count) in self._changes.items():
             if len(self._last) > lag and not math.isnan(change := value - self._last[-1 - lag]):
@@ -277,13 +285,13 @@ class _RunningScales:
             self._count += 1
             change = value - self._mean
             self._mean += change / self._count
-            self.squares += change * (value - self._mean)
+            self._squares += change * (value - self._mean)
 
     @property
     def deviation(self) -> float:
-        return math.sqrt(self.squares / self._count)
+        return math.sqrt(self._squares / self._count) if self._count else 0.0
 
     @property
-    def unit(self) -> float:
-        """As `mase_divisor`."""
-        return next((total / count for total, count in self._changes.values() if total), 1.0)
+    def so_far(self) -> Scales:
+        unit = next((total / count for total, count in self._changes.values() if total), 1.0)  # as `mase_divisor`
+        return Scales(self.deviation, unit, self._lowest, self._positive)
