@@ -145,7 +145,8 @@ def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 
         dWx, dWh, db = (to_numpy(gradient) for gradient in leaf.grads)
         gradients = dWx.T, dWh.T, *torch_weights.bias_gradients(np, cell, db)
         for name, gradient in zip(names, gradients, strict=False):
-            np.testing.assert_allclose(gradient, getattr(module, name).grad.numpy(), err_msg=name, **ROUNDING)
+            if gradient.size:  # a minimal module has buffers without elements
+                np.testing.assert_allclose(gradient, getattr(module, name).grad.numpy(), err_msg=name, **ROUNDING)
 
 
 def pairs(states: Any, each: int) -> list[list[Any]]:

@@ -44,7 +44,7 @@ def test_kernels_agree_with_pytorch(form: str, kind: Any, candidate: str, option
         h, final = run(given, None if "without" in form else hx)
         h = h.data if "packed" in form else h
         weight = torch.arange(h.numel(), dtype=dtype).reshape(h.shape).sin()
-        leaves = [leaf for leaf in (x, hx, *module.parameters()) if leaf.numel()]
+        leaves = [x, hx, *module.parameters()]
         loss = (h * weight).sum() + (final**2).sum()
         return [h, final, *torch.autograd.grad(loss, leaves, allow_unused=True)]
 
@@ -75,8 +75,56 @@ def test_other_calls_run_in_pytorch(fallbacks: Any) -> None:
     torch.testing.assert_close(h.float(), module(x)[0], rtol=0.05, atol=0.05)
     (reason,) = fallbacks.take()
     assert "MinGRU runs in PyTorch: autocast is on" in reason
-    with one_line(ValueError, "the input has the shape (6, 4, 2): expected (time, batch, 3)"):
-        module(x[..., :2])
+
+
+SHAPE = "the input has the shape {}: expected (time, batch, 3), or (time, 3), with at least one step"
+WRONG: dict[str, tuple[tuple[int, ...], Any, type[Exception], str]] = {
+    "input size": ((6, 4, 2), None, ValueError, SHAPE.format((6, 4, 2))),
+    "one dimension": ((3,), None, ValueError, SHAPE.format((3,))),
+    "no steps": ((0, 4, 3), None, ValueError, SHAPE.format((0, 4, 3))),
+    "no steps of one row": ((0, 3), None, ValueError, SHAPE.format((0, 3))),
+    "rows": ((6, 4, 3), torch.zeros(1, 1, 5), ValueError, "hx has the shape (1, 1, 5): expected (1, 4, 5)"),
+    "layers": ((6, 4, 3), torch.zeros(3, 4, 5), ValueError, "hx has the shape (3, 4, 5): expected (1, 4, 5)"),
+    "no layers": ((6, 4, 3), torch.zeros(4, 5), ValueError, "hx has the shape (4, 5): expected (1, 4, 5)"),
+    "a batch for one row": ((6, 3), torch.zeros(1, 1, 5), ValueError, "hx has the shape (1, 1, 5): expected (1, 5)"),
+    "the states of an LSTM": ((6, 4, 3), (torch.zeros(1, 4, 5),) * 2, TypeError, "hx is a tuple: expected a tensor"),
+    "dtype": ((6, 4, 3), torch.zeros(1, 4, 5).double(), TypeError, "hx is torch.float64, the input torch.float32"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("kind", [xrnn.torch.MinGRU, xrnn.torch.MinLSTM])
+def test_wrong_calls_are_refused(kind: Any, wrong: str, fallbacks: Any) -> None:
+    shape, hx, error, message = WRONG[wrong]
+    with one_line(error, message):
+        kind(3, 5)(torch.zeros(shape), hx)
+    fallbacks.take()
+
+
+def test_wrong_calls_with_other_axes_are_refused(fallbacks: Any) -> None:
+    module = xrnn.torch.MinGRU(3, 5, num_layers=2, bidirectional=True, batch_first=True)
+    with one_line(ValueError, "the input has the shape (4, 0, 3): expected (batch, time, 3), or (time, 3), with"):
+        module(torch.zeros(4, 0, 3))
+    with one_line(ValueError, "hx has the shape (4, 6, 5): expected (4, 2, 5)"):
+        module(torch.zeros(2, 6, 3), torch.zeros(4, 6, 5))
+    packed = pack_padded_sequence(torch.zeros(2, 6, 3), torch.tensor([3, 6]), batch_first=True, enforce_sorted=False)
+    with one_line(ValueError, "hx has the shape (4, 1, 5): expected (4, 2, 5)"):
+        module(packed, torch.zeros(4, 1, 5))
+    fallbacks.take()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_tools_for_parameters(autocast: bool, fallbacks: Any) -> None:
+    """All parameters have elements and gradients, on the kernels and in PyTorch's operations."""
+    module = xrnn.torch.MinLSTM(3, 5)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = module(torch.randn(6, 4, 3))[0].float().sum()
+    first = torch.autograd.grad(loss, list(module.parameters()), create_graph=True)
+    sum((g**2).sum() for g in first).backward()
+    largest = max(float(p.grad.abs().max()) for p in module.parameters())
+    assert float(torch.nn.utils.clip_grad_norm_(module.parameters(), 1, norm_type=torch.inf)) == largest > 0
+    assert set(module.double().state_dict()) == set(torch.nn.GRU(3, 5).state_dict())
+    assert {each.dtype for each in module.state_dict().values()} == {torch.float64}
     fallbacks.take()
 
 

@@ -31,7 +31,7 @@ def _uncompiled() -> Any:
 def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
     """Run `module` on the kernels, or by PyTorch's forward, `original`, if the kernels do not support the call.
 
-    Invalid calls run in PyTorch too, so that it raises its own errors.
+    Invalid calls run in `original` too, so that it raises its own errors.
     """
     try:
         check_mode()

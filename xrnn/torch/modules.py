@@ -12,7 +12,7 @@ from xrnn.torch.weights import drop_wrapped
 
 
 class KernelModule(nn.RNNBase):
-    """The base class of the three: `forward`, and what PyTorch's conversions and torch.jit.script need."""
+    """The base class of all modules here: `forward`, and what PyTorch's conversions and torch.jit.script need."""
 
     _original: ClassVar[type[nn.RNNBase]]
 

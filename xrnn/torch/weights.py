@@ -50,7 +50,7 @@ def weights_of(module: nn.RNNBase) -> list[Tensor]:
     parameters = module._parameters
     try:
         weights = [parameters[name] for name in module._flat_weights_names]
-    except KeyError:  # parametrised, or a replica of nn.DataParallel
+    except KeyError:  # a buffer, parametrised, or a replica of nn.DataParallel
         weights = [getattr(module, name, None) for name in module._flat_weights_names]
     if not PLAIN.issuperset(map(type, weights)):
         kind = next(type(w) for w in weights if type(w) not in PLAIN)
