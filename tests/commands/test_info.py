@@ -83,6 +83,7 @@ SIZES = "--explain got {}: expected T N D H, each from 1 to 10^18"
         ("--cell lstm", "got --cell without --explain, or with --json: expected --explain T N D H --cell NAME"),
         ("--heads 2", "--heads is 2: expected a divisor of H in --explain T N D H, without --json"),
         ("--explain 1 1 1 5 --heads 2", "--heads is 2: expected a divisor of H"),
+        ("--explain 1 1 1 4 --heads 2 --cell min-gru", "--heads is 2, with --cell min-gru: expected a cell whose"),
         ("--explain 1 1 1 4 --heads 2 --device h100", "got 2 heads, which have no CUDA kernel: expected 1; leave"),
         ("--device h100 --explain 1 1 1 1 --json", "got both --device and --json: expected one"),
         *(

@@ -22,6 +22,7 @@ from xrnn import (
     Recurrent,
     RNNCell,
     Stack,
+    cells,
     freeze,
     gradcheck,
     load,
@@ -177,8 +178,21 @@ def test_wrong_numbers_of_heads() -> None:
         GRU.init(2, 8, heads=2.0)  # type: ignore[arg-type]
     with one_line(ValueError, "a layer with the cell 'gru_reset_before' has no heads: expected a cell whose"):
         GRU.init(2, 8, heads=2, reset_after=False)
-    with one_line(ValueError, "MinGRU has no heads: expected a cell whose recurrent term is h @ Wh; use heads=None"):
+    with one_line(
+        ValueError, "a layer with the cell 'min-gru' has no heads: expected a cell whose recurrent term is h"
+    ):
+        MinGRU.init(2, 8, heads=2)
+    with one_line(ValueError, "MinGRU has no heads: expected a cell whose recurrent term is h @ Wh; pass a matrix Wh"):
         MinGRU(*arrays((2, 12), (2, 3, 0), (12,)))
+
+
+def test_shapes_of_a_layer_that_cannot_be() -> None:
+    with one_line(ValueError, "heads is 3 and hidden_size is 4: expected heads that divide hidden_size; use"):
+        cells.shapes("gru", 3, 4, 3)
+    with one_line(
+        ValueError, "a layer with the cell 'min-gru' has no heads: expected a cell whose recurrent term is h"
+    ):
+        cells.shapes("min-gru", 3, 4, 2)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 11), (2, 3, 24), (0, 3, 12), (2, 0, 0), (1, 2, 3, 12)])
@@ -192,7 +206,7 @@ def test_the_other_weights_must_fit() -> None:
         LSTM(*arrays((2, 12), (2, 3, 12), (24,)))
     with one_line(ValueError, "b has shape (18,), but this GRU expects (24,): b_r, b_u, b_n, and b_hn"):
         GRU(*arrays((2, 18), (2, 3, 9), (18,)))
-    with one_line(ValueError, "GRU has no heads: expected a cell whose recurrent term is h @ Wh; use heads=None"):
+    with one_line(ValueError, "GRU has no heads: expected a cell whose recurrent term is h @ Wh; pass a matrix Wh"):
         GRU(*arrays((2, 18), (2, 3, 9), (18,)), reset_after=False)
 
 

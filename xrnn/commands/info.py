@@ -72,6 +72,10 @@ def info(
         raise SettingsError("got --cell without --explain, or with --json: expected --explain T N D H --cell NAME")
     if heads != 1 and (explain is None or as_json or heads < 1 or explain[3] % heads):
         raise SettingsError(f"--heads is {heads}: expected a divisor of H in --explain T N D H, without --json")
+    if heads > 1 and (explained()[cell].recurs or not explained()[cell].from_h):
+        raise SettingsError(
+            f"--heads is {heads}, with --cell {cell}: expected a cell whose recurrent term is h @ Wh; leave --heads out"
+        )
     if device is not None and as_json:
         raise SettingsError("got both --device and --json: expected one of them; leave one out")
     if explain is not None and not 1 <= min(explain) <= max(explain) <= _MAX_SIZE:

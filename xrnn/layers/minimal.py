@@ -28,19 +28,20 @@ class _MinimalLayer(SingleStateLayer):
         self.candidate: Candidate = candidate
 
     @classmethod
-    def init(  # type: ignore[override]  # it has no heads
+    def init(
         cls,
         input_size: int,
         hidden_size: int,
         *,
         candidate: Candidate = "linear",
+        heads: int | None = None,
         reverse: bool = False,
         rng: np.random.Generator | int | None = None,
         dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
         options: dict[str, Any] = {"candidate": candidate, "reverse": reverse}
-        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, **options)
+        return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, heads=heads, **options)
 
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:

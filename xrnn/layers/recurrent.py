@@ -92,10 +92,10 @@ class RecurrentLayer(Layer):
         self._gradient_names = [f"d{state}" for state in cell.states]
 
     def _hidden_size(self, cell: Cell, Wh: Array) -> int:
-        """H, from the shape of Wh.   Raises ValueError for a shape that no H has."""
+        """H, from the shape of Wh.   Raises ValueError for any other shape."""
         shape, parts = Wh.shape, len(cell.from_h)
         if len(shape) == 3:
-            check_has_heads(cell, self.title)
+            check_has_heads(cell, self.title, "pass a matrix Wh (H, …)")
             k, K, width = shape
             if not k * K or width != parts * K:
                 self._refuse_shape("Wh", Wh, f"(k, H/k, {_times(parts)}/k)", "k is the number of heads")
@@ -540,7 +540,7 @@ def fresh_params(
 def check_heads(heads: Any, hidden_size: int, cell: Cell) -> int:
     """The number of heads.   Raises TypeError unless it is an integer, ValueError unless this layer can have it."""
     k = check_integer("heads", heads, least=1)
-    check_has_heads(cell, f"a layer with the cell {cell.name!r}")
+    check_has_heads(cell, f"a layer with the cell {cell.name!r}", "use heads=None")
     if hidden_size % k:
         raise ValueError(
             f"heads is {k} and hidden_size is {hidden_size}: expected heads that divide hidden_size; use "
@@ -549,16 +549,16 @@ def check_heads(heads: Any, hidden_size: int, cell: Cell) -> int:
     return k
 
 
-def check_has_heads(cell: Cell, title: str) -> None:
+def check_has_heads(cell: Cell, title: str, remedy: str) -> None:
     """Raises ValueError if the recurrent term of the cell is not h @ Wh."""
     if cell.recurs or not cell.from_h:
-        raise ValueError(f"{title} has no heads: expected a cell whose recurrent term is h @ Wh; use heads=None")
+        raise ValueError(f"{title} has no heads: expected a cell whose recurrent term is h @ Wh; {remedy}")
 
 
 def shapes_of(cell: Cell, input_size: int, hidden_size: int, heads: int | None = None) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter, by name."""
+    """The shape of each parameter, by name.   Raises TypeError and ValueError as `check_heads` does."""
     D, H = input_size, hidden_size
-    parts, K = len(cell.from_h), H // (heads or 1)
+    parts, K = len(cell.from_h), H if heads is None else H // check_heads(heads, H, cell)
     own = cell.initial_params(np.random.default_rng(0), H)
     return {
         "Wx": (D, len(cell.from_x) * H),
