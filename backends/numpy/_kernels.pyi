@@ -165,7 +165,8 @@ def forward(
     leaves it (kernels/cells); it is None without `training`, and if the backward pass does not need it. The kernels
     keep nothing else: kept is None.
 
-    cell    `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`: the names in kernels/cells
+    cell    `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`, `min_gru`,
+            `min_gru_positive`, `min_lstm` or `min_lstm_positive`: the names in kernels/cells
     own     the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none
     packed  the packed forms of Wx and Wh; None if Wx and Wh may change
 

@@ -133,8 +133,8 @@ Form<S> plain_form() {
     return {operations<S>(), sizeof(S), false};
 }
 
-// Whether the operands may be in pairs or blocks of terms: none of them may have terms of two heads of this number of
-// units. Tiles have blocks of many terms, so they are only for one head.
+// Whether the operands may be in pairs or blocks of terms: no pair or block may contain terms of two heads; each head
+// has `units` units. Tiles have blocks of many terms, so they are only for one head.
 bool keeps_heads_apart(const Products& products, int64_t heads, int64_t units) {
     return heads == 1 || (!products.tiles && units % 2 == 0);
 }

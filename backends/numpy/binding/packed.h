@@ -37,7 +37,7 @@ class PackedForms {
             ++made_before;
         }
         if (made_before == MOST) return std::nullopt;
-        // A long call with few rows gains most, so the form suits its number of threads.
+        // Long calls with few rows gain most, so the form is cut for the number of threads of such a call.
         const int64_t units = of.H / of.heads.count;  // of a head
         const int of_long =
             (cell.h_gates
@@ -60,7 +60,7 @@ class PackedForms {
         return forms.back().weights;
     }
 
-    // Whether an attempt has shown that this form cannot represent a weight: such calls use the form without parts.
+    // True if packing in this form has failed before. The call then uses the form without parts.
     template <class S>
     bool cannot_represent(const Form<S>& form, const Sequence<S>& of) const {
         return has(of) && std::find(exceptional.begin(), exceptional.end(), &form.operations) != exceptional.end();

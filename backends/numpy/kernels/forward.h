@@ -21,8 +21,9 @@
 //   in strips      project_first, and one or two rows    Wx, Wh or both are read in the user's matrix (strip.h), not
 //                  for few steps: suits_strips; Wh of    packed; threads exchange sums at one more barrier
 //                  one head only
-//   heads          Sequence::heads                       the parts of a panel in different heads are separate sums of h,
-//                                                        each over the units of its head
+//   heads          Sequence::heads                       a panel that spans several heads is split at their
+//                                                        boundaries; each part sums over the units of its own
+//                                                        head
 //   one by one     project_first for all steps at once,  a panel of Wx is packed right before its only use
 //                  panels divided among all threads
 //   lengths        Sequence::lengths                     rows in order of decreasing length, so that the running rows

@@ -26,7 +26,7 @@ struct Shape {
     Gates gates;
 };
 
-// FROM_X or FROM_H → `from` and `of` of Gates; returns the number of blocks.
+// Fills `from` and `of` of Gates from FROM_X or FROM_H. Returns the number of blocks.
 template <int BLOCKS>
 constexpr int feed(const int (&blocks)[BLOCKS], int* from, int* of) {
     for (int i = 0; i < BLOCKS; ++i) from[i] = blocks[i], of[blocks[i]] = i;

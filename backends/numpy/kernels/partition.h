@@ -33,7 +33,7 @@ Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t s
 Partition choose_scan_partition(int64_t T, int64_t N, int64_t D, int64_t gates, int64_t H, int64_t size,
                                 int max_threads, bool tiles = false);
 
-// The time of such a cell's step for each pre-activation, in multiply-adds.
+// Cost of one pre-activation in such a cell's step, in multiply-adds.
 constexpr int64_t SCAN = 16;
 
 // The multiply-adds that choose_partition counts for these sizes.

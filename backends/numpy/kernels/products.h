@@ -188,7 +188,7 @@ struct GradientProducts {
     }
 
    private:
-    // A part of a panel in one head may end with a vector that ends after the panel: hence one vector more.
+    // If heads split a panel, the last vector of its last part may reach past the panel: hence one vector more.
     static constexpr int64_t PACKED = (CHUNK / TERMS<P> * WIDEST + 1) * Simd<S>::LANES;
 
     // The first of thread id's panels of dz, counted over all gates. A panel takes as many rows of products as there

@@ -1,9 +1,9 @@
 // The forward pass of a cell without a recurrent product: z = x[t] @ Wx + b, then one step of the cell.
 //
-// z does not depend on h. So the products of a chunk of steps come first, with the rows of all these steps together,
-// which makes tall tiles even for one row of a batch. Then one pass over the chunk runs the cell, with the states in
-// registers. A thread owns some rows, or some panels of units, for the complete sequence. It waits for the other threads
-// only once, after the weights are packed.
+// z does not depend on h. The products of several steps are computed first, as one product over the rows of all these
+// steps. So tiles are tall even for a batch of one row. Then one pass over these steps, a chunk, runs the cell, with the
+// states in registers. A thread owns some rows, or some panels of units, for the complete sequence. It waits for the
+// other threads only once, after the weights are packed.
 //
 // The backward pass is that of all cells (backward.h), without the product and the barrier of a step.
 #pragma once

@@ -345,8 +345,8 @@ struct Weights {
     int64_t offset(Piece p, int g) const {
         return p.head * heads.stride + (g * columns + p.begin - p.head * columns) * matrix.col;
     }
-    // A part of a panel may begin within a vector of the panel, at most once for each head but the first. So each head
-    // adds a vector to the columns before it.
+    // Every head but the first may begin inside a vector, and then starts a new packed vector. So the packed form has
+    // room for one more vector per further head.
     int64_t packed_columns() const { return panels.padded() + (heads.count - 1) * W; }
     P* packed_panel(Piece p, int g) const {
         return packed + length * (g * packed_columns() + p.begin / W * W + p.head * W);

@@ -40,7 +40,7 @@ class _MinimalCell(Cell):
         raise NotImplementedError
 
     def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
-        """dz of v = w · g'(v), and w · (y - h) in the blocks of the gates, for `prepare_gates`."""
+        """dz of v = w · g'(v), and dz₀ = w · (y - h), from which `prepare_gates` makes dz of the gates."""
         xp, (h,), w, y = run.xp, at.before, at.z[:, 0], at.z[:, -1]
         xp.subtract(y, h, out=dz[:, 0])
         dz[:, 0] *= w

@@ -8,13 +8,13 @@ namespace {
 
 constexpr double MILLISECOND = 1e6;
 
-// Calls on one number of threads, at least this long. Beside another process the first milliseconds, a time slice, are
-// as fast as on a free CPU.
+// Shortest length of a block, which is a run of calls on one number of threads. Beside another process the first
+// milliseconds, a time slice, are as fast as on a free CPU.
 constexpr double BLOCK = 20 * MILLISECOND;
 // The time after which calls have lost most of their weight: a few periods of a neighbour that computes for 0.1 s and
 // then sleeps.
 constexpr double MEMORY = 1'000 * MILLISECOND;
-// An average of fewer calls decides nothing: it is one block, or old.
+// Averages over less call time are not compared: they hold one block, or blocks that have lost their weight.
 constexpr double ENOUGH = 30 * MILLISECOND;
 // The part of the throughput that trials may cost, and the largest part of the blocks that are trials.
 constexpr double COST = 0.007, MOST_TRIALS = 0.1;

@@ -5,9 +5,9 @@
 // calls, which is longer than the rhythm of most other processes. Short blocks of calls at random times try the next
 // lower and the next higher number.
 //
-// If the threads get much less CPU time than they ask for, others compete for the CPUs. A gain of more threads is then a
-// loss of the other processes, and if all copies of a program took it, each would be slower than on one thread. So the
-// gain must be large.
+// If the threads get much less CPU time than they ask for, others compete for the CPUs. Speed gained by more threads is
+// then lost by other processes. If all copies of a program used more threads, each copy would be slower than on one
+// thread. So the gain must be large.
 #pragma once
 
 #include <cstdint>
