@@ -207,6 +207,16 @@ def test_identifiers_are_no_keywords_and_hide_none_of_the_file(tmp_path: Path) -
     np.testing.assert_array_equal(in_cpp, in_c)
 
 
+def test_gates_of_min_lstm_that_are_minus_infinity(tmp_path: Path) -> None:
+    layer = MinLSTM.init(1, 2, rng=0, backend="numpy")
+    layer.Wx[:, :4] = -3e38
+    x = np.array([[2], [0.5]], "float32")
+    to_c(layer, tmp_path / "model.c")
+    found = outputs(built(tmp_path, "model"), x)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, layer(x[:, None])[:, 0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["int", "main", "sigmoid", "EOF"])
 def test_names_of_c_can_be_used(name: str, tmp_path: Path) -> None:
     to_c(drawn(LSTM.init(2, 3)), tmp_path / "model.c", name)

@@ -10,6 +10,7 @@ import pytest
 from tests.errors import one_line
 from xrnn import MinGRU, MinLSTM, to_keras, to_numpy, to_onnx
 from xrnn.backend import Backend, use_fused
+from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 
 
 def with_gates(kind: Any, backend: Backend, dtype: str, gates: tuple[float, ...], H: int = 19) -> Any:
@@ -64,10 +65,20 @@ def test_the_forget_gate_starts_open() -> None:
     assert not MinGRU.init(2, 3, backend="numpy").b.any()
 
 
+@pytest.mark.parametrize("N", [97, 128, 191, 192])
 @pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
+def test_the_last_rows_of_a_large_batch_take_several_steps_at_a_time(kind: Any, N: int) -> None:
+    layer = kind.init(256, 21, rng=0, backend="numpy")
+    x = np.random.default_rng(1).standard_normal((9, N, 256)).astype("float32")
+    with use_fused(False):
+        expected = layer(x)
+    np.testing.assert_allclose(layer(x), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [MinGRUCell, MinLSTMCell, MinGRU.init, MinLSTM.init])
 def test_an_unknown_candidate_is_refused(kind: Any) -> None:
     with one_line(ValueError, "unknown candidate 'log': expected one of linear, positive"):
-        kind.init(2, 3, candidate="log")
+        kind(*(() if kind in (MinGRUCell, MinLSTMCell) else (2, 3)), candidate="log")
 
 
 @pytest.mark.parametrize("kind", [MinGRU, MinLSTM])

@@ -478,11 +478,12 @@ static void @_min_gru(int H, int positive, const float *z, float *h) {
         "min_lstm",
         """
 /* f, i, v = z;  h = h + w (candidate(v) - h),   w = sigmoid(i) / (sigmoid(f) + sigmoid(i)).
-   e : a : b = 1 : exp(-f) : exp(-i), and the largest of them is 1. */
+   e : a : b = 1 : exp(-f) : exp(-i), and the largest of them is 1. f and i stay finite: the difference of two
+   infinities would be NaN. */
 static void @_min_lstm(int H, int positive, const float *z, float *h) {
     for (int j = 0; j < H; j++) {
-        const float least = fminf(fminf(z[j], z[H + j]), 0);
-        const float e = expf(least), a = expf(least - z[j]), b = expf(least - z[H + j]);
+        const float f = z[j] < -1e30f ? -1e30f : z[j], i = z[H + j] < -1e30f ? -1e30f : z[H + j];
+        const float least = fminf(fminf(f, i), 0), e = expf(least), a = expf(least - f), b = expf(least - i);
         h[j] += (e + a) / (2 * e + a + b) * (@_candidate(positive, z[2 * H + j]) - h[j]);
     }
 }

@@ -10,7 +10,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import SingleStateLayer
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.minimal import CANDIDATES, Candidate, MinGRUCell, MinLSTMCell
+from xrnn.ops.cells.minimal import Candidate, MinGRUCell, MinLSTMCell
 from xrnn.typing import Array, DType
 
 
@@ -22,8 +22,6 @@ class _MinimalLayer(SingleStateLayer):
     def __init__(
         self, Wx: Array, Wh: Array, b: Array, *, candidate: Candidate = "linear", reverse: bool = False
     ) -> None:
-        if candidate not in CANDIDATES:
-            raise ValueError(f"unknown candidate {candidate!r}: expected one of {', '.join(CANDIDATES)}")
         super().__init__(self.cell_type(candidate), Wx, Wh, b, reverse=reverse)
         self.candidate: Candidate = candidate
 

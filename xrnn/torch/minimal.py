@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from xrnn.exchange.torch_weights import CELLS
-from xrnn.ops.cells.minimal import CANDIDATES, Candidate
+from xrnn.ops.cells.minimal import Candidate, MinGRUCell
 from xrnn.select import kind_of
 from xrnn.torch.forward import PYTORCH_FORWARDS, run
 from xrnn.torch.modules import KernelModule
@@ -39,8 +39,7 @@ class _MinimalModule(KernelModule):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        if candidate not in CANDIDATES:
-            raise ValueError(f"unknown candidate {candidate!r}: expected one of {', '.join(CANDIDATES)}")
+        MinGRUCell(candidate)  # raises ValueError for an unknown candidate
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
         super().__init__("RNN_TANH", *sizes, device=device, dtype=dtype)
         self.candidate: Candidate = candidate

@@ -48,7 +48,7 @@ struct ScanPass {
     S* bias;    // (gates, units): b, each row filled up with zeros
     Weights<P> Wx;
     S* sums;    // (ROWS, gates, a panel) for each thread
-    P* x_rows;  // (ROWS, D) for each thread, if the rows of a chunk are copied side by side
+    P* x_rows;  // (ROWS, D) for each thread, if the rows of a chunk may be copied side by side
     Barrier barrier;
 
     ScanPass(Arena<S>& arena, const xrnn::Forward<S>& f, Partition partition, const Shape& shape, ScanCell scan_of_cell)
@@ -68,7 +68,7 @@ struct ScanPass {
                       : Weights<P>(of.Wx, 1, of.D, gates.x_count, panels, (of.T * of.N + ROWS - 1) / ROWS, most_rows(),
                                    false, arena)),
           sums(arena.take(partition.threads * most_rows() * gates.count * panels.width(0) * W)),
-          x_rows(arena.template take_of<P>(gathers() ? partition.threads * most_rows() * x_length : 0)),
+          x_rows(arena.template take_of<P>(may_copy() ? partition.threads * most_rows() * x_length : 0)),
           barrier(partition.threads) {}
 
     void prepare() {
@@ -110,7 +110,10 @@ struct ScanPass {
     }
 
    private:
+    // Whether the rows of x of each chunk are apart, or not of type P.
     bool gathers() const { return of.lengths || IS_PAIR<P> || (partition.split == Split::ROWS && partition.threads > 1); }
+    // If N > ROWS, the last rows of the batch take several steps at a time.
+    bool may_copy() const { return gathers() || (of.N > ROWS && of.T > 1); }
     int64_t most_rows() const { return of.T * of.N < ROWS ? of.T * of.N : ROWS; }
     S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
     S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }

@@ -169,6 +169,20 @@ def test_calls_of_all_kinds_decide_by_the_time_that_they_take() -> None:
     assert share_of_one(1.0, 5.0) > 0.8
 
 
+def test_kinds_with_the_same_low_bits_do_not_take_turns_in_one_place() -> None:
+    """Forward and backward functions at addresses that are equal modulo 64, as hashes keep them."""
+    now, cpu, used = 1.0, 0.0, []
+    limit = kernels.ThreadLimit(lambda: int(cpu * MILLISECOND))
+    while now < 5_000:
+        for kind in (64, 128, 64 + 2**40):
+            threads = limit.threads(2)
+            elapsed = 1.0 if threads == 2 else 1.8
+            now, cpu = now + elapsed, cpu + threads * elapsed
+            limit.report(kind, 2, threads, 1e6, int(elapsed * MILLISECOND), int(now * MILLISECOND))
+            used.append(threads)
+    assert used.count(2) / len(used) > 0.95
+
+
 def test_same_bits_with_threads_held_or_not() -> None:
     free = train(0)
     kernels.hold_threads(True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -12,18 +12,21 @@ from xrnn.ops.cells.gates import sigmoid
 from xrnn.typing import Array, HostArray
 
 Candidate: TypeAlias = Literal["linear", "positive"]
-CANDIDATES: Final = get_args(Candidate)
 
 
 class _MinimalCell(Cell):
     """h' = h + w · (y - h), with a weight w in [0, 1] and a candidate y = g(v), which are computed from z alone.
 
     candidate   "linear": g(v) = v. "positive": g(v) = v + 1/2 for v ≥ 0, otherwise σ(v)
+
+    Raises ValueError for an unknown candidate.
     """
 
     from_h = ()
 
     def __init__(self, candidate: Candidate = "linear") -> None:
+        if candidate not in get_args(Candidate):
+            raise ValueError(f"unknown candidate {candidate!r}: expected one of {', '.join(get_args(Candidate))}")
         self.candidate: Candidate = candidate
 
     def step(self, run: Run, at: StepArrays) -> None:

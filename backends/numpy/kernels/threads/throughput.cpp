@@ -48,9 +48,12 @@ double ThreadLimit::random() {
 }
 
 double ThreadLimit::work_of(uint64_t name, double multiply_adds, int64_t elapsed) {
-    Kind& kind = kinds[name % KINDS];
-    if (kind.name != name) kind = {.name = name};
+    Kind& kind = kinds[name * 0x9E3779B97F4A7C15 >> 58];  // 64 kinds; the low bits of two hashes are often equal
     const double rate = multiply_adds / static_cast<double>(elapsed);
+    if (kind.name != name) {
+        kind = {.name = name, .rate = rate};
+        return 0;
+    }
     if (rate > kind.rate) kind.rate = rate;
     return multiply_adds / kind.rate;
 }
@@ -59,7 +62,9 @@ void ThreadLimit::report(uint64_t kind, int most, int threads, double multiply_a
     last_most = most;
     if (threads != this->threads(most)) return;  // the others were asleep
     const double time = static_cast<double>(elapsed);
-    block.add({.work = work_of(kind, multiply_adds, elapsed), .elapsed = time, .asked = threads * time});
+    const double work = work_of(kind, multiply_adds, elapsed);
+    if (!work) return;  // the first call of its kind
+    block.add({.work = work, .elapsed = time, .asked = threads * time});
     if (block.elapsed >= BLOCK) end_block(now);
 }
 

@@ -50,6 +50,7 @@ class ThreadLimit {
         void add(const Sums& other);
         void scale(double by);
     };
+    // 0 for the first call of a kind, whose rate has nothing to be compared with.
     double work_of(uint64_t kind, double multiply_adds, int64_t elapsed);
     void end_block(int64_t now);
     bool is_known(int level) const;
@@ -65,8 +66,7 @@ class ThreadLimit {
         uint64_t name = 0;
         double rate = 0;  // the highest, in multiply-adds per nanosecond
     };
-    static constexpr int KINDS = 64;
-    Kind kinds[KINDS];
+    Kind kinds[64];
     uint32_t random_state = 1;
 };
 
