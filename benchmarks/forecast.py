@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -232,6 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(row(name, results[name]), flush=True)
         except importlib.metadata.PackageNotFoundError as error:
             print(f"left out {name}: pip install {error.name}", flush=True)
+    if not results:
+        sys.exit("no series was measured: expected at least one; install a package that is named above")
     print(row("geometric mean", means(results, methods)))
     if options.json:
         threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

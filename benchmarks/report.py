@@ -280,6 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     console = wide_console()
     if options.new:
+        for path in (folder, options.new):
+            if not path.is_file():
+                parser.error(f"{path} is no file: expected two files of python -m benchmarks.compare")
         old, new = ({"path": path, **machine.read(path)} for path in (folder, options.new))
         for each in (old, new):
             if "cases" not in each:

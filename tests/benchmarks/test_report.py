@@ -172,6 +172,9 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main([str(file) for file in files])
     assert "new.json holds no cases: expected two files of python -m benchmarks.compare" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(files[0].parent), str(files[0])])
+    assert f"{files[0].parent} is no file: expected two files" in capsys.readouterr().err
 
 
 def test_xrnns_own_timings_have_a_row_for_each_backend_and_form() -> None:

@@ -180,7 +180,11 @@ def test_an_interrupt_after_training_names_the_checkpoint(run: Run, capsys: Capt
         patch.setattr("xrnn.commands.terminal.Terminal.result", raising(KeyboardInterrupt()))
         assert run("--resume", "c") == 130
     out, err = capsys.readouterr()
-    assert out.endswith(f"interrupted after training; c holds step {UPDATES}\n")
+    said = f"interrupted after training; c holds step {UPDATES}"
+    if run is FORECAST:
+        said += ", but the intervals of its forecasts are not calibrated; finish with\n"
+        said += f"  xrnn forecast rows.csv --resume c --steps {UPDATES}"
+    assert out.endswith(f"{said}\n")
     assert (err, updates_in("c")) == ("", UPDATES)
     assert run("--resume", "c") == 0
 

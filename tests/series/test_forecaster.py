@@ -14,6 +14,8 @@ from tests.errors import one_line
 from tests.series.frames import Frame
 from xrnn.commands.main import main
 from xrnn.models.errors import DataError
+from xrnn.models.forecast.settings import ForecastSettings
+from xrnn.models.forecast.trainer import DEFAULT_STEPS
 from xrnn.series import Forecaster
 from xrnn.typing import HostArray
 
@@ -113,8 +115,21 @@ def test_known_columns() -> None:
     with pytest.raises(ValueError, match="known has 1 items: expected one for each of the 2 series"):
         forecaster.fit(X, known=known[:1])
     plain = Forecaster(**SMALL, steps=1).fit(X)
-    with pytest.raises(ValueError, match=r"X\[0\] has 3 c"):
-        plain.predict(X, known=rng.random((2, 66, 2)))
+    for shape in ((2, 66, 2), (2, 5, 1)):
+        with pytest.raises(ValueError, match=r"got known, but `fit` had no known columns: expected None; leave it out"):
+            plain.predict(X, known=rng.random(shape))
+
+
+def test_known_columns_may_be_padded_as_the_series_are() -> None:
+    rng = np.random.default_rng(0)
+    known, X = rng.random((2, 63, 1)), np.stack([growth(60), growth(60)])
+    X[0, 57:] = X[1, 40:] = np.nan
+    forecaster = Forecaster(**SMALL, steps=2).fit([X[0, :57], X[1, :40]], known=[known[0, :57], known[1, :40]])
+    padded = Forecaster(**SMALL, steps=2).fit(X, known=known[:, :60])
+    expected = forecaster.predict(known=np.stack([known[0, 57:60], known[1, 40:43]]))
+    np.testing.assert_array_equal(padded.predict(known=np.stack([known[0, 57:60], known[1, 40:43]])), expected)
+    np.testing.assert_array_equal(padded.predict(X, known=known), expected)
+    assert padded.score(X, known=known[:, :60]) == forecaster.score(X, known=[known[0, :57], known[1, :40]])
 
 
 def test_known_columns_of_a_series_shorter_than_two_and_a_half_seasons() -> None:
@@ -164,11 +179,26 @@ def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPat
         forecaster.predict()
 
 
+def test_the_settings_that_are_not_given_are_those_of_the_command() -> None:
+    given, settings = Forecaster().get_params(), ForecastSettings()
+    steps = given.pop("steps")
+    assert steps == DEFAULT_STEPS
+    assert given == {name: getattr(settings, name) for name in given}
+
+
 def test_errors() -> None:
     with pytest.raises(ValueError, match="this Forecaster is not fitted"):
         Forecaster().predict()
-    with pytest.raises(ValueError, match=r"X\[0\] has 5 rows: expected at least"):
+    with pytest.raises(
+        ValueError, match=r"X\[0\] has 5 rows: expected at least 14 for 4 rows before the first window,"
+    ):
         Forecaster(**SMALL).fit([growth(5)])
+    with one_line(
+        DataError, "X[1] has 4 rows: expected at least 7 for 4 rows before the first window, a horizon of 3;"
+    ):
+        Forecaster(**SMALL).fit([growth(40), growth(4)])
+    with pytest.raises(ValueError, match=r"X\[0\] has 3 rows: .*forecast; add rows$"):
+        Forecaster(**SMALL, steps=1).fit([growth(40)]).predict([growth(3)])
     with pytest.raises(ValueError, match=r"X\[0\] has the same value 1 in all rows"):
         Forecaster(**SMALL).fit(np.ones((1, 40)))
     with pytest.raises(ValueError, match=r"X\[0\] has 2 channels: expected one"):

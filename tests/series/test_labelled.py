@@ -51,6 +51,8 @@ def test_a_classifier_takes_labels_of_any_hashable_type(names: tuple[Any, Any]) 
     classifier = Classifier(**SMALL).fit(X, labels)
     assert set(classifier.classes_.tolist()) == set(names)
     assert classifier.score(X, labels) == 1
+    with pytest.raises(ValueError, match=f"^y has 1 values: expected one for each of the {len(labels)} series in X$"):
+        classifier.score(X, labels[:1])
     assert classifier.predict(X).tolist() == labels
     p = classifier.predict_proba(X)
     np.testing.assert_allclose(p.sum(axis=1), 1)

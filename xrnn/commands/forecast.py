@@ -29,6 +29,7 @@ class ForecastCommand(Command[ForecastTrainer]):
     trainer = ForecastTrainer
     unit = "steps"
     argument = "FILEs"
+    unfinished = "the intervals of its forecasts are not calibrated"
 
     def load(self, settings: ForecastSettings) -> ForecastData:
         return prepare(load_series(self.paths, settings), settings)

@@ -117,7 +117,10 @@ def _help(text: str, *flags: str, metavar: str | None = None) -> dict[str, Any]:
 class RunOptions:
     """Each field is an option.   Raises SettingsError for an invalid value."""
 
-    minutes: float | None = field(default=None, metadata=_help("Train for this time, from now."))
+    minutes: float | None = field(
+        default=None,
+        metadata=_help("Train for this time, from now. Tests come on top, and the calibration of forecasts."),
+    )
     out: Path | None = field(default=None, metadata=_help("Checkpoint to write. Default: the resumed, or a new one."))
     plot: Path | None = field(default=None, metadata=_help("Picture to write: .png, .svg or .pdf."))
     log: Path | None = field(default=None, metadata=_help("CSV file of the run's figures, a row for each report."))
@@ -178,6 +181,7 @@ class Command(Generic[T]):
     argument: ClassVar[str]  # the command-line argument with the data, such as "PATHs"
     data_name: ClassVar[str] = "series"  # the kind of data
     picture_name: ClassVar[str] = "picture"  # the subject of the picture, such as "loss curve"
+    unfinished: ClassVar[str] = ""  # what the checkpoint lacks if the run stops between its training and its results
     use: ClassVar[str] = "xrnn predict {} FILE..."  # the command that uses a checkpoint, with {} for the file
 
     def __post_init__(self) -> None:

@@ -62,7 +62,12 @@ def run_command(command: Command[T]) -> int:
     try:
         _report(trainer, command, outputs, terminal)
     except KeyboardInterrupt:
-        terminal.say(f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}")
+        line = f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}"
+        if command.unfinished:  # by a run of no more steps
+            rest = replace(command, upto=trainer.steps, options=replace(options, minutes=None))
+            line += f", but {command.unfinished}; finish with"
+            line += f"\n  {_resume_command(rest, outputs.checkpoint.path, comm.size)}"
+        terminal.say(line)
         let_rank_0_report()
         end_all(128 + signal.SIGINT)
         return 128 + signal.SIGINT

@@ -55,6 +55,11 @@ class LabelledEstimator(Estimator):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
+        """The estimator in a file that `save` or the command wrote.   Raises ValueError.
+
+        `channels_first` belongs to the arrays that are given, not to the model: the file does not hold it. Set it again
+        with set_params.
+        """
         loaded = super().load(path)
         return loaded.set_params(epochs=loaded._fitted().upto)
 
@@ -126,7 +131,7 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
     epochs           passes over the series; None: 1600 / √n, at least 10
     seed             of all random draws: the same seed gives the same results
     channels_first   True if X is (n, D, T), or a list of (D, Tᵢ), as in aeon. None, the default, is False, with a
-                     warning if X has more channels than steps
+                     warning if X is an array with more channels than steps
     balance          give all labels the same total weight in the loss, so that rare ones count as much
 
     `save` writes the files of `xrnn classify`. Raises ValueError for invalid parameters and data.
@@ -161,7 +166,10 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
 
     def score(self, X: SeriesLike, y: Targets) -> float:
         """The accuracy."""
-        return float(np.mean([a == b for a, b in zip(self.predict(X), as_labels(y), strict=True)]))
+        predicted, labels = self.predict(X), as_labels(y)
+        if len(labels) != len(predicted):
+            raise ValueError(f"y has {len(labels)} values: expected one for each of the {len(predicted)} series in X")
+        return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
 
     def save(self, path: str | Path) -> None:
         labels = self._fitted().facts.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError, SettingsError
+from xrnn.models.forecast import linear
 from xrnn.models.forecast.data import (
     ForecastScores,
     check_target,
@@ -229,6 +231,55 @@ def test_a_series_with_a_backtest_but_no_window_to_train_on_gets_one_line() -> N
     backtest = prepare([series(growth()), series(values)], TINY).past
     assert backtest is not None
     assert len(backtest.test_origins(1)) == 0
+
+
+def test_a_series_shorter_than_the_backtest_needs_says_what_it_needs() -> None:
+    words = "s has {} rows: expected at least {} for a context of 6, a horizon of 3 and {} held out"
+    for others, least, held in (([], 20, 4), ([series(growth())], 12, 3)):
+        with one_line(DataError, words.format(least - 1, least, held)):
+            prepare([*others, series(growth(least - 1))], TINY)
+        prepare([*others, series(growth(least))], TINY)
+
+
+def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [series(growth(200)), series(2 * growth(100))]
+    seen: list[Any] = []
+
+    def average(samples: Any, season: int) -> Any:
+        seen.append(samples)
+        return linear.average(samples, season)
+
+    monkeypatch.setattr("xrnn.models.forecast.data.average", average)
+    prepare(both, replace(TINY, base="linear"), backtest=False)
+    monkeypatch.setattr("xrnn.models.forecast.data._MOST_VALUES", 6 * 100)
+    prepare(both, replace(TINY, base="linear"), backtest=False)
+    sizes = [[len(each.z) for each in samples] for samples in seen]
+    assert sizes[0] == [196, 96]
+    assert sizes[-1] == [68, 33]
+    phases = np.rint(seen[-1][0].origin * 200).astype(int) % 4
+    assert set(phases.tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(("C", "F"), [(1, 1), (4, 9), (9, 4)])
+def test_a_repeated_step_is_that_of_forecasts_appended_to_the_context(C: int, F: int) -> None:
+    rng = np.random.default_rng(0)
+    w, z = rng.normal(size=C), rng.normal(size=C)
+    values = [*z]
+    for _ in range(F):
+        values.append(w @ values[-C:] + 0.3)
+    M = linear.repeated(w, 0.3, F)
+    np.testing.assert_allclose(z @ M[:-1] + M[-1], values[C:])
+
+
+def test_the_memory_of_a_repeated_step_does_not_grow_as_the_square_of_the_context() -> None:
+    C = 20_000
+    w = np.zeros(C)
+    w[C - 7] = 1
+    tracemalloc.start()
+    linear.repeated(w, 0.0, 8)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10 * 8 * 8 * C
 
 
 def test_a_series_without_a_value_gets_one_line() -> None:

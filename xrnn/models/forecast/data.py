@@ -30,6 +30,7 @@ LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number i
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
 _LEAST_ROWS: Final = 4  # before the first window
 _MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
+_MOST_VALUES: Final = 2**24  # in the contexts of the samples of all series
 _DELAY: Final = 17  # time units of the chaotic series
 _SUBSTEPS: Final = 10  # Euler steps in a time unit
 _UNITS: Final = 3  # time units in a row
@@ -171,10 +172,12 @@ class ForecastSeries:
             np.float64
         )
 
-    def samples(self, cut: int) -> Samples:
-        """The windows up to a row, for the linear part. Its scale is in units of the series."""
-        origins = np.arange(self.least_rows, cut)
-        origins = origins[-_MOST_SAMPLES:]
+    def sample_origins(self, cut: int) -> HostArray:
+        """The origins of the windows up to a row, for the linear part."""
+        return np.arange(max(self.least_rows, cut - _MOST_SAMPLES), cut)
+
+    def samples(self, origins: HostArray, cut: int) -> Samples:
+        """The windows at `origins` up to a row, for the linear part. Its scale is in units of the series."""
         z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
         F = self.facts.horizon
         exact = np.concatenate([self._logged[:cut] - self._effect[:cut], np.full(F, np.nan)])
@@ -212,10 +215,10 @@ class ForecastSeries:
 
     def check_length(self) -> None:
         if self.rows < self.least_rows:
-            remedy = f"or train with a smaller {param('context' if self._linear is None else 'season')}"
+            limit = "context" if self._linear is None else "season" if self.least_rows > _LEAST_ROWS else ""
             raise DataError(
                 f"{printable(self.name)} has {self.rows} rows: expected at least {self.least_rows} before the steps to "
-                f"forecast; add rows, {remedy}"
+                f"forecast; add rows{f', or train with a smaller {param(limit)}' if limit else ''}"
             )
 
 
@@ -344,7 +347,7 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     K, F = series[0].channels - 1, settings.horizon
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
     season = settings.season or (step.season if step and 2 * step.season <= max(rows) else 1)
-    cuts = [n - max(F, round(_TEST_SHARE * n)) for n in rows]
+    cuts = [_cut(n, F) for n in rows]
     linear = settings.base == "linear"
     context = settings.context or _context(max(cuts), F, season, padded=linear)
     cuts = cuts if backtest else rows
@@ -355,21 +358,27 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
         )
     facts = ForecastFacts(context, F, season, K, series[0].channel_names, step=step.name if step else "")
     least = least_rows(facts, linear)
+    seasonal = linear and least > _LEAST_ROWS
+    first = f"{least} rows before the first window" if linear else f"a context of {context}"
+    first = f"a season of {season}" if seasonal else first
+
+    def needed(train: int) -> str:
+        n = next(n for n in itertools.count(train) if not backtest or _cut(n, F) >= train)
+        held = f" and {n - train} held out" if backtest else ""
+        return f"expected at least {n} for {first}, a horizon of {F}{held}"
+
+    limits = [param("horizon"), *([] if linear else [param("context")]), *([param("season")] if seasonal else [])]
+    lower = f"lower {' or '.join(limits)}"
     if sum(max(cut - least - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
         longest = int(np.argmax(rows))
-        held = rows[longest] - cuts[longest]
-        first = f"a season of {season}" if linear else f"a context of {context}"
         raise DataError(
-            f"{printable(series[longest].name)} has {rows[longest]} rows: expected at least "
-            f"{least + F + held + _LEAST_WINDOWS - 1} for {first}, a horizon of {F}"
-            f"{f' and {held} held out' if held else ''}; lower {param('horizon')} or "
-            f"{param('season' if linear else 'context')}, or add rows"
+            f"{printable(series[longest].name)} has {rows[longest]} rows: {needed(least + F + _LEAST_WINDOWS - 1)}; "
+            f"{lower}, or add rows"
         )
     for each, cut, n in zip(series, cuts, rows, strict=True):
         if cut - least - F < 0:
             raise DataError(
-                f"{printable(each.name)} has {n} rows, fewer than a context of {least} and a horizon of {F} take: "
-                f"leave the series out, or lower {param('context')} or {param('horizon')}"
+                f"{printable(each.name)} has {n} rows: {needed(least + F)}; leave the series out, or {lower}"
             )
     past = _divided(series, cuts, facts, linear)
     for one in past.series:  # raises DataError
@@ -383,6 +392,11 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
                 f"{cuts[i]} rows, which are trained on: expected some; fill in missing ones, or leave the series out"
             )
     return replace(_divided(series, rows, facts, linear), past=past) if backtest else past
+
+
+def _cut(rows: int, horizon: int) -> int:
+    """The number of rows before those that the backtest holds out."""
+    return rows - max(horizon, round(_TEST_SHARE * rows))
 
 
 def _step(series: Sequence[Series]) -> Step | None:
@@ -459,7 +473,12 @@ def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[LinearPart, fl
     effect = effect_of([each.changes(cut) for each, cut in both], K) if K else np.zeros(0)
     for each in series:
         each.use(LinearPart(np.zeros((C + 1, F)), effect))
-    samples = [each.samples(cut) for each, cut in both]
+    origins = [each.sample_origins(cut) for each, cut in both]
+    if (count := sum(map(len, origins))) > (most := max(_MOST_VALUES // C, 1)):
+        # A random part of each, so that it has all ages and all phases of the season.
+        rng = np.random.default_rng(0)
+        origins = [np.sort(rng.choice(of, -(-len(of) * most // count), replace=False)) for of in origins]
+    samples = [each.samples(of, cut) for (each, cut), of in zip(both, origins, strict=True)]
     W, tested = average(samples, facts.season)
     errors = [series[i].errors(samples[i], rows, forecast, cuts[i]).mean(axis=1) for i, rows, forecast in tested]
     weights = [age_weights(samples[i].origin[rows]) for i, rows, _ in tested]
@@ -480,7 +499,7 @@ def _training_covariates(series: Series, cut: int) -> HostArray:
 
 
 def _context(rows: int, horizon: int, season: int, *, padded: bool) -> int:
-    """Three seasons or two horizons, at least 24 steps; less in a short series, a season if no row is left to train.
+    """The larger of three seasons, two horizons and 24 steps. A short series gets fewer, but at least a season.
 
     padded   contexts may begin before the series: two seasons, if there are as many rows
     """

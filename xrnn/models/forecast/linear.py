@@ -12,13 +12,16 @@ import numpy as np
 from xrnn.typing import HostArray
 
 _PENALTIES: Final = 10.0 ** np.arange(-1, 5)
-_SPLITS: Final = np.linspace(0.35, 1, 7)  # of the rows: candidates are solved before each, and tested up to the next
+# Shares of the rows. Candidates are solved on the rows before a split and tested on those up to the next.
+_SPLITS: Final = np.linspace(0.35, 1, 7)
 _POWER: Final = 10
 _WORST: Final = 2.0  # candidates with a larger error, relative to the best one, are left out
 _AGE: Final = 0.2  # of the rows: errors that are older by this share have 1/e of the weight
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
 _MOST_LAGS: Final = 512
-_MOST_PRODUCTS: Final = 2**27  # multiply-adds to repeat a one-step forecast: longer horizons are only solved directly
+_MOST_PRODUCTS: Final = (
+    2**27
+)  # multiply-adds of repeating a one-step forecast: above it, candidates are solved directly
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,13 +91,13 @@ def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArr
 def repeated(w: HostArray, b: float, F: int) -> HostArray:
     """The map (C + 1, F) of F steps from that of one step, z @ w + b: each forecast becomes a value of the context."""
     C = len(w)
-    rows = np.zeros((C + F, C + 1))  # each value as a linear function of [z; 1]
-    rows[:C, :C] = np.eye(C)
+    later = np.zeros((F, C + 1))  # each forecast as a linear function of [z; 1]
     for f in range(F):
-        rows[C + f] = w @ rows[f : f + C]
-        rows[C + f, C] += b
-    later: HostArray = rows[C:].T
-    return later
+        own = max(C - f, 0)  # the rest of the last C values are forecasts
+        later[f] = w[own:] @ later[f - (C - own) : f]
+        later[f, C - own : C] += w[:own]
+        later[f, C] += b
+    return later.T
 
 
 def _bases(C: int, season: int) -> list[HostArray]:
@@ -128,7 +131,7 @@ def candidates(z: HostArray, ahead: HostArray, season: int) -> Iterator[HostArra
                 direct[C - c : C] += W
                 direct[C] += b
                 yield direct
-            if C * C * F > _MOST_PRODUCTS:
+            if F * min(C, F) * C > _MOST_PRODUCTS:
                 continue
             for W, b in ridge(z_first[:, C - c :], next_one - z_first @ step[:, None], _PENALTIES):
                 w = step.copy()
@@ -143,8 +146,9 @@ def age_weights(origin: HostArray) -> HostArray:
 
 
 def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tuple[int, HostArray, HostArray]]]:
-    """W (C + 1, F): the mean of the candidates, weighted by 1 / error¹⁰ on windows after those they were solved on.
+    """W (C + 1, F): the weighted mean of the candidates.
 
+    Each candidate's weight is 1 / error¹⁰, measured on windows later than those it was solved on.
     Also returns the forecasts of the mean on these windows: (series, indices of its samples (n,), scaled (n, F)).
     Candidates with twice the error of the best one are left out. If there are too few windows, W is the seasonal naive
     forecast.

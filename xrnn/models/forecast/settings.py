@@ -15,11 +15,13 @@ from xrnn.models.plan import Plan
 from xrnn.models.settings import (
     Settings,
     amount,
+    are_strings,
     check_object,
     column,
     decimal,
     identifier,
     probability,
+    rate,
     setting,
     size,
 )
@@ -107,7 +109,7 @@ class ForecastFacts:
 def _strings(key: str, value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+    if not are_strings(value):
         raise SettingsError(f"{key} is not a list of strings: expected one, or null")
     return tuple(value)
 
@@ -118,12 +120,7 @@ class ForecastSettings(Settings):
 
     hidden: int = size(32, "Size of the hidden state, H.")
     batch: int = size(64, "Windows per update.")
-    lr: float = setting(
-        0.001,
-        "Highest learning rate of Adam.",
-        "a positive number up to 1000, such as 0.001",
-        lambda value: 0 < value <= 1000,
-    )
+    lr: float = rate(0.001)
     base: str = setting(
         "linear",
         "What the recurrent layers correct: a linear forecast, or the seasonal naive one.",

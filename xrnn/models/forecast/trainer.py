@@ -16,7 +16,7 @@ from xrnn.models.trainer import Trainer, cosine_rate, share
 from xrnn.typing import HostArray
 
 DEFAULT_STEPS: Final = 500
-_FEW: Final = 8  # left-out windows: fewer say little of the errors
+_FEW: Final = 8  # fewer left-out windows than this do not calibrate
 _MOST_WINDOWS: Final = 1000
 _SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 _LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
@@ -77,8 +77,9 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         """Set the share of the recurrent part and the offsets of the quantiles from earlier backtests.
 
         In each, a model is trained on the first part of the rows and forecasts the next ones. The share is the one
-        whose error of the median, relative to that of the base alone, is smallest in the worst backtest: recurrent
-        layers that helped in one and harmed in another get none, as those of a series too short for a backtest.
+        whose error of the median, relative to that of the base alone, is smallest in the worst backtest. It is 0 if
+        every other share harms in some backtest, or if the series is too short for a backtest.
+
         Without offsets, the intervals would have the width of the errors of training, which are smaller.
         """
         tested = []
@@ -87,7 +88,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
             y = fold.test.scale[..., None] * model.corrections(fold.test, self.comm)
             tested.append((fold.test.error / fold.test.unit, y / fold.test.unit[..., None]))
         if self.data.linear and sum(len(error) for error, _ in tested) < _FEW:
-            # A short series: no share, and the errors of the linear part on the windows that it was solved on.
+            # Too few windows were left out: the share is 0; the intervals come from the linear part's training errors.
             windows = self.data.train(np.arange(min(self.data.train_count, _MOST_WINDOWS)))
             error = windows.error / windows.unit
             self.model.share = 0.0
