@@ -81,7 +81,7 @@ class Settings:
 
     cell: str = cell("gru")
     hidden: int = size(64, "Size of the hidden state, H.")
-    heads: int = size(1, "Number of heads: Wh connects the units of one head only, and has this part of the weights.")
+    heads: int = size(1, "Number of heads. Wh connects only units of the same head, so it has 1/N of the weights.")
     layers: int = size(1, "Number of recurrent layers.", _MAX_LAYERS)
     batch: int = size(32, "Batch size, N.")
     lr: float = rate(0.003)

@@ -129,7 +129,10 @@ class ForecastSettings(Settings):
         "|".join(_BASES),
     )
     target: str = column("Column to forecast: its name, or its number from 1. Default: the only one.")
-    known: str = column("Columns whose future is known: rows after the last value hold it.", "COLUMN,COLUMN,…")
+    known: str = column(
+        "Columns known in advance. Give their future values in rows after the last value of the target.",
+        "COLUMN,COLUMN,…",
+    )
     horizon: int = size(12, "Number of steps to forecast.", MOST_STEPS)
     context: int = _steps("Number of steps that a forecast is made from. 0: three seasons, or two horizons if longer.")
     season: int = _steps("Steps in a season. 0: from the time stamps (12 if monthly, 7 if daily, …), else 1.")

@@ -1,6 +1,6 @@
 """Windows of series: the context that a forecast is made from, and the values to forecast.
 
-A window is scaled by its own values, so that a trend or a growing amplitude does not leave the range seen in training:
+A window is scaled by its own values:
 
     z = (v - level) / scale,   level = mean of the last season,   scale = standard deviation of the window
 
