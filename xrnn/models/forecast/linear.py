@@ -19,9 +19,8 @@ _WORST: Final = 2.0  # candidates with a larger error, relative to the best one,
 _AGE: Final = 0.2  # of the rows: errors that are older by this share have 1/e of the weight
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
 _MOST_LAGS: Final = 512
-_MOST_PRODUCTS: Final = (
-    2**27
-)  # multiply-adds of repeating a one-step forecast: above it, candidates are solved directly
+# Limit on the multiply-adds of repeating a one-step forecast. Above it, candidates are only solved directly.
+_MOST_PRODUCTS: Final = 2**27
 
 
 @dataclass(frozen=True, slots=True, eq=False)
