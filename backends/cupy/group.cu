@@ -5,8 +5,8 @@
 // h, or the blocks of dz that Wh feeds, is empty (exchange.cu), h also in its initial slot. What a unit passes from
 // round to round is read by the thread that wrote it.
 //
-// A team of threads brings what it multiplies, and goes on as soon as that has arrived. If teams are smaller than the
-// block, a fast one leaves its next sums while other threads still read the last ones: two sets of sums take turns.
+// Each team of threads fetches its own operands and continues once they have arrived. If a team is smaller than the
+// block, it may write its next sums while other threads still read the last ones. So two sets of sums take turns.
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 group(const Real* W, PARAMETERS, int units, int column_threads, int slice, int pitch, long long patience,
