@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,30 +36,23 @@ GPU_TEST = "import pytest\n\n@pytest.mark.gpu\ndef test_on_gpu(): {}\n\ndef test
 
 
 @pytest.mark.parametrize(
-    ("tests", "required", "fails"),
+    ("tests", "options", "required", "fails"),
     [
-        (GPU_TEST.format("pass"), "1", False),
-        (GPU_TEST.format("pytest.skip('no GPU')"), "1", True),
-        (GPU_TEST.format("pytest.skip('no GPU')"), "0", False),
-        (GPU_TEST.format("pytest.skip('no GPU')"), "", False),
-        ("def test_elsewhere(): pass\n", "1", True),
+        (GPU_TEST.format("pass"), (), "1", False),
+        (GPU_TEST.format("pass"), ("-m", "not gpu"), "1", True),
+        (GPU_TEST.format("pytest.skip('no GPU')"), (), "1", True),
+        (GPU_TEST.format("pytest.skip('no GPU')"), (), "0", False),
+        (GPU_TEST.format("pytest.skip('no GPU')"), (), "", False),
+        ("def test_elsewhere(): pass\n", (), "1", True),
     ],
-    ids=["passed", "skipped", "skipped and not required", "skipped and unset", "no gpu test"],
+    ids=["passed", "deselected", "skipped", "skipped and not required", "skipped and unset", "no gpu test"],
 )
-def test_zero_gpu_tests_fail_the_session(tmp_path: Path, tests: str, required: str, fails: bool) -> None:
+def test_zero_gpu_tests_fail_the_session(tmp_path: Path, tests: str, options: Any, required: str, fails: bool) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
     (tmp_path / "test_it.py").write_text(tests)
-    done = run_pytest(tmp_path, "-p", "tests.require_gpu", XRNN_REQUIRE_GPU=required)
+    done = run_pytest(tmp_path, "-p", "tests.require_gpu", *options, XRNN_REQUIRE_GPU=required)
     assert done.returncode == fails, done.stdout
     assert (MESSAGE in done.stdout) == fails
-
-
-def test_deselected_gpu_tests_fail_the_session(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
-    (tmp_path / "test_it.py").write_text(GPU_TEST.format("pass"))
-    done = run_pytest(tmp_path, "-p", "tests.require_gpu", "-m", "not gpu", XRNN_REQUIRE_GPU="1")
-    assert done.returncode == 1, done.stdout
-    assert MESSAGE in done.stdout
 
 
 @pytest.fixture

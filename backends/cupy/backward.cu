@@ -2,16 +2,16 @@
 
 #define PARAMETERS                                                                                         \
     const Real *z, const Real *h, const Real *c, const Real *dh, const Real *dc, Real *dz, Real *dh_given, \
-        Real *dc_given, const Real *leaks, Real leak_of_all, const int *lengths, int T, int N, int H, int reverse
-#define ARGUMENTS z, h, c, dh, dc, dz, dh_given, dc_given, leaks, leak_of_all, lengths, T, N, H, reverse
+        Real *dc_given, const Real *params, Real param_of_all, const int *lengths, int T, int N, int H, int reverse
+#define ARGUMENTS z, h, c, dh, dc, dz, dh_given, dc_given, params, param_of_all, lengths, T, N, H, reverse
 
 constexpr int kSums = 1;
 
 struct Run {
     const Real *z, *h, *c, *dh, *dc;
     Real *dz, *dh_given, *dc_given;
-    const Real* leaks;
-    Real leak_of_all;
+    const Real* params;
+    Real param_of_all;
     const int* lengths;
     int T, N, H, reverse;
 
@@ -20,7 +20,7 @@ struct Run {
     XRNN_INLINE int t(int i) const { return reverse ? i : T - 1 - i; }
     XRNN_INLINE size_t step() const { return static_cast<size_t>(N) * H; }
     XRNN_INLINE ptrdiff_t to_next() const { return (reverse ? kPre : -kPre) * ptrdiff_t(step()); }
-    XRNN_INLINE Real leak(int unit) const { return kLeaks ? (leaks ? leaks[unit] : leak_of_all) : Real(0); }
+    XRNN_INLINE Own own_of(int unit) const { return own_of_unit(params, param_of_all, H, unit); }
     XRNN_INLINE Real* gates(int i, int row, int unit) const {
         return dz + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
     }
@@ -76,7 +76,8 @@ struct Run {
         if (kStates > 1) dc_given[at] = carry[kStates - 1];
     }
     template <class Sum, class Publish>
-    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, Real leak, State& carry, Sum sum, Publish publish) const {
+    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, const Own& own, State& carry, Sum sum,
+                            Publish publish) const {
         // dz of an idle row doesn't reach h through Wh: 0 · ∞ is NaN.
         if (i > 0 && t(i - 1) < in.length) carry[0] += sum(0);
         if (i == T) return;
@@ -85,7 +86,7 @@ struct Run {
         Real d[kPre];
 #pragma unroll
         for (int k = 0; k < kStates; ++k) dafter[k] = in.above[k] + carry[k];
-        TheCell::gradient(dafter, in.before, in.after, in.z, &leak, d, dbefore);
+        TheCell::gradient(dafter, in.before, in.after, in.z, own.at, d, dbefore);
 #pragma unroll
         for (int k = 0; k < kStates; ++k) carry[k] = idle ? dafter[k] : dbefore[k];
         Real* to = gates(i, row, unit);

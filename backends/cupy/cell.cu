@@ -1,7 +1,7 @@
 // The cell, and the arrays of a run. T time steps, N batch, H hidden size. forward.cu or backward.cu has one time step.
 //
 // All arrays are C-contiguous. z, h and dz are 16-byte aligned.
-//     W        (H, FED H)        Wh
+//     W        (H, FED H)        Wh; without elements for cells that it does not feed (scan.cu)
 //     z        (T, N, PRE H)     forward: x @ Wx + b, overwritten with the gates if `training` and the cell keeps them;
 //                                backward: these gates
 //     h, c     (T+1, N, H)       slot 0 is the initial state, slot t + 1 the state after step t;
@@ -11,7 +11,7 @@
 //     dz       (T, N, PRE H)     filled by backward
 //     dh_given, dc_given (N, H)  filled by backward: the gradients of the initial states. Until then they hold what a
 //                                step passes to the one before it past z (the carry)
-//     leaks    (H,)              null: leak_of_all; for leaky cells only
+//     params   (OWN, H)          the cell's own parameters, such as the leak; null: param_of_all for all units
 //     lengths  (N,)              null: all rows have T steps. A row that is past its length is idle: its states stay,
 //                                its dz is 0, and its gradients are passed on
 // Step i is the i-th that the loop takes, t(i) its position in time.
@@ -27,22 +27,37 @@
 //                              takes longer than a small step
 //     load, store (i, row, unit, state)   what a unit passes from round to round, for threads that don't keep it in
 //                              registers: the states, or the carry
-//     finish(i, row, unit, in, leak, state, sum, publish)   the cell's step. sum(g) is the unit's sum g of the product;
+//     own_of(unit)             the unit's own parameters
+//     finish(i, row, unit, in, own, state, sum, publish)   the cell's step. sum(g) is the unit's sum g of the product;
 //                              publish(p, g, x) writes x, part g of what the next product multiplies, to *p
 //     give_up(i, row, unit)    writes NaN in place of the results
 //     to_next()                the distance from an element that a round publishes to the same one of the next round
 
 typedef CELL<Real> TheCell;
-constexpr int kPre = TheCell::PRE, kStates = TheCell::STATES;
-constexpr int kFed = sizeof(TheCell::FROM_H) / sizeof(int);  // parts of Wh
-constexpr int kFirstFed = TheCell::FROM_H[0];                // they feed neighbouring blocks of z, from this one on
-constexpr bool kLeaks = TheCell::OWN > 0;                    // the only parameter that a cell may have of its own
+template <int blocks>
+constexpr int count(const int (&)[blocks]) { return blocks; }
+constexpr int count(decltype(nullptr)) { return 0; }
+constexpr int first_of(const int* blocks) { return blocks ? blocks[0] : 0; }
+
+constexpr int kPre = TheCell::PRE, kStates = TheCell::STATES, kOwn = TheCell::OWN;
+constexpr int kFed = count(TheCell::FROM_H);          // parts of Wh
+constexpr int kFirstFed = first_of(TheCell::FROM_H);  // they feed neighbouring blocks of z, from this one on
 constexpr int kVector = 16 / sizeof(Real);
 
 struct alignas(16) Vector {
     Real at[kVector];
 };
 typedef Real State[kStates];
+
+struct Own {
+    Real at[kOwn > 0 ? kOwn : 1];
+};
+XRNN_INLINE Own own_of_unit(const Real* params, Real param_of_all, int H, int unit) {
+    Own own = {};
+#pragma unroll
+    for (int p = 0; p < kOwn; ++p) own.at[p] = params ? params[p * static_cast<size_t>(H) + unit] : param_of_all;
+    return own;
+}
 
 struct Operands {
     const Real* from;  // of the first row
@@ -51,5 +66,7 @@ struct Operands {
     bool ready, wide;  // no block writes them in this launch; all rows are 16-byte aligned
 };
 
+// row · H + unit: what a thread of a form without tiles computes.
+XRNN_INLINE size_t pair_of_thread() { return static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 XRNN_INLINE bool is_aligned(const Real* p) { return reinterpret_cast<size_t>(p) % 16 == 0; }
 XRNN_INLINE Real nan() { return Real(0) / Real(0); }

@@ -8,6 +8,7 @@ from typing import Final
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 
 
@@ -28,7 +29,7 @@ class CellKernel:
 
     @property
     def fed(self) -> int:
-        """The number of blocks that h @ Wh feeds: the last ones."""
+        """The number of blocks that h @ Wh feeds: the last ones. 0: the scan form runs the cell."""
         return len(self.cell.from_h)
 
     @property
@@ -43,15 +44,19 @@ def _elman(leaky: bool, nonlinearity: str) -> CellKernel:
 
 # By the `kernel_name` of the cell.
 KERNELS: Final = {
+    "relu": _elman(False, "relu"),
     "tanh": _elman(False, "tanh"),
+    "leaky_relu": _elman(True, "relu"),
     "leaky_tanh": _elman(True, "tanh"),
     "lstm": CellKernel("lstm", "Lstm", "lstm.h", LSTMCell, 200),
     "gru": CellKernel("gru", "Gru", "gru.h", GRUCell, 150),
-    "relu": _elman(False, "relu"),
-    "leaky_relu": _elman(True, "relu"),
+    "min_gru_positive": CellKernel("min-gru", "MinGruPositive", "min_gru.h", MinGRUCell, 0),
+    "min_gru": CellKernel("min-gru", "MinGru", "min_gru.h", MinGRUCell, 0),
+    "min_lstm_positive": CellKernel("min-lstm", "MinLstmPositive", "min_lstm.h", MinLSTMCell, 100),
+    "min_lstm": CellKernel("min-lstm", "MinLstm", "min_lstm.h", MinLSTMCell, 100),
 }
-# One kernel for each name: relu takes the same resources as tanh.
-NAMED: Final = {KERNELS[key].name: KERNELS[key] for key in ("tanh", "leaky_tanh", "lstm", "gru")}
+# One kernel for each name, the last: the others take the same resources.
+NAMED: Final = {kernel.name: kernel for kernel in KERNELS.values()}
 
 
 def kernel_of(cell: Cell) -> CellKernel | None:

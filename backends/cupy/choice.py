@@ -17,7 +17,7 @@ import numpy as np
 
 from xrnn.backends.cupy.cells import NAMED, CellKernel
 
-Form: TypeAlias = Literal["plain", "stepwise", "one-block", "group", "group-partial"]
+Form: TypeAlias = Literal["plain", "scan", "stepwise", "one-block", "group", "group-partial"]
 
 # What the kernels are compiled for; launch.py hands these numbers to the compiler. Tests compile the combinations and
 # make sure that none spills registers (tests/cuda/test_resources.py).
@@ -26,6 +26,7 @@ ROWS: Final = {"float32": (1, 2, 4), "float64": (1, 2)}  # batch rows of a tile
 # Weight rows in registers, and requests that a thread has in flight (exchange.cu), of the forms that have tiles.
 HELD: Final[dict[Form, tuple[int, ...]]] = {"one-block": (8, 16, 32), "group": (16, 32), "group-partial": (16, 32)}
 LOADS: Final[dict[Form, int]] = {"one-block": 4, "group": 4, "group-partial": 8}
+AHEAD: Final = 8  # rounds whose inputs a thread of the scan form has requested (scan.cu)
 VECTOR_BYTES: Final = 16  # the columns of a thread
 WARP: Final = 32
 MAX_SIZE: Final = 2**30  # of T, N and H: the kernels count them, and a little beyond, in 32 bits
@@ -45,6 +46,7 @@ BARRIER_CYCLES: Final = 40  # of these, for a barrier of a block that is one of 
 SLICE_CYCLES: Final = 12  # adding one more sum of slices to an output: an addition that waits for a read
 PART_CYCLES: Final = 4  # the same for each further part of Wh: the sums of the parts overlap
 SHUFFLE_CYCLES: Final = 30  # until a lane has added what another one sent
+SCAN_CYCLES: Final = 60  # scan: the instructions of a warp in a step, with one gate and its reads and writes
 SHARED_BYTES_PER_CYCLE: Final = 128
 L2_BYTES_PER_CYCLE: Final = 64  # of one multiprocessor, if few others read
 L2_SHARED_BYTES_PER_CYCLE: Final = 23  # of each multiprocessor, if all of them read
@@ -89,6 +91,12 @@ class Device:
         if dtype != "float32" or precision not in ("tf32", "bfloat16") or int(self.capability) < 80:
             return self.rate(dtype)
         return _TF32_RATES.get(self.capability, self.float32_rate) * (1 + (precision == "bfloat16"))
+
+    def bandwidth_of(self, moved: float) -> tuple[float, float]:
+        """Bytes a second, and the seconds of one read, of an array of `moved` bytes that was just written."""
+        if moved < L2_SHARE * self.l2_bytes:
+            return L2_SHARED_BYTES_PER_CYCLE * self.multiprocessors * self.clock, ROUND_TRIP
+        return self.bandwidth, MEMORY_TRIP
 
     def rate(self, dtype: str) -> int:
         return _RATES.get(self.capability, _OTHER_RATES)[1] if dtype == "float64" else self.float32_rate
@@ -140,9 +148,7 @@ class Request:
         """A product (M, K) @ (K, P) of the library: its arithmetic, or its operands from L2 or memory."""
         rate = device.product_rate(self.dtype, self.precision) * device.multiprocessors * device.clock
         moved = self.itemsize * (M * K + K * P + M * P)
-        l2 = L2_SHARED_BYTES_PER_CYCLE * device.multiprocessors * device.clock
-        bandwidth = l2 if moved < L2_SHARE * device.l2_bytes else device.bandwidth
-        return max(M * K * P / (rate * PRODUCT_EFFICIENCY), moved / bandwidth)
+        return max(M * K * P / (rate * PRODUCT_EFFICIENCY), moved / device.bandwidth_of(moved)[0])
 
     def weights_seconds(self, device: Device, form: Form, layout: Layout, blocks: int) -> float:
         """The time in which each of `blocks` blocks reads its weights, all at once."""
@@ -179,7 +185,7 @@ class Candidate:
     seconds: float  # predicted: the complete loop over time; forward with the input's product
     step_seconds: float  # predicted: one step
     grid: tuple[int, int] = (0, 0)  # group: (blocks that share Wh, groups that split the batch)
-    layout: Layout | None = None  # None for plain and stepwise
+    layout: Layout | None = None  # None for forms without tiles
 
 
 def choose(device: Device, request: Request) -> Candidate:
@@ -192,6 +198,7 @@ def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
     """Every form that fits, the one without limits first.
 
     plain          the array library's operations; the only form for other dtypes and empty arrays
+    scan           one thread for each unit of a row: every size, the only form of a cell without a recurrent product
     stepwise       a product of the library and one kernel a step: every size
     one-block      if a block can hold all of Wh
     group          if S blocks can hold Wh, and S · G blocks are resident at once. A block leaves no room for a second
@@ -203,6 +210,8 @@ def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
     product = 0.0 if r.backward else r.product_seconds(device, r.T * r.N, r.D, r.cell.pre * r.H)
     step = max(HOST_STEP, r.product_seconds(device, r.N, r.H, r.cell.fed * r.H) + DEVICE_STEP)
     fits = r.dtype in ROWS and 0 < min(r.T, r.N, r.H) <= max(r.T, r.N, r.H) <= MAX_SIZE
+    if fits and not r.cell.fed:
+        return (_scan(device, r, product),)
     found = [Candidate("stepwise" if fits else "plain", 2 * LAUNCH + product + r.T * step, step)]
     if fits:
         found += _one_block(device, r, product)
@@ -211,6 +220,23 @@ def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
         if r.backward and r.cell.fed > 1 and r.dtype == "float32" and r.H <= MAX_PARTIAL_H:
             found += _groups(device, r, "group-partial", product)
     return tuple(found)
+
+
+def _scan(device: Device, r: Request, product: float) -> Candidate:
+    """A step moves z twice, and the states and their gradients. If few threads wait for it, a read's time counts."""
+    pairs = r.N * r.H
+    moved = r.itemsize * pairs * (2 * r.cell.pre + (1 + r.backward) * r.cell.states)
+    bandwidth, trip = device.bandwidth_of(r.T * moved)
+    warps = math.ceil(pairs / WARP / device.multiprocessors)  # of a multiprocessor; a warp has one scheduler
+    turns = math.ceil(warps / SCHEDULERS) * SCHEDULERS * WARP / device.rate(r.dtype)
+    cycles = turns * (SCAN_CYCLES + r.cell.cycles)
+    step = max(moved / bandwidth, trip / AHEAD, cycles / device.clock)
+    return Candidate("scan", 3 * LAUNCH + product + r.T * step, step)
+
+
+def spread(device: Device, threads: int) -> int:
+    """Threads of a block of a form without tiles: few, so that the blocks are on all multiprocessors."""
+    return min(THREADS, WARP * math.ceil(threads / WARP / device.multiprocessors))
 
 
 def _one_block(device: Device, r: Request, product: float) -> Iterator[Candidate]:

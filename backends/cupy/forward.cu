@@ -1,16 +1,16 @@
 // One time step of one unit, forward (cell.cu).
 
-#define PARAMETERS                                                                                            \
-    Real *z, Real *h, Real *c, const Real *h_given, const Real *c_given, const Real *leaks, Real leak_of_all, \
+#define PARAMETERS                                                                                              \
+    Real *z, Real *h, Real *c, const Real *h_given, const Real *c_given, const Real *params, Real param_of_all, \
         const int *lengths, int T, int N, int H, int reverse, int training
-#define ARGUMENTS z, h, c, h_given, c_given, leaks, leak_of_all, lengths, T, N, H, reverse, training
+#define ARGUMENTS z, h, c, h_given, c_given, params, param_of_all, lengths, T, N, H, reverse, training
 
 constexpr int kSums = kFed;
 
 struct Run {
     Real *z, *h, *c;
-    const Real *h_given, *c_given, *leaks;
-    Real leak_of_all;
+    const Real *h_given, *c_given, *params;
+    Real param_of_all;
     const int* lengths;
     int T, N, H, reverse, training;
 
@@ -21,7 +21,7 @@ struct Run {
     XRNN_INLINE size_t before(int i) const { return (t(i) + !!reverse) * step(); }
     XRNN_INLINE size_t after(int i) const { return (t(i) + !reverse) * step(); }
     XRNN_INLINE ptrdiff_t to_next() const { return reverse ? -ptrdiff_t(step()) : ptrdiff_t(step()); }
-    XRNN_INLINE Real leak(int unit) const { return kLeaks ? (leaks ? leaks[unit] : leak_of_all) : Real(0); }
+    XRNN_INLINE Own own_of(int unit) const { return own_of_unit(params, param_of_all, H, unit); }
     XRNN_INLINE Real* gates(int i, int row, int unit) const {
         return z + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
     }
@@ -77,11 +77,12 @@ struct Run {
     }
     XRNN_INLINE void store(int, int, int, const State&) const {}  // they are results, which `finish` writes
     template <class Sum, class Publish>
-    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, Real leak, State& states, Sum sum, Publish publish) const {
+    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, const Own& own, State& states, Sum sum,
+                            Publish publish) const {
         State next;
 #pragma unroll
         for (int g = 0; g < kFed; ++g) in.z[kFirstFed + g] += sum(g);
-        TheCell::step(in.z, states, next, &leak);
+        TheCell::step(in.z, states, next, own.at);
         if (!in.idle) {
 #pragma unroll
             for (int k = 0; k < kStates; ++k) states[k] = next[k];

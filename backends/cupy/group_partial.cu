@@ -46,7 +46,7 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
     Real* const slot = gathered + threadIdx.x / span * outputs + out;
     const int n = out / units, u = out % units;
     const int begin = first_row_of(N, blockIdx.y), end = first_row_of(N, blockIdx.y + 1);
-    const Real leak = u < own ? run.leak(first + u) : Real(0);
+    const Own unit_own = u < own ? run.own_of(first + u) : Own{};
     const auto ask = [&](int i, int first_row) {
         return run.ask(i, first_row + n, first + u, helper == 0 && u < own && first_row + n < end);
     };
@@ -98,7 +98,7 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
                     return dh;
                 };
                 const auto publish = [&](Real* p, int g, Real x) { *p = *tile.operand_at(n, g * own + u) = x; };
-                run.finish(i, row, first + u, in, leak, carry, total, publish);
+                run.finish(i, row, first + u, in, unit_own, carry, total, publish);
                 run.store(i, row, first + u, carry);
             }
             __syncthreads();  // dz is in place, and the helpers' sums are no longer read

@@ -51,8 +51,11 @@ def explain(
     if chosen is None:
         return Explanation("plain", f"there is no kernel for {dtype.name} or for empty or gigantic arrays")
     step = f"{chosen.step_seconds * 1e6:.1f} µs a step by prediction"
+    reduced = _reduced(backend, dtype)
+    if not kernel.fed:
+        return Explanation(chosen.form, f"{step}, without a recurrent product{reduced}")
     why = f"{step}, the best of {len(found)} candidates"
-    if reduced := _reduced(backend, dtype):
+    if reduced:
         why += f"{reduced}, except the recurrent product of this kernel: float32"
     return Explanation(chosen.form, why)
 

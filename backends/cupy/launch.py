@@ -40,7 +40,7 @@ SELF_TEST: Final = 1
 COOPERATIVE: Final = ("group", "group-partial")  # forms whose blocks must all be resident
 _HERE: Final = Path(__file__).parent
 _CELLS: Final = _HERE.parent / "numpy" / "kernels" / "cells"
-_INCLUDE: Final = re.compile(r'^#(?:pragma once|include ".*")$', re.MULTILINE)
+_INCLUDE: Final = re.compile(r'^#(?:pragma once|include "(.*)")$', re.MULTILINE)
 _NULL: Final = np.uint64(0)
 _FLAGS: Final = np.int32(0), np.int32(1)
 
@@ -87,13 +87,17 @@ class Variant:
 
     def __str__(self) -> str:
         direction = "backward" if self.backward else "forward"
-        tile = "" if self.form == "stepwise" else f" rows={self.rows} held={self.held}"
+        tile = f" rows={self.rows} held={self.held}" if self.tiled else ""
         return f"{self.cell.template} {self.form} {direction} {self.dtype}{tile}"
 
     @property
     def name(self) -> str:
         """The name of the kernel function, and of its .cu file."""
         return self.form.replace("-", "_")
+
+    @property
+    def tiled(self) -> bool:
+        return self.form in choice.HELD
 
     @property
     def cooperative(self) -> bool:
@@ -103,7 +107,9 @@ class Variant:
     def options(self) -> tuple[str, ...]:
         real = {"float32": "float", "float64": "double"}[self.dtype]
         defines = {"REAL": real, "CELL": self.cell.template, "THREADS": choice.THREADS}
-        if self.form != "stepwise":
+        if self.form == "scan":
+            defines["AHEAD"] = choice.AHEAD
+        if self.tiled:
             outputs, loads = choice.max_outputs(self.cell, self.form, self.rows), choice.LOADS[self.form]
             defines |= {"ROWS": self.rows, "HELD": self.held, "OUTPUTS": outputs, "LOADS": loads}
         return ("--std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
@@ -116,8 +122,8 @@ class Variant:
 def variants() -> Iterator[Variant]:
     """Every variant that the selection can ask for, of one cell for each name (cells.py)."""
     for cell, dtype, backward in itertools.product(NAMED.values(), choice.ROWS, (False, True)):
-        yield Variant(cell, "stepwise", backward, dtype)
-        for form in choice.HELD:
+        yield Variant(cell, "stepwise" if cell.fed else "scan", backward, dtype)
+        for form in choice.HELD if cell.fed else ():
             if form == "group-partial" and not (backward and cell.fed > 1 and dtype == "float32"):
                 continue
             for rows, held in choice.tiles(form, dtype):
@@ -130,12 +136,18 @@ def source(form: Form, header: str, backward: bool) -> str:
 
     The equations are those of the CPU's kernels: their cell headers as they are, without the lines that include.
     """
-    tiled = () if form == "stepwise" else ("tile.cu", "exchange.cu") if form in COOPERATIVE else ("tile.cu",)
+    tiled = ("tile.cu", "exchange.cu") if form in COOPERATIVE else ("tile.cu",) if form in choice.HELD else ()
     step, kernel = "backward.cu" if backward else "forward.cu", f"{form.replace('-', '_')}.cu"
     files = ("cell.cu", "device.cu", step, *tiled, kernel)
-    headers = (_CELLS / "activations.h", _CELLS / header)
-    paths = (_HERE / "prelude.cu", *headers, *(_HERE / file for file in files))
+    paths = (_HERE / "prelude.cu", *_headers(header), *(_HERE / file for file in files))
     return "".join(f'#line 1 "{path.name}"\n{_INCLUDE.sub("", path.read_text())}' for path in paths)
+
+
+def _headers(name: str) -> list[Path]:
+    """A cell's header, after those that it includes."""
+    path = _CELLS / name
+    included = filter(None, _INCLUDE.findall(path.read_text()))
+    return [*dict.fromkeys(itertools.chain(*map(_headers, included))), path]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,15 +257,15 @@ class Launcher:
         variant, m = Variant.of(candidate, request), candidate.layout
         sizes = tuple(map(np.int32, (request.T, request.N, request.H)))
         if m is None:
-            threads = min(choice.THREADS, 32 * math.ceil(request.H / 32))
-            launch: _Launch = (request.N * math.ceil(request.H / threads), 1), threads, 0, sizes, ()
+            threads = choice.spread(self.device(), request.N * request.H)
+            launch: _Launch = (math.ceil(request.N * request.H / threads), 1), threads, 0, sizes, ()
         else:
             units = (m.units,) if variant.cooperative else ()
             layout = tuple(map(np.int32, (*units, m.column_threads, m.slice, m.pitch)))
             # CuPy would shrink a cooperative grid of one dimension that is too large.
             launch = candidate.grid, m.threads, m.shared_bytes, sizes, layout
         watched, steps = self.device().watchdog, request.T
-        if watched and m is not None:
+        if watched and candidate.form != "stepwise":
             steps = max(1, min(steps, int(WATCHED_SECONDS / candidate.step_seconds)))
         return Bound(candidate, request, self.compiled(variant), *launch, steps=steps, watched=watched)
 
@@ -296,7 +308,7 @@ class Launcher:
         if form == "stepwise":
             for state, initial in zip(states, given, strict=True):
                 state[-1 if reverse else 0] = 0 if initial is None else initial
-        leak, lengths = self._leak(cell, dtype), self._lengths(inputs)
+        own, lengths = self._own(cell, inputs), self._lengths(inputs)
         end = *bound.sizes[1:], _FLAGS[reverse], _FLAGS[keeps]
         for steps in _chunks(T, length, reverse):
             x_here, z_here, around, lengths_here, count = x, z, states, lengths, bound.sizes[0]
@@ -307,7 +319,7 @@ class Launcher:
                 # They count from step 0.
                 lengths_here = lengths if lengths is _NULL else lengths - np.int32(steps.start)
             recurrence.project_input(xp, self.cublas.dot, cell, inputs, x_here, z_here)
-            args = z_here, *_two(around), *_two(given), *leak, lengths_here, count, *end
+            args = z_here, *_two(around), *_two(given), *own, lengths_here, count, *end
             if form == "stepwise":
                 self._forward_steps(bound, Wh, around[0], args, reverse)
             else:
@@ -328,7 +340,7 @@ class Launcher:
         dinitial = [xp.empty((N, H), dtype) for _ in cell.states]
         dabove = [None if d is None else xp.ascontiguousarray(d) for d in dstates]
         z: Any = _NULL if trace.z is None else trace.z
-        leak, lengths, end = self._leak(cell, dtype), self._lengths(inputs), (*bound.sizes[1:], _FLAGS[inputs.reverse])
+        own, lengths, end = self._own(cell, inputs), self._lengths(inputs), (*bound.sizes[1:], _FLAGS[inputs.reverse])
         for number, steps in enumerate(_chunks(T, bound.steps, not inputs.reverse)):
             z_here, around, dabove_here, dz_here = z, trace.states, dabove, dz
             lengths_here, count = lengths, bound.sizes[0]
@@ -343,7 +355,7 @@ class Launcher:
             if number:
                 edge = slice(0, 1) if inputs.reverse else slice(int(count) - 1, None)
                 dabove_here = [self._added(*each, edge, count) for each in zip(dabove_here, dinitial, strict=True)]
-            args = z_here, *_two(around), *_two(dabove_here), dz_here, *_two(dinitial), *leak, lengths_here, count, *end
+            args = z_here, *_two(around), *_two(dabove_here), dz_here, *_two(dinitial), *own, lengths_here, count, *end
             if form == "stepwise":
                 self._backward_steps(bound, Wh, dz, args, inputs.reverse)
             else:
@@ -378,12 +390,15 @@ class Launcher:
 
     # ---- arguments ----
 
-    def _leak(self, cell: Cell, dtype: Any) -> tuple[Any, Any]:
-        """The leaks (H,), or null and one for all units."""
-        leak: Any = getattr(cell, "leak", 0.0)
-        if isinstance(leak, (int, float)):
-            return _NULL, dtype.type(leak)
-        return self.xp.ascontiguousarray(leak), dtype.type(0)
+    def _own(self, cell: Cell, inputs: Inputs) -> tuple[Any, Any]:
+        """The cell's own parameters (own, H), or null and the number that all units have."""
+        own, dtype = (*cell.per_unit, *inputs.own), inputs.x.dtype
+        if len(own) > 1:
+            return self.xp.stack(own), dtype.type(0)
+        one: Any = own[0] if own else 0.0
+        if isinstance(one, (int, float)):
+            return _NULL, dtype.type(one)
+        return self.xp.ascontiguousarray(one), dtype.type(0)
 
     def _lengths(self, inputs: Inputs) -> Any:
         return _NULL if inputs.lengths is None else inputs.lengths.astype(np.int32)

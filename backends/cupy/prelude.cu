@@ -6,9 +6,11 @@
 //     THREADS  the most threads of a block
 //     ROWS, HELD, OUTPUTS   of a tile (tile.cu)
 //     LOADS    vectors, or partial sums, that a thread requests at a time (exchange.cu)
+//     AHEAD    rounds whose inputs a thread has requested (scan.cu)
 #define XRNN_INLINE __device__ __forceinline__
 
 typedef REAL Real;
 
 XRNN_INLINE float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 XRNN_INLINE double multiply_add(double a, double b, double c) { return fma(a, b, c); }
+XRNN_INLINE Real exp_negative(Real x) { return exp(x); }

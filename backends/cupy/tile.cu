@@ -207,14 +207,14 @@ struct Outputs {
         Run::Inputs of[OUTPUTS];
     } ahead;
     int first, own, n[OUTPUTS], u[OUTPUTS];
-    Real leak[OUTPUTS];
+    Own unit_own[OUTPUTS];
     State state[OUTPUTS];
 
     XRNN_INLINE Outputs(const Run& run, int first, int own) : first(first), own(own), state{} {
 #pragma unroll
         for (int e = 0; e < OUTPUTS; ++e) {
             const int at = threadIdx.x + e * blockDim.x;
-            n[e] = at / own, u[e] = at % own, leak[e] = run.leak(first + u[e]);
+            n[e] = at / own, u[e] = at % own, unit_own[e] = run.own_of(first + u[e]);
         }
     }
     XRNN_INLINE void ask(const Run& run, int i, int first_row, int rows) {
@@ -237,7 +237,7 @@ struct Outputs {
             const int row = first_row + n[e], unit = first + u[e];
             const auto sum = [&](int g) { return tile.total(n[e], g * own + u[e]); };
             const auto publish_it = [&](Real* p, int g, Real x) { publish(n[e], g * own + u[e], p, x); };
-            run.finish(i, row, unit, in.of[e], leak[e], state[e], sum, publish_it);
+            run.finish(i, row, unit, in.of[e], unit_own[e], state[e], sum, publish_it);
             if (store) run.store(i, row, unit, state[e]);
         }
     }

@@ -33,7 +33,7 @@ def everything(dtype: str, T: int) -> Iterator[str]:
     """The table of each cell on each device, and how often each form is chosen there."""
     for device in choice.DEVICES.values():
         lines = [line for cell in NAMED for line in (*predicted(device, dtype, T, cell), "")]
-        chosen = Counter(re.findall("stepwise|one-block|group|partial", "".join(lines)))
+        chosen = Counter(re.findall("scan|stepwise|one-block|group|partial", "".join(lines)))
         yield from lines
         yield f"{device.name} takes {', '.join(f'{form} {times} times' for form, times in chosen.most_common())}\n"
 

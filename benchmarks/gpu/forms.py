@@ -72,13 +72,13 @@ CASES: Final = (
         for c in ("lstm", "gru", "rnn")
     ),
     *(Case(1000, N, 512, 512, cell=cell, ragged=True) for cell in ("lstm", "gru") for N in (16, 64)),
-    *(Case(1000, N, H, H, cell="leak") for H in (256, 512) for N in (1, 64)),
+    *(Case(1000, N, H, H, cell=cell) for cell in ("leak", "min-gru", "min-lstm") for H in (256, 512) for N in (1, 64)),
 )
 REHEARSED_LENGTHS: Final = Lengths(2, 4, 8)
-REHEARSED: Final = (Case(8, 3, 5, 20), Case(8, 3, 5, 20, cell="lstm"))
+REHEARSED: Final = tuple(Case(8, 3, 5, 20, cell=cell) for cell in ("rnn", "lstm", "min-gru"))
 Pair: TypeAlias = tuple[Candidate, Candidate]  # forward, backward
 # How many layouts of each form are measured: the fastest by prediction. None: all.
-MEASURED: Final = {"stepwise": 1, "one-block": None, "group": 3, "group-partial": 1}
+MEASURED: Final = {"scan": 1, "stepwise": 1, "one-block": None, "group": 3, "group-partial": 1}
 TF32_TOLERANCE: Final = 3e-2  # ten bits of a factor, through many steps
 _CALLS: Final = 5  # after one that isn't counted
 

@@ -12,7 +12,7 @@ from benchmarks.ratios import Ratio, ratio
 Results = Mapping[str, Any]
 NEAR: Final = 1.1  # a choice is good if no form is faster by more
 # The columns of a line. The last two are cuDNN's, without and with TF32.
-FORMS: Final = ("plain", "stepwise", "one-block", "group", "torch", "torch tf32")
+FORMS: Final = ("plain", "stepwise", "one-block", "group", "scan", "torch", "torch tf32")
 
 
 def lines(results: Results) -> list[str]:
@@ -52,7 +52,7 @@ def form_lines(results: Results) -> list[str]:
     forms = results["forms"]
     lengths = forms["lengths"]
     of_best, against = [_of_best(cell) for cell in forms["cells"]], [_against_cudnn(cell) for cell in forms["cells"]]
-    columns = "".join(f" {name:>9}" for name in (*FORMS[:4], "cuDNN", "TF32"))
+    columns = "".join(f" {name:>9}" for name in (*FORMS[:-2], "cuDNN", "TF32"))
     text = [
         f"µs a step, float32, from {lengths['long']} steps less {lengths['short']}, {forms['rounds']} rounds; "
         f"of best: a call of {lengths['short']}; host: µs to hand over a call of {lengths['long']}",

@@ -82,10 +82,11 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     for name in ("variants", "memcheck", "racecheck", "synccheck"):
         assert len(found[name]) == 4
         assert set(found[name].values()) == {None}
-    cells = found["forms"]["cells"]  # of the Elman cell and of LSTM
-    assert [cell["operation"] for cell in cells] == ["forward", "train"] * 2
+    cells = found["forms"]["cells"]
+    assert [cell["operation"] for cell in cells] == ["forward", "train"] * 3
     for cell in cells:
-        assert {name.split()[0] for name in cell["step_microseconds"]} >= {"plain", "one-block", "group"}
+        forms = {"scan"} if cell["cell"] == "min-gru" else {"one-block", "group"}
+        assert {name.split()[0] for name in cell["step_microseconds"]} >= {"plain", *forms}
         assert cell["host_microseconds"].keys() == cell["step_microseconds"].keys()
     assert "EXCHANGE" in found["costs"]
     log = path.with_suffix(".log").read_text()

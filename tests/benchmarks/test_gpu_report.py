@@ -102,9 +102,9 @@ def test_the_text() -> None:
     assert why in report.lines(alone)
     assert "µs a step, float32, from 1000 steps less 200, 3 rounds; of best: a call of 200; host: µs to" in text
     line = next(line for line in text.splitlines() if line.startswith("T1000-N1-D64-H64"))
-    assert line.split()[1:10] == ["forward", "6.00", "-", "0.20", "-", "0.90", "-", "one-block", "rows=1"]
+    assert line.split()[1:11] == ["forward", "6.00", "-", "0.20", "-", "-", "0.90", "-", "one-block", "rows=1"]
     predicted = f"{chosen_of(SMALL).step_seconds * 1e6:.2f}"
-    assert line.split()[10:] == ["1.00", predicted, "4.50", "(4.50–4.50)", "ahead", "50.0"]
+    assert line.split()[11:] == ["1.00", predicted, "4.50", "(4.50–4.50)", "ahead", "50.0"]
     assert "variants: 8 compared with the plain form, 1 disagree\n" in text
     assert "  Gru group forward float32 rows=2 held=16, H=300, grid 4 × 2: its h is off by 0.5" in text
     assert text.endswith("no time was left for T1000-N256-D2048-H2048")
@@ -134,7 +134,7 @@ def test_the_predictions_of_all_devices_and_cells(capsys: pytest.CaptureFixture[
     for each, cell in itertools.product(DEVICES.values(), NAMED):
         assert "\n".join(predicted(each, "float32", 20, cell)) in printed
     (t4,) = [line for line in printed.splitlines() if line.startswith("NVIDIA T4 takes ")]
-    assert sum(int(number) for number in re.findall(r"(\d+) times", t4)) == 2 * 4 * 6 * 5
+    assert sum(int(number) for number in re.findall(r"(\d+) times", t4)) == 2 * len(NAMED) * 6 * 5
 
 
 def test_the_conditions_are_those_that_nvidia_smi_tells(

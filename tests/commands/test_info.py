@@ -38,14 +38,15 @@ def test_the_forms_on_the_selected_backend(capsys: Capture) -> None:
     assert result["forms"]["float64"]["recurrence_forward"].keys() == {"form", "why"}
 
 
-@pytest.mark.parametrize("cell", ["rnn", "leak", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "leak", "lstm", "gru", "min-gru"])
 def test_the_forms_of_each_cell_on_an_absent_gpu(cell: str, capsys: Capture) -> None:
     lines = printed(capsys, "--explain", "100", "16", "512", "512", "--cell", cell, *ON_H100).splitlines()
     tail = "T=100 N=16 D=512 H=512, on NVIDIA H100; times are predicted, not measured"
     heads = [f"{cell} {way}, {dtype}, {tail}" for dtype in ("float32", "float64") for way in ("forward", "backward")]
     assert [line for line in lines if "predicted" in line] == heads
     chosen = [line.split()[1] for line in lines if line.startswith("→")]
-    assert chosen[:2] == ["group", "group" if cell in ("rnn", "leak") else "group-partial"]
+    scan = {"min-gru": ["scan"] * 2}
+    assert chosen[:2] == scan.get(cell, ["group", "group" if cell in ("rnn", "leak") else "group-partial"])
     assert printed(capsys, *SMALL, "--cell", cell)
 
 

@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeAlias
 from tests.cuda.emulated import LENGTHS, Job, Problem, several_warps
 from tests.cuda_emulator import MISSING
 from tests.cuda_emulator.module import Sanitizer
+from xrnn.backends.cupy import choice
 from xrnn.backends.cupy.launch import Variant, variants
 
 Outcome: TypeAlias = Literal["clean", "race", "wrong", "livelock", "deadlock", "overflow", "misaligned"]
@@ -23,13 +24,14 @@ SANITIZERS: Final[tuple[Sanitizer, ...]] = ("thread", "address,undefined")
 # Sizes that no tile divides, with lengths and in reverse; and at least two helpers an output, and two slices.
 ODD: Final = Problem(lengths=LENGTHS, reverse=True, unaligned=True)
 SHARING: Final = Problem(T=5, N=3, H=64, units=6, extra=0)
-# The kernels that share memory between threads.
-KERNELS: Final = [v for v in variants() if (v.rows, v.held) == (2, 16) and v.form != "stepwise"]
+LONG: Final = (ODD, Problem(T=2 * choice.AHEAD + 1))  # steps whose inputs are requested in the loop
+# The kernels that run a complete sequence.
+KERNELS: Final = [v for v in variants() if (v.rows, v.held) == (2, 16) or v.form == "scan"]
 _BARRIER: Final = re.compile(r"^(?! *//).*?((?:__syncthreads(?:_or)?|tile\.meet)\(.*)", re.MULTILINE)
 
 
 def problems_of(variant: Variant) -> tuple[Problem, ...]:
-    return (ODD, SHARING, several_warps(variant)) if variant.cooperative else (ODD,)
+    return (ODD, SHARING, several_warps(variant)) if variant.cooperative else LONG if variant.form == "scan" else (ODD,)
 
 
 def outcome_of(job: Job) -> Outcome:
@@ -76,19 +78,26 @@ def barriers(variant: Variant) -> list[str]:
 
 def broken(variant: Variant) -> Iterator[Broken]:
     """Each barrier of the kernel removed in turn, and each other part that its results rest on."""
-    for line in barriers(variant):
-        what = line.partition("//")[2].partition(",")[0].strip() or "operands in place"
-        without = line.replace("__syncthreads_or", "bool").replace("__syncthreads();", "").replace("tile.meet();", "")
-        yield Broken(f"no barrier: {what}", (line, without), "race")
-    if not variant.backward:
-        yield Broken("no barrier: the zeros are in place", ("__syncthreads();  // the zeros are in place", ""), "race")
-    yield Broken("shared memory that is not cleared", ("operand[i] = 0;", ";"), "wrong")
-    beyond = "i <= ROWS * slices * g.pitch + slices * ROWS * g.column_threads * kVector + int(blockDim.x);"
-    yield Broken("a write beyond shared memory", ("i < ROWS * slices * g.pitch;", beyond), "overflow")
-    ahead = "i + 1, first_row" if variant.form == "one-block" else "i + last,"
-    yield Broken("inputs of the wrong step", (ahead, ahead.replace(" + 1", "").replace(" + last", "")), "wrong")
     unaligned = (Problem(H=24, units=12, unaligned=True),)
-    yield Broken("unaligned weights", ("is_aligned(W)", "true"), "misaligned", unaligned)
+    if variant.tiled:
+        for line in barriers(variant):
+            what = line.partition("//")[2].partition(",")[0].strip() or "operands in place"
+            rest = line.replace("__syncthreads_or", "bool").replace("__syncthreads();", "").replace("tile.meet();", "")
+            yield Broken(f"no barrier: {what}", (line, rest), "race")
+        if not variant.backward:
+            zeros = ("__syncthreads();  // the zeros are in place", "")
+            yield Broken("no barrier: the zeros are in place", zeros, "race")
+        yield Broken("shared memory that is not cleared", ("operand[i] = 0;", ";"), "wrong")
+        beyond = "i <= ROWS * slices * g.pitch + slices * ROWS * g.column_threads * kVector + int(blockDim.x);"
+        yield Broken("a write beyond shared memory", ("i < ROWS * slices * g.pitch;", beyond), "overflow")
+    else:
+        yield Broken("a thread beyond the last unit", ("if (pair >= run.step()) return;", ""), "overflow")
+    right, wrong = {"one-block": ("i + 1, first_row", "i, first_row"), "scan": ("i + AHEAD,", "i + AHEAD - 1,")}.get(
+        variant.form, ("i + last,", "i,")
+    )
+    yield Broken("inputs of the wrong step", (right, wrong), "wrong")
+    if variant.tiled:
+        yield Broken("unaligned weights", ("is_aligned(W)", "true"), "misaligned", unaligned)
     if variant.backward:
         yield Broken("an idle row that drops its carry", ("idle ? dafter[k] : dbefore[k]", "dbefore[k]"), "wrong")
         yield Broken("dz of an idle row", ("idle ? Real(0) : d[g]", "d[g]"), "wrong")

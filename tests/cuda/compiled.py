@@ -152,7 +152,7 @@ def _instructions(cubin: bytes) -> list[str]:
 def compiled_variants() -> Iterator[tuple[Variant, str]]:
     """All variants for one architecture, the largest of each kernel for some others, and a few for the rest."""
     for variant in variants():
-        if is_largest(variant) and (variant.cell.name, variant.dtype) == ("lstm", "float32"):
+        if is_largest(variant) and variant.cell.name in ("lstm", "min-lstm") and variant.dtype == "float32":
             yield from ((variant, arch) for arch in MORE_ARCHITECTURES)
         for arch in ARCHITECTURES:
             if arch == EVERY_VARIANT or is_largest(variant):
@@ -161,7 +161,7 @@ def compiled_variants() -> Iterator[tuple[Variant, str]]:
 
 def is_largest(variant: Variant) -> bool:
     """Whether the variant has the most registers to fill of its cell, form, direction and dtype."""
-    return variant.form == "stepwise" or (variant.rows, variant.held) == tiles(variant.form, variant.dtype)[-1]
+    return not variant.tiled or (variant.rows, variant.held) == tiles(variant.form, variant.dtype)[-1]
 
 
 def table() -> Iterator[str]:

@@ -30,6 +30,7 @@ from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.products import Products
@@ -46,6 +47,10 @@ CELLS: Final[dict[str, tuple[str, Callable[[Any], Cell]]]] = {
     "LeakyReluElman": ("leaky relu", lambda leaks: LeakyRNNCell(leaks, "relu")),
     "Lstm": ("lstm", lambda leaks: LSTMCell()),
     "Gru": ("gru", lambda leaks: GRUCell()),
+    "MinGru": ("min gru", lambda leaks: MinGRUCell()),
+    "MinGruPositive": ("min gru positive", lambda leaks: MinGRUCell("positive")),
+    "MinLstm": ("min lstm", lambda leaks: MinLSTMCell()),
+    "MinLstmPositive": ("min lstm positive", lambda leaks: MinLSTMCell("positive")),
 }
 D: Final = 3
 
@@ -85,8 +90,8 @@ def several_warps(variant: Variant) -> Problem:
 
 def candidate_of(variant: Variant, p: Problem) -> Candidate:
     """The variant with the problem's layout."""
-    if variant.form == "stepwise":
-        return Candidate("stepwise", 1, 1)
+    if not variant.tiled:
+        return Candidate(variant.form, 1, 1)
     units, grid = p.units, (math.ceil(p.H / p.units) - p.missing_blocks, p.groups)
     if variant.form == "one-block":
         units, grid = p.H, (math.ceil(p.N / variant.rows), 1)

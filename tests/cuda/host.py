@@ -52,12 +52,12 @@ class Quick(ModuleType):
 def microseconds(name: str, form: str, backward: bool) -> float | None:
     """The fastest of many calls: others use the machine as well. None if the cell has no such form."""
     xp, cell, (T, N, D, H) = Quick(), cell_of(name), SIZES
-    backend, (gates, _, bias) = CupyBackend(xp), GATES[name]
+    backend, (of_x, of_h, bias) = CupyBackend(xp), GATES[name]
     found = candidates(backend.launcher.device(), Request(NAMED[name], backward, "float32", *SIZES))
     chosen = next((c for c in found if c.form == form), None)
     if chosen is None:
         return None
-    x, Wx, Wh, b = (np.zeros(s, "float32") for s in ((T, N, D), (D, gates * H), (H, gates * H), (bias * H,)))
+    x, Wx, Wh, b = (np.zeros(s, "float32") for s in ((T, N, D), (D, of_x * H), (H, of_h * H), (bias * H,)))
     inputs, above = Inputs(x, Wx, Wh, b, [None] * len(cell.states)), [np.zeros((T, N, H), "float32")] * len(cell.states)
     times = []
     with (

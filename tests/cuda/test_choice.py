@@ -53,7 +53,7 @@ def test_every_candidate_stays_within_the_device(name: str, cell: str, dtype: st
             assert math.isfinite(c.seconds)
             assert c.seconds >= 50 * c.step_seconds
             if (m := c.layout) is None:
-                assert c.form == "stepwise"
+                assert c.form == ("stepwise" if r.cell.fed else "scan")
                 continue
             K, columns = r.weights(c.form, m.units)
             assert m.rows in ROWS[dtype]
@@ -118,11 +118,14 @@ def test_how_far_the_forms_reach(form: str, cell: str, backward: bool, largest: 
         (request(8, 8, 0), "plain"),
         (request(2**31, 8, 64), "plain"),  # more steps than a kernel can count
         (request(50, 8, 64, dtype="float16"), "plain"),
+        (request(50, 8, 64, "min-gru"), "scan"),
+        (request(1, 1, 1, "min-lstm", "float64", backward=True, D=0), "scan"),
+        (request(0, 8, 64, "min-gru"), "plain"),
     ],
 )
 def test_the_choice(r: Request, form: str) -> None:
     assert choose(H100, r).form == form
-    assert form != "plain" or len(candidates(H100, r)) == 1
+    assert form not in ("plain", "scan") or len(candidates(H100, r)) == 1
 
 
 def test_a_candidate_stays_as_it_is() -> None:
@@ -182,6 +185,28 @@ def test_a_precision_makes_the_librarys_products_faster_where_the_device_has_it(
     many = request(100, 512, 1024)
     assert (choose(H100, many).form, choose(H100, replace(many, precision="tf32")).form) == ("group", "stepwise")
     assert r.product_seconds(H100, 1, 2048, 8192) == replace(r, precision="tf32").product_seconds(H100, 1, 2048, 8192)
+
+
+@pytest.mark.parametrize(
+    ("name", "r", "microseconds"),
+    [
+        # The bytes that a step moves: forward z twice and h, backward also the gradient of h.
+        ("h100", request(1000, 256, 1024, "min-gru"), 4 * 256 * 1024 * 5 / 3350e3),
+        ("h100", request(1000, 256, 1024, "min-lstm", backward=True), 4 * 256 * 1024 * 8 / 3350e3),
+        # A read, of which eight are requested ahead: of memory, or of L2 if that has all of z.
+        ("h100", request(10**6, 1, 256, "min-gru"), 0.7 / 8),
+        ("h100", request(1000, 1, 256, "min-gru"), 0.35 / 8),
+        # The instructions of eight warps for each scheduler, which take two cycles each there; in double 64.
+        ("t4", request(1, 128, 320, "min-lstm"), 8 * 2 * 160 / 1.59e3),
+        ("4090", request(10, 1, 256, "min-gru", "float64"), 64 * 60 / 2.52e3),
+    ],
+)
+def test_what_a_step_of_the_scan_form_takes(name: str, r: Request, microseconds: float) -> None:
+    assert choose(DEVICES[name], r).step_seconds == pytest.approx(microseconds * 1e-6, rel=1e-9)
+
+
+def test_threads_are_spread_over_the_device() -> None:
+    assert [choice.spread(H100, n) for n in (1, 33, 16 * 256, 33 * 256, 256 * 1024)] == [32, 32, 32, 64, 256]
 
 
 def test_how_blocks_and_groups_are_enumerated() -> None:

@@ -13,18 +13,22 @@ import pytest
 from tests import standin
 from tests.cuda.emulated import LENGTHS, Problem, candidate_of, check, run, several_warps
 from tests.standin.counting import counted
-from xrnn.backends.cupy import launch
-from xrnn.backends.cupy.cells import KERNELS
+from xrnn.backends.cupy import choice, launch
+from xrnn.backends.cupy.cells import KERNELS, NAMED
 from xrnn.backends.cupy.launch import Variant, variants
 
 pytestmark = pytest.mark.usefixtures("emulator")
 
 # Few variants that reach each line of the sources: each kernel in both directions and both dtypes.
-FEW = [v for v in variants() if v.form == "stepwise" or (v.rows, v.held) == (2, 16)]
+FEW = [v for v in variants() if not v.tiled or (v.rows, v.held) == (2, 16)]
 # Without the proof, float64 runs for one cell only.
 QUICK = [v for v in FEW if v.dtype == "float32" or v.cell.name == "lstm"]
 FLOAT = [v for v in FEW if v.dtype == "float32"]
-RELU = [replace(v, cell=KERNELS[k]) for k in ("relu", "leaky_relu") for v in FLOAT if v.cell.name == KERNELS[k].name]
+# The cells that share the name of another, such as relu.
+SAME_NAME = [(v, c) for c in KERNELS.values() if c not in NAMED.values() for v in FLOAT if v.cell.name == c.name]
+OTHERS = [replace(v, cell=cell) for v, cell in SAME_NAME]
+RELU = [v for v in OTHERS if v.cell.fed]
+POSITIVE = [pytest.param(v, marks=pytest.mark.proof) for v in OTHERS if not v.cell.fed]
 EXCHANGING = [v for v in QUICK if v.cooperative]
 
 
@@ -44,6 +48,7 @@ PROBLEMS = {
     "unaligned operands": Problem(H=24, units=12, unaligned=True),
     "several tiles a group": Problem(T=3, N=11, H=9, units=4, groups=1, reverse=True),
     "no initial state, no gradient of c": Problem(given=False, dc=False, N=3),
+    "many steps": Problem(T=2 * choice.AHEAD + 1, N=2, H=5, units=2, lengths=(17, 9), reverse=True),
 }
 MORE = {
     "odd": Problem(),
@@ -58,7 +63,7 @@ def fits(variant: Variant, problem: Problem) -> bool:
     return variant.form != "one-block" or problem.H <= 24 or variant.cell.fed == 1
 
 
-@pytest.mark.parametrize("variant", [*QUICK, *RELU], ids=str)
+@pytest.mark.parametrize("variant", [*QUICK, *RELU, *POSITIVE], ids=str)
 def test_values(variant: Variant) -> None:
     check(variant, Problem(), seed=5)
 
@@ -131,7 +136,7 @@ def test_a_nan_comes_out_as_nan_and_stays_in_its_row(variant: Variant, spoilt: A
     np.testing.assert_array_equal(dz[:, others], expected[:, others])
 
 
-@pytest.mark.parametrize("variant", two_cells(FLOAT), ids=str)
+@pytest.mark.parametrize("variant", two_cells([v for v in FLOAT if v.cell.fed]), ids=str)
 def test_an_infinite_weight_does_not_reach_a_row_without_steps(variant: Variant) -> None:
     """Its states and gradients are passed on as they are, although 0 · ∞ is NaN."""
     problem = Problem(lengths=LENGTHS)

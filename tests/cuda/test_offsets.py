@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cuda.emulated import D, Problem, candidate_of
+from tests.cuda.emulated import CELLS, D, Problem, candidate_of
 from tests.cuda_emulator import Module
-from tests.reference import problem, solve
+from tests.reference import problem, sigmoid, solve
 from xrnn.backends.cupy.launch import Variant, variants
 from xrnn.typing import HostArray
 
@@ -24,7 +24,8 @@ SIZES = [
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names Linux's from 3.13 on
 # One block does the last rows, where the whole grid would fill all of it.
 LAST_ROW = {
-    "stepwise": {"blockIdx.x / blocks": "N - 1"},
+    "stepwise": {"pair / H": "(N - 1)"},
+    "scan": {"pair / H": "(N - 1)"},
     "one-block": {"blockIdx.x": "(N / ROWS)"},
     "group": {"blockIdx.y": "(N - 1)", "gridDim.y": "N"},
 }
@@ -37,7 +38,7 @@ def sparse(*shape: int) -> HostArray:
     try:
         memory = mmap.mmap(-1, 4 * math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
     except OSError as error:
-        pytest.skip(f"no address space for arrays of up to 34 GB: {error}")
+        pytest.skip(f"no address space for arrays of up to 45 GB: {error}")
     return np.frombuffer(memory, np.float32).reshape(shape)
 
 
@@ -47,7 +48,8 @@ def sparse(*shape: int) -> HostArray:
     [
         v
         for v in variants()
-        if (v.cell.name, v.dtype) == ("rnn", "float32")
+        if v.cell.name in ("rnn", "min-gru")
+        and v.dtype == "float32"
         and (v.rows, v.held) in ((2, 16), (1, 8))
         and v.form in LAST_ROW
         and (v.form != "one-block" or v.rows == 2)
@@ -55,7 +57,7 @@ def sparse(*shape: int) -> HostArray:
     ids=str,
 )
 def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> None:
-    drawn = problem("rnn", (T, 1, D, H), "float32")
+    drawn, width = problem(CELLS[variant.cell.template][0], (T, 1, D, H), "float32"), variant.cell.pre * H
     solution, (Wx, Wh, b), dh_drawn = solve(drawn), drawn.weights, drawn.dstates[0]
     assert dh_drawn is not None
     code, candidate = variant.source, candidate_of(variant, Problem(T, 1, H))
@@ -69,22 +71,24 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
     h, given, sums = sparse(T + 1, N, H), sparse(N, H), sparse(N, H)
     given[-1] = drawn.initial[0][0]
     common: tuple[Any, ...] = (NULL, np.float32(0), NULL, *map(np.int32, (T, N, H, 0)))
+    z = sparse(T, N, width)
+    z[:, -1] = drawn.x[:, 0] @ Wx + b
     if variant.backward:
         h[:, -1] = np.concatenate([drawn.initial[0], solution.states[0][:, 0]])
-        dh, dz, dh_prev = sparse(T, N, H), sparse(T, N, H), sparse(N, H)
-        dh[:, -1] = dh_drawn[:, 0]
-        arguments = (NULL, h, NULL, dh, NULL, dz, dh_prev, NULL, *common)
+        dh, dz, dh_prev = sparse(T, N, H), sparse(T, N, width), sparse(N, H)
+        dh[:, -1], z[:, -1, :H] = dh_drawn[:, 0], sigmoid(z[:, -1, :H])  # the gates of minGRU; Elman has none
+        arguments = (z, h, NULL, dh, NULL, dz, dh_prev, NULL, *common)
     else:
-        z = sparse(T, N, H)
-        z[:, -1] = drawn.x[:, 0] @ Wx + b
         arguments = (z, h, NULL, given, NULL, *common, np.int32(1))
-    if (m := candidate.layout) is None:
+    if variant.form == "scan":
+        kernel((1, 1), (H,), [Wh, *arguments])
+    elif (m := candidate.layout) is None:
         for i in range(T + variant.backward):
             if not variant.backward:
                 sums[-1] = (h[i] if i > 0 else given)[-1] @ Wh
             elif i > 0:
                 sums[-1] = dz[T - i, -1] @ Wh.T
-            kernel((1, 1), (32,), [sums, NULL, *arguments, np.int32(i)])
+            kernel((1, 1), (H,), [sums, NULL, *arguments, np.int32(i)])
     else:
         layout: tuple[Any, ...] = tuple(map(np.int32, (m.column_threads, m.slice, m.pitch)))
         grid = (1, 1)

@@ -15,6 +15,7 @@ from xrnn import SGD
 from xrnn.backend import Explanation, Operation
 from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend
+from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import Candidate, Device, Request, candidates
 from xrnn.info import explain
 from xrnn.ops.cells.rnn import RNNCell
@@ -24,6 +25,10 @@ ONE_BLOCK = (6, 3, 5, 20)  # T, N, D, H; each form is chosen at its size, for th
 GROUP = (4, 3, 3, 260)  # just too large for one block
 SMALL_GROUP = (4, 3, 3, 60)  # fits the group forms of all cells in float64
 FORMS: Final = {"stepwise": ONE_BLOCK, "one-block": ONE_BLOCK, "group": SMALL_GROUP, "group-partial": SMALL_GROUP}
+SIZES: Final = {**FORMS, "scan": ONE_BLOCK}
+# The cells with and without a recurrent product, as tests/reference.py names them.
+RECURRENT: Final = [name for name, kernel in NAMED.items() if kernel.fed]
+SCANNED: Final = [name.replace("-", " ") for name, kernel in NAMED.items() if not kernel.fed]
 
 
 @contextmanager
@@ -63,7 +68,7 @@ def step(layer: Any, sizes: Sizes, dtype: str = "float32") -> list[Any]:
 def assert_close(found: list[Any], expected: list[Any], tolerance: float = 1e-5) -> None:
     """Assert differences of at most tolerance · max(1, the largest expected value)."""
     for got, want in zip(found, expected, strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1, abs(want).max()))
+        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * abs(want).max(initial=1))
 
 
 def launched(

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from unittest import mock
 
 import numpy as np
 import pytest
 
 from tests import standin as cp
-from tests.backends.cupy.steps import FORMS, GROUP, ONE_BLOCK, assert_close, explained, launched, layer, step, taking
+from tests.backends.cupy.steps import (
+    FORMS,
+    GROUP,
+    ONE_BLOCK,
+    RECURRENT,
+    SCANNED,
+    SIZES,
+    assert_close,
+    explained,
+    launched,
+    layer,
+    step,
+    taking,
+)
 from tests.standin import raw
 from tests.standin.counting import counted
 from tests.thin import thin
@@ -24,10 +38,14 @@ from xrnn.ops.cells.rnn import RNNCell
 
 @pytest.mark.parametrize(
     ("cell", "form", "dtype"),
-    thin([*NAMED, "relu", "leak by unit", "leaky relu"], list(FORMS), ["float32", "float64"]),
+    [
+        *thin([*RECURRENT, "relu", "leak by unit", "leaky relu"], list(FORMS), ["float32", "float64"]),
+        *thin(SCANNED, ["scan"], ["float32", "float64"]),
+        *(pytest.param(f"{cell} positive", "scan", "float32", marks=pytest.mark.proof) for cell in SCANNED[:2]),
+    ],
 )
 def test_the_form_agrees_with_the_plain_one(gpu: CupyBackend, cell: str, form: str, dtype: str) -> None:
-    sizes = FORMS[form]
+    sizes = SIZES[form]
     fused_layer = layer(gpu, sizes, dtype, cell)
     with use_fused(False), counted() as counters:
         plain = step(fused_layer, sizes, dtype)
@@ -41,22 +59,28 @@ def test_the_form_agrees_with_the_plain_one(gpu: CupyBackend, cell: str, form: s
 
 
 @pytest.mark.parametrize("lengths", [False, True])
-@pytest.mark.parametrize("form", ["one-block", "group", "group-partial"])
-@pytest.mark.parametrize("cell", NAMED)
+@pytest.mark.parametrize(
+    ("cell", "form"),
+    [
+        *itertools.product(RECURRENT, ["one-block", "group", "group-partial"]),
+        *((cell, "scan") for cell in SCANNED),
+    ],
+)
 def test_the_launches_of_a_training_step(gpu: CupyBackend, cell: str, form: str, lengths: bool) -> None:
     """Forward at most two besides the input's product and bias, backward at most two besides the weights' products."""
-    T, N, D, H = FORMS[form]
+    sizes = T, N, D, H = SIZES[form]
     mine = cp.cuda.Stream(non_blocking=True)
     with taking(form):
-        step(layer(gpu, FORMS[form], cell=cell), FORMS[form])  # the self-test of the form runs
+        step(layer(gpu, sizes, cell=cell), sizes)  # the self-test of the form runs
     with use_fused(False):
-        plain = launched(gpu, cell, FORMS[form], lengths=lengths)
+        plain = launched(gpu, cell, sizes, lengths=lengths)
     with taking(form), mine:
-        forward, backward = launched(gpu, cell, FORMS[form], lengths=lengths)
+        forward, backward = launched(gpu, cell, sizes, lengths=lengths)
         # However long the sequence.
         assert launched(gpu, cell, (2 * T, N, D, H), lengths=lengths) == (forward, backward)
     # x @ Wx, and what adds the bias; dWx, dWh, dx, and what sums db. No operand of a product is copied.
-    assert (forward.products, backward.products, forward.gemms, backward.gemms) == (1, 3, 0, 0)
+    products = 2 if form == "scan" else 3
+    assert (forward.products, backward.products, forward.gemms, backward.gemms) == (1, products, 0, 0)
     assert (forward.raw_kernels, backward.raw_kernels) == (1, 1)
     bias = {"gru": 3}.get(cell, 1)
     assert forward.kernels - bias - 2 * lengths <= 1

@@ -61,6 +61,7 @@ SPOILED = {
         "gates that are not kept": ("out[static_cast<size_t>(g) * H] = in.z[g];", ";", "its z is off by "),
         "a wrong gradient of c": ("dbefore[1] = f * dc;", "dbefore[1] = dc;", "its dz is off by "),
     },
+    "min gru": {"a wrong gradient of h": ("dbefore[0] = dh * (1 - u);", "dbefore[0] = dh;", "its dz is off by ")},
 }
 
 

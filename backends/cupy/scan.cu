@@ -1,0 +1,32 @@
+// A cell that h feeds nothing of: the sequence in one launch. A thread has one unit of one batch row, for all steps.
+//
+// Threads never meet, and the states stay in registers. So a step costs what its inputs cost to read. A thread requests
+// them AHEAD rounds before their use, because a read of memory takes longer than many steps.
+//
+// grid (⌈N · H / threads⌉). Neighbouring threads have neighbouring units. The matrix W has no elements.
+
+extern "C" __global__ void __launch_bounds__(THREADS) scan(const Real*, PARAMETERS) {
+    const Run run{ARGUMENTS};
+    const size_t pair = pair_of_thread();
+    if (pair >= run.step()) return;
+    const int row = pair / H, unit = pair % H;
+    const Own own = run.own_of(unit);
+    State state;
+    run.load(0, row, unit, state);
+    Run::Inputs ahead[AHEAD];
+#pragma unroll
+    for (int e = 0; e < AHEAD; ++e) ahead[e] = run.ask(e, row, unit, true);
+    const auto sum = [](int) { return Real(0); };
+    const auto publish = [](Real* p, int, Real x) { *p = x; };
+    for (int first = 0; first < run.rounds(); first += AHEAD) {
+#pragma unroll
+        for (int e = 0; e < AHEAD; ++e) {
+            const int i = first + e;
+            if (i >= run.rounds()) break;
+            Run::Inputs in = ahead[e];
+            ahead[e] = run.ask(i + AHEAD, row, unit, true);
+            run.finish(i, row, unit, in, own, state, sum, publish);
+        }
+    }
+    run.store(run.rounds() - 1, row, unit, state);
+}
