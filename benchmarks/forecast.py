@@ -3,6 +3,9 @@
 Each method forecasts the last rows of each series from three overlapping origins, half a horizon apart, and sees only
 the rows before an origin. Errors are divided by those of the seasonal naive forecast, and averaged over the origins.
 All methods have their defaults and know the season. What needs a package that is not installed is left out.
+
+With `--json FILE`, each result is written as soon as it is measured, and results in the file are not measured again: an
+interrupted run continues. `--again xrnn` measures this method again.
 """
 
 from __future__ import annotations
@@ -161,8 +164,8 @@ def _statsforecast(name: str) -> Method:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             got = getattr(models, name)(season_length=season).forecast(y=values, h=horizon, level=[80])
-        return np.stack([np.asarray(got[key]) for key in ("mean-lo-80", "mean", "mean-hi-80") if key in got] or
-                        [np.asarray(got[key]) for key in ("lo-80", "mean", "hi-80")], axis=1)  # fmt: skip
+        before = "mean-" if "mean-lo-80" in got else ""  # the names differ between models
+        return np.stack([np.asarray(got[key]) for key in (f"{before}lo-80", "mean", f"{before}hi-80")], axis=1)
 
     return method
 
@@ -191,12 +194,12 @@ def measure(method: Method, values: HostArray, season: int, horizon: int) -> tup
     return error, pinball, coverage
 
 
-def compare(name: str, methods: Sequence[str]) -> dict[str, Any]:
-    """By method: the error and the pinball loss, divided by those of the seasonal naive forecast, and the coverage."""
+def compare(name: str, method: str) -> tuple[float, float, float]:
+    """The error and the pinball loss, divided by those of the seasonal naive forecast, and the coverage."""
     values, source = load(name), SOURCES[name]
-    measured = {each: measure(METHODS[each], values, source.season, source.horizon) for each in methods}
-    error, pinball, _ = measure(seasonal_naive, values, source.season, source.horizon)
-    return {each: (of[0] / error, of[1] / pinball, of[2]) for each, of in measured.items()}
+    error, pinball, coverage = measure(METHODS[method], values, source.season, source.horizon)
+    naive_error, naive_pinball, _ = measure(seasonal_naive, values, source.season, source.horizon)
+    return error / naive_error, pinball / naive_pinball, coverage
 
 
 def means(results: dict[str, dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
@@ -207,17 +210,17 @@ def means(results: dict[str, dict[str, Any]], methods: Sequence[str]) -> dict[st
     }
 
 
-def row(name: str, of: dict[str, Any]) -> str:
-    return f"{name:16}" + "".join(
-        f"{error:8.3f}{pinball:7.3f}{coverage:5.0%}" for error, pinball, coverage in of.values()
-    )
+def row(name: str, of: dict[str, Any], methods: Sequence[str]) -> str:
+    scores = [of[each] for each in methods]
+    return f"{name:16}" + "".join(f"{error:8.3f}{pinball:7.3f}{coverage:5.0%}" for error, pinball, coverage in scores)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description="xrnn forecast beside others")
     parser.add_argument("--series", type=machine.some_of(SOURCES), default=list(SOURCES), metavar="NAME,NAME,…")
     parser.add_argument("--methods", type=machine.some_of(METHODS), default=list(METHODS), metavar="NAME,NAME,…")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--json", type=Path, help="write the results to this file, and measure only what it lacks")
+    parser.add_argument("--again", type=machine.some_of(METHODS), default=[], metavar="NAME,NAME,…")
     options = parser.parse_args(arguments)
     machine.print_version()
     methods = list(options.methods)
@@ -226,19 +229,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         methods = [each for each in methods if each not in missing]
     print("error and pinball loss divided by those of the seasonal naive forecast; coverage of 80%")
     print(f"{'':16}" + "".join(f"{each:>20}" for each in methods))
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    written: dict[str, Any] = {"machine": machine.describe(threads), "series": {}}
+    if options.json and options.json.exists():
+        written = machine.read(options.json)
+        for of in written["series"].values():
+            for again in {*options.again} & {*of}:
+                del of[again]
     results: dict[str, Any] = {}
     for name in options.series:
+        of = written["series"].setdefault(name, {})
         try:
-            results[name] = compare(name, methods)
-            print(row(name, results[name]), flush=True)
+            for method in methods:
+                if method not in of:
+                    of[method] = compare(name, method)
+                    if options.json:
+                        machine.write(written, options.json)
         except importlib.metadata.PackageNotFoundError as error:
             print(f"left out {name}: pip install {error.name}", flush=True)
+            continue
+        results[name] = of
+        print(row(name, of, methods), flush=True)
     if not results:
         sys.exit("no series was measured: expected at least one; install a package that is named above")
-    print(row("geometric mean", means(results, methods)))
-    if options.json:
-        threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-        machine.write({"machine": machine.describe(threads), "series": results}, options.json)
+    print(row("geometric mean", means(results, methods), methods))
 
 
 if __name__ == "__main__":

@@ -42,8 +42,27 @@ def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.Capture
     assert of["seasonal naive"][:2] == [1, 1]
     assert of["ridge"][0] < 1
     printed = capsys.readouterr().out.splitlines()
-    assert forecast.row("chaotic", of) in printed
-    assert printed[-1] == forecast.row("geometric mean", of)
+    assert forecast.row("chaotic", of, [*of]) in printed
+    assert printed[-1] == forecast.row("geometric mean", of, [*of])
+
+
+def test_a_run_measures_only_what_its_file_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def compare(name: str, method: str) -> tuple[float, float, float]:
+        measured.append(method)
+        if measured == ["drift", "ridge"]:
+            raise KeyboardInterrupt
+        return 1.0, 1.0, 0.8
+
+    monkeypatch.setattr(forecast, "compare", compare)
+    options = ["--series", "chaotic", "--methods", "drift,ridge", "--json", str(tmp_path / "out.json")]
+    with pytest.raises(KeyboardInterrupt):
+        forecast.main(options)
+    forecast.main(options)
+    assert measured == ["drift", "ridge", "ridge"]
+    forecast.main([*options, "--again", "drift"])
+    assert measured[3:] == ["drift"]
 
 
 def test_without_any_series_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

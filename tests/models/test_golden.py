@@ -155,8 +155,8 @@ def test_a_loaded_file_is_written_again(tmp_path: Path, name: str) -> None:
     described[1]["extra"]["dict"]["settings"]["dict"]["heads"] = 1
     if kind is FORECASTER:
         extra = described[1]["extra"]["dict"]
-        extra["facts"]["dict"] |= {"step": "", "log": False}
-        extra["settings"]["dict"]["base"] = "naive"
+        extra["facts"]["dict"] |= {"step": "", "log": False, "calendar": ""}
+        extra["settings"]["dict"] |= {"base": "naive", "calendar": "auto"}
     assert described[0] == described[1]
     assert again == golden
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,7 +16,7 @@ from xrnn.commands.pictures import Picture, forecast_picture
 from xrnn.commands.run import run_command
 from xrnn.commands.terminal import Terminal
 from xrnn.files import printable
-from xrnn.models.forecast.data import ForecastData, ForecastScores, load_series, prepare, score
+from xrnn.models.forecast.data import ForecastData, ForecastScores, load_series, mean_scores, prepare, score
 from xrnn.models.forecast.model import FORECASTER, Forecast, next_steps
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
@@ -38,50 +41,88 @@ class ForecastCommand(Command[ForecastTrainer]):
         return DEFAULT_STEPS
 
     def report(self, trainer: ForecastTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
-        """The backtest beside the naive forecasts, and the forecast of the steps after the last row."""
-        data = trainer.data.past
+        """The backtest beside simpler forecasts, and the forecast of the steps after the last row."""
+        data, levels = trainer.data.past, trainer.settings.levels
         assert data is not None
-        terminal.note(f"testing and calibrating: trainings of {trainer.steps:,} steps on parts of the rows")
+        terminal.note("testing and calibrating: trainings on parts of the rows")
         trainer.calibrate()
-        past = trainer.trained_on(data, trainer.steps)
-        past.calibrate()
+        past = trainer.on(data)
+        past.finish()
         tested = past.model.forecast(data.test, trainer.comm)
-        scores = score(data, tested, trainer.settings.levels)
+        scores = score(data, tested, levels)
         forecasts = [next_steps(trainer.model, series, trainer.facts.step) for series in trainer.data.series]
         terminal.result(f"backtest: {len(tested):,} forecasts of {data.facts.horizon} steps")
-        terminal.result(_scores_table(scores, trainer.settings.levels))
+        terminal.result(_scores_table(mean_scores(scores), levels))
+        if len(scores) > 1:
+            terminal.result(_series_table(scores))
+        if trainer.data.linear:
+            terminal.result(_recurrent_part(trainer))
         terminal.result(_forecast_table(forecasts[0]))
-        steps = [{"name": each.name} | step for each in forecasts for step in each.steps()]
-        results = {"backtest": {name: each._asdict() for name, each in scores.items()}, "forecast": steps}
+        results: dict[str, Any] = {"backtest": _as_dict(mean_scores(scores))}
+        if len(scores) > 1:
+            results["series"] = [{"name": name} | _as_dict(of) for name, of in scores.items()]
+        results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
         return results, forecast_picture(data, tested, forecasts[0], scores)
+
+    def table(self, results: dict[str, Any]) -> bytes:
+        """The forecasts as CSV: a row for each series, step and quantile."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["name", "step", "time", "quantile", "value"])
+        horizon = len(results["backtest"]["model"]["steps"])
+        for i, each in enumerate(results["forecast"]):
+            for quantile, value in each["quantiles"].items():
+                writer.writerow([each["name"], i % horizon + 1, each["time"], quantile, f"{value:.10g}"])
+        return text.getvalue().encode()
+
+
+def _recurrent_part(trainer: ForecastTrainer) -> str:
+    """A line: how the recurrent part was trained, and what it adds."""
+    share = trainer.model.share
+    if not share:
+        return "recurrent part: left out, since it did not lower the errors of earlier backtests"
+    return f"recurrent part: {trainer.steps:,} updates at a learning rate of {trainer.rate:g}; its share is {share:g}"
+
+
+def _as_dict(scores: dict[str, ForecastScores]) -> dict[str, Any]:
+    return {method: each._asdict() for method, each in scores.items()}
+
+
+def _table(*names: str) -> Table:
+    """An empty table: text, then columns of numbers."""
+    table = Table(box=None, pad_edge=False)
+    for i, name in enumerate(names):
+        table.add_column(name, justify="right" if i else "left")
+    return table
 
 
 def _scores_table(scores: dict[str, ForecastScores], levels: tuple[float, ...]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for name in ("MASE", "sMAPE", "pinball", "width", f"coverage of {levels[-1] - levels[0]:.0%}"):
-        table.add_column(name, justify="right")
+    table = _table("", "MASE", "sMAPE", "pinball", "width", f"coverage of {levels[-1] - levels[0]:.0%}")
     shown = dict(scores)
     same = shown["naive"] == shown["seasonal_naive"]  # the season is 1
     if same:
         del shown["seasonal_naive"]
     for name, each in shown.items():
-        row = (
-            f"{each.mase:.3f}",
-            f"{each.smape:.2f}%",
-            f"{each.pinball:.3f}",
-            f"{each.width:.2f}",
-            f"{each.coverage:.0%}",
-        )
-        table.add_row("naive = seasonal" if same and name == "naive" else name.replace("_", " "), *row)
+        table.add_row("naive = seasonal" if same and name == "naive" else name.replace("_", " "), *_figures(each))
+    return table
+
+
+def _figures(scores: ForecastScores) -> list[str]:
+    mase, smape, coverage, pinball, width, _ = scores
+    return [f"{mase:.3f}", f"{smape:.2f}%", f"{pinball:.3f}", f"{width:.2f}", f"{coverage:.0%}"]
+
+
+def _series_table(scores: dict[str, dict[str, ForecastScores]]) -> Table:
+    """The MASE of each series, by method."""
+    methods = [*next(iter(scores.values()))]
+    table = _table("MASE", *(method.replace("_", " ") for method in methods))
+    for name, of_series in itertools.islice(scores.items(), _MOST_PRINTED):
+        table.add_row(printable(name), *(f"{of_series[method].mase:.3f}" for method in methods))
     return table
 
 
 def _forecast_table(forecast: Forecast) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("time")
-    for name in ("forecast", *(f"{q:g}" for q in forecast.levels if q != 0.5)):
-        table.add_column(name, justify="right")
+    table = _table("time", "forecast", *(f"{q:g}" for q in forecast.levels if q != 0.5))
     for step in forecast.steps()[:_MOST_PRINTED]:
         others = [f"{value:.6g}" for q, value in step["quantiles"].items() if q != "0.5"]
         table.add_row(printable(step["time"]), f"{step['value']:.6g}", *others)
@@ -102,7 +143,13 @@ def forecast(
     given: Annotated[dict[str, Any], OptionsOf(ForecastSettings)],
     steps: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Updates, including those before a resume. Default: 500."),
+        typer.Option(
+            metavar="N", help="Updates, including those before a resume. Default: chosen by left-out rows, at most 500."
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="PATH", help="Table to write: a row for each series, step and quantile."),
     ] = None,
     options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
 ) -> int:
@@ -111,5 +158,5 @@ def forecast(
     It writes forecaster.safetensors and forecaster.png. If the run is interrupted, it saves a checkpoint first;
     --resume continues it, with the same results.
     """
-    command = ForecastCommand(paths=files or [], given=given, upto=steps, options=RunOptions(**options))
+    command = ForecastCommand(paths=files or [], given=given, upto=steps, csv=csv, options=RunOptions(**options))
     return run_command(command)

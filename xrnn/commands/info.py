@@ -102,6 +102,7 @@ def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend)
         snapshot = FORECASTER.load(source, backend)
         layers: Sequence[Any] = list(snapshot.layers.values())
         facts = facts_of(FORECASTER, snapshot.step) | snapshot.facts.sizes
+        facts["calibrated"] = "no" if snapshot.unfinished else "yes"
     else:
         model, facts = read_model(source, prefix, nonlinearity, backend)
         layers = model.layers

@@ -172,6 +172,7 @@ class Command(Generic[T]):
     given: dict[str, Any]  # the settings on the command line; the others are the checkpoint's, or the defaults
     upto: int | None = None  # the last step or epoch, counted from the start of the first run
     save_every: int = SAVE_EVERY  # the number of steps between two checkpoints
+    csv: Path | None = None  # the table of results to write
     options: RunOptions
 
     kind: ClassVar[Kind[Any]]
@@ -209,4 +210,8 @@ class Command(Generic[T]):
 
     def report(self, trainer: T, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """Test the model on held-out data and print the results → the results for `--json`, the picture to draw."""
+        raise NotImplementedError
+
+    def table(self, results: dict[str, Any]) -> bytes:
+        """The content of the file `csv`."""
         raise NotImplementedError

@@ -130,6 +130,7 @@ class Outputs:
     checkpoint: Output
     picture: Output
     log: Output | None
+    table: Output | None
     drawn: PictureRecord | None
     lines: list[str]
     columns: list[str]
@@ -184,14 +185,20 @@ class Outputs:
             what = " and is no log of such a run" if resume else ""
             return f"exists{what}: expected a new name; name another with --log, or replace it with --overwrite"
 
+        def refuse_table(path: Path, written: bool) -> str:
+            if overwrite:
+                return ""
+            return "exists: expected a new name; name another with --csv, or replace it with --overwrite"
+
         log, continues_log = None, resume is not None and not overwrite
         if options.log:
             log = Output("--log", options.log, refuse_log, say)
+        table = Output("--csv", command.csv, refuse_table, say) if command.csv else None
         checkpoint = Output("--out", out, refuse_checkpoint, say)
         outputs = cls(
-            checkpoint, Output("--plot", picture, refuse_picture, say), log, drawn, lines, columns, continues_log
+            checkpoint, Output("--plot", picture, refuse_picture, say), log, table, drawn, lines, columns, continues_log
         )
-        written = [checkpoint, outputs.picture, *([log] if log else [])]
+        written = [checkpoint, outputs.picture, *filter(None, (log, table))]
         check_outputs(written, [*command.paths, *([resume] if resume and not continues else [])])
         check_folders(log, outputs.picture if overwrite else None, command.paths)
         return outputs

@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from xrnn.models.data.series import escaped
 from xrnn.models.errors import OutputError
-from xrnn.models.forecast.data import ForecastData, ForecastScores
+from xrnn.models.forecast.data import ForecastData, ForecastScores, ForecastSeries, seasonal_naive
 from xrnn.models.forecast.model import Forecast
 from xrnn.models.labelled.head import Confusion
 from xrnn.models.labelled.trainer import LabelledTrainer
@@ -183,39 +184,75 @@ def regression_picture(trainer: LabelledTrainer, targets: HostArray, predicted: 
 
 
 def forecast_picture(
-    data: ForecastData, tested: HostArray, forecast: Forecast, scores: dict[str, ForecastScores]
+    data: ForecastData, tested: HostArray, forecast: Forecast, scores: dict[str, dict[str, ForecastScores]]
 ) -> Picture:
-    """The first series: forecasts one horizon apart over the held-out rows, then the steps after the last row."""
-    series, F, cut = data.series[0], data.facts.horizon, data.cuts[0]
-    median = forecast.levels.index(0.5)
-    band = f"{forecast.levels[0]:g} to {forecast.levels[-1]:g}"
+    """The first series: forecasts one horizon apart over the held-out rows, then the steps after the last row.
+
+    Beside the forecasts of the held-out rows, the seasonal naive ones. Both have dates on their axes, if there are any.
+    """
+    series, F, m, cut = data.series[0], data.facts.horizon, data.facts.season, data.cuts[0]
+    axis, value = _time_axis(series, forecast), _label(series.value_name)
+    band = f"forecast, {forecast.levels[0]:g} to {forecast.levels[-1]:g}"
+    origins = data.test_origins(0)
+    naive = seasonal_naive(series.filled, origins, F, m)
 
     def draw(figure: Any) -> None:
+        from matplotlib.dates import ConciseDateFormatter
+
         top, bottom = figure.subplots(2, 1)
         first = max(0, min(cut - data.facts.context, series.rows - _BEFORE * (series.rows - cut)))
-        _draw_values(top, series.target, first)
-        origins = data.test_origins(0)
-        for place in range(0, len(origins), F):
-            _draw_forecast(top, origins[place], tested[place], median, None if place else f"forecast, {band}")
-        model, naive = scores["model"], scores["seasonal_naive"]
-        top.set(title=f"backtest: MASE {model.mase:.3f}, seasonal naive {naive.mase:.3f}", xlabel="row")
-        top.legend()
-        _draw_values(bottom, series.target, max(0, series.rows - _BEFORE * max(F, data.facts.season)))
-        _draw_forecast(bottom, series.rows, forecast.values, median, f"forecast, {band}")
-        name = escaped(series.name).replace("$", r"\$")[:60]
-        bottom.set(title=f"{name}: the next {F} steps", xlabel="row")
-        bottom.legend()
+        _draw_values(top, axis, series.target, first)
+        drawn = 0  # rows with a forecast
+        for place in _apart(origins, F):
+            part = slice(max(drawn - origins[place], 0), None)
+            at = axis[origins[place] : origins[place] + F][part]
+            _draw_forecast(top, at, tested[place][part], forecast.levels, None if drawn else band)
+            top.plot(
+                at, naive[place][part], color="tab:orange", linewidth=0.8, label=None if drawn else "seasonal naive"
+            )
+            drawn = origins[place] + F
+        of_first = next(iter(scores.values()))
+        model, simple = of_first["model"], of_first["seasonal_naive"]
+        top.set(title=f"backtest: MASE {model.mase:.3f}, seasonal naive {simple.mase:.3f}")
+        _draw_values(bottom, axis, series.target, max(0, series.rows - _BEFORE * max(F, m)))
+        _draw_forecast(bottom, axis[series.rows :][:F], forecast.values, forecast.levels, band)
+        bottom.set(title=f"{_label(series.name)}: the next {F} steps")
+        for axes in (top, bottom):
+            axes.set(xlabel="time" if series.times else "row", ylabel=value)
+            axes.legend()
+            if isinstance(axis[0], datetime):
+                axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
 
     return Picture((9, 6.5), draw)
 
 
-def _draw_values(axes: Any, values: HostArray, first: int) -> None:
-    axes.plot(np.arange(first, len(values)), values[first:], color="tab:gray", label="values")
+def _time_axis(series: ForecastSeries, forecast: Forecast) -> list[Any]:
+    """The place of each row and of each step ahead: its time without an offset, or its number."""
+    if not series.times:
+        return [*range(series.rows + len(forecast.times))]
+    times = [*series.times[: series.rows], *forecast.times]
+    return [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in times]
+
+
+def _apart(origins: HostArray, F: int) -> list[int]:
+    """The places in `origins` of forecasts that begin where the one before ends, and the last one."""
+    places: list[int] = []
+    for place, origin in enumerate(origins):
+        if not places or origin >= origins[places[-1]] + F or place == len(origins) - 1:
+            places.append(place)
+    return places
+
+
+def _label(text: str) -> str:
+    return escaped(text).replace("$", r"\$")[:60]
+
+
+def _draw_values(axes: Any, axis: list[Any], values: HostArray, first: int) -> None:
+    axes.plot(axis[first : len(values)], values[first:], color="tab:gray", label="values")
     axes.grid(alpha=0.3)
 
 
-def _draw_forecast(axes: Any, origin: int, values: HostArray, median: int, label: str | None) -> None:
-    """values (F, Q)."""
-    places = origin + np.arange(len(values))
-    axes.fill_between(places, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
-    axes.plot(places, values[:, median], color="tab:blue", label=label)
+def _draw_forecast(axes: Any, at: list[Any], values: HostArray, levels: tuple[float, ...], label: str | None) -> None:
+    """values (F, Q), at the places `at`."""
+    axes.fill_between(at, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
+    axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", label=label)

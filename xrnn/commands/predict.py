@@ -22,7 +22,7 @@ from xrnn.models.data.read import read_path
 from xrnn.models.data.series import Series, check_sizes, escaped
 from xrnn.models.data.tables import Columns, header_in, read_row
 from xrnn.models.errors import CheckpointError, DataError, SettingsError
-from xrnn.models.forecast.model import FORECASTER, Forecast, TrainedForecaster
+from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, TrainedForecaster
 from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
@@ -86,7 +86,10 @@ def predict(
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
     with use_backend(selected(backend).backend):
         if kind == FORECASTER.name:
-            lines = _forecasts(TrainedForecaster(FORECASTER.load(checkpoint)), given, files or [], how)
+            snapshot = FORECASTER.load(checkpoint)
+            if snapshot.unfinished and sys.stderr is not None:
+                Terminal(sys.stderr).say(f"{checkpoint} is not calibrated: {UNFINISHED}")
+            lines = _forecasts(TrainedForecaster(snapshot), given, files or [], how)
         else:
             lines = _labels(TrainedModel(_LABELLED[kind].load(checkpoint)), given, files or [], how)
         for values, rows in lines:
@@ -140,7 +143,7 @@ def _forecasts(
     if files:
         return
     rows, numbered = itertools.tee(_rows(columns.decimal, 1, trained.facts.channel_names, how))
-    ahead = [str(i) for i in range(1, trained.facts.horizon + 1)]
+    ahead = range(1, trained.facts.horizon + 1)
     for (number, _), quantiles in zip(numbered, trained.stream(row for _, row in rows), strict=True):
         if quantiles is not None:
             forecast = Forecast("", ahead, trained.settings.levels, quantiles)

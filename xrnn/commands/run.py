@@ -54,7 +54,7 @@ def run_command(command: Command[T]) -> int:
     trainer: T = (
         command.trainer.resume(snapshot, data, backend) if snapshot else command.trainer(settings, data, backend)
     )
-    trainer.upto = command.upto
+    trainer.upto, trainer.timed = command.upto, options.minutes is not None
     trainer.divide(comm)
     status = _train(trainer, command, last, outputs, terminal)
     if status:
@@ -193,6 +193,10 @@ def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Termina
         with file_errors(OutputError, "write", path, "expected free space and permission"):
             outputs.picture.write(content)
         terminal.result(f"{command.picture_name}: {outputs.picture.path}")
+    if outputs.table:
+        with file_errors(OutputError, "write", outputs.table.path, "expected free space and permission"):
+            outputs.table.write(command.table(results))
+        terminal.result(f"table: {outputs.table.path}")
     if command.options.json:
         files = {"checkpoint": checkpoint, "picture": None if content is None else str(outputs.picture.path)}
         terminal.row(json.dumps(results | {"steps": trainer.steps} | files))
@@ -204,6 +208,7 @@ def _resume_command(command: Command[T], out: Path, ranks: int) -> str:
     words = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
     words += [*command.kind.writer.split(), *map(str, command.paths), "--resume", str(out)]
     words += [f"--{command.unit}", str(command.upto)] if command.upto is not None else []
+    words += ["--csv", str(command.csv)] if command.csv else []
     words += ["--save-every", str(command.save_every)] if command.save_every != SAVE_EVERY else []
     for each in fields(options):
         value = getattr(options, each.name)

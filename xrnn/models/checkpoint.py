@@ -8,6 +8,7 @@ arrays        the losses and other arrays of the kind, by name
 picture       the name and the SHA-256 of the last picture
 upto          the requested length of the training in epochs or steps; absent for the default length
 feature_names the names of the columns of the DataFrame that an estimator was fitted to; absent if there are none
+unfinished    true if the run ended before it finished the model (`Trainer.calibrate`); else absent
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Snapshot(Generic[S]):
     picture     the last picture that the run drew
     upto        the requested length of the training, in epochs or steps; None for the default length
     feature_names   the columns of the DataFrame that an estimator was fitted to; None if they have no names
+    unfinished      whether the model is not calibrated yet: see `Trainer.calibrate`
     """
 
     settings: S
@@ -91,6 +93,7 @@ class Snapshot(Generic[S]):
     picture: PictureRecord | None = None
     upto: int | None = None
     feature_names: tuple[str, ...] | None = None
+    unfinished: bool = False
 
     @property
     def step(self) -> int:
@@ -141,6 +144,8 @@ class Kind(Generic[S]):
             extra["upto"] = snapshot.upto
         if snapshot.feature_names is not None:
             extra["feature_names"] = list(snapshot.feature_names)
+        if snapshot.unfinished:
+            extra["unfinished"] = True
         return checkpoint_content(snapshot.layers, snapshot.optimizer, extra)
 
     def save(self, path: Path, snapshot: Snapshot[S], write: Callable[[bytes], None] | None = None) -> None:
@@ -189,10 +194,11 @@ class Kind(Generic[S]):
         picture = self._parsed(file.name, "picture", extra, PictureRecord.from_json) if "picture" in extra else None
         upto = self._parsed(file.name, "upto", extra, _upto)
         names = self._parsed(file.name, "feature_names", extra, _feature_names)
+        unfinished = self._parsed(file.name, "unfinished", extra, _unfinished)
         self._check(file.name, checkpoint, settings, facts, plan)
         fingerprint, arrays = str(extra.get("fingerprint", "")), extra["arrays"]
         layers, optimizer = dict(checkpoint.layers), checkpoint.optimizer
-        return Snapshot(settings, fingerprint, layers, optimizer, arrays, facts, picture, upto, names)
+        return Snapshot(settings, fingerprint, layers, optimizer, arrays, facts, picture, upto, names, unfinished)
 
     def _parsed(self, name: str, part: str, extra: Mapping[str, Any], parse: Callable[[Any], Any]) -> Any:
         try:
@@ -252,6 +258,12 @@ def _feature_names(value: Any) -> tuple[str, ...] | None:
     if value is not None and not are_strings(value):
         raise SettingsError("they are not a list of strings: expected one")
     return None if value is None else tuple(value)
+
+
+def _unfinished(value: Any) -> bool:
+    if value not in (None, True):
+        raise SettingsError(f"{quoted(repr(value))}: expected true, or none")
+    return bool(value)
 
 
 def kind_in(path: Path, wanted: str) -> str:

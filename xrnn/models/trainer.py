@@ -46,6 +46,7 @@ class Trainer(Generic[S]):
     figure_names: ClassVar[tuple[str, ...]] = ("loss",)
     facts: Any = None  # see `Snapshot`
     upto: int | None = None  # see `Snapshot`
+    timed: bool = False  # True if the run ends after a given time
     comm: World = World()  # a single process
 
     def __init__(self, settings: S, model: Model, fingerprint: str) -> None:

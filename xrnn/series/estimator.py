@@ -99,10 +99,14 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _settings(self) -> Any:
         """The settings with the values of the parameters.   Raises ValueError."""
-        given = {name: getattr(self, name) for name in self._setting_names}
+        given = {name: self._setting(name) for name in self._setting_names}
         return self.kind.settings.of(
             {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
         )
+
+    def _setting(self, name: str) -> Any:
+        """The value of a setting, from that of its parameter."""
+        return getattr(self, name)
 
     def _train(self, settings: Any, data: Any, X: Any, upto: int | None, updates: Callable[[Any], int]) -> None:
         """updates: the trainer → the number of updates.   upto: see `Snapshot`.   Raises ValueError."""

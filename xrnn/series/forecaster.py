@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import importlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from xrnn.models.data.series import Series, check_sizes
-from xrnn.models.forecast.data import mase_divisor, prepare
-from xrnn.models.forecast.model import FORECASTER, TrainedForecaster
-from xrnn.models.forecast.trainer import ForecastTrainer
-from xrnn.series.estimator import Estimator, SeriesLike, as_series, check_count
+from xrnn.models.forecast.data import fingerprint, mase_divisor, prepare
+from xrnn.models.forecast.model import FORECASTER, UNFINISHED, TrainedForecaster
+from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
+from xrnn.series.estimator import Estimator, as_series, check_count
+from xrnn.series.frames import Form, Names, from_frame, is_frame
 from xrnn.typing import HostArray
 
 
@@ -30,10 +33,19 @@ class Forecaster(Estimator):
         forecaster.predict(known=K_future)                         # (n, 12, k), of the steps ahead
         forecaster.predict(X_new, known=K_new)                     # (n, T + 12, k), of the rows of X_new and the steps
 
+    With pandas, a Series is one series. A DataFrame is wide, with a column for each series, if its index holds times.
+    It is long if `id` names the column that tells the series apart. If only `target` is given, it holds one series.
+    Forecasts then have the same form, and the season follows from the times:
+
+        Forecaster(horizon=12).fit(y).predict()                    # y: a Series → a Series with the next times
+        Forecaster(horizon=12, id="shop", time="day", target="sold", known="price").fit(table).predict(known=later)
+
     horizon          number of steps to forecast
     context          number of steps that a forecast is made from; 0: three seasons, or two horizons if longer
-    season           steps in a season; 0: from the times of series that were read from files, else 1
-    quantiles        to forecast besides the median: numbers between 0 and 1 with commas between them
+    season           steps in a season; 0: from the times of pandas' objects and of files, else 1
+    quantiles        to forecast besides the median: a list of numbers between 0 and 1, or text with commas between them
+    calendar         "auto": a second season from the times, the week or the year, if it helps on left-out rows; or
+                     "none"
     base             the forecast that the recurrent layers correct: "linear", or "naive", the seasonal naive one
     cell             "rnn", "lstm", "gru", or the name of a registered cell
     hidden, layers   size of the hidden state, and number of recurrent layers
@@ -41,9 +53,10 @@ class Forecaster(Estimator):
     dropout          probability of dropout, between layers and after the last one
     noise            added to the context in training, in standard deviations of the window
     decay            weight decay
-    lr, batch        highest learning rate of Adam, and windows per update
-    steps            number of updates
+    lr, batch        highest learning rate of Adam, 0 to choose it by left-out windows; and windows per update
+    steps            number of updates; None to choose it by left-out windows, up to 500
     seed             of all random draws: the same seed gives the same results
+    id, time, target, known   names of columns of a DataFrame; known: a list, or text with commas between the names
 
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
     `xrnn forecast`. Raises ValueError for invalid parameters, and for series that are too short or constant.
@@ -52,7 +65,8 @@ class Forecaster(Estimator):
     horizon: int = 12
     context: int = 0
     season: int = 0
-    quantiles: str = "0.1,0.9"
+    quantiles: str | Sequence[float] = "0.1,0.9"
+    calendar: str = "auto"
     base: str = "linear"
     cell: str = "gru"
     hidden: int = 32
@@ -61,32 +75,71 @@ class Forecaster(Estimator):
     dropout: float = 0.2
     noise: float = 0.2
     decay: float = 0.03
-    lr: float = 0.001
+    lr: float = 0.0
     batch: int = 64
-    steps: int = 500
+    steps: int | None = None
     seed: int = 0
+    id: str = ""
+    time: str = ""
+    target: str = ""
+    known: str | Sequence[str] = ""
 
     kind = FORECASTER
     trainer = ForecastTrainer
     trained = TrainedForecaster
     other_columns = True  # a forecast is made of later steps, which have other names
 
-    def fit(self, X: SeriesLike, y: None = None, *, known: SeriesLike | None = None) -> Self:
-        """Learn from series.   X (n, T), (n, T, 1), or a list of (Tᵢ,) or (Tᵢ, 1)
+    def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
+        """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame
 
         known   columns whose future values will be given to `predict`: (n, T, k), or a list of (Tᵢ, k). Rows of padding
-                are not used
+                are not used. With a Series or a wide DataFrame: a DataFrame with the same index, maybe with later rows
         """
-        check_count("steps", self.steps)
-        settings, series = self._settings(), _with_known(_one_channel(X), known, 0, X=X)
-        self._train(settings, prepare(series, settings, backtest=False), X, self.steps, lambda trainer: self.steps)
+        series, self._form = self._read(X, known, 0)
+        return self._fit(series, series if self._form else X)
+
+    def _fit(self, series: list[Series], X: Any) -> Self:
+        """X: what the estimator was given"""
+        if self.steps is not None:
+            check_count("steps", self.steps)
+        settings = self._settings()
+        data = prepare(series, settings, backtest=False)
+        self._train(settings, data, X, self.steps, lambda trainer: self.steps or DEFAULT_STEPS)
         self._series = series  # for `predict` without X
         return self
 
+    def _read(self, X: Any, known: Any, ahead: int, columns: int | None = None) -> tuple[list[Series], Form | None]:
+        """The series in X with known columns of `ahead` later rows, and the form of a pandas object.
+
+        columns   the number of known columns of the model; None before `fit`
+
+        Raises ValueError.
+        """
+        listed = self._setting("known").split(",") if self.known else []
+        names = Names(self.id, self.time, self.target, tuple(name.strip() for name in listed))
+        if is_frame(X, names):
+            return from_frame(X, known, names)
+        series = _one_channel(X)
+        if known is None and ahead and not columns:
+            return series, None
+        return _with_known(series, known, ahead, columns, X=X), None
+
+    def _setting(self, name: str) -> Any:
+        value = super()._setting(name)
+        if name in ("quantiles", "known") and not isinstance(value, str):
+            return ",".join(map(str, np.atleast_1d(value).tolist()))
+        return value
+
     @classmethod
     def load(cls, path: str | Path) -> Self:
+        """The estimator in a file that `save` or the command wrote.   Raises ValueError.
+
+        Warns if the run that wrote the file ended before its forecasts were calibrated.
+        """
         loaded = super().load(path)
-        return loaded.set_params(steps=loaded._fitted().step)
+        if loaded._fitted().unfinished:
+            warnings.warn(f"{path} is not calibrated: {UNFINISHED}", stacklevel=2)
+        return loaded.set_params(steps=loaded._fitted().upto)
 
     @property
     def levels_(self) -> tuple[float, ...]:
@@ -94,50 +147,130 @@ class Forecaster(Estimator):
         levels: tuple[float, ...] = self._fitted().settings.levels
         return levels
 
-    def predict(self, X: SeriesLike | None = None, *, known: SeriesLike | None = None) -> HostArray:
-        """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64.
+    def predict(self, X: Any = None, *, known: Any = None) -> Any:
+        """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64, or as X in pandas.
 
         known   the known columns of the steps ahead, after the last values of `fit`; with X, of its rows and the steps
-                ahead. Rows after these are not used: X may be padded with NaN
+                ahead. Rows after these are not used: X may be padded with NaN. In pandas, a DataFrame with the times or
+                the columns of that of `fit`, whose rows up to the last values are not used
         """
-        medians: HostArray = self.predict_quantiles(X, known=known)[..., self.levels_.index(0.5)]
-        return medians
+        return self._predict(X, known, self.levels_.index(0.5))
 
-    def predict_quantiles(self, X: SeriesLike | None = None, *, known: SeriesLike | None = None) -> HostArray:
-        """The quantiles of the next steps → (n, horizon, Q) float64.   known: see `predict`"""
-        if X is not None:
-            self._check_features(X)
-        return self._quantiles(X, known)
+    def predict_quantiles(self, X: Any = None, *, known: Any = None) -> Any:
+        """The quantiles of the next steps → (n, horizon, Q) float64.   known: see `predict`
 
-    def _quantiles(self, X: Any, known: Any) -> HostArray:
+        In pandas, a column for each quantile; of a wide DataFrame, the columns (series, quantile).
+        """
+        return self._predict(X, known, None)
+
+    def _predict(self, X: Any, known: Any, level: int | None) -> Any:
+        """level: the number of the quantile; None for all"""
         trained, facts = self.trained_, self._fitted().facts
-        series = vars(self).get("_series") if X is None else _one_channel(X)
-        if series is None:
-            raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
-        if known is not None or facts.known:
-            series = _with_known(series, known, facts.horizon, facts.known, X=X)
-        return np.stack([trained.forecast(each).values for each in series])
+        if X is not None:
+            series, form = self._read(X, known, facts.horizon, facts.known)
+            if not form:
+                self._check_features(X)
+        else:
+            if "_series" not in vars(self):
+                raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
+            series, form = self._series, self._form
+            if form:
+                series = form.extended(series, known) if known is not None else series
+            elif known is not None or facts.known:
+                series = _with_known(series, known, facts.horizon, facts.known)
+        forecasts = [trained.forecast(each) for each in series]
+        if form:
+            return form.values(forecasts, level)
+        values = np.stack([each.values for each in forecasts])
+        return values if level is None else values[..., level]
 
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
         """The quantiles of the next steps (horizon, Q) after each row (1,) of a series; None while it is too short."""
         streamed: Iterator[HostArray | None] = self.trained_.stream(rows)
         return streamed
 
-    def score(self, X: SeriesLike, y: None = None, *, known: SeriesLike | None = None) -> float:
+    def score(self, X: Any, y: None = None, *, known: Any = None) -> float:
         """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect.
 
-        known   of the rows of X
+        The mean over series. Warns if X is the data of `fit`, which the model has learnt.   known: of the rows of X
         """
-        F, season = self._fitted().facts.horizon, self._fitted().facts.season
-        self._check_features(X)
-        series, trained = _with_known(_one_channel(X), known, 0, self._fitted().facts.known, X=X), self.trained_
-        values = [each.values[:, 0] for each in series]
-        if min(map(len, values)) <= F:
-            raise ValueError(f"X has series of {min(map(len, values))} steps: expected more than the horizon of {F}")
-        medians = np.stack([trained.forecast(each, len(each.values) - F).median for each in series])
-        errors = np.abs(medians - [each[-F:] for each in values])
-        divisors = [mase_divisor(each[:-F], season) for each in values]
-        return -float(np.nanmean(errors / np.array(divisors)[:, None]))
+        F, season, trained = self._fitted().facts.horizon, self._fitted().facts.season, self.trained_
+        series, form = self._read(X, known, 0, self._fitted().facts.known)
+        if not form:
+            self._check_features(X)
+        if fingerprint(series) == self._fitted().fingerprint:
+            warnings.warn(
+                "X is the data of `fit`, whose last values the model has learnt: expected later or other series; use "
+                "cross_validation(X)",
+                stacklevel=2,
+            )
+        scores = []
+        for each in series:
+            values = each.values[: _rows(each), 0]
+            if len(values) <= F:
+                raise ValueError(f"X has series of {len(values)} steps: expected more than the horizon of {F}")
+            errors = np.abs(trained.forecast(each, len(values) - F).median - values[-F:])
+            scores.append(np.nanmean(errors) / mase_divisor(values[:-F], season))
+        return -float(np.mean(scores))
+
+    def cross_validation(
+        self, X: Any, horizon: int | None = None, step: int | None = None, windows: int = 3, *, known: Any = None
+    ) -> Any:
+        """Forecasts of the last rows of X, by models that are trained only on the rows before each cutoff.
+
+        The cutoffs are `step` rows apart, the last one a horizon before the end. Returns a table with a row for each
+        series, cutoff and step ahead: a dict of columns, or a DataFrame if X is pandas' own. The columns are `series`;
+        `cutoff`, the time of the last row that the model saw, or the number of rows; `step`, from 1; `time`; `value`;
+        and the quantiles, by their text: "0.1".
+
+        horizon   None: that of the estimator
+        step      None: the horizon
+        known     of the rows of X
+
+        Raises ValueError if a series is too short for the first cutoff.
+        """
+        F = self.horizon if horizon is None else horizon
+        step = F if step is None else step
+        for name, value in (("horizon", F), ("step", step), ("windows", windows)):
+            check_count(name, value)
+        series, form = self._read(X, known, 0)
+        keys = form.keys if form else range(len(series))
+        model = type(self)(**self.get_params() | {"horizon": F})
+        table: dict[str, list[Any]] = {}
+        for back in range(F + (windows - 1) * step, F - 1, -step):
+            cuts = [_rows(each) - back for each in series]
+            if min(cuts) < 1:
+                raise ValueError(
+                    f"X has a series of {min(cuts) + back} rows: expected more than {back} before the last cutoffs; "
+                    "lower windows, step or horizon"
+                )
+            seen = [_first_rows(each, cut) for each, cut in zip(series, cuts, strict=True)]
+            model._fit(seen, seen)
+            for key, each, cut in zip(keys, series, cuts, strict=True):
+                times = each.times or range(1, len(each.values) + 1)
+                for row, forecast in enumerate(model.trained_.forecast(each, cut).values.tolist(), start=cut):
+                    columns = {
+                        "series": key,
+                        "cutoff": times[cut - 1],
+                        "step": row - cut + 1,
+                        "time": times[row],
+                        "value": float(each.values[row, 0]),
+                    } | {f"{q:g}": value for q, value in zip(model.levels_, forecast, strict=True)}
+                    for name, value in columns.items():
+                        table.setdefault(name, []).append(value)
+        if form:
+            indices = {name: form.index(table[name]) for name in ("cutoff", "time")}
+            return importlib.import_module("pandas").DataFrame(table | indices)
+        return {name: np.array(column) for name, column in table.items()}
+
+
+def _rows(series: Series) -> int:
+    """The number of rows up to the last value of the target."""
+    return int(np.flatnonzero(~np.isnan(series.values[:, 0]))[-1]) + 1
+
+
+def _first_rows(series: Series, count: int) -> Series:
+    return replace(series, values=series.values[:count], times=series.times and series.times[:count])
 
 
 def _one_channel(X: Any) -> list[Series]:

@@ -261,7 +261,9 @@ def test_numbers_are_dates_only_if_all_are() -> None:
         ("index,v\na,1\nb,2\n", {}, None),
         ("Year,v\n2020,1\n2021,2\n", {}, [2020, 2021]),
         ("v,year\n1,2020\n2,2021\n", {"used": ("v",)}, [2020, 2021]),
-        ("year,month,v\n2020,1,1\n2020,2,2\n", {"used": ("v",)}, None),
+        ("year,month,v\n2020,1,1\n2020,2,2\n", {}, [2020, 2020]),
+        ("v,Year,QTR\n1,2020.0,4.0\n2,2021.0,1.0\n", {}, [2020, 2021]),
+        ("year,month,v\n2020,1,1\n2020,2,2\n", {"used": ("v",), "timed": False}, None),
     ],
 )
 def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years: list[float] | None) -> None:

@@ -143,7 +143,7 @@ def test_scores() -> None:
     target = np.array([[1.0, 2, np.nan]])
     forecast = np.stack([target - 1, target + 1, target + 2], axis=-1)
     forecast[0, 1] = [3, 3, 3]
-    scores = ForecastScores.of(target, forecast, (0.1, 0.5, 0.9), np.array([[2.0]]))
+    scores = ForecastScores.of(target, forecast, (0.1, 0.5, 0.9), 2.0)
     assert scores[:3] == pytest.approx((0.5, (200 / 3 + 200 / 5) / 2, 0.5))
     assert scores.pinball == pytest.approx(((0.1 + 0.5 + 0.2) / 3 + (0.9 + 0.5 + 0.1) / 3) / 2 / 2)
     assert (scores.width, scores.steps[:2]) == (3 / 2 / 2, (0.5, 0.5))

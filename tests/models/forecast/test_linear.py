@@ -11,7 +11,7 @@ from tests.errors import one_line
 from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import ForecastData, prepare
-from xrnn.models.forecast.linear import candidates, effect_of, repeated, ridge
+from xrnn.models.forecast.linear import Fits, candidates, effect_of, repeated, ridge
 from xrnn.models.forecast.model import TrainedForecaster, next_steps
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.trainer import ForecastTrainer, quantile_offsets
@@ -57,13 +57,35 @@ def test_a_repeated_step_is_the_recurrence() -> None:
 def test_every_candidate_continues_a_constant_and_one_a_noisy_average(season: int, F: int) -> None:
     """A constant context is 0 after scaling, as are the values ahead."""
     z = np.zeros((20, 7))
-    for M in candidates(z, np.zeros((20, F)), season):
+    for M in candidates(Fits.of(z, np.zeros((20, F))), season):
         assert M.shape == (8, F)
         np.testing.assert_allclose(M[-1], 0, atol=1e-12)
     rng = np.random.default_rng(0)
     z = rng.standard_normal((4000, 7))
-    errors = [np.abs(z @ M[:-1] + M[-1]).mean() for M in candidates(z, rng.standard_normal((4000, F)), season)]
+    fits = Fits.of(z, rng.standard_normal((4000, F)))
+    errors = [np.abs(z @ M[:-1] + M[-1]).mean() for M in candidates(fits, season)]
     assert min(errors) < 0.05
+
+
+def test_candidates_from_moments_are_regressions_on_the_windows() -> None:
+    """Also if the moments are added up from parts, of windows far from 0, whose last values ahead may be unknown."""
+    rng = np.random.default_rng(0)
+    z, ahead = rng.standard_normal((50, 8)) + 100, rng.standard_normal((50, 3)) - 100
+    ahead[::7, 2] = ahead[::9] = np.nan
+    fits = Fits.of(z[:20], ahead[:20]).plus(Fits.of(z[20:21], ahead[20:21])).plus(Fits.of(z[21:], ahead[21:]))
+    maps = list(candidates(fits, 4))
+    complete, first = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
+    naive = repeated(np.eye(8)[4], 0.0, 3)
+    error = ahead[complete] - z[complete] @ naive[:-1]
+    for W, b in ridge(z[complete, 6:], error, [0.1, 100.0]):
+        direct = naive.copy()
+        direct[6:8] += W
+        direct[8] += b
+        assert any(np.allclose(M, direct, atol=1e-9) for M in maps)
+    for W, b in ridge(z[first, 6:], ahead[first, :1] - z[first, 4:5], [1.0]):
+        w = np.eye(8)[4]
+        w[6:] += W[:, 0]
+        assert any(np.allclose(M, repeated(w, float(b[0]), 3), atol=1e-9) for M in maps)
 
 
 def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> None:

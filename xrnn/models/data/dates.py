@@ -60,6 +60,7 @@ _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _SECOND: Final = timedelta(seconds=1)
 _UNITS: Final = {"day": _DAY, "hour": _HOUR, "minute": timedelta(minutes=1)}
+_MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
 _SEASONS: Final = {  # the natural season of a step
     timedelta(minutes=1): 60,
@@ -274,7 +275,8 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
 
     like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days
 
-    Raises DataError for times that are not sorted, double, or have a gap.
+    Of working days, some may be missing, as holidays are. Raises DataError for times that are not sorted, double, or
+    have another gap.
     """
     shown = printable(name)
     differences: list[Any] = [b - a for a, b in itertools.pairwise(times)]  # type: ignore[operator]
@@ -299,7 +301,7 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
         candidates += [replace(step, local=True) for step in _candidates([_local(time) for time in times])]
     odd = [(step, _odd_places(step, times)) for step in sorted(candidates, key=lambda step: step.name != like)]
     step, places = min(odd, key=lambda each: len(each[1]))
-    if not places:
+    if not places or (step.working_days and _are_holidays(step, times, places)):
         return step
     a, b = (_local(time) if step.local else time for time in times[places[0] : places[0] + 2])
     is_gap = b > step.next(a)  # type: ignore[operator]
@@ -308,6 +310,19 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
         f"steps of {step.name}; {'add rows with empty cells' if is_gap else 'correct them'}, or "
         f"{_clock_change(a, b, step) or 'remove the column of times'}"
     )
+
+
+def _are_holidays(step: Step, times: Sequence[Time], places: Sequence[int]) -> bool:
+    """Whether the times after `places` are later working days than the next ones, and few are missing in all."""
+    missing = 0
+    for i in places:
+        time, later = times[i : i + 2]
+        while time < later and missing <= _MOST_HOLIDAYS * len(times):  # type: ignore[operator]
+            time = step.next(time)
+            missing += time != later
+        if time != later:
+            return False
+    return missing <= _MOST_HOLIDAYS * len(times)
 
 
 def _odd_places(step: Step, times: Sequence[Time]) -> list[int]:

@@ -31,6 +31,7 @@ from xrnn.models.errors import DataError, param
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
+_PARTS_OF_YEARS: Final = {"quarter": "Q", "qtr": "Q", "month": ""}  # the letter before its number in a date
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}")
 _YEAR: Final = re.compile(r"[12]\d{3}")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
@@ -72,8 +73,10 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
     id_at, time_at, label_at = map(table.optional, (columns.id, columns.time, columns.label))
     others = {id_at, time_at, label_at, *map(table.optional, columns.skip)}
     found_at = table.time_column(others) if columns.timed and time_at is None else time_at
-    used = table.channels(others | {found_at})
-    times = None if found_at is None else read_times(table.cells(found_at), table.where)
+    parts = table.year_and_part(others) if columns.timed and time_at is None and found_at is None else ()
+    used = table.channels(others | {found_at, *parts})
+    cells = table.joined(*parts) if parts else None if found_at is None else table.cells(found_at)
+    times = None if cells is None else read_times(cells, table.where)
     names = tuple(table.header[i] for i in used) if table.header else None
     series: list[Series] = []
     for key, places in table.groups(id_at).items():
@@ -208,6 +211,22 @@ class _Table:
             )
         numbers = index is not None and all(as_number(cell) is not None for cell in self.cells(index))
         return found[0] if found else index if numbers else None
+
+    def year_and_part(self, others: set[int | None]) -> tuple[int, ...]:
+        """The columns of years and of quarters or months, by their names; none if one is missing.
+
+        others   columns that other options name
+        """
+        used = {self.place(name) for name in self.columns.used}
+        names = {self.header[i].lower(): i for i in self._left(others) if i not in used} if self.header else {}
+        part = next((name for name in _PARTS_OF_YEARS if name in names), None)
+        return (names["year"], names[part]) if part and "year" in names else ()
+
+    def joined(self, year: int, part: int) -> list[str]:
+        """Dates from a column of years and one of quarters or months: 2024-Q1 or 2024-01.   Raises DataError."""
+        letter = _PARTS_OF_YEARS[self.shown(part).lower()]
+        numbers = [[self.number(row, place) for place in (year, part)] for row in range(len(self.rows))]
+        return [f"{y:g}-{letter}{p:0{2 - len(letter)}g}" for y, p in numbers]
 
     def _holds_times(self, place: int) -> bool:
         return self._is_named_time(place) or self._holds_dates(place)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from xrnn.models.data.read import check_channels, read_path
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series, Time
 from xrnn.models.errors import DataError, param
+from xrnn.models.forecast import calendar
 from xrnn.models.forecast.linear import LinearPart, Samples, age_weights, average, effect_of
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.windows import FAR, LARGEST, Windows, contexts, fill, joined
@@ -56,7 +57,8 @@ class ForecastSeries:
 
     target      (T,), NaN for a missing value
     filled      (T,), without missing values
-    covariates  (T or more, K), standardised and filled
+    covariates  (T or more, K), the known columns, standardised and filled, and the calendar columns, if the model has
+                some: `series` then has the times of the steps ahead, too
     deviation   of the known values, and `unit`, their mean change over a season: scales of the series, of the
                 logarithms if the model forecasts these. They are computed from the series itself, because a new file
                 does not say which training series it continues
@@ -92,8 +94,14 @@ class ForecastSeries:
         self.least = 0.0 if self.scales.lowest >= 0 else -np.inf
         self.filled = fill(self.target, facts.season)
         self.covariates = known.apply(series.values[:, 1:])
+        if facts.calendar:
+            of_times = calendar.columns(facts.calendar, series.times or ())
+            own = np.zeros((len(of_times), facts.known))
+            own[: len(self.covariates)] = self.covariates
+            self.covariates = np.concatenate([own, of_times], axis=1)
         self._missing = np.isnan(series.values[:, 1:])  # (T or more, K), before they were filled
-        self._covariate_names = series.channel_names and series.channel_names[1:]
+        self._target_name, *names = series.channel_names or ("",)
+        self._covariate_names = names
         self._values: HostArray = self.filled
         self._linear: LinearPart | None = None
         self._effect: HostArray = np.zeros(len(self.covariates))
@@ -133,6 +141,11 @@ class ForecastSeries:
         return self
 
     @property
+    def value_name(self) -> str:
+        """The name of the target; "value" without one."""
+        return self._target_name or "value"
+
+    @property
     def rows(self) -> int:
         """T."""
         return len(self.target)
@@ -143,11 +156,12 @@ class ForecastSeries:
 
     def windows(self, origins: HostArray, *, targets: bool = True) -> Windows:
         """The windows at `origins`: the places of the first steps to forecast, (N,)."""
-        C, F, m, K = (self.facts.sizes[name] for name in ("context", "horizon", "season", "known"))
+        C, F, m = (self.facts.sizes[name] for name in ("context", "horizon", "season"))
         z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
         change = np.zeros_like(z)
         change[:, m:] = z[:, m:] - z[:, :-m]
         before, ahead = origins[:, None] + np.arange(-C, 0), origins[:, None] + np.arange(F)
+        K = self.facts.covariates
         of_steps = self.covariates[np.where(before < 0, before % m, before)]  # (N, C, K)
         x = np.concatenate([z[..., None], change[..., None], of_steps], axis=2).transpose(1, 0, 2)
         base = level + scale * (z[:, C - m + np.arange(F) % m] if self._linear is None else self._linear(z))
@@ -197,7 +211,7 @@ class ForecastSeries:
         """The window after the last value.   Raises DataError if the series is too short or lacks a known covariate."""
         facts = self.facts
         self.check_length()
-        future = len(self.covariates) - self.rows
+        future = len(self._missing) - self.rows
         if facts.known and future < facts.horizon:
             raise DataError(
                 f"{printable(self.name)} has {future} rows after the last value to forecast: expected {facts.horizon} "
@@ -380,7 +394,12 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
             raise DataError(
                 f"{printable(each.name)} has {n} rows: {needed(least + F)}; leave the series out, or {lower}"
             )
-    past = _divided(series, cuts, facts, linear)
+    name = calendar.calendar_of(step, max(rows)) if linear and settings.calendar == "auto" else ""
+    if name and step and all(each.times for each in series):
+        series = [with_later_times(each, step, F) for each in series]
+    else:
+        name = ""
+    past = _divided(series, cuts, facts, linear, calendar_name=name)
     for one in past.series:  # raises DataError
         one.next_window() if backtest or not K else one.check_length()
     if not past.train_count or (backtest and not len(past.test.ahead)):
@@ -391,7 +410,13 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
                 f"{printable(one.name)} has no {F} known values in a row after a context of {least} in its first "
                 f"{cuts[i]} rows, which are trained on: expected some; fill in missing ones, or leave the series out"
             )
-    return replace(_divided(series, rows, facts, linear), past=past) if backtest else past
+    return replace(_divided(series, rows, facts, linear, calendar_name=name), past=past) if backtest else past
+
+
+def with_later_times(series: Series, step: Step, count: int) -> Series:
+    """The series with the times of its rows and of the `count` steps after them."""
+    times = series.times or ()
+    return replace(series, times=(*times, *step.after(times[-1], count)))
 
 
 def _cut(rows: int, horizon: int) -> int:
@@ -428,11 +453,12 @@ def _divided(
     facts: ForecastFacts,
     linear: bool,
     fold: tuple[list[int], list[Scales]] | None = None,
+    calendar_name: str = "",
 ) -> ForecastData:
     """The data with the rows after `cuts` held out.
 
-    The model forecasts the logarithms of positive values, if the linear part has smaller errors with them. A fold keeps
-    the choice made on all training rows.
+    The model forecasts the logarithms of positive values, and has calendar columns, if the linear part has smaller
+    errors with them. A fold keeps the choices made on all training rows.
 
     fold   the number of used rows, and the scales, of each series
     """
@@ -456,9 +482,12 @@ def _divided(
         )
     ):
         tries.append(solved(replace(facts, log=True)))
-    made, part, _ = min(tries, key=lambda each: each[2])
+    made, part, least = min(tries, key=lambda each: each[2])
+    if calendar_name and not fold:
+        other = solved(replace(made[0].facts, calendar=calendar_name))
+        made, part = other[:2] if other[2] < least else (made, part)
     return ForecastData(
-        made, cuts, made[0].facts, part, known, _fingerprint(series), _describe(series, made, facts), series
+        made, cuts, made[0].facts, part, known, fingerprint(series), _describe(series, made, facts), series
     )
 
 
@@ -468,7 +497,7 @@ def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[LinearPart, fl
     The error is that of forecasts of later windows, in units of MASE; infinite if there are too few.
     """
     facts = series[0].facts
-    C, F, K = facts.context, facts.horizon, facts.known
+    C, F, K = facts.context, facts.horizon, facts.covariates
     both = list(zip(series, cuts, strict=True))
     effect = effect_of([each.changes(cut) for each, cut in both], K) if K else np.zeros(0)
     for each in series:
@@ -510,7 +539,7 @@ def _context(rows: int, horizon: int, season: int, *, padded: bool) -> int:
     return max(min(wanted, available), min(season, rows))
 
 
-def _fingerprint(series: Sequence[Series]) -> str:
+def fingerprint(series: Sequence[Series]) -> str:
     sha = hashlib.sha256()
     for each in series:
         sha.update(repr((each.values.shape, each.channel_names)).encode())
@@ -534,7 +563,7 @@ def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], facts: F
 
 
 class ForecastScores(NamedTuple):
-    """Means over all forecast values that are known; errors in units of the mean |v[t] - v[t - season]| in training.
+    """Means over the known values of a series; errors in units of the mean |v[t] - v[t - season]| in training.
 
     mase       |error| of the median   (Hyndman & Koehler, 2006)
     smape      200 |error| / (|value| + |forecast|), in percent
@@ -552,8 +581,8 @@ class ForecastScores(NamedTuple):
     steps: tuple[float, ...]
 
     @classmethod
-    def of(cls, target: HostArray, forecast: HostArray, levels: tuple[float, ...], unit: HostArray) -> ForecastScores:
-        """target (N, F), NaN for a missing value; forecast (N, F, Q); unit (N, 1)."""
+    def of(cls, target: HostArray, forecast: HostArray, levels: tuple[float, ...], unit: float) -> ForecastScores:
+        """target (N, F), NaN for a missing value; forecast (N, F, Q)."""
         exists, median = ~np.isnan(target), forecast[..., levels.index(0.5)]
         error, size = np.abs(target - median), np.abs(target) + np.abs(median)
         relative = np.divide(200 * error, size, out=np.zeros_like(error), where=size > 0)
@@ -566,6 +595,13 @@ class ForecastScores(NamedTuple):
         steps = tuple((np.nansum(error / unit, axis=0) / np.maximum(count, 1)).tolist())
         mase, smape, coverage, of_pinball, of_width = (float(each[exists].mean()) for each in of_all)
         return cls(mase, smape, coverage, of_pinball, of_width, steps)
+
+    @classmethod
+    def mean(cls, scores: Sequence[ForecastScores]) -> ForecastScores:
+        """The means over series: each series has the same weight."""
+        mase, smape, coverage, pinball, width = np.mean([each[:-1] for each in scores], axis=0).tolist()
+        steps = tuple(np.mean([each.steps for each in scores], axis=0).tolist())
+        return cls(mase, smape, coverage, pinball, width, steps)
 
 
 def mase_divisor(values: HostArray, season: int) -> float:
@@ -603,17 +639,12 @@ def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, 
     return quantiles
 
 
-def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, ForecastScores]:
-    """The scores of the model's forecasts `tested` of the windows `data.test`, and of simpler forecasts."""
+def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, dict[str, ForecastScores]]:
+    """The scores of the model's forecasts `tested` of the windows `data.test`, and of simpler forecasts.
+
+    By the name of a series that has such windows, and by method.
+    """
     F, m = data.facts.horizon, data.facts.season
-    places = [(data.test_origins(i), data.training_origins(i), each) for i, each in enumerate(data.series)]
-    places = [each for each in places if len(each[0])]
-    unit = np.concatenate(
-        [
-            np.full((len(data.test_origins(i)), 1), mase_divisor(each.target[: data.cuts[i]], m))
-            for i, each in enumerate(data.series)
-        ]
-    )
     simpler: dict[str, Callable[[ForecastSeries, HostArray], HostArray]] = {
         "naive": lambda series, at: seasonal_naive(series.filled, at, F, 1),
         "seasonal_naive": lambda series, at: seasonal_naive(series.filled, at, F, m),
@@ -621,18 +652,33 @@ def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> d
     }
     if data.linear:
         simpler["linear"] = lambda series, at: series.windows(at).forecast(np.zeros((len(at), F, 1)))[..., 0]
-    forecasts = {"model": tested}
-    for name, forecast in simpler.items():
-        forecasts[name] = np.concatenate(
-            [
-                with_quantiles(
-                    forecast(each, at), each.target[past[:, None] + np.arange(F)] - forecast(each, past), levels
-                )
-                for at, past, each in places
-            ]
-        )
-    target: Any = data.test.target
-    return {name: ForecastScores.of(target, each, levels, unit) for name, each in forecasts.items()}
+    scores: dict[str, dict[str, ForecastScores]] = {}
+    first = 0
+    for i, each in enumerate(data.series):
+        at, past = data.test_origins(i), data.training_origins(i)
+        if not len(at):
+            continue
+        forecasts = {"model": tested[first : first + len(at)]}
+        first += len(at)
+        for name, forecast in simpler.items():
+            errors = each.target[past[:, None] + np.arange(F)] - forecast(each, past)
+            forecasts[name] = with_quantiles(forecast(each, at), errors, levels)
+        target, unit = each.target[at[:, None] + np.arange(F)], mase_divisor(each.target[: data.cuts[i]], m)
+        of_series = {name: ForecastScores.of(target, values, levels, unit) for name, values in forecasts.items()}
+        scores[_unused(each.name, scores)] = of_series
+    return scores
+
+
+def mean_scores(scores: dict[str, dict[str, ForecastScores]]) -> dict[str, ForecastScores]:
+    """By method: the means over series."""
+    by_method = zip(*(of.items() for of in scores.values()), strict=True)
+    return {each[0][0]: ForecastScores.mean([of for _, of in each]) for each in by_method}
+
+
+def _unused(name: str, used: Container[str]) -> str:
+    """`name`, with a number if it is used: files may have equal names."""
+    names = itertools.chain([name], (f"{name} ({i})" for i in itertools.count(2)))
+    return next(each for each in names if each not in used)
 
 
 def mackey_glass() -> Series:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -63,11 +62,73 @@ def ridge(A: HostArray, B: HostArray, penalties: Iterable[float]) -> Iterator[tu
     A (n, C), B (n, F) → W (C, F), b (F,)
     """
     a, b = A.mean(axis=0), B.mean(axis=0)
-    eigenvalues, V = np.linalg.eigh((A - a).T @ (A - a))
-    projected = V.T @ ((A - a).T @ (B - b))
-    for penalty in penalties:
-        W = V @ (projected / (eigenvalues.clip(0) + penalty)[:, None])
+    inverse = Inverse.of((A - a).T @ (A - a), penalties)
+    for W in inverse.times((A - a).T @ (B - b)):
         yield W, b - a @ W
+
+
+class Inverse(NamedTuple):
+    """(S + λI)⁻¹ for a symmetric S and each penalty λ, by the eigenvectors V of S."""
+
+    V: HostArray
+    values: list[HostArray]  # the eigenvalues of S + λI
+
+    @classmethod
+    def of(cls, S: HostArray, penalties: Iterable[float]) -> Inverse:
+        eigenvalues, V = np.linalg.eigh(S)
+        return cls(V, [eigenvalues.clip(0) + penalty for penalty in penalties])
+
+    def times(self, B: HostArray) -> Iterator[HostArray]:
+        """(S + λI)⁻¹ B for each λ."""
+        projected = self.V.T @ B
+        for values in self.values:
+            yield self.V @ (projected / values[:, None])
+
+
+class Moments(NamedTuple):
+    """All that a regression needs of windows v = [z, ahead] (C + F,): their number, mean, and centred products.
+
+    products   Σ (v - mean) (v - mean)ᵀ
+    """
+
+    number: int
+    mean: HostArray
+    products: HostArray
+
+    @classmethod
+    def of(cls, z: HostArray, ahead: HostArray) -> Moments:
+        """z (n, C), ahead (n, F)"""
+        v = np.concatenate([z, ahead], axis=1)
+        mean = v.mean(axis=0) if len(v) else np.zeros(v.shape[1])
+        v -= mean
+        return cls(len(v), mean, v.T @ v)
+
+    def plus(self, other: Moments) -> Moments:
+        """The moments of both sets of windows   (Chan et al., 1979)."""
+        number = self.number + other.number
+        share, apart = other.number / max(number, 1), other.mean - self.mean
+        products = self.products + other.products + np.outer(apart, apart) * (self.number * share)
+        return Moments(number, self.mean + apart * share, products)
+
+
+class Fits(NamedTuple):
+    """What candidates are solved on.
+
+    complete   windows whose F values ahead are all known
+    first      windows whose first value ahead is known, with this value only
+    """
+
+    complete: Moments
+    first: Moments
+
+    @classmethod
+    def of(cls, z: HostArray, ahead: HostArray) -> Fits:
+        """z (n, C), ahead (n, F), NaN if unknown"""
+        complete, first = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
+        return cls(Moments.of(z[complete], ahead[complete]), Moments.of(z[first], ahead[first, :1]))
+
+    def plus(self, other: Fits) -> Fits:
+        return Fits(self.complete.plus(other.complete), self.first.plus(other.first))
 
 
 def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArray:
@@ -107,35 +168,45 @@ def _bases(C: int, season: int) -> list[HostArray]:
     return [naive, mean] if 2 * season <= C else [naive]
 
 
-def candidates(z: HostArray, ahead: HostArray, season: int) -> Iterator[HostArray]:
-    """Maps (C + 1, F) from a context to the values ahead, solved on windows z (n, C) and ahead (n, F), NaN if unknown.
+def candidates(fits: Fits, season: int) -> Iterator[HostArray]:
+    """Maps (C + 1, F) from a context to the values ahead.
 
     Each corrects a simple forecast by ridge regression on the last c values: of all steps ahead directly, or of one
     step, which is repeated. Penalties and c vary.
     """
-    C, F = z.shape[1], ahead.shape[1]
-    complete, first = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
-    z_complete, z_first, ahead, next_one = z[complete], z[first], ahead[complete], ahead[first, :1]
-    lags = sorted({c for c in (1, 2, season, season + 1, 2 * season, C // 2, C) if 1 <= c <= min(C, _MOST_LAGS)})
-    for step in _bases(C, season):
-        base = repeated(step, 0.0, F)
+    C = len(fits.first.mean) - 1
+    F = len(fits.complete.mean) - C
+    steps = _bases(C, season)
+    bases = [repeated(step, 0.0, F) for step in steps]
+    for base in bases:
         yield base
-        error = ahead - z_complete @ base[:C]
         shifted = base.copy()
-        shifted[C] += error.mean(axis=0)
+        shifted[C] += fits.complete.mean[C:] - fits.complete.mean[:C] @ base[:C]
         yield shifted
-        for c in lags:
-            for W, b in ridge(z_complete[:, C - c :], error, _PENALTIES):
-                direct = base.copy()
-                direct[C - c : C] += W
-                direct[C] += b
-                yield direct
-            if F * min(C, F) * C > _MOST_PRODUCTS:
-                continue
-            for W, b in ridge(z_first[:, C - c :], next_one - z_first @ step[:, None], _PENALTIES):
-                w = step.copy()
-                w[C - c :] += W[:, 0]
-                yield repeated(w, float(b[0]), F)
+    lags = {c for c in (1, 2, season, season + 1, 2 * season, C // 2, C) if 1 <= c <= min(C, _MOST_LAGS)}
+    for c in sorted(lags):
+        for base, W, b in _corrections(fits.complete, bases, c):
+            direct = base.copy()
+            direct[C - c : C] += W
+            direct[C] += b
+            yield direct
+        if F * min(C, F) * C > _MOST_PRODUCTS:
+            continue
+        for base, W, b in _corrections(fits.first, [np.append(step, 0.0)[:, None] for step in steps], c):
+            w = base[:C, 0].copy()
+            w[C - c :] += W[:, 0]
+            yield repeated(w, float(b[0]), F)
+
+
+def _corrections(moments: Moments, bases: list[HostArray], c: int) -> Iterator[tuple[HostArray, HostArray, HostArray]]:
+    """For each base (C + 1, F) and penalty: the base; W (c, F) and b (F,), which correct it by the last c values."""
+    C = len(bases[0]) - 1
+    own, mean, S = slice(C - c, C), moments.mean, moments.products
+    inverse = Inverse.of(S[own, own], _PENALTIES)
+    for base in bases:
+        error = mean[C:] - mean[:C] @ base[:C]
+        for W in inverse.times(S[own, C:] - S[own, :C] @ base[:C]):
+            yield base, W, error - mean[own] @ W
 
 
 def age_weights(origin: HostArray) -> HostArray:
@@ -144,46 +215,75 @@ def age_weights(origin: HostArray) -> HostArray:
     return weights
 
 
+class Tested(NamedTuple):
+    """Windows that candidates were tested on: places (n,) among all windows, and forecasts (k, n, F), scaled."""
+
+    places: HostArray
+    forecasts: HostArray
+
+
 def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tuple[int, HostArray, HostArray]]]:
     """W (C + 1, F): the weighted mean of the candidates.
 
     Each candidate's weight is 1 / error¹⁰, measured on windows later than those it was solved on.
     Also returns the forecasts of the mean on these windows: (series, indices of its samples (n,), scaled (n, F)).
-    Candidates with twice the error of the best one are left out. If there are too few windows, W is the seasonal naive
-    forecast.
+    If there are too few windows, W is the seasonal naive forecast.
     """
-    z, ahead = np.concatenate([each.z for each in samples]), np.concatenate([each.ahead for each in samples])
-    F = ahead.shape[1]
-    origin = np.concatenate([each.origin for each in samples])
-    stride = np.concatenate([np.full(len(each.z), each.stride) for each in samples])
-    scale = np.concatenate([each.scale for each in samples])
-    complete = ~np.isnan(ahead).any(axis=1)
-    end = origin[:, None] + stride[:, None] * np.arange(1, F + 1)
-    tested, forecasts = [], []
-    for start, stop in itertools.pairwise(_SPLITS):
-        late = np.flatnonzero((origin >= start) & (origin < stop) & complete)
-        late = late[:: 1 + len(late) * F // _MOST_TESTED]
-        seen = np.where(end <= start, ahead, np.nan)
-        if len(late) == 0 or (~np.isnan(seen).any(axis=1)).sum() < 2:
-            continue
-        early = ~np.isnan(seen[:, 0])
-        maps = candidates(z[early], seen[early], season)
-        forecasts.append(np.stack([(z[late] @ M[:-1] + M[-1]).clip(-1e3, 1e3).astype(np.float32) for M in maps]))
-        tested.append(late)
-    if not tested:
-        return repeated(_bases(z.shape[1], season)[0], 0.0, F), []
-    places, of_candidates = np.concatenate(tested), np.concatenate(forecasts, axis=1)
-    errors = (np.abs(of_candidates - ahead[places]).mean(axis=2) * scale[places, 0] * age_weights(origin[places])).sum(
-        axis=1
+    z, ahead, origin, scale = (
+        np.concatenate([getattr(each, name) for each in samples]) for name in ("z", "ahead", "origin", "scale")
     )
-    errors = np.nan_to_num(errors, nan=np.inf)
-    kept = np.flatnonzero(errors <= _WORST * errors.min())  # a repeated step may even grow without bound
-    weights = (errors.min() / errors[kept]) ** _POWER if errors.min() > 0 else np.ones(len(kept))
-    weights /= weights.sum()
-    share_of = dict(zip(kept.tolist(), weights.tolist(), strict=True))
-    W = sum(share_of[k] * M for k, M in enumerate(candidates(z, ahead, season)) if k in share_of)
-    mean, ends = np.tensordot(weights, of_candidates[kept], 1), np.cumsum([len(each.z) for each in samples])
+    stride = np.concatenate([np.full(len(each.z), each.stride) for each in samples])
+    tested, fits = _test(z, ahead, origin, stride, season)
+    if tested is None:
+        return repeated(_bases(z.shape[1], season)[0], 0.0, ahead.shape[1]), []
+    places = tested.places
+    errors = np.abs(tested.forecasts - ahead[places]).mean(axis=2) * scale[places, 0]
+    weights = _weights((errors * age_weights(origin[places])).sum(axis=1))
+    used = np.flatnonzero(weights)
+    W = sum(weights[k] * M for k, M in enumerate(candidates(fits, season)) if weights[k])
+    mean = np.tensordot(weights[used], tested.forecasts[used], 1)
+    ends = np.cumsum([len(each.z) for each in samples])
     of_series = np.searchsorted(ends, places, side="right")
     return np.asarray(W), [
         (i, places[of_series == i] - (ends[i] - len(samples[i].z)), mean[of_series == i]) for i in np.unique(of_series)
     ]
+
+
+def _test(
+    z: HostArray, ahead: HostArray, origin: HostArray, stride: HostArray, season: int
+) -> tuple[Tested | None, Fits]:
+    """The tests of candidates on windows later than those they were solved on, and the fits of all windows.
+
+    The tests are None if there are too few windows. The moments of the windows between two splits are added to those
+    before, so that each is computed once.
+    """
+    F, last = ahead.shape[1], len(_SPLITS) - 1
+    known = ~np.isnan(ahead)
+    complete, first = known.all(axis=1), known[:, 0]
+    # The split from which on a window is seen: all of its values ahead, and the first of them.
+    all_from, first_from = (np.searchsorted(_SPLITS, origin + stride * steps).clip(max=last) for steps in (F, 1))
+    fits = Fits.of(z[:0], ahead[:0])
+    places, forecasts = [], []
+    for split in range(last + 1):
+        new, new_first = complete & (all_from == split), first & (first_from == split)
+        fits = fits.plus(Fits(Moments.of(z[new], ahead[new]), Moments.of(z[new_first], ahead[new_first, :1])))
+        if split == last or fits.complete.number < 2:
+            continue
+        late = np.flatnonzero((origin >= _SPLITS[split]) & (origin < _SPLITS[split + 1]) & complete)
+        late = late[:: 1 + len(late) * F // _MOST_TESTED]
+        if len(late):
+            maps = candidates(fits, season)
+            forecasts.append(np.stack([(z[late] @ M[:-1] + M[-1]).clip(-1e3, 1e3).astype(np.float32) for M in maps]))
+            places.append(late)
+    return Tested(np.concatenate(places), np.concatenate(forecasts, axis=1)) if places else None, fits
+
+
+def _weights(errors: HostArray) -> HostArray:
+    """The weights (k,) of candidates with these errors; 0 for those with twice the lowest error."""
+    errors = np.nan_to_num(errors, nan=np.inf)  # a repeated step may even grow without bound
+    least = errors.min()
+    weights = np.zeros(len(errors))
+    kept = errors <= _WORST * least
+    weights[kept] = (least / errors[kept]) ** _POWER if least > 0 else 1.0
+    weights /= weights.sum()
+    return weights

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final, Self
 
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.files import printable
 from xrnn.layers.dropout import Dropout
 from xrnn.losses import quantile
 from xrnn.models.checkpoint import Kind, Snapshot, Spec
 from xrnn.models.data.dates import show
 from xrnn.models.data.read import check_same
 from xrnn.models.data.scale import Scale
-from xrnn.models.data.series import Series
+from xrnn.models.data.series import Series, Time
 from xrnn.models.data.tables import Columns
 from xrnn.models.errors import DataError, SettingsError, param
-from xrnn.models.forecast.data import LEAST_DEVIATION, ForecastSeries, Scales, check_step, least_rows
+from xrnn.models.forecast.data import LEAST_DEVIATION, ForecastSeries, Scales, check_step, least_rows, with_later_times
 from xrnn.models.forecast.linear import LinearPart
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.windows import Windows
@@ -29,6 +31,10 @@ from xrnn.models.trainer import add_up, share
 from xrnn.parallel import World
 from xrnn.typing import Array, HostArray, Shape
 
+UNFINISHED: Final = (
+    "the run that wrote it ended before its backtests, so expect too narrow intervals; continue it by `xrnn forecast "
+    "FILE --resume`"
+)
 _INFERENCE_BATCH: Final = 256  # windows, so that memory does not grow with their number
 
 
@@ -123,12 +129,12 @@ class Forecast:
     """The forecast of one series.
 
     name        of the series
-    times       of the steps ahead, as text; their numbers 1, 2, … without a column of times
+    times       of the steps ahead; their numbers 1, 2, … without a column of times
     levels      the quantiles; values (F, Q)
     """
 
     name: str
-    times: list[str]
+    times: Sequence[Time]
     levels: tuple[float, ...]
     values: HostArray
 
@@ -141,7 +147,11 @@ class Forecast:
     def steps(self) -> list[dict[str, Any]]:
         """For `--json`: an object for each step ahead."""
         return [
-            {"time": time, "value": value, "quantiles": {f"{q:g}": v for q, v in zip(self.levels, row, strict=True)}}
+            {
+                "time": show(time),
+                "value": value,
+                "quantiles": {f"{q:g}": v for q, v in zip(self.levels, row, strict=True)},
+            }
             for time, value, row in zip(self.times, self.median.tolist(), self.values.tolist(), strict=True)
         ]
 
@@ -149,7 +159,7 @@ class Forecast:
         """The printed fields of each step ahead: the value, QUANTILE:VALUE for the others, the time, the name."""
         others = [i for i, q in enumerate(self.levels) if q != 0.5]
         return [
-            [f"{value:.6g}", *(f"{self.levels[i]:g}:{row[i]:.6g}" for i in others), time, self.name]
+            [f"{value:.6g}", *(f"{self.levels[i]:g}:{row[i]:.6g}" for i in others), show(time), self.name]
             for time, value, row in zip(self.times, self.median, self.values, strict=True)
         ]
 
@@ -159,9 +169,9 @@ def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Fo
     facts = model.facts
     step = check_step(series.times, series.name, trained, "the model was trained on") if series.times else None
     if step and series.times:
-        times = [show(time) for time in step.after(series.times[series.rows - 1], facts.horizon)]
+        times: Sequence[Time] = step.after(series.times[series.rows - 1], facts.horizon)
     else:
-        times = [str(i) for i in range(1, facts.horizon + 1)]
+        times = range(1, facts.horizon + 1)
     (values,) = model.forecast(series.next_window())
     return Forecast(series.name, times, model.settings.levels, values)
 
@@ -172,13 +182,22 @@ def offsets_shape(settings: ForecastSettings, facts: ForecastFacts) -> Shape:
 
 
 def _arrays(settings: ForecastSettings, facts: ForecastFacts, step: int) -> dict[str, Spec]:
-    """`offsets`, `share`: see ForecastModel; `linear.*`: see LinearPart; `deviation`: in older files, unused."""
+    """`offsets`, `share`: see ForecastModel; `linear.*`: see LinearPart; `rate`, `length`: see ForecastTrainer.
+
+    `length` is -1 before it is chosen. `deviation`: in older files, unused.
+    """
     shapes: dict[str, Shape] = {"losses": (step,), "known.mean": (facts.known,), "known.deviation": (facts.known,)}
     shapes |= {"offsets": offsets_shape(settings, facts)} | (
         {"deviation": (len(facts.series),)} if facts.series else {}
     )
     if settings.base == "linear":
-        shapes |= {"share": (1,), "linear.W": (facts.context + 1, facts.horizon), "linear.effect": (facts.known,)}
+        shapes |= {
+            "rate": (1,),
+            "length": (1,),
+            "share": (1,),
+            "linear.W": (facts.context + 1, facts.horizon),
+            "linear.effect": (facts.covariates,),
+        }
     return {name: (shape, "float64") for name, shape in shapes.items()}
 
 
@@ -210,9 +229,21 @@ class TrainedForecaster:
         if np.isnan(series.values[:, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
         try:
-            return next_steps(self.model, self._series(series, rows=rows), self.facts.step)
+            return next_steps(self.model, self._series(self._timed(series), rows=rows), self.facts.step)
         except MemoryError as error:
             raise DataError.of(error) from error
+
+    def _timed(self, series: Series) -> Series:
+        """The series with the times of the steps ahead, if the model has a calendar."""
+        if not self.facts.calendar:
+            return series
+        step = check_step(series.times or (), series.name, self.facts.step, "the model was trained on")
+        if step is None or not isinstance((series.times or [0])[0], datetime):
+            raise DataError(
+                f"{printable(series.name)} has no dates, and the model uses the {self.facts.calendar}: expected dates; "
+                "add a column or an index of them"
+            )
+        return with_later_times(series, step, self.facts.horizon)
 
     def _series(self, series: Series, **more: Any) -> ForecastSeries:
         made = ForecastSeries(series, self.facts, self.covariate_scale, **more)
@@ -230,11 +261,16 @@ class TrainedForecaster:
 
         None until there are enough rows for a context and two different values, positive ones if the model forecasts
         logarithms: the deviation of all rows so far is the scale of the series. Raises SettingsError for a model with
-        known covariates.
+        known or calendar columns.
         """
         if self.facts.known:
             raise SettingsError(
                 f"{param('stream')} has no known columns of the steps ahead: expected a model without {param('known')}"
+            )
+        if self.facts.calendar:
+            raise SettingsError(
+                f"{param('stream')} has no times, which the calendar of the model needs: expected a model without one; "
+                f"train it with {param('calendar')} none"
             )
         return self._streamed(rows)
 

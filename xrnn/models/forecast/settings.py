@@ -11,6 +11,7 @@ from xrnn.models.data.read import MOST_CHANNELS
 from xrnn.models.data.series import as_number
 from xrnn.models.data.tables import Columns, names_in
 from xrnn.models.errors import SettingsError, param
+from xrnn.models.forecast import calendar
 from xrnn.models.plan import Plan
 from xrnn.models.settings import (
     Settings,
@@ -21,7 +22,6 @@ from xrnn.models.settings import (
     decimal,
     identifier,
     probability,
-    rate,
     setting,
     size,
 )
@@ -31,6 +31,7 @@ MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkp
 _MOST_QUANTILES: Final = 100
 _MOST_OUTPUTS: Final = 2**20
 _BASES: Final = ("linear", "naive")
+_CALENDARS: Final = ("auto", "none")
 _SIZES: Final = ("context", "horizon", "season", "known")
 
 
@@ -60,6 +61,7 @@ class ForecastFacts:
 
     context  C, horizon F, season m: steps;   known  K: the number of known columns
     log      True if the model forecasts logarithms
+    calendar the name of its calendar columns, see `calendar.py`; empty for none
     step     the name of the step of the times; empty without times, and in files that earlier versions wrote
     series   Names of series in older files; ignored
     """
@@ -72,6 +74,7 @@ class ForecastFacts:
     step: str = field(default="", compare=False)
     series: tuple[str, ...] = field(default=(), compare=False)
     log: bool = False
+    calendar: str = ""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -79,18 +82,27 @@ class ForecastFacts:
 
     @property
     def inputs(self) -> int:
-        """Inputs of a step: the scaled value, its change since the last season, and the known columns."""
-        return 2 + self.known
+        """Inputs of a step: the scaled value, its change since the last season, and the covariates."""
+        return 2 + self.covariates
+
+    @property
+    def covariates(self) -> int:
+        """The number of known and calendar columns."""
+        return self.known + calendar.COLUMNS[self.calendar]
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
         given = check_object(value)
-        optional = {"series", "step", "log"}  # earlier versions did not write all of them
+        optional = {"series", "step", "log", "calendar"}  # earlier versions did not write all of them
         if given.keys() | optional != {*_SIZES, "channel_names", *optional}:
-            raise SettingsError(f"they have other names: expected {', '.join(_SIZES)}, channel_names, step, log")
+            raise SettingsError(
+                f"they have other names: expected {', '.join(_SIZES)}, channel_names, step, log, calendar"
+            )
         if type(given.get("log", False)) is not bool:
             raise SettingsError("log is not true or false: expected one of them")
+        if given.get("calendar", "") not in [*calendar.COLUMNS]:  # a list: the value may not be hashable
+            raise SettingsError(f"calendar is unknown: expected {' or '.join(filter(None, calendar.COLUMNS))}")
         for name in _SIZES:
             least, most = (0, MOST_CHANNELS) if name == "known" else (1, MOST_STEPS)
             if type(given[name]) is not int or not least <= given[name] <= most:
@@ -120,7 +132,12 @@ class ForecastSettings(Settings):
 
     hidden: int = size(32, "Size of the hidden state, H.")
     batch: int = size(64, "Windows per update.")
-    lr: float = rate(0.001)
+    lr: float = setting(
+        0.0,
+        "Highest learning rate of Adam. 0: chosen by left-out rows.",
+        "a positive number up to 1000, or 0",
+        lambda value: 0 <= value <= 1000,
+    )
     base: str = setting(
         "linear",
         "What the recurrent layers correct: a linear forecast, or the seasonal naive one.",
@@ -136,6 +153,13 @@ class ForecastSettings(Settings):
     horizon: int = size(12, "Number of steps to forecast.", MOST_STEPS)
     context: int = _steps("Number of steps that a forecast is made from. 0: three seasons, or two horizons if longer.")
     season: int = _steps("Steps in a season. 0: from the time stamps (12 if monthly, 7 if daily, …), else 1.")
+    calendar: str = setting(
+        "auto",
+        "A second season from the time stamps, the week or the year: if it helps on left-out rows, or never.",
+        " or ".join(_CALENDARS),
+        lambda value: value in _CALENDARS,
+        "|".join(_CALENDARS),
+    )
     quantiles: str = setting(
         "0.1,0.9",
         "Quantiles to forecast besides the median.",
@@ -158,7 +182,7 @@ class ForecastSettings(Settings):
     def plan(self, facts: ForecastFacts) -> Plan:
         """Raises SettingsError for too many outputs."""
         F, Q = facts.horizon, len(self.levels)
-        if F * max(facts.known, Q) > _MOST_OUTPUTS:
+        if F * max(facts.covariates, Q) > _MOST_OUTPUTS:
             raise SettingsError(f"horizon is {F}: expected at most {_MOST_OUTPUTS} outputs")
         return Plan(
             self.cell,
@@ -166,14 +190,14 @@ class ForecastSettings(Settings):
             self.hidden,
             self.layers,
             F * Q,
-            features=facts.context + F * facts.known,
+            features=facts.context + F * facts.covariates,
             dropout=self.dropout,
             seed=self.seed,
             heads=self.heads_of_plan,
         )
 
     def optimizer(self, layers: Iterable[Any]) -> Adam:
-        return Adam(layers, self.lr, weight_decay=self.decay)
+        return Adam(layers, self.lr or 0.001, weight_decay=self.decay)  # an update sets its own rate
 
     @property
     def columns(self) -> Columns:
@@ -189,7 +213,5 @@ class ForecastSettings(Settings):
 
     @property
     def training(self) -> str:
-        return (
-            f"batches of {self.batch}; dropout {self.dropout:g}, noise {self.noise:g}, decay {self.decay:g}, "
-            f"lr {self.lr:g}"
-        )
+        lr = f"lr {self.lr:g}" if self.lr else "lr chosen"
+        return f"batches of {self.batch}; dropout {self.dropout:g}, noise {self.noise:g}, decay {self.decay:g}, {lr}"

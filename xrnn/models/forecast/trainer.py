@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Self
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
@@ -12,20 +15,44 @@ from xrnn.models.forecast.data import ForecastData
 from xrnn.models.forecast.model import ForecastModel
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.windows import pack, unpack
-from xrnn.models.trainer import Trainer, cosine_rate, share
+from xrnn.models.trainer import AnyRank, Trainer, cosine_rate, share
 from xrnn.typing import HostArray
 
-DEFAULT_STEPS: Final = 500
+DEFAULT_STEPS: Final = 500  # of the longest training, if no number is given
+_RATES: Final = (0.001, 0.003)
+_EVERY: Final = 100  # updates between two tests on left-out windows
+_PATIENCE: Final = 2  # tests without a lower error, after which a training on a part of the rows ends
+_LEAST_GAIN: Final = 0.01  # of the error of the linear part: a smaller gain may be chance
 _FEW: Final = 8  # fewer left-out windows than this do not calibrate
 _MOST_WINDOWS: Final = 1000
-_SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+_SHARES: Final = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 _LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
+
+
+class Trial(NamedTuple):
+    """The outputs of a model on the left-out windows of an earlier backtest, in units of a series.
+
+    error   (N, F), of the base
+    y       (N, F, Q), the corrections of the base
+    """
+
+    error: HostArray
+    y: HostArray
+
+    def relative(self, median: int) -> HostArray:
+        """The mean absolute error of the median for each of _SHARES, divided by that of the base."""
+        errors = [np.abs(self.error - share * self.y[..., median]).mean() for share in _SHARES]
+        relative: HostArray = np.array(errors) / max(errors[0], 1e-300)
+        return relative
 
 
 class ForecastTrainer(Trainer[ForecastSettings]):
     """Update k learns from windows drawn at random. The seed and k determine the draw.
 
     losses   mean pinball losses, in units of each window's scale
+    rate     the highest learning rate; 0 before it is chosen
+    length   the chosen number of updates; None before it is chosen
+    calibrated   whether `calibrate` has set the share and the offsets of the model
     """
 
     part = "window"
@@ -38,6 +65,10 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         self.data, self.facts = data, data.facts
         self.model = model or ForecastModel.init(settings, data.facts, backend)
         super().__init__(settings, self.model, data.fingerprint)
+        self.rate, self.length, self.calibrated = settings.lr, None, False
+        if settings.base == "naive":
+            self.rate, self.length = settings.lr or _RATES[0], DEFAULT_STEPS
+        self._trials: dict[tuple[float, int], list[Trial]] = {}  # by rate and number of updates: one for each fold
 
     @classmethod
     def resume(cls, snapshot: Snapshot[ForecastSettings], data: ForecastData, backend: Backend) -> Self:
@@ -45,8 +76,30 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         model = ForecastModel(snapshot.settings, data.facts, snapshot.layers)
         resumed = cls(snapshot.settings, data, backend, model=model)
         resumed._restore(snapshot)
-        model.offsets, model.share = snapshot.arrays["offsets"], float(snapshot.arrays.get("share", [1.0])[0])
+        model.offsets = snapshot.arrays["offsets"]
+        if data.linear:
+            model.share, resumed.rate = (float(snapshot.arrays[name][0]) for name in ("share", "rate"))
+            length = int(snapshot.arrays["length"][0])
+            resumed.length = None if length < 0 else length
         return resumed
+
+    def snapshot(self) -> Snapshot[ForecastSettings]:
+        return replace(super().snapshot(), unfinished=not self.calibrated)
+
+    def run(self, stop: Callable[[], bool], after_step: Callable[[], None] = lambda: None) -> None:
+        """Choose the learning rate and the number of updates, unless they are given; then make updates until `stop`."""
+        if not self.rate or (self._ends_early and self.length is None):
+            self._choose(stop)
+        super().run(stop, after_step)
+
+    @property
+    def finished(self) -> bool:
+        return self._ends_early and self.length is not None and self.steps >= self.length
+
+    @property
+    def _ends_early(self) -> bool:
+        """True if neither the number of updates nor the time is given."""
+        return self.upto is None and not self.timed
 
     def step(self) -> None:
         rng = np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=(self.steps,)))
@@ -63,15 +116,79 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         with np.errstate(over="ignore", invalid="ignore"):
             loss = self.model.train_step(*unpack(packed, self.data.facts, mine.stop - mine.start))
             weight = np.isfinite(np.asarray(windows.target)).sum()
-            self._update(loss, cosine_rate(self.settings.lr, self.steps + 1, DEFAULT_STEPS), weight)
+            self._update(loss, cosine_rate(self.rate or _RATES[0], self.steps + 1, DEFAULT_STEPS), weight)
 
-    def trained_on(self, data: ForecastData, updates: int) -> ForecastTrainer:
-        """A new model, trained on other data."""
+    def on(self, data: ForecastData) -> ForecastTrainer:
+        """A new run on other data, of the same length if it is given. It makes its own choices."""
         other = ForecastTrainer(self.settings, data, self._backend)
         other.divide(self.comm)
-        other.run(lambda: other.steps >= updates)
-        other.read_losses()  # raises DivergedError
+        other.upto = None if self._ends_early else self.steps
         return other
+
+    def finish(self) -> None:
+        """Train to the end, and calibrate."""
+        self.run(lambda: self.steps >= (DEFAULT_STEPS if self.upto is None else self.upto))
+        self.read_losses()  # raises DivergedError
+        self.calibrate()
+
+    def _choose(self, stop: Callable[[], bool]) -> None:
+        """Choose the learning rate and the number of updates by earlier backtests, unless they are given.
+
+        The choice has the smallest error, relative to that of the base alone, in the worst of the backtests. If every
+        number of updates gains less than _LEAST_GAIN in some backtest, the number is 0. If `stop` ends the choice, it
+        is made again by the next run.
+        """
+        rates = [self.rate] if self.rate else [*_RATES]
+        ends = range(_EVERY, DEFAULT_STEPS + 1, _EVERY) if self._ends_early else [self.upto or 0]
+        rate, length, least = rates[0], 0, 1 - _LEAST_GAIN if self._ends_early else np.inf
+        for each in rates if self.upto or (self._ends_early and self._calibrates) else []:
+            for end, error in self._errors(each, ends, least, stop).items():
+                if error < least:
+                    rate, length, least = each, end, error
+            if AnyRank(self.comm)(stop()):
+                return
+        self.rate, self.length = rate, length
+
+    def _errors(self, rate: float, ends: Iterable[int], least: float, stop: Callable[[], bool]) -> dict[int, float]:
+        """By number of updates: the relative error of the best share in the worst backtest, if it is below `least`."""
+        median = self.settings.levels.index(0.5)
+        worst = {end: np.zeros(len(_SHARES)) for end in ends}
+        for fold in reversed(self._folds):  # the longest one first: most models that don't help end there
+            tried = self._try(fold, rate, [*worst], stop) if worst else {}
+            for end, trial in tried.items():
+                self._trials.setdefault((rate, end), []).append(trial)
+            worst = {end: np.maximum(worst[end], trial.relative(median)) for end, trial in tried.items()}
+            worst = {end: errors for end, errors in worst.items() if errors.min() < least}
+        return {end: float(errors.min()) for end, errors in worst.items()}
+
+    def _try(self, fold: ForecastData, rate: float, ends: Sequence[int], stop: Callable[[], bool]) -> dict[int, Trial]:
+        """Train on the first part of the rows, and test after each of `ends` updates, until errors no longer fall."""
+        other = self.on(fold)
+        other.rate, other.upto = rate, ends[-1]
+        trials: dict[int, Trial] = {}
+        least, best = 1.0, 0
+        for end in ends:
+            other.run(lambda end=end: other.steps >= end or stop())  # type: ignore[misc]
+            other.read_losses()  # raises DivergedError
+            if other.steps < end:
+                break
+            y = fold.test.scale[..., None] * other.model.corrections(fold.test, self.comm)
+            trials[end] = Trial(fold.test.error / fold.test.unit, y / fold.test.unit[..., None])
+            error = trials[end].relative(self.settings.levels.index(0.5)).min()
+            if error < least:
+                least, best = error, end
+            elif end - best >= _PATIENCE * _EVERY:
+                break
+        return trials
+
+    @cached_property
+    def _folds(self) -> list[ForecastData]:
+        return self.data.folds()
+
+    @property
+    def _calibrates(self) -> bool:
+        """Whether there are enough left-out windows."""
+        return sum(len(fold.test.ahead) for fold in self._folds) >= _FEW
 
     def calibrate(self) -> None:
         """Set the share of the recurrent part and the offsets of the quantiles from earlier backtests.
@@ -82,12 +199,8 @@ class ForecastTrainer(Trainer[ForecastSettings]):
 
         Without offsets, the intervals would have the width of the errors of training, which are smaller.
         """
-        tested = []
-        for fold in self.data.folds():
-            model = self.trained_on(fold, self.steps).model
-            y = fold.test.scale[..., None] * model.corrections(fold.test, self.comm)
-            tested.append((fold.test.error / fold.test.unit, y / fold.test.unit[..., None]))
-        if self.data.linear and sum(len(error) for error, _ in tested) < _FEW:
+        self.calibrated = True
+        if self.data.linear and not self._calibrates:
             # Too few windows were left out: the share is 0; the intervals come from the linear part's training errors.
             windows = self.data.train(np.arange(min(self.data.train_count, _MOST_WINDOWS)))
             error = windows.error / windows.unit
@@ -96,14 +209,17 @@ class ForecastTrainer(Trainer[ForecastSettings]):
                 np.repeat(error[..., None], len(self.settings.levels), axis=-1), self.settings.levels
             )
             return
-        if not tested:
+        trials = self._trials.get((self.rate, self.steps), [])
+        if len(trials) < len(self._folds):
+            ends, rate = [self.steps], self.rate or _RATES[0]
+            trials = [self._try(fold, rate, ends, lambda: False)[self.steps] for fold in self._folds]
+        if not trials:
             return
-        error, y = (np.concatenate(each) for each in zip(*tested, strict=True))  # (N, F), (N, F, Q)
-        m = self.settings.levels.index(0.5)
+        error, y = (np.concatenate(each) for each in zip(*trials, strict=True))  # (N, F), (N, F, Q)
         if self.data.linear:
-            mean_errors = [[np.abs(e - share * y[..., m]).mean() for share in _SHARES] for e, y in tested]
-            worst = np.max([errors / max(errors[0], 1e-300) for errors in np.array(mean_errors)], axis=0)
-            self.model.share = _SHARES[int(worst.argmin())]
+            median = self.settings.levels.index(0.5)
+            worst = np.max([each.relative(median) for each in trials], axis=0)
+            self.model.share = float(_SHARES[worst.argmin()])
         offsets = quantile_offsets(error[..., None] - self.model.share * y, self.settings.levels)
         self.model.offsets = offsets if self.data.linear else offsets.mean(axis=0)
 
@@ -115,7 +231,9 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         scale, linear = self.data.covariate_scale, self.data.linear
         arrays = {"known.mean": scale.mean, "known.deviation": scale.deviation, "offsets": self.model.offsets}
         if linear:
+            length = -1.0 if self.length is None else self.length
             arrays |= {"share": np.array([self.model.share]), "linear.W": linear.W, "linear.effect": linear.effect}
+            arrays |= {"rate": np.array([self.rate]), "length": np.array([float(length)])}
         return arrays
 
 

@@ -105,7 +105,7 @@ def pack(windows: Windows) -> HostArray:
 
 def unpack(buffer: Array, facts: ForecastFacts, count: int) -> tuple[Array, Array, Array]:
     """x (C, N, 2 + K), ahead (N, F · K) and the scaled target (N, F): views of a buffer from `pack`, on any device."""
-    C, F, K = facts.context, facts.horizon, facts.known
+    C, F, K = facts.context, facts.horizon, facts.covariates
     one, two = C * count * facts.inputs, count * F * K
     return (
         buffer[:one].reshape(C, count, facts.inputs),

@@ -1,0 +1,51 @@
+"""Calendar columns: functions of the times of the steps, which a model has as it has known columns.
+
+They hold a second, longer season: the week of hours, whose season is the day, and the year of days.
+
+    week   whether it is Tuesday, …, Sunday; on weekends also cos and sin of 2πk · hour / 24, k = 1, 2
+    year   cos and sin of 2πk · day of the year / 365.25, k = 1, 2, 3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.models.data.dates import Step
+from xrnn.models.data.series import Time
+from xrnn.typing import HostArray
+
+COLUMNS: Final = {"": 0, "week": 10, "year": 6}  # the number of columns of each calendar
+_DAY: Final = timedelta(days=1)
+_LEAST_SEASONS: Final = 2
+
+
+def calendar_of(step: Step | None, rows: int) -> str:
+    """The calendar for a series of this step; empty if its natural season is the longest, or if it is too short."""
+    size: Any = step.size if step else None
+    if not isinstance(size, timedelta) or size > _DAY or _DAY % size:
+        return ""
+    days = rows * size / _DAY * (7 / 5 if step and step.working_days else 1)
+    calendar, length = ("year", 365.25) if size == _DAY else ("week", 7.0)
+    return calendar if days >= _LEAST_SEASONS * length else ""
+
+
+def columns(calendar: str, times: Sequence[Time]) -> HostArray:
+    """The columns (T, n) of a calendar at times (T,), which are dates."""
+    local = np.array([each.replace(tzinfo=None) for each in times if isinstance(each, datetime)], "datetime64[s]")
+    days = local.astype("datetime64[D]")
+    if calendar == "year":
+        return _waves((days - days.astype("datetime64[Y]")) / np.timedelta64(1, "D") / 365.25, 3)
+    weekday = (days.astype(int) + 3) % 7  # 1970-01-01 was a Thursday
+    hours = (local - days) / np.timedelta64(1, "h")
+    is_day = weekday[:, None] == np.arange(1, 7)
+    return np.concatenate([is_day, (weekday > 4)[:, None] * _waves(hours / 24, 2)], axis=1)
+
+
+def _waves(phase: HostArray, count: int) -> HostArray:
+    """cos and sin of 2πk · phase for k = 1, …, count: (T, 2 count)."""
+    angles = 2 * np.pi * phase[:, None] * np.arange(1, count + 1)
+    return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
