@@ -16,6 +16,12 @@ import pytest
 from tests.commands.runs import Capture, Patch, files, growth
 from tests.commands.runs import write_rows as write
 from xrnn.commands.main import main
+from xrnn.commands.pictures import forecast_picture
+from xrnn.models.forecast.data import load_series, prepare, score
+from xrnn.models.forecast.model import next_steps
+from xrnn.models.forecast.settings import ForecastSettings
+from xrnn.models.forecast.trainer import ForecastTrainer
+from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
 OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6", "--base", "naive"]
@@ -272,3 +278,80 @@ def test_predict_refuses_what_it_cannot_use(capsys: Capture) -> None:
     assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "--skip-bad"]) == 0
     out, err = capsys.readouterr()
     assert (len(out.splitlines()), err.count("skipped: short.csv")) == (3, 1)
+
+
+# ---- the table, the picture, the choices ----
+
+
+def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) -> None:
+    for name, scale in (("f.csv", 1), ("g.csv", 7)):
+        write(name, scale * growth())
+    options = [*OPTIONS, "--steps", "1", "--quantiles", "0.25,0.75", "--csv", "t.csv"]
+    got = results(capsys, "forecast", "f.csv", "g.csv", *options)
+    header, *rows = [line.split(",") for line in Path("t.csv").read_text().splitlines()]
+    assert header == ["name", "step", "time", "quantile", "value"]
+    assert [row[0] for row in rows] == ["f.csv"] * 9 + ["g.csv"] * 9
+    assert [int(row[1]) for row in rows] == [1, 1, 1, 2, 2, 2, 3, 3, 3] * 2
+    assert [row[2] for row in rows[::3]] == ["2016-01-01", "2016-04-01", "2016-07-01"] * 2
+    assert [row[3] for row in rows] == ["0.25", "0.5", "0.75"] * 6
+    values = [value for each in got["forecast"] for value in each["quantiles"].values()]
+    np.testing.assert_allclose([float(row[4]) for row in rows], values, rtol=1e-9)
+    before = files()
+    assert main(["forecast", "f.csv", *options]) == 1
+    words = "t.csv exists: expected a new name; name another with --csv, or replace it with --overwrite"
+    assert words in capsys.readouterr().err
+    assert main(["forecast", "f.csv", *options[:-1], "f.csv", "--overwrite"]) == 1
+    assert "--csv is f.csv, which this run reads: expected another file" in capsys.readouterr().err
+    assert files() == before
+    assert main(["forecast", "f.csv", *options, "--overwrite"]) == 0
+    assert len(Path("t.csv").read_text().splitlines()) == 10
+
+
+def test_the_scores_are_means_of_those_of_the_series(capsys: Capture) -> None:
+    """Each series has the same weight, however long it is."""
+    write("f.csv", growth())
+    write("g.csv", np.random.default_rng(0).random(30), start=2009)
+    got = results(capsys, "forecast", "f.csv", "g.csv", *OPTIONS, "--steps", "1")
+    assert [each["name"] for each in got["series"]] == ["f.csv", "g.csv"]
+    for method in ("model", "naive", "drift"):
+        for name, value in got["backtest"][method].items():
+            np.testing.assert_allclose(value, np.mean([each[method][name] for each in got["series"]], axis=0))
+    assert main(["forecast", "f.csv", "g.csv", *OPTIONS, "--steps", "1", "--overwrite"]) == 0
+    table = capsys.readouterr().out.partition("\nMASE ")[2].splitlines()
+    assert table[2].split() == ["g.csv", *(f"{each['mase']:.3f}" for each in list(got["series"][1].values())[1:])]
+
+
+def test_the_picture_covers_the_held_out_rows_with_dates() -> None:
+    matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'")
+    write("f.csv", growth(61))
+    settings = ForecastSettings(hidden=4, horizon=5, season=4)
+    trainer = ForecastTrainer(settings, prepare(load_series([Path("f.csv")], settings), settings), get_backend("numpy"))
+    data = trainer.data.past
+    assert data is not None
+    tested = trainer.model.forecast(data.test)
+    forecast = next_steps(trainer.model, trainer.data.series[0], "3 months")
+    figure = matplotlib.Figure()
+    forecast_picture(data, tested, forecast, score(data, tested, settings.levels)).draw(figure)
+    top, bottom = figure.axes
+    lines = {line.get_label(): line for line in top.lines}
+    drawn: dict[str, list[datetime]] = {}
+    for line in top.lines:
+        drawn.setdefault(line.get_color(), []).extend(line.get_xdata())
+    held_out = [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(data.cuts[0], 61)]
+    assert drawn["tab:blue"] == drawn["tab:orange"] == held_out
+    assert {"values", "seasonal naive", "forecast, 0.1 to 0.9"} <= lines.keys()
+    later = [datetime(2016 + m // 12, m % 12 + 1, 1) for m in range(3, 18, 3)]
+    assert [*bottom.lines[-1].get_xdata()] == later
+    assert (top.get_xlabel(), top.get_ylabel()) == ("time", "v")
+    top.figure.canvas.draw()
+    assert any("201" in label.get_text() for label in top.get_xticklabels())
+
+
+def test_a_recurrent_part_that_does_not_help_is_left_out(capsys: Capture) -> None:
+    """On noise, the choice ends before any update; the forecast is that of the linear part."""
+    write("f.csv", np.random.default_rng(0).normal(size=100))
+    got = results(capsys, "forecast", "f.csv", "--hidden", "4", "--horizon", "3", "--season", "1")
+    assert got["steps"] == 0
+    assert got["backtest"]["model"]["mase"] == got["backtest"]["linear"]["mase"]
+    assert main(["forecast", "f.csv", "--hidden", "4", "--horizon", "3", "--overwrite", "--quiet"]) == 0
+    assert "recurrent part: left out, since it did not lower the errors of earlier" in capsys.readouterr().out

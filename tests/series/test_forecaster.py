@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,59 @@ def test_a_stream_of_logarithms_waits_for_positive_values() -> None:
     assert [each is None for each in forecaster.stream(np.array(rows)[:, None])] == [True] * 9 + [False] * 3
     with one_line(DataError, "X[0] has the same value 2 in all positive rows: expected values that change"):
         forecaster.predict([rows[:9]])
+
+
+def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
+    known = np.random.default_rng(0).random((2, 46, 1))
+    X = np.stack([growth(46), 3 * growth(46)]) + known[..., 0]
+    got = Forecaster(**SMALL, steps=2).cross_validation(X, horizon=2, step=3, windows=2, known=known)
+    assert [*got] == ["series", "cutoff", "step", "time", "value", "0.1", "0.5", "0.9"]
+    assert got["series"].tolist() == [0, 0, 1, 1] * 2
+    assert got["cutoff"].tolist() == [41] * 4 + [44] * 4
+    assert got["step"].tolist() == [1, 2] * 4
+    assert got["time"].tolist() == [42, 43] * 2 + [45, 46] * 2
+    np.testing.assert_array_equal(got["value"], np.concatenate([X[:, 41:43].ravel(), X[:, 44:].ravel()]))
+    fitted = Forecaster(**SMALL | {"horizon": 2}, steps=2).fit(X[:, :41], known=known[:, :41])
+    np.testing.assert_array_equal(got["0.5"][:4].reshape(2, 2), fitted.predict(known=known[:, 41:43]))
+    X[:, 41:] = 1e6  # rows after the first cutoff change nothing before
+    again = Forecaster(**SMALL, steps=2).cross_validation(X, horizon=2, step=3, windows=2, known=known)
+    np.testing.assert_array_equal(again["0.9"][:4], got["0.9"][:4])
+    with pytest.raises(
+        ValueError, match="X has a series of 46 rows: expected more than 48 before the last cutoffs; lo"
+    ):
+        Forecaster(**SMALL, steps=2).cross_validation(X, windows=16, known=known)
+
+
+def test_quantiles_may_be_a_list() -> None:
+    X = [growth(40)]
+    forecaster = Forecaster(**SMALL, steps=1, quantiles=[0.05, np.float64(0.95)]).fit(X)
+    assert forecaster.levels_ == (0.05, 0.5, 0.95)
+    text = Forecaster(**SMALL, steps=1, quantiles="0.05,0.95").fit(X)
+    np.testing.assert_array_equal(forecaster.predict_quantiles(), text.predict_quantiles())
+    for quantiles in ([0.1, 1], 7, None, []):
+        with pytest.raises(ValueError, match=r"quantiles is .*: expected different numbers between 0 and 1"):
+            Forecaster(**SMALL, quantiles=quantiles).fit(X)
+
+
+def test_a_checkpoint_without_calibration_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
+    forecaster.save("c")
+    assert main(["info", "c"]) == 0
+    assert "calibrated: yes" in capsys.readouterr().out.splitlines()
+    Forecaster.load("c")
+    forecaster._snapshot = replace(forecaster._snapshot, unfinished=True)  # as a run that is killed leaves it
+    forecaster.save("d")
+    assert main(["info", "d"]) == 0
+    assert "calibrated: no" in capsys.readouterr().out.splitlines()
+    words = "d is not calibrated: the run that wrote it ended before its backtests, so expect too narrow intervals; con"
+    with pytest.warns(UserWarning, match=words):
+        loaded = Forecaster.load("d")
+    Path("f.csv").write_text("".join(f"{v}\n" for v in growth(40)))
+    assert main(["predict", "d", "f.csv"]) == 0
+    assert words in capsys.readouterr().err
+    loaded.save("e")
+    assert main(["predict", "e", "f.csv"]) == 0
+    assert "e is not calibrated" in capsys.readouterr().err
 
 
 def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,12 +170,14 @@ def _made(
 ) -> tuple[list[Series], Form]:
     """parts: for each series, its key, its values, and its known columns or None"""
     period = index.freqstr if index.dtype.name.startswith("period") else None
-    series = [_one_series(values, known, str(key)) for key, values, known in parts]
+    # A Series and the columns of a wide frame have the same target, since channels are compared by name.
+    target = names.target or "value"
+    series = [_one_series(values, known, str(key), target) for key, values, known in parts]
     keys = tuple(key for key, *_ in parts)
     return series, Form(names, keys, single, index.name, getattr(index, "tz", None), period)
 
 
-def _one_series(values: Any, known: Any, name: str) -> Series:
+def _one_series(values: Any, known: Any, name: str, target: str) -> Series:
     """Values without missing ones at their start, and known columns of the same and later times."""
     values = values.loc[values.first_valid_index() :] if values.notna().any() else values
     columns, channel_names = [values], None
@@ -183,8 +185,7 @@ def _one_series(values: Any, known: Any, name: str) -> Series:
         known = known.loc[known.index >= values.index[0]]
         index = values.index.union(known.index)
         columns = [values.reindex(index), *(known[each].reindex(index) for each in known.columns)]
-        # The target has one name in all series, since the known columns are compared by name.
-        channel_names = ("value", *map(str, known.columns))
+        channel_names = (target, *map(str, known.columns))
     numbers = np.stack([each.to_numpy(np.float64, na_value=np.nan) for each in columns], axis=1)
     made = checked(numbers, None, name, channel_names)
     return replace(made, times=tuple(_times(columns[0].index[: len(made.values)])) or None)
