@@ -19,9 +19,10 @@ Y = pandas.Series(growth(43), QUARTERS, name="y")
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
-def expected(values: HostArray, **known: HostArray) -> HostArray:
+def expected(values: HostArray, **known: HostArray) -> Any:
     """The quantiles (3, 3) by arrays."""
-    fitted = Forecaster(**SMALL).fit(values[None, :40], **{k: v[None, :40] for k, v in known.items()})
+    past: dict[str, Any] = {name: each[None, :40] for name, each in known.items()}
+    fitted = Forecaster(**SMALL).fit(values[None, :40], **past)
     return fitted.predict_quantiles(**{k: v[None, 40:] for k, v in known.items()})[0]
 
 
