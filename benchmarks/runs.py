@@ -1,4 +1,4 @@
-"""Training runs of complete jobs, one a library: shared by `benchmarks.char_lm` and `benchmarks.classify`."""
+"""Training runs of complete jobs, one a library: shared by `benchmarks.char_lm` and `benchmarks.classify_speed`."""
 
 from __future__ import annotations
 

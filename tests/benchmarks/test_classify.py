@@ -1,56 +1,74 @@
-"""Both libraries train the same model on the same batches."""
+"""The methods beside `xrnn classify`, and their table."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import classify
-from tests.benchmarks.training import assert_both_learn_alike
+from tests.commands.runs import write_levels
 from tests.models.data.waves import waves, write_ts
-from tests.models.labelled.tiny import dataset
-from xrnn.models.labelled.settings import ClassifierSettings
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])  # PyTorch's
-def test_both_learn_alike_from_the_same_weights(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
-    settings = ClassifierSettings(cell=cell, hidden=6, batch=4, dropout=0.0)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    # xrnn's schedule is switched off: the PyTorch code has none.
-    monkeypatch.setattr("xrnn.models.labelled.trainer.cosine_rate", lambda peak, step, whole: peak)
-    torch, xrnn = classify.TorchRun(dataset(), settings), classify.LIBRARIES["xrnn"](dataset(), settings)
-    assert_both_learn_alike(cell, torch, xrnn, monkeypatch)
+from xrnn.models.data.series import Series
+from xrnn.models.data.ts import read_ts
+from xrnn.typing import HostArray
 
 
-@pytest.mark.proof
-def test_the_figures_are_printed_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["baseline", "ridge"])
+@pytest.mark.parametrize("has_numbers", [False, True])
+def test_a_method_learns(tmp_path: Path, name: str, has_numbers: bool) -> None:
+    files = [tmp_path / f"{part}.ts" for part in ("train", "test")]
+    for seed, file in enumerate(files):
+        write_levels(file, 40, seed) if has_numbers else write_ts(file, waves(40, seed))
+    train, test = (read_ts(file, targets=has_numbers) for file in files)
+    score, seconds = classify.measure(classify.METHODS[name], train, test, has_numbers)
+    assert score < 0.5 if has_numbers else score > 0.8
+    assert seconds > 0
+
+
+def test_scores_are_accuracies_and_relative_errors() -> None:
+    def last(X: list[HostArray], y: HostArray, X_test: list[HostArray]) -> HostArray:
+        return np.repeat(y[-1:], len(X_test))
+
+    def series(*labels: str) -> list[Series]:
+        return [Series(np.ones((2, 1)), label, "s") for label in labels]
+
+    assert classify.measure(last, series("a", "b"), series("b", "a", "a", "b"), False)[0] == 0.5
+    assert classify.measure(last, series("1", "3"), series("5", "3"), True)[0] == 0.5  # of |5 - 2| + |3 - 2|
+
+
+def test_the_table_is_printed_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [read_ts(write_ts(tmp_path / f"{seed}.ts", waves(20, seed)), targets=False) for seed in (0, 1)]
+
+    def load(name: str) -> list[list[Series]]:
+        if name == "Trace":
+            raise importlib.metadata.PackageNotFoundError("tslearn")
+        return parts
+
+    monkeypatch.setattr(classify, "load", load)
+    monkeypatch.setitem(classify.METHODS, "xrnn", lambda X, y, X_test: np.repeat(y[:1], len(X_test)))
     out = tmp_path / "out.json"
-    paths = [str(write_ts(tmp_path / f"{seed}.ts", waves(4, seed))) for seed in (0, 1)]
-    options = ["--steps", "1", "--rounds", "2", "--threads", "1", "--json", str(out)]
-    command = [sys.executable, "-m", "benchmarks.classify", *paths, *options]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert process.stderr == ""
-    results = json.loads(out.read_text())
-    assert results["series_per_block"] == {"given": 4, "100 steps": 32, "1 to 100 steps": 32}
-    for of_case in results["seconds"].values():
-        assert {library: len(seconds) for library, seconds in of_case.items()} == {"xrnn": 2, "pytorch": 2}
-    assert process.stdout.count("series/s") == 6
-    assert process.stdout.count("xrnn / PyTorch") == 3
-    assert process.stdout.endswith(classify.report(results) + "\n")
+    classify.main(["--sets", "GunPoint,Trace", "--methods", "xrnn,baseline", "--json", str(out)])
+    printed = capsys.readouterr()
+    assert printed.err == "left out Trace: pip install --no-deps tslearn\n"
+    results = json.loads(out.read_text())["sets"]
+    assert results["GunPoint"]["xrnn"][0] == 0.5
+    assert results["GunPoint"]["baseline"][0] > 0.5
+    assert "\n| GunPoint | 0.500 | 0.0 | " in printed.out
+    assert printed.out.endswith("xrnn beside baseline: better in 0, equal in 0, worse in 1\n")
+    with pytest.raises(SystemExit, match=r"^nothing was measured: expected at least one set; install a package"):
+        classify.main(["--sets", "Trace", "--methods", "ridge"])
 
 
-def test_a_training_reaches_its_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(classify, "default_epochs", lambda count: 30)
-    settings = replace(ClassifierSettings(), hidden=8, batch=4, lr=0.02)
-    for library in classify.LIBRARIES:
-        accuracy, seconds = classify.train(library, dataset(), settings)
-        assert accuracy == 1.0
-        assert seconds > 0
+def test_a_lower_error_is_better() -> None:
+    results = {
+        "GunPoint": {"xrnn": (0.9, 1.0), "other": (0.8, 1.0)},
+        "Coffee": {"xrnn": (0.9, 1.0), "other": (0.9, 1.0)},
+        "Tecator": {"xrnn": (0.9, 1.0), "other": (0.8, 1.0)},
+    }
+    assert classify.record(results, "other") == (1, 1, 1)

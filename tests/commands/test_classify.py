@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 from dataclasses import replace
@@ -99,6 +100,19 @@ def test_balanced_weights_give_each_label_the_same_share() -> None:
     trainer.step()
     trainer.read_losses()
     assert trainer.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
+
+
+def test_a_better_baseline_is_named(capsys: Capture) -> None:
+    """A model that has not learned is worse than the baseline; one that has learned is as good."""
+    write_ts(Path("train.ts"), waves(20, 0))
+    write_ts(Path("test.ts"), waves(6, 1))
+    words = "baseline (ridge on convolutions): 1.000 (6 of 6)"
+    assert classify("train.ts", "test.ts", "--lr", "1e-9", "--epochs", "1", "--json") == 0
+    out = capsys.readouterr().out
+    assert f"\n{words}, better than the model\n" in out
+    assert json.loads(out.splitlines()[-1])["baseline"] == {"accuracy": 1, "right": 6}
+    assert classify("train.ts", "test.ts", "--epochs", "20") == 0
+    assert f"\n{words}\n" in capsys.readouterr().out
 
 
 # ---- early stopping ----

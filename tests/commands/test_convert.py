@@ -138,7 +138,8 @@ def test_a_state_dict_of_an_rnn(nonlinearity: Any) -> None:
 @pytest.fixture
 def classifier(request: pytest.FixtureRequest) -> str:
     train, test = write_ts(Path("train.ts"), waves(10, 0)), write_ts(Path("test.ts"), waves(6, 1))
-    more = [] if getattr(request, "param", None) == "both" else ["--one-way", "--mask"]
+    kinds = {"both": [], "patches": ["--one-way", "--mask", "--patch", "2"]}
+    more = kinds.get(getattr(request, "param", ""), ["--one-way", "--mask"])
     out = ["--out", "gesture.safetensors", "--epochs", "5"]
     assert main(["classify", str(train), str(test), *TINY_OPTIONS, *more, *out]) == 0
     return "gesture.safetensors"
@@ -163,6 +164,19 @@ def test_a_classifier_in_c(classifier: str, folder: Path, capsys: Capture) -> No
     assert described["labels"] == list(map(str, predictor.head.labels))
     assert "mask channels" in failed(capsys, "convert", classifier, "model.onnx")
     assert "scales its input" in failed(capsys, "convert", classifier, "model.pt")
+
+
+@pytest.mark.parametrize("classifier", ["patches"], indirect=True)
+def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(classifier: str, folder: Path, capsys: Capture) -> None:
+    assert main(["convert", classifier, "model.c"]) == 0
+    series = waves(1, 5)[0].values[:4]
+    rows = outputs(built(folder, "model"), series.reshape(2, -1))
+    trained = TrainedModel(CLASSIFIER.load(Path(classifier), xrnn.get_backend("numpy")))
+    expected = list(trained.stream(series))
+    np.testing.assert_allclose(rows, [expected[1], expected[3]], rtol=1e-5, atol=1e-6)
+    capsys.readouterr()
+    assert main(["info", classifier, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps in a patch"] == 2
 
 
 def test_a_classifier_in_c_with_weights_of_8_bits(classifier: str, folder: Path, capsys: Capture) -> None:

@@ -42,6 +42,7 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
         ],
         [
             rf"accuracy: {F} \(\d of 6\)",
+            rf"baseline \(ridge on convolutions\): {F} \(\d of 6\).*",
             rf"balanced accuracy: {F}",
             rf"macro F1: {F}",
             "label +series +right +recall +precision *",
@@ -58,6 +59,7 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
         [
             r"mean absolute error: \d+\.?\d* \(mean predictor: \d+\.?\d*\)",
             rf"R²: -?{F} \(mean predictor: -?{F}\)",
+            r"baseline \(ridge on convolutions\): mean absolute error \d+\.?\d*.*",
             re.escape(CHECKPOINT),
         ],
     ),
@@ -74,8 +76,17 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
 }
 KEYS = {
     "train": {"held_out_bits_per_character", "zlib_bits_per_character"},
-    "classify": {"accuracy", "balanced_accuracy", "macro_f1", "right", "series", "labels", "never_predicted"},
-    "regress": {"mae", "r2", "series", "mean_predictor"},
+    "classify": {
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "right",
+        "series",
+        "labels",
+        "never_predicted",
+        "baseline",
+    },
+    "regress": {"mae", "r2", "series", "mean_predictor", "baseline"},
     "forecast": {"backtest", "forecast"},
 }
 

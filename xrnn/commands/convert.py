@@ -169,11 +169,14 @@ def _of_series(snapshot: Snapshot[Any], backend: Backend) -> tuple[Model, dict[s
         W, b = map(host, layers[-1].params)
         scaled = W * head.deviation, b * head.deviation + head.mean
         layers[-1] = Linear(*(backend.asarray(np.asarray(each, W.dtype)) for each in scaled))
-    scale = trained.scale.mean, trained.scale.divisor
+    # A step of the converted model is a patch: the values of its steps, one after the other.
+    joined = trained.settings.joined
+    scale = np.tile(trained.scale.mean, joined), np.tile(trained.scale.divisor, joined)
     model = Model(
         model_of(layers).layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels
     )
-    return model, {"channels": head.channels} | ({"labels": list(labels)} if labels else {})
+    patch = {"steps in a patch": joined} if joined > 1 else {}
+    return model, {"channels": head.channels} | patch | ({"labels": list(labels)} if labels else {})
 
 
 def facts_of(kind: Kind[Any], step: int) -> dict[str, Any]:

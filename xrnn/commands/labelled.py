@@ -15,6 +15,7 @@ from xrnn.commands.run import run_command
 from xrnn.commands.terminal import Terminal
 from xrnn.models.data.batches import updates_per_epoch
 from xrnn.models.data.series import escaped
+from xrnn.models.labelled.baseline import Baseline
 from xrnn.models.labelled.data import LabelledSeries, load_labelled
 from xrnn.models.labelled.head import Confusion, numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
@@ -45,12 +46,25 @@ class LabelledCommand(Command[LabelledTrainer]):
         if trainer.stopping and trainer.stopping.losses:
             lowest = min(trainer.stopping.losses)
             terminal.result(f"best epoch: {trainer.stopping.best_epoch:,} (validation loss {lowest:.3f})")
-        y = trainer.best.outputs(trainer.inputs(trainer.data.test), trainer.comm)
-        return self.scores(trainer, y, terminal)
+        data, inputs = trainer.data, trainer.inputs
+        y = trainer.best.outputs(inputs(data.test), trainer.comm)
+        train = data.train + data.validation
+        baseline = Baseline(inputs(train), trainer.facts.regressed(train), trainer.settings.seed)
+        return self.scores(trainer, y, baseline(inputs(data.test)), terminal)
 
-    def scores(self, trainer: LabelledTrainer, y: Any, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
-        """Print the scores of the model's outputs on TEST → those for `--json`, the picture to draw."""
+    def scores(
+        self, trainer: LabelledTrainer, y: Any, baseline: Any, terminal: Terminal
+    ) -> tuple[dict[str, Any], Picture]:
+        """Print the scores of the model's outputs on TEST, and of the baseline's.
+
+        Returns those for `--json`, and the picture to draw.
+        """
         raise NotImplementedError
+
+    def compare(self, shown: str, wins: bool, terminal: Terminal) -> None:
+        """Print a score of the baseline."""
+        verdict = ", better than the model" if wins else ""
+        terminal.result(f"baseline (ridge on convolutions): {shown}{verdict}")
 
 
 class ClassifyCommand(LabelledCommand):
@@ -59,11 +73,16 @@ class ClassifyCommand(LabelledCommand):
     kind = CLASSIFIER
     default_out = Path("classifier.safetensors")
 
-    def scores(self, trainer: LabelledTrainer, y: Any, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+    def scores(
+        self, trainer: LabelledTrainer, y: Any, baseline: Any, terminal: Terminal
+    ) -> tuple[dict[str, Any], Picture]:
         """The accuracy, for all series together and by label."""
         head, labels = trainer.facts, [*trainer.facts.labels]
-        confusion = Confusion.of(head.targets(trainer.data.test), y.argmax(axis=1), head.outputs)
+        confusion, of_baseline = (
+            Confusion.of(head.targets(trainer.data.test), each.argmax(axis=1), head.outputs) for each in (y, baseline)
+        )
         terminal.result(f"accuracy: {confusion}")
+        self.compare(str(of_baseline), of_baseline.accuracy > confusion.accuracy, terminal)
         terminal.result(f"balanced accuracy: {confusion.balanced_accuracy:.3f}")
         terminal.result(f"macro F1: {confusion.macro_f1:.3f}")
         never = [labels[i] for i in confusion.never_predicted]
@@ -90,6 +109,7 @@ class ClassifyCommand(LabelledCommand):
             "series": int(confusion.counts.sum()),
             "labels": by_label,
             "never_predicted": never,
+            "baseline": {"accuracy": of_baseline.accuracy, "right": int(of_baseline.correct.sum())},
         }
         return results, confusion_picture(trainer, labels, confusion)
 
@@ -100,17 +120,21 @@ class RegressCommand(LabelledCommand):
     kind = REGRESSION
     default_out = Path("regression.safetensors")
 
-    def scores(self, trainer: LabelledTrainer, y: Any, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+    def scores(
+        self, trainer: LabelledTrainer, y: Any, baseline: Any, terminal: Terminal
+    ) -> tuple[dict[str, Any], Picture]:
         """The errors, and those of a predictor that always predicts the mean of TRAIN."""
         targets, predicted = numbers(trainer.data.test), trainer.facts.decoded(y)
-        model, mean = (
-            {"mae": float(np.abs(targets - each).mean()), "r2": r_squared(targets, each)}
-            for each in (predicted, np.full(len(targets), trainer.facts.mean))
+        model, mean, convolutions = (
+            {"mae": np.abs(targets - each).mean().item(), "r2": r_squared(targets, each)}
+            for each in (predicted, np.full(len(targets), trainer.facts.mean), trainer.facts.decoded(baseline))
         )
         terminal.result(f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})")
         if model["r2"] is not None:
             terminal.result(f"R²: {model['r2']:.3f} (mean predictor: {mean['r2']:.3f})")
-        results = model | {"mean_predictor": mean, "series": len(targets)}
+        shown, wins = f"mean absolute error {convolutions['mae']:.4g}", bool(convolutions["mae"] < model["mae"])
+        self.compare(shown, wins, terminal)
+        results = model | {"mean_predictor": mean, "baseline": convolutions, "series": len(targets)}
         return results, regression_picture(trainer, targets, predicted)
 
 

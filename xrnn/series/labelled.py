@@ -42,6 +42,7 @@ class LabelledEstimator(Estimator):
     one_way: bool = False
     dropout: float = 0.3
     noise: float = 0.3
+    patch: int = 0
     mask: bool = False
     patience: int = 0
     lr: float = 0.003
@@ -124,6 +125,7 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
     one_way          run forward only, so that `stream` can follow a series; by default, in both directions
     dropout          probability of dropout, between layers and after the mean over time
     noise            added to the training series, in standard deviations of each channel
+    patch            number of consecutive steps to join into one; 0: chosen by left-out series
     mask             add a channel to each channel: 1 if its value is known, 0 if it is missing
     patience         hold out a fifth of the series, and stop after this number of epochs without a lower loss on them;
                      0 trains on all series for all epochs

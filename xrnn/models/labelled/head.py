@@ -110,6 +110,11 @@ class Classes(_Facts):
                 )
         return np.array([index[each.label] for each in series], np.int32)
 
+    def regressed(self, series: Sequence[Series]) -> HostArray:
+        """Targets for a regression of the outputs, (count, K): 1 for the label of a series, -1 for the others."""
+        targets: HostArray = 2 * np.eye(len(self.labels))[self.targets(series)] - 1
+        return targets
+
     def loss(self, y: Array, targets: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:
         """The mean loss in nats, its gradient, and the number of correct labels; 0-d and on the device.
 
@@ -171,6 +176,10 @@ class Numbers(_Facts):
     def targets(self, series: Sequence[Series]) -> HostArray:
         """(target - mean) / deviation, (count,) float32."""
         return ((numbers(series) - self.mean) / self.deviation).astype(np.float32)
+
+    def regressed(self, series: Sequence[Series]) -> HostArray:
+        """Targets for a regression of the output, (count, 1)."""
+        return self.targets(series)[:, None]
 
     def loss(self, y: Array, targets: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:
         """The mean squared error, and its gradient."""

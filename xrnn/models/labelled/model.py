@@ -53,12 +53,28 @@ class MeanPool:
         return weights
 
 
+def patches(x: Array, lengths: Array, size: int, masks: bool, xp: Any) -> tuple[Array, Array]:
+    """Join `size` consecutive steps into one, with zeros after the end of a series.
+
+    masks   the second half of the channels are masks: they follow the values of all steps of a patch
+
+    x (T, N, D), lengths (N,) → (⌈T / size⌉, N, size · D), ⌈lengths / size⌉
+    """
+    T, N, D = x.shape
+    joined = -(-T // size)
+    padded = xp.zeros((joined * size, N, D), x.dtype)
+    padded[:T] = xp.where((xp.arange(T)[:, None] < lengths)[..., None], x, 0)
+    parts = padded.reshape(joined, size, N, 1 + masks, D // (1 + masks)).transpose(0, 2, 3, 1, 4)
+    return parts.reshape(joined, N, size * D), (lengths + (size - 1)) // size
+
+
 class Running(NamedTuple):
-    """The state of the model after some steps of a stream."""
+    """The state of the model after some steps of a stream: after all complete patches, and the steps after them."""
 
     state: Any = None  # of the recurrent layers
     total: Any = 0.0  # Σ h[t] so far, (1, H)
-    steps: int = 0
+    patches: int = 0
+    rest: Any = None  # (steps, 1, D)
 
 
 class LabelledModel(Model):
@@ -78,6 +94,7 @@ class LabelledModel(Model):
 
     def forward(self, x: Array, lengths: Array) -> Array:
         """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs); keeps the arrays for `backward`."""
+        x, lengths = self._patches(x, lengths)
         h, _ = self.stack.forward(x, lengths=lengths)
         return self.linear.forward(self._dropout.forward(self._pool.forward(h, lengths)))
 
@@ -96,17 +113,29 @@ class LabelledModel(Model):
 
     def __call__(self, x: Array, lengths: Array) -> Array:
         """Inference: y without dropout. Nothing is kept for `backward`."""
+        x, lengths = self._patches(x, lengths)
         h, _ = self.stack(x, lengths=lengths)
         return self.linear(self._pool(h, lengths))
+
+    def _patches(self, x: Array, lengths: Array) -> tuple[Array, Array]:
+        settings = self.settings
+        if settings.joined == 1:
+            return x, lengths
+        return patches(x, lengths, settings.joined, settings.mask, self.backend.xp)
 
     def follow(self, x: Array, running: Running) -> tuple[Array, Running]:
         """The next step of one series, x (1, D) → y (1, outputs) for the steps so far.
 
         Raises ValueError for bidirectional layers.
         """
-        h, state = self.stack.stream(x, running.state)
-        total, steps = running.total + h, running.steps + 1
-        return self.linear(total / steps), Running(state, total, steps)
+        xp = self.backend.xp
+        rest = x[None] if running.rest is None else xp.concatenate([running.rest, x[None]])
+        patch, _ = self._patches(rest, xp.asarray([len(rest)]))
+        h, state = self.stack.stream(patch[0], running.state)
+        total, count = running.total + h, running.patches + 1
+        complete = len(rest) == self.settings.joined
+        after = Running(state, total, count) if complete else running._replace(rest=rest)
+        return self.linear(total / count), after
 
     def outputs(self, series: Sequence[HostArray], comm: World | None = None) -> HostArray:
         """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64.

@@ -22,6 +22,7 @@ from xrnn.models.settings import (
 )
 from xrnn.typing import HostArray
 
+MOST_JOINED: Final = 1024  # steps
 TABLE_SETTINGS: Final = ("decimal", "skip_columns", "id", "time", "label")  # how to read .csv files
 
 
@@ -36,6 +37,12 @@ class LabelledSettings(Settings):
     one_way: bool = switch("Run forward only, which `xrnn predict --stream` needs.")
     dropout: float = probability(0.3, "Dropout probability, between layers and after the mean over time.")
     noise: float = amount(0.3, "Noise added to the training series, in standard deviations of each channel.")
+    patch: int = setting(
+        0,
+        "Join this number of consecutive steps into one. 0: choose it by left-out series.",
+        f"a whole number from 0 to {MOST_JOINED}",
+        lambda value: 0 <= value <= MOST_JOINED,
+    )
     mask: bool = switch("Add a mask channel for each channel: 1 if its value is known, 0 if it is missing.")
     patience: int = setting(
         0,
@@ -53,7 +60,7 @@ class LabelledSettings(Settings):
     def plan(self, head: Head) -> Plan:
         return Plan(
             self.cell,
-            head.channels * (1 + self.mask),
+            head.channels * (1 + self.mask) * self.joined,
             self.hidden,
             self.layers,
             head.outputs,
@@ -75,13 +82,19 @@ class LabelledSettings(Settings):
         return Columns(self.decimal, skip, self.id, self.time, self.label, self.head.has_numbers)
 
     @property
+    def joined(self) -> int:
+        """The number of steps in a patch: 1 if it has not been chosen, and in files of earlier versions."""
+        return max(1, self.patch)
+
+    @property
     def direction(self) -> str:
         return "" if self.one_way else "bidirectional "
 
     @property
     def training(self) -> str:
         more = [f"patience {self.patience}"] if self.patience else []
-        return ", ".join(
+        patches = f"patches of {self.patch} steps; " if self.patch > 1 else ""
+        return patches + ", ".join(
             [f"batches of {self.batch}; dropout {self.dropout:g}", f"noise {self.noise:g}", f"lr {self.lr:g}", *more]
         )
 
