@@ -21,7 +21,7 @@ TESTS ?= tests/test_losses.py
 size := $(if $(findstring docs,$(EXTRAS)), (0.5 GB))$(if $(findstring bench,$(EXTRAS)), (with PyTorch))
 
 installed := $(VENV)/installed-$(EXTRAS)
-kernel_sources := CMakeLists.txt $(shell find backends/numpy -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
+kernel_sources := CMakeLists.txt $(shell find backends/numpy tests/peephole -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
 .PHONY: help train test check bench docs mutants gpu-check clean
 .DELETE_ON_ERROR:
@@ -76,7 +76,7 @@ $(installed): pyproject.toml $(kernel_sources) | $(VENV)/bin/activate
 	@echo "Installing the packages [$(EXTRAS)]$(size) and compiling the C++ kernels: about a minute the first time," \
 	  "and longer if the network is slow." >&2
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --config-settings=build-dir='$(VENV)/build/{wheel_tag}' --config-settings=cmake.define.XRNN_EMULATED_AMX=ON \
+	  --config-settings=build-dir='$(VENV)/build/{wheel_tag}' --config-settings=cmake.define.XRNN_FOR_TESTS=ON \
 	  -e '.[$(EXTRAS)]'
 	@$(VENV)/bin/python -c 'from xrnn.backends.numpy import _kernels' 2>/dev/null || echo \
 	  "The C++ kernels did not compile: xrnn runs on its slower plain forms. Remedy: apt-get install g++ python3-dev," \

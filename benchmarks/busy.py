@@ -169,7 +169,9 @@ class Trainer:
                 # Calls the kernel itself: the layer's backward needs a forward of the same length.
                 states, dh = np.zeros((T + 1, N, H), np.float32), np.broadcast_to(np.zeros(H, np.float32), (T, N, H))
                 (Wx, Wh, _), (dWx, dWh, db) = rnn.params, rnn.grads
-                kernels.backward("tanh", x, Wx, Wh, (states,), None, None, False, (), (dh,), dWx, dWh, db, True, 6)
+                kernels.backward(
+                    "tanh", x, Wx, Wh, (states,), None, None, False, (), (dh,), dWx, dWh, db, None, True, 6
+                )
         except KeyboardInterrupt:
             return time.monotonic() - sent[0]
         return float("inf")

@@ -65,6 +65,11 @@ def leaky_relu(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]
     return ((1 - leak) * h + leak * relu(x @ Wx + h @ Wh + b),)
 
 
+def trained_leak(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, leak_logit: Any) -> tuple[Any, ...]:
+    (h,), leak = states, sigmoid(leak_logit)
+    return ((1 - leak) * h + leak * anp.tanh(x @ Wx + h @ Wh + b),)
+
+
 def lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
     return lstm_of_z(x @ Wx + states[0] @ Wh + b, states)
 
@@ -204,6 +209,7 @@ CELLS: Final = {
     "leaky relu": CellCase(
         leaky_relu, lambda *p, **o: RNN(*p, nonlinearity="relu", leak=leaks(p[1].shape[0]), **o), smooth=False
     ),
+    "trained leak": CellCase(trained_leak, partial(RNN, trains_leak=True), own=("leak_logit",)),
     "lstm": CellCase(lstm, LSTM, (4, 4, 4), ("h", "c")),
     "gru": CellCase(gru, GRU, (3, 3, 4)),
     "gru reset before": CellCase(gru_reset_before, lambda *p, **o: GRU(*p, reset_after=False, **o), (3, 3, 3)),

@@ -46,7 +46,7 @@ from xrnn.ops.cells.gates import sigmoid
 from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
 from xrnn.optim import EMA, SGD, Adam, Group, HasParameters, Optimizer, ParameterGroup, clip_grad_norm, cosine, linear
 from xrnn.precision import set_precision, use_precision
 from xrnn.select import asarray, backend_of, get_backend, register_backend, set_backend, to_numpy, use_backend
@@ -142,6 +142,7 @@ __all__ = [
     "StepArrays",
     "StreamState",
     "SupportsDLPack",
+    "TrainedLeakRNNCell",
     "asarray",
     "backend_of",
     "balanced_weights",

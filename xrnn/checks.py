@@ -173,6 +173,20 @@ def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
         return backend.asarray(leak, b.dtype).copy()
 
 
+def logit_of_leak(leak: Any, b: Array, backend: Backend) -> Array:
+    """leak_logit (H,) with leak = σ(leak_logit), on b's device in its dtype.
+
+    Raises as `check_leak` does, and ValueError for a leak of 1, which σ reaches at infinity only.
+    """
+    xp, checked = backend.xp, check_leak(leak, b, backend)
+    if checked is None or (not isinstance(checked, float) and backend.reads_are_free and (checked == 1).any()):
+        raise ValueError("leak is 1 where its training starts: expected numbers below 1; start at 0.99")
+    with backend.device_of(b):
+        leaks = xp.full(b.shape, checked, b.dtype) if isinstance(checked, float) else checked
+        logit: Array = xp.log(leaks) - xp.log1p(-leaks)
+    return logit
+
+
 def _host_array(name: str, values: Any, expected: str) -> HostArray:
     """`values` as a NumPy array.   Raises TypeError for nested lists of unequal lengths."""
     try:

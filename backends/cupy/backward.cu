@@ -83,7 +83,7 @@ struct Run {
         if (i == T) return;
         const bool idle = t(i) >= in.length;
         State dafter, dbefore = {};
-        Real d[kPre];
+        Real d[kPre + TheCell::OWN];
 #pragma unroll
         for (int k = 0; k < kStates; ++k) dafter[k] = in.above[k] + carry[k];
         TheCell::gradient(dafter, in.before, in.after, in.z, own.at, d, dbefore);

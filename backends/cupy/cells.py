@@ -60,5 +60,8 @@ NAMED: Final = {kernel.name: kernel for kernel in KERNELS.values()}
 
 
 def kernel_of(cell: Cell) -> CellKernel | None:
-    """The kernel for `cell`; None for a cell that has none, a subclass of a built-in cell included."""
-    return None if cell.kernel_name is None else KERNELS.get(cell.kernel_name)
+    """The kernel for `cell`; None for a cell that has none, a subclass of a built-in cell included.
+
+    The kernels compute no gradients of own parameters, so a cell that has some runs in the plain form.
+    """
+    return None if cell.kernel_name is None or cell.params else KERNELS.get(cell.kernel_name)

@@ -392,7 +392,7 @@ class Launcher:
 
     def _own(self, cell: Cell, inputs: Inputs) -> tuple[Any, Any]:
         """The cell's own parameters (own, H), or null and the number that all units have."""
-        own, dtype = (*cell.per_unit, *inputs.own), inputs.x.dtype
+        own, dtype = cell.coefficients(self.xp, inputs.own), inputs.x.dtype
         if len(own) > 1:
             return self.xp.stack(own), dtype.type(0)
         one: Any = own[0] if own else 0.0

@@ -58,8 +58,8 @@ class NumpyBackend(Backend):
                 packed.made = kernels.PackedForms(packed.Wx, packed.Wh)
             packed = packed.made
         return kernels.forward(
-            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, cell.per_unit, training,
-            precision().products, packed,
+            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse,
+            cell.coefficients(np, inputs.own), training, precision().products, packed,
         )  # fmt: skip
 
     def recurrence_backward(
@@ -73,14 +73,17 @@ class NumpyBackend(Backend):
         name = kernel_of(cell)
         if not name:
             return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
-        inputs, (dWx, dWh, db) = trace.inputs, grads or (None, None, None)
+        inputs, (dWx, dWh, db, *dparams) = trace.inputs, grads or (None, None, None)
         x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.lengths, inputs.reverse
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
-        return kernels.backward(
-            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, cell.per_unit, dstates, dWx, dWh, db, needs_dx,
-            precision().products,
+        result = kernels.backward(
+            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, cell.coefficients(np, inputs.own), dstates,
+            dWx, dWh, db, dparams or None, needs_dx, precision().products,
         )  # fmt: skip
+        if dparams:
+            cell.params_gradient(np, inputs.own, dparams)
+        return result
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         if not (kernels and fused_forms().enabled):
@@ -125,7 +128,8 @@ class NumpyBackend(Backend):
         slots = None
         if inputs.reverse or inputs.lengths is not None:
             x, slots = _from_first_steps(x, inputs.lengths, inputs.reverse)
-        states = kernels.int8_forward(name, x, Wx, Wh, inputs.b, inputs.initial, cell.per_unit)
+        own = cell.coefficients(np, inputs.own)
+        states = kernels.int8_forward(name, x, Wx, Wh, inputs.b, inputs.initial, own)
         if slots is not None:
             states = tuple(np.take_along_axis(state, slots, axis=0) for state in states)
         return states, None, None

@@ -23,6 +23,9 @@ def levels() -> list[str]:
 def emulated_levels() -> list[str]:
     """The levels for tests on any CPU, which `levels()` does not have: `amx-emulated`, if it was built."""
 
+def cells() -> list[str]:
+    """The names of the cells that have kernels."""
+
 def level() -> str:
     """The level in use."""
 
@@ -165,9 +168,8 @@ def forward(
     leaves it (kernels/cells); it is None without `training`, and if the backward pass does not need it. The kernels
     keep nothing else: kept is None.
 
-    cell    `tanh` or `relu` (Elman's cell), `leaky_tanh` or `leaky_relu`, `lstm`, `gru`, `min_gru`,
-            `min_gru_positive`, `min_lstm` or `min_lstm_positive`: the names in kernels/cells
-    own     the cell's own per-unit parameters: an array (H,) each, or a number for all units; () if it has none
+    cell    one of `cells()`: the names in kernels/cells
+    own     the cell's own parameters, `Cell.coefficients`: an array (H,) each, or a number for all units
     packed  the packed forms of Wx and Wh; None if Wx and Wh may change
 
     TypeError for arrays that do not fit each other in type, dtype or shape, ValueError for an unknown cell and for
@@ -188,6 +190,7 @@ def backward(
     dWx: Array | None,
     dWh: Array | None,
     db: Array | None,
+    d_own: Sequence[Array] | None,
     needs_dx: bool,
     products: int,
     /,
@@ -196,7 +199,7 @@ def backward(
 
     → dx (T, N, D), None unless `needs_dx`, and dinitial, (N, H) for each state. If x is (N, D), dstates are (N, H) and
     dx is (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None. dWh of several heads
-    is in C order.
+    is in C order. Also overwrites d_own, the gradients of `own`, (H,) each, unless db or d_own is None.
     """
 
 def int8_forward(

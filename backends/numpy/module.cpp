@@ -44,9 +44,14 @@ NB_MODULE(_kernels, m) {
     });
     m.def("emulated_levels", [] {
         nb::list names;
-#if defined(XRNN_EMULATED_AMX)
+#if defined(XRNN_FOR_TESTS)
         names.append(EMULATED.name);
 #endif
+        return names;
+    });
+    m.def("cells", [] {
+        nb::list names;
+        for (const Recurrence<float>* r = operations<float>().recurrences; r->name; ++r) names.append(r->name);
         return names;
     });
     m.def("level", [] { return level.name; });

@@ -471,7 +471,7 @@ def test_options_of_init(backend: Backend) -> None:
 
 @pytest.mark.parametrize("layer", [RNN, LSTM, GRU])
 def test_init_names_every_option_of_the_constructor(layer: Any) -> None:
-    options = inspect.signature(layer).parameters.keys() - set(layer.names)
+    options = inspect.signature(layer).parameters.keys() - {*layer.names, "leak_logit"}
     shared = {"input_size", "hidden_size", "heads", "rng", "dtype", "backend"}
     assert inspect.signature(layer.init).parameters.keys() == shared | options
     for name in options:
@@ -487,6 +487,7 @@ def test_params_and_options_make_an_equal_layer(backend: Backend, cell: str) -> 
     results = run.forward()
     run.layer = run.layer.remade(*run.layer.params)
     arguments = inspect.signature(type(run.layer)).parameters.keys() - {"cell", "params"}
-    assert run.layer.options.keys() == arguments - set(run.layer.names)
+    trained = {"leak_logit", "trains_leak"}  # of an RNN that trains its leak
+    assert run.layer.options.keys() - trained == arguments - trained - set(run.layer.names)
     for again, result in zip(run.forward(), results, strict=True):
         assert_array_equal(again, result)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xrnn.backends.numpy import kernels
 from xrnn.ops.cell import Run, StepArrays
 from xrnn.ops.cells.gates import sigmoid
 from xrnn.ops.cells.lstm import LSTMCell
@@ -19,6 +20,7 @@ class PeepholeLSTMCell(LSTMCell):
     """
 
     name = "peephole_lstm"
+    kernel_name = "peephole_lstm" if kernels and "peephole_lstm" in kernels.cells() else None  # type: ignore[assignment]
     params = ("p_i", "p_f", "p_o")  # (H,) each
 
     def initial_params(self, rng: np.random.Generator, H: int) -> Sequence[HostArray]:

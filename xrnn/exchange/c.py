@@ -20,7 +20,7 @@ from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
+from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
 from xrnn.typing import HostArray
 
 _LARGEST: Final = 2**20  # the largest size of a layer: the size of z must fit C's int
@@ -33,15 +33,17 @@ class CCell(NamedTuple):
 
     name    of the function; @_ becomes the prefix of the file
     code    the function. z has its `pre` blocks (H,) in order; then come the states, in the order of the cell
-    extra   of a cell, by name: the arguments between H and z, before the cell's own parameters. An int stays a number,
-            None is a null pointer; other numbers and arrays (H,) become arrays (H,)
+    extra   of a cell and its `coefficients`, by name: the arguments between H and z. An int stays a number, None is a
+            null pointer; other numbers and arrays (H,) become arrays (H,). Default: the coefficients
     recur   the statements that add the recurrent term, for a cell with `recurs`; the default is one product. z then has
             one more block, for scratch
     """
 
     name: str
     code: str
-    extra: Callable[[Any], Mapping[str, Any]] = lambda cell: {}
+    extra: Callable[[Any, Sequence[Any]], Mapping[str, Any]] = lambda cell, own: dict(
+        zip(cell.params, own, strict=True)
+    )
     recur: Callable[[Any, int], Sequence[str]] | None = None
 
 
@@ -150,14 +152,20 @@ def _ordered(layer: Any) -> dict[str, HostArray]:
     if not is_recurrent(layer):
         return arrays
     cell, H = layer.cell, layer.hidden_size
+    extra = {name: value for name, value in _extra(layer).items() if not _is_literal(value)}
+    arrays = {name: values for name, values in arrays.items() if name not in cell.params}
     for name, blocks in (("Wx", cell.from_x), ("Wh", cell.from_h), ("b", cell.from_b)):
         if name in arrays and arrays[name].ndim == 3:  # heads
             continue
         for part in {name, f"{name}_scale"} & arrays.keys():
             gates = arrays[part].reshape(-1, len(blocks), H)
             arrays[part] = gates[:, np.argsort(blocks)].reshape(arrays[part].shape)
-    extra = CELLS[type(cell)].extra(cell)
-    return arrays | {n: np.broadcast_to(host(value), H) for n, value in extra.items() if not _is_literal(value)}
+    return arrays | {name: np.broadcast_to(host(value), H) for name, value in extra.items()}
+
+
+def _extra(layer: Any) -> Mapping[str, Any]:
+    cell, params = layer.cell, layer.named_params
+    return CELLS[type(cell)].extra(cell, cell.coefficients(np, [host(params[name]) for name in cell.params]))
 
 
 def _is_literal(extra: Any) -> bool:
@@ -272,9 +280,8 @@ def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
         yield from _products_of_heads(layer, i, states[0])
     elif cell.from_h:
         yield _product(layer, i, "Wh", cell.from_h, states[0])
-    extra = [str(int(value or 0)) if _is_literal(value) else f"@_{name}{i}" for name, value in row.extra(cell).items()]
-    own = [f"@_{name}{i}" for name in cell.params]
-    yield f"@_{row.name}({', '.join([str(H), *extra, *own, 'state->z', *states])});"
+    extra = [str(int(value or 0)) if _is_literal(value) else f"@_{name}{i}" for name, value in _extra(layer).items()]
+    yield f"@_{row.name}({', '.join([str(H), *extra, 'state->z', *states])});"
 
 
 def _product(layer: Any, i: int, W: str, blocks: Sequence[int], x: str, part: int = 0) -> str:
@@ -421,12 +428,13 @@ static void @_rnn(int H, const float *leak, int relu, const float *z, float *h) 
     }
 }
 """,
-    extra=lambda cell: {"leak": getattr(cell, "leak", None), "relu": int(cell.nonlinearity == "relu")},
+    extra=lambda cell, own: {"leak": own[0] if own else None, "relu": int(cell.nonlinearity == "relu")},
 )
 # By the class of the cell. A subclass may compute something else, and needs its own row.
 CELLS: Final[dict[type[Cell], CCell]] = {
     RNNCell: _RNN,
     LeakyRNNCell: _RNN,
+    TrainedLeakRNNCell: _RNN,
     LSTMCell: CCell(
         "lstm",
         """
@@ -472,7 +480,7 @@ static void @_min_gru(int H, int positive, const float *z, float *h) {
     for (int j = 0; j < H; j++) h[j] += @_sigmoid(z[j]) * (@_candidate(positive, z[H + j]) - h[j]);
 }
 """,
-        extra=lambda cell: {"positive": int(cell.candidate == "positive")},
+        extra=lambda cell, own: {"positive": int(cell.candidate == "positive")},
     ),
     MinLSTMCell: CCell(
         "min_lstm",
@@ -488,6 +496,6 @@ static void @_min_lstm(int H, int positive, const float *z, float *h) {
     }
 }
 """,
-        extra=lambda cell: {"positive": int(cell.candidate == "positive")},
+        extra=lambda cell, own: {"positive": int(cell.candidate == "positive")},
     ),
 }

@@ -19,7 +19,11 @@ class ByName:
         self._name = name
 
     def __get__(self, layer: Layer | None, owner: type | None = None) -> Any:
-        return self if layer is None else layer.named_params[self._name]
+        if layer is None:
+            return self
+        if self._name not in layer.names:
+            raise AttributeError(f"this {layer.title} has no parameter {self._name}")
+        return layer.named_params[self._name]
 
     def __set__(self, layer: Layer, value: Any) -> None:
         param = layer.named_params[self._name]

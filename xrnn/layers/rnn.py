@@ -8,10 +8,12 @@ from typing import Any, Self
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.checks import check_leak
+from xrnn.checks import check_bool, check_leak, logit_of_leak
+from xrnn.layers.base import ByName
 from xrnn.layers.recurrent import Cache, SingleStateLayer
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.rnn import NONLINEARITIES, LeakyRNNCell, Nonlinearity, RNNCell
+from xrnn.ops.cells.rnn import NONLINEARITIES, LeakyRNNCell, Nonlinearity, RNNCell, TrainedLeakRNNCell
+from xrnn.select import backend_of
 from xrnn.typing import Array, ArrayIfNeeded, DType
 
 
@@ -27,12 +29,16 @@ class RNN(SingleStateLayer):
     With k heads, Wh is (k, H/k, H/k). Head j has the units j · H/k … (j+1) · H/k - 1, and its h feeds its own units
     only, through Wh[j].
 
-    leak     a number in (0, 1], or an array (H,) with one for each unit: dt/τ of a leaky unit. None means 1. The leak
-             is not trained.
-    reverse  run from the last step to the first
+    With `trains_leak` the layer has a fourth parameter, leak_logit (H,): leak = σ(leak_logit), which stays in (0, 1].
+    The constructor makes it from `leak`, or takes an array.
+
+    leak         a number in (0, 1], or an array (H,) with one for each unit: dt/τ of a leaky unit. None means 1
+    trains_leak  train the leak of each unit. `leak`, below 1, is then where it starts. The attribute `leak` is its
+                 present value
+    reverse      run from the last step to the first
 
     Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit, an unknown
-    nonlinearity, or a leak outside (0, 1].
+    nonlinearity, a leak outside (0, 1], or a start at 1.
 
     >>> rnn = RNN.init(input_size=3, hidden_size=8, rng=0, leak=0.5)
     >>> h = rnn.forward(np.zeros((20, 4, 3), "float32"))
@@ -44,26 +50,38 @@ class RNN(SingleStateLayer):
     """
 
     cell_type = RNNCell
+    leak_logit = ByName("leak_logit")
 
     def __init__(
         self,
         Wx: Array,
         Wh: Array,
         b: Array,
+        leak_logit: Array | None = None,
         *,
         nonlinearity: Nonlinearity = "tanh",
         leak: float | Sequence[float] | Array | None = None,
+        trains_leak: bool = False,
         reverse: bool = False,
     ) -> None:
         if nonlinearity not in NONLINEARITIES:
             raise ValueError(f"unknown nonlinearity {nonlinearity!r}: expected one of {', '.join(NONLINEARITIES)}")
-        super().__init__(RNNCell(nonlinearity), Wx, Wh, b, reverse=reverse)
+        trained: tuple[Any, ...] = ()
+        if check_bool("trains_leak", trains_leak):
+            trained = (_start_of_leak(leak, leak_logit, b),)
+        elif leak_logit is not None:
+            raise TypeError(
+                "got leak_logit without trains_leak: expected it for a layer that trains its leak; add trains_leak=True"
+            )
+        cell = TrainedLeakRNNCell(nonlinearity) if trained else RNNCell(nonlinearity)
+        super().__init__(cell, Wx, Wh, b, *trained, reverse=reverse)
         self._gradient_names = ["dh_next"]
         self.nonlinearity: Nonlinearity = nonlinearity
-        self.leak = None if leak is None else check_leak(leak, b, self.backend)
-        if self.leak is not None:
+        if trained:
+            self._check_shape("leak_logit", trained[0], (self.hidden_size,), f"Wh is {Wh.shape}")
+        elif leak is not None and (checked := check_leak(leak, b, self.backend)) is not None:
             with self.backend.device_of(b):
-                self.cell = LeakyRNNCell(self.leak, nonlinearity)
+                self.cell = LeakyRNNCell(checked, nonlinearity)
 
     @classmethod
     def init(
@@ -73,25 +91,54 @@ class RNN(SingleStateLayer):
         *,
         nonlinearity: Nonlinearity = "tanh",
         leak: float | Sequence[float] | Array | None = None,
+        trains_leak: bool = False,
         heads: int | None = None,
         reverse: bool = False,
         rng: np.random.Generator | int | None = None,
         dtype: DType = "float32",
         backend: str | Backend | None = None,
     ) -> Self:
-        options = {"nonlinearity": nonlinearity, "leak": leak, "reverse": reverse}
+        options = {"nonlinearity": nonlinearity, "leak": leak, "trains_leak": trains_leak, "reverse": reverse}
         return cls._with_new_weights(input_size, hidden_size, rng, dtype, backend, heads=heads, **options)
 
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
-        return RNNCell(options.get("nonlinearity", "tanh"))
+        nonlinearity = options.get("nonlinearity", "tanh")
+        # With a leak in the options, the constructor makes leak_logit from it.
+        trained = options.get("trains_leak") is True and options.get("leak") is None
+        return TrainedLeakRNNCell(nonlinearity) if trained else RNNCell(nonlinearity)
+
+    @property
+    def trains_leak(self) -> bool:
+        return isinstance(self.cell, TrainedLeakRNNCell)
+
+    @property
+    def leak(self) -> float | Array | None:
+        """A number, or an array (H,) with one for each unit; None for 1. If it is trained, its present value."""
+        if self.trains_leak:
+            with self.backend.device_of(self.params[3]):
+                trained: Array = self.cell.coefficients(self.backend.xp, self.params[3:4])[0]
+            return trained
+        return getattr(self.cell, "leak", None)
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"nonlinearity": self.nonlinearity, "leak": self.leak, "reverse": self.reverse}
+        options = {"nonlinearity": self.nonlinearity, "leak": self.leak, "reverse": self.reverse}
+        # Without trains_leak if it is False: files of layers without it stay as they are.
+        return options | {"leak": None, "trains_leak": True} if self.trains_leak else options
 
     def backward(
         self, dh_next: Array, *, cache: Cache | None = None, needs_dx: bool = True
     ) -> tuple[ArrayIfNeeded, Array]:
         """The same as `SingleStateLayer.backward`. Only the name of the first argument differs."""
         return super().backward(dh_next, cache=cache, needs_dx=needs_dx)
+
+
+def _start_of_leak(leak: Any, leak_logit: Any, b: Array) -> Any:
+    """The leak_logit at which the training starts. One of `leak` and `leak_logit` is None."""
+    if (leak is None) == (leak_logit is None):
+        raise TypeError(
+            f"got {'neither' if leak is None else 'both'} of leak and leak_logit with trains_leak: expected one of "
+            "them, where the training starts; pass leak=0.5"
+        )
+    return logit_of_leak(leak, b, backend_of(b)) if leak_logit is None else leak_logit

@@ -24,7 +24,7 @@ class Run:
     xp: Any  # the array namespace
     products: Products
     W: Array  # Wh (H, parts · H) in `step`; its transpose in `gradient`
-    params: Sequence[Array] = ()  # the cell's own parameters, in the order of `Cell.params`
+    params: Sequence[Array] = ()  # the cell's own parameters, in the order of `Cell.params`; see `Cell.coefficients`
     dparams: Sequence[Array] = ()  # the gradients of `params`: zeros at first; `gradient` adds to them
     training: bool = False
     constants: Any = None  # the result of `Cell.constants`; None in `gradient`
@@ -91,7 +91,6 @@ class Cell:
     params: tuple[str, ...] = ()  # the names of the cell's own parameters, besides Wx, Wh and b
     draws: bool = False  # True if a step draws random numbers
     kernel_name: str | None = None  # of a built-in cell's kernel; not inherited: a subclass may compute other values
-    per_unit: tuple[float | Array, ...] = ()  # for the kernel of a built-in cell: its constants, numbers or arrays (H,)
 
     # The block of z for each part of x @ Wx, and for each part of h @ Wh. Default: all blocks. The blocks in from_h
     # must follow each other, such as (1, 2), so that each step needs one product.
@@ -129,6 +128,17 @@ class Cell:
     def constants(self, xp: Any, dtype: Any) -> Any:
         """Arrays that every `step` reads from `run.constants`. They are made once for each sequence, on its device."""
         return None
+
+    def coefficients(self, xp: Any, params: Sequence[Array]) -> tuple[Any, ...]:
+        """The arrays that `step` and `gradient` read in `run.params`, made once for each run from the own parameters.
+
+        Default: the parameters themselves. Others have the same number and shapes, and `run.dparams` has the gradients
+        of the coefficients until `params_gradient`.
+        """
+        return tuple(params)
+
+    def params_gradient(self, xp: Any, params: Sequence[Array], dparams: Sequence[Array]) -> None:
+        """Replace the gradients of the coefficients, in `dparams`, by those of the own parameters."""
 
     # ---- one step ----
 

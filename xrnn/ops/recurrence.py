@@ -52,7 +52,7 @@ def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: b
         xp=xp,
         products=products,
         W=W,
-        params=inputs.own,
+        params=cell.coefficients(xp, inputs.own),
         training=training,
         constants=cell.constants(xp, inputs.x.dtype),
         draws=inputs.draws,
@@ -91,6 +91,8 @@ def backward(
     for dparam in dparams:
         dparam[...] = 0
     dz, dinitial = through_time(xp, products, cell, trace, dstates, dparams)
+    if dparams:
+        cell.params_gradient(xp, trace.inputs.own, dparams)
     return from_dz(xp, products, cell, trace, dz, grads, needs_dx), dinitial
 
 
@@ -105,7 +107,7 @@ def through_time(
     """The loop of the backward pass → dz (T, N, pre · H), dinitial.
 
     The gradient of the states after step t is dstates[t], plus two parts from step t + 1: dz[t+1] @ Whᵀ, and the part
-    that does not pass through z. The gradients of the cell's own parameters are added to `dparams`.
+    that does not pass through z. The gradients of the cell's coefficients are added to `dparams`.
     """
     inputs = trace.inputs
     (T, N, _, H), dtype = inputs.sizes(), inputs.x.dtype
@@ -122,7 +124,15 @@ def through_time(
         return dz, (xp.zeros((N, H), dtype) if dh is None else dh,)
 
     idle = _idle(xp, inputs)
-    run = Run(xp=xp, products=products, W=W, params=inputs.own, dparams=dparams, training=True, draws=inputs.draws)
+    run = Run(
+        xp=xp,
+        products=products,
+        W=W,
+        params=cell.coefficients(xp, inputs.own),
+        dparams=dparams,
+        training=True,
+        draws=inputs.draws,
+    )
     dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # the gradient of the states after the current step
     for steps in chunks:
         z, kept, idle_of_chunk = blocks(cut(trace.z, steps), H), cut(trace.kept, steps), cut(idle, steps)

@@ -23,7 +23,7 @@ struct FastestInt8Sums {
     explicit FastestInt8Sums(int64_t N) {
         [[maybe_unused]] const std::string_view name = level.name;
         [[maybe_unused]] const bool fills_tiles = N >= INT8_TILE_ROWS;
-#if defined(XRNN_EMULATED_AMX)
+#if defined(XRNN_FOR_TESTS)
         if (name == EMULATED.name && fills_tiles) sums = int8_sums_emulated_amx;
 #endif
 #if defined(XRNN_AMX)

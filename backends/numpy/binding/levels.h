@@ -60,7 +60,7 @@ const Products SIX = {amx6_float, "amx", 6, true}, THREE = {amx3_float, "amx", 4
                ONE = {amx1_float, "amx", 2, true};
 #endif
 
-#if defined(XRNN_EMULATED_AMX)
+#if defined(XRNN_FOR_TESTS)
 // Tests select this level by its name on any CPU. It is far slower than the others.
 const Products EMULATED_SIX = {emulated_amx6_float, "amx-emulated", 6, true},
                EMULATED_THREE = {emulated_amx3_float, "amx-emulated", 4, true},
@@ -87,7 +87,7 @@ Level level = all_levels().front();
 
 void set_level(const std::string& name) {
     std::string here;
-#if defined(XRNN_EMULATED_AMX)
+#if defined(XRNN_FOR_TESTS)
     if (name == EMULATED.name) {
         level = EMULATED;
         return;

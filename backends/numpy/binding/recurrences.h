@@ -185,7 +185,7 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
 template <class S>
 nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
                     nb::handle lengths, bool reverse, nb::handle own, nb::handle dstates, nb::handle dWx,
-                    nb::handle dWh, nb::handle db, bool needs_dx, int products) {
+                    nb::handle dWh, nb::handle db, nb::handle d_own, bool needs_dx, int products) {
     const Recurrence<S>& cell = recurrence<S>(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
@@ -200,6 +200,7 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
                      .dWx = {nullptr, false},
                      .dWh = {nullptr, false},
                      .db = nullptr,
+                     .d_own = {},
                      .dx = needs_dx ? data<S>(dx) : nullptr,
                      .dinitial = {}};
     for (int k = 0; k < cell.states; ++k) {
@@ -224,9 +225,13 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
         f.dWh = in.has_heads ? WeightGradient<S>{output<S>(dWh, {in.heads, in.units(), R}), false}
                              : weight_gradient<S>(dWh, {in.H, R});
         f.db = output<S>(db, {B});
+        for (int k = 0; k < cell.own && !d_own.is_none(); ++k) f.d_own[k] = output<S>(item(d_own, k), {in.H});
     }
     const Call call(&Recurrence<S>::backward, cell, in, form_of(products, cell, in));
-    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}}, call.operation, f, call.division);
+    static_assert(MOST_OWN == 4);
+    run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}, {f.d_own[0], in.H}, {f.d_own[1], in.H},
+                 {f.d_own[2], in.H}, {f.d_own[3], in.H}},
+                call.operation, f, call.division);
     return tuple_of(dx, dinitial);
 }
 
@@ -242,10 +247,10 @@ PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) 
 
 PyObject* call_backward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, own, dstates, dWx, dWh, db, needs_dx, products] =
-            take<15>(arguments, count);
+        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, own, dstates, dWx, dWh, db, d_own, needs_dx, products] =
+            take<16>(arguments, count);
         const auto f = is_float32(x) ? backward<float> : backward<double>;
-        return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), own, dstates, dWx, dWh, db,
+        return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), own, dstates, dWx, dWh, db, d_own,
                  needs_dx.is(Py_True), nb::cast<int>(products));
     });
 }

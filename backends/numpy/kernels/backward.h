@@ -8,6 +8,9 @@
 // and slower threads may still be in its products, so a new chunk must not overwrite it. Then one barrier a chunk is
 // enough, between its dz and its products.
 //
+// The gradients of own parameters are summed over the steps for each row, then over the rows: in the same order for every
+// partition.
+//
 // A cell whose z does not depend on h has no product and no barrier in a step.
 //
 // With lengths a chunk holds the running rows only. They are copied side by side for the products. In bfloat16, the
@@ -50,6 +53,8 @@ struct BackwardPass {
     const int64_t length;  // elements of a gate of dz
     Slots slots;
     S* carry[xrnn::MOST_STATES];  // (N, units) in slots: the gradient of the states after a step, from all later steps
+    S* own_sums[xrnn::MOST_OWN];  // (N, units) in slots: the gradient of an own parameter, of the steps so far; null:
+                                  // not needed
     S* dz[2];                     // (steps · N, gates · H) each
     P* dz_rows[2];                // (steps · N, gates · length) each: in pairs, otherwise dz
     S* local_chains;              // (LocalChains::MOST, N, units)
@@ -93,6 +98,8 @@ struct BackwardPass {
           places(arena.template take_of<int64_t>(of.lengths ? partition.threads * steps * of.N : 0)),
           barrier(partition.threads) {
         for (int k = 0; k < shape.states; ++k) carry[k] = arena.take(of.N * panels.padded());
+        for (int i = 0; i < shape.own; ++i)
+            own_sums[i] = f.db && f.d_own[0] ? arena.take(of.N * panels.padded()) : nullptr;
         for (int i = 0; i < 2; ++i)
             if constexpr (IS_PAIR<P>)
                 dz_rows[i] =
@@ -114,8 +121,11 @@ struct BackwardPass {
             packing(panels, N, false, Split::COLUMNS, id, n);
         WhT.pack(packing.panel0, packing.panel1);
         products.pack(id, n);
-        for (int64_t m = share(N, id, n); m < share(N, id + 1, n); ++m)
+        for (int64_t m = share(N, id, n); m < share(N, id + 1, n); ++m) {
             for (int k = 0; k < shape.states; ++k) fill_zeros(carry[k] + m * panels.padded(), panels.padded());
+            for (int i = 0; i < shape.own && own_sums[0]; ++i)
+                fill_zeros(own_sums[i] + m * panels.padded(), panels.padded());
+        }
         if constexpr (IS_PART<P>) clear_ends(id, n);
         barrier.wait(id, n);
 
@@ -149,6 +159,10 @@ struct BackwardPass {
             if (poll.has_stopped()) return;
             done += count;
         }
+        for (int64_t p = share(panels.count, id, n); p < share(panels.count, id + 1, n); ++p)
+            for (int i = 0; i < shape.own && own_sums[0]; ++i)
+                add_rows(own_sums[i] + panels.begin(p), panels.padded(), N, panels.valid(p),
+                         f.d_own[i] + panels.begin(p), true);
         step(
             mine, done, later, id, n, poll, [](Piece, int64_t, int64_t) {},
             [&](Piece p, int64_t begin, int64_t end) { write_initial(mine, p, begin, end); });
@@ -192,7 +206,7 @@ struct BackwardPass {
                 for (int k = 0; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dafter[k]);
                 continue;
             }
-            Vec<S> old[Cell::STATES], now[Cell::STATES], z[PRE], dz[PRE], dbefore[Cell::STATES];
+            Vec<S> old[Cell::STATES], now[Cell::STATES], z[PRE], dz[PRE + Cell::OWN], dbefore[Cell::STATES];
             for (int k = 0; k < Cell::STATES; ++k) {
                 old[k] = load_columns<S, WHOLE>(old_states[k] + at, n);
                 now[k] = load_columns<S, WHOLE>(new_states[k] + at, n);
@@ -208,6 +222,8 @@ struct BackwardPass {
                     exceptions.template see<WHOLE>(dz[g], n);
                 }
             }
+            for (int i = 0; i < Cell::OWN && own_sums[0]; ++i)
+                store<S>(own_sums[i] + carried, load<S>(own_sums[i] + carried) + dz[PRE + i]);
             for (int k = Cell::DIRECT ? 0 : 1; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dbefore[k]);
         }
     }
@@ -397,6 +413,7 @@ bool backward(const xrnn::Backward<Sum<P>>& f, Partition partition) {
             fill_zeros(f.dWx.data, of.D * GATES.x_count * of.H);
             fill_zeros(f.dWh.data, of.H * GATES.h_count * of.H / of.heads.count);
             fill_zeros(f.db, Cell::PRE * of.H);
+            for (int i = 0; i < Cell::OWN && f.d_own[i]; ++i) fill_zeros(f.d_own[i], of.H);
         }
         if (f.dx) fill_zeros(f.dx, of.T * of.N * of.D);
         for (int k = 0; k < Cell::STATES; ++k) fill_zeros(f.dinitial[k], of.N * of.H);

@@ -9,17 +9,14 @@
 //   PRE                  pre-activations z of a unit
 //   FROM_X, FROM_H       FROM_X[i] is the pre-activation that block i of x @ Wx feeds; FROM_H likewise for h @ Wh, or
 //                        nullptr if h feeds none: scan.h then runs the cell
-//   OWN                  own parameters of a unit, such as its leak: arrays (H,)
+//   OWN                  own parameters of a unit, such as its leak: arrays (H,), the `coefficients` of the Python cell
 //   KEEPS_Z              the gradient reads z, as `step` left it
 //   DIRECT               h depends on the previous h outside z too, so `gradient` writes dbefore[0]
 //   step(z, before, after, own)
 //                        the states after a step, from z and the states before it; it may change z
 //   gradient(dafter, before, after, z, own, dz, dbefore)
-//                        the gradients of z and of the states before a step, from those of the states after it
-//
-// Own parameters are constants: the kernels compute no gradient of them. For a cell that trains them, such as an LSTM
-// with peepholes, `gradient` would write OWN more blocks of dz, which neither x nor h feeds. products.h would then sum
-// these over rows and steps, as it does for db.
+//                        the gradients of z and of the states before a step, from those of the states after it; then,
+//                        in dz[PRE] to dz[PRE + OWN - 1], this step's part of the gradients of the own parameters
 #pragma once
 
 #include "exponential.h"
@@ -29,6 +26,9 @@
 #include "cells/lstm.h"
 #include "cells/min_gru.h"
 #include "cells/min_lstm.h"
+#if defined(XRNN_FOR_TESTS)
+#include "../../../tests/peephole/peephole_lstm.h"
+#endif
 
 namespace {
 
@@ -36,6 +36,9 @@ template <template <class> class... CellOf>
 struct CellList {};
 
 using Cells = CellList<TanhElman, ReluElman, LeakyTanhElman, LeakyReluElman, Lstm, Gru, MinGru, MinGruPositive, MinLstm,
+#if defined(XRNN_FOR_TESTS)
+                       PeepholeLstm,
+#endif
                        MinLstmPositive>;
 
 }  // namespace

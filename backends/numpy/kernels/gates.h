@@ -21,7 +21,7 @@ struct Gates {
 };
 
 struct Shape {
-    int states;            // of a unit
+    int states, own;       // of a unit
     bool keeps_z, direct;  // KEEPS_Z and DIRECT of cell_list.h
     Gates gates;
 };
@@ -53,7 +53,7 @@ constexpr Gates gates_of() {
 
 template <class Cell>
 constexpr Shape SHAPE = {
-    .states = Cell::STATES, .keeps_z = Cell::KEEPS_Z, .direct = Cell::DIRECT, .gates = gates_of<Cell>()};
+    .states = Cell::STATES, .own = Cell::OWN, .keeps_z = Cell::KEEPS_Z, .direct = Cell::DIRECT, .gates = gates_of<Cell>()};
 
 // A linear map, which has no recurrent part.
 constexpr Gates ONE_GATE = {.count = 1,

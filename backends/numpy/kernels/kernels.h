@@ -68,6 +68,7 @@ struct Forward {
 
 // dz[t], dbefore[t] = the cell's gradient of dstates[t] + dafter[t];  dbefore[h] += dz[t] @ Whᵀ
 // dWx = Σ x[t]ᵀ @ dz[t],   dWh = Σ h_before[t]ᵀ @ dz[t],   db = Σ dz[t],   dx[t] = dz[t] @ Wxᵀ
+// d_own = Σ of the cell's gradient of its own parameters
 template <class S>
 struct Backward {
     Sequence<S> of;
@@ -78,7 +79,8 @@ struct Backward {
         int64_t step, row;
     } dstates[MOST_STATES];
     WeightGradient<S> dWx, dWh;    // of (D, X·H), (H, R·H); with several heads dWh is contiguous, head after head
-    S* db;                         // out (PRE·H,) contiguous; null: neither db nor dWx and dWh are computed
+    S* db;                         // out (PRE·H,) contiguous; null: neither db nor dWx, dWh and d_own are computed
+    S* d_own[MOST_OWN];            // out (H,) contiguous each: the gradients of `own`; null: not computed
     S* dx;                         // out (T, N, D) contiguous; null: not computed
     S* dinitial[MOST_STATES];      // out (N, H) each, contiguous
 };

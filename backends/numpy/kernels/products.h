@@ -103,6 +103,23 @@ struct GradientOperands {
     const P* x[2];     // (elements(rows), D) each, in the same way
 };
 
+// out (n,) = Σ of `rows` rows, in a fixed order. Without `first`, the sum is added to out.
+template <class S>
+void add_rows(const S* from, int64_t row, int64_t rows, int64_t n, S* out, bool first) {
+    constexpr int64_t W = Simd<S>::LANES, PARTIALS = 4;
+    for (int64_t c = 0; c < n; c += W) {
+        const int columns = n - c < W ? int(n - c) : W;
+        Vec<S> sums[PARTIALS] = {};
+        int64_t r = 0;
+        for (; r + PARTIALS <= rows; r += PARTIALS)
+            for (int u = 0; u < PARTIALS; ++u) sums[u] += load_columns<S>(from + (r + u) * row + c, columns);
+        for (; r < rows; ++r) sums[0] += load_columns<S>(from + r * row + c, columns);
+        Vec<S> sum = (sums[0] + sums[2]) + (sums[1] + sums[3]);
+        if (!first) sum += load_columns<S>(out + c, columns);
+        store_columns<S>(out + c, sum, columns);
+    }
+}
+
 // The gradients from rows of dz (rows, PRE · H): dW = xᵀ @ dz for each map and the gates that it feeds; db = Σ dz;
 // dx = dz @ Wᵀ of the first map. If db is null, neither it nor dW is computed. If dx is not needed, W is not packed.
 template <class P>
@@ -206,22 +223,6 @@ struct GradientProducts {
         int g = 0;
         for (; before > rows[g] * columns.count; ++g) before -= rows[g] * columns.count;
         return g * columns.count + (before + rows[g] / 2) / rows[g];
-    }
-
-    // out (n,) += Σ of `rows` rows of dz, in a fixed order
-    static void add_rows(const S* dz, int64_t dz_row, int64_t rows, int64_t n, S* out, bool first) {
-        constexpr int64_t W = Simd<S>::LANES, PARTIALS = 4;
-        for (int64_t c = 0; c < n; c += W) {
-            const int columns = n - c < W ? int(n - c) : W;
-            Vec<S> sums[PARTIALS] = {};
-            int64_t r = 0;
-            for (; r + PARTIALS <= rows; r += PARTIALS)
-                for (int u = 0; u < PARTIALS; ++u) sums[u] += load_columns<S>(dz + (r + u) * dz_row + c, columns);
-            for (; r < rows; ++r) sums[0] += load_columns<S>(dz + r * dz_row + c, columns);
-            Vec<S> sum = (sums[0] + sums[2]) + (sums[1] + sums[3]);
-            if (!first) sum += load_columns<S>(out + c, columns);
-            store_columns<S>(out + c, sum, columns);
-        }
     }
 
     void add_dx(const P* dz, int64_t row0, int64_t row1, S* dx, StopPoll& poll) const {

@@ -21,6 +21,7 @@ PER_STEP: Final = {
     "leak": ((1, 4), (1, 3)),
     "leak by unit": ((1, 4), (1, 3)),
     "leaky relu": ((1, 4), (1, 3)),
+    "trained leak": ((1, 4), (1, 8)),
     "lstm": ((1, 9), (1, 7)),
     "gru": ((1, 11), (1, 4)),
     "gru reset before": ((2, 12), (3, 8)),

@@ -173,6 +173,7 @@ struct Problem {
                                 .dWx = {out["dWx"].data(), false},
                                 .dWh = {out["dWh"].data(), false},
                                 .db = out["db"].data(),
+                                .d_own = {},
                                 .dx = out["dx"].data(),
                                 .dinitial = {}};
         for (int k = 0; k < kernels.states; ++k) {
@@ -183,6 +184,9 @@ struct Problem {
             backward.dstates[k] = {at("dstates" + number).data(), N * H, H};
             backward.dinitial[k] = out["dinitial" + number].data();
         }
+        for (int k = 0; k < kernels.own; ++k)
+            if (const auto found = out.find("d_own" + std::to_string(k)); found != out.end())
+                backward.d_own[k] = found->second.data();
         bool had_memory = kernels.forward(forward, partition);
         if (takes_dx_apart(partition)) {
             Backward<S> without = backward;

@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks import problems
 from tests.reference import Problem, problem, solve, solve_affine, solve_classification
 from xrnn.backends.numpy import kernel_of
+from xrnn.ops.cell import Cell
 from xrnn.typing import HostArray
 
 Sizes: TypeAlias = tuple[int, int, int, int]
@@ -40,7 +41,7 @@ DTYPES: Final = ("float32", "float64")
 # in each direction, over every second one of the few sizes.
 COMMON: Final = ("rnn", "lstm", "gru", "min gru")
 WITH_KERNELS: Final = (
-    *("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu"),
+    *("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu", "peephole lstm"),
     *("min gru", "min gru positive", "min lstm", "min lstm positive"),
     *("rnn heads", "lstm heads", "gru heads", "leak heads"),
 )
@@ -66,18 +67,20 @@ def of_recurrence(p: Problem, most_threads: int) -> Record:
     """Slot 0 of a state is the initial state; with `reverse` it is the last slot."""
     (T, N, D), H, solution = p.x.shape, p.initial[0].shape[1], solve(p)
     cell = p.case.layer(*problem(p.cell, (1, 1, 1, max(H, 1))).weights).cell
-    name = kernel_of(cell)
+    name, own = kernel_of(cell), cell.coefficients(np, p.weights[3:])
     assert name is not None
     given = {
         **_header(p.dtype, most_threads),
         **{"sizes": (T, N, D, H), "reverse": p.reverse, "heads": len(p.weights[1]) if p.case.heads else 1},
-        **{f"own{k}": np.broadcast_to(value, H) for k, value in enumerate(cell.per_unit)},
+        **{f"own{k}": np.broadcast_to(value, H) for k, value in enumerate(own)},
         **{"x": p.x, "lengths": () if p.lengths is None else p.lengths},
-        **dict(zip(("Wx", "Wh", "b"), p.weights, strict=True)),
+        **dict(zip(("Wx", "Wh", "b"), p.weights[:3], strict=True)),
         **{f"initial{k}": initial for k, initial in enumerate(p.initial)},
         **{f"dstates{k}": dstates for k, dstates in enumerate(p.dstates)},
     }
     expected = {name: solution.gradients[name] for name in ("dx", "dWx", "dWh", "db")}
+    if type(cell).coefficients is Cell.coefficients:
+        expected |= {f"d_own{k}": solution.gradients[f"d{name}"] for k, name in enumerate(cell.params)}
     for k, (state, initial, after) in enumerate(zip(p.case.states, p.initial, solution.states, strict=True)):
         slots = (after, initial[None]) if p.reverse else (initial[None], after)
         expected |= {f"states{k}": np.concatenate(slots), f"dinitial{k}": solution.gradients[f"d{state}_prev"]}

@@ -52,9 +52,9 @@ def results(
     backend = get_backend("numpy")
     layer = p.layer(backend)
     x, initial, dstates = p.operands(backend)
-    Wx, Wh, b = layer.params
+    Wx, Wh, b, *params = layer.params
     cell: Any = layer.cell
-    name, own = cell.kernel_name, cell.per_unit
+    name, own = cell.kernel_name, cell.coefficients(np, params)
     lengths = None if p.lengths is None else p.lengths.astype(np.int64)
     states, z, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, True, products, None)
     inferred, _, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, False, products, None)
@@ -63,10 +63,11 @@ def results(
 
     def backward(with_weights: bool, needs_dx: bool) -> tuple[Any, Any, Any]:
         grads: Any = poisoned(p, order) if with_weights else [None] * 3
-        dWx, dWh, db = grads
+        dWx, dWh, db, *d_own = grads
         dx, dinitial = kernels.backward(
-            name, x, Wx, Wh, states, z, lengths, p.reverse, own, dstates, dWx, dWh, db, needs_dx, products
-        )
+            name, x, Wx, Wh, states, z, lengths, p.reverse, own, dstates, dWx, dWh, db, d_own or None, needs_dx,
+            products,
+        )  # fmt: skip
         return dx, dinitial, grads
 
     dx, dinitial, grads = backward(True, True)
@@ -76,7 +77,7 @@ def results(
         assert_array_equal(backward(False, True)[0], dx)
     return {
         **{f"state {k}": state for k, state in enumerate(states)},
-        **{"dx": dx, **dict(zip(("dWx", "dWh", "db"), grads, strict=True))},
+        **{"dx": dx, **dict(zip((f"d{name}" for name in p.weight_names), grads, strict=True))},
         **{f"dinitial {k}": d for k, d in enumerate(dinitial)},
     }
 

@@ -61,8 +61,8 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
     backend = get_backend("numpy")
     layer = p.layer(backend)
     x, initial, dstates = p.operands(backend)
-    Wx, Wh, b = layer.params
-    inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse)
+    Wx, Wh, b, *own = layer.params
+    inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse, own)
     trace = Trace(inputs, *backend.recurrence_forward(layer.cell, inputs, True))
     inferred = Trace(inputs, *backend.recurrence_forward(layer.cell, inputs, False))
     assert inferred.z is None
@@ -89,14 +89,14 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
     after = trace.after(slice(0, len(p.x)))
     return {
         **dict(zip(p.case.states, after, strict=True)),
-        **dict(zip(("dx", "dWx", "dWh", "db"), (dx, *grads), strict=True)),
+        **dict(zip(("dx", *(f"d{name}" for name in p.weight_names)), (dx, *grads), strict=True)),
         **{f"d{state}_prev": d for state, d in zip(p.case.states, dinitial, strict=True)},
     }
 
 
 def poisoned(p: Problem, order: Literal["C", "F"]) -> list[HostArray]:
     """Gradients of the weights full of NaN. A layer's gradient of several heads is always in C order."""
-    return [np.full(w.shape, np.nan, p.dtype, order if w.ndim < 3 else "C") for w in p.weights]
+    return [np.full(w.shape, np.nan, p.dtype, order if w.ndim == 2 else "C") for w in p.weights]
 
 
 def check(p: Problem, order: Literal["C", "F"] = "C") -> None:
@@ -113,6 +113,11 @@ def divided(threads: int, split: Literal["rows", "columns"], project_first: bool
         yield
     finally:
         kernels.force_partition(0, "rows", False)
+
+
+def test_the_cells_with_trained_parameters_have_kernels() -> None:
+    for_tests = bool(kernels.emulated_levels())  # the build has the kernels of tests/peephole
+    assert {"trained leak", *["peephole lstm"] * for_tests} <= set(FUSED_CELLS)
 
 
 # In `make test` each size of a cell takes one dtype at a level, in turn.

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.cells.gates import scalar
-from xrnn.typing import Array
+from xrnn.typing import Array, HostArray
 
 Nonlinearity: TypeAlias = Literal["tanh", "relu"]
 NONLINEARITIES: Final = get_args(Nonlinearity)
+LEAST_LOGIT: Final = -80.0  # σ(-80) = 2e-35 is a normal number in float32
 
 
 class RNNCell(Cell):
@@ -64,9 +67,11 @@ class LeakyRNNCell(Cell):
 
     def __init__(self, leak: float | Array, nonlinearity: Nonlinearity = "tanh") -> None:
         self.leak, self.rest = leak, 1 - leak
-        self.per_unit = (leak,)
         self.nonlinearity: Nonlinearity = nonlinearity
         self.elman = RNNCell(nonlinearity)
+
+    def coefficients(self, xp: Any, params: Sequence[Array]) -> tuple[Any, ...]:
+        return (self.leak,)
 
     def constants(self, xp: Any, dtype: Any) -> tuple[Array, Array]:
         """leak and 1 - leak, each 0-d or (H,)."""
@@ -87,3 +92,49 @@ class LeakyRNNCell(Cell):
         """dz = dh' · leak · φ'(z);  dh = dh' · (1 - leak), without the part through z."""
         dz *= dafter[0]
         run.xp.multiply(dafter[0], self.rest, out=dbefore[0])
+
+
+class TrainedLeakRNNCell(Cell):
+    """h' = h + leak · (y - h),  y = φ(z),  leak = σ(leak_logit), one for each unit: a leaky cell that trains its leak.
+
+    σ keeps the leak in (0, 1]. Below LEAST_LOGIT, leak_logit counts as LEAST_LOGIT, so that σ does not underflow to 0.
+    """
+
+    name = "trained_leak_rnn"
+    kernel_name = property(lambda cell: f"leaky_{cell.nonlinearity}")
+    params = ("leak_logit",)  # (H,)
+
+    def __init__(self, nonlinearity: Nonlinearity = "tanh") -> None:
+        self.nonlinearity: Nonlinearity = nonlinearity
+        self.elman = RNNCell(nonlinearity)
+
+    def initial_params(self, rng: np.random.Generator, H: int) -> Sequence[HostArray]:
+        """A leak of 1/2."""
+        return (np.zeros(H),)
+
+    def coefficients(self, xp: Any, params: Sequence[Array]) -> tuple[Any, ...]:
+        (logit,) = params
+        return (1 / (1 + xp.exp(-xp.maximum(logit, LEAST_LOGIT))),)
+
+    def params_gradient(self, xp: Any, params: Sequence[Array], dparams: Sequence[Array]) -> None:
+        """dleak_logit = dleak · leak · (1 - leak), and 0 below LEAST_LOGIT."""
+        (logit,), (d,), (leak,) = params, dparams, self.coefficients(xp, params)
+        d *= leak * (1 - leak) * (logit >= LEAST_LOGIT)
+
+    def step(self, run: Run, at: StepArrays) -> None:
+        (y,), (h,), (h_next,), (leak,) = at.z, at.before, at.after, run.params
+        self.elman.activate(run.xp, y)
+        run.xp.subtract(y, h, out=h_next)
+        h_next *= leak
+        h_next += h
+
+    def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
+        self.elman.slope(run.xp, at.z, dz)
+        dz *= run.params[0]
+
+    def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
+        """dz = dh' · leak · φ'(z);  dleak = Σ dh' · (y - h);  dh = dh' · (1 - leak), without the part through z."""
+        (dh,), (y,), (h,), (leak,), (dleak,) = dafter, at.z, at.before, run.params, run.dparams
+        dz *= dh
+        dleak += ((y - h) * dh).sum(axis=0)
+        run.xp.multiply(dh, 1 - leak, out=dbefore[0])

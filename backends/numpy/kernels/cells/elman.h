@@ -53,10 +53,11 @@ struct LeakyElman {
         after[0] = multiply_add(leak, z[0], (1 - leak) * before[0]);
     }
 
-    static XRNN_INLINE void gradient(const V* dafter, const V*, const V*, const V* z, const V* own, V* dz,
+    static XRNN_INLINE void gradient(const V* dafter, const V* before, const V*, const V* z, const V* own, V* dz,
                                      V* dbefore) {
         const V leak = own[0];
         dz[0] = leak * dafter[0] * Phi::slope(z[0]);
+        dz[1] = dafter[0] * (z[0] - before[0]);  // of the leak
         dbefore[0] = (1 - leak) * dafter[0];
     }
 };
