@@ -78,7 +78,13 @@ REHEARSED_LENGTHS: Final = Lengths(2, 4, 8)
 REHEARSED: Final = tuple(Case(8, 3, 5, 20, cell=cell) for cell in ("rnn", "lstm", "min-gru"))
 Pair: TypeAlias = tuple[Candidate, Candidate]  # forward, backward
 # How many layouts of each form are measured: the fastest by prediction. None: all.
-MEASURED: Final = {"scan": 1, "stepwise": 1, "one-block": None, "group": 3, "group-partial": 1}
+MEASURED: Final[Mapping[str, int | None]] = {
+    "scan": 1,
+    "stepwise": 1,
+    "one-block": None,
+    "group": 3,
+    "group-partial": 1,
+}
 TF32_TOLERANCE: Final = 3e-2  # ten bits of a factor, through many steps
 _CALLS: Final = 5  # after one that isn't counted
 
@@ -149,15 +155,17 @@ def label(candidate: Candidate) -> str:
     return f"{candidate.form}{grid} rows={candidate.layout.rows}"
 
 
-def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Pair], dict[str, str], str]:
-    """Stepwise, every one-block and the most promising groups → by label; why some are not used; the choice's label.
+def usable(
+    backend: CupyBackend, case: Case, most: Mapping[str, int | None] = MEASURED
+) -> tuple[dict[str, Pair], dict[str, str], str]:
+    """The fastest layouts of each form, `most` of them → by label; why some are not used; the choice's label.
 
     Each form of forward is paired with the chosen backward, and each other form of backward with the chosen forward.
     """
     device, cell = backend.launcher.device(), cell_of(case.cell)
     requests = [Request(NAMED[case.cell], backward, "float32", *case.sizes) for backward in (False, True)]
     forward, backward = (choose(device, request) for request in requests)
-    found = [_promising(sorted(candidates(device, request), key=lambda c: c.seconds)) for request in requests]
+    found = [_promising(sorted(candidates(device, request), key=lambda c: c.seconds), most) for request in requests]
     named = {label(c): (c, backward) for c in found[0]}
     named |= {f"{label(forward)} + {label(c)}": (forward, c) for c in found[1] if c.form != backward.form}
     used, refused = {}, {}
@@ -170,8 +178,8 @@ def usable(backend: CupyBackend, case: Case) -> tuple[dict[str, Pair], dict[str,
     return used, refused, label(forward) if label(forward) in used else "plain"
 
 
-def _promising(found: list[Candidate]) -> list[Candidate]:
-    return [c for form, most in MEASURED.items() for c in [c for c in found if c.form == form][:most]]
+def _promising(found: list[Candidate], most: Mapping[str, int | None]) -> list[Candidate]:
+    return [c for form, number in most.items() for c in [c for c in found if c.form == form][:number]]
 
 
 def ours(problem: Problem, used: Mapping[str, Pair]) -> dict[str, Contestant]:
@@ -215,9 +223,15 @@ def checked(
     return errors, wrong
 
 
-def measure(backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LENGTHS) -> list[dict[str, Any]]:
+def measure(
+    backend: CupyBackend,
+    case: Case,
+    rounds: int,
+    lengths: Lengths = LENGTHS,
+    most: Mapping[str, int | None] = MEASURED,
+) -> list[dict[str, Any]]:
     """A cell for each operation: microseconds of a step, of a call of the short sequence, and of the host."""
-    used, refused, chosen = usable(backend, case)
+    used, refused, chosen = usable(backend, case, most)
     lengths = lengths.within(case, 0.8 * backend.xp.cuda.runtime.memGetInfo()[0])
     case = replace(case, T=lengths.long)
     problem = Problem(replace(case, T=lengths.checked), backend=backend)
@@ -277,7 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     backend = xrnn.get_backend("cupy")
     assert isinstance(backend, CupyBackend)
-    cases, lengths = (REHEARSED, REHEARSED_LENGTHS) if options.rehearse else (CASES, LENGTHS)
+    cases, lengths, most = CASES, LENGTHS, MEASURED
+    if options.rehearse:
+        cases, lengths, most = REHEARSED, REHEARSED_LENGTHS, dict.fromkeys(MEASURED, 1)
     about = {"rounds": options.rounds, "lengths": asdict(lengths), "device": asdict(backend.launcher.device())}
     found = results.case_by_case(
         options.out,
@@ -285,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         about,
         [case for case in cases if options.cases in case.name],
         options.seconds - 15,  # its own start and end take some of the time that it was given
-        lambda case: measure(backend, case, options.rounds, lengths),
+        lambda case: measure(backend, case, options.rounds, lengths, most),
     )
     return 1 if found["failed"] else 2 if found["dropped"] else 0
 

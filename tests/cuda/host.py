@@ -83,12 +83,12 @@ def _nothing(*arguments: Any, **more: Any) -> None:
 
 
 def table() -> Iterator[str]:
-    yield f"{'µs of Python before the launch':32}" + "".join(f"{cell:>8}" for cell in NAMED)
+    yield f"{'µs of Python before the launch':32}" + "".join(f"{cell:>10}" for cell in NAMED)
     for form, backward in itertools.product(dict.fromkeys(v.form for v in variants()), (False, True)):
         row = [microseconds(cell, form, backward) for cell in NAMED]
         if any(row):
             name = f"{form} {'backward' if backward else 'forward'}"
-            yield f"{name:32}" + "".join(f"{'-' if us is None else format(us, '.1f'):>8}" for us in row)
+            yield f"{name:32}" + "".join(f"{'-' if us is None else format(us, '.1f'):>10}" for us in row)
 
 
 if __name__ == "__main__":
