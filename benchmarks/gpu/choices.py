@@ -20,7 +20,7 @@ def predicted(device: Device, dtype: str, T: int, cell: str) -> list[str]:
         lines.append(f"{'backward' if backward else 'forward':>8}" + "".join(f"{f'N={N}':>25}" for N in BATCHES))
         for H in HIDDEN:
             chosen = (choice.choose(device, Request(NAMED[cell], backward, dtype, T, N, H, H)) for N in BATCHES)
-            forms = (f"{_short(c):>19}{c.step_seconds * 1e6:6.1f}" for c in chosen)
+            forms = (f"{_short(c):>18}{c.step_seconds * 1e6:7.2f}" for c in chosen)
             lines.append(f"{f'H={H}':>8}" + "".join(forms))
     return lines
 
@@ -30,10 +30,10 @@ def _short(candidate: Candidate) -> str:
 
 
 def everything(dtype: str, T: int) -> Iterator[str]:
-    """The table of each cell on each device, and how often each form is chosen there."""
+    """The table of each cell on each device, and how often each form is chosen there, where there is a choice."""
     for device in choice.DEVICES.values():
         lines = [line for cell in NAMED for line in (*predicted(device, dtype, T, cell), "")]
-        chosen = Counter(re.findall("scan|stepwise|one-block|group|partial", "".join(lines)))
+        chosen = Counter(re.findall("stepwise|one-block|group|partial", "".join(lines)))
         yield from lines
         yield f"{device.name} takes {', '.join(f'{form} {times} times' for form, times in chosen.most_common())}\n"
 
