@@ -17,6 +17,7 @@ _POWER: Final = 10
 _WORST: Final = 2.0  # candidates with a larger error, relative to the best one, are left out
 _AGE: Final = 0.2  # of the rows: errors that are older by this share have 1/e of the weight
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
+_FAR: Final = 1e3  # scales from the level: tested forecasts are clipped here
 _MOST_LAGS: Final = 512
 # Limit on the multiply-adds of repeating a one-step forecast. Above it, candidates are only solved directly.
 _MOST_PRODUCTS: Final = 2**27
@@ -216,10 +217,14 @@ def age_weights(origin: HostArray) -> HostArray:
 
 
 class Tested(NamedTuple):
-    """Windows that candidates were tested on: places (n,) among all windows, and forecasts (k, n, F), scaled."""
+    """Windows that candidates were tested on: their places (n,) among all windows.
+
+    forecasts   (n, k, F), scaled; errors (n, k): mean absolute ones
+    """
 
     places: HostArray
     forecasts: HostArray
+    errors: HostArray
 
 
 def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tuple[int, HostArray, HostArray]]]:
@@ -237,11 +242,9 @@ def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tu
     if tested is None:
         return repeated(_bases(z.shape[1], season)[0], 0.0, ahead.shape[1]), []
     places = tested.places
-    errors = np.abs(tested.forecasts - ahead[places]).mean(axis=2) * scale[places, 0]
-    weights = _weights((errors * age_weights(origin[places])).sum(axis=1))
-    used = np.flatnonzero(weights)
+    weights = _weights((scale[places, 0] * age_weights(origin[places])) @ tested.errors)
     W = sum(weights[k] * M for k, M in enumerate(candidates(fits, season)) if weights[k])
-    mean = np.tensordot(weights[used], tested.forecasts[used], 1)
+    mean = np.einsum("k,nkf->nf", weights, tested.forecasts)
     ends = np.cumsum([len(each.z) for each in samples])
     of_series = np.searchsorted(ends, places, side="right")
     return np.asarray(W), [
@@ -263,7 +266,7 @@ def _test(
     # The split from which on a window is seen: all of its values ahead, and the first of them.
     all_from, first_from = (np.searchsorted(_SPLITS, origin + stride * steps).clip(max=last) for steps in (F, 1))
     fits = Fits.of(z[:0], ahead[:0])
-    places, forecasts = [], []
+    parts = []
     for split in range(last + 1):
         new, new_first = complete & (all_from == split), first & (first_from == split)
         fits = fits.plus(Fits(Moments.of(z[new], ahead[new]), Moments.of(z[new_first], ahead[new_first, :1])))
@@ -272,15 +275,18 @@ def _test(
         late = np.flatnonzero((origin >= _SPLITS[split]) & (origin < _SPLITS[split + 1]) & complete)
         late = late[:: 1 + len(late) * F // _MOST_TESTED]
         if len(late):
-            maps = candidates(fits, season)
-            forecasts.append(np.stack([(z[late] @ M[:-1] + M[-1]).clip(-1e3, 1e3).astype(np.float32) for M in maps]))
-            places.append(late)
-    return Tested(np.concatenate(places), np.concatenate(forecasts, axis=1)) if places else None, fits
+            # A repeated step may even grow to infinity.
+            maps = np.nan_to_num(
+                np.stack(list(candidates(fits, season)), axis=1), nan=_FAR, posinf=_FAR, neginf=-_FAR
+            )  # (C + 1, k, F)
+            y = z[late] @ maps[:-1].reshape(len(maps) - 1, -1) + maps[-1].ravel()
+            y = y.clip(-_FAR, _FAR).astype(np.float32).reshape(len(late), -1, F)
+            parts.append(Tested(late, y, np.abs(y - ahead[late, None].astype(np.float32)).mean(axis=2)))
+    return Tested(*map(np.concatenate, zip(*parts, strict=True))) if parts else None, fits
 
 
 def _weights(errors: HostArray) -> HostArray:
     """The weights (k,) of candidates with these errors; 0 for those with twice the lowest error."""
-    errors = np.nan_to_num(errors, nan=np.inf)  # a repeated step may even grow without bound
     least = errors.min()
     weights = np.zeros(len(errors))
     kept = errors <= _WORST * least
