@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.errors import one_line
+from xrnn.models.data.dates import step_of
 from xrnn.models.data.series import Series
-from xrnn.models.errors import DataError
+from xrnn.models.errors import DataError, SettingsError
+from xrnn.models.forecast.calendar import calendar_of, columns
 from xrnn.models.forecast.data import ForecastData, prepare
 from xrnn.models.forecast.linear import Fits, candidates, effect_of, repeated, ridge
 from xrnn.models.forecast.model import TrainedForecaster, next_steps
@@ -170,6 +174,102 @@ def test_held_out_rows_change_no_choice() -> None:
     for name, array in one.arrays.items():
         np.testing.assert_array_equal(array, other.arrays[name], err_msg=name)
     np.testing.assert_array_equal(one.layers["linear"].W, other.layers["linear"].W)
+
+
+@pytest.mark.parametrize("calendar", ["auto", pytest.param("none", marks=pytest.mark.proof)])
+def test_hours_have_a_season_of_a_day_and_one_of_a_week(calendar: str) -> None:
+    """The noise of one deviation is what remains, if the weekends are known."""
+    rng = np.random.default_rng(0)
+    times = [datetime(2024, 1, 3) + timedelta(hours=i) for i in range(33 * 24)]  # a Wednesday
+    is_weekend = np.array([time.weekday() > 4 for time in times])
+    wave = np.sin(2 * np.pi * np.arange(len(times)) / 24)
+    values = 50 + 10 * wave * ~is_weekend - 20 * is_weekend + rng.standard_normal(len(times))
+    rows = 31 * 24 - 12  # Friday noon
+    settings = ForecastSettings(hidden=4, horizon=24, calendar=calendar)
+    series = Series(values[:rows, None], None, "s", times=tuple(times[:rows]))
+    data = prepare([series], settings, backtest=False)
+    assert (data.facts.season, data.facts.calendar) == (24, "week" if calendar == "auto" else "")
+    trainer = ForecastTrainer(settings, data, get_backend("numpy"))
+    error = np.abs(next_steps(trainer.model, data.series[0], "1 hour").median - values[rows : rows + 24]).mean()
+    assert error < 2 if calendar == "auto" else error > 4
+    trained = TrainedForecaster(trainer.snapshot())
+    np.testing.assert_array_equal(trained.forecast(series).values, next_steps(trainer.model, data.series[0], "").values)
+    if calendar == "auto":
+        with one_line(DataError, "s has no dates, and the model uses the week: expected dates; add a column or"):
+            trained.forecast(Series(series.values, None, "s"))
+        with one_line(
+            SettingsError, "stream has no times, which the calendar of the model needs: expected a model with"
+        ):
+            trained.stream([])
+
+
+def test_a_calendar_that_does_not_help_is_left_out() -> None:
+    times = tuple(datetime(2020, 1, 1) + timedelta(days=i) for i in range(800))
+    values = np.random.default_rng(0).standard_normal(800).cumsum()
+    settings = ForecastSettings(hidden=4, horizon=4)
+    assert calendar_of(step_of(times, "s"), 800) == "year"
+    assert prepare([Series(values[:, None], None, "s", times=times)], settings, backtest=False).facts.calendar == ""
+    year = 10 * np.sin(2 * np.pi * np.arange(800) / 365.25) + np.random.default_rng(0).standard_normal(800)
+    assert prepare([Series(year[:, None], None, "s", times=times)], settings).facts.calendar in ("", "year")
+
+
+def test_calendar_columns() -> None:
+    hours = [datetime(2024, 1, 1, 6), datetime(2024, 1, 6, 6, tzinfo=UTC), datetime(2024, 1, 7)]
+    week = columns("week", hours)
+    np.testing.assert_allclose(week, [[0] * 10, [0, 0, 0, 0, 1, 0, 0, -1, 1, 0], [0] * 5 + [1, 1, 1, 0, 0]], atol=1e-12)
+    year = columns("year", [datetime(2024, 1, 1), datetime(2023, 7, 2, 15)])
+    np.testing.assert_allclose(year[0], [1, 1, 1, 0, 0, 0])
+    np.testing.assert_allclose(year[1, :3], [-1, 1, -1], atol=1e-3)
+    minutes = [datetime(2024, 1, 1) + timedelta(minutes=10 * i) for i in range(20)]
+    step = step_of(minutes, "s")
+    assert [calendar_of(step, rows) for rows in (2 * 1008, 2 * 1008 - 1)] == ["week", ""]
+    assert calendar_of(step_of([datetime(2024, m, 1) for m in range(1, 9)], "s"), 999) == ""
+    assert calendar_of(None, 999) == ""
+
+
+def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
+    """A map that no linear forecast follows: recurrent layers help. Other held-out rows change no choice."""
+    v = [0.3]
+    for _ in range(239):
+        v.append(3.9 * v[-1] * (1 - v[-1]))
+    values, changed = np.array(v), np.array(v)
+    changed[192:] = np.random.default_rng(0).random(48)
+    runs = []
+    for each in (values, changed):
+        data = data_of(each, horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0).past
+        assert data is not None
+        assert data.cuts == [192]
+        settings = ForecastSettings(horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0)
+        trainer = ForecastTrainer(settings, data, get_backend("numpy"))
+        trainer.finish()
+        runs.append(trainer)
+    one, other = runs
+    assert one.steps == one.length == other.steps
+    assert one.steps in range(100, 501, 100)
+    assert one.rate == other.rate == 0.003
+    assert one.model.share == other.model.share > 0
+    np.testing.assert_array_equal(one.model.linear.W, other.model.linear.W)
+    target: Any = one.data.test.target
+    base = np.abs(one.data.test.base - target).mean()
+    assert np.abs(one.model.forecast(one.data.test)[..., 1] - target).mean() < 0.7 * base
+
+
+def test_a_choice_that_is_stopped_is_made_again() -> None:
+    rng, settings = np.random.default_rng(0), ForecastSettings(**SMALL)
+    data = data_of(rng.standard_normal(90))
+    stopped = ForecastTrainer(settings, data, get_backend("numpy"))
+    calls = itertools.count()
+    stopped.run(lambda: next(calls) > 20)
+    assert (stopped.steps, stopped.rate, stopped.length) == (0, 0, None)
+    snapshot = stopped.snapshot()
+    assert snapshot.unfinished
+    resumed = ForecastTrainer.resume(snapshot, data, get_backend("numpy"))
+    whole = ForecastTrainer(settings, data, get_backend("numpy"))
+    for each in (resumed, whole):
+        each.finish()
+    assert (resumed.rate, resumed.length, resumed.model.share) == (whole.rate, whole.length, whole.model.share)
+    np.testing.assert_array_equal(resumed.model.offsets, whole.model.offsets)
+    assert not resumed.snapshot().unfinished
 
 
 def test_a_model_of_logarithms_refuses_a_series_without_a_positive_value() -> None:

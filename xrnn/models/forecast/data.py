@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import itertools
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -30,6 +32,7 @@ _FOLDS: Final = (0.4, 0.6, 0.8, 1.0)  # of the rows to train on: each backtest h
 LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
 _LEAST_ROWS: Final = 4  # before the first window
+_MOST_ETS: Final = 50  # series: a fit takes a tenth of a second
 _MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
 _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
 _DELAY: Final = 17  # time units of the chaotic series
@@ -631,6 +634,20 @@ def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:
     return line
 
 
+def _ets(values: HostArray, cut: int, horizon: int, season: int) -> Callable[[HostArray], HostArray] | None:
+    """AutoETS of statsforecast, fitted to the rows before the cut; None if it can't be.
+
+    Returns a function: values (T,) → the steps after them, (F,), without another fit.
+    """
+    models: Any = importlib.import_module("statsforecast.models")
+    try:
+        fitted = models.AutoETS(season_length=season).fit(values[:cut])
+        fitted.forward(values[: season + 1], h=horizon)
+    except Exception:  # of several types: too few values, no model
+        return None
+    return lambda seen: np.asarray(fitted.forward(seen, h=horizon)["mean"])
+
+
 def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, ...]) -> HostArray:
     """A forecast (N, F) with the quantiles of its errors in training (n, F), NaN if missing → (N, F, Q)."""
     spread = np.nanquantile(errors, levels, axis=0).T  # (F, Q)
@@ -642,7 +659,8 @@ def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, 
 def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, dict[str, ForecastScores]]:
     """The scores of the model's forecasts `tested` of the windows `data.test`, and of simpler forecasts.
 
-    By the name of a series that has such windows, and by method.
+    By the name of a series that has such windows, and by method: ETS too, if statsforecast is installed and can fit it
+    to every series, of at most _MOST_ETS.
     """
     F, m = data.facts.horizon, data.facts.season
     simpler: dict[str, Callable[[ForecastSeries, HostArray], HostArray]] = {
@@ -652,6 +670,13 @@ def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> d
     }
     if data.linear:
         simpler["linear"] = lambda series, at: series.windows(at).forecast(np.zeros((len(at), F, 1)))[..., 0]
+    if len(data.series) <= _MOST_ETS and find_spec("statsforecast"):
+        fitted = [_ets(each.filled, cut, F, m) for each, cut in zip(data.series, data.cuts, strict=True)]
+        of_series = dict(zip(map(id, data.series), fitted, strict=True))
+        if None not in fitted:
+            simpler["ETS"] = lambda series, at: np.stack(
+                [of_series[id(series)](series.filled[:origin]) for origin in at]
+            )
     scores: dict[str, dict[str, ForecastScores]] = {}
     first = 0
     for i, each in enumerate(data.series):
