@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
+import types
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +28,7 @@ from xrnn.models.forecast.data import (
     load_series,
     mase_divisor,
     prepare,
+    score,
     seasonal_naive,
     with_quantiles,
 )
@@ -164,6 +167,33 @@ def test_the_naive_forecast_repeats_the_last_season() -> None:
 def test_the_drift_continues_the_line_from_the_first_to_the_last_value() -> None:
     values = np.array([1.0, 9, 9, 7, 0])
     np.testing.assert_allclose(drift(values, np.array([4, 1]), 2), [[9, 11], [1, 1]])
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_ets_is_beside_the_model_if_it_can_be_fitted(usable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fitted to the rows before the backtest, by a stand-in for statsforecast that forecasts the last value."""
+
+    class AutoETS:
+        def __init__(self, season_length: int) -> None:
+            assert season_length == 4
+
+        def fit(self, values: HostArray) -> AutoETS:
+            assert len(values) == 48
+            if not usable:
+                raise ValueError("too short")
+            return self
+
+        def forward(self, values: HostArray, h: int) -> dict[str, HostArray]:
+            return {"mean": np.full(h, values[-1])}
+
+    models = types.SimpleNamespace(AutoETS=AutoETS)
+    monkeypatch.setitem(sys.modules, "statsforecast.models", models)
+    monkeypatch.setattr("xrnn.models.forecast.data.find_spec", lambda name: True)
+    data = prepare([series(growth())], TINY).past
+    assert data is not None
+    tested = ForecastModel.init(TINY, data.facts, NUMPY).forecast(data.test)
+    scores = score(data, tested, TINY.levels)["s"]
+    assert scores.get("ETS") == (scores["naive"] if usable else None)
 
 
 def test_a_series_shorter_than_two_natural_seasons_has_none() -> None:

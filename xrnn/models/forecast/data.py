@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import itertools
+import warnings
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -634,15 +635,17 @@ def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:
     return line
 
 
-def _ets(values: HostArray, cut: int, horizon: int, season: int) -> Callable[[HostArray], HostArray] | None:
-    """AutoETS of statsforecast, fitted to the rows before the cut; None if it can't be.
+def _ets(values: HostArray, horizon: int, season: int) -> Callable[[HostArray], HostArray] | None:
+    """AutoETS of statsforecast, fitted to values (T,); None if it can't be.
 
-    Returns a function: values (T,) → the steps after them, (F,), without another fit.
+    Returns a function that continues other values of the series without another fit: (T',) → (F,).
     """
     models: Any = importlib.import_module("statsforecast.models")
     try:
-        fitted = models.AutoETS(season_length=season).fit(values[:cut])
-        fitted.forward(values[: season + 1], h=horizon)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted = models.AutoETS(season_length=season).fit(values)
+            fitted.forward(values[: season + 1], h=horizon)
     except Exception:  # of several types: too few values, no model
         return None
     return lambda seen: np.asarray(fitted.forward(seen, h=horizon)["mean"])
@@ -671,12 +674,10 @@ def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> d
     if data.linear:
         simpler["linear"] = lambda series, at: series.windows(at).forecast(np.zeros((len(at), F, 1)))[..., 0]
     if len(data.series) <= _MOST_ETS and find_spec("statsforecast"):
-        fitted = [_ets(each.filled, cut, F, m) for each, cut in zip(data.series, data.cuts, strict=True)]
-        of_series = dict(zip(map(id, data.series), fitted, strict=True))
-        if None not in fitted:
-            simpler["ETS"] = lambda series, at: np.stack(
-                [of_series[id(series)](series.filled[:origin]) for origin in at]
-            )
+        fitted = {id(each): _ets(each.filled[:cut], F, m) for each, cut in zip(data.series, data.cuts, strict=True)}
+        usable = {key: ets for key, ets in fitted.items() if ets}
+        if len(usable) == len(data.series):
+            simpler["ETS"] = lambda series, at: np.stack([usable[id(series)](series.filled[:origin]) for origin in at])
     scores: dict[str, dict[str, ForecastScores]] = {}
     first = 0
     for i, each in enumerate(data.series):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -196,7 +197,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         It is 1 - 1/√n for n left-out windows that don't overlap. Smaller gains are often chance: of several series,
         with gains of up to 16 % at n = 4 and 6 % at n = 33, most forecasts got worse.
         """
-        return 1 - (self.data.facts.horizon / max(self._left_out, 1)) ** 0.5
+        return 1 - math.sqrt(self.data.facts.horizon / max(self._left_out, 1))
 
     def calibrate(self) -> None:
         """Set the share of the recurrent part and the offsets of the quantiles from earlier backtests.
