@@ -125,6 +125,7 @@ SIZES: Final = {
     "gru": _GATED,
     "min-gru": _MINIMAL,
     "min-lstm": _MINIMAL,
+    "slstm": _GATED,
     "leak": ((50, 1, 64, 64), (50, 16, 256, 256), (50, 64, 256, 256), (1000, 1, 1, 500)),
 }
 RAGGED_SIZES: Final = ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))
@@ -180,22 +181,21 @@ class Problem:
 
     def __init__(self, case: Case, seed: int = 0, *, backend: Backend | None = None) -> None:
         self.case, self.backend = case, backend or xrnn.get_backend("numpy")
-        states = 2 if case.cell.startswith("lstm") else 1
+        states = cells.cell_of(_BASES.get(case.cell, case.cell)).states
         drawn = problems.recurrence(case.sizes, GATES[case.cell], states, np.float32, seed)
         self.x, (self.Wx, self.Wh, self.b) = drawn.x, drawn.weights
         if case.cell in HEADS:
             k = math.gcd(HEADS[case.cell], case.H)
             self.Wh = np.ascontiguousarray(self.Wh.reshape(k, case.H // k, -1)[..., : self.Wh.shape[1] // k])
-        self.h_prev, self.c_prev = drawn.initial[0], drawn.initial[1] if states == 2 else None
+        self.states = tuple(drawn.initial)  # h first
         self.dh = drawn.dstates[0]
         self.lengths = case.lengths if case.ragged else None
         self.within = np.arange(case.T)[:, None] < case.lengths  # (T, N): False past a row's end
         self.dh[~self.within] = 0  # results past a row's end differ between libraries and are ignored
 
     @property
-    def states(self) -> tuple[HostArray, ...]:
-        """The initial states: h, and for an LSTM c."""
-        return (self.h_prev,) if self.c_prev is None else (self.h_prev, self.c_prev)
+    def h_prev(self) -> HostArray:
+        return self.states[0]
 
     @property
     def weights(self) -> tuple[HostArray, HostArray, HostArray]:
@@ -213,7 +213,8 @@ class Problem:
             result = layer.forward(x, *states, lengths=self.lengths)
             gradients = [*layer.backward(dh), *layer.grads]
         h = result[0] if isinstance(result, tuple) else result
-        names = ["dx", *(f"d{state}_prev" for state in layer.cell.states), "dWx", "dWh", "db"]
+        states = [state for state in layer.cell.states if state not in layer.cell.stabilisers]
+        names = ["dx", *(f"d{state}_prev" for state in states), "dWx", "dWh", "db"]
         arrays = dict(zip(names, gradients, strict=True))
         found = {name: to_numpy(array) for name, array in {"h": h, **arrays}.items()}
         return {**found, "h": np.where(self.within[..., None], found["h"], 0)}
@@ -237,7 +238,7 @@ def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4
 
 
     result  "step" and "stream": h (N, H); "forward": h (T, N, H); "train": (h, dx, dh_prev, dWx, dWh, db), for an LSTM
-            with dc_prev after dh_prev; "train on data": the same without dx
+            with dc_prev after dh_prev, for an sLSTM also dn_prev; "train on data": the same without dx
     Raises AssertionError that names the wrong array.
     """
     reference = problem.reference

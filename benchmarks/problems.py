@@ -40,7 +40,7 @@ class Classification:
 def recurrence(
     sizes: tuple[int, int, int, int],
     parts: tuple[int, int, int],
-    states: int,
+    states: Sequence[str],
     dtype: Any,
     seed: int = 0,
     own: Sequence[tuple[int, ...]] = (),
@@ -48,6 +48,7 @@ def recurrence(
     """Operands with these sizes T, N, D, H.
 
     parts    the number of parts of Wx, of Wh and of b, H columns each
+    states   the names of the states. A normaliser n is at least 1
     own      for each of the cell's own parameters, its axes before (H,)
 
     The spectral radius of Wh is near 0.7, so that gradients and rounding errors do not grow with T.
@@ -59,8 +60,9 @@ def recurrence(
     Wx = draw(D, in_x * H, scale=0.7 / max(D, 1) ** 0.5)
     Wh = draw(H, in_h * H, scale=0.7 / max(H, 1) ** 0.5)
     b, dh = draw(in_b * H, scale=0.1), draw(T, N, H)
-    others = [(draw(N, H, scale=0.5), draw(T, N, H)) for _ in range(1, states)]
+    others = [(draw(N, H, scale=0.5), draw(T, N, H)) for _ in states[1:]]
     initial, dstates = [h_prev, *(s for s, _ in others)], [dh, *(d for _, d in others)]
+    initial = [1 + abs(s) if state == "n" else s for state, s in zip(states, initial, strict=True)]
     weights = [Wx, Wh, b, *(draw(*axes, H, scale=0.3) for axes in own)]
     return Recurrence(x, initial, weights, dstates)
 

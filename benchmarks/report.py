@@ -34,6 +34,7 @@ NAMES: Final = {
     "gru": "GRU",
     "min-gru": "minGRU",
     "min-lstm": "minLSTM",
+    "slstm": "sLSTM",
     "leak": "leaky RNN",
     "lstm-heads": "LSTM, 4 heads",
 }

@@ -11,18 +11,20 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle
 from typing import Any, Final
 
 import autograd.numpy as anp
 import numpy as np
 from autograd import grad
+from autograd.tracer import getval
 
 from benchmarks import problems
 from benchmarks.problems import Affine, Classification
 from tests.layouts import lay_out
 from tests.own_cells import Integrator, IntegratorByItself, LayerNormLSTM, Zoneout, ZoneoutLSTM
 from tests.peephole.layer import PeepholeLSTM
-from xrnn import GRU, LSTM, RNN, MinGRU, MinLSTM, Recurrent, get_backend
+from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import HostArray
@@ -151,6 +153,24 @@ def positive(v: Any) -> Any:
     return anp.where(v >= 0, v + 0.5, sigmoid(v))
 
 
+def slstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    return slstm_of(x @ Wx + states[0] @ Wh + b, states, lambda z: z)
+
+
+def slstm_sigmoid(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    return slstm_of(x @ Wx + states[0] @ Wh + b, states, lambda z: -anp.log1p(anp.exp(-z)))
+
+
+def slstm_of(z: Any, states: Any, log_forget: Callable[[Any], Any]) -> tuple[Any, ...]:
+    (_, c, n, m), H = states, states[0].shape[1]
+    log_i, f, g, o = (z[:, gate * H : (gate + 1) * H] for gate in range(4))
+    m, log_f = getval(m), log_forget(f)  # a constant: autograd computes no gradient of it
+    m_next = np.where(getval(n) == 0, getval(log_i), np.maximum(getval(log_f) + m, getval(log_i)))
+    scaled_i, scaled_f = anp.exp(log_i - m_next), anp.exp(log_f + m - m_next)
+    c_next, n_next = scaled_f * c + scaled_i * anp.tanh(g), scaled_f * n + scaled_i
+    return sigmoid(o) * c_next / n_next, c_next, n_next, m_next
+
+
 def of_heads(step: StepFunction) -> StepFunction:
     """Each head is a small layer of its own, which reads the same x.   Wh (k, H/k, parts · H/k)"""
 
@@ -193,6 +213,7 @@ class CellCase:
     axes: tuple[int, ...] = ()  # of each of them, before (H,)
     smooth: bool = True  # False if its derivative is not continuous
     heads: bool = False  # Wh has several heads
+    stabilisers: int = 0  # the last states, which the gradient takes as constants
 
     @property
     def built_in(self) -> bool:
@@ -222,6 +243,15 @@ CELLS: Final = {
     "min gru positive": CellCase(min_gru_positive, partial(MinGRU, candidate="positive"), (2, 0, 2), smooth=False),
     "min lstm": CellCase(min_lstm, MinLSTM, (3, 0, 3)),
     "min lstm positive": CellCase(min_lstm_positive, partial(MinLSTM, candidate="positive"), (3, 0, 3), smooth=False),
+    "slstm": CellCase(slstm, SLSTM, (4, 4, 4), ("h", "c", "n", "m"), stabilisers=1),
+    "slstm sigmoid heads": CellCase(
+        of_heads(slstm_sigmoid),
+        partial(SLSTM, forget_gate="sigmoid"),
+        (4, 4, 4),
+        ("h", "c", "n", "m"),
+        heads=True,
+        stabilisers=1,
+    ),
     # Cells of Recurrent. With p = 0, the results do not depend on the random numbers.
     "zoneout": CellCase(elman, partial(Recurrent, Zoneout(0.0))),
     "zoneout lstm": CellCase(lstm, partial(Recurrent, ZoneoutLSTM(0.0)), (4, 4, 4), ("h", "c")),
@@ -260,6 +290,12 @@ class Problem:
         return ["dx", *(f"d{state}_prev" for state in self.case.states), *(f"d{name}" for name in self.weight_names)]
 
     @property
+    def returned(self) -> list[str]:
+        """The names of the gradients that `backward` of the layer computes: none of a stabiliser."""
+        last = 1 + len(self.case.states)
+        return self.gradient_names[: last - self.case.stabilisers] + self.gradient_names[last:]
+
+    @property
     def past_end(self) -> HostArray:
         """(T, N): True at the steps past the length of a row."""
         T, N, _ = self.x.shape
@@ -274,10 +310,11 @@ class Problem:
     def operands(self, backend: Backend) -> tuple[Any, list[Any], list[Any]]:
         """x, the initial states and the gradients of the results, on the backend and in their layouts."""
         x = lay_out(backend, self.x, self.layouts[0])
-        initial = [lay_out(backend, s, layout) for s, layout in zip(self.initial, self.layouts[1:3], strict=False)]
+        of_states, of_gradients = cycle(self.layouts[1:3]), cycle(self.layouts[6:8])
+        initial = [lay_out(backend, s, layout) for s, layout in zip(self.initial, of_states, strict=False)]
         dstates = [
             None if d is None else lay_out(backend, d, layout)
-            for d, layout in zip(self.dstates, self.layouts[6:8], strict=False)
+            for d, layout in zip(self.dstates, of_gradients, strict=False)
         ]
         return x, initial, dstates
 
@@ -302,7 +339,7 @@ def problem(
     x is NaN past the length of a row, because it must not be read there.
     """
     (T, N, _, _), case = sizes, CELLS[cell]
-    drawn = problems.recurrence(sizes, case.parts, len(case.states), dtype, seed, own=[case.axes] * len(case.own))
+    drawn = problems.recurrence(sizes, case.parts, case.states, dtype, seed, own=[case.axes] * len(case.own))
     if lengths == "ragged":
         lengths = [0, T, *np.random.default_rng(seed).integers(0, T + 1, max(N - 2, 0))][:N]
     if not case.smooth:  # keep the pre-activations away from the jump, where rounding would decide the gradient

@@ -31,6 +31,7 @@ from xrnn.layers.own import Recurrent, check_cell
 from xrnn.layers.quantized import quantize
 from xrnn.layers.recurrent import RecurrentLayer, SingleStateLayer
 from xrnn.layers.rnn import RNN
+from xrnn.layers.slstm import SLSTM
 from xrnn.layers.stack import Stack
 from xrnn.layers.warm_up import warm_up
 from xrnn.losses import (
@@ -47,6 +48,7 @@ from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
+from xrnn.ops.cells.slstm import SLSTMCell
 from xrnn.optim import EMA, SGD, Adam, Group, HasParameters, Optimizer, ParameterGroup, clip_grad_norm, cosine, linear
 from xrnn.precision import set_precision, use_precision
 from xrnn.select import asarray, backend_of, get_backend, register_backend, set_backend, to_numpy, use_backend
@@ -101,6 +103,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "SLSTM",
     "Adam",
     "Array",
     "Backend",
@@ -136,6 +139,7 @@ __all__ = [
     "Recurrent",
     "RecurrentLayer",
     "Run",
+    "SLSTMCell",
     "SingleStateLayer",
     "Stack",
     "States",

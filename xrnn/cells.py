@@ -20,6 +20,7 @@ from xrnn.layers.network import Network
 from xrnn.layers.own import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer, shapes_of
 from xrnn.layers.rnn import RNN
+from xrnn.layers.slstm import SLSTM
 from xrnn.layers.stack import Stack
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import LeakyRNNCell
@@ -27,7 +28,14 @@ from xrnn.select import kind_of
 
 LayerClass = TypeVar("LayerClass", bound=type[RecurrentLayer])
 
-CELLS: Final[dict[str, Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "min-gru": MinGRU, "min-lstm": MinLSTM}
+CELLS: Final[dict[str, Any]] = {
+    "rnn": RNN,
+    "lstm": LSTM,
+    "gru": GRU,
+    "min-gru": MinGRU,
+    "min-lstm": MinLSTM,
+    "slstm": SLSTM,
+}
 # The cells of these layers with other options, in `xrnn info --cell`.
 VARIANTS: Final[dict[str, Cell]] = {"leak": LeakyRNNCell(0.5)}
 # The other layers that files hold under the name of their class.

@@ -95,7 +95,7 @@ class Repeated(Problem):
     def __init__(self, problem: Problem, times: int) -> None:
         self.case, self.backend = replace(problem.case, T=times * problem.case.T), problem.backend
         self.x, self.dh = (np.tile(a, (times, 1, 1)) for a in (problem.x, problem.dh))
-        self.h_prev, self.c_prev = problem.h_prev, problem.c_prev
+        self.states = problem.states
         self.Wx, self.Wh, self.b = problem.Wx, problem.Wh, problem.b
         self.lengths = None if problem.lengths is None else problem.lengths * times
 

@@ -58,6 +58,16 @@ def min_lstm(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> State
     return (h + i / (f + i) * (y - h),)
 
 
+def slstm(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
+    h, c, n, m = states
+    log_i, log_f, g, o = jnp.split(z + h @ Wh, 4, axis=-1)
+    m = jax.lax.stop_gradient(m)
+    m_next = jax.lax.stop_gradient(jnp.where(n == 0, log_i, jnp.maximum(log_f + m, log_i)))
+    i, f = jnp.exp(log_i - m_next), jnp.exp(log_f + (m - m_next))
+    c, n = f * c + i * jnp.tanh(g), f * n + i
+    return jax.nn.sigmoid(o) * c / n, c, n, m_next
+
+
 _CELLS: Final[dict[str, Callable[..., States]]] = {
     "rnn": rnn,
     "lstm": lstm,
@@ -65,6 +75,7 @@ _CELLS: Final[dict[str, Callable[..., States]]] = {
     "leak": leak,
     "min-gru": min_gru,
     "min-lstm": min_lstm,
+    "slstm": slstm,
 }
 
 
@@ -88,7 +99,7 @@ def build(problem: Problem, threads: int, unroll: int) -> Built:
     def train(dh: jax.Array, *arguments: Any) -> tuple[jax.Array, ...]:
         h, pullback = jax.vjp(forward, *arguments)
         dx, dstates, *dweights = pullback(dh)
-        return h, dx, *dstates, *dweights
+        return h, dx, *dstates[:3], *dweights  # none of the stabiliser of an sLSTM
 
     dh, x, *weights = (jnp.asarray(a) for a in (problem.dh, problem.x, *problem.weights))
     states = tuple(jnp.asarray(state) for state in problem.states)

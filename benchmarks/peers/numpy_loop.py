@@ -20,7 +20,7 @@ def build(problem: Problem, threads: int) -> Built:
     left, right = square()
     product = np.empty_like(left)
     rate: dict[str, Call] = {"product": lambda: np.matmul(left, right, out=product)}
-    if problem.case.ragged or problem.case.cell in HEADS:
+    if problem.case.ragged or problem.case.cell in (*HEADS, "slstm"):  # of the sLSTM there is only the plain form
         return Built(rate)
     loop = importlib.import_module(f"benchmarks.peers.loops.{problem.case.cell.replace('-', '_')}")
     x, states, weights = problem.x, problem.states, problem.weights

@@ -1,11 +1,14 @@
-"""minGRU and minLSTM in PyTorch, which has no such modules: one product, then a loop of `lerp`; training by autograd.
+"""minGRU, minLSTM and sLSTM in PyTorch, which has no such modules; training by autograd.
+
+The product with x is computed for all steps at once. Then comes a loop over time, of `lerp` for the minimal cells.
 
 compiled   by torch.compile, for the gates and the loop together
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import torch
 
@@ -17,8 +20,8 @@ def about() -> dict[str, str]:
     return {"torch": torch.__version__}
 
 
-def hidden(x: torch.Tensor, h: torch.Tensor, W: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """h (T, N, H).   W (2H, D) for a minGRU, (3H, D) for a minLSTM"""
+def minimal(x: torch.Tensor, h: torch.Tensor, W: torch.Tensor, Wh: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """h (T, N, H).   W (2H, D) for a minGRU, (3H, D) for a minLSTM, Wh (0, H)"""
     *gates, y = torch.nn.functional.linear(x, W, b).chunk(len(b) // h.shape[-1], dim=-1)
     u = torch.sigmoid(gates[0])
     if len(gates) == 2:
@@ -31,6 +34,25 @@ def hidden(x: torch.Tensor, h: torch.Tensor, W: torch.Tensor, b: torch.Tensor) -
     return torch.stack(states)
 
 
+def slstm(x: torch.Tensor, *operands: torch.Tensor) -> torch.Tensor:
+    """h (T, N, H).   The operands are h, c, n, m, W (4H, D), Wh (4H, H), b; the forget gate is an exponential."""
+    h, c, n, m, W, Wh, b = operands
+    m, states = m.detach(), []
+    for z in torch.nn.functional.linear(x, W, b).unbind():
+        log_i, log_f, g, o = torch.addmm(z, h, Wh.T).chunk(4, dim=-1)
+        with torch.no_grad():
+            past = log_f + m
+            m_next = torch.where(n == 0, log_i, torch.maximum(past, log_i))
+        i, f = torch.exp(log_i - m_next), torch.exp(log_f + (m - m_next))
+        c, n, m = f * c + i * torch.tanh(g), f * n + i, m_next
+        h = torch.sigmoid(o) * c / n
+        states.append(h)
+    return torch.stack(states)
+
+
+_FUNCTIONS: Final[dict[str, Callable[..., torch.Tensor]]] = {"min-gru": minimal, "min-lstm": minimal, "slstm": slstm}
+
+
 def build(problem: Problem, threads: int, compiled: bool = False) -> Built:
     if threads:
         torch.set_num_threads(threads)
@@ -39,29 +61,31 @@ def build(problem: Problem, threads: int, compiled: bool = False) -> Built:
     rate: dict[str, Call] = {"product": lambda: torch.matmul(left, right, out=product)}
     case = problem.case
     # The compiler unrolls the loop: at T = 1000 it needs minutes.
-    if case.cell not in ("min-gru", "min-lstm") or case.ragged or (compiled and case.T > 50):
+    if case.cell not in _FUNCTIONS or case.ragged or (compiled and case.T > 50):
         return Built(rate)
+    hidden = _FUNCTIONS[case.cell]
     run: Any = torch.compile(hidden, dynamic=False) if compiled else hidden
-    x, h_prev, dh = (torch.from_numpy(a) for a in (problem.x, problem.h_prev, problem.dh))
-    W, b = torch.from_numpy(problem.Wx.T.copy()), torch.from_numpy(problem.b)
-    x_leaf, *leaves = (a.clone().requires_grad_() for a in (x, h_prev, W, b))
-    dWh = torch.from_numpy(problem.Wh)  # without elements
+    x, dh, *states = (torch.from_numpy(a) for a in (problem.x, problem.dh, *problem.states))
+    W, Wh, b = (torch.from_numpy(w.T.copy()) for w in problem.weights)
+    operands = *states, W, Wh, b
+    x_leaf, *leaves = (a.clone().requires_grad_() for a in (x, *operands))
 
     def step() -> torch.Tensor:
         with torch.inference_mode():
-            return run(x[:1], h_prev, W, b)[0]
+            return run(x[:1], *operands)[0]
 
     def forward() -> torch.Tensor:
         with torch.inference_mode():
-            return run(x, h_prev, W, b)
+            return run(x, *operands)
 
     def train_on_data(x: torch.Tensor = x) -> tuple[torch.Tensor, ...]:
         for leaf in leaves:
             leaf.grad = None
         h = run(x, *leaves)
         h.backward(dh)
-        dh_prev, dW, db = (leaf.grad for leaf in leaves)
-        return h, dh_prev, dW.T, dWh, db
+        *dstates, dW, dWh, db = (leaf.grad for leaf in leaves)
+        dstates = [dstate for dstate in dstates if dstate is not None]  # the stabiliser of an sLSTM has none
+        return h, *dstates, dW.T, problem.Wh if dWh is None else dWh.T, db  # Wh of a minimal cell has no elements
 
     def train() -> tuple[torch.Tensor, ...]:
         x_leaf.grad = None

@@ -38,14 +38,14 @@ CELLS = {
     "torch": {"rnn", "lstm", "gru"},
     "xrnn.torch": {"rnn", "lstm", "gru"},
     "torch-bfloat16": {"rnn", "lstm", "gru"},
-    "torch-minimal": {"min-gru", "min-lstm"},
+    "torch-minimal": {"min-gru", "min-lstm", "slstm"},
     "onnxruntime": {"rnn", "lstm", "gru"},
     "reservoirpy": {"leak"},
     "expression": {"rnn"},
     "bare-read": set(),
     "numpy": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm"},
-    "jax-1": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm"},
-    "jax-8": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm"},
+    "jax-1": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm"},
+    "jax-8": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm"},
 }
 LENGTHS = {
     "xrnn",

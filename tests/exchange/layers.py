@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xrnn import GRU, LSTM, RNN, Bidirectional, MinGRU, MinLSTM, Stack
+from xrnn import GRU, LSTM, RNN, SLSTM, Bidirectional, MinGRU, MinLSTM, Stack
 
 D, H = 3, 5
 ROUNDING: Any = {"rtol": 2e-6, "atol": 2e-6}
@@ -19,11 +19,11 @@ ONE_WAY: dict[str, Any] = {
     "gru, reset before": lambda **o: GRU.init(D, H, reset_after=False, **o),
 }
 # Layers that only xrnn and its C files have.
-MINIMAL: dict[str, Any] = {
+XRNN_ONLY: dict[str, Any] = {
     f"{kind.__name__}, {candidate}": partial(kind.init, D, H, candidate=candidate)
     for kind in (MinGRU, MinLSTM)
     for candidate in ("linear", "positive")
-}
+} | {f"SLSTM, {gate}": partial(SLSTM.init, D, H, forget_gate=gate) for gate in ("exp", "sigmoid")}
 BOTH_WAYS: dict[str, Any] = {
     "bidirectional": lambda **o: Bidirectional.init(GRU, D, H, **o),
     "unequal directions": lambda **o: Bidirectional(RNN.init(D, H, **o), LSTM.init(D, 2, reverse=True, **o)),

@@ -12,7 +12,7 @@ import pytest
 
 from tests.errors import one_line
 from tests.exchange.compiled_c import built, outputs, streamed
-from tests.exchange.layers import MINIMAL, ONE_WAY, ROUNDING, drawn
+from tests.exchange.layers import ONE_WAY, ROUNDING, XRNN_ONLY, drawn
 from tests.peephole.layer import PeepholeLSTM
 from xrnn import (
     GRU,
@@ -41,7 +41,7 @@ T = 9
 
 LAYERS: dict[str, Any] = {
     **ONE_WAY,
-    **MINIMAL,
+    **XRNN_ONLY,
     "leak": lambda: RNN.init(3, 5, leak=0.3),
     "leak of each unit": lambda: RNN.init(3, 5, leak=np.linspace(0.1, 1, 5, dtype="float32")),
     "heads": lambda: Stack([RNN.init(3, 6, heads=2), LSTM.init(6, 6, heads=3), GRU.init(6, 4, heads=4)]),

@@ -13,7 +13,7 @@ import pytest
 
 from tests.exchange.compiled_c import built, outputs, streamed
 from tests.exchange.layers import ROUNDING, drawn
-from xrnn import GRU, LSTM, RNN, LayerNorm, Linear, MinGRU, MinLSTM, Stack, quantize, to_c
+from xrnn import GRU, LSTM, RNN, SLSTM, LayerNorm, Linear, MinGRU, MinLSTM, Stack, quantize, to_c
 from xrnn.ops.int8 import Int8Matrix, quantize_rows
 
 T = 9
@@ -26,6 +26,7 @@ LAYERS: dict[str, Any] = {
     "gru": GRU.init,
     "gru reset before": lambda D, H: GRU.init(D, H, reset_after=False),
     "min gru": MinGRU.init,
+    "slstm": SLSTM.init,
     "min lstm": lambda D, H: MinLSTM.init(D, H, candidate="positive"),
 }
 

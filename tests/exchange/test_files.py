@@ -21,6 +21,7 @@ from xrnn import (
     GRU,
     LSTM,
     RNN,
+    SLSTM,
     Bidirectional,
     Cell,
     Dropout,
@@ -59,6 +60,7 @@ def layers(**options: Any) -> Iterator[tuple[str, Any]]:
     yield "gru", GRU.init(**sized)
     yield "gru before", GRU.init(**sized, reset_after=False, dtype="float64")
     yield "min gru", MinGRU.init(**sized, reverse=True)
+    yield "slstm", SLSTM.init(**sized, forget_gate="sigmoid", heads=1)
     yield "min lstm", MinLSTM.init(**sized, candidate="positive")
     yield "own", Recurrent.init(Scaled(0.5, "a note"), **sized, seed=2**70)
     yield "own scalar", Recurrent.init(ScaledByOne(2), **sized)

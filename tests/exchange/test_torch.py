@@ -52,6 +52,8 @@ MODULES: dict[str, tuple[Any, dict[str, str]]] = {
     "MIN_GRU_POSITIVE": (xrnn.torch.MinGRU, {"candidate": "positive"}),
     "MIN_LSTM": (xrnn.torch.MinLSTM, {}),
     "MIN_LSTM_POSITIVE": (xrnn.torch.MinLSTM, {"candidate": "positive"}),
+    "SLSTM": (xrnn.torch.SLSTM, {}),
+    "SLSTM_SIGMOID": (xrnn.torch.SLSTM, {"forget_gate": "sigmoid"}),
 }
 ROUNDING: Any = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -104,15 +106,16 @@ def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 
     """Values, final states and the gradients of everything agree to float64 rounding."""
     rng = np.random.default_rng(seed)
     composite = layer if hasattr(layer, "layers") else Stack([layer])
-    of_leaves, states = leaves(composite), 1 + (module.mode == "LSTM")
+    of_leaves, states = leaves(composite), len(torch_weights.CELLS[module.mode].states)
 
-    def draw(*shape: int) -> tuple[Any, Any]:
+    def draw(*shape: int, least: float | None = None) -> tuple[Any, Any]:
         host = rng.standard_normal(shape)
+        host = host if least is None else least + abs(host)
         return backend.asarray(host), torch.tensor(host, requires_grad=True)
 
     D, H, rows = module.input_size, module.hidden_size, len(of_leaves)
     x, torch_x = draw(T, N, D)
-    initial, dfinal = ([draw(rows, N, H) for _ in range(states)] for _ in range(2))
+    initial, dfinal = ([draw(rows, N, H, least=least) for _ in range(states)] for least in (1, None))
 
     def by_leaf(arrays: Sequence[tuple[Any, Any]]) -> Any:
         return nested(composite, [ours[row] for row in range(rows) for ours, _ in arrays])
@@ -123,9 +126,9 @@ def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 
 
     given = [theirs for _, theirs in initial]
     swapped = torch_x.transpose(0, 1) if module.batch_first else torch_x
-    torch_y, torch_final = module(swapped, tuple(given) if states == 2 else given[0])
+    torch_y, torch_final = module(swapped, tuple(given) if states > 1 else given[0])
     torch_y = torch_y.transpose(0, 1) if module.batch_first else torch_y
-    torch_final = torch_final if states == 2 else (torch_final,)
+    torch_final = torch_final if states > 1 else (torch_final,)
     loss = (torch_y * torch_dy).sum() + sum((f * d).sum() for f, (_, d) in zip(torch_final, dfinal, strict=True))
     loss.backward()
 

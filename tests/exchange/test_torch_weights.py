@@ -19,6 +19,8 @@ from tests.reference import (
     positive,
     relu_elman,
     sigmoid,
+    slstm,
+    slstm_sigmoid,
 )
 from xrnn.exchange.torch_weights import CELLS, bias_gradients, from_torch, parameter_names, to_torch
 from xrnn.typing import HostArray
@@ -33,11 +35,13 @@ STEPS: dict[str, Any] = {
     "MIN_GRU_POSITIVE": min_gru_positive,
     "MIN_LSTM": min_lstm,
     "MIN_LSTM_POSITIVE": min_lstm_positive,
+    "SLSTM": slstm,
+    "SLSTM_SIGMOID": slstm_sigmoid,
 }
 
 
 def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[HostArray]) -> list[HostArray]:
-    """The equations in PyTorch's documentation of RNN, LSTM and GRU, and those of xrnn.torch's MinGRU and MinLSTM."""
+    """The equations in PyTorch's documentation of RNN, LSTM and GRU, and those of xrnn.torch's own modules."""
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     h = states[0]
     from_x, from_h = x @ weight_ih.T + bias_ih, h @ weight_hh.T + bias_hh
@@ -49,6 +53,13 @@ def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[H
         i, f, g, o = np.split(from_x + from_h, 4, axis=1)
         c = states[1] * sigmoid(f) + sigmoid(i) * np.tanh(g)
         return [sigmoid(o) * np.tanh(c), c]
+    if mode.startswith("SLSTM"):
+        (_, c, n, m), (i, f, g, o) = states, np.split(from_x + from_h, 4, axis=1)
+        log_f = np.log(sigmoid(f)) if mode.endswith("SIGMOID") else f
+        m_next = np.maximum(log_f + m, i)
+        i, f = np.exp(i - m_next), np.exp(log_f + m - m_next)
+        c, n = f * c + i * np.tanh(g), f * n + i
+        return [sigmoid(o) * c / n, c, n, m_next]
     if mode.startswith("MIN"):
         *gates, y = np.split(from_x, CELLS[mode].pre, axis=1)
         u = sigmoid(gates[0])
@@ -63,7 +74,7 @@ def draw(mode: str) -> tuple[HostArray, list[HostArray], list[HostArray]]:
     rng, cell = np.random.default_rng(1), CELLS[mode]
     G, R = len(cell.from_x), len(cell.from_h)
     weights = [rng.standard_normal(shape) for shape in [(G * H, D), (R * H, H), (G * H,), (R * H,)]]
-    return rng.standard_normal((5, D)), [rng.standard_normal((5, H)) for _ in cell.states], weights
+    return rng.standard_normal((5, D)), [1 + rng.random((5, H)) for _ in cell.states], weights
 
 
 @pytest.mark.parametrize("mode", CELLS)

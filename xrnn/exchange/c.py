@@ -21,6 +21,7 @@ from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
+from xrnn.ops.cells.slstm import SLSTMCell
 from xrnn.typing import HostArray
 
 _LARGEST: Final = 2**20  # the largest size of a layer: the size of z must fit C's int
@@ -497,5 +498,25 @@ static void @_min_lstm(int H, int positive, const float *z, float *h) {
 }
 """,
         extra=lambda cell, own: {"positive": int(cell.candidate == "positive")},
+    ),
+    SLSTMCell: CCell(
+        "slstm",
+        """
+/* i, f, g, o = z;  m = max(log f + m, i);  c = f' c + i' tanh(g);  n = f' n + i';  h = sigmoid(o) c / n
+   i' = exp(i - m);  f' = exp(log f + m_prev - m);  log f = f, or log(sigmoid(f)) without `exponential`.
+   n = 0 before the first step: then m = i. */
+static void @_slstm(int H, int exponential, const float *z, float *h, float *c, float *n, float *m) {
+    for (int j = 0; j < H; j++) {
+        const float f = z[H + j], log_f = exponential ? f : fminf(f, 0) - log1pf(expf(-fabsf(f)));
+        const float past = log_f + m[j];
+        m[j] = n[j] == 0 || !(z[j] < past) ? z[j] : past;
+        const float i_scaled = expf(z[j] - m[j]), f_scaled = n[j] == 0 ? 0 : expf(past - m[j]);
+        c[j] = f_scaled * c[j] + i_scaled * tanhf(z[2 * H + j]);
+        n[j] = f_scaled * n[j] + i_scaled;
+        h[j] = @_sigmoid(z[3 * H + j]) * c[j] / n[j];
+    }
+}
+""",
+        extra=lambda cell, own: {"exponential": int(cell.forget_gate == "exp")},
     ),
 }

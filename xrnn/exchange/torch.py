@@ -195,7 +195,7 @@ def to_torch(layer: HasParameters) -> torch.nn.Module:
     """PyTorch's module that computes the same as the layer, with copies of its weights, on the CPU.
 
     layer   RNN, LSTM, GRU, a Bidirectional, a Stack of layers of one kind and hidden size, Linear, or Embedding; a
-            MinGRU or MinLSTM becomes a module of xrnn.torch
+            MinGRU, MinLSTM or SLSTM becomes a module of xrnn.torch
 
     The module is time-first, and has the Stack's dropout. Its bias_ih is the layer's bias, and its bias_hh is zero,
     except for the candidate gate of a GRU, which has two biases in a layer too. PyTorch has no heads: its weight_hh is

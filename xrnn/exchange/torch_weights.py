@@ -17,6 +17,7 @@ from xrnn.layers.gru import GRU
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.rnn import RNN
+from xrnn.layers.slstm import SLSTM
 from xrnn.ops.cell import Cell
 from xrnn.ops.heads import dense
 from xrnn.typing import Array
@@ -35,6 +36,8 @@ MODES: Final[Mapping[str, tuple[Any, dict[str, Any]]]] = {
     "MIN_GRU_POSITIVE": (MinGRU, {"candidate": "positive"}),
     "MIN_LSTM": (MinLSTM, {}),
     "MIN_LSTM_POSITIVE": (MinLSTM, {"candidate": "positive"}),
+    "SLSTM": (SLSTM, {}),
+    "SLSTM_SIGMOID": (SLSTM, {"forget_gate": "sigmoid"}),
 }
 CELLS: Final[Mapping[str, Cell]] = {mode: layer._cell_with(options) for mode, (layer, options) in MODES.items()}
 

@@ -88,6 +88,7 @@ class Cell:
     kept: int = 0  # the number of (N, H) arrays that `step` saves for `gradient`, besides z
     keeps_z: bool = True  # False if `gradient` does not read z
     direct: bool = True  # False if h depends on the previous h only through z; the driver then fills dbefore[0]
+    stabilisers: tuple[str, ...] = ()  # states that only rescale others; `gradient` takes them as constants
     params: tuple[str, ...] = ()  # the names of the cell's own parameters, besides Wx, Wh and b
     draws: bool = False  # True if a step draws random numbers
     kernel_name: str | None = None  # of a built-in cell's kernel; not inherited: a subclass may compute other values

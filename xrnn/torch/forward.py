@@ -11,6 +11,7 @@ import torch
 from torch import _VF, Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from xrnn.exchange.torch_weights import CELLS
 from xrnn.torch.recurrence import recurrence, refuse_memory
 from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor, dynamo_callback, in_dynamo
 from xrnn.torch.weights import directions_of, weights_of
@@ -55,10 +56,11 @@ def _given(module: Any, hx: Any) -> list[Any]:
     """The initial states as a list: empty if none are given, or one for each state of the cell."""
     if hx is None:
         return []
-    if module.mode != "LSTM":
+    states = CELLS[module.mode].states
+    if len(states) == 1:
         return [hx]
-    if not isinstance(hx, tuple | list) or len(hx) != 2:
-        raise Unsupported("the initial states are not a pair")
+    if not isinstance(hx, tuple | list) or len(hx) != len(states):
+        raise Unsupported(f"the initial states are not a tuple of {len(states)}")
     return list(hx)
 
 
@@ -131,4 +133,4 @@ def _layers(module: Any, x: Tensor, states: list[Tensor], lengths: Tensor | None
 
 
 def _returned(module: Any, final: list[Tensor]) -> Any:
-    return tuple(final) if module.mode == "LSTM" else final[0]
+    return tuple(final) if len(final) > 1 else final[0]

@@ -1,4 +1,4 @@
-"""MinGRU and MinLSTM, which PyTorch does not have."""
+"""MinGRU, MinLSTM and SLSTM, which PyTorch does not have."""
 
 from __future__ import annotations
 
@@ -10,18 +10,31 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from xrnn.exchange.torch_weights import CELLS
 from xrnn.ops.cells.minimal import Candidate, MinGRUCell
+from xrnn.ops.cells.slstm import ForgetGate, SLSTMCell
 from xrnn.select import kind_of
 from xrnn.torch.forward import PYTORCH_FORWARDS, run
 from xrnn.torch.modules import KernelModule
-from xrnn.torch.original import minimal
+from xrnn.torch.original import step_by_step
 
 
-class _MinimalModule(KernelModule):
+class _OwnModule(KernelModule):
+    """A module that PyTorch does not have. Calls that the kernels do not support run in PyTorch's operations."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return run(self, in_pytorch, input, hx)
+
+    def __prepare_scriptable__(self) -> nn.RNNBase:
+        raise RuntimeError(
+            f"torch.jit.script got an xrnn.torch.{type(self).__name__}: expected a module that PyTorch has too; use "
+            "torch.export"
+        )
+
+
+class _MinimalModule(_OwnModule):
     """A module whose gates do not depend on h.
 
     Its weight_hh and bias_hh have no elements. They are buffers, because `clip_grad_norm_` and `torch.autograd.grad`
     refuse some parameters without elements or gradients. The state_dict has the same keys as that of a GRU.
-    Calls that the kernels do not support run in PyTorch's operations.
     """
 
     _mode: ClassVar[str]  # with the candidate "linear"
@@ -55,25 +68,18 @@ class _MinimalModule(KernelModule):
         self._init_flat_weights()
         self.reset_parameters()
 
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        return run(self, in_pytorch, input, hx)
-
     def extra_repr(self) -> str:
         sizes: str = super().extra_repr()
         return f"{sizes}, candidate={self.candidate!r}" if self.candidate != "linear" else sizes
-
-    def __prepare_scriptable__(self) -> nn.RNNBase:
-        raise RuntimeError(
-            f"torch.jit.script got an xrnn.torch.{type(self).__name__}: expected a module that PyTorch has too; use "
-            "torch.export"
-        )
 
 
 def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
     """The call in PyTorch's operations.
 
-    Raises ValueError for an input or initial states of another shape; TypeError if hx is not a tensor of that dtype.
+    Raises ValueError for an input or initial states of another shape; TypeError if hx is not a tensor of that dtype, or
+    not a tuple of tensors for a module with several states.
     """
+    names = CELLS[module.mode].states
     packed, x, lengths = isinstance(input, PackedSequence), input, None
     if packed:
         x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes))
@@ -89,33 +95,49 @@ def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
     elif batch_first:
         x = x.transpose(0, 1)
     ways, final = 2 if module.bidirectional else 1, []
-    if hx is not None:
+    if hx is None:
+        given = [x.new_zeros((module.num_layers * ways, x.shape[1], module.hidden_size))] * len(names)
+    else:
         rows = () if one_row else x.shape[1:2]
-        _check_state(hx, (module.num_layers * ways, *rows, module.hidden_size), x)
+        given = _checked_states(hx, names, (module.num_layers * ways, *rows, module.hidden_size), x)
         if one_row:
-            hx = hx.unsqueeze(1)
+            given = [state.unsqueeze(1) for state in given]
         elif packed and input.sorted_indices is not None:
-            hx = hx[:, input.sorted_indices]
+            given = [state[:, input.sorted_indices] for state in given]
     for layer in range(module.num_layers):
         results = []
         for k in range(layer * ways, (layer + 1) * ways):
             weights = [getattr(module, name) for name in module._all_weights[k]]
-            initial = x.new_zeros((x.shape[1], module.hidden_size)) if hx is None else hx[k]
-            h, last = minimal(module.mode, x, initial, weights, lengths, reverse=k % ways == 1)
+            initial = [state[k] for state in given]
+            h, *last = step_by_step(module.mode, x, initial, weights, lengths, reverse=k % ways == 1)
             results.append(h)
             final.append(last)
         x = torch.cat(results, dim=2)
         if module.dropout and module.training and layer + 1 < module.num_layers:
             x = nn.functional.dropout(x, module.dropout)
-    states = torch.stack(final)
+    states: Any = tuple(torch.stack(of_state) for of_state in zip(*final, strict=True))
     if packed:
-        data = pack_padded_sequence(x, lengths).data
+        x = PackedSequence(pack_padded_sequence(x, lengths).data, *input[1:])
         if input.unsorted_indices is not None:
-            states = states[:, input.unsorted_indices]
-        return PackedSequence(data, *input[1:]), states
-    if one_row:
-        return x.squeeze(1), states.squeeze(1)
-    return x.transpose(0, 1) if module.batch_first else x, states
+            states = tuple(state[:, input.unsorted_indices] for state in states)
+    elif one_row:
+        x, states = x.squeeze(1), tuple(state.squeeze(1) for state in states)
+    elif module.batch_first:
+        x = x.transpose(0, 1)
+    return x, states if len(states) > 1 else states[0]
+
+
+def _checked_states(hx: Any, names: tuple[str, ...], shape: tuple[int, ...], x: Tensor) -> list[Tensor]:
+    """hx as a list of tensors, one for each state.   Raises TypeError and ValueError as `in_pytorch` does."""
+    if len(names) == 1:
+        _check_state(hx, shape, x)
+        return [hx]
+    if not isinstance(hx, tuple | list) or len(hx) != len(names):
+        got = f"{len(hx)} states" if isinstance(hx, tuple | list) else f"a {kind_of(hx)}"
+        raise TypeError(f"hx is {got}: expected a tuple of {len(names)} tensors, {', '.join(names)}")
+    for state in hx:
+        _check_state(state, shape, x)
+    return list(hx)
 
 
 def _check_state(hx: Any, shape: tuple[int, ...], x: Tensor) -> None:
@@ -152,3 +174,37 @@ class MinLSTM(_MinimalModule):
     """
 
     _mode = "MIN_LSTM"
+
+
+class SLSTM(_OwnModule):
+    """An sLSTM (Beck et al., 2024), which PyTorch does not have: an LSTM with an exponential input gate.
+
+    Arguments, shapes, parameters and initial values are those of `torch.nn.LSTM`, with `batch_first` and packed
+    sequences. There are four states: hx and the second result are (h, c, n, m), of the shapes of an LSTM's h. The
+    stabiliser m counts as a constant: its gradient is 0. Wrong arguments raise TypeError or ValueError.
+
+    forget_gate   "exp": f = exp(z). "sigmoid": f = σ(z). It is not in the state_dict
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        forget_gate: ForgetGate = "exp",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        SLSTMCell(forget_gate)  # raises ValueError for an unknown forget gate
+        sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__("LSTM", *sizes, device=device, dtype=dtype)
+        self.forget_gate: ForgetGate = forget_gate
+        self.mode = "SLSTM" if forget_gate == "exp" else "SLSTM_SIGMOID"
+
+    def extra_repr(self) -> str:
+        sizes: str = super().extra_repr()
+        return f"{sizes}, forget_gate={self.forget_gate!r}" if self.forget_gate != "exp" else sizes

@@ -70,9 +70,9 @@ def _run(
     """h (T, N, H), zero past the length of a row, and the final states (1, N, H)."""
     (T, N, _), H = x.shape, weights[1].shape[1]
     if direction.mode not in _OPERATIONS:
-        start = initial[0][0] if initial else x.new_zeros((N, H))
-        h, last = minimal(direction.mode, x, start, weights, lengths, reverse=direction.reverse)
-        return [h, last[None]]
+        starts = [state[0] for state in initial] or [x.new_zeros((N, H))] * len(direction.initial)
+        h, *last = step_by_step(direction.mode, x, starts, weights, lengths, reverse=direction.reverse)
+        return [h, *(state[None] for state in last)]
     operation = _OPERATIONS[direction.mode]
     if direction.reverse:
         x = _turn(x, lengths)
@@ -88,14 +88,28 @@ def _run(
     return [_turn(h, lengths) if direction.reverse else h, *final]
 
 
-def minimal(
-    mode: str, x: Tensor, h: Tensor, weights: Sequence[Tensor], lengths: Tensor | None, *, reverse: bool
-) -> tuple[Tensor, Tensor]:
-    """A minGRU or minLSTM, which PyTorch does not have → h (T, N, H) after each step, and the final h (N, H).
+def step_by_step(
+    mode: str,
+    x: Tensor,
+    initial: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    lengths: Tensor | None,
+    *,
+    reverse: bool,
+) -> list[Tensor]:
+    """A layer that PyTorch does not have → h (T, N, H) after each step, and the final states (N, H) each.
 
-    weights   weight_ih (2H, D), or (3H, D) of a minLSTM; weight_hh, without elements; bias_ih, if there is a bias
+    weights   weight_ih and weight_hh, and bias_ih and bias_hh, if there is a bias
     """
-    cell: Any = CELLS[mode]
+    run = _slstm if mode.startswith("SLSTM") else _minimal
+    return run(CELLS[mode], x, initial, weights, lengths, reverse)
+
+
+def _minimal(
+    cell: Any, x: Tensor, initial: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+) -> list[Tensor]:
+    """weight_ih is (2H, D), or (3H, D) for a minLSTM; weight_hh and bias_hh have no elements."""
+    (h,) = initial
     *gates, y = F.linear(x, weights[0], weights[2] if len(weights) > 2 else None).chunk(cell.pre, dim=-1)
     if cell.candidate == "positive":
         y = torch.where(y >= 0, y + 0.5, torch.sigmoid(y))
@@ -109,7 +123,32 @@ def minimal(
     for u_t, y_t in pairs[::-1] if reverse else pairs:
         h = h + u_t * (y_t - h)  # not lerp, which takes one dtype: autocast gives two
         states.append(h)
-    return torch.stack(states[::-1] if reverse else states), h
+    return [torch.stack(states[::-1] if reverse else states), h]
+
+
+def _slstm(
+    cell: Any, x: Tensor, initial: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
+) -> list[Tensor]:
+    """The stabiliser m has no gradient, as in the layer."""
+    states, results = list(initial), []
+    b_ih, b_hh = weights[2:] or (None, None)
+    z = F.linear(x, weights[0], b_ih)
+    steps = range(len(x))
+    for t in reversed(steps) if reverse else steps:
+        h, c, n, m = states
+        log_i, f, g, o = (z[t] + F.linear(h, weights[1], b_hh)).chunk(4, dim=-1)
+        log_f = f if cell.forget_gate == "exp" else F.logsigmoid(f)
+        m = m.detach()
+        m_next = torch.where(n == 0, log_i, torch.maximum(log_f + m, log_i)).detach()
+        i, f = torch.exp(log_i - m_next), torch.exp((log_f + m - m_next).clamp(max=80))  # finite where n = 0
+        c, n = f * c + i * torch.tanh(g), f * n + i
+        after = [torch.sigmoid(o) * c / n, c, n, m_next]
+        if lengths is not None:  # past its end a row keeps its states
+            running = (t < lengths.to(x.device))[:, None]
+            after = [torch.where(running, new, old) for new, old in zip(after, states, strict=True)]
+        states = after
+        results.append(states[0])
+    return [torch.stack(results[::-1] if reverse else results), *states]
 
 
 def _turn(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -26,6 +26,7 @@
 #include "cells/lstm.h"
 #include "cells/min_gru.h"
 #include "cells/min_lstm.h"
+#include "cells/slstm.h"
 #if defined(XRNN_FOR_TESTS)
 #include "../../../tests/peephole/peephole_lstm.h"
 #endif
@@ -39,6 +40,6 @@ using Cells = CellList<TanhElman, ReluElman, LeakyTanhElman, LeakyReluElman, Lst
 #if defined(XRNN_FOR_TESTS)
                        PeepholeLstm,
 #endif
-                       MinLstmPositive>;
+                       MinLstmPositive, Slstm, SlstmSigmoid>;
 
 }  // namespace

@@ -90,10 +90,25 @@ XRNN_INLINE Vec<S> exp_negative(Vec<S> x) {
     return x < least ? V{} : y;
 }
 
+// log(1 + x) for 0 ≤ x ≤ 1: 2 artanh(s) = 2 (s + s³/3 + s⁵/5 + …) with s = x / (x + 2) ≤ 1/3. The first term that is left
+// out is below half a unit in the last place.
+template <class S>
+XRNN_INLINE Vec<S> log1p(Vec<S> x) {
+    using V = Vec<S>;
+    constexpr int terms = sizeof(S) == 4 ? 7 : 16;
+    const V s = x / (x + 2), square = s * s;
+    V sum = V{} + S(1) / (2 * terms - 1);
+#pragma GCC unroll 16
+    for (int i = terms - 1; i > 0; --i) sum = multiply_add(sum, square, broadcast<S>(S(1) / (2 * i - 1)));
+    return 2 * s * sum;
+}
+
 // For the cells: their templates know the type V of a vector, but not that of its elements.
 XRNN_INLINE Vec<float> tanh(Vec<float> x) { return tanh<float>(x); }
 XRNN_INLINE Vec<double> tanh(Vec<double> x) { return tanh<double>(x); }
 XRNN_INLINE Vec<float> exp_negative(Vec<float> x) { return exp_negative<float>(x); }
 XRNN_INLINE Vec<double> exp_negative(Vec<double> x) { return exp_negative<double>(x); }
+XRNN_INLINE Vec<float> log1p(Vec<float> x) { return log1p<float>(x); }
+XRNN_INLINE Vec<double> log1p(Vec<double> x) { return log1p<double>(x); }
 
 }  // namespace

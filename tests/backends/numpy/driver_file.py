@@ -43,7 +43,7 @@ COMMON: Final = ("rnn", "lstm", "gru", "min gru")
 WITH_KERNELS: Final = (
     *("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu", "peephole lstm"),
     *("min gru", "min gru positive", "min lstm", "min lstm positive"),
-    *("rnn heads", "lstm heads", "gru heads", "leak heads"),
+    *("rnn heads", "lstm heads", "gru heads", "leak heads", "slstm", "slstm sigmoid heads"),
 )
 MOST_THREADS, FEW_THREADS = 4, 3
 

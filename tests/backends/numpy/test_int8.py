@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.backends.numpy.conftest import EMULATED, LEVELS
 from tests.drawn import draw
-from xrnn import GRU, LSTM, RNN, MinGRU, MinLSTM, get_backend, quantize, use_fused
+from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, get_backend, quantize, use_fused
 from xrnn.backends.numpy import kernels
 from xrnn.backends.numpy.int8 import OFFSET, pack
 from xrnn.info import explain
@@ -31,6 +31,7 @@ LAYERS: dict[str, Any] = {
     "lstm": lambda D, H: LSTM.init(D, H, rng=0),
     "gru": lambda D, H: GRU.init(D, H, rng=0),
     "min gru": lambda D, H: MinGRU.init(D, H, rng=0),
+    "slstm": lambda D, H: SLSTM.init(D, H, rng=0, forget_gate="sigmoid"),
     "min lstm": lambda D, H: MinLSTM.init(D, H, rng=0, candidate="positive"),
 }
 

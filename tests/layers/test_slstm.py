@@ -1,0 +1,109 @@
+"""SLSTM beyond what tests/reference.py tests for every cell: gates far from zero, fresh states, and refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.errors import one_line
+from xrnn import SLSTM, SLSTMCell, Stack, check_cell, to_keras, to_numpy, to_onnx, use_fused
+from xrnn.backend import Backend
+
+GATES = ("exp", "sigmoid")
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("forget_gate", GATES)
+@pytest.mark.parametrize("largest", [30.0, 1e4])
+def test_nothing_overflows(backend: Backend, forget_gate: Any, fused: bool, largest: float) -> None:
+    rng = np.random.default_rng(0)
+    layer = SLSTM.init(3, 21, forget_gate=forget_gate, rng=0, backend=backend)
+    layer.params[0] *= np.float32(0)
+    layer.params[2][...] = backend.asarray(rng.uniform(-largest, largest, 84), "float32")
+    layer.params[0][0] = backend.asarray(rng.choice([-largest, largest], 84), "float32")
+    x = backend.asarray(rng.choice([-1, 0, 1], (60, 5, 3)), "float32")
+    with use_fused(fused):
+        results = layer.forward(x)
+        gradients = layer.backward(*(backend.xp.ones_like(r) for r in results[:3]))
+    h, _, n, _ = (to_numpy(r) for r in results)
+    assert abs(h).max() <= 1
+    assert n.min() >= 1
+    for array in (*results, *gradients, *layer.grads):
+        assert np.isfinite(to_numpy(array)).all()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_gates_far_apart(backend: Backend, fused: bool) -> None:
+    """An input that outweighs the past, and a past that outweighs the input."""
+    x = backend.asarray(np.array([[[0.0]], [[1.0]]]), "float32")
+    for slope, h in ((1e4, np.tanh(-0.5)), (-1e4, np.tanh(0.5))):  # log i is 0, then ±10,000
+        Wx, b = [[slope, 0, -1, 0]], [0, 0, 0.5, 1e4]
+        weights = (backend.asarray(np.array(w), "float32") for w in (Wx, np.zeros((1, 4)), b))
+        with use_fused(fused):
+            results = SLSTM(*weights, forget_gate="sigmoid")(x)
+        assert_allclose(to_numpy(results[0])[:, 0, 0], [np.tanh(0.5), h], rtol=1e-6)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("forget_gate", GATES)
+def test_a_fresh_state_has_the_scale_of_its_first_input(backend: Backend, forget_gate: Any, fused: bool) -> None:
+    layer = SLSTM.init(3, 4, forget_gate=forget_gate, heads=2, rng=0, dtype="float64", backend=backend)
+    x, m_prev = (backend.asarray(np.random.default_rng(0).standard_normal(s)) for s in ((2, 3), (2, 4)))
+    with use_fused(fused):
+        _, _, n, m = layer(x, m_prev=100 * m_prev)
+    assert_array_equal(to_numpy(n), np.ones((2, 4)))
+    assert_allclose(to_numpy(m), to_numpy(x @ layer.params[0])[:, :4] + to_numpy(layer.params[2])[:4], rtol=1e-14)
+
+
+@pytest.mark.parametrize("forget_gate", GATES)
+def test_check_cell(backend: Backend, forget_gate: Any) -> None:
+    check_cell(SLSTMCell(forget_gate), backend=backend)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_gradients_pass_through_the_states_of_chunks(backend: Backend, fused: bool) -> None:
+    """As in one run; a gradient of m has no effect."""
+    rng = np.random.default_rng(0)
+    stack = Stack.init(SLSTM, 3, 4, depth=2, rng=0, dtype="float64", backend=backend)
+    x, dh = (backend.asarray(rng.standard_normal((6, 2, size))) for size in (3, 4))
+    with use_fused(fused):
+        h, _ = stack.forward(x)
+        dx, _ = stack.backward(dh)
+        expected = [to_numpy(a).copy() for a in (h, dx, *stack.grads)]
+        first, states = stack.forward(x[:2])
+        cache = stack.cache
+        second, _ = stack.forward(x[2:], states)
+        dx_second, dstates = stack.backward(dh[2:])
+        grads = [to_numpy(g).copy() for g in stack.grads]
+        dstates = tuple((*of_layer[:3], backend.xp.ones_like(of_layer[3])) for of_layer in dstates)
+        dx_first, _ = stack.backward(dh[:2], dstates, cache=cache)
+    found = [np.concatenate([to_numpy(a), to_numpy(b)]) for a, b in ((first, second), (dx_first, dx_second))]
+    found += [a + to_numpy(b) for a, b in zip(grads, stack.grads, strict=True)]
+    for got, want in zip(found, expected, strict=True):
+        assert_allclose(got, want, rtol=0, atol=1e-12)
+
+
+def test_the_forget_gate_starts_as_in_the_lstm() -> None:
+    for forget_gate, b in (("sigmoid", 1.0), ("exp", np.log(1 / (1 + np.exp(-1))))):
+        layer = SLSTM.init(2, 3, forget_gate=forget_gate, backend="numpy", dtype="float64")  # type: ignore[arg-type]
+        assert_allclose(layer.b, np.repeat([0, b, 0, 0], 3), rtol=1e-15)
+
+
+def test_an_unknown_forget_gate_is_refused() -> None:
+    with one_line(ValueError, "unknown forget_gate 'tanh': expected one of exp, sigmoid"):
+        SLSTM.init(2, 3, forget_gate="tanh")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("convert", "name"),
+    [
+        pytest.param(to_onnx, "ONNX", marks=pytest.mark.needs("onnx", "onnx")),
+        pytest.param(to_keras, "Keras", marks=pytest.mark.needs("keras", "keras")),
+    ],
+)
+def test_formats_without_the_cell_refuse_it(convert: Any, name: str) -> None:
+    with one_line(TypeError, f"with the cell 'slstm', which {name} does not have: expected one of rnn"):
+        convert(SLSTM.init(2, 3, backend="numpy"))
