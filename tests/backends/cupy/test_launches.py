@@ -34,6 +34,8 @@ PER_STEP: Final = {
     "min gru positive": ((0, 14), (0, 3)),
     "min lstm": ((0, 20), (0, 3)),
     "min lstm positive": ((0, 27), (0, 3)),
+    "slstm": ((1, 29), (1, 19)),
+    "slstm sigmoid heads": ((1, 39), (1, 20)),
     "zoneout": ((1, 26), (1, 9)),
     "zoneout lstm": ((1, 38), (1, 12)),
     "layer norm lstm": ((1, 21), (1, 29)),

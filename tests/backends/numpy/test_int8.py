@@ -58,7 +58,7 @@ def as_list(result: Any) -> list[Any]:
 def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int, int, int]) -> None:
     T, N, D, H = sizes
     layer = quantize(LAYERS[name](D, H))
-    x, states = draw(T, N, D), [draw(N, H) / 2 for _ in layer.cell.states]
+    x, states = draw(T, N, D), [abs(draw(N, H)) / 2 + (state == "n") for state in layer.cell.states]
     with use_fused(False):
         expected = as_list(layer(x, *states))
     first: list[Any] = []
