@@ -181,7 +181,8 @@ DOORS: Final[dict[str, tuple[Callable[[Path], Any], str | None]]] = {
     "to_c": (
         to_c,
         NOT_IN.format("to_c")
-        + "leaky_rnn, trained_leak_rnn, lstm, gru, gru_reset_before, min-gru, min-lstm, slstm; use xrnn.save, or add a row",
+        + "leaky_rnn, trained_leak_rnn, lstm, gru, gru_reset_before, min-gru, min-lstm, slstm; use xrnn.save, or add a "
+        "row",
     ),
     "to_c with a row": (in_c, None),
     "to_onnx": (lambda folder: xrnn.to_onnx(made()), NOT_IN.format("ONNX")),

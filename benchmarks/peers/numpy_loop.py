@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from typing import Final
 
 import numpy as np
 
 from benchmarks.cases import HEADS, Problem, square
 from benchmarks.peers import Built, Call
 from xrnn.typing import HostArray
+
+_WITHOUT: Final = (*HEADS, "slstm")  # cells without a file in `loops/`
 
 
 def about() -> dict[str, str]:
@@ -20,7 +23,7 @@ def build(problem: Problem, threads: int) -> Built:
     left, right = square()
     product = np.empty_like(left)
     rate: dict[str, Call] = {"product": lambda: np.matmul(left, right, out=product)}
-    if problem.case.ragged or problem.case.cell in (*HEADS, "slstm"):  # of the sLSTM there is only the plain form
+    if problem.case.ragged or problem.case.cell in _WITHOUT:
         return Built(rate)
     loop = importlib.import_module(f"benchmarks.peers.loops.{problem.case.cell.replace('-', '_')}")
     x, states, weights = problem.x, problem.states, problem.weights
