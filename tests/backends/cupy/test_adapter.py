@@ -47,16 +47,6 @@ def test_matmul_add_of_dtypes_that_gemm_refuses() -> None:
     np.testing.assert_array_equal(out.get(), np.full((2, 2), 4))
 
 
-def test_work_goes_to_the_current_stream() -> None:
-    rnn = RNN.init(D, H, rng=0, backend=STANDIN)
-    x, dh = device_array(4, N, D), device_array(4, N, H)
-    mine = cp.cuda.Stream(non_blocking=True)
-    with counted() as counters, mine:
-        rnn.forward(x)
-        rnn.backward(dh)
-    assert counters.streams == {mine}
-
-
 @pytest.mark.parametrize("optimizer", [SGD, lambda layers: SGD(layers, momentum=0.9), Adam])
 def test_everything_runs_on_the_device_of_its_arrays(optimizer: Any) -> None:
     with cp.cuda.Device(1):
