@@ -93,7 +93,12 @@ class CupyBackend(Backend):
             one_step = trace.inputs.x.ndim == 2
             above = [d[None] if one_step and d is not None else d for d in dstates]
             try:
-                dz, dinitial = self.launcher.backward(bound, cell, trace, above)
+                dparams = () if grads is None else grads[3:]
+                for dparam in dparams:
+                    dparam.fill(0)
+                dz, dinitial = self.launcher.backward(bound, cell, trace, above, dparams)
+                if dparams:
+                    cell.params_gradient(self.xp, trace.inputs.own, dparams)
                 return recurrence.from_dz(self.xp, self.products(), cell, trace, dz, grads, needs_dx), dinitial
             except Exception as error:
                 self._note(bound, error)

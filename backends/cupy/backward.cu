@@ -1,15 +1,16 @@
 // One time step of one unit, backward (cell.cu). One more round than there are steps completes dh_given.
 
-#define PARAMETERS                                                                                         \
-    const Real *z, const Real *h, const Real *c, const Real *dh, const Real *dc, Real *dz, Real *dh_given, \
-        Real *dc_given, const Real *params, Real param_of_all, const int *lengths, int T, int N, int H, int reverse
-#define ARGUMENTS z, h, c, dh, dc, dz, dh_given, dc_given, params, param_of_all, lengths, T, N, H, reverse
+#define PARAMETERS                                                                                               \
+    const Real *z, const Real *h, const Real *c, const Real *dh, const Real *dc, Real *dz, Real *dh_given,       \
+        Real *dc_given, Real *d_own, const Real *params, Real param_of_all, const int *lengths, int T, int N, int H, \
+        int reverse
+#define ARGUMENTS z, h, c, dh, dc, dz, dh_given, dc_given, d_own, params, param_of_all, lengths, T, N, H, reverse
 
 constexpr int kSums = 1;
 
 struct Run {
     const Real *z, *h, *c, *dh, *dc;
-    Real *dz, *dh_given, *dc_given;
+    Real *dz, *dh_given, *dc_given, *d_own;
     const Real* params;
     Real param_of_all;
     const int* lengths;
@@ -18,7 +19,12 @@ struct Run {
     XRNN_INLINE int rounds() const { return T + 1; }
     XRNN_INLINE bool multiplies(int i) const { return i > 0; }
     XRNN_INLINE int t(int i) const { return reverse ? i : T - 1 - i; }
-    XRNN_INLINE size_t step() const { return static_cast<size_t>(N) * H; }
+    XRNN_INLINE void join() {
+        if (kJoined > 1) c = h + H, dc = dh ? dh + H : nullptr, dc_given = dh_given + H;
+    }
+    XRNN_INLINE size_t place(int row, int unit) const { return static_cast<size_t>(row) * kJoined * H + unit; }
+    XRNN_INLINE size_t step() const { return place(N, 0); }
+    XRNN_INLINE size_t pairs() const { return static_cast<size_t>(N) * H; }
     XRNN_INLINE ptrdiff_t to_next() const { return (reverse ? kPre : -kPre) * ptrdiff_t(step()); }
     XRNN_INLINE Own own_of(int unit) const { return own_of_unit(params, param_of_all, H, unit); }
     XRNN_INLINE Real* gates(int i, int row, int unit) const {
@@ -50,7 +56,7 @@ struct Run {
         if (!wanted || i > T) return in;
         in.length = lengths ? lengths[row] : T;
         if (i == T) return in;
-        const size_t unit_at = static_cast<size_t>(row) * H + unit, at = t(i) * step() + unit_at;
+        const size_t at = t(i) * step() + place(row, unit);
         const size_t before = at + (reverse ? step() : 0), after = at + (reverse ? 0 : step());
         if (TheCell::KEEPS_Z) {
             const Real* p = z + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
@@ -66,29 +72,36 @@ struct Run {
     }
     // What is known to be 0 isn't read.
     XRNN_INLINE void load(int i, int row, int unit, State& carry) const {
-        const size_t at = static_cast<size_t>(row) * H + unit;
+        const size_t at = place(row, unit);
         carry[0] = i > 0 && (TheCell::DIRECT || lengths) ? dh_given[at] : Real(0);
         if (kStates > 1) carry[kStates - 1] = i > 0 ? dc_given[at] : Real(0);
     }
     XRNN_INLINE void store(int i, int row, int unit, const State& carry) const {
-        const size_t at = static_cast<size_t>(row) * H + unit;
+        const size_t at = place(row, unit);
         if (i == T || TheCell::DIRECT || lengths) dh_given[at] = carry[0];
         if (kStates > 1) dc_given[at] = carry[kStates - 1];
     }
+    XRNN_INLINE void store_own(int row, int unit, const Own& own) const {
+#pragma unroll
+        for (int p = 0; p < kOwn; ++p)
+            if (d_own) d_own[(static_cast<size_t>(row) * kOwn + p) * H + unit] = own.d[p];
+    }
     template <class Sum, class Publish>
-    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, const Own& own, State& carry, Sum sum,
+    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, Own& own, State& carry, Sum sum,
                             Publish publish) const {
         // dz of an idle row doesn't reach h through Wh: 0 · ∞ is NaN.
         if (i > 0 && t(i - 1) < in.length) carry[0] += sum(0);
         if (i == T) return;
         const bool idle = t(i) >= in.length;
         State dafter, dbefore = {};
-        Real d[kPre + TheCell::OWN];
+        Real d[kPre + kOwn];
 #pragma unroll
         for (int k = 0; k < kStates; ++k) dafter[k] = in.above[k] + carry[k];
         TheCell::gradient(dafter, in.before, in.after, in.z, own.at, d, dbefore);
 #pragma unroll
         for (int k = 0; k < kStates; ++k) carry[k] = idle ? dafter[k] : dbefore[k];
+#pragma unroll
+        for (int p = 0; p < kOwn; ++p) own.d[p] += idle ? Real(0) : d[kPre + p];
         Real* to = gates(i, row, unit);
 #pragma unroll
         for (int g = 0; g < kPre; ++g) {

@@ -12,8 +12,10 @@
 //     dh_given, dc_given (N, H)  filled by backward: the gradients of the initial states. Until then they hold what a
 //                                step passes to the one before it past z (the carry)
 //     params   (OWN, H)          the cell's own parameters, such as the leak; null: param_of_all for all units
+//     d_own    (N, OWN, H)       filled by backward, in scan: their gradients, each row's part. null: not needed
 //     lengths  (N,)              null: all rows have T steps. A row that is past its length is idle: its states stay,
 //                                its dz is 0, and its gradients are passed on
+// If a cell is JOINED, h has the rows of c too: (T+1, N, 2 H), and so have h_given, dh and dh_given (join).
 // Step i is the i-th that the loop takes, t(i) its position in time.
 //
 // forward.cu and backward.cu define the same names, so that each form is one file for both directions:
@@ -28,6 +30,7 @@
 //     load, store (i, row, unit, state)   what a unit passes from round to round, for threads that don't keep it in
 //                              registers: the states, or the carry
 //     own_of(unit)             the unit's own parameters
+//     store_own(row, unit, own)   writes their gradients
 //     finish(i, row, unit, in, own, state, sum, publish)   the cell's step. sum(g) is the unit's sum g of the product;
 //                              publish(p, g, x) writes x, part g of what the next product multiplies, to *p
 //     give_up(i, row, unit)    writes NaN in place of the results
@@ -38,10 +41,15 @@ template <int blocks>
 constexpr int count(const int (&)[blocks]) { return blocks; }
 constexpr int count(decltype(nullptr)) { return 0; }
 constexpr int first_of(const int* blocks) { return blocks ? blocks[0] : 0; }
+template <class Cell>
+constexpr auto joined_states(int) -> decltype(Cell::JOINED * 1) { return Cell::JOINED ? Cell::STATES : 1; }
+template <class Cell>
+constexpr int joined_states(...) { return 1; }
 
 constexpr int kPre = TheCell::PRE, kStates = TheCell::STATES, kOwn = TheCell::OWN;
 constexpr int kFed = count(TheCell::FROM_H);          // parts of Wh
 constexpr int kFirstFed = first_of(TheCell::FROM_H);  // they feed neighbouring blocks of z, from this one on
+constexpr int kJoined = joined_states<TheCell>(0);     // states side by side in h
 constexpr int kVector = 16 / sizeof(Real);
 
 struct alignas(16) Vector {
@@ -51,6 +59,7 @@ typedef Real State[kStates];
 
 struct Own {
     Real at[kOwn > 0 ? kOwn : 1];
+    Real d[kOwn > 0 ? kOwn : 1];  // the sum of its gradients
 };
 XRNN_INLINE Own own_of_unit(const Real* params, Real param_of_all, int H, int unit) {
     Own own = {};

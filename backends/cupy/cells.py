@@ -36,6 +36,11 @@ class CellKernel:
     def states(self) -> int:
         return len(self.cell.states)
 
+    @property
+    def components(self) -> int:
+        """The numbers that h has for a unit: 2 if it is complex."""
+        return getattr(self.cell, "components", 1)
+
 
 def _elman(leaky: bool, nonlinearity: str) -> CellKernel:
     template, cell = f"{'Leaky' * leaky}{nonlinearity.title()}Elman", LeakyRNNCell if leaky else RNNCell
@@ -62,6 +67,7 @@ NAMED: Final = {kernel.name: kernel for kernel in KERNELS.values()}
 def kernel_of(cell: Cell) -> CellKernel | None:
     """The kernel for `cell`; None for a cell that has none, a subclass of a built-in cell included.
 
-    The kernels compute no gradients of own parameters, so a cell that has some runs in the plain form.
+    Only scan computes gradients of own parameters: other cells that have some run in the plain form.
     """
-    return None if cell.kernel_name is None or cell.params else KERNELS.get(cell.kernel_name)
+    kernel = None if cell.kernel_name is None else KERNELS.get(cell.kernel_name)
+    return None if kernel and kernel.fed and cell.params else kernel

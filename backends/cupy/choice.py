@@ -130,6 +130,10 @@ class Request:
     precision: str = field(default="float32", kw_only=True)  # of the library's products; the kernels compute in dtype
 
     @property
+    def units(self) -> int:
+        return self.H // self.cell.components
+
+    @property
     def itemsize(self) -> int:
         return np.dtype(self.dtype).itemsize
 
@@ -224,10 +228,9 @@ def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
 
 def _scan(device: Device, r: Request, product: float) -> Candidate:
     """A step moves z twice, and the states and their gradients. If few threads wait for it, a read's time counts."""
-    pairs = r.N * r.H
-    moved = r.itemsize * pairs * (2 * r.cell.pre + (1 + r.backward) * r.cell.states)
+    moved = r.itemsize * r.N * r.H * (2 * r.cell.pre + (1 + r.backward) * r.cell.states)
     bandwidth, trip = device.bandwidth_of(r.T * moved)
-    warps = math.ceil(pairs / WARP / device.multiprocessors)  # of a multiprocessor; a warp has one scheduler
+    warps = math.ceil(r.N * r.units / WARP / device.multiprocessors)  # of a multiprocessor; a warp has one scheduler
     turns = math.ceil(warps / SCHEDULERS) * SCHEDULERS * WARP / device.rate(r.dtype)
     cycles = turns * (SCAN_CYCLES + r.cell.cycles)
     step = max(moved / bandwidth, trip / AHEAD, cycles / device.clock)

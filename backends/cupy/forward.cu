@@ -17,7 +17,12 @@ struct Run {
     XRNN_INLINE int rounds() const { return T; }
     XRNN_INLINE bool multiplies(int) const { return true; }
     XRNN_INLINE int t(int i) const { return reverse ? T - 1 - i : i; }
-    XRNN_INLINE size_t step() const { return static_cast<size_t>(N) * H; }
+    XRNN_INLINE void join() {
+        if (kJoined > 1) c = h + H, c_given = h_given ? h_given + H : nullptr;
+    }
+    XRNN_INLINE size_t place(int row, int unit) const { return static_cast<size_t>(row) * kJoined * H + unit; }
+    XRNN_INLINE size_t step() const { return place(N, 0); }
+    XRNN_INLINE size_t pairs() const { return static_cast<size_t>(N) * H; }
     XRNN_INLINE size_t before(int i) const { return (t(i) + !!reverse) * step(); }
     XRNN_INLINE size_t after(int i) const { return (t(i) + !reverse) * step(); }
     XRNN_INLINE ptrdiff_t to_next() const { return reverse ? -ptrdiff_t(step()) : ptrdiff_t(step()); }
@@ -62,7 +67,7 @@ struct Run {
     }
     // The states before a step; the initial ones are also copied to their slot.
     XRNN_INLINE void load(int i, int row, int unit, State& states) const {
-        const size_t at = static_cast<size_t>(row) * H + unit, slot = before(i) + at;
+        const size_t at = place(row, unit), slot = before(i) + at;
         if (i > 0) {
             states[0] = h[slot];
             if (kStates > 1) states[kStates - 1] = c[slot];
@@ -76,8 +81,9 @@ struct Run {
         }
     }
     XRNN_INLINE void store(int, int, int, const State&) const {}  // they are results, which `finish` writes
+    XRNN_INLINE void store_own(int, int, const Own&) const {}
     template <class Sum, class Publish>
-    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, const Own& own, State& states, Sum sum,
+    XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, Own& own, State& states, Sum sum,
                             Publish publish) const {
         State next;
 #pragma unroll
@@ -92,12 +98,12 @@ struct Run {
 #pragma unroll
             for (int g = 0; g < kPre; ++g) out[static_cast<size_t>(g) * H] = in.z[g];
         }
-        const size_t slot = after(i) + static_cast<size_t>(row) * H + unit;
+        const size_t slot = after(i) + place(row, unit);
         publish(h + slot, 0, states[0]);
         if (kStates > 1) c[slot] = states[kStates - 1];
     }
     XRNN_INLINE void give_up(int i, int row, int unit) const {
-        const size_t slot = after(i) + static_cast<size_t>(row) * H + unit;
+        const size_t slot = after(i) + place(row, unit);
         publish(h + slot, nan());
         if (kStates > 1) c[slot] = nan();
         for (int g = 0; g < kPre; ++g) gates(i, row, unit)[static_cast<size_t>(g) * H] = nan();

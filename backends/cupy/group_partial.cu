@@ -46,7 +46,7 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
     Real* const slot = gathered + threadIdx.x / span * outputs + out;
     const int n = out / units, u = out % units;
     const int begin = first_row_of(N, blockIdx.y), end = first_row_of(N, blockIdx.y + 1);
-    const Own unit_own = u < own ? run.own_of(first + u) : Own{};
+    Own unit_own = u < own ? run.own_of(first + u) : Own{};
     const auto ask = [&](int i, int first_row) {
         return run.ask(i, first_row + n, first + u, helper == 0 && u < own && first_row + n < end);
     };

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 
@@ -60,8 +60,10 @@ _LOST: Final = re.compile(
 
 
 def raise_if_lost(error: Exception) -> None:
-    """Raise ContextLostError if `error` says that the context is lost."""
-    if not isinstance(error, ContextLostError) and _LOST.search(str(error)):
+    """Raise ContextLostError if `error` is one, or says that the context is lost."""
+    if isinstance(error, ContextLostError):
+        raise error
+    if _LOST.search(str(error)):
         why = " ".join(str(error).split())
         raise ContextLostError(
             f"the GPU's context is lost, and every later call of this process fails ({type(error).__name__}: {why}): "
@@ -173,10 +175,6 @@ class Bound:
             raise LaunchError(f"{type(error).__name__}: {error}") from error
 
 
-# The fields of Bound from grid to layout.
-_Launch: TypeAlias = tuple[tuple[int, int], int, int, tuple[Any, ...], tuple[Any, ...]]
-
-
 class Launcher:
     """The kernels of one CuPy module, compiled when first used, for each device."""
 
@@ -255,19 +253,24 @@ class Launcher:
     def bind(self, candidate: Candidate, request: Request) -> Bound:
         """The kernel of `candidate` for T steps of N rows. Compiles it at its first use on a device."""
         variant, m = Variant.of(candidate, request), candidate.layout
-        sizes = tuple(map(np.int32, (request.T, request.N, request.H)))
+        sizes = tuple(map(np.int32, (request.T, request.N, request.units)))
+        layout: tuple[Any, ...] = ()
         if m is None:
-            threads = choice.spread(self.device(), request.N * request.H)
-            launch: _Launch = (math.ceil(request.N * request.H / threads), 1), threads, 0, sizes, ()
+            pairs = request.N * request.units
+            threads, shared_bytes = choice.spread(self.device(), pairs), 0
+            grid = math.ceil(pairs / threads), 1
         else:
             units = (m.units,) if variant.cooperative else ()
             layout = tuple(map(np.int32, (*units, m.column_threads, m.slice, m.pitch)))
             # CuPy would shrink a cooperative grid of one dimension that is too large.
-            launch = candidate.grid, m.threads, m.shared_bytes, sizes, layout
+            grid, threads, shared_bytes = candidate.grid, m.threads, m.shared_bytes
         watched, steps = self.device().watchdog, request.T
         if watched and candidate.form != "stepwise":
             steps = max(1, min(steps, int(WATCHED_SECONDS / candidate.step_seconds)))
-        return Bound(candidate, request, self.compiled(variant), *launch, steps=steps, watched=watched)
+        kernel = self.compiled(variant)
+        return Bound(
+            candidate, request, kernel, grid, threads, shared_bytes, sizes, layout, steps=steps, watched=watched
+        )
 
     def fits(self, bound: Bound) -> bool:
         """Whether the driver, too, says that all blocks of a group can be resident at once."""
@@ -328,9 +331,15 @@ class Launcher:
         return states, z if keeps else None, None
 
     def backward(
-        self, bound: Bound, cell: Cell, trace: Trace, dstates: Sequence[Array | None], whose: int = USER
+        self,
+        bound: Bound,
+        cell: Cell,
+        trace: Trace,
+        dstates: Sequence[Array | None],
+        dparams: Sequence[Array] = (),
+        whose: int = USER,
     ) -> tuple[Array, tuple[Array, ...]]:
-        """→ dz (T, N, pre · H), dinitial (N, H) a state: as `recurrence.through_time`."""
+        """→ dz (T, N, pre · H), dinitial (N, H) a state; adds to `dparams`: as `recurrence.through_time`."""
         xp, inputs, form = self.xp, trace.inputs, bound.candidate.form
         T, N, H, dtype = bound.request.T, bound.request.N, bound.request.H, inputs.x.dtype
         Wh = xp.ascontiguousarray(inputs.Wh)
@@ -338,6 +347,7 @@ class Launcher:
         if form == "group":
             _empty(dz)
         dinitial = [xp.empty((N, H), dtype) for _ in cell.states]
+        d_own: Any = xp.empty((N, len(dparams), bound.request.units), dtype) if dparams else _NULL
         dabove = [None if d is None else xp.ascontiguousarray(d) for d in dstates]
         z: Any = _NULL if trace.z is None else trace.z
         own, lengths, end = self._own(cell, inputs), self._lengths(inputs), (*bound.sizes[1:], _FLAGS[inputs.reverse])
@@ -355,12 +365,16 @@ class Launcher:
             if number:
                 edge = slice(0, 1) if inputs.reverse else slice(int(count) - 1, None)
                 dabove_here = [self._added(*each, edge, count) for each in zip(dabove_here, dinitial, strict=True)]
-            args = z_here, *_two(around), *_two(dabove_here), dz_here, *_two(dinitial), *own, lengths_here, count, *end
+            gradients = dz_here, *_two(dinitial), d_own
+            args = z_here, *_two(around), *_two(dabove_here), *gradients, *own, lengths_here, count, *end
             if form == "stepwise":
                 self._backward_steps(bound, Wh, dz, args, inputs.reverse)
             else:
                 parts = (xp.zeros((2, N, bound.grid[0], H), dtype),) if form == "group-partial" else ()
                 bound(Wh, *args, *bound.layout, *self._waiting(bound, whose), *parts)
+            if dparams:
+                for dparam, d in zip(dparams, d_own.sum(axis=0), strict=True):
+                    dparam += d
         return dz, tuple(dinitial)
 
     def _forward_steps(self, launch: Bound, Wh: Array, h: Array, args: Any, reverse: bool) -> None:

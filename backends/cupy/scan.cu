@@ -6,11 +6,12 @@
 // grid (⌈N · H / threads⌉). Neighbouring threads have neighbouring units. The matrix W has no elements.
 
 extern "C" __global__ void __launch_bounds__(THREADS) scan(const Real*, PARAMETERS) {
-    const Run run{ARGUMENTS};
+    Run run{ARGUMENTS};
+    run.join();
     const size_t pair = pair_of_thread();
-    if (pair >= run.step()) return;
+    if (pair >= run.pairs()) return;
     const int row = pair / H, unit = pair % H;
-    const Own own = run.own_of(unit);
+    Own own = run.own_of(unit);
     State state;
     run.load(0, row, unit, state);
     Run::Inputs ahead[AHEAD];
@@ -29,4 +30,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan(const Real*, PARAMETE
         }
     }
     run.store(run.rounds() - 1, row, unit, state);
+    run.store_own(row, unit, own);
 }

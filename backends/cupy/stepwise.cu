@@ -6,7 +6,7 @@
 extern "C" __global__ void __launch_bounds__(THREADS) stepwise(const Real* sums, Real* fed, PARAMETERS, int i) {
     const Run run{ARGUMENTS};
     const size_t pair = pair_of_thread();
-    if (pair >= run.step()) return;
+    if (pair >= run.pairs()) return;
     const int row = pair / H, unit = pair % H;
     Run::Inputs in = run.ask(i, row, unit, true);
     State state;
@@ -16,6 +16,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) stepwise(const Real* sums,
         *p = x;
         if (fed) fed[(static_cast<size_t>(row) * kFed + g) * H + unit] = x;
     };
-    run.finish(i, row, unit, in, run.own_of(unit), state, sum, publish);
+    Own own = run.own_of(unit);
+    run.finish(i, row, unit, in, own, state, sum, publish);
     run.store(i, row, unit, state);
 }

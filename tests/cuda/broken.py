@@ -91,7 +91,7 @@ def broken(variant: Variant) -> Iterator[Broken]:
         beyond = "i <= ROWS * slices * g.pitch + slices * ROWS * g.column_threads * kVector + int(blockDim.x);"
         yield Broken("a write beyond shared memory", ("i < ROWS * slices * g.pitch;", beyond), "overflow")
     else:
-        yield Broken("a thread beyond the last unit", ("if (pair >= run.step()) return;", ""), "overflow")
+        yield Broken("a thread beyond the last unit", ("if (pair >= run.pairs()) return;", ""), "overflow")
     right, wrong = {"one-block": ("i + 1, first_row", "i, first_row"), "scan": ("i + AHEAD,", "i + AHEAD - 1,")}.get(
         variant.form, ("i + last,", "i,")
     )

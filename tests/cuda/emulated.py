@@ -121,7 +121,7 @@ def draw(variant: Variant, p: Problem) -> reference.Problem:
     if not p.given:
         drawn.initial = [np.zeros_like(state) for state in drawn.initial]
     if p.spoil is not None:
-        x, (h_prev, *_), (dh, *_), (_, Wh, _) = drawn.x, drawn.initial, drawn.dstates, drawn.weights
+        x, (h_prev, *_), (dh, *_), (_, Wh, *_) = drawn.x, drawn.initial, drawn.dstates, drawn.weights
         assert dh is not None
         spoilt = {"x": x[1, 1], "h_prev": h_prev[1], "dh": dh[1, 1], "Wh": Wh[:1, :1]}[p.spoilt]
         if p.spoil == "all bits set":
@@ -145,11 +145,11 @@ def run(
     p, drawn, launcher = problem, draw(variant, problem), Launcher(standin)
     cell = CELLS[variant.cell.template][1](standin.asarray(reference.leaks(p.H).astype(variant.dtype)))
     place = unaligned if p.unaligned else standin.asarray
-    x, Wx, Wh, b = (place(a) for a in (drawn.x, *drawn.weights))
+    x, Wx, Wh, b, *own = (place(a) for a in (drawn.x, *drawn.weights))
     lengths = None if drawn.lengths is None else standin.asarray(drawn.lengths)
     initial = [place(state) if p.given else None for state in drawn.initial]
-    inputs = Inputs(x, Wx, Wh, b, initial, lengths, p.reverse)
-    request = Request(variant.cell, variant.backward, variant.dtype, p.T, p.N, D, p.H)
+    inputs = Inputs(x, Wx, Wh, b, initial, lengths, p.reverse, own)
+    request = Request(variant.cell, variant.backward, variant.dtype, *inputs.sizes())
     with np.errstate(invalid="ignore"):
         solution = reference.solve(drawn)
     plain = recurrence.forward(standin, PRODUCTS, cell, inputs, True)
@@ -168,8 +168,9 @@ def run(
                 )
         else:
             dstates = [None if d is None else place(d) for d in drawn.dstates]
-            dz, dinitial = launcher.backward(bound, cell, plain, dstates)
-            grads = [standin.empty_like(w) for w in (Wx, Wh, b)]
+            grads = [standin.zeros_like(w) for w in (Wx, Wh, b, *own)]
+            dz, dinitial = launcher.backward(bound, cell, plain, dstates, grads[3:])
+            cell.params_gradient(standin, own, grads[3:])
             dx = recurrence.from_dz(standin, PRODUCTS, cell, plain, dz, grads)
             names = [*drawn.gradient_names, "dz"]
             found = {name: standin.asnumpy(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}

@@ -205,8 +205,9 @@ def test_a_watched_gpu_gets_short_launches(variant: Variant, monkeypatch: pytest
                 found = run(variant, p)
             check(variant, p)
         assert counters.raw_kernels == (p.T + variant.backward if variant.form == "stepwise" else math.ceil(p.T / 2))
-        # In group-partial the last bit of a partial sum depends on its place in the launch.
-        assert found.bits() == expected.bits() or variant.form == "group-partial"
+        # In group-partial the last bit of a partial sum depends on its place in the launch, and the gradients of own
+        # parameters are sums of launches.
+        assert found.bits() == expected.bits() or variant.form == "group-partial" or variant.cell.cell.params
 
 
 def test_long_inference_runs_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
         h[:, -1] = np.concatenate([drawn.initial[0], solution.states[0][:, 0]])
         dh, dz, dh_prev = sparse(T, N, H), sparse(T, N, width), sparse(N, H)
         dh[:, -1], z[:, -1, :H] = dh_drawn[:, 0], sigmoid(z[:, -1, :H])  # the gates of minGRU; Elman has none
-        arguments = (z, h, NULL, dh, NULL, dz, dh_prev, NULL, *common)
+        arguments = (z, h, NULL, dh, NULL, dz, dh_prev, NULL, NULL, *common)
     else:
         arguments = (z, h, NULL, given, NULL, *common, np.int32(1))
     if variant.form == "scan":

@@ -55,8 +55,8 @@ def layer(backend: CupyBackend, sizes: Sizes, dtype: str = "float32", cell: str 
 
 def step(layer: Any, sizes: Sizes, dtype: str = "float32") -> list[Any]:
     """The results, dx, the gradients of the initial states and the weights' gradients, on the host."""
-    T, N, D, H = sizes
-    rng = np.random.default_rng(1)
+    T, N, D, _ = sizes
+    rng, H = np.random.default_rng(1), len(layer.params[2]) // layer.cell.pre  # two for each complex unit
     states = len(layer.cell.states)
     shapes = [(T, N, D), *[(N, H)] * states, *[(T, N, H)] * states]
     x, *rest = (layer.backend.asarray(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
