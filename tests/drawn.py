@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.ops.cell import Cell
 
 
 def draw(*shape: int, dtype: str = "float32", seed: int | None = None) -> Any:
@@ -17,3 +18,8 @@ def draw(*shape: int, dtype: str = "float32", seed: int | None = None) -> Any:
 def draw_on(backend: Backend, *shape: int, dtype: str = "float64", seed: int = 1) -> Any:
     """The same on a backend."""
     return backend.asarray(draw(*shape, dtype=dtype, seed=seed))
+
+
+def draw_initial(cell: Cell, N: int, H: int) -> list[Any]:
+    """The states of a cell, on the host. A normaliser n is at least 1."""
+    return [1 + abs(draw(N, H)) if state == "n" else draw(N, H) / 2 for state in cell.states]

@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests.conftest import STANDIN
-from tests.drawn import draw
+from tests.drawn import draw, draw_initial
 from tests.errors import one_line
 from tests.forge import Forgery, Tensor
 from tests.peephole.layer import PeepholeLSTM
@@ -60,7 +60,7 @@ def as_list(result: Any) -> list[Any]:
 @every_cell
 def test_is_close_to_the_float32_layer_but_not_equal(form: str, name: str) -> None:
     layer, x = layer_of(name), draw(8, 4, 3)  # few steps: an integrator adds up its errors
-    states = [draw(4, 20) / 2 for _ in layer.cell.states]
+    states = draw_initial(layer.cell, 4, 20)
     quantized = quantize(layer)
     for got, want in zip(as_list(quantized(x, *states)), as_list(layer(x, *states)), strict=True):
         assert got.shape == want.shape
@@ -116,7 +116,7 @@ def test_copies_and_pickles(name: str) -> None:
 def test_reverse_equals_forward_on_the_reversed_sequence(form: str, name: str) -> None:
     x = draw(6, 4, 3)
     ahead, reverse = quantize(layer_of(name)), quantize(layer_of(name, reverse=True))
-    states = [draw(4, 20) / 2 for _ in ahead.cell.states]
+    states = draw_initial(ahead.cell, 4, 20)
     for got, want in zip(as_list(reverse(x, *states)), as_list(ahead(x[::-1].copy(), *states)), strict=True):
         assert_array_equal(got, want[::-1])
     assert_array_equal(as_list(reverse(x[0], *states))[0], as_list(ahead(x[0], *states))[0])
@@ -218,7 +218,7 @@ def test_a_checkpoint_holds_a_layer_once(tmp_path: Path, int8: bool) -> None:
 @every_cell
 def test_lengths_as_of_each_row_alone(form: str, name: str, reverse: bool) -> None:
     quantized, x = quantize(layer_of(name, reverse)), draw(6, 4, 3)
-    states, lengths = [draw(4, 20) / 2 for _ in quantized.cell.states], [0, 6, 1, 4]
+    states, lengths = draw_initial(quantized.cell, 4, 20), [0, 6, 1, 4]
     for n, length in enumerate(lengths):
         x[length:, n] = np.nan
     for k, got in enumerate(as_list(quantized(x, *states, lengths=lengths))):

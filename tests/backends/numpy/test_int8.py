@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.backends.numpy.conftest import EMULATED, LEVELS
-from tests.drawn import draw
+from tests.drawn import draw, draw_initial
 from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, get_backend, quantize, use_fused
 from xrnn.backends.numpy import kernels
 from xrnn.backends.numpy.int8 import OFFSET, pack
@@ -58,7 +58,7 @@ def as_list(result: Any) -> list[Any]:
 def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int, int, int]) -> None:
     T, N, D, H = sizes
     layer = quantize(LAYERS[name](D, H))
-    x, states = draw(T, N, D), [abs(draw(N, H)) / 2 + (state == "n") for state in layer.cell.states]
+    x, states = draw(T, N, D), draw_initial(layer.cell, N, H)
     with use_fused(False):
         expected = as_list(layer(x, *states))
     first: list[Any] = []
