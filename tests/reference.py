@@ -77,8 +77,8 @@ def lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
 
 
 def lstm_of_z(z: Any, states: Any) -> tuple[Any, ...]:
-    (_, c), H = states, states[0].shape[1]
-    i, f, g, o = (z[:, gate * H : (gate + 1) * H] for gate in range(4))
+    (_, c), H = states, states[0].shape[-1]
+    i, f, g, o = (z[..., gate * H : (gate + 1) * H] for gate in range(4))
     c_next = sigmoid(f) * c + sigmoid(i) * anp.tanh(g)
     return sigmoid(o) * anp.tanh(c_next), c_next
 
@@ -106,10 +106,10 @@ def peephole_lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, p_i: Any, p_f: 
 
 
 def gru(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    (h,), H = states, len(Wh)
+    (h,), H = states, states[0].shape[-1]
     from_x, from_h = x @ Wx, h @ Wh
-    r, u = (sigmoid((from_x + from_h)[:, at : at + H] + b[at : at + H]) for at in (0, H))
-    n = anp.tanh(from_x[:, 2 * H :] + b[2 * H : 3 * H] + r * (from_h[:, 2 * H :] + b[3 * H :]))
+    r, u = (sigmoid((from_x + from_h)[..., at : at + H] + b[..., at : at + H]) for at in (0, H))
+    n = anp.tanh(from_x[..., 2 * H :] + b[..., 2 * H : 3 * H] + r * (from_h[..., 2 * H :] + b[..., 3 * H :]))
     return ((1 - u) * n + u * h,)
 
 
@@ -175,19 +175,15 @@ def of_heads(step: StepFunction) -> StepFunction:
     """Each head is a small layer of its own, which reads the same x.   Wh (k, H/k, parts · H/k)"""
 
     def with_heads(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-        (k, K, _), D = Wh.shape, len(Wx)
-        of_x, of_b = Wx.shape[1] // (k * K), len(b) // (k * K)
-        heads = [
-            step(
-                x,
-                tuple(state[:, j * K : (j + 1) * K] for state in states),
-                Wx.reshape(D, of_x, k, K)[:, :, j].reshape(D, of_x * K),
-                Wh[j],
-                b.reshape(of_b, k, K)[:, j].reshape(of_b * K),
-            )
-            for j in range(k)
-        ]
-        return tuple(anp.concatenate(of_state, axis=1) for of_state in zip(*heads, strict=True))
+        k, K, _ = Wh.shape
+
+        def of_each(a: Any) -> Any:  # (rows, parts · H) → (k, rows, parts · H/k)
+            rows, width = a.shape
+            parts = anp.transpose(a.reshape(rows, width // (k * K), k, K), (2, 0, 1, 3))
+            return parts.reshape(k, rows, width // k)
+
+        after = step(x, tuple(map(of_each, states)), of_each(Wx), Wh, of_each(b[None]))
+        return tuple(anp.transpose(state, (1, 0, 2)).reshape(len(x), k * K) for state in after)
 
     return with_heads
 

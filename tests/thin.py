@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 
-def thin(*axes: Sequence[Any]) -> list[Any]:
+def thin(*axes: Sequence[Any], every: int = 0) -> list[Any]:
     """All combinations of the values of `axes`, for `pytest.mark.parametrize`.
 
     `make test` runs only enough of them for every value: each value of the longest axis once, with the values of the
     other axes in turn. `.ci/proof` runs the others.
+
+    every   `make test` runs one of this number of combinations instead: each value of an axis with other values of the
+            axes beside it
     """
     longest = max(axes, key=len)
     chosen = {
@@ -22,8 +25,8 @@ def thin(*axes: Sequence[Any]) -> list[Any]:
     }
     return [
         pytest.param(
-            *(axis[i] for axis, i in zip(axes, combination, strict=True)),
-            marks=[] if combination in chosen else [pytest.mark.proof],
+            *(axis[i] for axis, i in zip(axes, places, strict=True)),
+            marks=[] if (sum(places) % every == 0 if every else places in chosen) else [pytest.mark.proof],
         )
-        for combination in itertools.product(*(range(len(axis)) for axis in axes))
+        for places in itertools.product(*(range(len(axis)) for axis in axes))
     ]

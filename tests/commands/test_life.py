@@ -36,10 +36,12 @@ from tests.commands.runs import (
 )
 from tests.fresh import DEFAULT_SIGNALS, XRNN
 from tests.models.snapshots import assert_same_arrays
+from tests.thin import thin
 from xrnn.commands.main import main
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, terminals and /dev/full are POSIX's")
-every_signal = pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"]
+every_signal = pytest.mark.parametrize("name", SIGNALS)
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
@@ -125,9 +127,9 @@ def test_a_stopped_run_continues_to_the_same_end(
 # ---- stopped by a signal ----
 
 
-@every_signal
+@pytest.mark.parametrize(("run", "name"), thin(RUNS, SIGNALS), ids=name_of)
 def test_a_signal_saves_and_prints_the_command_to_continue(
-    run: Run, name: str, received: list[int], capsys: Capture, monkeypatch: Patch
+    folder: Path, run: Run, name: str, received: list[int], capsys: Capture, monkeypatch: Patch
 ) -> None:
     """Also in the middle of an epoch, which has three updates."""
     number, more = signal.Signals[name], ["--save-every", "9"] if run is TRAIN else []
@@ -214,13 +216,12 @@ class Losing(io.StringIO):
         return super().write(text)
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(errno.EPIPE, 141), (errno.ENOSPC, 1), (errno.EIO, 1)], ids=errno.errorcode.get
-)
+@pytest.mark.parametrize(("run", "number"), thin(RUNS, [errno.EPIPE, errno.ENOSPC, errno.EIO]), ids=name_of)
 def test_a_lost_output_saves_and_prints_the_command_to_stderr(
-    run: Run, number: int, status: int, capsys: Capture, monkeypatch: Patch
+    folder: Path, run: Run, number: int, capsys: Capture, monkeypatch: Patch
 ) -> None:
     """A closed pipe, a full device, a closed terminal. Later output is dropped, not tried again."""
+    status = 141 if number == errno.EPIPE else 1
     with monkeypatch.context() as patch:
         patch.setattr("xrnn.commands.run._SECONDS_BETWEEN_READS", 0.0)
         patch.setattr("xrnn.commands.progress._SECONDS_BETWEEN_LINES", 0.0)

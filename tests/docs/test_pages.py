@@ -20,6 +20,7 @@ import xrnn
 from xrnn import LSTM, Stack, use_backend
 from xrnn.cells import CELLS
 from xrnn.exchange.description import canonical, take_apart
+from xrnn.series import Forecaster
 
 DOCS = Path(__file__).parents[2] / "docs"
 # The types of other libraries in annotations, which only type checkers import.
@@ -46,6 +47,7 @@ def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         if word in text:
             pytest.importorskip(module, reason=f"the page needs {module}: pip install -e '.[{module}]'")
     monkeypatch.chdir(tmp_path)  # where the code writes its files
+    monkeypatch.setitem(Forecaster.__init__.__kwdefaults__, "steps", 20)  # the pages show no accuracy
     with use_backend("numpy"), patch.dict(CELLS):  # a page registers a layer
         for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(DOCS / page).examples():
             example.evaluate()

@@ -15,8 +15,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests.errors import one_line
-from tests.layers.test_recurrent import Run
+from tests.layers.test_recurrent import Run, every_equation
 from tests.reference import CELLS, problem
+from tests.thin import thin
 from xrnn import (
     GRU,
     LSTM,
@@ -41,11 +42,10 @@ from xrnn.backends.numpy import kernels
 needs_kernels = pytest.mark.skipif(not kernels, reason="the kernels were not built: `pip install -v -e .` says why")
 
 
-@pytest.mark.usefixtures("form")
+@every_equation
 @pytest.mark.parametrize("lengths", [None, "ragged"])
-@pytest.mark.parametrize("cell", CELLS)
 def test_has_the_bits_of_its_layer(backend: Backend, cell: str, lengths: str | None) -> None:
-    run = Run(problem(cell, (7, 4, 6, 40), "float32", reverse=bool(lengths), lengths=lengths), backend)
+    run = Run(problem(cell, (4, 3, 6, 36), "float32", reverse=bool(lengths), lengths=lengths), backend)
     called, results, gradients = run.call(), run.forward(), run.backward()
     run.layer = freeze(run.layer)
     for got, want in zip([*run.call(), *run.call(), *run.forward()], [*called, *called, *results], strict=True):
@@ -54,8 +54,7 @@ def test_has_the_bits_of_its_layer(backend: Backend, cell: str, lengths: str | N
         assert_array_equal(got, gradients[name])
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(("cell", "rows"), thin([*CELLS], [1, 3]))
 def test_streams_the_bits_of_its_layer(backend: Backend, cell: str, rows: int) -> None:
     run = Run(problem(cell, (5, rows, 6, 70), "float32"), backend)
     frozen, states = freeze(run.layer), [None, None]

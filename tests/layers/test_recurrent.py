@@ -93,13 +93,16 @@ def assert_solved(run: Run, results: list[HostArray], gradients: dict[str, HostA
 
 
 @every_equation
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_values_and_gradients(backend: Backend, sizes: tuple[int, int, int, int], cell: str) -> None:
-    turn = SIZES.index(sizes)  # over two sizes, all pairs of direction, lengths and dtype
-    for i, lengths in enumerate((None, "ragged")):
-        reverse, dtype = bool((turn + i) % 2), ("float32", "float64")[(turn // 2 + i) % 2]
-        run = Run(problem(cell, sizes, dtype, reverse=reverse, lengths=lengths), backend)
-        assert_solved(run, run.forward(), run.backward())
+@pytest.mark.parametrize("half", [0, pytest.param(1, marks=pytest.mark.proof)])
+def test_values_and_gradients(backend: Backend, cell: str, half: int) -> None:
+    """Half of the sizes, in turn: all pairs of direction, lengths and dtype."""
+    for k, sizes in enumerate(SIZES):
+        if (k // 2 + half + [*CELLS].index(cell)) % 2:
+            continue
+        for i, lengths in enumerate((None, "ragged")):
+            reverse, dtype = bool((k + i) % 2), ("float32", "float64")[(k // 2 + k // 4 + i) % 2]
+            run = Run(problem(cell, sizes, dtype, reverse=reverse, lengths=lengths), backend)
+            assert_solved(run, run.forward(), run.backward())
 
 
 @every_equation
@@ -373,7 +376,7 @@ def test_a_parameter_updated_in_place_is_seen_by_the_next_forward(backend: Backe
 
 @every_layer
 def test_the_same_run_gives_the_same_bits(backend: Backend, cell: str) -> None:
-    run = Run(problem(cell, (3, 9, 33, 65), "float32"), backend)
+    run = Run(problem(cell, (3, 5, 9, 33), "float32"), backend)
     first = [*run.forward(), *run.backward().values()]
     for got, want in zip([*run.forward(), *run.backward().values()], first, strict=True):
         assert_array_equal(got, want)
@@ -391,22 +394,22 @@ def test_parameters_by_name(backend: Backend) -> None:
 
 
 @every_layer
-@pytest.mark.parametrize("where", ["x", "h_prev", "dh", "Wx", "Wh", "b"])
-def test_nan_propagates_as_in_the_reference(backend: Backend, where: str, cell: str) -> None:
-    p = problem(cell, (4, 3, 2, 5))
-    names = ("x", "h_prev", "dh", "Wx", "Wh", "b")
-    spoiled = dict(zip(names, (p.x, p.initial[0], p.dstates[0], *p.weights[:3]), strict=True))[where]
-    assert spoiled is not None
-    spoiled.reshape(-1)[1:2] = np.nan
-    run = Run(p, backend)
-    with np.errstate(invalid="ignore"):
-        results, found, expected = run.forward(), run.backward(), solve(p)
-    assert np.isnan(results[0]).any() == (where != "dh" and spoiled.size > 0)
-    for got, want in zip(results, expected.states, strict=True):
-        assert_allclose(got, want, rtol=0, atol=1e-12)  # NaN equals NaN here
-    if cell in ("rnn", "lstm", "gru"):  # in the others, `where` in the reference multiplies NaN by 0
-        for name, want in expected.gradients.items():
-            assert_allclose(found[name], want, rtol=0, atol=1e-12, err_msg=name)
+def test_nan_propagates_as_in_the_reference(backend: Backend, cell: str) -> None:
+    for where in ("x", "h_prev", "dh", "Wx", "Wh", "b"):
+        p = problem(cell, (4, 3, 2, 5))
+        Wx, Wh, b, *_ = p.weights
+        spoiled = {"x": p.x, "h_prev": p.initial[0], "dh": p.dstates[0], "Wx": Wx, "Wh": Wh, "b": b}[where]
+        assert spoiled is not None
+        spoiled.reshape(-1)[1:2] = np.nan
+        run = Run(p, backend)
+        with np.errstate(invalid="ignore"):
+            results, found, expected = run.forward(), run.backward(), solve(p)
+        assert np.isnan(results[0]).any() == (where != "dh" and spoiled.size > 0)
+        for got, want in zip(results, expected.states, strict=True):
+            assert_allclose(got, want, rtol=0, atol=1e-12, err_msg=where)  # NaN equals NaN here
+        if cell in ("rnn", "lstm", "gru"):  # in the others, `where` in the reference multiplies NaN by 0
+            for name, want in expected.gradients.items():
+                assert_allclose(found[name], want, rtol=0, atol=1e-12, err_msg=f"{name}, {where}")
 
 
 @every_form

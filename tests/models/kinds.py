@@ -10,6 +10,7 @@ from typing import Any, Final
 from tests.commands.runs import growth, write_levels
 from tests.models import texts
 from tests.models.labelled import tiny
+from tests.models.snapshots import copied
 from xrnn.backend import Backend
 from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.data.series import Series
@@ -23,6 +24,8 @@ from xrnn.models.labelled.settings import RegressionSettings
 from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.models.text import CHARACTER_MODEL, TextTrainer
 from xrnn.select import get_backend
+
+_snapshots: dict[tuple[Any, ...], Snapshot[Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,11 @@ class Subject:
         return trainer
 
     def snapshot(self, folder: Path, **changes: Any) -> Snapshot[Any]:
-        """The snapshot after two updates."""
-        snapshot: Snapshot[Any] = self.train(folder, updates=2, **changes).snapshot()
-        return snapshot
+        """The snapshot after two updates. The first call trains, all return a copy."""
+        key = (self.kind.name, *changes.items())
+        if key not in _snapshots:
+            _snapshots[key] = self.train(folder, updates=2, **changes).snapshot()
+        return copied(_snapshots[key])
 
 
 def _levels(folder: Path, settings: RegressionSettings) -> Any:

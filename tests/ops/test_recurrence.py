@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, problem, solve
+from tests.thin import thin
 from xrnn import GRU, LSTM, RNN, use_fused
 from xrnn.backend import Backend
 from xrnn.ops import recurrence
@@ -168,9 +169,7 @@ def test_chunks_change_only_the_memory(backend: Backend, p: Problem) -> None:
         assert_close(found[name], want, p.dtype, name)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "reverse", "value"), thin([*CELLS], [False, True], [np.nan, np.inf], every=2))
 def test_a_row_adds_nothing_past_its_end(backend: Backend, form: str, cell: str, reverse: bool, value: float) -> None:
     p = problem(cell, (6, 3, 4, 5), lengths=[6, 0, 2], reverse=reverse)
 

@@ -84,6 +84,8 @@ def test_training_gives_the_same_checkpoint_on_any_number_of_threads(tmp_path: P
     cells = ["rnn", "lstm", "gru"]
     for threads in ("1", "3"):
         code = f"""
+import sys
+sys.modules["matplotlib.figure"] = None  # no pictures
 from xrnn.backends.numpy import kernels
 from xrnn.commands.main import main
 kernels.set_thread_cap(3)
