@@ -96,8 +96,8 @@ class Packaging:
         self.check_editable(self.environment("editable"), self.checkout, **QUICK_KERNELS)
 
     def wheel(self) -> None:
-        """A wheel, installed outside the checkout; optimized like the published wheels."""
-        self.check_wheel("wheel", self.checkout, **KERNELS)
+        """A wheel, installed outside the checkout."""
+        self.check_wheel("wheel", self.checkout, **QUICK_KERNELS)
 
     def git_url(self) -> None:
         """pip install git+URL."""

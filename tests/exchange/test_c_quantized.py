@@ -13,6 +13,7 @@ import pytest
 
 from tests.exchange.compiled_c import built, outputs, streamed
 from tests.exchange.layers import ROUNDING, drawn
+from tests.thin import thin
 from xrnn import GRU, LSTM, RNN, SLSTM, LayerNorm, Linear, MinGRU, MinLSTM, Stack, quantize, to_c
 from xrnn.ops.int8 import Int8Matrix, quantize_rows
 
@@ -56,9 +57,9 @@ def signal_for(layer: Any, D: int, run: Any = streamed) -> tuple[Any, Any]:
     raise AssertionError
 
 
-@pytest.mark.parametrize(("D", "H"), [(1, 1), (3, 5), (7, 19), (33, 16)])
-@pytest.mark.parametrize("name", LAYERS)
-def test_equals_stream(name: str, D: int, H: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "sizes"), thin([*LAYERS], [(1, 1), (3, 5), (7, 19), (33, 16)]))
+def test_equals_stream(name: str, sizes: tuple[int, int], tmp_path: Path) -> None:
+    D, H = sizes
     layer = make(name, D, H)
     x, h = signal_for(layer, D)
     to_c(layer, tmp_path / "model.c")
@@ -109,8 +110,7 @@ def test_the_file_holds_the_integers_by_columns(name: str, tmp_path: Path) -> No
     assert text.count("static const float ") == len(parts) + 1 + ("leak" in name)  # scales, b and leak
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["tanh", "relu", "leak", "lstm", "gru"])
+@pytest.mark.parametrize(("name", "value"), thin(["tanh", "relu", "leak", "lstm", "gru"], [np.nan, np.inf, -np.inf]))
 def test_nan_and_infinity_in_x_give_nan(name: str, value: float, tmp_path: Path) -> None:
     layer = make(name, 3, 5)
     x = np.ones((3, 3), "float32")

@@ -311,6 +311,7 @@ except ImportError as error:
 """
 
 
+@pytest.mark.proof
 def test_an_installed_backend_is_chosen(tmp_path: Path) -> None:
     """Keras' own default is TensorFlow, installed or not."""
     (tmp_path / "keras.json").write_text('{"backend": "tensorflow"}')

@@ -20,6 +20,7 @@ from onnx import helper
 from tests.errors import one_line
 from tests.exchange.layers import ROUNDING, D, H, drawn, leaves, results, x_of
 from tests.exchange.onnx_models import graph_of, run
+from tests.thin import thin
 from xrnn import GRU, LSTM, Bidirectional, Linear, Stack, from_onnx, to_numpy, to_onnx
 from xrnn.backend import Backend
 from xrnn.files import FileError
@@ -425,11 +426,10 @@ def test_float64_and_backends(backend: Backend) -> None:
 
 
 @pytest.mark.needs("torch", "torch")
-@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-@pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "depth", "bidirectional", "batch_first", "dynamic"),
+    thin(["RNN", "LSTM", "GRU"], [1, 2], [False, True], [False, True], [False, True], every=4),
+)
 def test_pytorchs_first_exporter(kind: str, depth: int, bidirectional: bool, batch_first: bool, dynamic: bool) -> None:
     import torch
 

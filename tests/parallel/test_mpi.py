@@ -36,7 +36,7 @@ if comm.rank == 0:
 """
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.proof), 3])
 def test_operations(size: int) -> None:
     """The means are right, the same in each rank, and the same bits in a second run."""
     assert output_of(size, _OPERATIONS) == output_of(size, _OPERATIONS) != ""
@@ -104,7 +104,7 @@ comm.mean([np.zeros(2 + 100_000 * (comm.rank == {rank}), np.float32)])
 """
 
 
-@pytest.mark.parametrize("rank", [0, 1, 2])
+@pytest.mark.parametrize("rank", [0, *(pytest.param(rank, marks=pytest.mark.proof) for rank in (1, 2))])
 def test_known_and_new_sizes_end_all_ranks_with_one_message(rank: int) -> None:
     """Without a timeout: the ranks don't wait in different operations."""
     done = mpiexec(3, "-c", _KNOWN_AND_NEW.format(rank=rank))
@@ -150,7 +150,7 @@ def test_one_process_needs_no_mpi4py(variables: dict[str, str]) -> None:
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
-@pytest.mark.parametrize("timeout", ["soon", "-1", "inf", "nan"])
+@pytest.mark.parametrize("timeout", ["soon", *(pytest.param(t, marks=pytest.mark.proof) for t in ("-1", "inf", "nan"))])
 def test_invalid_timeout(timeout: str) -> None:
     done = mpiexec(2, "-c", _WORLD, XRNN_PARALLEL_TIMEOUT=timeout)
     assert done.returncode

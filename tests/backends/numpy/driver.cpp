@@ -439,12 +439,16 @@ int main(int count, char** arguments) {
     check_parts("bfloat16, emulated", emulated_bfloat16_float(), BFLOAT16_TOLERANCE);
     // The three differ in the number of parts only, and emulated tiles are slow: each problem takes one of them.
     check_parts("six products by emulated tiles", emulated_amx6_float(), TOLERANCE<float>, 0);
+#ifndef XRNN_FEW_LEVELS
     check_parts("three products by emulated tiles", emulated_amx3_float(), THREE_PRODUCTS_TOLERANCE, 1);
     check_parts("one product by emulated tiles", emulated_amx1_float(), BFLOAT16_TOLERANCE, 2);
 #endif
+#endif
 #if defined(__x86_64__) && !defined(XRNN_BASELINE_ONLY)
+#ifndef XRNN_WITHOUT_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         check_level("avx2", avx2_float(), avx2_double());
+#endif
 #ifndef XRNN_WITHOUT_AVX512
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512bw"))

@@ -273,7 +273,8 @@ SAME_BITS = [
     pytest.param(LEVELS[(turn + c) % len(LEVELS)], cell, turn, every, marks=[pytest.mark.proof] * every)
     for c, cell in enumerate(FUSED_CELLS)
     for turn in range(len(BITS_PROBLEMS))
-    for every in ([True] if LEVELS and (turn + turn // 6 + c) % 6 else [False, True] if LEVELS else [])
+    for every in ([True] if (turn + turn // 6 + c) % 6 else [False, True])
+    if LEVELS
 ]
 
 
