@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,15 +35,17 @@ SIZES = [  # T, N, D, H
 FORMS = [(cell, form) for cell in CELLS for form in (["fused", "plain"] if has_kernel(cell) else ["fused"])]
 # Cells of `Recurrent` differ in their equations only, so one of them stands for all in the tests of the layer.
 ONE_OF_THEM = "layer norm lstm"
+# `make test` runs one cell of each kind, .ci/proof the others.
+OF_EACH_KIND = ("rnn", "leak by unit", "lstm", "gru", "gru heads", "min lstm", "peephole lstm", ONE_OF_THEM)
 LAYERS = [
-    case
+    pytest.param(*case, marks=[] if case[0] in OF_EACH_KIND else [pytest.mark.proof])
     for case in FORMS
     if case[0] == ONE_OF_THEM or type(problem(case[0]).layer(get_backend("numpy"))) is not Recurrent
 ]
 every_form = pytest.mark.usefixtures("form")
 
 
-def each(cases: list[tuple[str, str]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def each(cases: Sequence[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     parametrized = pytest.mark.parametrize(("cell", "form"), cases, indirect=["form"])
     return lambda test: every_form(parametrized(test))
 

@@ -13,6 +13,7 @@ from tests.conftest import STANDIN
 from tests.models.checks import check_transfers
 from tests.models.kinds import CLASSES, NUMBERS, SUBJECTS, Subject, name_of
 from tests.models.snapshots import check_resume
+from tests.thin import thin
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.models.errors import DivergedError
@@ -29,7 +30,7 @@ def test_training_agrees_on_every_backend(subject: Subject, backend: Backend, tm
     assert trainers[0].shown_figures[1:] == trainers[1].shown_figures[1:]
 
 
-CELLS_OF_EVERY_KIND = [(subject, {"cell": cell}) for subject in SUBJECTS for cell in CELLS]
+CELLS_OF_EVERY_KIND = thin(SUBJECTS, [{"cell": cell} for cell in CELLS])
 
 
 @pytest.mark.parametrize(
