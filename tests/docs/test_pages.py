@@ -47,7 +47,8 @@ def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         if word in text:
             pytest.importorskip(module, reason=f"the page needs {module}: pip install -e '.[{module}]'")
     monkeypatch.chdir(tmp_path)  # where the code writes its files
-    monkeypatch.setitem(Forecaster.__init__.__kwdefaults__, "steps", 20)  # the pages show no accuracy
+    defaults: Any = Forecaster.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "steps", 20)  # the pages show no accuracy
     with use_backend("numpy"), patch.dict(CELLS):  # a page registers a layer
         for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(DOCS / page).examples():
             example.evaluate()

@@ -65,7 +65,7 @@ def test_it_is_a_dict_with_the_parameters_of_its_layers() -> None:
     with pytest.raises(TypeError, match="positional argument"):  # mypy finds both errors too
         network.forward(0, 0)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="positional argument"):
-        network.stack.forward(*[0] * 9)  # type: ignore[call-arg]
+        network.readout.forward()  # type: ignore[call-arg]
     assert network.needs_grads
     stack.layers[0].needs_grads = False
     assert not network.needs_grads
