@@ -116,13 +116,39 @@ def test_a_better_baseline_is_named(capsys: Capture) -> None:
     assert f"\n{words}\n" in capsys.readouterr().out
 
 
+def test_patches_are_chosen_resumed_and_streamed(monkeypatch: Patch, capsys: Capture) -> None:
+    """A stream ends in the prediction for the file, within a patch too, and with missing values."""
+    rng = np.random.default_rng(0)
+    series = [Series(rng.standard_normal((66 + i, 2)), str(i % 2), f"{i}") for i in range(10)]
+    write_ts(Path("train.ts"), series, ["0", "1"])
+    monkeypatch.setattr("xrnn.models.labelled.choice._error", lambda *_: 1.0)
+    options = ["train.ts", "--one-way", "--mask"]
+    assert classify(*options, "--epochs", "2") == 0
+    assert "; patches of 4 steps; batches of 4" in capsys.readouterr().out
+    complete = CLASSIFIER.load(Path("c"))
+    assert classify(*options, "--epochs", "1") == 0
+    assert main(["classify", "train.ts", "--resume", "c", "--epochs", "2"]) == 0
+    resumed = CLASSIFIER.load(Path("c"))
+    assert resumed.settings == complete.settings
+    for name, layer in complete.layers.items():
+        for one, other in zip(layer.params, resumed.layers[name].params, strict=True):
+            np.testing.assert_array_equal(one, other)
+    values = series[1].values.copy()
+    values[20:25, 0] = values[30:31] = np.nan
+    for T in (1, 2, 33, 66):
+        np.savetxt("new.csv", values[:T], delimiter=",")
+        ((label, probability, _),) = lines(capsys, "new.csv")
+        monkeypatch.setattr("sys.stdin", io.StringIO(Path("new.csv").read_text()))
+        assert lines(capsys, "--stream")[-1] == [label, probability]
+
+
 # ---- early stopping ----
 
 
 def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: Capture) -> None:
     write_ts(Path("train.ts"), waves(20, 0))
     write_ts(Path("test.ts"), waves(6, 1))
-    assert classify("train.ts", "test.ts", "--patience", "3", "--epochs", "500", "--lr", "0.3") == 0
+    assert classify("train.ts", "test.ts", "--patience", "3", "--epochs", "500", "--lr", "0.3", "--head-rate", "1") == 0
     out = capsys.readouterr().out
     assert "series: 16 to train on, 4 to validate on, 6 to test on; 2 labels" in out
     assert ", lr 0.3, patience 3; seed 0" in out

@@ -169,12 +169,12 @@ def _of_series(snapshot: Snapshot[Any], backend: Backend) -> tuple[Model, dict[s
         W, b = map(host, layers[-1].params)
         scaled = W * head.deviation, b * head.deviation + head.mean
         layers[-1] = Linear(*(backend.asarray(np.asarray(each, W.dtype)) for each in scaled))
-    # A step of the converted model is a patch: the values of its steps, one after the other.
-    joined = trained.settings.joined
-    scale = np.tile(trained.scale.mean, joined), np.tile(trained.scale.divisor, joined)
+    scale = trained.scale.mean, trained.scale.divisor
     model = Model(
         model_of(layers).layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels
     )
+    # A step of the converted model is a patch: the values of its steps, one after the other.
+    joined = trained.settings.joined
     patch = {"steps in a patch": joined} if joined > 1 else {}
     return model, {"channels": head.channels} | patch | ({"labels": list(labels)} if labels else {})
 

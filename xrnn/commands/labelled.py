@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -9,18 +10,22 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from xrnn.backend import Backend
 from xrnn.commands.options import Command, OptionsOf, RunOptions, path, with_options
 from xrnn.commands.pictures import Picture, confusion_picture, regression_picture
 from xrnn.commands.run import run_command
 from xrnn.commands.terminal import Terminal
 from xrnn.models.data.batches import updates_per_epoch
+from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import escaped
 from xrnn.models.labelled.baseline import Baseline
+from xrnn.models.labelled.choice import choose
 from xrnn.models.labelled.data import LabelledSeries, load_labelled
 from xrnn.models.labelled.head import Confusion, numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings
 from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
+from xrnn.parallel import World
 
 _LONGEST: Final = 40  # characters of a label, in the table
 
@@ -41,16 +46,24 @@ class LabelledCommand(Command[LabelledTrainer]):
     def load(self, settings: Any) -> LabelledSeries:
         return load_labelled(self.paths, settings)
 
+    def choose(self, settings: Any, data: LabelledSeries, backend: Backend, comm: World) -> Any:
+        """Rank 0 chooses: rounding on another CPU could change the choice."""
+        patch = np.array([choose(settings, data, backend).patch if comm.rank == 0 else 0])
+        comm.broadcast([patch])
+        return replace(settings, patch=int(patch[0]))
+
     def report(self, trainer: LabelledTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """Print the epoch of the tested model, with early stopping, and its results on TEST."""
         if trainer.stopping and trainer.stopping.losses:
             lowest = min(trainer.stopping.losses)
             terminal.result(f"best epoch: {trainer.stopping.best_epoch:,} (validation loss {lowest:.3f})")
-        data, inputs = trainer.data, trainer.inputs
-        y = trainer.best.outputs(inputs(data.test), trainer.comm)
+        data = trainer.data
+        y = trainer.best.outputs(trainer.inputs(data.test), trainer.comm)
         train = data.train + data.validation
-        baseline = Baseline(inputs(train), trainer.facts.regressed(train), trainer.settings.seed)
-        return self.scores(trainer, y, baseline(inputs(data.test)), terminal)
+        scale = Scale.of(each.values for each in train)
+        given, tested = ([scale.apply(each.values) for each in part] for part in (train, data.test))
+        baseline = Baseline(given, trainer.facts.regressed(train), trainer.settings.seed)
+        return self.scores(trainer, y, baseline(tested), terminal)
 
     def scores(
         self, trainer: LabelledTrainer, y: Any, baseline: Any, terminal: Terminal

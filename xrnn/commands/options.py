@@ -12,11 +12,13 @@ from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, get_args, 
 
 import typer
 
+from xrnn.backend import Backend
 from xrnn.commands.pictures import Picture
 from xrnn.commands.terminal import Terminal
 from xrnn.models.checkpoint import Kind
 from xrnn.models.errors import SettingsError
 from xrnn.models.trainer import Trainer
+from xrnn.parallel import World
 from xrnn.select import Selection, choices, select
 
 METAVARS: Final[dict[Any, str]] = {int: "N", float: "X", str: "NAME", Path: "PATH"}
@@ -199,6 +201,10 @@ class Command(Generic[T]):
         Raises DataError.
         """
         raise NotImplementedError
+
+    def choose(self, settings: Any, data: Any, backend: Backend, comm: World) -> Any:
+        """The settings of a new run, with those that follow from the data. By default, `settings`."""
+        return settings
 
     def default_upto(self, data: Any) -> int:
         """The number of steps or epochs if neither `upto` nor `minutes` is given."""

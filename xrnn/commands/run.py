@@ -45,7 +45,11 @@ def run_command(command: Command[T]) -> int:
     outputs = Outputs.choose(command, settings, snapshot.picture if snapshot else None, terminal.note)
     data = command.load(settings)
     last = _last_step(command, settings, data, snapshot)
-    for line in [*selection_lines(selection), *outputs.lines, *_description(command, settings, data, snapshot)]:
+    for line in [*selection_lines(selection), *outputs.lines]:
+        terminal.note(line)
+    if snapshot is None:
+        settings = command.choose(settings, data, backend, comm)
+    for line in _description(command, settings, data, snapshot):
         terminal.note(line)
     if AnyRank(comm)(bool(terminal.lost)):
         return status_of(terminal.lost)

@@ -17,7 +17,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
 
@@ -127,6 +127,7 @@ class Kind(Generic[S]):
     plan: Callable[[S, Any], Plan]  # (settings, facts) → the plan of the model; raises SettingsError
     arrays: Callable[[S, Any, int], dict[str, Spec]]  # (settings, facts, step) → the arrays of a snapshot
     facts: Callable[[Any], Any] | None = None  # parsed JSON → the facts; raises SettingsError
+    earlier: Mapping[str, Any] = field(default_factory=dict)  # settings that files of earlier versions do not have
 
     def content(self, snapshot: Snapshot[S]) -> bytes:
         """The content of the file with `snapshot`."""
@@ -188,7 +189,9 @@ class Kind(Generic[S]):
             raise FileError(f"{file.name} has {got}: expected {self._wanted}")
         checkpoint = read_checkpoint(file, backend)
         extra = checkpoint.extra
-        settings = self._parsed(file.name, "settings", extra, self.settings.of)
+        settings = self._parsed(
+            file.name, "settings", extra, lambda value: self.settings.of({**self.earlier, **check_object(value)})
+        )
         facts = self._parsed(file.name, "facts", extra, self.facts) if self.facts else None
         plan = self._parsed(file.name, "facts", extra, lambda value: self.plan(settings, facts))
         picture = self._parsed(file.name, "picture", extra, PictureRecord.from_json) if "picture" in extra else None

@@ -11,10 +11,12 @@ from typing import Any, Self
 import numpy as np
 
 from xrnn.models.data.series import Series
+from xrnn.models.labelled.choice import choose
 from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.head import Classes, Head, Label, Numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.trainer import LabelledTrainer
+from xrnn.select import get_backend
 from xrnn.series.estimator import (
     ClassifierMixin,
     Estimator,
@@ -46,6 +48,7 @@ class LabelledEstimator(Estimator):
     mask: bool = False
     patience: int = 0
     lr: float = 0.003
+    head_rate: float = 10.0
     batch: int = 32
     epochs: int | None = None
     seed: int = 0
@@ -70,6 +73,7 @@ class LabelledEstimator(Estimator):
             check_count("epochs", self.epochs)
         settings, X = self._settings(), self._time_first(X, fitting=True)
         data = LabelledSeries.of(make, as_series(X, labels), [], settings.seed, validate=settings.patience > 0)
+        settings = choose(settings, data, get_backend())
         self._train(
             settings, data, X, self.epochs, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch
         )
@@ -130,6 +134,7 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
     patience         hold out a fifth of the series, and stop after this number of epochs without a lower loss on them;
                      0 trains on all series for all epochs
     lr, batch        highest learning rate of Adam, and number of series in a batch
+    head_rate        learning rate of the linear layer, divided by that of the recurrent layers
     epochs           passes over the series; None: 1600 / √n, at least 10
     seed             of all random draws: the same seed gives the same results
     channels_first   True if X is (n, D, T), or a list of (D, Tᵢ), as in aeon. None, the default, is False, with a

@@ -29,7 +29,6 @@ D, C, LENGTHS = 3, 5, [4, 1, 3]
 HEAD = Classes(D, tuple(range(C)))
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_way = pytest.mark.parametrize("one_way", [False, True])
-every_patch = pytest.mark.parametrize("patch", [0, 2, 3])
 
 
 def in_float64(settings: ClassifierSettings, backend: Backend) -> LabelledModel:
@@ -63,16 +62,9 @@ def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.Monke
     assert asked == [BOTH, BOTH, DWEIGHTS, DWEIGHTS]  # two halves of the second layer, then of the first
 
 
-def test_gradients_through_patches_match_differences(backend: Backend) -> None:
-    model = in_float64(replace(SMALL, patch=3, dropout=0.0), backend)
-    x, lengths = some_batch(backend)
-    check_gradients(model, lambda: model.forward(x, lengths))
-
-
-@every_patch
 @every_way
-def test_the_output_of_a_series_does_not_depend_on_its_batch(backend: Backend, one_way: bool, patch: int) -> None:
-    model = in_float64(replace(SMALL, one_way=one_way, patch=patch), backend)
+def test_the_output_of_a_series_does_not_depend_on_its_batch(backend: Backend, one_way: bool) -> None:
+    model = in_float64(replace(SMALL, one_way=one_way), backend)
     x, lengths = some_batch(backend)
     together = backend.to_numpy(model(x, lengths))
     for n, T in enumerate(LENGTHS):
@@ -80,26 +72,18 @@ def test_the_output_of_a_series_does_not_depend_on_its_batch(backend: Backend, o
         np.testing.assert_allclose(backend.to_numpy(alone)[0], together[n], rtol=1e-9)
 
 
-@pytest.mark.parametrize("masks", [False, True])
-@pytest.mark.parametrize("size", [2, 3, 5])
-def test_a_patch_has_the_values_of_its_steps_and_then_their_masks(backend: Backend, size: int, masks: bool) -> None:
-    x = np.random.default_rng(0).standard_normal((4, 3, 2))
-    joined, lengths = patches(backend.asarray(x), backend.asarray(np.array(LENGTHS)), size, masks, backend.xp)
-    assert backend.to_numpy(lengths).tolist() == [-(-T // size) for T in LENGTHS]
-    got = backend.to_numpy(joined)
-    assert got.shape == (-(-4 // size), 3, size * 2)
-    for n, T in enumerate(LENGTHS):
-        padded = np.zeros((len(got) * size, 2))
-        padded[:T] = x[:T, n]
-        for j in range(len(got)):
-            steps = padded[j * size : (j + 1) * size]
-            np.testing.assert_array_equal(got[j, n], steps.T.ravel() if masks else steps.ravel())
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_a_patch_has_the_values_of_its_steps(size: int) -> None:
+    x = np.random.default_rng(0).standard_normal((4, 2))
+    joined = patches(x, size)
+    assert joined.shape == (-(-4 // size), size * 2)
+    np.testing.assert_array_equal(joined.reshape(-1, 2)[:4], x)
+    assert np.isnan(joined.reshape(-1, 2)[4:]).all()
 
 
 @every_cell
-@every_patch
-def test_a_stream_ends_in_the_output_of_the_complete_series(backend: Backend, cell: str, patch: int) -> None:
-    model = in_float64(replace(SMALL, cell=cell, one_way=True, patch=patch), backend)
+def test_a_stream_ends_in_the_output_of_the_complete_series(backend: Backend, cell: str) -> None:
+    model = in_float64(replace(SMALL, cell=cell, one_way=True), backend)
     x, _ = some_batch(backend)
     running = Running()
     for T in (1, 2, 3, 4):

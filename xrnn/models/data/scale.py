@@ -29,8 +29,12 @@ class Scale:
 
     @classmethod
     def of(cls, series: Iterable[HostArray]) -> Self:
-        """The scale computed from series (T, D), NaN for a missing value. A constant channel gets the deviation 1."""
+        """The scale computed from series (T, D), NaN for a missing value.
+
+        A constant channel gets the deviation 1, and a channel without any value the mean 0 too.
+        """
         steps = np.concatenate(list(series))
+        steps = np.where(np.isnan(steps).all(axis=0), 0.0, steps)
         mean, largest = np.nanmean(steps, axis=0), np.nanmax(np.abs(steps), axis=0)
         # Squares of numbers below 1e-160 are 0 in float64. Scaling by a power of two avoids this without rounding.
         _, exponent = np.frexp(largest)

@@ -123,6 +123,10 @@ class Classes(_Facts):
         loss, dy = softmax_cross_entropy(y, targets, class_weight=weights)
         return loss, dy, (y.argmax(axis=-1) == targets).sum()
 
+    def error(self, y: HostArray, series: Sequence[Series]) -> float:
+        """The mean probability of a wrong label."""
+        return float(1 - self.decoded(y)[np.arange(len(y)), self.targets(series)].mean())
+
     def decoded(self, y: HostArray) -> HostArray:
         """The probabilities of the labels from the outputs (n, K), float64."""
         e = np.exp(y.astype(np.float64) - y.max(axis=-1, keepdims=True))
@@ -184,6 +188,10 @@ class Numbers(_Facts):
     def loss(self, y: Array, targets: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:
         """The mean squared error, and its gradient."""
         return *mean_squared_error(y, targets[:, None].astype(y.dtype, copy=False)), None
+
+    def error(self, y: HostArray, series: Sequence[Series]) -> float:
+        """The mean squared error."""
+        return float(np.square(y[:, 0] - self.targets(series)).mean())
 
     def decoded(self, y: HostArray) -> HostArray:
         """The predicted targets (n,) from the outputs (n, 1)."""

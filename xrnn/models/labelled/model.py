@@ -53,28 +53,25 @@ class MeanPool:
         return weights
 
 
-def patches(x: Array, lengths: Array, size: int, masks: bool, xp: Any) -> tuple[Array, Array]:
-    """Join `size` consecutive steps into one, with zeros after the end of a series.
+def patches(values: HostArray, size: int) -> HostArray:
+    """Join `size` consecutive steps into one: (T, D) → (⌈T / size⌉, size · D). Steps after the last one are missing."""
+    joined = -(-len(values) // size)
+    padded = np.full((joined * size, values.shape[1]), np.nan)
+    padded[: len(values)] = values
+    return padded.reshape(joined, -1)
 
-    masks   the second half of the channels are masks: they follow the values of all steps of a patch
 
-    x (T, N, D), lengths (N,) → (⌈T / size⌉, N, size · D), ⌈lengths / size⌉
-    """
-    T, N, D = x.shape
-    joined = -(-T // size)
-    padded = xp.zeros((joined * size, N, D), x.dtype)
-    padded[:T] = xp.where((xp.arange(T)[:, None] < lengths)[..., None], x, 0)
-    parts = padded.reshape(joined, size, N, 1 + masks, D // (1 + masks)).transpose(0, 2, 3, 1, 4)
-    return parts.reshape(joined, N, size * D), (lengths + (size - 1)) // size
+def inputs_of(values: HostArray, scale: Scale, settings: LabelledSettings) -> HostArray:
+    """The model's input for a series (T, D): scaled patches and, with `mask`, the mask channels."""
+    return scale.apply(patches(values, settings.joined), mask=settings.mask)
 
 
 class Running(NamedTuple):
-    """The state of the model after some steps of a stream: after all complete patches, and the steps after them."""
+    """The state of the model after some steps of a stream."""
 
     state: Any = None  # of the recurrent layers
     total: Any = 0.0  # Σ h[t] so far, (1, H)
-    patches: int = 0
-    rest: Any = None  # (steps, 1, D)
+    steps: int = 0
 
 
 class LabelledModel(Model):
@@ -94,7 +91,6 @@ class LabelledModel(Model):
 
     def forward(self, x: Array, lengths: Array) -> Array:
         """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs); keeps the arrays for `backward`."""
-        x, lengths = self._patches(x, lengths)
         h, _ = self.stack.forward(x, lengths=lengths)
         return self.linear.forward(self._dropout.forward(self._pool.forward(h, lengths)))
 
@@ -113,29 +109,17 @@ class LabelledModel(Model):
 
     def __call__(self, x: Array, lengths: Array) -> Array:
         """Inference: y without dropout. Nothing is kept for `backward`."""
-        x, lengths = self._patches(x, lengths)
         h, _ = self.stack(x, lengths=lengths)
         return self.linear(self._pool(h, lengths))
-
-    def _patches(self, x: Array, lengths: Array) -> tuple[Array, Array]:
-        settings = self.settings
-        if settings.joined == 1:
-            return x, lengths
-        return patches(x, lengths, settings.joined, settings.mask, self.backend.xp)
 
     def follow(self, x: Array, running: Running) -> tuple[Array, Running]:
         """The next step of one series, x (1, D) → y (1, outputs) for the steps so far.
 
         Raises ValueError for bidirectional layers.
         """
-        xp = self.backend.xp
-        rest = x[None] if running.rest is None else xp.concatenate([running.rest, x[None]])
-        patch, _ = self._patches(rest, xp.asarray([len(rest)]))
-        h, state = self.stack.stream(patch[0], running.state)
-        total, count = running.total + h, running.patches + 1
-        complete = len(rest) == self.settings.joined
-        after = Running(state, total, count) if complete else running._replace(rest=rest)
-        return self.linear(total / count), after
+        h, state = self.stack.stream(x, running.state)
+        total, steps = running.total + h, running.steps + 1
+        return self.linear(total / steps), Running(state, total, steps)
 
     def outputs(self, series: Sequence[HostArray], comm: World | None = None) -> HostArray:
         """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64.
@@ -174,7 +158,7 @@ class TrainedModel:
         for each in series:
             self.checked(each)
         try:
-            inputs = [self.scale.apply(each.values, mask=self.settings.mask) for each in series]
+            inputs = [inputs_of(each.values, self.scale, self.settings) for each in series]
             predicted: HostArray = self.head.decoded(self.model.outputs(inputs))
         except MemoryError as error:
             raise DataError.of(error) from error
@@ -198,25 +182,31 @@ class TrainedModel:
         return self._streamed(rows)
 
     def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
-        backend = self.model.backend
-        last, running = np.full(self.head.channels, np.nan), Running()
+        backend, joined = self.model.backend, self.settings.joined
+        last, after = np.full(self.head.channels * joined, np.nan), Running()
+        patch: list[HostArray] = []  # the steps after the last complete patch
         for row in rows:
-            known = ~np.isnan(row)
-            last = np.where(known, row, last)
-            x = self.scale.apply(last[None])
+            patch.append(row)
+            (values,) = patches(np.array(patch), joined)
+            known = ~np.isnan(values)
+            filled = np.where(known, values, last)
+            x = self.scale.apply(filled[None])
             if self.settings.mask:
                 x = np.concatenate([x, known[None]], axis=1, dtype=np.float32)
-            y, running = self.model.follow(backend.asarray(x), running)
+            y, running = self.model.follow(backend.asarray(x), after)
+            if len(patch) == joined:
+                last, after, patch = filled, running, []
             yield self.head.decoded(backend.to_numpy(y))[0]
 
 
 def _arrays(settings: LabelledSettings, head: Head, step: int) -> dict[str, Spec]:
     """The arrays of a snapshot after `step` updates: see LabelledTrainer."""
-    of_steps, of_channels = ((step,), "float64"), ((head.channels,), "float64")
+    of_steps, of_channels = ((step,), "float64"), ((head.channels * settings.joined,), "float64")
     arrays: dict[str, Spec] = {"losses": of_steps, "scale.mean": of_channels, "scale.deviation": of_channels}
     return arrays | ({"validation": of_steps} if settings.patience else {})
 
 
+_EARLIER: Final = {"patch": 1, "head_rate": 1.0}
 CLASSIFIER: Final = Kind(
     "xrnn series classifier",
     "xrnn classify",
@@ -224,6 +214,7 @@ CLASSIFIER: Final = Kind(
     ClassifierSettings.plan,
     _arrays,
     Classes.from_json,
+    _EARLIER,
 )
 REGRESSION: Final = Kind(
     "xrnn series regression",
@@ -232,4 +223,5 @@ REGRESSION: Final = Kind(
     RegressionSettings.plan,
     _arrays,
     Numbers.from_json,
+    _EARLIER,
 )

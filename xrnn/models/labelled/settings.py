@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
@@ -20,6 +21,7 @@ from xrnn.models.settings import (
     size,
     switch,
 )
+from xrnn.optim import Adam
 from xrnn.typing import HostArray
 
 MOST_JOINED: Final = 1024  # steps
@@ -44,6 +46,12 @@ class LabelledSettings(Settings):
         lambda value: 0 <= value <= MOST_JOINED,
     )
     mask: bool = switch("Add a mask channel for each channel: 1 if its value is known, 0 if it is missing.")
+    head_rate: float = setting(
+        10.0,
+        "Learning rate of the linear layer, divided by that of the recurrent layers.",
+        "a positive number up to 1000",
+        lambda value: 0 < value <= 1000,
+    )
     patience: int = setting(
         0,
         "Stop after this number of epochs without a lower loss on validation series, a fifth of the training series, "
@@ -83,8 +91,15 @@ class LabelledSettings(Settings):
 
     @property
     def joined(self) -> int:
-        """The number of steps in a patch: 1 if it has not been chosen, and in files of earlier versions."""
+        """The number of steps in a patch: 1 if it has not been chosen."""
         return max(1, self.patch)
+
+    def optimizer(self, layers: Iterable[Any]) -> Adam:
+        """The mean over time changes little from series to series, so the linear layer learns faster."""
+        if self.head_rate == 1:
+            return Adam(layers, self.lr)
+        *others, linear = layers
+        return Adam([*others, {"layers": [linear], "lr": self.head_rate * self.lr}], self.lr)
 
     @property
     def direction(self) -> str:

@@ -16,7 +16,7 @@ from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series
 from xrnn.models.errors import DivergedError, param
 from xrnn.models.labelled.data import LabelledSeries
-from xrnn.models.labelled.model import LabelledModel
+from xrnn.models.labelled.model import LabelledModel, inputs_of, patches
 from xrnn.models.labelled.settings import LabelledSettings
 from xrnn.models.plan import split_best
 from xrnn.models.trainer import AVERAGED, Trainer, cosine_rate, share_by_cost
@@ -76,11 +76,11 @@ class LabelledTrainer(Trainer[Any]):
     ) -> None:
         """A new run.   model: None for new weights"""
         self.data, self.facts = data, data.facts
-        self.scale = Scale.of(series.values for series in data.train)
+        self.scale = Scale.of(patches(series.values, settings.joined) for series in data.train)
         self.model = model or LabelledModel.init(settings, data.facts, backend)
         super().__init__(settings, self.model, data.fingerprint)
         targets = data.facts.targets(data.train)
-        self.batches = Batches(self.inputs(data.train), targets, settings.batch, settings.seed, data.facts.channels)
+        self.batches = Batches(self.inputs(data.train), targets, settings.batch, settings.seed, len(self.scale.mean))
         self._host_weights = settings.class_weights(targets, data.facts.outputs)
         self._weights = None if self._host_weights is None else backend.asarray(self._host_weights)  # of the labels
         self.total = default_epochs(len(data.train)) * self.per_epoch
@@ -103,8 +103,8 @@ class LabelledTrainer(Trainer[Any]):
         return resumed
 
     def inputs(self, series: Sequence[Series]) -> list[HostArray]:
-        """The model's inputs for these series: scaled values and, with `mask`, the mask channels."""
-        return [self.scale.apply(each.values, mask=self.settings.mask) for each in series]
+        """The model's inputs for these series."""
+        return [inputs_of(each.values, self.scale, self.settings) for each in series]
 
     @property
     def per_epoch(self) -> int:
