@@ -147,8 +147,8 @@ def test_a_loaded_file_is_written_again(tmp_path: Path, name: str) -> None:
 
     The golden files have no number of heads, which is 1 in the new file.
 
-    The golden classifiers and regressions have no patches, and one learning rate for all layers: in the new file, a
-    patch has 1 step, and the rate of the linear layer is 1.
+    The golden classifiers and regressions have one member, no patches, and one learning rate for all layers: in the
+    new file, a patch has 1 step, and the rate of the linear layer is 1.
 
     The golden forecasters lack the step of their times, which is unknown in the new file, and the base that they
     correct: they are of a version that only had the naive one, and no logarithms.
@@ -158,7 +158,7 @@ def test_a_loaded_file_is_written_again(tmp_path: Path, name: str) -> None:
     described = [json.loads(each.metadata.pop("checkpoint")) for each in (again, golden)]
     described[1]["extra"]["dict"]["settings"]["dict"]["heads"] = 1
     if kind in (CLASSIFIER, REGRESSION):
-        described[1]["extra"]["dict"]["settings"]["dict"] |= {"patch": 1, "head_rate": 1.0}
+        described[1]["extra"]["dict"]["settings"]["dict"] |= {"patch": 1, "head_rate": 1.0, "members": 1}
     if kind is FORECASTER:
         extra = described[1]["extra"]["dict"]
         extra["facts"]["dict"] |= {"step": "", "log": False, "calendar": ""}

@@ -49,7 +49,9 @@ def test_new_weights_have_the_shapes_of_the_plan_and_are_the_same_on_every_backe
         assert param.dtype == np.float32
 
 
-@pytest.mark.parametrize(("subject", "changes"), [*CELLS_OF_EVERY_KIND, (NUMBERS, {"patience": 5})], ids=name_of)
+@pytest.mark.parametrize(
+    ("subject", "changes"), [*CELLS_OF_EVERY_KIND, (NUMBERS, {"patience": 5, "members": 2, "patch": 2})], ids=name_of
+)
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     subject: Subject, changes: dict[str, Any], backend: Backend, tmp_path: Path
 ) -> None:

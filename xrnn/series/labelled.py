@@ -49,6 +49,7 @@ class LabelledEstimator(Estimator):
     patience: int = 0
     lr: float = 0.003
     head_rate: float = 10.0
+    members: int = 1
     batch: int = 32
     epochs: int | None = None
     seed: int = 0
@@ -135,6 +136,7 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
                      0 trains on all series for all epochs
     lr, batch        highest learning rate of Adam, and number of series in a batch
     head_rate        learning rate of the linear layer, divided by that of the recurrent layers
+    members          number of models with other initial weights, trained together; the prediction is their mean
     epochs           passes over the series; None: 1600 / √n, at least 10
     seed             of all random draws: the same seed gives the same results
     channels_first   True if X is (n, D, T), or a list of (D, Tᵢ), as in aeon. None, the default, is False, with a

@@ -19,6 +19,7 @@ from xrnn import gradcheck
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.models.data.batches import pack
+from xrnn.models.errors import SettingsError
 from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.model import LabelledModel, MeanPool, Running, patches
 from xrnn.models.labelled.settings import ClassifierSettings
@@ -52,6 +53,35 @@ def test_gradients_match_differences(backend: Backend, cell: str, one_way: bool)
         return model.forward(x, lengths)
 
     check_gradients(model, forward)
+
+
+@pytest.mark.parametrize("cell", ["gru", "min-gru"])
+@every_way
+def test_members_are_models_of_their_own(backend: Backend, cell: str, one_way: bool) -> None:
+    """The gradients match differences, the output is the members' mean, and no member sees another one."""
+    settings = replace(SMALL, cell=cell, one_way=one_way, layers=1, members=3, dropout=0.0)
+    model = in_float64(settings, backend)
+    x, lengths = some_batch(backend)
+    check_gradients(model, lambda: model.forward(x, lengths))
+    y = backend.to_numpy(model.forward(x, lengths)).reshape(3, 3, C)
+    np.testing.assert_allclose(backend.to_numpy(model(x, lengths)), y.mean(axis=0), rtol=1e-9)
+    targets = backend.asarray(np.array([0, 1, 2]))
+    loss, hits = model.train_step(HEAD, x, lengths, targets)
+    p = np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True)
+    assert float(loss) == pytest.approx(-np.log(p[:, range(3), range(3)]).mean(), rel=1e-9)
+    assert hits is not None
+    assert float(hits) == pytest.approx((y.argmax(axis=-1) == np.arange(3)).sum() / 3)
+    own = backend.to_numpy(model._own)[:, 0]
+    W = model.linear.params[0]
+    W *= backend.asarray(1.0 * (own[1] == 0))[:, None]  # member 1 loses its weights
+    after = backend.to_numpy(model.forward(x, lengths)).reshape(3, 3, C)
+    np.testing.assert_array_equal(after[[0, 2]], y[[0, 2]])
+    assert not np.array_equal(after[1], y[1])
+
+
+def test_members_need_one_layer_and_a_cell_with_heads() -> None:
+    with pytest.raises(SettingsError, match=r"^members is 2, with 2 layers of cell gru: expected one layer, and"):
+        replace(SMALL, members=2)
 
 
 def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

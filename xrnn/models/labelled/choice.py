@@ -41,7 +41,7 @@ def choose(settings: Any, data: LabelledSeries, backend: Backend) -> Any:
         return replace(settings, patch=1)
     lowest = math.inf
     for size in [*(patch // 4**k for k in range(5) if 4**k < patch), 1]:
-        tried = replace(settings, patch=size, patience=0)
+        tried = replace(settings, patch=size, patience=0, members=1)
         errors = [_error(tried, data, *parts, backend) for parts in divided[: -(-_TESTED // left)]]
         error = sum(errors) / len(errors)
         if lowest < math.inf and error >= _BETTER * lowest:

@@ -83,6 +83,10 @@ class LabelledModel(Model):
         self._pool = MeanPool(self.backend.xp)
         self._dropout = Dropout(settings.dropout, seed=settings.seed, layer=settings.layers)
         self.dropouts.append(self._dropout)
+        M, directions = settings.members, 1 if settings.one_way else 2
+        owner = np.tile(np.arange(settings.hidden * M) // settings.hidden, directions)
+        # (M, 1, H): M for the features of a member, so that the mean of the members' outputs is the output
+        self._own = self.backend.asarray((M * (owner == np.arange(M)[:, None]))[:, None].astype(np.float32))
 
     @classmethod
     def init(cls, settings: LabelledSettings, head: Head, backend: Backend) -> Self:
@@ -90,22 +94,37 @@ class LabelledModel(Model):
         return cls(settings, settings.plan(head).make(backend))
 
     def forward(self, x: Array, lengths: Array) -> Array:
-        """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs); keeps the arrays for `backward`."""
+        """x (T, N, D), lengths (N,) integers in [1, T] → y (members · N, outputs) of the members, one after the other.
+
+        Keeps the arrays for `backward`.
+        """
         h, _ = self.stack.forward(x, lengths=lengths)
-        return self.linear.forward(self._dropout.forward(self._pool.forward(h, lengths)))
+        pooled = self._dropout.forward(self._pool.forward(h, lengths))
+        if self.settings.members > 1:
+            pooled = (pooled * self._own.astype(pooled.dtype, copy=False)).reshape(-1, pooled.shape[1])
+        return self.linear.forward(pooled)
 
     def backward(self, dy: Array) -> None:
-        """dy (N, outputs) → the gradients of every layer."""
-        dh = self._pool.backward(self._dropout.backward(self.linear.backward(dy)))
-        self.stack.backward(dh, needs_dx=False)
+        """dy (members · N, outputs) → the gradients of every layer."""
+        dpooled = self.linear.backward(dy)
+        if self.settings.members > 1:
+            of_member = dpooled.reshape(self.settings.members, -1, dpooled.shape[1])
+            dpooled = (of_member * self._own.astype(dpooled.dtype, copy=False)).sum(axis=0)
+        self.stack.backward(self._pool.backward(self._dropout.backward(dpooled)), needs_dx=False)
 
     def train_step(
         self, head: Head, x: Array, lengths: Array, targets: Array, weights: Array | None = None
     ) -> tuple[Array, Array | None]:
-        """Forward and backward pass → the loss of the head, and the number of correct labels; 0-d on the device."""
+        """Forward and backward pass → the mean loss of the members, and their mean number of correct labels.
+
+        Both are 0-d, on the device.
+        """
+        members = self.settings.members
+        if members > 1:
+            targets = self.backend.xp.tile(targets, members)
         loss, dy, correct = head.loss(self.forward(x, lengths), targets, weights)
         self.backward(dy)
-        return loss, correct
+        return loss, correct if correct is None or members == 1 else correct / members
 
     def __call__(self, x: Array, lengths: Array) -> Array:
         """Inference: y without dropout. Nothing is kept for `backward`."""
@@ -206,7 +225,7 @@ def _arrays(settings: LabelledSettings, head: Head, step: int) -> dict[str, Spec
     return arrays | ({"validation": of_steps} if settings.patience else {})
 
 
-_EARLIER: Final = {"patch": 1, "head_rate": 1.0}
+_EARLIER: Final = {"patch": 1, "head_rate": 1.0, "members": 1}
 CLASSIFIER: Final = Kind(
     "xrnn series classifier",
     "xrnn classify",

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
+from xrnn.cells import cell_of
 from xrnn.losses import balanced_weights
 from xrnn.models.data.tables import Columns, names_in
+from xrnn.models.errors import SettingsError, param
 from xrnn.models.labelled.head import Classes, Head, Numbers
 from xrnn.models.plan import Plan
 from xrnn.models.settings import (
@@ -25,6 +27,7 @@ from xrnn.optim import Adam
 from xrnn.typing import HostArray
 
 MOST_JOINED: Final = 1024  # steps
+MOST_MEMBERS: Final = 100
 TABLE_SETTINGS: Final = ("decimal", "skip_columns", "id", "time", "label")  # how to read .csv files
 
 
@@ -52,6 +55,9 @@ class LabelledSettings(Settings):
         "a positive number up to 1000",
         lambda value: 0 < value <= 1000,
     )
+    members: int = size(
+        1, "Models with other initial weights, trained together; the prediction is their mean.", MOST_MEMBERS
+    )
     patience: int = setting(
         0,
         "Stop after this number of epochs without a lower loss on validation series, a fifth of the training series, "
@@ -65,18 +71,27 @@ class LabelledSettings(Settings):
     time: str = column("Column of .csv files to sort the steps by.")
     label: str = column("Column of .csv files with the label of a series; for `xrnn regress`, with its target.")
 
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        if self.members > 1 and (self.layers > 1 or cell_of(self.cell).recurs):
+            raise SettingsError(
+                f"{param('members')} is {self.members}, with {self.layers} layers of {param('cell')} {self.cell}: "
+                "expected one layer, and a cell whose recurrent term is h @ Wh; use 1"
+            )
+
     def plan(self, head: Head) -> Plan:
+        """The members are one layer, whose Wh connects only units of the same member: they are its heads."""
         return Plan(
             self.cell,
             head.channels * (1 + self.mask) * self.joined,
-            self.hidden,
+            self.hidden * self.members,
             self.layers,
             head.outputs,
             both_ways=not self.one_way,
             keeps_best=self.patience > 0,
             dropout=self.dropout,
             seed=self.seed,
-            heads=self.heads_of_plan,
+            heads=self.heads * self.members if cell_of(self.cell).from_h and self.heads * self.members > 1 else None,
         )
 
     def class_weights(self, targets: HostArray, outputs: int) -> HostArray | None:
@@ -96,10 +111,11 @@ class LabelledSettings(Settings):
 
     def optimizer(self, layers: Iterable[Any]) -> Adam:
         """The mean over time changes little from series to series, so the linear layer learns faster."""
-        if self.head_rate == 1:
+        rate = self.head_rate / self.members  # a weight counts `members` times in the outputs of a member
+        if rate == 1:
             return Adam(layers, self.lr)
         *others, linear = layers
-        return Adam([*others, {"layers": [linear], "lr": self.head_rate * self.lr}], self.lr)
+        return Adam([*others, {"layers": [linear], "lr": rate * self.lr}], self.lr)
 
     @property
     def direction(self) -> str:
@@ -108,8 +124,9 @@ class LabelledSettings(Settings):
     @property
     def training(self) -> str:
         more = [f"patience {self.patience}"] if self.patience else []
-        patches = f"patches of {self.patch} steps; " if self.patch > 1 else ""
-        return patches + ", ".join(
+        first = f"{self.members} members; " if self.members > 1 else ""
+        first += f"patches of {self.patch} steps; " if self.patch > 1 else ""
+        return first + ", ".join(
             [f"batches of {self.batch}; dropout {self.dropout:g}", f"noise {self.noise:g}", f"lr {self.lr:g}", *more]
         )
 
