@@ -121,7 +121,7 @@ class LabelledModel(Model):
         """
         members = self.settings.members
         if members > 1:
-            targets = self.backend.xp.tile(targets, members)
+            targets = self.backend.xp.concatenate([targets] * members)
         loss, dy, correct = head.loss(self.forward(x, lengths), targets, weights)
         self.backward(dy)
         return loss, correct if correct is None or members == 1 else correct / members
