@@ -43,6 +43,7 @@ def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("onnx", "to_onnx("),
         ("keras", "to_keras("),
         ("sklearn", "from sklearn"),
+        ("pandas", "import pandas"),
     ):
         if word in text:
             pytest.importorskip(module, reason=f"the page needs {module}: pip install -e '.[{module}]'")

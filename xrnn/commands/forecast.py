@@ -80,7 +80,7 @@ def _recurrent_part(trainer: ForecastTrainer) -> str:
     """A line: how the recurrent part was trained, and what it adds."""
     share = trainer.model.share
     if not share:
-        return "recurrent part: left out, since it did not lower the errors of earlier backtests"
+        return "recurrent part: left out, since its gain in earlier backtests was too small"
     return f"recurrent part: {trainer.steps:,} updates at a learning rate of {trainer.rate:g}; its share is {share:g}"
 
 

@@ -641,14 +641,22 @@ def _ets(values: HostArray, horizon: int, season: int) -> Callable[[HostArray], 
     Returns a function that continues other values of the series without another fit: (T',) → (F,).
     """
     models: Any = importlib.import_module("statsforecast.models")
-    try:
-        with warnings.catch_warnings():
+    model = models.AutoETS(season_length=season)
+
+    def quiet(compute: Callable[[], Any]) -> Any:
+        with warnings.catch_warnings():  # of short series
             warnings.simplefilter("ignore")
-            fitted = models.AutoETS(season_length=season).fit(values)
-            fitted.forward(values[: season + 1], h=horizon)
+            return compute()
+
+    def forecast(seen: HostArray) -> HostArray:
+        return np.asarray(quiet(lambda: fitted.forward(seen, h=horizon))["mean"])
+
+    try:
+        fitted = quiet(lambda: model.fit(values))
+        forecast(values[: season + 1])
     except Exception:  # of several types: too few values, no model
         return None
-    return lambda seen: np.asarray(fitted.forward(seen, h=horizon)["mean"])
+    return forecast
 
 
 def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, ...]) -> HostArray:
