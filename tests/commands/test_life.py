@@ -38,6 +38,7 @@ from tests.fresh import DEFAULT_SIGNALS, XRNN
 from tests.models.snapshots import assert_same_arrays
 from tests.thin import thin
 from xrnn.commands.main import main
+from xrnn.models.forecast.model import FORECASTER
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, terminals and /dev/full are POSIX's")
 SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"]
@@ -186,9 +187,11 @@ def test_an_interrupt_after_training_names_the_checkpoint(run: Run, capsys: Capt
     if run is FORECAST:
         said += ", but the intervals of its forecasts are not calibrated; finish with\n"
         said += f"  xrnn forecast rows.csv --resume c --steps {UPDATES}"
+        assert FORECASTER.load(Path("c")).unfinished  # as a run that is killed there leaves it
     assert out.endswith(f"{said}\n")
     assert (err, updates_in("c")) == ("", UPDATES)
     assert run("--resume", "c") == 0
+    assert run is not FORECAST or not FORECASTER.load(Path("c")).unfinished
 
 
 def test_an_interrupt_before_training_gets_one_line(run: Run, capsys: Capture, monkeypatch: Patch) -> None:
