@@ -2,7 +2,7 @@
 
 Both train the same model (a bidirectional layer of 64, the mean over the length of each series, dropout) on the same
 batches with the same noise, with the same number of threads. xrnn trains as in `xrnn classify`. PyTorch runs a usual
-training loop with packed sequences, its own initial weights and Adam at 0.003. Each library runs in its own process.
+training loop with packed sequences, its own initial weights and Adam with the same rates. Each library runs in its own process.
 They take turns, a block of updates each.
 
 Two more sets, made of noise, show the cost of different lengths: in one, every series has 100 steps; in the other, 1 to
@@ -56,7 +56,8 @@ class TorchRun:
         self._linear = torch.nn.Linear(2 * settings.hidden, data.facts.outputs)
         self._dropout = torch.nn.Dropout(settings.dropout)
         self._layers = torch.nn.ModuleList([self._rnn, self._linear])
-        self._optimizer = torch.optim.Adam(self._layers.parameters(), lr=settings.lr)
+        linear = {"params": self._linear.parameters(), "lr": settings.head_rate * settings.lr}
+        self._optimizer = torch.optim.Adam([{"params": self._rnn.parameters()}, linear], lr=settings.lr)
         self._updates = 0
 
     def step(self) -> None:
