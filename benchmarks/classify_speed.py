@@ -2,8 +2,8 @@
 
 Both train the same model (a bidirectional layer of 64, the mean over the length of each series, dropout) on the same
 batches with the same noise, with the same number of threads. xrnn trains as in `xrnn classify`. PyTorch runs a usual
-training loop with packed sequences, its own initial weights and Adam with the same rates. Each library runs in its own process.
-They take turns, a block of updates each.
+training loop with packed sequences, its own initial weights and Adam with the same rates. Each library runs in its own
+process. They take turns, a block of updates each.
 
 Two more sets, made of noise, show the cost of different lengths: in one, every series has 100 steps; in the other, 1 to
 100.
