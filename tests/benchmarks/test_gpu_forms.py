@@ -29,7 +29,7 @@ def measure(backend: CupyBackend, case: Case, rounds: int) -> list[dict[str, Any
 @pytest.mark.parametrize(
     ("case", "form"),
     [
-        (ONE_BLOCK, "one-block"),
+        pytest.param(ONE_BLOCK, "one-block", marks=pytest.mark.proof),
         pytest.param(GROUP, "group", marks=pytest.mark.proof),
         pytest.param(LSTM, "one-block", marks=pytest.mark.proof),
     ],

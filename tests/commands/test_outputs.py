@@ -11,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.runs import TRAIN, UPDATES, Capture, Patch, Run, at_update, files, name_of, updates_in, write_data
+from tests.commands.runs import (
+    CLASSIFY,
+    RUNS,
+    TRAIN,
+    UPDATES,
+    Capture,
+    Patch,
+    Run,
+    at_update,
+    files,
+    name_of,
+    updates_in,
+    write_data,
+)
 from xrnn.commands.main import main
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
@@ -27,6 +40,17 @@ NOT_ITS_OWN = (
 )
 READS = "--plot is {}, which this run reads: expected another file; name another"
 pytestmark = pytest.mark.usefixtures("blank_pictures")
+
+
+# The files are those of any training command: `make test` runs two of them, .ci/proof all.
+@pytest.fixture(
+    params=[
+        pytest.param(run, marks=[] if run in (TRAIN, CLASSIFY) else [pytest.mark.proof], id=run.command) for run in RUNS
+    ]
+)
+def run(request: pytest.FixtureRequest, folder: Path) -> Run:
+    run: Run = request.param
+    return run
 
 
 def is_picture(name: str) -> bool:

@@ -71,7 +71,8 @@ needs_openmp = pytest.mark.skipif(
 )
 
 on_each_kind_of_threads = pytest.mark.parametrize(
-    "threads", [pytest.param("", id="own"), pytest.param(BORROWED, id="OpenMP", marks=needs_openmp)]
+    "threads",
+    [pytest.param("", id="own"), pytest.param(BORROWED, id="OpenMP", marks=[needs_openmp, pytest.mark.proof])],
 )
 
 MAX_THREADS = "from xrnn.backends.numpy import kernels; print(kernels.max_threads())"
