@@ -86,6 +86,8 @@ def test_known_columns_of_a_series_are_a_frame() -> None:
         fitted.predict(known=known.rename(columns={"price": "cost"}))
     with pytest.raises(ValueError, match="y has 0 rows after the last value to forecast: expected 3 with the known"):
         fitted.predict()
+    with pytest.raises(ValueError, match="got known, but `fit` had no known columns: expected None; leave it out"):
+        Forecaster(**SMALL).fit(y[:40]).predict(known=known[40:])
     with pytest.raises(ValueError, match="known is a ndarray: expected a DataFrame with the times of X as its index"):
         Forecaster(**SMALL).fit(y[:40], known=known.to_numpy()[:40])
 

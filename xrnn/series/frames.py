@@ -99,6 +99,8 @@ class Form:
 
         Raises ValueError.
         """
+        if series[0].channels == 1:
+            raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
         parts = [known] * len(series)
         if self.names.id:
             groups = dict(iter(_by_time(known, self.names).groupby(self.names.id)))
