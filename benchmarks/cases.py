@@ -43,6 +43,11 @@ HEADS: Final = {"lstm-heads": 4}  # by cell; 1 for the others
 _BASES: Final = {"leak": "rnn", "lstm-heads": "lstm"}
 
 
+def _cell_of(name: str) -> Cell:
+    """A cell with the same states and parameters."""
+    return cells.cell_of(_BASES.get(name, name))
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     T: int
@@ -80,7 +85,8 @@ class Case:
         rows = self.N if operation == "step" else int(self.lengths.sum())
         of_x, of_h, _ = GATES[self.cell]
         of_each = of_x * self.D + of_h * self.H // HEADS.get(self.cell, 1)
-        return 2 * rows * self.H * of_each * (3 if operation == "train" else 1)
+        numbers = self.H * _cell_of(self.cell).components
+        return 2 * rows * numbers * of_each * (3 if operation == "train" else 1)
 
 
 # By cell: the sizes T, N, D, H in the tables of the documentation.
@@ -126,6 +132,7 @@ SIZES: Final = {
     "min-gru": _MINIMAL,
     "min-lstm": _MINIMAL,
     "slstm": _GATED,
+    "lru": _MINIMAL,
     "leak": ((50, 1, 64, 64), (50, 16, 256, 256), (50, 64, 256, 256), (1000, 1, 1, 500)),
 }
 RAGGED_SIZES: Final = ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))
@@ -181,9 +188,10 @@ class Problem:
 
     def __init__(self, case: Case, seed: int = 0, *, backend: Backend | None = None) -> None:
         self.case, self.backend = case, backend or xrnn.get_backend("numpy")
-        states = cells.cell_of(_BASES.get(case.cell, case.cell)).states
-        drawn = problems.recurrence(case.sizes, GATES[case.cell], states, np.float32, seed)
-        self.x, (self.Wx, self.Wh, self.b) = drawn.x, drawn.weights
+        cell = _cell_of(case.cell)
+        own = [()] * len(cell.params)
+        drawn = problems.recurrence(case.sizes, GATES[case.cell], cell.states, np.float32, seed, own, cell.components)
+        self.x, (self.Wx, self.Wh, self.b, *self.own) = drawn.x, drawn.weights
         if case.cell in HEADS:
             k = math.gcd(HEADS[case.cell], case.H)
             self.Wh = np.ascontiguousarray(self.Wh.reshape(k, case.H // k, -1)[..., : self.Wh.shape[1] // k])
@@ -198,8 +206,9 @@ class Problem:
         return self.states[0]
 
     @property
-    def weights(self) -> tuple[HostArray, HostArray, HostArray]:
-        return self.Wx, self.Wh, self.b
+    def weights(self) -> tuple[HostArray, ...]:
+        """Wx, Wh, b, and the cell's own parameters."""
+        return self.Wx, self.Wh, self.b, *self.own
 
     @cached_property
     def reference(self) -> dict[str, HostArray]:
@@ -214,7 +223,7 @@ class Problem:
             gradients = [*layer.backward(dh), *layer.grads]
         h = result[0] if isinstance(result, tuple) else result
         states = [state for state in layer.cell.states if state not in layer.cell.stabilisers]
-        names = ["dx", *(f"d{state}_prev" for state in states), "dWx", "dWh", "db"]
+        names = ["dx", *(f"d{state}_prev" for state in states), *(f"d{name}" for name in layer.names)]
         arrays = dict(zip(names, gradients, strict=True))
         found = {name: to_numpy(array) for name, array in {"h": h, **arrays}.items()}
         return {**found, "h": np.where(self.within[..., None], found["h"], 0)}

@@ -44,18 +44,20 @@ def recurrence(
     dtype: Any,
     seed: int = 0,
     own: Sequence[tuple[int, ...]] = (),
+    components: int = 1,
 ) -> Recurrence:
     """Operands with these sizes T, N, D, H.
 
-    parts    the number of parts of Wx, of Wh and of b, H columns each
-    states   the names of the states. A normaliser n is at least 1
-    own      for each of the cell's own parameters, its axes before (H,)
+    parts       the number of parts of Wx, of Wh and of b, H columns each
+    states      the names of the states. A normaliser n is at least 1
+    own         for each of the cell's own parameters, its axes before (H,)
+    components  of a unit, as in `Cell`: all arrays but the own parameters then have components · H in place of H
 
     The spectral radius of Wh is near 0.7, so that gradients and rounding errors do not grow with T.
     """
-    T, N, D, H = sizes
+    T, N, D, units = sizes
     in_x, in_h, in_b = parts
-    draw = _Draw(dtype, seed, *sizes)
+    draw, H = _Draw(dtype, seed, *sizes), components * units
     x, h_prev = draw(T, N, D), draw(N, H, scale=0.5)
     Wx = draw(D, in_x * H, scale=0.7 / max(D, 1) ** 0.5)
     Wh = draw(H, in_h * H, scale=0.7 / max(H, 1) ** 0.5)
@@ -63,7 +65,7 @@ def recurrence(
     others = [(draw(N, H, scale=0.5), draw(T, N, H)) for _ in states[1:]]
     initial, dstates = [h_prev, *(s for s, _ in others)], [dh, *(d for _, d in others)]
     initial = [1 + abs(s) if state == "n" else s for state, s in zip(states, initial, strict=True)]
-    weights = [Wx, Wh, b, *(draw(*axes, H, scale=0.3) for axes in own)]
+    weights = [Wx, Wh, b, *(draw(*axes, units, scale=0.3) for axes in own)]
     return Recurrence(x, initial, weights, dstates)
 
 

@@ -24,7 +24,7 @@ from benchmarks.problems import Affine, Classification
 from tests.layouts import lay_out
 from tests.own_cells import Integrator, IntegratorByItself, LayerNormLSTM, Zoneout, ZoneoutLSTM
 from tests.peephole.layer import PeepholeLSTM
-from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, Recurrent, get_backend
+from xrnn import GRU, LRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import HostArray
@@ -171,6 +171,15 @@ def slstm_of(z: Any, states: Any, log_forget: Callable[[Any], Any]) -> tuple[Any
     return sigmoid(o) * c_next / n_next, c_next, n_next, m_next
 
 
+def lru(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, nu: Any, theta: Any, gamma: Any) -> tuple[Any, ...]:
+    (s,), H = states, len(nu)
+    z = anp.exp(anp.concatenate((gamma, gamma))) * (x @ Wx + b)
+    re, im = anp.exp(-anp.exp(nu)) * anp.cos(anp.exp(theta)), anp.exp(-anp.exp(nu)) * anp.sin(anp.exp(theta))
+    s_re, s_im = s[:, :H], s[:, H:]
+    turned = anp.concatenate((re * s_re - im * s_im, re * s_im + im * s_re), axis=1)
+    return (turned + z + 0 * anp.sum(Wh),)
+
+
 def of_heads(step: StepFunction) -> StepFunction:
     """Each head is a small layer of its own, which reads the same x.   Wh (k, H/k, parts · H/k)"""
 
@@ -210,6 +219,7 @@ class CellCase:
     smooth: bool = True  # False if its derivative is not continuous
     heads: bool = False  # Wh has several heads
     stabilisers: int = 0  # the last states, which the gradient takes as constants
+    components: int = 1  # numbers of a unit in a state
 
     @property
     def built_in(self) -> bool:
@@ -248,6 +258,7 @@ CELLS: Final = {
         heads=True,
         stabilisers=1,
     ),
+    "lru": CellCase(lru, LRU, (1, 0, 1), own=("nu", "theta", "gamma"), components=2),
     # Cells of Recurrent. With p = 0, the results do not depend on the random numbers.
     "zoneout": CellCase(elman, partial(Recurrent, Zoneout(0.0))),
     "zoneout lstm": CellCase(lstm, partial(Recurrent, ZoneoutLSTM(0.0)), (4, 4, 4), ("h", "c")),
@@ -335,7 +346,8 @@ def problem(
     x is NaN past the length of a row, because it must not be read there.
     """
     (T, N, _, _), case = sizes, CELLS[cell]
-    drawn = problems.recurrence(sizes, case.parts, case.states, dtype, seed, own=[case.axes] * len(case.own))
+    own = [case.axes] * len(case.own)
+    drawn = problems.recurrence(sizes, case.parts, case.states, dtype, seed, own, case.components)
     if lengths == "ragged":
         lengths = [0, T, *np.random.default_rng(seed).integers(0, T + 1, max(N - 2, 0))][:N]
     if not case.smooth:  # keep the pre-activations away from the jump, where rounding would decide the gradient

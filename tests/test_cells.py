@@ -181,8 +181,7 @@ DOORS: Final[dict[str, tuple[Callable[[Path], Any], str | None]]] = {
     "to_c": (
         to_c,
         NOT_IN.format("to_c")
-        + "leaky_rnn, trained_leak_rnn, lstm, gru, gru_reset_before, min-gru, min-lstm, slstm; use xrnn.save, or add a "
-        "row",
+        + "leaky_rnn, trained_leak_rnn, lstm, gru, gru_reset_before, min-gru, min-lstm, slstm, lru; use xrnn.save",
     ),
     "to_c with a row": (in_c, None),
     "to_onnx": (lambda folder: xrnn.to_onnx(made()), NOT_IN.format("ONNX")),
@@ -259,7 +258,7 @@ def test_registering_is_checked(built_in: None) -> None:
     for call in calls:
         with one_line(TypeError, "NoCell has no cell_type: expected the class of its cell; add it to the class"):
             call(no_cell)
-    assert list(CELLS) == ["rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "peephole_lstm"]
+    assert list(CELLS) == ["rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru", "peephole_lstm"]
 
 
 def of_cell(cell: str, name: str) -> type[RecurrentLayer]:
@@ -274,7 +273,7 @@ def test_a_class_that_is_defined_again_replaces_the_earlier_one(
     del CELLS["renamed"]
     for cell in ("mine", "mine", "renamed"):
         again = cells.register_cell(of_cell(cell, "Mine"))
-        assert list(CELLS) == ["rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "peephole_lstm", cell]
+        assert list(CELLS) == ["rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru", "peephole_lstm", cell]
         assert CELLS[cell] is again
 
 

@@ -24,6 +24,7 @@ from xrnn.layers.frozen import freeze
 from xrnn.layers.gru import GRU
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
+from xrnn.layers.lru import LRU
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.network import Network
@@ -45,6 +46,7 @@ from xrnn.losses import (
 from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.cells.gates import sigmoid
 from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
@@ -100,6 +102,7 @@ __path__ = [folder for folder in __path__ if folder != _path.dirname(_path.dirna
 __all__ = [
     "EMA",
     "GRU",
+    "LRU",
     "LSTM",
     "RNN",
     "SGD",
@@ -121,6 +124,7 @@ __all__ = [
     "Group",
     "HasParameters",
     "HostArray",
+    "LRUCell",
     "LSTMCell",
     "Layer",
     "LayerNorm",

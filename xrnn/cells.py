@@ -14,6 +14,7 @@ from xrnn.layers.embedding import Embedding
 from xrnn.layers.gru import GRU
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
+from xrnn.layers.lru import LRU
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.network import Network
@@ -35,6 +36,7 @@ CELLS: Final[dict[str, Any]] = {
     "min-gru": MinGRU,
     "min-lstm": MinLSTM,
     "slstm": SLSTM,
+    "lru": LRU,
 }
 # The cells of these layers with other options, in `xrnn info --cell`.
 VARIANTS: Final[dict[str, Cell]] = {"leak": LeakyRNNCell(0.5)}

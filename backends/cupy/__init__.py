@@ -98,7 +98,9 @@ class CupyBackend(Backend):
                     dparam.fill(0)
                 dz, dinitial = self.launcher.backward(bound, cell, trace, above, dparams)
                 if dparams:
-                    cell.params_gradient(self.xp, trace.inputs.own, dparams)
+                    cell.params_gradient(
+                        self.xp, trace.inputs.own, cell.coefficients(self.xp, trace.inputs.own), dparams
+                    )
                 return recurrence.from_dz(self.xp, self.products(), cell, trace, dz, grads, needs_dx), dinitial
             except Exception as error:
                 self._note(bound, error)

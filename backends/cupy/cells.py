@@ -39,7 +39,7 @@ class CellKernel:
     @property
     def components(self) -> int:
         """The numbers that h has for a unit: 2 if it is complex."""
-        return getattr(self.cell, "components", 1)
+        return self.cell.components
 
 
 def _elman(leaky: bool, nonlinearity: str) -> CellKernel:

@@ -77,12 +77,13 @@ class NumpyBackend(Backend):
         x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.lengths, inputs.reverse
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
+        own = cell.coefficients(np, inputs.own)
         result = kernels.backward(
-            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, cell.coefficients(np, inputs.own), dstates,
-            dWx, dWh, db, dparams or None, needs_dx, precision().products,
+            name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, own, dstates, dWx, dWh, db, dparams or None,
+            needs_dx, precision().products,
         )  # fmt: skip
         if dparams:
-            cell.params_gradient(np, inputs.own, dparams)
+            cell.params_gradient(np, inputs.own, own, dparams)
         return result
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
@@ -117,7 +118,7 @@ class NumpyBackend(Backend):
 
     def int8_forward(self, cell: Cell, inputs: Inputs) -> Outputs:
         name = kernel_of(cell)
-        if not name:
+        if not name or cell.components > 1:
             return super().int8_forward(cell, inputs)
         inputs.check()
         x, forms = inputs.x, inputs.forms or Forms(inputs.Wx, inputs.Wh)

@@ -50,7 +50,8 @@ def explain(
     if operation in RECURRENCES:
         T, N, D, H = (shapes[letter] for letter in "TNDH")
         itemsize, tiles = np.dtype(dtype).itemsize, False
-        gates, columns, heads = len(cell.from_x), len(cell.from_h) * H, shapes.get("heads", 1)
+        gates, columns = len(cell.from_x) * cell.components, len(cell.from_h) * H
+        heads = shapes.get("heads", 1)
         units = H // heads  # of a head
         if by and itemsize == 4:
             sizes = (T, N, D + units, columns) if columns else (1, min(T * N, 2**62), D, gates * H)

@@ -68,6 +68,30 @@ def slstm(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
     return jax.nn.sigmoid(o) * c / n, c, n, m_next
 
 
+def lru(
+    unroll: int,
+    x: jax.Array,
+    states: States,
+    Wx: jax.Array,
+    Wh: jax.Array,
+    b: jax.Array,
+    nu: jax.Array,
+    theta: jax.Array,
+    gamma: jax.Array,
+) -> jax.Array:
+    """The complete sequence: the states stay complex in the loop."""
+    eigenvalue = jnp.exp(-jnp.exp(nu) + 1j * jnp.exp(theta))
+    driven = jnp.exp(gamma) * jax.lax.complex(*jnp.split(x @ Wx + b, 2, axis=-1))
+
+    def next_state(s: jax.Array, driven: jax.Array) -> tuple[jax.Array, jax.Array]:
+        s = eigenvalue * s + driven
+        return s, s
+
+    initial = jax.lax.complex(*jnp.split(states[0], 2, axis=-1))
+    s = jax.lax.scan(next_state, initial, driven, unroll=unroll)[1]
+    return jnp.concatenate((s.real, s.imag), axis=-1)
+
+
 _CELLS: Final[dict[str, Callable[..., States]]] = {
     "rnn": rnn,
     "lstm": lstm,
@@ -80,15 +104,20 @@ _CELLS: Final[dict[str, Callable[..., States]]] = {
 
 
 def build(problem: Problem, threads: int, unroll: int) -> Built:
-    if problem.case.ragged or problem.case.cell not in _CELLS:
+    if problem.case.ragged or problem.case.cell not in (*_CELLS, "lru"):
         return Built({})
     # XLA takes its number of threads from the environment and the affinity when it starts.
-    cell = _CELLS[problem.case.cell]
+    cell = _CELLS.get(problem.case.cell)
 
-    def step(x: jax.Array, states: States, Wx: jax.Array, Wh: jax.Array, b: jax.Array) -> jax.Array:
+    def step(x: jax.Array, states: States, Wx: jax.Array, Wh: jax.Array, b: jax.Array, *own: jax.Array) -> jax.Array:
+        if cell is None:
+            return lru(1, x[None], states, Wx, Wh, b, *own)[0]
         return cell(x @ Wx + b[: Wx.shape[1]], states, Wh, b)[0]
 
-    def forward(x: jax.Array, states: States, Wx: jax.Array, Wh: jax.Array, b: jax.Array) -> jax.Array:
+    def forward(x: jax.Array, states: States, Wx: jax.Array, Wh: jax.Array, b: jax.Array, *own: jax.Array) -> jax.Array:
+        if cell is None:
+            return lru(unroll, x, states, Wx, Wh, b, *own)
+
         def next_state(states: States, z: jax.Array) -> tuple[States, jax.Array]:
             states = cell(z, states, Wh, b)
             return states, states[0]

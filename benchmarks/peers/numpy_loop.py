@@ -27,7 +27,7 @@ def build(problem: Problem, threads: int) -> Built:
         return Built(rate)
     loop = importlib.import_module(f"benchmarks.peers.loops.{problem.case.cell.replace('-', '_')}")
     x, states, weights = problem.x, problem.states, problem.weights
-    Wx, Wh, _ = weights
+    Wx, Wh, *_ = weights
 
     def train() -> tuple[HostArray, ...]:
         hs, kept = loop.forward(x, *states, *weights)

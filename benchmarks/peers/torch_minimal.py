@@ -1,4 +1,4 @@
-"""minGRU, minLSTM and sLSTM in PyTorch, which has no such modules; training by autograd.
+"""minGRU, minLSTM, sLSTM and LRU in PyTorch, which has no such modules; training by autograd.
 
 The product with x is computed for all steps at once. Then comes a loop over time, of `lerp` for the minimal cells.
 
@@ -18,6 +18,21 @@ from benchmarks.peers import Built, Call
 
 def about() -> dict[str, str]:
     return {"torch": torch.__version__}
+
+
+def lru(
+    x: torch.Tensor, h: torch.Tensor, W: torch.Tensor, Wh: torch.Tensor, b: torch.Tensor, *own: torch.Tensor
+) -> torch.Tensor:
+    """h (T, N, 2H).   W (2H, D), Wh (0, 2H); own: ν, θ, γ (H,)"""
+    nu, theta, gamma = own
+    eigenvalue = torch.polar(torch.exp(-torch.exp(nu)), torch.exp(theta))
+    real, imaginary = (torch.exp(gamma) * part for part in torch.nn.functional.linear(x, W, b).chunk(2, dim=-1))
+    s, states = torch.complex(*(part.contiguous() for part in h.chunk(2, dim=-1))), []
+    for z_t in torch.complex(real, imaginary).unbind():
+        s = torch.addcmul(z_t, eigenvalue, s)
+        states.append(s)
+    all_states = torch.stack(states)
+    return torch.cat((all_states.real, all_states.imag), dim=-1)
 
 
 def minimal(x: torch.Tensor, h: torch.Tensor, W: torch.Tensor, Wh: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -50,7 +65,12 @@ def slstm(x: torch.Tensor, *operands: torch.Tensor) -> torch.Tensor:
     return torch.stack(states)
 
 
-_FUNCTIONS: Final[dict[str, Callable[..., torch.Tensor]]] = {"min-gru": minimal, "min-lstm": minimal, "slstm": slstm}
+_FUNCTIONS: Final[dict[str, Callable[..., torch.Tensor]]] = {
+    "min-gru": minimal,
+    "min-lstm": minimal,
+    "slstm": slstm,
+    "lru": lru,
+}
 
 
 def build(problem: Problem, threads: int, compiled: bool = False) -> Built:
@@ -66,8 +86,8 @@ def build(problem: Problem, threads: int, compiled: bool = False) -> Built:
     hidden = _FUNCTIONS[case.cell]
     run: Any = torch.compile(hidden, dynamic=False) if compiled else hidden
     x, dh, *states = (torch.from_numpy(a) for a in (problem.x, problem.dh, *problem.states))
-    W, Wh, b = (torch.from_numpy(w.T.copy()) for w in problem.weights)
-    operands = *states, W, Wh, b
+    weights = [torch.from_numpy(w.T.copy()) for w in problem.weights]
+    operands = *states, *weights
     x_leaf, *leaves = (a.clone().requires_grad_() for a in (x, *operands))
 
     def step() -> torch.Tensor:
@@ -83,9 +103,12 @@ def build(problem: Problem, threads: int, compiled: bool = False) -> Built:
             leaf.grad = None
         h = run(x, *leaves)
         h.backward(dh)
-        *dstates, dW, dWh, db = (leaf.grad for leaf in leaves)
-        dstates = [dstate for dstate in dstates if dstate is not None]  # the stabiliser of an sLSTM has none
-        return h, *dstates, dW.T, problem.Wh if dWh is None else dWh.T, db  # Wh of a minimal cell has no elements
+        gradients = [leaf.grad for leaf in leaves]
+        # The stabiliser of an sLSTM has none.
+        dstates = [dstate for dstate in gradients[: len(states)] if dstate is not None]
+        dW, dWh, *others = gradients[len(states) :]
+        # Wh of a cell without a recurrent product has no elements.
+        return h, *dstates, dW.T, problem.Wh if dWh is None else dWh.T, *others
 
     def train() -> tuple[torch.Tensor, ...]:
         x_leaf.grad = None

@@ -38,14 +38,14 @@ CELLS = {
     "torch": {"rnn", "lstm", "gru"},
     "xrnn.torch": {"rnn", "lstm", "gru"},
     "torch-bfloat16": {"rnn", "lstm", "gru"},
-    "torch-minimal": {"min-gru", "min-lstm", "slstm"},
+    "torch-minimal": {"min-gru", "min-lstm", "slstm", "lru"},
     "onnxruntime": {"rnn", "lstm", "gru"},
     "reservoirpy": {"leak"},
     "expression": {"rnn"},
     "bare-read": set(),
-    "numpy": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm"},
-    "jax-1": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm"},
-    "jax-8": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm"},
+    "numpy": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "lru"},
+    "jax-1": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm", "lru"},
+    "jax-8": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm", "lru"},
 }
 LENGTHS = {
     "xrnn",

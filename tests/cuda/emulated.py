@@ -170,7 +170,7 @@ def run(
             dstates = [None if d is None else place(d) for d in drawn.dstates]
             grads = [standin.zeros_like(w) for w in (Wx, Wh, b, *own)]
             dz, dinitial = launcher.backward(bound, cell, plain, dstates, grads[3:])
-            cell.params_gradient(standin, own, grads[3:])
+            cell.params_gradient(standin, own, cell.coefficients(standin, own), grads[3:])
             dx = recurrence.from_dz(standin, PRODUCTS, cell, plain, dz, grads)
             names = [*drawn.gradient_names, "dz"]
             found = {name: standin.asnumpy(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}

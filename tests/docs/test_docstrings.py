@@ -20,7 +20,7 @@ WITHOUT = {
     *("DType", "Lengths", "StreamState", "SupportsDLPack"),
     *("ParameterGroup", "Part", "RecurrentLayer", "Run", "SingleStateLayer", "States", "StepArrays"),
     *("Backend", "Cell", "GRUCell", "LSTMCell", "LeakyRNNCell", "RNNCell", "sigmoid"),
-    *("MinGRUCell", "MinLSTMCell", "SLSTMCell", "TrainedLeakRNNCell"),
+    *("MinGRUCell", "MinLSTMCell", "LRUCell", "SLSTMCell", "TrainedLeakRNNCell"),
     *("show_config", "xp"),
 }
 NAMES = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xrnn import GRU, LSTM, RNN, SLSTM, Bidirectional, MinGRU, MinLSTM, Stack
+from xrnn import GRU, LRU, LSTM, RNN, SLSTM, Bidirectional, MinGRU, MinLSTM, Stack
 
 D, H = 3, 5
 ROUNDING: Any = {"rtol": 2e-6, "atol": 2e-6}
@@ -23,7 +23,11 @@ XRNN_ONLY: dict[str, Any] = {
     f"{kind.__name__}, {candidate}": partial(kind.init, D, H, candidate=candidate)
     for kind in (MinGRU, MinLSTM)
     for candidate in ("linear", "positive")
-} | {f"SLSTM, {gate}": partial(SLSTM.init, D, H, forget_gate=gate) for gate in ("exp", "sigmoid")}
+} | {
+    **{f"SLSTM, {gate}": partial(SLSTM.init, D, H, forget_gate=gate) for gate in ("exp", "sigmoid")},
+    "LRU": partial(LRU.init, D, H),
+    "trained leak": partial(RNN.init, D, H, leak=0.3, trains_leak=True),
+}
 BOTH_WAYS: dict[str, Any] = {
     "bidirectional": lambda **o: Bidirectional.init(GRU, D, H, **o),
     "unequal directions": lambda **o: Bidirectional(RNN.init(D, H, **o), LSTM.init(D, 2, reverse=True, **o)),

@@ -16,6 +16,7 @@ from tests.exchange.layers import ONE_WAY, ROUNDING, XRNN_ONLY, drawn
 from tests.peephole.layer import PeepholeLSTM
 from xrnn import (
     GRU,
+    LRU,
     LSTM,
     RNN,
     Bidirectional,
@@ -187,7 +188,8 @@ KEYWORDS = """
 def test_identifiers_are_no_keywords_and_hide_none_of_the_file(tmp_path: Path) -> None:
     """In a file with every function, which a C++ compiler reads too."""
     recurrent = [RNN.init(6, 6, leak=0.3), LSTM.init(6, 6), GRU.init(6, 6), GRU.init(6, 6, reset_after=False)]
-    recurrent += [MinGRU.init(6, 6, candidate="positive"), MinLSTM.init(6, 6)]
+    recurrent += [MinGRU.init(6, 6, candidate="positive"), MinLSTM.init(6, 6), LRU.init(6, 3)]
+    recurrent += [RNN.init(6, 6, leak=0.3, trains_leak=True)]
     layers = [*map(drawn, [*recurrent, LayerNorm.init(6), Linear.init(6, 2)]), drawn(LayerNorm.init(2))]
     layers.insert(1, quantize(drawn(GRU.init(6, 6))))
     scale = np.zeros(3), np.ones(3)

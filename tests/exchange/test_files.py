@@ -19,6 +19,7 @@ from tests.forge import Forgery, changed, little_memory, tensor, without
 from tests.fresh import output_of
 from xrnn import (
     GRU,
+    LRU,
     LSTM,
     RNN,
     SLSTM,
@@ -61,6 +62,7 @@ def layers(**options: Any) -> Iterator[tuple[str, Any]]:
     yield "gru before", GRU.init(**sized, reset_after=False, dtype="float64")
     yield "min gru", MinGRU.init(**sized, reverse=True)
     yield "slstm", SLSTM.init(**sized, forget_gate="sigmoid", heads=1)
+    yield "lru", LRU.init(**sized, reverse=True)
     yield "min lstm", MinLSTM.init(**sized, candidate="positive")
     yield "own", Recurrent.init(Scaled(0.5, "a note"), **sized, seed=2**70)
     yield "own scalar", Recurrent.init(ScaledByOne(2), **sized)

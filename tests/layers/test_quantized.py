@@ -60,7 +60,7 @@ def as_list(result: Any) -> list[Any]:
 @every_cell
 def test_is_close_to_the_float32_layer_but_not_equal(form: str, name: str) -> None:
     layer, x = layer_of(name), draw(8, 4, 3)  # few steps: an integrator adds up its errors
-    states = draw_initial(layer.cell, 4, 20)
+    states = draw_initial(layer.cell, 4, layer.output_size)
     quantized = quantize(layer)
     for got, want in zip(as_list(quantized(x, *states)), as_list(layer(x, *states)), strict=True):
         assert got.shape == want.shape
@@ -76,7 +76,7 @@ def test_stream_continues_as_one_sequence(form: str, name: str) -> None:
     parts = [h]
     for step in x[3:5]:
         h, state = quantized.stream(step, state)
-        assert h.shape == (2, 20)
+        assert h.shape == (2, quantized.output_size)
         parts.append(h[None])
     h, state = quantized.stream(x[5:], state)
     assert_array_equal(np.concatenate([*parts, h]), expected[0])
@@ -116,7 +116,7 @@ def test_copies_and_pickles(name: str) -> None:
 def test_reverse_equals_forward_on_the_reversed_sequence(form: str, name: str) -> None:
     x = draw(6, 4, 3)
     ahead, reverse = quantize(layer_of(name)), quantize(layer_of(name, reverse=True))
-    states = draw_initial(ahead.cell, 4, 20)
+    states = draw_initial(ahead.cell, 4, ahead.output_size)
     for got, want in zip(as_list(reverse(x, *states)), as_list(ahead(x[::-1].copy(), *states)), strict=True):
         assert_array_equal(got, want[::-1])
     assert_array_equal(as_list(reverse(x[0], *states))[0], as_list(ahead(x[0], *states))[0])
@@ -218,7 +218,7 @@ def test_a_checkpoint_holds_a_layer_once(tmp_path: Path, int8: bool) -> None:
 @every_cell
 def test_lengths_as_of_each_row_alone(form: str, name: str, reverse: bool) -> None:
     quantized, x = quantize(layer_of(name, reverse)), draw(6, 4, 3)
-    states, lengths = draw_initial(quantized.cell, 4, 20), [0, 6, 1, 4]
+    states, lengths = draw_initial(quantized.cell, 4, quantized.output_size), [0, 6, 1, 4]
     for n, length in enumerate(lengths):
         x[length:, n] = np.nan
     for k, got in enumerate(as_list(quantized(x, *states, lengths=lengths))):
@@ -226,7 +226,7 @@ def test_lengths_as_of_each_row_alone(form: str, name: str, reverse: bool) -> No
             alone = as_list(quantized(x[:length, n : n + 1], *(state[n : n + 1] for state in states)))[k][:, 0]
             assert_array_equal(got[:length, n], alone)
             last = alone[-1] if length and not reverse else states[k][n]
-            assert_array_equal(got[length:, n], np.broadcast_to(last, (6 - length, 20)))
+            assert_array_equal(got[length:, n], np.broadcast_to(last, (6 - length, quantized.output_size)))
 
 
 def test_lengths_that_do_not_fit() -> None:

@@ -36,7 +36,7 @@ FORMS = [(cell, form) for cell in CELLS for form in (["fused", "plain"] if has_k
 # Cells of `Recurrent` differ in their equations only, so one of them stands for all in the tests of the layer.
 ONE_OF_THEM = "layer norm lstm"
 # `make test` runs one cell of each kind, .ci/proof the others.
-OF_EACH_KIND = ("rnn", "leak by unit", "lstm", "gru", "gru heads", "min lstm", "peephole lstm", ONE_OF_THEM)
+OF_EACH_KIND = ("rnn", "leak by unit", "lstm", "gru", "gru heads", "min lstm", "lru", "peephole lstm", ONE_OF_THEM)
 LAYERS = [
     pytest.param(*case, marks=[] if case[0] in OF_EACH_KIND else [pytest.mark.proof])
     for case in FORMS
@@ -110,11 +110,11 @@ def test_values_and_gradients(backend: Backend, cell: str, half: int) -> None:
 @every_equation
 @pytest.mark.parametrize(("reverse", "lengths"), [(False, "ragged"), (True, None)])
 def test_gradients_match_differences(backend: Backend, lengths: str | None, reverse: bool, cell: str) -> None:
-    H = 5
-    run = Run(problem(cell, (7, 4, 3, H), reverse=reverse, lengths=lengths), backend)
+    run = Run(problem(cell, (7, 4, 3, 5), reverse=reverse, lengths=lengths), backend)
     layer, states = run.layer, len(run.dstates)
     initial, stabilisers = run.initial[:states], run.initial[states:]
     scale = layer(run.x, *run.initial, lengths=run.p.lengths)[-1] if stabilisers else None
+    H = layer.output_size
 
     def forward(x: Array, *arguments: Array) -> Array:
         for param, weight in zip(layer.params, arguments[states:], strict=True):
@@ -140,7 +140,7 @@ def test_one_step_is_a_sequence_of_length_one(backend: Backend, cell: str, rever
     step, sequence = Run(p, backend), Run(p, backend)
     step.x, step.dstates = step.x[0], [d[0] for d in step.dstates]
     for got, called, want in zip(step.forward(), step.call(), sequence.forward(), strict=True):
-        assert got.shape == called.shape == (4, 5)
+        assert got.shape == called.shape == (4, step.layer.output_size)
         assert_array_equal(got, want[0])
         assert_array_equal(called, want[0])
     found = step.backward()

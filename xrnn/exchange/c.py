@@ -18,6 +18,7 @@ from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
+from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
@@ -152,7 +153,7 @@ def _ordered(layer: Any) -> dict[str, HostArray]:
     arrays = {name: host(values) for name, values in layer.named_params.items() if values.size}
     if not is_recurrent(layer):
         return arrays
-    cell, H = layer.cell, layer.hidden_size
+    cell, H = layer.cell, layer.output_size
     extra = {name: value for name, value in _extra(layer).items() if not _is_literal(value)}
     arrays = {name: values for name, values in arrays.items() if name not in cell.params}
     for name, blocks in (("Wx", cell.from_x), ("Wh", cell.from_h), ("b", cell.from_b)):
@@ -161,7 +162,7 @@ def _ordered(layer: Any) -> dict[str, HostArray]:
         for part in {name, f"{name}_scale"} & arrays.keys():
             gates = arrays[part].reshape(-1, len(blocks), H)
             arrays[part] = gates[:, np.argsort(blocks)].reshape(arrays[part].shape)
-    return arrays | {name: np.broadcast_to(host(value), H) for name, value in extra.items()}
+    return arrays | {name: np.broadcast_to(host(value), np.shape(value) or H) for name, value in extra.items()}
 
 
 def _extra(layer: Any) -> Mapping[str, Any]:
@@ -194,15 +195,15 @@ def _state(model: Model) -> Iterator[str]:
     fields = {"x": model.layers[0].input_size} if model.scale is not None else {}
     for i, layer in enumerate(model.layers):
         if is_recurrent(layer):
-            fields |= {f"{state}{i}": layer.hidden_size for state in layer.cell.states}
+            fields |= {f"{state}{i}": layer.output_size for state in layer.cell.states}
         elif type(layer) is not Embedding and i < len(model.layers) - 1:
             fields[f"y{i}"] = layer.output_size
     if model.mean:
-        width = model.layers[model.last_recurrent].hidden_size
+        width = model.layers[model.last_recurrent].output_size
         fields |= {"total": width, "mean": width}
     fields["z"] = max((_z_size(layer) for layer in model.layers if is_recurrent(layer)), default=1)
     lines = "".join(f"    float {field}[{size}];\n" for field, size in fields.items())
-    if rounded := [max(each.input_size, each.hidden_size) for each in model.layers if is_int8(each)]:
+    if rounded := [max(each.input_size, each.output_size) for each in model.layers if is_int8(each)]:
         lines += f"    int8_t q[{max(rounded)}];\n"
     yield (
         "/* The state of one signal, and scratch memory. */\n"
@@ -239,7 +240,7 @@ def _step(model: Model) -> Iterator[str]:
         calls, x = _call(layer, i, x, y)
         yield from calls
         if model.mean and i == model.last_recurrent:
-            yield f"    @_average({layer.hidden_size}, state->steps, {x}, state->total, state->mean);"
+            yield f"    @_average({layer.output_size}, state->steps, {x}, state->total, state->mean);"
             x = "state->mean"
     if x != "y":
         yield f"    memcpy(y, {x}, {outputs} * sizeof *y);"
@@ -265,13 +266,13 @@ def _call(layer: Any, i: int, x: str, y: str) -> tuple[list[str], str]:
 
 def _z_size(layer: Any) -> int:
     scratch = CELLS[type(layer.cell)].recur is not None
-    size: int = (layer.cell.pre + scratch) * layer.hidden_size
+    size: int = (layer.cell.pre + scratch) * layer.output_size
     return size
 
 
 def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
     """z = x @ Wx + h @ Wh + b, then the cell's step."""
-    cell, H, row = layer.cell, layer.hidden_size, CELLS[type(layer.cell)]
+    cell, H, row = layer.cell, layer.output_size, CELLS[type(layer.cell)]
     states = [f"state->{state}{i}" for state in cell.states]
     yield f"memcpy(state->z, @_b{i}, sizeof @_b{i});"
     yield _product(layer, i, "Wx", cell.from_x, x)
@@ -287,7 +288,7 @@ def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
 
 def _product(layer: Any, i: int, W: str, blocks: Sequence[int], x: str, part: int = 0) -> str:
     """z += x @ W, in adjacent blocks of z.   part: the first part of W, of as many as `blocks`"""
-    H, (rows, columns) = layer.hidden_size, layer.named_params[W].shape
+    H, (rows, columns) = layer.output_size, layer.named_params[W].shape
     z, first = _at("state->z", min(blocks) * H), part * H
     if is_int8(layer):  # the file has its matrices by columns
         values, scale = _at(f"@_{W}{i}", first * rows), _at(f"@_{W}_scale{i}", first)
@@ -297,7 +298,7 @@ def _product(layer: Any, i: int, W: str, blocks: Sequence[int], x: str, part: in
 
 def _products_of_heads(layer: Any, i: int, h: str) -> Iterator[str]:
     """z += h @ Wh: for each head, and each gate of its columns."""
-    H, (k, K, columns) = layer.hidden_size, layer.Wh.shape
+    H, (k, K, columns) = layer.output_size, layer.Wh.shape
     for j in range(k):
         for part, block in enumerate(layer.cell.from_h):
             W, z = _at(f"@_Wh{i}", j * K * columns + part * K), _at("state->z", block * H + j * K)
@@ -310,7 +311,7 @@ def _at(array: str, offset: int) -> str:
 
 def _reset_before(layer: Any, i: int) -> list[str]:
     """The reset gate multiplies h before the product for n."""
-    H, h, reset = layer.hidden_size, f"state->h{i}", f"state->z + {3 * layer.hidden_size}"
+    H, h, reset = layer.output_size, f"state->h{i}", f"state->z + {3 * layer.output_size}"
     return [
         _product(layer, i, "Wh", (0, 1), h),
         f"@_reset({H}, state->z, {h}, {reset});",
@@ -518,5 +519,19 @@ static void @_slstm(int H, int exponential, const float *z, float *h, float *c, 
 }
 """,
         extra=lambda cell, own: {"exponential": int(cell.forget_gate == "exp")},
+    ),
+    LRUCell: CCell(
+        "lru",
+        """
+/* h = lambda h + gain z, complex: the first half of the H numbers are real parts */
+static void @_lru(int H, const float *re, const float *im, const float *gain, const float *z, float *h) {
+    for (int j = 0, k = H / 2; k < H; j++, k++) {
+        const float real = h[j];
+        h[j] = re[j] * real - im[j] * h[k] + gain[j] * z[j];
+        h[k] = re[j] * h[k] + im[j] * real + gain[j] * z[k];
+    }
+}
+""",
+        extra=lambda cell, own: dict(zip(("re", "im", "gain"), own, strict=True)),
     ),
 }

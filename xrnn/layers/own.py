@@ -149,7 +149,7 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     layer = Recurrent.init(cell, D, H, rng=rng, dtype="float64", backend=backend)
     for param in layer.params:
         param += backend.asarray(0.1 * rng.standard_normal(param.shape))
-    x = backend.asarray(rng.standard_normal((T, N, D)))
+    x, H = backend.asarray(rng.standard_normal((T, N, D))), layer.output_size
     states = [backend.asarray((not cell.stabilisers) * rng.standard_normal((N, H))) for _ in cell.states]
     _check_written(layer, x[0], states, backend)
 

@@ -77,7 +77,8 @@ class RecurrentLayer(Layer):
         self._check_shape("Wx", Wx, ("D", len(cell.from_x) * H), f"Wh is {Wh.shape}")
         self._check_shape("b", b, (cell.pre * H,), f"Wh is {Wh.shape}")
         self.input_size: int = Wx.shape[0]
-        self.hidden_size: int = H
+        self.hidden_size: int = H // cell.components
+        self.output_size: int = H
         self.heads: int | None = Wh.shape[0] if len(Wh.shape) == 3 else None
         self.reverse = check_bool("reverse", reverse)
         if seed is None:
@@ -99,8 +100,9 @@ class RecurrentLayer(Layer):
             k, K, width = shape
             if not k * K or width != parts * K:
                 self._refuse_shape("Wh", Wh, f"(k, H/k, {_times(parts)}/k)", "k is the number of heads")
-        elif len(shape) != 2 or not shape[0] or shape[1] != parts * shape[0]:
-            self._refuse_shape("Wh", Wh, f"(H, {_times(parts)})", "H is the hidden size")
+        elif len(shape) != 2 or not shape[0] or shape[1] != parts * shape[0] or shape[0] % cell.components:
+            rows, columns = (_times(n * cell.components) for n in (1, parts))
+            self._refuse_shape("Wh", Wh, f"({rows}, {columns})", "H is the hidden size")
         return hidden_size(Wh)
 
     @classmethod
@@ -325,10 +327,6 @@ class RecurrentLayer(Layer):
     # ---- the interface for Stack and Bidirectional: the same arguments and results for every cell ----
 
     @property
-    def output_size(self) -> int:
-        return self.hidden_size
-
-    @property
     def directions(self) -> tuple[tuple[int, bool], ...]:
         """The features of each direction in h, and whether it is reverse: for `last`."""
         return ((self.output_size, self.reverse),)
@@ -354,7 +352,7 @@ class RecurrentLayer(Layer):
             self._check_gradients(dstates, cache)
             dfinal = self._all_states(dfinal)
             for name, d in zip(self._gradient_names, dfinal, strict=True):
-                self._check(name, d, (dh.shape[-2], self.hidden_size), "the shape of a final state")
+                self._check(name, d, (dh.shape[-2], self.output_size), "the shape of a final state")
             if len(cache.states[0]) > 1:
                 dstates = self._with_final(dstates, dfinal, cache.inputs.x.ndim == 2)
         dx, *dinitial = self._backward(dstates, cache, needs_dx)
@@ -386,7 +384,7 @@ class RecurrentLayer(Layer):
 
     def _check_gradients(self, dstates: Sequence[Array | None], cache: Cache) -> None:
         """Refuse gradients of another type, dtype, device or shape than the results. The gradient of h is required."""
-        shape = *cache.inputs.x.shape[:-1], self.hidden_size
+        shape = *cache.inputs.x.shape[:-1], self.output_size
         kind, dtype, single_device = self._array_type, self._dtype, self._single_device  # as in `_check_input`
         for dstate in dstates:
             if dstate is None and dstates[0] is not None:
@@ -416,7 +414,7 @@ class RecurrentLayer(Layer):
         shape = x.shape
         if len(shape) not in (2, 3) or shape[-1] != self.input_size:
             self._refuse_input(x)
-        expected = shape[-2], self.hidden_size
+        expected = shape[-2], self.output_size
         for state in initial:
             if state is None:
                 continue
@@ -483,7 +481,7 @@ def check_cell_type(cell: Any) -> None:
 def check_blocks(cell: Cell) -> None:
     """Check `states`, `pre`, `kept`, `from_x` and `from_h` of a cell.   Raises TypeError, ValueError."""
     check_tuples(cell, f"the cell {cell.name!r}")
-    for name, least in (("pre", 1), ("kept", 0)):
+    for name, least in (("pre", 1), ("kept", 0), ("components", 1)):
         check_integer(f"{name} of the cell {cell.name!r}", getattr(cell, name), least=least)
     from_h, every = cell.from_h, range(cell.pre)
     for name, fed in (("from_x", cell.from_x), ("from_h", from_h)):
@@ -524,9 +522,11 @@ def fresh_params(
     """
     check_cell_type(cell)
     check_blocks(cell)
-    D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
+    D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size) * cell.components
     rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
-    Wx = np.concatenate([init.glorot_uniform(rng, D, H) for _ in cell.from_x], axis=1)
+    Wx = cell.initial_input(rng, D, H)
+    if Wx is None:
+        Wx = np.concatenate([init.glorot_uniform(rng, D, H) for _ in cell.from_x], axis=1)
     K = H if heads is None else H // check_heads(heads, H, cell)
     by_head = [
         np.concatenate([np.empty((K, 0)), *(init.orthogonal(rng, K) for _ in cell.from_h)], axis=1)
@@ -557,7 +557,7 @@ def check_has_heads(cell: Cell, title: str, remedy: str) -> None:
 
 def shapes_of(cell: Cell, input_size: int, hidden_size: int, heads: int | None = None) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter, by name.   Raises TypeError and ValueError as `check_heads` does."""
-    D, H = input_size, hidden_size
+    D, H = input_size, hidden_size * cell.components
     parts, K = len(cell.from_h), H if heads is None else H // check_heads(heads, H, cell)
     own = cell.initial_params(np.random.default_rng(0), H)
     return {

@@ -85,6 +85,7 @@ class Cell:
     name: str = "cell"  # for errors and `explain`; default: the name of the class
     states: tuple[str, ...] = ("h",)  # the first is the output; Wh multiplies it
     pre: int = 1  # blocks of z
+    components: int = 1  # numbers of a unit in a state: 2 for complex units. H of the arrays counts numbers
     kept: int = 0  # the number of (N, H) arrays that `step` saves for `gradient`, besides z
     keeps_z: bool = True  # False if `gradient` does not read z
     direct: bool = True  # False if h depends on the previous h only through z; the driver then fills dbefore[0]
@@ -118,6 +119,10 @@ class Cell:
         left_out = name not in vars(cls) and fed == _blocks(base.pre)
         return _blocks(cls.pre) if left_out else fed
 
+    def initial_input(self, rng: np.random.Generator, D: int, H: int) -> HostArray | None:
+        """The initial Wx, (D, parts · H), on the host, in float64; None for Glorot uniform parts."""
+        return None
+
     def initial_bias(self, H: int) -> HostArray:
         """The initial b, (pre · H,), on the host, in float64."""
         return np.zeros(self.pre * H)
@@ -138,7 +143,9 @@ class Cell:
         """
         return tuple(params)
 
-    def params_gradient(self, xp: Any, params: Sequence[Array], dparams: Sequence[Array]) -> None:
+    def params_gradient(
+        self, xp: Any, params: Sequence[Array], coefficients: Sequence[Any], dparams: Sequence[Array]
+    ) -> None:
         """Replace the gradients of the coefficients, in `dparams`, by those of the own parameters."""
 
     # ---- one step ----

@@ -90,9 +90,10 @@ def backward(
     dparams = [xp.empty_like(param) for param in trace.inputs.own] if grads is None else grads[3:]
     for dparam in dparams:
         dparam[...] = 0
-    dz, dinitial = through_time(xp, products, cell, trace, dstates, dparams)
+    coefficients = cell.coefficients(xp, trace.inputs.own)
+    dz, dinitial = through_time(xp, products, cell, trace, dstates, dparams, coefficients)
     if dparams:
-        cell.params_gradient(xp, trace.inputs.own, dparams)
+        cell.params_gradient(xp, trace.inputs.own, coefficients, dparams)
     return from_dz(xp, products, cell, trace, dz, grads, needs_dx), dinitial
 
 
@@ -103,6 +104,7 @@ def through_time(
     trace: Trace,
     dstates: Sequence[Array | None],
     dparams: Sequence[Array] = (),
+    coefficients: Sequence[Any] = (),
 ) -> tuple[Array, tuple[Array, ...]]:
     """The loop of the backward pass → dz (T, N, pre · H), dinitial.
 
@@ -128,7 +130,7 @@ def through_time(
         xp=xp,
         products=products,
         W=W,
-        params=cell.coefficients(xp, inputs.own),
+        params=coefficients,
         dparams=dparams,
         training=True,
         draws=inputs.draws,

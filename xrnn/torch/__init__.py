@@ -5,7 +5,7 @@
     xrnn.torch.explain(model)                         # for each of them: kernels, or PyTorch and why
     xrnn.torch.restore(model)                         # undo accelerate
     layer = xrnn.torch.GRU(32, 64, num_layers=2)      # or in place of torch.nn.GRU
-    layer = xrnn.torch.MinGRU(32, 64)                 # PyTorch has no such module
+    layer = xrnn.torch.MinGRU(32, 64)                 # or MinLSTM, LRU: PyTorch has no such modules
 
 Calls that the kernels do not support run in PyTorch as before; the logger `xrnn.torch` gives the reason at level DEBUG.
 """
@@ -15,7 +15,8 @@ from xrnn.exchange.torch import import_torch as _import_torch
 _import_torch("xrnn.torch")  # first: without PyTorch the imports below would fail with a less helpful error
 
 from xrnn.torch.accelerate import accelerate, explain, restore  # noqa: E402
+from xrnn.torch.lru import LRU  # noqa: E402
 from xrnn.torch.minimal import SLSTM, MinGRU, MinLSTM  # noqa: E402
 from xrnn.torch.modules import GRU, LSTM, RNN  # noqa: E402
 
-__all__ = ["GRU", "LSTM", "RNN", "SLSTM", "MinGRU", "MinLSTM", "accelerate", "explain", "restore"]
+__all__ = ["GRU", "LRU", "LSTM", "RNN", "SLSTM", "MinGRU", "MinLSTM", "accelerate", "explain", "restore"]

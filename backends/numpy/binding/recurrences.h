@@ -63,7 +63,7 @@ class OwnParameter {
 template <class S>
 struct SequenceInputs {
     bool one_step, has_heads;  // x is (N, D); Wh is (heads, H/heads, R · H/heads)
-    int64_t T, N, D, H, heads;
+    int64_t T, N, D, H, heads, state_row;
     Input<S> x, Wx, Wh;
     std::optional<Input<int64_t>> lengths;
     std::optional<OwnParameter<S>> own[MOST_OWN];
@@ -75,12 +75,13 @@ struct SequenceInputs {
           T(one_step ? 1 : size(x_, 0)),
           N(size(x_, -2)),
           D(size(x_, -1)),
-          H(has_heads ? size(Wh_, 0) * size(Wh_, 1) : size(Wh_, 0)),
+          H(has_heads ? size(Wh_, 0) * size(Wh_, 1) : size(Wh_, 0) / cell.joined),
           heads(has_heads ? std::max<int64_t>(size(Wh_, 0), 1) : 1),
+          state_row(cell.joined * H),
           x(one_step ? Input<S>(x_, {N, D}) : Input<S>(x_, {T, N, D})),
           Wx(Wx_, {D, cell.x_gates * H}),
           Wh(has_heads ? Input<S>(Wh_, {heads, units(), cell.h_gates * units()})
-                       : Input<S>(Wh_, {H, cell.h_gates * H})) {
+                       : Input<S>(Wh_, {state_row, cell.h_gates * H})) {
         x.contiguous();
         if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->own_copy();
         if (!PyTuple_Check(own_.ptr()) || PyTuple_GET_SIZE(own_.ptr()) != cell.own)
@@ -103,7 +104,8 @@ struct SequenceInputs {
                 .Wh = has_heads ? Matrix<S>{Wh.data(), Wh.stride(1), Wh.stride(2)} : Wh.matrix(),
                 .heads = {heads, has_heads ? Wh.stride(0) : 0},
                 .lengths = lengths ? lengths->data() : nullptr,
-                .own = {}};
+                .own = {},
+                .state_row = state_row};
         for (int k = 0; k < MOST_OWN; ++k) of.own[k] = own[k] ? own[k]->data() : nullptr;
         return of;
     }
@@ -155,15 +157,22 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
                     .initial = {},
                     .states = {},
                     .z = nullptr};
-    nb::object states = nb::steal(PyTuple_New(cell.states)), z = nb::none();
+    nb::object states = nb::steal(PyTuple_New(cell.states / cell.joined)), z = nb::none();
     for (int k = 0; k < cell.states; ++k) {
-        if (const nb::handle given = item(initial, k); !given.is_none()) {
-            initial_in[k].emplace(given, std::initializer_list<int64_t>{in.N, in.H});
-            f.initial[k] = initial_in[k]->matrix();
+        const int array = k / cell.joined;
+        if (k % cell.joined == 0) {
+            if (const nb::handle given = item(initial, array); !given.is_none()) {
+                initial_in[array].emplace(given, std::initializer_list<int64_t>{in.N, in.state_row});
+                f.initial[k] = initial_in[array]->matrix();
+            }
+            nb::object state = empty<S>({in.T + 1, in.N, in.state_row});
+            f.states[k] = data<S>(state);
+            PyTuple_SET_ITEM(states.ptr(), array, state.release().ptr());
+        } else {
+            f.states[k] = f.states[k - 1] + in.H;
+            f.initial[k] = f.initial[k - 1];
+            if (f.initial[k].data) f.initial[k].data += in.H * f.initial[k].col;
         }
-        nb::object state = empty<S>({in.T + 1, in.N, in.H});
-        f.states[k] = data<S>(state);
-        PyTuple_SET_ITEM(states.ptr(), k, state.release().ptr());
     }
     if (training && cell.keeps_z) {
         z = empty<S>({in.T, in.N, cell.pre * in.H});
@@ -192,7 +201,7 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
     nb::object dx = !needs_dx     ? nb::none()
                     : in.one_step ? empty<S>({in.N, in.D})
                                   : empty<S>({in.T, in.N, in.D}),
-               dinitial = nb::steal(PyTuple_New(cell.states));
+               dinitial = nb::steal(PyTuple_New(cell.states / cell.joined));
     Backward<S> f = {.of = in.sequence(reverse),
                      .states = {},
                      .z = nullptr,
@@ -204,16 +213,24 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
                      .dx = needs_dx ? data<S>(dx) : nullptr,
                      .dinitial = {}};
     for (int k = 0; k < cell.states; ++k) {
-        states_in[k].emplace(item(states, k), std::initializer_list<int64_t>{in.T + 1, in.N, in.H});
-        f.states[k] = states_in[k]->contiguous().data();
-        if (const nb::handle given = item(dstates, k); !given.is_none()) {
-            dstates_in[k].emplace(in.one_step ? Input<S>(given, {in.N, in.H}) : Input<S>(given, {in.T, in.N, in.H}));
-            const Input<S>& above = dstates_in[k]->contiguous_rows();
+        const int array = k / cell.joined;
+        if (k % cell.joined) {
+            f.states[k] = f.states[k - 1] + in.H, f.dinitial[k] = f.dinitial[k - 1] + in.H;
+            f.dstates[k] = f.dstates[k - 1];
+            if (f.dstates[k].data) f.dstates[k].data += in.H;
+            continue;
+        }
+        states_in[array].emplace(item(states, array), std::initializer_list<int64_t>{in.T + 1, in.N, in.state_row});
+        f.states[k] = states_in[array]->contiguous().data();
+        if (const nb::handle given = item(dstates, array); !given.is_none()) {
+            dstates_in[array].emplace(in.one_step ? Input<S>(given, {in.N, in.state_row})
+                                                  : Input<S>(given, {in.T, in.N, in.state_row}));
+            const Input<S>& above = dstates_in[array]->contiguous_rows();
             f.dstates[k] = {.data = above.data(), .step = above.stride(0), .row = above.stride(in.one_step ? 0 : 1)};
         }
-        nb::object made = empty<S>({in.N, in.H});
+        nb::object made = empty<S>({in.N, in.state_row});
         f.dinitial[k] = data<S>(made);
-        PyTuple_SET_ITEM(dinitial.ptr(), k, made.release().ptr());
+        PyTuple_SET_ITEM(dinitial.ptr(), array, made.release().ptr());
     }
     if (cell.keeps_z) {
         z_in.emplace(z, std::initializer_list<int64_t>{in.T, in.N, cell.pre * in.H});
@@ -223,7 +240,7 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
     if (!db.is_none()) {
         f.dWx = weight_gradient<S>(dWx, {in.D, X});
         f.dWh = in.has_heads ? WeightGradient<S>{output<S>(dWh, {in.heads, in.units(), R}), false}
-                             : weight_gradient<S>(dWh, {in.H, R});
+                             : weight_gradient<S>(dWh, {in.state_row, R});
         f.db = output<S>(db, {B});
         for (int k = 0; k < cell.own && !d_own.is_none(); ++k) f.d_own[k] = output<S>(item(d_own, k), {in.H});
     }

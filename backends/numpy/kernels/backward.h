@@ -184,7 +184,7 @@ struct BackwardPass {
     XRNN_INLINE void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin,
                                           int64_t end, int64_t active, Gradient out) const {
         constexpr int PRE = Cell::PRE;
-        const int64_t H = of.H, step = of.N * H, units = panels.padded();
+        const int64_t H = of.H, step = of.N * of.state_row, units = panels.padded();
         Vec<S> own[xrnn::MOST_OWN] = {};
         for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
         const S *old_states[Cell::STATES], *new_states[Cell::STATES], *above[Cell::STATES];
@@ -193,10 +193,10 @@ struct BackwardPass {
             new_states[k] = f.states[k] + (t + !of.reverse) * step + column;
             above[k] = f.dstates[k].data ? f.dstates[k].data + t * f.dstates[k].step + column : nullptr;
         }
-        const S* const z_of_step = Cell::KEEPS_Z ? f.z + t * PRE * step + column : nullptr;
+        const S* const z_of_step = Cell::KEEPS_Z ? f.z + t * PRE * of.N * H + column : nullptr;
         Exceptions<P> exceptions;
         for (int64_t m = begin; m < end; ++m) {
-            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H, carried = slot * units + column;
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * of.state_row, carried = slot * units + column;
             Vec<S> dafter[Cell::STATES];
             for (int k = 0; k < Cell::STATES; ++k) {
                 dafter[k] = load<S>(carry[k] + carried);
@@ -326,10 +326,10 @@ struct BackwardPass {
     void fetch_ahead(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, const S* out) const {
         const int64_t H = of.H, n = (p.width - 1) * W + p.last;
         for (int64_t m = begin; m < end; ++m) {
-            const int64_t slot = mine.slot(m), row = slots.row(slot), at = (t * of.N + row) * H + p.begin;
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = (t * of.N + row) * of.state_row + p.begin;
             for (int k = 0; k < shape.states; ++k) {
                 fetch(f.states[k] + at, n);
-                fetch(f.states[k] + at + of.N * H, n);
+                fetch(f.states[k] + at + of.N * of.state_row, n);
                 const auto& above = f.dstates[k];
                 if (above.data) fetch(above.data + t * above.step + row * above.row + p.begin, n);
             }
@@ -344,7 +344,7 @@ struct BackwardPass {
         for (int64_t m = begin; m < end; ++m)
             for (int k = 0; k < shape.states; ++k)
                 copy(carry[k] + mine.slot(m) * panels.padded() + p.begin, 1, (p.width - 1) * W + p.last,
-                     f.dinitial[k] + slots.row(mine.slot(m)) * of.H + p.begin);
+                     f.dinitial[k] + slots.row(mine.slot(m)) * of.state_row + p.begin);
     }
 
     // The products of a chunk's `rows` rows of dz, of `count` steps from `begin` on.
@@ -416,7 +416,8 @@ bool backward(const xrnn::Backward<Sum<P>>& f, Partition partition) {
             for (int i = 0; i < Cell::OWN && f.d_own[i]; ++i) fill_zeros(f.d_own[i], of.H);
         }
         if (f.dx) fill_zeros(f.dx, of.T * of.N * of.D);
-        for (int k = 0; k < Cell::STATES; ++k) fill_zeros(f.dinitial[k], of.N * of.H);
+        for (int k = 0; k < Cell::STATES; ++k)
+            for (int64_t row = 0; row < of.N; ++row) fill_zeros(f.dinitial[k] + row * of.state_row, of.H);
         return true;
     }
     using Pass = BackwardPass<P>;

@@ -11,6 +11,8 @@
 //                        nullptr if h feeds none: scan.h then runs the cell
 //   OWN                  own parameters of a unit, such as its leak: arrays (H,), the `coefficients` of the Python cell
 //   KEEPS_Z              the gradient reads z, as `step` left it
+//   JOINED               optional, for a cell that scan.h runs: its states lie side by side in one array (…, STATES · H),
+//                        which is one state of the Python cell, with STATES · H units
 //   DIRECT               h depends on the previous h outside z too, so `gradient` writes dbefore[0]
 //   step(z, before, after, own)
 //                        the states after a step, from z and the states before it; it may change z
@@ -24,6 +26,7 @@
 #include "cells/elman.h"
 #include "cells/gru.h"
 #include "cells/lstm.h"
+#include "cells/lru.h"
 #include "cells/min_gru.h"
 #include "cells/min_lstm.h"
 #include "cells/slstm.h"
@@ -40,6 +43,6 @@ using Cells = CellList<TanhElman, ReluElman, LeakyTanhElman, LeakyReluElman, Lst
 #if defined(XRNN_FOR_TESTS)
                        PeepholeLstm,
 #endif
-                       MinLstmPositive, Slstm, SlstmSigmoid>;
+                       MinLstmPositive, Slstm, SlstmSigmoid, Lru>;
 
 }  // namespace

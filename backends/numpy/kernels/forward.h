@@ -138,16 +138,14 @@ struct ForwardPass {
 
     void prepare() {
         slots.sort();
-        for (int g = 0; g < gates.count; ++g)
-            copy_padded(f.b + gates.b_of[g] * of.H * f.b_stride, f.b_stride, of.H, panels.padded(),
-                        bias + g * panels.padded());
+        copy_bias(f, gates, panels.padded(), bias);
     }
 
     void thread(int id, int n) {
         const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
             packing(panels, of.N, false, Split::COLUMNS, id, n), my_rows(panels, of.N, of.lengths, Split::ROWS, id, n);
         if (!prepacked) Wx.pack(packing.panel0, packing.panel1), Wh.pack(packing.panel0, packing.panel1);
-        write_initial_states(my_rows);
+        begin_rows(my_rows);
         barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
         int64_t begin = 0, end = 0;  // xz holds the steps [begin, end)
@@ -247,18 +245,11 @@ struct ForwardPass {
     S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
 
     // Write the initial states of my rows. If x and h are copied to slots, also copy those of the first step.
-    void write_initial_states(const Share<S>& my_rows) const {
+    void begin_rows(const Share<S>& my_rows) const {
         const int64_t H = of.H;
         for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
             const int64_t row = slots.row(slot);
-            for (int k = 0; k < states; ++k) {
-                const Matrix<S>& from = f.initial[k];
-                S* to = before(k, time(0)) + row * H;
-                if (from.data)
-                    copy(from.data + row * from.row, from.col, H, to);
-                else
-                    fill_zeros(to, H);
-            }
+            write_initial_states(f, states, row, 0, H);
             if (!gathers) continue;
             for (P* h : h_slots) copy_elements(before(0, time(0)) + row * H, H, h + slot * h_row);
         }

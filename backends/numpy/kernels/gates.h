@@ -55,6 +55,15 @@ template <class Cell>
 constexpr Shape SHAPE = {
     .states = Cell::STATES, .own = Cell::OWN, .keeps_z = Cell::KEEPS_Z, .direct = Cell::DIRECT, .gates = gates_of<Cell>()};
 
+// The number of states of a unit that lie in one array.
+template <class Cell>
+constexpr int joined_states() {
+    if constexpr (requires { Cell::JOINED; })
+        return Cell::STATES;
+    else
+        return 1;
+}
+
 // A linear map, which has no recurrent part.
 constexpr Gates ONE_GATE = {.count = 1,
                             .x_count = 1,
@@ -64,6 +73,30 @@ constexpr Gates ONE_GATE = {.count = 1,
                             .b_of = {},
                             .from_x = {},
                             .from_h = {}};
+
+// ---- what both forward passes do before the first step ----
+
+// bias (gates, units): b, each row filled up with zeros.
+template <class S>
+void copy_bias(const xrnn::Forward<S>& f, const Gates& gates, int64_t units, S* bias) {
+    const int64_t H = f.of.H;
+    for (int g = 0; g < gates.count; ++g)
+        copy_padded(f.b + gates.b_of[g] * H * f.b_stride, f.b_stride, H, units, bias + g * units);
+}
+
+// Write the initial states of a row, for the units [begin, end).
+template <class S>
+void write_initial_states(const xrnn::Forward<S>& f, int states, int64_t row, int64_t begin, int64_t end) {
+    const xrnn::Sequence<S>& of = f.of;
+    for (int k = 0; k < states; ++k) {
+        const Matrix<S>& from = f.initial[k];
+        S* const to = f.states[k] + ((of.reverse ? of.T * of.N : 0) + row) * of.state_row + begin;
+        if (from.data)
+            copy(from.data + row * from.row + begin * from.col, from.col, end - begin, to);
+        else
+            fill_zeros(to, end - begin);
+    }
+}
 
 // The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, over the gates that W feeds; `of` is x_of or h_of, H the
 // number of elements of a gate. Neighbouring gates with neighbouring blocks make one segment.

@@ -45,6 +45,7 @@ struct Sequence {
     Heads heads;             // of Wh
     const int64_t* lengths;  // (N,) contiguous; from its length on a row keeps its state. Null: all lengths are T
     const S* own[MOST_OWN];  // the cell's own parameters, (H,) contiguous each
+    int64_t state_row;       // from one row of a state to the next: H, or STATES · H if the states lie side by side
 };
 
 // Wx and Wh in packed form (Operations::pack), for any number of passes by the level that packed them.
@@ -61,7 +62,7 @@ struct Forward {
     const S* b;                      // (PRE·H,) with stride b_stride
     int64_t b_stride;
     Matrix<S> initial[MOST_STATES];  // (N, H) each, or null data for zeros
-    S* states[MOST_STATES];          // out (T+1, N, H) each, contiguous
+    S* states[MOST_STATES];          // out (T+1, N, H) each, with rows of state_row elements
     S* z;                            // out (T, N, PRE·H) contiguous, as the cell's step leaves it, 0 past a row's end;
                                      // null: not kept
 };
@@ -82,7 +83,7 @@ struct Backward {
     S* db;                         // out (PRE·H,) contiguous; null: neither db nor dWx, dWh and d_own are computed
     S* d_own[MOST_OWN];            // out (H,) contiguous each: the gradients of `own`; null: not computed
     S* dx;                         // out (T, N, D) contiguous; null: not computed
-    S* dinitial[MOST_STATES];      // out (N, H) each, contiguous
+    S* dinitial[MOST_STATES];      // out (N, H) each, with rows of state_row elements
 };
 
 // y = x @ W + b
@@ -126,12 +127,13 @@ template <class S>
 struct Recurrence {
     const char* name;
     int states, pre;       // states and pre-activations of a unit
+    int joined;            // the states of a unit in one array: 1, or all of them
     int x_gates, h_gates;  // the numbers of pre-activations that x @ Wx and h @ Wh feed
     int own;               // own parameters: Sequence::own
     bool keeps_z;          // the backward pass needs Forward::z
     bool (*forward)(const Forward<S>&, Partition);
     bool (*backward)(const Backward<S>&, Partition);
-    bool (*int8)(const Int8Forward&, int threads);  // null for float64
+    bool (*int8)(const Int8Forward&, int threads);  // null for float64, and if states are joined
 };
 
 template <class S>

@@ -22,10 +22,11 @@ void tanh_of(const S* x, S* y, int64_t size) {
     if (i < size) store_part<S>(y + i, tanh<S>(load_part<S>(x + i, size - i)), size - i);
 }
 
-// The recurrence on int8 weights is the same at all precisions: only the table of float32 has it.
+// The recurrence on int8 weights is the same at all precisions: only the table of float32 has it. It has no joined
+// states.
 template <class P, template <class> class CellOf>
 constexpr auto int8_of() -> decltype(xrnn::Recurrence<Sum<P>>::int8) {
-    if constexpr (sizeof(P) == 4 && !IS_PAIR<P>)
+    if constexpr (sizeof(P) == 4 && !IS_PAIR<P> && joined_states<CellOf<Vec<Sum<P>>>>() == 1)
         return int8_forward<CellOf>;
     else
         return nullptr;
@@ -75,6 +76,7 @@ constexpr xrnn::Recurrence<Sum<P>> recurrence_of() {
     using Cell = CellOf<Vec<S>>;
     constexpr Gates GATES = gates_of<Cell>();
     static_assert(Cell::STATES <= xrnn::MOST_STATES && Cell::PRE <= MOST_GATES && Cell::OWN <= xrnn::MOST_OWN);
+    static_assert(joined_states<Cell>() == 1 || GATES.h_count == 0);
 #if defined(XRNN_PARTS)
     using Passes = OrWithout<XRNN_PARTS, CellOf>;
     constexpr auto forward = Passes::forward;
@@ -86,6 +88,7 @@ constexpr xrnn::Recurrence<Sum<P>> recurrence_of() {
     return {.name = Cell::NAME,
             .states = Cell::STATES,
             .pre = Cell::PRE,
+            .joined = joined_states<Cell>(),
             .x_gates = GATES.x_count,
             .h_gates = GATES.h_count,
             .own = Cell::OWN,

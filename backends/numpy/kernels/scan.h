@@ -73,16 +73,15 @@ struct ScanPass {
 
     void prepare() {
         slots.sort();
-        for (int g = 0; g < gates.count; ++g)
-            copy_padded(f.b + gates.b_of[g] * of.H * f.b_stride, f.b_stride, of.H, panels.padded(),
-                        bias + g * panels.padded());
+        copy_bias(f, gates, panels.padded(), bias);
     }
 
     void thread(int id, int n) {
         const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
             packing(panels, of.N, false, Split::COLUMNS, id, n);
         if (!f.packed) Wx.pack(packing.panel0, packing.panel1);
-        write_initial_states(mine);
+        for (int64_t m = 0; m < mine.count(); ++m)
+            write_initial_states(f, states, slots.row(mine.slot(m)), mine.column0, mine.column1);
         barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
         Chunk chunk;
@@ -115,24 +114,8 @@ struct ScanPass {
     // If N > ROWS, the last rows of the batch take several steps at a time.
     bool may_copy() const { return gathers() || (of.N > ROWS && of.T > 1); }
     int64_t most_rows() const { return of.T * of.N < ROWS ? of.T * of.N : ROWS; }
-    S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
-    S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
-
-    // Write the initial states of my rows and units.
-    void write_initial_states(const Share<S>& mine) const {
-        const int64_t n = mine.column1 - mine.column0;
-        for (int64_t m = 0; m < mine.count(); ++m) {
-            const int64_t row = slots.row(mine.slot(m));
-            for (int k = 0; k < states; ++k) {
-                const Matrix<S>& from = f.initial[k];
-                S* const to = f.states[k] + ((of.reverse ? of.T * of.N : 0) + row) * of.H + mine.column0;
-                if (from.data)
-                    copy(from.data + row * from.row + mine.column0 * from.col, from.col, n, to);
-                else
-                    fill_zeros(to, n);
-            }
-        }
-    }
+    S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.state_row; }
+    S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.state_row; }
 
     void run(const Share<S>& mine, Chunk& chunk, int id, StopPoll& poll) const {
         chunk.at[0] = 0;
@@ -178,14 +161,14 @@ struct ScanPass {
     template <class Cell, int VECTORS, bool WHOLE>
     XRNN_INLINE void scan_vectors(const Share<S>& mine, const Chunk& chunk, Piece p, int v, int n) const {
         constexpr int PRE = Cell::PRE, STATES = Cell::STATES;
-        const int64_t H = of.H, step = of.N * H, column = p.begin + v * W, gate = p.width * W;
+        const int64_t H = of.H, column = p.begin + v * W, gate = p.width * W;
         const int64_t steps = chunk.end - chunk.begin;
         Vec<S> own[VECTORS][xrnn::MOST_OWN] = {};
         for (int u = 0; u < VECTORS; ++u)
             for (int i = 0; i < Cell::OWN; ++i)
                 own[u][i] = load_columns<S, WHOLE>(of.own[i] + column + u * W, n);
         for (int64_t m = chunk.first; m < chunk.last; ++m) {
-            const int64_t at = slots.row(mine.slot(m)) * H + column, place = m - chunk.first;
+            const int64_t row = slots.row(mine.slot(m)), at = row * of.state_row + column, place = m - chunk.first;
             Vec<S> state[VECTORS][STATES];
             for (int k = 0; k < STATES; ++k)
                 for (int u = 0; u < VECTORS; ++u)
@@ -207,8 +190,7 @@ struct ScanPass {
                         store_columns<S, WHOLE>(after(k, t) + at + u * W, state[u][k], n);
                     if (f.z)
                         for (int g = 0; g < PRE; ++g)
-                            store_columns<S, WHOLE>(f.z + t * PRE * step + (at - column) * PRE + g * H + column + u * W,
-                                                    z[g], n);
+                            store_columns<S, WHOLE>(f.z + ((t * of.N + row) * PRE + g) * H + column + u * W, z[g], n);
                 }
             }
         }

@@ -42,7 +42,7 @@ DTYPES: Final = ("float32", "float64")
 COMMON: Final = ("rnn", "lstm", "gru", "min gru")
 WITH_KERNELS: Final = (
     *("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu", "peephole lstm"),
-    *("min gru", "min gru positive", "min lstm", "min lstm positive"),
+    *("min gru", "min gru positive", "min lstm", "min lstm positive", "lru"),
     *("rnn heads", "lstm heads", "gru heads", "leak heads", "slstm", "slstm sigmoid heads"),
 )
 MOST_THREADS, FEW_THREADS = 4, 3
@@ -65,7 +65,7 @@ def records() -> Iterator[Record]:
 
 def of_recurrence(p: Problem, most_threads: int) -> Record:
     """Slot 0 of a state is the initial state; with `reverse` it is the last slot."""
-    (T, N, D), H, solution = p.x.shape, p.initial[0].shape[1], solve(p)
+    (T, N, D), H, solution = p.x.shape, p.initial[0].shape[1] // p.case.components, solve(p)
     cell = p.case.layer(*problem(p.cell, (1, 1, 1, max(H, 1))).weights).cell
     name, own = kernel_of(cell), cell.coefficients(np, p.weights[3:])
     assert name is not None

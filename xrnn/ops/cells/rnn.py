@@ -116,9 +116,11 @@ class TrainedLeakRNNCell(Cell):
         (logit,) = params
         return (1 / (1 + xp.exp(-xp.maximum(logit, LEAST_LOGIT))),)
 
-    def params_gradient(self, xp: Any, params: Sequence[Array], dparams: Sequence[Array]) -> None:
+    def params_gradient(
+        self, xp: Any, params: Sequence[Array], coefficients: Sequence[Any], dparams: Sequence[Array]
+    ) -> None:
         """dleak_logit = dleak · leak · (1 - leak), and 0 below LEAST_LOGIT."""
-        (logit,), (d,), (leak,) = params, dparams, self.coefficients(xp, params)
+        (logit,), (leak,), (d,) = params, coefficients, dparams
         d *= leak * (1 - leak) * (logit >= LEAST_LOGIT)
 
     def step(self, run: Run, at: StepArrays) -> None:

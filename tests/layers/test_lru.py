@@ -1,0 +1,87 @@
+"""The LRU. Values and gradients are tested with those of all cells, by the row of tests/reference.py."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from benchmarks.adding import train
+from tests.errors import one_line
+from xrnn import LRU, Bidirectional, Stack, check_cell, get_backend
+from xrnn.backend import Backend
+from xrnn.ops.cells.lru import LRUCell
+
+
+def test_the_gradient_is_right(backend: Backend) -> None:
+    check_cell(LRUCell(), backend=backend)
+
+
+@pytest.mark.usefixtures("form")
+def test_no_state_grows(backend: Backend) -> None:
+    """|λ| < 1 in float32 for every ν, and so the states of a bounded input stay bounded."""
+    xp, rng = backend.xp, np.random.default_rng(0)
+    nu = np.array([-1e30, -100, -17, -14, -13.8, -10, -1, 4, 5, 6, 100, 1e30], "float32").repeat(1000)
+    theta = np.log(rng.uniform(1e-6, 2 * math.pi, len(nu))).astype("float32")
+    cell = LRUCell()
+    params = [backend.asarray(a) for a in (nu, theta, np.zeros_like(nu))]
+    re, im, _ = (backend.to_numpy(a).astype("float64") for a in cell.coefficients(xp, params))
+    assert (np.hypot(re, im) < 1).all()
+
+    layer: Any = LRU.init(1, len(nu), rng=0, backend=backend)
+    for param, value in zip(layer.params[3:], params, strict=True):
+        param[...] = value
+    ones = xp.ones((1, 2 * len(nu)), "float32")
+    h = layer.forward(xp.zeros((400, 1, 1), "float32"), ones)
+    assert float(abs(h).max()) <= math.sqrt(2)
+    layer.backward(xp.ones_like(h))
+    assert all(np.isfinite(backend.to_numpy(g)).all() for g in layer.grads)
+
+
+def test_the_initial_factors_lie_on_a_ring() -> None:
+    layer: Any = LRU.init(3, 4000, r_min=0.5, r_max=0.9, max_phase=1.0, rng=0, dtype="float64", backend="numpy")
+    r, phase = np.exp(-np.exp(layer.nu)), np.exp(layer.theta)
+    assert (r.min() > 0.5, r.max() < 0.9, phase.max() < 1) == (True, True, True)
+    assert_allclose([np.mean(r**2), np.mean(phase)], [(0.5**2 + 0.9**2) / 2, 0.5], rtol=0.02)
+    assert_allclose(np.exp(2 * layer.gamma), 1 - r**2, rtol=1e-12)
+    h = layer(np.random.default_rng(1).standard_normal((60, 1, 3)))[30:]  # the variance of x
+    assert_allclose(np.mean(h[..., :4000] ** 2 + h[..., 4000:] ** 2), 1, rtol=0.2)
+    for extreme in (LRU.init(3, 50, r_min=1.0, backend="numpy"), LRU.init(3, 50, r_max=1e-30, backend="numpy")):
+        assert all(np.isfinite(param).all() for param in extreme.params)
+
+
+def test_its_result_has_two_features_for_each_unit() -> None:
+    layer = LRU.init(3, 4, rng=0, backend="numpy")
+    assert (layer.hidden_size, layer.output_size, layer.Wx.shape, layer.nu.shape) == (4, 8, (3, 8), (4,))
+    x = np.random.default_rng(0).standard_normal((5, 2, 3)).astype("float32")
+    for made in (Stack.init(LRU, 3, 4, depth=2, rng=0), Bidirectional.init(LRU, 3, 4, rng=0)):
+        h, states = made.forward(x, lengths=[5, 2])
+        assert h.shape == (5, 2, made.output_size)
+        assert [s.shape for (s,) in states] == [(2, 8)] * 2
+        made.backward(np.ones_like(h))
+    h, state = layer.stream(x[:3])
+    assert_allclose(np.concatenate([h, layer.stream(x[3:], state)[0]]), layer(x), rtol=0, atol=1e-6)
+
+
+def test_wrong_arguments() -> None:
+    for options in ({"r_min": -0.1}, {"r_min": 0.9, "r_max": 0.8}, {"r_max": 1.1}, {"max_phase": 0}, {"max_phase": 7}):
+        with one_line(ValueError, "expected 0 ≤ r_min ≤ r_max ≤ 1", "use r_min=0.9, r_max=0.999"):
+            LRU.init(3, 4, **options)
+    with one_line(ValueError, "has no heads"):
+        LRU.init(3, 4, heads=2)
+    Wx, Wh, b, *own = LRU.init(3, 4, backend="numpy").params
+    with one_line(ValueError, "Wh has shape (7, 0)", "expects (2H, 0)"):
+        LRU(Wx, Wh[:7], b, *own)
+    with one_line(ValueError, "nu has shape (5,)", "expects (4,)"):
+        LRU(Wx, Wh, b, np.zeros(5, "float32"), *own[1:])
+    with one_line(ValueError, "h_prev has shape (2, 4)", "(2, 8)"):
+        LRU(Wx, Wh, b, *own)(np.zeros((5, 2, 3), "float32"), np.zeros((2, 4), "float32"))
+
+
+def test_trains_the_adding_problem() -> None:
+    """`python -m benchmarks.adding` trains it at 1000 steps."""
+    *_, (_, error) = train(length=50, updates=250, backend=get_backend("numpy"))
+    assert error < 0.01  # 0.167 for the mean
