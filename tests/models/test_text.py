@@ -37,7 +37,7 @@ def small_model(backend: Backend, cell: str, layers: int) -> CharLM:
     rng = np.random.default_rng(0)
     stack = Stack.init(CELLS[cell], 4, 5, layers, rng=rng, dtype="float64", backend=backend)
     embedding = Embedding.init(6, 4, rng=rng, dtype="float64", backend=backend)
-    linear = Linear.init(5, 6, rng=rng, dtype="float64", backend=backend)
+    linear = Linear.init(stack.output_size, 6, rng=rng, dtype="float64", backend=backend)
     return CharLM(cell, {"embedding": embedding, "stack": stack, "linear": linear})
 
 

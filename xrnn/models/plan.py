@@ -105,7 +105,7 @@ class Plan:
     @property
     def _width(self) -> int:
         """The number of outputs of a recurrent layer."""
-        return self.hidden * (1 + self.both_ways)
+        return self.hidden * cells.cell_of(self.cell).components * (1 + self.both_ways)
 
     @property
     def _sizes(self) -> list[int]:

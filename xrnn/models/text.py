@@ -121,7 +121,8 @@ class CharLM(Model):
 def _arrays(settings: TextSettings, facts: Any, step: int) -> dict[str, Spec]:
     """The losses, and the hidden states `state.*`."""
     names = [name for of_layer in CharLM.state_names(settings.cell, settings.layers) for name in of_layer]
-    states = {f"state.{name}": ((settings.batch, settings.hidden), "float32") for name in names}
+    width = settings.hidden * cells.cell_of(settings.cell).components
+    states = {f"state.{name}": ((settings.batch, width), "float32") for name in names}
     return {"losses": ((step,), "float64"), **states}
 
 
