@@ -162,8 +162,8 @@ def slstm_sigmoid(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, .
 
 
 def slstm_of(z: Any, states: Any, log_forget: Callable[[Any], Any]) -> tuple[Any, ...]:
-    (_, c, n, m), H = states, states[0].shape[1]
-    log_i, f, g, o = (z[:, gate * H : (gate + 1) * H] for gate in range(4))
+    (_, c, n, m), H = states, states[0].shape[-1]
+    log_i, f, g, o = (z[..., gate * H : (gate + 1) * H] for gate in range(4))
     m, log_f = getval(m), log_forget(f)  # a constant: autograd computes no gradient of it
     m_next = np.where(getval(n) == 0, getval(log_i), np.maximum(getval(log_f) + m, getval(log_i)))
     scaled_i, scaled_f = anp.exp(log_i - m_next), anp.exp(log_f + m - m_next)
