@@ -48,9 +48,9 @@ def with_errors(patch: pytest.MonkeyPatch, errors: dict[int, float]) -> list[tup
 @pytest.mark.parametrize(
     ("errors", "chosen"),
     [
-        ({16: 1.0, 4: 0.95}, 16),  # not clearly better
-        ({16: 1.0, 4: 0.8, 1: 0.75}, 4),
-        ({16: 1.0, 4: 0.8, 1: 0.7}, 1),
+        ({16: 1.0, 4: 0.75}, 16),  # not clearly better
+        ({16: 1.0, 4: 0.6, 1: 0.5}, 4),
+        ({16: 1.0, 4: 0.6, 1: 0.4}, 1),
     ],
 )
 def test_a_smaller_patch_must_be_clearly_better(

@@ -19,7 +19,8 @@ _MOST: Final = 256  # steps in a patch
 _TESTED: Final = 40  # left-out series: few series are divided several times
 _MOST_DIVISIONS: Final = 3
 _SHARE: Final = 1 / 3  # of the updates of a training
-_BETTER: Final = 0.9  # a smaller patch needs an error below this share of the error of the larger one
+# A smaller patch needs an error below this share of the error of the larger one: short trainings favour small patches.
+_BETTER: Final = 0.7
 
 
 def choose(settings: Any, data: LabelledSeries, backend: Backend) -> Any:
