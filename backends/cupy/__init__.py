@@ -96,11 +96,10 @@ class CupyBackend(Backend):
                 dparams = () if grads is None else grads[3:]
                 for dparam in dparams:
                     dparam.fill(0)
-                dz, dinitial = self.launcher.backward(bound, cell, trace, above, dparams)
+                coefficients = cell.coefficients(self.xp, trace.inputs.own)
+                dz, dinitial = self.launcher.backward(bound, cell, trace, above, coefficients, dparams)
                 if dparams:
-                    cell.params_gradient(
-                        self.xp, trace.inputs.own, cell.coefficients(self.xp, trace.inputs.own), dparams
-                    )
+                    cell.params_gradient(self.xp, trace.inputs.own, coefficients, dparams)
                 return recurrence.from_dz(self.xp, self.products(), cell, trace, dz, grads, needs_dx), dinitial
             except Exception as error:
                 self._note(bound, error)

@@ -7,6 +7,7 @@ from typing import Final
 
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
@@ -59,6 +60,7 @@ KERNELS: Final = {
     "min_gru": CellKernel("min-gru", "MinGru", "min_gru.h", MinGRUCell, 0),
     "min_lstm_positive": CellKernel("min-lstm", "MinLstmPositive", "min_lstm.h", MinLSTMCell, 100),
     "min_lstm": CellKernel("min-lstm", "MinLstm", "min_lstm.h", MinLSTMCell, 100),
+    "lru": CellKernel("lru", "Lru", "lru.h", LRUCell, 0),
 }
 # One kernel for each name, the last: the others take the same resources.
 NAMED: Final = {kernel.name: kernel for kernel in KERNELS.values()}

@@ -311,7 +311,7 @@ class Launcher:
         if form == "stepwise":
             for state, initial in zip(states, given, strict=True):
                 state[-1 if reverse else 0] = 0 if initial is None else initial
-        own, lengths = self._own(cell, inputs), self._lengths(inputs)
+        own, lengths = self._own(cell.coefficients(xp, inputs.own), dtype), self._lengths(inputs)
         end = *bound.sizes[1:], _FLAGS[reverse], _FLAGS[keeps]
         for steps in _chunks(T, length, reverse):
             x_here, z_here, around, lengths_here, count = x, z, states, lengths, bound.sizes[0]
@@ -336,6 +336,7 @@ class Launcher:
         cell: Cell,
         trace: Trace,
         dstates: Sequence[Array | None],
+        coefficients: Sequence[Any],
         dparams: Sequence[Array] = (),
         whose: int = USER,
     ) -> tuple[Array, tuple[Array, ...]]:
@@ -350,7 +351,8 @@ class Launcher:
         d_own: Any = xp.empty((N, len(dparams), bound.request.units), dtype) if dparams else _NULL
         dabove = [None if d is None else xp.ascontiguousarray(d) for d in dstates]
         z: Any = _NULL if trace.z is None else trace.z
-        own, lengths, end = self._own(cell, inputs), self._lengths(inputs), (*bound.sizes[1:], _FLAGS[inputs.reverse])
+        own, lengths = self._own(coefficients, dtype), self._lengths(inputs)
+        end = *bound.sizes[1:], _FLAGS[inputs.reverse]
         for number, steps in enumerate(_chunks(T, bound.steps, not inputs.reverse)):
             z_here, around, dabove_here, dz_here = z, trace.states, dabove, dz
             lengths_here, count = lengths, bound.sizes[0]
@@ -404,12 +406,11 @@ class Launcher:
 
     # ---- arguments ----
 
-    def _own(self, cell: Cell, inputs: Inputs) -> tuple[Any, Any]:
-        """The cell's own parameters (own, H), or null and the number that all units have."""
-        own, dtype = cell.coefficients(self.xp, inputs.own), inputs.x.dtype
-        if len(own) > 1:
-            return self.xp.stack(own), dtype.type(0)
-        one: Any = own[0] if own else 0.0
+    def _own(self, coefficients: Sequence[Any], dtype: Any) -> tuple[Any, Any]:
+        """The cell's coefficients (own, H), or null and the number that all units have."""
+        if len(coefficients) > 1:
+            return self.xp.stack(coefficients), dtype.type(0)
+        one: Any = coefficients[0] if coefficients else 0.0
         if isinstance(one, (int, float)):
             return _NULL, dtype.type(one)
         return self.xp.ascontiguousarray(one), dtype.type(0)

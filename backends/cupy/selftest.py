@@ -147,8 +147,9 @@ class SelfTest:
             return both[0], both[1]
         names = ["dz", *(f"d{state}_prev" for state in cell.states), *(f"d{param}" for param in cell.params)]
         dparams, d_own = ([xp.zeros_like(param) for param in inputs.own] for _ in range(2))
-        dz, dinitial = recurrence.through_time(xp, self._backend.products(), cell, plain, dstates, dparams)
-        dz_found, found = launcher.backward(bound, cell, plain, dstates, d_own, SELF_TEST)
+        products, coefficients = self._backend.products(), cell.coefficients(xp, inputs.own)
+        dz, dinitial = recurrence.through_time(xp, products, cell, plain, dstates, dparams, coefficients)
+        dz_found, found = launcher.backward(bound, cell, plain, dstates, coefficients, d_own, SELF_TEST)
         expected = dict(zip(names, (dz, *dinitial, *dparams), strict=True))
         return expected, dict(zip(names, (dz_found, *found, *d_own), strict=True))
 

@@ -24,7 +24,7 @@ from unittest import mock
 import numpy as np
 
 import xrnn
-from benchmarks.cases import COMMON, GATES, LAYERS, Case, Problem, check
+from benchmarks.cases import COMMON, Case, Problem, check
 from benchmarks.gpu import results
 from benchmarks.peers import Call
 from benchmarks.peers.xrnn_layer import layer_of, sequence
@@ -33,6 +33,7 @@ from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.cells import NAMED, kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose
 from xrnn.backends.cupy.launch import Bound
+from xrnn.info import explained
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs
 
@@ -93,10 +94,9 @@ class Repeated(Problem):
     """A problem whose sequence is another's, several times over."""
 
     def __init__(self, problem: Problem, times: int) -> None:
-        self.case, self.backend = replace(problem.case, T=times * problem.case.T), problem.backend
+        vars(self).update(vars(problem))
+        self.case = replace(problem.case, T=times * problem.case.T)
         self.x, self.dh = (np.tile(a, (times, 1, 1)) for a in (problem.x, problem.dh))
-        self.states = problem.states
-        self.Wx, self.Wh, self.b = problem.Wx, problem.Wh, problem.b
         self.lengths = None if problem.lengths is None else problem.lengths * times
 
 
@@ -133,9 +133,7 @@ def forced(forward: Candidate, backward: Candidate) -> Iterator[None]:
 
 def cell_of(name: str) -> Cell:
     """The cell of a benchmark's cell name."""
-    of_x, of_h, bias = GATES[name]
-    cell: Cell = LAYERS[name](*(np.zeros(shape, "float32") for shape in ((1, of_x), (1, of_h), (bias,)))).cell
-    return cell
+    return explained()[name]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from xrnn.backends.cupy.launch import Launcher, Variant
 from xrnn.ops import recurrence
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
@@ -51,6 +52,7 @@ CELLS: Final[dict[str, tuple[str, Callable[[Any], Cell]]]] = {
     "MinGruPositive": ("min gru positive", lambda leaks: MinGRUCell("positive")),
     "MinLstm": ("min lstm", lambda leaks: MinLSTMCell()),
     "MinLstmPositive": ("min lstm positive", lambda leaks: MinLSTMCell("positive")),
+    "Lru": ("lru", lambda leaks: LRUCell()),
 }
 D: Final = 3
 
@@ -169,8 +171,9 @@ def run(
         else:
             dstates = [None if d is None else place(d) for d in drawn.dstates]
             grads = [standin.zeros_like(w) for w in (Wx, Wh, b, *own)]
-            dz, dinitial = launcher.backward(bound, cell, plain, dstates, grads[3:])
-            cell.params_gradient(standin, own, cell.coefficients(standin, own), grads[3:])
+            coefficients = cell.coefficients(standin, own)
+            dz, dinitial = launcher.backward(bound, cell, plain, dstates, coefficients, grads[3:])
+            cell.params_gradient(standin, own, coefficients, grads[3:])
             dx = recurrence.from_dz(standin, PRODUCTS, cell, plain, dz, grads)
             names = [*drawn.gradient_names, "dz"]
             found = {name: standin.asnumpy(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}

@@ -58,7 +58,9 @@ def microseconds(name: str, form: str, backward: bool) -> float | None:
     if chosen is None:
         return None
     x, Wx, Wh, b = (np.zeros(s, "float32") for s in ((T, N, D), (D, of_x * H), (H, of_h * H), (bias * H,)))
-    inputs, above = Inputs(x, Wx, Wh, b, [None] * len(cell.states)), [np.zeros((T, N, H), "float32")] * len(cell.states)
+    own = [param.astype("float32") for param in cell.initial_params(np.random.default_rng(0), H)]
+    inputs = Inputs(x, Wx, Wh, b, [None] * len(cell.states), own=own)
+    above = [np.zeros((T, N, H), "float32")] * len(cell.states)
     times = []
     with (
         mock.patch.object(backend.launcher, "_gemm", new=_nothing),
