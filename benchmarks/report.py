@@ -35,6 +35,7 @@ NAMES: Final = {
     "min-gru": "minGRU",
     "min-lstm": "minLSTM",
     "slstm": "sLSTM",
+    "lru": "LRU",
     "leak": "leaky RNN",
     "lstm-heads": "LSTM, 4 heads",
 }
