@@ -194,6 +194,9 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
         ValueError, match="X has a series of 46 rows: expected more than 48 before the last cutoffs; lo"
     ):
         Forecaster(**SMALL, steps=2).cross_validation(X, windows=16, known=known)
+    X[0, :44] = np.nan
+    with pytest.raises(ValueError, match=r"X\[0] has no value to forecast: expected some; leave it out"):
+        Forecaster(**SMALL, steps=2).cross_validation(X)
 
 
 def test_quantiles_may_be_a_list() -> None:

@@ -146,3 +146,43 @@ def test_cross_validation_of_a_frame_is_a_frame() -> None:
     assert [*got.cutoff.unique()] == [QUARTERS[36], QUARTERS[39]]
     np.testing.assert_array_equal(got.value[got.series == "a"], Y[37:])
     assert [*got.time[:3]] == [*QUARTERS[37:40]]
+
+
+def test_local_days_keep_a_year_across_a_change_of_the_clock() -> None:
+    days = pandas.date_range("2022-01-01", periods=803, freq="D", tz="Europe/Berlin")
+    rng = np.random.default_rng(0)
+    y = pandas.Series(5 * np.sin(np.arange(803) / 365.25 * 2 * np.pi) + 0.1 * rng.standard_normal(803), days)
+    forecaster = Forecaster(**SMALL | {"season": 7, "context": 14}).fit(y[:800])
+    assert forecaster.trained_.facts.calendar == "year"
+    got = forecaster.predict()
+    assert got.index.equals(days[800:])
+    assert np.abs(got - y[800:]).max() < 1
+
+
+def test_bad_tables_are_refused_and_leave_the_fit_as_it_was() -> None:
+    known = pandas.DataFrame({"price": np.random.default_rng(0).random(43)}, QUARTERS)
+    y, wide = Y[:40].rename(None), pandas.DataFrame({"a": Y[:40], "b": Y[:40]})
+    long = pandas.DataFrame({"shop": "a", "sold": Y[:40]})
+    fitted = Forecaster(**SMALL).fit(y, known=known[:40])
+    before = fitted.predict(known=known)
+    for later, message in (
+        (known.price, "known is a Series: expected a DataFrame"),
+        (known.tz_localize("UTC"), r"known has an index of datetime64.*UTC\]: expected times that compare with"),
+        (known.reset_index(drop=True), "known has an index of int64: expected times that compare with"),
+        (pandas.concat([known, known[-1:]]), "known has the time 2011-07-01 00:00:00 twice"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fitted.predict(known=later)
+        with pytest.raises(ValueError, match=message):
+            Forecaster(**SMALL).fit(y, known=later)
+    with pytest.raises(ValueError, match="X has a missing time: expected one in each row"):
+        Forecaster(**SMALL).fit(y.set_axis(QUARTERS[:40].where(np.arange(40) != 3)))
+    with pytest.raises(ValueError, match="X has two columns 'a': expected columns with different names"):
+        Forecaster(**SMALL).fit(wide.set_axis(["a", "a"], axis=1))
+    with pytest.raises(ValueError, match="X has no columns: expected columns"):
+        Forecaster(**SMALL).fit(wide[[]])
+    with pytest.raises(ValueError, match="X has rows without a value of shop: expected one in each"):
+        Forecaster(**SMALL, id="shop").fit(long.assign(shop=long.shop.where(np.arange(40) != 3)))
+    with pytest.raises(ValueError, match="X\\[0] has the same value 1 in all rows"):
+        fitted.fit(np.ones((1, 40)))
+    pandas.testing.assert_series_equal(fitted.predict(known=known), before)

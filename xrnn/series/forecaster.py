@@ -95,10 +95,12 @@ class Forecaster(Estimator):
         known   columns whose future values will be given to `predict`: (n, T, k), or a list of (Tᵢ, k). Rows of padding
                 are not used. With a Series or a wide DataFrame: a DataFrame with the same index, maybe with later rows
         """
-        series, self._form = self._read(X, known, 0)
-        return self._fit(series, series if self._form else X)
+        series, form = self._read(X, known, 0)
+        self._fit(series, series if form else X)
+        self._form = form
+        return self
 
-    def _fit(self, series: list[Series], X: Any) -> Self:
+    def _fit(self, series: list[Series], X: Any) -> None:
         """X: what the estimator was given"""
         if self.steps is not None:
             check_count("steps", self.steps)
@@ -106,7 +108,6 @@ class Forecaster(Estimator):
         data = prepare(series, settings, backtest=False)
         self._train(settings, data, X, self.steps, lambda trainer: self.steps or DEFAULT_STEPS)
         self._series = series  # for `predict` without X
-        return self
 
     def _read(self, X: Any, known: Any, ahead: int, columns: int | None = None) -> tuple[list[Series], Form | None]:
         """The series in X with known columns of `ahead` later rows, and the form of a pandas object.

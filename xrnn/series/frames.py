@@ -99,18 +99,19 @@ class Form:
 
         Raises ValueError.
         """
+        _check_known(known)
         if series[0].channels == 1:
             raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
         parts = [known] * len(series)
         if self.names.id:
-            groups = dict(iter(_by_time(known, self.names).groupby(self.names.id)))
+            groups = dict(iter(_by_time(known, self.names, "known").groupby(self.names.id)))
             if missing := [key for key in self.keys if key not in groups]:
                 raise ValueError(
                     f"known has no row of {self.names.id} {missing[0]!r}: expected one for each step ahead"
                 )
             parts = [groups[key] for key in self.keys]
         elif self.names.target:
-            parts = [_by_time(known, self.names)]
+            parts = [_by_time(known, self.names, "known")]
         return [self._extended(each, part) for each, part in zip(series, parts, strict=True)]
 
     def _extended(self, series: Series, known: Any) -> Series:
@@ -121,7 +122,8 @@ class Form:
         if missing := [name for name in names if name not in map(str, known.columns)]:
             raise ValueError(f"known has no column {missing[0]!r}: expected {', '.join(names)}")
         known = known.set_axis([str(name) for name in known.columns], axis=1)[[*names]]
-        later = known.loc[known.index > self.index(times[rows - 1 : rows])[0]].sort_index()
+        last = self.index(times[rows - 1 : rows])[0]
+        later = _since(last, known).drop(last, errors="ignore").sort_index()
         columns = later.to_numpy(np.float64, na_value=np.nan)
         values = np.concatenate([series.values[:rows], np.insert(columns, 0, np.nan, axis=1)])
         return replace(series, values=values, times=(*times[:rows], *_times(later.index)))
@@ -135,9 +137,12 @@ def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
     Rows with known columns after the last value of a series are kept: the target is missing there. Raises ValueError.
     """
     pandas: Any = sys.modules["pandas"]
-    if known is not None and not isinstance(known, pandas.DataFrame):
-        raise ValueError(f"known is a {type(known).__name__}: expected a DataFrame with the times of X as its index")
+    if known is not None:
+        _check_known(known)
     single = isinstance(X, pandas.Series)
+    if not single and (len(X.columns) == 0 or X.columns.has_duplicates):
+        got = "no columns" if len(X.columns) == 0 else f"two columns {X.columns[X.columns.duplicated()][0]!r}"
+        raise ValueError(f"X has {got}: expected columns with different names; add or rename one")
     if single or not (names.id or names.target):
         columns = [(X.name, X)] if single else [(name, X[name]) for name in X.columns]
         return _made(X.index, [(key, each, known) for key, each in columns], Names(), single=single)
@@ -156,14 +161,40 @@ def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
                 "Forecaster(target=)"
             )
         target = others[0]
-    X = _by_time(X, names)
+    X = _by_time(X, names, "X")
     groups = list(X.groupby(names.id, sort=False)) if names.id else [(target, X)]
     parts = [(key, group[target], group[[*names.known]] if names.known else None) for key, group in groups]
     return _made(X.index, parts, replace(names, target=target), single=not names.id)
 
 
-def _by_time(frame: Any, names: Names) -> Any:
-    """The frame with its times as index, sorted."""
+def _check_known(known: Any) -> None:
+    pandas: Any = sys.modules["pandas"]
+    if not isinstance(known, pandas.DataFrame):
+        raise ValueError(f"known is a {type(known).__name__}: expected a DataFrame with the times of X as its index")
+
+
+def _since(time: Any, known: Any) -> Any:
+    """The rows of known columns from a time of X on.   Raises ValueError for double times, and for other kinds."""
+    if known.index.has_duplicates:
+        time = known.index[known.index.duplicated()][0]
+        raise ValueError(f"known has the time {time} twice: expected one row for each; remove one")
+    try:
+        return known.loc[known.index >= time]
+    except TypeError as error:
+        raise ValueError(
+            f"known has an index of {known.index.dtype}: expected times that compare with {time!r}, as in X"
+        ) from error
+
+
+def _by_time(frame: Any, names: Names, shown: str) -> Any:
+    """The frame with its times as index, sorted.   Raises ValueError for a missing column or id."""
+    if missing := [name for name in (names.id, names.time) if name and name not in frame.columns]:
+        raise ValueError(f"{shown} has no column {missing[0]!r}: expected the id and time of Forecaster")
+    if names.id and frame[names.id].isna().any():
+        raise ValueError(
+            f"{shown} has rows without a value of {names.id}: expected one in each, which names the series; fill it "
+            "in, or leave the rows out"
+        )
     return (frame.set_index(names.time) if names.time else frame).sort_index(kind="stable")
 
 
@@ -171,10 +202,12 @@ def _made(
     index: Any, parts: Sequence[tuple[Any, Any, Any]], names: Names, *, single: bool
 ) -> tuple[list[Series], Form]:
     """parts: for each series, its key, its values, and its known columns or None"""
+    if index.hasnans:
+        raise ValueError("X has a missing time: expected one in each row; fill it in, or leave the row out")
     period = index.freqstr if index.dtype.name.startswith("period") else None
     # A Series and the columns of a wide frame have the same target, since channels are compared by name.
     target = names.target or "value"
-    series = [_one_series(values, known, str(key), target) for key, values, known in parts]
+    series = [_one_series(values, known, "X" if key is None else str(key), target) for key, values, known in parts]
     keys = tuple(key for key, *_ in parts)
     return series, Form(names, keys, single, index.name, getattr(index, "tz", None), period)
 
@@ -184,7 +217,7 @@ def _one_series(values: Any, known: Any, name: str, target: str) -> Series:
     values = values.loc[values.first_valid_index() :] if values.notna().any() else values
     columns, channel_names = [values], None
     if known is not None:
-        known = known.loc[known.index >= values.index[0]]
+        known = _since(values.index[0], known)
         index = values.index.union(known.index)
         columns = [values.reindex(index), *(known[each].reindex(index) for each in known.columns)]
         channel_names = (target, *map(str, known.columns))

@@ -23,7 +23,6 @@ from xrnn.models.errors import DataError, SettingsError
 from xrnn.models.forecast import linear
 from xrnn.models.forecast.data import (
     ForecastScores,
-    check_target,
     drift,
     load_series,
     mase_divisor,
@@ -314,4 +313,4 @@ def test_the_memory_of_a_repeated_step_does_not_grow_as_the_square_of_the_contex
 
 def test_a_series_without_a_value_gets_one_line() -> None:
     with one_line(DataError, "s has no value to forecast"):
-        check_target([series(np.array([[np.nan, 1.0]] * 9))], replace(TINY, target="v", known="k"))
+        prepare([series(np.array([[np.nan, 1.0]] * 9))], replace(TINY, target="v", known="k"))

@@ -269,6 +269,11 @@ class Step:
             ) from error
         return times[1:]
 
+    def extended(self, times: Sequence[Time], count: int) -> tuple[Time, ...]:
+        """`times` and the `count` times after them, all without an offset from UTC if the step is local."""
+        own = map(_local, times) if self.local else times
+        return (*own, *self.after(times[-1], count))
+
 
 def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     """The constant step of `times`; None for a single time.

@@ -349,9 +349,6 @@ def check_target(series: Sequence[Series], settings: ForecastSettings) -> None:
             f"{printable(series[0].name)} has {channels} columns of numbers{have}: expected the one to forecast; add "
             f"{param('target')} COLUMN"
         )
-    for each in series:
-        if np.isnan(each.values[:, 0]).all():
-            raise DataError(f"{printable(each.name)} has no value to forecast: expected some; leave it out")
 
 
 def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: bool = True) -> ForecastData:
@@ -361,6 +358,9 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
 
     Raises DataError.
     """
+    for each in series:
+        if np.isnan(each.values[:, 0]).all():
+            raise DataError(f"{printable(each.name)} has no value to forecast: expected some; leave it out")
     step = _step(series)
     K, F = series[0].channels - 1, settings.horizon
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
@@ -419,8 +419,7 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
 
 def with_later_times(series: Series, step: Step, count: int) -> Series:
     """The series with the times of its rows and of the `count` steps after them."""
-    times = series.times or ()
-    return replace(series, times=(*times, *step.after(times[-1], count)))
+    return replace(series, times=step.extended(series.times or (), count))
 
 
 def _cut(rows: int, horizon: int) -> int:
