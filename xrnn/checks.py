@@ -179,10 +179,11 @@ def logit_of_leak(leak: Any, b: Array, backend: Backend) -> Array:
     Raises as `check_leak` does, and ValueError for a leak of 1, which σ reaches at infinity only.
     """
     xp, checked = backend.xp, check_leak(leak, b, backend)
-    if checked is None or (not isinstance(checked, float) and backend.reads_are_free and (checked == 1).any()):
+    leaks: Any = checked if hasattr(checked, "shape") else b.dtype.type(checked or 1)  # this may round to 1
+    if (leaks.ndim == 0 or backend.reads_are_free) and (leaks == 1).any():
         raise ValueError("leak is 1 where its training starts: expected numbers below 1; start at 0.99")
     with backend.device_of(b):
-        leaks = xp.full(b.shape, checked, b.dtype) if isinstance(checked, float) else checked
+        leaks = leaks if leaks.ndim else xp.full(b.shape, leaks, b.dtype)
         logit: Array = xp.log(leaks) - xp.log1p(-leaks)
     return logit
 

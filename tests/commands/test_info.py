@@ -79,7 +79,7 @@ SIZES = "--explain got {}: expected T N D H, each from 1 to 10^18"
         ),
         (
             "--explain 1 1 1 1 --cell x",
-            "--cell: unknown cell 'x': expected one of rnn, lstm, gru, min-gru, min-lstm, slstm, leak",
+            "--cell: unknown cell 'x': expected one of rnn, lstm, gru, min-gru, min-lstm, slstm, lru, leak",
         ),
         ("--cell lstm", "got --cell without --explain, or with --json: expected --explain T N D H --cell NAME"),
         ("--heads 2", "--heads is 2: expected a divisor of H in --explain T N D H, without --json"),

@@ -72,7 +72,7 @@ def test_wrong_arguments() -> None:
     rnn: Any = RNN  # takes arguments that type checkers refuse
     params = RNN.init(2, 5, backend="numpy").params
     logit: Any = np.zeros(5, "float32")
-    for leak in (1, [0.5] * 4 + [1], np.ones(5)):
+    for leak in (1, 1 - 1e-9, [0.5] * 4 + [1], np.ones(5)):
         with one_line(ValueError, "leak is 1 where its training starts", "expected numbers below 1", "start at 0.99"):
             rnn(*params, leak=leak, trains_leak=True)
     with one_line(TypeError, "got neither of leak and leak_logit", "expected one of them", "pass leak=0.5"):
