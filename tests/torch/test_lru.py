@@ -80,6 +80,10 @@ def test_wrong_arguments() -> None:
             module(wrong)
     with one_line(ValueError, "hx has the shape (2, 8)", "expected (1, 2, 8)"):
         module(x, torch.zeros(2, 8, dtype=torch.float64))
+    with one_line(TypeError, "hx is a tuple: expected a tensor of shape (1, 2, 8)"):
+        module(x, (torch.zeros(1, 2, 8),))
+    with one_line(TypeError, "hx is torch.float32, the input torch.float64", "use hx.to(input.dtype)"):
+        module(x, torch.zeros(1, 2, 8))
     with one_line(TypeError, "PackedSequence: expected a tensor"):
         module(torch.nn.utils.rnn.pack_padded_sequence(x, [4, 4]))
     with one_line(ValueError, "use r_min=0.9, r_max=0.999"):

@@ -117,7 +117,7 @@ def test_wrong_calls_are_refused(fallbacks: Any) -> None:
         module(x, (state, state))
     with one_line(TypeError, "hx is a torch.Tensor: expected a tuple of 4 tensors, h, c, n, m"):
         module(x, state)
-    with one_line(ValueError, "hx has the shape (1, 3, 5): expected (1, 4, 5), as in"):
+    with one_line(ValueError, "hx has the shape (1, 3, 5): expected (1, 4, 5)"):
         module(x, (state, state, state, state[:, :3]))
     with one_line(ValueError, "unknown forget_gate 'tanh': expected one of exp, sigmoid"):
         xrnn.torch.SLSTM(3, 5, forget_gate="tanh")  # type: ignore[arg-type]

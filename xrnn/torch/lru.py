@@ -14,6 +14,7 @@ from xrnn.ops.cells.lru import LEAST_NU, MOST_NU, LRUCell
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.select import kind_of
 from xrnn.torch.memory import Memory, memory_of
+from xrnn.torch.minimal import check_state
 from xrnn.torch.unsupported import DTYPES, Unsupported, check_gradients, check_mode, check_tensor, in_dynamo
 
 _log: Final = logging.getLogger("xrnn.torch")
@@ -79,8 +80,8 @@ class LRU(nn.Module):
             )
         x = input.transpose(0, 1) if self.batch_first else input
         shape = (1, x.shape[1], 2 * self.hidden_size)
-        if hx is not None and hx.shape != shape:
-            raise ValueError(f"hx has the shape {tuple(hx.shape)}: expected {shape}")
+        if hx is not None:
+            check_state(hx, shape, x)
         h_prev = x.new_zeros(shape[1:]) if hx is None else hx[0]
         h = _run(x, h_prev, tuple(self.parameters()))
         final = h[-1:].clone()

@@ -130,22 +130,22 @@ def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
 def _checked_states(hx: Any, names: tuple[str, ...], shape: tuple[int, ...], x: Tensor) -> list[Tensor]:
     """hx as a list of tensors, one for each state.   Raises TypeError and ValueError as `in_pytorch` does."""
     if len(names) == 1:
-        _check_state(hx, shape, x)
+        check_state(hx, shape, x)
         return [hx]
     if not isinstance(hx, tuple | list) or len(hx) != len(names):
         got = f"{len(hx)} states" if isinstance(hx, tuple | list) else f"a {kind_of(hx)}"
         raise TypeError(f"hx is {got}: expected a tuple of {len(names)} tensors, {', '.join(names)}")
     for state in hx:
-        _check_state(state, shape, x)
+        check_state(state, shape, x)
     return list(hx)
 
 
-def _check_state(hx: Any, shape: tuple[int, ...], x: Tensor) -> None:
+def check_state(hx: Any, shape: tuple[int, ...], x: Tensor) -> None:
     """Raises TypeError unless hx is a tensor of the dtype of x, or autocast is on; ValueError for another shape."""
     if not isinstance(hx, Tensor):
         raise TypeError(f"hx is a {kind_of(hx)}: expected a tensor of shape {shape}")
     if hx.shape != shape:
-        raise ValueError(f"hx has the shape {tuple(hx.shape)}: expected {shape}, as in torch.nn.GRU")
+        raise ValueError(f"hx has the shape {tuple(hx.shape)}: expected {shape}")
     if hx.dtype is not x.dtype and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(f"hx is {hx.dtype}, the input {x.dtype}: expected one dtype; use hx.to(input.dtype)")
 
