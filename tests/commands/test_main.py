@@ -151,7 +151,7 @@ print({"sklearn", "scipy", "matplotlib", "onnx", "torch", "keras"} & {*sys.modul
     ("words", "completed"),
     [
         ("xrnn tr", {"train"}),
-        ("xrnn train --cell ", {"rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm"}),
+        ("xrnn train --cell ", {"rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru"}),
         ("xrnn info --backend n", {"numpy"}),
         ("xrnn classify --one", {"--one-way"}),
     ],

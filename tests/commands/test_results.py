@@ -225,12 +225,12 @@ def test_the_help_of_a_command_shows_plain_defaults(command: str, capsys: Captur
     words = " ".join(long.split())
     for option, default in {
         "train": {
-            "--cell rnn|lstm|gru|min-gru|min-lstm|slstm": "gru",
+            "--cell rnn|lstm|gru|min-gru|min-lstm|slstm|lru": "gru",
             "--hidden": "256",
             "--save-every": "250",
             "--seq-len": "64",
         },
-        "classify": {"--cell rnn|lstm|gru|min-gru|min-lstm|slstm": "gru", "--hidden": "64", "--dropout": "0.3"},
+        "classify": {"--cell rnn|lstm|gru|min-gru|min-lstm|slstm|lru": "gru", "--hidden": "64", "--dropout": "0.3"},
         "generate": {"--length": "400", "--temperature": "0.8", "--seed": "0"},
     }.get(command, {}).items():
         assert re.search(rf"{re.escape(option)} [^-][^\[]*\[default: {re.escape(default)}\]", words), option
