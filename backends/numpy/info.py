@@ -43,6 +43,8 @@ def explain(
         return Explanation("plain", why + _products(operation, dtype, has_kernel=False))
     if operation == "int8_forward" and shapes.get("heads", 1) > 1:
         return Explanation("plain", "quantize takes no layers with heads")
+    if operation == "int8_forward" and cell.components > 1:
+        return Explanation("plain", f"there is no int8 kernel for the complex states of the cell {cell.name!r}")
     if operation == "int8_forward":
         return Explanation("fused", cpu.kernels.int8_instructions(shapes["N"]))
     why, by = cpu.kernels.level(), cpu.kernels.products_by(precision().products)

@@ -18,6 +18,7 @@ from xrnn.backends.numpy import kernels
 from xrnn.backends.numpy.int8 import OFFSET, pack
 from xrnn.info import explain
 from xrnn.ops.cells.gru import GRUResetBeforeCell
+from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.int8 import Int8Matrix, quantize_columns
 
@@ -161,6 +162,7 @@ def test_explain_names_the_instructions() -> None:
     backend, sizes = get_backend("numpy"), {"T": 1, "N": 1, "D": 5, "H": 7}
     explanation = explain(backend, "int8_forward", LSTMCell(), sizes, "float32")
     assert (explanation.form, explanation.why) == ("fused", kernels.int8_instructions(1))
-    assert explain(backend, "int8_forward", GRUResetBeforeCell(), sizes, "float32").form == "plain"
+    for cell in (GRUResetBeforeCell(), LRUCell()):
+        assert explain(backend, "int8_forward", cell, sizes, "float32").form == "plain"
     with use_fused(False):
         assert explain(backend, "int8_forward", LSTMCell(), sizes, "float32").form == "plain"
