@@ -30,15 +30,18 @@ from tests.commands.runs import (
     at_update,
     continuation,
     files,
+    growth,
     name_of,
     raising,
     updates_in,
+    write_rows,
 )
 from tests.fresh import DEFAULT_SIGNALS, XRNN
 from tests.models.snapshots import assert_same_arrays
 from tests.thin import thin
 from xrnn.commands.main import main
 from xrnn.models.forecast.model import FORECASTER
+from xrnn.models.forecast.trainer import ForecastTrainer
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, terminals and /dev/full are POSIX's")
 SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"]
@@ -192,6 +195,20 @@ def test_an_interrupt_after_training_names_the_checkpoint(run: Run, capsys: Capt
     assert (err, updates_in("c")) == ("", UPDATES)
     assert run("--resume", "c") == 0
     assert run is not FORECAST or not FORECASTER.load(Path("c")).unfinished
+
+
+def test_an_interrupt_after_a_chosen_training_names_a_command_that_keeps_the_choice(
+    capsys: Capture, monkeypatch: Patch, workdir: Path
+) -> None:
+    """Of few rows, the chosen number of updates is 0, which `--steps` refuses."""
+    write_rows("f.csv", growth(30))
+    small = ["--hidden", "4", "--horizon", "3", "--season", "4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ForecastTrainer, "calibrate", raising(KeyboardInterrupt()))
+        assert main(["forecast", "f.csv", *small, "--out", "c"]) == 130
+    assert capsys.readouterr().out.endswith("finish with\n  xrnn forecast f.csv --resume c\n")
+    assert main(["forecast", "f.csv", "--resume", "c"]) == 0
+    assert not FORECASTER.load(Path("c")).unfinished
 
 
 def test_an_interrupt_before_training_gets_one_line(run: Run, capsys: Capture, monkeypatch: Patch) -> None:

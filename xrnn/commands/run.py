@@ -67,8 +67,9 @@ def run_command(command: Command[T]) -> int:
         _report(trainer, command, outputs, terminal)
     except KeyboardInterrupt:
         line = f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}"
-        if command.unfinished:  # by a run of no more steps
-            rest = replace(command, upto=trainer.steps, options=replace(options, minutes=None))
+        if command.unfinished:  # by a run of no more steps, which has no length if the training chose it
+            upto = command.upto if options.minutes is None else trainer.steps or None
+            rest = replace(command, upto=upto, options=replace(options, minutes=None))
             line += f", but {command.unfinished}; finish with"
             line += f"\n  {_resume_command(rest, outputs.checkpoint.path, comm.size)}"
         terminal.say(line)

@@ -230,15 +230,15 @@ def test_calendar_columns() -> None:
 def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
     """A map that no linear forecast follows: recurrent layers help. Other held-out rows change no choice."""
     v = [0.3]
-    for _ in range(239):
+    for _ in range(250):
         v.append(3.9 * v[-1] * (1 - v[-1]))
     values, changed = np.array(v), np.array(v)
-    changed[192:] = np.random.default_rng(0).random(48)
+    changed[201:] = np.random.default_rng(0).random(50)
     runs = []
     for each in (values, changed):
         data = data_of(each, horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0).past
         assert data is not None
-        assert data.cuts == [192]
+        assert data.cuts == [201]
         settings = ForecastSettings(horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0)
         trainer = ForecastTrainer(settings, data, get_backend("numpy"))
         trainer.finish()
@@ -252,6 +252,9 @@ def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
     target: Any = one.data.test.target
     base = np.abs(one.data.test.base - target).mean()
     assert np.abs(one.model.forecast(one.data.test)[..., 1] - target).mean() < 0.7 * base
+    resumed = ForecastTrainer.resume(one.snapshot(), one.data, get_backend("numpy"))  # repeats the earlier backtests
+    resumed.calibrate()
+    np.testing.assert_array_equal(resumed.model.offsets, one.model.offsets)
 
 
 def test_a_choice_that_is_stopped_is_made_again() -> None:

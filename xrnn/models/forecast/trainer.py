@@ -221,7 +221,8 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         trials = self._trials.get((self.rate, self.steps), [])
         if len(trials) < len(self._folds):
             ends, rate = [self.steps], self.rate or _RATES[0]
-            trials = [self._try(fold, rate, ends, lambda: False)[self.steps] for fold in self._folds]
+            # in the order of `_errors`, for the same rounding
+            trials = [self._try(fold, rate, ends, lambda: False)[self.steps] for fold in reversed(self._folds)]
         if not trials:
             return
         error, y = (np.concatenate(each) for each in zip(*trials, strict=True))  # (N, F), (N, F, Q)
