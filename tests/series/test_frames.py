@@ -169,6 +169,7 @@ def test_bad_tables_are_refused_and_leave_the_fit_as_it_was() -> None:
         (known.price, "known is a Series: expected a DataFrame"),
         (known.tz_localize("UTC"), r"known has an index of datetime64.*UTC\]: expected times that compare with"),
         (known.reset_index(drop=True), "known has an index of int64: expected times that compare with"),
+        (pandas.concat([known, known], axis=1), "known has two columns 'price': expected columns with different names"),
         (pandas.concat([known, known[-1:]]), "known has the time 2011-07-01 00:00:00 twice"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -177,6 +178,11 @@ def test_bad_tables_are_refused_and_leave_the_fit_as_it_was() -> None:
             Forecaster(**SMALL).fit(y, known=later)
     with pytest.raises(ValueError, match="X has a missing time: expected one in each row"):
         Forecaster(**SMALL).fit(y.set_axis(QUARTERS[:40].where(np.arange(40) != 3)))
+    for labels in (QUARTERS[:40].astype(str), QUARTERS[:40].date):
+        with pytest.raises(ValueError, match=r"X has times of dtype (str|object): expected dates or numbers; convert"):
+            Forecaster(**SMALL).fit(y.set_axis(labels))
+        with pytest.raises(ValueError, match=r"X has times of dtype (str|object): expected dates or numbers; convert"):
+            Forecaster(**SMALL, id="shop", time="day").fit(long.assign(day=labels))
     with pytest.raises(ValueError, match="X has two columns 'a': expected columns with different names"):
         Forecaster(**SMALL).fit(wide.set_axis(["a", "a"], axis=1))
     with pytest.raises(ValueError, match="X has no columns: expected columns"):

@@ -115,10 +115,8 @@ class Form:
         return [self._extended(each, part) for each, part in zip(series, parts, strict=True)]
 
     def _extended(self, series: Series, known: Any) -> Series:
-        if not series.times:
-            raise ValueError(f"{series.name} has an index without times: expected times or numbers, as known has")
         rows = int(np.flatnonzero(~np.isnan(series.values[:, 0]))[-1]) + 1
-        names, times = (series.channel_names or ("",))[1:], series.times
+        names, times = (series.channel_names or ("",))[1:], series.times or ()
         if missing := [name for name in names if name not in map(str, known.columns)]:
             raise ValueError(f"known has no column {missing[0]!r}: expected {', '.join(names)}")
         known = known.set_axis([str(name) for name in known.columns], axis=1)[[*names]]
@@ -171,6 +169,9 @@ def _check_known(known: Any) -> None:
     pandas: Any = sys.modules["pandas"]
     if not isinstance(known, pandas.DataFrame):
         raise ValueError(f"known is a {type(known).__name__}: expected a DataFrame with the times of X as its index")
+    if known.columns.has_duplicates:
+        name = known.columns[known.columns.duplicated()][0]
+        raise ValueError(f"known has two columns {name!r}: expected columns with different names; rename one")
 
 
 def _since(time: Any, known: Any) -> Any:
@@ -223,11 +224,11 @@ def _one_series(values: Any, known: Any, name: str, target: str) -> Series:
         channel_names = (target, *map(str, known.columns))
     numbers = np.stack([each.to_numpy(np.float64, na_value=np.nan) for each in columns], axis=1)
     made = checked(numbers, None, name, channel_names)
-    return replace(made, times=tuple(_times(columns[0].index[: len(made.values)])) or None)
+    return replace(made, times=tuple(_times(columns[0].index[: len(made.values)])))
 
 
 def _times(index: Any) -> Iterator[Time]:
-    """The times of an index; its numbers; or, for other labels, none."""
+    """The times of an index, or its numbers.   Raises ValueError for other labels, which can't be continued."""
     pandas: Any = sys.modules["pandas"]
     if isinstance(index, pandas.PeriodIndex):
         index = index.to_timestamp()
@@ -237,3 +238,7 @@ def _times(index: Any) -> Iterator[Time]:
             yield each.astimezone(timezone(each.utcoffset())) if each.tzinfo else each
     elif index.dtype.kind in "iuf":
         yield from index.tolist()
+    else:
+        raise ValueError(
+            f"X has times of dtype {index.dtype}: expected dates or numbers; convert them by pandas.to_datetime"
+        )
