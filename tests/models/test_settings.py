@@ -21,6 +21,7 @@ def test_the_defaults() -> None:
     table = {"decimal": ".", "skip_columns": "", "id": "", "time": "", "label": ""}
     regularised = {"one_way": False, "dropout": 0.3, "noise": 0.3, "mask": False, "patience": 0}
     classifier = shared | table | regularised | {"hidden": 64, "lr": 0.003}
+    classifier |= {"patch": 0, "head_rate": 10.0, "members": 1}
     assert asdict(RegressionSettings()) == classifier
     assert asdict(ClassifierSettings()) == classifier | {"balance": False}
 

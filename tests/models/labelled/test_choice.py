@@ -73,7 +73,7 @@ def test_no_patch_is_tried_for_short_series_or_if_one_is_given(monkeypatch: pyte
     assert not tried
 
 
-@pytest.mark.parametrize("numbers", [False, True])
+@pytest.mark.parametrize("numbers", [False, pytest.param(True, marks=pytest.mark.proof)])
 def test_the_choice_does_not_depend_on_the_test_series(monkeypatch: pytest.MonkeyPatch, numbers: bool) -> None:
     errors: list[float] = []
     of_a_training = choice._error
