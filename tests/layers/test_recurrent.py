@@ -36,11 +36,13 @@ FORMS = [(cell, form) for cell in CELLS for form in (["fused", "plain"] if has_k
 # Cells of `Recurrent` differ in their equations only, so one of them stands for all in the tests of the layer.
 ONE_OF_THEM = "layer norm lstm"
 # `make test` runs one cell of each kind, .ci/proof the others.
-OF_EACH_KIND = ("rnn", "leak by unit", "lstm", "gru", "gru heads", "min lstm", "lru", "peephole lstm", ONE_OF_THEM)
+BUILT_IN = ("rnn", "leak by unit", "lstm", "gru", "gru heads", "min lstm", "lru")
+OF_EACH_KIND = (*BUILT_IN, "peephole lstm", "zoneout lstm", "integrator by itself", ONE_OF_THEM)
+CASES = [pytest.param(*case, marks=[] if case[0] in OF_EACH_KIND else [pytest.mark.proof]) for case in FORMS]
 LAYERS = [
-    pytest.param(*case, marks=[] if case[0] in OF_EACH_KIND else [pytest.mark.proof])
-    for case in FORMS
-    if case[0] == ONE_OF_THEM or type(problem(case[0]).layer(get_backend("numpy"))) is not Recurrent
+    case
+    for case in CASES
+    if case.values[0] == ONE_OF_THEM or type(problem(case.values[0]).layer(get_backend("numpy"))) is not Recurrent
 ]
 every_form = pytest.mark.usefixtures("form")
 
@@ -50,7 +52,7 @@ def each(cases: Sequence[Any]) -> Callable[[Callable[..., None]], Callable[..., 
     return lambda test: every_form(parametrized(test))
 
 
-every_equation, every_layer = each(FORMS), each(LAYERS)
+every_equation, one_of_each_kind, every_layer = each(FORMS), each(CASES), each(LAYERS)
 
 
 class Run:
@@ -94,7 +96,7 @@ def assert_solved(run: Run, results: list[HostArray], gradients: dict[str, HostA
         assert_allclose(got, want, rtol=0, atol=atol, err_msg=name)
 
 
-@every_equation
+@one_of_each_kind
 @pytest.mark.parametrize("half", [0, pytest.param(1, marks=pytest.mark.proof)])
 def test_values_and_gradients(backend: Backend, cell: str, half: int) -> None:
     """Half of the sizes, in turn: all pairs of direction, lengths and dtype."""
