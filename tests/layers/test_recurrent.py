@@ -38,11 +38,16 @@ ONE_OF_THEM = "layer norm lstm"
 # `make test` runs one cell of each kind, .ci/proof the others.
 BUILT_IN = ("rnn", "leak by unit", "lstm", "gru", "gru heads", "min lstm", "lru")
 OF_EACH_KIND = (*BUILT_IN, "peephole lstm", "zoneout lstm", "integrator by itself", ONE_OF_THEM)
-CASES = [pytest.param(*case, marks=[] if case[0] in OF_EACH_KIND else [pytest.mark.proof]) for case in FORMS]
+
+
+def one_of_each(forms: Sequence[tuple[str, str]]) -> list[Any]:
+    return [pytest.param(*case, marks=[] if case[0] in OF_EACH_KIND else [pytest.mark.proof]) for case in forms]
+
+
 LAYERS = [
     case
-    for case in CASES
-    if case.values[0] == ONE_OF_THEM or type(problem(case.values[0]).layer(get_backend("numpy"))) is not Recurrent
+    for case in FORMS
+    if case[0] == ONE_OF_THEM or type(problem(case[0]).layer(get_backend("numpy"))) is not Recurrent
 ]
 every_form = pytest.mark.usefixtures("form")
 
@@ -52,7 +57,7 @@ def each(cases: Sequence[Any]) -> Callable[[Callable[..., None]], Callable[..., 
     return lambda test: every_form(parametrized(test))
 
 
-every_equation, one_of_each_kind, every_layer = each(FORMS), each(CASES), each(LAYERS)
+every_equation, one_of_each_kind, every_layer = each(FORMS), each(one_of_each(FORMS)), each(one_of_each(LAYERS))
 
 
 class Run:
