@@ -1,7 +1,7 @@
-// A cell that h feeds nothing of: the sequence in one launch. A thread has one unit of one batch row, for all steps.
+// A cell whose z does not depend on h: the sequence in one launch. A thread has one unit of one row, for all steps.
 //
-// Threads never meet, and the states stay in registers. So a step costs what its inputs cost to read. A thread requests
-// them AHEAD rounds before their use, because a read of memory takes longer than many steps.
+// Threads do not wait for each other, and the states stay in registers. So a step takes the time of reading its inputs.
+// A thread requests them AHEAD rounds before their use, because a read of memory takes longer than many steps.
 //
 // grid (⌈N · H / threads⌉). Neighbouring threads have neighbouring units. The matrix W has no elements.
 

@@ -33,8 +33,8 @@ class RNN(SingleStateLayer):
     The constructor makes it from `leak`, or takes an array.
 
     leak         a number in (0, 1], or an array (H,) with one for each unit: dt/τ of a leaky unit. None means 1
-    trains_leak  train the leak of each unit. `leak`, below 1, is then where it starts. The attribute `leak` is its
-                 present value
+    trains_leak  train the leak of each unit. It starts at `leak`, which must be below 1. The attribute `leak` is its
+                 current value
     reverse      run from the last step to the first
 
     Raises TypeError for arrays of another kind, dtype or backend; ValueError for shapes that do not fit, an unknown
@@ -114,7 +114,7 @@ class RNN(SingleStateLayer):
 
     @property
     def leak(self) -> float | Array | None:
-        """A number, or an array (H,) with one for each unit; None for 1. If it is trained, its present value."""
+        """A number, or an array (H,) with one for each unit; None for 1. If it is trained, its current value."""
         if self.trains_leak:
             with self.backend.device_of(self.params[3]):
                 trained: Array = self.cell.coefficients(self.backend.xp, self.params[3:4])[0]

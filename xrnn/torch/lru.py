@@ -24,8 +24,8 @@ _CELL: Final = LRUCell()
 class LRU(nn.Module):
     """A linear recurrent unit (Orvieto et al., 2023): s' = λ · s + exp(γ) · (B x + b),  λ = exp(-exp(ν) + i · exp(θ)).
 
-    It has one layer of `hidden_size` complex units. The output has 2 · hidden_size features, the real parts first; so
-    have hx and the final state, of shape (1, N, 2 · hidden_size). Input and output are (time, batch, features), or with
+    It has one layer of `hidden_size` complex units. The output has 2 · hidden_size features, the real parts first. hx
+    and the final state have them too: (1, N, 2 · hidden_size). Input and output are (time, batch, features), or with
     `batch_first` (batch, time, features). Calls that the kernels do not support run in PyTorch's operations.
 
     weight_ih  (2 · hidden_size, input_size): the real parts of B, then the imaginary parts; bias_ih in the same order
