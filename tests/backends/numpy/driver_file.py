@@ -39,7 +39,7 @@ FEW_SIZES: Final[tuple[Sizes, ...]] = (
 DTYPES: Final = ("float32", "float64")
 # These cells run over all sizes, without lengths, forward in time. Then every cell runs with and without lengths, once
 # in each direction, over every second one of the few sizes.
-COMMON: Final = ("rnn", "lstm", "gru", "min gru")
+COMMON: Final = ("rnn", "lstm", "gru", "min gru", "lru")
 WITH_KERNELS: Final = (
     *("rnn", "relu", "lstm", "gru", "leak by unit", "leaky relu", "peephole lstm"),
     *("min gru", "min gru positive", "min lstm", "min lstm positive", "lru"),
