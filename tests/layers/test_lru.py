@@ -67,9 +67,13 @@ def test_its_result_has_two_features_for_each_unit() -> None:
 
 
 def test_wrong_arguments() -> None:
-    for options in ({"r_min": -0.1}, {"r_min": 0.9, "r_max": 0.8}, {"r_max": 1.1}, {"max_phase": 0}, {"max_phase": 7}):
-        with one_line(ValueError, "expected 0 ≤ r_min ≤ r_max ≤ 1", "use r_min=0.9, r_max=0.999"):
-            LRU.init(3, 4, **options)
+    lru: Any = LRU  # takes arguments that type checkers refuse
+    for name, values in {"r_min": (-0.1, 0.95), "r_max": (0, 1.1, float("nan")), "max_phase": (0, 7)}.items():
+        for value in values:
+            with one_line(ValueError, f"{name} is {float(value)}: expected a number"):
+                lru.init(3, 4, **{"r_max": 0.9, name: value})
+        with one_line(TypeError, f"{name} is '1': expected a number"):
+            lru.init(3, 4, **{name: "1"})
     with one_line(ValueError, "has no heads"):
         LRU.init(3, 4, heads=2)
     Wx, Wh, b, *own = LRU.init(3, 4, backend="numpy").params

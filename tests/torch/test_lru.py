@@ -86,5 +86,5 @@ def test_wrong_arguments() -> None:
         module(x, torch.zeros(1, 2, 8))
     with one_line(TypeError, "PackedSequence: expected a tensor"):
         module(torch.nn.utils.rnn.pack_padded_sequence(x, [4, 4]))
-    with one_line(ValueError, "use r_min=0.9, r_max=0.999"):
+    with one_line(ValueError, "r_max is 2.0: expected a number in (0, 1]"):
         LRU(3, 4, r_max=2)

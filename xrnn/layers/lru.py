@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.checks import check_number
 from xrnn.layers.recurrent import SingleStateLayer, fresh_params
 from xrnn.ops.cells.lru import LRUCell
 from xrnn.typing import Array, DType
@@ -73,10 +74,8 @@ class LRU(SingleStateLayer):
 
         Raises TypeError or ValueError for wrong arguments.
         """
-        if not (0 <= r_min <= r_max <= 1 and r_max > 0 and 0 < max_phase <= 2 * math.pi):
-            raise ValueError(
-                f"r_min is {r_min}, r_max {r_max} and max_phase {max_phase}: expected 0 ≤ r_min ≤ r_max ≤ 1 with "
-                "r_max > 0, and a max_phase in (0, 2π]; use r_min=0.9, r_max=0.999"
-            )
+        r_max = check_number("r_max", r_max, "a number in (0, 1]", lambda r: 0 < r <= 1)
+        r_min = check_number("r_min", r_min, f"a number from 0 to r_max, {r_max}", lambda r: 0 <= r <= r_max)
+        max_phase = check_number("max_phase", max_phase, "a number in (0, 2π]", lambda a: 0 < a <= 2 * math.pi)
         cell = LRUCell(r_min, r_max, max_phase)
         return cls(*fresh_params(cell, input_size, hidden_size, rng, dtype, backend, heads), reverse=reverse)
