@@ -252,6 +252,11 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
             "--horizon 500 --context 0",
             f"f.csv has {len(DAYS)} rows: expected at least 1014 for a context of 7, a horizon of 500 and 500 held out",
         ),
+        (
+            COLUMN,
+            "--horizon 36 --context 0 --season 7",
+            "f.csv has 40 rows: expected at least 86 for a context of 7, a horizon of 36 and 36 held out; lower --hor",
+        ),
         (["v", *["1"] * 40], "", "f.csv has the same value 1 in all rows to train on: expected values that change"),
         (["date,v", *DAYS[:9], *DAYS[10:]], "", "f.csv has a gap in its times between 2024-01-09 and 2024-01-11"),
     ],

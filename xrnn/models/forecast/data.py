@@ -535,11 +535,9 @@ def _context(rows: int, horizon: int, season: int, *, padded: bool) -> int:
 
     padded   contexts may begin before the series: two seasons, if there are as many rows
     """
-    if rows < 1:  # the horizon that is held out is longer than the series, which `prepare` refuses
-        return season
     wanted = max(3 * season if season > 1 else 0, 2 * horizon, 24)
     available = max(2 * (rows - horizon) // 3, min(2 * season, rows)) if padded else (rows - horizon) // 2
-    return max(min(wanted, available), min(season, rows))
+    return max(min(wanted, available), season)
 
 
 def fingerprint(series: Sequence[Series]) -> str:
