@@ -170,10 +170,13 @@ plt.show()
 # How to read it
 # --------------
 #
-# - `GRU`: first. It learns most tasks in few updates, and has three quarters of the weights of an LSTM.
+# The second task is closer to most data than the first, whose pause always has the same length.
+#
+# - `GRU`: first. It is the best at the text, and has three quarters of the weights of an LSTM.
 # - `LSTM`: for models that other programs also run. Here it needs more updates than a GRU.
 # - ``heads=``: if the recurrent product takes most of the time. With four heads it takes a quarter.
-# - `RNN`: for short pauses and the fastest step. With ``leak`` it reacts more slowly, and remembers longer.
+# - `RNN`: for the fastest step, if the memory need not be long. With ``leak`` it reacts more slowly, and remembers
+#   longer.
 # - `MinGRU`, `MinLSTM`: for long sequences. No step waits for a product. Their gates do not see the state, however, so
 #   that two layers can hardly count the steps of a pause.
 # - `SLSTM`: if one input may have to outweigh all before it, since its input gate has no upper limit.
