@@ -13,7 +13,13 @@ ARGUMENT = re.compile(r"(\w[\w`, ]{0,29}?) {2,}(\S.*)")
 
 
 def converted(lines: list[str]) -> list[str]:
-    paragraphs = "\n".join(lines).strip("\n").split("\n\n")
+    paragraphs: list[str] = []
+    for each in "\n".join(lines).strip("\n").split("\n\n"):
+        # an indented block may have blank lines
+        if each.startswith("    ") and paragraphs and paragraphs[-1].startswith("    "):
+            paragraphs[-1] += f"\n\n{each}"
+        else:
+            paragraphs.append(each)
     return [
         line
         for paragraph in paragraphs
@@ -21,11 +27,15 @@ def converted(lines: list[str]) -> list[str]:
     ]
 
 
+def _is_equation(line: str) -> bool:
+    return " = " in line and ". " not in line and "`" not in line
+
+
 def _paragraph(lines: list[str]) -> list[str]:
     starts = [line for line in lines if not line.startswith(" ")]
-    if all(" = " in line and ". " not in line for line in starts) or lines[
-        0
-    ].startswith("    "):
+    if lines[0].startswith(">>>"):
+        return lines
+    if lines[0].startswith("    ") or all(map(_is_equation, starts)):
         return [
             "::",
             "",

@@ -270,12 +270,12 @@ def test_weights_with_nan_are_refused() -> None:
 
 @pytest.mark.parametrize("other", [Linear.init(3, 4, rng=0, backend="numpy"), None, 3])
 def test_other_objects_are_refused(other: Any) -> None:
-    with one_line(TypeError, "expected an RNN, LSTM or GRU"):
+    with one_line(TypeError, "expected a recurrent layer"):
         quantize(other)
 
 
 def test_a_quantized_layer_is_refused() -> None:
-    with one_line(TypeError, "layer is a quantized GRU", "expected an RNN, LSTM or GRU in float32"):
+    with one_line(TypeError, "layer is a quantized GRU", "expected a recurrent layer in float32"):
         quantize(quantize(GRU.init(3, 4, rng=0)))
 
 

@@ -195,7 +195,7 @@ def _quantized(model: Model) -> Model:
 
     layers = [quantized(layer) if is_recurrent(layer) and not is_int8(layer) else layer for layer in model.layers]
     if all(new is old for new, old in zip(layers, model.layers, strict=True)):
-        raise ValueError("the model has no layer to quantize: --int8 expects an RNN, LSTM or GRU; leave out --int8")
+        raise ValueError("the model has no layer to quantize: --int8 expects a recurrent one; leave out --int8")
     return replace(model, layers=tuple(layers))
 
 

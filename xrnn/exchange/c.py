@@ -62,8 +62,8 @@ def to_c(
 
     C++17 compilers accept the file too.
 
-    layers    RNN, LSTM, GRU, LayerNorm, Linear, Embedding, a Stack, a quantized layer, or a list or dict of these
-              in the order in which they run. Recurrent layers must run forward
+    layers    built-in recurrent layers, also quantized ones, LayerNorm, Linear, Embedding, a Stack, or a list or dict
+              of these in the order in which they run. Recurrent layers must run forward
     name      the first part of each identifier in the file; characters that C does not allow become _
     scale     (mean, deviation): standardise each feature of x. NaN is a missing value, and is replaced by the last
               known value of the feature, or by the mean

@@ -39,13 +39,14 @@ def import_torch(user: str) -> ModuleType:
 
 
 def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None) -> Any:
-    """The layer that computes the same as a torch.nn.RNN, LSTM, GRU (or one of xrnn.torch), Linear or Embedding.
+    """The layer that computes the same as a torch.nn.RNN, LSTM, GRU, Linear or Embedding.
 
     backend   the backend of the layer's arrays, which are copies: by default the selected one
 
-    One layer of one direction becomes an RNN, LSTM or GRU, both directions a Bidirectional, several layers a Stack,
-    with the module's dropout between them. Layers are time-first even if the module is `batch_first`. They always have
-    a bias: the sum of PyTorch's two, or zeros if the module has none. Warns if a weight holds NaN or infinity.
+    The modules of xrnn.torch except LRU are converted too. One layer of one direction becomes one recurrent layer, both
+    directions a Bidirectional, several layers a Stack, with the module's dropout between them. Layers are time-first
+    even if the module is `batch_first`. They always have a bias: the sum of PyTorch's two, or zeros if the module has
+    none. Warns if a weight holds NaN or infinity.
 
     Raises TypeError for other modules, or weights that are not plain float32 or float64 tensors; ValueError for a
     `proj_size`, `max_norm` or `padding_idx`, a replaced `forward`, hooks, unusual keys in the state dict, and weights

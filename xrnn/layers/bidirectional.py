@@ -55,7 +55,7 @@ class Bidirectional(Composite):
         rng: np.random.Generator | int | None = None,
         **options: Any,
     ) -> Self:
-        """Two layers of the class `layer`, RNN, LSTM or GRU, of `hidden_size` each, with new weights.
+        """Two layers of the recurrent class `layer`, of `hidden_size` each, with new weights.
 
         options   more arguments of `layer.init`: dtype, backend, nonlinearity, …
         """

@@ -69,6 +69,7 @@ class LRU(SingleStateLayer):
         r_min, r_max  the initial |λ| lie on a ring between these radii, |λ|² uniformly. For long sequences take 0.9 and
                       0.999: a unit remembers about 1 / (1 - |λ|) steps
         max_phase     the initial phases of λ are uniform between 0 and this angle
+        heads         only None, because an LRU has no recurrent product
         rng           a seed or a Generator, which gives the same weights on every backend; None for random weights
         dtype         float32 or float64
 

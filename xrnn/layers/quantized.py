@@ -16,7 +16,7 @@ AnyRecurrent = TypeVar("AnyRecurrent", bound=RecurrentLayer)
 def quantize(layer: AnyRecurrent) -> AnyRecurrent:
     """A copy of a recurrent layer with weights of 8 bits, for inference: a call and `stream`.
 
-    layer   RNN, LSTM, GRU or Recurrent in float32 on the NumPy backend. For a Stack of them:
+    layer   a recurrent layer in float32 on the NumPy backend. For a Stack of them:
             `Stack([quantize(layer) for layer in stack.layers])`
 
     Each column of Wx and Wh has one scale, and so has each row of x and h in each step. The products are computed from
@@ -40,7 +40,7 @@ def quantize(layer: AnyRecurrent) -> AnyRecurrent:
     """
     if not isinstance(layer, RecurrentLayer) or layer.is_int8:
         got = layer.title if isinstance(layer, RecurrentLayer) else kind_of(layer)
-        raise TypeError(f"layer is a {got}: expected an RNN, LSTM or GRU in float32; pass one of the layers of a model")
+        raise TypeError(f"layer is a {got}: expected a recurrent layer in float32; pass one of the layers of a model")
     title = layer.title
     for name, want, got in (
         ("dtype", "float32", layer.params[0].dtype.name),

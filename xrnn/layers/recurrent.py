@@ -120,7 +120,7 @@ class RecurrentLayer(Layer):
         """A layer with new weights: Glorot uniform Wx, orthogonal Wh for each gate, and the cell's initial bias.
 
         heads  the number of heads of Wh, which divides hidden_size; None for a matrix Wh. Each gate of each head is
-               orthogonal
+               orthogonal. MinGRU and MinLSTM take None only, because they have no recurrent product
         rng    a seed or a Generator, which gives the same weights on every backend; None for random weights
         dtype  float32 or float64
 

@@ -32,7 +32,8 @@ class RNN(SingleStateLayer):
     With `trains_leak` the layer has a fourth parameter, leak_logit (H,): leak = σ(leak_logit), which stays in (0, 1].
     The constructor makes it from `leak`, or takes an array.
 
-    leak         a number in (0, 1], or an array (H,) with one for each unit: dt/τ of a leaky unit. None means 1
+    leak         a number in (0, 1], or an array (H,) with one for each unit: dt/τ of a leaky unit. None means 1; with
+                 `trains_leak` it starts at 0.5 if `init` gets no leak
     trains_leak  train the leak of each unit. It starts at `leak`, which must be below 1. The attribute `leak` is its
                  current value
     reverse      run from the last step to the first

@@ -26,8 +26,8 @@ class Cache(NamedTuple):
 class Stack(Composite):
     """The input of each layer is the h of the layer before, with dropout between them   (Zaremba et al., 2014).
 
-    layers    RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, LayerNorm, or layers of `quantize`; the input size of
-              each is the output size of the layer before
+    layers    recurrent layers, also quantized ones, Bidirectional, Stack or LayerNorm; the input size of each is the
+              output size of the layer before
     dropout   the probability in [0, 1) that `forward` drops an element between two layers
     rng       a seed or a Generator for the dropout; None for a random seed
 
@@ -74,7 +74,7 @@ class Stack(Composite):
         rng: np.random.Generator | int | None = None,
         **options: Any,
     ) -> Self:
-        """A stack of `depth` layers of the class `layer`, RNN, LSTM or GRU, with new weights.
+        """A stack of `depth` layers of the recurrent class `layer`, with new weights.
 
         bidirectional   make each layer a `Bidirectional` of two
         options         more arguments of `layer.init`: dtype, backend, nonlinearity, …

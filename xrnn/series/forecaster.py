@@ -47,7 +47,7 @@ class Forecaster(Estimator):
     calendar         "auto": a second season from the times, the week or the year, if it helps on left-out rows; or
                      "none"
     base             the forecast that the recurrent layers correct: "linear", or "naive", the seasonal naive one
-    cell             "rnn", "lstm", "gru", or the name of a registered cell
+    cell             "rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru", or the name of a registered cell
     hidden, layers   size of the hidden state, and number of recurrent layers
     heads            number of heads; Wh connects only units of the same head
     dropout          probability of dropout, between layers and after the last one

@@ -125,7 +125,7 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
 
     NaN is a missing value.
 
-    cell             "rnn", "lstm", "gru", or the name of a registered cell
+    cell             "rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru", or the name of a registered cell
     hidden, layers   size of the hidden state of each direction, and number of recurrent layers
     one_way          run forward only, so that `stream` can follow a series; by default, in both directions
     dropout          probability of dropout, between layers and after the mean over time
