@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn import Recurrent, load, save
+from xrnn import Recurrent, load, save, save_checkpoint
+from xrnn.commands.main import main
 from xrnn.files import FileError
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "own-cell.md"
@@ -49,3 +50,18 @@ def test_a_file_of_the_layer_needs_the_class(tmp_path: Path) -> None:
     save(tmp_path / "mgu.safetensors", Recurrent.init(MGU(), 2, 3, rng=0, backend="numpy"))
     with one_line(FileError, "MGU", "cells="):
         load(tmp_path / "mgu.safetensors")
+
+
+@pytest.mark.parametrize(("name", "store"), [("load", save), ("load_checkpoint", save_checkpoint)])
+def test_a_command_does_not_ask_for_cells(
+    name: str, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mgu.safetensors"
+    layer = Recurrent.init(MGU(), 2, 3, rng=0, backend="numpy")
+    store(path, layer if store is save else {"mgu": layer})
+    assert main(["info", str(path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"error: {path} holds the cell 'MGU', which is not registered: commands read registered cells only; load the "
+        f"file in Python, by xrnn.{name}(…, cells={{'MGU': …}})"
+    )

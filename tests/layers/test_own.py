@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.drawn import draw_on
 from tests.errors import one_line
-from tests.own_cells import EXAMPLES, Zoneout, ZoneoutLSTM
+from tests.own_cells import EXAMPLES, Integrator, IntegratorByItself, Zoneout, ZoneoutLSTM
 from tests.reference import problem
 from xrnn import (
     LSTM,
@@ -241,6 +241,17 @@ def test_invalid_blocks(name: str, fed: tuple[int, ...]) -> None:
     setattr(cell, name, fed)
     with one_line(ValueError, f"the cell 'Beyond' has {name} = {fed} and pre = 3", "expected blocks from 0 to 2"):
         Recurrent(cell, *(np.zeros(s) for s in [(D, 3 * H), (H, 3 * H), (3 * H,)]))
+
+
+@pytest.mark.parametrize("method", ["recur", "recur_gradient", "recur_weights"])
+def test_a_cell_has_its_own_recurrent_term_or_not(method: str) -> None:
+    makes: dict[str, Any] = {"recurs": False, method: getattr(IntegratorByItself, method)}
+    without = type("Without", (Integrator,), makes)
+    with one_line(ValueError, f"has recurs = False and a method {method}: expected", "; set recurs = True"):
+        check_cell(without(), backend="numpy")
+    lacks = type("Lacks", (IntegratorByItself,), {method: getattr(Cell, method)})
+    with one_line(ValueError, f"has recurs = True and no method {method}: expected", "; write it"):
+        check_cell(lacks(), backend="numpy")
 
 
 @pytest.mark.parametrize(

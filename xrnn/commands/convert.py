@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -16,9 +17,10 @@ from xrnn.backend import Backend
 from xrnn.commands.options import OptionsOf, path, selected, with_options
 from xrnn.commands.terminal import Terminal
 from xrnn.exchange.checkpoint import load_checkpoint, save_checkpoint
+from xrnn.exchange.description import UnknownCellError
 from xrnn.exchange.files import load, save
 from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, unflattened
-from xrnn.files import check_writable, holds_arrays, printable
+from xrnn.files import FileError, check_writable, holds_arrays, printable
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
@@ -149,15 +151,31 @@ def _read(source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Ba
             "train`, `classify` or `regress`; use xrnn.load_checkpoint for its layers"
         )
     if name == "xrnn layer":
-        return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
+        with _without_cells(source, "load"):
+            return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
     kind = next((each for each in (CHARACTER_MODEL, CLASSIFIER, REGRESSION) if each.name == name), None)
     if kind is None:
-        checkpoint = load_checkpoint(source, backend=backend)
+        with _without_cells(source, "load_checkpoint"):
+            checkpoint = load_checkpoint(source, backend=backend)
         facts = {"kind": "checkpoint of xrnn.save_checkpoint", "names": list(checkpoint.layers)}
         return model_of(checkpoint, quantized=True), facts
     snapshot = kind.load(source, backend)
     model, more = (model_of(snapshot.layers), {}) if kind is CHARACTER_MODEL else _of_series(snapshot, backend)
     return model, facts_of(kind, snapshot.step) | more
+
+
+@contextlib.contextmanager
+def _without_cells(source: Path, function: str) -> Iterator[None]:
+    """Replace the remedy of an unknown cell: a command takes no `cells`.   function: the one that does"""
+    try:
+        yield
+    except FileError as error:
+        if not isinstance(unknown := error.__cause__, UnknownCellError):
+            raise
+        raise DataError(
+            f"{printable(str(source))} holds the cell '{unknown.cell}', which is not registered: commands read "
+            f"registered cells only; load the file in Python, by xrnn.{function}(…, cells={{'{unknown.cell}': …}})"
+        ) from error
 
 
 def _of_series(snapshot: Snapshot[Any], backend: Backend) -> tuple[Model, dict[str, Any]]:

@@ -479,7 +479,7 @@ def check_cell_type(cell: Any) -> None:
 
 
 def check_blocks(cell: Cell) -> None:
-    """Check `states`, `pre`, `kept`, `from_x` and `from_h` of a cell.   Raises TypeError, ValueError."""
+    """Check `states`, `pre`, `kept`, `from_x`, `from_h` and `recurs` of a cell.   Raises TypeError, ValueError."""
     check_tuples(cell, f"the cell {cell.name!r}")
     for name, least in (("pre", 1), ("kept", 0), ("components", 1)):
         check_integer(f"{name} of the cell {cell.name!r}", getattr(cell, name), least=least)
@@ -495,6 +495,13 @@ def check_blocks(cell: Cell) -> None:
             f"the cell {cell.name!r} is pointwise and has pre = {cell.pre}, from_h = {from_h} and "
             f"{len(cell.states)} states: expected one block, fed by h, and one state; write step and gradient instead"
         )
+    for method in ("recur", "recur_gradient", "recur_weights"):
+        if (getattr(type(cell), method) is not getattr(Cell, method)) != bool(cell.recurs):
+            got, remedy = ("no", "write it") if cell.recurs else ("a", "set recurs = True")
+            raise ValueError(
+                f"the cell {cell.name!r} has recurs = {cell.recurs} and {got} method {method}: expected all of recur, "
+                f"recur_gradient and recur_weights with recurs = True, and none without; {remedy}"
+            )
     # One product per step feeds all of these blocks. A cell with `recurs` computes its own products.
     if from_h and not cell.recurs and from_h != tuple(range(from_h[0], from_h[0] + len(from_h))):
         raise ValueError(

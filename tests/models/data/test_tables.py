@@ -337,6 +337,12 @@ def test_a_folder_of_such_files() -> None:
             "f.csv, line 3, column y: 'x' is not a finite number: expected numbers, or an empty cell for a missing "
             "value; correct it, or leave the column out with skip_columns y",
         ),
+        (
+            "ID,time,x,label\na,1,2,walk\n",
+            {"time": "time"},
+            "value; if the file holds many series, give id ID label label; else correct it, or leave the column",
+        ),
+        ("class,x\nwalk,1\n", {"id": "x"}, "value; if the file holds many series, give label class; else correct"),
         ("x,\n1,\n", {}, "f.csv has no value in channel 2: expected at least one"),  # a separator at the end
         ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a finite number"),
         ("x,y\n1,1_0\n", {}, "f.csv, line 2, column y: '1_0' is not a finite number"),

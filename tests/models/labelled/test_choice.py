@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.errors import one_line
 from tests.models.labelled.tiny import TINY
 from xrnn.backend import Backend
 from xrnn.models.data.series import Series
-from xrnn.models.errors import DivergedError
+from xrnn.models.errors import DivergedError, SettingsError
 from xrnn.models.labelled import choice
 from xrnn.models.labelled.choice import choose
 from xrnn.models.labelled.data import LabelledSeries
@@ -68,7 +69,9 @@ def test_a_smaller_patch_must_be_clearly_better(
 def test_no_patch_is_tried_for_short_series_or_if_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = with_errors(monkeypatch, {})
     assert choose(TINY, dataset(63), NUMPY).patch == 1
-    assert choose(replace(TINY, patch=3), dataset(1024), NUMPY).patch == 3
+    assert choose(replace(TINY, patch=64), dataset(64), NUMPY).patch == 64
+    with one_line(SettingsError, "patch is 65, and the longest series to train on has 64 steps: expected a patch that"):
+        choose(replace(TINY, patch=65), dataset(64), NUMPY)
     assert choose(TINY, dataset(1024, count=2), NUMPY).patch == 1  # one series of each label can't be left out
     assert not tried
 

@@ -106,6 +106,11 @@ def _read_npy(path: Path, columns: Columns, label: str | None) -> list[Series]:
             f"{path} is not a complete .npy file of numbers ({printable(str(error))[:80]}): expected one that needs no "
             "pickle; write it with numpy.save from an array of floats"
         ) from error
+    if array.ndim == 3 and array.dtype.kind in "fiu":
+        raise DataError(
+            f"{path} holds {array.dtype} {array.shape}: expected one series in a file, (time, channels); write a file "
+            "for each series, in a folder LABEL/*.npy, or give the array to xrnn.series in Python"
+        )
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise DataError(
             f"{path} holds {array.dtype} {array.shape}: expected numbers, (time, channels); use "

@@ -31,6 +31,8 @@ from xrnn.models.errors import DataError, param
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
+# Usual names, in lower case, of the columns that these options name.
+_LONG_NAMES: Final = {"id": ("id", "unique_id", "series"), "label": ("label", "class", "target")}
 _PARTS_OF_YEARS: Final = {"quarter": "Q", "qtr": "Q", "month": ""}  # the letter before its number in a date
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}")
 _YEAR: Final = re.compile(r"[12]\d{3}")
@@ -292,8 +294,21 @@ class _Table:
             column = quoted(self.shown(place))
             remedy = f"name the column of times with {param('time')} {{}}" if is_date(cell) else self.columns.remedy
             where, remedy = f"{self.where(row)}, column {column}", remedy.format(shlex.quote(column))
+            if (options := self._long_form()) and not is_date(cell):
+                remedy = f"if the file holds many series, give {options}; else {remedy}"
             raise _not_a_number(cell, self.columns.decimal, where, remedy)
         return value
+
+    def _long_form(self) -> str:
+        """The missing options for labelled series in long form, by usual names of columns; empty if there are none."""
+        if self.columns.timed or not self.header:  # series to forecast have no labels
+            return ""
+        found: list[str] = []
+        for option, names in _LONG_NAMES.items():
+            name = next((each for each in self.header if each.lower() in names), None)
+            if name and not getattr(self.columns, option):
+                found.append(f"{param(option)} {shlex.quote(quoted(name))}")
+        return " ".join(found)
 
 
 def _separator(text: str, decimal: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.models.errors import DivergedError
+from xrnn.models.errors import DivergedError, SettingsError, param
 from xrnn.models.labelled.data import VALIDATION, LabelledSeries, hold_out
 from xrnn.models.labelled.head import Head
 from xrnn.models.labelled.trainer import LabelledTrainer
@@ -30,10 +30,18 @@ def choose(settings: Any, data: LabelledSeries, backend: Backend) -> Any:
     a fourth of that if this is clearly better on left-out series, and so on, down to single steps. Each patch gets
     short trainings, on other series than those it is tested on. The largest comes first, since it trains quickly, and
     since a few left-out series can't tell small differences.
+
+    Raises SettingsError for a patch that is longer than all series.
     """
+    steps = [len(each.values) for each in data.train]
     if settings.patch:
+        if settings.patch > max(steps):
+            raise SettingsError(
+                f"{param('patch')} is {settings.patch}, and the longest series to train on has {max(steps)} steps: "
+                "expected a patch that fits; lower it, or leave it out to choose it by left-out series"
+            )
         return settings
-    median = float(np.median([len(each.values) for each in data.train]))
+    median = float(np.median(steps))
     patch = min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST) if median >= _SHORT else 1
     groups = data.facts.groups(data.train)
     divided = [hold_out(data.train, groups, VALIDATION, settings.seed + k) for k in range(_MOST_DIVISIONS)]
