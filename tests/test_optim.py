@@ -343,6 +343,11 @@ def test_defaults_and_keywords() -> None:
     assert SGD([layer]).options == {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False}
     assert Adam(layers=[layer]).options == {"lr": 0.001, "weight_decay": 0.0, "betas": [0.9, 0.999], "eps": 1e-8}
     assert EMA([layer]).options == {"decay": 0.999}
+    assert list(map(repr, [SGD([layer]), EMA([layer]), SignDescent([{"layers": [layer], "params": ["W"]}], 1e-5)])) == [
+        "SGD(lr=0.1, 2 arrays)",
+        "EMA(decay=0.999, 2 arrays)",
+        "SignDescent(lr=1e-05, 1 array)",
+    ]
     makers: list[tuple[Any, Any]] = [(SGD, 0.9), (Adam, (0.9, 0.99))]
     for make, option in makers:
         with pytest.raises(TypeError, match="positional"):

@@ -164,6 +164,9 @@ class Optimizer:
         )
         self._users = [users_of(p) for p in self.params]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(lr={self.lr:g}, {_counted(self.params)})"
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_users"}
 
@@ -254,6 +257,10 @@ class Optimizer:
     def _moments(self) -> dict[str, list[Array]]:
         """The entries of `state` that a subclass adds: lists of one array per parameter."""
         return {}
+
+
+def _counted(arrays: list[Array]) -> str:
+    return f"{len(arrays)} array{'s' * (len(arrays) != 1)}"
 
 
 _EXAMPLE: Final = "expected a list of layers, as in SGD([rnn, linear])"
@@ -452,6 +459,8 @@ class Adam(Optimizer):
     decay_biases   False: parameters with one axis, which are the biases and those of a LayerNorm, do not decay
 
     >>> optimizer = Adam([Linear.init(3, 1, rng=0)], lr=0.001, weight_decay=0.01)
+    >>> optimizer
+    Adam(lr=0.001, 2 arrays)
     >>> sorted(optimizer.state)
     ['count', 'm', 'v']
     """
@@ -527,6 +536,9 @@ class EMA:
         self.params = zeros_like(self._weights)
         self._count = np.zeros((), np.int64)
         self._is_applied = False
+
+    def __repr__(self) -> str:
+        return f"EMA(decay={self.decay:g}, {_counted(self.params)})"
 
     @property
     def options(self) -> dict[str, Any]:

@@ -176,7 +176,8 @@ def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(classifier: str, fo
     np.testing.assert_allclose(rows, [expected[1], expected[3]], rtol=1e-5, atol=1e-6)
     capsys.readouterr()
     assert main(["info", classifier, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["steps in a patch"] == 2
+    described = json.loads(capsys.readouterr().out)
+    assert (described["steps in a patch"], described["members"]) == (2, 1)
 
 
 def test_a_classifier_in_c_with_weights_of_8_bits(classifier: str, folder: Path, capsys: Capture) -> None:

@@ -166,9 +166,12 @@ def test_a_stream_forecasts_as_a_file(X: HostArray) -> None:
         np.testing.assert_allclose(last, forecaster.predict_quantiles([rows])[0], rtol=1e-9)
 
 
-def test_a_stream_of_logarithms_waits_for_positive_values() -> None:
+def test_a_stream_of_logarithms_waits_for_positive_values(capsys: pytest.CaptureFixture[str]) -> None:
     forecaster = Forecaster(**SMALL, steps=1).fit([SKEWED])
     assert forecaster._fitted().facts.log
+    forecaster.save("l")
+    assert main(["info", "l"]) == 0
+    assert "logarithms: yes" in capsys.readouterr().out.splitlines()
     rows = [-1.0, 0, -3, 0, -1, -2, 2, 0, 2, 3, 0, -1]
     assert [each is None for each in forecaster.stream(np.array(rows)[:, None])] == [True] * 9 + [False] * 3
     with one_line(DataError, "X[0] has the same value 2 in all positive rows: expected values that change"):
@@ -215,7 +218,7 @@ def test_a_checkpoint_without_calibration_says_so(capsys: pytest.CaptureFixture[
     forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
     forecaster.save("c")
     assert main(["info", "c"]) == 0
-    assert "calibrated: yes" in capsys.readouterr().out.splitlines()
+    assert {"calendar: none", "logarithms: no", "calibrated: yes"} <= {*capsys.readouterr().out.splitlines()}
     Forecaster.load("c")
     forecaster._snapshot = replace(forecaster._snapshot, unfinished=True)  # as a run that is killed leaves it
     forecaster.save("d")

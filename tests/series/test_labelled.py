@@ -89,6 +89,7 @@ def test_an_estimator_trains_as_the_command_does(patience: int) -> None:
     loaded = Classifier.load("classifier.safetensors")
     fitted = Classifier(**SMALL | {"epochs": 2, "patience": patience}).fit(X, y)
     assert loaded.get_params() == fitted.get_params() | {"patch": 1}  # chosen for short series
+    assert (fitted.patch, fitted.patch_, loaded.patch_) == (0, 1, 1)
     np.testing.assert_array_equal(fitted.predict_proba(X), loaded.predict_proba(X))
     assert loaded.classes_.tolist() == ["quick", "slow"]
 

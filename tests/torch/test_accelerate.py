@@ -114,12 +114,16 @@ def test_explain_gives_the_reason() -> None:
         "class": (lambda: xrnn.torch.GRU(3, 4), "kernels"),
         "dtype": (lambda: accelerated("GRU", 3, 4).bfloat16(), "PyTorch: no kernel computes in torch.bfloat16"),
         "meta": (lambda: accelerated("GRU", 3, 4).to("meta"), "PyTorch: xrnn has no backend for the device meta"),
+        "lru": (lambda: xrnn.torch.LRU(3, 4), "kernels"),
+        "dtype of an lru": (lambda: xrnn.torch.LRU(3, 4).half(), "PyTorch: no kernel computes in torch.float16"),
+        "lru on meta": (lambda: xrnn.torch.LRU(3, 4).to("meta"), "PyTorch: xrnn has no backend for the device meta"),
         "proj_size": (lambda: xrnn.torch.LSTM(3, 4, proj_size=2), "PyTorch: it has proj_size=2"),
     }
     for name, (make, says) in models.items():
         assert xrnn.torch.explain(make()) == {"": says}, name
     with torch.autocast("cpu", torch.bfloat16):
-        assert xrnn.torch.explain(accelerated("GRU", 3, 4)) == {"": "PyTorch: autocast is on"}
+        for module in (accelerated("GRU", 3, 4), xrnn.torch.LRU(3, 4)):
+            assert xrnn.torch.explain(module) == {"": "PyTorch: autocast is on"}
     assert xrnn.torch.explain(nn.Linear(3, 4)) == {}
 
 

@@ -191,10 +191,14 @@ def _of_series(snapshot: Snapshot[Any], backend: Backend) -> tuple[Model, dict[s
     model = Model(
         model_of(layers).layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels
     )
-    # A step of the converted model is a patch: the values of its steps, one after the other.
-    joined = trained.settings.joined
-    patch = {"steps in a patch": joined} if joined > 1 else {}
-    return model, {"channels": head.channels} | patch | ({"labels": list(labels)} if labels else {})
+    settings = trained.settings
+    facts: dict[str, Any] = {
+        "channels": head.channels,
+        # A step of the converted model is a patch: the values of its steps, one after the other.
+        "steps in a patch": settings.joined,
+        "members": settings.members,
+    }
+    return model, facts | ({"labels": list(labels)} if labels else {})
 
 
 def facts_of(kind: Kind[Any], step: int) -> dict[str, Any]:

@@ -102,6 +102,8 @@ def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend)
         snapshot = FORECASTER.load(source, backend)
         layers: Sequence[Any] = list(snapshot.layers.values())
         facts = facts_of(FORECASTER, snapshot.step) | snapshot.facts.sizes
+        facts["calendar"] = snapshot.facts.calendar or "none"
+        facts["logarithms"] = "yes" if snapshot.facts.log else "no"
         facts["calibrated"] = "no" if snapshot.unfinished else "yes"
     else:
         model, facts = read_model(source, prefix, nonlinearity, backend)

@@ -68,6 +68,12 @@ class LabelledEstimator(Estimator):
         loaded = super().load(path)
         return loaded.set_params(epochs=loaded._fitted().upto)
 
+    @property
+    def patch_(self) -> int:
+        """The number of steps in a patch, after `fit`."""
+        joined: int = self._fitted().settings.joined
+        return joined
+
     def _learn(self, X: Any, labels: Sequence[Any], make: Callable[[list[Series]], Head]) -> None:
         """make: training series → the head.   Raises ValueError."""
         if self.epochs is not None:
@@ -130,7 +136,7 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
     one_way          run forward only, so that `stream` can follow a series; by default, in both directions
     dropout          probability of dropout, between layers and after the mean over time
     noise            added to the training series, in standard deviations of each channel
-    patch            number of consecutive steps to join into one; 0: chosen by left-out series
+    patch            number of consecutive steps to join into one; 0: chosen by left-out series, then in `patch_`
     mask             add a channel to each channel: 1 if its value is known, 0 if it is missing
     patience         hold out a fifth of the series, and stop after this number of epochs without a lower loss on them;
                      0 trains on all series for all epochs

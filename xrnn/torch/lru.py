@@ -91,17 +91,22 @@ class LRU(nn.Module):
 def _run(x: Tensor, h_prev: Tensor, params: tuple[Tensor, ...]) -> Tensor:
     """h (T, N, 2H), on the kernels or in PyTorch."""
     try:
-        check_mode()
-        for tensor in (x, h_prev, *params):
-            check_tensor("an operand", tensor, x)
-        if x.dtype not in DTYPES:
-            raise Unsupported(f"the input is {x.dtype}")
-        return _on_kernels(memory_of(x.device), x, h_prev, params)
+        return _on_kernels(supported(x, h_prev, *params), x, h_prev, params)
     except Unsupported as found:
         why = found
     if not in_dynamo():
         _log.debug("LRU runs in PyTorch: %s", why)
     return in_pytorch(x, h_prev, *params)
+
+
+def supported(*operands: Tensor) -> Memory:
+    """The memory of the operands.   Raises Unsupported unless the kernels take them."""
+    check_mode()
+    for tensor in operands:
+        check_tensor("an operand", tensor, operands[0])
+    if operands[0].dtype not in DTYPES:
+        raise Unsupported(f"no kernel computes in {operands[0].dtype}")
+    return memory_of(operands[0].device)
 
 
 @torch.compiler.disable
