@@ -40,7 +40,9 @@ typedef CELL<Real> TheCell;
 template <int blocks>
 constexpr int count(const int (&)[blocks]) { return blocks; }
 constexpr int count(decltype(nullptr)) { return 0; }
-constexpr int first_of(const int* blocks) { return blocks ? blocks[0] : 0; }
+template <int blocks>
+constexpr int first_of(const int (&of)[blocks]) { return of[0]; }
+constexpr int first_of(decltype(nullptr)) { return 0; }
 template <class Cell>
 constexpr auto joined_states(int) -> decltype(Cell::JOINED * 1) { return Cell::JOINED ? Cell::STATES : 1; }
 template <class Cell>
