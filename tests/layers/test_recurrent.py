@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.errors import one_line
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, has_kernel, problem, solve
-from xrnn import GRU, LSTM, RNN, Recurrent, get_backend, gradcheck, use_fused
+from xrnn import GRU, LSTM, RNN, gradcheck, use_fused
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import Array, HostArray
@@ -33,22 +33,22 @@ SIZES = [  # T, N, D, H
 ]
 # Each cell in its forms: a cell without a kernel has the plain form only, whatever the setting says.
 FORMS = [(cell, form) for cell in CELLS for form in (["fused", "plain"] if has_kernel(cell) else ["fused"])]
-# Cells of `Recurrent` differ in their equations only, so one of them stands for all in the tests of the layer.
-ONE_OF_THEM = "layer norm lstm"
-# `make test` runs one cell of each kind, .ci/proof the others.
-BUILT_IN = ("rnn", "leak by unit", "lstm", "gru", "gru heads", "min lstm", "lru")
-OF_EACH_KIND = (*BUILT_IN, "peephole lstm", "zoneout lstm", "integrator by itself", ONE_OF_THEM)
-
-
-def one_of_each(forms: Sequence[tuple[str, str]]) -> list[Any]:
-    return [pytest.param(*case, marks=[] if case[0] in OF_EACH_KIND else [pytest.mark.proof]) for case in forms]
-
-
-LAYERS = [
-    case
-    for case in FORMS
-    if case[0] == ONE_OF_THEM or type(problem(case[0]).layer(get_backend("numpy"))) is not Recurrent
-]
+# One cell of each kind stands for all in the tests of the layer, which do not depend on the equation.
+OF_EACH_KIND = (
+    "rnn",
+    "leak by unit",
+    "lstm",
+    "gru",
+    "gru heads",
+    "min lstm",
+    "lru",
+    "peephole lstm",
+    "layer norm lstm",
+)
+LAYERS = [case for case in FORMS if case[0] in OF_EACH_KIND]
+# `make test` runs some equations, .ci/proof all.
+SOME = (*OF_EACH_KIND, "zoneout lstm", "integrator by itself")
+EQUATIONS = [pytest.param(*case, marks=[] if case[0] in SOME else [pytest.mark.proof]) for case in FORMS]
 every_form = pytest.mark.usefixtures("form")
 
 
@@ -57,7 +57,7 @@ def each(cases: Sequence[Any]) -> Callable[[Callable[..., None]], Callable[..., 
     return lambda test: every_form(parametrized(test))
 
 
-every_equation, one_of_each_kind, every_layer = each(FORMS), each(one_of_each(FORMS)), each(one_of_each(LAYERS))
+every_equation, some_equations, every_layer = each(FORMS), each(EQUATIONS), each(LAYERS)
 
 
 class Run:
@@ -101,7 +101,7 @@ def assert_solved(run: Run, results: list[HostArray], gradients: dict[str, HostA
         assert_allclose(got, want, rtol=0, atol=atol, err_msg=name)
 
 
-@one_of_each_kind
+@some_equations
 @pytest.mark.parametrize("half", [0, pytest.param(1, marks=pytest.mark.proof)])
 def test_values_and_gradients(backend: Backend, cell: str, half: int) -> None:
     """Half of the sizes, in turn: all pairs of direction, lengths and dtype."""
