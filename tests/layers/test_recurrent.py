@@ -39,6 +39,7 @@ OF_EACH_KIND = (
     "leak by unit",
     "lstm",
     "gru",
+    "gru reset before",
     "gru heads",
     "min lstm",
     "lru",
