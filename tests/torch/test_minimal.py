@@ -16,7 +16,7 @@ import xrnn
 import xrnn.torch
 from tests.errors import one_line
 from tests.torch.pairs import TOLERANCE, states_of
-from xrnn.torch.minimal import in_pytorch
+from xrnn.torch.not_in_pytorch import in_pytorch
 
 KINDS = list(itertools.product((xrnn.torch.MinGRU, xrnn.torch.MinLSTM), ("linear", "positive")))
 OPTIONS: list[dict[str, Any]] = [

@@ -13,7 +13,7 @@ import xrnn
 import xrnn.torch
 from tests.errors import one_line
 from tests.torch.pairs import TOLERANCE
-from xrnn.torch.minimal import in_pytorch
+from xrnn.torch.not_in_pytorch import in_pytorch
 
 OPTIONS: list[dict[str, Any]] = [
     {},

@@ -14,7 +14,7 @@ from xrnn.ops.cells.lru import LEAST_NU, MOST_NU, LRUCell
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.select import kind_of
 from xrnn.torch.memory import Memory, memory_of
-from xrnn.torch.minimal import check_state
+from xrnn.torch.not_in_pytorch import check_state
 from xrnn.torch.unsupported import DTYPES, Unsupported, check_gradients, check_mode, check_tensor, in_dynamo
 
 _log: Final = logging.getLogger("xrnn.torch")
