@@ -113,7 +113,7 @@ def copy(rng, N=32):
 # The next character
 # ------------------
 #
-# The text is a file of Python's standard library, of which the last tenth is held out. One-hot vectors are the input.
+# The text is a file of Python's standard library. The last tenth is held out. One-hot vectors are the input.
 
 source = (Path(sysconfig.get_path("stdlib")) / "argparse.py").read_bytes()
 alphabet, text = np.unique(np.frombuffer(source, np.uint8), return_inverse=True)

@@ -45,7 +45,7 @@ def test_a_variant_fits(variant: Variant, arch: str) -> None:
     assert found.count("ATOM") + found.count("RED.") + found.count("MUFU.TANH") == 0
     assert found.count("ST.") == 0
     if not variant.tiled:
-        # scan: the inputs of so many rounds are requested before its loop, and of one round in each turn.
+        # scan requests the inputs of AHEAD rounds before its loop, and those of one round in each turn.
         ahead = 2 * choice.AHEAD * variant.cell.pre if variant.form == "scan" else 1
         assert found.count("LDG.E") >= ahead
         return
