@@ -1,4 +1,4 @@
-"""The speed on a machine that other processes use: `python -m benchmarks.busy`, some forty minutes.
+"""The speed on a machine that other processes use: `python -m benchmarks.busy`, eight minutes.
 
 processes   calls per second of 1, 2, 4 or 8 training processes together
 others      calls per second of one training process, while other processes keep one CPU busy, or all CPUs
@@ -11,7 +11,8 @@ interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 A call is a forward and a backward pass. `processes`, `others` and `neighbour` compare three settings of xrnn, in turns
 and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
 as CPUs. The figures are means over `--seconds`. `processes` also measures PyTorch. `--parts`, `--cases`, `--processes`
-and `--neighbours` choose some of the rows.
+and `--neighbours` choose the rows. A row of the three settings takes 3 (1 + seconds) in each round, so that a part
+takes at most three minutes with `--rounds 1 --seconds 5`; all cases (`--cases ''`) take an hour.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ CASES: Final = (
     Case(20, 24, 384, 512, cell="lstm"),
     Case(25, 1, 320, 704, cell="lstm"),
 )
+DEFAULT_CASES: Final = "lstm-T50-N64-D256,lstm-T50-N1-D256"
 CHOSEN: Final = 0  # a number of threads that means: the library chooses it
 PAUSE: Final = 0.02
 BURST_PAUSES: Final = (0.02, 0.5, 2.0)
@@ -70,6 +72,7 @@ NEIGHBOURS: Final = {
     "bound": (1.0, 0.0, True),
     "bound-4/4": (0.004, 0.004, True),
 }
+DEFAULT_NEIGHBOURS: Final = ("100/200", "5/20", "50/50", "bound")
 TURN: Final = 0.6  # seconds of one setting, in turns: longer than the rhythms of NEIGHBOURS
 _SETTLE: Final = (
     1.0  # seconds of each setting before a measurement: xrnn chooses its threads, BLAS's threads fall asleep
@@ -376,13 +379,20 @@ def settings() -> dict[str, int]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description="speed on a busy machine")
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=",".join(PARTS), help="(default: %(default)s)")
-    parser.add_argument("--cases", default="", help="only cases whose names contain one of these, such as N16-D256")
+    parser.add_argument(
+        "--cases",
+        default=DEFAULT_CASES,
+        help="cases whose names contain one of these, such as N16-D256; '' for all (default: %(default)s)",
+    )
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
     parser.add_argument(
-        "--processes", type=machine.positive, nargs="+", default=[1, 2, 4, 8], help="(default: %(default)s)"
+        "--processes", type=machine.positive, nargs="+", default=[1, 2, 4], help="(default: %(default)s)"
     )
     parser.add_argument(
-        "--neighbours", type=machine.some_of(NEIGHBOURS), default=",".join(NEIGHBOURS), help="(default: %(default)s)"
+        "--neighbours",
+        type=machine.some_of(NEIGHBOURS),
+        default=",".join(DEFAULT_NEIGHBOURS),
+        help=f"some of {', '.join(NEIGHBOURS)} (default: %(default)s)",
     )
     parser.add_argument("--rounds", type=machine.positive, default=2, help="(default: %(default)s)")
     parser.add_argument("--seconds", type=machine.amount, default=2.5, help="of each setting (default: %(default)s)")

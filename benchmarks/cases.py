@@ -163,6 +163,9 @@ _WIDE: Final = (
     (10, 4, 512, 1536),
 )
 
+# Single steps of one and of many rows: an ordinary layer copies its weights for the one step, or reads them in place.
+_STEPS: Final = {"lstm": ((1, 256), (16, 256), (64, 256), (16, 512)), "gru": ((1, 256), (16, 256), (16, 512))}
+
 STATED: Final = (
     *(Case(*sizes, cell=cell) for cell, of_cell in SIZES.items() for sizes in of_cell),
     *(Case(*sizes, cell=cell, ragged=True) for cell in COMMON for sizes in RAGGED_SIZES),
@@ -176,6 +179,7 @@ _HEADED: Final = tuple(
 )
 ALL: Final = tuple(dict.fromkeys((*STATED, *_SWEEP, *_HEADED)))  # some cases are in two of them
 WIDE: Final = tuple(Case(*sizes, cell=cell) for cell in COMMON for sizes in _WIDE)
+STEPS: Final = tuple(Case(1, N, H, H, cell=cell) for cell, sizes in _STEPS.items() for N, H in sizes)
 # The cases with enough rows and weights for tile registers (AMX).
 TILES: Final = tuple(
     case for case in STATED if case.cell in COMMON and not case.ragged and case.N >= 16 and case.H >= 200

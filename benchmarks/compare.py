@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import ALL, GATES, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, TILES, WIDE, Case
-from benchmarks.peers import COMPARED, OF_TILES, OURS, PEERS
+from benchmarks.cases import ALL, GATES, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, STEPS, TILES, WIDE, Case
+from benchmarks.peers import COMPARED, OF_STEPS, OF_TILES, OURS, PEERS
 from benchmarks.pictures import MOST_CASES, draw_times
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison
@@ -91,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     which.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
     which.add_argument("--no-sweeps", action="store_true", help="only the cases of the tables, not of the pictures")
     which.add_argument("--wide", action="store_true", help="other cases: few rows with wide weights")
+    which.add_argument("--steps", action="store_true", help="other cases: single steps of one and of many rows")
     which.add_argument("--tiles", action="store_true", help="other cases and peers: what tile registers (AMX) gain")
     which.add_argument(
         "--size", type=machine.positive, nargs=4, metavar=("T", "N", "D", "H"), help="one case: a size of your own"
@@ -100,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--peers",
         type=machine.some_of(PEERS),
-        help=f"comma-separated (default: {','.join(COMPARED)}; with --tiles: {','.join(OF_TILES)})",
+        help=f"comma-separated (default: {','.join(COMPARED)}; with --steps: {','.join(OF_STEPS)}; with --tiles: "
+        f"{','.join(OF_TILES)})",
     )
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the times into this file, such as speed.png")
@@ -109,14 +111,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.cell and not options.size:
         parser.error("got --cell without --size: expected both; to choose cases by their cell, use --cases")
 
-    sets = {"quick": QUICK, "wide": WIDE, "no_sweeps": STATED, "tiles": TILES}
+    sets = {"quick": QUICK, "wide": WIDE, "no_sweeps": STATED, "steps": STEPS, "tiles": TILES}
     chosen = next((cases for option, cases in sets.items() if getattr(options, option)), ALL)
     if options.size:
         chosen = (Case(*options.size, cell=options.cell or "rnn"),)
     cases = machine.cases_named(parser, chosen, options.cases)
     if options.picture and len(cases) > MOST_CASES:
         parser.error(f"--picture draws at most {MOST_CASES} cases, and these are {len(cases)}: choose with --cases")
-    peers = options.peers or (OF_TILES if options.tiles else COMPARED)
+    peers = options.peers or (OF_STEPS if options.steps else OF_TILES if options.tiles else COMPARED)
     machine.print_version()
     console = wide_console()
     results = compare(cases, peers, options.rounds, options.threads, options.out, console)

@@ -17,17 +17,19 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import COMMON, Case, Problem
-from benchmarks.peers import PEERS, build
+from benchmarks.peers import PEERS, TORCH, build
 from benchmarks.processes import Child, environment
 from benchmarks.tables import table, wide_console
 from benchmarks.worker import workers
 
 CASES: Final = tuple(Case(T=1000, N=64, D=256, H=256, cell=cell) for cell in COMMON)
+LONG: Final = tuple(Case(T=10_000, N=16, D=256, H=256, cell=cell) for cell in ("min-gru", "min-lstm", "gru", "lstm"))
 # By cell: the number of arrays (T, N, H) kept for the backward pass: h (RNN); h, c and the gates i, f, g, o (LSTM);
-# h, r, u, n and z_h (GRU).
-_KEPT: Final = {"rnn": 1, "lstm": 6, "gru": 5}
+# h, r, u, n and z_h (GRU); h, u and y (minGRU); h, w, f and y (minLSTM).
+_KEPT: Final = {"rnn": 1, "lstm": 6, "gru": 5, "min-gru": 3, "min-lstm": 4}
 # JAX is left out: it compiles during the first call, so its compiler's memory would be counted.
 _PEERS: Final = ("xrnn", "xrnn-plain", "numpy", "torch", "onnxruntime")
+_PEERS_OF_LONG: Final = ("xrnn", *TORCH)
 
 
 def measure_memory(peers: Sequence[str], cases: Sequence[Case], threads: int) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def print_memory(results: dict[str, Any], console: Console) -> None:
     columns = ["", "forward", "of h", "forward + backward", "beyond kept arrays and dx", "of torch's"]
     for case in results["cases"]:
         h, kept, peaks = case["h_bytes"], case["kept_bytes"], case["peak_bytes"]
-        torch = peaks["train"].get("torch")
+        torch = next((peaks["train"][name] for name in TORCH if name in peaks["train"]), None)
         rows = []
         for name, forward in peaks["forward"].items():
             row = [name, f"{forward / 1e6:.1f}", f"{forward / h:.0%}"]
@@ -101,16 +103,25 @@ def print_memory(results: dict[str, Any], console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="peak memory of a call")
+    parser.add_argument("--long", action="store_true", help="10,000 steps, also of minGRU and minLSTM")
     parser.add_argument(
-        "--peers", type=machine.some_of(PEERS), default=",".join(_PEERS), help="comma-separated (default: %(default)s)"
+        "--peers",
+        type=machine.some_of(PEERS),
+        help=f"comma-separated (default: {','.join(_PEERS)}; with --long: {','.join(_PEERS_OF_LONG)})",
     )
-    parser.add_argument("--cell", choices=COMMON, help="only this one (default: all)")
+    parser.add_argument("--cell", choices=_KEPT, help="only this one (default: all)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
+    chosen, peers = (LONG, _PEERS_OF_LONG) if options.long else (CASES, _PEERS)
+    cases = [case for case in chosen if options.cell in (None, case.cell)]
+    if not cases:
+        known = ", ".join(case.cell for case in chosen)
+        parser.error(
+            f"--cell is {options.cell}: expected one of {known}{'' if options.long else '; others need --long'}"
+        )
     machine.print_version()
-    cases = [case for case in CASES if options.cell in (None, case.cell)]
-    results = measure_memory(options.peers, cases, options.threads)
+    results = measure_memory(options.peers or peers, cases, options.threads)
     machine.write(results, options.out / "memory.json")
     print_memory(results, wide_console())
 

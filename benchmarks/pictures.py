@@ -21,6 +21,7 @@ COLOURS: Final = {
     "jax": "#cc79a7",
     "jax-1": "#cc79a7",
     "jax-8": "#e69f00",
+    "jax-associative": "#b8860b",
     "numpy": "#7f7f7f",
     "reservoirpy": "#000000",
     "expression": "#f0e442",

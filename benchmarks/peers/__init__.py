@@ -59,6 +59,7 @@ PEERS: Final = {
     "onnxruntime": Peer("onnx_rnn"),
     "jax-1": Peer("jax_scan", {"unroll": 1}),
     "jax-8": Peer("jax_scan", {"unroll": 8}),
+    "jax-associative": Peer("jax_associative"),
     "reservoirpy": Peer("reservoir"),
     "expression": Peer("expression"),
     "xrnn.torch": Peer("torch_rnn", {"library": "xrnn.torch"}),
@@ -70,6 +71,7 @@ PEERS: Final = {
     "torch-bfloat16": Peer("torch_rnn", {"bfloat16": True}, tolerance=_BFLOAT16),
 }
 MODULES: Final = "xrnn.torch"
+TORCH: Final = ("torch", "torch-minimal")  # PyTorch's own modules, and eager code for the cells that it lacks
 IN_BFLOAT16: Final = ("xrnn-bfloat16", "torch-bfloat16")
 FROZEN, BARE_READ = "xrnn.freeze", "bare-read"
 WITHOUT_TILES, THREE_PRODUCTS = "xrnn-avx512", "xrnn-bfloat16x3"
@@ -80,7 +82,8 @@ COMPARED: Final = tuple(
     for peer in PEERS
     if peer not in (MODULES, "torch-compile", FROZEN, BARE_READ, WITHOUT_TILES, THREE_PRODUCTS, *IN_BFLOAT16)
 )
-# The default peers of `benchmarks.compare --tiles`.
+# The default peers of `benchmarks.compare --steps` and `--tiles`.
+OF_STEPS: Final = ("xrnn", FROZEN, "onnxruntime", "torch")
 OF_TILES: Final = ("xrnn", WITHOUT_TILES, THREE_PRODUCTS, *IN_BFLOAT16, "torch", "onnxruntime")
 
 

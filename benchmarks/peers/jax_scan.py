@@ -103,6 +103,31 @@ _CELLS: Final[dict[str, Callable[..., States]]] = {
 }
 
 
+def operands(problem: Problem) -> tuple[Any, ...]:
+    """x, the states as a tuple, the weights."""
+    x, *weights = map(jnp.asarray, (problem.x, *problem.weights))
+    return x, tuple(map(jnp.asarray, problem.states)), *weights
+
+
+def waiting(function: Call, *arguments: Any) -> Call:
+    return lambda: jax.block_until_ready(function(*arguments))
+
+
+def calls(problem: Problem, forward: Callable[..., jax.Array]) -> dict[str, Call]:
+    """The calls of a sequence.   forward: x, states, Wx, Wh, b, own parameters → h"""
+
+    def train(dh: jax.Array, *arguments: Any) -> tuple[jax.Array, ...]:
+        h, pullback = jax.vjp(forward, *arguments)
+        dx, dstates, *dweights = pullback(dh)
+        return h, dx, *dstates[:3], *dweights  # none of the stabiliser of an sLSTM
+
+    given = operands(problem)
+    return {
+        "forward": waiting(jax.jit(forward), *given),
+        "train": waiting(jax.jit(train), jnp.asarray(problem.dh), *given),
+    }
+
+
 def build(problem: Problem, threads: int, unroll: int) -> Built:
     if problem.case.ragged or problem.case.cell not in (*_CELLS, "lru"):
         return Built({})
@@ -125,22 +150,7 @@ def build(problem: Problem, threads: int, unroll: int) -> Built:
         h: jax.Array = jax.lax.scan(next_state, states, x @ Wx + b[: Wx.shape[1]], unroll=unroll)[1]
         return h
 
-    def train(dh: jax.Array, *arguments: Any) -> tuple[jax.Array, ...]:
-        h, pullback = jax.vjp(forward, *arguments)
-        dx, dstates, *dweights = pullback(dh)
-        return h, dx, *dstates[:3], *dweights  # none of the stabiliser of an sLSTM
-
-    dh, x, *weights = (jnp.asarray(a) for a in (problem.dh, problem.x, *problem.weights))
-    states = tuple(jnp.asarray(state) for state in problem.states)
-
-    def waiting(function: Call, *arguments: Any) -> Call:
-        return lambda: jax.block_until_ready(function(*arguments))
-
+    x, states, *weights = operands(problem)
     return Built(
-        {
-            "step": waiting(jax.jit(step), x[0], states, *weights),
-            "forward": waiting(jax.jit(forward), x, states, *weights),
-            "train": waiting(jax.jit(train), dh, x, states, *weights),
-        },
-        form=f"unroll {unroll}",
+        {"step": waiting(jax.jit(step), x[0], states, *weights), **calls(problem, forward)}, form=f"unroll {unroll}"
     )

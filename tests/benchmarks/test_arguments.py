@@ -17,6 +17,8 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ("busy", "--parts pause,lunch", "argument --parts: lunch: expected some of processes, others"),
         ("busy", "--processes 1 0", "argument --processes: '0': expected a whole number of at least 1"),
         ("busy", "--seconds nan", "argument --seconds: 'nan': expected a number above 0"),
+        ("cells", "--cells gru,cell", "argument --cells: cell: expected some of rnn, lstm, gru"),
+        ("cells", "nowhere.txt", "nowhere.txt doesn't exist: expected a text file or a folder of them"),
         ("char_lm", "nowhere.txt", "nowhere.txt doesn't exist: expected a text file or a folder of them"),
         ("char_lm", "--steps 4 --rounds 9", "4 steps can't be divided into 9 blocks: expected at least one for each"),
         ("classify", "nowhere.ts", "nowhere.ts"),
@@ -28,6 +30,8 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ("compare", "--size 3 2 4 0", "argument --size: '0': expected a whole number of at least 1"),
         ("compare", "--cell gru", "got --cell without --size: expected both"),
         ("compare", "--picture speed.png", "--picture draws at most 6 cases, and these are "),
+        ("memory", "--cell min-gru", "--cell is min-gru: expected one of rnn, lstm, gru; others need --long"),
+        ("memory", "--long --cell rnn", "--cell is rnn: expected one of min-gru, min-lstm, gru, lstm"),
         ("partition", "--cases H7777", "--cases is H7777: expected parts of names"),
         ("partition", "--rounds 0", "expected a whole number of at least 1"),
         *(

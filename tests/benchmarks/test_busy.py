@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -46,7 +47,7 @@ def test_neighbour_and_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(busy, "BURST_PAUSES", (0.0, 0.01))
     monkeypatch.setattr(busy, "_SETTLE", 0.01)
     options = ["--rounds", "2", "--seconds", "0.1", "--parts", "neighbour,bursts", "--neighbours", "5/20,bound"]
-    busy.main([*options, "--out", str(tmp_path)])
+    busy.main([*options, "--cases", "", "--out", str(tmp_path)])
     results = json.loads((tmp_path / "busy.json").read_text())
     ((_, rates),) = results["neighbour"].items()
     assert list(rates) == ["5/20", "bound"]
@@ -56,6 +57,21 @@ def test_neighbour_and_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for times in by_pause.values():
         assert [len(bursts) for bursts in times.values()] == [2, 2]
         assert all(microseconds > 0 for bursts in times.values() for microseconds in bursts)
+
+
+@pytest.mark.parametrize("part", ["processes", "others", "neighbour"])
+def test_a_part_ends_within_three_minutes(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def rates(workers: object, case: Case, settings: dict[str, int], seconds: float) -> dict[str, float]:
+        waited.append(len(settings) * (busy._SETTLE + seconds))
+        return dict.fromkeys(settings, 1.0)
+
+    monkeypatch.setattr(busy, "rates", rates)
+    for name in ("busy", "children"):
+        monkeypatch.setattr(busy, name, lambda *_: contextlib.nullcontext([]))
+    busy.main(["--parts", part, "--rounds", "1", "--seconds", "5", "--out", str(tmp_path)])
+    assert 30 < sum(waited) < 180
 
 
 def cpu_seconds(pid: int) -> float:

@@ -79,6 +79,17 @@ def test_tiles_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch) -> N
     assert (chosen, usual) == (["xrnn", "torch"], COMPARED)
 
 
+def test_steps_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(compare, "compare", lambda cases, peers, *_: seen.append((cases, peers)))
+    monkeypatch.setattr(compare, "print_comparison", lambda *_: None)
+    compare.main(["--steps"])
+    ((cases, peers),) = seen
+    assert {case.T for case in cases} == {1}
+    assert {(case.cell, *case.sizes[1:]) for case in cases} >= {("lstm", 64, 256, 256), ("gru", 16, 512, 512)}
+    assert {"xrnn", "xrnn.freeze", "onnxruntime"} <= set(peers)
+
+
 def test_without_kernels_it_says_so_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("benchmarks.machine.kernels", None)
     machine.print_version()

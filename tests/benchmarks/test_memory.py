@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import memory
-from benchmarks.cases import Case
+from benchmarks.cases import LAYERS, Case, Problem
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from Linux's /proc")
 
@@ -30,3 +30,13 @@ def test_a_forward_pass_takes_at_least_its_result_and_training_more() -> None:
     console = Console(file=io.StringIO(), width=120)
     memory.print_memory(results, console)
     assert "h: 6.6 MB; kept for the backward pass: 8.2 MB" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("cell", memory._KEPT)
+def test_the_kept_arrays_are_those_of_the_layer(cell: str) -> None:
+    problem = Problem(Case(T=50, N=2, D=3, H=4, cell=cell))
+    layer = LAYERS[cell](*map(problem.backend.asarray, problem.weights))
+    layer.forward(problem.x)
+    cache = layer.cache
+    elements = sum(state[1:].size for state in cache.states) + (0 if cache.z is None else cache.z.size)
+    assert elements == memory._KEPT[cell] * 50 * 2 * 4

@@ -20,6 +20,7 @@ NEEDS = {
     "onnxruntime": "onnxruntime",
     "jax-1": "jax",
     "jax-8": "jax",
+    "jax-associative": "jax",
     "reservoirpy": "reservoirpy",
 }
 
@@ -46,6 +47,7 @@ CELLS = {
     "numpy": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "lru"},
     "jax-1": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm", "lru"},
     "jax-8": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm", "lru"},
+    "jax-associative": {"min-gru", "min-lstm", "lru"},
 }
 LENGTHS = {
     "xrnn",

@@ -22,6 +22,7 @@ def row(operation: str, ours: float, peer: float, case: Case = RNN) -> dict[str,
         "case": case.name,
         "cell": case.cell,
         "ragged": case.ragged,
+        **dict(zip("TNDH", case.sizes, strict=True)),
         "operation": operation,
         "flops": case.flops(operation),
         "microseconds": times,
@@ -46,4 +47,57 @@ def test_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "| RNN |  | 2.00 (2 of 2) | 1.00 (1 of 2) |",
         "| RNN, different lengths |  | 2.00 (1 of 1) | 2.00 (1 of 1) |",
         "| GRU |  | 3.00 (1 of 1) | 3.00 (1 of 1) |",
+    ]
+
+
+def test_recent_cells_are_compared_with_each_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = []
+    for cell, peers in (
+        ("min-gru", {"torch-minimal": [8.0] * 3, "jax-1": [6.0] * 3, "jax-8": [4.0] * 3, "jax-associative": [1.0] * 3}),
+        ("slstm", {"jax-1": [6.0] * 3}),
+    ):
+        case = Case(50, 1, 64, 64, cell=cell)
+        rows = [row(operation, 2.0, 1.0, case) for operation in ("forward", "train")]
+        rows[1]["microseconds"] = {"xrnn": [2.0] * 3, **peers}
+        rows[0]["microseconds"] = {"xrnn": [2.0] * 3, "jax-1": [3.0] * 3}
+        files.append(tmp_path / f"{cell}.json")
+        files[-1].write_text(json.dumps({"cases": rows}))
+    readme.main([str(path) for path in files])
+    assert capsys.readouterr().out.splitlines()[-6:] == [
+        "|  | one step | forward | forward + backward |",
+        "|---|--:|--:|--:|",
+        "| minGRU beside PyTorch |  |  | 4.00 (1 of 1) |",
+        "| minGRU beside JAX, `lax.scan` |  | 1.50 (1 of 1) | 2.00 (1 of 1) |",
+        "| minGRU beside JAX, `associative_scan` |  |  | 0.50 (0 of 1) |",
+        "| sLSTM beside JAX, `lax.scan` |  | 1.50 (1 of 1) | 3.00 (1 of 1) |",
+    ]
+    with pytest.raises(SystemExit):
+        readme.main([str(files[0])] * 2)
+    assert "min-gru-T50-N1-D64-H64 forward is in several files" in capsys.readouterr().err
+
+
+def test_steps_of_frozen_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step = row("step", 120.4, 60.25, Case(1, 16, 512, 512, cell="lstm"))
+    step["microseconds"] = {"torch": [200.0] * 3, "xrnn": [120.4] * 3, "xrnn.freeze": [60.25] * 3}
+    path = tmp_path / "compare.json"
+    path.write_text(json.dumps({"cases": [step]}))
+    readme.main([str(path)])
+    assert capsys.readouterr().out.splitlines() == [
+        "| one step: N, D, H | xrnn, µs | frozen, µs | PyTorch, µs |",
+        "|---|--:|--:|--:|",
+        "| LSTM 16, 512, 512 | 120 | 60.2 | 200 |",
+    ]
+
+
+def test_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def of(case: str, **peaks: float) -> dict[str, Any]:
+        return {"case": case, "h_bytes": 4e6, "peak_bytes": {"forward": {}, "train": peaks}}
+
+    rows = [of("T10-N1-D2-H3", xrnn=1e7, torch=4e7), of("min-gru-T10-N1-D2-H3", xrnn=2e7, **{"torch-minimal": 5e7})]
+    path = tmp_path / "memory.json"
+    path.write_text(json.dumps({"cases": rows}))
+    readme.main([str(path)])
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| RNN | 10 | 40 | 0.25 | 4 |",
+        "| minGRU | 20 | 50 | 0.40 | 4 |",
     ]
