@@ -68,6 +68,7 @@ def test_a_part_ends_within_three_minutes(part: str, tmp_path: Path, monkeypatch
         return dict.fromkeys(settings, 1.0)
 
     monkeypatch.setattr(busy, "rates", rates)
+    monkeypatch.setattr(busy, "cpus", lambda: 2)
     for name in ("busy", "children"):
         monkeypatch.setattr(busy, name, lambda *_: contextlib.nullcontext([]))
     busy.main(["--parts", part, "--rounds", "1", "--seconds", "5", "--out", str(tmp_path)])
