@@ -15,7 +15,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests.errors import one_line
-from tests.layers.test_recurrent import Run, every_equation
+from tests.layers.test_recurrent import Run, each, in_turn
 from tests.reference import CELLS, problem
 from tests.thin import thin
 from xrnn import (
@@ -42,8 +42,7 @@ from xrnn.backends.numpy import kernels
 needs_kernels = pytest.mark.skipif(not kernels, reason="the kernels were not built: `pip install -v -e .` says why")
 
 
-@every_equation
-@pytest.mark.parametrize("lengths", [None, "ragged"])
+@each(in_turn(None, "ragged"), "lengths")
 def test_has_the_bits_of_its_layer(backend: Backend, cell: str, lengths: str | None) -> None:
     run = Run(problem(cell, (4, 3, 6, 36), "float32", reverse=bool(lengths), lengths=lengths), backend)
     called, results, gradients = run.call(), run.forward(), run.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,12 +54,20 @@ EQUATIONS = [pytest.param(*case, marks=[] if case[0] in SOME else [pytest.mark.p
 every_form = pytest.mark.usefixtures("form")
 
 
-def each(cases: Sequence[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    parametrized = pytest.mark.parametrize(("cell", "form"), cases, indirect=["form"])
+def each(cases: Sequence[Any], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    parametrized = pytest.mark.parametrize(("cell", "form", *names), cases, indirect=["form"])
     return lambda test: every_form(parametrized(test))
 
 
+def in_turn(one: Any, other: Any) -> list[Any]:
+    """FORMS with one of two values beside each: a cell has the same value in both forms, the next cell the other."""
+    cells = dict.fromkeys(cell for cell, _ in FORMS)
+    values = dict(zip(cells, itertools.cycle((one, other)), strict=False))
+    return [(cell, form, values[cell]) for cell, form in FORMS]
+
+
 every_equation, some_equations, every_layer = each(FORMS), each(EQUATIONS), each(LAYERS)
+either_direction = each(in_turn(False, True), "reverse")
 
 
 class Run:
@@ -115,10 +124,9 @@ def test_values_and_gradients(backend: Backend, cell: str, half: int) -> None:
             assert_solved(run, run.forward(), run.backward())
 
 
-@every_equation
-@pytest.mark.parametrize(("reverse", "lengths"), [(False, "ragged"), (True, None)])
-def test_gradients_match_differences(backend: Backend, lengths: str | None, reverse: bool, cell: str) -> None:
-    run = Run(problem(cell, (7, 4, 3, 5), reverse=reverse, lengths=lengths), backend)
+@each(in_turn("ragged", None), "lengths")
+def test_gradients_match_differences(backend: Backend, lengths: str | None, cell: str) -> None:
+    run = Run(problem(cell, (7, 4, 3, 5), reverse=lengths is None, lengths=lengths), backend)
     layer, states = run.layer, len(run.dstates)
     initial, stabilisers = run.initial[:states], run.initial[states:]
     scale = layer(run.x, *run.initial, lengths=run.p.lengths)[-1] if stabilisers else None
@@ -141,8 +149,7 @@ def test_gradients_match_differences(backend: Backend, lengths: str | None, reve
     gradcheck(forward, backward, [run.x, *initial, *(w.copy() for w in layer.params)], names=names)
 
 
-@every_equation
-@pytest.mark.parametrize("reverse", [False, True])
+@either_direction
 def test_one_step_is_a_sequence_of_length_one(backend: Backend, cell: str, reverse: bool) -> None:
     p = problem(cell, (1, 4, 3, 5), "float32", reverse=reverse)
     step, sequence = Run(p, backend), Run(p, backend)
@@ -206,8 +213,7 @@ def test_chunks_with_the_state_of_the_chunk_before(backend: Backend, cell: str) 
 # ---- lengths ----
 
 
-@every_equation
-@pytest.mark.parametrize("reverse", [False, True])
+@either_direction
 def test_each_row_is_as_if_it_ran_alone(backend: Backend, cell: str, reverse: bool) -> None:
     p = problem(cell, (6, 4, 3, 5), lengths=[6, 0, 2, 5], reverse=reverse)
     run = Run(p, backend)

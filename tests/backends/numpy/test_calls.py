@@ -20,7 +20,8 @@ from xrnn.backends.numpy import kernels
 from xrnn.typing import HostArray
 
 D, H = 3, 5
-every_cell = pytest.mark.parametrize("cell", [name for name in CELLS if has_kernel(name)])
+FUSED = [name for name in CELLS if has_kernel(name)]
+every_cell = pytest.mark.parametrize("cell", FUSED)
 every_param = pytest.mark.parametrize("number", range(3))
 
 
@@ -83,10 +84,14 @@ def _retyped(w: HostArray) -> HostArray:
     return w
 
 
+SPOILS = [_shrunk, _reshaped, _retyped, lambda w: w.astype("float64"), lambda w: w[:-1], list]
+
+
 @pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")
-@pytest.mark.parametrize("spoil", [_shrunk, _reshaped, _retyped, lambda w: w.astype("float64"), lambda w: w[:-1], list])
-@every_param
-@every_cell
+@pytest.mark.parametrize(
+    ("cell", "number", "spoil"),
+    [(cell, number, SPOILS[(c + number) % len(SPOILS)]) for c, cell in enumerate(FUSED) for number in range(3)],
+)
 def test_weights_that_no_longer_fit_are_refused_and_never_read(
     cell: str, number: int, spoil: Callable[[HostArray], Any]
 ) -> None:

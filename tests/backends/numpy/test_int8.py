@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.backends.numpy.conftest import EMULATED, LEVELS
 from tests.drawn import draw, draw_initial
+from tests.thin import thin
 from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, get_backend, quantize, use_fused
 from xrnn.backends.numpy import kernels
 from xrnn.backends.numpy.int8 import OFFSET, pack
@@ -51,11 +52,12 @@ def as_list(result: Any) -> list[Any]:
     return list(result) if isinstance(result, tuple) else [result]
 
 
+SIZES = [(1, 1, 1, 1), (4, 1, 3, 16), (3, 3, 5, 37), (3, 9, 66, 50), (2, 4, 130, 33), (2, 37, 140, 33), (2, 16, 64, 16)]
+
+
 @pytest.mark.parametrize(
-    "sizes",
-    [(1, 1, 1, 1), (4, 1, 3, 16), (3, 3, 5, 37), (3, 9, 66, 50), (2, 4, 130, 33), (2, 37, 140, 33), (2, 16, 64, 16)],
+    ("level", "name", "sizes"), thin([*LEVELS, *EMULATED], [*LAYERS], SIZES, every=3), indirect=["level"]
 )
-@pytest.mark.parametrize("name", LAYERS)
 def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int, int, int]) -> None:
     T, N, D, H = sizes
     layer = quantize(LAYERS[name](D, H))

@@ -266,8 +266,8 @@ def check_same_bits(run: Callable[[], dict[str, HostArray]], turn: int, turns: i
 
 
 BITS_PROBLEMS = [(sizes, lengths) for sizes in BITS_SIZES for lengths in (None, "ragged")]
-# Level, cell, number of the problem, and whether to try every way, which only .ci/proof does. Each problem of a cell
-# takes one level, in turn. `make test` takes every sixth problem, and each cell begins with another one.
+# Level, cell, number of the problem, and whether to try every third way, which only .ci/proof does. Each problem of a
+# cell takes one level, in turn. `make test` takes every sixth problem, and each cell begins with another one.
 SAME_BITS = [
     pytest.param(LEVELS[(turn + c) % len(LEVELS)], cell, turn, every, marks=[pytest.mark.proof] * every)
     for c, cell in enumerate(FUSED_CELLS)
@@ -281,7 +281,7 @@ SAME_BITS = [
 def test_same_bits_however_divided(level: str, cell: str, turn: int, every: bool) -> None:
     sizes, lengths = BITS_PROBLEMS[turn]
     p = problem(cell, sizes, "float32", lengths=lengths, reverse=lengths is not None)
-    check_same_bits(partial(results, p, left_out=False), turn + FUSED_CELLS.index(cell), 1 if every else 11)
+    check_same_bits(partial(results, p, left_out=False), turn + FUSED_CELLS.index(cell), 3 if every else 11)
 
 
 PRODUCT_SIZES = [(1, 9, 70), (3, 300, 33), (130, 70, 5), (600, 3, 40)]
