@@ -16,12 +16,13 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import ALL, GATES, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, STEPS, TILES, WIDE, Case
-from benchmarks.peers import COMPARED, OF_STEPS, OF_TILES, OURS, PEERS
+from benchmarks.peers import COMPARED, OF_STEPS, OF_TILES, OURS, PEERS, THREE_PRODUCTS, WITHOUT_TILES
 from benchmarks.pictures import MOST_CASES, draw_times
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison
 from benchmarks.tables import wide_console
 from benchmarks.worker import Worker, timed, workers
+from xrnn.backends.numpy import kernels
 
 
 def compare(
@@ -120,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--picture draws at most {MOST_CASES} cases, and these are {len(cases)}: choose with --cases")
     peers = options.peers or (OF_STEPS if options.steps else OF_TILES if options.tiles else COMPARED)
     machine.print_version()
+    if options.tiles and not (kernels and kernels.level().startswith("amx")):
+        print("no tiles here (AMX; `xrnn info` says why): only bfloat16 is compared with float32 and with PyTorch")
+        peers = [peer for peer in peers if peer not in (WITHOUT_TILES, THREE_PRODUCTS)]
     console = wide_console()
     results = compare(cases, peers, options.rounds, options.threads, options.out, console)
     print_comparison(results, console)

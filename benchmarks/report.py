@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +51,18 @@ _COLOURS: Final = {"ahead": "green", "behind": "red", "tie": "yellow"}
 # Two runs of the same code differ by a few percent more than the quartiles within each run show.
 _SMALLEST_CHANGE: Final = 0.05
 
+# What tiles (AMX) are to gain: what is compared, the library that should be slower and ours, the operation, and the
+# smallest N and H of the sizes.
+_GAINS: Final = (
+    ("float32: no tiles / tiles", WITHOUT_TILES, "xrnn", "forward", 32, 256),
+    ("float32: no tiles / tiles", WITHOUT_TILES, "xrnn", "train", 32, 256),
+    ("bfloat16: PyTorch / xrnn", "torch-bfloat16", "xrnn-bfloat16", "forward", 16, 0),
+    ("bfloat16: PyTorch / xrnn", "torch-bfloat16", "xrnn-bfloat16", "train", 16, 0),
+    ("float32 without tiles / bfloat16x3", WITHOUT_TILES, THREE_PRODUCTS, "forward", 16, 0),
+    ("float32 / bfloat16", "xrnn", "xrnn-bfloat16", "forward", 0, 0),
+    ("float32 / bfloat16", "xrnn", "xrnn-bfloat16", "train", 0, 0),
+)
+
 Row = dict[str, Any]  # one measured case and operation
 
 
@@ -71,8 +83,27 @@ def print_comparison(results: dict[str, Any], console: Console) -> None:
             if rows:
                 console.print(_table(f"{name}, {title}, microseconds", rows))
                 _print_mean(rows, console)
+    for line in gains(results["cases"]):
+        console.print(line, highlight=False)
     if line := unsteady(results["cases"]):
         console.print(f"[yellow]warning: {line}[/]")
+
+
+def gains(rows: Sequence[Row]) -> Iterator[str]:
+    """A line for each row of `_GAINS` that was measured, over all cells: the geometric mean, and the lowest size."""
+    for what, slower, faster, operation, N, H in _GAINS:
+        medians = {
+            row["case"]: ratio(times[faster], times[slower]).median
+            for row in rows
+            if row["operation"] == operation and row["N"] >= N and row["H"] >= H
+            if {slower, faster} <= (times := row["microseconds"]).keys()
+        }
+        if medians:
+            lowest = min(medians, key=medians.__getitem__)
+            yield (
+                f"{what}, {TITLES[operation]}, {len(medians)} sizes: geometric mean "
+                f"{statistics.geometric_mean(medians.values()):.2f}, lowest {medians[lowest]:.2f} ({lowest})"
+            )
 
 
 def unsteady(rows: Sequence[Row]) -> str:

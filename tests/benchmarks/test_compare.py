@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,8 +66,9 @@ def test_a_busy_machine_gives_a_warning() -> None:
     assert report.unsteady([]) == ""
 
 
-def test_tiles_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[Any] = []
+    monkeypatch.setattr(compare, "kernels", SimpleNamespace(level=lambda: "amx"))
     monkeypatch.setattr(compare, "compare", lambda cases, peers, *_: seen.append((cases, peers)))
     monkeypatch.setattr(compare, "print_comparison", lambda *_: None)
     for arguments in (["--tiles"], ["--tiles", "--cases", "gru", "--peers", "xrnn,torch"], ["--quick"]):
@@ -77,6 +79,11 @@ def test_tiles_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch) -> N
     assert {"xrnn", "xrnn-avx512", "xrnn-bfloat16x3", "torch-bfloat16"} <= set(of_tiles)
     assert {case.cell for case in gru} == {"gru"}
     assert (chosen, usual) == (["xrnn", "torch"], COMPARED)
+    assert "no tiles" not in capsys.readouterr().out
+    monkeypatch.setattr(compare, "kernels", SimpleNamespace(level=lambda: "avx2"))  # XRNN_ISA=avx512 is an error there
+    compare.main(["--tiles"])
+    assert seen[-1] == (tiles, ["xrnn", "xrnn-bfloat16", "torch-bfloat16", "torch", "onnxruntime"])
+    assert "no tiles here" in capsys.readouterr().out
 
 
 def test_steps_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch) -> None:

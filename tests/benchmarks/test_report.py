@@ -15,7 +15,16 @@ from benchmarks.cases import Case
 from benchmarks.machine import write
 from benchmarks.peers import COMPARED
 from benchmarks.pictures import COLOURS, SPEED_SIZES, draw_speed, draw_sweeps
-from benchmarks.report import against_peers, in_bfloat16, main, print_changes, print_comparison, print_own, with_tiles
+from benchmarks.report import (
+    against_peers,
+    gains,
+    in_bfloat16,
+    main,
+    print_changes,
+    print_comparison,
+    print_own,
+    with_tiles,
+)
 
 
 def row(case: Case, operation: str, **microseconds: list[float]) -> dict[str, Any]:
@@ -104,6 +113,21 @@ def test_tiles_are_compared_with_the_kernels_without_them() -> None:
     assert with_tiles(row(CASE, "forward", xrnn=[1.0])) == {}
     text = printed(print_comparison, results(of_case))
     assert "no tiles / bfloat16x3 over 1 sizes: geometric mean 4.00, lowest 4.00" in text
+
+
+def test_what_tiles_gain_is_summed_up_over_all_cells() -> None:
+    times = {"xrnn-avx512": [100.0], "xrnn": [50.0], "xrnn-bfloat16x3": [25.0], "xrnn-bfloat16": [20.0]}
+    sizes = (Case(50, 64, 256, 256), Case(50, 32, 256, 256, cell="lstm"), Case(50, 16, 256, 256), Case(50, 64, 64, 200))
+    rows = [row(case, operation, **times) for case in sizes for operation in ("forward", "train")]
+    rows[2]["microseconds"] = {**times, "xrnn": [400.0], "torch-bfloat16": [30.0]}
+    assert list(gains(rows)) == [
+        "float32: no tiles / tiles, forward, 2 sizes: geometric mean 0.71, lowest 0.25 (lstm-T50-N32-D256-H256)",
+        "float32: no tiles / tiles, forward + backward, 2 sizes: geometric mean 2.00, lowest 2.00 (T50-N64-D256-H256)",
+        "bfloat16: PyTorch / xrnn, forward, 1 sizes: geometric mean 1.50, lowest 1.50 (lstm-T50-N32-D256-H256)",
+        "float32 without tiles / bfloat16x3, forward, 4 sizes: geometric mean 4.00, lowest 4.00 (T50-N64-D256-H256)",
+        "float32 / bfloat16, forward, 4 sizes: geometric mean 4.20, lowest 2.50 (T50-N64-D256-H256)",
+        "float32 / bfloat16, forward + backward, 4 sizes: geometric mean 2.50, lowest 2.50 (T50-N64-D256-H256)",
+    ]
 
 
 def test_the_table_states_ratio_tie_and_share_and_the_mean_over_the_stated_sizes() -> None:
