@@ -53,9 +53,12 @@ class ContextLostError(RuntimeError):
     """A kernel ended in a way after which CUDA refuses every call of the process: no other form can run either."""
 
 
-# Such as "cudaErrorIllegalAddress: an illegal memory access was encountered" and CUDA_ERROR_LAUNCH_TIMEOUT.
+# Such as "cudaErrorIllegalAddress: an illegal memory access was encountered" and CUDA_ERROR_LAUNCH_TIMEOUT. cuBLAS has
+# an error of its own for it.
 _LOST: Final = re.compile(
-    "illegal_?(address|instruction)|misaligned_?address|error_?launch_?(fail|timeout)|hardware_?stack", re.IGNORECASE
+    r"(illegal|misaligned|invalid)_?address|illegal_?instruction|invalid_?pc\b|error_?(assert|launch_?(fail|timeout))|"
+    "hardware_?stack|ecc_?uncorrectable|cublas_status_execution_failed",
+    re.IGNORECASE,
 )
 
 
@@ -203,8 +206,10 @@ class Launcher:
                 attributes["MaxSharedMemoryPerBlockOptin"],
                 attributes["ClockRate"] * 1e3,
                 attributes["L2CacheSize"],
-                # Two transfers a clock cycle, which is in kHz; the width is in bits.
-                2e3 * attributes["MemoryClockRate"] * attributes["GlobalMemoryBusWidth"] / 8,
+                # Two transfers a clock cycle, which is in kHz; the width is in bits. If the driver tells neither, as
+                # for memory that belongs to the CPU too: that of a small GPU.
+                2e3 * attributes["MemoryClockRate"] * attributes["GlobalMemoryBusWidth"] / 8
+                or min(device.bandwidth for device in choice.DEVICES.values()),
                 bool(attributes["CooperativeLaunch"]),
                 bool(attributes["KernelExecTimeout"]),
             )
