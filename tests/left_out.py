@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import Counter
@@ -22,13 +23,12 @@ _FILES: Final = {
     "benchmarks/test_char_lm.py": ("torch", "bench"),
     "benchmarks/test_classify.py": ("torch", "bench"),
 }
-# Libraries that a file needs, by what it imports at the top. tests.reference takes its gradients with autograd.
+# Libraries that a file imports at the top, or by way of the tests' modules that it imports: the extra of each.
 _IMPORTS: Final = {
-    **{name: (name, "test") for name in ("hypothesis", "autograd", "mpmath", "threadpoolctl")},
-    **dict.fromkeys(("tests.reference", "tests.cuda.emulated"), ("autograd", "test")),
-    "torch": ("torch", "torch"),
-    "onnx": ("onnx", "onnx"),
-    "tests.exchange.onnx_models": ("onnxruntime", "bench"),
+    **dict.fromkeys(("hypothesis", "autograd", "mpmath", "threadpoolctl"), "test"),
+    "torch": "torch",
+    "onnx": "onnx",
+    "onnxruntime": "bench",
 }
 _HERE: Final = Path(__file__).parent
 
@@ -39,12 +39,21 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if collection_path.suffix != ".py" or _HERE not in collection_path.parents:
         return None
     known = _FILES.get(collection_path.relative_to(_HERE).as_posix())
-    modules = re.findall(r"^(?:from|import) ([\w.]+)", collection_path.read_text(encoding="utf-8"), re.MULTILINE)
-    for library, extra in filter(None, [known, *map(_IMPORTS.get, modules)]):
+    imported = ((name, extra) for name, extra in _IMPORTS.items() if name in _imported(collection_path))
+    for library, extra in filter(None, [known, *imported]):
         if not find_spec(library):
             _left_out[_without(library, extra)] += 1
             return True
     return None
+
+
+@functools.cache
+def _imported(path: Path) -> frozenset[str]:
+    """The packages that a file, and the tests' modules among its imports, import at the top."""
+    modules = re.findall(r"^(?:from|import) ([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    own = (_HERE.parent / f"{name.replace('.', '/')}.py" for name in modules if name.startswith("tests."))
+    packages = frozenset(name.partition(".")[0] for name in modules)
+    return packages.union(*map(_imported, filter(Path.is_file, own)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

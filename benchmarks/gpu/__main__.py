@@ -44,35 +44,33 @@ _UNFINISHED: Final = "begun, and ended with the run"
 # What a part shows, and the run; by exit status. Whatever is missing or has no time left shows nothing.
 State: TypeAlias = Literal["agrees", "disagrees", "incomplete"]
 STATES: Final[tuple[State, ...]] = ("agrees", "disagrees", "incomplete")
-# How many variants each sanitizer runs, those that differ most first. None: as many as fit into its time.
-_SANITIZERS: Final = {"memcheck": None, "racecheck": 24, "synccheck": 12}
+# How many variants each sanitizer runs, those that differ most first, as many as fit into its time.
+_SANITIZERS: Final = {"memcheck": 1000, "racecheck": 24, "synccheck": 12}
 
 
 def parts(out: Path, rehearse: bool = False) -> list[Part]:
     """In the order of their value; those that measure add an entry of their name to `out`."""
-    own, file, pytest = (sys.executable, "-m"), str(out), ("pytest",)
+    own, file = (sys.executable, "-m"), str(out)
     tiny = ("--rehearse", "--rounds", "1") if rehearse else ()
-    few = 4 if rehearse else None
     timed = (file, "--seconds", "{seconds}")
+    variants = (*own, "benchmarks.gpu.variants", *timed, "--few")
+    most = 4 if rehearse else 1000
     device_tests = (sys.executable, *PYTEST, "-m", "gpu", "tests/cuda/test_device.py", "-k", "resident or hang")
     suite = (sys.executable, *PYTEST, "tests/ops/test_affine.py" if rehearse else "tests")
     return [
         Part("device", (*own, "benchmarks.gpu.device", file), 5, 60),
-        Part("compile", (*own, "benchmarks.gpu.variants", *timed, "--compile", *_few(few)), 20, 60),
-        Part("residency", device_tests, 10, 180 if rehearse else 60, pytest),  # the emulator compiles with g++
-        Part("variants", (*own, "benchmarks.gpu.variants", *timed, *_few(few)), 20, 60),
+        Part("compile", (*variants, str(most), "--compile"), 20, 60),
+        # In a rehearsal, the emulator compiles with g++.
+        Part("residency", device_tests, 10, 180 if rehearse else 60, ("pytest", "autograd")),
+        Part("variants", (*variants, str(most)), 20, 60),
         Part("costs", (*own, "benchmarks.gpu.costs", file, *tiny[:1]), 10, 30),
         Part("forms", (*own, "benchmarks.gpu.forms", *timed, *tiny), 20, 210),
         *(
-            Part(tool, (*_sanitizer(tool), *own, "benchmarks.gpu.variants", *timed, "--sanitized", tool, *_few(n)), *t)
-            for tool, n, t in ((tool, few or number, (60, 150)) for tool, number in _SANITIZERS.items())
+            Part(tool, (*_sanitizer(tool), *variants, str(min(few, most)), "--sanitized", tool), 60, 150)
+            for tool, few in _SANITIZERS.items()
         ),
-        Part("tests", suite, 60, 600, pytest),
+        Part("tests", suite, 60, 600, ("pytest",)),
     ]
-
-
-def _few(number: int | None) -> tuple[str, ...]:
-    return ("--few", str(number)) if number else ()
 
 
 def _sanitizer(tool: str) -> tuple[str, ...]:
@@ -119,7 +117,7 @@ def perform(part: Part, seconds: float, log: Log, environment: Mapping[str, str]
         words, state = f"stopped after {took:.0f} s, its limit", STATES[2]
     else:
         state = STATES[status if 0 <= status < len(STATES) else 1]
-        words = {"agrees": "passed", "incomplete": "not all of it: no time was left"}.get(
+        words = {"agrees": "passed", "incomplete": "not all of it: the log says why"}.get(
             state, f"failed with exit status {status}"
         )
     return {"outcome": words, "state": state, "seconds": round(took, 1)}

@@ -20,9 +20,9 @@ from benchmarks.worker import measure
 from xrnn.backends import cupy as adapter
 from xrnn.backends.cupy import CupyBackend, choice
 from xrnn.backends.cupy.choice import candidates
+from xrnn.backends.cupy.launch import PATIENCE, WATCHED_PATIENCE
 
 _LINE: Final = 32  # floats of a cache line
-PATIENCE: Final = 4_000_000_000  # nanoseconds that a kernel waits for another block
 # What xrnn/backends/cupy/choice.py calls it: unit, how many of the unit are one of its own.
 UNITS: Final = {
     "EXCHANGE": ("µs", 1e6),
@@ -77,11 +77,11 @@ class Costs:
         """
         blocks = self.device.multiprocessors
         mail, gave_up = self.xp.zeros(blocks * _LINE, "float32"), self.xp.zeros(1, "uint32")
-        kernel = self._kernel("exchanges")
+        kernel, patience = self._kernel("exchanges"), WATCHED_PATIENCE if self.device.watchdog else PATIENCE
 
         def call(times: np.int32) -> None:
             mail.fill(0)
-            kernel((blocks, 1), (blocks,), (times, mail, np.int64(PATIENCE), gave_up))
+            kernel((blocks, 1), (blocks,), (times, mail, np.int64(patience), gave_up))
 
         many, one = self._seconds(lambda: call(self.times)), self._seconds(lambda: call(np.int32(1)))
         if self.backend.to_numpy(gave_up)[0]:

@@ -6,6 +6,7 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,42 +19,13 @@ from benchmarks.peers import Call
 from xrnn.backends.cupy import CupyBackend, launch
 
 ONE_BLOCK, GROUP = Case(3, 3, 5, 20), Case(3, 2, 3, 260)
-LSTM = Case(3, 3, 5, 20, cell="lstm", ragged=True)
 LENGTHS = Lengths(checked=3, short=3, long=6)
-
-
-def measure(backend: CupyBackend, case: Case, rounds: int) -> list[dict[str, Any]]:
-    return forms.measure(backend, case, rounds, LENGTHS)
-
-
-@pytest.mark.parametrize(
-    ("case", "form"),
-    [
-        pytest.param(ONE_BLOCK, "one-block", marks=pytest.mark.proof),
-        pytest.param(GROUP, "group", marks=pytest.mark.proof),
-        pytest.param(LSTM, "one-block", marks=pytest.mark.proof),
-    ],
-)
-def test_every_form_is_measured_and_checked(gpu: CupyBackend, case: Case, form: str) -> None:
-    cells = measure(gpu, case, 2)
-    assert [cell["operation"] for cell in cells] == ["forward", "train"]
-    for cell in cells:
-        names = {name for name in cell["microseconds"] if not name.startswith("torch")}
-        assert {name.split()[0] for name in names} >= {"plain", "stepwise", form}
-        assert names == {"plain", *cell["candidates"]}
-        assert cell["chosen"] in names
-        assert cell["chosen"].startswith(form)
-        assert all(len(times) == 2 and min(times) > 0 for times in cell["microseconds"].values())
-        assert cell["step_microseconds"].keys() == cell["microseconds"].keys()
-        assert max(error for name, error in cell["errors"].items() if name in names) < 1e-5
-        assert cell["not_used"] == {}
-        assert cell["wrong"].keys() <= {"torch", "torch tf32"}
 
 
 def test_a_form_that_is_not_believed_is_named_not_timed(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     source = launch.source
     monkeypatch.setattr(launch, "source", lambda *of: source(*of).replace("return tanh(z);", "return z;"))
-    (forward, _) = measure(gpu, ONE_BLOCK, 1)
+    forward, _ = forms.measure(gpu, ONE_BLOCK, 1, LENGTHS)
     assert [name for name in forward["microseconds"] if not name.startswith("torch")] == ["plain"]
     assert forward["chosen"] == "plain"
     assert forward["not_used"]["one-block rows=1"].startswith("its h is off by")
@@ -65,14 +37,14 @@ def test_a_result_that_is_off_takes_only_itself_out(gpu: CupyBackend, monkeypatc
         return {"torch": Contestant(calls, nullcontext)}
 
     monkeypatch.setattr(forms, "theirs", stranger)
-    for cell in measure(gpu, ONE_BLOCK, 1):
+    for cell in forms.measure(gpu, ONE_BLOCK, 1, LENGTHS):
         assert list(cell["wrong"]) == ["torch"]
         assert set(cell["microseconds"]) == set(cell["errors"]) == {"plain", *cell["candidates"]}
         assert cell["chosen"].startswith("one-block")
 
 
 def compete(backend: CupyBackend, cases: list[Case], seconds: float, out: Path) -> dict[str, Any]:
-    return results.case_by_case(out, "forms", {}, cases, seconds, lambda case: measure(backend, case, 1))
+    return results.case_by_case(out, "forms", {}, cases, seconds, lambda case: forms.measure(backend, case, 1, LENGTHS))
 
 
 def test_a_form_of_ours_that_is_off_is_a_failure(
@@ -104,6 +76,9 @@ def test_cases_are_dropped_when_the_time_is_over_and_failures_kept(
     found = compete(gpu, [ONE_BLOCK], 600, out)
     assert found["failed"] == {ONE_BLOCK.name: "ZeroDivisionError: division by zero"}
     assert json.loads(out.read_text()) == {"date": "before", "forms": found}
+    monkeypatch.setattr(forms, "check", mock.Mock(side_effect=MemoryError("out of memory allocating 4 bytes")))
+    found = compete(gpu, [ONE_BLOCK], 600, out)  # another GPU may have the memory
+    assert (found["dropped"], found["failed"]) == ([ONE_BLOCK.name], {})
     assert [path.name for path in tmp_path.iterdir()] == ["forms.json"]
 
 
@@ -115,10 +90,12 @@ def test_the_costs_are_measured_and_printed_beside_the_estimates(gpu: CupyBacken
     assert lines({"EXCHANGE": 5e-7})[0].split() == ["EXCHANGE", "0.5", "µs", "estimate", "0.7"]
 
 
+@pytest.mark.parametrize(("patience", "watched"), [("PATIENCE", 0), ("WATCHED_PATIENCE", 1)])
 def test_a_cost_for_which_blocks_do_not_meet_ends_and_says_so(
-    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
+    gpu: CupyBackend, patience: str, watched: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(costs, "PATIENCE", 500)
+    monkeypatch.setattr(costs, patience, 500)
+    monkeypatch.setitem(gpu.xp.cuda.Device.attributes, "KernelExecTimeout", watched)
     silent = costs.source().replace(
         "publish(mail + 32 * blockIdx.x, float(i));", ";"
     )  # nothing is written that the blocks wait for
@@ -155,34 +132,11 @@ def test_a_gpu_with_little_memory_gets_shorter_sequences(gpu: CupyBackend, monke
     assert forms.LENGTHS.within(large, 12e9) == Lengths(20, 40, 220)
     assert forms.LENGTHS.within(large, 0) == Lengths(20, 20, 40)
     assert (forms.LENGTHS.of("plain"), forms.LENGTHS.of("torch")) == ((20, 100), (200, 1000))
-    monkeypatch.setattr(gpu.xp.cuda.runtime, "memGetInfo", lambda: (1000, 1000))
+    pool = mock.Mock()  # what earlier cases have left there is free
+    monkeypatch.setattr(gpu.xp, "get_default_memory_pool", lambda: pool)
+    monkeypatch.setattr(gpu.xp.cuda.runtime, "memGetInfo", lambda: (22_000 * pool.free_all_blocks.call_count, 22_000))
     cell, _ = forms.measure(gpu, Case(1000, 3, 5, 20), 1, Lengths(checked=1, short=3, long=1000))
-    assert (cell["case"], cell["host_microseconds"]["stepwise"].keys()) == ("T2-N3-D5-H20", {"1", "2"})
-
-
-def test_a_case_without_memory_is_dropped(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def no_memory(*arguments: Any) -> None:
-        raise MemoryError("out of memory allocating 4 bytes")
-
-    monkeypatch.setattr(forms, "check", no_memory)
-    found = compete(gpu, [ONE_BLOCK], 600, tmp_path / "forms.json")
-    assert (found["dropped"], found["failed"]) == ([ONE_BLOCK.name], {})
-
-
-def test_the_cases_that_are_measured() -> None:
-    every = {(H, N) for H in (64, 256, 512, 1024) for N in (1, 16, 64, 256)}
-    for cell in ("rnn", "lstm", "gru"):
-        assert {(case.H, case.N) for case in forms.CASES if case.cell == cell} == every
-    assert (forms.LENGTHS.short, {case.T for case in forms.CASES}) == (200, {forms.LENGTHS.long})
-
-
-def test_a_repeated_problem() -> None:
-    problem = Problem(Case(2, 3, 4, 5))
-    longer = forms.Repeated(problem, 3)
-    assert longer.case == Case(6, 3, 4, 5)
-    np.testing.assert_array_equal(longer.x, np.concatenate([problem.x] * 3))
-    np.testing.assert_array_equal(longer.dh[2:4], problem.dh)
-    assert longer.Wh is problem.Wh
+    assert (cell["case"], cell["host_microseconds"]["stepwise"].keys()) == ("T4-N3-D5-H20", {"1", "4"})
 
 
 def test_a_time_is_the_median_of_a_few_calls(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:

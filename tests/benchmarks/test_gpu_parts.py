@@ -39,7 +39,7 @@ def test_the_sanitizers_see_our_kernels_and_fewer_variants_each_time() -> None:
         assert f"--tool {each.name} --error-exitcode 9" in command
         assert "--kernel-name kns=one_block --kernel-name kns=group" in command
         assert each.at_most == 150
-        few.append(int(command.partition("--few ")[2] or 1000))
+        few.append(int(each.command[each.command.index("--few") + 1]))
     assert few == [1000, 24, 12]
 
 
@@ -64,22 +64,6 @@ def test_a_command_is_stopped_with_what_it_started(tmp_path: Path, log: Log, res
     wait_for_end(int(file.read_text()))
 
 
-def test_a_part_dies_with_the_run(tmp_path: Path) -> None:
-    file = tmp_path / "pid"
-    code = f"import os, pathlib, time; pathlib.Path({str(file)!r}).write_text(str(os.getpid())); time.sleep(1000)"
-    run_it = (
-        "import os, pathlib, sys\nfrom benchmarks.gpu.part import Log, run\n"
-        f"run([sys.executable, '-c', {code!r}], 1000, dict(os.environ), pathlib.Path('.'), Log(pathlib.Path('log')))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(gpu.ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", run_it], env=environment, cwd=tmp_path)
-    while not (file.exists() and file.read_text()):
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    wait_for_end(int(file.read_text()))
-
-
 def wait_for_end(pid: int) -> None:
     for _ in range(3000):  # dying takes a moment
         try:
@@ -91,21 +75,12 @@ def wait_for_end(pid: int) -> None:
     pytest.fail("a process that the stopped one started goes on")
 
 
-def test_what_a_part_prints_is_in_the_log(tmp_path: Path, log: Log, capsys: pytest.CaptureFixture[str]) -> None:
-    code = "import os, sys; print('out', os.getcwd()); print('err', file=sys.stderr)"
-    run([sys.executable, "-c", code], 60, dict(os.environ), tmp_path, log)
-    log.say("done")
-    printed = f"out {tmp_path}\nerr\ndone\n"
-    assert sorted((tmp_path / "log").read_text().splitlines()) == sorted(printed.splitlines())
-    assert sorted(capsys.readouterr().out.splitlines()) == sorted(printed.splitlines())
-
-
 @pytest.mark.parametrize(
     ("code", "seconds", "outcome", "state"),
     [
         ("", 60, "passed", "agrees"),
         ("raise SystemExit(1)", 60, "failed with exit status 1", "disagrees"),
-        ("raise SystemExit(2)", 60, "not all of it: no time was left", "incomplete"),
+        ("raise SystemExit(2)", 60, "not all of it: the log says why", "incomplete"),
         ("import os; os.abort()", 60, "failed with exit status -6", "disagrees"),
         ("raise SystemExit({seconds})", 42, "failed with exit status 42", "disagrees"),
         ("import time; time.sleep(1000)", 0.2, "stopped after 0 s, its limit", "incomplete"),
@@ -119,7 +94,7 @@ def test_what_came_of_a_part(log: Log, code: str, seconds: float, outcome: str, 
 def test_a_part_without_its_module_is_left_out(log: Log) -> None:
     found = gpu.perform(Part("it", (sys.executable,), 10, 60, ("os", "no_such_module")), 9, log, {})
     assert found == {"outcome": "left out: no_such_module is not installed", "state": "incomplete"}
-    assert {part.name for part in gpu.parts(Path("out")) if part.needs == ("pytest",)} == {"residency", "tests"}
+    assert {part.name for part in gpu.parts(Path("out")) if "pytest" in part.needs} == {"residency", "tests"}
 
 
 def test_the_script_runs_the_given_python_itself(tmp_path: Path) -> None:
@@ -145,12 +120,6 @@ def test_the_script_runs_the_given_python_itself(tmp_path: Path) -> None:
         str(tmp_path),
         "-m benchmarks.gpu --minutes 3 --out x",
     ]
-
-
-def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        gpu.main(["--only", "costs,dreams"])
-    assert "argument --only: dreams: expected some of device, compile, residency" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not NO_GPU, reason="there is a GPU")

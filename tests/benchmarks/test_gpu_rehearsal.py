@@ -87,7 +87,9 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     for cell in cells:
         forms = {"scan"} if cell["cell"] == "min-gru" else {"one-block", "group"}
         assert {name.split()[0] for name in cell["step_microseconds"]} >= {"plain", *forms}
-        assert cell["host_microseconds"].keys() == cell["step_microseconds"].keys()
+        assert cell["host_microseconds"].keys() == cell["step_microseconds"].keys() == {"plain", *cell["candidates"]}
+        assert cell["not_used"] == cell["wrong"] == {}
+        assert max(cell["errors"].values()) < 1e-5
     assert "EXCHANGE" in found["costs"]
     log = path.with_suffix(".log").read_text()
     assert f"== device (200 s at most): {sys.executable} -m benchmarks.gpu.device" in log  # that Python, no environment

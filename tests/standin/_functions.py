@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ def from_dlpack(array: Any, *, device: Any = None, copy: bool | None = None) -> 
     return taken
 
 
+def get_default_memory_pool() -> SimpleNamespace:
+    """NumPy's memory is all there is."""
+    return SimpleNamespace(free_all_blocks=lambda: None)
+
+
 def dot(a: Any, b: Any, out: Any = None) -> Any:
     return a.dot(b, out)
 
@@ -101,6 +107,7 @@ NAMESPACE: dict[str, Any] = {
     "asnumpy": asnumpy,
     "dot": dot,
     "from_dlpack": from_dlpack,
+    "get_default_memory_pool": get_default_memory_pool,
     "inf": np.inf,
     "nan": np.nan,
     "newaxis": None,
