@@ -1,20 +1,14 @@
-"""The kernels under the sanitizers in the emulator, and kernels broken on purpose, which must be noticed.
-
-`python -m tests.cuda.broken` prints the table.
-"""
+"""The kernels under the sanitizers in the emulator, and kernels broken on purpose, which must be noticed."""
 
 from __future__ import annotations
 
 import itertools
 import re
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from tests.cuda.emulated import LENGTHS, Job, Problem, several_warps
-from tests.cuda_emulator import MISSING
 from tests.cuda_emulator.module import Sanitizer
 from xrnn.backends.cupy import choice
 from xrnn.backends.cupy.launch import Variant, variants
@@ -23,7 +17,7 @@ Outcome: TypeAlias = Literal["clean", "race", "wrong", "livelock", "deadlock", "
 SANITIZERS: Final[tuple[Sanitizer, ...]] = ("thread", "address,undefined")
 # Sizes that no tile divides, with lengths and in reverse; and at least two helpers an output, and two slices.
 ODD: Final = Problem(lengths=LENGTHS, reverse=True, unaligned=True)
-SHARING: Final = Problem(T=5, N=3, H=64, units=6, extra=0)
+SHARING: Final = Problem(T=4, N=3, H=64, units=6, groups=1, extra=0)
 LONG: Final = (ODD, Problem(T=2 * choice.AHEAD + 1))  # steps whose inputs are requested in the loop
 # The kernels that run a complete sequence.
 KERNELS: Final = [v for v in variants() if (v.rows, v.held) == (2, 16) or v.form == "scan"]
@@ -154,27 +148,3 @@ CLEAN: Final = [
     for v, (s, dtype) in itertools.product(KERNELS, zip(SANITIZERS, ("float32", "float64"), strict=True))
     if v.dtype == dtype or v.cell.name == "lstm" or v.form == "group-partial"
 ]
-
-
-def table(run: Callable[[Job], str] = outcome_of) -> Iterator[str]:
-    """A line for each sanitizer and each broken kernel, a column for each form and direction."""
-    kinds = [*dict.fromkeys((v.form, v.backward) for v in KERNELS)]
-    jobs = {(f"as it is, -fsanitize={s}", v): Job(v, problems_of(v), sanitizer=s) for v, s in CLEAN}
-    jobs |= {(case.what, v): case.job(v) for v, case in CASES}
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = dict(zip(jobs, pool.map(run, jobs.values()), strict=True))
-    yield f"{'':42}" + "".join(f"{form:>14}" for form, _ in kinds)
-    yield f"{'':42}" + "".join(f"{'backward' if backward else 'forward':>14}" for _, backward in kinds)
-    for what in dict.fromkeys(what for what, _ in jobs):
-        columns = []
-        for kind in kinds:
-            found = {o for (name, v), o in outcomes.items() if name == what and (v.form, v.backward) == kind}
-            columns.append(", ".join(sorted(found)) or "-")
-        yield f"{what:42}" + "".join(f"{column:>14}" for column in columns)
-
-
-if __name__ == "__main__":
-    if MISSING:
-        sys.exit(MISSING)
-    for row in table():
-        print(row, flush=True)

@@ -1,7 +1,4 @@
-"""Compiles the CUDA kernels as CuPy would for a GPU that isn't here, and reads what the machine code takes.
-
-`python -m tests.cuda.compiled` prints the table of every variant for every architecture.
-"""
+"""Compiles the CUDA kernels as CuPy would for a GPU that isn't here, and reads what the machine code takes."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
@@ -21,12 +17,12 @@ from pathlib import Path
 from unittest import mock
 
 from tests.cuda_emulator.module import cached
-from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import tiles
 from xrnn.backends.cupy.launch import Variant, variants
 
-ARCHITECTURES = ("80", "90", "100")
-EVERY_VARIANT = "90"  # of the others only the largest variant of each kernel is compiled
+ARCHITECTURES = ("80", "90", "100")  # of which the largest variant of each kernel is compiled
+# The other tiles differ from it in numbers alone. Those of two cells are compiled: a thread has one output or several.
+EVERY_TILE = "90"
 # One variant for each form and direction, of the cell with the most states and parts: the code differs little.
 MORE_ARCHITECTURES = ("75", "86", "89", "120")
 _READING = "2"  # the version of what is read from the machine code: a part of the cache's key
@@ -150,42 +146,15 @@ def _instructions(cubin: bytes) -> list[str]:
 
 
 def compiled_variants() -> Iterator[tuple[Variant, str]]:
-    """All variants for one architecture, the largest of each kernel for some others, and a few for the rest."""
+    """The largest variant of each kernel for some architectures, all tiles of two cells for one, a few for the rest."""
     for variant in variants():
         if is_largest(variant) and variant.cell.name in ("lstm", "min-lstm") and variant.dtype == "float32":
             yield from ((variant, arch) for arch in MORE_ARCHITECTURES)
         for arch in ARCHITECTURES:
-            if arch == EVERY_VARIANT or is_largest(variant):
+            if is_largest(variant) or (arch == EVERY_TILE and variant.cell.name in ("rnn", "lstm")):
                 yield variant, arch
 
 
 def is_largest(variant: Variant) -> bool:
     """Whether the variant has the most registers to fill of its cell, form, direction and dtype."""
     return not variant.tiled or (variant.rows, variant.held) == tiles(variant.form, variant.dtype)[-1]
-
-
-def table() -> Iterator[str]:
-    """The largest variants: a line for each form, direction and dtype, a column for each cell."""
-    yield f"registers of a thread on {', '.join(f'sm_{arch}' for arch in ARCHITECTURES)}; + bytes spilled or on a stack"
-    yield f"{'':36}" + "".join(f"{cell:>14}" for cell in NAMED)
-    largest = [*filter(is_largest, variants())]
-    for kind in dict.fromkeys((v.form, v.backward, v.dtype) for v in largest):
-        of_cell = {v.cell.name: v for v in largest if (v.form, v.backward, v.dtype) == kind}
-        form, backward, dtype = kind
-        line = f"{form} {'backward' if backward else 'forward'} {dtype}"
-        yield f"{line:36}" + "".join(f"{_registers(of_cell.get(cell)):>14}" for cell in NAMED)
-
-
-def _registers(variant: Variant | None) -> str:
-    if variant is None:
-        return "-"
-    found = [compile_variant(variant, arch) for arch in ARCHITECTURES]
-    lost = sum(resources.spilled + resources.stack for resources in found)
-    return " ".join(f"{resources.registers:3}" for resources in found) + (f"+{lost}" if lost else "")
-
-
-if __name__ == "__main__":
-    if why := missing():
-        sys.exit(why)
-    for row in table():
-        print(row, flush=True)

@@ -133,16 +133,6 @@ def test_a_device_without_cooperative_launch_has_no_groups() -> None:
     assert {c.form for c in candidates(device, request(50, 8, 512, "lstm", backward=True))} == {"stepwise"}
 
 
-def test_the_table_has_a_line_for_each_and_marks_one() -> None:
-    r = request(100, 32, 1024, "lstm", backward=True)
-    lines = table(H100, r).splitlines()
-    head = "lstm backward, float32, T=100 N=32 D=1024 H=1024, on NVIDIA H100; times are predicted, not measured"
-    assert lines[0] == head
-    assert len(lines) == 2 + len(candidates(H100, r))
-    (marked,) = [line for line in lines if line.startswith("→")]
-    assert choose(H100, r).form in marked
-
-
 def test_the_tables_of_the_documentation_are_those_that_the_commands_print() -> None:
     page = (Path(__file__).parents[2] / "docs" / "internals" / "cuda.md").read_text()
     for lines in (predicted(H100, "float32", 50, "lstm"), table(H100, request(50, 16, 1500, "lstm")).splitlines()):

@@ -24,14 +24,12 @@ from tests.cuda.test_choice import SOME_DEVICES
 from xrnn import RNN, get_backend, use_fused
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED, CellKernel, kernel_of
-from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, Request, candidates, choose
+from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, Request, candidates
 from xrnn.backends.cupy.launch import Variant, variants
 from xrnn.ops.inputs import Inputs
 
 HIDDEN = (1024, 768, 512, 384, 260)  # the last one has a group on every device
 SMALL = 100  # the same for the stand-in, with five multiprocessors
-BIG = (5, 2**20 + 1, 1, 512)  # T, N, D, H: 2.7e9 elements, so that the last steps begin beyond 2³¹
-BIG_BYTES = 40e9
 
 
 @pytest.fixture(params=["standin", *GPU_PARAMS])
@@ -187,24 +185,3 @@ def test_a_nan_comes_out_as_nan_and_stays_in_its_row(device: CupyBackend, H: int
     found = np.isnan(device.to_numpy(rnn(device.asarray(x))))
     assert found[1:, 2].all()
     assert found.sum() == (T - 1) * H
-
-
-@pytest.mark.parametrize("form", ["stepwise", "one-block", "group"])
-def test_results_beyond_two_billion_elements(device: CupyBackend, form: str) -> None:
-    if not on_gpu(device):
-        pytest.skip("needs the memory of a GPU; test_offsets.py does the last rows of it")
-    free, _ = device.xp.cuda.runtime.memGetInfo()
-    if free < BIG_BYTES:
-        pytest.skip(f"needs {BIG_BYTES / 1e9:.0f} GB of free GPU memory, and {free / 1e9:.0f} GB are")
-    T, N, D, H = BIG if form != "one-block" else (BIG[0], 4 * BIG[1], 1, BIG[3] // 4)
-    rnn = RNN.init(D, H, rng=0, backend=device)
-    x = device.xp.ones((T, N, D), "float32")
-    x[:, -3:] = device.xp.asarray(np.random.default_rng(0).standard_normal((T, 3, D)).astype("float32"))
-    gpu, forward = device.launcher.device(), request(rnn, T, N)
-    found = [c for c in candidates(gpu, forward) if c.form == form]
-    with forced(min(found, key=lambda c: c.seconds), choose(gpu, request(rnn, T, N, backward=True))):
-        h = device.to_numpy(rnn(x)[:, -3:])
-    with use_fused(False):
-        expected = device.to_numpy(rnn(x[:, -3:]))
-    np.testing.assert_allclose(h, expected, rtol=0, atol=1e-5)
-    device.xp.get_default_memory_pool().free_all_blocks()

@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.proof, pytest.mark.usefixtures("emulator")]
 
 @pytest.mark.parametrize(("variant", "sanitizer"), CLEAN, ids=str)
 def test_sanitizers_find_nothing(variant: Variant, sanitizer: Sanitizer) -> None:
-    assert outcome_of(Job(variant, problems_of(variant), sanitizer=sanitizer)) == "clean"
+    # A schedule decides which accesses race. It does not decide where they go.
+    seeds = (0, 5) if sanitizer == "thread" else (0,)
+    assert outcome_of(Job(variant, problems_of(variant), seeds, sanitizer)) == "clean"
 
 
 @pytest.mark.parametrize(("variant", "case"), CASES, ids=[f"{variant}: {case.what}" for variant, case in CASES])

@@ -10,7 +10,6 @@ import pytest
 
 from tests import standin as cp
 from tests.backends.cupy.steps import (
-    FORMS,
     GROUP,
     ONE_BLOCK,
     RECURRENT,
@@ -23,7 +22,6 @@ from tests.backends.cupy.steps import (
     step,
     taking,
 )
-from tests.standin import raw
 from tests.standin.counting import counted
 from tests.thin import thin
 from xrnn import use_fused
@@ -35,11 +33,15 @@ from xrnn.backends.cupy.choice import Request, candidates
 from xrnn.info import forms
 from xrnn.ops.cells.rnn import RNNCell
 
+CELLS, TILED = [*RECURRENT, "relu", "leak by unit", "leaky relu"], ["stepwise", "one-block", "group"]
+
 
 @pytest.mark.parametrize(
     ("cell", "form", "dtype"),
     [
-        *thin([*RECURRENT, "relu", "leak by unit", "leaky relu"], list(FORMS), ["float32", "float64"]),
+        # Each cell, and each form in each dtype; tests/cuda/test_kernels.py has all combinations.
+        *zip(CELLS, itertools.cycle(TILED), itertools.cycle(["float32", "float64"]), strict=False),
+        *((cell, "group-partial", "float32") for cell in ("lstm", "gru")),
         *thin(SCANNED, ["scan"], ["float32", "float64"]),
         *(pytest.param(f"{cell} positive", "scan", "float32", marks=pytest.mark.proof) for cell in SCANNED[:2]),
     ],
@@ -99,50 +101,26 @@ def test_a_later_call_decides_and_binds_nothing(gpu: CupyBackend, monkeypatch: p
     step(rnn, ONE_BLOCK)
 
 
-def test_a_module_is_compiled_once_for_a_variant(gpu: CupyBackend) -> None:
-    rnn = layer(gpu, ONE_BLOCK)
-    with mock.patch.object(raw, "compiler", wraps=raw.compiler) as compiler:
-        for _ in range(3):
-            step(rnn, ONE_BLOCK)
-    variants = [launch.Variant(NAMED["rnn"], "one-block", backward, "float32", 1, 8) for backward in (False, True)]
-    assert [call.kwargs["options"] for call in compiler.call_args_list] == [variant.options for variant in variants]
-
-
-def test_a_kernel_runs_on_the_device_of_its_arrays(gpu: CupyBackend) -> None:
-    with cp.cuda.Device(1):
-        rnn, x = layer(gpu, ONE_BLOCK), cp.ones(ONE_BLOCK[:3], "float32")
-    assert rnn.forward(x).device == cp.cuda.Device(1)
-
-
-def test_a_group_that_gives_up_is_reported_once_by_the_next_call(gpu: CupyBackend) -> None:
-    rnn, x = layer(gpu, GROUP), cp.ones(GROUP[:3], "float32")
-    rnn(x)  # the form has passed its test
-    with mock.patch.object(launch, "PATIENCE", -1):  # it gives up as soon as it has to wait
-        h = rnn.forward(x)
-    assert np.isnan(h.get()[1:]).any()
-    with pytest.raises(RuntimeError, match="gave up waiting for its own blocks, and its results are NaN"):
-        rnn.forward(x)
-    gpu.launcher._word(launch.USER)[0][0] = 1
-    with pytest.raises(RuntimeError, match="gave up"):
-        gpu.to_numpy(h)
-    gpu.to_numpy(h)
-
-
-def test_a_group_that_gives_up_is_reported_on_its_own_stream(gpu: CupyBackend) -> None:
+def test_a_group_that_gives_up_is_reported_once_on_its_own_stream(gpu: CupyBackend) -> None:
     rnn, x = layer(gpu, GROUP), cp.ones(GROUP[:3], "float32")
     expected = rnn(x)  # the form has passed its test
     mine, other = cp.cuda.Stream(), cp.cuda.Stream()
-    with mine, mock.patch.object(launch, "PATIENCE", -1):
-        rnn(x)
+    with mine, mock.patch.object(launch, "PATIENCE", -1):  # it gives up as soon as it has to wait
+        h = rnn.forward(x)
+    assert np.isnan(h.get()[1:]).any()
     for stream in (other, cp.cuda.Stream.null):  # what runs there is right
         with stream:
             np.testing.assert_array_equal(gpu.to_numpy(rnn(x)), gpu.to_numpy(expected))
     with mine, cp.cuda.Device(1):  # another device's stream of that name
         gpu.launcher.raise_if_gave_up()
     with mine:
-        with pytest.raises(RuntimeError, match="gave up waiting"):
+        with pytest.raises(RuntimeError, match="gave up waiting for its own blocks, and its results are NaN"):
             rnn(x)
         rnn(x)
+        gpu.launcher._word(launch.USER)[0][0] = 1
+        with pytest.raises(RuntimeError, match="gave up"):
+            gpu.to_numpy(h)
+        gpu.to_numpy(h)
 
 
 @pytest.mark.parametrize("resident", [None, False, True])  # the group of no direction, of forward, of backward
@@ -162,17 +140,11 @@ def test_a_direction_that_can_not_be_resident_takes_the_stepwise_form(gpu: CupyB
                 assert (found, counters.raw_kernels) == (Explanation("stepwise", why), GROUP[0] + backward)
 
 
-@pytest.mark.parametrize("sizes", [ONE_BLOCK, GROUP])
-@pytest.mark.parametrize("backward", [False, True])
-def test_explain(gpu: CupyBackend, sizes: tuple[int, int, int, int], backward: bool) -> None:
-    request = Request(NAMED["rnn"], backward, "float32", *sizes)
-    found = candidates(gpu.launcher.device(), request)
-    chosen = min(found, key=lambda c: c.seconds)
+def test_explain(gpu: CupyBackend) -> None:
+    found = candidates(gpu.launcher.device(), Request(NAMED["rnn"], True, "float32", *GROUP))
+    (chosen,) = (c for c in found if c.form == "group" and c.seconds == min(each.seconds for each in found))
     why = f"{chosen.step_seconds / 1e-6:.1f} µs a step by prediction, the best of {len(found)} candidates"
-    assert explained(gpu, sizes, backward) == Explanation(chosen.form, why)
-
-
-def test_explain_the_plain_form_and_all_candidates(gpu: CupyBackend) -> None:
+    assert explained(gpu, GROUP, backward=True) == Explanation("group", why)
     why = "there is no kernel for float16 or for empty or gigantic arrays"
     assert explained(gpu, ONE_BLOCK, dtype="float16") == Explanation("plain", why)
     with use_fused(False):

@@ -103,11 +103,13 @@ def test_explain_names_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     def why(operation: Any, dtype: str = "float32") -> str:
         return explain(STANDIN, operation, RNNCell(), SIZES, dtype).why
 
-    assert "bfloat16" not in why("matmul_add")
+    assert why("matmul_add") == "one cuBLAS call accumulates into its output"
     with use_precision("bfloat16"):
         assert why("matmul_add").endswith("; products by cuBLAS in bfloat16")
         with use_precision("bfloat16x3"):  # cuBLAS computes in float32
             assert "bfloat16" not in why("matmul_add")
+        assert "cuBLAS" in why("matmul_add", "float64")
+        assert "cuBLAS" not in why("matmul_add", "float16")
         assert "bfloat16" not in why("matmul_add", "float64")
         assert "products by cuBLAS in bfloat16" in why("affine_forward")
         forward = why("recurrence_forward")
