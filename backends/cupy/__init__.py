@@ -121,7 +121,7 @@ class CupyBackend(Backend):
         if key in self._decisions:
             return self._decisions[key]
         request = self.request(kernel, backward, dtype.name, sizes)
-        chosen, _, final = self.tested(request, cell)
+        chosen, _, final = self.tested(request)
         bound = None if chosen is None else self.launcher.bind(chosen, request)
         if final:
             if len(self._decisions) >= _DECISIONS:
@@ -134,7 +134,7 @@ class CupyBackend(Backend):
         T, N, D, H = sizes
         return Request(kernel, backward, dtype, T, N, D, H, precision=precision().name)
 
-    def tested(self, request: Request, cell: Cell) -> tuple[Candidate | None, str, bool]:
+    def tested(self, request: Request) -> tuple[Candidate | None, str, bool]:
         """→ the fastest candidate; if its self-test fails, the stepwise form; if that fails too, None, the plain form.
 
         Also why a faster one is not used, "" if none is, and whether the answer stays the same.
@@ -146,7 +146,7 @@ class CupyBackend(Backend):
         for candidate in dict.fromkeys((chosen, unlimited)):
             if candidate.form == "plain":
                 break
-            failure, final = self.selftest.failure(candidate, request, cell)
+            failure, final = self.selftest.failure(candidate, request)
             all_final = all_final and final
             if failure is None:
                 return candidate, "; ".join(reasons), all_final

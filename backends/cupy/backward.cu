@@ -1,16 +1,15 @@
-// One time step of one unit, backward (cell.cu). One more round than there are steps completes dh_given.
+// One time step of one unit, backward (cell.cu). One more round than there are steps completes d_given[0].
 
-#define PARAMETERS                                                                                               \
-    const Real *z, const Real *h, const Real *c, const Real *dh, const Real *dc, Real *dz, Real *dh_given,       \
-        Real *dc_given, Real *d_own, const Real *params, Real param_of_all, const int *lengths, int T, int N, int H, \
-        int reverse
-#define ARGUMENTS z, h, c, dh, dc, dz, dh_given, dc_given, d_own, params, param_of_all, lengths, T, N, H, reverse
+#define PARAMETERS                                                                                             \
+    const Real *z, OF_STATES(const Real *, s), OF_STATES(const Real *, above), Real *dz, OF_STATES(Real *, d), \
+        Real *d_own, const Real *params, Real param_of_all, const int *lengths, int T, int N, int H, int reverse
+#define ARGUMENTS z, THESE(s), THESE(above), dz, THESE(d), d_own, params, param_of_all, lengths, T, N, H, reverse
 
 constexpr int kSums = 1;
 
 struct Run {
-    const Real *z, *h, *c, *dh, *dc;
-    Real *dz, *dh_given, *dc_given, *d_own;
+    const Real *z, *s[kArrays], *above[kArrays];
+    Real *dz, *d_given[kArrays], *d_own;
     const Real* params;
     Real param_of_all;
     const int* lengths;
@@ -20,7 +19,9 @@ struct Run {
     XRNN_INLINE bool multiplies(int i) const { return i > 0; }
     XRNN_INLINE int t(int i) const { return reverse ? i : T - 1 - i; }
     XRNN_INLINE void join() {
-        if (kJoined > 1) c = h + H, dc = dh ? dh + H : nullptr, dc_given = dh_given + H;
+#pragma unroll
+        for (int k = 1; k < kJoined; ++k)
+            s[k] = s[0] + k * H, above[k] = above[0] ? above[0] + k * H : nullptr, d_given[k] = d_given[0] + k * H;
     }
     XRNN_INLINE size_t place(int row, int unit) const { return static_cast<size_t>(row) * kJoined * H + unit; }
     XRNN_INLINE size_t step() const { return place(N, 0); }
@@ -63,28 +64,31 @@ struct Run {
 #pragma unroll
             for (int g = 0; g < kPre; ++g) in.z[g] = p[static_cast<size_t>(g) * H];
         }
-        in.before[0] = h[before], in.after[0] = h[after], in.above[0] = dh ? dh[at] : Real(0);
-        if (kStates > 1) {
-            in.before[kStates - 1] = c[before], in.after[kStates - 1] = c[after];
-            in.above[kStates - 1] = dc ? dc[at] : Real(0);
-        }
+#pragma unroll
+        for (int k = 0; k < kStates; ++k)
+            in.before[k] = s[k][before], in.after[k] = s[k][after], in.above[k] = above[k] ? above[k][at] : Real(0);
         return in;
     }
-    // What is known to be 0 isn't read.
+    // Whether the carry of state k may differ from 0. If not, it isn't read.
+    XRNN_INLINE bool carries(int k) const { return k > 0 || TheCell::DIRECT || lengths; }
     XRNN_INLINE void load(int i, int row, int unit, State& carry) const {
         const size_t at = place(row, unit);
-        carry[0] = i > 0 && (TheCell::DIRECT || lengths) ? dh_given[at] : Real(0);
-        if (kStates > 1) carry[kStates - 1] = i > 0 ? dc_given[at] : Real(0);
+#pragma unroll
+        for (int k = 0; k < kStates; ++k) carry[k] = i > 0 && carries(k) ? d_given[k][at] : Real(0);
     }
     XRNN_INLINE void store(int i, int row, int unit, const State& carry) const {
         const size_t at = place(row, unit);
-        if (i == T || TheCell::DIRECT || lengths) dh_given[at] = carry[0];
-        if (kStates > 1) dc_given[at] = carry[kStates - 1];
-    }
-    XRNN_INLINE void store_own(int row, int unit, const Own& own) const {
 #pragma unroll
-        for (int p = 0; p < kOwn; ++p)
-            if (d_own) d_own[(static_cast<size_t>(row) * kOwn + p) * H + unit] = own.d[p];
+        for (int k = 0; k < kStates; ++k)
+            if (i == T || carries(k)) d_given[k][at] = carry[k];
+    }
+    // Memory keeps the sums: in the registers of the tiled forms there is no room for them.
+    XRNN_INLINE void add_own(int row, int unit, Own& own) const {
+#pragma unroll
+        for (int p = 0; p < kOwn; ++p) {
+            if (d_own) d_own[(static_cast<size_t>(row) * kOwn + p) * H + unit] += own.d[p];
+            own.d[p] = 0;
+        }
     }
     template <class Sum, class Publish>
     XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, Own& own, State& carry, Sum sum,

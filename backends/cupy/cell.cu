@@ -4,18 +4,18 @@
 //     W        (H, FED H)        Wh; without elements for cells that it does not feed (scan.cu)
 //     z        (T, N, PRE H)     forward: x @ Wx + b, overwritten with the gates if `training` and the cell keeps them;
 //                                backward: these gates
-//     h, c     (T+1, N, H)       slot 0 is the initial state, slot t + 1 the state after step t;
-//                                in reverse: slot T, and slot t. c is null for cells with one state
-//     h_given, c_given  (N, H)   null: zeros. Forward copies them to the initial slot, unless they lie there
-//     dh, dc   (T, N, H)         the gradients of the results, null: zeros
+//     s        (T+1, N, H)       of each state, s[0] is h: slot 0 is the initial state, slot t + 1 the state after
+//                                step t; in reverse: slot T, and slot t
+//     given    (N, H)            of each state, null: zeros. Forward copies it to the initial slot, unless it lies there
+//     above    (T, N, H)         of each state: the gradient of the result, null: zeros
 //     dz       (T, N, PRE H)     filled by backward
-//     dh_given, dc_given (N, H)  filled by backward: the gradients of the initial states. Until then they hold what a
-//                                step passes to the one before it past z (the carry)
+//     d_given  (N, H)            of each state, filled by backward: the gradient of the initial state. Until then it
+//                                holds what a step passes to the one before it past z (the carry)
 //     params   (OWN, H)          the cell's own parameters, such as the leak; null: param_of_all for all units
-//     d_own    (N, OWN, H)       filled by backward, in scan: their gradients, each row's part. null: not needed
+//     d_own    (N, OWN, H)       backward adds their gradients to it, each row's part. null: not needed
 //     lengths  (N,)              null: all rows have T steps. A row that is past its length is idle: its states stay,
 //                                its dz is 0, and its gradients are passed on
-// If a cell is JOINED, h has the rows of c too: (T+1, N, 2 H), and so have h_given, dh and dh_given (join).
+// If a cell is JOINED, all its states are in the rows of the first array, such as (T+1, N, 2 H) in s[0] (join).
 // Step i is the i-th that the loop takes, t(i) its position in time.
 //
 // forward.cu and backward.cu define the same names, so that each form is one file for both directions:
@@ -30,7 +30,7 @@
 //     load, store (i, row, unit, state)   what a unit passes from round to round, for threads that don't keep it in
 //                              registers: the states, or the carry
 //     own_of(unit)             the unit's own parameters
-//     store_own(row, unit, own)   writes their gradients
+//     add_own(row, unit, own)  adds the sums of their gradients to d_own, and clears the sums
 //     finish(i, row, unit, in, own, state, sum, publish)   the cell's step. sum(g) is the unit's sum g of the product;
 //                              publish(p, g, x) writes x, part g of what the next product multiplies, to *p
 //     give_up(i, row, unit)    writes NaN in place of the results
@@ -53,6 +53,12 @@ constexpr int kFed = count(TheCell::FROM_H);          // parts of Wh
 constexpr int kFirstFed = first_of(TheCell::FROM_H);  // they feed neighbouring blocks of z, from this one on
 constexpr int kJoined = joined_states<TheCell>(0);     // states side by side in h
 constexpr int kVector = 16 / sizeof(Real);
+
+// One array of each state, as parameters of a kernel; those of states that a cell doesn't have are null.
+constexpr int kArrays = 4;
+#define OF_STATES(type, name) type name##0, type name##1, type name##2, type name##3
+#define THESE(name) name##0, name##1, name##2, name##3
+static_assert(kStates <= kArrays, "a cell has at most four states");
 
 struct alignas(16) Vector {
     Real at[kVector];

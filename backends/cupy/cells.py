@@ -10,7 +10,8 @@ from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
+from xrnn.ops.cells.rnn import Nonlinearity, RNNCell, TrainedLeakRNNCell
+from xrnn.ops.cells.slstm import SLSTMCell
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class CellKernel:
     name: str  # as in `xrnn info --cell`
     template: str  # in `header`, one of the CPU kernels' cell headers
     header: str
-    cell: type[Cell]
+    cell: Cell  # one that the kernel computes, with own parameters if the kernel has some: the self-test runs it
     cycles: int  # clock cycles of a step's elementwise part beyond the Elman cell's, estimated
 
     @property
@@ -43,8 +44,9 @@ class CellKernel:
         return self.cell.components
 
 
-def _elman(leaky: bool, nonlinearity: str) -> CellKernel:
-    template, cell = f"{'Leaky' * leaky}{nonlinearity.title()}Elman", LeakyRNNCell if leaky else RNNCell
+def _elman(leaky: bool, nonlinearity: Nonlinearity) -> CellKernel:
+    template = f"{'Leaky' * leaky}{nonlinearity.title()}Elman"
+    cell = TrainedLeakRNNCell(nonlinearity) if leaky else RNNCell(nonlinearity)
     return CellKernel("leak" if leaky else "rnn", template, "elman.h", cell, 20 if leaky else 0)
 
 
@@ -54,22 +56,20 @@ KERNELS: Final = {
     "tanh": _elman(False, "tanh"),
     "leaky_relu": _elman(True, "relu"),
     "leaky_tanh": _elman(True, "tanh"),
-    "lstm": CellKernel("lstm", "Lstm", "lstm.h", LSTMCell, 200),
-    "gru": CellKernel("gru", "Gru", "gru.h", GRUCell, 150),
-    "min_gru_positive": CellKernel("min-gru", "MinGruPositive", "min_gru.h", MinGRUCell, 0),
-    "min_gru": CellKernel("min-gru", "MinGru", "min_gru.h", MinGRUCell, 0),
-    "min_lstm_positive": CellKernel("min-lstm", "MinLstmPositive", "min_lstm.h", MinLSTMCell, 100),
-    "min_lstm": CellKernel("min-lstm", "MinLstm", "min_lstm.h", MinLSTMCell, 100),
-    "lru": CellKernel("lru", "Lru", "lru.h", LRUCell, 0),
+    "lstm": CellKernel("lstm", "Lstm", "lstm.h", LSTMCell(), 200),
+    "gru": CellKernel("gru", "Gru", "gru.h", GRUCell(), 150),
+    "min_gru_positive": CellKernel("min-gru", "MinGruPositive", "min_gru.h", MinGRUCell("positive"), 0),
+    "min_gru": CellKernel("min-gru", "MinGru", "min_gru.h", MinGRUCell(), 0),
+    "min_lstm_positive": CellKernel("min-lstm", "MinLstmPositive", "min_lstm.h", MinLSTMCell("positive"), 100),
+    "min_lstm": CellKernel("min-lstm", "MinLstm", "min_lstm.h", MinLSTMCell(), 100),
+    "slstm_sigmoid": CellKernel("slstm", "SlstmSigmoid", "slstm.h", SLSTMCell("sigmoid"), 250),
+    "slstm": CellKernel("slstm", "Slstm", "slstm.h", SLSTMCell(), 250),
+    "lru": CellKernel("lru", "Lru", "lru.h", LRUCell(), 0),
 }
 # One kernel for each name, the last: the others take the same resources.
 NAMED: Final = {kernel.name: kernel for kernel in KERNELS.values()}
 
 
 def kernel_of(cell: Cell) -> CellKernel | None:
-    """The kernel for `cell`; None for a cell that has none, a subclass of a built-in cell included.
-
-    Only scan computes gradients of own parameters: other cells that have some run in the plain form.
-    """
-    kernel = None if cell.kernel_name is None else KERNELS.get(cell.kernel_name)
-    return None if kernel and kernel.fed and cell.params else kernel
+    """The kernel for `cell`; None for a cell that has none, a subclass of a built-in cell included."""
+    return KERNELS.get(cell.kernel_name or "")

@@ -1,15 +1,15 @@
 // One time step of one unit, forward (cell.cu).
 
-#define PARAMETERS                                                                                              \
-    Real *z, Real *h, Real *c, const Real *h_given, const Real *c_given, const Real *params, Real param_of_all, \
+#define PARAMETERS                                                                                         \
+    Real *z, OF_STATES(Real *, s), OF_STATES(const Real *, given), const Real *params, Real param_of_all, \
         const int *lengths, int T, int N, int H, int reverse, int training
-#define ARGUMENTS z, h, c, h_given, c_given, params, param_of_all, lengths, T, N, H, reverse, training
+#define ARGUMENTS z, THESE(s), THESE(given), params, param_of_all, lengths, T, N, H, reverse, training
 
 constexpr int kSums = kFed;
 
 struct Run {
-    Real *z, *h, *c;
-    const Real *h_given, *c_given, *params;
+    Real *z, *s[kArrays];
+    const Real *given[kArrays], *params;
     Real param_of_all;
     const int* lengths;
     int T, N, H, reverse, training;
@@ -18,7 +18,8 @@ struct Run {
     XRNN_INLINE bool multiplies(int) const { return true; }
     XRNN_INLINE int t(int i) const { return reverse ? T - 1 - i : i; }
     XRNN_INLINE void join() {
-        if (kJoined > 1) c = h + H, c_given = h_given ? h_given + H : nullptr;
+#pragma unroll
+        for (int k = 1; k < kJoined; ++k) s[k] = s[0] + k * H, given[k] = given[0] ? given[0] + k * H : nullptr;
     }
     XRNN_INLINE size_t place(int row, int unit) const { return static_cast<size_t>(row) * kJoined * H + unit; }
     XRNN_INLINE size_t step() const { return place(N, 0); }
@@ -45,10 +46,9 @@ struct Run {
     };
     XRNN_INLINE Operands operands(int i, int row, int rows) const {
         const size_t at = static_cast<size_t>(row) * H;
-        const bool whole = H % kVector == 0, given = h_given;
-        if (i > 0) return {h + before(i) + at, size_t(H), rows, false, whole};
-        return {given ? h_given + at : h, size_t(H), given ? rows : 0, true,
-                whole && is_aligned(h_given)};
+        const bool whole = H % kVector == 0;
+        if (i > 0) return {s[0] + before(i) + at, size_t(H), rows, false, whole};
+        return {given[0] ? given[0] + at : s[0], size_t(H), given[0] ? rows : 0, true, whole && is_aligned(given[0])};
     }
 
     struct Inputs {
@@ -68,20 +68,14 @@ struct Run {
     // The states before a step; the initial ones are also copied to their slot.
     XRNN_INLINE void load(int i, int row, int unit, State& states) const {
         const size_t at = place(row, unit), slot = before(i) + at;
-        if (i > 0) {
-            states[0] = h[slot];
-            if (kStates > 1) states[kStates - 1] = c[slot];
-            return;
-        }
-        states[0] = h_given ? h_given[at] : Real(0);
-        if (h_given != h + before(0)) h[slot] = states[0];
-        if (kStates > 1) {
-            states[kStates - 1] = c_given ? c_given[at] : Real(0);
-            if (c_given != c + before(0)) c[slot] = states[kStates - 1];
+#pragma unroll
+        for (int k = 0; k < kStates; ++k) {
+            states[k] = i > 0 ? s[k][slot] : given[k] ? given[k][at] : Real(0);
+            if (i == 0 && given[k] != s[k] + before(0)) s[k][slot] = states[k];
         }
     }
     XRNN_INLINE void store(int, int, int, const State&) const {}  // they are results, which `finish` writes
-    XRNN_INLINE void store_own(int, int, const Own&) const {}
+    XRNN_INLINE void add_own(int, int, const Own&) const {}
     template <class Sum, class Publish>
     XRNN_INLINE void finish(int i, int row, int unit, Inputs& in, Own& own, State& states, Sum sum,
                             Publish publish) const {
@@ -99,13 +93,15 @@ struct Run {
             for (int g = 0; g < kPre; ++g) out[static_cast<size_t>(g) * H] = in.z[g];
         }
         const size_t slot = after(i) + place(row, unit);
-        publish(h + slot, 0, states[0]);
-        if (kStates > 1) c[slot] = states[kStates - 1];
+        publish(s[0] + slot, 0, states[0]);
+#pragma unroll
+        for (int k = 1; k < kStates; ++k) s[k][slot] = states[k];
     }
     XRNN_INLINE void give_up(int i, int row, int unit) const {
         const size_t slot = after(i) + place(row, unit);
-        publish(h + slot, nan());
-        if (kStates > 1) c[slot] = nan();
+        publish(s[0] + slot, nan());
+#pragma unroll
+        for (int k = 1; k < kStates; ++k) s[k][slot] = nan();
         for (int g = 0; g < kPre; ++g) gates(i, row, unit)[static_cast<size_t>(g) * H] = nan();
     }
 };

@@ -100,6 +100,7 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
                 const auto publish = [&](Real* p, int g, Real x) { *p = *tile.operand_at(n, g * own + u) = x; };
                 run.finish(i, row, first + u, in, unit_own, carry, total, publish);
                 run.store(i, row, first + u, carry);
+                run.add_own(row, first + u, unit_own);
             }
             __syncthreads();  // dz is in place, and the helpers' sums are no longer read
             if (i == T) continue;

@@ -44,7 +44,7 @@ def explain(
         return Explanation("plain", "there is no kernel for several heads" + _reduced(backend, dtype))
     sizes, backward = [shapes[letter] for letter in "TNDH"], operation == "recurrence_backward"
     request = backend.request(kernel, backward, dtype.name, sizes)
-    chosen, reasons, _ = backend.tested(request, cell)
+    chosen, reasons, _ = backend.tested(request)
     if reasons:
         return Explanation("plain" if chosen is None else chosen.form, reasons)
     found = candidates(backend.launcher.device(), request)

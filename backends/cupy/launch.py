@@ -42,6 +42,7 @@ _HERE: Final = Path(__file__).parent
 _CELLS: Final = _HERE.parent / "numpy" / "kernels" / "cells"
 _INCLUDE: Final = re.compile(r'^#(?:pragma once|include "(.*)")$', re.MULTILINE)
 _NULL: Final = np.uint64(0)
+_MISSING: Final = [_NULL] * 4
 _FLAGS: Final = np.int32(0), np.int32(1)
 
 
@@ -144,14 +145,13 @@ def source(form: Form, header: str, backward: bool) -> str:
     tiled = ("tile.cu", "exchange.cu") if form in COOPERATIVE else ("tile.cu",) if form in choice.HELD else ()
     step, kernel = "backward.cu" if backward else "forward.cu", f"{form.replace('-', '_')}.cu"
     files = ("cell.cu", "device.cu", step, *tiled, kernel)
-    paths = (_HERE / "prelude.cu", *_headers(header), *(_HERE / file for file in files))
+    paths = (_HERE / "prelude.cu", *_headers(_CELLS / header), *(_HERE / file for file in files))
     return "".join(f'#line 1 "{path.name}"\n{_INCLUDE.sub("", path.read_text())}' for path in paths)
 
 
-def _headers(name: str) -> list[Path]:
+def _headers(path: Path) -> list[Path]:
     """A cell's header, after those that it includes."""
-    path = _CELLS / name
-    included = filter(None, _INCLUDE.findall(path.read_text()))
+    included = (path.parent / name for name in _INCLUDE.findall(path.read_text()) if name)
     return [*dict.fromkeys(itertools.chain(*map(_headers, included))), path]
 
 
@@ -327,7 +327,7 @@ class Launcher:
                 # They count from step 0.
                 lengths_here = lengths if lengths is _NULL else lengths - np.int32(steps.start)
             recurrence.project_input(xp, self.cublas.dot, cell, inputs, x_here, z_here)
-            args = z_here, *_two(around), *_two(given), *own, lengths_here, count, *end
+            args = z_here, *_each(around), *_each(given), *own, lengths_here, count, *end
             if form == "stepwise":
                 self._forward_steps(bound, Wh, around[0], args, reverse)
             else:
@@ -353,7 +353,7 @@ class Launcher:
         if form == "group":
             _empty(dz)
         dinitial = [xp.empty((N, H), dtype) for _ in cell.states]
-        d_own: Any = xp.empty((N, len(dparams), bound.request.units), dtype) if dparams else _NULL
+        d_own: Any = xp.zeros((N, len(dparams), bound.request.units), dtype) if dparams else _NULL
         dabove = [None if d is None else xp.ascontiguousarray(d) for d in dstates]
         z: Any = _NULL if trace.z is None else trace.z
         own, lengths = self._own(coefficients, dtype), self._lengths(inputs)
@@ -372,16 +372,16 @@ class Launcher:
             if number:
                 edge = slice(0, 1) if inputs.reverse else slice(int(count) - 1, None)
                 dabove_here = [self._added(*each, edge, count) for each in zip(dabove_here, dinitial, strict=True)]
-            gradients = dz_here, *_two(dinitial), d_own
-            args = z_here, *_two(around), *_two(dabove_here), *gradients, *own, lengths_here, count, *end
+            gradients = dz_here, *_each(dinitial), d_own
+            args = z_here, *_each(around), *_each(dabove_here), *gradients, *own, lengths_here, count, *end
             if form == "stepwise":
                 self._backward_steps(bound, Wh, dz, args, inputs.reverse)
             else:
                 parts = (xp.zeros((2, N, bound.grid[0], H), dtype),) if form == "group-partial" else ()
                 bound(Wh, *args, *bound.layout, *self._waiting(bound, whose), *parts)
-            if dparams:
-                for dparam, d in zip(dparams, d_own.sum(axis=0), strict=True):
-                    dparam += d
+        if dparams:
+            for dparam, d in zip(dparams, d_own.sum(axis=0), strict=True):
+                dparam += d
         return dz, tuple(dinitial)
 
     def _forward_steps(self, launch: Bound, Wh: Array, h: Array, args: Any, reverse: bool) -> None:
@@ -435,10 +435,9 @@ def _empty(array: Array) -> None:
     array.view(f"int{8 * array.itemsize}").fill(-1)
 
 
-def _two(arrays: Sequence[Any]) -> tuple[Any, Any]:
-    """The arrays of h and of c; null for one that is None or missing."""
-    h, c = (*arrays, None)[:2]
-    return (_NULL if h is None else h), (_NULL if c is None else c)
+def _each(arrays: Sequence[Any]) -> list[Any]:
+    """An array for each of four states; null for one that is None or missing."""
+    return [_NULL if array is None else array for array in arrays] + _MISSING[len(arrays) :]
 
 
 def _chunks(T: int, length: int, reverse: bool) -> list[slice]:

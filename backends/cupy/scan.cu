@@ -30,5 +30,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) scan(const Real*, PARAMETE
         }
     }
     run.store(run.rounds() - 1, row, unit, state);
-    run.store_own(row, unit, own);
+    run.add_own(row, unit, own);
 }

@@ -19,4 +19,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) stepwise(const Real* sums,
     Own own = run.own_of(unit);
     run.finish(i, row, unit, in, own, state, sum, publish);
     run.store(i, row, unit, state);
+    run.add_own(row, unit, own);
 }

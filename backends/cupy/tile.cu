@@ -239,6 +239,7 @@ struct Outputs {
             const auto publish_it = [&](Real* p, int g, Real x) { publish(n[e], g * own + u[e], p, x); };
             run.finish(i, row, unit, in.of[e], unit_own[e], state[e], sum, publish_it);
             if (store) run.store(i, row, unit, state[e]);
+            run.add_own(row, unit, unit_own[e]);
         }
     }
 };

@@ -74,7 +74,12 @@ CASES: Final = (
         for c in ("lstm", "gru", "rnn")
     ),
     *(Case(1000, N, 512, 512, cell=cell, ragged=True) for cell in ("lstm", "gru") for N in (16, 64)),
-    *(Case(1000, N, H, H, cell=cell) for cell in ("leak", "min-gru", "min-lstm") for H in (256, 512) for N in (1, 64)),
+    *(
+        Case(1000, N, H, H, cell=cell)
+        for cell in ("leak", "slstm", "min-gru", "min-lstm")
+        for H in (256, 512)
+        for N in (1, 64)
+    ),
 )
 REHEARSED_LENGTHS: Final = Lengths(2, 4, 8)
 REHEARSED: Final = tuple(Case(8, 3, 5, 20, cell=cell, ragged=cell == "lstm") for cell in ("rnn", "lstm", "min-gru"))
@@ -161,7 +166,7 @@ def usable(
 
     Each form of forward is paired with the chosen backward, and each other form of backward with the chosen forward.
     """
-    device, cell = backend.launcher.device(), cell_of(case.cell)
+    device = backend.launcher.device()
     requests = [Request(NAMED[case.cell], backward, "float32", *case.sizes) for backward in (False, True)]
     forward, backward = (choose(device, request) for request in requests)
     found = [_promising(sorted(candidates(device, request), key=lambda c: c.seconds), most) for request in requests]
@@ -169,7 +174,7 @@ def usable(
     named |= {f"{label(forward)} + {label(c)}": (forward, c) for c in found[1] if c.form != backward.form}
     used, refused = {}, {}
     for name, pair in named.items():
-        tested = [backend.selftest.failure(c, request, cell)[0] for c, request in zip(pair, requests, strict=True)]
+        tested = [backend.selftest.failure(c, request)[0] for c, request in zip(pair, requests, strict=True)]
         if why := next(filter(None, tested), None):
             refused[name] = why
         else:

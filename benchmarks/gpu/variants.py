@@ -17,7 +17,6 @@ from typing import Final
 
 import xrnn
 from benchmarks.gpu import results
-from benchmarks.gpu.forms import cell_of
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import CellKernel
 from xrnn.backends.cupy.choice import Candidate, Device, Request, candidates
@@ -62,7 +61,7 @@ def compare(
     for candidate, request in itertools.islice(compared(backend.launcher.device()), few):
         if time.monotonic() > end:
             break
-        why, _ = backend.selftest.failure(candidate, request, cell_of(request.cell.name))
+        why, _ = backend.selftest.failure(candidate, request)
         grid = " × ".join(map(str, candidate.grid))
         found[f"{Variant.of(candidate, request)}, H={request.H}, grid {grid}"] = why
         tell(found)

@@ -148,10 +148,10 @@ def _instructions(cubin: bytes) -> list[str]:
 def compiled_variants() -> Iterator[tuple[Variant, str]]:
     """The largest variant of each kernel for some architectures, all tiles of two cells for one, a few for the rest."""
     for variant in variants():
-        if is_largest(variant) and variant.cell.name in ("lstm", "min-lstm") and variant.dtype == "float32":
+        if is_largest(variant) and variant.cell.name in ("slstm", "min-lstm") and variant.dtype == "float32":
             yield from ((variant, arch) for arch in MORE_ARCHITECTURES)
         for arch in ARCHITECTURES:
-            if is_largest(variant) or (arch == EVERY_TILE and variant.cell.name in ("rnn", "lstm")):
+            if is_largest(variant) or (arch == EVERY_TILE and variant.cell.name in ("rnn", "slstm")):
                 yield variant, arch
 
 

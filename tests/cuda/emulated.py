@@ -11,7 +11,6 @@ import math
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final, Literal, TypeAlias
@@ -27,12 +26,7 @@ from xrnn.backends.cupy import choice, launch
 from xrnn.backends.cupy.choice import Candidate, Request
 from xrnn.backends.cupy.launch import Launcher, Variant
 from xrnn.ops import recurrence
-from xrnn.ops.cell import Cell
-from xrnn.ops.cells.gru import GRUCell
-from xrnn.ops.cells.lru import LRUCell
-from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell
+from xrnn.ops.cells.rnn import LeakyRNNCell
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.products import Products
 from xrnn.typing import HostArray
@@ -40,19 +34,22 @@ from xrnn.typing import HostArray
 PRODUCTS = Products(standin.ndarray.dot, standin.matmul, standin_backend.make().matmul_add)
 Edits: TypeAlias = tuple[tuple[str, str], ...]  # parts of the source, and what replaces them
 LENGTHS: Final = (0, 4, 2, 3, 1)
-# By template: the cell of tests/reference.py, and that of xrnn with these leaks.
-CELLS: Final[dict[str, tuple[str, Callable[[Any], Cell]]]] = {
-    "TanhElman": ("rnn", lambda leaks: RNNCell()),
-    "ReluElman": ("relu", lambda leaks: RNNCell("relu")),
-    "LeakyTanhElman": ("leak by unit", LeakyRNNCell),
-    "LeakyReluElman": ("leaky relu", lambda leaks: LeakyRNNCell(leaks, "relu")),
-    "Lstm": ("lstm", lambda leaks: LSTMCell()),
-    "Gru": ("gru", lambda leaks: GRUCell()),
-    "MinGru": ("min gru", lambda leaks: MinGRUCell()),
-    "MinGruPositive": ("min gru positive", lambda leaks: MinGRUCell("positive")),
-    "MinLstm": ("min lstm", lambda leaks: MinLSTMCell()),
-    "MinLstmPositive": ("min lstm positive", lambda leaks: MinLSTMCell("positive")),
-    "Lru": ("lru", lambda leaks: LRUCell()),
+# The cell of tests/reference.py by template. That of LeakyReluElman doesn't train its leaks.
+CELLS: Final = {
+    "TanhElman": "rnn",
+    "ReluElman": "relu",
+    "LeakyTanhElman": "trained leak",
+    "LeakyReluElman": "leaky relu",
+    "Lstm": "lstm",
+    "PeepholeLstm": "peephole lstm",
+    "Gru": "gru",
+    "MinGru": "min gru",
+    "MinGruPositive": "min gru positive",
+    "MinLstm": "min lstm",
+    "MinLstmPositive": "min lstm positive",
+    "Slstm": "slstm",
+    "SlstmSigmoid": "slstm sigmoid heads",
+    "Lru": "lru",
 }
 D: Final = 3
 
@@ -73,7 +70,7 @@ class Problem:
     groups: int = 2
     extra: int = 8  # rows of the weights that a thread has beyond its registers
     given: bool = True  # whether there is an initial state
-    dc: bool = True  # whether a gradient of c is given
+    dc: bool = True  # whether gradients of the states past h are given
     unaligned: bool = False  # whether the operands lie at addresses that are no multiples of 16 bytes
     spoil: float | Literal["all bits set"] | None = None
     spoilt: Literal["x", "h_prev", "dh", "Wh"] = "x"
@@ -117,9 +114,8 @@ class Outcome:
 
 def draw(variant: Variant, p: Problem) -> reference.Problem:
     lengths = None if p.lengths is None else [min(length, p.T) for length in p.lengths][: p.N]
-    drawn = reference.problem(
-        CELLS[variant.cell.template][0], (p.T, p.N, D, p.H), variant.dtype, reverse=p.reverse, lengths=lengths, dc=p.dc
-    )
+    cell, sizes = CELLS[variant.cell.template], (p.T, p.N, D, p.H)
+    drawn = reference.problem(cell, sizes, variant.dtype, reverse=p.reverse, lengths=lengths, dc=p.dc, heads=1)
     if not p.given:
         drawn.initial = [np.zeros_like(state) for state in drawn.initial]
     if p.spoil is not None:
@@ -145,9 +141,12 @@ def run(
     """Forward: the states, and z if it is kept. Backward, from the plain form's forward: dx, dWx, dWh and db, which
     together show each element of dz, and the gradients of the initial states."""
     p, drawn, launcher = problem, draw(variant, problem), Launcher(standin)
-    cell = CELLS[variant.cell.template][1](standin.asarray(reference.leaks(p.H).astype(variant.dtype)))
+    cell = variant.cell.cell
+    if variant.cell.template == "LeakyReluElman":
+        cell = LeakyRNNCell(standin.asarray(reference.leaks(p.H).astype(variant.dtype)), "relu")
     place = unaligned if p.unaligned else standin.asarray
     x, Wx, Wh, b, *own = (place(a) for a in (drawn.x, *drawn.weights))
+    Wh = Wh[0] if Wh.ndim == 3 else Wh  # of one head
     lengths = None if drawn.lengths is None else standin.asarray(drawn.lengths)
     initial = [place(state) if p.given else None for state in drawn.initial]
     inputs = Inputs(x, Wx, Wh, b, initial, lengths, p.reverse, own)
@@ -178,7 +177,8 @@ def run(
             names = [*drawn.gradient_names, "dz"]
             found = {name: standin.asnumpy(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}
             expected = solution.gradients
-    return Outcome(found, dict(expected), int(launcher._word(launch.USER)[0][0]))
+    expected = {name: array.reshape(found[name].shape) for name, array in expected.items()}
+    return Outcome(found, expected, int(launcher._word(launch.USER)[0][0]))
 
 
 def unaligned(host: HostArray) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -12,9 +13,10 @@ import pytest
 
 from tests import standin
 from tests.cuda.emulated import LENGTHS, Problem, candidate_of, check, run, several_warps
+from tests.peephole import cell as peephole_cell
 from tests.standin.counting import counted
 from xrnn.backends.cupy import choice, launch
-from xrnn.backends.cupy.cells import KERNELS, NAMED
+from xrnn.backends.cupy.cells import KERNELS, NAMED, CellKernel
 from xrnn.backends.cupy.launch import Variant, variants
 
 pytestmark = pytest.mark.usefixtures("emulator")
@@ -27,7 +29,13 @@ FLOAT = [v for v in FEW if v.dtype == "float32"]
 # The cells that share the name of another, such as relu.
 SAME_NAME = [(v, c) for c in KERNELS.values() if c not in NAMED.values() for v in FLOAT if v.cell.name == c.name]
 OTHERS = [replace(v, cell=cell) for v, cell in SAME_NAME]
-RELU = [v for v in OTHERS if v.cell.fed]
+RELU = [v for v in OTHERS if "Relu" in v.cell.template]
+HEADER = str(Path(peephole_cell.__file__).with_name("peephole_lstm.h"))
+PEEPHOLE = [
+    replace(v, cell=CellKernel("peephole", "PeepholeLstm", HEADER, peephole_cell.PeepholeLSTMCell(), 0))
+    for v in FLOAT
+    if v.cell.name == "lstm"
+]
 EXCHANGING = [v for v in QUICK if v.cooperative]
 
 
@@ -67,6 +75,14 @@ def test_values(variant: Variant) -> None:
     check(variant, Problem(), seed=5)
 
 
+@pytest.mark.parametrize(
+    "variant", [pytest.param(v, marks=[] if v.backward else [pytest.mark.proof]) for v in PEEPHOLE], ids=str
+)
+def test_a_cell_with_several_states_and_own_parameters(variant: Variant) -> None:
+    """In group, two tiles a block, so that a thread adds to the gradients of several rows."""
+    check(variant, Problem(N=11, groups=2, lengths=(*LENGTHS, *LENGTHS, 4), reverse=True), seed=5)
+
+
 @pytest.mark.parametrize("turn", range(len(FLOAT)), ids=lambda turn: str(FLOAT[turn]))
 def test_problems(turn: int) -> None:
     """Every third one, in turn. `test_every_variant` takes all of them."""
@@ -89,9 +105,9 @@ TILES = [v for v in variants() if v not in FEW and v.cell.name in ("rnn", "lstm"
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("variant", [*FEW, *TILES], ids=str)
+@pytest.mark.parametrize("variant", [*QUICK, *TILES], ids=str)
 def test_every_variant(variant: Variant) -> None:
-    for name in MORE if variant in FEW else ("odd", "beyond the registers"):
+    for name in MORE if variant in QUICK else ("odd", "beyond the registers"):
         if fits(variant, MORE[name]):
             check(variant, MORE[name], seed=len(name))
     if variant.cooperative and variant not in EXCHANGING:
@@ -144,9 +160,9 @@ def test_an_infinite_weight_does_not_reach_a_row_without_steps(variant: Variant)
     """Its states and gradients are passed on as they are, although 0 · ∞ is NaN."""
     problem = Problem(lengths=LENGTHS)
     clean, outcome = run(variant, problem), run(variant, replace(problem, spoil=np.inf, spoilt="Wh"))
-    for name in ("dh_prev", "dc_prev") if variant.backward else ("h", "c"):
-        if name in clean.found:
-            np.testing.assert_array_equal(outcome.found[name][..., 0, :], clean.found[name][..., 0, :])
+    for state in variant.cell.cell.states:
+        name = f"d{state}_prev" if variant.backward else state
+        np.testing.assert_array_equal(outcome.found[name][..., 0, :], clean.found[name][..., 0, :])
 
 
 # Spoils a vector that is requested although it has arrived.
@@ -190,8 +206,8 @@ def test_a_group_without_all_its_blocks_gives_up(variant: Variant) -> None:
         dz = outcome.found["dz"].reshape(problem.T, problem.N, -1, problem.H)[..., :present]
         assert np.isfinite(dz[-1]).all()
         assert np.isnan(dz[:-1]).all()
-        for name in ("dh_prev", "dc_prev")[: variant.cell.states]:
-            assert np.isnan(outcome.found[name][:, :present]).all()
+        for name in variant.cell.cell.states:
+            assert np.isnan(outcome.found[f"d{name}_prev"][:, :present]).all()
         exchanged = dz[:, :, variant.cell.pre - variant.cell.fed :]
     if variant.form == "group":  # nothing is left that others would wait for
         bits = np.ascontiguousarray(exchanged).view(f"int{8 * exchanged.itemsize}")
@@ -208,9 +224,9 @@ def test_a_watched_gpu_gets_short_launches(variant: Variant, monkeypatch: pytest
                 found = run(variant, p)
             check(variant, p)
         assert counters.raw_kernels == (p.T + variant.backward if variant.form == "stepwise" else math.ceil(p.T / 2))
-        # In group-partial the last bit of a partial sum depends on its place in the launch, and the gradients of own
-        # parameters are sums of launches.
-        assert found.bits() == expected.bits() or variant.form == "group-partial" or variant.cell.cell.params
+        # In group-partial the last bit of a partial sum depends on its place in the launch, and the scan form adds up
+        # the gradients of own parameters by launch.
+        assert found.bits() == expected.bits() or variant.form == "group-partial" or variant.cell.name == "lru"
 
 
 def test_long_inference_runs_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from unittest import mock
 
 import pytest
 
-from benchmarks.gpu.forms import cell_of
 from tests import standin
 from tests.standin import _device
 from tests.standin.imitation import imitate
@@ -26,7 +25,7 @@ def failure(gpu: CupyBackend, which: Candidate | str, r: Request) -> str | None:
     """Why this candidate, or the first of this form, is not used."""
     found = (c for c in candidates(gpu.launcher.device(), r) if c.form == which)
     candidate = next(found) if isinstance(which, str) else which
-    why, final = gpu.selftest.failure(candidate, r, cell_of(r.cell.name))
+    why, final = gpu.selftest.failure(candidate, r)
     assert final
     return why
 

@@ -57,7 +57,7 @@ def sparse(*shape: int) -> HostArray:
     ids=str,
 )
 def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> None:
-    drawn, width = problem(CELLS[variant.cell.template][0], (T, 1, D, H), "float32"), variant.cell.pre * H
+    drawn, width = problem(CELLS[variant.cell.template], (T, 1, D, H), "float32"), variant.cell.pre * H
     solution, (Wx, Wh, b), dh_drawn = solve(drawn), drawn.weights, drawn.dstates[0]
     assert dh_drawn is not None
     code, candidate = variant.source, candidate_of(variant, Problem(T, 1, H))
@@ -70,6 +70,7 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
 
     h, given, sums = sparse(T + 1, N, H), sparse(N, H), sparse(N, H)
     given[-1] = drawn.initial[0][0]
+    no_others = [NULL] * 3
     common: tuple[Any, ...] = (NULL, np.float32(0), NULL, *map(np.int32, (T, N, H, 0)))
     z = sparse(T, N, width)
     z[:, -1] = drawn.x[:, 0] @ Wx + b
@@ -77,9 +78,9 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
         h[:, -1] = np.concatenate([drawn.initial[0], solution.states[0][:, 0]])
         dh, dz, dh_prev = sparse(T, N, H), sparse(T, N, width), sparse(N, H)
         dh[:, -1], z[:, -1, :H] = dh_drawn[:, 0], sigmoid(z[:, -1, :H])  # the gates of minGRU; Elman has none
-        arguments = (z, h, NULL, dh, NULL, dz, dh_prev, NULL, NULL, *common)
+        arguments = (z, h, *no_others, dh, *no_others, dz, dh_prev, *no_others, NULL, *common)
     else:
-        arguments = (z, h, NULL, given, NULL, *common, np.int32(1))
+        arguments = (z, h, *no_others, given, *no_others, *common, np.int32(1))
     if variant.form == "scan":
         kernel((1, 1), (H,), [Wh, *arguments])
     elif (m := candidate.layout) is None:

@@ -57,12 +57,12 @@ def step(layer: Any, sizes: Sizes, dtype: str = "float32") -> list[Any]:
     """The results, dx, the gradients of the initial states and the weights' gradients, on the host."""
     T, N, D, _ = sizes
     rng, H = np.random.default_rng(1), len(layer.params[2]) // layer.cell.pre  # two for each complex unit
-    states = len(layer.cell.states)
-    shapes = [(T, N, D), *[(N, H)] * states, *[(T, N, H)] * states]
+    states = layer.cell.states
+    shapes = [(T, N, D), *[(N, H)] * len(states), *[(T, N, H)] * (len(states) - len(layer.cell.stabilisers))]
     x, *rest = (layer.backend.asarray(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
-    found = layer.forward(x, *rest[:states])
+    found = layer.forward(x, *(1 + abs(d) if state == "n" else d for state, d in zip(states, rest, strict=False)))
     found = found if isinstance(found, tuple) else (found,)
-    return [layer.backend.to_numpy(a) for a in (*found, *layer.backward(*rest[states:]), *layer.grads)]
+    return [layer.backend.to_numpy(a) for a in (*found, *layer.backward(*rest[len(states) :]), *layer.grads)]
 
 
 def assert_close(found: list[Any], expected: list[Any], tolerance: float = 1e-5) -> None:

@@ -33,7 +33,7 @@ from xrnn.backends.cupy.choice import Request, candidates
 from xrnn.info import forms
 from xrnn.ops.cells.rnn import RNNCell
 
-CELLS, TILED = [*RECURRENT, "relu", "leak by unit", "leaky relu"], ["stepwise", "one-block", "group"]
+CELLS, TILED = [*RECURRENT, "relu", "leak by unit", "leaky relu", "trained leak"], ["stepwise", "one-block", "group"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_form_agrees_with_the_plain_one(gpu: CupyBackend, cell: str, form: s
 @pytest.mark.parametrize(
     ("cell", "form"),
     [
-        *itertools.product(RECURRENT, ["one-block", "group", "group-partial"]),
+        *zip([*RECURRENT, "trained leak"], itertools.cycle(["group-partial", "one-block", "group"]), strict=False),
         *((cell, "scan") for cell in SCANNED),
     ],
 )

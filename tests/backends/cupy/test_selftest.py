@@ -56,6 +56,7 @@ SPOILED = [
     ("lstm", "after[1] = multiply_add(z[1]", "after[1] = multiply_add(z[0]", "its h is off by "),
     ("lstm", "out[static_cast<size_t>(g) * H] = in.z[g];", ";", "its z is off by "),
     ("lstm", "dbefore[1] = f * dc;", "dbefore[1] = dc;", "its dz is off by "),
+    ("trained leak", "dz[1] = dafter[0] *", "dz[1] =", "its dleak_logit is off by "),
     ("min gru", "dbefore[0] = dh * (1 - u);", "dbefore[0] = dh;", "its dz is off by "),
 ]
 
