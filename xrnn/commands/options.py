@@ -185,6 +185,7 @@ class Command(Generic[T]):
     data_name: ClassVar[str] = "series"  # the kind of data
     picture_name: ClassVar[str] = "picture"  # the subject of the picture, such as "loss curve"
     unfinished: ClassVar[str] = ""  # what the checkpoint lacks if the run stops between its training and its results
+    table_columns: ClassVar[tuple[str, ...]] = ()  # of the file `csv`
     use: ClassVar[str] = "xrnn predict {} FILE..."  # the command that uses a checkpoint, with {} for the file
 
     def __post_init__(self) -> None:
@@ -218,6 +219,6 @@ class Command(Generic[T]):
         """Test the model on held-out data and print the results → the results for `--json`, the picture to draw."""
         raise NotImplementedError
 
-    def table(self, results: dict[str, Any]) -> bytes:
-        """The content of the file `csv`."""
+    def table(self, trainer: T, results: dict[str, Any]) -> bytes:
+        """The content of the file `csv`. Its first line holds `table_columns`."""
         raise NotImplementedError

@@ -186,7 +186,7 @@ class Outputs:
             return f"exists{what}: expected a new name; name another with --log, or replace it with --overwrite"
 
         def refuse_table(path: Path, written: bool) -> str:
-            if overwrite:
+            if overwrite or (resume and is_log(path, command.table_columns)):
                 return ""
             return "exists: expected a new name; name another with --csv, or replace it with --overwrite"
 
@@ -223,7 +223,7 @@ def _picture_beside(checkpoint: Path) -> Path:
 
 
 def is_log(path: Path, columns: Sequence[str]) -> bool:
-    """Whether `path` is a log with these columns."""
+    """Whether `path` is a log, or another table, with these columns."""
     header = _line(columns)
     try:
         with path.open("rb") as file:

@@ -186,14 +186,14 @@ def regression_picture(trainer: LabelledTrainer, targets: HostArray, predicted: 
 def forecast_picture(
     data: ForecastData, tested: HostArray, forecast: Forecast, scores: dict[str, dict[str, ForecastScores]]
 ) -> Picture:
-    """The first series: forecasts one horizon apart over the held-out rows, then the steps after the last row.
+    """The first scored series: forecasts one horizon apart over the held-out rows, then the steps after the last row.
 
     Beside the forecasts of the held-out rows, the seasonal naive ones. Both have dates on their axes, if there are any.
     """
-    series, F, m, cut = data.series[0], data.facts.horizon, data.facts.season, data.cuts[0]
+    i, F, m, tested = data.scored[0], data.facts.horizon, data.facts.season, data.scored_parts(tested)[0]
+    series, cut, origins = data.series[i], data.cuts[i], data.test_origins(i)
     axis, value = _time_axis(series, forecast), _label(series.value_name)
     band = f"forecast, {forecast.levels[0]:g} to {forecast.levels[-1]:g}"
-    origins = data.test_origins(0)
     naive = seasonal_naive(series.filled, origins, F, m)
 
     def draw(figure: Any) -> None:

@@ -22,7 +22,7 @@ from xrnn.models.data.read import read_path
 from xrnn.models.data.series import Series, check_sizes, escaped
 from xrnn.models.data.tables import Columns, header_in, read_row
 from xrnn.models.errors import CheckpointError, DataError, SettingsError
-from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, TrainedForecaster
+from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, TrainedForecaster, naive_forecasts
 from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
@@ -138,7 +138,10 @@ def _forecasts(
     if refused := [flag(name) for name in given if name != "decimal"] + ["--proba"] * how.proba:
         raise SettingsError(f"got {refused[0]} for a forecaster: expected --decimal, --json or --skip-bad")
     columns = replace(trained.columns, decimal=given.get("decimal", trained.settings.decimal))
-    for forecast in _of_all(files, columns, how, trained.forecast):
+    forecasts = _of_all(files, columns, how, trained.forecast)
+    if (line := naive_forecasts(forecasts)) and sys.stderr is not None:
+        Terminal(sys.stderr).say(DataError(line).shown(flag))
+    for forecast in forecasts:
         yield {"name": forecast.name, "forecast": forecast.steps()}, forecast.rows()
     if files:
         return

@@ -19,7 +19,7 @@ from xrnn.backend import Backend
 from xrnn.commands.options import SAVE_EVERY, Command, T, flag, selected
 from xrnn.commands.outputs import Outputs
 from xrnn.commands.progress import Goal, TrainingProgress
-from xrnn.commands.terminal import Terminal, noted_signals, status_of
+from xrnn.commands.terminal import Terminal, noted_signals, raised_signals, status_of
 from xrnn.info import selection_lines
 from xrnn.models.checkpoint import PictureRecord, Snapshot
 from xrnn.models.errors import DivergedError, OutputError, SettingsError, file_errors
@@ -64,8 +64,10 @@ def run_command(command: Command[T]) -> int:
     if status:
         return status
     try:
-        _report(trainer, command, outputs, terminal)
-    except KeyboardInterrupt:
+        with raised_signals():
+            _report(trainer, command, outputs, terminal)
+    except KeyboardInterrupt as stopped:
+        number = getattr(stopped, "number", signal.SIGINT)
         line = f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}"
         if command.unfinished:  # by a run of no more steps, which has no length if the training chose it
             upto = command.upto if options.minutes is None else trainer.steps or None
@@ -74,8 +76,8 @@ def run_command(command: Command[T]) -> int:
             line += f"\n  {_resume_command(rest, outputs.checkpoint.path, comm.size)}"
         terminal.say(line)
         let_rank_0_report()
-        end_all(128 + signal.SIGINT)
-        return 128 + signal.SIGINT
+        end_all(128 + number)
+        return 128 + number
     return 0
 
 
@@ -200,7 +202,7 @@ def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Termina
         terminal.result(f"{command.picture_name}: {outputs.picture.path}")
     if outputs.table:
         with file_errors(OutputError, "write", outputs.table.path, "expected free space and permission"):
-            outputs.table.write(command.table(results))
+            outputs.table.write(command.table(trainer, results))
         terminal.result(f"table: {outputs.table.path}")
     if command.options.json:
         files = {"checkpoint": checkpoint, "picture": None if content is None else str(outputs.picture.path)}

@@ -12,8 +12,9 @@ from typing import Any, Self
 import numpy as np
 
 from xrnn.models.data.series import Series, check_sizes
+from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import fingerprint, mase_divisor, prepare
-from xrnn.models.forecast.model import FORECASTER, UNFINISHED, TrainedForecaster
+from xrnn.models.forecast.model import FORECASTER, UNFINISHED, TrainedForecaster, naive_forecasts
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.series.estimator import Estimator, as_series, check_count
 from xrnn.series.frames import Form, Names, from_frame, is_frame
@@ -106,6 +107,8 @@ class Forecaster(Estimator):
             check_count("steps", self.steps)
         settings = self._settings()
         data = prepare(series, settings, backtest=False)
+        if data.left_out:
+            warnings.warn(data.left_out, stacklevel=3)
         self._train(settings, data, X, self.steps, lambda trainer: self.steps or DEFAULT_STEPS)
         self._series = series  # for `predict` without X
 
@@ -180,6 +183,8 @@ class Forecaster(Estimator):
             elif known is not None or facts.known:
                 series = _with_known(series, known, facts.horizon, facts.known)
         forecasts = [trained.forecast(each) for each in series]
+        if line := naive_forecasts(forecasts):
+            warnings.warn(str(DataError(line)), stacklevel=3)
         if form:
             return form.values(forecasts, level)
         values = np.stack([each.values for each in forecasts])

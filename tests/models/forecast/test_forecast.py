@@ -31,7 +31,7 @@ from xrnn.models.forecast.data import (
     seasonal_naive,
     with_quantiles,
 )
-from xrnn.models.forecast.model import ForecastModel
+from xrnn.models.forecast.model import ForecastModel, TrainedForecaster, naive_forecasts, next_steps
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings, parse_quantiles
 from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.models.forecast.windows import fill, pack, unpack
@@ -249,25 +249,92 @@ def test_the_times_of_every_series_are_checked() -> None:
         prepare([one, other], TINY)
 
 
-def test_a_series_with_a_backtest_but_no_window_to_train_on_gets_one_line() -> None:
-    values = growth()
-    values[1:48:2] = np.nan
-    with one_line(DataError, "s has no 3 known values in a row after a context of 6 in its first 48 rows"):
-        prepare([series(growth()), series(values)], TINY)
-    values[-4:] = np.nan  # the later rows are tested only in windows whose steps ahead are all known
-    values[40:] = np.where(np.arange(20) % 2, np.nan, 1.0)
-    values[-2] = 2.0
-    backtest = prepare([series(growth()), series(values)], TINY).past
-    assert backtest is not None
-    assert len(backtest.test_origins(1)) == 0
-
-
 def test_a_series_shorter_than_the_backtest_needs_says_what_it_needs() -> None:
-    words = "s has {} rows: expected at least {} for a context of 6, a horizon of 3 and {} held out"
-    for others, least, held in (([], 20, 4), ([series(growth())], 12, 3)):
-        with one_line(DataError, words.format(least - 1, least, held)):
-            prepare([*others, series(growth(least - 1))], TINY)
-        prepare([*others, series(growth(least))], TINY)
+    words = "s has 19 rows: expected at least 20 for a context of 6, a horizon of 3 and 4 held out"
+    with one_line(DataError, words):
+        prepare([series(growth(19))], TINY)
+    prepare([series(growth(20))], TINY)
+
+
+def short_and_long() -> list[Series]:
+    """Series with too few rows, equal values, values that are missing, and those to train on."""
+    gaps = growth()
+    gaps[1:48:2] = np.nan
+    values = {
+        "a": growth(),
+        "one": np.array([7.0]),
+        "three": np.array([1.0, 2, 4]),
+        "constant": np.full(50, 5.0),
+        "late": np.concatenate([np.full(48, 5.0), growth(12)]),
+        "gaps": gaps,
+        "zeros": np.zeros(3),
+        "b": 3 * growth(50),
+    }
+    return [replace(series(each), name=name) for name, each in values.items()]
+
+
+@pytest.mark.parametrize("base", ["linear", "naive"])
+@pytest.mark.parametrize("backtest", [True, False])
+def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(base: str, backtest: bool) -> None:
+    settings = replace(TINY, base=base)
+    every = short_and_long()
+    trained = [each for each in every if each.name in ("a", "late", "gaps", "b")]
+    data, other = (prepare(each, settings, backtest=backtest) for each in (every, trained))
+    assert data.facts == other.facts
+    assert (
+        data.left_out == "not trained on 4 of 8 series (one, three, constant, zeros), with too few rows or equal values"
+    )
+    assert other.left_out == ""
+    places = np.arange(data.train_count)
+    np.testing.assert_array_equal(pack(data.train(places)), pack(other.train(places)))
+    if backtest:
+        assert data.past is not None
+        assert other.past is not None
+        assert data.past.scored == [0, 7]
+        assert data.past.unscored.startswith(
+            "not scored: 6 of 8 series (one, three, constant, late, gaps, zeros), with"
+        )
+    trainers = [ForecastTrainer(settings, each, NUMPY) for each in (data, other)]
+    for trainer in trainers:
+        trainer.step()
+        trainer.calibrate()
+    forecasts, of_trained = ([next_steps(each.model, one, "") for one in each.data.series] for each in trainers)
+    by_name = {each.name: each for each in forecasts}
+    for one in of_trained:
+        np.testing.assert_array_equal(by_name[one.name].values, one.values)
+    for name, last, has_width in (("one", 7, False), ("three", 4, True), ("constant", 5, False), ("zeros", 0, False)):
+        np.testing.assert_allclose(by_name[name].median, last)
+        assert (np.ptp(by_name[name].values, axis=1) > 0).all() == has_width
+    names = "4 of 8 series (one, three, constant, zeros)"
+    assert naive_forecasts(forecasts) == f"naive forecasts for {names}, too short or constant for the model"
+    saved = TrainedForecaster(trainers[0].snapshot())
+    for each, of_data in zip(every, forecasts, strict=True):
+        np.testing.assert_array_equal(saved.forecast(each).values, of_data.values)
+
+
+def test_the_first_unusable_series_is_named_if_all_are() -> None:
+    with one_line(DataError, "s has the same value 1 in all rows to train on: expected values that change; add"):
+        prepare([series(np.ones(40)), series(np.zeros(40))], TINY, backtest=False)
+
+
+def test_a_short_series_has_the_step_of_the_model() -> None:
+    """A series of one row has no step of its own."""
+    months = tuple(datetime(2020 + i // 12, i % 12 + 1, 1) for i in range(60))
+    every = [series(growth(), times=months), series(np.array([3.0]), times=months[-1:])]
+    data = prepare(every, TINY)
+    trainer = ForecastTrainer(TINY, data, NUMPY)
+    for each in data.series:
+        assert next_steps(trainer.model, each, data.facts.step).times == [datetime(2025, m, 1) for m in (1, 2, 3)]
+
+
+def test_the_known_columns_of_a_short_series_may_be_empty() -> None:
+    rng = np.random.default_rng(0)
+    columns = np.stack([np.append(growth(), [np.nan] * 3), rng.random(63)], axis=1)
+    short = np.array([[1.0, np.nan], [2.0, np.nan]])
+    settings = replace(TINY, target="v", known="k", base="linear")
+    data = prepare([series(columns), series(short)], settings)
+    trainer = ForecastTrainer(settings, data, NUMPY)
+    np.testing.assert_array_equal(next_steps(trainer.model, data.series[1], "").median, 2)
 
 
 def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from xrnn.models.data.dates import step_of
 from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError, SettingsError
 from xrnn.models.forecast.calendar import calendar_of, columns
-from xrnn.models.forecast.data import ForecastData, prepare
+from xrnn.models.forecast.data import ForecastData, mase_divisor, prepare
 from xrnn.models.forecast.linear import Fits, candidates, effect_of, repeated, ridge
 from xrnn.models.forecast.model import TrainedForecaster, next_steps
 from xrnn.models.forecast.settings import ForecastSettings
@@ -275,18 +275,51 @@ def test_a_choice_that_is_stopped_is_made_again() -> None:
     assert not resumed.snapshot().unfinished
 
 
-def test_a_model_of_logarithms_refuses_a_series_without_a_positive_value() -> None:
+def trained_on_logarithms() -> tuple[TrainedForecaster, HostArray]:
     t = np.arange(80.0)
+    values = np.exp(0.05 * t) * (1.5 + np.sin(np.pi * t / 2))
     settings = ForecastSettings(**SMALL)
-    trainer = ForecastTrainer(settings, data_of(np.exp(0.05 * t) * (1.5 + np.sin(np.pi * t / 2))), get_backend("numpy"))
+    trainer = ForecastTrainer(settings, data_of(values), get_backend("numpy"))
     trainer.step()
+    trainer.calibrate()
     trained = TrainedForecaster(trainer.snapshot())
     assert trained.facts.log
-    with one_line(DataError, "n has no positive value, and the model forecasts logarithms: expected positive values"):
-        trained.forecast(Series(-np.exp(t / 40)[:, None], None, "n"))
-    values = np.exp(0.05 * t) * (1.5 + np.sin(np.pi * t / 2))
+    return trained, values
+
+
+def test_a_model_of_logarithms_repeats_a_series_without_a_positive_value() -> None:
+    trained, values = trained_on_logarithms()
+    forecast = trained.forecast(Series(-values[:, None], None, "n"))
+    assert forecast.flaw.startswith("has no positive value, and the model forecasts logarithms: expected positive")
+    np.testing.assert_allclose(forecast.values, np.tile(-values[-4:, None], 3))
     values[[3, 50]] = 0
     assert np.isfinite(trained.forecast(Series(values[:, None], None, "n")).values).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("last", [1e30, 1e-30, 0.0, -1e30])
+def test_a_wrong_last_value_is_not_continued_without_bound(last: float, share: float) -> None:
+    """Forecasts of logarithms stay near the range of the context: a factor of e³ per usual change."""
+    trained, values = trained_on_logarithms()
+    later = np.exp(0.05 * np.arange(80, 84)) * (1.5 + np.sin(np.pi * np.arange(80, 84) / 2))
+    np.testing.assert_allclose(trained.forecast(Series(values[:, None], None, "n")).median, later, rtol=0.1)
+    trained.model.share = share
+    trained.model.linear.W[...] = 1.0  # far more than a training gives
+    values[-1] = last
+    got = trained.forecast(Series(values[:, None], None, "n"))
+    context = np.log(np.maximum(values[-trained.facts.context :], 0.01 * values[values > 0].min()))
+    unit = mase_divisor(np.log(np.where(values > 0, values, np.nan)), 4)
+    margin = 3 * max(unit, np.sort(np.abs(context[4:] - context[:-4]))[int(0.9 * (len(context) - 5))])
+    logarithms = np.log(got.values)
+    assert (logarithms >= context.min() - margin - 1e-9).all()
+    assert (logarithms <= context.max() + margin + 1e-9).all()
+
+
+def test_values_near_the_limits_of_numbers_are_forecast() -> None:
+    """Also if their logarithms are equal."""
+    values = np.exp(np.linspace(-69, 69, 80)) * np.tile([1.0, 1.5, 2, 0.5], 20)
+    assert np.isfinite(forecast_of(values[10:70])).all()
+    assert np.isfinite(forecast_of(1e20 + 16384.0 * (np.arange(80) % 4))).all()
 
 
 @pytest.mark.parametrize("shift", [0.0, -5.0])
@@ -310,12 +343,12 @@ def test_a_stream_forecasts_as_a_file(shift: float) -> None:
 
 
 def test_short_series_are_padded() -> None:
-    """The context follows from the longest series; all others are trained on and forecast too."""
+    """The context follows from the median; shorter series are trained on and forecast too."""
     rng = np.random.default_rng(0)
     series = [Series((np.arange(n) / 2 + 0.1 * rng.standard_normal(n))[:, None], None, str(n)) for n in (15, 18, 60)]
     settings = ForecastSettings(hidden=4, batch=8, horizon=4)
     data = prepare(series, settings)
-    assert data.facts.context > 18
+    assert data.facts.context == 14  # the rows of 18 before the backtest
     trainer = ForecastTrainer(settings, data, get_backend("numpy"))
     trainer.step()
     for each, source in zip(data.series, series, strict=True):

@@ -317,6 +317,20 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     )
 
 
+def step_named(name: str, time: Time) -> Step | None:
+    """The step called `name`, see `Step.name`, of a series that has only this time. None for another kind of time."""
+    count, _, unit = name.partition(" ")
+    number, unit = as_number(count), unit.removesuffix("s")
+    if number is None or isinstance(time, datetime) == (not unit):
+        return None
+    if not isinstance(time, datetime):
+        return Step(number)
+    if unit == "month":
+        return Step(_DAY, months=int(number), day=_days_of_month([time])[0])
+    size = {**_UNITS, "second": _SECOND, "working day": _DAY}.get(unit)
+    return Step(number * size, working_days=unit == "working day") if size else None
+
+
 def _are_holidays(step: Step, times: Sequence[Time], places: Sequence[int]) -> bool:
     """Whether the times after `places` are later working days than the next ones, and few are missing in all."""
     missing = 0

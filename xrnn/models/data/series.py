@@ -29,6 +29,7 @@ class Series:
     name: str  # shown in errors and predictions
     channel_names: tuple[str, ...] | None = None  # from the header of the file, if it has one
     times: tuple[Time, ...] | None = None  # of the steps, in a file with a column of times
+    id: str = ""  # in the column that tells the series of a file apart; empty without one
 
     @property
     def channels(self) -> int:

@@ -88,7 +88,7 @@ def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Ser
         of_series = label if label_at is None else table.label(places, label_at, name)
         each = checked(np.array([[table.number(i, j) for j in used] for i in places]), of_series, name, names)
         of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
-        series.append(replace(each, times=of_steps))
+        series.append(replace(each, times=of_steps, id=key))
     return series
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 
 from xrnn.files import printable, quoted, same_file
-from xrnn.models.data.dates import Step, show, step_of
+from xrnn.models.data.dates import Step, show, step_named, step_of
 from xrnn.models.data.read import check_channels, read_path
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series, Time
@@ -24,15 +24,25 @@ from xrnn.models.errors import DataError, param
 from xrnn.models.forecast import calendar
 from xrnn.models.forecast.linear import LinearPart, Samples, age_weights, average, effect_of
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
-from xrnn.models.forecast.windows import FAR, LARGEST, Windows, contexts, fill, joined
+from xrnn.models.forecast.windows import (
+    FAR,
+    LARGEST,
+    Windows,
+    contexts,
+    fill,
+    joined,
+    limits_of_logarithms,
+)
 from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
-_FOLDS: Final = (0.4, 0.6, 0.8, 1.0)  # of the rows to train on: each backtest holds out those up to the next
+# Shares of the rows to train on: each backtest holds out those up to the next share, at least a horizon.
+_FOLDS: Final = (0.4, 0.6, 0.8, 1.0)
 LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
 _LEAST_ROWS: Final = 4  # before the first window
+_MOST_NAMES: Final = 8  # of series, in a line
 _MOST_ETS: Final = 50  # series: a fit takes a tenth of a second
 _MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
 _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
@@ -81,21 +91,17 @@ class ForecastSeries:
 
         scales   If `series` is only a part of a longer one: of that one; None to compute them
         rows     The number of rows before the steps to forecast; None: those up to the last known value
-
-        Raises DataError for values that are all equal, or almost, unless the scales are given, and if the model needs
-        logarithms, but no value has one.
         """
         exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
-        self.name, self.times, self.facts = series.name, series.times, facts
+        self.name, self.id, self.times, self.facts = series.name, series.id or series.name, series.times, facts
         self.target: HostArray = series.values[: exists[-1] + 1 if rows is None else rows, 0]
-        seen = self.target[:train][~np.isnan(self.target[:train])]
-        self.scales = scales or self._scales(seen, train)
+        self.scales, self._no_scale = (scales, "") if scales else self._scales(train)
         self.deviation, self.unit = self.scales.deviation, self.scales.unit
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._logged: HostArray = (
             np.log(np.maximum(self.target, 0.01 * self.scales.positive)) if facts.log else self.target
         )
-        self.least = 0.0 if self.scales.lowest >= 0 else -np.inf
+        self._least = 0.0 if self.scales.lowest >= 0 else -np.inf
         self.filled = fill(self.target, facts.season)
         self.covariates = known.apply(series.values[:, 1:])
         if facts.calendar:
@@ -110,32 +116,46 @@ class ForecastSeries:
         self._linear: LinearPart | None = None
         self._effect: HostArray = np.zeros(len(self.covariates))
 
-    def _scales(self, seen: HostArray, train: int | None) -> Scales:
-        """The scales of the rows to train on, whose known values are `seen`.   Raises DataError: see `__init__`."""
-        name, positive = printable(self.name), seen[seen > 0]
-        if seen.size and self.facts.log and not positive.size:
-            raise DataError(
-                f"{name} has no positive value, and the model forecasts logarithms: expected positive values, as in "
-                "its training; train a new model with this series"
-            )
-        used = positive if self.facts.log else seen
-        if used.size == 0 or used.min() == used.max():
-            got = "no value" if used.size == 0 else f"the same value {used[0]:g}"
-            raise DataError(
-                f"{name} has {got} in all {'positive ' if used.size < seen.size else ''}rows"
-                f"{' to train on' if train else ''}: expected values that change; add earlier rows, or leave the "
-                "series out"
-            )
+    def _scales(self, train: int | None) -> tuple[Scales, str]:
+        """The scales of the rows to train on; without any, a unit of 0, and the reason, as the words after the name."""
         values = self.target[:train]
-        values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
-        deviation = float(np.nanstd(values))
-        if deviation < LEAST_DEVIATION:
-            raise DataError(
-                f"{name} has values with a deviation below {LEAST_DEVIATION:g}: expected a larger one; multiply the "
-                "values by a constant"
+        seen = values[~np.isnan(values)]
+        positive = seen[seen > 0]
+        ends = (float(seen.min(initial=np.inf)), float(positive.min(initial=np.inf)))
+        used = positive if self.facts.log else seen
+        if self.facts.log and seen.size and not positive.size:
+            flaw = (
+                "has no positive value, and the model forecasts logarithms: expected positive values, as in its "
+                "training; train a new model with this series"
             )
-        unit = mase_divisor(values, self.facts.season)
-        return Scales(deviation, unit, float(seen.min()), float(positive.min()) if positive.size else np.inf)
+        elif used.size == 0 or used.min() == used.max():
+            got = "no value" if used.size == 0 else f"the same value {used[0]:g}"
+            flaw = (
+                f"has {got} in all {'positive ' if used.size < seen.size else ''}rows"
+                f"{'' if train is None else ' to train on'}: expected values that change; add earlier rows, or leave "
+                "the series out"
+            )
+        else:
+            values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
+            deviation = float(np.nanstd(values))
+            if deviation >= LEAST_DEVIATION:
+                return Scales(deviation, mase_divisor(values, self.facts.season), *ends), ""
+            flaw = (
+                f"has values with a deviation below {LEAST_DEVIATION:g}: expected a larger one; multiply the values by "
+                "a constant"
+            )
+        return Scales(0.0, 0.0, *ends), flaw
+
+    @property
+    def flaw(self) -> str:
+        """Why the model can't forecast this series, as the words after its name; empty if it can."""
+        if self._no_scale or self.rows >= self.least_rows:
+            return self._no_scale
+        limit = "context" if self._linear is None else "season" if self.least_rows > _LEAST_ROWS else ""
+        return (
+            f"has {self.rows} rows: expected at least {self.least_rows} before the steps to forecast; add rows"
+            f"{f', or train with a smaller {param(limit)}' if limit else ''}"
+        )
 
     def use(self, linear: LinearPart) -> Self:
         """From now on, `linear` is the base of the windows."""
@@ -169,15 +189,20 @@ class ForecastSeries:
         of_steps = self.covariates[np.where(before < 0, before % m, before)]  # (N, C, K)
         x = np.concatenate([z[..., None], change[..., None], of_steps], axis=2).transpose(1, 0, 2)
         base = level + scale * (z[:, C - m + np.arange(F) % m] if self._linear is None else self._linear(z))
+        effect = self._effect[ahead] if K else np.zeros_like(base)
+        if self.facts.log:
+            limits = limits_of_logarithms(level + scale * z, self.unit, effect)
+        else:
+            limits = np.tile([-np.inf if self._linear is None else self._least, np.inf], (*base.shape, 1))
         return Windows(
             np.ascontiguousarray(x, dtype=np.float32),
             (self.covariates[ahead] if K else np.zeros((len(origins), 0)))
             .reshape(len(origins), F * K)
             .astype(np.float32),
-            base + self._effect[ahead] if K else base,
+            base + effect,
             scale,
             scale if self._linear is None else np.full_like(scale, self.unit),
-            np.full_like(scale, -np.inf if self._linear is None else self.least),
+            limits,
             self.facts.log,
             self.target[ahead] if targets else None,
         )
@@ -212,9 +237,38 @@ class ForecastSeries:
         return errors
 
     def next_window(self) -> Windows:
-        """The window after the last value.   Raises DataError if the series is too short or lacks a known covariate."""
+        """The window after the last value; if the series has a flaw, one whose forecast is naive.
+
+        Raises DataError if the series lacks a known covariate.
+        """
+        if self.flaw:
+            return self._naive_window()
+        self.check_known()
+        return self.windows(np.array([self.rows]), targets=False)
+
+    def _naive_window(self) -> Windows:
+        """A window that repeats the last season, or the last value if there are fewer rows; its scale is 0.
+
+        Its intervals are as wide as those of the model, in units of the series. Without a unit, they have no width.
+        """
+        F, m, K = self.facts.horizon, self.facts.season, self.facts.covariates
+        log = self.facts.log and self.unit > 0
+        values = self._logged if log else self.target
+        last = fill(values, m)[None, -m if self.rows >= m else -1 :]
+        ends = [-LARGEST, LARGEST] if log else [self._least, np.inf]
+        return Windows(
+            np.zeros((self.facts.context, 1, 2 + K), np.float32),
+            np.zeros((1, F * K), np.float32),
+            last[:, np.arange(F) % last.shape[1]],
+            np.zeros((1, 1)),
+            np.full((1, 1), self.unit),
+            np.tile(ends, (1, F, 1)),
+            log,
+        )
+
+    def check_known(self) -> None:
+        """Raises DataError if a known column lacks values in the steps after the last value."""
         facts = self.facts
-        self.check_length()
         future = len(self._missing) - self.rows
         if facts.known and future < facts.horizon:
             raise DataError(
@@ -229,20 +283,13 @@ class ForecastSeries:
                 f"{printable(self.name)} has no value in row {row + 1}{time} of the known column {column}: expected "
                 f"one in each of the {facts.horizon} rows after the last value to forecast; fill it in"
             )
-        return self.windows(np.array([self.rows]), targets=False)
-
-    def check_length(self) -> None:
-        if self.rows < self.least_rows:
-            limit = "context" if self._linear is None else "season" if self.least_rows > _LEAST_ROWS else ""
-            raise DataError(
-                f"{printable(self.name)} has {self.rows} rows: expected at least {self.least_rows} before the steps to "
-                f"forecast; add rows{f', or train with a smaller {param(limit)}' if limit else ''}"
-            )
 
 
 @dataclass(frozen=True, eq=False)
 class ForecastData:
     """Each series is trained on up to its row `cuts[i]`. In the data of a backtest, the rows after it are held out.
+
+    A series that has a flaw, or too few rows, has no windows.
 
     linear      the linear part of the model; None without one
     covariate_scale   from the rows to train on
@@ -265,15 +312,32 @@ class ForecastData:
         """The origins of all windows to train on."""
         return self._origins(i, self.series[i].least_rows, self.cuts[i] - self.facts.horizon)
 
+    @property
+    def left_out(self) -> str:
+        """A line: which series have no window to train on; empty if all have one."""
+        names = [each.id for each, origins in zip(self.series, self._training, strict=True) if not len(origins)]
+        return f"not trained on {listed(names, len(self.series))}, with too few rows or equal values" if names else ""
+
+    @property
+    def unscored(self) -> str:
+        """A line: which series are not scored; empty if all are."""
+        names = [each.id for i, each in enumerate(self.series) if i not in self.scored]
+        return f"not scored: {listed(names, len(self.series))}, with too few rows before the backtest" if names else ""
+
+    @cached_property
+    def scored(self) -> list[int]:
+        """The series that are scored: those with windows to test on, and windows before them to train on."""
+        return [i for i, origins in enumerate(self._training) if len(origins) and len(self.test_origins(i))]
+
     def folds(self) -> list[ForecastData]:
         """Earlier backtests, which hold out later parts of the rows to train on.   [] if the series are too short."""
-        folds = []
+        folds, F = [], self.facts.horizon
         for start, stop in itertools.pairwise(_FOLDS):
-            cuts = [(round(start * cut), round(stop * cut)) for cut in self.cuts]
+            cuts = [(max(min(round(start * cut), round(stop * cut) - F), 0), round(stop * cut)) for cut in self.cuts]
             used = [
                 (each, one.scales, *of)
                 for each, one, of in zip(self.sources, self.series, cuts, strict=True)
-                if of[0] and not np.isnan(each.values[: of[0]]).all(axis=0).any()
+                if of[0] and not one.flaw and not np.isnan(each.values[: of[0]]).all(axis=0).any()
             ]
             if not used:
                 continue
@@ -288,11 +352,17 @@ class ForecastData:
         return self._origins(i, first, self.series[i].rows - self.facts.horizon)
 
     def _origins(self, i: int, first: int, last: int) -> HostArray:
-        """The origins from `first` to `last` whose steps ahead have a known value."""
-        origins = np.arange(first, last + 1)
+        """The origins from `first` to `last` whose steps ahead have a known value; none if the series has a flaw."""
+        origins = np.arange(first, first if self.series[i].flaw else last + 1)
         known = ~np.isnan(self.series[i].target[origins[:, None] + np.arange(self.facts.horizon)]).any(axis=1)
         complete: HostArray = origins[known]
         return complete
+
+    def scored_parts(self, tested: HostArray) -> list[HostArray]:
+        """The forecasts of each scored series, among those of the windows `test`."""
+        ends = np.cumsum([len(self.test_origins(i)) for i in range(len(self.series))])
+        parts = np.split(tested, ends[:-1])
+        return [parts[i] for i in self.scored]
 
     @cached_property
     def test(self) -> Windows:
@@ -367,7 +437,7 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     season = settings.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     cuts = [_cut(n, F) for n in rows]
     linear = settings.base == "linear"
-    context = settings.context or _context(max(cuts), F, season, padded=linear)
+    context = settings.context or _context(cuts, F, season, padded=linear)
     cuts = cuts if backtest else rows
     if context < season:
         raise DataError(
@@ -386,35 +456,33 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
         return f"expected at least {n} for {first}, a horizon of {F}{held}"
 
     limits = [param("horizon"), *([] if linear else [param("context")]), *([param("season")] if seasonal else [])]
-    lower = f"lower {' or '.join(limits)}"
     if sum(max(cut - least - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
         longest = int(np.argmax(rows))
         raise DataError(
             f"{printable(series[longest].name)} has {rows[longest]} rows: {needed(least + F + _LEAST_WINDOWS - 1)}; "
-            f"{lower}, or add rows"
+            f"lower {' or '.join(limits)}, or add rows"
         )
-    for each, cut, n in zip(series, cuts, rows, strict=True):
-        if cut - least - F < 0:
-            raise DataError(
-                f"{printable(each.name)} has {n} rows: {needed(least + F)}; leave the series out, or {lower}"
-            )
     name = calendar.calendar_of(step, max(rows)) if linear and settings.calendar == "auto" else ""
     if name and step and all(each.times for each in series):
         series = [with_later_times(each, step, F) for each in series]
     else:
         name = ""
     past = _divided(series, cuts, facts, linear, calendar_name=name)
-    for one in past.series:  # raises DataError
-        one.next_window() if backtest or not K else one.check_length()
-    if not past.train_count or (backtest and not len(past.test.ahead)):
+    if not past.train_count or (backtest and not past.scored):
         raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
-    for i, one in enumerate(past.series if backtest else ()):
-        if len(past.test_origins(i)) and not len(past.training_origins(i)):
-            raise DataError(
-                f"{printable(one.name)} has no {F} known values in a row after a context of {least} in its first "
-                f"{cuts[i]} rows, which are trained on: expected some; fill in missing ones, or leave the series out"
-            )
-    return replace(_divided(series, rows, facts, linear, calendar_name=name), past=past) if backtest else past
+    if not backtest:
+        return past
+    data = _divided(series, rows, facts, linear, calendar_name=name)
+    for one in data.series:
+        if not one.flaw:
+            one.check_known()  # raises DataError
+    return replace(data, past=past)
+
+
+def listed(names: Sequence[str], count: int) -> str:
+    """The number and the names of some of `count` series: "2 of 9 series (a, b)"."""
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return f"{len(names):,} of {count:,} series ({', '.join(map(printable, names[:_MOST_NAMES]))}{more})"
 
 
 def with_later_times(series: Series, step: Step, count: int) -> Series:
@@ -424,7 +492,7 @@ def with_later_times(series: Series, step: Step, count: int) -> Series:
 
 def _cut(rows: int, horizon: int) -> int:
     """The number of rows before those that the backtest holds out."""
-    return rows - max(horizon, round(_TEST_SHARE * rows))
+    return max(rows - max(horizon, round(_TEST_SHARE * rows)), 0)
 
 
 def _step(series: Sequence[Series]) -> Step | None:
@@ -437,11 +505,13 @@ def _step(series: Sequence[Series]) -> Step | None:
 
 
 def check_step(times: Sequence[Time], name: str, expected: str, other: str) -> Step | None:
-    """The step of `times`, which should be called `expected`.   Raises DataError for another one.
+    """The step of `times`, which should be called `expected`; of a single time, that one. Raises DataError for another.
 
     other   the start of a sentence about the expected step: "the model was trained on"
     """
     step = step_of(times, name, like=expected)
+    if step is None and times:
+        return step_named(expected, times[0])
     if step and step.contradicts(expected):
         raise DataError(
             f"{printable(name)} has steps of {step.name}, but {other} steps of {expected}: expected the same steps; "
@@ -465,25 +535,23 @@ def _divided(
 
     fold   the number of used rows, and the scales, of each series
     """
-    known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True))
+    enough = 0 if fold else least_rows(facts, linear) + facts.horizon
+    known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True) if cut >= enough)
 
     def solved(facts: ForecastFacts) -> tuple[list[ForecastSeries], LinearPart | None, float]:
         made = [
             ForecastSeries(each, facts, known, cut, scales, rows)
             for each, cut, rows, scales in zip(series, cuts, *(fold or ([None] * len(cuts),) * 2), strict=True)
         ]
-        if not linear:
-            return made, None, 0.0
+        if not any(each.unit for each in made) and not facts.log:
+            raise DataError(f"{printable(made[0].name)} {made[0].flaw}")
+        if not linear or not any(each.unit for each in made):
+            return made, None, np.inf
         return made, *solve(made, cuts)
 
     tries = [solved(facts)]
-    if (
-        linear
-        and not fold
-        and all(
-            (np.nan_to_num(each.target[:cut], nan=1.0) > 0).all() for each, cut in zip(tries[0][0], cuts, strict=True)
-        )
-    ):
+    used = [each.target[:cut] for each, cut in zip(tries[0][0], cuts, strict=True) if each.unit]
+    if linear and not fold and all((values[~np.isnan(values)] > 0).all() for values in used):
         tries.append(solved(replace(facts, log=True)))
     made, part, least = min(tries, key=lambda each: each[2])
     if calendar_name and not fold:
@@ -501,7 +569,7 @@ def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[LinearPart, fl
     """
     facts = series[0].facts
     C, F, K = facts.context, facts.horizon, facts.covariates
-    both = list(zip(series, cuts, strict=True))
+    both = [(each, cut) for each, cut in zip(series, cuts, strict=True) if each.unit]
     effect = effect_of([each.changes(cut) for each, cut in both], K) if K else np.zeros(0)
     for each in series:
         each.use(LinearPart(np.zeros((C + 1, F)), effect))
@@ -512,7 +580,7 @@ def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[LinearPart, fl
         origins = [np.sort(rng.choice(of, -(-len(of) * most // count), replace=False)) for of in origins]
     samples = [each.samples(of, cut) for (each, cut), of in zip(both, origins, strict=True)]
     W, tested = average(samples, facts.season)
-    errors = [series[i].errors(samples[i], rows, forecast, cuts[i]).mean(axis=1) for i, rows, forecast in tested]
+    errors = [both[i][0].errors(samples[i], rows, of, both[i][1]).mean(axis=1) for i, rows, of in tested]
     weights = [age_weights(samples[i].origin[rows]) for i, rows, _ in tested]
     linear = LinearPart(W, effect)
     for each in series:
@@ -530,13 +598,20 @@ def _training_covariates(series: Series, cut: int) -> HostArray:
     return covariates
 
 
-def _context(rows: int, horizon: int, season: int, *, padded: bool) -> int:
-    """The larger of three seasons, two horizons and 24 steps. A short series gets fewer, but at least a season.
+def _context(rows: Sequence[int], horizon: int, season: int, *, padded: bool) -> int:
+    """The larger of three seasons, two horizons and 24 steps; fewer if the longest series, or most of them, are short.
 
+    At least a season.
+
+    rows     to train on, of each series
     padded   contexts may begin before the series: two seasons, if there are as many rows
     """
     wanted = max(3 * season if season > 1 else 0, 2 * horizon, 24)
-    available = max(2 * (rows - horizon) // 3, min(2 * season, rows)) if padded else (rows - horizon) // 2
+    longest, typical = max(rows), int(np.median(rows))
+    if padded:
+        available = min(max(2 * (longest - horizon) // 3, min(2 * season, longest)), typical)
+    else:
+        available = min((longest - horizon) // 2, typical - horizon)
     return max(min(wanted, available), season)
 
 
@@ -667,8 +742,8 @@ def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, 
 def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, dict[str, ForecastScores]]:
     """The scores of the model's forecasts `tested` of the windows `data.test`, and of simpler forecasts.
 
-    By the name of a series that has such windows, and by method: ETS too, if statsforecast is installed and can fit it
-    to every series, of at most _MOST_ETS.
+    By the name of each scored series, and by method: ETS too, if statsforecast is installed and can fit it to every
+    series, of at most _MOST_ETS.
     """
     F, m = data.facts.horizon, data.facts.season
     simpler: dict[str, Callable[[ForecastSeries, HostArray], HostArray]] = {
@@ -678,19 +753,15 @@ def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> d
     }
     if data.linear:
         simpler["linear"] = lambda series, at: series.windows(at).forecast(np.zeros((len(at), F, 1)))[..., 0]
-    if len(data.series) <= _MOST_ETS and find_spec("statsforecast"):
-        fitted = {id(each): _ets(each.filled[:cut], F, m) for each, cut in zip(data.series, data.cuts, strict=True)}
+    if len(data.scored) <= _MOST_ETS and find_spec("statsforecast"):
+        fitted = {id(data.series[i]): _ets(data.series[i].filled[: data.cuts[i]], F, m) for i in data.scored}
         usable = {key: ets for key, ets in fitted.items() if ets}
-        if len(usable) == len(data.series):
+        if len(usable) == len(fitted):
             simpler["ETS"] = lambda series, at: np.stack([usable[id(series)](series.filled[:origin]) for origin in at])
     scores: dict[str, dict[str, ForecastScores]] = {}
-    first = 0
-    for i, each in enumerate(data.series):
-        at, past = data.test_origins(i), data.training_origins(i)
-        if not len(at):
-            continue
-        forecasts = {"model": tested[first : first + len(at)]}
-        first += len(at)
+    for i, of_model in zip(data.scored, data.scored_parts(tested), strict=True):
+        each, at, past = data.series[i], data.test_origins(i), data.training_origins(i)
+        forecasts = {"model": of_model}
         for name, forecast in simpler.items():
             errors = each.target[past[:, None] + np.arange(F)] - forecast(each, past)
             forecasts[name] = with_quantiles(forecast(each, at), errors, levels)

@@ -22,7 +22,15 @@ from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series, Time
 from xrnn.models.data.tables import Columns
 from xrnn.models.errors import DataError, SettingsError, param
-from xrnn.models.forecast.data import LEAST_DEVIATION, ForecastSeries, Scales, check_step, least_rows, with_later_times
+from xrnn.models.forecast.data import (
+    LEAST_DEVIATION,
+    ForecastSeries,
+    Scales,
+    check_step,
+    least_rows,
+    listed,
+    with_later_times,
+)
 from xrnn.models.forecast.linear import LinearPart
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.windows import Windows
@@ -131,12 +139,16 @@ class Forecast:
     name        of the series
     times       of the steps ahead; their numbers 1, 2, … without a column of times
     levels      the quantiles; values (F, Q)
+    flaw        why the forecast is naive: see `ForecastSeries.flaw`; empty if it is that of the model
+    id          in the column that tells the series of a file apart, else the name
     """
 
     name: str
     times: Sequence[Time]
     levels: tuple[float, ...]
     values: HostArray
+    flaw: str = ""
+    id: str = ""
 
     @property
     def median(self) -> HostArray:
@@ -164,8 +176,22 @@ class Forecast:
         ]
 
 
+def naive_forecasts(forecasts: Sequence[Forecast]) -> str:
+    """A line: which forecasts are naive, and why; empty if none is."""
+    naive = [each for each in forecasts if each.flaw]
+    if len(forecasts) == 1 and naive:
+        return f"a naive forecast, since {printable(naive[0].name)} {naive[0].flaw}"
+    names = listed([each.id for each in naive], len(forecasts))
+    return f"naive forecasts for {names}, too short or constant for the model" if naive else ""
+
+
 def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Forecast:
-    """The steps after the last value of `series`.   trained: the name of the model's step.   Raises DataError."""
+    """The steps after the last value of `series`. The forecast is naive if the series has a flaw.
+
+    trained   the name of the model's step
+
+    Raises DataError if the times have another step, and if the series lacks a known covariate.
+    """
     facts = model.facts
     step = check_step(series.times, series.name, trained, "the model was trained on") if series.times else None
     if step and series.times:
@@ -173,7 +199,7 @@ def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Fo
     else:
         times = range(1, facts.horizon + 1)
     (values,) = model.forecast(series.next_window())
-    return Forecast(series.name, times, model.settings.levels, values)
+    return Forecast(series.name, times, model.settings.levels, values, series.flaw, series.id)
 
 
 def offsets_shape(settings: ForecastSettings, facts: ForecastFacts) -> Shape:
@@ -222,11 +248,11 @@ class TrainedForecaster:
     def forecast(self, series: Series, rows: int | None = None) -> Forecast:
         """The steps after the first `rows` rows; by default, after the last known value.
 
-        Raises DataError if the series is too short, constant, or lacks known covariates, and if the memory does not
-        suffice.
+        The forecast is naive if the series is too short or constant. Raises DataError if the series has no value, other
+        times, or lacks known covariates, and if the memory does not suffice.
         """
         check_same(series, 1 + self.facts.known, self.facts.channel_names, "the model")
-        if np.isnan(series.values[:, 0]).all():
+        if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
         try:
             return next_steps(self.model, self._series(self._timed(series), rows=rows), self.facts.step)

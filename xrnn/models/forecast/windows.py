@@ -19,6 +19,8 @@ from xrnn.typing import Array, HostArray
 
 FAR: Final = 1e3  # scales from the level: values are clipped here, so that one outlier does not end the training
 LARGEST: Final = 700.0  # the exponential of more is infinite in float64
+_REACH: Final = 3.0  # usual changes that a forecast of logarithms may be outside of the range of its context
+_USUAL: Final = 0.9  # the share of the changes in a context that are smaller
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +32,7 @@ class Windows:
     base     (N, F), the forecast that the model corrects: linear, or seasonal naive
     scale    (N, 1), of each window
     unit     (N, 1), of the width of the intervals
-    least    (N, 1): no forecast is below it; 0 for a series without negative values
+    limits   (N, F, 2): no forecast is below the first or above the second
     target   (N, F), NaN for a missing value; None if the future is unknown
     """
 
@@ -39,7 +41,7 @@ class Windows:
     base: HostArray
     scale: HostArray
     unit: HostArray
-    least: HostArray
+    limits: HostArray
     log: bool
     target: HostArray | None = None
 
@@ -58,15 +60,13 @@ class Windows:
 
     def part(self, rows: slice) -> Windows:
         """Some of the windows. The future must be known."""
-        names = ("ahead", "base", "scale", "unit", "least", "target")
+        names = ("ahead", "base", "scale", "unit", "limits", "target")
         return replace(self, x=self.x[:, rows], **{name: getattr(self, name)[rows] for name in names})
 
     def forecast(self, correction: HostArray) -> HostArray:
         """The forecasts from the corrections of the base (N, F, Q) → (N, F, Q) float64."""
-        values: HostArray = self.base[..., None] + correction
-        values = np.exp(values.clip(-LARGEST, LARGEST)) if self.log else values
-        forecast: HostArray = np.maximum(values, self.least[..., None])
-        return forecast
+        values: HostArray = (self.base[..., None] + correction).clip(self.limits[..., :1], self.limits[..., 1:])
+        return np.exp(values) if self.log else values
 
 
 def contexts(values: HostArray, origins: HostArray, facts: ForecastFacts, least: float) -> tuple[HostArray, ...]:
@@ -83,6 +83,25 @@ def contexts(values: HostArray, origins: HostArray, facts: ForecastFacts, least:
     return ((context - level) / scale).clip(-FAR, FAR), level, scale
 
 
+def limits_of_logarithms(context: HostArray, unit: float, effect: HostArray) -> HostArray:
+    """The lowest and the highest logarithm that windows forecast, (N, F, 2).
+
+    It is the range of the context (N, C), widened by three times its usual change over a horizon, or the unit of the
+    series if that is larger. Without limits, a last value that is an error, such as 1e30, could be continued as a
+    trend, to a number that is not finite.
+
+    effect   (N, F), of the known columns, which the context does not contain
+    """
+    C, F = context.shape[1], effect.shape[1]
+    lag = max(min(F, C // 2), 1)
+    changes = np.sort(np.abs(context[:, lag:] - context[:, :-lag]), axis=1)
+    usual = changes[:, int(_USUAL * (C - lag - 1))] * F / lag if lag < C else np.zeros(len(context))
+    margin = _REACH * np.maximum(usual, unit)
+    ends = np.stack([context.min(axis=1) - margin, context.max(axis=1) + margin], axis=1)
+    limits: HostArray = (ends[:, None] + effect[..., None]).clip(-LARGEST, LARGEST)
+    return limits
+
+
 def joined(parts: list[Windows]) -> Windows:
     """All windows of `parts`, in their order."""
     targets = [part.target for part in parts if part.target is not None]
@@ -92,7 +111,7 @@ def joined(parts: list[Windows]) -> Windows:
         np.concatenate([part.base for part in parts]),
         np.concatenate([part.scale for part in parts]),
         np.concatenate([part.unit for part in parts]),
-        np.concatenate([part.least for part in parts]),
+        np.concatenate([part.limits for part in parts]),
         parts[0].log,
         np.concatenate(targets) if len(targets) == len(parts) else None,
     )
