@@ -117,14 +117,12 @@ def explain_sizes(
     cell     one of `explained`
     heads    of the layer, a divisor of H
 
-    Raises ValueError for an unknown device, and for a device and a cell or heads without a CUDA kernel.
+    Raises ValueError for an unknown device, and for a device and a cell without a CUDA kernel.
     """
     shapes = {"T": T, "N": N, "D": D, "H": H} | ({"heads": heads} if heads > 1 else {})
     if device is None:
         backend = (selection or select()).backend
         return "\n".join(forms(backend, explained()[cell], shapes, dtype) for dtype in ("float32", "float64"))
-    if heads > 1:
-        raise ValueError(f"got {heads} heads, which have no CUDA kernel: expected 1; leave --heads out")
     gpu = importlib.import_module(GPU_CHOICE)
     if device not in gpu.DEVICES:
         raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")

@@ -41,7 +41,7 @@ class CupyBackend(Backend):
         cublas = self.launcher.cublas
         self._products = Products(cublas.dot, cublas.matmul, self.matmul_add)
         self.selftest = SelfTest(self, self.launcher)
-        # (device, cell, backward, dtype, precision, T, N, D, H) → the kernel that runs, None for the plain form.
+        # (device, cell, backward, dtype, precision, T, N, D, H, heads) → the kernel that runs, None for the plain form.
         self._decisions: dict[tuple[Any, ...], Bound | None] = {}
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
@@ -112,11 +112,11 @@ class CupyBackend(Backend):
         """
         self.launcher.raise_if_gave_up()
         self.launcher.raise_if_capturing()
-        kernel = kernel_of(cell) if fused_forms().enabled and inputs.Wh.ndim == 2 else None
+        kernel = kernel_of(cell) if fused_forms().enabled else None
         if kernel is None:
             return None
         device, dtype = self.xp.cuda.runtime.getDevice(), inputs.x.dtype
-        sizes = inputs.sizes()
+        sizes = *inputs.sizes(), inputs.heads()
         key = device, kernel.template, backward, dtype.char, precision().name, *sizes
         if key in self._decisions:
             return self._decisions[key]
@@ -130,9 +130,8 @@ class CupyBackend(Backend):
         return bound
 
     def request(self, kernel: CellKernel, backward: bool, dtype: str, sizes: Sequence[int]) -> Request:
-        """The recurrence of these sizes T, N, D, H, in the precision in effect."""
-        T, N, D, H = sizes
-        return Request(kernel, backward, dtype, T, N, D, H, precision=precision().name)
+        """The recurrence of these sizes T, N, D, H and this number of heads, in the precision in effect."""
+        return Request(kernel, backward, dtype, *sizes, precision=precision().name)
 
     def tested(self, request: Request) -> tuple[Candidate | None, str, bool]:
         """→ the fastest candidate; if its self-test fails, the stepwise form; if that fails too, None, the plain form.

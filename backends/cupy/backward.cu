@@ -1,11 +1,11 @@
 // One time step of one unit, backward (cell.cu). One more round than there are steps completes d_given[0].
 
-#define PARAMETERS                                                                                             \
-    const Real *z, OF_STATES(const Real *, s), OF_STATES(const Real *, above), Real *dz, OF_STATES(Real *, d), \
-        Real *d_own, const Real *params, Real param_of_all, const int *lengths, int T, int N, int H, int reverse
-#define ARGUMENTS z, THESE(s), THESE(above), dz, THESE(d), d_own, params, param_of_all, lengths, T, N, H, reverse
+#define PARAMETERS                                                                                                  \
+    const Real *z, OF_STATES(const Real *, s), OF_STATES(const Real *, above), Real *dz, OF_STATES(Real *, d),      \
+        Real *d_own, const Real *params, Real param_of_all, const int *lengths, int T, int N, int H, int K, int reverse
+#define ARGUMENTS z, THESE(s), THESE(above), dz, THESE(d), d_own, params, param_of_all, lengths, T, N, H, K, reverse
 
-constexpr int kSums = 1;
+constexpr int kSums = 1, kParts = kFed;
 
 struct Run {
     const Real *z, *s[kArrays], *above[kArrays];
@@ -13,7 +13,7 @@ struct Run {
     const Real* params;
     Real param_of_all;
     const int* lengths;
-    int T, N, H, reverse;
+    int T, N, H, K, reverse;
 
     XRNN_INLINE int rounds() const { return T + 1; }
     XRNN_INLINE bool multiplies(int i) const { return i > 0; }
@@ -32,19 +32,19 @@ struct Run {
         return dz + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
     }
 
-    struct Weights {  // (FED · H, own): the transpose of the rows of the units from `first` on
+    struct Weights {  // (FED · units, own): the transpose of the rows of a head's units from `first` on
         static constexpr bool kAlongColumns = false;
         const Real* W;
-        int H, first, own;
-        XRNN_INLINE int K() const { return kFed * H; }
+        int units, first, own;
+        XRNN_INLINE int K() const { return kFed * units; }
         XRNN_INLINE int columns() const { return own; }
-        XRNN_INLINE const Real* column(int j, int k0) const { return W + (first + j) * (static_cast<size_t>(kFed) * H) + k0; }
+        XRNN_INLINE const Real* column(int j, int k0) const { return W + (first + j) * (static_cast<size_t>(kFed) * units) + k0; }
         XRNN_INLINE size_t row(int, int k) const { return k; }
-        XRNN_INLINE bool wide() const { return kFed * H % kVector == 0 && is_aligned(W); }
+        XRNN_INLINE bool wide() const { return kFed * units % kVector == 0 && is_aligned(W); }
     };
     XRNN_INLINE Operands operands(int i, int row, int rows) const {
-        const Real* from = i > 0 ? gates(i - 1, row, kFirstFed * H) : dz;
-        return {from, static_cast<size_t>(kPre) * H, i > 0 ? rows : 0, false, H % kVector == 0};
+        const Real* from = i > 0 ? gates(i - 1, row, kFirstFed * H + blockIdx.z * K) : dz;
+        return {from, static_cast<size_t>(kPre) * H, K, H - K, i > 0 ? rows : 0, false, K % kVector == 0};
     }
 
     struct Inputs {

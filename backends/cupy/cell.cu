@@ -1,7 +1,8 @@
-// The cell, and the arrays of a run. T time steps, N batch, H hidden size. forward.cu or backward.cu has one time step.
+// The cell, and the arrays of a run. T time steps, N batch, H hidden size, K units of a head (H without heads).
+// forward.cu or backward.cu has one time step.
 //
 // All arrays are C-contiguous. z, h and dz are 16-byte aligned.
-//     W        (H, FED H)        Wh; without elements for cells that it does not feed (scan.cu)
+//     W        (H / K, K, FED K) Wh, head by head; without elements for cells that it does not feed (scan.cu)
 //     z        (T, N, PRE H)     forward: x @ Wx + b, overwritten with the gates if `training` and the cell keeps them;
 //                                backward: these gates
 //     s        (T+1, N, H)       of each state, s[0] is h: slot 0 is the initial state, slot t + 1 the state after
@@ -23,6 +24,7 @@
 //     Run                      its members: the parameters
 //     Run::Weights             the part of Wh that a block multiplies by (tile.cu)
 //     kSums                    sums that a unit receives from a product
+//     kParts                   numbers of a unit that a product multiplies
 //     rounds(), multiplies(i)  of the loop; whether round i has a product
 //     operands(i, row, rows)   what the product of round i multiplies, as other blocks have written it (exchange.cu)
 //     ask(i, row, unit, wanted)   requests the inputs of a round. The kernels do so one round ahead: a read of memory
@@ -65,6 +67,9 @@ struct alignas(16) Vector {
 };
 typedef Real State[kStates];
 
+// Of the tiled forms, blockIdx.z has the head. Its units begin at head · K, its matrix here:
+XRNN_INLINE const Real* of_head(const Real* W, int K) { return W + static_cast<size_t>(blockIdx.z) * K * kFed * K; }
+
 struct Own {
     Real at[kOwn > 0 ? kOwn : 1];
     Real d[kOwn > 0 ? kOwn : 1];  // the sum of its gradients
@@ -79,8 +84,9 @@ XRNN_INLINE Own own_of_unit(const Real* params, Real param_of_all, int H, int un
 struct Operands {
     const Real* from;  // of the first row
     size_t pitch;      // from one row to the next
+    int part, gap;     // elements of a part of a row; those up to the next part, which belong to other heads
     int rows;          // 0: the operands are zeros
-    bool ready, wide;  // no block writes them in this launch; all rows are 16-byte aligned
+    bool ready, wide;  // no block writes them in this launch; all parts of all rows are 16-byte aligned
 };
 
 // row · H + unit: what a thread of a form without tiles computes.

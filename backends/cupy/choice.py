@@ -30,7 +30,8 @@ AHEAD: Final = 8  # rounds whose inputs a thread of the scan form has requested 
 VECTOR_BYTES: Final = 16  # the columns of a thread
 WARP: Final = 32
 MAX_SIZE: Final = 2**30  # of T, N and H: the kernels count them, and a little beyond, in 32 bits
-MAX_PARTIAL_H: Final = 1024  # group-partial: a block computes all H columns
+MAX_HEADS: Final = 65_535  # of a grid, in its third dimension
+MAX_PARTIAL_H: Final = 1024  # group-partial: a block computes all columns of a head
 L2_SHARE: Final = 0.5  # share of L2 for arrays that must stay in L2
 
 # Costs of the prediction, in seconds or clock cycles: estimates, none of them measured yet.
@@ -127,11 +128,16 @@ class Request:
     N: int
     D: int
     H: int
+    heads: int = 1
     precision: str = field(default="float32", kw_only=True)  # of the library's products; the kernels compute in dtype
 
     @property
     def units(self) -> int:
         return self.H // self.cell.components
+
+    @property
+    def head_units(self) -> int:
+        return self.units // self.heads
 
     @property
     def itemsize(self) -> int:
@@ -143,16 +149,17 @@ class Request:
 
     def weights(self, form: Form, units: int) -> tuple[int, int]:
         """K and the columns of the matrix that a block of `units` units multiplies by (tile.cu)."""
-        fed = self.cell.fed
+        fed, K = self.cell.fed, self.head_units
         if not self.backward:
-            return self.H, fed * units
-        return (fed * units, self.H) if form == "group-partial" else (fed * self.H, units)
+            return K, fed * units
+        return (fed * units, K) if form == "group-partial" else (fed * K, units)
 
-    def product_seconds(self, device: Device, M: int, K: int, P: int) -> float:
-        """A product (M, K) @ (K, P) of the library: its arithmetic, or its operands from L2 or memory."""
-        rate = device.product_rate(self.dtype, self.precision) * device.multiprocessors * device.clock
-        moved = self.itemsize * (M * K + K * P + M * P)
-        return max(M * K * P / (rate * PRODUCT_EFFICIENCY), moved / device.bandwidth_of(moved)[0])
+    def product_seconds(self, device: Device, M: int, K: int, P: int, heads: int = 1) -> float:
+        """A product (M, K) @ (K, P) of the library, of each head: its arithmetic, or its operands from L2 or memory."""
+        precision = self.precision if heads == 1 else "float32"  # products.py
+        rate = device.product_rate(self.dtype, precision) * device.multiprocessors * device.clock
+        moved = heads * self.itemsize * (M * K + K * P + M * P)
+        return max(heads * M * K * P / (rate * PRODUCT_EFFICIENCY), moved / device.bandwidth_of(moved)[0])
 
     def weights_seconds(self, device: Device, form: Form, layout: Layout, blocks: int) -> float:
         """The time in which each of `blocks` blocks reads its weights, all at once."""
@@ -188,7 +195,7 @@ class Candidate:
     form: Form
     seconds: float  # predicted: the complete loop over time; forward with the input's product
     step_seconds: float  # predicted: one step
-    grid: tuple[int, int] = (0, 0)  # group: (blocks that share Wh, groups that split the batch)
+    grid: tuple[int, int] = (0, 0)  # of each head; group: (blocks that share Wh, groups that split the batch)
     layout: Layout | None = None  # None for forms without tiles
 
 
@@ -209,19 +216,24 @@ def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
                    one on its multiprocessor (256 threads of up to 255 registers), so S · G ≤ multiprocessors. The
                    batch is split as finely as that allows.
     group-partial  backward of cells with several parts of Wh, in float32: a group that exchanges less
+
+    With heads, each head has blocks of its own, which hold its matrix. Those of all heads are resident at once.
     """
     r = request
     product = 0.0 if r.backward else r.product_seconds(device, r.T * r.N, r.D, r.cell.pre * r.H)
-    step = max(HOST_STEP, r.product_seconds(device, r.N, r.H, r.cell.fed * r.H) + DEVICE_STEP)
+    K, fed = r.head_units, r.cell.fed
+    step = max(HOST_STEP, r.product_seconds(device, r.N, K, fed * K, r.heads) + DEVICE_STEP)
     fits = r.dtype in ROWS and 0 < min(r.T, r.N, r.H) <= max(r.T, r.N, r.H) <= MAX_SIZE
-    if fits and not r.cell.fed:
+    if fits and not fed:
         return (_scan(device, r, product),)
     found = [Candidate("stepwise" if fits else "plain", 2 * LAUNCH + product + r.T * step, step)]
-    if fits:
+    if fits and r.heads <= MAX_HEADS:
         found += _one_block(device, r, product)
     if fits and device.cooperative:
-        found += _groups(device, r, "group", product)
-        if r.backward and r.cell.fed > 1 and r.dtype == "float32" and r.H <= MAX_PARTIAL_H:
+        # The parts of a head's dz lie apart: whole vectors of each are read (exchange.cu).
+        if not r.backward or fed == 1 or r.heads == 1 or K % r.vector == 0:
+            found += _groups(device, r, "group", product)
+        if r.backward and fed > 1 and r.dtype == "float32" and K <= MAX_PARTIAL_H:
             found += _groups(device, r, "group-partial", product)
     return tuple(found)
 
@@ -244,25 +256,27 @@ def spread(device: Device, threads: int) -> int:
 
 def _one_block(device: Device, r: Request, product: float) -> Iterator[Candidate]:
     for rows in ROWS[r.dtype]:
-        layout = _best_layout(device, r, "one-block", r.H, rows)
+        layout = _best_layout(device, r, "one-block", r.head_units, rows)
         if layout is None:
             continue
-        blocks = math.ceil(r.N / rows)
+        grid = math.ceil(r.N / rows), 1
+        blocks = grid[0] * r.heads
         waves = math.ceil(blocks / device.multiprocessors)
         step = waves * _tile_cycles(device, r, "one-block", layout) / device.clock
         weights = waves * r.weights_seconds(device, "one-block", layout, min(blocks, device.multiprocessors))
-        yield Candidate("one-block", 3 * LAUNCH + product + weights + r.T * step, step, (blocks, 1), layout)
+        yield Candidate("one-block", 3 * LAUNCH + product + weights + r.T * step, step, grid, layout)
 
 
 def _groups(device: Device, r: Request, form: Form, product: float) -> Iterator[Candidate]:
     # Units that fill Vectors. Several S round to the same number of units: the fewest blocks for each.
     per_unit = r.weights(form, 1)[1]
     grain = 1 if form == "group-partial" else r.vector // math.gcd(r.vector, per_unit)
-    for units in sorted({grain * math.ceil(r.H / S / grain) for S in range(2, device.multiprocessors + 1)}):
-        S = math.ceil(r.H / units)
+    most = device.multiprocessors // r.heads  # blocks of a head
+    for units in sorted({grain * math.ceil(r.head_units / S / grain) for S in range(2, most + 1)}):
+        S = math.ceil(r.head_units / units)
         if S < 2:
             continue
-        G = min(device.multiprocessors // S, r.N)
+        G = min(most // S, r.N)
         share = math.ceil(r.N / G)
         fitting = [rows for rows in ROWS[r.dtype] if rows >= share]
         # A tile that holds the share, or smaller ones: they need fewer threads and less shared memory.
@@ -270,12 +284,12 @@ def _groups(device: Device, r: Request, form: Form, product: float) -> Iterator[
             layout = _best_layout(device, r, form, units, rows)
             if layout is None or (form == "group-partial" and L2_SHARE * device.l2_bytes < 8 * r.N * S * r.H):
                 continue
-            cycles = _tile_cycles(device, r, form, layout) + _bring_cycles(device, r, form, layout, S * G)
+            cycles = _tile_cycles(device, r, form, layout) + _bring_cycles(device, r, form, layout, S * G * r.heads)
             tile = cycles / device.clock
             gap = TILE_GAP if form == "group-partial" else ROUND_TRIP
             # The first tile of a step waits for the others' last step; the rest has arrived in the meantime.
             step = EXCHANGE + tile + (math.ceil(share / rows) - 1) * (gap + tile)
-            weights = r.weights_seconds(device, form, layout, S * G)
+            weights = r.weights_seconds(device, form, layout, S * G * r.heads)
             yield Candidate(form, 4 * LAUNCH + product + weights + r.T * step, step, (S, G), layout)
 
 
@@ -370,8 +384,8 @@ def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks
     rate = _l2_rate(device, blocks)
     K, _ = r.weights(form, layout.units)
     if form == "group-partial":
-        size = layout.rows * r.H * r.itemsize
-        trips = math.ceil(layout.rows * r.H / (LOADS[form] * layout.threads))
+        size = layout.rows * r.head_units * r.itemsize
+        trips = math.ceil(layout.rows * r.head_units / (LOADS[form] * layout.threads))
         cycles = size / rate + size / min(SCATTERED_BYTES_PER_CYCLE, rate)
         outputs, threads = layout.rows * layout.units, layout.threads
         lanes = 1 if WARP % outputs or threads % WARP else WARP // outputs
@@ -391,8 +405,8 @@ def table(device: Device, request: Request) -> str:
     """The candidates with their resources and predicted times; → marks the chosen one."""
     r, chosen = request, choose(device, request)
     lines = [
-        f"{r.cell.name} {'backward' if r.backward else 'forward'}, {r.dtype}, T={r.T} N={r.N} D={r.D} H={r.H}, "
-        f"on {device.name}; times are predicted, not measured",
+        f"{r.cell.name} {'backward' if r.backward else 'forward'}, {r.dtype}, T={r.T} N={r.N} D={r.D} H={r.H}"
+        f"{f' heads={r.heads}' * (r.heads > 1)}, on {device.name}; times are predicted, not measured",
         f"  {'form':13} {'grid':>9} {'threads':>7} {'rows':>4} {'held':>4} {'shared':>9} {'µs a step':>9} {'µs':>9}",
     ]
     for c in candidates(device, request):
@@ -400,7 +414,7 @@ def table(device: Device, request: Request) -> str:
         if c.layout is None:
             where += f"{'-':>9} {'-':>7} {'-':>4} {'-':>4} {'-':>9}"
         else:
-            grid, m = f"{c.grid[0]} × {c.grid[1]}", c.layout
+            grid, m = " × ".join(map(str, c.grid)), c.layout
             where += f"{grid:>9} {m.threads:>7} {m.rows:>4} {m.held:>4} {m.shared_bytes / 1024:>6.1f} KB"
         lines.append(f"{where} {c.step_seconds * 1e6:>9.2f} {c.seconds * 1e6:>9.1f}")
     return "\n".join(lines)
@@ -413,5 +427,5 @@ def tables(device: Device, cell: str, shapes: Mapping[str, int], dtype: Any) -> 
             f"the cell {cell!r} has no CUDA kernel and runs in the plain form: expected one of {', '.join(NAMED)}; "
             "leave out --device"
         )
-    sizes = (np.dtype(dtype).name, *(shapes[letter] for letter in "TNDH"))
+    sizes = (np.dtype(dtype).name, *(shapes[letter] for letter in "TNDH"), shapes.get("heads", 1))
     return "\n".join(table(device, Request(NAMED[cell], backward, *sizes)) for backward in (False, True))

@@ -2,17 +2,17 @@
 
 #define PARAMETERS                                                                                         \
     Real *z, OF_STATES(Real *, s), OF_STATES(const Real *, given), const Real *params, Real param_of_all, \
-        const int *lengths, int T, int N, int H, int reverse, int training
-#define ARGUMENTS z, THESE(s), THESE(given), params, param_of_all, lengths, T, N, H, reverse, training
+        const int *lengths, int T, int N, int H, int K, int reverse, int training
+#define ARGUMENTS z, THESE(s), THESE(given), params, param_of_all, lengths, T, N, H, K, reverse, training
 
-constexpr int kSums = kFed;
+constexpr int kSums = kFed, kParts = 1;
 
 struct Run {
     Real *z, *s[kArrays];
     const Real *given[kArrays], *params;
     Real param_of_all;
     const int* lengths;
-    int T, N, H, reverse, training;
+    int T, N, H, K, reverse, training;
 
     XRNN_INLINE int rounds() const { return T; }
     XRNN_INLINE bool multiplies(int) const { return true; }
@@ -32,23 +32,24 @@ struct Run {
         return z + (t(i) * static_cast<size_t>(N) + row) * kPre * H + unit;
     }
 
-    struct Weights {  // (H, FED · own): the columns of the units from `first` on, part by part
+    struct Weights {  // (units, FED · own): the columns of a head's units from `first` on, part by part
         static constexpr bool kAlongColumns = true;  // what lies side by side
         const Real* W;
-        int H, first, own;
-        XRNN_INLINE int K() const { return H; }
+        int units, first, own;
+        XRNN_INLINE int K() const { return units; }
         XRNN_INLINE int columns() const { return kFed * own; }
         XRNN_INLINE const Real* column(int j, int k0) const {
-            return W + row(0, k0) + static_cast<size_t>(j / own) * H + first + j % own;
+            return W + row(0, k0) + static_cast<size_t>(j / own) * units + first + j % own;
         }
-        XRNN_INLINE size_t row(int, int k) const { return k * (static_cast<size_t>(kFed) * H); }
-        XRNN_INLINE bool wide() const { return (own | first | H) % kVector == 0 && is_aligned(W); }
+        XRNN_INLINE size_t row(int, int k) const { return k * (static_cast<size_t>(kFed) * units); }
+        XRNN_INLINE bool wide() const { return (own | first | units) % kVector == 0 && is_aligned(W); }
     };
     XRNN_INLINE Operands operands(int i, int row, int rows) const {
-        const size_t at = static_cast<size_t>(row) * H;
-        const bool whole = H % kVector == 0;
-        if (i > 0) return {s[0] + before(i) + at, size_t(H), rows, false, whole};
-        return {given[0] ? given[0] + at : s[0], size_t(H), given[0] ? rows : 0, true, whole && is_aligned(given[0])};
+        const size_t at = static_cast<size_t>(row) * H + blockIdx.z * K;
+        const bool whole = K % kVector == 0;
+        if (i > 0) return {s[0] + before(i) + at, size_t(H), K, 0, rows, false, whole};
+        if (!given[0]) return {s[0], size_t(H), K, 0, 0, true, whole};
+        return {given[0] + at, size_t(H), K, 0, rows, true, whole && is_aligned(given[0])};
     }
 
     struct Inputs {

@@ -1,7 +1,7 @@
 // The sequence in one cooperative launch: blocks that share Wh exchange h, or backward dz.
 //
-// grid (blocks that split the units, groups that split the batch), all of them resident at once. Block (s, g) has the
-// units s · units … and the rows N · g / G … of the batch, which it takes ROWS at a time.
+// grid (blocks that split a head's units, groups that split the batch, heads), all of them resident at once. Block
+// (s, g, j) has the units s · units … of head j and the rows N · g / G … of the batch, which it takes ROWS at a time.
 // h, or the blocks of dz that Wh feeds, is empty (exchange.cu), h also in its initial slot. What a unit passes from
 // round to round is read by the thread that wrote it.
 //
@@ -13,8 +13,8 @@ group(const Real* W, PARAMETERS, int units, int column_threads, int slice, int p
       unsigned* gave_up) {
     SHARED_MEMORY(shared);
     const Run run{ARGUMENTS};
-    const int first = blockIdx.x * units, own = min(units, H - first);
-    Tile tile(Run::Weights{W, H, first, own}, column_threads, slice, pitch, shared);
+    const int in_head = blockIdx.x * units, first = blockIdx.z * K + in_head, own = min(units, K - in_head);
+    Tile tile(Run::Weights{of_head(W, K), K, in_head, own}, column_threads, slice, pitch, shared);
     const int begin = first_row_of(N, blockIdx.y), end = first_row_of(N, blockIdx.y + 1);
     Outputs outputs(run, first, own);
     outputs.ask(run, 0, begin, min(ROWS, end - begin));

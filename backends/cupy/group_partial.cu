@@ -1,8 +1,8 @@
 // The sequence in one cooperative launch: blocks that share Wh exchange partial sums of dh. For float.
 //
-// grid (blocks that split the units, groups that split the batch), all of them resident at once; see group.cu.
-// A block holds the same columns of Wh as forward. From dz of its units it computes what these add to dh of all H units,
-// and the block that owns a unit adds the S partial sums of it, in a fixed order.
+// grid (blocks that split a head's units, groups that split the batch, heads), all of them resident at once; see
+// group.cu. A block holds the same columns of Wh as forward. From dz of its units it computes what these add to dh of all
+// units of the head, and the block that owns a unit adds the S partial sums of it, in a fixed order.
 //
 // parts (2, N, S, H), all zero before the launch: parts[i mod 2][n][s][k] is what block s adds to dh[n, k] in step i. The
 // arrival flag is the last bit of the mantissa: the number of times that the element was written, mod 2. So the buffer
@@ -18,15 +18,15 @@ XRNN_INLINE float flagged(float x, unsigned use) {
 XRNN_INLINE bool arrived(float x, unsigned use) { return (bits_of(x) & 1u) == use; }
 XRNN_INLINE unsigned use_of(int i) { return (i / 2 + 1) & 1; }  // of the slot of step i
 
-struct Weights {  // (FED · own, H): the transpose of the columns of the units from `first` on
+struct Weights {  // (FED · own, units): the transpose of the columns of a head's units from `first` on
     static constexpr bool kAlongColumns = false;
     const Real* W;
-    int H, first, own;
+    int units, first, own;
     XRNN_INLINE int K() const { return kFed * own; }
-    XRNN_INLINE int columns() const { return H; }
-    XRNN_INLINE const Real* column(int j, int) const { return W + j * (static_cast<size_t>(kFed) * H) + first; }
-    XRNN_INLINE size_t row(int k0, int k) const { return static_cast<size_t>((k0 + k) / own) * H + (k0 + k) % own; }
-    XRNN_INLINE bool wide() const { return (own | first | H) % kVector == 0 && is_aligned(W); }
+    XRNN_INLINE int columns() const { return units; }
+    XRNN_INLINE const Real* column(int j, int) const { return W + j * (static_cast<size_t>(kFed) * units) + first; }
+    XRNN_INLINE size_t row(int k0, int k) const { return static_cast<size_t>((k0 + k) / own) * units + (k0 + k) % own; }
+    XRNN_INLINE bool wide() const { return (own | first | units) % kVector == 0 && is_aligned(W); }
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
@@ -34,9 +34,9 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
               unsigned* gave_up, Real* parts) {
     SHARED_MEMORY(shared);
     const Run run{ARGUMENTS};
-    const int S = gridDim.x, first = blockIdx.x * units, outputs = ROWS * units;
-    const int own = min(units, H - first);
-    Tile tile(Weights{W, H, first, own}, column_threads, slice, pitch, shared);
+    const int S = gridDim.x, outputs = ROWS * units;
+    const int in_head = blockIdx.x * units, first = blockIdx.z * K + in_head, own = min(units, K - in_head);
+    Tile tile(Weights{of_head(W, K), K, in_head, own}, column_threads, slice, pitch, shared);
     // Several threads add for an output: helper h adds the partial sums h, h + helpers, …, and shuffles add the sums of
     // a warp's helpers, if whole helpers lie in each warp.
     Real* const gathered = tile.remaining;  // (sums, outputs)
@@ -108,15 +108,16 @@ group_partial(const Real* W, PARAMETERS, int units, int column_threads, int slic
             __syncthreads();  // the slices' sums are in place, and dz is no longer read
             for (int at = threadIdx.x; at < rows * column_threads; at += blockDim.x) {
                 const int m = at / column_threads, j = at % column_threads * kVector;
-                Real* to = parts + (((i & 1) * static_cast<size_t>(N) + first_row + m) * S + blockIdx.x) * H + j;
+                Real* to = parts + (((i & 1) * static_cast<size_t>(N) + first_row + m) * S + blockIdx.x) * H;
+                to += blockIdx.z * K + j;
                 Vector v;
 #pragma unroll
                 for (int e = 0; e < kVector; ++e) v.at[e] = flagged(tile.total(m, j + e), use_of(i));
-                if (H % kVector == 0) {
+                if (K % kVector == 0) {
                     publish_wide(to, v.at);
                 } else {
                     for (int e = 0; e < kVector; ++e)
-                        if (j + e < H) publish(to + e, v.at[e]);
+                        if (j + e < K) publish(to + e, v.at[e]);
                 }
             }
         }

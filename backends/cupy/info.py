@@ -40,9 +40,8 @@ def explain(
     kernel = kernel_of(cell)
     if kernel is None:
         return Explanation("plain", f"there is no kernel for the cell {cell.name!r}")
-    if shapes.get("heads", 1) > 1:
-        return Explanation("plain", "there is no kernel for several heads" + _reduced(backend, dtype))
-    sizes, backward = [shapes[letter] for letter in "TNDH"], operation == "recurrence_backward"
+    sizes = *(shapes[letter] for letter in "TNDH"), shapes.get("heads", 1)
+    backward = operation == "recurrence_backward"
     request = backend.request(kernel, backward, dtype.name, sizes)
     chosen, reasons, _ = backend.tested(request)
     if reasons:
@@ -62,7 +61,7 @@ def explain(
 
 def tables(backend: CupyBackend, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:
     """The candidates that compete at these sizes; "" for a cell without a kernel."""
-    kernel = None if shapes.get("heads", 1) > 1 else kernel_of(cell)
+    kernel = kernel_of(cell)
     return "" if kernel is None else choice.tables(backend.launcher.device(), kernel.name, shapes, dtype)
 
 

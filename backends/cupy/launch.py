@@ -162,10 +162,10 @@ class Bound:
     candidate: Candidate
     request: Request
     kernel: Any
-    grid: tuple[int, int]
+    grid: tuple[int, int, int]
     threads: int
     shared_bytes: int
-    sizes: tuple[Any, ...]  # T, N, H. NumPy scalars, as all arguments: CuPy would send a Python int as 8 bytes
+    sizes: tuple[Any, ...]  # T, N, H, K. NumPy scalars, as all arguments: CuPy would send a Python int as 8 bytes
     layout: tuple[Any, ...]  # of the tile
     steps: int  # of a launch, at most
     watched: bool  # the driver ends kernels that run for long
@@ -258,17 +258,17 @@ class Launcher:
     def bind(self, candidate: Candidate, request: Request) -> Bound:
         """The kernel of `candidate` for T steps of N rows. Compiles it at its first use on a device."""
         variant, m = Variant.of(candidate, request), candidate.layout
-        sizes = tuple(map(np.int32, (request.T, request.N, request.units)))
+        sizes = tuple(map(np.int32, (request.T, request.N, request.units, request.head_units)))
         layout: tuple[Any, ...] = ()
         if m is None:
             pairs = request.N * request.units
             threads, shared_bytes = choice.spread(self.device(), pairs), 0
-            grid = math.ceil(pairs / threads), 1
+            grid = math.ceil(pairs / threads), 1, 1
         else:
             units = (m.units,) if variant.cooperative else ()
             layout = tuple(map(np.int32, (*units, m.column_threads, m.slice, m.pitch)))
             # CuPy would shrink a cooperative grid of one dimension that is too large.
-            grid, threads, shared_bytes = candidate.grid, m.threads, m.shared_bytes
+            grid, threads, shared_bytes = (*candidate.grid, request.heads), m.threads, m.shared_bytes
         watched, steps = self.device().watchdog, request.T
         if watched and candidate.form != "stepwise":
             steps = max(1, min(steps, int(WATCHED_SECONDS / candidate.step_seconds)))
@@ -385,22 +385,37 @@ class Launcher:
         return dz, tuple(dinitial)
 
     def _forward_steps(self, launch: Bound, Wh: Array, h: Array, args: Any, reverse: bool) -> None:
-        """A product and a kernel for each step."""
-        T = len(h) - 1
-        sums = self.xp.empty((h.shape[1], Wh.shape[1]), h.dtype)
+        """A product and a kernel for each step. With heads, the kernel writes the operands of the next product."""
+        T, heads, fed = len(h) - 1, launch.request.heads, None
+        if heads > 1:
+            first = h[T if reverse else 0].reshape(-1, *Wh.shape[:2])
+            fed = self.xp.ascontiguousarray(first.swapaxes(0, 1))
+        else:
+            Wh = Wh.reshape(h.shape[2], -1)  # one head has a third axis, too
+            sums = self.xp.empty((h.shape[1], Wh.shape[1]), h.dtype)
         for i in range(T):
-            self._gemm(h[T - i if reverse else i], Wh, sums, 0.0)
-            launch(sums, _NULL, *args, np.int32(i))
+            if fed is None:
+                self._gemm(h[T - i if reverse else i], Wh, sums, 0.0)
+            else:
+                sums = fed @ Wh
+            launch(sums, _NULL if fed is None else fed, *args, np.int32(i))
 
     def _backward_steps(self, launch: Bound, Wh: Array, dz: Array, args: Any, reverse: bool) -> None:
         """A kernel and a product for each step, and a kernel that completes the gradient of the initial h."""
-        (T, N, z_width), (H, width) = dz.shape, Wh.shape
+        (T, N, z_width), H, heads = dz.shape, launch.request.H, launch.request.heads
         sums = self.xp.empty((N, H), dz.dtype)
-        fed = None if width == z_width else self.xp.empty((N, width), dz.dtype)
+        if heads > 1:
+            WhT = self.xp.ascontiguousarray(Wh.swapaxes(1, 2))
+            fed = self.xp.empty((heads, N, WhT.shape[1]), dz.dtype)
+        else:
+            WhT = Wh.reshape(H, -1).T
+            fed = None if len(WhT) == z_width else self.xp.empty((N, len(WhT)), dz.dtype)
         for i in range(T + 1):
-            if i > 0:
+            if i > 0 and heads > 1:
+                sums = fed @ WhT
+            elif i > 0:
                 multiplied = dz[i - 1 if reverse else T - i] if fed is None else fed
-                self._gemm(multiplied, Wh.T, sums, 0.0)
+                self._gemm(multiplied, WhT, sums, 0.0)
             launch(sums, _NULL if fed is None else fed, *args, np.int32(i))
 
     def _added(self, d: Array | None, more: Array, edge: slice, count: Any) -> Array:

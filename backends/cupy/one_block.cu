@@ -1,15 +1,15 @@
-// The sequence in one launch, each block for ROWS batch rows and with all of Wh: blocks never meet.
+// The sequence in one launch, each block for ROWS batch rows and with all of a head's Wh: blocks never meet.
 //
-// grid (⌈N / ROWS⌉). What a unit passes from round to round stays in the registers of its thread.
+// grid (⌈N / ROWS⌉, 1, heads). What a unit passes from round to round stays in the registers of its thread.
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 one_block(const Real* W, PARAMETERS, int column_threads, int slice, int pitch) {
     SHARED_MEMORY(shared);
     const Run run{ARGUMENTS};
-    Tile tile(Run::Weights{W, H, 0, H}, column_threads, slice, pitch, shared);
+    Tile tile(Run::Weights{of_head(W, K), K, 0, K}, column_threads, slice, pitch, shared);
     const auto publish = [&](int n, int k, Real* p, Real x) { *p = *tile.operand_at(n, k) = x; };
     const int first_row = blockIdx.x * ROWS, rows = min(ROWS, N - first_row);
-    Outputs outputs(run, 0, H);
+    Outputs outputs(run, blockIdx.z * K, K);
     outputs.load(run, 0, first_row, rows);
     outputs.ask(run, 0, first_row, rows);
 #pragma unroll

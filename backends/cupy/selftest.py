@@ -41,14 +41,14 @@ class SelfTest:
 
     def __init__(self, backend: Backend, launcher: Launcher) -> None:
         self._backend, self._launcher = backend, launcher
-        # (device, H, variant, grid and layout) → why the kernel is not used, None if it agreed.
+        # (device, H, heads, variant, grid and layout) → why the kernel is not used, None if it agreed.
         self._results: dict[tuple[Any, ...], str | None] = {}
         self._running = threading.Lock()  # one at a time: they share the word by which a kernel gives up
 
     def failure(self, candidate: Candidate, request: Request) -> tuple[str | None, bool]:
         """→ why `candidate` must not run on the current device, None if it may; and whether that is final."""
         variant = Variant.of(candidate, request)
-        key = self._key(candidate, variant, request.H)
+        key = self._key(candidate, variant, request)
         if key in self._results:
             return self._results[key], True
         with self._running:
@@ -67,12 +67,12 @@ class SelfTest:
         """Record why a later launch failed: a GPU that is shared or partitioned may refuse a grid that fits."""
         variant, why = Variant.of(bound.candidate, bound.request), _line(error)
         if not is_transient(error):
-            self._results[self._key(bound.candidate, variant, bound.request.H)] = why
+            self._results[self._key(bound.candidate, variant, bound.request)] = why
         self._warn(variant, why, "this time" if is_transient(error) else "instead")
 
-    def _key(self, candidate: Candidate, variant: Variant, H: int) -> tuple[Any, ...]:
+    def _key(self, candidate: Candidate, variant: Variant, request: Request) -> tuple[Any, ...]:
         device = self._backend.xp.cuda.runtime.getDevice()
-        return device, H, variant, self._grid(candidate), candidate.layout
+        return device, request.H, request.heads, variant, self._grid(candidate), candidate.layout
 
     def _grid(self, candidate: Candidate) -> tuple[int, int]:
         """The grid that is compared: a group's own.
@@ -101,7 +101,7 @@ class SelfTest:
         try:
             bound = self._launcher.bind(candidate, request)
             if not self._launcher.fits(bound):
-                return f"the driver can't keep all {math.prod(candidate.grid)} blocks of a group resident at once"
+                return f"the driver can't keep all {math.prod(bound.grid)} blocks of a group resident at once"
         except Exception as error:
             raise_if_lost(error)
             if is_transient(error):
@@ -152,6 +152,7 @@ class SelfTest:
 
     def _problem(self, request: Request, reverse: bool) -> tuple[Inputs, list[Array]]:
         T, N, D, H, xp, cell = request.T, request.N, request.D, request.H, self._backend.xp, request.cell.cell
+        heads, K = request.heads, request.head_units
         rng = np.random.default_rng(0)
 
         def draw(*shape: int, scale: float = 1.0) -> Array:
@@ -159,7 +160,8 @@ class SelfTest:
             return drawn
 
         x, Wx = draw(T, N, D), draw(D, len(cell.from_x) * H, scale=D**-0.5)
-        Wh, b = draw(H, len(cell.from_h) * H, scale=0.5 * H**-0.5), draw(cell.pre * H)
+        shape = (heads, K, len(cell.from_h) * K) if heads > 1 else (H, len(cell.from_h) * H)
+        Wh, b = draw(*shape, scale=0.5 * K**-0.5), draw(cell.pre * H)
         initial, dstates = [draw(N, H) for _ in cell.states], [draw(T, N, H) for _ in cell.states]
         initial = [1 + abs(drawn) if state == "n" else drawn for state, drawn in zip(cell.states, initial, strict=True)]
         initial_params = cell.initial_params(rng, H)

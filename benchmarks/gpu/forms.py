@@ -130,7 +130,7 @@ def forced(forward: Candidate, backward: Candidate) -> Iterator[None]:
     def decide(backend: CupyBackend, cell: Cell, inputs: Inputs, backward: bool) -> Bound:
         kernel, dtype = kernel_of(cell), np.dtype(inputs.x.dtype).name
         assert kernel is not None
-        return backend.launcher.bind(pair[backward], Request(kernel, backward, dtype, *inputs.sizes()))
+        return backend.launcher.bind(pair[backward], Request(kernel, backward, dtype, *inputs.sizes(), inputs.heads()))
 
     pair = forward, backward
     with mock.patch.object(CupyBackend, "_decide", decide):

@@ -33,7 +33,10 @@ SANITIZED_PATIENCE: Final = 1 << 40  # nanoseconds: minutes
 
 
 def compared(device: Device) -> Iterator[tuple[Candidate, Request]]:
-    """A candidate for each variant that these sizes have on `device`: of all kernels one, then the next of each."""
+    """A candidate for each variant that these sizes have on `device`: of all kernels one, then the next of each.
+
+    Then one of each kernel with two heads.
+    """
     kernels: dict[tuple[str, bool, CellKernel, str], list[Variant]] = {}
     first: dict[Variant, tuple[Candidate, Request]] = {}
     for variant in variants():
@@ -44,6 +47,9 @@ def compared(device: Device) -> Iterator[tuple[Candidate, Request]]:
             first.setdefault(Variant.of(candidate, request), (candidate, request))
     for turn in itertools.zip_longest(*kernels.values()):
         yield from (first[variant] for variant in turn if variant in first)
+    for backward, cell, dtype in dict.fromkeys((b, c, d) for _, b, c, d in kernels if c.fed):
+        request = Request(cell, backward, dtype, 3, 9, 5, 64, 2)
+        yield from ((candidate, request) for candidate in {c.form: c for c in candidates(device, request)}.values())
 
 
 def compare(
@@ -63,7 +69,8 @@ def compare(
             break
         why, _ = backend.selftest.failure(candidate, request)
         grid = " × ".join(map(str, candidate.grid))
-        found[f"{Variant.of(candidate, request)}, H={request.H}, grid {grid}"] = why
+        heads = f" heads={request.heads}" * (request.heads > 1)
+        found[f"{Variant.of(candidate, request)}, H={request.H}{heads}, grid {grid}"] = why
         tell(found)
     return found
 
@@ -80,7 +87,8 @@ def compile_all(device: Device, few: int | None, seconds: float) -> None:
 
     What is left, or fails, is compiled at its first use: this decides nothing.
     """
-    every, end = [Variant.of(*each) for each in itertools.islice(compared(device), few)], time.monotonic() + seconds
+    every = [*dict.fromkeys(Variant.of(*each) for each in itertools.islice(compared(device), few))]
+    end = time.monotonic() + seconds
     number = min(8, os.cpu_count() or 1)  # each process has a context of some hundred megabytes on the GPU
     spawn = get_context("spawn")
     processes = [spawn.Process(target=_compile, args=(every[start::number],)) for start in range(number)]

@@ -15,9 +15,10 @@ from xrnn.backends.cupy.launch import Variant, variants
 
 Outcome: TypeAlias = Literal["clean", "race", "wrong", "livelock", "deadlock", "overflow", "misaligned"]
 SANITIZERS: Final[tuple[Sanitizer, ...]] = ("thread", "address,undefined")
-# Sizes that no tile divides, with lengths and in reverse; and at least two helpers an output, and two slices.
+# Sizes that no tile divides, with lengths and in reverse; at least two helpers an output, and two slices; two heads.
 ODD: Final = Problem(lengths=LENGTHS, reverse=True, unaligned=True)
 SHARING: Final = Problem(T=4, N=3, H=64, units=6, groups=1, extra=0)
+HEADS: Final = Problem(N=2, H=24, heads=2, groups=1)
 LONG: Final = (ODD, Problem(T=2 * choice.AHEAD + 1))  # steps whose inputs are requested in the loop
 # The kernels that run a complete sequence.
 KERNELS: Final = [v for v in variants() if (v.rows, v.held) == (2, 16) or v.form == "scan"]
@@ -25,7 +26,9 @@ _BARRIER: Final = re.compile(r"^(?! *//).*?((?:__syncthreads(?:_or)?|tile\.meet)
 
 
 def problems_of(variant: Variant) -> tuple[Problem, ...]:
-    return (ODD, SHARING, several_warps(variant)) if variant.cooperative else LONG if variant.form == "scan" else (ODD,)
+    if variant.form == "scan":
+        return LONG
+    return (ODD, SHARING, several_warps(variant), HEADS) if variant.cooperative else (ODD, HEADS)
 
 
 def outcome_of(job: Job) -> Outcome:
@@ -91,6 +94,8 @@ def broken(variant: Variant) -> Iterator[Broken]:
     )
     yield Broken("inputs of the wrong step", (right, wrong), "wrong")
     if variant.tiled:
+        of_first = ("return W + static_cast<size_t>(blockIdx.z) * K", "return W + 0 * K")
+        yield Broken("the weights of the first head", of_first, "wrong", (HEADS,))
         yield Broken("unaligned weights", ("is_aligned(W)", "true"), "misaligned", unaligned)
     if variant.backward:
         yield Broken("an idle row that drops its carry", ("idle ? dafter[k] : dbefore[k]", "dbefore[k]"), "wrong")

@@ -27,6 +27,7 @@ from xrnn.backends.cupy.choice import Candidate, Request
 from xrnn.backends.cupy.launch import Launcher, Variant
 from xrnn.ops import recurrence
 from xrnn.ops.cells.rnn import LeakyRNNCell
+from xrnn.ops.heads import dense
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.products import Products
 from xrnn.typing import HostArray
@@ -64,6 +65,7 @@ class Problem:
     T: int = 4
     N: int = 5
     H: int = 21
+    heads: int = 1
     lengths: tuple[int, ...] | None = None
     reverse: bool = False
     units: int = 8  # of a group's block
@@ -91,10 +93,10 @@ def candidate_of(variant: Variant, p: Problem) -> Candidate:
     """The variant with the problem's layout."""
     if not variant.tiled:
         return Candidate(variant.form, 1, 1)
-    units, grid = p.units, (math.ceil(p.H / p.units) - p.missing_blocks, p.groups)
+    request = Request(variant.cell, variant.backward, variant.dtype, p.T, p.N, D, p.H, p.heads)
+    units, grid = p.units, (math.ceil(request.head_units / p.units) - p.missing_blocks, p.groups)
     if variant.form == "one-block":
-        units, grid = p.H, (math.ceil(p.N / variant.rows), 1)
-    request = Request(variant.cell, variant.backward, variant.dtype, p.T, p.N, D, p.H)
+        units, grid = request.head_units, (math.ceil(p.N / variant.rows), 1)
     layout = choice.layout(request, variant.form, units, variant.rows, variant.held, variant.held + p.extra)
     assert layout is not None, "this needs more threads than a block has"
     return Candidate(variant.form, 1, 1, grid, layout)
@@ -115,7 +117,9 @@ class Outcome:
 def draw(variant: Variant, p: Problem) -> reference.Problem:
     lengths = None if p.lengths is None else [min(length, p.T) for length in p.lengths][: p.N]
     cell, sizes = CELLS[variant.cell.template], (p.T, p.N, D, p.H)
-    drawn = reference.problem(cell, sizes, variant.dtype, reverse=p.reverse, lengths=lengths, dc=p.dc, heads=1)
+    drawn = reference.problem(cell, sizes, variant.dtype, reverse=p.reverse, lengths=lengths, dc=p.dc, heads=p.heads)
+    if p.heads > 1 and drawn.weights[1].ndim == 2:
+        drawn.weights[1] = dense(np, of_heads(drawn.weights[1], p.heads))
     if not p.given:
         drawn.initial = [np.zeros_like(state) for state in drawn.initial]
     if p.spoil is not None:
@@ -127,6 +131,15 @@ def draw(variant: Variant, p: Problem) -> reference.Problem:
         else:
             spoilt[...] = p.spoil
     return drawn
+
+
+def of_heads(Wh: HostArray, heads: int) -> HostArray:
+    """What lies within the heads of a matrix (H, parts · H) → (heads, K, parts · K). One head: a matrix."""
+    if heads == 1 or Wh.ndim == 3:
+        return Wh.reshape(Wh.shape[-2:]) if heads == 1 else Wh
+    K = len(Wh) // heads
+    blocks = Wh.reshape(heads, K, -1, heads, K)
+    return np.stack([blocks[j, :, :, j] for j in range(heads)]).reshape(heads, K, -1)
 
 
 def run(
@@ -145,12 +158,12 @@ def run(
     if variant.cell.template == "LeakyReluElman":
         cell = LeakyRNNCell(standin.asarray(reference.leaks(p.H).astype(variant.dtype)), "relu")
     place = unaligned if p.unaligned else standin.asarray
-    x, Wx, Wh, b, *own = (place(a) for a in (drawn.x, *drawn.weights))
-    Wh = Wh[0] if Wh.ndim == 3 else Wh  # of one head
+    Wx, Wh, *more = drawn.weights
+    x, Wx, Wh, b, *own = (place(a) for a in (drawn.x, Wx, of_heads(Wh, p.heads), *more))
     lengths = None if drawn.lengths is None else standin.asarray(drawn.lengths)
     initial = [place(state) if p.given else None for state in drawn.initial]
     inputs = Inputs(x, Wx, Wh, b, initial, lengths, p.reverse, own)
-    request = Request(variant.cell, variant.backward, variant.dtype, *inputs.sizes())
+    request = Request(variant.cell, variant.backward, variant.dtype, *inputs.sizes(), p.heads)
     with np.errstate(invalid="ignore"):
         solution = reference.solve(drawn)
     plain = recurrence.forward(standin, PRODUCTS, cell, inputs, True)
@@ -176,9 +189,8 @@ def run(
             dx = recurrence.from_dz(standin, PRODUCTS, cell, plain, dz, grads)
             names = [*drawn.gradient_names, "dz"]
             found = {name: standin.asnumpy(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}
-            expected = solution.gradients
-    expected = {name: array.reshape(found[name].shape) for name, array in expected.items()}
-    return Outcome(found, expected, int(launcher._word(launch.USER)[0][0]))
+            expected = solution.gradients | {"dWh": of_heads(solution.gradients["dWh"], p.heads)}
+    return Outcome(found, dict(expected), int(launcher._word(launch.USER)[0][0]))
 
 
 def unaligned(host: HostArray) -> Any:

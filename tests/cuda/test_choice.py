@@ -27,9 +27,17 @@ SIZES = [1, 3, 16, 63, 64, 100, 256, 257, 300, 512, 1000, 1024, 1536, 2048, 4000
 
 
 def request(
-    T: int, N: int, H: int, cell: str = "rnn", dtype: str = "float32", *, backward: bool = False, D: int | None = None
+    T: int,
+    N: int,
+    H: int,
+    cell: str = "rnn",
+    dtype: str = "float32",
+    *,
+    backward: bool = False,
+    D: int | None = None,
+    heads: int = 1,
 ) -> Request:
-    return Request(NAMED[cell], backward, dtype, T, N, H if D is None else D, H)
+    return Request(NAMED[cell], backward, dtype, T, N, H if D is None else D, H, heads)
 
 
 def found(form: str, r: Request, device: Device = H100) -> list[Candidate]:
@@ -47,15 +55,16 @@ def one_of(form: str, r: Request, device: Device = ROUND, **fields: object) -> C
 @pytest.mark.parametrize("name", SOME_DEVICES)
 def test_every_candidate_stays_within_the_device(name: str, cell: str, dtype: str) -> None:
     device = DEVICES[name]
-    for N, H, backward in itertools.product([1, 5, 133], SIZES, [False, True]):
-        r = request(50, N, H, cell, dtype, backward=backward)
+    for (N, heads), K, backward in itertools.product([(1, 1), (5, 3), (133, 1)], SIZES, [False, True]):
+        heads = heads if NAMED[cell].fed else 1
+        r = request(50, N, heads * K, cell, dtype, backward=backward, heads=heads)
         for c in candidates(device, r):
             assert math.isfinite(c.seconds)
             assert c.seconds >= 50 * c.step_seconds
             if (m := c.layout) is None:
                 assert c.form == ("stepwise" if r.cell.fed else "scan")
                 continue
-            K, columns = r.weights(c.form, m.units)
+            rows, columns = r.weights(c.form, m.units)
             assert m.rows in ROWS[dtype]
             assert m.held in choice.HELD[c.form]
             assert m.threads <= choice.THREADS
@@ -67,17 +76,18 @@ def test_every_candidate_stays_within_the_device(name: str, cell: str, dtype: st
             slices, left = divmod(m.threads, m.column_threads)
             assert left == 0
             assert m.column_threads * r.vector >= columns  # all columns, and all of the sum
-            assert slices * m.slice >= K
+            assert slices * m.slice >= rows
             assert m.span in (m.column_threads, min(m.threads, 32))
             assert m.threads % m.span == 0
             S, G = c.grid
             if c.form == "one-block":
-                assert m.units == H
+                assert m.units == K
                 assert (S - 1) * m.rows < N <= S * m.rows
                 assert G == 1
             else:
-                assert 2 <= S * G <= device.multiprocessors  # one block to each
-                assert (S - 1) * m.units < H <= S * m.units
+                assert S >= 2
+                assert S * G * heads <= device.multiprocessors  # one block to each
+                assert (S - 1) * m.units < K <= S * m.units
                 assert G <= N
 
 
@@ -98,6 +108,28 @@ def test_every_candidate_stays_within_the_device(name: str, cell: str, dtype: st
 def test_how_far_the_forms_reach(form: str, cell: str, backward: bool, largest: int) -> None:
     assert found(form, request(100, 1, largest, cell, backward=backward))
     assert not found(form, request(100, 1, largest + 16, cell, backward=backward))
+
+
+def test_each_head_has_blocks_of_its_own() -> None:
+    # A block holds as much of a head as of a layer, and a group of one of four heads a quarter of the multiprocessors.
+    for form, K in (("one-block", 136), ("group", 800)):
+        fitting = found(form, request(50, 4, 4 * K, "lstm", heads=4))
+        assert fitting
+        assert form == "one-block" or max(c.grid[0] * c.grid[1] for c in fitting) <= H100.multiprocessors // 4
+        assert not found(form, request(50, 4, 4 * (K + 32), "lstm", heads=4))
+    # A group reads dz of a head by whole vectors of each part.
+    for K, dtype, has_group in (
+        (102, "float32", False),
+        (104, "float32", True),
+        (102, "float64", True),
+        (101, "float64", False),
+    ):
+        r = request(50, 4, 3 * K, "gru", dtype, backward=True, heads=3)
+        assert bool(found("group", r)) is has_group
+        assert bool(found("group-partial", r)) is (dtype == "float32")
+    # A grid has at most 65,535 heads; stepwise has no grid of heads.
+    for H, forms in ((65_535, {"stepwise", "one-block"}), (65_536, {"stepwise"})):
+        assert {c.form for c in candidates(H100, request(50, 4, H, heads=H))} == forms
 
 
 @pytest.mark.parametrize(

@@ -47,13 +47,14 @@ def two_cells(variants: list[Variant]) -> list[Any]:
 
 PROBLEMS = {
     "lengths": Problem(lengths=LENGTHS),
-    "reverse": Problem(reverse=True),
     "lengths in reverse": Problem(lengths=LENGTHS, reverse=True),
     "one of everything": Problem(T=1, N=1, H=1, units=1, groups=1),
     "one step": Problem(T=1, reverse=True, lengths=(0, 1, 0, 1, 1)),
     "rows of whole vectors": Problem(H=24, units=12),
     "unaligned operands": Problem(H=24, units=12, unaligned=True),
     "several tiles a group": Problem(T=3, N=11, H=9, units=4, groups=1, reverse=True),
+    "odd heads": Problem(T=3, N=1, H=20, heads=4, units=2, groups=1, reverse=True),
+    "heads of whole vectors": Problem(N=3, H=24, heads=2, groups=1, lengths=(2, 4, 0)),
     "no initial state, no gradient of c": Problem(given=False, dc=False, N=3),
     "many steps": Problem(T=2 * choice.AHEAD + 1, N=2, H=5, units=2, lengths=(17, 9), reverse=True),
 }
@@ -66,7 +67,9 @@ MORE = {
 
 
 def fits(variant: Variant, problem: Problem) -> bool:
-    """One block has few enough columns in the problem's layout."""
+    """One block has few enough columns in the problem's layout; the parts that a group reads are whole vectors."""
+    if variant.form == "group" and variant.backward and problem.heads > 1 and variant.cell.fed > 1:
+        return problem.H // problem.heads % 4 == 0
     return variant.form != "one-block" or problem.H <= 24 or variant.cell.fed == 1
 
 
@@ -87,7 +90,8 @@ def test_a_cell_with_several_states_and_own_parameters(variant: Variant) -> None
 def test_problems(turn: int) -> None:
     """Every third one, in turn. `test_every_variant` takes all of them."""
     for name in [*PROBLEMS][turn % 3 :: 3]:
-        check(FLOAT[turn], PROBLEMS[name])
+        if fits(FLOAT[turn], PROBLEMS[name]):
+            check(FLOAT[turn], PROBLEMS[name])
 
 
 @pytest.mark.parametrize("variant", EXCHANGING, ids=str)

@@ -98,11 +98,11 @@ def test_each_layout_is_compared_by_itself(gpu: CupyBackend, one: Candidate, oth
         for each in (one, other, one, other):
             assert failure(gpu, each, request(20)) is None
         assert compare.call_count == times
-        for r in (request(20, backward=True), request(20, "lstm"), request(21)):
+        for r in (request(20, backward=True), request(20, "lstm"), request(21), replace(request(20), heads=2)):
             failure(gpu, one, r)
         with standin.cuda.Device(1):
             failure(gpu, one, request(20))
-        assert compare.call_count == times + 4
+        assert compare.call_count == times + 5
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_comparison_has_the_grid_that_will_run(
     ):
         assert failure(gpu, candidate, request(20)) == "seen enough"
     ((bound, _, inputs, *_),) = (call.args for call in forward.call_args_list)
-    assert (bound.candidate, bound.grid, inputs.x.shape) == (replace(candidate, grid=grid), grid, (3, N, 5))
+    assert (bound.candidate, bound.grid, inputs.x.shape) == (replace(candidate, grid=grid), (*grid, 1), (3, N, 5))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-3), ("float64", 1e-9)])

@@ -71,7 +71,7 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
     h, given, sums = sparse(T + 1, N, H), sparse(N, H), sparse(N, H)
     given[-1] = drawn.initial[0][0]
     no_others = [NULL] * 3
-    common: tuple[Any, ...] = (NULL, np.float32(0), NULL, *map(np.int32, (T, N, H, 0)))
+    common: tuple[Any, ...] = (NULL, np.float32(0), NULL, *map(np.int32, (T, N, H, H, 0)))
     z = sparse(T, N, width)
     z[:, -1] = drawn.x[:, 0] @ Wx + b
     if variant.backward:

@@ -176,9 +176,10 @@ long long clock() { return switches; }
 
 const char* run(const Launch& launch, void (*thread)(void* const*)) {
     grid_size = launch.grid, block_size = launch.block;
-    const size_t blocks = size_t(launch.grid.x) * launch.grid.y, threads = launch.block.x;
-    if (!blocks || !threads || threads > 1024 || launch.grid.z != 1 || launch.block.y != 1 || launch.block.z != 1)
-        return "bad launch: a grid (x, y, 1) of blocks (1 to 1024, 1, 1) is what the emulator runs";
+    const auto [x, y, z] = launch.grid;
+    const size_t blocks = size_t(x) * y * z, threads = launch.block.x;
+    if (!blocks || !threads || threads > 1024 || launch.block.y != 1 || launch.block.z != 1)
+        return "bad launch: a grid of blocks (1 to 1024, 1, 1) is what the emulator runs";
     char* stacks = static_cast<char*>(mmap(nullptr, blocks * threads * kStack, PROT_READ | PROT_WRITE,
                                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (stacks == MAP_FAILED) return "no address space for the fibers' stacks";
@@ -199,7 +200,7 @@ const char* run(const Launch& launch, void (*thread)(void* const*)) {
         for (size_t t = 0; t < threads; t++) {
             Fiber& f = fiber[b * threads + t];
             f.thread = {unsigned(t), 0, 0};
-            f.block = {unsigned(b % launch.grid.x), unsigned(b / launch.grid.x), 0};
+            f.block = {unsigned(b % x), unsigned(b / x % y), unsigned(b / x / y)};
             f.shared = block[b].shared, f.owner = &block[b];
             getcontext(&f.context);
             f.context.uc_stack = {stacks + (b * threads + t) * kStack, 0, kStack};

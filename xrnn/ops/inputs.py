@@ -49,6 +49,11 @@ class Inputs:
     def hidden_size(self) -> int:
         return hidden_size(self.Wh)
 
+    def heads(self) -> int:
+        """The number of heads of Wh, 1 for a matrix."""
+        shape: tuple[int, ...] = self.Wh.shape
+        return shape[0] if len(shape) == 3 else 1
+
     def check(self) -> None:
         """Raise TypeError unless x and the initial states have the type and dtype of the weights, and their sizes."""
         x, b = self.x, self.b  # not Wx, which may be an Int8Matrix

@@ -34,6 +34,7 @@ from xrnn.info import forms
 from xrnn.ops.cells.rnn import RNNCell
 
 CELLS, TILED = [*RECURRENT, "relu", "leak by unit", "leaky relu", "trained leak"], ["stepwise", "one-block", "group"]
+WITH_HEADS = "float32", "float32", "float64", "float32"  # a group reads dz of 30 units by vectors of two doubles
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,12 @@ CELLS, TILED = [*RECURRENT, "relu", "leak by unit", "leaky relu", "trained leak"
         # Each cell, and each form in each dtype; tests/cuda/test_kernels.py has all combinations.
         *zip(CELLS, itertools.cycle(TILED), itertools.cycle(["float32", "float64"]), strict=False),
         *((cell, "group-partial", "float32") for cell in ("lstm", "gru")),
+        *zip(
+            (f"{cell} heads" for cell in ("rnn", "leak", "lstm", "gru")),
+            (*TILED, "group-partial"),
+            WITH_HEADS,
+            strict=True,
+        ),
         *thin(SCANNED, ["scan"], ["float32", "float64"]),
         *(pytest.param(f"{cell} positive", "scan", "float32", marks=pytest.mark.proof) for cell in SCANNED[:2]),
     ],

@@ -52,7 +52,19 @@ LENGTHS: Final = {
     "relu": (1, 4),
     "rnn heads": (1, 4),
 }
-STEPWISE: Final = ("rnn", "relu", "leak", "leak by unit", "leaky relu", "trained leak", "lstm", "slstm", "gru")
+STEPWISE: Final = (
+    "rnn",
+    "relu",
+    "leak",
+    "leak by unit",
+    "leaky relu",
+    "trained leak",
+    "lstm",
+    "slstm",
+    "gru",
+    "rnn heads",
+    "gru heads",
+)
 
 
 @pytest.fixture
