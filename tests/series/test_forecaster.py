@@ -200,6 +200,14 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
         ValueError, match="X has a series of 46 rows: expected more than 48 before the last cutoffs; lo"
     ):
         Forecaster(**SMALL, steps=2).cross_validation(X, windows=16, known=known)
+    longer = [X[0], X[1, :3]]
+    with pytest.warns(
+        UserWarning, match=r"^(too short for the first cutoffs: 1 of 2 series \(1\)|not trained on 1 of 2 )"
+    ):
+        got = Forecaster(**SMALL, steps=2).cross_validation(longer, horizon=2, step=2, windows=2)
+    assert [*zip(got["series"].tolist(), got["cutoff"].tolist(), strict=True)] == [(0, 42)] * 2 + [(0, 44)] * 2 + [
+        (1, 1)
+    ] * 2
     X[0, :44] = np.nan
     with pytest.raises(ValueError, match=r"X\[0] has no value to forecast: expected some; leave it out"):
         Forecaster(**SMALL, steps=2).cross_validation(X)
@@ -277,6 +285,13 @@ def test_errors() -> None:
         ValueError, match=r"X\[0\] has 5 rows: expected at least 14 for 4 rows before the first window,"
     ):
         Forecaster(**SMALL).fit([growth(5)])
+    for n, least in ((5, 14), (13, 14)):  # the context grows with the rows, and with it the rows that are needed
+        with pytest.raises(
+            ValueError, match=rf"X\[0\] has {n} rows: expected at least {least} for 4 rows before the fir"
+        ):
+            Forecaster(horizon=3, hidden=4).fit([growth(n)])
+    with pytest.raises(TypeError, match=r"X is a NoneType: expected an array \(n, T\), or a list of series"):
+        Forecaster().fit(None)
     with pytest.raises(ValueError, match=r"X\[0\] has the same value 1 in all rows"):
         Forecaster(**SMALL).fit(np.ones((1, 40)))
     with pytest.raises(ValueError, match=r"X\[0\] has 2 channels: expected one"):

@@ -121,6 +121,12 @@ def test_a_long_frame_gets_a_long_frame_and_files_of_its_columns_are_read() -> N
         Forecaster(**SMALL, id="shop", time="day").fit(past)
 
 
+def test_an_id_may_be_a_category_without_rows() -> None:
+    table = pandas.DataFrame({"shop": pandas.Categorical(["b"] * 40, ["a", "b"]), "sold": growth(40)}, QUARTERS[:40])
+    got = Forecaster(**SMALL, id="shop").fit(table).predict()
+    assert [*got.shop] == ["b"] * 3
+
+
 def test_one_series_has_named_columns() -> None:
     """Also the columns of files, which the command reads by the names in the checkpoint."""
     price = np.random.default_rng(0).random(43)
@@ -187,6 +193,16 @@ def test_bad_tables_are_refused_and_leave_the_fit_as_it_was() -> None:
         Forecaster(**SMALL).fit(wide.set_axis(["a", "a"], axis=1))
     with pytest.raises(ValueError, match="X has no columns: expected columns"):
         Forecaster(**SMALL).fit(wide[[]])
+    kinds = pandas.DataFrame({"kind": pandas.Categorical(["a", "b"] * 20)}, QUARTERS[:40])
+    for X, given in ((y, kinds), (y, kinds.kind.astype(str).to_frame())):
+        with pytest.raises(
+            ValueError, match=r"the known column 'kind' has values that are no numbers \(.*: expected numb"
+        ):
+            Forecaster(**SMALL).fit(X, known=given)
+    with pytest.raises(
+        ValueError, match=r"the series 'X' has values that are no numbers \(could not convert string to f"
+    ):
+        Forecaster(**SMALL).fit(y.astype(object).where(np.arange(40) != 3, "x"))
     with pytest.raises(ValueError, match="X has rows without a value of shop: expected one in each"):
         Forecaster(**SMALL, id="shop").fit(long.assign(shop=long.shop.where(np.arange(40) != 3)))
     with pytest.raises(ValueError, match="X\\[0] has the same value 1 in all rows"):

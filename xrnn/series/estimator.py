@@ -199,6 +199,8 @@ def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
             )
         if 0 in X.shape[1:]:
             raise ValueError(f"X has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: add steps")
+    if not hasattr(X, "__len__"):
+        raise TypeError(f"X is a {type(X).__name__}: expected an array (n, T), or a list of series")
     if len(X) == 0:
         raise ValueError("X has 0 sample(s): expected at least one series")
     if labels is not None and len(labels) != len(X):

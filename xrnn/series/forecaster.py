@@ -13,7 +13,7 @@ import numpy as np
 
 from xrnn.models.data.series import Series, check_sizes
 from xrnn.models.errors import DataError
-from xrnn.models.forecast.data import fingerprint, mase_divisor, prepare
+from xrnn.models.forecast.data import fingerprint, listed, mase_divisor, prepare
 from xrnn.models.forecast.model import FORECASTER, UNFINISHED, TrainedForecaster, naive_forecasts
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.series.estimator import Estimator, as_series, check_count
@@ -233,7 +233,7 @@ class Forecaster(Estimator):
         step      None: the horizon
         known     of the rows of X
 
-        Raises ValueError if a series is too short for the first cutoff.
+        A series without rows before a cutoff is left out there, with a warning. Raises ValueError if all are.
         """
         F = self.horizon if horizon is None else horizon
         step = F if step is None else step
@@ -243,16 +243,21 @@ class Forecaster(Estimator):
         keys = form.keys if form else range(len(series))
         model = type(self)(**self.get_params() | {"horizon": F})
         table: dict[str, list[Any]] = {}
-        for back in range(F + (windows - 1) * step, F - 1, -step):
-            cuts = [_rows(each) - back for each in series]
-            if min(cuts) < 1:
-                raise ValueError(
-                    f"X has a series of {min(cuts) + back} rows: expected more than {back} before the last cutoffs; "
-                    "lower windows, step or horizon"
-                )
-            seen = [_first_rows(each, cut) for each, cut in zip(series, cuts, strict=True)]
+        parts = list(zip(keys, series, map(_rows, series), strict=True))
+        farthest = F + (windows - 1) * step
+        short = [str(key) for key, _, rows in parts if rows <= farthest]
+        if len(short) == len(parts):
+            raise ValueError(
+                f"X has a series of {max(rows for *_, rows in parts)} rows: expected more than {farthest} before the "
+                "last cutoffs; lower windows, step or horizon"
+            )
+        if short:
+            warnings.warn(f"too short for the first cutoffs: {listed(short, len(parts))}", stacklevel=2)
+        for back in range(farthest, F - 1, -step):
+            used = [(key, each, rows - back) for key, each, rows in parts if rows > back]
+            seen = [_first_rows(each, cut) for _, each, cut in used]
             model._fit(seen, seen)
-            for key, each, cut in zip(keys, series, cuts, strict=True):
+            for key, each, cut in used:
                 times = each.times or range(1, len(each.values) + 1)
                 for row, forecast in enumerate(model.trained_.forecast(each, cut).values.tolist(), start=cut):
                     columns = {

@@ -21,6 +21,7 @@ import numpy as np
 
 from xrnn.models.data.series import Series, Time, checked
 from xrnn.models.forecast.model import Forecast
+from xrnn.typing import HostArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Form:
             raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
         parts = [known] * len(series)
         if self.names.id:
-            groups = dict(iter(_by_time(known, self.names, "known").groupby(self.names.id)))
+            groups = dict(iter(_by_time(known, self.names, "known").groupby(self.names.id, observed=True)))
             if missing := [key for key in self.keys if key not in groups]:
                 raise ValueError(
                     f"known has no row of {self.names.id} {missing[0]!r}: expected one for each step ahead"
@@ -122,8 +123,8 @@ class Form:
         known = known.set_axis([str(name) for name in known.columns], axis=1)[[*names]]
         last = self.index(times[rows - 1 : rows])[0]
         later = _since(last, known).drop(last, errors="ignore").sort_index()
-        columns = later.to_numpy(np.float64, na_value=np.nan)
-        values = np.concatenate([series.values[:rows], np.insert(columns, 0, np.nan, axis=1)])
+        columns = [np.full(len(later), np.nan), *(_numbers(later[name], f"known column {name!r}") for name in names)]
+        values = np.concatenate([series.values[:rows], np.stack(columns, axis=1)])
         return replace(series, values=values, times=(*times[:rows], *_times(later.index)))
 
 
@@ -160,7 +161,7 @@ def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
             )
         target = others[0]
     X = _by_time(X, names, "X")
-    groups = list(X.groupby(names.id, sort=False)) if names.id else [(target, X)]
+    groups = list(X.groupby(names.id, sort=False, observed=True)) if names.id else [(target, X)]
     parts = [(key, group[target], group[[*names.known]] if names.known else None) for key, group in groups]
     return _made(X.index, parts, replace(names, target=target), single=not names.id)
 
@@ -222,9 +223,22 @@ def _one_series(values: Any, known: Any, name: str, target: str) -> Series:
         index = values.index.union(known.index)
         columns = [values.reindex(index), *(known[each].reindex(index) for each in known.columns)]
         channel_names = (target, *map(str, known.columns))
-    numbers = np.stack([each.to_numpy(np.float64, na_value=np.nan) for each in columns], axis=1)
+    shown = [f"series {name!r}", *(f"known column {each!r}" for each in (channel_names or ())[1:])]
+    numbers = np.stack([_numbers(each, what) for each, what in zip(columns, shown, strict=True)], axis=1)
     made = checked(numbers, None, name, channel_names)
     return replace(made, times=tuple(_times(columns[0].index[: len(made.values)])))
+
+
+def _numbers(column: Any, shown: str) -> HostArray:
+    """A pandas Series as float64, NaN for a missing value.   Raises ValueError for text."""
+    try:
+        numbers: HostArray = column.to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the {shown} has values that are no numbers ({error}): expected numbers; encode text, as by "
+            "pandas.get_dummies"
+        ) from error
+    return numbers
 
 
 def _times(index: Any) -> Iterator[Time]:

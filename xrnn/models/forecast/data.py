@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import importlib
 import itertools
@@ -446,21 +447,10 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
         )
     facts = ForecastFacts(context, F, season, K, series[0].channel_names, step=step.name if step else "")
     least = least_rows(facts, linear)
-    seasonal = linear and least > _LEAST_ROWS
-    first = f"{least} rows before the first window" if linear else f"a context of {context}"
-    first = f"a season of {season}" if seasonal else first
-
-    def needed(train: int) -> str:
-        n = next(n for n in itertools.count(train) if not backtest or _cut(n, F) >= train)
-        held = f" and {n - train} held out" if backtest else ""
-        return f"expected at least {n} for {first}, a horizon of {F}{held}"
-
-    limits = [param("horizon"), *([] if linear else [param("context")]), *([param("season")] if seasonal else [])]
     if sum(max(cut - least - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
         longest = int(np.argmax(rows))
         raise DataError(
-            f"{printable(series[longest].name)} has {rows[longest]} rows: {needed(least + F + _LEAST_WINDOWS - 1)}; "
-            f"lower {' or '.join(limits)}, or add rows"
+            f"{printable(series[longest].name)} has {rows[longest]} rows: {_needed(settings, facts, backtest=backtest)}"
         )
     name = calendar.calendar_of(step, max(rows)) if linear and settings.calendar == "auto" else ""
     if name and step and all(each.times for each in series):
@@ -477,6 +467,27 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
         if not one.flaw:
             one.check_known()  # raises DataError
     return replace(data, past=past)
+
+
+def _needed(settings: ForecastSettings, facts: ForecastFacts, *, backtest: bool) -> str:
+    """The number of rows of a single series that are enough, and the remedy."""
+    F, m, linear = facts.horizon, facts.season, settings.base == "linear"
+
+    def used(rows: int) -> tuple[int, int]:
+        """The rows to train on, and those before the first window."""
+        cut = _cut(rows, F)
+        context = settings.context or _context([cut], F, m, padded=linear)
+        return cut if backtest else rows, least_rows(replace(facts, context=context), linear)
+
+    enough = range(10 * (F + m + settings.context + _LEAST_WINDOWS))
+    n = bisect.bisect_left(enough, F + _LEAST_WINDOWS - 1, key=lambda rows: used(rows)[0] - used(rows)[1])
+    cut, least = used(n)
+    seasonal = linear and least > _LEAST_ROWS
+    first = f"{least} rows before the first window" if linear else f"a context of {least}"
+    first = f"a season of {m}" if seasonal else first
+    held = f" and {n - cut} held out" if backtest else ""
+    limits = [param("horizon"), *([] if linear else [param("context")]), *([param("season")] if seasonal else [])]
+    return f"expected at least {n} for {first}, a horizon of {F}{held}; lower {' or '.join(limits)}, or add rows"
 
 
 def listed(names: Sequence[str], count: int) -> str:
