@@ -47,13 +47,20 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return None
 
 
-@functools.cache
-def _imported(path: Path) -> frozenset[str]:
+def _imported(path: Path) -> set[str]:
     """The packages that a file, and the tests' modules among its imports, import at the top."""
-    modules = re.findall(r"^(?:from|import) ([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    own = (_HERE.parent / f"{name.replace('.', '/')}.py" for name in modules if name.startswith("tests."))
-    packages = frozenset(name.partition(".")[0] for name in modules)
-    return packages.union(*map(_imported, filter(Path.is_file, own)))
+    packages, paths = set(), [path]
+    for each in paths:  # which grows
+        modules = _modules(each)
+        packages |= {name.partition(".")[0] for name in modules}
+        own = (_HERE.parent / f"{name.replace('.', '/')}.py" for name in modules if name.startswith("tests."))
+        paths += [other for other in own if other.is_file() and other not in paths]
+    return packages
+
+
+@functools.cache
+def _modules(path: Path) -> frozenset[str]:
+    return frozenset(re.findall(r"^(?:from|import) ([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
