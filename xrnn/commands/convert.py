@@ -194,7 +194,7 @@ def _of_series(snapshot: Snapshot[Any], backend: Backend) -> tuple[Model, dict[s
     settings = trained.settings
     facts: dict[str, Any] = {
         "channels": head.channels,
-        # A step of the converted model is a patch: the values of its steps, one after the other.
+        # A step of the converted model is a patch: its steps, each with the values of all channels, then the changes.
         "steps in a patch": settings.joined,
         "members": settings.members,
     }

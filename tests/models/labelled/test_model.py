@@ -102,13 +102,19 @@ def test_the_output_of_a_series_does_not_depend_on_its_batch(backend: Backend, o
         np.testing.assert_allclose(backend.to_numpy(alone)[0], together[n], rtol=1e-9)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_a_patch_has_the_values_of_its_steps(size: int) -> None:
-    x = np.random.default_rng(0).standard_normal((4, 2))
-    joined = patches(x, size)
-    assert joined.shape == (-(-4 // size), size * 2)
-    np.testing.assert_array_equal(joined.reshape(-1, 2)[:4], x)
-    assert np.isnan(joined.reshape(-1, 2)[4:]).all()
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_a_patch_has_the_values_and_the_changes_of_its_steps(size: int) -> None:
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    np.testing.assert_array_equal(patches(x, 1), x)
+    joined = patches(x[1:], size)
+    assert joined.shape == (-(-4 // size), size * 4)
+    steps = joined.reshape(-1, 4)
+    np.testing.assert_array_equal(steps[:4, :2], x[1:])
+    np.testing.assert_array_equal(steps[1:4, 2:], x[2:] - x[1:-1])
+    assert np.isnan(steps[0, 2:]).all()
+    assert np.isnan(steps[4:]).all()
+    steps[0, 2:] = x[1] - x[0]
+    np.testing.assert_array_equal(patches(x[1:], size, before=x[0]), joined)
 
 
 @every_cell

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.models.labelled.tiny import TINY, dataset
 from xrnn.backend import Backend
+from xrnn.models.data.batches import unpack
+from xrnn.models.data.series import Series
+from xrnn.models.labelled.data import LabelledSeries
+from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
 from xrnn.models.trainer import cosine_rate
+from xrnn.select import get_backend
 
 
 def test_training_learns(backend: Backend) -> None:
@@ -48,6 +54,23 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
     trainer._optimizer.steps = total // 2 - 1
     trainer.step()
     assert trainer._optimizer.lr == cosine_rate(TINY.lr, total // 2, total) == pytest.approx(TINY.lr / 2, rel=1e-2)
+
+
+def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None:
+    series = [Series(np.arange(T, dtype=float)[:, None], str(i), "s") for i, T in enumerate([6, 4, 2])]
+    data = LabelledSeries(series, [], [], Classes.of(series, "series"))
+    trainer = LabelledTrainer(replace(TINY, patch=3, noise=0.0), data, get_backend("numpy"))
+    expected = {
+        (i, tuple(trainer.inputs([replace(series[i], values=series[i].values[start:])])[0].ravel().tolist()))
+        for i, starts in enumerate([3, 2, 1])  # a complete patch is left, if there is one
+        for start in range(starts)
+    }
+    found = set()
+    for update in range(40):
+        x, lengths, targets = unpack(*trainer.batches.packed(update, 0.0))
+        for n, (T, i) in enumerate(zip(lengths.tolist(), targets.tolist(), strict=True)):
+            found.add((i, tuple(x[:T, n].ravel().tolist())))
+    assert found == expected
 
 
 def test_the_epochs_follow_from_the_count_of_series() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from xrnn.typing import Array, HostArray, Shape
 
 _ORDER: Final = 2  # spawn keys: each gives an independent random stream of the seed
 _NOISE: Final = 3
+_START: Final = 5
 
 
 def updates_per_epoch(count: int, batch: int) -> int:
@@ -24,12 +25,24 @@ class Batches:
 
     series    (T, D) float32 each; targets (count,): int32 indices of labels, or float32
     noisy     noise is added to this number of channels, the first ones; the others are mask channels
+    starts    the number of steps at which a series may start, (count,): an update draws one of them; None for one
+    cut       (index of a series, start > 0) → the series without its first steps, not longer than the complete one
 
     The seed and the number of the update determine all random draws, so a resumed run can start within an epoch.
     """
 
-    def __init__(self, series: Sequence[HostArray], targets: HostArray, batch: int, seed: int, noisy: int) -> None:
+    def __init__(
+        self,
+        series: Sequence[HostArray],
+        targets: HostArray,
+        batch: int,
+        seed: int,
+        noisy: int,
+        starts: HostArray | None = None,
+        cut: Callable[[int, int], HostArray] | None = None,
+    ) -> None:
         self._series, self._targets, self._seed, self._noisy = series, targets, seed, noisy
+        self._starts, self._cut = starts, cut
         self.count, self._batch = len(series), batch
         self.target_dtype = targets.dtype.name
         self._lengths = np.array([len(values) for values in series])
@@ -50,7 +63,10 @@ class Batches:
         chosen = self._batch_of(update)
         T, N = int(self._lengths[chosen].max()), len(chosen)
         rows = np.arange(N) if rows is None else rows
-        buffer, x = pack([self._series[i] for i in chosen[rows].tolist()], self._targets[chosen[rows]])
+        starts = np.zeros(N, int) if self._starts is None else self._rng(_START, update).integers(self._starts[chosen])
+        taken = zip(chosen[rows].tolist(), starts[rows].tolist(), strict=True)
+        series = [self._cut(i, start) if self._cut and start else self._series[i] for i, start in taken]
+        buffer, x = pack(series, self._targets[chosen[rows]])
         if noise:
             drawn = self._rng(_NOISE, update).standard_normal((T, N, self._noisy), dtype=np.float32)
             x[..., : self._noisy] += np.float32(noise) * drawn[: len(x), rows]

@@ -53,11 +53,21 @@ class MeanPool:
         return weights
 
 
-def patches(values: HostArray, size: int) -> HostArray:
-    """Join `size` consecutive steps into one: (T, D) → (⌈T / size⌉, size · D). Steps after the last one are missing."""
-    joined = -(-len(values) // size)
-    padded = np.full((joined * size, values.shape[1]), np.nan)
-    padded[: len(values)] = values
+def patches(values: HostArray, size: int, before: HostArray | None = None) -> HostArray:
+    """Join `size` consecutive steps into one, with their values and changes: (T, D) → (⌈T / size⌉, 2 · size · D).
+
+    The change of a step is its value minus that of the step before: as in MultiRocket (Tan et al., 2022), the model
+    gets the differences beside the series. Steps after the last one are missing. A size of 1 leaves the values alone.
+
+    before   the step before the first one, (D,); None if there is none: the first change is missing
+    """
+    if size == 1:
+        return values
+    T, D = values.shape
+    joined = -(-T // size)
+    padded = np.full((joined * size, 2 * D), np.nan)
+    padded[:T, :D] = values
+    padded[:T, D:] = np.diff(values, axis=0, prepend=np.full((1, D), np.nan) if before is None else before[None])
     return padded.reshape(joined, -1)
 
 
@@ -202,11 +212,12 @@ class TrainedModel:
 
     def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
         backend, joined = self.model.backend, self.settings.joined
-        last, after = np.full(self.head.channels * joined, np.nan), Running()
+        last, after = np.full(self.head.channels * self.settings.features, np.nan), Running()
         patch: list[HostArray] = []  # the steps after the last complete patch
+        before: HostArray | None = None  # the last step of that patch
         for row in rows:
             patch.append(row)
-            (values,) = patches(np.array(patch), joined)
+            (values,) = patches(np.array(patch), joined, before)
             known = ~np.isnan(values)
             filled = np.where(known, values, last)
             x = self.scale.apply(filled[None])
@@ -214,13 +225,13 @@ class TrainedModel:
                 x = np.concatenate([x, known[None]], axis=1, dtype=np.float32)
             y, running = self.model.follow(backend.asarray(x), after)
             if len(patch) == joined:
-                last, after, patch = filled, running, []
+                last, after, before, patch = filled, running, row, []
             yield self.head.decoded(backend.to_numpy(y))[0]
 
 
 def _arrays(settings: LabelledSettings, head: Head, step: int) -> dict[str, Spec]:
     """The arrays of a snapshot after `step` updates: see LabelledTrainer."""
-    of_steps, of_channels = ((step,), "float64"), ((head.channels * settings.joined,), "float64")
+    of_steps, of_channels = ((step,), "float64"), ((head.channels * settings.features,), "float64")
     arrays: dict[str, Spec] = {"losses": of_steps, "scale.mean": of_channels, "scale.deviation": of_channels}
     return arrays | ({"validation": of_steps} if settings.patience else {})
 

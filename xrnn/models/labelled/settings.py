@@ -44,7 +44,8 @@ class LabelledSettings(Settings):
     noise: float = amount(0.3, "Noise added to the training series, in standard deviations of each channel.")
     patch: int = setting(
         0,
-        "Join this number of consecutive steps into one. 0: choose it by left-out series.",
+        "Join this number of consecutive steps, with their values and changes, into one. 0: choose it by left-out "
+        "series.",
         f"a whole number from 0 to {MOST_JOINED}",
         lambda value: 0 <= value <= MOST_JOINED,
     )
@@ -83,7 +84,7 @@ class LabelledSettings(Settings):
         """The members are one layer, whose Wh connects only units of the same member: they are its heads."""
         return Plan(
             self.cell,
-            head.channels * (1 + self.mask) * self.joined,
+            head.channels * (1 + self.mask) * self.features,
             self.hidden * self.members,
             self.layers,
             head.outputs,
@@ -108,6 +109,11 @@ class LabelledSettings(Settings):
     def joined(self) -> int:
         """The number of steps in a patch: 1 if it has not been chosen."""
         return max(1, self.patch)
+
+    @property
+    def features(self) -> int:
+        """The number of features of a patch for each channel: the values of its steps and, if joined, their changes."""
+        return 1 if self.joined == 1 else 2 * self.joined
 
     def optimizer(self, layers: Iterable[Any]) -> Adam:
         """The mean over time changes little from series to series, so the linear layer learns faster."""

@@ -80,7 +80,13 @@ class LabelledTrainer(Trainer[Any]):
         self.model = model or LabelledModel.init(settings, data.facts, backend)
         super().__init__(settings, self.model, data.fingerprint)
         targets = data.facts.targets(data.train)
-        self.batches = Batches(self.inputs(data.train), targets, settings.batch, settings.seed, len(self.scale.mean))
+        lengths = np.array([len(each.values) for each in data.train])
+        # An update takes a series from a random step of its first patch on, if a complete patch is left: the network
+        # must not depend on where the patches begin. The same idea: window slicing (Le Guennec et al., 2016).
+        starts = (lengths - settings.joined + 1).clip(1, settings.joined)
+        self.batches = Batches(
+            self.inputs(data.train), targets, settings.batch, settings.seed, len(self.scale.mean), starts, self._cut
+        )
         self._host_weights = settings.class_weights(targets, data.facts.outputs)
         self._weights = None if self._host_weights is None else backend.asarray(self._host_weights)  # of the labels
         self.total = default_epochs(len(data.train)) * self.per_epoch
@@ -105,6 +111,10 @@ class LabelledTrainer(Trainer[Any]):
     def inputs(self, series: Sequence[Series]) -> list[HostArray]:
         """The model's inputs for these series."""
         return [inputs_of(each.values, self.scale, self.settings) for each in series]
+
+    def _cut(self, index: int, start: int) -> HostArray:
+        """The model's input for a training series without its first steps."""
+        return inputs_of(self.data.train[index].values[start:], self.scale, self.settings)
 
     @property
     def per_epoch(self) -> int:
