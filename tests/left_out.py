@@ -59,8 +59,11 @@ def _imported(path: Path) -> set[str]:
 
 
 @functools.cache
-def _modules(path: Path) -> frozenset[str]:
-    return frozenset(re.findall(r"^(?:from|import) ([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+def _modules(path: Path) -> set[str]:
+    """What a file imports at the top: modules, and names that may be modules."""
+    imports = r"^(?:from|import) ([\w.]+)(?: import ([\w, ]+))?"
+    found = re.findall(imports, path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {f"{module}.{name}".rstrip(".") for module, names in found for name in ("", *names.split(", "))}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
