@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     machine.print_version()
     if options.products:
-        cases = [case for case in machine.cases_named(parser, STATED, options.cases) if case.N >= TILE_ROWS]
+        cases = machine.cases_named(parser, [case for case in STATED if case.N >= TILE_ROWS], options.cases)
         results = measure_products(cases, options.threads)
         machine.write(results, options.out / "products.json")
         print_products(results, wide_console())

@@ -2,15 +2,14 @@
 
 python -m benchmarks.readme benchmarks/results/2026-11-27-compare.json [--picture docs/speed.png]
 
-The files are results of `benchmarks.compare`, also with `--steps`, of `benchmarks.memory` or of `benchmarks.cells`.
-Several files, with other cases in each, give one table.
+The files are results of `benchmarks.compare`, also with `--steps`, or of `benchmarks.memory`. The tables of recent
+cells, of single steps and of memory join the rows of several files.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -44,15 +43,16 @@ _OF_A_STEP: Final = {"xrnn": "xrnn", FROZEN: "frozen", "onnxruntime": "ONNX Runt
 Rows = Mapping[tuple[str, str], Row]  # by case and operation
 
 
-def tables(rows: Sequence[Row]) -> str:
-    """Memory; or by size, geometric means, the recent cells, single steps."""
+def tables(files: Sequence[Sequence[Row]]) -> str:
+    """Memory; or by size, geometric means, the recent cells, single steps.   files: the rows of each"""
+    rows = [row for file in files for row in file]
     if "peak_bytes" in rows[0]:
         return "\n".join(_memory(rows))
-    by_name = {(row["case"], row["operation"]): row for row in rows}
+    stated = _stated({(row["case"], row["operation"]): row for row in rows}) if len(files) == 1 else []
     recent = [row for row in rows if row.get("cell") in _RECENT]
     steps = [row for row in rows if row["operation"] == "step" and FROZEN in row["microseconds"]]
     means = ["\n".join(table(some)) for table, some in ((_recent, recent), (_steps, steps)) if some]
-    return "\n\n".join([*_stated(by_name), *means])
+    return "\n\n".join([*stated, *means])
 
 
 def _stated(rows: Rows) -> list[str]:
@@ -158,11 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = [machine.read(path) for path in options.results]
     if options.picture:
         draw_speed(results[0], options.picture)
-    rows = [row for result in results for row in result["cases"]]
-    for key, count in Counter((row["case"], row.get("operation", "")) for row in rows).items():
-        if count > 1:
-            parser.error(f"{' '.join(key)} is in several files: expected each case in one of them")
-    print(tables(rows))
+    print(tables([result["cases"] for result in results]))
 
 
 if __name__ == "__main__":
