@@ -46,6 +46,32 @@ def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.Capture
     assert printed[-1] == forecast.row("geometric mean", of, [*of])
 
 
+def test_many_series_have_the_mean_of_their_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A method that fails on a series has the errors of the seasonal naive one there."""
+    pairs = [(np.arange(20.0), np.arange(20.0, 24)), (3 * np.arange(10.0), 3 * np.arange(10.0, 14))]
+
+    def last(values: np.ndarray, season: int, horizon: int) -> np.ndarray:
+        if len(values) < 20:
+            raise ValueError("too few")
+        return np.tile(values[-1:, None] + [0, 1, 2], (horizon, 1))
+
+    monkeypatch.setitem(forecast.MANY, "two", forecast.Many("numpy", lambda: pairs, 1, 4))
+    monkeypatch.setitem(forecast.METHODS, "last", last)
+    assert forecast.compare_many("two", "seasonal naive")[0] == 2.5  # both in units of their mean change
+    mase, _, coverage, failed = forecast.compare_many("two", "last")
+    assert (mase, coverage, failed) == ((1.5 + 2.5) / 2, (0.5 + 1) / 2, 1)
+    monkeypatch.setattr(
+        forecast, "xrnn_of_all", lambda series, *_: [last(20 * each, 1, 4) for each in (series[0],) * 2]
+    )
+    out = tmp_path / "out.json"
+    forecast.main(["--many", "two", "--methods", "last,xrnn", "--json", str(out)])
+    of = json.loads(out.read_text())["series"]["two"]
+    assert of["last"][0] == mase
+    assert forecast.row_of_many("two", of, ["last", "xrnn"]) == capsys.readouterr().out.splitlines()[-1]
+
+
 def test_a_run_measures_only_what_its_file_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
 
