@@ -109,7 +109,7 @@ def perform(part: Part, seconds: float, log: Log, environment: Mapping[str, str]
     if shutil.which(part.command[0]) is None:
         return _left_out(f"{part.command[0]} is not here; it comes with the CUDA toolkit")
     if missing := [name for name in part.needs if importlib.util.find_spec(name) is None]:
-        return _left_out(f"{', '.join(missing)} is not installed")
+        return _left_out(f"not installed: {', '.join(missing)}")
     command = [word.replace("{seconds}", f"{seconds:.0f}") for word in part.command]
     log.say("", f"== {part.name} ({seconds:.0f} s at most): {' '.join(command)}")
     status, took = run(command, seconds, {**os.environ, **_ENVIRONMENT, **environment}, ROOT, log)

@@ -93,7 +93,7 @@ def test_what_came_of_a_part(log: Log, code: str, seconds: float, outcome: str, 
 
 def test_a_part_without_its_module_is_left_out(log: Log) -> None:
     found = gpu.perform(Part("it", (sys.executable,), 10, 60, ("os", "no_such_module")), 9, log, {})
-    assert found == {"outcome": "left out: no_such_module is not installed", "state": "incomplete"}
+    assert found == {"outcome": "left out: not installed: no_such_module", "state": "incomplete"}
     assert {part.name for part in gpu.parts(Path("out")) if "pytest" in part.needs} == {"residency", "tests"}
 
 
