@@ -363,6 +363,8 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert "naive forecasts for 3 of 40 series (firm 36, firm 37, firm 39), too short or constant for the model" in out
     assert "not scored: " in out
+    header = next(line for line in out.splitlines() if line.startswith("MASE  "))
+    assert header.split()[:6] == ["MASE", "model", "naive", "=", "seasonal", "drift"]
     assert "1 of 40 series; --csv and --json have all forecasts" in out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -25,6 +26,7 @@ from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 
 _MOST_PRINTED: Final = 40  # steps ahead
+_SAME: Final = "naive = seasonal"
 _MOST_STEPS: Final = 7  # with a column in the table of errors
 
 
@@ -64,7 +66,7 @@ class ForecastCommand(Command[ForecastTrainer]):
         if data.facts.horizon > 1:
             terminal.result(_steps_table(means))
         if len(scores) > 1:
-            terminal.result(_series_table(scores))
+            terminal.result(_series_table(scores, _by_method(means)))
         for line in (data.unscored, naive_forecasts(forecasts)):
             if line:
                 terminal.result(DataError(line).shown(flag))
@@ -135,7 +137,7 @@ def _by_method(scores: dict[str, ForecastScores]) -> dict[str, ForecastScores]:
     shown = {name.replace("_", " "): each for name, each in scores.items()}
     if shown["naive"] == shown["seasonal naive"]:
         del shown["seasonal naive"]
-        shown = {"naive = seasonal" if name == "naive" else name: each for name, each in shown.items()}
+        shown = {_SAME if name == "naive" else name: each for name, each in shown.items()}
     return shown
 
 
@@ -144,12 +146,14 @@ def _figures(scores: ForecastScores) -> list[str]:
     return [f"{mase:.3f}", f"{smape:.2f}%", f"{pinball:.3f}", f"{width:.2f}", f"{coverage:.0%}"]
 
 
-def _series_table(scores: dict[str, dict[str, ForecastScores]]) -> Table:
-    """The MASE of each series, by method."""
-    methods = [*next(iter(scores.values()))]
-    table = _table("MASE", *(method.replace("_", " ") for method in methods))
+def _series_table(scores: dict[str, dict[str, ForecastScores]], shown: Iterable[str]) -> Table:
+    """The MASE of each series, by the methods to show."""
+    names = {name: "naive" if name == _SAME else name.replace(" ", "_") for name in shown}
+    table = _table("MASE", *names)
     for name, of_series in itertools.islice(scores.items(), _MOST_PRINTED):
-        table.add_row(printable(name), *(f"{of_series[method].mase:.3f}" for method in methods))
+        table.add_row(printable(name), *(f"{of_series[method].mase:.3f}" for method in names.values()))
+    if len(scores) > _MOST_PRINTED:
+        table.add_row(f"… and {len(scores) - _MOST_PRINTED:,} more in --json")
     return table
 
 

@@ -222,6 +222,8 @@ def forecast_picture(
             axes.legend()
             if isinstance(axis[0], datetime):
                 axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+            elif all(float(number).is_integer() for number in axis):  # rows, or years
+                axes.xaxis.get_major_locator().set_params(integer=True)
 
     return Picture((9, 6.5), draw)
 
