@@ -28,7 +28,7 @@ _BARRIER: Final = re.compile(r"^(?! *//).*?((?:__syncthreads(?:_or)?|tile\.meet)
 def problems_of(variant: Variant) -> tuple[Problem, ...]:
     if variant.form == "scan":
         return LONG
-    return (ODD, SHARING, several_warps(variant), HEADS) if variant.cooperative else (ODD, HEADS)
+    return (ODD, SHARING, several_warps(variant)) if variant.cooperative else (ODD,)
 
 
 def outcome_of(job: Job) -> Outcome:

@@ -46,7 +46,6 @@ def two_cells(variants: list[Variant]) -> list[Any]:
 
 
 PROBLEMS = {
-    "lengths": Problem(lengths=LENGTHS),
     "lengths in reverse": Problem(lengths=LENGTHS, reverse=True),
     "one of everything": Problem(T=1, N=1, H=1, units=1, groups=1),
     "one step": Problem(T=1, reverse=True, lengths=(0, 1, 0, 1, 1)),
@@ -54,8 +53,8 @@ PROBLEMS = {
     "unaligned operands": Problem(H=24, units=12, unaligned=True),
     "several tiles a group": Problem(T=3, N=11, H=9, units=4, groups=1, reverse=True),
     "odd heads": Problem(T=3, N=1, H=20, heads=4, units=2, groups=1, reverse=True),
-    "heads of whole vectors": Problem(N=3, H=24, heads=2, groups=1, lengths=(2, 4, 0)),
     "no initial state, no gradient of c": Problem(given=False, dc=False, N=3),
+    "heads of whole vectors": Problem(N=3, H=24, heads=2, groups=1, lengths=(2, 4, 0)),
     "many steps": Problem(T=2 * choice.AHEAD + 1, N=2, H=5, units=2, lengths=(17, 9), reverse=True),
 }
 MORE = {

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cuda.emulated import CELLS, D, Problem, candidate_of
+from tests.cuda.emulated import Problem, candidate_of, draw, of_heads
 from tests.cuda_emulator import Module
-from tests.reference import problem, sigmoid, solve
+from tests.reference import sigmoid, solve
 from xrnn.backends.cupy.launch import Variant, variants
 from xrnn.typing import HostArray
 
@@ -57,10 +57,12 @@ def sparse(*shape: int) -> HostArray:
     ids=str,
 )
 def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> None:
-    drawn, width = problem(CELLS[variant.cell.template], (T, 1, D, H), "float32"), variant.cell.pre * H
+    heads, width = 3 if variant.cell.fed else 1, variant.cell.pre * H
+    K, p = H // heads, Problem(T, 1, H, heads, units=4)
+    drawn, code, candidate = draw(variant, p), variant.source, candidate_of(variant, p)
     solution, (Wx, Wh, b), dh_drawn = solve(drawn), drawn.weights, drawn.dstates[0]
     assert dh_drawn is not None
-    code, candidate = variant.source, candidate_of(variant, Problem(T, 1, H))
+    Wh = of_heads(Wh, heads)
     kernel_file = code.rindex("#line")
     for name, value in LAST_ROW[variant.form].items():
         start = 0 if name.startswith(("blockIdx.y", "gridDim")) else kernel_file
@@ -68,10 +70,10 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
         code = code[:start] + code[start:].replace(name, value)
     kernel = Module(code, variant.options).get_function(variant.name)
 
-    h, given, sums = sparse(T + 1, N, H), sparse(N, H), sparse(N, H)
+    h, given = sparse(T + 1, N, H), sparse(N, H)
     given[-1] = drawn.initial[0][0]
     no_others = [NULL] * 3
-    common: tuple[Any, ...] = (NULL, np.float32(0), NULL, *map(np.int32, (T, N, H, H, 0)))
+    common: tuple[Any, ...] = (NULL, np.float32(0), NULL, *map(np.int32, (T, N, H, K, 0)))
     z = sparse(T, N, width)
     z[:, -1] = drawn.x[:, 0] @ Wx + b
     if variant.backward:
@@ -84,18 +86,18 @@ def test_rows_beyond_two_billion_elements(variant: Variant, T: int, N: int) -> N
     if variant.form == "scan":
         kernel((1, 1), (H,), [Wh, *arguments])
     elif (m := candidate.layout) is None:
+        sums, fed = sparse(heads, N, K), sparse(heads, N, K)
+        fed[:, -1] = given[-1].reshape(heads, K)
         for i in range(T + variant.backward):
-            if not variant.backward:
-                sums[-1] = (h[i] if i > 0 else given)[-1] @ Wh
-            elif i > 0:
-                sums[-1] = dz[T - i, -1] @ Wh.T
-            kernel((1, 1), (H,), [sums, NULL, *arguments, np.int32(i)])
+            if i > 0 or not variant.backward:
+                sums[:, -1:] = fed[:, -1:] @ (Wh.swapaxes(1, 2) if variant.backward else Wh)
+            kernel((1, 1), (H,), [sums, fed, *arguments, np.int32(i)])
     else:
         layout: tuple[Any, ...] = tuple(map(np.int32, (m.column_threads, m.slice, m.pitch)))
-        grid = (1, 1)
+        grid = (1, 1, heads)
         if variant.form == "group":
             (dz if variant.backward else h[1:])[:, -1].view("int32")[...] = -1
-            grid, gave_up = (math.ceil(H / m.units), 1), np.zeros(1, "uint32")
+            grid, gave_up = (math.ceil(K / m.units), 1, heads), np.zeros(1, "uint32")
             layout = (np.int32(m.units), *layout, np.int64(1 << 40), np.uint64(gave_up.ctypes.data))
         kernel(grid, (m.threads,), [Wh, *arguments, *layout], shared_mem=m.shared_bytes)
     if variant.backward:
