@@ -119,11 +119,11 @@ def test_a_run_in_a_python_that_has_numpy_alone(sources: Path, tmp_path: Path, e
     assert printed.read_text().endswith("\nincomplete\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "gpu"), [(signal.SIGKILL, "a100"), (signal.SIGTERM, "b200")])
 def test_a_run_that_is_ended_in_the_middle_keeps_what_it_has(
-    sources: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals
+    sources: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals, gpu: str
 ) -> None:
-    run = start(sources, tmp_path / "run", environment, "--only", "costs,forms")
+    run = start(sources, tmp_path / "run", environment, "--only", "costs,forms", gpu=gpu)
     while True:  # the file is whole whenever it is read
         found = result(tmp_path / "run")[1] if [*(tmp_path / "run").glob("results/*.json")] else {}
         if "EXCHANGE" in found.get("costs", {}):
