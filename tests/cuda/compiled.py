@@ -20,10 +20,9 @@ from tests.cuda_emulator.module import cached
 from xrnn.backends.cupy.choice import tiles
 from xrnn.backends.cupy.launch import Variant, variants
 
-ARCHITECTURES = ("80", "90", "100")  # of which the largest variant of each kernel is compiled
-# The other tiles differ from it in numbers alone. Those of two cells are compiled: a thread has one output or several.
-EVERY_TILE = "90"
-# One variant for each form and direction, of the cell with the most states and parts: the code differs little.
+ARCHITECTURES = ("80", "90", "100")
+EVERY_CELL = "90"  # on the others only the cells that take most registers are compiled
+# One variant for each form and direction: the code differs little.
 MORE_ARCHITECTURES = ("75", "86", "89", "120")
 _READING = "2"  # the version of what is read from the machine code: a part of the cache's key
 _RESOURCES = re.compile(
@@ -146,13 +145,15 @@ def _instructions(cubin: bytes) -> list[str]:
 
 
 def compiled_variants() -> Iterator[tuple[Variant, str]]:
-    """The largest variant of each kernel for some architectures, all tiles of two cells for one, a few for the rest."""
+    """Each cell's largest variants for one architecture. For the cells that take most: all tiles there, the largest
+    variants for some other architectures, a few for the rest."""
     for variant in variants():
-        if is_largest(variant) and variant.cell.name in ("slstm", "min-lstm") and variant.dtype == "float32":
-            yield from ((variant, arch) for arch in MORE_ARCHITECTURES)
-        for arch in ARCHITECTURES:
-            if is_largest(variant) or (arch == EVERY_TILE and variant.cell.name in ("rnn", "slstm")):
-                yield variant, arch
+        takes_most = variant.cell.name in ("leak", "slstm", "lru")
+        if is_largest(variant) or takes_most:
+            yield variant, EVERY_CELL
+        if is_largest(variant) and takes_most:
+            few = MORE_ARCHITECTURES if variant.cell.fed != 1 and variant.dtype == "float32" else ()
+            yield from ((variant, arch) for arch in (*ARCHITECTURES, *few) if arch != EVERY_CELL)
 
 
 def is_largest(variant: Variant) -> bool:
