@@ -82,11 +82,15 @@ struct Run {
         for (int k = 0; k < kStates; ++k)
             if (i == T || carries(k)) d_given[k][at] = carry[k];
     }
-    // Memory keeps the sums: in the registers of the tiled forms there is no room for them.
+    // Memory keeps the sums: in the registers of the tiled forms there is no room for them. Nor is there for their
+    // addresses, which the compiler would compute before the loop. So it must not know that `row` stays the same.
     XRNN_INLINE void add_own(int row, int unit, Own& own) const {
 #pragma unroll
         for (int p = 0; p < kOwn; ++p) {
-            if (d_own) d_own[(static_cast<size_t>(row) * kOwn + p) * H + unit] += own.d[p];
+            if (d_own) {
+                asm volatile("" : "+r"(row));
+                d_own[(static_cast<size_t>(row) * kOwn + p) * H + unit] += own.d[p];
+            }
             own.d[p] = 0;
         }
     }

@@ -69,10 +69,15 @@ struct Run {
     // The states before a step; the initial ones are also copied to their slot.
     XRNN_INLINE void load(int i, int row, int unit, State& states) const {
         const size_t at = place(row, unit), slot = before(i) + at;
+        if (i > 0) {
+#pragma unroll
+            for (int k = 0; k < kStates; ++k) states[k] = s[k][slot];
+            return;
+        }
 #pragma unroll
         for (int k = 0; k < kStates; ++k) {
-            states[k] = i > 0 ? s[k][slot] : given[k] ? given[k][at] : Real(0);
-            if (i == 0 && given[k] != s[k] + before(0)) s[k][slot] = states[k];
+            states[k] = given[k] ? given[k][at] : Real(0);
+            if (given[k] != s[k] + before(0)) s[k][slot] = states[k];
         }
     }
     XRNN_INLINE void store(int, int, int, const State&) const {}  // they are results, which `finish` writes

@@ -22,7 +22,8 @@ def test_sanitizers_find_nothing(variant: Variant, sanitizer: Sanitizer) -> None
 
 @pytest.mark.parametrize(("variant", "case"), CASES, ids=[f"{variant}: {case.what}" for variant, case in CASES])
 def test_a_broken_kernel_is_noticed(variant: Variant, case: Broken) -> None:
-    assert outcome_of(case.job(variant)) == case.expected
+    # Under some schedules a race gives a wrong result before the sanitizer has seen both accesses.
+    assert outcome_of(case.job(variant)) in (case.expected, *["wrong"] * (case.expected == "race"))
 
 
 @pytest.mark.parametrize("variant", [v for v in KERNELS if v.tiled], ids=str)
