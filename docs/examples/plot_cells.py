@@ -185,7 +185,7 @@ plt.show()
 # - `LSTM`: for models that other programs also run. Here it needs more updates than a GRU.
 # - ``heads=``: if the recurrent product takes most of the time. With four heads it takes a quarter.
 # - `RNN`: for the fastest step, if the memory need not be long. With a ``leak``, which is trained here, it reacts more
-#   slowly, and remembers longer.
+#   slowly: for signals that change slowly, not for symbols.
 # - `MinGRU`, `MinLSTM`: for long sequences. No step waits for a product. Their gates do not see the state, however, so
 #   that two layers can hardly count the steps of a pause.
 # - `SLSTM`: if one input may have to outweigh all before it, since its input gate has no upper limit.
