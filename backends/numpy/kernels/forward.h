@@ -210,7 +210,15 @@ struct ForwardPass {
         return order_of_recurrence<P>(of.N, of.H, gates.h_count);
     }
     Panels<S> own_panels() const {
-        return Panels<S>(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N)));
+        return Panels<S>(of.H, panel_threads(partition), widest_panel());
+    }
+    // A single step of few rows reads the weights in the user's matrix. If the rows of the matrix lie a multiple of 4 KiB
+    // apart, they share so few sets of the caches that a second tile reads them from the third level again. So panels are
+    // narrower if one tile then holds all rows of x: 7 or 8 with AVX-512. Still narrower ones are slower to read.
+    int widest_panel() const {
+        const int64_t rows = rows_of_thread(partition, of.N);
+        const bool conflicts = of.T == 1 && of.Wh.row * sizeof(S) % 4096 == 0;
+        return conflicts && rows > tallest(WIDEST) && rows <= tallest(WIDEST - 1) ? WIDEST - 1 : widest(rows);
     }
     Panels<S> packed_panels(const xrnn::PackedWeights& form) const { return Panels<S>(of.H, form.threads); }
     // Whether all threads get the same number of its panels, and these are not much narrower than the pass's own.

@@ -129,6 +129,18 @@ def test_every_level_agrees_with_the_reference(
     check(problem(cell, sizes, dtype))
 
 
+@pytest.mark.parametrize("rows", [7, 8])
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
+def test_a_step_with_rows_of_weights_pages_apart(level: str, rows: int) -> None:
+    """Its panels are narrower than those of other steps. The bits are those of packed weights and of any division."""
+    p = problem("lstm", (1, rows, 3, 256), "float32")
+    check(p)
+    want = results(p)
+    with divided(3, "columns", True):
+        for name, got in results(p).items():
+            assert_array_equal(got, want[name], err_msg=name)
+
+
 @pytest.mark.parametrize(
     ("level", "cell", "reverse"), thin(LEVELS, FUSED_CELLS, [False, True], every=3), indirect=["level"]
 )
