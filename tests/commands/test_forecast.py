@@ -333,39 +333,40 @@ def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) 
 
 
 def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
-    """40 yearly series of trends with 2 to 40 rows, as in the first M competition, and a constant one."""
+    """Yearly series of trends with 16 to 40 rows, as in the first M competition, shorter ones, and a constant one."""
     rng = np.random.default_rng(0)
     rows, last = ["id,year,v"], {}
-    for i, T in enumerate([*rng.integers(15, 40, 36), 2, 1, 8, 30]):
-        values = np.exp(rng.normal(3, 1)) * (10 + np.cumsum(rng.normal(0.3, 0.3, T))) if i < 39 else np.full(T, 4.0)
+    for i, T in enumerate([*rng.integers(16, 41, 41), 2, 1, 8, 30]):
+        values = np.exp(rng.normal(3, 1)) * (10 + np.cumsum(rng.normal(0.3, 0.3, T))) if i < 44 else np.full(T, 4.0)
         rows += [f"firm {i},{1950 + t},{v}" for t, v in enumerate(values)]
         last[f"firm {i}"] = values[-1]
     Path("f.csv").write_text("\n".join(rows))
     options = ["--id", "id", "--horizon", "6", "--hidden", "4", "--steps", "5", "--csv", "t.csv"]
-    assert main(["forecast", "f.csv", *options, "--json"]) == 0
+    assert main(["forecast", "f.csv", *options]) == 0
     lines = capsys.readouterr().out.splitlines()
-    got = json.loads(lines[-1])
-    left_out = "not trained on 4 of 40 series (firm 36, firm 37, firm 38, firm 39)"
-    assert f"{left_out}, with too few rows or equal values" in lines
-    assert 0 < len(got["series"]) < 40
+    assert (
+        "not trained on 4 of 45 series (firm 41, firm 42, firm 43, firm 44), with too few rows or equal values" in lines
+    )
+    assert (
+        "naive forecasts for 3 of 45 series (firm 41, firm 42, firm 44), too short or constant for the model" in lines
+    )
+    assert any(line.startswith("not scored: 4 of 45 series (") for line in lines)
+    assert any(line.startswith("… and 1 more in --json") for line in lines)
+    assert "f.csv, id firm 0, 1 of 45 series; --csv and --json have all forecasts" in lines
+    model, naive = (next(line for line in lines if line.startswith(name)) for name in ("model  ", "naive = seasonal  "))
+    assert float(model.split()[1]) < float(naive.split()[3])
+    header = next(line for line in lines if line.startswith("MASE  "))
+    assert header.split()[:6] == ["MASE", "model", "naive", "=", "seasonal", "drift"]
     with Path("t.csv").open(newline="") as file:
         table = [*csv.DictReader(file)]
+    assert table[0]["name"] == "f.csv, id firm 0"
     medians = {
         name: [float(row["value"]) for row in table if row["id"] == name and row["quantile"] == "0.5"] for name in last
     }
-    assert table[0]["name"] == "f.csv, id firm 0"
     assert all(len(each) == 6 for each in medians.values())
-    for name in ("firm 36", "firm 37", "firm 39"):
+    for name in ("firm 41", "firm 42", "firm 44"):
         np.testing.assert_allclose(medians[name], last[name])
-    assert medians["firm 38"][-1] != last["firm 38"]  # too short to train on, but not for the model
-    assert got["backtest"]["model"]["mase"] < got["backtest"]["naive"]["mase"]
-    assert main(["forecast", "f.csv", *options[:-2], "--overwrite", "--quiet"]) == 0
-    out = capsys.readouterr().out
-    assert "naive forecasts for 3 of 40 series (firm 36, firm 37, firm 39), too short or constant for the model" in out
-    assert "not scored: " in out
-    header = next(line for line in out.splitlines() if line.startswith("MASE  "))
-    assert header.split()[:6] == ["MASE", "model", "naive", "=", "seasonal", "drift"]
-    assert "1 of 40 series; --csv and --json have all forecasts" in out
+    assert medians["firm 43"][-1] != last["firm 43"]  # too short to train on, but not for the model
 
 
 def test_the_scores_are_means_of_those_of_the_series(capsys: Capture) -> None:
