@@ -202,7 +202,8 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
         Forecaster(**SMALL, steps=2).cross_validation(X, windows=16, known=known)
     longer = [X[0], X[1, :3]]
     with pytest.warns(
-        UserWarning, match=r"^(too short for the first cutoffs: 1 of 2 series \(1\)|not trained on 1 of 2 )"
+        UserWarning,
+        match=r"^(too short for the first cutoffs: 1 of 2 series \(1\)|no complete window to train on in 1 of 2 )",
     ):
         got = Forecaster(**SMALL, steps=2).cross_validation(longer, horizon=2, step=2, windows=2)
     assert [*zip(got["series"].tolist(), got["cutoff"].tolist(), strict=True)] == [(0, 42)] * 2 + [(0, 44)] * 2 + [
@@ -261,7 +262,7 @@ def test_the_settings_that_are_not_given_are_those_of_the_command() -> None:
 
 def test_short_series_are_not_trained_on_but_forecast() -> None:
     short = [growth(2), growth(1)]
-    with pytest.warns(UserWarning, match=r"^not trained on 2 of 3 series \(X\[1], X\[2]\), with too few rows or equal"):
+    with pytest.warns(UserWarning, match=r"^no complete window to train on in 2 of 3 series \(X\[1], X\[2]\): too few"):
         forecaster = Forecaster(**SMALL, steps=1).fit([growth(40), *short])
     alone = Forecaster(**SMALL, steps=1).fit([growth(40)])
     words = r"^naive forecasts for 2 of 3 series \(X\[1], X\[2]\), too short or constant for the model"
@@ -273,7 +274,7 @@ def test_short_series_are_not_trained_on_but_forecast() -> None:
         UserWarning, match=r"^a naive forecast, since X\[0] has 2 rows: expected at least 4 before the st"
     ):
         np.testing.assert_array_equal(alone.predict(short[:1]), got[1:2])
-    with pytest.warns(UserWarning, match=r"^not trained on 1 of 2 series"):
+    with pytest.warns(UserWarning, match=r"^no complete window to train on in 1 of 2 series"):
         table = Forecaster(**SMALL, steps=1).cross_validation([growth(40), growth(4)], windows=1)
     np.testing.assert_array_equal(table["0.5"][3:], growth(4)[0])
 

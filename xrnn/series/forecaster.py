@@ -60,7 +60,8 @@ class Forecaster(Estimator):
     id, time, target, known   names of columns of a DataFrame; known: a list, or text with commas between the names
 
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
-    `xrnn forecast`. Raises ValueError for invalid parameters, and for series that are too short or constant.
+    `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. Of several,
+    such series are left out of the training, and their forecasts repeat the last values; a warning names them.
     """
 
     horizon: int = 12

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.data.dates import show, step_of
+from xrnn.models.data.dates import show, step_named, step_of
 from xrnn.models.errors import DataError
 
 
@@ -151,3 +151,27 @@ def test_working_days_may_lack_holidays() -> None:
 def test_unequal_steps_are_named(times: list[datetime], words: str) -> None:
     with one_line(DataError, words):
         step_of(times, "f")
+
+
+@pytest.mark.parametrize(
+    ("name", "time", "after"),
+    [
+        ("1 month", "2024-01-31", "2024-02-29"),
+        ("3 months", "2024-01-15", "2024-04-15"),
+        ("12 months", "2023-01-01", "2024-01-01"),
+        ("1 working day", "2024-05-31", "2024-06-03"),
+        ("7 days", "2024-05-31", "2024-06-07"),
+        ("15 minutes", "2024-05-31", "2024-05-31 00:15:00"),
+        ("0.5 seconds", "2024-05-31", "2024-05-31 00:00:00.500000"),
+        ("0.25", 2.0, "2.25"),
+        ("0.25", "2024-05-31", None),
+        ("1 day", 2.0, None),
+        ("", "2024-05-31", None),
+        ("1 moon", "2024-05-31", None),
+    ],
+)
+def test_a_single_time_has_the_step_with_a_name(name: str, time: Any, after: str | None) -> None:
+    given = time if isinstance(time, float) else datetime.fromisoformat(time)
+    step = step_named(name, given)
+    assert (show(step.next(given)) if step else None) == after
+    assert not step or step.name == name

@@ -282,7 +282,8 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(base: 
     data, other = (prepare(each, settings, backtest=backtest) for each in (every, trained))
     assert data.facts == other.facts
     assert (
-        data.left_out == "not trained on 4 of 8 series (one, three, constant, zeros), with too few rows or equal values"
+        data.left_out
+        == "no complete window to train on in 4 of 8 series (one, three, constant, zeros): too few rows or equal values"
     )
     assert other.left_out == ""
     places = np.arange(data.train_count)

@@ -315,14 +315,17 @@ class ForecastData:
 
     @property
     def left_out(self) -> str:
-        """A line: which series have no window to train on; empty if all have one."""
+        """A line: which series have no complete window to train on; empty if all have one."""
         names = [each.id for each, origins in zip(self.series, self._training, strict=True) if not len(origins)]
-        return f"not trained on {listed(names, len(self.series))}, with too few rows or equal values" if names else ""
+        if not names:
+            return ""
+        return f"no complete window to train on in {listed(names, len(self.series))}: too few rows or equal values"
 
     @property
     def unscored(self) -> str:
         """A line: which series are not scored; empty if all are."""
-        names = [each.id for i, each in enumerate(self.series) if i not in self.scored]
+        scored = {*self.scored}
+        names = [each.id for i, each in enumerate(self.series) if i not in scored]
         return f"not scored: {listed(names, len(self.series))}, with too few rows before the backtest" if names else ""
 
     @cached_property

@@ -64,7 +64,7 @@ class Windows:
         return replace(self, x=self.x[:, rows], **{name: getattr(self, name)[rows] for name in names})
 
     def forecast(self, correction: HostArray) -> HostArray:
-        """The forecasts from the corrections of the base (N, F, Q) → (N, F, Q) float64."""
+        """The forecasts from the corrections of the base, within the limits: (N, F, Q) → (N, F, Q) float64."""
         values: HostArray = (self.base[..., None] + correction).clip(self.limits[..., :1], self.limits[..., 1:])
         return np.exp(values) if self.log else values
 
