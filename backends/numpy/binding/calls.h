@@ -84,10 +84,11 @@ struct Division {
     MeasuredCall call = {};
 };
 
-// For any policy: partition_of(most) is the partition for at most that number of threads.
+// For any policy: partition_of(most) is the partition for at most that number of threads. passes: 2 for a backward pass,
+// whose products are twice those of the forward pass; this decides whether it wakes threads.
 template <class Operation, class PartitionOf>
 Division<Partition> divide_by(Operation operation, int64_t T, int64_t N, int64_t K, int64_t H, int64_t size,
-                              PartitionOf partition_of) {
+                              int passes, PartitionOf partition_of) {
     if (forced.threads) return {forced};
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
     // An empty axis counts as 1: the call still packs the weights, zeroes their gradients, or fills y.
@@ -100,7 +101,7 @@ Division<Partition> divide_by(Operation operation, int64_t T, int64_t N, int64_t
     // Sequences of about the same length are of one kind.
     const uint64_t kind = kind_of(operation, {magnitude(T), N, K, H, partition.threads});
     const MeasuredCall call =
-        choose_threads_now(kind, multiply_adds, size, count_weight_bytes(K, H, size), partition.threads);
+        choose_threads_now(kind, multiply_adds, passes * size, count_weight_bytes(K, H, size), partition.threads);
     return {call.threads < partition.threads ? partition_of(call.threads) : partition, brief, call};
 }
 
@@ -108,8 +109,8 @@ Division<Partition> divide_by(Operation operation, int64_t T, int64_t N, int64_t
 // tiles: the products are by tiles; at_most: the most threads that the operation can use; x_bytes: the bytes of Wx.
 template <class Operation>
 Division<Partition> divide(Operation operation, int64_t T, int64_t N, int64_t K, int64_t H, int64_t size,
-                           bool tiles = false, int at_most = MOST_THREADS, int64_t x_bytes = 0) {
-    return divide_by(operation, T, N, K, H, size, [&](int most) {
+                           bool tiles = false, int at_most = MOST_THREADS, int64_t x_bytes = 0, int passes = 1) {
+    return divide_by(operation, T, N, K, H, size, passes, [&](int most) {
         return choose_partition(T, N, K, H, size, std::min(most, at_most), tiles, x_bytes);
     });
 }

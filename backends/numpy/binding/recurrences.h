@@ -123,13 +123,15 @@ struct Call {
           operation(form.operations.recurrences[&cell - operations<S>().recurrences].*pass),
           division(cell.h_gates
                        ? divide(operation, in.T, in.N, in.D + in.units(), cell.h_gates * in.H, form.size, form.tiles,
-                                MOST_THREADS, count_weight_bytes(in.D, cell.x_gates * in.H, form.size))
+                                MOST_THREADS, count_weight_bytes(in.D, cell.x_gates * in.H, form.size), PASSES)
                        : divide_scan(cell, in)) {}
 
    private:
+    static constexpr int PASSES = std::is_same_v<Operation, decltype(Recurrence<S>::backward)> ? 2 : 1;
+
     // The products of all steps are one product.
     Division<Partition> divide_scan(const Recurrence<S>& cell, const SequenceInputs<S>& in) const {
-        return divide_by(operation, 1, in.T * in.N, in.D + SCAN, cell.x_gates * in.H, form.size, [&](int most) {
+        return divide_by(operation, 1, in.T * in.N, in.D + SCAN, cell.x_gates * in.H, form.size, PASSES, [&](int most) {
             return choose_scan_partition(in.T, in.N, in.D, cell.x_gates, in.H, form.size, most, form.tiles);
         });
     }
