@@ -53,13 +53,15 @@ class NumpyBackend(Backend):
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
         packed: Any = inputs.forms
-        if packed is not None:
+        if packed is None:
+            own = cell.coefficients(np, inputs.own)
+        else:
             if packed.made is None:
-                packed.made = kernels.PackedForms(packed.Wx, packed.Wh)
-            packed = packed.made
+                packed.made = kernels.PackedForms(packed.Wx, packed.Wh), cell.coefficients(np, inputs.own)
+            packed, own = packed.made
         return kernels.forward(
-            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse,
-            cell.coefficients(np, inputs.own), training, precision().products, packed,
+            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, own, training,
+            precision().products, packed,
         )  # fmt: skip
 
     def recurrence_backward(

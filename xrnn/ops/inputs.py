@@ -16,7 +16,7 @@ from xrnn.typing import Array
 
 @dataclass(slots=True, eq=False)
 class Forms:
-    """Weights that cannot change, and a backend's own form of them, which it makes at its first use."""
+    """Weights that cannot change, and what a backend makes of them, and of the own parameters, at their first use."""
 
     Wx: Any  # arrays, or Int8Matrix
     Wh: Any
