@@ -13,7 +13,7 @@ from benchmarks.adding import train
 from tests.errors import one_line
 from xrnn import LRU, Bidirectional, Stack, check_cell, get_backend
 from xrnn.backend import Backend
-from xrnn.ops.cells.lru import LRUCell
+from xrnn.ops.cells.lru import LEAST_NU, MOST_NU, LRUCell
 
 
 def test_the_gradient_is_right(backend: Backend) -> None:
@@ -39,6 +39,41 @@ def test_no_state_grows(backend: Backend) -> None:
     assert float(abs(h).max()) <= math.sqrt(2)
     layer.backward(xp.ones_like(h))
     assert all(np.isfinite(backend.to_numpy(g)).all() for g in layer.grads)
+
+
+@pytest.mark.usefixtures("form")
+def test_a_factor_beyond_its_bound_can_come_back(backend: Backend) -> None:
+    """The gradient of ν is that at the bound, or 0 if descent would lead further away."""
+    x, dh = (np.random.default_rng(0).standard_normal((6, 2, width)) for width in (3, 80))
+    layer: Any = LRU.init(3, 40, rng=0, dtype="float64", backend=backend)
+
+    def gradient(nu: float) -> Any:
+        layer.nu[...] = nu
+        layer.forward(backend.asarray(x))
+        layer.backward(backend.asarray(dh))
+        return backend.to_numpy(layer.grads[3]).copy()
+
+    at_least, at_most = gradient(LEAST_NU), gradient(MOST_NU)
+    assert (at_least < 0).any()
+    assert (at_least > 0).any()
+    assert_allclose(gradient(LEAST_NU - 3), np.minimum(at_least, 0), rtol=1e-12)
+    assert_allclose(gradient(MOST_NU + 3), np.maximum(at_most, 0), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("form")
+def test_the_gradient_of_gamma_is_as_exact_as_h(backend: Backend) -> None:
+    """It is a sum of differences of states, which are near each other if |λ| is near 1."""
+    rng = np.random.default_rng(0)
+    layer: Any = LRU.init(3, 64, r_min=0.999, r_max=0.99999, rng=0, backend=backend)
+    exact: Any = LRU(*(backend.asarray(param, "float64") for param in layer.params))
+    x, dh = (rng.standard_normal((400, 2, width)) for width in (3, 128))
+    results = []
+    for each, dtype in ((layer, "float32"), (exact, "float64")):
+        h = each.forward(backend.asarray(x, dtype))
+        each.backward(backend.asarray(dh, dtype))
+        results.append([backend.to_numpy(h), backend.to_numpy(each.grads[5])])
+    of_h, of_gamma = (abs(got - want).max() / abs(want).max() for got, want in zip(*results, strict=True))
+    assert of_gamma < of_h < 2e-4
 
 
 def test_the_initial_factors_lie_on_a_ring() -> None:

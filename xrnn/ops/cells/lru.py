@@ -20,7 +20,8 @@ MOST_NU: Final = 5.0
 class LRUCell(Cell):
     """s' = λ · s + exp(γ) · z,   λ = exp(-exp(ν) + i · exp(θ))   (Orvieto et al., 2023).
 
-    s and z are complex, with the real parts in the first H of 2H columns. A ν beyond a bound counts as the bound.
+    s and z are complex, with the real parts in the first H of 2H columns. A ν beyond a bound counts as the bound; its
+    gradient is then 0 unless a step of gradient descent would lead back to the bound.
 
     r_min, r_max  the initial |λ|² are uniform between r_min² and r_max²
     max_phase     the initial phases of λ are uniform between 0 and max_phase
@@ -29,6 +30,7 @@ class LRUCell(Cell):
     name = "lru"
     kernel_name = "lru"
     components = 2
+    keeps_z = False
     from_h = ()
     params = ("nu", "theta", "gamma")  # (H,) each, for H complex units
 
@@ -49,19 +51,19 @@ class LRUCell(Cell):
     def coefficients(self, xp: Any, params: Sequence[Array]) -> tuple[Any, ...]:
         """The real and the imaginary part of λ, and exp(γ)."""
         nu, theta, gamma = params
-        r, phase = xp.exp(-xp.exp(xp.clip(nu, LEAST_NU, MOST_NU))), xp.exp(theta)
+        r, phase = xp.exp(-xp.exp(_bounded(xp, nu))), xp.exp(theta)
         return r * xp.cos(phase), r * xp.sin(phase), xp.exp(gamma)
 
     def params_gradient(
         self, xp: Any, params: Sequence[Array], coefficients: Sequence[Any], dparams: Sequence[Array]
     ) -> None:
-        """dν = -exp(ν) · Re(λ̄ dλ),  dθ = exp(θ) · Im(λ̄ dλ),  dγ = exp(γ) · dexp(γ)."""
-        (nu, theta, _), (re, im, gain), (dnu, dtheta, dgamma) = params, coefficients, dparams
+        """dν = -exp(ν) · Re(λ̄ dλ),  dθ = exp(θ) · Im(λ̄ dλ). dγ is complete: `gradient` sums it in place of dexp(γ)."""
+        (nu, theta, _), (re, im, _), (dnu, dtheta, _) = params, coefficients, dparams
         dre, dim = dnu.copy(), dtheta.copy()
-        bounded = xp.clip(nu, LEAST_NU, MOST_NU)
-        dnu[...] = (re * dre + im * dim) * -xp.exp(bounded) * (nu == bounded)
+        bounded = _bounded(xp, nu)
+        dnu[...] = (re * dre + im * dim) * -xp.exp(bounded)
+        dnu *= (nu - bounded) * dnu >= 0
         dtheta[...] = (re * dim - im * dre) * xp.exp(theta)
-        dgamma *= gain
 
     def step(self, run: Run, at: StepArrays) -> None:
         re, im, gain = run.params
@@ -70,9 +72,12 @@ class LRUCell(Cell):
         next_im[...] = re * s_im + im * s_re + gain * z_im
 
     def gradient(self, run: Run, at: StepArrays, dafter: Sequence[Array], dz: Array, dbefore: Sequence[Array]) -> None:
-        """dz = exp(γ) · ds';  ds = λ̄ · ds';  dλ = Σ s̄ · ds',  dexp(γ) = Σ Re(z̄ · ds')."""
-        (re, im, gain), (dre, dim, dgain) = run.params, run.dparams
-        (z_re, z_im), (s_re, s_im), (d_re, d_im) = (_parts(a) for a in (at.z[0], at.before[0], dafter[0]))
+        """dz = exp(γ) · ds';  ds = λ̄ · ds';  dλ = Σ s̄ · ds';  dγ = Σ Re(s̄' · ds') - Re(s̄ · ds).
+
+        dγ = Σ Re(exp(γ) · z̄ · ds'), and exp(γ) · z = s' - λ · s: z need not be kept.
+        """
+        (re, im, gain), (dre, dim, dgamma) = run.params, run.dparams
+        (next_re, next_im), (s_re, s_im), (d_re, d_im) = (_parts(a) for a in (at.after[0], at.before[0], dafter[0]))
         for out, d in zip(_parts(dz[0]), (d_re, d_im), strict=True):
             out[...] = gain * d
         before_re, before_im = _parts(dbefore[0])
@@ -80,7 +85,11 @@ class LRUCell(Cell):
         before_im[...] = re * d_im - im * d_re
         dre += (s_re * d_re + s_im * d_im).sum(axis=0)
         dim += (s_re * d_im - s_im * d_re).sum(axis=0)
-        dgain += (z_re * d_re + z_im * d_im).sum(axis=0)
+        dgamma += (next_re * d_re + next_im * d_im - (s_re * before_re + s_im * before_im)).sum(axis=0)
+
+
+def _bounded(xp: Any, nu: Array) -> Any:
+    return xp.minimum(xp.maximum(nu, LEAST_NU), MOST_NU)  # in a third of the time of xp.clip
 
 
 def _parts(s: Array) -> tuple[Array, Array]:
