@@ -97,6 +97,14 @@ def test_an_unknown_forget_gate_is_refused() -> None:
         SLSTM.init(2, 3, forget_gate="tanh")  # type: ignore[arg-type]
 
 
+def test_c_without_its_normaliser_is_refused() -> None:
+    layer, x, c = SLSTM.init(2, 3, backend="numpy"), np.zeros((4, 2, 2), "float32"), np.ones((2, 3), "float32")
+    for call in (layer, layer.forward):
+        with one_line(ValueError, "got c_prev without n_prev: expected both"):
+            call(x, c_prev=c)
+    layer(x, n_prev=c)
+
+
 @pytest.mark.parametrize(
     ("convert", "name"),
     [

@@ -88,7 +88,7 @@ class SLSTM(RecurrentLayer):
     ) -> tuple[Array, Array, Array, Array]:
         """One step, x (N, D) → h, c, n, m (N, H) each, or a sequence, x (T, N, D) → all of them after every step.
 
-        h_prev, …   (N, H), None for zeros; n_prev ≥ 0. A unit with n = 0 is fresh
+        h_prev, …   (N, H), None for zeros; n_prev ≥ 0. A unit with n = 0 is fresh: c_prev needs its n_prev
         lengths     (N,) integers in [0, T]: past its length a row keeps its states, and x is not read there
 
         Keeps a cache for `backward`. The results, (T, N, H) for a sequence, are views of buffers that the layer does
@@ -135,6 +135,11 @@ class SLSTM(RecurrentLayer):
     def _results(
         self, x: Array, initial: tuple[Array | None, ...], lengths: Lengths | None, *, training: bool
     ) -> tuple[Array, Array, Array, Array]:
+        if initial[1] is not None and initial[2] is None:
+            raise ValueError(
+                "got c_prev without n_prev: expected both, because n_prev is the normaliser of c_prev; pass the n that "
+                "was returned with this c"
+            )
         h, c, n, m = self._run(x, initial, lengths, training=training)
         slots = self._slots[x.ndim]
         return h[slots], c[slots], n[slots], m[slots]
