@@ -54,6 +54,7 @@ MODULES: dict[str, tuple[Any, dict[str, str]]] = {
     "MIN_LSTM_POSITIVE": (xrnn.torch.MinLSTM, {"candidate": "positive"}),
     "SLSTM": (xrnn.torch.SLSTM, {}),
     "SLSTM_SIGMOID": (xrnn.torch.SLSTM, {"forget_gate": "sigmoid"}),
+    "LRU": (xrnn.torch.LRU, {}),
 }
 ROUNDING: Any = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -105,15 +106,15 @@ EVERYTHING = Configuration("GRU", num_layers=3, bidirectional=True)
 def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 0) -> None:
     """Values, final states and the gradients of everything agree to float64 rounding."""
     rng = np.random.default_rng(seed)
-    composite = layer if hasattr(layer, "layers") else Stack([layer])
-    of_leaves, states = leaves(composite), len(torch_weights.CELLS[module.mode].states)
+    composite, cell = layer if hasattr(layer, "layers") else Stack([layer]), torch_weights.CELLS[module.mode]
+    of_leaves, states = leaves(composite), len(cell.states)
 
     def draw(*shape: int, least: float | None = None) -> tuple[Any, Any]:
         host = rng.standard_normal(shape)
         host = host if least is None else least + abs(host)
         return backend.asarray(host), torch.tensor(host, requires_grad=True)
 
-    D, H, rows = module.input_size, module.hidden_size, len(of_leaves)
+    D, H, rows = module.input_size, module.hidden_size * cell.components, len(of_leaves)
     x, torch_x = draw(T, N, D)
     initial, dfinal = ([draw(rows, N, H, least=least) for _ in range(states)] for least in (1, None))
 
@@ -141,13 +142,12 @@ def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 
         for row, (ours, dours) in enumerate(zip(pairs(final, states), pairs(dinitial, states), strict=True)):
             assert_close(ours[i], torch_final[i][row], f"final {i} of {row}")
             assert_close(dours[i], given[i].grad[row], f"the gradient of initial {i} of {row}")
-    cell = torch_weights.CELLS[module.mode]
     for row, leaf in enumerate(of_leaves):
         at, reverse = divmod(row, 2) if module.bidirectional else (row, 0)
-        names = torch_weights.parameter_names(at, bool(reverse), module.bias)
-        dWx, dWh, db = (to_numpy(gradient) for gradient in leaf.grads)
-        gradients = dWx.T, dWh.T, *torch_weights.bias_gradients(np, cell, db)
-        for name, gradient in zip(names, gradients, strict=False):
+        names = torch_weights.parameter_names(cell, at, bool(reverse), module.bias)
+        dWx, dWh, db, *own = (to_numpy(gradient) for gradient in leaf.grads)
+        dbiases = torch_weights.bias_gradients(np, cell, db) if module.bias else ()
+        for name, gradient in zip(names, (dWx.T, dWh.T, *dbiases, *own), strict=True):
             if gradient.size:  # a minimal module has buffers without elements
                 np.testing.assert_allclose(gradient, getattr(module, name).grad.numpy(), err_msg=name, **ROUNDING)
 

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.reference import (
     elman,
     gru,
+    lru,
     lstm,
     min_gru,
     min_gru_positive,
@@ -22,7 +23,7 @@ from tests.reference import (
     slstm,
     slstm_sigmoid,
 )
-from xrnn.exchange.torch_weights import CELLS, bias_gradients, from_torch, parameter_names, to_torch
+from xrnn.exchange.torch_weights import CELLS, bias_gradients, from_torch, parameter_names, shapes, to_torch
 from xrnn.typing import HostArray
 
 D, H = 3, 4
@@ -37,12 +38,13 @@ STEPS: dict[str, Any] = {
     "MIN_LSTM_POSITIVE": min_lstm_positive,
     "SLSTM": slstm,
     "SLSTM_SIGMOID": slstm_sigmoid,
+    "LRU": lru,
 }
 
 
 def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[HostArray]) -> list[HostArray]:
     """The equations in PyTorch's documentation of RNN, LSTM and GRU, and those of xrnn.torch's own modules."""
-    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    weight_ih, weight_hh, bias_ih, bias_hh, *own = weights
     h = states[0]
     from_x, from_h = x @ weight_ih.T + bias_ih, h @ weight_hh.T + bias_hh
     if mode == "RNN_TANH":
@@ -60,6 +62,11 @@ def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[H
         i, f = np.exp(i - m_next), np.exp(log_f + m - m_next)
         c, n = f * c + i * np.tanh(g), f * n + i
         return [sigmoid(o) * c / n, c, n, m_next]
+    if mode == "LRU":
+        nu, theta, gamma = own
+        s = np.exp(-np.exp(nu) + 1j * np.exp(theta)) * (h[:, :H] + 1j * h[:, H:])
+        s += np.exp(gamma) * (from_x[:, :H] + 1j * from_x[:, H:])
+        return [np.concatenate((s.real, s.imag), axis=1)]
     if mode.startswith("MIN"):
         *gates, y = np.split(from_x, CELLS[mode].pre, axis=1)
         u = sigmoid(gates[0])
@@ -72,9 +79,8 @@ def torch_step(mode: str, x: HostArray, states: list[HostArray], weights: list[H
 
 def draw(mode: str) -> tuple[HostArray, list[HostArray], list[HostArray]]:
     rng, cell = np.random.default_rng(1), CELLS[mode]
-    G, R = len(cell.from_x), len(cell.from_h)
-    weights = [rng.standard_normal(shape) for shape in [(G * H, D), (R * H, H), (G * H,), (R * H,)]]
-    return rng.standard_normal((5, D)), [1 + rng.random((5, H)) for _ in cell.states], weights
+    weights = [rng.standard_normal(shape) for shape in shapes(cell, D, H)]
+    return rng.standard_normal((5, D)), [1 + rng.random((5, cell.components * H)) for _ in cell.states], weights
 
 
 @pytest.mark.parametrize("mode", CELLS)
@@ -102,8 +108,8 @@ def test_a_round_trip(mode: str) -> None:
 def test_without_biases_b_is_zero(mode: str) -> None:
     _, _, weights = draw(mode)
     cell = CELLS[mode]
-    bias = from_torch(np, cell, *weights[:2])[2]
-    assert_array_equal(bias, np.zeros(cell.pre * H))
+    bias = from_torch(np, cell, *weights[:2], *weights[4:])[2]
+    assert_array_equal(bias, np.zeros(cell.pre * cell.components * H))
 
 
 @pytest.mark.parametrize("mode", CELLS)
@@ -112,13 +118,15 @@ def test_bias_gradients_are_those_of_the_conversion(mode: str) -> None:
     _, _, change = draw(mode)
     cell, rng = CELLS[mode], np.random.default_rng(2)
     made = from_torch(np, cell, *change)
-    dWx, dWh, db = (np.asarray(rng.standard_normal(w.shape)) for w in made)
-    theirs = dWx.T, dWh.T, *bias_gradients(np, cell, db)
+    dWx, dWh, db, *own = (np.asarray(rng.standard_normal(w.shape)) for w in made)
+    theirs = dWx.T, dWh.T, *bias_gradients(np, cell, db), *own
     assert [g.shape for g in theirs] == [w.shape for w in change]
-    want = sum(np.vdot(g, w) for g, w in zip((dWx, dWh, db), made, strict=True))
+    want = sum(np.vdot(g, w) for g, w in zip((dWx, dWh, db, *own), made, strict=True))
     assert_allclose(sum(np.vdot(g, w) for g, w in zip(theirs, change, strict=True)), want, rtol=1e-12)
 
 
 def test_parameter_names() -> None:
-    assert parameter_names(0, False) == ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    assert parameter_names(2, True, bias=False) == ("weight_ih_l2_reverse", "weight_hh_l2_reverse")
+    lstm, lru = CELLS["LSTM"], CELLS["LRU"]
+    assert parameter_names(lstm, 0, False) == ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    assert parameter_names(lstm, 2, True, bias=False) == ("weight_ih_l2_reverse", "weight_hh_l2_reverse")
+    assert parameter_names(lru, 1, False)[3:] == ("bias_hh_l1", "nu_l1", "theta_l1", "gamma_l1")

@@ -76,4 +76,4 @@ def from_onnx(
     order = tuple(map(gates.index, range(len(gates))))
     Wx, Wh = (np.ascontiguousarray(reordered(matrix.T, order)) for matrix in (W, R))
     b_x, b_h = (reordered(half, order) for half in np.split(B, 2))
-    return Wx, Wh, merged_bias(np, cell, Wh.T, b_x, b_h)
+    return Wx, Wh, merged_bias(np, cell, Wx.T, b_x, b_h)

@@ -17,6 +17,7 @@ from xrnn.exchange.model import unknown_cell
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
+from xrnn.layers.slstm import SLSTM
 from xrnn.layers.stack import Stack
 from xrnn.optim import HasParameters
 from xrnn.optional import import_optional
@@ -43,7 +44,7 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
 
     backend   the backend of the layer's arrays, which are copies: by default the selected one
 
-    The modules of xrnn.torch except LRU are converted too. One layer of one direction becomes one recurrent layer, both
+    The modules of xrnn.torch are converted too. One layer of one direction becomes one recurrent layer, both
     directions a Bidirectional, several layers a Stack, with the module's dropout between them. Layers are time-first
     even if the module is `batch_first`. They always have a bias: the sum of PyTorch's two, or zeros if the module has
     none. Warns if a weight holds NaN or infinity.
@@ -68,8 +69,11 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
         raise ValueError(f"module has proj_size={module.proj_size}: expected proj_size=0; no layer of xrnn projects h")
     ways = (False, True) if module.bidirectional else (False,)
     places = [(layer, reverse) for layer in range(module.num_layers) for reverse in ways]
-    names = [torch_weights.parameter_names(layer, reverse, module.bias) for layer, reverse in places]
-    state = module.state_dict()
+    if module.mode not in torch_weights.MODES:
+        raise ValueError(f"module has mode={module.mode!r}: expected one of {', '.join(torch_weights.MODES)}")
+    (cls, options), cell = torch_weights.MODES[module.mode], torch_weights.CELLS[module.mode]
+    names = [torch_weights.parameter_names(cell, *place, module.bias) for place in places]
+    state, target = module.state_dict(), get_backend(backend)
     _check_keys(state, [name for each in names for name in each])
     if type(module) not in [getattr(torch.nn, name, None) for name in _RECURRENT] and not _is_ours(type(module)):
         raise TypeError(
@@ -77,16 +81,11 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
             "something else"
         )
     _check_calls(module)
-    if module.mode not in torch_weights.MODES:
-        raise ValueError(f"module has mode={module.mode!r}: expected one of {', '.join(torch_weights.MODES)}")
-    cls, options = torch_weights.MODES[module.mode]
-    cell, target = torch_weights.CELLS[module.mode], get_backend(backend)
     layers: list[Any] = []
     for (layer, reverse), its_names in zip(places, names, strict=True):
-        D = module.hidden_size * len(ways) if layer else module.input_size
-        into_x, into_h = (len(blocks) * module.hidden_size for blocks in (cell.from_x, cell.from_h))
-        shapes = (into_x, D), (into_h, module.hidden_size), (into_x,), (into_h,)
-        weights = torch_weights.from_torch(np, cell, *_values(state, dict(zip(its_names, shapes, strict=False))))
+        D = module.hidden_size * cell.components * len(ways) if layer else module.input_size
+        shapes = torch_weights.shapes(cell, D, module.hidden_size, getattr(module, "heads", None), module.bias)
+        weights = torch_weights.from_torch(np, cell, *_values(state, dict(zip(its_names, shapes, strict=True))))
         arrays = (target.asarray(np.array(weight, order="C")) for weight in weights)
         layers.append(cls(*arrays, **options, reverse=reverse))
     if module.bidirectional:
@@ -196,11 +195,11 @@ def to_torch(layer: HasParameters) -> torch.nn.Module:
     """PyTorch's module that computes the same as the layer, with copies of its weights, on the CPU.
 
     layer   RNN, LSTM, GRU, a Bidirectional, a Stack of layers of one kind and hidden size, Linear, or Embedding; a
-            MinGRU, MinLSTM or SLSTM becomes a module of xrnn.torch
+            MinGRU, MinLSTM, SLSTM or LRU becomes a module of xrnn.torch
 
     The module is time-first, and has the Stack's dropout. Its bias_ih is the layer's bias, and its bias_hh is zero,
-    except for the candidate gate of a GRU, which has two biases in a layer too. PyTorch has no heads: its weight_hh is
-    zero between the heads of a layer, and training the module changes these zeros.
+    except for the candidate gate of a GRU, which has two biases in a layer too. PyTorch's modules have no heads: their
+    weight_hh is zero between the heads of a layer, and training the module changes these zeros.
 
     Raises TypeError for other layers, and for cells that PyTorch does not have, such as an RNN with a leak; ValueError
     for a reverse layer alone, and for layers of several kinds or sizes; ImportError without PyTorch.
@@ -221,11 +220,13 @@ def to_torch(layer: HasParameters) -> torch.nn.Module:
     for at, row in enumerate(rows):
         for one in row:
             weights = torch_weights.to_torch(np, torch_weights.CELLS[mode], *_copies(one))
-            names = torch_weights.parameter_names(at, one.reverse)
+            names = torch_weights.parameter_names(one.cell, at, one.reverse)
             state |= {name: torch.from_numpy(weight) for name, weight in zip(names, weights, strict=True)}
     kind, options = torch_weights.MODES[mode]
     sizes = (first.input_size, first.hidden_size, len(rows))
     options = {**options, "bidirectional": len(rows[0]) == 2, "dropout": max(dropouts, default=0.0)}
+    if kind is SLSTM:
+        options["heads"] = first.heads
     return _module(torch, kind, first.params[0].dtype, sizes, options, state)
 
 
@@ -261,7 +262,7 @@ def _common_mode(rows: list[list[Any]]) -> str:
 
     Raises TypeError, ValueError for layers that have no common mode.
     """
-    first: tuple[str, int, int] | None = None
+    first: tuple[str, int, int, int | None] | None = None
     for at, row in enumerate(rows):
         for one in row:
             name = "layer" if len(rows) == 1 else f"layers[{at}]"
@@ -271,10 +272,13 @@ def _common_mode(rows: list[list[Any]]) -> str:
                     f"{name} has reverse=True alone: expected a Bidirectional, or one that runs "
                     "forward; PyTorch has no module that only runs in reverse"
                 )
-            this = mode, one.hidden_size, len(row)
+            this = mode, one.hidden_size, len(row), one.heads if type(one) is SLSTM else None
             first = first or this
             if this != first:
-                got, of_first = (f"{mode}, {H} units, directions: {ways}" for mode, H, ways in (this, first))
+                got, of_first = (
+                    f"{mode}, {H} units, directions: {ways}{f', heads: {heads}' if heads else ''}"
+                    for mode, H, ways, heads in (this, first)
+                )
                 raise ValueError(
                     f"{name} differs from the first layer ({got}; first {of_first}): expected layers of one kind and "
                     "size, as PyTorch's modules have; convert them one by one"

@@ -3,27 +3,31 @@
 PyTorch has weight_ih (G·H, D), weight_hh (G·H, H), bias_ih (G·H,) and bias_hh (G·H,), with the gates in the order
 i f g o and r z n. xrnn has the same order, the transposed matrices Wx (D, G·H) and Wh (H, G·H), and one bias for each
 pre-activation: the sum of PyTorch's two. GRU's candidate has two pre-activations, because the reset gate is
-applied between them, and so it has two biases here too.
+applied between them, and so it has two biases here too. The own parameters of a cell are the same in both, and so are
+the recurrent weights of several heads, (k, H/k, G·H/k), which only xrnn.torch.SLSTM has.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from xrnn.layers.gru import GRU
+from xrnn.layers.lru import LRU
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.rnn import RNN
 from xrnn.layers.slstm import SLSTM
 from xrnn.ops.cell import Cell
-from xrnn.ops.heads import dense
+from xrnn.ops.cells.slstm import SLSTMCell
+from xrnn.ops.heads import dense, hidden_size
 from xrnn.typing import Array
 
-Weights: TypeAlias = tuple[Array, Array, Array]  # Wx, Wh, b
-TorchWeights: TypeAlias = tuple[Array, Array, Array, Array]  # weight_ih, weight_hh, bias_ih, bias_hh
+# Each tuple ends with the cell's own parameters.
+Weights: TypeAlias = tuple[Array, ...]  # Wx, Wh, b
+TorchWeights: TypeAlias = tuple[Array, ...]  # weight_ih, weight_hh, bias_ih, bias_hh
 
 # By the `mode` of PyTorch's modules, and of those that only xrnn.torch has: the layer with the same equation, and its
 # options.
@@ -38,48 +42,73 @@ MODES: Final[Mapping[str, tuple[Any, dict[str, Any]]]] = {
     "MIN_LSTM_POSITIVE": (MinLSTM, {"candidate": "positive"}),
     "SLSTM": (SLSTM, {}),
     "SLSTM_SIGMOID": (SLSTM, {"forget_gate": "sigmoid"}),
+    "LRU": (LRU, {}),
 }
 CELLS: Final[Mapping[str, Cell]] = {mode: layer._cell_with(options) for mode, (layer, options) in MODES.items()}
 
 
-def parameter_names(layer: int, reverse: bool, bias: bool = True) -> tuple[str, ...]:
+def parameter_names(cell: Cell, layer: int, reverse: bool, bias: bool = True) -> tuple[str, ...]:
     """PyTorch's names of one direction of one layer, in the order of `TorchWeights`: weight_ih_l0, …"""
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if bias else 2]
+    kinds = (*("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if bias else 2], *cell.params)
     return tuple(f"{kind}_l{layer}{'_reverse' if reverse else ''}" for kind in kinds)
 
 
-def from_torch(
-    xp: Any, cell: Cell, weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
-) -> Weights:
-    """PyTorch's weights → xrnn's: Wx and Wh as transposed views, b as a new array: zeros if biases are None."""
-    return weight_ih.T, weight_hh.T, merged_bias(xp, cell, weight_hh, bias_ih, bias_hh)
+def shapes(
+    cell: Cell, input_size: int, units: int, heads: int | None = None, bias: bool = True
+) -> list[tuple[int, ...]]:
+    """The shapes of `TorchWeights`.   units: of one direction; heads: None for a matrix"""
+    H = units * cell.components
+    of_x, of_h = len(cell.from_x) * H, len(cell.from_h) * H
+    weight_hh = (of_h, H) if heads is None else (heads, H // heads, of_h // heads)
+    return [(of_x, input_size), weight_hh, *[(of_x,), (of_h,)][: 2 * bias], *((units,) for _ in cell.params)]
 
 
-def merged_bias(xp: Any, cell: Cell, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None) -> Array:
+def split(cell: Cell, weights: Sequence[Array]) -> tuple[Sequence[Array], Sequence[Array]]:
+    """The biases, none or two, and the own parameters, of weights in the order of `TorchWeights`."""
+    own = len(weights) - len(cell.params)
+    return weights[2:own], weights[own:]
+
+
+def transposed(matrix: Array) -> Array:
+    """A matrix of PyTorch as a matrix of xrnn, or the other way round. Weights of several heads stay as they are."""
+    return matrix.T if matrix.ndim == 2 else matrix
+
+
+def from_torch(xp: Any, cell: Cell, *weights: Array) -> Weights:
+    """PyTorch's weights → xrnn's: Wx and Wh as transposed views, b as a new array: zeros if there are no biases."""
+    biases, own = split(cell, weights)
+    return weights[0].T, transposed(weights[1]), merged_bias(xp, cell, weights[0], *biases), *own
+
+
+def merged_bias(
+    xp: Any, cell: Cell, weight_ih: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
+) -> Array:
     """b as a new array: for each block of z, the sum of PyTorch's biases in this block."""
+    H = len(weight_ih) // len(cell.from_x)
     if bias_ih is None or bias_hh is None:
-        zeros: Array = xp.zeros(cell.pre * weight_hh.shape[1], weight_hh.dtype)
+        zeros: Array = xp.zeros(cell.pre * H, weight_ih.dtype)
         return zeros
     if cell.from_x == cell.from_h:
         return bias_ih + bias_hh
-    common = _common(cell.from_x, cell.from_h) * weight_hh.shape[1]
+    common = _common(cell.from_x, cell.from_h) * H
     b: Array = xp.concatenate((bias_ih, bias_hh[common:]))
     b[:common] += bias_hh[:common]
     return b
 
 
-def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array) -> TorchWeights:
+def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array, *own: Array) -> TorchWeights:
     """xrnn's weights → PyTorch's: matrices as transposed views, biases as new arrays.
 
-    If xrnn has one bias where PyTorch adds two, bias_ih gets it, and bias_hh is 0. PyTorch has no heads: weight_hh is
-    then 0 between two heads.
+    If xrnn has one bias where PyTorch adds two, bias_ih gets it, and bias_hh is 0. PyTorch's modules have no heads:
+    their weight_hh is then 0 between two heads.
     """
-    Wh = dense(xp, Wh)
-    H = Wh.shape[0]
+    if not isinstance(cell, SLSTMCell):
+        Wh = dense(xp, Wh)
+    H = hidden_size(Wh)
     of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
     bias_ih, bias_hh = b[:of_x].copy(), xp.zeros(len(cell.from_h) * H, b.dtype)
     bias_hh[common:] = b[of_x:]
-    return Wx.T, Wh.T, bias_ih, bias_hh
+    return Wx.T, transposed(Wh), bias_ih, bias_hh, *own
 
 
 def bias_gradients(xp: Any, cell: Cell, db: Array) -> tuple[Array, Array]:

@@ -15,8 +15,7 @@ from xrnn.exchange.torch import import_torch as _import_torch
 _import_torch("xrnn.torch")  # first: without PyTorch the imports below would fail with a less helpful error
 
 from xrnn.torch.accelerate import accelerate, explain, restore  # noqa: E402
-from xrnn.torch.lru import LRU  # noqa: E402
 from xrnn.torch.modules import GRU, LSTM, RNN  # noqa: E402
-from xrnn.torch.not_in_pytorch import SLSTM, MinGRU, MinLSTM  # noqa: E402
+from xrnn.torch.not_in_pytorch import LRU, SLSTM, MinGRU, MinLSTM  # noqa: E402
 
 __all__ = ["GRU", "LRU", "LSTM", "RNN", "SLSTM", "MinGRU", "MinLSTM", "accelerate", "explain", "restore"]

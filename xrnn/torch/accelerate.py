@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from xrnn.torch.forward import PYTORCH_FORWARDS
-from xrnn.torch.lru import LRU, supported
 from xrnn.torch.methods import bind, is_bound, unbind
 from xrnn.torch.modules import KernelModule
 from xrnn.torch.unsupported import Unsupported, check_mode
@@ -57,7 +56,7 @@ def explain(model: nn.Module) -> dict[str, str]:
 
     Raises TypeError if `model` is not a module.
     """
-    recurrent = (nn.RNNBase, nn.RNNCellBase, LRU)
+    recurrent = (nn.RNNBase, nn.RNNCellBase)
     obstacles = {name: _why_pytorch(m) for name, m in _named_modules(model) if isinstance(m, recurrent)}
     return {name: "kernels" if why is None else f"PyTorch: {why}" for name, why in obstacles.items()}
 
@@ -82,15 +81,12 @@ def _obstacle(module: nn.Module) -> str | None:
 
 
 def _why_pytorch(module: Any) -> str | None:
-    if not isinstance(module, KernelModule | LRU) and not is_bound(module):
+    if not isinstance(module, KernelModule) and not is_bound(module):
         return _obstacle(module) or "call xrnn.torch.accelerate(model) first"
     try:
-        if isinstance(module, LRU):
-            supported(*module.parameters())
-        else:
-            check_mode()
-            weights = weights_of(module)
-            directions_of(module, weights, weights[0])
+        check_mode()
+        weights = weights_of(module)
+        directions_of(module, weights, weights[0])
     except Unsupported as why:
         return str(why)
     return None

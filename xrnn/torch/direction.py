@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from xrnn.exchange.torch_weights import CELLS, merged_bias
+from xrnn.exchange.torch_weights import CELLS, merged_bias, split, transposed
 from xrnn.ops.cell import Cell
 from xrnn.torch.memory import Memory
 from xrnn.typing import Array
@@ -32,17 +32,20 @@ class Direction:
     reverse: bool
     tensors: list[Tensor]  # the weights, detached: after `weight.data = …` they still have the old values
     layouts: Layouts  # of `tensors`, when the arrays were made
-    arrays: list[Array]  # weight_ih (G·H, D), weight_hh (G·H, H), and bias_ih, bias_hh (G·H,) unless bias=False
+    arrays: list[Array]  # in the order of `torch_weights.TorchWeights`
     cell: Cell = field(init=False)
     Wx: Array = field(init=False)  # (D, G·H), a view of weight_ih
-    Wh: Array = field(init=False)  # (H, G·H), a view of weight_hh
+    Wh: Array = field(init=False)  # (H, G·H), a view of weight_hh, or (k, H/k, G·H/k)
+    biases: Sequence[Array] = field(init=False)  # bias_ih, bias_hh (G·H,); empty if bias=False
+    own: Sequence[Array] = field(init=False)  # the cell's own parameters
     initial: tuple[None, ...] = field(init=False)  # initial states of zeros: None for each
     after: slice = field(init=False)  # the index of the states after each step
     last: slice = field(init=False)  # the index of the final state
 
     def __post_init__(self) -> None:
         self.cell = CELLS[self.mode]
-        self.Wx, self.Wh = self.arrays[0].T, self.arrays[1].T
+        self.Wx, self.Wh = self.arrays[0].T, transposed(self.arrays[1])
+        self.biases, self.own = split(self.cell, self.arrays)
         self.initial = (None,) * len(self.cell.states)
         self.after = slice(None, -1) if self.reverse else slice(1, None)
         self.last = slice(0, 1) if self.reverse else slice(-1, None)
@@ -61,5 +64,4 @@ class Direction:
     @property
     def bias(self) -> Array:
         """b, the sum of PyTorch's two. It is not cached: PyTorch does not report changes through `.data`."""
-        xp: Any = self.memory.backend.xp
-        return merged_bias(xp, self.cell, self.arrays[1], *(self.arrays[2:] or (None, None)))
+        return merged_bias(self.memory.backend.xp, self.cell, self.arrays[0], *self.biases)

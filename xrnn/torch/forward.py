@@ -101,7 +101,8 @@ def _checked_states(module: Any, x: Tensor, states: list[Tensor], unbatched: boo
     if not states:
         return states
     count = module.num_layers * (2 if module.bidirectional else 1)
-    shape = (count, module.hidden_size) if unbatched else (count, x.shape[1], module.hidden_size)
+    width = module.hidden_size * CELLS[module.mode].components
+    shape = (count, width) if unbatched else (count, x.shape[1], width)
     for state in states:
         check_tensor("an initial state", state, x)
         if state.shape != shape:

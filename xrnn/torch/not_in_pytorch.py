@@ -1,14 +1,18 @@
-"""MinGRU, MinLSTM and SLSTM, which PyTorch does not have."""
+"""MinGRU, MinLSTM, SLSTM and LRU, which PyTorch does not have."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from xrnn.exchange.torch_weights import CELLS
+from xrnn.exchange.torch_weights import CELLS, parameter_names, shapes
+from xrnn.layers.lru import LRU as Layer
+from xrnn.layers.recurrent import check_heads
 from xrnn.ops.cells.minimal import Candidate, MinGRUCell
 from xrnn.ops.cells.slstm import ForgetGate, SLSTMCell
 from xrnn.select import kind_of
@@ -18,7 +22,45 @@ from xrnn.torch.original import step_by_step
 
 
 class _OwnModule(KernelModule):
-    """A module that PyTorch does not have. Calls that the kernels do not support run in PyTorch's operations."""
+    """A module that PyTorch does not have. Calls that the kernels do not support run in PyTorch's operations.
+
+    The state_dict has the keys of a GRU's, and one for each own parameter of the cell. Weights without elements are
+    buffers, because `clip_grad_norm_` and `torch.autograd.grad` refuse some parameters without elements or gradients.
+
+    mode      of `torch_weights.MODES`
+    sizes     the first seven arguments of `torch.nn.GRU`
+    options   the other arguments, which become attributes; each is shown if it differs from `_defaults`
+    """
+
+    _defaults: ClassVar[dict[str, Any]]
+
+    def __init__(self, mode: str, sizes: tuple[Any, ...], device: Any, dtype: Any, **options: Any) -> None:
+        super().__init__("RNN_TANH", *sizes, device=device, dtype=dtype)
+        self.__dict__.update(options)
+        self.mode, cell, heads = mode, CELLS[mode], options.get("heads")
+        if heads is not None:
+            check_heads(heads, self.hidden_size, cell)
+        like, ways = self.weight_ih_l0, 2 if self.bidirectional else 1
+        for k, names in enumerate(self._all_weights):
+            names[:] = parameter_names(cell, k // ways, k % ways == 1, self.bias)
+            D = self.input_size if k < ways else ways * self.hidden_size * cell.components
+            each = shapes(cell, D, self.hidden_size, heads, self.bias)
+            for name, weight in zip(names, map(like.new_empty, each), strict=True):
+                self._parameters.pop(name, None)
+                if weight.numel():
+                    self.register_parameter(name, nn.Parameter(weight))
+                else:
+                    self.register_buffer(name, weight)
+        self._flat_weights_names = [name for names in self._all_weights for name in names]
+        self._init_flat_weights()
+        self.reset_parameters()
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: only cuDNN needs flat weights, and it does not have this cell."""
+
+    def extra_repr(self) -> str:
+        shown = [f"{name}={v!r}" for name, default in self._defaults.items() if (v := getattr(self, name)) != default]
+        return ", ".join([super().extra_repr(), *shown])
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         return run(self, in_pytorch, input, hx)
@@ -28,49 +70,6 @@ class _OwnModule(KernelModule):
             f"torch.jit.script got an xrnn.torch.{type(self).__name__}: expected a module that PyTorch has too; use "
             "torch.export"
         )
-
-
-class _MinimalModule(_OwnModule):
-    """A module whose gates do not depend on h.
-
-    Its weight_hh and bias_hh have no elements. They are buffers, because `clip_grad_norm_` and `torch.autograd.grad`
-    refuse some parameters without elements or gradients. The state_dict has the same keys as that of a GRU.
-    """
-
-    _mode: ClassVar[str]  # with the candidate "linear"
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        candidate: Candidate = "linear",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        MinGRUCell(candidate)  # raises ValueError for an unknown candidate
-        sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
-        super().__init__("RNN_TANH", *sizes, device=device, dtype=dtype)
-        self.candidate: Candidate = candidate
-        self.mode = self._mode if candidate == "linear" else f"{self._mode}_POSITIVE"
-        of_x = len(CELLS[self.mode].from_x) * hidden_size
-        for name in self._flat_weights_names:
-            like = getattr(self, name)
-            if "_ih_" in name:
-                setattr(self, name, nn.Parameter(like.new_empty((of_x, *like.shape[1:]))))
-            else:
-                delattr(self, name)
-                self.register_buffer(name, torch.empty_like(like[:0], requires_grad=False))
-        self._init_flat_weights()
-        self.reset_parameters()
-
-    def extra_repr(self) -> str:
-        sizes: str = super().extra_repr()
-        return f"{sizes}, candidate={self.candidate!r}" if self.candidate != "linear" else sizes
 
 
 def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
@@ -94,12 +93,12 @@ def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
         x = x.unsqueeze(1)
     elif batch_first:
         x = x.transpose(0, 1)
-    ways, final = 2 if module.bidirectional else 1, []
+    ways, width, final = 2 if module.bidirectional else 1, module.hidden_size * CELLS[module.mode].components, []
     if hx is None:
-        given = [x.new_zeros((module.num_layers * ways, x.shape[1], module.hidden_size))] * len(names)
+        given = [x.new_zeros((module.num_layers * ways, x.shape[1], width))] * len(names)
     else:
         rows = () if one_row else x.shape[1:2]
-        given = _checked_states(hx, names, (module.num_layers * ways, *rows, module.hidden_size), x)
+        given = _checked_states(hx, names, (module.num_layers * ways, *rows, width), x)
         if one_row:
             given = [state.unsqueeze(1) for state in given]
         elif packed and input.sorted_indices is not None:
@@ -130,17 +129,17 @@ def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
 def _checked_states(hx: Any, names: tuple[str, ...], shape: tuple[int, ...], x: Tensor) -> list[Tensor]:
     """hx as a list of tensors, one for each state.   Raises TypeError and ValueError as `in_pytorch` does."""
     if len(names) == 1:
-        check_state(hx, shape, x)
+        _check_state(hx, shape, x)
         return [hx]
     if not isinstance(hx, tuple | list) or len(hx) != len(names):
         got = f"{len(hx)} states" if isinstance(hx, tuple | list) else f"a {kind_of(hx)}"
         raise TypeError(f"hx is {got}: expected a tuple of {len(names)} tensors, {', '.join(names)}")
     for state in hx:
-        check_state(state, shape, x)
+        _check_state(state, shape, x)
     return list(hx)
 
 
-def check_state(hx: Any, shape: tuple[int, ...], x: Tensor) -> None:
+def _check_state(hx: Any, shape: tuple[int, ...], x: Tensor) -> None:
     """Raises TypeError unless hx is a tensor of the dtype of x, or autocast is on; ValueError for another shape."""
     if not isinstance(hx, Tensor):
         raise TypeError(f"hx is a {kind_of(hx)}: expected a tensor of shape {shape}")
@@ -153,12 +152,37 @@ def check_state(hx: Any, shape: tuple[int, ...], x: Tensor) -> None:
 PYTORCH_FORWARDS.add(in_pytorch)
 
 
+class _MinimalModule(_OwnModule):
+    """A module whose gates do not depend on h."""
+
+    _defaults: ClassVar = {"candidate": "linear"}
+    _mode: ClassVar[str]  # with this candidate
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        candidate: Candidate = "linear",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        MinGRUCell(candidate)  # raises ValueError for an unknown candidate
+        sizes = input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        mode = self._mode if candidate == "linear" else f"{self._mode}_POSITIVE"
+        super().__init__(mode, sizes, device, dtype, candidate=candidate)
+
+
 class MinGRU(_MinimalModule):
     """A minimal GRU (Feng et al., 2024), which PyTorch does not have: u = σ(z₀);  h' = h + u · (g(z₁) - h).
 
     Arguments, shapes, hidden state, initial values and results are those of `torch.nn.GRU`, with `batch_first` and
-    packed sequences. weight_ih has the blocks u and g; weight_hh and bias_hh are buffers without
-    elements. Wrong arguments raise TypeError or ValueError.
+    packed sequences. weight_ih has the blocks u and g; weight_hh and bias_hh are buffers without elements. Wrong
+    arguments raise TypeError or ValueError.
 
     candidate   "linear": g(v) = v. "positive": g(v) = v + 1/2 for v ≥ 0, otherwise σ(v), as in the paper. It is not in
                 the state_dict, so that a module loads the weights of one with another candidate
@@ -184,7 +208,11 @@ class SLSTM(_OwnModule):
     stabiliser m counts as a constant: its gradient is 0. Wrong arguments raise TypeError or ValueError.
 
     forget_gate   "exp": f = exp(z). "sigmoid": f = σ(z). It is not in the state_dict
+    heads         the number of heads, which divides hidden_size: units of one head feed only units of the same head.
+                  weight_hh is then (heads, H/heads, 4·H/heads), as Wh of `xrnn.SLSTM`; None for a matrix (4·H, H)
     """
+
+    _defaults: ClassVar = {"forget_gate": "exp", "heads": None}
 
     def __init__(
         self,
@@ -196,15 +224,60 @@ class SLSTM(_OwnModule):
         dropout: float = 0.0,
         bidirectional: bool = False,
         forget_gate: ForgetGate = "exp",
+        heads: int | None = None,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         SLSTMCell(forget_gate)  # raises ValueError for an unknown forget gate
-        sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
-        super().__init__("LSTM", *sizes, device=device, dtype=dtype)
-        self.forget_gate: ForgetGate = forget_gate
-        self.mode = "SLSTM" if forget_gate == "exp" else "SLSTM_SIGMOID"
+        sizes = input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        mode = "SLSTM" if forget_gate == "exp" else "SLSTM_SIGMOID"
+        super().__init__(mode, sizes, device, dtype, forget_gate=forget_gate, heads=heads)
 
-    def extra_repr(self) -> str:
-        sizes: str = super().extra_repr()
-        return f"{sizes}, forget_gate={self.forget_gate!r}" if self.forget_gate != "exp" else sizes
+
+class LRU(_OwnModule):
+    """A linear recurrent unit (Orvieto et al., 2023): s' = λ · s + exp(γ) · (B x + b),  λ = exp(-exp(ν) + i · exp(θ)).
+
+    Arguments and packed sequences are those of `torch.nn.GRU`. `hidden_size` is the number H of complex units. The
+    output of a direction has 2H features, the real parts first, and so have hx and the final state: (num_layers ·
+    directions, batch, 2H). Wrong arguments raise TypeError or ValueError.
+
+    weight_ih (2H, input size) holds the real parts of B, then the imaginary parts, and bias_ih (2H,) those of b;
+    weight_hh and bias_hh are buffers without elements. nu, theta and gamma (H,) are ν, θ and γ.
+
+    r_min, r_max, max_phase   of the initial λ, as in `xrnn.LRU.init`
+    """
+
+    _defaults: ClassVar = {"r_min": 0.0, "r_max": 1.0, "max_phase": 2 * math.pi}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        r_min: float = 0.0,
+        r_max: float = 1.0,
+        max_phase: float = 2 * math.pi,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        sizes = input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        super().__init__("LRU", sizes, device, dtype, r_min=r_min, r_max=r_max, max_phase=max_phase)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """New weights as those of `xrnn.LRU.init`, by PyTorch's random generator."""
+        if self.mode != "LRU" or self.weight_ih_l0.is_meta:  # RNNBase calls it before the weights are made
+            return
+        ring = {name: getattr(self, name) for name in self._defaults}
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        for names in self._all_weights:
+            sizes = getattr(self, names[0]).shape[1], self.hidden_size
+            layer = Layer.init(*sizes, **ring, rng=rng, dtype="float64", backend="numpy")
+            for name, value in zip((names[0], *names[-3:]), (layer.Wx.T, *layer.params[3:]), strict=True):
+                getattr(self, name).copy_(torch.from_numpy(value))
+            for name in names[1:-3]:
+                getattr(self, name).zero_()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import _VF, Tensor
 from torch.nn import functional as F
 
-from xrnn.exchange.torch_weights import CELLS
+from xrnn.exchange.torch_weights import CELLS, split
+from xrnn.ops.cells.lru import LEAST_NU, MOST_NU
 from xrnn.torch.direction import Direction
 
 _OPERATIONS: Final[dict[str, Any]] = {
@@ -68,7 +69,7 @@ def _run(
     direction: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> list[Tensor]:
     """h (T, N, H), zero past the length of a row, and the final states (1, N, H)."""
-    (T, N, _), H = x.shape, weights[1].shape[1]
+    (T, N, _), H = x.shape, len(weights[0]) // len(CELLS[direction.mode].from_x)
     if direction.mode not in _OPERATIONS:
         starts = [state[0] for state in initial] or [x.new_zeros((N, H))] * len(direction.initial)
         h, *last = step_by_step(direction.mode, x, starts, weights, lengths, reverse=direction.reverse)
@@ -99,56 +100,80 @@ def step_by_step(
 ) -> list[Tensor]:
     """A layer that PyTorch does not have → h (T, N, H) after each step, and the final states (N, H) each.
 
-    weights   weight_ih and weight_hh, and bias_ih and bias_hh, if there is a bias
+    weights   in the order of `torch_weights.TorchWeights`
     """
-    run = _slstm if mode.startswith("SLSTM") else _minimal
-    return run(CELLS[mode], x, initial, weights, lengths, reverse)
-
-
-def _minimal(
-    cell: Any, x: Tensor, initial: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
-) -> list[Tensor]:
-    """weight_ih is (2H, D), or (3H, D) for a minLSTM; weight_hh and bias_hh have no elements."""
-    (h,) = initial
-    *gates, y = F.linear(x, weights[0], weights[2] if len(weights) > 2 else None).chunk(cell.pre, dim=-1)
-    if cell.candidate == "positive":
-        y = torch.where(y >= 0, y + 0.5, torch.sigmoid(y))
-    # i / (f + i) = σ(log(i / f)), which is no 0 / 0 if both underflow
-    u = torch.sigmoid(gates[0] if len(gates) == 1 else F.softplus(-gates[0]) - F.softplus(-gates[1]))
-    if lengths is not None:  # past its end a row keeps its state
-        steps = torch.arange(len(x), device=x.device)[:, None, None]
-        u = torch.where(steps < lengths.to(x.device)[:, None], u, 0)
-    states = []
-    pairs = list(zip(u.unbind(), y.unbind(), strict=True))
-    for u_t, y_t in pairs[::-1] if reverse else pairs:
-        h = h + u_t * (y_t - h)  # not lerp, which takes one dtype: autocast gives two
-        states.append(h)
-    return [torch.stack(states[::-1] if reverse else states), h]
-
-
-def _slstm(
-    cell: Any, x: Tensor, initial: Sequence[Tensor], weights: Sequence[Tensor], lengths: Tensor | None, reverse: bool
-) -> list[Tensor]:
-    """The stabiliser m has no gradient, as in the layer."""
-    states, results = list(initial), []
-    b_ih, b_hh = weights[2:] or (None, None)
+    cell = CELLS[mode]
+    biases, own = split(cell, weights)
+    b_ih, b_hh = biases or (None, None)
     z = F.linear(x, weights[0], b_ih)
-    steps = range(len(x))
+    if mode == "LRU":
+        step = _lru(z, *own)
+    else:
+        step = _slstm(cell, z, weights[1], b_hh) if mode.startswith("SLSTM") else _minimal(cell, z)
+    states, results, steps = list(initial), [], range(len(x))
     for t in reversed(steps) if reverse else steps:
-        h, c, n, m = states
-        log_i, f, g, o = (z[t] + F.linear(h, weights[1], b_hh)).chunk(4, dim=-1)
-        log_f = f if cell.forget_gate == "exp" else F.logsigmoid(f)
-        m = m.detach()
-        m_next = torch.where(n == 0, log_i, torch.maximum(log_f + m, log_i)).detach()
-        i, f = torch.exp(log_i - m_next), torch.exp((log_f + m - m_next).clamp(max=80))  # finite where n = 0
-        c, n = f * c + i * torch.tanh(g), f * n + i
-        after = [torch.sigmoid(o) * c / n, c, n, m_next]
+        after = step(t, *states)
         if lengths is not None:  # past its end a row keeps its states
             running = (t < lengths.to(x.device))[:, None]
             after = [torch.where(running, new, old) for new, old in zip(after, states, strict=True)]
         states = after
         results.append(states[0])
     return [torch.stack(results[::-1] if reverse else results), *states]
+
+
+# The steps of the cells: (t, states) → the states after the step. z (T, N, G·H) is x @ Wx + b_ih of all steps. It is
+# divided by `unbind`: the gradient of z[t] would be an array of the size of z.
+_Step: TypeAlias = Callable[..., list[Tensor]]
+
+
+def _minimal(cell: Any, z: Tensor) -> _Step:
+    *gates, y = z.chunk(cell.pre, dim=-1)
+    if cell.candidate == "positive":
+        y = torch.where(y >= 0, y + 0.5, torch.sigmoid(y))
+    # i / (f + i) = σ(log(i / f)), which is no 0 / 0 if both underflow
+    u = torch.sigmoid(gates[0] if len(gates) == 1 else F.softplus(-gates[0]) - F.softplus(-gates[1]))
+    by_step = list(zip(u.unbind(), y.unbind(), strict=True))
+
+    def step(t: int, h: Tensor) -> list[Tensor]:
+        u, y = by_step[t]
+        return [h + u * (y - h)]  # not lerp, which takes one dtype: autocast gives two
+
+    return step
+
+
+def _slstm(cell: Any, z: Tensor, weight_hh: Tensor, b_hh: Tensor | None) -> _Step:
+    """The stabiliser m has no gradient, as in the layer."""
+    if weight_hh.dim() == 3:  # heads: as a matrix that is 0 between two heads
+        weight_hh = torch.cat([torch.block_diag(*gate) for gate in weight_hh.chunk(4, dim=2)], dim=1).T
+    by_step = z.unbind()
+
+    def step(t: int, h: Tensor, c: Tensor, n: Tensor, m: Tensor) -> list[Tensor]:
+        log_i, f, g, o = (by_step[t] + F.linear(h, weight_hh, b_hh)).chunk(4, dim=-1)
+        log_f = f if cell.forget_gate == "exp" else F.logsigmoid(f)
+        m = m.detach()
+        m_next = torch.where(n == 0, log_i, torch.maximum(log_f + m, log_i)).detach()
+        i, f = torch.exp(log_i - m_next), torch.exp((log_f + m - m_next).clamp(max=80))  # finite where n = 0
+        c, n = f * c + i * torch.tanh(g), f * n + i
+        return [torch.sigmoid(o) * c / n, c, n, m_next]
+
+    return step
+
+
+def _lru(z: Tensor, nu: Tensor, theta: Tensor, gamma: Tensor) -> _Step:
+    bound = nu.clamp(LEAST_NU, MOST_NU).detach()
+    bounded = bound + (nu - nu.detach())
+    if bounded.requires_grad:  # beyond a bound the gradient is 0 unless it leads back, as in the layer
+        beyond = nu.detach() - bound
+        bounded.register_hook(lambda d: d * (beyond * d >= 0))
+    r, phase = torch.exp(-torch.exp(bounded)), torch.exp(theta)
+    p, q = r * torch.cos(phase), r * torch.sin(phase)
+    by_step = list(zip(*((torch.exp(gamma) * part).unbind() for part in z.chunk(2, dim=-1)), strict=True))
+
+    def step(t: int, s: Tensor) -> list[Tensor]:
+        (re, im), (z_re, z_im) = s.chunk(2, dim=-1), by_step[t]
+        return [torch.cat((p * re - q * im + z_re, p * im + q * re + z_im), dim=-1)]
+
+    return step
 
 
 def _turn(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Any, Final, NoReturn
 import torch
 from torch import Tensor
 
-from xrnn.exchange.torch_weights import bias_gradients
+from xrnn.exchange.torch_weights import bias_gradients, transposed
+from xrnn.ops.heads import hidden_size
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.torch import original
 from xrnn.torch.direction import Direction
@@ -104,7 +105,7 @@ def _inputs(d: Direction, x: Array, b: Array, lengths: Tensor | None) -> Inputs:
     inputs = Inputs(x, d.Wx, d.Wh, b, d.initial)
     if lengths is not None:
         inputs.lengths = d.memory.backend.asarray(lengths.numpy())
-    inputs.reverse = d.reverse
+    inputs.reverse, inputs.own = d.reverse, d.own
     return inputs
 
 
@@ -124,7 +125,7 @@ def _backward(
     dfinal: Sequence[Tensor | None],
     needed: Sequence[bool],
 ) -> list[Tensor | None]:
-    """The gradients of x, of `initial` initial states, and of the 2 or 4 weights.
+    """The gradients of x, of `initial` initial states, and of the weights.
 
     If x needs none, its gradient is None and not computed; so are those of the weights if no weight needs one.
     """
@@ -132,15 +133,16 @@ def _backward(
     xp, array, tensor = memory.backend.xp, memory.array, memory.tensor
     needs_dx, needs_dweights = needed[0], needed[1 + initial :]
     # In the layout of PyTorch's weights, so that PyTorch takes these arrays as gradients without a copy.
-    dweights = [xp.empty(w.shape, w.dtype) for w in d.arrays[:2]] if any(needs_dweights) else []
-    db = xp.empty(d.cell.pre * len(d.Wh), d.Wh.dtype)
+    of_weights = (*d.arrays[:2], *d.own) if any(needs_dweights) else ()
+    dweights = [xp.empty(w.shape, w.dtype) for w in of_weights]
+    db = xp.empty(d.cell.pre * hidden_size(d.Wh), d.Wh.dtype)
     # The backward pass does not read b, so db stands in for it. The initial states are in the trace.
     inputs, arrays = _inputs(d, x, db, lengths), [array(t) for t in kept]
     trace = Trace(inputs, arrays[:states], arrays[states] if len(arrays) > states else None, None)
-    grads = [*[dW.T for dW in dweights], db] if dweights else None
+    grads = [*map(transposed, dweights[:2]), db, *dweights[2:]] if dweights else None
     dx, dinitial = memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads, needs_dx)
-    if dweights and len(needs_dweights) > 2:
-        dweights += bias_gradients(xp, d.cell, db)
+    if dweights and d.biases:
+        dweights[2:2] = bias_gradients(xp, d.cell, db)
     # PyTorch copies a gradient if its strides differ from its tensor's, and g[None] would have a stride of 0.
     dstates = [tensor(g.reshape(1, *g.shape)) for g in dinitial[:initial]]
     found = [tensor(g) for g in dweights] or [None] * len(needs_dweights)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from xrnn.exchange.torch_weights import CELLS
+from xrnn.exchange.torch_weights import CELLS, shapes
 from xrnn.torch.direction import Direction, Layouts, layouts_of
 from xrnn.torch.memory import memory_of
 from xrnn.torch.unsupported import DTYPES, PLAIN, Unsupported, check_tensor
@@ -78,7 +78,8 @@ def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
         raise Unsupported(f"it has proj_size={module.proj_size}")
     if x.dtype not in DTYPES:
         raise Unsupported(f"no kernel computes in {x.dtype}")
-    memory, count, width = memory_of(x.device), 2 if module.bidirectional else 1, 4 if module.bias else 2
+    memory, count, cell = memory_of(x.device), 2 if module.bidirectional else 1, CELLS[module.mode]
+    width = (4 if module.bias else 2) + len(cell.params)
     expected = width * count * module.num_layers
     if len(weights) != expected:
         raise Unsupported(
@@ -88,17 +89,11 @@ def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
     made = []
     for k in range(count * module.num_layers):
         own = slice(k * width, (k + 1) * width)
-        shapes = _shapes(module, module.input_size if k < count else count * module.hidden_size)
-        for name, w, shape in zip(module._flat_weights_names[own], weights[own], shapes, strict=False):
+        D = module.input_size if k < count else count * module.hidden_size * cell.components
+        wanted = shapes(cell, D, module.hidden_size, getattr(module, "heads", None), module.bias)
+        for name, w, shape in zip(module._flat_weights_names[own], weights[own], wanted, strict=True):
             check_tensor(name, w, x)
             if w.shape != shape:
                 raise Unsupported(f"{name} is {tuple(w.shape)}, not {shape}")
         made.append(Direction.of(module.mode, memory, k % count == 1, weights[own]))
     return Wrapped(_sizes_of(module.__dict__), x.dtype, x.device, layouts_of(weights), made)
-
-
-def _shapes(module: nn.RNNBase, D: int) -> list[tuple[int, ...]]:
-    """The shapes of weight_ih, weight_hh, bias_ih and bias_hh."""
-    H, cell = module.hidden_size, CELLS[module.mode]
-    of_x, of_h = len(cell.from_x) * H, len(cell.from_h) * H
-    return [(of_x, D), (of_h, H), (of_x,), (of_h,)]

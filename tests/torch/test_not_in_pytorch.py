@@ -1,0 +1,210 @@
+"""xrnn.torch's modules that PyTorch does not have: the kernels agree with PyTorch's operations, and with the layers."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import xrnn
+import xrnn.torch
+from tests.errors import one_line
+from tests.thin import thin
+from tests.torch.pairs import TOLERANCE
+from xrnn.exchange.torch_weights import CELLS
+from xrnn.ops.cells.lru import LEAST_NU
+from xrnn.torch.not_in_pytorch import in_pytorch
+
+D, H = 3, 6
+KINDS: dict[str, Callable[..., Any]] = {
+    "min_gru": xrnn.torch.MinGRU,
+    "min_gru positive": partial(xrnn.torch.MinGRU, candidate="positive"),
+    "min_lstm": xrnn.torch.MinLSTM,
+    "min_lstm positive": partial(xrnn.torch.MinLSTM, candidate="positive"),
+    "slstm": xrnn.torch.SLSTM,
+    "slstm sigmoid": partial(xrnn.torch.SLSTM, forget_gate="sigmoid"),
+    "slstm heads": partial(xrnn.torch.SLSTM, heads=3),
+    "lru": partial(xrnn.torch.LRU, r_min=0.5),
+}
+FORMS = ["padded", "one row", "packed", "packed, without states"]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"bias": False, "dtype": torch.float64},
+    {"batch_first": True},
+    {"bidirectional": True, "num_layers": 2, "dtype": torch.float64},
+]
+
+
+def states_of(module: Any, *rows: int) -> list[Any]:
+    """Random initial states that require gradients; the normaliser of an sLSTM is above 1."""
+    cell = CELLS[module.mode]
+    shape = module.num_layers * (1 + module.bidirectional), *rows, module.hidden_size * cell.components
+    drawn = {state: torch.randn(shape, dtype=module.weight_ih_l0.dtype) for state in cell.states}
+    return [(1 + s.abs() if name == "n" else s).requires_grad_() for name, s in drawn.items()]
+
+
+@pytest.mark.parametrize(("kind", "form", "options"), thin(list(KINDS), FORMS, OPTIONS, every=3))
+def test_kernels_agree_with_pytorch(kind: str, form: str, options: dict[str, Any]) -> None:
+    module = KINDS[kind](D, H, **options)
+    if kind == "lru":
+        with torch.no_grad():
+            module.nu_l0[:3] = LEAST_NU - 1  # beyond its bound
+    dtype, stabilisers = module.weight_ih_l0.dtype, len(CELLS[module.mode].stabilisers)
+    x = torch.randn((7, 4, D), dtype=dtype, requires_grad=True)
+    states = states_of(module, *() if form == "one row" else (7,) if module.batch_first and form == "padded" else (4,))
+    trained = states[: len(states) - stabilisers]
+
+    def everything(run: Any) -> list[Any]:
+        given: Any = x[:, 0] if form == "one row" else x
+        if "packed" in form:
+            given = pack_padded_sequence(x, torch.tensor([3, 7, 1, 5]), enforce_sorted=False)
+        hx = tuple(states) if len(states) > 1 else states[0]
+        h, final = run(given, None if "without" in form else hx)
+        h = h.data if "packed" in form else h
+        final = final if isinstance(final, tuple) else (final,)
+        weight = torch.arange(h.numel(), dtype=dtype).reshape(h.shape).sin()
+        loss = (h * weight).sum() + sum((last**2).sum() for last in final[: len(trained)])
+        return [h, *final, *torch.autograd.grad(loss, [x, *trained, *module.parameters()], allow_unused=True)]
+
+    for ours, theirs in zip(everything(module), everything(lambda *call: in_pytorch(module, *call)), strict=True):
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_a_layer_and_back(kind: str) -> None:
+    module = KINDS[kind](D, H, num_layers=2, bidirectional=True)
+    layer = xrnn.from_torch(module, backend="numpy")
+    x = torch.randn(6, 4, D)
+    with torch.no_grad():
+        h = module(x)[0].numpy()
+        np.testing.assert_allclose(layer(x.numpy())[0], h, rtol=1e-5, atol=1e-6)
+        again = xrnn.to_torch(layer)
+        assert type(again) is type(module)
+        assert again.mode == module.mode
+        for other in (again, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+            np.testing.assert_array_equal(other(x)[0].numpy(), h)
+
+
+def test_heads_that_differ_make_no_module() -> None:
+    first, second = (xrnn.SLSTM.init(4, 4, heads=heads, rng=0, backend="numpy") for heads in (2, None))
+    with one_line(ValueError, "(SLSTM, 4 units, directions: 1; first SLSTM, 4 units, directions: 1, heads: 2)"):
+        xrnn.to_torch(xrnn.Stack([first, second]))
+
+
+def test_initial_values_and_options() -> None:
+    torch.manual_seed(0)
+    module = xrnn.torch.LRU(5, 400, num_layers=2, r_min=0.9, r_max=0.999)
+    state = module.state_dict()
+    for layer in range(2):
+        modulus = torch.exp(-torch.exp(state[f"nu_l{layer}"]))
+        assert 0.89 < modulus.min() < 0.91
+        assert 0.99 < modulus.max() < 1
+        assert 0.95 < state[f"weight_ih_l{layer}"].var() * 2 * (5, 800)[layer] < 1.1
+    assert not state["bias_ih_l0"].any()
+    assert not torch.equal(state["nu_l0"], state["nu_l1"])
+    assert str(module) == "LRU(5, 400, num_layers=2, r_min=0.9, r_max=0.999)"
+    assert str(xrnn.torch.SLSTM(2, 4, 1, False, heads=2)) == "SLSTM(2, 4, bias=False, heads=2)"
+    assert str(xrnn.torch.MinGRU(2, 4)) == "MinGRU(2, 4)"
+    before = torch.random.get_rng_state()
+    xrnn.torch.LRU(2, 4, device="meta")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_calls_run_in_pytorch(kind: str, fallbacks: Any) -> None:
+    module, x = KINDS[kind](2, 3, dtype=torch.float64), torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: module(x)[0], x)
+    assert fallbacks.take()
+    module, x = module.float(), x.detach().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        h, _ = module(x)
+    torch.testing.assert_close(h.float(), module(x)[0], rtol=0.05, atol=0.05)
+    (reason,) = fallbacks.take()
+    assert f"{type(module).__name__} runs in PyTorch: autocast is on" in reason
+
+
+SHAPE = "the input has the shape {}: expected (time, batch, 3), or (time, 3), with at least one step"
+WRONG: dict[str, tuple[tuple[int, ...], Any, type[Exception], str]] = {
+    "input size": ((6, 4, 2), None, ValueError, SHAPE.format((6, 4, 2))),
+    "one dimension": ((3,), None, ValueError, SHAPE.format((3,))),
+    "no steps": ((0, 4, 3), None, ValueError, SHAPE.format((0, 4, 3))),
+    "no steps of one row": ((0, 3), None, ValueError, SHAPE.format((0, 3))),
+    "rows": ((6, 4, 3), torch.zeros(1, 1, 6), ValueError, "hx has the shape (1, 1, 6): expected (1, 4, 6)"),
+    "layers": ((6, 4, 3), torch.zeros(3, 4, 6), ValueError, "hx has the shape (3, 4, 6): expected (1, 4, 6)"),
+    "no layers": ((6, 4, 3), torch.zeros(4, 6), ValueError, "hx has the shape (4, 6): expected (1, 4, 6)"),
+    "a batch for one row": ((6, 3), torch.zeros(1, 1, 6), ValueError, "hx has the shape (1, 1, 6): expected (1, 6)"),
+    "the states of an LSTM": ((6, 4, 3), (torch.zeros(1, 4, 6),) * 2, TypeError, "hx is a tuple: expected a tensor"),
+    "dtype": ((6, 4, 3), torch.zeros(1, 4, 6).double(), TypeError, "hx is torch.float64, the input torch.float32"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_calls_are_refused(wrong: str, fallbacks: Any) -> None:
+    shape, hx, error, message = WRONG[wrong]
+    for module in (xrnn.torch.MinGRU(3, 6), xrnn.torch.LRU(3, 3)):
+        with one_line(error, message):
+            module(torch.zeros(shape), hx)
+    fallbacks.take()
+
+
+def test_wrong_states_of_an_slstm_are_refused(fallbacks: Any) -> None:
+    module, x = xrnn.torch.SLSTM(3, 5), torch.zeros(6, 4, 3)
+    state = torch.zeros(1, 4, 5)
+    with one_line(TypeError, "hx is 2 states: expected a tuple of 4 tensors, h, c, n, m"):
+        module(x, (state, state))
+    with one_line(TypeError, "hx is a torch.Tensor: expected a tuple of 4 tensors, h, c, n, m"):
+        module(x, state)
+    with one_line(ValueError, "hx has the shape (1, 3, 5): expected (1, 4, 5)"):
+        module(x, (state, state, state, state[:, :3]))
+    fallbacks.take()
+
+
+def test_wrong_calls_with_other_axes_are_refused(fallbacks: Any) -> None:
+    module = xrnn.torch.MinGRU(3, 5, num_layers=2, bidirectional=True, batch_first=True)
+    with one_line(ValueError, "the input has the shape (4, 0, 3): expected (batch, time, 3), or (time, 3), with"):
+        module(torch.zeros(4, 0, 3))
+    with one_line(ValueError, "hx has the shape (4, 6, 5): expected (4, 2, 5)"):
+        module(torch.zeros(2, 6, 3), torch.zeros(4, 6, 5))
+    packed = pack_padded_sequence(torch.zeros(2, 6, 3), torch.tensor([3, 6]), batch_first=True, enforce_sorted=False)
+    with one_line(ValueError, "hx has the shape (4, 1, 5): expected (4, 2, 5)"):
+        module(packed, torch.zeros(4, 1, 5))
+    fallbacks.take()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("kind", [xrnn.torch.MinLSTM, xrnn.torch.LRU])
+def test_tools_for_parameters(kind: Any, autocast: bool, fallbacks: Any) -> None:
+    """All parameters have elements and gradients, on the kernels and in PyTorch's operations."""
+    module = kind(3, 5)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = module(torch.randn(6, 4, 3))[0].float().sum()
+    first = torch.autograd.grad(loss, list(module.parameters()), create_graph=True)
+    sum((g**2).sum() for g in first).backward()
+    largest = max(float(p.grad.abs().max()) for p in module.parameters())
+    assert float(torch.nn.utils.clip_grad_norm_(module.parameters(), 1, norm_type=torch.inf)) == largest > 0
+    own = {f"{name}_l0" for name in CELLS[module.mode].params}
+    assert set(module.double().state_dict()) == set(torch.nn.GRU(3, 5).state_dict()) | own
+    assert {each.dtype for each in module.state_dict().values()} == {torch.float64}
+    fallbacks.take()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_wrong_arguments_are_refused() -> None:
+    with one_line(ValueError, "unknown candidate 'log': expected one of linear, positive"):
+        xrnn.torch.MinGRU(3, 5, candidate="log")  # type: ignore[arg-type]
+    with one_line(ValueError, "unknown forget_gate 'tanh': expected one of exp, sigmoid"):
+        xrnn.torch.SLSTM(3, 5, forget_gate="tanh")  # type: ignore[arg-type]
+    with one_line(ValueError, "heads is 2 and hidden_size is 5: expected heads that divide hidden_size"):
+        xrnn.torch.SLSTM(3, 5, heads=2)
+    with one_line(ValueError, "r_max is 2.0: expected a number in (0, 1]"):
+        xrnn.torch.LRU(3, 4, r_max=2)
+    with one_line(RuntimeError, "torch.jit.script got an xrnn.torch.MinLSTM: expected a module that PyTorch has too"):
+        torch.jit.script(xrnn.torch.MinLSTM(3, 5))
