@@ -103,8 +103,8 @@ _GATED: Final = (
     (20, 16, 512, 512),
     (10, 256, 128, 256),
 )
-# The last two are the long sequences that cells without a recurrent product are made for.
-_MINIMAL: Final = (*_GATED, (1_000, 16, 256, 256), (10_000, 1, 256, 256))
+# The last two are long sequences, for which the recent cells are made.
+_LONG: Final = (*_GATED, (1_000, 16, 256, 256), (10_000, 1, 256, 256))
 SIZES: Final = {
     "rnn": (
         (50, 1, 16, 16),
@@ -129,10 +129,10 @@ SIZES: Final = {
     ),
     "lstm": _GATED,
     "gru": _GATED,
-    "min-gru": _MINIMAL,
-    "min-lstm": _MINIMAL,
-    "slstm": _GATED,
-    "lru": _MINIMAL,
+    "min-gru": _LONG,
+    "min-lstm": _LONG,
+    "slstm": _LONG,
+    "lru": _LONG,
     "leak": ((50, 1, 64, 64), (50, 16, 256, 256), (50, 64, 256, 256), (1000, 1, 1, 500)),
 }
 RAGGED_SIZES: Final = ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))

@@ -21,12 +21,15 @@ from benchmarks.peers import PEERS, TORCH, build
 from benchmarks.processes import Child, environment
 from benchmarks.tables import table, wide_console
 from benchmarks.worker import workers
+from xrnn.cells import cell_of
 
 CASES: Final = tuple(Case(T=1000, N=64, D=256, H=256, cell=cell) for cell in COMMON)
-LONG: Final = tuple(Case(T=10_000, N=16, D=256, H=256, cell=cell) for cell in ("min-gru", "min-lstm", "gru", "lstm"))
+LONG: Final = tuple(
+    Case(T=10_000, N=16, D=256, H=256, cell=cell) for cell in ("min-gru", "min-lstm", "lru", "gru", "lstm")
+)
 # By cell: the number of arrays (T, N, H) kept for the backward pass: h (RNN); h, c and the gates i, f, g, o (LSTM);
-# h, r, u, n and z_h (GRU); h, u and y (minGRU); h, w, f and y (minLSTM).
-_KEPT: Final = {"rnn": 1, "lstm": 6, "gru": 5, "min-gru": 3, "min-lstm": 4}
+# h, r, u, n and z_h (GRU); h, u and y (minGRU); h, w, f and y (minLSTM); the real and imaginary parts of h (LRU).
+_KEPT: Final = {"rnn": 1, "lstm": 6, "gru": 5, "min-gru": 3, "min-lstm": 4, "lru": 2}
 # JAX is left out: it compiles during the first call, so its compiler's memory would be counted.
 _PEERS: Final = ("xrnn", "xrnn-plain", "numpy", "torch", "onnxruntime")
 _PEERS_OF_LONG: Final = ("xrnn", *TORCH)
@@ -52,7 +55,7 @@ def _measure(peers: Sequence[str], case: Case, threads: int) -> dict[str, Any]:
     elements = case.T * case.N
     return {
         "case": case.name,
-        "h_bytes": 4 * elements * case.H,
+        "h_bytes": 4 * elements * case.H * cell_of(case.cell).components,
         "x_bytes": 4 * elements * case.D,
         "kept_bytes": 4 * elements * (case.D + _KEPT[case.cell] * case.H),
         "peak_bytes": peaks,

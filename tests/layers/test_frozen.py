@@ -20,6 +20,7 @@ from tests.reference import CELLS, problem
 from tests.thin import thin
 from xrnn import (
     GRU,
+    LRU,
     LSTM,
     SGD,
     Bidirectional,
@@ -38,6 +39,7 @@ from xrnn import (
 )
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
+from xrnn.ops.cells.lru import LRUCell
 
 needs_kernels = pytest.mark.skipif(not kernels, reason="the kernels were not built: `pip install -v -e .` says why")
 
@@ -51,6 +53,21 @@ def test_has_the_bits_of_its_layer(backend: Backend, cell: str, lengths: str | N
         assert_array_equal(got, want)
     for name, got in run.backward().items():
         assert_array_equal(got, gradients[name])
+
+
+@needs_kernels
+def test_computes_the_coefficients_of_its_cell_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    coefficients = LRUCell.coefficients
+    monkeypatch.setattr(LRUCell, "coefficients", lambda *given: counted.append(1) or coefficients(*given))
+    layer, state = LRU.init(3, 4, rng=0, backend="numpy"), None
+    frozen = freeze(layer)
+    for _ in range(3):
+        _, state = frozen.stream(np.ones((2, 3), "float32"), state)
+    assert len(counted) == 1
+    for x in np.ones((2, 2, 3), "float32"):
+        layer.stream(x)
+    assert len(counted) == 3  # of weights that may change in between
 
 
 @pytest.mark.parametrize(("cell", "rows"), thin([*CELLS], [1, 3]))

@@ -36,7 +36,7 @@ PER_STEP: Final = {
     "min lstm positive": ((0, 27), (0, 3)),
     "slstm": ((1, 29), (1, 19)),
     "slstm sigmoid heads": ((1, 39), (1, 20)),
-    "lru": ((0, 12), (0, 28)),
+    "lru": ((0, 12), (0, 32)),
     "zoneout": ((1, 26), (1, 9)),
     "zoneout lstm": ((1, 38), (1, 12)),
     "layer norm lstm": ((1, 21), (1, 29)),
@@ -124,5 +124,5 @@ def test_launches_beside_the_loop_are_few(plain: CupyBackend, cell: str) -> None
     none = launched(plain, cell, (1, 3, 4, 5), lengths=False)
     products, others = (sum(pair) for pair in zip(*map(launches, none), strict=True))
     assert products <= 12
-    most = 60 if cell == "lru" else 40  # the LRU computes λ from its parameters, and their gradients from that of λ
+    most = 70 if cell == "lru" else 40  # the LRU computes λ from its parameters, and their gradients from that of λ
     assert others - sum(of_step for _, of_step in PER_STEP[cell]) <= most

@@ -150,6 +150,27 @@ def test_a_worker_that_is_awake_follows_the_affinity() -> None:
     assert in_fresh_process(SHRINKING, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1") == "1 True"
 
 
+# The forward pass has too little work to wake a thread, the backward pass twice that.
+WAKING = """
+import os
+import numpy as np
+from xrnn import LRU
+from xrnn.backends.numpy import kernels
+kernels.set_thread_cap(2)
+layer, x = LRU.init(512, 1024, backend="numpy"), np.ones((20, 1, 512), np.float32)
+counts = [len(os.listdir("/proc/self/task"))]
+h = layer.forward(x)
+counts.append(len(os.listdir("/proc/self/task")))
+layer.backward(h)
+print(*np.diff([*counts, len(os.listdir("/proc/self/task"))]))
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system lists no process's threads in /proc")
+def test_a_backward_pass_wakes_a_thread_for_twice_the_work_of_the_forward_pass() -> None:
+    assert in_fresh_process(WAKING, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1") == "0 1"
+
+
 @pinned
 def test_binding_to_places_leaves_all_threads() -> None:
     """OpenMP binds the calling thread to one place. This must not count as the affinity of the process."""
