@@ -5,7 +5,7 @@
     xrnn.torch.explain(model)                         # for each of them: kernels, or PyTorch and why
     xrnn.torch.restore(model)                         # undo accelerate
     layer = xrnn.torch.GRU(32, 64, num_layers=2)      # or in place of torch.nn.GRU
-    layer = xrnn.torch.MinGRU(32, 64)                 # or MinLSTM, LRU: PyTorch has no such modules
+    layer = xrnn.torch.MinGRU(32, 64)                 # or MinLSTM, SLSTM, LRU: PyTorch has none of them
 
 Calls that the kernels do not support run in PyTorch as before; the logger `xrnn.torch` gives the reason at level DEBUG.
 """
