@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -57,17 +58,16 @@ def test_has_the_bits_of_its_layer(backend: Backend, cell: str, lengths: str | N
 
 @needs_kernels
 def test_computes_the_coefficients_of_its_cell_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[int] = []
-    coefficients = LRUCell.coefficients
-    monkeypatch.setattr(LRUCell, "coefficients", lambda *given: counted.append(1) or coefficients(*given))
+    counted = mock.Mock(side_effect=LRUCell().coefficients)
+    monkeypatch.setattr(LRUCell, "coefficients", counted)
     layer, state = LRU.init(3, 4, rng=0, backend="numpy"), None
     frozen = freeze(layer)
     for _ in range(3):
         _, state = frozen.stream(np.ones((2, 3), "float32"), state)
-    assert len(counted) == 1
+    assert counted.call_count == 1
     for x in np.ones((2, 2, 3), "float32"):
         layer.stream(x)
-    assert len(counted) == 3  # of weights that may change in between
+    assert counted.call_count == 3  # of weights that may change in between
 
 
 @pytest.mark.parametrize(("cell", "rows"), thin([*CELLS], [1, 3]))
