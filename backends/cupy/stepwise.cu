@@ -7,8 +7,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) stepwise(const Real* sums,
     const Run run{ARGUMENTS};
     const size_t pair = pair_of_thread();
     if (pair >= run.pairs()) return;
-    const int row = pair / H, unit = pair % H, in_head = unit % K;
-    const size_t head_row = static_cast<size_t>(unit / K) * N + row;
+    const int row = pair / H, unit = pair % H, head = unit / K, in_head = unit - head * K;
+    const size_t head_row = head * static_cast<size_t>(N) + row;
     Run::Inputs in = run.ask(i, row, unit, true);
     State state;
     run.load(i, row, unit, state);
