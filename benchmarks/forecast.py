@@ -153,6 +153,8 @@ def _simple(forecast: Callable[[HostArray, HostArray, int, int], HostArray]) -> 
 
     def method(values: HostArray, season: int, horizon: int) -> HostArray:
         past = np.arange(max(season, 2), len(values) - horizon + 1)
+        if not len(past):
+            raise ValueError(f"{len(values)} values: expected at least {max(season, 2) + horizon}, for one error")
         errors = values[past[:, None] + np.arange(horizon)] - forecast(values, past, season, horizon)
         now = forecast(values, np.array([len(values)]), season, horizon)
         quantiles: HostArray = with_quantiles(now, errors, LEVELS)[0]
