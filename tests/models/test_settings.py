@@ -22,7 +22,7 @@ def test_the_defaults() -> None:
     regularised = {"one_way": False, "dropout": 0.3, "noise": 0.3, "mask": False, "patience": 0}
     classifier = shared | table | regularised | {"hidden": 64, "lr": 0.003}
     classifier |= {"patch": 0, "head_rate": 10.0, "members": 1}
-    assert asdict(RegressionSettings()) == classifier
+    assert asdict(RegressionSettings()) == classifier | {"head_rate": 1.0}
     assert asdict(ClassifierSettings()) == classifier | {"balance": False}
 
 

@@ -200,10 +200,13 @@ class Regressor(RegressorMixin, LabelledEstimator):  # type: ignore[misc]
         regressor = Regressor().fit(X, y)    # X (n, T), (n, T, D), or a list of (Tᵢ, D); y: n numbers
         regressor.predict(X_new)             # (n,)
 
-    The parameters are those of Classifier, without `balance`. `save` writes the files of `xrnn regress`.
+    The parameters are those of Classifier, without `balance`, and `head_rate` is 1 by default. `save` writes the files
+    of `xrnn regress`.
 
     Raises ValueError for invalid parameters and data.
     """
+
+    head_rate: float = 1.0
 
     kind = REGRESSION
 
