@@ -32,7 +32,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ("compare", "--cell gru", "got --cell without --size: expected both"),
         ("compare", "--picture speed.png", "--picture draws at most 6 cases, and these are "),
         ("memory", "--cell min-gru", "--cell is min-gru: expected one of rnn, lstm, gru; others need --long"),
-        ("memory", "--long --cell rnn", "--cell is rnn: expected one of min-gru, min-lstm, gru, lstm"),
+        ("memory", "--long --cell rnn", "--cell is rnn: expected one of min-gru, min-lstm, lru, gru, lstm"),
         ("partition", "--cases H7777", "--cases is H7777: expected parts of names"),
         ("partition", "--rounds 0", "expected a whole number of at least 1"),
         *(
