@@ -7,9 +7,9 @@ All methods have their defaults and know the season. What needs a package that i
 With `--json FILE`, each result is written as soon as it is measured, and results in the file are not measured again: an
 interrupted run continues. `--again xrnn` measures this method again.
 
-`--many "M1 yearly"` forecasts the many short series of a competition instead: its last rows of each, from the rows
-before. xrnn trains one model on all series, the other methods one on each. A method that fails on a series, as some do
-on few rows, forecasts it as the seasonal naive method does; the number of these series is printed.
+`--many "M1 yearly"` forecasts the many short series of a competition instead: the last rows of each series, from the
+rows before them. xrnn trains one model on all series, the other methods one on each. If a method fails on a series, as
+some do on few rows, its forecast there is the seasonal naive one; the number of these series is printed.
 """
 
 from __future__ import annotations
@@ -241,9 +241,9 @@ def compare(name: str, method: str) -> tuple[float, float, float]:
 
 
 def compare_many(name: str, method: str) -> tuple[float, float, float, int]:
-    """The MASE and the pinball loss in the same unit, the coverage, and the number of series on which it failed.
+    """Means over all series: the MASE, the pinball loss in the same unit, and the coverage.
 
-    The means over all series.
+    Also the number of series on which the method failed.
     """
     many = MANY[name]
     importlib.metadata.distribution(many.package)
@@ -312,15 +312,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     written: dict[str, Any] = {"machine": machine.describe(threads), "series": {}}
     if options.json and options.json.exists():
         written = machine.read(options.json)
-        for of in written["series"].values():
-            for again in {*options.again} & {*of}:
-                del of[again]
     results: dict[str, Any] = {}
     for name in options.many or options.series:
         of = written["series"].setdefault(name, {})
         try:
             for method in methods:
-                if method not in of:
+                if method not in of or method in options.again:
                     of[method] = compare_many(name, method) if options.many else compare(name, method)
                     if options.json:
                         machine.write(written, options.json)

@@ -87,8 +87,10 @@ def test_a_run_measures_only_what_its_file_lacks(tmp_path: Path, monkeypatch: py
         forecast.main(options)
     forecast.main(options)
     assert measured == ["drift", "ridge", "ridge"]
+    forecast.main(["--series", "lynx", *options[2:]])
     forecast.main([*options, "--again", "drift"])
-    assert measured[3:] == ["drift"]
+    assert measured[5:] == ["drift"]
+    assert [*json.loads((tmp_path / "out.json").read_text())["series"]["lynx"]] == ["drift", "ridge"]
 
 
 def test_without_any_series_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
