@@ -127,7 +127,7 @@ class RunOptions:
     plot: Path | None = field(default=None, metadata=_help("Picture to write: .png, .svg or .pdf."))
     log: Path | None = field(default=None, metadata=_help("CSV file of the run's figures, a row for each report."))
     resume: Path | None = field(default=None, metadata=_help("Continue from this checkpoint, on the same data."))
-    overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture and log."))
+    overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture, log and table."))
     quiet: bool = field(default=False, metadata=_help("Print the results only.", "-q"))
     json: bool = field(default=False, metadata=_help("Print the results as JSON, in the last line."))
     backend: str | None = field(

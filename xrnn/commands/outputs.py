@@ -85,12 +85,14 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
             )
 
 
-def check_folders(log: Output | None, replaced: Output | None, inputs: Iterable[Path]) -> None:
-    """Check that no log, and no picture that is replaced, is a file in an input folder.   Raises OutputError.
+def check_folders(tables: Sequence[Output], replaced: Output | None, inputs: Iterable[Path]) -> None:
+    """Check that no table, and no picture that is replaced, is a file in an input folder.   Raises OutputError.
+
+    tables   the log, and the file `csv`
 
     Checkpoints may be there, and pictures that xrnn drew: runs don't read them.
     """
-    outputs = [log] if log else []
+    outputs = [*tables]
     if replaced and os.path.exists(replaced.path):
         with file_errors(OutputError, "read", replaced.path, "expected read permission"):
             outputs += [] if is_own_picture(replaced.path.read_bytes()) else [replaced]
@@ -180,13 +182,13 @@ class Outputs:
             return f"exists{what} a new name; name another with --plot, or replace it with --overwrite"
 
         def refuse_log(path: Path, written: bool) -> str:
-            if overwrite or (resume and is_log(path, columns)):
+            if overwrite or (resume and has_columns(path, columns)):
                 return ""
             what = " and is no log of such a run" if resume else ""
             return f"exists{what}: expected a new name; name another with --log, or replace it with --overwrite"
 
         def refuse_table(path: Path, written: bool) -> str:
-            if overwrite or (resume and is_log(path, command.table_columns)):
+            if overwrite or (resume and has_columns(path, command.table_columns)):
                 return ""
             return "exists: expected a new name; name another with --csv, or replace it with --overwrite"
 
@@ -198,9 +200,11 @@ class Outputs:
         outputs = cls(
             checkpoint, Output("--plot", picture, refuse_picture, say), log, table, drawn, lines, columns, continues_log
         )
-        written = [checkpoint, outputs.picture, *filter(None, (log, table))]
-        check_outputs(written, [*command.paths, *([resume] if resume and not continues else [])])
-        check_folders(log, outputs.picture if overwrite else None, command.paths)
+        tables = [each for each in (log, table) if each]
+        check_outputs(
+            [checkpoint, outputs.picture, *tables], [*command.paths, *([resume] if resume and not continues else [])]
+        )
+        check_folders(tables, outputs.picture if overwrite else None, command.paths)
         return outputs
 
     def open_log(self, say: Callable[[str], None]) -> contextlib.AbstractContextManager[Log | None]:
@@ -222,8 +226,8 @@ def _picture_beside(checkpoint: Path) -> Path:
 # ---- `--log FILE.csv`: the figures of a run, one row for each report ----
 
 
-def is_log(path: Path, columns: Sequence[str]) -> bool:
-    """Whether `path` is a log, or another table, with these columns."""
+def has_columns(path: Path, columns: Sequence[str]) -> bool:
+    """Whether the file begins with a line of these columns, as the log and the table of a run do."""
     header = _line(columns)
     try:
         with path.open("rb") as file:

@@ -69,7 +69,8 @@ def run_command(command: Command[T]) -> int:
     except KeyboardInterrupt as stopped:
         number = getattr(stopped, "number", signal.SIGINT)
         line = f"interrupted after training; {outputs.checkpoint.path} holds step {trainer.steps:,}"
-        if command.unfinished:  # by a run of no more steps, which has no length if the training chose it
+        if command.unfinished:
+            # The command makes no more updates. If the training chose their number, the checkpoint holds it.
             upto = command.upto if options.minutes is None else trainer.steps or None
             rest = replace(command, upto=upto, options=replace(options, minutes=None))
             line += f", but {command.unfinished}; finish with"
