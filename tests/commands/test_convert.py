@@ -179,6 +179,9 @@ def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(classifier: str, fo
     assert main(["info", classifier, "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
     assert (described["steps in a patch"], described["members"]) == (2, 1)
+    assert "joins 2 steps to a patch, whose first change is missing" in failed(
+        capsys, "convert", classifier, "model.onnx"
+    )
 
 
 def test_a_classifier_in_c_with_weights_of_8_bits(classifier: str, folder: Path, capsys: Capture) -> None:

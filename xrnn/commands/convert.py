@@ -90,7 +90,12 @@ def convert(
         check_writable(target)
     if target.exists() and not how.overwrite:
         raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
-    model, _ = read_model(source, prefix, nonlinearity, backend)
+    model, facts = read_model(source, prefix, nonlinearity, backend)
+    if target.suffix == ".onnx" and (joined := facts.get("steps in a patch", 1)) > 1:
+        raise DataError(
+            f"{printable(str(source))} joins {joined} steps to a patch, whose first change is missing, and an ONNX "
+            "graph has no missing values: expected .c, or a model trained with --patch 1"
+        )
     if how.int8:
         model = _guarded(lambda: _quantized(model))
     with file_errors(OutputError, "write", target, "the old file is unchanged"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,23 @@ def test_the_penalty_has_the_lowest_error_on_left_out_series() -> None:
         solved.append(predicted[0])
         errors.append(np.mean([(predicted[1 + i][i] - targets[i, 0]) ** 2 for i in range(12)]))
     np.testing.assert_allclose(fitted(x)[:, 0], solved[int(np.argmin(errors))], rtol=1e-6)
+
+
+def test_many_series_are_solved_for_in_part_and_predicted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, sizes = series(12, 2), []
+    targets = np.random.default_rng(2).standard_normal((12, 1))
+
+    def features_of(given: Any) -> HostArray:
+        sizes.append(len(given))
+        return np.stack([[each.mean(), each.std()] for each in given])
+
+    monkeypatch.setattr(baseline, "_MOST_SERIES", 8)
+    monkeypatch.setattr(baseline, "_AT_ONCE", 5)
+    fitted = Baseline(x, targets, 0, features_of)
+    y = fitted(x)
+    assert sizes == [8, 5, 5, 2]
+    np.testing.assert_allclose(y, np.concatenate([fitted([each]) for each in x]), rtol=1e-12)
+    assert len({*np.round(y[:, 0], 6)}) == 12
 
 
 def test_it_tells_slow_waves_from_quick_ones() -> None:

@@ -25,8 +25,8 @@ class Batches:
 
     series    (T, D) float32 each; targets (count,): int32 indices of labels, or float32
     noisy     noise is added to this number of channels, the first ones; the others are mask channels
-    starts    the number of steps at which a series may start, (count,): an update draws one of them; None for one
-    cut       (index of a series, start > 0) → the series without its first steps, not longer than the complete one
+    starts    (count,): an update draws the first step of a series from 0, …, starts - 1; None: it is 0
+    cut       (index of a series, first step > 0) → the rest of the series, which is not longer than the complete one
 
     The seed and the number of the update determine all random draws, so a resumed run can start within an epoch.
     """

@@ -22,6 +22,8 @@ _FEATURES: Final = 5000  # approximately
 _MOST_DILATIONS: Final = 16
 _SAMPLED: Final = 2**16  # steps of the training series from which thresholds are drawn, approximately
 _PENALTIES: Final = 10.0 ** np.arange(-3, 6)
+_MOST_SERIES: Final = 2000  # to solve for: time grows as the square of their number
+_AT_ONCE: Final = 500  # series to predict, so that memory does not grow with their number
 
 
 class Convolutions:
@@ -83,6 +85,8 @@ Features: TypeAlias = Callable[[Sequence[HostArray]], HostArray]  # n series, (T
 class Baseline:
     """y = features · W + b, with the penalty that has the lowest squared error on left-out series.
 
+    Of many series, a random part is used.
+
     Leaving out one series at a time needs no further solutions: its error is the error of the fit, divided by 1 - h,
     with h the weight of the series in its own prediction   (Allen, 1974).
     """
@@ -94,6 +98,9 @@ class Baseline:
 
         series   (T, D) float32 each;   targets   (n, K)
         """
+        if len(series) > _MOST_SERIES:
+            chosen = np.sort(np.random.default_rng(seed).permutation(len(series))[:_MOST_SERIES])
+            series, targets = [series[i] for i in chosen], targets[chosen]
         self._features = features_of or Convolutions(series, seed)
         features = self._features(series)
         self._mean, deviation = features.mean(axis=0), features.std(axis=0)
@@ -111,5 +118,8 @@ class Baseline:
 
     def __call__(self, series: Sequence[HostArray]) -> HostArray:
         """(T, D) float32 each → y (count, K)"""
-        y: HostArray = (self._features(series) - self._mean) / self._deviation @ self._W + self._b
-        return y
+        y = []
+        for first in range(0, len(series), _AT_ONCE):
+            features = self._features(series[first : first + _AT_ONCE])
+            y.append((features - self._mean) / self._deviation @ self._W + self._b)
+        return np.concatenate(y)

@@ -26,10 +26,10 @@ _BETTER: Final = 0.7
 def choose(settings: Any, data: LabelledSeries, backend: Backend) -> Any:
     """The settings with a patch, if it is 0.
 
-    A power of two near half the square root of the median length T: the state then lasts for about 2 √T patches. It is
-    a fourth of that if this is clearly better on left-out series, and so on, down to single steps. Each patch gets
-    short trainings, on other series than those it is tested on. The largest comes first, since it trains quickly, and
-    since a few left-out series can't tell small differences.
+    The first choice is a power of two near half the square root of the median length T: the state then lasts for about
+    2 √T patches. A quarter of this size replaces it if it is clearly better on left-out series, then a quarter of that,
+    down to single steps. Each size gets short trainings, and is tested on series that they leave out. Large patches
+    come first: they train quickly, and a few left-out series can't show small differences.
 
     Raises SettingsError for a patch that is longer than all series.
     """

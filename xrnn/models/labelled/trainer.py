@@ -81,8 +81,9 @@ class LabelledTrainer(Trainer[Any]):
         super().__init__(settings, self.model, data.fingerprint)
         targets = data.facts.targets(data.train)
         lengths = np.array([len(each.values) for each in data.train])
-        # An update takes a series from a random step of its first patch on, if a complete patch is left: the network
-        # must not depend on where the patches begin. The same idea: window slicing (Le Guennec et al., 2016).
+        # An update cuts a random number of steps from the start of a series, fewer than a patch, so that the network
+        # does not depend on where the patches begin. A complete patch must be left. The same idea: window slicing
+        # (Le Guennec et al., 2016).
         starts = (lengths - settings.joined + 1).clip(1, settings.joined)
         self.batches = Batches(
             self.inputs(data.train), targets, settings.batch, settings.seed, len(self.scale.mean), starts, self._cut
