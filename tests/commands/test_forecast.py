@@ -327,6 +327,9 @@ def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) 
     assert words in capsys.readouterr().err
     assert main(["forecast", "f.csv", *options[:-1], "f.csv", "--overwrite"]) == 1
     assert "--csv is f.csv, which this run reads: expected another file" in capsys.readouterr().err
+    Path("in/a").mkdir(parents=True)
+    assert main(["forecast", "in", *OPTIONS, "--csv", "in/a/t.csv"]) == 1
+    assert "--csv is in/a/t.csv, in the folder in, which this run reads: expected a file" in capsys.readouterr().err
     assert files() == before
     assert main(["forecast", "f.csv", *options, "--overwrite"]) == 0
     assert len(Path("t.csv").read_text().splitlines()) == 10
@@ -345,11 +348,11 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
     assert main(["forecast", "f.csv", *options]) == 0
     lines = capsys.readouterr().out.splitlines()
     left_out = "4 of 45 series (firm 41, firm 42, firm 43, firm 44)"
-    assert f"no complete window to train on in {left_out}: too few rows or equal values" in lines
+    assert f"no complete window to train on in {left_out}: too few rows, missing or equal values" in lines
     assert (
         "naive forecasts for 3 of 45 series (firm 41, firm 42, firm 44), too short or constant for the model" in lines
     )
-    assert any(line.startswith("not scored: 4 of 45 series (") for line in lines)
+    assert f"not scored: {left_out}: too few rows, missing or equal values" in lines
     assert any(line.startswith("… and 1 more in --json") for line in lines)
     assert "f.csv, id firm 0, 1 of 45 series; --csv and --json have all forecasts" in lines
     model, naive = (next(line for line in lines if line.startswith(name)) for name in ("model  ", "naive = seasonal  "))

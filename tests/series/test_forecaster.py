@@ -197,21 +197,24 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
     again = Forecaster(**SMALL, steps=2).cross_validation(X, horizon=2, step=3, windows=2, known=known)
     np.testing.assert_array_equal(again["0.9"][:4], got["0.9"][:4])
     with pytest.raises(
-        ValueError, match="X has a series of 46 rows: expected more than 48 before the last cutoffs; lo"
+        ValueError, match="X has series of at most 46 rows: expected more than the 48 after the first cutoff; lo"
     ):
         Forecaster(**SMALL, steps=2).cross_validation(X, windows=16, known=known)
     longer = [X[0], X[1, :3]]
     with pytest.warns(
         UserWarning,
-        match=r"^(too short for the first cutoffs: 1 of 2 series \(1\)|no complete window to train on in 1 of 2 )",
+        match=r"^(no value before the first cutoffs: 1 of 2 series \(1\)|no complete window to train on in 1 of 2 |na)",
     ):
         got = Forecaster(**SMALL, steps=2).cross_validation(longer, horizon=2, step=2, windows=2)
     assert [*zip(got["series"].tolist(), got["cutoff"].tolist(), strict=True)] == [(0, 42)] * 2 + [(0, 44)] * 2 + [
         (1, 1)
     ] * 2
-    X[0, :44] = np.nan
-    with pytest.raises(ValueError, match=r"X\[0] has no value to forecast: expected some; leave it out"):
-        Forecaster(**SMALL, steps=2).cross_validation(X)
+    late = X[:, :41].copy()
+    late[0, :37] = np.nan  # no value before the first cutoff, 36, and too few before the second one, 38
+    with pytest.warns(UserWarning, match=r"^no (value before the first cutoffs: 1 of 2 series \(0\)|complete w)|naive"):
+        table = Forecaster(**SMALL, steps=2).cross_validation(late, step=2, windows=2)
+    assert table["series"].tolist() == [1] * 3 + [0] * 3 + [1] * 3
+    np.testing.assert_array_equal(table["0.5"][3:6], late[0, 37])
 
 
 def test_quantiles_may_be_a_list() -> None:
@@ -274,7 +277,11 @@ def test_short_series_are_not_trained_on_but_forecast() -> None:
         UserWarning, match=r"^a naive forecast, since X\[0] has 2 rows: expected at least 4 before the st"
     ):
         np.testing.assert_array_equal(alone.predict(short[:1]), got[1:2])
-    with pytest.warns(UserWarning, match=r"^no complete window to train on in 1 of 2 series"):
+    with pytest.warns(UserWarning, match=r"^a naive forecast, since X\[0] has 3 rows: expected at least 4 before"):
+        forecaster.score([growth(6)])
+    with pytest.warns(
+        UserWarning, match=r"^no complete window to train on in 1 of 2 series|^naive forecasts for 1 of 2"
+    ):
         table = Forecaster(**SMALL, steps=1).cross_validation([growth(40), growth(4)], windows=1)
     np.testing.assert_array_equal(table["0.5"][3:], growth(4)[0])
 

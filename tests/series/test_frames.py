@@ -193,6 +193,9 @@ def test_bad_tables_are_refused_and_leave_the_fit_as_it_was() -> None:
         Forecaster(**SMALL).fit(wide.set_axis(["a", "a"], axis=1))
     with pytest.raises(ValueError, match="X has no columns: expected columns"):
         Forecaster(**SMALL).fit(wide[[]])
+    for name, empty in (("", y[:0]), ("", wide[:0]), ("shop", long[:0])):
+        with pytest.raises(ValueError, match="X has no rows: expected at least one series with values; add rows"):
+            Forecaster(**SMALL, id=name).fit(empty, known=None if name else known)
     kinds = pandas.DataFrame({"kind": pandas.Categorical(["a", "b"] * 20)}, QUARTERS[:40])
     for X, given in ((y, kinds), (y, kinds.kind.astype(str).to_frame())):
         with pytest.raises(

@@ -14,7 +14,7 @@ import numpy as np
 from xrnn.models.data.series import Series, check_sizes
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import fingerprint, listed, mase_divisor, prepare
-from xrnn.models.forecast.model import FORECASTER, UNFINISHED, TrainedForecaster, naive_forecasts
+from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, TrainedForecaster, naive_forecasts
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.series.estimator import Estimator, as_series, check_count
 from xrnn.series.frames import Form, Names, from_frame, is_frame
@@ -60,8 +60,8 @@ class Forecaster(Estimator):
     id, time, target, known   names of columns of a DataFrame; known: a list, or text with commas between the names
 
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
-    `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. Of several,
-    such series are left out of the training, and their forecasts repeat the last values; a warning names them.
+    `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only
+    some are, a warning names them. Forecasts of series that are too short for the model repeat their last values.
     """
 
     horizon: int = 12
@@ -183,9 +183,7 @@ class Forecaster(Estimator):
                 series = form.extended(series, known) if known is not None else series
             elif known is not None or facts.known:
                 series = _with_known(series, known, facts.horizon, facts.known)
-        forecasts = [trained.forecast(each) for each in series]
-        if line := naive_forecasts(forecasts):
-            warnings.warn(str(DataError(line)), stacklevel=3)
+        forecasts = _forecasts(trained, [(each, None) for each in series], stacklevel=4)
         if form:
             return form.values(forecasts, level)
         values = np.stack([each.values for each in forecasts])
@@ -211,13 +209,13 @@ class Forecaster(Estimator):
                 "cross_validation(X)",
                 stacklevel=2,
             )
+        targets = [each.values[: _rows(each), 0] for each in series]
+        if (rows := min(map(len, targets))) <= F:
+            raise ValueError(f"X has series of {rows} steps: expected more than the horizon of {F}")
+        cuts = [(each, len(values) - F) for each, values in zip(series, targets, strict=True)]
         scores = []
-        for each in series:
-            values = each.values[: _rows(each), 0]
-            if len(values) <= F:
-                raise ValueError(f"X has series of {len(values)} steps: expected more than the horizon of {F}")
-            errors = np.abs(trained.forecast(each, len(values) - F).median - values[-F:])
-            scores.append(np.nanmean(errors) / mase_divisor(values[:-F], season))
+        for values, forecast in zip(targets, _forecasts(trained, cuts, stacklevel=3), strict=True):
+            scores.append(np.nanmean(np.abs(forecast.median - values[-F:])) / mase_divisor(values[:-F], season))
         return -float(np.mean(scores))
 
     def cross_validation(
@@ -234,7 +232,7 @@ class Forecaster(Estimator):
         step      None: the horizon
         known     of the rows of X
 
-        A series without rows before a cutoff is left out there, with a warning. Raises ValueError if all are.
+        A series without values before a cutoff is left out there, with a warning. Raises ValueError if all are.
         """
         F = self.horizon if horizon is None else horizon
         step = F if step is None else step
@@ -244,23 +242,25 @@ class Forecaster(Estimator):
         keys = form.keys if form else range(len(series))
         model = type(self)(**self.get_params() | {"horizon": F})
         table: dict[str, list[Any]] = {}
-        parts = list(zip(keys, series, map(_rows, series), strict=True))
+        # with the number of rows from the first value to the last
+        parts = [(key, each, _rows(each) - _missing_rows(each)) for key, each in zip(keys, series, strict=True)]
         farthest = F + (windows - 1) * step
         short = [str(key) for key, _, rows in parts if rows <= farthest]
         if len(short) == len(parts):
             raise ValueError(
-                f"X has a series of {max(rows for *_, rows in parts)} rows: expected more than {farthest} before the "
-                "last cutoffs; lower windows, step or horizon"
+                f"X has series of at most {max(rows for *_, rows in parts)} rows: expected more than the {farthest} "
+                "after the first cutoff; lower windows, step or horizon"
             )
         if short:
-            warnings.warn(f"too short for the first cutoffs: {listed(short, len(parts))}", stacklevel=2)
+            warnings.warn(f"no value before the first cutoffs: {listed(short, len(parts))}", stacklevel=2)
         for back in range(farthest, F - 1, -step):
-            used = [(key, each, rows - back) for key, each, rows in parts if rows > back]
+            used = [(key, each, _rows(each) - back) for key, each, rows in parts if rows > back]
             seen = [_first_rows(each, cut) for _, each, cut in used]
             model._fit(seen, seen)
-            for key, each, cut in used:
+            forecasts = _forecasts(model.trained_, [(each, cut) for _, each, cut in used], stacklevel=3)
+            for (key, each, cut), of_series in zip(used, forecasts, strict=True):
                 times = each.times or range(1, len(each.values) + 1)
-                for row, forecast in enumerate(model.trained_.forecast(each, cut).values.tolist(), start=cut):
+                for row, forecast in enumerate(of_series.values.tolist(), start=cut):
                     columns = {
                         "series": key,
                         "cutoff": times[cut - 1],
@@ -279,6 +279,21 @@ class Forecaster(Estimator):
 def _rows(series: Series) -> int:
     """The number of rows up to the last value of the target."""
     return int(np.flatnonzero(~np.isnan(series.values[:, 0]))[-1]) + 1
+
+
+def _missing_rows(series: Series) -> int:
+    """The number of rows before the first value of the target."""
+    return int(np.flatnonzero(~np.isnan(series.values[:, 0]))[0])
+
+
+def _forecasts(
+    trained: TrainedForecaster, parts: Sequence[tuple[Series, int | None]], *, stacklevel: int
+) -> list[Forecast]:
+    """The forecast of each series after its first rows, None for all. Warns if some forecasts are naive."""
+    forecasts = [trained.forecast(each, rows) for each, rows in parts]
+    if line := naive_forecasts(forecasts):
+        warnings.warn(str(DataError(line)), stacklevel=stacklevel)
+    return forecasts
 
 
 def _first_rows(series: Series, count: int) -> Series:

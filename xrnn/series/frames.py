@@ -139,6 +139,8 @@ def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
     if known is not None:
         _check_known(known)
     single = isinstance(X, pandas.Series)
+    if not len(X):
+        raise ValueError("X has no rows: expected at least one series with values; add rows")
     if not single and (len(X.columns) == 0 or X.columns.has_duplicates):
         got = "no columns" if len(X.columns) == 0 else f"two columns {X.columns[X.columns.duplicated()][0]!r}"
         raise ValueError(f"X has {got}: expected columns with different names; add or rename one")

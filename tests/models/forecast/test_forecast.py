@@ -283,7 +283,8 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(base: 
     assert data.facts == other.facts
     assert (
         data.left_out
-        == "no complete window to train on in 4 of 8 series (one, three, constant, zeros): too few rows or equal values"
+        == "no complete window to train on in 4 of 8 series (one, three, constant, zeros): too few rows, missing or "
+        "equal values"
     )
     assert other.left_out == ""
     places = np.arange(data.train_count)
@@ -292,8 +293,8 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(base: 
         assert data.past is not None
         assert other.past is not None
         assert data.past.scored == [0, 7]
-        assert data.past.unscored.startswith(
-            "not scored: 6 of 8 series (one, three, constant, late, gaps, zeros), with"
+        assert data.past.unscored == (
+            "not scored: 6 of 8 series (one, three, constant, late, gaps, zeros): too few rows, missing or equal values"
         )
     trainers = [ForecastTrainer(settings, each, NUMPY) for each in (data, other)]
     for trainer in trainers:
@@ -311,6 +312,14 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(base: 
     saved = TrainedForecaster(trainers[0].snapshot())
     for each, of_data in zip(every, forecasts, strict=True):
         np.testing.assert_array_equal(saved.forecast(each).values, of_data.values)
+
+
+@pytest.mark.parametrize("base", ["linear", "naive"])
+def test_series_that_cannot_be_trained_on_do_not_shorten_the_context(base: str) -> None:
+    settings = replace(TINY, context=0, base=base)
+    short = [series(growth(n)) for n in (1, 4, 6)]
+    alone, among = (prepare(each, settings) for each in ([series(growth())], [*short, series(growth())]))
+    assert alone.facts.context == among.facts.context
 
 
 def test_the_first_unusable_series_is_named_if_all_are() -> None:

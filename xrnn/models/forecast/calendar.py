@@ -1,6 +1,6 @@
-"""Calendar columns: functions of the times of the steps, which a model has as it has known columns.
+"""Calendar columns, computed from the times of the steps. A model uses them like known columns.
 
-They hold a second, longer season: the week of hours, whose season is the day, and the year of days.
+They describe a second, longer season: the week for hours, whose first season is the day, and the year for days.
 
     week   whether it is Tuesday, …, Sunday; on weekends also cos and sin of 2πk · hour / 24, k = 1, 2
     year   cos and sin of 2πk · day of the year / 365.25, k = 1, 2, 3
@@ -24,7 +24,7 @@ _LEAST_SEASONS: Final = 2
 
 
 def calendar_of(step: Step | None, rows: int) -> str:
-    """The calendar for a series of this step; empty if its natural season is the longest, or if it is too short."""
+    """The calendar for series of this step and number of rows; empty if there is no longer season, or too few rows."""
     size: Any = step.size if step else None
     if not isinstance(size, timedelta) or size > _DAY or _DAY % size:
         return ""

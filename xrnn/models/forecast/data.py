@@ -38,12 +38,14 @@ from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
-# Shares of the rows to train on: each backtest holds out those up to the next share, at least a horizon.
+# Shares of the rows to train on. An earlier backtest trains on the rows up to a share, and holds out those up to the
+# next one, at least a horizon.
 _FOLDS: Final = (0.4, 0.6, 0.8, 1.0)
 LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
 _LEAST_ROWS: Final = 4  # before the first window
 _MOST_NAMES: Final = 8  # of series, in a line
+_TOO_FEW: Final = "too few rows, missing or equal values"  # in a series without windows
 _MOST_ETS: Final = 50  # series: a fit takes a tenth of a second
 _MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
 _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
@@ -118,7 +120,7 @@ class ForecastSeries:
         self._effect: HostArray = np.zeros(len(self.covariates))
 
     def _scales(self, train: int | None) -> tuple[Scales, str]:
-        """The scales of the rows to train on; without any, a unit of 0, and the reason, as the words after the name."""
+        """The scales of the rows to train on. If there are none: a unit of 0, and why, as the words after the name."""
         values = self.target[:train]
         seen = values[~np.isnan(values)]
         positive = seen[seen > 0]
@@ -319,14 +321,14 @@ class ForecastData:
         names = [each.id for each, origins in zip(self.series, self._training, strict=True) if not len(origins)]
         if not names:
             return ""
-        return f"no complete window to train on in {listed(names, len(self.series))}: too few rows or equal values"
+        return f"no complete window to train on in {listed(names, len(self.series))}: {_TOO_FEW}"
 
     @property
     def unscored(self) -> str:
         """A line: which series are not scored; empty if all are."""
         scored = {*self.scored}
         names = [each.id for i, each in enumerate(self.series) if i not in scored]
-        return f"not scored: {listed(names, len(self.series))}, with too few rows before the backtest" if names else ""
+        return f"not scored: {listed(names, len(self.series))}: {_TOO_FEW}" if names else ""
 
     @cached_property
     def scored(self) -> list[int]:
@@ -441,7 +443,9 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     season = settings.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     cuts = [_cut(n, F) for n in rows]
     linear = settings.base == "linear"
-    context = settings.context or _context(cuts, F, season, padded=linear)
+    # Series without a window, also in the final training, do not make the context shorter.
+    long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, _LEAST_ROWS) + F]
+    context = settings.context or _context(long or cuts, F, season, padded=linear)
     cuts = cuts if backtest else rows
     if context < season:
         raise DataError(
@@ -473,7 +477,7 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
 
 
 def _needed(settings: ForecastSettings, facts: ForecastFacts, *, backtest: bool) -> str:
-    """The number of rows of a single series that are enough, and the remedy."""
+    """The end of an error: the number of rows that a single series needs, and the remedy."""
     F, m, linear = facts.horizon, facts.season, settings.base == "linear"
 
     def used(rows: int) -> tuple[int, int]:
@@ -519,7 +523,9 @@ def _step(series: Sequence[Series]) -> Step | None:
 
 
 def check_step(times: Sequence[Time], name: str, expected: str, other: str) -> Step | None:
-    """The step of `times`, which should be called `expected`; of a single time, that one. Raises DataError for another.
+    """The step of `times`. A single time has none: the step is then the one called `expected`.
+
+    Raises DataError if `times` have another step than `expected`.
 
     other   the start of a sentence about the expected step: "the model was trained on"
     """

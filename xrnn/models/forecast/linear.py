@@ -113,7 +113,7 @@ class Moments(NamedTuple):
 
 
 class Fits(NamedTuple):
-    """What candidates are solved on.
+    """The windows that candidates are solved on.
 
     complete   windows whose F values ahead are all known
     first      windows whose first value ahead is known, with this value only

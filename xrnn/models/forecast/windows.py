@@ -47,14 +47,14 @@ class Windows:
 
     @property
     def error(self) -> HostArray:
-        """What the base leaves of the target, (N, F), NaN for a missing value."""
+        """The target minus the base, (N, F), NaN for a missing value."""
         target: Any = np.log(np.asarray(self.target)) if self.log else self.target
         error: HostArray = target - self.base
         return error
 
     @property
     def scaled_target(self) -> HostArray:
-        """What the model should return, (N, F) float32, NaN for a missing value."""
+        """The error in units of the scale: the target of the model, (N, F) float32, NaN for a missing value."""
         clipped: HostArray = (self.error / self.scale).clip(-FAR, FAR).astype(np.float32)
         return clipped
 
