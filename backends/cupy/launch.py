@@ -389,7 +389,7 @@ class Launcher:
         T, heads, fed = len(h) - 1, launch.request.heads, None
         if heads > 1:
             first = h[T if reverse else 0].reshape(-1, *Wh.shape[:2])
-            fed = self.xp.ascontiguousarray(first.swapaxes(0, 1))
+            fed = first.swapaxes(0, 1).copy()  # of one row, ascontiguousarray would be a view of h
         else:
             Wh = Wh.reshape(h.shape[2], -1)  # one head has a third axis, too
             sums = self.xp.empty((h.shape[1], Wh.shape[1]), h.dtype)

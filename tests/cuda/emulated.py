@@ -175,6 +175,12 @@ def run(
             slots = slice(0, p.T) if p.reverse else slice(1, p.T + 1)
             found = {name: standin.asnumpy(state[slots]) for name, state in zip(cell.states, trace.states, strict=True)}
             expected = dict(zip(cell.states, solution.states, strict=True))
+            if not p.missing_blocks:  # the initial states are in place
+                prev = -1 if p.reverse else 0
+                found |= {
+                    f"{name}_prev": standin.asnumpy(s[prev]) for name, s in zip(cell.states, trace.states, strict=True)
+                }
+                expected |= {f"{name}_prev": s for name, s in zip(cell.states, drawn.initial, strict=True)}
             assert (trace.z is not None) == (training and cell.keeps_z)
             if trace.z is not None and not p.missing_blocks:
                 found["z"], expected["z"] = (
