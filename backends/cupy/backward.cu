@@ -82,8 +82,9 @@ struct Run {
         for (int k = 0; k < kStates; ++k)
             if (i == T || carries(k)) d_given[k][at] = carry[k];
     }
-    // Memory keeps the sums: in the registers of the tiled forms there is no room for them. Nor is there for their
-    // addresses, which the compiler would compute before the loop. So it must not know that `row` stays the same.
+    // The sums are in memory, because the tiled forms have no free registers for them, nor for their addresses. The
+    // empty asm hides that `row` is the same in each round. Otherwise the compiler would compute the addresses before
+    // the loop, and keep them.
     XRNN_INLINE void add_own(int row, int unit, Own& own) const {
 #pragma unroll
         for (int p = 0; p < kOwn; ++p) {
@@ -123,6 +124,8 @@ struct Run {
         State lost;
         for (Real& each : lost) each = nan();
         for (int g = 0; g < kPre && i < T; ++g) publish(gates(i, row, unit) + static_cast<size_t>(g) * H, nan());
-        if (i == T) store(i, row, unit, lost);
+        if (i < T) return;
+        store(i, row, unit, lost);
+        for (int p = 0; p < kOwn && d_own; ++p) d_own[(static_cast<size_t>(row) * kOwn + p) * H + unit] = nan();
     }
 };

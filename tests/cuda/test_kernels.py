@@ -213,6 +213,8 @@ def test_a_group_without_all_its_blocks_gives_up(variant: Variant) -> None:
         assert np.isnan(dz[:-1]).all()
         for name in variant.cell.cell.states:
             assert np.isnan(outcome.found[f"d{name}_prev"][:, :present]).all()
+        for name in variant.cell.cell.params:
+            assert np.isnan(outcome.found[f"d{name}"][:present]).all()
         exchanged = dz[:, :, variant.cell.pre - variant.cell.fed :]
     if variant.form == "group":  # nothing is left that others would wait for
         bits = np.ascontiguousarray(exchanged).view(f"int{8 * exchanged.itemsize}")
