@@ -99,9 +99,15 @@ def test_an_unknown_forget_gate_is_refused() -> None:
 
 def test_c_without_its_normaliser_is_refused() -> None:
     layer, x, c = SLSTM.init(2, 3, backend="numpy"), np.zeros((4, 2, 2), "float32"), np.ones((2, 3), "float32")
-    for call in (layer, layer.forward):
+    state: Any = (None, c, None, None)
+    for call in (
+        lambda: layer(x, c_prev=c),
+        lambda: layer.forward(x, c_prev=c),
+        lambda: layer.stream(x, state),
+        lambda: Stack([layer]).forward(x, (state,)),
+    ):
         with one_line(ValueError, "got c_prev without n_prev: expected both"):
-            call(x, c_prev=c)
+            call()
     layer(x, n_prev=c)
 
 

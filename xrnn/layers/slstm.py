@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -132,14 +132,19 @@ class SLSTM(RecurrentLayer):
         """Inference: the results of `forward`, without a cache."""
         return self._results(x, (h_prev, c_prev, n_prev, m_prev), lengths, training=False)
 
-    def _results(
-        self, x: Array, initial: tuple[Array | None, ...], lengths: Lengths | None, *, training: bool
-    ) -> tuple[Array, Array, Array, Array]:
+    def _run(
+        self, x: Array, initial: Sequence[Array | None], lengths: Lengths | None, *, training: bool
+    ) -> Sequence[Array]:
         if initial[1] is not None and initial[2] is None:
             raise ValueError(
                 "got c_prev without n_prev: expected both, because n_prev is the normaliser of c_prev; pass the n that "
                 "was returned with this c"
             )
+        return super()._run(x, initial, lengths, training=training)
+
+    def _results(
+        self, x: Array, initial: tuple[Array | None, ...], lengths: Lengths | None, *, training: bool
+    ) -> tuple[Array, Array, Array, Array]:
         h, c, n, m = self._run(x, initial, lengths, training=training)
         slots = self._slots[x.ndim]
         return h[slots], c[slots], n[slots], m[slots]
