@@ -230,7 +230,7 @@ def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
     if fits and r.heads <= MAX_HEADS:
         found += _one_block(device, r, product)
     if fits and device.cooperative:
-        # The parts of a head's dz lie apart: whole vectors of each are read (exchange.cu).
+        # A head has a piece of each part of dz. A group reads whole vectors of these pieces (exchange.cu).
         if not r.backward or fed == 1 or r.heads == 1 or K % r.vector == 0:
             found += _groups(device, r, "group", product)
         if r.backward and fed > 1 and r.dtype == "float32" and K <= MAX_PARTIAL_H:
@@ -239,8 +239,12 @@ def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
 
 
 def _scan(device: Device, r: Request, product: float) -> Candidate:
-    """A step moves z twice, and the states and their gradients. If few threads wait for it, a read's time counts."""
-    moved = r.itemsize * r.N * r.H * (2 * r.cell.pre + (1 + r.backward) * r.cell.states)
+    """A step moves z, the states and their gradients. If few threads wait for them, the time of a read counts.
+
+    Forward, z is written and read. Backward, dz is written, and z is read if the cell keeps it.
+    """
+    z = r.cell.pre * (1 + (not r.backward or r.cell.cell.keeps_z))
+    moved = r.itemsize * r.N * r.H * (z + (1 + r.backward) * r.cell.states)
     bandwidth, trip = device.bandwidth_of(r.T * moved)
     warps = math.ceil(r.N * r.units / WARP / device.multiprocessors)  # of a multiprocessor; a warp has one scheduler
     turns = math.ceil(warps / SCHEDULERS) * SCHEDULERS * WARP / device.rate(r.dtype)

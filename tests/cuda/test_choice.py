@@ -205,9 +205,10 @@ def test_a_precision_makes_the_librarys_products_faster_where_the_device_has_it(
 @pytest.mark.parametrize(
     ("name", "r", "microseconds"),
     [
-        # The bytes that a step moves: forward z twice and h, backward also the gradient of h.
+        # The bytes that a step moves: forward z twice and h, backward also the gradient of h. An LRU keeps no z.
         ("h100", request(1000, 256, 1024, "min-gru"), 4 * 256 * 1024 * 5 / 3350e3),
         ("h100", request(1000, 256, 1024, "min-lstm", backward=True), 4 * 256 * 1024 * 8 / 3350e3),
+        ("h100", request(1000, 256, 1024, "lru", backward=True), 4 * 256 * 1024 * 3 / 3350e3),
         # A read, of which eight are requested ahead: of memory, or of L2 if that has all of z.
         ("h100", request(10**6, 1, 256, "min-gru"), 0.7 / 8),
         ("h100", request(1000, 1, 256, "min-gru"), 0.35 / 8),
