@@ -11,8 +11,8 @@ interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 A call is a forward and a backward pass. `processes`, `others` and `neighbour` compare three settings of xrnn, in turns
 and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
 as CPUs. The figures are means over `--seconds`. `processes` also measures PyTorch. `--parts`, `--cases`, `--processes`
-and `--neighbours` choose the rows. A row of the three settings takes 3 (1 + seconds) in each round, so that a part
-takes at most three minutes with `--rounds 1 --seconds 5`; all cases (`--cases ''`) take an hour.
+and `--neighbours` choose the rows. In each round, a row takes 1 + seconds for each of the three settings. With
+`--rounds 1 --seconds 5`, a part takes at most three minutes. All cases (`--cases ''`) take an hour.
 """
 
 from __future__ import annotations

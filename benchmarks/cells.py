@@ -2,7 +2,7 @@
 
 text   the character model of `xrnn train` with two layers of 256 units: bits per character of held-out text
 copy   the copy task (Hochreiter and Schmidhuber, 1997) with two layers of 64 units, for a quarter of the time: four
-       symbols of eight, a pause of 20 steps, then they are to be repeated: the part of the symbols that is right
+       symbols of eight, a pause of 20 steps, then the cell must repeat them: the share of symbols that are right
 
 All cells have the same settings. Rows are added to FILE, so that the cells may be measured one by one.
 `python -m benchmarks.cells --print FILE` prints the table of docs/examples/plot_cells.py.
@@ -70,7 +70,7 @@ def _text(cell: str, corpus: Corpus, seconds: float, hidden: int) -> dict[str, A
 
 
 def _until(seconds: float, step: Any) -> Iterator[float]:
-    """Call `step` until the time is over. After each call, yields the part of the time that is left."""
+    """Call `step` until the time is over. After each call, yields the share of the time that was left before it."""
     end = time.perf_counter() + seconds
     while (left := end - time.perf_counter()) > 0:
         step()

@@ -106,7 +106,7 @@ def print_memory(results: dict[str, Any], console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="peak memory of a call")
-    parser.add_argument("--long", action="store_true", help="10,000 steps, also of minGRU and minLSTM")
+    parser.add_argument("--long", action="store_true", help="10,000 steps of LSTM, GRU, minGRU, minLSTM and LRU")
     parser.add_argument(
         "--peers",
         type=machine.some_of(PEERS),

@@ -51,8 +51,8 @@ _COLOURS: Final = {"ahead": "green", "behind": "red", "tie": "yellow"}
 # Two runs of the same code differ by a few percent more than the quartiles within each run show.
 _SMALLEST_CHANGE: Final = 0.05
 
-# What tiles (AMX) are to gain: what is compared, the library that should be slower and ours, the operation, and the
-# smallest N and H of the sizes.
+# Comparisons that show what tiles (AMX) gain: the title, the slower and the faster peer, the operation, and the least
+# N and H of the sizes.
 _GAINS: Final = (
     ("float32: no tiles / tiles", WITHOUT_TILES, "xrnn", "forward", 32, 256),
     ("float32: no tiles / tiles", WITHOUT_TILES, "xrnn", "train", 32, 256),

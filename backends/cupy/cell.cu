@@ -56,7 +56,7 @@ constexpr int kFirstFed = first_of(TheCell::FROM_H);  // they feed neighbouring 
 constexpr int kJoined = joined_states<TheCell>(0);     // states side by side in h
 constexpr int kVector = 16 / sizeof(Real);
 
-// One array of each state, as parameters of a kernel; those of states that a cell doesn't have are null.
+// Parameters of a kernel: an array for each of four states, null for states that the cell doesn't have.
 constexpr int kArrays = 4;
 #define OF_STATES(type, name) type name##0, type name##1, type name##2, type name##3
 #define THESE(name) name##0, name##1, name##2, name##3
@@ -67,7 +67,7 @@ struct alignas(16) Vector {
 };
 typedef Real State[kStates];
 
-// Of the tiled forms, blockIdx.z has the head. Its units begin at head · K, its matrix here:
+// The matrix of this block's head. In the tiled forms blockIdx.z is the head, and its units begin at blockIdx.z · K.
 XRNN_INLINE const Real* of_head(const Real* W, int K) { return W + static_cast<size_t>(blockIdx.z) * K * kFed * K; }
 
 struct Own {

@@ -21,7 +21,7 @@ class CellKernel:
     name: str  # as in `xrnn info --cell`
     template: str  # in `header`, one of the CPU kernels' cell headers
     header: str
-    cell: Cell  # one that the kernel computes, with own parameters if the kernel has some: the self-test runs it
+    cell: Cell  # for the self-test: a cell that the kernel computes, with own parameters if the kernel has any
     cycles: int  # clock cycles of a step's elementwise part beyond the Elman cell's, estimated
 
     @property

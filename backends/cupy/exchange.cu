@@ -45,7 +45,7 @@ XRNN_INLINE bool bring_as(const Tile& tile, const Operands& o, long long patienc
             const int n = e % ROWS, k = at + e / ROWS * stride;
             left[e] = n < o.rows ? tile.end - k : 0;
             p[e] = o.from + n * o.pitch + k;
-            if (wide)  // choice.py: otherwise there is no gap, or one part
+            if (wide)  // if not, there is one head or one part (choice.py): no gap
 #pragma unroll
                 for (int g = 1; g < kParts; ++g) p[e] += k >= g * o.part ? o.gap : 0;
             missing[e] = left[e] > 0;

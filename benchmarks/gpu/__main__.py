@@ -1,7 +1,7 @@
 """Everything that needs a GPU, within its time: `python -m benchmarks.gpu`, what `make gpu-check` runs.
 
-Each part has a process of its own, so that one that hangs takes nothing with it; the most valuable run first. The
-results are one JSON file, which grows part by part, with the log beside it, and at the end a page.
+Each part runs in its own process, so that a hang ends this part alone. The most valuable parts run first. The results
+are one JSON file, which grows part by part, with the log beside it, and at the end a page.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _ENVIRONMENT: Final = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # no others than the tests ask for
 }
 _UNFINISHED: Final = "begun, and ended with the run"
-# What a part shows, and the run; by exit status. Whatever is missing or has no time left shows nothing.
+# The outcome of a part and of the run; the index is the exit status. "incomplete": a tool or the time was missing.
 State: TypeAlias = Literal["agrees", "disagrees", "incomplete"]
 STATES: Final[tuple[State, ...]] = ("agrees", "disagrees", "incomplete")
-# How many variants each sanitizer runs, those that differ most first, as many as fit into its time.
+# The most variants that each sanitizer runs, within its time. The first ones differ most from each other.
 _SANITIZERS: Final = {"memcheck": 1000, "racecheck": 24, "synccheck": 12}
 
 

@@ -34,7 +34,6 @@ from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.cells import NAMED, kernel_of
 from xrnn.backends.cupy.choice import Candidate, Request, candidates, choose
 from xrnn.backends.cupy.launch import Bound
-from xrnn.info import explained
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs
 
@@ -135,11 +134,6 @@ def forced(forward: Candidate, backward: Candidate) -> Iterator[None]:
     pair = forward, backward
     with mock.patch.object(CupyBackend, "_decide", decide):
         yield
-
-
-def cell_of(name: str) -> Cell:
-    """The cell of a benchmark's cell name."""
-    return explained()[name]
 
 
 @dataclass(frozen=True)

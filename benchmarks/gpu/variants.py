@@ -1,7 +1,7 @@
 """Every variant of the CUDA kernels beside the plain form: `python -m benchmarks.gpu.variants FILE`.
 
-Each on the complete grid of a layout that the selection has for it. With --sanitized few of them, for
-compute-sanitizer, which slows a kernel down a hundred times.
+Each variant runs on the complete grid of a layout that the selection could choose. Within compute-sanitizer, which
+makes a kernel a hundred times slower, only a few of them run (--few, --sanitized).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ SANITIZED_PATIENCE: Final = 1 << 40  # nanoseconds: minutes
 
 
 def compared(device: Device) -> Iterator[tuple[Candidate, Request]]:
-    """A candidate for each variant that these sizes have on `device`: of all kernels one, then the next of each.
+    """A candidate for each variant that these sizes have on `device`, then one of each kernel with two heads.
 
-    Then one of each kernel with two heads.
+    The first variant of each kernel comes first, then the second of each, and so on.
     """
     kernels: dict[tuple[str, bool, CellKernel, str], list[Variant]] = {}
     first: dict[Variant, tuple[Candidate, Request]] = {}
@@ -85,7 +85,7 @@ def _compile(variants: Sequence[Variant]) -> None:
 def compile_all(device: Device, few: int | None, seconds: float) -> None:
     """Fill the compiler's cache on disk by several processes, as far as the time allows.
 
-    What is left, or fails, is compiled at its first use: this decides nothing.
+    A variant that was not compiled, or failed, is compiled at its first use, which reports the error.
     """
     every = [*dict.fromkeys(Variant.of(*each) for each in itertools.islice(compared(device), few))]
     end = time.monotonic() + seconds
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="the JSON file to add to")
     parser.add_argument("--seconds", type=float, default=600, help="(default: %(default)s)")
     parser.add_argument("--sanitized", metavar="TOOL", default="", help="within this tool of compute-sanitizer")
-    parser.add_argument("--few", type=int, help="so many of them")
+    parser.add_argument("--few", type=int, help="at most this number of variants")
     parser.add_argument("--compile", action="store_true", help="only compile them, in several processes")
     options = parser.parse_args(arguments)
     backend = xrnn.get_backend("cupy")

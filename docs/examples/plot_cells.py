@@ -82,7 +82,7 @@ def train(model, batch, updates, lr=0.01):
 
 
 def right(model, batch):
-    """The part of the predictions that is right, on data that the training did not see."""
+    """The share of predictions that are right, on data that the training did not see."""
     layers, readout = model
     x, targets, counts = batch(np.random.default_rng(0))
     chosen = to_numpy(readout(first(layers(asarray(x))))).argmax(axis=-1)
@@ -93,8 +93,8 @@ def right(model, batch):
 # Repeat after a pause
 # --------------------
 #
-# The copy task (Hochreiter and Schmidhuber, 1997): ``COUNT`` symbols, a pause, a signal, and then the symbols are to be
-# repeated. A cell must keep them for ``PAUSE`` steps. A guess is right in one of eight cases.
+# The copy task (Hochreiter and Schmidhuber, 1997): ``COUNT`` symbols, a pause, a signal, and then the model must repeat
+# the symbols. A cell must keep them for ``PAUSE`` steps. A guess is right in one of eight cases.
 
 SYMBOLS, COUNT, PAUSE = 8, 4, 20
 
@@ -185,10 +185,10 @@ plt.show()
 # - `LSTM`: for models that other programs also run. Here it needs more updates than a GRU.
 # - ``heads=``: if the recurrent product takes most of the time. With four heads it takes a quarter.
 # - `RNN`: for the fastest step, if the memory need not be long. With a ``leak``, which is trained here, it reacts more
-#   slowly: for signals that change slowly, not for symbols.
+#   slowly. This suits signals that change slowly, but not symbols.
 # - `MinGRU`, `MinLSTM`: for long sequences. No step waits for a product. Their gates do not see the state, however, so
 #   that two layers can hardly count the steps of a pause.
 # - `SLSTM`: if one input may have to outweigh all before it, since its input gate has no upper limit.
-# - `LRU`: for memory over hundreds of steps. It is linear in its inputs; what is not linear must come after it.
+# - `LRU`: for memory over hundreds of steps. It is linear in its inputs, so put a nonlinearity after it.
 #
 # A small trial tells more than such a list: change ``CELLS`` and the task to yours.

@@ -16,13 +16,13 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.cases import GATES
-from benchmarks.gpu.forms import cell_of
 from tests import standin
 from xrnn.backends import cupy
 from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import Request, candidates
 from xrnn.backends.cupy.launch import variants
+from xrnn.info import explained
 from xrnn.ops import recurrence
 from xrnn.ops.inputs import Inputs, Trace
 
@@ -51,7 +51,7 @@ class Quick(ModuleType):
 
 def microseconds(name: str, form: str, backward: bool) -> float | None:
     """The fastest of many calls: others use the machine as well. None if the cell has no such form."""
-    xp, cell, (T, N, D, H) = Quick(), cell_of(name), SIZES
+    xp, cell, (T, N, D, H) = Quick(), explained()[name], SIZES
     backend, (of_x, of_h, bias) = CupyBackend(xp), GATES[name]
     found = candidates(backend.launcher.device(), Request(NAMED[name], backward, "float32", *SIZES))
     chosen = next((c for c in found if c.form == form), None)

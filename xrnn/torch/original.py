@@ -121,8 +121,8 @@ def step_by_step(
     return [torch.stack(results[::-1] if reverse else results), *states]
 
 
-# The steps of the cells: (t, states) → the states after the step. z (T, N, G·H) is x @ Wx + b_ih of all steps. It is
-# divided by `unbind`: the gradient of z[t] would be an array of the size of z.
+# The step of a cell: (t, states) → the states after the step. z (T, N, G·H) is x @ Wx + b_ih of all steps. `unbind`
+# divides it into steps, because the gradient of each z[t] would be an array of the size of z.
 _Step: TypeAlias = Callable[..., list[Tensor]]
 
 
