@@ -22,7 +22,7 @@ _FEATURES: Final = 5000  # approximately
 _MOST_DILATIONS: Final = 16
 _SAMPLED: Final = 2**16  # steps of the training series from which thresholds are drawn, approximately
 _PENALTIES: Final = 10.0 ** np.arange(-3, 6)
-_MOST_SERIES: Final = 2000  # to solve for: time grows as the square of their number
+_MOST_SERIES: Final = 1000  # to solve for: time grows as the square of their number
 _AT_ONCE: Final = 500  # series to predict, so that memory does not grow with their number
 
 
