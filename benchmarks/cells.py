@@ -136,11 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--hidden", type=machine.positive, default=256, help="units for the text (default: 256)")
     parser.add_argument("--threads", type=machine.positive, default=2, help="(default: 2)")
     parser.add_argument("--json", type=Path, default=Path("build/bench/cells.json"), help="(default: %(default)s)")
-    parser.add_argument("--print", type=Path, metavar="FILE", help="only print the table of these results")
+    parser.add_argument(
+        "--print", type=machine.results_with("learned"), metavar="FILE", help="only print the table of these results"
+    )
     options = parser.parse_args(arguments)
 
     if options.print:
-        print(table(machine.read(options.print)))
+        print(table(options.print))
         return
     runs.check_data(parser, lambda: load_corpus(options.paths))
     machine.pin(options.threads)

@@ -151,14 +151,17 @@ def _line(cells: Sequence[str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description="the tables of docs/speed.md")
     parser.add_argument(
-        "results", type=Path, nargs="+", metavar="FILE", help="results, such as build/bench/compare.json"
+        "results",
+        type=machine.results_with("cases"),
+        nargs="+",
+        metavar="FILE",
+        help="results, such as build/bench/compare.json",
     )
     parser.add_argument("--picture", type=Path, help="draw the README's picture into this PNG file")
     options = parser.parse_args(arguments)
-    results = [machine.read(path) for path in options.results]
     if options.picture:
-        draw_speed(results[0], options.picture)
-    print(tables([result["cases"] for result in results]))
+        draw_speed(options.results[0], options.picture)
+    print(tables([result["cases"] for result in options.results]))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.all:
         print("\n".join(everything(options.dtype, options.T)))
         return
+    if options.heads > 1 and not NAMED[options.cell].fed:
+        parser.error(
+            f"--heads is {options.heads}, with --cell {options.cell}: expected a cell with a recurrent product"
+        )
     device = choice.DEVICES[options.device]
     print("\n".join(predicted(device, options.dtype, options.T, options.cell, options.heads)))
 

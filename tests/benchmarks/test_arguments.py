@@ -19,6 +19,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ("busy", "--processes 1 0", "argument --processes: '0': expected a whole number of at least 1"),
         ("busy", "--seconds nan", "argument --seconds: 'nan': expected a number above 0"),
         ("cells", "--cells gru,cell", "argument --cells: cell: expected some of rnn, lstm, gru"),
+        ("cells", "--print nowhere.json", "argument --print: nowhere.json can't be read ("),
         ("cells", "nowhere.txt", "nowhere.txt doesn't exist: expected a text file or a folder of them"),
         ("char_lm", "nowhere.txt", "nowhere.txt doesn't exist: expected a text file or a folder of them"),
         ("char_lm", "--steps 4 --rounds 9", "4 steps can't be divided into 9 blocks: expected at least one for each"),
@@ -33,6 +34,16 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ("compare", "--picture speed.png", "--picture draws at most 6 cases, and these are "),
         ("memory", "--cell min-gru", "--cell is min-gru: expected one of rnn, lstm, gru; others need --long"),
         ("memory", "--long --cell rnn", "--cell is rnn: expected one of min-gru, min-lstm, lru, gru, lstm"),
+        (
+            "gpu.choices",
+            "--cell lru --heads 4",
+            "--heads is 4, with --cell lru: expected a cell with a recurrent product",
+        ),
+        (
+            "readme",
+            "benchmarks/results/2026-11-25-classify.json",
+            "holds no cases: expected a file of results with some",
+        ),
         ("partition", "--cases H7777", "--cases is H7777: expected parts of names"),
         ("partition", "--rounds 0", "expected a whole number of at least 1"),
         *(
