@@ -103,11 +103,11 @@ def assert_solved(run: Run, results: list[HostArray], gradients: dict[str, HostA
     expected, dtype = solve(run.p), run.p.dtype
     for got, want in zip(results, expected.states, strict=True):
         assert got.dtype == dtype
-        assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * max(1, abs(want).max(initial=0)))
+        assert_allclose(got, want, rtol=0, atol=TOLERANCE[dtype] * max(1.0, float(abs(want).max(initial=0))))
     for name, got in gradients.items():
         want = expected.gradients[name]
         assert got.dtype == dtype
-        atol = TOLERANCE[dtype] * max(1, abs(want).max(initial=0))
+        atol = TOLERANCE[dtype] * max(1.0, float(abs(want).max(initial=0)))
         assert_allclose(got, want, rtol=0, atol=atol, err_msg=name)
 
 

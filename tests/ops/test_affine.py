@@ -29,7 +29,7 @@ DTYPES = st.sampled_from(["float32", "float64"])
 def agrees(backend: Backend, got: Any, want: HostArray, dtype: str, name: str) -> None:
     found = backend.to_numpy(got)
     assert found.dtype == dtype
-    scale = max(1, abs(want).max(initial=0))
+    scale = max(1.0, float(abs(want).max(initial=0)))
     assert_allclose(found, want, rtol=0, atol=TOLERANCE[dtype] * scale, err_msg=name)
 
 

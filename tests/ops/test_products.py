@@ -115,7 +115,7 @@ def test_a_recurrence_in_bfloat16_is_close_to_float64_but_not_float32(
     assert 1e-4 < max(errors) < 0.1
     for name, got in gradients.items():
         want = expected.gradients[name]
-        assert abs(got - want).max(initial=0) < 0.1 * max(1, abs(want).max(initial=0)), name
+        assert abs(got - want).max(initial=0) < 0.1 * max(1.0, float(abs(want).max(initial=0))), name
 
 
 @pytest.mark.parametrize("cell", CELLS)

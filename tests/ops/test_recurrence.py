@@ -78,7 +78,7 @@ class Run:
 
 def assert_close(found: HostArray, expected: HostArray, dtype: str, name: str = "") -> None:
     assert found.dtype == dtype
-    atol = 2 * TOLERANCE[dtype] * max(1, abs(expected).max(initial=0))
+    atol = 2 * TOLERANCE[dtype] * max(1.0, float(abs(expected).max(initial=0)))
     assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
 
 

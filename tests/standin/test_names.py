@@ -88,8 +88,9 @@ def test_array_has_no_attribute_that_cupy_lacks() -> None:
 
 def test_array_has_no_operator_that_cupy_lacks() -> None:
     operators = {n for n in dir(np.lib.mixins.NDArrayOperatorsMixin) if n.startswith("__") and n not in dir(object)}
+    operators = {n for n in operators if callable(getattr(np.lib.mixins.NDArrayOperatorsMixin, n))}
     lacking = {n for n in operators if not hasattr(cupy.ndarray, n) and getattr(standin.ndarray, n, None) is not None}
-    assert lacking - {"__module__", "__dict__", "__weakref__"} == set()
+    assert lacking == set()
 
 
 @pytest.mark.parametrize("name", ["Device", "Event", "Stream", "runtime"])

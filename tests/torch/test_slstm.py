@@ -25,7 +25,8 @@ def flashrnn(x: Any, states: list[Any], Wx: Any, Wh: Any, b: Any) -> list[Any]:
             m_next = i if torch.all(n == 0) else torch.maximum(i, log_f_plus_m)
         i, f = torch.exp(i - m_next), torch.exp(log_f_plus_m - m_next)
         c = f * c + i * torch.tanh(z)
-        n = (f * n + i).clamp(min=1)  # torch.maximum would give n = 1 half of its gradient
+        n = f * n + i
+        n = torch.where(n < 1, 1, n)  # n = 1 keeps its gradient, which `clamp` takes away in some versions of PyTorch
         states = [torch.sigmoid(o) * c / n, c, n, m_next]
         hs.append(states[0])
     return [torch.stack(hs), *states]

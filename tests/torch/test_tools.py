@@ -65,6 +65,7 @@ def test_quantize_dynamic_replaces_it(kind: str) -> None:
     agree([quantized(x)], [want(x)])
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by the compiler itself
 @pytest.mark.parametrize("accelerate", [False, True])
 @pytest.mark.parametrize("fullgraph", [False, True])
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.proof] * (kind != "LSTM")) for kind in KINDS])
@@ -122,7 +123,7 @@ def test_fully_shard(kind: str, mesh: Any) -> None:
     assert "_xrnn_wrapped" in vars(ours.rnn)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("accelerate", [False, True])
 def test_a_script_holds_pytorchs_own(accelerate: bool) -> None:
     theirs, ours, x = pair_of_nets("LSTM", accelerate)

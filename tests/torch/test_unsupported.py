@@ -48,7 +48,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("call", CALLS)
 def test_an_unsupported_call_runs_in_pytorch(call: str, fallbacks: Fallbacks) -> None:
     run, why = CALLS[call]

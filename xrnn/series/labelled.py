@@ -107,7 +107,7 @@ class LabelledEstimator(Estimator):
         if self.channels_first not in (None, True, False):
             raise ValueError(f"channels_first is {self.channels_first!r}: expected True, False or None")
         is_array = hasattr(X, "__array__")
-        shape = np.asarray(X).shape if is_array else ()
+        shape: tuple[int, ...] = np.asarray(X).shape if is_array else ()
         if fitting and self.channels_first is None and len(shape) == 3 and shape[2] > shape[1]:
             warnings.warn(
                 f"X has shape {shape}: expected (n, T, D), so these are {shape[1]} steps of {shape[2]} channels; if it "

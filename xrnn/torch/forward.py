@@ -34,6 +34,10 @@ def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
 
     Invalid calls run in `original` too, so that it raises its own errors.
     """
+    # Unless `allow_rnn` is set, torch.compile leaves recurrent modules out of its graphs; PyTorch 2.15 still compiles
+    # what they call.
+    if in_dynamo() and not torch.compiler.is_exporting() and not torch._dynamo.config.allow_rnn:
+        return torch.compiler.disable(run)(module, original, input, hx)
     try:
         check_mode()
         if original not in PYTORCH_FORWARDS:
