@@ -23,7 +23,7 @@ _FILES: Final = {
     "benchmarks/test_char_lm.py": ("torch", "bench"),
     "benchmarks/test_classify.py": ("torch", "bench"),
 }
-# Libraries that a file imports at the top, or by way of the tests' modules that it imports: the extra of each.
+# The extra of each library that a test file imports at its top, itself or through another module of the tests.
 _IMPORTS: Final = {
     **dict.fromkeys(("hypothesis", "autograd", "mpmath", "threadpoolctl"), "test"),
     "torch": "torch",
