@@ -9,9 +9,7 @@ namespace {
 
 constexpr int64_t BETWEEN_INTERRUPTS = 50'000'000;  // nanoseconds
 
-bool never() { return false; }
-
-bool (*interrupted)() = never;
+bool (*interrupted)() = [] { return false; };
 
 }  // namespace
 

@@ -14,7 +14,6 @@ struct Stop {
     bool check(int id);
 
    private:
-    friend struct Barrier;
     int requested = 0;
     int64_t asked_at = 0;
 };

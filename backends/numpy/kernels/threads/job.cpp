@@ -10,10 +10,6 @@ void require_all_threads(bool r) { required = r; }
 
 bool all_threads_required() { return required.load(std::memory_order_relaxed); }
 
-void Job::run(int id, int n) {
-    f(id, n, context);
-}
-
 void Job::lead(int n) {
     const int64_t began = clock_now();
     f(0, n, context);

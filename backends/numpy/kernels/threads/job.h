@@ -14,7 +14,7 @@ struct Job {
     std::atomic<int> running{0};  // threads other than the caller's that have not finished
 
     // On a thread other than the caller's; `finished` comes after it.
-    void run(int id, int n);
+    void run(int id, int n) { f(id, n, context); }
     void finished() { running.fetch_sub(1, std::memory_order_release); }
 
     // On the caller's thread: does its own share, then waits for the other threads. In a child that a signal handler

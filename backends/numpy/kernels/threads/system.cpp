@@ -37,10 +37,10 @@ static cpu_set_t set_of(const Cpus& cpus) {
 }
 
 // All of `cpus` if the caller's CPU is the only one.
-static cpu_set_t without_this_cpu(const Cpus& cpus) {
-    cpu_set_t set = set_of(cpus);
+static cpu_set_t without_this_cpu(const cpu_set_t& cpus) {
+    cpu_set_t set = cpus;
     if (const int here = sched_getcpu(); here >= 0) CPU_CLR(here, &set);
-    return CPU_COUNT(&set) ? set : set_of(cpus);
+    return CPU_COUNT(&set) ? set : cpus;
 }
 
 Cpus all_cpus() {
@@ -65,16 +65,14 @@ static void move(pthread_t thread, const cpu_set_t& to) {
     if (CPU_COUNT(&to)) pthread_setaffinity_np(thread, sizeof to, &to);
 }
 
-void keep_off_this_cpu(pthread_t thread, const Cpus& of) { move(thread, without_this_cpu(of)); }
+void keep_off_this_cpu(pthread_t thread, const Cpus& of) { move(thread, without_this_cpu(set_of(of))); }
 
 void run_on(const Cpus& cpus) { move(pthread_self(), set_of(cpus)); }
 
 void leave_this_cpu() {
     cpu_set_t before, now;
     if (sched_getaffinity(0, sizeof before, &before)) return;
-    Cpus cpus;
-    __builtin_memcpy(&cpus, &before, sizeof cpus);
-    const cpu_set_t others = without_this_cpu(cpus);
+    const cpu_set_t others = without_this_cpu(before);
     move(pthread_self(), others);
     // Another thread may have set this thread's affinity in the meantime: then that setting stays.
     if (sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others)) move(pthread_self(), before);
@@ -82,7 +80,7 @@ void leave_this_cpu() {
 
 #if defined(__GLIBC__)
 static void start_on_another_cpu(pthread_attr_t* attributes) {
-    const cpu_set_t others = without_this_cpu(all_cpus());
+    const cpu_set_t others = without_this_cpu(set_of(all_cpus()));
     if (CPU_COUNT(&others)) pthread_attr_setaffinity_np(attributes, sizeof others, &others);
 }
 #else  // musl has no such attribute: Linux chooses the CPU, and the first calls may run without the new thread

@@ -19,11 +19,15 @@ constexpr double ENOUGH = 30 * MILLISECOND;
 // The part of the throughput that trials may cost, and the largest part of the blocks that are trials.
 constexpr double COST = 0.007, MOST_TRIALS = 0.1;
 // Others compete for the CPUs if each thread gets less than this part of a CPU. Beside a process that computes half of
-// the time two threads get 0.73 to 0.85, beside one that always computes 0.6, beside a copy 0.5.
-constexpr double UNCONTENDED = 0.65;
-// More threads are then used if they gain this. Two copies of a program that both use two threads gain up to 1.27, and
-// lose a tenth of their common throughput. A process beside two busy ones gains 1.1 to 1.4.
+// the time two threads get 0.68 to 0.75, beside one that always computes 0.6, beside a copy 0.5.
+constexpr double UNCONTENDED = 0.58;
+// More threads are then used if they gain this. A process beside two busy ones gains 1.1 to 1.4.
 constexpr double MARGIN = 1.25;
+// Two copies of a program that both use two threads gain 1.3 to 1.8 over a copy that changes to one thread alone, which
+// gets half of a CPU. If both change, each is faster than before. So under contention a process yields from time to
+// time: for this long it uses fewer threads, and a copy has time to find that one thread is now faster. Both are times
+// of calls.
+constexpr double YIELD = 1'500 * MILLISECOND, BETWEEN_YIELDS = 15'000 * MILLISECOND;
 
 }  // namespace
 
@@ -36,19 +40,13 @@ int ThreadLimit::at_level(int most, int level) {
     return most;
 }
 
-void ThreadLimit::Sums::add(const Sums& other) {
-    work += other.work, elapsed += other.elapsed, asked += other.asked, cpu += other.cpu;
-}
-
-void ThreadLimit::Sums::scale(double by) { work *= by, elapsed *= by, asked *= by, cpu *= by; }
-
 double ThreadLimit::random() {
     random_state = 1'664'525 * random_state + 1'013'904'223;
     return random_state / 4'294'967'296.0;
 }
 
 double ThreadLimit::work_of(uint64_t name, double multiply_adds, int64_t elapsed) {
-    Kind& kind = kinds[name * 0x9E3779B97F4A7C15 >> 58];  // 64 kinds; the low bits of two hashes are often equal
+    auto& kind = kinds[name * 0x9E3779B97F4A7C15 >> 58];  // 64 kinds; the low bits of two hashes are often equal
     const double rate = multiply_adds / static_cast<double>(elapsed);
     if (kind.name != name) {
         kind = {.name = name, .rate = rate};
@@ -71,6 +69,7 @@ void ThreadLimit::report(uint64_t kind, int most, int threads, double multiply_a
 void ThreadLimit::end_block(int64_t now) {
     const int64_t cpu = cpu_clock();
     for (Sums& each : recent) each.scale(MEMORY / (MEMORY + block.elapsed));
+    until_yield -= block.elapsed;
     if (block_began) {  // unknown for the first block
         const double between_calls = static_cast<double>(now - block_began) - block.elapsed;
         block.asked += between_calls, block.cpu = static_cast<double>(cpu - cpu_began);
@@ -80,7 +79,9 @@ void ThreadLimit::end_block(int64_t now) {
     block = {}, block_began = now, cpu_began = cpu;
 
     const bool was_trial = level != adopted_level, has_fewer = adopted() > 1, has_more = adopted_level > 0;
-    if (has_fewer && is_known(adopted_level + 1) && !pays(adopted_level))
+    if (has_fewer && until_yield < 0 && is_contended(adopted_level))
+        recent[adopted_level++] = {}, until_yield = BETWEEN_YIELDS;
+    else if (has_fewer && is_known(adopted_level + 1) && !pays(adopted_level))
         ++adopted_level;
     else if (has_more && is_known(adopted_level - 1) && pays(adopted_level - 1))
         --adopted_level;
@@ -96,15 +97,19 @@ bool ThreadLimit::is_known(int other) const {
     return recent[other].elapsed >= ENOUGH && recent[adopted_level].elapsed >= ENOUGH;
 }
 
+bool ThreadLimit::is_contended(int l) const { return recent[l].cpu < UNCONTENDED * recent[l].asked; }
+
 // Whether this level is better than the next one, which has fewer threads.
 bool ThreadLimit::pays(int l) const {
-    const bool contended = recent[l].cpu < UNCONTENDED * recent[l].asked;
-    return recent[l].rate() > (contended ? MARGIN : 1) * recent[l + 1].rate();
+    return recent[l].rate() > (is_contended(l) ? MARGIN : 1) * recent[l + 1].rate();
 }
 
 // The probability of a trial of this level in the next block.
 double ThreadLimit::chance(int other) const {
-    const double lost = recent[other].elapsed ? 1 - recent[other].rate() / recent[adopted_level].rate() : 0;
+    const bool yields = until_yield > BETWEEN_YIELDS - YIELD;
+    if (yields && other < adopted_level) return 0;
+    if (!recent[other].elapsed) return 1;
+    const double lost = 1 - recent[other].rate() / recent[adopted_level].rate();
     return lost * MOST_TRIALS > COST ? COST / lost : MOST_TRIALS;
 }
 

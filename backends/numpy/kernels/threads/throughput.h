@@ -7,7 +7,7 @@
 //
 // If the threads get much less CPU time than they ask for, others compete for the CPUs. Speed gained by more threads is
 // then lost by other processes. If all copies of a program used more threads, each copy would be slower than on one
-// thread. So the gain must be large.
+// thread. So the gain must be large, and the process yields from time to time: it uses fewer threads for a while.
 #pragma once
 
 #include <cstdint>
@@ -47,13 +47,16 @@ class ThreadLimit {
         double work = 0, elapsed = 0;
         double asked = 0, cpu = 0;  // the CPU time of threads that never lose their CPU, and the real one
         double rate() const { return work / elapsed; }
-        void add(const Sums& other);
-        void scale(double by);
+        void add(const Sums& other) {
+            work += other.work, elapsed += other.elapsed, asked += other.asked, cpu += other.cpu;
+        }
+        void scale(double by) { work *= by, elapsed *= by, asked *= by, cpu *= by; }
     };
     // 0 for the first call of a kind, whose rate has nothing to be compared with.
     double work_of(uint64_t kind, double multiply_adds, int64_t elapsed);
     void end_block(int64_t now);
     bool is_known(int level) const;
+    bool is_contended(int level) const;
     bool pays(int level) const;
     double chance(int level) const;
     double random();
@@ -62,11 +65,11 @@ class ThreadLimit {
     int level = 0, adopted_level = 0, last_most = 1;
     Sums recent[LEVELS], block;
     int64_t block_began = 0, cpu_began = 0;
-    struct Kind {
+    double until_yield = 300e6;  // nanoseconds of calls; at first long enough to know whether others compete
+    struct {
         uint64_t name = 0;
         double rate = 0;  // the highest, in multiply-adds per nanosecond
-    };
-    Kind kinds[64];
+    } kinds[64];
     uint32_t random_state = 1;
 };
 

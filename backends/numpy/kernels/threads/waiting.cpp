@@ -4,14 +4,6 @@
 
 namespace xrnn {
 
-namespace {
-
-// Reading the clock takes as long as a few spins.
-constexpr int SPINS_BEFORE_THE_CLOCK = 256, SPINS_BETWEEN_READINGS = 32;
-constexpr int64_t SLEEP = 50'000;  // nanoseconds; waking up takes as long again
-
-}  // namespace
-
 void Waiting::once() {
     relax();
     if (!slept) {

@@ -17,7 +17,9 @@ class Waiting {
     bool is_long() const { return slept; }
 
    private:
-    static constexpr int64_t LONG = 200'000;  // nanoseconds
+    static constexpr int64_t LONG = 200'000, SLEEP = 50'000;  // nanoseconds; waking up takes as long as SLEEP
+    // Reading the clock takes as long as a few spins.
+    static constexpr int SPINS_BEFORE_THE_CLOCK = 256, SPINS_BETWEEN_READINGS = 32;
     const int64_t limit;
     int64_t began = 0;
     int spins = 0;
