@@ -91,6 +91,16 @@ XRNN_INLINE Vec<S> broadcast(S a) {
     return a - Vec<S>{};
 }
 
+// v, from memory, in a register for all its USES. Without this GCC may load v again for each of two or three uses, and the
+// loads take longer than the multiply-adds.
+template <int USES, class S>
+XRNN_INLINE Vec<S> load_once(Vec<S> v) {
+#if defined(__AVX512F__) || (defined(__x86_64__) && !defined(XRNN_PARTS))
+    if constexpr (USES > 1) asm("" : "+v"(v));
+#endif
+    return v;
+}
+
 // a · b + c, rounded once if the level has fused operations. A compiler fuses a product and a sum by its own estimate
 // of what is faster, in one tile and not in another, which changes bits. So the compiler may not fuse
 // (-ffp-contract=off), and every fused operation is written out.

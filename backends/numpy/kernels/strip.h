@@ -57,7 +57,7 @@ struct Strip {
             for (int i = 0; i < USED * MR; ++i) s[i / MR][i % MR] = load<S>(sums[i / MR][i % MR] + c);
 #pragma GCC unroll 8
             for (int i = 0; i < R; ++i) {
-                const Vec<S> y = load<S>(b + i * b_row);
+                const Vec<S> y = load_once<MR, S>(load<S>(b + i * b_row));
 #pragma GCC unroll 2
                 for (int m = 0; m < MR; ++m) s[i % USED][m] = multiply_add(as[m][i], y, s[i % USED][m]);
             }

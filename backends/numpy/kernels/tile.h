@@ -123,17 +123,17 @@ XRNN_INLINE void add_term(Vec<Sum<P>> (&sums)[MR][NV], const P* a, int64_t a_row
         for (int m = 0; m < MR; ++m) as[m] = broadcast<P>(a[m * a_row]);
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
-            const Vec<P> y = load<P>(b + v * W);
+            const Vec<P> y = load_once<MR, P>(load<P>(b + v * W));
 #pragma GCC unroll 16
             for (int m = 0; m < MR; ++m) sums[m][v] = multiply_add(as[m], y, sums[m][v]);
         }
     } else {
         Vec<P> bs[NV];
 #pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) bs[v] = load<P>(b + v * W);
+        for (int v = 0; v < NV; ++v) bs[v] = load_once<MR, P>(load<P>(b + v * W));
 #pragma GCC unroll 16
         for (int m = 0; m < MR; ++m) {
-            const Vec<P> x = broadcast<P>(a[m * a_row]);
+            const Vec<P> x = load_once<NV, P>(broadcast<P>(a[m * a_row]));
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) sums[m][v] = multiply_add(x, bs[v], sums[m][v]);
         }
@@ -141,8 +141,9 @@ XRNN_INLINE void add_term(Vec<Sum<P>> (&sums)[MR][NV], const P* a, int64_t a_row
 }
 
 // A tile of three to five rows prefetches b some terms ahead: it uses wide weights faster than the CPU's own prefetcher
-// delivers them. Shorter tiles gain nothing, and taller ones compute for longer than b takes to arrive.
-constexpr bool prefetches(int MR) { return MR >= 3 && MR <= 5; }
+// delivers them. Taller tiles compute for longer than b takes to arrive. Lower and narrower ones are limited by loads
+// already, on a CPU that starts as many loads as multiply-adds in a cycle.
+constexpr bool prefetches(int MR, int NV) { return MR <= 5 && MR + 2 * NV <= MR * NV; }
 
 template <class P, int NV>
 XRNN_INLINE void prefetch_row(const P* b) {
@@ -164,7 +165,7 @@ XRNN_INLINE void accumulate(Vec<Sum<P>> (&sums)[U][MR][NV], const P* a, int64_t 
     for (; k >= U; k -= U)
 #pragma GCC unroll 8
         for (int u = 0; u < U; ++u, a += a_col, b += b_row) {
-            if constexpr (prefetches(MR)) prefetch_row<P, NV>(b + 8 * b_row);
+            if constexpr (prefetches(MR, NV)) prefetch_row<P, NV>(b + 8 * b_row);
             add_term<P, MR, NV>(sums[u], a, a_row, b);
         }
     if constexpr (U > 1)
