@@ -13,4 +13,5 @@ typedef REAL Real;
 
 XRNN_INLINE float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 XRNN_INLINE double multiply_add(double a, double b, double c) { return fma(a, b, c); }
+XRNN_INLINE Real tanh_of_half(Real x) { return tanh(x / 2); }
 XRNN_INLINE Real exp_negative(Real x) { return exp(x); }

@@ -1,9 +1,9 @@
 // exp and tanh of a vector, by one reduction and one polynomial.
 //
-//   2a = k·ln2 + 2s,  |2s| ≤ ln2/2,  k an integer        exp(2a) = 2ᵏ + 2ᵏ·p,  p = exp(2s) - 1
+//   t = k·ln2 + u,  |u| ≤ ln2/2,  k an integer        exp(t) = 2ᵏ + 2ᵏ·p,  p = exp(u) - 1
 //
-// p = 2s + s²·q(s): q is the minimax polynomial, relative to p, on |s| ≤ ln2/4 (Remez exchange in 50 digits); its
-// error is 2^-26 in float32 and 2^-55 in float64.
+// p = u + u²·q(u): q is the minimax polynomial, relative to p (Remez exchange in 50 digits); its error is 2^-26 in
+// float32 and 2^-55 in float64.
 #pragma once
 
 #include "simd.h"
@@ -15,13 +15,13 @@ struct Constants;
 
 template <>
 struct Constants<float> {
-    static constexpr float SATURATED = 10.0f;  // from 9.02 on tanh rounds to 1
+    static constexpr float SATURATED = 20.0f;  // from 18.03 on tanh(t/2) rounds to 1
     static constexpr float LEAST = -87.0f;     // below, exp is subnormal
-    static constexpr float LOG2_E_TIMES_2 = 2.88539008f;
-    // ln2/2 in two parts. The first ends in zeros, so that k times it is exact even without fused operations.
-    static constexpr float HALF_LN2_HIGH = 0.3465728759765625f, HALF_LN2_LOW = 7.1430341e-7f;
-    static constexpr float Q[] = {1.9999999259858952f, 1.3333234739968276f, 0.6666752114080955f, 0.2677295062383413f,
-                                  0.08884810367554853f};
+    static constexpr float LOG2_E = 1.44269502f;
+    // ln2 in two parts. The first ends in zeros, so that k times it is exact even without fused operations.
+    static constexpr float LN2_HIGH = 0.693145751953125f, LN2_LOW = 1.42860677e-6f;
+    static constexpr float Q[] = {0.49999997019767761f, 0.16666543483734131f, 0.04166720062494278f,
+                                  0.0083665475249290466f, 0.0013882516650483012f};
     static constexpr int MANTISSA = 23, BIAS = 127;
     static constexpr float ROUND = 12582912.0f;  // 1.5 · 2^23: adding it rounds to an integer, held in the low bits
     static constexpr uint32_t MAGNITUDE = 0x7fffffff;
@@ -29,14 +29,14 @@ struct Constants<float> {
 
 template <>
 struct Constants<double> {
-    static constexpr double SATURATED = 20.0;  // from 19.07 on
+    static constexpr double SATURATED = 40.0;  // from 38.13 on
     static constexpr double LEAST = -708.0;
-    static constexpr double LOG2_E_TIMES_2 = 2.8853900817779268147;
-    static constexpr double HALF_LN2_HIGH = 0.3465735902799665, HALF_LN2_LOW = 6.17333302073885e-15;
-    static constexpr double Q[] = {2.0000000000000020799,   1.3333333333333271184,   0.66666666666522353279,
-                                   0.26666666666847120881,  0.088888889162664066485, 0.025396825239972926604,
-                                   0.0063491853167665004296, 0.0014109392726653224252, 0.00028289118719375922365,
-                                   0.00005131014404098022237};
+    static constexpr double LOG2_E = 1.4426950408889634;
+    static constexpr double LN2_HIGH = 0.693147180559933, LN2_LOW = 1.23466660414777e-14;
+    static constexpr double Q[] = {0.5000000000000006,     0.16666666666666588,    0.04166666666657647,
+                                   0.008333333333389726,   0.001388888893166626,   0.0001984126971872885,
+                                   2.4801505143619142e-05, 2.7557407669244577e-06, 2.7626092499390547e-07,
+                                   2.5053781270009874e-08};
     static constexpr int MANTISSA = 52, BIAS = 1023;
     static constexpr double ROUND = 6755399441055744.0;  // 1.5 · 2^52
     static constexpr uint64_t MAGNITUDE = 0x7fffffffffffffff;
@@ -44,37 +44,37 @@ struct Constants<double> {
 
 template <class S>
 struct PowerOfTwo {
-    Vec<S> power, p;  // exp(2a) = power + power · p
+    Vec<S> power, p;  // exp(t) = power + power · p
 };
 
 template <class S>
-XRNN_INLINE PowerOfTwo<S> reduce(Vec<S> a) {
+XRNN_INLINE PowerOfTwo<S> reduce(Vec<S> t) {
     using C = Constants<S>;
     using V = Vec<S>;
     // The low bits of `rounded` hold k plus the bias of the exponent. Shifted to the exponent's place, they are 2ᵏ.
-    V rounded = multiply_add(a, broadcast<S>(C::LOG2_E_TIMES_2), broadcast<S>(C::ROUND + C::BIAS));
-    V k = rounded - (C::ROUND + C::BIAS);
-    V s = multiply_add(-k, broadcast<S>(C::HALF_LN2_LOW), multiply_add(-k, broadcast<S>(C::HALF_LN2_HIGH), a));
+    V rounded = multiply_add(t, broadcast<S>(C::LOG2_E), broadcast<S>(C::ROUND + C::BIAS));
+    V minus_k = (C::ROUND + C::BIAS) - rounded;
+    V u = multiply_add(minus_k, broadcast<S>(C::LN2_LOW), multiply_add(minus_k, broadcast<S>(C::LN2_HIGH), t));
     constexpr int degree = sizeof(C::Q) / sizeof(S) - 1;
     V q = V{} + C::Q[degree];
 #pragma GCC unroll 16
-    for (int i = degree - 1; i >= 0; --i) q = multiply_add(q, s, broadcast<S>(C::Q[i]));
-    return {(V)((IntVec<S>)rounded << C::MANTISSA), multiply_add(s * s, q, s + s)};
+    for (int i = degree - 1; i >= 0; --i) q = multiply_add(q, u, broadcast<S>(C::Q[i]));
+    return {(V)((IntVec<S>)rounded << C::MANTISSA), multiply_add(u * u, q, u)};
 }
 
-// tanh(x) = sign(x) · e / (e + 2),  e = exp(2|x|) - 1 = 2ᵏ·p + (2ᵏ - 1): within 4 units in the last place.
+// tanh(x/2) = sign(x) · e / (e + 2),  e = exp(|x|) - 1 = 2ᵏ·p + (2ᵏ - 1): within 4 units in the last place.
 //
-// The relative error of e is small for every k. For k = 0, e = p ≈ 2s, so that tanh of a tiny x is x; for k = 1 the
+// The relative error of e is small for every k. For k = 0, e = p ≈ u, so that tanh(x/2) of a tiny x is x/2; for k = 1 the
 // rounding error of the subtraction is small compared with e + 2. The result never exceeds 1, since e ≤ e + 2.
 template <class S>
-XRNN_INLINE Vec<S> tanh(Vec<S> x) {
+XRNN_INLINE Vec<S> tanh_of_half(Vec<S> x) {
     using C = Constants<S>;
     using V = Vec<S>;
     using I = IntVec<S>;
     const V saturated = V{} + C::SATURATED;
-    V a = (V)((I)x & C::MAGNITUDE);
-    a = a > saturated ? saturated : a;  // the comparison is false for NaN, which stays
-    const PowerOfTwo<S> r = reduce<S>(a);
+    V t = (V)((I)x & C::MAGNITUDE);
+    t = t > saturated ? saturated : t;  // the comparison is false for NaN, which stays
+    const PowerOfTwo<S> r = reduce<S>(t);
     V e = multiply_add(r.power, r.p, r.power - 1);
     V y = e / (e + 2);
     return (V)((I)y | ((I)x & ~C::MAGNITUDE));
@@ -85,7 +85,7 @@ template <class S>
 XRNN_INLINE Vec<S> exp_negative(Vec<S> x) {
     using V = Vec<S>;
     const V least = V{} + Constants<S>::LEAST;
-    const PowerOfTwo<S> r = reduce<S>((x < least ? least : x) * S(0.5));
+    const PowerOfTwo<S> r = reduce<S>(x < least ? least : x);
     const V y = multiply_add(r.power, r.p, r.power);
     return x < least ? V{} : y;
 }
@@ -104,8 +104,10 @@ XRNN_INLINE Vec<S> log1p(Vec<S> x) {
 }
 
 // For the cells: their templates know the type V of a vector, but not that of its elements.
-XRNN_INLINE Vec<float> tanh(Vec<float> x) { return tanh<float>(x); }
-XRNN_INLINE Vec<double> tanh(Vec<double> x) { return tanh<double>(x); }
+XRNN_INLINE Vec<float> tanh_of_half(Vec<float> x) { return tanh_of_half<float>(x); }
+XRNN_INLINE Vec<double> tanh_of_half(Vec<double> x) { return tanh_of_half<double>(x); }
+XRNN_INLINE Vec<float> tanh(Vec<float> x) { return tanh_of_half<float>(x + x); }
+XRNN_INLINE Vec<double> tanh(Vec<double> x) { return tanh_of_half<double>(x + x); }
 XRNN_INLINE Vec<float> exp_negative(Vec<float> x) { return exp_negative<float>(x); }
 XRNN_INLINE Vec<double> exp_negative(Vec<double> x) { return exp_negative<double>(x); }
 XRNN_INLINE Vec<float> log1p(Vec<float> x) { return log1p<float>(x); }

@@ -18,8 +18,8 @@ template <class S>
 void tanh_of(const S* x, S* y, int64_t size) {
     constexpr int W = Simd<S>::LANES;
     int64_t i = 0;
-    for (; i + W <= size; i += W) store<S>(y + i, tanh<S>(load<S>(x + i)));
-    if (i < size) store_part<S>(y + i, tanh<S>(load_part<S>(x + i, size - i)), size - i);
+    for (; i + W <= size; i += W) store<S>(y + i, tanh(load<S>(x + i)));
+    if (i < size) store_part<S>(y + i, tanh(load_part<S>(x + i, size - i)), size - i);
 }
 
 // The recurrence on int8 weights is the same at all precisions: only the table of float32 has it. It has no joined

@@ -1,12 +1,13 @@
-// Functions of a pre-activation that several cells use.
+// Functions of a pre-activation that several cells use. This header needs tanh_of_half(V): tanh(z/2).
 #pragma once
 
 namespace {
 
-// σ(z) = 1 / (1 + exp(-z)), as (tanh(z/2) + 1) / 2
+// σ(z) = 1 / (1 + exp(-z)) = tanh(z/2) / 2 + 1/2
 template <class V>
 XRNN_INLINE V sigmoid(V z) {
-    return (tanh(z / 2) + 1) / 2;
+    const V half = (V{} + 1) / 2;
+    return multiply_add(tanh_of_half(z), half, half);
 }
 
 }  // namespace
