@@ -243,7 +243,8 @@ def compare(name: str, method: str) -> tuple[float, float, float]:
 def compare_many(name: str, method: str) -> tuple[float, float, float, int]:
     """Means over all series: the MASE, the pinball loss in the same unit, and the coverage.
 
-    Also the number of series on which the method failed.
+    Also the number of series on which the method failed. Series whose values do not change have no MASE: see
+    `mase_divisor`.
     """
     many = MANY[name]
     importlib.metadata.distribution(many.package)
@@ -265,7 +266,7 @@ def compare_many(name: str, method: str) -> tuple[float, float, float, int]:
     for (values, later), forecast in zip(pairs, quantiles, strict=True):
         of = ForecastScores.of(later[None], forecast[None], LEVELS, mase_divisor(values, many.season))
         scores.append((of.mase, of.pinball, of.coverage))
-    mase, pinball, coverage = np.mean(scores, axis=0).tolist()
+    mase, pinball, coverage = np.nanmean(scores, axis=0).tolist()
     return mase, pinball, coverage, failed
 
 

@@ -101,11 +101,11 @@ def test_series_of_one_name_keep_their_scales(capsys: Capture) -> None:
 def test_a_stream_fills_missing_values_as_a_file(capsys: Capture, monkeypatch: Patch) -> None:
     write("f.csv", growth())
     results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "5")
-    rows = ["?"] * 7 + ["5", "?", "?", "7", "?", "?", "8", "6"]
+    rows = ["?"] * 7 + ["5", "?", "?", "7", "?", "?", "8", "6", "?", "9"]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(rows)))
     assert main(["predict", "forecaster.safetensors", "--stream", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [each["row"] for each in lines] == [*range(11, 16)]
+    assert [each["row"] for each in lines] == [*range(15, 18)]  # since 6 differs from its neighbour
     Path("g.csv").write_text("\n".join(["v", *rows]))
     (got,) = forecasts(capsys, "predict", "forecaster.safetensors", "g.csv")
     np.testing.assert_allclose(quantiles_in(lines[-1]), got, rtol=1e-9)
@@ -299,7 +299,7 @@ def test_predict_repeats_the_last_season_or_value_of_a_short_series(capsys: Capt
     assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "shorter.csv"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 9
-    assert err == "naive forecasts for 2 of 3 series (short.csv, shorter.csv), too short or constant for the model\n"
+    assert err == "naive forecasts for 2 of 3 series (short.csv, shorter.csv): too few rows, missing or equal values\n"
     assert main(["predict", "forecaster.safetensors", "empty.csv", "f.csv", "--skip-bad"]) == 0
     out, err = capsys.readouterr()
     assert (len(out.splitlines()), err.count("skipped: empty.csv")) == (3, 1)
@@ -350,7 +350,7 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
     left_out = "4 of 45 series (firm 41, firm 42, firm 43, firm 44)"
     assert f"no complete window to train on in {left_out}: too few rows, missing or equal values" in lines
     assert (
-        "naive forecasts for 3 of 45 series (firm 41, firm 42, firm 44), too short or constant for the model" in lines
+        "naive forecasts for 3 of 45 series (firm 41, firm 42, firm 44): too few rows, missing or equal values" in lines
     )
     assert f"not scored: {left_out}: too few rows, missing or equal values" in lines
     assert any(line.startswith("… and 1 more in --json") for line in lines)

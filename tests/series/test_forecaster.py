@@ -93,6 +93,13 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
     known = np.diff(values[:-3])
     expected = -change / np.abs(known[~np.isnan(known)]).mean()
     assert forecaster.score([values]) == pytest.approx(expected, rel=1e-4)
+    with pytest.warns(UserWarning, match=r"^not scored: 1 of 2 series \(X\[1\]\): too few|^naive forecasts for 1 of 2"):
+        assert forecaster.score([values, np.ones(9)]) == pytest.approx(expected, rel=1e-4)
+    with (
+        pytest.warns(UserWarning, match="^a naive forecast"),
+        pytest.raises(ValueError, match=r"^not scored: 1 of 1 series \(X\[0\]\): too few rows, missing or equal val"),
+    ):
+        forecaster.score([np.ones(9)])
 
 
 def test_known_columns() -> None:
@@ -268,7 +275,7 @@ def test_short_series_are_not_trained_on_but_forecast() -> None:
     with pytest.warns(UserWarning, match=r"^no complete window to train on in 2 of 3 series \(X\[1], X\[2]\): too few"):
         forecaster = Forecaster(**SMALL, steps=1).fit([growth(40), *short])
     alone = Forecaster(**SMALL, steps=1).fit([growth(40)])
-    words = r"^naive forecasts for 2 of 3 series \(X\[1], X\[2]\), too short or constant for the model"
+    words = r"^naive forecasts for 2 of 3 series \(X\[1], X\[2]\): too few rows, missing or equal values"
     with pytest.warns(UserWarning, match=words):
         got = forecaster.predict()
     np.testing.assert_array_equal(got[:1], alone.predict())

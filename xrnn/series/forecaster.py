@@ -13,7 +13,7 @@ import numpy as np
 
 from xrnn.models.data.series import Series, check_sizes
 from xrnn.models.errors import DataError
-from xrnn.models.forecast.data import fingerprint, listed, mase_divisor, prepare
+from xrnn.models.forecast.data import TOO_FEW, fingerprint, listed, mase_divisor, prepare
 from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, TrainedForecaster, naive_forecasts
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.series.estimator import Estimator, as_series, check_count
@@ -197,7 +197,11 @@ class Forecaster(Estimator):
     def score(self, X: Any, y: None = None, *, known: Any = None) -> float:
         """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect.
 
-        The mean over series. Warns if X is the data of `fit`, which the model has learnt.   known: of the rows of X
+        The mean over series. A series whose known values do not change before its last `horizon` values has no MASE: it
+        is left out, with a warning. Raises ValueError if all are. Also warns if X is the data of `fit`, which the model
+        has learnt.
+
+        known   of the rows of X
         """
         F, season, trained = self._fitted().facts.horizon, self._fitted().facts.season, self.trained_
         series, form = self._read(X, known, 0, self._fitted().facts.known)
@@ -213,10 +217,18 @@ class Forecaster(Estimator):
         if (rows := min(map(len, targets))) <= F:
             raise ValueError(f"X has series of {rows} steps: expected more than the horizon of {F}")
         cuts = [(each, len(values) - F) for each, values in zip(series, targets, strict=True)]
-        scores = []
-        for values, forecast in zip(targets, _forecasts(trained, cuts, stacklevel=3), strict=True):
-            scores.append(np.nanmean(np.abs(forecast.median - values[-F:])) / mase_divisor(values[:-F], season))
-        return -float(np.mean(scores))
+        scores = np.array(
+            [
+                np.nanmean(np.abs(forecast.median - values[-F:])) / mase_divisor(values[:-F], season)
+                for values, forecast in zip(targets, _forecasts(trained, cuts, stacklevel=3), strict=True)
+            ]
+        )
+        if undefined := [each.id or each.name for each, score in zip(series, scores, strict=True) if np.isnan(score)]:
+            line = f"not scored: {listed(undefined, len(series))}: {TOO_FEW}"
+            if len(undefined) == len(series):
+                raise ValueError(f"{line}; give series that change before their last {F} values")
+            warnings.warn(line, stacklevel=2)
+        return -float(np.nanmean(scores))
 
     def cross_validation(
         self, X: Any, horizon: int | None = None, step: int | None = None, windows: int = 3, *, known: Any = None

@@ -151,7 +151,8 @@ def test_scores() -> None:
     assert (scores.width, scores.steps[:2]) == (3 / 2 / 2, (0.5, 0.5))
     assert mase_divisor(np.array([1.0, 2, 4, np.nan, 9]), 2) == 4
     assert mase_divisor(np.array([1.0, 4, 1, 4]), 2) == 3  # strictly periodic
-    assert mase_divisor(np.ones(4), 2) == 1
+    assert np.isnan(mase_divisor(np.ones(4), 2))
+    assert np.isnan(mase_divisor(np.array([1.0, np.nan, np.nan, 2]), 2))
 
 
 def test_the_naive_forecast_repeats_the_last_season() -> None:
@@ -258,13 +259,15 @@ def test_a_series_shorter_than_the_backtest_needs_says_what_it_needs() -> None:
 
 def short_and_long() -> list[Series]:
     """Series with too few rows, equal values, values that are missing, and those to train on."""
-    gaps = growth()
+    gaps, sparse = growth(), np.full(50, np.nan)
     gaps[1:48:2] = np.nan
+    sparse[[0, 18, 36, 47]] = 3, 5, 1, 8
     values = {
         "a": growth(),
         "one": np.array([7.0]),
         "three": np.array([1.0, 2, 4]),
         "constant": np.full(50, 5.0),
+        "sparse": sparse,
         "late": np.concatenate([np.full(48, 5.0), growth(12)]),
         "gaps": gaps,
         "zeros": np.zeros(3),
@@ -283,8 +286,8 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(base: 
     assert data.facts == other.facts
     assert (
         data.left_out
-        == "no complete window to train on in 4 of 8 series (one, three, constant, zeros): too few rows, missing or "
-        "equal values"
+        == "no complete window to train on in 5 of 9 series (one, three, constant, sparse, zeros): too few rows, "
+        "missing or equal values"
     )
     assert other.left_out == ""
     places = np.arange(data.train_count)
@@ -292,9 +295,10 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(base: 
     if backtest:
         assert data.past is not None
         assert other.past is not None
-        assert data.past.scored == [0, 7]
+        assert data.past.scored == [0, 8]
         assert data.past.unscored == (
-            "not scored: 6 of 8 series (one, three, constant, late, gaps, zeros): too few rows, missing or equal values"
+            "not scored: 7 of 9 series (one, three, constant, sparse, late, gaps, zeros): too few rows, missing or "
+            "equal values"
         )
     trainers = [ForecastTrainer(settings, each, NUMPY) for each in (data, other)]
     for trainer in trainers:
@@ -304,11 +308,17 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(base: 
     by_name = {each.name: each for each in forecasts}
     for one in of_trained:
         np.testing.assert_array_equal(by_name[one.name].values, one.values)
-    for name, last, has_width in (("one", 7, False), ("three", 4, True), ("constant", 5, False), ("zeros", 0, False)):
+    for name, last, has_width in (
+        ("one", 7, False),
+        ("three", 4, True),
+        ("constant", 5, False),
+        ("sparse", [1, 3, 5], False),
+        ("zeros", 0, False),
+    ):
         np.testing.assert_allclose(by_name[name].median, last)
         assert (np.ptp(by_name[name].values, axis=1) > 0).all() == has_width
-    names = "4 of 8 series (one, three, constant, zeros)"
-    assert naive_forecasts(forecasts) == f"naive forecasts for {names}, too short or constant for the model"
+    names = "5 of 9 series (one, three, constant, sparse, zeros)"
+    assert naive_forecasts(forecasts) == f"naive forecasts for {names}: too few rows, missing or equal values"
     saved = TrainedForecaster(trainers[0].snapshot())
     for each, of_data in zip(every, forecasts, strict=True):
         np.testing.assert_array_equal(saved.forecast(each).values, of_data.values)
@@ -325,6 +335,23 @@ def test_series_that_cannot_be_trained_on_do_not_shorten_the_context(base: str) 
 def test_the_first_unusable_series_is_named_if_all_are() -> None:
     with one_line(DataError, "s has the same value 1 in all rows to train on: expected values that change; add"):
         prepare([series(np.ones(40)), series(np.zeros(40))], TINY, backtest=False)
+
+
+@pytest.mark.parametrize("base", ["linear", "naive"])
+def test_a_series_whose_neighbours_are_unknown_has_no_scale(base: str) -> None:
+    """Its MASE would have the unit of its values: it is refused alone, and not scored among others."""
+    sparse, settings = np.arange(80.0), replace(TINY, horizon=1, season=1, base=base)
+    sparse[1::2] = np.nan
+    with one_line(
+        DataError, "s has no change in the rows to train on, since values are missing: expected two differen"
+    ):
+        prepare([series(sparse)], settings)
+    data = prepare([series(growth()), series(sparse)], settings)
+    assert data.past is not None
+    assert (data.past.scored, data.past.unscored.count("1 of 2 series")) == ([0], 1)
+    trainer = ForecastTrainer(settings, data, NUMPY)
+    streamed = TrainedForecaster(trainer.snapshot()).stream(np.append(sparse[:41], 41.0)[:, None])
+    assert [each is None for each in streamed] == [True] * 41 + [False]
 
 
 def test_a_short_series_has_the_step_of_the_model() -> None:

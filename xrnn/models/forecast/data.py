@@ -45,7 +45,7 @@ LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number i
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
 _LEAST_ROWS: Final = 4  # before the first window
 _MOST_NAMES: Final = 8  # of series, in a line
-_TOO_FEW: Final = "too few rows, missing or equal values"  # in a series without windows
+TOO_FEW: Final = "too few rows, missing or equal values"  # in a series without windows
 _MOST_ETS: Final = 50  # series: a fit takes a tenth of a second
 _MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
 _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
@@ -140,13 +140,20 @@ class ForecastSeries:
             )
         else:
             values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
-            deviation = float(np.nanstd(values))
-            if deviation >= LEAST_DEVIATION:
-                return Scales(deviation, mase_divisor(values, self.facts.season), *ends), ""
-            flaw = (
-                f"has values with a deviation below {LEAST_DEVIATION:g}: expected a larger one; multiply the values by "
-                "a constant"
-            )
+            deviation, unit = float(np.nanstd(values)), mase_divisor(values, self.facts.season)
+            if deviation < LEAST_DEVIATION:
+                flaw = (
+                    f"has values with a deviation below {LEAST_DEVIATION:g}: expected a larger one; multiply the "
+                    "values by a constant"
+                )
+            elif np.isnan(unit):
+                flaw = (
+                    f"has no change in {'all rows' if train is None else 'the rows to train on'}, since values are "
+                    "missing: expected two different values one row or one season apart; fill some in, or leave the "
+                    "series out"
+                )
+            else:
+                return Scales(deviation, unit, *ends), ""
         return Scales(0.0, 0.0, *ends), flaw
 
     @property
@@ -321,14 +328,14 @@ class ForecastData:
         names = [each.id for each, origins in zip(self.series, self._training, strict=True) if not len(origins)]
         if not names:
             return ""
-        return f"no complete window to train on in {listed(names, len(self.series))}: {_TOO_FEW}"
+        return f"no complete window to train on in {listed(names, len(self.series))}: {TOO_FEW}"
 
     @property
     def unscored(self) -> str:
         """A line: which series are not scored; empty if all are."""
         scored = {*self.scored}
         names = [each.id for i, each in enumerate(self.series) if i not in scored]
-        return f"not scored: {listed(names, len(self.series))}: {_TOO_FEW}" if names else ""
+        return f"not scored: {listed(names, len(self.series))}: {TOO_FEW}" if names else ""
 
     @cached_property
     def scored(self) -> list[int]:
@@ -703,9 +710,10 @@ class ForecastScores(NamedTuple):
 def mase_divisor(values: HostArray, season: int) -> float:
     """The mean |v[t] - v[t - season]| of values (T,); NaN for a missing value.
 
-    If it is 0, because the series is strictly periodic: the mean |v[t] - v[t - 1]|, and 1 if this is 0 too.
+    If it is 0, because the series is strictly periodic, or if no two known values are a season apart: the mean
+    |v[t] - v[t - 1]|. NaN if this is 0 or unknown too: the MASE is then undefined.
     """
-    return _mean_change(values, season) or _mean_change(values, 1) or 1.0
+    return _mean_change(values, season) or _mean_change(values, 1) or np.nan
 
 
 def _mean_change(values: HostArray, distance: int) -> float:

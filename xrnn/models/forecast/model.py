@@ -24,6 +24,7 @@ from xrnn.models.data.tables import Columns
 from xrnn.models.errors import DataError, SettingsError, param
 from xrnn.models.forecast.data import (
     LEAST_DEVIATION,
+    TOO_FEW,
     ForecastSeries,
     Scales,
     check_step,
@@ -182,7 +183,7 @@ def naive_forecasts(forecasts: Sequence[Forecast]) -> str:
     if len(forecasts) == 1 and naive:
         return f"a naive forecast, since {printable(naive[0].name)} {naive[0].flaw}"
     names = listed([each.id for each in naive], len(forecasts))
-    return f"naive forecasts for {names}, too short or constant for the model" if naive else ""
+    return f"naive forecasts for {names}: {TOO_FEW}" if naive else ""
 
 
 def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Forecast:
@@ -285,9 +286,9 @@ class TrainedForecaster:
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
         """The quantiles (F, Q) of the steps ahead after each row (1,) of a series, NaN for a missing value.
 
-        None until there are enough rows for a context and two different values, positive ones if the model forecasts
-        logarithms: the deviation of all rows so far is the scale of the series. Raises SettingsError for a model with
-        known or calendar columns.
+        None until there are enough rows for a context and two different values one row or one season apart, positive
+        ones if the model forecasts logarithms: the deviation of all rows so far is the scale of the series. Raises
+        SettingsError for a model with known or calendar columns.
         """
         if self.facts.known:
             raise SettingsError(
@@ -313,11 +314,13 @@ class TrainedForecaster:
             elif np.isnan(values).all():
                 values = [value] * len(values)  # the first known value replaces earlier ones
             values = [*values, value][-C:]
-            if len(values) < least_rows(self.facts, self.linear) or scales.deviation < LEAST_DEVIATION:
+            of_series = scales.so_far
+            changes = of_series.deviation >= LEAST_DEVIATION and of_series.unit > 0
+            if len(values) < least_rows(self.facts, self.linear) or not changes:
                 yield None
                 continue
             window = Series(np.array(values)[:, None], None, f"row {number}")
-            of_window = self._series(window, scales=scales.so_far)
+            of_window = self._series(window, scales=of_series)
             (quantiles,) = self.model.forecast(of_window.next_window())
             yield quantiles
 
@@ -350,10 +353,7 @@ class _RunningScales:
             self._squares += change * (value - self._mean)
 
     @property
-    def deviation(self) -> float:
-        return math.sqrt(self._squares / self._count) if self._count else 0.0
-
-    @property
     def so_far(self) -> Scales:
-        unit = next((total / count for total, count in self._changes.values() if total), 1.0)  # as `mase_divisor`
-        return Scales(self.deviation, unit, self._lowest, self._positive)
+        deviation = math.sqrt(self._squares / self._count) if self._count else 0.0
+        unit = next((total / count for total, count in self._changes.values() if total), 0.0)  # as `mase_divisor`
+        return Scales(deviation, unit, self._lowest, self._positive)
