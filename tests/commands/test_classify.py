@@ -124,10 +124,13 @@ def test_patches_are_chosen_resumed_and_streamed(monkeypatch: Patch, capsys: Cap
     monkeypatch.setattr("xrnn.models.labelled.choice._error", lambda *_: 1.0)
     options = ["train.ts", "--one-way", "--mask"]
     assert classify(*options, "--epochs", "2") == 0
-    assert "; patches of 4 steps; batches of 4" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "\n  --patch 4: error 1.000\n  --patch 1: error 1.000\nmodel: " in printed
+    assert "; patches of 4 steps; batches of 4" in printed
     complete = CLASSIFIER.load(Path("c"))
-    assert classify(*options, "--epochs", "1") == 0
+    assert classify(*options, "--epochs", "1", "--quiet") == 0
     assert main(["classify", "train.ts", "--resume", "c", "--epochs", "2"]) == 0
+    assert "--patch" not in capsys.readouterr().out
     resumed = CLASSIFIER.load(Path("c"))
     assert resumed.settings == complete.settings
     for name, layer in complete.layers.items():

@@ -46,9 +46,9 @@ class LabelledCommand(Command[LabelledTrainer]):
     def load(self, settings: Any) -> LabelledSeries:
         return load_labelled(self.paths, settings)
 
-    def choose(self, settings: Any, data: LabelledSeries, backend: Backend, comm: World) -> Any:
+    def choose(self, settings: Any, data: LabelledSeries, backend: Backend, comm: World, terminal: Terminal) -> Any:
         """Rank 0 chooses: rounding on another CPU could change the choice."""
-        patch = np.array([choose(settings, data, backend).patch if comm.rank == 0 else 0])
+        patch = np.array([choose(settings, data, backend, terminal.note).patch if comm.rank == 0 else 0])
         comm.broadcast([patch])
         return replace(settings, patch=int(patch[0]))
 

@@ -203,8 +203,11 @@ class Command(Generic[T]):
         """
         raise NotImplementedError
 
-    def choose(self, settings: Any, data: Any, backend: Backend, comm: World) -> Any:
-        """The settings of a new run, with those that follow from the data. By default, `settings`."""
+    def choose(self, settings: Any, data: Any, backend: Backend, comm: World, terminal: Terminal) -> Any:
+        """The settings of a new run, with those that follow from the data. By default, `settings`.
+
+        terminal   prints the progress
+        """
         return settings
 
     def default_upto(self, data: Any) -> int:

@@ -45,12 +45,11 @@ def run_command(command: Command[T]) -> int:
     outputs = Outputs.choose(command, settings, snapshot.picture if snapshot else None, terminal.note)
     data = command.load(settings)
     last = _last_step(command, settings, data, snapshot)
-    for line in [*selection_lines(selection), *outputs.lines]:
+    for line in [*selection_lines(selection), *outputs.lines, f"{command.data_name}: {data.source}"]:
         terminal.note(line)
     if snapshot is None:
-        settings = command.choose(settings, data, backend, comm)
-    for line in _description(command, settings, data, snapshot):
-        terminal.note(line)
+        settings = command.choose(settings, data, backend, comm, terminal)
+    terminal.note(_description(command, settings, data, snapshot))
     if AnyRank(comm)(bool(terminal.lost)):
         return status_of(terminal.lost)
     end = last, options.minutes, command.save_every, snapshot and snapshot.step
@@ -58,7 +57,7 @@ def run_command(command: Command[T]) -> int:
     trainer: T = (
         command.trainer.resume(snapshot, data, backend) if snapshot else command.trainer(settings, data, backend)
     )
-    trainer.upto, trainer.timed = command.upto, options.minutes is not None
+    trainer.upto, trainer.timed, trainer.tell = command.upto, options.minutes is not None, terminal.note
     trainer.divide(comm)
     status = _train(trainer, command, last, outputs, terminal)
     if status:
@@ -119,13 +118,10 @@ def _last_step(command: Command[T], settings: Any, data: Any, snapshot: Snapshot
     return last
 
 
-def _description(command: Command[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> list[str]:
+def _description(command: Command[T], settings: Any, data: Any, snapshot: Snapshot[Any] | None) -> str:
     weights = command.kind.plan(settings, data.facts).weights
     resumed = f"; resumed at step {snapshot.step:,}" if snapshot and snapshot.step else ""
-    return [
-        f"{command.data_name}: {data.source}",
-        f"model: {settings.architecture}, {weights:,} weights; {settings.training}; seed {settings.seed}{resumed}",
-    ]
+    return f"model: {settings.architecture}, {weights:,} weights; {settings.training}; seed {settings.seed}{resumed}"
 
 
 def _train(trainer: T, command: Command[T], last: int | None, outputs: Outputs, terminal: Terminal) -> int:

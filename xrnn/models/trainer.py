@@ -47,6 +47,7 @@ class Trainer(Generic[S]):
     facts: Any = None  # see `Snapshot`
     upto: int | None = None  # see `Snapshot`
     timed: bool = False  # True if the run ends after a given time
+    tell: Callable[[str], None] = staticmethod(lambda line: None)  # prints a line about the progress
     comm: World = World()  # a single process
 
     def __init__(self, settings: S, model: Model, fingerprint: str) -> None:

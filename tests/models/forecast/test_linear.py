@@ -241,8 +241,12 @@ def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
         assert data.cuts == [201]
         settings = ForecastSettings(horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0)
         trainer = ForecastTrainer(settings, data, get_backend("numpy"))
+        lines: list[str] = []
+        trainer.tell = lines.append
         trainer.finish()
         runs.append(trainer)
+        assert [line[:12] for line in lines] == ["choosing the", "  --lr 0.001", "  --lr 0.003"]
+        assert lines[2].endswith(f" of the error of the linear part, after {trainer.length} updates")
     one, other = runs
     assert one.steps == one.length == other.steps
     assert one.steps in range(100, 501, 100)

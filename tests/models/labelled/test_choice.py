@@ -59,7 +59,9 @@ def test_a_smaller_patch_must_be_clearly_better(
 ) -> None:
     tried = with_errors(monkeypatch, errors)
     data = dataset(1024)
-    assert choose(TINY, data, NUMPY) == replace(TINY, patch=chosen)
+    lines: list[str] = []
+    assert choose(TINY, data, NUMPY, lines.append) == replace(TINY, patch=chosen)
+    assert lines[1:] == [f"  --patch {size}: error {error:.3f}" for size, error in errors.items()]
     assert list(dict.fromkeys(size for size, _, _ in tried)) == list(errors)
     for _, train, left in tried:
         assert {*train} | {*left} == {*data.train}

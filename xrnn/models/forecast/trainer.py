@@ -141,12 +141,18 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         rates = [self.rate] if self.rate else [*_RATES]
         ends = range(_EVERY, DEFAULT_STEPS + 1, _EVERY) if self._ends_early else [self.upto or 0]
         rate, length, least = rates[0], 0, self._needed if self._ends_early else np.inf
-        for each in rates if self.upto or (self._ends_early and self._left_out >= _FEW) else []:
-            for end, error in self._errors(each, ends, least, stop).items():
-                if error < least:
-                    rate, length, least = each, end, error
+        tried = rates if self.upto or (self._ends_early and self._left_out >= _FEW) else []
+        if tried:
+            self.tell("choosing the training: trials on parts of the rows, tested on the next rows")
+        for each in tried:
+            errors = self._errors(each, ends, least, stop)
             if AnyRank(self.comm)(stop()):
                 return
+            if errors:
+                length = min(errors, key=errors.__getitem__)
+                rate, least = each, errors[length]
+            of_base = f"{least:.3f} of the error of the linear part, after {length:,} updates"
+            self.tell(f"  --lr {each:g}: {of_base if errors else 'no sufficient gain'}")
         self.rate, self.length = rate, length
 
     def _errors(self, rate: float, ends: Iterable[int], least: float, stop: Callable[[], bool]) -> dict[int, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,13 +24,17 @@ _SHARE: Final = 1 / 3  # of the updates of a training
 _BETTER: Final = 0.7
 
 
-def choose(settings: Any, data: LabelledSeries, backend: Backend) -> Any:
+def choose(
+    settings: Any, data: LabelledSeries, backend: Backend, tell: Callable[[str], None] = lambda line: None
+) -> Any:
     """The settings with a patch, if it is 0.
 
     The first choice is a power of two near half the square root of the median length T: the state then lasts for about
     2 √T patches. A quarter of this size replaces it if it is clearly better on left-out series, then a quarter of that,
     down to single steps. Each size gets short trainings, and is tested on series that they leave out. Large patches
     come first: they train quickly, and a few left-out series can't show small differences.
+
+    tell   prints a line about the progress
 
     Raises SettingsError for a patch that is longer than all series.
     """
@@ -48,11 +53,13 @@ def choose(settings: Any, data: LabelledSeries, backend: Backend) -> Any:
     left = len(divided[0][1])
     if patch == 1 or not left:
         return replace(settings, patch=1)
+    tell("choosing the patch: short trainings, tested on series that they leave out")
     lowest = math.inf
     for size in [*(patch // 4**k for k in range(5) if 4**k < patch), 1]:
         tried = replace(settings, patch=size, patience=0, members=1)
         errors = [_error(tried, data, *parts, backend) for parts in divided[: -(-_TESTED // left)]]
         error = sum(errors) / len(errors)
+        tell(f"  --patch {size}: error {error:.3f}")
         if lowest < math.inf and error >= _BETTER * lowest:
             break
         patch, lowest = size, error
