@@ -237,7 +237,7 @@ def test_names_of_c_can_be_used(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_reverse_layers_are_refused(layers: Any, tmp_path: Path) -> None:
-    with one_line(ValueError, "layers[0]", "in reverse", "expected layers that run forward", "--one-way"):
+    with one_line(ValueError, "layers[0]", "in reverse", "expected layers that run forward"):
         to_c(layers(), tmp_path / "model.c")
     assert not list(tmp_path.iterdir())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -91,11 +92,8 @@ def convert(
     if target.exists() and not how.overwrite:
         raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
     model, facts = read_model(source, prefix, nonlinearity, backend)
-    if target.suffix == ".onnx" and (joined := facts.get("steps in a patch", 1)) > 1:
-        raise DataError(
-            f"{printable(str(source))} joins {joined} steps to a patch, whose first change is missing, and an ONNX "
-            "graph has no missing values: expected .c, or a model trained with --patch 1"
-        )
+    if model.scale is not None:
+        _check_series(source, model, facts, target.suffix)
     if how.int8:
         model = _guarded(lambda: _quantized(model))
     with file_errors(OutputError, "write", target, "the old file is unchanged"):
@@ -213,6 +211,48 @@ def facts_of(kind: Kind[Any], step: int) -> dict[str, Any]:
 # ---- writing ----
 
 
+def _check_series(source: Path, model: Model, facts: dict[str, Any], suffix: str) -> None:
+    """Raises DataError if the format can't hold a model of series. The remedy names only formats that can."""
+    flaws = {each: _flaws(model, facts["steps in a patch"], each) for each in (".onnx", ".c")}
+    reasons = flaws.get(suffix, {"": "scales its input and takes a mean over time"})
+    if not reasons:
+        return
+    expected = [each for each, of in flaws.items() if not of]
+    expected += [f"a model trained {' and '.join(of)} for {each}" for each, of in flaws.items() if of]
+    raise DataError(
+        f"{printable(str(source))} {' and '.join(reasons.values())}, which {suffix} can't hold: expected "
+        f"{', or '.join(expected)}"
+    )
+
+
+def _flaws(model: Model, joined: int, suffix: str) -> dict[str, str]:
+    """Why .onnx or .c can't hold a model of series: how to train one that it can hold → the reason.
+
+    joined   the number of steps in a patch
+    """
+    flaws: dict[str, str] = {}
+    if suffix == ".onnx":
+        from xrnn.exchange.onnx_weights import CELLS as onnx_cells
+
+        known = {*onnx_cells}
+        if joined > 1:
+            flaws["with --patch 1"] = f"joins {joined} steps to a patch, whose first change is missing"
+        if model.mask:
+            flaws["without --mask"] = "has mask channels"
+    else:
+        from xrnn.exchange.c import CELLS as c_cells
+
+        known = {*c_cells}
+        if any(type(layer) is Bidirectional for layer in model.layers):
+            flaws["with --one-way"] = "runs in both directions"
+    parts = itertools.chain.from_iterable(
+        getattr(each, "layers", [each]) for each in model.layers if is_recurrent(each)
+    )
+    if other := next((part.cell.name for part in parts if type(part.cell) not in known), None):
+        flaws["with --cell gru"] = f"has the cell '{printable(other)}'"
+    return flaws
+
+
 def _quantized(model: Model) -> Model:
     """The model with its recurrent layers quantized.   Raises TypeError, ValueError."""
 
@@ -236,11 +276,6 @@ def _write(model: Model, target: Path, name: str, options: ConvertOptions) -> No
 
         to_onnx(model, target, lengths=options.lengths, states=options.states)
         return None
-    if model.scale is not None:
-        raise DataError(
-            f"the model scales its input and takes a mean over time, which {target.suffix} can't hold: expected "
-            ".onnx or .c; use xrnn.load_checkpoint for its layers"
-        )
     if target.suffix == ".keras":
         from xrnn.exchange.keras_file import write_keras
 

@@ -106,7 +106,7 @@ def source(model: Model, name: str) -> str:
             raise ValueError(
                 f"layers[{i}] is a {layer.title} that runs in reverse, from the last step to the first: expected "
                 "layers that run forward, because the program gets one step at a time; train a model without "
-                "Bidirectional and reverse=True (`xrnn classify` and `regress`: --one-way)"
+                "Bidirectional and reverse=True"
             )
         if max(layer.input_size, layer.output_size) > _LARGEST:
             raise ValueError(f"layers[{i}] has a size above {_LARGEST:,}: expected smaller layers for a C program")
