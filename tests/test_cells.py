@@ -181,7 +181,7 @@ DOORS: Final[dict[str, tuple[Callable[[Path], Any], str | None]]] = {
     "to_c": (
         to_c,
         NOT_IN.format("to_c")
-        + "leaky_rnn, trained_leak_rnn, lstm, gru, gru_reset_before, min-gru, min-lstm, slstm, lru; use xrnn.save",
+        + "leaky_rnn, trained_leak_rnn, lstm, gru, gru_reset_before, min-gru, min-lstm, slstm, lru; write it to",
     ),
     "to_c with a row": (in_c, None),
     "to_onnx": (lambda folder: xrnn.to_onnx(made()), NOT_IN.format("ONNX")),

@@ -118,6 +118,13 @@ def test_a_quantized_layer_in_c(folder: Path, capsys: Capture) -> None:
     for suffix in ("onnx", "keras", "pt"):
         printed = failed(capsys, "convert", "a.safetensors", f"b.{suffix}")
         assert "is a quantized GRU, which this format cannot hold" in printed
+        assert "; write it to .safetensors or .c, or take the layer that it was made from" in printed
+    assert "--name is --: expected a letter or digit" in failed(
+        capsys, "convert", "a.safetensors", "d.c", "--name", "--"
+    )
+    xrnn.save("a.safetensors", xrnn.LRU.init(3, 4, backend="numpy"))
+    for suffix in ("onnx", "keras"):
+        assert "; write it to .safetensors, or " in failed(capsys, "convert", "a.safetensors", f"b.{suffix}")
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -248,6 +255,10 @@ def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: Capture) -> None:
     ):
         xrnn.save("a.safetensors", layer)
         assert words in failed(capsys, "convert", "a.safetensors", "b.c", "--int8")
+    xrnn.save("a.safetensors", Bidirectional.init(GRU, 3, 4, heads=2, backend="numpy"))
+    printed = failed(capsys, "convert", "a.safetensors", "b.safetensors", "--int8")
+    assert "--int8 got a GRU with 2 heads" in printed
+    assert printed.endswith("; leave out --int8, or train with one head and one member\n")
     xrnn.save("a.safetensors", Stack([xrnn.quantize(gru), GRU.init(4, 5, backend="numpy")]))
     assert main(["convert", "a.safetensors", "b.safetensors", "--int8"]) == 0
     assert all(layer.is_int8 for layer in xrnn.load("b.safetensors").layers)

@@ -86,6 +86,8 @@ def convert(
         raise SettingsError(f"got --lengths or --states for {target.suffix}: expected .onnx; leave them out")
     if how.int8 and target.suffix not in (".c", ".safetensors"):
         raise SettingsError(f"got --int8 for {target.suffix}: expected .c or .safetensors; leave it out")
+    if target.suffix == ".c" and not any(each.isascii() and each.isalnum() for each in name or target.stem):
+        raise SettingsError(f"--name is {printable(name or target.stem)}: expected a letter or digit; give another")
     expected = "expected an existing folder with write permission; name another"
     with file_errors(OutputError, "write", target, expected):
         check_writable(target)
@@ -258,6 +260,12 @@ def _quantized(model: Model) -> Model:
 
     def quantized(layer: Any) -> Any:
         parts: list[Any] = getattr(layer, "layers", [])
+        for part in parts or [layer]:
+            if part.heads is not None:
+                raise ValueError(
+                    f"--int8 got a {part.title} with {part.heads} heads, which --heads and --members give it: expected "
+                    "one matrix Wh; leave out --int8, or train with one head and one member"
+                )
         return Bidirectional(*map(quantize, parts)) if parts else quantize(layer)
 
     layers = [quantized(layer) if is_recurrent(layer) and not is_int8(layer) else layer for layer in model.layers]

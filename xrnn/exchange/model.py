@@ -80,7 +80,7 @@ def model_of(
         if is_int8(layer) and not quantized:
             raise TypeError(
                 f"layers[{i}] is a {layer.title}, which this format cannot hold: expected float32 or float64 layers; "
-                "use xrnn.save or xrnn.to_c, or the layer that it was made from"
+                "write it to .safetensors or .c, or take the layer that it was made from"
             )
     return model
 
@@ -171,7 +171,7 @@ def unknown_cell(layer: Any, name: str, format: str, known: Iterable[Any], remed
     names = ", ".join(dict.fromkeys(cell.name for cell in known))
     return TypeError(
         f"{name} is a {layer.title} with the cell {layer.cell.name!r}, which {format} does not have: expected one of "
-        f"{names}; use xrnn.save, or {remedy}"
+        f"{names}; write it to .safetensors, or {remedy}"
     )
 
 

@@ -292,7 +292,7 @@ def _mode(name: str, one: Any) -> str:
         got = one.title if is_layer(one) else kind_of(one)
         raise TypeError(
             f"{name} is a {got}: expected RNN, LSTM, GRU, a Bidirectional or a flat Stack of these, Linear or "
-            "Embedding; PyTorch has no such module; use xrnn.save to keep the layer"
+            "Embedding; PyTorch has no such module; write the layer to .safetensors"
         )
     for mode, cell in torch_weights.CELLS.items():
         if type(cell) is type(one.cell) and vars(cell) == vars(one.cell):
