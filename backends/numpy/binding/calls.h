@@ -84,8 +84,11 @@ struct Division {
     MeasuredCall call = {};
 };
 
-// For any policy: partition_of(most) is the partition for at most that number of threads. passes: 2 for a backward pass,
-// whose products are twice those of the forward pass; this decides whether it wakes threads.
+// For any policy: partition_of(most) is the partition for at most that number of threads.
+//
+// The sizes give the multiply-adds of a forward pass. A backward pass has twice as many, because it multiplies once for
+// the gradients of its inputs and once for those of its weights: its `passes` is 2, and otherwise it is 1. So a backward
+// pass is long enough to wake sleeping threads at half the sizes. Nothing else depends on `passes`.
 template <class Operation, class PartitionOf>
 Division<Partition> divide_by(Operation operation, int64_t T, int64_t N, int64_t K, int64_t H, int64_t size,
                               int passes, PartitionOf partition_of) {
