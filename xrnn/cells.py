@@ -50,9 +50,10 @@ def register_cell(layer: LayerClass) -> LayerClass:
 
     layer   a subclass of `RecurrentLayer`, with its cell's class in `cell_type`
 
-    Files then hold the layer under the name of its class, and `Classifier`, `Forecaster` and `xrnn info --cell` find it
-    by the name of its cell. A program that reads such a file must register the layer first. Other formats need a row in
-    their own table. A class that is defined again, as when a cell of a notebook runs again, replaces the earlier one.
+    Files then hold the layer under the name of its class, and `Classifier`, `Regressor` and `Forecaster` find it by the
+    name of its cell. A program that reads such a file must register the layer first, so the commands can't read it.
+    Other formats need a row in their own table. A class that is defined again, as when a cell of a notebook runs again,
+    replaces the earlier one.
 
     Raises TypeError for another object and for a class without `cell_type`, ValueError if the name of the cell or of
     the class is taken.

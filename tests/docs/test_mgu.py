@@ -62,6 +62,6 @@ def test_a_command_does_not_ask_for_cells(
     assert main(["info", str(path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        f"error: {path} holds the cell 'MGU', which is not registered: commands read registered cells only; load the "
+        f"error: {path} holds the cell 'MGU', which xrnn does not have: commands read built-in cells only; load the "
         f"file in Python, by xrnn.{name}(…, cells={{'MGU': …}})"
     )

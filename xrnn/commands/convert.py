@@ -178,8 +178,8 @@ def _without_cells(source: Path, function: str) -> Iterator[None]:
         if not isinstance(unknown := error.__cause__, UnknownCellError):
             raise
         raise DataError(
-            f"{printable(str(source))} holds the cell '{unknown.cell}', which is not registered: commands read "
-            f"registered cells only; load the file in Python, by xrnn.{function}(…, cells={{'{unknown.cell}': …}})"
+            f"{printable(str(source))} holds the cell '{unknown.cell}', which xrnn does not have: commands read "
+            f"built-in cells only; load the file in Python, by xrnn.{function}(…, cells={{'{unknown.cell}': …}})"
         ) from error
 
 
