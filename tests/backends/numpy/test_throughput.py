@@ -134,6 +134,40 @@ def test_a_change_is_followed_within_two_seconds(length: float) -> None:
     assert Machine(length, change(BUSY, 3000, FREE)).run(10).speed(since=5) > 0.96 * FREE.rate
 
 
+@dataclass
+class Copy:
+    """One of several copies of a program, which starts at this time. Its calls take 8 ms on one thread."""
+
+    start: int
+    cpu: list[float] = field(default_factory=lambda: [0.0])
+    done: float = 0.0
+    threads: int = 8
+
+    def __post_init__(self) -> None:
+        cpu = self.cpu
+        self.limit, self.began = kernels.ThreadLimit(lambda: int(cpu[0] * MILLISECOND)), float(self.start)
+
+    def advance(self, now: float, share: float) -> float:
+        """One millisecond, in which each thread gets this share of a CPU → the work done."""
+        work = self.threads * share**1.3 if self.threads > 1 else share  # threads wait for those without a CPU
+        self.done, self.cpu[0] = self.done + work, self.cpu[0] + self.threads * share
+        if self.done >= 8:
+            self.limit.report(1, 8, self.threads, 1e6, int((now - self.began) * MILLISECOND), int(now * MILLISECOND))
+            self.done, self.began, self.threads = 0.0, now, self.limit.threads(8)
+        return work
+
+
+def test_sixteen_copies_on_eight_cpus_come_down_to_few_threads() -> None:
+    """Whatever the other copies do, each of them gains by more threads."""
+    copies, late = [Copy(start=2 + 37 * i) for i in range(16)], 0.0
+    for now in range(2, 12_000):
+        running = [copy for copy in copies if copy.start <= now]
+        share = min(1.0, 8 / sum(copy.threads for copy in running))
+        work = sum(copy.advance(now, share) for copy in running)
+        late += work if now > 6_000 else 0
+    assert late / 6_000 > 0.75 * 8
+
+
 def test_down_by_a_third() -> None:
     down = [64]
     while down[-1] > 1:

@@ -23,6 +23,9 @@ constexpr double COST = 0.007, MOST_TRIALS = 0.1;
 constexpr double UNCONTENDED = 0.58;
 // More threads are then used if they gain this. A process beside two busy ones gains 1.1 to 1.4.
 constexpr double MARGIN = 1.25;
+// Below this part the threads of all processes are several times as many as the CPUs. More threads always gain, but only
+// at the expense of others. So the number with the most work per CPU time is used.
+constexpr double CROWDED = 0.4;
 // Two copies of a program that both use two threads gain 1.3 to 1.8 over a copy that changes to one thread alone, which
 // gets half of a CPU. If both change, each is faster than before. So under contention a process yields from time to
 // time: for this long it uses fewer threads, and a copy has time to find that one thread is now faster. Both are times
@@ -79,7 +82,7 @@ void ThreadLimit::end_block(int64_t now) {
     block = {}, block_began = now, cpu_began = cpu;
 
     const bool was_trial = level != adopted_level, has_fewer = adopted() > 1, has_more = adopted_level > 0;
-    if (has_fewer && until_yield < 0 && is_contended(adopted_level))
+    if (has_fewer && until_yield < 0 && recent[adopted_level].share() < UNCONTENDED)
         recent[adopted_level++] = {}, until_yield = BETWEEN_YIELDS;
     else if (has_fewer && is_known(adopted_level + 1) && !pays(adopted_level))
         ++adopted_level;
@@ -97,11 +100,11 @@ bool ThreadLimit::is_known(int other) const {
     return recent[other].elapsed >= ENOUGH && recent[adopted_level].elapsed >= ENOUGH;
 }
 
-bool ThreadLimit::is_contended(int l) const { return recent[l].cpu < UNCONTENDED * recent[l].asked; }
-
 // Whether this level is better than the next one, which has fewer threads.
 bool ThreadLimit::pays(int l) const {
-    return recent[l].rate() > (is_contended(l) ? MARGIN : 1) * recent[l + 1].rate();
+    const Sums &more = recent[l], &fewer = recent[l + 1];
+    if (more.share() < CROWDED && fewer.cpu) return more.work / more.cpu > fewer.work / fewer.cpu;
+    return more.rate() > (more.share() < UNCONTENDED ? MARGIN : 1) * fewer.rate();
 }
 
 // The probability of a trial of this level in the next block.

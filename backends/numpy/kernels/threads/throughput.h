@@ -5,9 +5,8 @@
 // calls, which is longer than the rhythm of most other processes. Short blocks of calls at random times try the next
 // lower and the next higher number.
 //
-// If the threads get much less CPU time than they ask for, others compete for the CPUs. Speed gained by more threads is
-// then lost by other processes. If all copies of a program used more threads, each copy would be slower than on one
-// thread. So the gain must be large, and the process yields from time to time: it uses fewer threads for a while.
+// If the threads get much less CPU time than they ask for, others compete for the CPUs, and lose what more threads gain.
+// So the gain must be large, and the process yields from time to time: it uses fewer threads for a while.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +46,7 @@ class ThreadLimit {
         double work = 0, elapsed = 0;
         double asked = 0, cpu = 0;  // the CPU time of threads that never lose their CPU, and the real one
         double rate() const { return work / elapsed; }
+        double share() const { return asked ? cpu / asked : 1; }
         void add(const Sums& other) {
             work += other.work, elapsed += other.elapsed, asked += other.asked, cpu += other.cpu;
         }
@@ -56,7 +56,6 @@ class ThreadLimit {
     double work_of(uint64_t kind, double multiply_adds, int64_t elapsed);
     void end_block(int64_t now);
     bool is_known(int level) const;
-    bool is_contended(int level) const;
     bool pays(int level) const;
     double chance(int level) const;
     double random();
