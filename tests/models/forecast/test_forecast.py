@@ -343,7 +343,7 @@ def test_a_series_whose_neighbours_are_unknown_has_no_scale(base: str) -> None:
     sparse, settings = np.arange(80.0), replace(TINY, horizon=1, season=1, base=base)
     sparse[1::2] = np.nan
     with one_line(
-        DataError, "s has no change in the rows to train on, since values are missing: expected two differen"
+        DataError, "s has no two different values that are one row or one season apart, in the rows to train on: expec"
     ):
         prepare([series(sparse)], settings)
     data = prepare([series(growth()), series(sparse)], settings)

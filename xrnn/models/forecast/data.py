@@ -148,9 +148,9 @@ class ForecastSeries:
                 )
             elif np.isnan(unit):
                 flaw = (
-                    f"has no change in {'all rows' if train is None else 'the rows to train on'}, since values are "
-                    "missing: expected two different values one row or one season apart; fill some in, or leave the "
-                    "series out"
+                    "has no two different values that are one row or one season apart"
+                    f"{'' if train is None else ', in the rows to train on'}: expected some; fill in missing values, "
+                    "or leave the series out"
                 )
             else:
                 return Scales(deviation, unit, *ends), ""
