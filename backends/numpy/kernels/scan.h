@@ -114,8 +114,6 @@ struct ScanPass {
     // If N > ROWS, the last rows of the batch take several steps at a time.
     bool may_copy() const { return gathers() || (of.N > ROWS && of.T > 1); }
     int64_t most_rows() const { return of.T * of.N < ROWS ? of.T * of.N : ROWS; }
-    S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.state_row; }
-    S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.state_row; }
 
     void run(const Share<S>& mine, Chunk& chunk, int id, StopPoll& poll) const {
         chunk.at[0] = 0;
@@ -157,27 +155,32 @@ struct ScanPass {
         return chunk.at[t - chunk.begin + 1] - chunk.at[t - chunk.begin];
     }
 
-    // The steps of the VECTORS vectors of units from number v on in panel p; the last one has n units.
+    // The steps of the VECTORS vectors of units from number v on in panel p; the last one has n units. The inner loop reads
+    // local variables: the compiler assumes that the store of a vector may change any member, and would load it again.
     template <class Cell, int VECTORS, bool WHOLE>
     XRNN_INLINE void scan_vectors(const Share<S>& mine, const Chunk& chunk, Piece p, int v, int n) const {
         constexpr int PRE = Cell::PRE, STATES = Cell::STATES;
-        const int64_t H = of.H, column = p.begin + v * W, gate = p.width * W;
-        const int64_t steps = chunk.end - chunk.begin;
+        const int64_t H = of.H, N = of.N, state_row = of.state_row, column = p.begin + v * W, gate = p.width * W;
+        const int64_t steps = chunk.end - chunk.begin, direction = of.reverse ? -1 : 1;
+        const int64_t first = of.reverse ? chunk.end - 1 : chunk.begin;
+        const S* const sums = chunk.sums + v * W;
+        S *states[STATES], *const kept = f.z;
+        for (int k = 0; k < STATES; ++k) states[k] = f.states[k] + column;
         Vec<S> own[VECTORS][xrnn::MOST_OWN] = {};
         for (int u = 0; u < VECTORS; ++u)
             for (int i = 0; i < Cell::OWN; ++i)
                 own[u][i] = load_columns<S, WHOLE>(of.own[i] + column + u * W, n);
         for (int64_t m = chunk.first; m < chunk.last; ++m) {
-            const int64_t row = slots.row(mine.slot(m)), at = row * of.state_row + column, place = m - chunk.first;
+            const int64_t row = slots.row(mine.slot(m)), place = m - chunk.first;
+            int64_t at = ((first + of.reverse) * N + row) * state_row, z_at = (first * N + row) * PRE * H + column;
             Vec<S> state[VECTORS][STATES];
             for (int k = 0; k < STATES; ++k)
-                for (int u = 0; u < VECTORS; ++u)
-                    state[u][k] = load_columns<S, WHOLE>(
-                        before(k, of.reverse ? chunk.end - 1 : chunk.begin) + at + u * W, n);
-            for (int64_t i = 0; i < steps; ++i) {
-                const int64_t t = of.reverse ? chunk.end - 1 - i : chunk.begin + i;
-                const bool runs = place < running(chunk, t);  // past its end a row keeps its states, and z is 0
-                const S* const from = chunk.sums + (chunk.at[t - chunk.begin] + place) * PRE * gate + v * W;
+                for (int u = 0; u < VECTORS; ++u) state[u][k] = load_columns<S, WHOLE>(states[k] + at + u * W, n);
+            const int64_t* rows = chunk.at + (first - chunk.begin);  // those before the step; rows[1]: with the step
+            for (int64_t i = 0; i < steps; ++i, rows += direction, z_at += direction * N * PRE * H) {
+                at += direction * N * state_row;
+                const bool runs = place < rows[1] - rows[0];  // past its end a row keeps its states, and z is 0
+                const S* const from = sums + (rows[0] + place) * PRE * gate;
                 for (int u = 0; u < VECTORS; ++u) {
                     Vec<S> z[PRE] = {};
                     if (runs) {
@@ -186,11 +189,10 @@ struct ScanPass {
                         Cell::step(z, state[u], now, own[u]);
                         for (int k = 0; k < STATES; ++k) state[u][k] = now[k];
                     }
-                    for (int k = 0; k < STATES; ++k)
-                        store_columns<S, WHOLE>(after(k, t) + at + u * W, state[u][k], n);
-                    if (f.z)
+                    for (int k = 0; k < STATES; ++k) store_columns<S, WHOLE>(states[k] + at + u * W, state[u][k], n);
+                    if (kept)
                         for (int g = 0; g < PRE; ++g)
-                            store_columns<S, WHOLE>(f.z + ((t * of.N + row) * PRE + g) * H + column + u * W, z[g], n);
+                            store_columns<S, WHOLE>(kept + z_at + g * H + u * W, z[g], n);
                 }
             }
         }
