@@ -109,37 +109,33 @@ inline void copy_rows(const float* from, int64_t from_row, int64_t K, int valid,
         pair_rows<true>(from, k + 1 < K ? from + from_row : nullptr, valid, to);
 }
 
-// The same for a matrix whose columns are contiguous and lie `from_col` apart.
-template <class S>
-void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int width, S* to) {
-    constexpr int W = Simd<S>::LANES;
-    for (int64_t k = 0; k < K; k += W)
+// The same for a matrix whose columns are contiguous and lie `from_col` apart: blocks of W columns are transposed. All
+// indices of `square` are constants, so that the compiler keeps it in registers.
+template <class S, class P>
+void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int width, P* to) {
+    constexpr int W = Simd<S>::LANES, TALL = TERMS<P> * W;
+    for (int64_t k = 0; k < K; k += TALL)
         for (int c = 0; c < width; c += W) {
-            const int there = K - k < W ? static_cast<int>(K - k) : W;
-            Vec<S> square[W] = {};
-            for (int i = 0; i < W && c + i < valid; ++i) {
-                const S* p = from + (c + i) * from_col + k;
-                square[i] = there == W ? load<S>(p) : load_part<S>(p, there);
+            const int rows = K - k < TALL ? int(K - k) : TALL, columns = valid - c < W ? valid - c : W;
+            const S* p = from + c * from_col + k;
+            int64_t next = from_col;
+            S edge[W][TALL];
+            if (rows < TALL || columns < W) {  // a copy filled up with zeros
+                __builtin_memset(edge, 0, sizeof(edge));
+                for (int i = 0; i < columns; ++i) copy(p + i * from_col, 1, rows, edge[i]);
+                p = edge[0], next = TALL;
             }
-            transpose<S>(square);
-            for (int i = 0; i < there; ++i) store<S>(to + (k + i) * width + c, square[i]);
-        }
-}
-
-inline void copy_columns(const float* from, int64_t from_col, int64_t K, int valid, int width, Pair* to) {
-    constexpr int W = Simd<float>::LANES;
-    for (int64_t k = 0; k < K; k += 2 * W)
-        for (int c = 0; c < width; c += W) {
-            const int there = K - k < 2 * W ? static_cast<int>(K - k) : 2 * W;
-            Vec<Pair> square[W] = {};
-            for (int i = 0; i < W && c + i < valid; ++i) {
-                const float* p = from + (c + i) * from_col + k;
-                const int first = there < W ? there : W;
-                square[i] = pairs_along(load_columns<float>(p, first),
-                                        there > W ? load_columns<float>(p + W, there - W) : Vec<float>{});
-            }
-            transpose<Pair>(square);
-            for (int i = 0; 2 * i < there; ++i) store<Pair>(to + (k / 2 + i) * width + c, square[i]);
+            Vec<P> square[W];
+#pragma GCC unroll 16
+            for (int i = 0; i < W; ++i, p += next)
+                if constexpr (IS_PAIR<P>)
+                    square[i] = pairs_along(load<S>(p), load<S>(p + W));
+                else
+                    square[i] = load<S>(p);
+            transpose<P>(square);
+#pragma GCC unroll 16
+            for (int i = 0; i < W; ++i)
+                if (i * TERMS<P> < rows) store<P>(to + (k / TERMS<P> + i) * width + c, square[i]);
         }
 }
 
