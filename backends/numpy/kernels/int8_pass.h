@@ -70,6 +70,7 @@ struct Int8Pass {
     const Gates& gates;
     const StepCell step_of_cell;
     const xrnn::Int8Sums sums;
+    const bool signed_sums;  // the sums are those of q - 128, so nothing is subtracted
     const int64_t panels;
     Own owns[xrnn::MOST_THREADS];
     Barrier barrier;
@@ -80,6 +81,7 @@ struct Int8Pass {
           gates(shape.gates),
           step_of_cell(step_of_cell),
           sums(f.sums ? f.sums : sum_int8),
+          signed_sums(!f.sums && Int8Lanes::SIGNED),
           panels((f.H + UNITS - 1) / UNITS),
           barrier(threads) {
         for (int i = 0; i < threads; ++i)
@@ -170,7 +172,7 @@ struct Int8Pass {
         const int64_t column = (p * W.gates + part) * UNITS;
         const int32_t* const sum = sums + (row * W.gates + part) * UNITS;
         for (int j = 0; j < UNITS; ++j)
-            z[j] += float(sum[j] - W.sums[column + j]) * (scale * W.scale[column + j]);
+            z[j] += float(sum[j] - (signed_sums ? 0 : W.sums[column + j])) * (scale * W.scale[column + j]);
     }
 };
 

@@ -1,8 +1,9 @@
 // Products of bytes with a panel of int8 weights, summed in 32 bits. All sums are exact, so all levels give the same
 // results.
 //
-// With AVX512-VNNI one instruction multiplies 16 columns by four rows and adds the products up. The other levels widen
-// to 16 bits: first the even rows of each four, then the odd ones, and add the products in pairs.
+// With AVX512-VNNI one instruction multiplies 16 columns by four rows and adds the products up. AVX2 multiplies |w| by q
+// with the sign of w, and adds the products in pairs, then in fours. The other levels widen to 16 bits: first the even
+// rows of each four, then the odd ones, and add the products in pairs.
 #pragma once
 
 #include <cstring>
@@ -17,7 +18,8 @@ using xrnn::INT8_UNITS;
 #if defined(__AVX512VNNI__)
 
 struct Int8Lanes {
-    static constexpr int PARTS = 1;  // vectors for the 16 columns of a gate
+    static constexpr bool SIGNED = false;  // whether the sums are those of q - 128
+    static constexpr int PARTS = 1;        // vectors for the 16 columns of a gate
     typedef int32_t Sums __attribute__((vector_size(64)));  // __m512i has lanes of 64 bits: + would carry
     struct Factor {
         __m512i bytes;
@@ -34,9 +36,34 @@ struct Int8Lanes {
     }
 };
 
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+
+struct Int8Lanes {
+    static constexpr bool SIGNED = true;
+    static constexpr int PARTS = 2;
+    typedef int32_t Sums __attribute__((vector_size(32)));
+    struct Factor {
+        __m256i bytes;
+    };
+
+    static XRNN_INLINE Sums zero() { return Sums{}; }
+    static XRNN_INLINE Factor factor(const uint8_t* q) {
+        uint32_t four;
+        std::memcpy(&four, q, 4);
+        return {_mm256_set1_epi32(int32_t(four ^ 0x80808080u))};
+    }
+    // Two products have at most 2 · 128 · 127, which fits 16 bits: |q - 128| ≤ 127.
+    static XRNN_INLINE Sums add(Sums sums, Factor q, const int8_t* weights) {
+        const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(weights));
+        const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(q.bytes, w));
+        return sums + (Sums)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    }
+};
+
 #else
 
 struct Int8Lanes {
+    static constexpr bool SIGNED = false;
     static constexpr int PARTS = 64 / VECTOR_BYTES;
     typedef int32_t Sums __attribute__((vector_size(VECTOR_BYTES)));
     typedef int16_t Halves __attribute__((vector_size(VECTOR_BYTES)));
@@ -62,8 +89,6 @@ struct Int8Lanes {
     static XRNN_INLINE Sums multiplied(Halves a, Halves b) {
 #if defined(__AVX512BW__)
         return (Sums)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
-        return (Sums)_mm256_madd_epi16((__m256i)a, (__m256i)b);
 #else
         const Sums products = (Sums)(a * b);
         return ((products << 16) >> 16) + (products >> 16);

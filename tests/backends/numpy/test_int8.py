@@ -113,6 +113,18 @@ def test_rows_of_any_size(level: str, size: float) -> None:
     assert_allclose(layer(x), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_products(level: str, sign: int) -> None:
+    """The sum of two products fits the 16 bits in which AVX2 adds them."""
+    layer, x = RNN.init(8, 20, rng=0, nonlinearity="relu"), np.full((1, 5, 8), sign, "float32")
+    layer.params[0][:] = sign
+    layer = quantize(layer)
+    with use_fused(False):
+        expected = layer(x)
+    assert expected.min() > 7
+    assert_allclose(layer(x), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("T", "N"), [(0, 3), (4, 0)])
 def test_nothing_to_compute(level: str, T: int, N: int) -> None:
     assert quantize(LSTM.init(5, 20, rng=0))(np.zeros((T, N, 5), "float32"))[0].shape == (T, N, 20)
