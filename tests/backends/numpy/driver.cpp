@@ -1,6 +1,9 @@
 // The CPU kernels without Python, for the sanitizers: every level of this CPU, every cell, every partition and number of
 // threads, over odd sizes, with lengths, in both directions. Values are compared with the float64 solutions in the file of
-// problems (driver_file.py), and the bits of every partition with those of the first one.
+// problems (driver_file.py), and the bits of a problem's partitions with each other.
+//
+// A problem takes a third of the partitions, and another third at the next level. So each cell and each level runs every
+// partition, though not every problem does.
 //
 // Every other partition computes the gradients in two passes: one without dx, the other without those of the weights.
 //
@@ -259,16 +262,18 @@ constexpr OpenMP LIBRARY = {.GOMP_parallel = run_team,
                             .omp_get_max_threads = [] { return TEAM; },
                             .omp_get_num_threads = [] { return team; }};
 
-// Call check(partition, where) for every kind of partition among one thread, two, and `most_threads`. With one thread,
-// rows and columns are the same. local_first makes no difference to projecting, so it is combined with one of the two.
+// Call check(partition, where) for every third kind of partition among one thread, two, and `most_threads`; `third` says
+// which. With one thread, rows and columns are the same. local_first makes no difference to projecting, so it is
+// combined with one of the two.
 template <class Check>
-void for_every_partition(const std::string& what, int most_threads, Check check) {
+void for_a_third_of_partitions(const std::string& what, int most_threads, int third, Check check) {
     for (int threads : {1, 2, most_threads})
         for (const auto& [name, split, local_first] :
              {std::tuple("rows", Split::ROWS, false), std::tuple("columns", Split::COLUMNS, false),
               std::tuple("columns, local first", Split::COLUMNS, true)})
             for (bool project_first : {false, true}) {
                 if ((threads == 1 && split == Split::COLUMNS) || (project_first && local_first)) continue;
+                if (third++ % 3) continue;
                 const std::string where = what + ", " + std::to_string(threads) + " threads by " + name +
                                           (project_first ? ", x @ Wx first" : "");
                 check(Partition{.threads = threads, .split = split, .project_first = project_first,
@@ -288,7 +293,7 @@ const Recurrence<S>& kernels_of(const Operations<S>& kernels, const Record& reco
 }
 
 template <class S>
-void check(const char* level, const Operations<S>& kernels, const Record& record, double tolerance) {
+void check(const char* level, const Operations<S>& kernels, const Record& record, double tolerance, int third) {
     const Problem<S> problem(record);
     std::string what = std::string(level) + " float" + std::to_string(8 * sizeof(S)) + " " + record.name;
     for (double size : record.given.at("sizes")) what += " " + std::to_string(int64_t(size));
@@ -298,7 +303,7 @@ void check(const char* level, const Operations<S>& kernels, const Record& record
         if (problem.scalar("heads") > 1) what += ", " + std::to_string(problem.scalar("heads")) + " heads";
     }
     Arrays<S> first;
-    for_every_partition(what, int(problem.scalar("threads")), [&](Partition partition, const char* where) {
+    for_a_third_of_partitions(what, int(problem.scalar("threads")), third, [&](Partition partition, const char* where) {
         const bool by_columns = partition.threads % 2;
         const Arrays<S> out =
             record.name == "products"
@@ -403,12 +408,13 @@ int main(int count, char** arguments) {
     }
     require_all_threads(true);
     const std::vector<Record> records = read_records(arguments[1]);
-    const auto check_level = [&](const char* name, const Operations<float>& f32, const Operations<double>& f64) {
-        int number = 0;
+    auto check_level = [&, level = 0](const char* name, const Operations<float>& f32,
+                                      const Operations<double>& f64) mutable {
+        int number = 0, third = level++;
         for (const Record& record : records) {
             use_openmp(number++ % 7 ? nullptr : &LIBRARY);
-            record.given.at("bits").at(0) == 32 ? check(name, f32, record, TOLERANCE<float>)
-                                                : check(name, f64, record, TOLERANCE<double>);
+            record.given.at("bits").at(0) == 32 ? check(name, f32, record, TOLERANCE<float>, third++)
+                                                : check(name, f64, record, TOLERANCE<double>, third++);
         }
         use_openmp(nullptr);
         Array<Int8Sums> other_sums;
@@ -424,8 +430,9 @@ int main(int count, char** arguments) {
     };
     // turn: check every third problem only, beginning with this one; -1: check all of them, without tiles. Several heads:
     // only pairs of units of one head, and no tiles (binding/levels.h).
-    const auto check_parts = [&](const char* name, const Operations<float>& kernels, double tolerance, int turn = -1) {
-        int number = 0;
+    auto check_parts = [&, level = 0](const char* name, const Operations<float>& kernels, double tolerance,
+                                      int turn = -1) mutable {
+        int number = 0, third = level++;
         for (const Record& record : records) {
             if (record.given.at("bits").at(0) != 32) continue;
             const int shifted = number + number / 7;  // each cell repeats 7 sizes: it begins with another one of them
@@ -433,7 +440,7 @@ int main(int count, char** arguments) {
             const bool has_heads = heads != record.given.end() && heads->second.at(0) > 1;
             const int64_t units = has_heads ? int64_t(record.given.at("sizes").at(3) / heads->second.at(0)) : 0;
             const bool suits = !has_heads || (turn < 0 && units % 2 == 0);
-            if (suits && (turn < 0 || shifted % 3 == turn)) check(name, kernels, record, tolerance);
+            if (suits && (turn < 0 || shifted % 3 == turn)) check(name, kernels, record, tolerance, third++);
             ++number;
         }
         std::printf("%s: checked\n", name);
