@@ -88,6 +88,7 @@ def test_the_choice_does_not_depend_on_the_test_series(monkeypatch: pytest.Monke
         return errors[-1]
 
     monkeypatch.setattr(choice, "_error", noted)
+    monkeypatch.setattr(choice, "_SHARE", 0.05)
     settings = replace(TINY, layers=1, hidden=3)
     chosen = []
     for test in (noise(4, 70, seed=1), noise(9, 80, seed=2)):
