@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not objects:
         remedy = f"pip install -C build-dir='{BUILD}/{{wheel_tag}}' -e ."
         raise SystemExit(f"{BUILD} has no object files of AVX2 or AVX-512: expected a build on x86-64 ({remedy})")
+    machine.print_version()
     rows, lowest = [], []
     for path in objects:
         level = path.relative_to(BUILD).parts[2].removesuffix(".dir").replace("_", " ")
