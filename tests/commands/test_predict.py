@@ -200,7 +200,8 @@ def test_the_last_line_of_a_stream_is_the_prediction_for_a_file(kind: str, capsy
     write("f.csv", kind, values)
     running, err = streamed(capsys, text(values).replace("\n", "\n\n"), kind)
     assert err == ""
-    assert len(running) == len(values) - (3 if kind == "forecast" else 0)  # the first after four rows
+    # The first forecast comes after five rows, of which the last two are known neighbours.
+    assert len(running) == len(values) - (4 if kind == "forecast" else 0)
     whole = predicted(capsys, kind, "f.csv")
     if kind != "forecast":
         assert running[-1].split("\t") == whole[0][:-1]
