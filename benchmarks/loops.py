@@ -97,18 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for ratio, time, tile in sorted(zip(ratios, times[1::2], tiles, strict=True))[: options.lowest]:
                 counts = [str(len(tile.multiply_adds)), str(len(tile.code)), f"{time:.1f}", f"{ratio:.2f}"]
                 lowest.append([level, processor, tile.tile, *counts])
-    console = wide_console()
-    console.print(table("ratio of the tiles", ["level", "processor", "tiles", "mean", "lowest"], rows, left=2))
+    console, columns = wide_console(), ["level", "processor"]
+    console.print(table("ratio of the tiles", [*columns, "tiles", "mean", "lowest"], rows, left=2))
     if lowest:
-        columns = [
-            "level",
-            "processor",
-            "rows x vectors, partial sums",
-            "multiply-adds",
-            "instructions",
-            "cycles",
-            "ratio",
-        ]
+        columns += ["rows x vectors, partial sums", "multiply-adds", "instructions", "cycles", "ratio"]
         console.print(table("the lowest", columns, lowest, left=3))
 
 
