@@ -202,7 +202,7 @@ def test_a_signal_after_training_names_the_checkpoint(
     assert run is not FORECAST or not FORECASTER.load(Path("c")).unfinished
 
 
-@every_signal
+@pytest.mark.parametrize("name", ["SIGINT", *(pytest.param(name, marks=pytest.mark.proof) for name in SIGNALS[1:])])
 def test_a_signal_during_the_calibration_names_a_command_that_keeps_the_choice(
     name: str, received: list[int], capsys: Capture, monkeypatch: Patch, workdir: Path
 ) -> None:

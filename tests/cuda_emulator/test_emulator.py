@@ -97,6 +97,8 @@ def test_arguments_of_the_wrong_width_are_refused(args: tuple[Any, ...], message
         Module(PRELUDE + "}").get_function("kernel")((1,), (32,), args)
 
 
+# The sanitizers run in .ci/proof only, and so do their own tests.
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("body", "report"),
     [
@@ -119,6 +121,7 @@ if (blockIdx.x == 1) while (emulator::load(arrived) != 1u) {}
 """
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(("write", "read", "races"), [("", "", False), ("x[0] = 1.f;", "x[1] = x[0];", True)])
 def test_thread_sanitizer_sees_that_a_flag_orders_nothing_else(write: str, read: str, races: bool) -> None:
     done = under(
@@ -127,6 +130,7 @@ def test_thread_sanitizer_sees_that_a_flag_orders_nothing_else(write: str, read:
     assert ("data race" in done.stderr) == (done.returncode != 0) == races, done.stderr
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("between", "races"),
     [("", True), ("__shfl_xor_sync(~0u, 1.f, 1);", True), ("__syncwarp();", False), ("__syncthreads();", False)],

@@ -117,13 +117,12 @@ def test_an_affine_map(sizes: tuple[int, int, int], products: int) -> None:
 
 # In `make test` each problem runs with some of the divisions among threads, in .ci/proof with more of them.
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.proof)])
-@pytest.mark.parametrize("lengths", [None, "ragged"])
 @pytest.mark.parametrize(
-    ("cell", "sizes"), [("rnn", (3, 45, 9, 35)), ("lstm", (7, 18, 40, 50)), ("gru", (2, 3, 65, 150))]
+    ("of", "lengths"),
+    thin([("rnn", (3, 45, 9, 35)), ("lstm", (7, 18, 40, 50)), ("gru", (2, 3, 65, 150))], [None, "ragged"]),
 )
-def test_same_bits_however_divided(
-    cell: str, sizes: tuple[int, int, int, int], lengths: str | None, every: bool
-) -> None:
+def test_same_bits_however_divided(of: tuple[str, tuple[int, int, int, int]], lengths: str | None, every: bool) -> None:
+    cell, sizes = of
     p = problem(cell, sizes, "float32", lengths=lengths, reverse=lengths is not None)
     for turn, products in enumerate(TOLERANCE):
         order: Any = "CF"[turn % 2]
