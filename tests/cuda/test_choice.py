@@ -9,6 +9,7 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,12 @@ from xrnn.backends.cupy.launch import Variant, variants
 
 H100 = DEVICES["h100"]
 ROUND = Device("round", "90", 20, 150_000, 1e9, 50 << 20, 3e12)  # its clock ticks in nanoseconds
-# In `make test` a small device and a large one, in .ci/proof all of them.
-SOME_DEVICES = [pytest.param(name, marks=[] if name in ("t4", "h100") else pytest.mark.proof) for name in DEVICES]
 SIZES = [1, 3, 16, 63, 64, 100, 256, 257, 300, 512, 1000, 1024, 1536, 2048, 4000]
+
+
+def devices(*quick: str) -> list[Any]:
+    """In `make test` these devices, in .ci/proof the others."""
+    return [pytest.param(name, marks=[] if name in quick else pytest.mark.proof) for name in DEVICES]
 
 
 def request(
@@ -52,7 +56,7 @@ def one_of(form: str, r: Request, device: Device = ROUND, **fields: object) -> C
 
 @pytest.mark.parametrize("dtype", ROWS)
 @pytest.mark.parametrize("cell", {(k.fed, k.components): name for name, k in NAMED.items()}.values())
-@pytest.mark.parametrize("name", SOME_DEVICES)
+@pytest.mark.parametrize("name", devices("t4", "h100"))
 def test_every_candidate_stays_within_the_device(name: str, cell: str, dtype: str) -> None:
     device = DEVICES[name]
     for (N, heads), K, backward in itertools.product([(1, 1), (5, 3), (133, 1)], SIZES, [False, True]):
@@ -171,7 +175,7 @@ def test_the_tables_of_the_documentation_are_those_that_the_commands_print() -> 
         assert "\n".join(["```text", *lines, "```"]) in page
 
 
-@pytest.mark.parametrize("name", SOME_DEVICES)
+@pytest.mark.parametrize("name", devices("h100"))
 def test_the_sizes_that_are_compared_reach_every_variant(name: str) -> None:
     missing = set(variants()) - {Variant.of(c, r) for c, r in compared.compared(DEVICES[name])}
     # One or two tiles that no size has there: others are always faster.

@@ -20,7 +20,7 @@ from benchmarks.gpu.variants import compare, compared
 from tests import standin_backend
 from tests.backends.cupy.steps import step
 from tests.conftest import GPU_PARAMS
-from tests.cuda.test_choice import SOME_DEVICES
+from tests.cuda.test_choice import devices
 from xrnn import RNN, get_backend, use_fused
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED, CellKernel, kernel_of
@@ -89,7 +89,7 @@ def kernels(found: Iterable[Variant]) -> set[tuple[CellKernel, str, bool, str]]:
 GROUPS = [("rnn", "group"), ("lstm", "group"), ("lstm", "group-partial")]
 
 
-@pytest.mark.parametrize("name", SOME_DEVICES)
+@pytest.mark.parametrize("name", devices("t4"))
 def test_what_is_asked_of_a_gpu_can_be_asked_of_any(name: str) -> None:
     for cell, form in GROUPS:
         _, *pair = largest_pair(DEVICES[name], cell, form, 200, 33)

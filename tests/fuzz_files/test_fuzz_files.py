@@ -11,8 +11,8 @@ from tests.fuzz_files.__main__ import SUBJECTS, run
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_files_are_read_as_written_or_refused(tmp_path: Path, name: str) -> None:
-    outcomes = run(SUBJECTS[name], tmp_path, seed=0, files=150)
-    assert outcomes["damaged and refused"] > 70
-    assert outcomes["forged and refused"] > 30
+    outcomes = run(SUBJECTS[name], tmp_path, seed=0, files=75)
+    assert outcomes["damaged and refused"] > 35
+    assert outcomes["forged and refused"] > 15
     assert outcomes["forged and read"] > 0  # harmless changes, such as another weight
     assert not list(tmp_path.iterdir())
