@@ -46,7 +46,10 @@ def loops(disassembly: str) -> Iterator[Loop]:
         code = [(int(address, 16), text.strip()) for address, text in _INSTRUCTION.findall(body)]
         jumps = [(int(jump[1], 16), end) for end, text in code if (jump := _JUMP.match(text))]
         bodies = ([text for at, text in code if begin <= at < end] for begin, end in jumps)
-        loop = min((body for body in bodies if len(_MULTIPLY_ADD.findall("\n".join(body))) >= sums), key=len)
+        complete = [body for body in bodies if len(_MULTIPLY_ADD.findall("\n".join(body))) >= sums]
+        if not complete:  # a compiler may cut the loop
+            continue
+        loop = min(complete, key=len)
         register = "%zmm" if "%zmm" in "".join(loop) else "%ymm"
         names = _MULTIPLY_ADD.findall("\n".join(loop))
         alone = [f"{name} {register}0, {register}0, {register}{1 + i % sums}" for i, name in enumerate(names)]
