@@ -313,7 +313,7 @@ def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
 
 @pytest.mark.needs("onnx", "onnx")
 def test_to_onnx_refuses_it(tmp_path: Path) -> None:
-    with one_line(TypeError, "layers[0] is a quantized GRU", "expected float32 or float64 layers", "xrnn.to_c"):
+    with one_line(TypeError, "layers[0] is a quantized GRU", "expected float32 or float64", ".safetensors or .c"):
         to_onnx(quantize(GRU.init(3, 3, rng=0)), tmp_path / "c.onnx")
 
 
