@@ -25,6 +25,7 @@
 #include "int8.h"
 #include "kernels.h"
 #include "threads/openmp.h"
+#include "threads/throughput.h"
 
 using namespace xrnn;
 
@@ -399,6 +400,22 @@ void check_int8(const char* level, const Operations<float>& kernels, const Array
         }
 }
 
+// The last level of ThreadLimit. 64 threads beside processes that always compute come down to two, which are 1.4 times as
+// fast as one. From there the process yields.
+void check_last_level() {
+    int64_t now = 1, cpu = 0;
+    ThreadLimit limit([&] { return cpu; });
+    bool yields = false;
+    while (now < 160'000'000'000) {
+        const int threads = limit.threads(64);
+        const int64_t elapsed = threads > 1 ? 5'000'000 : 7'000'000;
+        now += elapsed, cpu += threads > 1 ? elapsed * threads / 2 : elapsed;
+        limit.report(1, 64, threads, 1e6, elapsed, now);
+        yields |= threads == 1;
+    }
+    if (!yields) std::printf("64 threads: expected one while the process yields\n"), ++failures;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -406,6 +423,7 @@ int main(int count, char** arguments) {
         std::printf("expected one argument, the file that `python -m tests.backends.numpy.driver_file FILE` writes\n");
         return 2;
     }
+    check_last_level();
     require_all_threads(true);
     const std::vector<Record> records = read_records(arguments[1]);
     auto check_level = [&, level = 0](const char* name, const Operations<float>& f32,

@@ -8,8 +8,8 @@ namespace {
 
 constexpr double MILLISECOND = 1e6;
 
-// Shortest length of a block, which is a run of calls on one number of threads. Beside another process the first
-// milliseconds, a time slice, are as fast as on a free CPU.
+// Shortest length of a block, which is a run of calls on one number of threads. Beside another process, the first
+// milliseconds (a time slice) are as fast as on a free CPU.
 constexpr double BLOCK = 20 * MILLISECOND;
 // The time after which calls have lost most of their weight: a few periods of a neighbour that computes for 0.1 s and
 // then sleeps.
@@ -18,18 +18,18 @@ constexpr double MEMORY = 1'000 * MILLISECOND;
 constexpr double ENOUGH = 30 * MILLISECOND;
 // The part of the throughput that trials may cost, and the largest part of the blocks that are trials.
 constexpr double COST = 0.007, MOST_TRIALS = 0.1;
-// Others compete for the CPUs if each thread gets less than this part of a CPU. Beside a process that computes half of
-// the time two threads get 0.68 to 0.75, beside one that always computes 0.6, beside a copy 0.5.
+// If each thread gets less than this part of a CPU, others compete for the CPUs. Two threads get 0.68 to 0.75 beside a
+// process that computes half of the time, 0.6 beside one that always computes, and 0.5 beside a copy.
 constexpr double UNCONTENDED = 0.58;
-// More threads are then used if they gain this. A process beside two busy ones gains 1.1 to 1.4.
+// While others compete, more threads are used only if they are faster by this factor. Beside two busy processes, two
+// threads are 1.1 to 1.4 times as fast as one.
 constexpr double MARGIN = 1.25;
-// Below this part the threads of all processes are several times as many as the CPUs. More threads always gain, but only
-// at the expense of others. So the number with the most work per CPU time is used.
+// If each thread gets less than this part, all processes together have several times as many threads as there are CPUs.
+// More threads are then always faster, but only at the expense of others. So the most work per CPU time decides.
 constexpr double CROWDED = 0.4;
-// Two copies of a program that both use two threads gain 1.3 to 1.8 over a copy that changes to one thread alone, which
-// gets half of a CPU. If both change, each is faster than before. So under contention a process yields from time to
-// time: for this long it uses fewer threads, and a copy has time to find that one thread is now faster. Both are times
-// of calls.
+// Two copies of a program may both use two threads, although both would be faster on one. A copy that changes alone
+// gets half of a CPU: two threads are 1.3 to 1.8 times as fast. So while others compete, a process yields from time to
+// time: for this long it uses fewer threads, and a copy can find that one thread is now faster. Both are call times.
 constexpr double YIELD = 1'500 * MILLISECOND, BETWEEN_YIELDS = 15'000 * MILLISECOND;
 
 }  // namespace
@@ -92,7 +92,7 @@ void ThreadLimit::end_block(int64_t now) {
     if (was_trial) return;
     const bool try_fewer = has_fewer && (!has_more || random() < 0.5);
     const int other = adopted_level + (try_fewer ? 1 : -1);
-    if (other >= 0 && random() < chance(other)) level = other;
+    if (other >= 0 && other < LEVELS && random() < chance(other)) level = other;
 }
 
 // Whether the throughput at this level can be compared with the adopted one.

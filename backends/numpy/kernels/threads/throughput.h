@@ -5,8 +5,8 @@
 // calls, which is longer than the rhythm of most other processes. Short blocks of calls at random times try the next
 // lower and the next higher number.
 //
-// If the threads get much less CPU time than they ask for, others compete for the CPUs, and lose what more threads gain.
-// So the gain must be large, and the process yields from time to time: it uses fewer threads for a while.
+// If the threads get much less CPU time than they ask for, others compete for the CPUs, and lose what this process gains
+// by more threads. So the gain must be large, and the process yields: from time to time it uses fewer threads.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ class ThreadLimit {
     int adopted() const { return at_level(last_most, adopted_level); }
 
    private:
-    // Level l: `fewer_threads`, l times.
+    // Level l is `most`, reduced by `fewer_threads` l times.
     static constexpr int LEVELS = 10;
     static int at_level(int most, int level);
 
@@ -46,7 +46,7 @@ class ThreadLimit {
         double work = 0, elapsed = 0;
         double asked = 0, cpu = 0;  // the CPU time of threads that never lose their CPU, and the real one
         double rate() const { return work / elapsed; }
-        double share() const { return asked ? cpu / asked : 1; }
+        double share() const { return 2 * asked > elapsed ? cpu / asked : 1; }  // 1 if it is mostly unknown
         void add(const Sums& other) {
             work += other.work, elapsed += other.elapsed, asked += other.asked, cpu += other.cpu;
         }
