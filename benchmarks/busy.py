@@ -74,9 +74,8 @@ NEIGHBOURS: Final = {
 }
 DEFAULT_NEIGHBOURS: Final = ("100/200", "5/20", "50/50", "bound")
 TURN: Final = 0.6  # seconds of one setting, in turns: longer than the rhythms of NEIGHBOURS
-_SETTLE: Final = (
-    1.0  # seconds of each setting before a measurement: xrnn chooses its threads, BLAS's threads fall asleep
-)
+# Seconds of each setting before a measurement, in which xrnn chooses its threads and BLAS's threads fall asleep.
+_SETTLE: Final = 1.0
 
 
 class Trainer:

@@ -1,9 +1,9 @@
 // Products of bytes with a panel of int8 weights, summed in 32 bits. All sums are exact, so all levels give the same
 // results.
 //
-// With AVX512-VNNI one instruction multiplies 16 columns by four rows and adds the products up. AVX2 multiplies |w| by q
-// with the sign of w, and adds the products in pairs, then in fours. The other levels widen to 16 bits: first the even
-// rows of each four, then the odd ones, and add the products in pairs.
+// With AVX512-VNNI one instruction multiplies 16 columns by four rows and adds the products up. AVX2 multiplies |w| by
+// q - 128 with the sign of w, and adds the products in pairs, then in fours. The other levels widen to 16 bits, first the
+// even rows of each four, then the odd ones, and add the products in pairs.
 #pragma once
 
 #include <cstring>
@@ -52,7 +52,7 @@ struct Int8Lanes {
         std::memcpy(&four, q, 4);
         return {_mm256_set1_epi32(int32_t(four ^ 0x80808080u))};
     }
-    // Two products have at most 2 · 128 · 127, which fits 16 bits: |q - 128| ≤ 127.
+    // The sum of two products is at most 2 · 128 · 127, since |q - 128| ≤ 127. This fits 16 bits.
     static XRNN_INLINE Sums add(Sums sums, Factor q, const int8_t* weights) {
         const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(weights));
         const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(q.bytes, w));

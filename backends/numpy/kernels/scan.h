@@ -176,7 +176,8 @@ struct ScanPass {
             Vec<S> state[VECTORS][STATES];
             for (int k = 0; k < STATES; ++k)
                 for (int u = 0; u < VECTORS; ++u) state[u][k] = load_columns<S, WHOLE>(states[k] + at + u * W, n);
-            const int64_t* rows = chunk.at + (first - chunk.begin);  // those before the step; rows[1]: with the step
+            // The number of rows of the chunk before a step is rows[0], and after it rows[1].
+            const int64_t* rows = chunk.at + (first - chunk.begin);
             for (int64_t i = 0; i < steps; ++i, rows += direction, z_at += direction * N * PRE * H) {
                 at += direction * N * state_row;
                 const bool runs = place < rows[1] - rows[0];  // past its end a row keeps its states, and z is 0

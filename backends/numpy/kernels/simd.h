@@ -91,8 +91,9 @@ XRNN_INLINE Vec<S> broadcast(S a) {
     return a - Vec<S>{};
 }
 
-// v, from memory, in a register for all its USES. Without this GCC may load v again for each of two or three uses, and the
-// loads take longer than the multiply-adds.
+// v, from memory, in a register for all its USES. Multiply-adds of x86 can read memory, so without this GCC may load v
+// again for each of two or three uses. The loads then take longer than the arithmetic. The vectors of emulated tiles are
+// wider than a register.
 template <int USES, class S>
 XRNN_INLINE Vec<S> load_once(Vec<S> v) {
 #if defined(__AVX512F__) || (defined(__x86_64__) && !defined(XRNN_PARTS))

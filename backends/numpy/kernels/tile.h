@@ -140,9 +140,9 @@ XRNN_INLINE void add_term(Vec<Sum<P>> (&sums)[MR][NV], const P* a, int64_t a_row
     }
 }
 
-// A tile of three to five rows prefetches b some terms ahead: it uses wide weights faster than the CPU's own prefetcher
-// delivers them. Taller tiles compute for longer than b takes to arrive. Lower and narrower ones are limited by loads
-// already, on a CPU that starts as many loads as multiply-adds in a cycle.
+// Some tiles prefetch b some terms ahead: they use wide weights faster than the CPU's own prefetcher delivers them.
+// Tiles of more than five rows compute for longer than b takes to arrive. In small tiles the loads and prefetches of a
+// term, MR + 2 NV, would outnumber its multiply-adds, MR · NV. Some CPUs start as many of one kind as of the other.
 constexpr bool prefetches(int MR, int NV) { return MR <= 5 && MR + 2 * NV <= MR * NV; }
 
 template <class P, int NV>

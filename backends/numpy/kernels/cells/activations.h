@@ -1,4 +1,4 @@
-// Functions of a pre-activation that several cells use. This header needs tanh_of_half(V): tanh(z/2).
+// Functions of a pre-activation that several cells use. It needs multiply_add and tanh_of_half(z), which is tanh(z/2).
 #pragma once
 
 namespace {
