@@ -119,9 +119,8 @@ def test_a_quantized_layer_in_c(folder: Path, capsys: Capture) -> None:
         printed = failed(capsys, "convert", "a.safetensors", f"b.{suffix}")
         assert "is a quantized GRU, which this format cannot hold" in printed
         assert "; write it to .safetensors or .c, or take the layer that it was made from" in printed
-    assert "--name is --: expected a letter or digit" in failed(
-        capsys, "convert", "a.safetensors", "d.c", "--name", "--"
-    )
+    for options in (["d.c", "--name", "日本"], ["日本.c"]):
+        assert "the name 日本 has no ASCII letter or digit" in failed(capsys, "convert", "a.safetensors", *options)
     xrnn.save("a.safetensors", xrnn.LRU.init(3, 4, backend="numpy"))
     for suffix in ("onnx", "keras"):
         assert "; write it to .safetensors, or " in failed(capsys, "convert", "a.safetensors", f"b.{suffix}")

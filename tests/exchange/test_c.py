@@ -170,7 +170,7 @@ def test_identifiers(name: str, made: str) -> None:
 
 
 def test_a_name_without_letters() -> None:
-    with one_line(ValueError, "name is 'ß–'", "letter or digit"):
+    with one_line(ValueError, "name is 'ß–'", "an ASCII letter or digit"):
         identifier("ß–")
 
 

@@ -87,7 +87,10 @@ def convert(
     if how.int8 and target.suffix not in (".c", ".safetensors"):
         raise SettingsError(f"got --int8 for {target.suffix}: expected .c or .safetensors; leave it out")
     if target.suffix == ".c" and not any(each.isascii() and each.isalnum() for each in name or target.stem):
-        raise SettingsError(f"--name is {printable(name or target.stem)}: expected a letter or digit; give another")
+        raise SettingsError(
+            f"the name {printable(name or target.stem)} has no ASCII letter or digit: expected one, because functions "
+            "in C get this name; give another by --name"
+        )
     expected = "expected an existing folder with write permission; name another"
     with file_errors(OutputError, "write", target, expected):
         check_writable(target)

@@ -82,7 +82,7 @@ def to_c(
     have its own state.
 
     Raises TypeError for other layers; ValueError for layers that run in reverse, sizes above 2²⁰, weights that are not
-    finite float32 numbers, and a name without a letter or digit; OSError if the file can't be written.
+    finite float32 numbers, and a name without an ASCII letter or digit; OSError if the file can't be written.
 
     >>> to_c([GRU.init(3, 8, rng=0), Linear.init(8, 2, rng=0)], "gesture.c", name="gesture")
     """
@@ -95,7 +95,7 @@ def identifier(name: str) -> str:
     """`name` as the beginning of C identifiers: no leading digit, and no leading _, which C reserves."""
     made = re.sub("[^0-9A-Za-z]+", "_", name).strip("_")
     if not made:
-        raise ValueError(f"name is {name!r}: expected a letter or digit, as in name='gesture'")
+        raise ValueError(f"name is {name!r}: expected an ASCII letter or digit, as in name='gesture'")
     return made if made[0].isalpha() else f"m{made}"
 
 

@@ -201,7 +201,7 @@ class Forecaster(Estimator):
         is left out, with a warning. Raises ValueError if all are. Also warns if X is the data of `fit`, which the model
         has learnt.
 
-        known   of the rows of X
+        known   the known columns of the rows of X
         """
         F, season, trained = self._fitted().facts.horizon, self._fitted().facts.season, self.trained_
         series, form = self._read(X, known, 0, self._fitted().facts.known)
@@ -242,7 +242,7 @@ class Forecaster(Estimator):
 
         horizon   None: that of the estimator
         step      None: the horizon
-        known     of the rows of X
+        known     the known columns of the rows of X
 
         A series without values before a cutoff is left out there, with a warning. Raises ValueError if all are.
         """

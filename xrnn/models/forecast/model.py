@@ -286,9 +286,9 @@ class TrainedForecaster:
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
         """The quantiles (F, Q) of the steps ahead after each row (1,) of a series, NaN for a missing value.
 
-        None until there are enough rows for a context and two different values one row or one season apart, positive
-        ones if the model forecasts logarithms: the deviation of all rows so far is the scale of the series. Raises
-        SettingsError for a model with known or calendar columns.
+        None until there are enough rows for a context, and two values that are one row or one season apart differ. If
+        the model forecasts logarithms, the two must be positive. The scale of the series is the deviation of all rows
+        so far. Raises SettingsError for a model with known or calendar columns.
         """
         if self.facts.known:
             raise SettingsError(

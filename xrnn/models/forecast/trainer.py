@@ -151,8 +151,8 @@ class ForecastTrainer(Trainer[ForecastSettings]):
             if errors:
                 length = min(errors, key=errors.__getitem__)
                 rate, least = each, errors[length]
-            of_base = f"{least:.3f} of the error of the linear part, after {length:,} updates"
-            self.tell(f"  --lr {each:g}: {of_base if errors else 'no sufficient gain'}")
+            result = f"{least:.3f} of the error of the linear part, after {length:,} updates"
+            self.tell(f"  --lr {each:g}: {result if errors else 'no sufficient gain'}")
         self.rate, self.length = rate, length
 
     def _errors(self, rate: float, ends: Iterable[int], least: float, stop: Callable[[], bool]) -> dict[int, float]:
