@@ -241,7 +241,7 @@ def _flaws(model: Model, joined: int, suffix: str) -> dict[str, str]:
 
         known = {*onnx_cells}
         if joined > 1:
-            flaws["with --patch 1"] = f"joins {joined} steps to a patch, whose first change is missing"
+            flaws["with --patch 1"] = f"joins {joined} steps to a patch and has missing values"
         if model.mask:
             flaws["without --mask"] = "has mask channels"
     else:
