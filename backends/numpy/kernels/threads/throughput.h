@@ -64,7 +64,7 @@ class ThreadLimit {
     int level = 0, adopted_level = 0, last_most = 1;
     Sums recent[LEVELS], block;
     int64_t block_began = 0, cpu_began = 0;
-    double until_yield = 300e6;  // nanoseconds of calls; at first long enough to know whether others compete
+    double until_yield = 1500e6;  // nanoseconds of calls; copies that were alone notice a new one in this time
     struct {
         uint64_t name = 0;
         double rate = 0;  // the highest, in multiply-adds per nanosecond
