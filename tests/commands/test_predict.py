@@ -200,7 +200,7 @@ def test_the_last_line_of_a_stream_is_the_prediction_for_a_file(kind: str, capsy
     write("f.csv", kind, values)
     running, err = streamed(capsys, text(values).replace("\n", "\n\n"), kind)
     assert err == ""
-    # The first forecast comes after five rows, of which the last two are known neighbours.
+    # Rows 4 and 5 are the first two neighbours that are both known. So the first forecast comes after row 5.
     assert len(running) == len(values) - (4 if kind == "forecast" else 0)
     whole = predicted(capsys, kind, "f.csv")
     if kind != "forecast":
