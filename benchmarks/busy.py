@@ -73,7 +73,8 @@ NEIGHBOURS: Final = {
     "bound-4/4": (0.004, 0.004, True),
 }
 DEFAULT_NEIGHBOURS: Final = ("100/200", "5/20", "50/50", "bound")
-TURN: Final = 0.6  # seconds of one setting, in turns: longer than the rhythms of NEIGHBOURS
+TURN: Final = 1.0  # seconds of one setting, in turns: longer than the rhythms of NEIGHBOURS
+CHOSEN_TURNS: Final = 4  # consecutive turns of CHOSEN: copies need two seconds until each has found its number
 # Seconds of each setting before a measurement, in which xrnn chooses its threads and BLAS's threads fall asleep.
 _SETTLE: Final = 1.0
 
@@ -104,17 +105,19 @@ class Trainer:
             threadpool_limits(count, user_api="openmp")
             kernels.hold_threads(threads != CHOSEN)
 
-    def rates(self, settings: Sequence[int], turn: float, start: float, stop: float) -> list[float]:
-        """Calls per second on each number of threads, in turns of `turn` seconds by the clock until `stop`.
+    def rates(self, settings: Sequence[int], turn: float, start: float, stop: float) -> dict[int, float]:
+        """Calls per second of each setting, which alternate by the clock until `stop`.
+
+        settings  numbers of threads, each for `turn` seconds; several consecutive ones may be equal
 
         All workers change their number at the same time, and a change of the machine's speed affects all settings. Only
         calls that begin after `start` count.
         """
-        calls, seconds = [0] * len(settings), [0.0] * len(settings)
+        calls, seconds = dict.fromkeys(settings, 0), dict.fromkeys(settings, 0.0)
         while (begin := time.monotonic()) < stop:
             number = int((begin - start) // turn)
-            now = number % len(settings)
-            self._use(settings[now])
+            now = settings[number % len(settings)]
+            self._use(now)
             while begin < start + (number + 1) * turn:
                 self._call()
                 end = time.monotonic()
@@ -122,7 +125,7 @@ class Trainer:
                     calls[now] += 1
                     seconds[now] += end - begin
                 begin = end
-        return [count / max(time, 1e-9) for count, time in zip(calls, seconds, strict=True)]
+        return {threads: count / max(seconds[threads], 1e-9) for threads, count in calls.items()}
 
     def ends(self, stop: float) -> list[float]:
         """Repeat the call until `stop` → the times at which calls end."""
@@ -193,11 +196,12 @@ def rates(workers: Sequence[Child], case: Case, settings: Mapping[str, int], sec
         worker.send("prepare", case, CHOSEN)
     for worker in workers:
         worker.receive()
-    start = time.monotonic() + _SETTLE * len(settings)
+    turns = [threads for threads in settings.values() for _ in range(1 if threads else CHOSEN_TURNS)]
+    start = time.monotonic() + _SETTLE * len(turns)
     for worker in workers:
-        worker.send("rates", [*settings.values()], min(TURN, seconds), start, start + seconds * len(settings))
+        worker.send("rates", turns, min(TURN, seconds), start, start + seconds * len(turns))
     by_worker = [worker.receive() for worker in workers]
-    return {name: sum(each[i] for each in by_worker) for i, name in enumerate(settings)}
+    return {name: sum(each[threads] for each in by_worker) for name, threads in settings.items()}
 
 
 Measured = dict[str, dict[str, list[float]]]  # setup, such as the number of processes → setting → a rate for each round

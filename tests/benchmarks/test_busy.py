@@ -120,6 +120,6 @@ def test_workers_take_turns_with_all_settings(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(trainer, "_use", used.append)
     monkeypatch.setattr(trainer, "_call", lambda: time.sleep(0.002 * used[-1]), raising=False)
     start = time.monotonic() + 0.05
-    one, three = trainer.rates([1, 3], 0.05, start, start + 0.2)
-    assert used[:5] == [3, 1, 3, 1, 3]  # the first turn is before the start
-    assert 0 < three < one < 500
+    rates = trainer.rates([1, 1, 3], 0.05, start, start + 0.3)
+    assert used[:7] == [3, 1, 1, 3, 1, 1, 3]  # the first turn is before the start
+    assert 0 < rates[3] < rates[1] < 500
