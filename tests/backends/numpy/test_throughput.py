@@ -105,28 +105,30 @@ def test_one_thread_beside_a_process_that_always_computes(length: float, load: L
 
 
 @lengths
-def test_a_gain_at_the_expense_of_others_must_be_large(length: float) -> None:
-    small, large = Load(0.8, 1.0, one=0.7), Load(1.0, 1.0, one=0.7)
-    assert Machine(length, lambda _: small).run(10).speed(since=2) < 0.73
-    machine = Machine(length, lambda _: large).run(20)
-    assert machine.speed(since=3) > 0.95
-    one = sum(end - start for start, end, threads in machine.calls if threads == 1 and start > 3_000)
-    assert 1_300 < one < 3_000  # it yields once
+def test_with_half_of_the_cpu_time_one_thread_though_two_are_faster(length: float) -> None:
+    """Two threads are faster at the expense of other processes."""
+    assert Machine(length, lambda _: Load(0.9, 1.0, one=0.7)).run(10).speed(since=2) < 0.72
 
 
-# Two copies of an LSTM with T, N, D, H = 50, 1, 256, 256, by the number of threads of the other copy.
-BESIDE_A_COPY = {1: Load(0.8, 0.95), 2: Load(0.87, 0.96, one=0.5)}
+# Two copies, by the number of threads of the other copy. In the first, the LSTM with T, N, D, H = 50, 1, 256, 256, each
+# copy with two threads would lose by a change alone: 0.87 to 0.5. In the second, each gains by a second thread.
+COPIES = {
+    "few rows": {1: Load(0.8, 1.1), 2: Load(0.87, 0.96, one=0.5)},
+    "many rows": {1: Load(1.15, 1.17), 2: Load(0.9, 0.96, one=0.6)},
+}
 
 
 @lengths
+@pytest.mark.parametrize("copy", COPIES)
 @pytest.mark.parametrize("later", [0.0, 3000.0], ids=["at the same time", "one later"])
-def test_two_copies_yield_until_each_has_one_thread(length: float, later: float) -> None:
-    """On two threads each copy would lose by a change alone: 0.87 to 0.5. With one thread each, both are at 1."""
-    first = Machine(length, lambda _: BESIDE_A_COPY[second.calls[-1][2]] if second.calls else FREE)
-    second = Machine(length, lambda _: BESIDE_A_COPY[first.calls[-1][2]] if first.calls else FREE, now=1.0 + later)
-    while first.now < 30_000:
+def test_two_copies_come_down_to_one_thread_each(length: float, copy: str, later: float) -> None:
+    """Both are then at 1, the speed of one thread on a free CPU."""
+    beside = COPIES[copy]
+    first = Machine(length, lambda _: beside[second.calls[-1][2]] if second.calls else FREE)
+    second = Machine(length, lambda _: beside[first.calls[-1][2]] if first.calls else FREE, now=1.0 + later)
+    while first.now < 20_000:
         min(first, second, key=lambda machine: machine.now).call()
-    assert min(first.speed(since=10), second.speed(since=10)) > 0.95
+    assert min(first.speed(since=8), second.speed(since=8)) > 0.93
 
 
 @lengths
@@ -193,7 +195,7 @@ def test_many_threads_reach_the_number_of_free_cpus() -> None:
 
 
 def test_competition_of_the_past_is_forgotten_if_the_process_now_sleeps_between_calls() -> None:
-    """CPU time then does not show whether others compete. A gain of 1.2 would be too small if they did."""
+    """CPU time then does not show whether others compete. If they did, one thread would be used."""
     machine = Machine(5.0, change(Load(0.87, 0.96, one=0.5), 5_000, Load(1.2, 2.0))).run(5)
     while machine.now < 60_000:
         machine.call()

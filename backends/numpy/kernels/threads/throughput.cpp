@@ -18,19 +18,9 @@ constexpr double MEMORY = 1'000 * MILLISECOND;
 constexpr double ENOUGH = 30 * MILLISECOND;
 // The part of the throughput that trials may cost, and the largest part of the blocks that are trials.
 constexpr double COST = 0.007, MOST_TRIALS = 0.1;
-// If each thread gets less than this part of a CPU, others compete for the CPUs. Two threads get 0.68 to 0.75 beside a
-// process that computes half of the time, 0.6 beside one that always computes, and 0.5 beside a copy.
-constexpr double UNCONTENDED = 0.58;
-// While others compete, more threads are used only if they are faster by this factor. Beside two busy processes, two
-// threads are 1.1 to 1.4 times as fast as one.
-constexpr double MARGIN = 1.25;
-// If each thread gets less than this part, all processes together have several times as many threads as there are CPUs.
-// More threads are then always faster, but only at the expense of others. So the most work per CPU time decides.
-constexpr double CROWDED = 0.4;
-// Two copies of a program may both use two threads, although both would be faster on one. A copy that changes alone
-// gets half of a CPU: two threads are 1.3 to 1.8 times as fast. So while others compete, a process yields from time to
-// time: for this long it uses fewer threads, and a copy can find that one thread is now faster. Both are call times.
-constexpr double YIELD = 1'500 * MILLISECOND, BETWEEN_YIELDS = 15'000 * MILLISECOND;
+// If each thread gets less than this part of a CPU, others compete for the CPUs. Two threads on two CPUs get 0.63 to 0.89
+// beside a process that computes less than half of the time, and at most 0.59 beside one that always computes.
+constexpr double UNCONTENDED = 0.6;
 
 }  // namespace
 
@@ -72,7 +62,6 @@ void ThreadLimit::report(uint64_t kind, int most, int threads, double multiply_a
 void ThreadLimit::end_block(int64_t now) {
     const int64_t cpu = cpu_clock();
     for (Sums& each : recent) each.scale(MEMORY / (MEMORY + block.elapsed));
-    until_yield -= block.elapsed;
     if (block_began) {  // unknown for the first block
         const double between_calls = static_cast<double>(now - block_began) - block.elapsed;
         block.asked += between_calls, block.cpu = static_cast<double>(cpu - cpu_began);
@@ -82,9 +71,7 @@ void ThreadLimit::end_block(int64_t now) {
     block = {}, block_began = now, cpu_began = cpu;
 
     const bool was_trial = level != adopted_level, has_fewer = adopted() > 1, has_more = adopted_level > 0;
-    if (has_fewer && until_yield < 0 && recent[adopted_level].share() < UNCONTENDED)
-        recent[adopted_level++] = {}, until_yield = BETWEEN_YIELDS;
-    else if (has_fewer && is_known(adopted_level + 1) && !pays(adopted_level))
+    if (has_fewer && is_known(adopted_level + 1) && !pays(adopted_level))
         ++adopted_level;
     else if (has_more && is_known(adopted_level - 1) && pays(adopted_level - 1))
         --adopted_level;
@@ -102,15 +89,11 @@ bool ThreadLimit::is_known(int other) const {
 
 // Whether this level is better than the next one, which has fewer threads.
 bool ThreadLimit::pays(int l) const {
-    const Sums &more = recent[l], &fewer = recent[l + 1];
-    if (more.share() < CROWDED && fewer.cpu) return more.work / more.cpu > fewer.work / fewer.cpu;
-    return more.rate() > (more.share() < UNCONTENDED ? MARGIN : 1) * fewer.rate();
+    return recent[l].share() >= UNCONTENDED && recent[l].rate() > recent[l + 1].rate();
 }
 
 // The probability of a trial of this level in the next block.
 double ThreadLimit::chance(int other) const {
-    const bool yields = until_yield > BETWEEN_YIELDS - YIELD;
-    if (yields && other < adopted_level) return 0;
     if (!recent[other].elapsed) return 1;
     const double lost = 1 - recent[other].rate() / recent[adopted_level].rate();
     return lost * MOST_TRIALS > COST ? COST / lost : MOST_TRIALS;

@@ -5,8 +5,9 @@
 // calls, which is longer than the rhythm of most other processes. Short blocks of calls at random times try the next
 // lower and the next higher number.
 //
-// If the threads get much less CPU time than they ask for, others compete for the CPUs, and lose what this process gains
-// by more threads. So the gain must be large, and the process yields: from time to time it uses fewer threads.
+// If the threads get much less CPU time than they ask for, others compete for the CPUs. They lose what this process gains
+// by more threads. Fewer threads are then used, even if they are slower: each copy of a program would otherwise gain by
+// more threads, whatever the others do, and all copies together would be slower.
 #pragma once
 
 #include <cstdint>
@@ -64,7 +65,6 @@ class ThreadLimit {
     int level = 0, adopted_level = 0, last_most = 1;
     Sums recent[LEVELS], block;
     int64_t block_began = 0, cpu_began = 0;
-    double until_yield = 1500e6;  // nanoseconds of calls; copies that were alone notice a new one in this time
     struct {
         uint64_t name = 0;
         double rate = 0;  // the highest, in multiply-adds per nanosecond
