@@ -1,4 +1,4 @@
-"""The speed on a machine that other processes use: `python -m benchmarks.busy`, eight minutes.
+"""The speed on a machine that other processes use: `python -m benchmarks.busy`, a quarter of an hour.
 
 processes   calls per second of 1, 2, 4 or 8 training processes together
 others      calls per second of one training process, while other processes keep one CPU busy, or all CPUs
@@ -11,8 +11,8 @@ interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 A call is a forward and a backward pass. `processes`, `others` and `neighbour` compare three settings of xrnn, in turns
 and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
 as CPUs. The figures are means over `--seconds`. `processes` also measures PyTorch. `--parts`, `--cases`, `--processes`
-and `--neighbours` choose the rows. In each round, a row takes 1 + seconds for each of the three settings. With
-`--rounds 1 --seconds 5`, a part takes at most three minutes. All cases (`--cases ''`) take an hour.
+and `--neighbours` choose the rows. In each round, a row takes 1 + seconds for each fixed number, and four times as long
+for the choice. With `--rounds 1 --seconds 5`, a part takes at most five minutes. All cases (`--cases ''`) take two hours.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ NEIGHBOURS: Final = {
 }
 DEFAULT_NEIGHBOURS: Final = ("100/200", "5/20", "50/50", "bound")
 TURN: Final = 1.0  # seconds of one setting, in turns: longer than the rhythms of NEIGHBOURS
-CHOSEN_TURNS: Final = 4  # consecutive turns of CHOSEN: copies need two seconds until each has found its number
-# Seconds of each setting before a measurement, in which xrnn chooses its threads and BLAS's threads fall asleep.
+CHOSEN_TURNS: Final = 4  # consecutive turns of CHOSEN: copies need some seconds until each has found its number
+# Seconds for each turn before a measurement, in which xrnn chooses its threads and BLAS's threads fall asleep.
 _SETTLE: Final = 1.0
 
 
@@ -190,16 +190,21 @@ def children(peer: str, count: int) -> Iterator[list[Child]]:
         yield [stack.enter_context(Child(Trainer, peer, environment=variables)) for _ in range(count)]
 
 
+def turns(settings: Mapping[str, int]) -> list[int]:
+    """The number of threads of each turn."""
+    return [threads for threads in settings.values() for _ in range(CHOSEN_TURNS if threads == CHOSEN else 1)]
+
+
 def rates(workers: Sequence[Child], case: Case, settings: Mapping[str, int], seconds: float) -> dict[str, float]:
     """Calls per second of all workers together, by setting."""
     for worker in workers:
         worker.send("prepare", case, CHOSEN)
     for worker in workers:
         worker.receive()
-    turns = [threads for threads in settings.values() for _ in range(1 if threads else CHOSEN_TURNS)]
-    start = time.monotonic() + _SETTLE * len(turns)
+    numbers = turns(settings)
+    start = time.monotonic() + _SETTLE * len(numbers)
     for worker in workers:
-        worker.send("rates", turns, min(TURN, seconds), start, start + seconds * len(turns))
+        worker.send("rates", numbers, min(TURN, seconds), start, start + seconds * len(numbers))
     by_worker = [worker.receive() for worker in workers]
     return {name: sum(each[threads] for each in by_worker) for name, threads in settings.items()}
 
