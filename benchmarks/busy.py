@@ -12,7 +12,8 @@ A call is a forward and a backward pass. `processes`, `others` and `neighbour` c
 and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
 as CPUs. The figures are means over `--seconds`. `processes` also measures PyTorch. `--parts`, `--cases`, `--processes`
 and `--neighbours` choose the rows. In each round, a row takes 1 + seconds for each fixed number, and four times as long
-for the choice. With `--rounds 1 --seconds 5`, a part takes at most five minutes. All cases (`--cases ''`) take two hours.
+for the choice. With `--rounds 1 --seconds 5`, a part takes at most five minutes. All cases (`--cases ''`) take two
+hours.
 """
 
 from __future__ import annotations
