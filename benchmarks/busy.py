@@ -11,8 +11,8 @@ interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 A call is a forward and a backward pass. `processes`, `others` and `neighbour` compare three settings of xrnn, in turns
 and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
 as CPUs. The figures are means over `--seconds`. `processes` also measures PyTorch. `--parts`, `--cases`, `--processes`
-and `--neighbours` choose the rows. In each round, a row takes 1 + seconds for each fixed number, and four times as long
-for the choice. With `--rounds 1 --seconds 5`, a part takes at most five minutes. All cases (`--cases ''`) take two
+and `--neighbours` choose the rows. In each round, each fixed number takes 1 + seconds for a row, and the choice four
+times that. With `--rounds 1 --seconds 5`, a part takes at most five minutes. All cases (`--cases ''`) take two
 hours.
 """
 
@@ -193,7 +193,7 @@ def children(peer: str, count: int) -> Iterator[list[Child]]:
 
 def turns(settings: Mapping[str, int]) -> list[int]:
     """The number of threads of each turn."""
-    return [threads for threads in settings.values() for _ in range(CHOSEN_TURNS if threads == CHOSEN else 1)]
+    return [threads for name, threads in settings.items() for _ in range(CHOSEN_TURNS if name == "chosen" else 1)]
 
 
 def rates(workers: Sequence[Child], case: Case, settings: Mapping[str, int], seconds: float) -> dict[str, float]:
@@ -205,7 +205,7 @@ def rates(workers: Sequence[Child], case: Case, settings: Mapping[str, int], sec
     numbers = turns(settings)
     start = time.monotonic() + _SETTLE * len(numbers)
     for worker in workers:
-        worker.send("rates", numbers, min(TURN, seconds), start, start + seconds * len(numbers))
+        worker.send("rates", numbers, seconds / max(1, round(seconds / TURN)), start, start + seconds * len(numbers))
     by_worker = [worker.receive() for worker in workers]
     return {name: sum(each[threads] for each in by_worker) for name, threads in settings.items()}
 

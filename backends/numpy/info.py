@@ -132,8 +132,8 @@ def _number_of_threads() -> str:
     why = "one per CPU" if threads == cap else f"as set; this process may use {_cpus(cap)}"
     now, could = cpu.kernels.thread_limit()
     if now < could:
-        return f"{threads} ({why}; now {now} of {could}: more gain little while other processes use the CPUs)"
-    return f"{threads} ({why}; fewer if more gain little, while other processes use the CPUs)"
+        return f"{threads} ({why}; now {now} of {could}: more are slower, or other processes need the CPUs)"
+    return f"{threads} ({why}; fewer if more are slower, or other processes need the CPUs)"
 
 
 def _cpus(count: int) -> str:

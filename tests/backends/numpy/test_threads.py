@@ -207,8 +207,8 @@ print(describe(backend)["threads"])
 """
     said = [in_fresh_process(code.format(cap), OMP_NUM_THREADS="2") for cap in (2, 3)]
     assert said == [
-        "2 (one per CPU; fewer if more gain little, while other processes use the CPUs)",
-        "2 (as set; this process may use 3 CPUs; fewer if more gain little, while other processes use the CPUs)",
+        "2 (one per CPU; fewer if more are slower, or other processes need the CPUs)",
+        "2 (as set; this process may use 3 CPUs; fewer if more are slower, or other processes need the CPUs)",
     ]
 
 

@@ -1,6 +1,9 @@
 #include "throughput.h"
 
+#include <algorithm>
 #include <ctime>
+
+#include "pool.h"
 
 namespace xrnn {
 
@@ -18,8 +21,8 @@ constexpr double MEMORY = 1'000 * MILLISECOND;
 constexpr double ENOUGH = 30 * MILLISECOND;
 // The part of the throughput that trials may cost, and the largest part of the blocks that are trials.
 constexpr double COST = 0.007, MOST_TRIALS = 0.1;
-// If each thread gets less than this part of a CPU, others compete for the CPUs. Two threads on two CPUs get 0.63 to 0.89
-// beside a process that computes less than half of the time, and at most 0.59 beside one that always computes.
+// If each thread gets less than this part of a CPU, others compete for the CPUs. Two threads on two CPUs get 0.63 to
+// 0.89 beside a process that computes half of the time or less, and at most 0.59 beside one that always computes.
 constexpr double UNCONTENDED = 0.6;
 
 }  // namespace
@@ -39,7 +42,9 @@ double ThreadLimit::random() {
 }
 
 double ThreadLimit::work_of(uint64_t name, double multiply_adds, int64_t elapsed) {
-    auto& kind = kinds[name * 0x9E3779B97F4A7C15 >> 58];  // 64 kinds; the low bits of two hashes are often equal
+    size_t place = name * 0x9E3779B97F4A7C15 >> 58;  // of 64; the low bits of two hashes are often equal
+    if (kinds[place].rate && kinds[place].name != name) place ^= 1;
+    auto& kind = kinds[place];
     const double rate = multiply_adds / static_cast<double>(elapsed);
     if (kind.name != name) {
         kind = {.name = name, .rate = rate};
@@ -51,11 +56,14 @@ double ThreadLimit::work_of(uint64_t name, double multiply_adds, int64_t elapsed
 
 void ThreadLimit::report(uint64_t kind, int most, int threads, double multiply_adds, int64_t elapsed, int64_t now) {
     last_most = most;
+    const double time = static_cast<double>(elapsed), pause = static_cast<double>(now - elapsed - last_end);
+    const double polling = std::min<double>(pause, POLLING);  // workers that wait for the next call
+    block.asked += threads * (time + polling) + (pause - polling) / 2;  // perhaps the caller slept
+    last_end = now;
     if (threads != this->threads(most)) return;  // the others were asleep
-    const double time = static_cast<double>(elapsed);
     const double work = work_of(kind, multiply_adds, elapsed);
     if (!work) return;  // the first call of its kind
-    block.add({.work = work, .elapsed = time, .asked = threads * time});
+    block.work += work, block.elapsed += time;
     if (block.elapsed >= BLOCK) end_block(now);
 }
 
@@ -63,9 +71,8 @@ void ThreadLimit::end_block(int64_t now) {
     const int64_t cpu = cpu_clock();
     for (Sums& each : recent) each.scale(MEMORY / (MEMORY + block.elapsed));
     if (block_began) {  // unknown for the first block
-        const double between_calls = static_cast<double>(now - block_began) - block.elapsed;
-        block.asked += between_calls, block.cpu = static_cast<double>(cpu - cpu_began);
-        if (between_calls > block.elapsed) block.asked = block.cpu = 0;  // perhaps the process slept
+        block.cpu = static_cast<double>(cpu - cpu_began);
+        if (static_cast<double>(now - block_began) > 2 * block.elapsed) block.asked = block.cpu = 0;  // mostly pauses
         recent[level].add(block);
     }
     block = {}, block_began = now, cpu_began = cpu;
@@ -89,6 +96,7 @@ bool ThreadLimit::is_known(int other) const {
 
 // Whether this level is better than the next one, which has fewer threads.
 bool ThreadLimit::pays(int l) const {
+    if (at_level(last_most, l) == at_level(last_most, l + 1)) return true;  // one thread: a higher level may have more
     return recent[l].share() >= UNCONTENDED && recent[l].rate() > recent[l + 1].rate();
 }
 

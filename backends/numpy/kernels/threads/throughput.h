@@ -5,9 +5,9 @@
 // calls, which is longer than the rhythm of most other processes. Short blocks of calls at random times try the next
 // lower and the next higher number.
 //
-// If the threads get much less CPU time than they ask for, others compete for the CPUs. They lose what this process gains
-// by more threads. Fewer threads are then used, even if they are slower: each copy of a program would otherwise gain by
-// more threads, whatever the others do, and all copies together would be slower.
+// If the threads get much less CPU time than they ask for, others compete for the CPUs. What this process gains by more
+// threads, the other processes lose. So fewer threads are used, even if they are slower: each copy of a program would
+// otherwise gain by more threads, whatever the others do, and all copies together would be slower.
 #pragma once
 
 #include <cstdint>
@@ -64,7 +64,7 @@ class ThreadLimit {
     const std::function<int64_t()> cpu_clock;
     int level = 0, adopted_level = 0, last_most = 1;
     Sums recent[LEVELS], block;
-    int64_t block_began = 0, cpu_began = 0;
+    int64_t block_began = 0, cpu_began = 0, last_end = 0;
     struct {
         uint64_t name = 0;
         double rate = 0;  // the highest, in multiply-adds per nanosecond
