@@ -12,8 +12,8 @@ A call is a forward and a backward pass. `processes`, `others` and `neighbour` c
 and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
 as CPUs. The figures are means over `--seconds`. `processes` also measures PyTorch. `--parts`, `--cases`, `--processes`
 and `--neighbours` choose the rows. In each round, each fixed number takes 1 + seconds for a row, and the choice four
-times that. With `--rounds 1 --seconds 5`, a part takes at most five minutes. All cases (`--cases ''`) take two
-hours.
+times that. With `--rounds 1 --seconds 5`, a part takes at most five minutes. All cases (`--cases ''`) take
+two hours.
 """
 
 from __future__ import annotations

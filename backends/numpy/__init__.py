@@ -26,8 +26,8 @@ class NumpyBackend(Backend):
     """Arrays in host memory. A fused form runs a complete sequence in one compiled call.
 
     The kernels use OpenMP's number of threads, but at most the number of CPUs in the affinity and the quota of the
-    process. The quota is read when the backend is loaded. The kernels use fewer threads
-    if more are slower, or if other processes need the CPUs.
+    process. The quota is read when the backend is loaded. The kernels use fewer threads if more are slower, or if
+    other processes need the CPUs.
 
     `XRNN_ISA` sets the instruction-set level: `baseline`, `avx2` or `avx512` on x86-64, elsewhere `baseline`. The
     default is the highest level of the CPU. It is read when the backend is loaded.
