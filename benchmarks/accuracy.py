@@ -3,9 +3,9 @@
 It measures the largest error of tanh over all exponents, in ulp, and the RMS error of the hidden states of a long
 sequence: of each form in float32, of products in bfloat16 and of weights of 8 bits, beside PyTorch's bfloat16.
 
-With `--products` it measures products by tile registers (AMX) instead, as six and as three products of bfloat16 parts,
-beside float32: the errors of h and of all gradients, over the sizes of the tables. Without AMX it uses emulated tiles,
-which the builds of `make` have; that takes some minutes.
+With `--products` it measures products by tile registers (AMX) instead, in bfloat16x3 and bfloat16, beside float32: the
+errors of h and of all gradients, over the sizes of the tables. Without AMX it uses emulated tiles, which the builds of
+`make` have; that takes some minutes.
 """
 
 from __future__ import annotations
@@ -144,18 +144,17 @@ def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, A
 
 
 def product_errors(case: Case) -> dict[str, dict[str, float]]:
-    """By kind of products, the RMS error of h and of the gradients, relative to the RMS of the values.
+    """By precision, the RMS error of h and of the gradients, relative to the RMS of the values.
 
-    That of the gradients is the RMS over the arrays, dx, dWx, … The reference is float64.
+    That of the gradients is the RMS over the arrays, dx, dWx, … The reference is float64. An array without elements,
+    such as dWh of a cell without a recurrent product, has no error.
     """
     problem = Problem(case)
     layer, reference, before = layer_of(problem), problem.reference, kernels.level()
     errors = {}
     tiles = next((level for level in ("amx", "amx-emulated") if level in _levels()), None)
-    kinds = {"float32": (kernels.levels()[-1].replace("amx", "avx512"), "float32")}
-    if tiles:
-        kinds |= {"six products": (tiles, "float32"), "three products": (tiles, "bfloat16x3")}
-    for kind, (level, precision) in kinds.items():
+    levels = {"float32": kernels.levels()[-1]} | ({"bfloat16x3": tiles, "bfloat16": tiles} if tiles else {})
+    for precision, level in levels.items():
         kernels.set_level(level)
         kernels.force_products(True)
         try:
@@ -167,8 +166,9 @@ def product_errors(case: Case) -> dict[str, dict[str, float]]:
         of_array = [
             _relative_rms(np.where(problem.within[..., None], got, 0) if name == "h" else got, want)
             for (name, want), got in zip(reference.items(), found, strict=True)
+            if want.size
         ]
-        errors[kind] = {"h": of_array[0], "gradients": float(np.sqrt(np.mean(np.square(of_array[1:]))))}
+        errors[precision] = {"h": of_array[0], "gradients": float(np.sqrt(np.mean(np.square(of_array[1:]))))}
     return errors
 
 

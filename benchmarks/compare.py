@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import ALL, GATES, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, STEPS, TILES, WIDE, Case
-from benchmarks.peers import COMPARED, OF_STEPS, OF_TILES, OURS, PEERS, THREE_PRODUCTS, WITHOUT_TILES
+from benchmarks.peers import COMPARED, OF_STEPS, OF_TILES, OURS, PEERS, THREE_PRODUCTS
 from benchmarks.pictures import MOST_CASES, draw_times
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.print_version()
     if options.tiles and not (kernels and kernels.level().startswith("amx")):
         print("no tiles here (AMX; `xrnn info` says why): only bfloat16 is compared with float32 and with PyTorch")
-        peers = [peer for peer in peers if peer not in (WITHOUT_TILES, THREE_PRODUCTS)]
+        peers = [peer for peer in peers if peer != THREE_PRODUCTS]
     console = wide_console()
     results = compare(cases, peers, options.rounds, options.threads, options.out, console)
     print_comparison(results, console)

@@ -20,7 +20,7 @@ from benchmarks import machine
 from benchmarks.accuracy import print_accuracy, print_products
 from benchmarks.cases import GATES, STATED
 from benchmarks.memory import print_memory
-from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS, THREE_PRODUCTS, WITHOUT_TILES
+from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS, THREE_PRODUCTS
 from benchmarks.pictures import draw_sweeps
 from benchmarks.ratios import Ratio, fastest, quartiles, ratio, share
 from benchmarks.step import print_step
@@ -54,11 +54,10 @@ _SMALLEST_CHANGE: Final = 0.05
 # Comparisons that show what tiles (AMX) gain: the title, the slower and the faster peer, the operation, and the least
 # N and H of the sizes.
 _GAINS: Final = (
-    ("float32: no tiles / tiles", WITHOUT_TILES, "xrnn", "forward", 32, 256),
-    ("float32: no tiles / tiles", WITHOUT_TILES, "xrnn", "train", 32, 256),
     ("bfloat16: PyTorch / xrnn", "torch-bfloat16", "xrnn-bfloat16", "forward", 16, 0),
     ("bfloat16: PyTorch / xrnn", "torch-bfloat16", "xrnn-bfloat16", "train", 16, 0),
-    ("float32 without tiles / bfloat16x3", WITHOUT_TILES, THREE_PRODUCTS, "forward", 16, 0),
+    ("float32 / bfloat16x3", "xrnn", THREE_PRODUCTS, "forward", 16, 0),
+    ("float32 / bfloat16x3", "xrnn", THREE_PRODUCTS, "train", 16, 0),
     ("float32 / bfloat16", "xrnn", "xrnn-bfloat16", "forward", 0, 0),
     ("float32 / bfloat16", "xrnn", "xrnn-bfloat16", "train", 0, 0),
 )
@@ -160,20 +159,19 @@ def frozen(row: Row) -> dict[str, Ratio]:
 
 
 def in_bfloat16(row: Row) -> dict[str, Ratio]:
-    """Ratios of times to that of xrnn in bfloat16, by column title: xrnn in float32, PyTorch in bfloat16."""
+    """By column title, the time of xrnn in float32 or of PyTorch in bfloat16, divided by that of xrnn in bfloat16 or
+    bfloat16x3."""
     times = row["microseconds"]
-    columns = {"float32 / bfloat16": "xrnn", "torch / xrnn, bfloat16": "torch-bfloat16"}
-    ours = times.get("xrnn-bfloat16")
-    return {title: ratio(ours, times[name]) for title, name in columns.items() if ours and name in times}
-
-
-def with_tiles(row: Row) -> dict[str, Ratio]:
-    """By column title, the time of xrnn without tiles (AMX), divided by its times with tiles in each precision."""
-    times = row["microseconds"]
-    names = {"float32": "xrnn", "bfloat16x3": THREE_PRODUCTS, "bfloat16": "xrnn-bfloat16"}
-    before = times.get(WITHOUT_TILES)
-    found = {precision: times[name] for precision, name in names.items() if before and name in times}
-    return {f"no tiles / {precision}": ratio(rounds, before) for precision, rounds in found.items()}
+    columns = {
+        "float32 / bfloat16x3": (THREE_PRODUCTS, "xrnn"),
+        "float32 / bfloat16": ("xrnn-bfloat16", "xrnn"),
+        "torch / xrnn, bfloat16": IN_BFLOAT16,
+    }
+    return {
+        title: ratio(times[ours], times[other])
+        for title, (ours, other) in columns.items()
+        if {ours, other} <= times.keys()
+    }
 
 
 def mean(rows: Sequence[Row]) -> tuple[float, list[str]] | None:
@@ -219,7 +217,7 @@ def _compared_titles(rows: Sequence[Row]) -> list[str]:
 
 def _compared(row: Row) -> dict[str, Ratio]:
     """The columns that depend on which libraries were measured."""
-    return with_tiles(row) | in_bfloat16(row) | frozen(row)
+    return in_bfloat16(row) | frozen(row)
 
 
 def _coloured(r: Ratio) -> str:

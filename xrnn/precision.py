@@ -14,8 +14,8 @@ from xrnn.setting import Setting, within
 
 Name: TypeAlias = Literal["float32", "tf32", "bfloat16x3", "bfloat16"]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
-# A float32 number is the sum of three bfloat16 parts. Tile registers (AMX) compute a product of two such numbers as a
-# sum of this number of products of parts; 6 by default.
+# The CPU kernels compute a product of two float32 numbers as a sum of this number of products of bfloat16 parts; with 0
+# in float32.
 _PRODUCTS: Final = {"bfloat16x3": 3, "bfloat16": 1}
 
 
@@ -31,7 +31,7 @@ class Precision(Setting):
     def change(self, name: str, decided_by: str) -> None:
         self.name, self.decided_by = name, decided_by
         self.bfloat16, self.tf32 = name == "bfloat16", name == "tf32"
-        self.products = _PRODUCTS.get(name, 6)
+        self.products = _PRODUCTS.get(name, 0)
 
 
 _SETTING: Final = os.environ.get("XRNN_PRECISION", "").strip().lower()

@@ -4,9 +4,9 @@ The arrays of one call are all float32 or all float64, otherwise TypeError; they
 operations release the GIL, except calls of a few microseconds. On the main thread they let Python handle signals every
 50 ms. If a handler raises, they end early with its exception, and the arrays that they were overwriting become NaN.
 
-`products` is the precision of products of float32 arrays, as `xrnn.precision.Precision.products`: they may be computed
-as 6, 3 or 1 products of bfloat16 parts (kernels/parts.h). Sums, and everything else, stay float32. It has no effect on
-float64, or if `products_by(products)` is None.
+`products` is the precision of products of float32 arrays, as `xrnn.precision.Precision.products`: with 3 or 1 they may
+be computed as this number of products of bfloat16 parts (kernels/parts.h), with 0 they are computed in float32. Sums,
+and everything else, stay float32. It has no effect on float64, or if `products_by(products)` is None.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,9 +30,9 @@ def level() -> str:
     """The level in use."""
 
 def products_by(products: int) -> str | None:
-    """The instructions of the level in use for 6, 3 or 1 products of bfloat16 parts.
+    """The instructions of the level in use for 3 or 1 products of bfloat16 parts.
 
-    None if it has none that are faster than float32.
+    None if it has none that are faster than float32, and for 0, float32.
     """
 
 def has_bfloat16_instruction() -> bool:
@@ -118,7 +118,7 @@ def force_partition(threads: int, split: Literal["rows", "columns"], project_fir
 def form(products: int, T: int, N: int, K: int, H: int, heads: int = 1, units: int = 0) -> tuple[int, bool]:
     """The form of the products of a float32 call → bytes of an operand for each term of a sum, whether by tiles.
 
-    The bytes are 4 in float32, and 6, 4 or 2 for 6, 3 or 1 products of bfloat16 parts.
+    The bytes are 4 in float32, and 4 or 2 for 3 or 1 products of bfloat16 parts.
 
     Sizes as for `partition`; T is 1 for an affine map.
 

@@ -23,7 +23,7 @@ def describe(backend: Backend) -> dict[str, str]:
         **machine.describe(),
         "compiled kernels": cpu.kernels.compiler(),
         "instruction set": cpu.kernels.level() + _refused(),
-        "products in bfloat16": cpu.kernels.products_by(1) or _no_bfloat16(),
+        "products in bfloat16": _in_bfloat16(),
         "threads": _threads(),
     }
 
@@ -92,8 +92,16 @@ def _products(operation: Operation, dtype: Any, by: str | None = None, has_kerne
 
 
 def _by(instructions: str) -> str:
-    kinds = {6: "in float32, as six of bfloat16 parts,", 3: "as three of bfloat16 parts", 1: "in bfloat16"}
+    kinds = {3: "as three of bfloat16 parts", 1: "in bfloat16"}
     return f", products {kinds[precision().products]} by {instructions}"
+
+
+def _in_bfloat16() -> str:
+    """The instructions for products in bfloat16, and which layers compute without them; or why there are none."""
+    by = cpu.kernels.products_by(1)
+    if by and "amx" in by:
+        return f"{by}, and in bfloat16x3; layers with several heads compute in float32"
+    return by or _no_bfloat16()
 
 
 def _refused() -> str:

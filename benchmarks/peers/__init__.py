@@ -63,8 +63,6 @@ PEERS: Final = {
     "reservoirpy": Peer("reservoir"),
     "expression": Peer("expression"),
     "xrnn.torch": Peer("torch_rnn", {"library": "xrnn.torch"}),
-    # Without tile registers, beside xrnn on a CPU that has them (AMX).
-    "xrnn-avx512": Peer("xrnn_layer", environment={"XRNN_ISA": "avx512"}),
     "xrnn-bfloat16x3": Peer("xrnn_layer", environment={"XRNN_PRECISION": "bfloat16x3"}),
     "xrnn-bfloat16": Peer("xrnn_layer", environment={"XRNN_PRECISION": "bfloat16"}, tolerance=_BFLOAT16),
     "bare-read": Peer("bare_read"),
@@ -74,17 +72,15 @@ MODULES: Final = "xrnn.torch"
 TORCH: Final = ("torch", "torch-minimal")  # PyTorch's own modules, and eager code for the cells that it lacks
 IN_BFLOAT16: Final = ("xrnn-bfloat16", "torch-bfloat16")
 FROZEN, BARE_READ = "xrnn.freeze", "bare-read"
-WITHOUT_TILES, THREE_PRODUCTS = "xrnn-avx512", "xrnn-bfloat16x3"
-OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, WITHOUT_TILES, THREE_PRODUCTS, "xrnn-bfloat16")
+THREE_PRODUCTS: Final = "xrnn-bfloat16x3"
+OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, THREE_PRODUCTS, "xrnn-bfloat16")
 # The default peers of a comparison. `benchmarks.torch_modules` compares xrnn.torch with PyTorch.
 COMPARED: Final = tuple(
-    peer
-    for peer in PEERS
-    if peer not in (MODULES, "torch-compile", FROZEN, BARE_READ, WITHOUT_TILES, THREE_PRODUCTS, *IN_BFLOAT16)
+    peer for peer in PEERS if peer not in (MODULES, "torch-compile", FROZEN, BARE_READ, THREE_PRODUCTS, *IN_BFLOAT16)
 )
 # The default peers of `benchmarks.compare --steps` and `--tiles`.
 OF_STEPS: Final = ("xrnn", FROZEN, "onnxruntime", "torch")
-OF_TILES: Final = ("xrnn", WITHOUT_TILES, THREE_PRODUCTS, *IN_BFLOAT16, "torch", "onnxruntime")
+OF_TILES: Final = ("xrnn", THREE_PRODUCTS, *IN_BFLOAT16, "torch", "onnxruntime")
 
 
 def load(peer: str) -> Any:

@@ -55,7 +55,6 @@ LENGTHS = {
     "xrnn",
     "xrnn.freeze",
     "xrnn-plain",
-    "xrnn-avx512",
     "xrnn-bfloat16x3",
     "xrnn-bfloat16",
     "torch",

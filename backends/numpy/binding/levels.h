@@ -27,10 +27,10 @@ struct Level {
     const Operations<float>& (*f32)();
     const Operations<double>& (*f64)();
     bool (*runs_here)();
-    // Products as sums of 6, 3 or 1 products of bfloat16 parts; null: the level has none that are faster than float32.
-    const Products *six = nullptr, *three = nullptr, *one = nullptr;
+    // Products as sums of 3 or 1 products of bfloat16 parts; null: the level has none that are faster than float32.
+    const Products *three = nullptr, *one = nullptr;
 
-    const Products* products(int count) const { return count == 6 ? six : count == 3 ? three : one; }
+    const Products* products(int count) const { return count == 3 ? three : count == 1 ? one : nullptr; }
 };
 
 #if defined(__x86_64__)
@@ -56,17 +56,15 @@ const TilePermission& tile_permission() {
     return permission;
 }
 bool has_amx() { return has_avx512() && has_bfloat16_instruction() && tile_permission().granted(); }
-const Products SIX = {amx6_float, "amx", 6, true}, THREE = {amx3_float, "amx", 4, true},
-               ONE = {amx1_float, "amx", 2, true};
+const Products THREE = {amx3_float, "amx", 4, true}, ONE = {amx1_float, "amx", 2, true};
 #endif
 
 #if defined(XRNN_FOR_TESTS)
 // Tests select this level by its name on any CPU. It is far slower than the others.
-const Products EMULATED_SIX = {emulated_amx6_float, "amx-emulated", 6, true},
-               EMULATED_THREE = {emulated_amx3_float, "amx-emulated", 4, true},
+const Products EMULATED_THREE = {emulated_amx3_float, "amx-emulated", 4, true},
                EMULATED_ONE = {emulated_amx1_float, "amx-emulated", 2, true};
-const Level EMULATED = {"amx-emulated", baseline_float, baseline_double, [] { return true; },
-                        &EMULATED_SIX,  &EMULATED_THREE, &EMULATED_ONE};
+const Level EMULATED = {"amx-emulated",  baseline_float, baseline_double, [] { return true; },
+                        &EMULATED_THREE, &EMULATED_ONE};
 #endif
 
 // From the lowest to the highest.
@@ -75,10 +73,10 @@ std::vector<Level> all_levels() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     levels.push_back({"avx2", avx2_float, avx2_double, has_avx2});
-    levels.push_back({"avx512", avx512_float, avx512_double, has_avx512, nullptr, nullptr, fast_pairs()});
+    levels.push_back({"avx512", avx512_float, avx512_double, has_avx512, nullptr, fast_pairs()});
 #endif
 #if defined(XRNN_AMX)
-    levels.push_back({"amx", avx512_float, avx512_double, has_amx, &SIX, &THREE, &ONE});
+    levels.push_back({"amx", avx512_float, avx512_double, has_amx, &THREE, &ONE});
 #endif
     return levels;
 }
@@ -139,8 +137,8 @@ bool keeps_heads_apart(const Products& products, int64_t heads, int64_t units) {
     return heads == 1 || (!products.tiles && units % 2 == 0);
 }
 
-// The form for this number of products of parts: sizes as for choose_partition, T = 1 for a product; for a recurrence
-// the number of heads, and of the units of each.
+// The form for this number of products of parts, 0 for float32: sizes as for choose_partition, T = 1 for a product; for a
+// recurrence the number of heads, and of the units of each.
 template <class S>
 Form<S> form_of(int count, int64_t T, int64_t N, int64_t K, int64_t H, int64_t heads = 1, int64_t units = 0) {
     if constexpr (sizeof(S) == 4) {

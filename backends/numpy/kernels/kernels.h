@@ -160,14 +160,12 @@ const Operations<double>& avx2_double();
 const Operations<float>& avx512_float();
 const Operations<double>& avx512_double();
 const Operations<float>& avx512bf16_float();  // products in bfloat16, by the instructions
-// Products by tiles, as 6, 3 or 1 products of bfloat16 parts (parts.h). Operands that parts cannot represent are computed
-// by avx512_float. cross_entropy and tanh are null here.
-const Operations<float>& amx6_float();
+// Products by tiles, as 3 or 1 products of bfloat16 parts (parts.h). Operands that parts cannot represent are computed by
+// avx512_float. cross_entropy and tanh are null here.
 const Operations<float>& amx3_float();
 const Operations<float>& amx1_float();
 #endif
 // The same with emulated tiles, for tests on any CPU; baseline_float in place of avx512_float.
-const Operations<float>& emulated_amx6_float();
 const Operations<float>& emulated_amx3_float();
 const Operations<float>& emulated_amx1_float();
 

@@ -3,9 +3,8 @@
 // Compiled once for each pair, with XRNN_LEVEL and XRNN_TYPE naming it. With XRNN_PAIRS the elements are float, and the
 // products are in bfloat16 (pairs.h). With XRNN_PARTS they are sums of products of this number of bfloat16 parts
 // (parts.h), and XRNN_WITHOUT_PARTS names the level that computes exceptional operands. Such levels have no operations
-// without products. Everything but the function at
-// the end is in an anonymous namespace and uses no `std::` template, so that no symbol of a higher level can replace one
-// of a lower level.
+// without products. Everything but the function at the end is in an anonymous namespace and uses no `std::` template, so
+// that no symbol of a higher level can replace one of a lower level.
 #include "backward.h"
 #include "cross_entropy.h"
 #include "forward.h"

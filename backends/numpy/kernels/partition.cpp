@@ -45,13 +45,12 @@ constexpr int64_t STEPS_WORTH_PACKING = 16, ROWS_WORTH_PACKING = 64;
 
 // Rows of a tile.
 constexpr int64_t TILE_ROWS = 16;
-// float32 multiply-adds in the time of one by 6, 3 or 1 products of parts, if all rows of the tiles are used. Measured on
-// an Intel Xeon for products of 64 rows, with the conversion of one operand: 1.6 to 2.0, 2.6 to 3.6, 5.6 to 9 times.
-constexpr double GAIN_OF_SIX = 1.6, GAIN_OF_THREE = 2.6, GAIN_OF_ONE = 5.6;
+// float32 multiply-adds in the time of one by 3 or 1 products of parts, if all rows of the tiles are used. Measured on an
+// Intel Xeon for products of 64 rows, with the conversion of one operand: 2.6 to 3.6, and 5.6 to 9 times.
+constexpr double GAIN_OF_THREE = 2.6, GAIN_OF_ONE = 5.6;
 // A smaller gain is lost to the rows at the edge and to the conversion of the results.
 constexpr double LEAST_GAIN = 1.2;
-// Rows of all steps that repay splitting and packing the weights. Splitting a weight into three parts costs the time
-// that tiles save in 40 rows.
+// Rows of all steps that repay splitting and packing the weights.
 constexpr int64_t ROWS_WORTH_SPLITTING = 128;
 
 int64_t forced_l2 = 0;  // 0: the system's
@@ -98,7 +97,7 @@ bool repays_bfloat16(int64_t T, int64_t N, int64_t K, int64_t H) {
 }
 
 bool repays_tiles(int products, int64_t T, int64_t N, int64_t K, int64_t H) {
-    const double gain = products == 6 ? GAIN_OF_SIX : products == 3 ? GAIN_OF_THREE : GAIN_OF_ONE;
+    const double gain = products == 3 ? GAIN_OF_THREE : GAIN_OF_ONE;
     const double tiles = double(N / TILE_ROWS + (N % TILE_ROWS != 0));
     return product(K, H) >= WEIGHTS_WORTH_ROUNDING && product(T, N) >= ROWS_WORTH_SPLITTING &&
            gain * double(N) >= LEAST_GAIN * double(TILE_ROWS) * tiles;

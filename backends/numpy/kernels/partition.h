@@ -49,7 +49,7 @@ int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size);
 // choose_partition, in numbers, not in pairs.
 bool repays_bfloat16(int64_t T, int64_t N, int64_t K, int64_t H);
 
-// Whether 6, 3 or 1 products of bfloat16 parts by tiles (AMX) are faster than float32. Sizes as for choose_partition.
+// Whether 3 or 1 products of bfloat16 parts by tiles (AMX) are faster than float32. Sizes as for choose_partition.
 bool repays_tiles(int products, int64_t T, int64_t N, int64_t K, int64_t H);
 
 // The number of threads for this number of multiply-adds on elements of `size` bytes. `once`: a single step, which no

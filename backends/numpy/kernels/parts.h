@@ -1,10 +1,8 @@
 // Factors as sums of bfloat16 parts, for products by tiles (AMX).
 //
-//   v = v₀ + v₁ + v₂                    three parts of 8 bits each: exact
-//   v · w ≈ v₀w₀                        one product: bfloat16
-//         + v₀w₁ + v₁w₀                 three products, of two parts
-//         + v₀w₂ + v₁w₁ + v₂w₀          six products, of three parts: their error is below that of a float32 product
-//                                       (Henry, Tang and Heinecke, 2019)
+//   v ≈ v₀ + v₁               two parts of 8 bits each
+//   v · w ≈ v₀w₀              one product: bfloat16
+//         + v₀w₁ + v₁w₀       three products, of two parts (Henry, Tang and Heinecke, 2019)
 //
 // An element of an operand is a pair of terms of a sum, as in pairs.h, for each part. A block is 16 elements, the depth
 // of a tile; a sum is filled up with zeros to whole blocks. In memory,
@@ -87,7 +85,7 @@ struct Exceptions<Part<PARTS>> {
 // Call use(p, pairs) for each part p; `join` makes pairs of the numbers `first` and `second`.
 template <int PARTS, class Join, class Use>
 XRNN_INLINE void split(Vec<float> first, Vec<float> second, Join join, Use use) {
-#pragma GCC unroll 3
+#pragma GCC unroll 2
     for (int p = 0; p < PARTS; ++p) {
         use(p, join(first, second));
         if (p + 1 == PARTS) break;

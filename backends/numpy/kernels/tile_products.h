@@ -35,17 +35,10 @@ struct TileBlock {
             };
             if constexpr (PARTS == 1) {
                 load_a(0), load_b(0), add_products();
-            } else if constexpr (PARTS == 2) {
+            } else {
                 load_a(0), load_b(1), add_products();
                 load_b(0), add_products();
                 load_a(1), add_products();
-            } else {
-                load_a(0), load_b(2), add_products();
-                load_b(1), add_products();
-                load_a(1), add_products();
-                load_b(0), add_products();
-                load_a(2), add_products();
-                load_a(0), add_products();
             }
         }
         each<RB>([&]<int i>() {

@@ -310,13 +310,13 @@ def test_products_and_loss_have_the_same_bits_however_divided(
 
     def run() -> dict[str, HostArray]:
         dW, db = np.full_like(p.W, np.nan), np.full_like(p.b, np.nan)
-        dx = kernels.affine_gradients(p.x, p.W, p.dy, dW, db, True, 6)
+        dx = kernels.affine_gradients(p.x, p.W, p.dy, dW, db, True, 0)
         again = np.full_like(dW, np.nan), np.full_like(db, np.nan)
-        assert kernels.affine_gradients(p.x, p.W, p.dy, *again, False, 6) is None
+        assert kernels.affine_gradients(p.x, p.W, p.dy, *again, False, 0) is None
         for got, want in zip(again, (dW, db), strict=True):
             assert_array_equal(got, want)
         losses, dlogits = kernels.cross_entropy(c.logits, c.targets, c.weight)
-        y = kernels.affine(p.x, p.W, p.b, 6)
+        y = kernels.affine(p.x, p.W, p.b, 0)
         return {"y": y, "dx": dx, "dW": dW, "db": db, "dlogits": dlogits, "losses": losses}
 
     got = check_same_bits(run, PRODUCT_SIZES.index(sizes), 1 if every else 11)
@@ -346,7 +346,7 @@ def test_wrong_arguments_are_refused() -> None:
     x, Wx, Wh, b = (np.ones(shape, "float32") for shape in [(T, N, D), (D, 3 * H), (H, 3 * H), (4 * H,)])
 
     def forward(name: Any = "gru", b: Any = b, initial: Any = None, lengths: Any = None, own: Any = ()) -> Any:
-        return kernels.forward(name, x, Wx, Wh, b, initial, lengths, False, own, False, 6, None)
+        return kernels.forward(name, x, Wx, Wh, b, initial, lengths, False, own, False, 0, None)
 
     forward()
     with pytest.raises(
@@ -359,7 +359,7 @@ def test_wrong_arguments_are_refused() -> None:
             forward(own=own)
 
     def leaky(*own: Any) -> Any:
-        return kernels.forward("leaky_tanh", x, Wx[:, :H], Wh[:, :H], b[:H], None, None, False, own, False, 6, None)
+        return kernels.forward("leaky_tanh", x, Wx[:, :H], Wh[:, :H], b[:H], None, None, False, own, False, 0, None)
 
     leaky(np.ones(H, "float32"))
     for given in ((), (0.5, 0.5)):
