@@ -125,10 +125,8 @@ def _lines(value: Any) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read results. Files from before "cells" was renamed to "cases" are accepted."""
+    """The results in a file that `write` wrote."""
     results: dict[str, Any] = json.loads(path.read_text())
-    if "cells" in results:
-        results["cases"] = results.pop("cells")
     return results
 
 

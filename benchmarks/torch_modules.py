@@ -45,19 +45,18 @@ def measure(cases: Sequence[Case], rounds: int, threads: int) -> dict[str, Any]:
 
 
 def print_modules(results: dict[str, Any], console: Console) -> None:
-    operations = [name for name in _OPERATIONS if name in results["cases"][0]["microseconds"]]  # older files have two
     columns = ["T, N, D, H"]
-    for operation in operations:
+    for operation in _OPERATIONS:
         columns += [f"{_OPERATIONS[operation]}:\nPyTorch", "\nxrnn", "\nPyTorch / xrnn"]
     for cell in COMMON:
         cases = [case for case in results["cases"] if case["cell"] == cell]
         if not cases:
             continue
-        ratios: dict[str, list[float]] = {operation: [] for operation in operations}
+        ratios: dict[str, list[float]] = {operation: [] for operation in _OPERATIONS}
         rows = []
         for case in cases:
             row = [", ".join(str(case[letter]) for letter in "TNDH")]
-            for operation in operations:
+            for operation in _OPERATIONS:
                 theirs, ours = (case["microseconds"][operation][peer] for peer in _PEERS)
                 compared = ratio(ours, theirs)
                 ratios[operation].append(compared.median)

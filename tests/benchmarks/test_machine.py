@@ -1,4 +1,4 @@
-"""The files of results: one line for each measured case, and older files can be read."""
+"""The files of results: one line for each measured case."""
 
 from __future__ import annotations
 
@@ -43,11 +43,6 @@ def test_the_description_has_the_cache_and_the_widest_instructions() -> None:
     )
     for unit in ("avx512f", "amx_tile", "amx_int8"):
         assert (unit in str(about["cpu"])) == (f" {unit} " in f"{flags} ")
-
-
-def test_files_that_name_their_cases_cells_are_read(tmp_path: Path) -> None:
-    (tmp_path / "old.json").write_text('{"cells": [{"case": "a"}]}')
-    assert machine.read(tmp_path / "old.json") == {"cases": [{"case": "a"}]}
 
 
 @pytest.mark.parametrize(

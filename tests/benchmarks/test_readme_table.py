@@ -36,7 +36,7 @@ def test_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows += [row(operation, 5.0, 10.0, case) for case in (UNLISTED, RAGGED) for operation in ("forward", "train")]
     rows += [row("forward", 4.0, 12.0, gru), row("train", 4.0, 12.0, gru)]
     path = tmp_path / "compare.json"
-    path.write_text(json.dumps({"cells": rows}))  # as older files name them
+    path.write_text(json.dumps({"cases": rows}))
     readme.main([str(path)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "RNN:"

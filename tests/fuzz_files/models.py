@@ -65,7 +65,7 @@ def _regression(rng: random.Random) -> tuple[Any, Any]:
 def _forecaster(rng: random.Random) -> tuple[Any, Any]:
     settings = ForecastSettings(hidden=3, quantiles=rng.choice(["0.1", "0.2,0.8"]))
     return settings, ForecastFacts(
-        6, 3, 2, 1, rng.choice([None, ("x", "y")]), rng.choice(["", "1 day"]), rng.choice([(), ("a", "b")])
+        6, 3, 2, 1, rng.choice([None, ("x", "y")]), rng.choice(["", "1 day"]), rng.random() < 0.5
     )
 
 

@@ -91,14 +91,6 @@ def test_any_labels_are_read_as_written(path: Path) -> None:
     assert CLASSES.kind.load(path).facts == snapshot.facts
 
 
-@every_kind
-def test_settings_that_a_file_lacks_get_their_defaults(subject: Subject, path: Path) -> None:
-    save_forged(
-        subject.kind, path, subject.snapshot(path.parent, cell="rnn"), lambda extra: extra["settings"].pop("seed")
-    )
-    assert subject.kind.load(path).settings == replace(subject.settings, cell="rnn", seed=0)
-
-
 # ---- other files ----
 
 
@@ -202,6 +194,7 @@ FORGED: list[tuple[Change, str]] = [
     (entry(upto="9"), "has invalid upto ('9': expected a whole number of at least 1)"),
     (entry(feature_names=["a", 1]), "has invalid feature_names (they are not a list of strings"),
     (entry(feature_names="ab"), "has invalid feature_names (they are not a list of strings"),
+    (lambda extra: extra["settings"].pop("batch"), "has invalid settings (batch is missing: expected all settings)"),
 ]
 # Besides, of a kind.
 NAMES = "has invalid facts (channel_names are not 2 strings"
@@ -256,7 +249,7 @@ FORGED_KIND: list[tuple[Subject, Change, str]] = [
     (FORECASTS, facts(horizon=True), "has invalid facts (horizon is True: expected a whole number"),
     (FORECASTS, facts(channel_names=["a", "b"]), "has invalid facts (channel_names has 2 names: expected 1"),
     (FORECASTS, facts(channel_names="a"), "has invalid facts (channel_names is not a list of strings"),
-    (FORECASTS, facts(series=[1]), "has invalid facts (series is not a list of strings"),
+    (FORECASTS, lambda extra: extra["facts"].pop("step"), "has invalid facts (they have other names: expected context"),
     (FORECASTS, facts(step=1), "has invalid facts (step is not a string"),
 ]
 
@@ -344,7 +337,8 @@ def test_a_layer_of_another_kind_is_refused(path: Path) -> None:
 
 
 def test_the_number_of_channels_has_a_limit() -> None:
+    given = {"labels": ["a", "b"], "channel_names": None}
     for channels in (1, 2**20):
-        assert Classes.from_json({"channels": channels, "labels": ["a", "b"]}).channels == channels
+        assert Classes.from_json({"channels": channels, **given}).channels == channels
     with one_line(SettingsError, "channels is 1048577: expected a whole number from 1 to 1048576"):
-        Classes.from_json({"channels": 2**20 + 1, "labels": ["a", "b"]})
+        Classes.from_json({"channels": 2**20 + 1, **given})

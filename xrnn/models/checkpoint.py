@@ -17,7 +17,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
 
@@ -127,7 +127,6 @@ class Kind(Generic[S]):
     plan: Callable[[S, Any], Plan]  # (settings, facts) → the plan of the model; raises SettingsError
     arrays: Callable[[S, Any, int], dict[str, Spec]]  # (settings, facts, step) → the arrays of a snapshot
     facts: Callable[[Any], Any] | None = None  # parsed JSON → the facts; raises SettingsError
-    earlier: Mapping[str, Any] = field(default_factory=dict)  # settings that files of earlier versions do not have
 
     def content(self, snapshot: Snapshot[S]) -> bytes:
         """The content of the file with `snapshot`."""
@@ -189,9 +188,7 @@ class Kind(Generic[S]):
             raise FileError(f"{file.name} has {got}: expected {self._wanted}")
         checkpoint = read_checkpoint(file, backend)
         extra = checkpoint.extra
-        settings = self._parsed(
-            file.name, "settings", extra, lambda value: self.settings.of({**self.earlier, **check_object(value)})
-        )
+        settings = self._parsed(file.name, "settings", extra, self._settings)
         facts = self._parsed(file.name, "facts", extra, self.facts) if self.facts else None
         plan = self._parsed(file.name, "facts", extra, lambda value: self.plan(settings, facts))
         picture = self._parsed(file.name, "picture", extra, PictureRecord.from_json) if "picture" in extra else None
@@ -202,6 +199,11 @@ class Kind(Generic[S]):
         fingerprint, arrays = str(extra.get("fingerprint", "")), extra["arrays"]
         layers, optimizer = dict(checkpoint.layers), checkpoint.optimizer
         return Snapshot(settings, fingerprint, layers, optimizer, arrays, facts, picture, upto, names, unfinished)
+
+    def _settings(self, value: Any) -> S:
+        if missing := {each.name for each in fields(self.settings)} - check_object(value).keys():
+            raise SettingsError(f"{min(missing)} is missing: expected all settings")
+        return self.settings.of(value)
 
     def _parsed(self, name: str, part: str, extra: Mapping[str, Any], parse: Callable[[Any], Any]) -> Any:
         try:

@@ -211,12 +211,10 @@ def offsets_shape(settings: ForecastSettings, facts: ForecastFacts) -> Shape:
 def _arrays(settings: ForecastSettings, facts: ForecastFacts, step: int) -> dict[str, Spec]:
     """`offsets`, `share`: see ForecastModel; `linear.*`: see LinearPart; `rate`, `length`: see ForecastTrainer.
 
-    `length` is -1 before it is chosen. `deviation`: in older files, unused.
+    `length` is -1 before it is chosen.
     """
     shapes: dict[str, Shape] = {"losses": (step,), "known.mean": (facts.known,), "known.deviation": (facts.known,)}
-    shapes |= {"offsets": offsets_shape(settings, facts)} | (
-        {"deviation": (len(facts.series),)} if facts.series else {}
-    )
+    shapes["offsets"] = offsets_shape(settings, facts)
     if settings.base == "linear":
         shapes |= {
             "rate": (1,),

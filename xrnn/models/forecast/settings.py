@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
 from xrnn.files import quoted
@@ -62,8 +62,7 @@ class ForecastFacts:
     context  C, horizon F, season m: steps;   known  K: the number of known columns
     log      True if the model forecasts logarithms
     calendar the name of its calendar columns, see `calendar.py`; empty for none
-    step     the name of the step of the times; empty without times, and in files that earlier versions wrote
-    series   Names of series in older files; ignored
+    step     the name of the step of the times; empty without times
     """
 
     context: int
@@ -72,7 +71,6 @@ class ForecastFacts:
     known: int
     channel_names: tuple[str, ...] | None = None  # the target, then the known covariates
     step: str = field(default="", compare=False)
-    series: tuple[str, ...] = field(default=(), compare=False)
     log: bool = False
     calendar: str = ""
 
@@ -93,15 +91,12 @@ class ForecastFacts:
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
-        given = check_object(value)
-        optional = {"series", "step", "log", "calendar"}  # earlier versions did not write all of them
-        if given.keys() | optional != {*_SIZES, "channel_names", *optional}:
-            raise SettingsError(
-                f"they have other names: expected {', '.join(_SIZES)}, channel_names, step, log, calendar"
-            )
-        if type(given.get("log", False)) is not bool:
+        given, expected = check_object(value), [each.name for each in fields(cls)]
+        if given.keys() != {*expected}:
+            raise SettingsError(f"they have other names: expected {', '.join(expected)}")
+        if type(given["log"]) is not bool:
             raise SettingsError("log is not true or false: expected one of them")
-        if given.get("calendar", "") not in [*calendar.COLUMNS]:  # a list: the value may not be hashable
+        if given["calendar"] not in [*calendar.COLUMNS]:  # a list: the value may not be hashable
             raise SettingsError(f"calendar is unknown: expected {' or '.join(filter(None, calendar.COLUMNS))}")
         for name in _SIZES:
             least, most = (0, MOST_CHANNELS) if name == "known" else (1, MOST_STEPS)
@@ -110,20 +105,14 @@ class ForecastFacts:
                 raise SettingsError(f"{name} is {got}: expected a whole number from {least} to {most}")
         if given["season"] > given["context"]:
             raise SettingsError("season is larger than context: expected at most that")
-        names, ids = _strings("channel_names", given.get("channel_names")), _strings("series", given.get("series"))
+        names = given["channel_names"]
+        if names is not None and not are_strings(names):
+            raise SettingsError("channel_names is not a list of strings: expected one, or null")
         if names is not None and len(names) != 1 + given["known"]:
             raise SettingsError(f"channel_names has {len(names)} names: expected {1 + given['known']}")
-        if not isinstance(given.get("step", ""), str):
+        if not isinstance(given["step"], str):
             raise SettingsError("step is not a string: expected the name of a step")
-        return cls(**given | {"channel_names": names, "series": ids or ()})
-
-
-def _strings(key: str, value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not are_strings(value):
-        raise SettingsError(f"{key} is not a list of strings: expected one, or null")
-    return tuple(value)
+        return cls(**given | {"channel_names": names and tuple(names)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +162,6 @@ class ForecastSettings(Settings):
     decimal: str = decimal()
     id: str = identifier()
     time: str = column("Column of times. Default: the column of dates, or a first column without a name.")
-
-    @classmethod
-    def of(cls, given: Any) -> Self:
-        """As `Settings.of`; but the settings in a file that has no base are those of an earlier version: naive."""
-        return super(ForecastSettings, cls).of({"base": "naive"} | check_object(given))  # slots: a new class
 
     def plan(self, facts: ForecastFacts) -> Plan:
         """Raises SettingsError for too many outputs."""

@@ -33,7 +33,7 @@ class _Facts:
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """The inverse of `asdict` and JSON.   Raises SettingsError for any other value."""
-        given, expected = {"channel_names": None} | check_object(value), [each.name for each in fields(cls)]
+        given, expected = check_object(value), [each.name for each in fields(cls)]
         if given.keys() != {*expected}:
             raise SettingsError(f"they have other names: expected {', '.join(expected)}")
         channels, names = given["channels"], given["channel_names"]

@@ -236,7 +236,6 @@ def _arrays(settings: LabelledSettings, head: Head, step: int) -> dict[str, Spec
     return arrays | ({"validation": of_steps} if settings.patience else {})
 
 
-_EARLIER: Final = {"patch": 1, "head_rate": 1.0, "members": 1}
 CLASSIFIER: Final = Kind(
     "xrnn series classifier",
     "xrnn classify",
@@ -244,7 +243,6 @@ CLASSIFIER: Final = Kind(
     ClassifierSettings.plan,
     _arrays,
     Classes.from_json,
-    _EARLIER,
 )
 REGRESSION: Final = Kind(
     "xrnn series regression",
@@ -253,5 +251,4 @@ REGRESSION: Final = Kind(
     RegressionSettings.plan,
     _arrays,
     Numbers.from_json,
-    _EARLIER,
 )
