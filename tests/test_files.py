@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,20 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+import xrnn
 from tests.errors import one_line
 from xrnn import files
 from xrnn.files import (
     FileError,
     arrays_content,
     check_writable,
-    create_file,
     open_arrays,
     printable,
     quoted,
-    replace_file,
+    write_file,
 )
+from xrnn.models.errors import OutputError
+from xrnn.series import Classifier, Forecaster, Regressor
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="modes, links, locks and FIFOs are POSIX's")
 WANTED = "weights; name a file of them"
@@ -36,10 +40,18 @@ WANTED = "weights; name a file of them"
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from xrnn.files import replace_file
+from xrnn.files import write_file
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-replace_file(Path(sys.argv[1]), b"half")
+write_file(Path(sys.argv[1]), b"half", lambda path: True, "")
 """
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    write_file(path, content, lambda path: True, "")
+
+
+def create_file(path: Path, content: bytes) -> None:
+    write_file(path, content, lambda path: False, "exists: expected a new name")
 
 
 # ---- writing ----
@@ -83,6 +95,7 @@ def test_the_content_is_synced_before_the_rename_and_the_folder_after_it(
 
     monkeypatch.setattr("os.fsync", fsync)
     monkeypatch.setattr("os.replace", rename)
+    (tmp_path / "file").write_bytes(b"before")
     replace_file(tmp_path / "file", b"content")
     assert done == ["file", "rename", "folder"]
 
@@ -112,7 +125,9 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, write: Any, monkeypatch
         server.bind("socket")
         before = {name: os.lstat(name).st_ino for name in os.listdir()}
         for name in ("fifo", "link", "socket"):
-            with one_line(OSError, f"can't write {name}: expected the name of a file, but it is a device, a pipe or a"):
+            with one_line(
+                FileExistsError, f"can't write {name}: expected the name of a file, but it is a device, a pipe or a"
+            ):
                 write(Path(name))
     with one_line(IsADirectoryError, "can't write folder: expected the name of a file, but it is a folder; name a"):
         write(Path("folder"))
@@ -157,7 +172,7 @@ def test_a_fifo_that_is_named_like_a_leftover_is_left_alone(tmp_path: Path) -> N
     """In its own process, since a defect would block it."""
     os.mkfifo(tmp_path / ".x.xrnn.partial")
     os.utime(tmp_path / ".x.xrnn.partial", (0, 0))
-    code = "import sys, pathlib, xrnn.files; xrnn.files.replace_file(pathlib.Path(sys.argv[1]), b'')"
+    code = "import sys, xrnn; xrnn.save(sys.argv[1], xrnn.Linear.init(2, 3))"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True, timeout=60)
     assert sorted(os.listdir(tmp_path)) == [".x.xrnn.partial", "file"]
 
@@ -178,10 +193,45 @@ def test_a_new_file_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr("os.link", refuse)
     path = tmp_path / "file"
     create_file(path, b"one")
-    with pytest.raises(FileExistsError):
+    with one_line(FileExistsError, f"{path} exists: expected a new name"):
         create_file(path, b"other")
     assert path.read_bytes() == b"one"
+    replace_file(path, b"other")
+    assert path.read_bytes() == b"other"
     assert list(tmp_path.iterdir()) == [path]
+    path.write_bytes(b"")
+    create_file(path, b"in place of an empty file")
+    assert path.read_bytes() == b"in place of an empty file"
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_file_that_appears_while_another_is_written_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new: bool
+) -> None:
+    """Also in place of a file that may be replaced."""
+    path = tmp_path / "file"
+    if not new:
+        path.write_bytes(b"mine: one")
+    sync = os.fsync
+
+    def appear(descriptor: int) -> None:
+        sync(descriptor)
+        path.write_bytes(b"theirs")
+
+    monkeypatch.setattr("os.fsync", appear)
+    with one_line(FileExistsError, f"{path} exists: name another"):
+        write_file(path, b"mine: two", lambda path: path.read_bytes().startswith(b"mine"), "exists: name another")
+    assert path.read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_read_only_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
+    with one_line(PermissionError, f"can't write {path}: expected a writable file, but it is read-only; make it"):
+        replace_file(path, b"after")
+    assert path.read_bytes() == b"before"
 
 
 def test_the_check_leaves_no_file(tmp_path: Path) -> None:
@@ -194,6 +244,104 @@ def test_the_check_leaves_no_file(tmp_path: Path) -> None:
 def test_a_file_that_can_not_be_written_is_found_by_the_check(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         check_writable(tmp_path / "nowhere" / "file")
+
+
+# ---- what the functions that write files may replace ----
+
+LAYERS: dict[str, Any] = {"rnn": xrnn.RNN.init(2, 3, rng=0), "readout": xrnn.Linear.init(3, 1, rng=0)}
+SERIES = np.random.default_rng(0).standard_normal((8, 12))
+SIZES: dict[str, Any] = {"hidden": 2, "batch": 4}
+
+
+def save_run(path: Path, **options: Any) -> None:
+    xrnn.save_checkpoint(path, LAYERS, extra={"job": options.pop("job", 7)}, **options)
+
+
+@pytest.fixture(scope="module")
+def writers() -> dict[str, Callable[..., object]]:
+    """By name, each function that writes a file."""
+    labelled = {"epochs": 1} | SIZES
+    return {
+        "xrnn.save": lambda path, **options: xrnn.save(path, LAYERS["rnn"], **options),
+        "xrnn.save_checkpoint": save_run,
+        "xrnn.to_onnx": lambda path, **options: xrnn.to_onnx(LAYERS, path, **options),
+        "xrnn.to_c": lambda path, **options: xrnn.to_c(LAYERS, path, **options),
+        "`xrnn classify`": Classifier(**labelled).fit(SERIES, [0, 1] * 4).save,
+        "`xrnn regress`": Regressor(**labelled).fit(SERIES, np.arange(8.0)).save,
+        "`xrnn forecast`": Forecaster(horizon=2, context=4, season=2, steps=1, **SIZES).fit(SERIES).save,
+    }
+
+
+NAMES = [
+    "xrnn.save",
+    "xrnn.save_checkpoint",
+    pytest.param("xrnn.to_onnx", marks=pytest.mark.needs("onnx", "onnx")),
+    "xrnn.to_c",
+    "`xrnn classify`",
+    "`xrnn regress`",
+    "`xrnn forecast`",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_another_program_is_kept(
+    name: str, writers: dict[str, Callable[..., object]], tmp_path: Path
+) -> None:
+    write = writers[name]
+    path, link = tmp_path / "file", tmp_path / "link"
+    write(path)
+    write(path)  # its own file
+    size = path.stat().st_size
+    path.write_bytes(b"")
+    write(path)
+    assert path.stat().st_size == size
+    link.symlink_to(path)
+    foreign = tmp_path / "foreign.safetensors"
+    safetensors.numpy.save_file({"a": np.zeros(2)}, foreign, {"format": "pt"})
+    for content in (b"PK\x03\x04 a thesis", b"time,value\n1,2\n", b"{", b"/* mine */", b"\x08", foreign.read_bytes()):
+        path.write_bytes(content)
+        for each in (path, link):
+            with one_line(
+                _error(name),
+                f"{each} exists, and {name} did not write it: expected a new name; name another, or replace it by "
+                "overwrite=True",
+            ):
+                write(each)
+        assert path.read_bytes() == content
+        assert sorted(tmp_path.iterdir()) == [path, foreign, link]
+    write(link, overwrite=True)
+    assert (path.stat().st_size, link.is_symlink()) == (size, True)
+    with one_line(TypeError, "overwrite is 'no': expected True or False; use bool(overwrite)"):
+        write(path, overwrite="no")
+
+
+def _error(name: str) -> type[Exception]:
+    return OutputError if name.startswith("`") else FileExistsError
+
+
+@pytest.mark.needs("onnx", "onnx")
+def test_the_functions_replace_no_file_of_each_other(writers: dict[str, Callable[..., object]], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for name, other in itertools.permutations(writers, 2):
+        writers[other](path, overwrite=True)
+        content = path.read_bytes()
+        with one_line(_error(name), f"{path} exists, and {name} did not write it"):
+            writers[name](path)
+        assert path.read_bytes() == content
+
+
+def test_a_checkpoint_replaces_that_of_a_command_only_with_its_job(
+    writers: dict[str, Callable[..., object]], tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    for job in (np.arange(3), "mine", None, "xrnn series classifier", "xrnn series classifier"):
+        save_run(path, job=job)  # any `job` of a user's own
+    for other in ("xrnn series regression", np.arange(3)):
+        with one_line(FileExistsError, f"{path} exists, and xrnn.save_checkpoint did not write it"):
+            save_run(path, job=other)
+    writers["`xrnn classify`"](path)
+    checkpoint = xrnn.load_checkpoint(path)
+    xrnn.save_checkpoint(path, checkpoint.layers, optimizer=checkpoint.optimizer, extra=checkpoint.extra)
 
 
 # ---- reading ----

@@ -6,7 +6,6 @@ Arrays are stored in safetensors files: a header with the name, shape and dtype 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -14,12 +13,13 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from xrnn.checks import check_bool
 from xrnn.typing import HostArray
 
 _PARTIAL: Final = ".xrnn.partial"
@@ -123,6 +123,15 @@ def open_arrays(path: Path, wanted: str) -> Iterator[ArrayFile]:
         ) from error
 
 
+def format_in(path: Path) -> str:
+    """The format that the header of a safetensors file names; empty for other files."""
+    try:
+        with open_arrays(path, "") as file:
+            return file.metadata.get("format", "")
+    except FileError:
+        return ""
+
+
 def holds_arrays(path: Path) -> bool:
     """Whether `path` is a file that begins as a safetensors file."""
     try:
@@ -188,36 +197,73 @@ def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> str
 # ---- writing ----
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def write_own(
+    path: str | os.PathLike[str], content: bytes, writer: str, has_mark: Callable[[Path], bool], *, overwrite: bool
+) -> None:
+    """The rule of all functions that write a file: as `write_file`, and an existing file needs the mark of its writer.
+
+    writer     the name of the function: "xrnn.save"
+    has_mark   path → whether the file there has the mark of this function
+    overwrite  replace any other file too
+    """
+    refusal = f"exists, and {writer} did not write it: expected a new name; name another, or replace it by"
+    may_replace = (lambda _: True) if check_bool("overwrite", overwrite) else has_mark
+    write_file(Path(path), content, may_replace, f"{refusal} overwrite=True")
+
+
+def write_file(path: Path, content: bytes, may_replace: Callable[[Path], bool], refusal: str) -> None:
     """Write `content` to `path`. At any moment, `path` is the old file or the complete new one.
 
+    may_replace, refusal   see `check_output`, which is called before the content is written and again before an
+                           existing file is replaced
+
     Links are followed, and the mode of the old file is kept. The content is on the disk before the file gets its name.
-    Raises OSError, with the old file unchanged. A device, a pipe, a socket or a folder is never replaced.
+    Raises OSError, with the old file unchanged.
+    """
+    check_output(path, may_replace, refusal)
+    target = real_path(path)
+    with _temporary_file(target) as temporary:
+        _write(temporary, content)
+        if not _renamed_to_new(temporary, target):
+            check_output(path, may_replace, refusal)
+            with contextlib.suppress(FileNotFoundError):  # the old file was removed just now
+                shutil.copymode(target, temporary)
+            os.replace(temporary, target)
+    _sync_folder(target)
+
+
+def check_output(path: Path, may_replace: Callable[[Path], bool], refusal: str) -> None:
+    """Check that `path` is a new name, or a file that may be replaced.
+
+    may_replace   path → whether the file there may be replaced; an empty file may always be
+    refusal       for the error about another file, after its name: "exists: expected …"
+
+    Raises FileExistsError for another file, PermissionError for a read-only file, and OSError for a folder, a device, a
+    pipe and a socket.
     """
     _check_regular(path)
-    path = real_path(path)
-    with _temporary_file(path) as temporary:
-        _write(temporary, content)
-        if path.exists():
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    _sync_folder(path)
+    if not os.path.exists(path):
+        return
+    if not os.access(path, os.W_OK):
+        raise PermissionError(
+            f"can't write {printable(str(path))}: expected a writable file, but it is read-only; make it writable, or "
+            "name another"
+        )
+    if os.path.getsize(path) and not may_replace(path):
+        raise FileExistsError(f"{printable(str(path))} {refusal}")
 
 
-def create_file(path: Path, content: bytes) -> None:
-    """As `replace_file`, but never replaces a file.   Raises FileExistsError if `path` exists, however new it is."""
-    path = real_path(path)
-    with _temporary_file(path) as temporary:
-        _write(temporary, content)
-        try:
-            os.link(temporary, path)  # unlike a rename, it fails if the name exists
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without hard links
-            if os.path.lexists(path):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-            os.replace(temporary, path)
-    _sync_folder(path)
+def _renamed_to_new(temporary: Path, target: Path) -> bool:
+    """Give the file its name if no file has it.   Returns whether it was free."""
+    try:
+        os.link(temporary, target)  # unlike a rename, it fails if the name exists
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            return False
+        os.replace(temporary, target)
+    return True
 
 
 def arrays_content(arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> bytes:
@@ -229,7 +275,7 @@ def arrays_content(arrays: Mapping[str, HostArray], metadata: Mapping[str, str])
 
 
 def check_writable(path: Path) -> None:
-    """Raises OSError if `replace_file` could not write to `path`."""
+    """Raises OSError if `write_file` could not write a new file to `path`."""
     _check_regular(path)
     with _temporary_file(real_path(path)):
         pass
@@ -248,7 +294,7 @@ def _check_regular(path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{expected} a folder; name a file in it")
     if not stat.S_ISREG(mode):
-        raise OSError(f"{expected} a device, a pipe or a socket; name another")
+        raise FileExistsError(f"{expected} a device, a pipe or a socket; name another")
 
 
 def real_path(path: Path) -> Path:

@@ -30,13 +30,11 @@ from xrnn.commands.main import main
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
 ELSEWHERE = "can't write {}: expected the name of a file, but it is {}"
 IN_A_FOLDER = "can't write {} ({}): expected an existing folder with write permission; make it or name another"
-NO_CHECKPOINT = (
-    "{} exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another with --out"
-)
+NEW = "{} exists: expected a new name; name another with --out, or replace it with --overwrite"
 NEW_PICTURE = "{} exists: expected a new name; name another with --plot, or replace it with --overwrite"
 NOT_ITS_OWN = (
-    "{} exists and is not the picture that c records: expected that one or a new name; name another with --plot, or "
-    "replace it with --overwrite"
+    "{} exists: expected a new name, or the picture that c records; name another with --plot, or replace it with "
+    "--overwrite"
 )
 READS = "--plot is {}, which this run reads: expected another file; name another"
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -153,8 +151,8 @@ def test_a_checkpoint_is_replaced_only_with_overwrite(run: Run, capsys: Capture)
     before = files()
     for name, options in (("c", []), ("d", ["--resume", "c"])):
         message = (
-            f"{name} is a checkpoint already: expected --resume {name} to continue it, --overwrite to replace it, or "
-            "another --out"
+            f"{name} exists: expected a new name, or --resume {name} to continue it; name another with --out, or "
+            "replace it with --overwrite"
         )
         refused(capsys, message, run("--out", name, *options))
     assert files() == before
@@ -162,6 +160,10 @@ def test_a_checkpoint_is_replaced_only_with_overwrite(run: Run, capsys: Capture)
     assert (updates_in("c"), updates_in("d")) == (UPDATES, UPDATES)
     assert run("--resume", "d", "--out", "./d", units=9) == 0  # the same file: the run continues
     assert updates_in("d") == 9 * run.per_unit
+    Path("empty").touch()
+    Path("theirs").write_bytes(b"foreign")
+    assert run("--out", "empty", units=1) == run("--out", "theirs", "--overwrite", units=1) == 0
+    assert (updates_in("empty"), updates_in("theirs")) == (run.per_unit, run.per_unit)
 
 
 def test_a_picture_is_replaced_only_by_its_own_run(run: Run, capsys: Capture) -> None:
@@ -224,10 +226,9 @@ BOTH = "--out and --plot would both write {}: expected two files; name another w
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--out notes", NO_CHECKPOINT.format("notes")),
-        ("--out ./link", NO_CHECKPOINT.format("link")),
-        ("--out text.txt", NO_CHECKPOINT.format("text.txt")),
-        ("--out mine.png --overwrite --plot p.png", NO_CHECKPOINT.format("mine.png")),
+        ("--out notes", NEW.format("notes")),
+        ("--out ./link", NEW.format("link")),
+        ("--out text.txt", NEW.format("text.txt")),
         ("--out mine.safetensors", NEW_PICTURE.format("mine.png")),
         ("--out d --plot mine.svg", NEW_PICTURE.format("mine.svg")),
         ("--resume c --plot mine.png", NOT_ITS_OWN.format("mine.png")),
@@ -242,6 +243,7 @@ BOTH = "--out and --plot would both write {}: expected two files; name another w
         ("--out d --plot loop.png", ELSEWHERE.format("loop.png", LOOP.format("--plot"))),
         ("--out dangling", ELSEWHERE.format("dangling", "a link to {}/nowhere, which doesn't exist; remove the link")),
         ("--out fifo", ELSEWHERE.format("fifo", "a device, a pipe or a socket; name")),
+        ("--out fifo --overwrite", ELSEWHERE.format("fifo", "a device, a pipe or a socket; name")),
         (f"--out {os.devnull}", ELSEWHERE.format(os.devnull, "a device")),
         ("--out nowhere/c", IN_A_FOLDER.format("nowhere/c", "No such file or directory")),
         ("--plot nowhere/p.png", IN_A_FOLDER.format("nowhere/p.png", "No such file or directory")),
@@ -249,7 +251,7 @@ BOTH = "--out and --plot would both write {}: expected two files; name another w
         ("--out fifo/c", IN_A_FOLDER.format("fifo/c", "Not a directory")),
         (f"--out {'x' * 300}", IN_A_FOLDER.format("x" * 300, "File name too long")),
         ("--log notes", "notes exists: expected a new name; name another with --log, or replace it with --overwrite"),
-        ("--resume c --log notes", "notes exists and is no log of such a run: expected a new name"),
+        ("--resume c --log notes", "notes exists: expected a new name, or the log of such a run; name"),
         ("--out d --log d", "--out and --log would both write d: expected two files; name another with --log"),
         ("--out c --overwrite --plot soft.png", BOTH.format("c")),
         ("--out c --overwrite --plot hard.png", BOTH.format("c")),
@@ -273,9 +275,7 @@ def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: Patch, caps
     assert TRAIN("--out", "c") == 0
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
     capsys.readouterr()
-    message = (
-        "can't write c: expected a writable file, but it is read-only; make it writable, or name another with --out"
-    )
+    message = "can't write c: expected a writable file, but it is read-only; make it writable, or name another"
     refused(capsys, message, TRAIN("--out", "c", "--overwrite"))
 
 

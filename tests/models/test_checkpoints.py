@@ -99,11 +99,11 @@ def test_other_files_are_refused(subject: Subject, path: Path) -> None:
     kind, wanted = subject.kind, f"expected a checkpoint; name a file that `{subject.kind.writer}` wrote"
     for other in SUBJECTS:
         if other is not subject:
-            other.kind.save(path, other.snapshot(path.parent))
+            other.kind.save(path, other.snapshot(path.parent), overwrite=True)
             with one_line(CheckpointError, f"{path} has format {other.kind.name}: {wanted}"):
                 kind.load(path)
             assert not kind.wrote(path)
-    xrnn.save(path, xrnn.Linear.init(2, 3, backend="numpy"))
+    xrnn.save(path, xrnn.Linear.init(2, 3, backend="numpy"), overwrite=True)
     with one_line(CheckpointError, f"{path} has format xrnn layer: {wanted}"):
         kind.load(path)
     path.write_text("To be, or not to be: that is the question")

@@ -21,7 +21,7 @@ from xrnn.exchange.checkpoint import load_checkpoint, save_checkpoint
 from xrnn.exchange.description import UnknownCellError
 from xrnn.exchange.files import load, save
 from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, unflattened
-from xrnn.files import FileError, check_writable, holds_arrays, printable
+from xrnn.files import FileError, check_output, check_writable, holds_arrays, printable
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
@@ -94,8 +94,7 @@ def convert(
     expected = "expected an existing folder with write permission; name another"
     with file_errors(OutputError, "write", target, expected):
         check_writable(target)
-    if target.exists() and not how.overwrite:
-        raise OutputError(f"{printable(str(target))} exists: expected a new name; add --overwrite to replace it")
+        check_output(target, lambda _: how.overwrite, "exists: expected a new name; add --overwrite to replace it")
     model, facts = read_model(source, prefix, nonlinearity, backend)
     if model.scale is not None:
         _check_series(source, model, facts, target.suffix)
@@ -278,19 +277,20 @@ def _quantized(model: Model) -> Model:
 
 
 def _write(model: Model, target: Path, name: str, options: ConvertOptions) -> None:
+    overwrite = options.overwrite
     if target.suffix == ".c":
         from xrnn.exchange.c import to_c
 
-        return to_c(model, target, name)
+        return to_c(model, target, name, overwrite=overwrite)
     if target.suffix == ".onnx":
         from xrnn.exchange.onnx_write import to_onnx
 
-        to_onnx(model, target, lengths=options.lengths, states=options.states)
+        to_onnx(model, target, lengths=options.lengths, states=options.states, overwrite=overwrite)
         return None
     if target.suffix == ".keras":
         from xrnn.exchange.keras_file import write_keras
 
-        return write_keras(model, target)
+        return write_keras(model, target, overwrite=overwrite)
     if model.softmax:
         raise DataError(
             f"the model ends in a softmax, which {target.suffix} can't hold: expected .onnx, .c or .keras; or remove "
@@ -299,8 +299,8 @@ def _write(model: Model, target: Path, name: str, options: ConvertOptions) -> No
     if target.suffix == ".pt":
         from xrnn.exchange.torch_state import write_state
 
-        return write_state(model, target)
+        return write_state(model, target, overwrite=overwrite)
     layers = unflattened(model.layers)
     if isinstance(layers, list):
-        return save_checkpoint(target, {str(i): layer for i, layer in enumerate(layers)})
-    return save(target, layers)
+        return save_checkpoint(target, {str(i): layer for i, layer in enumerate(layers)}, overwrite=overwrite)
+    return save(target, layers, overwrite=overwrite)

@@ -13,11 +13,9 @@ from typing import Any, Self
 
 from xrnn.commands.options import Command
 from xrnn.commands.pictures import check_format, is_own_picture
-from xrnn.files import check_writable, create_file, real_path, replace_file, same_file
+from xrnn.files import check_output, check_writable, real_path, same_file, write_file
 from xrnn.models.checkpoint import PictureRecord
 from xrnn.models.errors import OutputError, file_errors
-
-Refusal = Callable[[Path, bool], str]
 
 
 class Output:
@@ -25,24 +23,33 @@ class Output:
 
     option    the command-line option for it: "--out"
     path      changes if a foreign file appears there during the run
-    refusal   (path, written by this run) → why the existing file at `path` must not be replaced; empty if it may be
+    is_own    (path, written by this run) → whether the file there belongs to this run or to the one that it continues
+    refusal   for the error about another file, after its name
     say       prints a line
+    overwrite   whether the file that is there now may be replaced
     """
 
-    def __init__(self, option: str, path: Path, refusal: Refusal, say: Callable[[str], None]) -> None:
-        self.option, self.path, self._refusal, self._say = option, path, refusal, say
+    def __init__(
+        self,
+        option: str,
+        path: Path,
+        is_own: Callable[[Path, bool], bool],
+        refusal: str,
+        say: Callable[[str], None],
+        *,
+        overwrite: bool,
+    ) -> None:
+        self.option, self.path, self._is_own, self._refusal, self._say = option, path, is_own, refusal, say
         self._written = False
+        self._replaced = sha256(path) if overwrite else ""
 
     def write(self, content: bytes) -> None:
         """Write `content` to `path`, or to a free name if a foreign file has appeared there.   Raises OSError."""
         path = self.path
         try:
-            if os.path.isfile(path) and not self._refusal(path, self._written):
-                replace_file(path, content)
-            else:
-                create_file(path, content)
+            write_file(path, content, self._may_replace, self._refusal)
             self._written = True
-        except FileExistsError:
+        except (FileExistsError, IsADirectoryError):
             self.path = next_free(path, os.path.lexists)
             self._say(f"another program wrote {path} during this run: it is kept, and this run writes {self.path}")
             self.write(content)
@@ -59,13 +66,10 @@ class Output:
         expected = "expected an existing folder with write permission; make it or name another"
         with file_errors(OutputError, "write", path, expected):
             check_writable(path)
-        if os.path.exists(path):
-            if refusal := self._refusal(path, False):
-                raise OutputError(f"{path} {refusal}")
-            if not os.access(path, os.W_OK):
-                raise OutputError(
-                    f"can't write {path}: expected a writable file, but it is read-only; make it writable, or {other}"
-                )
+            check_output(path, self._may_replace, self._refusal)
+
+    def _may_replace(self, path: Path) -> bool:
+        return self._is_own(path, self._written) or (self._replaced != "" and sha256(path) == self._replaced)
 
 
 def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
@@ -111,7 +115,9 @@ def next_free(path: Path, taken: Callable[[Path], bool]) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hex; empty if it can't be read."""
+    """The SHA-256 of a file's content, in hex; empty if it can't be read, or is no regular file."""
+    if not path.is_file():  # reading a pipe would wait
+        return ""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -160,46 +166,32 @@ class Outputs:
                 lines = [f"{command.default_out} or its picture is taken: this run writes {out}"]
         picture = plot or _picture_beside(out)
         continues = resume is not None and same_file(out, resume)
-        pictures = {drawn.sha256 if drawn else "", sha256(picture) if overwrite else ""} - {""}
 
-        def refuse_checkpoint(path: Path, written: bool) -> str:
-            if not command.kind.wrote(path):
-                return (
-                    "exists and is no checkpoint: expected a new name, or a checkpoint to replace; name another with "
-                    "--out"
-                )
-            if written or continues or overwrite:
-                return ""
-            return (
-                f"is a checkpoint already: expected --resume {path} to continue it, --overwrite to replace it, or "
-                "another --out"
-            )
+        def output(option: str, path: Path, is_own: Callable[[Path, bool], bool], expected: str = "") -> Output:
+            remedy = f"name another with {option}, or replace it with --overwrite"
+            refusal = f"exists: expected a new name{expected}; {remedy}"
+            return Output(option, path, is_own, refusal, say, overwrite=overwrite)
 
-        def refuse_picture(path: Path, written: bool) -> str:
-            if sha256(path) in pictures:
-                return ""
-            what = f" and is not the picture that {resume} records: expected that one or" if resume else ": expected"
-            return f"exists{what} a new name; name another with --plot, or replace it with --overwrite"
-
-        def refuse_log(path: Path, written: bool) -> str:
-            if overwrite or (resume and has_columns(path, columns)):
-                return ""
-            what = " and is no log of such a run" if resume else ""
-            return f"exists{what}: expected a new name; name another with --log, or replace it with --overwrite"
-
-        def refuse_table(path: Path, written: bool) -> str:
-            if overwrite or (resume and has_columns(path, command.table_columns)):
-                return ""
-            return "exists: expected a new name; name another with --csv, or replace it with --overwrite"
+        def has_header(header: Sequence[str]) -> Callable[[Path, bool], bool]:
+            return lambda path, written: resume is not None and has_columns(path, header)
 
         log, continues_log = None, resume is not None and not overwrite
         if options.log:
-            log = Output("--log", options.log, refuse_log, say)
-        table = Output("--csv", command.csv, refuse_table, say) if command.csv else None
-        checkpoint = Output("--out", out, refuse_checkpoint, say)
-        outputs = cls(
-            checkpoint, Output("--plot", picture, refuse_picture, say), log, table, drawn, lines, columns, continues_log
+            log = output("--log", options.log, has_header(columns), ", or the log of such a run" if resume else "")
+        table = output("--csv", command.csv, has_header(command.table_columns)) if command.csv else None
+        checkpoint = output(
+            "--out",
+            out,
+            lambda path, written: command.kind.wrote(path) and (written or continues or overwrite),
+            f", or --resume {out} to continue it" if command.kind.wrote(out) else "",
         )
+        pictures = output(
+            "--plot",
+            picture,
+            lambda path, written: drawn is not None and sha256(path) == drawn.sha256,
+            f", or the picture that {resume} records" if resume else "",
+        )
+        outputs = cls(checkpoint, pictures, log, table, drawn, lines, columns, continues_log)
         tables = [each for each in (log, table) if each]
         check_outputs(
             [checkpoint, outputs.picture, *tables], [*command.paths, *([resume] if resume and not continues else [])]

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from xrnn.exchange.model import ExportedLayers, Model, cell_row, host, is_int8, is_recurrent, model_of
-from xrnn.files import replace_file
+from xrnn.files import write_own
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.layer_norm import LayerNorm
@@ -57,6 +57,7 @@ def to_c(
     scale: tuple[Any, Any] | None = None,
     mean: bool = False,
     softmax: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Write a C99 file that computes one time step of the model per call. It needs only the C library (and -lm).
 
@@ -69,6 +70,7 @@ def to_c(
               known value of the feature, or by the mean
     mean      give the next layer the mean of the last recurrent layer's h over the steps so far
     softmax   the result is the softmax of the last layer
+    overwrite replace any file at `path`. By default, only an empty file or one that `to_c` wrote is replaced
 
     The file defines, for the name `model`:
 
@@ -82,13 +84,20 @@ def to_c(
     have its own state.
 
     Raises TypeError for other layers; ValueError for layers that run in reverse, sizes above 2²⁰, weights that are not
-    finite float32 numbers, and a name without an ASCII letter or digit; OSError if the file can't be written.
+    finite float32 numbers, and a name without an ASCII letter or digit; FileExistsError for a file that it may not
+    replace, and OSError if the file can't be written.
 
     >>> to_c([GRU.init(3, 8, rng=0), Linear.init(8, 2, rng=0)], "gesture.c", name="gesture")
     """
     model = model_of(layers, scale=scale, mean=mean, softmax=softmax, quantized=True)
     content = source(model, identifier(name))
-    replace_file(Path(path), content.encode("ascii"))
+    write_own(path, content.encode("ascii"), "xrnn.to_c", _has_first_line, overwrite=overwrite)
+
+
+def _has_first_line(path: Path) -> bool:
+    first = _HEAD.strip().splitlines()[0].encode("ascii")
+    with path.open("rb") as file:
+        return file.read(len(first)) == first
 
 
 def identifier(name: str) -> str:

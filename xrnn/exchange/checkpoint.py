@@ -22,7 +22,7 @@ from xrnn.exchange.files import (
     read_arrays,
     warn_of_nan,
 )
-from xrnn.files import ArrayFile, open_arrays, quoted, replace_file
+from xrnn.files import ArrayFile, format_in, open_arrays, quoted, write_own
 from xrnn.layers.composite import Composite
 from xrnn.layers.network import Network
 from xrnn.optim import EMA, SGD, Adam, HasParameters, Optimizer
@@ -33,6 +33,7 @@ from xrnn.typing import Array, HostArray
 AnyOptimizer: TypeAlias = Optimizer | EMA
 
 _WANTED: Final = "a checkpoint; name a file that xrnn.save_checkpoint wrote"
+_FORMAT: Final = "xrnn checkpoint"
 _LONGEST: Final = 2**24  # characters of a description
 _DEEPEST: Final = 32  # lists and dicts within each other in `extra`
 _DTYPES: Final = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
@@ -59,6 +60,7 @@ def save_checkpoint(
     *,
     optimizer: AnyOptimizer | Mapping[str, AnyOptimizer] | None = None,
     extra: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write layers, optimizers and other values to one file, which `load_checkpoint` reads.
 
@@ -67,6 +69,8 @@ def save_checkpoint(
                 name. The file keeps the parameter groups
     extra       values by name: None, bool, int, float, str, arrays, and lists, tuples and dicts of them, such as the
                 number of the epoch, `rng.bit_generator.state` of a NumPy Generator, and the states of a stream
+    overwrite   replace any file at `path`. By default, only an empty file or one that `save_checkpoint` wrote is
+                replaced, but not the checkpoint of a command or an estimator
 
     An earlier file at `path` is replaced in one step: a reader finds the old file or the new one.
 
@@ -75,12 +79,15 @@ def save_checkpoint(
 
     Raises TypeError for other kinds of layers, optimizers or values; ValueError if two layers share memory, if an
     optimizer has a layer that is not in `layers` or has accumulated gradients, or if the description is too long;
-    OSError if the file can't be written. After any of these errors, the earlier file is unchanged.
+    FileExistsError for a file that it may not replace, and OSError if the file can't be written. After any of these
+    errors, the earlier file is unchanged.
 
     >>> linear = Linear.init(3, 1, rng=0)
     >>> save_checkpoint("run.safetensors", {"readout": linear}, optimizer=Adam([linear]), extra={"epoch": 6})
     """
-    replace_file(Path(path), checkpoint_content(layers, optimizer, extra))
+    content = checkpoint_content(layers, optimizer, extra)
+    job = (extra or {}).get("job")
+    write_own(path, content, "xrnn.save_checkpoint", lambda file: _has_mark(file, job), overwrite=overwrite)
 
 
 def checkpoint_content(layers: Mapping[str, Any], optimizer: Any, extra: Mapping[str, Any] | None) -> bytes:
@@ -140,6 +147,15 @@ def peek(file: ArrayFile, name: str) -> Any:
         return parse_description(file, "checkpoint", _LONGEST)["extra"]["dict"].get(name)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
+
+
+def _has_mark(path: Path, job: Any) -> bool:
+    """Whether `save_checkpoint` wrote the file at `path`, with no `job` of a command or an estimator but this one."""
+    if format_in(path) != _FORMAT:
+        return False
+    with open_arrays(path, "") as file:
+        found = peek(file, "job")
+    return not str(found).startswith("xrnn ") or (isinstance(job, str) and found == job)
 
 
 # ---- layers and optimizers ----

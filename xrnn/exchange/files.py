@@ -20,7 +20,7 @@ from xrnn.exchange.description import (
     put_together,
     take_apart,
 )
-from xrnn.files import ArrayFile, FileError, arrays_content, open_arrays, parse_object, quoted, replace_file
+from xrnn.files import ArrayFile, FileError, arrays_content, format_in, open_arrays, parse_object, quoted, write_own
 from xrnn.layers.network import Network
 from xrnn.optim import HasParameters
 from xrnn.select import get_backend, kind_of, to_numpy
@@ -30,29 +30,32 @@ L = TypeVar("L")
 Cells: TypeAlias = Mapping[str, MakeCell] | None
 
 _WANTED: Final = "a layer; name a file that xrnn.save wrote"
+_FORMAT: Final = "xrnn layer"
 _VERSION: Final = "1"
 _LONGEST: Final = 2**16  # characters of a description, enough for about 500 layers
 
 
-def save(path: str | os.PathLike[str], layer: HasParameters) -> None:
+def save(path: str | os.PathLike[str], layer: HasParameters, *, overwrite: bool = False) -> None:
     """Write a layer to a file that `load` reads: its arrays, its kind and its options.
 
-    layer   RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout, on any backend,
-            a quantized layer, or a Network of layers.
-            The file keeps the seed of a Dropout and its count of forward calls, so that its masks continue. Of a cell
-            of your own it keeps the name and the attributes, which must be numbers and strings.
+    layer       RNN, LSTM, GRU, Recurrent, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout, on any
+                backend, a quantized layer, or a Network of layers.
+                The file keeps the seed of a Dropout and its count of forward calls, so that its masks continue. Of a
+                cell of your own it keeps the name and the attributes, which must be numbers and strings.
+    overwrite   replace any file at `path`. By default, only an empty file or one that `save` wrote is replaced
 
     The file is a safetensors file. It is written under a temporary name and renamed, so that `path` is at any time the
     old file or the complete new one.
 
-    Raises TypeError for other layers; ValueError if there are too many layers or they are nested too deep; OSError if
-    the file cannot be written. After any of these errors, the old file is unchanged.
+    Raises TypeError for other layers; ValueError if there are too many layers or they are nested too deep;
+    FileExistsError for a file that it may not replace, and OSError if the file cannot be written. After any of these
+    errors, the old file is unchanged.
 
     >>> save("gru.safetensors", GRU.init(3, 8, rng=0))
     """
     description, arrays = take_apart(layer)
     content = described_content("layer", canonical(description), arrays, _LONGEST, "save it in parts")
-    replace_file(Path(path), content)
+    write_own(path, content, "xrnn.save", lambda file: format_in(file) == _FORMAT, overwrite=overwrite)
 
 
 @overload

@@ -12,7 +12,7 @@ from typing import Any, Final
 from xrnn.backend import Backend
 from xrnn.exchange.keras import RECURRENT, from_keras, import_keras, sequential, take_softmax
 from xrnn.exchange.model import Model, model_of
-from xrnn.files import FileError, printable, quoted, read_regular, replace_file
+from xrnn.files import FileError, printable, quoted, read_regular, write_own
 
 _WANTED: Final = "a Sequential that model.save wrote, of layers that from_keras takes"
 _MODULES: Final = ("keras", "keras.layers", "keras.initializers", "keras.dtype_policies")
@@ -83,9 +83,10 @@ def _check_sizes(config: Any, size: int) -> None:
             raise ValueError(f"{weights:,} weights")
 
 
-def write_keras(layers: Model, path: Path) -> None:
-    """Write the layers as a Sequential."""
+def write_keras(layers: Model, path: Path, *, overwrite: bool) -> None:
+    """Write the layers as a Sequential. The file has no mark: an existing one is replaced only with `overwrite`."""
     model = sequential(import_keras("a .keras file"), model_of(layers))
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.keras")
-        replace_file(path, (Path(folder) / "model.keras").read_bytes())
+        content = (Path(folder) / "model.keras").read_bytes()
+    write_own(path, content, "xrnn", lambda _: False, overwrite=overwrite)

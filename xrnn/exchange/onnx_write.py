@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from xrnn.checks import check_bool
 from xrnn.exchange.model import ExportedLayers, Model, cell_row, host, is_recurrent, model_of, warn_of_nan
 from xrnn.exchange.onnx_weights import CELLS, OPERATORS
 from xrnn.exchange.onnx_weights import to_onnx as onnx_weights
-from xrnn.files import replace_file
+from xrnn.files import write_own
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
@@ -40,6 +41,7 @@ def to_onnx(
     scale: tuple[Any, Any] | None = None,
     mean: bool = False,
     softmax: bool = False,
+    overwrite: bool = False,
 ) -> onnx.ModelProto:
     """An onnx.ModelProto that computes what the layers compute, checked by onnx. Also writes it to `path`, if given.
 
@@ -51,12 +53,14 @@ def to_onnx(
     scale     (mean, deviation): standardise each feature of x, in float64
     mean      the layers after the last recurrent one get the mean of its h over time
     softmax   the result is the softmax of the last layer
+    overwrite replace any file at `path`. By default, only an empty file or one that `to_onnx` wrote is replaced
 
     The graph takes x (T, N, D), or indices (T, N) int64 for an Embedding, for any T and N. Its first output is h, or y
     if the last layer is not recurrent. The dtype is that of the layers; ONNX Runtime computes float32 only.
 
     Raises TypeError for other layers, and for cells without an operator in ONNX, such as an RNN with a leak; ValueError
-    for models above 2 GiB; OSError if the file can't be written; ImportError without onnx. Warns of NaN and infinity.
+    for models above 2 GiB; FileExistsError for a file that it may not replace, and OSError if the file can't be
+    written; ImportError without onnx. Warns of NaN and infinity.
 
     >>> model = to_onnx([GRU.init(3, 8, rng=0), Linear.init(8, 2, rng=0)], "model.onnx")
     >>> [node.op_type for node in model.graph.node if node.op_type in ("GRU", "Gemm", "MatMul")]
@@ -67,8 +71,14 @@ def to_onnx(
     warn_of_nan(model)
     made = model_proto(onnx, model, lengths=check_bool("lengths", lengths), states=check_bool("states", states))
     if path is not None:
-        replace_file(Path(path), made.SerializeToString())
+        write_own(path, made.SerializeToString(), "xrnn.to_onnx", _has_producer, overwrite=overwrite)
     return made
+
+
+def _has_producer(path: Path) -> bool:
+    """Whether the file begins as the models that `model_proto` makes: with the version of the format, then "xrnn"."""
+    with path.open("rb") as file:
+        return re.match(rb"\x08.\x12\x04xrnn", file.read(8), re.DOTALL) is not None
 
 
 def model_proto(onnx: Any, model: Model, *, lengths: bool, states: bool) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from xrnn.backend import Backend
 from xrnn.exchange.model import model_of, unflattened
 from xrnn.exchange.torch import from_torch, import_torch, to_torch
-from xrnn.files import FileError, printable, quoted, read_regular, replace_file
+from xrnn.files import FileError, printable, quoted, read_regular, write_own
 
 _WANTED: Final = "a state dict; write one by torch.save(module.state_dict(), path)"
 _MODES: Final = {1: "RNN", 3: "GRU", 4: "LSTM"}  # by the number of gates
@@ -77,8 +77,11 @@ def _loaded(torch: Any, content: bytes, name: str) -> Mapping[str, Any]:
     return state
 
 
-def write_state(layers: Any, path: Path) -> None:
-    """Write the state dict of a layer; for several, that of a torch.nn.Sequential: `0.weight`, `1.weight_ih_l0`."""
+def write_state(layers: Any, path: Path, *, overwrite: bool) -> None:
+    """Write the state dict of a layer; for several, that of a torch.nn.Sequential: `0.weight`, `1.weight_ih_l0`.
+
+    The file has no mark: an existing one is replaced only with `overwrite`.
+    """
     torch = import_torch("a .pt file")
     made = unflattened(model_of(layers).layers)
     modules = made if isinstance(made, list) else [made]
@@ -89,4 +92,4 @@ def write_state(layers: Any, path: Path) -> None:
     }
     content = io.BytesIO()
     torch.save(whole, content)
-    replace_file(path, content.getvalue())
+    write_own(path, content.getvalue(), "xrnn", lambda _: False, overwrite=overwrite)

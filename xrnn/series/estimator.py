@@ -67,9 +67,15 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             setattr(self, name, value)
         return self
 
-    def save(self, path: str | Path) -> None:
-        """Write a checkpoint, which the commands can read.   Raises OSError and ValueError."""
-        self.kind.save(Path(path), self._fitted())
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write a checkpoint, which the commands can read.
+
+        overwrite   replace any file at `path`. By default, only an empty file or a checkpoint of the same kind of
+                    estimator or command is replaced
+
+        Raises OSError if the file can't be written or may not be replaced, ValueError if it is not fitted.
+        """
+        self.kind.save(Path(path), self._fitted(), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

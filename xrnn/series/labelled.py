@@ -186,11 +186,11 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
             raise ValueError(f"y has {len(labels)} values: expected one for each of the {len(predicted)} series in X")
         return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         labels = self._fitted().facts.labels
         if other := next((each for each in labels if not isinstance(each, Label)), None):
             raise ValueError(f"labels of type {type(other).__name__} can't be saved: expected text or numbers")
-        super().save(path)
+        super().save(path, overwrite=overwrite)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
