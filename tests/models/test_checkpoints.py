@@ -230,7 +230,10 @@ FORGED_KIND: list[tuple[Subject, Change, str]] = [
         (CLASSES, facts(labels=n), "has invalid facts (labels holds fewer than two, or one")
         for n in (["a"], ["a", "a"])
     ),
-    *((CLASSES, facts(labels=n), "has invalid facts (labels is not a list of strings or") for n in ([[1], 2], "ab")),
+    *(
+        (CLASSES, facts(labels=n), "has invalid facts (labels is not a list of strings or")
+        for n in ([[1], 2], "ab", [1, 2**70], [1, math.nan])
+    ),
     (
         CLASSES,
         lambda extra: extra["facts"].pop("labels"),

@@ -225,7 +225,11 @@ def _state(model: Model) -> Iterator[str]:
 def _literal(text: str) -> str:
     """A string literal: every byte that may have a meaning in C as an octal escape."""
     plain = b" ._-+:/()%#" + bytes(byte for byte in range(128) if chr(byte).isalnum())
-    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
+    return (
+        '"'
+        + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode("utf-8", "surrogateescape"))
+        + '"'
+    )
 
 
 def _step(model: Model) -> Iterator[str]:

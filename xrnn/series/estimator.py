@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
@@ -16,9 +16,11 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from xrnn.files import quoted
 from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.data.read import check_channels
 from xrnn.models.data.series import LARGEST, Series, checked
+from xrnn.models.labelled.head import Label, is_label
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
@@ -39,7 +41,7 @@ except ImportError:
 # X: an array or a DataFrame (n, T) or (n, T, D), or a list of such series (Tᵢ,) or (Tᵢ, D), as numbers or from files.
 SeriesLike: TypeAlias = ArrayLike | list[Series]
 # y: an array, a column or a list, with a value for each series.
-Targets: TypeAlias = ArrayLike | Sequence[Hashable]
+Targets: TypeAlias = ArrayLike | Sequence[Label]
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
@@ -262,23 +264,42 @@ def _numbers(given: Any, name: str) -> HostArray:
         ) from error
 
 
-def as_labels(y: Any) -> list[Hashable]:
-    """The labels in y, as Python values.   Raises ValueError and TypeError."""
+def as_labels(y: Any) -> list[Label]:
+    """The labels in y, each a str, int, float or bool.   Raises ValueError."""
     given = [*_column(y)]
     if any(isinstance(each, np.datetime64 | np.timedelta64) for each in given):  # `item` makes an int of some
         raise ValueError("Unknown label type: y holds times: expected labels, such as text; use y.astype(str)")
-    labels = [each.item() if isinstance(each, np.generic) else each for each in given]
-    for i, label in enumerate(labels):
-        if not isinstance(label, Hashable):
-            raise ValueError(f"y[{i}] is a {type(label).__name__}: expected hashable labels, such as text or numbers")
-        if type(label).__name__ in ("NAType", "NaTType"):  # pandas' missing values
-            raise ValueError(f"y[{i}] is {label}: expected a label for each series; leave out the series without one")
-        if isinstance(label, float) and not label.is_integer():
+    return [_as_label(f"y[{i}]", each.item() if isinstance(each, np.generic) else each) for i, each in enumerate(given)]
+
+
+def _as_label(name: str, label: Any) -> Label:
+    """`label` without a class derived from str, int or float, such as an Enum's.   Raises ValueError."""
+    if label is None or type(label).__name__ in ("NAType", "NaTType") or (isinstance(label, float) and label != label):
+        raise ValueError(f"{name} is {label}: expected a label for each series; leave out the series without one")
+    if isinstance(label, str):
+        text = str.__str__(label)
+        if text.endswith("\0") or any("\ud800" <= c <= "\udfff" for c in text):
             raise ValueError(
-                f"Unknown label type: y[{i}] is {label}: expected labels, such as text or whole numbers; for numbers "
-                "to predict, use Regressor"
+                f"{name} is {quoted(ascii(text))}: expected text without surrogates and without NUL at its end, which "
+                "files and arrays can't hold; replace these characters"
             )
-    return labels
+        return text
+    if is_label(label):
+        return label if isinstance(label, bool) else float(label) if isinstance(label, float) else int(label)
+    if isinstance(label, int):
+        raise ValueError(
+            f"{name} is a whole number of {label.bit_length()} bits: expected at most 63, and a sign; convert each "
+            "label by str"
+        )
+    if isinstance(label, float):
+        raise ValueError(
+            f"Unknown label type: {name} is {label}: expected labels, such as text or whole numbers; for numbers to "
+            "predict, use Regressor"
+        )
+    raise ValueError(
+        f"{name} is {quoted(repr(label))}, a {type(label).__name__}: expected labels that are text, bools or whole "
+        "numbers; convert each, as by str"
+    )
 
 
 def as_targets(y: Any) -> list[float]:
@@ -311,7 +332,7 @@ def _column(y: Any) -> Any:
     return y
 
 
-def classes_of(labels: Sequence[Hashable]) -> list[Any]:
+def classes_of(labels: Sequence[Label]) -> list[Any]:
     """The different labels, sorted; in the order of their first use if they can't be compared."""
     different = list(dict.fromkeys(labels))
     try:

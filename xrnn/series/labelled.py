@@ -13,7 +13,7 @@ import numpy as np
 from xrnn.models.data.series import Series
 from xrnn.models.labelled.choice import choose
 from xrnn.models.labelled.data import LabelledSeries
-from xrnn.models.labelled.head import Classes, Head, Label, Numbers, r_squared
+from xrnn.models.labelled.head import Classes, Head, Numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.select import get_backend
@@ -125,11 +125,11 @@ class LabelledEstimator(Estimator):
 class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
     """The label of a series of any length: the model and the training of `xrnn classify`, whose settings these are.
 
-        classifier = Classifier().fit(X, y)    # X (n, T), (n, T, D), or a list of (Tᵢ, D); y: n hashable labels
+        classifier = Classifier().fit(X, y)    # X (n, T), (n, T, D), or a list of (Tᵢ, D); y: n labels
         classifier.predict(X_new)              # (n,), of classes_
         classifier.predict_proba(X_new)        # (n, K)
 
-    NaN is a missing value.
+    NaN is a missing value. Labels are text, bools or whole numbers, of Python or NumPy.
 
     cell             "rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru", or the name of a registered cell
     hidden, layers   size of the hidden state of each direction, and number of recurrent layers
@@ -185,12 +185,6 @@ class Classifier(ClassifierMixin, LabelledEstimator):  # type: ignore[misc]
         if len(labels) != len(predicted):
             raise ValueError(f"y has {len(labels)} values: expected one for each of the {len(predicted)} series in X")
         return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        labels = self._fitted().facts.labels
-        if other := next((each for each in labels if not isinstance(each, Label)), None):
-            raise ValueError(f"labels of type {type(other).__name__} can't be saved: expected text or numbers")
-        super().save(path, overwrite=overwrite)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

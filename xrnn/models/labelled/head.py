@@ -20,7 +20,7 @@ from xrnn.models.errors import DataError, SettingsError, param
 from xrnn.models.settings import are_strings, check_object
 from xrnn.typing import Array, HostArray
 
-Label: TypeAlias = str | int | float  # a label that a file can hold; an estimator with other labels can't be saved
+Label: TypeAlias = str | int | float  # a bool is an int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,13 @@ class _Facts:
     def _check(cls, given: dict[str, Any]) -> None:
         """Check the values of a head in a file.   Raises SettingsError."""
         raise NotImplementedError
+
+
+def is_label(label: Any) -> bool:
+    """Whether files and arrays can hold the label: text, a bool, or a whole number that an int64 or a float64 holds."""
+    if isinstance(label, float):
+        return label.is_integer()
+    return isinstance(label, str) or (isinstance(label, int) and -(2**63) <= label < 2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +89,8 @@ class Classes(_Facts):
     @classmethod
     def _check(cls, given: dict[str, Any]) -> None:
         labels = given["labels"]
-        if not isinstance(labels, list) or not all(isinstance(label, Label) for label in labels):
-            raise SettingsError("labels is not a list of strings or numbers: expected one")
+        if not isinstance(labels, list) or not all(map(is_label, labels)):
+            raise SettingsError("labels is not a list of strings or whole numbers of 64 bits: expected one")
         if len(set(labels)) < max(2, len(labels)):
             raise SettingsError("labels holds fewer than two, or one twice: expected at least two different labels")
 
