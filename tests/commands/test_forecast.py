@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from tests.commands.runs import Capture, Patch, files, growth
+from tests.commands.runs import Capture, files, growth
 from tests.commands.runs import write_rows as write
 from xrnn.commands.main import main
 from xrnn.commands.pictures import forecast_picture
@@ -49,7 +48,7 @@ def quantiles_in(printed: Any) -> HostArray:
 # ---- the command ----
 
 
-def test_the_scale_of_a_series_is_kept(capsys: Capture, monkeypatch: Patch) -> None:
+def test_the_scale_of_a_series_is_kept(capsys: Capture) -> None:
     """A window without changes has no scale of its own: it gets a share of the deviation of its series."""
     write("f.csv", growth())
     results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "20")
@@ -61,10 +60,6 @@ def test_the_scale_of_a_series_is_kept(capsys: Capture, monkeypatch: Patch) -> N
             expected = got
             assert 0 < np.abs(got[:, 0] - got[:, 2]).max() < 3  # 0.05 deviations of the series are 0.6
         np.testing.assert_allclose(got, unit * expected, rtol=1e-9)
-        monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{v}\n" for v in unit * tail)))
-        assert main(["predict", "forecaster.safetensors", "--stream", "--json"]) == 0
-        last = json.loads(capsys.readouterr().out.splitlines()[-1])
-        np.testing.assert_allclose(quantiles_in(last), got, rtol=1e-9)
     write("g.csv", np.full(8, 2e-5))
     assert main(["predict", "forecaster.safetensors", "g.csv"]) == 0
     out, err = capsys.readouterr()
@@ -73,9 +68,6 @@ def test_the_scale_of_a_series_is_kept(capsys: Capture, monkeypatch: Patch) -> N
         "a naive forecast, since g.csv has the same value 2e-05 in all rows: expected values that change; add earlier"
     )
     assert err.startswith(words)
-    monkeypatch.setattr("sys.stdin", io.StringIO("2e-5\n" * 8 + "3e-5\n" * 2))
-    assert main(["predict", "forecaster.safetensors", "--stream"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2  # a scale is known from the ninth row on
 
 
 def test_series_of_one_name_keep_their_scales(capsys: Capture) -> None:
@@ -98,19 +90,6 @@ def test_series_of_one_name_keep_their_scales(capsys: Capture) -> None:
         np.testing.assert_array_equal(got, trained[1])
 
 
-def test_a_stream_fills_missing_values_as_a_file(capsys: Capture, monkeypatch: Patch) -> None:
-    write("f.csv", growth())
-    results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "5")
-    rows = ["?"] * 7 + ["5", "?", "?", "7", "?", "?", "8", "6", "?", "9"]
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(rows)))
-    assert main(["predict", "forecaster.safetensors", "--stream", "--json"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [each["row"] for each in lines] == [*range(15, 18)]  # since 6 differs from its neighbour
-    Path("g.csv").write_text("\n".join(["v", *rows]))
-    (got,) = forecasts(capsys, "predict", "forecaster.safetensors", "g.csv")
-    np.testing.assert_allclose(quantiles_in(lines[-1]), got, rtol=1e-9)
-
-
 def test_known_columns_help(capsys: Capture) -> None:
     """The value depends on a random covariate of the same step, which nothing else tells."""
     known = np.random.default_rng(0).normal(size=123)
@@ -129,8 +108,6 @@ def test_known_columns_help(capsys: Capture) -> None:
     Path("short.csv").write_text("\n".join(["t,v,k,note", *rows[:121]]))
     assert main(["predict", "forecaster.safetensors", "short.csv"]) == 1
     assert "short.csv has 1 rows after the last value to forecast: expected 3" in capsys.readouterr().err
-    assert main(["predict", "forecaster.safetensors", "--stream"]) == 1
-    assert "--stream has no known columns of the steps ahead" in capsys.readouterr().err
 
 
 def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: Capture) -> None:

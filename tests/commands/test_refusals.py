@@ -153,7 +153,11 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ),
         ("predict classify wide.csv", "wide.csv has 3 channels, but the model has 2: expected the same number in all"),
         ("predict regress others.ts --proba", "got --proba for a model that predicts numbers: expected a classifier"),
-        ("predict forecast rows.csv --proba", "got --proba for a forecaster: expected --decimal, --json or --skip-bad"),
+        (
+            "predict forecast rows.csv --proba",
+            "got --proba for a forecaster: expected files, --decimal, --json",
+        ),
+        ("predict forecast --stream", "got --stream for a forecaster: expected files, --decimal, --json or --skip-bad"),
         (
             "predict classify --stream",
             "--stream needs a model that runs forward only, and this one runs in both directions: train one with "

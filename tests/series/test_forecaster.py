@@ -18,7 +18,6 @@ from xrnn.commands.main import main
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.series import Forecaster
-from xrnn.typing import HostArray
 
 SIZES = {"hidden": 4, "horizon": 3, "context": 6, "season": 4, "batch": 8}
 SMALL: dict[str, Any] = SIZES | {"lr": 0.02, "dropout": 0.0, "noise": 0.0}
@@ -159,33 +158,21 @@ def test_values_that_are_too_small_to_square_get_one_line() -> None:
     forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
     with pytest.warns(UserWarning, match=re.escape(f"a naive forecast, since {words}")):
         assert (forecaster.predict([1e-170 * growth(40)]) == 1e-170 * growth(40)[-4:-1]).all()
-    assert [*forecaster.stream(np.array([[1e-170], [2e-170]] * 9))] == [None] * 18
     np.testing.assert_allclose(forecaster.predict([1e-140 * growth(40)]), 1e-140 * forecaster.predict(), rtol=1e-9)
 
 
-@pytest.mark.parametrize("X", [SKEWED, growth(60)], ids=["logarithms", "values"])
-def test_a_stream_forecasts_as_a_file(X: HostArray) -> None:
-    """Also after values that have no logarithm or a negative value, that have left the context."""
-    forecaster = Forecaster(**SMALL, steps=1).fit([X])
-    for first in ([5.0, 7, 0], [-1e-9, 5, 6], [-4.0, 0, -2], [0.0, -1, 0, 0, -7, 0, 0, -1]):
-        rows = np.array([*first, *(0.1 * X[:20] / X[0])])
-        *_, last = forecaster.stream(rows[:, None])
-        assert last is not None
-        np.testing.assert_allclose(last, forecaster.predict_quantiles([rows])[0], rtol=1e-9)
-
-
-def test_a_stream_of_logarithms_waits_for_positive_values(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_forecast_of_logarithms_is_naive_until_positive_values_change(capsys: pytest.CaptureFixture[str]) -> None:
     forecaster = Forecaster(**SMALL, steps=1).fit([SKEWED])
     assert forecaster._fitted().facts.log
     forecaster.save("l")
     assert main(["info", "l"]) == 0
     assert "logarithms: yes" in capsys.readouterr().out.splitlines()
-    rows = [-1.0, 0, -3, 0, -1, -2, 2, 0, 2, 3, 0, -1]
-    assert [each is None for each in forecaster.stream(np.array(rows)[:, None])] == [True] * 9 + [False] * 3
+    rows = [-1.0, 0, -3, 0, -1, -2, 2, 0, 2, 3]
     with pytest.warns(
         UserWarning, match=r"since X\[0] has the same value 2 in all positive rows: expected values that"
     ):
         np.testing.assert_array_equal(forecaster.predict([rows[:9]]), [rows[5:8]])
+    assert (forecaster.predict([rows]) > 0).all()
 
 
 def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:

@@ -22,7 +22,7 @@ from xrnn.models.data.read import read_path
 from xrnn.models.data.series import Series, check_sizes, escaped
 from xrnn.models.data.tables import Columns, header_in, read_row
 from xrnn.models.errors import CheckpointError, DataError, SettingsError
-from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, TrainedForecaster, naive_forecasts
+from xrnn.models.forecast.model import FORECASTER, UNFINISHED, TrainedForecaster, naive_forecasts
 from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
@@ -62,7 +62,8 @@ def predict(
         bool,
         typer.Option(
             "--stream",
-            help=f"Read one series from standard input: a row of values per line, at most {_MAX_LINE:,} characters.",
+            help="Read one series to classify or regress from standard input: a row of values per line, at most "
+            f"{_MAX_LINE:,} characters.",
         ),
     ] = False,
     *,
@@ -116,8 +117,7 @@ def _labels(trained: TrainedModel, given: dict[str, Any], files: Sequence[Path],
         names = [[each.name] for each in series]
         predictions = trained.predict(series) if series else []
     else:
-        rows = (row for _, row in _rows(columns.decimal, trained.head.channels, trained.head.channel_names, how))
-        predictions = trained.stream(rows)
+        predictions = trained.stream(_rows(columns.decimal, trained.head.channels, trained.head.channel_names, how))
     for name, prediction in zip(names, predictions, strict=False):
         named = {"name": name[0]} if name else {}
         if not classifies:
@@ -134,23 +134,16 @@ def _labels(trained: TrainedModel, given: dict[str, Any], files: Sequence[Path],
 def _forecasts(
     trained: TrainedForecaster, given: dict[str, Any], files: Sequence[Path], how: PredictOptions
 ) -> Iterator[Line]:
-    """The steps ahead of each series, a row for each; without files, the medians after each row of a stream."""
-    if refused := [flag(name) for name in given if name != "decimal"] + ["--proba"] * how.proba:
-        raise SettingsError(f"got {refused[0]} for a forecaster: expected --decimal, --json or --skip-bad")
+    """The steps ahead of each series, a row for each."""
+    refused = [flag(name) for name in given if name != "decimal"] + ["--proba"] * how.proba + ["--stream"] * (not files)
+    if refused:
+        raise SettingsError(f"got {refused[0]} for a forecaster: expected files, --decimal, --json or --skip-bad")
     columns = replace(trained.columns, decimal=given.get("decimal", trained.settings.decimal))
     forecasts = _of_all(files, columns, how, trained.forecast)
     if (line := naive_forecasts(forecasts)) and sys.stderr is not None:
         Terminal(sys.stderr).say(DataError(line).shown(flag))
     for forecast in forecasts:
         yield {"name": forecast.name, "forecast": forecast.steps()}, forecast.rows()
-    if files:
-        return
-    rows, numbered = itertools.tee(_rows(columns.decimal, 1, trained.facts.channel_names, how))
-    ahead = range(1, trained.facts.horizon + 1)
-    for (number, _), quantiles in zip(numbered, trained.stream(row for _, row in rows), strict=True):
-        if quantiles is not None:
-            forecast = Forecast("", ahead, trained.settings.levels, quantiles)
-            yield {"row": number, "forecast": forecast.steps()}, [[f"{value:.6g}" for value in forecast.median]]
 
 
 def _of_all(paths: Sequence[Path], columns: Columns, options: PredictOptions, result: Callable[[Series], R]) -> list[R]:
@@ -168,10 +161,8 @@ def _of_all(paths: Sequence[Path], columns: Columns, options: PredictOptions, re
     return results
 
 
-def _rows(
-    decimal: str, channels: int, names: tuple[str, ...] | None, options: PredictOptions
-) -> Iterator[tuple[int, HostArray]]:
-    """The number and the values (channels,) of each line of standard input that is not blank.
+def _rows(decimal: str, channels: int, names: tuple[str, ...] | None, options: PredictOptions) -> Iterator[HostArray]:
+    """The values (channels,) of each line of standard input that is not blank.
 
     The first line may be a header.
 
@@ -200,7 +191,7 @@ def _rows(
         except DataError as error:
             _skip(error, options)
         else:
-            yield number, row
+            yield row
 
 
 def _check_header(header: tuple[str, ...], names: tuple[str, ...] | None, channels: int) -> None:

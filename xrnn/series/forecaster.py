@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,6 @@ from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, Trained
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.series.estimator import Estimator, as_series, check_count
 from xrnn.series.frames import Form, Names, from_frame, is_frame
-from xrnn.typing import HostArray
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -188,11 +187,6 @@ class Forecaster(Estimator):
             return form.values(forecasts, level)
         values = np.stack([each.values for each in forecasts])
         return values if level is None else values[..., level]
-
-    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
-        """The quantiles of the next steps (horizon, Q) after each row (1,) of a series; None while it is too short."""
-        streamed: Iterator[HostArray | None] = self.trained_.stream(rows)
-        return streamed
 
     def score(self, X: Any, y: None = None, *, known: Any = None) -> float:
         """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect.

@@ -350,8 +350,9 @@ def test_a_series_whose_neighbours_are_unknown_has_no_scale(base: str) -> None:
     assert data.past is not None
     assert (data.past.scored, data.past.unscored.count("1 of 2 series")) == ([0], 1)
     trainer = ForecastTrainer(settings, data, NUMPY)
-    streamed = TrainedForecaster(trainer.snapshot()).stream(np.append(sparse[:41], 41.0)[:, None])
-    assert [each is None for each in streamed] == [True] * 41 + [False]
+    trained = TrainedForecaster(trainer.snapshot())
+    assert trained.forecast(series(sparse[:41])).flaw
+    assert not trained.forecast(series(np.append(sparse[:41], 41.0))).flaw
 
 
 def test_a_short_series_has_the_step_of_the_model() -> None:

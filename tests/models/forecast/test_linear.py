@@ -12,7 +12,7 @@ import pytest
 from tests.errors import one_line
 from xrnn.models.data.dates import step_of
 from xrnn.models.data.series import Series
-from xrnn.models.errors import DataError, SettingsError
+from xrnn.models.errors import DataError
 from xrnn.models.forecast.calendar import calendar_of, columns
 from xrnn.models.forecast.data import ForecastData, mase_divisor, prepare
 from xrnn.models.forecast.linear import Fits, candidates, effect_of, repeated, ridge
@@ -197,10 +197,6 @@ def test_hours_have_a_season_of_a_day_and_one_of_a_week(calendar: str) -> None:
     if calendar == "auto":
         with one_line(DataError, "s has no dates, and the model uses the week: expected dates; add a column or"):
             trained.forecast(Series(series.values, None, "s"))
-        with one_line(
-            SettingsError, "stream has no times, which the calendar of the model needs: expected a model with"
-        ):
-            trained.stream([])
 
 
 def test_a_calendar_that_does_not_help_is_left_out() -> None:
@@ -324,26 +320,6 @@ def test_values_near_the_limits_of_numbers_are_forecast() -> None:
     values = np.exp(np.linspace(-69, 69, 80)) * np.tile([1.0, 1.5, 2, 0.5], 20)
     assert np.isfinite(forecast_of(values[10:70])).all()
     assert np.isfinite(forecast_of(1e20 + 16384.0 * (np.arange(80) % 4))).all()
-
-
-@pytest.mark.parametrize("shift", [0.0, -5.0])
-def test_a_stream_forecasts_as_a_file(shift: float) -> None:
-    """The scales of a growing series are those of all rows so far."""
-    t = np.arange(120.0)
-    noise = 0.02 * np.random.default_rng(0).standard_normal(120)
-    values = np.exp(0.03 * t + 0.3 * np.sin(np.pi * t / 2) + noise) + shift
-    settings = ForecastSettings(**SMALL)
-    trainer = ForecastTrainer(settings, prepare([Series(values[:, None], None, "s")], settings), get_backend("numpy"))
-    trainer.step()
-    trainer.calibrate()
-    trained = TrainedForecaster(trainer.snapshot())
-    assert trained.facts.log == (shift == 0)
-    values[[0, 9, 60]] = np.nan
-    streamed = list(trained.stream(values[:, None]))
-    assert streamed[2] is None
-    for rows in (5, 9, 40, 120):
-        expected = trained.forecast(Series(values[:rows, None], None, "s"), rows).values
-        np.testing.assert_allclose(np.asarray(streamed[rows - 1]), expected, rtol=1e-9)
 
 
 def test_short_series_are_padded() -> None:

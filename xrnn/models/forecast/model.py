@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Self
@@ -21,14 +19,11 @@ from xrnn.models.data.read import check_same
 from xrnn.models.data.scale import Scale
 from xrnn.models.data.series import Series, Time
 from xrnn.models.data.tables import Columns
-from xrnn.models.errors import DataError, SettingsError, param
+from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import (
-    LEAST_DEVIATION,
     TOO_FEW,
     ForecastSeries,
-    Scales,
     check_step,
-    least_rows,
     listed,
     with_later_times,
 )
@@ -254,7 +249,8 @@ class TrainedForecaster:
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
         try:
-            return next_steps(self.model, self._series(self._timed(series), rows=rows), self.facts.step)
+            made = ForecastSeries(self._timed(series), self.facts, self.covariate_scale, rows=rows)
+            return next_steps(self.model, made.use(self.linear) if self.linear else made, self.facts.step)
         except MemoryError as error:
             raise DataError.of(error) from error
 
@@ -270,88 +266,9 @@ class TrainedForecaster:
             )
         return with_later_times(series, step, self.facts.horizon)
 
-    def _series(self, series: Series, **more: Any) -> ForecastSeries:
-        made = ForecastSeries(series, self.facts, self.covariate_scale, **more)
-        return made.use(self.linear) if self.linear else made
-
     @property
     def columns(self) -> Columns:
         """How to read new .csv files."""
         columns = self.settings.columns
         used, optional = columns.used or (self.facts.channel_names or ()), frozenset({columns.id, columns.time})
         return replace(columns, used=used, optional=optional, remedy="correct it")
-
-    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
-        """The quantiles (F, Q) of the steps ahead after each row (1,) of a series, NaN for a missing value.
-
-        None until there are enough rows for a context, and two values that are one row or one season apart differ. If
-        the model forecasts logarithms, the two must be positive. The scale of the series is the deviation of all rows
-        so far. Raises SettingsError for a model with known or calendar columns.
-        """
-        if self.facts.known:
-            raise SettingsError(
-                f"{param('stream')} has no known columns of the steps ahead: expected a model without {param('known')}"
-            )
-        if self.facts.calendar:
-            raise SettingsError(
-                f"{param('stream')} has no times, which the calendar of the model needs: expected a model without one; "
-                f"train it with {param('calendar')} none"
-            )
-        return self._streamed(rows)
-
-    def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray | None]:
-        C, season = self.facts.context, self.facts.season
-        values: list[float] = []
-        scales = _RunningScales(season, log=self.facts.log)
-        for number, row in enumerate(rows, start=1):
-            # Replace a missing value at once: at the next row, the value one season earlier may be out of the context.
-            value = float(row[0])
-            scales.add(value)
-            if np.isnan(value):
-                value = values[-season] if len(values) >= season else values[-1] if values else value
-            elif np.isnan(values).all():
-                values = [value] * len(values)  # the first known value replaces earlier ones
-            values = [*values, value][-C:]
-            of_series = scales.so_far
-            changes = of_series.deviation >= LEAST_DEVIATION and of_series.unit > 0
-            if len(values) < least_rows(self.facts, self.linear) or not changes:
-                yield None
-                continue
-            window = Series(np.array(values)[:, None], None, f"row {number}")
-            of_window = self._series(window, scales=of_series)
-            (quantiles,) = self.model.forecast(of_window.next_window())
-            yield quantiles
-
-
-class _RunningScales:
-    """The scales of the values so far: see `ForecastSeries`."""
-
-    def __init__(self, season: int, *, log: bool) -> None:
-        self._log, self._lowest, self._positive = log, math.inf, math.inf
-        self._last: deque[float] = deque(maxlen=season + 1)
-        self._changes = {season: (0.0, 0), 1: (0.0, 0)}  # lag → the sum and the number of |changes|
-        self._count, self._mean, self._squares = 0, 0.0, 0.0
-
-    def add(self, value: float) -> None:
-        """value: NaN if missing."""
-        if value < self._lowest:
-            self._lowest = value
-        if 0 < value < self._positive:
-            self._positive = value
-        if self._log:
-            value = math.log(value) if value > 0 else math.nan
-        self._last.append(value)
-        for lag, (total, count) in self._changes.items():
-            if len(self._last) > lag and not math.isnan(change := value - self._last[-1 - lag]):
-                self._changes[lag] = total + abs(change), count + 1
-        if not math.isnan(value):  # Welford, 1962
-            self._count += 1
-            change = value - self._mean
-            self._mean += change / self._count
-            self._squares += change * (value - self._mean)
-
-    @property
-    def so_far(self) -> Scales:
-        deviation = math.sqrt(self._squares / self._count) if self._count else 0.0
-        unit = next((total / count for total, count in self._changes.values() if total), 0.0)  # as `mase_divisor`
-        return Scales(deviation, unit, self._lowest, self._positive)
