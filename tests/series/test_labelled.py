@@ -253,8 +253,9 @@ def test_times_are_no_numbers_and_no_labels(dtype: str) -> None:
 
 
 def test_objects_and_text_are_no_targets() -> None:
+    days: Any = [date(2024, 1, day) for day in range(1, 5)]
     with pytest.raises(TypeError, match=r"y holds an object that is no number .*: expected numbers; .* by astype"):
-        Regressor().fit(np.ones((4, 3)), [date(2024, 1, day) for day in range(1, 5)])
+        Regressor().fit(np.ones((4, 3)), days)
     with pytest.raises(ValueError, match="y has dtype str32: expected numbers; convert it, as by astype"):
         Regressor().fit(np.ones((4, 3)), ["1", "2", "3", "4"])
 
