@@ -1,0 +1,74 @@
+"""Every level of this CPU, and the emulated one, computes every cell in every precision.
+
+Only the highest level runs by default, so a difference between levels would otherwise show on some machines only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests.backends.numpy.conftest import EMULATED, LEVELS, on_level
+from tests.backends.numpy.test_recurrence import FUSED_CELLS, SIZES, check, refuse_plain_forms, results
+from tests.reference import Problem, problem
+from tests.thin import thin
+from xrnn import use_precision
+from xrnn.backends.numpy import kernels
+
+# The largest error of h and of the gradients, relative to the largest value.
+TOLERANCE: dict[Any, float] = {"bfloat16x3": 1e-4, "bfloat16": 0.02}
+PRODUCTS = {"bfloat16x3": 3, "bfloat16": 1}
+
+_no_plain_form = pytest.fixture(refuse_plain_forms, autouse=True, name="_no_plain_form")
+any_level = pytest.fixture(on_level, params=[*LEVELS, *EMULATED], name="any_level")
+
+
+def has_reduced_products(p: Problem, precision: str) -> bool:
+    """Whether the level in use multiplies with fewer bits in this precision, if the size repays it.
+
+    Tiles take layers of one head. Pairs take heads with an even number of units.
+    """
+    Wh = p.weights[1]
+    heads, units = Wh.shape[:2] if p.case.heads else (1, len(Wh))
+    if kernels.level().startswith("amx"):
+        return heads == 1
+    pairs = kernels.level() == "avx512" and precision == "bfloat16" and kernels.products_by(1) == "avx512bf16"
+    return pairs and (heads == 1 or units % 2 == 0)
+
+
+@pytest.mark.parametrize(
+    ("any_level", "cell", "sizes"),
+    thin([*LEVELS, *EMULATED], FUSED_CELLS, [*SIZES, (2, 49, 35, 65)], every=5),
+    indirect=["any_level"],
+)
+def test_every_cell_in_every_precision(any_level: str, cell: str, sizes: tuple[int, int, int, int]) -> None:
+    """The precision is the expected one: otherwise the results in bfloat16 would have, or lack, the bits of float32."""
+    assert kernels.level() == any_level
+    ways: list[Any] = [({}, "C"), ({"lengths": "ragged", "reverse": True}, "F")]
+    for options, order in ways:
+        check(problem(cell, sizes, "float64", **options), order)
+        p = problem(cell, sizes, "float32", **options)
+        in_float32 = check(p, order)
+        for precision, tolerance in TOLERANCE.items():
+            with use_precision(precision):
+                if not has_reduced_products(p, precision):
+                    for name, got in results(p, order, left_out=False).items():
+                        assert_array_equal(got, in_float32[name], err_msg=f"{name}, {precision}")
+                elif any_level not in EMULATED or np.prod(sizes) < 1e6:  # emulated tiles are slow
+                    found = check(p, order, tolerance)
+                    multiplies = p.x.size and not p.past_end.all()
+                    assert not multiplies or any(np.any(found[name] != got) for name, got in in_float32.items())
+
+
+def test_the_instructions_of_each_precision(any_level: str) -> None:
+    for precision, products in PRODUCTS.items():
+        expected: set[Any] = {None}
+        if any_level.startswith("amx"):
+            expected = {any_level}
+        elif any_level == "avx512" and precision == "bfloat16":
+            expected = {None, "avx512bf16"}  # test_precision.py: by the maker of the CPU
+        assert kernels.products_by(products) in expected
+    assert kernels.products_by(0) is None
