@@ -25,7 +25,7 @@ from xrnn.select import get_backend
 from xrnn.series import Forecaster
 from xrnn.typing import HostArray
 
-OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6", "--base", "naive"]
+OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6"]
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
 
@@ -227,17 +227,16 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
         (TWO, "--target v --known k", "has 0 rows after the last value to forecast"),
         (TWO, "--target v --known k,v", "got the column v twice in --target and --known: expected different columns;"),
         (COLUMN, "--horizon 50", "f.csv has 40 rows: expected at least"),
-        (COLUMN, "--context 50", "f.csv has 40 rows: expected at least"),
         (COLUMN, "--season 7", "the context of 6 is shorter than the season of 7"),
         (
             ["date,v", *DAYS],
             "--horizon 500 --context 0",
-            f"f.csv has {len(DAYS)} rows: expected at least 1014 for a context of 7, a horizon of 500 and 500 held out",
+            f"f.csv has {len(DAYS)} rows: expected at least 1014 for a season of 7, a horizon of 500 and 500 held out",
         ),
         (
             COLUMN,
             "--horizon 36 --context 0 --season 7",
-            "f.csv has 40 rows: expected at least 86 for a context of 7, a horizon of 36 and 36 held out; lower --hor",
+            "f.csv has 40 rows: expected at least 86 for a season of 7, a horizon of 36 and 36 held out; lower --hor",
         ),
         (["v", *["1"] * 40], "", "f.csv has the same value 1 in all rows to train on: expected values that change"),
         (["date,v", *DAYS[:9], *DAYS[10:]], "", "f.csv has a gap in its times between 2024-01-09 and 2024-01-11"),
@@ -260,18 +259,18 @@ def test_a_million_columns_get_one_line(capsys: Capture) -> None:
     assert len(err) < 500
 
 
-def test_predict_repeats_the_last_season_or_value_of_a_short_series(capsys: Capture) -> None:
+def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> None:
     write("f.csv", growth())
-    write("short.csv", growth()[:4])
+    write("short.csv", growth()[:5])
     write("shorter.csv", growth()[:1])
     Path("empty.csv").write_text("v\n?\n?\n")
-    results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "1")
+    results(capsys, "forecast", "f.csv", *OPTIONS, "--season", "6", "--steps", "1")
     assert main(["predict", "forecaster.safetensors", "short.csv"]) == 0
     out, err = capsys.readouterr()
-    assert [line.split("\t")[0] for line in out.splitlines()] == [f"{each:.6g}" for each in growth()[:3]]
+    assert [line.split("\t")[0] for line in out.splitlines()] == [f"{growth()[4]:.6g}"] * 3
     assert err == (
-        "a naive forecast, since short.csv has 4 rows: expected at least 6 before the steps to forecast; add rows, or "
-        "train with a smaller --context\n"
+        "a naive forecast, since short.csv has 5 rows: expected at least 6 before the steps to forecast; add rows, or "
+        "train with a smaller --season\n"
     )
     assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "shorter.csv"]) == 0
     out, err = capsys.readouterr()

@@ -70,8 +70,7 @@ class ForecastCommand(Command[ForecastTrainer]):
         for line in (data.unscored, naive_forecasts(forecasts)):
             if line:
                 terminal.result(DataError(line).shown(flag))
-        if trainer.data.linear:
-            terminal.result(_recurrent_part(trainer))
+        terminal.result(_recurrent_part(trainer))
         shown = forecasts[data.scored[0]]
         if len(forecasts) > 1:
             terminal.result(f"{shown.name}, 1 of {len(forecasts):,} series; --csv and --json have all forecasts")

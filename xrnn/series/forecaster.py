@@ -46,7 +46,6 @@ class Forecaster(Estimator):
     quantiles        to forecast besides the median: a list of numbers between 0 and 1, or text with commas between them
     calendar         "auto": a second season from the times, the week or the year, if it helps on left-out rows; or
                      "none"
-    base             the forecast that the recurrent layers correct: "linear", or "naive", the seasonal naive one
     cell             "rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru", or the name of a registered cell
     hidden, layers   size of the hidden state, and number of recurrent layers
     heads            number of heads; Wh connects only units of the same head
@@ -68,7 +67,6 @@ class Forecaster(Estimator):
     season: int = 0
     quantiles: str | Sequence[float] = "0.1,0.9"
     calendar: str = "auto"
-    base: str = "linear"
     cell: str = "gru"
     hidden: int = 32
     heads: int = 1

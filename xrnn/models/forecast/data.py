@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import importlib
 import itertools
-import warnings
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
@@ -46,7 +43,6 @@ _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes
 _LEAST_ROWS: Final = 4  # before the first window
 _MOST_NAMES: Final = 8  # of series, in a line
 TOO_FEW: Final = "too few rows, missing or equal values"  # in a series without windows
-_MOST_ETS: Final = 50  # series: a fit takes a tenth of a second
 _MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
 _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
 _DELAY: Final = 17  # time units of the chaotic series
@@ -55,9 +51,9 @@ _UNITS: Final = 3  # time units in a row
 _WARM_UP: Final = 500  # time units
 
 
-def least_rows(facts: ForecastFacts, linear: object) -> int:
-    """The rows before the first window. With a linear part, a context may begin before the series."""
-    return min(max(facts.season, _LEAST_ROWS), facts.context) if linear else facts.context
+def least_rows(facts: ForecastFacts) -> int:
+    """The rows before the first window. Its context may begin before the series."""
+    return min(max(facts.season, _LEAST_ROWS), facts.context)
 
 
 class Scales(NamedTuple):
@@ -116,7 +112,7 @@ class ForecastSeries:
         self._target_name, *names = series.channel_names or ("",)
         self._covariate_names = names
         self._values: HostArray = self.filled
-        self._linear: LinearPart | None = None
+        self._linear: LinearPart  # set by `use`
         self._effect: HostArray = np.zeros(len(self.covariates))
 
     def _scales(self, train: int | None) -> tuple[Scales, str]:
@@ -161,10 +157,9 @@ class ForecastSeries:
         """Why the model can't forecast this series, as the words after its name; empty if it can."""
         if self._no_scale or self.rows >= self.least_rows:
             return self._no_scale
-        limit = "context" if self._linear is None else "season" if self.least_rows > _LEAST_ROWS else ""
+        smaller = f", or train with a smaller {param('season')}" if self.least_rows > _LEAST_ROWS else ""
         return (
-            f"has {self.rows} rows: expected at least {self.least_rows} before the steps to forecast; add rows"
-            f"{f', or train with a smaller {param(limit)}' if limit else ''}"
+            f"has {self.rows} rows: expected at least {self.least_rows} before the steps to forecast; add rows{smaller}"
         )
 
     def use(self, linear: LinearPart) -> Self:
@@ -186,7 +181,7 @@ class ForecastSeries:
 
     @property
     def least_rows(self) -> int:
-        return least_rows(self.facts, self._linear)
+        return least_rows(self.facts)
 
     def windows(self, origins: HostArray, *, targets: bool = True) -> Windows:
         """The windows at `origins`: the places of the first steps to forecast, (N,)."""
@@ -198,12 +193,12 @@ class ForecastSeries:
         K = self.facts.covariates
         of_steps = self.covariates[np.where(before < 0, before % m, before)]  # (N, C, K)
         x = np.concatenate([z[..., None], change[..., None], of_steps], axis=2).transpose(1, 0, 2)
-        base = level + scale * (z[:, C - m + np.arange(F) % m] if self._linear is None else self._linear(z))
+        base = level + scale * self._linear(z)
         effect = self._effect[ahead] if K else np.zeros_like(base)
         if self.facts.log:
             limits = limits_of_logarithms(level + scale * z, self.unit, effect)
         else:
-            limits = np.tile([-np.inf if self._linear is None else self._least, np.inf], (*base.shape, 1))
+            limits = np.tile([self._least, np.inf], (*base.shape, 1))
         return Windows(
             np.ascontiguousarray(x, dtype=np.float32),
             (self.covariates[ahead] if K else np.zeros((len(origins), 0)))
@@ -211,7 +206,7 @@ class ForecastSeries:
             .astype(np.float32),
             base + effect,
             scale,
-            scale if self._linear is None else np.full_like(scale, self.unit),
+            np.full_like(scale, self.unit),
             limits,
             self.facts.log,
             self.target[ahead] if targets else None,
@@ -301,7 +296,7 @@ class ForecastData:
 
     A series that has a flaw, or too few rows, has no windows.
 
-    linear      the linear part of the model; None without one
+    linear      the linear part of the model
     covariate_scale   from the rows to train on
     source      a description in one line
     sources     the series as they were read
@@ -311,7 +306,7 @@ class ForecastData:
     series: list[ForecastSeries]
     cuts: list[int]
     facts: ForecastFacts
-    linear: LinearPart | None
+    linear: LinearPart
     covariate_scale: Scale
     fingerprint: str
     source: str
@@ -355,7 +350,7 @@ class ForecastData:
             if not used:
                 continue
             sources, own, starts, stops = (list(each) for each in zip(*used, strict=True))
-            fold = _divided(sources, starts, self.facts, self.linear is not None, (stops, own))
+            fold = _divided(sources, starts, self.facts, (stops, own))
             if fold.train_count >= _LEAST_WINDOWS and len(fold.test.ahead):
                 folds.append(fold)
         return folds
@@ -449,10 +444,9 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
     season = settings.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     cuts = [_cut(n, F) for n in rows]
-    linear = settings.base == "linear"
     # Series without a window, also in the final training, do not make the context shorter.
     long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, _LEAST_ROWS) + F]
-    context = settings.context or _context(long or cuts, F, season, padded=linear)
+    context = settings.context or _context(long or cuts, F, season)
     cuts = cuts if backtest else rows
     if context < season:
         raise DataError(
@@ -460,23 +454,23 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
             f"larger {param('context')}, more rows, or another {param('season')}"
         )
     facts = ForecastFacts(context, F, season, K, series[0].channel_names, step=step.name if step else "")
-    least = least_rows(facts, linear)
+    least = least_rows(facts)
     if sum(max(cut - least - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
         longest = int(np.argmax(rows))
         raise DataError(
             f"{printable(series[longest].name)} has {rows[longest]} rows: {_needed(settings, facts, backtest=backtest)}"
         )
-    name = calendar.calendar_of(step, max(rows)) if linear and settings.calendar == "auto" else ""
+    name = calendar.calendar_of(step, max(rows)) if settings.calendar == "auto" else ""
     if name and step and all(each.times for each in series):
         series = [with_later_times(each, step, F) for each in series]
     else:
         name = ""
-    past = _divided(series, cuts, facts, linear, calendar_name=name)
+    past = _divided(series, cuts, facts, calendar_name=name)
     if not past.train_count or (backtest and not past.scored):
         raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
     if not backtest:
         return past
-    data = _divided(series, rows, facts, linear, calendar_name=name)
+    data = _divided(series, rows, facts, calendar_name=name)
     for one in data.series:
         if not one.flaw:
             one.check_known()  # raises DataError
@@ -485,22 +479,21 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
 
 def _needed(settings: ForecastSettings, facts: ForecastFacts, *, backtest: bool) -> str:
     """The end of an error: the number of rows that a single series needs, and the remedy."""
-    F, m, linear = facts.horizon, facts.season, settings.base == "linear"
+    F, m = facts.horizon, facts.season
 
     def used(rows: int) -> tuple[int, int]:
         """The rows to train on, and those before the first window."""
         cut = _cut(rows, F)
-        context = settings.context or _context([cut], F, m, padded=linear)
-        return cut if backtest else rows, least_rows(replace(facts, context=context), linear)
+        context = settings.context or _context([cut], F, m)
+        return cut if backtest else rows, least_rows(replace(facts, context=context))
 
     enough = range(10 * (F + m + settings.context + _LEAST_WINDOWS))
     n = bisect.bisect_left(enough, F + _LEAST_WINDOWS - 1, key=lambda rows: used(rows)[0] - used(rows)[1])
     cut, least = used(n)
-    seasonal = linear and least > _LEAST_ROWS
-    first = f"{least} rows before the first window" if linear else f"a context of {least}"
-    first = f"a season of {m}" if seasonal else first
+    seasonal = least > _LEAST_ROWS
+    first = f"a season of {m}" if seasonal else f"{least} rows before the first window"
     held = f" and {n - cut} held out" if backtest else ""
-    limits = [param("horizon"), *([] if linear else [param("context")]), *([param("season")] if seasonal else [])]
+    limits = [param("horizon"), *([param("season")] if seasonal else [])]
     return f"expected at least {n} for {first}, a horizon of {F}{held}; lower {' or '.join(limits)}, or add rows"
 
 
@@ -551,7 +544,6 @@ def _divided(
     series: Sequence[Series],
     cuts: list[int],
     facts: ForecastFacts,
-    linear: bool,
     fold: tuple[list[int], list[Scales]] | None = None,
     calendar_name: str = "",
 ) -> ForecastData:
@@ -562,28 +554,26 @@ def _divided(
 
     fold   the number of used rows, and the scales, of each series
     """
-    enough = 0 if fold else least_rows(facts, linear) + facts.horizon
+    enough = 0 if fold else least_rows(facts) + facts.horizon
     known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True) if cut >= enough)
 
-    def solved(facts: ForecastFacts) -> tuple[list[ForecastSeries], LinearPart | None, float]:
-        made = [
+    def made_by(facts: ForecastFacts) -> list[ForecastSeries]:
+        return [
             ForecastSeries(each, facts, known, cut, scales, rows)
             for each, cut, rows, scales in zip(series, cuts, *(fold or ([None] * len(cuts),) * 2), strict=True)
         ]
-        if not any(each.unit for each in made) and not facts.log:
-            raise DataError(f"{printable(made[0].name)} {made[0].flaw}")
-        if not linear or not any(each.unit for each in made):
-            return made, None, np.inf
-        return made, *solve(made, cuts)
 
-    tries = [solved(facts)]
-    used = [each.target[:cut] for each, cut in zip(tries[0][0], cuts, strict=True) if each.unit]
-    if linear and not fold and all((values[~np.isnan(values)] > 0).all() for values in used):
-        tries.append(solved(replace(facts, log=True)))
-    made, part, least = min(tries, key=lambda each: each[2])
+    tries = [made_by(facts)]
+    if not any(each.unit for each in tries[0]):
+        raise DataError(f"{printable(tries[0][0].name)} {tries[0][0].flaw}")
+    used = [each.target[:cut] for each, cut in zip(tries[0], cuts, strict=True) if each.unit]
+    if not fold and all((values[~np.isnan(values)] > 0).all() for values in used):
+        tries += [made for made in [made_by(replace(facts, log=True))] if any(each.unit for each in made)]
+    made, part, least = min(((made, *solve(made, cuts)) for made in tries), key=lambda each: each[2])
     if calendar_name and not fold:
-        other = solved(replace(made[0].facts, calendar=calendar_name))
-        made, part = other[:2] if other[2] < least else (made, part)
+        other = made_by(replace(made[0].facts, calendar=calendar_name))
+        part_of_other, error = solve(other, cuts)
+        made, part = (other, part_of_other) if error < least else (made, part)
     return ForecastData(
         made, cuts, made[0].facts, part, known, fingerprint(series), _describe(series, made, facts), series
     )
@@ -625,20 +615,16 @@ def _training_covariates(series: Series, cut: int) -> HostArray:
     return covariates
 
 
-def _context(rows: Sequence[int], horizon: int, season: int, *, padded: bool) -> int:
+def _context(rows: Sequence[int], horizon: int, season: int) -> int:
     """The larger of three seasons, two horizons and 24 steps; fewer if the longest series, or most of them, are short.
 
-    At least a season.
+    At least a season, and two seasons if there are as many rows.
 
     rows     to train on, of each series
-    padded   contexts may begin before the series: two seasons, if there are as many rows
     """
     wanted = max(3 * season if season > 1 else 0, 2 * horizon, 24)
     longest, typical = max(rows), int(np.median(rows))
-    if padded:
-        available = min(max(2 * (longest - horizon) // 3, min(2 * season, longest)), typical)
-    else:
-        available = min((longest - horizon) // 2, typical - horizon)
+    available = min(max(2 * (longest - horizon) // 3, min(2 * season, longest)), typical)
     return max(min(wanted, available), season)
 
 
@@ -735,30 +721,6 @@ def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:
     return line
 
 
-def _ets(values: HostArray, horizon: int, season: int) -> Callable[[HostArray], HostArray] | None:
-    """AutoETS of statsforecast, fitted to values (T,); None if it can't be.
-
-    Returns a function that continues other values of the series without another fit: (T',) → (F,).
-    """
-    models: Any = importlib.import_module("statsforecast.models")
-    model = models.AutoETS(season_length=season)
-
-    def quiet(compute: Callable[[], Any]) -> Any:
-        with warnings.catch_warnings():  # of short series
-            warnings.simplefilter("ignore")
-            return compute()
-
-    def forecast(seen: HostArray) -> HostArray:
-        return np.asarray(quiet(lambda: fitted.forward(seen, h=horizon))["mean"])
-
-    try:
-        fitted = quiet(lambda: model.fit(values))
-        forecast(values[: season + 1])
-    except Exception:  # of several types: too few values, no model
-        return None
-    return forecast
-
-
 def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, ...]) -> HostArray:
     """A forecast (N, F) with the quantiles of its errors in training (n, F), NaN if missing → (N, F, Q)."""
     spread = np.nanquantile(errors, levels, axis=0).T  # (F, Q)
@@ -770,22 +732,15 @@ def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, 
 def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, dict[str, ForecastScores]]:
     """The scores of the model's forecasts `tested` of the windows `data.test`, and of simpler forecasts.
 
-    By the name of each scored series, and by method: ETS too, if statsforecast is installed and can fit it to every
-    series, of at most _MOST_ETS.
+    By the name of each scored series, and by method.
     """
     F, m = data.facts.horizon, data.facts.season
     simpler: dict[str, Callable[[ForecastSeries, HostArray], HostArray]] = {
         "naive": lambda series, at: seasonal_naive(series.filled, at, F, 1),
         "seasonal_naive": lambda series, at: seasonal_naive(series.filled, at, F, m),
         "drift": lambda series, at: drift(series.filled, at, F),
+        "linear": lambda series, at: series.windows(at).forecast(np.zeros((len(at), F, 1)))[..., 0],
     }
-    if data.linear:
-        simpler["linear"] = lambda series, at: series.windows(at).forecast(np.zeros((len(at), F, 1)))[..., 0]
-    if len(data.scored) <= _MOST_ETS and find_spec("statsforecast"):
-        fitted = {id(data.series[i]): _ets(data.series[i].filled[: data.cuts[i]], F, m) for i in data.scored}
-        usable = {key: ets for key, ets in fitted.items() if ets}
-        if len(usable) == len(fitted):
-            simpler["ETS"] = lambda series, at: np.stack([usable[id(series)](series.filled[:origin]) for origin in at])
     scores: dict[str, dict[str, ForecastScores]] = {}
     for i, of_model in zip(data.scored, data.scored_parts(tested), strict=True):
         each, at, past = data.series[i], data.test_origins(i), data.training_origins(i)

@@ -48,7 +48,7 @@ class ForecastModel(Model):
     h[C] is the last hidden state, z (C,) the scaled context, ahead the known columns of the steps ahead. W begins at 0:
     the first forecast is the base of the windows. The forecast is base + share · scale · y.
 
-    offsets   (F, Q), or (Q,) for all steps: added to the forecast quantiles, in units of a window
+    offsets   (F, Q), added to the forecast quantiles, in units of the series
     share     from 0 to 1. Both are set by `ForecastTrainer.calibrate`
     """
 
@@ -199,8 +199,7 @@ def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Fo
 
 
 def offsets_shape(settings: ForecastSettings, facts: ForecastFacts) -> Shape:
-    Q = len(settings.levels)
-    return (facts.horizon, Q) if settings.base == "linear" else (Q,)
+    return facts.horizon, len(settings.levels)
 
 
 def _arrays(settings: ForecastSettings, facts: ForecastFacts, step: int) -> dict[str, Spec]:
@@ -209,15 +208,14 @@ def _arrays(settings: ForecastSettings, facts: ForecastFacts, step: int) -> dict
     `length` is -1 before it is chosen.
     """
     shapes: dict[str, Shape] = {"losses": (step,), "known.mean": (facts.known,), "known.deviation": (facts.known,)}
-    shapes["offsets"] = offsets_shape(settings, facts)
-    if settings.base == "linear":
-        shapes |= {
-            "rate": (1,),
-            "length": (1,),
-            "share": (1,),
-            "linear.W": (facts.context + 1, facts.horizon),
-            "linear.effect": (facts.covariates,),
-        }
+    shapes |= {
+        "offsets": offsets_shape(settings, facts),
+        "rate": (1,),
+        "length": (1,),
+        "share": (1,),
+        "linear.W": (facts.context + 1, facts.horizon),
+        "linear.effect": (facts.covariates,),
+    }
     return {name: (shape, "float64") for name, shape in shapes.items()}
 
 
@@ -234,10 +232,8 @@ class TrainedForecaster:
         self.facts: ForecastFacts = snapshot.facts
         self.model = ForecastModel(self.settings, self.facts, snapshot.layers)
         self.covariate_scale = Scale(snapshot.arrays["known.mean"], snapshot.arrays["known.deviation"])
-        self.model.offsets, self.linear = snapshot.arrays["offsets"], None
-        if self.settings.base == "linear":
-            self.model.share = float(snapshot.arrays["share"][0])
-            self.linear = LinearPart(snapshot.arrays["linear.W"], snapshot.arrays["linear.effect"])
+        self.model.offsets, self.model.share = snapshot.arrays["offsets"], float(snapshot.arrays["share"][0])
+        self.linear = LinearPart(snapshot.arrays["linear.W"], snapshot.arrays["linear.effect"])
 
     def forecast(self, series: Series, rows: int | None = None) -> Forecast:
         """The steps after the first `rows` rows; by default, after the last known value.
@@ -249,8 +245,8 @@ class TrainedForecaster:
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
         try:
-            made = ForecastSeries(self._timed(series), self.facts, self.covariate_scale, rows=rows)
-            return next_steps(self.model, made.use(self.linear) if self.linear else made, self.facts.step)
+            made = ForecastSeries(self._timed(series), self.facts, self.covariate_scale, rows=rows).use(self.linear)
+            return next_steps(self.model, made, self.facts.step)
         except MemoryError as error:
             raise DataError.of(error) from error
 

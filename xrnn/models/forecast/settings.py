@@ -30,7 +30,6 @@ from xrnn.optim import Adam
 MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
 _MOST_QUANTILES: Final = 100
 _MOST_OUTPUTS: Final = 2**20
-_BASES: Final = ("linear", "naive")
 _CALENDARS: Final = ("auto", "none")
 _SIZES: Final = ("context", "horizon", "season", "known")
 
@@ -126,13 +125,6 @@ class ForecastSettings(Settings):
         "Highest learning rate of Adam. 0: chosen by left-out rows.",
         "a positive number up to 1000, or 0",
         lambda value: 0 <= value <= 1000,
-    )
-    base: str = setting(
-        "linear",
-        "What the recurrent layers correct: a linear forecast, or the seasonal naive one.",
-        " or ".join(_BASES),
-        lambda value: value in _BASES,
-        "|".join(_BASES),
     )
     target: str = column("Column to forecast: its name, or its number from 1. Default: the only one.")
     known: str = column(

@@ -65,9 +65,8 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         self.data, self.facts = data, data.facts
         self.model = model or ForecastModel.init(settings, data.facts, backend)
         super().__init__(settings, self.model, data.fingerprint)
-        self.rate, self.length, self.calibrated = settings.lr, None, False
-        if settings.base == "naive":
-            self.rate, self.length = settings.lr or _RATES[0], DEFAULT_STEPS
+        self.rate, self.calibrated = settings.lr, False
+        self.length: int | None = None
         self._trials: dict[tuple[float, int], list[Trial]] = {}  # by rate and number of updates: one for each fold
 
     @classmethod
@@ -77,10 +76,9 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         resumed = cls(snapshot.settings, data, backend, model=model)
         resumed._restore(snapshot)
         model.offsets = snapshot.arrays["offsets"]
-        if data.linear:
-            model.share, resumed.rate = (float(snapshot.arrays[name][0]) for name in ("share", "rate"))
-            length = int(snapshot.arrays["length"][0])
-            resumed.length = None if length < 0 else length
+        model.share, resumed.rate = (float(snapshot.arrays[name][0]) for name in ("share", "rate"))
+        length = int(snapshot.arrays["length"][0])
+        resumed.length = None if length < 0 else length
         return resumed
 
     def snapshot(self) -> Snapshot[ForecastSettings]:
@@ -215,7 +213,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         Without offsets, the intervals would have the width of the errors of training, which are smaller.
         """
         self.calibrated = True
-        if self.data.linear and self._left_out < _FEW:
+        if self._left_out < _FEW:
             # Too few windows were left out: the share is 0; the intervals come from the linear part's training errors.
             windows = self.data.train(np.arange(min(self.data.train_count, _MOST_WINDOWS)))
             error = windows.error / windows.unit
@@ -232,12 +230,10 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         if not trials:
             return
         error, y = (np.concatenate(each) for each in zip(*trials, strict=True))  # (N, F), (N, F, Q)
-        if self.data.linear:
-            median = self.settings.levels.index(0.5)
-            worst = np.max([each.relative(median) for each in trials], axis=0)
-            self.model.share = float(_SHARES[worst.argmin()]) if worst.min() < self._needed else 0.0
-        offsets = quantile_offsets(error[..., None] - self.model.share * y, self.settings.levels)
-        self.model.offsets = offsets if self.data.linear else offsets.mean(axis=0)
+        median = self.settings.levels.index(0.5)
+        worst = np.max([each.relative(median) for each in trials], axis=0)
+        self.model.share = float(_SHARES[worst.argmin()]) if worst.min() < self._needed else 0.0
+        self.model.offsets = quantile_offsets(error[..., None] - self.model.share * y, self.settings.levels)
 
     @property
     def seen(self) -> int:
@@ -245,12 +241,17 @@ class ForecastTrainer(Trainer[ForecastSettings]):
 
     def _arrays(self) -> dict[str, HostArray]:
         scale, linear = self.data.covariate_scale, self.data.linear
-        arrays = {"known.mean": scale.mean, "known.deviation": scale.deviation, "offsets": self.model.offsets}
-        if linear:
-            length = -1.0 if self.length is None else self.length
-            arrays |= {"share": np.array([self.model.share]), "linear.W": linear.W, "linear.effect": linear.effect}
-            arrays |= {"rate": np.array([self.rate]), "length": np.array([float(length)])}
-        return arrays
+        length = -1.0 if self.length is None else self.length
+        return {
+            "known.mean": scale.mean,
+            "known.deviation": scale.deviation,
+            "offsets": self.model.offsets,
+            "share": np.array([self.model.share]),
+            "linear.W": linear.W,
+            "linear.effect": linear.effect,
+            "rate": np.array([self.rate]),
+            "length": np.array([float(length)]),
+        }
 
 
 def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:

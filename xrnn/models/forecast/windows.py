@@ -4,7 +4,7 @@ A window is scaled by its own values:
 
     z = (v - level) / scale,   level = mean of the last season,   scale = standard deviation of the window
 
-The model corrects a forecast, the base: a linear one, or the seasonal naive one, which repeats the last season.
+The model corrects the base, a linear forecast.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Windows:
 
     x        (C, N, 2 + K) float32, the inputs
     ahead    (N, F · K) float32, the covariates of the steps to forecast
-    base     (N, F), the forecast that the model corrects: linear, or seasonal naive
+    base     (N, F), the linear forecast that the model corrects
     scale    (N, 1), of each window
     unit     (N, 1), of the width of the intervals
     limits   (N, F, 2): no forecast is below the first or above the second
