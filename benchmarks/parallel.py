@@ -1,6 +1,6 @@
 """Data-parallel training beside PyTorch's DistributedDataParallel: `python -m benchmarks.parallel`.
 
-Trains the character model with xrnn on MPI, with PyTorch on gloo, and with PyTorch after `xrnn.torch.accelerate`: each
+Trains a character model with xrnn on MPI, with PyTorch on gloo, and with PyTorch after `xrnn.torch.accelerate`: each
 in one process and in several, with one thread for each process, and the same batch for each rank. The runs take turns,
 and the processes of the others are stopped.
 
@@ -10,7 +10,7 @@ The efficiencies of larger runs are predicted by a cost model:
 
 c is the time of an update in one process, measured at two batch sizes. The model assumes a reduce-scatter followed by
 an all-gather (Rabenseifner, 2004); MPICH takes longer if the number of ranks is not a power of two. The row "shared
-memory" takes its figures from messages between two processes here. `benchmarks.parallel_network` checks the model.
+memory" takes its figures from messages between two processes here.
 """
 
 from __future__ import annotations
@@ -70,16 +70,13 @@ def mpiexec() -> str:
 
 
 class Started:
-    """The running processes of a group. They are stopped except in `ask`, because waiting ranks use their CPUs.
+    """The running processes of a group. They are stopped except in `ask`, because waiting ranks use their CPUs."""
 
-    launcher   the command that starts the ranks of xrnn, without the number of ranks
-    """
-
-    def __init__(self, group: Group, cell: str, steps: int, folder: Path, launcher: Sequence[str] = ()) -> None:
+    def __init__(self, group: Group, cell: str, steps: int, folder: Path) -> None:
         rank = [sys.executable, "-m", "benchmarks.parallel_rank", group.library, cell, str(group.batch), str(steps)]
         rank.append(str(folder))
-        if group.library in ("xrnn", "overlap"):
-            commands = [[*(launcher or [mpiexec()]), "-n", str(group.size), *rank] if group.size > 1 else rank]
+        if group.library == "xrnn":
+            commands = [[mpiexec(), "-n", str(group.size), *rank] if group.size > 1 else rank]
         else:
             commands = [[*rank, str(number), str(group.size)] for number in range(group.size)]
         self._processes = [
@@ -274,30 +271,21 @@ def _divided(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def add_options(parser: argparse.ArgumentParser, rounds: int, updates: int) -> None:
-    """The options of the commands that measure updates, with these defaults."""
-    default = "(default: %(default)s)"
-    parser.add_argument("--batch", type=machine.positive, default=64, help=f"of each rank {default}")
-    parser.add_argument("--steps", type=machine.positive, default=64, help=f"time steps {default}")
-    parser.add_argument("--rounds", type=machine.positive, default=rounds, help=default)
-    parser.add_argument("--updates", type=machine.positive, default=updates, help=f"in a round {default}")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
-
-
-def require_mpi(parser: argparse.ArgumentParser) -> None:
-    if not find_spec("mpi4py"):
-        parser.error("mpi4py is not installed: expected it to connect the processes; pip install -e '.[mpi]'")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parallel", description="data-parallel training")
     parser.add_argument("--cells", type=machine.some_of(list(CELLS)), default=list(CELLS), help="(default: all)")
-    parser.add_argument("--processes", type=machine.positive, default=2, help="(default: %(default)s)")
-    add_options(parser, rounds=15, updates=5)
+    default = "(default: %(default)s)"
+    parser.add_argument("--processes", type=machine.positive, default=2, help=default)
+    parser.add_argument("--batch", type=machine.positive, default=64, help=f"of each rank {default}")
+    parser.add_argument("--steps", type=machine.positive, default=64, help=f"time steps {default}")
+    parser.add_argument("--rounds", type=machine.positive, default=15, help=default)
+    parser.add_argument("--updates", type=machine.positive, default=5, help=f"in a round {default}")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args(arguments)
     if options.processes < 2:
         parser.error("--processes is 1: expected at least 2, to compare with one process")
-    require_mpi(parser)
+    if not find_spec("mpi4py"):
+        parser.error("mpi4py is not installed: expected it to connect the processes; pip install -e '.[mpi]'")
     machine.print_version()
     size, batch, steps = options.processes, options.batch, options.steps
     cells = [measure(cell, size, batch, steps, options.rounds, options.updates) for cell in options.cells]

@@ -1,10 +1,9 @@
-"""One rank of `benchmarks.parallel`: trains the character model on random text, as rank 0 reads from standard input.
+"""One rank of `benchmarks.parallel`: trains a character model on random text, as rank 0 reads from standard input.
 
 python -m benchmarks.parallel_rank LIBRARY CELL BATCH STEPS FOLDER [RANK SIZE]
 
 Each rank writes its process id to FOLDER/RANK. For each line with a number of updates, rank 0 prints a line of JSON. A
-library of PyTorch gets RANK and SIZE; xrnn gets them from mpiexec. The library "overlap" is xrnn, but it sends the
-gradients of the last layer while those of the others are computed.
+library of PyTorch gets RANK and SIZE; xrnn gets them from mpiexec.
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from xrnn import Adam
-from xrnn.losses import softmax_cross_entropy
-from xrnn.models.text import EMBEDDING, VOCABULARY, CharLM, TextSettings
-from xrnn.optim import clip_grad_norm
+from xrnn import Adam, Embedding, Linear, Stack, clip_grad_norm, softmax_cross_entropy
+from xrnn.cells import CELLS
 from xrnn.parallel import Reducer, world
-from xrnn.select import get_backend
 from xrnn.typing import Array
 
+VOCABULARY: Final = 256  # bytes
+EMBEDDING: Final = 64
 HIDDEN: Final = 256
 _MOST_CALLS: Final = 200
 _SECONDS: Final = 0.5  # of the calls of one size
@@ -46,12 +44,15 @@ class Rank(Protocol):
 
 
 class XrnnRank:
-    def __init__(self, cell: str, batch: int) -> None:
+    def __init__(self, cell: str) -> None:
         self._comm = world()
         self.rank, self.sent = self._comm.rank, dict.fromkeys(("seconds", "calls", "bytes"), 0.0)
-        self._model = CharLM.init(TextSettings(cell=cell, hidden=HIDDEN), get_backend("numpy"))
-        self._optimizer = Adam(self._model, 0.003)
-        self._state = self._model.zero_state(batch)
+        rng = np.random.default_rng(0)
+        self._embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend="numpy")
+        self._stack = Stack.init(CELLS[cell], EMBEDDING, HIDDEN, depth=1, rng=rng, backend="numpy")
+        self._linear = Linear.init(self._stack.output_size, VOCABULARY, rng=rng, backend="numpy")
+        self._optimizer = Adam([self._embedding, self._stack, self._linear], 0.003)
+        self._state: Any = None
         self._reduce = self._counted(self._optimizer.grads)
 
     def _counted(self, arrays: list[Array]) -> Reducer:
@@ -69,7 +70,10 @@ class XrnnRank:
         return reduce
 
     def update(self, chunk: Any) -> None:
-        _, self._state = self._model.train_step(chunk, self._state)
+        h, self._state = self._stack.forward(self._embedding.forward(chunk[:-1]), self._state)
+        _, dlogits = softmax_cross_entropy(self._linear.forward(h), chunk[1:])
+        dx, _ = self._stack.backward(self._linear.backward(dlogits))
+        self._embedding.backward(dx)
         start = time.perf_counter()
         self._reduce(self._optimizer.grads)
         self.sent["seconds"] += time.perf_counter() - start
@@ -93,39 +97,6 @@ class XrnnRank:
         for _ in range(calls):
             reduce([array])
         return (time.perf_counter() - start) / calls
-
-
-class OverlapRank(XrnnRank):
-    """Sends the gradients of the linear layer without waiting, before the backward pass of the other layers."""
-
-    def __init__(self, cell: str, batch: int) -> None:
-        super().__init__(cell, batch)
-        self._mpi: Any = importlib.import_module("mpi4py.MPI")
-        self._last = self._model.linear.grads
-        last = {id(grad) for grad in self._last}
-        self._others = [grad for grad in self._optimizer.grads if id(grad) not in last]
-        self._reduce_others = self._counted(self._others)
-        self._buffer = np.empty(sum(grad.size for grad in self._last), np.float32)
-
-    def update(self, chunk: Any) -> None:
-        model = self._model
-        logits, self._state = model.forward(chunk[:-1], self._state)
-        _, dlogits = softmax_cross_entropy(logits, chunk[1:])
-        dh = model.linear.backward(dlogits)
-        np.concatenate([grad.ravel() for grad in self._last], out=self._buffer)
-        request = self._mpi.COMM_WORLD.Iallreduce(self._mpi.IN_PLACE, self._buffer)
-        dx, _ = model.stack.backward(dh)
-        model.embedding.backward(dx)
-        start = time.perf_counter()
-        self._reduce_others(self._others)
-        request.Wait()
-        self.sent["seconds"] += time.perf_counter() - start
-        self._buffer /= self._comm.size
-        ends = np.cumsum([grad.size for grad in self._last])
-        for grad, part in zip(self._last, np.split(self._buffer, ends[:-1]), strict=True):
-            grad[...] = part.reshape(grad.shape)
-        clip_grad_norm(self._optimizer.grads, 1.0)
-        self._optimizer.step()
 
 
 class TorchRank:
@@ -182,11 +153,11 @@ class TorchRank:
 
 def main(library: str, cell: str, batch: str, steps: str, folder: str, rank: str = "0", size: str = "1") -> None:
     N, T = int(batch), int(steps)
-    made: Rank
-    if library in ("xrnn", "overlap"):
-        made = {"xrnn": XrnnRank, "overlap": OverlapRank}[library](cell, N)
-    else:
-        made = TorchRank(cell, N, Path(folder), int(rank), int(size), library == "xrnn.torch")
+    made: Rank = (
+        XrnnRank(cell)
+        if library == "xrnn"
+        else TorchRank(cell, N, Path(folder), int(rank), int(size), library == "xrnn.torch")
+    )
     chunks = np.random.default_rng(made.rank).integers(0, VOCABULARY, (8, T + 1, N), dtype=np.int32)
     ours = Path(folder, f"{made.rank}.new")
     ours.write_text(str(os.getpid()))

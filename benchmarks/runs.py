@@ -1,4 +1,4 @@
-"""Training runs of complete jobs, one a library: shared by `benchmarks.char_lm` and `benchmarks.classify_speed`."""
+"""Training runs of complete jobs, one a library: for `benchmarks.char_lm`."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ),
         (
             "readme",
-            "benchmarks/results/2026-11-25-classify.json",
+            "benchmarks/results/2026-11-27-step-int8.json",
             "holds no cases: expected a file of results with some",
         ),
         ("partition", "--cases H7777", "--cases is H7777: expected parts of names"),
