@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,23 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
-from xrnn import EMA, RNN, SGD, Adam, Dropout, Linear, Stack, clip_grad_norm, freeze, quantize, softmax_cross_entropy
+from xrnn import (
+    EMA,
+    RNN,
+    SGD,
+    Adam,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Network,
+    Stack,
+    clip_grad_norm,
+    freeze,
+    quantize,
+    softmax_cross_entropy,
+)
 from xrnn.backend import Backend
 from xrnn.optim import Optimizer, cosine, linear
 from xrnn.select import get_backend
@@ -198,6 +216,117 @@ def test_a_step_refuses_layers_that_are_no_longer_trained(backend: Backend) -> N
     readout.needs_grads = True
     optimizer.step()
     assert optimizer.steps == 2
+
+
+REPLACED: dict[str, Callable[[Backend], tuple[Any, Any, Any]]] = {  # the optimizer's layers, the layer with the array
+    "Linear": lambda backend: _of(Linear.init(3, 2, backend=backend), "W"),
+    "RNN": lambda backend: _of(RNN.init(3, 2, leak=0.5, trains_leak=True, backend=backend), "leak_logit"),
+    "LayerNorm": lambda backend: _of(LayerNorm.init(3, backend=backend), "beta"),
+    "Embedding": lambda backend: _of(Embedding.init(3, 2, backend=backend), "W"),
+    "Stack": lambda backend: _inner(Stack.init(RNN, 3, 2, depth=2, backend=backend), lambda stack: stack.layers[1]),
+    "Bidirectional": lambda backend: _inner(Bidirectional.init(RNN, 3, 2, backend=backend), lambda two: two.layers[1]),
+    "Network": lambda backend: _inner(Network(first=Linear.init(3, 2, backend=backend)), lambda network: network.first),
+    "group": lambda backend: _group(RNN.init(3, 2, backend=backend)),
+}
+
+
+def _of(layer: Any, name: str) -> tuple[Any, Any, int]:
+    return [layer], layer, list(layer.named_params).index(name)
+
+
+def _inner(layers: Any, inner: Callable[[Any], Any]) -> tuple[Any, Any, int]:
+    return (layers if isinstance(layers, Network) else [layers]), inner(layers), 0
+
+
+def _group(layer: Any) -> tuple[Any, Any, int]:
+    return [{"layers": [layer], "params": ["Wh"]}], layer, 1
+
+
+@pytest.mark.parametrize("name", REPLACED)
+@pytest.mark.parametrize("kind", [SGD, Adam, EMA])
+def test_replaced_arrays_are_refused(backend: Backend, name: str, kind: Any) -> None:
+    """The layer computes with the new array, and the optimizer would change the old one."""
+    layers, layer, k = REPLACED[name](backend)
+    if kind is EMA and name == "group":
+        layers = [layer]
+    optimizer = kind(layers)
+    step = optimizer.update if kind is EMA else optimizer.step
+    step()
+    for which, does in (("params", "updates"), ("grads", "reads")):
+        arrays = getattr(layer, which)
+        before, held = [p.copy() for p in layer.params], arrays[k]
+        arrays[k] = held.copy()
+        if kind is EMA and which == "grads":
+            step()
+            continue
+        words = (
+            f"an array in {which} of a layer is not the one that this {kind.__name__} {does}: expected changes in "
+            f"place, because optimizers hold the same array; use {which}[…][...] = …, or make another {kind.__name__}"
+        )
+        with one_line(RuntimeError, words):
+            step()
+        if kind is EMA:
+            with one_line(RuntimeError, words), optimizer.applied():
+                pass
+        assert optimizer.state["count"] == 1
+        for param, was in zip(layer.params, before, strict=True):
+            assert_array_equal(backend.to_numpy(param), backend.to_numpy(was))
+        kind(layers)  # another one takes the new arrays
+        arrays[k] = held
+        step = optimizer.update if kind is EMA else optimizer.step
+    step()
+
+
+def test_a_parameter_outside_of_the_groups_may_be_replaced() -> None:
+    layer = RNN.init(3, 2, backend="numpy")
+    optimizer = SGD([{"layers": [layer], "params": ["Wh"]}])
+    layer.params[0] = layer.Wx.copy()
+    optimizer.step()
+
+
+def test_a_layer_of_a_stack_that_was_exchanged_is_refused() -> None:
+    stack = Stack.init(RNN, 3, 3, depth=2, backend="numpy")
+    optimizer = Adam([stack])
+    for layers in ([stack.layers[0], RNN.init(3, 3, backend="numpy")], stack.layers[:1]):
+        stack.layers = layers
+        with one_line(RuntimeError, "an array in params of a layer is not the one that this Adam updates"):
+            optimizer.step()
+
+
+def test_a_layer_may_make_views_of_its_parameters() -> None:
+    class OneBuffer:
+        """A user's own layer."""
+
+        buffer, gradient = np.ones((2, 6)), np.ones((2, 6))
+        params = property(lambda self: [self.buffer[:, :3], self.buffer[:, 3:]])
+        grads = property(lambda self: [self.gradient[:, :3], self.gradient[:, 3:]])
+
+    layer: Any = OneBuffer()
+    SGD([layer], lr=0.5).step()
+    assert_array_equal(layer.buffer, np.full((2, 6), 0.5))
+
+
+def test_an_array_of_a_list_that_joins_others_is_not_replaced() -> None:
+    """The assignment would change the list and no layer."""
+    linear, stack = Linear.init(3, 2, backend="numpy"), Stack.init(RNN, 3, 2, depth=2, backend="numpy")
+    network = Network(stack=stack, linear=linear)
+    optimizer = SGD(network)
+    for holder in (stack, network, optimizer, optimizer.groups[0]):
+        for arrays in (holder.params, holder.grads):
+            with one_line(
+                TypeError, "an array in this list can't be replaced: expected a change in place", "[...] = …"
+            ):
+                arrays[0] = arrays[0].copy()
+            with one_line(TypeError, "an array in this list can't be replaced"):
+                arrays[:1] = [arrays[0].copy()]
+            arrays[0] += 1
+    optimizer.step()
+    optimizer.accumulate()
+    optimizer.grads[0] = np.zeros_like(optimizer.grads[0])  # the sum for the next step
+    before = stack.params[0].copy()
+    optimizer.step()
+    assert_array_equal(stack.params[0], before)
+    assert pickle.loads(pickle.dumps(optimizer)).steps == copy.deepcopy(optimizer).steps == 2
 
 
 def test_settings_of_groups() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, Required, Self, TypeAlias, TypedDict, TypeGuard, TypeVar, overload
 
@@ -13,7 +15,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_float, check_integer, check_number, check_place, is_read_only
 from xrnn.select import backend_of, device_of, kind_of
-from xrnn.sharing import count_update, refuse_shared, users_of
+from xrnn.sharing import Joined, count_update, refuse_shared, users_of
 from xrnn.typing import Array
 
 V = TypeVar("V")
@@ -96,7 +98,7 @@ class Group:
     names          the names of the parameters; None for all
     scale          the learning rate is scale · optimizer.lr
     weight_decay   None for that of the optimizer
-    params         the parameters, in order
+    params, grads  the parameters and their gradients, in order
     places         their indices in `optimizer.params`
     """
 
@@ -108,8 +110,22 @@ class Group:
     ) -> None:
         self.layers, self.names = layers, names
         self.scale, self.weight_decay = scale, weight_decay
-        self.params: list[Array] = []
+        self.params, self.grads = map(Joined, self._arrays())
         self.places = slice(0)
+
+    def _arrays(self) -> tuple[list[Array], list[Array]]:
+        """The parameters that the layers have now, and their gradients."""
+        if self.names is None:
+            params = [p for layer in self.layers for p in layer.params]
+            return params, [g for layer in self.layers for g in layer.grads]
+        pairs = [pair for layer in self.layers for pair in _parameters(layer, self.names)]
+        return [p for p, _ in pairs], [g for _, g in pairs]
+
+    def check_replaced(self, optimizer: str) -> None:
+        """Raises RuntimeError if a layer no longer has the arrays of the group."""
+        params, grads = self._arrays()
+        _check_same("params", params, self.params, optimizer)
+        _check_same("grads", grads, self.grads, optimizer)
 
     @property
     def is_default(self) -> bool:
@@ -142,14 +158,11 @@ class Optimizer:
         self.lr, self.weight_decay, self.decay_biases = lr, weight_decay, decay_biases
         self.groups = _groups(layers, self.lr)
         self.layers = [*{id(layer): layer for group in self.groups for layer in group.layers}.values()]
-        self.params: list[Array] = []
-        self._layer_grads: list[Array] = []
-        for group in self.groups:
-            pairs = [pair for layer in group.layers for pair in _parameters(layer, group.names)]
-            group.params = [p for p, _ in pairs]
-            group.places = slice(len(self.params), len(self.params) + len(pairs))
-            self.params += group.params
-            self._layer_grads += [g for _, g in pairs]
+        self.params: list[Array] = Joined(p for group in self.groups for p in group.params)
+        self._layer_grads: list[Array] = Joined(g for group in self.groups for g in group.grads)
+        ends = [0, *itertools.accumulate(len(group.params) for group in self.groups)]
+        for group, places in zip(self.groups, itertools.pairwise(ends), strict=True):
+            group.places = slice(*places)
         self._count = np.zeros((), np.int64)
         self._sums: list[Array] | None = None
         if len({id(g) for g in self._layer_grads}) < len(self._layer_grads):
@@ -213,9 +226,12 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter in place from `grads`.
 
-        Raises ValueError if needs_grads of a layer has become False: momentum and weight decay would still change it.
+        Raises ValueError if needs_grads of a layer has become False: momentum and weight decay would still change it;
+        RuntimeError if an array in `params` or `grads` of a layer has been replaced.
         """
         _refuse_untrained(self.layers)
+        for group in self.groups:
+            group.check_replaced(type(self).__name__)
         self._count += 1
         for group in self.groups:
             lr = self.lr * group.scale
@@ -257,6 +273,26 @@ class Optimizer:
     def _moments(self) -> dict[str, list[Array]]:
         """The entries of `state` that a subclass adds: lists of one array per parameter."""
         return {}
+
+
+def _check_same(name: str, found: list[Array], held: list[Array], optimizer: str) -> None:
+    """Raises RuntimeError unless the layers have the arrays that the optimizer holds.   name: "params" or "grads\""""
+    if len(found) == len(held) and (all(map(operator.is_, found, held)) or all(map(_is_same_memory, found, held))):
+        return
+    what = "updates" if name == "params" else "reads"
+    raise RuntimeError(
+        f"an array in {name} of a layer is not the one that this {optimizer} {what}: expected changes in place, "
+        f"because optimizers hold the same array; use {name}[…][...] = …, or make another {optimizer}"
+    )
+
+
+def _is_same_memory(found: Any, held: Array) -> bool:
+    """Whether a layer made another view of the same array."""
+    return (
+        type(found) is type(held)
+        and (found.dtype, found.shape, found.strides) == (held.dtype, held.shape, held.strides)
+        and users_of(found) is users_of(held)
+    )
 
 
 def _counted(arrays: list[Array]) -> str:
@@ -532,10 +568,13 @@ class EMA:
         refuse_shared(
             dict(enumerate(self.layers)), "which `applied` would exchange twice", "list one of the two layers"
         )
-        self._weights = [p for layer in self.layers for p in layer.params]
+        self._weights = self._layer_params()
         self.params = zeros_like(self._weights)
         self._count = np.zeros((), np.int64)
         self._is_applied = False
+
+    def _layer_params(self) -> list[Array]:
+        return [p for layer in self.layers for p in layer.params]
 
     def __repr__(self) -> str:
         return f"EMA(decay={self.decay:g}, {_counted(self.params)})"
@@ -552,8 +591,12 @@ class EMA:
         return {"count": self._count, "average": self.params}
 
     def update(self) -> None:
-        """Update the averages with the current weights.   Raises RuntimeError within `applied`."""
+        """Update the averages with the current weights.
+
+        Raises RuntimeError within `applied`, and if a parameter of a layer has been replaced.
+        """
         self._refuse_applied()
+        _check_same("params", self._layer_params(), self._weights, "EMA")
         new = 1 - self.decay if self._count else 1.0
         self._count += 1
         for average, p in zip(self.params, self._weights, strict=True):
@@ -564,9 +607,11 @@ class EMA:
     def applied(self) -> Iterator[None]:
         """Within the block, the layers have the averaged weights.
 
-        Raises RuntimeError before the first `update`, and within another such block.
+        Raises RuntimeError before the first `update`, within another such block, and if a parameter of a layer has been
+        replaced.
         """
         self._refuse_applied()
+        _check_same("params", self._layer_params(), self._weights, "EMA")
         if not self._count:
             raise RuntimeError("the average has no weights yet: expected an update; call update() first")
         self._swap()

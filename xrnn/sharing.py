@@ -41,6 +41,21 @@ def count_update(updated: Iterable[Users]) -> None:
         layer.updates += 1
 
 
+class Joined(list[Array]):
+    """The arrays of several layers, or of an optimizer, in one list.
+
+    Another array in this list would change no layer, so that it is refused.
+    """
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if value is self[index]:  # `stack.params[0] -= 1` assigns the same array
+            return
+        raise TypeError(
+            "an array in this list can't be replaced: expected a change in place, because layers and optimizers hold "
+            "the same array; use […][...] = …"
+        )
+
+
 def refuse_shared(layers: Mapping[Any, Any], problem: str, remedy: str) -> None:
     """Raises ValueError, with the problem, if two parameters of the layers share memory.
 
