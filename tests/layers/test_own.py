@@ -364,6 +364,71 @@ class WrongAwayFromZero(Right):
         dz[...] = 0
 
 
+class MixesRows(Cell):
+    """h[t] = tanh(z[t] - the mean of z[t] over the rows); the gradient is right."""
+
+    name = "MixesRows"
+    states = ("h",)
+    pre = 1
+    from_x = from_h = from_b = (0,)
+
+    def step(self, run: Any, at: Any) -> None:
+        at.after[0][...] = run.xp.tanh(at.z[0] - at.z[0].mean(axis=0))
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        da = dafter[0] * (1 - at.after[0] ** 2)
+        dz[0] = da - da.mean(axis=0)
+        dbefore[0][...] = 0
+
+
+class DividesByRows(MixesRows):
+    """h[t] = tanh(z[t] / N)."""
+
+    name = "DividesByRows"
+
+    def step(self, run: Any, at: Any) -> None:
+        at.after[0][...] = run.xp.tanh(at.z[0] / len(at.z[0]))
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        dz[0] = dafter[0] * (1 - at.after[0] ** 2) / len(at.z[0])
+        dbefore[0][...] = 0
+
+
+class MixesInTraining(MixesRows):
+    """As MixesRows in training, as batch normalization is."""
+
+    name = "MixesInTraining"
+    draws = True
+
+    def step(self, run: Any, at: Any) -> None:
+        if run.training:
+            super().step(run, at)
+        else:
+            at.after[0][...] = run.xp.tanh(at.z[0])
+
+
+class ReadsNextRow(MixesRows):
+    """Row i of h[t] is tanh(z[t] of row i + 1); the last row is 0."""
+
+    name = "ReadsNextRow"
+
+    def step(self, run: Any, at: Any) -> None:
+        at.after[0][...] = 0
+        at.after[0][:-1] = run.xp.tanh(at.z[0][1:])
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        dz[0] = 0
+        dz[0][1:] = dafter[0][:-1] * (1 - at.after[0][:-1] ** 2)
+        dbefore[0][...] = 0
+
+
+@pytest.mark.parametrize("cell", [MixesRows, DividesByRows, MixesInTraining, ReadsNextRow])
+def test_check_cell_finds_rows_that_depend_on_each_other(backend: Backend, cell: type[Cell]) -> None:
+    words = f"the cell '{cell.name}' gives row 0 another h if the other rows of the batch change: expected rows that do"
+    with one_line(GradientMismatchError, words):
+        check_cell(cell(), backend=backend)
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [

@@ -215,7 +215,7 @@ def test_quantiles_may_be_a_list() -> None:
     assert forecaster.levels_ == (0.05, 0.5, 0.95)
     text = Forecaster(**SMALL, steps=1, quantiles="0.05,0.95").fit(X)
     np.testing.assert_array_equal(forecaster.predict_quantiles(), text.predict_quantiles())
-    wrong: list[Any] = [[0.1, 1], 7, None, []]
+    wrong: list[Any] = [[0.1, 1], 7, None, [], [0.1, 0.1000000001]]
     for quantiles in wrong:
         with pytest.raises(ValueError, match=r"quantiles is .*: expected different numbers between 0 and 1"):
             Forecaster(**SMALL, quantiles=quantiles).fit(X)

@@ -138,7 +138,8 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     initial states are then zeros.
 
     Raises GradientMismatchError if the gradient is wrong, if `step` or `gradient` leaves a part of its results
-    unwritten, or if a call and `forward` give different results although the cell has no `draws`.
+    unwritten, if a call and `forward` give different results although the cell has no `draws`, or if a row of a batch
+    depends on the other rows.
 
     >>> from xrnn import LSTMCell
     >>> check_cell(LSTMCell())  # no error: the gradient is right
@@ -177,8 +178,37 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
                     f"a call of the cell {cell.name!r} gives another {name} than forward: expected the same bits; "
                     "set draws = True if the cell is random in training"
                 )
+    _check_rows(layer, x, states)
     names = ["x", *(f"{state}_prev" for state in cell.states), *layer.names]
     gradcheck(forward, backward, [x, *states, *(param.copy() for param in layer.params)], names=names)
+
+
+def _check_rows(layer: Recurrent, x: Array, states: Sequence[Array]) -> None:
+    """Compare each row of a batch with the row alone; with `draws`, in training, beside other rows.
+
+    The random numbers of a row depend on its place in the batch.
+    """
+
+    def compare(i: int, found: Sequence[Array], batch: Sequence[Array]) -> None:
+        for name, got, want in zip(layer.cell.states, found, batch, strict=True):
+            if not bool((abs(got - want[:, i]) <= 1e-9 * (1 + abs(want[:, i]))).all()):
+                raise GradientMismatchError(
+                    f"the cell {layer.cell.name!r} gives row {i} another {name} if the other rows of the batch change: "
+                    "expected rows that do not depend on each other; reduce and index no array over its axis of rows"
+                )
+
+    def trained(x: Array) -> tuple[Array, ...]:
+        layer.forward_calls = 0  # the same random numbers in each run
+        return as_tuple(layer.forward(x, *states))
+
+    for i in range(x.shape[1]):
+        row = slice(i, i + 1)
+        alone = as_tuple(layer(x[:, row].copy(), *(state[row].copy() for state in states)))
+        compare(i, [result[:, 0] for result in alone], as_tuple(layer(x, *states)))
+        if layer.cell.draws:
+            others = x + 1
+            others[:, i] = x[:, i]
+            compare(i, [result[:, i] for result in trained(others)], trained(x))
 
 
 def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend: Backend) -> None:

@@ -187,13 +187,17 @@ def test_missing_values_are_filled_from_the_past() -> None:
 def test_quantiles() -> None:
     assert parse_quantiles("0.9, 0.05") == (0.05, 0.5, 0.9)
     assert parse_quantiles("0.5") == (0.5,)
+    assert parse_quantiles("1e-7,0.30000000000000004") == (1e-7, 0.30000000000000004, 0.5)
 
 
 @pytest.mark.parametrize(
     "quantiles",
-    ["0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", ",".join(f"0.{i}" for i in range(1001, 1102))],
+    [
+        *("0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", ",".join(f"0.{i}" for i in range(1001, 1102))),
+        *("0.1,0.1000000001", "0.5000001", "0.9999999"),  # tables would name two quantiles alike, or one as 1
+    ],
 )
-def test_quantiles_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
+def test_quantiles_that_are_equal_or_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
     with one_line(SettingsError, "quantiles is ", ": expected different numbers between 0 and 1"):
         ForecastSettings(quantiles=quantiles)
 

@@ -39,12 +39,18 @@ def _steps(help: str) -> Any:
 
 
 def parse_quantiles(text: str) -> tuple[float, ...]:
-    """The quantiles in "0.1,0.9", in order, with the median.   Raises ValueError for equal ones, and outside (0, 1)."""
+    """The quantiles in "0.1,0.9", in order, with the median.
+
+    Raises ValueError for equal ones and outside (0, 1), to six digits: tables name a quantile by them.
+    """
     numbers = [as_number(each.strip()) for each in text.split(",")]
-    quantiles = {number for number in numbers if number is not None and 0 < number < 1}
+    quantiles = {number for number in numbers if number is not None and 0 < float(f"{number:g}") < 1}
     if len(numbers) > _MOST_QUANTILES or len(quantiles) < len(numbers):
         raise ValueError(text)
-    return tuple(sorted(quantiles | {0.5}))
+    quantiles |= {0.5}
+    if len({f"{quantile:g}" for quantile in quantiles}) < len(quantiles):
+        raise ValueError(text)
+    return tuple(sorted(quantiles))
 
 
 def _are_quantiles(text: str) -> bool:
@@ -144,7 +150,7 @@ class ForecastSettings(Settings):
     quantiles: str = setting(
         "0.1,0.9",
         "Quantiles to forecast besides the median.",
-        "different numbers between 0 and 1 with commas between them, such as 0.1,0.9",
+        "different numbers between 0 and 1, to six digits, with commas between them, such as 0.1,0.9",
         _are_quantiles,
         "Q,Q,…",
     )
