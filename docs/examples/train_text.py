@@ -1,0 +1,354 @@
+"""
+Train a language model on your own texts
+========================================
+
+This script trains a network that reads text one byte at a time and predicts the next byte. It is a complete training
+run, to copy and to change: it reads files, shows its progress, tests the model on held-out text, draws the loss curve
+and writes new text. If it is interrupted or killed, it continues from its last checkpoint with the same results, bit
+for bit. It trains for a minute, so it is not run for this page.
+
+.. code-block:: console
+
+   $ python train_text.py                                      # on Python's own source files
+   $ python train_text.py my-texts --minutes 10 --cell lstm    # on your files or folders
+   $ python train_text.py my-texts --resume char-lm.safetensors
+   $ python train_text.py --generate char-lm.safetensors --prompt "def "
+"""
+
+import argparse
+import hashlib
+import os
+import shlex
+import signal
+import sys
+import sysconfig
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import xrnn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from xrnn import asarray
+
+CELLS = {
+    "gru": xrnn.GRU,
+    "lstm": xrnn.LSTM,
+    "lru": xrnn.LRU,
+    "min-gru": xrnn.MinGRU,
+    "min-lstm": xrnn.MinLSTM,
+    "rnn": xrnn.RNN,
+    "slstm": xrnn.SLSTM,
+}
+V, E, H = 256, 64, 256  # possible bytes, size of their vectors, hidden size
+T, N = 32, 32  # steps and rows of an update
+LR, CONSTANT = 0.003, 600_000  # learning rate, and the bytes until it falls
+JUMP, SAVE, TEST = 32, 500, 2_000  # updates between new places, checkpoints, tests
+MARK = "xrnn train_text.py"  # in the files that this script writes
+
+# %%
+# The text
+# --------
+#
+# One file in twenty is held out: the model is tested on it and never trained on it. A hash of the names chooses these
+# files, so they are the same in each run. If there are fewer than twenty files, the last bytes are held out instead.
+
+
+def read_text(paths):
+    """The bytes to train on, and those that are held out, of files and folders."""
+    pattern, skipped = "*", set()
+    if not paths:
+        paths, pattern = [Path(sysconfig.get_path("stdlib"))], "*.py"
+        skipped = {"site-packages", "test", "tests"}
+    found = {}
+    for path in paths:
+        if not path.exists():
+            sys.exit(f"error: {path} doesn't exist: expected a text file or a folder")
+        for file in path.rglob(pattern) if path.is_dir() else [path]:
+            inside = file.relative_to(path).parts
+            hidden = any(part.startswith(".") for part in inside)
+            if hidden or skipped & {*inside} or not file.is_file():
+                continue
+            content = file.read_bytes()
+            if b"\0" not in content:
+                # The name is the same if the folder moves. A file that is named twice counts once.
+                name = os.fsencode("/".join(inside) or file.name)
+                found.setdefault(file.resolve(), (name, content))
+            elif file == path:
+                sys.exit(f"error: {path} is binary: expected a text file or a folder")
+    files = sorted(found.values())
+    names = {name for name, _ in files}
+    by_hash = sorted(names, key=lambda name: hashlib.blake2b(name).digest())
+    held = {*by_hash[: len(names) // 20]}
+    text = b"".join(content for name, content in files if name not in held)
+    held_out = b"".join(content for name, content in files if name in held)
+    if not held:
+        cut = len(text) - len(text) // 20
+        text, held_out = text[:cut], text[cut:]
+    sizes = f"{len(text):,} bytes of text, and {len(held_out):,} held out"
+    if min(len(text), len(held_out)) < 500:
+        sys.exit(f"error: found {sizes}: expected at least 500 of each; give more text")
+    print(f"{len(files):,} files: {sizes}")
+    return (np.frombuffer(part, np.uint8) for part in (text, held_out[: 2**20]))
+
+
+# %%
+# The model
+# ---------
+#
+# An embedding turns each byte into a vector, a recurrent layer reads the vectors in order, and a linear layer gives a
+# score to every byte that could come next. For a deeper network, add layers to the ``Stack``.
+#
+# An update reads the next ``T`` bytes at ``N`` places of the text. The state after them is the first state of the next
+# update, so the network remembers more than ``T`` bytes, but the gradient reaches back no further (truncated
+# backpropagation through time). After ``JUMP`` updates come new places.
+#
+# For tests and samples, the weights are averaged over the last tenth of the run. This gains as much as a learning rate
+# that falls to zero, and needs no decision about the end of the run. Places, learning rate and average depend only on
+# the number of the update: a resumed run makes the same updates as one without interruption.
+
+
+class TextModel:
+    """p(byte[t + 1] | byte[0 … t]) = softmax(scores[t]); scores (T, N, V) of index (T, N).
+
+    extra   what the next update depends on, besides the layers, the optimizer and the average
+    """
+
+    def __init__(self, layers, optimizer, average, extra):
+        self.embedding, self.recurrent, self.readout = layers.values()
+        self.layers, self.optimizer, self.average = layers, optimizer, average
+        self.extra = extra
+
+    @classmethod
+    def new(cls, cell, seed, digest):
+        rng = np.random.default_rng(seed)
+        recurrent = xrnn.Stack([CELLS[cell].init(E, H, rng=rng)])
+        layers = xrnn.Network(
+            embedding=xrnn.Embedding.init(V, E, rng=rng),
+            recurrent=recurrent,
+            readout=xrnn.Linear.init(recurrent.output_size, V, rng=rng),
+        )
+        extra = {"mark": MARK, "cell": cell, "seed": seed, "text": digest}
+        extra |= {"states": None, "losses": [], "tests": []}
+        return cls(layers, xrnn.Adam(layers, lr=LR), xrnn.EMA(layers), extra)
+
+    @classmethod
+    def load(cls, path):
+        try:
+            checkpoint = xrnn.load_checkpoint(path)
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+        if checkpoint.extra.get("mark") != MARK:
+            sys.exit(f"error: {path} is not from this script: name its checkpoint")
+        extra = checkpoint.extra | {"losses": checkpoint.extra["losses"].tolist()}
+        return cls(checkpoint.layers, *checkpoint.optimizer.values(), extra)
+
+    def save(self, path):
+        optimizers = {"optimizer": self.optimizer, "average": self.average}
+        extra = self.extra | {"losses": np.array(self.extra["losses"])}
+        xrnn.save_checkpoint(path, self.layers, optimizer=optimizers, extra=extra)
+
+    @property
+    def updates(self):
+        return self.optimizer.steps
+
+    def update(self, text):
+        k, extra = self.updates, self.extra
+        rng = np.random.default_rng([extra["seed"], k // JUMP])
+        places = rng.integers(len(text), size=N) + k % JUMP * T
+        chunk = text[(places + np.arange(T + 1)[:, None]) % len(text)]
+        chunk = asarray(chunk.astype("int32"))  # (T + 1, N): inputs [:-1], targets [1:]
+
+        x = self.embedding.forward(chunk[:-1])
+        h, extra["states"] = self.recurrent.forward(x, extra["states"])
+        scores = self.readout.forward(h)
+        loss, dscores = xrnn.softmax_cross_entropy(scores, chunk[1:])
+        dx, _ = self.recurrent.backward(self.readout.backward(dscores))
+        self.embedding.backward(dx)
+
+        xrnn.clip_grad_norm(self.optimizer.grads, 1.0)
+        self.optimizer.lr = LR / max(1, k * T * N / CONSTANT) ** 0.5
+        self.optimizer.step()
+        self.average.decay = k / (k + 10)
+        self.average.update()
+        extra["losses"].append(float(loss) / np.log(2))  # in bits; waits for a GPU
+
+    def scores(self, index, states):
+        h, states = self.recurrent(self.embedding(asarray(index)), states)
+        return self.readout(h), states
+
+    def test(self, text):
+        """The mean of -log₂ p(byte). The text is cut into pieces that are read side by side."""
+        pieces = min(64, len(text) // 128)
+        text = text[: len(text) // pieces * pieces].reshape(pieces, -1).T
+        text, states, nats = np.ascontiguousarray(text, "int32"), None, 0.0
+        with self.average.applied():
+            for t in range(0, len(text) - 1, 128):
+                targets = text[t + 1 : t + 129]
+                scores, states = self.scores(text[t : t + len(targets)], states)
+                loss, _ = xrnn.softmax_cross_entropy(scores, asarray(targets))
+                nats += float(loss) * len(targets)
+        bits = nats / (len(text) - 1) / np.log(2)
+        self.extra["tests"].append([self.updates, bits])
+        return bits
+
+    def sample(self, prompt, length, rng, temperature=0.8):
+        """The prompt and `length` bytes drawn from softmax(scores / temperature)."""
+        written, unread, states = prompt, prompt or b"\n", None
+        with self.average.applied():
+            for _ in range(length):
+                index = np.frombuffer(unread, np.uint8).astype("int32")[:, None]
+                scores, states = self.scores(index, states)
+                logits = xrnn.to_numpy(scores[-1, 0]).astype("float64") / temperature
+                p = np.exp(logits - logits.max())
+                unread = bytes([rng.choice(V, p=p / p.sum())])
+                written += unread
+        written = written.decode(errors="replace")
+        return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in written)
+
+
+# %%
+# The training
+# ------------
+#
+# Ctrl-C and SIGTERM end the training after the current update. ``zlib`` is a yardstick: the number of bits that a
+# common compression program needs for a byte of the held-out text.
+
+
+def train(options):
+    out = options.out or options.resume or Path("char-lm.safetensors")
+    picture = out.with_suffix(".png")
+    check_outputs(out, picture)
+    text, held_out = read_text(options.paths)
+    model = started(options, hashlib.sha256(text.tobytes() + held_out.tobytes()))
+    print(f"model: {model.recurrent}")
+
+    stopped = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(s, lambda s, frame: stopped.append(s)) for s in signals]
+    first, start, shown = (
+        model.updates,
+        time.perf_counter(),
+        f"update {model.updates:,}",
+    )
+
+    def done():
+        if options.steps:
+            return model.updates / options.steps
+        return (time.perf_counter() - start) / options.minutes / 60
+
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, refresh_per_second=4) as progress:
+        task = progress.add_task("", total=1)
+        while not stopped and done() < 1:
+            model.update(text)
+            loss = np.mean(model.extra["losses"][-100:])
+            shown = f"update {model.updates:,}: {loss:.3f} bits per character"
+            if not np.isfinite(loss):
+                sys.exit(f"error: {shown}: expected a finite number; lower LR")
+            progress.update(task, completed=done(), description=shown)
+            if model.updates % SAVE == 0:
+                model.save(out)
+            if model.updates % TEST == 0:
+                model.test(held_out)
+    rate = (model.updates - first) * T * N / (time.perf_counter() - start)
+    model.save(out)
+    for number, handler in zip(signals, handlers, strict=True):
+        signal.signal(number, handler)
+    if stopped:
+        length = "steps" if options.steps else "minutes"
+        rest = ["--resume", out, f"--{length}", getattr(options, length)]
+        command = map(str, [sys.executable, sys.argv[0], *options.paths, *rest])
+        print(f"stopped at update {model.updates:,} and saved {out}; continue with")
+        print(f"  {shlex.join(command)}")
+        sys.exit(128 + stopped[0])
+
+    bits = model.test(held_out)
+    zlib_bits = 8 * len(zlib.compress(held_out.tobytes(), 9)) / len(held_out)
+    sample = model.sample(b"", 400, np.random.default_rng(model.extra["seed"]))
+    print(f"{shown}, {rate:,.0f} characters/s")
+    print(f"held out: {bits:.3f} bits per character (zlib level 9: {zlib_bits:.3f})")
+    print(f"a sample:\n{sample}\n\ncheckpoint: {out}")
+    draw(model, zlib_bits, picture)
+
+
+def check_outputs(out, picture):
+    """End the program if it could not write a file, or would replace one of another program."""
+    for path in (out, picture):
+        writable = os.access(path.absolute().parent, os.W_OK)
+        if not writable or out == picture or (path.exists() and not path.is_file()):
+            sys.exit(f"error: can't write {out} and {picture}: name others with --out")
+        if path.exists() and MARK.encode() not in path.read_bytes():
+            sys.exit(f"error: {path} is not from this script: name another with --out")
+
+
+def started(options, digest):
+    """A new model, or that of an earlier run."""
+    given = {"cell": options.cell, "seed": options.seed, "text": digest.hexdigest()}
+    if not options.resume:
+        return TextModel.new(given["cell"] or "gru", given["seed"] or 0, given["text"])
+    model = TextModel.load(options.resume)
+    for name, value in given.items():
+        if value not in (None, model.extra[name]):
+            kept = f"{options.resume} was trained with another {name}"
+            sys.exit(f"error: {kept}: expected the same; omit --resume for a new run")
+    return model
+
+
+def draw(model, zlib_bits, path):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return print("loss curve: not drawn; pip install matplotlib")
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    ax = figure.subplots()
+    window = np.ones(min(100, model.updates))
+    losses = np.convolve(model.extra["losses"], window / window.size, "valid")
+    updates = np.arange(window.size, model.updates + 1)
+    ax.plot(updates, losses, label="training, mean of 100 updates")
+    ax.plot(*np.array(model.extra["tests"]).T, "o-", label="held out")
+    ax.axhline(zlib_bits, color="0.4", linestyle="--", label="held out, zlib")
+    ax.set(xlabel="update", ylabel="bits per character", ylim=(0, 8))
+    ax.legend()
+    figure.savefig(path, dpi=150, metadata={"Software": MARK})
+    return print(f"loss curve: {path}")
+
+
+# %%
+# The command line
+# ----------------
+
+
+def at_least(least, kind):
+    def parsed(word):
+        if not kind(word) >= least:
+            raise argparse.ArgumentTypeError(f"{word}: expected at least {least}")
+        return kind(word)
+
+    return parsed
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Train a language model on texts.")
+    add, count = parser.add_argument, at_least(1, int)
+    add("paths", nargs="*", type=Path, metavar="FOLDER", help="of texts, or one text")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=at_least(0.001, float), default=1.0)
+    length.add_argument("--steps", type=count, help="last update, instead of a time")
+    add("--cell", choices=CELLS, help="default: gru")
+    add("--seed", type=at_least(0, int), help="of weights, places, sample; default: 0")
+    add("--out", type=Path, metavar="FILE", help="default: char-lm.safetensors")
+    add("--resume", type=Path, metavar="FILE", help="continue from this checkpoint")
+    add("--generate", type=Path, metavar="FILE", help="write text with this checkpoint")
+    add("--prompt", default="", metavar="TEXT", help="the text to continue")
+    add("--length", type=count, default=400, metavar="N", help="bytes to write")
+    options = parser.parse_args(arguments)
+    if options.generate:
+        prompt, rng = options.prompt.encode(), np.random.default_rng(options.seed)
+        print(TextModel.load(options.generate).sample(prompt, options.length, rng))
+    else:
+        train(options)
+
+
+if __name__ == "__main__":
+    main()

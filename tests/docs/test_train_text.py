@@ -1,0 +1,293 @@
+"""docs/examples/train_text.py, with small sizes: it learns, resumes with the same bits, and refuses in one line."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xrnn
+from tests import fresh
+from xrnn.backend import Backend
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "train_text.py"
+SMALL = {
+    "V, E, H = 256, 64, 256": "V, E, H = 256, 5, 12",
+    "T, N = 32, 32": "T, N = 7, 3",
+    "JUMP, SAVE, TEST = 32, 500": "JUMP, SAVE, TEST = 4, 3",
+}
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def folder(workdir: Path, blank_pictures: None) -> Path:
+    """The working directory, with a small script and a folder of texts."""
+    script = SCRIPT.read_text("utf-8")
+    for old, new in SMALL.items():
+        assert script.count(old) == 1, old
+        script = script.replace(old, new)
+    (workdir / "train_text.py").write_text(script, "utf-8")
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        words = rng.choice(["def ", "return ", "self.", "x\n", "é"], size=400)
+        name = workdir / f"texts/{i % 3}/{i}.txt"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_text("".join(words), "utf-8")
+    return workdir
+
+
+@pytest.fixture
+def script(folder: Path) -> Any:
+    """The small script, as a module."""
+    spec = importlib.util.spec_from_file_location("train_text", folder / "train_text.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def started(*options: str) -> subprocess.Popen[str]:
+    """The small script in a process of its own."""
+    code = f"{fresh.DEFAULT_SIGNALS}\nimport runpy\nrunpy.run_path('train_text.py', run_name='__main__')"
+    command = [sys.executable, "-c", code, *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def content(path: str) -> tuple[list[Any], dict[str, Any]]:
+    """All arrays of a checkpoint, and its other values."""
+    checkpoint = xrnn.load_checkpoint(path, backend="numpy")
+    optimizer, average = checkpoint.optimizer["optimizer"].state, checkpoint.optimizer["average"].state
+    states = [state for layer in checkpoint.extra.pop("states") for state in layer]
+    arrays = [*checkpoint.layers.params, *optimizer["m"], *optimizer["v"], *average["average"], *states]
+    counts = {"updates": int(optimizer["count"]), "averaged": int(average["count"])}
+    return [*arrays, checkpoint.extra.pop("losses")], checkpoint.extra | counts
+
+
+def assert_same_bits(one: str, other: str) -> None:
+    (arrays, values), (expected, others) = content(one), content(other)
+    assert values == others
+    for got, want in zip(arrays, expected, strict=True):
+        np.testing.assert_array_equal(got, want, strict=True)
+
+
+def test_it_learns_and_writes_text(script: Any, backend: Backend, capsys: Capture) -> None:
+    with xrnn.use_backend(backend):
+        script.main(["texts", "--steps", "40"])
+        printed = capsys.readouterr().out
+        written = []
+        for seed in ("3", "3", "4"):
+            script.main(["--generate", "char-lm.safetensors", "--prompt", "dé", "--length", "9", "--seed", seed])
+            written.append(capsys.readouterr().out)
+    losses = xrnn.load_checkpoint("char-lm.safetensors", backend="numpy").extra["losses"]
+    assert len(losses) == 40
+    assert 7.5 < losses[0] < 9
+    assert losses[-10:].mean() < 7
+    held_out = re.search(r"^held out: (\d\.\d{3}) bits per character \(zlib level 9: (\d\.\d{3})\)$", printed, re.M)
+    assert held_out
+    assert 1 < float(held_out[1]) < 7.5
+    _, text = script.read_text([Path("texts")])
+    assert float(held_out[2]) == pytest.approx(8 * len(zlib.compress(text.tobytes(), 9)) / len(text), abs=5e-4)
+    assert Path("char-lm.png").read_bytes().startswith(b"\x89PNG")
+    one, again, other = written
+    assert one.startswith("dé")
+    assert one == again != other
+
+
+def test_the_test_is_the_mean_surprise(script: Any, backend: Backend) -> None:
+    """Beside one softmax after the other in float64; the second half of the text is longer than one call reads."""
+    text = np.random.default_rng(1).integers(97, 123, 200).astype(np.uint8)
+    with xrnn.use_backend(backend):
+        model = script.TextModel.new("gru", 0, "")
+        model.update(text)
+        got = model.test(text)
+        with model.average.applied():
+            scores = xrnn.to_numpy(model.scores(text[:-1, None].astype("int32"), None)[0])[:, 0].astype("float64")
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    assert got == pytest.approx(-np.log2(p[np.arange(199), text[1:]]).mean(), rel=1e-5)
+
+
+def test_the_weights_of_a_test_are_a_mean_over_the_last_tenth(script: Any) -> None:
+    """After k updates, weights of update i count as ∏ (i + 1 … k) of the decays: half of it is of the last 7 %."""
+    text = np.arange(700).astype(np.uint8)
+    model = script.TextModel.new("rnn", 0, "")
+    seen = []
+    for _ in range(60):
+        model.update(text)
+        seen.append(model.layers.readout.b.copy())
+    share = np.array([10 / (k + 10) * np.prod([i / (i + 10) for i in range(k + 1, 60)]) for k in range(60)])
+    assert share.sum() == pytest.approx(1)
+    np.testing.assert_allclose(model.average.params[-1], share @ np.array(seen), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_continues_with_the_same_bits(script: Any, number: int) -> None:
+    process = started("texts", "--steps", "100000", "--seed", "5", "--cell", "lstm")
+    while not Path("char-lm.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    printed, error = process.communicate()
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), error
+    updates = content("char-lm.safetensors")[1]["updates"]
+    if number != signal.SIGKILL:
+        stopped = re.search(r"stopped at update ([\d,]+) and saved char-lm.safetensors; continue with\n(.*)", printed)
+        assert stopped
+        assert int(stopped[1].replace(",", "")) == updates
+        python, _, *rest = shlex.split(stopped[2])
+        assert python == sys.executable
+        assert rest == ["texts", "--resume", "char-lm.safetensors", "--steps", "100000"]
+        return
+    steps = ["--steps", str(updates + 10)]
+    script.main(["texts", "--resume", "char-lm.safetensors", *steps])
+    script.main(["texts", "--seed", "5", "--cell", "lstm", "--out", "straight.safetensors", *steps])
+    assert_same_bits("char-lm.safetensors", "straight.safetensors")
+
+
+def test_any_cell_resumes(script: Any, backend: Backend) -> None:
+    """In the middle of a row of chunks, so that the states count."""
+    for cell in script.CELLS if backend.name == "numpy" else ["lstm"]:
+        with xrnn.use_backend(backend):
+            script.main(["texts", "--cell", cell, "--steps", "7", "--out", "straight.safetensors"])
+            script.main(["texts", "--cell", cell, "--steps", "2"])
+            script.main(["texts", "--steps", "7", "--resume", "char-lm.safetensors"])
+        assert_same_bits("char-lm.safetensors", "straight.safetensors")
+
+
+def test_a_run_ends_after_its_time_or_its_steps(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    now, ticks, update = 0.0, itertools.count(), script.TextModel.update
+
+    def updating(model: Any, text: Any) -> None:
+        nonlocal now
+        now += 1.0
+        update(model, text)
+
+    monkeypatch.setattr(script, "time", SimpleNamespace(perf_counter=lambda: now + 1e-6 * next(ticks)))
+    monkeypatch.setattr(script.TextModel, "update", updating)
+    for options, updates in ([], 60), (["--minutes", "0.5"], 30), (["--steps", "7"], 7):
+        script.main(["texts", *options])
+        assert content("char-lm.safetensors")[1]["updates"] == updates
+    for options, updates in (["--minutes", "0.1"], 13), (["--steps", "15"], 15), (["--steps", "9"], 15):
+        script.main(["texts", "--resume", "char-lm.safetensors", *options])
+        assert content("char-lm.safetensors")[1]["updates"] == updates
+        assert f"update {updates}" in capsys.readouterr().out
+
+
+def test_the_text(script: Any, capsys: Capture) -> None:
+    """One file in twenty is held out, however often it is named, and wherever the folder is."""
+    text, held_out = script.read_text([Path("texts")])
+    contents = {path.read_bytes(): path for path in Path("texts").rglob("*.txt")}
+    assert held_out.tobytes() in contents
+    assert len(text) + len(held_out) == sum(map(len, contents))
+    Path("texts/2/.hidden").write_text("x" * 900)
+    Path("texts/binary").write_bytes(b"\0" * 900)
+    again = script.read_text([Path("texts"), Path("texts/1/1.txt"), contents[held_out.tobytes()]])
+    Path("texts").rename("moved")
+    for one, other in zip([text, held_out] * 2, [*again, *script.read_text([Path("moved")])], strict=True):
+        np.testing.assert_array_equal(one, other)
+    Path("long.txt").write_bytes(text[:20_000].tobytes())
+    train, last = script.read_text([Path("long.txt")])
+    assert train.tobytes() + last.tobytes() == text[:20_000].tobytes()
+    assert len(last) == 1000
+
+
+def test_the_text_by_default_is_pythons_library(script: Any) -> None:
+    text, held_out = (part.tobytes() for part in script.read_text([]))
+    assert b"class OrderedDict" in text + held_out
+    assert b"class TestCase" in text + held_out  # unittest/case.py
+    assert len(held_out) < 0.1 * len(text)
+
+
+def few(folder: str) -> None:
+    Path(folder).mkdir()
+    Path(folder, "a.txt").write_text("too little")
+
+
+def foreign(path: str, content: bytes = b"someone's notes") -> None:
+    Path(path).write_bytes(content)
+
+
+def other_checkpoint(path: str) -> None:
+    xrnn.save_checkpoint(path, {"linear": xrnn.Linear.init(2, 1, rng=0)})
+
+
+REFUSALS: dict[str, tuple[Callable[[], object], str, str]] = {
+    "missing folder": (lambda: None, "nowhere", "nowhere doesn't exist: expected a text file or a folder"),
+    "little text": (lambda: few("few"), "few", "found 10 bytes of text, and 0 held out: expected at least 500"),
+    "binary file": (lambda: foreign("b", b"a\0b" * 999), "b", "b is binary: expected a text file or a folder"),
+    "other text": (lambda: None, "texts/0 --resume run.safetensors", "run.safetensors was trained with another text: "),
+    "other cell": (
+        lambda: None,
+        "texts --cell lstm --resume run.safetensors",
+        "run.safetensors was trained with another cell: ",
+    ),
+    "other seed": (
+        lambda: None,
+        "texts --seed 1 --resume run.safetensors",
+        "run.safetensors was trained with another seed: ",
+    ),
+    "no checkpoint": (lambda: foreign("notes"), "texts --out x --resume notes", "notes is not a safetensors file"),
+    "missing checkpoint": (lambda: None, "texts --out x --resume nowhere", "can't read nowhere"),
+    "other checkpoint": (lambda: other_checkpoint("c"), "texts --out x --resume c", "c is not from this script"),
+    "foreign output": (lambda: foreign("notes"), "texts --out notes", "notes is not from this script: name another"),
+    "other checkpoint as output": (lambda: other_checkpoint("c"), "texts --out c", "c is not from this script"),
+    "foreign picture": (lambda: foreign("x.png"), "texts --out x.safetensors", "x.png is not from this script"),
+    "one name for both": (lambda: None, "texts --out x.png", "can't write x.png and x.png"),
+    "folder": (lambda: None, "texts --out texts/0", "can't write texts/0 and texts/0.png"),
+    "no folder": (lambda: None, "texts --out nowhere/x", "can't write nowhere/x and nowhere/x.png"),
+    "nothing to generate from": (lambda: None, "--generate nowhere", "can't read nowhere"),
+}
+
+
+@pytest.mark.parametrize(("prepare", "command", "words"), REFUSALS.values(), ids=REFUSALS)
+def test_refusals(script: Any, capsys: Capture, prepare: Callable[[], object], command: str, words: str) -> None:
+    """One line, and every file as before."""
+    script.main(["texts", "--steps", "2", "--out", "run.safetensors"])
+    prepare()
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stopped:
+        script.main(["--steps", "5", *command.split()])
+    line = str(stopped.value)
+    assert "\n" not in line
+    assert line.startswith(f"error: {words}")
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--minutes 0", "--minutes nan", "--steps 0", "--length -1", "--seed -1", "--cell x", "--steps 1 --minutes 1"],
+)
+def test_options_that_make_no_sense(script: Any, options: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        script.main(["texts", *options.split()])
+    assert options.split()[0] in capsys.readouterr().err
+
+
+def test_without_matplotlib_there_is_no_picture(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    script.main(["texts", "--steps", "2"])
+    assert "loss curve: not drawn; pip install matplotlib" in capsys.readouterr().out
+    assert not Path("char-lm.png").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "LR", 1e38)
+    with np.errstate(all="ignore"), pytest.raises(SystemExit, match="expected a finite number; lower LR"):
+        script.main(["texts", "--steps", "90"])
+    for path in Path().glob("*.safetensors"):
+        assert all(np.isfinite(array).all() for array in content(str(path))[0])
