@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 
 import pytest
 
 import xrnn
 from tests.commands.runs import Capture, Patch, name_of
+from tests.parallel.launch import NEEDS_MPI, mpiexec
 from xrnn.commands.main import main
 from xrnn.info import config
 
@@ -98,3 +101,15 @@ SIZES = "--explain got {}: expected T N D H, each from 1 to 10^18"
 def test_refusals(options: str, message: str, capsys: Capture) -> None:
     assert main(["info", *options.split()]) != 0
     assert message in capsys.readouterr().err
+
+
+@NEEDS_MPI
+@pytest.mark.proof
+def test_several_processes_print_one_table() -> None:
+    done = mpiexec(3, "-m", "xrnn", "info")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("backend: numpy") == 1
+    *_, count, first, second, third = done.stdout.splitlines()
+    assert count == "ranks: 3"
+    for rank, line in enumerate([first, second, third]):
+        assert re.fullmatch(rf"  {rank}: {re.escape(platform.node())}, numpy, threads: .*; CPUs: \d+, from .*", line)

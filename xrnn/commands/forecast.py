@@ -56,7 +56,7 @@ class ForecastCommand(Command[ForecastTrainer]):
         trainer.calibrate()
         past = trainer.on(data)
         past.finish()
-        tested = past.model.forecast(data.test, trainer.comm)
+        tested = past.model.forecast(data.test)
         scores = score(data, tested, levels)
         means = mean_scores(scores)
         forecasts = [next_steps(trainer.model, series, trainer.facts.step) for series in trainer.data.series]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,7 +24,6 @@ from xrnn.models.labelled.head import Confusion, numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings
 from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
-from xrnn.parallel import World
 
 _LONGEST: Final = 40  # characters of a label, in the table
 
@@ -46,11 +44,8 @@ class LabelledCommand(Command[LabelledTrainer]):
     def load(self, settings: Any) -> LabelledSeries:
         return load_labelled(self.paths, settings)
 
-    def choose(self, settings: Any, data: LabelledSeries, backend: Backend, comm: World, terminal: Terminal) -> Any:
-        """Rank 0 chooses: rounding on another CPU could change the choice."""
-        patch = np.array([choose(settings, data, backend, terminal.note).patch if comm.rank == 0 else 0])
-        comm.broadcast([patch])
-        return replace(settings, patch=int(patch[0]))
+    def choose(self, settings: Any, data: LabelledSeries, backend: Backend, terminal: Terminal) -> Any:
+        return choose(settings, data, backend, terminal.note)
 
     def report(self, trainer: LabelledTrainer, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
         """Print the epoch of the tested model, with early stopping, and its results on TEST."""
@@ -58,7 +53,7 @@ class LabelledCommand(Command[LabelledTrainer]):
             lowest = min(trainer.stopping.losses)
             terminal.result(f"best epoch: {trainer.stopping.best_epoch:,} (validation loss {lowest:.3f})")
         data = trainer.data
-        y = trainer.best.outputs(trainer.inputs(data.test), trainer.comm)
+        y = trainer.best.outputs(trainer.inputs(data.test))
         train = data.train + data.validation
         scale = Scale.of(each.values for each in train)
         given, tested = ([scale.apply(each.values) for each in part] for part in (train, data.test))

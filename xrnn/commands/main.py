@@ -23,8 +23,9 @@ from xrnn.commands.predict import predict
 from xrnn.commands.terminal import SafeStream, status_of
 from xrnn.commands.train import train
 from xrnn.files import printable
-from xrnn.models.errors import ModelError
-from xrnn.parallel import ParallelError, end_all, let_rank_0_report
+from xrnn.models.errors import ModelError, SettingsError
+from xrnn.parallel import ParallelError
+from xrnn.parallel.launcher import launcher
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
@@ -105,10 +106,8 @@ def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> s
 def _fail(message: str, status: int) -> int:
     if sys.stderr is None:  # a closed descriptor (`2>&-`); `print` would use stdout instead
         return status
-    let_rank_0_report()
     stderr = cast(TextIO, SafeStream(sys.stderr))  # if stderr is lost too, the exit status shows the error
     print(f"error: {printable(' '.join(message.split()))}", file=stderr, flush=True)
-    end_all(status)
     return status
 
 
@@ -128,6 +127,12 @@ def _options(
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
+    name, size = launcher()
+    if size > 1 and context.invoked_subcommand not in (None, "info"):
+        raise SettingsError(
+            f"{name} has started {size} processes: expected one, since all would write the same files; start xrnn "
+            "without it, or train by xrnn.parallel in a script of your own"
+        )
 
 
 for command in (train, generate, classify, regress, forecast, predict, convert, info):

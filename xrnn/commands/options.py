@@ -18,7 +18,6 @@ from xrnn.commands.terminal import Terminal
 from xrnn.models.checkpoint import Kind
 from xrnn.models.errors import SettingsError
 from xrnn.models.trainer import Trainer
-from xrnn.parallel import World
 from xrnn.select import Selection, choices, select
 
 METAVARS: Final[dict[Any, str]] = {int: "N", float: "X", str: "NAME", Path: "PATH"}
@@ -203,7 +202,7 @@ class Command(Generic[T]):
         """
         raise NotImplementedError
 
-    def choose(self, settings: Any, data: Any, backend: Backend, comm: World, terminal: Terminal) -> Any:
+    def choose(self, settings: Any, data: Any, backend: Backend, terminal: Terminal) -> Any:
         """The settings of a new run, with those that follow from the data. By default, `settings`.
 
         terminal   prints the progress

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shlex
 import signal
@@ -12,8 +10,6 @@ import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.commands.options import SAVE_EVERY, Command, T, flag, selected
@@ -24,9 +20,7 @@ from xrnn.info import selection_lines
 from xrnn.models.checkpoint import PictureRecord, Snapshot
 from xrnn.models.errors import DivergedError, OutputError, SettingsError, file_errors
 from xrnn.models.settings import Settings
-from xrnn.models.trainer import AnyRank, check_ranks
 from xrnn.optional import install_hint
-from xrnn.parallel import World, end_all, let_rank_0_report, use_device_of, world
 
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
 
@@ -36,11 +30,9 @@ def run_command(command: Command[T]) -> int:
 
     Raises ModelError for a user error. Errors that can be found before training are raised before anything is printed.
     """
-    options, comm, selection = command.options, world(), selected(command.options.backend)
+    options, selection = command.options, selected(command.options.backend)
     backend = selection.backend
-    use_device_of(comm, backend)
-    output = io.StringIO() if comm.rank else None  # rank 0 prints
-    terminal = Terminal(output, quiet=options.quiet, json=options.json)
+    terminal = Terminal(quiet=options.quiet, json=options.json)
     settings, snapshot = _settings(command, backend)
     outputs = Outputs.choose(command, settings, snapshot.picture if snapshot else None, terminal.note)
     data = command.load(settings)
@@ -48,17 +40,14 @@ def run_command(command: Command[T]) -> int:
     for line in [*selection_lines(selection), *outputs.lines, f"{command.data_name}: {data.source}"]:
         terminal.note(line)
     if snapshot is None:
-        settings = command.choose(settings, data, backend, comm, terminal)
+        settings = command.choose(settings, data, backend, terminal)
     terminal.note(_description(command, settings, data, snapshot))
-    if AnyRank(comm)(bool(terminal.lost)):
+    if terminal.lost:
         return status_of(terminal.lost)
-    end = last, options.minutes, command.save_every, snapshot and snapshot.step
-    check_ranks(comm, backend=backend.name, options=(settings, end, outputs.checkpoint.path), data=data.fingerprint)
     trainer: T = (
         command.trainer.resume(snapshot, data, backend) if snapshot else command.trainer(settings, data, backend)
     )
     trainer.upto, trainer.timed, trainer.tell = command.upto, options.minutes is not None, terminal.note
-    trainer.divide(comm)
     status = _train(trainer, command, last, outputs, terminal)
     if status:
         return status
@@ -73,10 +62,8 @@ def run_command(command: Command[T]) -> int:
             upto = command.upto if options.minutes is None else trainer.steps or None
             rest = replace(command, upto=upto, options=replace(options, minutes=None))
             line += f", but {command.unfinished}; finish with"
-            line += f"\n  {_resume_command(rest, outputs.checkpoint.path, comm.size)}"
+            line += f"\n  {_resume_command(rest, outputs.checkpoint.path)}"
         terminal.say(line)
-        let_rank_0_report()
-        end_all(128 + number)
         return 128 + number
     return 0
 
@@ -133,9 +120,7 @@ def _train(trainer: T, command: Command[T], last: int | None, outputs: Outputs, 
 
     def save() -> None:
         nonlocal saved
-        snapshot = replace(trainer.snapshot(), picture=outputs.drawn)  # in all ranks, because rank 0 gathers the states
-        if trainer.comm.rank == 0:
-            command.kind.save(out.path, snapshot, out.write)
+        command.kind.save(out.path, replace(trainer.snapshot(), picture=outputs.drawn), out.write)
         saved = trainer.steps
 
     def after_step() -> None:
@@ -149,7 +134,7 @@ def _train(trainer: T, command: Command[T], last: int | None, outputs: Outputs, 
 
     try:
         with (
-            outputs.open_log(terminal.say) if trainer.comm.rank == 0 else contextlib.nullcontext() as log,
+            outputs.open_log(terminal.say) as log,
             noted_signals() as noted,
             TrainingProgress(terminal, goal, trainer, log) as progress,
         ):
@@ -159,22 +144,14 @@ def _train(trainer: T, command: Command[T], last: int | None, outputs: Outputs, 
     except DivergedError as error:
         kept = f"{out.path} holds step {saved:,}" if saved is not None else "no checkpoint was written"
         raise DivergedError(f"{error.marked}; {kept}") from error
-    trainer.comm.barrier()  # rank 0 has saved
-    status = _agreed(trainer.comm, 128 + noted[0] if noted else status_of(terminal.lost))
+    status = 128 + noted[0] if noted else status_of(terminal.lost)
     if status:
         line = f"stopped at step {trainer.steps:,} and saved {out.path}; continue with"
-        line += f"\n  {_resume_command(command, out.path, trainer.comm.size)}"
+        line += f"\n  {_resume_command(command, out.path)}"
         terminal.say(line)
         if terminal.lost and sys.stderr is not None:
             Terminal(sys.stderr).say(line)
     return status
-
-
-def _agreed(comm: World, status: int) -> int:
-    """The status of the first rank that does not have 0."""
-    statuses = [part[0] for part in comm.gather(np.array([status]))]
-    comm.broadcast([agreed := np.array(next(filter(None, statuses), 0))])
-    return int(agreed)
 
 
 def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Terminal) -> None:
@@ -182,9 +159,7 @@ def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Termina
     results, picture = command.report(trainer, terminal)
     checkpoint = str(outputs.checkpoint.path)
     terminal.result(f"checkpoint: {checkpoint} ({command.use.format(shlex.quote(checkpoint))})")
-    snapshot = trainer.snapshot()  # in all ranks, because rank 0 gathers the states
-    if trainer.comm.rank:
-        return
+    snapshot = trainer.snapshot()
     path = outputs.picture.path
     content = picture.content(path)
     # The checkpoint with the picture's SHA-256 is saved first. If the run is killed between the two writes, a later run
@@ -206,11 +181,10 @@ def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Termina
         terminal.row(json.dumps(results | {"steps": trainer.steps} | files))
 
 
-def _resume_command(command: Command[T], out: Path, ranks: int) -> str:
+def _resume_command(command: Command[T], out: Path) -> str:
     """The command that continues the saved run."""
     options = command.options
-    words = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    words += [*command.kind.writer.split(), *map(str, command.paths), "--resume", str(out)]
+    words = [*command.kind.writer.split(), *map(str, command.paths), "--resume", str(out)]
     words += [f"--{command.unit}", str(command.upto)] if command.upto is not None else []
     words += ["--csv", str(command.csv)] if command.csv else []
     words += ["--save-every", str(command.save_every)] if command.save_every != SAVE_EVERY else []

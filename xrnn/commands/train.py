@@ -48,7 +48,7 @@ class TrainCommand(Command[TextTrainer]):
         """The loss on held-out text, and a sample."""
         text = trainer.corpus.held_out
         terminal.note(f"held-out text: {len(text):,} bytes …")
-        held_out, zlib = bits_per_character(trainer.model, text, trainer.comm), zlib_bits_per_character(text)
+        held_out, zlib = bits_per_character(trainer.model, text), zlib_bits_per_character(text)
         terminal.result(f"held out: {held_out:.3f} bits per character (zlib level 9: {zlib:.3f})")
         rng = np.random.default_rng(trainer.settings.seed)
         sample = readable(generate(trainer.model, b"", _SAMPLE_LENGTH, _SAMPLE_TEMPERATURE, rng))

@@ -19,7 +19,7 @@ from xrnn.layers.linear import Linear
 from xrnn.layers.network import Network
 from xrnn.layers.stack import Stack
 from xrnn.select import get_backend
-from xrnn.typing import HostArray, Shape
+from xrnn.typing import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,6 @@ class Model(Network):
         super().__init__(**layers)
         self.backend: Backend = self.linear.backend
         self.dropouts = list(self.stack.dropout)
-
-    def take_rows(self, batch: int, rows: HostArray) -> None:
-        """The next forward gets only these rows of a batch. Dropout masks them as in the complete batch."""
-        for dropout in self.dropouts:
-            dropout.rows = batch, self.backend.asarray(rows)
 
     def start_at(self, update: int) -> None:
         """Set the number of the next update, which determines the masks of dropout."""

@@ -20,8 +20,7 @@ from xrnn.models.corpus import Corpus, Streams
 from xrnn.models.errors import SettingsError, param
 from xrnn.models.plan import Model, Plan
 from xrnn.models.settings import Settings, cell, rate, size
-from xrnn.models.trainer import Trainer, add_up, share
-from xrnn.parallel import World
+from xrnn.models.trainer import Trainer
 from xrnn.select import to_numpy
 from xrnn.typing import Array, HostArray
 
@@ -152,7 +151,6 @@ class TextTrainer(Trainer[TextSettings]):
     """
 
     nats_per_loss = math.log(2)
-    part = "stream"
     samples = "characters"
     figure_names = ("bits_per_character",)
 
@@ -168,7 +166,6 @@ class TextTrainer(Trainer[TextSettings]):
         self.model = model or CharLM.init(settings, backend)
         super().__init__(settings, self.model, corpus.fingerprint)
         self._state = self.model.zero_state(settings.batch)
-        self._mine = slice(0, settings.batch)  # the streams of this rank
 
     @classmethod
     def resume(cls, snapshot: Snapshot[TextSettings], corpus: Corpus, backend: Backend) -> Self:
@@ -182,17 +179,12 @@ class TextTrainer(Trainer[TextSettings]):
         )
         return resumed
 
-    def divide(self, comm: World) -> None:
-        super().divide(comm)
-        self._mine = share(comm, self.settings.batch)
-        self._state = tuple(tuple(state[self._mine].copy() for state in of_layer) for of_layer in self._state)
-
     def step(self) -> None:
-        chunk = self.model.backend.asarray(self._streams.chunk(self.steps)[:, self._mine])
+        chunk = self.model.backend.asarray(self._streams.chunk(self.steps))
         # An overflow makes the loss infinite or NaN, which `read_losses` reports.
         with np.errstate(over="ignore", invalid="ignore"):
             loss, self._state = self.model.train_step(chunk, self._state)
-            self._update(loss, root_rate(self.settings.lr, self.steps + 1), self._mine.stop - self._mine.start)
+            self._update(loss, root_rate(self.settings.lr, self.steps + 1))
 
     @property
     def seen(self) -> int:
@@ -204,10 +196,10 @@ class TextTrainer(Trainer[TextSettings]):
         return f"{loss} bits per character", f"{loss} bits"
 
     def _arrays(self) -> dict[str, HostArray]:
-        """The hidden states of all streams, in rank 0."""
+        """The hidden states of all streams."""
         names = CharLM.state_names(self.settings.cell, self.settings.layers)
         return {
-            f"state.{name}": np.concatenate(self.comm.gather(state) or [to_numpy(state)])
+            f"state.{name}": to_numpy(state)
             for of_layer, states in zip(names, self._state, strict=True)
             for name, state in zip(of_layer, states, strict=True)
         }
@@ -216,21 +208,18 @@ class TextTrainer(Trainer[TextSettings]):
 # ---- the test, and new text ----
 
 
-def bits_per_character(model: CharLM, text: HostArray, comm: World | None = None) -> float:
+def bits_per_character(model: CharLM, text: HostArray) -> float:
     """-mean log₂ p(text[i] | text[:i]), i ≥ 1.   text (size,) uint8, size ≥ 2.
 
-    The text is cut into 64 pieces, or fewer if it is short. They are read in parallel, each from a zero state, and are
-    divided among the ranks of `comm`.
+    The text is cut into 64 pieces, or fewer if it is short. They are read in parallel, each from a zero state.
     """
     backend = model.backend
     predicted = len(text) - 1
     readers = max(1, min(_READERS, predicted // _CHUNK))
-    comm = comm or World()
-    mine = share(comm, readers)
-    starts = np.arange(readers + 1)[mine.start : mine.stop + 1] * predicted // readers
+    starts = np.arange(readers + 1) * predicted // readers
     lengths = np.diff(starts)
     state = model.zero_state(len(lengths))
-    nats = np.zeros(1)
+    nats = 0.0
     for t in range(0, lengths.max(initial=0), _CHUNK):
         steps = np.arange(t, min(t + _CHUNK, lengths.max()))[:, None]
         index = np.minimum(starts[:-1] + steps, predicted - 1)
@@ -239,8 +228,7 @@ def bits_per_character(model: CharLM, text: HostArray, comm: World | None = None
         logits, state = model(inputs, state)
         loss, _ = softmax_cross_entropy(logits, targets, backend.asarray(inside))
         nats += float(loss) * int(inside.sum())
-    add_up(comm, nats)
-    return float(nats[0]) / math.log(2) / predicted
+    return nats / math.log(2) / predicted
 
 
 def zlib_bits_per_character(text: HostArray) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, Generic
@@ -10,10 +9,9 @@ from typing import Any, ClassVar, Final, Generic
 import numpy as np
 
 from xrnn.models.checkpoint import S, Snapshot
-from xrnn.models.errors import DivergedError, SettingsError, param
+from xrnn.models.errors import DivergedError, param
 from xrnn.models.plan import Model
 from xrnn.optim import clip_grad_norm, cosine
-from xrnn.parallel import World
 from xrnn.select import to_numpy
 from xrnn.typing import Array, HostArray
 
@@ -35,20 +33,17 @@ class Trainer(Generic[S]):
     """The base of all trainers. A kind of model defines `step`, which ends in `_update`, and the reported figures.
 
     losses          one per update, up to the last `read_losses`, in units of `nats_per_loss` nats
-    part            the name of a part of a batch, such as "stream"
     samples         the name of the samples, in the plural: "characters"
     figure_names    the names of `figures`
     """
 
     nats_per_loss: ClassVar[float] = 1.0
-    part: ClassVar[str]
     samples: ClassVar[str]
     figure_names: ClassVar[tuple[str, ...]] = ("loss",)
     facts: Any = None  # see `Snapshot`
     upto: int | None = None  # see `Snapshot`
     timed: bool = False  # True if the run ends after a given time
     tell: Callable[[str], None] = staticmethod(lambda line: None)  # prints a line about the progress
-    comm: World = World()  # a single process
 
     def __init__(self, settings: S, model: Model, fingerprint: str) -> None:
         self.settings, self.fingerprint = settings, fingerprint
@@ -62,26 +57,13 @@ class Trainer(Generic[S]):
         """The columns of a log: see `TrainingProgress`."""
         return ["step", "seconds", cls.samples, *cls.figure_names]
 
-    def divide(self, comm: World) -> None:
-        """From now on, compute a share of each batch in each rank.   Raises SettingsError for too many ranks."""
-        if comm.size > self.settings.batch:
-            raise SettingsError(
-                f"{param('batch')} is {self.settings.batch}, and there are {comm.size} ranks: expected at least one "
-                f"{self.part} for each rank; start fewer, or raise {param('batch')}"
-            )
-        self.comm = comm
-        comm.broadcast(self._optimizer.params)
-        like_a_loss = self._optimizer.grads[0].sum()
-        self._reduce = comm.reducer(self._with_loss(like_a_loss))
-
     def step(self) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
         raise NotImplementedError
 
     def run(self, stop: Callable[[], bool], after_step: Callable[[], None] = lambda: None) -> None:
         """Make updates until `stop` is true or further updates would not help."""
-        any_rank = AnyRank(self.comm)
-        while not any_rank(self.finished or stop()):
+        while not (self.finished or stop()):
             self.step()
             after_step()
 
@@ -119,22 +101,12 @@ class Trainer(Generic[S]):
         """The number of updates so far."""
         return self._optimizer.steps
 
-    def _update(self, loss: Array, lr: float, weight: float = 1.0) -> None:
-        """Average over the ranks, clip the gradients, update the parameters, and keep the loss, 0-d, in nats.
-
-        weight   of this rank's share in the mean: its number of samples
-        """
-        if self.comm.size > 1:
-            self._reduce(averaged := self._with_loss(loss), weight)
-            loss = averaged[-1]
+    def _update(self, loss: Array, lr: float) -> None:
+        """Clip the gradients, update the parameters, and keep the loss, 0-d, in nats."""
         clip_grad_norm(self._optimizer.grads, _MAX_NORM)
         self._optimizer.lr = lr
         self._optimizer.step()
         self._unread.append(loss)
-
-    def _with_loss(self, loss: Array) -> list[Array]:
-        """The gradients and the loss, as an array: a number of NumPy can't be changed in place."""
-        return [*self._optimizer.grads, self._backend.xp.asarray(loss)]
 
     def read_losses(self) -> None:
         """Wait for the device and move the losses since the last call to `losses`.
@@ -188,59 +160,3 @@ class Trainer(Generic[S]):
     def _arrays(self) -> dict[str, HostArray]:
         """The arrays of a snapshot besides the losses."""
         return {}
-
-
-# ---- training by several ranks, as in `mpiexec -n 4`: each computes its share; rank 0 prints and writes ----
-
-
-def share(comm: World, count: int) -> slice:
-    """The part of `count` samples, or places in a text, that this rank computes."""
-    return slice(comm.rank * count // comm.size, (comm.rank + 1) * count // comm.size)
-
-
-def share_by_cost(comm: World, costs: HostArray) -> HostArray:
-    """The indices of the samples that this rank computes, so that the sums of the costs of the ranks are similar.
-
-    The most expensive sample goes first, each to the rank with the lowest sum so far   (Graham, 1969).
-    """
-    sums, rank_of = np.zeros(comm.size), np.zeros(len(costs), np.int64)
-    for sample in np.argsort(-costs, kind="stable"):
-        rank_of[sample] = sums.argmin()
-        sums[rank_of[sample]] += costs[sample]
-    return np.flatnonzero(rank_of == comm.rank)
-
-
-def add_up(comm: World, array: HostArray) -> None:
-    """array ← Σ array over all ranks, in place.   (n, ...)   If all ranks but one have 0, the sum is exact."""
-    if parts := comm.gather(array):  # only rank 0 has them
-        array[...] = sum(parts)
-    comm.broadcast([array])
-
-
-class AnyRank:
-    """`any_rank(flag)`: whether `flag` is true in some rank. All ranks call it, and get the same answer."""
-
-    def __init__(self, comm: World) -> None:
-        self._flag = np.zeros(1)
-        self._reduce = comm.reducer([self._flag])
-
-    def __call__(self, flag: bool) -> bool:
-        self._flag[0] = flag
-        self._reduce([self._flag])
-        return bool(self._flag[0])
-
-
-def check_ranks(comm: World, **facts: object) -> None:
-    """Raises SettingsError in all ranks if a fact, by its `repr`, differs between them."""
-    if comm.size == 1:
-        return
-    digests = np.array([list(hashlib.sha256(repr(fact).encode()).digest()) for fact in facts.values()], np.uint8)
-    of_rank_0 = digests.copy()
-    comm.broadcast([of_rank_0])
-    differs = (digests != of_rank_0).any(axis=1).astype(float)
-    comm.mean([differs])
-    if names := [name for name, found in zip(facts, differs, strict=True) if found]:
-        raise SettingsError(
-            f"the ranks differ in {', '.join(names)}: expected the same in all; start them by one command, on the same "
-            "files"
-        )

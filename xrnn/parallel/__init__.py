@@ -10,11 +10,9 @@ reduce(optimizer.grads)               # before clip_grad_norm and optimizer.step
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import math
-import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +21,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_number, check_place
 from xrnn.parallel import nccl
-from xrnn.parallel.mpi import SECONDS_AFTER_RANK_0, ParallelError, connect, different_calls
+from xrnn.parallel.mpi import ParallelError, connect, different_calls
 from xrnn.select import backend_of, device_of, kind_of, to_numpy
 from xrnn.sharing import count_update, users_of
 from xrnn.typing import Array, HostArray
@@ -42,30 +40,6 @@ def world() -> World:
     Raises ParallelError if the launcher started several processes that can't be connected.
     """
     return World(connect())
-
-
-def let_rank_0_report() -> None:
-    """Wait for a second in the other ranks: if all have an error, rank 0 prints it and ends them."""
-    if (ranks := _ranks()) and ranks.rank:
-        time.sleep(SECONDS_AFTER_RANK_0)
-
-
-def end_all(status: int) -> None:
-    """End all ranks with this exit status, after an error that has been printed. A single process continues."""
-    if ranks := _ranks():
-        ranks.abort(status)
-
-
-def use_device_of(comm: World, backend: Backend) -> None:
-    """Create the new arrays of this rank on the device with its local number, if the backend has several devices."""
-    if not backend.single_device:
-        nccl.use_device(backend.xp, comm.local_rank)
-
-
-def _ranks() -> Any:
-    """The connection to the other ranks, made now if this rank has not used it: the others may be waiting for it."""
-    with contextlib.suppress(ParallelError):
-        return world()._ranks
 
 
 class World:

@@ -29,7 +29,7 @@ _SECONDS_BEFORE_NOTE: Final = 0.5  # in an operation, before rank 0 is told: mos
 _END: Final = "the end of its script"
 _CPUS: Final = 4096
 # If all ranks have the same error, rank 0 prints it and ends the others while they wait for this time.
-SECONDS_AFTER_RANK_0: Final = 1.0
+_SECONDS_AFTER_RANK_0: Final = 1.0
 
 
 class ParallelError(RuntimeError):
@@ -170,7 +170,7 @@ class Ranks:
 
         def end(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
             if self.rank:
-                time.sleep(SECONDS_AFTER_RANK_0)
+                time.sleep(_SECONDS_AFTER_RANK_0)
             print(f"rank {self.rank} of {self.size} failed:", file=sys.stderr)
             report(kind, error, at)
             self.abort(130 if issubclass(kind, KeyboardInterrupt) else 1)
@@ -205,7 +205,7 @@ class Ranks:
         self._ended.set()
         if message := different_calls(calls):
             if self.rank:
-                time.sleep(SECONDS_AFTER_RANK_0)  # for the traceback of rank 0
+                time.sleep(_SECONDS_AFTER_RANK_0)  # for the traceback of rank 0
             self._fail(message)
         self._watcher.join()
 

@@ -1,4 +1,4 @@
-"""GPUs by CuPy's interface: the device of a rank, and sums and broadcasts between devices by NCCL.
+"""GPUs by CuPy's interface: sums and broadcasts between devices by NCCL.
 
 There is one process for each GPU. Nothing waits for the device.
 """
@@ -6,16 +6,10 @@ There is one process for each GPU. Nothing waits for the device.
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.optional import install_hint
 from xrnn.typing import Array
-
-
-def use_device(cupy: Any, number: int) -> None:
-    """Create new arrays of this thread on the device of this number, modulo the number of devices."""
-    cupy.cuda.Device(number % cupy.cuda.runtime.getDeviceCount()).use()
 
 
 class NCCL:

@@ -9,8 +9,6 @@ import pytest
 
 from xrnn.backend import Backend
 from xrnn.models.data.batches import Batches, pack, unpack
-from xrnn.models.trainer import share, share_by_cost
-from xrnn.parallel import World
 from xrnn.typing import HostArray
 
 
@@ -103,28 +101,3 @@ def test_targets_may_be_numbers(backend: Backend) -> None:
     buffer, x = pack(some(3), np.array([0.5, -1e30, 3], np.float32))
     _, _, got = unpack(backend.asarray(buffer), x.shape, "float32")
     np.testing.assert_array_equal(backend.to_numpy(got), np.array([0.5, -1e30, 3], np.float32))
-
-
-def test_rows_of_a_batch_have_the_values_and_the_noise_of_the_batch() -> None:
-    of, rows = batches(), np.array([3, 0])
-    for update in range(6):
-        x, lengths, numbers = unpack(*of.packed(update, 0.5))
-        rows = rows % len(lengths)
-        part, its_lengths, its_numbers = unpack(*of.packed(update, 0.5, rows))
-        np.testing.assert_array_equal(part, x[: len(part), rows])
-        np.testing.assert_array_equal([its_lengths, its_numbers], [lengths[rows], numbers[rows]])
-        all_lengths, all_targets = of.lengths_and_targets(update)
-        np.testing.assert_array_equal([all_lengths, all_targets], [lengths, numbers])
-
-
-def test_ranks_share_by_cost() -> None:
-    """Every series is in one share; a long one is alone."""
-    lengths = np.array([3, 100, 40, 5, 30, 20])
-    shares = []
-    for rank in range(3):
-        comm = World()
-        comm.rank, comm.size = rank, 3
-        shares.append(share_by_cost(comm, lengths).tolist())
-        assert len(range(10)[share(comm, 10)]) in (3, 4)
-    assert sorted(itertools.chain(*shares)) == [0, 1, 2, 3, 4, 5]
-    assert sorted(lengths[each].sum() for each in shares) == [48, 50, 100]

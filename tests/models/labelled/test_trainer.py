@@ -71,10 +71,6 @@ def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None
         for n, (T, i) in enumerate(zip(lengths.tolist(), targets.tolist(), strict=True)):
             found.add((i, tuple(x[:T, n].ravel().tolist())))
     assert found == expected
-    rows = np.array([2, 0])  # a rank's share starts as in the complete batch
-    for update in range(5):
-        x, part = (unpack(*trainer.batches.packed(update, 0.3, each))[0] for each in (None, rows))
-        np.testing.assert_array_equal(part, x[: len(part), rows])
 
 
 def test_the_epochs_follow_from_the_count_of_series() -> None:

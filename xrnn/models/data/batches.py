@@ -49,27 +49,20 @@ class Batches:
         self.per_epoch = updates_per_epoch(len(series), batch)
         self._epoch, self._chosen = -1, [np.zeros(0, np.int64)]  # the series of each batch of the epoch
 
-    def lengths_and_targets(self, update: int) -> tuple[HostArray, HostArray]:
-        """The lengths of the series in an update's batch, and their targets."""
-        chosen = self._batch_of(update)
-        return self._lengths[chosen], self._targets[chosen]
-
-    def packed(self, update: int, noise: float, rows: HostArray | None = None) -> tuple[HostArray, Shape]:
+    def packed(self, update: int, noise: float) -> tuple[HostArray, Shape]:
         """The buffer that `pack` makes of an update's batch, and the shape of x.
 
         noise   standard deviation of the added noise
-        rows    take only these rows of the batch
         """
         chosen = self._batch_of(update)
         T, N = int(self._lengths[chosen].max()), len(chosen)
-        rows = np.arange(N) if rows is None else rows
         starts = np.zeros(N, int) if self._starts is None else self._rng(_START, update).integers(self._starts[chosen])
-        taken = zip(chosen[rows].tolist(), starts[rows].tolist(), strict=True)
+        taken = zip(chosen.tolist(), starts.tolist(), strict=True)
         series = [self._cut(i, start) if self._cut and start else self._series[i] for i, start in taken]
-        buffer, x = pack(series, self._targets[chosen[rows]])
+        buffer, x = pack(series, self._targets[chosen])
         if noise:
             drawn = self._rng(_NOISE, update).standard_normal((T, N, self._noisy), dtype=np.float32)
-            x[..., : self._noisy] += np.float32(noise) * drawn[: len(x), rows]
+            x[..., : self._noisy] += np.float32(noise) * drawn[: len(x)]
         return buffer, x.shape
 
     def _batch_of(self, update: int) -> HostArray:

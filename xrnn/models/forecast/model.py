@@ -31,8 +31,6 @@ from xrnn.models.forecast.linear import LinearPart
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.windows import Windows
 from xrnn.models.plan import Model
-from xrnn.models.trainer import add_up, share
-from xrnn.parallel import World
 from xrnn.typing import Array, HostArray, Shape
 
 UNFINISHED: Final = (
@@ -96,27 +94,22 @@ class ForecastModel(Model):
         mean: Array = loss / len(levels)
         return mean
 
-    def corrections(self, windows: Windows, comm: World | None = None) -> HostArray:
-        """The sorted outputs y for the steps ahead, (N, F, Q) float64.
-
-        comm   the ranks that divide the windows; each gets all forecasts
-        """
-        comm, asarray = comm or World(), self.backend.asarray
-        mine = share(comm, len(windows.ahead))
+    def corrections(self, windows: Windows) -> HostArray:
+        """The sorted outputs y for the steps ahead, (N, F, Q) float64."""
+        asarray = self.backend.asarray
         y = np.zeros((len(windows.ahead), self.linear.output_size))
-        for first in range(mine.start, mine.stop, _INFERENCE_BATCH):
-            part = slice(first, min(first + _INFERENCE_BATCH, mine.stop))
+        for first in range(0, len(y), _INFERENCE_BATCH):
+            part = slice(first, first + _INFERENCE_BATCH)
             x = asarray(np.ascontiguousarray(windows.x[:, part]))
             y[part] = self.backend.to_numpy(self(x, asarray(windows.ahead[part])))
-        add_up(comm, y)  # the forecasts of one rank and the zeros of the others
         return np.sort(y.reshape(*windows.base.shape, -1), axis=-1)
 
-    def forecast(self, windows: Windows, comm: World | None = None) -> HostArray:
+    def forecast(self, windows: Windows) -> HostArray:
         """The quantiles of the steps ahead, (N, F, Q) float64. Higher quantiles are never below lower ones.
 
         The offsets do not change the median.
         """
-        y = self.share * windows.scale[..., None] * self.corrections(windows, comm)
+        y = self.share * windows.scale[..., None] * self.corrections(windows)
         m = self.settings.levels.index(0.5)
         median = y[..., m : m + 1].copy()
         y += windows.unit[..., None] * self.offsets

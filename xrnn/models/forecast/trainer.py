@@ -16,7 +16,7 @@ from xrnn.models.forecast.data import ForecastData
 from xrnn.models.forecast.model import ForecastModel
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.windows import pack, unpack
-from xrnn.models.trainer import AnyRank, Trainer, cosine_rate, share
+from xrnn.models.trainer import Trainer, cosine_rate
 from xrnn.typing import HostArray
 
 DEFAULT_STEPS: Final = 500  # of the longest training, if no number is given
@@ -55,7 +55,6 @@ class ForecastTrainer(Trainer[ForecastSettings]):
     calibrated   whether `calibrate` has set the share and the offsets of the model
     """
 
-    part = "window"
     samples = "windows"
 
     def __init__(
@@ -105,21 +104,15 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         if self.settings.noise:
             values = windows.x[..., :2]
             values += np.float32(self.settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
-        mine = share(self.comm, self.settings.batch)
-        windows = windows.part(mine)
-        if self.comm.size > 1:
-            self.model.take_rows(self.settings.batch, np.arange(mine.start, mine.stop))
         packed = self._backend.asarray(pack(windows))
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.model.train_step(*unpack(packed, self.data.facts, mine.stop - mine.start))
-            weight = np.isfinite(np.asarray(windows.target)).sum()
-            self._update(loss, cosine_rate(self.rate or _RATES[0], self.steps + 1, DEFAULT_STEPS), weight)
+            loss = self.model.train_step(*unpack(packed, self.data.facts, self.settings.batch))
+            self._update(loss, cosine_rate(self.rate or _RATES[0], self.steps + 1, DEFAULT_STEPS))
 
     def on(self, data: ForecastData) -> ForecastTrainer:
         """A new run on other data, of the same length if it is given. It makes its own choices."""
         other = ForecastTrainer(self.settings, data, self._backend)
-        other.divide(self.comm)
         other.upto = None if self._ends_early else self.steps
         return other
 
@@ -144,7 +137,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
             self.tell("choosing the training: trials on parts of the rows, tested on the next rows")
         for each in tried:
             errors = self._errors(each, ends, least, stop)
-            if AnyRank(self.comm)(stop()):
+            if stop():
                 return
             if errors:
                 length = min(errors, key=errors.__getitem__)
@@ -176,7 +169,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
             other.read_losses()  # raises DivergedError
             if other.steps < end:
                 break
-            y = fold.test.scale[..., None] * other.model.corrections(fold.test, self.comm)
+            y = fold.test.scale[..., None] * other.model.corrections(fold.test)
             trials[end] = Trial(fold.test.error / fold.test.unit, y / fold.test.unit[..., None])
             error = trials[end].relative(self.settings.levels.index(0.5)).min()
             if error < least:

@@ -9,7 +9,7 @@ The model corrects the base, a linear forecast.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -57,11 +57,6 @@ class Windows:
         """The error in units of the scale: the target of the model, (N, F) float32, NaN for a missing value."""
         clipped: HostArray = (self.error / self.scale).clip(-FAR, FAR).astype(np.float32)
         return clipped
-
-    def part(self, rows: slice) -> Windows:
-        """Some of the windows. The future must be known."""
-        names = ("ahead", "base", "scale", "unit", "limits", "target")
-        return replace(self, x=self.x[:, rows], **{name: getattr(self, name)[rows] for name in names})
 
     def forecast(self, correction: HostArray) -> HostArray:
         """The forecasts from the corrections of the base, within the limits: (N, F, Q) → (N, F, Q) float64."""

@@ -18,8 +18,6 @@ from xrnn.models.errors import DataError, SettingsError, param
 from xrnn.models.labelled.head import Classes, Head, Numbers
 from xrnn.models.labelled.settings import ClassifierSettings, LabelledSettings, RegressionSettings
 from xrnn.models.plan import Model, split_best
-from xrnn.models.trainer import add_up
-from xrnn.parallel import World
 from xrnn.typing import Array, HostArray
 
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
@@ -150,22 +148,16 @@ class LabelledModel(Model):
         total, steps = running.total + h, running.steps + 1
         return self.linear(total / steps), Running(state, total, steps)
 
-    def outputs(self, series: Sequence[HostArray], comm: World | None = None) -> HostArray:
-        """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64.
-
-        comm   the ranks that divide the work; each gets the result
-        """
-        comm = comm or World()
+    def outputs(self, series: Sequence[HostArray]) -> HostArray:
+        """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64."""
         # The longest series determines the cost of a batch, so batches are made of series of similar lengths.
         by_length = np.argsort([len(values) for values in series], kind="stable")
         y = np.zeros((len(series), self.linear.output_size))
-        for number, first in enumerate(range(0, len(series), _INFERENCE_BATCH)):
-            if number % comm.size == comm.rank:
-                rows = by_length[first : first + _INFERENCE_BATCH]
-                buffer, x = pack([series[i] for i in rows], np.zeros(len(rows), np.int32))
-                batch, lengths, _ = unpack(self.backend.asarray(buffer), x.shape)
-                y[rows] = self.backend.to_numpy(self(batch, lengths))
-        add_up(comm, y)  # a row has its result in one rank, and 0 in the others
+        for first in range(0, len(series), _INFERENCE_BATCH):
+            rows = by_length[first : first + _INFERENCE_BATCH]
+            buffer, x = pack([series[i] for i in rows], np.zeros(len(rows), np.int32))
+            batch, lengths, _ = unpack(self.backend.asarray(buffer), x.shape)
+            y[rows] = self.backend.to_numpy(self(batch, lengths))
         return y
 
 

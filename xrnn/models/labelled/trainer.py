@@ -19,7 +19,7 @@ from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.model import LabelledModel, inputs_of, patches
 from xrnn.models.labelled.settings import LabelledSettings
 from xrnn.models.plan import split_best
-from xrnn.models.trainer import AVERAGED, Trainer, cosine_rate, share_by_cost
+from xrnn.models.trainer import AVERAGED, Trainer, cosine_rate
 from xrnn.typing import Array, HostArray
 
 
@@ -68,7 +68,6 @@ class LabelledTrainer(Trainer[Any]):
     losses   of the head
     """
 
-    part = "series"
     samples = "series"
 
     def __init__(
@@ -123,34 +122,19 @@ class LabelledTrainer(Trainer[Any]):
         return self.batches.per_epoch
 
     def step(self) -> None:
-        rows, weight = self._share() if self.comm.size > 1 else (None, 1.0)
-        packed, shape = self.batches.packed(self.steps, self.settings.noise, rows)
+        packed, shape = self.batches.packed(self.steps, self.settings.noise)
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
             x, lengths, targets = unpack(self._backend.asarray(packed), shape, self.batches.target_dtype)
             loss, correct = self.model.train_step(self.facts, x, lengths, targets, self._weights)
-            self._update(loss, cosine_rate(self.settings.lr, self.steps + 1, self.total), weight)
+            self._update(loss, cosine_rate(self.settings.lr, self.steps + 1, self.total))
         if correct is not None:
             self._unread_hits.append((correct, len(targets)))
         if self.stopping and self.steps % self.per_epoch == 0:
             self._validate(self.stopping)
 
-    def _share(self) -> tuple[HostArray, float]:
-        """The rows of the batch that this rank computes, and their weight in the mean loss of the batch."""
-        lengths, targets = self.batches.lengths_and_targets(self.steps)
-        rows = share_by_cost(self.comm, lengths)
-        weight = self._weight(targets[rows])
-        if not len(rows):  # the last batch of an epoch can have fewer series than there are ranks
-            rows = np.zeros(1, np.int64)
-        self.model.take_rows(len(lengths), rows)
-        return rows, weight
-
-    def _weight(self, targets: HostArray) -> float:
-        """The weight of series with these targets in the mean loss of a batch."""
-        return len(targets) if self._host_weights is None else float(self._host_weights[targets].sum())
-
     def _validate(self, stopping: EarlyStopping) -> None:
-        y = self.model.outputs(self._validation, self.comm)
+        y = self.model.outputs(self._validation)
         loss = float(self.facts.loss(y, self._validation_targets, self._host_weights)[0])
         if not math.isfinite(loss):
             raise DivergedError(
