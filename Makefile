@@ -10,9 +10,11 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 extra_of = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
-goal_extras = $(subst $(space),$(comma),$(strip $(if $(filter-out docs,$(or $(MAKECMDGOALS),test)),test) \
+goal_extras = $(subst $(space),$(comma),$(strip $(call extra_of,train,plot) $(call extra_of,test,test) \
   $(call extra_of,check,dev) $(call extra_of,bench,bench) $(call extra_of,docs,docs) $(call extra_of,mutants,mutants)))
 EXTRAS ?= $(goal_extras)
+# Whether to compile the level that only the tests use.
+for_tests := $(if $(filter test mutants,$(MAKECMDGOALS)),ON,OFF)
 
 # The module that `make mutants` changes, and the tests that it runs.
 MODULE ?= xrnn/losses.py
@@ -21,6 +23,7 @@ TESTS ?= tests/test_losses.py
 size := $(if $(findstring docs,$(EXTRAS)), (0.5 GB))$(if $(findstring bench,$(EXTRAS)), (with PyTorch))
 
 installed := $(VENV)/installed-$(EXTRAS)
+pip := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 kernel_sources := CMakeLists.txt $(shell find backends/numpy tests/peephole -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
 .PHONY: help train test check bench docs mutants gpu-check clean
@@ -75,9 +78,12 @@ clean:
 $(installed): pyproject.toml $(kernel_sources) | $(VENV)/bin/activate
 	@echo "Installing the packages [$(EXTRAS)]$(size) and compiling the C++ kernels: about a minute the first time," \
 	  "and longer if the network is slow." >&2
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --config-settings=build-dir='$(VENV)/build/{wheel_tag}' --config-settings=cmake.define.XRNN_FOR_TESTS=ON \
-	  -e '.[$(EXTRAS)]'
+	$(pip) install $$($(VENV)/bin/python -c "import tomllib as t; \
+	  print(*t.load(open('pyproject.toml', 'rb'))['build-system']['requires'])")
+	$(pip) install $$($(VENV)/bin/python -c "import scikit_build_core.build as b; \
+	  print('numpy', *b.get_requires_for_build_editable())")
+	$(pip) install --no-build-isolation --config-settings=build-dir='$(VENV)/build/{wheel_tag}' \
+	  --config-settings=cmake.define.XRNN_FOR_TESTS=$(for_tests) -e '.[$(EXTRAS)]'
 	@$(VENV)/bin/python -c 'from xrnn.backends.numpy import _kernels' 2>/dev/null || echo \
 	  "The C++ kernels did not compile: xrnn runs on its slower plain forms. Remedy: apt-get install g++ python3-dev," \
 	  "then make clean and make again (pip install -v -e . shows the compiler's error)."

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <string_view>
 
 #include "../kernels/int8.h"
 #include "recurrences.h"
@@ -15,27 +14,13 @@ constexpr int TYPE<int8_t> = NPY_INT8;
 template <>
 constexpr int TYPE<int32_t> = NPY_INT32;
 
-// The fastest sums for N rows that the level in use may run: by tiles, by AVX512-VNNI, or null, the level's own.
+// The fastest sums of the level in use for N rows: by tiles, by AVX512-VNNI, or null, those of its float32 kernels.
 struct FastestInt8Sums {
-    Int8Sums sums = nullptr;
-    const char* by = level.name;
+    Int8Sums sums = level.int8_sums;
+    const char* by = sums ? "avx512vnni" : level.name;
 
     explicit FastestInt8Sums(int64_t N) {
-        [[maybe_unused]] const std::string_view name = level.name;
-        [[maybe_unused]] const bool fills_tiles = N >= INT8_TILE_ROWS;
-#if defined(XRNN_FOR_TESTS)
-        if (name == EMULATED.name && fills_tiles) sums = int8_sums_emulated_amx;
-#endif
-#if defined(XRNN_AMX)
-        if (name == "amx" && fills_tiles) {
-            sums = int8_sums_amx;
-            return;
-        }
-#endif
-#if defined(__x86_64__)
-        if ((name == "avx512" || name == "amx") && __builtin_cpu_supports("avx512vnni"))
-            sums = int8_sums_vnni, by = "avx512vnni";
-#endif
+        if (level.int8_tiles && N >= INT8_TILE_ROWS) sums = level.int8_tiles, by = level.name;
     }
 };
 

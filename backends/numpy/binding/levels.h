@@ -6,32 +6,13 @@
 
 #include <nanobind/nanobind.h>
 
-#include "../kernels/kernels.h"
 #include "../kernels/threads/system.h"
+#include "level.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
 
 namespace {
-
-// The operations of a level on float32 arrays, with products of one kind.
-struct Products {
-    const Operations<float>& (*operations)();
-    const char* by;   // the instructions, for `xrnn info`
-    int64_t size;     // bytes of an operand for each term of a sum
-    bool tiles;
-};
-
-struct Level {
-    const char* name;
-    const Operations<float>& (*f32)();
-    const Operations<double>& (*f64)();
-    bool (*runs_here)();
-    // Products as sums of 3 or 1 products of bfloat16 parts; null: the level has none that are faster than float32.
-    const Products *three = nullptr, *one = nullptr;
-
-    const Products* products(int count) const { return count == 3 ? three : count == 1 ? one : nullptr; }
-};
 
 #if defined(__x86_64__)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
@@ -40,13 +21,21 @@ bool has_avx512() {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }
 bool has_bfloat16_instruction() { return __builtin_cpu_supports("avx512bf16"); }
+#else
+bool has_bfloat16_instruction() { return false; }
+#endif
 
+#if defined(XRNN_AVX512)
+Int8Sums int8_vnni() { return __builtin_cpu_supports("avx512vnni") ? int8_sums_vnni : nullptr; }
+#endif
+
+#if defined(XRNN_AVX512BF16)
 // Processors of AMD multiply pairs at twice the rate of float32. On Intel's the instruction has the rate of float32, so
 // converting the operands is a loss: layers took 1.35 to 1.5 times as long.
 const Products PAIRS = {avx512bf16_float, "avx512bf16", 2, false};
 const Products* fast_pairs() { return has_bfloat16_instruction() && __builtin_cpu_is("amd") ? &PAIRS : nullptr; }
 #else
-bool has_bfloat16_instruction() { return false; }
+const Products* fast_pairs() { return nullptr; }
 #endif
 
 #if defined(XRNN_AMX)
@@ -59,24 +48,31 @@ bool has_amx() { return has_avx512() && has_bfloat16_instruction() && tile_permi
 const Products THREE = {amx3_float, "amx", 4, true}, ONE = {amx1_float, "amx", 2, true};
 #endif
 
-#if defined(XRNN_FOR_TESTS)
-// Tests select this level by its name on any CPU. It is far slower than the others.
-const Products EMULATED_THREE = {emulated_amx3_float, "amx-emulated", 4, true},
-               EMULATED_ONE = {emulated_amx1_float, "amx-emulated", 2, true};
-const Level EMULATED = {"amx-emulated",  baseline_float, baseline_double, [] { return true; },
-                        &EMULATED_THREE, &EMULATED_ONE};
-#endif
-
 // From the lowest to the highest.
 std::vector<Level> all_levels() {
-    std::vector<Level> levels = {{"baseline", baseline_float, baseline_double, [] { return true; }}};
+    std::vector<Level> levels = {
+        {.name = "baseline", .f32 = baseline_float, .f64 = baseline_double, .runs_here = [] { return true; }}};
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    levels.push_back({"avx2", avx2_float, avx2_double, has_avx2});
-    levels.push_back({"avx512", avx512_float, avx512_double, has_avx512, nullptr, fast_pairs()});
+    levels.push_back({.name = "avx2", .f32 = avx2_float, .f64 = avx2_double, .runs_here = has_avx2});
+#endif
+#if defined(XRNN_AVX512)
+    levels.push_back({.name = "avx512",
+                      .f32 = avx512_float,
+                      .f64 = avx512_double,
+                      .runs_here = has_avx512,
+                      .one = fast_pairs(),
+                      .int8_sums = int8_vnni()});
 #endif
 #if defined(XRNN_AMX)
-    levels.push_back({"amx", avx512_float, avx512_double, has_amx, &THREE, &ONE});
+    levels.push_back({.name = "amx",
+                      .f32 = avx512_float,
+                      .f64 = avx512_double,
+                      .runs_here = has_amx,
+                      .three = &THREE,
+                      .one = &ONE,
+                      .int8_sums = int8_vnni(),
+                      .int8_tiles = int8_sums_amx});
 #endif
     return levels;
 }
@@ -84,13 +80,11 @@ std::vector<Level> all_levels() {
 Level level = all_levels().front();
 
 void set_level(const std::string& name) {
-    std::string here;
-#if defined(XRNN_FOR_TESTS)
-    if (name == EMULATED.name) {
-        level = EMULATED;
+    if (test_level && name == test_level->name) {
+        level = *test_level;
         return;
     }
-#endif
+    std::string here;
     for (const Level& l : all_levels()) {
         if (!l.runs_here()) continue;
         if (l.name == name) {

@@ -165,7 +165,10 @@ const Operations<float>& avx512bf16_float();  // products in bfloat16, by the in
 const Operations<float>& amx3_float();
 const Operations<float>& amx1_float();
 #endif
-// The same with emulated tiles, for tests on any CPU; baseline_float in place of avx512_float.
+// The same with emulated tiles, for tests on any CPU; emulated_float, which is baseline_float with one more cell, in place
+// of avx512_float.
+const Operations<float>& emulated_float();
+const Operations<double>& emulated_double();
 const Operations<float>& emulated_amx3_float();
 const Operations<float>& emulated_amx1_float();
 

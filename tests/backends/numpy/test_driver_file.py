@@ -17,7 +17,7 @@ def test_every_kernel_is_given() -> None:
     def kernel(cell: str) -> str | None:
         return kernel_of(problem(cell).layer(get_backend("numpy")).cell)
 
-    given = {kernel(cell) for cell in driver_file.WITH_KERNELS}
+    given = {kernel(cell) for cell in driver_file.WITH_KERNELS if cell != "peephole lstm"}  # its level is for tests
     assert given == {kernel(cell) for cell in CELLS} - {None}
 
 
