@@ -133,13 +133,6 @@ class Packaging:
             return
         raise AssertionError("XRNN_REQUIRE_KERNELS=1 hid a failed compile")
 
-    def fresh_machine(self) -> None:
-        """`make train` in a new clone, with a cleared environment."""
-        variables = {name: os.environ[name] for name in ("HOME", "PATH")}
-        clone = self.clone("fresh")
-        run("make", "train", "ARGS=--steps 20", cwd=clone, env=variables)
-        assert (clone / "char-lm.safetensors").exists()
-
     def read_only_source(self) -> None:
         """A wheel from a read-only source, and `make VENV=elsewhere` in it: neither writes into the source."""
         source, elsewhere = self.clone("read-only"), self.work / "env-of-make"
@@ -197,7 +190,6 @@ def main() -> None:
             packaging.clone_without_links,
             packaging.read_only_source,
             packaging.no_compiler,
-            packaging.fresh_machine,
         ]
         names = {way.__name__ for way in ways}
         if unknown := set(sys.argv[1:]) - names:

@@ -7,4 +7,4 @@ import pytest
 
 def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.has_plugin("benchmark"):
-        pytest.exit("pytest-benchmark is not installed. Remedy: pip install -e '.[bench]'", pytest.ExitCode.USAGE_ERROR)
+        pytest.exit("pytest-benchmark is not installed. Remedy: pip install -e '.[dev]'", pytest.ExitCode.USAGE_ERROR)

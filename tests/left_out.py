@@ -2,6 +2,9 @@
 
 @pytest.mark.proof                      a long check: only with XRNN_PROOF=1
 @pytest.mark.needs("torch", "bench")    a library, and the extra of pyproject.toml that brings it
+
+Those for want of a library, and skipped tests, are listed in pytest's cache as `xrnn/not_run`: {test or file: reason}.
+.ci/run then runs them in an environment with all extras.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ _IMPORTS: Final = {
 }
 _HERE: Final = Path(__file__).parent
 
-_left_out: Counter[str] = Counter()
+_LONG: Final = "the long checks ({}): .ci/proof runs them"
+
+_left_out: dict[str, str] = {}  # a test or a file, as pytest's arguments name it → the reason
+_skipped: dict[str, str] = {}
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -42,7 +48,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     imported = ((name, extra) for name, extra in _IMPORTS.items() if name in _imported(collection_path))
     for library, extra in filter(None, [known, *imported]):
         if not find_spec(library):
-            _left_out[_without(library, extra)] += 1
+            _left_out[collection_path.relative_to(_HERE.parent).as_posix()] = _without(library, extra)
             return True
     return None
 
@@ -69,7 +75,7 @@ def _modules(path: Path) -> set[str]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     reasons = {item: _reason(item) for item in items}
     left_out = [item for item in items if reasons[item]]
-    _left_out.update(reasons[item] for item in left_out)
+    _left_out.update((item.nodeid, reasons[item]) for item in left_out)
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if not reasons[item]]
 
@@ -77,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _reason(item: pytest.Item) -> str:
     """Why the test is left out; empty if it runs."""
     if item.get_closest_marker("proof") and os.environ.get("XRNN_PROOF") != "1":
-        return "the long checks ({}): .ci/proof runs them"
+        return _LONG
     missing = (_without(*mark.args) for mark in item.iter_markers("needs") if not find_spec(mark.args[0]))
     return next(missing, "")
 
@@ -86,18 +92,33 @@ def _without(library: str, extra: str) -> str:
     return f"what needs {library} ({{}}): pip install -e '.[{extra}]'"
 
 
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    _note_skip(report)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _note_skip(report)
+
+
+def _note_skip(report: pytest.CollectReport | pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skipped[report.nodeid] = report.longrepr[2].removeprefix("Skipped: ")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["left_out"] = dict(_left_out)
+        session.config.workeroutput["left_out"] = _left_out
+    elif cache := getattr(session.config, "cache", None):
+        not_run = {test: reason.format("1") for test, reason in _left_out.items() if reason != _LONG}
+        cache.set("xrnn/not_run", not_run | _skipped)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Called when a worker of pytest-xdist ends. All workers collect the same tests: take the maximum, not the sum."""
-    global _left_out
-    _left_out |= Counter(getattr(node, "workeroutput", {}).get("left_out", {}))  # a worker that crashed has no output
+    """Called when a worker of pytest-xdist ends. All workers collect the same tests."""
+    _left_out.update(getattr(node, "workeroutput", {}).get("left_out", {}))  # a worker that crashed has no output
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for reason, count in sorted(_left_out.items()):
+    for reason, count in sorted(Counter(_left_out.values()).items()):
         terminalreporter.write_line(f"left out: {reason.format(count)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,9 @@ def test_beside(): raise AssertionError
 @pytest.mark.needs("json", "bench")
 def test_there(): pass
 
+@pytest.mark.skipif(True, reason="no such machine")
+def test_elsewhere(): raise AssertionError
+
 def test_it(): pass
 """
 
@@ -44,8 +47,7 @@ def project(tmp_path: Path) -> Path:
 def test_one_line_in_place_of_a_skip_for_each(project: Path) -> None:
     done = run_pytest(project, "-p", "tests.left_out")
     assert done.returncode == 0, done.stdout
-    assert "2 passed, 4 deselected" in done.stdout
-    assert "SKIPPED" not in done.stdout
+    assert "2 passed, 1 skipped, 4 deselected" in done.stdout
     assert [line for line in done.stdout.splitlines() if line.startswith("left out: ")] == LINES
 
 
@@ -57,33 +59,42 @@ def test_the_workers_lines_are_printed_once(project: Path) -> None:
     assert [line for line in done.stdout.splitlines() if line.startswith("left out: ")] == LINES
 
 
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "--numprocesses=2")], ids=["one process", "workers"])
+@pytest.mark.needs("xdist", "test")
+def test_the_cache_lists_the_tests_that_another_environment_should_run(project: Path, workers: tuple[str, ...]) -> None:
+    (project / "test_torch.py").write_text("import pytest\npytest.skip('no torch', allow_module_level=True)")
+    run_pytest(project, "-p", "cacheprovider", "-p", "tests.left_out", *workers)
+    assert json.loads((project / ".pytest_cache" / "v" / "xrnn" / "not_run").read_text()) == {
+        "test_it.py::test_beside": LINES[1].removeprefix("left out: "),
+        "test_it.py::test_elsewhere": "no such machine",
+        "test_torch.py": "no torch",
+    }
+
+
 def test_where_the_proof_is_required_its_checks_run(project: Path) -> None:
     done = run_pytest(project, "-p", "tests.left_out", XRNN_PROOF="1")
-    assert "3 failed, 2 passed, 1 deselected" in done.stdout
+    assert "3 failed, 2 passed, 1 skipped, 1 deselected" in done.stdout
     assert ".ci/proof" not in done.stdout
 
 
 def test_a_file_that_imports_what_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    found: Counter[str] = Counter()
-    monkeypatch.setattr(left_out, "_left_out", found)
+    monkeypatch.setattr(left_out, "_left_out", {})
     tests = Path(__file__).parent
-    monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "autograd" else object())
-    by_way_of_others = ("layers/test_recurrent.py", "ops/test_fuzz.py", "cuda/test_device.py", "test_contributing.py")
-    for name in by_way_of_others:
-        assert left_out.pytest_ignore_collect(tests / name)
-    assert not left_out.pytest_ignore_collect(tests / "test_backend.py")
-    assert found == Counter({"what needs autograd ({}): pip install -e '.[test]'": len(by_way_of_others)})
-    monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "torch" else object())
-    for job in ("char_lm", "classify"):  # imported within a function
-        assert left_out.pytest_ignore_collect(tests / "benchmarks" / f"test_{job}.py")
-    assert found.pop("what needs torch ({}): pip install -e '.[bench]'") == 2
-    assert left_out.pytest_ignore_collect(tests / "torch" / "test_modules.py")
+
+    def assert_left_out(library: str, extra: str, *names: str) -> None:
+        """`names`, and not this file, are left out if `library` is missing, and the reason names the extra."""
+        monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == library else object())
+        left_out._left_out.clear()
+        assert [name for name in (*names, "test_left_out.py") if left_out.pytest_ignore_collect(tests / name)] == [
+            *names
+        ]
+        reason = f"what needs {library} ({{}}): pip install -e '.[{extra}]'"
+        assert left_out._left_out == {f"tests/{name}": reason for name in names}
+
+    through_others = ("layers/test_recurrent.py", "ops/test_fuzz.py", "cuda/test_device.py", "test_contributing.py")
+    assert_left_out("autograd", "test", *through_others)
+    assert_left_out("torch", "bench", "benchmarks/test_classify.py")  # imported within a function
+    assert_left_out("torch", "torch", "torch/test_modules.py", "exchange/test_torch.py")
+    assert_left_out("hypothesis", "test", "test_backend.py")
+    monkeypatch.setattr(left_out, "find_spec", lambda name: None)
     assert not left_out.pytest_ignore_collect(tests / "torch" / "test_missing.py")
-    assert found.pop("what needs torch ({}): pip install -e '.[torch]'") == 1
-    monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "hypothesis" else object())
-    assert left_out.pytest_ignore_collect(tests / "test_backend.py")
-    found.clear()
-    monkeypatch.setattr(left_out, "find_spec", lambda name: None if name == "torch" else object())
-    assert left_out.pytest_ignore_collect(tests / "exchange" / "test_torch.py")
-    assert found == {"what needs torch ({}): pip install -e '.[torch]'": 1}
-    assert not left_out.pytest_ignore_collect(tests / "test_left_out.py")
