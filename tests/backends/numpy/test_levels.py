@@ -39,11 +39,12 @@ def has_reduced_products(p: Problem, precision: str) -> bool:
     return pairs and (heads == 1 or units % 2 == 0)
 
 
-@pytest.mark.parametrize(
-    ("any_level", "cell", "sizes"),
-    thin([*LEVELS, *EMULATED], FUSED_CELLS, [*SIZES, (2, 49, 35, 65)], every=5),
-    indirect=["any_level"],
-)
+CASES = thin(LEVELS, FUSED_CELLS, [*SIZES, (2, 49, 35, 65)], every=5)
+if EMULATED:  # the level for tests has the kernel of tests/peephole
+    CASES += thin(EMULATED, [*FUSED_CELLS, "peephole lstm"], [*SIZES, (2, 49, 35, 65)], every=5)
+
+
+@pytest.mark.parametrize(("any_level", "cell", "sizes"), CASES, indirect=["any_level"])
 def test_every_cell_in_every_precision(any_level: str, cell: str, sizes: tuple[int, int, int, int]) -> None:
     """The precision is the expected one: otherwise the results in bfloat16 would have, or lack, the bits of float32."""
     assert kernels.level() == any_level
