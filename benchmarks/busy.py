@@ -4,16 +4,12 @@ processes   calls per second of 1, 2, 4 or 8 training processes together
 others      calls per second of one training process, while other processes keep one CPU busy, or all CPUs
 neighbour   the same beside a process that computes and sleeps in turns, and beside one that is bound to one CPU
 bursts      the time of ten calls after a pause of 0.02, 0.5 and 2 seconds, beside as many threads as CPUs
-recovery    the time from the end of the other processes until the calls are fast again
-pause       the time of a call after a pause of 20 ms
-interrupt   the time from a SIGINT in a long call to Python's KeyboardInterrupt
 
 A call is a forward and a backward pass. `processes`, `others` and `neighbour` compare three settings of xrnn, in turns
 and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
-as CPUs. The figures are means over `--seconds`. `processes` also measures PyTorch. `--parts`, `--cases`, `--processes`
-and `--neighbours` choose the rows. In each round, each fixed number takes 1 + seconds for a row, and the choice four
-times that. With `--rounds 1 --seconds 5`, a part takes at most five minutes. All cases (`--cases ''`) take
-two hours.
+as CPUs. The figures are means over `--seconds`. `--parts`, `--cases`, `--processes` and `--neighbours` choose the rows.
+In each round, each fixed number takes 1 + seconds for a row, and the choice four times that. With `--rounds 1 --seconds
+5`, a part takes at most five minutes.
 """
 
 from __future__ import annotations
@@ -23,45 +19,31 @@ import contextlib
 import functools
 import itertools
 import os
-import signal
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, Final
 
-import numpy as np
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-import xrnn
 from benchmarks import machine
 from benchmarks.cases import Case, Problem, check
-from benchmarks.peers import PEERS, Call, build
+from benchmarks.peers import Call, build
 from benchmarks.processes import Child, busy, environment
 from benchmarks.ratios import ratio
 from benchmarks.tables import table, wide_console
 from xrnn.backends.numpy import kernels
 
 CASES: Final = (
-    Case(50, 1, 256, 256),
-    Case(50, 16, 256, 256),
-    Case(50, 16, 64, 64),
-    Case(50, 64, 256, 256),
-    Case(40, 16, 64, 64),
     Case(35, 3, 40, 100, cell="lstm"),
     Case(50, 1, 256, 256, cell="lstm"),
-    Case(50, 16, 256, 256, cell="lstm"),
     Case(50, 64, 256, 256, cell="lstm"),
-    Case(50, 16, 64, 64, cell="gru"),
     Case(15, 1, 512, 1024, cell="lstm"),
-    Case(20, 24, 384, 512, cell="lstm"),
-    Case(25, 1, 320, 704, cell="lstm"),
+    Case(50, 16, 64, 64, cell="gru"),
 )
 DEFAULT_CASES: Final = "lstm-T50-N64-D256,lstm-T50-N1-D256"
 CHOSEN: Final = 0  # a number of threads that means: the library chooses it
-PAUSE: Final = 0.02
 BURST_PAUSES: Final = (0.02, 0.5, 2.0)
 BURST_CALLS: Final = 10
 CONSOLE: Final = wide_console()
@@ -71,9 +53,7 @@ NEIGHBOURS: Final = {
     "5/20": (0.005, 0.02, False),
     "50/50": (0.05, 0.05, False),
     "bound": (1.0, 0.0, True),
-    "bound-4/4": (0.004, 0.004, True),
 }
-DEFAULT_NEIGHBOURS: Final = ("100/200", "5/20", "50/50", "bound")
 TURN: Final = 1.0  # seconds of one setting, in turns: longer than the rhythms of NEIGHBOURS
 CHOSEN_TURNS: Final = 4  # consecutive turns of CHOSEN: copies need some seconds until each has found its number
 # Seconds for each turn before a measurement, in which xrnn chooses its threads and BLAS's threads fall asleep.
@@ -83,28 +63,21 @@ _SETTLE: Final = 1.0
 class Trainer:
     """Forward and backward passes of one case at a time, in a child process. Times are from `time.monotonic`."""
 
-    def __init__(self, peer: str) -> None:
-        self._peer = peer
+    def __init__(self) -> None:
         self._built: dict[Case, Call] = {}
 
     def prepare(self, case: Case, threads: int) -> None:
         """Build and check the call.   threads: a fixed number, or CHOSEN"""
         if case not in self._built:
             problem = Problem(case)
-            self._built[case] = build(self._peer, problem, threads=0).calls["train"]
+            self._built[case] = build("xrnn", problem, threads=0).calls["train"]
             check("train", self._built[case](), problem)
         self._call = self._built[case]
         self._use(threads)
 
     def _use(self, threads: int) -> None:
-        count = threads or os.cpu_count() or 1
-        if self._peer == "torch":
-            import torch
-
-            torch.set_num_threads(count)
-        else:
-            threadpool_limits(count, user_api="openmp")
-            kernels.hold_threads(threads != CHOSEN)
+        threadpool_limits(threads or os.cpu_count() or 1, user_api="openmp")
+        kernels.hold_threads(threads != CHOSEN)
 
     def rates(self, settings: Sequence[int], turn: float, start: float, stop: float) -> dict[int, float]:
         """Calls per second of each setting, which alternate by the clock until `stop`.
@@ -128,24 +101,6 @@ class Trainer:
                 begin = end
         return {threads: count / max(seconds[threads], 1e-9) for threads, count in calls.items()}
 
-    def ends(self, stop: float) -> list[float]:
-        """Repeat the call until `stop` → the times at which calls end."""
-        ends = []
-        while time.monotonic() < stop:
-            self._call()
-            ends.append(time.monotonic())
-        return ends
-
-    def after_pauses(self, count: int, pause: float) -> list[float]:
-        """Microseconds of `count` calls, each after a pause of this many seconds."""
-        times = []
-        for _ in range(count):
-            time.sleep(pause)
-            start = time.perf_counter()
-            self._call()
-            times.append(1e6 * (time.perf_counter() - start))
-        return times
-
     def burst(self, count: int, pause: float) -> list[float]:
         """Microseconds of `count` calls that follow each other closely, after a pause of this many seconds."""
         time.sleep(pause)
@@ -155,40 +110,12 @@ class Trainer:
             bounds.append(time.perf_counter())
         return [1e6 * (end - begin) for begin, end in itertools.pairwise(bounds)]
 
-    def interrupted(self, name: str) -> float:
-        """Seconds from a SIGINT to KeyboardInterrupt in a call of half a minute. Infinite if none is raised."""
-        T, N, D, H = 20_000, 32, 1, 1024
-        rnn = xrnn.RNN.init(D, H, rng=np.random.default_rng(0), backend="numpy")
-        x = np.zeros((T, N, D), np.float32)
-        sent = []
-
-        def interrupt() -> None:
-            sent.append(time.monotonic())
-            os.kill(os.getpid(), signal.SIGINT)
-
-        timer = threading.Timer(0.5, interrupt)
-        timer.start()
-        try:
-            if name == "forward":
-                rnn(x)
-            else:
-                # Calls the kernel itself: the layer's backward needs a forward of the same length.
-                states, dh = np.zeros((T + 1, N, H), np.float32), np.broadcast_to(np.zeros(H, np.float32), (T, N, H))
-                (Wx, Wh, _), (dWx, dWh, db) = rnn.params, rnn.grads
-                kernels.backward(
-                    "tanh", x, Wx, Wh, (states,), None, None, False, (), (dh,), dWx, dWh, db, None, True, 0
-                )
-        except KeyboardInterrupt:
-            return time.monotonic() - sent[0]
-        return float("inf")
-
 
 @contextlib.contextmanager
-def children(peer: str, count: int) -> Iterator[list[Child]]:
-    """`count` processes that train. The environment sets no number of threads: each library chooses it."""
-    variables = environment(None) | PEERS[peer].environment
+def children(count: int) -> Iterator[list[Child]]:
+    """`count` processes that train. The environment sets no number of threads: xrnn chooses it."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(Child(Trainer, peer, environment=variables)) for _ in range(count)]
+        yield [stack.enter_context(Child(Trainer, environment=environment(None))) for _ in range(count)]
 
 
 def turns(settings: Mapping[str, int]) -> list[int]:
@@ -231,36 +158,6 @@ def measure_rates(
     return measured
 
 
-def measure_recovery(worker: Child, case: Case, others: int, seconds: float) -> float:
-    """Milliseconds from the end of the other processes until the calls are as fast as at the end of the measurement.
-
-    Calls are fast again from the first ten consecutive calls whose median is at most 1.2 times that of the last calls.
-    """
-    with busy(others):
-        worker.ask("prepare", case, CHOSEN)
-        start = time.monotonic()
-        worker.send("ends", start + 2 * seconds)
-        time.sleep(seconds)
-        gone = time.monotonic() - start
-    ends = [end - start for end in worker.receive()]
-    times = [after - before for before, after in itertools.pairwise(ends)]
-    fast = 1.2 * statistics.median(times[-len(times) // 5 :])
-    for i, end in enumerate(ends[:-10]):
-        if end > gone and statistics.median(times[i : i + 10]) <= fast:
-            return float(1e3 * (end - gone))
-    return float("inf")
-
-
-def measure_pause(worker: Child, case: Case, calls: int) -> dict[str, list[float]]:
-    """Microseconds of calls after a pause, on the chosen threads and on one."""
-    times: dict[str, list[float]] = {"chosen": [], "one thread": []}
-    for _ in range(3):
-        for name, threads in zip(times, (CHOSEN, 1), strict=True):
-            worker.ask("prepare", case, threads)
-            times[name] += worker.ask("after_pauses", calls, PAUSE)
-    return times
-
-
 def print_rates(title: str, case_rates: dict[str, Measured], console: Console) -> None:
     rows = []
     for case, rates in case_rates.items():
@@ -277,22 +174,15 @@ def of_best(by_setting: dict[str, list[float]]) -> float:
     Best is the fixed setting with the highest median. A ratio divides rates of the same round, which were measured
     within seconds, since the speed of a virtual machine varies from minute to minute.
     """
-    fixed = (rates for name, rates in by_setting.items() if name not in ("chosen", "torch"))
+    fixed = (rates for name, rates in by_setting.items() if name != "chosen")
     return ratio(max(fixed, key=statistics.median), by_setting["chosen"]).median
 
 
 def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    def setups(children: Sequence[Child]) -> dict[str, tuple[Sequence[Child], Neighbours]]:
-        return {str(count): (children[:count], contextlib.nullcontext) for count in options.processes}
-
+    setups: dict[str, tuple[Sequence[Child], Neighbours]]
+    setups = {str(count): (workers[:count], contextlib.nullcontext) for count in options.processes}
     rounds, seconds = options.rounds, options.seconds
-    measured = {case.name: measure_rates(setups(workers), case, settings(), rounds, seconds) for case in cases}
-    if not options.alone and find_spec("torch"):
-        with children("torch", max(options.processes)) as peers:
-            for case in cases:
-                theirs = measure_rates(setups(peers), case, {"torch": CHOSEN}, 1, seconds)
-                for count, rates in theirs.items():
-                    measured[case.name][count] |= rates
+    measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
     print_rates("calls per second, by the number of processes", measured, CONSOLE)
     return measured
 
@@ -341,38 +231,7 @@ def bursts(
     return measured
 
 
-def recovery(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, list[float]]:
-    measured = {}
-    for case in cases:
-        waits = [measure_recovery(workers[0], case, cpus(), 3.0) for _ in range(options.rounds)]
-        measured[case.name] = waits
-        CONSOLE.print(f"{case.name}: recovered after {', '.join(f'{wait:.0f}' for wait in waits)} ms")
-    return measured
-
-
-def pause(
-    workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace
-) -> dict[str, dict[str, list[float]]]:
-    measured = {}
-    for case in cases:
-        times = measured[case.name] = measure_pause(workers[0], case, 10)
-        ours, one = (statistics.median(t) for t in times.values())
-        CONSOLE.print(f"{case.name}: after a pause {ours:,.0f} µs, on one thread {one:,.0f} µs, ratio {ours / one:.2f}")
-    return measured
-
-
-def interrupt(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, list[float]]:
-    measured = {}
-    for name in ("forward", "backward"):
-        measured[name] = [1e3 * workers[0].ask("interrupted", name) for _ in range(options.rounds)]
-        waits = ", ".join(f"{wait:.0f}" for wait in measured[name])
-        CONSOLE.print(f"{name}: KeyboardInterrupt {waits} ms after the SIGINT")
-    return measured
-
-
-PARTS: Final[dict[str, Callable[..., Any]]] = {
-    part.__name__: part for part in (processes, others, neighbour, bursts, recovery, pause, interrupt)
-}
+PARTS: Final[dict[str, Callable[..., Any]]] = {part.__name__: part for part in (processes, others, neighbour, bursts)}
 
 
 def cpus() -> int:
@@ -393,14 +252,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=DEFAULT_CASES,
         help="cases whose names contain one of these, such as N16-D256; '' for all (default: %(default)s)",
     )
-    parser.add_argument("--alone", action="store_true", help="without PyTorch")
     parser.add_argument(
         "--processes", type=machine.positive, nargs="+", default=[1, 2, 4], help="(default: %(default)s)"
     )
     parser.add_argument(
         "--neighbours",
         type=machine.some_of(NEIGHBOURS),
-        default=",".join(DEFAULT_NEIGHBOURS),
+        default=",".join(NEIGHBOURS),
         help=f"some of {', '.join(NEIGHBOURS)} (default: %(default)s)",
     )
     parser.add_argument("--rounds", type=machine.positive, default=2, help="(default: %(default)s)")
@@ -413,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("xrnn has no compiled kernels here, and only they adapt to a busy machine: pip install -e .")
     machine.print_version()
     results: dict[str, Any] = {"machine": machine.describe(cpus()), "dtype": "float32"}
-    with children("xrnn", max(options.processes) if "processes" in options.parts else 1) as workers:
+    with children(max(options.processes) if "processes" in options.parts else 1) as workers:
         results |= {name: part(workers, cases, options) for name, part in PARTS.items() if name in options.parts}
     machine.write(results, options.out / "busy.json")
 

@@ -8,9 +8,8 @@ The efficiencies of larger runs are predicted by a cost model:
 
     update of K ranks = c + 2 ⌈log₂ K⌉ · latency + 2 (K - 1) / K · bytes / bandwidth
 
-c is the time of an update in one process, measured at two batch sizes. The model assumes a reduce-scatter followed by
-an all-gather (Rabenseifner, 2004); MPICH takes longer if the number of ranks is not a power of two. The row "shared
-memory" takes its figures from messages between two processes here.
+c is the time of an update in one process. The model assumes a reduce-scatter followed by an all-gather (Rabenseifner,
+2004); MPICH takes longer if the number of ranks is not a power of two.
 """
 
 from __future__ import annotations
@@ -47,7 +46,6 @@ NETWORKS: Final = {
     "100 Gbit/s InfiniBand": (2e-6, 12e9),
 }
 _PREDICTED: Final = (2, 4, 8, 16, 64, 256, 1024)  # ranks
-_EFFICIENT: Final = 0.9
 _APART: Final = "apart"
 
 
@@ -95,7 +93,7 @@ class Started:
                 raise SystemExit(f"{group.name} ended before its first update: see its error above")
             time.sleep(0.01)
         self._pids = [int(file.read_text()) for file in files]
-        self.first: dict[str, Any] = self.ask(1)
+        self.ask(1)
 
     def pin(self, cpus: Sequence[int]) -> None:
         """Restrict rank k to CPU k, modulo their number."""
@@ -171,27 +169,19 @@ def measure(cell: str, size: int, batch: int, steps: int, rounds: int, updates: 
     """The results of one cell, as written to the JSON file."""
     libraries = [library for library in LIBRARIES if library == "xrnn" or find_spec("torch")]
     groups = [Group(library, count, batch) for library in libraries for count in (1, size)]
-    groups.append(Group("xrnn", 1, max(1, batch // 4)))
     with (
         tempfile.TemporaryDirectory() as folder,
         started(groups, cell, steps) as running,
         contextlib.closing(Apart(size, batch, cell, steps, Path(folder))) as apart,
     ):
-        first = running[groups[1].name].first
         asked = in_turns(running | {_APART: apart}, rounds, updates)
-    sent: dict[str, dict[str, float]] = {}
-    for count in sorted({size, 3, 4}):
-        with started([Group("xrnn", count, 1)], cell, steps) as running:
-            (one,) = running.values()
-            sent[str(count)] = {name: one.first[f"mean_{name}"] for name in ("calls", "bytes")}
+    of_ranks = asked[groups[1].name]
     return {
         "cell": cell,
         "groups": [asdict(group) for group in groups],
         "seconds": {name: [each["seconds"] / updates for each in results] for name, results in asked.items()},
-        "mean_seconds": [each["mean_seconds"] / updates for each in asked[groups[1].name]],
-        "seconds_of_one_number": first["latency"],
-        "seconds_of_all": first["all"],
-        "sent": sent,
+        "reduced": [each["reduced"] / updates for each in of_ranks],
+        "sent": of_ranks[0]["sent"],
     }
 
 
@@ -227,8 +217,8 @@ def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[
     cell, seconds = results["cell"], results["seconds"]
     lines, of = [f"{cell}"], {(each["library"], each["size"], each["batch"]): each for each in results["groups"]}
 
-    def times(library: str, count: int, N: int = batch) -> list[float]:
-        times: list[float] = seconds[Group(library, count, N).name]
+    def times(library: str, count: int) -> list[float]:
+        times: list[float] = seconds[Group(library, count, batch).name]
         return times
 
     for library, name in LIBRARIES.items():
@@ -241,29 +231,13 @@ def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[
             lines.append(f"  {'xrnn / ' + name:33} {ratio(times('xrnn', size), times(library, size))}")
     low, speedup, high = (size * each for each in quartiles(_divided(times("xrnn", 1), seconds[_APART])))
     lines.append(f"  {'processes that train alone':33} {speedup:.2f} ({low:.2f}–{high:.2f}) times one process")
-    update = statistics.median(times("xrnn", size))
-    share = statistics.median(results["mean_seconds"]) / update
-    sent = results["sent"][str(size)]["bytes"]
-    counts = "; ".join(f"{k} ranks: {v['calls']:g} calls, {v['bytes']:,.0f} bytes" for k, v in results["sent"].items())
-    lines += [f"  in the reducer, with waiting: {share:.1%} of an update", f"  sent by an update: {counts}"]
-
-    fast, slow = max(1, batch // 4), batch
-    c_fast, c_slow = (statistics.median(times("xrnn", 1, N)) for N in (fast, slow))
-    per_sequence = (c_slow - c_fast) / max(slow - fast, 1)
-    fixed = c_slow - per_sequence * slow
-    latency = results["seconds_of_one_number"] / 2
-    bandwidth = sent / max(results["seconds_of_all"] - results["seconds_of_one_number"], 1e-9)
-    efficiency = statistics.median(times("xrnn", 1)) / update
-    predicted = c_slow / (c_slow + seconds_of_mean(size, sent, latency, bandwidth))
-    lines.append(f"  efficiency of {size} processes: {efficiency:.3f} measured, {predicted:.3f} predicted")
-    networks = {"shared memory": (latency, bandwidth)} | NETWORKS
-    header = "".join(f"{count:>7}" for count in _PREDICTED)
-    lines.append(f"  {'efficiency by number of ranks':30}{header}   batch for {_EFFICIENT:.0%} at {_PREDICTED[-1]}")
-    for network, (alpha, beta) in networks.items():
-        waits = [seconds_of_mean(count, sent, alpha, beta) for count in _PREDICTED]
-        row = "".join(f"{c_slow / (c_slow + wait):>7.2f}" for wait in waits)
-        needed = (_EFFICIENT / (1 - _EFFICIENT) * waits[-1] - fixed) / per_sequence if per_sequence > 0 else math.nan
-        lines.append(f"  {network:30}{row}   {max(1, math.ceil(needed)) if math.isfinite(needed) else '?'}")
+    alone, together = (statistics.median(times("xrnn", count)) for count in (1, size))
+    share, sent = statistics.median(results["reduced"]) / together, results["sent"]
+    lines += [f"  in the reducer, with waiting: {share:.1%} of an update", f"  sent by an update: {sent:,} bytes"]
+    lines.append(f"  {'efficiency by number of ranks':30}{''.join(f'{count:>7}' for count in _PREDICTED)}")
+    for network, (latency, bandwidth) in NETWORKS.items():
+        waits = (seconds_of_mean(count, sent, latency, bandwidth) for count in _PREDICTED)
+        lines.append(f"  {network:30}{''.join(f'{alone / (alone + wait):>7.2f}' for wait in waits)}")
     return lines
 
 

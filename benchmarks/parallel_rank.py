@@ -20,19 +20,17 @@ import numpy as np
 
 from xrnn import Adam, Embedding, Linear, Stack, clip_grad_norm, softmax_cross_entropy
 from xrnn.cells import CELLS
-from xrnn.parallel import Reducer, world
-from xrnn.typing import Array
+from xrnn.parallel import world
 
 VOCABULARY: Final = 256  # bytes
 EMBEDDING: Final = 64
 HIDDEN: Final = 256
-_MOST_CALLS: Final = 200
-_SECONDS: Final = 0.5  # of the calls of one size
 
 
 class Rank(Protocol):
     rank: int
-    sent: dict[str, float]  # in the reducer: seconds, calls and bytes so far
+    reduced: float  # seconds in the reducer so far
+    sent: int  # bytes of an update
 
     def update(self, chunk: Any) -> None:
         """One update from the chunk (T+1, N)."""
@@ -46,28 +44,15 @@ class Rank(Protocol):
 class XrnnRank:
     def __init__(self, cell: str) -> None:
         self._comm = world()
-        self.rank, self.sent = self._comm.rank, dict.fromkeys(("seconds", "calls", "bytes"), 0.0)
+        self.rank, self.reduced = self._comm.rank, 0.0
         rng = np.random.default_rng(0)
         self._embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend="numpy")
         self._stack = Stack.init(CELLS[cell], EMBEDDING, HIDDEN, depth=1, rng=rng, backend="numpy")
         self._linear = Linear.init(self._stack.output_size, VOCABULARY, rng=rng, backend="numpy")
         self._optimizer = Adam([self._embedding, self._stack, self._linear], 0.003)
         self._state: Any = None
-        self._reduce = self._counted(self._optimizer.grads)
-
-    def _counted(self, arrays: list[Array]) -> Reducer:
-        """A reducer whose messages are counted."""
-        reduce = self._comm.reducer(arrays)
-        if channel := reduce._channel:
-            add_up = channel.sum
-
-            def counted(buffer: Array) -> None:
-                self.sent["calls"] += 1
-                self.sent["bytes"] += buffer.nbytes
-                add_up(buffer)
-
-            channel.sum = counted
-        return reduce
+        self._reduce = self._comm.reducer(self._optimizer.grads)
+        self.sent = 4 + sum(grad.nbytes for grad in self._optimizer.grads)  # with the sum of the weights of the ranks
 
     def update(self, chunk: Any) -> None:
         h, self._state = self._stack.forward(self._embedding.forward(chunk[:-1]), self._state)
@@ -76,7 +61,7 @@ class XrnnRank:
         self._embedding.backward(dx)
         start = time.perf_counter()
         self._reduce(self._optimizer.grads)
-        self.sent["seconds"] += time.perf_counter() - start
+        self.reduced += time.perf_counter() - start
         clip_grad_norm(self._optimizer.grads, 1.0)
         self._optimizer.step()
 
@@ -84,27 +69,13 @@ class XrnnRank:
         self._comm.broadcast([count := np.array(updates)])
         return int(count)
 
-    def seconds_of_mean(self, numbers: int) -> float:
-        """The time of one mean of that many numbers, without waiting for a rank that computes."""
-        array = np.zeros(numbers, np.float32)
-        reduce = self._comm.reducer([array])
-        reduce([array])
-        self._comm.barrier()
-        start = time.perf_counter()
-        reduce([array])
-        calls = self.agree(min(max(int(_SECONDS / (time.perf_counter() - start)), 1), _MOST_CALLS))
-        start = time.perf_counter()
-        for _ in range(calls):
-            reduce([array])
-        return (time.perf_counter() - start) / calls
-
 
 class TorchRank:
     def __init__(self, cell: str, batch: int, folder: Path, rank: int, size: int, accelerated: bool) -> None:
         self._torch: Any = importlib.import_module("torch")
         nn = self._torch.nn
         self._torch.set_num_threads(1)
-        self.rank, self.sent, self._size = rank, dict[str, float](), size
+        self.rank, self.reduced, self.sent, self._size = rank, 0.0, 0, size
         rnn = getattr(nn, cell.upper())(EMBEDDING, HIDDEN)
         model = nn.ModuleDict(
             {"embedding": nn.Embedding(VOCABULARY, EMBEDDING), "rnn": rnn, "out": nn.Linear(HIDDEN, VOCABULARY)}
@@ -166,14 +137,10 @@ def main(library: str, cell: str, batch: str, steps: str, folder: str, rank: str
         updates = made.agree(int(sys.stdin.readline() or 0) if made.rank == 0 else 0)
         if not updates:
             return
-        before, start = dict(made.sent), time.perf_counter()
+        before, start = made.reduced, time.perf_counter()
         for k in range(updates):
             made.update(chunks[k % len(chunks)])
-        result = {"seconds": time.perf_counter() - start}
-        result |= {f"mean_{name}": value - before[name] for name, value in made.sent.items()}
-        if isinstance(made, XrnnRank) and updates == 1:  # the warm-up
-            numbers = sum(grad.size for grad in made._optimizer.grads)
-            result |= {"latency": made.seconds_of_mean(1), "all": made.seconds_of_mean(numbers), "numbers": numbers}
+        result = {"seconds": time.perf_counter() - start, "reduced": made.reduced - before, "sent": made.sent}
         if made.rank == 0:
             print(json.dumps(result), flush=True)
 

@@ -15,7 +15,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
     [
         ("accuracy", "--products --cases T1-N1-D64", "--cases is T1-N1-D64: expected parts of names"),
         ("busy", "--cases H7777", "--cases is H7777: expected parts of names"),
-        ("busy", "--parts pause,lunch", "argument --parts: lunch: expected some of processes, others"),
+        ("busy", "--parts bursts,lunch", "argument --parts: lunch: expected some of processes, others"),
         ("busy", "--processes 1 0", "argument --processes: '0': expected a whole number of at least 1"),
         ("busy", "--seconds nan", "argument --seconds: 'nan': expected a number above 0"),
         ("cells", "--cells gru,cell", "argument --cells: cell: expected some of rnn, lstm, gru"),
