@@ -22,6 +22,7 @@ from xrnn import (
     Linear,
     binary_cross_entropy,
     clip_grad_norm,
+    gradcheck,
     huber,
     last,
     last_gradient,
@@ -142,6 +143,35 @@ def test_no_junk_reaches_dropout_and_clipping(backend: Backend, junk: str) -> No
     for i, grads in enumerate([[value], [backend.xp.ones(3), value]]):
         with pytest.raises(TypeError, match=rf"^grads\[{i}\] (is a|has dtype) .*: expected .*; use .*$"):
             clip_grad_norm(grads, 1.0)
+
+
+def test_no_complex_number_loses_its_imaginary_part(backend: Backend) -> None:
+    """The remedies for other dtypes, a cast, would drop it."""
+    z, x = backend.xp.ones((N, D), "complex64"), backend.xp.ones((N, D), "float32")
+    remedy = "use {0}.real and {0}.imag"
+    linear = Linear.init(D, H, rng=0, backend=backend)
+    enters: list[tuple[str, Callable[[], object]]] = [
+        ("x", lambda: linear(z)),
+        ("W", lambda: Linear(z, z[0])),
+        ("y", lambda: mean_squared_error(z, z)),
+        ("target", lambda: mean_squared_error(x, z)),
+        ("weight", lambda: mean_squared_error(x, x, weight=z)),
+        ("grads[0]", lambda: clip_grad_norm([z], 1.0)),
+        ("argument 0", lambda: gradcheck(lambda x: x, lambda u: [u], [z])),
+        ("leak", lambda: RNN.init(D, 2, leak=z[0], backend=backend)),
+        ("array", lambda: xrnn.asarray(z, backend=backend)),
+        ("array", lambda: xrnn.asarray(z, "float32", backend=backend)),
+        ("array", lambda: xrnn.asarray([1j], "int64", backend=backend)),
+        ("array", lambda: xrnn.asarray(1j, "float64", backend=backend)),
+        ("array", lambda: xrnn.asarray([1.0], "complex64", backend=backend)),
+        ("sequences[0]", lambda: xrnn.pad([z])),
+        ("array", lambda: xrnn.pad([[1j], [2.0]])),
+        ("h", lambda: last(backend.xp.ones((T, N, D), "complex64"))),
+        ("scale[1]", lambda: xrnn.to_c(linear, "unwritten.c", scale=(np.zeros(D), np.ones(D, "complex64")))),
+    ]
+    for name, enter in enters:
+        with one_line(TypeError, f"{name} has dtype complex", remedy.format(name)):
+            enter()
 
 
 def test_another_byte_order() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.select import backend_of, kind_of
+from xrnn.select import backend_of, cast, kind_of
 from xrnn.typing import Array, HostArray
 
 
@@ -22,7 +22,7 @@ def check_float(name: str, array: Any) -> Backend:
     backend = backend_of(array, name)
     if array.dtype not in (np.float32, np.float64):
         native = "float64" if array.dtype.str[1:] == "f8" else "float32"
-        raise TypeError(f"{name} has {dtype_of(array)}: expected float32 or float64; use {name}.astype({native!r})")
+        raise TypeError(f"{name} has {dtype_of(array)}: expected float32 or float64; {cast(name, array, native)}")
     return backend
 
 
@@ -161,7 +161,7 @@ def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
     if type(leak) is not np.ndarray:
         check_place("leak", leak, backend, b.device, "b")
     if leak.dtype.kind not in "fiu":
-        raise TypeError(f"leak has dtype {leak.dtype}: {expected}; use leak.astype({b.dtype.name!r})")
+        raise TypeError(f"leak has dtype {leak.dtype}: {expected}; {cast('leak', leak, b.dtype.name)}")
     if leak.shape != b.shape:
         raise ValueError(f"leak has shape {leak.shape}: {expected}; b is {b.shape}")
     if isinstance(leak, np.ndarray):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from xrnn.select import backend_of
+from xrnn.select import backend_of, cast
 from xrnn.typing import Array
 
 
@@ -46,7 +46,7 @@ def gradcheck(
         backend = backend_of(arg, name)
         if arg.dtype != np.float64:
             raise TypeError(
-                f"{name} has dtype {arg.dtype}: differences of ε = {eps} need float64; use {name}.astype('float64')"
+                f"{name} has dtype {arg.dtype}: differences of ε = {eps} need float64; {cast(name, arg, 'float64')}"
             )
     rng = np.random.default_rng(rng)
     y = forward(*args)

@@ -34,7 +34,7 @@ _loaders: dict[str, Loader] = {name: f"xrnn.backends.{name}" for name in _BUILT_
 _ENTRY_POINTS: Final = "xrnn.backends"  # the group in which an installed package names its backends
 # Predicts the forms on a GPU by its name (`xrnn info --explain … --device h100`). The GPU need not be present.
 GPU_CHOICE: Final = "xrnn.backends.cupy.choice"
-_NUMBERS: Final = "biufc"  # the kinds of dtype
+_NUMBERS: Final = "biuf"  # the kinds of dtype
 
 _log = logging.getLogger("xrnn")
 
@@ -310,14 +310,15 @@ def asarray(array: Numbers, dtype: DType | None = None, *, backend: str | Backen
 
     An array that is on that backend already is not copied: the result shares its memory, and is read-only if it is.
 
-    Raises TypeError for a masked array, whose mask would be lost, for a value without numbers (None, a string, a dict,
-    an array of text, times or objects), and for another library's array that requires grad or has a dtype that the
-    backend lacks; ValueError for an array on a device that the backend can't reach.
+    Raises TypeError for a masked array, whose mask would be lost, for complex numbers, for a value without numbers
+    (None, a string, a dict, an array of text, times or objects), and for another library's array that requires grad or
+    has a dtype that the backend lacks; ValueError for an array on a device that the backend can't reach.
 
     >>> asarray([[1.0, 2.0]], "float32").shape
     (1, 2)
     """
     target = get_backend(backend)
+    found: Any = array
     if not target.owns(array):
         on_host = None
         try:
@@ -326,27 +327,38 @@ def asarray(array: Numbers, dtype: DType | None = None, *, backend: str | Backen
             if isinstance(array, np.ma.MaskedArray):
                 raise
         if on_host is not None:
-            array = on_host
+            found = on_host
         elif exports(array):
-            array = take_over(array, kind_of(array), target)
+            found = take_over(array, kind_of(array), target)
         else:
-            array = _numbers(array)
-    made = target.asarray(array, dtype)
+            found = _numbers(array)
+    if found.dtype.kind == "c":  # `dtype` would drop the imaginary part
+        check_numbers("array", found)
+    made = target.asarray(found, dtype)
     check_numbers("array", made)
     return made
 
 
 def check_numbers(name: str, array: Any) -> None:
-    """Raises TypeError for an array of text, times, objects or records."""
+    """Raises TypeError for an array of complex numbers, text, times, objects or records."""
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name} has dtype {array.dtype}: expected real numbers; {cast(name, array, '')}")
     if array.dtype.kind not in _NUMBERS:
         raise TypeError(f"{name} has dtype {array.dtype}: expected numbers; convert it to numbers first")
+
+
+def cast(name: str, array: Any, dtype: str) -> str:
+    """The remedy for an array of another dtype. A cast of complex numbers would drop their imaginary part."""
+    if array.dtype.kind == "c":
+        return f"use {name}.real and {name}.imag"
+    return f"use {name}.astype({dtype!r})"
 
 
 def _numbers(value: Any) -> HostArray:
     """A NumPy array of a number or of nested lists.   Raises TypeError for anything else, such as None or a string."""
     with contextlib.suppress(ValueError):  # lists of unequal lengths
         array = np.asarray(value)
-        if array.dtype.kind in _NUMBERS:
+        if array.dtype.kind in (*_NUMBERS, "c"):
             return array
     raise TypeError(
         f"array is a {kind_of(value)}: expected an array, a number, or nested lists of numbers of equal lengths; "

@@ -121,6 +121,10 @@ def test_known_columns() -> None:
         forecaster.predict(X[:, :60], known=known[..., :1])
     with pytest.raises(ValueError, match="known has 1 items: expected one for each of the 2 series"):
         forecaster.fit(X, known=known[:1])
+    with one_line(ValueError, "Complex data not supported: known[0] is complex128; expected real numbers"):
+        forecaster.fit(X[:, :60], known=known[:, :60] * 1j)
+    with one_line(ValueError, "known[1] is a masked array: expected NaN for missing values"):
+        forecaster.fit(X[:, :60], known=[known[0, :60], np.ma.masked_greater(known[1, :60], 0.5)])
     plain = Forecaster(**SMALL, steps=1).fit(X)
     for shape in ((2, 66, 2), (2, 5, 1)):
         with pytest.raises(ValueError, match=r"got known, but `fit` had no known columns: expected None; leave it out"):

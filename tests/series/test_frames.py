@@ -206,6 +206,11 @@ def test_bad_tables_are_refused_and_leave_the_fit_as_it_was() -> None:
         ValueError, match=r"the series 'X' has values that are no numbers \(could not convert string to f"
     ):
         Forecaster(**SMALL).fit(y.astype(object).where(np.arange(40) != 3, "x"))
+    for X, given in ((y * 1j, None), (y, y.to_frame("kind") * 1j)):
+        with pytest.raises(
+            ValueError, match=r"^Complex data not supported: the .* is complex128; expected real numbers$"
+        ):
+            Forecaster(**SMALL).fit(X, known=given)
     with pytest.raises(ValueError, match="X has rows without a value of shop: expected one in each"):
         Forecaster(**SMALL, id="shop").fit(long.assign(shop=long.shop.where(np.arange(40) != 3)))
     with pytest.raises(ValueError, match="X\\[0] has the same value 1 in all rows"):

@@ -21,6 +21,7 @@ from tests.models.data.waves import waves, write_folder, write_ts
 from tests.series.frames import Frame
 from xrnn.commands.main import main
 from xrnn.models.data.read import read_path
+from xrnn.models.errors import DataError
 from xrnn.series import Classifier, Forecaster, NotFittedError, Regressor
 from xrnn.typing import HostArray
 
@@ -250,6 +251,42 @@ def test_times_are_no_numbers_and_no_labels(dtype: str) -> None:
         Regressor().fit(X.astype(int).astype(dtype), numbers)
     with pytest.raises(ValueError, match="y holds times: expected labels, such as text"):
         Classifier().fit(X, times)
+
+
+@pytest.mark.parametrize("channels_first", [None, True])
+def test_masked_arrays_are_refused(channels_first: bool | None) -> None:
+    """NumPy would use the values under the mask."""
+    X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
+    masked = np.ma.masked_greater(X, 1)
+    model = Classifier(**SMALL | {"epochs": 1}, channels_first=channels_first).fit(X, y)
+    for use in (lambda X: Classifier(channels_first=channels_first).fit(X, y), model.predict):
+        with one_line(ValueError, "X is a masked array: expected NaN for missing values; use X.filled(np.nan)"):
+            use(masked)
+        with one_line(ValueError, "X[0] is a masked array: expected NaN for missing values; use X[0].filled(np.nan)"):
+            use([*masked])
+    for kind in (Classifier, Regressor):
+        with one_line(ValueError, "y is a masked array: expected NaN for missing values"):
+            kind().fit(X, np.ma.masked_equal(y, 0))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ([1.0], "rows[1] has shape (1,): expected (2,), one value for each channel"),
+        ([[1.0, 2.0]], "rows[1] has shape (1, 2): expected (2,)"),
+        ([1j, 2.0], "Complex data not supported: rows[1] is complex128; expected real numbers"),
+        (["a", "b"], "rows[1] has dtype str32: expected numbers"),
+    ],
+)
+def test_a_row_of_a_stream_that_does_not_fit_is_refused(row: Any, words: str) -> None:
+    X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
+    model = Classifier(**SMALL | {"epochs": 1}, one_way=True).fit(X, y)
+    stream = model.stream([[1.0, np.nan], row])
+    np.testing.assert_allclose(next(stream).sum(), 1)
+    with one_line(ValueError, words):
+        next(stream)
+    with one_line(DataError, "rows[0] holds inf: expected numbers up to 1e+30"):
+        next(model.stream([[1.0, np.inf]]))
 
 
 def test_objects_and_text_are_no_targets() -> None:

@@ -23,7 +23,7 @@ from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
 from xrnn.ops.cell import Cell
 from xrnn.optim import HasParameters, Layers
-from xrnn.select import kind_of, to_numpy
+from xrnn.select import check_numbers, kind_of, to_numpy
 from xrnn.typing import HostArray
 
 _CHARACTER_MODEL: Final = "xrnn character model"  # `job` in the checkpoints of `xrnn train`
@@ -123,7 +123,10 @@ def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: b
 
 
 def _scale(scale: tuple[Any, Any], first: Any) -> tuple[HostArray, HostArray]:
-    mean, deviation = (host(part).astype(np.float64) for part in scale)
+    parts = [host(part) for part in scale]
+    for i, part in enumerate(parts):
+        check_numbers(f"scale[{i}]", part)
+    mean, deviation = (part.astype(np.float64) for part in parts)
     fits = mean.shape == deviation.shape == (first.input_size,) and type(first) is not Embedding
     if not (fits and np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()):
         raise ValueError(

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from xrnn.files import quoted
 from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.data.read import check_channels
-from xrnn.models.data.series import LARGEST, Series, checked
+from xrnn.models.data.series import LARGEST, Series, check_sizes, checked
 from xrnn.models.labelled.head import Label, is_label
 from xrnn.select import get_backend
 from xrnn.typing import HostArray
@@ -200,6 +200,7 @@ def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
     if hasattr(X, "toarray"):
         raise TypeError("X is a sparse matrix: expected an array; use X.toarray()")
     if hasattr(X, "__array__"):
+        _refuse_mask(X, "X")
         X = np.asarray(X)
         if X.ndim not in (2, 3):
             raise ValueError(
@@ -242,14 +243,27 @@ def feature_names(X: Any) -> tuple[str, ...] | None:
 
 def _values(given: Any, name: str) -> HostArray:
     """One series as (T, D) float64."""
-    values = _numbers(given, name)
+    values = as_numbers(given, name)
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(f"{name} has shape {values.shape}: expected (T,) or (T, D), with at least one step")
     return values if values.ndim == 2 else values[:, None]
 
 
-def _numbers(given: Any, name: str) -> HostArray:
-    """`given` as float64.   Raises ValueError for text, times and complex numbers, TypeError for other objects."""
+def as_row(given: Any, name: str, channels: int) -> HostArray:
+    """One step of a series (D,) as float64; NaN is a missing value.   Raises ValueError."""
+    row = as_numbers(given, name)
+    if row.shape != (channels,):
+        raise ValueError(f"{name} has shape {row.shape}: expected ({channels},), one value for each channel")
+    check_sizes(row, name)
+    return row
+
+
+def as_numbers(given: Any, name: str) -> HostArray:
+    """`given` as float64.
+
+    Raises ValueError for text, times, complex numbers and masked arrays, TypeError for other objects.
+    """
+    _refuse_mask(given, name)
     values = np.asarray(given)
     if values.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} is {values.dtype}; expected real numbers")
@@ -262,6 +276,12 @@ def _numbers(given: Any, name: str) -> HostArray:
         raise TypeError(
             f"{name} holds an object that is no number ({error}): expected numbers; convert it, as by astype('float64')"
         ) from error
+
+
+def _refuse_mask(given: Any, name: str) -> None:
+    """Raises ValueError for a masked array: NumPy would use the masked values."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array: expected NaN for missing values; use {name}.filled(np.nan)")
 
 
 def as_labels(y: Any) -> list[Label]:
@@ -304,7 +324,7 @@ def _as_label(name: str, label: Any) -> Label:
 
 def as_targets(y: Any) -> list[float]:
     """The numbers in y.   Raises ValueError."""
-    targets = _numbers(_column(y), "y")
+    targets = as_numbers(_column(y), "y")
     if targets.ndim != 1:
         raise ValueError(f"y has shape {targets.shape}: expected one number for each series, (n,)")
     if not (np.abs(targets) <= LARGEST).all():  # False for NaN
@@ -320,6 +340,7 @@ def _column(y: Any) -> Any:
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None: expected one value for each series")
     if hasattr(y, "__array__"):
+        _refuse_mask(y, "y")
         y = np.asarray(y)
         if y.ndim == 2 and y.shape[1] == 1:
             text = "A column-vector y was passed when a 1d array was expected: use y.ravel()"

@@ -16,7 +16,7 @@ from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import TOO_FEW, fingerprint, listed, mase_divisor, prepare
 from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, TrainedForecaster, naive_forecasts
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
-from xrnn.series.estimator import Estimator, as_series, check_count
+from xrnn.series.estimator import Estimator, as_numbers, as_series, check_count
 from xrnn.series.frames import Form, Names, from_frame, is_frame
 
 
@@ -332,7 +332,7 @@ def _with_known(
         raise ValueError(f"known has {len(known)} items: expected one for each of the {len(series)} series")
     together = []
     for i, (each, of_series) in enumerate(zip(series, known, strict=True)):
-        given = np.asarray(of_series, dtype=np.float64)
+        given = as_numbers(of_series, f"known[{i}]")
         past = each.values[:, 1:]
         expected = (ahead if past.size else len(each.values) + ahead, past.shape[1] or columns)
         padded = 0 if X is None or isinstance(X[i], Series) else len(np.asarray(X[i])) + ahead

@@ -232,7 +232,9 @@ def _one_series(values: Any, known: Any, name: str, target: str) -> Series:
 
 
 def _numbers(column: Any, shown: str) -> HostArray:
-    """A pandas Series as float64, NaN for a missing value.   Raises ValueError for text."""
+    """A pandas Series as float64, NaN for a missing value.   Raises ValueError for text and complex numbers."""
+    if column.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: the {shown} is {column.dtype}; expected real numbers")
     try:
         numbers: HostArray = column.to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:

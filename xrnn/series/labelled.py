@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from xrnn.models.data.series import Series
 from xrnn.models.labelled.choice import choose
@@ -25,6 +26,7 @@ from xrnn.series.estimator import (
     Targets,
     as_array,
     as_labels,
+    as_row,
     as_series,
     as_targets,
     check_count,
@@ -85,12 +87,14 @@ class LabelledEstimator(Estimator):
             settings, data, X, self.epochs, lambda t: t.total if self.epochs is None else self.epochs * t.per_epoch
         )
 
-    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
+    def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
         """The prediction after each row (D,) of one series: the probabilities (K,), or the number, 0-d.
 
-        Raises ValueError unless `one_way` is True.
+        Raises ValueError unless `one_way` is True, and for a row of another shape.
         """
-        streamed: Iterator[HostArray] = self.trained_.stream(rows)
+        trained = self.trained_
+        checked = (as_row(row, f"rows[{i}]", trained.head.channels) for i, row in enumerate(rows))
+        streamed: Iterator[HostArray] = trained.stream(checked)
         return streamed
 
     def _predict(self, X: Any) -> HostArray:
@@ -117,8 +121,8 @@ class LabelledEstimator(Estimator):
         if not self.channels_first:
             return X
         if is_array:
-            return np.asarray(X).swapaxes(1, 2) if len(shape) == 3 else X
-        return [np.asarray(each).T if np.ndim(each) == 2 else each for each in X]
+            return np.asanyarray(X).swapaxes(1, 2) if len(shape) == 3 else X
+        return [np.asanyarray(each).T if np.ndim(each) == 2 else each for each in X]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
