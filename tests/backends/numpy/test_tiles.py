@@ -27,10 +27,8 @@ from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.typing import HostArray
 
 WITH_TILES = [*EMULATED, *(level for level in LEVELS if level == "amx")]
-WITHOUT_TILES = {
-    "amx": "avx512",
-    "amx-emulated": "baseline",
-}  # the level that computes float32, and exceptional operands
+# The level that computes float32, and exceptional operands.
+WITHOUT_TILES = {"amx": "avx512", "amx-emulated": "baseline"}
 
 # The largest error of h and of the gradients, relative to the largest value, by number of products.
 TOLERANCE = {3: 1e-4, 1: 0.02}
