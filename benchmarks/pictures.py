@@ -24,7 +24,6 @@ COLOURS: Final = {
     "jax-associative": "#b8860b",
     "numpy": "#7f7f7f",
     "reservoirpy": "#000000",
-    "expression": "#f0e442",
 }
 _LABELS: Final = {
     "xrnn": "xrnn",

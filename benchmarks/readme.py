@@ -34,7 +34,6 @@ _COLUMNS: Final = ("T, N, D, H", "forward, µs", "best peer / xrnn", "forward + 
 _RECENT: Final = ("min-gru", "min-lstm", "slstm", "lru")
 _PEERS: Final = {
     "PyTorch": ("torch-minimal",),
-    "PyTorch, `torch.compile`": ("torch-compile",),
     "JAX, `lax.scan`": ("jax-1", "jax-8"),
     "JAX, `associative_scan`": ("jax-associative",),
 }

@@ -88,28 +88,7 @@ class Record:
         self.steps = max(self.steps, step)
 
 
-class Load:
-    """Busy processes that come and go: `shift` changes their number at random times."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng, self._until = rng, 0.0
-        self._busy = contextlib.ExitStack()
-
-    def __enter__(self) -> Load:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._busy.close()
-
-    def shift(self) -> None:
-        if time.monotonic() < self._until:
-            return
-        self._busy.close()
-        self._busy.enter_context(busy(self._rng.choice((0, 0, 1, os.cpu_count() or 1))))
-        self._until = time.monotonic() + self._rng.uniform(0.5, 5)
-
-
-def live(record: Record, folder: Path, seconds: float, load: Load) -> None:
+def live(record: Record, folder: Path, seconds: float) -> None:
     """One life of the cell's run, killed after `seconds`. Raises RuntimeError if the run ends by itself."""
     pipe, theirs = _SPAWN.Pipe()
     process = _SPAWN.Process(target=soak_training.live, args=(record.cell, folder / record.cell, theirs), daemon=True)
@@ -119,7 +98,6 @@ def live(record: Record, folder: Path, seconds: float, load: Load) -> None:
     try:
         end = None  # `seconds` after the first report
         while end is None or time.monotonic() < end:
-            load.shift()
             if pipe.poll(0.01):
                 reports.append(pipe.recv())
                 end = end or time.monotonic() + seconds
@@ -151,15 +129,15 @@ def soak(minutes: float, folder: Path, seed: int) -> list[Record]:
     rng = random.Random(seed)
     records = [Record(cell) for cell in CELLS]
     end = time.monotonic() + 60 * minutes
-    with Load(rng) as load:
-        while time.monotonic() < end and (sound := [record for record in records if not record.lost]):
-            for record in sound:
-                # Most lives are short; a few are long enough to show growing memory.
-                seconds = min(rng.expovariate(1 / (0.5 + minutes)), 60 * minutes / len(records))
-                try:
-                    live(record, folder, seconds, load)
-                except RuntimeError as error:
-                    record.lost.append(str(error))
+    while time.monotonic() < end and (sound := [record for record in records if not record.lost]):
+        for record in sound:
+            # Most lives are short; a few are long enough to show growing memory.
+            seconds = min(rng.expovariate(1 / (0.5 + minutes)), 60 * minutes / len(records))
+            try:
+                with busy(rng.choice((0, 0, 1, os.cpu_count() or 1))):
+                    live(record, folder, seconds)
+            except RuntimeError as error:
+                record.lost.append(str(error))
     for record in records:
         replay(record, folder)
     return records

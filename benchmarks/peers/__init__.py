@@ -55,13 +55,11 @@ PEERS: Final = {
     "numpy": Peer("numpy_loop"),
     "torch": Peer("torch_rnn"),
     "torch-minimal": Peer("torch_minimal"),
-    "torch-compile": Peer("torch_minimal", {"compiled": True}),
     "onnxruntime": Peer("onnx_rnn"),
     "jax-1": Peer("jax_scan", {"unroll": 1}),
     "jax-8": Peer("jax_scan", {"unroll": 8}),
     "jax-associative": Peer("jax_associative"),
     "reservoirpy": Peer("reservoir"),
-    "expression": Peer("expression"),
     "xrnn.torch": Peer("torch_rnn", {"library": "xrnn.torch"}),
     "xrnn-bfloat16x3": Peer("xrnn_layer", environment={"XRNN_PRECISION": "bfloat16x3"}),
     "xrnn-bfloat16": Peer("xrnn_layer", environment={"XRNN_PRECISION": "bfloat16"}, tolerance=_BFLOAT16),
@@ -76,7 +74,7 @@ THREE_PRODUCTS: Final = "xrnn-bfloat16x3"
 OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, THREE_PRODUCTS, "xrnn-bfloat16")
 # The default peers of a comparison. `benchmarks.torch_modules` compares xrnn.torch with PyTorch.
 COMPARED: Final = tuple(
-    peer for peer in PEERS if peer not in (MODULES, "torch-compile", FROZEN, BARE_READ, THREE_PRODUCTS, *IN_BFLOAT16)
+    peer for peer in PEERS if peer not in (MODULES, FROZEN, BARE_READ, THREE_PRODUCTS, *IN_BFLOAT16)
 )
 # The default peers of `benchmarks.compare --steps` and `--tiles`.
 OF_STEPS: Final = ("xrnn", FROZEN, "onnxruntime", "torch")

@@ -1,14 +1,12 @@
 """minGRU, minLSTM, sLSTM and LRU in PyTorch, which has no such modules; training by autograd.
 
 The product with x is computed for all steps at once. Then comes a loop over time, of `lerp` for the minimal cells.
-
-compiled   by torch.compile, for the gates and the loop together
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import torch
 
@@ -73,18 +71,16 @@ _FUNCTIONS: Final[dict[str, Callable[..., torch.Tensor]]] = {
 }
 
 
-def build(problem: Problem, threads: int, compiled: bool = False) -> Built:
+def build(problem: Problem, threads: int) -> Built:
     if threads:
         torch.set_num_threads(threads)
     left, right = (torch.from_numpy(a) for a in square())
     product = torch.empty_like(left)
     rate: dict[str, Call] = {"product": lambda: torch.matmul(left, right, out=product)}
     case = problem.case
-    # The compiler unrolls the loop: at T = 1000 it needs minutes.
-    if case.cell not in _FUNCTIONS or case.ragged or (compiled and case.T > 50):
+    if case.cell not in _FUNCTIONS or case.ragged:
         return Built(rate)
-    hidden = _FUNCTIONS[case.cell]
-    run: Any = torch.compile(hidden, dynamic=False) if compiled else hidden
+    run = _FUNCTIONS[case.cell]
     x, dh, *states = (torch.from_numpy(a) for a in (problem.x, problem.dh, *problem.states))
     weights = [torch.from_numpy(w.T.copy()) for w in problem.weights]
     operands = *states, *weights

@@ -16,12 +16,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is rea
 
 def test_a_forward_pass_takes_at_least_its_result_and_training_more() -> None:
     case = Case(T=100, N=64, D=64, H=256)
-    results = memory.measure_memory(["numpy", "expression"], [case], threads=1)
+    results = memory.measure_memory(["numpy"], [case], threads=1)
     (cell,) = results["cases"]
     hs = 4 * 101 * 64 * 256
     assert (cell["h_bytes"], cell["x_bytes"]) == (4 * 100 * 64 * 256, 4 * 100 * 64 * 64)
     assert cell["kept_bytes"] == cell["h_bytes"] + cell["x_bytes"]
-    assert set(cell["peak_bytes"]["forward"]) == {"numpy"}  # the expression runs one step and no sequence
     forward, train = (cell["peak_bytes"][operation]["numpy"] for operation in ("forward", "train"))
     # The loop holds hs, in training also dz and dx; BLAS has buffers of its own.
     assert hs <= forward < hs + 64e6

@@ -44,7 +44,6 @@ CELLS = {
     "torch-minimal": {"min-gru", "min-lstm", "slstm", "lru"},
     "onnxruntime": {"rnn", "lstm", "gru"},
     "reservoirpy": {"leak"},
-    "expression": {"rnn"},
     "bare-read": set(),
     "numpy": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "lru"},
     "jax-1": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm", "lru"},
@@ -65,10 +64,7 @@ LENGTHS = {
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")  # in ReservoirPy, while it is compiled
-# torch-compile runs the functions of torch-minimal, and compiles each of them for many seconds.
-@pytest.mark.parametrize(
-    ("peer", "cell"), [of_peer(peer, cell) for peer in PEERS if peer != "torch-compile" for cell in GATES]
-)
+@pytest.mark.parametrize(("peer", "cell"), [of_peer(peer, cell) for peer in PEERS for cell in GATES])
 def test_peer_agrees_with_float64(peer: str, cell: str) -> None:
     batch = 1 if peer == "reservoirpy" else 3
     cases = [Case(7, batch, 5, 11, cell=cell)]
