@@ -1,0 +1,40 @@
+"""Lines of code by folder, with a limit for each, so that growth is a decision: `python .ci/budgets.py`.
+
+A change that adds a capability raises a limit by what it adds, with the reason beside it. A change that removes lines
+lowers it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+BUDGETS: Final = {
+    "xrnn": 24_000,
+    "backends": 11_150,
+    "benchmarks": 7_600,
+    "tests": 39_950,
+    "docs/examples": 1_650,
+    ".ci": 650,
+}
+_CODE: Final = {".py", ".pyi", ".cpp", ".h", ".cu", ""}  # shell scripts in .ci have no suffix
+
+
+def files(folder: str) -> Iterator[Path]:
+    for parent, _, names in os.walk(Path(__file__).parents[1] / folder):  # without links, as xrnn/backends is
+        yield from (Path(parent, name) for name in names if Path(name).suffix in _CODE)
+
+
+over = []
+for folder, budget in BUDGETS.items():
+    lines = sum(len(file.read_bytes().splitlines()) for file in files(folder))
+    print(f"{folder:14} {lines:6,} of {budget:6,} lines")
+    if lines > budget:
+        over.append(
+            f"{folder} has {lines:,} lines: expected at most {budget:,}; remove {lines - budget:,}, or raise "
+            "the limit in .ci/budgets.py with the reason"
+        )
+sys.exit("\n".join(over) or None)
