@@ -68,6 +68,62 @@ def test_the_weighted_mean(backend: Backend, group: Group, weights: tuple[int, .
             assert array.dtype == np.float32
 
 
+LARGEST, SMALLEST = float(np.finfo("float32").max), float(np.finfo("float32").tiny)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "weights", [(1, 1, 1), (8, 8, 8), (0.3, 0.7, 0.2), (1e-30, 3e-30, 0), (LARGEST, LARGEST, SMALLEST), (1, 100, 0)]
+)
+def test_the_mean_of_extreme_numbers(backend: Backend, group: Group, weights: tuple[float, ...], dtype: str) -> None:
+    """It neither overflows nor underflows, and it has the same bits in all ranks."""
+    largest, smallest = float(np.finfo(dtype).max), 8 * float(np.finfo(dtype).tiny)
+    numbers = np.array([[largest, largest, -largest, 1, smallest], [largest, -largest, -largest, 3, smallest]] * 2)
+    numbers = numbers.astype(dtype)
+
+    def work(ranks: ThreadRanks) -> Any:
+        with on_device_of(ranks.rank, backend):
+            array = backend.asarray(numbers[ranks.rank])
+            World(ranks).reducer([array])([array], weights[ranks.rank])
+            return backend.to_numpy(array)
+
+    first, *others = group.run(work)
+    used = np.array(weights[: group.size]) / np.sum(weights[: group.size])
+    expected = (used[:, None] * numbers[: group.size]).sum(axis=0)
+    np.testing.assert_allclose(first, np.clip(expected, -largest, largest), rtol=1e-6, atol=1e-7 * largest)
+    np.testing.assert_allclose(first[3:], expected[3:], rtol=1e-6)
+    assert first.dtype == dtype
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+def test_infinity_and_nan_stay_beside_numbers_that_overflow() -> None:
+    numbers = np.array([[np.inf, np.nan, np.inf, 3e38], [1, 1, -np.inf, 3e38]], "float32")
+
+    def work(ranks: ThreadRanks) -> Any:
+        World(ranks).mean([x := numbers[ranks.rank].copy()])
+        return x
+
+    for result in Group(2).run(work):
+        np.testing.assert_array_equal(result, np.array([np.inf, np.nan, np.nan, 3e38], "float32"))
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (64, 63), (0.25, 3)])
+def test_the_mean_has_the_bits_of_its_formula(weights: tuple[float, float]) -> None:
+    rng = np.random.default_rng(0)
+    numbers = [
+        rng.standard_normal(1000, dtype=np.float32) * np.float32(10) ** rng.integers(-36, 36, 1000) for _ in "ab"
+    ]
+
+    def work(ranks: ThreadRanks) -> Any:
+        World(ranks).mean([x := numbers[ranks.rank].copy()], weights[ranks.rank])
+        return x
+
+    total = sum(np.float32(w) * x for w, x in zip(weights, numbers, strict=True))
+    for result in Group(2).run(work):
+        np.testing.assert_array_equal(result, total / np.float32(sum(weights)))
+
+
 def test_nan_of_a_rank_with_a_weight_is_in_the_mean() -> None:
     def work(ranks: ThreadRanks) -> float:
         World(ranks).mean([x := np.full(1, [1.0, np.nan][ranks.rank])])
@@ -211,8 +267,13 @@ def test_equal_sizes_work_after_sizes_that_differ(
     assert group.run(work) == [[0.5] * 10] * 2
 
 
-@pytest.mark.parametrize(("reducer", "messages"), [(False, ["texts", "sum"]), (True, ["sum"])])
-def test_the_number_of_messages(monkeypatch: pytest.MonkeyPatch, reducer: bool, messages: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("reducer", "number", "messages"),
+    [(False, 1.0, ["texts", "sum"]), (True, 1.0, ["sum"]), (True, 1e308, ["sum", "sum"])],  # a sum that would overflow
+)
+def test_the_number_of_messages(
+    monkeypatch: pytest.MonkeyPatch, reducer: bool, number: float, messages: list[str]
+) -> None:
     sent: list[str] = []
 
     def noted(name: str) -> Any:
@@ -228,7 +289,7 @@ def test_the_number_of_messages(monkeypatch: pytest.MonkeyPatch, reducer: bool, 
         monkeypatch.setattr(ThreadRanks, name, noted(name))
 
     def work(ranks: ThreadRanks) -> None:
-        comm, arrays = World(ranks), [np.zeros((3, 2)), np.zeros(4)]
+        comm, arrays = World(ranks), [np.zeros((3, 2)), np.full(4, number)]
         average = comm.reducer(arrays) if reducer else comm.mean
         if ranks.rank == 0:
             sent.clear()

@@ -57,7 +57,8 @@ class ThreadRanks:
         self.size = group.size
 
     def sum(self, buffer: HostArray) -> None:
-        buffer[...] = sum(self._group.exchange(self.rank, buffer.copy()))
+        with np.errstate(over="ignore", invalid="ignore"):  # MPI does not warn
+            buffer[...] = sum(self._group.exchange(self.rank, buffer.copy()))
 
     def broadcast(self, buffer: HostArray) -> None:
         buffer[...] = self._group.exchange(self.rank, buffer.copy())[0]
@@ -71,6 +72,3 @@ class ThreadRanks:
 
     def channel(self, name: str) -> ThreadRanks:
         return self
-
-    def barrier(self) -> None:
-        self._group.exchange(self.rank, np.zeros(0))

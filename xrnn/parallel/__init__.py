@@ -10,10 +10,11 @@ reduce(optimizer.grads)               # before clip_grad_norm and optimizer.step
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = ["ParallelError", "Reducer", "World", "world"]
 # Each reducer has a communicator of its own, and MPI libraries have about 2000 of them.
 _MOST_REDUCERS: Final = 1000
 _DIGEST: Final = 8  # bytes
+_SMALL: Final = 2.0**-32  # smaller weights may give subnormal products, which have fewer digits
 
 
 @functools.cache
@@ -76,7 +78,7 @@ class World:
         """
         _checked(arrays)
         if self._ranks is None:
-            return Reducer(arrays, None, None)
+            return Reducer(arrays, None, None, 1)
         self._agree("reducer", arrays)
         self._reducers += 1
         if self._reducers > _MOST_REDUCERS:
@@ -84,7 +86,7 @@ class World:
                 f"this is reducer {self._reducers:,}: expected one for each list of arrays, made before the loop"
             )
         name = f"reducer {self._reducers} ({len(arrays)} arrays with {sum(a.size for a in arrays):,} numbers)"
-        return Reducer(arrays, self._ranks.channel(name), self._carrier(arrays[0]))
+        return Reducer(arrays, self._ranks.channel(name), self._carrier(arrays[0]), self.size)
 
     def mean(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
         """a ← Σ weight · a / Σ weight over all ranks, in place, for each array; two messages for all of them.
@@ -95,7 +97,8 @@ class World:
         weight   the number of samples in this rank's share, if the ranks have different numbers;
                  the arrays of a rank with weight 0 are not used, whatever they hold
 
-        The result has the same bits in each rank, and in each run with the same number of ranks.
+        The result has the same bits in each rank, and in each run with the same number of ranks. It is finite if all
+        arrays are: if the sum would overflow, one more message is sent.
 
         Raises TypeError and ValueError for other arrays, for a negative weight, and if the sizes, dtypes or backends
         differ between ranks; ParallelError if another rank makes another call.
@@ -105,7 +108,7 @@ class World:
         if self._ranks is None:
             return
         self._agree("mean", arrays)
-        _Buffer(backend, arrays).average(arrays, weight, self._carrier(arrays[0]))
+        _Buffer(backend, arrays, self.size).average(arrays, weight, self._ranks, self._carrier(arrays[0]))
 
     def broadcast(self, arrays: Sequence[Array]) -> None:
         """Copy the arrays of rank 0 into those of the other ranks, in place.   Raises as `mean`."""
@@ -174,15 +177,15 @@ class World:
 class Reducer:
     """Averages arrays over all ranks, in place, with one message a call. `World.reducer` makes it.
 
-    With CuPy arrays, the hosts also exchange an empty message, so that they notice different calls.
+    With CuPy arrays, the hosts also exchange the weights, so that they notice different calls.
     """
 
-    def __init__(self, arrays: Sequence[Array], channel: Any, carrier: Any) -> None:
+    def __init__(self, arrays: Sequence[Array], channel: Any, carrier: Any, ranks: int) -> None:
         """channel: the host's connection for this reducer alone, None for a single process; carrier: of the arrays."""
         self._channel, self._carrier = channel, carrier
         backend = backend_of(arrays[0])
         self._layout = _Layout.of(backend, arrays)
-        self._buffer = None if channel is None else _Buffer(backend, arrays)
+        self._buffer = None if channel is None else _Buffer(backend, arrays, ranks)
 
     def __call__(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
         """a ← Σ weight · a / Σ weight over all ranks, in place, for each array, as `World.mean` computes it.
@@ -201,13 +204,9 @@ class Reducer:
                 f"arrays are {layout}, but this reducer was made for {self._layout}: expected the same; make another "
                 "reducer for them"
             )
-        if self._buffer is None:
-            return
-        if not self._layout.backend.reads_are_free:
-            self._channel.barrier()
-            self._buffer.average(arrays, weight, self._carrier)
-        else:
-            self._buffer.average(arrays, weight, self._channel)
+        if self._buffer is not None:
+            on_host = self._layout.backend.reads_are_free
+            self._buffer.average(arrays, weight, self._channel, self._channel if on_host else self._carrier)
 
 
 class _Layout(NamedTuple):
@@ -228,45 +227,88 @@ class _Layout(NamedTuple):
 
 
 class _Buffer:
-    """A contiguous buffer for arrays of one layout, and for the sum of the weights.
+    """A contiguous buffer for arrays of one layout, for the sum of the weights, and for a note.
 
     arrays   the vector of all numbers; `parts` are its views with the shapes of the arrays
-    total    the sum of the weights, (1,)
-    all      both, one after the other
+    total    the sum of the weights, 0-d
+    lost     the number of ranks whose numbers times their weight leave the range of the dtype, 0-d
+    all      all three, one after the other
     """
 
-    def __init__(self, backend: Backend, arrays: Sequence[Array]) -> None:
+    def __init__(self, backend: Backend, arrays: Sequence[Array], ranks: int) -> None:
         self.layout = _Layout.of(backend, arrays)
         limits = np.finfo(arrays[0].dtype)
         self._limits = float(limits.tiny), float(limits.max)  # of a weight
+        self._bits = ranks.bit_length()  # ranks < 2^bits
         size = sum(array.size for array in arrays)
         with backend.device_of(arrays[0]):
-            self.all: Array = backend.xp.empty(size + 1, arrays[0].dtype)
-        self.arrays, self.total = self.all[:size], self.all[size:]
+            self.all: Array = backend.xp.empty(size + 2, arrays[0].dtype)
+        self.arrays = self.all[:size]
+        self.total, self.lost = (self.all[i : i + 1].reshape(()) for i in (size, size + 1))
         self.parts: list[Array] = []
         start = 0
         for array in arrays:
             self.parts.append(self.all[start : start + array.size].reshape(array.shape))
             start += array.size
 
-    def average(self, arrays: Sequence[Array], weight: float, carrier: Any) -> None:
-        """arrays ← Σ weight · arrays / Σ weight over all ranks.   Raises ValueError if all weights are 0."""
+    def average(self, arrays: Sequence[Array], weight: float, host: Any, carrier: Any) -> None:
+        """arrays ← Σ weight · arrays / Σ weight over all ranks.   Raises ValueError if all weights are 0.
+
+        host, carrier   the connections of the host and of the arrays
+
+        The first message has weight · arrays. If a sum of such products could overflow, or if they could lose digits, a
+        second one has the products with weights whose sum is at most 1/2. On a GPU, where overflows are not noticed,
+        this is the only one.
+        """
         backend, (least, most) = self.layout.backend, self._limits
         if weight and not least <= weight <= most:
             raise ValueError(f"weight is {weight}: expected 0, or a number from {least:.3g} to {most:.3g}; scale it")
+        room = 2.0**self._bits  # above the number of ranks
+        share = weight / room  # the sum of the shares does not overflow
         with backend.device_of(arrays[0]):
-            if weight:
-                for part, array in zip(self.parts, arrays, strict=True):
-                    backend.xp.multiply(array, float(weight), out=part)
+            if backend.reads_are_free:
+                # A product that does not overflow with this factor can be summed without it.
+                lost = self._multiply(arrays, min(weight, most / room) * room)
+                self.arrays /= room
+                self.total[...], self.lost[...] = share, lost or (weight and not _SMALL <= weight <= 1 / _SMALL)
+                carrier.sum(self.all)
+                total, lost = float(self.total), bool(self.lost)
             else:
-                self.arrays[...] = 0  # the arrays may hold NaN, and 0 · NaN is NaN
-            self.total[...] = float(weight)
-            carrier.sum(self.all)
-            if backend.reads_are_free and not self.total[0]:
+                host.sum(shares := np.array([share]))
+                total, lost = float(shares[0]), True
+            if not total:
                 raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
-            self.arrays /= self.total
+            if lost:
+                weight = math.ldexp(share, -math.frexp(total)[1] - 1)
+                self._multiply(arrays, weight)
+                self.total[...] = weight
+                carrier.sum(self.all)
+            else:
+                self.total *= room
+            with _noted_overflows() as overflows:
+                for part, array in zip(self.parts, arrays, strict=True):
+                    backend.xp.divide(part, self.total, out=array)
+            if overflows:  # the mean of the largest numbers was rounded up
+                for part, array in zip(self.parts, arrays, strict=True):
+                    np.copyto(array, np.copysign(most, part), where=np.isinf(array) & np.isfinite(part))
+
+    def _multiply(self, arrays: Sequence[Array], weight: float) -> bool:
+        """Fill the parts with weight · arrays.   Returns whether a product overflowed, with NumPy."""
+        with _noted_overflows() as overflows:
             for part, array in zip(self.parts, arrays, strict=True):
-                array[...] = part
+                if weight:
+                    self.layout.backend.xp.multiply(array, weight, out=part)
+                else:
+                    part[...] = 0  # the array may hold NaN, and 0 · NaN is NaN
+        return bool(overflows)
+
+
+@contextlib.contextmanager
+def _noted_overflows() -> Iterator[list[str]]:
+    """In the block, overflows of NumPy are added to the list, in place of warnings."""
+    overflows: list[str] = []
+    with np.errstate(over="call", call=lambda kind, _: overflows.append(kind)):
+        yield overflows
 
 
 def _check_weight(weight: Any) -> None:

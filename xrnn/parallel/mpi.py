@@ -222,11 +222,6 @@ class Channel:
         with self._ranks.watched(self._name):
             self._comm.Allreduce(self._in_place, buffer)
 
-    def barrier(self) -> None:
-        """Wait for all ranks."""
-        with self._ranks.watched(self._name):
-            self._comm.Barrier()
-
 
 class _Notes:
     """Notes to rank 0: the number and the name of the operation in which a rank waits."""
