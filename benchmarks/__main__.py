@@ -1,4 +1,4 @@
-"""Measure everything and print the tables: `python -m benchmarks [--quick] [--out FOLDER]`."""
+"""Measure everything, print the tables and draw the pictures: `python -m benchmarks [--quick] [--out FOLDER]`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from benchmarks.processes import environment
 def commands(out: Path, threads: int, quick: bool) -> list[list[str]]:
     """The arguments of Python, a list for each command. The comparison comes first, while the machine is coolest."""
     common = ["--out", str(out), "--threads", str(threads)]
-    own = ["pytest", "benchmarks", "-q", "-p", "no:cacheprovider", "--benchmark-max-time=0.1"]
-    own += ["--benchmark-min-rounds=5", "--benchmark-columns=median,iqr,rounds"]
+    own = ["pytest", "benchmarks", "-q", "-p", "no:cacheprovider", f"--benchmark-json={out / 'xrnn.json'}"]
+    own += ["--benchmark-max-time=0.1", "--benchmark-min-rounds=5", "--benchmark-quiet"]
     if quick:
         return [
             ["benchmarks.compare", "--quick", "--rounds", "5", *common],

@@ -1,4 +1,4 @@
-"""The speed of xrnn and its peers: `python -m benchmarks.compare [--quick]`, five minutes, seconds with --quick.
+"""The speed of xrnn and its peers: `python -m benchmarks.compare [--quick]`, fifteen minutes, seconds with --quick.
 
 Each library runs in its own process. A round measures every library once, one after the other; each round starts with
 another library. A case's figure is the median over the rounds.
@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import GATES, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, STEPS, TILES, WIDE, Case
+from benchmarks.cases import ALL, GATES, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, STEPS, TILES, WIDE, Case
 from benchmarks.peers import COMPARED, OF_STEPS, OF_TILES, OURS, PEERS, THREE_PRODUCTS
 from benchmarks.pictures import MOST_CASES, draw_times
 from benchmarks.ratios import gflops
@@ -90,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="xrnn beside its peers")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
+    which.add_argument("--no-sweeps", action="store_true", help="only the cases of the tables, not of the pictures")
     which.add_argument("--wide", action="store_true", help="other cases: few rows with wide weights")
     which.add_argument("--steps", action="store_true", help="other cases: single steps of one and of many rows")
     which.add_argument("--tiles", action="store_true", help="other cases and peers: what tile registers (AMX) gain")
@@ -111,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.cell and not options.size:
         parser.error("got --cell without --size: expected both; to choose cases by their cell, use --cases")
 
-    sets = {"quick": QUICK, "wide": WIDE, "steps": STEPS, "tiles": TILES}
-    chosen = next((cases for option, cases in sets.items() if getattr(options, option)), STATED)
+    sets = {"quick": QUICK, "wide": WIDE, "no_sweeps": STATED, "steps": STEPS, "tiles": TILES}
+    chosen = next((cases for option, cases in sets.items() if getattr(options, option)), ALL)
     if options.size:
         chosen = (Case(*options.size, cell=options.cell or "rnn"),)
     cases = machine.cases_named(parser, chosen, options.cases)

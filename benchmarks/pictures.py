@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.cases import COMMON, Case
-from benchmarks.ratios import ratio
+from benchmarks.cases import COMMON, SWEEPS, Case
+from benchmarks.ratios import gflops, ratio
 
 # The palette of Okabe and Ito, which colour-blind readers can tell apart.
 COLOURS: Final = {
@@ -130,6 +130,65 @@ def draw_times(results: dict[str, Any], path: Path) -> None:
             axes.tick_params(axis="x", labelsize=8)
             axes.set_xlabel("microseconds (lower is better)", fontsize=8)
     _caption(figure, results, "Medians; lines from the fastest to the slowest round.")
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def draw_sweeps(results: dict[str, Any], folder: Path) -> list[Path]:
+    """GFLOP/s against the batch size: a picture for each cell, a panel for each (T, H) and operation → the files.
+
+    Lines and panels with fewer than two points are left out, and so is a cell without panels.
+    """
+    times = _times(results)
+    paths = []
+    for cell in COMMON:
+        cases = {sizes: [_swept(cell, *sizes, N) for N in batches] for sizes, batches in SWEEPS.items()}
+        panels = {
+            sizes: measured
+            for sizes, of_panel in cases.items()
+            if len(measured := [case for case in of_panel if (case.name, "forward") in times]) > 1
+        }
+        if panels:
+            paths.append(folder / ("gflops.png" if cell == "rnn" else f"gflops-{cell}.png"))
+            _draw_panels(cell, panels, times, results, paths[-1])
+    return paths
+
+
+def _swept(cell: str, T: int, H: int, N: int) -> Case:
+    return Case(T, N, H, H, cell=cell)
+
+
+def _draw_panels(
+    cell: str, panels: dict[tuple[int, int], list[Case]], times: Times, results: dict[str, Any], path: Path
+) -> None:
+    pyplot = agg_pyplot()
+    ceiling = statistics.median(rate for row in results["cases"] for rate in row["ceiling_gflops"])
+    size = (max(3.2 * len(panels), 9), 6.4)
+    figure, grid = pyplot.subplots(2, len(panels), figsize=size, squeeze=False, sharey="row", layout="constrained")
+    for row, operation in zip(grid, _TITLES, strict=True):
+        for axes, ((T, H), cases) in zip(row, panels.items(), strict=True):
+            for library, colour in COLOURS.items():
+                points = [
+                    (case.N, gflops(case.flops(operation), statistics.median(of_case[library])))
+                    for case in cases
+                    if library in (of_case := times.get((case.name, operation), {}))
+                ]
+                if len(points) > 1:
+                    width = 2.2 if library == "xrnn" else 1.1
+                    axes.plot(*zip(*points, strict=True), label=library, color=colour, marker="o", linewidth=width)
+            axes.axhline(ceiling, color="black", linestyle="--", linewidth=1, label="large matrix product")
+            axes.set(xscale="log", yscale="log")
+            axes.set_title(f"{_TITLES[operation]}, T={T}, D=H={H}", fontsize=9)
+            axes.set_xticks([case.N for case in cases], [str(case.N) for case in cases])
+            axes.set_xticks([], minor=True)
+            axes.tick_params(labelsize=8)
+            axes.grid(True, alpha=0.3)
+        row[0].set_ylabel("GFLOP/s (higher is better)")
+    for axes in grid[-1]:
+        axes.set_xlabel("batch size N")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=9, frameon=False)
+    _caption(figure, results, f"{cell.upper()};")
     figure.savefig(path, dpi=100, metadata={"Software": None})
     pyplot.close(figure)
 

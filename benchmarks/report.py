@@ -1,4 +1,4 @@
-"""The results as tables: `python -m benchmarks.report [FOLDER]` reads what the other commands wrote.
+"""The results as tables and pictures: `python -m benchmarks.report [FOLDER]` reads what the other commands wrote.
 
 `python -m benchmarks.report FILE` prints one file of `benchmarks.compare`, such as a committed one. With two files, OLD
 and NEW, it prints what became slower or faster.
@@ -21,6 +21,7 @@ from benchmarks.accuracy import print_accuracy, print_products
 from benchmarks.cases import GATES, STATED
 from benchmarks.memory import print_memory
 from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS, THREE_PRODUCTS
+from benchmarks.pictures import draw_sweeps
 from benchmarks.ratios import Ratio, fastest, quartiles, ratio, share
 from benchmarks.step import print_step
 from benchmarks.step_int8 import print_int8
@@ -283,8 +284,24 @@ def _times_in_both(old: dict[str, Any], new: dict[str, Any]) -> dict[tuple[str, 
     return {key: (times, by_run[1][key]) for key, times in by_run[0].items() if key in by_run[1]}
 
 
+def print_own(results: dict[str, Any], console: Console) -> None:
+    """pytest-benchmark's results: the median of each form."""
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for timing in results["benchmarks"]:
+        info = timing["extra_info"]
+        if "case" not in info:
+            continue  # not a recurrence
+        fused = "fused" if timing["params"]["form"] == "fused" else "plain"
+        row = rows.setdefault((info["case"], info["backend"], fused), {"form": info["form"]})
+        row[info["operation"]] = f"{timing['stats']['median'] * 1e6:,.1f}"
+    columns = ["case", "backend", "form", *TITLES.values()]
+    keys = ("form", *TITLES)
+    lines = ([case, backend, *(row.get(key, "") for key in keys)] for (case, backend, _), row in rows.items())
+    console.print(table("xrnn alone, microseconds", columns, lines, left=3))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="print the results")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="print and draw the results")
     parser.add_argument(
         "folder", type=Path, nargs="?", default=Path("build/bench"), help="or one file (default: %(default)s)"
     )
@@ -308,6 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     printers = {
         "compare": print_comparison,
+        "xrnn": print_own,
         "step": print_step,
         "step-int8": print_int8,
         "memory": print_memory,
@@ -319,8 +337,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not found:
         names = ", ".join(f"{name}.json" for name in printers)
         sys.exit(f"{folder} holds no results: expected {names}; run make bench")
-    for name, path in found.items():
-        printers[name](machine.read(path), console)
+    results = {name: machine.read(path) for name, path in found.items()}
+    for name, result in results.items():
+        printers[name](result, console)
+    if "compare" in results:
+        for path in draw_sweeps(results["compare"], folder):
+            console.print(f"wrote {path}")
 
 
 if __name__ == "__main__":

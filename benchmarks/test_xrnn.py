@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.cases import OPERATIONS, STATED, Case, Problem, check
+from benchmarks.cases import ALL, OPERATIONS, Case, Problem, check
 from benchmarks.peers import Call
 from xrnn import RNN, BackendUnavailableError, get_backend, use_fused
 from xrnn.backend import Backend
@@ -19,7 +19,7 @@ from xrnn.info import explain
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-CASES = [case for case in STATED if case.cell == "rnn" and not case.ragged]
+CASES = [case for case in ALL if case.cell == "rnn" and not case.ragged]
 problem_of = functools.lru_cache(maxsize=1)(Problem)  # cases vary slowest, so each problem is made once
 
 

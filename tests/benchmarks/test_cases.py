@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.cases import GATES, HEADS, QUICK, STATED, WIDE, Case, Problem, check
+from benchmarks.cases import ALL, GATES, HEADS, QUICK, STATED, SWEEPS, WIDE, Case, Problem, check
 from xrnn import RNN
 
 
-def test_cases_are_distinct_and_span_batch_1_to_256_and_hidden_16_to_1024() -> None:
-    assert len(set(STATED)) == len(STATED) == len({case.name for case in STATED})
-    rnn = [case for case in STATED if case.cell == "rnn"]
-    assert {min(c.N for c in rnn), max(c.N for c in rnn)} == {1, 256}
+def test_cases_are_distinct_and_span_batch_1_to_1024_and_hidden_16_to_1024() -> None:
+    assert len(set(ALL)) == len(ALL) == len({case.name for case in ALL})
+    rnn = [case for case in ALL if case.cell == "rnn"]
+    assert {min(c.N for c in rnn), max(c.N for c in rnn)} == {1, 1024}
     assert {min(c.H for c in rnn), max(c.H for c in rnn)} == {16, 1024}
-    assert set(QUICK) < set(STATED)
+    assert set(QUICK) < set(STATED) < set(ALL)
+    assert {Case(T, N, H, H) for (T, H), batches in SWEEPS.items() for N in batches} <= set(rnn)
     assert {case.cell for case in STATED} == set(GATES) - set(HEADS)
     assert {case.N for case in WIDE} == {1, 2, 3, 4, 6, 8}
     assert {min(case.H for case in WIDE), max(case.H for case in WIDE)} == {384, 1536}

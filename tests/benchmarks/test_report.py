@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from benchmarks.cases import Case
 from benchmarks.machine import write
 from benchmarks.peers import COMPARED
-from benchmarks.pictures import COLOURS, SPEED_SIZES, draw_speed
+from benchmarks.pictures import COLOURS, SPEED_SIZES, draw_speed, draw_sweeps
 from benchmarks.report import (
     against_peers,
     gains,
@@ -21,6 +22,7 @@ from benchmarks.report import (
     main,
     print_changes,
     print_comparison,
+    print_own,
 )
 
 
@@ -188,6 +190,38 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main([str(files[0].parent), str(files[0])])
     assert f"{files[0].parent} is no file: expected two files" in capsys.readouterr().err
+
+
+def test_xrnns_own_timings_have_a_row_for_each_backend_and_form() -> None:
+    timings = [
+        {
+            "extra_info": {"backend": backend, "case": CASE.name, "operation": operation, "form": form},
+            "params": {"form": "fused"},
+            "stats": {"median": median},
+        }
+        for backend, operation, form, median in (
+            ("numpy", "forward", "fused", 1e-4),
+            ("numpy", "train", "fused", 2e-4),
+            ("cupy", "forward", "group", 3e-4),
+        )
+    ]
+    text = printed(print_own, {"benchmarks": [*timings, {"extra_info": {}}]})
+    assert re.search(rf"{CASE.name} +numpy +fused +100\.0 +200\.0", text)
+    assert re.search(rf"{CASE.name} +cupy +group +300\.0", text)
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_sweeps_are_drawn_for_each_cell_that_has_two_points(tmp_path: Path) -> None:
+    def of(batch: int, cell: str = "rnn") -> list[dict[str, Any]]:
+        case = Case(50, batch, 64, 64, cell=cell)
+        return [row(case, operation, xrnn=[100.0] * 3, torch=[200.0] * 3) for operation in ("forward", "train")]
+
+    leaky = row(replace(CASE, cell="leak"), "forward", xrnn=[100.0] * 3)  # which has no sweep
+    measured = results(*of(1), *of(16), *of(1, "lstm"), *of(16, "lstm"), *of(16, "gru"), leaky)
+    paths = draw_sweeps(measured, tmp_path)
+    assert [path.name for path in paths] == ["gflops.png", "gflops-lstm.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    assert draw_sweeps(results(row(Case(35, 3, 40, 100), "forward", xrnn=[1.0] * 3)), tmp_path) == []
 
 
 @pytest.mark.usefixtures("blank_pictures")
