@@ -32,7 +32,7 @@ kernel_sources := CMakeLists.txt $(shell find backends/numpy tests/peephole -nam
 help:
 	@echo "make train      train the demonstration model: one minute, no data to fetch"
 	@echo "make test       run the tests, on all cores (on one with ARGS, as in make test ARGS='-k rnn')"
-	@echo "make check      check formatting, lint, types and the direction of imports"
+	@echo "make check      check formatting, lint, types, the direction of imports and the budgets of lines"
 	@echo "make bench      benchmark xrnn beside the other libraries: some twenty minutes (ARGS=--quick: half a minute)"
 	@echo "make docs       build the documentation site: build/docs/index.html (0.5 GB of packages, three minutes)"
 	@echo "make mutants    mutation tests of one module: MODULE=xrnn/losses.py TESTS=tests/test_losses.py"
@@ -53,6 +53,7 @@ check: $(installed)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python .ci/budgets.py
 
 bench: $(installed)
 	$(VENV)/bin/python -m benchmarks $(ARGS)

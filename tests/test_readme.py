@@ -68,6 +68,11 @@ def test_make_commands_are_targets() -> None:
     assert set(commands) <= set(targets)
 
 
+def test_ci_runs_the_two_commands_of_a_newcomer() -> None:
+    """.ci/run takes them from README's lines."""
+    assert re.findall(r"^\$ (make [a-z]+)", README, re.MULTILINE) == ["make train", "make test"]
+
+
 def test_extras_are_declared() -> None:
     extras = re.findall(r"'\.\[(\w+)\]'", README)
     assert extras
