@@ -8,9 +8,11 @@ import shutil
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import xrnn.commands.run as running
 from tests.commands.runs import (
     CLASSIFY,
     RUNS,
@@ -363,6 +365,23 @@ def test_a_resumed_run_appends_to_its_log(run: Run, capsys: Capture) -> None:
     assert steps("l.csv") == [run.per_unit, UPDATES]
     assert run("--log", "l.csv", "--out", "d", "--overwrite", units=1) == 0
     assert steps("l.csv") == [run.per_unit]
+    Path("empty.csv").touch()
+    assert run("--resume", "d", "--log", "empty.csv") == 0
+    assert steps("empty.csv")[-1] == UPDATES
+
+
+def test_a_foreign_file_that_appears_at_the_name_of_the_log_is_kept(folder: Path, monkeypatch: Patch) -> None:
+    """Reading the data may take minutes."""
+    last_step = running._last_step
+
+    def appear(*arguments: Any) -> Any:
+        Path("l.csv").write_bytes(b"foreign")
+        return last_step(*arguments)
+
+    monkeypatch.setattr(running, "_last_step", appear)  # called after the data were read
+    assert TRAIN("--log", "l.csv") == 0
+    assert Path("l.csv").read_bytes() == b"foreign"
+    assert steps("l-2.csv")[-1] == UPDATES
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")

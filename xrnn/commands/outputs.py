@@ -200,11 +200,13 @@ class Outputs:
         return outputs
 
     def open_log(self, say: Callable[[str], None]) -> contextlib.AbstractContextManager[Log | None]:
-        """The log of the run, or None without one.   say: prints a line"""
+        """The log of the run, or None without one.   say: prints a line.   Raises OutputError."""
         if self.log is None:
             return contextlib.nullcontext()
-        append = self.continues_log and os.path.exists(self.log.path)
-        return Log(self.log.path, self.columns, say, append=append)
+        with file_errors(OutputError, "write", self.log.path, "expected free space and permission"):
+            if not (self.continues_log and has_columns(self.log.path, self.columns)):
+                self.log.write(_line(self.columns))
+            return Log(self.log.path, say)
 
 
 def _taken(checkpoint: Path, plot: Path | None) -> bool:
@@ -229,18 +231,12 @@ def has_columns(path: Path, columns: Sequence[str]) -> bool:
 
 
 class Log:
-    """Writes rows of numbers. If a write fails, the run continues without a log, and `say` prints why."""
+    """Appends rows of numbers. If a write fails, the run continues without a log, and `say` prints why."""
 
-    def __init__(self, path: Path, columns: Sequence[str], say: Callable[[str], None], *, append: bool) -> None:
-        """Raises OutputError if the file can't be opened."""
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        """Raises OSError if the file can't be opened."""
         self._path, self._say, self._failed = path, say, False
-        with file_errors(OutputError, "write", path, "expected free space and permission"):
-            self._file = path.open("ab" if append else "wb", buffering=0)
-        if not append:
-            self._write(columns)
-
-    def row(self, values: Sequence[float]) -> None:
-        self._write([f"{value:.10g}" for value in values])
+        self._file = path.open("ab", buffering=0)
 
     def __enter__(self) -> Self:
         return self
@@ -248,11 +244,11 @@ class Log:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def _write(self, values: Sequence[str]) -> None:
+    def row(self, values: Sequence[float]) -> None:
         if self._failed:
             return
         try:
-            self._file.write(_line(values))
+            self._file.write(_line([f"{value:.10g}" for value in values]))
         except OSError as error:
             self._failed = True
             self._say(f"can't write {self._path} ({error.strerror}): the run continues without a log")

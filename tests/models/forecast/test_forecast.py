@@ -147,10 +147,12 @@ def test_scores() -> None:
     assert scores[:3] == pytest.approx((0.5, (200 / 3 + 200 / 5) / 2, 0.5))
     assert scores.pinball == pytest.approx(((0.1 + 0.5 + 0.2) / 3 + (0.9 + 0.5 + 0.1) / 3) / 2 / 2)
     assert (scores.width, scores.steps[:2]) == (3 / 2 / 2, (0.5, 0.5))
+    assert np.isnan(scores.steps[2])
     assert mase_divisor(np.array([1.0, 2, 4, np.nan, 9]), 2) == 4
     assert mase_divisor(np.array([1.0, 4, 1, 4]), 2) == 3  # strictly periodic
     assert np.isnan(mase_divisor(np.ones(4), 2))
-    assert np.isnan(mase_divisor(np.array([1.0, np.nan, np.nan, 2]), 2))
+    for values, season in (([1.0, np.nan, np.nan, 2], 2), ([1, np.nan, 3, np.nan, 5], 3), ([1, np.nan], 1), ([7], 2)):
+        assert np.isnan(mase_divisor(np.array(values, float), season))  # no two known values to compare
 
 
 def test_the_naive_forecast_repeats_the_last_season() -> None:

@@ -659,7 +659,7 @@ class ForecastScores(NamedTuple):
     coverage   the share of values between the lowest and the highest quantile
     pinball    the loss of the quantiles: q · e for a value that is e above the quantile q, (1 - q) · e for one below
     width      from the lowest to the highest quantile
-    steps      the MASE of each step ahead
+    steps      the MASE of each step ahead; NaN if no value of the step is known
     """
 
     mase: float
@@ -681,7 +681,7 @@ class ForecastScores(NamedTuple):
         width = forecast[..., -1] - forecast[..., 0]
         of_all = (error / unit, relative, inside, pinball / unit, width / unit)
         count = exists.sum(axis=0)
-        steps = tuple((np.nansum(error / unit, axis=0) / np.maximum(count, 1)).tolist())
+        steps = tuple((np.nansum(error / unit, axis=0) / np.where(count, count, np.nan)).tolist())
         mase, smape, coverage, of_pinball, of_width = (float(each[exists].mean()) for each in of_all)
         return cls(mase, smape, coverage, of_pinball, of_width, steps)
 
