@@ -174,6 +174,15 @@ def test_no_complex_number_loses_its_imaginary_part(backend: Backend) -> None:
             enter()
 
 
+def test_a_list_of_masked_arrays_is_refused() -> None:
+    """NumPy would use the values under the masks."""
+    masked = np.ma.masked_equal([1.0, 2.0], 1)
+    lists: list[Any] = [[masked, masked], (masked,), [np.ma.masked, 1.0]]
+    for values in lists:
+        with one_line(TypeError, "array is a list of masked arrays: expected plain ones; use [x.filled(0) for x in"):
+            xrnn.asarray(values)
+
+
 def test_another_byte_order() -> None:
     """NumPy reads such arrays, for example from a file of another machine. The remedy keeps their width."""
     rnn = RNN.init(D, H, rng=0, dtype="float64", backend="numpy")

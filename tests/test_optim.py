@@ -252,7 +252,7 @@ def test_replaced_arrays_are_refused(backend: Backend, name: str, kind: Any) -> 
     optimizer = kind(layers)
     step = optimizer.update if kind is EMA else optimizer.step
     step()
-    for which, does in (("params", "updates"), ("grads", "reads")):
+    for which in ("params", "grads"):
         arrays = getattr(layer, which)
         before, held = [p.copy() for p in layer.params], arrays[k]
         arrays[k] = held.copy()
@@ -260,7 +260,7 @@ def test_replaced_arrays_are_refused(backend: Backend, name: str, kind: Any) -> 
             step()
             continue
         words = (
-            f"an array in {which} of a layer is not the one that this {kind.__name__} {does}: expected changes in "
+            f"an array in {which} of a layer is not the one that this {kind.__name__} uses: expected changes in "
             f"place, because optimizers hold the same array; use {which}[…][...] = …, or make another {kind.__name__}"
         )
         with one_line(RuntimeError, words):
@@ -289,7 +289,7 @@ def test_a_layer_of_a_stack_that_was_exchanged_is_refused() -> None:
     optimizer = Adam([stack])
     for layers in ([stack.layers[0], RNN.init(3, 3, backend="numpy")], stack.layers[:1]):
         stack.layers = layers
-        with one_line(RuntimeError, "an array in params of a layer is not the one that this Adam updates"):
+        with one_line(RuntimeError, "an array in params of a layer is not the one that this Adam uses"):
             optimizer.step()
 
 

@@ -279,9 +279,8 @@ def _check_same(name: str, found: list[Array], held: list[Array], optimizer: str
     """Raises RuntimeError unless the layers have the arrays that the optimizer holds.   name: "params" or "grads\""""
     if len(found) == len(held) and (all(map(operator.is_, found, held)) or all(map(_is_same_memory, found, held))):
         return
-    what = "updates" if name == "params" else "reads"
     raise RuntimeError(
-        f"an array in {name} of a layer is not the one that this {optimizer} {what}: expected changes in place, "
+        f"an array in {name} of a layer is not the one that this {optimizer} uses: expected changes in place, "
         f"because optimizers hold the same array; use {name}[…][...] = …, or make another {optimizer}"
     )
 

@@ -356,6 +356,8 @@ def cast(name: str, array: Any, dtype: str) -> str:
 
 def _numbers(value: Any) -> HostArray:
     """A NumPy array of a number or of nested lists.   Raises TypeError for anything else, such as None or a string."""
+    if isinstance(value, list | tuple) and any(isinstance(each, np.ma.MaskedArray) for each in value):
+        raise TypeError("array is a list of masked arrays: expected plain ones; use [x.filled(0) for x in array]")
     with contextlib.suppress(ValueError):  # lists of unequal lengths
         array = np.asarray(value)
         if array.dtype.kind in (*_NUMBERS, "c"):
