@@ -272,47 +272,31 @@ def writers() -> dict[str, Callable[..., object]]:
     }
 
 
-NAMES = [
-    "xrnn.save",
-    "xrnn.save_checkpoint",
-    pytest.param("xrnn.to_onnx", marks=pytest.mark.needs("onnx", "onnx")),
-    "xrnn.to_c",
-    "`xrnn classify`",
-    "`xrnn regress`",
-    "`xrnn forecast`",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_file_of_another_program_is_kept(
-    name: str, writers: dict[str, Callable[..., object]], tmp_path: Path
-) -> None:
-    write = writers[name]
-    path, link = tmp_path / "file", tmp_path / "link"
-    write(path)
-    write(path)  # its own file
-    size = path.stat().st_size
-    path.write_bytes(b"")
-    write(path)
-    assert path.stat().st_size == size
-    link.symlink_to(path)
-    foreign = tmp_path / "foreign.safetensors"
+@pytest.mark.needs("onnx", "onnx")
+def test_a_file_of_another_program_is_kept(writers: dict[str, Callable[..., object]], tmp_path: Path) -> None:
+    path, link, foreign = tmp_path / "file", tmp_path / "link", tmp_path / "foreign.safetensors"
     safetensors.numpy.save_file({"a": np.zeros(2)}, foreign, {"format": "pt"})
-    for content in (b"PK\x03\x04 a thesis", b"time,value\n1,2\n", b"{", b"/* mine */", b"\x08", foreign.read_bytes()):
-        path.write_bytes(content)
-        for each in (path, link):
+    link.symlink_to(path)
+    contents = (b"PK\x03\x04 a thesis", b"time,value\n1,2\n", b"{", b"/* mine */", b"\x08", foreign.read_bytes())
+    for name, write in writers.items():
+        path.write_bytes(b"")
+        for _ in range(2):  # an empty file, then its own
+            write(path)
+        size = path.stat().st_size
+        for content, each in itertools.product(contents, (path, link)):
+            path.write_bytes(content)
             with one_line(
                 _error(name),
                 f"{each} exists, and {name} did not write it: expected a new name; name another, or replace it by "
                 "overwrite=True",
             ):
                 write(each)
-        assert path.read_bytes() == content
-        assert sorted(tmp_path.iterdir()) == [path, foreign, link]
-    write(link, overwrite=True)
-    assert (path.stat().st_size, link.is_symlink()) == (size, True)
-    with one_line(TypeError, "overwrite is 'no': expected True or False; use bool(overwrite)"):
-        write(path, overwrite="no")
+            assert path.read_bytes() == content
+            assert sorted(tmp_path.iterdir()) == [path, foreign, link]
+        write(link, overwrite=True)
+        assert (path.stat().st_size, link.is_symlink()) == (size, True)
+        with one_line(TypeError, "overwrite is 'no': expected True or False; use bool(overwrite)"):
+            write(path, overwrite="no")
 
 
 def _error(name: str) -> type[Exception]:

@@ -92,10 +92,9 @@ def test_predictions_and_files_hold_the_values_of_an_enum(kind: Any, names: list
     ("label", "words"),
     [
         (None, "y[1] is None: expected a label for each series; leave out the series without one"),
-        (float("nan"), "y[1] is nan: expected a label for each series; leave out the series without one"),
+        (float("nan"), "y[1] is nan: expected a label for each series"),
         (2**63, "y[1] is a whole number of 64 bits: expected at most 63, and a sign; convert each label by str"),
         (np.uint64(2**63), "y[1] is a whole number of 64 bits: expected at most 63"),
-        (-(2**63) - 1, "y[1] is a whole number of 64 bits: expected at most 63"),
         pytest.param(1 << 20000, "y[1] is a whole number of 20001 bits: expected at most 63", id="long"),
         ("\ud800", "y[1] is '\\ud800': expected text without surrogates and without NUL at its end, which files and"),
         ("quick\0", "y[1] is 'quick\\x00': expected text without surrogates and without NUL at its end, which files"),
