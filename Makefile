@@ -30,7 +30,7 @@ kernel_sources := CMakeLists.txt $(shell find backends/numpy tests/peephole -nam
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make train      train the demonstration model: one minute, no data to fetch"
+	@echo "make train      train a language model: one minute, no data to fetch"
 	@echo "make test       run the tests, on all cores (on one with ARGS, as in make test ARGS='-k rnn')"
 	@echo "make check      check formatting, lint, types, the direction of imports and the budgets of lines"
 	@echo "make bench      benchmark xrnn beside the other libraries: some twenty minutes (ARGS=--quick: half a minute)"
@@ -42,7 +42,7 @@ help:
 	@echo "The first target creates .venv and compiles the C++ kernels, which takes about a minute."
 
 train: $(installed)
-	$(VENV)/bin/xrnn train $(ARGS)
+	$(VENV)/bin/python docs/examples/train_text.py $(ARGS)
 
 # The tests start many processes: with bytecode in a folder of its own, they need not compile the modules each time.
 test: $(installed)

@@ -23,7 +23,6 @@ import pytest
 _FILES: Final = {
     "standin/test_names.py": ("cupy", "proof"),
     "exchange/test_keras.py": ("keras", "keras"),
-    "benchmarks/test_char_lm.py": ("torch", "bench"),
     "benchmarks/test_classify.py": ("torch", "bench"),
 }
 # The extra of each library that a test file imports at its top, itself or through another module of the tests.

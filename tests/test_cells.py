@@ -28,7 +28,6 @@ from xrnn.files import FileError
 from xrnn.info import explain
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.models.errors import ModelError
-from xrnn.models.text import CharLM, TextSettings
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.series import Classifier
 
@@ -283,14 +282,3 @@ def test_its_file_is_refused_if_it_is_not_built_in(tmp_path: Path, monkeypatch: 
         xrnn.save(tmp_path / "layer", PeepholeLSTM.init(3, 4, rng=0, backend="numpy"))
     with one_line(FileError, "the kind PeepholeLSTM is unknown", "RNN, LSTM, GRU"):
         xrnn.load(tmp_path / "layer")
-
-
-@pytest.mark.usefixtures("built_in")
-def test_a_model_of_the_command_line_can_use_it() -> None:
-    backend = xrnn.get_backend("numpy")
-    settings = TextSettings(cell="peephole_lstm", hidden=8, layers=2)
-    model = CharLM.init(settings, backend)
-    assert [param.shape for param in model.params] == settings.plan.shapes
-    again, index = CharLM("peephole_lstm", model), np.zeros((4, 3), "int64")
-    state = model.zero_state(3)
-    assert_array_equal(again(index, state)[0], model(index, state)[0])

@@ -168,28 +168,6 @@ ax.legend(fontsize=8, ncols=2)
 plt.show()
 
 # %%
-# One minute for each cell
-# ------------------------
-#
-# The same number of updates favours cells whose updates take long. ``python -m benchmarks.cells`` in a clone of the
-# repository gives each cell the same time: one minute to read the source files of Python's standard library, with two
-# layers of 256 units, and 15 seconds to learn the copy task. On two cores of an AMD EPYC with AVX-512:
-#
-# =============  ================  ===============  ================
-# cell           bits a character  characters read  symbols repeated
-# =============  ================  ===============  ================
-# LSTM, 4 heads  1.832             2.7 million      100%
-# GRU            1.833             2.4 million      100%
-# RNN            1.898             5.7 million      19%
-# LSTM           1.905             1.8 million      100%
-# leaky RNN      1.922             5.4 million      100%
-# minGRU         1.969             6.6 million      100%
-# minLSTM        1.987             4.9 million      100%
-# sLSTM          2.243             1.8 million      100%
-# LRU            2.798             3.4 million      100%
-# =============  ================  ===============  ================
-
-# %%
 # How to read it
 # --------------
 #
@@ -197,15 +175,17 @@ plt.show()
 #
 # - `GRU`: first. It is among the best at both tasks, and has three quarters of the weights of an LSTM.
 # - `LSTM`: for models that other programs also run. Here it needs more updates than a GRU.
-# - ``heads=``: if the recurrent product takes most of the time. With four heads it takes a quarter: in one minute such
-#   an LSTM reads half as much text again, and is as good as the GRU.
+# - ``heads=``: if the recurrent product takes most of the time. With four heads it takes a quarter.
 # - `RNN`: for the fastest step, if the memory need not be long. With a ``leak``, which is trained here, it reacts more
 #   slowly. This suits signals that change slowly, but not symbols.
-# - `MinGRU`, `MinLSTM`: for long sequences. No step waits for a product, so they read most in a minute. Their gates do
-#   not see the state, however, so that they need more updates to count the steps of a pause.
+# - `MinGRU`, `MinLSTM`: for long sequences, since no step waits for a product. Their gates do not see the state,
+#   however, so that they need more updates to count the steps of a pause.
 # - `SLSTM`: if one input may have to outweigh all before it, since its input gate has no upper limit. It learns slowly
 #   here.
 # - `LRU`: for memory over hundreds of steps. It is linear in its inputs, so put a nonlinearity after it; here there is
 #   none.
+#
+# The same number of updates favours cells whose updates take long. :ref:`sphx_glr_gallery_train_text.py` trains each
+# cell for the same time on a text: ``--cell lstm``, ``--cell rnn``, …
 #
 # A small trial tells more than such a list: change ``CELLS`` and the task to yours.

@@ -238,7 +238,7 @@ def train(options):
         return (time.perf_counter() - start) / options.minutes / 60
 
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, refresh_per_second=4) as progress:
+    with Progress(*columns, refresh_per_second=4, transient=True) as progress:
         task = progress.add_task("", total=1)
         while not stopped and done() < 1:
             model.update(text)

@@ -18,11 +18,6 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ("busy", "--parts bursts,lunch", "argument --parts: lunch: expected some of processes, others"),
         ("busy", "--processes 1 0", "argument --processes: '0': expected a whole number of at least 1"),
         ("busy", "--seconds nan", "argument --seconds: 'nan': expected a number above 0"),
-        ("cells", "--cells gru,cell", "argument --cells: cell: expected some of rnn, lstm, gru"),
-        ("cells", "--print nowhere.json", "argument --print: nowhere.json can't be read ("),
-        ("cells", "nowhere.txt", "nowhere.txt doesn't exist: expected a text file or a folder of them"),
-        ("char_lm", "nowhere.txt", "nowhere.txt doesn't exist: expected a text file or a folder of them"),
-        ("char_lm", "--steps 4 --rounds 9", "4 steps can't be divided into 9 blocks: expected at least one for each"),
         ("classify", "nowhere.ts", "nowhere.ts"),
         (
             "compare",

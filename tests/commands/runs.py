@@ -14,7 +14,6 @@ import pytest
 
 import xrnn
 from tests.models.data.waves import waves, write_ts
-from tests.models.texts import write_text
 from xrnn.commands.main import main
 from xrnn.typing import HostArray
 
@@ -32,8 +31,7 @@ class Run:
     unit       the name of the option with the length of a run
     per_unit   the number of updates in a unit
     default    the name of the checkpoint and the picture, without their endings
-    picture    the words before the name of the picture
-    use        the command that takes the checkpoint, with its arguments for `data`
+    use        the arguments of `xrnn predict` for the checkpoint and `data`
     """
 
     command: str
@@ -42,7 +40,6 @@ class Run:
     unit: str
     per_unit: int
     default: str
-    picture: str
     use: tuple[str, ...]
 
     def __call__(self, *options: str, units: int = 0) -> int:
@@ -56,21 +53,11 @@ class Run:
 
 
 _SIZES: Final = ("--hidden", "6", "--batch", "4", "--lr", "0.02")
-TRAIN: Final = Run(
-    "train",
-    ("text.txt",),
-    ("--hidden", "12", "--layers", "2", "--seq-len", "7", "--batch", "3", "--lr", "0.01"),
-    "steps",
-    1,
-    "char-lm",
-    "loss curve",
-    ("generate", "{}", "--prompt", "def "),
-)
 CLASSIFY: Final = Run(
-    "classify", ("train.ts", "test.ts"), _SIZES, "epochs", 3, "classifier", "picture", ("predict", "{}", "test.ts")
+    "classify", ("train.ts", "test.ts"), _SIZES, "epochs", 3, "classifier", ("predict", "{}", "test.ts")
 )
 REGRESS: Final = Run(
-    "regress", ("levels.ts", "others.ts"), _SIZES, "epochs", 3, "regression", "picture", ("predict", "{}", "others.ts")
+    "regress", ("levels.ts", "others.ts"), _SIZES, "epochs", 3, "regression", ("predict", "{}", "others.ts")
 )
 FORECAST: Final = Run(
     "forecast",
@@ -79,10 +66,9 @@ FORECAST: Final = Run(
     "steps",
     1,
     "forecaster",
-    "picture",
     ("predict", "{}", "rows.csv"),
 )
-RUNS: Final = [TRAIN, CLASSIFY, REGRESS, FORECAST]
+RUNS: Final = [CLASSIFY, REGRESS, FORECAST]
 
 
 def growth(rows: int = 60) -> HostArray:
@@ -111,7 +97,6 @@ def write_levels(path: Path, count: int, seed: int) -> Path:
 
 def write_data(folder: Path) -> None:
     """The data of all rows."""
-    write_text(folder / "text.txt")
     write_ts(folder / "train.ts", waves(10, 0))
     write_ts(folder / "test.ts", waves(6, 1))
     write_levels(folder / "levels.ts", 10, 0)

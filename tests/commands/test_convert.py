@@ -279,12 +279,15 @@ def test_a_classifier_in_onnx(classifier: str, capsys: Capture) -> None:
     np.testing.assert_allclose(p, np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True), rtol=1e-4, atol=1e-5)
 
 
-def test_a_character_model_in_c(folder: Path, trained: Path) -> None:
-    assert main(["convert", str(trained / "train"), "model.c"]) == 0
-    layers = xrnn.load_checkpoint(trained / "train").layers
+def test_a_language_model_in_c(folder: Path) -> None:
+    """A checkpoint of a user's own layers, which begin with an embedding."""
+    embedding, stack = xrnn.Embedding.init(256, 5, rng=0), xrnn.Stack.init(xrnn.GRU, 5, 12, rng=1)
+    linear = xrnn.Linear.init(12, 256, rng=2)
+    xrnn.save_checkpoint("model.safetensors", {"embedding": embedding, "stack": stack, "linear": linear})
+    assert main(["convert", "model.safetensors", "model.c"]) == 0
     index = np.frombuffer(b"hello", np.uint8)
-    h, _ = layers["stack"](layers["embedding"](index[:, None]))
-    logits = layers["linear"](h)[:, 0]
+    h, _ = stack(embedding(index[:, None]))
+    logits = linear(h)[:, 0]
     np.testing.assert_allclose(outputs(built(folder, "model", index=True), index), logits, rtol=1e-5, atol=1e-5)
 
 

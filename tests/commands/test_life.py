@@ -22,7 +22,6 @@ from tests.commands.runs import (
     FORECAST,
     REGRESS,
     RUNS,
-    TRAIN,
     UPDATES,
     Capture,
     Patch,
@@ -66,7 +65,6 @@ def received() -> Iterator[list[int]]:
 @pytest.mark.parametrize(
     ("run", "options"),
     [
-        (TRAIN, ["--cell", "lstm"]),
         (CLASSIFY, ["--patience", "9", "--balance"]),
         (REGRESS, ["--patience", "50"]),
         (REGRESS, ["--mask", "--one-way"]),
@@ -93,8 +91,9 @@ def test_resuming_at_the_last_update_only_reports(run: Run, capsys: Capture) -> 
 
 def test_a_run_saves_at_the_given_interval_and_at_the_end(folder: Path, monkeypatch: Patch) -> None:
     before, saved = files().keys(), []
+    monkeypatch.setattr("xrnn.commands.run.SAVE_EVERY", 2)
     at_update(monkeypatch, 5, lambda _: saved.append(updates_in("c")))
-    assert TRAIN("--out", "c", "--save-every", "2") == 0
+    assert REGRESS("--out", "c") == 0
     assert [*saved, updates_in("c")] == [4, UPDATES]
     assert files().keys() - before == {"c", "c.png"}
 
@@ -109,10 +108,9 @@ def test_a_run_can_stop_after_a_time(run: Run) -> None:
 @pytest.mark.parametrize(
     ("run", "given", "kept"),
     [
-        (TRAIN, [], ["--minutes", "1"]),
         (CLASSIFY, [], []),  # the default depends on the number of series
         (FORECAST, [], []),
-        (TRAIN, ["--steps", "1000000000000"], ["--steps", "1000000000000"]),
+        (FORECAST, ["--steps", "1000000000000"], ["--steps", "1000000000000"]),
         (REGRESS, ["--minutes", "3"], ["--minutes", "3"]),
         (CLASSIFY, ["--backend", "numpy", "--quiet", "--json"], ["--quiet", "--json", "--backend", "numpy"]),
         (FORECAST, ["--plot", "p.svg", "--log", "l.csv", "--overwrite"], ["--plot", "p.svg", "--log", "l.csv"]),
@@ -136,16 +134,16 @@ def test_a_signal_saves_and_prints_the_command_to_continue(
     folder: Path, run: Run, name: str, received: list[int], capsys: Capture, monkeypatch: Patch
 ) -> None:
     """Also in the middle of an epoch, which has three updates."""
-    number, more = signal.Signals[name], ["--save-every", "9"] if run is TRAIN else []
+    number = signal.Signals[name]
     with monkeypatch.context() as patch:
         at_update(patch, 4, lambda _: signal.raise_signal(number))
-        assert run("--out", "c", "--plot", "p.svg", "--log", "l.csv", *more) == 128 + number
+        assert run("--out", "c", "--plot", "p.svg", "--log", "l.csv") == 128 + number
     out, err = capsys.readouterr()
     assert (err, received) == ("", [])
     updates, words = continuation(out)
     assert updates == str(updates_in("c")) == "4"
     options = ["--resume", "c", f"--{run.unit}", str(UPDATES // run.per_unit)]
-    assert words == [run.command, *run.data, *options, *more, "--plot", "p.svg", "--log", "l.csv"]
+    assert words == [run.command, *run.data, *options, "--plot", "p.svg", "--log", "l.csv"]
     assert main(words) == run("--out", "whole") == 0
     assert_same_arrays("c", "whole")
     signal.raise_signal(number)  # after a run, signals have their normal effect
@@ -163,7 +161,7 @@ def test_a_second_signal_has_its_normal_effect(
         signal.raise_signal(number)
 
     at_update(monkeypatch, 2, twice)
-    assert TRAIN("--out", "c") == 128 + number
+    assert REGRESS("--out", "c") == 128 + number
     assert (received, updates_in("c")) == ([number], 2)
 
 
@@ -175,7 +173,7 @@ def test_an_ignored_signal_does_not_stop_a_run(
     number = signal.Signals[name]
     signal.signal(number, signal.SIG_IGN)
     at_update(monkeypatch, 2, lambda _: signal.raise_signal(number))
-    assert TRAIN("--out", "c") == 0
+    assert REGRESS("--out", "c") == 0
     assert (received, updates_in("c"), signal.getsignal(number)) == ([], UPDATES, signal.SIG_IGN)
 
 
@@ -277,7 +275,7 @@ def test_an_output_that_fails_when_it_is_flushed_is_lost(capsys: Capture, monkey
 
 
 @pytest.mark.parametrize(
-    ("run", "saves", "weight"), [(TRAIN, True, 3e38), *((run, False, np.nan) for run in RUNS)], ids=name_of
+    ("run", "saves", "weight"), [(REGRESS, True, 3e38), *((run, False, np.nan) for run in RUNS)], ids=name_of
 )
 def test_a_loss_that_is_not_finite_ends_the_run(
     folder: Path, run: Run, saves: bool, weight: float, capsys: Capture, monkeypatch: Patch
@@ -290,7 +288,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 
     with monkeypatch.context() as patch:
         at_update(patch, 4, spoil)
-        assert run("--out", "c", *(["--save-every", "3"] if saves else [])) == 1
+        patch.setattr("xrnn.commands.run.SAVE_EVERY", 3 if saves else 250)
+        assert run("--out", "c") == 1
     err = capsys.readouterr().err
     kept = "c holds step 3" if saves else "no checkpoint was written"
     assert err.startswith("error: ")
@@ -331,14 +330,15 @@ def test_loaded_weights_are_not_drawn_first(run: Run, monkeypatch: Patch) -> Non
 
 # ---- processes ----
 
-# About a millisecond an update, and a checkpoint every 20.
-_LONG = ["train", "text.txt", "--hidden", "32", "--seq-len", "16", "--batch", "8", "--save-every", "20", "--out", "c"]
+# About a millisecond an update. In a process of `started`, a checkpoint every 20.
+_LONG = ["regress", *REGRESS.data, "--hidden", "16", "--batch", "4", "--out", "c"]
+_SAVES = "import xrnn.commands.run; xrnn.commands.run.SAVE_EVERY = 20; "
 
 
 def started(*arguments: str, prefix: str = "") -> subprocess.Popen[str]:
     """A run in its own process, which has written a checkpoint."""
     before = os.stat("c").st_mtime_ns if os.path.exists("c") else 0
-    command = [sys.executable, "-c", DEFAULT_SIGNALS + prefix + XRNN, *arguments]
+    command = [sys.executable, "-c", DEFAULT_SIGNALS + _SAVES + prefix + XRNN, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and (not os.path.exists("c") or os.stat("c").st_mtime_ns == before):
         time.sleep(0.001)
@@ -346,23 +346,23 @@ def started(*arguments: str, prefix: str = "") -> subprocess.Popen[str]:
 
 
 def test_a_killed_and_resumed_run_equals_one_that_was_not_interrupted(folder: Path) -> None:
-    rng, kills, resume = random.Random(0), 0, ["--steps", "400"]
+    rng, kills, resume = random.Random(0), 0, ["--epochs", "130"]
     for _ in range(2):
         process = started(*_LONG, *resume)
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
         out, err = process.communicate()
         assert err == ""
-        kills += process.returncode == -signal.SIGKILL if os.name == "posix" else "held out:" not in out
-        resume = ["--resume", "c", "--steps", "400"]
+        kills += process.returncode == -signal.SIGKILL if os.name == "posix" else "checkpoint:" not in out
+        resume = ["--resume", "c", "--epochs", "130"]
     assert kills
-    assert main([*_LONG, *resume]) == main([*_LONG, "--out", "whole", "--steps", "400"]) == 0
+    assert main([*_LONG, *resume]) == main([*_LONG, "--out", "whole", "--epochs", "130"]) == 0
     assert_same_arrays("c", "whole")
 
 
 @POSIX
 def test_a_process_ends_with_the_status_of_the_signal(folder: Path) -> None:
-    process = started(*_LONG)
+    process = started(*_LONG, "--epochs", "1000000")
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate()
     assert (process.returncode, err) == (143, "")
@@ -371,7 +371,9 @@ def test_a_process_ends_with_the_status_of_the_signal(folder: Path) -> None:
 
 @POSIX
 def test_a_closed_pipe_ends_the_process(folder: Path) -> None:
-    process = started(*_LONG, prefix="import xrnn.commands.progress as p; p._SECONDS_BETWEEN_LINES = 0.0; ")
+    process = started(
+        *_LONG, "--epochs", "1000000", prefix="import xrnn.commands.progress as p; p._SECONDS_BETWEEN_LINES = 0.0; "
+    )
     assert process.stdout
     assert process.stderr
     with process:
@@ -387,7 +389,7 @@ def test_a_closed_terminal_saves_and_stops(folder: Path) -> None:
     import pty
 
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", DEFAULT_SIGNALS + XRNN, *_LONG, "--steps", "1000000"]
+    command = [sys.executable, "-c", DEFAULT_SIGNALS + _SAVES + XRNN, *_LONG, "--epochs", "1000000"]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
     os.close(theirs)
     while not Path("c").exists():

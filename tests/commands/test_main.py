@@ -1,4 +1,4 @@
-"""The entry point: how the command starts, in any environment; `xrnn generate`; completion."""
+"""The entry point: how the command starts, in any environment; completion."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 import safetensors.numpy
 
 import xrnn
-from tests.commands.runs import CLASSIFY, TRAIN, Capture, Patch, updates_in
-from tests.fresh import DEFAULT_SIGNALS, NO_CUPY, STANDIN_AS_CUPY, XRNN, run_python
+from tests.commands.runs import CLASSIFY, REGRESS, Capture, Patch, updates_in
+from tests.fresh import DEFAULT_SIGNALS, STANDIN_AS_CUPY, XRNN, run_python
 from xrnn.commands.main import main
 
 COMMAND = [sys.executable, "-c", XRNN]
@@ -24,49 +24,8 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="shells and signals are PO
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
-@pytest.fixture
-def model(trained: Path, workdir: Path) -> Path:
-    """A character model, named `c` in the working directory."""
-    Path("c").symlink_to(trained / "train")
-    return Path("c")
-
-
-def test_generate_prints_the_prompt_and_its_continuation(model: Path, capsys: Capture) -> None:
-    def generated(*options: str) -> str:
-        assert main(["generate", "c", *options]) == 0
-        out, err = capsys.readouterr()
-        assert err == ""
-        return out
-
-    options = ["--prompt", "def ", "--length", "20"]
-    assert generated(*options, "--seed", "1") == generated(*options, "--seed", "1") != generated(*options)
-    assert generated(*options).startswith("def ")
-    assert generated("--prompt", "def ", "--length", "0") == "def \n"
-    assert len(generated("--length", "30", "--temperature", "0")) == 31
-
-
-def test_generate_says_nothing_about_a_fallback(model: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "XRNN_BACKEND"}
-    command = [sys.executable, "-c", NO_CUPY + XRNN, "generate", "c", "--prompt", "def ", "--length", "0"]
-    process = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert (process.returncode, process.stdout, process.stderr) == (0, "def \n", "")
-
-
-@POSIX
-@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=len)
-def test_a_prompt_may_hold_any_bytes_in_any_locale(model: Path, locale: dict[str, str]) -> None:
-    code = "import sys\nfrom xrnn.commands.main import main\nfor prompt in sys.argv[1:]:\n"
-    code += "    assert main(['generate', 'c', '--length', '0', '--prompt', prompt]) == 0"
-    command: list[str | bytes] = [sys.executable, "-c", code, "def", "é".encode(), b"\xff"]
-    process = subprocess.run(command, env=os.environ | locale, capture_output=True)
-    assert (process.returncode, process.stderr) == (0, b"")
-    first, second, third = process.stdout.splitlines()
-    assert (first, second) == (b"def", b"?" if locale else "é".encode())
-    assert third in ("�".encode(), b"?")
-
-
 def test_names_print_no_control_characters(folder: Path, capsys: Capture) -> None:
-    assert TRAIN("--out", "\x1b[2J", units=1) == 0
+    assert REGRESS("--out", "\x1b[2J", units=1) == 0
     assert "\x1b" not in capsys.readouterr().out
 
 
@@ -89,20 +48,22 @@ def test_it_runs_on_another_backend(folder: Path) -> None:
 @POSIX
 @pytest.mark.parametrize("stream", [1, 2])
 def test_a_run_needs_no_open_output(folder: Path, stream: int) -> None:
-    command = shlex.join([*COMMAND, *TRAIN.words(units=2)])
+    command = shlex.join([*COMMAND, *REGRESS.words(units=2)])
     process = subprocess.run(["sh", "-c", f"{command} {stream}>&-"], capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
-    assert updates_in("char-lm.safetensors") == 2
+    assert updates_in("regression.safetensors") == 6
 
 
 @POSIX
 def test_an_error_is_never_printed_to_stdout(workdir: Path) -> None:
-    process = subprocess.run(["sh", "-c", f"{shlex.join([*COMMAND, 'generate', 'gone'])} 2>&-"], capture_output=True)
+    process = subprocess.run(
+        ["sh", "-c", f"{shlex.join([*COMMAND, 'predict', 'gone', 'x.csv'])} 2>&-"], capture_output=True
+    )
     assert (process.returncode, process.stdout) == (1, b"")
 
 
 @POSIX
-@pytest.mark.parametrize("module", ["numpy", "xrnn.backend", "typer", "rich.console", "xrnn.commands.train"])
+@pytest.mark.parametrize("module", ["numpy", "xrnn.backend", "typer", "rich.console", "xrnn.commands.labelled"])
 def test_an_interrupt_of_the_imports_gets_one_line(module: str) -> None:
     code = f"""
 import os, sys
@@ -150,8 +111,8 @@ print({"sklearn", "scipy", "matplotlib", "onnx", "torch", "keras"} & {*sys.modul
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("xrnn tr", {"train"}),
-        ("xrnn train --cell ", {"rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru"}),
+        ("xrnn cl", {"classify"}),
+        ("xrnn regress --cell ", {"rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru"}),
         ("xrnn info --backend n", {"numpy"}),
         ("xrnn classify --one", {"--one-way"}),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 import sys
@@ -15,8 +14,8 @@ import pytest
 import xrnn.commands.run as running
 from tests.commands.runs import (
     CLASSIFY,
+    REGRESS,
     RUNS,
-    TRAIN,
     UPDATES,
     Capture,
     Patch,
@@ -27,6 +26,7 @@ from tests.commands.runs import (
     updates_in,
     write_data,
 )
+from tests.models.data.waves import waves, write_folder
 from xrnn.commands.main import main
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
@@ -42,11 +42,9 @@ READS = "--plot is {}, which this run reads: expected another file; name another
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
-# The files are those of any training command: `make test` runs two of them, .ci/proof all.
+# The files are those of any training command: `make test` runs one of them, .ci/proof all.
 @pytest.fixture(
-    params=[
-        pytest.param(run, marks=[] if run in (TRAIN, CLASSIFY) else [pytest.mark.proof], id=run.command) for run in RUNS
-    ]
+    params=[pytest.param(run, marks=[] if run is CLASSIFY else [pytest.mark.proof], id=run.command) for run in RUNS]
 )
 def run(request: pytest.FixtureRequest, folder: Path) -> Run:
     run: Run = request.param
@@ -76,7 +74,7 @@ def test_the_same_command_again_takes_the_next_free_name(run: Run, capsys: Captu
     assert run() == 0
     out = capsys.readouterr().out.splitlines()
     assert said.format("-3") in out
-    assert f"{run.picture}: {run.default}-3.png" in out
+    assert f"picture: {run.default}-3.png" in out
     assert files().items() > before.items()
     assert [updates_in(f"{run.default}{i}.safetensors") for i in ("", "-3")] == [run.per_unit, UPDATES]
     assert is_picture(f"{run.default}.png")
@@ -88,10 +86,10 @@ def test_the_same_command_again_takes_the_next_free_name(run: Run, capsys: Captu
 
 
 def test_the_name_of_a_checkpoint_is_free_if_the_picture_has_another(folder: Path) -> None:
-    Path("char-lm.png").write_bytes(b"mine")
-    assert TRAIN("--plot", "loss.PNG") == 0
-    assert "char-lm.safetensors" in files()
-    assert Path("char-lm.png").read_bytes() == b"mine"
+    Path("regression.png").write_bytes(b"mine")
+    assert REGRESS("--plot", "loss.PNG") == 0
+    assert "regression.safetensors" in files()
+    assert Path("regression.png").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("out", [[], ["--out", "c"]], ids=name_of)
@@ -126,7 +124,7 @@ def test_a_foreign_file_that_appears_during_training_is_kept(
         assert f"another program wrote {name} during this run: it is kept, and this run writes {other}" in out
         assert Path(name).read_bytes() == b"foreign"
     assert any(line.startswith("checkpoint: c-2 ") for line in out)
-    assert f"{run.picture}: c-2.png" in out
+    assert "picture: c-2.png" in out
     assert updates_in("c-2") == UPDATES
     assert is_picture("c-2.png")
     assert "c-3" not in files()
@@ -136,11 +134,12 @@ def test_a_foreign_file_that_appears_during_training_is_kept(
 def test_a_pipe_that_appears_is_kept_and_a_removed_file_written_again(folder: Path, monkeypatch: Patch) -> None:
     with monkeypatch.context() as patch:
         at_update(patch, 2, lambda _: os.mkfifo("c"))
-        assert TRAIN("--out", "c") == 0
+        assert REGRESS("--out", "c") == 0
     assert stat.S_ISFIFO(os.stat("c").st_mode)
     assert updates_in("c-2") == UPDATES
     at_update(monkeypatch, 2, lambda _: Path("d").unlink())
-    assert TRAIN("--out", "d", "--save-every", "1") == 0
+    monkeypatch.setattr("xrnn.commands.run.SAVE_EVERY", 1)
+    assert REGRESS("--out", "d") == 0
     assert updates_in("d") == UPDATES
 
 
@@ -188,26 +187,26 @@ def test_a_run_without_a_picture_can_be_continued(run: Run, monkeypatch: Patch, 
         patch.setitem(sys.modules, "matplotlib.figure", None)
         assert run("--out", "c", units=1) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"{run.picture}: not drawn, Matplotlib is not installed (`pip install -e '.[plot]'`)"
+    assert last == "picture: not drawn, Matplotlib is not installed (`pip install -e '.[plot]'`)"
     assert "c.png" not in files()
     assert run("--resume", "c", units=2) == run("--resume", "c", units=3) == 0  # the second replaces its own picture
 
 
 @POSIX
 def test_the_target_of_a_link_is_written(folder: Path) -> None:
-    assert TRAIN("--out", "c", units=1) == 0
+    assert REGRESS("--out", "c", units=1) == 0
     Path("link").symlink_to("c")
-    assert TRAIN("--resume", "link") == 0
+    assert REGRESS("--resume", "link") == 0
     assert Path("link").is_symlink()
     assert updates_in("c") == UPDATES
 
 
 @pytest.fixture(scope="module")
 def crowded(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a checkpoint `c` of `xrnn train`, foreign files, links and a FIFO."""
+    """A folder with a checkpoint `c` of `xrnn regress`, foreign files, links and a FIFO."""
     folder = tmp_path_factory.mktemp("crowded")
     write_data(folder)
-    shutil.copy(trained / "train", folder / "c")
+    shutil.copy(trained / "regress", folder / "c")
     for name in ("mine.png", "mine.svg", "notes"):
         (folder / name).write_bytes(b"mine")
     for name, target in {
@@ -230,7 +229,7 @@ BOTH = "--out and --plot would both write {}: expected two files; name another w
     [
         ("--out notes", NEW.format("notes")),
         ("--out ./link", NEW.format("link")),
-        ("--out text.txt", NEW.format("text.txt")),
+        ("--out levels.ts", NEW.format("levels.ts")),
         ("--out mine.safetensors", NEW_PICTURE.format("mine.png")),
         ("--out d --plot mine.svg", NEW_PICTURE.format("mine.svg")),
         ("--resume c --plot mine.png", NOT_ITS_OWN.format("mine.png")),
@@ -265,7 +264,7 @@ def test_an_output_that_may_not_be_written_is_found_before_training(
     monkeypatch.chdir(crowded)
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
     before = sorted(os.listdir()), {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
-    words = TRAIN.words(*options.replace("{}", str(crowded)).split())
+    words = REGRESS.words(*options.replace("{}", str(crowded)).split())
     assert main(words) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
@@ -274,57 +273,32 @@ def test_an_output_that_may_not_be_written_is_found_before_training(
 
 
 def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: Patch, capsys: Capture) -> None:
-    assert TRAIN("--out", "c") == 0
+    assert REGRESS("--out", "c") == 0
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
     capsys.readouterr()
     message = "can't write c: expected a writable file, but it is read-only; make it writable, or name another"
-    refused(capsys, message, TRAIN("--out", "c", "--overwrite"))
+    refused(capsys, message, REGRESS("--out", "c", "--overwrite"))
 
 
 def test_an_output_is_no_input(folder: Path, capsys: Capture) -> None:
-    assert TRAIN("--out", "c.svg", "--plot", "p.svg") == 0
+    assert REGRESS("--out", "c.svg", "--plot", "p.svg") == 0
     capsys.readouterr()
-    refused(capsys, READS.format("c.svg"), TRAIN("--resume", "c.svg", "--out", "d", "--plot", "c.svg", "--overwrite"))
-    Path("p.svg").replace("text.svg")
-    Path("link.svg").symlink_to("text.svg")
-    words = ["train", "text.svg", "text.txt", "--out", "d", "--overwrite", "--plot"]
-    for name in ("text.svg", "link.svg"):
-        refused(capsys, READS.format(name), main([*words, name]))
+    refused(capsys, READS.format("c.svg"), REGRESS("--resume", "c.svg", "--out", "d", "--plot", "c.svg", "--overwrite"))
 
 
-@pytest.mark.parametrize("name", ["loss.svg", "loss.png", "loss.pdf"])
-def test_a_run_does_not_read_its_own_outputs(workdir: Path, name: str, capsys: Capture) -> None:
-    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
-    write_data(workdir)
-    Path("texts").mkdir()
-    Path("text.txt").rename("texts/text.txt")
-    start, options = ["train", "texts", *TRAIN.options], ["--out", "texts/model", "--plot", f"texts/{name}"]
-    assert main([*start, *options, "--steps", "1"]) == 0
-    for steps, plot in (("2", name), ("3", "another.svg"), ("4", "another.svg")):
-        words = ["train", "texts", "--resume", "texts/model", "--steps", steps, "--plot", f"texts/{plot}"]
-        assert main(words) == 0
-    assert len(re.findall("^text: 1 file, ", capsys.readouterr().out, re.MULTILINE)) == 4
-
-
-@pytest.mark.parametrize("name", ["--log texts/deep/a.py", "--log ./link/new.csv", "--plot texts/a.svg"])
-def test_no_file_in_an_input_folder_is_written_that_a_run_would_read(workdir: Path, name: str, capsys: Capture) -> None:
-    write_data(workdir)
-    Path("texts/deep").mkdir(parents=True)
-    Path("text.txt").rename("texts/text.txt")
-    for each in ("texts/deep/a.py", "texts/a.svg"):
-        Path(each).write_bytes(Path("texts/text.txt").read_bytes())
-    Path("link").symlink_to("texts")
-    before = {path: path.read_bytes() for path in Path("texts").rglob("*") if path.is_file()}
+@pytest.mark.parametrize("name", ["--log waves/slow/a.csv", "--log ./link/new.csv"])
+def test_no_table_is_written_into_an_input_folder(workdir: Path, name: str, capsys: Capture) -> None:
+    """A later run would read it."""
+    write_folder(Path("waves"), waves(8, 0))
+    Path("link").symlink_to("waves")
+    before = {path: path.read_bytes() for path in Path("waves").rglob("*") if path.is_file()}
     option, path = name.split()
     folder = (
-        f"{option} is {Path(path)}, in the folder texts, which this run reads: expected a file outside it; name another"
+        f"{option} is {Path(path)}, in the folder waves, which this run reads: expected a file outside it; name another"
     )
-    refused(
-        capsys,
-        folder,
-        main(["train", "texts", *TRAIN.options, "--out", "m", "--steps", "1", "--overwrite", *name.split()]),
-    )
-    assert {path: path.read_bytes() for path in Path("texts").rglob("*") if path.is_file()} == before
+    words = ["classify", "waves", *CLASSIFY.options, "--out", "m", "--epochs", "1", "--overwrite", *name.split()]
+    refused(capsys, folder, main(words))
+    assert {path: path.read_bytes() for path in Path("waves").rglob("*") if path.is_file()} == before
 
 
 # ---- the log ----
@@ -335,7 +309,6 @@ def steps(log: str) -> list[int]:
 
 
 FIGURES = {
-    "train": "step,seconds,characters,bits_per_character",
     "classify": "step,seconds,series,loss,accuracy",
     "regress": "step,seconds,series,loss",
     "forecast": "step,seconds,windows,loss",
@@ -356,8 +329,8 @@ def test_the_log_has_a_row_for_each_report(run: Run, monkeypatch: Patch) -> None
     assert list(columns[1]) == sorted(columns[1])
     assert list(columns[2]) == sorted(columns[2])
     assert all(0 < loss < 9 for loss in columns[3])
-    if run is TRAIN:
-        assert columns[2][0] == 7 * 3  # characters of an update
+    if run is CLASSIFY:
+        assert columns[2][-1] == 20  # ten series in each of two epochs
 
 
 def test_a_resumed_run_appends_to_its_log(run: Run, capsys: Capture) -> None:
@@ -379,7 +352,7 @@ def test_a_foreign_file_that_appears_at_the_name_of_the_log_is_kept(folder: Path
         return last_step(*arguments)
 
     monkeypatch.setattr(running, "_last_step", appear)  # called after the data were read
-    assert TRAIN("--log", "l.csv") == 0
+    assert REGRESS("--log", "l.csv") == 0
     assert Path("l.csv").read_bytes() == b"foreign"
     assert steps("l-2.csv")[-1] == UPDATES
 
@@ -393,7 +366,7 @@ def test_a_log_that_can_not_be_written_does_not_stop_the_run(folder: Path, capsy
 
     monkeypatch.setattr("xrnn.commands.run._SECONDS_BETWEEN_READS", 0.0)
     at_update(monkeypatch, 3, fill)
-    assert TRAIN("--out", "c", "--log", "l.csv") == 0
+    assert REGRESS("--out", "c", "--log", "l.csv") == 0
     said = "can't write l.csv (No space left on device): the run continues without a log\n"
     assert capsys.readouterr().out.count(said) == 1
     assert (steps("l.csv"), updates_in("c")) == ([1, 2], UPDATES)

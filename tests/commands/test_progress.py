@@ -13,7 +13,7 @@ from xrnn.commands import progress
 from xrnn.commands.progress import Goal, TrainingProgress
 from xrnn.commands.terminal import Terminal
 
-FIGURES = r"step {step}:? .*\d\.\d{{3}} bits per character, [\d,]+ characters/s, {time}"
+FIGURES = r"step {step}:? .*loss \d\.\d{{3}}, accuracy 0\.5, [\d,]+ windows/s, {time}"
 
 
 class Clock:
@@ -33,10 +33,10 @@ def clock(monkeypatch: Patch) -> Clock:
 
 
 class Counted:
-    """A run with a loss of 4.25 and 21 characters a step."""
+    """A run with a loss of 4.25 and 21 windows a step."""
 
-    samples: ClassVar[str] = "characters"
-    shown_figures = ("4.250 bits per character", "4.250 bits")
+    samples: ClassVar[str] = "windows"
+    shown_figures = ("loss 4.250, accuracy 0.5", "accuracy 0.5")
     figures = (4.25,)
 
     def __init__(self, steps: int = 0) -> None:
@@ -84,9 +84,9 @@ def test_a_run_without_a_step_prints_nothing(clock: Clock, first: int) -> None:
 @pytest.mark.parametrize(
     ("width", "figures"),
     [
-        (80, "4.250 bits per character, 42 characters/s, 0:05 left"),
-        (60, "4.250 bits, 0:05 left"),
-        (40, "4.250 bits, 0:05 left"),
+        (80, "loss 4.250, accuracy 0.5, 42 windows/s, 0:05 left"),
+        (60, "accuracy 0.5, 0:05 left"),
+        (44, "accuracy 0.5, 0:05 left"),
         (24, "0:05 left"),
     ],
 )
@@ -103,7 +103,7 @@ def test_without_a_bar_there_is_a_line_every_ten_seconds(clock: Clock, terminal:
     first, last = run(clock, terminal=terminal, goal=Goal(None, 60.0, clock.now)).splitlines()
     assert re.fullmatch(FIGURES.format(step=20, time="0:50 left"), first)
     assert re.fullmatch(FIGURES.format(step=30, time="took 0:15"), last)
-    assert " 42 characters/s" in last  # 21 characters every half second
+    assert " 42 windows/s" in last  # 21 windows every half second
 
 
 def test_a_goal_is_a_step_or_a_time(clock: Clock) -> None:

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 import xrnn.select
-from tests.commands.runs import RUNS, TRAIN, Capture, Patch, raising, write_data
+from tests.commands.runs import REGRESS, RUNS, Capture, Patch, raising, write_data
 from tests.forge import Forgery
 from tests.models.data.waves import write_csv
-from tests.models.texts import write_text
 from xrnn.backend import BackendUnavailableError
 from xrnn.commands.main import main
 
@@ -38,12 +37,11 @@ def refusing(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_data(folder)
     for run in RUNS:
         (folder / run.command).symlink_to(trained / run.command)
-    content = (trained / "train").read_bytes()
+    content = (trained / "regress").read_bytes()
     (folder / "cut").write_bytes(content[:-9])
     titled = Forgery.of(content)
     titled.metadata["version"] = "\x1b]0;title\x07"
     titled.write(folder / "titled")
-    write_text(folder / "text-2.txt", seed=1)
     write_csv(folder / "wide.csv", np.ones((2, 3)))
     (folder / "notes").write_text("mine")
     xrnn.save(folder / "layer", xrnn.Linear.init(2, 3, backend="numpy"))
@@ -88,33 +86,35 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
             )
             for r in RUNS
         ),
-        ("train --minutes 1e307", f"--minutes is 1e+307: {YEAR}"),
-        ("train --minutes nan", f"--minutes is nan: {YEAR}"),
-        ("train --save-every 0", "--save-every is 0: expected a whole number of at least 1"),
+        ("regress --minutes 1e307", f"--minutes is 1e+307: {YEAR}"),
+        ("regress --minutes nan", f"--minutes is nan: {YEAR}"),
         # settings: their bounds are those of the models
         *((f"{r.command} --{name} 0", f"--{name} is 0: {SIZE}") for r in RUNS for name in ("hidden", "batch")),
-        ("train --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.004"),
+        ("regress --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.003"),
         ("forecast --quantiles 1", "--quantiles is 1: expected different numbers between 0 and 1"),
-        ("generate train --temperature -1", "--temperature is -1.0: expected a finite number of at least 0, such as"),
-        ("generate train --length -1", "--length is -1: expected a whole number from 0 to 1048576"),
-        ("generate train --seed -1", "--seed is -1: expected a whole number of at least 0"),
-        ("generate train --prompt \ud800", "--prompt holds half a surrogate pair: expected text; leave it out"),
+        ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # a checkpoint to continue
         *((f"{r.command} {r.data[0]} --resume gone", f"can't read gone ({GONE}): " + CHECKPOINT) for r in RUNS),
         *((f"{r.command} {r.data[0]} --resume gone --out d", f"can't read gone ({GONE}): ") for r in RUNS),
         *((f"{r.command} {r.data[0]} --resume notes", "notes is not a safetensors file: " + CHECKPOINT) for r in RUNS),
         *((f"{r.command} {r.data[0]} --resume layer", "layer has format xrnn layer: " + CHECKPOINT) for r in RUNS),
         *((f"{r.command} {r.data[0]} --resume fifo --out c", FIFO + CHECKPOINT) for r in RUNS),
-        ("train text.txt --resume cut", "cut is truncated or damaged (Error while deserializing header: incomplete me"),
-        ("train text.txt --resume titled", "titled has version �]0;title�: expected 1; use the xrnn that wrote it"),
-        ("train text.txt --resume classify", "classify has format xrnn series classifier: " + CHECKPOINT),
-        ("classify train.ts --resume train", "train has format xrnn character model: " + CHECKPOINT),
+        (
+            "regress levels.ts --resume cut",
+            "cut is truncated or damaged (Error while deserializing header: ",
+        ),
+        ("regress levels.ts --resume titled", "titled has version �]0;title�: expected 1; use the xrnn that wrote it"),
+        ("regress levels.ts --resume classify", "classify has format xrnn series classifier: " + CHECKPOINT),
+        ("classify train.ts --resume forecast", "forecast has format xrnn forecaster: " + CHECKPOINT),
         *(
             (f"{r.command} {' '.join(r.data)} --resume {r.command} --{r.unit} 1", f"--{r.unit} is 1, which end at step")
             for r in RUNS
             if r.per_unit > 1
         ),
-        ("train text.txt --resume train --steps 1", "--steps is 1, but train is at step 6: expected the total number"),
+        (
+            "forecast rows.csv --resume forecast --steps 1",
+            "--steps is 1, but forecast is at step 6: expected the ",
+        ),
         *(
             (
                 f"{r.command} {' '.join(r.data)} --resume {r.command} --hidden 13",
@@ -122,27 +122,19 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
             )
             for r in RUNS
         ),
-        ("train text.txt --resume train --lr 0.02", f"--lr is 0.02, but train was trained with 0.01: {OTHER}"),
+        ("forecast rows.csv --resume forecast --lr 1", f"--lr is 1.0, but forecast was trained with 0.02: {OTHER}"),
         ("classify train.ts test.ts --resume classify --one-way", "--one-way is True, but classify was trained with F"),
-        (
-            "train text-2.txt --resume train",
-            "train was trained on other text: expected the same PATHs with the same content; name that, or start a new "
-            "run without --resume",
-        ),
         (
             "classify train.ts --resume classify --out d",
             "classify was trained on other series: expected the same TRAIN with the same content; name that, or start",
         ),
         # data
-        ("train gone", "gone doesn't exist: expected a text file or a folder of them; check the path"),
-        ("train text.txt --batch 500", "the text to train on has 3,800 bytes: expected at least 32,500 for one chunk"),
         ("classify gone", f"can't read gone ({GONE}): expected a .ts file; check the path"),
         ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
         ("regress", "got no TRAIN: expected series with a number each"),
         ("forecast rows.csv ./rows.csv", "got rows.csv twice: expected different files; name it once"),
         # a checkpoint to use
-        ("generate fifo", FIFO + CHECKPOINT),
-        ("generate notes", "notes is not a safetensors file: " + CHECKPOINT),
+        ("predict fifo wide.csv", FIFO + ANY),
         ("predict notes wide.csv", f"notes is not a safetensors file: {ANY}"),
         ("predict gone wide.csv", f"can't read gone ({GONE}): {ANY}"),
         ("predict layer wide.csv", f"layer has format xrnn layer: {ANY}"),
@@ -164,32 +156,27 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
             "--one-way",
         ),
         # names that would control the terminal
-        ("generate \x1b[2J", "can't read �[2J ("),
-        ("train \x1b[2J", "�[2J doesn't exist"),
-        ("train text.txt --out \x1b[2J/c", "can't write �[2J/c ("),
+        ("predict \x1b[2J wide.csv", "can't read �[2J ("),
+        ("regress levels.ts --out \x1b[2J/c", "can't write �[2J/c ("),
     ],
 )
 def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, capsys: Capture) -> None:
     if "fifo" in words and os.name != "posix":
         pytest.skip("FIFOs are POSIX's")
-    command = words.split()[0]
-    of = "train" if command == "generate" else command
-    assert refusal(capsys, words.split()).startswith(message.replace("{}", of))
+    assert refusal(capsys, words.split()).startswith(message.replace("{}", words.split()[0]))
 
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("words", "message", "command"),
     [
-        ("train --hidden", "", "xrnn train"),
-        ("train --hidden x", "Invalid value for '--hidden'", "xrnn train"),
-        ("train --hiden 3", "o such option: --hiden", "xrnn train"),
-        ("--hidden 3 train", "", "xrnn train"),
-        ("--seed 3 generate c", "", "xrnn generate"),
+        ("regress --hidden", "", "xrnn regress"),
+        ("regress --hidden x", "Invalid value for '--hidden'", "xrnn regress"),
+        ("regress --hiden 3", "o such option: --hiden", "xrnn regress"),
+        ("--hidden 3 regress", "", "xrnn regress"),
         ("--seed 3", "", "xrnn"),  # an option of several commands
-        ("--prompt x", "", "xrnn generate"),
-        ("generate", "issing argument", "xrnn generate"),
-        ("generate c --length", "", "xrnn generate"),
+        ("--proba", "", "xrnn predict"),
+        ("predict", "issing argument", "xrnn predict"),
         ("info --explain 1 2", "", "xrnn info"),
         ("fly", "o such command 'fly'", "xrnn"),
         ("--fly", "", "xrnn"),
@@ -198,7 +185,7 @@ def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, cap
             (f"{command} {option} ''".replace("  ", " "), ": it is empty: expected a path", f"xrnn {command}")
             for command, options in {
                 **{r.command: ("", "--out", "--plot", "--resume", "--log") for r in RUNS},
-                **{"generate": ("",), "predict": ("",)},
+                "predict": ("",),
             }.items()
             for option in options
         ),
@@ -212,7 +199,7 @@ def test_a_wrong_command_line_names_the_help_that_explains_it(
     assert line.endswith(f"; see `{command} --help`")
 
 
-EVERY = [TRAIN.words(), ["generate", "train"], ["predict", "classify", "test.ts"], ["info"]]
+EVERY = [REGRESS.words(), ["predict", "classify", "test.ts"], ["info"]]
 
 
 @pytest.mark.usefixtures("here")
@@ -231,19 +218,15 @@ def test_a_backend_is_named_or_refused(words: list[str], capsys: Capture, monkey
     monkeypatch.delitem(xrnn.select._loaded, "cupy", raising=False)  # the backend on this machine
     monkeypatch.setenv("XRNN_BACKEND", "cupy")
     assert refusal(capsys, words).endswith("CuPy is not installed: `pip install …`")
-    if words[0] != "train":
+    if words[0] != "regress":
         assert main([*words, "--backend", "NumPy"]) == 0
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("words", EVERY[1:3], ids=["generate", "predict"])
-def test_a_failure_of_a_prediction_gets_one_line(words: list[str], capsys: Capture, monkeypatch: Patch) -> None:
-    remedies = {
-        "generate": "give less text or fewer bytes",
-        "predict": "expected series that fit; name fewer or shorter ones",
-    }
+def test_a_failure_of_a_prediction_gets_one_line(capsys: Capture, monkeypatch: Patch) -> None:
+    words = ["predict", "classify", "test.ts"]
     monkeypatch.setattr("xrnn.Linear.__call__", raising(MemoryError("80 TiB")))
-    assert refusal(capsys, words) == f"out of memory (80 TiB): {remedies[words[0]]}"
+    assert refusal(capsys, words) == "out of memory (80 TiB): expected series that fit; name fewer or shorter ones"
     monkeypatch.setattr("xrnn.Linear.__call__", raising(KeyboardInterrupt()))
     assert refusal(capsys, words, 130) == "interrupted"
 

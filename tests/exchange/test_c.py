@@ -272,7 +272,7 @@ def test_checkpoints_and_paths() -> None:
     layers = Network(stack=GRU.init(2, 3), linear=Linear.init(3, 2))
     assert model_of(layers).layers == tuple(layers.values())
     assert model_of(Checkpoint(layers, None, {})).layers == tuple(layers.values())
-    assert len(model_of(Checkpoint(layers, None, {"job": "xrnn character model"})).layers) == 2
+    assert len(model_of(Checkpoint(layers, None, {"job": "mine"})).layers) == 2
     with one_line(ValueError, "a model of series, which needs its scale", "use `xrnn convert`"):
         model_of(Checkpoint(layers, None, {"job": "xrnn series classifier"}))
     for path in ("classifier.safetensors", Path("x")):

@@ -21,7 +21,6 @@ from xrnn.models.labelled.head import Classes, Numbers
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings
 from xrnn.models.plan import Model
-from xrnn.models.text import CHARACTER_MODEL, TextSettings
 from xrnn.select import get_backend
 
 
@@ -69,12 +68,7 @@ def _forecaster(rng: random.Random) -> tuple[Any, Any]:
     )
 
 
-def _charlm(rng: random.Random) -> tuple[Any, None]:
-    return TextSettings(hidden=3, layers=1, seq_len=4, batch=2), None
-
-
 KINDS = {
-    "character models": Subject(CHARACTER_MODEL, _charlm),
     "classifiers": Subject(CLASSIFIER, _classifier),
     "forecasters": Subject(FORECASTER, _forecaster),
     "regressions": Subject(REGRESSION, _regression),

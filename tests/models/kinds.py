@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.commands.runs import growth, write_levels
-from tests.models import texts
 from tests.models.labelled import tiny
 from tests.models.snapshots import copied
 from xrnn.backend import Backend
@@ -22,7 +21,6 @@ from xrnn.models.labelled.data import load_labelled
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.labelled.settings import RegressionSettings
 from xrnn.models.labelled.trainer import LabelledTrainer
-from xrnn.models.text import CHARACTER_MODEL, TextTrainer
 from xrnn.select import get_backend
 
 _snapshots: dict[tuple[Any, ...], Snapshot[Any]] = {}
@@ -63,7 +61,6 @@ def _levels(folder: Path, settings: RegressionSettings) -> Any:
     return load_labelled(paths, settings)
 
 
-TEXT: Final = Subject(CHARACTER_MODEL, TextTrainer, lambda folder, _: texts.small_corpus(folder), texts.TINY)
 CLASSES: Final = Subject(CLASSIFIER, LabelledTrainer, lambda *_: tiny.dataset(), tiny.TINY, reads=2)
 NUMBERS: Final = Subject(REGRESSION, LabelledTrainer, _levels, RegressionSettings(hidden=6, batch=4, lr=0.02))
 FORECASTS: Final = Subject(
@@ -72,7 +69,7 @@ FORECASTS: Final = Subject(
     lambda _, settings: prepare([Series(growth()[:, None], None, "s")], settings),
     ForecastSettings(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.3, noise=0.1),
 )
-SUBJECTS: Final = [TEXT, CLASSES, NUMBERS, FORECASTS]
+SUBJECTS: Final = [CLASSES, NUMBERS, FORECASTS]
 
 
 def name_of(subject: Any) -> str:

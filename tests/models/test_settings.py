@@ -9,15 +9,14 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.models.errors import SettingsError, param
+from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings
 from xrnn.models.settings import Settings
-from xrnn.models.text import TextSettings
 from xrnn.select import get_backend
 
 
 def test_the_defaults() -> None:
     shared = {"cell": "gru", "heads": 1, "layers": 1, "batch": 32, "seed": 0}
-    assert asdict(TextSettings()) == shared | {"hidden": 256, "lr": 0.004, "seq_len": 64}
     table = {"decimal": ".", "skip_columns": "", "id": "", "time": "", "label": ""}
     regularised = {"one_way": False, "dropout": 0.3, "noise": 0.3, "mask": False, "patience": 0}
     classifier = shared | table | regularised | {"hidden": 64, "lr": 0.003}
@@ -27,17 +26,17 @@ def test_the_defaults() -> None:
 
 
 def test_heads_divide_the_hidden_size() -> None:
-    settings = TextSettings(cell="lstm", hidden=12, heads=4, layers=2)
-    assert settings.architecture == "2 LSTM layers of 12 in 4 heads"
-    made = [param.shape for layer in settings.plan.make(get_backend("numpy")).values() for param in layer.params]
-    assert made == settings.plan.shapes
+    settings = ClassifierSettings(cell="lstm", hidden=12, heads=4, layers=2)
+    assert settings.architecture == "2 bidirectional LSTM layers of 12 in 4 heads"
+    plan = settings.plan(Classes(2, labels=("a", "b")))
+    assert [param.shape for layer in plan.make(get_backend("numpy")).values() for param in layer.params] == plan.shapes
     expected = "heads is 5, with cell lstm of 12: expected a number that divides hidden, and a cell whose recurrent"
     with one_line(SettingsError, expected):
-        TextSettings(cell="lstm", hidden=12, heads=5)
+        ClassifierSettings(cell="lstm", hidden=12, heads=5)
 
 
-@pytest.mark.parametrize("settings", [TextSettings(), ClassifierSettings()])
-def test_settings_do_not_change(settings: TextSettings | ClassifierSettings) -> None:
+def test_settings_do_not_change() -> None:
+    settings = ClassifierSettings()
     with pytest.raises(FrozenInstanceError):
         settings.hidden = 12  # type: ignore[misc]
     assert not hasattr(settings, "__dict__")
@@ -46,10 +45,10 @@ def test_settings_do_not_change(settings: TextSettings | ClassifierSettings) -> 
 @pytest.mark.parametrize(
     ("settings", "name", "fitting", "beyond"),
     [
-        *((TextSettings(), name, [1, 2**20], [-1, 0, 2**20 + 1]) for name in ("hidden", "batch", "seq_len")),
-        (TextSettings(), "layers", [1, 100], [-1, 0, 101]),
-        (TextSettings(), "lr", [1e-9, 1000], [-1, 0, 1000.1, math.inf, math.nan]),
-        (TextSettings(), "seed", [0, 2**70], [-1]),
+        *((ClassifierSettings(), name, [1, 2**20], [-1, 0, 2**20 + 1]) for name in ("hidden", "batch")),
+        (ClassifierSettings(), "layers", [1, 100], [-1, 0, 101]),
+        (ClassifierSettings(), "lr", [1e-9, 1000], [-1, 0, 1000.1, math.inf, math.nan]),
+        (ClassifierSettings(), "seed", [0, 2**70], [-1]),
         (ClassifierSettings(), "dropout", [0, 0.999], [-0.1, 1, 1.5, math.nan]),
         (ClassifierSettings(), "noise", [0, 1000], [-0.1, -1, 1000.1, math.inf, math.nan]),
         (ClassifierSettings(), "patience", [0, 10**6], [-1, 10**6 + 1]),

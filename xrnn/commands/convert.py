@@ -30,7 +30,6 @@ from xrnn.models.errors import DataError, ModelError, OutputError, SettingsError
 from xrnn.models.forecast.model import FORECASTER
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.settings import switch
-from xrnn.models.text import CHARACTER_MODEL
 from xrnn.ops.cells.rnn import NONLINEARITIES
 
 _READ: Final = (".onnx", ".keras", ".pt", ".safetensors")
@@ -73,9 +72,9 @@ def convert(
 ) -> None:
     """Convert a model to another format.
 
-    .safetensors files are those of xrnn.save, xrnn.save_checkpoint, `xrnn train`, `classify` and `regress`. .pt files
-    hold the state dict of an RNN, LSTM or GRU. A model of `classify` or `regress` that is written to .onnx or .c scales
-    its input itself.
+    .safetensors files are those of xrnn.save, xrnn.save_checkpoint, `xrnn classify` and `regress`. .pt files hold the
+    state dict of an RNN, LSTM or GRU. A model of `classify` or `regress` that is written to .onnx or .c scales its
+    input itself.
     """
     how, backend = ConvertOptions(**options), selected("numpy").backend
     if target.suffix not in _WRITE:
@@ -155,19 +154,19 @@ def _read(source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Ba
     if name == FORECASTER.name:
         raise DataError(
             f"{printable(str(source))} is a forecaster, which scales each series by itself: expected a model of `xrnn "
-            "train`, `classify` or `regress`; use xrnn.load_checkpoint for its layers"
+            "classify` or `regress`; use xrnn.load_checkpoint for its layers"
         )
     if name == "xrnn layer":
         with _without_cells(source, "load"):
             return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
-    kind = next((each for each in (CHARACTER_MODEL, CLASSIFIER, REGRESSION) if each.name == name), None)
+    kind = next((each for each in (CLASSIFIER, REGRESSION) if each.name == name), None)
     if kind is None:
         with _without_cells(source, "load_checkpoint"):
             checkpoint = load_checkpoint(source, backend=backend)
         facts = {"kind": "checkpoint of xrnn.save_checkpoint", "names": list(checkpoint.layers)}
         return model_of(checkpoint, quantized=True), facts
     snapshot = kind.load(source, backend)
-    model, more = (model_of(snapshot.layers), {}) if kind is CHARACTER_MODEL else _of_series(snapshot, backend)
+    model, more = _of_series(snapshot, backend)
     return model, facts_of(kind, snapshot.step) | more
 
 

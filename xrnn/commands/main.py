@@ -15,13 +15,11 @@ import xrnn
 from xrnn.backend import BackendUnavailableError
 from xrnn.commands.convert import convert
 from xrnn.commands.forecast import forecast
-from xrnn.commands.generate import generate
 from xrnn.commands.info import info
 from xrnn.commands.labelled import classify, regress
 from xrnn.commands.options import flag
 from xrnn.commands.predict import predict
 from xrnn.commands.terminal import SafeStream, status_of
-from xrnn.commands.train import train
 from xrnn.files import printable
 from xrnn.models.errors import ModelError, SettingsError
 from xrnn.parallel import ParallelError
@@ -32,7 +30,6 @@ _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
 
 # If the memory does not suffice, by command; the others train.
 _MEMORY_REMEDIES: Final = {
-    "generate": "give less text or fewer bytes",
     "predict": "name fewer or shorter series",
     "convert": "end other programs",
     "info": "end other programs, or lower the sizes after --explain",
@@ -53,7 +50,7 @@ class _Commands(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Recurrent layers on NumPy and CuPy, for text and time series.",
+    help="Recurrent layers on NumPy and CuPy, for time series.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -135,5 +132,5 @@ def _options(
         )
 
 
-for command in (train, generate, classify, regress, forecast, predict, convert, info):
+for command in (classify, regress, forecast, predict, convert, info):
     app.command()(command)

@@ -159,7 +159,6 @@ def selected(backend: str | None) -> Selection:
 
 # ---- a training command with its options ----
 
-SAVE_EVERY: Final = 250  # steps
 _MAX_UNITS: Final = 10**12  # steps or epochs
 
 T = TypeVar("T", bound=Trainer[Any])
@@ -172,7 +171,6 @@ class Command(Generic[T]):
     paths: Sequence[Path]  # the data files and folders
     given: dict[str, Any]  # the settings on the command line; the others are the checkpoint's, or the defaults
     upto: int | None = None  # the last step or epoch, counted from the start of the first run
-    save_every: int = SAVE_EVERY  # the number of steps between two checkpoints
     csv: Path | None = None  # the table of results to write
     options: RunOptions
 
@@ -180,20 +178,15 @@ class Command(Generic[T]):
     default_out: ClassVar[Path]
     trainer: ClassVar[Any]  # the class T
     unit: ClassVar[str]  # the unit of `upto`, such as "steps"
-    argument: ClassVar[str]  # the command-line argument with the data, such as "PATHs"
-    data_name: ClassVar[str] = "series"  # the kind of data
-    picture_name: ClassVar[str] = "picture"  # the subject of the picture, such as "loss curve"
+    argument: ClassVar[str]  # the command-line argument with the data, such as "FILEs"
     unfinished: ClassVar[str] = ""  # what the checkpoint lacks if the run stops between its training and its results
     table_columns: ClassVar[tuple[str, ...]] = ()  # of the file `csv`
-    use: ClassVar[str] = "xrnn predict {} FILE..."  # the command that uses a checkpoint, with {} for the file
 
     def __post_init__(self) -> None:
         if self.options.minutes is not None and self.upto is not None:
             raise SettingsError(f"got both --minutes and --{self.unit}: expected one of them; leave one out")
         if self.upto is not None and not 1 <= self.upto <= _MAX_UNITS:
             raise SettingsError(f"--{self.unit} is {self.upto}: expected a whole number from 1 to {_MAX_UNITS}")
-        if self.save_every < 1:
-            raise SettingsError(f"--save-every is {self.save_every}: expected a whole number of at least 1")
 
     def load(self, settings: Any) -> Any:
         """Read the data at `paths` → an object with `fingerprint` and `facts`, see `Snapshot`, and a line, `source`.

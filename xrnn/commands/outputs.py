@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from xrnn.commands.options import Command
-from xrnn.commands.pictures import check_format, is_own_picture
+from xrnn.commands.pictures import check_format
 from xrnn.files import check_output, check_writable, real_path, same_file, write_file
 from xrnn.models.checkpoint import PictureRecord
 from xrnn.models.errors import OutputError, file_errors
@@ -89,18 +89,14 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
             )
 
 
-def check_folders(tables: Sequence[Output], replaced: Output | None, inputs: Iterable[Path]) -> None:
-    """Check that no table, and no picture that is replaced, is a file in an input folder.   Raises OutputError.
+def check_folders(tables: Sequence[Output], inputs: Iterable[Path]) -> None:
+    """Check that no table is a file in an input folder.   Raises OutputError.
 
     tables   the log, and the file `csv`
 
-    Checkpoints may be there, and pictures that xrnn drew: runs don't read them.
+    Checkpoints and pictures may be there: runs don't read them.
     """
-    outputs = [*tables]
-    if replaced and os.path.exists(replaced.path):
-        with file_errors(OutputError, "read", replaced.path, "expected read permission"):
-            outputs += [] if is_own_picture(replaced.path.read_bytes()) else [replaced]
-    for output, folder in itertools.product(outputs, filter(os.path.isdir, inputs)):
+    for output, folder in itertools.product(tables, filter(os.path.isdir, inputs)):
         if real_path(output.path).is_relative_to(real_path(folder)):
             raise OutputError(
                 f"{output.option} is {output.path}, in the folder {folder}, which this run reads: expected a file "
@@ -196,7 +192,7 @@ class Outputs:
         check_outputs(
             [checkpoint, outputs.picture, *tables], [*command.paths, *([resume] if resume and not continues else [])]
         )
-        check_folders(tables, outputs.picture if overwrite else None, command.paths)
+        check_folders(tables, command.paths)
         return outputs
 
     def open_log(self, say: Callable[[str], None]) -> contextlib.AbstractContextManager[Log | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,13 +20,8 @@ from xrnn.models.labelled.head import Confusion
 from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.typing import HostArray
 
-# Suffix → the first bytes of such a file, and its metadata key for the name of the program.
-_FORMATS: Final = {".png": (b"\x89PNG", "Software"), ".svg": (b"<?xml", "Creator"), ".pdf": (b"%PDF", "Creator")}
-_PROGRAM: Final = "xrnn: the loss of a training run"
-_STYLES: Final[tuple[dict[str, Any], ...]] = (
-    {"color": "tab:green", "linestyle": "--"},
-    {"color": "tab:gray", "linestyle": ":"},
-)
+# Suffix → the metadata key for the name of the program.
+_FORMATS: Final = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}
 _MOST_COUNTS: Final = 30  # with more labels, the cells show no counts, which would overlap
 _MOST_NAMES: Final = 60  # with more labels, the axes show no names
 _MOST_PAIRS: Final = 5
@@ -52,12 +47,11 @@ class Picture:
         FigureCanvasAgg(figure)
         self.draw(figure)
         suffix = path.suffix.lower()
-        _, key = _FORMATS[suffix]
         content = io.BytesIO()
         with warnings.catch_warnings():
             # Matplotlib draws a box for a letter that its font lacks, and warns.
             warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-            figure.savefig(content, dpi=150, format=suffix[1:], metadata={key: _PROGRAM})
+            figure.savefig(content, dpi=150, format=suffix[1:], metadata={_FORMATS[suffix]: "xrnn"})
         return content.getvalue()
 
 
@@ -67,25 +61,7 @@ def check_format(path: Path) -> None:
         raise OutputError(f"--plot is {path}: expected a name that ends in {', '.join(_FORMATS)}; add one of them")
 
 
-def is_own_picture(content: bytes) -> bool:
-    """Whether a run drew the picture `content`."""
-    return content.startswith(tuple(start for start, _ in _FORMATS.values())) and _PROGRAM.encode() in content
-
-
 # ---- losses ----
-
-
-def loss_curve(losses: Sequence[float], unit: str, levels: Mapping[str, float]) -> Picture:
-    """The losses of all updates, in `unit`, and a horizontal line for each label of `levels` (two at most)."""
-
-    def draw(figure: Any) -> None:
-        axes = figure.add_subplot()
-        _draw_losses(axes, losses, unit)
-        for (label, level), style in zip(levels.items(), _STYLES, strict=False):
-            axes.axhline(level, label=f"{label}: {level:.3f}", **style)
-        axes.legend()
-
-    return Picture((7, 4.2), draw)
 
 
 def _draw_losses(axes: Any, losses: Sequence[float], unit: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xrnn.backend import Backend
-from xrnn.commands.options import SAVE_EVERY, Command, T, flag, selected
+from xrnn.commands.options import Command, T, flag, selected
 from xrnn.commands.outputs import Outputs
 from xrnn.commands.progress import Goal, TrainingProgress
 from xrnn.commands.terminal import Terminal, noted_signals, raised_signals, status_of
@@ -22,6 +22,7 @@ from xrnn.models.errors import DivergedError, OutputError, SettingsError, file_e
 from xrnn.models.settings import Settings
 from xrnn.optional import install_hint
 
+SAVE_EVERY: Final = 250  # steps
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
 
 
@@ -37,7 +38,7 @@ def run_command(command: Command[T]) -> int:
     outputs = Outputs.choose(command, settings, snapshot.picture if snapshot else None, terminal.note)
     data = command.load(settings)
     last = _last_step(command, settings, data, snapshot)
-    for line in [*selection_lines(selection), *outputs.lines, f"{command.data_name}: {data.source}"]:
+    for line in [*selection_lines(selection), *outputs.lines, f"series: {data.source}"]:
         terminal.note(line)
     if snapshot is None:
         settings = command.choose(settings, data, backend, terminal)
@@ -87,7 +88,7 @@ def _last_step(command: Command[T], settings: Any, data: Any, snapshot: Snapshot
     """The step at which to stop, counted from the first run; None to stop after a time.   Raises SettingsError."""
     if snapshot and (data.fingerprint, data.facts) != (snapshot.fingerprint, snapshot.facts):
         raise SettingsError(
-            f"{command.options.resume} was trained on other {command.data_name}: expected the same {command.argument} "
+            f"{command.options.resume} was trained on other series: expected the same {command.argument} "
             "with the same content; name that, or start a new run without --resume"
         )
     if command.options.minutes is not None:
@@ -125,7 +126,7 @@ def _train(trainer: T, command: Command[T], last: int | None, outputs: Outputs, 
 
     def after_step() -> None:
         nonlocal last_read
-        if trainer.steps % command.save_every == 0:
+        if trainer.steps % SAVE_EVERY == 0:
             save()
         if time.monotonic() - last_read >= _SECONDS_BETWEEN_READS:
             trainer.read_losses()
@@ -158,7 +159,7 @@ def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Termina
     """Print the results, and draw the picture.   Raises OutputError."""
     results, picture = command.report(trainer, terminal)
     checkpoint = str(outputs.checkpoint.path)
-    terminal.result(f"checkpoint: {checkpoint} ({command.use.format(shlex.quote(checkpoint))})")
+    terminal.result(f"checkpoint: {checkpoint} (xrnn predict {shlex.quote(checkpoint)} FILE...)")
     snapshot = trainer.snapshot()
     path = outputs.picture.path
     content = picture.content(path)
@@ -167,11 +168,11 @@ def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Termina
     record = PictureRecord.of(path, content) if content is not None else outputs.drawn
     command.kind.save(outputs.checkpoint.path, replace(snapshot, picture=record), outputs.checkpoint.write)
     if content is None:
-        terminal.result(f"{command.picture_name}: not drawn, Matplotlib is not installed ({install_hint('plot')})")
+        terminal.result(f"picture: not drawn, Matplotlib is not installed ({install_hint('plot')})")
     else:
         with file_errors(OutputError, "write", path, "expected free space and permission"):
             outputs.picture.write(content)
-        terminal.result(f"{command.picture_name}: {outputs.picture.path}")
+        terminal.result(f"picture: {outputs.picture.path}")
     if outputs.table:
         with file_errors(OutputError, "write", outputs.table.path, "expected free space and permission"):
             outputs.table.write(command.table(trainer, results))
@@ -187,7 +188,6 @@ def _resume_command(command: Command[T], out: Path) -> str:
     words = [*command.kind.writer.split(), *map(str, command.paths), "--resume", str(out)]
     words += [f"--{command.unit}", str(command.upto)] if command.upto is not None else []
     words += ["--csv", str(command.csv)] if command.csv else []
-    words += ["--save-every", str(command.save_every)] if command.save_every != SAVE_EVERY else []
     for each in fields(options):
         value = getattr(options, each.name)
         if each.name not in ("out", "resume", "overwrite") and value != each.default:

@@ -26,7 +26,6 @@ from xrnn.optim import HasParameters, Layers
 from xrnn.select import check_numbers, kind_of, to_numpy
 from xrnn.typing import HostArray
 
-_CHARACTER_MODEL: Final = "xrnn character model"  # `job` in the checkpoints of `xrnn train`
 _OTHERS: Final = (Bidirectional, LayerNorm, Linear, Embedding)
 
 Row = TypeVar("Row")
@@ -89,7 +88,7 @@ def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: b
     if isinstance(layers, str | os.PathLike):
         raise TypeError("layers is a path: expected layers; use xrnn.load, xrnn.load_checkpoint or `xrnn convert`")
     if isinstance(layers, Checkpoint):
-        if layers.extra.get("job", _CHARACTER_MODEL) != _CHARACTER_MODEL:
+        if str(layers.extra.get("job")).startswith("xrnn "):  # of a command or an estimator
             raise ValueError("layers is a checkpoint of a model of series, which needs its scale: use `xrnn convert`")
         layers = layers.layers
     given = layers.values() if isinstance(layers, Mapping) else layers if isinstance(layers, Sequence) else [layers]

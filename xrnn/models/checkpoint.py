@@ -121,8 +121,8 @@ def _unpickled(description: dict[str, Any], saved: dict[str, HostArray], others:
 class Kind(Generic[S]):
     """A kind of model. It writes and reads the files of the kind."""
 
-    name: str  # `job` in the file: "xrnn character model"
-    writer: str  # what writes the files, for errors: "xrnn train"
+    name: str  # `job` in the file: "xrnn forecaster"
+    writer: str  # what writes the files, for errors: "xrnn forecast"
     settings: type[S]
     plan: Callable[[S, Any], Plan]  # (settings, facts) → the plan of the model; raises SettingsError
     arrays: Callable[[S, Any, int], dict[str, Spec]]  # (settings, facts, step) → the arrays of a snapshot

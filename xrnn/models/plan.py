@@ -14,7 +14,6 @@ import numpy as np
 from xrnn import cells
 from xrnn.backend import Backend
 from xrnn.layers.bidirectional import Bidirectional
-from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.layers.network import Network
 from xrnn.layers.stack import Stack
@@ -28,7 +27,6 @@ class Plan:
 
     inputs      of the first recurrent layer
     outputs     of the linear layer
-    symbols     > 0: an embedding of this number of symbols comes first
     features    > 0: the linear layer has this number of inputs besides the recurrent ones, and its W begins at 0
     both_ways   the recurrent layers are bidirectional
     keeps_best  early stopping keeps the layers of the best epoch too
@@ -40,7 +38,6 @@ class Plan:
     hidden: int
     layers: int
     outputs: int
-    symbols: int = 0
     features: int = 0
     both_ways: bool = False
     keeps_best: bool = False
@@ -55,8 +52,6 @@ class Plan:
         if self.heads is not None:
             options["heads"] = self.heads
         layers: dict[str, Any] = {}
-        if self.symbols:
-            layers["embedding"] = Embedding.init(self.symbols, self.inputs, rng=rng, backend=backend)
         recurrent: list[Any] = [
             Bidirectional.init(kind, size, self.hidden, **options)
             if self.both_ways
@@ -72,14 +67,13 @@ class Plan:
     @property
     def shapes(self) -> list[Shape]:
         """The shape of each parameter, in the order of the layers."""
-        embedding: list[Shape] = [(self.symbols, self.inputs)] if self.symbols else []
         recurrent = [
             shape
             for size in self._sizes
             for _ in range(1 + self.both_ways)
             for shape in cells.shapes(self.cell, size, self.hidden, self.heads).values()
         ]
-        return [*embedding, *recurrent, (self._width + self.features, self.outputs), (self.outputs,)]
+        return [*recurrent, (self._width + self.features, self.outputs), (self.outputs,)]
 
     @property
     def weights(self) -> int:
@@ -93,7 +87,6 @@ class Plan:
             inputs=1,
             hidden=1,
             outputs=1,
-            symbols=min(self.symbols, 1),
             features=min(self.features, 1),
             heads=self.heads and 1,
         )

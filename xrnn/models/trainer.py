@@ -32,12 +32,11 @@ def cosine_rate(peak: float, update: int, total: int) -> float:
 class Trainer(Generic[S]):
     """The base of all trainers. A kind of model defines `step`, which ends in `_update`, and the reported figures.
 
-    losses          one per update, up to the last `read_losses`, in units of `nats_per_loss` nats
-    samples         the name of the samples, in the plural: "characters"
+    losses          one per update, up to the last `read_losses`
+    samples         the name of the samples, in the plural: "windows"
     figure_names    the names of `figures`
     """
 
-    nats_per_loss: ClassVar[float] = 1.0
     samples: ClassVar[str]
     figure_names: ClassVar[tuple[str, ...]] = ("loss",)
     facts: Any = None  # see `Snapshot`
@@ -102,7 +101,7 @@ class Trainer(Generic[S]):
         return self._optimizer.steps
 
     def _update(self, loss: Array, lr: float) -> None:
-        """Clip the gradients, update the parameters, and keep the loss, 0-d, in nats."""
+        """Clip the gradients, update the parameters, and keep the loss, 0-d."""
         clip_grad_norm(self._optimizer.grads, _MAX_NORM)
         self._optimizer.lr = lr
         self._optimizer.step()
@@ -115,9 +114,9 @@ class Trainer(Generic[S]):
         """
         if not self._unread:
             return
-        nats = self._backend.to_numpy(self._backend.xp.stack(self._unread))
+        losses = self._backend.to_numpy(self._backend.xp.stack(self._unread))
         self._unread = []
-        for loss in (nats / self.nats_per_loss).tolist():
+        for loss in losses.tolist():
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"the loss is {loss} at step {len(self.losses) + 1:,}: expected a finite number; "
