@@ -206,6 +206,17 @@ def test_the_text(script: Any, capsys: Capture) -> None:
     assert len(last) == 1000
 
 
+def test_a_small_file_is_not_held_out_alone(script: Any) -> None:
+    """The file with the lowest hash may have any size. The last bytes of the text are then held out instead."""
+    contents = {path: path.read_bytes() for path in Path("texts").rglob("*.txt")}
+    _, held_out = script.read_text([Path("texts")])
+    (chosen,) = [path for path, content in contents.items() if content == held_out.tobytes()]
+    chosen.write_text("short")
+    text, held_out = script.read_text([Path("texts")])
+    assert len(held_out) == (len(text) + len(held_out)) // 20
+    assert len(text) + len(held_out) == sum(map(len, contents.values())) - len(contents[chosen]) + 5
+
+
 def test_the_text_by_default_is_pythons_library(script: Any) -> None:
     text, held_out = (part.tobytes() for part in script.read_text([]))
     assert b"class OrderedDict" in text + held_out
@@ -228,7 +239,7 @@ def other_checkpoint(path: str) -> None:
 
 REFUSALS: dict[str, tuple[Callable[[], object], str, str]] = {
     "missing folder": (lambda: None, "nowhere", "nowhere doesn't exist: expected a text file or a folder"),
-    "little text": (lambda: few("few"), "few", "found 10 bytes of text, and 0 held out: expected at least 500"),
+    "little text": (lambda: few("few"), "few", "found 10 bytes of text, and 0 held out: expected at least 500 there"),
     "binary file": (lambda: foreign("b", b"a\0b" * 999), "b", "b is binary: expected a text file or a folder"),
     "other text": (lambda: None, "texts/0 --resume run.safetensors", "run.safetensors was trained with another text: "),
     "other cell": (
@@ -283,6 +294,12 @@ def test_without_matplotlib_there_is_no_picture(script: Any, monkeypatch: pytest
     script.main(["texts", "--steps", "2"])
     assert "loss curve: not drawn; pip install matplotlib" in capsys.readouterr().out
     assert not Path("char-lm.png").exists()
+
+
+def test_signals_have_their_effect_again_after_a_run(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    script.main(["texts", "--steps", "1"])
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
