@@ -113,12 +113,36 @@ def test_the_test_is_the_mean_surprise(script: Any, backend: Backend) -> None:
     text = np.random.default_rng(1).integers(97, 123, 200).astype(np.uint8)
     with xrnn.use_backend(backend):
         model = script.TextModel.new("gru", 0, "")
-        model.update(text)
+        for _ in range(3):
+            model.update(text)
         got = model.test(text)
         with model.average.applied():
             scores = xrnn.to_numpy(model.scores(text[:-1, None].astype("int32"), None)[0])[:, 0].astype("float64")
     p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     assert got == pytest.approx(-np.log2(p[np.arange(199), text[1:]]).mean(), rel=1e-5)
+
+
+def test_places_and_learning_rate_follow_from_the_update(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update reads on where the one before it ended; every fourth one begins at new places."""
+    monkeypatch.setattr(script, "CONSTANT", 4 * 7 * 3)
+    text, chunks, rates = np.arange(251).astype(np.uint8), list[Any](), []
+    model = script.TextModel.new("rnn", 0, "")
+    before = [param.copy() for param in model.layers.params]
+
+    def recorded(chunk: Any) -> Any:
+        chunks.append(chunk)
+        return chunk
+
+    monkeypatch.setattr(script, "asarray", recorded)
+    for _ in range(9):
+        model.update(text)
+        rates.append(model.optimizer.lr)
+    assert all((param != old).any() for param, old in zip(model.layers.params, before, strict=True))
+    assert {chunk.shape for chunk in chunks} == {(8, 3)}
+    assert all(((np.diff(chunk, axis=0) - 1) % 251 == 0).all() for chunk in chunks)
+    continued = [(chunk[-1] == after[0]).all() for chunk, after in itertools.pairwise(chunks)]
+    assert continued == [True, True, True, False] * 2
+    np.testing.assert_allclose(rates, [script.LR / max(1, k / 4) ** 0.5 for k in range(9)])
 
 
 def test_the_weights_of_a_test_are_a_mean_over_the_last_tenth(script: Any) -> None:
