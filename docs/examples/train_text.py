@@ -108,9 +108,10 @@ def read_text(paths):
 # update, so the network remembers more than ``T`` bytes, but the gradient reaches back no further (truncated
 # backpropagation through time). After ``JUMP`` updates come new places, so that the order of the files does not matter.
 #
-# For tests and samples, the weights are averaged over the last tenth of the run. This gains about as much as a learning
-# rate that falls to zero, and needs no decision about the end of the run. Places, learning rate and average depend only
-# on the number of the update: a resumed run makes the same updates as one without interruption.
+# For tests and samples, the weights are averaged over roughly the last tenth of the run. This removes the noise of the
+# last updates, as a learning rate that falls to zero would, but needs no decision about the end of the run. Places,
+# learning rate and average depend only on the number of the update: a resumed run makes the same updates as one without
+# interruption.
 
 
 class TextModel:
