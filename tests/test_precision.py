@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.built import NOT_BUILT
 from tests.errors import one_line
 from tests.fresh import output_of, run_python
 from xrnn import RNN, get_backend, set_precision, use_fused, use_precision
@@ -121,7 +122,7 @@ def test_the_instruction_is_used_only_where_it_is_fast() -> None:
 @pytest.mark.parametrize("isa", ["", "amx", "avx512", " AVX2 "])
 def test_refused_tiles_are_reported_if_they_are_asked_for(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernels:
-        pytest.skip("the kernels were not built")
+        pytest.skip(NOT_BUILT)
     monkeypatch.setattr(kernels, "tile_refusal", lambda: "not permitted")
     monkeypatch.setenv("XRNN_ISA", isa)
     reported = "the system refused this process the tile registers: not permitted"
@@ -131,7 +132,7 @@ def test_refused_tiles_are_reported_if_they_are_asked_for(isa: str, monkeypatch:
 def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = get_backend("numpy")
     if not kernels:
-        pytest.skip("the kernels were not built")
+        pytest.skip(NOT_BUILT)
 
     def why(operation: Operation = "recurrence_forward", dtype: str = "float32", cell: Cell | None = None) -> str:
         return explain(backend, operation, cell or LSTMCell(), {"T": 5, "N": 3, "D": 2, "H": 7}, dtype).why

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.built import NEEDS_KERNELS
 from xrnn import use_backend
 from xrnn.backend import Backend
 
@@ -50,6 +51,7 @@ def test_own_arrays_are_updated_in_place(backend: Backend) -> None:
         assert np.any(backend.to_numpy(dp))
 
 
+@NEEDS_KERNELS
 @pytest.mark.needs("torch", "torch")
 def test_an_existing_model_is_accelerated() -> None:
     import torch

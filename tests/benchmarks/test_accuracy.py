@@ -12,6 +12,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
 
 from benchmarks import accuracy
 from benchmarks.cases import Case
+from tests.built import NEEDS_KERNELS
 from xrnn.backends.numpy import kernels
 from xrnn.typing import Array
 
@@ -39,7 +40,7 @@ def test_tanh_ulp_sees_an_error_of_a_few_ulp(monkeypatch: pytest.MonkeyPatch) ->
     assert 5 < accuracy.tanh_ulp("float32", per_exponent=1) < 8
 
 
-@pytest.mark.skipif(not kernels, reason="the kernels were not built")
+@NEEDS_KERNELS
 def test_products_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """LRU has no recurrent product, so its dWh has no elements."""
     cases = [

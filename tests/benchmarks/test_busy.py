@@ -17,10 +17,11 @@ from rich.console import Console
 
 from benchmarks import busy, processes
 from benchmarks.cases import Case
+from tests.built import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 if not kernels:
-    pytest.skip("the kernels were not built: `pip install -v -e .` says why", allow_module_level=True)
+    pytest.skip(NOT_BUILT, allow_module_level=True)
 
 
 @pytest.mark.proof

@@ -11,10 +11,11 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
 
 from benchmarks import partition
 from benchmarks.cases import Case
+from tests.built import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 if not kernels:
-    pytest.skip("the kernels were not built: `pip install -v -e .` says why", allow_module_level=True)
+    pytest.skip(NOT_BUILT, allow_module_level=True)
 
 
 def test_partition_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,7 +216,8 @@ def test_gates_of_min_lstm_that_are_minus_infinity(tmp_path: Path) -> None:
     to_c(layer, tmp_path / "model.c")
     found = outputs(built(tmp_path, "model"), x)
     assert np.isfinite(found).all()
-    np.testing.assert_allclose(found, layer(x[:, None])[:, 0], rtol=1e-5)
+    with np.errstate(over="ignore"):  # of the plain form
+        np.testing.assert_allclose(found, layer(x[:, None])[:, 0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["int", "main", "sigmoid", "EOF"])

@@ -126,7 +126,8 @@ def test_nan_and_infinity_in_x_give_nan(name: str, value: float, tmp_path: Path)
 def test_very_small_and_very_large_numbers(x: float, tmp_path: Path) -> None:
     layer, row = make("gru", 3, 5), np.full((1, 3), x, "float32")
     to_c(layer, tmp_path / "model.c")
-    np.testing.assert_allclose(outputs(built(tmp_path, "model"), row), streamed(layer, row), **ROUNDING)
+    with np.errstate(over="ignore"):  # of the plain form
+        np.testing.assert_allclose(outputs(built(tmp_path, "model"), row), streamed(layer, row), **ROUNDING)
 
 
 def test_a_column_of_the_largest_sums(tmp_path: Path) -> None:

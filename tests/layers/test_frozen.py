@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from tests.built import NEEDS_KERNELS
 from tests.errors import one_line
 from tests.layers.test_recurrent import Run, each, in_turn
 from tests.reference import CELLS, problem
@@ -42,8 +43,6 @@ from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
 from xrnn.ops.cells.lru import LRUCell
 
-needs_kernels = pytest.mark.skipif(not kernels, reason="the kernels were not built: `pip install -v -e .` says why")
-
 
 @each(in_turn(None, "ragged"), "lengths")
 def test_has_the_bits_of_its_layer(backend: Backend, cell: str, lengths: str | None) -> None:
@@ -56,7 +55,7 @@ def test_has_the_bits_of_its_layer(backend: Backend, cell: str, lengths: str | N
         assert_array_equal(got, gradients[name])
 
 
-@needs_kernels
+@NEEDS_KERNELS
 def test_computes_the_coefficients_of_its_cell_once(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = mock.Mock(side_effect=LRUCell().coefficients)
     monkeypatch.setattr(LRUCell, "coefficients", counted)
@@ -91,7 +90,7 @@ def erase(frozen: Any) -> None:
         ctypes.memset(param.ctypes.data, 0, param.nbytes)
 
 
-@needs_kernels
+@NEEDS_KERNELS
 def test_packs_the_weights_once() -> None:
     layer, x = wide()
     frozen, want = freeze(layer), layer(x)[0]
@@ -103,7 +102,7 @@ def test_packs_the_weights_once() -> None:
         assert np.abs(frozen(x)[0] - want).max() > 0.01
 
 
-@needs_kernels
+@NEEDS_KERNELS
 def test_packs_the_weights_for_two_numbers_of_threads() -> None:
     layer, x = wide()
     frozen, want = freeze(layer), layer(x)[0]
@@ -121,7 +120,7 @@ def test_packs_the_weights_for_two_numbers_of_threads() -> None:
         kernels.force_partition(0, "rows", False)
 
 
-@needs_kernels
+@NEEDS_KERNELS
 def test_several_threads_may_call_it_for_the_first_time_at_once() -> None:
     layer, x = wide()
     frozen, want = freeze(layer), layer(x)[0]
@@ -148,7 +147,7 @@ def test_keeps_the_order_of_the_weights() -> None:
     assert freeze(layer).Wx.flags.f_contiguous
 
 
-@needs_kernels
+@NEEDS_KERNELS
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_follows_the_level_and_the_precision(dtype: str) -> None:
     layer, x = wide(dtype=dtype)
@@ -206,7 +205,7 @@ def test_replaced_weights_that_do_not_fit_are_refused() -> None:
         freeze(layer)
 
 
-@needs_kernels
+@NEEDS_KERNELS
 def test_exporters_keep_the_packed_weights(tmp_path: Path) -> None:
     layer, x = wide()
     frozen, want = freeze(layer), layer(x)[0]

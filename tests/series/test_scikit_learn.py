@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.built import NEEDS_KERNELS
 from xrnn.series import Classifier, Forecaster, Regressor
 
 pytestmark = [pytest.mark.needs("sklearn", "sklearn"), pytest.mark.usefixtures("workdir")]
@@ -30,6 +31,7 @@ EXPECTED: dict[type, dict[str, str]] = {
 _QUIET: dict[str, Any] = {"hidden": 8, "noise": 0.0, "dropout": 0.0}
 
 
+@NEEDS_KERNELS  # the last bits of a row depend on the other rows of NumPy's product
 @pytest.mark.parametrize(
     ("estimator", "passed"),
     [

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.built import NEEDS_KERNELS
 
 
 class Fallbacks(logging.Handler):
@@ -35,6 +38,12 @@ def fallbacks() -> Iterator[Fallbacks]:
     logger.removeHandler(handler)
     logger.setLevel(level)
     assert handler.reasons == []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.path.name != "test_missing.py":
+            item.add_marker(NEEDS_KERNELS)
 
 
 @pytest.fixture(autouse=True)

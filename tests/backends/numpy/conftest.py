@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.built import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 LEVELS = kernels.levels() if kernels else []
@@ -16,7 +17,7 @@ EMULATED = kernels.emulated_levels() if kernels else []
 @pytest.fixture(autouse=True)
 def _built() -> None:
     if not kernels:
-        pytest.skip("the kernels were not built: `pip install -v -e .` says why")
+        pytest.skip(NOT_BUILT)
 
 
 def on_level(request: pytest.FixtureRequest) -> Iterator[str]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.backends.numpy.conftest import EMULATED, LEVELS
+from tests.built import NEEDS_KERNELS
 from tests.drawn import draw, draw_initial
 from tests.thin import thin
 from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, get_backend, quantize, use_fused
@@ -23,7 +24,7 @@ from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.int8 import Int8Matrix, quantize_columns
 
-pytestmark = pytest.mark.skipif(not kernels, reason="the kernels were not built")
+pytestmark = NEEDS_KERNELS
 
 LAYERS: dict[str, Any] = {
     "tanh": lambda D, H: RNN.init(D, H, rng=0),

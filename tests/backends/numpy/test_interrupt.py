@@ -10,11 +10,12 @@ import os
 import pytest
 
 from tests.backends.numpy.test_threads import in_fresh_process, on_each_kind_of_threads
+from tests.built import NOT_BUILT
 from tests.fresh import DEFAULT_SIGNALS
 from xrnn.backends.numpy import kernels
 
 if not kernels:
-    pytest.skip("the kernels were not built: `pip install -v -e .` says why", allow_module_level=True)
+    pytest.skip(NOT_BUILT, allow_module_level=True)
 
 PRELUDE = (
     DEFAULT_SIGNALS

@@ -10,10 +10,11 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests.backends.numpy.test_threads import in_fresh_process, train
+from tests.built import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 if not kernels:
-    pytest.skip("the kernels were not built: `pip install -v -e .` says why", allow_module_level=True)
+    pytest.skip(NOT_BUILT, allow_module_level=True)
 
 MILLISECOND = 1_000_000  # nanoseconds
 
