@@ -13,8 +13,8 @@ extra_of = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
 goal_extras = $(subst $(space),$(comma),$(strip $(call extra_of,train,plot) $(call extra_of,test,test) \
   $(call extra_of,check,dev) $(call extra_of,bench,bench) $(call extra_of,docs,docs) $(call extra_of,mutants,mutants)))
 EXTRAS ?= $(goal_extras)
-# Whether to compile the level that only the tests use.
-for_tests := $(if $(filter test mutants,$(MAKECMDGOALS)),ON,OFF)
+# Whether to compile the level that only the tests use. Once it is there, it stays.
+for_tests := $(if $(filter test mutants,$(MAKECMDGOALS))$(wildcard $(VENV)/for-tests),ON,OFF)
 
 # The module that `make mutants` changes, and the tests that it runs.
 MODULE ?= xrnn/losses.py
@@ -22,7 +22,7 @@ TESTS ?= tests/test_losses.py
 
 size := $(if $(findstring docs,$(EXTRAS)), (0.5 GB))$(if $(findstring bench,$(EXTRAS)), (with PyTorch))
 
-installed := $(VENV)/installed-$(EXTRAS)
+installed := $(VENV)/installed-$(EXTRAS)$(if $(filter ON,$(for_tests)),-for-tests)
 pip := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 kernel_sources := CMakeLists.txt $(shell find backends/numpy tests/peephole -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
@@ -46,7 +46,7 @@ train: $(installed)
 
 # The tests start many processes: with bytecode in a folder of its own, they need not compile the modules each time.
 test: $(installed)
-	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(abspath $(VENV))/bytecode $(VENV)/bin/python -m pytest $(or $(ARGS),--numprocesses=auto --maxprocesses=8 --dist=worksteal)
+	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(abspath $(VENV))/bytecode" $(VENV)/bin/python -m pytest $(or $(ARGS),--numprocesses=auto --maxprocesses=8 --dist=worksteal)
 
 check: $(installed)
 	$(VENV)/bin/ruff format --check .
@@ -84,7 +84,8 @@ $(installed): pyproject.toml $(kernel_sources) | $(VENV)/bin/activate
 	$(pip) install $$($(VENV)/bin/python -c "import scikit_build_core.build as b; \
 	  print('numpy', *b.get_requires_for_build_editable())")
 	$(pip) install --no-build-isolation --config-settings=build-dir='$(VENV)/build/{wheel_tag}' \
-	  --config-settings=cmake.define.XRNN_FOR_TESTS=$(for_tests) -e '.[$(EXTRAS)]'
+	  --config-settings=cmake.define.XRNN_FOR_TESTS=$(for_tests) -e '.$(if $(EXTRAS),[$(EXTRAS)])'
+	@$(if $(filter ON,$(for_tests)),touch $(VENV)/for-tests)
 	@$(VENV)/bin/python -c 'from xrnn.backends.numpy import _kernels' 2>/dev/null || echo \
 	  "The C++ kernels did not compile: xrnn runs on its slower plain forms. Remedy: apt-get install g++ python3-dev," \
 	  "then make clean and make again (pip install -v -e . shows the compiler's error)."

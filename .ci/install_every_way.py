@@ -96,8 +96,10 @@ class Packaging:
         self.check_editable(self.environment("editable"), self.checkout, **QUICK_KERNELS)
 
     def wheel(self) -> None:
-        """A wheel, installed outside the checkout."""
-        self.check_wheel("wheel", self.checkout, **QUICK_KERNELS)
+        """A wheel for all processors, installed outside the checkout."""
+        environment = self.check_wheel("wheel", self.checkout, **QUICK_KERNELS, XRNN_ALL_LEVELS="1")
+        if sys.platform == "linux" and os.uname().machine == "x86_64":
+            assert "compiled baseline, avx2, avx512, amx" in environment.info(), environment.info()
 
     def git_url(self) -> None:
         """pip install git+URL."""
@@ -148,7 +150,7 @@ class Packaging:
         finally:
             run("chmod", "-R", "u+w", source, cwd=self.work, env=os.environ)
 
-    def check_wheel(self, name: str, source: Path, **variables: str) -> None:
+    def check_wheel(self, name: str, source: Path, **variables: str) -> Environment:
         environment = self.environment(name)
         folder = self.work / f"wheel-{name}"
         environment.pip("wheel", "--no-deps", "--wheel-dir", folder, source, **variables)
@@ -161,6 +163,7 @@ class Packaging:
         environment.pip("install", wheel)
         assert environment.folder in environment.train().parents
         assert "not built" not in environment.info(), environment.info()
+        return environment
 
     def check_editable(self, environment: Environment, source: Path, **variables: str) -> None:
         environment.pip("install", "--editable", source, **variables)

@@ -3,8 +3,9 @@
 @pytest.mark.proof                      a long check: only with XRNN_PROOF=1
 @pytest.mark.needs("torch", "bench")    a library, and the extra of pyproject.toml that brings it
 
-Those for want of a library, and skipped tests, are listed in pytest's cache as `xrnn/not_run`: {test or file: reason}.
-.ci/run then runs them in an environment with all extras.
+Tests that lack a library, and skipped tests, are written to pytest's cache as `xrnn/not_run`: {test or file: reason}.
+.ci/run then runs them in an environment with all extras. The reason of a test that lacks hardware begins with "this
+machine".
 """
 
 from __future__ import annotations

@@ -30,6 +30,15 @@ def test_the_first_target_says_that_it_compiles(tmp_path: Path) -> None:
     assert "compiling the C++ kernels: about a minute" in make("--dry-run", "test", f"VENV={tmp_path}")
 
 
+def test_the_level_for_tests_stays_once_it_is_built(tmp_path: Path) -> None:
+    """Otherwise make train after make test would remove it, and the next make test would not build it again."""
+    level = r"cmake.define.\w+_FOR_TESTS=(\w+)"
+    assert re.findall(level, make("--dry-run", "train", f"VENV={tmp_path}")) == ["OFF"]
+    assert re.findall(level, make("--dry-run", "test", f"VENV={tmp_path}")) == ["ON"]
+    (tmp_path / "for-tests").touch()
+    assert re.findall(level, make("--dry-run", "train", f"VENV={tmp_path}")) == ["ON"]
+
+
 def test_mutants_runs_the_given_tests_on_the_given_module(tmp_path: Path) -> None:
     printed = make("--dry-run", "mutants", f"VENV={tmp_path}", "MODULE=xrnn/optim.py", "TESTS=tests/test_optim.py")
     assert "s|xrnn/losses.py|xrnn/optim.py|; s|tests/test_losses.py|tests/test_optim.py|" in printed

@@ -145,7 +145,7 @@ def test_set_backend_accepts_a_backend_object() -> None:
 
 # ---- no GPU ----
 
-no_gpu = pytest.mark.skipif(not select("auto").rejected, reason="there is a GPU: nothing to fall back from")
+no_gpu = pytest.mark.skipif(not select("auto").rejected, reason="this machine has a GPU: nothing to fall back from")
 
 
 @no_gpu

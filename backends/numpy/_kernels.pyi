@@ -18,7 +18,10 @@ def compiler() -> str:
     """The compiler that built this module, with its version."""
 
 def levels() -> list[str]:
-    """The instruction-set levels of this CPU, lowest first: `baseline`, on x86-64 also `avx2`, `avx512`, `amx`."""
+    """The compiled levels that this CPU has, lowest first: `baseline`, on x86-64 also `avx2`, `avx512`, `amx`."""
+
+def compiled_levels() -> list[str]:
+    """The levels of this build, lowest first. Some may not run on this CPU."""
 
 def emulated_levels() -> list[str]:
     """The levels for tests on any CPU, which `levels()` does not have: `amx-emulated`, if it was built."""

@@ -22,7 +22,7 @@ def describe(backend: Backend) -> dict[str, str]:
     return {
         **machine.describe(),
         "compiled kernels": cpu.kernels.compiler(),
-        "instruction set": cpu.kernels.level() + _refused(),
+        "instruction set": _level(),
         "products in bfloat16": _in_bfloat16(),
         "threads": _threads(),
     }
@@ -100,8 +100,13 @@ def _in_bfloat16() -> str:
     """The instructions for products in bfloat16, and which layers compute without them; or why there are none."""
     by = cpu.kernels.products_by(1)
     if by and "amx" in by:
-        return f"{by}, and in bfloat16x3; layers with several heads compute in float32"
+        return f"{by}, also in bfloat16x3 (layers with several heads: float32)"
     return by or _no_bfloat16()
+
+
+def _level() -> str:
+    compiled = ", ".join(cpu.kernels.compiled_levels())
+    return f"{cpu.kernels.level()}, of the compiled {compiled}{_refused()}"
 
 
 def _refused() -> str:
@@ -115,7 +120,7 @@ def _refused() -> str:
 def _no_bfloat16(has_kernel: bool = True) -> str:
     """Why products in bfloat16 are computed in float32.   has_kernel: False for a cell without a kernel"""
     if has_kernel and cpu.kernels and cpu.kernels.has_bfloat16_instruction() and cpu.kernels.level() == "avx512":
-        return "avx512_bf16 is not faster on this CPU"
+        return "avx512_bf16 is not faster on this CPU, or was not compiled (XRNN_ALL_LEVELS=1 compiles it)"
     return "no bfloat16 kernel for this CPU, level or cell"
 
 

@@ -42,6 +42,11 @@ NB_MODULE(_kernels, m) {
             if (l.runs_here()) names.append(l.name);
         return names;
     });
+    m.def("compiled_levels", [] {
+        nb::list names;
+        for (const Level& l : all_levels()) names.append(l.name);
+        return names;
+    });
     m.def("emulated_levels", [] {
         nb::list names;
         if (test_level) names.append(test_level->name);

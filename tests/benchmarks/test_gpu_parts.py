@@ -122,7 +122,7 @@ def test_the_script_runs_the_given_python_itself(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(not NO_GPU, reason="there is a GPU")
+@pytest.mark.skipif(not NO_GPU, reason="this machine has a GPU")
 def test_without_a_gpu_it_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--out", str(tmp_path)]) == 2
     printed = capfd.readouterr().out.splitlines()

@@ -38,7 +38,7 @@ def sparse(*shape: int) -> HostArray:
     try:
         memory = mmap.mmap(-1, 4 * math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
     except OSError as error:
-        pytest.skip(f"no address space for arrays of up to 45 GB: {error}")
+        pytest.skip(f"this machine has no address space for arrays of up to 45 GB: {error}")
     return np.frombuffer(memory, np.float32).reshape(shape)
 
 

@@ -87,7 +87,7 @@ def test_a_chain_of_layers(tmp_path: Path) -> None:
 
 def test_on_arm64(tmp_path: Path) -> None:
     if shutil.which("qemu-aarch64") is None:
-        pytest.skip("qemu-aarch64 is not installed: apt-get install qemu-user gcc-aarch64-linux-gnu")
+        pytest.skip("this machine has no qemu-aarch64: apt-get install qemu-user gcc-aarch64-linux-gnu")
     layers, y = whole_model()
     to_c(layers, tmp_path / "model.c")
     program = built(tmp_path, "model", compiler="aarch64-linux-gnu-gcc", flags=["-O2", "-static"])

@@ -68,7 +68,7 @@ def test_equals_stream(name: str, sizes: tuple[int, int], tmp_path: Path) -> Non
 
 def test_on_arm64(tmp_path: Path) -> None:
     if shutil.which("qemu-aarch64") is None:
-        pytest.skip("qemu-aarch64 is not installed: apt-get install qemu-user gcc-aarch64-linux-gnu")
+        pytest.skip("this machine has no qemu-aarch64: apt-get install qemu-user gcc-aarch64-linux-gnu")
     layer = make("lstm", 7, 19)
     x, h = signal_for(layer, 7)
     to_c(layer, tmp_path / "model.c")

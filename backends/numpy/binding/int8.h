@@ -14,7 +14,7 @@ constexpr int TYPE<int8_t> = NPY_INT8;
 template <>
 constexpr int TYPE<int32_t> = NPY_INT32;
 
-// The fastest sums of the level in use for N rows: by tiles, by AVX512-VNNI, or null, those of its float32 kernels.
+// The fastest sums of the level in use for N rows: by tiles, or by AVX512-VNNI. Null: the float32 kernels' own sums.
 struct FastestInt8Sums {
     Int8Sums sums = level.int8_sums;
     const char* by = sums ? "avx512vnni" : level.name;

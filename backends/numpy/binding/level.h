@@ -21,7 +21,7 @@ struct Level {
     bool (*runs_here)();
     // Products as sums of 3 or 1 products of bfloat16 parts; null: the level has none that are faster than float32.
     const Products *three = nullptr, *one = nullptr;
-    // The sums of products of bytes, if it has faster ones than f32's: for any number of rows, and for INT8_TILE_ROWS or more.
+    // Faster int8 sums than those of f32, or null: int8_sums for any N, int8_tiles for N ≥ INT8_TILE_ROWS.
     Int8Sums int8_sums = nullptr, int8_tiles = nullptr;
 
     const Products* products(int count) const { return count == 3 ? three : count == 1 ? one : nullptr; }

@@ -165,8 +165,8 @@ const Operations<float>& avx512bf16_float();  // products in bfloat16, by the in
 const Operations<float>& amx3_float();
 const Operations<float>& amx1_float();
 #endif
-// The same with emulated tiles, for tests on any CPU; emulated_float, which is baseline_float with one more cell, in place
-// of avx512_float.
+// The same with emulated tiles, for tests on any CPU. emulated_float computes exceptional operands: it is baseline_float
+// and the cell of tests/peephole.
 const Operations<float>& emulated_float();
 const Operations<double>& emulated_double();
 const Operations<float>& emulated_amx3_float();

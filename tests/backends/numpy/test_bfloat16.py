@@ -39,7 +39,7 @@ CLOSE = 0.02  # two factors with a relative error of 2⁻⁹ each, over some ste
 def _in_bfloat16(_built: None) -> Iterator[None]:
     get_backend("numpy")  # chooses the level
     if not kernels.products_by(1):
-        pytest.skip("this CPU has no fast avx512_bf16: .ci/sanitize runs the kernels with emulated instructions")
+        pytest.skip("this machine has no fast avx512_bf16: .ci/sanitize runs the kernels with emulated instructions")
     kernels.force_products(True)
     yield
     kernels.force_products(False)

@@ -142,7 +142,7 @@ def test_xrnn_isa_chooses_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         for name in kernels.levels():
             monkeypatch.setenv("XRNN_ISA", name)
-            assert describe(NumpyBackend())["instruction set"] == name
+            assert describe(NumpyBackend())["instruction set"].startswith(f"{name}, of the compiled baseline")
         monkeypatch.setenv("XRNN_ISA", "avx1024")
         expected = f"XRNN_ISA=avx1024 does not run here: expected one of {', '.join(kernels.levels())}"
         with pytest.raises(ValueError, match=expected):

@@ -303,10 +303,10 @@ def test_explain(tiles: str) -> None:
         )
     assert "products" not in why("float32")
     facts = describe(backend)["products in bfloat16"]
-    assert facts == f"{tiles}, and in bfloat16x3; layers with several heads compute in float32"
+    assert facts == f"{tiles}, also in bfloat16x3 (layers with several heads: float32)"
 
 
-@pytest.mark.skipif("amx" not in WITH_TILES, reason="this CPU has no AMX, or the system refuses it")
+@pytest.mark.skipif("amx" not in WITH_TILES, reason="this machine has no AMX, or its system refuses it")
 @pytest.mark.parametrize("products", TOLERANCE)
 def test_the_instructions_have_the_bits_of_the_emulation(products: int) -> None:
     p = problems.affine(300, 100, 70, "float32")
