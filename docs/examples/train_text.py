@@ -48,7 +48,7 @@ V, E, H = 256, 64, 256  # possible bytes, size of their vectors, hidden size
 T, N = 32, 32  # steps and rows of an update
 LR, CONSTANT = 0.003, 600_000  # learning rate, and the bytes until it falls
 JUMP, SAVE, TEST = 32, 500, 2_000  # updates between new places, checkpoints, tests
-MARK = "xrnn train_text.py"  # in the files that this script writes
+MARK = "xrnn train_text.py"  # in the checkpoints of this script
 
 # %%
 # The text
@@ -223,12 +223,18 @@ class TextModel:
 
 
 def train(options):
-    out = options.out or options.resume or Path("char-lm.safetensors")
-    picture = out.with_suffix(".png")
-    check_outputs(out, picture)
+    given, n = options.out or options.resume, 1
+    out = given or Path("char-lm.safetensors")
+    while not given and any(Path().glob(f"{out.stem}.*")):  # an earlier run
+        n += 1
+        out = Path(f"char-lm-{n}.safetensors")
+    picture = Path(f"{out}.png")
+    for file in (out, picture):
+        if out != options.resume and file.exists() and file.stat().st_size:
+            sys.exit(f"error: {file} exists: name another with --out, or --resume it")
     text, held_out = read_text(options.paths)
     model = started(options, hashlib.sha256(text.tobytes() + held_out.tobytes()))
-    print(f"model: {model.recurrent}")
+    print(f"model: {model.recurrent}, saved as {out}")
 
     first, start = model.updates, time.perf_counter()
     shown = f"update {first:,}"
@@ -241,6 +247,7 @@ def train(options):
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
     bar = Progress(*columns, refresh_per_second=4, transient=True)
     with noted_signals() as stopped, bar:
+        model.save(out)  # ends the program now if it can't write
         task = bar.add_task("", total=1)
         while not stopped and done() < 1:
             model.update(text)
@@ -256,11 +263,11 @@ def train(options):
         model.save(out)
     rate = (model.updates - first) * T * N / (time.perf_counter() - start)
     if stopped:
-        length = "steps" if options.steps else "minutes"
-        rest = ["--resume", out, f"--{length}", getattr(options, length)]
-        command = map(str, [sys.executable, sys.argv[0], *options.paths, *rest])
+        minutes = f"{max(0.01, options.minutes * (1 - done())):.2f}"
+        rest = ["--steps", options.steps] if options.steps else ["--minutes", minutes]
+        command = [sys.executable, sys.argv[0], *options.paths, "--resume", out, *rest]
         print(f"stopped at update {model.updates:,} and saved {out}; continue with")
-        print(f"  {shlex.join(command)}")
+        print(f"  {shlex.join(map(str, command))}")
         sys.exit(128 + stopped[0])
 
     bits = model.test(held_out)
@@ -270,18 +277,6 @@ def train(options):
     print(f"held out: {bits:.3f} bits per character (zlib level 9: {zlib_bits:.3f})")
     print(f"a sample:\n{sample}\n\ncheckpoint: {out}")
     draw(model, zlib_bits, picture)
-
-
-def check_outputs(out, picture):
-    """End the program if it could not write a file, or would replace one of another program."""
-    for path in (out, picture):
-        writable = os.access(path.absolute().parent, os.W_OK)
-        if not writable or out == picture or (path.exists() and not path.is_file()):
-            sys.exit(f"error: can't write {out} and {picture}: name others with --out")
-        if path.exists():
-            with path.open("rb") as file:
-                if MARK.encode() not in file.read(2**16):
-                    sys.exit(f"error: {path} is not from this script: name another")
 
 
 @contextlib.contextmanager
@@ -307,6 +302,8 @@ def started(options, digest):
         if value not in (None, model.extra[name]):
             kept = f"{options.resume} was trained with another {name}"
             sys.exit(f"error: {kept}: expected the same; omit --resume for a new run")
+    if options.steps and options.steps < model.updates:
+        sys.exit(f"error: {options.resume} has {model.updates} updates: raise --steps")
     return model
 
 
@@ -325,7 +322,7 @@ def draw(model, zlib_bits, path):
     ax.axhline(zlib_bits, color="0.4", linestyle="--", label="held out, zlib")
     ax.set(xlabel="update", ylabel="bits per character")
     ax.legend()
-    figure.savefig(path, dpi=150, metadata={"Software": MARK})
+    figure.savefig(path, dpi=150)
     return print(f"loss curve: {path}")
 
 
@@ -354,12 +351,15 @@ def main(arguments=None):
         parser.error("--minutes, --steps, --length: expected above 0; --seed: from 0")
     if options.generate:
         prompt, model = os.fsencode(options.prompt), TextModel.load(options.generate)
-        print(model.sample(prompt, options.length, options.seed or 0))
-    else:
+        return print(model.sample(prompt, options.length, options.seed or 0))
+    try:
         train(options)
+    except OSError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # it may be ASCII
     main()
 
 # sphinx_gallery_thumbnail_path = "_static/train_text.png"

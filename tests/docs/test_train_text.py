@@ -65,14 +65,15 @@ def started(*options: str) -> subprocess.Popen[str]:
     """The small script in a process of its own."""
     code = f"{fresh.DEFAULT_SIGNALS}\nimport runpy\nrunpy.run_path('train_text.py', run_name='__main__')"
     command = [sys.executable, "-c", code, *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ascii_only)
 
 
 def content(path: str) -> tuple[list[Any], dict[str, Any]]:
     """All arrays of a checkpoint, and its other values."""
     checkpoint = xrnn.load_checkpoint(path, backend="numpy")
     optimizer, average = checkpoint.optimizer["optimizer"].state, checkpoint.optimizer["average"].state
-    states = [state for layer in checkpoint.extra.pop("states") for state in layer]
+    states = [state for layer in checkpoint.extra.pop("states") or [] for state in layer]
     arrays = [*checkpoint.layers.params, *optimizer["m"], *optimizer["v"], *average["average"], *states]
     counts = {"updates": int(optimizer["count"]), "averaged": int(average["count"])}
     return [*arrays, checkpoint.extra.pop("losses")], checkpoint.extra | counts
@@ -102,7 +103,7 @@ def test_it_learns_and_writes_text(script: Any, backend: Backend, capsys: Captur
     assert 1 < float(held_out[1]) < 7.5
     _, text = script.read_text([Path("texts")])
     assert float(held_out[2]) == pytest.approx(8 * len(zlib.compress(text.tobytes(), 9)) / len(text), abs=5e-4)
-    assert Path("char-lm.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("char-lm.safetensors.png").read_bytes().startswith(b"\x89PNG")
     one, again, other = written
     assert one.startswith("dé")
     assert one == again != other
@@ -162,7 +163,7 @@ def test_the_weights_of_a_test_are_a_mean_over_the_last_tenth(script: Any) -> No
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_stopped_continues_with_the_same_bits(script: Any, number: int) -> None:
     process = started("texts", "--steps", "100000", "--seed", "5", "--cell", "lstm")
-    while not Path("char-lm.safetensors").exists():
+    while not (Path("char-lm.safetensors").exists() and content("char-lm.safetensors")[1]["updates"]):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
@@ -187,10 +188,10 @@ def test_any_cell_resumes(script: Any, backend: Backend) -> None:
     """In the middle of a row of chunks, so that the states count."""
     for cell in script.CELLS if backend.name == "numpy" else ["lstm"]:
         with xrnn.use_backend(backend):
-            script.main(["texts", "--cell", cell, "--steps", "7", "--out", "straight.safetensors"])
-            script.main(["texts", "--cell", cell, "--steps", "2"])
-            script.main(["texts", "--steps", "7", "--resume", "char-lm.safetensors"])
-        assert_same_bits("char-lm.safetensors", "straight.safetensors")
+            script.main(["texts", "--cell", cell, "--steps", "7", "--out", f"straight-{cell}"])
+            script.main(["texts", "--cell", cell, "--steps", "2", "--out", cell])
+            script.main(["texts", "--steps", "7", "--resume", cell])
+        assert_same_bits(cell, f"straight-{cell}")
 
 
 def test_a_run_ends_after_its_time_or_its_steps(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -200,16 +201,26 @@ def test_a_run_ends_after_its_time_or_its_steps(script: Any, monkeypatch: pytest
         nonlocal now
         now += 1.0
         update(model, text)
+        if model.updates == 72:
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(script, "time", SimpleNamespace(perf_counter=lambda: now + 1e-6 * next(ticks)))
     monkeypatch.setattr(script.TextModel, "update", updating)
-    for options, updates in ([], 60), (["--minutes", "0.5"], 30), (["--steps", "7"], 7):
+    for options, out, updates in (
+        ([], "char-lm.safetensors", 60),
+        (["--minutes", "0.5"], "char-lm-2.safetensors", 30),  # no run replaces an earlier one
+        (["--steps", "7"], "char-lm-3.safetensors", 7),
+        (["--resume", "char-lm-3.safetensors", "--minutes", "0.1"], "char-lm-3.safetensors", 13),
+        (["--resume", "char-lm-3.safetensors", "--steps", "15"], "char-lm-3.safetensors", 15),
+    ):
         script.main(["texts", *options])
-        assert content("char-lm.safetensors")[1]["updates"] == updates
-    for options, updates in (["--minutes", "0.1"], 13), (["--steps", "15"], 15), (["--steps", "9"], 15):
-        script.main(["texts", "--resume", "char-lm.safetensors", *options])
-        assert content("char-lm.safetensors")[1]["updates"] == updates
-        assert f"update {updates}" in capsys.readouterr().out
+        assert content(out)[1]["updates"] == updates
+        printed = capsys.readouterr().out
+        assert f"update {updates}" in printed
+        assert f", saved as {out}\n" in printed
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGINT)):
+        script.main(["texts", "--resume", "char-lm.safetensors", "--minutes", "0.5"])
+    assert capsys.readouterr().out.endswith(" texts --resume char-lm.safetensors --minutes 0.30\n")
 
 
 def test_the_text(script: Any, capsys: Capture) -> None:
@@ -276,27 +287,39 @@ REFUSALS: dict[str, tuple[Callable[[], object], str, str]] = {
         "texts --seed 1 --resume run.safetensors",
         "run.safetensors was trained with another seed: ",
     ),
-    "no checkpoint": (lambda: foreign("notes"), "texts --out x --resume notes", "notes is not a safetensors file"),
+    "fewer steps": (lambda: None, "texts --steps 1 --resume run.safetensors", "run.safetensors has 2 updates: raise"),
+    "no checkpoint": (lambda: foreign("notes"), "texts --resume notes", "notes is not a safetensors file"),
     "missing checkpoint": (lambda: None, "texts --out x --resume nowhere", "can't read nowhere"),
     "other checkpoint": (lambda: other_checkpoint("c"), "texts --out x --resume c", "c is not from this script"),
-    "foreign output": (lambda: foreign("notes"), "texts --out notes", "notes is not from this script: name another"),
-    "other checkpoint as output": (lambda: other_checkpoint("c"), "texts --out c", "c is not from this script"),
-    "foreign picture": (lambda: foreign("x.png"), "texts --out x.safetensors", "x.png is not from this script"),
-    "one name for both": (lambda: None, "texts --out x.png", "can't write x.png and x.png"),
-    "folder": (lambda: None, "texts --out texts/0", "can't write texts/0 and texts/0.png"),
-    "no folder": (lambda: None, "texts --out nowhere/x", "can't write nowhere/x and nowhere/x.png"),
+    "no name of a checkpoint": (lambda: None, "texts --resume ''", "can't read . (Is a directory)"),
+    "foreign output": (lambda: foreign("notes"), "texts --out notes", "notes exists: name another with --out, or "),
+    "other checkpoint as output": (lambda: other_checkpoint("c"), "texts --out c", "c exists: name another"),
+    "earlier run": (lambda: None, "texts --out run.safetensors", "run.safetensors exists: name another"),
+    "resume into another run": (
+        lambda: other_checkpoint("c"),
+        "texts/0 --resume run.safetensors --out c",
+        "c exists: ",
+    ),
+    "foreign picture": (lambda: foreign("x.png"), "texts --out x", "x.png exists: name another"),
+    "script as picture": (lambda: Path("x.png").symlink_to("train_text.py"), "texts --out x", "x.png exists: "),
+    "folder": (lambda: None, "texts --out texts/0", "texts/0 exists: name another"),
+    "no name": (lambda: None, "texts --out ''", ". exists: name another"),
+    "no folder": (lambda: None, "texts --out nowhere/x", "[Errno 2] No such file or directory: "),
     "nothing to generate from": (lambda: None, "--generate nowhere", "can't read nowhere"),
 }
 
 
 @pytest.mark.parametrize(("prepare", "command", "words"), REFUSALS.values(), ids=REFUSALS)
-def test_refusals(script: Any, capsys: Capture, prepare: Callable[[], object], command: str, words: str) -> None:
-    """One line, and every file as before."""
+def test_refusals(
+    script: Any, monkeypatch: pytest.MonkeyPatch, prepare: Callable[[], object], command: str, words: str
+) -> None:
+    """One line, before the first update, and every file as before."""
     script.main(["texts", "--steps", "2", "--out", "run.safetensors"])
     prepare()
+    monkeypatch.setattr(script.TextModel, "update", None)
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     with pytest.raises(SystemExit) as stopped:
-        script.main(["--steps", "5", *command.split()])
+        script.main(shlex.split(command))
     line = str(stopped.value)
     assert "\n" not in line
     assert line.startswith(f"error: {words}")
@@ -317,7 +340,7 @@ def test_without_matplotlib_there_is_no_picture(script: Any, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     script.main(["texts", "--steps", "2"])
     assert "loss curve: not drawn; pip install matplotlib" in capsys.readouterr().out
-    assert not Path("char-lm.png").exists()
+    assert not Path("char-lm.safetensors.png").exists()
 
 
 def test_signals_have_their_effect_again_after_a_run(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
