@@ -155,3 +155,19 @@ def test_the_description_is_one_of_saved_files() -> None:
     stack = Stack.init(LSTM, 3, 8, dropout=0.3)
     stack.dropout[0].seed = 5
     assert canonical(take_apart(stack)[0]) == canonical(json.loads(text))
+
+
+def test_the_files_and_commands_that_pages_name_exist() -> None:
+    root, missing, count = DOCS.parent, [], 0
+    for page in (*root.glob("*.md"), *DOCS.rglob("*.md"), root / "benchmarks" / "README.md"):
+        text = page.read_text("utf-8")
+        links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", text)
+        links = [link for link in links if not link.startswith(("gallery/", "../gallery/"))]  # made with the site
+        modules = [name.replace(".", "/") for name in re.findall(r"-m (benchmarks[.\w]*\w)", text)]
+        scripts = re.findall(r"(?<![\w./])\.ci/[\w.]+\w", text)
+        files = [page.parent / link for link in links] + [root / script for script in scripts]
+        files += [root / f"{name}.py" if "/" in name else root / name / "__main__.py" for name in modules]
+        missing += [(page.name, str(file)) for file in files if not file.exists()]
+        count += len(files)
+    assert count > 200
+    assert not missing
