@@ -163,7 +163,6 @@ def test_no_complex_number_loses_its_imaginary_part(backend: Backend) -> None:
         ("array", lambda: xrnn.asarray(z, "float32", backend=backend)),
         ("array", lambda: xrnn.asarray([1j], "int64", backend=backend)),
         ("array", lambda: xrnn.asarray(1j, "float64", backend=backend)),
-        ("array", lambda: xrnn.asarray([1.0], "complex64", backend=backend)),
         ("sequences[0]", lambda: xrnn.pad([z])),
         ("array", lambda: xrnn.pad([[1j], [2.0]])),
         ("h", lambda: last(backend.xp.ones((T, N, D), "complex64"))),
@@ -174,13 +173,23 @@ def test_no_complex_number_loses_its_imaginary_part(backend: Backend) -> None:
             enter()
 
 
-def test_a_list_of_masked_arrays_is_refused() -> None:
+@pytest.mark.parametrize("dtype", ["complex64", "object"])
+def test_an_error_of_a_dtype_names_it(dtype: str) -> None:
+    with one_line(TypeError, f"dtype is {dtype}: expected a dtype of real numbers; use 'float32'"):
+        xrnn.asarray([1.0], dtype, backend="numpy")
+
+
+def test_a_list_that_holds_a_masked_array_is_refused() -> None:
     """NumPy would use the values under the masks."""
     masked = np.ma.masked_equal([1.0, 2.0], 1)
-    lists: list[Any] = [[masked, masked], (masked,), [np.ma.masked, 1.0]]
+    lists: list[Any] = [[masked, masked], (masked,), [np.ma.masked, 1.0], [[masked]], [[[1.0, 2.0]], ([masked],)]]
     for values in lists:
-        with one_line(TypeError, "array is a list of masked arrays: expected plain ones; use [x.filled(0) for x in"):
+        with one_line(TypeError, "array holds a masked array: expected plain ones; use filled(0) of each"):
             xrnn.asarray(values)
+    holds_itself: list[Any] = []
+    holds_itself.append(holds_itself)
+    with one_line(TypeError, "array is a list: expected an array, a number, or nested lists of numbers"):
+        xrnn.asarray(holds_itself)
 
 
 def test_another_byte_order() -> None:

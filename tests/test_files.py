@@ -30,7 +30,6 @@ from xrnn.files import (
     quoted,
     write_file,
 )
-from xrnn.models.errors import OutputError
 from xrnn.series import Classifier, Forecaster, Regressor
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="modes, links, locks and FIFOs are POSIX's")
@@ -266,9 +265,9 @@ def writers() -> dict[str, Callable[..., object]]:
         "xrnn.save_checkpoint": save_run,
         "xrnn.to_onnx": lambda path, **options: xrnn.to_onnx(LAYERS, path, **options),
         "xrnn.to_c": lambda path, **options: xrnn.to_c(LAYERS, path, **options),
-        "`xrnn classify`": Classifier(**labelled).fit(SERIES, [0, 1] * 4).save,
-        "`xrnn regress`": Regressor(**labelled).fit(SERIES, np.arange(8.0)).save,
-        "`xrnn forecast`": Forecaster(horizon=2, context=4, season=2, steps=1, **SIZES).fit(SERIES).save,
+        "Classifier.save": Classifier(**labelled).fit(SERIES, [0, 1] * 4).save,
+        "Regressor.save": Regressor(**labelled).fit(SERIES, np.arange(8.0)).save,
+        "Forecaster.save": Forecaster(horizon=2, context=4, season=2, steps=1, **SIZES).fit(SERIES).save,
     }
 
 
@@ -286,8 +285,8 @@ def test_a_file_of_another_program_is_kept(writers: dict[str, Callable[..., obje
         for content, each in itertools.product(contents, (path, link)):
             path.write_bytes(content)
             with one_line(
-                _error(name),
-                f"{each} exists, and {name} did not write it: expected a new name; name another, or replace it by "
+                FileExistsError,
+                f"{each} exists, and {name} did not write it: expected a new name; name another, or pass "
                 "overwrite=True",
             ):
                 write(each)
@@ -299,17 +298,13 @@ def test_a_file_of_another_program_is_kept(writers: dict[str, Callable[..., obje
             write(path, overwrite="no")
 
 
-def _error(name: str) -> type[Exception]:
-    return OutputError if name.startswith("`") else FileExistsError
-
-
 @pytest.mark.needs("onnx", "onnx")
 def test_the_functions_replace_no_file_of_each_other(writers: dict[str, Callable[..., object]], tmp_path: Path) -> None:
     path = tmp_path / "file"
     for name, other in itertools.permutations(writers, 2):
         writers[other](path, overwrite=True)
         content = path.read_bytes()
-        with one_line(_error(name), f"{path} exists, and {name} did not write it"):
+        with one_line(FileExistsError, f"{path} exists, and {name} did not write it"):
             writers[name](path)
         assert path.read_bytes() == content
 
@@ -323,7 +318,7 @@ def test_a_checkpoint_replaces_that_of_a_command_only_with_its_job(
     for other in ("xrnn series regression", np.arange(3)):
         with one_line(FileExistsError, f"{path} exists, and xrnn.save_checkpoint did not write it"):
             save_run(path, job=other)
-    writers["`xrnn classify`"](path)
+    writers["Classifier.save"](path)
     checkpoint = xrnn.load_checkpoint(path)
     xrnn.save_checkpoint(path, checkpoint.layers, optimizer=checkpoint.optimizer, extra=checkpoint.extra)
 

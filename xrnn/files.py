@@ -206,9 +206,9 @@ def write_own(
     has_mark   path → whether the file there has the mark of this function
     overwrite  replace any other file too
     """
-    refusal = f"exists, and {writer} did not write it: expected a new name; name another, or replace it by"
+    refusal = f"exists, and {writer} did not write it: expected a new name; name another, or pass overwrite=True"
     may_replace = (lambda _: True) if check_bool("overwrite", overwrite) else has_mark
-    write_file(Path(path), content, may_replace, f"{refusal} overwrite=True")
+    write_file(Path(path), content, may_replace, refusal)
 
 
 def write_file(path: Path, content: bytes, may_replace: Callable[[Path], bool], refusal: str) -> None:

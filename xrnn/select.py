@@ -35,6 +35,7 @@ _ENTRY_POINTS: Final = "xrnn.backends"  # the group in which an installed packag
 # Predicts the forms on a GPU by its name (`xrnn info --explain … --device h100`). The GPU need not be present.
 GPU_CHOICE: Final = "xrnn.backends.cupy.choice"
 _NUMBERS: Final = "biuf"  # the kinds of dtype
+_MOST_AXES: Final = 64  # NumPy's limit
 
 _log = logging.getLogger("xrnn")
 
@@ -335,6 +336,8 @@ def asarray(array: Numbers, dtype: DType | None = None, *, backend: str | Backen
     if found.dtype.kind == "c":  # `dtype` would drop the imaginary part
         check_numbers("array", found)
     made = target.asarray(found, dtype)
+    if dtype is not None and made.dtype.kind not in _NUMBERS:
+        raise TypeError(f"dtype is {made.dtype}: expected a dtype of real numbers; use 'float32'")
     check_numbers("array", made)
     return made
 
@@ -354,11 +357,18 @@ def cast(name: str, array: Any, dtype: str) -> str:
     return f"use {name}.astype({dtype!r})"
 
 
+def holds_mask(value: Any, levels: int = _MOST_AXES) -> bool:
+    """Whether `value` is a masked array, or lists nested in at most this number of levels that hold one."""
+    if isinstance(value, list | tuple):
+        return levels > 0 and any(holds_mask(each, levels - 1) for each in value if not isinstance(each, float))
+    return isinstance(value, np.ma.MaskedArray)
+
+
 def _numbers(value: Any) -> HostArray:
     """A NumPy array of a number or of nested lists.   Raises TypeError for anything else, such as None or a string."""
-    if isinstance(value, list | tuple) and any(isinstance(each, np.ma.MaskedArray) for each in value):
-        raise TypeError("array is a list of masked arrays: expected plain ones; use [x.filled(0) for x in array]")
-    with contextlib.suppress(ValueError):  # lists of unequal lengths
+    if holds_mask(value):
+        raise TypeError("array holds a masked array: expected plain ones; use filled(0) of each")
+    with contextlib.suppress(ValueError):  # lists of unequal lengths, and a list that holds itself
         array = np.asarray(value)
         if array.dtype.kind in (*_NUMBERS, "c"):
             return array

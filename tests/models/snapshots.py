@@ -48,7 +48,7 @@ def check_resume(checkpoints: Kind[Any], trainer: Any, data: Any, path: Path, fi
     for _ in range(first):
         trainer.step()
     snapshot = copied(trainer.snapshot())
-    checkpoints.save(path, snapshot)
+    checkpoints.save(path, snapshot, path.write_bytes)
     loaded = checkpoints.load(path, trainer.model.backend)
     assert_equal(loaded, snapshot)
     assert {*checkpoints.arrays(trainer.settings, trainer.facts, first)} == {*snapshot.arrays}
@@ -77,4 +77,4 @@ def save_forged(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("xrnn.models.checkpoint.checkpoint_content", forged)
-        checkpoints.save(path, snapshot)
+        checkpoints.save(path, snapshot, path.write_bytes)

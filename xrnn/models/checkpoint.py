@@ -33,7 +33,7 @@ from xrnn.exchange.checkpoint import (
     read_checkpoint,
 )
 from xrnn.exchange.description import canonical
-from xrnn.files import ArrayFile, FileError, open_arrays, quoted, write_own
+from xrnn.files import ArrayFile, FileError, open_arrays, quoted
 from xrnn.models.errors import CheckpointError, OutputError, SettingsError, file_errors
 from xrnn.models.plan import Plan
 from xrnn.models.settings import Settings, are_strings, check_object
@@ -148,22 +148,12 @@ class Kind(Generic[S]):
             extra["unfinished"] = True
         return checkpoint_content(snapshot.layers, snapshot.optimizer, extra)
 
-    def save(
-        self,
-        path: Path,
-        snapshot: Snapshot[S],
-        write: Callable[[bytes], None] | None = None,
-        *,
-        overwrite: bool = False,
-    ) -> None:
-        """Write `snapshot` to `path`, by `write` if given.   Raises OutputError.
-
-        overwrite   replace a file of another kind too
-        """
+    def save(self, path: Path, snapshot: Snapshot[S], write: Callable[[bytes], object]) -> None:
+        """Write `snapshot` to `path` by `write`.   Raises OutputError."""
         content = self.content(snapshot)
         expected = "expected free space and permission; the old file is unchanged"
         with file_errors(OutputError, "write", path, expected):
-            write(content) if write else write_own(path, content, f"`{self.writer}`", self.wrote, overwrite=overwrite)
+            write(content)
 
     def load(self, path: Path, backend: Backend | None = None) -> Snapshot[S]:
         """The snapshot in `path`, with its layers and its optimizer on `backend`; None for the selected one.

@@ -16,12 +16,12 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xrnn.files import quoted
+from xrnn.files import quoted, write_own
 from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.data.read import check_channels
 from xrnn.models.data.series import LARGEST, Series, check_sizes, checked
 from xrnn.models.labelled.head import Label, is_label
-from xrnn.select import get_backend
+from xrnn.select import get_backend, holds_mask
 from xrnn.typing import HostArray
 
 try:
@@ -75,9 +75,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         overwrite   replace any file at `path`. By default, only an empty file or a checkpoint of the same kind of
                     estimator or command is replaced
 
-        Raises OSError if the file can't be written or may not be replaced, ValueError if it is not fitted.
+        Raises FileExistsError for another file, OSError if the file can't be written, and ValueError if the estimator
+        is not fitted.
         """
-        self.kind.save(Path(path), self._fitted(), overwrite=overwrite)
+        content = self.kind.content(self._fitted())
+        write_own(path, content, f"{type(self).__name__}.save", self.kind.wrote, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -279,9 +281,11 @@ def as_numbers(given: Any, name: str) -> HostArray:
 
 
 def _refuse_mask(given: Any, name: str) -> None:
-    """Raises ValueError for a masked array: NumPy would use the masked values."""
+    """Raises ValueError for a masked array, or a list that holds one: NumPy would use the masked values."""
     if isinstance(given, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array: expected NaN for missing values; use {name}.filled(np.nan)")
+    if holds_mask(given):
+        raise ValueError(f"{name} holds a masked array: expected NaN for missing values; use filled(np.nan) of each")
 
 
 def as_labels(y: Any) -> list[Label]:
@@ -308,8 +312,7 @@ def _as_label(name: str, label: Any) -> Label:
         return label if isinstance(label, bool) else float(label) if isinstance(label, float) else int(label)
     if isinstance(label, int):
         raise ValueError(
-            f"{name} is a whole number of {label.bit_length()} bits: expected at most 63, and a sign; convert each "
-            "label by str"
+            f"{name} is a whole number of {label.bit_length()} bits: expected a number that int64 holds; use str(label)"
         )
     if isinstance(label, float):
         raise ValueError(
@@ -318,7 +321,7 @@ def _as_label(name: str, label: Any) -> Label:
         )
     raise ValueError(
         f"{name} is {quoted(repr(label))}, a {type(label).__name__}: expected labels that are text, bools or whole "
-        "numbers; convert each, as by str"
+        "numbers; convert each, for example with str(label)"
     )
 
 

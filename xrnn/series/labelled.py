@@ -17,7 +17,7 @@ from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.head import Classes, Head, Numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.trainer import LabelledTrainer
-from xrnn.select import get_backend
+from xrnn.select import get_backend, holds_mask
 from xrnn.series.estimator import (
     ClassifierMixin,
     Estimator,
@@ -122,7 +122,8 @@ class LabelledEstimator(Estimator):
             return X
         if is_array:
             return np.asanyarray(X).swapaxes(1, 2) if len(shape) == 3 else X
-        return [np.asanyarray(each).T if np.ndim(each) == 2 else each for each in X]
+        # A list with masked arrays stays, and `as_series` refuses it: NumPy would drop the masks.
+        return [np.asanyarray(each).T if np.ndim(each) == 2 and not holds_mask(each) else each for each in X]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
