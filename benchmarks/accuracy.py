@@ -5,7 +5,7 @@ sequence: of each form in float32, of products in bfloat16 and of weights of 8 b
 
 With `--products` it measures products by tile registers (AMX) instead, in bfloat16x3 and bfloat16, beside float32: the
 errors of h and of all gradients, over the sizes of the tables. Without AMX it uses emulated tiles, which the builds of
-`make` have; that takes some minutes.
+`make test` have; that takes some minutes.
 """
 
 from __future__ import annotations

@@ -142,11 +142,12 @@ def test_the_shell_completes(words: str, completed: set[str], monkeypatch: Patch
 def test_several_processes_are_refused(
     words: str, launcher: str, environment: dict[str, str], workdir: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
-    """All would write the same files. `xrnn info` prints a table of them instead."""
+    """All would do the same work. `xrnn info` prints a table of them instead."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert main(words.split()) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"error: {launcher} has started 2 processes: expected one, since all would write the same fi")
+    assert err.startswith(f"error: {launcher} has started 2 processes: expected one, since all would do the same work")
     assert [*workdir.iterdir()] == []
+    assert main([*words.split(), "--help"]) == 0

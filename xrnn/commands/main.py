@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     commands = cast(Any, typer.main.get_command(app))
     try:
-        return commands.main(arguments, "xrnn", standalone_mode=False) or 0
+        return commands.main(arguments, "xrnn", standalone_mode=False, obj=arguments) or 0
     except _CommandLineError as error:
         command = _explaining(error, arguments, commands.commands)
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
@@ -125,9 +125,10 @@ def _options(
     if context.invoked_subcommand is None:
         print(context.get_help())
     name, size = launcher()
-    if size > 1 and context.invoked_subcommand not in (None, "info"):
+    wants_help = not {"-h", "--help"}.isdisjoint(context.obj)
+    if size > 1 and context.invoked_subcommand not in (None, "info") and not wants_help:
         raise SettingsError(
-            f"{name} has started {size} processes: expected one, since all would write the same files; start xrnn "
+            f"{name} has started {size} processes: expected one, since all would do the same work; start xrnn "
             "without it, or train by xrnn.parallel in a script of your own"
         )
 

@@ -10,7 +10,7 @@ from tests.built import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 LEVELS = kernels.levels() if kernels else []
-# The level `amx-emulated` exists in the builds of `make`. It runs the code of tile registers (AMX) on any CPU.
+# The level `amx-emulated` exists in the builds of `make test`. It runs the code of tile registers (AMX) on any CPU.
 EMULATED = kernels.emulated_levels() if kernels else []
 
 

@@ -25,7 +25,7 @@ Time = float | datetime
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
     values: HostArray  # (T, D) float64, T ≥ 1; NaN for a missing value
-    label: Any  # a string from a file, any hashable value from Python; None if there is none
+    label: Any  # text from a file; from Python also a bool, int or float; None if there is none
     name: str  # shown in errors and predictions
     channel_names: tuple[str, ...] | None = None  # from the header of the file, if it has one
     times: tuple[Time, ...] | None = None  # of the steps, in a file with a column of times
