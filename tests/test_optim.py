@@ -239,9 +239,11 @@ def test_replaced_arrays_are_refused(backend: Backend) -> None:
             arrays = getattr(layer, name)
             before, held = [backend.to_numpy(p).copy() for p in layer.params], arrays[k]
             arrays[k] = held.copy()
-            words = f"an array in {name} of a layer is not the one that this {kind.__name__} uses: expected changes in"
+            words = (
+                f"an array in {name} of a layer was replaced after this {kind.__name__} was made: expected changes in"
+            )
             for use in [step] + [lambda of=optimizer: of.applied().__enter__()] * (kind is EMA):
-                with one_line(RuntimeError, words, f"use {name}[…][...] = …, or make another {kind.__name__}"):
+                with one_line(RuntimeError, words, f"write {name}[i][...] = new, or make a new {kind.__name__}"):
                     use()
             assert optimizer.state["count"] == 1
             for param, was in zip(layer.params, before, strict=True):
@@ -259,7 +261,7 @@ def test_only_the_arrays_that_an_optimizer_holds_may_not_be_replaced() -> None:
     stack.layers = [stack.layers[0], RNN.init(3, 3, backend="numpy")]
     for layers in (stack.layers, stack.layers[:1]):
         stack.layers = layers
-        with one_line(RuntimeError, "an array in params of a layer is not the one that this SGD uses"):
+        with one_line(RuntimeError, "an array in params of a layer was replaced after this SGD was made"):
             optimizer.step()
 
 

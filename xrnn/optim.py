@@ -15,7 +15,7 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_float, check_integer, check_number, check_place, is_read_only
 from xrnn.select import backend_of, device_of, kind_of
-from xrnn.sharing import Joined, count_update, refuse_shared, users_of
+from xrnn.sharing import FixedList, count_update, refuse_shared, users_of
 from xrnn.typing import Array
 
 V = TypeVar("V")
@@ -110,7 +110,7 @@ class Group:
     ) -> None:
         self.layers, self.names = layers, names
         self.scale, self.weight_decay = scale, weight_decay
-        self.params, self.grads = map(Joined, self._arrays())
+        self.params, self.grads = map(FixedList, self._arrays())
         self.places = slice(0)
 
     def _arrays(self) -> tuple[list[Array], list[Array]]:
@@ -158,8 +158,8 @@ class Optimizer:
         self.lr, self.weight_decay, self.decay_biases = lr, weight_decay, decay_biases
         self.groups = _groups(layers, self.lr)
         self.layers = [*{id(layer): layer for group in self.groups for layer in group.layers}.values()]
-        self.params: list[Array] = Joined(p for group in self.groups for p in group.params)
-        self._layer_grads: list[Array] = Joined(g for group in self.groups for g in group.grads)
+        self.params: list[Array] = FixedList(p for group in self.groups for p in group.params)
+        self._layer_grads: list[Array] = FixedList(g for group in self.groups for g in group.grads)
         ends = [0, *itertools.accumulate(len(group.params) for group in self.groups)]
         for group, places in zip(self.groups, itertools.pairwise(ends), strict=True):
             group.places = slice(*places)
@@ -280,8 +280,8 @@ def _check_same(name: str, found: list[Array], held: list[Array], optimizer: str
     if len(found) == len(held) and (all(map(operator.is_, found, held)) or all(map(_is_same_memory, found, held))):
         return
     raise RuntimeError(
-        f"an array in {name} of a layer is not the one that this {optimizer} uses: expected changes in place, "
-        f"because optimizers hold the same array; use {name}[…][...] = …, or make another {optimizer}"
+        f"an array in {name} of a layer was replaced after this {optimizer} was made: expected changes in place; write "
+        f"{name}[i][...] = new, or make a new {optimizer}"
     )
 
 

@@ -41,10 +41,10 @@ def count_update(updated: Iterable[Users]) -> None:
         layer.updates += 1
 
 
-class Joined(list[Array]):
+class FixedList(list[Array]):
     """The arrays of several layers, or of an optimizer, in one list.
 
-    Another array in this list would change no layer, so that it is refused.
+    Assigning another array here would change no layer, so it raises TypeError.
     """
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -52,7 +52,7 @@ class Joined(list[Array]):
             return
         raise TypeError(
             "an array in this list can't be replaced: expected a change in place, because layers and optimizers hold "
-            "the same array; use […][...] = …"
+            "the same array; write params[i][...] = new"
         )
 
 

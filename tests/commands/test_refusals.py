@@ -91,7 +91,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         # settings: their bounds are those of the models
         *((f"{r.command} --{name} 0", f"--{name} is 0: {SIZE}") for r in RUNS for name in ("hidden", "batch")),
         ("regress --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.003"),
-        ("forecast --quantiles 1", "--quantiles is 1: expected different numbers between 0 and 1"),
+        ("forecast --quantiles 1", "--quantiles is 1: expected numbers between 0 and 1 that differ in"),
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # a checkpoint to continue
         *((f"{r.command} {r.data[0]} --resume gone", f"can't read gone ({GONE}): " + CHECKPOINT) for r in RUNS),

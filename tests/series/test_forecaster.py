@@ -221,7 +221,7 @@ def test_quantiles_may_be_a_list() -> None:
     np.testing.assert_array_equal(forecaster.predict_quantiles(), text.predict_quantiles())
     wrong: list[Any] = [[0.1, 1], 7, None, [], [0.1, 0.1000000001]]
     for quantiles in wrong:
-        with pytest.raises(ValueError, match=r"quantiles is .*: expected different numbers between 0 and 1"):
+        with pytest.raises(ValueError, match=r"quantiles is .*: expected numbers between 0 and 1 that differ in"):
             Forecaster(**SMALL, quantiles=quantiles).fit(X)
 
 

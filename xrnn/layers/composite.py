@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from xrnn.checks import check_bool
 from xrnn.layers.base import given_or_last, like_states
 from xrnn.select import backend_of, kind_of
-from xrnn.sharing import Joined
+from xrnn.sharing import FixedList
 from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
 States: TypeAlias = tuple[Any, ...]  # one entry for each layer: a tuple of arrays (N, H), or nested States
@@ -85,11 +85,11 @@ class Composite:
 
     @property
     def params(self) -> list[Array]:
-        return Joined(param for layer in self.layers for param in layer.params)
+        return FixedList(param for layer in self.layers for param in layer.params)
 
     @property
     def grads(self) -> list[Array]:
-        return Joined(grad for layer in self.layers for grad in layer.grads)
+        return FixedList(grad for layer in self.layers for grad in layer.grads)
 
     @property
     def named_params(self) -> dict[str, Array]:

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from xrnn.checks import check_bool
 from xrnn.select import kind_of
-from xrnn.sharing import Joined
+from xrnn.sharing import FixedList
 from xrnn.typing import Array
 
 
@@ -147,4 +147,4 @@ def _check_params(layers: Mapping[str, Any]) -> None:
 
 
 def _distinct(arrays: Iterable[Array]) -> list[Array]:
-    return Joined({id(array): array for array in arrays}.values())
+    return FixedList({id(array): array for array in arrays}.values())

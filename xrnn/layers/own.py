@@ -184,7 +184,7 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
 
 
 def _check_rows(layer: Recurrent, x: Array, states: Sequence[Array]) -> None:
-    """Compare each row of a batch with the row alone; with `draws`, in training, beside other rows.
+    """Compare each row of a batch with the same row alone; of a random cell, in training, with the other rows changed.
 
     The random numbers of a row depend on its place in the batch.
     """
@@ -194,7 +194,7 @@ def _check_rows(layer: Recurrent, x: Array, states: Sequence[Array]) -> None:
             if not bool((abs(got - want[:, i]) <= 1e-9 * (1 + abs(want[:, i]))).all()):
                 raise GradientMismatchError(
                     f"the cell {layer.cell.name!r} gives row {i} another {name} if the other rows of the batch change: "
-                    "expected rows that do not depend on each other; reduce and index no array over its axis of rows"
+                    "expected rows that do not depend on each other; do not mix rows: no sum, mean or index over axis 0"
                 )
 
     def trained(x: Array) -> tuple[Array, ...]:

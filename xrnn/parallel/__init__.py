@@ -177,7 +177,7 @@ class World:
 class Reducer:
     """Averages arrays over all ranks, in place, with one message a call. `World.reducer` makes it.
 
-    With CuPy arrays, the hosts also exchange the weights, so that they notice different calls.
+    With CuPy arrays, the hosts also exchange the sample counts, so that they notice different calls.
     """
 
     def __init__(self, arrays: Sequence[Array], channel: Any, carrier: Any, ranks: int) -> None:
@@ -227,12 +227,12 @@ class _Layout(NamedTuple):
 
 
 class _Buffer:
-    """A contiguous buffer for arrays of one layout, for the sum of the weights, and for a note.
+    """A contiguous buffer for arrays of one layout, for the sum of the weights, and for an overflow flag.
 
-    arrays   the vector of all numbers; `parts` are its views with the shapes of the arrays
-    total    the sum of the weights, 0-d
-    lost     the number of ranks whose numbers times their weight leave the range of the dtype, 0-d
-    all      all three, one after the other
+    arrays      the vector of all numbers; `parts` are its views with the shapes of the arrays
+    total       the sum of the weights, 0-d
+    overflowed  the number of ranks whose products overflow or could lose digits, 0-d
+    all         all three, one after the other
     """
 
     def __init__(self, backend: Backend, arrays: Sequence[Array], ranks: int) -> None:
@@ -244,7 +244,7 @@ class _Buffer:
         with backend.device_of(arrays[0]):
             self.all: Array = backend.xp.empty(size + 2, arrays[0].dtype)
         self.arrays = self.all[:size]
-        self.total, self.lost = (self.all[i : i + 1].reshape(()) for i in (size, size + 1))
+        self.total, self.overflowed = (self.all[i : i + 1].reshape(()) for i in (size, size + 1))
         self.parts: list[Array] = []
         start = 0
         for array in arrays:
@@ -267,18 +267,19 @@ class _Buffer:
         share = weight / room  # the sum of the shares does not overflow
         with backend.device_of(arrays[0]):
             if backend.reads_are_free:
-                # A product that does not overflow with this factor can be summed without it.
-                lost = self._multiply(arrays, min(weight, most / room) * room)
+                # If weight · room · a is finite in every rank, the sum of weight · a is finite.
+                overflowed = self._multiply(arrays, min(weight, most / room) * room)
                 self.arrays /= room
-                self.total[...], self.lost[...] = share, lost or (weight and not _SMALL <= weight <= 1 / _SMALL)
+                self.total[...] = share
+                self.overflowed[...] = overflowed or (weight and not _SMALL <= weight <= 1 / _SMALL)
                 carrier.sum(self.all)
-                total, lost = float(self.total), bool(self.lost)
+                total, overflowed = float(self.total), bool(self.overflowed)
             else:
                 host.sum(shares := np.array([share]))
-                total, lost = float(shares[0]), True
+                total, overflowed = float(shares[0]), True
             if not total:
                 raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
-            if lost:
+            if overflowed:
                 weight = math.ldexp(share, -math.frexp(total)[1] - 1)
                 self._multiply(arrays, weight)
                 self.total[...] = weight

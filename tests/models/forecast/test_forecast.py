@@ -200,7 +200,7 @@ def test_quantiles() -> None:
     ],
 )
 def test_quantiles_that_are_equal_or_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
-    with one_line(SettingsError, "quantiles is ", ": expected different numbers between 0 and 1"):
+    with one_line(SettingsError, "quantiles is ", ": expected numbers between 0 and 1 that differ in"):
         ForecastSettings(quantiles=quantiles)
 
 

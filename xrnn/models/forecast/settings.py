@@ -41,7 +41,7 @@ def _steps(help: str) -> Any:
 def parse_quantiles(text: str) -> tuple[float, ...]:
     """The quantiles in "0.1,0.9", in order, with the median.
 
-    Raises ValueError for equal ones and outside (0, 1), to six digits: tables name a quantile by them.
+    Raises ValueError unless they are in (0, 1) and differ, both in six digits: tables name a quantile by these.
     """
     numbers = [as_number(each.strip()) for each in text.split(",")]
     quantiles = {number for number in numbers if number is not None and 0 < float(f"{number:g}") < 1}
@@ -150,7 +150,7 @@ class ForecastSettings(Settings):
     quantiles: str = setting(
         "0.1,0.9",
         "Quantiles to forecast besides the median.",
-        "different numbers between 0 and 1, to six digits, with commas between them, such as 0.1,0.9",
+        "numbers between 0 and 1 that differ in their first six digits, with commas between them, such as 0.1,0.9",
         _are_quantiles,
         "Q,Q,…",
     )
