@@ -18,7 +18,7 @@ BUDGETS: Final = {
     "benchmarks": 7_600,
     "tests": 39_950,
     "docs/examples": 1_650,
-    ".ci": 650,
+    ".ci": 780,  # 128 of them plant defects in the kernels, which proves that the tests find them
 }
 _CODE: Final = {".py", ".pyi", ".cpp", ".h", ".cu", ""}  # shell scripts in .ci have no suffix
 

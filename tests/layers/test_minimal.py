@@ -21,7 +21,7 @@ def with_gates(kind: Any, backend: Backend, dtype: str, gates: tuple[float, ...]
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("lowest", [-90.0, -1_000.0, -5_000.0, 30.0])
+@pytest.mark.parametrize("lowest", [-90.0, -1_000.0, -5_000.0, 30.0, 1_000.0])
 def test_gates_that_underflow_or_saturate(backend: Backend, dtype: str, fused: bool, lowest: float) -> None:
     """i = 3f at the low end, so w = 3/4, and the gradient of log w by z is ±1/4. Both gates are 1 at the high end."""
     layer = with_gates(MinLSTM, backend, dtype, (lowest, lowest + np.log(3), 5.0))

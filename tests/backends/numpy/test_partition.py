@@ -40,6 +40,14 @@ def test_rows_are_divided_if_the_weights_fit_the_second_level_cache() -> None:
         kernels.set_l2(None)
 
 
+def test_a_thread_gets_the_rows_of_complete_tiles() -> None:
+    """Tiles have 16 rows: with 32 rows, more than two threads divide the columns."""
+    assert partition(50, 32, 128, 128)[:2] == (8, "rows")
+    for threads, split in ((2, "rows"), (8, "columns")):
+        found = kernels.partition(50, 32, 256, 128, 4, threads, (128, 128), tiles=True)
+        assert found[:2] == (threads, split)
+
+
 def test_the_input_is_projected_first_with_few_rows_or_many_weights_of_the_input() -> None:
     assert partition(50, 3, 64, 64)[2]
     assert not partition(50, 4, 64, 64)[2]

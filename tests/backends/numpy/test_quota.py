@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from xrnn.backends.numpy import kernels
 from xrnn.backends.numpy.quota import cpu_quota
 
 V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
@@ -71,3 +72,13 @@ def test_no_quota_on_another_system(tmp_path: Path) -> None:
 def test_this_machine_is_read_without_an_error() -> None:
     quota = cpu_quota()
     assert quota is None or quota >= 1
+
+
+def test_a_quota_above_the_number_of_cpus_has_no_effect() -> None:
+    try:
+        kernels.set_quota(None)
+        cpus = kernels.thread_cap()
+        kernels.set_quota(cpus + 1)
+        assert kernels.thread_cap() == cpus
+    finally:
+        kernels.set_quota(cpu_quota())

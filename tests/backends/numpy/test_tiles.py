@@ -142,6 +142,14 @@ def test_exceptional_operands_have_the_results_of_float32(cell: str, value: floa
             assert_array_equal(got[name], want, err_msg=name)
 
 
+def test_every_nan_stays_a_nan_in_bfloat16() -> None:
+    """Cutting off the lower half would make the first two infinite, rounding up would make the others zero."""
+    nans = np.array([0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF], "uint32").view("float32")
+    ones, none = np.ones((1, 1), "float32"), np.zeros(4, "float32")
+    assert np.isnan(kernels.affine(nans[:, None], ones, none[:1], 1)).all()
+    assert np.isnan(kernels.affine(ones, nans[None], none, 1)).all()
+
+
 @pytest.mark.filterwarnings("ignore:invalid value", "ignore:overflow")
 @pytest.mark.parametrize("operand", ["x", "W", "dy"])
 @pytest.mark.parametrize("value", EXCEPTIONAL)
@@ -162,7 +170,7 @@ def test_exceptional_operands_of_an_affine_map(value: float, operand: str) -> No
         assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize(("cell", "H"), thin(["lstm", "gru"], [5, 40]))
+@pytest.mark.parametrize(("cell", "H"), thin(["lstm", "gru"], [5, 40, 48]))
 def test_nan_in_the_scratch_memory_is_not_read(cell: str, H: int) -> None:
     """Blocks are filled up with zeros."""
     p = problem(cell, (70, 18, 5, H), "float32")
