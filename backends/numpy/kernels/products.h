@@ -70,10 +70,8 @@ struct AffinePass {
     }
 
    private:
-    int64_t rows_at_once() const {  // of a thread
-        const int64_t rows = rows_of_thread(partition, f.rows);
-        return rows < ROWS ? rows : ROWS;
-    }
+    // Of a thread. It may have all rows: a call may get fewer threads than its partition has.
+    int64_t rows_at_once() const { return f.rows < ROWS ? f.rows : ROWS; }
 
     const P* x_of_rows(int64_t begin, int64_t end, int id) const {
         if constexpr (IS_PAIR<P>) {

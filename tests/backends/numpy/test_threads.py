@@ -15,6 +15,7 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import load_file
 from threadpoolctl import threadpool_limits
 
+from tests.backends.numpy.conftest import EMULATED
 from xrnn import RNN
 from xrnn.backends.numpy import kernels
 from xrnn.typing import Array
@@ -320,6 +321,32 @@ print(kernels.asked_threads())
 @pytest.mark.parametrize("policy", [pytest.param("active", marks=pytest.mark.proof), "passive"])
 def test_another_librarys_threads_give_the_same_bits(policy: str) -> None:
     assert in_fresh_process(SAME_BITS, OMP_NUM_THREADS="5", OMP_WAIT_POLICY=policy) == "5"
+
+
+# The library has two threads, and the call asks for four: each of the two has more rows than a fourth of them.
+FEWER = f"""
+import numpy as np
+from numpy.testing import assert_array_equal
+from tests.backends.numpy.test_threads import kernels
+{BORROWED}
+kernels.set_level("amx-emulated")
+x, W = (np.random.default_rng(0).standard_normal(shape, np.float32) for shape in ((512, 600), (600, 16)))
+
+def product(threads):
+    kernels.force_partition(threads, "rows", False)
+    kernels.force_products(True)
+    return kernels.affine(x, W, W[0], 1)
+
+expected = product(1)
+for _ in range(10):
+    assert_array_equal(product(4), expected)
+"""
+
+
+@needs_openmp
+@pytest.mark.skipif(not EMULATED, reason="the level amx-emulated was not built")
+def test_a_product_in_bfloat16_on_fewer_threads_than_it_asks_for() -> None:
+    assert in_fresh_process(FEWER, OMP_NUM_THREADS="2") == ""
 
 
 def test_a_library_without_openmp_is_refused() -> None:
