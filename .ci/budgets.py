@@ -18,7 +18,9 @@ BUDGETS: Final = {
     "benchmarks": 7_200,
     "tests": 39_450,
     "docs/examples": 1_650,
-    ".ci": 780,  # 128 of them plant defects in the kernels, which proves that the tests find them
+    # 128 of them plant defects in the kernels, which proves that the tests find them. 244 of them compare the commands'
+    # outputs before and after the estimators are rewritten; they go with that.
+    ".ci": 1_024,
 }
 _CODE: Final = {".py", ".pyi", ".cpp", ".h", ".cu", ""}  # shell scripts in .ci have no suffix
 
