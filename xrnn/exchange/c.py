@@ -63,14 +63,14 @@ def to_c(
 
     C++17 compilers accept the file too.
 
-    layers    built-in recurrent layers, also quantized ones, LayerNorm, Linear, Embedding, a Stack, or a list or dict
-              of these in the order in which they run. Recurrent layers must run forward
-    name      the first part of each identifier in the file; characters that C does not allow become _
-    scale     (mean, deviation): standardise each feature of x. NaN is a missing value, and is replaced by the last
-              known value of the feature, or by the mean
-    mean      give the next layer the mean of the last recurrent layer's h over the steps so far
-    softmax   the result is the softmax of the last layer
-    overwrite replace any file at `path`. By default, only an empty file or one that `to_c` wrote is replaced
+    layers     built-in recurrent layers, also quantized ones, LayerNorm, Linear, Embedding, a Stack, or a list or dict
+               of these in the order in which they run. Recurrent layers must run forward
+    name       the first part of each identifier in the file; characters that C does not allow become _
+    scale      (mean, deviation): standardise each feature of x. NaN is a missing value, and is replaced by the last
+               known value of the feature, or by the mean
+    mean       give the next layer the mean of the last recurrent layer's h over the steps so far
+    softmax    the result is the softmax of the last layer
+    overwrite  replace any file at `path`. By default, only an empty file or one that `to_c` wrote is replaced
 
     The file defines, for the name `model`:
 

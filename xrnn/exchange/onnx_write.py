@@ -45,15 +45,15 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """An onnx.ModelProto that computes what the layers compute, checked by onnx. Also writes it to `path`, if given.
 
-    layers    RNN, LSTM, GRU, Bidirectional, LayerNorm, Linear, Embedding, a Stack, or a list or dict of these in the
-              order in which they run
-    lengths   add an input `lengths` (N,) int32: past its length a row keeps its states, as in xrnn
-    states    add inputs for the initial states, `h_prev` and `c_prev` (N, H), and outputs for the final ones, `h_last`
-              and `c_last`. With several layers or directions their numbers follow: `h_prev.0`, `h_prev.1`
-    scale     (mean, deviation): standardise each feature of x, in float64
-    mean      the layers after the last recurrent one get the mean of its h over time
-    softmax   the result is the softmax of the last layer
-    overwrite replace any file at `path`. By default, only an empty file or one that `to_onnx` wrote is replaced
+    layers     RNN, LSTM, GRU, Bidirectional, LayerNorm, Linear, Embedding, a Stack, or a list or dict of these in the
+               order in which they run
+    lengths    add an input `lengths` (N,) int32: past its length a row keeps its states, as in xrnn
+    states     add inputs for the initial states, `h_prev` and `c_prev` (N, H), and outputs for the final ones, `h_last`
+               and `c_last`. With several layers or directions their numbers follow: `h_prev.0`, `h_prev.1`
+    scale      (mean, deviation): standardise each feature of x, in float64
+    mean       the layers after the last recurrent one get the mean of its h over time
+    softmax    the result is the softmax of the last layer
+    overwrite  replace any file at `path`. By default, only an empty file or one that `to_onnx` wrote is replaced
 
     The graph takes x (T, N, D), or indices (T, N) int64 for an Embedding, for any T and N. Its first output is h, or y
     if the last layer is not recurrent. The dtype is that of the layers; ONNX Runtime computes float32 only.
