@@ -1,4 +1,4 @@
-"""Fixtures: `fallbacks`, the calls that ran in PyTorch; and one thread for all tests."""
+"""Fixtures: `fallbacks`, the calls that ran in PyTorch; one thread and one seed for all tests."""
 
 from __future__ import annotations
 
@@ -47,13 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """With small sizes on a busy machine, several threads would wait for each other."""
+def one_thread_and_seed() -> Iterator[None]:
+    """With small sizes on a busy machine, several threads would wait for each other. Each test has its own numbers."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
         return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)

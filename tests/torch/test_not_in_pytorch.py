@@ -73,9 +73,11 @@ def test_kernels_agree_with_pytorch(kind: str, form: str, options: dict[str, Any
         loss = (h * weight).sum() + sum((last**2).sum() for last in final[: len(trained)])
         return [h, *final, *torch.autograd.grad(loss, [x, *trained, *module.parameters()], allow_unused=True)]
 
+    # Near |λ| = 1 the gradients of an LRU's ν and γ lose digits (docs/mathematics/lru.md).
+    tolerance = TOLERANCE[dtype] * (10 if kind == "lru" else 1)
     for ours, theirs in zip(everything(module), everything(lambda *call: in_pytorch(module, *call)), strict=True):
         if ours is not None:
-            torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+            torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", KINDS)
