@@ -24,7 +24,7 @@ def test_the_figures_are_printed_and_written(
     assert set(results["seconds"]) == {"xrnn 1 × 4", "xrnn 2 × 4", "apart"}
     E, H, V = 64, 256, 256
     numbers = V * E + E * H + H * H + H + H * V + V  # of the model
-    assert results["sent"] == 4 * (numbers + 1)
+    assert results["sent"] == 4 * (numbers + 2)  # and the sum of the weights, and the overflow flag
     assert "times one process" in printed
     assert "processes that train alone" in printed
     assert "10 Gbit/s Ethernet" in printed
