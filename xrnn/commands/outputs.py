@@ -21,12 +21,12 @@ from xrnn.models.errors import OutputError, file_errors
 class Output:
     """A file to write.
 
-    option    the command-line option for it: "--out"
-    path      changes if a foreign file appears there during the run
-    is_own    (path, written by this run) → whether the file there belongs to this run or to the one that it continues
-    refusal   for the error about another file, after its name
-    say       prints a line
-    overwrite   whether the file that is there now may be replaced
+    option     the command-line option for it: "--out"
+    path       changes if a foreign file appears there during the run
+    is_own     (path, written by this run) → whether the file there belongs to this run or to the one that it continues
+    refusal    for the error about another file, after its name
+    say        prints a line
+    overwrite  whether the file that is there now may be replaced
     """
 
     def __init__(
