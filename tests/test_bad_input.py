@@ -92,7 +92,7 @@ def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
         "softmax_cross_entropy(logits)": lambda junk: softmax_cross_entropy(junk, targets),
         "softmax_cross_entropy(targets)": lambda junk: softmax_cross_entropy(logits, junk),
         "softmax_cross_entropy(mask)": lambda junk: (
-            softmax_cross_entropy(logits, targets, junk) if junk is not None else refuse()
+            softmax_cross_entropy(logits, targets, mask=junk) if junk is not None else refuse()
         ),
         "mean_squared_error(y)": lambda junk: mean_squared_error(junk, x),
         "mean_squared_error(target)": lambda junk: mean_squared_error(x, junk),

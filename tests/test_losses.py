@@ -55,7 +55,7 @@ def problem(leading: tuple[int, ...], dtype: str = "float64") -> tuple[HostArray
 def test_softmax_cross_entropy(backend: Backend, leading: tuple[int, ...], masked: bool, dtype: str) -> None:
     logits, targets, mask = problem(leading, dtype)
     mask_ = backend.asarray(mask) if masked else None
-    loss, dlogits = softmax_cross_entropy(backend.asarray(logits), backend.asarray(targets), mask_)
+    loss, dlogits = softmax_cross_entropy(backend.asarray(logits), backend.asarray(targets), mask=mask_)
     expected_loss, expected_dlogits = reference(logits, targets, mask if masked else None)
     assert backend.owns(loss)
     assert loss.shape == ()
@@ -70,8 +70,7 @@ def test_softmax_cross_entropy(backend: Backend, leading: tuple[int, ...], maske
 @pytest.mark.parametrize("leading", [(4,), (6, 4)], ids=str)
 def test_softmax_cross_entropy_matches_differences(backend: Backend, leading: tuple[int, ...], masked: bool) -> None:
     logits, targets, mask = (backend.asarray(a) for a in problem(leading))
-    arguments = (targets, mask) if masked else (targets,)
-    check_scalar(lambda z: softmax_cross_entropy(z, *arguments), logits)
+    check_scalar(lambda z: softmax_cross_entropy(z, targets, mask=mask if masked else None), logits)
 
 
 def check_scalar(loss: Callable[[Array], tuple[Array, Array]], argument: Array) -> None:
@@ -91,8 +90,8 @@ def test_nan_and_infinity_give_nan(backend: Backend, value: float) -> None:
     mask[:] = True
     logits[2, 1] = value
     with np.errstate(invalid="ignore"):
-        for arguments in [(logits, targets), (logits, targets, mask)]:
-            loss, dlogits = softmax_cross_entropy(*(backend.asarray(a) for a in arguments))
+        for counts in (None, backend.asarray(mask)):
+            loss, dlogits = softmax_cross_entropy(backend.asarray(logits), backend.asarray(targets), mask=counts)
             assert np.isnan(float(loss))
             rows = np.isnan(backend.to_numpy(dlogits))
             assert_array_equal(rows.any(axis=1), [False, False, True, False])
@@ -100,8 +99,8 @@ def test_nan_and_infinity_give_nan(backend: Backend, value: float) -> None:
 
 def test_a_masked_target_may_be_no_class(backend: Backend) -> None:
     logits, targets = np.array([[3.0], [5.0]]), np.array([0, -100])  # one class, so 0 is the only valid target
-    arrays = (logits, targets, np.array([True, False]))
-    loss, dlogits = softmax_cross_entropy(*(backend.asarray(a) for a in arrays))
+    logits, targets, mask = (backend.asarray(a) for a in (logits, targets, np.array([True, False])))
+    loss, dlogits = softmax_cross_entropy(logits, targets, mask=mask)
     assert float(loss) == 0
     np.testing.assert_array_equal(backend.to_numpy(dlogits), [[0], [0]])
 
@@ -112,7 +111,7 @@ def test_a_masked_position_may_hold_anything(backend: Backend, value: float) -> 
     expected_loss, expected_dlogits = reference(logits, targets, mask)
     logits[~mask], targets[~mask] = value, -100
     arrays = [backend.asarray(a.copy()) for a in (logits, targets, mask)]
-    loss, dlogits = softmax_cross_entropy(*arrays)
+    loss, dlogits = softmax_cross_entropy(*arrays[:2], mask=arrays[2])
     assert_allclose(float(loss), expected_loss, rtol=1e-14)
     assert_allclose(backend.to_numpy(dlogits), expected_dlogits, rtol=0, atol=1e-14)
     for array, value_before in zip(arrays, (logits, targets, mask), strict=True):
@@ -120,8 +119,8 @@ def test_a_masked_position_may_hold_anything(backend: Backend, value: float) -> 
 
 
 def test_nothing_to_average(backend: Backend) -> None:
-    logits, targets, _ = problem((4,))
-    all_masked = softmax_cross_entropy(*(backend.asarray(a) for a in (logits, targets, np.zeros(4, bool))))
+    logits, targets, none = (backend.asarray(a) for a in (*problem((4,))[:2], np.zeros(4, bool)))
+    all_masked = softmax_cross_entropy(logits, targets, mask=none)
     results: list[tuple[Any, tuple[int, ...]]] = [(all_masked, (4, C))]
     for shape in [(0, C), (0, 0), (0, 2, 0), (2, 0, 0)]:  # no predictions, with and without classes
         xp = backend.xp
@@ -135,7 +134,7 @@ def test_nothing_to_average(backend: Backend) -> None:
 def test_any_memory_layout(backend: Backend, layout: str) -> None:
     logits, targets, mask = problem((6, 4))
     arrays = [lay_out(backend, a, layout) for a in (logits, targets, mask)]
-    loss, dlogits = softmax_cross_entropy(*arrays)
+    loss, dlogits = softmax_cross_entropy(*arrays[:2], mask=arrays[2])
     expected_loss, expected_dlogits = reference(logits, targets, mask)
     assert_allclose(float(loss), expected_loss, rtol=1e-14)
     assert_allclose(backend.to_numpy(dlogits), expected_dlogits, rtol=0, atol=1e-14)
@@ -163,8 +162,8 @@ def test_losses_do_not_wait_for_the_device(backend: Backend, no_waiting: Callabl
     targets_ = backend.xp.abs(backend.xp.sin(logits))
     with no_waiting():
         softmax_cross_entropy(logits, targets)
-        softmax_cross_entropy(logits, targets, mask)
-        softmax_cross_entropy(logits, targets, mask, weight=logits[..., 0] ** 2, class_weight=logits[0, 0] ** 2)
+        softmax_cross_entropy(logits, targets, mask=mask)
+        softmax_cross_entropy(logits, targets, mask=mask, weight=logits[..., 0] ** 2, class_weight=logits[0, 0] ** 2)
         for loss in ELEMENTWISE.values():
             loss(logits, targets_)
             loss(logits, targets_, mask=mask, weight=targets_)
@@ -193,13 +192,13 @@ def test_bad_input_to_softmax_cross_entropy(backend: Backend) -> None:
         with one_line(ValueError, f"targets has shape {shape}", "expected (4,)", "one for each prediction"):
             softmax_cross_entropy(logits, xp.zeros(shape, "int64"))
         with one_line(ValueError, f"mask has shape {shape}", "expected (4,)", "one for each prediction"):
-            softmax_cross_entropy(logits, targets, xp.zeros(shape, "bool"))
+            softmax_cross_entropy(logits, targets, mask=xp.zeros(shape, "bool"))
     with one_line(TypeError, "mask has dtype float64", "expected bool", "mask.astype('bool')"):
-        softmax_cross_entropy(logits, targets, xp.ones(4))
+        softmax_cross_entropy(logits, targets, mask=xp.ones(4))
     with one_line(TypeError, "mask is a", f"logits is on the {backend.name} backend"):
-        softmax_cross_entropy(logits, targets, other.ones(4, "bool"))
+        softmax_cross_entropy(logits, targets, mask=other.ones(4, "bool"))
     with one_line(TypeError, "mask is a list", "use xrnn.asarray(mask)"):
-        softmax_cross_entropy(logits, targets, [True] * 4)  # type: ignore[arg-type]
+        softmax_cross_entropy(logits, targets, mask=[True] * 4)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", [-1, C])
@@ -231,7 +230,7 @@ def test_losses_of_two_devices() -> None:
     with one_line(ValueError, "targets is on device <CUDA Device 1>", "logits is on <CUDA Device 0>"):
         softmax_cross_entropy(logits, far[1])
     with one_line(ValueError, "mask is on device <CUDA Device 1>", "logits is on <CUDA Device 0>"):
-        softmax_cross_entropy(logits, targets, far[2])
+        softmax_cross_entropy(logits, targets, mask=far[2])
 
 
 # ---- losses of each element: y and target of one shape ----
@@ -361,8 +360,8 @@ def test_only_the_ratios_of_weights_matter_to_cross_entropy(
         parts = {name: both[name] for name in names}
         scaled = {name: part.astype(dtype) * scale for name, part in parts.items()}
         with use_fused(fused):
-            want, want_dlogits = softmax_cross_entropy(logits, targets, mask, **moved(backend, parts))
-            loss, dlogits = softmax_cross_entropy(logits, targets, mask, **moved(backend, scaled))
+            want, want_dlogits = softmax_cross_entropy(logits, targets, mask=mask, **moved(backend, parts))
+            loss, dlogits = softmax_cross_entropy(logits, targets, mask=mask, **moved(backend, scaled))
         assert float(want) > 0
         assert_allclose(float(loss), float(want), rtol=1e-6)
         assert_allclose(backend.to_numpy(dlogits), backend.to_numpy(want_dlogits), rtol=1e-5, atol=1e-9)
@@ -416,12 +415,13 @@ def test_weighted_cross_entropy(backend: Backend, masked: bool, weighted: str) -
         options["class_weight"] = rng.random(C).astype("float32")
         w = w * options["class_weight"][targets]
     solution = solve_classification(Classification(logits.reshape(-1, C), targets.ravel(), (w / w.sum()).ravel()))
-    arguments: list[Any] = [backend.asarray(targets), backend.asarray(mask) if masked else None]
-    z, parts = backend.asarray(logits), moved(backend, options)
-    loss, dlogits = softmax_cross_entropy(z, *arguments, **parts)
+    z, targets_ = backend.asarray(logits), backend.asarray(targets)
+    parts: dict[str, Any] = dict(moved(backend, options))
+    parts["mask"] = backend.asarray(mask) if masked else None
+    loss, dlogits = softmax_cross_entropy(z, targets_, **parts)
     assert_allclose(float(loss), solution["losses"].sum(), rtol=1e-13)
     assert_allclose(backend.to_numpy(dlogits).reshape(-1, C), solution["dlogits"], rtol=0, atol=1e-14)
-    check_scalar(lambda z: softmax_cross_entropy(z, *arguments, **parts), z)
+    check_scalar(lambda z: softmax_cross_entropy(z, targets_, **parts), z)
 
 
 def test_balanced_weights(backend: Backend) -> None:

@@ -42,7 +42,7 @@ class Model:
         for rnn in self.rnns:
             h = rnn.forward(h, h_prev)
         logits = self.linear.forward(self.dropout.forward(h))
-        loss, dlogits = softmax_cross_entropy(logits, targets, mask)
+        loss, dlogits = softmax_cross_entropy(logits, targets, mask=mask)
         dh = self.dropout.backward(self.linear.backward(dlogits))
         for rnn in reversed(self.rnns):
             dh, _ = rnn.backward(dh)

@@ -33,8 +33,8 @@ ElementLoss: TypeAlias = Callable[[Any, Array, Array], tuple[Array, Array]]
 def softmax_cross_entropy(
     logits: Array,
     targets: Array,
-    mask: Array | None = None,
     *,
+    mask: Array | None = None,
     weight: Array | None = None,
     class_weight: Array | None = None,
 ) -> tuple[Array, Array]:

@@ -72,7 +72,7 @@ def train(model, batch, updates, lr=0.01):
     for update in range(updates):
         x, targets, counts = map(asarray, batch(rng))
         h = first(layers.forward(x))
-        loss, dlogits = softmax_cross_entropy(readout.forward(h), targets, counts)
+        loss, dlogits = softmax_cross_entropy(readout.forward(h), targets, mask=counts)
         layers.backward(readout.backward(dlogits))
         clip_grad_norm(optimizer.grads, 1.0)
         optimizer.lr = lr * cosine(update, updates)

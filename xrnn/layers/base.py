@@ -98,6 +98,11 @@ class Layer:
         for users in self._users:
             users.add(self)
 
+    @property
+    def is_frozen(self) -> bool:
+        """True for a layer that `freeze` made, with NumPy."""
+        return is_read_only(self.params[0])
+
     def freeze_params(self) -> None:
         """Replace the parameters by copies that cannot change, if the backend has such arrays: for `freeze`.
 
@@ -120,7 +125,7 @@ class Layer:
     def __repr__(self) -> str:
         count = sum(param.size for param in self.params)
         return (
-            f"{self.title}({self.input_size} → {self.output_size}, {count:,} parameters, "
+            f"{'frozen ' * self.is_frozen}{self.title}({self.input_size} → {self.output_size}, {count:,} parameters, "
             f"{self.params[0].dtype.name}, {self.backend.name})"
         )
 

@@ -184,6 +184,10 @@ class RecurrentLayer(Layer):
         make: Any = type(self)
         return make(*params, **self.options)  # type: ignore[no-any-return]
 
+    @property
+    def is_frozen(self) -> bool:
+        return super().is_frozen and not self.is_int8
+
     def freeze_params(self) -> None:
         if not self.is_int8:  # its arrays cannot change
             super().freeze_params()

@@ -12,26 +12,29 @@ from xrnn.torch.forward import PYTORCH_FORWARDS
 from xrnn.torch.methods import bind, is_bound, unbind
 from xrnn.torch.modules import KernelModule
 from xrnn.torch.unsupported import Unsupported, check_mode
-from xrnn.torch.weights import directions_of, weights_of
+from xrnn.torch.weights import directions_of, drop_wrapped, weights_of
 
 _TYPES: Final = (nn.RNN, nn.LSTM, nn.GRU)
 
 
-def accelerate(model: nn.Module) -> list[str]:
-    """Make every nn.RNN, nn.LSTM and nn.GRU in `model` run on xrnn's kernels, in place → their names in the model.
+def accelerate(model: nn.Module) -> dict[str, str]:
+    """Make every nn.RNN, nn.LSTM and nn.GRU in `model` run on xrnn's kernels, in place → the result of `explain`.
+
+    The result says where each recurrent module now runs. A second call changes nothing and returns the same.
 
     The modules keep their type, Parameters, hooks, parametrisations, mode and device; only `forward` changes, as an
     attribute of the module. The model itself may be such a module; its name is then empty. Subclasses, modules whose
     `forward` was replaced (on the module or on its class), and modules with proj_size are left alone.
 
+    `torch.save` of a whole accelerated module needs xrnn to load it: save `model.state_dict()` for programs without
+    xrnn, or call `restore(model)` first.
+
     Raises TypeError if `model` is not a module.
     """
-    accelerated = []
-    for name, module in _named_modules(model):
+    for _, module in _named_modules(model):
         if not is_bound(module) and _obstacle(module) is None:
             bind(module)
-            accelerated.append(name)
-    return accelerated
+    return explain(model)
 
 
 def restore(model: nn.Module) -> list[str]:
@@ -89,4 +92,6 @@ def _why_pytorch(module: Any) -> str | None:
         directions_of(module, weights, weights[0])
     except Unsupported as why:
         return str(why)
+    finally:
+        drop_wrapped(module)  # a question leaves no trace
     return None

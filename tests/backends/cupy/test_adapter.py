@@ -58,7 +58,7 @@ def test_everything_runs_on_the_device_of_its_arrays(optimizer: Any) -> None:
     update = optimizer([embedding, rnn, linear])
     hidden = rnn.forward(embedding.forward(index))
     logits = linear.forward(dropout.forward(hidden))
-    loss, dlogits = softmax_cross_entropy(logits, targets, mask)
+    loss, dlogits = softmax_cross_entropy(logits, targets, mask=mask)
     dx, dh_prev = rnn.backward(dropout.backward(linear.backward(dlogits)))
     embedding.backward(dx)
     update.accumulate()
