@@ -27,11 +27,11 @@ import numpy as np
 
 from benchmarks import machine
 from xrnn.models.data.scale import Scale
-from xrnn.models.data.series import Series
-from xrnn.models.data.ts import read_ts
 from xrnn.models.labelled.baseline import Baseline
 from xrnn.models.labelled.head import Classes, Numbers
 from xrnn.series import Classifier, Regressor
+from xrnn.series.checks import Series
+from xrnn.series.ts import read_ts
 from xrnn.typing import HostArray
 
 

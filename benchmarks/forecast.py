@@ -28,7 +28,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from benchmarks import machine
-from xrnn.models.data.series import Series
 from xrnn.models.forecast.data import ForecastScores, mackey_glass, mase_divisor, prepare, with_quantiles
 from xrnn.models.forecast.data import drift as drift_forecast
 from xrnn.models.forecast.data import seasonal_naive as seasonal_naive_forecast
@@ -37,6 +36,7 @@ from xrnn.models.forecast.model import next_steps
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.select import get_backend
+from xrnn.series.checks import Series
 from xrnn.typing import HostArray
 
 LEVELS: Final = (0.1, 0.5, 0.9)

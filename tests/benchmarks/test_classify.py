@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks import classify
 from tests.commands.runs import write_levels
-from tests.models.data.waves import waves, write_ts
-from xrnn.models.data.series import Series
-from xrnn.models.data.ts import read_ts
+from tests.series.waves import waves, write_ts
+from xrnn.series.checks import Series
+from xrnn.series.ts import read_ts
 from xrnn.typing import HostArray
 
 

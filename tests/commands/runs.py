@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import xrnn
-from tests.models.data.waves import waves, write_ts
+from tests.series.waves import waves, write_ts
 from xrnn.commands.main import main
 from xrnn.typing import HostArray
 

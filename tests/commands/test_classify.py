@@ -15,14 +15,14 @@ import safetensors.numpy
 
 import xrnn
 from tests.commands.runs import Capture, Patch
-from tests.models.data.waves import imbalanced, waves, write_csv, write_folder, write_ts
 from tests.models.labelled.tiny import TINY_OPTIONS
+from tests.series.waves import imbalanced, waves, write_csv, write_folder, write_ts
 from xrnn.commands.main import main
-from xrnn.models.data.series import Series
 from xrnn.models.labelled.data import load_labelled
 from xrnn.models.labelled.model import CLASSIFIER
 from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.select import get_backend
+from xrnn.series.checks import Series
 
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 

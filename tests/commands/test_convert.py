@@ -19,8 +19,8 @@ from tests.exchange.alike import assert_alike
 from tests.exchange.compiled_c import built, outputs
 from tests.exchange.layers import drawn
 from tests.exchange.onnx_models import run
-from tests.models.data.waves import waves, write_ts
 from tests.models.labelled.tiny import TINY_OPTIONS
+from tests.series.waves import waves, write_ts
 from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Stack
 from xrnn.commands.main import main
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel

@@ -26,7 +26,7 @@ from tests.commands.runs import (
     updates_in,
     write_data,
 )
-from tests.models.data.waves import waves, write_folder
+from tests.series.waves import waves, write_folder
 from xrnn.commands.main import main
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")

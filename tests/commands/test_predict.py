@@ -28,7 +28,7 @@ from tests.commands.runs import (
     write_rows,
 )
 from tests.fresh import XRNN
-from tests.models.data.waves import waves, write_csv, write_ts
+from tests.series.waves import waves, write_csv, write_ts
 from xrnn.commands.main import main
 from xrnn.typing import HostArray
 

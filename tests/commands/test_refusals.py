@@ -15,7 +15,7 @@ import pytest
 import xrnn.select
 from tests.commands.runs import REGRESS, RUNS, Capture, Patch, raising, write_data
 from tests.forge import Forgery
-from tests.models.data.waves import write_csv
+from tests.series.waves import write_csv
 from xrnn.backend import BackendUnavailableError
 from xrnn.commands.main import main
 

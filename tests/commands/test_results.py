@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.commands.runs import CLASSIFY, FORECAST, REGRESS, UPDATES, Capture, Patch, Run, growth, name_of, write_levels
-from tests.models.data.waves import imbalanced, waves, write_folder, write_ts
+from tests.series.waves import imbalanced, waves, write_folder, write_ts
 from xrnn.commands.main import main
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")

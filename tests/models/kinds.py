@@ -12,7 +12,6 @@ from tests.models.labelled import tiny
 from tests.models.snapshots import copied
 from xrnn.backend import Backend
 from xrnn.models.checkpoint import Kind, Snapshot
-from xrnn.models.data.series import Series
 from xrnn.models.forecast.data import prepare
 from xrnn.models.forecast.model import FORECASTER
 from xrnn.models.forecast.settings import ForecastSettings
@@ -22,6 +21,7 @@ from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.labelled.settings import RegressionSettings
 from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.select import get_backend
+from xrnn.series.checks import Series
 
 _snapshots: dict[tuple[Any, ...], Snapshot[Any]] = {}
 

@@ -15,10 +15,10 @@ from tests.commands.runs import growth, raising
 from tests.errors import one_line
 from tests.series.frames import Frame
 from xrnn.commands.main import main
-from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.series import Forecaster
+from xrnn.series.checks import Series
 
 SIZES = {"hidden": 4, "horizon": 3, "context": 6, "season": 4, "batch": 8}
 SMALL: dict[str, Any] = SIZES | {"lr": 0.02, "dropout": 0.0, "noise": 0.0}

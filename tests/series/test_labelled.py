@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from tests.models.data.waves import waves, write_folder, write_ts
 from tests.series.frames import Frame
+from tests.series.waves import waves, write_folder, write_ts
 from xrnn.commands.main import main
-from xrnn.models.data.read import read_path
 from xrnn.models.errors import DataError
 from xrnn.series import Classifier, Forecaster, NotFittedError, Regressor
+from xrnn.series.read import read_path
 from xrnn.typing import HostArray
 
 SMALL: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "epochs": 20}

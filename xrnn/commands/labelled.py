@@ -16,7 +16,6 @@ from xrnn.commands.run import run_command
 from xrnn.commands.terminal import Terminal
 from xrnn.models.data.batches import updates_per_epoch
 from xrnn.models.data.scale import Scale
-from xrnn.models.data.series import escaped
 from xrnn.models.labelled.baseline import Baseline
 from xrnn.models.labelled.choice import choose
 from xrnn.models.labelled.data import LabelledSeries, load_labelled
@@ -24,6 +23,7 @@ from xrnn.models.labelled.head import Confusion, numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
 from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings
 from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
+from xrnn.series.checks import escaped
 
 _LONGEST: Final = 40  # characters of a label, in the table
 

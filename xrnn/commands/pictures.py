@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.models.data.series import escaped
 from xrnn.models.errors import OutputError
 from xrnn.models.forecast.data import ForecastData, ForecastScores, ForecastSeries, seasonal_naive
 from xrnn.models.forecast.model import Forecast
 from xrnn.models.labelled.head import Confusion
 from xrnn.models.labelled.trainer import LabelledTrainer
+from xrnn.series.checks import escaped
 from xrnn.typing import HostArray
 
 # Suffix → the metadata key for the name of the program.

@@ -18,9 +18,6 @@ from xrnn.commands.options import BackendOption, OptionsOf, flag, path, selected
 from xrnn.commands.terminal import Terminal, status_of
 from xrnn.files import quoted
 from xrnn.models.checkpoint import kind_in
-from xrnn.models.data.read import read_path
-from xrnn.models.data.series import Series, check_sizes, escaped
-from xrnn.models.data.tables import Columns, header_in, read_row
 from xrnn.models.errors import CheckpointError, DataError, SettingsError
 from xrnn.models.forecast.model import FORECASTER, UNFINISHED, TrainedForecaster, naive_forecasts
 from xrnn.models.labelled.head import Classes
@@ -28,6 +25,9 @@ from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
 from xrnn.models.settings import switch
 from xrnn.select import use_backend
+from xrnn.series.checks import Series, check_sizes, escaped
+from xrnn.series.read import read_path
+from xrnn.series.tables import Columns, header_in, read_row
 from xrnn.typing import HostArray
 
 _MAX_LINE: Final = 2**20  # characters of a row in a stream

@@ -18,10 +18,10 @@ from numpy.typing import ArrayLike
 
 from xrnn.files import quoted, write_own
 from xrnn.models.checkpoint import Kind, Snapshot
-from xrnn.models.data.read import check_channels
-from xrnn.models.data.series import LARGEST, Series, check_sizes, checked
 from xrnn.models.labelled.head import Label, is_label
 from xrnn.select import get_backend, holds_mask
+from xrnn.series.checks import LARGEST, Series, check_sizes, checked
+from xrnn.series.read import check_channels
 from xrnn.typing import HostArray
 
 try:

@@ -11,11 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from xrnn.models.data.series import Series, check_sizes
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import TOO_FEW, fingerprint, listed, mase_divisor, prepare
 from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, TrainedForecaster, naive_forecasts
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
+from xrnn.series.checks import Series, check_sizes
 from xrnn.series.estimator import Estimator, as_numbers, as_series, check_count
 from xrnn.series.frames import Form, Names, from_frame, is_frame
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from xrnn.models.data.series import Series, Time, checked
 from xrnn.models.forecast.model import Forecast
+from xrnn.series.checks import Series, Time, checked
 from xrnn.typing import HostArray
 
 

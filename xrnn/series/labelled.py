@@ -11,13 +11,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xrnn.models.data.series import Series
 from xrnn.models.labelled.choice import choose
 from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.head import Classes, Head, Numbers, r_squared
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.select import get_backend, holds_mask
+from xrnn.series.checks import Series
 from xrnn.series.estimator import (
     ClassifierMixin,
     Estimator,

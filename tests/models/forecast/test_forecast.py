@@ -16,7 +16,6 @@ from tests.errors import one_line
 from tests.models.checks import check_gradients, in_float64
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError, SettingsError
 from xrnn.models.forecast import linear
 from xrnn.models.forecast.data import (
@@ -33,6 +32,7 @@ from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings, parse
 from xrnn.models.forecast.trainer import ForecastTrainer
 from xrnn.models.forecast.windows import fill, pack, unpack
 from xrnn.select import get_backend
+from xrnn.series.checks import Series
 from xrnn.typing import Array, HostArray
 
 TINY = ForecastSettings(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0)

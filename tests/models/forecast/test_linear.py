@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.data.dates import step_of
-from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.calendar import calendar_of, columns
 from xrnn.models.forecast.data import ForecastData, mase_divisor, prepare
@@ -20,6 +18,8 @@ from xrnn.models.forecast.model import TrainedForecaster, next_steps
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.trainer import ForecastTrainer, quantile_offsets
 from xrnn.select import get_backend
+from xrnn.series.checks import Series
+from xrnn.series.times import step_of
 from xrnn.typing import HostArray
 
 SMALL: dict[str, Any] = {"hidden": 4, "batch": 8, "horizon": 4, "season": 4}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.models.data.waves import waves
+from tests.series.waves import waves
 from xrnn.models.labelled import baseline
 from xrnn.models.labelled.baseline import Baseline, Convolutions
 from xrnn.models.labelled.head import Classes

@@ -12,7 +12,6 @@ import pytest
 from tests.errors import one_line
 from tests.models.labelled.tiny import TINY
 from xrnn.backend import Backend
-from xrnn.models.data.series import Series
 from xrnn.models.errors import DivergedError, SettingsError
 from xrnn.models.labelled import choice
 from xrnn.models.labelled.choice import choose
@@ -20,6 +19,7 @@ from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.head import Classes, Numbers
 from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.select import get_backend
+from xrnn.series.checks import Series
 
 NUMPY = get_backend("numpy")
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from tests.models.data.waves import waves, write_csv, write_folder, write_ts
-from xrnn.models.data.series import Series
+from tests.series.waves import waves, write_csv, write_folder, write_ts
 from xrnn.models.errors import DataError
 from xrnn.models.labelled.data import load_labelled
 from xrnn.models.labelled.settings import ClassifierSettings
+from xrnn.series.checks import Series
 
 pytestmark = pytest.mark.usefixtures("workdir")
 SETTINGS = ClassifierSettings()

@@ -10,8 +10,8 @@ import pytest
 
 from tests.commands.runs import write_levels
 from tests.errors import one_line
-from tests.models.data.waves import write_csv
 from tests.models.kinds import NUMBERS
+from tests.series.waves import write_csv
 from xrnn.backend import Backend
 from xrnn.models.errors import DataError
 from xrnn.models.labelled.data import load_labelled

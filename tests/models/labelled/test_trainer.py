@@ -11,12 +11,12 @@ import pytest
 from tests.models.labelled.tiny import TINY, dataset
 from xrnn.backend import Backend
 from xrnn.models.data.batches import unpack
-from xrnn.models.data.series import Series
 from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.trainer import LabelledTrainer, default_epochs
 from xrnn.models.trainer import cosine_rate
 from xrnn.select import get_backend
+from xrnn.series.checks import Series
 
 
 def test_training_learns(backend: Backend) -> None:

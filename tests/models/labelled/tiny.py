@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.models.data.waves import LABELS, waves
+from tests.series.waves import LABELS, waves
 from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.settings import ClassifierSettings

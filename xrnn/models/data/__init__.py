@@ -1,1 +1,1 @@
-"""Time series: reading them from files, scaling them, and making batches of them. Jobs build on it."""
+"""Scaling time series, and making batches of them."""

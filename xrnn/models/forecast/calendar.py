@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.models.data.dates import Step
-from xrnn.models.data.series import Time
+from xrnn.series.checks import Time
+from xrnn.series.times import Step
 from xrnn.typing import HostArray
 
 COLUMNS: Final = {"": 0, "week": 10, "year": 6}  # the number of columns of each calendar

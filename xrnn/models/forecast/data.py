@@ -14,10 +14,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 
 from xrnn.files import printable, quoted, same_file
-from xrnn.models.data.dates import Step, show, step_named, step_of
-from xrnn.models.data.read import check_channels, read_path
 from xrnn.models.data.scale import Scale
-from xrnn.models.data.series import Series, Time
 from xrnn.models.errors import DataError, param
 from xrnn.models.forecast import calendar
 from xrnn.models.forecast.linear import LinearPart, Samples, age_weights, average, effect_of
@@ -31,6 +28,9 @@ from xrnn.models.forecast.windows import (
     joined,
     limits_of_logarithms,
 )
+from xrnn.series.checks import Series, Time
+from xrnn.series.read import check_channels, read_path
+from xrnn.series.times import Step, show, step_named, step_of
 from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest

@@ -14,11 +14,7 @@ from xrnn.files import printable
 from xrnn.layers.dropout import Dropout
 from xrnn.losses import quantile
 from xrnn.models.checkpoint import Kind, Snapshot, Spec
-from xrnn.models.data.dates import show
-from xrnn.models.data.read import check_same
 from xrnn.models.data.scale import Scale
-from xrnn.models.data.series import Series, Time
-from xrnn.models.data.tables import Columns
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import (
     TOO_FEW,
@@ -31,6 +27,10 @@ from xrnn.models.forecast.linear import LinearPart
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.windows import Windows
 from xrnn.models.plan import Model
+from xrnn.series.checks import Series, Time
+from xrnn.series.read import check_same
+from xrnn.series.tables import Columns
+from xrnn.series.times import show
 from xrnn.typing import Array, HostArray, Shape
 
 UNFINISHED: Final = (

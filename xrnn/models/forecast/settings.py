@@ -7,9 +7,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
 from xrnn.files import quoted
-from xrnn.models.data.read import MOST_CHANNELS
-from xrnn.models.data.series import as_number
-from xrnn.models.data.tables import Columns, names_in
 from xrnn.models.errors import SettingsError, param
 from xrnn.models.forecast import calendar
 from xrnn.models.plan import Plan
@@ -26,6 +23,9 @@ from xrnn.models.settings import (
     size,
 )
 from xrnn.optim import Adam
+from xrnn.series.checks import as_number
+from xrnn.series.read import MOST_CHANNELS
+from xrnn.series.tables import Columns, names_in
 
 MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
 _MOST_QUANTILES: Final = 100

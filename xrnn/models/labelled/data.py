@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.models.data.read import check_channels, check_same, read_path
-from xrnn.models.data.series import Series, escaped
 from xrnn.models.errors import DataError, param
 from xrnn.models.labelled.head import Head
 from xrnn.models.labelled.settings import LabelledSettings
+from xrnn.series.checks import Series, escaped
+from xrnn.series.read import check_channels, check_same, read_path
 
 _DEFAULT: Final = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.losses import mean_squared_error, softmax_cross_entropy
-from xrnn.models.data.read import MOST_CHANNELS
-from xrnn.models.data.series import LARGEST, Series, as_number, escaped
 from xrnn.models.errors import DataError, SettingsError, param
 from xrnn.models.settings import are_strings, check_object
+from xrnn.series.checks import LARGEST, Series, as_number, escaped
+from xrnn.series.read import MOST_CHANNELS
 from xrnn.typing import Array, HostArray
 
 Label: TypeAlias = str | int | float  # a bool is an int

@@ -11,13 +11,13 @@ from xrnn.backend import Backend
 from xrnn.layers.dropout import Dropout
 from xrnn.models.checkpoint import Kind, Snapshot, Spec
 from xrnn.models.data.batches import pack, unpack
-from xrnn.models.data.read import check_same
 from xrnn.models.data.scale import Scale
-from xrnn.models.data.series import Series
 from xrnn.models.errors import DataError, SettingsError, param
 from xrnn.models.labelled.head import Classes, Head, Numbers
 from xrnn.models.labelled.settings import ClassifierSettings, LabelledSettings, RegressionSettings
 from xrnn.models.plan import Model, split_best
+from xrnn.series.checks import Series
+from xrnn.series.read import check_same
 from xrnn.typing import Array, HostArray
 
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number

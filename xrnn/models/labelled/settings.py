@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Final
 
 from xrnn.cells import cell_of
 from xrnn.losses import balanced_weights
-from xrnn.models.data.tables import Columns, names_in
 from xrnn.models.errors import SettingsError, param
 from xrnn.models.labelled.head import Classes, Head, Numbers
 from xrnn.models.plan import Plan
@@ -24,6 +23,7 @@ from xrnn.models.settings import (
     switch,
 )
 from xrnn.optim import Adam
+from xrnn.series.tables import Columns, names_in
 from xrnn.typing import HostArray
 
 MOST_JOINED: Final = 1024  # steps

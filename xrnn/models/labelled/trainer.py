@@ -13,13 +13,13 @@ from xrnn.backend import Backend
 from xrnn.models.checkpoint import Snapshot
 from xrnn.models.data.batches import Batches, unpack
 from xrnn.models.data.scale import Scale
-from xrnn.models.data.series import Series
 from xrnn.models.errors import DivergedError, param
 from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.model import LabelledModel, inputs_of, patches
 from xrnn.models.labelled.settings import LabelledSettings
 from xrnn.models.plan import split_best
 from xrnn.models.trainer import AVERAGED, Trainer, cosine_rate
+from xrnn.series.checks import Series
 from xrnn.typing import Array, HostArray
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.data.series import Series
-from xrnn.models.data.ts import read_ts
 from xrnn.models.errors import DataError
+from xrnn.series.checks import Series
+from xrnn.series.ts import read_ts
 
 HEADER = "@problemName Some\n@classLabel true a b\n@data\n"
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.data.read import read_path
 from xrnn.models.errors import DataError
+from xrnn.series.read import read_path
 
 pytestmark = pytest.mark.usefixtures("workdir")
 

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.models.data.series import MISSING, Series, as_number, checked, escaped, parse_numbers, read_text
 from xrnn.models.errors import DataError
+from xrnn.series.checks import MISSING, Series, as_number, checked, escaped, parse_numbers, read_text
 
 
 @dataclass(slots=True)

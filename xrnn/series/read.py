@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.models.data.series import Series, checked
-from xrnn.models.data.tables import Columns, read_csv
-from xrnn.models.data.ts import read_ts
 from xrnn.models.errors import DataError, file_errors, param
+from xrnn.series.checks import Series, checked
+from xrnn.series.tables import Columns, read_csv
+from xrnn.series.ts import read_ts
 
 MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
 

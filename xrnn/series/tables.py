@@ -23,9 +23,9 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.models.data.dates import hold_dates, is_date, iso_time, read_times
-from xrnn.models.data.series import Series, Time, as_number, checked, read_text
 from xrnn.models.errors import DataError, param
+from xrnn.series.checks import Series, Time, as_number, checked, read_text
+from xrnn.series.times import hold_dates, is_date, iso_time, read_times
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.data.dates import show
-from xrnn.models.data.read import check_channels, read_path
-from xrnn.models.data.series import Series
-from xrnn.models.data.tables import Columns
 from xrnn.models.errors import DataError
+from xrnn.series.checks import Series
+from xrnn.series.read import check_channels, read_path
+from xrnn.series.tables import Columns
+from xrnn.series.times import show
 
 n = np.nan
 TIMED = Columns(timed=True)

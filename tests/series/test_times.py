@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.data.dates import show, step_named, step_of
 from xrnn.models.errors import DataError
+from xrnn.series.times import show, step_named, step_of
 
 
 @pytest.mark.parametrize(
