@@ -1,4 +1,4 @@
-"""The tables and the picture of the README and of docs/speed.md, in Markdown:
+"""The tables of docs/speed.md in Markdown, and the picture of README:
 
 python -m benchmarks.readme benchmarks/results/2026-11-27-compare.json [--picture docs/speed.png]
 
