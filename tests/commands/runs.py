@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +45,8 @@ class Run:
         return main(self.words(*options, units=units))
 
     def words(self, *options: str, units: int = 0) -> list[str]:
-        size = [] if "--resume" in options else self.options
-        length = [] if "--minutes" in options else [f"--{self.unit}", str(units or UPDATES // self.per_unit)]
-        return [self.command, *self.data, *size, *length, *options]
+        length = [f"--{self.unit}", str(units or UPDATES // self.per_unit)]
+        return [self.command, *self.data, *self.options, *length, *options]
 
 
 _SIZES: Final = ("--hidden", "6", "--batch", "4", "--lr", "0.02")
@@ -129,13 +126,6 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 def updates_in(checkpoint: str) -> int:
     return len(xrnn.load_checkpoint(checkpoint, backend="numpy").extra["arrays"]["losses"])
-
-
-def continuation(printed: str) -> tuple[str, list[str]]:
-    """The line that ends a stopped run → the checkpoint's updates and the words of the command that continues it."""
-    said = re.search(r"^stopped at step ([\d,]+) and saved c; continue with\n  xrnn (.*)$", printed, re.MULTILINE)
-    assert said, printed
-    return said[1].replace(",", ""), shlex.split(said[2])
 
 
 def files() -> dict[str, bytes]:

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-import xrnn
 from tests.commands.runs import Capture, Patch
 from tests.models.labelled.tiny import TINY_OPTIONS
 from tests.series.waves import imbalanced, waves, write_csv, write_folder, write_ts
 from xrnn.commands.main import main
 from xrnn.models.labelled.data import load_labelled
-from xrnn.models.labelled.model import CLASSIFIER
+from xrnn.models.labelled.model import CLASSIFIER, TrainedModel
 from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
@@ -69,11 +68,10 @@ def test_a_table_of_all_series_trains_like_a_file_of_each(capsys: Capture) -> No
         np.testing.assert_allclose(arrays[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-def test_a_resumed_run_and_predict_read_tables_as_the_training_did(capsys: Capture) -> None:
+def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
     train = waves(10, 0)
     write_long(Path("train.csv"), train)
     assert classify("train.csv", *LONG, "--epochs", "20") == 0
-    assert main(["classify", "train.csv", "--resume", "c", "--epochs", "21"]) == 0
     write_long(Path("new.csv"), train[:4], labels=False)
     got = lines(capsys, "new.csv")
     assert [fields[2] for fields in got] == [f"new.csv, id s{i}" for i in range(4)]
@@ -116,7 +114,7 @@ def test_a_better_baseline_is_named(capsys: Capture) -> None:
     assert f"\n{words}\n" in capsys.readouterr().out
 
 
-def test_patches_are_chosen_resumed_and_streamed(monkeypatch: Patch, capsys: Capture) -> None:
+def test_patches_are_chosen_and_streamed(monkeypatch: Patch, capsys: Capture) -> None:
     """A stream ends in the prediction for the file, within a patch too, and with missing values."""
     rng = np.random.default_rng(0)
     series = [Series(rng.standard_normal((66 + i, 2)), str(i % 2), f"{i}") for i in range(10)]
@@ -127,15 +125,6 @@ def test_patches_are_chosen_resumed_and_streamed(monkeypatch: Patch, capsys: Cap
     printed = capsys.readouterr().out
     assert "\n  --patch 4: error 1.000\n  --patch 1: error 1.000\nmodel: " in printed
     assert "; patches of 4 steps; batches of 4" in printed
-    complete = CLASSIFIER.load(Path("c"))
-    assert classify(*options, "--epochs", "1", "--quiet") == 0
-    assert main(["classify", "train.ts", "--resume", "c", "--epochs", "2"]) == 0
-    assert "--patch" not in capsys.readouterr().out
-    resumed = CLASSIFIER.load(Path("c"))
-    assert resumed.settings == complete.settings
-    for name, layer in complete.layers.items():
-        for one, other in zip(layer.params, resumed.layers[name].params, strict=True):
-            np.testing.assert_array_equal(one, other)
     values = series[1].values.copy()
     values[20:25, 0] = values[30:31] = np.nan
     for T in (1, 2, 33, 66):
@@ -163,27 +152,11 @@ def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: Capture
     assert len(validation) == int(best[1]) + 3
     assert validation.argmin() + 1 == int(best[1])
     assert f"{validation.min():.3f}" == best[2]
-    # The best weights, not the last ones, are tested and predict.
-    data = load_labelled([Path("train.ts"), Path("test.ts")], snapshot.settings)
-    trainer = LabelledTrainer.resume(snapshot, data, get_backend("numpy"))
-    assert trainer.finished
-    y = trainer.best.outputs(trainer.inputs(data.validation))
-    targets, last = data.facts.targets(data.validation), trainer.model.outputs(trainer.inputs(data.validation))
-    assert float(data.facts.loss(y, targets, None)[0]) == pytest.approx(validation.min(), rel=1e-6)
-    assert data.facts.loss(last, targets, None)[0] > validation.min()
-    p = [float(fields[1]) for fields in lines(capsys, "train.ts")]
-    expected = np.exp(y := trainer.best.outputs(trainer.inputs([*data.train]))).max(axis=1) / np.exp(y).sum(axis=1)
-    assert sorted(p)[:4] == pytest.approx(sorted(p)[:4])
-    assert set(np.round(expected, 3)) <= set(p)
-
-
-def test_the_log_of_early_stopping_has_the_validation_loss() -> None:
-    write_ts(Path("train.ts"), waves(12, 0))
-    assert classify("train.ts", "--epochs", "3", "--patience", "2", "--log", "log.csv") == 0
-    header, *rows = Path("log.csv").read_text().splitlines()
-    assert header == "step,seconds,series,loss,accuracy,validation_loss"
-    validation = xrnn.load_checkpoint("c").extra["arrays"]["validation"]
-    assert float(rows[-1].split(",")[-1]) == pytest.approx(validation[-1])
+    # The best weights, not the last ones, predict.
+    trained = TrainedModel(snapshot)
+    left = load_labelled([Path("train.ts"), Path("test.ts")], snapshot.settings).validation
+    loss, *_ = trained.head.loss(np.log(trained.predict(left)), trained.head.targets(left), None)
+    assert float(loss) == pytest.approx(validation.min(), rel=1e-5)
 
 
 def test_patience_without_series_to_validate_on_gets_one_line(capsys: Capture) -> None:
@@ -257,16 +230,3 @@ def test_labels_and_names_print_no_control_characters(capsys: Capture) -> None:
     err = capsys.readouterr().err
     assert "�[2Jslow" in err
     assert err[:-1].isprintable()
-
-
-def test_a_checkpoint_whose_labels_were_altered_is_refused(capsys: Capture) -> None:
-    write_ts(Path("train.ts"), waves(10, 0))
-    assert classify("train.ts", "--epochs", "1") == 0
-    c = xrnn.load_checkpoint("c")
-    for labels in (["slow", "quick"], ["quick", "others"]):
-        c.extra["facts"]["labels"] = labels
-        xrnn.save_checkpoint("c", c.layers, optimizer=c.optimizer, extra=c.extra)
-        capsys.readouterr()
-        assert main(["classify", "train.ts", "--resume", "c", "--epochs", "2"]) == 1
-        message = "error: c was trained on other series: expected the same TRAIN with the same content; name that, or"
-        assert capsys.readouterr().err.startswith(message)

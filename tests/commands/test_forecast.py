@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
 
 def results(capsys: Capture, *arguments: str) -> Any:
-    assert main([*arguments, "--json"]) == 0
+    assert main([*arguments, "--json", *["--overwrite"] * (arguments[0] == "forecast")]) == 0
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
@@ -125,13 +125,16 @@ def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: C
     rows[41][3] = ""
     save()
     words = "f.csv has no value in row 42 (2024-02-11) of the known column n: expected one in each of the 3 rows after"
-    for command in (["predict", "forecaster.safetensors", "f.csv"], ["forecast", "f.csv", *OPTIONS, *named]):
+    for command in (
+        ["predict", "forecaster.safetensors", "f.csv"],
+        ["forecast", "f.csv", "--overwrite", *OPTIONS, *named],
+    ):
         assert main(command) == 1
         assert words in capsys.readouterr().err
     values = np.load("f.npy")
     values[40, 2] = np.nan
     np.save("f.npy", values)
-    assert main(["forecast", "f.npy", *OPTIONS, "--target", "1", "--known", "2,3", "--context", "8"]) == 1
+    assert main(["forecast", "f.npy", *OPTIONS, "--target", "1", "--known", "2,3", "--context", "8", "--out", "d"]) == 1
     assert "f.npy has no value in row 41 of the known column 2: expected one" in capsys.readouterr().err
 
 
@@ -156,7 +159,7 @@ def test_naive_forecasts_without_a_season_are_one_row(capsys: Capture) -> None:
 def test_days_have_a_season_of_7_in_every_form(form: str, capsys: Capture) -> None:
     rows = [f"{datetime(2024, 1, 1) + timedelta(days=i):{form}},{i % 7}" for i in range(40)]
     Path("f.csv").write_text("\n".join(["date,v", *rows]))
-    options = ["--hidden", "4", "--horizon", "3", "--context", "8", "--steps", "1"]
+    options = ["--hidden", "4", "--horizon", "3", "--context", "8", "--steps", "1", "--overwrite"]
     assert main(["forecast", "f.csv", *options, "--json"]) == 0
     out = capsys.readouterr().out
     assert "f.csv, 40 rows, season 7" in out
@@ -298,13 +301,13 @@ def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) 
     values = [value for each in got["forecast"] for value in each["quantiles"].values()]
     np.testing.assert_allclose([float(row[5]) for row in rows], values, rtol=1e-9)
     before = files()
-    assert main(["forecast", "f.csv", *options]) == 1
+    assert main(["forecast", "f.csv", *options, "--out", "d"]) == 1
     words = "t.csv exists: expected a new name; name another with --csv, or replace it with --overwrite"
     assert words in capsys.readouterr().err
     assert main(["forecast", "f.csv", *options[:-1], "f.csv", "--overwrite"]) == 1
     assert "--csv is f.csv, which this run reads: expected another file" in capsys.readouterr().err
     Path("in/a").mkdir(parents=True)
-    assert main(["forecast", "in", *OPTIONS, "--csv", "in/a/t.csv"]) == 1
+    assert main(["forecast", "in", *OPTIONS, "--out", "d", "--csv", "in/a/t.csv"]) == 1
     assert "--csv is in/a/t.csv, in the folder in, which this run reads: expected a file" in capsys.readouterr().err
     assert files() == before
     assert main(["forecast", "f.csv", *options, "--overwrite"]) == 0

@@ -19,11 +19,8 @@ from tests.series.waves import write_csv
 from xrnn.backend import BackendUnavailableError
 from xrnn.commands.main import main
 
-YEAR = "expected a positive number up to 525600, which is a year"
 COUNT = "expected a whole number from 1 to 1000000000000"
 SIZE = "expected a whole number from 1 to 1048576"
-OTHER = "leave the option out, or start a new run without --resume"
-CHECKPOINT = "expected a checkpoint; name a file that `xrnn {}` wrote"
 ANY = "expected a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
 GONE = "No such file or directory"
 FIFO = "fifo is not a regular file: "
@@ -77,57 +74,12 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
     ("words", "message"),
     [
         # the length of a run, of every command
-        *((f"{r.command} --minutes {m}", f"--minutes is {float(m)}: {YEAR}") for r in RUNS for m in ("0", "-1")),
         *((f"{r.command} --{r.unit} 0", f"--{r.unit} is 0: {COUNT}") for r in RUNS),
-        *(
-            (
-                f"{r.command} --minutes 1 --{r.unit} 1",
-                f"got both --minutes and --{r.unit}: expected one of them; leave one out",
-            )
-            for r in RUNS
-        ),
-        ("regress --minutes 1e307", f"--minutes is 1e+307: {YEAR}"),
-        ("regress --minutes nan", f"--minutes is nan: {YEAR}"),
         # settings: their bounds are those of the models
         *((f"{r.command} --{name} 0", f"--{name} is 0: {SIZE}") for r in RUNS for name in ("hidden", "batch")),
         ("regress --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.003"),
         ("forecast --quantiles 1", "--quantiles is 1: expected numbers between 0 and 1 that differ in"),
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
-        # a checkpoint to continue
-        *((f"{r.command} {r.data[0]} --resume gone", f"can't read gone ({GONE}): " + CHECKPOINT) for r in RUNS),
-        *((f"{r.command} {r.data[0]} --resume gone --out d", f"can't read gone ({GONE}): ") for r in RUNS),
-        *((f"{r.command} {r.data[0]} --resume notes", "notes is not a safetensors file: " + CHECKPOINT) for r in RUNS),
-        *((f"{r.command} {r.data[0]} --resume layer", "layer has format xrnn layer: " + CHECKPOINT) for r in RUNS),
-        *((f"{r.command} {r.data[0]} --resume fifo --out c", FIFO + CHECKPOINT) for r in RUNS),
-        (
-            "regress levels.ts --resume cut",
-            "cut is truncated or damaged (Error while deserializing header: ",
-        ),
-        ("regress levels.ts --resume titled", "titled has version �]0;title�: expected 1; use the xrnn that wrote it"),
-        ("regress levels.ts --resume classify", "classify has format xrnn series classifier: " + CHECKPOINT),
-        ("classify train.ts --resume forecast", "forecast has format xrnn forecaster: " + CHECKPOINT),
-        *(
-            (f"{r.command} {' '.join(r.data)} --resume {r.command} --{r.unit} 1", f"--{r.unit} is 1, which end at step")
-            for r in RUNS
-            if r.per_unit > 1
-        ),
-        (
-            "forecast rows.csv --resume forecast --steps 1",
-            "--steps is 1, but forecast is at step 6: expected the ",
-        ),
-        *(
-            (
-                f"{r.command} {' '.join(r.data)} --resume {r.command} --hidden 13",
-                f"--hidden is 13, but {r.command} was trained with {r.options[1]}: {OTHER}",
-            )
-            for r in RUNS
-        ),
-        ("forecast rows.csv --resume forecast --lr 1", f"--lr is 1.0, but forecast was trained with 0.02: {OTHER}"),
-        ("classify train.ts test.ts --resume classify --one-way", "--one-way is True, but classify was trained with F"),
-        (
-            "classify train.ts --resume classify --out d",
-            "classify was trained on other series: expected the same TRAIN with the same content; name that, or start",
-        ),
         # data
         ("classify gone", f"can't read gone ({GONE}): expected a .ts file; check the path"),
         ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
@@ -138,6 +90,8 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("predict notes wide.csv", f"notes is not a safetensors file: {ANY}"),
         ("predict gone wide.csv", f"can't read gone ({GONE}): {ANY}"),
         ("predict layer wide.csv", f"layer has format xrnn layer: {ANY}"),
+        ("predict cut wide.csv", "cut is truncated or damaged (Error while deserializing header: "),
+        ("predict titled wide.csv", "titled has version �]0;title�: expected 1; use the xrnn that wrote it"),
         *(
             (f"predict {name}{more}", f"got {words}: expected one of them; name files, or give --stream")
             for name in ("classify", "regress", "forecast")
@@ -163,7 +117,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
 def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, capsys: Capture) -> None:
     if "fifo" in words and os.name != "posix":
         pytest.skip("FIFOs are POSIX's")
-    assert refusal(capsys, words.split()).startswith(message.replace("{}", words.split()[0]))
+    assert refusal(capsys, words.split()).startswith(message)
 
 
 @pytest.mark.usefixtures("here")
@@ -184,7 +138,7 @@ def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, cap
         *(
             (f"{command} {option} ''".replace("  ", " "), ": it is empty: expected a path", f"xrnn {command}")
             for command, options in {
-                **{r.command: ("", "--out", "--plot", "--resume", "--log") for r in RUNS},
+                **{r.command: ("", "--out", "--plot") for r in RUNS},
                 "predict": ("",),
             }.items()
             for option in options

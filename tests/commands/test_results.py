@@ -30,13 +30,13 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
             rf"epoch 2: loss {F}, accuracy {F}, {RATE.format('series')}",
         ],
         [
+            re.escape(CHECKPOINT),
             rf"accuracy: {F} \(\d of 6\)",
             rf"baseline \(ridge on convolutions\): {F} \(\d of 6\).*",
             rf"balanced accuracy: {F}",
             rf"macro F1: {F}",
             "label +series +right +recall +precision *",
             rf"quick +3 +\d +{F} +({F}|-) *",
-            re.escape(CHECKPOINT),
         ],
     ),
     "regress": (
@@ -46,20 +46,20 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
             rf"epoch 2: loss {F}, {RATE.format('series')}",
         ],
         [
+            re.escape(CHECKPOINT),
             r"mean absolute error: \d+\.?\d* \(mean predictor: \d+\.?\d*\)",
             rf"R²: -?{F} \(mean predictor: -?{F}\)",
             r"baseline \(ridge on convolutions\): mean absolute error \d+\.?\d*.*",
-            re.escape(CHECKPOINT),
         ],
     ),
     "forecast": (
         ["series: rows.csv, 60 rows, season 4; 3 steps ahead from 6", "channels: v", r"model: .* weights; .*; seed 0"],
         [
+            re.escape(CHECKPOINT),
             "backtest: 10 forecasts of 3 steps",
             r" +MASE +sMAPE +pinball +width +coverage of 80%",
             rf"seasonal naive +{F} +\d+\.\d\d% +{F} +\d+\.\d\d +\d+%",
             r"2016-01-01 +[\d.]+ +[\d.]+ +[\d.]+",
-            re.escape(CHECKPOINT),
         ],
     ),
 }
@@ -164,16 +164,6 @@ def test_the_epochs_follow_from_the_count_of_series(folder: Path, capsys: Captur
     assert "epoch 5: loss " in capsys.readouterr().out
 
 
-def test_a_resumed_run_may_be_tested_on_others(folder: Path, capsys: Capture) -> None:
-    assert CLASSIFY("--out", "c", units=1) == 0
-    write_ts(Path("others.ts"), waves(4, 5))
-    Path("others.ts").rename("OTHERS.TS")
-    assert replace(CLASSIFY, data=("train.ts", "OTHERS.TS"))("--resume", "c") == 0
-    out = capsys.readouterr().out
-    assert "resumed at step 3" in out
-    assert " of 4)" in out
-
-
 def test_a_rare_label_is_named_if_it_is_never_predicted(folder: Path, capsys: Capture) -> None:
     write_ts(Path("train.ts"), imbalanced(2, 60))
     write_ts(Path("test.ts"), imbalanced(1, 19, seed=1))
@@ -182,11 +172,11 @@ def test_a_rare_label_is_named_if_it_is_never_predicted(folder: Path, capsys: Ca
     assert got["never_predicted"] == ["quick"]
     assert (got["accuracy"], got["balanced_accuracy"]) == (0.95, 0.5)
     assert got["macro_f1"] == pytest.approx(19 / 39)
-    assert noisy(units=30) == 0
+    assert noisy("--overwrite", units=30) == 0
     out = capsys.readouterr().out
     assert "\nbalanced accuracy: 0.500\nmacro F1: 0.487\n" in out
     assert "\nnever predicted: quick; if such series are rare, try --balance\n" in out
-    assert results(capsys, CLASSIFY, "--balance", units=15)["balanced_accuracy"] == 1
+    assert results(capsys, CLASSIFY, "--balance", "--overwrite", units=15)["balanced_accuracy"] == 1
 
 
 # ---- help ----

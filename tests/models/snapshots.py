@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from xrnn.exchange.checkpoint import checkpoint_content, describe_all
 from xrnn.exchange.description import canonical
@@ -35,31 +34,6 @@ def assert_equal(got: Snapshot[Any], expected: Snapshot[Any]) -> None:
         np.testing.assert_array_equal(arrays[name], array, err_msg=name, strict=True)
 
 
-def assert_same_arrays(checkpoint: str, expected: str) -> None:
-    """The arrays of two files are equal bit for bit."""
-    got, want = (safetensors.numpy.load_file(path) for path in (checkpoint, expected))
-    assert got.keys() == want.keys()
-    for name, array in want.items():
-        np.testing.assert_array_equal(got[name], array, err_msg=name)
-
-
-def check_resume(checkpoints: Kind[Any], trainer: Any, data: Any, path: Path, first: int, more: int) -> None:
-    """Save a run after `first` updates. After `more` updates, the run and one resumed from the file are equal."""
-    for _ in range(first):
-        trainer.step()
-    snapshot = copied(trainer.snapshot())
-    checkpoints.save(path, snapshot, path.write_bytes)
-    loaded = checkpoints.load(path, trainer.model.backend)
-    assert_equal(loaded, snapshot)
-    assert {*checkpoints.arrays(trainer.settings, trainer.facts, first)} == {*snapshot.arrays}
-    resumed = type(trainer).resume(loaded, data, trainer.model.backend)
-    assert resumed.steps == first
-    for each in (trainer, resumed):
-        for _ in range(more):
-            each.step()
-    assert_equal(resumed.snapshot(), trainer.snapshot())
-
-
 def copied(snapshot: Snapshot[S]) -> Snapshot[S]:
     """A copy that the next step does not change."""
     layers, optimizer, arrays = copy.deepcopy((snapshot.layers, snapshot.optimizer, snapshot.arrays))
@@ -77,4 +51,4 @@ def save_forged(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("xrnn.models.checkpoint.checkpoint_content", forged)
-        checkpoints.save(path, snapshot, path.write_bytes)
+        path.write_bytes(checkpoints.content(snapshot))

@@ -1,4 +1,4 @@
-"""Training steps of every kind of model: their cost, and that a snapshot holds all of their state."""
+"""Training steps of every kind of model, and their cost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 
 from tests.conftest import STANDIN
 from tests.models.checks import check_transfers
-from tests.models.kinds import CLASSES, NUMBERS, SUBJECTS, Subject, name_of
-from tests.models.snapshots import check_resume
+from tests.models.kinds import CLASSES, SUBJECTS, Subject, name_of
 from tests.thin import thin
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
@@ -47,17 +46,6 @@ def test_new_weights_have_the_shapes_of_the_plan_and_are_the_same_on_every_backe
     for param, same in zip(params, on_numpy.model.params, strict=True):
         np.testing.assert_array_equal(param, same, strict=True)
         assert param.dtype == np.float32
-
-
-@pytest.mark.parametrize(
-    ("subject", "changes"), [*CELLS_OF_EVERY_KIND, (NUMBERS, {"patience": 5, "members": 2, "patch": 2})], ids=name_of
-)
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
-    subject: Subject, changes: dict[str, Any], backend: Backend, tmp_path: Path
-) -> None:
-    """Also from the middle of an epoch, which has three updates here."""
-    trainer = subject.train(tmp_path, backend, **changes)
-    check_resume(subject.kind, trainer, subject.data(tmp_path, trainer.settings), tmp_path / "c", first=4, more=3)
 
 
 @every_kind

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,25 +224,10 @@ def test_quantiles_may_be_a_list() -> None:
             Forecaster(**SMALL, quantiles=quantiles).fit(X)
 
 
-def test_a_checkpoint_without_calibration_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
-    forecaster.save("c")
+def test_info_tells_what_a_forecaster_uses(capsys: pytest.CaptureFixture[str]) -> None:
+    Forecaster(**SMALL, steps=1).fit([growth(40)]).save("c")
     assert main(["info", "c"]) == 0
-    assert {"calendar: none", "logarithms: no", "calibrated: yes"} <= {*capsys.readouterr().out.splitlines()}
-    Forecaster.load("c")
-    forecaster._snapshot = replace(forecaster._snapshot, unfinished=True)  # as a run that is killed leaves it
-    forecaster.save("d")
-    assert main(["info", "d"]) == 0
-    assert "calibrated: no" in capsys.readouterr().out.splitlines()
-    words = "d is not calibrated: the run that wrote it ended before its backtests, so expect too narrow intervals; con"
-    with pytest.warns(UserWarning, match=words):
-        loaded = Forecaster.load("d")
-    Path("f.csv").write_text("".join(f"{v}\n" for v in growth(40)))
-    assert main(["predict", "d", "f.csv"]) == 0
-    assert words in capsys.readouterr().err
-    loaded.save("e")
-    assert main(["predict", "e", "f.csv"]) == 0
-    assert "e is not calibrated" in capsys.readouterr().err
+    assert {"calendar: none", "logarithms: no", "horizon: 3"} <= {*capsys.readouterr().out.splitlines()}
 
 
 def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,9 +37,6 @@ class ForecastCommand(Command[ForecastTrainer]):
     default_out = Path("forecaster.safetensors")
     trainer = ForecastTrainer
     unit = "steps"
-    argument = "FILEs"
-    unfinished = "the intervals of its forecasts are not calibrated"
-    table_columns = ("name", "id", "step", "time", "quantile", "value")
 
     def load(self, settings: ForecastSettings) -> ForecastData:
         data = prepare(load_series(self.paths, settings), settings)
@@ -52,8 +49,7 @@ class ForecastCommand(Command[ForecastTrainer]):
         """The backtest beside simpler forecasts, and the forecast of the steps after the last row."""
         data, levels = trainer.data.past, trainer.settings.levels
         assert data is not None
-        terminal.note("testing and calibrating: trainings on parts of the rows")
-        trainer.calibrate()
+        terminal.note("testing: a training without the last rows")
         past = trainer.on(data)
         past.finish()
         tested = past.model.forecast(data.test)
@@ -85,7 +81,7 @@ class ForecastCommand(Command[ForecastTrainer]):
         """The forecasts as CSV: a row for each series, step and quantile."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.table_columns)
+        writer.writerow(("name", "id", "step", "time", "quantile", "value"))
         for i, each in enumerate(results["forecast"]):
             series, step = divmod(i, trainer.facts.horizon)
             row = [each["name"], trainer.data.series[series].id, step + 1, each["time"]]
@@ -178,9 +174,7 @@ def forecast(
     given: Annotated[dict[str, Any], OptionsOf(ForecastSettings)],
     steps: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", help="Updates, including those before a resume. Default: chosen by left-out rows, at most 500."
-        ),
+        typer.Option(metavar="N", help="Updates. Default: chosen by left-out rows, at most 500."),
     ] = None,
     csv: Annotated[
         Path | None,
@@ -190,8 +184,7 @@ def forecast(
 ) -> int:
     """Train a forecaster of time series, test it on their last rows, and forecast the next ones.
 
-    It writes forecaster.safetensors and forecaster.png. If the run is interrupted, it saves a checkpoint first;
-    --resume continues it, with the same results.
+    It writes forecaster.safetensors and forecaster.png.
     """
     command = ForecastCommand(paths=files or [], given=given, upto=steps, csv=csv, options=RunOptions(**options))
     return run_command(command)

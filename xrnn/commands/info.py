@@ -104,7 +104,6 @@ def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend)
         facts = facts_of(FORECASTER, snapshot.step) | snapshot.facts.sizes
         facts["calendar"] = snapshot.facts.calendar or "none"
         facts["logarithms"] = "yes" if snapshot.facts.log else "no"
-        facts["calibrated"] = "no" if snapshot.unfinished else "yes"
     else:
         model, facts = read_model(source, prefix, nonlinearity, backend)
         layers = model.layers

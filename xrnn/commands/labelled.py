@@ -33,7 +33,6 @@ class LabelledCommand(Command[LabelledTrainer]):
 
     unit = "epochs"
     trainer = LabelledTrainer
-    argument = "TRAIN"
 
     def default_upto(self, data: Any) -> int:
         return default_epochs(len(data.train))
@@ -166,7 +165,7 @@ _Epochs = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Passes over the training series, including those before a resume. Default: 1600 / √series, at least 10.",
+        help="Passes over the training series. Default: 1600 / √series, at least 10.",
     ),
 ]
 _Run = Annotated[dict[str, Any], OptionsOf(RunOptions)]
@@ -191,8 +190,7 @@ def classify(
 ) -> int:
     """Train a classifier of time series of any length, then test it on others.
 
-    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves a checkpoint first;
-    --resume continues it, with the same results.
+    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves the best model so far.
     """
     return _run(ClassifyCommand, train, test, given, epochs, options)
 
@@ -216,7 +214,6 @@ def regress(
 ) -> int:
     """Train a model that predicts a number for a time series of any length, then test it on others.
 
-    It writes regression.safetensors and regression.png. If the run is interrupted, it saves a checkpoint first;
-    --resume continues it, with the same results.
+    It writes regression.safetensors and regression.png. If the run is interrupted, it saves the best model so far.
     """
     return _run(RegressCommand, train, test, given, epochs, options)

@@ -107,8 +107,6 @@ def flag(name: str) -> str:
 
 # ---- options that several commands have ----
 
-_MAX_MINUTES: Final = 365 * 24 * 60
-
 
 def _help(text: str, *flags: str, metavar: str | None = None) -> dict[str, Any]:
     return {"help": text, "flags": flags, "metavar": metavar}
@@ -116,29 +114,17 @@ def _help(text: str, *flags: str, metavar: str | None = None) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """Each field is an option.   Raises SettingsError for an invalid value."""
+    """Each field is an option."""
 
-    minutes: float | None = field(
-        default=None,
-        metadata=_help("Train for this time, from now. Tests come on top, and the calibration of forecasts."),
-    )
-    out: Path | None = field(default=None, metadata=_help("Checkpoint to write. Default: the resumed, or a new one."))
+    out: Path | None = field(default=None, metadata=_help("Checkpoint to write."))
     plot: Path | None = field(default=None, metadata=_help("Picture to write: .png, .svg or .pdf."))
-    log: Path | None = field(default=None, metadata=_help("CSV file of the run's figures, a row for each report."))
-    resume: Path | None = field(default=None, metadata=_help("Continue from this checkpoint, on the same data."))
-    overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture, log and table."))
+    overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture and table."))
     quiet: bool = field(default=False, metadata=_help("Print the results only.", "-q"))
     json: bool = field(default=False, metadata=_help("Print the results as JSON, in the last line."))
     backend: str | None = field(
         default=None,
         metadata=_help("Where to compute. Default: XRNN_BACKEND, or auto.", metavar="|".join(choices())),
     )
-
-    def __post_init__(self) -> None:
-        if self.minutes is not None and not 0 < self.minutes <= _MAX_MINUTES:
-            raise SettingsError(
-                f"--minutes is {self.minutes}: expected a positive number up to {_MAX_MINUTES}, which is a year"
-            )
 
 
 BackendOption = Annotated[str | None, _option(next(each for each in fields(RunOptions) if each.name == "backend"), str)]
@@ -169,8 +155,8 @@ class Command(Generic[T]):
     """A command with its options. A command sets the class variables, and defines `load` and `report`."""
 
     paths: Sequence[Path]  # the data files and folders
-    given: dict[str, Any]  # the settings on the command line; the others are the checkpoint's, or the defaults
-    upto: int | None = None  # the last step or epoch, counted from the start of the first run
+    given: dict[str, Any]  # the settings on the command line; the others have the defaults
+    upto: int | None = None  # the number of steps or epochs
     csv: Path | None = None  # the table of results to write
     options: RunOptions
 
@@ -178,32 +164,27 @@ class Command(Generic[T]):
     default_out: ClassVar[Path]
     trainer: ClassVar[Any]  # the class T
     unit: ClassVar[str]  # the unit of `upto`, such as "steps"
-    argument: ClassVar[str]  # the command-line argument with the data, such as "FILEs"
-    unfinished: ClassVar[str] = ""  # what the checkpoint lacks if the run stops between its training and its results
-    table_columns: ClassVar[tuple[str, ...]] = ()  # of the file `csv`
 
     def __post_init__(self) -> None:
-        if self.options.minutes is not None and self.upto is not None:
-            raise SettingsError(f"got both --minutes and --{self.unit}: expected one of them; leave one out")
         if self.upto is not None and not 1 <= self.upto <= _MAX_UNITS:
             raise SettingsError(f"--{self.unit} is {self.upto}: expected a whole number from 1 to {_MAX_UNITS}")
 
     def load(self, settings: Any) -> Any:
-        """Read the data at `paths` → an object with `fingerprint` and `facts`, see `Snapshot`, and a line, `source`.
+        """Read the data at `paths` → an object with `facts`, see `Snapshot`, and a line, `source`.
 
         Raises DataError.
         """
         raise NotImplementedError
 
     def choose(self, settings: Any, data: Any, backend: Backend, terminal: Terminal) -> Any:
-        """The settings of a new run, with those that follow from the data. By default, `settings`.
+        """The settings, with those that follow from the data. By default, `settings`.
 
         terminal   prints the progress
         """
         return settings
 
     def default_upto(self, data: Any) -> int:
-        """The number of steps or epochs if neither `upto` nor `minutes` is given."""
+        """The number of steps or epochs if `upto` is not given."""
         raise NotImplementedError
 
     def steps_per_unit(self, settings: Any, data: Any) -> int:
@@ -215,5 +196,5 @@ class Command(Generic[T]):
         raise NotImplementedError
 
     def table(self, trainer: T, results: dict[str, Any]) -> bytes:
-        """The content of the file `csv`. Its first line holds `table_columns`."""
+        """The content of the file `csv`."""
         raise NotImplementedError

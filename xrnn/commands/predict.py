@@ -19,7 +19,7 @@ from xrnn.commands.terminal import Terminal, status_of
 from xrnn.files import quoted
 from xrnn.models.checkpoint import kind_in
 from xrnn.models.errors import CheckpointError, DataError, SettingsError
-from xrnn.models.forecast.model import FORECASTER, UNFINISHED, TrainedForecaster, naive_forecasts
+from xrnn.models.forecast.model import FORECASTER, TrainedForecaster, naive_forecasts
 from xrnn.models.labelled.head import Classes
 from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
 from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
@@ -87,10 +87,7 @@ def predict(
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
     with use_backend(selected(backend).backend):
         if kind == FORECASTER.name:
-            snapshot = FORECASTER.load(checkpoint)
-            if snapshot.unfinished and sys.stderr is not None:
-                Terminal(sys.stderr).say(f"{checkpoint} is not calibrated: {UNFINISHED}")
-            lines = _forecasts(TrainedForecaster(snapshot), given, files or [], how)
+            lines = _forecasts(TrainedForecaster(FORECASTER.load(checkpoint)), given, files or [], how)
         else:
             lines = _labels(TrainedModel(_LABELLED[kind].load(checkpoint)), given, files or [], how)
         for values, rows in lines:

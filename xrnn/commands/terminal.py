@@ -7,7 +7,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Final, TextIO, cast
 
@@ -114,55 +114,29 @@ def status_of(lost: OSError | None) -> int:
     return CLOSED_PIPE if lost.errno == errno.EPIPE else 1
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal to stop has arrived: its number."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 @contextlib.contextmanager
 def noted_signals() -> Iterator[list[signal.Signals]]:
-    """Within the block, the first signal to stop is recorded in the list. See `_first_signal`."""
-    noted: list[signal.Signals] = []
-    with _first_signal(noted.append):
-        yield noted
-
-
-@contextlib.contextmanager
-def raised_signals() -> Iterator[None]:
-    """Within the block, the first signal to stop raises Stopped. See `_first_signal`."""
-
-    def stop(number: signal.Signals) -> None:
-        raise Stopped(number)
-
-    with _first_signal(stop):
-        yield
-
-
-@contextlib.contextmanager
-def _first_signal(act: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Within the block, the first signal to stop calls `act`; a second one has its normal effect.
+    """Within the block, the first signal to stop is recorded in the list; a second one has its normal effect.
 
     An ignored signal stays ignored (SIGHUP under `nohup`).
     """
+    noted: list[signal.Signals] = []
     numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     # A handler of None was not set from Python, and can't be restored.
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         restore()
-        act(signal.Signals(number))
+        noted.append(signal.Signals(number))
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     for number in before:
-        signal.signal(number, handle)
+        signal.signal(number, note)
     try:
-        yield
+        yield noted
     finally:
         restore()

@@ -5,21 +5,18 @@ settings      of the training, by name
 facts         the properties of the data that the model depends on
 fingerprint   of the data
 arrays        the losses and other arrays of the kind, by name
-picture       the name and the SHA-256 of the last picture
 upto          the requested length of the training in epochs or steps; absent for the default length
 feature_names the names of the columns of the DataFrame that an estimator was fitted to; absent if there are none
-unfinished    true if the run ended before it finished the model (`Trainer.calibrate`); else absent
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Generic, NoReturn, Self, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -34,7 +31,7 @@ from xrnn.exchange.checkpoint import (
 )
 from xrnn.exchange.description import canonical
 from xrnn.files import ArrayFile, FileError, open_arrays, quoted
-from xrnn.models.errors import CheckpointError, OutputError, SettingsError, file_errors
+from xrnn.models.errors import CheckpointError, SettingsError
 from xrnn.models.plan import Plan
 from xrnn.models.settings import Settings, are_strings, check_object
 from xrnn.optim import Adam
@@ -47,41 +44,19 @@ _MIN_LOSS: Final = -1e-5  # rounding can bring the loss of a perfect prediction 
 S = TypeVar("S", bound=Settings)
 
 
-@dataclass(frozen=True, slots=True)
-class PictureRecord:
-    """Name and hash of the picture that a run drew. A resumed run may replace only this file."""
-
-    name: str
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path, content: bytes) -> Self:
-        return cls(path.name, hashlib.sha256(content).hexdigest())
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """The inverse of `asdict`.   Raises SettingsError for any other value."""
-        given = check_object(value)
-        if given.keys() != {"name", "sha256"} or not all(isinstance(value, str) for value in given.values()):
-            raise SettingsError("another object: expected the strings name, sha256")
-        return cls(**given)
-
-
 Spec: TypeAlias = tuple[Shape, str]  # the shape and the dtype of an array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot(Generic[S]):
-    """The complete state of a run. Layers and optimizer are those of the trainer: the next update changes them.
+    """The state of a run. Layers and optimizer are those of the trainer: the next update changes them.
 
     layers      the model's, by name; with early stopping, those of the best epoch too, as `best.NAME`
     optimizer   of the model's layers; its number of updates is the step of the run
     arrays      on the host: `losses`, one per update, and other arrays of the kind
     facts       a dataclass of the properties of the data that the model depends on; None if there are none
-    picture     the last picture that the run drew
     upto        the requested length of the training, in epochs or steps; None for the default length
     feature_names   the columns of the DataFrame that an estimator was fitted to; None if they have no names
-    unfinished      whether the model is not calibrated yet: see `Trainer.calibrate`
     """
 
     settings: S
@@ -90,10 +65,8 @@ class Snapshot(Generic[S]):
     optimizer: Adam
     arrays: dict[str, HostArray]
     facts: Any = None
-    picture: PictureRecord | None = None
     upto: int | None = None
     feature_names: tuple[str, ...] | None = None
-    unfinished: bool = False
 
     @property
     def step(self) -> int:
@@ -138,22 +111,11 @@ class Kind(Generic[S]):
         }
         if self.facts:
             extra["facts"] = json.loads(json.dumps(asdict(snapshot.facts)))  # lists in place of tuples
-        if snapshot.picture:
-            extra["picture"] = asdict(snapshot.picture)
         if snapshot.upto is not None:
             extra["upto"] = snapshot.upto
         if snapshot.feature_names is not None:
             extra["feature_names"] = list(snapshot.feature_names)
-        if snapshot.unfinished:
-            extra["unfinished"] = True
         return checkpoint_content(snapshot.layers, snapshot.optimizer, extra)
-
-    def save(self, path: Path, snapshot: Snapshot[S], write: Callable[[bytes], object]) -> None:
-        """Write `snapshot` to `path` by `write`.   Raises OutputError."""
-        content = self.content(snapshot)
-        expected = "expected free space and permission; the old file is unchanged"
-        with file_errors(OutputError, "write", path, expected):
-            write(content)
 
     def load(self, path: Path, backend: Backend | None = None) -> Snapshot[S]:
         """The snapshot in `path`, with its layers and its optimizer on `backend`; None for the selected one.
@@ -191,14 +153,12 @@ class Kind(Generic[S]):
         settings = self._parsed(file.name, "settings", extra, self._settings)
         facts = self._parsed(file.name, "facts", extra, self.facts) if self.facts else None
         plan = self._parsed(file.name, "facts", extra, lambda value: self.plan(settings, facts))
-        picture = self._parsed(file.name, "picture", extra, PictureRecord.from_json) if "picture" in extra else None
         upto = self._parsed(file.name, "upto", extra, _upto)
         names = self._parsed(file.name, "feature_names", extra, _feature_names)
-        unfinished = self._parsed(file.name, "unfinished", extra, _unfinished)
         self._check(file.name, checkpoint, settings, facts, plan)
         fingerprint, arrays = str(extra.get("fingerprint", "")), extra["arrays"]
         layers, optimizer = dict(checkpoint.layers), checkpoint.optimizer
-        return Snapshot(settings, fingerprint, layers, optimizer, arrays, facts, picture, upto, names, unfinished)
+        return Snapshot(settings, fingerprint, layers, optimizer, arrays, facts, upto, names)
 
     def _settings(self, value: Any) -> S:
         if missing := {each.name for each in fields(self.settings)} - check_object(value).keys():
@@ -263,12 +223,6 @@ def _feature_names(value: Any) -> tuple[str, ...] | None:
     if value is not None and not are_strings(value):
         raise SettingsError("they are not a list of strings: expected one")
     return None if value is None else tuple(value)
-
-
-def _unfinished(value: Any) -> bool:
-    if value not in (None, True):
-        raise SettingsError(f"{quoted(repr(value))}: expected true, or none")
-    return bool(value)
 
 
 def kind_in(path: Path, wanted: str) -> str:

@@ -24,24 +24,21 @@ def cosine_rate(peak: float, update: int, total: int) -> float:
     """The learning rate peak · max(1/20, cosine(update, total)), updates counted from 1.
 
     After update `total`, it stays at the lowest rate. `total` is the default length of a run, even if the run
-    gets another one. So a run that is stopped and continued makes the same updates as a longer run.
+    gets another one.
     """
     return peak * max(_LOWEST, cosine(update, total))
 
 
 class Trainer(Generic[S]):
-    """The base of all trainers. A kind of model defines `step`, which ends in `_update`, and the reported figures.
+    """The base of all trainers. A kind of model defines `step`, which ends in `_update`, and the shown figures.
 
     losses          one per update, up to the last `read_losses`
     samples         the name of the samples, in the plural: "windows"
-    figure_names    the names of `figures`
     """
 
     samples: ClassVar[str]
-    figure_names: ClassVar[tuple[str, ...]] = ("loss",)
     facts: Any = None  # see `Snapshot`
     upto: int | None = None  # see `Snapshot`
-    timed: bool = False  # True if the run ends after a given time
     tell: Callable[[str], None] = staticmethod(lambda line: None)  # prints a line about the progress
 
     def __init__(self, settings: S, model: Model, fingerprint: str) -> None:
@@ -50,11 +47,6 @@ class Trainer(Generic[S]):
         self._model, self._backend = model, model.backend
         self._optimizer = settings.optimizer(model.values())
         self._unread: list[Array] = []  # losses that are still on the device
-
-    @classmethod
-    def columns(cls, settings: S) -> list[str]:
-        """The columns of a log: see `TrainingProgress`."""
-        return ["step", "seconds", cls.samples, *cls.figure_names]
 
     def step(self) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
@@ -66,18 +58,18 @@ class Trainer(Generic[S]):
             self.step()
             after_step()
 
-    def calibrate(self) -> None:
+    def calibrate(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Finish the model after its training. A kind may train further models for this; by default, nothing."""
+
+    @property
+    def usable(self) -> bool:
+        """True if the model may be saved when the run is stopped now."""
+        return self.steps > 0
 
     @property
     def seen(self) -> int:
         """The number of samples so far."""
         raise NotImplementedError
-
-    @property
-    def figures(self) -> tuple[float, ...]:
-        """The reported figures, for a log."""
-        return (self.recent_loss,)
 
     @property
     def shown_figures(self) -> tuple[str, str]:
@@ -145,12 +137,6 @@ class Trainer(Generic[S]):
                 )
         arrays["losses"] = np.array(self.losses)
         return Snapshot(self.settings, self.fingerprint, layers, self._optimizer, arrays, self.facts, upto=self.upto)
-
-    def _restore(self, snapshot: Snapshot[S]) -> None:
-        """Continue from `snapshot`, whose layers the model has. On the same backend, results are bitwise equal."""
-        self._optimizer = snapshot.optimizer
-        self._model.start_at(snapshot.step)
-        self.losses = snapshot.arrays["losses"].tolist()
 
     def _layers(self) -> dict[str, Any]:
         """The layers of a snapshot."""

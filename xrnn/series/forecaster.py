@@ -13,7 +13,7 @@ import numpy as np
 
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import TOO_FEW, fingerprint, listed, mase_divisor, prepare
-from xrnn.models.forecast.model import FORECASTER, UNFINISHED, Forecast, TrainedForecaster, naive_forecasts
+from xrnn.models.forecast.model import FORECASTER, Forecast, TrainedForecaster, naive_forecasts
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.series.checks import Series, check_sizes
 from xrnn.series.estimator import Estimator, as_numbers, as_series, check_count
@@ -134,13 +134,8 @@ class Forecaster(Estimator):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """The estimator in a file that `save` or the command wrote.   Raises ValueError.
-
-        Warns if the run that wrote the file ended before its forecasts were calibrated.
-        """
+        """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
         loaded = super().load(path)
-        if loaded._fitted().unfinished:
-            warnings.warn(f"{path} is not calibrated: {UNFINISHED}", stacklevel=2)
         return loaded.set_params(steps=loaded._fitted().upto)
 
     @property

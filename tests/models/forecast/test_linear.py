@@ -252,27 +252,26 @@ def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
     target: Any = one.data.test.target
     base = np.abs(one.data.test.base - target).mean()
     assert np.abs(one.model.forecast(one.data.test)[..., 1] - target).mean() < 0.7 * base
-    resumed = ForecastTrainer.resume(one.snapshot(), one.data, get_backend("numpy"))  # repeats the earlier backtests
-    resumed.calibrate()
-    np.testing.assert_array_equal(resumed.model.offsets, one.model.offsets)
+    offsets = one.model.offsets
+    one._trials = {}
+    one.calibrate()  # repeats the earlier backtests
+    np.testing.assert_array_equal(one.model.offsets, offsets)
 
 
-def test_a_choice_that_is_stopped_is_made_again() -> None:
-    rng, settings = np.random.default_rng(0), ForecastSettings(**SMALL)
-    data = data_of(rng.standard_normal(90))
-    stopped = ForecastTrainer(settings, data, get_backend("numpy"))
+def test_a_run_that_is_stopped_is_not_usable() -> None:
+    trainer = ForecastTrainer(
+        ForecastSettings(**SMALL), data_of(np.random.default_rng(0).standard_normal(90)), get_backend("numpy")
+    )
     calls = itertools.count()
-    stopped.run(lambda: next(calls) > 20)
-    assert (stopped.steps, stopped.rate, stopped.length) == (0, 0, None)
-    snapshot = stopped.snapshot()
-    assert snapshot.unfinished
-    resumed = ForecastTrainer.resume(snapshot, data, get_backend("numpy"))
-    whole = ForecastTrainer(settings, data, get_backend("numpy"))
-    for each in (resumed, whole):
-        each.finish()
-    assert (resumed.rate, resumed.length, resumed.model.share) == (whole.rate, whole.length, whole.model.share)
-    np.testing.assert_array_equal(resumed.model.offsets, whole.model.offsets)
-    assert not resumed.snapshot().unfinished
+    trainer.run(lambda: next(calls) > 20)
+    assert (trainer.steps, trainer.rate, trainer.length, trainer.usable) == (0, 0, None, False)
+    trainer.upto, trainer.rate = 3, 0.001
+    trainer.run(lambda: trainer.steps >= 3)
+    calls = itertools.count()
+    trainer.calibrate(lambda: next(calls) > 5)
+    assert not trainer.usable
+    trainer.calibrate()
+    assert trainer.usable
 
 
 def trained_on_logarithms() -> tuple[TrainedForecaster, HostArray]:

@@ -33,10 +33,6 @@ from xrnn.series.tables import Columns
 from xrnn.series.times import show
 from xrnn.typing import Array, HostArray, Shape
 
-UNFINISHED: Final = (
-    "the run that wrote it ended before its backtests, so expect too narrow intervals; continue it by `xrnn forecast "
-    "FILE --resume`"
-)
 _INFERENCE_BATCH: Final = 256  # windows, so that memory does not grow with their number
 
 

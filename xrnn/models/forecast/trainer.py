@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import cached_property
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.models.checkpoint import Snapshot
 from xrnn.models.forecast.data import ForecastData
 from xrnn.models.forecast.model import ForecastModel
 from xrnn.models.forecast.settings import ForecastSettings
@@ -57,31 +55,13 @@ class ForecastTrainer(Trainer[ForecastSettings]):
 
     samples = "windows"
 
-    def __init__(
-        self, settings: ForecastSettings, data: ForecastData, backend: Backend, *, model: ForecastModel | None = None
-    ) -> None:
-        """A new run. Without a model, its weights are new."""
+    def __init__(self, settings: ForecastSettings, data: ForecastData, backend: Backend) -> None:
         self.data, self.facts = data, data.facts
-        self.model = model or ForecastModel.init(settings, data.facts, backend)
+        self.model = ForecastModel.init(settings, data.facts, backend)
         super().__init__(settings, self.model, data.fingerprint)
         self.rate, self.calibrated = settings.lr, False
         self.length: int | None = None
         self._trials: dict[tuple[float, int], list[Trial]] = {}  # by rate and number of updates: one for each fold
-
-    @classmethod
-    def resume(cls, snapshot: Snapshot[ForecastSettings], data: ForecastData, backend: Backend) -> Self:
-        """Continue from `snapshot`. On the same backend, the rest of the run is the same bit for bit."""
-        model = ForecastModel(snapshot.settings, data.facts, snapshot.layers)
-        resumed = cls(snapshot.settings, data, backend, model=model)
-        resumed._restore(snapshot)
-        model.offsets = snapshot.arrays["offsets"]
-        model.share, resumed.rate = (float(snapshot.arrays[name][0]) for name in ("share", "rate"))
-        length = int(snapshot.arrays["length"][0])
-        resumed.length = None if length < 0 else length
-        return resumed
-
-    def snapshot(self) -> Snapshot[ForecastSettings]:
-        return replace(super().snapshot(), unfinished=not self.calibrated)
 
     def run(self, stop: Callable[[], bool], after_step: Callable[[], None] = lambda: None) -> None:
         """Choose the learning rate and the number of updates, unless they are given; then make updates until `stop`."""
@@ -95,8 +75,8 @@ class ForecastTrainer(Trainer[ForecastSettings]):
 
     @property
     def _ends_early(self) -> bool:
-        """True if neither the number of updates nor the time is given."""
-        return self.upto is None and not self.timed
+        """True if the number of updates is not given."""
+        return self.upto is None
 
     def step(self) -> None:
         rng = np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=(self.steps,)))
@@ -126,8 +106,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         """Choose the learning rate and the number of updates by earlier backtests, unless they are given.
 
         The choice has the smallest error, relative to that of the base alone, in the worst of the backtests. If no
-        number of updates gains enough there, see `_needed`, it is 0. If `stop` ends the choice, it is made again by the
-        next run.
+        number of updates gains enough there, see `_needed`, it is 0.
         """
         rates = [self.rate] if self.rate else [*_RATES]
         ends = range(_EVERY, DEFAULT_STEPS + 1, _EVERY) if self._ends_early else [self.upto or 0]
@@ -196,7 +175,12 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         """
         return 1 - math.sqrt(self.data.facts.horizon / max(self._left_out, 1))
 
-    def calibrate(self) -> None:
+    @property
+    def usable(self) -> bool:
+        """A model without its calibration has too narrow intervals."""
+        return self.calibrated
+
+    def calibrate(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Set the share of the recurrent part and the offsets of the quantiles from earlier backtests.
 
         In each, a model is trained on the first part of the rows and forecasts the next ones. The share is the one
@@ -205,6 +189,8 @@ class ForecastTrainer(Trainer[ForecastSettings]):
 
         Without offsets, the intervals would have the width of the errors of training, which are smaller.
         """
+        if stop():
+            return
         self.calibrated = True
         if self._left_out < _FEW:
             # Too few windows were left out: the share is 0; the intervals come from the linear part's training errors.
@@ -217,9 +203,14 @@ class ForecastTrainer(Trainer[ForecastSettings]):
             return
         trials = self._trials.get((self.rate, self.steps), [])
         if len(trials) < len(self._folds):
-            ends, rate = [self.steps], self.rate or _RATES[0]
+            self.tell("calibrating: trainings on parts of the rows")
+            rate = self.rate or _RATES[0]
             # in the order of `_errors`, for the same rounding
-            trials = [self._try(fold, rate, ends, lambda: False)[self.steps] for fold in reversed(self._folds)]
+            tried = [self._try(fold, rate, [self.steps], stop) for fold in reversed(self._folds)]
+            if stop():
+                self.calibrated = False
+                return
+            trials = [each[self.steps] for each in tried]
         if not trials:
             return
         error, y = (np.concatenate(each) for each in zip(*trials, strict=True))  # (N, F), (N, F, Q)

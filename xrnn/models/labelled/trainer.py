@@ -5,19 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.models.checkpoint import Snapshot
 from xrnn.models.data.batches import Batches, unpack
 from xrnn.models.data.scale import Scale
 from xrnn.models.errors import DivergedError, param
 from xrnn.models.labelled.data import LabelledSeries
 from xrnn.models.labelled.model import LabelledModel, inputs_of, patches
 from xrnn.models.labelled.settings import LabelledSettings
-from xrnn.models.plan import split_best
 from xrnn.models.trainer import AVERAGED, Trainer, cosine_rate
 from xrnn.series.checks import Series
 from xrnn.typing import Array, HostArray
@@ -63,20 +61,17 @@ class EarlyStopping:
 
 
 class LabelledTrainer(Trainer[Any]):
-    """Update k learns from batch k. The seed and k determine its random draws, so no random state is saved.
+    """Update k learns from batch k. The seed and k determine its random draws.
 
     losses   of the head
     """
 
     samples = "series"
 
-    def __init__(
-        self, settings: LabelledSettings, data: LabelledSeries, backend: Backend, *, model: LabelledModel | None = None
-    ) -> None:
-        """A new run.   model: None for new weights"""
+    def __init__(self, settings: LabelledSettings, data: LabelledSeries, backend: Backend) -> None:
         self.data, self.facts = data, data.facts
         self.scale = Scale.of(patches(series.values, settings.joined) for series in data.train)
-        self.model = model or LabelledModel.init(settings, data.facts, backend)
+        self.model = LabelledModel.init(settings, data.facts, backend)
         super().__init__(settings, self.model, data.fingerprint)
         targets = data.facts.targets(data.train)
         lengths = np.array([len(each.values) for each in data.train])
@@ -95,18 +90,6 @@ class LabelledTrainer(Trainer[Any]):
         self.stopping = EarlyStopping(self.model, settings.patience) if settings.patience else None
         self._unread_hits: list[tuple[Array, int]] = []  # (correct labels on the device, series) per update
         self._hits: list[tuple[int, int]] = []  # the same for the last updates, on the host
-
-    @classmethod
-    def resume(cls, snapshot: Snapshot[Any], data: LabelledSeries, backend: Backend) -> Self:
-        """Continue from `snapshot`. On the same backend, the rest of the run is the same bit for bit."""
-        of_model, best = split_best(snapshot.layers)
-        resumed = cls(snapshot.settings, data, backend, model=LabelledModel(snapshot.settings, of_model))
-        resumed._restore(snapshot)
-        if resumed.stopping:
-            resumed.stopping.best = best
-            ends = snapshot.arrays["validation"][resumed.per_epoch - 1 :: resumed.per_epoch]
-            resumed.stopping.losses = ends.tolist()
-        return resumed
 
     def inputs(self, series: Sequence[Series]) -> list[HostArray]:
         """The model's inputs for these series."""
@@ -151,24 +134,16 @@ class LabelledTrainer(Trainer[Any]):
         read = self._backend.to_numpy(self._backend.xp.stack(hits)).tolist()
         self._hits = [*self._hits, *zip(read, sizes, strict=True)][-AVERAGED:]
 
-    @classmethod
-    def columns(cls, settings: LabelledSettings) -> list[str]:
-        validation = ["validation_loss"] if settings.patience else []
-        return ["step", "seconds", "series", *settings.head.figure_names, *validation]
-
-    @property
-    def figures(self) -> tuple[float, ...]:
-        """The loss; to classify, the accuracy; with early stopping, the last validation loss, NaN before the first."""
-        correct, seen = (sum(column) for column in zip(*self._hits, strict=True)) if self._hits else (0, 0)
-        accuracy = [correct / seen] if seen else []
-        validation = [self.stopping.losses[-1] if self.stopping.losses else math.nan] if self.stopping else []
-        return (self.recent_loss, *accuracy, *validation)
-
     @property
     def shown_figures(self) -> tuple[str, str]:
-        names = [name.replace("_", " ") for name in self.columns(self.settings)[3:]]
-        shown = [f"{name} {figure:.3f}" for name, figure in zip(names, self.figures, strict=True) if figure == figure]
-        return ", ".join(shown), shown[len(self.settings.head.figure_names) - 1]
+        shown = [f"loss {self.recent_loss:.3f}"]
+        if self._hits:
+            correct, seen = (sum(column) for column in zip(*self._hits, strict=True))
+            shown.append(f"accuracy {correct / seen:.3f}")
+        most_important = shown[-1]
+        if self.stopping and self.stopping.losses:
+            shown.append(f"validation loss {self.stopping.losses[-1]:.3f}")
+        return ", ".join(shown), most_important
 
     @property
     def finished(self) -> bool:
