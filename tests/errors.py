@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,4 +17,11 @@ def one_line(kind: type[Exception], *words: str) -> Iterator[None]:
     assert caught.type is kind
     assert "\n" not in message
     for word in words:
-        assert word in message
+        assert word in message, f"{word!r} is not in {message!r}"
+
+
+def refused(*rows: tuple[type[Exception], Callable[[], object], *tuple[str, ...]]) -> None:
+    """Expect `one_line` of each row: the type of the error, the call, and the words that the message contains."""
+    for kind, call, *words in rows:
+        with one_line(kind, *words):
+            call()

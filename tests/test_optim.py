@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from xrnn import (
     EMA,
     RNN,
@@ -34,7 +34,6 @@ from xrnn import (
 )
 from xrnn.backend import Backend
 from xrnn.optim import Optimizer, cosine, linear
-from xrnn.select import get_backend
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
 STEPS = 5
@@ -293,92 +292,50 @@ def test_settings_of_groups() -> None:
     assert [group.is_default for group in optimizer.groups] == [True, False]
     assert (SGD({"a": rnn, "b": readout}).layers, EMA({"a": rnn}).layers) == ([rnn, readout], [rnn])
     assert len(SGD([{"layers": [rnn]}]).groups) == 1
-    with one_line(ValueError, "scale is -1.0: expected a finite number of at least 0"):
-        optimizer.groups[1].scale = -1
     optimizer.groups[1].weight_decay = 1
-    with one_line(ValueError, "weight_decay is nan: expected a finite number of at least 0"):
-        optimizer.groups[1].weight_decay = float("nan")
-    refused: list[tuple[Any, ...]] = [
+    for name, bad in (("scale", -1.0), ("weight_decay", math.nan)):
+        with one_line(ValueError, f"{name} is {bad}: expected a finite number of at least 0"):
+            setattr(optimizer.groups[1], name, bad)
+
+
+def test_refused_layers_and_groups() -> None:
+    rnn, other = RNN.init(3, 4, rng=0, backend="numpy"), Linear.init(2, 3, rng=0, backend="numpy")
+
+    def sgd(layers: Any) -> Callable[[], object]:
+        return lambda: SGD(layers)
+
+    a_list = "expected a list of layers, as in SGD([rnn, linear])"
+    refused(
+        (TypeError, sgd(rnn), "layers is a xrnn.layers.rnn.RNN", a_list),
+        (TypeError, sgd([rnn.params]), "layers[0] is a list", a_list),
+        (TypeError, sgd([SimpleNamespace(params=rnn.params)]), "layers[0] is a types.SimpleNamespace", a_list),
+        (TypeError, sgd([SimpleNamespace(grads=rnn.grads)]), "layers[0] is a types.SimpleNamespace", a_list),
+        (TypeError, lambda: EMA([{"layers": [rnn]}]), "layers[0] is a dict", a_list),  # type: ignore[list-item]
+        (ValueError, sgd([rnn, Dropout(0.5), rnn]), "layers holds a layer twice", "list each layer once"),
+        (ValueError, sgd([rnn, {"layers": [rnn]}]), "layers holds a layer twice"),
         (
             ValueError,
-            [rnn, {"layers": [readout], "rate": 1}],
-            "groups[1] has the entry 'rate': expected layers, params",
+            sgd([{"layers": [rnn], "params": ["b"]}, {"layers": [rnn]}]),
+            "or in groups with different params",
         ),
-        (ValueError, [{"lr": 0.1}], "groups[0] has no layers: expected a list of layers"),
-        (ValueError, [{"layers": [rnn], "lr": -1}], "lr of groups[0] is -1.0: expected a finite number of at least 0"),
-        (TypeError, [{"layers": [rnn], "weight_decay": "0"}], "weight_decay of groups[0] is '0': expected a finite"),
+        (ValueError, sgd([quantize(rnn)]), "is read-only", "train the float32 layer, then quantize it again"),
+        (ValueError, sgd([freeze(rnn)]), "is read-only", "make the layer of copies"),
+        (ValueError, lambda: SGD([rnn]).accumulate(other), "does not hold this xrnn.layers.linear.Linear"),
+        (TypeError, sgd({"layers": [rnn], "lr": 0.1}), "layers is one parameter group", "as in [group]"),
+        (TypeError, sgd([{"layers": rnn}]), "layers is a xrnn.layers.rnn.RNN", a_list),
         (
             ValueError,
-            [{"layers": [rnn], "params": ["W"]}],
-            "has 'W': expected names of parameters of its layers, Wx, W",
+            sgd([other, {"layers": [rnn], "rate": 1}]),
+            "groups[1] has the entry 'rate': expected layers, par",
         ),
-        (TypeError, [{"layers": [rnn], "params": "Wx"}], "params of groups[0] is 'Wx': expected a list of names"),
-        (TypeError, [{"layers": [rnn], "params": []}], "params of groups[0] is []: expected a list of names"),
-        (TypeError, [{"layers": rnn}], "layers is a xrnn.layers.rnn.RNN: expected a list of layers"),
-        (ValueError, [rnn, {"layers": [rnn]}], "layers holds a layer twice"),
-        (
-            ValueError,
-            [{"layers": [rnn], "params": ["b"]}, {"layers": [rnn]}],
-            "layers holds a layer twice, which each step would update twice: list each layer once, or in groups with "
-            "different params",
-        ),
-        (
-            TypeError,
-            [{"layers": [rnn], "lr": "a"}],
-            "lr of groups[0] is 'a': expected a finite number",
-            "use float(lr)",
-        ),
-        (TypeError, {"layers": [rnn], "lr": 0.1}, "layers is one parameter group", "put it into a list, as in [group]"),
-        (ValueError, [quantize(rnn)], "is read-only", "train the float32 layer, then quantize it again"),
-        (ValueError, [freeze(rnn)], "is read-only", "make the layer of copies, as copy.deepcopy of a frozen layer"),
-    ]
-    for kind, layers, *words in refused:
-        with one_line(kind, *words):
-            SGD(layers)
-    with one_line(TypeError, "layers[0] is a dict: expected a list of layers"):
-        EMA([{"layers": [rnn]}])  # type: ignore[list-item]
-    with one_line(TypeError, "decay_biases is 1: expected True or False"):
-        SGD([rnn], decay_biases=1)  # type: ignore[arg-type]
-
-
-def of_torch(make: Callable[[list[Any]], Any], dtype: str) -> list[HostArray]:
-    """As `run`, with an optimizer of PyTorch."""
-    import torch
-
-    params = [torch.nn.Parameter(torch.tensor(p, dtype=getattr(torch, dtype))) for p in start(dtype)]
-    optimizer = make(params)
-    for step in range(STEPS):
-        for p, dp in zip(params, gradients(step, dtype), strict=True):
-            p.grad = torch.tensor(dp)
-        optimizer.step()
-    return [p.detach().numpy() for p in params]
-
-
-@pytest.mark.needs("torch", "torch")
-@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "decay", "adam", "adamw"])
-def test_updates_are_those_of_pytorch(backend: Backend, name: str) -> None:
-    import torch
-
-    ours: dict[str, Callable[[list[Any]], Optimizer]] = {
-        "sgd": lambda layers: SGD(layers, 0.3),
-        "momentum": lambda layers: SGD(layers, 0.3, momentum=0.9),
-        "nesterov": lambda layers: SGD(layers, 0.3, momentum=0.9, nesterov=True),
-        "decay": lambda layers: SGD(
-            layers, 0.3, weight_decay=0.1
-        ),  # without momentum, PyTorch's decay is decoupled too
-        "adam": lambda layers: Adam(layers, 0.01),
-        "adamw": lambda layers: Adam(layers, 0.01, weight_decay=0.1),
-    }
-    theirs: dict[str, Callable[[list[Any]], Any]] = {
-        "sgd": lambda params: torch.optim.SGD(params, 0.3),
-        "momentum": lambda params: torch.optim.SGD(params, 0.3, momentum=0.9),
-        "nesterov": lambda params: torch.optim.SGD(params, 0.3, momentum=0.9, nesterov=True),
-        "decay": lambda params: torch.optim.SGD(params, 0.3, weight_decay=0.1),
-        "adam": lambda params: torch.optim.Adam(params, 0.01),
-        "adamw": lambda params: torch.optim.AdamW(params, 0.01, weight_decay=0.1),
-    }
-    for got, want in zip(run(backend, ours[name], "float64"), of_torch(theirs[name], "float64"), strict=True):
-        assert_allclose(got, want, rtol=0, atol=1e-14)
+        (ValueError, sgd([{"lr": 0.1}]), "groups[0] has no layers: expected a list of layers"),
+        (ValueError, sgd([{"layers": [rnn], "lr": -1}]), "lr of groups[0] is -1.0"),
+        (TypeError, sgd([{"layers": [rnn], "lr": "a"}]), "lr of groups[0] is 'a'", "use float(lr)"),
+        (TypeError, sgd([{"layers": [rnn], "weight_decay": "0"}]), "weight_decay of groups[0] is '0'"),
+        (ValueError, sgd([{"layers": [rnn], "params": ["W"]}]), "has 'W': expected names of parameters", "Wx, Wh, b"),
+        (TypeError, sgd([{"layers": [rnn], "params": "Wx"}]), "params of groups[0] is 'Wx': expected a list of names"),
+        (TypeError, sgd([{"layers": [rnn], "params": []}]), "params of groups[0] is []: expected a list of names"),
+    )
 
 
 @pytest.mark.needs("torch", "torch")
@@ -485,12 +442,11 @@ def test_schedules_are_those_of_pytorch(warmup: int) -> None:
 
 def test_schedules_of_bad_numbers() -> None:
     for schedule in (cosine, linear):
-        with one_line(ValueError, "update is -1", "at least 0"):
-            schedule(-1, 10)
-        with one_line(ValueError, "total is 4", "at least 5"):
-            schedule(0, 4, warmup=4)
-        with one_line(TypeError, "warmup is 0.5", "expected an integer"):
-            schedule(0, 4, warmup=0.5)  # type: ignore[arg-type]
+        refused(
+            (ValueError, lambda of=schedule: of(-1, 10), "update is -1", "at least 0"),
+            (ValueError, lambda of=schedule: of(0, 4, warmup=4), "total is 4", "at least 5"),
+            (TypeError, lambda of=schedule: of(0, 4, warmup=0.5), "warmup is 0.5", "expected an integer"),
+        )
 
 
 OPTIMIZERS: dict[str, Callable[[list[Any]], Optimizer]] = {
@@ -676,31 +632,36 @@ def test_accumulate_one_layer_that_is_used_twice(backend: Backend) -> None:
     assert optimizer.grads[0] is twice.grads[0]  # the sums are gone
 
 
-NUMBERS: dict[str, Any] = {
-    "lr": lambda layers: SGD(layers),
-    "weight_decay": lambda layers: Adam(layers),
-    "momentum": lambda layers: SGD(layers, momentum=0.9),
-    "eps": lambda layers: Adam(layers),
-    "decay": lambda layers: EMA(layers),
+NUMBERS: dict[str, tuple[Any, list[float], str]] = {
+    "lr": (SGD, [-0.1], "a positive, finite learning rate"),
+    "weight_decay": (Adam, [-0.1], "a finite number of at least 0"),
+    "eps": (Adam, [-1.0], "a finite number of at least 0"),
+    "momentum": (SGD, [-0.1, 1.0], "a number in [0, 1)"),
+    "decay": (EMA, [-0.1, 1.0], "a number in [0, 1)"),
 }
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_that_is_set_later_is_checked_too(name: str) -> None:
-    optimizer = NUMBERS[name]([Linear.init(2, 3, rng=0, backend=get_backend("numpy"))])
+def test_numbers_are_checked_by_the_constructor_and_when_they_are_set_later(name: str) -> None:
+    kind, bad, expected = NUMBERS[name]
+    layers = [Linear.init(2, 3, rng=0, backend="numpy")]
+    optimizer = kind(layers)
     before = optimizer.options
-    for bad in (float("nan"), float("inf"), np.float32("nan"), -0.1):
-        with one_line(ValueError, f"{name} is {bad:g}", "expected a"):
-            setattr(optimizer, name, bad)
-    for junk in ("0.1", None, True, np.array([0.1])):
-        with one_line(TypeError, f"{name} is {junk!r}", f"use float({name})"):
-            setattr(optimizer, name, junk)
+    for value in (*bad, math.nan, math.inf):
+        refused(
+            (ValueError, lambda value=value: kind(layers, **{name: value}), f"{name} is {value}: expected {expected}"),
+            (ValueError, lambda value=value: setattr(optimizer, name, value), f"{name} is {value}: expected a"),
+        )
+    for junk in ("0.1", None, True, [0.1]):
+        refused(
+            (TypeError, lambda junk=junk: kind(layers, **{name: junk}), f"{name} is {junk!r}", f"use float({name})"),
+            (TypeError, lambda junk=junk: setattr(optimizer, name, junk), f"{name} is {junk!r}"),
+        )
     assert optimizer.options == before
-    setattr(optimizer, name, np.float32(0.5))
-    assert optimizer.options[name] == 0.5
-    assert type(optimizer.options[name]) is float
-    setattr(optimizer, name, 0)  # a schedule of the learning rate may end there
-    assert optimizer.options[name] == 0
+    for value in (np.float32(0.5), 0):  # a schedule of the learning rate may end at 0
+        setattr(optimizer, name, value)
+        assert optimizer.options[name] == value
+        assert type(optimizer.options[name]) is float
 
 
 def test_a_momentum_that_is_set_later() -> None:
@@ -719,77 +680,42 @@ def test_a_momentum_that_is_set_later() -> None:
         assert_allclose(start - p, 0.5 * (1 + 1 + 1.5), rtol=1e-6)
 
 
-def test_betas_and_nesterov_that_are_set_later_are_checked_too() -> None:
-    layer = Linear.init(2, 3, rng=0, backend=get_backend("numpy"))
-    adam, sgd = Adam([layer]), SGD([layer], momentum=0.9)
-    for bad in (float("nan"), 1.0):
-        with one_line(ValueError, f"betas[0] is {bad}: expected a number in [0, 1)"):
-            adam.betas = bad, 0.9
-    with one_line(TypeError, "betas[1] is False: expected a number in [0, 1)"):
-        adam.betas = 0.9, False
-    with one_line(TypeError, "nesterov is 'no': expected True or False"):
-        sgd.nesterov = "no"  # type: ignore[assignment]
+def test_betas_and_switches() -> None:
+    layer = Linear.init(2, 3, rng=0, backend="numpy")
+    adam, sgd, share = Adam([layer]), SGD([layer], momentum=0.9), "expected a number in [0, 1)"
+    rows: list[tuple[type[Exception], Any, str, str, Any]] = [
+        *(
+            (ValueError, adam, f"betas is {bad!r}: expected two", "betas", bad)
+            for bad in ((0.9,), (0.9,) * 3, "09", 0.9)
+        ),
+        *((ValueError, adam, f"betas[0] is {bad}: {share}", "betas", (bad, 0.9)) for bad in (math.nan, 1.0)),
+        (TypeError, adam, f"betas[1] is False: {share}", "betas", (0.9, False)),
+        *((TypeError, sgd, f"nesterov is {bad!r}: expected True or False", "nesterov", bad) for bad in ("no", 1, None)),
+    ]
+    for kind, optimizer, words, name, bad in rows:
+        with one_line(kind, words):
+            setattr(optimizer, name, bad)
+        with one_line(kind, words):
+            type(optimizer)([layer], **{name: bad})
     assert (adam.betas, sgd.nesterov) == ((0.9, 0.999), False)
+    refused(
+        (ValueError, lambda: SGD([layer], nesterov=True), "nesterov is True, but momentum is 0", "momentum=0.9"),
+        (TypeError, lambda: SGD([layer], decay_biases=1), "decay_biases is 1"),  # type: ignore[arg-type]
+        (ValueError, lambda: SGD([layer], 0), "lr is 0.0: expected a positive"),
+        (ValueError, lambda: Adam([layer], eps=10**400), "eps is inf"),
+    )
 
 
-def test_bad_input() -> None:
-    layer = Linear.init(2, 3, rng=0, backend=get_backend("numpy"))
-    for lr in (0, -0.1, float("nan"), float("inf")):
-        with one_line(ValueError, f"lr is {lr}", "expected a positive, finite learning rate"):
-            SGD([layer], lr)
-        with one_line(ValueError, f"lr is {lr}", "expected a positive, finite learning rate"):
-            Adam([layer], lr)
-    for momentum in (-0.1, 1.0):
-        with one_line(ValueError, f"momentum is {momentum}", "expected a number in [0, 1)"):
-            SGD([layer], momentum=momentum)
-    for decay in (-0.1, float("inf"), float("nan")):
-        with one_line(ValueError, f"weight_decay is {decay}", "expected a finite number of at least 0"):
-            Adam([layer], weight_decay=decay)
-    with one_line(ValueError, "nesterov is True, but momentum is 0", "momentum=0.9"):
-        SGD([layer], nesterov=True)
-    for decay in (-0.1, 1.0):
-        with one_line(ValueError, f"decay is {decay}", "expected a number in [0, 1)"):
-            EMA([layer], decay)
-    with one_line(TypeError, "layers[0] is a list", "expected a list of layers"):
-        EMA([layer.params])  # type: ignore[list-item]
-    for betas in ((0.9, 0.99, 0.999), (0.9,), "09", 0.9):
-        with one_line(ValueError, f"betas is {betas!r}", "expected two numbers in [0, 1)", "betas=(0.9, 0.999)"):
-            Adam([layer], betas=betas)  # type: ignore[arg-type]
-    with one_line(ValueError, "betas[1] is 1.0: expected a number in [0, 1)"):
-        Adam([layer], betas=(0.9, 1.0))
-    for eps, shown in ((-1, "-1.0"), (float("nan"), "nan"), (float("inf"), "inf"), (10**400, "inf")):
-        with one_line(ValueError, f"eps is {shown}: expected a finite number of at least 0"):
-            Adam([layer], eps=eps)
-    for wrong in ("no", 1, None):
-        with one_line(TypeError, f"nesterov is {wrong!r}: expected True or False"):
-            SGD([layer], momentum=0.9, nesterov=wrong)  # type: ignore[arg-type]
-    for junk in ("0.1", None, [0.1], True):
-        with one_line(TypeError, f"lr is {junk!r}", "expected a positive, finite learning rate", "use float(lr)"):
-            SGD([layer], junk)  # type: ignore[arg-type]
-        with one_line(TypeError, f"eps is {junk!r}", "use float(eps)"):
-            Adam([layer], eps=junk)  # type: ignore[arg-type]
-        with one_line(TypeError, f"max_norm is {junk!r}", "use float(max_norm)"):
-            clip_grad_norm(layer.grads, junk)  # type: ignore[arg-type]
-    with one_line(ValueError, "layers holds a layer twice", "list each layer once"):
-        SGD([layer, Dropout(0.5), layer])
-    with one_line(
-        ValueError, "this optimizer does not hold this xrnn.layers.linear.Linear", "expected one of the layers"
-    ):
-        SGD([layer]).accumulate(Linear.init(2, 3, rng=0, backend=get_backend("numpy")))
-    with one_line(TypeError, "layers[0] is a list", "expected a list of layers", "SGD([rnn, linear])"):
-        SGD([layer.params])  # type: ignore[list-item]
-    for half in (SimpleNamespace(params=layer.params), SimpleNamespace(grads=layer.grads)):
-        with one_line(TypeError, "layers[0] is a types.SimpleNamespace", "expected a list of layers"):
-            SGD([half])
-    with one_line(TypeError, "layers is a xrnn.layers.linear.Linear", "expected a list of layers"):
-        Adam(layer)  # type: ignore[arg-type]
-    for max_norm in (0, -1, float("nan")):
-        with one_line(ValueError, f"max_norm is {max_norm}", "expected a positive number"):
-            clip_grad_norm(layer.grads, max_norm)
-    with one_line(ValueError, "grads is empty", "pass optimizer.grads"):
-        clip_grad_norm([], 1.0)
-    for grads, kind in ((layer.grads[0], "numpy.ndarray"), (iter(layer.grads), "list_iterator")):
-        with one_line(TypeError, f"grads is a {kind}", "use [grads] for one array, list(grads) for a generator"):
-            clip_grad_norm(grads, 1.0)  # type: ignore[arg-type]
-    with one_line(TypeError, "grads[0] is a float", "xrnn.asarray(grads[0])"):
-        clip_grad_norm([1.0], 1.0)  # type: ignore[list-item]
+def test_clip_grad_norm_refuses() -> None:
+    grads = Linear.init(2, 3, rng=0, backend="numpy").grads
+    rows: list[tuple[type[Exception], Any, Any, str]] = [
+        *((ValueError, grads, bad, f"max_norm is {bad:.1f}: expected a positive number") for bad in (0, -1, math.nan)),
+        (TypeError, grads, True, "max_norm is True"),
+        (ValueError, [], 1.0, "grads is empty: expected the gradients to scale; pass optimizer.grads"),
+        (TypeError, grads[0], 1.0, "grads is a numpy.ndarray: expected a list of gradients"),
+        (TypeError, iter(grads), 1.0, "use [grads] for one array, list(grads) for a generator"),
+        (TypeError, [1.0], 1.0, "grads[0] is a float"),
+    ]
+    for kind, given, max_norm, words in rows:
+        with one_line(kind, words):
+            clip_grad_norm(given, max_norm)
