@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import time
@@ -13,7 +11,6 @@ import pytest
 
 pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
 
-from rich.console import Console
 
 from benchmarks import busy, processes
 from benchmarks.cases import Case
@@ -58,22 +55,6 @@ def test_neighbour_and_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert all(microseconds > 0 for bursts in times.values() for microseconds in bursts)
 
 
-@pytest.mark.parametrize("part", ["processes", "others", "neighbour"])
-def test_a_part_ends_within_five_minutes(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-
-    def rates(workers: object, case: Case, settings: dict[str, int], seconds: float) -> dict[str, float]:
-        waited.append(len(busy.turns(settings)) * (busy._SETTLE + seconds))
-        return dict.fromkeys(settings, 1.0)
-
-    monkeypatch.setattr(busy, "rates", rates)
-    monkeypatch.setattr(busy, "cpus", lambda: 2)
-    for name in ("busy", "children"):
-        monkeypatch.setattr(busy, name, lambda *_: contextlib.nullcontext([]))
-    busy.main(["--parts", part, "--rounds", "1", "--seconds", "5", "--out", str(tmp_path)])
-    assert 60 < sum(waited) < 300
-
-
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -96,13 +77,6 @@ def test_a_busy_process_has_its_cpu_and_its_share_of_the_time() -> None:
 
 def children() -> list[int]:
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-
-
-def test_the_rates_are_compared_with_the_best_fixed_number() -> None:
-    rates = {"chosen": [90.0], "one thread": [100.0], "2 threads": [30.0]}
-    console = Console(file=io.StringIO(), width=100)
-    busy.print_rates("", {"a case": {"2": rates}}, console)
-    assert "0.90" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_of_best_takes_ratios_within_a_round() -> None:

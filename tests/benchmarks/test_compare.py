@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import xrnn
-from benchmarks import compare, machine, report
+from benchmarks import compare, report
 from benchmarks.cases import Case
-from benchmarks.peers import COMPARED
 from benchmarks.worker import Worker, _Library, workers
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stopping idle workers needs POSIX signals")
@@ -42,65 +40,6 @@ def test_quick_comparison_writes_what_the_report_renders(tmp_path: Path, capsys:
     assert "forward + backward, microseconds" in printed
     assert "50, 1, 16, 16" in printed
     assert "geometric mean" in printed
-
-
-@posix
-def test_a_size_of_ones_own_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = tmp_path / "times.png"
-    of_case = ["--size", "3", "2", "4", "5", "--cell", "gru"]
-    how = ["--peers", "xrnn,numpy", "--rounds", "2", "--threads", "1", "--out", str(tmp_path)]
-    compare.main([*of_case, *how, "--picture", str(picture)])
-    results = json.loads((tmp_path / "compare.json").read_text())
-    assert {row["case"] for row in results["cases"]} == {"gru-T3-N2-D4-H5"}
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert f"wrote {picture}" in capsys.readouterr().out.replace("\n", "")
-
-
-def test_a_busy_machine_gives_a_warning() -> None:
-    def row(*rounds: list[float]) -> dict[str, Any]:
-        return {"microseconds": {str(number): times for number, times in enumerate(rounds)}}
-
-    steady, busy = [1.0, 1.05, 1.2], [1.0, 1.5, 1.6]
-    assert report.unsteady([row(steady, steady), row(steady, steady, busy)]) == ""
-    assert report.unsteady([row(steady, busy), row(steady)]).startswith("1 of 3 medians are more than 1.3 times")
-    assert report.unsteady([]) == ""
-
-
-def test_tiles_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(compare, "kernels", SimpleNamespace(level=lambda: "amx"))
-    monkeypatch.setattr(compare, "compare", lambda cases, peers, *_: seen.append((cases, peers)))
-    monkeypatch.setattr(compare, "print_comparison", lambda *_: None)
-    for arguments in (["--tiles"], ["--tiles", "--cases", "gru", "--peers", "xrnn,torch"], ["--quick"]):
-        compare.main(arguments)
-    (tiles, of_tiles), (gru, chosen), (_, usual) = seen
-    assert all(case.N >= 16 and case.H >= 200 for case in tiles)
-    assert {case.cell for case in tiles} == {"rnn", "lstm", "gru"}
-    assert {"xrnn", "xrnn-bfloat16x3", "torch-bfloat16"} <= set(of_tiles)
-    assert {case.cell for case in gru} == {"gru"}
-    assert (chosen, usual) == (["xrnn", "torch"], COMPARED)
-    assert "no tiles" not in capsys.readouterr().out
-    monkeypatch.setattr(compare, "kernels", SimpleNamespace(level=lambda: "avx2"))
-    compare.main(["--tiles"])
-    assert seen[-1] == (tiles, ["xrnn", "xrnn-bfloat16", "torch-bfloat16", "torch", "onnxruntime"])
-    assert "no tiles here" in capsys.readouterr().out
-
-
-def test_steps_has_its_own_cases_and_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(compare, "compare", lambda cases, peers, *_: seen.append((cases, peers)))
-    monkeypatch.setattr(compare, "print_comparison", lambda *_: None)
-    compare.main(["--steps"])
-    ((cases, peers),) = seen
-    assert {case.T for case in cases} == {1}
-    assert {(case.cell, *case.sizes[1:]) for case in cases} >= {("lstm", 64, 256, 256), ("gru", 16, 512, 512)}
-    assert {"xrnn", "xrnn.freeze", "onnxruntime"} <= set(peers)
-
-
-def test_without_kernels_it_says_so_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("benchmarks.machine.kernels", None)
-    machine.print_version()
-    assert "NO compiled kernels, so this measures the slower plain forms" in capsys.readouterr().out
 
 
 @posix

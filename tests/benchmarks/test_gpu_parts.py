@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -30,17 +29,6 @@ def test_the_order_is_by_value_and_the_measurements_fit_into_the_default_time() 
     assert [p.name for p in every] == [*measuring, *sanitizers, "tests"]
     assert sum(p.at_most for p in every[:6]) + every[6].at_least <= 60 * gpu.MINUTES
     assert all(p.at_least <= p.at_most for p in every)
-
-
-def test_the_sanitizers_see_our_kernels_and_fewer_variants_each_time() -> None:
-    few = []
-    for each in gpu.parts(Path("out"))[6:9]:
-        command = " ".join(each.command)
-        assert f"--tool {each.name} --error-exitcode 9" in command
-        assert "--kernel-name kns=one_block --kernel-name kns=group" in command
-        assert each.at_most == 150
-        few.append(int(each.command[each.command.index("--few") + 1]))
-    assert few == [1000, 24, 12]
 
 
 FORKS = """
@@ -95,31 +83,6 @@ def test_a_part_without_its_module_is_left_out(log: Log) -> None:
     found = gpu.perform(Part("it", (sys.executable,), 10, 60, ("os", "no_such_module")), 9, log, {})
     assert found == {"outcome": "left out: not installed: no_such_module", "state": "incomplete"}
     assert {part.name for part in gpu.parts(Path("out")) if "pytest" in part.needs} == {"residency", "tests"}
-
-
-def test_the_script_runs_the_given_python_itself(tmp_path: Path) -> None:
-    # CuPy looks for CUDA's libraries in site.getsitepackages(), which an environment would replace.
-    python = tmp_path / "python"
-    python.write_text(
-        '#!/usr/bin/env bash\nprintf "%s\\n" "$PYTHONPATH" "$PYTHONSAFEPATH" "${PATH##*:}" "$PWD" "$*" >>"$OUT"\n'
-    )
-    python.chmod(0o755)
-    environment = {
-        **os.environ,
-        "PYTHON": str(python),
-        "OUT": str(tmp_path / "calls"),
-        "PYTHONPATH": "/of/its/own",
-        "CUDA_HOME": "/cuda",
-    }
-    script = gpu.ROOT / ".ci" / "gpu-check"
-    subprocess.run([script, "--minutes", "3", "--out", "x"], env=environment, cwd=tmp_path, check=True)
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        f"{gpu.ROOT}:/of/its/own",
-        "1",
-        "/cuda/bin",
-        str(tmp_path),
-        "-m benchmarks.gpu --minutes 3 --out x",
-    ]
 
 
 @pytest.mark.skipif(not NO_GPU, reason="this machine has a GPU")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import sys
 from dataclasses import asdict
@@ -15,11 +14,10 @@ import pytest
 
 from benchmarks.cases import Case
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu import choices, device, report
+from benchmarks.gpu import choices, report
 from benchmarks.gpu.choices import predicted
 from benchmarks.gpu.forms import label
 from benchmarks.gpu.part import Part
-from xrnn.backends.cupy import CupyBackend
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import DEVICES, Candidate, Request, choose
 
@@ -78,38 +76,6 @@ def made_up() -> dict[str, Any]:
     }
 
 
-def test_the_text() -> None:
-    text = "\n".join(report.lines(made_up()))
-    assert text.startswith("Made-up GPU, compute capability 9.0, 2026-01-01T00:00+00:00\n")
-    assert "  tests        passed" in text
-    assert "EXCHANGE                          1.4 µs           estimate 0.7" in text
-    assert "change in backends/cupy/choice.py:\n  EXCHANGE: Final = 1.4e-06\n  ROUND_TRIP: Final = 7e-07\n" in text
-    assert "  one-block forward float32          7 of 7 agree\n" in text
-    assert "  group forward float32              0 of 1 agree\n" in text
-    assert "\nwatchdog: no\n" in text
-    assert "4.50 (4.50–4.50) ahead" in text  # 0.9 over 0.2
-    assert "0.44 (0.44–0.44) behind" in text  # 4 over 9
-    assert "the choice is within 1.1 times the best measured form in 3 of 4 cells" in text
-    assert "cuDNN / ours: geometric mean 2.11; 3 ahead, 0 tie, 1 behind" in text
-    assert "group 2x2 rows=1 was not used: its h is off by 0.5" in text
-    assert "torch tf32 was not timed: AssertionError: h is off by 0.04" in text
-    assert "incomplete" not in text
-    assert "left out" not in text
-    alone = made_up()
-    for cell in alone["forms"]["cells"]:
-        del cell["step_microseconds"]["torch"]
-    why = "the columns cuDNN and TF32 are left out: PyTorch is not installed, or sees no GPU"
-    assert why in report.lines(alone)
-    assert "µs a step, float32, from 1000 steps less 200, 3 rounds; of best: a call of 200; host: µs to" in text
-    line = next(line for line in text.splitlines() if line.startswith("T1000-N1-D64-H64"))
-    assert line.split()[1:11] == ["forward", "6.00", "-", "0.20", "-", "-", "0.90", "-", "one-block", "rows=1"]
-    predicted = f"{chosen_of(SMALL).step_seconds * 1e6:.2f}"
-    assert line.split()[11:] == ["1.00", predicted, "4.50", "(4.50–4.50)", "ahead", "50.0"]
-    assert "variants: 8 compared with the plain form, 1 disagree\n" in text
-    assert "  Gru group forward float32 rows=2 held=16, H=300, grid 4 × 2: its h is off by 0.5" in text
-    assert text.endswith("no time was left for T1000-N256-D2048-H2048")
-
-
 @pytest.mark.proof
 def test_the_predictions_of_all_devices_and_cells(capsys: pytest.CaptureFixture[str]) -> None:
     choices.main(["--device", "a100", "-T", "20", "--cell", "gru"])
@@ -122,22 +88,6 @@ def test_the_predictions_of_all_devices_and_cells(capsys: pytest.CaptureFixture[
     assert "\n".join(takes) in (gpu.ROOT / "docs" / "internals" / "cuda.md").read_text()
     sizes = 2 * 6 * 5 * (1 + sum(kernel.fed > 0 for kernel in NAMED.values()))  # and LSTM with heads
     assert {sum(int(number) for number in re.findall(r"(\d+) times", line)) for line in takes} == {sizes}
-
-
-def test_the_conditions_are_those_that_nvidia_smi_tells(
-    gpu: CupyBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert device.conditions(gpu)["power.draw"] == "unknown: nvidia-smi does not tell"
-    smi = tmp_path / "nvidia-smi"
-    smi.write_text('#!/bin/sh\necho "$1" >"$0.log"\necho "210 MHz, 1980 MHz, 71.2 W, 700.00 W, Default, Disabled"\n')
-    smi.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
-    found = device.conditions(gpu)
-    assert (found["clocks.max.sm"], found["mig.mode.current"]) == ("1980 MHz", "Disabled")
-    assert (found["L2"], found["memory"], found["watchdog"]) == ("50 MiB", "3352 GB/s", "no")
-    assert found["MPS"] == "there is a control pipe"
-    assert (tmp_path / "nvidia-smi.log").read_text() == "--id=0000:00:1E.0\n"
 
 
 WRITE = "import json, pathlib, sys; from benchmarks.gpu import results\n"

@@ -17,12 +17,9 @@ from benchmarks.peers import COMPARED
 from benchmarks.pictures import COLOURS, SPEED_SIZES, draw_speed, draw_sweeps
 from benchmarks.report import (
     against_peers,
-    gains,
-    in_bfloat16,
     main,
     print_changes,
     print_comparison,
-    print_own,
 )
 
 
@@ -66,61 +63,6 @@ def test_the_best_peer_is_the_fastest_that_is_not_ours() -> None:
     assert against_peers(row(CASE, "forward", numpy=[1.0])) is None
 
 
-def test_a_frozen_layer_has_a_ratio_of_its_own() -> None:
-    times = {"xrnn": [100.0] * 3, "xrnn.freeze": [50.0] * 3, "torch": [150.0] * 3}
-    reads = {"read_microseconds": {"bare-read": [40.0] * 3}}
-    text = printed(print_comparison, results(row(CASE, "forward", **times) | reads))
-    assert "best peer / xrnn.freeze" in text
-    assert "bare-read / xrnn.freeze" in text
-    assert "0.80 (0.80–0.80)" in text
-    assert "xrnn / xrnn.freeze over 1 sizes: geometric mean 2.00, lowest 2.00" in text
-    assert "1.50 (1.50–1.50)" in text
-    assert "3.00 (3.00–3.00)" in text
-    assert "xrnn.freeze" not in printed(
-        print_comparison, results(row(CASE, "forward", xrnn=[1.0] * 3, torch=[1.0] * 3))
-    )
-
-
-def test_bfloat16_is_compared_with_float32_and_with_pytorchs_bfloat16_only() -> None:
-    times = {"xrnn": [100.0] * 3, "xrnn-bfloat16": [50.0] * 3, "torch-bfloat16": [75.0] * 3, "numpy": [300.0] * 3}
-    times["xrnn-bfloat16x3"] = [80.0] * 3
-    of_case = row(CASE, "forward", **times)
-    name, _ = against_peers(of_case) or ("", None)
-    assert name == "numpy"
-    assert [ratio.median for ratio in in_bfloat16(of_case).values()] == [1.25, 2, 1.5]
-    assert in_bfloat16(row(CASE, "forward", xrnn=[1.0])) == {}
-    table = printed(print_comparison, results(of_case))
-    assert "float32 / bfloat16" in table
-    assert "2.00 (2.00–2.00)" in table
-    assert "float32 / bfloat16x3 over 1 sizes: geometric mean 1.25, lowest 1.25" in table
-
-
-def test_a_row_without_a_library_leaves_its_column_empty() -> None:
-    """A library that computed wrong numbers is left out of that row."""
-    times = {"xrnn": [100.0] * 3, "xrnn-bfloat16": [50.0] * 3}
-    rows = [
-        row(CASE, "forward", **times),
-        row(Case(50, 1, 64, 64), "forward", **times, **{"torch-bfloat16": [75.0] * 3}),
-    ]
-    text = printed(print_comparison, results(*rows))
-    assert "torch / xrnn, bfloat16 over 1 sizes: geometric mean 1.50, lowest 1.50" in text
-    assert text.count("1.50 (1.50–1.50)") == 1
-
-
-def test_what_tiles_gain_is_summed_up_over_all_cells() -> None:
-    times = {"xrnn": [50.0], "xrnn-bfloat16x3": [25.0], "xrnn-bfloat16": [20.0]}
-    sizes = (Case(50, 64, 256, 256), Case(50, 32, 256, 256, cell="lstm"), Case(50, 16, 256, 256), Case(50, 4, 64, 200))
-    rows = [row(case, operation, **times) for case in sizes for operation in ("forward", "train")]
-    rows[2]["microseconds"] = {**times, "xrnn": [400.0], "torch-bfloat16": [30.0]}
-    assert list(gains(rows)) == [
-        "bfloat16: PyTorch / xrnn, forward, 1 sizes: geometric mean 1.50, lowest 1.50 (lstm-T50-N32-D256-H256)",
-        "float32 / bfloat16x3, forward, 3 sizes: geometric mean 4.00, lowest 2.00 (T50-N64-D256-H256)",
-        "float32 / bfloat16x3, forward + backward, 3 sizes: geometric mean 2.00, lowest 2.00 (T50-N64-D256-H256)",
-        "float32 / bfloat16, forward, 4 sizes: geometric mean 4.20, lowest 2.50 (T50-N64-D256-H256)",
-        "float32 / bfloat16, forward + backward, 4 sizes: geometric mean 2.50, lowest 2.50 (T50-N64-D256-H256)",
-    ]
-
-
 def test_the_table_states_ratio_tie_and_share_and_the_mean_over_the_stated_sizes() -> None:
     ahead = row(CASE, "forward", xrnn=[100.0] * 3, torch=[200.0] * 3)
     tie = row(Case(50, 1, 64, 64), "forward", xrnn=[100.0] * 3, torch=[50.0, 100.0, 200.0])
@@ -130,20 +72,6 @@ def test_the_table_states_ratio_tie_and_share_and_the_mean_over_the_stated_sizes
     assert "1.00 (0.75–1.50) tie" in text
     assert f"{CASE.flops('forward') / 100 * 1e-3 / 400:.0%}" in text
     assert "over 2 sizes: geometric mean 1.41; 1 ahead, 0 behind, 1 tie" in text
-
-
-def test_a_ragged_batch_and_a_leak_are_compared_with_their_base() -> None:
-    ragged, leaky = Case(50, 16, 256, 256, ragged=True), Case(50, 16, 256, 256, cell="leak")
-    rows = [
-        {**row(case, "forward", xrnn=[100.0] * 3), "cell": case.cell, "ragged": case.ragged}
-        | {"base_microseconds": {"xrnn": [base] * 3}}
-        for case, base in ((ragged, 160.0), (leaky, 80.0))
-    ]
-    text = printed(print_comparison, results(*rows))
-    assert "RNN, different lengths, forward" in text
-    assert "leaky RNN, forward" in text
-    assert re.search(r"of full batch.*\n.*\n.*0\.62 \(0\.62–0\.62\)", text)
-    assert re.search(r"of Elman.*\n.*\n.*1\.25 \(1\.25–1\.25\)", text)
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -190,24 +118,6 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main([str(files[0].parent), str(files[0])])
     assert f"{files[0].parent} is no file: expected two files" in capsys.readouterr().err
-
-
-def test_xrnns_own_timings_have_a_row_for_each_backend_and_form() -> None:
-    timings = [
-        {
-            "extra_info": {"backend": backend, "case": CASE.name, "operation": operation, "form": form},
-            "params": {"form": "fused"},
-            "stats": {"median": median},
-        }
-        for backend, operation, form, median in (
-            ("numpy", "forward", "fused", 1e-4),
-            ("numpy", "train", "fused", 2e-4),
-            ("cupy", "forward", "group", 3e-4),
-        )
-    ]
-    text = printed(print_own, {"benchmarks": [*timings, {"extra_info": {}}]})
-    assert re.search(rf"{CASE.name} +numpy +fused +100\.0 +200\.0", text)
-    assert re.search(rf"{CASE.name} +cupy +group +300\.0", text)
 
 
 @pytest.mark.usefixtures("blank_pictures")
