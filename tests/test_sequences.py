@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests import standin
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from xrnn import (
     GRU,
     LSTM,
@@ -71,14 +71,12 @@ def test_padding_changes_no_result(backend: Backend) -> None:
 def test_bad_sequences(backend: Backend) -> None:
     xp = backend.xp
     good = xp.zeros((3, D))
-    with one_line(TypeError, "sequences is a ", "expected a list of arrays"):
-        pad(good)
-    with one_line(ValueError, "sequences is empty"):
-        pad([])
-    with one_line(ValueError, "sequences[1] has shape (3, 5)", "expected (T, 2), as sequences[0]"):
-        pad([good, xp.zeros((3, 5))])
-    with one_line(ValueError, "sequences[0] has shape ()", "expected (T)"):
-        pad([xp.zeros(())])
+    refused(
+        (TypeError, lambda: pad(good), "sequences is a ", "expected a list of arrays"),
+        (ValueError, lambda: pad([]), "sequences is empty"),
+        (ValueError, lambda: pad([good, xp.zeros((3, 5))]), "sequences[1] has shape (3, 5)"),
+        (ValueError, lambda: pad([xp.zeros(())]), "sequences[0] has shape ()", "expected (T)"),
+    )
     with one_line(TypeError, "sequences[1] has dtype float32, but sequences[0] has dtype float64"):
         pad([good, good.astype("float32")])
     with one_line(TypeError, "sequences[1] is a ", f"sequences[0] is on the {backend.name} backend"):
@@ -134,12 +132,11 @@ def test_the_order_is_the_same_in_every_version() -> None:
 
 
 def test_bad_batches() -> None:
-    with one_line(TypeError, "lengths has dtype float64", "expected integers"):
-        batches([1.5], 2)  # type: ignore[list-item]
-    with one_line(ValueError, "lengths has shape (1, 2)", "expected (count,)"):
-        batches([[1, 2]], 2)  # type: ignore[list-item]
-    with one_line(ValueError, "size is 0", "at least 1"):
-        batches([1, 2], 0)
+    refused(
+        (TypeError, lambda: batches([1.5], 2), "lengths has dtype float64", "expected integers"),  # type: ignore[list-item]
+        (ValueError, lambda: batches([[1, 2]], 2), "lengths has shape (1, 2)", "expected (count,)"),  # type: ignore[list-item]
+        (ValueError, lambda: batches([1, 2], 0), "size is 0", "at least 1"),
+    )
 
 
 # ---- last ----
@@ -228,19 +225,16 @@ def test_bad_last(backend: Backend) -> None:
     for shape in [(4, H), (0, 4, H)]:
         with one_line(ValueError, f"h has shape {shape}", "expected (T, N, H) with T > 0"):
             last(xp.zeros(shape))
-    with one_line(TypeError, "h is a tuple", "use xrnn.asarray(h)"):
-        last((h, h))  # type: ignore[arg-type]
-    with one_line(ValueError, "lengths has shape (3,)", "expected (4,)"):
-        last(h, [1, 2, 3])
-    with one_line(ValueError, "unknown direction 'back'", "expected one of forward, reverse, both"):
-        last(h, direction="back")  # type: ignore[arg-type]
-    with one_line(ValueError, "h has 3 features", "expected an even number"):
-        last(h, direction="both")
+    refused(
+        (TypeError, lambda: last((h, h)), "h is a tuple", "use xrnn.asarray(h)"),  # type: ignore[arg-type]
+        (ValueError, lambda: last(h, [1, 2, 3]), "lengths has shape (3,)", "expected (4,)"),
+        (ValueError, lambda: last(h, direction="back"), "unknown direction 'back'"),  # type: ignore[arg-type]
+        (ValueError, lambda: last(h, direction="both"), "h has 3 features", "expected an even number"),
+    )
     with one_line(ValueError, "h has 3 features, but the layer in direction gives 4", "pass the layer of this h"):
         last(h, direction=Bidirectional.init(RNN, 2, 2, backend=backend))
-    with one_line(TypeError, "direction is a bool", "expected the layer that returned h, or one of forward, reverse"):
-        last(h, direction=True)  # type: ignore[arg-type]
-    with one_line(ValueError, "dy is float64 (5, 4)", "last returned float64 (4, 3)"):
-        last_gradient(xp.zeros((5, 4)), h)
-    with one_line(TypeError, "dy is a list", "use xrnn.asarray(dy)"):
-        last_gradient([1.0], h)  # type: ignore[arg-type]
+    refused(
+        (TypeError, lambda: last(h, direction=True), "direction is a bool"),  # type: ignore[arg-type]
+        (ValueError, lambda: last_gradient(xp.zeros((5, 4)), h), "dy is float64 (5, 4)"),
+        (TypeError, lambda: last_gradient([1.0], h), "dy is a list", "use xrnn.asarray(dy)"),  # type: ignore[arg-type]
+    )

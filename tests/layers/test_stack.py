@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests import standin as cp
 from tests.conftest import STANDIN
 from tests.drawn import draw_on
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.layers.by_hand import RAGGED, D, N, T, as_tuple, assert_same, draw_states, flat, host, make
 from tests.standin.counting import counted
 from xrnn import (
@@ -275,14 +275,12 @@ def test_a_copy_of_a_backend_is_the_backend(backend: Backend) -> None:
 def test_layers_that_do_not_fit(backend: Backend) -> None:
     a: Any = RNN.init(D, 5, backend=backend)
     b = LSTM.init(6, 3, backend=backend)
-    with one_line(ValueError, "layers[0] gives 5 features", "layers[1] takes 6", "expected equal sizes"):
-        Stack([a, b])
-    with one_line(ValueError, "layers is empty", "expected at least one recurrent layer", "Stack([LSTM.init("):
-        Stack([])
-    with one_line(TypeError, "layers[1] is a xrnn.layers.linear.Linear", "expected a recurrent layer, such as an LSTM"):
-        Stack([a, Linear.init(5, 5, backend=backend)])  # type: ignore[list-item]
-    with one_line(TypeError, "layers is a xrnn.layers.rnn.RNN", "expected a list of recurrent layers"):
-        Stack(a)
+    refused(
+        (ValueError, lambda: Stack([a, b]), "layers[0] gives 5 features", "layers[1] takes 6", "expected equal sizes"),
+        (ValueError, lambda: Stack([]), "layers is empty", "expected at least one recurrent layer"),
+        (TypeError, lambda: Stack([a, Linear.init(5, 5, backend=backend)]), "layers[1] is a xrnn.layers.linear.Linear"),  # type: ignore[list-item]
+        (TypeError, lambda: Stack(a), "layers is a xrnn.layers.rnn.RNN", "expected a list of recurrent layers"),
+    )
 
 
 def test_a_layer_given_twice(backend: Backend) -> None:
@@ -297,14 +295,12 @@ def test_a_layer_given_twice(backend: Backend) -> None:
 def test_wrong_numbers_and_shapes_of_states(backend: Backend) -> None:
     stack = Stack(make(backend))
     x, states = draw_on(backend, T, N, D), draw_states(backend, stack.layers)
-    with one_line(ValueError, "states has 3 entries", "expected a tuple of 4, one for each layer", "pass the states"):
-        stack.forward(x, states[:3])
-    with one_line(ValueError, "states has a ", "expected a tuple of 4, one for each layer of this Stack"):
-        stack.forward(x, states[0][0])
-    with one_line(ValueError, "got 1 state", "this LSTM expects 2, h and c", "pass the state that it returned"):
-        stack.forward(x, (states[0], states[1][:1], *states[2:]))
-    with one_line(ValueError, "got 2 states", "this RNN expects 1, h"):
-        stack(x, (states[1], *states[1:]))
+    refused(
+        (ValueError, lambda: stack.forward(x, states[:3]), "states has 3 entries"),
+        (ValueError, lambda: stack.forward(x, states[0][0]), "states has a "),
+        (ValueError, lambda: stack.forward(x, (states[0], states[1][:1], *states[2:])), "got 1 state"),
+        (ValueError, lambda: stack(x, (states[1], *states[1:])), "got 2 states", "this RNN expects 1, h"),
+    )
     with one_line(ValueError, "h_prev has shape (2, 6), but this LSTM expects (3, 6)", "N as in x"):
         stack.forward(x, (states[0], (states[1][0][:2], states[1][1]), *states[2:]))
     h, _ = stack.forward(x)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.exchange.alike import assert_alike
 from xrnn import RNN, Adam, check_cell, load, save
 from xrnn.backend import Backend
@@ -75,17 +75,13 @@ def test_wrong_arguments() -> None:
     for leak in (1, 1 - 1e-9, [0.5] * 4 + [1], np.ones(5)):
         with one_line(ValueError, "leak is 1 where its training starts", "expected numbers below 1", "start at 0.99"):
             rnn(*params, leak=leak, trains_leak=True)
-    with one_line(TypeError, "got neither of leak and leak_logit", "expected one of them", "pass leak=0.5"):
-        rnn(*params, trains_leak=True)
-    with one_line(TypeError, "got both of leak and leak_logit", "expected one of them"):
-        rnn(*params, logit, leak=0.5, trains_leak=True)
-    with one_line(TypeError, "got leak_logit without trains_leak", "add trains_leak=True"):
-        rnn(*params, logit)
-    with one_line(TypeError, "trains_leak is 1", "True or False"):
-        rnn(*params, leak=0.5, trains_leak=1)
-    with one_line(ValueError, "leak_logit has shape (4,)", "expects (5,)", "Wh is (5, 5)"):
-        rnn(*params, logit[:4], trains_leak=True)
-    with one_line(ValueError, "leak is 2", "expected a number in (0, 1]"):
-        rnn(*params, leak=2, trains_leak=True)
+    refused(
+        (TypeError, lambda: rnn(*params, trains_leak=True), "got neither of leak and leak_logit"),
+        (TypeError, lambda: rnn(*params, logit, leak=0.5, trains_leak=True), "got both of leak and leak_logit"),
+        (TypeError, lambda: rnn(*params, logit), "got leak_logit without trains_leak", "add trains_leak=True"),
+        (TypeError, lambda: rnn(*params, leak=0.5, trains_leak=1), "trains_leak is 1", "True or False"),
+        (ValueError, lambda: rnn(*params, logit[:4], trains_leak=True), "leak_logit has shape (4,)", "expects (5,)"),
+        (ValueError, lambda: rnn(*params, leak=2, trains_leak=True), "leak is 2", "expected a number in (0, 1]"),
+    )
     with pytest.raises(AttributeError, match="this RNN has no parameter leak_logit"):
         rnn(*params).leak_logit  # noqa: B018
