@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,28 +29,6 @@ def run_pytest(folder: Path, *options: str, **environment: str) -> subprocess.Co
         text=True,
         timeout=120,
     )
-
-
-GPU_TEST = "import pytest\n\n@pytest.mark.gpu\ndef test_on_gpu(): {}\n\ndef test_elsewhere(): pass\n"
-
-
-@pytest.mark.parametrize(
-    ("tests", "options", "required", "fails"),
-    [
-        (GPU_TEST.format("pass"), (), "1", False),
-        (GPU_TEST.format("pass"), ("-m", "not gpu"), "1", True),
-        (GPU_TEST.format("pytest.skip('no GPU')"), (), "1", True),
-        (GPU_TEST.format("pytest.skip('no GPU')"), (), "0", False),
-        (GPU_TEST.format("pytest.skip('no GPU')"), (), "", False),
-    ],
-    ids=["passed", "deselected", "skipped", "skipped and not required", "skipped and unset"],
-)
-def test_zero_gpu_tests_fail_the_session(tmp_path: Path, tests: str, options: Any, required: str, fails: bool) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
-    (tmp_path / "test_it.py").write_text(tests)
-    done = run_pytest(tmp_path, "-p", "tests.require_gpu", *options, XRNN_REQUIRE_GPU=required)
-    assert done.returncode == fails, done.stdout
-    assert (MESSAGE in done.stdout) == fails
 
 
 @pytest.fixture
