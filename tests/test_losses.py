@@ -176,9 +176,7 @@ def test_bad_input_to_softmax_cross_entropy(backend: Backend) -> None:
     with one_line(TypeError, "logits is a list", "use xrnn.asarray(logits)"):
         softmax_cross_entropy([[1.0]], targets)  # type: ignore[arg-type]
     for dtype in ("int64", "float16", "bool"):
-        with one_line(
-            TypeError, f"logits has dtype {dtype}", "expected float32 or float64", "logits.astype('float32')"
-        ):
+        with one_line(TypeError, f"logits has dtype {dtype}", "expected float32 or float64"):
             softmax_cross_entropy(logits.astype(dtype), targets)
     refused(
         (ValueError, lambda: softmax_cross_entropy(xp.zeros(()), targets), "logits has shape ()", "expected (..., C)"),
@@ -428,14 +426,12 @@ def test_balanced_weights(backend: Backend) -> None:
     assert_allclose(backend.to_numpy(balanced_weights(backend.asarray(labels), 6, dtype="float64"))[4:], 0)
     unsigned = backend.asarray(np.array([0, 1, 1], "uint8"))
     assert_allclose(backend.to_numpy(balanced_weights(unsigned)), [1.5, 0.75])
-    with one_line(TypeError, "labels has dtype float64", "expected integers"):
-        balanced_weights(backend.xp.zeros(3))
-    with one_line(TypeError, "labels is a list", "xrnn.asarray(labels)"):
-        balanced_weights([0, 1])  # type: ignore[arg-type]
-    with one_line(ValueError, "labels is empty: expected at least one label"):
-        balanced_weights(backend.xp.zeros(0, "int64"))
-    with one_line(IndexError, "labels holds values from 0 to 3: expected 0 to 2"):
-        balanced_weights(backend.asarray(labels), 3)
+    refused(
+        (TypeError, lambda: balanced_weights(backend.xp.zeros(3)), "labels has dtype float64", "expected integers"),
+        (TypeError, lambda: balanced_weights([0, 1]), "labels is a list", "xrnn.asarray(labels)"),  # type: ignore[arg-type]
+        (ValueError, lambda: balanced_weights(backend.xp.zeros(0, "int64")), "labels is empty: expected at least one"),
+        (IndexError, lambda: balanced_weights(backend.asarray(labels), 3), "labels holds values from 0 to 3"),
+    )
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
@@ -475,48 +471,3 @@ def test_values_that_are_checked_on_numpy() -> None:
     for q in (0, 1, -0.5):
         with one_line(ValueError, f"q is {q}", "expected a number in (0, 1)"):
             quantile(y, y, q)
-
-
-@pytest.mark.needs("torch", "torch")
-def test_losses_are_those_of_pytorch(backend: Backend) -> None:
-    import torch
-    from torch.nn import functional as F
-
-    y, target = elements((6, 4))
-    logits, targets, _ = problem((24,))
-    w, of_class = np.random.default_rng(3).random((6, 4)), np.random.default_rng(4).random(C)
-
-    def pinball(z: Any, t: Any) -> Any:
-        return torch.maximum(0.9 * (t - z), -0.1 * (t - z)).mean()
-
-    cases: list[tuple[Loss, HostArray, HostArray, dict[str, HostArray], Callable[[Any, Any], Any]]] = [
-        (mean_squared_error, y, target, {}, F.mse_loss),
-        (ELEMENTWISE["huber"], y, target, {}, lambda z, t: F.huber_loss(z, t, delta=0.7)),
-        (ELEMENTWISE["quantile"], y, target, {}, pinball),
-        (binary_cross_entropy, y, target, {}, F.binary_cross_entropy_with_logits),
-        (
-            binary_cross_entropy,
-            y,
-            target,
-            {"weight": w},
-            lambda z, t: (
-                F.binary_cross_entropy_with_logits(z, t, torch.tensor(w), reduction="sum") / torch.tensor(w).sum()
-            ),
-        ),
-        (softmax_cross_entropy, logits, targets, {}, F.cross_entropy),
-        (
-            softmax_cross_entropy,
-            logits,
-            targets,
-            {"class_weight": of_class},
-            lambda z, t: F.cross_entropy(z, t, torch.tensor(of_class)),
-        ),
-    ]
-    for loss, first, second, parts, of_torch in cases:
-        z = torch.tensor(first, requires_grad=True)
-        expected = of_torch(z, torch.tensor(second))
-        expected.backward()
-        assert z.grad is not None
-        got, gradient = loss(backend.asarray(first), backend.asarray(second), **moved(backend, parts))
-        assert_allclose(float(got), expected.item(), rtol=1e-13)
-        assert_allclose(backend.to_numpy(gradient), z.grad.numpy(), rtol=0, atol=1e-15)

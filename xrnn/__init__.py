@@ -14,6 +14,7 @@ import typing as _typing
 from xrnn.backend import Backend, BackendUnavailableError, Explanation, use_fused
 from xrnn.cells import register_cell
 from xrnn.gradcheck import GradientMismatchError, gradcheck
+from xrnn.groups import Group, HasParameters, ParameterGroup
 from xrnn.info import show_config
 from xrnn.layers.base import Layer
 from xrnn.layers.bidirectional import Bidirectional
@@ -51,7 +52,7 @@ from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
 from xrnn.ops.cells.slstm import SLSTMCell
-from xrnn.optim import EMA, SGD, Adam, Group, HasParameters, Optimizer, ParameterGroup, clip_grad_norm, cosine, linear
+from xrnn.optim import EMA, SGD, Adam, Optimizer, clip_grad_norm, cosine, linear
 from xrnn.precision import set_precision, use_precision
 from xrnn.select import asarray, backend_of, get_backend, register_backend, set_backend, to_numpy, use_backend
 from xrnn.select import xp as xp

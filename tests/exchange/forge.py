@@ -93,7 +93,7 @@ def checkpoint_file() -> Forgery:
         for k, shape in enumerate(shapes.values()):
             arrays[f"optimizer.0.{moment}.{k}"] = rng.random(shape).astype("float32")
     arrays["extra.0"] = np.arange(4)
-    options = {"lr": 0.001, "weight_decay": 0.0, "betas": [0.9, 0.999], "eps": 1e-08}
+    options = {"lr": 0.001, "weight_decay": 0.0, "decay_biases": True, "betas": [0.9, 0.999], "eps": 1e-08}
     description = {
         "layers": [["readout", {"kind": "Linear", "options": {}}]],
         "optimizers": [["", {"kind": "Adam", "layers": ["readout"], "options": options, "count": 9}]],

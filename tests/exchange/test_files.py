@@ -266,19 +266,13 @@ DROPOUT = {"kind": "Dropout", "options": {"p": 0.5, "seed": 3, "layer": 0}, "ste
 NO_LAYER = "describes no layer that fits its arrays ("
 FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "another format": (metadata(format="xrnn character model"), "has format xrnn character model: expected a layer"),
-    "no format": (
-        lambda forgery: forgery.metadata.pop("format"),
-        "has no format of xrnn: expected a layer; name a file",
-    ),
+    "no format": (lambda forgery: forgery.metadata.pop("format"), "has no format of xrnn: expected a layer; name a"),
     "another version": (metadata(version="2"), "has version 2: expected 1; use the xrnn that wrote it"),
     "a version that clears the screen": (metadata(version="\x1b[2J"), "has version �[2J: expected 1"),
     "BF16": (tensor("0.b", "BF16", [12], bytes(24)), "holds 0.b as BF16: expected F32, F64, I8; use another copy"),
     "integers": (tensor("0.b", "I32", [12], bytes(48)), "holds 0.b as I32: expected F32, F64"),
     "float64 among float32": (tensor("0.b", "F64", [12], bytes(96)), f"{NO_LAYER}b has dtype float64, but this GRU"),
-    "a float64 leak": (
-        tensor("1.leak", "F64", [4], np.ones(4).tobytes()),
-        "save would describe this Stack differently",
-    ),
+    "a float64 leak": (tensor("1.leak", "F64", [4], np.ones(4).tobytes()), "save would describe this Stack"),
     "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy does not support ("),
     "nothing of much": (tensor("0.b", "F32", [2**62, 0], b""), "holds an array that NumPy does not support ("),
     "beyond memory": (tensor("0.b", "F32", [2**62], b""), "is truncated or damaged ("),
@@ -308,17 +302,11 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "a leak beyond floats": (option(1, leak=10**400), NO_LAYER),
     "a leak in a list": (option(1, leak=[0.25, 0.5, 0.75, 1]), f"{NO_LAYER}there is an array 1.leak"),
     "a leak of another name": (option(1, leak={"array": "0.b"}), "save would describe this Stack differently"),
-    "p of 1": (
-        entry(dropout=[DROPOUT | {"options": {"p": 1, "seed": 3, "layer": 0}}]),
-        "p is 1.0: expected a probabil",
-    ),
+    "p of 1": (entry(dropout=[DROPOUT | {"options": {"p": 1, "seed": 3, "layer": 0}}]), "p is 1.0: expected a probabi"),
     "no step": (entry(dropout=[DROPOUT | {"step": None}]), f"{NO_LAYER}step is None: expected an integer, at least 0"),
     "two dropouts": (entry(dropout=[DROPOUT, DROPOUT]), f"{NO_LAYER}dropout does not fit a Stack: expected a Dropout"),
     "a dropout of layers": (entry(dropout=[GRU_IN_STACK]), f"{NO_LAYER}layers are nested more than 16 deep"),
-    "a reverse layer in place of the forward one": (
-        entry(kind="Bidirectional"),
-        "backward is a RNN with reverse=False",
-    ),
+    "a reverse layer in place of the forward one": (entry(kind="Bidirectional"), "backward is a RNN with reverse=Fals"),
     "no JSON": (text("{kind: GRU}"), f"{NO_LAYER}no JSON)"),
     "a list": (text("[]"), f"{NO_LAYER}a list)"),
     "nothing": (text(""), f"{NO_LAYER}no JSON)"),

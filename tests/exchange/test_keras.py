@@ -278,11 +278,7 @@ def test_other_layers() -> None:
 
 
 def test_layers_that_keras_lacks() -> None:
-    with one_line(
-        TypeError,
-        "layers[0] is a RNN with the cell 'leaky_rnn', which Keras does not have",
-        "write it to .safetensors, or add",
-    ):
+    with one_line(TypeError, "layers[0] is a RNN with the cell 'leaky_rnn', which Keras does not have"):
         to_keras(RNN.init(2, 3, leak=0.5))
     with one_line(ValueError, "layers[0] is a GRU with reverse=True alone", "expected a Bidirectional"):
         to_keras(GRU.init(2, 3, reverse=True))

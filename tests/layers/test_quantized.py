@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 
 from tests.conftest import STANDIN
 from tests.drawn import draw, draw_initial
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.forge import Forgery, Tensor
 from tests.peephole.layer import PeepholeLSTM
 from tests.reference import CELLS, problem
@@ -35,7 +35,6 @@ from xrnn import (
     quantize,
     save,
     save_checkpoint,
-    to_onnx,
 )
 from xrnn.files import FileError
 from xrnn.ops.int8 import Int8Matrix
@@ -229,54 +228,40 @@ def test_lengths_as_of_each_row_alone(form: str, name: str, reverse: bool) -> No
             assert_array_equal(got[length:, n], np.broadcast_to(last, (6 - length, quantized.output_size)))
 
 
-def test_lengths_that_do_not_fit() -> None:
-    quantized = quantize(GRU.init(3, 20, rng=0))
-    with one_line(ValueError, "got lengths for one step", "leave lengths out"):
-        quantized(draw(4, 3), lengths=[1, 1, 1, 1])
-    with one_line(ValueError, "lengths holds values from 1 to 3: expected 0 to 2"):
-        quantized(draw(2, 2, 3), lengths=[1, 3])
-    with one_line(ValueError, "lengths has shape (3,): expected (2,)"):
-        quantized(draw(2, 2, 3), lengths=[1, 1, 1])
-
-
 # ---- refusals ----
 
 
-@pytest.mark.parametrize("name", ["forward", "backward"])
-def test_training_is_refused(name: str) -> None:
-    quantized = quantize(LSTM.init(3, 20, rng=0))
-    with one_line(RuntimeError, f"{name} of a quantized LSTM", "expected a call or stream", "quantize it again"):
-        getattr(quantized, name)(draw(2, 3))
+def test_layers_that_cannot_be_quantized() -> None:
+    with_nan, wide, onnx = LSTM.init(3, 4, rng=0), LSTM.init(3, 4, rng=0, dtype="float64"), GRU.init(3, 4, rng=0)
+    with_nan.Wh[0, 0] = np.nan
+    on_device = GRU.init(3, 4, rng=0, backend=STANDIN)
+    refused(
+        (ValueError, lambda: quantize(wide), "dtype of this LSTM is float64", "expected float32"),
+        (ValueError, lambda: quantize(on_device), "backend of this GRU is cupy", "expected numpy"),
+        (ValueError, lambda: quantize(with_nan), "Wh of this LSTM has NaN or infinity", "expected finite weights"),
+        (TypeError, lambda: quantize(quantize(onnx)), "layer is a quantized GRU", "a recurrent layer in float32"),
+        *((TypeError, lambda it=it: quantize(it), "expected a recurrent layer") for it in (Linear.init(3, 4), None, 3)),
+    )
 
 
-@pytest.mark.parametrize(
-    ("layer", "words"),
-    [
-        (lambda: LSTM.init(3, 4, rng=0, dtype="float64"), ("dtype of this LSTM is float64", "expected float32")),
-        (lambda: GRU.init(3, 4, rng=0, backend=STANDIN), ("backend of this GRU is cupy", "expected numpy")),
-    ],
-)
-def test_layers_that_cannot_be_quantized(layer: Any, words: tuple[str, ...]) -> None:
-    with one_line(ValueError, *words):
-        quantize(layer())
-
-
-def test_weights_with_nan_are_refused() -> None:
-    layer = LSTM.init(3, 4, rng=0)
-    layer.Wh[0, 0] = np.nan
-    with one_line(ValueError, "Wh of this LSTM has NaN or infinity", "expected finite weights"):
-        quantize(layer)
-
-
-@pytest.mark.parametrize("other", [Linear.init(3, 4, rng=0, backend="numpy"), None, 3])
-def test_other_objects_are_refused(other: Any) -> None:
-    with one_line(TypeError, "expected a recurrent layer"):
-        quantize(other)
-
-
-def test_a_quantized_layer_is_refused() -> None:
-    with one_line(TypeError, "layer is a quantized GRU", "expected a recurrent layer in float32"):
-        quantize(quantize(GRU.init(3, 4, rng=0)))
+def test_what_a_quantized_layer_refuses(tmp_path: Path) -> None:
+    small = quantize(GRU.init(3, 3, rng=0))
+    x = draw(2, 2, 3)
+    save(tmp_path / "q.safetensors", small)
+    wide, elsewhere = GRU.init(3, 3, rng=0, dtype="float64"), tmp_path / "q.safetensors"
+    Wx = Int8Matrix(np.zeros((3, 5), "int8"), np.ones(5, "float32"))
+    rest: Any = np.zeros((5, 5), "float32"), np.zeros(5, "float32")
+    refused(
+        (RuntimeError, lambda: small.forward(x), "forward of a quantized GRU", "a call or stream", "quantize it again"),
+        (RuntimeError, lambda: small.backward(x), "backward of a quantized GRU", "a call or stream"),
+        (ValueError, lambda: small(x[0], lengths=[1, 1]), "got lengths for one step", "leave lengths out"),
+        (ValueError, lambda: small(x, lengths=[1, 3]), "lengths holds values from 1 to 3: expected 0 to 2"),
+        (ValueError, lambda: small(x, lengths=[1, 1, 1]), "lengths has shape (3,): expected (2,)"),
+        (ValueError, lambda: Stack([small, wide]), "layers[1] computes in float64", "layers[0] in float32"),
+        (ValueError, lambda: Stack([small, small]), "a layer is given twice"),
+        (FileError, lambda: load(elsewhere, backend=STANDIN), "Wx is a", "of int8", "int8, with backend='numpy'"),
+        (TypeError, lambda: RNN(Wx, *rest), "one of Wx and Wh of this quantized RNN is an Int8Matrix"),  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize(
@@ -298,23 +283,6 @@ def test_a_quantized_layer_is_refused() -> None:
 def test_arguments_that_do_not_fit(form: str, error: Any, x: Any, states: Any, words: tuple[str, ...]) -> None:
     with one_line(error, *words):
         quantize(LSTM.init(3, 20, rng=0))(x, *states)
-
-
-def test_it_is_refused_where_it_does_not_belong(tmp_path: Path) -> None:
-    quantized = quantize(GRU.init(3, 3, rng=0))
-    with one_line(ValueError, "layers[1] computes in float64", "layers[0] in float32"):
-        Stack([quantized, GRU.init(3, 3, rng=0, dtype="float64")])
-    save(tmp_path / "q.safetensors", quantized)
-    with one_line(ValueError, "a layer is given twice"):
-        Stack([quantized, quantized])
-    with one_line(FileError, "Wx is a", "of int8", "expected int8, with backend='numpy'"):
-        load(tmp_path / "q.safetensors", backend=STANDIN)
-
-
-@pytest.mark.needs("onnx", "onnx")
-def test_to_onnx_refuses_it(tmp_path: Path) -> None:
-    with one_line(TypeError, "layers[0] is a quantized GRU", "expected float32 or float64", ".safetensors or .c"):
-        to_onnx(quantize(GRU.init(3, 3, rng=0)), tmp_path / "c.onnx")
 
 
 @pytest.mark.parametrize(
@@ -343,12 +311,6 @@ def test_the_constructor_checks_its_arrays(error: Any, changed: dict[str, Any], 
     )
     with one_line(error, *words):
         RNN(Wx, Wh, np.zeros(given["b"], "float32"))  # type: ignore[arg-type]
-
-
-def test_one_matrix_of_8_bits_is_refused() -> None:
-    Wx = Int8Matrix(np.zeros((3, 5), "int8"), np.ones(5, "float32"))
-    with one_line(TypeError, "one of Wx and Wh of this quantized RNN is an Int8Matrix: expected none or both"):
-        RNN(Wx, np.zeros((5, 5), "float32"), np.zeros(5, "float32"))  # type: ignore[arg-type]
 
 
 def test_a_bidirectional_of_quantized_layers(form: str, tmp_path: Path) -> None:

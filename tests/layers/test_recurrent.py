@@ -481,13 +481,6 @@ def test_a_layer_copies_its_leak(backend: Backend) -> None:
     assert_array_equal(backend.to_numpy(layer(x)), expected)
 
 
-@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
-def test_layers_run_forward_by_default(backend: Backend, kind: Any) -> None:
-    layer = kind.init(3, 5, rng=0, backend=backend)
-    assert not layer.reverse
-    assert not kind(*layer.params).reverse
-
-
 def test_options_of_init(backend: Backend) -> None:
     assert RNN.init(3, 5, nonlinearity="relu", backend=backend).cell.nonlinearity == "relu"  # type: ignore[attr-defined]
     assert GRU.init(3, 5, backend=backend).params[2].shape == (20,)

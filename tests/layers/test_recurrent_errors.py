@@ -84,12 +84,14 @@ def test_every_state_is_checked_also_after_a_missing_one(backend: Backend) -> No
     short, bad = zeros(backend, N - 1, H), zeros(backend, N, H + 1)
     wide.forward(x)
     other_states = "this LSTM expects 2, h and c", "pass the state that it returned"
+    for states in (one, (one,), (one, one, one)):
+        with one_line(ValueError, "state", *other_states):
+            lstm.stream(x, states)
     refused(
         (ValueError, lambda: lstm.forward(x, None, bad), "c_prev has shape (4, 6), but this LSTM expects (4, 5)"),
         (ValueError, lambda: wide.forward(x, None, None, bad), "m_prev has shape (4, 6)", "expects (4, 5)"),
         (ValueError, lambda: wide.backward(h, None, bad), "dm has shape (4, 6)", "expects (6, 4, 5)"),
         (ValueError, lambda: lstm.stream(x, (short, one)), "h_prev has shape (3, 5), but this LSTM expects (4, 5)"),
-        *((ValueError, lambda s=s: lstm.stream(x, s), *other_states) for s in (one, (one,), (one, one, one))),
         (ValueError, lambda: gru.stream(x, (one, one)), "got 2 states", "this GRU expects 1, h"),
     )
 
@@ -216,7 +218,8 @@ def test_a_gru_without_b_hn(backend: Backend) -> None:
 
 def test_options_of_init() -> None:
     def init(**options: Any) -> Callable[[], object]:
-        return lambda: RNN.init(**({"input_size": D, "hidden_size": H, "backend": "numpy"} | options))
+        given: dict[str, Any] = {"input_size": D, "hidden_size": H, "backend": "numpy"}
+        return lambda: RNN.init(**(given | options))
 
     wrong: Any = GRUCell
     a_seed = "expected a seed (an integer from 0), a numpy.random.Generator or None"
@@ -261,7 +264,8 @@ def test_leaks(backend: Backend, rnn: RNN) -> None:
         return lambda: RNN(*rnn.params, leak=leak)
 
     expected = "expected a number in (0, 1], or an array of 5 such numbers, one for each unit"
-    for number in (0, 0.0, -0.1, 1.001, 2, np.float32(-1), float("nan"), float("inf")):
+    numbers: list[Any] = [0, 0.0, -0.1, 1.001, 2, np.float32(-1), float("nan"), float("inf")]
+    for number in numbers:
         with one_line(ValueError, f"leak is {number}: {expected}; leave it out for a layer without leak"):
             RNN.init(D, H, leak=number, backend=backend)
     for junk in (True, "0.5", object, {0.5}, 0.5j):
@@ -412,16 +416,15 @@ def test_an_update_through_a_stack(backend: Backend) -> None:
 def test_weights_replaced_between_forward_and_backward(backend: Backend, layer: Any, which: int) -> None:
     h = forward(layer, zeros(backend, T, N, D))
     layer.params[which] = layer.params[which].copy()
-    with one_line(
-        RuntimeError, f"the weights of this {type(layer).__name__} have been replaced since that", "ran with"
-    ):
+    with one_line(RuntimeError, f"the weights of this {type(layer).__name__} have been replaced since that"):
         layer.backward(h)
 
 
 def test_caches_of_other_layers(backend: Backend, layer: Any) -> None:
     x = zeros(backend, T, N, D)
     both, other = Bidirectional.init(GRU, D, H, backend=backend), type(layer).init(D, H, rng=1, backend=backend)
-    for owner in (layer, Stack([layer]), both, Linear.init(D, H, rng=0, backend=backend)):
+    owners: list[Any] = [layer, Stack([layer]), both, Linear.init(D, H, rng=0, backend=backend)]
+    for owner in owners:
         h = forward(owner, x)
         for cache in (5, "x", (1, 2)):
             with one_line(TypeError, f"cache is a {type(cache).__name__}: expected this layer's own", "layer.cache"):

@@ -29,7 +29,6 @@ from xrnn import (
     Linear,
     Recurrent,
     Stack,
-    mean_squared_error,
     softmax_cross_entropy,
 )
 from xrnn.backend import Backend
@@ -136,42 +135,6 @@ def test_init(backend: Backend, kind: Any, bidirectional: bool) -> None:
         assert_array_equal(backend.to_numpy(got), want)
     widths = [p.shape[0] for name, p in stack.named_params.items() if name.endswith("Wx")]
     assert widths == ([D, D, 12, 12, 12, 12] if bidirectional else [D, 6, 6])
-
-
-@pytest.mark.parametrize(
-    "optimizer", [lambda layers: SGD(layers, 0.2, momentum=0.5), lambda layers: Adam(layers, 0.01)]
-)
-def test_an_optimizer_over_a_stack_trains_it(backend: Backend, optimizer: Callable[[Any], Any]) -> None:
-    stack = Stack.init(LSTM, 2, 8, 2, bidirectional=True, rng=0, backend=backend)
-    linear = Linear.init(16, 2, rng=1, backend=backend)
-    update = optimizer([stack, linear])
-    assert len(update.params) == len(stack.params) + 2
-    x = draw_on(backend, T, N, 2, dtype="float32")
-    losses, before = [], [id(p) for p in stack.params]
-    for _ in range(30):
-        loss, dy = mean_squared_error(linear.forward(stack.forward(x)[0]), x[::-1].copy())
-        stack.backward(linear.backward(dy))
-        update.step()
-        losses.append(float(loss))
-    assert losses[-1] < 0.7 * losses[0]
-    assert [id(p) for p in stack.params] == before
-    assert stack.updates == 30
-
-
-def test_gradients_of_two_forward_calls_add_up(backend: Backend) -> None:
-    stack, other = Stack(make(backend), dropout=0.4, rng=0), Linear.init(3, 2, rng=0, dtype="float64", backend=backend)
-    optimizer = SGD([other, stack], 0.1)
-    h_first, _ = stack.forward(draw_on(backend, T, N, D))
-    first = stack.cache
-    h_second, _ = stack.forward(draw_on(backend, 2, N, D, seed=5))
-    each = []
-    for dh, cache in ((h_second, None), (h_first, first)):
-        stack.backward(dh, cache=cache)
-        each.append(host(backend, stack.grads))
-        optimizer.accumulate(stack)
-    expected = [a + b for a, b in zip(*each, strict=True)]
-    assert_same(host(backend, optimizer.grads[2:]), expected)
-    assert not any(g.any() for g in host(backend, optimizer.grads[:2]))
 
 
 # ---- lengths on a device ----
@@ -381,11 +344,6 @@ def test_layers_of_two_dtypes_or_backends_are_refused(backend: Backend) -> None:
     if backend.name != "numpy":
         with one_line(ValueError, "on numpy's cpu", "on one device"):
             Stack([one, GRU.init(4, 5, backend="numpy")])
-
-
-def test_a_stack_of_a_hundred_layers(backend: Backend) -> None:
-    stack = Stack.init(RNN, 1, 1, 100, rng=0, backend=backend)
-    assert len(stack.params) == 300
 
 
 def test_final_gradients_on_another_device() -> None:

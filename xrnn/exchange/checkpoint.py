@@ -23,9 +23,10 @@ from xrnn.exchange.files import (
     warn_of_nan,
 )
 from xrnn.files import ArrayFile, format_in, open_arrays, quoted, write_own
+from xrnn.groups import HasParameters
 from xrnn.layers.composite import Composite
 from xrnn.layers.network import Network
-from xrnn.optim import EMA, SGD, Adam, HasParameters, Optimizer
+from xrnn.optim import EMA, SGD, Adam, Optimizer
 from xrnn.select import backend_of, cast, get_backend, kind_of
 from xrnn.sharing import refuse_shared
 from xrnn.typing import Array, HostArray

@@ -21,8 +21,8 @@ from xrnn.exchange.description import (
     take_apart,
 )
 from xrnn.files import ArrayFile, FileError, arrays_content, format_in, open_arrays, parse_object, quoted, write_own
+from xrnn.groups import HasParameters
 from xrnn.layers.network import Network
-from xrnn.optim import HasParameters
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
 

@@ -14,6 +14,7 @@ import numpy as np
 from xrnn.cells import CELLS, is_layer
 from xrnn.checks import check_bool
 from xrnn.exchange.checkpoint import Checkpoint
+from xrnn.groups import HasParameters, Layers
 from xrnn.layers.base import like_states
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
@@ -22,7 +23,6 @@ from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
 from xrnn.ops.cell import Cell
-from xrnn.optim import HasParameters, Layers
 from xrnn.select import check_numbers, kind_of, to_numpy
 from xrnn.typing import HostArray
 

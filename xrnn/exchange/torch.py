@@ -14,12 +14,12 @@ from xrnn.backend import Backend
 from xrnn.cells import is_layer
 from xrnn.exchange import torch_weights
 from xrnn.exchange.model import unknown_cell
+from xrnn.groups import HasParameters
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.layers.slstm import SLSTM
 from xrnn.layers.stack import Stack
-from xrnn.optim import HasParameters
 from xrnn.optional import import_optional
 from xrnn.select import get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
