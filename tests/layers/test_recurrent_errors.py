@@ -121,12 +121,12 @@ def test_a_dc_for_a_layer_without_c(backend: Backend) -> None:
         layer: Any = kind.init(D, H, rng=0, backend=backend)
         h, stack = layer.forward(x), Stack([layer])
         stack.forward(x)
-        several = "got 2 states", f"this {kind.__name__} expects 1, h"
         refused(
             (TypeError, lambda of=layer, h=h: of.backward(h, h), "takes 2 positional arguments but 3 were given"),
             (TypeError, lambda of=layer, h=h: of.backward(h, dc=h), "an unexpected keyword argument 'dc'"),
-            (ValueError, lambda of=stack, h=h: of.backward(h, ((h[0], h[0]),)), *several),
         )
+        with one_line(ValueError, "got 2 states", f"this {kind.__name__} expects 1, h"):
+            stack.backward(h, ((h[0], h[0]),))
 
 
 # Calls of a layer with one array that is wrong, by the name in the error.
