@@ -40,10 +40,10 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.programoutput",
     "docstrings",
-    "tables",
 ]
-if not find_spec("torch"):
-    autodoc_mock_imports = ["torch"]  # the example for PyTorch then measures nothing
+without_torch = not find_spec("torch")
+if without_torch:
+    autodoc_mock_imports = ["torch"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
@@ -80,6 +80,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
+    "ignore_pattern": r"__init__\.py|plot_torch" if without_torch else r"__init__\.py",
     "download_all_examples": False,
     "show_signature": False,
     "abort_on_example_error": True,
@@ -105,6 +106,7 @@ html_sidebars = {
         "help",
     )
 }
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,

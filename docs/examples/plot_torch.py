@@ -8,15 +8,14 @@ kernels. The modules, their parameters, your optimizer and your training loop st
 - accelerate a model, and undo it,
 - check that the results are the same to rounding,
 - measure both fairly, in turns.
-
-If PyTorch is not installed, the script says so, and measures nothing.
 """
 
-import importlib.util
 import time
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
+import xrnn.torch  # pip install -e '.[torch]'
 
 # %%
 # The model
@@ -27,52 +26,50 @@ import numpy as np
 
 T, N, D, H = 50, 16, 64, 128
 CELLS = ("RNN", "LSTM", "GRU")
-has_torch = importlib.util.find_spec("torch") is not None
 
-if has_torch:
-    import torch
-    import xrnn.torch
 
-    class Model(torch.nn.Module):
-        def __init__(self, cell):
-            super().__init__()
-            self.recurrent = getattr(torch.nn, cell)(D, H)
-            self.readout = torch.nn.Linear(H, 1)
+class Model(torch.nn.Module):
+    def __init__(self, cell):
+        super().__init__()
+        self.recurrent = getattr(torch.nn, cell)(D, H)
+        self.readout = torch.nn.Linear(H, 1)
 
-        def forward(self, x):
-            return self.readout(self.recurrent(x)[0])
+    def forward(self, x):
+        return self.readout(self.recurrent(x)[0])
 
-    def make(cell):
-        """A model with its optimizer; the seed gives the same weights each time."""
-        torch.manual_seed(0)
-        model = Model(cell)
-        return model, torch.optim.Adam(model.parameters(), lr=0.001)
 
-    def infer(model, optimizer):
-        with torch.no_grad():
-            return model(x)
+def make(cell):
+    """A model with its optimizer; the seed gives the same weights each time."""
+    torch.manual_seed(0)
+    model = Model(cell)
+    return model, torch.optim.Adam(model.parameters(), lr=0.001)
 
-    def update(model, optimizer):
-        optimizer.zero_grad()
-        loss = ((model(x) - target) ** 2).mean()
-        loss.backward()
-        optimizer.step()
-        return loss
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    x, target = torch.randn(T, N, D), torch.randn(T, N, 1)
-    model, _ = make("GRU")
-    before = model(x)
-    print("before:", xrnn.torch.explain(model))
-    print("after:", xrnn.torch.accelerate(model))
-    print(
-        f"largest difference of the results: {(model(x) - before).abs().max().item():.0e}"
-    )
-    xrnn.torch.restore(model)  # PyTorch's own forward again
-else:
-    print("PyTorch is not installed, so nothing is measured: pip install -e '.[torch]'")
+def infer(model, optimizer):
+    with torch.no_grad():
+        return model(x)
+
+
+def update(model, optimizer):
+    optimizer.zero_grad()
+    loss = ((model(x) - target) ** 2).mean()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+threads = torch.get_num_threads()
+torch.set_num_threads(1)
+torch.manual_seed(1)
+x, target = torch.randn(T, N, D), torch.randn(T, N, 1)
+model, _ = make("GRU")
+before = model(x)
+print("before:", xrnn.torch.explain(model))
+print("after:", xrnn.torch.accelerate(model))
+print(
+    f"largest difference of the results: {(model(x) - before).abs().max().item():.0e}"
+)
+xrnn.torch.restore(model)  # PyTorch's own forward again
 
 # %%
 # The times
@@ -105,40 +102,35 @@ def measure(job, cell):
 
 
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.6), layout="constrained")
-if has_torch:
-    for ax, (title, job) in zip(
-        axes, {"inference": infer, "training": update}.items(), strict=True
-    ):
-        for i, cell in enumerate(CELLS):
-            times = measure(job, cell)
-            low, middle, high = np.quantile(times, [0.25, 0.5, 0.75], axis=1)
-            for k, (name, colour) in enumerate(
-                {"PyTorch": "tab:orange", "accelerated": "tab:blue"}.items()
-            ):
-                spread = [[middle[k] - low[k]], [high[k] - middle[k]]]
-                label = name if ax is axes[0] and i == 0 else None
-                ax.bar(
-                    i + 0.4 * k - 0.2,
-                    middle[k],
-                    0.38,
-                    color=colour,
-                    yerr=spread,
-                    capsize=3,
-                    label=label,
-                )
-            ratio = np.median(times[0] / times[1])
-            ax.text(i, max(high) * 1.02, f"{ratio:.1f} ×", ha="center", va="bottom")
-            print(
-                f"{cell} {title}: PyTorch {middle[0]:.2f} ms, accelerated {middle[1]:.2f} ms"
+for ax, (title, job) in zip(
+    axes, {"inference": infer, "training": update}.items(), strict=True
+):
+    for i, cell in enumerate(CELLS):
+        times = measure(job, cell)
+        low, middle, high = np.quantile(times, [0.25, 0.5, 0.75], axis=1)
+        for k, (name, colour) in enumerate(
+            {"PyTorch": "tab:orange", "accelerated": "tab:blue"}.items()
+        ):
+            spread = [[middle[k] - low[k]], [high[k] - middle[k]]]
+            label = name if ax is axes[0] and i == 0 else None
+            ax.bar(
+                i + 0.4 * k - 0.2,
+                middle[k],
+                0.38,
+                color=colour,
+                yerr=spread,
+                capsize=3,
+                label=label,
             )
-        ax.set_xticks(range(len(CELLS)), CELLS)
-        ax.set(ylabel="CPU time of a call, ms", title=title)
-        ax.margins(y=0.12)
-    fig.legend(loc="outside lower center", ncols=2)
-    fig.suptitle(f"{T} steps, batch {N}, {D} features, {H} units; one thread")
-    torch.set_num_threads(threads)
-else:
-    for ax in axes:
-        ax.axis("off")
-    fig.text(0.5, 0.5, "PyTorch is not installed: nothing was measured", ha="center")
+        ratio = np.median(times[0] / times[1])
+        ax.text(i, max(high) * 1.02, f"{ratio:.1f} ×", ha="center", va="bottom")
+        print(
+            f"{cell} {title}: PyTorch {middle[0]:.2f} ms, accelerated {middle[1]:.2f} ms"
+        )
+    ax.set_xticks(range(len(CELLS)), CELLS)
+    ax.set(ylabel="CPU time of a call, ms", title=title)
+    ax.margins(y=0.12)
+fig.legend(loc="outside lower center", ncols=2)
+fig.suptitle(f"{T} steps, batch {N}, {D} features, {H} units; one thread")
+torch.set_num_threads(threads)
 plt.show()

@@ -64,7 +64,7 @@ def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def documented() -> dict[str, set[str]]:
     """The names in the reference, by package."""
     names = defaultdict(set)
-    for page in (DOCS / "reference").glob("*.md"):
+    for page in (DOCS / "reference").rglob("*.md"):
         package = "xrnn"
         for command, name in re.findall(
             r"^\.\. (currentmodule|auto\w+|data|exception):: ([\w.]+)$", page.read_text(), re.MULTILINE
