@@ -91,6 +91,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "xrnn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
 templates_path = ["_templates"]
 html_show_sourcelink = False
 html_sidebars = {
