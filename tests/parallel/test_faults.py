@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -112,13 +111,13 @@ def test_a_stopped_rank_ends_all_after_the_timeout(tmp_path: Path) -> None:
     assert "error: rank 0 waited 3 s for the other ranks in mean (XRNN_PARALLEL_TIMEOUT)" in run.ends()
 
 
-def test_an_exception_in_one_rank_ends_all() -> None:
+@pytest.mark.parametrize("runner", [(), ("-m", "mpi4py")])
+def test_an_exception_in_one_rank_ends_all(runner: tuple[str, ...]) -> None:
     started = time.monotonic()
-    done = mpiexec(3, "-c", _EXCEPTION)
+    done = mpiexec(3, *runner, "-c", _EXCEPTION)
     assert time.monotonic() - started < _SECONDS_TO_END
     assert done.returncode == 1
-    assert "rank 1 of 3 failed:" in done.stderr
-    assert "OSError: disk full" in done.stderr
+    assert done.stderr.count("OSError: disk full") == 1
 
 
 _EXCEPTION = """
@@ -130,12 +129,6 @@ if comm.rank == 1:
     raise OSError("disk full")
 comm.mean([np.ones(2)])
 """
-
-
-def test_an_error_of_all_ranks_is_printed_once() -> None:
-    done: Any = mpiexec(3, "-c", "from xrnn.parallel import world; world(); raise OSError('disk full')")
-    assert done.returncode == 1
-    assert done.stderr.count("OSError: disk full") == 1
 
 
 _CALLS = """
@@ -175,16 +168,14 @@ _REDUCER = "reducer 1 (1 arrays with 2 numbers)"
         ),
     ],
 )
-def test_ranks_that_make_different_calls_end_with_one_error(
+def test_ranks_that_make_different_calls_end_with_an_error(
     rank: int, first: str, second: str, names: list[str]
 ) -> None:
     """Without a timeout."""
     done = mpiexec(3, "-c", _CALLS.format(rank=rank, first=first, second=second))
     assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if "rror: " in line]
-    found = re.search(r"rank \d has reached (.+), rank \d has reached (.+): expected the same calls", line)
-    assert found
-    assert sorted(found.groups()) == sorted(names)  # the order depends on which ranks arrive first
+    found = re.findall(r"rror: .*rank \d has reached (.+), rank \d has reached (.+): expected the same", done.stderr)
+    assert {tuple(sorted(each)) for each in found} == {tuple(sorted(names))}  # the order: which ranks arrive first
 
 
 def test_ranks_may_end_at_different_times() -> None:

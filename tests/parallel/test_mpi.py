@@ -86,11 +86,11 @@ def test_ranks_divide_the_cpus() -> None:
     assert len(both[0] & both[1]) == (len(both[0] | both[1]) == 1)
 
 
-def test_sizes_that_differ_end_all_ranks_with_one_message() -> None:
+def test_sizes_that_differ_end_all_ranks() -> None:
     code = "import numpy as np; from xrnn.parallel import world; c = world(); c.mean([np.zeros(2 + c.rank)])"
     done = mpiexec(3, "-c", code)
     assert done.returncode
-    assert done.stderr.count("ValueError: arrays differ between ranks: rank 0 has 1 arrays with 2 numbers") == 1
+    assert "ValueError: arrays differ between ranks: rank 0 has 1 arrays with 2 numbers" in done.stderr
 
 
 _KNOWN_AND_NEW = """
@@ -105,11 +105,11 @@ comm.mean([np.zeros(2 + 100_000 * (comm.rank == {rank}), np.float32)])
 
 
 @pytest.mark.parametrize("rank", [0, *(pytest.param(rank, marks=pytest.mark.proof) for rank in (1, 2))])
-def test_known_and_new_sizes_end_all_ranks_with_one_message(rank: int) -> None:
+def test_known_and_new_sizes_end_all_ranks(rank: int) -> None:
     """Without a timeout: the ranks don't wait in different operations."""
     done = mpiexec(3, "-c", _KNOWN_AND_NEW.format(rank=rank))
     assert done.returncode
-    assert done.stderr.count("ValueError: arrays differ between ranks: rank 0 has 1 arrays with") == 1
+    assert "ValueError: arrays differ between ranks: rank 0 has 1 arrays with" in done.stderr
     assert "100,002 numbers" in done.stderr
 
 

@@ -22,7 +22,8 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_number, check_place
 from xrnn.parallel import nccl
-from xrnn.parallel.mpi import ParallelError, connect, different_calls
+from xrnn.parallel.launcher import ParallelError, launched
+from xrnn.parallel.mpi import Ranks, different_calls
 from xrnn.select import backend_of, device_of, kind_of, to_numpy
 from xrnn.sharing import count_update, users_of
 from xrnn.typing import Array, HostArray
@@ -41,7 +42,8 @@ def world() -> World:
 
     Raises ParallelError if the launcher started several processes that can't be connected.
     """
-    return World(connect())
+    MPI = launched()
+    return World(Ranks(MPI) if MPI else None)
 
 
 class World:
@@ -152,8 +154,7 @@ class World:
         """Raises in all ranks ParallelError unless they make the same call, ValueError unless they have this text."""
         digest = hashlib.blake2b(text.encode(), digest_size=_DIGEST).hexdigest()  # `texts` cuts a long text
         texts = self._ranks.texts(call, digest + text)
-        calls = [of_rank for of_rank, _ in texts]
-        if message := different_calls(calls):
+        if message := different_calls({rank: of_rank for rank, (of_rank, _) in enumerate(texts)}):
             raise ParallelError(message)
         for rank, (_, other) in enumerate(texts):
             if other != texts[0][1]:
@@ -263,35 +264,44 @@ class _Buffer:
         backend, (least, most) = self.layout.backend, self._limits
         if weight and not least <= weight <= most:
             raise ValueError(f"weight is {weight}: expected 0, or a number from {least:.3g} to {most:.3g}; scale it")
-        room = 2.0**self._bits  # above the number of ranks
-        share = weight / room  # the sum of the shares does not overflow
+        share = weight / 2.0**self._bits  # the sum of the shares does not overflow
         with backend.device_of(arrays[0]):
             if backend.reads_are_free:
-                # If weight · room · a is finite in every rank, the sum of weight · a is finite.
-                overflowed = self._multiply(arrays, min(weight, most / room) * room)
-                self.arrays /= room
-                self.total[...] = share
-                self.overflowed[...] = overflowed or (weight and not _SMALL <= weight <= 1 / _SMALL)
-                carrier.sum(self.all)
-                total, overflowed = float(self.total), bool(self.overflowed)
+                total, is_exact = self._sum_products(arrays, weight, carrier)
             else:
                 host.sum(shares := np.array([share]))
-                total, overflowed = float(shares[0]), True
+                total, is_exact = float(shares[0]), False
             if not total:
                 raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
-            if overflowed:
+            if not is_exact:
                 weight = math.ldexp(share, -math.frexp(total)[1] - 1)
                 self._multiply(arrays, weight)
                 self.total[...] = weight
                 carrier.sum(self.all)
-            else:
-                self.total *= room
-            with _noted_overflows() as overflows:
-                for part, array in zip(self.parts, arrays, strict=True):
-                    backend.xp.divide(part, self.total, out=array)
-            if overflows:  # the mean of the largest numbers was rounded up
-                for part, array in zip(self.parts, arrays, strict=True):
-                    np.copyto(array, np.copysign(most, part), where=np.isinf(array) & np.isfinite(part))
+            self._divide(arrays)
+
+    def _sum_products(self, arrays: Sequence[Array], weight: float, carrier: Any) -> tuple[float, bool]:
+        """Send weight · arrays.   Returns the sum of the shares, and whether all sums of products are exact enough."""
+        room = 2.0**self._bits  # above the number of ranks
+        # If weight · room · a is finite in every rank, the sum of weight · a is finite.
+        overflowed = self._multiply(arrays, min(weight, self._limits[1] / room) * room)
+        self.arrays /= room
+        self.total[...] = weight / room
+        self.overflowed[...] = overflowed or (weight and not _SMALL <= weight <= 1 / _SMALL)
+        carrier.sum(self.all)
+        total, is_exact = float(self.total), not self.overflowed
+        if is_exact:
+            self.total *= room
+        return total, is_exact
+
+    def _divide(self, arrays: Sequence[Array]) -> None:
+        """arrays ← parts / total; the largest numbers of the dtype stay finite."""
+        with _noted_overflows() as overflows:
+            for part, array in zip(self.parts, arrays, strict=True):
+                self.layout.backend.xp.divide(part, self.total, out=array)
+        if overflows:  # the mean of the largest numbers was rounded up
+            for part, array in zip(self.parts, arrays, strict=True):
+                np.copyto(array, np.copysign(self._limits[1], part), where=np.isinf(array) & np.isfinite(part))
 
     def _multiply(self, arrays: Sequence[Array], weight: float) -> bool:
         """Fill the parts with weight · arrays.   Returns whether a product overflowed, with NumPy."""
