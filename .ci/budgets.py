@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 BUDGETS: Final = {
-    "xrnn": 22_950,
+    "xrnn": 23_150,  # 170 of them read .xlsx and .parquet files, other encodings and frames with two levels
     "backends": 11_150,
     "benchmarks": 7_150,
-    "tests": 37_600,
+    "tests": 37_850,  # 230 of them test these
     "docs/examples": 1_650,
     # 128 of them plant defects in the kernels, which proves that the tests find them. 244 of them compare the commands'
     # outputs before and after the estimators are rewritten; they go with that.

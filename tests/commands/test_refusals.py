@@ -101,9 +101,12 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("predict regress others.ts --proba", "got --proba for a model that predicts numbers: expected a classifier"),
         (
             "predict forecast rows.csv --proba",
-            "got --proba for a forecaster: expected files, --decimal, --json",
+            "got --proba for a forecaster: expected files, --decimal, --encoding, --json",
         ),
-        ("predict forecast --stream", "got --stream for a forecaster: expected files, --decimal, --json or --skip-bad"),
+        (
+            "predict forecast --stream",
+            "got --stream for a forecaster: expected files, --decimal, --encoding, --json or --skip-bad",
+        ),
         (
             "predict classify --stream",
             "--stream needs a model that runs forward only, and this one runs in both directions: train one with "

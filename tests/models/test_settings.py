@@ -17,7 +17,7 @@ from xrnn.select import get_backend
 
 def test_the_defaults() -> None:
     shared = {"cell": "gru", "heads": 1, "layers": 1, "batch": 32, "seed": 0}
-    table = {"decimal": ".", "skip_columns": "", "id": "", "time": "", "label": ""}
+    table = {"decimal": ".", "encoding": "", "skip_columns": "", "id": "", "time": "", "label": ""}
     regularised = {"one_way": False, "dropout": 0.3, "noise": 0.3, "mask": False, "patience": 0}
     classifier = shared | table | regularised | {"hidden": 64, "lr": 0.003}
     classifier |= {"patch": 0, "head_rate": 10.0, "members": 1}

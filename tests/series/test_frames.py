@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
+import json
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.commands.runs import growth
+from tests.errors import one_line
 from xrnn.commands.main import main
+from xrnn.models.errors import DataError
 from xrnn.series import Forecaster
 from xrnn.typing import HostArray
 
@@ -145,6 +150,94 @@ def test_one_series_has_named_columns() -> None:
     assert main(["predict", "c", "t.csv", "--json"]) == 0
 
 
+def test_two_levels_of_the_index_are_the_series_and_the_times() -> None:
+    wide = pandas.DataFrame({"b": growth(43), "a": 3 * growth(43)}, QUARTERS)
+    stacked = pandas.concat({name: wide[name] for name in wide}, names=["shop", "quarter"]).rename("sold")
+    want = Forecaster(**SMALL).fit(wide[:40]).predict()
+    past = stacked[stacked.index.get_level_values(1) < QUARTERS[40]]
+    for given in (past, past.to_frame(), past.rename_axis([None, None])):
+        got = Forecaster(**SMALL).fit(given).predict()
+        assert [*got.index.names] == [
+            name or default for name, default in zip(given.index.names, ("id", "time"), strict=True)
+        ]
+        np.testing.assert_array_equal(got.unstack(0)[["b", "a"]], want)
+    price = pandas.DataFrame({"price": np.random.default_rng(0).random(86)}, stacked.index)
+    both, later = past.to_frame().join(price), price[price.index.get_level_values(1) >= QUARTERS[40]]
+    fitted = Forecaster(**SMALL, target="sold", known=["price"]).fit(both)
+    got = fitted.predict_quantiles(known=later)
+    assert [*got.index] == [*later.index]
+    pandas.testing.assert_frame_equal(fitted.predict_quantiles(pandas.concat([both, later])), got)
+
+
+def test_models_with_known_columns_cross_between_pandas_and_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    known = pandas.DataFrame({"price": rng.random(43), "promo": rng.random(43)}, QUARTERS)
+    y = pandas.Series(growth(43) + 9 * known.price - 5 * known.promo, QUARTERS, name="sold")
+    table = pandas.concat([y.where(np.arange(43) < 40), known], axis=1)
+    table.to_csv("t.csv")
+    table[["promo", "sold", "price"]].rename(columns={"sold": "revenue"}).to_csv("other.csv")
+    Forecaster(**SMALL).fit(y[:40], known=known[:40]).save("pandas")
+    options = [f"--{name}={value}" for name, value in SMALL.items()]
+    columns = ["--target=sold", "--known=price,promo", "--out=command"]
+    assert main(["forecast", "t.csv", "--quiet", *options, *columns]) == 0
+    capsys.readouterr()
+    printed = []
+    for words in (["pandas", "t.csv"], ["pandas", "other.csv"], ["command", "t.csv"]):
+        assert main(["predict", *words, "--json"]) == 0
+        printed.append([step["value"] for step in json.loads(capsys.readouterr().out)["forecast"]])
+    for name, values in (("pandas", printed[0]), ("pandas", printed[1]), ("command", printed[2])):
+        for columns in (["price", "promo"], ["promo", "price"]):
+            got = Forecaster.load(name).predict(y[:40], known=known[columns])
+            np.testing.assert_allclose(got, values, rtol=1e-6)
+    assert main(["predict", "command", "other.csv"]) == 1
+    assert "other.csv has no column sold: expected a name, or a number" in capsys.readouterr().err
+    with one_line(DataError, "sold has no known column price: expected price, promo; name the columns as in training"):
+        Forecaster.load("pandas").predict(y[:40], known=known.rename(columns={"price": "cost"}))
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "end"),
+    [
+        ("Europe/Berlin", "2020-01-01 00:00", "2020-03-28"),
+        ("America/New_York", "2020-07-01 00:00", "2020-10-31"),
+        ("Europe/Berlin", "2020-01-01 02:30", "2020-03-28"),
+        ("Europe/Berlin", "2020-07-01 02:30", "2020-10-24"),
+    ],
+)
+def test_a_clock_that_changes_within_the_horizon_keeps_the_days(zone: str, start: str, end: str) -> None:
+    days = pandas.date_range(start, periods=130, name="day")
+    y = pandas.Series(growth(130), days)
+    past, later = y[:end].tz_localize(zone), y[end:][1:4]
+    got = Forecaster(**SMALL).fit(past).predict()
+    local = got.index.tz_localize(None)
+    assert [*local.date] == [*later.index.date]
+    assert {each.strftime("%H:%M") for each in local if each.date() != datetime.date(2020, 3, 29)} == {start[-5:]}
+    hours = pandas.date_range(end + " 20:00", periods=43, freq="h", tz=zone)
+    got = Forecaster(**SMALL).fit(pandas.Series(growth(40), hours[:40])).predict()
+    assert got.index.equals(hours[40:])
+    price = pandas.DataFrame({"price": np.random.default_rng(0).random(43)}, hours)
+    one = Forecaster(**SMALL | {"horizon": 1}).fit(pandas.Series(growth(40), hours[:40]), known=price[:40])
+    assert one.predict(known=price[40:41]).index.equals(hours[40:41])  # a single row has one time of day, too
+
+
+def test_dates_as_text_are_read_as_in_a_file() -> None:
+    want = Forecaster(**SMALL).fit(Y[:40]).predict()
+    for labels in (QUARTERS.astype(str), QUARTERS.date, QUARTERS.strftime("%d.%m.%Y"), QUARTERS.strftime("%b %Y")):
+        y = Y.set_axis(pandas.Index(labels))[:40]
+        np.testing.assert_array_equal(Forecaster(**SMALL).fit(y).predict(), want)
+        long = y.rename("sold").rename_axis("day").reset_index()
+        got = Forecaster(**SMALL, time="day", target="sold").fit(long).predict()
+        assert [*got.index] == [*QUARTERS[40:]]
+
+
+def test_columns_of_different_ends_get_rows_in_the_order_of_time() -> None:
+    frame = pandas.DataFrame({"late": Y[:40], "early": Y[:40]})
+    frame.iloc[35:, 1] = np.nan
+    got = Forecaster(**SMALL).fit(frame).predict()
+    assert got.index.equals(QUARTERS[35:38].append(QUARTERS[40:]))
+    assert got.notna().to_numpy().tolist() == [[False, True]] * 3 + [[True, False]] * 3
+
+
 def test_cross_validation_of_a_frame_is_a_frame() -> None:
     got = Forecaster(**SMALL).cross_validation(pandas.DataFrame({"a": Y, "b": 2 * Y}), windows=2)
     assert [*got.columns] == ["series", "cutoff", "step", "time", "value", "0.1", "0.5", "0.9"]
@@ -165,54 +258,106 @@ def test_local_days_keep_a_year_across_a_change_of_the_clock() -> None:
     assert np.abs(got - y[800:]).max() < 1
 
 
-def test_bad_tables_are_refused_and_leave_the_fit_as_it_was() -> None:
-    known = pandas.DataFrame({"price": np.random.default_rng(0).random(43)}, QUARTERS)
-    y, wide = Y[:40].rename(None), pandas.DataFrame({"a": Y[:40], "b": Y[:40]})
-    long = pandas.DataFrame({"shop": "a", "sold": Y[:40]})
-    fitted = Forecaster(**SMALL).fit(y, known=known[:40])
-    before = fitted.predict(known=known)
-    for later, message in (
-        (known.price, "known is a Series: expected a DataFrame"),
-        (known.tz_localize("UTC"), r"known has an index of datetime64.*UTC\]: expected times that compare with"),
-        (known.reset_index(drop=True), "known has an index of int64: expected times that compare with"),
-        (pandas.concat([known, known], axis=1), "known has two columns 'price': expected columns with different names"),
-        (pandas.concat([known, known[-1:]]), "known has the time 2011-07-01 00:00:00 twice"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            fitted.predict(known=later)
-        with pytest.raises(ValueError, match=message):
-            Forecaster(**SMALL).fit(y, known=later)
-    with pytest.raises(ValueError, match="X has a missing time: expected one in each row"):
-        Forecaster(**SMALL).fit(y.set_axis(QUARTERS[:40].where(np.arange(40) != 3)))
-    for labels in (QUARTERS[:40].astype(str), QUARTERS[:40].date):
-        with pytest.raises(ValueError, match=r"X has times of dtype (str|object): expected dates or numbers; convert"):
-            Forecaster(**SMALL).fit(y.set_axis(labels))
-        with pytest.raises(ValueError, match=r"X has times of dtype (str|object): expected dates or numbers; convert"):
-            Forecaster(**SMALL, id="shop", time="day").fit(long.assign(day=labels))
-    with pytest.raises(ValueError, match="X has two columns 'a': expected columns with different names"):
-        Forecaster(**SMALL).fit(wide.set_axis(["a", "a"], axis=1))
-    with pytest.raises(ValueError, match="X has no columns: expected columns"):
-        Forecaster(**SMALL).fit(wide[[]])
-    for name, empty in (("", y[:0]), ("", wide[:0]), ("shop", long[:0])):
-        with pytest.raises(ValueError, match="X has no rows: expected at least one series with values; add rows"):
-            Forecaster(**SMALL, id=name).fit(empty, known=None if name else known)
-    kinds = pandas.DataFrame({"kind": pandas.Categorical(["a", "b"] * 20)}, QUARTERS[:40])
-    for X, given in ((y, kinds), (y, kinds.kind.astype(str).to_frame())):
-        with pytest.raises(
-            ValueError, match=r"the known column 'kind' has values that are no numbers \(.*: expected numb"
-        ):
-            Forecaster(**SMALL).fit(X, known=given)
-    with pytest.raises(
-        ValueError, match=r"the series 'X' has values that are no numbers \(could not convert string to f"
-    ):
-        Forecaster(**SMALL).fit(y.astype(object).where(np.arange(40) != 3, "x"))
-    for X, given in ((y * 1j, None), (y, y.to_frame("kind") * 1j)):
-        with pytest.raises(
-            ValueError, match=r"^Complex data not supported: the .* is complex128; expected real numbers$"
-        ):
-            Forecaster(**SMALL).fit(X, known=given)
-    with pytest.raises(ValueError, match="X has rows without a value of shop: expected one in each"):
-        Forecaster(**SMALL, id="shop").fit(long.assign(shop=long.shop.where(np.arange(40) != 3)))
-    with pytest.raises(ValueError, match="X\\[0] has the same value 1 in all rows"):
+KNOWN = pandas.DataFrame({"price": np.random.default_rng(0).random(43)}, QUARTERS)
+WIDE = pandas.DataFrame({"a": Y[:40], "b": Y[:40]})
+LONG = pandas.DataFrame({"shop": "a", "sold": Y[:40]})
+
+
+def at(row: int, value: Any) -> Any:
+    """Y with another value, of any type."""
+    return Y[:40].astype(object).where(np.arange(40) != row, value)
+
+
+@pytest.mark.parametrize(
+    ("later", "words"),
+    [
+        (KNOWN.price, "known is a Series: expected a DataFrame"),
+        (
+            KNOWN.tz_localize("UTC"),
+            "known has the time 2001-01-01 00:00:00+00:00, and X has 2001-01-01: expected times",
+        ),
+        (KNOWN.reset_index(drop=True), "known has the time 0, and X has 2001-01-01: expected times that compare"),
+        (pandas.concat([KNOWN, KNOWN], axis=1), "known has two columns 'price': expected columns with different names"),
+        (pandas.concat([KNOWN, KNOWN[-1:]]), "known has the time 2011-07-01 twice: expected one row for each"),
+        (
+            KNOWN.where(np.arange(43)[:, None] != 41, np.inf),
+            "known, row 42, column price: 'inf' is not a finite number",
+        ),
+        (KNOWN.where(np.arange(43)[:, None] != 41, 1e31), "known holds 1e+31: expected numbers up to 1e+30"),
+        (KNOWN.assign(price="x"), "known, row 1, column price: 'x' is not a finite number"),
+        (KNOWN.price.astype("category").astype(str).add("x").to_frame(), "column price: '0.63"),
+        (KNOWN * 1j, "known, row 1, column price: '"),
+    ],
+)
+def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was(later: Any, words: str) -> None:
+    fitted = Forecaster(**SMALL).fit(Y[:40], known=KNOWN[:40])
+    before = fitted.predict(known=KNOWN)
+    for call in (lambda: fitted.predict(known=later), lambda: Forecaster(**SMALL).fit(Y[:40], known=later)):
+        with pytest.raises(ValueError, match=re.escape(words)) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    with one_line(DataError, "X[0] has the same value 1 in all rows"):
         fitted.fit(np.ones((1, 40)))
-    pandas.testing.assert_series_equal(fitted.predict(known=known), before)
+    pandas.testing.assert_series_equal(fitted.predict(known=KNOWN), before)
+
+
+def test_known_values_far_from_those_of_the_training_get_one_line() -> None:
+    fitted = Forecaster(**SMALL).fit(Y[:40], known=KNOWN[:40])
+    for value in (1e30, -1e5):
+        later = KNOWN.where(np.arange(43)[:, None] != 41, value)
+        with one_line(
+            DataError, f"y has {value:g} in row 42 (2011-04-01) of the known column price: expected a number within 301"
+        ):
+            fitted.predict(known=later)
+    fitted.predict(known=KNOWN.where(np.arange(43)[:, None] != 41, 100.0))
+    constant = Forecaster(**SMALL).fit(Y[:40], known=0 * KNOWN[:40])
+    constant.predict(known=1 + 0 * KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("X", "more", "words"),
+    [
+        (Y[:40].set_axis(QUARTERS[:40].where(np.arange(40) != 3)), {}, "X, row 4: '' is not a time like the others"),
+        (Y[:40].set_axis([f"day {i}" for i in range(40)]), {}, "X, row 1: 'day 0' is not a time like the others"),
+        (LONG.assign(day="x"), {"id": "shop", "time": "day"}, "X, row 1: 'x' is not a time like the others"),
+        (WIDE.set_axis(["a", "a"], axis=1), {}, "X has two columns 'a': expected columns with different names"),
+        (WIDE[[]], {}, "X has no columns: expected columns"),
+        (Y[:0], {}, "X has no rows: expected at least one series with values; add rows"),
+        (WIDE[:0], {}, "X has no rows: expected at least one series with values; add rows"),
+        (LONG[:0], {"id": "shop"}, "X has no rows: expected at least one series with values; add rows"),
+        (at(3, "x"), {}, "X, row 4, column y: 'x' is not a finite number: expected numbers, or an empty cell for a"),
+        (at(3, "x"), {}, "missing value; correct it, or encode text, as by pandas.get_dummies"),
+        (at(3, 1 + 2j), {}, "X, row 4, column y: '(1+2j)' is not a finite number"),
+        (at(3, np.complex128(1 + 2j)), {}, "X, row 4, column y: '(1+2j)' is not a finite number"),
+        (Y[:40] * 1j, {}, "X, row 1, column y: '"),
+        (
+            pandas.Series(QUARTERS[:40], QUARTERS[:40]),
+            {},
+            "column quarter: '2001-01-01T00:00:00' is not a finite number",
+        ),
+        (pandas.Series(QUARTERS[1:41] - QUARTERS[:40], QUARTERS[:40]), {}, "row 1, column quarter: '"),
+        (
+            Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")),
+            {},
+            "X, row 2: '1970-01-01T00:00:00.000000007' is not a time like the others",
+        ),
+        (LONG.assign(shop=LONG.shop.where(np.arange(40) != 3)), {"id": "shop"}, "X, row 4 has no value in column shop"),
+        *(
+            (
+                LONG,
+                {"id": "shop", "known": [name]},
+                f"known has the name {name!a}: expected text without commas, NUL",
+            )
+            for name in ("a,b", " a", "a\0", "\ud800", "")
+        ),
+        (
+            Y[:40].to_frame().set_axis(pandas.Index(["\ud800"], dtype=object), axis=1).assign(shop="a"),
+            {"id": "shop"},
+            "X, shop a has the channel '\\ud800'",
+        ),
+    ],
+)
+def test_bad_tables_get_one_line(X: Any, more: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        Forecaster(**SMALL | more).fit(X)
+    assert "\n" not in str(caught.value)

@@ -309,7 +309,7 @@ def test_the_defaults_are_those_of_the_commands() -> None:
         settings = kind.kind.settings()
         params = kind().get_params()
         shared = {each.name for each in fields(settings)} & params.keys()
-        files = {"decimal", "skip_columns", "id", "time", "label", "target", "known"}
+        files = {"decimal", "encoding", "skip_columns", "id", "time", "label", "target", "known"}
         if kind is Forecaster:  # they name columns of a DataFrame, too
             files -= {"id", "time", "target", "known"}
         assert {each.name for each in fields(settings)} - shared == {n for n in files if hasattr(settings, n)}

@@ -124,13 +124,16 @@ def test_nan_in_a_npy_file_is_a_missing_value() -> None:
 def test_missing_files_get_one_line() -> None:
     os.mkfifo("fifo.csv")
     for name, got in {"missing.csv": "doesn't exist", "fifo.csv": "is not a file"}.items():
-        with one_line(DataError, f"{name} {got}: expected a .ts, .csv or .npy file; check the path"):
+        with one_line(DataError, f"{name} {got}: expected a .ts, .csv, .xlsx, .parquet or .npy file; check the path"):
             read_path(Path(name))
 
 
 def test_other_files_get_one_line() -> None:
     for name in ("f.txt", "f.dat"):
-        with one_line(DataError, f"{name} is not a .ts, .csv or .npy file: expected a name with one of these endings"):
+        with one_line(
+            DataError,
+            f"{name} is not a .ts, .csv, .xlsx, .parquet or .npy file: expected a name with one of these endings",
+        ):
             read_path(file(name, ""))
     for name in ("missing", "missing.ts"):
         expected = "expected a .ts file; check the path"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import importlib
+import sys
+import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,6 +111,72 @@ def test_a_skipped_column_may_hold_text() -> None:
 LONG = "sensor,t,x,y,kind\nb,2,5,6,run\na,1,1,2,walk\nb,1,3,4,run\na,2,,8,walk\n"
 
 
+TYPED = [["when", "x", "n"], [datetime(2024, 5, 31), 1.5, 7], [datetime(2024, 6, 30), None, 8]]
+
+
+@pytest.mark.needs("openpyxl", "test")
+def test_an_excel_sheet_is_read_as_its_cells_are_shown() -> None:
+    sheet: Any = importlib.import_module("openpyxl").Workbook()
+    for row in [*TYPED, [None, None, None]]:
+        sheet.active.append(row)
+    sheet.save("f.xlsx")
+    for columns, channels in ((TIMED, ("x", "n")), (Columns(skip=("n",)), ("x",)), (Columns(decimal=","), ("x", "n"))):
+        (series,) = read_path(Path("f.xlsx"), columns)
+        assert series.channel_names == channels
+        np.testing.assert_array_equal(series.values, np.array([[1.5, 7], [n, 8]])[: len(channels), : len(channels)])
+        assert series.times == ((datetime(2024, 5, 31), datetime(2024, 6, 30)) if columns.timed else None)
+    with one_line(DataError, "f.xlsx, row 2, column when: '2024-05-31T00:00:00' is not a finite number"):
+        read_path(Path("f.xlsx"), Columns(channels=("when",)))
+    Path("f.xlsx").write_bytes(b"PK\x03\x04")
+    with one_line(DataError, "f.xlsx can't be read (", "): expected a complete .xlsx file; use another copy"):
+        read_path(Path("f.xlsx"))
+
+
+@pytest.mark.needs("pyarrow", "test")
+def test_a_parquet_file_keeps_its_types() -> None:
+    pandas: Any = importlib.import_module("pandas")
+    frame = pandas.DataFrame(TYPED[1:], columns=TYPED[0]).assign(id=["b", "a"])
+    for each in (frame, frame.set_index("when"), frame.set_index(frame.when.rename(None)).drop(columns="when")):
+        each.to_parquet("f.parquet")
+        b, a = read_path(Path("f.parquet"), replace(TIMED, id="id", used=("n",)))
+        assert (b.id, b.values.tolist(), a.times) == ("b", [[7]], (datetime(2024, 6, 30),))
+    frame.to_parquet("f.parquet")
+    with one_line(DataError, "f.parquet, row 1, column id: 'b' is not a finite number"):
+        read_path(Path("f.parquet"), Columns(channels=("id",)))
+    Path("f.parquet").write_bytes(b"PAR1")
+    with one_line(DataError, "f.parquet can't be read (", "): expected a complete .parquet file; use another copy"):
+        read_path(Path("f.parquet"))
+
+
+@pytest.mark.needs("pandas", "pandas")
+@pytest.mark.parametrize(("suffix", "package"), [(".xlsx", "pandas"), (".parquet", "pandas"), (".xlsx", "openpyxl")])
+def test_without_its_package_a_file_gets_one_line(suffix: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(f"f{suffix}", "w") as archive:
+        archive.writestr("xl/workbook.xml", "")
+    monkeypatch.setitem(sys.modules, package, None)
+    with one_line(DataError, f"f{suffix} needs the package {package}, which is not installed: expected it, or a .csv"):
+        read_path(Path(f"f{suffix}"))
+
+
+def test_text_that_is_not_utf_8_is_read_as_excel_writes_it(caplog: pytest.LogCaptureFixture) -> None:
+    content = "Stadt;Wert\nKöln;1\n".encode("cp1252")
+    (series,) = read(content, Columns(id="Stadt"))
+    assert series.id == "Köln"
+    (line,) = caplog.messages
+    assert line == "f.csv is not UTF-8, and is read as cp1252, the encoding of Excel; to change it, give encoding"
+    caplog.clear()
+    for name in ("cp437", "utf-8", "utf-16-le"):
+        (series,) = read("\ufeffx;ü\n1;2\n".encode(name, "ignore"), Columns(encoding=name))
+        assert series.channel_names == ("x", "ü")
+    assert not caplog.messages
+    with one_line(
+        DataError, "f.csv is not complete utf-8 (invalid start byte): expected text; save it as UTF-8, or give"
+    ):
+        read(content.replace(b"\xf6", b"\xff"), Columns(encoding="utf-8"))
+    with one_line(DataError, "f.csv is neither UTF-8 nor cp1252: expected text; save it as UTF-8, or give encoding"):
+        read(b"x\n1\n\x81\n")
+
+
 def test_the_long_form_is_split_by_the_id_and_sorted_by_time() -> None:
     b, a = read(LONG, Columns(id="sensor", time="t", label="kind"))
     assert (a.label, b.label, a.name, b.name) == ("walk", "run", "f.csv, sensor a", "f.csv, sensor b")
@@ -169,9 +238,6 @@ def test_dates_with_a_time_of_day(time: str) -> None:
 @pytest.mark.parametrize(
     "date",
     [
-        "31/05/24",
-        "5/31/24 14:30",
-        "31.05.24",
         "2024_05_31",
         "2024-152",
         "31. 05. 2024",
@@ -205,7 +271,7 @@ def test_the_order_of_day_and_month_is_that_which_fits_all_rows() -> None:
             (series,) = read("".join(f"{cell},{i}\n" for i, cell in enumerate([name, *dates])), TIMED)
             assert series.times == (datetime(2024, 2, 3), datetime(2024, 2, 20))
     for columns in (TIMED, Columns(time="1")):
-        with one_line(DataError, "f.csv, line 1: '3/4/2024' has the month or the day first, and no other row tells"):
+        with one_line(DataError, "f.csv, line 1: '3/4/2024' may be 2024-03-04 or 2024-04-03, and no other row tells"):
             read("3/4/2024,1\n5/6/2024,2\n", columns)
     (series,) = read("3/4/2024,1\n")  # the times of an index are not used
     np.testing.assert_array_equal(series.values, [[1]])
@@ -224,8 +290,34 @@ def test_the_order_of_day_and_month_is_that_with_equal_steps(separator: str, is_
             (series,) = read("".join(f"{time.strftime(form)} {time:%H:%M},1\n" for time in times), columns)
             assert series.times == tuple(times)
     for times in (months[:12], months[:2], [*months[:2], *months[4:]], hours[:4]):
-        with one_line(DataError, "has the month or the day first, and no other row tells which"):
+        with one_line(DataError, " may be ", ", and no other row tells which: expected dates with one reading"):
             read("".join(f"{time.strftime(form)} {time:%H:%M},1\n" for time in times), TIMED)
+
+
+@pytest.mark.parametrize(
+    ("dates", "first"),
+    [
+        (["5/31/24 14:30"], "2024-05-31 14:30:00"),
+        (["31/05/99", "01/06/99", "02/06/99"], "1999-05-31"),
+        (["24-05-30", "24-05-31", "24-06-01"], "2024-05-30"),
+        ([*(f"{day:02}.05.24" for day in range(1, 32)), "01.06.24"], "2024-05-01"),
+        ([f"01.{1 + i % 12:02}.{23 + i // 12}" for i in range(14)], "2023-01-01"),
+    ],
+)
+def test_years_of_two_digits_are_read_if_one_order_fits(dates: list[str], first: str) -> None:
+    (series,) = read("date,v\n" + "".join(f"{cell},1\n" for cell in dates), TIMED)
+    assert series.times
+    assert show(series.times[0]) == first
+
+
+@pytest.mark.parametrize("dates", [["31/05/24"], ["31.05.24"], ["24-05-31", "24-06-30"], ["1/2/24", "2/2/24"]])
+def test_other_years_of_two_digits_get_one_line(dates: list[str]) -> None:
+    with one_line(
+        DataError, f"f.csv, line 2: '{dates[0]}' may be 20", ", and no other row tells which", "2024-05-31 12"
+    ):
+        read("date,v\n" + "".join(f"{cell},1\n" for cell in dates), TIMED)
+    (series,) = read("when,v\n" + "".join(f"{cell},1\n" for cell in dates))  # the times of an index are not used
+    assert series.channels == 1
 
 
 def test_dates_and_times_of_day_in_two_columns_get_one_line() -> None:
@@ -366,7 +458,11 @@ def test_a_folder_of_such_files() -> None:
         ("sep=;\nx;y\n1;a\n", {}, "f.csv, line 3, column y: 'a' is not a finite number"),
         ("x,y\n1,2\n".encode("utf-16-le"), {}, "f.csv is not UTF-8, and UTF-16 needs a byte order mark"),
         ("x,y\n1,2\n".encode("utf-32"), {}, "f.csv is not UTF-8, and UTF-16 needs a byte order mark"),
-        (codecs.BOM_UTF16_LE + b"1\0\n", {}, "f.csv is damaged UTF-16 (truncated data): expected text; save it as"),
+        (
+            codecs.BOM_UTF16_LE + b"1\0\n",
+            {},
+            "f.csv is not complete utf-16 (truncated data): expected text; save it as",
+        ),
         ("x;y\n1.5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.5' is not a finite number"),
         ("x;y\n1.000,5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.000,5' is not a finite number"),
         ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a finite number"),  # no header: it holds a number
@@ -396,7 +492,7 @@ def test_a_folder_of_such_files() -> None:
         ("t,x\n1,2\nx,3\n", {"time": "t"}, "f.csv, line 3: 'x' is not a time like the others: expected all numbers or"),
         ("t,x\n1,2\n2024-01-01,3\n", {"time": "t"}, "f.csv, line 3: '2024-01-01' is not a time like the others"),
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
-        ("t,x\n01/02/2024,2\n", {"time": "t"}, "f.csv, line 2: '01/02/2024' has the month or the day first, and no"),
+        ("t,x\n01/02/2024,2\n", {"time": "t"}, "f.csv, line 2: '01/02/2024' may be 2024-01-02 or 2024-02-01, and no"),
         ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is"),
     ],
 )

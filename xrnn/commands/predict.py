@@ -132,10 +132,16 @@ def _forecasts(
     trained: TrainedForecaster, given: dict[str, Any], files: Sequence[Path], how: PredictOptions
 ) -> Iterator[Line]:
     """The steps ahead of each series, a row for each."""
-    refused = [flag(name) for name in given if name != "decimal"] + ["--proba"] * how.proba + ["--stream"] * (not files)
+    refused = (
+        [flag(name) for name in given if name not in ("decimal", "encoding")]
+        + ["--proba"] * how.proba
+        + ["--stream"] * (not files)
+    )
     if refused:
-        raise SettingsError(f"got {refused[0]} for a forecaster: expected files, --decimal, --json or --skip-bad")
-    columns = replace(trained.columns, decimal=given.get("decimal", trained.settings.decimal))
+        raise SettingsError(
+            f"got {refused[0]} for a forecaster: expected files, --decimal, --encoding, --json or --skip-bad"
+        )
+    columns = replace(trained.columns, **given)
     forecasts = _of_all(files, columns, how, trained.forecast)
     if (line := naive_forecasts(forecasts)) and sys.stderr is not None:
         Terminal(sys.stderr).say(DataError(line).shown(flag))

@@ -173,5 +173,17 @@ def decimal() -> Any:
     return setting(".", "Decimal point in .csv files.", ". or ,", lambda value: value in (".", ","), ".|,")
 
 
+def encoding() -> Any:
+    def valid(value: str) -> bool:
+        try:
+            "".encode(value or "utf-8")
+        except (LookupError, UnicodeError):
+            return False
+        return True
+
+    help = "Encoding of .csv and .ts files. Default: UTF-8, or UTF-16 with its mark; else cp1252, as Excel writes."
+    return setting("", help, "the name of an encoding, such as utf-8, cp1252 or utf-16-le", valid, "NAME")
+
+
 def identifier() -> Any:
     return column("Column that identifies a series in .csv files that hold many: its name, or its number from 1.")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.models.errors import DataError
+from xrnn.models.errors import DataError, param
 from xrnn.typing import HostArray
 
-MISSING: Final = "?"
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_log: Final = logging.getLogger("xrnn")
 LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
 
 Time = float | datetime
@@ -55,6 +56,11 @@ def checked(values: HostArray, label: Any, name: str, channel_names: tuple[str, 
             f"{shown} has two channels {quoted(twice)!r}: expected different names, by which `xrnn predict` finds the "
             "channels; rename one, or leave it out"
         )
+    if flawed := [name for name in channel_names or () if any("\ud800" <= c <= "\udfff" for c in name)]:
+        raise DataError(
+            f"{shown} has the channel {flawed[0]!a}: expected a name without surrogates, which files can't hold; "
+            "rename it"
+        )
     known = ~np.isnan(values)
     steps = np.flatnonzero(known.any(axis=1))
     if not steps.size:
@@ -80,32 +86,33 @@ def check_sizes(values: HostArray, name: str) -> None:
         )
 
 
-def read_text(path: Path) -> str:
-    """The text of a file in UTF-8 or, with a byte order mark, UTF-16.   Raises DataError and OSError."""
-    with path.open("rb") as file:
-        start = file.read(4)
+def read_text(path: Path, encoding: str = "") -> str:
+    """The text of a file, with \\n at the end of its lines.
+
+    encoding   empty: UTF-8; with a byte order mark, UTF-16; if the bytes are not UTF-8, cp1252, and a line says so
+
+    Raises DataError and OSError.
+    """
+    content = path.read_bytes()
+    if not encoding and content[:2] in _UTF_16 and content[:4] != codecs.BOM_UTF32_LE:
+        encoding = "utf-16"
+    elif not encoding and (0 in content[:2] or content[:4] == codecs.BOM_UTF32_LE):
+        raise DataError(
+            f"{path} is not UTF-8, and UTF-16 needs a byte order mark: expected text; save it as UTF-8, or give "
+            f"{param('encoding')}"
+        )
     try:
-        if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and start != codecs.BOM_UTF32_LE:
-            return path.read_text("utf-16")
+        text = content.decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is damaged UTF-16 ({error.reason}): expected text; save it as UTF-8") from error
-    if 0 in start[:2] or start == codecs.BOM_UTF32_LE:
-        raise DataError(f"{path} is not UTF-8, and UTF-16 needs a byte order mark: expected text; save it as UTF-8")
-    return path.read_text("utf-8-sig", "surrogateescape")
-
-
-def parse_numbers(fields: Sequence[str], where: str) -> list[float]:
-    """The numbers in `fields`, NaN for ?. Errors begin with `where`.   Raises DataError."""
-    values: list[float] = []
-    for field in map(str.strip, fields):
-        value = math.nan if field == MISSING else as_number(field)
-        if value is None:
-            raise DataError(
-                f"{printable(where)}: {quoted(field)!r} is not a finite number: expected numbers, or {MISSING} for a "
-                "missing value; correct or remove it"
-            )
-        values.append(value)
-    return values
+        remedy = f"save it as UTF-8, or give {param('encoding')}"
+        if encoding:
+            raise DataError(f"{path} is not complete {encoding} ({error.reason}): expected text; {remedy}") from error
+        try:
+            text = content.decode("cp1252")
+        except UnicodeDecodeError:
+            raise DataError(f"{path} is neither UTF-8 nor cp1252: expected text; {remedy}") from error
+        _log.warning(f"{path} is not UTF-8, and is read as cp1252, the encoding of Excel; to change it, give encoding")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def as_number(field: str) -> float | None:

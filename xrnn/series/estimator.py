@@ -267,7 +267,9 @@ def as_numbers(given: Any, name: str) -> HostArray:
     """
     _refuse_mask(given, name)
     values = np.asarray(given)
-    if values.dtype.kind == "c":
+    if values.dtype.kind == "c" or (
+        values.dtype.kind == "O" and any(isinstance(each, complex) for each in values.flat)
+    ):
         raise ValueError(f"Complex data not supported: {name} is {values.dtype}; expected real numbers")
     if values.dtype.kind not in "biufO":
         by = "(t - t[0]) / np.timedelta64(1, 'D')" if values.dtype.kind in "mM" else "astype('float64')"

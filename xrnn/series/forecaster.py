@@ -17,7 +17,7 @@ from xrnn.models.forecast.model import FORECASTER, Forecast, TrainedForecaster, 
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 from xrnn.series.checks import Series, check_sizes
 from xrnn.series.estimator import Estimator, as_numbers, as_series, check_count
-from xrnn.series.frames import Form, Names, from_frame, is_frame
+from xrnn.series.frames import Form, Names, from_frame, is_frame, names_of
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -117,8 +117,7 @@ class Forecaster(Estimator):
 
         Raises ValueError.
         """
-        listed = self._setting("known").split(",") if self.known else []
-        names = Names(self.id, self.time, self.target, tuple(name.strip() for name in listed))
+        names = Names(self.id, self.time, self.target, names_of(self.known))
         if is_frame(X, names):
             return from_frame(X, known, names)
         series = _one_channel(X)

@@ -2,7 +2,8 @@
 
 A Series is one series. A DataFrame is
 
-- long, if the name of its column `id` is given: a row for each series and step;
+- long, if the name of its column `id` is given, or if its index has two levels, series and times: a row for each series
+  and step;
 - one series, if only the name of its column `target` is given;
 - wide, if its index holds times: a column for each series.
 
@@ -12,16 +13,20 @@ pandas is used only if the caller's objects are pandas' own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 import numpy as np
 
 from xrnn.models.forecast.model import Forecast
 from xrnn.series.checks import Series, Time, checked
-from xrnn.typing import HostArray
+from xrnn.series.tables import Columns, Table, names_in
+from xrnn.series.times import read_times, show
+
+_REMEDY: Final = "correct it, or encode text, as by pandas.get_dummies"
+_VALUE: Final = "value"  # the name of the target in a Series and a wide frame, as channels are compared by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,26 @@ class Names:
     known: tuple[str, ...] = ()
 
 
+def names_of(known: str | Sequence[str]) -> tuple[str, ...]:
+    """The names in a list, or in text with commas.   Raises ValueError for a name that such text does not hold."""
+    if isinstance(known, str):
+        return names_in(known)
+    names = tuple(map(str, known))
+    for name in names:
+        if name.strip() != name or not name or any(c in ",\0" or "\ud800" <= c <= "\udfff" for c in name):
+            raise ValueError(
+                f"known has the name {name!a}: expected text without commas, NUL, surrogates and outer whitespace, "
+                "since files hold the names as a list with commas; rename the column"
+            )
+    return names
+
+
 def is_frame(X: Any, names: Names) -> bool:
     """True for a pandas Series, and for a DataFrame in one of the forms above."""
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
         return False
-    is_named = bool(names.id or names.target)
+    is_named = bool(names.id or names.target) or X.index.nlevels == 2
     return isinstance(X, pandas.Series) or is_named or isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex)
 
 
@@ -50,16 +69,20 @@ class Form:
     names     of its columns
     keys      the columns of a wide frame, the values of `id` in a long one; of a single series, its name
     single    True for one series
+    levels    True if the index holds the series and the times
     time      the name of the index or column of times
     zone      of the times; None if they have none
+    clock     True if the times of the series are those of the clock in this zone
     period    the frequency of a PeriodIndex; else None
     """
 
     names: Names
     keys: tuple[Any, ...]
     single: bool
+    levels: bool
     time: Any
     zone: Any
+    clock: bool
     period: str | None
 
     def index(self, times: Sequence[Time]) -> Any:
@@ -73,7 +96,9 @@ class Form:
             return index.to_period(self.period)
         if self.zone is None:
             return index
-        return index.tz_localize(self.zone) if index.tz is None else index.tz_convert(self.zone)
+        if index.tz is not None:
+            return index.tz_convert(self.zone)
+        return index.tz_localize(self.zone, ambiguous=np.ones(len(index), bool), nonexistent="shift_forward")
 
     def values(self, forecasts: Sequence[Forecast], level: int | None) -> Any:
         """Forecasts in this form: of the quantile with this number, or of all quantiles."""
@@ -83,9 +108,10 @@ class Form:
             return made[0] if level is None else made[0].rename(self.keys[0])
         by_key = dict(zip(self.keys, made, strict=True))
         if not self.names.id:
-            return pandas.concat(by_key, axis=1)
+            return pandas.concat(by_key, axis=1, sort=True)
         together = pandas.concat(by_key, names=[self.names.id, self.time or "time"])
-        return (together if level is None else together.rename(self.names.target or "value")).reset_index()
+        together = together if level is None else together.rename(self.names.target or _VALUE)
+        return together if self.levels else together.reset_index()
 
     def _one(self, forecast: Forecast, level: int | None) -> Any:
         pandas: Any = sys.modules["pandas"]
@@ -100,32 +126,32 @@ class Form:
 
         Raises ValueError.
         """
-        _check_known(known)
         if series[0].channels == 1:
             raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
-        parts = [known] * len(series)
-        if self.names.id:
-            groups = dict(iter(_by_time(known, self.names, "known").groupby(self.names.id, observed=True)))
-            if missing := [key for key in self.keys if key not in groups]:
-                raise ValueError(
-                    f"known has no row of {self.names.id} {missing[0]!r}: expected one for each step ahead"
-                )
-            parts = [groups[key] for key in self.keys]
-        elif self.names.target:
-            parts = [_by_time(known, self.names, "known")]
-        return [self._extended(each, part) for each, part in zip(series, parts, strict=True)]
+        names = (series[0].channel_names or ())[1:]
+        later = {each.id: each for each in self._known(known, names)}
+        if missing := [each.id for each in series if each.id not in later]:
+            raise ValueError(f"known has no row of {self.names.id} {missing[0]!r}: expected one for each step ahead")
+        return [_with_known(each, later[each.id]) for each in series]
 
-    def _extended(self, series: Series, known: Any) -> Series:
-        rows = int(np.flatnonzero(~np.isnan(series.values[:, 0]))[-1]) + 1
-        names, times = (series.channel_names or ("",))[1:], series.times or ()
-        if missing := [name for name in names if name not in map(str, known.columns)]:
+    def _known(self, known: Any, names: Sequence[str] = ()) -> list[Series]:
+        """Series of known columns; of a Series or a wide frame, one, without an id.   names: () for all columns"""
+        pandas: Any = sys.modules["pandas"]
+        if not isinstance(known, pandas.DataFrame):
+            got = type(known).__name__
+            raise ValueError(f"known is a {got}: expected a DataFrame with the times of X as its index")
+        known = known.reset_index(names=[self.names.id, self.names.time]) if self.levels else known
+        have = [*map(str, known.columns)]
+        if twice := [name for name in have if have.count(name) > 1]:
+            raise ValueError(f"known has two columns {twice[0]!r}: expected columns with different names; rename one")
+        if missing := [name for name in names if name not in have]:
             raise ValueError(f"known has no column {missing[0]!r}: expected {', '.join(names)}")
-        known = known.set_axis([str(name) for name in known.columns], axis=1)[[*names]]
-        last = self.index(times[rows - 1 : rows])[0]
-        later = _since(last, known).drop(last, errors="ignore").sort_index()
-        columns = [np.full(len(later), np.nan), *(_numbers(later[name], f"known column {name!r}") for name in names)]
-        values = np.concatenate([series.values[:rows], np.stack(columns, axis=1)])
-        return replace(series, values=values, times=(*times[:rows], *_times(later.index)))
+        if self.names.id or self.names.target:
+            return _named(known, "known", self.names, names, clock=self.clock).series()
+        table = Table.of(known, "known", Columns(time="time", remedy=_REMEDY), index="time", clock=self.clock)
+        places = [1 + have.index(name) for name in names or have]
+        made = checked(table.numbers(places), None, "known", tuple(names or have))
+        return [replace(made, times=tuple(read_times(table.cells(0), table.where)[: len(made.values)]))]
 
 
 def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
@@ -136,17 +162,28 @@ def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
     Rows with known columns after the last value of a series are kept: the target is missing there. Raises ValueError.
     """
     pandas: Any = sys.modules["pandas"]
-    if known is not None:
-        _check_known(known)
-    single = isinstance(X, pandas.Series)
+    single, levels = isinstance(X, pandas.Series), X.index.nlevels == 2
     if not len(X):
         raise ValueError("X has no rows: expected at least one series with values; add rows")
     if not single and (len(X.columns) == 0 or X.columns.has_duplicates):
         got = "no columns" if len(X.columns) == 0 else f"two columns {X.columns[X.columns.duplicated()][0]!r}"
         raise ValueError(f"X has {got}: expected columns with different names; add or rename one")
-    if single or not (names.id or names.target):
-        columns = [(X.name, X)] if single else [(name, X[name]) for name in X.columns]
-        return _made(X.index, [(key, each, known) for key, each in columns], Names(), single=single)
+    if levels:
+        ids = [name or default for name, default in zip(X.index.names, ("id", "time"), strict=True)]
+        names = replace(names, id=ids[0], time=ids[1])
+        X = (X.to_frame(names.target or X.name or _VALUE) if single else X).reset_index(names=ids)
+    times = X[names.time] if names.time in X and (names.id or names.target) else X.index
+    period = str(times.dtype)[7:-1] if str(times.dtype).startswith("period") else None
+    form = Form(names, (), single and not levels, levels, times.name, getattr(times.dtype, "tz", None), False, period)
+    if form.single or not (names.id or names.target):
+        keys = (X.name,) if form.single else tuple(X.columns)
+        X = X.to_frame(_VALUE if X.name is None else X.name) if form.single else X
+        table = Table.of(X, "X", Columns(time="time", remedy=_REMEDY), index="time")
+        times = tuple(read_times(table.cells(0), table.where))
+        parts = [checked(table.numbers([i]), None, "X" if key is None else str(key)) for i, key in enumerate(keys, 1)]
+        series = [_from_first_value(replace(each, times=times[: len(each.values)])) for each in parts]
+        form = replace(form, names=Names(), keys=keys, clock=_has_clock(form.zone, series))
+        return [_with_known(each, *form._known(known)) for each in series] if known is not None else series, form
     if known is not None:
         raise ValueError(
             "got known for a DataFrame with named columns: expected None; name columns by Forecaster(known=)"
@@ -154,109 +191,68 @@ def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
     used = [each for each in (names.id, names.time, names.target, *names.known) if each]
     if missing := [name for name in used if name not in X.columns]:
         raise ValueError(f"X has no column {missing[0]!r}: expected some of {', '.join(map(str, X.columns))}")
-    target, others = names.target, [name for name in X.columns if name not in used]
-    if not target:
+    if not names.target:
+        others = [name for name in X.columns if name not in used]
         if len(others) != 1:
             raise ValueError(
                 f"X has {len(others)} columns besides {', '.join(used)}: expected one to forecast; name it by "
                 "Forecaster(target=)"
             )
-        target = others[0]
-    X = _by_time(X, names, "X")
-    groups = list(X.groupby(names.id, sort=False, observed=True)) if names.id else [(target, X)]
-    parts = [(key, group[target], group[[*names.known]] if names.known else None) for key, group in groups]
-    return _made(X.index, parts, replace(names, target=target), single=not names.id)
+        names = replace(names, target=others[0])
+    table = _named(X, "X", names, [str(names.target), *names.known])
+    series = [_from_first_value(each) for each in table.series()]
+    by_id: dict[str, Any] = {"": names.target}
+    if names.id:
+        by_id = dict(zip(table.cells(table.place(names.id)), X[names.id], strict=True))
+    clock, keys = _has_clock(form.zone, series), tuple(by_id[each.id] for each in series)
+    return series, replace(form, names=names, keys=keys, single=not names.id, clock=clock)
 
 
-def _check_known(known: Any) -> None:
-    pandas: Any = sys.modules["pandas"]
-    if not isinstance(known, pandas.DataFrame):
-        raise ValueError(f"known is a {type(known).__name__}: expected a DataFrame with the times of X as its index")
-    if known.columns.has_duplicates:
-        name = known.columns[known.columns.duplicated()][0]
-        raise ValueError(f"known has two columns {name!r}: expected columns with different names; rename one")
+def _has_clock(zone: Any, series: Sequence[Series]) -> bool:
+    first = (series[0].times or (0.0,))[0]
+    return zone is not None and isinstance(first, datetime) and first.tzinfo is None
 
 
-def _since(time: Any, known: Any) -> Any:
-    """The rows of known columns from a time of X on.   Raises ValueError for double times, and for other kinds."""
-    if known.index.has_duplicates:
-        time = known.index[known.index.duplicated()][0]
-        raise ValueError(f"known has the time {time} twice: expected one row for each; remove one")
+def _named(frame: Any, name: str, names: Names, used: Sequence[str], *, clock: bool | None = None) -> Table:
+    """The table of a DataFrame with named columns, to be sorted by time."""
+    index = "" if names.time else str(frame.index.name or "time")
+    while index in [*map(str, frame.columns)]:
+        index += " of the index"
+    columns = Columns(id=names.id, time=names.time or index, used=tuple(used), remedy=_REMEDY)
+    return Table.of(frame, name, columns, index=index, clock=clock)
+
+
+def _from_first_value(series: Series) -> Series:
+    """The series without the rows before the first value of its first column."""
+    first = int(np.argmax(~np.isnan(series.values[:, 0])))
+    return replace(series, values=series.values[first:], times=(series.times or ())[first:])
+
+
+def _with_known(series: Series, known: Series) -> Series:
+    """The series with known columns: of all its rows, if it has none yet, and of later rows.
+
+    Raises ValueError for double times, and for times of another kind.
+    """
+    times, K = series.times or (), known.channels
+    rows = dict(zip(known.times or (), known.values, strict=True))
+    if len(rows) < len(known.values):
+        twice = next(time for i, time in enumerate(known.times or ()) if time in (known.times or ())[:i])
+        raise ValueError(f"known has the time {show(twice)} twice: expected one row for each; remove one")
+    end = int(np.flatnonzero(~np.isnan(series.values[:, 0]))[-1]) + 1
     try:
-        return known.loc[known.index >= time]
+        last, later = times[end - 1], [time for time in rows if time > times[end - 1]]  # type: ignore[operator]
+        if series.channels == 1:
+            past = sorted({*times[:end], *(time for time in rows if times[0] <= time <= last)})  # type: ignore
+            target = dict(zip(times, series.values[:, 0], strict=True))
+            values = [[target.get(time, np.nan), *rows.get(time, [np.nan] * K)] for time in past]
+        else:
+            past, values = list(times[:end]), series.values[:end].tolist()
     except TypeError as error:
         raise ValueError(
-            f"known has an index of {known.index.dtype}: expected times that compare with {time!r}, as in X"
+            f"known has the time {show(next(iter(rows)))}, and X has {show(times[0])}: expected times that compare; "
+            "give both the same kind of index"
         ) from error
-
-
-def _by_time(frame: Any, names: Names, shown: str) -> Any:
-    """The frame with its times as index, sorted.   Raises ValueError for a missing column or id."""
-    if missing := [name for name in (names.id, names.time) if name and name not in frame.columns]:
-        raise ValueError(f"{shown} has no column {missing[0]!r}: expected the id and time of Forecaster")
-    if names.id and frame[names.id].isna().any():
-        raise ValueError(
-            f"{shown} has rows without a value of {names.id}: expected one in each, which names the series; fill it "
-            "in, or leave the rows out"
-        )
-    return (frame.set_index(names.time) if names.time else frame).sort_index(kind="stable")
-
-
-def _made(
-    index: Any, parts: Sequence[tuple[Any, Any, Any]], names: Names, *, single: bool
-) -> tuple[list[Series], Form]:
-    """parts: for each series, its key, its values, and its known columns or None"""
-    if index.hasnans:
-        raise ValueError("X has a missing time: expected one in each row; fill it in, or leave the row out")
-    period = index.freqstr if index.dtype.name.startswith("period") else None
-    # A Series and the columns of a wide frame have the same target, since channels are compared by name.
-    target = names.target or "value"
-    series = [_one_series(values, known, "X" if key is None else str(key), target) for key, values, known in parts]
-    keys = tuple(key for key, *_ in parts)
-    return series, Form(names, keys, single, index.name, getattr(index, "tz", None), period)
-
-
-def _one_series(values: Any, known: Any, name: str, target: str) -> Series:
-    """Values without missing ones at their start, and known columns of the same and later times."""
-    values = values.loc[values.first_valid_index() :] if values.notna().any() else values
-    columns, channel_names = [values], None
-    if known is not None:
-        known = _since(values.index[0], known)
-        index = values.index.union(known.index)
-        columns = [values.reindex(index), *(known[each].reindex(index) for each in known.columns)]
-        channel_names = (target, *map(str, known.columns))
-    shown = [f"series {name!r}", *(f"known column {each!r}" for each in (channel_names or ())[1:])]
-    numbers = np.stack([_numbers(each, what) for each, what in zip(columns, shown, strict=True)], axis=1)
-    made = checked(numbers, None, name, channel_names)
-    return replace(made, times=tuple(_times(columns[0].index[: len(made.values)])))
-
-
-def _numbers(column: Any, shown: str) -> HostArray:
-    """A pandas Series as float64, NaN for a missing value.   Raises ValueError for text and complex numbers."""
-    if column.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: the {shown} is {column.dtype}; expected real numbers")
-    try:
-        numbers: HostArray = column.to_numpy(np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"the {shown} has values that are no numbers ({error}): expected numbers; encode text, as by "
-            "pandas.get_dummies"
-        ) from error
-    return numbers
-
-
-def _times(index: Any) -> Iterator[Time]:
-    """The times of an index, or its numbers.   Raises ValueError for other labels, which can't be continued."""
-    pandas: Any = sys.modules["pandas"]
-    if isinstance(index, pandas.PeriodIndex):
-        index = index.to_timestamp()
-    if isinstance(index, pandas.DatetimeIndex):
-        for each in index.to_pydatetime():
-            # A fixed offset, since datetimes of one zone are subtracted by the clock.
-            yield each.astimezone(timezone(each.utcoffset())) if each.tzinfo else each
-    elif index.dtype.kind in "iuf":
-        yield from index.tolist()
-    else:
-        raise ValueError(
-            f"X has times of dtype {index.dtype}: expected dates or numbers; convert them by pandas.to_datetime"
-        )
+    later.sort()
+    values += [[np.nan, *rows[time]] for time in later]
+    names = series.channel_names or (_VALUE, *(known.channel_names or ()))
+    return replace(series, values=np.array(values), times=(*past, *later), channel_names=names)

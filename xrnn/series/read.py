@@ -15,25 +15,24 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.models.errors import DataError, file_errors, param
 from xrnn.series.checks import Series, checked
-from xrnn.series.tables import Columns, read_csv
+from xrnn.series.tables import Columns, read_table
 from xrnn.series.ts import read_ts
 
+_FILES: Final = "a .ts, .csv, .xlsx, .parquet or .npy file"
 MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
 
 
 def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa: B008 (frozen)
-    """The series in a folder, or in a .ts, .csv or .npy file.   Raises DataError."""
+    """The series in a folder, or in a file of any format.   Raises DataError."""
     if os.path.isdir(path):  # unlike `Path.is_dir`, it returns False if the name is too long or access is denied
         return _read_folder(path, columns)
     if path.suffix.lower() in _READERS:
         return _read_file(path, columns)
     if path.suffix.lower() != ".ts" and os.path.exists(path):
-        raise DataError(
-            f"{path} is not a .ts, .csv or .npy file: expected a name with one of these endings, or a folder of labels"
-        )
+        raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
     _check_no_columns(path, columns)
     with file_errors(DataError, "read", path, "expected a .ts file; check the path"):
-        return read_ts(path, targets=columns.targets)
+        return read_ts(path, targets=columns.targets, encoding=columns.encoding)
 
 
 def check_channels(series: Sequence[Series]) -> int:
@@ -87,7 +86,7 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
     with file_errors(DataError, "read", path, "expected a readable file; change its permissions"):
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
-            raise DataError(f"{path} {got}: expected a .ts, .csv or .npy file; check the path")
+            raise DataError(f"{path} {got}: expected {_FILES}; check the path")
         return _READERS[path.suffix.lower()](path, columns, label)
 
 
@@ -129,7 +128,7 @@ def _read_npy(path: Path, columns: Columns, label: str | None) -> list[Series]:
 
 
 # Formats that may also be in the folder of a label; a .ts file holds its labels.
-_READERS: Final = {".csv": read_csv, ".npy": _read_npy}
+_READERS: Final = {".csv": read_table, ".xlsx": read_table, ".parquet": read_table, ".npy": _read_npy}
 
 
 def _check_no_columns(path: Path, columns: Columns) -> None:

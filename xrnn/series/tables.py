@@ -1,24 +1,30 @@
-"""CSV files as pandas and spreadsheets write them.
+"""Tables of series: .csv files as pandas and spreadsheets write them, .xlsx and .parquet files, and pandas' frames.
 
     time,x,y,kind          an optional header: a first row without numbers and times
     2024-01-01,1.5,,walk   an empty cell or NaN is a missing value
     2024-01-02,1.7,2,walk  commas, semicolons, tabs or bars separate the cells
 
-A file holds one series, with a row for each step, or many series in long form: a column then names the series of a row.
-The first column, apart from those that options name, is an index and not a channel if it has no name or holds times.
+A table holds one series, with a row for each step, or many series in long form: a column then names the series of a
+row. The first column, apart from those that options name, is an index and not a channel if it has no name or holds
+times.
+
+pandas is imported only for .xlsx and .parquet files. .csv files are read by the standard library: pandas.read_csv fills
+up a row that is too short without a word.
 """
 
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -26,6 +32,7 @@ from xrnn.files import printable, quoted
 from xrnn.models.errors import DataError, param
 from xrnn.series.checks import Series, Time, as_number, checked, read_text
 from xrnn.series.times import hold_dates, is_date, iso_time, read_times
+from xrnn.typing import HostArray
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
@@ -40,10 +47,12 @@ _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, sin
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # the first line of a file for Excel
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
 
+Cell = str | float  # a number is NaN if it is missing
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """How to read a CSV file. A column is given by its name or by its number, counted from 1.
+    """How to read a table. A column is given by its name or by its number, counted from 1.
 
     optional   columns named in id, time, label and skip that may be absent from a file
     """
@@ -58,6 +67,8 @@ class Columns:
     optional: frozenset[str] = frozenset()
     timed: bool = False  # True: the times of the steps are used, so a column of times without --time is looked for
     used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
+    renamed: bool = False  # True: if the first of `used` is absent, the only other column is taken
+    encoding: str = ""  # of a text file; empty: UTF-8, or else cp1252
     # Remedy if a column of numbers holds text; {} becomes the column.
     remedy: str = f"correct it, or leave the column out with {param('skip_columns')} {{}}"
 
@@ -67,33 +78,17 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(name for name in map(str.strip, text.split(",")) if name)
 
 
-def read_csv(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
+def read_table(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
     """The series in a file: one, or one for each value of the id column.   Raises DataError and OSError."""
-    table = _read(path, columns)
+    suffix = path.suffix.lower()
+    table = _csv(path, columns) if suffix == ".csv" else _from_pandas(path, columns, suffix)
     if not table.rows:
         raise DataError(f"{path} has no values: expected at least one step; leave the file out")
-    id_at, time_at, label_at = map(table.optional, (columns.id, columns.time, columns.label))
-    others = {id_at, time_at, label_at, *map(table.optional, columns.skip)}
-    found_at = table.time_column(others) if columns.timed and time_at is None else time_at
-    parts = table.year_and_part(others) if columns.timed and time_at is None and found_at is None else ()
-    used = table.channels(others | {found_at, *parts})
-    cells = table.joined(*parts) if parts else None if found_at is None else table.cells(found_at)
-    times = None if cells is None else read_times(cells, table.where)
-    names = tuple(table.header[i] for i in used) if table.header else None
-    series: list[Series] = []
-    for key, places in table.groups(id_at).items():
-        name = str(path) if id_at is None else f"{path}, {table.shown(id_at)} {key}"
-        if times and time_at is not None:
-            places = table.by_time(places, times, time_at)
-        of_series = label if label_at is None else table.label(places, label_at, name)
-        each = checked(np.array([[table.number(i, j) for j in used] for i in places]), of_series, name, names)
-        of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
-        series.append(replace(each, times=of_steps, id=key))
-    return series
+    return table.series(label)
 
 
-def _read(path: Path, columns: Columns) -> _Table:
-    text = read_text(path)
+def _csv(path: Path, columns: Columns) -> Table:
+    text = read_text(path, columns.encoding)
     named = _SEP_LINE.match(text)
     separator = named[1] if named else _separator(text, columns.decimal)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
@@ -116,20 +111,111 @@ def _read(path: Path, columns: Columns) -> _Table:
                 f"{path}, line {line} has {len(row)} values, but the rows before have {len(rows[0])}: expected the "
                 "same number of values in every row; correct the row"
             )
-    has_header = bool(rows) and _is_header(rows[0])
-    header = tuple(rows[0]) if has_header else None
-    return _Table(str(path), columns, header, rows[has_header:], lines[has_header:])
+    return Table.with_header(str(path), columns, rows, lines, "line")
+
+
+def _from_pandas(path: Path, columns: Columns, suffix: str) -> Table:
+    """The table in an .xlsx file, on its first sheet, or in a .parquet file, by the packages that pandas uses."""
+    try:
+        pandas: Any = importlib.import_module("pandas")
+        if suffix == ".parquet":
+            frame = pandas.read_parquet(path)
+            has_index = frame.index.names != [None] or not isinstance(frame.index, pandas.RangeIndex)
+            return Table.of(frame.reset_index() if has_index else frame, str(path), columns)
+        frame = pandas.read_excel(path, header=None, dtype=object, na_filter=False)
+    except ImportError as error:
+        package = error.name or ("openpyxl" if suffix == ".xlsx" else "pyarrow")
+        raise DataError(
+            f"{path} needs the package {package}, which is not installed: expected it, or a .csv file; use `pip "
+            f"install {package}`"
+        ) from error
+    except OSError:
+        raise
+    except Exception as error:  # a damaged archive raises many kinds of errors
+        raise DataError(
+            f"{path} can't be read ({printable(str(error))[:80]}): expected a complete {suffix} file; use another copy"
+        ) from error
+    rows = [[_cell(each) for each in row] for row in frame.itertuples(index=False)]
+    full = [i for i, row in enumerate(rows) if any(text_of(cell) for cell in row)]
+    return Table.with_header(str(path), columns, [rows[i] for i in full], [i + 1 for i in full], "row")
+
+
+def _cell(value: Any) -> Cell:
+    """A value of a frame or a spreadsheet; times become text in ISO's form."""
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1023):
+        return value
+    if value is None or type(value).__name__ == "NAType" or value != value:
+        return ""
+    value = value.to_timestamp() if hasattr(value, "to_timestamp") else value  # a period begins then
+    return str(value.isoformat() if hasattr(value, "isoformat") else value).strip()
+
+
+def text_of(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return cell
+    return "" if math.isnan(cell) else repr(cell).removesuffix(".0")
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
-    """The cells of a file. A column is given by its index, a row by its index in `rows`."""
+class Table:
+    """The cells of a table. A column is given by its index, a row by its index in `rows`."""
 
     name: str  # the path of the file
     columns: Columns
     header: tuple[str, ...] | None
-    rows: list[list[str]]
-    lines: list[int]  # the line number of each row
+    rows: Sequence[Sequence[Cell]]
+    where: Callable[[int], str]  # the start of an error about a row
+
+    @classmethod
+    def with_header(
+        cls, name: str, columns: Columns, rows: Sequence[Sequence[Cell]], lines: Sequence[int], unit: str
+    ) -> Self:
+        """The table of rows, of which the first may be a header.   lines: the numbers of the rows, in this unit"""
+        first = [text_of(cell) for cell in rows[0]] if rows else []
+        start = bool(rows) and _is_header(first)
+        return cls(
+            name, columns, tuple(first) if start else None, rows[start:], lambda i: f"{name}, {unit} {lines[i + start]}"
+        )
+
+    @classmethod
+    def of(cls, frame: Any, name: str, columns: Columns, *, index: str = "", clock: bool | None = None) -> Self:
+        """The table of a DataFrame.
+
+        index   the name of the first column, which holds the index; empty: the index is not used
+        clock   True if datetimes are used without their time zone; None: if all have the same time of day
+        """
+        parts = [frame.index][: bool(index)] + [frame.iloc[:, i] for i in range(frame.shape[1])]
+        cells = [[_cell(each) for each in _clock(part.tolist(), clock)] for part in parts]
+        header = [*[index][: bool(index)], *map(str, frame.columns)]
+        rows = list(zip(*cells, strict=True))
+        return cls(name, columns, tuple(header), rows, lambda i: f"{name}, row {i + 1}")
+
+    def series(self, label: str | None = None) -> list[Series]:
+        """One series, or one for each value of the id column.   label: of all; None for those in a column
+
+        Raises DataError.
+        """
+        columns = self.columns
+        id_at, time_at, label_at = map(self.optional, (columns.id, columns.time, columns.label))
+        others = {id_at, time_at, label_at, *map(self.optional, columns.skip)}
+        found_at = self.time_column(others) if columns.timed and time_at is None else time_at
+        parts = self.year_and_part(others) if columns.timed and time_at is None and found_at is None else ()
+        used = self.channels(others | {found_at, *parts})
+        cells = self.joined(*parts) if parts else None if found_at is None else self.cells(found_at)
+        times = None if cells is None else read_times(cells, self.where)
+        names = tuple(self.header[i] for i in used) if self.header else None
+        labels = None if label_at is None else self.cells(label_at)
+        groups = []
+        for key, places in self.groups(id_at).items():
+            name = self.name if id_at is None else f"{self.name}, {self.shown(id_at)} {key}"
+            places = self.by_time(places, times, time_at) if times and time_at is not None else places
+            groups.append((key, name, places, self.label({labels[i] for i in places}, name) if labels else label))
+        values, made = self.numbers(used), []
+        for key, name, places, of_series in groups:
+            each = checked(values[places], of_series, name, names)
+            of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
+            made.append(replace(each, times=of_steps, id=key))
+        return made
 
     def optional(self, column: str) -> int | None:
         """The index of a column that an option names; None without the option, or if the file may lack the column."""
@@ -152,10 +238,8 @@ class _Table:
         )
 
     def cells(self, place: int) -> list[str]:
-        return [row[place] for row in self.rows]
-
-    def where(self, row: int) -> str:
-        return f"{self.name}, line {self.lines[row]}"
+        """The text of a column."""
+        return [text_of(row[place]) for row in self.rows]
 
     def shown(self, place: int) -> str:
         """The name of a column, or its number."""
@@ -163,16 +247,28 @@ class _Table:
 
     def channels(self, others: set[int | None]) -> list[int]:
         """The indices of the columns that are channels.   others: columns that are none"""
-        given = self.columns.used or (self.columns.channels if self.header else None)
-        if given is not None:
-            return [self.place(name) for name in given]
-        used = [i for i in self._left(others) if i != self._index(others)]
+        index, given = self._index(others), self.columns.used
+        if given:
+            used = self._used()
+            left = self._left(others | {index, *used})
+            if len(used) == len(given):
+                return used
+            return [left[0] if len(left) == 1 else self.place(given[0]), *used]
+        if self.columns.channels is not None and self.header:
+            return [self.place(name) for name in self.columns.channels]
+        used = self._left(others | {index})
         if not used:
             raise DataError(
                 f"{self.name} has no channel: expected a column of numbers besides an index and the columns that "
                 "options name"
             )
         return used
+
+    def _used(self) -> list[int]:
+        """The columns `used`, without the first one if it is absent and may have another name."""
+        names = self.columns.used
+        absent = self.columns.renamed and self.header is not None and names[0] not in self.header
+        return [self.place(name) for name in names[absent:]]
 
     def _left(self, others: set[int | None]) -> list[int]:
         """The columns besides `others`."""
@@ -193,9 +289,9 @@ class _Table:
 
         Raises DataError for several columns of times, none of which is first, and for dates and times in two columns.
         """
-        used, left = [self.place(name) for name in self.columns.used], self._left(others)
+        used, left = self._used(), self._left(others)
         for i in left:
-            if i not in used and self._is_named_time(i) and _CLOCK.match(self.rows[0][i]):
+            if i not in used and self._is_named_time(i) and _CLOCK.match(text_of(self.rows[0][i])):
                 raise DataError(
                     f"{self.name} has times of day without a date in column {quoted(self.shown(i))}: expected one "
                     "column of both; join them, as in 2024-05-31 12:00, or name the column of times with "
@@ -219,7 +315,7 @@ class _Table:
 
         others   columns that other options name
         """
-        used = {self.place(name) for name in self.columns.used}
+        used = self._used()
         names = {self.header[i].lower(): i for i in self._left(others) if i not in used} if self.header else {}
         part = next((name for name in _PARTS_OF_YEARS if name in names), None)
         return (names["year"], names[part]) if part and "year" in names else ()
@@ -244,20 +340,21 @@ class _Table:
         if not self.header or self.header[place].lower() != "year" or not all(map(_YEAR.fullmatch, cells)):
             return False
         id_at = self.optional(self.columns.id)
-        return len({(row[place], "" if id_at is None else row[id_at]) for row in self.rows}) == len(self.rows)
+        ids = [""] * len(cells) if id_at is None else self.cells(id_at)
+        return len(set(zip(cells, ids, strict=True))) == len(cells)
 
     def groups(self, id_at: int | None) -> dict[str, list[int]]:
         """By the identifier of a series: its rows, in the order of the file."""
         if id_at is None:
             return {"": list(range(len(self.rows)))}
         groups: dict[str, list[int]] = {}
-        for i, row in enumerate(self.rows):
-            if not row[id_at]:
+        for i, key in enumerate(self.cells(id_at)):
+            if not key:
                 raise DataError(
                     f"{self.where(i)} has no value in column {self.shown(id_at)}, which {param('id')} names: expected "
                     "the name or number of a series; fill it in, or remove the row"
                 )
-            groups.setdefault(row[id_at], []).append(i)
+            groups.setdefault(key, []).append(i)
         return groups
 
     def by_time(self, places: list[int], times: Sequence[Time], time_at: int) -> list[int]:
@@ -266,16 +363,15 @@ class _Table:
         for i in places:
             if (time := times[i]) in rows:
                 raise DataError(
-                    f"{self.where(i)}: the time {quoted(self.rows[i][time_at])} is also in line "
-                    f"{self.lines[rows[time]]}: expected different times in a series; remove a row, or give "
-                    f"{param('id')}"
+                    f"{self.where(i)}: the time {quoted(self.cells(time_at)[i])} is also in "
+                    f"{self.where(rows[time]).removeprefix(f'{self.name}, ')}: expected different times in a series; "
+                    f"remove a row, or give {param('id')}"
                 )
             rows[time] = i
         return [rows[time] for time in sorted(rows)]
 
-    def label(self, places: list[int], label_at: int, name: str) -> str | None:
-        """The label in the rows `places`, those of one series."""
-        labels = {self.rows[i][label_at] for i in places}
+    def label(self, labels: set[str], name: str) -> str | None:
+        """The label of a series from the cells of its rows."""
         if len(labels) > 1:
             one, other, *_ = sorted(labels)
             raise DataError(
@@ -287,12 +383,17 @@ class _Table:
             return None
         return _with_point(label, self.columns.decimal) if self.columns.targets else label
 
+    def numbers(self, places: Sequence[int]) -> HostArray:
+        """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError."""
+        return np.array([[self.number(i, j) for j in places] for i in range(len(self.rows))])
+
     def number(self, row: int, place: int) -> float:
         cell = self.rows[row][place]
-        value = _parsed(cell, self.columns.decimal)
-        if value is None:
-            column = quoted(self.shown(place))
-            remedy = f"name the column of times with {param('time')} {{}}" if is_date(cell) else self.columns.remedy
+        value = _parsed(cell, self.columns.decimal) if isinstance(cell, str) else float(cell)
+        if value is None or math.isinf(value):
+            column, cell = quoted(self.shown(place)), text_of(cell)
+            is_time = is_date(cell) and not self.columns.time
+            remedy = f"name the column of times with {param('time')} {{}}" if is_time else self.columns.remedy
             where, remedy = f"{self.where(row)}, column {column}", remedy.format(shlex.quote(column))
             if (options := self._long_form()) and not is_date(cell):
                 remedy = f"if the file holds many series, give {options}; else {remedy}"
@@ -359,6 +460,19 @@ def _parsed(cell: str, decimal: str) -> float | None:
     if cell.lower() in _MISSING_CELLS:
         return math.nan
     return as_number(_with_point(cell, decimal))
+
+
+def _clock(times: list[Any], clock: bool | None) -> list[Any]:
+    """Datetimes of one time of day in a time zone, without it: a day later is the same time of day.
+
+    Others keep it: an hour later is not always the next hour of the clock.   clock: see `Table.of`
+    """
+    if not times or not all(isinstance(each, datetime) for each in times):
+        return times
+    zone = times[0].tzinfo
+    if clock is None:
+        clock = zone is not None and zone.utcoffset(None) is None and len({each.time() for each in times}) == 1
+    return [each.replace(tzinfo=None) for each in times] if clock else times
 
 
 def _with_point(number: str, decimal: str) -> str:

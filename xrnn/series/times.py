@@ -42,7 +42,13 @@ _FORMS: Final = (
     "%b-%Y",
     "%b-%y",
 )
-_TWO_ORDERS: Final = (("%m/%d/%Y", "%d/%m/%Y"), ("%m-%d-%Y", "%d-%m-%Y"))  # a day above 12 shows which one is meant
+_SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is meant
+    ("%m/%d/%Y", "%d/%m/%Y"),
+    ("%m-%d-%Y", "%d-%m-%Y"),
+    ("%m/%d/%y", "%d/%m/%y", "%y/%m/%d"),
+    ("%m-%d-%y", "%d-%m-%y", "%y-%m-%d"),
+    ("%d.%m.%y", "%y.%m.%d"),
+)
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _CLOCK: Final = re.compile(r"(.*?),?[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.](\d{1,6}))?)?(?: ?([ap])m)?", re.IGNORECASE)
 _MONTH: Final = (
@@ -77,21 +83,23 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
 
     where   the start of an error about cells[i]: the file and the line
 
-    In dates such as 3/4/2024, a day above 12 tells whether the month or the day is first; without one, the order that
-    gives equal steps. Raises DataError if both orders, or neither, give equal steps, and for cells that are not all
-    numbers or all dates in one form.
+    Dates such as 3/4/2024 and 3/4/24 are read in the order of day, month and year that fits all cells; if several fit,
+    in the one that gives equal steps. Raises DataError if several of them do, or none does, and for cells that are not
+    all numbers or all dates in one form.
     """
     longest: list[Time | None] = []
     for readers in _READERS:
         found = [list(itertools.takewhile(lambda time: time is not None, map(read, cells))) for read in readers]
         complete = [[time for time in times if time is not None] for times in found if len(times) == len(cells)]
-        if len(complete) == 2 and complete[0] != complete[1]:
-            complete = [times for times in complete if _has_equal_steps(times)]
-            if len(complete) != 1:
+        if any(times != complete[0] for times in complete):
+            equal = [times for times in complete if _has_equal_steps(times)]
+            if len(equal) != 1:
+                readings = " or ".join(show(times[0]) for times in complete)
                 raise DataError(
-                    f"{where(0)}: {quoted(cells[0])!r} has the month or the day first, and no other row tells which: "
-                    f"expected dates with one reading; {_REMEDY}"
+                    f"{where(0)}: {quoted(cells[0])!r} may be {readings}, and no other row tells which: expected dates "
+                    f"with one reading; {_REMEDY}"
                 )
+            complete = equal
         if complete:
             return _comparable(complete[0])
         longest = max([longest, *found], key=len)
@@ -121,7 +129,12 @@ def hold_dates(cells: Sequence[str]) -> bool:
 
 
 def iso_time(cell: str) -> datetime | None:
-    """The time in an ISO date or time stamp, which may lack the day, as in 2024-05. None for other text."""
+    """The time in an ISO date or time stamp, which may lack the day, as in 2024-05. None for other text.
+
+    Also None for a time with nanoseconds, which a datetime does not hold.
+    """
+    if re.search(r"\.\d{6}0*[1-9]", cell):
+        return None
     cell = f"{cell}-01" if re.fullmatch(r"\d{4}-\d{2}", cell) else re.sub(" UTC$", "+00:00", cell)
     try:
         return datetime.fromisoformat(cell) if re.match(r"\d{4}-", cell) else None
@@ -194,7 +207,7 @@ _DATES: Final[tuple[tuple[_Reader, ...], ...]] = (
     (iso_time,),
     (_quarter,),
     *((_in_form(form),) for form in _FORMS),
-    *(tuple(map(_in_form, forms)) for forms in _TWO_ORDERS),
+    *(tuple(map(_in_form, forms)) for forms in _SEVERAL_ORDERS),
 )
 _READERS: Final = (_DATES[0], (as_number,), *_DATES[1:])
 

@@ -16,16 +16,20 @@ are skipped.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.models.errors import DataError
-from xrnn.series.checks import MISSING, Series, as_number, checked, escaped, parse_numbers, read_text
+from xrnn.series.checks import Series, as_number, checked, escaped, read_text
+
+_MISSING: Final = "?"
 
 
 @dataclass(slots=True)
@@ -34,31 +38,22 @@ class Header:
     labelled: bool | None = None  # None: the header has no @classLabel
     labels: tuple[str, ...] = ()  # the declared labels; empty: any label is allowed
 
-    def declared(self, label: str) -> str | None:
-        """The declared spelling of `label`, or None. Case is ignored unless `label` itself is declared."""
-        if not self.labels or label in self.labels:
-            return label
-        return next((each for each in self.labels if each.lower() == label.lower()), None)
 
-
-def read_ts(path: Path, *, targets: bool = False) -> list[Series]:
+def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Series]:
     """The series in a text file. With `targets`, @targetLabel is allowed: labels are then numbers to predict.
 
     Raises DataError, with the number of the line, and OSError.
     """
-    lines = _lines(read_text(path))
+    lines = (
+        (number, line)
+        for number, line in enumerate(map(str.strip, read_text(path, encoding).split("\n")), start=1)
+        if line and line[0] not in "#%"
+    )
     header = _header(path, lines, targets)
     series = [_series(header, line, f"{path}, line {number}") for number, line in lines]
     if not series:
         raise DataError(f"{path} has no series after @data: expected one in each line; use another copy")
     return series
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that are not empty and not comments, with their numbers."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if (line := line.strip()) and line[0] not in "#%":
-            yield number, line
 
 
 def _header(path: Path, lines: Iterator[tuple[int, str]], targets: bool) -> Header:
@@ -71,51 +66,55 @@ def _header(path: Path, lines: Iterator[tuple[int, str]], targets: bool) -> Head
                 ".ts file?"
             )
         tag, *words = line.split()
-        tag = tag.lower()
-        if tag == "@data":
+        if (tag := tag.lower()) == "@data":
             return header
-        if tag in ("@timestamps", "@classlabel", "@targetlabel"):
-            value = _boolean(f"{path}, line {number}", tag, words)
-            if tag == "@timestamps":
-                header.time_stamps = value
-            elif tag == "@classlabel":
-                header.labelled, header.labels = value, tuple(words[1:])
-            elif value and not targets:
-                raise DataError(
-                    f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn "
-                    "regress`, or name a file with @classLabel"
-                )
-            elif value:
-                header.labelled = True
+        if tag not in ("@timestamps", "@classlabel", "@targetlabel"):
+            continue
+        word = words[0].lower() if words else ""
+        if word not in ("true", "false"):
+            raise DataError(
+                f"{path}, line {number}: {tag} is {quoted(word)!r}: expected true or false; correct the line"
+            )
+        value = word == "true"
+        if tag == "@timestamps":
+            header.time_stamps = value
+        elif tag == "@classlabel":
+            header.labelled, header.labels = value, tuple(words[1:])
+        elif value and not targets:
+            raise DataError(
+                f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn regress`, "
+                "or name a file with @classLabel"
+            )
+        elif value:
+            header.labelled = True
     raise DataError(
         f"{path} ends before its data: expected a line @data, then a line for each series; use a complete file"
     )
-
-
-def _boolean(where: str, tag: str, words: list[str]) -> bool:
-    word = words[0].lower() if words else ""
-    if word not in ("true", "false"):
-        raise DataError(f"{where}: {tag} is {quoted(word)!r}: expected true or false; correct the line")
-    return word == "true"
 
 
 def _series(header: Header, line: str, where: str) -> Series:
     # A time may contain colons, but a channel of pairs ends with a parenthesis, so only the colon after that separates.
     channels = re.split(r"(?<=\))\s*:", line) if header.time_stamps else line.split(":")
     label = None if header.labelled is False else _label(channels.pop().strip(), header, len(channels), where)
-    columns = [_column(channel.strip(), header, f"{where}, channel {i}") for i, channel in enumerate(channels, start=1)]
-    lengths = {len(column) for column in columns}
+    values = [_channel(channel.strip(), header, f"{where}, channel {i}") for i, channel in enumerate(channels, start=1)]
+    lengths = {len(channel) for channel in values}
     if len(lengths) > 1:
         raise DataError(
             f"{where}: the channels have {min(lengths)} to {max(lengths)} steps: expected one length in a series; "
             "correct the line, or write ? for missing values"
         )
-    return checked(np.array(columns, dtype=np.float64).reshape(len(columns), -1).T, label, where)
+    return checked(np.array(values, dtype=np.float64).reshape(len(values), -1).T, label, where)
 
 
 def _label(label: str, header: Header, channels: int, where: str) -> str:
-    declared = header.declared(label)
-    could_be_channel = not header.labels and _could_be_channel(label, header.time_stamps)
+    """The declared spelling of a label. Case is ignored unless the label itself is declared."""
+    spellings = [each for each in (label, *header.labels) if each.lower() == label.lower()]
+    declared = next((each for each in spellings if each in header.labels or not header.labels), None)
+    could_be_channel = not header.labels and (
+        label.startswith("(")
+        if header.time_stamps
+        else all(cell in ("", _MISSING) or as_number(cell) is not None for cell in map(str.strip, label.split(",")))
+    )
     if not channels or not declared or (could_be_channel and header.labelled and ("," in label or "(" in label)):
         among = f" one of {printable(', '.join(map(escaped, header.labels)))[:200]}" if header.labels else " a label"
         raise DataError(
@@ -130,29 +129,23 @@ def _label(label: str, header: Header, channels: int, where: str) -> str:
     return declared
 
 
-def _could_be_channel(text: str, time_stamps: bool) -> bool:
-    """True if the last part of a line could be a channel as well as a label."""
-    if time_stamps:
-        return text.startswith("(")
-    return all(field.strip() in ("", MISSING) or as_number(field) is not None for field in text.split(","))
-
-
-def _column(channel: str, header: Header, where: str) -> list[float]:
-    if not channel:
-        return []
-    values = _untimed(channel, where) if header.time_stamps else channel.split(",")
-    return parse_numbers(values, where)
-
-
-def _untimed(channel: str, where: str) -> list[str]:
-    """(0,1.5),(1,1.7) → 1.5, 1.7"""
-    values: list[str] = []
-    if channel.startswith("(") and channel.endswith(")"):
-        for pair in re.split(r"\)\s*,\s*\(", channel[1:-1]):
-            time, comma, value = pair.partition(",")
-            if not time.strip() or not comma or re.search("[(),]", time + value):
-                break
-            values.append(value)
-        else:
-            return values
-    raise DataError(f"{printable(where)}: expected pairs such as (0,1.5),(1,1.7), got {quoted(channel)!r}; correct it")
+def _channel(channel: str, header: Header, where: str) -> list[float]:
+    """The numbers 1.5,?,1.7 or (0,1.5),(1,?),(2,1.7), NaN for a missing one."""
+    cells = channel.split(",") if channel else []
+    if header.time_stamps and channel:
+        pairs = re.split(r"\)\s*,\s*\(", channel[1:-1])
+        if channel[0] + channel[-1] != "()" or not all(
+            re.fullmatch(r"\s*[^(),\s][^(),]*,[^(),]*", each) for each in pairs
+        ):
+            raise DataError(
+                f"{printable(where)}: expected pairs such as (0,1.5),(1,1.7), got {quoted(channel)!r}; correct it"
+            )
+        cells = [each.partition(",")[2] for each in pairs]
+    values = [math.nan if cell == _MISSING else as_number(cell) for cell in map(str.strip, cells)]
+    for cell, value in zip(cells, values, strict=True):
+        if value is None:
+            raise DataError(
+                f"{printable(where)}: {quoted(cell.strip())!r} is not a finite number: expected numbers, or ? for a "
+                "missing value; correct or remove it"
+            )
+    return [value for value in values if value is not None]

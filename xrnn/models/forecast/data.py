@@ -29,7 +29,7 @@ from xrnn.models.forecast.windows import (
     limits_of_logarithms,
 )
 from xrnn.series.checks import Series, Time
-from xrnn.series.read import check_channels, read_path
+from xrnn.series.read import check_channels, check_same, read_path
 from xrnn.series.times import Step, show, step_named, step_of
 from xrnn.typing import HostArray
 
@@ -40,6 +40,7 @@ _LEAST_WINDOWS: Final = 8  # to train on
 _FOLDS: Final = (0.4, 0.6, 0.8, 1.0)
 LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
+_FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
 _LEAST_ROWS: Final = 4  # before the first window
 _MOST_NAMES: Final = 8  # of series, in a line
 TOO_FEW: Final = "too few rows, missing or equal values"  # in a series without windows
@@ -108,7 +109,7 @@ class ForecastSeries:
             own = np.zeros((len(of_times), facts.known))
             own[: len(self.covariates)] = self.covariates
             self.covariates = np.concatenate([own, of_times], axis=1)
-        self._missing = np.isnan(series.values[:, 1:])  # (T or more, K), before they were filled
+        self._known, self._known_scale = series.values[:, 1:], known  # (T or more, K), before they were filled
         self._target_name, *names = series.channel_names or ("",)
         self._covariate_names = names
         self._values: HostArray = self.filled
@@ -272,21 +273,26 @@ class ForecastSeries:
         )
 
     def check_known(self) -> None:
-        """Raises DataError if a known column lacks values in the steps after the last value."""
-        facts = self.facts
-        future = len(self._missing) - self.rows
-        if facts.known and future < facts.horizon:
+        """Raises DataError if a known column lacks values in the steps after the last value, or has far-off ones."""
+        facts, scale = self.facts, self._known_scale
+        ahead = self._known[self.rows : self.rows + facts.horizon]
+        if facts.known and len(ahead) < facts.horizon:
             raise DataError(
-                f"{printable(self.name)} has {future} rows after the last value to forecast: expected {facts.horizon} "
-                f"with the known columns; add the rows, or lower {param('horizon')}"
+                f"{printable(self.name)} has {len(ahead)} rows after the last value to forecast: expected "
+                f"{facts.horizon} with the known columns; add the rows, or lower {param('horizon')}"
             )
-        for i, k in np.argwhere(self._missing[self.rows : self.rows + facts.horizon]):
+        far = np.abs(ahead - scale.mean) > _FAR_KNOWN * scale.divisor
+        for i, k in np.argwhere(np.isnan(ahead) | far):
             row = self.rows + i
             time = f" ({show(self.times[row])})" if self.times else ""
             column = quoted(self._covariate_names[k]) if self._covariate_names else k + 1
+            got, expected = "no value", f"one in each of the {facts.horizon} rows after the last value to forecast"
+            if far[i, k]:
+                reach = _FAR_KNOWN * scale.divisor[k]
+                got, expected = f"{ahead[i, k]:g}", f"a number within {reach:.3g} of the mean of training"
             raise DataError(
-                f"{printable(self.name)} has no value in row {row + 1}{time} of the known column {column}: expected "
-                f"one in each of the {facts.horizon} rows after the last value to forecast; fill it in"
+                f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected "
+                f"{expected}; {'correct it' if far[i, k] else 'fill it in'}"
             )
 
 
@@ -427,6 +433,24 @@ def check_target(series: Sequence[Series], settings: ForecastSettings) -> None:
             f"{printable(series[0].name)} has {channels} columns of numbers{have}: expected the one to forecast; add "
             f"{param('target')} COLUMN"
         )
+
+
+def aligned(series: Series, facts: ForecastFacts) -> Series:
+    """The series with its known columns in the order of the model; the target may have another name.
+
+    Raises DataError if it lacks one.
+    """
+    check_same(series, 1 + facts.known, None, "the model")
+    have, expected = (names[1:] if names else () for names in (series.channel_names, facts.channel_names))
+    if missing := [name for name in expected if have and name not in have]:
+        raise DataError(
+            f"{printable(series.name)} has no known column {quoted(missing[0])}: expected {quoted(', '.join(expected))}"
+            "; name the columns as in training"
+        )
+    if not have or not expected:
+        return series
+    values = series.values[:, [0, *(1 + have.index(name) for name in expected)]]
+    return replace(series, values=values, channel_names=((series.channel_names or ("",))[0], *expected))
 
 
 def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: bool = True) -> ForecastData:

@@ -19,6 +19,7 @@ from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import (
     TOO_FEW,
     ForecastSeries,
+    aligned,
     check_step,
     listed,
     with_later_times,
@@ -28,7 +29,6 @@ from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.windows import Windows
 from xrnn.models.plan import Model
 from xrnn.series.checks import Series, Time
-from xrnn.series.read import check_same
 from xrnn.series.tables import Columns
 from xrnn.series.times import show
 from xrnn.typing import Array, HostArray, Shape
@@ -230,7 +230,7 @@ class TrainedForecaster:
         The forecast is naive if the series is too short or constant. Raises DataError if the series has no value, other
         times, or lacks known covariates, and if the memory does not suffice.
         """
-        check_same(series, 1 + self.facts.known, self.facts.channel_names, "the model")
+        series = aligned(series, self.facts)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
         try:
@@ -254,6 +254,6 @@ class TrainedForecaster:
     @property
     def columns(self) -> Columns:
         """How to read new .csv files."""
-        columns = self.settings.columns
-        used, optional = columns.used or (self.facts.channel_names or ()), frozenset({columns.id, columns.time})
-        return replace(columns, used=used, optional=optional, remedy="correct it")
+        columns, names = self.settings.columns, self.facts.channel_names or ()
+        optional, renamed = frozenset({columns.id, columns.time}), bool(names) and not self.settings.target
+        return replace(columns, used=columns.used or names, renamed=renamed, optional=optional, remedy="correct it")

@@ -17,6 +17,7 @@ from xrnn.models.settings import (
     check_object,
     column,
     decimal,
+    encoding,
     identifier,
     probability,
     setting,
@@ -158,6 +159,7 @@ class ForecastSettings(Settings):
     noise: float = amount(0.2, "Noise added to the context in training, in standard deviations of the window.")
     decay: float = amount(0.03, "Weight decay.")
     decimal: str = decimal()
+    encoding: str = encoding()
     id: str = identifier()
     time: str = column("Column of times. Default: the column of dates, or a first column without a name.")
 
@@ -186,7 +188,9 @@ class ForecastSettings(Settings):
         """How to read .csv files."""
         used = (self.target, *names_in(self.known)) if self.target else ()
         remedy = f"correct it, or name the column to forecast with {param('target')}"
-        return Columns(self.decimal, id=self.id, time=self.time, timed=True, used=used, remedy=remedy)
+        return Columns(
+            self.decimal, id=self.id, time=self.time, timed=True, used=used, encoding=self.encoding, remedy=remedy
+        )
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from xrnn.models.settings import (
     amount,
     column,
     decimal,
+    encoding,
     identifier,
     probability,
     setting,
@@ -28,7 +29,7 @@ from xrnn.typing import HostArray
 
 MOST_JOINED: Final = 1024  # steps
 MOST_MEMBERS: Final = 100
-TABLE_SETTINGS: Final = ("decimal", "skip_columns", "id", "time", "label")  # how to read .csv files
+TABLE_SETTINGS: Final = ("decimal", "encoding", "skip_columns", "id", "time", "label")  # how to read .csv files
 
 
 def _head_rate(default: float) -> Any:
@@ -73,6 +74,7 @@ class LabelledSettings(Settings):
         lambda value: 0 <= value <= 10**6,
     )
     decimal: str = decimal()
+    encoding: str = encoding()
     skip_columns: str = column("Columns of .csv files that are not channels.", "COLUMN,COLUMN,…")
     id: str = identifier()
     time: str = column("Column of .csv files to sort the steps by.")
@@ -109,7 +111,8 @@ class LabelledSettings(Settings):
     def columns(self) -> Columns:
         """How to read .csv files."""
         skip = names_in(self.skip_columns)
-        return Columns(self.decimal, skip, self.id, self.time, self.label, self.head.has_numbers)
+        numbers = self.head.has_numbers
+        return Columns(self.decimal, skip, self.id, self.time, self.label, numbers, encoding=self.encoding)
 
     @property
     def joined(self) -> int:
@@ -149,7 +152,12 @@ class LabelledSettings(Settings):
         """
         kept = self.columns
         columns = replace(self, **given).columns
-        needed = {name for setting, value in given.items() if setting != "decimal" for name in names_in(value)}
+        needed = {
+            name
+            for setting, value in given.items()
+            if setting not in ("decimal", "encoding")
+            for name in names_in(value)
+        }
         optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed)
         return replace(columns, channels=channel_names, optional=optional, targets=True)  # labels are not used
 
