@@ -22,7 +22,7 @@ BUDGETS: Final = {
     # outputs before and after the estimators are rewritten; they go with that.
     ".ci": 1_024,
 }
-_CODE: Final = {".py", ".pyi", ".cpp", ".h", ".cu", ""}  # shell scripts in .ci have no suffix
+_CODE: Final = {".py", ".pyi", ".c", ".cpp", ".h", ".cu", ""}  # shell scripts in .ci have no suffix
 
 
 def files(folder: str) -> Iterator[Path]:

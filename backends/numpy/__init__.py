@@ -13,7 +13,7 @@ from xrnn.backend import Backend, fused_forms, precision
 from xrnn.backends.numpy.int8 import pack
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Forms, Inputs, Outputs, Trace
+from xrnn.ops.inputs import FixedWeights, Inputs, Outputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded, HostArray
 
 try:
@@ -52,7 +52,7 @@ class NumpyBackend(Backend):
         x, lengths, reverse = inputs.x, inputs.lengths, inputs.reverse
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
-        packed: Any = inputs.forms
+        packed: Any = inputs.fixed
         if packed is None:
             own = cell.coefficients(np, inputs.own)
         else:
@@ -123,10 +123,10 @@ class NumpyBackend(Backend):
         if not name or cell.components > 1:
             return super().int8_forward(cell, inputs)
         inputs.check()
-        x, forms = inputs.x, inputs.forms or Forms(inputs.Wx, inputs.Wh)
-        if forms.made is None:
-            forms.made = [pack(matrix, len(forms.Wh)) for matrix in (forms.Wx, forms.Wh)]
-        Wx, Wh = forms.made
+        x, fixed = inputs.x, inputs.fixed or FixedWeights(inputs.Wx, inputs.Wh)
+        if fixed.made is None:
+            fixed.made = [pack(matrix, len(fixed.Wh)) for matrix in (fixed.Wx, fixed.Wh)]
+        Wx, Wh = fixed.made
         x = x if x.ndim == 3 else x[None]
         slots = None
         if inputs.reverse or inputs.lengths is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line, refused
-from tests.exchange.compiled_c import built, outputs, streamed
+from tests.exchange.compiled_c import WARNINGS, built, outputs, streamed
 from tests.exchange.layers import ONE_WAY, ROUNDING, XRNN_ONLY, drawn
 from tests.peephole.layer import PeepholeLSTM
 from xrnn import (
@@ -19,6 +20,7 @@ from xrnn import (
     LRU,
     LSTM,
     RNN,
+    SLSTM,
     Bidirectional,
     Dropout,
     Embedding,
@@ -33,7 +35,8 @@ from xrnn import (
     to_numpy,
 )
 from xrnn.backend import Backend
-from xrnn.exchange.c import _HELPERS, identifier, source
+from xrnn.exchange import c
+from xrnn.exchange.c import identifier, source
 from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.exchange.model import Model, model_of
 
@@ -188,14 +191,14 @@ KEYWORDS = """
 def test_identifiers_are_no_keywords_and_hide_none_of_the_file(tmp_path: Path) -> None:
     """In a file with every function, which a C++ compiler reads too."""
     recurrent = [RNN.init(6, 6, leak=0.3), LSTM.init(6, 6), GRU.init(6, 6), GRU.init(6, 6, reset_after=False)]
-    recurrent += [MinGRU.init(6, 6, candidate="positive"), MinLSTM.init(6, 6), LRU.init(6, 3)]
+    recurrent += [MinGRU.init(6, 6, candidate="positive"), MinLSTM.init(6, 6), SLSTM.init(6, 6), LRU.init(6, 3)]
     recurrent += [RNN.init(6, 6, leak=0.3, trains_leak=True)]
     layers = [*map(drawn, [*recurrent, LayerNorm.init(6), Linear.init(6, 2)]), drawn(LayerNorm.init(2))]
     layers.insert(1, quantize(drawn(GRU.init(6, 6))))
     scale = np.zeros(3), np.ones(3)
     model = Model(tuple(layers), scale, mask=True, mean=True, softmax=True, labels=("a", "b"))
     text = source(model, "model")
-    assert all(f"model_{helper}(" in text for helper in _HELPERS)
+    assert all(f"model_{function}(" in text for function in c._cells_c()[1])
     code = re.sub(r'/\*.*?\*/|#include[^\n]*|"[^"]*"', "", text, flags=re.DOTALL)
     names = set(re.findall(r"\b[A-Za-z_]\w*", code))
     assert not names & set(KEYWORDS.split())
@@ -309,3 +312,12 @@ def test_a_scale_that_does_not_fit_is_refused(scale: Any) -> None:
 def test_large_sizes_are_refused() -> None:
     with one_line(ValueError, "layers[0] has a size above 1,048,576"):
         source(model_of(Embedding(np.zeros((2**20 + 1, 1), "float32"))), "model")
+
+
+@pytest.mark.parametrize(("compiler", "standard"), [("gcc", "c99"), ("g++", "c++17")])
+def test_the_functions_are_a_file_that_compiles(compiler: str, standard: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    language = "c" if compiler == "gcc" else "c++"
+    flags = [f"-std={standard}", *WARNINGS, "-Wno-unused-function", "-fsyntax-only", "-x", language]
+    subprocess.run([compiler, *flags, Path(c.__file__).with_name("cells.c")], check=True)

@@ -34,7 +34,8 @@ class CCell(NamedTuple):
         static void @_NAME(int H, …, float *z, float *h, float *c)
 
     name    of the function; @_ becomes the prefix of the file
-    code    the function. z has its `pre` blocks (H,) in order; then come the states, in the order of the cell
+    code    the function; by default, that of this name in cells.c. z has its `pre` blocks (H,) in order; then come the
+            states, in the order of the cell
     extra   of a cell and its `coefficients`, by name: the arguments between H and z. An int stays a number, None is a
             null pointer; other numbers and arrays (H,) become arrays (H,). Default: the coefficients
     recur   the statements that add the recurrent term, for a cell with `recurs`; the default is one product. z then has
@@ -42,7 +43,7 @@ class CCell(NamedTuple):
     """
 
     name: str
-    code: str
+    code: str = ""
     extra: Callable[[Any, Sequence[Any]], Mapping[str, Any]] = lambda cell, own: dict(
         zip(cell.params, own, strict=True)
     )
@@ -95,7 +96,7 @@ def to_c(
 
 
 def _has_first_line(path: Path) -> bool:
-    first = _HEAD.strip().splitlines()[0].encode("ascii")
+    first = _cells_c()[0].splitlines()[0].encode("ascii")
     with path.open("rb") as file:
         return file.read(len(first)) == first
 
@@ -123,11 +124,19 @@ def source(model: Model, name: str) -> str:
             cell_row(CELLS, layer, f"layers[{i}]", "to_c", "xrnn.exchange.c.CELLS")
     main = "\n".join([*_constants(model), *_state(model), *_step(model)])
     helpers: list[str] = []
-    functions = _HELPERS | {row.name: row.code for row in CELLS.values()}
+    head, functions = _cells_c()
+    functions |= {row.name: row.code.strip() for row in CELLS.values() if row.code}
     for helper, code in reversed(functions.items()):  # a helper calls only earlier ones; an unused one is a warning
         if f"@_{helper}(" in main + "".join(helpers):
-            helpers.insert(0, code.strip() + "\n\n")
-    return f"{_HEAD.strip()}\n\n{''.join(helpers)}{main}\n".replace("@_", f"{name}_")
+            helpers.insert(0, f"{code}\n\n")
+    return f"{head}\n\n{''.join(helpers)}{main}\n".replace("@_", f"{name}_")
+
+
+def _cells_c() -> tuple[str, dict[str, str]]:
+    """The beginning of cells.c, and its functions by name, with @_ for the prefix of their names."""
+    text = Path(__file__).with_name("cells.c").read_text(encoding="ascii").strip().replace("xrnn_", "@_")
+    head, *functions = re.split(r"\n\n(?=/\*|static )", text)
+    return head, {re.findall(r"^static \w+ @_(\w+)\(", code, re.MULTILINE)[0]: code for code in functions}
 
 
 def _sizes(model: Model) -> tuple[int, int]:
@@ -332,219 +341,32 @@ def _reset_before(layer: Any, i: int) -> list[str]:
     ]
 
 
-_HEAD: Final = """
-/* A recurrent model, written by xrnn. C99; link with -lm.
+def _rnn(cell: Any, own: Sequence[Any]) -> Mapping[str, Any]:
+    return {"leak": own[0] if own else None, "relu": int(cell.nonlinearity == "relu")}
 
-   Call @_init(&state) first, then @_step(&state, x, y) for each step. x and y are different arrays. */
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-"""
+def _minimal(cell: Any, own: Sequence[Any]) -> Mapping[str, Any]:
+    return {"positive": int(cell.candidate == "positive")}
 
-# Functions by name. Each calls only those before it.
-_HELPERS: Final = {
-    "add": """
-/* y += x @ W,   x (rows,), y (columns,). Only the first `columns` of W's `stride` columns are used. */
-static void @_add(int rows, int columns, int stride, const float *W, const float *x, float *y) {
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++) y[j] += x[i] * W[(size_t)i * (size_t)stride + (size_t)j];
-}
-""",
-    "quantized": """
-/* q = round(127 x / max |x|). Returns the scale of x, max |x| / 127. If all |x| are below 1e-30, the scale is 0. If x
-   has NaN or infinity, the scale is NaN. In both cases q stays as it was. */
-static float @_quantized(int n, const float *x, int8_t *q) {
-    float largest = 0;
-    int finite = 1;
-    for (int i = 0; i < n; i++) {
-        largest = fmaxf(largest, fabsf(x[i]));
-        finite = finite && isfinite(x[i]);
-    }
-    if (!finite || largest < 1e-30f) return finite ? 0 : NAN;
-    const float factor = 127 / largest;
-    for (int i = 0; i < n; i++) q[i] = (int8_t)rintf(x[i] * factor);
-    return largest / 127;
-}
-""",
-    "add_int8": """
-/* y[j] += x_scale scale[j] sum_i q[i] W[j, i],   q = x rounded to int8 (rows,), W (columns, rows), y (columns,).
-   The integer sums are exact. */
-static void @_add_int8(int rows, int columns, const int8_t *W, const float *scale, const float *x, int8_t *q,
-                       float *y) {
-    const float x_scale = @_quantized(rows, x, q);
-    for (int j = 0; j < columns; j++) {
-        int32_t sum = 0;
-        for (int i = 0; i < rows; i++) sum += q[i] * W[(size_t)j * (size_t)rows + (size_t)i];
-        y[j] += (float)sum * (x_scale * scale[j]);
-    }
-}
-""",
-    "sigmoid": """
-static float @_sigmoid(float z) { return 0.5f + 0.5f * tanhf(0.5f * z); }
-""",
-    "candidate": """
-/* v; with `positive` v + 1/2 for v >= 0, otherwise sigmoid(v) */
-static float @_candidate(int positive, float v) { return positive ? (v < 0 ? @_sigmoid(v) : v + 0.5f) : v; }
-""",
-    "reset": """
-/* reset = sigmoid(z_r) h */
-static void @_reset(int H, const float *z, const float *h, float *reset) {
-    for (int j = 0; j < H; j++) reset[j] = @_sigmoid(z[j]) * h[j];
-}
-""",
-    "normalized": """
-/* y = gamma (x - mean) / sqrt(variance + eps) + beta */
-static void @_normalized(int D, float eps, const float *gamma, const float *beta, const float *x, float *y) {
-    float mean = 0, variance = 0;
-    for (int i = 0; i < D; i++) mean += x[i] / (float)D;
-    for (int i = 0; i < D; i++) variance += (x[i] - mean) * (x[i] - mean) / (float)D;
-    for (int i = 0; i < D; i++) y[i] = gamma[i] * (x[i] - mean) / sqrtf(variance + eps) + beta[i];
-}
-""",
-    "scaled": """
-/* y = (x - mean) / deviation, limited to 1e6; for a missing value y stays as it was, at first 0, the mean.
-   With `masks`: y[D + i] = 1 if x[i] is known, else 0. */
-static void @_scaled(int D, const double *mean, const double *deviation, int masks, const float *x, float *y) {
-    for (int i = 0; i < D; i++) {
-        const int known = !isnan(x[i]);
-        if (known) y[i] = (float)fmin(fmax((x[i] - mean[i]) / deviation[i], -1e6), 1e6);
-        if (masks) y[D + i] = (float)known;
-    }
-}
-""",
-    "average": """
-/* mean = the mean of h over all steps so far */
-static void @_average(int H, unsigned long steps, const float *h, float *total, float *mean) {
-    for (int j = 0; j < H; j++) {
-        total[j] += h[j];
-        mean[j] = total[j] / (float)steps;
-    }
-}
-""",
-    "softmax": """
-static void @_softmax(int C, float *y) {
-    float largest = y[0], sum = 0;
-    for (int i = 1; i < C; i++) largest = fmaxf(largest, y[i]);
-    for (int i = 0; i < C; i++) sum += y[i] = expf(y[i] - largest);
-    for (int i = 0; i < C; i++) y[i] /= sum;
-}
-""",
-}
 
-_RNN: Final = CCell(
-    "rnn",
-    """
-/* h = (1 - leak) h + leak f(z),   f = relu or tanh; without a leak h = f(z) */
-static void @_rnn(int H, const float *leak, int relu, const float *z, float *h) {
-    for (int j = 0; j < H; j++) {
-        const float y = relu ? (z[j] < 0 ? 0 : z[j]) : tanhf(z[j]);
-        h[j] = leak ? (1 - leak[j]) * h[j] + leak[j] * y : y;
-    }
-}
-""",
-    extra=lambda cell, own: {"leak": own[0] if own else None, "relu": int(cell.nonlinearity == "relu")},
-)
+def _slstm(cell: Any, own: Sequence[Any]) -> Mapping[str, Any]:
+    return {"exponential": int(cell.forget_gate == "exp")}
+
+
+def _lru(cell: Any, own: Sequence[Any]) -> Mapping[str, Any]:
+    return dict(zip(("re", "im", "gain"), own, strict=True))
+
+
 # By the class of the cell. A subclass may compute something else, and needs its own row.
 CELLS: Final[dict[type[Cell], CCell]] = {
-    RNNCell: _RNN,
-    LeakyRNNCell: _RNN,
-    TrainedLeakRNNCell: _RNN,
-    LSTMCell: CCell(
-        "lstm",
-        """
-/* i, f, g, o = z;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c) */
-static void @_lstm(int H, const float *z, float *h, float *c) {
-    for (int j = 0; j < H; j++) {
-        c[j] = @_sigmoid(z[H + j]) * c[j] + @_sigmoid(z[j]) * tanhf(z[2 * H + j]);
-        h[j] = @_sigmoid(z[3 * H + j]) * tanhf(c[j]);
-    }
-}
-""",
-    ),
-    GRUCell: CCell(
-        "gru",
-        """
-/* n_x, r, u, m = z;  m = h @ Wh_n + b_hn;  n = tanh(n_x + sigmoid(r) m);  h = n + sigmoid(u) (h - n) */
-static void @_gru(int H, const float *z, float *h) {
-    for (int j = 0; j < H; j++) {
-        const float n = tanhf(z[j] + @_sigmoid(z[H + j]) * z[3 * H + j]);
-        h[j] = n + @_sigmoid(z[2 * H + j]) * (h[j] - n);
-    }
-}
-""",
-    ),
-    GRUResetBeforeCell: CCell(
-        "gru_reset_before",
-        """
-/* r, u, n = z, with (sigmoid(r) h) @ Wh_n in n;  h = tanh(n) + sigmoid(u) (h - tanh(n)) */
-static void @_gru_reset_before(int H, const float *z, float *h) {
-    for (int j = 0; j < H; j++) {
-        const float n = tanhf(z[2 * H + j]);
-        h[j] = n + @_sigmoid(z[H + j]) * (h[j] - n);
-    }
-}
-""",
-        recur=_reset_before,
-    ),
-    MinGRUCell: CCell(
-        "min_gru",
-        """
-/* u, v = z;  h = h + sigmoid(u) (candidate(v) - h) */
-static void @_min_gru(int H, int positive, const float *z, float *h) {
-    for (int j = 0; j < H; j++) h[j] += @_sigmoid(z[j]) * (@_candidate(positive, z[H + j]) - h[j]);
-}
-""",
-        extra=lambda cell, own: {"positive": int(cell.candidate == "positive")},
-    ),
-    MinLSTMCell: CCell(
-        "min_lstm",
-        """
-/* f, i, v = z;  h = h + w (candidate(v) - h),   w = sigmoid(i) / (sigmoid(f) + sigmoid(i)).
-   e : a : b = 1 : exp(-f) : exp(-i), and the largest of them is 1. f and i stay finite: the difference of two
-   infinities would be NaN. */
-static void @_min_lstm(int H, int positive, const float *z, float *h) {
-    for (int j = 0; j < H; j++) {
-        const float f = z[j] < -1e30f ? -1e30f : z[j], i = z[H + j] < -1e30f ? -1e30f : z[H + j];
-        const float least = fminf(fminf(f, i), 0), e = expf(least), a = expf(least - f), b = expf(least - i);
-        h[j] += (e + a) / (2 * e + a + b) * (@_candidate(positive, z[2 * H + j]) - h[j]);
-    }
-}
-""",
-        extra=lambda cell, own: {"positive": int(cell.candidate == "positive")},
-    ),
-    SLSTMCell: CCell(
-        "slstm",
-        """
-/* i, f, g, o = z;  m = max(log f + m, i);  c = f' c + i' tanh(g);  n = f' n + i';  h = sigmoid(o) c / n
-   i' = exp(i - m);  f' = exp(log f + m_prev - m);  log f = f, or log(sigmoid(f)) without `exponential`.
-   n = 0 before the first step: then m = i. */
-static void @_slstm(int H, int exponential, const float *z, float *h, float *c, float *n, float *m) {
-    for (int j = 0; j < H; j++) {
-        const float f = z[H + j], log_f = exponential ? f : fminf(f, 0) - log1pf(expf(-fabsf(f)));
-        const float past = log_f + m[j];
-        m[j] = n[j] == 0 || !(z[j] < past) ? z[j] : past;
-        const float i_scaled = expf(z[j] - m[j]), f_scaled = n[j] == 0 ? 0 : expf(past - m[j]);
-        c[j] = f_scaled * c[j] + i_scaled * tanhf(z[2 * H + j]);
-        n[j] = f_scaled * n[j] + i_scaled;
-        h[j] = @_sigmoid(z[3 * H + j]) * c[j] / n[j];
-    }
-}
-""",
-        extra=lambda cell, own: {"exponential": int(cell.forget_gate == "exp")},
-    ),
-    LRUCell: CCell(
-        "lru",
-        """
-/* h = lambda h + gain z, complex: the first half of the H numbers are real parts */
-static void @_lru(int H, const float *re, const float *im, const float *gain, const float *z, float *h) {
-    for (int j = 0, k = H / 2; k < H; j++, k++) {
-        const float real = h[j];
-        h[j] = re[j] * real - im[j] * h[k] + gain[j] * z[j];
-        h[k] = re[j] * h[k] + im[j] * real + gain[j] * z[k];
-    }
-}
-""",
-        extra=lambda cell, own: dict(zip(("re", "im", "gain"), own, strict=True)),
-    ),
+    RNNCell: CCell("rnn", extra=_rnn),
+    LeakyRNNCell: CCell("rnn", extra=_rnn),
+    TrainedLeakRNNCell: CCell("rnn", extra=_rnn),
+    LSTMCell: CCell("lstm"),
+    GRUCell: CCell("gru"),
+    GRUResetBeforeCell: CCell("gru_reset_before", recur=_reset_before),
+    MinGRUCell: CCell("min_gru", extra=_minimal),
+    MinLSTMCell: CCell("min_lstm", extra=_minimal),
+    SLSTMCell: CCell("slstm", extra=_slstm),
+    LRUCell: CCell("lru", extra=_lru),
 }

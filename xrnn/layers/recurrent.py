@@ -246,7 +246,7 @@ class RecurrentLayer(Layer):
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
         store = self.store
         if not training:
-            inputs.forms = store.forms
+            inputs.fixed = store.fixed
         if len(p) > 3:
             inputs.own = self._own_params()
         if training and self.cell.draws:

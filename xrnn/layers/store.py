@@ -12,7 +12,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import Forms, Inputs, Outputs
+from xrnn.ops.inputs import FixedWeights, Inputs, Outputs
 from xrnn.ops.int8 import Int8Matrix
 from xrnn.select import kind_of
 from xrnn.typing import Array
@@ -36,12 +36,12 @@ class Store:
     """Weights in arrays that may change between calls.
 
     forward   (cell, inputs, training) → the result of `Backend.recurrence_forward`
-    forms     `Inputs.forms` of an inference
+    fixed     `Inputs.fixed` of an inference
     """
 
     reference: ClassVar[int] = 0  # the index of the parameter that decides the backend, dtype and device of the layer
     forward: Callable[[Cell, Inputs, bool], Outputs]
-    forms: Forms | None = None
+    fixed: FixedWeights | None = None
 
     def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
         self.forward = backend.recurrence_forward
@@ -55,7 +55,7 @@ class FrozenStore(Store):
 
     def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
         super().__init__(title, backend, params)
-        self.forms = Forms(params[0], params[1])
+        self.fixed = FixedWeights(params[0], params[1])
 
 
 class Int8Store(Store):
@@ -68,7 +68,7 @@ class Int8Store(Store):
     def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
         Wx, Wh, _, *self._own, Wx_scale, Wh_scale = params
         self._matrices = Int8Matrix(Wx, Wx_scale), Int8Matrix(Wh, Wh_scale)
-        self.forms = Forms(*self._matrices)
+        self.fixed = FixedWeights(*self._matrices)
         self._title, self._backend = title, backend
 
     def forward(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:

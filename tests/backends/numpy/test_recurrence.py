@@ -20,7 +20,7 @@ from xrnn import Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
 from xrnn.ops.cells.rnn import LeakyRNNCell
-from xrnn.ops.inputs import Forms, Inputs, Trace
+from xrnn.ops.inputs import FixedWeights, Inputs, Trace
 from xrnn.typing import HostArray
 
 TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
@@ -72,7 +72,7 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
         assert_array_equal(trace.z[p.past_end], 0)
     for got, want in zip(inferred.states, trace.states, strict=True):
         assert_array_equal(got, want)
-    inputs.forms = Forms(Wx, Wh)
+    inputs.fixed = FixedWeights(Wx, Wh)
     for _ in ("packs the weights", "finds them packed"):
         states, _, _ = backend.recurrence_forward(layer.cell, inputs, False)
         for got, want in zip(states, trace.states, strict=True):
