@@ -138,9 +138,9 @@ static void xrnn_slstm(int H, int exponential, const float *z, float *h, float *
         const float f = z[H + j], log_f = exponential ? f : fminf(f, 0) - log1pf(expf(-fabsf(f)));
         const float past = log_f + m[j];
         m[j] = n[j] == 0 || !(z[j] < past) ? z[j] : past;
-        const float i_scaled = expf(z[j] - m[j]), f_scaled = n[j] == 0 ? 0 : expf(past - m[j]);
-        c[j] = f_scaled * c[j] + i_scaled * tanhf(z[2 * H + j]);
-        n[j] = f_scaled * n[j] + i_scaled;
+        const float scaled_i = expf(z[j] - m[j]), scaled_f = n[j] == 0 ? 0 : expf(past - m[j]);
+        c[j] = scaled_f * c[j] + scaled_i * tanhf(z[2 * H + j]);
+        n[j] = scaled_f * n[j] + scaled_i;
         h[j] = xrnn_sigmoid(z[3 * H + j]) * c[j] / n[j];
     }
 }
