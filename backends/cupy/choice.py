@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -140,6 +140,14 @@ class Request:
         return self.units // self.heads
 
     @property
+    def has_kernels(self) -> bool:
+        return self.dtype in ROWS and 0 < min(self.T, self.N, self.H) <= max(self.T, self.N, self.H) <= MAX_SIZE
+
+    @property
+    def has_product(self) -> bool:
+        return self.has_kernels and self.cell.fed > 0
+
+    @property
     def itemsize(self) -> int:
         return np.dtype(self.dtype).itemsize
 
@@ -205,40 +213,20 @@ def choose(device: Device, request: Request) -> Candidate:
 
 
 @functools.lru_cache(maxsize=256)
-def candidates(device: Device, request: Request) -> tuple[Candidate, ...]:
-    """Every form that fits, the one without limits first.
-
-    plain          the array library's operations; the only form for other dtypes and empty arrays
-    scan           one thread for each unit of a row: every size, the only form of a cell without a recurrent product
-    stepwise       a product of the library and one kernel a step: every size
-    one-block      if a block can hold all of Wh
-    group          if S blocks can hold Wh, and S · G blocks are resident at once. A block leaves no room for a second
-                   one on its multiprocessor (256 threads of up to 255 registers), so S · G ≤ multiprocessors. The
-                   batch is split as finely as that allows.
-    group-partial  backward of cells with several parts of Wh, in float32: a group that exchanges less
-
-    With heads, each head has blocks of its own, which hold its matrix. Those of all heads are resident at once.
-    """
-    r = request
+def candidates(device: Device, r: Request) -> tuple[Candidate, ...]:
+    """Every form of `FORMS` that fits, the one without limits first."""
     product = 0.0 if r.backward else r.product_seconds(device, r.T * r.N, r.D, r.cell.pre * r.H)
-    K, fed = r.head_units, r.cell.fed
-    step = max(HOST_STEP, r.product_seconds(device, r.N, K, fed * K, r.heads) + DEVICE_STEP)
-    fits = r.dtype in ROWS and 0 < min(r.T, r.N, r.H) <= max(r.T, r.N, r.H) <= MAX_SIZE
-    if fits and not fed:
-        return (_scan(device, r, product),)
-    found = [Candidate("stepwise" if fits else "plain", 2 * LAUNCH + product + r.T * step, step)]
-    if fits and r.heads <= MAX_HEADS:
-        found += _one_block(device, r, product)
-    if fits and device.cooperative:
-        # A head has a piece of each part of dz. A group reads whole vectors of these pieces (exchange.cu).
-        if not r.backward or fed == 1 or r.heads == 1 or K % r.vector == 0:
-            found += _groups(device, r, "group", product)
-        if r.backward and fed > 1 and r.dtype == "float32" and K <= MAX_PARTIAL_H:
-            found += _groups(device, r, "group-partial", product)
-    return tuple(found)
+    fitting = (estimate(device, r, form, product) for form, (fits, estimate) in FORMS.items() if fits(device, r))
+    return tuple(itertools.chain.from_iterable(fitting))
 
 
-def _scan(device: Device, r: Request, product: float) -> Candidate:
+def _each_step(device: Device, r: Request, form: Form, product: float) -> Iterator[Candidate]:
+    K = r.head_units
+    step = max(HOST_STEP, r.product_seconds(device, r.N, K, r.cell.fed * K, r.heads) + DEVICE_STEP)
+    yield Candidate(form, 2 * LAUNCH + product + r.T * step, step)
+
+
+def _scan(device: Device, r: Request, form: Form, product: float) -> Iterator[Candidate]:
     """A step moves z, the states and their gradients. If few threads wait for them, the time of a read counts.
 
     Forward, z is written and read. Backward, dz is written, and z is read if the cell keeps it.
@@ -250,7 +238,7 @@ def _scan(device: Device, r: Request, product: float) -> Candidate:
     turns = math.ceil(warps / SCHEDULERS) * SCHEDULERS * WARP / device.rate(r.dtype)
     cycles = turns * (SCAN_CYCLES + r.cell.cycles)
     step = max(moved / bandwidth, trip / AHEAD, cycles / device.clock)
-    return Candidate("scan", 3 * LAUNCH + product + r.T * step, step)
+    yield Candidate(form, 3 * LAUNCH + product + r.T * step, step)
 
 
 def spread(device: Device, threads: int) -> int:
@@ -258,17 +246,17 @@ def spread(device: Device, threads: int) -> int:
     return min(THREADS, WARP * math.ceil(threads / WARP / device.multiprocessors))
 
 
-def _one_block(device: Device, r: Request, product: float) -> Iterator[Candidate]:
+def _one_block(device: Device, r: Request, form: Form, product: float) -> Iterator[Candidate]:
     for rows in ROWS[r.dtype]:
-        layout = _best_layout(device, r, "one-block", r.head_units, rows)
+        layout = _best_layout(device, r, form, r.head_units, rows)
         if layout is None:
             continue
         grid = math.ceil(r.N / rows), 1
         blocks = grid[0] * r.heads
         waves = math.ceil(blocks / device.multiprocessors)
-        step = waves * _tile_cycles(device, r, "one-block", layout) / device.clock
-        weights = waves * r.weights_seconds(device, "one-block", layout, min(blocks, device.multiprocessors))
-        yield Candidate("one-block", 3 * LAUNCH + product + weights + r.T * step, step, grid, layout)
+        step = waves * _tile_cycles(device, r, form, layout) / device.clock
+        weights = waves * r.weights_seconds(device, form, layout, min(blocks, device.multiprocessors))
+        yield Candidate(form, 3 * LAUNCH + product + weights + r.T * step, step, grid, layout)
 
 
 def _groups(device: Device, r: Request, form: Form, product: float) -> Iterator[Candidate]:
@@ -295,6 +283,35 @@ def _groups(device: Device, r: Request, form: Form, product: float) -> Iterator[
             step = EXCHANGE + tile + (math.ceil(share / rows) - 1) * (gap + tile)
             weights = r.weights_seconds(device, form, layout, S * G * r.heads)
             yield Candidate(form, 4 * LAUNCH + product + weights + r.T * step, step, (S, G), layout)
+
+
+def _is_group(device: Device, r: Request) -> bool:
+    # A head has a piece of each part of dz. A group reads whole vectors of these pieces (exchange.cu).
+    whole = not r.backward or r.cell.fed == 1 or r.heads == 1 or r.head_units % r.vector == 0
+    return r.has_product and device.cooperative and whole
+
+
+def _is_partial_group(device: Device, r: Request) -> bool:
+    small = r.dtype == "float32" and r.head_units <= MAX_PARTIAL_H
+    return r.has_product and device.cooperative and r.backward and r.cell.fed > 1 and small
+
+
+# By form: whether it fits, and its candidates with their predicted times, to which the input's product is added.
+FORMS: Final[dict[Form, tuple[Callable[[Device, Request], bool], Callable[..., Iterator[Candidate]]]]] = {
+    # the array library's operations; the only form for other dtypes and empty arrays
+    "plain": (lambda device, r: not r.has_kernels, _each_step),
+    # one thread for each unit of a row: every size, the only form of a cell without a recurrent product
+    "scan": (lambda device, r: r.has_kernels and not r.cell.fed, _scan),
+    # a product of the library and one kernel a step: every size
+    "stepwise": (lambda device, r: r.has_product, _each_step),
+    # if a block can hold all of Wh
+    "one-block": (lambda device, r: r.has_product and r.heads <= MAX_HEADS, _one_block),
+    # if S blocks can hold the Wh of a head, and the S · G blocks of all heads are resident at once. A block leaves no
+    # room for a second one on its multiprocessor (256 threads of up to 255 registers). G is as large as that allows.
+    "group": (_is_group, _groups),
+    # backward of cells with several parts of Wh, in float32: a group that exchanges less
+    "group-partial": (_is_partial_group, _groups),
+}
 
 
 def _best_layout(device: Device, r: Request, form: Form, units: int, rows: int) -> Layout | None:
