@@ -228,6 +228,8 @@ def test_dates_as_text_are_read_as_in_a_file() -> None:
         long = y.rename("sold").rename_axis("day").reset_index()
         got = Forecaster(**SMALL, time="day", target="sold").fit(long).predict()
         assert [*got.index] == [*QUARTERS[40:]]
+    local = Y.set_axis(pandas.Index([f"{day:%Y-%m-%d %H:%M}+01:00" for day in QUARTERS]))[:40]
+    assert str(Forecaster(**SMALL).fit(local).predict().index[0]) == "2011-01-01 00:00:00+01:00"
 
 
 def test_columns_of_different_ends_get_rows_in_the_order_of_time() -> None:
@@ -322,6 +324,11 @@ def test_known_values_far_from_those_of_the_training_get_one_line() -> None:
         (LONG.assign(day="x"), {"id": "shop", "time": "day"}, "X, row 1: 'x' is not a time like the others"),
         (WIDE.set_axis(["a", "a"], axis=1), {}, "X has two columns 'a': expected columns with different names"),
         (WIDE[[]], {}, "X has no columns: expected columns"),
+        (
+            LONG.assign(z=1).set_index(["shop", "z"], append=True),
+            {},
+            "X has an index of 3 levels: expected times, or series and",
+        ),
         (Y[:0], {}, "X has no rows: expected at least one series with values; add rows"),
         (WIDE[:0], {}, "X has no rows: expected at least one series with values; add rows"),
         (LONG[:0], {"id": "shop"}, "X has no rows: expected at least one series with values; add rows"),

@@ -60,7 +60,7 @@ def test_an_empty_folder_gets_one_line() -> None:
 def test_a_broken_link_gets_one_line() -> None:
     file("d/a/1.csv", "1")
     Path("d/b").symlink_to("x" * 300)
-    with one_line(DataError, "can't examine d/b (File name too long): expected a folder that can be opened; change"):
+    with one_line(DataError, "can't examine d/b (File name too long): expected a folder or a file; remove it"):
         read_path(Path("d"))
 
 
@@ -123,7 +123,8 @@ def test_nan_in_a_npy_file_is_a_missing_value() -> None:
 @pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX's")
 def test_missing_files_get_one_line() -> None:
     os.mkfifo("fifo.csv")
-    for name, got in {"missing.csv": "doesn't exist", "fifo.csv": "is not a file"}.items():
+    missing = dict.fromkeys(("missing.csv", "missing", "missing.ts"), "doesn't exist")
+    for name, got in {**missing, "fifo.csv": "is not a file"}.items():
         with one_line(DataError, f"{name} {got}: expected a .ts, .csv, .xlsx, .parquet or .npy file; check the path"):
             read_path(Path(name))
 
@@ -135,10 +136,6 @@ def test_other_files_get_one_line() -> None:
             f"{name} is not a .ts, .csv, .xlsx, .parquet or .npy file: expected a name with one of these endings",
         ):
             read_path(file(name, ""))
-    for name in ("missing", "missing.ts"):
-        expected = "expected a .ts file; check the path"
-        with one_line(DataError, f"can't read {name} (No such file or directory): {expected}"):
-            read_path(Path(name))
     for suffix in ("", ".ts", ".csv"):
         name = "x" * 300 + suffix
         with one_line(DataError, f"can't read {name} ("):

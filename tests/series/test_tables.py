@@ -302,6 +302,8 @@ def test_the_order_of_day_and_month_is_that_with_equal_steps(separator: str, is_
         (["24-05-30", "24-05-31", "24-06-01"], "2024-05-30"),
         ([*(f"{day:02}.05.24" for day in range(1, 32)), "01.06.24"], "2024-05-01"),
         ([f"01.{1 + i % 12:02}.{23 + i // 12}" for i in range(14)], "2023-01-01"),
+        (["31.01.24", "29.02.24", "31.03.24"], "2024-01-31"),
+        ([f"{day:02}.02.24" for day in range(1, 29) if day % 7 not in (3, 4)], "2024-02-01"),  # working days
     ],
 )
 def test_years_of_two_digits_are_read_if_one_order_fits(dates: list[str], first: str) -> None:
@@ -505,7 +507,7 @@ def test_files_without_named_columns_get_one_line() -> None:
     Path("f.ts").write_text("@classLabel true\n@data\n1:a\n")
     np.save("f.npy", np.ones((2, 1)))
     for name in ("f.ts", "f.npy"):
-        with one_line(DataError, f"{name} has no columns to choose: expected a .csv file with id, time, label"):
+        with one_line(DataError, f"{name} has no columns to choose: expected a table with id, time, label"):
             read_path(Path(name), Columns(id="x"))
 
 

@@ -58,7 +58,7 @@ def is_frame(X: Any, names: Names) -> bool:
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
         return False
-    is_named = bool(names.id or names.target) or X.index.nlevels == 2
+    is_named = bool(names.id or names.target) or X.index.nlevels > 1
     return isinstance(X, pandas.Series) or is_named or isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex)
 
 
@@ -90,8 +90,8 @@ class Form:
         pandas: Any = sys.modules["pandas"]
         if not times or not isinstance(times[0], datetime):
             return pandas.Index(times)
-        # Times with an offset may have different ones.
-        index = pandas.to_datetime([*times], utc=True) if times[0].tzinfo else pandas.DatetimeIndex([*times])
+        is_mixed = len({each.utcoffset() for each in times if isinstance(each, datetime)}) > 1
+        index = pandas.to_datetime([*times], utc=True) if is_mixed else pandas.DatetimeIndex([*times])
         if self.period:
             return index.to_period(self.period)
         if self.zone is None:
@@ -168,6 +168,10 @@ def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
     if not single and (len(X.columns) == 0 or X.columns.has_duplicates):
         got = "no columns" if len(X.columns) == 0 else f"two columns {X.columns[X.columns.duplicated()][0]!r}"
         raise ValueError(f"X has {got}: expected columns with different names; add or rename one")
+    if X.index.nlevels > 2:
+        raise ValueError(
+            f"X has an index of {X.index.nlevels} levels: expected times, or series and times; use X.reset_index()"
+        )
     if levels:
         ids = [name or default for name, default in zip(X.index.names, ("id", "time"), strict=True)]
         names = replace(names, id=ids[0], time=ids[1])

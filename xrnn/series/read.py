@@ -19,6 +19,7 @@ from xrnn.series.tables import Columns, read_table
 from xrnn.series.ts import read_ts
 
 _FILES: Final = "a .ts, .csv, .xlsx, .parquet or .npy file"
+_ALSO_IN_FOLDERS: Final = (".csv", ".xlsx", ".parquet", ".npy")  # of a label; a .ts file holds its labels
 MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
 
 
@@ -26,13 +27,7 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
     """The series in a folder, or in a file of any format.   Raises DataError."""
     if os.path.isdir(path):  # unlike `Path.is_dir`, it returns False if the name is too long or access is denied
         return _read_folder(path, columns)
-    if path.suffix.lower() in _READERS:
-        return _read_file(path, columns)
-    if path.suffix.lower() != ".ts" and os.path.exists(path):
-        raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
-    _check_no_columns(path, columns)
-    with file_errors(DataError, "read", path, "expected a .ts file; check the path"):
-        return read_ts(path, targets=columns.targets, encoding=columns.encoding)
+    return _read_file(path, columns)
 
 
 def check_channels(series: Sequence[Series]) -> int:
@@ -67,9 +62,10 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
     series: list[Series] = []
     for label in _names(folder):
-        if not _is_folder(folder / label):
-            continue
-        names = [name for name in _names(folder / label) if os.path.splitext(name)[1].lower() in _READERS]
+        with file_errors(DataError, "examine", folder / label, "expected a folder or a file; remove it"):
+            if not (folder / label).is_dir():
+                continue
+        names = [name for name in _names(folder / label) if os.path.splitext(name)[1].lower() in _ALSO_IN_FOLDERS]
         if not names:
             raise DataError(
                 f"{folder / label} holds no series: expected .csv or .npy files in the folder of a label; remove it, "
@@ -82,17 +78,35 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     return series
 
 
+def _names(folder: Path) -> list[str]:
+    with file_errors(DataError, "list", folder, "expected a readable folder; change its permissions"):
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+
+
 def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
-    with file_errors(DataError, "read", path, "expected a readable file; change its permissions"):
+    suffix = path.suffix.lower()
+    with file_errors(DataError, "read", path, "expected a readable file; check the path and its permissions"):
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
             raise DataError(f"{path} {got}: expected {_FILES}; check the path")
-        return _READERS[path.suffix.lower()](path, columns, label)
+        if suffix in (".ts", ".npy") and {columns.id, columns.time, columns.label, *columns.skip} - columns.optional - {
+            ""
+        }:
+            raise DataError(
+                f"{path} has no columns to choose: expected a table with {param('id')}, {param('time')}, "
+                f"{param('label')} and {param('skip_columns')}; leave them out"
+            )
+        if suffix == ".ts":
+            return read_ts(path, targets=columns.targets, encoding=columns.encoding)
+        if suffix == ".npy":
+            return [_read_npy(path, columns, label)]
+        if suffix in _ALSO_IN_FOLDERS:
+            return read_table(path, columns, label)
+    raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
 
 
-def _read_npy(path: Path, columns: Columns, label: str | None) -> list[Series]:
+def _read_npy(path: Path, columns: Columns, label: str | None) -> Series:
     """The series in a file written by `numpy.save`, an array (time, channels). NaN is a missing value."""
-    _check_no_columns(path, columns)
     try:
         # open_memmap compares the size in the header with the size of the file before it allocates memory.
         # The ignored warnings: a size beyond 64 bits, which then raises an error, and a header from Python 2.
@@ -124,27 +138,4 @@ def _read_npy(path: Path, columns: Columns, label: str | None) -> list[Series]:
             f"{path} lacks one of the columns {quoted(', '.join(used))}: expected numbers from 1 to {count}, because a "
             ".npy file has no names"
         )
-    return [replace(series, values=series.values[:, [i - 1 for i in numbers]]) if used else series]
-
-
-# Formats that may also be in the folder of a label; a .ts file holds its labels.
-_READERS: Final = {".csv": read_table, ".xlsx": read_table, ".parquet": read_table, ".npy": _read_npy}
-
-
-def _check_no_columns(path: Path, columns: Columns) -> None:
-    if {columns.id, columns.time, columns.label, *columns.skip} - columns.optional - {""}:
-        raise DataError(
-            f"{path} has no columns to choose: expected a .csv file with {param('id')}, {param('time')}, "
-            f"{param('label')} and {param('skip_columns')}; leave them out"
-        )
-
-
-def _names(folder: Path) -> list[str]:
-    with file_errors(DataError, "list", folder, "expected a readable folder; change its permissions"):
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-
-
-def _is_folder(path: Path) -> bool:
-    expected = "expected a folder that can be opened; change its permissions, or remove it"
-    with file_errors(DataError, "examine", path, expected):
-        return path.is_dir()
+    return replace(series, values=series.values[:, [i - 1 for i in numbers]]) if used else series

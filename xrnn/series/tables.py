@@ -99,18 +99,17 @@ def _csv(path: Path, columns: Columns) -> Table:
     try:
         for row in reader:
             # A blank line is skipped. In a file with one column, however, an empty cell is a missing value.
-            is_blank = not row or (row == [""] and (not rows or len(rows[0]) != 1))
-            if not is_blank:
-                rows.append([cell.strip() for cell in row])
-                lines.append(reader.line_num)
+            if not row or (row == [""] and (not rows or len(rows[0]) != 1)):
+                continue
+            rows.append([cell.strip() for cell in row])
+            lines.append(reader.line_num)
+            if len(row) != len(rows[0]):
+                raise DataError(
+                    f"{path}, line {lines[-1]} has {len(row)} values, but the rows before have {len(rows[0])}: "
+                    "expected the same number of values in every row; correct the row"
+                )
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}: expected cells of numbers; is this CSV?") from error
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(rows[0]):
-            raise DataError(
-                f"{path}, line {line} has {len(row)} values, but the rows before have {len(rows[0])}: expected the "
-                "same number of values in every row; correct the row"
-            )
     return Table.with_header(str(path), columns, rows, lines, "line")
 
 
@@ -251,9 +250,8 @@ class Table:
         if given:
             used = self._used()
             left = self._left(others | {index, *used})
-            if len(used) == len(given):
-                return used
-            return [left[0] if len(left) == 1 else self.place(given[0]), *used]
+            renamed = [left[0] if len(left) == 1 else self.place(given[0])] if len(used) < len(given) else []
+            return [*renamed, *used]
         if self.columns.channels is not None and self.header:
             return [self.place(name) for name in self.columns.channels]
         used = self._left(others | {index})
@@ -277,10 +275,9 @@ class Table:
     def _index(self, others: set[int | None]) -> int | None:
         """The first column besides `others`, if it holds the names or times of the rows instead of values."""
         left = self._left(others)
-        if not left:
+        if not left or not (len(left) > 1 if self._is_named(left[0], _INDEX_NAMES) else self._holds_dates(left[0])):
             return None
-        is_named = self.header is not None and self.header[left[0]].lower() in _INDEX_NAMES
-        return left[0] if (len(left) > 1 if is_named else self._holds_dates(left[0])) else None
+        return left[0]
 
     def time_column(self, others: set[int | None]) -> int | None:
         """The first of these: an index of times; the only other column of times; an index of numbers; or None.
@@ -289,19 +286,18 @@ class Table:
 
         Raises DataError for several columns of times, none of which is first, and for dates and times in two columns.
         """
-        used, left = self._used(), self._left(others)
-        for i in left:
-            if i not in used and self._is_named_time(i) and _CLOCK.match(text_of(self.rows[0][i])):
-                raise DataError(
-                    f"{self.name} has times of day without a date in column {quoted(self.shown(i))}: expected one "
-                    "column of both; join them, as in 2024-05-31 12:00, or name the column of times with "
-                    f"{param('time')}"
-                )
+        left = self._left(others)
+        free = [i for i in left if i not in self._used()]
+        if clocks := [i for i in free if self._is_named(i, _TIME_NAMES) and _CLOCK.match(self.cells(i)[0])]:
+            raise DataError(
+                f"{self.name} has times of day without a date in column {quoted(self.shown(clocks[0]))}: expected one "
+                f"column of both; join them, as in 2024-05-31 12:00, or name the column of times with {param('time')}"
+            )
         index = self._index(others)
-        index = None if index in used else index
+        index = index if index in free else None
         if index is not None and self._holds_times(index):
             return index
-        found = [i for i in left if i not in used and self._holds_times(i)] if len(left) > 1 else []
+        found = [i for i in free if self._holds_times(i)] if len(left) > 1 else []
         if len(found) > 1:
             names = ", ".join(map(self.shown, found))
             raise DataError(
@@ -326,18 +322,18 @@ class Table:
         numbers = [[self.number(row, place) for place in (year, part)] for row in range(len(self.rows))]
         return [f"{y:g}-{letter}{p:0{2 - len(letter)}g}" for y, p in numbers]
 
-    def _holds_times(self, place: int) -> bool:
-        return self._is_named_time(place) or self._holds_dates(place)
+    def _is_named(self, place: int, names: Sequence[str]) -> bool:
+        return self.header is not None and self.header[place].lower() in names
 
-    def _is_named_time(self, place: int) -> bool:
-        return self.header is not None and self.header[place].lower() in _TIME_NAMES
+    def _holds_times(self, place: int) -> bool:
+        return self._is_named(place, _TIME_NAMES) or self._holds_dates(place)
 
     def _holds_dates(self, place: int) -> bool:
         """Whether a column holds dates, or years: its name is `year`, and a series has each year once."""
         cells = self.cells(place)
         if hold_dates(cells):
             return True
-        if not self.header or self.header[place].lower() != "year" or not all(map(_YEAR.fullmatch, cells)):
+        if not self._is_named(place, ["year"]) or not all(map(_YEAR.fullmatch, cells)):
             return False
         id_at = self.optional(self.columns.id)
         ids = [""] * len(cells) if id_at is None else self.cells(id_at)
@@ -443,7 +439,7 @@ def header_in(line: str, decimal: str) -> tuple[str, ...] | None:
     except csv.Error:  # a very long cell
         return None
     names = tuple(cell.strip() for cell in cells)
-    return None if any(map(_is_value, names)) or all(name.lower() in _MISSING_CELLS for name in names) else names
+    return names if _is_header(names) else None
 
 
 def read_row(line: str, decimal: str, where: str) -> list[float]:

@@ -84,15 +84,15 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     where   the start of an error about cells[i]: the file and the line
 
     Dates such as 3/4/2024 and 3/4/24 are read in the order of day, month and year that fits all cells; if several fit,
-    in the one that gives equal steps. Raises DataError if several of them do, or none does, and for cells that are not
-    all numbers or all dates in one form.
+    in the one that gives equal steps, see `step_of`. Raises DataError if several of them do, or none does, and for
+    cells that are not all numbers or all dates in one form.
     """
     longest: list[Time | None] = []
     for readers in _READERS:
         found = [list(itertools.takewhile(lambda time: time is not None, map(read, cells))) for read in readers]
         complete = [[time for time in times if time is not None] for times in found if len(times) == len(cells)]
         if any(times != complete[0] for times in complete):
-            equal = [times for times in complete if _has_equal_steps(times)]
+            equal = [times for times in complete if _have_a_step(times)]
             if len(equal) != 1:
                 readings = " or ".join(show(times[0]) for times in complete)
                 raise DataError(
@@ -142,11 +142,12 @@ def iso_time(cell: str) -> datetime | None:
         return None
 
 
-def _has_equal_steps(times: Sequence[Time]) -> bool:
-    """Whether the time between all different dates, in their order, is the same duration or number of months."""
-    pairs = list(itertools.pairwise(sorted(time for time in set(times) if isinstance(time, datetime))))
-    months = {(12 * (b.year - a.year) + b.month - a.month, b.day - a.day, b.time() != a.time()) for a, b in pairs}
-    return len({b - a for a, b in pairs}) == 1 or (len(months) == 1 and months.pop()[1:] == (0, False))
+def _have_a_step(times: Sequence[Time]) -> bool:
+    """Whether the different dates, in their order, have a step."""
+    try:
+        return step_of(sorted(set(times)), "") is not None
+    except DataError:
+        return False
 
 
 def _comparable(times: Sequence[Time]) -> list[Time]:
@@ -188,18 +189,10 @@ def _parsed(cell: str, form: str) -> datetime | None:
 
 def _at(date: datetime, clock: re.Match[str]) -> datetime | None:
     """`date` at a time of day. None for one that does not exist, such as 25:00 or 13:00 PM."""
-    hour, half = int(clock[2]), (clock[6] or "").lower()
-    if half:
-        hour = hour % 12 + 12 * (half == "p") if 1 <= hour <= 12 else 24
-    try:
-        return date.replace(
-            hour=hour,
-            minute=int(clock[3]),
-            second=int(clock[4] or 0),
-            microsecond=int((clock[5] or "").ljust(6, "0")),
-        )
-    except ValueError:
-        return None
+    hour, minute, second, part, half = clock.groups()[1:]
+    form = "%I:%M:%S.%f %p" if half else "%H:%M:%S.%f m"
+    time = _parsed(f"{hour}:{minute}:{second or 0}.{part or 0} {half or ''}m", form)
+    return time and datetime.combine(date, time.time())
 
 
 _DATES: Final[tuple[tuple[_Reader, ...], ...]] = (

@@ -123,35 +123,24 @@ class ForecastSeries:
         positive = seen[seen > 0]
         ends = (float(seen.min(initial=np.inf)), float(positive.min(initial=np.inf)))
         used = positive if self.facts.log else seen
+        values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
+        rows = "rows" if train is None else "rows to train on"
         if self.facts.log and seen.size and not positive.size:
-            flaw = (
-                "has no positive value, and the model forecasts logarithms: expected positive values, as in its "
-                "training; train a new model with this series"
-            )
+            got, expected = "no positive value, and the model forecasts logarithms", "positive values, as in training"
+            remedy = "train a new model with this series"
         elif used.size == 0 or used.min() == used.max():
-            got = "no value" if used.size == 0 else f"the same value {used[0]:g}"
-            flaw = (
-                f"has {got} in all {'positive ' if used.size < seen.size else ''}rows"
-                f"{'' if train is None else ' to train on'}: expected values that change; add earlier rows, or leave "
-                "the series out"
-            )
+            got = f"the same value {used[0]:g}" if used.size else "no value"
+            got += f" in all {'positive ' if used.size < seen.size else ''}{rows}"
+            expected, remedy = "values that change", "add earlier rows, or leave the series out"
+        elif (deviation := float(np.nanstd(values))) < LEAST_DEVIATION:
+            got, expected = f"values with a deviation below {LEAST_DEVIATION:g}", "a larger one"
+            remedy = "multiply the values by a constant"
+        elif np.isnan(unit := mase_divisor(values, self.facts.season)):
+            got = f"no two different values that are one row or one season apart, in the {rows}"
+            expected, remedy = "some", "fill in missing values, or leave the series out"
         else:
-            values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
-            deviation, unit = float(np.nanstd(values)), mase_divisor(values, self.facts.season)
-            if deviation < LEAST_DEVIATION:
-                flaw = (
-                    f"has values with a deviation below {LEAST_DEVIATION:g}: expected a larger one; multiply the "
-                    "values by a constant"
-                )
-            elif np.isnan(unit):
-                flaw = (
-                    "has no two different values that are one row or one season apart"
-                    f"{'' if train is None else ', in the rows to train on'}: expected some; fill in missing values, "
-                    "or leave the series out"
-                )
-            else:
-                return Scales(deviation, unit, *ends), ""
-        return Scales(0.0, 0.0, *ends), flaw
+            return Scales(deviation, unit, *ends), ""
+        return Scales(0.0, 0.0, *ends), f"has {got}: expected {expected}; {remedy}"
 
     @property
     def flaw(self) -> str:
