@@ -81,7 +81,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("forecast --quantiles 1", "--quantiles is 1: expected numbers between 0 and 1 that differ in"),
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
-        ("classify gone", f"can't read gone ({GONE}): expected a .ts file; check the path"),
+        ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file; check the path"),
         ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
         ("regress", "got no TRAIN: expected series with a number each"),
         ("forecast rows.csv ./rows.csv", "got rows.csv twice: expected different files; name it once"),
