@@ -59,6 +59,7 @@ struct BackwardPass {
     P* dz_rows[2];                // (steps · N, gates · length) each: in pairs, otherwise dz
     S* local_chains;              // (LocalChains::MOST, N, units)
     Weights<P> WhT;
+    const bool fetches_panels;    // tiles prefetch the next panel of the weights
     GradientProducts<P> products;
     P *x_rows, *h_rows, *dz_down;  // x and h of the rows of a chunk, with lengths or in pairs; dz, in pairs
     S* dx_rows;                    // with lengths: dx of the rows of a chunk
@@ -88,6 +89,7 @@ struct BackwardPass {
           local_chains(arena.take(local_first ? LocalChains::MOST * of.N * panels.padded() : 0)),
           WhT({of.Wh.data, of.Wh.col, of.Wh.row}, gates.h_count, of.H / of.heads.count, 1, panels, of.T, of.N, false,
               arena, false, of.heads),
+          fetches_panels(xrnn::prefetches_panels(WhT.packed_bytes() / panel_threads(partition))),
           products(of.H, gates, of.D, f.dWx, h_size(), f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
                    partition.threads, arena, of.heads),
           x_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.D : 0)),
@@ -261,12 +263,15 @@ struct BackwardPass {
         sum_local_chains(mine, local, a, a_row, rows);
         if (partition.split == Split::COLUMNS && gates.h_count > 0) barrier.await(id, n);
         for (int64_t j = 0; j < mine.pieces(); ++j) {
-            const Piece p = mine.piece(i, j);
+            const bool last = j + 1 == mine.pieces();
+            const Piece p = mine.piece(i, j), after = mine.piece(i, last ? j : j + 1);
+            const Piece* const next = fetches_panels && !last ? &after : nullptr;
             for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
                 end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
                 if (poll.stops((end - begin) * gates.count * of.H * p.width * W)) return;
                 if (fetches && begin < rows) ahead(p, begin, end < rows ? end : rows);
-                if (begin < rows) propagate(mine, local, p, a, a_row, begin, end < rows ? end : rows);
+                if (begin < rows)
+                    propagate(mine, local, p, a, a_row, begin, end < rows ? end : rows, {next, begin});
                 use(p, begin, end);
             }
         }
@@ -288,7 +293,7 @@ struct BackwardPass {
 
     // carry[h] += dz @ Whᵀ of panel p for my slots number begin … end - 1; a are the rows of dz.
     void propagate(const Share<S>& mine, const LocalChains& local, Piece p, const P* a, int64_t a_row, int64_t begin,
-                   int64_t end) const {
+                   int64_t end, Next next) const {
         if (of.heads.count > 1) return propagate_heads(mine, p, a + begin * a_row, a_row, begin, end);
         Tile<P> tile(order);
         tile.out_row = mine.stride * panels.padded();
@@ -296,12 +301,12 @@ struct BackwardPass {
         if (shape.direct) tile.init = tile.out, tile.init_row = tile.out_row;
         a += begin * a_row;
         if (local.count == 0) {
-            add_gates(tile, WhT, p, gates.count, gates.h_of, length, a, a_row);
+            add_gates(tile, WhT, p, gates.count, gates.h_of, length, a, a_row, next);
         } else {
-            WhT.add_to(tile, p, 0, a, a_row, 0, local.begin);
+            WhT.add_to(tile, p, 0, a, a_row, 0, local.begin, next);
             for (int c = 0; c < local.count; ++c)
                 add_chain(tile, local_chain(c, mine.first + begin) + p.begin, panels.padded());
-            WhT.add_to(tile, p, 0, a + local.end, a_row, local.end, length);
+            WhT.add_to(tile, p, 0, a + local.end, a_row, local.end, length, next);
         }
         run_rows(tile, p.width, end - begin);
     }

@@ -87,6 +87,7 @@ struct ForwardPass {
     Slots slots;
     S* bias;          // (gates, units): b, each row filled up with zeros
     Weights<P> Wx, Wh;
+    const bool fetches_panels;  // tiles prefetch the next panel of the weights
     S* z;             // a block (ROWS, gates, a panel) for each thread; in strips (N, gates, units) for all threads
     P* x_panel;       // one by one: (D, a panel) for each thread
     P* x_pairs;       // project_first, in pairs: (projected_steps · N, D) for each thread
@@ -124,6 +125,7 @@ struct ForwardPass {
           Wh(prepacked ? Weights<P>(of.Wh, head_size(), gates.h_count, panels, static_cast<P*>(prepacked->Wh), of.heads)
                        : Weights<P>(of.Wh, 1, head_size(), gates.h_count, panels, of.T, of.N, h_in_strips(), arena,
                                     false, of.heads)),
+          fetches_panels(xrnn::prefetches_panels((Wx.packed_bytes() + Wh.packed_bytes()) / panel_threads(partition))),
           z(arena.take(Wh.in_strips ? of.N * gates.count * panels.padded() : partition.threads * block())),
           x_panel(arena.template take_of<P>(Wx.one_by_one ? partition.threads * x_length * panels.width(0) * W : 0)),
           x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * of.N * x_length : 0)),
@@ -390,12 +392,14 @@ struct ForwardPass {
             if (Wh.in_strips) return step_in_strips(mine, in, i, id, n, poll);
         const int64_t rows = mine.below(slots.active(time(i)));
         for (int64_t j = 0; j < mine.pieces(); ++j) {
-            const Piece p = mine.piece(i, j);
+            const bool last = j + 1 == mine.pieces();
+            const Piece p = mine.piece(i, j), after = mine.piece(i, last ? j : j + 1);
+            const Piece* const next = fetches_panels && !last ? &after : nullptr;
             for (int64_t begin = 0; begin < rows; begin += ROWS) {
                 const int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
                 if (poll.stops(count * gates.count * (of.D + of.H) * p.width * W)) return;
                 if (fetches) fetch_ahead(mine, in, p, begin, count);
-                for (int g = 0; g < gates.count; ++g) sum_gate(mine, local, in, p, g, begin, count);
+                for (int g = 0; g < gates.count; ++g) sum_gate(mine, local, in, p, g, begin, count, {next, begin});
                 (this->*step_of_cell)(mine, in, p, in.sums, p.width * W, begin, count);
             }
         }
@@ -451,7 +455,7 @@ struct ForwardPass {
 
     // sums = x @ Wx + h @ Wh + b of gate g and panel p, for `rows` of my rows from number `begin` on.
     void sum_gate(const Share<S>& mine, const LocalChains& local, const Operands& in, Piece p, int g, int64_t begin,
-             int64_t rows) const {
+                  int64_t rows, Next next) const {
         const int x_gate = gates.x_of[g], h_gate = gates.h_of[g], width = p.width;
         S* const out = in.sums + g * width * W;
         const int64_t out_row = gates.count * width * W;
@@ -462,7 +466,7 @@ struct ForwardPass {
             tile.init = in.xz.data + begin * in.xz.row + x_gate * panels.padded() + p.begin;
             tile.init_row = in.xz.row;
         } else if (x_gate >= 0) {
-            Wx.add_to(tile, p, x_gate, in.x.data + begin * in.x.row, in.x.row);
+            Wx.add_to(tile, p, x_gate, in.x.data + begin * in.x.row, in.x.row, next);
             if (h_gate < 0 || !(x_order == h_order)) {  // two separate sums
                 tile.order = x_order;
                 run_rows(tile, width, rows);
@@ -475,10 +479,10 @@ struct ForwardPass {
         if (h_gate >= 0 && of.heads.count > 1) return add_heads(tile, p, h_gate, in, begin, rows);
         if (h_gate >= 0) {
             const P* h = in.h.data + begin * in.h.row;
-            Wh.add_to(tile, p, h_gate, h, in.h.row, 0, local.begin);
+            Wh.add_to(tile, p, h_gate, h, in.h.row, 0, local.begin, next);
             for (int c = 0; c < local.count; ++c)
                 add_chain(tile, local_chain(c, h_gate, mine.first + begin) + p.begin, panels.padded());
-            Wh.add_to(tile, p, h_gate, h + local.end, in.h.row, local.end, h_length);
+            Wh.add_to(tile, p, h_gate, h + local.end, in.h.row, local.end, h_length, next);
         }
         run_rows(tile, width, rows);
     }

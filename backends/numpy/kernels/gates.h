@@ -102,12 +102,12 @@ void write_initial_states(const xrnn::Forward<S>& f, int states, int64_t row, in
 // number of elements of a gate. Neighbouring gates with neighbouring blocks make one segment.
 template <class P>
 XRNN_INLINE void add_gates(Tile<P>& t, const Weights<P>& WT, Piece p, int gates, const int (&of)[MOST_GATES],
-                           int64_t H, const P* dz, int64_t dz_row) {
+                           int64_t H, const P* dz, int64_t dz_row, Next next = {}) {
     for (int g = 0, end; g < gates; g = end) {
         end = g + 1;
         if (of[g] < 0) continue;
         while (end < gates && of[end] == of[end - 1] + 1) ++end;
-        WT.add_to(t, p, 0, dz + g * H, dz_row, of[g] * H, (of[g] + end - g) * H);
+        WT.add_to(t, p, 0, dz + g * H, dz_row, of[g] * H, (of[g] + end - g) * H, next);
     }
 }
 

@@ -306,6 +306,7 @@ struct GradientProducts {
         t.init = first ? nullptr : out, t.init_row = out_row;
         t.out = out, t.out_row = out_row;
         t.last = p.last;
+        t.of_chunks = true;
         run_rows(t, p.width, rows);
     }
 };

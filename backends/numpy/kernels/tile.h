@@ -34,6 +34,9 @@ struct Segment {
     int64_t K;
     const Sum<P>* chain;  // null for a product; otherwise the chain's sums (rows, columns), with stride chain_row
     int64_t chain_row;
+    const P *next, *next_end;  // memory that later tiles read as b; null if it is not prefetched
+    const P* ahead;            // the tile prefetches a line for each term, from here on with stride ahead_step; or null
+    int64_t ahead_step;
 };
 
 constexpr int MOST_SEGMENTS = 6;
@@ -49,6 +52,8 @@ struct Tile {
     S* out;  // (rows, columns) with stride out_row; may be init, and overlaps nothing else
     int64_t out_row;
     int last = Simd<S>::LANES;  // valid columns in the last vector of out, 1 … LANES
+    bool of_chunks = false;     // out is the sum of many chunks, in a distant cache as the columns of a: prefetch both
+    bool has_next = false;      // some segment has `next`
 
     explicit Tile(Order order) : order(order) {}
 };
@@ -60,7 +65,7 @@ XRNN_INLINE void add_product(Tile<P>& t, const P* a, int64_t a_row, int64_t a_co
     Segment<P>& segment = t.segments[t.count++];
     segment.a = a, segment.a_row = a_row, segment.a_col = a_col;
     segment.b = b, segment.b_row = b_row;
-    segment.K = K, segment.chain = nullptr;
+    segment.K = K, segment.chain = nullptr, segment.next = segment.ahead = nullptr;
 }
 
 // The error of a chain grows with its length. A product by blocks adds about 256 terms one after another, too.
@@ -145,6 +150,25 @@ XRNN_INLINE void add_term(Vec<Sum<P>> (&sums)[MR][NV], const P* a, int64_t a_row
 // term, MR + 2 NV, would outnumber its multiply-adds, MR · NV. Some CPUs start as many of one kind as of the other.
 constexpr bool prefetches(int MR, int NV) { return MR <= 5 && MR + 2 * NV <= MR * NV; }
 
+// Tiles with this many multiply-adds a term have room for one more prefetch.
+constexpr int ROOM = 16;
+
+// Elements of a line of the cache.
+template <class P>
+constexpr int64_t LINE = 64 / int64_t(sizeof(P));
+
+// Choose the lines that a tile of this height prefetches while it computes: the next panel, or a some terms ahead. The
+// CPU's own prefetcher does not follow columns of a, whose terms lie a row of the caller's matrix apart.
+template <class P>
+XRNN_INLINE void look_ahead(Segment<P>& s, bool of_chunks, int64_t height) {
+    if (of_chunks) {
+        s.ahead = s.a + 8 * s.a_col + (height - 1) * s.a_row, s.ahead_step = s.a_col;
+    } else if (s.next) {
+        s.ahead = s.next < s.next_end ? s.next : nullptr, s.ahead_step = LINE<P>;
+        s.next += s.K * LINE<P>;
+    }
+}
+
 template <class P, int NV>
 XRNN_INLINE void prefetch_row(const P* b) {
 #pragma GCC unroll 8
@@ -152,10 +176,10 @@ XRNN_INLINE void prefetch_row(const P* b) {
 }
 
 // sums = a chain of k terms in U partial sums: term i goes to partial sum i mod U, the remainder at the end to the
-// first.
-template <class P, int MR, int NV, int U>
+// first. AHEAD: each term prefetches a line.
+template <bool AHEAD, class P, int MR, int NV, int U>
 XRNN_INLINE void accumulate(Vec<Sum<P>> (&sums)[U][MR][NV], const P* a, int64_t a_row, int64_t a_col, const P* b,
-                            int64_t b_row, int64_t k) {
+                            int64_t b_row, int64_t k, const P* ahead, int64_t ahead_step) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u)
 #pragma GCC unroll 16
@@ -166,6 +190,7 @@ XRNN_INLINE void accumulate(Vec<Sum<P>> (&sums)[U][MR][NV], const P* a, int64_t 
 #pragma GCC unroll 8
         for (int u = 0; u < U; ++u, a += a_col, b += b_row) {
             if constexpr (prefetches(MR, NV)) prefetch_row<P, NV>(b + 8 * b_row);
+            if constexpr (AHEAD) __builtin_prefetch(ahead), ahead += ahead_step;
             add_term<P, MR, NV>(sums[u], a, a_row, b);
         }
     if constexpr (U > 1)
@@ -223,13 +248,17 @@ void tile(const Tile<P>& t) {
             add();
             continue;
         }
-        const P *a = s.a, *b = s.b;
+        const P *a = s.a, *b = s.b, *ahead = s.ahead;
         for (int64_t left = s.K; left > 0;) {
             const int64_t k = left < t.order.chain ? left : t.order.chain;
-            accumulate<P, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k);
+            if (MR * NV >= ROOM && ahead)
+                accumulate<MR * NV >= ROOM, P, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k, ahead, s.ahead_step);
+            else
+                accumulate<false, P, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k, ahead, s.ahead_step);
             fold<S, MR, NV, U>(sums);
             add();
             a += k * s.a_col, b += k * s.b_row, left -= k;
+            if (ahead) ahead += k * s.ahead_step;
         }
     }
     if (closed) return;
@@ -285,6 +314,15 @@ struct Heights {
 };
 constexpr Heights TALLEST;
 
+// Run t for its first `height` rows. A tile loads out at its end only, and would wait for it.
+template <class P>
+XRNN_INLINE void run_tile(Tile<P>& t, typename Tiles<P, 1>::Function tile, int NV, int64_t height) {
+    if (t.of_chunks || t.has_next)
+        for (int i = 0; i < t.count; ++i) look_ahead(t.segments[i], t.of_chunks, height);
+    for (int64_t m = 0; t.of_chunks && t.init && m < height; ++m) fetch(t.out + m * t.out_row, NV * Simd<Sum<P>>::LANES);
+    tile(t);
+}
+
 // Run t over `rows` rows of NV vectors, in tiles as tall and as equal in height as possible. This moves the pointers of
 // t. A copy of t would stall: its fields were stored a moment ago one by one, and the wide loads of a copy would wait
 // until those stores have reached the cache.
@@ -294,7 +332,7 @@ void run_rows(Tile<P>& t, int NV, int64_t rows) {
     const int64_t most = TALLEST.by_shape[t.order.partials][NV - 1];
     while (rows > most) {
         const int64_t tiles = (rows + most - 1) / most, height = rows / tiles;
-        by_height[height - 1](t);
+        run_tile(t, by_height[height - 1], NV, height);
         rows -= height;
         for (int i = 0; i < t.count; ++i) {
             Segment<P>& s = t.segments[i];
@@ -304,7 +342,7 @@ void run_rows(Tile<P>& t, int NV, int64_t rows) {
         if (t.init) t.init += height * t.init_row;
         t.out += height * t.out_row;
     }
-    if (rows > 0) by_height[rows - 1](t);
+    if (rows > 0) run_tile(t, by_height[rows - 1], NV, rows);
 }
 
 }  // namespace

@@ -187,6 +187,13 @@ void copy_elements_one_by_one(Matrix<float> from, int64_t K, int valid, int widt
 
 #endif
 
+// The panel that the tiles read after the current one; null: not to be prefetched. Before the current tiles, others have
+// used the current panel for `rows` rows.
+struct Next {
+    const Piece* piece = nullptr;
+    int64_t rows = 0;
+};
+
 // The weights of all gates that x feeds, or of those that h feeds. The gates lie side by side in one matrix: gate g has
 // panels.columns columns from g · panels.columns on. Each gate is cut into the same panels. The elements of the packed
 // form are of type P.
@@ -286,22 +293,37 @@ struct Weights {
 
     // The next terms of t's sums: a @ piece p of gate g, for all terms, or for those of the elements [begin, end) of a
     // column.
-    XRNN_INLINE void add_to(Tile<P>& t, Piece p, int g, const P* a, int64_t a_row) const {
-        add_to(t, p, g, a, a_row, 0, length);
+    XRNN_INLINE void add_to(Tile<P>& t, Piece p, int g, const P* a, int64_t a_row, Next next = {}) const {
+        add_to(t, p, g, a, a_row, 0, length, next);
     }
 
-    XRNN_INLINE void add_to(Tile<P>& t, Piece p, int g, const P* a, int64_t a_row, int64_t begin, int64_t end) const {
+    XRNN_INLINE void add_to(Tile<P>& t, Piece p, int g, const P* a, int64_t a_row, int64_t begin, int64_t end,
+                            Next next = {}) const {
         if (begin == end) return;  // then the matrix may be null, and an offset of null is undefined
         const P* b = packed_panel(p, g);
         int64_t b_row = p.width * W;
         if constexpr (!IS_PAIR<P>)
             if (!lies_packed(p)) b = matrix.data + offset(p, g), b_row = matrix.row;
         add_product(t, a, a_row, 1, b + begin * b_row, b_row, end - begin);
+        if constexpr (!IS_PAIR<P>)
+            if (next.piece) announce(t, packed_panel(*next.piece, g), begin, end, next);
     }
+
+    // Bytes of the packed form.
+    int64_t packed_bytes() const { return has_packed ? packed_size() * int64_t(sizeof(P)) : 0; }
 
    private:
     // The most uses of a panel that is read in the user's matrix though there are many rows.
     static constexpr int64_t FEW_USES = 32;
+
+    // The last segment of t has terms of the elements [begin, end). Its tiles prefetch these elements of the next panel.
+    static XRNN_INLINE void announce(Tile<P>& t, const P* panel, int64_t begin, int64_t end, Next next) {
+        Segment<P>& s = t.segments[t.count - 1];
+        const int64_t row = next.piece->width * W;
+        s.next = panel + begin * row + next.rows / tallest(next.piece->width) * s.K * LINE<P>;
+        s.next_end = panel + end * row;
+        t.has_next = true;
+    }
 
     // Rows [k, k + rows) of panel number `number` of every gate.
     void pack_rows(int64_t number, int64_t k, int64_t rows) const {
@@ -375,7 +397,7 @@ int64_t pack(Matrix<Sum<P>> matrix, Heads heads, int64_t K, int gates, int64_t H
 template <class P>
 XRNN_INLINE void add_chain(Tile<P>& t, const Sum<P>* sums, int64_t row) {
     Segment<P>& segment = t.segments[t.count++];
-    segment.a = nullptr, segment.a_row = 0;
+    segment.a = nullptr, segment.a_row = 0, segment.next = nullptr;
     segment.chain = sums, segment.chain_row = row;
 }
 

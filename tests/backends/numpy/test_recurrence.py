@@ -290,6 +290,20 @@ def test_same_bits_however_divided(level: str, cell: str, turn: int, every: bool
     check_same_bits(partial(results, p, left_out=False), turn + FUSED_CELLS.index(cell), 3 if every else 11)
 
 
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
+def test_the_size_of_the_cache_changes_no_bit(level: str) -> None:
+    """With a small second-level cache, tiles prefetch the next panel of the weights."""
+    for cell, lengths in (("lstm", None), ("gru", "ragged"), ("rnn", None)):
+        p = problem(cell, (4, 30, 70, 200), "float32", lengths=lengths)
+        expected = results(p)
+        try:
+            kernels.set_l2(2**10)
+            for name, got in results(p).items():
+                assert_array_equal(got, expected[name], err_msg=f"{cell} {name}")
+        finally:
+            kernels.set_l2(None)
+
+
 PRODUCT_SIZES = [(1, 9, 70), (3, 300, 33), (130, 70, 5), (600, 3, 40)]
 
 
