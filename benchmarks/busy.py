@@ -1,11 +1,11 @@
 """The speed on a machine that other processes use: `python -m benchmarks.busy`, a quarter of an hour.
 
 processes   calls per second of 1, 2, 4 or 8 training processes together
-others      calls per second of one training process, while other processes keep one CPU busy, or all CPUs
-neighbour   the same beside a process that computes and sleeps in turns, and beside one that is bound to one CPU
+neighbour   calls per second of one training process, while other processes keep one CPU busy, or all CPUs; beside a
+            process that computes and sleeps in turns, and beside one that is bound to one CPU
 bursts      the time of ten calls after a pause of 0.02, 0.5 and 2 seconds, beside as many threads as CPUs
 
-A call is a forward and a backward pass. `processes`, `others` and `neighbour` compare three settings of xrnn, in turns
+A call is a forward and a backward pass. `processes` and `neighbour` compare three settings of xrnn, in turns
 and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
 as CPUs. The figures are means over `--seconds`. `--parts`, `--cases`, `--processes` and `--neighbours` choose the rows.
 In each round, each fixed number takes 1 + seconds for a row, and the choice four times that. With `--rounds 1 --seconds
@@ -47,12 +47,15 @@ CHOSEN: Final = 0  # a number of threads that means: the library chooses it
 BURST_PAUSES: Final = (0.02, 0.5, 2.0)
 BURST_CALLS: Final = 10
 CONSOLE: Final = wide_console()
-# By name: how long the neighbour computes and then sleeps, in seconds, and whether it is bound to one CPU.
+# By name: the number of neighbours, 0 for one on each CPU; how long each computes and then sleeps, in seconds; and
+# whether it is bound to one CPU.
 NEIGHBOURS: Final = {
-    "100/200": (0.1, 0.2, False),
-    "5/20": (0.005, 0.02, False),
-    "50/50": (0.05, 0.05, False),
-    "bound": (1.0, 0.0, True),
+    "1": (1, 1.0, 0.0, False),
+    "all": (0, 1.0, 0.0, False),
+    "100/200": (1, 0.1, 0.2, False),
+    "5/20": (1, 0.005, 0.02, False),
+    "50/50": (1, 0.05, 0.05, False),
+    "bound": (1, 1.0, 0.0, True),
 }
 TURN: Final = 1.0  # seconds of one setting, in turns: longer than the rhythms of NEIGHBOURS
 CHOSEN_TURNS: Final = 4  # consecutive turns of CHOSEN: copies need some seconds until each has found its number
@@ -187,23 +190,18 @@ def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse
     return measured
 
 
-def others(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    setups = {str(count): (workers[:1], functools.partial(busy, count)) for count in (1, cpus())}
-    rounds, seconds = options.rounds, options.seconds
-    measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
-    print_rates("calls per second, by the number of busy processes beside it", measured, CONSOLE)
-    return measured
-
-
 def neighbour(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
     cpu = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     setups: dict[str, tuple[Sequence[Child], Neighbours]] = {}
     for name in options.neighbours:
-        computing, asleep, is_bound = NEIGHBOURS[name]
-        setups[name] = workers[:1], functools.partial(busy, 1, computing, asleep, cpu if is_bound else None)
+        count, computing, asleep, is_bound = NEIGHBOURS[name]
+        setups[name] = (
+            workers[:1],
+            functools.partial(busy, count or cpus(), computing, asleep, cpu if is_bound else None),
+        )
     rounds, seconds = options.rounds, options.seconds
     measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
-    print_rates("calls per second, by the milliseconds that the neighbour computes / sleeps", measured, CONSOLE)
+    print_rates("calls per second, by the neighbours: ms of computing / sleeping", measured, CONSOLE)
     return measured
 
 
@@ -231,7 +229,7 @@ def bursts(
     return measured
 
 
-PARTS: Final[dict[str, Callable[..., Any]]] = {part.__name__: part for part in (processes, others, neighbour, bursts)}
+PARTS: Final[dict[str, Callable[..., Any]]] = {part.__name__: part for part in (processes, neighbour, bursts)}
 
 
 def cpus() -> int:

@@ -17,7 +17,6 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.cases import ALL, GATES, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, STEPS, TILES, WIDE, Case
 from benchmarks.peers import COMPARED, OF_STEPS, OF_TILES, OURS, PEERS, THREE_PRODUCTS
-from benchmarks.pictures import MOST_CASES, draw_times
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison
 from benchmarks.tables import wide_console
@@ -106,7 +105,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{','.join(OF_TILES)})",
     )
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the times into this file, such as speed.png")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
     if options.cell and not options.size:
@@ -117,8 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.size:
         chosen = (Case(*options.size, cell=options.cell or "rnn"),)
     cases = machine.cases_named(parser, chosen, options.cases)
-    if options.picture and len(cases) > MOST_CASES:
-        parser.error(f"--picture draws at most {MOST_CASES} cases, and these are {len(cases)}: choose with --cases")
     peers = options.peers or (OF_STEPS if options.steps else OF_TILES if options.tiles else COMPARED)
     machine.print_version()
     if options.tiles and not (kernels and kernels.level().startswith("amx")):
@@ -127,9 +123,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = wide_console()
     results = compare(cases, peers, options.rounds, options.threads, options.out, console)
     print_comparison(results, console)
-    if options.picture:
-        draw_times(results, options.picture)
-        console.print(f"wrote {options.picture}")
 
 
 if __name__ == "__main__":

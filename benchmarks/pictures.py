@@ -42,7 +42,6 @@ _DARK: Final = {
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), _PAPER),
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
 }
-MOST_CASES: Final = 6  # in a picture of times
 
 Times = dict[tuple[str, str], dict[str, list[float]]]  # (case, operation) → library → microseconds, one a round
 
@@ -101,37 +100,6 @@ def _with_one_jax(times: dict[str, list[float]]) -> dict[str, list[float]]:
     """With the faster of the two unrollings of JAX's loop as "jax"."""
     both = [rounds for name, rounds in times.items() if name.startswith("jax-")]
     return times | ({"jax": min(both, key=statistics.median)} if both else {})
-
-
-def draw_times(results: dict[str, Any], path: Path) -> None:
-    """The time of each library: a row of panels for each case, a panel for each operation, bars up to the median.
-
-    A line on a bar spans the rounds from the fastest to the slowest.
-    """
-    pyplot = agg_pyplot()
-    times = _times(results)
-    names = list(dict.fromkeys(case for case, _ in times))
-    operations = list(dict.fromkeys(operation for _, operation in times))
-    size = (4.2 * len(operations), 0.8 + 2.4 * len(names))
-    figure, grid = pyplot.subplots(len(names), len(operations), figsize=size, squeeze=False, layout="constrained")
-    for row, name in zip(grid, names, strict=True):
-        for axes, operation in zip(row, operations, strict=True):
-            of_case = times.get((name, operation), {})
-            medians = [statistics.median(rounds) for rounds in of_case.values()]
-            spread = [
-                [median - min(rounds) for median, rounds in zip(medians, of_case.values(), strict=True)],
-                [max(rounds) - median for median, rounds in zip(medians, of_case.values(), strict=True)],
-            ]
-            colours = [COLOURS.get(library, "#bbbbbb") for library in of_case]
-            axes.barh(range(len(medians)), medians, color=colours, xerr=spread, error_kw={"linewidth": 1})
-            axes.set_yticks(range(len(medians)), list(of_case), fontsize=8)
-            axes.invert_yaxis()
-            axes.set_title(f"{name}, {operation if operation == 'step' else _TITLES[operation]}", fontsize=9)
-            axes.tick_params(axis="x", labelsize=8)
-            axes.set_xlabel("microseconds (lower is better)", fontsize=8)
-    _caption(figure, results, "Medians; lines from the fastest to the slowest round.")
-    figure.savefig(path, dpi=100, metadata={"Software": None})
-    pyplot.close(figure)
 
 
 def draw_sweeps(results: dict[str, Any], folder: Path) -> list[Path]:

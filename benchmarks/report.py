@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,23 +44,10 @@ KINDS: Final = {
     (cell, ragged): NAMES[cell] + ", different lengths" * ragged for cell in GATES for ragged in (False, True)
 }
 TITLES: Final = {"step": "one step", "forward": "forward", "train": "forward + backward"}
-_FAR: Final = 1.3  # in the committed results, nine of ten medians are below 1.3 times the minimum
-_MANY: Final = 0.2
 _COLOURS: Final = {"ahead": "green", "behind": "red", "tie": "yellow"}
 
 # Two runs of the same code differ by a few percent more than the quartiles within each run show.
 _SMALLEST_CHANGE: Final = 0.05
-
-# Comparisons that show what tiles (AMX) gain: the title, the slower and the faster peer, the operation, and the least
-# N and H of the sizes.
-_GAINS: Final = (
-    ("bfloat16: PyTorch / xrnn", "torch-bfloat16", "xrnn-bfloat16", "forward", 16, 0),
-    ("bfloat16: PyTorch / xrnn", "torch-bfloat16", "xrnn-bfloat16", "train", 16, 0),
-    ("float32 / bfloat16x3", "xrnn", THREE_PRODUCTS, "forward", 16, 0),
-    ("float32 / bfloat16x3", "xrnn", THREE_PRODUCTS, "train", 16, 0),
-    ("float32 / bfloat16", "xrnn", "xrnn-bfloat16", "forward", 0, 0),
-    ("float32 / bfloat16", "xrnn", "xrnn-bfloat16", "train", 0, 0),
-)
 
 Row = dict[str, Any]  # one measured case and operation
 
@@ -82,39 +69,6 @@ def print_comparison(results: dict[str, Any], console: Console) -> None:
             if rows:
                 console.print(_table(f"{name}, {title}, microseconds", rows))
                 _print_mean(rows, console)
-    for line in gains(results["cases"]):
-        console.print(line, highlight=False)
-    if line := unsteady(results["cases"]):
-        console.print(f"[yellow]warning: {line}[/]")
-
-
-def gains(rows: Sequence[Row]) -> Iterator[str]:
-    """A line for each row of `_GAINS` that was measured, over all cells: the geometric mean, and the lowest size."""
-    for what, slower, faster, operation, N, H in _GAINS:
-        medians = {
-            row["case"]: ratio(times[faster], times[slower]).median
-            for row in rows
-            if row["operation"] == operation and row["N"] >= N and row["H"] >= H
-            if {slower, faster} <= (times := row["microseconds"]).keys()
-        }
-        if medians:
-            lowest = min(medians, key=medians.__getitem__)
-            yield (
-                f"{what}, {TITLES[operation]}, {len(medians)} sizes: geometric mean "
-                f"{statistics.geometric_mean(medians.values()):.2f}, lowest {medians[lowest]:.2f} ({lowest})"
-            )
-
-
-def unsteady(rows: Sequence[Row]) -> str:
-    """A line if many medians lie far above the minimum of their rounds, as on a busy machine; else ""."""
-    rounds = [times for row in rows for times in row["microseconds"].values()]
-    far = sum(statistics.median(times) > _FAR * min(times) for times in rounds)
-    if far <= _MANY * len(rounds):
-        return ""
-    return (
-        f"{far} of {len(rounds)} medians are more than {_FAR} times the fastest round, as on a busy machine: "
-        "stop other programs, and measure again"
-    )
 
 
 def kind_of(row: Row) -> tuple[str, bool]:
