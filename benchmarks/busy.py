@@ -195,10 +195,8 @@ def neighbour(workers: Sequence[Child], cases: Sequence[Case], options: argparse
     setups: dict[str, tuple[Sequence[Child], Neighbours]] = {}
     for name in options.neighbours:
         count, computing, asleep, is_bound = NEIGHBOURS[name]
-        setups[name] = (
-            workers[:1],
-            functools.partial(busy, count or cpus(), computing, asleep, cpu if is_bound else None),
-        )
+        bound = cpu if is_bound else None
+        setups[name] = workers[:1], functools.partial(busy, count or cpus(), computing, asleep, bound)
     rounds, seconds = options.rounds, options.seconds
     measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
     print_rates("calls per second, by the neighbours: ms of computing / sleeping", measured, CONSOLE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +14,7 @@ from tests.conftest import STANDIN
 from tests.errors import one_line
 from tests.fresh import output_of, run_python
 from tests.layouts import LAYOUTS, lay_out
-from xrnn.backend import OPERATIONS, Backend, Explanation, fused_forms, use_fused
+from xrnn.backend import OPERATIONS, Backend, Explanation
 from xrnn.backends.numpy import NumpyBackend
 from xrnn.info import describe, explain
 from xrnn.ops import affine
@@ -139,28 +138,6 @@ def test_explain_an_unknown_operation(backend: Backend) -> None:
 def test_explain_the_plain_form() -> None:
     expected = Explanation("plain", "the numpy backend has no other form of it")
     assert explain(NumpyBackend(), "matmul_add", RNNCell(), SIZES, "float32") == expected
-
-
-def test_use_fused_nests_and_is_restored() -> None:
-    before = fused_forms().enabled
-    with use_fused(False):
-        assert not fused_forms().enabled
-        with use_fused(True):
-            assert fused_forms().enabled
-        assert not fused_forms().enabled
-    with pytest.raises(ZeroDivisionError), use_fused(not before):
-        raise ZeroDivisionError
-    assert fused_forms().enabled is before
-
-
-def test_a_new_thread_does_not_inherit_use_fused() -> None:
-    seen = []
-    before = fused_forms().enabled
-    with use_fused(not before):
-        thread = threading.Thread(target=lambda: seen.append(fused_forms().enabled))
-        thread.start()
-        thread.join()
-    assert seen == [before]
 
 
 @pytest.mark.parametrize(("value", "enabled"), [(None, True), ("1", True), ("", True), ("0", False), (" 0 ", False)])

@@ -363,15 +363,6 @@ def test_averaged_weights_are_those_of_pytorch(backend: Backend) -> None:
     assert_array_equal(backend.to_numpy(resumed.params[0]), backend.to_numpy(average.params[0]))
 
 
-def test_an_average_may_forget_quickly() -> None:
-    linear = Linear.init(2, 3, rng=0, backend="numpy")
-    average, first = EMA([linear], 0.25), linear.W.copy()
-    average.update()
-    linear.W[...] = 8 * first
-    average.update()
-    assert_allclose(average.params[0], 0.25 * first + 0.75 * 8 * first, rtol=1e-6)
-
-
 def test_defaults_and_keywords() -> None:
     layer = Linear.init(2, 3, backend="numpy")
     shared = {"weight_decay": 0.0, "decay_biases": True}
@@ -477,53 +468,6 @@ def test_accumulated_parts_equal_one_large_batch(backend: Backend, make: Callabl
             assert_allclose(backend.to_numpy(got), backend.to_numpy(want), rtol=0, atol=1e-12)
     assert of_parts.steps == 3
     assert all(g is layer_g for g, layer_g in zip(of_parts.grads, in_parts.grads, strict=True))  # the sum is gone
-
-
-@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_state_restores(backend: Backend, make: Callable[[list[Any]], Optimizer]) -> None:
-    """A new optimizer with the parameters and state of another continues bit for bit."""
-
-    def train(linear: Linear, optimizer: Optimizer, steps: range) -> None:
-        for step in steps:
-            linear.forward(backend.asarray(np.random.default_rng(step).standard_normal((5, 3)).astype("float32")))
-            linear.backward(backend.xp.ones((5, 4), "float32"))
-            optimizer.step()
-
-    straight = Linear.init(3, 4, rng=0, backend=backend)
-    train(straight, make([straight]), range(6))
-
-    first = Linear.init(3, 4, rng=0, backend=backend)
-    saved = make([first])
-    train(first, saved, range(4))
-    second = Linear.init(3, 4, rng=9, backend=backend)
-    resumed = make([second])
-    for p, kept in zip(second.params, first.params, strict=True):
-        p[...] = kept
-    assert resumed.state.keys() == saved.state.keys()
-    for name, arrays in resumed.state.items():
-        if name == "count":
-            assert (arrays.shape, arrays.dtype) == ((), np.int64)
-            arrays[...] = saved.state["count"]
-            continue
-        for array, kept in zip(arrays, saved.state[name], strict=True):
-            array[...] = kept
-    assert resumed.steps == 4
-    train(second, resumed, range(4, 6))
-    for got, want in zip(second.params, straight.params, strict=True):
-        assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
-
-
-def test_the_learning_rate_may_be_a_numpy_number(backend: Backend) -> None:
-    for make in OPTIMIZERS.values():
-        linear, expected = (Linear.init(3, 4, rng=0, backend=backend) for _ in range(2))
-        for layer, lr in [(linear, np.float64(0.1)), (expected, 0.1)]:
-            for g in layer.grads:
-                g[...] = 1 / 3
-            optimizer = make([layer])
-            optimizer.lr = lr
-            optimizer.step()
-        for got, want in zip(linear.params, expected.params, strict=True):
-            assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -38,30 +37,6 @@ def test_use_precision_nests_and_is_restored() -> None:
     with pytest.raises(ZeroDivisionError), use_precision("tf32"):
         raise ZeroDivisionError
     assert precision().name == before
-
-
-def test_set_precision_applies_to_all_threads_and_use_precision_to_one() -> None:
-    seen: list[str] = []
-
-    def look() -> None:
-        thread = threading.Thread(target=lambda: seen.append(precision().name))
-        thread.start()
-        thread.join()
-
-    before = precision().name
-    try:
-        set_precision("bfloat16")
-        look()
-        assert precision().bfloat16
-        with use_precision("float32"):
-            assert not precision().bfloat16
-            set_precision("tf32")  # the block keeps its own precision
-            assert precision().name == "float32"
-            look()
-        assert precision().name == "tf32"
-    finally:
-        set_precision(before)  # type: ignore[arg-type]
-    assert seen == ["bfloat16", "tf32"]
 
 
 def test_an_unknown_precision_is_refused() -> None:

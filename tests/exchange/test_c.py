@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.errors import one_line, refused
+from tests.errors import one_line
 from tests.exchange.compiled_c import WARNINGS, built, outputs, streamed
 from tests.exchange.layers import ONE_WAY, ROUNDING, XRNN_ONLY, drawn
 from tests.peephole.layer import PeepholeLSTM
@@ -256,60 +256,39 @@ def test_weights_that_are_not_finite_float32_are_refused(value: float, tmp_path:
     assert (tmp_path / "model.c").read_text() == "before"
 
 
-def test_other_kinds_are_refused() -> None:
-    own = PeepholeLSTM.init(2, 3)
-    for layers, got in (
-        (own, "tests.peephole.layer.PeepholeLSTM"),
-        ([GRU.init(2, 3), own], "PeepholeLSTM"),
-        (3, "int"),
-        (["x"], "str"),
-    ):
-        with one_line(TypeError, "is a ", got, "expected RNN", "xrnn.save"):
-            model_of(layers)  # type: ignore[arg-type]
-    with one_line(TypeError, "is a tests.peephole.layer.PeepholeLSTM"):
-        model_of(Bidirectional.init(PeepholeLSTM, 2, 3))
-    with one_line(ValueError, "layers is empty"):
-        model_of([])
-
-
-def test_checkpoints_and_paths() -> None:
+def test_checkpoints() -> None:
     layers = Network(stack=GRU.init(2, 3), linear=Linear.init(3, 2))
     assert model_of(layers).layers == tuple(layers.values())
     assert model_of(Checkpoint(layers, None, {})).layers == tuple(layers.values())
     assert len(model_of(Checkpoint(layers, None, {"job": "mine"})).layers) == 2
-    with one_line(ValueError, "a model of series, which needs its scale", "use `xrnn convert`"):
-        model_of(Checkpoint(layers, None, {"job": "xrnn series classifier"}))
-    for path in ("classifier.safetensors", Path("x")):
-        with one_line(TypeError, "layers is a path: expected layers", "xrnn.load"):
-            model_of(path)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("option", ["mean", "softmax"])
-def test_an_option_is_true_or_false(option: str) -> None:
-    with one_line(TypeError, f"{option} is 'no': expected True or False"):
-        model_of(GRU.init(2, 3), **{option: "no"})  # type: ignore[arg-type]
-
-
-def test_a_mean_needs_a_recurrent_layer() -> None:
-    with one_line(ValueError, "mean=True without a recurrent layer", "leave mean out"):
-        model_of(Linear.init(2, 3), mean=True)
-
-
-def test_layers_that_do_not_fit_are_refused() -> None:
-    refused(
-        (ValueError, lambda: model_of([GRU.init(2, 3), Linear.init(4, 2)]), "layers[1] takes 4 features", "gives 3"),
-        (ValueError, lambda: model_of([GRU.init(2, 3), Embedding.init(3, 2)]), "layers[1] is an Embedding"),
-        (ValueError, lambda: model_of([GRU.init(2, 3), Linear.init(3, 2, dtype="float64")]), "layers[1]"),
-    )
-
-
-@pytest.mark.parametrize("scale", [([0.0], [1.0]), ([0.0, np.nan], [1.0, 1.0]), ([0.0, 0.0], [1.0, 0.0])])
-def test_a_scale_that_does_not_fit_is_refused(scale: Any) -> None:
-    with one_line(ValueError, "scale has shapes", "expected finite means and positive deviations, (2,) each"):
-        model_of(GRU.init(2, 3), scale=scale)
-
-
-def test_large_sizes_are_refused() -> None:
+def test_refused_models() -> None:
+    gru, own = GRU.init(2, 3), PeepholeLSTM.init(2, 3)
+    series = Checkpoint(Network(gru=gru), None, {"job": "xrnn series classifier"})
+    rows: list[tuple[type[Exception], Any, dict[str, Any], str]] = [
+        (TypeError, own, {}, "is a tests.peephole.layer.PeepholeLSTM"),
+        (TypeError, [gru, own], {}, "PeepholeLSTM"),
+        (TypeError, Bidirectional.init(PeepholeLSTM, 2, 3), {}, "is a tests.peephole.layer.PeepholeLSTM"),
+        (TypeError, 3, {}, "is a int: expected RNN"),
+        (TypeError, ["x"], {}, "is a str: expected RNN"),
+        (TypeError, Path("x"), {}, "layers is a path: expected layers"),
+        (ValueError, [], {}, "layers is empty"),
+        (ValueError, series, {}, "a model of series, which needs its scale: expected"),
+        (ValueError, [gru, Linear.init(4, 2)], {}, "layers[1] takes 4 features"),
+        (ValueError, [gru, Embedding.init(3, 2)], {}, "layers[1] is an Embedding"),
+        (ValueError, [gru, Linear.init(3, 2, dtype="float64")], {}, "layers[1]"),
+        (TypeError, gru, {"mean": "no"}, "mean is 'no': expected True or False"),
+        (TypeError, gru, {"softmax": "no"}, "softmax is 'no': expected True or False"),
+        (ValueError, Linear.init(2, 3), {"mean": True}, "mean=True without a recurrent layer"),
+        *(
+            (ValueError, gru, {"scale": scale}, "scale has shapes")
+            for scale in (([0.0], [1.0]), ([0.0, np.nan], [1.0, 1.0]), ([0.0, 0.0], [1.0, 0.0]))
+        ),
+    ]
+    for kind, layers, options, words in rows:
+        with one_line(kind, words):
+            model_of(layers, **options)
     with one_line(ValueError, "layers[0] has a size above 1,048,576"):
         source(model_of(Embedding(np.zeros((2**20 + 1, 1), "float32"))), "model")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of
 from tests.fresh import output_of
 from xrnn import (
@@ -225,69 +225,52 @@ def test_weights_of_every_backend(backend: Backend) -> None:
 # ---- refusals ----
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: keras.layers.LSTM(H, activation="relu"), ["activation='relu'", "expected tanh"]),
-        (
-            lambda: keras.layers.GRU(H, recurrent_activation="hard_sigmoid"),
-            ["recurrent_activation='hard_sigmoid'", "expected sigmoid"],
-        ),
-        (lambda: keras.layers.SimpleRNN(H, activation="linear"), ["activation='linear'", "expected tanh or relu"]),
-        (
-            lambda: keras.layers.Dense(H, activation="softmax"),
-            ["activation='softmax'", "expected linear", "softmax=True"],
-        ),
-        (
-            lambda: keras.layers.Bidirectional(keras.layers.GRU(H), merge_mode="sum"),
-            ["merge_mode='sum'", "expected 'concat'"],
-        ),
-    ],
-)
-def test_layers_that_compute_something_else(make: Any, words: list[str]) -> None:
-    layer = make()
-    layer.build((None, None, D))
-    with one_line(ValueError, "layer has", *words):
-        from_keras(layer)
+def test_keras_layers_that_are_refused() -> None:
+    L = keras.layers
 
-
-def test_other_layers() -> None:
-    class Mine(keras.layers.LSTM):  # type: ignore[misc]
+    class Mine(L.LSTM):  # type: ignore[misc,name-defined]
         pass
 
-    for layer in (Mine(H), keras.layers.RNN(keras.layers.LSTMCell(H)), keras.layers.Conv1D(3, 3), 3):
-        with one_line(TypeError, "layer is a", "expected keras.layers' SimpleRNN, LSTM, GRU", "one by one"):
+    def built(layer: Any) -> Any:
+        layer.build((None, None) if isinstance(layer, L.Embedding) else (None, None, D))
+        return layer
+
+    lora = built(L.Dense(4))
+    lora.enable_lora(2)
+    half = ready(L.LSTM(H, dtype="float16", recurrent_initializer="zeros"))
+    two = keras.Sequential([ready(L.LSTM(H)), ready(L.LSTM(H))])
+    rows: list[tuple[type[Exception], Any, str, str]] = [
+        (ValueError, built(L.LSTM(H, activation="relu")), "activation='relu'", "expected tanh"),
+        (ValueError, built(L.GRU(H, recurrent_activation="hard_sigmoid")), "='hard_sigmoid'", "expected sigmoid"),
+        (ValueError, built(L.SimpleRNN(H, activation="linear")), "='linear'", "expected tanh or relu"),
+        (ValueError, built(L.Dense(H, activation="softmax")), "='softmax'", "expected linear"),
+        (ValueError, built(L.Bidirectional(L.GRU(H), merge_mode="sum")), "merge_mode='sum'", "expected 'concat'"),
+        *(
+            (TypeError, layer, "layer is a", "one by one")
+            for layer in (Mine(H), L.RNN(L.LSTMCell(H)), L.Conv1D(3, 3), 3)
+        ),
+        (ValueError, L.LSTM(H), "layer has no weights", "expected a built layer"),
+        (ValueError, built(L.Embedding(4, 2, mask_zero=True)), "layer has mask_zero=True", "pass lengths"),
+        (TypeError, half, "weights in float16", "expected float32 or float64"),
+        (ValueError, keras.Sequential(), "layer is an empty Sequential", "expected"),
+        (ValueError, lora, "layer has LoRA weights", "add their product to the weights"),
+        (ValueError, two, "layers[0] has return_sequences=False", "expected True"),
+    ]
+    for kind, layer, *words in rows:
+        with one_line(kind, *words):
             from_keras(layer)
-    with one_line(ValueError, "layer has no weights", "expected a built layer", "build"):
-        from_keras(keras.layers.LSTM(H))
-    with one_line(ValueError, "layer has mask_zero=True", "pass lengths"):
-        embedding = keras.layers.Embedding(4, 2, mask_zero=True)
-        embedding.build((None, None))
-        from_keras(embedding)
-    with one_line(TypeError, "weights in float16", "expected float32 or float64"):
-        from_keras(ready(keras.layers.LSTM(H, dtype="float16", recurrent_initializer="zeros")))
-    with one_line(ValueError, "layer is an empty Sequential"):
-        from_keras(keras.Sequential())
-    with one_line(ValueError, "layer has LoRA weights", "add their product to the weights"):
-        dense = keras.layers.Dense(4)
-        dense.build((None, 3))
-        dense.enable_lora(2)
-        from_keras(dense)
-    with one_line(ValueError, "layers[0] has return_sequences=False", "expected True"):
-        from_keras(keras.Sequential([ready(keras.layers.LSTM(H)), ready(keras.layers.LSTM(H))]))
 
 
 def test_layers_that_keras_lacks() -> None:
-    with one_line(TypeError, "layers[0] is a RNN with the cell 'leaky_rnn', which Keras does not have"):
-        to_keras(RNN.init(2, 3, leak=0.5))
-    with one_line(ValueError, "layers[0] is a GRU with reverse=True alone", "expected a Bidirectional"):
-        to_keras(GRU.init(2, 3, reverse=True))
     unequal = Bidirectional(GRU.init(2, 3), GRU.init(2, 4, reverse=True))
-    for after in (Linear.init(7, 1), GRU.init(7, 1)):
-        with one_line(ValueError, "layers[0] is a Bidirectional of 3 and 4 units", "expected two equal sizes"):
-            to_keras([unequal, after])
-    with one_line(TypeError, "layers[0] is a int", "expected RNN"):
-        to_keras(3)  # type: ignore[arg-type]
+    sizes = "layers[0] is a Bidirectional of 3 and 4 units: expected two equal sizes"
+    refused(
+        (TypeError, lambda: to_keras(RNN.init(2, 3, leak=0.5)), "with the cell 'leaky_rnn', which Keras does not"),
+        (ValueError, lambda: to_keras(GRU.init(2, 3, reverse=True)), "layers[0] is a GRU with reverse=True alone"),
+        (ValueError, lambda: to_keras([unequal, Linear.init(7, 1)]), sizes),
+        (ValueError, lambda: to_keras([unequal, GRU.init(7, 1)]), sizes),
+        (TypeError, lambda: to_keras(3), "layers[0] is a int: expected RNN"),  # type: ignore[arg-type]
+    )
 
 
 def test_nan_gives_a_warning() -> None:

@@ -111,18 +111,6 @@ def _gradients(module: Any, x: torch.Tensor, pick: Any) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_frozen_weights_and_inputs_get_no_gradient(kind: str) -> None:
-    theirs, ours = pair(kind, 3, 4)
-    for module in (theirs, ours):
-        module.weight_ih_l0.requires_grad_(False)
-        module.bias_hh_l0.requires_grad_(False)
-        module(torch.ones(2, 1, 3))[0].sum().backward()
-    assert ours.weight_ih_l0.grad is None
-    assert ours.bias_hh_l0.grad is None
-    agree([ours.weight_hh_l0.grad, ours.bias_ih_l0.grad], [theirs.weight_hh_l0.grad, theirs.bias_ih_l0.grad])
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_unneeded_gradients_are_not_computed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = pair(kind, 3, 4, 2, bidirectional=True, dtype=torch.float64)
     x, hx = torch.randn(5, 2, 3, dtype=torch.float64), states_of(theirs, 2)
@@ -186,16 +174,6 @@ def test_gradients_of_weights_are_differentiated_again_if_the_input_needs_none(
 
     agree(penalty(ours), penalty(theirs))
     assert fallbacks.take() == [f"{ours.mode}: the gradient runs in PyTorch: the gradient will be differentiated again"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_gradgradcheck(kind: str, fallbacks: Fallbacks) -> None:
-    torch.manual_seed(0)
-    function, weights = of_weights(getattr(xrnn.torch, kind)(2, 3, dtype=torch.float64))
-    for needed in (False, True):
-        x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=needed)
-        assert torch.autograd.gradgradcheck(function, (x, *weights))
-    assert fallbacks.take()
 
 
 @pytest.mark.parametrize("kind", KINDS)
