@@ -274,7 +274,7 @@ def test_refused_models() -> None:
         (TypeError, ["x"], {}, "is a str: expected RNN"),
         (TypeError, Path("x"), {}, "layers is a path: expected layers"),
         (ValueError, [], {}, "layers is empty"),
-        (ValueError, series, {}, "a model of series, which needs its scale: expected"),
+        (ValueError, series, {}, "a model of series, which needs its scale"),
         (ValueError, [gru, Linear.init(4, 2)], {}, "layers[1] takes 4 features"),
         (ValueError, [gru, Embedding.init(3, 2)], {}, "layers[1] is an Embedding"),
         (ValueError, [gru, Linear.init(3, 2, dtype="float64")], {}, "layers[1]"),

@@ -12,7 +12,6 @@ from benchmarks import problems
 from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line, refused
-from tests.layouts import LAYOUTS, lay_out
 from tests.reference import solve_affine
 from xrnn import Linear, gradcheck
 from xrnn.backend import Backend
@@ -86,17 +85,6 @@ def test_an_equal_device_is_accepted() -> None:
         x = standin.ones((4, D), "float32")
     assert x.device is not linear.params[0].device
     assert linear(x).device == linear.params[0].device
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_memory_layout(backend: Backend, layout: str) -> None:
-    rng = np.random.default_rng(0)
-    x, dy, W, b = (rng.standard_normal(s) for s in [(6, 4, D), (6, 4, C), (D, C), (C,)])
-    x_, dy_, W_, b_ = (lay_out(backend, a, layout) for a in (x, dy, W, b))
-    linear = Linear(W_, b_)
-    assert_allclose(backend.to_numpy(linear.forward(x_)), x @ W + b, atol=1e-13)
-    assert_allclose(backend.to_numpy(linear.backward(dy_)), dy @ W.T, atol=1e-13)
-    assert_allclose(backend.to_numpy(linear.grads[0]), np.tensordot(x, dy, ((0, 1), (0, 1))), atol=1e-13)
 
 
 def test_a_call_equals_forward_and_keeps_no_cache(backend: Backend, linear: Linear) -> None:

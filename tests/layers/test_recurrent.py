@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, has_kernel, problem, solve
-from xrnn import GRU, LSTM, RNN, gradcheck, use_fused
+from xrnn import GRU, LSTM, RNN, gradcheck
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import Array, HostArray
@@ -168,24 +166,6 @@ def test_any_memory_layout(backend: Backend, cell: str) -> None:
     for turn in range(len(LAYOUTS)):  # each operand has each layout once, beside operands in other layouts
         layouts = [LAYOUTS[(turn + operand) % len(LAYOUTS)] for operand in range(8)]
         run = Run(problem(cell, (6, 4, 3, 5), layouts=layouts), backend)
-        assert_solved(run, run.forward(), run.backward())
-
-
-@given(
-    cell=st.sampled_from(sorted(CELLS)),
-    sizes=st.tuples(st.integers(0, 4), st.integers(0, 20), st.integers(1, 20), st.integers(1, 40)),
-    dtype=st.sampled_from(["float32", "float64"]),
-    layouts=st.tuples(*[st.sampled_from(LAYOUTS)] * 8),
-    lengths=st.sampled_from([None, "ragged"]),
-    reverse=st.booleans(),
-    fused=st.booleans(),
-    seed=st.integers(0, 1000),
-)
-def test_any_shape_dtype_and_layout(
-    backend: Backend, sizes: tuple[int, int, int, int], fused: bool, **options: Any
-) -> None:
-    run = Run(problem(sizes=sizes, **options), backend)
-    with use_fused(fused):
         assert_solved(run, run.forward(), run.backward())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -186,19 +185,6 @@ def test_a_row_adds_nothing_past_its_end(backend: Backend, form: str, cell: str,
     for weights in p.weights:
         weights[...] = value
     assert_array_equal(gradients()["dx"][p.past_end], 0)
-
-
-def test_without_an_initial_state_it_starts_from_zeros(backend: Backend) -> None:
-    for cell in CELLS:
-        run = Run(problem(cell), backend)
-
-        def with_initial(states: Any, run: Run = run) -> list[HostArray]:
-            inputs = replace(run.inputs, initial=states)
-            return run.results(Trace(inputs, *backend.recurrence_forward(run.cell, inputs, True)))
-
-        zeros = tuple(backend.xp.zeros_like(s) for s in run.inputs.initial)
-        for got, want in zip(with_initial((None,) * len(zeros)), with_initial(zeros), strict=True):
-            assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize(
