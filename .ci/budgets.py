@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Final
 
 BUDGETS: Final = {
-    "xrnn": 23_150,  # 170 of them read .xlsx and .parquet files, other encodings and frames with two levels
+    # 300 of them go once the forecaster has the form of the classifier. 170 of them read .xlsx and .parquet files, other
+    # encodings and frames with two levels.
+    "xrnn": 23_450,
     "backends": 11_250,  # 60 of them prefetch the operands of dW, and packed weights beyond the second-level cache
     "benchmarks": 7_000,
-    "tests": 37_500,  # 230 of them test these
+    "tests": 37_700,  # 230 of them test these files; 200 go with the forecaster's files, settings and trainer
     "docs/examples": 1_650,
     # 128 of them plant defects in the kernels, which proves that the tests find them. 244 of them compare the commands'
     # outputs before and after the estimators are rewritten; they go with that.

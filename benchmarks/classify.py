@@ -26,11 +26,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from benchmarks import machine
-from xrnn.models.data.scale import Scale
-from xrnn.models.labelled.baseline import Baseline
-from xrnn.models.labelled.head import Classes, Numbers
 from xrnn.series import Classifier, Regressor
 from xrnn.series.checks import Series
+from xrnn.series.labelled.baseline import baseline, ridge
+from xrnn.series.scale import Scale
 from xrnn.series.ts import read_ts
 from xrnn.typing import HostArray
 
@@ -103,30 +102,16 @@ def _xrnn(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) 
     return predicted
 
 
-def _solved(on_values: bool) -> Method:
-    """Ridge regression on the values, or on random convolutions."""
-
-    def method(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
-        labels = [*map(float, y)] if y.dtype.kind == "f" else y.tolist()
-        series = [Series(values, label, "X") for values, label in zip(X, labels, strict=True)]
-        head: Any = Numbers.of(series, "X") if y.dtype.kind == "f" else Classes.of(series, "X")
-        scale = Scale.of(X)
-        scaled, scaled_test = ([scale.apply(each) for each in part] for part in (X, X_test))
-        longest = max(map(len, X))
-        fitted = Baseline(
-            scaled, head.regressed(series), seed, (lambda given: _flat(given, longest)) if on_values else None
-        )
-        outputs = fitted(scaled_test)
-        predicted: HostArray = (
-            head.decoded(outputs) if y.dtype.kind == "f" else np.array(head.labels)[outputs.argmax(axis=1)]
-        )
-        return predicted
-
-    return method
+def _on_convolutions(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
+    return baseline(X, y.tolist(), X_test, seed, labels=y.dtype.kind != "f")
 
 
-def _flat(series: Sequence[HostArray], length: int) -> HostArray:
-    return np.stack([_lengthened(each, length).ravel() for each in series])
+def _on_values(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
+    """Ridge regression on the values."""
+    scale, longest = Scale.of(X), max(map(len, X))
+    given, test = (np.stack([_lengthened(scale.apply(each), longest).ravel() for each in part]) for part in (X, X_test))
+    predicted: HostArray = ridge(labels=y.dtype.kind != "f").fit(given, y).predict(test)
+    return predicted
 
 
 def _lengthened(values: HostArray, length: int) -> HostArray:
@@ -152,10 +137,10 @@ def _aeon_method(module: str, name: str) -> Method:
 
 METHODS: Final[dict[str, Method]] = {
     "xrnn": _xrnn,
-    "baseline": _solved(on_values=False),
+    "baseline": _on_convolutions,
     "MiniRocket": _aeon_method("convolution_based", "MiniRocket"),
     "DTW": _aeon_method("distance_based", "KNeighborsTimeSeries"),
-    "ridge": _solved(on_values=True),
+    "ridge": _on_values,
 }
 _OF_AEON: Final = {"MiniRocket", "DTW"}
 _RANDOM: Final = {"xrnn", "baseline", "MiniRocket"}

@@ -18,7 +18,7 @@ from xrnn.backends.numpy.info import not_built
 REQUIRES = [
     "numpy>=2",
     'cupy-cuda13x[ctk]>=14; extra == "cuda13"',
-    "matplotlib>=3.9; extra == 'plot'",
+    "matplotlib>=3.9; extra == 'series'",
     'matplotlib>=3.9; extra == "test"',
     'pytest>=8.3; extra == "test"',
 ]
@@ -26,7 +26,7 @@ REQUIRES = [
 
 def test_the_hint_in_a_checkout() -> None:
     assert optional.in_checkout()
-    assert optional.install_hint("plot") == "`pip install -e '.[plot]'`"
+    assert optional.install_hint("series") == "`pip install -e '.[series]'`"
 
 
 def test_the_hint_after_an_install_from_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_the_hint_after_an_install_from_a_wheel(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("extra", "package"), [("cuda12", "cupy-cuda12x[ctk]"), ("cuda13", "cupy-cuda13x[ctk]"), ("plot", "matplotlib")]
+    ("extra", "package"), [("cuda12", "cupy-cuda12x[ctk]"), ("cuda13", "cupy-cuda13x[ctk]"), ("keras", "keras")]
 )
 def test_every_hinted_extra_names_its_package(extra: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optional, "in_checkout", lambda: False)

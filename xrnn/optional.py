@@ -31,8 +31,8 @@ def install_hint(extra: str) -> str:
     return f"`pip install {shlex.join(packages)}`"
 
 
-def import_optional(package: str, user: str, title: str = "") -> ModuleType:
-    """Import `package`, for which there is an extra of the same name.   title: its name in errors
+def import_optional(package: str, user: str, title: str = "", extra: str = "") -> ModuleType:
+    """Import `package`.   title: its name in errors;   extra: that brings it, by default of the same name
 
     Raises ImportError, which says that `user` needs it, with the command that installs it. A package that is installed,
     but broken, raises its own error.
@@ -40,8 +40,8 @@ def import_optional(package: str, user: str, title: str = "") -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        if error.name != package:
+        if (error.name or "").partition(".")[0] != package.partition(".")[0]:
             raise
         raise ImportError(
-            f"{user} needs {title or package}, which is not installed: {install_hint(package)}"
+            f"{user} needs {title or package}, which is not installed: {install_hint(extra or package)}"
         ) from error

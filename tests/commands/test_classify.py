@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -14,13 +15,10 @@ import pytest
 import safetensors.numpy
 
 from tests.commands.runs import Capture, Patch
-from tests.models.labelled.tiny import TINY_OPTIONS
-from tests.series.waves import imbalanced, waves, write_csv, write_folder, write_ts
+from tests.series.labelled.tiny import TINY_OPTIONS
+from tests.series.waves import waves, write_csv, write_folder, write_ts
 from xrnn.commands.main import main
-from xrnn.models.labelled.data import load_labelled
-from xrnn.models.labelled.model import CLASSIFIER, TrainedModel
-from xrnn.models.labelled.trainer import LabelledTrainer
-from xrnn.select import get_backend
+from xrnn.series import Classifier
 from xrnn.series.checks import Series
 
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
@@ -31,10 +29,11 @@ def classify(*arguments: str) -> int:
 
 
 def lines(capsys: Capture, *arguments: str) -> list[list[str]]:
-    """The fields of what `xrnn predict` prints."""
+    """The label, its probability and the name, if there is one, of each row that `xrnn predict` prints."""
     capsys.readouterr()
     assert main(["predict", "c", *arguments]) == 0
-    return [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    rows = [*csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    return [[row[name] for name in ("label", "probability", "name") if name in row] for row in rows]
 
 
 def write_long(path: Path, series: list[Series], *, labels: bool = True) -> Path:
@@ -87,19 +86,6 @@ def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
     assert "other.csv has no column y: expected a name, or a number from 1 to 2; it has" in capsys.readouterr().err
 
 
-def test_balanced_weights_give_each_label_the_same_share() -> None:
-    write_ts(Path("train.ts"), imbalanced(2, 6))
-    settings = CLASSIFIER.settings(balance=True, batch=8, dropout=0.0, noise=0.0)
-    data = load_labelled([Path("train.ts"), write_ts(Path("test.ts"), imbalanced(1, 1, seed=1))], settings)
-    trainer = LabelledTrainer(settings, data, get_backend("numpy"))
-    y = trainer.model.outputs(trainer.inputs(data.train))
-    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), data.facts.targets(data.train)]
-    is_rare = np.array([each.label == "quick" for each in data.train])
-    trainer.step()
-    trainer.read_losses()
-    assert trainer.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
-
-
 def test_a_better_baseline_is_named(capsys: Capture) -> None:
     """A model that has not learned is worse than the baseline; one that has learned is as good."""
     write_ts(Path("train.ts"), waves(20, 0))
@@ -119,7 +105,7 @@ def test_patches_are_chosen_and_streamed(monkeypatch: Patch, capsys: Capture) ->
     rng = np.random.default_rng(0)
     series = [Series(rng.standard_normal((66 + i, 2)), str(i % 2), f"{i}") for i in range(10)]
     write_ts(Path("train.ts"), series, ["0", "1"])
-    monkeypatch.setattr("xrnn.models.labelled.choice._error", lambda *_: 1.0)
+    monkeypatch.setattr("xrnn.series.labelled.patch._error", lambda *_: 1.0)
     options = ["train.ts", "--one-way", "--mask"]
     assert classify(*options, "--epochs", "2") == 0
     printed = capsys.readouterr().out
@@ -142,21 +128,14 @@ def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: Capture
     write_ts(Path("test.ts"), waves(6, 1))
     assert classify("train.ts", "test.ts", "--patience", "3", "--epochs", "500", "--lr", "0.3", "--head-rate", "1") == 0
     out = capsys.readouterr().out
-    assert "series: 16 to train on, 4 to validate on, 6 to test on; 2 labels" in out
-    assert ", lr 0.3, patience 3; seed 0" in out
+    assert "series: 20 to train on, 6 to test on; 2 labels" in out
+    assert ", lr 0.3, patience 3 on 4 series; seed 0" in out
     assert re.search(r", validation loss \d\.\d{3}, [\d,]+ series/s, took", out)
     best = re.search(r"^best epoch: (\d+) \(validation loss (\d\.\d{3})\)$", out, re.MULTILINE)
     assert best
-    snapshot = CLASSIFIER.load(Path("c"))
-    validation = snapshot.arrays["validation"][3::4]  # four updates in an epoch
-    assert len(validation) == int(best[1]) + 3
-    assert validation.argmin() + 1 == int(best[1])
-    assert f"{validation.min():.3f}" == best[2]
-    # The best weights, not the last ones, predict.
-    trained = TrainedModel(snapshot)
-    left = load_labelled([Path("train.ts"), Path("test.ts")], snapshot.settings).validation
-    loss, *_ = trained.head.loss(np.log(trained.predict(left)), trained.head.targets(left), None)
-    assert float(loss) == pytest.approx(validation.min(), rel=1e-5)
+    losses = Classifier.load("c").validation_losses_
+    assert len(losses) == int(best[1]) + 3
+    assert (int(np.argmin(losses)) + 1, f"{min(losses):.3f}") == (int(best[1]), best[2])
 
 
 def test_patience_without_series_to_validate_on_gets_one_line(capsys: Capture) -> None:
@@ -165,7 +144,7 @@ def test_patience_without_series_to_validate_on_gets_one_line(capsys: Capture) -
     assert classify("train.ts", "test.ts", "--patience", "3") == 1
     err = capsys.readouterr().err
     assert err.startswith(
-        "error: train.ts has one series of each label to train on: --patience needs two of some label;"
+        "error: there is one series of each label to train on: --patience needs two of some label; add series, or"
     )
 
 
@@ -206,9 +185,9 @@ def test_labels_that_differ_in_unprintable_characters_are_told_apart(capsys: Cap
     write_folder(Path("waves"), series)
     assert main(["classify", "waves", *TINY_OPTIONS, "--epochs", "1", "--out", "c"]) == 0
     table = capsys.readouterr().out.partition("label ")[2].splitlines()[1:5]
-    assert sorted(line.split()[0] for line in table) == ["\\udce8", "\\udce9", "\\x02", "\\x1b"]
-    assert main(["predict", "c", *(str(path) for path in sorted(Path("waves").glob("*/*")))]) == 0
-    assert {line.split("\t")[0] for line in capsys.readouterr().out.splitlines()} <= {line.split()[0] for line in table}
+    assert sorted(line.split()[0] for line in table) == ["\\x02", "\\x1b", "\\xe8", "\\xe9"]
+    named = lines(capsys, *(str(path) for path in sorted(Path("waves").glob("*/*"))))
+    assert {label for label, *_ in named} <= {line.split()[0] for line in table}
     write_ts(Path("test.ts"), [replace(waves(1)[0], label="\x03")], ["\x03"])
     assert main(["classify", "waves", "test.ts"]) == 1
     assert "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b, " in capsys.readouterr().err
@@ -223,10 +202,10 @@ def test_labels_and_names_print_no_control_characters(capsys: Capture) -> None:
     name = next(name for name in sorted(os.listdir("waves/\x1b[2Jslow")) if name.endswith(".csv"))
     assert main(["predict", "c", f"waves/\x1b[2Jslow/{name}"]) == 0
     out = capsys.readouterr().out
-    assert out.endswith(f"\twaves/�[2Jslow/{name}\n")
+    assert f"\nwaves/�[2Jslow/{name},\\x1b[2J" in out
     assert "\x1b" not in out
     Path(f"waves/\x1b[2Jslow/{name}").write_text("x")
-    assert main(["classify", "waves"]) == 1
+    assert main(["classify", "waves", "--out", "d"]) == 1
     err = capsys.readouterr().err
     assert "�[2Jslow" in err
     assert err[:-1].isprintable()

@@ -19,11 +19,11 @@ from tests.exchange.alike import assert_alike
 from tests.exchange.compiled_c import built, outputs
 from tests.exchange.layers import drawn
 from tests.exchange.onnx_models import run
-from tests.models.labelled.tiny import TINY_OPTIONS
+from tests.series.labelled.tiny import TINY_OPTIONS
 from tests.series.waves import waves, write_ts
 from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Stack
 from xrnn.commands.main import main
-from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
+from xrnn.series import Classifier, Regressor
 
 pytestmark = [
     pytest.mark.usefixtures("blank_pictures"),
@@ -157,17 +157,15 @@ def test_a_classifier_in_c(classifier: str, folder: Path, capsys: Capture) -> No
     series = waves(1, 5)[0].values.copy()
     series[1, 0] = np.nan
     rows = outputs(built(folder, "gesture"), series)
-    predictor = TrainedModel(CLASSIFIER.load(Path(classifier), xrnn.get_backend("numpy")))
-    scaled = predictor.scale.apply(series, mask=True)
+    predictor = Classifier.load(classifier)
     for steps in (1, len(series)):
-        y = predictor.model.outputs([scaled[:steps]])[0]
-        np.testing.assert_allclose(rows[steps - 1], np.exp(y) / np.exp(y).sum(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(rows[steps - 1], predictor.predict_proba([series[:steps]])[0], rtol=1e-5, atol=1e-6)
     assert "gesture_labels[gesture_OUTPUT] = {" in Path("model.c").read_text()
     capsys.readouterr()
     assert main(["info", classifier, "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
     assert described["kind"] == "checkpoint of `xrnn classify`"
-    assert described["labels"] == list(map(str, predictor.head.labels))
+    assert described["labels"] == [*map(str, predictor.classes_)]
 
 
 @pytest.mark.parametrize("classifier", ["patches"], indirect=True)
@@ -176,8 +174,7 @@ def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(classifier: str, fo
     series = waves(1, 5)[0].values[:4]
     changes = np.diff(series, axis=0, prepend=np.nan)  # the first one is missing
     rows = outputs(built(folder, "model"), np.concatenate([series, changes], axis=1).reshape(2, -1))
-    trained = TrainedModel(CLASSIFIER.load(Path(classifier), xrnn.get_backend("numpy")))
-    expected = list(trained.stream(series))
+    expected = list(Classifier.load(classifier).stream(series))
     np.testing.assert_allclose(rows, [expected[1], expected[3]], rtol=1e-5, atol=1e-6)
     capsys.readouterr()
     assert main(["info", classifier, "--json"]) == 0
@@ -269,14 +266,12 @@ def test_a_classifier_in_onnx(classifier: str, capsys: Capture) -> None:
 
     assert main(["convert", classifier, "model.onnx", "--lengths"]) == 0
     series = [each.values for each in waves(2, 5)]
-    predictor = TrainedModel(CLASSIFIER.load(Path(classifier), xrnn.get_backend("numpy")))
-    y = predictor.model.outputs([predictor.scale.apply(values) for values in series])
     lengths = np.array([len(values) for values in series], "int32")
     x = np.full((lengths.max(), len(series), series[0].shape[1]), np.nan, "float32")
     for n, values in enumerate(series):
         x[: len(values), n] = values
     (p,) = run(onnx.load("model.onnx"), x=x, lengths=lengths)
-    np.testing.assert_allclose(p, np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(p, Classifier.load(classifier).predict_proba(series), rtol=1e-4, atol=1e-5)
 
 
 def test_a_language_model_in_c(folder: Path) -> None:
@@ -301,8 +296,7 @@ def test_a_regression_predicts_the_target(folder: Path) -> None:
     assert main(["regress", "series", *options]) == 0
     assert main(["convert", "r.safetensors", "model.c"]) == 0
     series = np.load(next(Path("series").rglob("*.npy")))
-    predictor = TrainedModel(REGRESSION.load(Path("r.safetensors"), xrnn.get_backend("numpy")))
-    want = predictor.head.decoded(predictor.model.outputs([predictor.scale.apply(series)]))
+    want = Regressor.load("r.safetensors").predict([series])
     np.testing.assert_allclose(outputs(built(folder, "model"), series)[-1], want, rtol=1e-4, atol=1e-5)
 
 

@@ -63,7 +63,7 @@ def test_the_scale_of_a_series_is_kept(capsys: Capture) -> None:
     write("g.csv", np.full(8, 2e-5))
     assert main(["predict", "forecaster.safetensors", "g.csv"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("2e-05\t0.1:2e-05\t0.9:2e-05\t2003-01-01\tg.csv\n")
+    assert out.startswith("name,time,0.1,0.5,0.9\ng.csv,2003-01-01,2e-05,2e-05,2e-05\n")
     words = (
         "a naive forecast, since g.csv has the same value 2e-05 in all rows: expected values that change; add earlier"
     )
@@ -270,18 +270,18 @@ def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> No
     results(capsys, "forecast", "f.csv", *OPTIONS, "--season", "6", "--steps", "1")
     assert main(["predict", "forecaster.safetensors", "short.csv"]) == 0
     out, err = capsys.readouterr()
-    assert [line.split("\t")[0] for line in out.splitlines()] == [f"{growth()[4]:.6g}"] * 3
+    assert [line.split(",")[3] for line in out.splitlines()] == ["0.5", *[f"{growth()[4]:.6g}"] * 3]
     assert err == (
         "a naive forecast, since short.csv has 5 rows: expected at least 6 before the steps to forecast; add rows, or "
         "train with a smaller --season\n"
     )
     assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "shorter.csv"]) == 0
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 9
+    assert len(out.splitlines()) == 1 + 9
     assert err == "naive forecasts for 2 of 3 series (short.csv, shorter.csv): too few rows, missing or equal values\n"
     assert main(["predict", "forecaster.safetensors", "empty.csv", "f.csv", "--skip-bad"]) == 0
     out, err = capsys.readouterr()
-    assert (len(out.splitlines()), err.count("skipped: empty.csv")) == (3, 1)
+    assert (len(out.splitlines()), err.count("skipped: empty.csv")) == (1 + 3, 1)
 
 
 # ---- the table, the picture, the choices ----
@@ -365,7 +365,7 @@ def test_the_scores_are_means_of_those_of_the_series(capsys: Capture) -> None:
 
 
 def test_the_picture_covers_the_held_out_rows_with_dates() -> None:
-    matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'")
+    matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'")
     write("f.csv", growth(61))
     settings = ForecastSettings(hidden=4, horizon=5, season=4)
     trainer = ForecastTrainer(settings, prepare(load_series([Path("f.csv")], settings), settings), get_backend("numpy"))

@@ -154,7 +154,7 @@ def test_a_lost_output_stops_the_run_and_says_so_on_stderr(
     """A closed pipe, a full device, a closed terminal. Later output is dropped, not tried again."""
     status = 141 if number == errno.EPIPE else 1
     with monkeypatch.context() as patch:
-        patch.setattr("xrnn.commands.run._SECONDS_BETWEEN_READS", 0.0)
+        patch.setattr("xrnn.commands.progress._SECONDS_BETWEEN_READS", 0.0)
         patch.setattr("xrnn.commands.progress._SECONDS_BETWEEN_LINES", 0.0)
         patch.setattr(sys, "stdout", lost := Losing(number))
         assert run("--out", "c") == status
@@ -296,7 +296,7 @@ def test_a_pipe_that_is_closed_before_training_ends_the_run(folder: Path) -> Non
     command = [sys.executable, "-c", XRNN, *_LONG]
     process = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
-    assert (process.returncode, process.stderr) == (128 + signal.SIGPIPE, "")
+    assert (process.returncode, process.stderr) == (128 + signal.SIGPIPE, f"{NOTHING}\n")
     assert files() == before
 
 
@@ -310,10 +310,11 @@ def test_a_full_device_gets_one_line(folder: Path, arguments: list[str]) -> None
     command = [sys.executable, "-c", XRNN, *arguments]
     with open("/dev/full", "w") as full:
         process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered)
-        assert (process.returncode, process.stderr) == (
-            1,
-            "error: can't write the output (No space left on device): expected free space; saved files are complete\n",
+        said = (
+            "error: can't write the output (No space left on device): expected free space; saved files are complete\n"
         )
+        stopped = f"{NOTHING}\n" * (arguments == _LONG)
+        assert (process.returncode, process.stderr) == (1, stopped + said)
         if arguments == ["info"]:
             assert subprocess.run([*command[:3], "fly"], stdout=full, stderr=full, env=buffered).returncode == 2
     assert files() == before

@@ -54,7 +54,7 @@ def refused(capsys: Capture, message: str, status: int) -> None:
 
 def test_an_existing_file_is_replaced_only_with_overwrite(run: Run, capsys: Capture) -> None:
     """Also one of the same command, and a picture."""
-    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[series]'")
     default = f"{run.default}.safetensors"
     assert run(units=1) == run("--out", "c", units=1) == 0
     Path("d.png").write_bytes(b"theirs")
@@ -83,7 +83,7 @@ def test_without_matplotlib_the_picture_is_left_out(run: Run, monkeypatch: Patch
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert run("--out", "c", units=1) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "picture: not drawn, Matplotlib is not installed (`pip install -e '.[plot]'`)"
+    assert last == "picture: not drawn, Matplotlib is not installed (`pip install -e '.[series]'`)"
     assert "c.png" not in files()
 
 

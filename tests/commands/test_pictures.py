@@ -12,13 +12,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.commands.runs import Patch
-from xrnn.commands.pictures import Picture, _draw_losses, check_format, confusion_picture
+from xrnn.commands.pictures import Picture, _draw_losses, check_format, confusion_picture, most_confused
 from xrnn.models.errors import OutputError
-from xrnn.models.labelled.head import Confusion
 
 
 def new_figure() -> Any:
-    return pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[plot]'").Figure()
+    return pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'").Figure()
 
 
 def of_losses(losses: list[float]) -> Picture:
@@ -72,10 +71,11 @@ def test_a_name_that_no_picture_can_have_is_refused(tmp_path: Path) -> None:
 # ---- classify ----
 
 
-def picture(labels: list[str], true: list[int], predicted: list[int], stopping: Any = None) -> Picture:
-    confusion = Confusion.of(np.array(true), np.array(predicted), len(labels))
-    trainer: Any = SimpleNamespace(losses=[1.0, 0.5, 0.4, 0.3], stopping=stopping, per_epoch=2)
-    return confusion_picture(trainer, labels, confusion)
+def picture(labels: list[str], true: list[int], predicted: list[int], validation: list[float] | None = None) -> Picture:
+    counts = np.zeros((len(labels), len(labels)), int)
+    np.add.at(counts, (true, predicted), 1)
+    estimator = SimpleNamespace(losses_=[1.0, 0.5, 0.4, 0.3], validation_losses_=validation or [])
+    return confusion_picture(estimator, labels, counts)
 
 
 def shown(*arguments: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_the_confusion_matrix_has_names_counts_and_a_colour_bar() -> None:
 
 
 def test_early_stopping_adds_the_validation_loss() -> None:
-    losses = shown(["a", "b"], [0, 1], [0, 1], SimpleNamespace(losses=[0.7, 0.6], best_epoch=2))["losses"]
+    losses = shown(["a", "b"], [0, 1], [0, 1], [0.7, 0.6])["losses"]
     _, validation, best = losses.get_lines()
     assert_array_equal(validation.get_xydata(), [[2, 0.7], [4, 0.6]])
     assert list(best.get_xdata()) == [4, 4]
@@ -118,6 +118,12 @@ def test_counts_up_to_30_labels_and_names_up_to_60(count: int, counts: int, name
     axes = shown(labels, list(range(count)), list(range(count)))["matrix"]
     assert len(axes.texts) == counts
     assert sum(tick.get_text() in labels for tick in axes.get_yticklabels()) == names
+
+
+def test_the_most_confused_pairs() -> None:
+    counts = np.array([[2, 1, 0], [0, 1, 0], [1, 0, 0]])
+    assert most_confused(counts, 5) == [(0, 1, 1), (2, 0, 1)]
+    assert most_confused(counts, 1) == [(0, 1, 1)]
 
 
 def test_it_names_the_five_most_confused_pairs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
 import json
@@ -81,15 +82,21 @@ def text(values: HostArray) -> str:
     return "".join(",".join("?" if np.isnan(v) else str(v) for v in row) + "\n" for row in values)
 
 
-def predicted(capsys: Capture, *arguments: str) -> list[list[str]]:
-    """The fields of what `xrnn predict` prints."""
+def predicted(capsys: Capture, *arguments: str) -> list[dict[str, str]]:
+    """The rows of the table that `xrnn predict` prints."""
     capsys.readouterr()
     assert main(["predict", *arguments]) == 0
-    return [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    return [*csv.DictReader(io.StringIO(capsys.readouterr().out))]
+
+
+def in_json(capsys: Capture, *arguments: str) -> list[Any]:
+    capsys.readouterr()
+    assert main(["predict", *arguments, "--json"]) == 0
+    return [*map(json.loads, capsys.readouterr().out.splitlines())]
 
 
 def streamed(capsys: Capture, rows: str | bytes | Any, *arguments: str, status: int = 0) -> tuple[list[str], str]:
-    """The lines that a stream prints, and its errors."""
+    """The lines that a stream prints, without the header of the table, and its errors."""
     stdin = io.StringIO(rows) if isinstance(rows, str) else rows
     stdin = io.TextIOWrapper(io.BytesIO(stdin)) if isinstance(stdin, bytes) else stdin
     capsys.readouterr()
@@ -97,7 +104,7 @@ def streamed(capsys: Capture, rows: str | bytes | Any, *arguments: str, status: 
         patch.setattr("sys.stdin", stdin)
         assert main(["predict", *arguments, "--stream"]) == status
     out, err = capsys.readouterr()
-    return out.splitlines(), err
+    return out.splitlines()["--json" not in arguments :], err
 
 
 # ---- files ----
@@ -109,10 +116,11 @@ def test_each_series_gets_its_label_and_probability(capsys: Capture) -> None:
     write_csv(Path("new.csv"), new[0].values)
     np.save("new.npy", new[1].values)
     got = predicted(capsys, "classify", "new.ts", "new.csv", "new.npy")
-    assert [line[0] for line in got] == [*("slow", "quick") * 3, "slow", "quick"]
-    assert all(0.5 < float(line[1]) <= 1 for line in got)
-    assert [line[2] for line in got] == [*(f"new.ts, line {i}" for i in range(5, 11)), "new.csv", "new.npy"]
-    assert [line[1] for line in got[-2:]] == [line[1] for line in got[:2]]
+    assert [*got[0]] == ["name", "label", "probability"]
+    assert [row["label"] for row in got] == [*("slow", "quick") * 3, "slow", "quick"]
+    assert all(0.5 < float(row["probability"]) <= 1 for row in got)
+    assert [row["name"] for row in got] == [*(f"new.ts, line {i}" for i in range(5, 11)), "new.csv", "new.npy"]
+    assert [row["probability"] for row in got[-2:]] == [row["probability"] for row in got[:2]]
 
 
 def test_each_series_gets_a_number_in_the_unit_of_the_targets(capsys: Capture) -> None:
@@ -120,10 +128,10 @@ def test_each_series_gets_a_number_in_the_unit_of_the_targets(capsys: Capture) -
     first = [[float(v) for v in channel.split(",")] for channel in lines[0].split(":")[:-1]]
     write_csv(Path("new.csv"), np.transpose(first))
     got = predicted(capsys, "regress", "new.ts", "new.csv")
-    assert [name for _, name in got] == ["new.ts, line 3", "new.ts, line 4", "new.ts, line 5", "new.csv"]
-    assert got[3][0] == got[0][0]
-    for (value, _), line in zip(got, lines, strict=False):
-        assert abs(float(value) - float(line.split(":")[-1])) < 40
+    assert [row["name"] for row in got] == ["new.ts, line 3", "new.ts, line 4", "new.ts, line 5", "new.csv"]
+    assert got[3]["value"] == got[0]["value"]
+    for row, line in zip(got, lines, strict=False):
+        assert abs(float(row["value"]) - float(line.split(":")[-1])) < 40
 
 
 def test_each_series_gets_its_next_steps(capsys: Capture) -> None:
@@ -132,10 +140,11 @@ def test_each_series_gets_its_next_steps(capsys: Capture) -> None:
     assert main(["forecast", rows, *FORECAST.options, "--steps", "5", "--json", "--out", "c"]) == 0
     trained = json.loads(capsys.readouterr().out.splitlines()[-1])["forecast"]
     got = predicted(capsys, "c", rows)
-    assert [row[0] for row in got] == [f"{each['value']:.6g}" for each in trained]
-    assert got[0][1:] == [f"{q}:{trained[0]['quantiles'][q]:.6g}" for q in ("0.1", "0.9")] + ["2016-01-01", "rows.csv"]
-    ((line,),) = predicted(capsys, "c", rows, "--json")
-    assert [{"name": "rows.csv"} | each for each in json.loads(line)["forecast"]] == trained
+    first = {"name": "rows.csv", "time": "2016-01-01"}
+    assert got[0] == first | {q: f"{trained[0]['quantiles'][q]:.6g}" for q in ("0.1", "0.5", "0.9")}
+    assert [row["0.5"] for row in got] == [f"{each['value']:.6g}" for each in trained]
+    (line,) = in_json(capsys, "c", rows)
+    assert [{"name": "rows.csv"} | each for each in line["forecast"]] == trained
 
 
 @every_kind
@@ -143,29 +152,26 @@ def test_json_is_one_line_for_each_series(kind: str, capsys: Capture) -> None:
     for name in ("a.csv", "b.csv"):
         write(name, kind, series_for(kind))
     plain = predicted(capsys, kind, "a.csv", "b.csv")
-    lines = [json.loads(line) for (line,) in predicted(capsys, kind, "a.csv", "b.csv", "--json")]
+    lines = in_json(capsys, kind, "a.csv", "b.csv")
     assert [each.pop("name") for each in lines] == ["a.csv", "b.csv"]
     assert lines[0] == lines[1]
     if kind == "classify":
-        assert [lines[0]["label"], f"{lines[0]['probability']:.3f}"] == plain[0][:2]
+        assert [lines[0]["label"], f"{lines[0]['probability']:.3f}"] == [plain[0]["label"], plain[0]["probability"]]
     elif kind == "regress":
-        assert f"{lines[0]['value']:.6g}" == plain[0][0]
+        assert f"{lines[0]['value']:.6g}" == plain[0]["value"]
     else:
-        assert [f"{each['value']:.6g}" for each in lines[0]["forecast"]] == [row[0] for row in plain[:3]]
+        assert [f"{each['value']:.6g}" for each in lines[0]["forecast"]] == [row["0.5"] for row in plain[:3]]
 
 
 def test_proba_adds_every_probability(capsys: Capture) -> None:
     write_ts(Path("new.ts"), waves(2, 3))
     plain = predicted(capsys, "classify", "new.ts", "--proba")
-    for label, p, name, *each in plain:
-        shares = dict(field.split(":") for field in each)
-        assert [*shares] == ["quick", "slow"]
-        assert shares[label] == p == max(shares.values())
-        assert sum(map(float, shares.values())) == pytest.approx(1, abs=2e-3)
-        assert name.startswith("new.ts, line ")
-    for fields, (line,) in zip(plain, predicted(capsys, "classify", "new.ts", "--proba", "--json"), strict=True):
-        got = json.loads(line)
-        assert [got["label"], f"{got['probability']:.3f}", got["name"]] == fields[:3]
+    assert [*plain[0]] == ["name", "label", "probability", "quick", "slow"]
+    for row, got in zip(plain, in_json(capsys, "classify", "new.ts", "--proba"), strict=True):
+        shares = [row["quick"], row["slow"]]
+        assert row[row["label"]] == row["probability"] == max(shares)
+        assert sum(map(float, shares)) == pytest.approx(1, abs=2e-3)
+        assert [got["name"], got["label"], f"{got['probability']:.3f}"] == [*row.values()][:3]
         assert got["probabilities"][got["label"]] == got["probability"]
 
 
@@ -176,7 +182,7 @@ def test_the_truth_need_not_be_known(capsys: Capture) -> None:
     Path("d/walk").mkdir(parents=True)
     Path("d/walk/1.csv").write_text("5,5.9\n5.1,5.8\n")
     first, *others = predicted(capsys, "classify", "new.ts", "other.ts", "number.ts", "d")
-    assert [each[:2] for each in others] == [first[:2]] * 3
+    assert [each | {"name": ""} for each in others] == [first | {"name": ""}] * 3
 
 
 @every_kind
@@ -186,7 +192,7 @@ def test_skip_bad_reports_unusable_files_and_series(kind: str, capsys: Capture) 
     write("good.csv", kind, series_for(kind))
     assert main(["predict", kind, "text.csv", "wide.npy", "good.csv", "gone.csv", "--skip-bad"]) == 0
     out, err = capsys.readouterr()
-    assert {line.split("\t")[-1] for line in out.splitlines()} == {"good.csv"}
+    assert {row["name"] for row in csv.DictReader(io.StringIO(out))} == {"good.csv"}
     assert [line.partition(" ")[0] for line in err.splitlines()] == ["skipped:"] * 3
     assert predicted(capsys, kind, "text.csv", "--skip-bad") == []
 
@@ -202,9 +208,9 @@ def test_the_last_line_of_a_stream_is_the_prediction_for_a_file(kind: str, capsy
     running, err = streamed(capsys, text(values).replace("\n", "\n\n"), kind)
     assert err == ""
     assert len(running) == len(values)
-    assert running[-1].split("\t") == predicted(capsys, kind, "f.csv")[0][:-1]
+    assert running[-1].split(",") == [*predicted(capsys, kind, "f.csv")[0].values()][1:]
     write("3.csv", kind, values[:3])
-    assert running[2].split("\t") == predicted(capsys, kind, "3.csv")[0][:-1]
+    assert running[2].split(",") == [*predicted(capsys, kind, "3.csv")[0].values()][1:]
     as_json, _ = streamed(capsys, text(values), kind, "--json")
     assert len(as_json) == len(running)
     keys = {"classify": {"label", "probability"}, "regress": {"value"}}
@@ -300,7 +306,7 @@ def test_a_stream_ends_when_its_output_is_closed(kind: str, monkeypatch: Patch) 
     written: Callable[[str], int] = output.write
 
     def closed_after_a_line(line: str) -> int:
-        if output.getvalue():
+        if output.getvalue().count("\n") == 2:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
         return written(line)
 
@@ -309,7 +315,7 @@ def test_a_stream_ends_when_its_output_is_closed(kind: str, monkeypatch: Patch) 
     monkeypatch.setattr("sys.stdin", stdin)
     monkeypatch.setattr("sys.stdout", output)
     assert main(["predict", kind, "--stream"]) == 141
-    assert output.getvalue().count("\n") == 1
+    assert output.getvalue().count("\n") == 2  # the header, and a row
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are read as they fill there")
@@ -319,10 +325,12 @@ def test_a_stream_is_answered_at_once() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
-        for row in ("5,5.8", "5.3,6", "5.6,5.9"):
+        for i, row in enumerate(("5,5.8", "5.3,6", "5.6,5.9")):
             process.stdin.write(f"{row}\n")
             process.stdin.flush()
-            label, probability = process.stdout.readline().split()
+            if i == 0:
+                assert process.stdout.readline() == "label,probability\n"
+            label, probability = process.stdout.readline().strip().split(",")
             assert label in ("slow", "quick")
             assert 0.5 <= float(probability) <= 1
         process.stdin.close()

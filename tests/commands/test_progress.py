@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import pytest
 
@@ -39,6 +39,9 @@ class Counted:
     shown_figures = ("loss 4.250, accuracy 0.5", "accuracy 0.5")
     steps = 0
 
+    def read_losses(self) -> None:
+        """Nothing is on a device."""
+
     @property
     def seen(self) -> int:
         return 21 * self.steps
@@ -53,12 +56,13 @@ def run(clock: Clock, *, terminal: str, last: int, width: int = 120) -> str:
     output = io.StringIO()
     shown_on = Terminal(output, force_terminal=bool(terminal), width=width, _environ={"TERM": terminal})
     counted = Counted()
-    with TrainingProgress(shown_on, last, cast(Any, counted)) as shown:
+    with TrainingProgress(shown_on) as shown:
+        shown.began(counted, last)
         for _ in range(30):
             counted.steps += 1
             clock.now += 0.5
-            shown.show()
-        shown.finish()
+            shown.updated()
+        shown.ended()
     return output.getvalue()
 
 
@@ -70,11 +74,16 @@ def test_a_terminal_gets_a_bar_and_a_line_that_stays(clock: Clock) -> None:
     assert "\x1b[2K" in shown[shown.rindex("━") :]  # the bar itself does not stay
 
 
-def test_a_run_without_a_step_prints_nothing(clock: Clock) -> None:
+def test_a_run_without_a_step_prints_only_the_notes_before_its_first_line() -> None:
     output = io.StringIO()
-    with TrainingProgress(Terminal(output), 5, cast(Any, Counted())) as shown:
-        shown.finish()
-    assert not output.getvalue()
+    with TrainingProgress(Terminal(output), ["series: 2"]) as shown:
+        assert not output.getvalue()
+        shown.tell("model: 1 layer")
+        shown.tell("choosing")
+        shown.began(Counted(), 5)
+        shown.ended()
+    assert output.getvalue() == "series: 2\nmodel: 1 layer\nchoosing\n"
+    assert (shown.position, shown.status, shown.stopped) == ("", 0, False)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +124,7 @@ def test_control_characters_are_replaced() -> None:
     assert stream.getvalue() == "checkpoint: �]0;title�[bold]c\n\tof it\n".expandtabs(8)
 
 
-def test_a_row_has_one_tab_between_its_fields() -> None:
+def test_a_row_is_one_of_a_csv_table() -> None:
     stream = io.StringIO()
     Terminal(stream, force_terminal=True, width=10).row("a label\twith a tab", "\x1b[2J", "a name longer than the line")
-    assert stream.getvalue() == "a label�with a tab\t�[2J\ta name longer than the line\n"
+    assert stream.getvalue() == "a label�with a tab,�[2J,a name longer than the line\n"

@@ -74,10 +74,11 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
     ("words", "message"),
     [
         # the length of a run, of every command
-        *((f"{r.command} --{r.unit} 0", f"--{r.unit} is 0: {COUNT}") for r in RUNS),
+        ("forecast --steps 0", f"--steps is 0: {COUNT}"),
+        *((f"{r.command} --epochs 0", "--epochs is 0: expected a whole number from 1") for r in RUNS[:2]),
         # settings: their bounds are those of the models
         *((f"{r.command} --{name} 0", f"--{name} is 0: {SIZE}") for r in RUNS for name in ("hidden", "batch")),
-        ("regress --lr nan", "--lr is nan: expected a positive number up to 1000, such as 0.003"),
+        ("regress --lr nan", "--lr is nan: expected a positive number up to 1000"),
         ("forecast --quantiles 1", "--quantiles is 1: expected numbers between 0 and 1 that differ in"),
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data

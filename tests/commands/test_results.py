@@ -86,7 +86,7 @@ def results(capsys: Capture, run: Run, *options: str, units: int = 0) -> Any:
 
 
 def test_a_run_shows_its_figures_and_leaves_a_checkpoint_and_a_picture(run: Run, capsys: Capture) -> None:
-    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[plot]'")
+    pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[series]'")
     assert run("--out", "c") == 0
     out, err = capsys.readouterr()
     assert (err, "\x1b" in out) == ("", False)  # no bar where there is no terminal
@@ -159,7 +159,7 @@ def test_data_of_its_own(command: str, folder: Path, capsys: Capture) -> None:
 
 
 def test_the_epochs_follow_from_the_count_of_series(folder: Path, capsys: Capture, monkeypatch: Patch) -> None:
-    monkeypatch.setattr("xrnn.commands.labelled.default_epochs", lambda count: count // 2)
+    monkeypatch.setattr("xrnn.series.labelled.estimators.default_epochs", lambda count: count // 2)
     assert main(["classify", *CLASSIFY.data, *CLASSIFY.options]) == 0
     assert "epoch 5: loss " in capsys.readouterr().out
 

@@ -63,6 +63,7 @@ def test_the_gesture_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     done = subprocess.run(["./gesture"], input=rows, capture_output=True, text=True)
     predicted = [sys.executable, "-m", "xrnn", "predict", "gesture.safetensors", "--stream"]
     want = subprocess.run(predicted, input=rows, capture_output=True, text=True)
-    got, stream = ([line.split() for line in out.stdout.splitlines()] for out in (done, want))
+    got = [line.split() for line in done.stdout.splitlines()]
+    stream = [line.split(",") for line in want.stdout.splitlines()[1:]]  # without the header of the table
     assert [label for label, _ in got] == [label for label, _ in stream]
     np.testing.assert_allclose([float(p) for _, p in got], [float(p) for _, p in stream], atol=1.1e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +16,9 @@ from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.errors import CheckpointError
 from xrnn.models.forecast.model import FORECASTER
 from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
-from xrnn.models.labelled.head import Classes, Numbers
-from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
-from xrnn.models.labelled.settings import ClassifierSettings, RegressionSettings
 from xrnn.models.plan import Model
 from xrnn.select import get_backend
+from xrnn.series import Classifier, Regressor
 
 
 @dataclass(frozen=True)
@@ -33,12 +30,9 @@ class Subject:
     def whole(self, rng: random.Random) -> Forgery:
         """A file after two updates, with ones in all arrays."""
         settings, facts = self.example(rng)
-        plan = self.kind.plan(settings, facts)
-        layers = plan.make(get_backend("numpy"))
+        layers = self.kind.plan(settings, facts).make(get_backend("numpy"))
         optimizer = settings.optimizer([*layers.values()])
         optimizer.steps = 2
-        if plan.keeps_best:
-            layers |= {f"best.{name}": copy.deepcopy(layer) for name, layer in layers.items()}
         Model(layers).start_at(2)
         for array in [param for layer in layers.values() for param in layer.params]:
             array[...] = 1
@@ -49,16 +43,35 @@ class Subject:
         return content(self.kind.load(path))
 
 
-def _classifier(rng: random.Random) -> tuple[Any, Any]:
-    settings = ClassifierSettings(
-        hidden=3, one_way=rng.random() < 0.5, mask=rng.random() < 0.5, patience=rng.choice([0, 4])
-    )
-    return settings, Classes(2, ("a", "b"), channel_names=rng.choice([None, ("x", "y")]))
+@dataclass(frozen=True)
+class Estimators:
+    """Files of Classifier or Regressor."""
 
+    kind: Any
+    Refusal: type[CheckpointError] = CheckpointError
 
-def _regression(rng: random.Random) -> tuple[Any, Any]:
-    settings = RegressionSettings(hidden=3, mask=rng.random() < 0.5, patience=rng.choice([0, 4]))
-    return settings, Numbers(2, 1.5, 0.5, channel_names=rng.choice([None, ("x", "y")]))
+    def whole(self, rng: random.Random) -> Forgery:
+        """A file with ones in all arrays."""
+        estimator = self.kind(
+            hidden=3, mask=rng.random() < 0.5, patience=rng.choice([0, 4]), one_way=rng.random() < 0.5
+        )
+        estimator._params = estimator.check_params()
+        estimator.channels_, estimator.patch_ = 2, rng.choice([1, 2])
+        estimator.channel_names_ = rng.choice([None, ("x", "y")])
+        estimator.classes_ = np.array(["a", "b"])
+        estimator.target_mean_, estimator.target_deviation_ = 1.5, 0.5
+        estimator.layers_ = estimator._plan().make(get_backend("numpy"))
+        for array in [param for layer in estimator.layers_.values() for param in layer.params]:
+            array[...] = 1
+        for name, shape in estimator._shapes().items():
+            setattr(estimator, f"{name}_", np.ones([3 if size < 0 else size for size in shape]))
+        return Forgery.of(estimator._content())
+
+    def load(self, path: Path) -> tuple[str, dict[str, Any]]:
+        loaded = self.kind.load(path)
+        text = f"{loaded._params} {[getattr(loaded, name) for name in loaded.learnt]}"
+        params = {f"{n}.{k}": p for n, layer in loaded.layers_.items() for k, p in layer.named_params.items()}
+        return text, params | {name: getattr(loaded, name) for name in loaded.arrays}
 
 
 def _forecaster(rng: random.Random) -> tuple[Any, Any]:
@@ -69,7 +82,7 @@ def _forecaster(rng: random.Random) -> tuple[Any, Any]:
 
 
 KINDS = {
-    "classifiers": Subject(CLASSIFIER, _classifier),
+    "classifiers": Estimators(Classifier),
     "forecasters": Subject(FORECASTER, _forecaster),
-    "regressions": Subject(REGRESSION, _regression),
+    "regressions": Estimators(Regressor),
 }

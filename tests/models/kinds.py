@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from tests.commands.runs import growth, write_levels
-from tests.models.labelled import tiny
+from tests.commands.runs import growth
 from tests.models.snapshots import copied
 from xrnn.backend import Backend
 from xrnn.models.checkpoint import Kind, Snapshot
@@ -16,10 +15,6 @@ from xrnn.models.forecast.data import prepare
 from xrnn.models.forecast.model import FORECASTER
 from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.models.forecast.trainer import ForecastTrainer
-from xrnn.models.labelled.data import load_labelled
-from xrnn.models.labelled.model import CLASSIFIER, REGRESSION
-from xrnn.models.labelled.settings import RegressionSettings
-from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
 
@@ -56,20 +51,13 @@ class Subject:
         return copied(_snapshots[key])
 
 
-def _levels(folder: Path, settings: RegressionSettings) -> Any:
-    paths = [write_levels(folder / name, count, count) for name, count in (("levels.ts", 10), ("others.ts", 6))]
-    return load_labelled(paths, settings)
-
-
-CLASSES: Final = Subject(CLASSIFIER, LabelledTrainer, lambda *_: tiny.dataset(), tiny.TINY, reads=2)
-NUMBERS: Final = Subject(REGRESSION, LabelledTrainer, _levels, RegressionSettings(hidden=6, batch=4, lr=0.02))
 FORECASTS: Final = Subject(
     FORECASTER,
     ForecastTrainer,
     lambda _, settings: prepare([Series(growth()[:, None], None, "s")], settings),
     ForecastSettings(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.3, noise=0.1),
 )
-SUBJECTS: Final = [CLASSES, NUMBERS, FORECASTS]
+SUBJECTS: Final = [FORECASTS]
 
 
 def name_of(subject: Any) -> str:

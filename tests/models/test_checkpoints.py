@@ -9,7 +9,6 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ import pytest
 import xrnn
 from tests.errors import one_line
 from tests.forge import Forgery, little_memory
-from tests.models.kinds import CLASSES, FORECASTS, NUMBERS, SUBJECTS, Subject, name_of
+from tests.models.kinds import FORECASTS, SUBJECTS, Subject, name_of
 from tests.models.snapshots import assert_equal, save_forged
 from xrnn.models.checkpoint import Snapshot
-from xrnn.models.errors import CheckpointError, SettingsError
-from xrnn.models.labelled.head import Classes
+from xrnn.models.errors import CheckpointError
 
 every_kind = pytest.mark.parametrize("subject", SUBJECTS, ids=name_of)
 OTHERS = "holds other layers or another optimizer than its settings describe: expected those"
@@ -67,12 +65,6 @@ def test_a_snapshot_can_be_copied_and_pickled(subject: Subject, path: Path) -> N
         assert again.layers["linear"].W is not snapshot.layers["linear"].W
         trained = [layer for name, layer in again.layers.items() if not name.startswith("best.")]
         assert again.optimizer.layers == trained
-
-
-def test_any_labels_are_read_as_written(path: Path) -> None:
-    snapshot = replace(CLASSES.snapshot(path.parent), facts=Classes(2, ("\x1b[2J", "\udce9")))
-    path.write_bytes(CLASSES.kind.content(snapshot))
-    assert CLASSES.kind.load(path).facts == snapshot.facts
 
 
 # ---- other files ----
@@ -178,55 +170,16 @@ FORGED: list[tuple[Change, str]] = [
     (lambda extra: extra["settings"].pop("batch"), "has invalid settings (batch is missing: expected all settings)"),
 ]
 # Besides, of a kind.
-NAMES = "has invalid facts (channel_names are not 2 strings"
 FORGED_KIND: list[tuple[Subject, Change, str]] = [
     *(
-        (subject, change, f"has invalid facts ({words}: expected an object)")
-        for subject in (CLASSES, NUMBERS, FORECASTS)
+        (FORECASTS, change, f"has invalid facts ({words}: expected an object)")
         for change, words in [
             (entry(facts=[]), "a list"),
             (entry(facts=None), "a NoneType"),
             (lambda extra: extra.pop("facts"), "a NoneType"),
         ]
     ),
-    *((s, facts(more=0), "has invalid facts (they have other names: expected ") for s in (CLASSES, NUMBERS, FORECASTS)),
-    (CLASSES, settings(one_way=True), OTHERS),
-    (CLASSES, settings(patience=3), OTHERS),
-    (CLASSES, settings(mask=True), "expected float32 (4, 18) by its settings"),
-    *(
-        (CLASSES, settings(**{name: value}), f"has invalid settings ({words}")
-        for name, value, words in [
-            ("one_way", 1, "one_way is a int: expected bool)"),
-            ("decimal", ";", "decimal is ;: expected . or ,)"),
-        ]
-    ),
-    (CLASSES, facts(channels=3), "expected float32 (3, 18) by its settings"),
-    (CLASSES, facts(labels=["a", "b", "c"]), "expected float32 (12, 3) by its settings"),
-    *(
-        (CLASSES, facts(channels=n), f"has invalid facts (channels is {n}: expected a whole")
-        for n in (0, True, 2**20 + 1)
-    ),
-    *(
-        (CLASSES, facts(labels=n), "has invalid facts (labels holds fewer than two, or one")
-        for n in (["a"], ["a", "a"])
-    ),
-    *(
-        (CLASSES, facts(labels=n), "has invalid facts (labels is not a list of strings or")
-        for n in ([[1], 2], "ab", [1, 2**70], [1, math.nan])
-    ),
-    (
-        CLASSES,
-        lambda extra: extra["facts"].pop("labels"),
-        "has invalid facts (they have other names: expected channels",
-    ),
-    *((CLASSES, facts(channel_names=n), NAMES) for n in (["x"], "xy", [1, 2])),
-    (CLASSES, lambda extra: extra["arrays"].pop("scale.mean"), "lacks an array scale.mean: expected losses"),
-    (CLASSES, array("scale.mean", [0.0, np.nan]), "holds scale.mean with NaN or infinity: expected finite numbers"),
-    (CLASSES, array("scale.mean", [0.0]), "holds scale.mean as float64 (1,): expected float64 (2,)"),
-    (NUMBERS, facts(mean=1), "has invalid facts (mean is 1: expected a finite number)"),
-    (NUMBERS, facts(mean=math.nan), "has invalid facts (mean is nan: expected a finite number)"),
-    (NUMBERS, facts(deviation=0.0), "has invalid facts (deviation is 0.0: expected a positive number)"),
-    (NUMBERS, facts(channels=0), "has invalid facts (channels is 0: expected a whole number from 1"),
+    (FORECASTS, facts(more=0), "has invalid facts (they have other names: expected "),
     (FORECASTS, facts(context=0), "has invalid facts (context is 0: expected a whole number from 1"),
     (FORECASTS, facts(season=7), "has invalid facts (season is larger than context"),
     (FORECASTS, facts(horizon=True), "has invalid facts (horizon is True: expected a whole number"),
@@ -309,19 +262,3 @@ def test_another_optimizer_is_refused(subject: Subject, optimizer: Callable[[Sna
     xrnn.save_checkpoint(path, snapshot.layers, optimizer=other, extra=c.extra)
     with one_line(CheckpointError, "c holds other layers or another optimizer than its settings describe"):
         subject.kind.load(path)
-
-
-def test_a_layer_of_another_kind_is_refused(path: Path) -> None:
-    snapshot = CLASSES.snapshot(path.parent, cell="rnn", one_way=True)
-    snapshot.layers["stack"].layers[0].nonlinearity = "relu"
-    path.write_bytes(CLASSES.kind.content(snapshot))
-    with one_line(CheckpointError, OTHERS):
-        CLASSES.kind.load(path)
-
-
-def test_the_number_of_channels_has_a_limit() -> None:
-    given = {"labels": ["a", "b"], "channel_names": None}
-    for channels in (1, 2**20):
-        assert Classes.from_json({"channels": channels, **given}).channels == channels
-    with one_line(SettingsError, "channels is 1048577: expected a whole number from 1 to 1048576"):
-        Classes.from_json({"channels": 2**20 + 1, **given})

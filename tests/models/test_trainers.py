@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import STANDIN
 from tests.models.checks import check_transfers
-from tests.models.kinds import CLASSES, SUBJECTS, Subject, name_of
+from tests.models.kinds import SUBJECTS, Subject, name_of
 from tests.thin import thin
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
@@ -34,7 +34,7 @@ CELLS_OF_EVERY_KIND = thin(SUBJECTS, [{"cell": cell} for cell in CELLS])
 
 @pytest.mark.parametrize(
     ("subject", "changes"),
-    [*CELLS_OF_EVERY_KIND, *((subject, {"layers": 3}) for subject in SUBJECTS), (CLASSES, {"one_way": True})],
+    [*CELLS_OF_EVERY_KIND, *((subject, {"layers": 3}) for subject in SUBJECTS)],
     ids=name_of,
 )
 def test_new_weights_have_the_shapes_of_the_plan_and_are_the_same_on_every_backend(

@@ -12,7 +12,6 @@ import pytest
 
 from tests.commands.runs import growth, raising
 from tests.errors import one_line
-from tests.series.frames import Frame
 from xrnn.commands.main import main
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.settings import ForecastSettings
@@ -62,20 +61,6 @@ def test_an_estimator_trains_as_the_command_does(context: int) -> None:
     fitted = Forecaster(**settings, steps=4).fit([growth(60)])
     assert loaded.get_params() == fitted.get_params()
     np.testing.assert_array_equal(loaded.predict_quantiles([growth(60)]), fitted.predict_quantiles())
-
-
-def test_the_columns_of_a_frame_may_be_later_times_but_in_no_other_order() -> None:
-    values = growth(40)[None]
-    forecaster = Forecaster(**SMALL, steps=2).fit(Frame(values, [f"{t:02}" for t in range(40)]))
-    assert forecaster.feature_names_in_[[0, -1]].tolist() == ["00", "39"]
-    later = Frame(values, [f"{t:02}" for t in range(20, 60)])
-    np.testing.assert_array_equal(forecaster.predict(later), forecaster.predict())
-    forecaster.score(Frame(values[:, :39], [f"{t:02}" for t in range(39)]))
-    forecaster.save("c")
-    for each in (forecaster, Forecaster.load("c")):
-        for call in (each.predict, each.predict_quantiles, each.score):
-            with pytest.raises(ValueError, match="Feature names must be in the same order as they were in fit"):
-                call(Frame(values, [f"{t:02}" for t in range(40)][::-1]))
 
 
 @pytest.mark.parametrize("missing", [0, 1, 5])

@@ -12,7 +12,7 @@ import pytest
 from tests.built import NEEDS_KERNELS
 from xrnn.series import Classifier, Forecaster, Regressor
 
-pytestmark = [pytest.mark.needs("sklearn", "sklearn"), pytest.mark.usefixtures("workdir")]
+pytestmark = [pytest.mark.needs("sklearn", "series"), pytest.mark.usefixtures("workdir")]
 
 _LENGTH = "a series of another length than those of fit is valid: features are steps"
 _SHORT = "scikit-learn's series of 1 or 2 steps are too short or constant, and refused"

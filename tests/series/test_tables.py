@@ -148,7 +148,7 @@ def test_a_parquet_file_keeps_its_types() -> None:
         read_path(Path("f.parquet"))
 
 
-@pytest.mark.needs("pandas", "pandas")
+@pytest.mark.needs("pandas", "series")
 @pytest.mark.parametrize(("suffix", "package"), [(".xlsx", "pandas"), (".parquet", "pandas"), (".xlsx", "openpyxl")])
 def test_without_its_package_a_file_gets_one_line(suffix: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(f"f{suffix}", "w") as archive:

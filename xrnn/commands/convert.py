@@ -7,7 +7,7 @@ import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from xrnn.backend import Backend
-from xrnn.commands.options import OptionsOf, path, selected, with_options
+from xrnn.commands.options import Option, OptionsOf, path, selected, values_of, with_options
 from xrnn.commands.terminal import Terminal
 from xrnn.exchange.checkpoint import load_checkpoint, save_checkpoint
 from xrnn.exchange.description import UnknownCellError
@@ -25,28 +25,25 @@ from xrnn.files import FileError, check_output, check_writable, holds_arrays, pr
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
-from xrnn.models.checkpoint import Kind, Snapshot, kind_in
 from xrnn.models.errors import DataError, ModelError, OutputError, SettingsError, file_errors
 from xrnn.models.forecast.model import FORECASTER
-from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
-from xrnn.models.settings import switch
 from xrnn.ops.cells.rnn import NONLINEARITIES
+from xrnn.select import use_backend
+from xrnn.series import Classifier, Regressor
+from xrnn.series.files import kind_in
+from xrnn.series.scale import Scale
 
 _READ: Final = (".onnx", ".keras", ".pt", ".safetensors")
 WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote"
 _WRITE: Final = (".onnx", ".keras", ".pt", ".safetensors", ".c")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertOptions:
-    """The options of `xrnn convert`: each field is an option."""
-
-    lengths: bool = switch("For .onnx: add an input for the lengths of the rows.")
-    states: bool = switch("For .onnx: add inputs and outputs for the states.")
-    int8: bool = switch("For .c and .safetensors: quantize the recurrent layers to int8.")
-    overwrite: bool = switch("Replace OUT if it exists.")
-
-
+_OPTIONS: Final = (
+    Option("lengths", bool, "For .onnx: add an input for the lengths of the rows."),
+    Option("states", bool, "For .onnx: add inputs and outputs for the states."),
+    Option("int8", bool, "For .c and .safetensors: quantize the recurrent layers to int8."),
+    Option("overwrite", bool, "Replace OUT if it exists."),
+)
 PrefixOption = Annotated[
     str, typer.Option(metavar="TEXT", help="For .pt: the prefix of the module's keys.", show_default=False)
 ]
@@ -68,7 +65,7 @@ def convert(
         str,
         typer.Option(metavar="NAME", help="For .c: prefix of its functions. Default: from OUT.", show_default=False),
     ] = "",
-    options: Annotated[dict[str, Any], OptionsOf(ConvertOptions)],
+    options: Annotated[dict[str, Any], OptionsOf(_OPTIONS)],
 ) -> None:
     """Convert a model to another format.
 
@@ -76,7 +73,7 @@ def convert(
     state dict of an RNN, LSTM or GRU. A model of `classify` or `regress` that is written to .onnx or .c scales its
     input itself.
     """
-    how, backend = ConvertOptions(**options), selected("numpy").backend
+    how, backend = values_of(_OPTIONS, options), selected("numpy").backend
     if target.suffix not in _WRITE:
         raise SettingsError(f"OUT is {printable(str(target))}: expected a name with {', '.join(_WRITE)}")
     if nonlinearity not in NONLINEARITIES:
@@ -159,15 +156,14 @@ def _read(source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Ba
     if name == "xrnn layer":
         with _without_cells(source, "load"):
             return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
-    kind = next((each for each in (CLASSIFIER, REGRESSION) if each.name == name), None)
+    kind = next((each for each in (Classifier, Regressor) if each.job == name), None)
     if kind is None:
         with _without_cells(source, "load_checkpoint"):
             checkpoint = load_checkpoint(source, backend=backend)
         facts = {"kind": "checkpoint of xrnn.save_checkpoint", "names": list(checkpoint.layers)}
         return model_of(checkpoint, quantized=True), facts
-    snapshot = kind.load(source, backend)
-    model, more = _of_series(snapshot, backend)
-    return model, facts_of(kind, snapshot.step) | more
+    with use_backend(backend):
+        return _of_series(kind.load(source), backend)
 
 
 @contextlib.contextmanager
@@ -184,31 +180,27 @@ def _without_cells(source: Path, function: str) -> Iterator[None]:
         ) from error
 
 
-def _of_series(snapshot: Snapshot[Any], backend: Backend) -> tuple[Model, dict[str, Any]]:
-    """The model of `xrnn classify` or `xrnn regress`, with its scale, and facts about it."""
-    trained = TrainedModel(snapshot)
-    layers, head = list(trained.model.values()), trained.head
-    labels = () if head.has_numbers else tuple(map(str, head.labels))
-    if head.has_numbers:  # the model predicts standardised numbers
+def _of_series(estimator: Any, backend: Backend) -> tuple[Model, dict[str, Any]]:
+    """The model of a Classifier or a Regressor, with its scale, and facts about it."""
+    layers, p = list(estimator.layers_.values()), estimator.check_params()
+    labels = tuple(map(str, getattr(estimator, "classes_", ())))
+    if not labels:  # the model predicts standardised numbers
         W, b = map(host, layers[-1].params)
-        scaled = W * head.deviation, b * head.deviation + head.mean
+        mean, deviation = estimator.target_mean_, estimator.target_deviation_
+        scaled = W * deviation, b * deviation + mean
         layers[-1] = Linear(*(backend.asarray(np.asarray(each, W.dtype)) for each in scaled))
-    scale = trained.scale.mean, trained.scale.divisor
-    model = Model(
-        model_of(layers).layers, scale, snapshot.settings.mask, mean=True, softmax=bool(labels), labels=labels
-    )
-    settings = trained.settings
+    of_channels = Scale(*estimator.scale_)
+    scale = of_channels.mean, of_channels.divisor
+    model = Model(model_of(layers).layers, scale, p.mask, mean=True, softmax=bool(labels), labels=labels)
     facts: dict[str, Any] = {
-        "channels": head.channels,
+        "kind": f"checkpoint of `{estimator.writer}`",
+        "updates": len(estimator.losses_),
+        "channels": estimator.channels_,
         # A step of the converted model is a patch: its steps, each with the values of all channels, then the changes.
-        "steps in a patch": settings.joined,
-        "members": settings.members,
+        "steps in a patch": estimator.patch_,
+        "members": p.members,
     }
     return model, facts | ({"labels": list(labels)} if labels else {})
-
-
-def facts_of(kind: Kind[Any], step: int) -> dict[str, Any]:
-    return {"kind": f"checkpoint of `{kind.writer}`", "updates": step}
 
 
 # ---- writing ----
@@ -275,7 +267,7 @@ def _quantized(model: Model) -> Model:
     return replace(model, layers=tuple(layers))
 
 
-def _write(model: Model, target: Path, name: str, options: ConvertOptions) -> None:
+def _write(model: Model, target: Path, name: str, options: Any) -> None:
     overwrite = options.overwrite
     if target.suffix == ".c":
         from xrnn.exchange.c import to_c

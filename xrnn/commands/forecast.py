@@ -6,17 +6,17 @@ import csv
 import io
 import itertools
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_type_hints
 
 import numpy as np
 import typer
 from rich.table import Table
 
-from xrnn.commands.options import Command, OptionsOf, RunOptions, flag, path, with_options
+from xrnn.commands.options import RUN, Option, OptionsOf, flag, path, values_of, with_options
 from xrnn.commands.pictures import Picture, forecast_picture
-from xrnn.commands.run import run_command
+from xrnn.commands.run import Command, run_command
 from xrnn.commands.terminal import Terminal
 from xrnn.files import printable
 from xrnn.models.errors import DataError
@@ -28,6 +28,18 @@ from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
 _MOST_PRINTED: Final = 40  # steps ahead
 _SAME: Final = "naive = seasonal"
 _MOST_STEPS: Final = 7  # with a column in the table of errors
+
+
+_SETTINGS: Final = tuple(
+    Option(
+        each.name,
+        get_type_hints(ForecastSettings)[each.name],
+        each.metadata["help"],
+        each.default,
+        each.metadata["metavar"] or "",
+    )
+    for each in fields(ForecastSettings)
+)
 
 
 class ForecastCommand(Command[ForecastTrainer]):
@@ -171,7 +183,7 @@ def forecast(
         ),
     ] = None,
     *,
-    given: Annotated[dict[str, Any], OptionsOf(ForecastSettings)],
+    given: Annotated[dict[str, Any], OptionsOf(_SETTINGS)],
     steps: Annotated[
         int | None,
         typer.Option(metavar="N", help="Updates. Default: chosen by left-out rows, at most 500."),
@@ -180,11 +192,11 @@ def forecast(
         Path | None,
         typer.Option(parser=path, metavar="PATH", help="Table to write: a row for each series, step and quantile."),
     ] = None,
-    options: Annotated[dict[str, Any], OptionsOf(RunOptions)],
+    options: Annotated[dict[str, Any], OptionsOf(RUN)],
 ) -> int:
     """Train a forecaster of time series, test it on their last rows, and forecast the next ones.
 
     It writes forecaster.safetensors and forecaster.png.
     """
-    command = ForecastCommand(paths=files or [], given=given, upto=steps, csv=csv, options=RunOptions(**options))
+    command = ForecastCommand(paths=files or [], given=given, upto=steps, csv=csv, options=values_of(RUN, options))
     return run_command(command)

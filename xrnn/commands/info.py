@@ -14,14 +14,14 @@ import typer
 
 import xrnn
 from xrnn.backend import Backend
-from xrnn.commands.convert import WANTED, NonlinearityOption, PrefixOption, facts_of, read_model
+from xrnn.commands.convert import WANTED, NonlinearityOption, PrefixOption, read_model
 from xrnn.commands.options import BackendOption, path, selected
 from xrnn.files import holds_arrays, printable
 from xrnn.info import config, config_data, describe, explain_sizes, explained
-from xrnn.models.checkpoint import kind_in
 from xrnn.models.errors import SettingsError
 from xrnn.models.forecast.model import FORECASTER
 from xrnn.parallel import World, world
+from xrnn.series.files import kind_in
 
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
 
@@ -101,7 +101,8 @@ def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend)
     if holds_arrays(source) and kind_in(source, WANTED) == FORECASTER.name:
         snapshot = FORECASTER.load(source, backend)
         layers: Sequence[Any] = list(snapshot.layers.values())
-        facts = facts_of(FORECASTER, snapshot.step) | snapshot.facts.sizes
+        facts: dict[str, Any] = {"kind": f"checkpoint of `{FORECASTER.writer}`", "updates": snapshot.step}
+        facts |= snapshot.facts.sizes
         facts["calendar"] = snapshot.facts.calendar or "none"
         facts["logarithms"] = "yes" if snapshot.facts.log else "no"
     else:

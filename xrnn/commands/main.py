@@ -13,12 +13,13 @@ import typer.core
 
 import xrnn
 from xrnn.backend import BackendUnavailableError
+from xrnn.commands.classify import classify
 from xrnn.commands.convert import convert
 from xrnn.commands.forecast import forecast
 from xrnn.commands.info import info
-from xrnn.commands.labelled import classify, regress
 from xrnn.commands.options import flag
 from xrnn.commands.predict import predict
+from xrnn.commands.regress import regress
 from xrnn.commands.terminal import SafeStream, status_of
 from xrnn.files import printable
 from xrnn.models.errors import ModelError, SettingsError

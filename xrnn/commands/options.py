@@ -1,4 +1,4 @@
-"""Options made from the fields of a dataclass, so that each is defined once; and the options of several commands."""
+"""Options made from tables and from the parameters of estimators, so that each is described once."""
 
 from __future__ import annotations
 
@@ -6,46 +6,76 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, get_args, get_type_hints
+from types import SimpleNamespace
+from typing import Annotated, Any, Final, NamedTuple, get_args
 
 import typer
 
-from xrnn.backend import Backend
-from xrnn.commands.pictures import Picture
-from xrnn.commands.terminal import Terminal
-from xrnn.models.checkpoint import Kind
+from xrnn.cells import CELLS
 from xrnn.models.errors import SettingsError
-from xrnn.models.trainer import Trainer
 from xrnn.select import Selection, choices, select
+from xrnn.series.parameters import helps_of
 
 METAVARS: Final[dict[Any, str]] = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
-@dataclass(frozen=True, slots=True)
-class OptionsOf:
-    """In `given: Annotated[dict[str, Any], OptionsOf(Settings)]`: one option for each field of `Settings`.
+class Option(NamedTuple):
+    """An option of a command.
 
-    The metadata of a field have `help`, and may have `metavar` and `flags` (other names of the option: "-q").
-
-    only   the names of the fields that become options; empty for all
+    kind      its type; bool for a switch
+    metavar   the placeholder for the value; with "|", the values
+    flags     other names: "-q"
     """
 
-    kind: type[Any]
-    only: tuple[str, ...] = ()
+    name: str
+    kind: Any
+    help: str
+    default: Any = None
+    metavar: str = ""
+    flags: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> Any:
+        """The default."""
+        return False if self.kind is bool and self.default is None else self.default
+
+    @property
+    def annotation(self) -> Any:
+        names = [flag(self.name), *self.flags]
+        if self.kind is bool:
+            return Annotated[bool, typer.Option(*names, help=self.help, show_default=False)]
+        metavar = self.metavar or METAVARS[self.kind]
+        more: dict[str, Any] = {"parser": path} if self.kind is Path else {}
+        if "|" in metavar:
+            values = metavar.split("|")
+            more = {"parser": str.lower, "autocompletion": lambda: values}
+        kind = self.kind | None if self.default is None else self.kind
+        return Annotated[kind, typer.Option(*names, help=self.help, metavar=metavar, **more)]
+
+
+def options_of(kind: type[Any], documented: type[Any], *without: str, **metavars: str) -> tuple[Option, ...]:
+    """An option for each parameter of an estimator but `without`, described as in the docstring of `documented`."""
+    helps, made = helps_of(documented), []
+    for name, each in inspect.signature(kind, eval_str=True).parameters.items():
+        if name not in without:
+            of = next(of for of in get_args(each.annotation) or (each.annotation,) if of is not type(None))
+            metavar = "|".join(CELLS) if name == "cell" else metavars.get(name, "")
+            made.append(Option(name, of, f"{helps[name][0].upper()}{helps[name][1:]}.", each.default, metavar))
+    return tuple(made)
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsOf:
+    """In `given: Annotated[dict[str, Any], OptionsOf(TABLE)]`: these options in the place of the parameter."""
+
+    options: Sequence[Option]
 
     def parameters(self) -> Iterator[inspect.Parameter]:
-        hints = get_type_hints(self.kind)
-        for each in fields(self.kind):
-            if self.only and each.name not in self.only:
-                continue
-            yield inspect.Parameter(
-                each.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=each.default,
-                annotation=Annotated[hints[each.name], _option(each, hints[each.name])],
-            )
+        for each in self.options:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            yield inspect.Parameter(each.name, kind, default=each.value, annotation=each.annotation)
 
 
 def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,19 +117,6 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-def _option(field: Field[Any], hint: Any) -> Any:
-    names = [flag(field.name), *field.metadata.get("flags", ())]
-    kind = next((each for each in get_args(hint) if each is not type(None)), hint)
-    if kind is bool:
-        return typer.Option(*names, help=field.metadata["help"], show_default=False)
-    metavar = field.metadata.get("metavar") or METAVARS[kind]
-    more: dict[str, Any] = {"parser": path} if kind is Path else {}
-    if "|" in metavar:
-        names_of = metavar.split("|")
-        more = {"parser": str.lower, "autocompletion": lambda: names_of}
-    return typer.Option(*names, help=field.metadata["help"], metavar=metavar, **more)
-
-
 def flag(name: str) -> str:
     """The option of a parameter."""
     return f"--{name.replace('_', '-')}"
@@ -107,27 +124,31 @@ def flag(name: str) -> str:
 
 # ---- options that several commands have ----
 
+_BACKEND: Final = Option("backend", str, "Where to compute. Default: XRNN_BACKEND, or auto.", None, "|".join(choices()))
+BackendOption = _BACKEND.annotation
 
-def _help(text: str, *flags: str, metavar: str | None = None) -> dict[str, Any]:
-    return {"help": text, "flags": flags, "metavar": metavar}
+# How to read .csv files.
+TABLE: Final = (
+    Option("decimal", str, "Decimal point in .csv files.", ".", ".|,"),
+    Option("encoding", str, "Encoding of text files. Default: UTF-8, or UTF-16 with its mark; else cp1252.", ""),
+    Option("skip_columns", str, "Columns of .csv files that are not channels.", "", "COLUMN,COLUMN,…"),
+    Option("id", str, "Column that tells the series of a .csv file apart: its name, or its number.", "", "COLUMN"),
+    Option("time", str, "Column of .csv files to sort the steps by.", "", "COLUMN"),
+    Option("label", str, "Column of .csv files with the label of a series, or its number to predict.", "", "COLUMN"),
+)
+RUN: Final = (
+    Option("out", Path, "Checkpoint to write."),
+    Option("plot", Path, "Picture to write: .png, .svg or .pdf."),
+    Option("overwrite", bool, "Replace an existing checkpoint, picture and table."),
+    Option("quiet", bool, "Print the results only.", flags=("-q",)),
+    Option("json", bool, "Print the results as JSON, in the last line."),
+    _BACKEND,
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """Each field is an option."""
-
-    out: Path | None = field(default=None, metadata=_help("Checkpoint to write."))
-    plot: Path | None = field(default=None, metadata=_help("Picture to write: .png, .svg or .pdf."))
-    overwrite: bool = field(default=False, metadata=_help("Replace an existing checkpoint, picture and table."))
-    quiet: bool = field(default=False, metadata=_help("Print the results only.", "-q"))
-    json: bool = field(default=False, metadata=_help("Print the results as JSON, in the last line."))
-    backend: str | None = field(
-        default=None,
-        metadata=_help("Where to compute. Default: XRNN_BACKEND, or auto.", metavar="|".join(choices())),
-    )
-
-
-BackendOption = Annotated[str | None, _option(next(each for each in fields(RunOptions) if each.name == "backend"), str)]
+def values_of(options: Sequence[Option], given: dict[str, Any]) -> SimpleNamespace:
+    """The values of options: those given, and the defaults of the others."""
+    return SimpleNamespace(**{each.name: each.value for each in options} | given)
 
 
 def selected(backend: str | None) -> Selection:
@@ -141,60 +162,3 @@ def selected(backend: str | None) -> Selection:
         raise SettingsError(str(error)) from error
     finally:
         log.setLevel(level)
-
-
-# ---- a training command with its options ----
-
-_MAX_UNITS: Final = 10**12  # steps or epochs
-
-T = TypeVar("T", bound=Trainer[Any])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command(Generic[T]):
-    """A command with its options. A command sets the class variables, and defines `load` and `report`."""
-
-    paths: Sequence[Path]  # the data files and folders
-    given: dict[str, Any]  # the settings on the command line; the others have the defaults
-    upto: int | None = None  # the number of steps or epochs
-    csv: Path | None = None  # the table of results to write
-    options: RunOptions
-
-    kind: ClassVar[Kind[Any]]
-    default_out: ClassVar[Path]
-    trainer: ClassVar[Any]  # the class T
-    unit: ClassVar[str]  # the unit of `upto`, such as "steps"
-
-    def __post_init__(self) -> None:
-        if self.upto is not None and not 1 <= self.upto <= _MAX_UNITS:
-            raise SettingsError(f"--{self.unit} is {self.upto}: expected a whole number from 1 to {_MAX_UNITS}")
-
-    def load(self, settings: Any) -> Any:
-        """Read the data at `paths` → an object with `facts`, see `Snapshot`, and a line, `source`.
-
-        Raises DataError.
-        """
-        raise NotImplementedError
-
-    def choose(self, settings: Any, data: Any, backend: Backend, terminal: Terminal) -> Any:
-        """The settings, with those that follow from the data. By default, `settings`.
-
-        terminal   prints the progress
-        """
-        return settings
-
-    def default_upto(self, data: Any) -> int:
-        """The number of steps or epochs if `upto` is not given."""
-        raise NotImplementedError
-
-    def steps_per_unit(self, settings: Any, data: Any) -> int:
-        """The number of steps in one of the units of `upto`."""
-        return 1
-
-    def report(self, trainer: T, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
-        """Test the model on held-out data and print the results → the results for `--json`, the picture to draw."""
-        raise NotImplementedError
-
-    def table(self, trainer: T, results: dict[str, Any]) -> bytes:
-        """The content of the file `csv`."""
-        raise NotImplementedError

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xrnn.commands.options import Command
 from xrnn.commands.pictures import check_format
 from xrnn.files import check_output, check_writable, real_path, same_file, write_file
 from xrnn.models.errors import OutputError, file_errors
@@ -43,18 +42,20 @@ class Outputs(NamedTuple):
     table: Output | None
 
     @classmethod
-    def choose(cls, command: Command[Any]) -> Outputs:
-        """Choose the names that the options leave open, and check all outputs.   Raises OutputError."""
-        options = command.options
+    def choose(cls, options: Any, default: Path, inputs: Sequence[Path], csv: Path | None = None) -> Outputs:
+        """Choose the names that the options leave open, and check all outputs.   Raises OutputError.
+
+        options   values of RUN;   default: the checkpoint;   inputs: what the run reads;   csv: the table
+        """
         if options.plot:
             check_format(options.plot)
-        out = options.out or command.default_out
+        out = options.out or default
         checkpoint = Output("--out", out, options.overwrite)
         picture = Output("--plot", options.plot or out.parent / f"{out.stem}.png", options.overwrite)
-        table = Output("--csv", command.csv, options.overwrite) if command.csv else None
-        _check([checkpoint, picture, *([table] if table else [])], command.paths)
+        table = Output("--csv", csv, options.overwrite) if csv else None
+        _check([checkpoint, picture, *([table] if table else [])], inputs)
         if table:
-            _check_outside(table, command.paths)
+            _check_outside(table, inputs)
         return cls(checkpoint, picture, table)
 
 

@@ -15,8 +15,6 @@ import numpy as np
 from xrnn.models.errors import OutputError
 from xrnn.models.forecast.data import ForecastData, ForecastScores, ForecastSeries, seasonal_naive
 from xrnn.models.forecast.model import Forecast
-from xrnn.models.labelled.head import Confusion
-from xrnn.models.labelled.trainer import LabelledTrainer
 from xrnn.series.checks import escaped
 from xrnn.typing import HostArray
 
@@ -76,39 +74,44 @@ def _draw_losses(axes: Any, losses: Sequence[float], unit: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def _draw_training(axes: Any, trainer: LabelledTrainer, unit: str) -> None:
+def _draw_training(axes: Any, estimator: Any, unit: str) -> None:
     """Draw the losses of all updates; with early stopping, also the validation loss of each epoch."""
-    _draw_losses(axes, trainer.losses, unit)
-    if trainer.stopping and trainer.stopping.losses:
-        losses, best = trainer.stopping.losses, trainer.stopping.best_epoch
-        updates = np.arange(1, len(losses) + 1) * trainer.per_epoch
-        axes.plot(updates, losses, color="tab:orange", label="validation")
-        axes.axvline(best * trainer.per_epoch, color="tab:orange", linestyle=":", label=f"best epoch: {best:,}")
+    losses, validation = estimator.losses_, estimator.validation_losses_
+    _draw_losses(axes, losses, unit)
+    if validation:
+        per_epoch, best = len(losses) // len(validation), validation.index(min(validation)) + 1
+        updates = np.arange(1, len(validation) + 1) * per_epoch
+        axes.plot(updates, validation, color="tab:orange", label="validation")
+        axes.axvline(best * per_epoch, color="tab:orange", linestyle=":", label=f"best epoch: {best:,}")
     axes.legend()
 
 
 # ---- classify ----
 
 
-def confusion_picture(trainer: LabelledTrainer, labels: Sequence[str], confusion: Confusion) -> Picture:
-    """The losses of all updates beside the confusion matrix. The picture grows with the number of labels."""
+def confusion_picture(estimator: Any, labels: Sequence[str], counts: HostArray) -> Picture:
+    """The losses of all updates beside the confusion matrix. The picture grows with the number of labels.
+
+    counts   [i, j]: the number of series with label i that were predicted as j
+    """
     side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
 
     def draw(figure: Any) -> None:
         axes = figure.subplot_mosaic([["losses", "matrix"], ["pairs", "matrix"]], height_ratios=(4, 1.6))
         names = [_short(label) for label in labels]
-        _draw_training(axes["losses"], trainer, "nats per series")
-        _draw_confusion(figure, axes["matrix"], names, confusion)
-        _write_pairs(axes["pairs"], names, confusion)
+        _draw_training(axes["losses"], estimator, "nats per series")
+        _draw_confusion(figure, axes["matrix"], names, counts)
+        _write_pairs(axes["pairs"], names, counts)
 
     return Picture((2.4 * side, side), draw)
 
 
-def _draw_confusion(figure: Any, axes: Any, labels: Sequence[str], confusion: Confusion) -> None:
-    shares = confusion.counts / np.maximum(confusion.support, 1)[:, None]
+def _draw_confusion(figure: Any, axes: Any, labels: Sequence[str], counts: HostArray) -> None:
+    shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the row")
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {confusion}")
+    right, n = counts.trace(), counts.sum()
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {right / n:.3f} ({right:,} of {n:,})")
     if len(labels) > _MOST_NAMES:
         return
     size = min(10.0, 240 / len(labels))  # points
@@ -117,15 +120,23 @@ def _draw_confusion(figure: Any, axes: Any, labels: Sequence[str], confusion: Co
     axes.set_yticks(places, labels, fontsize=size)
     if len(labels) > _MOST_COUNTS:
         return
-    for (i, j), count in np.ndenumerate(confusion.counts):
+    for (i, j), count in np.ndenumerate(counts):
         if count:
             color = "white" if shares[i, j] > 0.5 else "black"
             axes.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
 
 
-def _write_pairs(axes: Any, labels: Sequence[str], confusion: Confusion) -> None:
+def most_confused(counts: HostArray, most: int) -> list[tuple[int, int, int]]:
+    """Up to `most` wrong pairs (true label, predicted label, count), the largest count first."""
+    wrong = counts - np.diag(counts.diagonal())
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = ((*map(int, np.unravel_index(place, wrong.shape)), int(wrong.flat[place])) for place in order)
+    return [(i, j, count) for i, j, count in pairs if count]
+
+
+def _write_pairs(axes: Any, labels: Sequence[str], counts: HostArray) -> None:
     axes.axis("off")
-    pairs = confusion.most_confused(_MOST_PAIRS)
+    pairs = most_confused(counts, _MOST_PAIRS)
     lines = [f"{count:,} × {labels[i]} predicted as {labels[j]}" for i, j, count in pairs]
     axes.text(0, 1, "\n".join(["most confused:", *lines] if lines else ["no series confused"]), va="top")
 
@@ -139,12 +150,12 @@ def _short(label: str) -> str:
 # ---- regress ----
 
 
-def regression_picture(trainer: LabelledTrainer, targets: HostArray, predicted: HostArray) -> Picture:
+def regression_picture(estimator: Any, targets: HostArray, predicted: HostArray) -> Picture:
     """The losses of all updates beside a plot of the predicted numbers against the true ones."""
 
     def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
-        _draw_training(left, trainer, "mean squared error / variance")
+        _draw_training(left, estimator, "mean squared error / variance")
         ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
         right.plot(ends, ends, color="tab:gray", linewidth=0.8)
         right.scatter(targets, predicted, s=12, alpha=0.6)

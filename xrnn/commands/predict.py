@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import io
-import itertools
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import numpy as np
 import typer
 
-from xrnn.commands.options import BackendOption, OptionsOf, flag, path, selected, with_options
+from xrnn.commands.options import TABLE, BackendOption, Option, OptionsOf, flag, path, selected, values_of, with_options
+from xrnn.commands.series import columns_of
 from xrnn.commands.terminal import Terminal, status_of
 from xrnn.files import quoted
-from xrnn.models.checkpoint import kind_in
 from xrnn.models.errors import CheckpointError, DataError, SettingsError
 from xrnn.models.forecast.model import FORECASTER, TrainedForecaster, naive_forecasts
-from xrnn.models.labelled.head import Classes
-from xrnn.models.labelled.model import CLASSIFIER, REGRESSION, TrainedModel
-from xrnn.models.labelled.settings import TABLE_SETTINGS, ClassifierSettings
-from xrnn.models.settings import switch
 from xrnn.select import use_backend
+from xrnn.series import Classifier, Regressor
 from xrnn.series.checks import Series, check_sizes, escaped
-from xrnn.series.read import read_path
-from xrnn.series.tables import Columns, header_in, read_row
+from xrnn.series.files import kind_in
+from xrnn.series.read import check_same, read_path
+from xrnn.series.tables import Columns, header_in, names_in, read_row
 from xrnn.typing import HostArray
 
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
-_LABELLED: Final = {each.name: each for each in (CLASSIFIER, REGRESSION)}
+_LABELLED: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor)}
+_OPTIONS: Final = (
+    Option("proba", bool, "Print the probability of every label too."),
+    Option("json", bool, "Print each prediction as a line of JSON, not as a row of a CSV table."),
+    Option("skip_bad", bool, "Skip unusable series and rows, and report them on stderr, instead of stopping."),
+)
 
 R = TypeVar("R")
-Line = tuple[dict[str, Any], list[list[str]]]  # a prediction, for JSON, and as rows of fields
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictOptions:
-    """The options of `xrnn predict`: each field is an option."""
-
-    proba: bool = switch("Print the probability of every label too.")
-    json: bool = switch("Print each prediction as a line of JSON.")
-    skip_bad: bool = switch("Skip unusable series and rows, and report them on stderr, instead of stopping.")
 
 
 @with_options
@@ -67,8 +58,8 @@ def predict(
         ),
     ] = False,
     *,
-    given: Annotated[dict[str, Any], OptionsOf(ClassifierSettings, TABLE_SETTINGS)],
-    options: Annotated[dict[str, Any], OptionsOf(PredictOptions)],
+    given: Annotated[dict[str, Any], OptionsOf(TABLE)],
+    options: Annotated[dict[str, Any], OptionsOf(_OPTIONS)],
     backend: BackendOption = None,
 ) -> int:
     """Print the label and its probability, the number, or the next values, for each series or after each row.
@@ -79,7 +70,7 @@ def predict(
     if stream == bool(files):
         got = "both --stream and files" if stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
-    how, terminal = PredictOptions(**options), Terminal()
+    how, terminal = values_of(_OPTIONS, options), Terminal()
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     kind = kind_in(checkpoint, wanted)
     if kind not in (*_LABELLED, FORECASTER.name):
@@ -89,48 +80,77 @@ def predict(
         if kind == FORECASTER.name:
             lines = _forecasts(TrainedForecaster(FORECASTER.load(checkpoint)), given, files or [], how)
         else:
-            lines = _labels(TrainedModel(_LABELLED[kind].load(checkpoint)), given, files or [], how)
-        for values, rows in lines:
-            for row in [[json.dumps(values)]] if how.json else rows:
-                terminal.row(*row)
+            lines = _labels(_LABELLED[kind].load(checkpoint), given, files or [], how)
+        for i, (values, rows) in enumerate(lines):
+            if how.json:
+                terminal.json_line(values)
+                continue
+            if i == 0:
+                terminal.row(*rows[0])
+            for row in rows:
+                terminal.row(*row.values())
             if terminal.lost:
                 break
     return status_of(terminal.lost)
 
 
-def _labels(trained: TrainedModel, given: dict[str, Any], files: Sequence[Path], how: PredictOptions) -> Iterator[Line]:
+# A prediction: for JSON, and the rows of the table, by column.
+Line = tuple[dict[str, Any], list[dict[str, str]]]
+
+
+def _labels(estimator: Any, given: dict[str, Any], files: Sequence[Path], how: Any) -> Iterator[Line]:
     """The prediction for each series; without files, the prediction after each row of a stream.
 
     The last line of a stream is the prediction for all rows as one series. Raises DataError before the first line.
     """
-    classifies = isinstance(trained.head, Classes)
+    classifies = isinstance(estimator, Classifier)
     if how.proba and not classifies:
         raise SettingsError("got --proba for a model that predicts numbers: expected a classifier; leave it out")
-    columns = trained.settings.columns_for(given, trained.head.channel_names)
-    names: Iterable[list[str]] = itertools.repeat([])
+    columns = _columns(estimator, given)
+    names: list[str] | None = None
     predictions: Iterable[HostArray]
     if files:
-        series = _of_all(files, columns, how, trained.checked)
-        names = [[each.name] for each in series]
-        predictions = trained.predict(series) if series else []
+        series = _of_all(files, columns, how, lambda each: _checked(each, estimator))
+        names = [each.name for each in series]
+        predict_ = estimator.predict_proba if classifies else estimator.predict
+        predictions = predict_(series) if series else []
     else:
-        predictions = trained.stream(_rows(columns.decimal, trained.head.channels, trained.head.channel_names, how))
-    for name, prediction in zip(names, predictions, strict=False):
-        named = {"name": name[0]} if name else {}
+        predictions = estimator.stream(_rows(columns.decimal, estimator.channels_, estimator.channel_names_, how))
+    for i, prediction in enumerate(predictions):
+        named = {"name": names[i]} if names else {}
         if not classifies:
-            yield {"value": float(prediction)} | named, [[f"{prediction:.6g}", *name]]
+            yield {"value": float(prediction)} | named, [named | {"value": f"{prediction:.6g}"}]
             continue
-        labels, best = trained.head.labels, int(prediction.argmax())
-        values, shown = {"label": labels[best], "probability": float(prediction[best])}, []
+        labels, best = estimator.classes_.tolist(), int(prediction.argmax())
+        values: dict[str, Any] = {"label": labels[best], "probability": float(prediction[best])}
+        row = named | {"label": escaped(labels[best]), "probability": f"{prediction[best]:.3f}"}
         if how.proba:
             values["probabilities"] = dict(zip(map(str, labels), prediction.tolist(), strict=True))
-            shown = [f"{escaped(label)}:{share:.3f}" for label, share in zip(labels, prediction, strict=True)]
-        yield values | named, [[escaped(labels[best]), f"{prediction[best]:.3f}", *name, *shown]]
+            row |= {escaped(label): f"{share:.3f}" for label, share in zip(labels, prediction, strict=True)}
+        yield values | named, [row]
 
 
-def _forecasts(
-    trained: TrainedForecaster, given: dict[str, Any], files: Sequence[Path], how: PredictOptions
-) -> Iterator[Line]:
+def _checked(series: Series, estimator: Any) -> Series:
+    """`series`.   Raises DataError if it has other channels than the model."""
+    check_same(series, estimator.channels_, estimator.channel_names_, "the model")
+    return series
+
+
+def _columns(estimator: Any, given: dict[str, Any]) -> Columns:
+    """How to read new .csv files: as in training, except for the given options.
+
+    Columns that only the training named may be absent: new files usually have no labels.
+    """
+    kept = columns_of(estimator.reading_)
+    needed = {
+        name for option, value in given.items() if option not in ("decimal", "encoding") for name in names_in(value)
+    }
+    optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed)
+    columns = columns_of(estimator.reading_ | given, numbers=True)  # labels are not used
+    return replace(columns, channels=estimator.channel_names_, optional=optional)
+
+
+def _forecasts(trained: TrainedForecaster, given: dict[str, Any], files: Sequence[Path], how: Any) -> Iterator[Line]:
     """The steps ahead of each series, a row for each."""
     refused = (
         [flag(name) for name in given if name not in ("decimal", "encoding")]
@@ -146,10 +166,15 @@ def _forecasts(
     if (line := naive_forecasts(forecasts)) and sys.stderr is not None:
         Terminal(sys.stderr).say(DataError(line).shown(flag))
     for forecast in forecasts:
-        yield {"name": forecast.name, "forecast": forecast.steps()}, forecast.rows()
+        steps = forecast.steps()
+        rows = [
+            {"name": forecast.name, "time": step["time"]} | {q: f"{v:.6g}" for q, v in step["quantiles"].items()}
+            for step in steps
+        ]
+        yield {"name": forecast.name, "forecast": steps}, rows
 
 
-def _of_all(paths: Sequence[Path], columns: Columns, options: PredictOptions, result: Callable[[Series], R]) -> list[R]:
+def _of_all(paths: Sequence[Path], columns: Columns, how: Any, result: Callable[[Series], R]) -> list[R]:
     """`result` of all series in files and folders.   Raises DataError; with --skip-bad, it is reported instead."""
     results: list[R] = []
     for file in paths:
@@ -158,13 +183,13 @@ def _of_all(paths: Sequence[Path], columns: Columns, options: PredictOptions, re
                 try:
                     results.append(result(series))
                 except DataError as error:
-                    _skip(error, options)
+                    _skip(error, how)
         except DataError as error:
-            _skip(error, options)
+            _skip(error, how)
     return results
 
 
-def _rows(decimal: str, channels: int, names: tuple[str, ...] | None, options: PredictOptions) -> Iterator[HostArray]:
+def _rows(decimal: str, channels: int, names: tuple[str, ...] | None, how: Any) -> Iterator[HostArray]:
     """The values (channels,) of each line of standard input that is not blank.
 
     The first line may be a header.
@@ -192,7 +217,7 @@ def _rows(decimal: str, channels: int, names: tuple[str, ...] | None, options: P
                 )
             check_sizes(row, f"row {number}")
         except DataError as error:
-            _skip(error, options)
+            _skip(error, how)
         else:
             yield row
 
@@ -208,9 +233,9 @@ def _check_header(header: tuple[str, ...], names: tuple[str, ...] | None, channe
         raise DataError(f"the header {shown} has {len(header)} names: expected {channels}, one for each channel")
 
 
-def _skip(error: DataError, options: PredictOptions) -> None:
+def _skip(error: DataError, how: Any) -> None:
     """With --skip-bad, report the series or row that is skipped; otherwise, raise `error`."""
-    if not options.skip_bad:
+    if not how.skip_bad:
         raise error
     if sys.stderr is not None:  # None: its descriptor is closed
         Terminal(sys.stderr).say(f"skipped: {error.shown(flag)}")

@@ -2,20 +2,78 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
-import time
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from xrnn.commands.options import Command, T, selected
+from xrnn.backend import Backend
+from xrnn.commands.options import selected
 from xrnn.commands.outputs import Outputs, write
+from xrnn.commands.pictures import Picture
 from xrnn.commands.progress import TrainingProgress
-from xrnn.commands.terminal import Terminal, noted_signals, status_of
+from xrnn.commands.terminal import Terminal, status_of
 from xrnn.info import selection_lines
+from xrnn.models.checkpoint import Kind
+from xrnn.models.errors import SettingsError
+from xrnn.models.trainer import Trainer
 from xrnn.optional import install_hint
 
-_SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
+_MAX_UNITS: Final = 10**12  # steps or epochs
+
+T = TypeVar("T", bound=Trainer[Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(Generic[T]):
+    """A command with its options. A command sets the class variables, and defines `load` and `report`."""
+
+    paths: Sequence[Path]  # the data files and folders
+    given: dict[str, Any]  # the settings on the command line; the others have the defaults
+    upto: int | None = None  # the number of steps or epochs
+    csv: Path | None = None  # the table of results to write
+    options: Any
+
+    kind: ClassVar[Kind[Any]]
+    default_out: ClassVar[Path]
+    trainer: ClassVar[Any]  # the class T
+    unit: ClassVar[str]  # the unit of `upto`, such as "steps"
+
+    def __post_init__(self) -> None:
+        if self.upto is not None and not 1 <= self.upto <= _MAX_UNITS:
+            raise SettingsError(f"--{self.unit} is {self.upto}: expected a whole number from 1 to {_MAX_UNITS}")
+
+    def load(self, settings: Any) -> Any:
+        """Read the data at `paths` → an object with `facts`, see `Snapshot`, and a line, `source`.
+
+        Raises DataError.
+        """
+        raise NotImplementedError
+
+    def choose(self, settings: Any, data: Any, backend: Backend, terminal: Terminal) -> Any:
+        """The settings, with those that follow from the data. By default, `settings`.
+
+        terminal   prints the progress
+        """
+        return settings
+
+    def default_upto(self, data: Any) -> int:
+        """The number of steps or epochs if `upto` is not given."""
+        raise NotImplementedError
+
+    def steps_per_unit(self, settings: Any, data: Any) -> int:
+        """The number of steps in one of the units of `upto`."""
+        return 1
+
+    def report(self, trainer: T, terminal: Terminal) -> tuple[dict[str, Any], Picture]:
+        """Test the model on held-out data and print the results → the results for `--json`, the picture to draw."""
+        raise NotImplementedError
+
+    def table(self, trainer: T, results: dict[str, Any]) -> bytes:
+        """The content of the file `csv`."""
+        raise NotImplementedError
 
 
 def run_command(command: Command[T]) -> int:
@@ -25,7 +83,10 @@ def run_command(command: Command[T]) -> int:
     """
     options, selection = command.options, selected(command.options.backend)
     terminal = Terminal(quiet=options.quiet, json=options.json)
-    settings, outputs = command.kind.settings(**command.given), Outputs.choose(command)
+    settings, outputs = (
+        command.kind.settings(**command.given),
+        Outputs.choose(options, command.default_out, command.paths, command.csv),
+    )
     data = command.load(settings)
     upto = command.default_upto(data) if command.upto is None else command.upto
     last = upto * command.steps_per_unit(settings, data)
@@ -46,24 +107,15 @@ def run_command(command: Command[T]) -> int:
 
 def _train(trainer: T, command: Command[T], last: int, outputs: Outputs, terminal: Terminal) -> int:
     """Train and save → 0, or the status of the signal or the lost output that stopped the run."""
-    last_read = time.monotonic()
-
-    def after_step() -> None:
-        nonlocal last_read
-        if time.monotonic() - last_read >= _SECONDS_BETWEEN_READS:
-            trainer.read_losses()
-            progress.show()
-            last_read = time.monotonic()
-
-    with noted_signals() as noted:
-        with TrainingProgress(terminal, last, trainer) as progress:
-            trainer.run(lambda: bool(trainer.steps >= last or noted or terminal.lost), after_step)
-            trainer.read_losses()
-            progress.finish()
-        trainer.calibrate(lambda: bool(noted or terminal.lost))
-        status = 128 + noted[0] if noted else status_of(terminal.lost)
-        if not status or trainer.usable:
-            write(outputs.checkpoint, command.kind.content(trainer.snapshot()))
+    with TrainingProgress(terminal) as progress:
+        progress.began(trainer, last)
+        trainer.run(lambda: trainer.steps >= last or progress.stopped, progress.updated)
+        trainer.read_losses()
+        progress.ended()
+        trainer.calibrate(lambda: progress.stopped)
+    status = progress.status
+    if not status or trainer.usable:
+        write(outputs.checkpoint, command.kind.content(trainer.snapshot()))
     if status:
         line = "stopped: nothing was written, since the model is not complete"
         if trainer.usable:
@@ -81,7 +133,7 @@ def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Termina
     results, picture = command.report(trainer, terminal)
     content = picture.content(outputs.picture.path)
     if content is None:
-        terminal.result(f"picture: not drawn, Matplotlib is not installed ({install_hint('plot')})")
+        terminal.result(f"picture: not drawn, Matplotlib is not installed ({install_hint('series')})")
     else:
         write(outputs.picture, content)
         terminal.result(f"picture: {outputs.picture.path}")
@@ -93,4 +145,4 @@ def _report(trainer: T, command: Command[T], outputs: Outputs, terminal: Termina
             "checkpoint": checkpoint,
             "picture": None if content is None else str(outputs.picture.path),
         }
-        terminal.row(json.dumps(results | {"steps": trainer.steps} | files))
+        terminal.json_line(results | {"steps": trainer.steps} | files)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
+import json
 import os
 import signal
 import sys
@@ -97,8 +99,13 @@ class Terminal(Console):
             self.print(result)
 
     def row(self, *fields: str) -> None:
-        """Print a line for other programs, and flush it: the fields with tabs between them, printable."""
-        self.file.write("\t".join(map(printable, fields)) + "\n")
+        """Print a row of a CSV table for other programs, and flush it: the fields are printable."""
+        csv.writer(self.file, lineterminator="\n").writerow(map(printable, fields))
+        self.file.flush()
+
+    def json_line(self, values: Any) -> None:
+        """Print a line of JSON for other programs, and flush it."""
+        self.file.write(json.dumps(values) + "\n")
         self.file.flush()
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Mapping
@@ -29,7 +28,6 @@ class Plan:
     outputs     of the linear layer
     features    > 0: the linear layer has this number of inputs besides the recurrent ones, and its W begins at 0
     both_ways   the recurrent layers are bidirectional
-    keeps_best  early stopping keeps the layers of the best epoch too
     heads       of each recurrent layer; None for a matrix Wh
     """
 
@@ -40,7 +38,6 @@ class Plan:
     outputs: int
     features: int = 0
     both_ways: bool = False
-    keeps_best: bool = False
     dropout: float = 0.0
     seed: int = 0
     heads: int | None = None
@@ -80,20 +77,12 @@ class Plan:
         """The number of weights."""
         return sum(map(math.prod, self.shapes))
 
-    def example(self, step: int) -> dict[str, Any]:
-        """Layers as in a snapshot after `step` updates, except that all their sizes are 1."""
-        small = replace(
-            self,
-            inputs=1,
-            hidden=1,
-            outputs=1,
-            features=min(self.features, 1),
-            heads=self.heads and 1,
-        )
+    def example(self, step: int = 0) -> dict[str, Any]:
+        """The layers after `step` updates, except that all their sizes are 1."""
+        small = replace(self, inputs=1, hidden=1, outputs=1, features=min(self.features, 1), heads=self.heads and 1)
         layers = small.make(get_backend("numpy"))
-        best = {f"best.{name}": copy.deepcopy(layer) for name, layer in layers.items()} if self.keeps_best else {}
         Model(layers).start_at(step)
-        return layers | best
+        return layers
 
     @property
     def _width(self) -> int:
@@ -104,12 +93,6 @@ class Plan:
     def _sizes(self) -> list[int]:
         """The number of inputs of each recurrent layer."""
         return [self.inputs, *itertools.repeat(self._width, self.layers - 1)]
-
-
-def split_best(layers: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The layers of a snapshot → those of the model, and those of the best epoch, empty without early stopping."""
-    best = {name.removeprefix("best."): layer for name, layer in layers.items() if name.startswith("best.")}
-    return {name: layer for name, layer in layers.items() if not name.startswith("best.")}, best
 
 
 class Model(Network):

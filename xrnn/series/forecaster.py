@@ -3,25 +3,134 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from xrnn.files import write_own
+from xrnn.models.checkpoint import Kind, Snapshot
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import TOO_FEW, fingerprint, listed, mase_divisor, prepare
 from xrnn.models.forecast.model import FORECASTER, Forecast, TrainedForecaster, naive_forecasts
 from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
+from xrnn.select import get_backend
 from xrnn.series.checks import Series, check_sizes
-from xrnn.series.estimator import Estimator, as_numbers, as_series, check_count
+from xrnn.series.estimator import Estimator, unfitted
 from xrnn.series.frames import Form, Names, from_frame, is_frame, names_of
+from xrnn.series.inputs import as_numbers, as_series, check_count, feature_names
+from xrnn.typing import HostArray
+
+
+class _Estimator:
+    """Each field of a subclass is a parameter: a setting of the model, or the length of the training.
+
+    losses_             the training loss of every update
+    feature_names_in_   the names of the columns of X in `fit`, if X was a DataFrame or a list of them
+    """
+
+    kind: ClassVar[Kind[Any]]
+    trainer: ClassVar[Any]  # the class of the trainer
+    trained: ClassVar[Any]  # the class of the trained model
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> Self:
+        """Raises ValueError for an unknown name."""
+        names = list(self.get_params())
+        for name, value in params.items():
+            if name not in names:
+                raise ValueError(f"{name} is no parameter of {type(self).__name__}: expected {', '.join(names)}")
+            setattr(self, name, value)
+        return self
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write a checkpoint, which the commands can read.
+
+        overwrite   replace any file at `path`. By default, only an empty file or a checkpoint of the same kind of
+                    estimator or command is replaced
+
+        Raises FileExistsError for another file, OSError if the file can't be written, and ValueError if the estimator
+        is not fitted.
+        """
+        content = self.kind.content(self._fitted())
+        write_own(path, content, f"{type(self).__name__}.save", self.kind.wrote, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
+        snapshot = cls.kind.load(Path(path))
+        loaded = cls()
+        settings = {name: getattr(snapshot.settings, name) for name in loaded._setting_names}
+        loaded.set_params(**settings)
+        loaded._snapshot = snapshot
+        return loaded
+
+    @property
+    def trained_(self) -> Any:
+        """The trained model, a TrainedModel or a TrainedForecaster."""
+        return self.trained(self._fitted())
+
+    @property
+    def losses_(self) -> list[float]:
+        losses: list[float] = self._fitted().arrays["losses"].tolist()
+        return losses
+
+    @property
+    def feature_names_in_(self) -> HostArray:
+        if (names := self._fitted().feature_names) is None:
+            raise AttributeError(f"this {type(self).__name__} was fitted without feature names")
+        return np.array(names, dtype=object)
+
+    def _settings(self) -> Any:
+        """The settings with the values of the parameters.   Raises ValueError."""
+        given = {name: self._setting(name) for name in self._setting_names}
+        return self.kind.settings.of(
+            {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        )
+
+    def _setting(self, name: str) -> Any:
+        """The value of a setting, from that of its parameter."""
+        return getattr(self, name)
+
+    def _train(self, settings: Any, data: Any, X: Any, upto: int | None, updates: Callable[[Any], int]) -> None:
+        """updates: the trainer → the number of updates.   upto: see `Snapshot`.   Raises ValueError."""
+        names = feature_names(X)
+        trainer = self.trainer(settings, data, get_backend())
+        trainer.upto = upto
+        last = updates(trainer)
+        trainer.run(lambda: trainer.steps >= last)
+        trainer.calibrate()
+        self._snapshot: Snapshot[Any] = replace(trainer.snapshot(), feature_names=names)
+        if hasattr(X, "__array__"):  # scikit-learn's convention for arrays, whose second axis is time here
+            self.n_features_in_ = np.asarray(X).shape[1]
+
+    def _fitted(self) -> Snapshot[Any]:
+        if not self.__sklearn_is_fitted__():
+            raise unfitted(self)
+        return self._snapshot
+
+    @property
+    def _setting_names(self) -> list[str]:
+        """The parameters that are settings."""
+        return [each.name for each in fields(self.kind.settings) if each.name in self.get_params()]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_snapshot" in vars(self)
+
+    estimator_type: ClassVar[str | None] = None
+    __sklearn_tags__ = Estimator.__sklearn_tags__
+    __repr__ = Estimator.__repr__
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Forecaster(Estimator):
+class Forecaster(_Estimator):
     """The next `horizon` values of series: the model and the training of `xrnn forecast`, whose settings these are.
 
         forecaster = Forecaster(horizon=12, season=12).fit(X)      # X (n, T), (n, T, 1), or a list of (Tᵢ,)
@@ -86,7 +195,6 @@ class Forecaster(Estimator):
     kind = FORECASTER
     trainer = ForecastTrainer
     trained = TrainedForecaster
-    other_columns = True  # a forecast is made of later steps, which have other names
 
     def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame
@@ -164,8 +272,6 @@ class Forecaster(Estimator):
         trained, facts = self.trained_, self._fitted().facts
         if X is not None:
             series, form = self._read(X, known, facts.horizon, facts.known)
-            if not form:
-                self._check_features(X)
         else:
             if "_series" not in vars(self):
                 raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
@@ -190,9 +296,7 @@ class Forecaster(Estimator):
         known   the known columns of the rows of X
         """
         F, season, trained = self._fitted().facts.horizon, self._fitted().facts.season, self.trained_
-        series, form = self._read(X, known, 0, self._fitted().facts.known)
-        if not form:
-            self._check_features(X)
+        series, _ = self._read(X, known, 0, self._fitted().facts.known)
         if fingerprint(series) == self._fitted().fingerprint:
             warnings.warn(
                 "X is the data of `fit`, whose last values the model has learnt: expected later or other series; use "

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 
 from xrnn.files import printable, quoted, same_file
-from xrnn.models.data.scale import Scale
 from xrnn.models.errors import DataError, param
 from xrnn.models.forecast import calendar
 from xrnn.models.forecast.linear import LinearPart, Samples, age_weights, average, effect_of
@@ -30,6 +29,7 @@ from xrnn.models.forecast.windows import (
 )
 from xrnn.series.checks import Series, Time
 from xrnn.series.read import check_channels, check_same, read_path
+from xrnn.series.scale import Scale
 from xrnn.series.times import Step, show, step_named, step_of
 from xrnn.typing import HostArray
 

@@ -14,7 +14,6 @@ from xrnn.files import printable
 from xrnn.layers.dropout import Dropout
 from xrnn.losses import quantile
 from xrnn.models.checkpoint import Kind, Snapshot, Spec
-from xrnn.models.data.scale import Scale
 from xrnn.models.errors import DataError
 from xrnn.models.forecast.data import (
     TOO_FEW,
@@ -29,6 +28,7 @@ from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
 from xrnn.models.forecast.windows import Windows
 from xrnn.models.plan import Model
 from xrnn.series.checks import Series, Time
+from xrnn.series.scale import Scale
 from xrnn.series.tables import Columns
 from xrnn.series.times import show
 from xrnn.typing import Array, HostArray, Shape

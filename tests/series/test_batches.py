@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xrnn.backend import Backend
-from xrnn.models.data.batches import Batches, pack, unpack
+from xrnn.series.batches import Batches, pack, unpack
 from xrnn.typing import HostArray
 
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.commands.runs import write_levels
 from tests.errors import one_line
 from tests.series.waves import waves, write_csv, write_folder, write_ts
+from xrnn.commands.series import Labelled, load
 from xrnn.models.errors import DataError
-from xrnn.models.labelled.data import load_labelled
-from xrnn.models.labelled.settings import ClassifierSettings
 from xrnn.series.checks import Series
+from xrnn.series.labelled.labels import classes_of
 
 pytestmark = pytest.mark.usefixtures("workdir")
-SETTINGS = ClassifierSettings()
+
+
+def read(paths: list[Path], seed: int = 0, *, numbers: bool = False, **table: str) -> Labelled:
+    train, test = [*paths, None, None][:2]
+    return load(train, test, table, seed, numbers=numbers)
+
+
+def labels_of(data: Labelled) -> list[str]:
+    return classes_of([each.label for each in data.train], by_number=True)
 
 
 def series(label: str, T: int = 3, D: int = 2) -> Series:
@@ -32,26 +40,22 @@ def ts(name: str, *of: Series) -> Path:
 def test_train_and_test_are_read_as_they_are(kind: str) -> None:
     write = write_ts if kind == "ts" else write_folder
     paths = [write(Path(f"{i}.{kind}"), waves(8, seed)) for i, seed in enumerate((0, 1))]
-    data = load_labelled(paths, SETTINGS)
+    data = read(paths)
     for got, expected in ((data.train, waves(8, 0)), (data.test, waves(8, 1))):
         key = lambda each: (each.label, each.values[0, 0])  # noqa: E731
         for a, b in zip(sorted(got, key=key), sorted(expected, key=key), strict=True):
             assert a.label == b.label
             np.testing.assert_array_equal(a.values, b.values)
-    assert data.facts.labels == ("quick", "slow")
-    assert data.facts.channels == 2
-    assert data.source == "8 to train on, 8 to test on; 2 labels, 2 channels, 5 to 9 steps"
+    assert labels_of(data) == ["quick", "slow"]
+    assert data.source == "series: 8 to train on, 8 to test on; 2 labels, 2 channels, 5 to 9 steps"
 
 
 def test_a_share_of_each_label_is_held_out_by_the_seed() -> None:
     path = ts("f.ts", *[series("a")] * 12, *[series("b", 4)] * 2)
-    data = load_labelled([path], SETTINGS)
+    data = read([path])
     assert Counter(each.label for each in data.test) == {"a": 3, "b": 1}
     assert Counter(each.label for each in data.train) == {"a": 9, "b": 1}
-    names = {
-        frozenset(each.name for each in load_labelled([path], replace(SETTINGS, seed=seed)).test)
-        for seed in (0, 0, 1, 2)
-    }
+    names = {frozenset(each.name for each in read([path], seed).test) for seed in (0, 0, 1, 2)}
     assert len(names) == 3
     assert not {each.name for each in data.test} & {each.name for each in data.train}
 
@@ -59,36 +63,53 @@ def test_a_share_of_each_label_is_held_out_by_the_seed() -> None:
 def test_the_description_of_series_with_one_channel_and_one_length() -> None:
     test = write_ts(Path("g.ts"), [Series(np.full((3, 1), 2.0), label, "") for label in ("a", "b")], ["a", "b"])
     paths = [ts("f.ts", series("a", D=1), series("b", D=1)), test]
-    assert load_labelled(paths, SETTINGS).source == "2 to train on, 2 to test on; 2 labels, 1 channel, 3 steps"
+    assert read(paths).source == "series: 2 to train on, 2 to test on; 2 labels, 1 channel, 3 steps"
 
 
 def test_labels_that_are_numbers_are_in_their_order() -> None:
-    assert load_labelled(
-        [ts("f.ts", *(series(n) for n in ("10", "9", "9", "10", "-1", "-1")))], SETTINGS
-    ).facts.labels == ("-1", "9", "10")
-    assert load_labelled([ts("g.ts", *(series(n) for n in ("b10", "b9", "b9", "b10")))], SETTINGS).facts.labels == (
-        "b10",
-        "b9",
-    )
-    # NaN has no place among numbers: the order would be that of a set, another in each process.
-    names = ["nan", *map(str, range(9))]
-    assert load_labelled([ts("h.ts", *map(series, names * 2))], SETTINGS).facts.labels == tuple(sorted(names))
-
-
-def test_the_fingerprint_depends_on_the_training_series() -> None:
-    train, test = waves(8, 0), waves(4, 1)
-    paths = [write_ts(Path("train.ts"), train), write_ts(Path("test.ts"), test)]
-    before = load_labelled(paths, SETTINGS).fingerprint
-    write_ts(paths[1], waves(4, 2))
-    assert load_labelled(paths, replace(SETTINGS, seed=1)).fingerprint == before
-    for changed in (
-        train[::-1],
-        [replace(train[0], label={"quick": "slow", "slow": "quick"}[str(train[0].label)]), *train[1:]],
-        [Series(train[0].values + 1e-9, *("slow", "")), *train[1:]],
-        [*train[:-1], series("slow")],
+    for names, expected in (
+        (["10", "9", "-1"], ["-1", "9", "10"]),
+        (["b10", "b9"], ["b10", "b9"]),
+        # NaN has no place among numbers: the order would be that of a set, another in each process.
+        (["nan", *map(str, range(9))], sorted(["nan", *map(str, range(9))])),
     ):
-        write_ts(paths[0], changed)
-        assert load_labelled(paths, SETTINGS).fingerprint != before
+        assert labels_of(read([ts("f.ts", *map(series, names * 2))])) == expected
+
+
+def test_a_table_and_folders_named_by_numbers() -> None:
+    data = read([write_levels(Path("levels.ts"), 8, 0)], numbers=True)
+    made = [*data.train, *data.test]
+    rows = [f"{i},{x},{y},{each.label}" for i, each in enumerate(made) for x, y in each.values]
+    Path("t.csv").write_text("\n".join(["id,x,y,level", *rows]))
+    for each in made:
+        folder = Path("d", str(each.label))
+        folder.mkdir(parents=True)
+        np.save(folder / "f.npy", each.values)
+    table = read([Path("t.csv")], numbers=True, id="id", label="level")
+    folders = read([Path("d")], numbers=True)
+    assert len(table.train) == len(folders.train) == 6
+    assert table.train[0].channel_names == ("x", "y")
+    assert {s.label for s in folders.train + folders.test} == {s.label for s in made}
+
+
+def test_targets_with_a_decimal_comma() -> None:
+    rows = [f"{i};{i},5;{t},25;{t}" for i in range(8) for t in range(4)]
+    Path("t.csv").write_text("\n".join(["id;level;x;y", *rows]))
+    data = read([Path("t.csv")], numbers=True, decimal=",", id="id", label="level")
+    assert {each.label for each in data.train + data.test} == {i + 0.5 for i in range(8)}
+
+
+@pytest.mark.parametrize("label", ["x", "nan", "1e31"])
+def test_bad_targets_get_one_line(label: str) -> None:
+    Path("f.ts").write_text("\n".join(["@targetLabel true", "@data", "1,1:1", f"1,1:{label}", "1,1:2", "1,1:3"]))
+    with one_line(DataError, f"f.ts, line 4 has the target '{label}': expected a number up to 1e+30; name a .ts file"):
+        read([Path("f.ts")], numbers=True)
+
+
+def test_series_without_a_target_get_one_line() -> None:
+    write_csv(Path("f.csv"), np.ones((2, 2)))
+    with one_line(DataError, "f.csv has no target: expected a number up to 1e+30; name a .ts file with @target"):
+        read([Path("f.csv")], numbers=True)
 
 
 @pytest.mark.parametrize(
@@ -121,16 +142,16 @@ def test_the_fingerprint_depends_on_the_training_series() -> None:
 def test_series_that_do_not_fit_get_one_line(train: list[Series], test: list[Series], words: str) -> None:
     paths = [ts("f.ts", *train)] + ([ts("g.ts", *test)] if test else [])
     with one_line(DataError, words):
-        load_labelled(paths, SETTINGS)
+        read(paths)
 
 
 def test_a_train_of_one_label_is_named_beside_a_test() -> None:
     with one_line(DataError, "f.ts has one label, a: expected at least two to tell apart; add series"):
-        load_labelled([ts("f.ts", series("a")), ts("g.ts", series("a"), series("b"))], SETTINGS)
+        read([ts("f.ts", series("a")), ts("g.ts", series("a"), series("b"))])
 
 
 def test_one_series_of_a_label_is_enough_beside_a_test() -> None:
-    data = load_labelled([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a", T=4))], SETTINGS)
+    data = read([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a", T=4))])
     assert (len(data.train), len(data.test)) == (2, 1)
 
 
@@ -143,20 +164,20 @@ def test_a_test_on_the_training_series_is_refused() -> None:
     write_folder(Path("folder"), waves(8))
     for name in ("f.ts", "copy.ts", "link.ts", "part.ts", "folder"):
         with one_line(DataError, f"{name} has only series that f.ts has too: expected series that the model has not"):
-            load_labelled([train, Path(name)], SETTINGS)
+            read([train, Path(name)])
     some = write_ts(Path("some.ts"), [*waves(8)[:7], *waves(1, 1)])
-    assert len(load_labelled([train, some], SETTINGS).test) == 8
+    assert len(read([train, some]).test) == 8
 
 
 def test_series_without_a_label_get_one_line() -> None:
     Path("f.ts").write_text("@classLabel false\n@data\n1,2\n")
     with one_line(DataError, "f.ts, line 3 has no label: expected one for each series; name a .ts file with labels,"):
-        load_labelled([Path("f.ts")], SETTINGS)
+        read([Path("f.ts")])
     with one_line(DataError, "g.csv has no label: expected one for each series"):
-        load_labelled([write_csv(Path("g.csv"), np.ones((2, 2)))], SETTINGS)
+        read([write_csv(Path("g.csv"), np.ones((2, 2)))])
     ts("h.ts", series("a", D=1), series("b", D=1))
     with one_line(DataError, "f.ts, line 3 has no label: expected one that TRAIN has, a, b"):
-        load_labelled([Path("h.ts"), Path("f.ts")], SETTINGS)
+        read([Path("h.ts"), Path("f.ts")])
 
 
 # ---- the series that come with another package ----
@@ -174,14 +195,14 @@ def test_without_a_path_the_files_of_aeon_are_read(tmp_path: Path, monkeypatch: 
     with one_line(
         DataError, "comes with the package aeon, which is not installed: expected TRAIN, or `pip install --no-deps"
     ):
-        load_labelled([], SETTINGS)
+        read([])
     for part, seed in (("TRAIN", 0), ("TEST", 1)):
         write_ts(folder / f"JapaneseVowels_{part}.ts", waves(4, seed))
-    data = load_labelled([], SETTINGS)
+    data = read([])
     assert (len(data.train), len(data.test)) == (4, 4)
 
 
 def test_without_aeon_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.path", [])
     with one_line(DataError, "expected TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not"):
-        load_labelled([], SETTINGS)
+        read([])

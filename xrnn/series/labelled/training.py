@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.models.data.batches import Batches, unpack
-from xrnn.models.data.scale import Scale
 from xrnn.models.errors import DivergedError, param
-from xrnn.models.labelled.data import LabelledSeries
-from xrnn.models.labelled.model import LabelledModel, inputs_of, patches
-from xrnn.models.labelled.settings import LabelledSettings
-from xrnn.models.trainer import AVERAGED, Trainer, cosine_rate
+from xrnn.optim import Adam
+from xrnn.series.batches import Batches, unpack
 from xrnn.series.checks import Series
+from xrnn.series.labelled.model import LabelledModel, inputs_of, patches
+from xrnn.series.scale import Scale
+from xrnn.series.training import AVERAGED, Training, cosine_rate
 from xrnn.typing import Array, HostArray
 
 
@@ -60,44 +59,52 @@ class EarlyStopping:
                     kept[...] = param
 
 
-class LabelledTrainer(Trainer[Any]):
+class LabelledTraining(Training):
     """Update k learns from batch k. The seed and k determine its random draws.
 
-    losses   of the head
+    estimator   has learnt the targets, and has the loss;   p: its parameters
+    losses      of the estimator
     """
 
     samples = "series"
 
-    def __init__(self, settings: LabelledSettings, data: LabelledSeries, backend: Backend) -> None:
-        self.data, self.facts = data, data.facts
-        self.scale = Scale.of(patches(series.values, settings.joined) for series in data.train)
-        self.model = LabelledModel.init(settings, data.facts, backend)
-        super().__init__(settings, self.model, data.fingerprint)
-        targets = data.facts.targets(data.train)
-        lengths = np.array([len(each.values) for each in data.train])
+    def __init__(
+        self,
+        estimator: Any,
+        p: Any,
+        patch: int,
+        train: Sequence[Series],
+        validation: Sequence[Series],
+        backend: Backend,
+    ) -> None:
+        self.estimator, self._p, self._patch, self._train = estimator, p, patch, train
+        self.scale = Scale.of(patches(series.values, patch) for series in train)
+        self.model: LabelledModel
+        model = LabelledModel(estimator._planned(p, patch).make(backend), p.members, p.dropout, p.seed)
+        super().__init__(model, _optimizer(model.values(), p))
+        targets = estimator._targets(train)
+        lengths = np.array([len(each.values) for each in train])
         # An update cuts a random number of steps from the start of a series, fewer than a patch, so that the network
         # does not depend on where the patches begin. A complete patch must be left. The same idea: window slicing
         # (Le Guennec et al., 2016).
-        starts = (lengths - settings.joined + 1).clip(1, settings.joined)
-        self.batches = Batches(
-            self.inputs(data.train), targets, settings.batch, settings.seed, len(self.scale.mean), starts, self._cut
-        )
-        self._host_weights = settings.class_weights(targets, data.facts.outputs)
+        starts = (lengths - patch + 1).clip(1, patch)
+        self.batches = Batches(self.inputs(train), targets, p.batch, p.seed, len(self.scale.mean), starts, self._cut)
+        self._host_weights = estimator._class_weights(p, targets)
         self._weights = None if self._host_weights is None else backend.asarray(self._host_weights)  # of the labels
-        self.total = default_epochs(len(data.train)) * self.per_epoch
-        self._validation = self.inputs(data.validation)
-        self._validation_targets = data.facts.targets(data.validation) if data.validation else None
-        self.stopping = EarlyStopping(self.model, settings.patience) if settings.patience else None
+        self.total = default_epochs(len(train)) * self.per_epoch
+        self._validation = self.inputs(validation)
+        self._validation_targets = estimator._targets(validation) if validation else None
+        self.stopping = EarlyStopping(model, p.patience) if p.patience else None
         self._unread_hits: list[tuple[Array, int]] = []  # (correct labels on the device, series) per update
         self._hits: list[tuple[int, int]] = []  # the same for the last updates, on the host
 
     def inputs(self, series: Sequence[Series]) -> list[HostArray]:
         """The model's inputs for these series."""
-        return [inputs_of(each.values, self.scale, self.settings) for each in series]
+        return [inputs_of(each.values, self.scale, self._patch, self._p.mask) for each in series]
 
     def _cut(self, index: int, start: int) -> HostArray:
         """The model's input for a training series without its first steps."""
-        return inputs_of(self.data.train[index].values[start:], self.scale, self.settings)
+        return inputs_of(self._train[index].values[start:], self.scale, self._patch, self._p.mask)
 
     @property
     def per_epoch(self) -> int:
@@ -105,12 +112,12 @@ class LabelledTrainer(Trainer[Any]):
         return self.batches.per_epoch
 
     def step(self) -> None:
-        packed, shape = self.batches.packed(self.steps, self.settings.noise)
+        packed, shape = self.batches.packed(self.steps, self._p.noise)
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
             x, lengths, targets = unpack(self._backend.asarray(packed), shape, self.batches.target_dtype)
-            loss, correct = self.model.train_step(self.facts, x, lengths, targets, self._weights)
-            self._update(loss, cosine_rate(self.settings.lr, self.steps + 1, self.total))
+            loss, correct = self.model.train_step(self.estimator._loss, x, lengths, targets, self._weights)
+            self._update(loss, cosine_rate(self._p.lr, self.steps + 1, self.total))
         if correct is not None:
             self._unread_hits.append((correct, len(targets)))
         if self.stopping and self.steps % self.per_epoch == 0:
@@ -118,7 +125,7 @@ class LabelledTrainer(Trainer[Any]):
 
     def _validate(self, stopping: EarlyStopping) -> None:
         y = self.model.outputs(self._validation)
-        loss = float(self.facts.loss(y, self._validation_targets, self._host_weights)[0])
+        loss = float(self.estimator._loss(y, self._validation_targets, self._host_weights)[0])
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower {param('lr')}"
@@ -136,7 +143,7 @@ class LabelledTrainer(Trainer[Any]):
 
     @property
     def shown_figures(self) -> tuple[str, str]:
-        shown = [f"loss {self.recent_loss:.3f}"]
+        shown = [super().shown_figures[0]]
         if self._hits:
             correct, seen = (sum(column) for column in zip(*self._hits, strict=True))
             shown.append(f"accuracy {correct / seen:.3f}")
@@ -151,9 +158,13 @@ class LabelledTrainer(Trainer[Any]):
         return self.stopping is not None and self.stopping.finished
 
     @property
-    def best(self) -> LabelledModel:
-        """The model to test: with early stopping, that with the lowest validation loss; otherwise, the last one."""
-        return LabelledModel(self.settings, self.stopping.best) if self.stopping else self.model
+    def best(self) -> Mapping[str, Any]:
+        """The layers to keep: with early stopping, those with the lowest validation loss; otherwise, the last ones."""
+        return self.stopping.best if self.stopping and self.stopping.losses else self.model
+
+    @property
+    def validation_losses(self) -> list[float]:
+        return self.stopping.losses if self.stopping else []
 
     @property
     def seen(self) -> int:
@@ -163,14 +174,11 @@ class LabelledTrainer(Trainer[Any]):
     def position(self) -> str:
         return f"epoch {self.steps // self.per_epoch:,}"
 
-    def _layers(self) -> dict[str, Any]:
-        best = {f"best.{name}": layer for name, layer in self.stopping.best.items()} if self.stopping else {}
-        return super()._layers() | best
 
-    def _arrays(self) -> dict[str, HostArray]:
-        arrays = {"scale.mean": self.scale.mean, "scale.deviation": self.scale.deviation}
-        if self.stopping:
-            # One value per update, as in `losses`, so that the number of updates determines the size of the array.
-            arrays["validation"] = np.zeros(self.steps)
-            arrays["validation"][self.per_epoch - 1 :: self.per_epoch] = self.stopping.losses
-        return arrays
+def _optimizer(layers: Iterable[Any], p: Any) -> Adam:
+    """Adam, with a learning rate of its own for the linear layer."""
+    rate = p.head_rate / p.members  # a weight counts `members` times in the outputs of a member
+    if rate == 1:
+        return Adam(layers, p.lr)
+    *others, linear = layers
+    return Adam([*others, {"layers": [linear], "lr": rate * p.lr}], p.lr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,29 +12,34 @@ import pytest
 from tests.conftest import STANDIN
 from tests.models import checks as models
 from tests.models.checks import check_gradients
-from tests.models.labelled.tiny import TINY
 from tests.needs import BOTH, DWEIGHTS, noted
+from tests.series.labelled.tiny import TINY
 from tests.standin.counting import counted
 from xrnn import gradcheck
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.models.data.batches import pack
-from xrnn.models.errors import SettingsError
-from xrnn.models.labelled.head import Classes
-from xrnn.models.labelled.model import LabelledModel, MeanPool, Running, patches
-from xrnn.models.labelled.settings import ClassifierSettings
+from xrnn.series.batches import pack
+from xrnn.series.labelled.estimators import Classifier
+from xrnn.series.labelled.labels import as_array
+from xrnn.series.labelled.model import LabelledModel, MeanPool, Running, patches
 from xrnn.typing import Array, HostArray
 
-SMALL = ClassifierSettings(hidden=4, layers=2)
+SMALL: dict[str, Any] = {"hidden": 4, "layers": 2}
 D, C, LENGTHS = 3, 5, [4, 1, 3]
-HEAD = Classes(D, tuple(range(C)))
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_way = pytest.mark.parametrize("one_way", [False, True])
 
 
-def in_float64(settings: ClassifierSettings, backend: Backend) -> LabelledModel:
-    model = LabelledModel.init(settings, HEAD, backend)
-    return LabelledModel(settings, models.in_float64(model))
+def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -> LabelledModel:
+    estimator = Classifier(**params)
+    estimator.channels_, estimator.classes_ = channels, as_array(range(outputs))
+    layers = estimator._planned(estimator.check_params(), 1).make(backend)
+    return LabelledModel(layers, estimator.members, estimator.dropout, estimator.seed)
+
+
+def in_float64(backend: Backend, **params: Any) -> LabelledModel:
+    model, p = made(backend, **SMALL | params), Classifier(**SMALL | params)
+    return LabelledModel(models.in_float64(model), p.members, p.dropout, p.seed)
 
 
 def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
@@ -45,7 +50,7 @@ def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
 @every_cell
 @every_way
 def test_gradients_match_differences(backend: Backend, cell: str, one_way: bool) -> None:
-    model = in_float64(replace(SMALL, cell=cell, one_way=one_way), backend)
+    model = in_float64(backend, cell=cell, one_way=one_way)
     x, lengths = some_batch(backend)
 
     def forward() -> Array:
@@ -59,14 +64,13 @@ def test_gradients_match_differences(backend: Backend, cell: str, one_way: bool)
 @every_way
 def test_members_are_models_of_their_own(backend: Backend, cell: str, one_way: bool) -> None:
     """The gradients match differences, the output is the members' mean, and no member sees another one."""
-    settings = replace(SMALL, cell=cell, one_way=one_way, layers=1, members=3, dropout=0.0)
-    model = in_float64(settings, backend)
+    model = in_float64(backend, cell=cell, one_way=one_way, layers=1, members=3, dropout=0.0)
     x, lengths = some_batch(backend)
     check_gradients(model, lambda: model.forward(x, lengths))
     y = backend.to_numpy(model.forward(x, lengths)).reshape(3, 3, C)
     np.testing.assert_allclose(backend.to_numpy(model(x, lengths)), y.mean(axis=0), rtol=1e-9)
     targets = backend.asarray(np.array([0, 1, 2]))
-    loss, hits = model.train_step(HEAD, x, lengths, targets)
+    loss, hits = model.train_step(Classifier()._loss, x, lengths, targets)
     p = np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True)
     assert float(loss) == pytest.approx(-np.log(p[:, range(3), range(3)]).mean(), rel=1e-9)
     assert hits is not None
@@ -79,22 +83,17 @@ def test_members_are_models_of_their_own(backend: Backend, cell: str, one_way: b
     assert not np.array_equal(after[1], y[1])
 
 
-def test_members_need_one_layer_and_a_cell_with_heads() -> None:
-    with pytest.raises(SettingsError, match=r"^members is 2, with 2 layers of cell gru: expected one layer, and"):
-        replace(SMALL, members=2)
-
-
 def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = in_float64(SMALL, backend)
+    model = in_float64(backend)
     x, lengths = some_batch(backend)
     asked = noted(monkeypatch, backend)
-    model.train_step(HEAD, x, lengths, backend.asarray(np.array([0, 1, 2])))
+    model.train_step(Classifier()._loss, x, lengths, backend.asarray(np.array([0, 1, 2])))
     assert asked == [BOTH, BOTH, DWEIGHTS, DWEIGHTS]  # two halves of the second layer, then of the first
 
 
 @every_way
 def test_the_output_of_a_series_does_not_depend_on_its_batch(backend: Backend, one_way: bool) -> None:
-    model = in_float64(replace(SMALL, one_way=one_way), backend)
+    model = in_float64(backend, one_way=one_way)
     x, lengths = some_batch(backend)
     together = backend.to_numpy(model(x, lengths))
     for n, T in enumerate(LENGTHS):
@@ -119,7 +118,7 @@ def test_a_patch_has_the_values_and_the_changes_of_its_steps(size: int) -> None:
 
 @every_cell
 def test_a_stream_ends_in_the_output_of_the_complete_series(backend: Backend, cell: str) -> None:
-    model = in_float64(replace(SMALL, cell=cell, one_way=True), backend)
+    model = in_float64(backend, cell=cell, one_way=True)
     x, _ = some_batch(backend)
     running = Running()
     for T in (1, 2, 3, 4):
@@ -129,7 +128,7 @@ def test_a_stream_ends_in_the_output_of_the_complete_series(backend: Backend, ce
 
 
 def test_dropout_is_for_training_only_and_depends_on_the_update(backend: Backend) -> None:
-    model = in_float64(SMALL, backend)
+    model = in_float64(backend)
     x, lengths = some_batch(backend)
     inferred = backend.to_numpy(model(x, lengths))
     np.testing.assert_array_equal(backend.to_numpy(model(x, lengths)), inferred)
@@ -138,16 +137,16 @@ def test_dropout_is_for_training_only_and_depends_on_the_update(backend: Backend
     assert not np.array_equal(trained[0], trained[1])
     model.start_at(3)
     np.testing.assert_array_equal(backend.to_numpy(model.forward(x, lengths)), trained[0])
-    still = in_float64(replace(SMALL, dropout=0.0), backend)
+    still = in_float64(backend, dropout=0.0)
     np.testing.assert_allclose(backend.to_numpy(still.forward(x, lengths)), inferred, rtol=1e-12)
 
 
 def test_a_training_step_returns_the_loss_and_the_number_of_correct_labels(backend: Backend) -> None:
-    model = in_float64(replace(SMALL, dropout=0.0), backend)
+    model = in_float64(backend, dropout=0.0)
     x, lengths = some_batch(backend)
     logits = backend.to_numpy(model(x, lengths))
     targets = np.array([logits[0].argmax(), logits[1].argmin(), logits[2].argmax()])
-    loss, hits = model.train_step(HEAD, x, lengths, backend.asarray(targets))
+    loss, hits = model.train_step(Classifier()._loss, x, lengths, backend.asarray(targets))
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert float(loss) == pytest.approx(-np.log(p[range(3), targets]).mean(), rel=1e-9)
     assert hits is not None
@@ -184,19 +183,19 @@ def test_the_mean_keeps_the_dtype_and_waits_for_nothing(
 
 
 def test_an_output_does_not_depend_on_the_other_series(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = LabelledModel.init(TINY, Classes(2, tuple(range(3))), backend)
+    model = made(backend, 3, 2, **TINY)
     rng = np.random.default_rng(0)
     series = [rng.standard_normal((T, 2), dtype=np.float32) for T in (4, 1, 6, 2, 2)]
     together = model.outputs(series)
     assert together.dtype == np.float64
-    monkeypatch.setattr("xrnn.models.labelled.model._INFERENCE_BATCH", 2)
+    monkeypatch.setattr("xrnn.series.labelled.model._INFERENCE_BATCH", 2)
     np.testing.assert_allclose(model.outputs(series), together, rtol=1e-5, atol=1e-7)
     x, lengths = backend.asarray(series[2][:, None]), backend.asarray(np.array([6]))
     np.testing.assert_allclose(together[2], backend.to_numpy(model(x, lengths))[0], rtol=1e-5, atol=1e-7)
 
 
 def test_a_batch_is_one_transfer_each_way() -> None:
-    model = LabelledModel.init(TINY, Classes(2, tuple(range(3))), STANDIN)
+    model = made(STANDIN, 3, 2, **TINY)
     model.outputs([np.ones((3, 2), np.float32)] * 130)  # the first use compares the kernels with the plain form
     with counted() as counters:
         model.outputs([np.ones((3, 2), np.float32)] * 130)
@@ -204,14 +203,14 @@ def test_a_batch_is_one_transfer_each_way() -> None:
 
 
 def test_a_long_series_lengthens_no_batch_of_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = LabelledModel.init(TINY, Classes(2, tuple(range(3))), STANDIN)
-    monkeypatch.setattr("xrnn.models.labelled.model._INFERENCE_BATCH", 2)
+    model = made(STANDIN, 3, 2, **TINY)
+    monkeypatch.setattr("xrnn.series.labelled.model._INFERENCE_BATCH", 2)
     lengths: list[int] = []
 
     def noting(series: list[HostArray], targets: HostArray) -> tuple[HostArray, HostArray]:
         lengths.append(max(map(len, series)))
         return pack(series, targets)
 
-    monkeypatch.setattr("xrnn.models.labelled.model.pack", noting)
+    monkeypatch.setattr("xrnn.series.labelled.model.pack", noting)
     model.outputs([np.ones((T, 2), np.float32) for T in (9, 1, 9, 1)])
     assert lengths == [1, 9]

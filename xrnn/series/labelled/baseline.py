@@ -7,11 +7,13 @@ series is above a threshold. The kernels are fixed, the thresholds come from the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 
+from xrnn.optional import import_optional
+from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
 _TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1
@@ -79,47 +81,33 @@ class Convolutions:
         return features.reshape(len(series), -1)
 
 
-Features: TypeAlias = Callable[[Sequence[HostArray]], HostArray]  # n series, (T, D) float32 each → (n, F)
+def baseline(
+    series: Sequence[HostArray], targets: Sequence[Any], tested: Sequence[HostArray], seed: int, *, labels: bool
+) -> HostArray:
+    """The targets that ridge regression on random convolutions predicts for the tested series, (count,).
 
+    The penalty has the lowest squared error on series that are left out one at a time. Of many series, a random part is
+    used.
 
-class Baseline:
-    """y = features · W + b, with the penalty that has the lowest squared error on left-out series.
+    series, tested   (T, D) each, missing values as NaN;   labels: True if the targets are labels
 
-    Of many series, a random part is used.
-
-    Leaving out one series at a time needs no further solutions: its error is the error of the fit, divided by 1 - h,
-    with h the weight of the series in its own prediction   (Allen, 1974).
+    Raises ImportError without scikit-learn.
     """
+    scale = Scale.of(series)
+    if len(series) > _MOST_SERIES:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(series))[:_MOST_SERIES])
+        series, targets = [series[i] for i in chosen], [targets[i] for i in chosen]
+    features_of = Convolutions(scaled := [scale.apply(each) for each in series], seed)
+    model = ridge(labels=labels).fit(features_of(scaled), targets)
+    parts = [tested[first : first + _AT_ONCE] for first in range(0, len(tested), _AT_ONCE)]
+    return np.concatenate([model.predict(features_of([scale.apply(each) for each in part])) for part in parts])
 
-    def __init__(
-        self, series: Sequence[HostArray], targets: HostArray, seed: int, features_of: Features | None = None
-    ) -> None:
-        """features_of   others than random convolutions
 
-        series   (T, D) float32 each;   targets   (n, K)
-        """
-        if len(series) > _MOST_SERIES:
-            chosen = np.sort(np.random.default_rng(seed).permutation(len(series))[:_MOST_SERIES])
-            series, targets = [series[i] for i in chosen], targets[chosen]
-        self._features = features_of or Convolutions(series, seed)
-        features = self._features(series)
-        self._mean, deviation = features.mean(axis=0), features.std(axis=0)
-        self._deviation = np.where(deviation > 0, deviation, 1.0)
-        self._b = targets.mean(axis=0)
-        U, s, Vt = np.linalg.svd((features - self._mean) / self._deviation, full_matrices=False)
-        projected = U.T @ (targets - self._b)
-        lowest = np.inf
-        for penalty in _PENALTIES:
-            shares = (s**2 / (s**2 + penalty))[:, None]
-            own = (U**2 @ shares) + 1 / len(series)
-            errors = (targets - self._b - U @ (shares * projected)) / (1 - own).clip(1e-9)
-            if (error := np.square(errors).mean()) < lowest:
-                lowest, self._W = error, Vt.T @ (s / (s**2 + penalty) * projected.T).T
-
-    def __call__(self, series: Sequence[HostArray]) -> HostArray:
-        """(T, D) float32 each → y (count, K)"""
-        y = []
-        for first in range(0, len(series), _AT_ONCE):
-            features = self._features(series[first : first + _AT_ONCE])
-            y.append((features - self._mean) / self._deviation @ self._W + self._b)
-        return np.concatenate(y)
+def ridge(*, labels: bool) -> Any:
+    """scikit-learn's ridge regression on standardised features.   Raises ImportError without scikit-learn."""
+    linear, pipeline, scaling = (
+        import_optional(f"sklearn.{name}", "the baseline", "scikit-learn", extra="series")
+        for name in ("linear_model", "pipeline", "preprocessing")
+    )
+    kind = linear.RidgeClassifierCV if labels else linear.RidgeCV
+    return pipeline.make_pipeline(scaling.StandardScaler(), kind(_PENALTIES))

@@ -1,0 +1,229 @@
+"""The files of Classifier and Regressor: read as they were written, or refused before their arrays are allocated.
+
+They are files of `xrnn.save_checkpoint`, whose tests (tests/exchange/test_checkpoint.py) cover their format.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xrnn
+from tests.commands.runs import raising
+from tests.errors import one_line
+from tests.forge import Forgery, little_memory
+from xrnn.models.errors import CheckpointError
+from xrnn.series import Classifier, Regressor
+from xrnn.series.files import kind_in
+from xrnn.typing import HostArray
+
+OTHERS = "holds other layers than its parameters describe: expected those"
+X, Y = np.random.default_rng(0).normal(size=(8, 5, 2)), np.arange(8) % 2
+
+
+def fitted(kind: Any = Classifier, **params: Any) -> Any:
+    return kind(**{"hidden": 4, "epochs": 1, "layers": 2} | params).fit(X, Y)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "c"
+
+
+def arrays_of(estimator: Any) -> list[HostArray]:
+    layers = [param for layer in estimator.layers_.values() for param in layer.params]
+    return [*layers, *(np.asarray(getattr(estimator, name)) for name in estimator.arrays)]
+
+
+@pytest.mark.parametrize("kind", [Classifier, Regressor])
+@pytest.mark.parametrize(
+    "params", [{}, {"heads": 2, "mask": True}, {"patience": 1, "patch": 2}, {"members": 2, "layers": 1}], ids=str
+)
+def test_a_fitted_estimator_is_read_copied_and_pickled_bit_for_bit(
+    kind: Any, params: dict[str, Any], path: Path
+) -> None:
+    """`xrnn.load_checkpoint` reads the file too."""
+    estimator = fitted(kind, **params)
+    estimator.save(path)
+    for again in (kind.load(path), copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))):
+        assert again.get_params() == estimator.get_params()
+        assert {name: getattr(again, name) for name in kind.learnt if name != "classes_"} == {
+            name: getattr(estimator, name) for name in kind.learnt if name != "classes_"
+        }
+        for one, other in zip(arrays_of(again), arrays_of(estimator), strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(again.predict(X), estimator.predict(X))
+        assert again.layers_["linear"].W is not estimator.layers_["linear"].W
+    assert kind_in(path, "") == kind.job
+    c = xrnn.load_checkpoint(path, backend="numpy")
+    assert (c.layers.keys(), c.optimizer, c.extra["job"]) == (estimator.layers_.keys(), None, kind.job)
+
+
+def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted().save(path)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", raising(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            fitted(seed=1).save(path)
+    assert path.read_bytes() == before
+
+
+def test_other_files_are_refused(path: Path) -> None:
+    wanted = "expected a checkpoint; name a file that `xrnn classify` wrote"
+    fitted(Regressor).save(path)
+    with one_line(CheckpointError, f"{path} has format xrnn series regression: {wanted}"):
+        Classifier.load(path)
+    with pytest.raises(FileExistsError):
+        fitted().save(path)
+    xrnn.save(path, xrnn.Linear.init(2, 3, backend="numpy"), overwrite=True)
+    with one_line(CheckpointError, f"{path} has format xrnn layer: {wanted}"):
+        Classifier.load(path)
+    path.write_text("To be, or not to be: that is the question")
+    with one_line(CheckpointError, f"{path} is not a safetensors file: {wanted}"):
+        Classifier.load(path)
+    path.unlink()
+    with one_line(CheckpointError, f"can't read {path} (No such file or directory): {wanted}"):
+        Classifier.load(path)
+
+
+def test_a_changed_file_is_noticed(path: Path) -> None:
+    fitted().save(path)
+    path.write_bytes(path.read_bytes().replace(b'"seed', b'"sead'))
+    with one_line(CheckpointError, "was changed after it was written: expected content that gives its digest; use"):
+        Classifier.load(path)
+    fitted().save(path, overwrite=True)
+    forgery = Forgery.of(path.read_bytes())
+    forgery.metadata["version"] = "\x1b]0;title\x07"
+    with one_line(CheckpointError, "has version �]0;title�: expected 1; use the xrnn that wrote it"):
+        Classifier.load(forgery.write(path))
+
+
+# ---- forged files: their digest is right ----
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def params(**changes: object) -> Change:
+    return lambda extra: extra["params"].update(changes)
+
+
+def learnt(**changes: object) -> Change:
+    return lambda extra: extra["learnt"].update(changes)
+
+
+def array(name: str, values: object) -> Change:
+    return lambda extra: extra["arrays"].update({name: np.array(values)})
+
+
+def forge(path: Path, estimator: Any, change: Change, **layers: Any) -> None:
+    """Save the estimator after a change of the `extra` in its file."""
+    estimator.save(path, overwrite=True)
+    c = xrnn.load_checkpoint(path, backend="numpy")
+    change(c.extra)
+    xrnn.save_checkpoint(path, dict(c.layers) | layers, extra=c.extra, overwrite=True)
+
+
+NAMES = "has invalid learnt (channel_names_ "
+# Changes of the `extra` of a file, and the words of the refusal.
+FORGED: list[tuple[Any, Change, str]] = [
+    (Classifier, params(hidden=0), "has invalid params (hidden is 0: expected a whole number from 1"),
+    (Classifier, params(hidden="3"), "has invalid params (hidden is '3': expected int)"),
+    (Classifier, params(lr=10**400), "has invalid params"),
+    (Classifier, params(colour="red"), "has invalid params (colour is no parameter of Classifier"),
+    (Classifier, lambda extra: extra["params"].pop("batch"), "has invalid params (they have other names"),
+    *((Classifier, lambda extra, n=n: extra.update(params=n), "has invalid params (a ") for n in ("{", [1], None)),
+    *((Classifier, lambda extra, n=n: extra.update(learnt=n), "has invalid learnt (a ") for n in ("{", [1], None)),
+    (Classifier, lambda extra: extra.update(arrays=3), "has invalid arrays (a int: expected an object)"),
+    (Classifier, lambda extra: extra.pop("job"), "has format xrnn checkpoint: expected a checkpoint; name a file"),
+    (Classifier, lambda extra: extra.update(job=["x"]), "has format ['x']: expected a checkpoint; name a file that"),
+    (Classifier, params(layers=3), OTHERS),
+    (Classifier, params(cell="lstm"), OTHERS),
+    (Classifier, params(one_way=True), OTHERS),
+    (Classifier, params(mask=True), "expected float32 (4, 12) by its parameters"),
+    (Classifier, params(heads=2), ".Wh as float32 (4, 12): expected float32 (2, "),
+    (Classifier, learnt(channels_=3), "expected float32 (3, 12) by its parameters"),
+    (Classifier, learnt(patch_=2), "expected float32 (8, 12) by its parameters"),
+    (Classifier, learnt(classes_=["a", "b", "c"]), "expected float32 (8, 3) by its parameters"),
+    (Classifier, learnt(more=0), "has invalid learnt (they have other names: expected channels_"),
+    (Classifier, lambda extra: extra["learnt"].pop("classes_"), "has invalid learnt (they have other names"),
+    *(
+        (Classifier, learnt(channels_=n), f"has invalid learnt (channels_ is {n}: expected a whole")
+        for n in (0, True, 2**20 + 1)
+    ),
+    *((Classifier, learnt(classes_=n), "(classes_ holds fewer than two, or one") for n in (["a"], ["a", "a"])),
+    *(
+        (Classifier, learnt(classes_=n), "(classes_ is not a list of strings or")
+        for n in ([[1], 2], "ab", [1, 2**70], [1, math.nan])
+    ),
+    (Classifier, learnt(channel_names_=["x"]), NAMES + "has 1 names: expected 2)"),
+    *((Classifier, learnt(channel_names_=n), NAMES + "is not a list of strings") for n in ("xy", [1, 2])),
+    (Classifier, learnt(feature_names_in_=[1]), "has invalid learnt (feature_names_in_ is not a list of strings"),
+    (Classifier, learnt(reading_={"decimal": 1}), "has invalid learnt (reading_ does not hold strings"),
+    (Classifier, lambda extra: extra["arrays"].pop("scale"), "lacks an array scale: expected losses, validation"),
+    (Classifier, array("\x1b[2J", [1.0]), "has an array �[2J: expected losses"),
+    (Classifier, array("scale", [[0.0, np.nan], [1, 1]]), "holds scale with NaN or infinity: expected finite numbers"),
+    (Classifier, array("scale", [0.0]), "holds scale as float64 (1,): expected float64 (2, 2)"),
+    (Classifier, array("losses", np.ones(2, "float32")), "holds losses as float32 (2,): expected float64 (-1,)"),
+    (Classifier, lambda extra: extra["arrays"].update(losses=[1.0]), "holds losses as  (1,): expected float64"),
+    *(
+        (Classifier, array("losses", [1.0, value]), "holds losses out of range: expected 0 to 1e+39")
+        for value in (-1.0, 1e300, np.nextafter(-1e-5, -1), np.nextafter(1e39, 2e39))
+    ),
+    (Regressor, learnt(target_mean_=1), "has invalid learnt (target_mean_ is 1: expected a finite number)"),
+    (Regressor, learnt(target_mean_=math.nan), "has invalid learnt (target_mean_ is nan: expected a finite number)"),
+    (Regressor, learnt(target_deviation_=0.0), "(target_deviation_ is 0.0: expected a positive number)"),
+]
+
+
+@pytest.fixture(scope="module")
+def estimators() -> dict[Any, Any]:
+    return {kind: fitted(kind) for kind in (Classifier, Regressor)}
+
+
+@pytest.mark.parametrize(("kind", "change", "words"), FORGED)
+def test_a_forged_file_is_refused(
+    kind: Any, change: Change, words: str, path: Path, estimators: dict[Any, Any]
+) -> None:
+    forge(path, estimators[kind], change)
+    with one_line(CheckpointError, str(path), words):
+        kind.load(path)
+
+
+def test_forged_layers_are_refused(path: Path) -> None:
+    estimator = fitted(cell="rnn", one_way=True)
+    estimator.layers_["stack"].layers[0].nonlinearity = "relu"
+    estimator.save(path)
+    with one_line(CheckpointError, OTHERS):
+        Classifier.load(path)
+    estimator = fitted()
+    estimator.layers_["linear"].params[1][0] = math.inf
+    estimator.save(path)
+    with one_line(CheckpointError, ".b with NaN or infinity: expected finite numbers"):
+        Classifier.load(path)
+    estimator = fitted()
+    estimator.save(path)
+    c = xrnn.load_checkpoint(path, backend="numpy")
+    xrnn.save_checkpoint(path, c.layers, optimizer=xrnn.Adam(c.layers.values()), extra=c.extra)
+    with one_line(CheckpointError, "holds an optimizer: expected layers only"):
+        Classifier.load(path)
+
+
+def test_a_forged_size_allocates_nothing(path: Path) -> None:
+    forge(path, fitted(layers=1), params(hidden=20000))
+    with little_memory(path, 100_000), one_line(CheckpointError, "0000) by its parameters"):
+        Classifier.load(path)
+
+
+@pytest.mark.parametrize("value", [-1e-5, 0.0, 1e39])
+def test_the_lowest_and_the_highest_loss_are_read(value: float, path: Path, estimators: dict[Any, Any]) -> None:
+    forge(path, estimators[Classifier], array("losses", [value] * 2))
+    assert (np.array(Classifier.load(path).losses_) == value).all()

@@ -1,0 +1,191 @@
+"""Training steps: what they compute, what they cost, and what they draw."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import STANDIN
+from tests.models.checks import check_transfers
+from tests.series.labelled.tiny import TINY, prepared
+from tests.series.waves import imbalanced, waves
+from tests.thin import thin
+from xrnn.backend import Backend
+from xrnn.cells import CELLS
+from xrnn.models.errors import DivergedError
+from xrnn.series.batches import unpack
+from xrnn.series.checks import Series
+from xrnn.series.labelled.estimators import Classifier, Regressor
+from xrnn.series.labelled.training import default_epochs
+from xrnn.series.training import SILENT, Watcher, cosine_rate
+
+NUMBERS = [replace(each, label=float(i % 3)) for i, each in enumerate(waves(10))]
+KINDS = [(Classifier, None), (Regressor, NUMBERS)]
+every_kind = pytest.mark.parametrize(("kind", "series"), KINDS, ids=["classifier", "regressor"])
+
+
+def test_training_learns(backend: Backend) -> None:
+    training = prepared().training(backend)
+    for _ in range(60):
+        training.step()
+    training.read_losses()
+    assert len(training.losses) == training.steps == 60
+    assert abs(training.losses[0] - math.log(2)) < 0.5
+    assert np.mean(training.losses[-10:]) < 0.2
+    assert training.seen == 200
+    assert training.position == "epoch 20"
+    full, short = training.shown_figures
+    assert full == f"loss {np.mean(training.losses):.3f}, {short}"
+    assert short.startswith("accuracy 0.")
+
+
+def test_the_reported_accuracy_is_that_of_the_last_hundred_updates(backend: Backend) -> None:
+    training = prepared().training(backend)
+    training._hits = [(0, 1000)] * 100  # steps before these, all wrong
+    for _ in range(100):
+        training.step()
+    training.read_losses()
+    assert len(training._hits) == 100
+    right, seen = (sum(column) for column in zip(*training._hits, strict=True))
+    assert training.shown_figures[1] == f"accuracy {right / seen:.3f}"
+    assert 0.5 < right / seen <= 1
+
+
+def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Backend) -> None:
+    rates = [cosine_rate(0.4, step, 1000) for step in (0, 500, 750, 1000, 5000)]
+    np.testing.assert_allclose(rates, [0.4, 0.2, 0.2 * (1 - math.sqrt(0.5)), 0.02, 0.02])
+    training = prepared().training(backend)
+    total = default_epochs(10) * 3
+    training._optimizer.steps = total // 2 - 1
+    training.step()
+    assert (
+        training._optimizer.lr == cosine_rate(TINY["lr"], total // 2, total) == pytest.approx(TINY["lr"] / 2, rel=1e-2)
+    )
+
+
+def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None:
+    series = [Series(np.arange(T, dtype=float)[:, None], str(i), "s") for i, T in enumerate([6, 4, 2])]
+    training = prepared(series, noise=0.0).training(patch=3)
+    expected = {
+        (i, tuple(training.inputs([replace(series[i], values=series[i].values[start:])])[0].ravel().tolist()))
+        for i, starts in enumerate([3, 2, 1])  # a complete patch is left, if there is one
+        for start in range(starts)
+    }
+    found = set()
+    for update in range(40):
+        x, lengths, targets = unpack(*training.batches.packed(update, 0.0))
+        for n, (T, i) in enumerate(zip(lengths.tolist(), targets.tolist(), strict=True)):
+            found.add((i, tuple(x[:T, n].ravel().tolist())))
+    assert found == expected
+
+
+def test_the_epochs_follow_from_the_count_of_series() -> None:
+    assert [default_epochs(count) for count in (1, 50, 270, 10_000, 10**6)] == [1600, 226, 97, 16, 10]
+
+
+@every_kind
+@pytest.mark.parametrize("changes", [{}, {"layers": 3}, {"one_way": True}, {"members": 2, "layers": 1}], ids=str)
+def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[str, Any], backend: Backend) -> None:
+    trainings = [prepared(series, kind, **changes).training(each) for each in (backend, "numpy")]
+    for one, other in zip(trainings[0].model.params, trainings[1].model.params, strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(one), other, strict=True)
+    for training in trainings:
+        for _ in range(5):
+            training.step()
+        training.read_losses()
+    np.testing.assert_allclose(trainings[0].losses, trainings[1].losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("cell", "one_way"), thin([*CELLS], [False, True]))
+def test_new_weights_have_the_shapes_of_the_plan(cell: str, one_way: bool, backend: Backend) -> None:
+    ready = prepared(cell=cell, one_way=one_way)
+    params = ready.training(backend).model.params
+    assert [param.shape for param in params] == ready.estimator._planned(ready.p, 1).shapes
+    assert {param.dtype.name for param in params} == {"float32"}
+
+
+@every_kind
+def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing(kind: Any, series: Any) -> None:
+    check_transfers(prepared(series, kind).training(STANDIN), reads=2 if kind is Classifier else 1)
+
+
+def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Backend) -> None:
+    training = prepared().training(backend)
+    training.step()
+    training.model.linear.params[1][0] = math.nan
+    training.step()
+    with pytest.raises(DivergedError, match=r"^the loss is nan at step 2: expected a finite number; lower lr$"):
+        training.read_losses()
+    assert len(training.losses) == 1
+    training = prepared().training(backend)
+    training.model.linear.params[1][0] = math.inf
+    with pytest.raises(DivergedError, match=r"^linear.b is not finite after step 0: expected finite numbers; lower lr"):
+        training.run(0, SILENT)
+
+
+def test_a_watcher_stops_a_training_after_its_update() -> None:
+    class Stops(Watcher):
+        updates = 0
+
+        @property
+        def stopped(self) -> bool:  # type: ignore[override]
+            return self.updates == 3
+
+        def updated(self) -> None:
+            self.updates += 1
+
+    training = prepared().training()
+    training.run(100, Stops())
+    assert training.steps == len(training.losses) == 3
+
+
+def test_the_seed_decides_the_weights_and_the_draws(backend: Backend) -> None:
+    losses = []
+    for seed in (0, 0, 1):
+        training = prepared(seed=seed).training(backend)
+        training.run(3, SILENT)
+        losses.append(training.losses)
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_balanced_weights_give_each_label_the_same_share() -> None:
+    ready = prepared(imbalanced(2, 6), balance=True, batch=8, dropout=0.0, noise=0.0)
+    training = ready.training()
+    y = training.model.outputs(training.inputs(ready.series))
+    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), ready.estimator._targets(ready.series)]
+    is_rare = np.array([each.label == "quick" for each in ready.series])
+    training.run(1, SILENT)
+    assert training.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
+
+
+def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend: Backend) -> None:
+    ready = prepared(NUMBERS, Regressor, batch=10, dropout=0.0, noise=0.0)
+    training, targets = ready.training(backend), ready.estimator._targets(NUMBERS)
+    np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-6)
+    y = training.model.outputs(training.inputs(NUMBERS))[:, 0]
+    training.run(1, SILENT)
+    assert training.losses[0] == pytest.approx(np.square(y - targets).mean(), rel=1e-4)
+    assert training.shown_figures == (f"loss {training.losses[0]:.3f}",) * 2
+
+
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    """Before the end of the first epoch, the layers are those of the last update."""
+    train, validation = waves(16, 0), waves(4, 1)
+    ready = prepared(train, lr=0.3, head_rate=1.0, layers=1, patience=3)
+    training = ready.training(validation=validation)
+    training.run(2, SILENT)
+    assert training.best is training.model
+    training.run(2000, SILENT)
+    losses = training.validation_losses
+    best = losses.index(min(losses)) + 1
+    assert (training.steps, len(losses)) == (4 * (best + 3), best + 3)
+    assert f", validation loss {losses[-1]:.3f}" in training.shown_figures[0]
+    kept = type(training.model)(training.best, 1, 0.0, 0)
+    y, last = (each.outputs(training.inputs(validation)) for each in (kept, training.model))
+    targets = ready.estimator._targets(validation)
+    assert float(ready.estimator._loss(y, targets)[0]) == pytest.approx(min(losses), rel=1e-6)
+    assert float(ready.estimator._loss(last, targets)[0]) > min(losses)

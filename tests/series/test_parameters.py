@@ -1,0 +1,86 @@
+"""The parameters of the estimators: defaults, bounds and descriptions. The documentation's figures are for these."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from tests.errors import one_line
+from xrnn.models.errors import SettingsError, param
+from xrnn.series import Classifier, Regressor
+from xrnn.series.parameters import architecture, helps_of
+
+
+def test_the_defaults() -> None:
+    defaults = {
+        **{"cell": "gru", "hidden": 64, "heads": 1, "layers": 1, "one_way": False, "dropout": 0.3, "noise": 0.3},
+        **{"patch": 0, "mask": False, "patience": 0, "lr": 0.003, "members": 1, "batch": 32, "epochs": None},
+        **{"seed": 0, "channels_first": None},
+    }
+    assert Regressor().get_params() == defaults | {"head_rate": 1.0}
+    assert Classifier().get_params() == defaults | {"head_rate": 10.0, "balance": False}
+
+
+def test_each_parameter_is_described() -> None:
+    assert helps_of(Classifier).keys() == Classifier().get_params().keys()
+    assert helps_of(Classifier)["head_rate"] == (
+        "learning rate of the linear layer, divided by that of the recurrent layers"
+    )
+
+
+def test_the_architecture() -> None:
+    heads = Classifier(cell="lstm", hidden=12, heads=4, layers=2).check_params()
+    assert architecture(heads) == "2 bidirectional LSTM layers of 12 in 4 heads"
+    assert architecture(Classifier(one_way=True).check_params()) == "1 GRU layer of 64"
+
+
+@pytest.mark.parametrize(
+    ("name", "fitting", "beyond"),
+    [
+        *((name, [1, 2**20], [-1, 0, 2**20 + 1]) for name in ("hidden", "batch")),
+        ("layers", [1, 100], [-1, 0, 101]),
+        ("lr", [1e-9, 1000], [-1, 0, 1000.1, math.inf, math.nan]),
+        ("seed", [0, 2**70], [-1]),
+        ("dropout", [0, 0.999], [-0.1, 1, 1.5, math.nan]),
+        ("noise", [0, 1000], [-0.1, -1, 1000.1, math.inf, math.nan]),
+        ("patience", [0, 10**6], [-1, 10**6 + 1]),
+        ("epochs", [None, 1, 10**9], [0, -1, 10**9 + 1]),
+        ("patch", [0, 1024], [-1, 1025]),
+    ],
+)
+def test_the_bounds(name: str, fitting: list[Any], beyond: list[Any]) -> None:
+    for value in fitting:
+        assert getattr(Classifier(**{name: value}).check_params(), name) == value
+    for value in beyond:
+        with one_line(SettingsError, f"{name} is {value}: expected a "):
+            Classifier(**{name: value}).check_params()
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"hidden": 2.5}, "hidden is 2.5: expected int"),
+        ({"hidden": True}, "hidden is True: expected int"),
+        ({"one_way": 1}, "one_way is 1: expected bool"),
+        ({"epochs": 2.5}, "epochs is 2.5: expected int or None"),
+        ({"lr": "high"}, "lr is 'high': expected float"),
+        ({"cell": "lstn"}, "cell is lstn: expected one of rnn, lstm"),
+        ({"channels_first": "no"}, "channels_first is 'no': expected bool or None"),
+        (
+            {"cell": "lstm", "hidden": 12, "heads": 5},
+            "heads is 5, with cell lstm of 12: expected a number that divides",
+        ),
+        ({"cell": "lru", "heads": 2}, "heads is 2, with cell lru of 64: expected a number that divides hidden, and a"),
+        ({"members": 2, "layers": 2}, "members is 2, with 2 layers of cell gru: expected one layer, and a cell whose"),
+    ],
+)
+def test_a_wrong_parameter_is_named(params: dict[str, Any], words: str) -> None:
+    with one_line(SettingsError, words):
+        Classifier(**params).check_params()
+
+
+def test_the_name_of_a_parameter_may_have_digits() -> None:
+    error = SettingsError(f"{param('L2_decay')} is -1")
+    assert (str(error), error.shown(str.upper)) == ("L2_decay is -1", "L2_DECAY is -1")

@@ -1,0 +1,92 @@
+"""`xrnn classify`: train a classifier of series, and test it on others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from xrnn.commands.labelled import TestArgument, baseline_of, say_baseline, say_best_epoch
+from xrnn.commands.options import RUN, TABLE, OptionsOf, options_of, path, with_options
+from xrnn.commands.pictures import confusion_picture
+from xrnn.commands.series import load
+from xrnn.commands.training import Run
+from xrnn.series import Classifier
+from xrnn.series.checks import escaped
+
+OPTIONS: Final = options_of(Classifier, Classifier, "channels_first")
+_LONGEST: Final = 40  # characters of a label, in the table
+
+
+@with_options
+def classify(
+    train: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=path,
+            metavar="TRAIN",
+            help="Series to train on: a .ts file, a .csv file with --id and --label, or a folder LABEL/*.csv|*.npy. "
+            "Default: JapaneseVowels, from aeon.",
+        ),
+    ] = None,
+    test: TestArgument = None,
+    *,
+    parameters: Annotated[dict[str, Any], OptionsOf(OPTIONS)],
+    table: Annotated[dict[str, Any], OptionsOf(TABLE)],
+    options: Annotated[dict[str, Any], OptionsOf(RUN)],
+) -> int:
+    """Train a classifier of time series of any length, then test it on others.
+
+    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves the best model so far.
+    """
+    run = Run(options, "classifier.safetensors", [each for each in (train, test) if each])
+    classifier = Classifier(**parameters)
+    data = load(train, test, table, classifier.check_params().seed, numbers=False)
+    classifier.reading_ = table
+    labels, truth = ([each.label for each in part] for part in (data.train, data.test))
+    if status := run.fit(classifier, lambda: classifier.fit(data.train, labels), [data.source]):
+        return status
+    names: list[str] = classifier.classes_.tolist()
+    counts = np.zeros((len(names), len(names)), np.int64)  # [i, j]: series with label i that were predicted as j
+    for label, predicted in zip(truth, classifier.predict(data.test).tolist(), strict=True):
+        counts[names.index(label), names.index(predicted)] += 1
+    series, right, said = counts.sum(axis=1), counts.diagonal(), counts.sum(axis=0)
+    with np.errstate(invalid="ignore"):  # the functions of scikit-learn need a line each, too
+        recall, precision, f1 = right / series, right / said, 2 * right / (series + said)
+    say, n, correct = run.terminal.result, len(truth), int(right.sum())
+    results: dict[str, Any] = {
+        "accuracy": correct / n,
+        "balanced_accuracy": float(np.nanmean(recall)),
+        "macro_f1": float(np.nanmean(f1)),
+        "right": correct,
+        "series": n,
+    }
+    say_best_epoch(run, classifier)
+    say(f"accuracy: {correct / n:.3f} ({correct:,} of {n:,})")
+    of_baseline: dict[str, Any] = {}
+    if (predicted := baseline_of(run, data, classifier.seed)) is not None:
+        hits = int((predicted == np.array(truth)).sum())
+        say_baseline(run, f"{hits / n:.3f} ({hits:,} of {n:,})", hits > correct)
+        of_baseline = {"baseline": {"accuracy": hits / n, "right": hits}}
+    say(f"balanced accuracy: {results['balanced_accuracy']:.3f}")
+    say(f"macro F1: {results['macro_f1']:.3f}")
+    never = [name for name, of, as_ in zip(names, series, said, strict=True) if of and not as_]
+    if never:
+        hint = "" if classifier.balance else "; if such series are rare, try --balance"
+        say(f"never predicted: {', '.join(map(escaped, never))}{hint}")
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("label", max_width=_LONGEST, overflow="ellipsis", no_wrap=True)
+    for name in ("series", "right", "recall", "precision"):
+        shown.add_column(name, justify="right")
+    by_label: dict[str, Any] = {}
+    for name, of, hits, *shares in zip(names, series.tolist(), right.tolist(), recall, precision, strict=True):
+        known = [None if np.isnan(share) else float(share) for share in shares]
+        by_label[name] = {"series": of, "right": hits, "recall": known[0], "precision": known[1]}
+        cells = ("-" if share is None else f"{share:.3f}" for share in known)
+        shown.add_row(escaped(name), f"{of:,}", f"{hits:,}", *cells)
+    say(shown)
+    results |= {"labels": by_label, "never_predicted": never} | of_baseline
+    return run.finish(results, confusion_picture(classifier, names, counts))

@@ -1,0 +1,66 @@
+"""`xrnn regress`: train a model that predicts a number for a series, and test it on others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import typer
+
+from xrnn.commands.labelled import TestArgument, baseline_of, say_baseline, say_best_epoch
+from xrnn.commands.options import RUN, TABLE, OptionsOf, options_of, path, with_options
+from xrnn.commands.pictures import regression_picture
+from xrnn.commands.series import load
+from xrnn.commands.training import Run
+from xrnn.series import Classifier, Regressor
+from xrnn.typing import HostArray
+
+OPTIONS: Final = options_of(Regressor, Classifier, "channels_first")
+
+
+@with_options
+def regress(
+    train: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=path,
+            metavar="TRAIN",
+            help="Series to train on: a .ts file with @targetLabel, a .csv file with --id and --label, or a folder "
+            "NUMBER/*.csv|*.npy.",
+        ),
+    ] = None,
+    test: TestArgument = None,
+    *,
+    parameters: Annotated[dict[str, Any], OptionsOf(OPTIONS)],
+    table: Annotated[dict[str, Any], OptionsOf(TABLE)],
+    options: Annotated[dict[str, Any], OptionsOf(RUN)],
+) -> int:
+    """Train a model that predicts a number for a time series of any length, then test it on others.
+
+    It writes regression.safetensors and regression.png. If the run is interrupted, it saves the best model so far.
+    """
+    run = Run(options, "regression.safetensors", [each for each in (train, test) if each])
+    regressor = Regressor(**parameters)
+    data = load(train, test, table, regressor.check_params().seed, numbers=True)
+    regressor.reading_ = table
+    numbers, truth = (np.array([each.label for each in part]) for part in (data.train, data.test))
+    if status := run.fit(regressor, lambda: regressor.fit(data.train, numbers), [data.source]):
+        return status
+    predicted, say = regressor.predict(data.test), run.terminal.result
+    model, mean = _scores(truth, predicted), _scores(truth, np.full(len(truth), regressor.target_mean_))
+    say_best_epoch(run, regressor)
+    say(f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})")
+    if model["r2"] is not None:
+        say(f"R²: {model['r2']:.3f} (mean predictor: {mean['r2']:.3f})")
+    results: dict[str, Any] = model | {"mean_predictor": mean}
+    if (of_baseline := baseline_of(run, data, regressor.seed)) is not None:
+        results["baseline"] = scores = _scores(truth, of_baseline)
+        say_baseline(run, f"mean absolute error {scores['mae']:.4g}", scores["mae"] < model["mae"])
+    return run.finish(results | {"series": len(truth)}, regression_picture(regressor, truth, predicted))
+
+
+def _scores(truth: HostArray, predicted: HostArray) -> dict[str, Any]:
+    """The mean absolute error, and R², None if all targets are equal."""
+    error, spread = truth - predicted, np.square(truth - truth.mean()).sum()
+    return {"mae": float(np.abs(error).mean()), "r2": 1 - float(np.square(error).sum() / spread) if spread else None}

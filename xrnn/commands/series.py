@@ -1,0 +1,148 @@
+"""The series of TRAIN and TEST, to classify or regress on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from xrnn.commands.options import TABLE, values_of
+from xrnn.files import printable, quoted
+from xrnn.models.errors import DataError, param
+from xrnn.series.checks import LARGEST, Series, as_number, escaped
+from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
+from xrnn.series.parameters import check
+from xrnn.series.read import check_channels, check_same, read_path
+from xrnn.series.tables import Columns, names_in
+
+_DEFAULT: Final = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
+
+
+class Labelled(NamedTuple):
+    """Series with the same channels; their labels are text, or numbers."""
+
+    train: list[Series]
+    test: list[Series]
+    held_out: bool  # True: the test series were held out of TRAIN
+
+    @property
+    def source(self) -> str:
+        """The numbers of series, channels and steps, and the names of the channels, as text."""
+        steps, labels = [len(each.values) for each in self.train + self.test], [each.label for each in self.train]
+        span = f"{min(steps):,}" if min(steps) == max(steps) else f"{min(steps):,} to {max(steps):,}"
+        numbers = isinstance(labels[0], float)
+        targets = f"targets {min(labels):g} to {max(labels):g}" if numbers else f"{len({*labels})} labels"
+        D = self.train[0].channels
+        names = next((each.channel_names for each in self.train if each.channel_names), None)
+        listed = f"\nchannels: {', '.join(names)}" if names else ""
+        return (
+            f"series: {len(self.train):,} to train on, {len(self.test):,} to test on{', held out' * self.held_out}; "
+            f"{targets}, {D} channel{'s' * (D > 1)}, {span} steps{listed}"
+        )
+
+
+def columns_of(table: dict[str, Any], *, numbers: bool = False) -> Columns:
+    """How to read .csv files.   table: given of TABLE.   Raises SettingsError."""
+    given = values_of(TABLE, table)
+    for name, value in vars(given).items():
+        check(name, value)
+    skip = names_in(given.skip_columns)
+    return Columns(given.decimal, skip, given.id, given.time, given.label, numbers, encoding=given.encoding)
+
+
+def load(train: Path | None, test: Path | None, table: dict[str, Any], seed: int, *, numbers: bool) -> Labelled:
+    """The series of TRAIN and TEST.
+
+    If no path is given, a classifier uses JapaneseVowels, from the package aeon; a regression is refused. Without TEST,
+    a quarter of each group of series is held out for the test: of each label, or of all to regress on. The seed decides
+    which series.
+
+    Raises DataError if a file can't be read, if series have different channels, if there are too few, or if a label or
+    target of TEST does not fit TRAIN.
+    """
+    paths = [each for each in (train, test) if each] or _default_paths(numbers)
+    columns = columns_of(table, numbers=numbers)
+    parts = [read_path(each, columns) for each in paths]
+    first = parts[0]
+    check_channels(first)
+    for each in parts[1] if len(parts) > 1 else []:
+        check_same(each, first[0].channels, first[0].channel_names, "TRAIN")
+    if len(parts) > 1 and {_content(each) for each in parts[1]} <= {_content(each) for each in first}:
+        raise DataError(
+            f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
+            "another TEST, or leave it out to hold out a part of TRAIN"
+        )
+    known = [replace(each, label=_target(each) if numbers else _label(each)) for each in first]
+    labels = None if numbers else classes_of([each.label for each in known], by_number=True)
+    if labels and len(labels) < 2:
+        only = quoted(escaped(labels[0]))
+        raise DataError(f"{paths[0]} has one label, {only}: expected at least two to tell apart; add series")
+    if len(parts) > 1:
+        return Labelled(known, [replace(each, label=_known(each, labels)) for each in parts[1]], False)
+    groups = groups_of(known, labels)
+    if single := next((known[group[0]] for group in groups if labels and len(group) < 2), None):
+        raise DataError(
+            f"{paths[0]} has a single series of the label {quoted(escaped(single.label))}, {printable(single.name)}: "
+            "expected at least two, one of them to be held out; add some, leave the label out, or name a TEST"
+        )
+    return Labelled(*hold_out(known, groups, TEST, seed), True)
+
+
+def _label(series: Series) -> str:
+    """The label, with an escape for each byte that is not UTF-8.   Raises DataError."""
+    if series.label is None:
+        raise DataError(
+            f"{printable(series.name)} has no label: expected one for each series; name a .ts file with labels, a "
+            f"folder of labels, or a .csv file with {param('id')} and {param('label')}"
+        )
+    return str(series.label).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _known(series: Series, labels: Sequence[str] | None) -> Any:
+    """The label or target of a test series.   Raises DataError for a label that TRAIN lacks."""
+    if labels is None:
+        return _target(series)
+    got = "no label" if series.label is None else f"the label {quoted(escaped(_label(series)))}"
+    if series.label is None or _label(series) not in labels:
+        raise DataError(
+            f"{printable(series.name)} has {got}: expected one that TRAIN has, "
+            f"{', '.join(map(escaped, labels))[:200]}; leave the series out, or add some to TRAIN"
+        )
+    return _label(series)
+
+
+def _target(series: Series) -> float:
+    """The number to predict.   Raises DataError unless it is between -1e30 and 1e30."""
+    number = None if series.label is None else as_number(series.label)
+    if number is None or abs(number) > LARGEST:
+        got = "no target" if series.label is None else f"the target {quoted(str(series.label))!r}"
+        raise DataError(
+            f"{printable(series.name)} has {got}: expected a number up to {LARGEST:g}; name a .ts file with "
+            f"@targetLabel, a .csv file with {param('id')} and {param('label')}, or folders named by numbers"
+        )
+    return number
+
+
+def _default_paths(numbers: bool) -> list[Path]:
+    """The paths of JapaneseVowels in the installed package aeon, which is not imported.   Raises DataError."""
+    if numbers:
+        raise DataError("got no TRAIN: expected series with a number each; name a file or a folder")
+    try:
+        found = importlib.metadata.distribution("aeon")
+    except importlib.metadata.PackageNotFoundError:
+        paths: list[Path] = []
+    else:
+        paths = [Path(str(found.locate_file(_DEFAULT.format(part)))) for part in ("TRAIN", "TEST")]
+    if not paths or not all(path.is_file() for path in paths):
+        raise DataError(
+            "got no path, and JapaneseVowels, the default, comes with the package aeon, which is not installed: "
+            "expected TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not needed)"
+        )
+    return paths
+
+
+def _content(series: Series) -> tuple[Any, ...]:
+    """Equal for two series with the same label and values."""
+    return series.label, series.values.shape, series.values.tobytes()

@@ -1,0 +1,78 @@
+"""What the training commands share: a fit with its progress, the files that it writes, and the results."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xrnn.commands.options import RUN, selected, values_of
+from xrnn.commands.outputs import Outputs, write
+from xrnn.commands.pictures import Picture
+from xrnn.commands.progress import TrainingProgress
+from xrnn.commands.terminal import Terminal
+from xrnn.files import check_output
+from xrnn.info import selection_lines
+from xrnn.models.errors import OutputError, file_errors
+from xrnn.optional import install_hint
+from xrnn.select import use_backend
+
+
+class Run:
+    """A run of a training command. Errors that can be found before training are raised before anything is printed."""
+
+    def __init__(self, options: dict[str, Any], default: str, inputs: Sequence[Path], csv: Path | None = None) -> None:
+        """options: given of RUN;   default: the name of the checkpoint.   Raises OutputError, SettingsError."""
+        self.options = values_of(RUN, options)
+        self.selection = selected(self.options.backend)
+        self.terminal = Terminal(quiet=self.options.quiet, json=self.options.json)
+        self.outputs = Outputs.choose(self.options, Path(default), inputs, csv)
+
+    def fit(self, estimator: Any, fit: Callable[[], object], notes: Sequence[str]) -> int:
+        """Fit and save → 0, 128 + the number of the signal that stopped it, or `status_of` a lost output.
+
+        If the fit is stopped, the best model so far is saved, if the estimator has one.
+
+        notes   lines to print before the training
+
+        Raises ValueError and OutputError.
+        """
+        with TrainingProgress(self.terminal, [*selection_lines(self.selection), *notes]) as progress:
+            self._estimator, estimator.watcher = estimator, progress
+            with use_backend(self.selection.backend):
+                fit()
+            fitted, path = estimator.__sklearn_is_fitted__(), self.outputs.checkpoint.path
+            if fitted:
+                output = self.outputs.checkpoint
+                with file_errors(OutputError, "write", path, "expected free space and permission"):
+                    check_output(path, output.may_replace, output.refusal)
+                    estimator.save(path, overwrite=output.overwrite)
+        line = f"checkpoint: {path} (xrnn predict {shlex.quote(str(path))} FILE...)"
+        if progress.status:
+            line = "stopped: nothing was written, since the model is not complete"
+            if fitted:
+                line = f"stopped at {progress.position}: {path} holds the best model so far"
+            self.terminal.say(line)
+            if self.terminal.lost and sys.stderr is not None:
+                Terminal(sys.stderr).say(line)
+        else:
+            self.terminal.result(line)
+        return progress.status
+
+    def finish(self, results: dict[str, Any], picture: Picture, table: Callable[[], bytes] | None = None) -> int:
+        """Draw the picture, write the table, and print the results as JSON → 0.   Raises OutputError."""
+        path = self.outputs.picture.path
+        if (content := picture.content(path)) is None:
+            self.terminal.result(f"picture: not drawn, Matplotlib is not installed ({install_hint('series')})")
+        else:
+            write(self.outputs.picture, content)
+            self.terminal.result(f"picture: {path}")
+        if self.outputs.table and table:
+            write(self.outputs.table, table())
+            self.terminal.result(f"table: {self.outputs.table.path}")
+        if self.options.json:
+            files = {"checkpoint": str(self.outputs.checkpoint.path), "picture": None if content is None else str(path)}
+            self.terminal.json_line(results | {"steps": len(self._estimator.losses_)} | files)
+        return 0

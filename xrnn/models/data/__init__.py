@@ -1,1 +1,0 @@
-"""Scaling time series, and making batches of them."""

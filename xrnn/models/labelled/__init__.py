@@ -1,1 +1,0 @@
-"""Models that learn one value per series of any length: its label, or a number."""

@@ -1,0 +1,125 @@
+"""The arguments of the estimators: X, its columns, and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from xrnn.select import holds_mask
+from xrnn.series.checks import Series, check_sizes, checked
+from xrnn.series.read import check_channels
+from xrnn.typing import HostArray
+
+# X: an array or a DataFrame (n, T) or (n, T, D), or a list of such series (Tᵢ,) or (Tᵢ, D), as numbers or from files.
+SeriesLike: TypeAlias = ArrayLike | list[Series]
+# y: an array, a column or a list, with a value for each series.
+Targets: TypeAlias = ArrayLike | Sequence[str | int | float]
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value!r}: expected a whole number of at least 1")
+
+
+def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
+    """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays, or of Series; NaN is a missing value.
+
+    labels   one for each series; None for none
+
+    Raises TypeError for a sparse matrix; ValueError for invalid shapes and values.
+    """
+    if isinstance(X, list) and X and isinstance(X[0], Series):
+        return X
+    if hasattr(X, "toarray"):
+        raise TypeError("X is a sparse matrix: expected an array; use X.toarray()")
+    if hasattr(X, "__array__"):
+        refuse_mask(X, "X")
+        X = np.asarray(X)
+        if X.ndim not in (2, 3):
+            raise ValueError(
+                f"X has shape {X.shape}: expected (n, T) or (n, T, D). Reshape your data: X.reshape(1, -1)"
+            )
+        if 0 in X.shape[1:]:
+            raise ValueError(f"X has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: add steps")
+    if not hasattr(X, "__len__"):
+        raise TypeError(f"X is a {type(X).__name__}: expected an array (n, T), or a list of series")
+    if len(X) == 0:
+        raise ValueError("X has 0 sample(s): expected at least one series")
+    if labels is not None and len(labels) != len(X):
+        raise ValueError(f"y has {len(labels)} values: expected one for each of the {len(X)} series in X")
+    if labels is not None and len(X) == 1:
+        raise ValueError("X has 1 sample: expected at least two series with different values in y")
+    series = [
+        checked(_values(each, f"X[{i}]"), None if labels is None else labels[i], f"X[{i}]", feature_names(each))
+        for i, each in enumerate(X)
+    ]
+    check_channels(series)
+    return series
+
+
+def feature_names(X: Any) -> tuple[str, ...] | None:
+    """scikit-learn's names of features: those of the columns of a DataFrame, or of the first of a list of DataFrames.
+
+    None for other arrays, and if the names are no text. Raises TypeError for names of which some are text.
+    """
+    if isinstance(X, list | tuple):
+        return feature_names(X[0]) if X and not isinstance(X[0], list | tuple) else None
+    names = list(X.columns) if hasattr(X, "columns") and hasattr(X, "__array__") else []
+    text = [isinstance(name, str) for name in names]
+    if any(text) and not all(text):
+        raise TypeError(
+            "X has columns with names of text and others without: expected text only, or none; use X.columns = "
+            "X.columns.astype(str)"
+        )
+    return tuple(map(str, names)) if any(text) else None
+
+
+def _values(given: Any, name: str) -> HostArray:
+    """One series as (T, D) float64."""
+    values = as_numbers(given, name)
+    if values.ndim not in (1, 2) or not values.size:
+        raise ValueError(f"{name} has shape {values.shape}: expected (T,) or (T, D), with at least one step")
+    return values if values.ndim == 2 else values[:, None]
+
+
+def as_row(given: Any, name: str, channels: int) -> HostArray:
+    """One step of a series (D,) as float64; NaN is a missing value.   Raises ValueError."""
+    row = as_numbers(given, name)
+    if row.shape != (channels,):
+        raise ValueError(f"{name} has shape {row.shape}: expected ({channels},), one value for each channel")
+    check_sizes(row, name)
+    return row
+
+
+def as_numbers(given: Any, name: str) -> HostArray:
+    """`given` as float64.
+
+    Raises ValueError for text, times, complex numbers and masked arrays, TypeError for other objects.
+    """
+    refuse_mask(given, name)
+    values = np.asarray(given)
+    if values.dtype.kind == "c" or (
+        values.dtype.kind == "O" and any(isinstance(each, complex) for each in values.flat)
+    ):
+        raise ValueError(f"Complex data not supported: {name} is {values.dtype}; expected real numbers")
+    if values.dtype.kind not in "biufO":
+        by = "(t - t[0]) / np.timedelta64(1, 'D')" if values.dtype.kind in "mM" else "astype('float64')"
+        raise ValueError(f"{name} has dtype {values.dtype.name}: expected numbers; convert it, as by {by}")
+    try:
+        return values.astype(np.float64)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} holds an object that is no number ({error}): expected numbers; convert it, as by astype('float64')"
+        ) from error
+
+
+def refuse_mask(given: Any, name: str) -> None:
+    """Raises ValueError for a masked array, or a list that holds one: NumPy would use the masked values."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array: expected NaN for missing values; use {name}.filled(np.nan)")
+    if holds_mask(given):
+        raise ValueError(f"{name} holds a masked array: expected NaN for missing values; use filled(np.nan) of each")

@@ -1,0 +1,436 @@
+"""The estimators that learn one value per series: Classifier and Regressor."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from xrnn.cells import cell_of
+from xrnn.files import quoted
+from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
+from xrnn.models.errors import DataError, SettingsError, param
+from xrnn.models.plan import Plan
+from xrnn.select import get_backend, holds_mask
+from xrnn.series.checks import Series
+from xrnn.series.estimator import Estimator, strings, whole
+from xrnn.series.inputs import SeriesLike, Targets, as_row, as_series
+from xrnn.series.labelled.labels import (
+    VALIDATION,
+    Label,
+    as_array,
+    as_labels,
+    as_targets,
+    classes_of,
+    groups_of,
+    hold_out,
+    is_label,
+)
+from xrnn.series.labelled.model import LabelledModel, features_of, inputs_of, streamed
+from xrnn.series.labelled.patch import choose
+from xrnn.series.labelled.training import LabelledTraining, default_epochs
+from xrnn.series.parameters import architecture
+from xrnn.series.read import MOST_CHANNELS, check_same
+from xrnn.series.scale import Scale
+from xrnn.typing import Array, HostArray, Shape
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class LabelledEstimator(Estimator):
+    """Each field is a parameter of the estimators.
+
+    channels_, channel_names_      of the series; the names are None if they have none
+    patch_                         the number of steps in a patch
+    losses_, validation_losses_    of every update and, with patience, of every epoch
+    scale_                         mean and deviation of each channel, (2, features)
+    """
+
+    cell: str = "gru"
+    hidden: int = 64
+    heads: int = 1
+    layers: int = 1
+    one_way: bool = False
+    dropout: float = 0.3
+    noise: float = 0.3
+    patch: int = 0
+    mask: bool = False
+    patience: int = 0
+    lr: float = 0.003
+    head_rate: float = 10.0
+    members: int = 1
+    batch: int = 32
+    epochs: int | None = None
+    seed: int = 0
+    channels_first: bool | None = None
+
+    arrays: ClassVar[tuple[str, ...]] = ("losses_", "validation_losses_", "scale_")
+
+    # ---- what classifying and regressing differ in ----
+
+    @property
+    def _outputs(self) -> int:
+        """The number of outputs of the model."""
+        raise NotImplementedError
+
+    def _learn_targets(self, series: Sequence[Series]) -> None:
+        """Learn what the targets of these series are.   Raises DataError."""
+        raise NotImplementedError
+
+    def _groups(self, series: Sequence[Series]) -> list[list[int]]:
+        """The indices of the series of each group: a part of each is held out."""
+        raise NotImplementedError
+
+    def _targets(self, series: Sequence[Series]) -> HostArray:
+        """The targets of the model, (n,): int32 or float32."""
+        raise NotImplementedError
+
+    def _loss(self, y: Any, targets: Any, weights: Any = None) -> tuple[Array, Array, Array | None]:
+        """The mean loss, its gradient, and the number of correct labels; 0-d and on the device.
+
+        weights   of the labels (K,); None for equal ones
+        """
+        raise NotImplementedError
+
+    def _error(self, y: HostArray, series: Sequence[Series]) -> float:
+        """The error of outputs (n, outputs), by which a patch is chosen."""
+        raise NotImplementedError
+
+    def _decoded(self, y: HostArray) -> HostArray:
+        """The predictions from the outputs (n, outputs), float64."""
+        raise NotImplementedError
+
+    def _class_weights(self, p: Any, targets: HostArray) -> HostArray | None:
+        """The weights of the labels in the loss; None for equal ones."""
+        return None
+
+    # ---- learning ----
+
+    def _learn(self, X: Any, labels: Sequence[Any]) -> Self:
+        """Learn from X and its labels.   Raises ValueError."""
+        p, tell = self.check_params(), self.watcher.tell
+        series = as_series(self._time_first(X, fitting=True), labels)
+        self._check_columns(X, reset=True)
+        self.channels_ = series[0].channels
+        self.channel_names_ = next((each.channel_names for each in series if each.channel_names), None)
+        self._learn_targets(series)
+        train, validation = series, list[Series]()
+        if p.patience:
+            train, validation = hold_out(series, self._groups(series), VALIDATION, p.seed)
+            if not validation:
+                raise DataError(
+                    f"there is one series of each label to train on: {param('patience')} needs two of some label; add "
+                    f"series, or leave {param('patience')} out"
+                )
+            self._learn_targets(train)
+        self.patch_ = choose(self, p, train, self.watcher)
+        self._params = p
+        tell(self._description(p, len(validation)))
+        training = LabelledTraining(self, p, self.patch_, train, validation, get_backend())
+        training.run((p.epochs or default_epochs(len(train))) * training.per_epoch, self.watcher)
+        if not training.steps:  # stopped at once
+            return self
+        training.model.start_at(0)
+        self.losses_, self.validation_losses_ = training.losses, training.validation_losses
+        self.scale_ = np.array([training.scale.mean, training.scale.deviation])
+        self.layers_ = dict(training.best)
+        return self
+
+    def check_params(self) -> Any:
+        """The parameters.   Raises SettingsError."""
+        p = super().check_params()
+        if p.members > 1 and (p.layers > 1 or cell_of(p.cell).recurs):
+            raise SettingsError(
+                f"{param('members')} is {p.members}, with {p.layers} layers of {param('cell')} {p.cell}: expected one "
+                "layer, and a cell whose recurrent term is h @ Wh; use 1"
+            )
+        return p
+
+    def _planned(self, p: Any, patch: int) -> Plan:
+        """The members are one layer, whose Wh connects only units of the same member: they are its heads."""
+        heads = p.heads * p.members if cell_of(p.cell).from_h else 1
+        return Plan(
+            p.cell,
+            self.channels_ * (1 + p.mask) * features_of(patch),
+            p.hidden * p.members,
+            p.layers,
+            self._outputs,
+            both_ways=not p.one_way,
+            dropout=p.dropout,
+            seed=p.seed,
+            heads=heads if heads > 1 else None,
+        )
+
+    def _description(self, p: Any, validation: int) -> str:
+        first = f"{p.members} members; " if p.members > 1 else ""
+        first += f"patches of {self.patch_} steps; " if self.patch_ > 1 else ""
+        more = f", patience {p.patience} on {validation:,} series" if p.patience else ""
+        return (
+            f"model: {architecture(p)}, {self._planned(p, self.patch_).weights:,} weights; "
+            f"{first}batches of {p.batch}; dropout {p.dropout:g}, noise {p.noise:g}, lr {p.lr:g}{more}; seed {p.seed}"
+        )
+
+    # ---- predicting ----
+
+    @property
+    def model_(self) -> LabelledModel:
+        """The trained model; after early stopping, that of the best epoch."""
+        fitted = self._fitted()
+        p = fitted._params
+        return LabelledModel(fitted.layers_, p.members, p.dropout, p.seed)
+
+    def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
+        """The prediction after each row (D,) of one series: the probabilities (K,), or the number, 0-d.
+
+        The last prediction is that for all rows as one series. Raises ValueError unless `one_way` is True, and for a
+        row of another shape.
+        """
+        model, p = self.model_, self._params
+        if not p.one_way:
+            raise SettingsError(
+                f"{param('stream')} needs a model that runs forward only, and this one runs in both directions: train "
+                f"one with {param('one_way')}"
+            )
+        given = (as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
+        outputs = streamed(model, given, Scale(*self.scale_), self.patch_, p.mask)
+        return (self._decoded(y)[0] for y in outputs)
+
+    def _predict(self, X: Any) -> HostArray:
+        model, X = self.model_, self._time_first(X)
+        self._check_columns(X, reset=False)
+        series = as_series(X)
+        for each in series:
+            check_same(each, self.channels_, self.channel_names_, "the model")
+        scale, p = Scale(*self.scale_), self._params
+        try:
+            return self._decoded(model.outputs([inputs_of(each.values, scale, self.patch_, p.mask) for each in series]))
+        except MemoryError as error:
+            raise DataError.of(error) from error
+
+    def _time_first(self, X: Any, fitting: bool = False) -> Any:
+        """X with time before the channels: see `channels_first`. Other shapes than (n, D, T) or a list of (D, T) stay.
+
+        fitting   warn if an array X (n, T, D) has more channels than steps, as if time came last
+        """
+        if self.channels_first not in (None, True, False):
+            raise ValueError(f"channels_first is {self.channels_first!r}: expected True, False or None")
+        is_array = hasattr(X, "__array__")
+        shape: tuple[int, ...] = np.asarray(X).shape if is_array else ()
+        if fitting and self.channels_first is None and len(shape) == 3 and shape[2] > shape[1]:
+            warnings.warn(
+                f"X has shape {shape}: expected (n, T, D), so these are {shape[1]} steps of {shape[2]} channels; if it "
+                "is (n, channels, time), as in aeon, use channels_first=True, else channels_first=False",
+                stacklevel=4,
+            )
+        if not self.channels_first:
+            return X
+        if is_array:
+            return np.asanyarray(X).swapaxes(1, 2) if len(shape) == 3 else X
+        # A list with masked arrays stays, and `as_series` refuses it: NumPy would drop the masks.
+        return [np.asanyarray(each).T if np.ndim(each) == 2 and not holds_mask(each) else each for each in X]
+
+    # ---- files ----
+
+    def _set_learnt(self, learnt: dict[str, Any]) -> None:
+        self.channels_ = whole("channels_", learnt["channels_"], 1, MOST_CHANNELS)
+        names = learnt["channel_names_"]
+        self.channel_names_ = None if names is None else strings("channel_names_", names, self.channels_)
+        self.patch_ = whole("patch_", learnt["patch_"], 1, 1024)
+
+    def _plan(self) -> Plan:
+        return self._planned(self._params, self.patch_)
+
+    def _shapes(self) -> dict[str, Shape]:
+        features = self.channels_ * features_of(self.patch_)
+        return {"losses": (-1,), "validation_losses": (-1,), "scale": (2, features)}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Classifier(LabelledEstimator):
+    """The label of a series of any length: the model and the training of `xrnn classify`, whose options these are.
+
+        classifier = Classifier().fit(X, y)    # X (n, T), (n, T, D), or a list of (Tᵢ, D); y: n labels
+        classifier.predict(X_new)              # (n,), of classes_
+        classifier.predict_proba(X_new)        # (n, K)
+
+    NaN is a missing value. Labels are text, bools or whole numbers, of Python or NumPy.
+
+    cell             type of the recurrent layers, also the name of a registered cell
+    hidden           size of the hidden state in each direction, H
+    heads            number of heads; Wh connects only units of the same head, so it has 1/N of the weights
+    layers           number of recurrent layers
+    one_way          run forward only, so that a stream can be followed; by default, in both directions
+    dropout          probability of dropout, between layers and after the mean over time
+    noise            noise added to the training series, in standard deviations of each channel
+    patch            number of consecutive steps to join, with their values and changes, into one; 0: chosen by left-out
+                     series
+    mask             add a channel to each channel: 1 if its value is known, 0 if it is missing
+    patience         stop after this number of epochs without a lower loss on validation series, a fifth of the training
+                     series, and keep the best epoch; 0: train to the end, on all series
+    lr               highest learning rate of Adam
+    head_rate        learning rate of the linear layer, divided by that of the recurrent layers
+    members          number of models with other initial weights, trained together; the prediction is their mean
+    batch            series per update
+    epochs           passes over the training series; by default 1600 / √series, at least 10
+    seed             seed of all random draws: the same seed gives the same results
+    channels_first   True if X is (n, D, T), or a list of (D, Tᵢ), as in aeon. None, the default, is False, with a
+                     warning if X is an array with more channels than steps
+    balance          give all labels the same total weight in the loss, so that rare ones count as much
+
+    After `fit`, `patch_` is the number of steps in a patch, and `losses_` has the loss of every update. `save` writes
+    the files of `xrnn classify`. Raises ValueError for invalid parameters and data.
+    """
+
+    balance: bool = False
+
+    job = "xrnn series classifier"
+    estimator_type = "classifier"
+    writer = "xrnn classify"
+    learnt = ("channels_", "channel_names_", "patch_", "classes_")
+
+    def fit(self, X: SeriesLike, y: Targets) -> Self:
+        """Learn from series and their labels."""
+        labels = as_labels(y)
+        from_files = isinstance(X, list) and bool(X) and isinstance(X[0], Series)
+        classes = classes_of(labels, by_number=from_files)
+        if len(classes) < 2:
+            raise ValueError(f"y holds one class, {classes[:1]}: expected at least two labels to tell apart")
+        self.classes_ = as_array(classes)
+        return self._learn(X, labels)
+
+    def predict(self, X: SeriesLike) -> HostArray:
+        """The likeliest label of each series, (n,)."""
+        p = self._predict(X)
+        labels: HostArray = self.classes_[p.argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: SeriesLike) -> HostArray:
+        """The probabilities of the labels, (n, K) float64."""
+        return self._predict(X)
+
+    def score(self, X: SeriesLike, y: Targets) -> float:
+        """The accuracy."""
+        predicted, labels = self.predict(X), as_labels(y)
+        if len(labels) != len(predicted):
+            raise ValueError(f"y has {len(labels)} values: expected one for each of the {len(predicted)} series in X")
+        return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
+
+    @property
+    def _outputs(self) -> int:
+        return len(self.classes_)
+
+    def _learn_targets(self, series: Sequence[Series]) -> None:
+        """`fit` has learnt the labels."""
+
+    def _groups(self, series: Sequence[Series]) -> list[list[int]]:
+        return groups_of(series, self.classes_.tolist())
+
+    def _targets(self, series: Sequence[Series]) -> HostArray:
+        index = {label: i for i, label in enumerate(self.classes_.tolist())}
+        return np.array([index[each.label] for each in series], np.int32)
+
+    def _loss(self, y: Any, targets: Any, weights: Any = None) -> tuple[Array, Array, Array | None]:
+        loss, dy = softmax_cross_entropy(y, targets, class_weight=weights)
+        return loss, dy, (y.argmax(axis=-1) == targets).sum()
+
+    def _error(self, y: HostArray, series: Sequence[Series]) -> float:
+        return float(1 - self._decoded(y)[np.arange(len(y)), self._targets(series)].mean())
+
+    def _decoded(self, y: HostArray) -> HostArray:
+        """The probabilities of the labels: p(label | x) = softmax(y)."""
+        e = np.exp(y.astype(np.float64) - y.max(axis=-1, keepdims=True))
+        p: HostArray = e / e.sum(axis=-1, keepdims=True)
+        return p
+
+    def _class_weights(self, p: Any, targets: HostArray) -> HostArray | None:
+        return balanced_weights(targets, self._outputs) if p.balance else None
+
+    def _set_learnt(self, learnt: dict[str, Any]) -> None:
+        super()._set_learnt(learnt)
+        labels: list[Label] = learnt["classes_"]
+        if not isinstance(labels, list) or not all(map(is_label, labels)):
+            raise SettingsError("classes_ is not a list of strings or whole numbers of 64 bits: expected one")
+        if len(set(labels)) < max(2, len(labels)):
+            raise SettingsError("classes_ holds fewer than two, or one twice: expected at least two different labels")
+        self.classes_ = as_array(labels)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Regressor(LabelledEstimator):
+    """A number for a series of any length: the model and the training of `xrnn regress`, whose options these are.
+
+        regressor = Regressor().fit(X, y)    # X (n, T), (n, T, D), or a list of (Tᵢ, D); y: n numbers
+        regressor.predict(X_new)             # (n,)
+
+    The parameters are those of Classifier, without `balance`, and `head_rate` is 1 by default, since a linear layer
+    that learns faster predicts numbers less well. `save` writes the files of `xrnn regress`.
+
+    Raises ValueError for invalid parameters and data.
+    """
+
+    head_rate: float = 1.0
+
+    job = "xrnn series regression"
+    estimator_type = "regressor"
+    writer = "xrnn regress"
+    learnt = ("channels_", "channel_names_", "patch_", "target_mean_", "target_deviation_")
+
+    def fit(self, X: SeriesLike, y: Targets) -> Self:
+        """Learn from series and their numbers."""
+        return self._learn(X, as_targets(y))
+
+    def predict(self, X: SeriesLike) -> HostArray:
+        """The number of each series, (n,) float64."""
+        return self._predict(X)
+
+    def score(self, X: SeriesLike, y: Targets) -> float:
+        """R²; nan if all numbers in y are equal."""
+        targets = np.array(as_targets(y))
+        error, spread = targets - self.predict(X), targets - targets.mean()
+        return 1 - float(np.square(error).sum() / np.square(spread).sum()) if spread.any() else math.nan
+
+    @property
+    def _outputs(self) -> int:
+        return 1
+
+    def _learn_targets(self, series: Sequence[Series]) -> None:
+        numbers = np.array([each.label for each in series])
+        if len(series) < 2:
+            raise DataError(
+                f"{len(series)} series are left to train on: expected at least two, besides those held out to test on "
+                "and to validate on; add some"
+            )
+        self.target_mean_, self.target_deviation_ = float(numbers.mean()), float(numbers.std())
+        if self.target_deviation_ <= abs(self.target_mean_) * 1e-12:
+            raise DataError(f"all series have the same target {numbers[0]:g}: expected different ones")
+
+    def _groups(self, series: Sequence[Series]) -> list[list[int]]:
+        return groups_of(series, None)
+
+    def _targets(self, series: Sequence[Series]) -> HostArray:
+        """(target - mean) / deviation."""
+        numbers = np.array([each.label for each in series], float)
+        return ((numbers - self.target_mean_) / self.target_deviation_).astype(np.float32)
+
+    def _loss(self, y: Any, targets: Any, weights: Any = None) -> tuple[Array, Array, Array | None]:
+        return *mean_squared_error(y, targets[:, None].astype(y.dtype, copy=False)), None
+
+    def _error(self, y: HostArray, series: Sequence[Series]) -> float:
+        return float(np.square(y[:, 0] - self._targets(series)).mean())
+
+    def _decoded(self, y: HostArray) -> HostArray:
+        predicted: HostArray = self.target_mean_ + self.target_deviation_ * y[:, 0]
+        return predicted
+
+    def _set_learnt(self, learnt: dict[str, Any]) -> None:
+        super()._set_learnt(learnt)
+        for name in ("target_mean_", "target_deviation_"):
+            value = learnt[name]
+            if not isinstance(value, float) or not math.isfinite(value) or (name[7] == "d" and value <= 0):
+                expected = "positive" if name[7] == "d" else "finite"
+                raise SettingsError(f"{name} is {quoted(str(value))}: expected a {expected} number")
+            setattr(self, name, value)

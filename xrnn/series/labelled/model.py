@@ -1,0 +1,182 @@
+"""The model of series with one value each: recurrent layers, the mean over time, a linear layer; and its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+
+from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.dropout import Dropout
+from xrnn.models.plan import Model
+from xrnn.series.batches import pack, unpack
+from xrnn.series.scale import Scale
+from xrnn.typing import Array, HostArray
+
+# outputs, targets, weights of the labels or None → the mean loss, its gradient, the number of correct labels or None
+Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array, Array | None]]
+_INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
+
+
+def patches(values: HostArray, size: int, before: HostArray | None = None) -> HostArray:
+    """Join `size` consecutive steps into one, with their values and changes: (T, D) → (⌈T / size⌉, 2 · size · D).
+
+    The change of a step is its value minus that of the step before: as in MultiRocket (Tan et al., 2022), the model
+    gets the differences beside the series. Steps after the last one are missing. A size of 1 leaves the values alone.
+
+    before   the step before the first one, (D,); None if there is none: the first change is missing
+    """
+    if size == 1:
+        return values
+    T, D = values.shape
+    joined = -(-T // size)
+    padded = np.full((joined * size, 2 * D), np.nan)
+    padded[:T, :D] = values
+    padded[:T, D:] = np.diff(values, axis=0, prepend=np.full((1, D), np.nan) if before is None else before[None])
+    return padded.reshape(joined, -1)
+
+
+def features_of(size: int) -> int:
+    """The number of features of a patch for each channel: the values of its steps and, if joined, their changes."""
+    return 1 if size == 1 else 2 * size
+
+
+def inputs_of(values: HostArray, scale: Scale, size: int, mask: bool) -> HostArray:
+    """The model's input for a series (T, D): scaled patches and, with `mask`, the mask channels."""
+    return scale.apply(patches(values, size), mask=mask)
+
+
+class MeanPool:
+    """y[n] = Σ h[t, n] / length[n], over t < length[n]. It never makes the host wait for the device."""
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+        self.weights: Array | None = None  # (T, N, 1): dy[n] / dh[t, n], of the last forward call
+
+    def forward(self, h: Array, lengths: Array) -> Array:
+        """h (T, N, H), lengths (N,) integers in [1, T] → y (N, H); keeps the weights for `backward`."""
+        self.weights = self._weights(h, lengths)
+        y: Array = (h * self.weights).sum(axis=0)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """dh[t, n] = dy[n] / length[n] for t < length[n], else 0.   dy (N, H) → dh (T, N, H)."""
+        return dy * self.weights
+
+    def __call__(self, h: Array, lengths: Array) -> Array:
+        """Inference: the result of `forward`, without keeping the weights."""
+        y: Array = (h * self._weights(h, lengths)).sum(axis=0)
+        return y
+
+    def _weights(self, h: Array, lengths: Array) -> Array:
+        inside = self._xp.arange(len(h))[:, None] < lengths
+        weights: Array = (inside / lengths).astype(h.dtype)[..., None]
+        return weights
+
+
+class Running(NamedTuple):
+    """The state of the model after some steps of a stream."""
+
+    state: Any = None  # of the recurrent layers
+    total: Any = 0.0  # Σ h[t] so far, (1, H)
+    steps: int = 0
+
+
+class LabelledModel(Model):
+    """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005)."""
+
+    def __init__(self, layers: Mapping[str, Any], members: int = 1, dropout: float = 0.0, seed: int = 0) -> None:
+        super().__init__(layers)
+        self._members, self._pool = members, MeanPool(self.backend.xp)
+        self._dropout = Dropout(dropout, seed=seed, layer=len(self.stack.layers))
+        self.dropouts.append(self._dropout)
+        width = self.linear.input_size  # the members of a direction beside each other
+        of_direction = width // 2 if isinstance(self.stack.layers[0], Bidirectional) else width
+        owner = np.arange(width) % of_direction // (of_direction // members)
+        # (M, 1, H): M for the features of a member, so that the mean of the members' outputs is the output
+        of_member = members * (owner == np.arange(members)[:, None])
+        self._own = self.backend.asarray(of_member[:, None].astype(np.float32))
+
+    def forward(self, x: Array, lengths: Array) -> Array:
+        """x (T, N, D), lengths (N,) integers in [1, T] → y (members · N, outputs) of the members, one after the other.
+
+        Keeps the arrays for `backward`.
+        """
+        h, _ = self.stack.forward(x, lengths=lengths)
+        pooled = self._dropout.forward(self._pool.forward(h, lengths))
+        if self._members > 1:
+            pooled = (pooled * self._own.astype(pooled.dtype, copy=False)).reshape(-1, pooled.shape[1])
+        return self.linear.forward(pooled)
+
+    def backward(self, dy: Array) -> None:
+        """dy (members · N, outputs) → the gradients of every layer."""
+        dpooled = self.linear.backward(dy)
+        if self._members > 1:
+            of_member = dpooled.reshape(self._members, -1, dpooled.shape[1])
+            dpooled = (of_member * self._own.astype(dpooled.dtype, copy=False)).sum(axis=0)
+        self.stack.backward(self._pool.backward(self._dropout.backward(dpooled)), needs_dx=False)
+
+    def train_step(
+        self, loss_of: Loss, x: Array, lengths: Array, targets: Array, weights: Array | None = None
+    ) -> tuple[Array, Array | None]:
+        """Forward and backward pass → the mean loss of the members, and their mean number of correct labels.
+
+        Both are 0-d, on the device.
+        """
+        members = self._members
+        if members > 1:
+            targets = self.backend.xp.concatenate([targets] * members)
+        loss, dy, correct = loss_of(self.forward(x, lengths), targets, weights)
+        self.backward(dy)
+        return loss, correct if correct is None or members == 1 else correct / members
+
+    def __call__(self, x: Array, lengths: Array) -> Array:
+        """Inference: y without dropout. Nothing is kept for `backward`."""
+        h, _ = self.stack(x, lengths=lengths)
+        return self.linear(self._pool(h, lengths))
+
+    def follow(self, x: Array, running: Running) -> tuple[Array, Running]:
+        """The next step of one series, x (1, D) → y (1, outputs) for the steps so far.
+
+        Raises ValueError for bidirectional layers.
+        """
+        h, state = self.stack.stream(x, running.state)
+        total, steps = running.total + h, running.steps + 1
+        return self.linear(total / steps), Running(state, total, steps)
+
+    def outputs(self, series: Sequence[HostArray]) -> HostArray:
+        """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64."""
+        # The longest series determines the cost of a batch, so batches are made of series of similar lengths.
+        by_length = np.argsort([len(values) for values in series], kind="stable")
+        y = np.zeros((len(series), self.linear.output_size))
+        for first in range(0, len(series), _INFERENCE_BATCH):
+            rows = by_length[first : first + _INFERENCE_BATCH]
+            buffer, x = pack([series[i] for i in rows], np.zeros(len(rows), np.int32))
+            batch, lengths, _ = unpack(self.backend.asarray(buffer), x.shape)
+            y[rows] = self.backend.to_numpy(self(batch, lengths))
+        return y
+
+
+def streamed(
+    model: LabelledModel, rows: Iterable[HostArray], scale: Scale, patch: int, mask: bool
+) -> Iterator[HostArray]:
+    """The outputs (1, outputs) after each row (D,) of one series, NaN for a missing value. The model runs forward only.
+
+    The last outputs are those for all rows as one series.
+    """
+    backend, last, after = model.backend, np.full(len(scale.mean), np.nan), Running()
+    waiting: list[HostArray] = []  # the steps after the last complete patch
+    before: HostArray | None = None  # the last step of that patch
+    for row in rows:
+        waiting.append(row)
+        (values,) = patches(np.array(waiting), patch, before)
+        known = ~np.isnan(values)
+        filled = np.where(known, values, last)
+        x = scale.apply(filled[None])
+        if mask:
+            x = np.concatenate([x, known[None]], axis=1, dtype=np.float32)
+        y, running = model.follow(backend.asarray(x), after)
+        if len(waiting) == patch:
+            last, after, before, waiting = filled, running, row, []
+        yield backend.to_numpy(y)
