@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 BUDGETS: Final = {
-    # 300 of them go once the forecaster has the form of the classifier. 170 of them read .xlsx and .parquet files, other
-    # encodings and frames with two levels.
+    # 300 of them go once the forecaster has the form of the classifier. 170 of them read .xlsx and .parquet files,
+    # other encodings and frames with two levels.
     "xrnn": 23_450,
     "backends": 11_250,  # 60 of them prefetch the operands of dW, and packed weights beyond the second-level cache
     "benchmarks": 7_000,
