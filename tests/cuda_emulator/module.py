@@ -56,7 +56,8 @@ class Module:
         self.names = _KERNEL.findall(code)
         source = f'#include "emulator.h"\n{code}\n' + "".join(f"EMULATE({name})\n" for name in self.names)
         defines = [option for option in options if option.startswith("-D")]
-        self._library = ctypes.CDLL(str(_build(source, defines, sanitizer)))
+        # PyDLL keeps the GIL: the runtime holds the state of one launch, so Python threads take turns.
+        self._library = ctypes.PyDLL(str(_build(source, defines, sanitizer)))
 
     def get_function(self, name: str) -> Kernel:
         if name not in self.names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,15 @@ def test_a_right_kernel_runs(seed: int) -> None:
         seed=seed,
     )
     np.testing.assert_array_equal(x, np.r_[np.arange(64)[::-1], 100 + np.arange(64)[::-1]])
+
+
+def test_threads_launch_one_after_the_other() -> None:
+    """They once shared the schedule: a launch hung, or the process crashed."""
+    body = "for (int i = 0; i < 50; i++) { __syncthreads(); x[blockIdx.x * 64 + threadIdx.x] += 1; }"
+    run(body)  # compiles it
+    with ThreadPoolExecutor(4) as threads:
+        for x in threads.map(lambda _: run(body), range(12)):
+            np.testing.assert_array_equal(x, np.full(128, 50))
 
 
 @pytest.mark.parametrize(

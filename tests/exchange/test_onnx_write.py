@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of
 from tests.exchange.onnx_models import run
 from xrnn import GRU, LSTM, RNN, Bidirectional, Embedding, LayerNorm, Linear, Stack, from_onnx, to_numpy, to_onnx
@@ -156,19 +156,15 @@ def test_from_onnx_reads_embedding_and_readout_back() -> None:
 # ---- refusals ----
 
 
-def test_a_leak_and_a_mask_are_refused() -> None:
-    for layers in (RNN.init(2, 3, leak=0.5), [Bidirectional.init(RNN, 2, 3, leak=0.5)]):
-        with one_line(TypeError, "layers[0] is a RNN with the cell 'leaky_rnn', which ONNX does not have"):
-            to_onnx(layers)
-    with one_line(ValueError, "mask channels", "expected none", "--mask"):
-        model_proto(onnx, Model((GRU.init(2, 3),), mask=True), lengths=False, states=False)
-
-
 def test_other_arguments_are_refused(tmp_path: Path) -> None:
-    with one_line(TypeError, "layers[0] is a int", "expected RNN"):
-        to_onnx(3, tmp_path / "model.onnx")  # type: ignore[arg-type]
-    with one_line(TypeError, "lengths", "bool"):
-        to_onnx(GRU.init(2, 3), tmp_path / "model.onnx", lengths=[3])  # type: ignore[arg-type]
+    path, gru, no_layer, no_flag = tmp_path / "model.onnx", GRU.init(2, 3), cast("Any", 3), cast("Any", [3])
+    leaky, masked = Bidirectional.init(RNN, 2, 3, leak=0.5), Model((gru,), mask=True)
+    refused(
+        (TypeError, lambda: to_onnx(no_layer, path), "layers[0] is a int", "expected RNN"),
+        (TypeError, lambda: to_onnx(gru, path, lengths=no_flag), "lengths", "bool"),
+        (TypeError, lambda: to_onnx([leaky], path), "layers[0] is a RNN with the cell 'leaky_rnn', which ONNX does no"),
+        (ValueError, lambda: model_proto(onnx, masked, lengths=False, states=False), "mask channels", "--mask"),
+    )
     assert not list(tmp_path.iterdir())
 
 

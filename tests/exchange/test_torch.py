@@ -343,11 +343,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         f"the state dict of module lacks bias_hh_l0: {KEYS}",
     ),
-    "two missing keys": (
-        changed(lambda module: [module._parameters.pop(name) for name in ("bias_hh_l0", "bias_ih_l0")]),
-        ValueError,
-        f"the state dict of module lacks bias_hh_l0: {KEYS}",
-    ),
     "an extra key": (
         changed(lambda module: module.register_buffer("scale", torch.ones(1))),
         ValueError,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from xrnn import (
     GRU,
     LSTM,
@@ -158,42 +158,36 @@ def arrays(*shapes: tuple[int, ...]) -> list[Any]:
 
 
 def test_wrong_numbers_of_heads() -> None:
-    with one_line(ValueError, "heads is 3 and hidden_size is 8: expected heads that divide hidden_size; use"):
-        RNN.init(2, 8, heads=3)
-    with one_line(ValueError, "heads is 0: expected an integer, at least 1"):
-        LSTM.init(2, 8, heads=0)
-    with one_line(TypeError, "heads is 2.0: expected an integer, at least 1"):
-        GRU.init(2, 8, heads=2.0)  # type: ignore[arg-type]
-    with one_line(ValueError, "a layer with the cell 'gru_reset_before' has no heads: expected a cell whose"):
-        GRU.init(2, 8, heads=2, reset_after=False)
-    with one_line(ValueError, "a layer with the cell 'min-gru' has no heads: expected a cell whose recurrent term is"):
-        MinGRU.init(2, 8, heads=2)
-    with one_line(ValueError, "MinGRU has no heads: expected a cell whose recurrent term is h @ Wh; pass a matrix Wh"):
-        MinGRU(*arrays((2, 12), (2, 3, 0), (12,)))
-
-
-def test_shapes_of_a_layer_that_cannot_be() -> None:
-    with one_line(ValueError, "heads is 3 and hidden_size is 4: expected heads that divide hidden_size; use"):
-        cells.shapes("gru", 3, 4, 3)
-    with one_line(ValueError, "a layer with the cell 'min-gru' has no heads: expected a cell whose recurrent term is"):
-        cells.shapes("min-gru", 3, 4, 2)
+    a_number = "expected an integer, at least 1"
+    no_divisor = "heads is 3 and hidden_size is {}: expected heads that divide hidden_size; use"
+    none, given = "has no heads: expected a cell whose recurrent term is h @ Wh", "pass a matrix Wh"
+    min_gru, gru = arrays((2, 12), (2, 3, 0), (12,)), arrays((2, 18), (2, 3, 9), (18,))
+    wide, short = arrays((2, 12), (2, 3, 12), (24,)), "b has shape (18,), but this GRU expects (24,): b_r, b_u, b_n, an"
+    refused(
+        (ValueError, lambda: RNN.init(2, 8, heads=3), no_divisor.format(8)),
+        (ValueError, lambda: LSTM.init(2, 8, heads=0), f"heads is 0: {a_number}"),
+        (TypeError, lambda: GRU.init(2, 8, heads=2.0), f"heads is 2.0: {a_number}"),  # type: ignore[arg-type]
+        (
+            ValueError,
+            lambda: GRU.init(2, 8, heads=2, reset_after=False),
+            f"a layer with the cell 'gru_reset_before' {none}",
+        ),
+        (ValueError, lambda: MinGRU.init(2, 8, heads=2), f"a layer with the cell 'min-gru' {none}"),
+        (ValueError, lambda: MinGRU(*min_gru), f"MinGRU {none}", given),
+        (ValueError, lambda: GRU(*gru, reset_after=False), f"GRU {none}", given),
+        (ValueError, lambda: GRU(*gru), short),
+        (ValueError, lambda: LSTM(*wide), "Wx has shape (2, 12), but this LSTM expects (D, 24): Wh is (2, 3, 12)"),
+        (ValueError, lambda: cells.shapes("gru", 3, 4, 3), no_divisor.format(4)),
+        (ValueError, lambda: cells.shapes("min-gru", 3, 4, 2), f"a layer with the cell 'min-gru' {none}"),
+        (
+            ValueError,
+            lambda: quantize(LSTM.init(2, 8, heads=2)),
+            "this LSTM has 2 heads: expected a matrix Wh; use free",
+        ),
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 11), (2, 3, 24), (0, 3, 12), (2, 0, 0), (1, 2, 3, 12)])
 def test_wrong_shapes_of_heads(shape: tuple[int, ...]) -> None:
     with one_line(ValueError, f"Wh has shape {shape}, but this LSTM expects"):
         LSTM(*arrays((2, 24), shape, (24,)))
-
-
-def test_the_other_weights_must_fit() -> None:
-    with one_line(ValueError, "Wx has shape (2, 12), but this LSTM expects (D, 24): Wh is (2, 3, 12)"):
-        LSTM(*arrays((2, 12), (2, 3, 12), (24,)))
-    with one_line(ValueError, "b has shape (18,), but this GRU expects (24,): b_r, b_u, b_n, and b_hn"):
-        GRU(*arrays((2, 18), (2, 3, 9), (18,)))
-    with one_line(ValueError, "GRU has no heads: expected a cell whose recurrent term is h @ Wh; pass a matrix Wh"):
-        GRU(*arrays((2, 18), (2, 3, 9), (18,)), reset_after=False)
-
-
-def test_quantize_refuses_heads() -> None:
-    with one_line(ValueError, "this LSTM has 2 heads: expected a matrix Wh; use freeze, which keeps float32"):
-        quantize(LSTM.init(2, 8, heads=2, backend="numpy"))

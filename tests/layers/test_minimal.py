@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn import MinGRU, MinLSTM, to_keras, to_numpy, to_onnx
+from xrnn import MinGRU, MinLSTM, to_numpy
 from xrnn.backend import Backend, use_fused
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
 
@@ -79,17 +79,3 @@ def test_the_last_rows_of_a_large_batch_take_several_steps_at_a_time(kind: Any, 
 def test_an_unknown_candidate_is_refused(kind: Any) -> None:
     with one_line(ValueError, "unknown candidate 'log': expected one of linear, positive"):
         kind(*(() if kind in (MinGRUCell, MinLSTMCell) else (2, 3)), candidate="log")
-
-
-@pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
-@pytest.mark.parametrize(
-    ("convert", "name"),
-    [
-        pytest.param(to_onnx, "ONNX", marks=pytest.mark.needs("onnx", "onnx")),
-        pytest.param(to_keras, "Keras", marks=pytest.mark.needs("keras", "keras")),
-    ],
-)
-def test_formats_without_the_cell_refuse_it(kind: Any, convert: Any, name: str) -> None:
-    layer = kind.init(2, 3, backend="numpy")
-    with one_line(TypeError, f"with the cell '{layer.cell.name}', which {name} does not have: expected one of rnn"):
-        convert(layer)

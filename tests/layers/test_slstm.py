@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
-from xrnn import SLSTM, SLSTMCell, Stack, check_cell, to_keras, to_numpy, to_onnx, use_fused
+from xrnn import SLSTM, SLSTMCell, Stack, check_cell, to_numpy, use_fused
 from xrnn.backend import Backend
 
 GATES = ("exp", "sigmoid")
@@ -109,15 +109,3 @@ def test_c_without_its_normaliser_is_refused() -> None:
         with one_line(ValueError, "got c_prev without n_prev: expected both"):
             call()
     layer(x, n_prev=c)
-
-
-@pytest.mark.parametrize(
-    ("convert", "name"),
-    [
-        pytest.param(to_onnx, "ONNX", marks=pytest.mark.needs("onnx", "onnx")),
-        pytest.param(to_keras, "Keras", marks=pytest.mark.needs("keras", "keras")),
-    ],
-)
-def test_formats_without_the_cell_refuse_it(convert: Any, name: str) -> None:
-    with one_line(TypeError, f"with the cell 'slstm', which {name} does not have: expected one of rnn"):
-        convert(SLSTM.init(2, 3, backend="numpy"))
