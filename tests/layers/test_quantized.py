@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -264,53 +265,34 @@ def test_what_a_quantized_layer_refuses(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("error", "x", "states", "words"),
-    [
-        (
-            TypeError,
-            draw(2, 3).astype("float64"),
-            (),
-            ("x has dtype float64", "quantized LSTM computes in float32"),
-        ),
-        (TypeError, [[1.0]], (), ("x is a list",)),
-        (ValueError, draw(2, 4), (), ("x has shape (2, 4)", "expects (N, 3)")),
-        (ValueError, draw(3), (), ("x has shape (3,)", "expects (N, 3)")),
-        (ValueError, draw(2, 3), (None, draw(3, 20)), ("c_prev has shape (3, 20)", "expects (2, 20)")),
-        (TypeError, draw(2, 3), (np.zeros((2, 20)), None), ("h_prev has dtype float64",)),
-    ],
-)
-def test_arguments_that_do_not_fit(form: str, error: Any, x: Any, states: Any, words: tuple[str, ...]) -> None:
-    with one_line(error, *words):
-        quantize(LSTM.init(3, 20, rng=0))(x, *states)
-
-
-@pytest.mark.parametrize(
-    ("error", "changed", "words"),
-    [
-        (ValueError, {"Wx": (3, 4)}, ("Wx has shape (3, 4)", "its scale (5,)", "one scale for each column")),
-        (ValueError, {"Wx": (3, 4), "Wx_scale": 4}, ("Wx has shape (3, 4)", "this quantized RNN expects (D, 5)")),
-        (ValueError, {"b": 4}, ("b has shape (4,)", "expects (5,)")),
-        (ValueError, {"Wx": (0, 5)}, ("Wx has shape (0, 5)",)),
-        (ValueError, {"Wx": (2**16 + 1, 5)}, ("65,537 inputs", "expected at most 65,536 of each")),
-        (TypeError, {"dtype": "int16"}, ("Wx is a numpy.ndarray of int16", "expected int8, with backend='numpy'")),
-    ],
-)
-def test_the_constructor_checks_its_arrays(error: Any, changed: dict[str, Any], words: tuple[str, ...]) -> None:
-    given: dict[str, Any] = {
-        "Wx": (3, 5),
-        "Wh": (5, 5),
-        "Wx_scale": 5,
-        "Wh_scale": 5,
-        "b": 5,
-        "dtype": "int8",
-    } | changed
-    Wx, Wh = (
-        Int8Matrix(np.zeros(given[name], given["dtype"]), np.ones(given[f"{name}_scale"], "float32"))
-        for name in ("Wx", "Wh")
+@pytest.mark.usefixtures("form")
+def test_arguments_that_do_not_fit() -> None:
+    lstm: Any = quantize(LSTM.init(3, 20, rng=0))
+    x, double = draw(2, 3), np.zeros((2, 20))
+    refused(
+        (TypeError, lambda: lstm(x.astype("float64")), "x has dtype float64", "quantized LSTM computes in float32"),
+        (TypeError, lambda: lstm([[1.0]]), "x is a list"),
+        (ValueError, lambda: lstm(draw(2, 4)), "x has shape (2, 4)", "expects (N, 3)"),
+        (ValueError, lambda: lstm(draw(3)), "x has shape (3,)", "expects (N, 3)"),
+        (ValueError, lambda: lstm(x, None, draw(3, 20)), "c_prev has shape (3, 20)", "expects (2, 20)"),
+        (TypeError, lambda: lstm(x, double, None), "h_prev has dtype float64"),
     )
-    with one_line(error, *words):
-        RNN(Wx, Wh, np.zeros(given["b"], "float32"))  # type: ignore[arg-type]
+
+
+def test_the_constructor_checks_its_arrays() -> None:
+    def made(*Wx: int, scale: int = 5, b: int = 5, dtype: str = "int8") -> Callable[[], object]:
+        matrix: Any = Int8Matrix(np.zeros(Wx, dtype), np.ones(scale, "float32"))
+        square: Any = Int8Matrix(np.zeros((5, 5), "int8"), np.ones(5, "float32"))
+        return lambda: RNN(matrix, square, np.zeros(b, "float32"))
+
+    refused(
+        (ValueError, made(3, 4), "Wx has shape (3, 4)", "its scale (5,)", "one scale for each column"),
+        (ValueError, made(3, 4, scale=4), "Wx has shape (3, 4)", "this quantized RNN expects (D, 5)"),
+        (ValueError, made(3, 5, b=4), "b has shape (4,)", "expects (5,)"),
+        (ValueError, made(0, 5), "Wx has shape (0, 5)"),
+        (ValueError, made(2**16 + 1, 5), "65,537 inputs", "expected at most 65,536 of each"),
+        (TypeError, made(3, 5, dtype="int16"), "Wx is a numpy.ndarray of int16", "expected int8, with backend='numpy'"),
+    )
 
 
 def test_a_bidirectional_of_quantized_layers(form: str, tmp_path: Path) -> None:
