@@ -33,11 +33,7 @@ GATES: Final = {name: _blocks_of(cells.cell_of(name)) for name in cells.CELLS} |
 # The cells that PyTorch has too.
 COMMON: Final = ("rnn", "lstm", "gru")
 LEAK: Final = 0.3
-LAYERS: Final[dict[str, Any]] = {
-    **cells.CELLS,
-    "leak": partial(xrnn.RNN, leak=LEAK),
-    "lstm-heads": xrnn.LSTM,
-}
+LAYERS: Final[dict[str, Any]] = {**cells.CELLS, "leak": partial(xrnn.RNN, leak=LEAK), "lstm-heads": xrnn.LSTM}
 HEADS: Final = {"lstm-heads": 4}  # by cell; 1 for the others
 # The cell to compare with.
 _BASES: Final = {"leak": "rnn", "lstm-heads": "lstm"}

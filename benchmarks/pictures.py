@@ -25,12 +25,7 @@ COLOURS: Final = {
     "numpy": "#7f7f7f",
     "reservoirpy": "#000000",
 }
-_LABELS: Final = {
-    "xrnn": "xrnn",
-    "onnxruntime": "ONNX Runtime",
-    "jax": "JAX",
-    "numpy": "NumPy loop",
-}
+_LABELS: Final = {"xrnn": "xrnn", "onnxruntime": "ONNX Runtime", "jax": "JAX", "numpy": "NumPy loop"}
 _TITLES: Final = {"forward": "forward", "train": "forward + backward"}
 _BESIDE: Final = "torch"  # its speed is 1 in the picture of speeds
 _TICKS: Final = (0.25, 0.5, 1, 2, 5, 10, 20, 50)

@@ -21,15 +21,7 @@ import safetensors.numpy
 import xrnn
 from tests.errors import one_line
 from xrnn import files
-from xrnn.files import (
-    FileError,
-    arrays_content,
-    check_writable,
-    open_arrays,
-    printable,
-    quoted,
-    write_file,
-)
+from xrnn.files import FileError, arrays_content, check_writable, open_arrays, printable, quoted, write_file
 from xrnn.series import Classifier, Forecaster, Regressor
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="modes, links, locks and FIFOs are POSIX's")

@@ -72,10 +72,7 @@ def test_an_invalid_xrnn_precision() -> None:
 
 @pytest.mark.parametrize(
     ("code", "decided_by"),
-    [
-        ("", "XRNN_PRECISION=tf32"),
-        ("xrnn.set_precision('bfloat16');", "set_precision('bfloat16')"),
-    ],
+    [("", "XRNN_PRECISION=tf32"), ("xrnn.set_precision('bfloat16');", "set_precision('bfloat16')")],
 )
 def test_info_names_the_precision_and_who_decided(code: str, decided_by: str) -> None:
     out = output_of(f"import xrnn; {code} xrnn.show_config()", XRNN_PRECISION="tf32", XRNN_BACKEND="numpy")

@@ -19,17 +19,7 @@ import pytest
 import xrnn
 from tests.errors import one_line
 from tests.fresh import run_python
-from xrnn import (
-    GRU,
-    LSTM,
-    RNN,
-    Adam,
-    Backend,
-    BackendUnavailableError,
-    Linear,
-    clip_grad_norm,
-    softmax_cross_entropy,
-)
+from xrnn import GRU, LSTM, RNN, Adam, Backend, BackendUnavailableError, Linear, clip_grad_norm, softmax_cross_entropy
 from xrnn.backend import OPERATIONS, fused_forms
 from xrnn.commands.main import main
 from xrnn.typing import Array

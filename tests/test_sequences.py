@@ -207,9 +207,7 @@ def test_last_of_directions_of_unequal_sizes(backend: Backend, name: str, length
     if name == "bidirectional":
         assert_array_equal(y, np.concatenate([backend.to_numpy(state[0]) for state in states], axis=1))
     gradcheck(
-        lambda h: last(h, lengths, direction=layer),
-        lambda dy: [last_gradient(dy, h, lengths, direction=layer)],
-        [h],
+        lambda h: last(h, lengths, direction=layer), lambda dy: [last_gradient(dy, h, lengths, direction=layer)], [h]
     )
 
 

@@ -230,11 +230,7 @@ def free_bytes(backend: CupyBackend) -> int:
 
 
 def measure(
-    backend: CupyBackend,
-    case: Case,
-    rounds: int,
-    lengths: Lengths = LENGTHS,
-    most: Mapping[str, int | None] = MEASURED,
+    backend: CupyBackend, case: Case, rounds: int, lengths: Lengths = LENGTHS, most: Mapping[str, int | None] = MEASURED
 ) -> list[dict[str, Any]]:
     """A cell for each operation: microseconds of a step, of a call of the short sequence, and of the host."""
     used, refused, chosen = usable(backend, case, most)

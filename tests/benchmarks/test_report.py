@@ -15,12 +15,7 @@ from benchmarks.cases import Case
 from benchmarks.machine import write
 from benchmarks.peers import COMPARED
 from benchmarks.pictures import COLOURS, SPEED_SIZES, draw_speed, draw_sweeps
-from benchmarks.report import (
-    against_peers,
-    main,
-    print_changes,
-    print_comparison,
-)
+from benchmarks.report import against_peers, main, print_changes, print_comparison
 
 
 def row(case: Case, operation: str, **microseconds: list[float]) -> dict[str, Any]:

@@ -77,13 +77,7 @@ class Kernel:
         self._widths = list(widths)[: list(widths).index(0)]
 
     def __call__(
-        self,
-        grid: tuple[int, ...],
-        block: tuple[int, ...],
-        args: Sequence[Any],
-        *,
-        shared_mem: int = 0,
-        seed: int = 0,
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any], *, shared_mem: int = 0, seed: int = 0
     ) -> None:
         """Run to the end. Raises TypeError for arguments of the wrong kind or width, EmulatorError for the rest."""
         values = self._pack(args)

@@ -38,12 +38,7 @@ int main(void) {{
 
 
 def built(
-    folder: Path,
-    name: str,
-    index: bool = False,
-    compiler: str = "gcc",
-    flags: Any = SANITIZED,
-    standard: str = "c99",
+    folder: Path, name: str, index: bool = False, compiler: str = "gcc", flags: Any = SANITIZED, standard: str = "c99"
 ) -> Path:
     """The program of `model.c` in `folder`. Skips the test if the compiler is not installed."""
     if shutil.which(compiler) is None:

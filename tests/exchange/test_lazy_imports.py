@@ -24,12 +24,7 @@ from xrnn import {", ".join(FUNCTIONS)}
 print([f.__module__ for f in ({", ".join(FUNCTIONS)})])
 print([name for name in ("keras", "onnx", "safetensors", "torch") if name in sys.modules])
 """
-    assert output_of(code).splitlines() == [
-        "True",
-        "[]",
-        str([f"xrnn.exchange.{name}" for name in MODULES]),
-        "[]",
-    ]
+    assert output_of(code).splitlines() == ["True", "[]", str([f"xrnn.exchange.{name}" for name in MODULES]), "[]"]
 
 
 def test_an_unknown_name() -> None:

@@ -688,11 +688,7 @@ def test_large_inputs() -> None:
 
 
 def test_files_of_other_kinds(tmp_path: Path) -> None:
-    for content, words in (
-        (b"\x80\x02}", []),
-        (b"", ["has 0 nodes"]),
-        (b"\x0a\x01", ["is not an ONNX model"]),
-    ):
+    for content, words in ((b"\x80\x02}", []), (b"", ["has 0 nodes"]), (b"\x0a\x01", ["is not an ONNX model"])):
         (tmp_path / "a.onnx").write_bytes(content)
         with one_line(FileError, "a.onnx", "expected", *words):
             from_onnx(tmp_path / "a.onnx")

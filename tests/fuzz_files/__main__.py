@@ -21,11 +21,7 @@ from tests.fuzz_files import checkpoints, layers
 from tests.fuzz_files.damage import change, damaged
 from tests.fuzz_files.models import KINDS
 
-SUBJECTS: dict[str, Any] = {
-    **KINDS,
-    "checkpoints": checkpoints,
-    "layers": layers,
-}
+SUBJECTS: dict[str, Any] = {**KINDS, "checkpoints": checkpoints, "layers": layers}
 ALLOWANCE = 200_000  # bytes: for headers of any kind, as Python objects
 
 

@@ -224,8 +224,7 @@ def test_blocks_of_h_must_be_neighbours(from_h_: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fed"),
-    [("from_x", ()), *itertools.product(["from_x", "from_h"], [(0, 3), (1, 1), (-1,)])],
+    ("name", "fed"), [("from_x", ()), *itertools.product(["from_x", "from_h"], [(0, 3), (1, 1), (-1,)])]
 )
 def test_invalid_blocks(name: str, fed: tuple[int, ...]) -> None:
     class Beyond(GRUCell):

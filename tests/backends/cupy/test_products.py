@@ -65,8 +65,7 @@ def test_columns_of_a_matrix_are_not_copied(precision: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "capability"),
-    [(draw(4, 5).astype("float64"), "90"), (draw(5), "90"), (draw(0, 5), "90"), (draw(4, 5), "75")],
+    ("a", "capability"), [(draw(4, 5).astype("float64"), "90"), (draw(5), "90"), (draw(0, 5), "90"), (draw(4, 5), "75")]
 )
 @pytest.mark.parametrize("precision", BITS)
 def test_other_products_are_cupys_own(precision: Any, a: Any, capability: str, monkeypatch: pytest.MonkeyPatch) -> None:
