@@ -14,6 +14,7 @@ from xrnn.commands.pictures import regression_picture
 from xrnn.commands.series import load
 from xrnn.commands.training import Run
 from xrnn.series import Classifier, Regressor
+from xrnn.series.labelled.labels import r_squared
 from xrnn.typing import HostArray
 
 OPTIONS: Final = options_of(Regressor, Classifier, "channels_first")
@@ -62,5 +63,5 @@ def regress(
 
 def _scores(truth: HostArray, predicted: HostArray) -> dict[str, Any]:
     """The mean absolute error, and R², None if all targets are equal."""
-    error, spread = truth - predicted, np.square(truth - truth.mean()).sum()
-    return {"mae": float(np.abs(error).mean()), "r2": 1 - float(np.square(error).sum() / spread) if spread else None}
+    r2 = r_squared(truth, predicted)
+    return {"mae": float(np.abs(truth - predicted).mean()), "r2": None if np.isnan(r2) else r2}

@@ -28,12 +28,17 @@ def check_count(name: str, value: Any) -> None:
 def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
     """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays, or of Series; NaN is a missing value.
 
+    Of a DataFrame whose index has two levels, the first are the series, in the order of their first rows, the second
+    the steps to sort them by, and the columns the channels.
+
     labels   one for each series; None for none
 
     Raises TypeError for a sparse matrix; ValueError for invalid shapes and values.
     """
     if isinstance(X, list) and X and isinstance(X[0], Series):
         return X
+    if getattr(getattr(X, "index", None), "nlevels", 1) == 2:
+        X = [of_series.sort_index(level=1, kind="stable") for _, of_series in X.groupby(level=0, sort=False)]
     if hasattr(X, "toarray"):
         raise TypeError("X is a sparse matrix: expected an array; use X.toarray()")
     if hasattr(X, "__array__"):

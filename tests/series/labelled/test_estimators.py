@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 import re
@@ -327,6 +328,28 @@ def test_errors(params: dict[str, Any], X: Any, y: Any, words: str) -> None:
         classifier.fit(X, y)
     with pytest.raises(NotFittedError, match="this Classifier is not fitted: expected `fit` first"):
         classifier.predict(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1.0, 1e30])
+def test_targets_of_any_size_are_learnt(size: float) -> None:
+    X, y = data()
+    targets = [size * (label == "slow") for label in y]
+    regressor = Regressor(**SMALL).fit(X, targets)
+    assert regressor.target_deviation_ == pytest.approx(np.std([label == "slow" for label in y]) * size, rel=1e-12)
+    assert regressor.score(X, targets) > 0.9
+    np.testing.assert_allclose(regressor.predict(X) / size, np.array(targets) / size, atol=0.3)
+
+
+@pytest.mark.needs("pandas", "series")
+def test_two_levels_of_an_index_are_the_series_and_their_steps() -> None:
+    pandas: Any = importlib.import_module("pandas")
+    X, y = data()
+    want = Classifier(**SMALL).fit(X, y).predict_proba(X)
+    parts = {f"s{i:02}": pandas.DataFrame(each, columns=["x", "y"]) for i, each in enumerate(X[::-1])}
+    frame = pandas.concat(parts, names=["series", "t"]).iloc[::-1]  # the last rows first, and the first series
+    classifier = Classifier(**SMALL).fit(frame, y)
+    assert classifier.channel_names_ == ("x", "y")
+    np.testing.assert_array_equal(classifier.predict_proba(frame), want)
 
 
 def test_other_errors(tmp_path: Path) -> None:

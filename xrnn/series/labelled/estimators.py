@@ -27,9 +27,11 @@ from xrnn.series.labelled.labels import (
     as_labels,
     as_targets,
     classes_of,
+    deviation,
     groups_of,
     hold_out,
     is_label,
+    r_squared,
 )
 from xrnn.series.labelled.model import LabelledModel, features_of, inputs_of, streamed
 from xrnn.series.labelled.patch import choose
@@ -389,9 +391,7 @@ class Regressor(LabelledEstimator):
 
     def score(self, X: SeriesLike, y: Targets) -> float:
         """R²; nan if all numbers in y are equal."""
-        targets = np.array(as_targets(y))
-        error, spread = targets - self.predict(X), targets - targets.mean()
-        return 1 - float(np.square(error).sum() / np.square(spread).sum()) if spread.any() else math.nan
+        return r_squared(np.array(as_targets(y)), self.predict(X))
 
     @property
     def _outputs(self) -> int:
@@ -404,7 +404,7 @@ class Regressor(LabelledEstimator):
                 f"{len(series)} series are left to train on: expected at least two, besides those held out to test on "
                 "and to validate on; add some"
             )
-        self.target_mean_, self.target_deviation_ = float(numbers.mean()), float(numbers.std())
+        self.target_mean_, self.target_deviation_ = float(numbers.mean()), deviation(numbers)
         if self.target_deviation_ <= abs(self.target_mean_) * 1e-12:
             raise DataError(f"all series have the same target {numbers[0]:g}: expected different ones")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -141,6 +142,20 @@ def classes_of(labels: Sequence[Label], *, by_number: bool = False) -> list[Any]
         return sorted(different) if not numbers or None in numbers.values() else sorted(different, key=numbers.get)  # type: ignore[arg-type]
     except TypeError:
         return different
+
+
+def deviation(values: HostArray) -> float:
+    """The standard deviation, also of numbers below 1e-160, whose squares are 0: these are scaled by a power of two."""
+    _, exponent = np.frexp(np.abs(values).max())
+    return float(np.ldexp(np.ldexp(values, -exponent).std(), exponent))
+
+
+def r_squared(targets: HostArray, predicted: HostArray) -> float:
+    """1 - Σ error² / Σ (target - mean target)²; NaN if all targets are equal."""
+    error, spread = targets - predicted, targets - targets.mean()
+    _, exponent = np.frexp(np.abs(spread).max())  # as in `deviation`
+    total = np.square(np.ldexp(spread, -exponent)).sum()
+    return 1 - float(np.square(np.ldexp(error, -exponent)).sum() / total) if total else math.nan
 
 
 def as_array(labels: Sequence[Any]) -> HostArray:
