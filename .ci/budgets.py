@@ -16,7 +16,7 @@ BUDGETS: Final = {
     # 300 of them go once the forecaster has the form of the classifier. 170 of them read .xlsx and .parquet files,
     # other encodings and frames with two levels.
     "xrnn": 23_450,
-    "backends": 11_250,  # 60 of them prefetch the operands of dW, and packed weights beyond the second-level cache
+    "backends": 11_250,  # 60 of them prefetch dW and packed weights beyond the cache, 30 keep sums in tile registers
     "benchmarks": 6_970,
     "tests": 37_530,  # 230 of them test these files; 200 go with the forecaster's files, settings and trainer
     "docs/examples": 1_650,

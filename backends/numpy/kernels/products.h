@@ -88,8 +88,13 @@ struct AffinePass {
 // ---- its gradients ----
 
 // Rows of dz that are multiplied at a time. They make one chain of each sum. A panel of dz with this number of rows
-// stays in the cache while every column of x is multiplied by it.
+// stays in the cache while every column of x is multiplied by it. Tiles multiply so fast that reading and writing dW once
+// a chunk takes a large part of the time: hence longer chunks.
+#if defined(XRNN_PARTS)
+constexpr int64_t CHUNK = 2 * CHAIN;
+#else
 constexpr int64_t CHUNK = CHAIN;
+#endif
 
 // Rows of dz and of the inputs x of two maps, as operands of the products. If P is a number, the three dz pointers
 // point to the same array. If P has parts, x are transposed (transpose_rows), and dz_down is not used.
@@ -281,6 +286,7 @@ struct GradientProducts {
         t.out_row = map.dW.transposed ? map.D : row;
         t.init = first ? nullptr : t.out, t.init_row = t.out_row;
         t.last = columns.last(p);
+        t.of_chunks = true;
         if constexpr (IS_PART<P>) run_rows(t, columns.width(p), map.D, map.dW.transposed);
     }
 

@@ -47,6 +47,11 @@ struct Registers {
     XRNN_INLINE void load(const void* from, int64_t stride) {
         asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(R) : "memory");
     }
+    // The same for memory that other tiles do not read soon: it stays out of the nearest cache.
+    template <int R>
+    XRNN_INLINE void stream(const void* from, int64_t stride) {
+        asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(R) : "memory");
+    }
     template <int R>
     XRNN_INLINE void store(void* to, int64_t stride) {
         asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(R) : "memory");
@@ -86,6 +91,10 @@ struct Registers {
     template <int R>
     void load(const void* from, int64_t stride) {
         for (int i = 0; i < 16; ++i) __builtin_memcpy(tiles[R][i], static_cast<const char*>(from) + i * stride, 64);
+    }
+    template <int R>
+    void stream(const void* from, int64_t stride) {
+        load<R>(from, stride);
     }
     template <int R>
     void store(void* to, int64_t stride) {

@@ -11,76 +11,103 @@ namespace {
 
 #if defined(XRNN_PARTS)
 
-// RB registers of rows, the last one with the `last_rows` first rows of a register, by VB registers of columns.
+// RB registers of rows, the last one with the `last_rows` first rows of a register, by VB registers of columns: the sums
+// of t for the rows from `row` and the vectors from `vector` on. NV: vectors of out. The registers begin with init, and
+// add the terms of all segments in their order. Weight gradients (of_chunks) begin with zeros: a chunk is summed before
+// it is added to out.
 template <int PARTS, int RB, int VB>
 struct TileBlock {
     static constexpr int W = 16;
     Registers registers;
-    const int last_rows;
-    alignas(64) Pair edge[PARTS][W][BLOCK] = {};  // the rows of the last register and zeros, if it is not full
-    alignas(64) float sums[RB][VB][W][W];
+    const Tile<Part<PARTS>>& t;
+    const int64_t row;
+    const int vector, NV, last_rows;
+    const bool transposed;
+    alignas(64) Pair edge[PARTS][W][BLOCK];  // the rows of the last register and zeros, if it is not full
+    alignas(64) float sums[RB][VB][W][W];    // of registers that are not stored in out
 
-    explicit TileBlock(int last_rows) : last_rows(last_rows) {}
-
-    // sums = a @ b for K elements
-    void multiply(const Part<PARTS>* a, int64_t a_row, const Part<PARTS>* b, int64_t b_row, int64_t K) {
-        each<RB>([&]<int i>() { each<VB>([&]<int j>() { registers.template zero<2 * i + j>(); }); });
-        for (int64_t k = 0; k < K; k += BLOCK, a += BLOCK, b += BLOCK * b_row) {
-            if (last_rows < W) copy_edge(a + (RB - 1) * W * a_row, a_row);
-            const auto load_a = [&](int p) { load_rows(a, a_row, p); };
-            const auto load_b = [&](int p) {
-                each<VB>([&]<int j>() {
-                    registers.template load<6 + j>(pairs_of(b + j * W * BLOCK) + p * W * BLOCK, 64);
-                });
-            };
-            if constexpr (PARTS == 1) {
-                load_a(0), load_b(0), add_products();
-            } else {
-                load_a(0), load_b(1), add_products();
-                load_b(0), add_products();
-                load_a(1), add_products();
-            }
-        }
-        each<RB>([&]<int i>() {
-            each<VB>([&]<int j>() { registers.template store<2 * i + j>(sums[i][j], 4 * W); });
-        });
+    TileBlock(const Tile<Part<PARTS>>& t, int64_t row, int64_t rows, int vector, int NV, bool transposed)
+        : t(t),
+          row(row),
+          vector(vector),
+          NV(NV),
+          last_rows(rows - row < RB * W ? int(rows - row) - (RB - 1) * W : W),
+          transposed(transposed) {
+        if (last_rows < W) __builtin_memset(edge, 0, sizeof(edge));
     }
 
-    // out = start + sums for the rows from `row` and the vectors from `vector` on. NV: vectors of out.
-    void close(const Tile<Part<PARTS>>& t, const float* start, int64_t start_row, int64_t row, int vector, int NV,
-               bool transposed) {
-        for (int i = 0; i < RB; ++i)
-            for (int j = 0; j < VB; ++j) {
-                const int v = vector + j, columns = v + 1 < NV ? W : t.last, rows = i + 1 < RB ? W : last_rows;
-                const int64_t first = row + i * W;
-                if (!transposed) {
-                    add(sums[i][j], rows, columns, start ? start + first * start_row + v * W : nullptr, start_row,
-                        t.out + first * t.out_row + v * W, t.out_row);
-                    continue;
-                }
-                Vec<float> square[W];
-                for (int m = 0; m < W; ++m) square[m] = load<float>(sums[i][j][m]);
-                transpose<float>(square);
-                for (int m = 0; m < W; ++m) store<float>(sums[i][j][m], square[m]);
-                add(sums[i][j], columns, rows, start ? start + v * W * start_row + first : nullptr, start_row,
-                    t.out + v * W * t.out_row + first, t.out_row);
-            }
+    void run() {
+        each([&]<int i, int j>() { begin<i, j>(); });
+        for (int s = 0; s < t.count; ++s) multiply(t.segments[s]);
+        each([&]<int i, int j>() { end<i, j>(); });
     }
 
    private:
-    // f.operator()<0>(), … <n - 1>(): the number of a register is a part of the instruction.
-    template <int n, class F>
+    // f.operator()<i, j>() for each register i, j of sums: its number is a part of the instruction.
+    template <class F>
     static XRNN_INLINE void each(const F& f) {
-        f.template operator()<0>();
-        if constexpr (n > 1) f.template operator()<1>();
+        f.template operator()<0, 0>();
+        if constexpr (VB > 1) f.template operator()<0, 1>();
+        if constexpr (RB > 1) f.template operator()<1, 0>();
+        if constexpr (RB > 1 && VB > 1) f.template operator()<1, 1>();
     }
 
-    static void add(const float (&sums)[W][W], int rows, int columns, const float* start, int64_t start_row,
-                    float* out, int64_t out_row) {
+    int rows_of(int i) const { return i + 1 < RB ? W : last_rows; }
+    int columns_of(int j) const { return vector + j + 1 < NV ? W : t.last; }
+    bool is_whole(int i, int j) const { return rows_of(i) == W && columns_of(j) == W; }
+    // The place of register i, j in a matrix with these rows.
+    int64_t place(int i, int j, int64_t stride) const {
+        const int64_t r = row + i * W, c = (vector + j) * W;
+        return transposed ? c * stride + r : r * stride + c;
+    }
+
+    template <int i, int j>
+    XRNN_INLINE void begin() {
+        if (!t.init || t.of_chunks) return registers.template zero<2 * i + j>();
+        const float* const init = t.init + place(i, j, t.init_row);
+        if (is_whole(i, j)) return registers.template load<2 * i + j>(init, 4 * t.init_row);
+        for (int m = 0; m < W; ++m)
+            store<float>(sums[i][j][m], m < rows_of(i) ? load_columns<float>(init + m * t.init_row, columns_of(j))
+                                                       : Vec<float>{});
+        registers.template load<2 * i + j>(sums[i][j], 4 * W);
+    }
+
+    template <int i, int j>
+    XRNN_INLINE void end() {
+        if (is_whole(i, j) && !transposed && !(t.of_chunks && t.init))
+            return registers.template store<2 * i + j>(t.out + place(i, j, t.out_row), 4 * t.out_row);
+        registers.template store<2 * i + j>(sums[i][j], 4 * W);
+        add_sums(sums[i][j], i, j);
+    }
+
+    // out = the sums of register i, j, plus init if they began with zeros
+    void add_sums(float (&sums)[W][W], int i, int j) const {
+        int rows = rows_of(i), columns = columns_of(j);
+        if (transposed) {
+            Vec<float> square[W];
+            for (int m = 0; m < W; ++m) square[m] = load<float>(sums[m]);
+            transpose<float>(square);
+            for (int m = 0; m < W; ++m) store<float>(sums[m], square[m]);
+            rows = columns_of(j), columns = rows_of(i);
+        }
+        const float* const start = t.of_chunks && t.init ? t.init + place(i, j, t.init_row) : nullptr;
+        float* const out = t.out + place(i, j, t.out_row);
         for (int m = 0; m < rows; ++m) {
             Vec<float> sum = load<float>(sums[m]);
-            if (start) sum += load_columns<float>(start + m * start_row, columns);
-            store_columns<float>(out + m * out_row, sum, columns);
+            if (start) sum += load_columns<float>(start + m * t.init_row, columns);
+            store_columns<float>(out + m * t.out_row, sum, columns);
+        }
+    }
+
+    // registers += the terms of s
+    XRNN_INLINE void multiply(const Segment<Part<PARTS>>& s) {
+        const Part<PARTS>*a = s.a + row * s.a_row, *b = s.b + vector * W * BLOCK;
+        for (int64_t k = 0; k < s.K; k += BLOCK, a += BLOCK, b += BLOCK * s.b_row) {
+            if (last_rows < W) copy_edge(a + (RB - 1) * W * s.a_row, s.a_row);
+            load_a(a, s.a_row, 0);
+            if constexpr (PARTS > 1) load_b(b, 1), add_products();
+            load_b(b, 0), add_products();
+            if constexpr (PARTS > 1) load_a(a, s.a_row, 1), add_products();
         }
     }
 
@@ -90,52 +117,35 @@ struct TileBlock {
                 store<Pair>(edge[p][m], load<Pair>(pairs_of(a + m * a_row) + p * BLOCK));
     }
 
-    XRNN_INLINE void load_rows(const Part<PARTS>* a, int64_t a_row, int p) {
+    // Load part p of an operand.
+    XRNN_INLINE void load_a(const Part<PARTS>* a, int64_t a_row, int p) {
         const int64_t stride = a_row * sizeof(Part<PARTS>);
-        each<RB>([&]<int i>() {
-            if (i + 1 == RB && last_rows < W)
-                registers.template load<4 + i>(edge[p], 64);
-            else
-                registers.template load<4 + i>(pairs_of(a + i * W * a_row) + p * BLOCK, stride);
-        });
+        if constexpr (RB > 1) registers.template load<4>(pairs_of(a) + p * BLOCK, stride);
+        if (last_rows < W) return registers.template load<3 + RB>(edge[p], 64);
+        registers.template load<3 + RB>(pairs_of(a + (RB - 1) * W * a_row) + p * BLOCK, stride);
+    }
+    XRNN_INLINE void load_b(const Part<PARTS>* b, int p) {
+        registers.template stream<6>(pairs_of(b) + p * W * BLOCK, 64);
+        if constexpr (VB > 1) registers.template stream<7>(pairs_of(b + W * BLOCK) + p * W * BLOCK, 64);
     }
 
     XRNN_INLINE void add_products() {
-        each<RB>([&]<int i>() {
-            each<VB>([&]<int j>() { registers.template multiply_pairs<2 * i + j, 4 + i, 6 + j>(); });
-        });
+        each([&]<int i, int j>() { registers.template multiply_pairs<2 * i + j, 4 + i, 6 + j>(); });
     }
 };
-
-template <int PARTS, int RB, int VB>
-void run_block(const Tile<Part<PARTS>>& t, int64_t row, int64_t rows, int vector, int NV, bool transposed) {
-    TileBlock<PARTS, RB, VB> block(int(rows - row < RB * 16 ? rows - row - (RB - 1) * 16 : 16));
-    const float* start = t.init;
-    int64_t start_row = t.init_row;
-    bool closed = false;
-    const auto add = [&](const Part<PARTS>* a, int64_t a_row, const Part<PARTS>* b, int64_t b_row, int64_t K) {
-        block.multiply(a, a_row, b, b_row, K);
-        block.close(t, start, start_row, row, vector, NV, transposed);
-        start = t.out, start_row = t.out_row, closed = true;
-    };
-    for (int i = 0; i < t.count; ++i) {
-        const Segment<Part<PARTS>>& s = t.segments[i];
-        for (int64_t k = 0; k < s.K; k += t.order.chain)
-            add(s.a + row * s.a_row + k, s.a_row, s.b + k * s.b_row + vector * 16 * BLOCK, s.b_row,
-                s.K - k < t.order.chain ? s.K - k : t.order.chain);
-    }
-    if (!closed) add(nullptr, 0, nullptr, 0, 0);  // without terms the sums are zeros
-}
 
 // Run t over `rows` rows of NV vectors. In `transposed` sums, out and init have a row for each column of the product.
 template <int PARTS>
 void run_rows(Tile<Part<PARTS>>& t, int NV, int64_t rows, bool transposed = false) {
     for (int vector = 0; vector < NV; vector += 2)
         for (int64_t row = 0; row < rows; row += 32) {
-            const bool two_rows = rows - row > 16, two_vectors = NV - vector > 1;
-            const auto run = two_rows ? (two_vectors ? run_block<PARTS, 2, 2> : run_block<PARTS, 2, 1>)
-                                      : (two_vectors ? run_block<PARTS, 1, 2> : run_block<PARTS, 1, 1>);
-            run(t, row, rows, vector, NV, transposed);
+            const auto run = [&]<int RB, int VB>() {
+                TileBlock<PARTS, RB, VB>(t, row, rows, vector, NV, transposed).run();
+            };
+            if (NV - vector > 1)
+                rows - row > 16 ? run.template operator()<2, 2>() : run.template operator()<1, 2>();
+            else
+                rows - row > 16 ? run.template operator()<2, 1>() : run.template operator()<1, 1>();
         }
 }
 

@@ -87,12 +87,12 @@ def test_an_affine_map(sizes: tuple[int, int, int], products: int) -> None:
         assert_array_equal(kernels.affine(p.x, W, p.b, products), got["y"])
 
 
+BITS = [("rnn", (3, 45, 9, 35)), ("rnn", (6, 1, 9, 70)), ("lstm", (7, 18, 40, 50)), ("gru", (2, 3, 65, 150))]
+
+
 # In `make test` each problem runs with some of the divisions among threads, in .ci/proof with more of them.
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.proof)])
-@pytest.mark.parametrize(
-    ("of", "lengths"),
-    thin([("rnn", (3, 45, 9, 35)), ("lstm", (7, 18, 40, 50)), ("gru", (2, 3, 65, 150))], [None, "ragged"]),
-)
+@pytest.mark.parametrize(("of", "lengths"), thin(BITS, [None, "ragged"]))
 def test_same_bits_however_divided(of: tuple[str, tuple[int, int, int, int]], lengths: str | None, every: bool) -> None:
     cell, sizes = of
     p = problem(cell, sizes, "float32", lengths=lengths, reverse=lengths is not None)
