@@ -110,12 +110,9 @@ def test_bad_npy_files_get_one_line(make: Callable[[], Path], words: str) -> Non
         read_path(make())
 
 
-def test_a_npy_file_of_python_2_is_read() -> None:
+def test_a_npy_file_of_python_2_is_read_and_nan_is_a_missing_value() -> None:
     (series,) = read_path(file("f.npy", npy_header("(1L, 2L)") + np.array([3.0, 4.0]).tobytes()))
     np.testing.assert_array_equal(series.values, [[3, 4]])
-
-
-def test_nan_in_a_npy_file_is_a_missing_value() -> None:
     (series,) = read_path(saved([[1, np.nan], [3, 4], [np.nan, np.nan]]))
     np.testing.assert_array_equal(series.values, [[1, np.nan], [3, 4]])
 
@@ -131,10 +128,7 @@ def test_missing_files_get_one_line() -> None:
 
 def test_other_files_get_one_line() -> None:
     for name in ("f.txt", "f.dat"):
-        with one_line(
-            DataError,
-            f"{name} is not a .ts, .csv, .xlsx, .parquet or .npy file: expected a name with one of these endings",
-        ):
+        with one_line(DataError, f"{name} is not a .ts, .csv, .xlsx, .parquet or .npy file: expected a name with one"):
             read_path(file(name, ""))
     for suffix in ("", ".ts", ".csv"):
         name = "x" * 300 + suffix

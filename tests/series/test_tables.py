@@ -101,9 +101,6 @@ def test_quoted_decimal_commas_between_commas(header: str) -> None:
 def test_columns_to_skip_are_named_or_numbered(skip: tuple[str, ...], left: str) -> None:
     (series,) = read("x,y,z\n1,2,3\n", Columns(skip=skip))
     assert series.channel_names == tuple(left)
-
-
-def test_a_skipped_column_may_hold_text() -> None:
     (series,) = read("x,note\n1,fine\n2,broken\n", Columns(skip=("note",)))
     np.testing.assert_array_equal(series.values, [[1], [2]])
 
@@ -230,12 +227,6 @@ def test_dates_in_another_form_are_not_dropped(date: str) -> None:
 def test_other_text_is_not_like_a_date(name: str) -> None:
     (series,) = read(f"name,v\n{name},1\n", replace(TIMED, used=("v",)))
     assert series.times is None
-
-
-@pytest.mark.parametrize("clock", ["24:00", "13:00 pm", "0:30 AM", "12:60"])
-def test_times_of_day_that_do_not_exist_are_text(clock: str) -> None:
-    with one_line(DataError, f"f.csv, line 2: '31.07.2024 {clock}' is not a time like the others"):
-        read(f"date;v\n31.07.2024 {clock};1\n", TIMED)
 
 
 def test_the_order_of_day_and_month_is_that_which_fits_all_rows() -> None:
@@ -446,6 +437,10 @@ def test_a_folder_of_such_files() -> None:
         ),
         ("date,v\n2024-01-01,1\n,2\n", {"timed": True}, "f.csv, line 3: '' is not a time like the others"),
         ("date,v\nMonday,1\n", {"timed": True}, "f.csv, line 2: 'Monday' is not a time like the others"),
+        *(
+            (f"date;v\n31.07.2024 {clock};1\n", {"timed": True}, f"line 2: '31.07.2024 {clock}' is not a time like")
+            for clock in ("24:00", "13:00 pm", "0:30 AM", "12:60")
+        ),
         (
             "v,a,b\n1,2024-01-01,2024-01-01\n",
             {"timed": True},
