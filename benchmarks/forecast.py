@@ -28,15 +28,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from benchmarks import machine
-from xrnn.models.forecast.data import ForecastScores, mackey_glass, mase_divisor, prepare, with_quantiles
-from xrnn.models.forecast.data import drift as drift_forecast
-from xrnn.models.forecast.data import seasonal_naive as seasonal_naive_forecast
-from xrnn.models.forecast.linear import ridge as solve_ridge
-from xrnn.models.forecast.model import next_steps
-from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
-from xrnn.select import get_backend
-from xrnn.series.checks import Series
+from xrnn.series import Forecaster
+from xrnn.series.forecast.data import ForecastScores, mackey_glass, mase_divisor, with_quantiles
+from xrnn.series.forecast.data import drift as drift_forecast
+from xrnn.series.forecast.data import seasonal_naive as seasonal_naive_forecast
+from xrnn.series.forecast.linear import ridge as solve_ridge
 from xrnn.typing import HostArray
 
 LEVELS: Final = (0.1, 0.5, 0.9)
@@ -183,13 +179,9 @@ def ridge(values: HostArray, season: int, horizon: int) -> HostArray:
 
 def xrnn_of_all(series: Sequence[HostArray], season: int, horizon: int) -> list[HostArray]:
     """One model of all series → the quantiles of each."""
-    settings = ForecastSettings(season=season, horizon=horizon)
-    named = [Series(values[:, None], None, f"series {i}") for i, values in enumerate(series)]
-    data = prepare(named, settings, backtest=False)
-    trainer = ForecastTrainer(settings, data, get_backend("numpy"))
-    trainer.run(lambda: trainer.steps >= DEFAULT_STEPS)
-    trainer.calibrate()
-    return [next_steps(trainer.model, each, "").values for each in data.series]
+    with warnings.catch_warnings(action="ignore"):  # of series that are too short to train on
+        forecaster = Forecaster(season=season, horizon=horizon).fit([*series])
+        return [*forecaster.predict_quantiles()]
 
 
 def xrnn(values: HostArray, season: int, horizon: int) -> HostArray:

@@ -27,9 +27,9 @@ from xrnn.exchange import c
 from xrnn.files import FileError
 from xrnn.info import explain
 from xrnn.layers.recurrent import RecurrentLayer
-from xrnn.models.errors import ModelError
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.series import Classifier
+from xrnn.series.errors import ModelError
 
 
 def test_the_public_layers_are_those_of_the_table() -> None:

@@ -15,14 +15,13 @@ import pytest
 
 from tests.commands.runs import Capture, files, growth
 from tests.commands.runs import write_rows as write
+from tests.series.forecast.tiny import params, training_of
 from xrnn.commands.main import main
 from xrnn.commands.pictures import forecast_picture
-from xrnn.models.forecast.data import load_series, prepare, score
-from xrnn.models.forecast.model import next_steps
-from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.forecast.trainer import ForecastTrainer
-from xrnn.select import get_backend
 from xrnn.series import Forecaster
+from xrnn.series.forecast.data import load_series, prepare, score
+from xrnn.series.forecast.model import next_steps
+from xrnn.series.tables import Columns
 from xrnn.typing import HostArray
 
 OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6"]
@@ -367,8 +366,8 @@ def test_the_scores_are_means_of_those_of_the_series(capsys: Capture) -> None:
 def test_the_picture_covers_the_held_out_rows_with_dates() -> None:
     matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'")
     write("f.csv", growth(61))
-    settings = ForecastSettings(hidden=4, horizon=5, season=4)
-    trainer = ForecastTrainer(settings, prepare(load_series([Path("f.csv")], settings), settings), get_backend("numpy"))
+    settings = params(hidden=4, horizon=5, season=4)
+    trainer = training_of(settings, prepare(load_series([Path("f.csv")], settings, Columns(timed=True)), settings))
     data = trainer.data.past
     assert data is not None
     tested = trainer.model.forecast(data.test)

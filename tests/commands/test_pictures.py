@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.commands.runs import Patch
 from xrnn.commands.pictures import Picture, _draw_losses, check_format, confusion_picture, most_confused
-from xrnn.models.errors import OutputError
+from xrnn.series.errors import OutputError
 
 
 def new_figure() -> Any:

@@ -12,8 +12,8 @@ from tests.commands.runs import write_levels
 from tests.errors import one_line
 from tests.series.waves import waves, write_csv, write_folder, write_ts
 from xrnn.commands.series import Labelled, load
-from xrnn.models.errors import DataError
 from xrnn.series.checks import Series
+from xrnn.series.errors import DataError
 from xrnn.series.labelled.labels import classes_of
 
 pytestmark = pytest.mark.usefixtures("workdir")

@@ -13,8 +13,8 @@ import pytest
 from tests.commands.runs import growth
 from tests.errors import one_line
 from xrnn.commands.main import main
-from xrnn.models.errors import DataError
 from xrnn.series import Forecaster
+from xrnn.series.errors import DataError
 from xrnn.typing import HostArray
 
 pandas: Any = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
@@ -33,7 +33,7 @@ def expected(values: HostArray, **known: HostArray) -> Any:
 
 def test_a_series_gets_a_series_with_the_next_times() -> None:
     forecaster = Forecaster(**SMALL | {"season": 0}).fit(Y[:40])
-    assert forecaster.trained_.facts.season == 4  # from the times
+    assert forecaster.facts_.season == 4  # from the times
     got = forecaster.predict()
     pandas.testing.assert_series_equal(
         got, pandas.Series(expected(growth(43))[:, 1], QUARTERS[40:], name="y"), check_freq=False
@@ -252,7 +252,7 @@ def test_local_days_keep_a_year_across_a_change_of_the_clock() -> None:
     rng = np.random.default_rng(0)
     y = pandas.Series(5 * np.sin(np.arange(803) / 365.25 * 2 * np.pi) + 0.1 * rng.standard_normal(803), days)
     forecaster = Forecaster(**SMALL | {"season": 7, "context": 14}).fit(y[:800])
-    assert forecaster.trained_.facts.calendar == "year"
+    assert forecaster.facts_.calendar == "year"
     got = forecaster.predict()
     assert got.index.equals(days[800:])
     assert np.abs(got - y[800:]).max() < 1

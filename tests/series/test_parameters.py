@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.errors import SettingsError, param
 from xrnn.series import Classifier, Regressor
+from xrnn.series.errors import SettingsError, param
 from xrnn.series.parameters import architecture, helps_of
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.errors import DataError
 from xrnn.series.checks import Series
+from xrnn.series.errors import DataError
 from xrnn.series.read import check_channels, read_path
 from xrnn.series.tables import Columns
 from xrnn.series.times import show

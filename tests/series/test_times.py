@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.errors import DataError
+from xrnn.series.errors import DataError
 from xrnn.series.times import show, step_named, step_of
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.errors import DataError
 from xrnn.series.checks import Series
+from xrnn.series.errors import DataError
 from xrnn.series.ts import read_ts
 
 HEADER = "@problemName Some\n@classLabel true a b\n@data\n"

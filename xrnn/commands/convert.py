@@ -25,11 +25,10 @@ from xrnn.files import FileError, check_output, check_writable, holds_arrays, pr
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
-from xrnn.models.errors import DataError, ModelError, OutputError, SettingsError, file_errors
-from xrnn.models.forecast.model import FORECASTER
 from xrnn.ops.cells.rnn import NONLINEARITIES
 from xrnn.select import use_backend
-from xrnn.series import Classifier, Regressor
+from xrnn.series import Classifier, Forecaster, Regressor
+from xrnn.series.errors import DataError, ModelError, OutputError, SettingsError, file_errors
 from xrnn.series.files import kind_in
 from xrnn.series.scale import Scale
 
@@ -148,7 +147,7 @@ def _read(source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Ba
 
         return model_of(read_state(source, prefix, nonlinearity, backend)), {"kind": "PyTorch state dict"}
     name = kind_in(source, WANTED)
-    if name == FORECASTER.name:
+    if name == Forecaster.job:
         raise DataError(
             f"{printable(str(source))} is a forecaster, which scales each series by itself: expected a model of `xrnn "
             "classify` or `regress`; use xrnn.load_checkpoint for its layers"

@@ -18,9 +18,10 @@ from xrnn.commands.convert import WANTED, NonlinearityOption, PrefixOption, read
 from xrnn.commands.options import BackendOption, path, selected
 from xrnn.files import holds_arrays, printable
 from xrnn.info import config, config_data, describe, explain_sizes, explained
-from xrnn.models.errors import SettingsError
-from xrnn.models.forecast.model import FORECASTER
 from xrnn.parallel import World, world
+from xrnn.select import use_backend
+from xrnn.series import Forecaster
+from xrnn.series.errors import SettingsError
 from xrnn.series.files import kind_in
 
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
@@ -98,13 +99,18 @@ def info(
 
 def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> dict[str, Any]:
     """What a file holds: its kind, its layers, and for a command's checkpoint, what the command stored."""
-    if holds_arrays(source) and kind_in(source, WANTED) == FORECASTER.name:
-        snapshot = FORECASTER.load(source, backend)
-        layers: Sequence[Any] = list(snapshot.layers.values())
-        facts: dict[str, Any] = {"kind": f"checkpoint of `{FORECASTER.writer}`", "updates": snapshot.step}
-        facts |= snapshot.facts.sizes
-        facts["calendar"] = snapshot.facts.calendar or "none"
-        facts["logarithms"] = "yes" if snapshot.facts.log else "no"
+    if holds_arrays(source) and kind_in(source, WANTED) == Forecaster.job:
+        with use_backend(backend):
+            forecaster = Forecaster.load(source)
+        layers: Sequence[Any] = list(forecaster.layers_.values())
+        of = forecaster.facts_
+        facts: dict[str, Any] = {
+            "kind": f"checkpoint of `{Forecaster.writer}`",
+            "updates": len(forecaster.losses_),
+            **{name: getattr(of, name) for name in ("context", "horizon", "season", "known")},
+            "calendar": of.calendar or "none",
+            "logarithms": "yes" if of.log else "no",
+        }
     else:
         model, facts = read_model(source, prefix, nonlinearity, backend)
         layers = model.layers

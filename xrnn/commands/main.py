@@ -22,9 +22,9 @@ from xrnn.commands.predict import predict
 from xrnn.commands.regress import regress
 from xrnn.commands.terminal import SafeStream, status_of
 from xrnn.files import printable
-from xrnn.models.errors import ModelError, SettingsError
 from xrnn.parallel import ParallelError
 from xrnn.parallel.launcher import launcher
+from xrnn.series.errors import ModelError, SettingsError
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]

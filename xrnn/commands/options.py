@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, NamedTuple, get_args
 import typer
 
 from xrnn.cells import CELLS
-from xrnn.models.errors import SettingsError
 from xrnn.select import Selection, choices, select
+from xrnn.series.errors import SettingsError
 from xrnn.series.parameters import helps_of
 
 METAVARS: Final[dict[Any, str]] = {int: "N", float: "X", str: "NAME", Path: "PATH"}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from xrnn.commands.pictures import check_format
 from xrnn.files import check_output, check_writable, real_path, same_file, write_file
-from xrnn.models.errors import OutputError, file_errors
+from xrnn.series.errors import OutputError, file_errors
 
 
 class Output(NamedTuple):

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.models.errors import OutputError
-from xrnn.models.forecast.data import ForecastData, ForecastScores, ForecastSeries, seasonal_naive
-from xrnn.models.forecast.model import Forecast
 from xrnn.series.checks import escaped
+from xrnn.series.errors import OutputError
+from xrnn.series.forecast.data import ForecastData, ForecastScores, ForecastSeries, seasonal_naive
+from xrnn.series.forecast.model import Forecast
 from xrnn.typing import HostArray
 
 # Suffix → the metadata key for the name of the program.

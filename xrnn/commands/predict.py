@@ -13,21 +13,21 @@ import numpy as np
 import typer
 
 from xrnn.commands.options import TABLE, BackendOption, Option, OptionsOf, flag, path, selected, values_of, with_options
-from xrnn.commands.series import columns_of
+from xrnn.commands.series import columns_of, forecast_columns
 from xrnn.commands.terminal import Terminal, status_of
 from xrnn.files import quoted
-from xrnn.models.errors import CheckpointError, DataError, SettingsError
-from xrnn.models.forecast.model import FORECASTER, TrainedForecaster, naive_forecasts
 from xrnn.select import use_backend
-from xrnn.series import Classifier, Regressor
+from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import Series, check_sizes, escaped
+from xrnn.series.errors import CheckpointError, DataError, SettingsError
 from xrnn.series.files import kind_in
+from xrnn.series.forecast.model import naive_forecasts
 from xrnn.series.read import check_same, read_path
 from xrnn.series.tables import Columns, header_in, names_in, read_row
 from xrnn.typing import HostArray
 
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
-_LABELLED: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor)}
+_KINDS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}
 _OPTIONS: Final = (
     Option("proba", bool, "Print the probability of every label too."),
     Option("json", bool, "Print each prediction as a line of JSON, not as a row of a CSV table."),
@@ -73,14 +73,12 @@ def predict(
     how, terminal = values_of(_OPTIONS, options), Terminal()
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     kind = kind_in(checkpoint, wanted)
-    if kind not in (*_LABELLED, FORECASTER.name):
+    if kind not in _KINDS:
         got = f"format {quoted(kind)}" if kind else "no format of xrnn"
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
     with use_backend(selected(backend).backend):
-        if kind == FORECASTER.name:
-            lines = _forecasts(TrainedForecaster(FORECASTER.load(checkpoint)), given, files or [], how)
-        else:
-            lines = _labels(_LABELLED[kind].load(checkpoint), given, files or [], how)
+        estimator = _KINDS[kind].load(checkpoint)
+        lines = (_forecasts if kind == Forecaster.job else _labels)(estimator, given, files or [], how)
         for i, (values, rows) in enumerate(lines):
             if how.json:
                 terminal.json_line(values)
@@ -150,7 +148,7 @@ def _columns(estimator: Any, given: dict[str, Any]) -> Columns:
     return replace(columns, channels=estimator.channel_names_, optional=optional)
 
 
-def _forecasts(trained: TrainedForecaster, given: dict[str, Any], files: Sequence[Path], how: Any) -> Iterator[Line]:
+def _forecasts(forecaster: Forecaster, given: dict[str, Any], files: Sequence[Path], how: Any) -> Iterator[Line]:
     """The steps ahead of each series, a row for each."""
     refused = (
         [flag(name) for name in given if name not in ("decimal", "encoding")]
@@ -161,8 +159,17 @@ def _forecasts(trained: TrainedForecaster, given: dict[str, Any], files: Sequenc
         raise SettingsError(
             f"got {refused[0]} for a forecaster: expected files, --decimal, --encoding, --json or --skip-bad"
         )
-    columns = replace(trained.columns, **given)
-    forecasts = _of_all(files, columns, how, trained.forecast)
+    p, names = forecaster.check_params(), forecaster.facts_.channel_names or ()
+    columns = forecast_columns(p, forecaster.reading_ | given)
+    columns = replace(
+        columns,
+        used=columns.used or names,
+        renamed=bool(names) and not p.target,
+        optional=frozenset({p.id, p.time}),
+        remedy="correct it",
+    )
+    model = forecaster.model_
+    forecasts = _of_all(files, columns, how, lambda series: forecaster.forecast(series, model=model))
     if (line := naive_forecasts(forecasts)) and sys.stderr is not None:
         Terminal(sys.stderr).say(DataError(line).shown(flag))
     for forecast in forecasts:

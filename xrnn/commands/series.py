@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 from xrnn.commands.options import TABLE, values_of
 from xrnn.files import printable, quoted
-from xrnn.models.errors import DataError, param
 from xrnn.series.checks import LARGEST, Series, as_number, escaped
+from xrnn.series.errors import DataError, param
 from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
 from xrnn.series.parameters import check
 from xrnn.series.read import check_channels, check_same, read_path
@@ -50,6 +50,13 @@ def columns_of(table: dict[str, Any], *, numbers: bool = False) -> Columns:
         check(name, value)
     skip = names_in(given.skip_columns)
     return Columns(given.decimal, skip, given.id, given.time, given.label, numbers, encoding=given.encoding)
+
+
+def forecast_columns(p: Any, table: dict[str, Any]) -> Columns:
+    """How to read the tables of a forecaster.   p: its parameters;   table: given of TABLE.   Raises SettingsError."""
+    used = (p.target, *names_in(p.known)) if p.target else ()
+    remedy = f"correct it, or name the column to forecast with {param('target')}"
+    return replace(columns_of(table), id=p.id, time=p.time, timed=True, used=used, remedy=remedy)
 
 
 def load(train: Path | None, test: Path | None, table: dict[str, Any], seed: int, *, numbers: bool) -> Labelled:

@@ -15,9 +15,9 @@ from xrnn.commands.progress import TrainingProgress
 from xrnn.commands.terminal import Terminal
 from xrnn.files import check_output
 from xrnn.info import selection_lines
-from xrnn.models.errors import OutputError, file_errors
 from xrnn.optional import install_hint
 from xrnn.select import use_backend
+from xrnn.series.errors import OutputError, file_errors
 
 
 class Run:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.models.errors import DataError, param
+from xrnn.series.errors import DataError, param
 from xrnn.typing import HostArray
 
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

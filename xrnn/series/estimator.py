@@ -10,19 +10,20 @@ import contextlib
 import importlib
 import inspect
 import sys
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
 from xrnn.exchange.checkpoint import describe_all, make_checkpoint
-from xrnn.files import quoted, write_own
-from xrnn.models.errors import CheckpointError, SettingsError
-from xrnn.models.plan import Plan
+from xrnn.files import write_own
 from xrnn.select import get_backend, to_numpy
 from xrnn.series.checks import Series
-from xrnn.series.files import Content, Reader, content_of, kind_in
+from xrnn.series.errors import CheckpointError, SettingsError
+from xrnn.series.files import Content, Reader, content_of, kind_in, strings
 from xrnn.series.parameters import checked
+from xrnn.series.plan import Plan
 from xrnn.series.training import SILENT, Watcher
 from xrnn.typing import HostArray, Shape
 
@@ -86,7 +87,8 @@ class Estimator:
         fitted = self._fitted()
         learnt = {name: _plain(getattr(fitted, name)) for name in (*self.learnt, *_OPTIONAL) if hasattr(fitted, name)}
         arrays = {name.rstrip("_"): np.asarray(getattr(fitted, name), float) for name in self.arrays}
-        return content_of(self.job, Content(fitted._params.__dict__, learnt, arrays, fitted.layers_))
+        params = {name: getattr(fitted._params, name) for name in self.get_params()}
+        return content_of(self.job, Content(params, learnt, arrays, fitted.layers_))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -118,7 +120,8 @@ class Estimator:
             reader.invalid("learnt", error)
         reader.check(plan, loaded._shapes())
         for name in cls.arrays:
-            setattr(loaded, name, content.arrays[name.rstrip("_")])
+            array = content.arrays[name.rstrip("_")]
+            setattr(loaded, name, array.tolist() if name.endswith("losses_") else array)
         loaded.layers_ = dict(content.layers)
         return loaded
 
@@ -219,22 +222,8 @@ def unfitted(estimator: Any) -> Exception:
     return error
 
 
-def strings(name: str, value: Any, count: int | None = None) -> tuple[str, ...]:
-    """A list of strings in a file, as a tuple.   Raises SettingsError for another value, or another number of them."""
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise SettingsError(f"{name} is not a list of strings: expected one")
-    if count not in (None, len(value)):
-        raise SettingsError(f"{name} has {len(value)} names: expected {count}")
-    return tuple(value)
-
-
-def whole(name: str, value: Any, least: int, most: int) -> int:
-    """A whole number in a file.   Raises SettingsError for another value."""
-    if type(value) is not int or not least <= value <= most:
-        raise SettingsError(f"{name} is {quoted(str(value))}: expected a whole number from {least} to {most}")
-    return value
-
-
 def _plain(value: Any) -> Any:
-    """A learnt attribute for a file, without arrays and tuples."""
+    """A learnt attribute for a file, without arrays, tuples and dataclasses."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(each) for name, each in asdict(value).items()}
     return value.tolist() if isinstance(value, np.ndarray) else [*value] if isinstance(value, tuple) else value

@@ -19,9 +19,9 @@ from xrnn.backend import Backend
 from xrnn.exchange.checkpoint import checkpoint_content, describe_all, peek, read_checkpoint
 from xrnn.exchange.description import canonical
 from xrnn.files import ArrayFile, FileError, open_arrays, quoted
-from xrnn.models.errors import CheckpointError, SettingsError
-from xrnn.models.plan import Plan
 from xrnn.select import get_backend, to_numpy
+from xrnn.series.errors import CheckpointError, SettingsError
+from xrnn.series.plan import Plan
 from xrnn.typing import HostArray, Shape
 
 _MAX_LOSS: Final = 1e39  # above the largest float32
@@ -116,6 +116,22 @@ def kind_in(path: Path, wanted: str) -> str:
             return _kind_in(file)
     except FileError as error:
         raise CheckpointError(str(error)) from error
+
+
+def strings(name: str, value: Any, count: int | None = None) -> tuple[str, ...]:
+    """A list of strings in a file, as a tuple.   Raises SettingsError for another value, or another number of them."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise SettingsError(f"{name} is not a list of strings: expected one")
+    if count not in (None, len(value)):
+        raise SettingsError(f"{name} has {len(value)} names: expected {count}")
+    return tuple(value)
+
+
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """A whole number in a file.   Raises SettingsError for another value."""
+    if type(value) is not int or not least <= value <= most:
+        raise SettingsError(f"{name} is {quoted(str(value))}: expected a whole number from {least} to {most}")
+    return value
 
 
 def _kind_in(file: ArrayFile) -> str:

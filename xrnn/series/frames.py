@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.models.forecast.model import Forecast
 from xrnn.series.checks import Series, Time, checked
+from xrnn.series.forecast.model import Forecast
 from xrnn.series.tables import Columns, Table, names_in
 from xrnn.series.times import read_times, show
 

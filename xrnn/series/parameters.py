@@ -12,7 +12,8 @@ import numpy as np
 
 from xrnn.cells import CELLS, cell_of
 from xrnn.files import quoted
-from xrnn.models.errors import SettingsError, param
+from xrnn.series.checks import as_number
+from xrnn.series.errors import SettingsError, param
 
 
 class Rule(NamedTuple):
@@ -30,6 +31,8 @@ def _share(most: float) -> Rule:
     return Rule(f"a positive number up to {most}", lambda value: 0 < value <= most)
 
 
+_MOST_QUANTILES: Final = 100
+MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
 RULES: Final = {
     "cell": Rule(lambda: f"one of {', '.join(CELLS)}", lambda value: value in CELLS),
     "hidden": _whole(1),
@@ -52,6 +55,43 @@ RULES: Final = {
 }
 
 
+def parse_quantiles(text: str) -> tuple[float, ...]:
+    """The quantiles in "0.1,0.9", in order, with the median.
+
+    Raises ValueError unless they are in (0, 1) and differ, both in six digits: tables name a quantile by these.
+    """
+    numbers = [as_number(each.strip()) for each in text.split(",")]
+    quantiles = {number for number in numbers if number is not None and 0 < float(f"{number:g}") < 1}
+    if len(numbers) > _MOST_QUANTILES or len(quantiles) < len(numbers):
+        raise ValueError(text)
+    quantiles |= {0.5}
+    if len({f"{quantile:g}" for quantile in quantiles}) < len(quantiles):
+        raise ValueError(text)
+    return tuple(sorted(quantiles))
+
+
+def _are_quantiles(text: str) -> bool:
+    try:
+        return len(parse_quantiles(text)) > 0
+    except ValueError:
+        return False
+
+
+FORECAST_RULES: Final = RULES | {
+    "lr": Rule("a positive number up to 1000, or 0", lambda value: 0 <= value <= 1000),
+    "horizon": _whole(1, MOST_STEPS),
+    "context": _whole(0, MOST_STEPS),
+    "season": _whole(0, MOST_STEPS),
+    "steps": _whole(1, 10**12),
+    "decay": Rule("a number from 0 to 1000", lambda value: 0 <= value <= 1000),
+    "calendar": Rule("auto or none", lambda value: value in ("auto", "none")),
+    "quantiles": Rule(
+        "numbers between 0 and 1 that differ in their first six digits, with commas between them, such as 0.1,0.9",
+        _are_quantiles,
+    ),
+}
+
+
 def _is_encoding(name: str) -> bool:
     try:
         "".encode(name)
@@ -71,11 +111,12 @@ def checked(kind: type[Any], given: Mapping[str, Any]) -> SimpleNamespace:
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
     for name, kinds in kinds_of(kind).items():
         value = values[name]
+        kinds = tuple(each for each in kinds if isinstance(each, type))
         allowed = tuple({int, float} if float in kinds else kinds)
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
             words = " or ".join("None" if each is type(None) else each.__name__ for each in kinds)
             raise SettingsError(f"{param(name)} is {quoted(repr(value))}: expected {words}")
-        check(name, value)
+        check(name, value, getattr(kind, "rules", RULES))
     p = SimpleNamespace(**values)
     cell = cell_of(p.cell)
     if p.hidden % p.heads or (p.heads > 1 and (cell.recurs or not cell.from_h)):
@@ -86,9 +127,9 @@ def checked(kind: type[Any], given: Mapping[str, Any]) -> SimpleNamespace:
     return p
 
 
-def check(name: str, value: Any) -> None:
+def check(name: str, value: Any, rules: Mapping[str, Rule] = RULES) -> None:
     """Raises SettingsError for a value of the right type that the rule of this name refuses."""
-    rule = RULES.get(name)
+    rule = rules.get(name)
     if rule and value is not None and not rule.valid(value):
         got = quoted(value) if isinstance(value, str) else value
         words = rule.expected if isinstance(rule.expected, str) else rule.expected()

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.models.errors import DataError, file_errors, param
 from xrnn.series.checks import Series, checked
+from xrnn.series.errors import DataError, file_errors, param
 from xrnn.series.tables import Columns, read_table
 from xrnn.series.ts import read_ts
 

@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from xrnn.files import printable, quoted
-from xrnn.models.errors import DataError, param
 from xrnn.series.checks import Time, as_number
+from xrnn.series.errors import DataError, param
 
 _FORMS: Final = (
     "%Y-%m-%d",  # without leading zeros: others are ISO dates

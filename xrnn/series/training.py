@@ -7,10 +7,10 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from xrnn.models.errors import DivergedError, param
-from xrnn.models.plan import Model
 from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.select import to_numpy
+from xrnn.series.errors import DivergedError, param
+from xrnn.series.plan import Model
 from xrnn.typing import Array
 
 _MAX_NORM: Final = 1.0

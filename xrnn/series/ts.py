@@ -26,8 +26,8 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.models.errors import DataError
 from xrnn.series.checks import Series, as_number, checked, escaped, read_text
+from xrnn.series.errors import DataError
 
 _MISSING: Final = "?"
 

@@ -20,8 +20,8 @@ import pytest
 from tests.errors import one_line
 from tests.series.waves import waves, write_folder, write_ts
 from xrnn.commands.main import main
-from xrnn.models.errors import DataError
 from xrnn.series import Classifier, NotFittedError, Regressor
+from xrnn.series.errors import DataError
 from xrnn.series.read import read_path
 from xrnn.typing import HostArray
 

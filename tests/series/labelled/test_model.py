@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import STANDIN
-from tests.models import checks as models
-from tests.models.checks import check_gradients
 from tests.needs import BOTH, DWEIGHTS, noted
+from tests.series import model_checks as models
 from tests.series.labelled.tiny import TINY
+from tests.series.model_checks import check_gradients
 from tests.standin.counting import counted
 from xrnn import gradcheck
 from xrnn.backend import Backend

@@ -10,8 +10,8 @@ import pytest
 
 from tests.errors import one_line
 from tests.series.labelled.tiny import prepared
-from xrnn.models.errors import DivergedError, SettingsError
 from xrnn.series.checks import Series
+from xrnn.series.errors import DivergedError, SettingsError
 from xrnn.series.labelled import patch as module
 from xrnn.series.labelled.estimators import Classifier, Regressor
 from xrnn.series.labelled.patch import choose

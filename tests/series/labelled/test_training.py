@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from tests.conftest import STANDIN
-from tests.models.checks import check_transfers
 from tests.series.labelled.tiny import TINY, prepared
+from tests.series.model_checks import check_transfers
 from tests.series.waves import imbalanced, waves
 from tests.thin import thin
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.models.errors import DivergedError
 from xrnn.series.batches import unpack
 from xrnn.series.checks import Series
+from xrnn.series.errors import DivergedError
 from xrnn.series.labelled.estimators import Classifier, Regressor
 from xrnn.series.labelled.training import default_epochs
 from xrnn.series.training import SILENT, Watcher, cosine_rate

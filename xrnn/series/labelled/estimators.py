@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from xrnn.cells import cell_of
 from xrnn.files import quoted
 from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
-from xrnn.models.errors import DataError, SettingsError, param
-from xrnn.models.plan import Plan
 from xrnn.select import get_backend, holds_mask
 from xrnn.series.checks import Series
-from xrnn.series.estimator import Estimator, strings, whole
+from xrnn.series.errors import DataError, SettingsError, param
+from xrnn.series.estimator import Estimator
+from xrnn.series.files import strings, whole
 from xrnn.series.inputs import SeriesLike, Targets, as_row, as_series
 from xrnn.series.labelled.labels import (
     VALIDATION,
@@ -37,6 +37,7 @@ from xrnn.series.labelled.model import LabelledModel, features_of, inputs_of, st
 from xrnn.series.labelled.patch import choose
 from xrnn.series.labelled.training import LabelledTraining, default_epochs
 from xrnn.series.parameters import architecture
+from xrnn.series.plan import Plan
 from xrnn.series.read import MOST_CHANNELS, check_same
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray, Shape

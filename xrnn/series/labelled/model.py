@@ -9,8 +9,8 @@ import numpy as np
 
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
-from xrnn.models.plan import Model
 from xrnn.series.batches import pack, unpack
+from xrnn.series.plan import Model
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
 

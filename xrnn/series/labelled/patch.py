@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.models.errors import DivergedError, SettingsError, param
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
+from xrnn.series.errors import DivergedError, SettingsError, param
 from xrnn.series.labelled.labels import VALIDATION, hold_out
 from xrnn.series.labelled.training import LabelledTraining
 from xrnn.series.training import SILENT, Watcher

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.models.errors import DivergedError, param
 from xrnn.optim import Adam
 from xrnn.series.batches import Batches, unpack
 from xrnn.series.checks import Series
+from xrnn.series.errors import DivergedError, param
 from xrnn.series.labelled.model import LabelledModel, inputs_of, patches
 from xrnn.series.scale import Scale
 from xrnn.series.training import AVERAGED, Training, cosine_rate

@@ -13,12 +13,15 @@ import pytest
 
 from tests.commands.runs import growth
 from tests.errors import one_line
-from tests.models.checks import check_gradients, in_float64
+from tests.series.forecast.tiny import changed, forecaster_of, model_of, params, training_of
+from tests.series.model_checks import check_gradients, in_float64
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.models.errors import DataError, SettingsError
-from xrnn.models.forecast import linear
-from xrnn.models.forecast.data import (
+from xrnn.select import get_backend
+from xrnn.series.checks import Series
+from xrnn.series.errors import DataError, SettingsError
+from xrnn.series.forecast import linear
+from xrnn.series.forecast.data import (
     ForecastScores,
     drift,
     load_series,
@@ -27,15 +30,14 @@ from xrnn.models.forecast.data import (
     seasonal_naive,
     with_quantiles,
 )
-from xrnn.models.forecast.model import ForecastModel, TrainedForecaster, naive_forecasts, next_steps
-from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings, parse_quantiles
-from xrnn.models.forecast.trainer import ForecastTrainer
-from xrnn.models.forecast.windows import fill, pack, unpack
-from xrnn.select import get_backend
-from xrnn.series.checks import Series
+from xrnn.series.forecast.model import ForecastModel, naive_forecasts, next_steps
+from xrnn.series.forecast.windows import ForecastFacts, fill, pack, unpack
+from xrnn.series.parameters import parse_quantiles
+from xrnn.series.tables import Columns
+from xrnn.series.training import SILENT
 from xrnn.typing import Array, HostArray
 
-TINY = ForecastSettings(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0)
+TINY = params(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0)
 NUMPY = get_backend("numpy")
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -46,10 +48,10 @@ def series(values: HostArray, **more: Any) -> Series:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_match_differences(backend: Backend, cell: str) -> None:
-    settings, facts = replace(TINY, cell=cell, layers=2), ForecastFacts(4, 2, 1, 1)
-    model = ForecastModel.init(settings, facts, backend)
+    settings, facts = changed(TINY, cell=cell, layers=2), ForecastFacts(4, 2, 1, 1)
+    model = model_of(settings, facts, backend)
     rng = np.random.default_rng(1)
-    model = ForecastModel(settings, facts, in_float64(model))
+    model = ForecastModel(in_float64(model), settings, facts)
     for param in model.params:
         param[...] = backend.asarray(rng.normal(0, 0.5, param.shape))
     x, known = backend.asarray(rng.standard_normal((4, 3, 3))), backend.asarray(rng.standard_normal((3, 2)))
@@ -62,7 +64,7 @@ def test_gradients_match_differences(backend: Backend, cell: str) -> None:
 
 def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
     data = prepare([series(growth())], TINY)
-    model = ForecastModel.init(TINY, data.facts, backend)
+    model = model_of(TINY, data.facts, backend)
     windows = data.train(np.arange(5))
     target = windows.scaled_target.astype(np.float64)
     assert windows.target is not None
@@ -75,7 +77,7 @@ def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
 def test_the_first_forecast_is_that_of_the_linear_part(backend: Backend) -> None:
     data = prepare([series(growth() - 10)], TINY).past  # negative values have no logarithms
     assert data is not None
-    forecast = ForecastModel.init(TINY, data.facts, backend).forecast(data.test)
+    forecast = model_of(TINY, data.facts, backend).forecast(data.test)
     for n, origin in enumerate(data.test_origins(0)):
         context = growth()[origin - 6 : origin] - 10
         level, scale = context[-4:].mean(), context.std()
@@ -112,12 +114,11 @@ def test_each_fold_holds_out_the_rows_after_those_it_is_trained_on() -> None:
 def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
     """The noise of a random walk can't be learnt: the errors of training are smaller than those of forecasts."""
     walk = series(np.random.default_rng(0).normal(size=150).cumsum())
-    settings = replace(TINY, season=1, context=20, hidden=16, batch=32)
+    settings = changed(TINY, season=1, context=20, hidden=16, batch=32)
     data = prepare([walk], settings).past
     assert data is not None
-    trainer = ForecastTrainer(settings, data, NUMPY)
-    trainer.upto = 150
-    trainer.run(lambda: trainer.steps >= 150)
+    trainer = training_of(settings, data, 150)
+    trainer.run(150, SILENT)
     target: Any = data.test.target
     before = trainer.model.forecast(data.test)
     trainer.calibrate()
@@ -130,7 +131,7 @@ def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
 
 def test_offsets_move_quantiles_but_not_the_median() -> None:
     data = prepare([series(growth() - 10)], TINY)
-    model = ForecastModel.init(TINY, data.facts, NUMPY)
+    model = model_of(TINY, data.facts, NUMPY)
     windows = data.train(np.arange(3))
     model.offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
     forecast = model.forecast(windows)
@@ -173,7 +174,7 @@ def test_a_series_shorter_than_two_natural_seasons_has_none() -> None:
     start = datetime(2024, 1, 1)
     for rows, season in ((95, 1), (96, 48)):
         times = tuple(start + timedelta(minutes=30 * i) for i in range(rows))
-        data = prepare([series(growth(rows), times=times)], replace(TINY, season=0, context=0))
+        data = prepare([series(growth(rows), times=times)], changed(TINY, season=0, context=0))
         assert data.facts.season == season
 
 
@@ -201,23 +202,24 @@ def test_quantiles() -> None:
 )
 def test_quantiles_that_are_equal_or_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
     with one_line(SettingsError, "quantiles is ", ": expected numbers between 0 and 1 that differ in"):
-        ForecastSettings(quantiles=quantiles)
+        params(quantiles=quantiles)
 
 
 def test_the_columns_of_a_npy_file_have_numbers() -> None:
     values = np.stack([np.arange(40) % 5, growth(40), growth(40) ** 2], axis=1)
     np.save("f.npy", values)
-    settings = replace(TINY, target="2", known="1")
-    (got,) = load_series([Path("f.npy")], settings)
+    settings = changed(TINY, target="2", known="1")
+    (got,) = load_series([Path("f.npy")], settings, Columns(used=("2", "1")))
     np.testing.assert_array_equal(got.values, values[:, [1, 0]])
     with one_line(DataError, "f.npy lacks one of the columns 4, 1: expected numbers from 1 to 3"):
-        load_series([Path("f.npy")], replace(settings, target="4"))
+        load_series([Path("f.npy")], settings, Columns(used=("4", "1")))
 
 
 def test_unsorted_times_are_sorted_by_an_option() -> None:
     rows = [f"2024-01-{i + 1:02},{i % 5}" for i in range(30)]
     Path("f.csv").write_text("\n".join(["date,v", *rows[5:], *rows[:5]]))
-    data = prepare(load_series([Path("f.csv")], replace(TINY, time="date")), replace(TINY, time="date"))
+    columns = Columns(time="date", timed=True)
+    data = prepare(load_series([Path("f.csv")], TINY, columns), TINY)
     np.testing.assert_array_equal(data.series[0].target, np.arange(30) % 5)
 
 
@@ -275,7 +277,7 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
             "not scored: 7 of 9 series (one, three, constant, sparse, late, gaps, zeros): too few rows, missing or "
             "equal values"
         )
-    trainers = [ForecastTrainer(TINY, each, NUMPY) for each in (data, other)]
+    trainers = [training_of(TINY, each) for each in (data, other)]
     for trainer in trainers:
         trainer.step()
         trainer.calibrate()
@@ -294,13 +296,13 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
         assert (np.ptp(by_name[name].values, axis=1) > 0).all() == has_width
     names = "5 of 9 series (one, three, constant, sparse, zeros)"
     assert naive_forecasts(forecasts) == f"naive forecasts for {names}: too few rows, missing or equal values"
-    saved = TrainedForecaster(trainers[0].snapshot())
+    saved = forecaster_of(trainers[0])
     for each, of_data in zip(every, forecasts, strict=True):
         np.testing.assert_array_equal(saved.forecast(each).values, of_data.values)
 
 
 def test_series_that_cannot_be_trained_on_do_not_shorten_the_context() -> None:
-    settings = replace(TINY, context=0)
+    settings = changed(TINY, context=0)
     short = [series(growth(n)) for n in (1, 4, 6)]
     alone, among = (prepare(each, settings) for each in ([series(growth())], [*short, series(growth())]))
     assert alone.facts.context == among.facts.context
@@ -313,7 +315,7 @@ def test_the_first_unusable_series_is_named_if_all_are() -> None:
 
 def test_a_series_whose_neighbours_are_unknown_has_no_scale() -> None:
     """Its MASE would have the unit of its values: it is refused alone, and not scored among others."""
-    sparse, settings = np.arange(80.0), replace(TINY, horizon=1, season=1)
+    sparse, settings = np.arange(80.0), changed(TINY, horizon=1, season=1)
     sparse[1::2] = np.nan
     with one_line(
         DataError, "s has no two different values that are one row or one season apart, in the rows to train on: expec"
@@ -322,8 +324,8 @@ def test_a_series_whose_neighbours_are_unknown_has_no_scale() -> None:
     data = prepare([series(growth()), series(sparse)], settings)
     assert data.past is not None
     assert (data.past.scored, data.past.unscored.count("1 of 2 series")) == ([0], 1)
-    trainer = ForecastTrainer(settings, data, NUMPY)
-    trained = TrainedForecaster(trainer.snapshot())
+    trainer = training_of(settings, data)
+    trained = forecaster_of(trainer)
     assert trained.forecast(series(sparse[:41])).flaw
     assert not trained.forecast(series(np.append(sparse[:41], 41.0))).flaw
 
@@ -333,7 +335,7 @@ def test_a_short_series_has_the_step_of_the_model() -> None:
     months = tuple(datetime(2020 + i // 12, i % 12 + 1, 1) for i in range(60))
     every = [series(growth(), times=months), series(np.array([3.0]), times=months[-1:])]
     data = prepare(every, TINY)
-    trainer = ForecastTrainer(TINY, data, NUMPY)
+    trainer = training_of(TINY, data)
     for each in data.series:
         assert next_steps(trainer.model, each, data.facts.step).times == [datetime(2025, m, 1) for m in (1, 2, 3)]
 
@@ -342,9 +344,9 @@ def test_the_known_columns_of_a_short_series_may_be_empty() -> None:
     rng = np.random.default_rng(0)
     columns = np.stack([np.append(growth(), [np.nan] * 3), rng.random(63)], axis=1)
     short = np.array([[1.0, np.nan], [2.0, np.nan]])
-    settings = replace(TINY, target="v", known="k")
+    settings = changed(TINY, target="v", known="k")
     data = prepare([series(columns), series(short)], settings)
-    trainer = ForecastTrainer(settings, data, NUMPY)
+    trainer = training_of(settings, data)
     np.testing.assert_array_equal(next_steps(trainer.model, data.series[1], "").median, 2)
 
 
@@ -356,10 +358,10 @@ def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPa
         seen.append(samples)
         return linear.average(samples, season)
 
-    monkeypatch.setattr("xrnn.models.forecast.data.average", average)
-    prepare(both, replace(TINY), backtest=False)
-    monkeypatch.setattr("xrnn.models.forecast.data._MOST_VALUES", 6 * 100)
-    prepare(both, replace(TINY), backtest=False)
+    monkeypatch.setattr("xrnn.series.forecast.data.average", average)
+    prepare(both, changed(TINY), backtest=False)
+    monkeypatch.setattr("xrnn.series.forecast.data._MOST_VALUES", 6 * 100)
+    prepare(both, changed(TINY), backtest=False)
     sizes = [[len(each.z) for each in samples] for samples in seen]
     assert sizes[0] == [196, 96]
     assert sizes[-1] == [68, 33]
@@ -391,4 +393,4 @@ def test_the_memory_of_a_repeated_step_does_not_grow_as_the_square_of_the_contex
 
 def test_a_series_without_a_value_gets_one_line() -> None:
     with one_line(DataError, "s has no value to forecast"):
-        prepare([series(np.array([[np.nan, 1.0]] * 9))], replace(TINY, target="v", known="k"))
+        prepare([series(np.array([[np.nan, 1.0]] * 9))], changed(TINY, target="v", known="k"))

@@ -13,10 +13,10 @@ import pytest
 from tests.commands.runs import growth, raising
 from tests.errors import one_line
 from xrnn.commands.main import main
-from xrnn.models.errors import DataError
-from xrnn.models.forecast.settings import ForecastSettings
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
+from xrnn.series.errors import DataError
+from xrnn.series.parameters import helps_of
 
 SIZES = {"hidden": 4, "horizon": 3, "context": 6, "season": 4, "batch": 8}
 SMALL: dict[str, Any] = SIZES | {"lr": 0.02, "dropout": 0.0, "noise": 0.0}
@@ -71,7 +71,7 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
     forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
     values[len(values) - 3 - missing : -3] = np.nan
     known = np.diff(values[:-3])
-    forecast = forecaster.trained_.forecast(Series(values[:, None], None, "s"), len(values) - 3).median
+    forecast = forecaster.forecast(Series(values[:, None], None, "s"), len(values) - 3).median
     expected = -np.abs(values[-3:] - forecast).mean() / np.abs(known[~np.isnan(known)]).mean()
     assert forecaster.score([values]) == pytest.approx(expected, rel=1e-4)
     with pytest.warns(UserWarning, match=r"^not scored: 1 of 2 series \(X\[1\]\): too few|^naive forecasts for 1 of 2"):
@@ -149,7 +149,7 @@ def test_values_that_are_too_small_to_square_get_one_line() -> None:
 
 def test_a_forecast_of_logarithms_is_naive_until_positive_values_change(capsys: pytest.CaptureFixture[str]) -> None:
     forecaster = Forecaster(**SMALL, steps=1).fit([SKEWED])
-    assert forecaster._fitted().facts.log
+    assert forecaster.facts_.log
     forecaster.save("l")
     assert main(["info", "l"]) == 0
     assert "logarithms: yes" in capsys.readouterr().out.splitlines()
@@ -222,10 +222,13 @@ def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPat
         forecaster.predict()
 
 
-def test_the_settings_that_are_not_given_are_those_of_the_command() -> None:
-    given, settings = Forecaster().get_params(), ForecastSettings()
-    assert given.pop("steps") is None
-    assert given == {name: getattr(settings, name) for name in given}
+def test_the_defaults() -> None:
+    assert Forecaster().get_params() == {
+        **{"horizon": 12, "context": 0, "season": 0, "quantiles": "0.1,0.9", "calendar": "auto", "cell": "gru"},
+        **{"hidden": 32, "heads": 1, "layers": 1, "dropout": 0.2, "noise": 0.2, "decay": 0.03, "lr": 0.0},
+        **{"batch": 64, "steps": None, "seed": 0, "id": "", "time": "", "target": "", "known": ""},
+    }
+    assert helps_of(Forecaster).keys() == Forecaster().get_params().keys()
 
 
 def test_short_series_are_not_trained_on_but_forecast() -> None:
@@ -271,7 +274,7 @@ def test_errors() -> None:
         Forecaster(**SMALL).fit(np.ones((1, 40, 2)))
     with pytest.raises(ValueError, match=r"^hidden is 0: expected a whole number from 1"):
         Forecaster(hidden=0).fit([growth(40)])
-    with pytest.raises(ValueError, match="steps is 0: expected a whole number of at least 1"):
+    with pytest.raises(ValueError, match="steps is 0: expected a whole number from 1"):
         Forecaster(steps=0).fit([growth(40)])
     with pytest.raises(ValueError, match="size is no parameter of Forecaster: expected horizon"):
         Forecaster().set_params(size=1)

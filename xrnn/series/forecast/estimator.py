@@ -3,135 +3,44 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xrnn.files import write_own
-from xrnn.models.checkpoint import Kind, Snapshot
-from xrnn.models.errors import DataError
-from xrnn.models.forecast.data import TOO_FEW, fingerprint, listed, mase_divisor, prepare
-from xrnn.models.forecast.model import FORECASTER, Forecast, TrainedForecaster, naive_forecasts
-from xrnn.models.forecast.trainer import DEFAULT_STEPS, ForecastTrainer
+from xrnn.files import quoted
 from xrnn.select import get_backend
 from xrnn.series.checks import Series, check_sizes
-from xrnn.series.estimator import Estimator, unfitted
+from xrnn.series.errors import DataError, SettingsError
+from xrnn.series.estimator import Estimator
+from xrnn.series.forecast.data import (
+    TOO_FEW,
+    ForecastData,
+    ForecastSeries,
+    aligned,
+    fingerprint,
+    listed,
+    mase_divisor,
+    prepare,
+    timed,
+)
+from xrnn.series.forecast.linear import LinearPart
+from xrnn.series.forecast.model import Forecast, ForecastModel, naive_forecasts, next_steps, plan
+from xrnn.series.forecast.training import ForecastTraining
+from xrnn.series.forecast.windows import ForecastFacts
 from xrnn.series.frames import Form, Names, from_frame, is_frame, names_of
-from xrnn.series.inputs import as_numbers, as_series, check_count, feature_names
-from xrnn.typing import HostArray
-
-
-class _Estimator:
-    """Each field of a subclass is a parameter: a setting of the model, or the length of the training.
-
-    losses_             the training loss of every update
-    feature_names_in_   the names of the columns of X in `fit`, if X was a DataFrame or a list of them
-    """
-
-    kind: ClassVar[Kind[Any]]
-    trainer: ClassVar[Any]  # the class of the trainer
-    trained: ClassVar[Any]  # the class of the trained model
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params: Any) -> Self:
-        """Raises ValueError for an unknown name."""
-        names = list(self.get_params())
-        for name, value in params.items():
-            if name not in names:
-                raise ValueError(f"{name} is no parameter of {type(self).__name__}: expected {', '.join(names)}")
-            setattr(self, name, value)
-        return self
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write a checkpoint, which the commands can read.
-
-        overwrite   replace any file at `path`. By default, only an empty file or a checkpoint of the same kind of
-                    estimator or command is replaced
-
-        Raises FileExistsError for another file, OSError if the file can't be written, and ValueError if the estimator
-        is not fitted.
-        """
-        content = self.kind.content(self._fitted())
-        write_own(path, content, f"{type(self).__name__}.save", self.kind.wrote, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
-        snapshot = cls.kind.load(Path(path))
-        loaded = cls()
-        settings = {name: getattr(snapshot.settings, name) for name in loaded._setting_names}
-        loaded.set_params(**settings)
-        loaded._snapshot = snapshot
-        return loaded
-
-    @property
-    def trained_(self) -> Any:
-        """The trained model, a TrainedModel or a TrainedForecaster."""
-        return self.trained(self._fitted())
-
-    @property
-    def losses_(self) -> list[float]:
-        losses: list[float] = self._fitted().arrays["losses"].tolist()
-        return losses
-
-    @property
-    def feature_names_in_(self) -> HostArray:
-        if (names := self._fitted().feature_names) is None:
-            raise AttributeError(f"this {type(self).__name__} was fitted without feature names")
-        return np.array(names, dtype=object)
-
-    def _settings(self) -> Any:
-        """The settings with the values of the parameters.   Raises ValueError."""
-        given = {name: self._setting(name) for name in self._setting_names}
-        return self.kind.settings.of(
-            {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-        )
-
-    def _setting(self, name: str) -> Any:
-        """The value of a setting, from that of its parameter."""
-        return getattr(self, name)
-
-    def _train(self, settings: Any, data: Any, X: Any, upto: int | None, updates: Callable[[Any], int]) -> None:
-        """updates: the trainer → the number of updates.   upto: see `Snapshot`.   Raises ValueError."""
-        names = feature_names(X)
-        trainer = self.trainer(settings, data, get_backend())
-        trainer.upto = upto
-        last = updates(trainer)
-        trainer.run(lambda: trainer.steps >= last)
-        trainer.calibrate()
-        self._snapshot: Snapshot[Any] = replace(trainer.snapshot(), feature_names=names)
-        if hasattr(X, "__array__"):  # scikit-learn's convention for arrays, whose second axis is time here
-            self.n_features_in_ = np.asarray(X).shape[1]
-
-    def _fitted(self) -> Snapshot[Any]:
-        if not self.__sklearn_is_fitted__():
-            raise unfitted(self)
-        return self._snapshot
-
-    @property
-    def _setting_names(self) -> list[str]:
-        """The parameters that are settings."""
-        return [each.name for each in fields(self.kind.settings) if each.name in self.get_params()]
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "_snapshot" in vars(self)
-
-    estimator_type: ClassVar[str | None] = None
-    __sklearn_tags__ = Estimator.__sklearn_tags__
-    __repr__ = Estimator.__repr__
+from xrnn.series.inputs import as_numbers, as_series, check_count
+from xrnn.series.parameters import FORECAST_RULES, Rule, architecture, checked, parse_quantiles
+from xrnn.series.plan import Plan
+from xrnn.series.scale import Scale
+from xrnn.typing import Shape
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Forecaster(_Estimator):
-    """The next `horizon` values of series: the model and the training of `xrnn forecast`, whose settings these are.
+class Forecaster(Estimator):
+    """The next `horizon` values of series: the model and the training of `xrnn forecast`, whose options these are.
 
         forecaster = Forecaster(horizon=12, season=12).fit(X)      # X (n, T), (n, T, 1), or a list of (Tᵢ,)
         forecaster.predict()                                       # (n, 12), after the last values of X
@@ -151,20 +60,24 @@ class Forecaster(_Estimator):
 
     horizon          number of steps to forecast
     context          number of steps that a forecast is made from; 0: three seasons, or two horizons if longer
-    season           steps in a season; 0: from the times of pandas' objects and of files, else 1
-    quantiles        to forecast besides the median: a list of numbers between 0 and 1, or text with commas between them
-    calendar         "auto": a second season from the times, the week or the year, if it helps on left-out rows; or
-                     "none"
-    cell             "rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru", or the name of a registered cell
-    hidden, layers   size of the hidden state, and number of recurrent layers
-    heads            number of heads; Wh connects only units of the same head
+    season           steps in a season; 0: from the times (12 if monthly, 7 if daily, …), else 1
+    quantiles        quantiles to forecast besides the median: a list of numbers, or text with commas between them
+    calendar         auto: a second season from the times, the week or the year, if it helps on left-out rows; or none
+    cell             type of the recurrent layers, also the name of a registered cell
+    hidden           size of the hidden state, H
+    heads            number of heads; Wh connects only units of the same head, so it has 1/N of the weights
+    layers           number of recurrent layers
     dropout          probability of dropout, between layers and after the last one
-    noise            added to the context in training, in standard deviations of the window
+    noise            noise added to the context in training, in standard deviations of the window
     decay            weight decay
-    lr, batch        highest learning rate of Adam, 0 to choose it by left-out windows; and windows per update
-    steps            number of updates; None to choose it by left-out windows, up to 500
-    seed             of all random draws: the same seed gives the same results
-    id, time, target, known   names of columns of a DataFrame; known: a list, or text with commas between the names
+    lr               highest learning rate of Adam; 0: chosen by left-out rows
+    batch            windows per update
+    steps            number of updates; by default chosen by left-out rows, at most 500
+    seed             seed of all random draws: the same seed gives the same results
+    id               column of a table that tells its series apart
+    time             column of times; by default the index of a DataFrame, or the column of dates in a file
+    target           column to forecast; by default the only one
+    known            columns known in advance, with values in the steps ahead too: a list, or text with commas
 
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
     `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only
@@ -192,9 +105,12 @@ class Forecaster(_Estimator):
     target: str = ""
     known: str | Sequence[str] = ""
 
-    kind = FORECASTER
-    trainer = ForecastTrainer
-    trained = TrainedForecaster
+    job = "xrnn forecaster"
+    writer = "xrnn forecast"
+    estimator_type = None
+    rules: ClassVar[dict[str, Rule]] = FORECAST_RULES
+    learnt = ("facts_", "share_", "rate_", "fingerprint_")
+    arrays = ("losses_", "known_scale_", "offsets_", "linear_", "effect_")
 
     def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame
@@ -209,14 +125,52 @@ class Forecaster(_Estimator):
 
     def _fit(self, series: list[Series], X: Any) -> None:
         """X: what the estimator was given"""
-        if self.steps is not None:
-            check_count("steps", self.steps)
-        settings = self._settings()
-        data = prepare(series, settings, backtest=False)
+        p = self.check_params()
+        data = prepare(series, p, backtest=False)
         if data.left_out:
             warnings.warn(data.left_out, stacklevel=3)
-        self._train(settings, data, X, self.steps, lambda trainer: self.steps or DEFAULT_STEPS)
+        self.learn(p, data)
+        self._check_columns(X, reset=True)
         self._series = series  # for `predict` without X
+
+    def learn(self, p: Any, data: ForecastData) -> ForecastTraining:
+        """Learn from prepared data → the training. If the watcher stops it, the estimator is not fitted.
+
+        Raises DivergedError.
+        """
+        lr = f"lr {p.lr:g}" if p.lr else "lr chosen"
+        self.watcher.tell(
+            f"model: {architecture(p)}, {plan(p, data.facts).weights:,} weights; batches of {p.batch}; "
+            f"dropout {p.dropout:g}, noise {p.noise:g}, decay {p.decay:g}, {lr}; seed {p.seed}"
+        )
+        training = ForecastTraining(p, data, get_backend(), p.steps)
+        training.complete(self.watcher)
+        if training.calibrated:
+            self._keep(training)
+        return training
+
+    def _keep(self, training: ForecastTraining) -> None:
+        """Set the learnt attributes from a training."""
+        model, data, scale = training.model, training.data, training.data.covariate_scale
+        model.start_at(0)
+        self._params, self.facts_, self.fingerprint_ = training.p, data.facts, data.fingerprint
+        self.share_, self.rate_, self.losses_ = float(model.share), float(training.rate), training.losses
+        self.known_scale_, self.offsets_ = np.array([scale.mean, scale.deviation]), model.offsets
+        self.linear_, self.effect_ = data.linear.W, data.linear.effect
+        self.layers_ = dict(model)
+
+    def check_params(self) -> Any:
+        """The parameters, by plain Python values: quantiles and known as text, and `levels`, the quantiles.
+
+        Raises SettingsError for an invalid one.
+        """
+        given = self.get_params()
+        for name in ("quantiles", "known"):
+            if not isinstance(given[name], str):
+                given[name] = ",".join(map(str, np.atleast_1d(given[name]).tolist()))
+        p = checked(type(self), given)
+        p.levels = parse_quantiles(p.quantiles)
+        return p
 
     def _read(self, X: Any, known: Any, ahead: int, columns: int | None = None) -> tuple[list[Series], Form | None]:
         """The series in X with known columns of `ahead` later rows, and the form of a pandas object.
@@ -233,22 +187,10 @@ class Forecaster(_Estimator):
             return series, None
         return _with_known(series, known, ahead, columns, X=X), None
 
-    def _setting(self, name: str) -> Any:
-        value = super()._setting(name)
-        if name in ("quantiles", "known") and not isinstance(value, str):
-            return ",".join(map(str, np.atleast_1d(value).tolist()))
-        return value
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
-        loaded = super().load(path)
-        return loaded.set_params(steps=loaded._fitted().upto)
-
     @property
     def levels_(self) -> tuple[float, ...]:
         """The quantiles, with the median."""
-        levels: tuple[float, ...] = self._fitted().settings.levels
+        levels: tuple[float, ...] = self._fitted()._params.levels
         return levels
 
     def predict(self, X: Any = None, *, known: Any = None) -> Any:
@@ -269,7 +211,7 @@ class Forecaster(_Estimator):
 
     def _predict(self, X: Any, known: Any, level: int | None) -> Any:
         """level: the number of the quantile; None for all"""
-        trained, facts = self.trained_, self._fitted().facts
+        facts = self._fitted().facts_
         if X is not None:
             series, form = self._read(X, known, facts.horizon, facts.known)
         else:
@@ -280,7 +222,7 @@ class Forecaster(_Estimator):
                 series = form.extended(series, known) if known is not None else series
             elif known is not None or facts.known:
                 series = _with_known(series, known, facts.horizon, facts.known)
-        forecasts = _forecasts(trained, [(each, None) for each in series], stacklevel=4)
+        forecasts = self._forecasts([(each, None) for each in series], stacklevel=4)
         if form:
             return form.values(forecasts, level)
         values = np.stack([each.values for each in forecasts])
@@ -295,9 +237,10 @@ class Forecaster(_Estimator):
 
         known   the known columns of the rows of X
         """
-        F, season, trained = self._fitted().facts.horizon, self._fitted().facts.season, self.trained_
-        series, _ = self._read(X, known, 0, self._fitted().facts.known)
-        if fingerprint(series) == self._fitted().fingerprint:
+        facts = self._fitted().facts_
+        F, season = facts.horizon, facts.season
+        series, _ = self._read(X, known, 0, facts.known)
+        if fingerprint(series) == self.fingerprint_:
             warnings.warn(
                 "X is the data of `fit`, whose last values the model has learnt: expected later or other series; use "
                 "cross_validation(X)",
@@ -310,7 +253,7 @@ class Forecaster(_Estimator):
         scores = np.array(
             [
                 np.nanmean(np.abs(forecast.median - values[-F:])) / mase_divisor(values[:-F], season)
-                for values, forecast in zip(targets, _forecasts(trained, cuts, stacklevel=3), strict=True)
+                for values, forecast in zip(targets, self._forecasts(cuts, stacklevel=3), strict=True)
             ]
         )
         if undefined := [each.id or each.name for each, score in zip(series, scores, strict=True) if np.isnan(score)]:
@@ -359,7 +302,7 @@ class Forecaster(_Estimator):
             used = [(key, each, _rows(each) - back) for key, each, rows in parts if rows > back]
             seen = [_first_rows(each, cut) for _, each, cut in used]
             model._fit(seen, seen)
-            forecasts = _forecasts(model.trained_, [(each, cut) for _, each, cut in used], stacklevel=3)
+            forecasts = model._forecasts([(each, cut) for _, each, cut in used], stacklevel=3)
             for (key, each, cut), of_series in zip(used, forecasts, strict=True):
                 times = each.times or range(1, len(each.values) + 1)
                 for row, forecast in enumerate(of_series.values.tolist(), start=cut):
@@ -377,6 +320,64 @@ class Forecaster(_Estimator):
             return importlib.import_module("pandas").DataFrame(table | indices)
         return {name: np.array(column) for name, column in table.items()}
 
+    # ---- forecasts ----
+
+    @property
+    def model_(self) -> ForecastModel:
+        """The trained model."""
+        fitted = self._fitted()
+        model = ForecastModel(fitted.layers_, fitted._params, fitted.facts_)
+        model.offsets, model.share = fitted.offsets_, fitted.share_
+        return model
+
+    def forecast(self, series: Series, rows: int | None = None, *, model: ForecastModel | None = None) -> Forecast:
+        """The steps after the first `rows` rows of a series; by default, after the last known value.
+
+        The forecast is naive if the series is too short or constant. Raises DataError if the series has no value, other
+        times, or lacks known covariates, and if the memory does not suffice.
+        """
+        model, facts = model or self.model_, self.facts_
+        series = aligned(series, facts)
+        if np.isnan(series.values[:rows, 0]).all():
+            raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
+        linear, scale = LinearPart(self.linear_, self.effect_), Scale(*self.known_scale_)
+        try:
+            made = ForecastSeries(timed(series, facts), facts, scale, rows=rows).use(linear)
+            return next_steps(model, made, facts.step)
+        except MemoryError as error:
+            raise DataError.of(error) from error
+
+    def _forecasts(self, parts: Sequence[tuple[Series, int | None]], *, stacklevel: int) -> list[Forecast]:
+        """The forecast of each series after its first rows, None for all. Warns if some forecasts are naive."""
+        model = self.model_
+        forecasts = [self.forecast(each, rows, model=model) for each, rows in parts]
+        if line := naive_forecasts(forecasts):
+            warnings.warn(str(DataError(line)), stacklevel=stacklevel + 1)
+        return forecasts
+
+    # ---- files ----
+
+    def _set_learnt(self, learnt: dict[str, Any]) -> None:
+        self.facts_ = ForecastFacts.of(learnt["facts_"])
+        for name in ("share_", "rate_"):
+            if type(learnt[name]) is not float or not 0 <= learnt[name] <= 1000:
+                raise SettingsError(f"{name} is {quoted(str(learnt[name]))}: expected a number from 0 to 1000")
+            setattr(self, name, learnt[name])
+        self.fingerprint_ = str(learnt["fingerprint_"])
+
+    def _plan(self) -> Plan:
+        return plan(self._params, self.facts_)
+
+    def _shapes(self) -> dict[str, Shape]:
+        facts = self.facts_
+        return {
+            "losses": (-1,),
+            "known_scale": (2, facts.known),
+            "offsets": (facts.horizon, len(self._params.levels)),
+            "linear": (facts.context + 1, facts.horizon),
+            "effect": (facts.covariates,),
+        }
+
 
 def _rows(series: Series) -> int:
     """The number of rows up to the last value of the target."""
@@ -386,16 +387,6 @@ def _rows(series: Series) -> int:
 def _missing_rows(series: Series) -> int:
     """The number of rows before the first value of the target."""
     return int(np.flatnonzero(~np.isnan(series.values[:, 0]))[0])
-
-
-def _forecasts(
-    trained: TrainedForecaster, parts: Sequence[tuple[Series, int | None]], *, stacklevel: int
-) -> list[Forecast]:
-    """The forecast of each series after its first rows, None for all. Warns if some forecasts are naive."""
-    forecasts = [trained.forecast(each, rows) for each, rows in parts]
-    if line := naive_forecasts(forecasts):
-        warnings.warn(str(DataError(line)), stacklevel=stacklevel)
-    return forecasts
 
 
 def _first_rows(series: Series, count: int) -> Series:

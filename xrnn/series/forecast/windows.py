@@ -9,18 +9,71 @@ The model corrects the base, a linear forecast.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Self
 
 import numpy as np
 
-from xrnn.models.forecast.settings import ForecastFacts
+from xrnn.series.errors import SettingsError
+from xrnn.series.files import strings, whole
+from xrnn.series.forecast import calendar
+from xrnn.series.parameters import MOST_STEPS
+from xrnn.series.read import MOST_CHANNELS
 from xrnn.typing import Array, HostArray
 
 FAR: Final = 1e3  # scales from the level: values are clipped here, so that one outlier does not end the training
 LARGEST: Final = 700.0  # the exponential of more is infinite in float64
 _REACH: Final = 3.0  # usual changes that a forecast of logarithms may be outside of the range of its context
 _USUAL: Final = 0.9  # the share of the changes in a context that are smaller
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastFacts:
+    """The properties of the data that the model depends on: the sizes of a window, and the names of its channels.
+
+    context  C, horizon F, season m: steps;   known  K: the number of known columns
+    log      True if the model forecasts logarithms
+    calendar the name of its calendar columns, see `calendar.py`; empty for none
+    step     the name of the step of the times; empty without times
+    """
+
+    context: int
+    horizon: int
+    season: int
+    known: int
+    channel_names: tuple[str, ...] | None = None  # the target, then the known covariates
+    step: str = field(default="", compare=False)
+    log: bool = False
+    calendar: str = ""
+
+    @property
+    def inputs(self) -> int:
+        """Inputs of a step: the scaled value, its change since the last season, and the covariates."""
+        return 2 + self.covariates
+
+    @property
+    def covariates(self) -> int:
+        """The number of known and calendar columns."""
+        return self.known + calendar.COLUMNS[self.calendar]
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """The facts in a file.   Raises SettingsError."""
+        expected = [each.name for each in fields(cls)]
+        if not isinstance(value, dict) or value.keys() != {*expected}:
+            raise SettingsError(f"facts_ has other names: expected {', '.join(expected)}")
+        if type(value["log"]) is not bool:
+            raise SettingsError("log is not true or false: expected one of them")
+        if value["calendar"] not in [*calendar.COLUMNS]:  # a list: the value may not be hashable
+            raise SettingsError(f"calendar is unknown: expected {' or '.join(filter(None, calendar.COLUMNS))}")
+        for name in ("context", "horizon", "season", "known"):
+            whole(name, value[name], *((0, MOST_CHANNELS) if name == "known" else (1, MOST_STEPS)))
+        if value["season"] > value["context"]:
+            raise SettingsError("season is larger than context: expected at most that")
+        names = value["channel_names"]
+        if not isinstance(value["step"], str):
+            raise SettingsError("step is not a string: expected the name of a step")
+        return cls(**value | {"channel_names": names and strings("channel_names", names, 1 + value["known"])})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.models.forecast.data import ForecastData
-from xrnn.models.forecast.model import ForecastModel
-from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.forecast.windows import pack, unpack
-from xrnn.models.trainer import Trainer, cosine_rate
+from xrnn.optim import Adam
+from xrnn.series.forecast.data import ForecastData
+from xrnn.series.forecast.model import ForecastModel, plan
+from xrnn.series.forecast.windows import pack, unpack
+from xrnn.series.training import SILENT, Training, Watcher, cosine_rate
 from xrnn.typing import HostArray
 
 DEFAULT_STEPS: Final = 500  # of the longest training, if no number is given
@@ -44,113 +44,109 @@ class Trial(NamedTuple):
         return relative
 
 
-class ForecastTrainer(Trainer[ForecastSettings]):
+class ForecastTraining(Training):
     """Update k learns from windows drawn at random. The seed and k determine the draw.
 
     losses   mean pinball losses, in units of each window's scale
+    p        the parameters of the estimator;   upto: the number of updates; None to choose it
     rate     the highest learning rate; 0 before it is chosen
     length   the chosen number of updates; None before it is chosen
     calibrated   whether `calibrate` has set the share and the offsets of the model
     """
 
     samples = "windows"
+    model: ForecastModel
 
-    def __init__(self, settings: ForecastSettings, data: ForecastData, backend: Backend) -> None:
-        self.data, self.facts = data, data.facts
-        self.model = ForecastModel.init(settings, data.facts, backend)
-        super().__init__(settings, self.model, data.fingerprint)
-        self.rate, self.calibrated = settings.lr, False
+    def __init__(self, p: Any, data: ForecastData, backend: Backend, upto: int | None) -> None:
+        self.p, self.data, self.facts, self.upto = p, data, data.facts, upto
+        model = ForecastModel(plan(p, data.facts).make(backend), p, data.facts)
+        super().__init__(model, Adam(model.values(), p.lr or 0.001, weight_decay=p.decay))  # an update sets its rate
+        self.rate, self.calibrated = p.lr, False
         self.length: int | None = None
         self._trials: dict[tuple[float, int], list[Trial]] = {}  # by rate and number of updates: one for each fold
 
-    def run(self, stop: Callable[[], bool], after_step: Callable[[], None] = lambda: None) -> None:
-        """Choose the learning rate and the number of updates, unless they are given; then make updates until `stop`."""
-        if not self.rate or (self._ends_early and self.length is None):
-            self._choose(stop)
-        super().run(stop, after_step)
+    def complete(self, watcher: Watcher = SILENT) -> None:
+        """Choose the learning rate and the number of updates, unless they are given; train, and calibrate."""
+        if not self.rate or (self.upto is None and self.length is None):
+            self._choose(watcher)
+        if not watcher.stopped:
+            self.run(DEFAULT_STEPS if self.upto is None else self.upto, watcher)
+            self.calibrate(watcher)
 
     @property
     def finished(self) -> bool:
-        return self._ends_early and self.length is not None and self.steps >= self.length
+        return self.upto is None and self.length is not None and self.steps >= self.length
 
     @property
-    def _ends_early(self) -> bool:
-        """True if the number of updates is not given."""
-        return self.upto is None
+    def position(self) -> str:
+        return f"step {self.steps:,}"
 
     def step(self) -> None:
-        rng = np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=(self.steps,)))
-        windows = self.data.train(rng.integers(self.data.train_count, size=self.settings.batch))
-        if self.settings.noise:
+        rng = np.random.default_rng(np.random.SeedSequence(self.p.seed, spawn_key=(self.steps,)))
+        windows = self.data.train(rng.integers(self.data.train_count, size=self.p.batch))
+        if self.p.noise:
             values = windows.x[..., :2]
-            values += np.float32(self.settings.noise) * rng.standard_normal(values.shape, dtype=np.float32)
+            values += np.float32(self.p.noise) * rng.standard_normal(values.shape, dtype=np.float32)
         packed = self._backend.asarray(pack(windows))
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss = self.model.train_step(*unpack(packed, self.data.facts, self.settings.batch))
+            loss = self.model.train_step(*unpack(packed, self.data.facts, self.p.batch))
             self._update(loss, cosine_rate(self.rate or _RATES[0], self.steps + 1, DEFAULT_STEPS))
 
-    def on(self, data: ForecastData) -> ForecastTrainer:
-        """A new run on other data, of the same length if it is given. It makes its own choices."""
-        other = ForecastTrainer(self.settings, data, self._backend)
-        other.upto = None if self._ends_early else self.steps
-        return other
+    def on(self, data: ForecastData) -> ForecastTraining:
+        """A new training on other data, of the same length if it is given. It makes its own choices."""
+        return ForecastTraining(self.p, data, self._backend, None if self.upto is None else self.steps)
 
-    def finish(self) -> None:
-        """Train to the end, and calibrate."""
-        self.run(lambda: self.steps >= (DEFAULT_STEPS if self.upto is None else self.upto))
-        self.read_losses()  # raises DivergedError
-        self.calibrate()
-
-    def _choose(self, stop: Callable[[], bool]) -> None:
+    def _choose(self, watcher: Watcher) -> None:
         """Choose the learning rate and the number of updates by earlier backtests, unless they are given.
 
         The choice has the smallest error, relative to that of the base alone, in the worst of the backtests. If no
         number of updates gains enough there, see `_needed`, it is 0.
         """
         rates = [self.rate] if self.rate else [*_RATES]
-        ends = range(_EVERY, DEFAULT_STEPS + 1, _EVERY) if self._ends_early else [self.upto or 0]
-        rate, length, least = rates[0], 0, self._needed if self._ends_early else np.inf
-        tried = rates if self.upto or (self._ends_early and self._left_out >= _FEW) else []
+        ends = range(_EVERY, DEFAULT_STEPS + 1, _EVERY) if self.upto is None else [self.upto]
+        rate, length, least = rates[0], 0, self._needed if self.upto is None else np.inf
+        tried = rates if self.upto or (self.upto is None and self._left_out >= _FEW) else []
         if tried:
-            self.tell("choosing the training: trials on parts of the rows, tested on the next rows")
+            watcher.tell("choosing the training: trials on parts of the rows, tested on the next rows")
         for each in tried:
-            errors = self._errors(each, ends, least, stop)
-            if stop():
+            errors = self._errors(each, ends, least, watcher)
+            if watcher.stopped:
                 return
             if errors:
                 length = min(errors, key=errors.__getitem__)
                 rate, least = each, errors[length]
             result = f"{least:.3f} of the error of the linear part, after {length:,} updates"
-            self.tell(f"  --lr {each:g}: {result if errors else 'no sufficient gain'}")
+            watcher.tell(f"  --lr {each:g}: {result if errors else 'no sufficient gain'}")
         self.rate, self.length = rate, length
 
-    def _errors(self, rate: float, ends: Iterable[int], least: float, stop: Callable[[], bool]) -> dict[int, float]:
+    def _errors(self, rate: float, ends: Iterable[int], least: float, watcher: Watcher) -> dict[int, float]:
         """By number of updates: the relative error of the best share in the worst backtest, if it is below `least`."""
-        median = self.settings.levels.index(0.5)
+        median = self.p.levels.index(0.5)
         worst = {end: np.zeros(len(_SHARES)) for end in ends}
         for fold in reversed(self._folds):  # the longest one first: most models that don't help end there
-            tried = self._try(fold, rate, [*worst], stop) if worst else {}
+            tried = self._try(fold, rate, [*worst], watcher) if worst else {}
             for end, trial in tried.items():
                 self._trials.setdefault((rate, end), []).append(trial)
             worst = {end: np.maximum(worst[end], trial.relative(median)) for end, trial in tried.items()}
             worst = {end: errors for end, errors in worst.items() if errors.min() < least}
         return {end: float(errors.min()) for end, errors in worst.items()}
 
-    def _try(self, fold: ForecastData, rate: float, ends: Sequence[int], stop: Callable[[], bool]) -> dict[int, Trial]:
+    def _try(self, fold: ForecastData, rate: float, ends: Sequence[int], watcher: Watcher) -> dict[int, Trial]:
         """Train on the first part of the rows, and test after each of `ends` updates, until errors no longer fall."""
-        other = self.on(fold)
-        other.rate, other.upto = rate, ends[-1]
+        other = ForecastTraining(self.p, fold, self._backend, ends[-1])
+        other.rate = rate
         trials: dict[int, Trial] = {}
         least, best = 1.0, 0
         for end in ends:
-            other.run(lambda end=end: other.steps >= end or stop())  # type: ignore[misc]
+            while other.steps < end and not watcher.stopped:
+                other.step()
             other.read_losses()  # raises DivergedError
             if other.steps < end:
                 break
             y = fold.test.scale[..., None] * other.model.corrections(fold.test)
             trials[end] = Trial(fold.test.error / fold.test.unit, y / fold.test.unit[..., None])
-            error = trials[end].relative(self.settings.levels.index(0.5)).min()
+            error = trials[end].relative(self.p.levels.index(0.5)).min()
             if error < least:
                 least, best = error, end
             elif end - best >= _PATIENCE * _EVERY:
@@ -175,12 +171,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
         """
         return 1 - math.sqrt(self.data.facts.horizon / max(self._left_out, 1))
 
-    @property
-    def usable(self) -> bool:
-        """A model without its calibration has too narrow intervals."""
-        return self.calibrated
-
-    def calibrate(self, stop: Callable[[], bool] = lambda: False) -> None:
+    def calibrate(self, watcher: Watcher = SILENT) -> None:
         """Set the share of the recurrent part and the offsets of the quantiles from earlier backtests.
 
         In each, a model is trained on the first part of the rows and forecasts the next ones. The share is the one
@@ -189,7 +180,7 @@ class ForecastTrainer(Trainer[ForecastSettings]):
 
         Without offsets, the intervals would have the width of the errors of training, which are smaller.
         """
-        if stop():
+        if watcher.stopped:
             return
         self.calibrated = True
         if self._left_out < _FEW:
@@ -198,44 +189,30 @@ class ForecastTrainer(Trainer[ForecastSettings]):
             error = windows.error / windows.unit
             self.model.share = 0.0
             self.model.offsets = quantile_offsets(
-                np.repeat(error[..., None], len(self.settings.levels), axis=-1), self.settings.levels
+                np.repeat(error[..., None], len(self.p.levels), axis=-1), self.p.levels
             )
             return
         trials = self._trials.get((self.rate, self.steps), [])
         if len(trials) < len(self._folds):
-            self.tell("calibrating: trainings on parts of the rows")
+            watcher.tell("calibrating: trainings on parts of the rows")
             rate = self.rate or _RATES[0]
             # in the order of `_errors`, for the same rounding
-            tried = [self._try(fold, rate, [self.steps], stop) for fold in reversed(self._folds)]
-            if stop():
+            tried = [self._try(fold, rate, [self.steps], watcher) for fold in reversed(self._folds)]
+            if watcher.stopped:
                 self.calibrated = False
                 return
             trials = [each[self.steps] for each in tried]
         if not trials:
             return
         error, y = (np.concatenate(each) for each in zip(*trials, strict=True))  # (N, F), (N, F, Q)
-        median = self.settings.levels.index(0.5)
+        median = self.p.levels.index(0.5)
         worst = np.max([each.relative(median) for each in trials], axis=0)
         self.model.share = float(_SHARES[worst.argmin()]) if worst.min() < self._needed else 0.0
-        self.model.offsets = quantile_offsets(error[..., None] - self.model.share * y, self.settings.levels)
+        self.model.offsets = quantile_offsets(error[..., None] - self.model.share * y, self.p.levels)
 
     @property
     def seen(self) -> int:
-        return self.steps * self.settings.batch
-
-    def _arrays(self) -> dict[str, HostArray]:
-        scale, linear = self.data.covariate_scale, self.data.linear
-        length = -1.0 if self.length is None else self.length
-        return {
-            "known.mean": scale.mean,
-            "known.deviation": scale.deviation,
-            "offsets": self.model.offsets,
-            "share": np.array([self.model.share]),
-            "linear.W": linear.W,
-            "linear.effect": linear.effect,
-            "rate": np.array([self.rate]),
-            "length": np.array([float(length)]),
-        }
+        return self.steps * int(self.p.batch)
 
 
 def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:

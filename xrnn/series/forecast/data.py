@@ -7,29 +7,31 @@ import hashlib
 import itertools
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
 from xrnn.files import printable, quoted, same_file
-from xrnn.models.errors import DataError, param
-from xrnn.models.forecast import calendar
-from xrnn.models.forecast.linear import LinearPart, Samples, age_weights, average, effect_of
-from xrnn.models.forecast.settings import ForecastFacts, ForecastSettings
-from xrnn.models.forecast.windows import (
+from xrnn.series.checks import Series, Time
+from xrnn.series.errors import DataError, param
+from xrnn.series.forecast import calendar
+from xrnn.series.forecast.linear import LinearPart, Samples, age_weights, average, effect_of
+from xrnn.series.forecast.windows import (
     FAR,
     LARGEST,
+    ForecastFacts,
     Windows,
     contexts,
     fill,
     joined,
     limits_of_logarithms,
 )
-from xrnn.series.checks import Series, Time
 from xrnn.series.read import check_channels, check_same, read_path
 from xrnn.series.scale import Scale
+from xrnn.series.tables import Columns
 from xrnn.series.times import Step, show, step_named, step_of
 from xrnn.typing import HostArray
 
@@ -175,7 +177,7 @@ class ForecastSeries:
 
     def windows(self, origins: HostArray, *, targets: bool = True) -> Windows:
         """The windows at `origins`: the places of the first steps to forecast, (N,)."""
-        C, F, m = (self.facts.sizes[name] for name in ("context", "horizon", "season"))
+        C, F, m = self.facts.context, self.facts.horizon, self.facts.season
         z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
         change = np.zeros_like(z)
         change[:, m:] = z[:, m:] - z[:, :-m]
@@ -391,31 +393,31 @@ class ForecastData:
         return [self.training_origins(i) for i in range(len(self.series))]
 
 
-def load_series(paths: Sequence[Path], settings: ForecastSettings) -> list[Series]:
+def load_series(paths: Sequence[Path], p: Any, columns: Columns) -> list[Series]:
     """The series in the files, the target first; without a file, a chaotic one.   Raises DataError."""
     for one, other in itertools.combinations(paths, 2):
         if same_file(one, other):
             raise DataError(f"got {other} twice: expected different files; name it once")
-    names = settings.columns.used
+    names = columns.used
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(
             f"got the column {quoted(twice)} twice in {param('target')} and {param('known')}: expected different "
             "columns; leave one out"
         )
-    series = [each for path in paths for each in read_path(path, settings.columns)] if paths else [mackey_glass()]
-    check_target(series, settings)
+    series = [each for path in paths for each in read_path(path, columns)] if paths else [mackey_glass()]
+    check_target(series, p)
     return series
 
 
-def check_target(series: Sequence[Series], settings: ForecastSettings) -> None:
+def check_target(series: Sequence[Series], p: Any) -> None:
     """Raises DataError if the series do not have the target and the known covariates as their channels."""
     channels = check_channels(series)
-    if settings.known and not settings.target:
+    if p.known and not p.target:
         raise DataError(
             f"got {param('known')} without {param('target')}: expected the column to forecast too; add "
             f"{param('target')} COLUMN"
         )
-    if channels > 1 and not settings.target:
+    if channels > 1 and not p.target:
         names = series[0].channel_names
         have = f": {', '.join(map(printable, names))}"[:200] if names else ""
         raise DataError(
@@ -442,7 +444,7 @@ def aligned(series: Series, facts: ForecastFacts) -> Series:
     return replace(series, values=values, channel_names=((series.channel_names or ("",))[0], *expected))
 
 
-def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: bool = True) -> ForecastData:
+def prepare(series: Sequence[Series], p: Any, *, backtest: bool = True) -> ForecastData:
     """The data of a run, and those of a backtest, which holds out the last fifth of each series.
 
     The final model is trained on all rows. Without a backtest, the known columns may end with the target.
@@ -453,13 +455,13 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
         if np.isnan(each.values[:, 0]).all():
             raise DataError(f"{printable(each.name)} has no value to forecast: expected some; leave it out")
     step = _step(series)
-    K, F = series[0].channels - 1, settings.horizon
+    K, F = series[0].channels - 1, p.horizon
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
-    season = settings.season or (step.season if step and 2 * step.season <= max(rows) else 1)
+    season = p.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     cuts = [_cut(n, F) for n in rows]
     # Series without a window, also in the final training, do not make the context shorter.
     long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, _LEAST_ROWS) + F]
-    context = settings.context or _context(long or cuts, F, season)
+    context = p.context or _context(long or cuts, F, season)
     cuts = cuts if backtest else rows
     if context < season:
         raise DataError(
@@ -471,9 +473,9 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     if sum(max(cut - least - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
         longest = int(np.argmax(rows))
         raise DataError(
-            f"{printable(series[longest].name)} has {rows[longest]} rows: {_needed(settings, facts, backtest=backtest)}"
+            f"{printable(series[longest].name)} has {rows[longest]} rows: {_needed(p, facts, backtest=backtest)}"
         )
-    name = calendar.calendar_of(step, max(rows)) if settings.calendar == "auto" else ""
+    name = calendar.calendar_of(step, max(rows)) if p.calendar == "auto" else ""
     if name and step and all(each.times for each in series):
         series = [with_later_times(each, step, F) for each in series]
     else:
@@ -490,17 +492,17 @@ def prepare(series: Sequence[Series], settings: ForecastSettings, *, backtest: b
     return replace(data, past=past)
 
 
-def _needed(settings: ForecastSettings, facts: ForecastFacts, *, backtest: bool) -> str:
+def _needed(p: Any, facts: ForecastFacts, *, backtest: bool) -> str:
     """The end of an error: the number of rows that a single series needs, and the remedy."""
     F, m = facts.horizon, facts.season
 
     def used(rows: int) -> tuple[int, int]:
         """The rows to train on, and those before the first window."""
         cut = _cut(rows, F)
-        context = settings.context or _context([cut], F, m)
+        context = p.context or _context([cut], F, m)
         return cut if backtest else rows, least_rows(replace(facts, context=context))
 
-    enough = range(10 * (F + m + settings.context + _LEAST_WINDOWS))
+    enough = range(10 * (F + m + p.context + _LEAST_WINDOWS))
     n = bisect.bisect_left(enough, F + _LEAST_WINDOWS - 1, key=lambda rows: used(rows)[0] - used(rows)[1])
     cut, least = used(n)
     seasonal = least > _LEAST_ROWS
@@ -519,6 +521,19 @@ def listed(names: Sequence[str], count: int) -> str:
 def with_later_times(series: Series, step: Step, count: int) -> Series:
     """The series with the times of its rows and of the `count` steps after them."""
     return replace(series, times=step.extended(series.times or (), count))
+
+
+def timed(series: Series, facts: ForecastFacts) -> Series:
+    """The series with the times of the steps ahead, if the model has a calendar.   Raises DataError."""
+    if not facts.calendar:
+        return series
+    step = check_step(series.times or (), series.name, facts.step, "the model was trained on")
+    if step is None or not isinstance((series.times or [0])[0], datetime):
+        raise DataError(
+            f"{printable(series.name)} has no dates, and the model uses the {facts.calendar}: expected dates; add a "
+            "column or an index of them"
+        )
+    return with_later_times(series, step, facts.horizon)
 
 
 def _cut(rows: int, horizon: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,30 +9,41 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.models.errors import DataError
-from xrnn.models.forecast.calendar import calendar_of, columns
-from xrnn.models.forecast.data import ForecastData, mase_divisor, prepare
-from xrnn.models.forecast.linear import Fits, candidates, effect_of, repeated, ridge
-from xrnn.models.forecast.model import TrainedForecaster, next_steps
-from xrnn.models.forecast.settings import ForecastSettings
-from xrnn.models.forecast.trainer import ForecastTrainer, quantile_offsets
-from xrnn.select import get_backend
+from tests.series.forecast.tiny import forecaster_of, params, training_of
+from xrnn.series import Forecaster
 from xrnn.series.checks import Series
+from xrnn.series.errors import DataError
+from xrnn.series.forecast.calendar import calendar_of, columns
+from xrnn.series.forecast.data import ForecastData, mase_divisor, prepare
+from xrnn.series.forecast.linear import Fits, candidates, effect_of, repeated, ridge
+from xrnn.series.forecast.model import next_steps
+from xrnn.series.forecast.training import quantile_offsets
 from xrnn.series.times import step_of
+from xrnn.series.training import Watcher
 from xrnn.typing import HostArray
 
 SMALL: dict[str, Any] = {"hidden": 4, "batch": 8, "horizon": 4, "season": 4}
 
 
+class Told(Watcher):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def tell(self, line: str) -> None:
+        self.lines.append(line)
+
+
 def data_of(values: HostArray, **settings: Any) -> ForecastData:
     columns = values if values.ndim == 2 else values[:, None]
-    return prepare([Series(columns, None, "s")], ForecastSettings(**SMALL | settings))
+    return prepare([Series(columns, None, "s")], params(**SMALL | settings))
 
 
 def forecast_of(values: HostArray, **settings: Any) -> HostArray:
     """The quantiles (F, Q) of the linear part with its calibration; the recurrent part is not trained."""
     data = data_of(values, **settings)
-    trainer = ForecastTrainer(ForecastSettings(**SMALL | settings), data, get_backend("numpy"))
+    trainer = training_of(params(**SMALL | settings), data)
     trainer.calibrate()
     return next_steps(trainer.model, data.series[0], "").values
 
@@ -163,17 +173,18 @@ def test_held_out_rows_change_no_choice() -> None:
         data = data_of(each, target="v", known="k").past
         assert data is not None
         assert data.cuts == [80]
-        trainer = ForecastTrainer(ForecastSettings(**SMALL, target="v", known="k"), data, get_backend("numpy"))
+        trainer = training_of(params(**SMALL, target="v", known="k"), data)
         for _ in range(5):
             trainer.step()
         trainer.calibrate()
-        trained.append(trainer.snapshot())
+        trainer.read_losses()
+        trained.append(forecaster_of(trainer))
     one, other = trained
-    assert one.facts == other.facts
-    assert one.facts.log
-    for name, array in one.arrays.items():
-        np.testing.assert_array_equal(array, other.arrays[name], err_msg=name)
-    np.testing.assert_array_equal(one.layers["linear"].W, other.layers["linear"].W)
+    assert (one.facts_, one.share_) == (other.facts_, other.share_)
+    assert one.facts_.log
+    for name in Forecaster.arrays:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    np.testing.assert_array_equal(one.layers_["linear"].W, other.layers_["linear"].W)
 
 
 @pytest.mark.parametrize("calendar", ["auto", pytest.param("none", marks=pytest.mark.proof)])
@@ -185,14 +196,14 @@ def test_hours_have_a_season_of_a_day_and_one_of_a_week(calendar: str) -> None:
     wave = np.sin(2 * np.pi * np.arange(len(times)) / 24)
     values = 50 + 10 * wave * ~is_weekend - 20 * is_weekend + rng.standard_normal(len(times))
     rows = 31 * 24 - 12  # Friday noon
-    settings = ForecastSettings(hidden=4, horizon=24, calendar=calendar)
+    settings = params(hidden=4, horizon=24, calendar=calendar)
     series = Series(values[:rows, None], None, "s", times=tuple(times[:rows]))
     data = prepare([series], settings, backtest=False)
     assert (data.facts.season, data.facts.calendar) == (24, "week" if calendar == "auto" else "")
-    trainer = ForecastTrainer(settings, data, get_backend("numpy"))
+    trainer = training_of(settings, data)
     error = np.abs(next_steps(trainer.model, data.series[0], "1 hour").median - values[rows : rows + 24]).mean()
     assert error < 2 if calendar == "auto" else error > 4
-    trained = TrainedForecaster(trainer.snapshot())
+    trained = forecaster_of(trainer)
     np.testing.assert_array_equal(trained.forecast(series).values, next_steps(trainer.model, data.series[0], "").values)
     if calendar == "auto":
         with one_line(DataError, "s has no dates, and the model uses the week: expected dates; add a column or"):
@@ -202,7 +213,7 @@ def test_hours_have_a_season_of_a_day_and_one_of_a_week(calendar: str) -> None:
 def test_a_calendar_that_does_not_help_is_left_out() -> None:
     times = tuple(datetime(2020, 1, 1) + timedelta(days=i) for i in range(800))
     values = np.random.default_rng(0).standard_normal(800).cumsum()
-    settings = ForecastSettings(hidden=4, horizon=4)
+    settings = params(hidden=4, horizon=4)
     assert calendar_of(step_of(times, "s"), 800) == "year"
     assert prepare([Series(values[:, None], None, "s", times=times)], settings, backtest=False).facts.calendar == ""
     year = 10 * np.sin(2 * np.pi * np.arange(800) / 365.25) + np.random.default_rng(0).standard_normal(800)
@@ -235,14 +246,13 @@ def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
         data = data_of(each, horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0).past
         assert data is not None
         assert data.cuts == [201]
-        settings = ForecastSettings(horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0)
-        trainer = ForecastTrainer(settings, data, get_backend("numpy"))
-        lines: list[str] = []
-        trainer.tell = lines.append
-        trainer.finish()
+        settings = params(horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0)
+        trainer = training_of(settings, data)
+        told = Told()
+        trainer.complete(told)
         runs.append(trainer)
-        assert [line[:12] for line in lines] == ["choosing the", "  --lr 0.001", "  --lr 0.003"]
-        assert lines[2].endswith(f" of the error of the linear part, after {trainer.length} updates")
+        assert [line[:12] for line in told.lines] == ["choosing the", "  --lr 0.001", "  --lr 0.003"]
+        assert told.lines[2].endswith(f" of the error of the linear part, after {trainer.length} updates")
     one, other = runs
     assert one.steps == one.length == other.steps
     assert one.steps in range(100, 501, 100)
@@ -258,31 +268,37 @@ def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
     np.testing.assert_array_equal(one.model.offsets, offsets)
 
 
-def test_a_run_that_is_stopped_is_not_usable() -> None:
-    trainer = ForecastTrainer(
-        ForecastSettings(**SMALL), data_of(np.random.default_rng(0).standard_normal(90)), get_backend("numpy")
-    )
-    calls = itertools.count()
-    trainer.run(lambda: next(calls) > 20)
-    assert (trainer.steps, trainer.rate, trainer.length, trainer.usable) == (0, 0, None, False)
-    trainer.upto, trainer.rate = 3, 0.001
-    trainer.run(lambda: trainer.steps >= 3)
-    calls = itertools.count()
-    trainer.calibrate(lambda: next(calls) > 5)
-    assert not trainer.usable
-    trainer.calibrate()
-    assert trainer.usable
+@pytest.mark.parametrize("after", [20, 200])
+def test_a_training_that_is_stopped_is_not_calibrated(after: int) -> None:
+    """In the choice of its learning rate, and later."""
+
+    class Stops(Watcher):
+        asked = 0
+
+        @property
+        def stopped(self) -> bool:  # type: ignore[override]
+            self.asked += 1
+            return self.asked > after
+
+    data = data_of(np.random.default_rng(0).standard_normal(90))
+    forecaster = Forecaster(**SMALL, steps=5 if after == 20 else 60)
+    forecaster.watcher = Stops()
+    training = forecaster.learn(forecaster.check_params(), data)
+    assert not training.calibrated
+    assert not forecaster.__sklearn_is_fitted__()
+    training.complete()
+    assert training.calibrated
 
 
-def trained_on_logarithms() -> tuple[TrainedForecaster, HostArray]:
+def trained_on_logarithms() -> tuple[Forecaster, HostArray]:
     t = np.arange(80.0)
     values = np.exp(0.05 * t) * (1.5 + np.sin(np.pi * t / 2))
-    settings = ForecastSettings(**SMALL)
-    trainer = ForecastTrainer(settings, data_of(values), get_backend("numpy"))
+    settings = params(**SMALL)
+    trainer = training_of(settings, data_of(values))
     trainer.step()
     trainer.calibrate()
-    trained = TrainedForecaster(trainer.snapshot())
-    assert trained.facts.log
+    trained = forecaster_of(trainer)
+    assert trained.facts_.log
     return trained, values
 
 
@@ -302,11 +318,11 @@ def test_a_wrong_last_value_is_not_continued_without_bound(last: float, share: f
     trained, values = trained_on_logarithms()
     later = np.exp(0.05 * np.arange(80, 84)) * (1.5 + np.sin(np.pi * np.arange(80, 84) / 2))
     np.testing.assert_allclose(trained.forecast(Series(values[:, None], None, "n")).median, later, rtol=0.1)
-    trained.model.share = share
-    trained.model.linear.W[...] = 1.0  # far more than a training gives
+    trained.share_ = share
+    trained.layers_["linear"].W[...] = 1.0  # far more than a training gives
     values[-1] = last
     got = trained.forecast(Series(values[:, None], None, "n"))
-    context = np.log(np.maximum(values[-trained.facts.context :], 0.01 * values[values > 0].min()))
+    context = np.log(np.maximum(values[-trained.facts_.context :], 0.01 * values[values > 0].min()))
     unit = mase_divisor(np.log(np.where(values > 0, values, np.nan)), 4)
     margin = 3 * max(unit, np.sort(np.abs(context[4:] - context[:-4]))[int(0.9 * (len(context) - 5))])
     logarithms = np.log(got.values)
@@ -325,10 +341,10 @@ def test_short_series_are_padded() -> None:
     """The context follows from the median; shorter series are trained on and forecast too."""
     rng = np.random.default_rng(0)
     series = [Series((np.arange(n) / 2 + 0.1 * rng.standard_normal(n))[:, None], None, str(n)) for n in (15, 18, 60)]
-    settings = ForecastSettings(hidden=4, batch=8, horizon=4)
+    settings = params(hidden=4, batch=8, horizon=4)
     data = prepare(series, settings)
     assert data.facts.context == 14  # the rows of 18 before the backtest
-    trainer = ForecastTrainer(settings, data, get_backend("numpy"))
+    trainer = training_of(settings, data)
     trainer.step()
     for each, source in zip(data.series, series, strict=True):
         forecast = next_steps(trainer.model, each, "").median
@@ -340,10 +356,10 @@ def test_a_series_too_short_for_a_backtest_has_intervals_and_no_share() -> None:
     """Without left-out windows, their widths are those of the errors of the linear part."""
     t = np.arange(40)
     values = 100 + 10 * np.sin(np.pi * t / 6) + np.random.default_rng(0).standard_normal(40)
-    settings = ForecastSettings(hidden=4, batch=8, horizon=12, season=12)
+    settings = params(hidden=4, batch=8, horizon=12, season=12)
     data = prepare([Series(values[:, None], None, "s")], settings, backtest=False)
     assert data.facts.context == 24  # two seasons, so that there is a mean of seasons
-    trainer = ForecastTrainer(settings, data, get_backend("numpy"))
+    trainer = training_of(settings, data)
     trainer.step()
     trainer.calibrate()
     assert trainer.model.share == 0

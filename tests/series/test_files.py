@@ -1,4 +1,4 @@
-"""The files of Classifier and Regressor: read as they were written, or refused before their arrays are allocated.
+"""The files of estimators: read as they were written, or refused before their arrays are allocated.
 
 They are files of `xrnn.save_checkpoint`, whose tests (tests/exchange/test_checkpoint.py) cover their format.
 """
@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 import xrnn
-from tests.commands.runs import raising
+from tests.commands.runs import growth, raising
 from tests.errors import one_line
 from tests.forge import Forgery, little_memory
-from xrnn.models.errors import CheckpointError
-from xrnn.series import Classifier, Regressor
+from xrnn.series import Classifier, Forecaster, Regressor
+from xrnn.series.errors import CheckpointError
 from xrnn.series.files import kind_in
 from xrnn.typing import HostArray
 
@@ -30,6 +30,9 @@ X, Y = np.random.default_rng(0).normal(size=(8, 5, 2)), np.arange(8) % 2
 
 
 def fitted(kind: Any = Classifier, **params: Any) -> Any:
+    if kind is Forecaster:
+        series = growth(40)[None]
+        return Forecaster(**{"hidden": 4, "steps": 1, "horizon": 3, "context": 6, "season": 4} | params).fit(series)
     return kind(**{"hidden": 4, "epochs": 1, "layers": 2} | params).fit(X, Y)
 
 
@@ -43,9 +46,16 @@ def arrays_of(estimator: Any) -> list[HostArray]:
     return [*layers, *(np.asarray(getattr(estimator, name)) for name in estimator.arrays)]
 
 
-@pytest.mark.parametrize("kind", [Classifier, Regressor])
+LABELLED = [{}, {"heads": 2, "mask": True}, {"patience": 1, "patch": 2}, {"members": 2, "layers": 1}]
+
+
 @pytest.mark.parametrize(
-    "params", [{}, {"heads": 2, "mask": True}, {"patience": 1, "patch": 2}, {"members": 2, "layers": 1}], ids=str
+    ("kind", "params"),
+    [
+        *((kind, params) for kind in (Classifier, Regressor) for params in LABELLED),
+        *((Forecaster, params) for params in ({}, {"heads": 2, "steps": None}, {"quantiles": [0.2, 0.7], "lr": 0.01})),
+    ],
+    ids=str,
 )
 def test_a_fitted_estimator_is_read_copied_and_pickled_bit_for_bit(
     kind: Any, params: dict[str, Any], path: Path
@@ -54,13 +64,15 @@ def test_a_fitted_estimator_is_read_copied_and_pickled_bit_for_bit(
     estimator = fitted(kind, **params)
     estimator.save(path)
     for again in (kind.load(path), copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))):
-        assert again.get_params() == estimator.get_params()
+        assert isinstance(estimator, Forecaster) or again.get_params() == estimator.get_params()
+        assert again.check_params() == estimator.check_params()
         assert {name: getattr(again, name) for name in kind.learnt if name != "classes_"} == {
             name: getattr(estimator, name) for name in kind.learnt if name != "classes_"
         }
         for one, other in zip(arrays_of(again), arrays_of(estimator), strict=True):
             np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(again.predict(X), estimator.predict(X))
+        new = growth(30)[None] if kind is Forecaster else X
+        np.testing.assert_array_equal(again.predict(new), estimator.predict(new))
         assert again.layers_["linear"].W is not estimator.layers_["linear"].W
     assert kind_in(path, "") == kind.job
     c = xrnn.load_checkpoint(path, backend="numpy")
@@ -118,6 +130,10 @@ def params(**changes: object) -> Change:
 
 def learnt(**changes: object) -> Change:
     return lambda extra: extra["learnt"].update(changes)
+
+
+def facts(**changes: object) -> Change:
+    return lambda extra: extra["learnt"]["facts_"].update(changes)
 
 
 def array(name: str, values: object) -> Change:
@@ -178,6 +194,21 @@ FORGED: list[tuple[Any, Change, str]] = [
         (Classifier, array("losses", [1.0, value]), "holds losses out of range: expected 0 to 1e+39")
         for value in (-1.0, 1e300, np.nextafter(-1e-5, -1), np.nextafter(1e39, 2e39))
     ),
+    (Forecaster, params(layers=2), OTHERS),
+    (Forecaster, params(quantiles="0.5,2"), "has invalid params (quantiles is 0.5,2: expected numbers between 0 and 1"),
+    (Forecaster, learnt(facts_=[]), "has invalid learnt (facts_ has other names: expected context"),
+    (Forecaster, facts(more=0), "has invalid learnt (facts_ has other names: expected context"),
+    (Forecaster, facts(context=0), "has invalid learnt (context is 0: expected a whole number from 1"),
+    (Forecaster, facts(context=5), "by its parameters"),
+    (Forecaster, facts(season=7), "has invalid learnt (season is larger than context"),
+    (Forecaster, facts(horizon=True), "has invalid learnt (horizon is True: expected a whole number"),
+    (Forecaster, facts(channel_names=["a", "b"]), "has invalid learnt (channel_names has 2 names: expected 1"),
+    (Forecaster, facts(channel_names="a"), "has invalid learnt (channel_names is not a list of strings"),
+    (Forecaster, facts(step=1), "has invalid learnt (step is not a string"),
+    (Forecaster, facts(log=1), "has invalid learnt (log is not true or false"),
+    (Forecaster, facts(calendar=["week"]), "has invalid learnt (calendar is unknown: expected week or year"),
+    (Forecaster, learnt(share_=math.nan), "has invalid learnt (share_ is nan: expected a number from 0"),
+    (Forecaster, array("offsets", [[0.0]]), "holds offsets as float64 (1, 1): expected float64 (3, 3)"),
     (Regressor, learnt(target_mean_=1), "has invalid learnt (target_mean_ is 1: expected a finite number)"),
     (Regressor, learnt(target_mean_=math.nan), "has invalid learnt (target_mean_ is nan: expected a finite number)"),
     (Regressor, learnt(target_deviation_=0.0), "(target_deviation_ is 0.0: expected a positive number)"),
@@ -186,7 +217,7 @@ FORGED: list[tuple[Any, Change, str]] = [
 
 @pytest.fixture(scope="module")
 def estimators() -> dict[Any, Any]:
-    return {kind: fitted(kind) for kind in (Classifier, Regressor)}
+    return {kind: fitted(kind) for kind in (Classifier, Regressor, Forecaster)}
 
 
 @pytest.mark.parametrize(("kind", "change", "words"), FORGED)

@@ -1,0 +1,104 @@
+"""The tables of `xrnn forecast`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from rich.table import Table
+
+from xrnn.files import printable
+from xrnn.series import Forecaster
+from xrnn.series.forecast.data import ForecastScores
+from xrnn.series.forecast.model import Forecast
+
+_MOST_PRINTED: Final = 40  # steps ahead
+_SAME: Final = "naive = seasonal"
+_MOST_STEPS: Final = 7  # with a column in the table of errors
+
+
+def recurrent_part(forecaster: Forecaster) -> str:
+    """A line: how the recurrent part was trained, and what it adds."""
+    share = forecaster.share_
+    if not share:
+        return "recurrent part: left out, since its gain in earlier backtests was too small"
+    trained = f"{len(forecaster.losses_):,} updates at a learning rate of {forecaster.rate_:g}"
+    return f"recurrent part: {trained}; its share is {share:g}"
+
+
+def as_dict(scores: dict[str, ForecastScores]) -> dict[str, Any]:
+    return {method: each._asdict() for method, each in scores.items()}
+
+
+def _table(*names: str) -> Table:
+    """An empty table: text, then columns of numbers."""
+    table = Table(box=None, pad_edge=False)
+    for i, name in enumerate(names):
+        table.add_column(name, justify="right" if i else "left")
+    return table
+
+
+def scores_table(scores: dict[str, ForecastScores], levels: tuple[float, ...]) -> Table:
+    table = _table("", "MASE", "sMAPE", "pinball", "width", f"coverage of {levels[-1] - levels[0]:.0%}")
+    for name, each in by_method(scores).items():
+        table.add_row(name, *_figures(each))
+    return table
+
+
+def steps_table(scores: dict[str, ForecastScores]) -> Table:
+    """The MASE of some steps ahead."""
+    F = len(scores["model"].steps)
+    steps = np.unique(np.linspace(1, F, min(F, _MOST_STEPS)).round().astype(int)).tolist()
+    table = _table("MASE of step", *map(str, steps))
+    for name, each in by_method(scores).items():
+        table.add_row(name, *(f"{each.steps[step - 1]:.3f}" for step in steps))
+    return table
+
+
+def by_method(scores: dict[str, ForecastScores]) -> dict[str, ForecastScores]:
+    """The scores with the names to show. Two naive forecasts that are the same, because the season is 1, are one."""
+    shown = {name.replace("_", " "): each for name, each in scores.items()}
+    if shown["naive"] == shown["seasonal naive"]:
+        del shown["seasonal naive"]
+        shown = {_SAME if name == "naive" else name: each for name, each in shown.items()}
+    return shown
+
+
+def _figures(scores: ForecastScores) -> list[str]:
+    mase, smape, coverage, pinball, width, _ = scores
+    return [f"{mase:.3f}", f"{smape:.2f}%", f"{pinball:.3f}", f"{width:.2f}", f"{coverage:.0%}"]
+
+
+def series_table(scores: dict[str, dict[str, ForecastScores]], shown: Iterable[str]) -> Table:
+    """The MASE of each series, by the methods to show."""
+    names = {name: "naive" if name == _SAME else name.replace(" ", "_") for name in shown}
+    table = _table("MASE", *names)
+    for name, of_series in itertools.islice(scores.items(), _MOST_PRINTED):
+        table.add_row(printable(name), *(f"{of_series[method].mase:.3f}" for method in names.values()))
+    if len(scores) > _MOST_PRINTED:
+        table.add_row(f"… and {len(scores) - _MOST_PRINTED:,} more in --json")
+    return table
+
+
+def forecast_table(forecast: Forecast) -> Table:
+    table = _table("time", "forecast", *(f"{q:g}" for q in forecast.levels if q != 0.5))
+    for step in forecast.steps()[:_MOST_PRINTED]:
+        others = [f"{value:.6g}" for q, value in step["quantiles"].items() if q != "0.5"]
+        table.add_row(printable(step["time"]), f"{step['value']:.6g}", *others)
+    return table
+
+
+def csv_table(forecasts: Sequence[Forecast]) -> bytes:
+    """The forecasts as CSV: a row for each series, step and quantile."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("name", "id", "step", "time", "quantile", "value"))
+    for forecast in forecasts:
+        for number, step in enumerate(forecast.steps(), start=1):
+            for quantile, value in step["quantiles"].items():
+                writer.writerow([forecast.name, forecast.id, number, step["time"], quantile, f"{value:.10g}"])
+    return text.getvalue().encode()

@@ -1,1 +1,0 @@
-"""Whole models without a command line: their data, layers, training and files."""

@@ -1,1 +1,0 @@
-"""Forecasters: models that predict the next values of a time series."""

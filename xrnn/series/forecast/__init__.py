@@ -1,0 +1,1 @@
+"""Forecaster: the next values of series."""
