@@ -125,7 +125,8 @@ struct ForwardPass {
           Wh(prepacked ? Weights<P>(of.Wh, head_size(), gates.h_count, panels, static_cast<P*>(prepacked->Wh), of.heads)
                        : Weights<P>(of.Wh, 1, head_size(), gates.h_count, panels, of.T, of.N, h_in_strips(), arena,
                                     false, of.heads)),
-          fetches_panels(xrnn::prefetches_panels((Wx.packed_bytes() + Wh.packed_bytes()) / panel_threads(partition))),
+          fetches_panels(xrnn::prefetches_panels(rows_of_thread(partition, of.N),
+                                                 (Wx.packed_bytes() + Wh.packed_bytes()) / panel_threads(partition))),
           z(arena.take(Wh.in_strips ? of.N * gates.count * panels.padded() : partition.threads * block())),
           x_panel(arena.template take_of<P>(Wx.one_by_one ? partition.threads * x_length * panels.width(0) * W : 0)),
           x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * of.N * x_length : 0)),

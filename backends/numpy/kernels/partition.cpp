@@ -33,9 +33,10 @@ constexpr int64_t GOOD_COLUMNS = 256;
 // The order of the sums follows this choice, so it is the same on all machines.
 constexpr int64_t ROWS_WORTH_PROJECTING = 64, X_WORTH_PROJECTING = 2 << 20;
 // Packed weights that are this many times as large as a core's second-level cache come from the third level, and tiles
-// prefetch them. At 3 times and more, steps of 16 to 64 rows took 0.90 to 0.95 of the time on a Xeon, 0.94 to 1.02 on an
-// EPYC. At 2 times they took 1.04 of it on the EPYC, since most of the next panel is still in the cache.
+// prefetch them. On an EPYC, forward passes of 24 to 64 rows then take 0.95 to 1.00 of the time. At 2 times the size, and
+// with 16 rows, they took up to 1.04 of it: more is still in the cache, or the tiles are too few to prefetch a panel.
 constexpr double FAR_WEIGHTS = 2.5;
+constexpr int64_t ROWS_WORTH_PREFETCHING = 24;
 // A core's second-level cache, if the system does not tell its size.
 constexpr int64_t USUAL_L2 = 1 << 20;
 
@@ -92,7 +93,12 @@ int64_t multiply_adds_of_a_step(int64_t N, int64_t K, int64_t H) {
 
 void set_l2(int64_t bytes) { forced_l2 = bytes; }
 
-bool prefetches_panels(int64_t bytes) { return double(bytes) > FAR_WEIGHTS * double(l2()); }
+bool prefetches_panels(int64_t rows, int64_t bytes) {
+    return rows >= ROWS_WORTH_PREFETCHING && double(bytes) > FAR_WEIGHTS * double(l2());
+}
+
+// The other half of the cache is for the rows of a chunk.
+bool prefetches_gradients(int64_t bytes) { return bytes >= l2() / 2; }
 
 int panel_threads(Partition partition) { return partition.split == Split::COLUMNS ? partition.threads : 1; }
 

@@ -20,8 +20,12 @@ struct Partition {
 // For tests: the bytes of a core's second-level cache; 0: as the system says.
 void set_l2(int64_t bytes);
 
-// Whether tiles prefetch the next panel of packed weights: a thread reads this many bytes of them in each step.
-bool prefetches_panels(int64_t bytes);
+// Whether tiles prefetch the next panel of packed weights. In each step a thread has this number of rows, and reads this
+// number of bytes of weights.
+bool prefetches_panels(int64_t rows, int64_t bytes);
+
+// Whether tiles prefetch weight gradients of this size, and the columns that they are sums over.
+bool prefetches_gradients(int64_t bytes);
 
 // The number of threads that share the panels of a step.
 int panel_threads(Partition partition);

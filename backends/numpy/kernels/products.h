@@ -140,6 +140,7 @@ struct GradientProducts {
     const int64_t H, width, length;  // of a row of dz: PRE · H; elements of a gate
     const Gates& gates;
     const Map maps[2];
+    const bool far;              // whether tiles prefetch dW
     S* const db;                 // out (PRE · H,), or null
     const Panels<S> columns;     // of a gate
     const Panels<S> dx_columns;  // no panels if dx is not needed
@@ -156,6 +157,8 @@ struct GradientProducts {
           gates(gates),
           maps{{x_size, dWx, gates.x_count, gates.x_of, Panels<S>(x_size, 1)},
                {h_size, dWh, gates.h_count, gates.h_of, Panels<S>(h_size, 1), heads}},
+          far(xrnn::prefetches_gradients((x_size * gates.x_count + h_size / heads.count * gates.h_count) * H *
+                                         int64_t(sizeof(S)))),
           db(db),
           columns(H, threads),
           dx_columns(needs_dx ? x_size : 0, 1, widest(rows)),
@@ -312,7 +315,7 @@ struct GradientProducts {
         t.init = first ? nullptr : out, t.init_row = out_row;
         t.out = out, t.out_row = out_row;
         t.last = p.last;
-        t.of_chunks = true;
+        t.far = far;
         run_rows(t, p.width, rows);
     }
 };

@@ -52,7 +52,8 @@ struct Tile {
     S* out;  // (rows, columns) with stride out_row; may be init, and overlaps nothing else
     int64_t out_row;
     int last = Simd<S>::LANES;  // valid columns in the last vector of out, 1 … LANES
-    bool of_chunks = false;     // out is the sum of many chunks, in a distant cache as the columns of a: prefetch both
+    bool of_chunks = false;     // out is the sum of many chunks
+    bool far = false;           // out and the columns of a lie in a distant cache: prefetch both
     bool has_next = false;      // some segment has `next`
 
     explicit Tile(Order order) : order(order) {}
@@ -160,8 +161,8 @@ constexpr int64_t LINE = 64 / int64_t(sizeof(P));
 // Choose the lines that a tile of this height prefetches while it computes: the next panel, or a some terms ahead. The
 // CPU's own prefetcher does not follow columns of a, whose terms lie a row of the caller's matrix apart.
 template <class P>
-XRNN_INLINE void look_ahead(Segment<P>& s, bool of_chunks, int64_t height) {
-    if (of_chunks) {
+XRNN_INLINE void look_ahead(Segment<P>& s, bool far, int64_t height) {
+    if (far) {
         s.ahead = s.a + 8 * s.a_col + (height - 1) * s.a_row, s.ahead_step = s.a_col;
     } else if (s.next) {
         s.ahead = s.next < s.next_end ? s.next : nullptr, s.ahead_step = LINE<P>;
@@ -317,9 +318,9 @@ constexpr Heights TALLEST;
 // Run t for its first `height` rows. A tile loads out at its end only, and would wait for it.
 template <class P>
 XRNN_INLINE void run_tile(Tile<P>& t, typename Tiles<P, 1>::Function tile, int NV, int64_t height) {
-    if (t.of_chunks || t.has_next)
-        for (int i = 0; i < t.count; ++i) look_ahead(t.segments[i], t.of_chunks, height);
-    for (int64_t m = 0; t.of_chunks && t.init && m < height; ++m) fetch(t.out + m * t.out_row, NV * Simd<Sum<P>>::LANES);
+    if (t.far || t.has_next)
+        for (int i = 0; i < t.count; ++i) look_ahead(t.segments[i], t.far, height);
+    for (int64_t m = 0; t.far && t.init && m < height; ++m) fetch(t.out + m * t.out_row, NV * Simd<Sum<P>>::LANES);
     tile(t);
 }
 

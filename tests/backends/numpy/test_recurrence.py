@@ -294,7 +294,7 @@ def test_same_bits_however_divided(level: str, cell: str, turn: int, every: bool
 def test_the_size_of_the_cache_changes_no_bit(level: str) -> None:
     """With a small second-level cache, tiles prefetch the next panel of the weights."""
     for cell in ("lstm", "gru", "rnn"):
-        p = problem(cell, (4, 30, 70, 200), "float32")
+        p = problem(cell, (5, 60, 70, 200), "float32")
         expected = results(p)
         try:
             kernels.set_l2(2**10)
