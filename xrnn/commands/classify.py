@@ -54,7 +54,7 @@ def classify(
     for label, predicted in zip(truth, classifier.predict(data.test).tolist(), strict=True):
         counts[names.index(label), names.index(predicted)] += 1
     series, right, said = counts.sum(axis=1), counts.diagonal(), counts.sum(axis=0)
-    with np.errstate(invalid="ignore"):  # the functions of scikit-learn need a line each, too
+    with np.errstate(invalid="ignore"):  # scikit-learn's functions would save no line here
         recall, precision, f1 = right / series, right / said, 2 * right / (series + said)
     say, n, correct = run.terminal.result, len(truth), int(right.sum())
     results: dict[str, Any] = {

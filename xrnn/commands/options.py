@@ -68,7 +68,7 @@ def options_of(kind: type[Any], documented: type[Any], *without: str, **metavars
 
 @dataclass(frozen=True, slots=True)
 class OptionsOf:
-    """In `given: Annotated[dict[str, Any], OptionsOf(TABLE)]`: these options in the place of the parameter."""
+    """Marks a parameter, `given: Annotated[dict[str, Any], OptionsOf(TABLE)]`, that these options replace."""
 
     options: Sequence[Option]
 
@@ -132,7 +132,7 @@ TABLE: Final = (
     Option("decimal", str, "Decimal point in .csv files.", ".", ".|,"),
     Option("encoding", str, "Encoding of text files. Default: UTF-8, or UTF-16 with its mark; else cp1252.", ""),
     Option("skip_columns", str, "Columns of .csv files that are not channels.", "", "COLUMN,COLUMN,…"),
-    Option("id", str, "Column that tells the series of a .csv file apart: its name, or its number.", "", "COLUMN"),
+    Option("id", str, "Column of .csv files with the identifier of a series: its name, or its number.", "", "COLUMN"),
     Option("time", str, "Column of .csv files to sort the steps by.", "", "COLUMN"),
     Option("label", str, "Column of .csv files with the label of a series, or its number to predict.", "", "COLUMN"),
 )

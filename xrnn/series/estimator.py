@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import inspect
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
@@ -133,6 +134,19 @@ class Estimator:
         except CheckpointError:
             return False
 
+    @contextlib.contextmanager
+    def _learning(self) -> Iterator[None]:
+        """Around `fit`: the estimator keeps its model unless a new one is complete."""
+        before, complete = {**vars(self)}, False
+        vars(self).pop("layers_", None)
+        try:
+            yield
+            complete = self.__sklearn_is_fitted__()
+        finally:
+            if not complete:
+                vars(self).clear()
+                vars(self).update(before)
+
     def check_params(self) -> Any:
         """The parameters, by plain Python values.   Raises SettingsError for an invalid one."""
         return checked(type(self), self.get_params())
@@ -190,7 +204,9 @@ class Estimator:
     def __repr__(self) -> str:
         """The parameters that differ from the defaults."""
         defaults = {name: each.default for name, each in inspect.signature(type(self)).parameters.items()}
-        given = [f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name]]
+        given = [
+            f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])
+        ]
         return f"{type(self).__name__}({', '.join(given)})"
 
     def __getstate__(self) -> dict[str, Any]:

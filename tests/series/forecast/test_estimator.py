@@ -39,6 +39,14 @@ def test_a_forecaster_learns_and_continues() -> None:
     assert -0.5 < forecaster.score(X[:, :39]) < 0
 
 
+def test_a_failed_fit_keeps_the_model() -> None:
+    forecaster = Forecaster(**SMALL, steps=3).fit([growth(40)])
+    predicted = forecaster.predict()
+    with pytest.raises(DataError):
+        forecaster.fit([np.ones(40)])
+    np.testing.assert_array_equal(forecaster.predict(), predicted)
+
+
 def test_files_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     forecaster = Forecaster(**SMALL, steps=3).fit([growth(40)])
     forecaster.save("c")

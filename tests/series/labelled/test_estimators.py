@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import pickle
@@ -23,6 +24,7 @@ from xrnn.commands.main import main
 from xrnn.series import Classifier, NotFittedError, Regressor
 from xrnn.series.errors import DataError
 from xrnn.series.read import read_path
+from xrnn.series.training import Watcher
 from xrnn.typing import HostArray
 
 SMALL: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "epochs": 20}
@@ -64,6 +66,57 @@ def test_a_classifier_learns_labels_of_each_type(names: tuple[Any, Any]) -> None
     assert len(classifier.losses_) == 20 * 5
     classifier.save("c")
     assert Classifier.load("c").predict(X).tolist() == labels
+
+
+class StopAtOnce(Watcher):
+    stopped = True
+
+
+class Interrupted(Watcher):
+    def updated(self) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", [Classifier, Regressor])
+@pytest.mark.parametrize(
+    ("change", "watcher", "error"),
+    [
+        ({"lr": -1}, None, ValueError),
+        ({"patch": 1000}, None, ValueError),
+        ({}, Interrupted(), KeyboardInterrupt),
+        ({}, StopAtOnce(), None),
+    ],
+)
+def test_a_failed_fit_keeps_the_model(kind: Any, change: dict[str, Any], watcher: Any, error: Any) -> None:
+    X, _ = data()
+    y, other = np.arange(20) % 2, 50 + 7 * (np.arange(20) % 3)
+    estimator = kind(**SMALL | {"epochs": 1}).fit(X, y)
+    predicted, params = estimator.predict(X), estimator.get_params()
+    estimator.set_params(**change)
+    if watcher:
+        estimator.watcher = watcher
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        estimator.fit([each[:, :1] for each in X], other)
+    np.testing.assert_array_equal(estimator.predict(X), predicted)
+    estimator.set_params(**params).save("c")
+    np.testing.assert_array_equal(kind.load("c").predict(X), predicted)
+
+
+@pytest.mark.parametrize("y", [{"a", "b"}, {"a": 1}, "ab", b"ab", 5, iter("ab")], ids=repr)
+def test_a_y_without_an_order_is_refused(y: Any) -> None:
+    with one_line(TypeError, f"y is a {type(y).__name__}: expected a list or an array with one value for each series"):
+        Classifier(**SMALL).fit([np.arange(5.0), np.arange(4.0)], y)
+
+
+def test_a_bool_and_an_equal_number_are_refused() -> None:
+    with one_line(ValueError, "y holds True as a number and as a bool: expected different labels; use text"):
+        Classifier(**SMALL).fit([np.arange(5.0)] * 3, [True, 1, 0])
+
+
+def test_repr_shows_what_differs_from_the_defaults() -> None:
+    X, y = data()
+    Classifier(**SMALL | {"epochs": 1}).fit(X, y).save("c")
+    assert repr(Classifier.load("c")) == "Classifier(hidden=6, lr=0.02, batch=4, epochs=1)"
 
 
 class Speed(StrEnum):

@@ -119,8 +119,9 @@ class Forecaster(Estimator):
                 are not used. With a Series or a wide DataFrame: a DataFrame with the same index, maybe with later rows
         """
         series, form = self._read(X, known, 0)
-        self._fit(series, series if form else X)
-        self._form = form
+        with self._learning():
+            self._fit(series, series if form else X)
+            self._form = form
         return self
 
     def _fit(self, series: list[Series], X: Any) -> None:

@@ -73,7 +73,7 @@ class LabelledEstimator(Estimator):
 
     arrays: ClassVar[tuple[str, ...]] = ("losses_", "validation_losses_", "scale_")
 
-    # ---- what classifying and regressing differ in ----
+    # ---- methods that Classifier and Regressor define ----
 
     @property
     def _outputs(self) -> int:
@@ -81,7 +81,7 @@ class LabelledEstimator(Estimator):
         raise NotImplementedError
 
     def _learn_targets(self, series: Sequence[Series]) -> None:
-        """Learn what the targets of these series are.   Raises DataError."""
+        """Set the learnt attributes of the targets of these series.   Raises DataError."""
         raise NotImplementedError
 
     def _groups(self, series: Sequence[Series]) -> list[list[int]]:
@@ -113,7 +113,7 @@ class LabelledEstimator(Estimator):
 
     # ---- learning ----
 
-    def _learn(self, X: Any, labels: Sequence[Any]) -> Self:
+    def _learn(self, X: Any, labels: Sequence[Any]) -> None:
         """Learn from X and its labels.   Raises ValueError."""
         p, tell = self.check_params(), self.watcher.tell
         series = as_series(self._time_first(X, fitting=True), labels)
@@ -136,12 +136,11 @@ class LabelledEstimator(Estimator):
         training = LabelledTraining(self, p, self.patch_, train, validation, get_backend())
         training.run((p.epochs or default_epochs(len(train))) * training.per_epoch, self.watcher)
         if not training.steps:  # stopped at once
-            return self
+            return
         training.model.start_at(0)
         self.losses_, self.validation_losses_ = training.losses, training.validation_losses
         self.scale_ = np.array([training.scale.mean, training.scale.deviation])
         self.layers_ = dict(training.best)
-        return self
 
     def check_params(self) -> Any:
         """The parameters.   Raises SettingsError."""
@@ -302,8 +301,10 @@ class Classifier(LabelledEstimator):
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
             raise ValueError(f"y holds one class, {classes[:1]}: expected at least two labels to tell apart")
-        self.classes_ = as_array(classes)
-        return self._learn(X, labels)
+        with self._learning():
+            self.classes_ = as_array(classes)
+            self._learn(X, labels)
+        return self
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The likeliest label of each series, (n,)."""
@@ -327,7 +328,7 @@ class Classifier(LabelledEstimator):
         return len(self.classes_)
 
     def _learn_targets(self, series: Sequence[Series]) -> None:
-        """`fit` has learnt the labels."""
+        """Nothing: `fit` sets the labels, which a validation part does not change."""
 
     def _groups(self, series: Sequence[Series]) -> list[list[int]]:
         return groups_of(series, self.classes_.tolist())
@@ -384,7 +385,9 @@ class Regressor(LabelledEstimator):
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their numbers."""
-        return self._learn(X, as_targets(y))
+        with self._learning():
+            self._learn(X, as_targets(y))
+        return self
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The number of each series, (n,) float64."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -115,6 +115,8 @@ def as_targets(y: Any) -> list[float]:
 def _column(y: Any) -> Any:
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None: expected one value for each series")
+    if isinstance(y, str | bytes | Mapping | Set) or not (hasattr(y, "__len__") or hasattr(y, "__array__")):
+        raise TypeError(f"y is a {type(y).__name__}: expected a list or an array with one value for each series")
     if hasattr(y, "__array__"):
         refuse_mask(y, "y")
         y = np.asarray(y)
@@ -131,10 +133,13 @@ def _column(y: Any) -> Any:
 
 
 def classes_of(labels: Sequence[Label], *, by_number: bool = False) -> list[Any]:
-    """The different labels, sorted; in the order of their first use if they can't be compared.
+    """The different labels, sorted; in the order of their first use if they can't be compared.   Raises ValueError.
 
     by_number   sort text by the numbers in it, if all are numbers
     """
+    bools, others = ({each for each in labels if isinstance(each, bool) is of} for of in (True, False))
+    if both := bools & others:
+        raise ValueError(f"y holds {both.pop()!r} as a number and as a bool: expected different labels; use text")
     different = list(dict.fromkeys(labels))
     numbers = {label: as_number(str(label)) for label in different} if by_number else {}
     try:
