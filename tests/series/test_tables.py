@@ -160,14 +160,14 @@ def test_text_that_is_not_utf_8_is_read_as_excel_writes_it(caplog: pytest.LogCap
     (series,) = read(content, Columns(id="Stadt"))
     assert series.id == "Köln"
     (line,) = caplog.messages
-    assert line == "f.csv is not UTF-8, and is read as cp1252, the encoding of Excel; to change it, give encoding"
+    assert line == "f.csv is not UTF-8, and is read as cp1252; if letters are wrong, name its encoding by --encoding"
     caplog.clear()
     for name in ("cp437", "utf-8", "utf-16-le"):
         (series,) = read("\ufeffx;ü\n1;2\n".encode(name, "ignore"), Columns(encoding=name))
         assert series.channel_names == ("x", "ü")
     assert not caplog.messages
     with one_line(
-        DataError, "f.csv is not complete utf-8 (invalid start byte): expected text; save it as UTF-8, or give"
+        DataError, "f.csv can't be read as utf-8 (invalid start byte): expected text; save it as UTF-8, or give"
     ):
         read(content.replace(b"\xf6", b"\xff"), Columns(encoding="utf-8"))
     with one_line(DataError, "f.csv is neither UTF-8 nor cp1252: expected text; save it as UTF-8, or give encoding"):
@@ -407,7 +407,7 @@ def test_a_folder_of_such_files() -> None:
         (
             codecs.BOM_UTF16_LE + b"1\0\n",
             {},
-            "f.csv is not complete utf-16 (truncated data): expected text; save it as",
+            "f.csv can't be read as utf-16 (truncated data): expected text; save it as",
         ),
         ("x;y\n1.5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.5' is not a finite number"),
         ("x;y\n1.000,5;2\n", {"decimal": ","}, "f.csv, line 2, column x: '1.000,5' is not a finite number"),

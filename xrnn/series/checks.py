@@ -106,12 +106,14 @@ def read_text(path: Path, encoding: str = "") -> str:
     except UnicodeDecodeError as error:
         remedy = f"save it as UTF-8, or give {param('encoding')}"
         if encoding:
-            raise DataError(f"{path} is not complete {encoding} ({error.reason}): expected text; {remedy}") from error
+            raise DataError(f"{path} can't be read as {encoding} ({error.reason}): expected text; {remedy}") from error
         try:
             text = content.decode("cp1252")
         except UnicodeDecodeError:
             raise DataError(f"{path} is neither UTF-8 nor cp1252: expected text; {remedy}") from error
-        _log.warning(f"{path} is not UTF-8, and is read as cp1252, the encoding of Excel; to change it, give encoding")
+        _log.warning(
+            f"{path} is not UTF-8, and is read as cp1252; if letters are wrong, name its encoding by --encoding"
+        )
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 

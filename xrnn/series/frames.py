@@ -25,7 +25,7 @@ from xrnn.series.forecast.model import Forecast
 from xrnn.series.tables import Columns, Table, names_in
 from xrnn.series.times import read_times, show
 
-_REMEDY: Final = "correct it, or encode text, as by pandas.get_dummies"
+_REMEDY: Final = "correct it, or encode categories as numbers"
 _VALUE: Final = "value"  # the name of the target in a Series and a wide frame, as channels are compared by name
 
 
