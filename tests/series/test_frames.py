@@ -31,6 +31,24 @@ def expected(values: HostArray, **known: HostArray) -> Any:
     return fitted.predict_quantiles(**{k: v[None, 40:] for k, v in known.items()})[0]
 
 
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (
+            pandas.Series(growth(40) + 1j, Y.index[:40]),
+            "Complex data not supported: X holds complex128; expected real num",
+        ),
+        (
+            pandas.Series(growth(40), pandas.to_datetime(7 * np.arange(40))),
+            "X has times of nanoseconds: expected whole micros",
+        ),
+    ],
+)
+def test_what_no_series_can_hold_is_refused(y: Any, words: str) -> None:
+    with one_line(DataError, words):
+        Forecaster(**SMALL).fit(y)
+
+
 def test_a_series_gets_a_series_with_the_next_times() -> None:
     forecaster = Forecaster(**SMALL | {"season": 0}).fit(Y[:40])
     assert forecaster.facts_.season == 4  # from the times

@@ -182,8 +182,18 @@ class Table:
 
         index   the name of the first column, which holds the index; empty: the index is not used
         clock   True if datetimes are used without their time zone; None: if all have the same time of day
+
+        Raises DataError for complex numbers and for times of nanoseconds.
         """
         parts = [frame.index][: bool(index)] + [frame.iloc[:, i] for i in range(frame.shape[1])]
+        for part in parts:
+            kind = getattr(part.dtype, "kind", "")
+            if kind == "c":
+                raise DataError(f"Complex data not supported: {name} holds {part.dtype}; expected real numbers")
+            if kind == "M" and any(getattr(each, "nanosecond", 0) for each in part):
+                raise DataError(
+                    f"{name} has times of nanoseconds: expected whole microseconds; number the rows instead"
+                )
         cells = [[_cell(each) for each in _clock(part.tolist(), clock)] for part in parts]
         header = [*[index][: bool(index)], *map(str, frame.columns)]
         rows = list(zip(*cells, strict=True))
