@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
 
 
-from benchmarks import busy, processes
+from benchmarks import busy
 from benchmarks.cases import Case
 from tests.built import NOT_BUILT
 from xrnn.backends.numpy import kernels
@@ -53,30 +52,6 @@ def test_neighbour_and_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for times in by_pause.values():
         assert [len(bursts) for bursts in times.values()] == [2, 2]
         assert all(microseconds > 0 for bursts in times.values() for microseconds in bursts)
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system pins no process to a CPU")
-def test_a_busy_process_has_its_cpu_and_its_share_of_the_time() -> None:
-    before = set(children())
-    cpu = min(os.sched_getaffinity(0))
-    with processes.busy(1, 0.002, 0.006, cpu):
-        (child,) = set(children()) - before
-        begun = time.monotonic()
-        while cpu_seconds(child) < 0.3:
-            assert time.monotonic() - begun < 100
-            time.sleep(0.01)
-        assert os.sched_getaffinity(child) == {cpu}
-        assert time.monotonic() - begun > 0.6  # 1.2 s at a quarter of the time
-    assert set(children()) == before
-
-
-def children() -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
 def test_of_best_takes_ratios_within_a_round() -> None:

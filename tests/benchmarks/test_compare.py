@@ -43,22 +43,6 @@ def test_quick_comparison_writes_what_the_report_renders(tmp_path: Path, capsys:
 
 
 @posix
-def test_a_workers_error_has_its_name() -> None:
-    with Worker("numpy", threads=1) as worker:
-        with pytest.raises(RuntimeError, match="numpy: KeyError: 'no such operation'"):
-            worker.time("no such operation")
-        assert worker.prepare(Case(1, 1, 2, 3))["operations"] == ["step", "forward", "train", "product"]
-
-
-@posix
-def test_a_process_that_dies_is_named() -> None:
-    with Worker("numpy", threads=1) as worker:
-        worker.close()
-        with pytest.raises(RuntimeError, match="the process of numpy ended with status -9"):
-            worker.receive()
-
-
-@posix
 def test_a_missing_library_costs_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,23 +94,3 @@ def test_a_library_reports_its_wrong_operations(monkeypatch: pytest.MonkeyPatch)
     assert (prepared["operations"], prepared["wrong"]) == (["step", "forward", "product"], ["train: dx is off"])
     with pytest.raises(AssertionError, match="train: dx is off"):
         library.prepare(Case(2, 1, 2, 3), False)
-
-
-@pytest.mark.proof
-@posix
-def test_a_library_that_hangs_costs_its_case_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare = Worker.prepare
-
-    def hang_once(self: Worker, case: Case, drop_wrong: bool) -> dict[str, Any]:
-        if self.peer == "numpy" and case.H == 16:
-            self.limit = 0.0
-        return prepare(self, case, drop_wrong)
-
-    monkeypatch.setattr(Worker, "prepare", hang_once)
-    compare.main(["--quick", "--peers", "xrnn,numpy", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)])
-    results = json.loads((tmp_path / "compare.json").read_text())
-    assert results["left_out"] == ["T50-N1-D16-H16: numpy did not answer within 0.0 seconds"]
-    assert {row["case"] for row in results["cases"]} == {"T35-N3-D40-H100", "T1-N1-D64-H64"}
-    assert "left out T50-N1-D16-H16" in capsys.readouterr().out

@@ -137,12 +137,3 @@ def test_a_gpu_with_little_memory_gets_shorter_sequences(gpu: CupyBackend, monke
     monkeypatch.setattr(gpu.xp.cuda.runtime, "memGetInfo", lambda: (22_000 * pool.free_all_blocks.call_count, 22_000))
     cell, _ = forms.measure(gpu, Case(1000, 3, 5, 20), 1, Lengths(checked=1, short=3, long=1000))
     assert (cell["case"], cell["host_microseconds"]["stepwise"].keys()) == ("T4-N3-D5-H20", {"1", "4"})
-
-
-def test_a_time_is_the_median_of_a_few_calls(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([50.0, 1.0, 2.0, 9.0, 3.0, 4.0])  # milliseconds; the first isn't counted
-    monkeypatch.setattr(gpu.xp.cuda, "get_elapsed_time", lambda start, end: next(times))
-    calls = []
-    device, host = forms.microseconds(gpu.xp, lambda: calls.append(1))
-    assert (device, len(calls)) == (3000.0, 6)
-    assert host >= 0

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu.part import Log, Part, run
+from benchmarks.gpu.part import Log, Part
 from tests.conftest import NO_GPU
 
 
@@ -29,38 +27,6 @@ def test_the_order_is_by_value_and_the_measurements_fit_into_the_default_time() 
     assert [p.name for p in every] == [*measuring, *sanitizers, "tests"]
     assert sum(p.at_most for p in every[:6]) + every[6].at_least <= 60 * gpu.MINUTES
     assert all(p.at_least <= p.at_most for p in every)
-
-
-FORKS = """
-import pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-pathlib.Path({file!r}).write_text(str(child.pid))
-{rest}
-"""
-
-
-@pytest.mark.parametrize(
-    ("rest", "expected"), [("time.sleep(1000)", None), ("", 0)], ids=["that goes on", "that ended"]
-)
-def test_a_command_is_stopped_with_what_it_started(tmp_path: Path, log: Log, rest: str, expected: int | None) -> None:
-    file = tmp_path / "pid"
-    status, took = run(
-        [sys.executable, "-c", FORKS.format(file=str(file), rest=rest)], 3, dict(os.environ), tmp_path, log
-    )
-    assert status == expected
-    assert took >= 3 or expected == 0
-    wait_for_end(int(file.read_text()))
-
-
-def wait_for_end(pid: int) -> None:
-    for _ in range(3000):  # dying takes a moment
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
-                return
-        except FileNotFoundError:
-            return
-        time.sleep(0.01)
-    pytest.fail("a process that the stopped one started goes on")
 
 
 @pytest.mark.parametrize(

@@ -106,25 +106,6 @@ def test_a_whole_run_merges_what_its_parts_wrote(
     assert "cuDNN / ours: geometric mean 1.41; 1 ahead, 0 tie, 1 behind" in text  # 0.9 / 0.2 and 4 / 9
 
 
-def test_a_run_of_a_few_parts_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_parts(monkeypatch)
-    assert gpu.main(["--out", str(tmp_path), "--only", "costs"]) == 0
-    (path,) = tmp_path.glob("*.json")
-    found = json.loads(path.read_text())
-    assert not found["complete"]
-    assert list(found["parts"]) == ["device", "costs"]
-
-
-def test_a_folder_that_can_not_be_written_is_refused_before_anything_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(gpu, "perform", lambda *arguments: pytest.fail("a part has run"))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit):
-        gpu.main(["--out", str(tmp_path / "file")])
-    assert f"--out expected a folder that can be written, got {tmp_path / 'file'}: " in capsys.readouterr().err
-
-
 @pytest.mark.proof
 def test_the_predictions_of_all_devices_and_cells(capsys: pytest.CaptureFixture[str]) -> None:
     choices.main(["--device", "a100", "-T", "20", "--cell", "gru"])

@@ -13,8 +13,7 @@ from rich.console import Console
 
 from benchmarks.cases import Case
 from benchmarks.machine import write
-from benchmarks.peers import COMPARED
-from benchmarks.pictures import COLOURS, SPEED_SIZES, draw_speed, draw_sweeps
+from benchmarks.pictures import SPEED_SIZES, draw_speed, draw_sweeps
 from benchmarks.report import against_peers, main, print_changes, print_comparison
 
 
@@ -138,8 +137,3 @@ def test_the_picture_of_speeds_has_all_three_cells(tmp_path: Path) -> None:
     names = ["speed-dark.png", "speed-narrow-dark.png", "speed-narrow.png", "speed.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in names)
-
-
-def test_each_compared_library_has_a_colour_of_its_own() -> None:
-    assert set(COMPARED) <= set(COLOURS)
-    assert len({COLOURS[peer] for peer in COMPARED}) == len(COMPARED)
