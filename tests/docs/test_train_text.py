@@ -252,13 +252,6 @@ def test_a_small_file_is_not_held_out_alone(script: Any) -> None:
     assert len(text) + len(held_out) == sum(map(len, contents.values())) - len(contents[chosen]) + 5
 
 
-def test_the_text_by_default_is_pythons_library(script: Any) -> None:
-    text, held_out = (part.tobytes() for part in script.read_text([]))
-    assert b"class OrderedDict" in text + held_out
-    assert b"class TestCase" in text + held_out  # unittest/case.py
-    assert len(held_out) < 0.1 * len(text)
-
-
 def few(folder: str) -> None:
     Path(folder).mkdir()
     Path(folder, "a.txt").write_text("too little")
@@ -324,23 +317,6 @@ def test_refusals(
     assert "\n" not in line
     assert line.startswith(f"error: {words}")
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
-
-
-@pytest.mark.parametrize(
-    "options",
-    ["--minutes 0", "--minutes nan", "--steps 0", "--length -1", "--seed -1", "--cell x", "--steps 1 --minutes 1"],
-)
-def test_options_that_make_no_sense(script: Any, options: str, capsys: Capture) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        script.main(["texts", *options.split()])
-    assert options.split()[0] in capsys.readouterr().err
-
-
-def test_without_matplotlib_there_is_no_picture(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    script.main(["texts", "--steps", "2"])
-    assert "loss curve: not drawn; pip install matplotlib" in capsys.readouterr().out
-    assert not Path("char-lm.safetensors.png").exists()
 
 
 def test_signals_have_their_effect_again_after_a_run(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,21 +107,10 @@ def test_equals_onnx_runtime(kind: str, options: dict[str, Any], bias: bool) -> 
 
 def test_ragged_lengths_as_onnx_runtime() -> None:
     """Within the length of each row; past it ONNX Runtime has zeros, xrnn the final state."""
-    n = node(
-        "LSTM",
-        "X",
-        "W",
-        "R",
-        "B",
-        "lengths",
-        "h0",
-        "c0",
-        outputs=("Y", "Y_h", "Y_c"),
-        direction="bidirectional",
-        hidden_size=H,
-    )
+    read, made = ("X", "W", "R", "B", "lengths", "h0", "c0"), ("Y", "Y_h", "Y_c")
+    n = node("LSTM", *read, outputs=made, direction="bidirectional", hidden_size=H)
     inputs = {"X": ["T", "N", D], "lengths": (["N"], "int32"), "h0": [2, "N", H], "c0": [2, "N", H]}
-    model = graph_of(n, inputs=inputs, outputs=("Y", "Y_h", "Y_c"), constants=weights("LSTM", 2))
+    model = graph_of(n, inputs=inputs, outputs=made, constants=weights("LSTM", 2))
     x, lengths, states = x_of(6, 3, D), np.array([6, 2, 4], "int32"), x_of(4, 3, H)
     layer = from_onnx(model, backend="numpy")
     h, final = results(layer, x, lengths, [states[0], states[2], states[1], states[3]])
@@ -315,14 +304,8 @@ FROM_STATES: dict[str, tuple[str, Callable[..., Any] | None]] = {
 def test_operators_after_states(name: str) -> None:
     text, want = FROM_STATES[name]
     layer = node("LSTM", outputs=["Y", "h", "c"], hidden_size=H, direction="bidirectional")
-    model = graph_of(
-        layer,
-        *nodes_of(text),
-        inputs={"X": [4, 3, D]},
-        outputs=["out"],
-        constants=weights("LSTM", 2) | CONSTANTS,
-        opset=18,
-    )
+    stored = weights("LSTM", 2) | CONSTANTS
+    model = graph_of(layer, *nodes_of(text), inputs={"X": [4, 3, D]}, outputs=["out"], constants=stored, opset=18)
     if want is None:
         refuses(model, "the output 'out' ", "expected")
     else:
@@ -546,18 +529,12 @@ def test_nan_gives_a_warning() -> None:
 
 def test_fixed_states_and_lengths() -> None:
     inputs = {"X": [4, 2, D]}
-    state = graph_of(
-        node("RNN", "X", "W", "R", "", "", "h"),
-        inputs=inputs,
-        constants=weights("RNN") | {"h": np.ones((1, 2, H), "float32")},
-    )
+    stored = weights("RNN") | {"h": np.ones((1, 2, H), "float32")}
+    state = graph_of(node("RNN", "X", "W", "R", "", "", "h"), inputs=inputs, constants=stored)
     refuses(state, "a fixed or moved initial_h", "pass it to the layer")
     for lengths in ([4, 3], [4, 4]):
-        model = graph_of(
-            node("RNN", "X", "W", "R", "", "n"),
-            inputs=inputs,
-            constants=weights("RNN") | {"n": np.array(lengths, "int32")},
-        )
+        stored = weights("RNN") | {"n": np.array(lengths, "int32")}
+        model = graph_of(node("RNN", "X", "W", "R", "", "n"), inputs=inputs, constants=stored)
         if lengths == [4, 4]:
             from_onnx(model, backend="numpy")
         else:
@@ -598,18 +575,14 @@ def test_graphs_that_are_no_chain() -> None:
     refuses(chained(make("Identity", "zeros", "h1"), zeros=np.zeros((3, 2, H), "float32")), "reads neither the input")
     refuses(chained(make("Transpose", "h0", "h1", perm=[1, 0, 2])), "the batch as its time axis")
     half = make("Slice", "h0 zero two", "h1")
-    refuses(
-        chained(half, zero=np.array([0]), two=np.array([2])), "reads neither the input of the graph nor the results"
-    )
+    half = chained(half, zero=np.array([0]), two=np.array([2]))
+    refuses(half, "reads neither the input of the graph nor the results")
     same = make("Identity", "h0", "h1")
     refuses(chained(same, outputs=["Y", "X"]), "the output 'X' is not a result of layers")
     three = make("Slice", "X zero three", "h1")
-    model = graph_of(
-        three,
-        node("RNN", "h1", "W", "R", hidden_size=H),
-        inputs={"X": ["T", "N", D]},
-        constants=weights("RNN") | {"zero": np.array([0]), "three": np.array([3])},
-    )
+    stored = weights("RNN") | {"zero": np.array([0]), "three": np.array([3])}
+    layer = node("RNN", "h1", "W", "R", hidden_size=H)
+    model = graph_of(three, layer, inputs={"X": ["T", "N", D]}, constants=stored)
     refuses(model, "reads neither the input of the graph nor")  # with 3 steps it is the input, with 4 it is not
     refuses(chained(make("Identity", "h9", "h1")), "reads 'h9', which no node before it gives")
     refuses(chained(same, outputs=["Z"]), "an output is given by no node")
@@ -623,21 +596,10 @@ def test_directions_in_another_order() -> None:
     ]
     flat = [*nodes, helper.make_node("Squeeze", ["Y", "one"], ["h"])]
     stored = weights("RNN") | {"one": np.array([1])}
-    refuses(
-        graph_of(*flat, inputs={"X": ["T", "N", D]}, outputs=["h"], constants=stored),
-        "leaves out or moves results",
-        "remove the operators after the last layer",
-    )
-    refuses(
-        graph_of(
-            *nodes[:1],
-            node("RNN", outputs=["b"], hidden_size=H),
-            inputs={"X": ["T", "N", D]},
-            outputs=["a", "b"],
-            constants=stored,
-        ),
-        "several branches",
-    )
+    model = graph_of(*flat, inputs={"X": ["T", "N", D]}, outputs=["h"], constants=stored)
+    refuses(model, "leaves out or moves results", "remove the operators after the last layer")
+    two = nodes[0], node("RNN", outputs=["b"], hidden_size=H)
+    refuses(graph_of(*two, inputs={"X": ["T", "N", D]}, outputs=["a", "b"], constants=stored), "several branches")
 
 
 @pytest.mark.parametrize(
