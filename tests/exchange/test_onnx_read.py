@@ -520,6 +520,9 @@ def test_weights_of_another_shape_or_dtype() -> None:
     refuses(changed(B=np.zeros((1, 30), "float64")), "B in float64", "expected float32 or float64, the same for all")
     refuses(changed(W=np.zeros((1, 15, 3), "float16")), "'W' has the type 10", "expected float32")
     refuses(changed(W=np.zeros((1, 15, 3), "int32")), "W in int32")
+    stored = {name: array for name, array in weights("RNN").items() if name != "W"}
+    model = graph_of(node("RNN"), inputs={"X": ["T", "N", D], "W": [1, 5, 3]}, constants=stored)
+    refuses(model, "W as an input of the graph", "weights in the model")
 
 
 def test_nan_gives_a_warning() -> None:

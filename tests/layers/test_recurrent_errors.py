@@ -410,6 +410,7 @@ def test_an_update_through_a_stack(backend: Backend) -> None:
             title = "Linear" if layer is linear else "LSTM"
             with one_line(RuntimeError, f"the weights of this {title} have been updated since that forward"):
                 layer.backward(gradient)
+    assert stack.updates == 2
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

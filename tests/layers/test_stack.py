@@ -63,15 +63,15 @@ def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend) 
 
 
 def test_dropout_lies_between_the_layers(backend: Backend) -> None:
-    stack, by_hand = Stack(make(backend)[:3], dropout=0.5, rng=3), make(backend)[:3]
-    between = [Dropout(0.5, seed=stack.dropout[0].seed, layer=i) for i in range(2)]
-    x, dh = draw_on(backend, T, N, D), draw_on(backend, T, N, 3, seed=3)
+    stack, by_hand = Stack(make(backend), dropout=0.5, rng=3), make(backend)
+    between = [Dropout(0.5, seed=stack.dropout[0].seed, layer=i) for i in range(3)]
+    x, dh = draw_on(backend, T, N, D), draw_on(backend, T, N, 4, seed=3)
     for _ in range(2):  # each forward has other masks
         h, d = x, dh
         for i, layer in enumerate(by_hand):
             h = as_tuple(layer.forward(between[i - 1].forward(h) if i else h))[0]
         assert_same(host(backend, stack.forward(x)[0]), host(backend, h))
-        for i in (2, 1, 0):
+        for i in (3, 2, 1, 0):
             d = by_hand[i].backward(d)[0]
             d = between[i - 1].backward(d) if i else d
         assert_same(host(backend, stack.backward(dh)[0]), host(backend, d))
