@@ -31,9 +31,8 @@ def test_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert case == "gru-T3-N2-D4-H8"
     for by_setting in rates.values():
         assert {"chosen", "one thread"} <= by_setting.keys()
-        assert (
-            sum(rate for rounds in by_setting.values() for rate in rounds) > 0
-        )  # a busy machine may miss a short turn
+        # A busy machine may miss a short turn.
+        assert sum(rate for rounds in by_setting.values() for rate in rounds) > 0
 
 
 @pytest.mark.proof
@@ -56,9 +55,8 @@ def test_neighbour_and_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_of_best_takes_ratios_within_a_round() -> None:
     """The second round ran while the machine was slow."""
-    assert (
-        busy.of_best({"chosen": [90.0, 45.0, 91.0], "one thread": [100.0, 50.0, 100.0], "2 threads": [1.0] * 3}) == 0.9
-    )
+    rates = {"chosen": [90.0, 45.0, 91.0], "one thread": [100.0, 50.0, 100.0], "2 threads": [1.0] * 3}
+    assert busy.of_best(rates) == 0.9
 
 
 def test_workers_take_turns_with_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,9 +96,8 @@ def test_a_cost_for_which_blocks_do_not_meet_ends_and_says_so(
 ) -> None:
     monkeypatch.setattr(costs, patience, 500)
     monkeypatch.setitem(gpu.xp.cuda.Device.attributes, "KernelExecTimeout", watched)
-    silent = costs.source().replace(
-        "publish(mail + 32 * blockIdx.x, float(i));", ";"
-    )  # nothing is written that the blocks wait for
+    # Nothing is written that the blocks wait for.
+    silent = costs.source().replace("publish(mail + 32 * blockIdx.x, float(i));", ";")
     monkeypatch.setattr(costs, "source", lambda: silent)
     measured = dict(Costs(gpu, times=3, elements=64).measure())
     why = "RuntimeError: its blocks gave up waiting for one another: they don't all run at once"

@@ -168,10 +168,7 @@ def test_a_subclass_sets_its_blocks_or_inherits_them() -> None:
         pass
 
     assert (Same.from_x, Same.from_h, Same.from_b) == (LSTMCell.from_x, LSTMCell.from_h, LSTMCell.from_b)
-    assert (LSTMCell.name, Same.name) == (
-        "lstm",
-        "Same",
-    )  # with the name of the base it would run the kernel of the base
+    assert (LSTMCell.name, Same.name) == ("lstm", "Same")  # with the name of its base it would run the base's kernel
 
 
 class FromX(GRUCell):
@@ -455,12 +452,8 @@ def test_run_training_is_true_in_forward_and_backward_only(backend: Backend) -> 
     layer.backward(layer.forward(x))
     layer(x)
     layer.stream(x)
-    assert layer.cell.seen == [  # type: ignore[attr-defined]
-        ("step", True),
-        ("gradient", True),
-        ("step", False),
-        ("step", False),
-    ]
+    seen: Any = layer.cell.seen  # type: ignore[attr-defined]
+    assert seen == [("step", True), ("gradient", True), ("step", False), ("step", False)]
 
 
 # ---- bad input ----
