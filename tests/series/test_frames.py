@@ -31,24 +31,6 @@ def expected(values: HostArray, **known: HostArray) -> Any:
     return fitted.predict_quantiles(**{k: v[None, 40:] for k, v in known.items()})[0]
 
 
-@pytest.mark.parametrize(
-    ("y", "words"),
-    [
-        (
-            pandas.Series(growth(40) + 1j, Y.index[:40]),
-            "Complex data not supported: X holds complex128; expected real num",
-        ),
-        (
-            pandas.Series(growth(40), pandas.to_datetime(7 * np.arange(40))),
-            "X has times of nanoseconds: expected whole micros",
-        ),
-    ],
-)
-def test_what_no_series_can_hold_is_refused(y: Any, words: str) -> None:
-    with one_line(DataError, words):
-        Forecaster(**SMALL).fit(y)
-
-
 def test_a_series_gets_a_series_with_the_next_times() -> None:
     forecaster = Forecaster(**SMALL | {"season": 0}).fit(Y[:40])
     assert forecaster.facts_.season == 4  # from the times
@@ -304,7 +286,7 @@ def at(row: int, value: Any) -> Any:
         (KNOWN.where(np.arange(43)[:, None] != 41, 1e31), "known holds 1e+31: expected numbers up to 1e+30"),
         (KNOWN.assign(price="x"), "known, row 1, column price: 'x' is not a finite number"),
         (KNOWN.price.astype("category").astype(str).add("x").to_frame(), "column price: '0.63"),
-        (KNOWN * 1j, "known, row 1, column price: '"),
+        (KNOWN * 1j, "Complex data not supported: known holds complex128; expected real numbers"),
     ],
 )
 def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was(later: Any, words: str) -> None:
@@ -355,7 +337,7 @@ def test_known_values_far_from_those_of_the_training_get_one_line() -> None:
         ),
         (at(3, 1 + 2j), {}, "X, row 4, column y: '(1+2j)' is not a finite number"),
         (at(3, np.complex128(1 + 2j)), {}, "X, row 4, column y: '(1+2j)' is not a finite number"),
-        (Y[:40] * 1j, {}, "X, row 1, column y: '"),
+        (Y[:40] * 1j, {}, "Complex data not supported: X holds complex128; expected real numbers"),
         (
             pandas.Series(QUARTERS[:40], QUARTERS[:40]),
             {},
@@ -365,7 +347,7 @@ def test_known_values_far_from_those_of_the_training_get_one_line() -> None:
         (
             Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")),
             {},
-            "X, row 2: '1970-01-01T00:00:00.000000007' is not a time like the others",
+            "X has times of nanoseconds: expected whole microseconds; number the rows instead",
         ),
         (LONG.assign(shop=LONG.shop.where(np.arange(40) != 3)), {"id": "shop"}, "X, row 4 has no value in column shop"),
         *(

@@ -190,7 +190,7 @@ class Table:
             kind = getattr(part.dtype, "kind", "")
             if kind == "c":
                 raise DataError(f"Complex data not supported: {name} holds {part.dtype}; expected real numbers")
-            if kind == "M" and any(getattr(each, "nanosecond", 0) for each in part):
+            if kind == "M" and any(getattr(each, "nanosecond", 0) > 0 for each in part):
                 raise DataError(
                     f"{name} has times of nanoseconds: expected whole microseconds; number the rows instead"
                 )
