@@ -1,4 +1,4 @@
-"""Checks of models and trainers, for the tests of several kinds."""
+"""Checks of models and trainings, for the tests of several kinds."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def in_float64(layers: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def check_transfers(trainer: Any, reads: int) -> None:
+def check_transfers(training: Any, reads: int) -> None:
     """On the stand-in: one transfer per step and no wait; then `reads` transfers back for the losses."""
     for _ in range(3):  # the first uses of kernels compare them with the plain form
-        trainer.step()
+        training.step()
     with counted() as counters:
         for _ in range(3):
-            trainer.step()
+            training.step()
     assert (counters.host_to_device, counters.device_to_host, counters.waits) == (3, 0, 0)
     with counted() as counters:
-        trainer.read_losses()
+        training.read_losses()
     assert (counters.host_to_device, counters.device_to_host) == (0, reads)
-    assert len(trainer.losses) == 6
+    assert len(training.losses) == 6

@@ -28,7 +28,7 @@ class Batches:
     starts    (count,): an update draws the first step of a series from 0, …, starts - 1; None: it is 0
     cut       (index of a series, first step > 0) → the rest of the series, which is not longer than the complete one
 
-    The seed and the number of the update determine all random draws, so a resumed run can start within an epoch.
+    The seed and the number of the update determine all random draws.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class Forecaster(Estimator):
     context          number of steps that a forecast is made from; 0: three seasons, or two horizons if longer
     season           steps in a season; 0: from the times (12 if monthly, 7 if daily, …), else 1
     quantiles        quantiles to forecast besides the median: a list of numbers, or text with commas between them
-    calendar         auto: a second season from the times, the week or the year, if it helps on left-out rows; or none
+    calendar         second season from the times, the week or the year: auto, if it helps on left-out rows, or none
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state, H
     heads            number of heads; Wh connects only units of the same head, so it has 1/N of the weights
