@@ -14,7 +14,6 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
     ("command", "arguments", "words"),
     [
         ("accuracy", "--products --cases T1-N1-D64", "--cases is T1-N1-D64: expected parts of names"),
-        ("busy", "--cases H7777", "--cases is H7777: expected parts of names"),
         ("busy", "--parts bursts,lunch", "argument --parts: lunch: expected some of processes, neighbour"),
         ("busy", "--processes 1 0", "argument --processes: '0': expected a whole number of at least 1"),
         ("busy", "--seconds nan", "argument --seconds: 'nan': expected a number above 0"),
@@ -26,8 +25,6 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ("memory", "--long --cell rnn", "--cell is rnn: expected one of min-gru, min-lstm, lru, gru, lstm"),
         ("gpu.choices", "--cell lru --heads 4", "--heads is 4, with --cell lru: expected a cell with a recurrent"),
         ("readme", "benchmarks/results/2026-11-27-step-int8.json", "holds no cases: expected a file of results with"),
-        ("partition", "--cases H7777", "--cases is H7777: expected parts of names"),
-        ("partition", "--rounds 0", "expected a whole number of at least 1"),
         *(
             ("soak", f"--minutes={minutes}", f"argument --minutes: '{minutes}': expected a number above 0")
             for minutes in ("0", "-1", "nan", "inf", "some")

@@ -38,7 +38,6 @@ def test_each_measured_case_has_a_line(tmp_path: Path) -> None:
     ("name", "printer"),
     [
         ("compare", print_comparison),
-        ("compare-avx2", print_comparison),
         ("step", print_step),
         ("memory", print_memory),
         ("accuracy", print_accuracy),

@@ -146,19 +146,6 @@ def test_places_and_learning_rate_follow_from_the_update(script: Any, monkeypatc
     np.testing.assert_allclose(rates, [script.LR / max(1, k / 4) ** 0.5 for k in range(9)])
 
 
-def test_the_weights_of_a_test_are_a_mean_over_the_last_tenth(script: Any) -> None:
-    """After k updates, weights of update i count as ∏ (i + 1 … k) of the decays: half of it is of the last 7 %."""
-    text = np.arange(700).astype(np.uint8)
-    model = script.TextModel.new("rnn", 0, "")
-    seen = []
-    for _ in range(60):
-        model.update(text)
-        seen.append(model.layers.readout.b.copy())
-    share = np.array([10 / (k + 10) * np.prod([i / (i + 10) for i in range(k + 1, 60)]) for k in range(60)])
-    assert share.sum() == pytest.approx(1)
-    np.testing.assert_allclose(model.average.params[-1], share @ np.array(seen), rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_stopped_continues_with_the_same_bits(script: Any, number: int) -> None:
@@ -317,12 +304,6 @@ def test_refusals(
     assert "\n" not in line
     assert line.startswith(f"error: {words}")
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
-
-
-def test_signals_have_their_effect_again_after_a_run(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    script.main(["texts", "--steps", "1"])
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:

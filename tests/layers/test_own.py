@@ -115,12 +115,10 @@ def test_a_cell_with_two_states(backend: Backend) -> None:
     twin = LSTM(*layer.params)
     p = problem("lstm", (T, N, D, H))
     x, (h, c), (dh, dc) = p.operands(backend)
-    for got, want in zip(layer.forward(x, h, c), twin.forward(x, h, c), strict=True):
-        assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
-    for got, want in zip(layer.backward(dh, dc), twin.backward(dh, dc), strict=True):
-        assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
-    for got, want in zip(layer.backward(dh), twin.backward(dh), strict=True):
-        assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
+    results = ([each.forward(x, h, c), each.backward(dh, dc), each.backward(dh)] for each in (layer, twin))
+    for got, want in zip(*results, strict=True):
+        for ours, theirs in zip(got, want, strict=True):
+            assert_array_equal(backend.to_numpy(ours), backend.to_numpy(theirs))
 
 
 @pytest.mark.parametrize("cell", [GRUCell, GRUResetBeforeCell, LSTMCell, RNNCell])

@@ -303,11 +303,6 @@ def test_invalid_depths(depth: Any, error: type[Exception], words: str) -> None:
         Stack.init(LSTM, D, 5, depth, backend="numpy")
 
 
-def test_invalid_dropout(backend: Backend) -> None:
-    with one_line(ValueError, "dropout is 1.0", "expected a probability in [0, 1)"):
-        Stack(make(backend), dropout=1.0)
-
-
 # ---- ownership of memory ----
 
 
