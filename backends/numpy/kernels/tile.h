@@ -151,8 +151,8 @@ XRNN_INLINE void add_term(Vec<Sum<P>> (&sums)[MR][NV], const P* a, int64_t a_row
 // term, MR + 2 NV, would outnumber its multiply-adds, MR · NV. Some CPUs start as many of one kind as of the other.
 constexpr bool prefetches(int MR, int NV) { return MR <= 5 && MR + 2 * NV <= MR * NV; }
 
-// Tiles with this many multiply-adds a term have room for one more prefetch.
-constexpr int ROOM = 16;
+// Tiles with many multiply-adds a term have room for one more prefetch. Only the tiles of many rows need it.
+constexpr bool has_room(int MR, int NV) { return MR * NV >= 20 && NV <= WIDEST; }
 
 // Elements of a line of the cache.
 template <class P>
@@ -252,8 +252,8 @@ void tile(const Tile<P>& t) {
         const P *a = s.a, *b = s.b, *ahead = s.ahead;
         for (int64_t left = s.K; left > 0;) {
             const int64_t k = left < t.order.chain ? left : t.order.chain;
-            if (MR * NV >= ROOM && ahead)
-                accumulate<MR * NV >= ROOM, P, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k, ahead, s.ahead_step);
+            if (has_room(MR, NV) && ahead)
+                accumulate<has_room(MR, NV), P, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k, ahead, s.ahead_step);
             else
                 accumulate<false, P, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k, ahead, s.ahead_step);
             fold<S, MR, NV, U>(sums);
