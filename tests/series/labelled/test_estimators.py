@@ -102,7 +102,7 @@ def test_a_failed_fit_keeps_the_model(kind: Any, change: dict[str, Any], watcher
     np.testing.assert_array_equal(kind.load("c").predict(X), predicted)
 
 
-@pytest.mark.parametrize("y", [{"a", "b"}, {"a": 1}, "ab", b"ab", 5, iter("ab")], ids=repr)
+@pytest.mark.parametrize("y", [{"a", "b"}, {"a": 1}, "ab", b"ab", 5, iter("ab")], ids=lambda y: type(y).__name__)
 def test_a_y_without_an_order_is_refused(y: Any) -> None:
     with one_line(TypeError, f"y is a {type(y).__name__}: expected a list or an array with one value for each series"):
         Classifier(**SMALL).fit([np.arange(5.0), np.arange(4.0)], y)
