@@ -1,15 +1,12 @@
-"""The speed on a machine that other processes use: `python -m benchmarks.busy`, a quarter of an hour.
+"""The speed on a machine that other processes use: `python -m benchmarks.busy`, twenty minutes.
 
 processes   calls per second of 1, 2, 4 or 8 training processes together
 neighbour   calls per second of one training process, while other processes keep one CPU busy, or all CPUs; beside a
             process that computes and sleeps in turns, and beside one that is bound to one CPU
-bursts      the time of ten calls after a pause of 0.02, 0.5 and 2 seconds, beside as many threads as CPUs
 
-A call is a forward and a backward pass. `processes` and `neighbour` compare three settings of xrnn, in turns
-and in the same processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads
-as CPUs. The figures are means over `--seconds`. `--parts`, `--cases`, `--processes` and `--neighbours` choose the rows.
-In each round, each fixed number takes 1 + seconds for a row, and the choice four times that. With `--rounds 1 --seconds
-5`, a part takes at most five minutes.
+A call is a forward and a backward pass. Both parts compare three settings of xrnn, in turns and in the same
+processes: the number of threads that xrnn chooses for each call ("chosen"); one thread; as many threads as CPUs. The
+figures are means over `--seconds`. `--parts`, `--processes` and `--neighbours` choose the rows.
 """
 
 from __future__ import annotations
@@ -17,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import itertools
 import os
 import statistics
 import time
@@ -40,13 +36,8 @@ CASES: Final = (
     Case(50, 1, 256, 256, cell="lstm"),
     Case(50, 64, 256, 256, cell="lstm"),
     Case(15, 1, 512, 1024, cell="lstm"),
-    Case(50, 16, 64, 64, cell="gru"),
 )
-DEFAULT_CASES: Final = "lstm-T50-N64-D256,lstm-T50-N1-D256"
 CHOSEN: Final = 0  # a number of threads that means: the library chooses it
-BURST_PAUSES: Final = (0.02, 0.5, 2.0)
-BURST_CALLS: Final = 10
-CONSOLE: Final = wide_console()
 # By name: the number of neighbours, 0 for one on each CPU; how long each computes and then sleeps, in seconds; and
 # whether it is bound to one CPU.
 NEIGHBOURS: Final = {
@@ -69,14 +60,14 @@ class Trainer:
     def __init__(self) -> None:
         self._built: dict[Case, Call] = {}
 
-    def prepare(self, case: Case, threads: int) -> None:
-        """Build and check the call.   threads: a fixed number, or CHOSEN"""
+    def prepare(self, case: Case) -> None:
+        """Build and check the call."""
         if case not in self._built:
             problem = Problem(case)
             self._built[case] = build("xrnn", problem, threads=0).calls["train"]
             check("train", self._built[case](), problem)
         self._call = self._built[case]
-        self._use(threads)
+        self._use(CHOSEN)
 
     def _use(self, threads: int) -> None:
         threadpool_limits(threads or os.cpu_count() or 1, user_api="openmp")
@@ -104,15 +95,6 @@ class Trainer:
                 begin = end
         return {threads: count / max(seconds[threads], 1e-9) for threads, count in calls.items()}
 
-    def burst(self, count: int, pause: float) -> list[float]:
-        """Microseconds of `count` calls that follow each other closely, after a pause of this many seconds."""
-        time.sleep(pause)
-        bounds = [time.perf_counter()]
-        for _ in range(count):
-            self._call()
-            bounds.append(time.perf_counter())
-        return [1e6 * (end - begin) for begin, end in itertools.pairwise(bounds)]
-
 
 @contextlib.contextmanager
 def children(count: int) -> Iterator[list[Child]]:
@@ -129,7 +111,7 @@ def turns(settings: Mapping[str, int]) -> list[int]:
 def rates(workers: Sequence[Child], case: Case, settings: Mapping[str, int], seconds: float) -> dict[str, float]:
     """Calls per second of all workers together, by setting."""
     for worker in workers:
-        worker.send("prepare", case, CHOSEN)
+        worker.send("prepare", case)
     for worker in workers:
         worker.receive()
     numbers = turns(settings)
@@ -142,16 +124,10 @@ def rates(workers: Sequence[Child], case: Case, settings: Mapping[str, int], sec
 
 Measured = dict[str, dict[str, list[float]]]  # setup, such as the number of processes → setting → a rate for each round
 Neighbours = Callable[[], contextlib.AbstractContextManager[None]]  # the other processes, while it is open
+Setups = dict[str, tuple[Sequence[Child], Neighbours]]  # by name: the workers, and the processes beside them
 
 
-def measure_rates(
-    setups: Mapping[str, tuple[Sequence[Child], Neighbours]],
-    case: Case,
-    fixed: Mapping[str, int],
-    rounds: int,
-    seconds: float,
-) -> Measured:
-    """setups   name → the workers, and the processes beside them"""
+def measure_rates(setups: Setups, case: Case, fixed: Mapping[str, int], rounds: int, seconds: float) -> Measured:
     measured: Measured = {setup: {name: [] for name in fixed} for setup in setups}
     for _ in range(rounds):
         for setup, (workers, neighbours) in setups.items():
@@ -181,53 +157,25 @@ def of_best(by_setting: dict[str, list[float]]) -> float:
     return ratio(max(fixed, key=statistics.median), by_setting["chosen"]).median
 
 
-def processes(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    setups: dict[str, tuple[Sequence[Child], Neighbours]]
-    setups = {str(count): (workers[:count], contextlib.nullcontext) for count in options.processes}
-    rounds, seconds = options.rounds, options.seconds
-    measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
-    print_rates("calls per second, by the number of processes", measured, CONSOLE)
-    return measured
+def processes(workers: Sequence[Child], options: argparse.Namespace) -> Setups:
+    return {str(count): (workers[:count], contextlib.nullcontext) for count in options.processes}
 
 
-def neighbour(workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace) -> dict[str, Measured]:
-    cpu = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    setups: dict[str, tuple[Sequence[Child], Neighbours]] = {}
+def neighbour(workers: Sequence[Child], options: argparse.Namespace) -> Setups:
+    cpu, setups = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None, Setups()
     for name in options.neighbours:
         count, computing, asleep, is_bound = NEIGHBOURS[name]
-        bound = cpu if is_bound else None
-        setups[name] = workers[:1], functools.partial(busy, count or cpus(), computing, asleep, bound)
-    rounds, seconds = options.rounds, options.seconds
-    measured = {case.name: measure_rates(setups, case, settings(), rounds, seconds) for case in cases}
-    print_rates("calls per second, by the neighbours: ms of computing / sleeping", measured, CONSOLE)
-    return measured
+        setups[name] = (
+            workers[:1],
+            functools.partial(busy, count or cpus(), computing, asleep, cpu if is_bound else None),
+        )
+    return setups
 
 
-def bursts(
-    workers: Sequence[Child], cases: Sequence[Case], options: argparse.Namespace
-) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Microseconds a call: case → pause → setting → the mean of each burst."""
-    held = f"{cpus()} threads"
-    measured: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for case in cases:
-        for seconds in BURST_PAUSES:
-            times: dict[str, list[float]] = {"chosen": [], held: []}
-            for _ in range(options.rounds):
-                for name, threads in zip(times, (CHOSEN, cpus()), strict=True):
-                    workers[0].ask("prepare", case, threads)
-                    times[name].append(statistics.mean(workers[0].ask("burst", BURST_CALLS, seconds)))
-            measured.setdefault(case.name, {})[f"{seconds:g} s"] = times
-    rows = [
-        [f"{case} {name}", *(f"{statistics.median(times[name]):,.0f}" for times in by_pause.values())]
-        for case, by_pause in measured.items()
-        for name in ("chosen", held)
-    ]
-    title = f"µs a call in bursts of {BURST_CALLS}, by the pause before a burst"
-    CONSOLE.print(table(title, ["T, N, D, H", *(f"{seconds:g} s" for seconds in BURST_PAUSES)], rows))
-    return measured
-
-
-PARTS: Final[dict[str, Callable[..., Any]]] = {part.__name__: part for part in (processes, neighbour, bursts)}
+PARTS: Final[dict[str, tuple[Callable[..., Setups], str]]] = {
+    "processes": (processes, "calls per second, by the number of processes"),
+    "neighbour": (neighbour, "calls per second, by the neighbours: ms of computing / sleeping"),
+}
 
 
 def cpus() -> int:
@@ -244,11 +192,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description="speed on a busy machine")
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=",".join(PARTS), help="(default: %(default)s)")
     parser.add_argument(
-        "--cases",
-        default=DEFAULT_CASES,
-        help="cases whose names contain one of these, such as N16-D256; '' for all (default: %(default)s)",
-    )
-    parser.add_argument(
         "--processes", type=machine.positive, nargs="+", default=[1, 2, 4], help="(default: %(default)s)"
     )
     parser.add_argument(
@@ -262,13 +205,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine.add_out(parser)
     options = parser.parse_args(arguments)
 
-    cases = machine.cases_named(parser, CASES, options.cases)
     if not kernels:
         parser.error("xrnn has no compiled kernels here, and only they adapt to a busy machine: pip install -e .")
     machine.print_version()
     results: dict[str, Any] = {"machine": machine.describe(cpus()), "dtype": "float32"}
     with children(max(options.processes) if "processes" in options.parts else 1) as workers:
-        results |= {name: part(workers, cases, options) for name, part in PARTS.items() if name in options.parts}
+        for name in options.parts:
+            part, title = PARTS[name]
+            setups, how = part(workers, options), (settings(), options.rounds, options.seconds)
+            results[name] = {case.name: measure_rates(setups, case, *how) for case in CASES}
+            print_rates(title, results[name], wide_console())
     machine.write(results, options.out / "busy.json")
 
 

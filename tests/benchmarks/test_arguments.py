@@ -14,7 +14,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
     ("command", "arguments", "words"),
     [
         ("accuracy", "--products --cases T1-N1-D64", "--cases is T1-N1-D64: expected parts of names"),
-        ("busy", "--parts bursts,lunch", "argument --parts: lunch: expected some of processes, neighbour"),
+        ("busy", "--parts neighbour,lunch", "argument --parts: lunch: expected some of processes, neighbour"),
         ("busy", "--processes 1 0", "argument --processes: '0': expected a whole number of at least 1"),
         ("busy", "--seconds nan", "argument --seconds: 'nan': expected a number above 0"),
         ("classify", "nowhere.ts", "nowhere.ts"),

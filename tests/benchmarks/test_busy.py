@@ -22,9 +22,9 @@ if not kernels:
 
 @pytest.mark.proof
 def test_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8), Case(3, 2, 4, 8, cell="gru")))
+    monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8, cell="gru"),))
     monkeypatch.setattr(busy, "_SETTLE", 0.01)
-    options = ["--processes", "1", "2", "--rounds", "1", "--seconds", "0.1", "--cases", "gru"]
+    options = ["--processes", "1", "2", "--rounds", "1", "--seconds", "0.1"]
     busy.main([*options, "--parts", "processes", "--out", str(tmp_path)])
     results = json.loads((tmp_path / "busy.json").read_text())
     ((case, rates),) = results["processes"].items()
@@ -36,21 +36,15 @@ def test_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.proof
-def test_neighbour_and_bursts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8),))
-    monkeypatch.setattr(busy, "BURST_PAUSES", (0.0, 0.01))
     monkeypatch.setattr(busy, "_SETTLE", 0.01)
-    options = ["--rounds", "2", "--seconds", "0.1", "--parts", "neighbour,bursts", "--neighbours", "5/20,bound"]
-    busy.main([*options, "--cases", "", "--out", str(tmp_path)])
+    options = ["--rounds", "2", "--seconds", "0.1", "--parts", "neighbour", "--neighbours", "5/20,bound"]
+    busy.main([*options, "--out", str(tmp_path)])
     results = json.loads((tmp_path / "busy.json").read_text())
     ((_, rates),) = results["neighbour"].items()
     assert list(rates) == ["5/20", "bound"]
     assert sum(rate for by_setting in rates.values() for rounds in by_setting.values() for rate in rounds) > 0
-    ((_, by_pause),) = results["bursts"].items()
-    assert list(by_pause) == ["0 s", "0.01 s"]
-    for times in by_pause.values():
-        assert [len(bursts) for bursts in times.values()] == [2, 2]
-        assert all(microseconds > 0 for bursts in times.values() for microseconds in bursts)
 
 
 def test_of_best_takes_ratios_within_a_round() -> None:
