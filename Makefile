@@ -10,7 +10,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 extra_of = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
-goal_extras = $(subst $(space),$(comma),$(strip $(call extra_of,train,series) $(call extra_of,test,test) \
+goal_extras = $(subst $(space),$(comma),$(strip $(call extra_of,train,plot) $(call extra_of,test,test) \
   $(call extra_of,check,dev) $(call extra_of,bench,bench) $(call extra_of,docs,docs) $(call extra_of,mutants,mutants)))
 EXTRAS ?= $(goal_extras)
 # Whether to compile the level that only the tests use. Once it is there, it stays.
