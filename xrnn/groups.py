@@ -230,9 +230,7 @@ def _matches(key: str, names: Sequence[str]) -> bool:
     return key in names or key.rpartition(".")[2] in names
 
 
-def _parameters(layer: HasParameters, names: Sequence[str] | None) -> list[tuple[Array, Array]]:
+def _parameters(layer: HasParameters, names: Sequence[str]) -> list[tuple[Array, Array]]:
     """The parameters with these names, and their gradients."""
-    pairs = [*zip(layer.params, layer.grads, strict=True)]
-    if names is None:
-        return pairs
+    pairs = zip(layer.params, layer.grads, strict=True)
     return [pair for key, pair in zip(_names_of(layer), pairs, strict=True) if _matches(key, names)]

@@ -166,10 +166,10 @@ def test_json_is_one_line_for_each_series(kind: str, capsys: Capture) -> None:
 def test_proba_adds_every_probability(capsys: Capture) -> None:
     write_ts(Path("new.ts"), waves(2, 3))
     plain = predicted(capsys, "classify", "new.ts", "--proba")
-    assert [*plain[0]] == ["name", "label", "probability", "quick", "slow"]
+    assert [*plain[0]] == ["name", "label", "probability", "p(quick)", "p(slow)"]
     for row, got in zip(plain, in_json(capsys, "classify", "new.ts", "--proba"), strict=True):
-        shares = [row["quick"], row["slow"]]
-        assert row[row["label"]] == row["probability"] == max(shares)
+        shares = [row["p(quick)"], row["p(slow)"]]
+        assert row[f"p({row['label']})"] == row["probability"] == max(shares)
         assert sum(map(float, shares)) == pytest.approx(1, abs=2e-3)
         assert [got["name"], got["label"], f"{got['probability']:.3f}"] == [*row.values()][:3]
         assert got["probabilities"][got["label"]] == got["probability"]

@@ -40,6 +40,7 @@ def refusing(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     titled.write(folder / "titled")
     write_csv(folder / "wide.csv", np.ones((2, 3)))
     (folder / "notes").write_text("mine")
+    (folder / "nul.csv").write_text("i,x,l\n" + "".join(f"{i},{x},{'ab'[i % 2]}\0\n" for i in range(6) for x in (1, 2)))
     xrnn.save(folder / "layer", xrnn.Linear.init(2, 3, backend="numpy"))
     if os.name == "posix":
         os.mkfifo(folder / "fifo")
@@ -81,6 +82,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("forecast --quantiles 1", "--quantiles is 1: expected numbers between 0 and 1 that differ in"),
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
+        ("classify nul.csv --id i --label l", "y[0] is '"),
         ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file; check the path"),
         ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
         ("regress", "got no TRAIN: expected series with a number each"),

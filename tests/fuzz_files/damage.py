@@ -61,7 +61,7 @@ def header_changed(content: bytes, rng: random.Random) -> bytes:
 
 
 def change(forgery: Forgery, rng: random.Random) -> None:
-    """Change the description, the settings, the facts, the step, the metadata or a tensor, once or twice."""
+    """Change the description, the metadata or a tensor, once or twice."""
     for way in rng.choices([change_json, change_json, change_metadata, change_tensor], k=rng.choice([1, 1, 2])):
         way(forgery, rng)
 
@@ -102,7 +102,7 @@ def change_metadata(forgery: Forgery, rng: random.Random) -> None:
 
 def change_json(forgery: Forgery, rng: random.Random) -> None:
     """Change a random value in the JSON of the metadata."""
-    names = ("layer", "checkpoint", "settings", "facts", "step")
+    names = ("layer", "checkpoint")
     name = rng.choice([name for name in names if name in forgery.metadata])
     try:
         forgery.metadata[name] = json.dumps(change_value(json.loads(forgery.metadata[name]), rng))

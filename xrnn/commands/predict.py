@@ -120,11 +120,12 @@ def _labels(estimator: Any, given: dict[str, Any], files: Sequence[Path], how: A
             yield {"value": float(prediction)} | named, [named | {"value": f"{prediction:.6g}"}]
             continue
         labels, best = estimator.classes_.tolist(), int(prediction.argmax())
+        texts = [*map(str, labels)] if len({*map(str, labels)}) == len(labels) else [*map(repr, labels)]
         values: dict[str, Any] = {"label": labels[best], "probability": float(prediction[best])}
         row = named | {"label": escaped(labels[best]), "probability": f"{prediction[best]:.3f}"}
         if how.proba:
-            values["probabilities"] = dict(zip(map(str, labels), prediction.tolist(), strict=True))
-            row |= {escaped(label): f"{share:.3f}" for label, share in zip(labels, prediction, strict=True)}
+            values["probabilities"] = dict(zip(texts, prediction.tolist(), strict=True))
+            row |= {f"p({escaped(text)})": f"{share:.3f}" for text, share in zip(texts, prediction, strict=True)}
         yield values | named, [row]
 
 

@@ -13,11 +13,10 @@ from xrnn.commands.outputs import Outputs, write
 from xrnn.commands.pictures import Picture
 from xrnn.commands.progress import TrainingProgress
 from xrnn.commands.terminal import Terminal
-from xrnn.files import check_output
 from xrnn.info import selection_lines
 from xrnn.optional import install_hint
 from xrnn.select import use_backend
-from xrnn.series.errors import OutputError, file_errors
+from xrnn.series.errors import DataError, ModelError
 
 
 class Run:
@@ -41,14 +40,14 @@ class Run:
         """
         with TrainingProgress(self.terminal, [*selection_lines(self.selection), *notes]) as progress:
             self._estimator, estimator.watcher = estimator, progress
-            with use_backend(self.selection.backend):
-                fit()
+            try:
+                with use_backend(self.selection.backend):
+                    fit()
+            except ValueError as error:  # such as a label that no array can hold
+                raise error if isinstance(error, ModelError) else DataError(str(error)) from error
             fitted, path = estimator.__sklearn_is_fitted__(), self.outputs.checkpoint.path
             if fitted:
-                output = self.outputs.checkpoint
-                with file_errors(OutputError, "write", path, "expected free space and permission"):
-                    check_output(path, output.may_replace, output.refusal)
-                    estimator.save(path, overwrite=output.overwrite)
+                write(self.outputs.checkpoint, estimator._content())
         line = f"checkpoint: {path} (xrnn predict {shlex.quote(str(path))} FILE...)"
         if progress.status:
             line = "stopped: nothing was written, since the model is not complete"

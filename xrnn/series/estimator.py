@@ -18,11 +18,12 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from xrnn.exchange.checkpoint import describe_all, make_checkpoint
-from xrnn.files import write_own
+from xrnn.files import quoted, write_own
 from xrnn.select import get_backend, to_numpy
 from xrnn.series.checks import Series
 from xrnn.series.errors import CheckpointError, SettingsError
 from xrnn.series.files import Content, Reader, content_of, kind_in, strings
+from xrnn.series.inputs import feature_names
 from xrnn.series.parameters import checked
 from xrnn.series.plan import Plan
 from xrnn.series.training import SILENT, Watcher
@@ -164,7 +165,7 @@ class Estimator:
         raise NotImplementedError
 
     def _check_columns(self, X: Any, *, reset: bool) -> None:
-        """scikit-learn's check of the names of the columns, if it is installed.
+        """scikit-learn's check of the names of the columns; without it, the same check in other words.
 
         reset   True in `fit`: store the names
 
@@ -174,13 +175,27 @@ class Estimator:
             return
         first = X[0] if isinstance(X, list) and X else X
         if hasattr(first, "columns") or hasattr(self, "feature_names_in_"):
-            with contextlib.suppress(ModuleNotFoundError):
+            try:
                 validation = importlib.import_module("sklearn.utils.validation")
+            except ModuleNotFoundError:
+                self._check_names(feature_names(first), reset=reset)
+            else:
                 validation.validate_data(
                     self, first, "no_validation", reset=reset, skip_check_array=True, ensure_2d=False
                 )
         if reset and hasattr(X, "__array__"):  # scikit-learn's convention for arrays, whose second axis is time here
             self.n_features_in_ = np.asarray(X).shape[1]
+
+    def _check_names(self, names: tuple[str, ...] | None, *, reset: bool) -> None:
+        if reset:
+            vars(self).pop("feature_names_in_", None)
+            if names:
+                self.feature_names_in_ = np.array(names, object)
+        elif names and hasattr(self, "feature_names_in_") and names != (fitted := tuple(self.feature_names_in_)):
+            raise ValueError(
+                f"X has the columns {quoted(', '.join(names))}: expected those of `fit` in their order, "
+                f"{quoted(', '.join(fitted))}; reorder or rename them"
+            )
 
     def _fitted(self) -> Self:
         if not self.__sklearn_is_fitted__():

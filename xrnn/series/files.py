@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 
-from xrnn.backend import Backend
 from xrnn.exchange.checkpoint import checkpoint_content, describe_all, peek, read_checkpoint
 from xrnn.exchange.description import canonical
 from xrnn.files import ArrayFile, FileError, open_arrays, quoted
@@ -49,7 +48,7 @@ class Reader:
     remedy   for errors: "name a file that …"
     """
 
-    def __init__(self, path: Path, job: str, remedy: str, backend: Backend | None = None) -> None:
+    def __init__(self, path: Path, job: str, remedy: str) -> None:
         """Raises CheckpointError if the file can't be read, is damaged, or of another kind."""
         self._remedy, wanted = remedy, f"a checkpoint; {remedy}"
         try:
@@ -58,7 +57,7 @@ class Reader:
                 if (kind := _kind_in(file)) != job:
                     got = f"format {quoted(kind)}" if kind else "no format of xrnn"
                     raise FileError(f"{file.name} has {got}: expected {wanted}")
-                checkpoint = read_checkpoint(file, backend or get_backend())
+                checkpoint = read_checkpoint(file, get_backend())
         except FileError as error:
             raise CheckpointError(str(error)) from error
         extra = checkpoint.extra

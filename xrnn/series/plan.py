@@ -77,12 +77,10 @@ class Plan:
         """The number of weights."""
         return sum(map(math.prod, self.shapes))
 
-    def example(self, step: int = 0) -> dict[str, Any]:
-        """The layers after `step` updates, except that all their sizes are 1."""
+    def example(self) -> dict[str, Any]:
+        """New layers, except that all their sizes are 1."""
         small = replace(self, inputs=1, hidden=1, outputs=1, features=min(self.features, 1), heads=self.heads and 1)
-        layers = small.make(get_backend("numpy"))
-        Model(layers).start_at(step)
-        return layers
+        return small.make(get_backend("numpy"))
 
     @property
     def _width(self) -> int:

@@ -66,6 +66,7 @@ def test_a_classifier_learns_labels_of_each_type(names: tuple[Any, Any]) -> None
     assert len(classifier.losses_) == 20 * 5
     classifier.save("c")
     assert Classifier.load("c").predict(X).tolist() == labels
+    assert repr(Classifier.load("c")) == "Classifier(hidden=6, lr=0.02, batch=4, epochs=20)"
 
 
 class StopAtOnce(Watcher):
@@ -102,21 +103,28 @@ def test_a_failed_fit_keeps_the_model(kind: Any, change: dict[str, Any], watcher
     np.testing.assert_array_equal(kind.load("c").predict(X), predicted)
 
 
+@pytest.mark.needs("pandas", "series")
+def test_columns_are_compared_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas = importlib.import_module("pandas")
+    X = pandas.DataFrame(np.random.default_rng(0).standard_normal((8, 3)), columns=["a", "b", "c"])
+    monkeypatch.setitem(sys.modules, "sklearn.utils.validation", None)
+    classifier = Classifier(**SMALL | {"epochs": 1}).fit(X, [0, 1] * 4)
+    assert classifier.feature_names_in_.tolist() == ["a", "b", "c"]
+    classifier.predict(X)
+    for other in (X[["b", "a", "c"]], X.rename(columns={"c": "d"})):
+        with one_line(
+            ValueError, f"X has the columns {', '.join(other.columns)}: expected those of `fit` in their ord"
+        ):
+            classifier.predict(other)
+    assert not hasattr(classifier.fit(X.to_numpy(), [0, 1] * 4), "feature_names_in_")
+
+
 @pytest.mark.parametrize("y", [{"a", "b"}, {"a": 1}, "ab", b"ab", 5, iter("ab")], ids=lambda y: type(y).__name__)
 def test_a_y_without_an_order_is_refused(y: Any) -> None:
     with one_line(TypeError, f"y is a {type(y).__name__}: expected a list or an array with one value for each series"):
         Classifier(**SMALL).fit([np.arange(5.0), np.arange(4.0)], y)
-
-
-def test_a_bool_and_an_equal_number_are_refused() -> None:
     with one_line(ValueError, "y holds True as a number and as a bool: expected different labels; use text"):
         Classifier(**SMALL).fit([np.arange(5.0)] * 3, [True, 1, 0])
-
-
-def test_repr_shows_what_differs_from_the_defaults() -> None:
-    X, y = data()
-    Classifier(**SMALL | {"epochs": 1}).fit(X, y).save("c")
-    assert repr(Classifier.load("c")) == "Classifier(hidden=6, lr=0.02, batch=4, epochs=1)"
 
 
 class Speed(StrEnum):

@@ -189,3 +189,17 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
     targets = ready.estimator._targets(validation)
     assert float(ready.estimator._loss(y, targets)[0]) == pytest.approx(min(losses), rel=1e-6)
     assert float(ready.estimator._loss(last, targets)[0]) > min(losses)
+
+
+def test_an_estimator_keeps_the_best_epoch() -> None:
+    """A training that ends there has the same weights."""
+    X, y = [each.values for each in waves(20, 0)], [each.label for each in waves(20, 0)]
+    options: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.3, "patch": 1, "dropout": 0.0, "patience": 3}
+    fitted = Classifier(**options).fit(X, y)
+    losses = fitted.validation_losses_
+    best = losses.index(min(losses)) + 1
+    assert best < len(losses)
+    shorter = Classifier(**options | {"patience": 1000, "epochs": best}).fit(X, y)
+    for kept, of_shorter in zip(fitted.layers_.values(), shorter.layers_.values(), strict=True):
+        for one, other in zip(kept.params, of_shorter.params, strict=True):
+            np.testing.assert_array_equal(one, other)
