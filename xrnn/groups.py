@@ -143,7 +143,7 @@ def _is_network(layers: Any) -> TypeGuard[Mapping[str, Any]]:
 
 
 def _distinct(layers: list[Any]) -> list[Any]:
-    """Without the layers that are also another one of the list, or in it."""
+    """Without duplicates, and without layers that another one of the list contains."""
     grads = [frozenset(map(id, layer.grads)) for layer in layers]
     return [
         layer

@@ -25,9 +25,7 @@ def test_the_defaults() -> None:
 
 def test_each_parameter_is_described() -> None:
     assert helps_of(Classifier).keys() == Classifier().get_params().keys()
-    assert helps_of(Classifier)["head_rate"] == (
-        "learning rate of the linear layer, divided by that of the recurrent layers"
-    )
+    assert helps_of(Classifier)["head_rate"] == ("learning rate of the linear layer, as a multiple of lr")
 
 
 def test_the_architecture() -> None:

@@ -130,11 +130,13 @@ BackendOption = _BACKEND.annotation
 # How to read .csv files.
 TABLE: Final = (
     Option("decimal", str, "Decimal point in .csv files.", ".", ".|,"),
-    Option("encoding", str, "Encoding of text files. Default: UTF-8, or UTF-16 with its mark; else cp1252.", ""),
-    Option("skip_columns", str, "Columns of .csv files that are not channels.", "", "COLUMN,COLUMN,…"),
-    Option("id", str, "Column of .csv files with the identifier of a series: its name, or its number.", "", "COLUMN"),
-    Option("time", str, "Column of .csv files to sort the steps by.", "", "COLUMN"),
-    Option("label", str, "Column of .csv files with the label of a series, or its number to predict.", "", "COLUMN"),
+    Option(
+        "encoding", str, "Encoding of text files. Default: UTF-8, or UTF-16 with a byte order mark; else cp1252.", ""
+    ),
+    Option("skip_columns", str, "Columns of tables that are not channels.", "", "COLUMN,COLUMN,…"),
+    Option("id", str, "Column of tables with the identifier of a series: its name, or its number.", "", "COLUMN"),
+    Option("time", str, "Column of tables to sort the steps by.", "", "COLUMN"),
+    Option("label", str, "Column of tables with the label of a series, or its number to predict.", "", "COLUMN"),
 )
 RUN: Final = (
     Option("out", Path, "Checkpoint to write."),

@@ -47,7 +47,9 @@ def predict(
     ],
     files: Annotated[
         list[Path] | None,
-        typer.Argument(parser=path, metavar="FILE", help=".ts, .csv or .npy files, or folders LABEL/*.csv|*.npy."),
+        typer.Argument(
+            parser=path, metavar="FILE", help=".ts, .csv, .xlsx, .parquet or .npy files, or folders of a label."
+        ),
     ] = None,
     stream: Annotated[
         bool,

@@ -72,7 +72,7 @@ class Form:
     levels    True if the index holds the series and the times
     time      the name of the index or column of times
     zone      of the times; None if they have none
-    clock     True if the times of the series are those of the clock in this zone
+    clock     True if times are stored as local time, without an offset
     period    the frequency of a PeriodIndex; else None
     """
 

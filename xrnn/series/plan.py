@@ -26,7 +26,7 @@ class Plan:
 
     inputs      of the first recurrent layer
     outputs     of the linear layer
-    features    > 0: the linear layer has this number of inputs besides the recurrent ones, and its W begins at 0
+    features    additional inputs of the linear layer; if there are any, its W begins at 0
     both_ways   the recurrent layers are bidirectional
     heads       of each recurrent layer; None for a matrix Wh
     """

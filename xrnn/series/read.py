@@ -68,8 +68,8 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
         names = [name for name in _names(folder / label) if os.path.splitext(name)[1].lower() in _ALSO_IN_FOLDERS]
         if not names:
             raise DataError(
-                f"{folder / label} holds no series: expected .csv or .npy files in the folder of a label; remove it, "
-                "or add some"
+                f"{folder / label} holds no series: expected .csv, .xlsx, .parquet or .npy files in the folder of a "
+                "label; remove it, or add some"
             )
         for name in names:
             series += _read_file(folder / label / name, columns, label)

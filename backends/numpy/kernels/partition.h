@@ -20,8 +20,8 @@ struct Partition {
 // For tests: the bytes of a core's second-level cache; 0: as the system says.
 void set_l2(int64_t bytes);
 
-// Whether tiles prefetch the next panel of packed weights. In each step a thread has this number of rows, and reads this
-// number of bytes of weights.
+// Whether tiles prefetch the next panel of packed weights, if a thread has this number of rows and reads this number of
+// bytes of weights in a step.
 bool prefetches_panels(int64_t rows, int64_t bytes);
 
 // Whether tiles prefetch weight gradients of this size, and the columns that they are sums over.

@@ -47,7 +47,7 @@ struct Registers {
     XRNN_INLINE void load(const void* from, int64_t stride) {
         asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(R) : "memory");
     }
-    // The same for memory that other tiles do not read soon: it stays out of the nearest cache.
+    // As `load`, with a non-temporal hint: the data is not kept in the first-level cache.
     template <int R>
     XRNN_INLINE void stream(const void* from, int64_t stride) {
         asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(R) : "memory");

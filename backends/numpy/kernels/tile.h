@@ -158,8 +158,8 @@ constexpr bool has_room(int MR, int NV) { return MR * NV >= 20 && NV <= WIDEST; 
 template <class P>
 constexpr int64_t LINE = 64 / int64_t(sizeof(P));
 
-// Choose the lines that a tile of this height prefetches while it computes: the next panel, or a some terms ahead. The
-// CPU's own prefetcher does not follow columns of a, whose terms lie a row of the caller's matrix apart.
+// Choose the lines that a tile of this height prefetches while it computes: the next panel, or the elements of a some
+// terms ahead. The CPU's own prefetcher does not follow columns of a, whose terms lie a row of the caller's matrix apart.
 template <class P>
 XRNN_INLINE void look_ahead(Segment<P>& s, bool far, int64_t height) {
     if (far) {
@@ -315,7 +315,7 @@ struct Heights {
 };
 constexpr Heights TALLEST;
 
-// Run t for its first `height` rows. A tile loads out at its end only, and would wait for it.
+// Run t for its first `height` rows. A tile reads out at its end only: the prefetch here saves it the wait.
 template <class P>
 XRNN_INLINE void run_tile(Tile<P>& t, typename Tiles<P, 1>::Function tile, int NV, int64_t height) {
     if (t.far || t.has_next)

@@ -65,7 +65,7 @@ class Forecaster(Estimator):
     calendar         second season from the times, the week or the year: auto, if it helps on left-out rows, or none
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state, H
-    heads            number of heads; Wh connects only units of the same head, so it has 1/N of the weights
+    heads            number of heads; Wh connects only units of the same head, so with k heads it has 1/k of the weights
     layers           number of recurrent layers
     dropout          probability of dropout, between layers and after the last one
     noise            noise added to the context in training, in standard deviations of the window

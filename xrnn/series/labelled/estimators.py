@@ -263,7 +263,7 @@ class Classifier(LabelledEstimator):
 
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state in each direction, H
-    heads            number of heads; Wh connects only units of the same head, so it has 1/N of the weights
+    heads            number of heads; Wh connects only units of the same head, so with k heads it has 1/k of the weights
     layers           number of recurrent layers
     one_way          run forward only, so that a stream can be followed; by default, in both directions
     dropout          probability of dropout, between layers and after the mean over time
@@ -274,7 +274,7 @@ class Classifier(LabelledEstimator):
     patience         stop after this number of epochs without a lower loss on validation series, a fifth of the training
                      series, and keep the best epoch; 0: train to the end, on all series
     lr               highest learning rate of Adam
-    head_rate        learning rate of the linear layer, divided by that of the recurrent layers
+    head_rate        learning rate of the linear layer, as a multiple of lr
     members          number of models with other initial weights, trained together; the prediction is their mean
     batch            series per update
     epochs           passes over the training series; by default 1600 / √series, at least 10
@@ -328,7 +328,7 @@ class Classifier(LabelledEstimator):
         return len(self.classes_)
 
     def _learn_targets(self, series: Sequence[Series]) -> None:
-        """Nothing: `fit` sets the labels, which a validation part does not change."""
+        """Does nothing: `fit` has set the labels, and holding out series does not change them."""
 
     def _groups(self, series: Sequence[Series]) -> list[list[int]]:
         return groups_of(series, self.classes_.tolist())
