@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.cases import Case
 from benchmarks.machine import write
-from benchmarks.pictures import SPEED_SIZES, draw_speed, draw_sweeps
+from benchmarks.pictures import draw_sweeps
 from benchmarks.report import against_peers, main, print_changes, print_comparison
 
 
@@ -84,11 +84,6 @@ def test_changes_beyond_the_noise_are_printed_slower_ones_first() -> None:
     assert "3 times of xrnn: 1 slower, 1 faster, the others unchanged" in text
 
 
-def test_a_change_within_the_quartiles_is_noise() -> None:
-    old, new = (results(row(CASE, "step", xrnn=times)) for times in ([80.0, 100.0, 130.0], [90.0, 125.0, 140.0]))
-    assert "0 slower, 0 faster" in changes(old, new)
-
-
 def test_a_slower_machine_is_no_change() -> None:
     old = results(row(CASE, "train", xrnn=[100.0] * 3, torch=[200.0] * 3, numpy=[300.0] * 3))
     new = results(row(CASE, "train", xrnn=[150.0] * 3, torch=[300.0] * 3, numpy=[450.0] * 3))
@@ -105,13 +100,6 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
         write(results(row(CASE, "step", xrnn=[time] * 3)), file)
     main([str(file) for file in files])
     assert "0 slower, 1 faster" in capsys.readouterr().out
-    write({"machine": {}}, files[1])
-    with pytest.raises(SystemExit):
-        main([str(file) for file in files])
-    assert "new.json holds no cases: expected two files of python -m benchmarks.compare" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([str(files[0].parent), str(files[0])])
-    assert f"{files[0].parent} is no file: expected two files" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("blank_pictures")
@@ -126,14 +114,3 @@ def test_sweeps_are_drawn_for_each_cell_that_has_two_points(tmp_path: Path) -> N
     assert [path.name for path in paths] == ["gflops.png", "gflops-lstm.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     assert draw_sweeps(results(row(Case(35, 3, 40, 100), "forward", xrnn=[1.0] * 3)), tmp_path) == []
-
-
-@pytest.mark.usefixtures("blank_pictures")
-def test_the_picture_of_speeds_has_all_three_cells(tmp_path: Path) -> None:
-    times = {"xrnn": [1.0] * 3, "torch": [2.0] * 3, "jax-1": [3.0] * 3, "jax-8": [2.5] * 3, "numpy": [4.0] * 3}
-    cases = [Case(*sizes, cell=cell) for sizes in SPEED_SIZES for cell in ("rnn", "lstm", "gru")]
-    rows = [row(case, operation, **times) for case in cases for operation in ("forward", "train")]
-    draw_speed(results(*rows), tmp_path / "speed.png")
-    names = ["speed-dark.png", "speed-narrow-dark.png", "speed-narrow.png", "speed.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
-    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in names)

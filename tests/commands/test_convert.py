@@ -325,6 +325,7 @@ def test_what_cannot_be_converted(capsys: Capture) -> None:
         (["a.safetensors", "b.txt"], "expected a name with .onnx, .keras, .pt, .safetensors, .c"),
         (["a.txt", "b.c"], "another suffix: expected .onnx, .keras, .pt, .safetensors"),
         (["a.safetensors", "a.safetensors"], "exists: expected a new name; add --overwrite"),
+        (["a.safetensors", "a.safetensors", "--overwrite"], "a.safetensors is the file that is converted: expected an"),
         (["a.safetensors", "folder.c"], "can't write folder.c: expected the name of a file, but it is a folder"),
         (["a.safetensors", "b.c", "--lengths"], "expected .onnx"),
         (["a.safetensors", "b.c", "--prefix", "x."], "expected a .pt file"),

@@ -22,6 +22,7 @@ from tests.commands.runs import (
     updates_in,
     write_data,
 )
+from tests.series.waves import waves, write_folder
 from xrnn.commands.main import main
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
@@ -174,3 +175,7 @@ def test_an_output_is_no_input(folder: Path, capsys: Capture) -> None:
     Path("levels.ts").rename("levels.svg")
     words = REGRESS.words("--plot", "./levels.svg", "--overwrite")
     refused(capsys, READS.format("levels.svg"), main(["regress", "levels.svg", *words[2:]]))
+    write_folder(Path("g"), waves(4, 0))
+    inside = next(Path("g").rglob("*.csv"))
+    assert main(["classify", "g", "--out", str(inside), "--overwrite"]) == 1
+    assert f"--out is {inside}, in the folder g, which this run reads" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import ctypes
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,6 +25,7 @@ from xrnn import (
     GRU,
     LRU,
     LSTM,
+    RNN,
     SGD,
     Bidirectional,
     Dropout,
@@ -196,6 +198,18 @@ def test_replaced_weights_are_used() -> None:
         assert_array_equal(frozen(x)[0], layer(x)[0])
     frozen.params[1] = own
     assert_array_equal(frozen(x)[0], before)
+
+
+@pytest.mark.parametrize(
+    "make", [partial(LRU.init, 4, 4, rng=0), partial(RNN.init, 4, 4, rng=0, leak=0.3, trains_leak=True)]
+)
+def test_replaced_own_parameters_are_used(make: Callable[[], Any]) -> None:
+    x, frozen, layer = np.ones((5, 3, 4), "float32"), freeze(make()), make()
+    frozen(x)
+    frozen.params[3] = layer.params[3]
+    for _ in range(2):
+        layer.params[3] += 1
+        assert_array_equal(frozen(x), layer(x))
 
 
 def test_replaced_weights_that_do_not_fit_are_refused() -> None:

@@ -310,6 +310,11 @@ def test_known_values_far_from_those_of_the_training_get_one_line() -> None:
         ):
             fitted.predict(known=later)
     fitted.predict(known=KNOWN.where(np.arange(43)[:, None] != 41, 100.0))
+    with one_line(DataError, "y has 100000 in row 38 (2010-04-01) of the known column price: expected a number within"):
+        fitted.predict(Y[:40], known=KNOWN.where(np.arange(43)[:, None] != 37, 1e5))
+    fitted.predict(Y[:40], known=KNOWN.where(np.arange(43)[:, None] != 20, 1e5))  # before the context
+    with one_line(ValueError, "known has no row of 2001-01-01: expected one for each row of X; add it"):
+        fitted.predict(Y[:40], known=KNOWN[40:])
     constant = Forecaster(**SMALL).fit(Y[:40], known=0 * KNOWN[:40])
     constant.predict(known=1 + 0 * KNOWN)
 

@@ -21,7 +21,7 @@ from xrnn.exchange.checkpoint import load_checkpoint, save_checkpoint
 from xrnn.exchange.description import UnknownCellError
 from xrnn.exchange.files import load, save
 from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, unflattened
-from xrnn.files import FileError, check_output, check_writable, holds_arrays, printable
+from xrnn.files import FileError, check_output, check_writable, holds_arrays, printable, same_file
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
@@ -90,6 +90,8 @@ def convert(
     with file_errors(OutputError, "write", target, expected):
         check_writable(target)
         check_output(target, lambda _: how.overwrite, "exists: expected a new name; add --overwrite to replace it")
+    if same_file(source, target):
+        raise OutputError(f"{target} is the file that is converted: expected another one; name another")
     model, facts = read_model(source, prefix, nonlinearity, backend)
     if model.scale is not None:
         _check_series(source, model, facts, target.suffix)

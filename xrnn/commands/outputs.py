@@ -54,8 +54,9 @@ class Outputs(NamedTuple):
         picture = Output("--plot", options.plot or out.parent / f"{out.stem}.png", options.overwrite)
         table = Output("--csv", csv, options.overwrite) if csv else None
         _check([checkpoint, picture, *([table] if table else [])], inputs)
-        if table:
-            _check_outside(table, inputs)
+        for output in [checkpoint, picture, *([table] if table else [])]:
+            if output is table or os.path.lexists(output.path):
+                _check_outside(output, inputs)
         return cls(checkpoint, picture, table)
 
 
@@ -86,11 +87,11 @@ def _check(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
             )
 
 
-def _check_outside(table: Output, inputs: Iterable[Path]) -> None:
-    """Check that the table is no file in an input folder, which a later run would read.   Raises OutputError."""
+def _check_outside(output: Output, inputs: Iterable[Path]) -> None:
+    """Check that the output is no file in an input folder, which a run reads.   Raises OutputError."""
     for folder in filter(os.path.isdir, inputs):
-        if real_path(table.path).is_relative_to(real_path(folder)):
+        if real_path(output.path).is_relative_to(real_path(folder)):
             raise OutputError(
-                f"{table.option} is {table.path}, in the folder {folder}, which this run reads: expected a file "
+                f"{output.option} is {output.path}, in the folder {folder}, which this run reads: expected a file "
                 "outside it; name another"
             )

@@ -198,8 +198,11 @@ class RecurrentLayer(Layer):
             super()._check_kinds()
 
     def _register(self) -> None:
+        known = getattr(self, "_registered", ())
         super()._register()
-        if not isinstance(getattr(self, "store", None), FrozenStore):
+        # A frozen layer has computed the coefficients of its cell from its own parameters.
+        has_other = any(map(operator.is_not, known[3:], self.params[3:]))
+        if has_other or not isinstance(getattr(self, "store", None), FrozenStore):
             self.store = self._store_type(self.title, self.backend, self.params)
 
     def _make_grads(self) -> None:
@@ -244,11 +247,11 @@ class RecurrentLayer(Layer):
         if lengths is not None:
             lengths = self.checked_lengths(lengths, x)
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
+        if len(p) > 3:
+            inputs.own = self._own_params()
         store = self.store
         if not training:
             inputs.fixed = store.fixed
-        if len(p) > 3:
-            inputs.own = self._own_params()
         if training and self.cell.draws:
             inputs.draws = Draws(self.backend.xp, (self.seed, self.forward_calls))
         try:

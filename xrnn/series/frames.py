@@ -246,6 +246,8 @@ def _with_known(series: Series, known: Series) -> Series:
     try:
         last, later = times[end - 1], [time for time in rows if time > times[end - 1]]  # type: ignore[operator]
         if series.channels == 1:
+            if missing := [time for time in times[:end] if time not in rows]:
+                raise ValueError(f"known has no row of {show(missing[0])}: expected one for each row of X; add it")
             past = sorted({*times[:end], *(time for time in rows if times[0] <= time <= last)})  # type: ignore
             target = dict(zip(times, series.values[:, 0], strict=True))
             values = [[target.get(time, np.nan), *rows.get(time, [np.nan] * K)] for time in past]

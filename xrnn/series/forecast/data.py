@@ -264,7 +264,10 @@ class ForecastSeries:
         )
 
     def check_known(self) -> None:
-        """Raises DataError if a known column lacks values in the steps after the last value, or has far-off ones."""
+        """Raises DataError if a known column lacks values in the steps after the last value, or has far-off ones.
+
+        Those in the context of the forecast must not be far off either.
+        """
         facts, scale = self.facts, self._known_scale
         ahead = self._known[self.rows : self.rows + facts.horizon]
         if facts.known and len(ahead) < facts.horizon:
@@ -272,15 +275,18 @@ class ForecastSeries:
                 f"{printable(self.name)} has {len(ahead)} rows after the last value to forecast: expected "
                 f"{facts.horizon} with the known columns; add the rows, or lower {param('horizon')}"
             )
-        far = np.abs(ahead - scale.mean) > _FAR_KNOWN * scale.divisor
-        for i, k in np.argwhere(np.isnan(ahead) | far):
-            row = self.rows + i
+        first = max(self.rows - facts.context, 0)
+        values = self._known[first : self.rows + facts.horizon]
+        far, missing = np.abs(values - scale.mean) > _FAR_KNOWN * scale.divisor, np.isnan(values)
+        missing[: self.rows - first] = False
+        for i, k in np.argwhere(missing | far):
+            row = first + i
             time = f" ({show(self.times[row])})" if self.times else ""
             column = quoted(self._covariate_names[k]) if self._covariate_names else k + 1
             got, expected = "no value", f"one in each of the {facts.horizon} rows after the last value to forecast"
             if far[i, k]:
                 reach = _FAR_KNOWN * scale.divisor[k]
-                got, expected = f"{ahead[i, k]:g}", f"a number within {reach:.3g} of the mean of training"
+                got, expected = f"{values[i, k]:g}", f"a number within {reach:.3g} of the mean of training"
             raise DataError(
                 f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected "
                 f"{expected}; {'correct it' if far[i, k] else 'fill it in'}"
