@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import re
 import shlex
+import sys
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +41,8 @@ def import_optional(package: str, user: str, title: str = "", extra: str = "") -
     but broken, raises its own error.
     """
     try:
-        return importlib.import_module(package)
+        with contextlib.redirect_stderr(sys.stderr or io.StringIO()):  # NumPy 2.0's f2py, of SciPy, needs an open one
+            return importlib.import_module(package)
     except ImportError as error:
         if (error.name or "").partition(".")[0] != package.partition(".")[0]:
             raise
