@@ -145,5 +145,6 @@ def architecture(p: Any) -> str:
 
 def helps_of(kind: type[Any]) -> dict[str, str]:
     """The description of each parameter, from the lines "name   text" of the class's docstring."""
-    rows = re.findall(r"^ {4}(\w+)  +(\S.*(?:\n {10,}\S.*)*)", kind.__doc__ or "", re.MULTILINE)
+    # Python 3.13 removes the indentation of docstrings.
+    rows = re.findall(r"^(\w+)  +(\S.*(?:\n {6,}\S.*)*)", inspect.cleandoc(kind.__doc__ or ""), re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in rows}
