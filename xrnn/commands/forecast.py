@@ -52,7 +52,8 @@ def forecast(
 ) -> int:
     """Train a forecaster of time series, test it on their last rows, and forecast the next ones.
 
-    It writes forecaster.safetensors and forecaster.png. If the run is interrupted, it writes nothing.
+    It writes forecaster.safetensors and forecaster.png. If the run is interrupted before
+    its model is calibrated, it writes nothing.
     """
     run = Run(options, "forecaster.safetensors", files or [], csv)
     forecaster = Forecaster(**parameters)

@@ -116,13 +116,14 @@ def _labels(estimator: Any, given: dict[str, Any], files: Sequence[Path], how: A
         predictions = predict_(series) if series else []
     else:
         predictions = estimator.stream(_rows(columns.decimal, estimator.channels_, estimator.channel_names_, how))
+    labels = estimator.classes_.tolist() if classifies else []
+    texts = [*map(str, labels)] if len({*map(str, labels)}) == len(labels) else [*map(repr, labels)]
     for i, prediction in enumerate(predictions):
         named = {"name": names[i]} if names else {}
         if not classifies:
             yield {"value": float(prediction)} | named, [named | {"value": f"{prediction:.6g}"}]
             continue
-        labels, best = estimator.classes_.tolist(), int(prediction.argmax())
-        texts = [*map(str, labels)] if len({*map(str, labels)}) == len(labels) else [*map(repr, labels)]
+        best = int(prediction.argmax())
         values: dict[str, Any] = {"label": labels[best], "probability": float(prediction[best])}
         row = named | {"label": escaped(labels[best]), "probability": f"{prediction[best]:.3f}"}
         if how.proba:

@@ -100,7 +100,7 @@ class Layer:
 
     @property
     def is_frozen(self) -> bool:
-        """True for a layer that `freeze` made, with NumPy."""
+        """True if the parameters are read-only, as `freeze` makes them with NumPy."""
         return is_read_only(self.params[0])
 
     def freeze_params(self) -> None:

@@ -169,7 +169,10 @@ class Table:
     def with_header(
         cls, name: str, columns: Columns, rows: Sequence[Sequence[Cell]], lines: Sequence[int], unit: str
     ) -> Self:
-        """The table of rows, of which the first may be a header.   lines: the numbers of the rows, in this unit"""
+        """The table of these rows. The first one may be a header.
+
+        lines   the number of each row in the file, for errors;   unit: "line" or "row"
+        """
         first = [text_of(cell) for cell in rows[0]] if rows else []
         start = bool(rows) and _is_header(first)
         return cls(
@@ -290,7 +293,9 @@ class Table:
         return left[0]
 
     def time_column(self, others: set[int | None]) -> int | None:
-        """The first of these: an index of times; the only other column of times; an index of numbers; or None.
+        """The column of times: the index if it holds times, else the only other such column, else an index of numbers.
+
+        None if there is no such column.
 
         others   columns that other options name
 

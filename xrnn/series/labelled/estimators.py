@@ -432,9 +432,8 @@ class Regressor(LabelledEstimator):
 
     def _set_learnt(self, learnt: dict[str, Any]) -> None:
         super()._set_learnt(learnt)
-        for name in ("target_mean_", "target_deviation_"):
+        for name, least, expected in (("target_mean_", -math.inf, "finite"), ("target_deviation_", 0.0, "positive")):
             value = learnt[name]
-            if not isinstance(value, float) or not math.isfinite(value) or (name[7] == "d" and value <= 0):
-                expected = "positive" if name[7] == "d" else "finite"
+            if not isinstance(value, float) or not least < value < math.inf:
                 raise SettingsError(f"{name} is {quoted(str(value))}: expected a {expected} number")
             setattr(self, name, value)
