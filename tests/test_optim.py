@@ -256,7 +256,7 @@ def test_only_the_arrays_that_an_optimizer_holds_may_not_be_replaced() -> None:
     optimizer = SGD([{"layers": [layer], "params": ["Wh"]}, {"layers": [stack]}])
     layer.params[0], layer.params[1] = layer.Wx.copy(), layer.Wh[...]  # a view has the same memory
     optimizer.step()
-    stack.layers = [stack.layers[0], RNN.init(3, 3, backend="numpy")]
+    stack.layers = (stack.layers[0], RNN.init(3, 3, backend="numpy"))
     for layers in (stack.layers, stack.layers[:1]):
         stack.layers = layers
         with one_line(RuntimeError, "an array in params of a layer was replaced after this SGD was made"):
@@ -387,7 +387,8 @@ def test_an_average_refuses_to_mix_its_weights_with_those_of_training() -> None:
     linear.W += 1
     trained, averaged = linear.W.copy(), average.params[0].copy()
     with average.applied():
-        for use in (average.update, average.applied().__enter__, lambda: average.state):
+        uses = (average.update, average.applied().__enter__, lambda: average.state, SGD([linear]).step)
+        for use in (*uses, EMA([linear]).update):
             with one_line(RuntimeError, "the layers have the averaged weights", "leave the block of applied() first"):
                 use()
         assert_array_equal(linear.W, averaged)

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -27,6 +27,10 @@ from xrnn.select import backend_of, device_of, kind_of
 from xrnn.sharing import FixedList, count_update, refuse_shared, users_of
 from xrnn.typing import Array
 
+_AVERAGED: Final = (
+    "the layers have the averaged weights: expected the weights of training; leave the block of applied() first"
+)
+
 
 def _share(name: str, value: Any) -> float:
     return check_number(name, value, "a number in [0, 1)", lambda share: 0 <= share < 1)
@@ -46,6 +50,17 @@ class _Updates:
 
     def __init__(self) -> None:
         self._count = np.zeros((), np.int64)
+
+    def _use(self, weights: list[Array]) -> None:
+        """Record the weights that are updated or averaged, and the layers that hold them."""
+        self._weights, self._users = weights, [users_of(p) for p in weights]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_users"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._use(self._weights)
 
     def __repr__(self) -> str:
         first, count = self._options[0], len(self.params)
@@ -107,14 +122,7 @@ class Optimizer(_Updates):
             "which each step would update twice",
             "list one of the two layers, and add the gradients of the other to its own before the step",
         )
-        self._users = [users_of(p) for p in self.params]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_users"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._users = [users_of(p) for p in self.params]
+        self._use(self.params)
 
     @property
     def steps(self) -> int:
@@ -156,11 +164,13 @@ class Optimizer(_Updates):
         """Update every parameter in place from `grads`.
 
         Raises ValueError if needs_grads of a layer has become False: momentum and weight decay would still change it;
-        RuntimeError if an array in `params` or `grads` of a layer has been replaced.
+        RuntimeError if an array in `params` or `grads` of a layer has been replaced, and within `EMA.applied`.
         """
         refuse_untrained(self.layers)
         for group in self.groups:
             group.check_replaced(type(self).__name__)
+        if any(users.is_averaged for users in self._users):
+            raise RuntimeError(_AVERAGED)
         self._count += 1
         arrays = zip(self.params, self.grads, *self._moments().values(), strict=True)
         for group in self.groups:
@@ -340,9 +350,8 @@ class EMA(_Updates):
         refuse_shared(
             dict(enumerate(self.layers)), "which `applied` would exchange twice", "list one of the two layers"
         )
-        self._weights = self._layer_params()
+        self._use(self._layer_params())
         self.params = zeros_like(self._weights)
-        self._is_applied = False
 
     def _layer_params(self) -> list[Array]:
         return [p for layer in self.layers for p in layer.params]
@@ -378,19 +387,14 @@ class EMA(_Updates):
         if not self._count:
             raise RuntimeError("the average has no weights yet: expected an update; call update() first")
         self._swap()
-        self._is_applied = True
         try:
             yield
         finally:
-            self._is_applied = False
             self._swap()
 
     def _refuse_applied(self) -> None:
-        if self._is_applied:
-            raise RuntimeError(
-                "the layers have the averaged weights: expected the weights of training; leave the block of applied() "
-                "first"
-            )
+        if any(users.is_averaged for users in self._users):
+            raise RuntimeError(_AVERAGED)
 
     def _swap(self) -> None:
         for average, p in zip(self.params, self._weights, strict=True):
@@ -398,7 +402,9 @@ class EMA(_Updates):
                 weights = p.copy()
                 p[...] = average
                 average[...] = weights
-        count_update(map(users_of, self._weights))  # so that layers refuse the backward of an earlier forward
+        for users in self._users:
+            users.is_averaged = not users.is_averaged
+        count_update(self._users)  # so that layers refuse the backward of an earlier forward
 
 
 def _after_warmup(update: int, total: int, warmup: int) -> float | None:

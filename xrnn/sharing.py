@@ -14,10 +14,14 @@ from xrnn.typing import Array
 
 
 class Users:
-    """The layers that hold an array, or another array at the same address."""
+    """The layers that hold an array, or another array at the same address.
+
+    is_averaged   whether an `EMA` has exchanged its values for their average
+    """
 
     def __init__(self) -> None:
         self.layers: list[weakref.ref[Any]] = []
+        self.is_averaged = False
 
     def add(self, layer: Any) -> None:
         self.layers.append(weakref.ref(layer, self.layers.remove))

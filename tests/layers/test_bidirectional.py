@@ -30,7 +30,7 @@ def test_the_backward_layer_starts_each_row_at_its_own_end(backend: Backend) -> 
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
 def test_init(backend: Backend, kind: Any) -> None:
     both = Bidirectional.init(kind, D, 5, rng=7, dtype="float64", backend=backend)
-    layers: list[Any] = both.layers
+    layers: Any = both.layers
     ahead, back = layers
     assert (ahead.reverse, back.reverse) == (False, True)
     rng = np.random.default_rng(7)

@@ -212,7 +212,7 @@ def test_it_is_kept_in_a_checkpoint(tmp_path: Path, given: str) -> None:
 
 def test_what_it_refuses(tmp_path: Path) -> None:
     network = tagger()
-    with one_line(TypeError, "gru is a list: expected a layer, as in Network(gru=GRU.init(3, 8))"):
+    with one_line(TypeError, "gru is a tuple: expected a layer, as in Network(gru=GRU.init(3, 8))"):
         Network(gru=network.stack.layers)
     with one_line(TypeError, "inner is a Network: expected a layer; pass its layers, Network(**network)"):
         Network(inner=network)

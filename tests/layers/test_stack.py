@@ -252,7 +252,9 @@ def test_a_layer_given_twice(backend: Backend) -> None:
     for layers in twice:
         with one_line(ValueError, "a layer is given twice", "make another, or copy.deepcopy it"):
             Stack(layers)
-    Stack([square, copy.deepcopy(square)])
+    stack: Any = Stack([square, copy.deepcopy(square)])
+    with pytest.raises(TypeError):
+        stack.layers[1] = square
 
 
 def test_wrong_numbers_and_shapes_of_states(backend: Backend) -> None:

@@ -220,7 +220,7 @@ class _Graph:
 
     def _recurrent(self, layer: Any, x: str, i: int, several: bool) -> str:
         """h (T, N, H) of a layer, or (T, N, 2H) of a Bidirectional."""
-        parts: list[Any] = layer.layers if type(layer) is Bidirectional else [layer]
+        parts: list[Any] = [*layer.layers] if type(layer) is Bidirectional else [layer]
         kinds = {
             (type(part.cell), part.hidden_size, str(CELLS[type(part.cell)].attributes(part.cell))) for part in parts
         }

@@ -211,7 +211,7 @@ def to_torch(layer: HasParameters) -> torch.nn.Module:
     if type(layer) is Linear or type(layer) is Embedding:
         return _to_table(torch, layer)
     layers = layer.layers if type(layer) is Stack else [layer]
-    rows: list[list[Any]] = [each.layers if type(each) is Bidirectional else [each] for each in layers]
+    rows: list[list[Any]] = [[*each.layers] if type(each) is Bidirectional else [each] for each in layers]
     mode = _common_mode(rows)
     first, dropouts = rows[0][0], {d.p for d in layer.dropout} if type(layer) is Stack else set()
     if len(dropouts) > 1:

@@ -47,7 +47,7 @@ class Part(Protocol):
 class Composite:
     """Several layers with the interface of one.
 
-    layers   the layers, in order
+    layers   the layers, in order; a tuple, since a new layer would need the constructor's checks
     params   the parameters of all layers, in their order
     grads    the gradients of all parameters, in the same order
     cache    what the last `forward` keeps for `backward`; None before the first
@@ -64,7 +64,7 @@ class Composite:
         for i, layer in enumerate(layers):
             if not hasattr(layer, "forward_part"):
                 raise TypeError(f"layers[{i}] is a {kind_of(layer)}: expected a recurrent layer, such as an LSTM")
-        self.layers = list(layers)
+        self.layers = tuple(layers)
         if self.layers:
             self._check_alike()
         parts = [*self.layers, *self.grads]  # the gradients, to find layers in nested composites too

@@ -33,6 +33,9 @@ from xrnn.typing import HostArray, Shape
 class NotFittedError(ValueError, AttributeError):
     """The estimator is not fitted. With scikit-learn, it is its NotFittedError too."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _not_fitted, self.args
+
 
 _OPTIONAL: Final = ("feature_names_in_", "reading_")
 
@@ -246,10 +249,14 @@ class Estimator:
 
 def unfitted(estimator: Any) -> Exception:
     """The error of an estimator that is not fitted."""
+    return _not_fitted(f"this {type(estimator).__name__} is not fitted: expected `fit` first; call fit with data")
+
+
+def _not_fitted(message: str) -> Exception:
     loaded = sys.modules.get("sklearn.exceptions")
     kinds = (NotFittedError, loaded.NotFittedError) if loaded else (NotFittedError,)
     kind: Any = type("NotFittedError", kinds, {"__module__": "xrnn.series"})
-    error: Exception = kind(f"this {type(estimator).__name__} is not fitted: expected `fit` first; call fit with data")
+    error: Exception = kind(message)
     return error
 
 

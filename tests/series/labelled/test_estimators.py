@@ -387,8 +387,10 @@ def test_errors(params: dict[str, Any], X: Any, y: Any, words: str) -> None:
     classifier = Classifier(**SMALL | params)
     with pytest.raises(ValueError, match=words):
         classifier.fit(X, y)
-    with pytest.raises(NotFittedError, match="this Classifier is not fitted: expected `fit` first"):
+    with pytest.raises(NotFittedError, match="this Classifier is not fitted: expected `fit` first") as caught:
         classifier.predict(np.ones((2, 3)))
+    with pytest.raises(NotFittedError, match=str(caught.value)):
+        raise pickle.loads(pickle.dumps(caught.value))
 
 
 @pytest.mark.parametrize("size", [1e-300, 1.0, 1e30])
