@@ -6,10 +6,11 @@ and the processes of the others are stopped.
 
 The efficiencies of larger runs are predicted by a cost model:
 
-    update of K ranks = c + 2 ⌈log₂ K⌉ · latency + 2 (K - 1) / K · bytes / bandwidth
+    update of K ranks = c + 3 ⌈log₂ K⌉ · latency + 2 (K - 1) / K · bytes / bandwidth
 
-c is the time of an update in one process. The model assumes a reduce-scatter followed by an all-gather (Rabenseifner,
-2004); MPICH takes longer if the number of ranks is not a power of two.
+c is the time of an update in one process. The gradients take a reduce-scatter followed by an all-gather (Rabenseifner,
+2004), of ⌈log₂ K⌉ steps each, and the sum of the weights, which is sent first, takes as many steps. MPICH takes longer
+if the number of ranks is not a power of two.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def in_turns(running: Mapping[str, Started | Apart], rounds: int, updates: int) 
 
 def seconds_of_mean(size: int, sent: float, latency: float, bandwidth: float) -> float:
     """The model's time to average `sent` bytes over `size` ranks."""
-    return 2 * math.ceil(math.log2(size)) * latency + 2 * (size - 1) / size * sent / bandwidth
+    return 3 * math.ceil(math.log2(size)) * latency + 2 * (size - 1) / size * sent / bandwidth
 
 
 def report(results: dict[str, Any]) -> str:

@@ -52,8 +52,7 @@ class XrnnRank:
         self._optimizer = Adam([self._embedding, self._stack, self._linear], 0.003)
         self._state: Any = None
         self._reduce = self._comm.reducer(self._optimizer.grads)
-        # The message also has two float32 numbers: the sum of the weights of the ranks, and an overflow flag.
-        self.sent = 8 + sum(grad.nbytes for grad in self._optimizer.grads)
+        self.sent = sum(grad.nbytes for grad in self._optimizer.grads)
 
     def update(self, chunk: Any) -> None:
         h, self._state = self._stack.forward(self._embedding.forward(chunk[:-1]), self._state)

@@ -32,8 +32,8 @@ def test_the_figures_are_printed_and_written(
 
 def test_the_cost_model() -> None:
     assert parallel.seconds_of_mean(2, 1000, 0, 1000) == 1
-    assert parallel.seconds_of_mean(4, 1000, 1, 1000) == 4 + 1.5
-    assert parallel.seconds_of_mean(1024, 0, 1, 1) == 20
+    assert parallel.seconds_of_mean(4, 1000, 1, 1000) == 6 + 1.5
+    assert parallel.seconds_of_mean(1024, 0, 1, 1) == 30
 
 
 def test_one_process_has_nothing_to_compare(capsys: pytest.CaptureFixture[str]) -> None:

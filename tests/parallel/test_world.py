@@ -101,7 +101,7 @@ def test_the_mean_of_extreme_numbers(backend: Backend, group: Group, weights: tu
 def test_the_mean_has_the_bits_of_its_formula(weights: tuple[float, float]) -> None:
     rng = np.random.default_rng(0)
     numbers = [
-        rng.standard_normal(1000, dtype=np.float32) * np.float32(10) ** rng.integers(-36, 36, 1000) for _ in "ab"
+        rng.standard_normal(1000, dtype=np.float32) * np.float32(10) ** rng.integers(-30, 36, 1000) for _ in "ab"
     ]
 
     def work(ranks: ThreadRanks) -> Any:
@@ -259,13 +259,8 @@ def test_equal_sizes_work_after_sizes_that_differ(
     assert group.run(work) == [[0.5] * 10] * 2
 
 
-@pytest.mark.parametrize(
-    ("reducer", "number", "messages"),
-    [(False, 1.0, ["texts", "sum"]), (True, 1.0, ["sum"]), (True, 1e308, ["sum", "sum"])],  # a sum that would overflow
-)
-def test_the_number_of_messages(
-    monkeypatch: pytest.MonkeyPatch, reducer: bool, number: float, messages: list[str]
-) -> None:
+@pytest.mark.parametrize(("reducer", "messages"), [(False, ["texts", "sum", "sum"]), (True, ["sum", "sum"])])
+def test_the_number_of_messages(monkeypatch: pytest.MonkeyPatch, reducer: bool, messages: list[str]) -> None:
     sent: list[str] = []
 
     def noted(name: str) -> Any:
@@ -281,7 +276,7 @@ def test_the_number_of_messages(
         monkeypatch.setattr(ThreadRanks, name, noted(name))
 
     def work(ranks: ThreadRanks) -> None:
-        comm, arrays = World(ranks), [np.zeros((3, 2)), np.full(4, number)]
+        comm, arrays = World(ranks), [np.zeros((3, 2)), np.ones(4)]
         average = comm.reducer(arrays) if reducer else comm.mean
         if ranks.rank == 0:
             sent.clear()

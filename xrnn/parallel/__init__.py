@@ -33,7 +33,6 @@ __all__ = ["ParallelError", "Reducer", "World", "world"]
 # Each reducer has a communicator of its own, and MPI libraries have about 2000 of them.
 _MOST_REDUCERS: Final = 1000
 _DIGEST: Final = 8  # bytes
-_SMALL: Final = 2.0**-32  # smaller weights may give subnormal products, which have fewer digits
 
 
 @functools.cache
@@ -70,7 +69,7 @@ class World:
         return f"<xrnn.parallel: rank {self.rank} of {self.size}>"
 
     def reducer(self, arrays: Sequence[Array]) -> Reducer:
-        """A function that averages arrays like these over all ranks, with one message a call: for a training loop.
+        """A function that averages arrays like these over all ranks, for a training loop. A call sends two messages.
 
         arrays   as for `mean`; only their number, shapes, dtype and backend are used
 
@@ -91,7 +90,7 @@ class World:
         return Reducer(arrays, self._ranks.channel(name), self._carrier(arrays[0]), self.size)
 
     def mean(self, arrays: Sequence[Array], weight: float = 1.0) -> None:
-        """a ← Σ weight · a / Σ weight over all ranks, in place, for each array; two messages for all of them.
+        """a ← Σ weight · a / Σ weight over all ranks, in place, for each array; three messages for all of them.
 
         All ranks must pass the same sizes. Each call checks this by a message of its own; a `reducer` checks it once.
 
@@ -100,7 +99,7 @@ class World:
                  the arrays of a rank with weight 0 are not used, whatever they hold
 
         The result has the same bits in each rank, and in each run with the same number of ranks. It is finite if all
-        arrays are: if the sum would overflow, one more message is sent.
+        arrays are.
 
         Raises TypeError and ValueError for other arrays, for a negative weight, and if the sizes, dtypes or backends
         differ between ranks; ParallelError if another rank makes another call.
@@ -176,10 +175,7 @@ class World:
 
 
 class Reducer:
-    """Averages arrays over all ranks, in place, with one message a call. `World.reducer` makes it.
-
-    With CuPy arrays, the hosts also exchange the sample counts, so that they notice different calls.
-    """
+    """Averages arrays over all ranks, in place. `World.reducer` makes it."""
 
     def __init__(self, arrays: Sequence[Array], channel: Any, carrier: Any, ranks: int) -> None:
         """channel: the host's connection for this reducer alone, None for a single process; carrier: of the arrays."""
@@ -228,24 +224,17 @@ class _Layout(NamedTuple):
 
 
 class _Buffer:
-    """A contiguous buffer for arrays of one layout, for the sum of the weights, and for an overflow flag.
+    """A contiguous buffer for arrays of one layout.
 
-    arrays      the vector of all numbers; `parts` are its views with the shapes of the arrays
-    total       the sum of the weights, 0-d
-    overflowed  the number of ranks whose products overflow or could lose digits, 0-d
-    all         all three, one after the other
+    all     the vector of all numbers; `parts` are its views with the shapes of the arrays
     """
 
     def __init__(self, backend: Backend, arrays: Sequence[Array], ranks: int) -> None:
         self.layout = _Layout.of(backend, arrays)
-        limits = np.finfo(arrays[0].dtype)
-        self._limits = float(limits.tiny), float(limits.max)  # of a weight
+        self._limits = np.finfo(arrays[0].dtype)
         self._bits = ranks.bit_length()  # ranks < 2^bits
-        size = sum(array.size for array in arrays)
         with backend.device_of(arrays[0]):
-            self.all: Array = backend.xp.empty(size + 2, arrays[0].dtype)
-        self.arrays = self.all[:size]
-        self.total, self.overflowed = (self.all[i : i + 1].reshape(()) for i in (size, size + 1))
+            self.all: Array = backend.xp.empty(sum(array.size for array in arrays), arrays[0].dtype)
         self.parts: list[Array] = []
         start = 0
         for array in arrays:
@@ -257,61 +246,38 @@ class _Buffer:
 
         host, carrier   the connections of the host and of the arrays
 
-        The first message has weight · arrays. If a sum of such products could overflow, or if they could lose digits, a
-        second one has the products with weights whose sum is at most 1/2. On a GPU, where overflows are not noticed,
-        this is the only one.
+        The first message has the weights. With these, all ranks scale their weights by the same power of two, so that
+        their sum is from 1/4 to 1/2: the sum of the products, in the second message, does not overflow.
         """
-        backend, (least, most) = self.layout.backend, self._limits
+        least, most = float(self._limits.tiny), float(self._limits.max)
         if weight and not least <= weight <= most:
             raise ValueError(f"weight is {weight}: expected 0, or a number from {least:.3g} to {most:.3g}; scale it")
-        share = weight / 2.0**self._bits  # the sum of the shares does not overflow
-        with backend.device_of(arrays[0]):
-            if backend.reads_are_free:
-                total, is_exact = self._sum_products(arrays, weight, carrier)
+        share = float(self._limits.dtype.type(weight)) / 2.0**self._bits  # the sum of the shares does not overflow
+        host.sum(shares := np.array([share]))
+        if not shares[0]:
+            raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
+        total, exponent = math.frexp(shares[0])
+        with self.layout.backend.device_of(arrays[0]):
+            self._multiply(arrays, math.ldexp(share, -exponent - 1))
+            carrier.sum(self.all)
+            self._divide(arrays, total / 2)
+
+    def _multiply(self, arrays: Sequence[Array], weight: float) -> None:
+        """parts ← weight · arrays"""
+        for part, array in zip(self.parts, arrays, strict=True):
+            if weight:
+                self.layout.backend.xp.multiply(array, weight, out=part)
             else:
-                host.sum(shares := np.array([share]))
-                total, is_exact = float(shares[0]), False
-            if not total:
-                raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
-            if not is_exact:
-                weight = math.ldexp(share, -math.frexp(total)[1] - 1)
-                self._multiply(arrays, weight)
-                self.total[...] = weight
-                carrier.sum(self.all)
-            self._divide(arrays)
+                part[...] = 0  # the array may hold NaN, and 0 · NaN is NaN
 
-    def _sum_products(self, arrays: Sequence[Array], weight: float, carrier: Any) -> tuple[float, bool]:
-        """Send weight · arrays.   Returns the sum of the shares, and whether all sums of products are exact enough."""
-        room = 2.0**self._bits  # above the number of ranks
-        # If weight · room · a is finite in every rank, the sum of weight · a is finite.
-        overflowed = self._multiply(arrays, min(weight, self._limits[1] / room) * room)
-        self.arrays /= room
-        self.total[...] = weight / room
-        self.overflowed[...] = overflowed or (weight and not _SMALL <= weight <= 1 / _SMALL)
-        carrier.sum(self.all)
-        total, is_exact = float(self.total), not self.overflowed
-        if is_exact:
-            self.total *= room
-        return total, is_exact
-
-    def _divide(self, arrays: Sequence[Array]) -> None:
+    def _divide(self, arrays: Sequence[Array], total: float) -> None:
         """arrays ← parts / total; the largest numbers of the dtype stay finite."""
         with _noted_overflows() as overflows:
             for part, array in zip(self.parts, arrays, strict=True):
-                self.layout.backend.xp.divide(part, self.total, out=array)
+                self.layout.backend.xp.divide(part, total, out=array)
         if overflows:  # the mean of the largest numbers was rounded up
             for part, array in zip(self.parts, arrays, strict=True):
-                np.copyto(array, np.copysign(self._limits[1], part), where=np.isinf(array) & np.isfinite(part))
-
-    def _multiply(self, arrays: Sequence[Array], weight: float) -> bool:
-        """Fill the parts with weight · arrays.   Returns whether a product overflowed, with NumPy."""
-        with _noted_overflows() as overflows:
-            for part, array in zip(self.parts, arrays, strict=True):
-                if weight:
-                    self.layout.backend.xp.multiply(array, weight, out=part)
-                else:
-                    part[...] = 0  # the array may hold NaN, and 0 · NaN is NaN
-        return bool(overflows)
+                np.copyto(array, np.copysign(self._limits.max, part), where=np.isinf(array) & np.isfinite(part))
 
 
 @contextlib.contextmanager
