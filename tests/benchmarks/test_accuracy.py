@@ -12,8 +12,6 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
 
 from benchmarks import accuracy
 from benchmarks.cases import Case
-from tests.built import NEEDS_KERNELS
-from xrnn.backends.numpy import kernels
 from xrnn.typing import Array
 
 
@@ -38,27 +36,6 @@ def test_tanh_ulp_sees_an_error_of_a_few_ulp(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("xrnn.RNN.__call__", off)
     assert 5 < accuracy.tanh_ulp("float32", per_exponent=1) < 8
-
-
-@NEEDS_KERNELS
-def test_products_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """LRU has no recurrent product, so its dWh has no elements."""
-    cases = [
-        Case(5, 16, 64, 96, cell=cell, ragged=ragged) for cell in ("rnn", "lstm", "gru") for ragged in (False, True)
-    ]
-    cases.append(Case(5, 16, 64, 96, cell="lru"))
-    monkeypatch.setattr(accuracy, "STATED", [*cases, Case(5, 3, 64, 96)])
-    accuracy.main(["--products", "--threads", "1", "--out", str(tmp_path)])
-    rows = json.loads((tmp_path / "products.json").read_text())["cases"]
-    tiles = "amx" in kernels.levels() or kernels.emulated_levels()
-    assert [row["case"] for row in rows] == [case.name for case in cases]  # three rows do not fill a tile
-    bounds = {"float32": (1e-9, 1e-6)} | ({"bfloat16x3": (1e-6, 2e-5), "bfloat16": (1e-4, 2e-2)} if tiles else {})
-    for row in rows:
-        assert row["errors"].keys() == bounds.keys()
-        for precision, (least, most) in bounds.items():
-            for error in row["errors"][precision].values():
-                assert least < error < most, precision
-    assert "gradients, float32" in capsys.readouterr().out
 
 
 def test_accuracy_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -12,39 +10,11 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
 
 
 from benchmarks import busy
-from benchmarks.cases import Case
 from tests.built import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 if not kernels:
     pytest.skip(NOT_BUILT, allow_module_level=True)
-
-
-@pytest.mark.proof
-def test_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8, cell="gru"),))
-    monkeypatch.setattr(busy, "_SETTLE", 0.01)
-    options = ["--processes", "1", "2", "--rounds", "1", "--seconds", "0.1"]
-    busy.main([*options, "--parts", "processes", "--out", str(tmp_path)])
-    results = json.loads((tmp_path / "busy.json").read_text())
-    ((case, rates),) = results["processes"].items()
-    assert case == "gru-T3-N2-D4-H8"
-    for by_setting in rates.values():
-        assert {"chosen", "one thread"} <= by_setting.keys()
-        # A busy machine may miss a short turn.
-        assert sum(rate for rounds in by_setting.values() for rate in rounds) > 0
-
-
-@pytest.mark.proof
-def test_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busy, "CASES", (Case(3, 2, 4, 8),))
-    monkeypatch.setattr(busy, "_SETTLE", 0.01)
-    options = ["--rounds", "2", "--seconds", "0.1", "--parts", "neighbour", "--neighbours", "5/20,bound"]
-    busy.main([*options, "--out", str(tmp_path)])
-    results = json.loads((tmp_path / "busy.json").read_text())
-    ((_, rates),) = results["neighbour"].items()
-    assert list(rates) == ["5/20", "bound"]
-    assert sum(rate for by_setting in rates.values() for rounds in by_setting.values() for rate in rounds) > 0
 
 
 def test_of_best_takes_ratios_within_a_round() -> None:

@@ -12,7 +12,7 @@ import pytest
 import xrnn
 from benchmarks import compare, report
 from benchmarks.cases import Case
-from benchmarks.worker import Worker, _Library, workers
+from benchmarks.worker import _Library
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stopping idle workers needs POSIX signals")
 
@@ -40,45 +40,6 @@ def test_quick_comparison_writes_what_the_report_renders(tmp_path: Path, capsys:
     assert "forward + backward, microseconds" in printed
     assert "50, 1, 16, 16" in printed
     assert "geometric mean" in printed
-
-
-@posix
-def test_a_missing_library_costs_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "reservoirpy.py").write_text("raise ImportError('a part of it is missing')")
-    monkeypatch.syspath_prepend(tmp_path)
-    with workers(["numpy", "reservoirpy"], threads=1) as started:
-        assert [worker.peer for worker in started] == ["numpy"]
-    assert capsys.readouterr().out == (
-        "left out reservoirpy: a part of it is missing. Remedy: pip install -e '.[bench]'\n"
-    )
-
-
-@pytest.mark.proof
-@posix
-def test_a_peer_with_wrong_numbers_loses_that_operation_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare = Worker.prepare
-
-    def train_is_wrong(self: Worker, case: Case, drop_wrong: bool) -> dict[str, Any]:
-        assert drop_wrong == (self.peer != "xrnn")  # wrong numbers of xrnn end the comparison
-        prepared = prepare(self, case, drop_wrong)
-        if self.peer == "numpy" and case.H == 16:
-            prepared["operations"].remove("train")
-            prepared["wrong"].append(f"{case.name} train: dx is off by 1.4")
-        return prepared
-
-    monkeypatch.setattr(Worker, "prepare", train_is_wrong)
-    compare.main(["--quick", "--peers", "xrnn,numpy", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)])
-    results = json.loads((tmp_path / "compare.json").read_text())
-    assert results["wrong"] == ["numpy: T50-N1-D16-H16 train: dx is off by 1.4"]
-    for row in results["cases"]:
-        is_wrong = row["case"] == "T50-N1-D16-H16" and row["operation"] == "train"
-        assert set(row["microseconds"]) == {"xrnn"} if is_wrong else {"xrnn", "numpy"}
-    lines = capsys.readouterr().out.splitlines()
-    assert lines.count("wrong: numpy: T50-N1-D16-H16 train: dx is off by 1.4") == 2  # at once, and with the tables
 
 
 def test_a_library_reports_its_wrong_operations(monkeypatch: pytest.MonkeyPatch) -> None:

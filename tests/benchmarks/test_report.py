@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from benchmarks.cases import Case
-from benchmarks.machine import write
-from benchmarks.pictures import draw_sweeps
-from benchmarks.report import against_peers, main, print_changes, print_comparison
+from benchmarks.report import against_peers, print_changes, print_comparison
 
 
 def row(case: Case, operation: str, **microseconds: list[float]) -> dict[str, Any]:
@@ -92,25 +87,3 @@ def test_a_slower_machine_is_no_change() -> None:
     assert "1 times of xrnn: 0 slower, 0 faster" in text
     new["machine"]["threads"] = 4
     assert "not comparable: threads was 2, is 4" in changes(old, new)
-
-
-def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [tmp_path / "old.json", tmp_path / "new.json"]
-    for file, time in zip(files, (100.0, 50.0), strict=True):
-        write(results(row(CASE, "step", xrnn=[time] * 3)), file)
-    main([str(file) for file in files])
-    assert "0 slower, 1 faster" in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("blank_pictures")
-def test_sweeps_are_drawn_for_each_cell_that_has_two_points(tmp_path: Path) -> None:
-    def of(batch: int, cell: str = "rnn") -> list[dict[str, Any]]:
-        case = Case(50, batch, 64, 64, cell=cell)
-        return [row(case, operation, xrnn=[100.0] * 3, torch=[200.0] * 3) for operation in ("forward", "train")]
-
-    leaky = row(replace(CASE, cell="leak"), "forward", xrnn=[100.0] * 3)  # which has no sweep
-    measured = results(*of(1), *of(16), *of(1, "lstm"), *of(16, "lstm"), *of(16, "gru"), leaky)
-    paths = draw_sweeps(measured, tmp_path)
-    assert [path.name for path in paths] == ["gflops.png", "gflops-lstm.png"]
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
-    assert draw_sweeps(results(row(Case(35, 3, 40, 100), "forward", xrnn=[1.0] * 3)), tmp_path) == []

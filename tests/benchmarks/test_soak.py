@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,33 +55,3 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, cell: str) ->
     record.digests[2] = "00"
     soak.replay(record, tmp_path)
     assert record.failures[0].startswith("step 2: its weights were 00 at first, and ")
-
-
-def test_a_run_that_ends_by_itself_has_failed_and_the_others_continue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def live(record: Record, folder: Path, seconds: float) -> None:
-        record.lives += 1
-        if record.cell == "gru":
-            raise RuntimeError("it ended")
-
-    monkeypatch.setattr(soak, "live", live)
-    monkeypatch.setattr(soak, "busy", contextlib.nullcontext)
-    records = {record.cell: record for record in soak.soak(0.001, tmp_path, 0)}
-    assert (records["gru"].lives, records["gru"].failures) == (1, ["it ended"])
-    assert not records["lstm"].failures
-    assert records["lstm"].lives > 1
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the soak reads Linux's /proc")
-def test_real_lives(tmp_path: Path) -> None:
-    record = Record("rnn")
-    for life in range(8):
-        soak.live(record, tmp_path, 0.1 * 2**life)
-        if record.saved and life:  # on a busy machine a short life makes no update
-            break
-    assert len(record.digests) > record.repeated >= 0
-    assert record.saved > 0
-    assert not record.failures
-    with pytest.raises(RuntimeError, match="the run of no-such-cell ended by itself: status 1"):
-        soak.live(Record("no-such-cell"), tmp_path, 1)

@@ -34,16 +34,3 @@ def test_step_command_writes_what_the_report_renders(tmp_path: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert printed.count("parts of xrnn's call: total") == 2
     assert "LSTM, one step, N=1, D=H=64" in printed
-
-
-def test_int8_steps_of_each_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    step.main(["--int8", "8,24", "--rounds", "2", "--threads", "1", "--out", str(tmp_path)])
-    rows = json.loads((tmp_path / "step-int8.json").read_text())["int8"]
-    assert [row["size"] for row in rows] == [8, 24]
-    for row in rows:
-        assert {"xrnn, float32", "xrnn, int8"} <= row["microseconds"].keys()
-        assert all(len(times) == 2 and min(times) > 0 for times in row["microseconds"].values())
-    printed = capsys.readouterr().out
-    assert "LSTM, one step, N=1, D=H" in printed
-    report.main([str(tmp_path)])
-    assert printed.endswith(capsys.readouterr().out)

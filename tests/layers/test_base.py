@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import standin
 from tests.errors import one_line
-from tests.exchange.forge import Scaled
 from tests.peephole.cell import PeepholeLSTMCell
 from xrnn import (
     GRU,
@@ -129,62 +130,36 @@ def test_an_embedding_and_a_part_of_a_stack_that_are_not_trained(backend: Backen
     assert SGD([stack.layers[1]]).params == stack.params[3:]
 
 
-def test_a_replaced_parameter(backend: Backend) -> None:
+REPLACED: dict[str, tuple[Callable[..., Any], Sequence[str]]] = {
+    "RNN": (RNN.init, ("forward", "__call__", "stream")),
+    "LSTM": (LSTM.init, ("forward", "__call__", "stream")),
+    "own": (partial(Recurrent.init, PeepholeLSTMCell()), ("forward", "__call__", "stream")),
+    "Linear": (Linear.init, ("forward", "__call__")),
+    "Embedding": (Embedding.init, ("forward", "__call__")),
+}
+
+
+@pytest.mark.parametrize("kind", REPLACED)
+def test_a_replaced_parameter_must_fit(backend: Backend, kind: str) -> None:
+    make, calls = REPLACED[kind]
     xp, other = backend.xp, standin if backend.name == "numpy" else np
-    cases: list[tuple[Any, Any]] = [
-        (Linear.init(2, 3, backend=backend), xp.ones((4, 2), "float32")),
-        (Embedding.init(5, 3, backend=backend), xp.zeros(4, "int64")),
-    ]
-    for layer, x in cases:
-        shape, title = layer.params[0].shape, layer.title
-        with one_line(ValueError, "W has shape (7, 9)", f"this {title} expects {shape}", "make another layer"):
-            layer.params[0] = xp.zeros((7, 9), "float32")
-            layer.forward(x)
-        with one_line(TypeError, "W has dtype float64", f"this {title} computes in float32", "W.astype('float32')"):
-            layer.params[0] = xp.zeros(shape)
-            layer(x)
-        with one_line(TypeError, "W is a", f"this {title} is on the {backend.name} backend", "xrnn.asarray(W,"):
-            layer.params[0] = other.zeros(shape, "float32")
-            layer(x)
-        with one_line(TypeError, "W is a list", "use xrnn.asarray(W)"):
-            layer.params[0] = [[1.0]]
-            layer(x)
-        layer.params[0] = xp.ones(shape, "float32")
-        y = layer.forward(x)
-        assert_array_equal(backend.to_numpy(y), np.full((4, 3), 2 if title == "Linear" else 1))
-        layer.backward(y)
-        SGD([layer]).step()
-
-
-@pytest.mark.parametrize("length", [None, 5], ids=["one step", "sequence"])
-@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "own"])
-def test_a_replaced_parameter_of_a_recurrent_layer(backend: Backend, kind: str, length: int | None) -> None:
-    xp, other = backend.xp, standin if backend.name == "numpy" else np
-    x = xp.ones((4, 2) if length is None else (length, 4, 2), "float32")
-
-    def made() -> Any:
-        options: dict[str, Any] = {"rng": 0, "backend": backend}
-        if kind == "own":
-            return Recurrent.init(Scaled(0.5), 2, 3, **options)
-        layers: dict[str, Any] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
-        return layers[kind].init(2, 3, **options)
-
-    for k, name in enumerate(made().names):
-        shape = made().params[k].shape
-        for call in ("forward", "__call__", "stream"):
-            layer = made()
-            run = getattr(layer, call)
-            with one_line(ValueError, f"{name} has shape {(*shape, 2)}", f"this {kind}" if kind != "own" else "this"):
-                layer.params[k] = xp.ones((*shape, 2), "float32")
-                run(x)
-            with one_line(TypeError, f"{name} has dtype float64", "computes in float32"):
-                layer.params[k] = xp.ones(shape)
-                run(x)
-            with one_line(TypeError, f"{name} is a", f"xrnn.asarray({name},"):
-                layer.params[k] = other.ones(shape, "float32")
-                run(x)
-            with one_line(TypeError, f"{name} is a list", f"use xrnn.asarray({name})"):
-                layer.params[k] = [[1.0]]
-                run(x)
-        layer.params[k] = xp.ones(shape, "float32")
+    x = xp.zeros((5, 4, 2), "int64" if kind == "Embedding" else "float32")
+    layer = make(2, 3, rng=0, backend=backend)
+    for k, name in enumerate(layer.names):
+        param, shape = layer.params[k], layer.params[k].shape
+        wrong: list[tuple[Any, type[Exception], str]] = [
+            (xp.ones((*shape, 2), "float32"), ValueError, f"{name} has shape {(*shape, 2)}, but this {layer.title}"),
+            (xp.ones(shape), TypeError, f"{name} has dtype float64, but this {layer.title} computes in float32"),
+            (other.ones(shape, "float32"), TypeError, f"xrnn.asarray({name}, backend={backend.name!r}"),
+            ([[1.0]], TypeError, f"{name} is a list: expected an array"),
+        ]
+        for call, (value, error, words) in itertools.product(calls, wrong):
+            layer.params[k] = value
+            with one_line(error, words):
+                getattr(layer, call)(x)
+        layer.params[k] = param.copy()
         layer.forward(x)
+    layer.params[0][...] = 1
+    y = layer.forward(x)
+    layer.backward(y[0] if isinstance(y, tuple) else y)
+    SGD([layer]).step()

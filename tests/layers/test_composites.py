@@ -24,7 +24,7 @@ from tests.layers.by_hand import (
     poison,
 )
 from tests.needs import BOTH, DWEIGHTS, noted
-from xrnn import RNN, SGD, Bidirectional, Stack
+from xrnn import RNN, Bidirectional, Stack
 from xrnn.backend import Backend
 
 
@@ -140,18 +140,6 @@ def test_an_input_that_is_data_needs_no_gradient(
     assert dx is None
     assert asked == COMPOSITES[name][1]
     assert_same(host(backend, dinitial, layer.grads), expected)
-
-
-@every_composite
-def test_an_update_matches_the_formula(backend: Backend, name: str) -> None:
-    layer, x = of(name, backend), draw_on(backend, T, N, D)
-    layer.forward(x)
-    layer.backward(draw_on(backend, T, N, layer.output_size))
-    expected = [p - 0.1 * g for p, g in zip(host(backend, layer.params), host(backend, layer.grads), strict=True)]
-    SGD([layer], 0.1).step()
-    assert_same(host(backend, layer.params), expected, atol=1e-15)
-    with pytest.raises(RuntimeError, match="have been updated since that forward"):
-        layer.backward(draw_on(backend, T, N, layer.output_size))
 
 
 @every_composite

@@ -10,13 +10,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.errors import one_line
-from xrnn import LRU, Bidirectional, Stack, check_cell
+from xrnn import LRU, Bidirectional, Stack
 from xrnn.backend import Backend
 from xrnn.ops.cells.lru import LEAST_NU, MOST_NU, LRUCell
-
-
-def test_the_gradient_is_right(backend: Backend) -> None:
-    check_cell(LRUCell(), backend=backend)
 
 
 @pytest.mark.usefixtures("form")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.exchange.alike import assert_alike
 from tests.exchange.forge import Scaled
 from tests.forge import Forgery, changed
@@ -139,16 +139,6 @@ def test_names_of_attributes_are_refused(tmp_path: Path, name: str) -> None:
             save_checkpoint(tmp_path / "file", {name: readout})
 
 
-def test_parameters_with_one_name_or_two_gradients_are_refused() -> None:
-    stack = Stack.init(GRU, 3, 4, 2, rng=0, backend="numpy")
-    with one_line(ValueError, "two parameters have the name a.0.Wx: expected different names; rename a.0"):
-        Network(**{"a": stack, "a.0": GRU.init(3, 4, backend="numpy")})
-    first = Linear.init(4, 2, rng=0, backend="numpy")
-    second = Linear(first.W, first.b.copy())
-    with one_line(ValueError, "second.W is the same array as first.W, with another gradient: expected one layer for"):
-        Network(first=first, second=second)
-
-
 def test_optimizers_take_it(backend: Backend) -> None:
     network = tagger(backend)
     x = backend.asarray(np.random.default_rng(0).standard_normal((5, 2, 3)).astype("float32"))
@@ -211,18 +201,24 @@ def test_it_is_kept_in_a_checkpoint(tmp_path: Path, given: str) -> None:
 
 
 def test_what_it_refuses(tmp_path: Path) -> None:
-    network = tagger()
-    with one_line(TypeError, "gru is a tuple: expected a layer, as in Network(gru=GRU.init(3, 8))"):
-        Network(gru=network.stack.layers)
-    with one_line(TypeError, "inner is a Network: expected a layer; pass its layers, Network(**network)"):
-        Network(inner=network)
-    with one_line(AttributeError, "this Tagger has no layer 'gru': expected one of stack, readout, dropout"):
-        network.gru  # noqa: B018
+    network, gru = tagger(), GRU.init(3, 4, backend="numpy")
+    layers: Any = network.stack.layers
+    first = Linear.init(4, 2, rng=0, backend="numpy")
+    second = Linear(first.W, first.b.copy())  # the same W, with another gradient
+    same_name = {"a": network.stack, "a.0": gru}
+    same_array = "second.W is the same array as first.W, with another gradient: expected one layer for"
+    file: Any = {"inner": network}
+    refused(
+        (TypeError, lambda: Network(gru=layers), "gru is a tuple: expected a layer, as in Network(gru=GRU.init(3, 8))"),
+        (TypeError, lambda: Network(inner=network), "inner is a Network: expected a layer; pass its layers, Network(*"),
+        (AttributeError, lambda: network.gru, "this Tagger has no layer 'gru': expected one of stack, readout, drop"),
+        (ValueError, lambda: Network(**same_name), "two parameters have the name a.0.Wx: expected different names; re"),
+        (ValueError, lambda: Network(first=first, second=second), same_array),
+        (TypeError, lambda: save_checkpoint(tmp_path / "file", file), "layer is a tests.layers.test_network.Tagger"),
+    )
     with one_line(AttributeError, "readout of this Tagger can't be replaced", "make another network"):
         network.readout = Linear.init(4, 2)
     network.threshold = 0.5  # other attributes are free
-    with one_line(TypeError, "layer is a tests.layers.test_network.Tagger: expected one of xrnn's own layers"):
-        save_checkpoint(tmp_path / "file", {"inner": network})
 
 
 @pytest.mark.parametrize(

@@ -180,46 +180,7 @@ def test_no_state_means_zeros(backend: Backend, cell: str) -> None:
         assert_array_equal(got, expected[name])
 
 
-@every_layer
-def test_chunks_with_the_state_of_the_chunk_before(backend: Backend, cell: str) -> None:
-    run = Run(problem(cell, (6, 2, 3, 4)), backend)
-    complete = run.call()
-    first = run.layer(run.x[:4], *run.initial)
-    carried = [s[-1] for s in first] if isinstance(first, tuple) else [first[-1]]
-    for got, want in zip(run.host(run.layer(run.x[4:], *carried)), complete, strict=True):
-        assert_allclose(got, want[4:], rtol=0, atol=1e-14)
-
-
 # ---- lengths ----
-
-
-@either_direction
-def test_each_row_is_as_if_it_ran_alone(backend: Backend, cell: str, reverse: bool) -> None:
-    p = problem(cell, (6, 4, 3, 5), lengths=[6, 0, 2, 5], reverse=reverse)
-    run = Run(p, backend)
-    results = run.forward()
-    for row, length in enumerate([6, 0, 2, 5]):
-        alone = run.layer(run.x[:length, row : row + 1].copy(), *(s[row : row + 1].copy() for s in run.initial))
-        for got, want, initial in zip(results, run.host(alone), p.initial, strict=True):
-            assert_allclose(got[:length, row], want[:, 0], rtol=0, atol=1e-13)
-            final = initial[row] if reverse or not length else want[-1, 0]
-            for t in range(length, 6):  # past its length a row has its final state; in reverse, its initial state
-                assert_allclose(got[t, row], final, rtol=0, atol=1e-13)
-
-
-@every_layer
-@pytest.mark.parametrize("reverse", [False, True])
-def test_x_past_the_length_of_a_row_is_not_read(backend: Backend, cell: str, reverse: bool) -> None:
-    clean, spoiled = (Run(problem(cell, lengths=[3, 7, 0, 5], reverse=reverse), backend) for _ in range(2))
-    for row, length in enumerate([3, 7, 0, 5]):
-        clean.x[length:, row] = 0
-    for got, want in zip(spoiled.forward(), clean.forward(), strict=True):
-        assert_array_equal(got, want)
-    found = spoiled.backward()
-    for name, want in clean.backward().items():
-        assert_array_equal(found[name], want)
-    for row, length in enumerate([3, 7, 0, 5]):
-        assert not found["dx"][length:, row].any()
 
 
 @every_form
@@ -376,14 +337,6 @@ def test_the_same_run_gives_the_same_bits(backend: Backend, cell: str) -> None:
     first = [*run.forward(), *run.backward().values()]
     for got, want in zip([*run.forward(), *run.backward().values()], first, strict=True):
         assert_array_equal(got, want)
-
-
-def test_parameters_by_name(backend: Backend) -> None:
-    layer = problem("lstm", (1, 1, 2, 3)).layer(backend)
-    assert list(layer.named_params) == ["Wx", "Wh", "b"]
-    for param, named in zip(layer.params, layer.named_params.values(), strict=True):
-        assert param is named
-    assert (layer.input_size, layer.hidden_size) == (2, 3)
 
 
 # ---- NaN and infinity ----

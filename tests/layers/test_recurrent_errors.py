@@ -1,4 +1,7 @@
-"""The recurrent layers refuse wrong arguments on entry. The error says in one line: got, expected, remedy."""
+"""The recurrent layers refuse wrong arguments on entry. The error says in one line: got, expected, remedy.
+
+`test_bad_input.py` gives each array argument of each layer something that is no array of its kind.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line, refused
 from tests.standin.counting import no_waiting
-from xrnn import GRU, LSTM, RNN, SGD, Adam, Bidirectional, Cell, Embedding, Linear, Recurrent, Stack, asarray
+from xrnn import GRU, LSTM, RNN, SGD, Adam, Bidirectional, Cell, Linear, Recurrent, Stack, asarray
 from xrnn.backend import Backend
 from xrnn.ops.cell import StepArrays
 from xrnn.ops.cells.gru import GRUCell
@@ -55,44 +58,39 @@ class TwoMemories(LSTMCell):
 
 
 def test_wrong_shapes(backend: Backend, rnn: RNN) -> None:
-    for shape in [(), (D,), (N, D - 1), (N, D + 1), (T, N, D + 1), (N, D, T), (2, T, N, D)]:
-        x = zeros(backend, *shape)
+    for shape in [(), (D,), (N, D - 1), (N, D + 1), (T, N, D + 1), (2, T, N, D)]:
         for run in (rnn.forward, rnn):
             with one_line(ValueError, f"x has shape {shape}", "(N, 3)", "(T, N, 3)", "Wx is (3, 5)", "x[None]"):
-                run(x)
-    for shape in [(), (H,), (N, H + 1), (N - 1, H), (1, N, H)]:
+                run(zeros(backend, *shape))
+    for shape in [(), (N, H + 1), (N - 1, H), (1, N, H)]:
         for x in (zeros(backend, N, D), zeros(backend, T, N, D)):
             with one_line(ValueError, f"h_prev has shape {shape}, but this RNN expects (4, 5)", "N as in x, H as in"):
                 rnn.forward(x, zeros(backend, *shape))
-    rnn.forward(zeros(backend, T, N, D))
-    for shape in [(), (N, H), (T, N, D), (T, N + 1, H), (T - 1, N, H), (1, T, N, H)]:
-        with one_line(ValueError, f"dh_next has shape {shape}", "expects (6, 4, 5)", "what the last forward returned"):
-            rnn.backward(zeros(backend, *shape))
-
-
-@pytest.mark.usefixtures("form")
-def test_wrong_shape_of_dh_next_after_one_step(backend: Backend, rnn: RNN) -> None:
-    rnn.forward(zeros(backend, N, D))
-    with one_line(ValueError, "dh_next has shape (1, 4, 5)", "expects (4, 5)", "what the last forward returned"):
-        rnn.backward(zeros(backend, 1, N, H))
+    for x, expected in ((zeros(backend, T, N, D), (T, N, H)), (zeros(backend, N, D), (N, H))):
+        rnn.forward(x)
+        for shape in [(), (T, N, D), (T, N + 1, H), (T - 1, N, H), (1, N, H)]:
+            with one_line(ValueError, f"dh_next has shape {shape}, but this RNN expects {expected}: the shape of"):
+                rnn.backward(zeros(backend, *shape))
 
 
 def test_every_state_is_checked_also_after_a_missing_one(backend: Backend) -> None:
     lstm, wide = LSTM.init(D, H, rng=0, backend=backend), Recurrent.init(TwoMemories(), D, H, rng=0, backend=backend)
-    gru = GRU.init(D, H, rng=0, backend=backend)
+    gru, own = GRU.init(D, H, rng=0, backend=backend), Recurrent.init(GRUCell(), D, H, rng=0, backend=backend)
     x, h, one = zeros(backend, T, N, D), zeros(backend, T, N, H), zeros(backend, N, H)
     short, bad = zeros(backend, N - 1, H), zeros(backend, N, H + 1)
-    wide.forward(x)
-    other_states = "this LSTM expects 2, h and c", "pass the state that it returned"
-    for states in (one, (one,), (one, one, one)):
-        with one_line(ValueError, "state", *other_states):
-            lstm.stream(x, states)
+    stack = Stack([gru])
+    for each in (wide, own, stack):
+        each.forward(x)
+    two = "this LSTM expects 2, h and c", "pass the state that it returned"
     refused(
+        *((ValueError, lambda s=s: lstm.stream(x, s), *two) for s in (one, (one,), (one, one, one))),
         (ValueError, lambda: lstm.forward(x, None, bad), "c_prev has shape (4, 6), but this LSTM expects (4, 5)"),
         (ValueError, lambda: wide.forward(x, None, None, bad), "m_prev has shape (4, 6)", "expects (4, 5)"),
         (ValueError, lambda: wide.backward(h, None, bad), "dm has shape (4, 6)", "expects (6, 4, 5)"),
         (ValueError, lambda: lstm.stream(x, (short, one)), "h_prev has shape (3, 5), but this LSTM expects (4, 5)"),
         (ValueError, lambda: gru.stream(x, (one, one)), "got 2 states", "this GRU expects 1, h"),
+        (TypeError, lambda: own.backward(h, h), "got 2 states, but the cell 'gru' has 1, h", "leave the others out"),
+        (ValueError, lambda: stack.backward(h, ((one, one),)), "got 2 states", "this GRU expects 1, h"),
     )
 
 
@@ -107,26 +105,9 @@ def test_gradients_of_another_shape_or_dtype_are_refused_before_anything_is_writ
         (ValueError, lambda: lstm.backward(h, c[0]), "dc has shape (4, 5), but this LSTM expects (6, 4, 5)"),
         (TypeError, lambda: lstm.backward(h, c.astype("float64")), "dc has dtype float64", "dc.astype('float32')"),
         (TypeError, lambda: lstm.backward(None, c), "dh is a NoneType"),  # type: ignore[arg-type]
+        (TypeError, lambda: lstm.backward(h, needs_dx=1), "needs_dx is 1", "expected True or False"),  # type: ignore[arg-type]
     )
     assert all((grad == 7).all() for grad in lstm.grads)
-
-
-def test_a_dc_for_a_layer_without_c(backend: Backend) -> None:
-    x = zeros(backend, T, N, D)
-    own = Recurrent.init(GRUCell(), D, H, rng=0, backend=backend)
-    h = own.forward(x)
-    with one_line(TypeError, "got 2 states, but the cell 'gru' has 1, h", "leave the others out"):
-        own.backward(h, h)
-    for kind in (RNN, GRU):
-        layer: Any = kind.init(D, H, rng=0, backend=backend)
-        h, stack = layer.forward(x), Stack([layer])
-        stack.forward(x)
-        refused(
-            (TypeError, lambda of=layer, h=h: of.backward(h, h), "takes 2 positional arguments but 3 were given"),
-            (TypeError, lambda of=layer, h=h: of.backward(h, dc=h), "an unexpected keyword argument 'dc'"),
-        )
-        with one_line(ValueError, "got 2 states", f"this {kind.__name__} expects 1, h"):
-            stack.backward(h, ((h[0], h[0]),))
 
 
 # Calls of a layer with one array that is wrong, by the name in the error.
@@ -146,15 +127,12 @@ def _remedy(dtype: str) -> str:
 def test_other_dtypes_objects_backends_and_devices(backend: Backend, rnn: RNN, name: str) -> None:
     shape, call = CALLS[name]
     x = zeros(backend, N, D)
-    for dtype in ("float64", "float16", "int64", "bool", "complex64", *[">f4"] * (backend.name == "numpy")):
+    for dtype in ("float64", "int64", "complex64", *[">f4"] * (backend.name == "numpy")):
         words = f"{name} has dtype {np.dtype(dtype)}", "this RNN computes in float32", _remedy(dtype)
         with one_line(TypeError, *words):
             call(rnn, x, zeros(backend, *shape, dtype=dtype))
-    objects = {"list": [[0.0] * D] * N, "NoneType": None, "float": 1.5, "str": "x", "numpy.float32": np.float32(1)}
-    for kind, value in objects.items():
-        if (name, kind) != ("h_prev", "NoneType"):  # which stands for zeros
-            with one_line(TypeError, f"{name} is a {kind}: expected an array of", f"use xrnn.asarray({name})"):
-                call(rnn, x, value)
+    with one_line(TypeError, f"{name} is a list: expected an array of", f"use xrnn.asarray({name})"):
+        call(rnn, x, [[0.0] * D] * N)
     other: Any = standin if backend.name == "numpy" else np
     kind = {"numpy": "cupy.ndarray", "cupy": "numpy.ndarray"}[backend.name]
     with one_line(TypeError, f"{name} is a {kind}", "this RNN is on", f"backend={backend.name!r}", "XRNN_BACKEND=nu"):
@@ -172,7 +150,6 @@ def test_subclasses_of_numpy_arrays() -> None:
     masked = np.ma.masked_equal(x, 0)
     refused(
         (TypeError, lambda: rnn.forward(masked), "x is a numpy.ma.MaskedArray", "x.filled(0)"),
-        (TypeError, lambda: RNN(masked, *rnn.params[1:]), "Wx is a numpy.ma.MaskedArray", "Wx.filled(0)"),
         (TypeError, lambda: asarray(masked), "array is a numpy.ma.MaskedArray", "array.filled(0)"),
     )
     with one_line(TypeError, "x is a numpy.matrix", "xrnn.asarray(x)"), pytest.warns(PendingDeprecationWarning):
@@ -186,12 +163,10 @@ def test_subclasses_of_numpy_arrays() -> None:
     ("shapes", "words"),
     [
         ([(D, H), (H, H + 1), (H,)], ["Wh has shape (5, 6)", "expects (H, H)"]),
-        ([(D, H), (H,), (H,)], ["Wh has shape (5,)", "expects (H, H)"]),
         ([(D, H), (), (H,)], ["Wh has shape ()", "expects (H, H)"]),
         ([(H, D), (H, H), (H,)], ["Wx has shape (5, 3)", "expects (D, 5)", "Wh is (5, 5)"]),
         ([(H,), (H, H), (H,)], ["Wx has shape (5,)", "expects (D, 5)", "Wh is (5, 5)"]),
         ([(D, H), (H, H), (1, H)], ["b has shape (1, 5)", "expects (5,)", "Wh is (5, 5)"]),
-        ([(D, H), (H, H), (D,)], ["b has shape (3,)", "expects (5,)", "Wh is (5, 5)"]),
     ],
 )
 def test_weights_that_do_not_fit(backend: Backend, shapes: list[tuple[int, ...]], words: list[str]) -> None:
@@ -199,7 +174,7 @@ def test_weights_that_do_not_fit(backend: Backend, shapes: list[tuple[int, ...]]
         RNN(*(zeros(backend, *shape) for shape in shapes))
 
 
-@pytest.mark.parametrize("dtype", ["int32", "float16", "complex128", "bool", ">f8"])
+@pytest.mark.parametrize("dtype", ["int32", "float16", "complex128", ">f8"])
 def test_weights_of_a_wrong_dtype(dtype: str) -> None:
     weights = [np.zeros(shape, "float32") for shape in [(D, H), (H, H), (H,)]]
     bad, remedy = [w.astype(dtype) for w in weights], _remedy(dtype).replace("32", "64" if dtype == ">f8" else "32")
@@ -223,37 +198,27 @@ def test_options_of_init() -> None:
 
     wrong: Any = GRUCell
     a_seed = "expected a seed (an integer from 0), a numpy.random.Generator or None"
-    for name in ("input_size", "hidden_size"):
-        for size in (1.5, 3.0, "3", None, True, np.float32(2)):
-            with one_line(TypeError, f"{name} is {size!r}: expected an integer, at least 1; use int({name})"):
-                init(**{name: size})()
-        refused(*((ValueError, init(**{name: size}), f"{name} is {size}: expected an integer") for size in (0, -2)))
+    sizes = [(name, size) for name in ("input_size", "hidden_size") for size in (3.0, "3", None, True)]
     refused(
         *(
+            (TypeError, init(**{n: s}), f"{n} is {s!r}: expected an integer, at least 1; use int({n})")
+            for n, s in sizes
+        ),
+        *((ValueError, init(hidden_size=size), f"hidden_size is {size}: expected an integer") for size in (0, -2)),
+        *(
             (TypeError, init(dtype=dtype), f"dtype is {dtype!r}: expected 'float32' or 'float64'")
-            for dtype in ("int32", "float16", "flot32", None, 32)
+            for dtype in ("int32", "flot32", None, 32)
         ),
         *((TypeError, init(rng=rng), f"rng is {rng!r}: {a_seed}") for rng in ("seed", 1.5)),
         (ValueError, init(rng=-1), "rng is -1: expected a seed"),
         (ValueError, init(nonlinearity="Tanh"), "unknown nonlinearity 'Tanh': expected one of tanh, relu"),
         (TypeError, init(reverse="no"), "reverse is 'no': expected True or False"),
         (TypeError, lambda: GRU(*GRU.init(D, H).params, reset_after=1), "reset_after is 1: expected True or False"),  # type: ignore[arg-type]
-        (ValueError, lambda: Stack([RNN.init(D, H)], dropout=7), "dropout is 7", "expected a probability in [0, 1)"),
         (TypeError, lambda: Recurrent.init(wrong, D, H), "cell is a type: expected an instance of a"),
         (TypeError, lambda: type("Bad", (Cell,), {"params": ("b",)}), "params of Bad is ('b',): expected a tuple"),
     )
     with one_line(NotImplementedError, "the cell 'cell' has no step"):
         Recurrent.init(Cell(), D, H, backend="numpy").forward(np.zeros((N, D), "float32"))
-
-
-@pytest.mark.parametrize("value", ["no", 1, None])
-def test_a_needs_dx_that_is_no_bool_writes_nothing(backend: Backend, value: Any) -> None:
-    layers: list[Any] = [kind.init(D, H, backend=backend) for kind in (GRU, LSTM, Linear)]
-    for layer in (*layers, Stack.init(RNN, D, H, backend=backend)):
-        y = forward(layer, zeros(backend, T, N, D) + 1)
-        with one_line(TypeError, f"needs_dx is {value!r}", "expected True or False"):
-            layer.backward(y, needs_dx=value)
-        assert not any(backend.to_numpy(g).any() for g in layer.grads)
 
 
 # ---- leak ----
@@ -264,30 +229,31 @@ def test_leaks(backend: Backend, rnn: RNN) -> None:
         return lambda: RNN(*rnn.params, leak=leak)
 
     expected = "expected a number in (0, 1], or an array of 5 such numbers, one for each unit"
-    numbers: list[Any] = [0, 0.0, -0.1, 1.001, 2, np.float32(-1), float("nan"), float("inf")]
-    for number in numbers:
-        with one_line(ValueError, f"leak is {number}: {expected}; leave it out for a layer without leak"):
-            RNN.init(D, H, leak=number, backend=backend)
-    for junk in (True, "0.5", object, {0.5}, 0.5j):
-        with one_line(TypeError, f"leak is {junk!r}: {expected}; use float(leak)"):
-            leaky(junk)()
-    for shape in [(), (1,), (H + 1,), (1, H), (H, 1)]:
-        for leak in (backend.xp.full(shape, 0.5), np.full(shape, 0.5), *[[0.5] * sum(shape)] * (len(shape) == 1)):
-            with one_line(ValueError, f"leak has shape {shape}: {expected}; b is (5,)"):
-                leaky(leak)()
-    for dtype in ("bool", "complex64", "str", "object"):
-        for given in (np.ones(H).astype(dtype), np.ones(2000).astype(dtype)):
-            with one_line(TypeError, f"leak has dtype {given.dtype}: {expected}; use leak{_remedy(dtype)}"):
-                leaky(given)()
-    # In float32, 1e-50 is 0 and 1 + 1e-9 is 1.
-    for bad in (0, -0.1, 1.001, np.nan, 1e-50):
-        for make in (list, tuple, np.array):
-            with one_line(ValueError, "leak holds values from", "expected numbers in (0, 1]; check them"):
-                leaky(make([0.5, 0.5, bad, 0.5, 1]))()
-    for make in (list, np.array):
-        leaky(make([0.5, 0.5, 1 + 1e-9, 0.5, 1]))()
-    with one_line(TypeError, "leak is a list of lists of unequal lengths: expected a number in (0, 1], or 5, one for"):
-        leaky([[0.5], [0.5, 0.5]])()
+    numbers: list[Any] = [0, -0.1, 1.001, np.float32(-1), float("nan"), float("inf")]
+    shapes = [(), (1,), (H + 1,), (1, H)]
+    others = [np.ones(size).astype(dtype) for dtype in ("bool", "complex64", "str") for size in (H, 2000)]
+    # In float32, 1e-50 is 0.
+    beyond = [make([0.5, 0.5, bad, 0.5, 1]) for bad in (0, -0.1, 1.001, np.nan, 1e-50) for make in (list, np.array)]
+    refused(
+        *((ValueError, leaky(n), f"leak is {n}: {expected}; leave it out for a layer without leak") for n in numbers),
+        *((TypeError, leaky(junk), f"leak is {junk!r}: {expected}; use float(leak)") for junk in (True, "0.5", {0.5})),
+        *((ValueError, leaky(np.full(s, 0.5)), f"leak has shape {s}: {expected}; b is (5,)") for s in shapes),
+        *((ValueError, leaky(backend.xp.full(s, 0.5)), f"leak has shape {s}: {expected}") for s in shapes),
+        *(
+            (TypeError, leaky(a), f"leak has dtype {a.dtype}: {expected}; use leak{_remedy(a.dtype.name)}")
+            for a in others
+        ),
+        *(
+            (ValueError, leaky(leak), "leak holds values from", "expected numbers in (0, 1]; check them")
+            for leak in beyond
+        ),
+        (
+            TypeError,
+            leaky([[0.5], [0.5, 0.5]]),
+            "leak is a list of lists of unequal lengths: expected a number in (0, 1]",
+        ),
+    )
+    leaky([0.5, 0.5, 1 + 1e-9, 0.5, 1])()  # 1 + 1e-9 is 1 in float32
 
 
 def test_leaks_on_another_backend_or_device() -> None:
@@ -314,28 +280,27 @@ def test_lengths(backend: Backend, layer: Any) -> None:
     def run(lengths: Any) -> Callable[[], object]:
         return lambda: layer.forward(zeros(backend, T, N, D), lengths=lengths)
 
-    for shape in [(), (N + 1,), (N - 1,), (N, 1), (0,)]:
-        for lengths in (zeros(backend, *shape, dtype="int64"), np.zeros(shape, "int32")):
-            with one_line(ValueError, f"lengths has shape {shape}: expected (4,), one for each row of x"):
-                run(lengths)()
-    for dtype in ("float32", "float64", "bool", "complex64"):
-        for lengths in (zeros(backend, N, dtype=dtype), np.zeros(N, dtype), list(np.zeros(N, dtype))):
-            with one_line(TypeError, f"lengths has dtype {dtype}: expected integers", "'int64'"):
-                run(lengths)()
-    for bad in (-1, T + 1):
-        values = [3, bad, 0, T]
-        on_device = backend.asarray(np.array(values))
-        for lengths in (values, np.array(values, "int16"), *[on_device] * backend.reads_are_free):
-            with one_line(ValueError, f"lengths holds values from {min(values)} to {max(values)}: expected 0 to 6, "):
-                run(lengths)()
-    alone = "got lengths for one step, x (N, D): expected a sequence, x (T, N, D)"
+    def shaped(shape: tuple[int, ...], dtype: str) -> list[Any]:
+        return [zeros(backend, *shape, dtype=dtype), np.zeros(shape, dtype)]
+
+    shapes = [(shape, lengths) for shape in [(), (N + 1,), (N, 1)] for lengths in shaped(shape, "int64")]
+    dtypes = [(dtype, lengths) for dtype in ("float32", "bool") for lengths in shaped((N,), dtype)]
+    beyond = [(bad, [3, bad, 0, T]) for bad in (-1, T + 1)]
+    on_host = [(bad, kind(values)) for bad, values in beyond for kind in (list, np.array)]
+    on_device = [(bad, backend.asarray(np.array(values))) for bad, values in beyond * backend.reads_are_free]
+    one, alone = zeros(backend, N, D), "got lengths for one step, x (N, D): expected a sequence, x (T, N, D)"
     refused(
+        *((ValueError, run(value), f"lengths has shape {s}: expected (4,), one for each row") for s, value in shapes),
+        *((TypeError, run(value), f"lengths has dtype {d}: expected integers", "'int64'") for d, value in dtypes),
+        *(
+            (ValueError, run(value), f"lengths holds values from {min(bad, 0)} to {max(bad, T)}: expected 0 to 6, ")
+            for bad, value in on_host + on_device
+        ),
         *((TypeError, run(bad), "lengths is a ", "use xrnn.asarray(lengths)") for bad in (5, 1.5, "3", type, {1, 2})),
         (TypeError, run([[1], [1, 2], 3, 4]), "lengths is a list of lists of unequal lengths: expected integers, one"),
-        (ValueError, lambda: layer(zeros(backend, T, N, D), lengths=[1]), "lengths has shape (1,): expected (4,)"),
-        (ValueError, lambda: layer.forward(zeros(backend, N, D), lengths=[1] * N), alone, "leave lengths out"),
-        (ValueError, lambda: layer(zeros(backend, N, D), lengths=[1] * N), alone),
-        (ValueError, lambda: Stack([layer]).forward(zeros(backend, N, D), lengths=[1] * N), alone),
+        (ValueError, lambda: layer.forward(one, lengths=[1] * N), alone, "leave lengths out"),
+        (ValueError, lambda: layer(one, lengths=[1] * N), alone),
+        (ValueError, lambda: Stack([layer]).forward(one, lengths=[1] * N), alone),
     )
 
 
@@ -374,13 +339,21 @@ def test_lengths_on_another_backend_or_device() -> None:
 
 def test_calls_in_a_wrong_order(backend: Backend, rnn: RNN) -> None:
     rnn(zeros(backend, N, D))  # a call keeps no cache
-    with one_line(RuntimeError, "backward needs a forward before it", "call forward(x, h_prev) first"):
-        rnn.backward(zeros(backend, N, H))
-    for kind in (RNN, LSTM, GRU):
-        layer: Any = kind.init(D, H, reverse=True, backend=backend)
-        words = f"this {kind.__name__} runs in reverse", "expected a layer that runs forward", "without reverse=True"
-        with one_line(ValueError, *words):
-            layer.stream(zeros(backend, T, N, D))
+    reverse = RNN(*rnn.params, reverse=True)
+    refused(
+        (
+            RuntimeError,
+            lambda: rnn.backward(zeros(backend, N, H)),
+            "backward needs a forward",
+            "call forward(x, h_prev",
+        ),
+        (
+            ValueError,
+            lambda: reverse.stream(zeros(backend, T, N, D)),
+            "this RNN runs in reverse",
+            "without reverse=True",
+        ),
+    )
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam])
@@ -421,25 +394,28 @@ def test_weights_replaced_between_forward_and_backward(backend: Backend, layer: 
         layer.backward(h)
 
 
-def test_caches_of_other_layers(backend: Backend, layer: Any) -> None:
+def test_a_cache_must_be_a_cache_of_its_layer(backend: Backend, layer: Any) -> None:
     x = zeros(backend, T, N, D)
-    both, other = Bidirectional.init(GRU, D, H, backend=backend), type(layer).init(D, H, rng=1, backend=backend)
-    owners: list[Any] = [layer, Stack([layer]), both, Linear.init(D, H, rng=0, backend=backend)]
+    both, linear = Bidirectional.init(GRU, D, H, backend=backend), Linear.init(D, H, rng=0, backend=backend)
+    owners: list[Any] = [layer, Stack([layer]), both, linear]
     for owner in owners:
         h = forward(owner, x)
-        for cache in (5, "x", (1, 2)):
+        for cache in (5, (1, 2)):
             with one_line(TypeError, f"cache is a {type(cache).__name__}: expected this layer's own", "layer.cache"):
                 owner.backward(h, cache=cache)
     deep, shallow = (Stack.init(RNN, D, H, depth, backend=backend) for depth in (3, 2))
-    embedding = Embedding.init(5, 2, backend=backend)
-    e = embedding.forward(backend.asarray(np.zeros((3,), "int64")))
-    h, hs, hb = (forward(each, x) for each in (other, deep, both))
+    hs = forward(deep, x)
     shallow.forward(x)
-    own = f"expected one of this {type(layer).__name__}"
-    refused(
-        (ValueError, lambda: layer.backward(h, cache=other.cache), "cache is of another layer", own),
-        (ValueError, lambda: deep.backward(hs, cache=shallow.cache), "cache is of another Stack", "take stack.cache"),
-        (ValueError, lambda: both.backward(hb, cache=[]), "cache is not of this Bidirectional", "take layer.cache"),
-        (ValueError, lambda: both.backward(hb, cache=[None, None]), "cache is not of this Bidirectional"),
-        (TypeError, lambda: embedding.backward(e, cache="junk"), "cache is a str"),  # type: ignore[arg-type]
-    )
+    with one_line(ValueError, "cache is of another Stack", "take stack.cache"):
+        deep.backward(hs, cache=shallow.cache)
+
+
+def test_a_cache_of_a_layer_with_the_same_weights_is_refused(backend: Backend, rnn: RNN) -> None:
+    """Their cells or directions may differ."""
+    h = rnn.forward(zeros(backend, T, N, D))
+    for options in ({"nonlinearity": "relu"}, {"leak": 0.5}, {"reverse": True}, {}):
+        other: Any = RNN(*rnn.params, **options)
+        other.forward(zeros(backend, T, N, D))
+        with one_line(ValueError, "cache is of another layer", "take layer.cache after its forward"):
+            rnn.backward(h, cache=other.cache)
+    rnn.backward(h)

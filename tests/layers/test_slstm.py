@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
-from xrnn import SLSTM, SLSTMCell, Stack, check_cell, to_numpy, use_fused
+from xrnn import SLSTM, Stack, to_numpy, use_fused
 from xrnn.backend import Backend
 
 GATES = ("exp", "sigmoid")
@@ -56,11 +56,6 @@ def test_a_fresh_state_has_the_scale_of_its_first_input(backend: Backend, forget
         _, _, n, m = layer(x, m_prev=100 * m_prev)
     assert_array_equal(to_numpy(n), np.ones((2, 4)))
     assert_allclose(to_numpy(m), to_numpy(x @ layer.params[0])[:, :4] + to_numpy(layer.params[2])[:4], rtol=1e-14)
-
-
-@pytest.mark.parametrize("forget_gate", GATES)
-def test_check_cell(backend: Backend, forget_gate: Any) -> None:
-    check_cell(SLSTMCell(forget_gate), backend=backend)
 
 
 @pytest.mark.parametrize("fused", [True, False])

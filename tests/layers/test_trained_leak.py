@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line, refused
-from tests.exchange.alike import assert_alike
-from xrnn import RNN, Adam, check_cell, load, save
+from xrnn import RNN
 from xrnn.backend import Backend
-from xrnn.ops.cells.rnn import TrainedLeakRNNCell
 
 LEAKS = [0.01, 0.3, 0.5, 0.9, 0.999]
 
@@ -30,7 +27,6 @@ def test_starts_at_the_given_leak(backend: Backend) -> None:
     assert_array_equal(backend.to_numpy(made.leak_logit), backend.to_numpy(trained.leak_logit))
     made = RNN.init(2, 5, trains_leak=True, backend=backend)
     assert_array_equal(backend.to_numpy(made.leak), np.full(5, 0.5))
-    check_cell(TrainedLeakRNNCell(), backend=backend)
 
 
 @pytest.mark.usefixtures("form")
@@ -47,25 +43,6 @@ def test_no_update_leaves_the_range(backend: Backend, dtype: Any) -> None:
     assert np.isfinite(backend.to_numpy(h)).all()
     assert d[2] != 0
     assert_array_equal(d[[0, 1, 4]], 0)
-
-
-def test_an_optimizer_finds_the_leak_of_another_network() -> None:
-    teacher: Any = RNN.init(1, 3, leak=[0.05, 0.2, 0.6], rng=0, dtype="float64", backend="numpy")
-    student: Any = RNN(*teacher.params, leak=0.3, trains_leak=True)
-    optimizer = Adam([{"layers": [student], "params": ["leak_logit"]}], lr=0.1)
-    rng = np.random.default_rng(1)
-    for _ in range(150):
-        x = rng.standard_normal((20, 16, 1))
-        student.backward((student.forward(x) - teacher(x)) / 16)
-        optimizer.step()
-    assert_allclose(student.leak, teacher.leak, rtol=5e-3)
-
-
-def test_a_file_keeps_it(tmp_path: Path) -> None:
-    rnn = RNN.init(2, 5, leak=LEAKS, trains_leak=True, reverse=True, nonlinearity="relu", rng=0, backend="numpy")
-    save(tmp_path / "rnn", rnn)
-    assert_alike(load(tmp_path / "rnn", RNN), rnn)
-    assert not RNN(*RNN.init(2, 5).params).trains_leak
 
 
 def test_wrong_arguments() -> None:

@@ -64,7 +64,7 @@ Array<S> transposed(const Array<S>& values, int64_t rows, int64_t columns) {
     return result;
 }
 
-// The tolerances of test_recurrence.py, test_tiles.py and test_bfloat16.py.
+// The tolerances of test_recurrence.py and test_bfloat16.py.
 template <class S>
 constexpr double TOLERANCE = sizeof(S) == 4 ? 6e-5 : 2e-12;
 constexpr double THREE_PRODUCTS_TOLERANCE = 1e-4, BFLOAT16_TOLERANCE = 0.02;

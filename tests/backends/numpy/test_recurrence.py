@@ -145,18 +145,6 @@ def test_lengths_and_direction(level: str, cell: str, reverse: bool) -> None:
     check(problem(cell, (9, 13, 7, 20), dtype, reverse=reverse))
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cell", FUSED_CELLS)
-def test_x_past_the_end_of_a_row_is_never_read(cell: str, reverse: bool) -> None:
-    p = problem(cell, (7, 9, 4, 20), "float32", lengths="ragged", reverse=reverse)
-    poisoned = results(p)
-    p.x[p.past_end] = 0
-    clean = results(p)
-    for key, value in clean.items():
-        assert_array_equal(poisoned[key], value, err_msg=key)
-    assert_array_equal(poisoned["dx"][p.past_end], 0)
-
-
 @pytest.mark.parametrize(("sizes", "lengths"), [((5, 3, 6, 21), "ragged"), ((2, 1, 6, 256), None)])
 @pytest.mark.parametrize("cell", FUSED_CELLS)
 def test_any_strides_and_order(level: str, cell: str, sizes: tuple[int, int, int, int], lengths: str | None) -> None:
@@ -218,15 +206,6 @@ def test_heads_of_any_width(level: str, cell: str, of: tuple[tuple[int, int, int
         check(p)
         if dtype == "float32":
             check_same_bits(partial(results, p, left_out=False), heads, 11)
-
-
-@pytest.mark.parametrize("cell", ["leak", "rnn", "lstm", "gru"])
-def test_one_head_has_the_bits_of_a_matrix(level: str, cell: str) -> None:
-    for sizes in [(5, 1, 16, 64), (3, 7, 5, 33), (3, 40, 60, 200)]:
-        matrix = problem(cell, sizes, "float32")
-        head = results(problem(f"{cell} heads", sizes, "float32", heads=1))
-        for key, value in results(matrix).items():
-            assert_array_equal(head[key].reshape(value.shape), value, err_msg=key)
 
 
 # ---- the same bits ----

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -196,19 +195,51 @@ def test_down_by_a_third() -> None:
     assert kernels.fewer_threads(1) == 1
 
 
+@dataclass
+class Process:
+    """Calls of several kinds. Each tells its time and its CPU time by the number of threads."""
+
+    now: float = 1.0
+    cpu: list[float] = field(default_factory=lambda: [0.0])
+    used: list[tuple[float, int]] = field(default_factory=list)  # end, number of threads
+
+    def __post_init__(self) -> None:
+        cpu = self.cpu
+        self.limit = kernels.ThreadLimit(lambda: int(cpu[0] * MILLISECOND))
+
+    def call(self, kind: int, most: int, elapsed: Callable[[int], tuple[float, float]], work: float = 1e6) -> None:
+        threads = self.limit.threads(most)
+        time, cpu = elapsed(threads)
+        self.now, self.cpu[0] = self.now + time, self.cpu[0] + cpu
+        self.limit.report(kind, most, threads, work, int(time * MILLISECOND), int(self.now * MILLISECOND))
+        self.used.append((self.now, threads))
+
+    def share_of(self, threads: int, since: float = 0) -> float:
+        used = [number for at, number in self.used if at >= since]
+        return used.count(threads) / len(used)
+
+
+def on_two(length: float, slowdown: float) -> Callable[[int], tuple[float, float]]:
+    """A call of this length on two free CPUs; on one thread it takes this many times as long."""
+    return lambda threads: (length * (1 if threads == 2 else slowdown), length * (2 if threads == 2 else slowdown))
+
+
+def crowded(free: int) -> Callable[[int], tuple[float, float]]:
+    """A call that takes 8 ms on one thread. With more threads than free CPUs, all of them wait for a CPU."""
+
+    def elapsed(threads: int) -> tuple[float, float]:
+        time = 8 / threads if threads <= free else 8.0
+        return time, min(threads, free) * time
+
+    return elapsed
+
+
 def test_many_threads_reach_the_number_of_free_cpus() -> None:
-    """With more threads than the 5 free CPUs, all of them wait for a CPU. Then all 16 CPUs become free."""
-    now, cpu = 1.0, 0.0
-    limit, used = kernels.ThreadLimit(lambda: int(cpu * MILLISECOND)), []
-    while now < 16_000:
-        threads, free = limit.threads(16), 5 if now < 6_000 else 16
-        elapsed = 8 / threads if threads <= free else 8.0
-        now, cpu = now + elapsed, cpu + min(threads, free) * elapsed
-        limit.report(1, 16, threads, 1e6, int(elapsed * MILLISECOND), int(now * MILLISECOND))
-        used.append((now, threads))
-    for threads, start, end in ((4, 5_000, 6_000), (16, 15_000, 16_000)):
-        last = [number for at, number in used if start <= at < end]
-        assert last.count(threads) > 0.8 * len(last)
+    process = Process()
+    for end, free, threads in ((6_000, 5, 4), (16_000, 16, 16)):
+        while process.now < end:
+            process.call(1, 16, crowded(free))
+        assert process.share_of(threads, since=end - 1_000) > 0.8
 
 
 def test_competition_of_the_past_is_forgotten_if_the_process_now_sleeps_between_calls() -> None:
@@ -229,73 +260,43 @@ def test_a_call_on_another_number_of_threads_than_chosen_is_not_measured() -> No
     assert machine.limit.threads(2) == 2
 
 
-def test_calls_of_all_kinds_decide_by_the_time_that_they_take() -> None:
+@pytest.mark.parametrize(("first", "second", "one"), [(5.0, 1.0, False), (1.0, 5.0, True)])
+def test_calls_of_all_kinds_decide_by_the_time_that_they_take(first: float, second: float, one: bool) -> None:
     """The second kind is faster on one thread. Multiply-adds take 1,000 times as long in it."""
-
-    def share_of_one(first: float, second: float) -> float:
-        """first, second   milliseconds of calls on two threads"""
-        now, cpu, used = 1.0, 0.0, []
-        limit = kernels.ThreadLimit(lambda: int(cpu * MILLISECOND))
-        while now < 10_000:
-            for kind, elapsed, gain in ((1, first, 1.8), (2, second, 0.6)):
-                threads = limit.threads(2)
-                elapsed *= 1 if threads == 2 else gain
-                now, cpu = now + elapsed, cpu + threads * elapsed
-                limit.report(kind, 2, threads, 1e6 / 1000**kind, int(elapsed * MILLISECOND), int(now * MILLISECOND))
-                used.append(threads)
-        return used.count(1) / len(used)
-
-    assert share_of_one(5.0, 1.0) < 0.2
-    assert share_of_one(1.0, 5.0) > 0.8
+    process = Process()
+    while process.now < 10_000:
+        process.call(1, 2, on_two(first, 1.8), work=1e3)
+        process.call(2, 2, on_two(second, 0.6), work=1)
+    assert process.share_of(1) > 0.8 if one else process.share_of(1) < 0.2
 
 
 def test_a_process_that_came_down_to_one_of_many_threads_goes_up_in_calls_that_could_use_two() -> None:
     """Many levels mean one thread for these calls. It sleeps between the calls, so that its share of the CPU is low."""
-    now, cpu, used = 1.0, 0.0, []
-    limit = kernels.ThreadLimit(lambda: int(cpu * MILLISECOND))
-
-    def call(most: int, length: float, rate: float, cpus: float) -> None:
-        nonlocal now, cpu
-        threads = limit.threads(most)
-        elapsed = length / (rate if threads > 1 else 1)
-        now, cpu = now + elapsed, cpu + elapsed * (cpus if threads > 1 else 1)
-        limit.report(most, most, threads, 1e6, int(elapsed * MILLISECOND), int(now * MILLISECOND))
-        used.append(threads)
-
-    while now < 60_000:
-        call(64, 20.0, rate=0.9, cpus=0.6)
-    assert used[-1] == 1
-    while now < 180_000:
-        call(2, 5.0, rate=1.8, cpus=2.0)
-        now += 4
-    assert used[-1000:].count(2) > 900
+    process = Process()
+    while process.now < 60_000:
+        process.call(64, 64, lambda n: (20 / 0.9, 20 / 0.9 * 0.6) if n > 1 else (20, 20))
+    assert process.used[-1][1] == 1
+    while process.now < 180_000:
+        process.call(2, 2, on_two(5 / 1.8, 1.8))
+        process.now += 4
+    assert process.share_of(2, since=170_000) > 0.9
 
 
 def test_two_kinds_in_one_place_are_measured() -> None:
-    now, cpu, used = 1.0, 0.0, []
-    limit = kernels.ThreadLimit(lambda: int(cpu * MILLISECOND))
-    while now < 5_000:
+    process = Process()
+    while process.now < 5_000:
         for kind in (1, 56):
-            threads = limit.threads(2)
-            elapsed = 1 / (0.6 if threads == 2 else 1)
-            now, cpu = now + elapsed, cpu + elapsed * threads
-            limit.report(kind, 2, threads, 1e6, int(elapsed * MILLISECOND), int(now * MILLISECOND))
-            used.append(threads)
-    assert used.count(1) / len(used) > 0.9
+            process.call(kind, 2, on_two(1 / 0.6, 0.6))
+    assert process.share_of(1) > 0.9
 
 
 def test_kinds_with_the_same_low_bits_do_not_take_turns_in_one_place() -> None:
     """Forward and backward functions at addresses that are equal modulo 64, as hashes keep them."""
-    now, cpu, used = 1.0, 0.0, []
-    limit = kernels.ThreadLimit(lambda: int(cpu * MILLISECOND))
-    while now < 5_000:
+    process = Process()
+    while process.now < 5_000:
         for kind in (64, 128, 64 + 2**40):
-            threads = limit.threads(2)
-            elapsed = 1.0 if threads == 2 else 1.8
-            now, cpu = now + elapsed, cpu + threads * elapsed
-            limit.report(kind, 2, threads, 1e6, int(elapsed * MILLISECOND), int(now * MILLISECOND))
-            used.append(threads)
-    assert used.count(2) / len(used) > 0.95
+            process.call(kind, 2, on_two(1.0, 1.8))
+    assert process.share_of(2) > 0.95
 
 
 def test_same_bits_with_threads_held_or_not() -> None:
@@ -332,13 +333,3 @@ def test_calls_use_fewer_threads_if_that_is_faster_and_info_says_so() -> None:
     held, said = in_fresh_process(CROWDED, OMP_NUM_THREADS="8").splitlines()
     assert held == "1 1"
     assert said == "8 (one per CPU; now 5 of 8: more are slower, or other processes need the CPUs)"
-
-
-def test_result_is_right_on_any_number_of_threads() -> None:
-    expected = np.stack([array.sum() for array in train(1)])
-    for threads in (2, 3, 5):
-        kernels.force_partition(threads, "columns", False)
-        try:
-            assert_array_equal(np.stack([array.sum() for array in train(1)]), expected)
-        finally:
-            kernels.force_partition(0, "rows", False)
