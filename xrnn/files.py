@@ -206,6 +206,10 @@ def write_own(
     has_mark   path → whether the file there has the mark of this function
     overwrite  replace any other file too
     """
+    if os.fspath(path).endswith(("/", os.sep)):  # `Path` would remove the slash
+        raise IsADirectoryError(
+            f"{printable(os.fspath(path))} is a folder's name: expected that of a file; name one in it"
+        )
     refusal = f"exists, and {writer} did not write it: expected a new name; name another, or pass overwrite=True"
     may_replace = (lambda _: True) if check_bool("overwrite", overwrite) else has_mark
     write_file(Path(path), content, may_replace, refusal)

@@ -304,10 +304,10 @@ def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) 
     words = "t.csv exists: expected a new name; name another with --csv, or replace it with --overwrite"
     assert words in capsys.readouterr().err
     assert main(["forecast", "f.csv", *options[:-1], "f.csv", "--overwrite"]) == 1
-    assert "--csv is f.csv, which this run reads: expected another file" in capsys.readouterr().err
+    assert "--csv is f.csv, among the files that this run reads: expected" in capsys.readouterr().err
     Path("in/a").mkdir(parents=True)
     assert main(["forecast", "in", *OPTIONS, "--out", "d", "--csv", "in/a/t.csv"]) == 1
-    assert "--csv is in/a/t.csv, in the folder in, which this run reads: expected a file" in capsys.readouterr().err
+    assert "--csv is in/a/t.csv, among the files that this run reads: expected" in capsys.readouterr().err
     assert files() == before
     assert main(["forecast", "f.csv", *options, "--overwrite"]) == 0
     assert len(Path("t.csv").read_text().splitlines()) == 10

@@ -30,7 +30,7 @@ ELSEWHERE = "can't write {}: expected the name of a file, but it is {}"
 IN_A_FOLDER = "can't write {} ({}): expected an existing folder with write permission; make it or name another"
 NEW = "{} exists: expected a new name; name another with --out, or replace it with --overwrite"
 NEW_PICTURE = "{} exists: expected a new name; name another with --plot, or replace it with --overwrite"
-READS = "--plot is {}, which this run reads: expected another file; name another"
+READS = "{} is {}, among the files that this run reads: expected another place; name another"
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
@@ -105,17 +105,13 @@ def crowded(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(trained / "regress", folder / "c")
     for name in ("mine.png", "mine.svg", "notes"):
         (folder / name).write_bytes(b"mine")
-    for name, target in {
-        **{"loop": "loop", "one": "other", "other": "one", "loop.png": "loop.png", "dangling": "nowhere"},
-        **{"link": "notes", "here": ".", "soft.png": "c"},
-    }.items():
+    for name, target in {"loop": "loop", "link": "notes", "here": ".", "soft.png": "c"}.items():
         (folder / name).symlink_to(target)
     (folder / "hard.png").hardlink_to(folder / "c")
     os.mkfifo(folder / "fifo")
     return folder
 
 
-LOOP = "a link to itself; remove the link, or name another with {}"
 BOTH = "--out and --plot would both write {}: expected two files; name another with --plot"
 
 
@@ -133,10 +129,7 @@ BOTH = "--out and --plot would both write {}: expected two files; name another w
         ("--out y.png --plot here/y.png", BOTH.format("y.png")),
         ("--out y.png --plot {}/./y.png", BOTH.format("y.png")),
         ("--out .", ELSEWHERE.format(".", "a folder; name a file in it")),
-        ("--out loop", ELSEWHERE.format("loop", LOOP.format("--out"))),
-        ("--out one", ELSEWHERE.format("one", "a link to itself")),
-        ("--out d --plot loop.png", ELSEWHERE.format("loop.png", LOOP.format("--plot"))),
-        ("--out dangling", ELSEWHERE.format("dangling", "a link to {}/nowhere, which doesn't exist; remove the link")),
+        ("--out loop", IN_A_FOLDER.format("loop", "Too many levels of symbolic links")),
         ("--out fifo", ELSEWHERE.format("fifo", "a device, a pipe or a socket; name")),
         ("--out fifo --overwrite", ELSEWHERE.format("fifo", "a device, a pipe or a socket; name")),
         (f"--out {os.devnull}", ELSEWHERE.format(os.devnull, "a device")),
@@ -174,8 +167,11 @@ def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: Patch, caps
 def test_an_output_is_no_input(folder: Path, capsys: Capture) -> None:
     Path("levels.ts").rename("levels.svg")
     words = REGRESS.words("--plot", "./levels.svg", "--overwrite")
-    refused(capsys, READS.format("levels.svg"), main(["regress", "levels.svg", *words[2:]]))
+    refused(capsys, READS.format("--plot", "levels.svg"), main(["regress", "levels.svg", *words[2:]]))
     write_folder(Path("g"), waves(4, 0))
-    inside = next(Path("g").rglob("*.csv"))
-    assert main(["classify", "g", "--out", str(inside), "--overwrite"]) == 1
-    assert f"--out is {inside}, in the folder g, which this run reads" in capsys.readouterr().err
+    for path in ("g/slow/0.csv", "./g/quick/new.csv"):
+        refused(
+            capsys,
+            READS.format("--out", path.removeprefix("./")),
+            main(["classify", "g/", "--out", path, "--overwrite"]),
+        )

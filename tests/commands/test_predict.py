@@ -218,10 +218,10 @@ def test_the_last_line_of_a_stream_is_the_prediction_for_a_file(kind: str, capsy
 
 
 BAD_ROWS = [
-    ("1,2\n1,2,3\n", "row 2 has 3 values: expected 2, one for each channel, separated by commas"),
+    ("1,2\n1,2,3\n", "row 2 has shape (3,): expected (2,), one value for each channel"),
     ("1,2\n\n1,x\n", "row 3: 'x' is not a finite number: expected numbers, or an empty cell for a missing"),
     ("1,2\n1,\x1b[2J\n", "row 2: '�[2J' is not a finite number"),
-    ("1,1e300\n", "row 1 holds 1e+300: expected numbers up to 1e+30; scale them"),
+    ("1,1e300\n", "row 1 holds 1e+300 in column 2: expected numbers up to 1e+30; scale them"),
     (
         "1,2\n" + "1" * (2**20 + 1),
         "a line of standard input is longer than 1,048,576 characters: expected a row of values per line; pipe",
@@ -259,9 +259,9 @@ def test_a_stream_may_begin_with_a_header(kind: str, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("header", "model", "message"),
     [
-        ("y,x", "named/classify", "the header is y, x: expected x, y, the channels of the model in their order"),
-        ("x,y,z", "named/regress", "the header is x, y, z: expected x, y, the channels of the model in their order"),
-        ("a,b,c", "classify", "the header a, b, c has 3 names: expected 2, one for each channel"),
+        ("y,x", "named/classify", "the header is y, x: expected x, y, in this order, the channels of the model; reo"),
+        ("x,y,z", "named/regress", "the header is x, y, z: expected x, y, in this order, the channels of the model"),
+        ("a,b,c", "classify", "the header is a, b, c: expected 2 names, the channels of the model; reorder"),
     ],
 )
 def test_the_header_of_a_stream_is_checked(

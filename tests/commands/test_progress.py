@@ -36,7 +36,7 @@ class Counted:
     """A run with a loss of 4.25 and 21 windows a step."""
 
     samples: ClassVar[str] = "windows"
-    shown_figures = ("loss 4.250, accuracy 0.5", "accuracy 0.5")
+    shown_figures = "loss 4.250, accuracy 0.5"
     steps = 0
 
     def read_losses(self) -> None:
@@ -69,7 +69,7 @@ def run(clock: Clock, *, terminal: str, last: int, width: int = 120) -> str:
 def test_a_terminal_gets_a_bar_and_a_line_that_stays(clock: Clock) -> None:
     shown = run(clock, terminal="xterm", last=40)
     assert "━" in shown
-    assert re.search(FIGURES.format(step=10, time="0:15 left"), shown)
+    assert re.search(r"step 10 .*0:15 left, loss \d\.\d{3}, accuracy 0\.5, [\d,]+ windows/s", shown)
     assert re.search(FIGURES.format(step=30, time="took 0:15"), shown)
     assert "\x1b[2K" in shown[shown.rindex("━") :]  # the bar itself does not stay
 
@@ -89,10 +89,9 @@ def test_a_run_without_a_step_prints_only_the_notes_before_its_first_line() -> N
 @pytest.mark.parametrize(
     ("width", "figures"),
     [
-        (80, "loss 4.250, accuracy 0.5, 42 windows/s, 0:05 left"),
-        (60, "accuracy 0.5, 0:05 left"),
-        (44, "accuracy 0.5, 0:05 left"),
-        (24, "0:05 left"),
+        (80, "0:05 left, loss 4.250, accuracy 0.5, 42 windows/s"),
+        (44, "0:05 left, loss 4.250, accuracy"),
+        (24, "0:05 left,"),
     ],
 )
 def test_a_narrow_terminal_shows_the_step_and_the_time_left(clock: Clock, width: int, figures: str) -> None:

@@ -283,7 +283,7 @@ def at(row: int, value: Any) -> Any:
             KNOWN.where(np.arange(43)[:, None] != 41, np.inf),
             "known, row 42, column price: 'inf' is not a finite number",
         ),
-        (KNOWN.where(np.arange(43)[:, None] != 41, 1e31), "known holds 1e+31: expected numbers up to 1e+30"),
+        (KNOWN.where(np.arange(43)[:, None] != 41, 1e31), "known holds 1e+31 in row 42, column 1: expected numbers"),
         (KNOWN.assign(price="x"), "known, row 1, column price: 'x' is not a finite number"),
         (KNOWN.price.astype("category").astype(str).add("x").to_frame(), "column price: '0.63"),
         (KNOWN * 1j, "Complex data not supported: known holds complex128; expected real numbers"),

@@ -48,7 +48,7 @@ def test_a_folder_gives_its_labels_in_order_and_other_files_are_skipped() -> Non
 
 def test_an_empty_folder_gets_one_line() -> None:
     Path("d").mkdir()
-    with one_line(DataError, "d holds no series: expected a folder for each label, with .csv or .npy files in it"):
+    with one_line(DataError, "d holds no series: expected a folder for each label, with .csv, .xlsx, .parquet or"):
         read_path(Path("d"))
     file("d/a/1.csv", "1")
     Path("d/b").mkdir()
@@ -85,10 +85,10 @@ NOT_WHOLE = "f.npy is not a complete .npy file of numbers ("
         ),
         (lambda: saved([[1j]]), "f.npy holds complex128 (1, 1): expected numbers"),
         (lambda: saved([[True]]), "f.npy holds bool (1, 1): expected numbers"),
-        (lambda: saved([[1, np.inf]]), "f.npy holds inf: expected numbers up to 1e+30; scale them, or leave"),
+        (lambda: saved([[1, np.inf]]), "f.npy holds inf in row 1, column 2: expected numbers up to 1e+30; scale"),
         (
             lambda: saved(np.array([["1e4000"]]).astype(np.longdouble)),
-            "f.npy holds inf: expected numbers up to 1e+30; scale them, or leave",
+            "f.npy holds inf in row 1, column 1: expected numbers up to 1e+30; scale",
         ),
         (lambda: saved(np.zeros((0, 2))), "f.npy has no values: expected at least one step"),
         (lambda: saved(np.zeros((2, 0))), "f.npy has no values: expected at least one step"),

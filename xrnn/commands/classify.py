@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
-import typer
 from rich.table import Table
 
-from xrnn.commands.labelled import TestArgument, baseline_of, say_baseline, say_best_epoch
-from xrnn.commands.options import RUN, TABLE, OptionsOf, options_of, path, with_options
+from xrnn.commands.labelled import TestArgument, TrainArgument, baseline_of, say_baseline, say_best_epoch
+from xrnn.commands.options import OptionsOf, RunOptions, TableOptions, options_of, with_options
 from xrnn.commands.pictures import confusion_picture
 from xrnn.commands.series import load
 from xrnn.commands.training import Run
@@ -23,20 +21,12 @@ _LONGEST: Final = 40  # characters of a label, in the table
 
 @with_options
 def classify(
-    train: Annotated[
-        Path | None,
-        typer.Argument(
-            parser=path,
-            metavar="TRAIN",
-            help="Series to train on: a .ts file, a .csv file with --id and --label, or a folder LABEL/*.csv|*.npy. "
-            "Default: JapaneseVowels, from aeon.",
-        ),
-    ] = None,
+    train: TrainArgument = None,
     test: TestArgument = None,
     *,
     parameters: Annotated[dict[str, Any], OptionsOf(OPTIONS)],
-    table: Annotated[dict[str, Any], OptionsOf(TABLE)],
-    options: Annotated[dict[str, Any], OptionsOf(RUN)],
+    table: TableOptions,
+    options: RunOptions,
 ) -> int:
     """Train a classifier of time series of any length, then test it on others.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import numpy as np
 import typer
 
 from xrnn.backend import Backend
-from xrnn.commands.options import Option, OptionsOf, path, selected, values_of, with_options
+from xrnn.commands.options import Option, OptionsOf, new_path, path, selected, values_of, with_options
 from xrnn.commands.terminal import Terminal
 from xrnn.exchange.checkpoint import load_checkpoint, save_checkpoint
 from xrnn.exchange.description import UnknownCellError
@@ -55,7 +54,7 @@ def convert(
         Path, typer.Argument(parser=path, metavar="IN", help="A .onnx, .keras, .pt or .safetensors file.")
     ],
     target: Annotated[
-        Path, typer.Argument(parser=path, metavar="OUT", help="A .onnx, .keras, .pt, .safetensors or .c file.")
+        Path, typer.Argument(parser=new_path, metavar="OUT", help="A .onnx, .keras, .pt, .safetensors or .c file.")
     ],
     *,
     prefix: PrefixOption = "",
@@ -94,7 +93,7 @@ def convert(
         raise OutputError(f"{target} is the file that is converted: expected another one; name another")
     model, facts = read_model(source, prefix, nonlinearity, backend)
     if model.scale is not None:
-        _check_series(source, model, facts, target.suffix)
+        _check_series(source, model, facts["steps in a patch"], target.suffix)
     if how.int8:
         model = _guarded(lambda: _quantized(model))
     with file_errors(OutputError, "write", target, "the old file is unchanged"):
@@ -207,46 +206,16 @@ def _of_series(estimator: Any, backend: Backend) -> tuple[Model, dict[str, Any]]
 # ---- writing ----
 
 
-def _check_series(source: Path, model: Model, facts: dict[str, Any], suffix: str) -> None:
-    """Raises DataError if the format can't hold a model of series. The remedy names only formats that can."""
-    flaws = {each: _flaws(model, facts["steps in a patch"], each) for each in (".onnx", ".c")}
-    reasons = flaws.get(suffix, {"": "scales its input and takes a mean over time"})
-    if not reasons:
-        return
-    expected = [each for each, of in flaws.items() if not of]
-    expected += [f"a model trained {' and '.join(of)} for {each}" for each, of in flaws.items() if of]
-    raise DataError(
-        f"{printable(str(source))} {' and '.join(reasons.values())}, which {suffix} can't hold: expected "
-        f"{', or '.join(expected)}"
-    )
-
-
-def _flaws(model: Model, joined: int, suffix: str) -> dict[str, str]:
-    """Why .onnx or .c can't hold a model of series: how to train one that it can hold → the reason.
-
-    joined   the number of steps in a patch
-    """
-    flaws: dict[str, str] = {}
-    if suffix == ".onnx":
-        from xrnn.exchange.onnx_weights import CELLS as onnx_cells
-
-        known = {*onnx_cells}
-        if joined > 1:
-            flaws["with --patch 1"] = f"joins {joined} steps to a patch and has missing values"
-        if model.mask:
-            flaws["without --mask"] = "has mask channels"
-    else:
-        from xrnn.exchange.c import CELLS as c_cells
-
-        known = {*c_cells}
-        if any(type(layer) is Bidirectional for layer in model.layers):
-            flaws["with --one-way"] = "runs in both directions"
-    parts = itertools.chain.from_iterable(
-        getattr(each, "layers", [each]) for each in model.layers if is_recurrent(each)
-    )
-    if other := next((part.cell.name for part in parts if type(part.cell) not in known), None):
-        flaws["with --cell gru"] = f"has the cell '{printable(other)}'"
-    return flaws
+def _check_series(source: Path, model: Model, steps: int, suffix: str) -> None:
+    """Raises DataError if the format can't hold a model of series.   steps: in a patch"""
+    both_ways = any(type(layer) is Bidirectional for layer in model.layers)
+    needed = {".c": ["--one-way"] * both_ways, ".onnx": ["--patch 1"] * (steps > 1) + ["no --mask"] * model.mask}
+    if needed.get(suffix) != []:
+        formats = [each if not of else f"{each} (trained with {', '.join(of)})" for each, of in needed.items()]
+        raise DataError(
+            f"{printable(str(source))} scales its input and takes a mean over time, which {suffix} can't hold for this "
+            f"model: expected {' or '.join(formats)}"
+        )
 
 
 def _quantized(model: Model) -> Model:

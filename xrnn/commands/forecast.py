@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from xrnn.commands import tables
-from xrnn.commands.options import RUN, TABLE, OptionsOf, flag, options_of, path, with_options
+from xrnn.commands.options import TABLE, OptionsOf, RunOptions, flag, new_path, options_of, path, with_options
 from xrnn.commands.pictures import forecast_picture
 from xrnn.commands.series import forecast_columns
 from xrnn.commands.training import Run
@@ -46,9 +46,9 @@ def forecast(
     table: Annotated[dict[str, Any], OptionsOf(READING)],
     csv: Annotated[
         Path | None,
-        typer.Option(parser=path, metavar="PATH", help="Table to write: a row for each series, step and quantile."),
+        typer.Option(parser=new_path, metavar="PATH", help="Table to write: a row for each series, step and quantile."),
     ] = None,
-    options: Annotated[dict[str, Any], OptionsOf(RUN)],
+    options: RunOptions,
 ) -> int:
     """Train a forecaster of time series, test it on their last rows, and forecast the next ones.
 

@@ -65,20 +65,16 @@ def info(
         described = _description(file, prefix, nonlinearity, selected("numpy").backend)
         print(json.dumps(described) if as_json else "\n".join(_lines(described)))
         return
-    if device is not None and explain is None:
-        raise SettingsError("got --device without --explain: expected both; add --explain T N D H")
+    if (device or cell != "rnn" or heads != 1) and (explain is None or as_json):
+        raise SettingsError("--device, --cell and --heads expect --explain T N D H, without --json; leave them out")
     if cell not in explained():
         raise SettingsError(f"--cell: unknown cell {cell!r}: expected one of {', '.join(explained())}")
-    if cell != "rnn" and (explain is None or as_json):
-        raise SettingsError("got --cell without --explain, or with --json: expected --explain T N D H --cell NAME")
-    if heads != 1 and (explain is None or as_json or heads < 1 or explain[3] % heads):
-        raise SettingsError(f"--heads is {heads}: expected a divisor of H in --explain T N D H, without --json")
-    if heads > 1 and (explained()[cell].recurs or not explained()[cell].from_h):
+    of_cell = explained()[cell]
+    if heads != 1 and (heads < 1 or (explain and explain[3] % heads) or of_cell.recurs or not of_cell.from_h):
         raise SettingsError(
-            f"--heads is {heads}, with --cell {cell}: expected a cell whose recurrent term is h @ Wh; leave --heads out"
+            f"--heads is {heads}, with --cell {cell}: expected a divisor of H in --explain T N D H, and a cell whose "
+            "recurrent term is h @ Wh; leave --heads out"
         )
-    if device is not None and as_json:
-        raise SettingsError("got both --device and --json: expected one of them; leave one out")
     if explain is not None and not 1 <= min(explain) <= max(explain) <= _MAX_SIZE:
         raise SettingsError(f"--explain got {' '.join(map(str, explain))}: expected T N D H, each from 1 to 10^18")
     selection = None if device else selected(backend)

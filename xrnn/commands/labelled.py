@@ -13,6 +13,15 @@ from xrnn.commands.training import Run
 from xrnn.series.labelled.baseline import baseline
 from xrnn.typing import HostArray
 
+TrainArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        parser=path,
+        metavar="TRAIN",
+        help="Series to train on: a .ts file, a table (.csv, .xlsx, .parquet) with --id and --label, or a folder of "
+        "labels or numbers, with tables and .npy files. Default for classify: JapaneseVowels, from aeon.",
+    ),
+]
 TestArgument = Annotated[
     Path | None,
     typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),

@@ -29,13 +29,6 @@ from xrnn.series.errors import ModelError, SettingsError
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
 
-# If the memory does not suffice, by command; the others train.
-_MEMORY_REMEDIES: Final = {
-    "predict": "name fewer or shorter series",
-    "convert": "end other programs",
-    "info": "end other programs, or lower the sizes after --explain",
-}
-
 
 class _InterruptedError(Exception):
     """Ctrl-C, as an exception that no version of Typer turns into an exit status."""
@@ -78,7 +71,9 @@ def _run(arguments: list[str]) -> int:
     try:
         return commands.main(arguments, "xrnn", standalone_mode=False, obj=arguments) or 0
     except _CommandLineError as error:
-        command = _explaining(error, arguments, commands.commands)
+        # Without a context, an option lacks its value, or precedes the command.
+        name = f"xrnn {arguments[0]}" if arguments[0] in commands.commands else "xrnn"
+        command = error.ctx.command_path if error.ctx and error.ctx.parent else name
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
     except ModelError as error:
         return _fail(error.shown(flag), 1)
@@ -87,18 +82,9 @@ def _run(arguments: list[str]) -> int:
     except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # Typer's own code raises the last two
         return _fail("interrupted", 130)
     except MemoryError as error:
-        remedy = _MEMORY_REMEDIES.get(arguments[0], "lower --hidden or --batch")
-        return _fail(f"out of memory ({error}): {remedy}", 1)
-
-
-def _explaining(error: Any, arguments: list[str], commands: dict[str, Any]) -> str:
-    """The command whose help explains the error. It is guessed if an option lacks its value or precedes the command."""
-    if error.ctx and error.ctx.parent:
-        return str(error.ctx.command_path)
-    option = getattr(error, "option_name", None)
-    having = [name for name, command in commands.items() if any(option in param.opts for param in command.params)]
-    named = [name for name in having if name in arguments] or having
-    return f"xrnn {named[0]}" if len(named) == 1 else "xrnn"
+        return _fail(
+            f"out of memory ({error}): expected less work; lower the sizes, or give fewer or shorter series", 1
+        )
 
 
 def _fail(message: str, status: int) -> int:

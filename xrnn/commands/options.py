@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Option(NamedTuple):
         if self.kind is bool:
             return Annotated[bool, typer.Option(*names, help=self.help, show_default=False)]
         metavar = self.metavar or METAVARS[self.kind]
-        more: dict[str, Any] = {"parser": path} if self.kind is Path else {}
+        more: dict[str, Any] = {"parser": new_path} if self.kind is Path else {}
         if "|" in metavar:
             values = metavar.split("|")
             more = {"parser": str.lower, "autocompletion": lambda: values}
@@ -117,6 +118,13 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def new_path(text: str) -> Path:
+    """The path of a file to write.   Raises typer.BadParameter for the name of a folder."""
+    if text.endswith(("/", os.sep)):  # `Path` would remove the slash
+        raise typer.BadParameter("it is the name of a folder: expected that of a file; name one in it")
+    return path(text)
+
+
 def flag(name: str) -> str:
     """The option of a parameter."""
     return f"--{name.replace('_', '-')}"
@@ -127,12 +135,10 @@ def flag(name: str) -> str:
 _BACKEND: Final = Option("backend", str, "Where to compute. Default: XRNN_BACKEND, or auto.", None, "|".join(choices()))
 BackendOption = _BACKEND.annotation
 
-# How to read .csv files.
+# How to read tables.
 TABLE: Final = (
-    Option("decimal", str, "Decimal point in .csv files.", ".", ".|,"),
-    Option(
-        "encoding", str, "Encoding of text files. Default: UTF-8, or UTF-16 with a byte order mark; else cp1252.", ""
-    ),
+    Option("decimal", str, "Decimal point of numbers that are text.", ".", ".|,"),
+    Option("encoding", str, "Encoding of text. Default: UTF-8, or UTF-16 with a byte order mark; else cp1252.", ""),
     Option("skip_columns", str, "Columns of tables that are not channels.", "", "COLUMN,COLUMN,…"),
     Option("id", str, "Column of tables with the identifier of a series: its name, or its number.", "", "COLUMN"),
     Option("time", str, "Column of tables to sort the steps by.", "", "COLUMN"),
@@ -146,6 +152,8 @@ RUN: Final = (
     Option("json", bool, "Print the results as JSON, in the last line."),
     _BACKEND,
 )
+TableOptions = Annotated[dict[str, Any], OptionsOf(TABLE)]
+RunOptions = Annotated[dict[str, Any], OptionsOf(RUN)]
 
 
 def values_of(options: Sequence[Option], given: dict[str, Any]) -> SimpleNamespace:

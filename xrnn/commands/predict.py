@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-import numpy as np
 import typer
 
 from xrnn.commands.options import TABLE, BackendOption, Option, OptionsOf, flag, path, selected, values_of, with_options
@@ -18,10 +18,11 @@ from xrnn.commands.terminal import Terminal, status_of
 from xrnn.files import quoted
 from xrnn.select import use_backend
 from xrnn.series import Classifier, Forecaster, Regressor
-from xrnn.series.checks import Series, check_sizes, escaped
+from xrnn.series.checks import Series, escaped
 from xrnn.series.errors import CheckpointError, DataError, SettingsError
 from xrnn.series.files import kind_in
 from xrnn.series.forecast.model import naive_forecasts
+from xrnn.series.inputs import as_row
 from xrnn.series.read import check_same, read_path
 from xrnn.series.tables import Columns, header_in, names_in, read_row
 from xrnn.typing import HostArray
@@ -48,7 +49,7 @@ def predict(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            parser=path, metavar="FILE", help=".ts, .csv, .xlsx, .parquet or .npy files, or folders of a label."
+            parser=path, metavar="FILE", help=".ts, .csv, .xlsx, .parquet or .npy files, or folders of labels."
         ),
     ] = None,
     stream: Annotated[
@@ -66,7 +67,7 @@ def predict(
 ) -> int:
     """Print the label and its probability, the number, or the next values, for each series or after each row.
 
-    .csv files are read with the options of the training, unless options are given here. A file must have the columns of
+    Tables are read with the options of the training, unless options are given here. A file must have the columns of
     the channels, and the columns that options on this command line name.
     """
     if stream == bool(files):
@@ -110,7 +111,9 @@ def _labels(estimator: Any, given: dict[str, Any], files: Sequence[Path], how: A
     names: list[str] | None = None
     predictions: Iterable[HostArray]
     if files:
-        series = _of_all(files, columns, how, lambda each: _checked(each, estimator))
+        series = _of_all(
+            files, columns, how, lambda each: check_same(each, estimator.channels_, estimator.channel_names_)
+        )
         names = [each.name for each in series]
         predict_ = estimator.predict_proba if classifies else estimator.predict
         predictions = predict_(series) if series else []
@@ -132,14 +135,8 @@ def _labels(estimator: Any, given: dict[str, Any], files: Sequence[Path], how: A
         yield values | named, [row]
 
 
-def _checked(series: Series, estimator: Any) -> Series:
-    """`series`.   Raises DataError if it has other channels than the model."""
-    check_same(series, estimator.channels_, estimator.channel_names_, "the model")
-    return series
-
-
 def _columns(estimator: Any, given: dict[str, Any]) -> Columns:
-    """How to read new .csv files: as in training, except for the given options.
+    """How to read new tables: as in training, except for the given options.
 
     Columns that only the training named may be absent: new files usually have no labels.
     """
@@ -154,15 +151,10 @@ def _columns(estimator: Any, given: dict[str, Any]) -> Columns:
 
 def _forecasts(forecaster: Forecaster, given: dict[str, Any], files: Sequence[Path], how: Any) -> Iterator[Line]:
     """The steps ahead of each series, a row for each."""
-    refused = (
-        [flag(name) for name in given if name not in ("decimal", "encoding")]
-        + ["--proba"] * how.proba
-        + ["--stream"] * (not files)
-    )
+    refused = [*(given.keys() - {"decimal", "encoding"}), *["proba"] * how.proba, *["stream"] * (not files)]
     if refused:
-        raise SettingsError(
-            f"got {refused[0]} for a forecaster: expected files, --decimal, --encoding, --json or --skip-bad"
-        )
+        expected = "files, --decimal, --encoding, --json or --skip-bad"
+        raise SettingsError(f"got {flag(refused[0])} for a forecaster: expected {expected}")
     p, names = forecaster.check_params(), forecaster.facts_.channel_names or ()
     columns = forecast_columns(p, forecaster.reading_ | given)
     columns = replace(
@@ -189,67 +181,45 @@ def _of_all(paths: Sequence[Path], columns: Columns, how: Any, result: Callable[
     """`result` of all series in files and folders.   Raises DataError; with --skip-bad, it is reported instead."""
     results: list[R] = []
     for file in paths:
-        try:
+        with _skipping(how):
             for series in read_path(file, columns):
-                try:
+                with _skipping(how):
                     results.append(result(series))
-                except DataError as error:
-                    _skip(error, how)
-        except DataError as error:
-            _skip(error, how)
     return results
 
 
 def _rows(decimal: str, channels: int, names: tuple[str, ...] | None, how: Any) -> Iterator[HostArray]:
-    """The values (channels,) of each line of standard input that is not blank.
-
-    The first line may be a header.
+    """The values (channels,) of each line of standard input that is not blank. The first one may be a header.
 
     names   the channels of the model; None if they have no names
 
     Raises DataError for an unusable row; with --skip-bad, it is reported instead. Raises DataError for a header with
     other names, or in another order.
     """
-    is_first = True
-    for number, line in enumerate(_input_lines(), start=1):
-        if not line.strip():
-            continue
-        if is_first and (header := header_in(line, decimal)):
-            _check_header(header, names, channels)
-            is_first = False
-            continue
-        is_first = False
-        try:
-            row = np.array(read_row(line, decimal, f"row {number}"))
-            if len(row) != channels:
+    lines = ((f"row {number}", line) for number, line in enumerate(_input_lines(), start=1) if line.strip())
+    for i, (name, line) in enumerate(lines):
+        if i == 0 and (header := header_in(line, decimal)):
+            if len(header) != channels or (names and header != names):
+                expected = f"{', '.join(names)}, in this order" if names else f"{channels} names"
                 raise DataError(
-                    f"row {number} has {len(row)} values: expected {channels}, one for each channel, separated by "
-                    "commas, semicolons or tabs"
+                    f"the header is {quoted(', '.join(header))}: expected {quoted(expected)}, the channels of the "
+                    "model; reorder the columns"
                 )
-            check_sizes(row, f"row {number}")
-        except DataError as error:
-            _skip(error, how)
-        else:
-            yield row
+            continue
+        with _skipping(how):
+            yield as_row(read_row(line, decimal, name), name, channels)
 
 
-def _check_header(header: tuple[str, ...], names: tuple[str, ...] | None, channels: int) -> None:
-    shown = quoted(", ".join(header))
-    if names and header != names:
-        raise DataError(
-            f"the header is {shown}: expected {quoted(', '.join(names))}, the channels of the model in their order; "
-            "reorder the columns"
-        )
-    if len(header) != channels:
-        raise DataError(f"the header {shown} has {len(header)} names: expected {channels}, one for each channel")
-
-
-def _skip(error: DataError, how: Any) -> None:
-    """With --skip-bad, report the series or row that is skipped; otherwise, raise `error`."""
-    if not how.skip_bad:
-        raise error
-    if sys.stderr is not None:  # None: its descriptor is closed
-        Terminal(sys.stderr).say(f"skipped: {error.shown(flag)}")
+@contextlib.contextmanager
+def _skipping(how: Any) -> Iterator[None]:
+    """With --skip-bad, report an unusable series or row instead of raising its DataError."""
+    try:
+        yield
+    except DataError as error:
+        if not how.skip_bad:
+            raise
+        if sys.stderr is not None:  # None: its descriptor is closed
+            Terminal(sys.stderr).say(f"skipped: {error.shown(flag)}")
 
 
 def _input_lines() -> Iterator[str]:

@@ -83,8 +83,9 @@ class TrainingProgress(Watcher):
         left = f"{_clock(self._elapsed * (1 / done - 1))} left"
         step = self._training.position
         if self._has_bar:
-            room = self._terminal.width - len(step) - _NARROWEST_BAR
-            self._bar.update(self._task, completed=done, description=self._fitting(left, room), step=step, refresh=True)
+            room = max(self._terminal.width - len(step) - _NARROWEST_BAR, 0)
+            figures = f"{left}, {self._figures_and_rate()}"[:room]
+            self._bar.update(self._task, completed=done, description=figures, step=step, refresh=True)
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self._terminal.note(f"{step}: {self._figures_and_rate()}, {left}")
@@ -107,14 +108,9 @@ class TrainingProgress(Watcher):
         """Seconds."""
         return time.monotonic() - self._started
 
-    def _fitting(self, left: str, room: int) -> str:
-        """The longest text that fits: the time left, with the figures and the rate if there is room."""
-        choices = [f"{self._figures_and_rate()}, {left}", f"{self._training.shown_figures[1]}, {left}", left]
-        return next((text for text in choices if len(text) <= room), left)
-
     def _figures_and_rate(self) -> str:
         training = self._training
-        return f"{training.shown_figures[0]}, {training.seen / self._elapsed:,.0f} {training.samples}/s"
+        return f"{training.shown_figures}, {training.seen / self._elapsed:,.0f} {training.samples}/s"
 
 
 def _clock(seconds: float) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
-import typer
 
-from xrnn.commands.labelled import TestArgument, baseline_of, say_baseline, say_best_epoch
-from xrnn.commands.options import RUN, TABLE, OptionsOf, options_of, path, with_options
+from xrnn.commands.labelled import TestArgument, TrainArgument, baseline_of, say_baseline, say_best_epoch
+from xrnn.commands.options import OptionsOf, RunOptions, TableOptions, options_of, with_options
 from xrnn.commands.pictures import regression_picture
 from xrnn.commands.series import load
 from xrnn.commands.training import Run
@@ -22,20 +20,12 @@ OPTIONS: Final = options_of(Regressor, Classifier, "channels_first")
 
 @with_options
 def regress(
-    train: Annotated[
-        Path | None,
-        typer.Argument(
-            parser=path,
-            metavar="TRAIN",
-            help="Series to train on: a .ts file with @targetLabel, a .csv file with --id and --label, or a folder "
-            "NUMBER/*.csv|*.npy.",
-        ),
-    ] = None,
+    train: TrainArgument = None,
     test: TestArgument = None,
     *,
     parameters: Annotated[dict[str, Any], OptionsOf(OPTIONS)],
-    table: Annotated[dict[str, Any], OptionsOf(TABLE)],
-    options: Annotated[dict[str, Any], OptionsOf(RUN)],
+    table: TableOptions,
+    options: RunOptions,
 ) -> int:
     """Train a model that predicts a number for a time series of any length, then test it on others.
 

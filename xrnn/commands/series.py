@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -81,13 +80,17 @@ def load(train: Path | None, test: Path | None, table: dict[str, Any], seed: int
             f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
             "another TEST, or leave it out to hold out a part of TRAIN"
         )
-    known = [replace(each, label=_target(each) if numbers else _label(each)) for each in first]
+    valid = _target if numbers else _label
+    known = [replace(each, label=valid(each)) for each in first]
     labels = None if numbers else classes_of([each.label for each in known], by_number=True)
-    if labels and len(labels) < 2:
-        only = quoted(escaped(labels[0]))
-        raise DataError(f"{paths[0]} has one label, {only}: expected at least two to tell apart; add series")
     if len(parts) > 1:
-        return Labelled(known, [replace(each, label=_known(each, labels)) for each in parts[1]], False)
+        tested = [replace(each, label=valid(each)) for each in parts[1]]
+        if other := next((each for each in tested if labels and each.label not in labels), None):
+            raise DataError(
+                f"{printable(other.name)} has the label {quoted(escaped(other.label))}: expected one that TRAIN has, "
+                f"{', '.join(map(escaped, labels or []))[:200]}; leave the series out, or add some to TRAIN"
+            )
+        return Labelled(known, tested, False)
     groups = groups_of(known, labels)
     if single := next((known[group[0]] for group in groups if labels and len(group) < 2), None):
         raise DataError(
@@ -97,37 +100,23 @@ def load(train: Path | None, test: Path | None, table: dict[str, Any], seed: int
     return Labelled(*hold_out(known, groups, TEST, seed), True)
 
 
-def _label(series: Series) -> str:
-    """The label, with an escape for each byte that is not UTF-8.   Raises DataError."""
+def _label(series: Series) -> Any:
+    """The label.   Raises DataError if there is none."""
     if series.label is None:
         raise DataError(
             f"{printable(series.name)} has no label: expected one for each series; name a .ts file with labels, a "
-            f"folder of labels, or a .csv file with {param('id')} and {param('label')}"
+            f"folder of labels, or a table with {param('id')} and {param('label')}"
         )
-    return str(series.label).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _known(series: Series, labels: Sequence[str] | None) -> Any:
-    """The label or target of a test series.   Raises DataError for a label that TRAIN lacks."""
-    if labels is None:
-        return _target(series)
-    got = "no label" if series.label is None else f"the label {quoted(escaped(_label(series)))}"
-    if series.label is None or _label(series) not in labels:
-        raise DataError(
-            f"{printable(series.name)} has {got}: expected one that TRAIN has, "
-            f"{', '.join(map(escaped, labels))[:200]}; leave the series out, or add some to TRAIN"
-        )
-    return _label(series)
+    return series.label
 
 
 def _target(series: Series) -> float:
     """The number to predict.   Raises DataError unless it is between -1e30 and 1e30."""
-    number = None if series.label is None else as_number(series.label)
+    number = as_number(_label(series))
     if number is None or abs(number) > LARGEST:
-        got = "no target" if series.label is None else f"the target {quoted(str(series.label))!r}"
         raise DataError(
-            f"{printable(series.name)} has {got}: expected a number up to {LARGEST:g}; name a .ts file with "
-            f"@targetLabel, a .csv file with {param('id')} and {param('label')}, or folders named by numbers"
+            f"{printable(series.name)} has the target {quoted(str(series.label))!r}: expected a number up to "
+            f"{LARGEST:g}; correct it, or leave the series out"
         )
     return number
 

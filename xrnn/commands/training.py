@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from xrnn.commands.options import RUN, selected, values_of
-from xrnn.commands.outputs import Outputs, write
-from xrnn.commands.pictures import Picture
+from xrnn.commands.outputs import Output, check_outputs
+from xrnn.commands.pictures import Picture, check_format
 from xrnn.commands.progress import TrainingProgress
 from xrnn.commands.terminal import Terminal
 from xrnn.info import selection_lines
@@ -23,11 +23,20 @@ class Run:
     """A run of a training command. Errors that can be found before training are raised before anything is printed."""
 
     def __init__(self, options: dict[str, Any], default: str, inputs: Sequence[Path], csv: Path | None = None) -> None:
-        """options: given of RUN;   default: the name of the checkpoint.   Raises OutputError, SettingsError."""
+        """Raises OutputError and SettingsError.
+
+        options   given of RUN;   default: the name of the checkpoint;   inputs: what the run reads;   csv: the table
+        """
         self.options = values_of(RUN, options)
         self.selection = selected(self.options.backend)
         self.terminal = Terminal(quiet=self.options.quiet, json=self.options.json)
-        self.outputs = Outputs.choose(self.options, Path(default), inputs, csv)
+        if self.options.plot:
+            check_format(self.options.plot)
+        out, overwrite = self.options.out or Path(default), self.options.overwrite
+        self._checkpoint = Output("--out", out, overwrite)
+        self._picture = Output("--plot", self.options.plot or out.parent / f"{out.stem}.png", overwrite)
+        self._tables = [Output("--csv", csv, overwrite)] if csv else []
+        check_outputs([self._checkpoint, self._picture, *self._tables], inputs)
 
     def fit(self, estimator: Any, fit: Callable[[], object], notes: Sequence[str]) -> int:
         """Fit and save → 0, 128 + the number of the signal that stopped it, or `status_of` a lost output.
@@ -45,9 +54,9 @@ class Run:
                     fit()
             except ValueError as error:  # such as a label that no array can hold
                 raise error if isinstance(error, ModelError) else DataError(str(error)) from error
-            fitted, path = estimator.__sklearn_is_fitted__(), self.outputs.checkpoint.path
+            fitted, path = estimator.__sklearn_is_fitted__(), self._checkpoint.path
             if fitted:
-                write(self.outputs.checkpoint, estimator._content())
+                self._checkpoint.write(estimator._content())
         line = f"checkpoint: {path} (xrnn predict {shlex.quote(str(path))} FILE...)"
         if progress.status:
             line = "stopped: nothing was written, since the model is not complete"
@@ -60,18 +69,18 @@ class Run:
             self.terminal.result(line)
         return progress.status
 
-    def finish(self, results: dict[str, Any], picture: Picture, table: Callable[[], bytes] | None = None) -> int:
+    def finish(self, results: dict[str, Any], picture: Picture, table: Callable[[], bytes] = bytes) -> int:
         """Draw the picture, write the table, and print the results as JSON → 0.   Raises OutputError."""
-        path = self.outputs.picture.path
+        path = self._picture.path
         if (content := picture.content(path)) is None:
             self.terminal.result(f"picture: not drawn, Matplotlib is not installed ({install_hint('series')})")
         else:
-            write(self.outputs.picture, content)
+            self._picture.write(content)
             self.terminal.result(f"picture: {path}")
-        if self.outputs.table and table:
-            write(self.outputs.table, table())
-            self.terminal.result(f"table: {self.outputs.table.path}")
+        for output in self._tables:
+            output.write(table())
+            self.terminal.result(f"table: {output.path}")
         if self.options.json:
-            files = {"checkpoint": str(self.outputs.checkpoint.path), "picture": None if content is None else str(path)}
+            files = {"checkpoint": str(self._checkpoint.path), "picture": None if content is None else str(path)}
             self.terminal.json_line(results | {"steps": len(self._estimator.losses_)} | files)
         return 0

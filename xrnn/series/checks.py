@@ -77,12 +77,12 @@ def checked(values: HostArray, label: Any, name: str, channel_names: tuple[str, 
 
 
 def check_sizes(values: HostArray, name: str) -> None:
-    """Refuse infinity and numbers beyond 1e30.   Raises DataError."""
-    sizes = np.abs(values)
-    if (sizes > LARGEST).any():  # False for NaN
+    """Refuse infinity and numbers beyond 1e30 in values (D,) or (T, D).   Raises DataError."""
+    for *row, column in np.argwhere(np.abs(values) > LARGEST):  # NaN is not larger
+        place = f"row {row[0] + 1}, column {column + 1}" if row else f"column {column + 1}"
         raise DataError(
-            f"{printable(name)} holds {np.nanmax(sizes):g}: expected numbers up to {LARGEST:g}; scale them, or leave "
-            "the series out"
+            f"{printable(name)} holds {values[*row, column]:g} in {place}: expected numbers up to {LARGEST:g}; scale "
+            "them, or leave the series out"
         )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from xrnn.select import holds_mask
 from xrnn.series.checks import Series, check_sizes, checked
+from xrnn.series.errors import DataError
 from xrnn.series.read import check_channels
 from xrnn.typing import HostArray
 
@@ -92,10 +93,10 @@ def _values(given: Any, name: str) -> HostArray:
 
 
 def as_row(given: Any, name: str, channels: int) -> HostArray:
-    """One step of a series (D,) as float64; NaN is a missing value.   Raises ValueError."""
+    """One step of a series (D,) as float64; NaN is a missing value.   Raises DataError and ValueError."""
     row = as_numbers(given, name)
     if row.shape != (channels,):
-        raise ValueError(f"{name} has shape {row.shape}: expected ({channels},), one value for each channel")
+        raise DataError(f"{name} has shape {row.shape}: expected ({channels},), one value for each channel")
     check_sizes(row, name)
     return row
 

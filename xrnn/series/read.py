@@ -19,6 +19,7 @@ from xrnn.series.tables import Columns, read_table
 from xrnn.series.ts import read_ts
 
 _FILES: Final = "a .ts, .csv, .xlsx, .parquet or .npy file"
+_OF_LABELS: Final = ".csv, .xlsx, .parquet or .npy files"
 _ALSO_IN_FOLDERS: Final = (".csv", ".xlsx", ".parquet", ".npy")  # of a label; a .ts file holds its labels
 MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
 
@@ -43,8 +44,8 @@ def check_channels(series: Sequence[Series]) -> int:
     return first.channels
 
 
-def check_same(series: Series, channels: int, names: tuple[str, ...] | None, others: str) -> None:
-    """Refuse a series whose channels differ from those of `others` in number or in their names.   Raises DataError."""
+def check_same(series: Series, channels: int, names: tuple[str, ...] | None, others: str = "the model") -> Series:
+    """The series. Its channels must have the number and the names of those of `others`.   Raises DataError."""
     if series.channels != channels:
         raise DataError(
             f"{printable(series.name)} has {series.channels} channels, but {others} has {channels}: expected the same "
@@ -56,6 +57,7 @@ def check_same(series: Series, channels: int, names: tuple[str, ...] | None, oth
             f"{printable(series.name)} has the channel {quoted(series.channel_names[i])}, but {others} has "
             f"{quoted(names[i])} there: expected the same names in the same order; reorder the columns"
         )
+    return series
 
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
@@ -68,13 +70,15 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
         names = [name for name in _names(folder / label) if os.path.splitext(name)[1].lower() in _ALSO_IN_FOLDERS]
         if not names:
             raise DataError(
-                f"{folder / label} holds no series: expected .csv, .xlsx, .parquet or .npy files in the folder of a "
-                "label; remove it, or add some"
+                f"{folder / label} holds no series: expected {_OF_LABELS} in the folder of a label; remove it, or add "
+                "some"
             )
+        # An escape stands for each byte of the name that is not UTF-8.
+        text = label.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         for name in names:
-            series += _read_file(folder / label / name, columns, label)
+            series += _read_file(folder / label / name, columns, text)
     if not series:
-        raise DataError(f"{folder} holds no series: expected a folder for each label, with .csv or .npy files in it")
+        raise DataError(f"{folder} holds no series: expected a folder for each label, with {_OF_LABELS} in it")
     return series
 
 

@@ -19,7 +19,6 @@ import importlib
 import io
 import math
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,21 +30,24 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.series.checks import Series, Time, as_number, checked, read_text
 from xrnn.series.errors import DataError, param
-from xrnn.series.times import hold_dates, is_date, iso_time, read_times
+from xrnn.series.times import hold_dates, iso_time, read_times
 from xrnn.typing import HostArray
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
+_DATE_NAMES: Final = ("date", "datetime")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
-# Usual names, in lower case, of the columns that these options name.
-_LONG_NAMES: Final = {"id": ("id", "unique_id", "series"), "label": ("label", "class", "target")}
 _PARTS_OF_YEARS: Final = {"quarter": "Q", "qtr": "Q", "month": ""}  # the letter before its number in a date
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}")
 _YEAR: Final = re.compile(r"[12]\d{3}")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # the first line of a file for Excel
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
+
+_REMEDY: Final = "correct it, or name the column with {}, {}, {} or {}".format(
+    *map(param, ("id", "label", "time", "skip_columns"))
+)
 
 Cell = str | float  # a number is NaN if it is missing
 
@@ -69,8 +71,7 @@ class Columns:
     used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
     renamed: bool = False  # True: if the first of `used` is absent, the only other column is taken
     encoding: str = ""  # of a text file; empty: UTF-8, or else cp1252
-    # Remedy if a column of numbers holds text; {} becomes the column.
-    remedy: str = f"correct it, or leave the column out with {param('skip_columns')} {{}}"
+    remedy: str = _REMEDY  # if a column of numbers holds text
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -214,7 +215,8 @@ class Table:
         parts = self.year_and_part(others) if columns.timed and time_at is None and found_at is None else ()
         used = self.channels(others | {found_at, *parts})
         cells = self.joined(*parts) if parts else None if found_at is None else self.cells(found_at)
-        times = None if cells is None else read_times(cells, self.where)
+        dates = found_at is not None and self._is_named(found_at, _DATE_NAMES)
+        times = None if cells is None else read_times(cells, self.where, dates=dates)
         names = tuple(self.header[i] for i in used) if self.header else None
         labels = None if label_at is None else self.cells(label_at)
         groups = []
@@ -402,25 +404,9 @@ class Table:
         cell = self.rows[row][place]
         value = _parsed(cell, self.columns.decimal) if isinstance(cell, str) else float(cell)
         if value is None or math.isinf(value):
-            column, cell = quoted(self.shown(place)), text_of(cell)
-            is_time = is_date(cell) and not self.columns.time
-            remedy = f"name the column of times with {param('time')} {{}}" if is_time else self.columns.remedy
-            where, remedy = f"{self.where(row)}, column {column}", remedy.format(shlex.quote(column))
-            if (options := self._long_form()) and not is_date(cell):
-                remedy = f"if the file holds many series, give {options}; else {remedy}"
-            raise _not_a_number(cell, self.columns.decimal, where, remedy)
+            where = f"{self.where(row)}, column {quoted(self.shown(place))}"
+            raise _not_a_number(text_of(cell), self.columns.decimal, where, self.columns.remedy)
         return value
-
-    def _long_form(self) -> str:
-        """The missing options for labelled series in long form, by usual names of columns; empty if there are none."""
-        if self.columns.timed or not self.header:  # series to forecast have no labels
-            return ""
-        found: list[str] = []
-        for option, names in _LONG_NAMES.items():
-            name = next((each for each in self.header if each.lower() in names), None)
-            if name and not getattr(self.columns, option):
-                found.append(f"{param(option)} {shlex.quote(quoted(name))}")
-        return " ".join(found)
 
 
 def _separator(text: str, decimal: str) -> str:
@@ -493,16 +479,10 @@ def _with_point(number: str, decimal: str) -> str:
 
 def _not_a_number(cell: str, decimal: str, where: str, remedy: str) -> DataError:
     other = "," if decimal == "." else "."
-    is_decimal = as_number(_with_point(cell, other)) is not None
-    is_thousands = re.fullmatch(rf"[+-]?\d{{1,3}}([{other}]\d{{3}})+([{decimal}]\d*)?", cell) is not None
-    if is_decimal and is_thousands:
+    if other in cell and as_number(_with_point(cell.replace(other, ""), decimal)) is not None:
         remedy = (
             f"if {other} begins the decimals, give {param('decimal')} {other}; if it separates thousands, remove it"
         )
-    elif is_decimal:
-        remedy = f"give {param('decimal')} {other}"
-    elif is_thousands:
-        remedy = f"remove the {other} that separates thousands"
     return DataError(
         f"{printable(where)}: {quoted(cell)!r} is not a finite number: expected numbers, or an empty cell for a "
         f"missing value; {remedy}"

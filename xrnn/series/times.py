@@ -49,7 +49,7 @@ _SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is 
     ("%m-%d-%y", "%d-%m-%y", "%y-%m-%d"),
     ("%d.%m.%y", "%y.%m.%d"),
 )
-_DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _CLOCK: Final = re.compile(r"(.*?),?[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.](\d{1,6}))?)?(?: ?([ap])m)?", re.IGNORECASE)
 _MONTH: Final = (
     "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
@@ -78,17 +78,18 @@ _SEASONS: Final = {  # the natural season of a step
 _SEASONS_OF_MONTHS: Final = {1: 12, 3: 4}
 
 
-def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
+def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool = False) -> list[Time]:
     """The time in each cell. Times without an offset are in UTC if others have one.
 
     where   the start of an error about cells[i]: the file and the line
+    dates   True if the column is called a date: digits such as 28012024 and 240128 are then dates, too
 
     Dates such as 3/4/2024 and 3/4/24 are read in the order of day, month and year that fits all cells; if several fit,
     in the one that gives equal steps, see `step_of`. Raises DataError if several of them do, or none does, and for
     cells that are not all numbers or all dates in one form.
     """
     longest: list[Time | None] = []
-    for readers in _READERS:
+    for readers in ((_digits,), *(_DIGITS_IN_SEVERAL_ORDERS if dates else ()), (as_number,), *_DATES[1:]):
         found = [list(itertools.takewhile(lambda time: time is not None, map(read, cells))) for read in readers]
         complete = [[time for time in times if time is not None] for times in found if len(times) == len(cells)]
         if any(times != complete[0] for times in complete):
@@ -171,6 +172,11 @@ def _digits(cell: str) -> datetime | None:
     return _parsed(cell, form) if form and "1900" <= cell[:4] < "2100" else None
 
 
+def _in_digits(form: str) -> _Reader:
+    length = 8 if "%Y" in form else 6
+    return lambda cell: _parsed(cell, form) if len(cell) == length and cell.isdecimal() else None
+
+
 def _in_form(form: str) -> _Reader:
     def read(cell: str) -> datetime | None:
         clock = _CLOCK.fullmatch(cell)
@@ -202,7 +208,9 @@ _DATES: Final[tuple[tuple[_Reader, ...], ...]] = (
     *((_in_form(form),) for form in _FORMS),
     *(tuple(map(_in_form, forms)) for forms in _SEVERAL_ORDERS),
 )
-_READERS: Final = (_DATES[0], (as_number,), *_DATES[1:])
+_DIGITS_IN_SEVERAL_ORDERS: Final = tuple(
+    tuple(_in_digits(form) for form in forms) for forms in (("%d%m%Y", "%m%d%Y"), ("%y%m%d", "%d%m%y", "%m%d%y"))
+)
 
 
 # ---- the step of a series, the season that follows from it, and the times that come next ----

@@ -82,10 +82,8 @@ class Training:
         return False
 
     @property
-    def shown_figures(self) -> tuple[str, str]:
-        """The shown figures: all of them, and the most important one."""
-        loss = f"loss {np.mean(self.losses[-AVERAGED:]):.3f}"
-        return loss, loss
+    def shown_figures(self) -> str:
+        return f"loss {np.mean(self.losses[-AVERAGED:]):.3f}"
 
     def _update(self, loss: Array, lr: float) -> None:
         """Clip the gradients, update the parameters, and keep the loss, 0-d."""

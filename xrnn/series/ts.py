@@ -35,7 +35,7 @@ _MISSING: Final = "?"
 @dataclass(slots=True)
 class Header:
     time_stamps: bool = False
-    labelled: bool | None = None  # None: the header has no @classLabel
+    labelled: bool | None = None  # None: no @classLabel or @targetLabel yet
     labels: tuple[str, ...] = ()  # the declared labels; empty: any label is allowed
 
 
@@ -66,8 +66,10 @@ def _header(path: Path, lines: Iterator[tuple[int, str]], targets: bool) -> Head
                 ".ts file?"
             )
         tag, *words = line.split()
-        if (tag := tag.lower()) == "@data":
+        if (tag := tag.lower()) == "@data" and header.labelled is not None:
             return header
+        if tag == "@data":
+            raise DataError(f"{path} has no @classLabel before @data: expected true or false; add that line")
         if tag not in ("@timestamps", "@classlabel", "@targetlabel"):
             continue
         word = words[0].lower() if words else ""
@@ -85,8 +87,8 @@ def _header(path: Path, lines: Iterator[tuple[int, str]], targets: bool) -> Head
                 f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn regress`, "
                 "or name a file with @classLabel"
             )
-        elif value:
-            header.labelled = True
+        else:
+            header.labelled = header.labelled or value
     raise DataError(
         f"{path} ends before its data: expected a line @data, then a line for each series; use a complete file"
     )
@@ -95,7 +97,7 @@ def _header(path: Path, lines: Iterator[tuple[int, str]], targets: bool) -> Head
 def _series(header: Header, line: str, where: str) -> Series:
     # A time may contain colons, but a channel of pairs ends with a parenthesis, so only the colon after that separates.
     channels = re.split(r"(?<=\))\s*:", line) if header.time_stamps else line.split(":")
-    label = None if header.labelled is False else _label(channels.pop().strip(), header, len(channels), where)
+    label = None if not header.labelled else _label(channels.pop().strip(), header, len(channels), where)
     values = [_channel(channel.strip(), header, f"{where}, channel {i}") for i, channel in enumerate(channels, start=1)]
     lengths = {len(channel) for channel in values}
     if len(lengths) > 1:
@@ -110,21 +112,11 @@ def _label(label: str, header: Header, channels: int, where: str) -> str:
     """The declared spelling of a label. Case is ignored unless the label itself is declared."""
     spellings = [each for each in (label, *header.labels) if each.lower() == label.lower()]
     declared = next((each for each in spellings if each in header.labels or not header.labels), None)
-    could_be_channel = not header.labels and (
-        label.startswith("(")
-        if header.time_stamps
-        else all(cell in ("", _MISSING) or as_number(cell) is not None for cell in map(str.strip, label.split(",")))
-    )
-    if not channels or not declared or (could_be_channel and header.labelled and ("," in label or "(" in label)):
+    if not channels or not declared or (not header.labels and ("," in label or "(" in label)):
         among = f" one of {printable(', '.join(map(escaped, header.labels)))[:200]}" if header.labels else " a label"
         raise DataError(
             f"{where}: {quoted(label)!r} is not a label: expected{among} after the values and a colon; is the line cut "
             "off?"
-        )
-    if could_be_channel and header.labelled is None:
-        raise DataError(
-            f"{where}: {quoted(label)!r} could be a channel or a label: expected @classLabel true or @classLabel false "
-            "in the header; add that line"
         )
     return declared
 

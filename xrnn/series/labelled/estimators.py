@@ -300,7 +300,9 @@ class Classifier(LabelledEstimator):
         from_files = isinstance(X, list) and bool(X) and isinstance(X[0], Series)
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
-            raise ValueError(f"y holds one class, {classes[:1]}: expected at least two labels to tell apart")
+            raise ValueError(
+                f"there is one class, {quoted(str(classes[0]))}: expected two labels to tell apart; add series"
+            )
         with self._learning():
             self.classes_ = as_array(classes)
             self._learn(X, labels)

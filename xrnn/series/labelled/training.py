@@ -142,15 +142,14 @@ class LabelledTraining(Training):
         self._hits = [*self._hits, *zip(read, sizes, strict=True)][-AVERAGED:]
 
     @property
-    def shown_figures(self) -> tuple[str, str]:
-        shown = [super().shown_figures[0]]
+    def shown_figures(self) -> str:
+        shown = [super().shown_figures]
         if self._hits:
             correct, seen = (sum(column) for column in zip(*self._hits, strict=True))
             shown.append(f"accuracy {correct / seen:.3f}")
-        most_important = shown[-1]
         if self.stopping and self.stopping.losses:
             shown.append(f"validation loss {self.stopping.losses[-1]:.3f}")
-        return ", ".join(shown), most_important
+        return ", ".join(shown)
 
     @property
     def finished(self) -> bool:
