@@ -1,7 +1,4 @@
-"""Writes safetensors files byte by byte: valid ones in the first version of the format, and forged ones.
-
-This module uses nothing of the package: a change of the format there must not change these files too.
-"""
+"""Takes safetensors files apart and writes them byte by byte, so that tests can forge files with a right digest."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 from tests import standin
 from tests.conftest import STANDIN
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.exchange.alike import assert_alike
 from tests.exchange.forge import Scaled, checkpoint_file
 from tests.forge import Forgery, Tensor, changed, little_memory, tensor, without
@@ -31,8 +31,10 @@ from xrnn import (
     Linear,
     Recurrent,
     Stack,
+    load,
     load_checkpoint,
     mean_squared_error,
+    save,
     save_checkpoint,
 )
 from xrnn.backend import Backend
@@ -176,10 +178,6 @@ def test_own_cells(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "file", {"rnn": layer}, optimizer=Adam([layer]))
     c = load_checkpoint(tmp_path / "file", cells={"Scaled": Scaled}, backend="numpy")
     assert_alike(c.layers["rnn"], layer)
-    with one_line(FileError, "holds the cell 'Scaled', which is not in cells="):
-        load_checkpoint(tmp_path / "file")
-    with one_line(TypeError, "cells is a type: expected a dict"):
-        load_checkpoint(tmp_path / "file", cells=Scaled)  # type: ignore[arg-type]
 
 
 EXTRA: dict[str, Any] = {
@@ -223,12 +221,14 @@ def test_arrays_go_to_the_backend_that_loads(tmp_path: Path) -> None:
 
 
 def test_nan_is_loaded_with_a_warning(tmp_path: Path) -> None:
-    layer = Linear.init(2, 3, backend="numpy")
-    layer.W[0, 0] = math.nan
-    save_checkpoint(tmp_path / "file", {"a": layer})
-    with pytest.warns(UserWarning, match="holds layers.a.W with NaN or infinity") as caught:
-        load_checkpoint(tmp_path / "file", backend="numpy")
-    assert caught[0].filename == __file__
+    linear = Linear.init(2, 3, backend="numpy")
+    linear.W[0, 0] = math.nan
+    save(tmp_path / "layer", linear)
+    save_checkpoint(tmp_path / "checkpoint", {"a": linear})
+    for read, name, array in ((load, "layer", "W"), (load_checkpoint, "checkpoint", "layers.a.W")):
+        with pytest.warns(UserWarning, match=f"holds {array} with NaN or infinity: the layer computes") as caught:
+            read(tmp_path / name, backend="numpy")
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_extra_may_be_nested_32_deep(tmp_path: Path) -> None:
@@ -254,15 +254,6 @@ def test_a_leak_of_another_dtype_is_refused(tmp_path: Path) -> None:
         load_checkpoint(forgery.write(tmp_path / "file"), backend="numpy")
 
 
-def test_options_are_keywords(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="positional"):
-        save_checkpoint(tmp_path / "file", {"a": Linear.init(2, 3)}, None)  # type: ignore[call-arg]
-    save_checkpoint(path=tmp_path / "file", layers={"a": Linear.init(2, 3, backend="numpy")})
-    with pytest.raises(TypeError, match="positional"):
-        load_checkpoint(tmp_path / "file", None)  # type: ignore[call-arg]
-    load_checkpoint(path=tmp_path / "file")
-
-
 # ---- what save_checkpoint refuses ----
 
 
@@ -270,80 +261,54 @@ class Own(Optimizer):
     pass
 
 
-def refused() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
+def test_unsupported_content_is_not_saved(tmp_path: Path) -> None:
     layer, other = (Linear.init(2, 3, backend="numpy") for _ in range(2))
     rnn = RNN.init(2, 3, backend="numpy")
-    tied = Linear(layer.params[0], other.params[1])
     buffer = np.zeros((3, 3), "float32")
     overlapping = {"a": Linear(buffer[:2], np.zeros(3, "f4")), "b": Linear(buffer[1:], np.zeros(3, "f4"))}
-    pending = SGD([layer])
+    pending, steps, nesterov = SGD([layer]), SGD([layer]), SGD([layer], momentum=0.9, nesterov=True)
     pending.accumulate()
-    steps = SGD([layer])
     steps.steps = -5
-    nesterov = SGD([layer], momentum=0.9, nesterov=True)
     nesterov.momentum = 0.0
-    deep: Any = []
-    for _ in range(40):
-        deep = [deep]
     endless: dict[str, Any] = {}
     endless["a"] = endless
-    return {
-        "a list": ({"layers": [layer]}, TypeError, "layers is a list: expected a dict of layers by name"),
-        "no layers": ({"layers": {}}, TypeError, "layers is a dict: expected a dict of layers by name"),
-        "numbers for names": ({"layers": {1: layer}}, TypeError, "expected a dict of layers by name"),
-        "no layer": ({"layers": {"a": 3}}, TypeError, "layer is a int: expected one of xrnn's own layers"),
-        "an array twice": ({"layers": {"a": layer, "b": tied}}, ValueError, "params[0] of layers['b'] is the same"),
-        "an array twice in a Stack": (
-            {"layers": {"a": Stack([rnn]), "b": Stack([RNN(*rnn.params)])}},
-            ValueError,
-            "params[0] of layers['b.0'] is the same array as params[0] of layers['a.0'], which a file would hold twice",
-        ),
-        "overlapping": ({"layers": overlapping}, ValueError, "params[0] of layers['b'] overlaps params[0] of"),
-        "own optimizer": ({"optimizer": Own([layer], 0.1)}, TypeError, "expected SGD, Adam, EMA, or a dict of them"),
-        "no optimizer": ({"optimizer": {"a": 3}}, TypeError, "optimizer['a'] is a int: expected SGD, Adam, EMA"),
-        "other layers": ({"optimizer": SGD([layer, other])}, ValueError, "Linear that is not in layers: expected all"),
-        "pending": ({"optimizer": pending}, ValueError, "accumulated gradients, which are not saved: call step()"),
-        "negative steps": ({"optimizer": steps}, ValueError, "count is -5: expected an integer, at least 0"),
-        "no momentum": ({"optimizer": nesterov}, ValueError, "nesterov is True, but momentum is 0"),
-        "a list of values": ({"extra": [1]}, TypeError, "extra is a list: expected a dict of values by name"),
-        "an object": ({"extra": {"a": [object()]}}, TypeError, "extra['a'][0] is a object: expected JSON values"),
-        "a number for a name": ({"extra": {"a": {1: 2}}}, TypeError, "extra['a'] has the key 1: expected strings"),
-        "complex": ({"extra": {"a": np.zeros(2, complex)}}, TypeError, "extra['a'] has dtype complex128: expected num"),
-        "objects": ({"extra": {"a": np.array([None])}}, TypeError, "extra['a'] has dtype object"),
-        "big endian": ({"extra": {"a": np.zeros(2, ">f4")}}, TypeError, "extra['a'] has dtype >f4"),
-        "half an array": ({"extra": {"a": SimpleNamespace(dtype=np.dtype("f4"))}}, TypeError, "expected JSON values"),
-        "a complex number": ({"extra": {"a": 1j}}, TypeError, "extra['a'] is a complex: expected JSON values"),
-        "deep": ({"extra": {"a": deep}}, ValueError, "nested more than 32 deep"),
-        "endless": ({"extra": endless}, ValueError, "nested more than 32 deep"),
-        "long": ({"extra": {"a": "x" * 2**24}}, ValueError, "characters: expected at most 16,777,216; put long lists"),
-    }
 
+    def saving(layers: Any) -> Callable[[], None]:
+        return lambda: save_checkpoint(tmp_path / "file", layers)
 
-@pytest.mark.parametrize("name", refused())
-def test_unsupported_content_is_not_saved(tmp_path: Path, name: str) -> None:
-    options, kind, words = refused()[name]
-    layers = options.pop("layers", None)
-    if layers is None:
-        optimizer = options.get("optimizer")
-        held = optimizer.layers[:1] if isinstance(optimizer, Optimizer) else [Linear.init(2, 3, backend="numpy")]
-        layers = {"a": held[0]}
-    with one_line(kind, words):
-        save_checkpoint(tmp_path / "file", layers, **options)
+    def with_optimizer(optimizer: Any) -> Callable[[], None]:
+        return lambda: save_checkpoint(tmp_path / "file", {"a": layer}, optimizer=optimizer)
+
+    def with_extra(extra: Any) -> Callable[[], None]:
+        return lambda: save_checkpoint(tmp_path / "file", {"a": layer}, extra=extra)
+
+    stacks = {"a": Stack([rnn]), "b": Stack([RNN(*rnn.params)])}
+    refused(
+        (TypeError, saving([layer]), "layers is a list: expected a dict of layers by name"),
+        (TypeError, saving({}), "layers is a dict: expected a dict of layers by name"),
+        (TypeError, saving({1: layer}), "expected a dict of layers by name"),
+        (ValueError, saving(stacks), "params[0] of layers['b.0'] is the same array as params[0] of layers['a.0']"),
+        (ValueError, saving(overlapping), "params[0] of layers['b'] overlaps params[0] of"),
+        (TypeError, with_optimizer(Own([layer], 0.1)), "expected SGD, Adam, EMA, or a dict of them"),
+        (TypeError, with_optimizer({"a": 3}), "optimizer['a'] is a int: expected SGD, Adam, EMA"),
+        (ValueError, with_optimizer(SGD([layer, other])), "Linear that is not in layers: expected all"),
+        (ValueError, with_optimizer(pending), "accumulated gradients, which are not saved: call step()"),
+        (ValueError, with_optimizer(steps), "count is -5: expected an integer, at least 0"),
+        (ValueError, with_optimizer(nesterov), "nesterov is True, but momentum is 0"),
+        (TypeError, with_extra([1]), "extra is a list: expected a dict of values by name"),
+        (TypeError, with_extra({"a": [object()]}), "extra['a'][0] is a object: expected JSON values"),
+        (TypeError, with_extra({"a": {1: 2}}), "extra['a'] has the key 1: expected strings"),
+        (TypeError, with_extra({"a": np.zeros(2, complex)}), "extra['a'] has dtype complex128: expected num"),
+        (TypeError, with_extra({"a": np.array([None])}), "extra['a'] has dtype object"),
+        (TypeError, with_extra({"a": np.zeros(2, ">f4")}), "extra['a'] has dtype >f4"),
+        (TypeError, with_extra({"a": SimpleNamespace(dtype=np.dtype("f4"))}), "expected JSON values"),
+        (ValueError, with_extra(endless), "nested more than 32 deep"),
+        (ValueError, with_extra({"a": "x" * 2**24}), "characters: expected at most 16,777,216; put long lists"),
+    )
     assert not list(tmp_path.iterdir())
 
 
-# ---- old, damaged and forged files ----
-
-
-def test_a_file_of_the_first_version_loads(tmp_path: Path) -> None:
-    forgery = checkpoint_file()
-    c = load_checkpoint(forgery.write(tmp_path / "file"), backend="numpy")
-    layer = c.layers["readout"]
-    assert (type(layer), type(c.optimizer), c.optimizer.steps) == (Linear, Adam, 9)
-    assert layer.W.tobytes() == forgery.tensors["layers.0.W"].content
-    assert c.optimizer.state["v"][1].tobytes() == forgery.tensors["optimizer.0.v.1"].content
-    assert c.extra["epoch"] == 6
-    assert c.extra["states"][0].tobytes() == forgery.tensors["extra.0"].content
+# ---- forged files ----
 
 
 def described(change: Callable[[dict[str, Any]], object]) -> Callable[[Forgery], None]:
@@ -375,56 +340,30 @@ def deep(opened: str, closed: str, innermost: str = "") -> Callable[[Forgery], N
 
 
 FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
-    "another format": (lambda f: f.metadata.update(format="xrnn layer"), "has format xrnn layer: expected a"),
-    "another version": (lambda f: f.metadata.update(version="2"), "has version 2: expected 1"),
-    "no JSON": (lambda f: f.metadata.update(checkpoint="{"), "no JSON"),
-    "nothing": (lambda f: f.metadata.pop("checkpoint"), "no JSON"),
-    "a list": (lambda f: f.metadata.update(checkpoint="[]"), "a list"),
     "no layers": (described(lambda d: d.pop("layers")), "layers is not a list of names and descriptions"),
     "layers by number": (described(lambda d: d["layers"][0].__setitem__(0, 3)), "layers is not a list of names"),
-    "a layer of no kind": (described(lambda d: d["layers"][0].__setitem__(1, 3)), "kind is a NoneType"),
     "no optimizers": (described(lambda d: d.pop("optimizers")), "optimizers is not a list of names"),
-    "several in words": (described(lambda d: d.update(several="no")), "save_checkpoint writes a different description"),
     "an unknown entry": (described(lambda d: d.update(more=1)), "save_checkpoint writes a different description"),
     "an unknown optimizer": (of_optimizer(kind="Lion"), "the kind of an optimizer is Lion: expected one of SGD, Adam"),
-    "a kind that is a list": (of_optimizer(kind=["Adam"]), "kind is a list in the description: expected a str"),
-    "another optimizer": (of_optimizer(kind="EMA"), "unexpected keyword argument"),
     "an unknown place": (of_optimizer(layers=[["readout", 0]]), "an optimizer has layers that the file lacks"),
     "groups in words": (of_optimizer(layers=[], groups="all"), "groups is a str in the description: expected a list"),
-    "a group in words": (of_optimizer(layers=[], groups=["all"]), "layers is a NoneType in the description"),
     "a group without scale": (group(scale=None), "scale is None: expected a finite number"),
-    "a negative scale": (group(scale=-1.0), "scale is -1.0: expected a finite number of at least 0"),
-    "an unknown parameter": (group(params=["Wq"]), "has 'Wq': expected names of parameters of its layers, W, b"),
-    "parameters in words": (group(params="W"), "params of groups[0] is 'W': expected a list of names"),
     "a decay in words": (group(weight_decay="none"), "weight_decay is 'none': expected a finite number"),
     "the default group": (group(), "save_checkpoint writes a different description"),
     "a group and more": (group(scale=2.0, more=1), "save_checkpoint writes a different description"),
-    "another name": (of_optimizer(layers=["embedding"]), "an optimizer has layers that the file lacks"),
-    "the layer twice": (of_optimizer(layers=["readout", "readout"]), "layers holds a layer twice"),
-    "layers in words": (of_optimizer(layers="readout"), "layers is a str in the description: expected a list"),
     "no options": (of_optimizer(options=None), "options is a NoneType in the description: expected a dict"),
     "an unknown option": (option(amsgrad=True), "unexpected keyword argument 'amsgrad'"),
-    "an option in words": (option(eps="small"), "eps is 'small'"),
-    "a rate in words": (option(lr="fast"), "lr is 'fast': expected a finite number"),
-    "a rate in a list": (option(lr=[1]), "lr is [1]: expected a finite number"),
     "a negative rate": (option(lr=-1.0), "lr is -1.0: expected a finite number of at least 0"),
-    "a rate of infinity": (option(lr=math.inf), "lr is inf: expected a finite number of at least 0"),
-    "beta of 1": (option(betas=[0.9, 1]), "betas[1] is 1.0: expected a number in [0, 1)"),
     "a left-out option": (described(lambda d: d["optimizers"][0][1]["options"].pop("eps")), "save_checkpoint writes a"),
     "a negative count": (of_optimizer(count=-1), "count is -1: expected an integer, at least 0"),
-    "no count": (of_optimizer(count=None), "count is None: expected an integer"),
     "a count beyond 64 bits": (of_optimizer(count=2**63), "describes no checkpoint"),
     "a missing moment": (without("optimizer.0.v.1"), "there is no array optimizer.0.v.1"),
     "a moment too many": (tensor("optimizer.0.v.2", "F32", [1], bytes(4)), "there is an array optimizer.0.v.2"),
-    "an optimizer too many": (tensor("optimizer.1.v.0", "F32", [1], bytes(4)), "there is an array optimizer.1.v.0"),
     "a moment of another shape": (tensor("optimizer.0.v.1", "F32", [2], bytes(8)), "an array of an optimizer does"),
     "a moment of another dtype": (tensor("optimizer.0.v.1", "F64", [3], bytes(24)), "an array of an optimizer does"),
     "a weight of integers": (tensor("layers.0.W", "I32", [2, 3], bytes(24)), "W has dtype int32"),
-    "a missing weight": (without("layers.0.W"), "there is no array layers.0.W"),
     "an array too many": (tensor("more", "F32", [1], bytes(4)), "there is an array more: expected only those"),
-    "BF16": (tensor("extra.0", "BF16", [4], bytes(8)), "holds extra.0 as BF16: expected F16, F32"),
     "extra is a number": (extra(3), "extra is a int: expected a dict"),
-    "extra is missing": (described(lambda d: d.pop("extra")), "extra is a NoneType: expected a dict"),
     "an unknown object": (extra({"dict": {"a": {"pickle": "x"}}}), "extra holds an unknown object"),
     "a dict and more": (extra({"dict": {}, "more": 1}), "extra holds an unknown object"),
     "a tuple and more": (extra({"dict": {"a": {"tuple": [], "more": 1}}}), "extra holds an unknown object"),
@@ -437,7 +376,6 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
         "extra holds an unknown object",
     ),
     "a weight in extra": (extra({"dict": {"a": {"array": "layers.0.W", "host": True}}}), "extra holds an unknown obje"),
-    "an array left out": (extra({"dict": {}}), "there is an array extra.0: expected only those that the description"),
     "deep lists": (deep("[", "]"), "extra is nested more than 32 deep"),
     "deep tuples": (deep('{"tuple": [', "]}"), "extra is nested more than 32 deep"),
     "deep dicts": (deep('{"dict": {"a": ', "}}", "1"), "extra is nested more than 32 deep"),
@@ -452,18 +390,3 @@ def test_forged_files_with_a_right_digest_are_refused(tmp_path: Path, name: str)
     path = forgery.write(tmp_path / "file")
     with little_memory(path, 2**20), one_line(FileError, str(path), words):
         load_checkpoint(path, backend="numpy")
-
-
-def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    path, content = tmp_path / "file", checkpoint_file().to_bytes()
-    for damaged, words in {
-        content[:-1]: "is truncated or damaged (",
-        content[:-1] + bytes([content[-1] ^ 1]): "was changed after it was written",
-        b"\x80\x04\x95cos\nsystem\n": "is not a safetensors file: expected a checkpoint; name a file that",
-        b"": "is not a safetensors file: expected a checkpoint",
-    }.items():
-        path.write_bytes(damaged)
-        with one_line(FileError, str(path), words):
-            load_checkpoint(path)
-    with one_line(FileError, "can't read", "expected a checkpoint"):
-        load_checkpoint(tmp_path / "missing")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.exchange.alike import assert_alike
 from tests.exchange.forge import D, H, Scaled, cell_file, stack_file
 from tests.forge import Forgery, changed, little_memory, tensor, without
@@ -112,17 +110,6 @@ def test_dropout_continues_with_the_next_step(tmp_path: Path) -> None:
     assert load(tmp_path / "own", cells={"Scaled": Scaled}).forward_calls == 1
 
 
-def test_a_loaded_layer_can_be_trained(tmp_path: Path) -> None:
-    rnn = RNN.init(D, H, rng=0)
-    save(tmp_path / "rnn", rnn)
-    rnn.params[0][...] = 0  # the file has its own
-    again = load(tmp_path / "rnn")
-    again.backward(again.forward(np.ones((2, 1, D), "float32")))
-    for param, gradient in zip(again.params, again.grads, strict=True):
-        param -= gradient
-    assert again.params[0].any()
-
-
 def test_a_layer_moves_between_backends(tmp_path: Path, backend: Backend) -> None:
     layer = RNN.init(D, H, leak=[0.1, 0.2, 1], rng=0, backend=backend)
     save(tmp_path / "layer", layer)
@@ -149,7 +136,7 @@ def test_a_description_of_the_greatest_length(tmp_path: Path) -> None:
     spare = 2**16 - len(canonical(take_apart(layer(0))[0]))
     save(tmp_path / "layer", layer(spare))
     assert load(tmp_path / "layer", cells={"Scaled": Scaled}).cell.note == "x" * spare
-    with one_line(ValueError, "the description of layer has 65,537 characters", "expected at most 65,536"):
+    with one_line(ValueError, "the description of layer has 65,537 characters", "at most 65,536; save it in parts"):
         save(tmp_path / "layer", layer(spare + 1))
 
 
@@ -170,76 +157,27 @@ def nested(depth: int) -> Any:
     return layer
 
 
-@pytest.mark.parametrize(
-    ("layer", "kind", "words"),
-    [
-        (None, TypeError, ["layer is a NoneType: expected one of xrnn's own layers, RNN, LSTM", "use Recurrent"]),
-        ([RNN.init(D, H)], TypeError, ["layer is a list: expected one of xrnn's own layers"]),
-        (MyRNN.init(D, H), TypeError, ["MyRNN: expected one of xrnn's own layers"]),
-        (Stack([RNN.init(D, H), MyRNN.init(H, H)]), TypeError, ["layer.layers[1] is a ", "MyRNN: expected one of"]),
-        (
-            Recurrent.init(Holding(np.float32(1)), D, H),
-            TypeError,
-            ["the cell 'Holding' holds value, a numpy.float32: expected numbers and strings", "use float(value)"],
-        ),
-        (Recurrent.init(Holding([1]), D, H), TypeError, ["holds value, a list: expected numbers and strings"]),
-        (nested(17), ValueError, ["layers are nested more than 16 deep: expected fewer; join inner Stacks"]),
-        (
-            Recurrent.init(Holding("x" * 70_000), D, H),
-            ValueError,
-            ["the description of layer has 70,", "expected at most 65,536; save it in parts"],
-        ),
-    ],
-)
-def test_layers_without_a_description_are_not_saved(
-    tmp_path: Path, layer: Any, kind: type[Exception], words: list[str]
-) -> None:
-    with one_line(kind, *words):
-        save(tmp_path / "file", layer)
+def test_layers_without_a_description_are_not_saved(tmp_path: Path) -> None:
+    def saving(layer: Any) -> Callable[[], None]:
+        return lambda: save(tmp_path / "file", layer)
+
+    def holding(value: Any) -> Recurrent:
+        return Recurrent.init(Holding(value), D, H)
+
+    ours = "expected one of xrnn's own layers"
+    refused(
+        (TypeError, saving(None), "layer is a NoneType", ours, "use Recurrent"),
+        (TypeError, saving(Stack([RNN.init(D, H), MyRNN.init(H, H)])), "layer.layers[1] is a ", "MyRNN", ours),
+        (TypeError, saving(holding(np.float32(1))), "the cell 'Holding' holds value, a numpy.float32", "float(value)"),
+        (TypeError, saving(holding([1])), "holds value, a list: expected numbers and strings"),
+        (ValueError, saving(nested(17)), "layers are nested more than 16 deep", "join inner Stacks"),
+    )
     assert not list(tmp_path.iterdir())
-
-
-def test_the_deepest_layer_can_be_loaded(tmp_path: Path) -> None:
     save(tmp_path / "file", nested(16))
     assert load(tmp_path / "file").output_size == H
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, layer = tmp_path / "file", RNN.init(D, H, rng=0)
-    save(path, layer)
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="No space left"):
-            save(path, RNN.init(D, H))
-    assert_alike(load(path), layer)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_errors_of_writing_name_the_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "missing" / "layer", tmp_path):
-        with pytest.raises(OSError, match=re.escape(str(path))):
-            save(path, RNN.init(D, H))
-    assert not list(tmp_path.iterdir())
-
-
-# ---- old, damaged and forged files ----
-
-GRU_IN_STACK = {"kind": "Stack", "layers": [{"kind": "GRU", "options": {"reset_after": True, "reverse": False}}]}
-
-
-def test_a_file_of_the_first_version_loads(tmp_path: Path) -> None:
-    forgery = stack_file()
-    stack = load(forgery.write(tmp_path / "file"))
-    leak = np.array([0.25, 0.5, 0.75, 1], "float32")
-    gru, rnn = stack.layers
-    assert_alike(rnn, RNN(*rnn.params, nonlinearity="relu", leak=leak))
-    assert (type(gru), gru.reset_after, stack.dropout[0].p, stack.dropout[0].forward_calls) == (GRU, True, 0.5, 9)
-    for name, param in stack.named_params.items():
-        assert param.tobytes() == forgery.tensors[name].content
+# ---- damaged and forged files ----
 
 
 def described(change: Callable[[dict[str, Any]], object]) -> Callable[[Forgery], None]:
@@ -255,61 +193,44 @@ def entry(**changes: Any) -> Callable[[Forgery], None]:
 
 
 def text(content: str) -> Callable[[Forgery], None]:
-    return lambda forgery: forgery.metadata.update(layer=content)
+    return metadata(layer=content)
 
 
 def metadata(**changes: str) -> Callable[[Forgery], None]:
     return lambda forgery: forgery.metadata.update(changes)
 
 
+GRU_IN_STACK = {"kind": "Stack", "layers": [{"kind": "GRU", "options": {"reset_after": True, "reverse": False}}]}
 DROPOUT = {"kind": "Dropout", "options": {"p": 0.5, "seed": 3, "layer": 0}, "step": 0}
 NO_LAYER = "describes no layer that fits its arrays ("
 FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "another format": (metadata(format="xrnn character model"), "has format xrnn character model: expected a layer"),
     "no format": (lambda forgery: forgery.metadata.pop("format"), "has no format of xrnn: expected a layer; name a"),
     "another version": (metadata(version="2"), "has version 2: expected 1; use the xrnn that wrote it"),
-    "a version that clears the screen": (metadata(version="\x1b[2J"), "has version �[2J: expected 1"),
     "BF16": (tensor("0.b", "BF16", [12], bytes(24)), "holds 0.b as BF16: expected F32, F64, I8; use another copy"),
-    "integers": (tensor("0.b", "I32", [12], bytes(48)), "holds 0.b as I32: expected F32, F64"),
     "float64 among float32": (tensor("0.b", "F64", [12], bytes(96)), f"{NO_LAYER}b has dtype float64, but this GRU"),
     "a float64 leak": (tensor("1.leak", "F64", [4], np.ones(4).tobytes()), "save would describe this Stack"),
-    "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy does not support ("),
     "nothing of much": (tensor("0.b", "F32", [2**62, 0], b""), "holds an array that NumPy does not support ("),
     "beyond memory": (tensor("0.b", "F32", [2**62], b""), "is truncated or damaged ("),
     "another shape": (tensor("0.b", "F32", [3, 4], bytes(48)), f"{NO_LAYER}b has shape (3, 4), but this GRU expects"),
-    "sizes that don't fit": (tensor("1.Wx", "F32", [2, 4], bytes(32)), "layers[0] gives 3 features, but layers[1]"),
     "no hidden units": (tensor("1.Wh", "F32", [0, 0], b""), f"{NO_LAYER}Wh has shape (0, 0), but this RNN expects"),
     "a missing array": (without("1.b"), f"{NO_LAYER}there is no array 1.b: expected those of the described layers)"),
     "an array too many": (tensor("2.b", "F32", [1], bytes(4)), f"{NO_LAYER}there is an array 2.b: expected those of"),
     "an array named in colour": (tensor("\x1b[31m", "F32", [1], bytes(4)), "there is an array �[31m: expected"),
-    "no arrays": (lambda forgery: forgery.tensors.clear(), "there is no array 0.Wx: expected those of the described"),
     "an unknown kind": (entry(kind="GRU4"), f"{NO_LAYER}the kind GRU4 is unknown: expected one of RNN, LSTM, GRU"),
-    "a module": (entry(kind="os.system"), f"{NO_LAYER}the kind os.system is unknown"),
-    "no kind": (entry(kind=None), f"{NO_LAYER}kind is a NoneType in the description: expected a str)"),
     "layers of no kind": (entry(layers=[1, 2]), f"{NO_LAYER}kind is a NoneType in the description: expected a str)"),
-    "no list of layers": (entry(layers={"0": 1}), f"{NO_LAYER}layers is a dict in the description: expected a list)"),
-    "no layers": (entry(layers=[]), f"{NO_LAYER}layers is empty: expected at least one recurrent layer"),
-    "an unknown option": (option(0, colour="red"), "got an unexpected keyword argument 'colour'"),
-    "another option": (option(0, reset_after=False), f"{NO_LAYER}b has shape (12,), but this GRU expects (9,)"),
-    "an option in words": (option(0, reverse="yes"), f"{NO_LAYER}reverse is 'yes': expected True or False"),
     "1 for true": (option(0, reset_after=1), f"{NO_LAYER}reset_after is 1: expected True or False"),
     "an option left out": (
         described(lambda d: d["layers"][0]["options"].pop("reverse")),
         f"{NO_LAYER}save would describe this Stack differently: expected a file that it wrote)",
     ),
-    "an unknown nonlinearity": (option(1, nonlinearity="eval"), "unknown nonlinearity 'eval': expected one of tanh"),
-    "a leak of NaN": (option(1, leak=math.nan), f"{NO_LAYER}leak is nan: expected a number in (0, 1]"),
     "a leak beyond floats": (option(1, leak=10**400), NO_LAYER),
     "a leak in a list": (option(1, leak=[0.25, 0.5, 0.75, 1]), f"{NO_LAYER}there is an array 1.leak"),
     "a leak of another name": (option(1, leak={"array": "0.b"}), "save would describe this Stack differently"),
-    "p of 1": (entry(dropout=[DROPOUT | {"options": {"p": 1, "seed": 3, "layer": 0}}]), "p is 1.0: expected a probabi"),
     "no step": (entry(dropout=[DROPOUT | {"step": None}]), f"{NO_LAYER}step is None: expected an integer, at least 0"),
     "two dropouts": (entry(dropout=[DROPOUT, DROPOUT]), f"{NO_LAYER}dropout does not fit a Stack: expected a Dropout"),
     "a dropout of layers": (entry(dropout=[GRU_IN_STACK]), f"{NO_LAYER}layers are nested more than 16 deep"),
-    "a reverse layer in place of the forward one": (entry(kind="Bidirectional"), "backward is a RNN with reverse=Fals"),
     "no JSON": (text("{kind: GRU}"), f"{NO_LAYER}no JSON)"),
-    "a list": (text("[]"), f"{NO_LAYER}a list)"),
-    "nothing": (text(""), f"{NO_LAYER}no JSON)"),
     "deep JSON": (text("[" * 60_000), f"{NO_LAYER}no JSON)"),
     "long numbers": (text("9" * 5000), f"{NO_LAYER}no JSON)"),
     "long JSON": (text(" " * 70_000), f"{NO_LAYER}70,000 characters: expected at most 65,536)"),
@@ -333,36 +254,16 @@ def test_forged_files_with_a_right_digest_are_refused(tmp_path: Path, name: str)
 
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    wanted = "expected a layer; name a file that xrnn.save wrote"
     whole = stack_file().to_bytes()
     for content, words in {
-        whole[:-1]: ["is truncated or damaged (", "expected a complete file; use another copy"],
-        whole + b"x": ["is truncated or damaged ("],
-        whole[:-1] + bytes([whole[-1] ^ 1]): ["was changed after it was written: expected content that gives its"],
-        whole.replace(b"relu", b"tanh"): ["was changed after it was written"],
-        struct.pack("<Q", 2**62) + whole[8:]: ["is truncated or damaged ("],  # a header beyond memory
-        b"": ["is not a safetensors file", wanted],
-        b"\x80\x04\x95cos\nsystem\n": ["is not a safetensors file", wanted],  # a pickle
-        b"PK\x03\x04": ["is not a safetensors file", wanted],  # an archive, as of torch.save
+        whole + b"x": "is truncated or damaged (",
+        whole.replace(b"relu", b"tanh"): "was changed after it was written",
+        struct.pack("<Q", 2**62) + whole[8:]: "is truncated or damaged (",  # a header beyond memory
+        b"\x80\x04\x95cos\nsystem\n": "is not a safetensors file",  # a pickle
     }.items():
         path.write_bytes(content)
-        with one_line(FileError, str(path), *words):
+        with one_line(FileError, str(path), words):
             load(path)
-    path.unlink()
-    with one_line(FileError, f"can't read {path} (No such file or directory): {wanted}"):
-        load(path)
-    with one_line(FileError, f"{tmp_path}", wanted):
-        load(tmp_path)
-
-
-def test_nan_is_loaded_with_a_warning(tmp_path: Path) -> None:
-    rnn = RNN.init(D, H, rng=0)
-    rnn.params[1][1, 2] = math.nan
-    save(tmp_path / "file", rnn)
-    with pytest.warns(UserWarning, match=r"file holds Wh with NaN or infinity: the layer computes NaN") as caught:
-        assert_alike(load(tmp_path / "file"), rnn)
-    assert caught[0].filename == __file__
-    assert len(caught) == 1
 
 
 # ---- user-defined cells ----
@@ -373,47 +274,36 @@ def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -
     for make in (Scaled, lambda **held: Scaled(**held)):
         assert load(path, cells={"Scaled": make, "other": Cell}).cell.scale == 0.5
     holds = f"{path} holds "
-    with one_line(FileError, holds + "the cell 'Scaled', which is not in cells=", "use cells={'Scaled': …}"):
-        load(path)
-    with one_line(TypeError, "cells is a type: expected a dict from the name of a cell to its class, as {'MyCell': "):
-        load(path, cells=Scaled)  # type: ignore[call-overload]
+    refused(
+        (FileError, lambda: load(path), holds + "the cell 'Scaled', which is not in cells=", "cells={'Scaled': …}"),
+        (TypeError, lambda: load(path, cells=Scaled), "cells is a type: expected a dict"),  # type: ignore[call-overload]
+    )
     remedy = "use the class of the saved cell, or a function that takes its attributes as keyword arguments"
     wrong: dict[str, Any] = {
         "cells= makes a different one": lambda **held: Scaled(0.25),
         "but cells= makes a different one": lambda **held: type("Zoomed", (Scaled,), {})(**held),
-        "with scale=0.5, note='', but cells= makes a different": lambda **held: type("Plain", (Scaled,), {})(**held),
+        "with note='', scale=0.5, but cells= makes a different": lambda **held: type("Plain", (Scaled,), {})(**held),
         "makes a different one": lambda **held: object(),
         "cells= cannot make it (": lambda scale: Scaled(scale),
         "object is not callable": "Scaled",
         "invalid literal": lambda **held: int("none"),  # a ValueError
     }
     for words, make in wrong.items():
-        with one_line(FileError, holds + "a cell 'Scaled' with scale=0.5, note=''", words, remedy):
+        with one_line(FileError, holds + "a cell 'Scaled' with note='', scale=0.5", words, remedy):
             load(path, cells={"Scaled": make})
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
+def test_wrong_descriptions_of_cells_are_refused(tmp_path: Path) -> None:
+    rows: list[tuple[dict[str, Any], str]] = [
         ({"attributes": {"scale": [1]}}, "the cell 'Scaled' has attributes other than numbers and strings"),
         ({"attributes": [0.5]}, "attributes is a list in the description: expected a dict"),
-        ({"cell": None}, "cell is a NoneType in the description: expected a str"),
-        ({"options": {"reverse": False, "seed": -1}}, "seed is -1: expected an integer, at least 0"),
         ({"options": {"reverse": False, "seed": 0, "cell": 1}}, "got multiple values for argument 'cell'"),
         ({"step": "0"}, "step is '0': expected an integer, at least 0"),
-    ],
-)
-def test_wrong_descriptions_of_cells_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
-    path = cell_file(**changes).write(tmp_path / "file")
-    with one_line(FileError, str(path), NO_LAYER, words):
-        load(path, cells={"Scaled": Scaled})
-
-
-def test_options_are_keywords(tmp_path: Path) -> None:
-    save(path=tmp_path / "file", layer=RNN.init(D, H, backend="numpy"))
-    with pytest.raises(TypeError, match="positional"):
-        load(tmp_path / "file", RNN, None)  # type: ignore[call-overload]
-    load(path=tmp_path / "file", backend="numpy")
+    ]
+    for changes, words in rows:
+        path = cell_file(**changes).write(tmp_path / "file")
+        with one_line(FileError, str(path), NO_LAYER, words):
+            load(path, cells={"Scaled": Scaled})
 
 
 def test_names_in_a_file_are_not_imported() -> None:
