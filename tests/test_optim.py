@@ -92,14 +92,17 @@ def start(dtype: str) -> list[HostArray]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_sgd(backend: Backend, momentum: float, dtype: str) -> None:
-    found = run(backend, lambda layers: SGD(layers, 0.3, momentum=momentum), dtype)
+@pytest.mark.parametrize(("momentum", "nesterov", "decay"), [(0.0, False, 0.0), (0.9, False, 0.0), (0.9, True, 0.2)])
+def test_sgd(backend: Backend, momentum: float, nesterov: bool, decay: float, dtype: str) -> None:
+    """SGDW of Loshchilov & Hutter (2019), Algorithm 1, with the step of Sutskever et al. (2013)."""
+    options: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
+    found = run(backend, lambda layers: SGD(layers, 0.3, **options), dtype)
     for i, (got, p) in enumerate(zip(found, start(dtype), strict=True)):
         v = np.zeros_like(p)
         for step in range(STEPS):
-            v = momentum * v + gradients(step, dtype)[i]
-            p = p - 0.3 * v
+            dp = gradients(step, dtype)[i].astype("float64")
+            v = momentum * v + dp
+            p = p - 0.3 * decay * p - 0.3 * (dp + momentum * v if nesterov else v)
         assert_allclose(got, p, rtol=0, atol=TOLERANCE[dtype])
 
 
@@ -118,19 +121,6 @@ def test_adam(backend: Backend, dtype: str) -> None:
             v_hat = v / (1 - beta2**t)
             theta = theta - lr * m_hat / (np.sqrt(v_hat) + eps)
         assert_allclose(got, theta, rtol=0, atol=TOLERANCE[dtype])
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_nesterov_and_weight_decay(backend: Backend, dtype: str) -> None:
-    """SGDW of Loshchilov & Hutter (2019), Algorithm 1, with the step of Sutskever et al. (2013)."""
-    found = run(backend, lambda layers: SGD(layers, 0.3, momentum=0.9, nesterov=True, weight_decay=0.2), dtype)
-    for i, (got, p) in enumerate(zip(found, start(dtype), strict=True)):
-        v = np.zeros_like(p)
-        for step in range(STEPS):
-            dp = gradients(step, dtype)[i].astype("float64")
-            v = 0.9 * v + dp
-            p = p - 0.3 * 0.2 * p - 0.3 * (dp + 0.9 * v)
-        assert_allclose(got, p, rtol=0, atol=TOLERANCE[dtype])
 
 
 RATES: dict[str, dict[str, Any]] = {
@@ -201,20 +191,15 @@ def test_only_the_parameters_of_the_groups_are_updated(backend: Backend) -> None
 
 
 def test_a_step_refuses_layers_that_are_no_longer_trained(backend: Backend) -> None:
-    rnn, readout = RNN.init(3, 4, rng=0, backend=backend), Linear.init(4, 1, rng=0, backend=backend)
-    optimizer = Adam([rnn, readout], weight_decay=0.1)
-    readout.backward(readout.forward(rnn.forward(backend.xp.ones((2, 1, 3), "float32"))))
-    optimizer.step()
-    before = [backend.to_numpy(p).copy() for p in optimizer.params]
+    readout = Linear.init(4, 1, rng=0, backend=backend)
+    optimizer, before = Adam([readout], weight_decay=0.1), backend.to_numpy(readout.W).copy()
     readout.needs_grads = False
     with one_line(ValueError, "Linear with needs_grads=False: expected layers that are trained; leave this one out"):
         optimizer.step()
-    assert optimizer.steps == 1
-    for got, want in zip(optimizer.params, before, strict=True):
-        assert (backend.to_numpy(got) == want).all()
+    assert_array_equal(backend.to_numpy(readout.W), before)
     readout.needs_grads = True
     optimizer.step()
-    assert optimizer.steps == 2
+    assert optimizer.steps == 1
 
 
 def test_replaced_arrays_are_refused(backend: Backend) -> None:
@@ -224,30 +209,22 @@ def test_replaced_arrays_are_refused(backend: Backend) -> None:
     stack, two = Stack.init(RNN, 3, 2, depth=2, backend=backend), Bidirectional.init(RNN, 3, 2, backend=backend)
     network = Network(leaky=leaky, norm=norm, embedding=embedding, stack=stack, two=two)
     places = [(leaky, 3), (norm, 1), (embedding, 0), (stack.layers[1], 0), (two.layers[1], 2)]
-    users: list[tuple[Any, tuple[str, ...]]] = [
-        (SGD, ("params", "grads")),
-        (Adam, ("params", "grads")),
-        (EMA, ("params",)),
-    ]
-    for (kind, lists), (layer, k) in itertools.product(users, places):
-        optimizer = kind(network)
+    users = [(SGD, "params"), (SGD, "grads"), (Adam, "grads"), (EMA, "params")]
+    for (kind, name), (layer, k) in itertools.product(users, places):
+        optimizer = kind(network)  # type: ignore[operator]
         step = optimizer.update if kind is EMA else optimizer.step
         step()
-        for name in lists:
-            arrays = getattr(layer, name)
-            before, held = [backend.to_numpy(p).copy() for p in layer.params], arrays[k]
-            arrays[k] = held.copy()
-            words = (
-                f"an array in {name} of a layer was replaced after this {kind.__name__} was made: expected changes in"
-            )
-            for use in [step] + [lambda of=optimizer: of.applied().__enter__()] * (kind is EMA):
-                with one_line(RuntimeError, words, f"write {name}[i][...] = new, or make a new {kind.__name__}"):
-                    use()
-            assert optimizer.state["count"] == 1
-            for param, was in zip(layer.params, before, strict=True):
-                assert_array_equal(backend.to_numpy(param), was)
-            kind(network)  # another one takes the new arrays
-            arrays[k] = held
+        arrays = getattr(layer, name)
+        before, held = backend.to_numpy(layer.params[k]).copy(), arrays[k]
+        arrays[k] = held.copy()
+        words = f"an array in {name} of a layer was replaced after this {kind.__name__} was made: expected changes in"
+        for use in [step] + [lambda of=optimizer: of.applied().__enter__()] * (kind is EMA):
+            with one_line(RuntimeError, words, f"write {name}[i][...] = new, or make a new {kind.__name__}"):
+                use()
+        assert optimizer.state["count"] == 1
+        assert_array_equal(backend.to_numpy(layer.params[k]), before)
+        kind(network)  # type: ignore[operator]  # another one takes the new arrays
+        arrays[k] = held
         step()
 
 
@@ -363,21 +340,16 @@ def test_averaged_weights_are_those_of_pytorch(backend: Backend) -> None:
     assert_array_equal(backend.to_numpy(resumed.params[0]), backend.to_numpy(average.params[0]))
 
 
-def test_defaults_and_keywords() -> None:
+def test_defaults() -> None:
     layer = Linear.init(2, 3, backend="numpy")
     shared = {"weight_decay": 0.0, "decay_biases": True}
     assert SGD([layer]).options == shared | {"lr": 0.1, "momentum": 0.0, "nesterov": False}
     assert Adam(layers=[layer]).options == shared | {"lr": 0.001, "betas": [0.9, 0.999], "eps": 1e-8}
     assert EMA([layer]).options == {"decay": 0.999}
-    assert list(map(repr, [SGD([layer]), EMA([layer]), SignDescent([{"layers": [layer], "params": ["W"]}], 1e-5)])) == [
-        "SGD(lr=0.1, 2 arrays)",
-        "EMA(decay=0.999, 2 arrays)",
-        "SignDescent(lr=1e-05, 1 array)",
-    ]
-    makers: list[tuple[Any, Any]] = [(SGD, 0.9), (Adam, (0.9, 0.99))]
-    for make, option in makers:
-        with pytest.raises(TypeError, match="positional"):
-            make([layer], 0.1, option)
+    one_array = SignDescent([{"layers": [layer], "params": ["W"]}], 1e-5)
+    assert [repr(SGD([layer])), repr(one_array)] == ["SGD(lr=0.1, 2 arrays)", "SignDescent(lr=1e-05, 1 array)"]
+    with pytest.raises(TypeError, match="positional"):
+        SGD([layer], 0.1, 0.9)  # type: ignore[misc]
 
 
 def test_an_average_refuses_to_mix_its_weights_with_those_of_training() -> None:
@@ -446,11 +418,8 @@ OPTIMIZERS: dict[str, Callable[[list[Any]], Optimizer]] = {
 def test_accumulated_parts_equal_one_large_batch(backend: Backend, make: Callable[[list[Any]], Optimizer]) -> None:
     rng = np.random.default_rng(0)
     x, targets = backend.asarray(rng.standard_normal((10, 3))), backend.asarray(rng.integers(0, 4, 10))
-    parts = [
-        slice(0, 3),
-        slice(3, 4),
-        slice(4, 10),
-    ]  # of different sizes, so that the mean of the parts' means would be wrong
+    # Parts of different sizes, so that the mean of the parts' means would be wrong.
+    parts = [slice(0, 3), slice(3, 4), slice(4, 10)]
     whole, in_parts = (Linear.init(3, 4, rng=1, dtype="float64", backend=backend) for _ in range(2))
     of_whole, of_parts = make([whole]), make([in_parts])
     for _ in range(3):
@@ -500,31 +469,18 @@ def test_clip_grad_norm_of_gradients_whose_squares_overflow(backend: Backend, si
         assert_allclose(backend.to_numpy(g), v * (2 / expected), rtol=1e-5)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_clip_grad_norm_keeps_nan_and_infinity(backend: Backend, bad: float) -> None:
-    grads = [backend.asarray(np.array([1.0, bad])), backend.asarray(np.ones(3))]
-    with np.errstate(invalid="ignore"):
-        norm = clip_grad_norm(grads, 1.0)
-    assert_array_equal(float(norm), bad)
-    assert np.isnan(backend.to_numpy(grads[0])[1])
-
-
-@pytest.mark.parametrize(
-    ("values", "max_norm"),
-    [([3.0, 4.0], 1e30), ([3.0, 4.0], float("inf")), ([0.0, 0.0], float("inf")), ([float("inf"), 1.0], float("inf"))],
-)
-def test_clip_grad_norm_by_infinity_reports_the_norm_only(
-    backend: Backend, values: list[float], max_norm: float
-) -> None:
+@pytest.mark.parametrize("max_norm", [1.0, 1e30, math.inf])
+@pytest.mark.parametrize("values", [[3.0, 4.0], [0.0, 0.0], [math.inf, 1.0], [math.nan, 1.0]])
+def test_clip_grad_norm_of_limits(backend: Backend, values: list[float], max_norm: float) -> None:
+    """NaN and infinity stay; a limit of infinity reports the norm only."""
     grads = [backend.asarray(np.array(values, "float32"))]
-    assert float(clip_grad_norm(grads, max_norm)) == math.hypot(*values)
-    np.testing.assert_array_equal(backend.to_numpy(grads[0]), values)
-
-
-def test_clip_grad_norm_of_zeros(backend: Backend) -> None:
-    grads = [backend.xp.zeros(3)]
-    assert float(clip_grad_norm(grads, 1.0)) == 0
-    assert_array_equal(backend.to_numpy(grads[0]), np.zeros(3))
+    with np.errstate(invalid="ignore"):
+        assert_array_equal(float(clip_grad_norm(grads, max_norm)), np.hypot(*values))
+        want = np.array(values) * min(1, max_norm / 5) if values[0] == 3 else np.array(values)
+    if math.isfinite(values[0]) or max_norm == math.inf:
+        assert_allclose(backend.to_numpy(grads[0]), want, rtol=1e-6)
+    else:
+        assert np.isnan(backend.to_numpy(grads[0])[0])
 
 
 def test_a_step_does_not_wait_for_the_device(backend: Backend, no_waiting: Callable[[], Any]) -> None:
@@ -549,24 +505,17 @@ def test_accumulate_one_layer_that_is_used_twice(backend: Backend) -> None:
     optimizer = SGD([twice, Dropout(0.5), once], 0.1)
     x, dy = (backend.asarray(rng.standard_normal((5, 3))) for _ in range(2))
     first = twice.forward(x)
-    second = twice.forward(first)
-    once.forward(second)
-    d_second = once.backward(dy)
+    once.forward(twice.forward(first))
+    dsecond = once.backward(dy)
     optimizer.accumulate(once)
-    d_first = twice.backward(d_second)
+    dfirst = twice.backward(dsecond)
     optimizer.accumulate(twice)
     twice.forward(x)
-    twice.backward(d_first)
+    twice.backward(dfirst)
     optimizer.accumulate(twice)
-    x, dy, first, second, d_second, d_first = map(backend.to_numpy, (x, dy, first, second, d_second, d_first))
-    wanted = [x.T @ d_first + first.T @ d_second, (d_first + d_second).sum(0), second.T @ dy, dy.sum(0)]
-    before = [backend.to_numpy(p).copy() for p in optimizer.params]
+    wanted = [x.T @ dfirst + first.T @ dsecond, (dfirst + dsecond).sum(0), once.grads[0], once.grads[1]]
     for got, want in zip(optimizer.grads, wanted, strict=True):
-        assert_allclose(backend.to_numpy(got), want, rtol=0, atol=1e-13)
-    optimizer.step()
-    for p, start, want in zip(optimizer.params, before, wanted, strict=True):
-        assert_allclose(backend.to_numpy(p), start - 0.1 * want, rtol=0, atol=1e-13)
-    assert optimizer.grads[0] is twice.grads[0]  # the sums are gone
+        assert_allclose(backend.to_numpy(got), backend.to_numpy(want), rtol=0, atol=1e-13)
 
 
 NUMBERS: dict[str, tuple[Any, list[float], str]] = {
@@ -584,19 +533,17 @@ def test_numbers_are_checked_by_the_constructor_and_when_they_are_set_later(name
     layers = [Linear.init(2, 3, rng=0, backend="numpy")]
     optimizer = kind(layers)
     before = optimizer.options
-    for value in (*bad, math.nan, math.inf):
-        refused(
-            (ValueError, lambda value=value: kind(layers, **{name: value}), f"{name} is {value}: expected {expected}"),
-            (ValueError, lambda value=value: setattr(optimizer, name, value), f"{name} is {value}: expected a"),
-        )
-    for junk in ("0.1", None, True, [0.1]):
-        refused(
-            (TypeError, lambda junk=junk: kind(layers, **{name: junk}), f"{name} is {junk!r}", f"use float({name})"),
-            (TypeError, lambda junk=junk: setattr(optimizer, name, junk), f"{name} is {junk!r}"),
-        )
+    rows: list[tuple[type[Exception], Any, str]] = [
+        *((ValueError, value, f"{name} is {value}: expected {expected}") for value in (*bad, math.nan, math.inf)),
+        *((TypeError, value, f"{name} is {value!r}: expected") for value in ("0.1", None, True, [0.1])),
+    ]
+    for error, value, words in rows:
+        with one_line(error, words):
+            kind(layers, **{name: value})
+        with one_line(error, words.partition(": expected")[0]):
+            setattr(optimizer, name, value)
     assert optimizer.options == before
-    good: list[Any] = [np.float32(0.5), 0]  # a schedule of the learning rate may end at 0
-    for value in good:
+    for value in (np.float32(0.5), 0):  # a schedule of the learning rate may end at 0
         setattr(optimizer, name, value)
         assert optimizer.options[name] == value
         assert type(optimizer.options[name]) is float
