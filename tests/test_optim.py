@@ -209,9 +209,9 @@ def test_replaced_arrays_are_refused(backend: Backend) -> None:
     stack, two = Stack.init(RNN, 3, 2, depth=2, backend=backend), Bidirectional.init(RNN, 3, 2, backend=backend)
     network = Network(leaky=leaky, norm=norm, embedding=embedding, stack=stack, two=two)
     places = [(leaky, 3), (norm, 1), (embedding, 0), (stack.layers[1], 0), (two.layers[1], 2)]
-    users = [(SGD, "params"), (SGD, "grads"), (Adam, "grads"), (EMA, "params")]
+    users: list[tuple[Any, str]] = [(SGD, "params"), (SGD, "grads"), (Adam, "grads"), (EMA, "params")]
     for (kind, name), (layer, k) in itertools.product(users, places):
-        optimizer = kind(network)  # type: ignore[operator]
+        optimizer = kind(network)
         step = optimizer.update if kind is EMA else optimizer.step
         step()
         arrays = getattr(layer, name)
@@ -223,7 +223,7 @@ def test_replaced_arrays_are_refused(backend: Backend) -> None:
                 use()
         assert optimizer.state["count"] == 1
         assert_array_equal(backend.to_numpy(layer.params[k]), before)
-        kind(network)  # type: ignore[operator]  # another one takes the new arrays
+        kind(network)  # another one takes the new arrays
         arrays[k] = held
         step()
 
@@ -349,7 +349,7 @@ def test_defaults() -> None:
     one_array = SignDescent([{"layers": [layer], "params": ["W"]}], 1e-5)
     assert [repr(SGD([layer])), repr(one_array)] == ["SGD(lr=0.1, 2 arrays)", "SignDescent(lr=1e-05, 1 array)"]
     with pytest.raises(TypeError, match="positional"):
-        SGD([layer], 0.1, 0.9)  # type: ignore[misc]
+        SGD([layer], 0.1, 0.9)  # type: ignore[call-arg]
 
 
 def test_an_average_refuses_to_mix_its_weights_with_those_of_training() -> None:
