@@ -21,4 +21,4 @@ def test_ddp_gives_the_same_losses_and_gradients() -> None:
         [*torchrun, "-m", "tests.torch.ddp"], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"{case.name}: equal" for case in ddp.CASES]
+    assert done.stdout.splitlines() == [f"{case}: equal" for case in ddp.CASES]

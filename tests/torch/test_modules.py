@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import xrnn.torch
 from tests.torch.pairs import KINDS, agree, everything, pair, states_of
@@ -159,9 +159,3 @@ def test_the_weights_are_wrapped_once(kind: str, monkeypatch: pytest.MonkeyPatch
         module(x)[0].sum().backward()
         optimizer.step()
     assert len(wrapped) == len(list(module.parameters()))
-
-
-def test_a_list_of_sequences() -> None:
-    theirs, ours = pair("GRU", 3, 4, dtype=torch.float64)
-    packed = pack_sequence([torch.randn(n, 3, dtype=torch.float64) for n in (2, 5, 1)], enforce_sorted=False)
-    agree(everything(ours, packed), everything(theirs, packed))

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import xrnn
 import xrnn.torch
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.thin import thin
 from tests.torch.pairs import TOLERANCE
 from xrnn.exchange.torch_weights import CELLS
@@ -133,51 +133,32 @@ def test_other_calls_run_in_pytorch(kind: str, fallbacks: Any) -> None:
     assert f"{type(module).__name__} runs in PyTorch: autocast is on" in reason
 
 
-SHAPE = "the input has the shape {}: expected (time, batch, 3), or (time, 3), with at least one step"
-WRONG: dict[str, tuple[tuple[int, ...], Any, type[Exception], str]] = {
-    "input size": ((6, 4, 2), None, ValueError, SHAPE.format((6, 4, 2))),
-    "one dimension": ((3,), None, ValueError, SHAPE.format((3,))),
-    "no steps": ((0, 4, 3), None, ValueError, SHAPE.format((0, 4, 3))),
-    "no steps of one row": ((0, 3), None, ValueError, SHAPE.format((0, 3))),
-    "rows": ((6, 4, 3), torch.zeros(1, 1, 6), ValueError, "hx has the shape (1, 1, 6): expected (1, 4, 6)"),
-    "layers": ((6, 4, 3), torch.zeros(3, 4, 6), ValueError, "hx has the shape (3, 4, 6): expected (1, 4, 6)"),
-    "no layers": ((6, 4, 3), torch.zeros(4, 6), ValueError, "hx has the shape (4, 6): expected (1, 4, 6)"),
-    "a batch for one row": ((6, 3), torch.zeros(1, 1, 6), ValueError, "hx has the shape (1, 1, 6): expected (1, 6)"),
-    "the states of an LSTM": ((6, 4, 3), (torch.zeros(1, 4, 6),) * 2, TypeError, "hx is a tuple: expected a tensor"),
-    "dtype": ((6, 4, 3), torch.zeros(1, 4, 6).double(), TypeError, "hx is torch.float64, the input torch.float32"),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_calls_are_refused(wrong: str, fallbacks: Any) -> None:
-    shape, hx, error, message = WRONG[wrong]
-    for module in (xrnn.torch.MinGRU(3, 6), xrnn.torch.LRU(3, 3)):
-        with one_line(error, message):
-            module(torch.zeros(shape), hx)
-    fallbacks.take()
-
-
-def test_wrong_states_of_an_slstm_are_refused(fallbacks: Any) -> None:
-    module, x = xrnn.torch.SLSTM(3, 5), torch.zeros(6, 4, 3)
-    state = torch.zeros(1, 4, 5)
-    with one_line(TypeError, "hx is 2 states: expected a tuple of 4 tensors, h, c, n, m"):
-        module(x, (state, state))
-    with one_line(TypeError, "hx is a torch.Tensor: expected a tuple of 4 tensors, h, c, n, m"):
-        module(x, state)
-    with one_line(ValueError, "hx has the shape (1, 3, 5): expected (1, 4, 5)"):
-        module(x, (state, state, state, state[:, :3]))
-    fallbacks.take()
-
-
-def test_wrong_calls_with_other_axes_are_refused(fallbacks: Any) -> None:
-    module = xrnn.torch.MinGRU(3, 5, num_layers=2, bidirectional=True, batch_first=True)
-    with one_line(ValueError, "the input has the shape (4, 0, 3): expected (batch, time, 3), or (time, 3), with"):
-        module(torch.zeros(4, 0, 3))
-    with one_line(ValueError, "hx has the shape (4, 6, 5): expected (4, 2, 5)"):
-        module(torch.zeros(2, 6, 3), torch.zeros(4, 6, 5))
+def test_wrong_calls_are_refused(fallbacks: Any) -> None:
+    """As PyTorch's own modules refuse them."""
+    gru, slstm = xrnn.torch.MinGRU(3, 6), xrnn.torch.SLSTM(3, 5)
+    batch_first = xrnn.torch.MinGRU(3, 5, num_layers=2, bidirectional=True, batch_first=True)
     packed = pack_padded_sequence(torch.zeros(2, 6, 3), torch.tensor([3, 6]), batch_first=True, enforce_sorted=False)
-    with one_line(ValueError, "hx has the shape (4, 1, 5): expected (4, 2, 5)"):
-        module(packed, torch.zeros(4, 1, 5))
+    x, state = torch.zeros(6, 4, 3), torch.zeros(1, 4, 5)
+    steps, four = "expected (time, batch, 3), or (time, 3), with at least one step", "a tuple of 4 tensors, h, c, n, m"
+    refused(
+        (ValueError, lambda: gru(torch.zeros(6, 4, 2)), "the input has the shape (6, 4, 2)", steps),
+        (ValueError, lambda: gru(torch.zeros(3)), "the input has the shape (3,)"),
+        (ValueError, lambda: gru(torch.zeros(0, 4, 3)), "the input has the shape (0, 4, 3)"),
+        (ValueError, lambda: gru(torch.zeros(0, 3)), "the input has the shape (0, 3)"),
+        (ValueError, lambda: gru(x, torch.zeros(1, 1, 6)), "hx has the shape (1, 1, 6): expected (1, 4, 6)"),
+        (ValueError, lambda: gru(x, torch.zeros(3, 4, 6)), "hx has the shape (3, 4, 6): expected (1, 4, 6)"),
+        (ValueError, lambda: gru(x, torch.zeros(4, 6)), "hx has the shape (4, 6): expected (1, 4, 6)"),
+        (ValueError, lambda: gru(x[:, 0], torch.zeros(1, 1, 6)), "hx has the shape (1, 1, 6): expected (1, 6)"),
+        (TypeError, lambda: gru(x, (torch.zeros(1, 4, 6),) * 2), "hx is a tuple: expected a tensor"),
+        (TypeError, lambda: gru(x, torch.zeros(1, 4, 6).double()), "hx is torch.float64, the input torch.float32"),
+        (ValueError, lambda: xrnn.torch.LRU(3, 3)(x, torch.zeros(1, 4, 3)), "expected (1, 4, 6)"),
+        (TypeError, lambda: slstm(x, (state, state)), "hx is 2 states", four),
+        (TypeError, lambda: slstm(x, state), "hx is a torch.Tensor", four),
+        (ValueError, lambda: slstm(x, (state, state, state, state[:, :3])), "hx has the shape (1, 3, 5)"),
+        (ValueError, lambda: batch_first(torch.zeros(4, 0, 3)), "(4, 0, 3): expected (batch, time, 3), or (time, 3)"),
+        (ValueError, lambda: batch_first(x[:2], torch.zeros(4, 6, 5)), "(4, 6, 5): expected (4, 2, 5)"),
+        (ValueError, lambda: batch_first(packed, torch.zeros(4, 1, 5)), "(4, 1, 5): expected (4, 2, 5)"),
+    )
     fallbacks.take()
 
 
@@ -200,13 +181,12 @@ def test_tools_for_parameters(kind: Any, autocast: bool, fallbacks: Any) -> None
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_wrong_arguments_are_refused() -> None:
-    with one_line(ValueError, "unknown candidate 'log': expected one of linear, positive"):
-        xrnn.torch.MinGRU(3, 5, candidate="log")  # type: ignore[arg-type]
-    with one_line(ValueError, "unknown forget_gate 'tanh': expected one of exp, sigmoid"):
-        xrnn.torch.SLSTM(3, 5, forget_gate="tanh")  # type: ignore[arg-type]
-    with one_line(ValueError, "heads is 2 and hidden_size is 5: expected heads that divide hidden_size"):
-        xrnn.torch.SLSTM(3, 5, heads=2)
-    with one_line(ValueError, "r_max is 2.0: expected a number in (0, 1]"):
-        xrnn.torch.LRU(3, 4, r_max=2)
-    with one_line(RuntimeError, "torch.jit.script got an xrnn.torch.MinLSTM: expected a module that PyTorch has too"):
-        torch.jit.script(xrnn.torch.MinLSTM(3, 5))
+    gru, slstm, lru = xrnn.torch.MinGRU, xrnn.torch.SLSTM, xrnn.torch.LRU
+    script = "torch.jit.script got an xrnn.torch.MinLSTM: expected a module that PyTorch has too"
+    refused(
+        (ValueError, lambda: gru(3, 5, candidate="log"), "unknown candidate 'log': expected one of linear, positive"),  # type: ignore[arg-type]
+        (ValueError, lambda: slstm(3, 5, forget_gate="tanh"), "unknown forget_gate 'tanh': expected one of exp, sig"),  # type: ignore[arg-type]
+        (ValueError, lambda: slstm(3, 5, heads=2), "heads is 2 and hidden_size is 5: expected heads that divide"),
+        (ValueError, lambda: lru(3, 4, r_max=2), "r_max is 2.0: expected a number in (0, 1]"),
+        (RuntimeError, lambda: torch.jit.script(xrnn.torch.MinLSTM(3, 5)), script),
+    )

@@ -37,35 +37,23 @@ before = step(1)
 
 
 def test_the_kernels_have_as_many_threads_as_pytorch_and_always_the_same_bits() -> None:
+    """Also in a new Python thread, in which PyTorch has not computed before, and in a forked child.
+
+    NumPy compares the results of the child: PyTorch would hang, waiting for threads that the child lacks.
+    """
     code = f"""{STEP}
+import os, threading
 for n in (1, 3, 2, 1):
     print(all(map(torch.equal, before, step(n))), kernels.asked_threads(), kernels.uses_openmp())
-"""
-    assert in_fresh_process(code).splitlines() == [f"True {n} True" for n in (1, 3, 2, 1)]
-
-
-def test_the_kernels_have_as_many_threads_in_a_new_python_thread() -> None:
-    """PyTorch has not computed in the new thread before."""
-    code = f"""{STEP}
-import threading
 
 def forward():
     with torch.no_grad():
         module(x)
     print(kernels.asked_threads())
 
-torch.set_num_threads(1)
 thread = threading.Thread(target=forward)
 thread.start()
 thread.join()
-"""
-    assert in_fresh_process(code, OMP_NUM_THREADS="2") == "1"
-
-
-def test_a_forked_child_computes() -> None:
-    """NumPy compares the results: PyTorch's comparison would hang, waiting for threads that the child lacks."""
-    code = f"""{STEP}
-import os
 step(2)
 child = os.fork()
 if not child:
@@ -73,7 +61,8 @@ if not child:
     os._exit(0 if (h.detach().numpy() == before[0].numpy()).all() else 3)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    assert in_fresh_process(code) == "0"
+    printed = [f"True {n} True" for n in (1, 3, 2, 1)] + ["1", "0"]
+    assert in_fresh_process(code, OMP_NUM_THREADS="2").splitlines() == printed
 
 
 def test_without_pytorchs_threads_the_kernels_use_their_own(
