@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
-import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 
-import xrnn
 from xrnn import optional
 from xrnn.backends.numpy.info import not_built
 
@@ -54,14 +50,3 @@ def test_kernels_that_were_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_folders_beside_the_package_can_not_be_imported_from_it(name: str) -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module(name)
-
-
-def test_the_package_searches_its_own_folders_only() -> None:
-    assert {Path(folder).name for folder in xrnn.__path__} == {"xrnn"}
-    assert str(Path(xrnn.__file__).parents[1]) not in xrnn.__path__
-
-
-def test_the_folder_above_the_checkout_is_not_imported(tmp_path: Path) -> None:
-    code = "import xrnn, xrnn.backends.numpy; print(xrnn.backends.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.strip() == "xrnn.backends", done.stderr

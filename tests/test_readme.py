@@ -63,18 +63,6 @@ def test_an_existing_model_is_accelerated() -> None:
     assert xrnn.torch.explain(model) == {"0": "kernels"}
 
 
-def test_make_commands_are_targets() -> None:
-    targets = re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE)
-    commands = re.findall(r"(?:`|\$ )make ([a-z-]+)", README)
-    assert commands
-    assert set(commands) <= set(targets)
-
-
-def test_ci_runs_the_two_commands_of_a_newcomer() -> None:
-    """.ci/run takes them from README's lines."""
-    assert re.findall(r"^\$ (make [a-z]+)", README, re.MULTILINE) == ["make train", "make test"]
-
-
 def test_extras_are_declared() -> None:
     extras = re.findall(r"'\.\[(\w+)\]'", README)
     assert extras

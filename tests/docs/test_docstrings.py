@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import inspect
-import runpy
 from pathlib import Path
 from unittest.mock import patch
 
@@ -46,19 +45,3 @@ def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     with xrnn.use_backend("numpy"), patch.dict(CELLS):  # one example registers a layer
         doctest.DocTestRunner().run(example, out=printed.append)
     assert not printed, "".join(printed)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("    class A:\n        x: int\n\n        def f(self, *args): ...", "    def f(self, *args): ..."),
-        (">>> f(*args, **options)", ">>> f(*args, **options)"),
-        ("A layer of `size` features with γ = 1.", "A layer of `size` features with γ = 1."),
-        ("y = a * b", "    y = a * b"),
-    ],
-)
-def test_how_the_site_shows_a_docstring(text: str, shown: str) -> None:
-    converted = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "docstrings.py"))["converted"]
-    lines = converted(text.split("\n"))
-    assert any(line.endswith(shown) for line in lines)
-    assert lines.count("::") == text.startswith(("    ", "y ="))

@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.errors import one_line
-from xrnn import Recurrent, load, save, save_checkpoint
+from xrnn import Recurrent, save, save_checkpoint
 from xrnn.commands.main import main
-from xrnn.files import FileError
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "own-cell.md"
 SCRIPT = PAGE.with_name("mgu.py")
@@ -44,12 +42,6 @@ def test_the_cell_computes_its_equation(T: int, N: int, D: int, H: int) -> None:
         n = np.tanh(x[t] @ Wx[:, H:] + (f * h) @ Wh[:, H:] + b[H:])
         h = h + f * (n - h)
         np.testing.assert_allclose(got[t], h, rtol=1e-12, atol=1e-12)
-
-
-def test_a_file_of_the_layer_needs_the_class(tmp_path: Path) -> None:
-    save(tmp_path / "mgu.safetensors", Recurrent.init(MGU(), 2, 3, rng=0, backend="numpy"))
-    with one_line(FileError, "MGU", "cells="):
-        load(tmp_path / "mgu.safetensors")
 
 
 @pytest.mark.parametrize(("name", "store"), [("load", save), ("load_checkpoint", save_checkpoint)])
