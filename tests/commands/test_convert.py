@@ -144,7 +144,11 @@ def test_a_state_dict_of_an_rnn(nonlinearity: Any) -> None:
 @pytest.fixture
 def classifier(request: pytest.FixtureRequest) -> str:
     train, test = write_ts(Path("train.ts"), waves(10, 0)), write_ts(Path("test.ts"), waves(6, 1))
-    kinds = {"both": [], "patches": ["--one-way", "--mask", "--patch", "2"], "joined": ["--mask", "--patch", "2"]}
+    kinds = {
+        "both": [],
+        "patches": ["--one-way", "--mask", "--patch", "2"],
+        "joined": ["--mask", "--patch", "2", "--scaling", "each"],
+    }
     more = kinds.get(getattr(request, "param", ""), ["--one-way", "--mask"])
     out = ["--out", "gesture.safetensors", "--epochs", "5"]
     assert main(["classify", str(train), str(test), *TINY_OPTIONS, *more, *out]) == 0
@@ -186,8 +190,8 @@ def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(classifier: str, fo
 def test_a_refusal_says_how_to_train_a_model_that_the_format_holds(classifier: str, capsys: Capture) -> None:
     for suffix in (".onnx", ".c", ".pt"):
         assert failed(capsys, "convert", classifier, f"a{suffix}").endswith(
-            f", which {suffix} can't hold for this model: expected .c (trained with --one-way) or .onnx (trained with "
-            "--patch 1, no --mask)\n"
+            f", which {suffix} can't hold for this model: expected .c (trained with --scaling shared, --one-way) or "
+            ".onnx (trained with --scaling shared, --patch 1, no --mask)\n"
         )
 
 

@@ -112,8 +112,8 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ),
         (
             "predict classify --stream",
-            "--stream needs a model that runs forward only, and this one runs in both directions: train one with "
-            "--one-way",
+            "--stream needs a model that runs forward only, and this one needs the end of a series: train one "
+            "with --one-way",
         ),
         # names that would control the terminal
         ("predict \x1b[2J wide.csv", "can't read �[2J ("),

@@ -43,10 +43,17 @@ def path(tmp_path: Path) -> Path:
 
 def arrays_of(estimator: Any) -> list[HostArray]:
     layers = [param for layer in estimator.layers_.values() for param in layer.params]
-    return [*layers, *(np.asarray(getattr(estimator, name)) for name in estimator.arrays)]
+    return [*layers, *(np.asarray(getattr(estimator, f"{name}_")) for name in estimator._shapes())]
 
 
-LABELLED = [{}, {"heads": 2, "mask": True}, {"patience": 1, "patch": 2}, {"members": 2, "layers": 1}]
+CONVOLUTIONS: dict[str, Any] = {"model": "convolutions", "hidden": 64, "epochs": None, "layers": 1}
+LABELLED = [
+    {},
+    {"heads": 2, "mask": True},
+    {"patience": 1, "patch": 2, "scaling": "each"},
+    {"members": 2, "layers": 1},
+    CONVOLUTIONS,
+]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +175,9 @@ FORGED: list[tuple[Any, Change, str]] = [
     (Classifier, params(heads=2), ".Wh as float32 (4, 12): expected float32 (2, "),
     (Classifier, learnt(channels_=3), "expected float32 (3, 12) by its parameters"),
     (Classifier, learnt(patch_=2), "expected float32 (8, 12) by its parameters"),
+    (Classifier, learnt(scaling_="none"), "has invalid learnt (scaling_ is none: expected shared or each)"),
+    (Classifier, learnt(longest_=0), "has invalid learnt (longest_ is 0: expected a whole number"),
+    (Classifier, params(**CONVOLUTIONS), OTHERS),
     (Classifier, learnt(classes_=["a", "b", "c"]), "expected float32 (8, 3) by its parameters"),
     (Classifier, learnt(more=0), "has invalid learnt (they have other names: expected channels_"),
     (Classifier, lambda extra: extra["learnt"].pop("classes_"), "has invalid learnt (they have other names"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 from rich.table import Table
 
-from xrnn.commands.labelled import TestArgument, TrainArgument, baseline_of, say_baseline, say_best_epoch
+from xrnn.commands.labelled import BASELINE, ESTIMATOR, TestArgument, TrainArgument, ahead, baseline_of, say_best_epoch
 from xrnn.commands.options import OptionsOf, RunOptions, TableOptions, options_of, with_options
 from xrnn.commands.pictures import confusion_picture
 from xrnn.commands.series import load
@@ -15,7 +15,7 @@ from xrnn.commands.training import Run
 from xrnn.series import Classifier
 from xrnn.series.checks import escaped
 
-OPTIONS: Final = options_of(Classifier, Classifier, "channels_first")
+OPTIONS: Final = options_of(Classifier, Classifier, "channels_first", **ESTIMATOR)
 _LONGEST: Final = 40  # characters of a label, in the table
 
 
@@ -41,8 +41,9 @@ def classify(
         return status
     names: list[str] = classifier.classes_.tolist()
     counts = np.zeros((len(names), len(names)), np.int64)  # [i, j]: series with label i that were predicted as j
-    for label, predicted in zip(truth, classifier.predict(data.test).tolist(), strict=True):
-        counts[names.index(label), names.index(predicted)] += 1
+    predicted = classifier.predict(data.test)
+    for true, label in zip(truth, predicted.tolist(), strict=True):
+        counts[names.index(true), names.index(label)] += 1
     series, right, said = counts.sum(axis=1), counts.diagonal(), counts.sum(axis=0)
     with np.errstate(invalid="ignore"):  # scikit-learn's functions would save no line here
         recall, precision, f1 = right / series, right / said, 2 * right / (series + said)
@@ -56,11 +57,12 @@ def classify(
     }
     say_best_epoch(run, classifier)
     say(f"accuracy: {correct / n:.3f} ({correct:,} of {n:,})")
-    of_baseline: dict[str, Any] = {}
-    if (predicted := baseline_of(run, data, classifier.seed)) is not None:
-        hits = int((predicted == np.array(truth)).sum())
-        say_baseline(run, f"{hits / n:.3f} ({hits:,} of {n:,})", hits > correct)
-        of_baseline = {"baseline": {"accuracy": hits / n, "right": hits}}
+    of_baseline, advice = dict[str, Any](), None
+    if (others := baseline_of(classifier, data)) is not None:
+        hits = int((others == np.array(truth)).sum())
+        say(f"{BASELINE}: {hits / n:.3f} ({hits:,} of {n:,})")
+        advice = ahead(predicted != np.array(truth), others != np.array(truth), "accuracy")
+        of_baseline = {"baseline": {"accuracy": hits / n, "right": hits, "ahead": advice is not None}}
     say(f"balanced accuracy: {results['balanced_accuracy']:.3f}")
     say(f"macro F1: {results['macro_f1']:.3f}")
     never = [name for name, of, as_ in zip(names, series, said, strict=True) if of and not as_]
@@ -79,4 +81,4 @@ def classify(
         shown.add_row(escaped(name), f"{of:,}", f"{hits:,}", *cells)
     say(shown)
     results |= {"labels": by_label, "never_predicted": never} | of_baseline
-    return run.finish(results, confusion_picture(classifier, names, counts))
+    return run.finish(results, confusion_picture(classifier, names, counts), advice=advice)

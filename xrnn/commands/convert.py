@@ -93,7 +93,7 @@ def convert(
         raise OutputError(f"{target} is the file that is converted: expected another one; name another")
     model, facts = read_model(source, prefix, nonlinearity, backend)
     if model.scale is not None:
-        _check_series(source, model, facts["steps in a patch"], target.suffix)
+        _check_series(source, model, facts, target.suffix)
     if how.int8:
         model = _guarded(lambda: _quantized(model))
     with file_errors(OutputError, "write", target, "the old file is unchanged"):
@@ -194,10 +194,12 @@ def _of_series(estimator: Any, backend: Backend) -> tuple[Model, dict[str, Any]]
     model = Model(model_of(layers).layers, scale, p.mask, mean=True, softmax=bool(labels), labels=labels)
     facts: dict[str, Any] = {
         "kind": f"checkpoint of `{estimator.writer}`",
+        "model": p.model,
         "updates": len(estimator.losses_),
         "channels": estimator.channels_,
         # A step of the converted model is a patch: its steps, each with the values of all channels, then the changes.
         "steps in a patch": estimator.patch_,
+        "scaling": estimator.scaling_,
         "members": p.members,
     }
     return model, facts | ({"labels": list(labels)} if labels else {})
@@ -206,10 +208,17 @@ def _of_series(estimator: Any, backend: Backend) -> tuple[Model, dict[str, Any]]
 # ---- writing ----
 
 
-def _check_series(source: Path, model: Model, steps: int, suffix: str) -> None:
-    """Raises DataError if the format can't hold a model of series.   steps: in a patch"""
+def _check_series(source: Path, model: Model, facts: dict[str, Any], suffix: str) -> None:
+    """Raises DataError if the format can't hold a model of series."""
+    if facts["model"] == "convolutions":
+        raise DataError(
+            f"{printable(str(source))} holds random convolutions, which no other format has: expected a model trained "
+            "with --model recurrent; train one, or use `xrnn predict`"
+        )
     both_ways = any(type(layer) is Bidirectional for layer in model.layers)
-    needed = {".c": ["--one-way"] * both_ways, ".onnx": ["--patch 1"] * (steps > 1) + ["no --mask"] * model.mask}
+    shared = ["--scaling shared"] * (facts["scaling"] == "each")
+    patches = ["--patch 1"] * (facts["steps in a patch"] > 1)
+    needed = {".c": shared + ["--one-way"] * both_ways, ".onnx": shared + patches + ["no --mask"] * model.mask}
     if needed.get(suffix) != []:
         formats = [each if not of else f"{each} (trained with {', '.join(of)})" for each, of in needed.items()]
         raise DataError(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from xrnn.commands.options import path
 from xrnn.commands.series import Labelled
 from xrnn.commands.training import Run
-from xrnn.series.labelled.baseline import baseline
 from xrnn.typing import HostArray
 
 TrainArgument = Annotated[
@@ -27,6 +26,9 @@ TestArgument = Annotated[
     typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),
 ]
 
+ESTIMATOR: Final = {"model": "recurrent|convolutions", "scaling": "auto|shared|each"}  # values of the options
+BASELINE: Final = "baseline (ridge on convolutions)"
+
 
 def say_best_epoch(run: Run, estimator: Any) -> None:
     """After early stopping, print the epoch of the tested model."""
@@ -34,17 +36,22 @@ def say_best_epoch(run: Run, estimator: Any) -> None:
         run.terminal.result(f"best epoch: {losses.index(min(losses)) + 1:,} (validation loss {min(losses):.3f})")
 
 
-def baseline_of(run: Run, data: Labelled, seed: int) -> HostArray | None:
-    """The predictions of the baseline for TEST; None, and a line that says why, without scikit-learn."""
-    targets = [each.label for each in data.train]
-    train, test = ([each.values for each in part] for part in (data.train, data.test))
-    try:
-        return baseline(train, targets, test, seed, labels=isinstance(targets[0], str))
-    except ImportError as error:
-        run.terminal.result(f"baseline: left out, {error}")
+def baseline_of(estimator: Any, data: Labelled) -> HostArray | None:
+    """The predictions of random convolutions for TEST; None if the estimator has them."""
+    if estimator.model == "convolutions":
         return None
+    baseline = type(estimator)(model="convolutions", seed=estimator.seed)
+    predicted: HostArray = baseline.fit(data.train, [each.label for each in data.train]).predict(data.test)
+    return predicted
 
 
-def say_baseline(run: Run, shown: str, wins: bool) -> None:
-    """Print a score of the baseline."""
-    run.terminal.result(f"baseline (ridge on convolutions): {shown}{', better than the model' * wins}")
+def ahead(model: HostArray, baseline: HostArray, of: str) -> str | None:
+    """A line that recommends the baseline if it is better by more than two standard errors of the difference.
+
+    model, baseline   the error of each test series, (n,)
+    """
+    better = model.astype(float) - baseline
+    mean, scatter = float(better.mean()), 2 * float(better.std()) / len(better) ** 0.5
+    if mean <= scatter:
+        return None
+    return f"the baseline is better by {mean:.3g} ± {scatter:.2g} in {of}: --model convolutions trains and saves it"

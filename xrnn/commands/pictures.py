@@ -77,6 +77,9 @@ def _draw_losses(axes: Any, losses: Sequence[float], unit: str) -> None:
 def _draw_training(axes: Any, estimator: Any, unit: str) -> None:
     """Draw the losses of all updates; with early stopping, also the validation loss of each epoch."""
     losses, validation = estimator.losses_, estimator.validation_losses_
+    if not losses:  # convolutions
+        axes.axis("off")
+        return
     _draw_losses(axes, losses, unit)
     if validation:
         per_epoch, best = len(losses) // len(validation), validation.index(min(validation)) + 1

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 
-from xrnn.commands.labelled import TestArgument, TrainArgument, baseline_of, say_baseline, say_best_epoch
+from xrnn.commands.labelled import BASELINE, ESTIMATOR, TestArgument, TrainArgument, ahead, baseline_of, say_best_epoch
 from xrnn.commands.options import OptionsOf, RunOptions, TableOptions, options_of, with_options
 from xrnn.commands.pictures import regression_picture
 from xrnn.commands.series import load
@@ -15,7 +15,7 @@ from xrnn.series import Classifier, Regressor
 from xrnn.series.labelled.labels import r_squared
 from xrnn.typing import HostArray
 
-OPTIONS: Final = options_of(Regressor, Classifier, "channels_first")
+OPTIONS: Final = options_of(Regressor, Classifier, "channels_first", **ESTIMATOR)
 
 
 @with_options
@@ -45,10 +45,14 @@ def regress(
     if model["r2"] is not None:
         say(f"R²: {model['r2']:.3f} (mean predictor: {mean['r2']:.3f})")
     results: dict[str, Any] = model | {"mean_predictor": mean}
-    if (of_baseline := baseline_of(run, data, regressor.seed)) is not None:
-        results["baseline"] = scores = _scores(truth, of_baseline)
-        say_baseline(run, f"mean absolute error {scores['mae']:.4g}", scores["mae"] < model["mae"])
-    return run.finish(results | {"series": len(truth)}, regression_picture(regressor, truth, predicted))
+    advice = None
+    if (others := baseline_of(regressor, data)) is not None:
+        scores = _scores(truth, others)
+        say(f"{BASELINE}: mean absolute error {scores['mae']:.4g}")
+        advice = ahead(np.abs(truth - predicted), np.abs(truth - others), "mean absolute error")
+        results["baseline"] = scores | {"ahead": advice is not None}
+    picture = regression_picture(regressor, truth, predicted)
+    return run.finish(results | {"series": len(truth)}, picture, advice=advice)
 
 
 def _scores(truth: HostArray, predicted: HostArray) -> dict[str, Any]:

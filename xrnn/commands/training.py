@@ -69,8 +69,10 @@ class Run:
             self.terminal.result(line)
         return progress.status
 
-    def finish(self, results: dict[str, Any], picture: Picture, table: Callable[[], bytes] = bytes) -> int:
-        """Draw the picture, write the table, and print the results as JSON → 0.   Raises OutputError."""
+    def finish(
+        self, results: dict[str, Any], picture: Picture, table: Callable[[], bytes] = bytes, advice: str | None = None
+    ) -> int:
+        """Draw the picture, write the table, print the advice and the results as JSON → 0.   Raises OutputError."""
         path = self._picture.path
         if (content := picture.content(path)) is None:
             self.terminal.result(f"picture: not drawn, Matplotlib is not installed ({install_hint('series')})")
@@ -80,6 +82,8 @@ class Run:
         for output in self._tables:
             output.write(table())
             self.terminal.result(f"table: {output.path}")
+        if advice:
+            self.terminal.result(advice)
         if self.options.json:
             files = {"checkpoint": str(self._checkpoint.path), "picture": None if content is None else str(path)}
             self.terminal.json_line(results | {"steps": len(self._estimator.losses_)} | files)

@@ -25,7 +25,7 @@ from xrnn.series.errors import CheckpointError, SettingsError
 from xrnn.series.files import Content, Reader, content_of, kind_in, strings
 from xrnn.series.inputs import feature_names
 from xrnn.series.parameters import checked
-from xrnn.series.plan import Plan
+from xrnn.series.plan import LinearPlan, Plan
 from xrnn.series.training import SILENT, Watcher
 from xrnn.typing import HostArray, Shape
 
@@ -48,15 +48,14 @@ class Estimator:
     feature_names_in_   the names of the columns of X in `fit`, if X was a DataFrame or a list of them
     reading_            the options with which a command read the tables of the training, by name
 
-    A subclass lists its learnt attributes and arrays, and defines their checks. `watcher` follows `fit`: a command
-    shows the progress.
+    A subclass lists its learnt attributes, and defines their checks and the shapes of its arrays. `watcher` follows
+    `fit`: a command shows the progress.
     """
 
     job: ClassVar[str]  # the kind of its files
     estimator_type: ClassVar[str | None]  # for scikit-learn
     writer: ClassVar[str]  # the command that writes them, for errors
     learnt: ClassVar[tuple[str, ...]]  # attributes that `fit` sets, besides the layers and the arrays
-    arrays: ClassVar[tuple[str, ...]]  # attributes that are arrays, float64 in a file
     watcher: Watcher = SILENT
     layers_: dict[str, Any]
     feature_names_in_: HostArray
@@ -91,7 +90,7 @@ class Estimator:
         """The content of the file that `save` writes."""
         fitted = self._fitted()
         learnt = {name: _plain(getattr(fitted, name)) for name in (*self.learnt, *_OPTIONAL) if hasattr(fitted, name)}
-        arrays = {name.rstrip("_"): np.asarray(getattr(fitted, name), float) for name in self.arrays}
+        arrays = {name: np.asarray(getattr(fitted, f"{name}_"), float) for name in fitted._shapes()}
         params = {name: getattr(fitted._params, name) for name in self.get_params()}
         return content_of(self.job, Content(params, learnt, arrays, fitted.layers_))
 
@@ -123,10 +122,10 @@ class Estimator:
             plan = loaded._plan()
         except SettingsError as error:
             reader.invalid("learnt", error)
-        reader.check(plan, loaded._shapes())
-        for name in cls.arrays:
-            array = content.arrays[name.rstrip("_")]
-            setattr(loaded, name, array.tolist() if name.endswith("losses_") else array)
+        reader.check(plan, shapes := loaded._shapes())
+        for name in shapes:
+            array = content.arrays[name]
+            setattr(loaded, f"{name}_", array.tolist() if name.endswith("losses") else array)
         loaded.layers_ = dict(content.layers)
         return loaded
 
@@ -159,12 +158,12 @@ class Estimator:
         """Check the learnt attributes of a file, and set them.   Raises SettingsError."""
         raise NotImplementedError
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> Plan | LinearPlan:
         """The layers that the parameters and the learnt attributes describe.   Raises SettingsError."""
         raise NotImplementedError
 
     def _shapes(self) -> dict[str, Shape]:
-        """The shapes of the arrays in a file, by name; -1 is any size."""
+        """The shapes of the arrays in a file, float64, by the names of their attributes without "_"; -1 is any size."""
         raise NotImplementedError
 
     def _check_columns(self, X: Any, *, reset: bool) -> None:

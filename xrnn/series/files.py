@@ -20,7 +20,7 @@ from xrnn.exchange.description import canonical
 from xrnn.files import ArrayFile, FileError, open_arrays, quoted
 from xrnn.select import get_backend, to_numpy
 from xrnn.series.errors import CheckpointError, SettingsError
-from xrnn.series.plan import Plan
+from xrnn.series.plan import LinearPlan, Plan
 from xrnn.typing import HostArray, Shape
 
 _MAX_LOSS: Final = 1e39  # above the largest float32
@@ -76,7 +76,7 @@ class Reader:
         """Raises CheckpointError for a part, "params" or "learnt"."""
         raise CheckpointError(f"{self.name} has invalid {part} ({quoted(str(error))}); {self._remedy}") from error
 
-    def check(self, plan: Plan, shapes: Mapping[str, Shape]) -> None:
+    def check(self, plan: Plan | LinearPlan, shapes: Mapping[str, Shape]) -> None:
         """Compare the layers with the plan, and the arrays with their shapes; -1 is any size.
 
         Raises CheckpointError.

@@ -34,6 +34,8 @@ def _share(most: float) -> Rule:
 _MOST_QUANTILES: Final = 100
 MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
 RULES: Final = {
+    "model": Rule("recurrent or convolutions", lambda value: value in ("recurrent", "convolutions")),
+    "scaling": Rule("auto, shared or each", lambda value: value in ("auto", "shared", "each")),
     "cell": Rule(lambda: f"one of {', '.join(CELLS)}", lambda value: value in CELLS),
     "hidden": _whole(1),
     "heads": _whole(1),

@@ -93,6 +93,23 @@ class Plan:
         return [self.inputs, *itertools.repeat(self._width, self.layers - 1)]
 
 
+@dataclass(frozen=True, slots=True)
+class LinearPlan:
+    """A linear layer alone."""
+
+    inputs: int
+    outputs: int
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """As in a Plan."""
+        return [(self.inputs, self.outputs), (self.outputs,)]
+
+    def example(self) -> dict[str, Any]:
+        """As in a Plan."""
+        return {"linear": Linear(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))}
+
+
 class Model(Network):
     """The layers of a plan. A kind of model adds what happens between them.
 

@@ -58,3 +58,10 @@ class Scale:
             scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / self.divisor
         channels = [scaled.clip(-_FAR, _FAR), known] if mask else [scaled.clip(-_FAR, _FAR)]
         return np.concatenate(channels, axis=1, dtype=np.float32)
+
+
+def standardised(values: HostArray) -> HostArray:
+    """A series (T, D) with mean 0 and deviation 1 in each channel, by its own steps; NaN stays."""
+    scale = Scale.of([values])
+    standard: HostArray = (values - scale.mean) / scale.divisor
+    return standard

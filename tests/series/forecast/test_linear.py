@@ -182,8 +182,8 @@ def test_held_out_rows_change_no_choice() -> None:
     one, other = trained
     assert (one.facts_, one.share_) == (other.facts_, other.share_)
     assert one.facts_.log
-    for name in Forecaster.arrays:
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    for name in one._shapes():
+        np.testing.assert_array_equal(getattr(one, f"{name}_"), getattr(other, f"{name}_"), err_msg=name)
     np.testing.assert_array_equal(one.layers_["linear"].W, other.layers_["linear"].W)
 
 

@@ -416,7 +416,7 @@ def test_two_levels_of_an_index_are_the_series_and_their_steps() -> None:
 
 
 def test_other_errors(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="size is no parameter of Classifier: expected cell, hidden"):
+    with pytest.raises(ValueError, match="size is no parameter of Classifier: expected model, cell, hidden"):
         Classifier().set_params(size=1)
     with pytest.raises(ValueError, match="Input y contains NaN, infinity"):
         Regressor().fit(np.ones((2, 3)), [1.0, np.nan])

@@ -110,7 +110,6 @@ class Forecaster(Estimator):
     estimator_type = None
     rules: ClassVar[dict[str, Rule]] = FORECAST_RULES
     learnt = ("facts_", "share_", "rate_", "fingerprint_")
-    arrays = ("losses_", "known_scale_", "offsets_", "linear_", "effect_")
 
     def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xrnn.cells import cell_of
 from xrnn.files import quoted
+from xrnn.layers.linear import Linear
 from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
 from xrnn.select import get_backend, holds_mask
 from xrnn.series.checks import Series
@@ -20,6 +22,8 @@ from xrnn.series.errors import DataError, SettingsError, param
 from xrnn.series.estimator import Estimator
 from xrnn.series.files import strings, whole
 from xrnn.series.inputs import SeriesLike, Targets, as_row, as_series
+from xrnn.series.labelled.choice import choose, scaled
+from xrnn.series.labelled.convolutions import ConvolutionsModel, Kernels, ridge, some_of
 from xrnn.series.labelled.labels import (
     VALIDATION,
     Label,
@@ -34,10 +38,9 @@ from xrnn.series.labelled.labels import (
     r_squared,
 )
 from xrnn.series.labelled.model import LabelledModel, features_of, inputs_of, streamed
-from xrnn.series.labelled.patch import choose
 from xrnn.series.labelled.training import LabelledTraining, default_epochs
 from xrnn.series.parameters import architecture
-from xrnn.series.plan import Plan
+from xrnn.series.plan import LinearPlan, Plan
 from xrnn.series.read import MOST_CHANNELS, check_same
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray, Shape
@@ -48,11 +51,14 @@ class LabelledEstimator(Estimator):
     """Each field is a parameter of the estimators.
 
     channels_, channel_names_      of the series; the names are None if they have none
-    patch_                         the number of steps in a patch
+    patch_, scaling_               the number of steps in a patch, and "shared" or "each"
+    longest_                       the number of steps of the longest training series
     losses_, validation_losses_    of every update and, with patience, of every epoch
     scale_                         mean and deviation of each channel, (2, features)
+    thresholds_                    of the random convolutions
     """
 
+    model: str = "recurrent"
     cell: str = "gru"
     hidden: int = 64
     heads: int = 1
@@ -61,6 +67,7 @@ class LabelledEstimator(Estimator):
     dropout: float = 0.3
     noise: float = 0.3
     patch: int = 0
+    scaling: str = "auto"
     mask: bool = False
     patience: int = 0
     lr: float = 0.003
@@ -70,8 +77,6 @@ class LabelledEstimator(Estimator):
     epochs: int | None = None
     seed: int = 0
     channels_first: bool | None = None
-
-    arrays: ClassVar[tuple[str, ...]] = ("losses_", "validation_losses_", "scale_")
 
     # ---- methods that Classifier and Regressor define ----
 
@@ -120,7 +125,11 @@ class LabelledEstimator(Estimator):
         self._check_columns(X, reset=True)
         self.channels_ = series[0].channels
         self.channel_names_ = next((each.channel_names for each in series if each.channel_names), None)
+        self.longest_ = max(len(each.values) for each in series)
         self._learn_targets(series)
+        if p.model == "convolutions":
+            self._learn_convolutions(p, series)
+            return
         train, validation = series, list[Series]()
         if p.patience:
             train, validation = hold_out(series, self._groups(series), VALIDATION, p.seed)
@@ -130,9 +139,10 @@ class LabelledEstimator(Estimator):
                     f"series, or leave {param('patience')} out"
                 )
             self._learn_targets(train)
-        self.patch_ = choose(self, p, train, self.watcher)
+        self.patch_, self.scaling_ = choose(self, p, train, self.watcher)
         self._params = p
         tell(self._description(p, len(validation)))
+        train, validation = scaled(train, self.scaling_), scaled(validation, self.scaling_)
         training = LabelledTraining(self, p, self.patch_, train, validation, get_backend())
         training.run((p.epochs or default_epochs(len(train))) * training.per_epoch, self.watcher)
         if not training.steps:  # stopped at once
@@ -142,9 +152,42 @@ class LabelledEstimator(Estimator):
         self.scale_ = np.array([training.scale.mean, training.scale.deviation])
         self.layers_ = dict(training.best)
 
+    def _learn_convolutions(self, p: Any, series: list[Series]) -> None:
+        self._params, self.patch_, self.scaling_ = p, 1, "shared"
+        series = [series[i] for i in some_of(len(series), p.seed)]
+        scale = Scale.of(each.values for each in series)
+        x = [scale.apply(each.values) for each in series]
+        kernels, backend = self._kernels, get_backend()
+        self.thresholds_ = kernels.thresholds_of(x, p.seed)
+        solved = ridge(kernels.features(x, self.thresholds_), self._targets(series), self._outputs)
+        self.watcher.tell(
+            f"model: ridge regression on {math.prod(kernels.shape):,} random convolutions of {len(series):,} series; "
+            f"penalty {solved.penalty:g}; seed {p.seed}"
+        )
+        self.losses_, self.validation_losses_ = [], []
+        self.scale_ = np.array([scale.mean, scale.deviation])
+        self.layers_ = {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (solved.W, solved.b)))}
+
+    @property
+    def _kernels(self) -> Kernels:
+        return Kernels(self.channels_, self.longest_, self._params.seed)
+
     def check_params(self) -> Any:
         """The parameters.   Raises SettingsError."""
         p = super().check_params()
+        if p.model == "convolutions":
+            others = {name: each.default for name, each in inspect.signature(type(self)).parameters.items()}
+            given = [name for name, default in others.items() if getattr(p, name) != default]
+            if odd := [name for name in given if name not in ("model", "seed", "channels_first")]:
+                raise SettingsError(
+                    f"{param(odd[0])} is {getattr(p, odd[0])}, and {param('model')} convolutions has no use for it: "
+                    f"expected {param('seed')} only; leave it out"
+                )
+        if p.one_way and p.scaling == "each":
+            raise SettingsError(
+                f"got {param('one_way')} with {param('scaling')} each: expected shared, since a stream can't be scaled "
+                "by its later steps; leave one of them out"
+            )
         if p.members > 1 and (p.layers > 1 or cell_of(p.cell).recurs):
             raise SettingsError(
                 f"{param('members')} is {p.members}, with {p.layers} layers of {param('cell')} {p.cell}: expected one "
@@ -170,6 +213,7 @@ class LabelledEstimator(Estimator):
     def _description(self, p: Any, validation: int) -> str:
         first = f"{p.members} members; " if p.members > 1 else ""
         first += f"patches of {self.patch_} steps; " if self.patch_ > 1 else ""
+        first += "each series scaled by itself; " if self.scaling_ == "each" else ""
         more = f", patience {p.patience} on {validation:,} series" if p.patience else ""
         return (
             f"model: {architecture(p)}, {self._planned(p, self.patch_).weights:,} weights; "
@@ -179,10 +223,12 @@ class LabelledEstimator(Estimator):
     # ---- predicting ----
 
     @property
-    def model_(self) -> LabelledModel:
+    def model_(self) -> LabelledModel | ConvolutionsModel:
         """The trained model; after early stopping, that of the best epoch."""
         fitted = self._fitted()
         p = fitted._params
+        if p.model == "convolutions":
+            return ConvolutionsModel(self._kernels, self.thresholds_, fitted.layers_["linear"])
         return LabelledModel(fitted.layers_, p.members, p.dropout, p.seed)
 
     def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
@@ -192,10 +238,10 @@ class LabelledEstimator(Estimator):
         row of another shape.
         """
         model, p = self.model_, self._params
-        if not p.one_way:
+        if not p.one_way or isinstance(model, ConvolutionsModel):
             raise SettingsError(
-                f"{param('stream')} needs a model that runs forward only, and this one runs in both directions: train "
-                f"one with {param('one_way')}"
+                f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series: "
+                f"train one with {param('one_way')}"
             )
         given = (as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
         outputs = streamed(model, given, Scale(*self.scale_), self.patch_, p.mask)
@@ -209,7 +255,8 @@ class LabelledEstimator(Estimator):
             check_same(each, self.channels_, self.channel_names_, "the model")
         scale, p = Scale(*self.scale_), self._params
         try:
-            return self._decoded(model.outputs([inputs_of(each.values, scale, self.patch_, p.mask) for each in series]))
+            x = [inputs_of(each.values, scale, self.patch_, p.mask) for each in scaled(series, self.scaling_)]
+            return self._decoded(model.outputs(x))
         except MemoryError as error:
             raise DataError.of(error) from error
 
@@ -242,13 +289,20 @@ class LabelledEstimator(Estimator):
         names = learnt["channel_names_"]
         self.channel_names_ = None if names is None else strings("channel_names_", names, self.channels_)
         self.patch_ = whole("patch_", learnt["patch_"], 1, 1024)
+        self.longest_ = whole("longest_", learnt["longest_"], 1, 2**40)
+        self.scaling_ = learnt["scaling_"]
+        if self.scaling_ not in ("shared", "each"):
+            raise SettingsError(f"scaling_ is {quoted(str(self.scaling_))}: expected shared or each")
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> Plan | LinearPlan:
+        if self._params.model == "convolutions":
+            return LinearPlan(math.prod(self._kernels.shape), self._outputs)
         return self._planned(self._params, self.patch_)
 
     def _shapes(self) -> dict[str, Shape]:
         features = self.channels_ * features_of(self.patch_)
-        return {"losses": (-1,), "validation_losses": (-1,), "scale": (2, features)}
+        shapes = {"losses": (-1,), "validation_losses": (-1,), "scale": (2, features)}
+        return shapes | ({"thresholds": self._kernels.shape} if self._params.model == "convolutions" else {})
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -261,6 +315,8 @@ class Classifier(LabelledEstimator):
 
     NaN is a missing value. Labels are text, bools or whole numbers, of Python or NumPy.
 
+    model            recurrent, or convolutions: ridge regression on random convolutions, which takes seconds, and of
+                     the other parameters only seed
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state in each direction, H
     heads            number of heads; Wh connects only units of the same head, so with k heads it has 1/k of the weights
@@ -270,6 +326,8 @@ class Classifier(LabelledEstimator):
     noise            noise added to the training series, in standard deviations of each channel
     patch            number of consecutive steps to join, with their values and changes, into one; 0: chosen by left-out
                      series
+    scaling          shared: one mean and deviation of each channel for all series; each: those of the series itself;
+                     auto: chosen by left-out series if the deviations of the series are far apart
     mask             add a channel to each channel: 1 if its value is known, 0 if it is missing
     patience         stop after this number of epochs without a lower loss on validation series, a fifth of the training
                      series, and keep the best epoch; 0: train to the end, on all series
@@ -292,7 +350,7 @@ class Classifier(LabelledEstimator):
     job = "xrnn series classifier"
     estimator_type = "classifier"
     writer = "xrnn classify"
-    learnt = ("channels_", "channel_names_", "patch_", "classes_")
+    learnt = ("channels_", "channel_names_", "patch_", "scaling_", "longest_", "classes_")
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their labels."""
@@ -383,7 +441,7 @@ class Regressor(LabelledEstimator):
     job = "xrnn series regression"
     estimator_type = "regressor"
     writer = "xrnn regress"
-    learnt = ("channels_", "channel_names_", "patch_", "target_mean_", "target_deviation_")
+    learnt = ("channels_", "channel_names_", "patch_", "scaling_", "longest_", "target_mean_", "target_deviation_")
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their numbers."""

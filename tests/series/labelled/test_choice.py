@@ -1,4 +1,4 @@
-"""The choice of the number of steps in a patch."""
+"""The choice of the number of steps in a patch, and of the scaling."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.errors import one_line
 from tests.series.labelled.tiny import prepared
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, SettingsError
-from xrnn.series.labelled import patch as module
+from xrnn.series.labelled import choice as module
+from xrnn.series.labelled.choice import choose
 from xrnn.series.labelled.estimators import Classifier, Regressor
-from xrnn.series.labelled.patch import choose
 from xrnn.series.labelled.training import LabelledTraining
 from xrnn.series.training import Watcher
 
@@ -39,14 +39,14 @@ def chosen(T: int, watcher: Watcher | None = None, count: int = 20, kind: Any = 
     if kind is Regressor:
         series = [replace(each, label=float(each.label)) for each in series]
     ready = prepared(series, kind, **params)
-    return choose(ready.estimator, ready.p, ready.series, watcher or Watcher())
+    return choose(ready.estimator, ready.p, ready.series, watcher or Watcher())[0]
 
 
 def with_errors(patch: pytest.MonkeyPatch, errors: dict[int, float]) -> list[tuple[Any, Any, Any]]:
     """Let patches have these errors → (size, training series, left-out series) of each training."""
     tried: list[tuple[Any, Any, Any]] = []
 
-    def error(estimator: Any, p: Any, size: int, train: Any, left: Any) -> float:
+    def error(estimator: Any, p: Any, size: int, scaling: str, train: Any, left: Any) -> float:
         tried.append((size, train, left))
         return errors[size]
 
@@ -67,7 +67,7 @@ def test_a_smaller_patch_must_be_clearly_better(
 ) -> None:
     tried, told = with_errors(monkeypatch, errors), Told()
     assert chosen(1024, told) == expected
-    assert told.lines[1:] == [f"  --patch {size}: error {error:.3f}" for size, error in errors.items()]
+    assert told.lines[1:] == [f"  --patch {size} --scaling shared: error {error:.3f}" for size, error in errors.items()]
     assert list(dict.fromkeys(size for size, _, _ in tried)) == list(errors)
     for _, train, left in tried:
         assert len(train) + len(left) == 20
@@ -82,6 +82,29 @@ def test_no_patch_is_tried_for_short_series_or_if_one_is_given(monkeypatch: pyte
         chosen(64, patch=65)
     assert chosen(1024, count=2) == 1  # one series of each label can't be left out
     assert not tried
+
+
+@pytest.mark.parametrize(
+    ("loudest", "params", "scaling", "tried"),
+    [
+        (100.0, {}, "each", ["shared", "each"]),
+        (2.0, {}, "shared", []),  # the deviations are close
+        (100.0, {"one_way": True}, "shared", []),  # a stream
+        (2.0, {"scaling": "each"}, "each", []),
+    ],
+)
+def test_each_series_is_scaled_by_itself_if_that_is_clearly_better(
+    loudest: float, params: dict[str, Any], scaling: str, tried: list[str]
+) -> None:
+    """The label is the shape of a wave. Amplitudes over two decades hide it under one scale."""
+    rng, t, told = np.random.default_rng(0), np.arange(12), Told()
+    series = [
+        Series((loudest ** rng.uniform(-1, 1) * np.sin(t * (0.5 + i % 2)))[:, None], str(i % 2), f"{i}")
+        for i in range(24)
+    ]
+    ready = prepared(series, **{"hidden": 6, "layers": 1} | params)
+    assert choose(ready.estimator, ready.p, ready.series, told) == (1, scaling)
+    assert [line.split()[3].rstrip(":") for line in told.lines[1:]] == tried
 
 
 @pytest.mark.parametrize("kind", [Classifier, pytest.param(Regressor, marks=pytest.mark.proof)])
@@ -105,4 +128,4 @@ def test_a_training_that_diverges_has_an_infinite_error(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(LabelledTraining, "read_losses", diverged)
     ready = prepared(noise(20, 64))
-    assert module._error(ready.estimator, ready.p, 2, ready.series[:10], ready.series[10:]) == np.inf
+    assert module._error(ready.estimator, ready.p, 2, "shared", ready.series[:10], ready.series[10:]) == np.inf

@@ -1,0 +1,109 @@
+"""The random convolutions, and ridge regression on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.errors import one_line
+from tests.series.waves import waves
+from xrnn.series import Classifier, Regressor
+from xrnn.series.errors import SettingsError
+from xrnn.series.labelled import convolutions
+from xrnn.series.labelled.convolutions import Kernels, ridge
+from xrnn.typing import HostArray
+
+
+def series(count: int, channels: int, seed: int = 0) -> list[HostArray]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((T, channels)).astype(np.float32) for T in rng.integers(1, 40, count)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_feature_is_the_share_of_steps_above_a_threshold(channels: int) -> None:
+    made, x = Kernels(channels, 39, seed=0), series(1, channels, seed=1)[0]
+    thresholds = made.thresholds_of(series(6, channels), seed=0)
+    features = made.features([x], thresholds).reshape(made.shape)
+    for k, kernel, i in ((0, 0, 0), (1, 83, 2), (len(made.dilations) - 1, 40, 1)):
+        weights = np.zeros((9 - 1) * made.dilations[k] + 1)
+        weights[:: made.dilations[k]] = convolutions._KERNELS[kernel]
+        mixed = (x[:, made.channels[k, kernel]] * made.used[k, kernel].T).sum(axis=1)
+        middle = np.convolve(np.pad(mixed, len(weights) // 2), weights[::-1], mode="valid")
+        assert features[k, kernel, i] == np.float32(np.mean(middle > thresholds[k, kernel, i]))
+
+
+def test_kernels_are_the_same_with_every_version_of_numpy() -> None:
+    """A file holds only their seed."""
+    made = Kernels(100, 1000, seed=3)
+    assert made.dilations.tolist() == [1, 2, 3, 4, 6, 9, 13, 18, 24, 34, 47, 65, 89, 124]
+    assert made.channels[0, :2, :4].tolist() == [[23, 80, 58, 9], [51, 43, 58, 73]]
+    assert made.used[..., 0].sum() == 4035
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_penalty_has_the_lowest_error_of_series_left_out_one_at_a_time(labels: bool) -> None:
+    """Each series is left out of a regression of its own, in the form of the normal equations."""
+    rng = np.random.default_rng(0)
+    features, noise = rng.normal(size=(12, 30)).astype(np.float32), rng.normal(size=12)
+    targets = (noise + 3 * features[:, 0] > 0).astype(np.int32) if labels else features[:, 0] + 0.1 * noise
+    y = 2 * (targets[:, None] == np.arange(2)) - 1.0 if labels else targets[:, None]
+    x = np.column_stack([(features - features.mean(axis=0)) / features.std(axis=0), np.ones(12)])
+
+    def solved(rows: HostArray, penalty: float) -> HostArray:
+        inverse = np.linalg.inv(x[rows].T @ x[rows] + penalty * np.diag([1.0] * 30 + [0.0]))
+        W: HostArray = inverse @ x[rows].T @ y[rows]
+        return W
+
+    def error(penalty: float) -> float:
+        every = np.arange(12)
+        return sum(float(np.square(y[i] - x[i] @ solved(every[every != i], penalty)).sum()) for i in every)
+
+    W, b, penalty = ridge(features, targets, y.shape[1])
+    assert penalty == min(convolutions._PENALTIES, key=error)
+    got, expected = features @ W + b, x @ solved(np.arange(12), penalty)
+    factor = float((got * expected).sum() / np.square(expected).sum())
+    np.testing.assert_allclose(got, factor * expected, atol=1e-4)
+    assert factor == pytest.approx(1 if not labels else 2 ** round(np.log2(factor)), rel=1e-4)
+
+
+def test_many_series_are_solved_for_in_part_and_predicted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = series(12, 2)
+    regressor = Regressor(model="convolutions").fit(x, [float(each.mean()) for each in x])
+    alone = [regressor.predict([each])[0] for each in x]
+    monkeypatch.setattr(convolutions, "_AT_ONCE", 5)
+    np.testing.assert_allclose(regressor.predict(x), alone, rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(convolutions, "_MOST_SERIES", 8)
+    assert len({*convolutions.some_of(12, 0).tolist()}) == 8
+
+
+@pytest.mark.parametrize("kind", [Classifier, Regressor])
+def test_they_tell_slow_waves_from_quick_ones(kind: Any) -> None:
+    X, X_test = ([each.values for each in part] for part in (waves(20, 0), waves(10, 1)))
+    targets = [int(i % 2) for i in range(20)]
+    fitted = kind(model="convolutions").fit(X, targets)
+    assert (np.abs(fitted.predict(X_test) - targets[:10]) < 0.5).all()
+    if kind is Classifier:
+        p = fitted.predict_proba(X_test)
+        assert p.max(axis=1).min() > 0.7  # the factor of the outputs: without it, at most 0.88
+        np.testing.assert_allclose(p.sum(axis=1), 1)
+    with one_line(SettingsError, "stream needs a model that runs forward only, and this one needs the end of a series"):
+        fitted.stream(X[:1])
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        (
+            {"model": "convolutions", "mask": True},
+            "mask is True, and model convolutions has no use for it: expected seed",
+        ),
+        ({"one_way": True, "scaling": "each"}, "got one_way with scaling each: expected shared, since a stream can't"),
+        ({"model": "rocket"}, "model is rocket: expected recurrent or convolutions"),
+        ({"scaling": "none"}, "scaling is none: expected auto, shared or each"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(params: dict[str, Any], words: str) -> None:
+    with one_line(SettingsError, words):
+        Classifier(**params).check_params()

@@ -1,0 +1,147 @@
+"""A model without training by gradients: ridge regression on random convolutions.
+
+In the manner of MiniRocket (Dempster et al., 2021): the features are the shares of steps at which a convolution of the
+series is above a threshold. The kernels are fixed, the thresholds come from the training series.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from xrnn.losses import softmax_cross_entropy
+from xrnn.select import to_numpy
+from xrnn.typing import HostArray
+
+_TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1
+_KERNELS: Final = np.array(
+    [np.isin(range(_TAPS), chosen) * 3 - 1 for chosen in itertools.combinations(range(_TAPS), 3)]
+)
+_FEATURES: Final = 5000  # approximately
+_MOST_DILATIONS: Final = 16
+_SAMPLED: Final = 2**16  # steps of the training series from which thresholds are drawn, approximately
+_PENALTIES: Final = 10.0 ** np.arange(-3, 6)
+_FACTORS: Final = 2.0 ** np.arange(-2, 9)  # of the outputs for labels
+_MOST_SERIES: Final = 1000  # to solve for: time grows as the square of their number
+_AT_ONCE: Final = 500  # series to predict, so that memory does not grow with their number
+
+
+class Kernels:
+    """The groups of kernels for series of D channels. They follow from the longest training series and the seed.
+
+    A kernel takes the sum of a random set of channels, and its taps are `dilation` steps apart.
+
+    dilations    (K,) of the groups; a group has all kernels once
+    channels     (K, kernels, most): indices;   used (K, kernels, most, 1): 1 if the channel is in the sum, else 0
+    shape        of their thresholds: (K, kernels, thresholds of each kernel)
+    """
+
+    def __init__(self, D: int, longest: int, seed: int) -> None:
+        largest = np.log2(max(1, (longest - 1) // (_TAPS - 1)))
+        # + 1e-9: powers of two are exact on every machine, as for every reader of a file
+        self.dilations = np.unique((2 ** np.linspace(0, largest, _MOST_DILATIONS) + 1e-9).astype(int))
+        self.shape = len(self.dilations), len(_KERNELS), max(1, _FEATURES // (len(_KERNELS) * len(self.dilations)))
+        most = min(D, _TAPS)
+        # From the bits of the generator, which are the same in every version of NumPy.
+        bits = np.random.PCG64(seed).random_raw((*self.shape[:2], most + 1))
+        uniform = (bits >> np.uint64(11)) * 2.0**-53
+        self.channels = (uniform[..., 1:] * D).astype(int)
+        sizes = (2 ** (uniform[..., :1] * np.log2(most + 1))).astype(int)
+        self.used = (np.arange(most) < sizes).astype(np.float32)[..., None]
+
+    def convolved(self, x: HostArray, k: int) -> HostArray:
+        """The convolutions of a series (T, D) with the kernels of a group, zeros around it → (kernels, T)."""
+        T, dilation = len(x), self.dilations[k]
+        reach = dilation * (_TAPS // 2)
+        mixed = np.zeros((len(_KERNELS), T + 2 * reach), np.float32)
+        mixed[:, reach : reach + T] = (x.T[self.channels[k]] * self.used[k]).sum(axis=1)
+        y = np.zeros((len(_KERNELS), T), np.float32)
+        for tap in range(_TAPS):
+            y += _KERNELS[:, tap, None] * mixed[:, tap * dilation : tap * dilation + T]
+        return y
+
+    def thresholds_of(self, series: Sequence[HostArray], seed: int) -> HostArray:
+        """Quantiles of each kernel's convolutions of some of the series (T, D)."""
+        longest, thresholds = max(map(len, series)), np.empty(self.shape, np.float32)
+        order = np.random.default_rng(seed).permutation(len(series))
+        sampled = [series[i] for i in order[: max(1, _SAMPLED // longest)]]
+        # the fractional parts of multiples of the golden ratio: quantiles that no two kernels share
+        levels = np.arange(1, thresholds[0].size + 1) * (np.sqrt(5) + 1) / 2 % 1
+        for k, of_group in enumerate(thresholds):
+            drawn = np.sort(np.concatenate([self.convolved(x, k) for x in sampled], axis=1))
+            of_group[:] = np.take_along_axis(drawn, (levels.reshape(of_group.shape) * drawn.shape[1]).astype(int), 1)
+        return thresholds
+
+    def features(self, series: Sequence[HostArray], thresholds: HostArray) -> HostArray:
+        """(T, D) float32 each → (count, F): the share of steps at which a convolution is above a threshold."""
+        features = np.empty((len(series), *self.shape), np.float32)
+        for n, x in enumerate(series):
+            for k, each in enumerate(thresholds):
+                features[n, k] = (self.convolved(x, k)[:, None] > each[..., None]).mean(axis=-1)
+        return features.reshape(len(series), -1)
+
+
+@dataclass(frozen=True, slots=True)
+class ConvolutionsModel:
+    """y = features(x) @ W + b: the inference of a trained model."""
+
+    kernels: Kernels
+    thresholds: HostArray
+    linear: Any
+
+    def outputs(self, series: Sequence[HostArray]) -> HostArray:
+        """(T, D) float32 each → y (count, outputs) float64."""
+        parts = [series[first : first + _AT_ONCE] for first in range(0, len(series), _AT_ONCE)]
+        features = [self.linear.backend.asarray(self.kernels.features(each, self.thresholds)) for each in parts]
+        y: HostArray = np.concatenate([to_numpy(self.linear(each)) for each in features]).astype(float)
+        return y
+
+
+class Ridge(NamedTuple):
+    """W (F, outputs) and b (outputs,), and the penalty that gave the lowest error."""
+
+    W: HostArray
+    b: HostArray
+    penalty: float
+
+
+def some_of(count: int, seed: int) -> HostArray:
+    """The indices of the series to solve for: all, or of many a random part."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:_MOST_SERIES])
+
+
+def ridge(features: HostArray, targets: HostArray, outputs: int) -> Ridge:
+    """W and b for the lowest Σ (y - target)² + penalty · Σ W², with standardised features.
+
+    The penalty has the lowest squared error on series that are left out one at a time; these errors need no further
+    training (Allen, 1974). If the targets are labels, W and b are multiplied by the factor that gives the left-out
+    series the lowest cross-entropy.
+
+    features   (n, F);   targets   (n,): numbers, or labels as indices;   outputs   1, or the number of labels
+    """
+    n, has_labels = len(features), targets.dtype.kind == "i"
+    y = targets[:, None].astype(float)
+    if has_labels:
+        y = np.where(y == np.arange(outputs), 1.0, -1.0)
+    mean, deviation, y_mean = features.mean(axis=0, dtype=float), features.std(axis=0, dtype=float), y.mean(axis=0)
+    deviation[deviation == 0] = 1
+    x = (features - mean) / deviation
+    values, vectors = np.linalg.eigh(x @ x.T)
+    values, rotated = values.clip(0), vectors.T @ (y - y_mean)
+    best, penalty, left_out = np.inf, 0.0, y
+    for each in _PENALTIES.tolist():
+        share = each / (values + each)
+        # the residual of a series divided by 1 - its leverage: its residual if it is left out
+        leverage = 1 + 1 / n - np.square(vectors) @ share
+        residuals = vectors @ (share[:, None] * rotated) / (1 - leverage).clip(1e-12)[:, None]
+        if (error := float(np.square(residuals).mean())) < best:
+            best, penalty, left_out = error, each, y - residuals
+    factor = 1.0
+    if has_labels:
+        factor = min(_FACTORS.tolist(), key=lambda each: float(softmax_cross_entropy(left_out * each, targets)[0]))
+    W = x.T @ (vectors @ (rotated / (values + penalty)[:, None])) / deviation[:, None]
+    return Ridge(factor * W, factor * (y_mean - mean @ W), penalty)
