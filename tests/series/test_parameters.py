@@ -15,8 +15,26 @@ from xrnn.series.parameters import architecture, helps_of
 
 def test_the_defaults() -> None:
     defaults = {
-        **{"cell": "gru", "hidden": 64, "heads": 1, "layers": 1, "one_way": False, "dropout": 0.3, "noise": 0.3},
-        **{"patch": 0, "mask": False, "patience": 0, "lr": 0.003, "members": 1, "batch": 32, "epochs": None},
+        **{
+            "model": "recurrent",
+            "cell": "gru",
+            "hidden": 64,
+            "heads": 1,
+            "layers": 1,
+            "one_way": False,
+            "dropout": 0.3,
+            "noise": 0.3,
+        },
+        **{
+            "patch": 0,
+            "scaling": "auto",
+            "mask": False,
+            "patience": 0,
+            "lr": 0.003,
+            "members": 1,
+            "batch": 32,
+            "epochs": None,
+        },
         **{"seed": 0, "channels_first": None},
     }
     assert Regressor().get_params() == defaults | {"head_rate": 1.0}

@@ -61,7 +61,8 @@ class Run:
         if progress.status:
             line = "stopped: nothing was written, since the model is not complete"
             if fitted:
-                line = f"stopped at {progress.position}: {path} holds the best model so far"
+                at = f" at {progress.position}" if progress.position else ""
+                line = f"stopped{at}: {path} holds the best model so far"
             self.terminal.say(line)
             if self.terminal.lost and sys.stderr is not None:
                 Terminal(sys.stderr).say(line)
