@@ -27,7 +27,7 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (ext
         ("readme", "benchmarks/results/2026-11-27-step-int8.json", "holds no cases: expected a file of results with"),
         *(
             ("soak", f"--minutes={minutes}", f"argument --minutes: '{minutes}': expected a number above 0")
-            for minutes in ("0", "-1", "nan", "inf", "some")
+            for minutes in ("0", "nan", "inf")
         ),
         ("step", "--peers xrnn,theirs", "argument --peers: theirs: expected some of xrnn, "),
         ("step", "--peers numpy", "--peers has no xrnn: expected it, to compare the others with"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
@@ -21,14 +19,3 @@ def test_of_best_takes_ratios_within_a_round() -> None:
     """The second round ran while the machine was slow."""
     rates = {"chosen": [90.0, 45.0, 91.0], "one thread": [100.0, 50.0, 100.0], "2 threads": [1.0] * 3}
     assert busy.of_best(rates) == 0.9
-
-
-def test_workers_take_turns_with_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = busy.Trainer()
-    used: list[int] = []
-    monkeypatch.setattr(trainer, "_use", used.append)
-    monkeypatch.setattr(trainer, "_call", lambda: time.sleep(0.002 * used[-1]), raising=False)
-    start = time.monotonic() + 0.05
-    rates = trainer.rates([1, 1, 3], 0.05, start, start + 0.3)
-    assert used[:7] == [3, 1, 1, 3, 1, 1, 3]  # the first turn is before the start
-    assert 0 < rates[3] < rates[1] < 500

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.cases import Case, Problem
-from benchmarks.gpu import costs, forms, results
+from benchmarks.gpu import costs, forms
 from benchmarks.gpu.costs import UNITS, Costs, lines
 from benchmarks.gpu.forms import Contestant, Lengths
 from benchmarks.peers import Call
@@ -39,28 +38,6 @@ def test_a_result_that_is_off_takes_only_itself_out(gpu: CupyBackend, monkeypatc
         assert list(cell["wrong"]) == ["torch"]
         assert set(cell["microseconds"]) == set(cell["errors"]) == {"plain", *cell["candidates"]}
         assert cell["chosen"].startswith("one-block")
-
-
-def compete(backend: CupyBackend, cases: list[Case], seconds: float, out: Path) -> dict[str, Any]:
-    return results.case_by_case(out, "forms", {}, cases, seconds, lambda case: forms.measure(backend, case, 1, LENGTHS))
-
-
-def test_a_form_of_ours_that_is_off_is_a_failure(
-    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    checked = set()
-
-    def only_the_first(operation: str, *arguments: Any) -> float:
-        if operation in checked:
-            raise AssertionError("it is off")
-        checked.add(operation)
-        return 0.0
-
-    monkeypatch.setattr(forms, "check", only_the_first)
-    found = compete(gpu, [ONE_BLOCK], 600, tmp_path / "forms.json")
-    assert "one-block rows=1: AssertionError: it is off" in found["failed"][ONE_BLOCK.name]
-    for cell in found["cells"]:
-        assert (cell["chosen"], list(cell["microseconds"])) == ("plain", ["plain"])
 
 
 def test_the_costs_are_measured_and_printed_beside_the_estimates(gpu: CupyBackend) -> None:

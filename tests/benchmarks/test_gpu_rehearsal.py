@@ -1,20 +1,13 @@
-"""`make gpu-check` from its script to its report, on the stand-in for CuPy in every process; also killed in the middle.
-
-Compiling for the emulator aside, it takes some tens of seconds: the whole run is in one test.
-"""
+"""`make gpu-check` from its script to its report, on the stand-in for CuPy in every process."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,48 +25,34 @@ exec "$@"
 """
 
 
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    """A copy in which nothing may appear."""
+def modified(folder: Path) -> list[tuple[str, int]]:
+    return [(str(path), path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def test_the_whole_run(tmp_path: Path) -> None:
+    """It runs from a copy of the sources, in which no file may appear."""
+    sources, tools, run = (tmp_path / name for name in ("sources", "tools", "run"))
     left_behind = shutil.ignore_patterns(".*venv*", ".git", "build", "dist", "__pycache__", ".*_cache")
-    return Path(shutil.copytree(ROOT, tmp_path / "sources", symlinks=True, ignore=left_behind))
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    tools = tmp_path / "tools"
+    shutil.copytree(ROOT, sources, symlinks=True, ignore=left_behind)
+    before = modified(sources)
     tools.mkdir()
     (tools / "compute-sanitizer").write_text(SANITIZER)
     (tools / "compute-sanitizer").chmod(0o755)
+    run.mkdir()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XRNN_", "PYTEST_"))}
-    return {**inherited, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHON": sys.executable}
-
-
-def start(
-    sources: Path, folder: Path, environment: dict[str, str], *options: str, gpu: str = "h100"
-) -> subprocess.Popen[str]:
-    folder.mkdir()
-    command = [str(sources / ".ci" / "gpu-check"), "--rehearse", gpu, "--out", "results", *options]
-    with (folder / "printed").open("w") as printed:
-        return subprocess.Popen(command, env=environment, cwd=folder, stdout=printed, stderr=printed, text=True)
-
-
-def result(folder: Path) -> tuple[Path, dict[str, Any]]:
-    (path,) = (folder / "results").glob("*-gpu.json")
-    return path, json.loads(path.read_text())
-
-
-def files(folder: Path) -> Iterator[tuple[str, int]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield str(path.relative_to(folder)), path.stat().st_mtime_ns
-
-
-def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str]) -> None:
-    before = list(files(sources))
-    run = start(sources, tmp_path / "run", environment, "--minutes", "30", gpu="t4")
-    assert run.wait() == 0, (tmp_path / "run" / "printed").read_text()
-    path, found = result(tmp_path / "run")
+    environment = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHON": sys.executable}
+    done = subprocess.run(
+        [sources / ".ci" / "gpu-check", "--rehearse", "t4", "--out", "results", "--minutes", "30"],
+        env=inherited | environment,
+        cwd=run,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    printed = done.stdout
+    assert done.returncode == 0, printed
+    (path,) = (run / "results").glob("*-gpu.json")
+    found = json.loads(path.read_text())
     assert {part["outcome"] for part in found["parts"].values()} == {"passed"}
     assert found["complete"]
     assert found["rehearsal"]
@@ -94,37 +73,7 @@ def test_the_whole_run(sources: Path, tmp_path: Path, environment: dict[str, str
     assert f"== device (200 s at most): {sys.executable} -m benchmarks.gpu.device" in log  # that Python, no environment
     assert "sanitizer: --tool racecheck" in log
     assert "7 passed" in log  # the residency of all blocks, also of two groups, and a hang that ends
-    assert log == (tmp_path / "run" / "printed").read_text()
+    assert log == printed
     assert sorted(p.suffix for p in path.parent.iterdir()) == [".json", ".log", ".md"]
-    assert list(files(sources)) == before
+    assert modified(sources) == before
     assert "µs a step" in "\n".join(report.lines(found))
-
-
-@pytest.mark.parametrize(("number", "gpu"), [(signal.SIGKILL, "a100"), (signal.SIGTERM, "b200")])
-def test_a_run_that_is_ended_in_the_middle_keeps_what_it_has(
-    sources: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals, gpu: str
-) -> None:
-    run = start(sources, tmp_path / "run", environment, "--only", "costs,forms", gpu=gpu)
-    while True:  # the file is whole whenever it is read
-        found = result(tmp_path / "run")[1] if [*(tmp_path / "run").glob("results/*.json")] else {}
-        if "EXCHANGE" in found.get("costs", {}):
-            break
-        assert run.poll() is None, (tmp_path / "run" / "printed").read_text()
-        time.sleep(0.01)
-    run.send_signal(number)
-    status = run.wait()
-    path, found = result(tmp_path / "run")
-    assert {name: part["outcome"] for name, part in found["parts"].items()} == {
-        "device": "passed",
-        "costs": "begun, and ended with the run",
-    }
-    assert not found["complete"]
-    assert "EXCHANGE" in found["costs"]
-    assert report.lines(found)
-    log = path.with_suffix(".log").read_text()
-    assert "== device: passed" in log
-    if number == signal.SIGTERM:
-        assert status == 128 + signal.SIGTERM
-        assert "costs        begun, and ended with the run" in log  # with a report all the same
-    time.sleep(0.5)
-    assert result(tmp_path / "run")[1] == found  # the part has ended with the run

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
 
 from benchmarks import machine
-from benchmarks.accuracy import print_accuracy
-from benchmarks.memory import print_memory
-from benchmarks.report import print_comparison
-from benchmarks.step import print_step
-from benchmarks.tables import wide_console
-from benchmarks.torch_modules import print_modules
 
 RESULTS = Path(machine.__file__).parent / "results"
 
@@ -30,22 +23,6 @@ def test_each_measured_case_has_a_line(tmp_path: Path) -> None:
     assert [json.loads(line) for line in lines if line.startswith('{"case"')] == 2 * cases
     assert len(lines) == 14
     assert not list(path.parent.glob("*.new"))
-
-
-@pytest.mark.parametrize(
-    ("name", "printer"),
-    [
-        ("compare", print_comparison),
-        ("step", print_step),
-        ("memory", print_memory),
-        ("accuracy", print_accuracy),
-        ("torch-modules", print_modules),
-    ],
-)
-def test_committed_results_are_printed(name: str, printer: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    (path,) = RESULTS.glob(f"*-{name}.json")
-    printer(machine.read(path), wide_console())
-    assert len(capsys.readouterr().out.splitlines()) > 5
 
 
 def test_the_file_is_renamed_when_complete(tmp_path: Path) -> None:

@@ -95,7 +95,6 @@ def test_what_is_asked_of_a_gpu_can_be_asked_of_any(name: str) -> None:
         _, *pair = largest_pair(DEVICES[name], cell, form, 200, 33)
         assert min(math.prod(c.grid) for c in pair) > 0.95 * DEVICES[name].multiprocessors
         assert largest_group(DEVICES[name], Request(NAMED[cell], False, "float32", 5, 3, 260, 260))
-    assert kernels(Variant.of(c, r) for c, r in compared(DEVICES[name])) == kernels(variants())
 
 
 @pytest.mark.parametrize(("cell", "form"), GROUPS)
@@ -174,14 +173,3 @@ def test_the_same_bits_every_time_and_on_any_stream(device: CupyBackend, H: int)
     with device.xp.cuda.Stream(non_blocking=True):
         again = step(rnn, (7, 5, H, H), "float32")
     assert [a.tobytes() for a in first] == [a.tobytes() for a in again]
-
-
-@pytest.mark.parametrize("H", [37, 260])
-def test_a_nan_comes_out_as_nan_and_stays_in_its_row(device: CupyBackend, H: int) -> None:
-    T, N = 4, 5
-    rnn = RNN.init(H, H, rng=0, backend=device)
-    x = np.random.default_rng(0).standard_normal((T, N, H)).astype("float32")
-    x[1, 2, 3] = np.uint32(0xFFFFFFFF).view("float32")  # the pattern that means empty to a group
-    found = np.isnan(device.to_numpy(rnn(device.asarray(x))))
-    assert found[1:, 2].all()
-    assert found.sum() == (T - 1) * H

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cuda.broken import CASES, CLEAN, HEADS, KERNELS, Broken, barriers, broken, outcome_of, problems_of
+from tests.cuda.broken import CASES, CLEAN, HEADS, Broken, outcome_of, problems_of
 from tests.cuda.emulated import Job
 from tests.cuda_emulator.module import Sanitizer
 from xrnn.backends.cupy.launch import Variant
@@ -24,11 +24,3 @@ def test_sanitizers_find_nothing(variant: Variant, sanitizer: Sanitizer) -> None
 def test_a_broken_kernel_is_noticed(variant: Variant, case: Broken) -> None:
     # Under some schedules a race gives a wrong result before the sanitizer has seen both accesses.
     assert outcome_of(case.job(variant)) in (case.expected, *["wrong"] * (case.expected == "race"))
-
-
-@pytest.mark.parametrize("variant", [v for v in KERNELS if v.tiled], ids=str)
-def test_each_barrier_is_removed_in_turn(variant: Variant) -> None:
-    found = barriers(variant)
-    assert len(found) == len(set(found)) == (3 if variant.form == "group-partial" else 2)
-    removed = [case.edit for case in broken(variant) if case.what.startswith("no barrier")]
-    assert len(set(removed)) == len(found) + (not variant.backward)  # and that of tile.cu, which forward needs

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -20,10 +17,7 @@ from xrnn import (
     Recurrent,
     RNNCell,
     cells,
-    freeze,
-    load,
     quantize,
-    save,
     to_numpy,
 )
 from xrnn.backend import Backend
@@ -79,25 +73,6 @@ def test_it_is_the_layer_with_zeros_between_the_heads(name: str, backend: Backen
     h[:, 5] = np.nan
     after = np.isnan(to_numpy(first(layer(x[:1], h))))[0, 0]
     assert_array_equal(np.flatnonzero(after), np.arange(4, 8))
-
-
-@every_kind
-def test_copies_files_and_frozen_layers(name: str, backend: Backend, tmp_path: Path) -> None:
-    kind, _, options = KINDS[name]
-    layer = kind.init(3, 8, heads=2, rng=0, backend=backend, **options)
-    save(tmp_path / "layer.safetensors", layer)
-    x = backend.asarray(np.random.default_rng(1).standard_normal((6, 2, 3)), "float32")
-    expected = to_numpy(first(layer(x)))
-    others = {
-        "loaded": load(tmp_path / "layer.safetensors", backend=backend),
-        "copied": copy.deepcopy(layer),
-        "unpickled": pickle.loads(pickle.dumps(layer)),
-        "frozen": freeze(layer),
-    }
-    for how, other in others.items():
-        assert other.heads == 2
-        for _ in range(2):
-            assert_array_equal(to_numpy(first(other(x))), expected, err_msg=how)
 
 
 def test_a_cell_of_your_own_may_have_heads(backend: Backend) -> None:

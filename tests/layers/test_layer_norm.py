@@ -64,20 +64,6 @@ def stack(backend: Backend, *, first: bool = False) -> Stack:
     return Stack([made(backend, D), *layers] if first else layers)
 
 
-@pytest.mark.parametrize("lengths", [None, [3, 6, 1, 5]], ids=["all", "lengths"])
-def test_a_stack_with_it_matches_differences(backend: Backend, lengths: list[int] | None) -> None:
-    deep = stack(backend, first=True)
-    x = backend.asarray(np.random.default_rng(0).standard_normal((6, 4, D)))
-    weights = [p.copy() for p in deep.params]
-
-    def forward(x: Array, *weights: Array) -> Array:
-        for param, weight in zip(deep.params, weights, strict=True):
-            param[...] = weight
-        return deep.forward(x, lengths=lengths)[0]
-
-    gradcheck(forward, lambda u: [deep.backward(u)[0], *deep.grads], [x, *weights])
-
-
 def test_a_stack_goes_on_from_its_states(backend: Backend) -> None:
     deep = stack(backend)
     x = backend.asarray(np.random.default_rng(0).standard_normal((6, 4, D)))

@@ -43,21 +43,6 @@ def test_values_and_gradients(backend: Backend, leading: tuple[int, ...], dtype:
         assert_allclose(backend.to_numpy(got), want, rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
 
 
-@pytest.mark.usefixtures("form")
-@pytest.mark.parametrize("leading", LEADING, ids=str)
-def test_an_input_that_is_data_needs_no_gradient(backend: Backend, linear: Linear, leading: tuple[int, ...]) -> None:
-    p = problems.affine(math.prod(leading), D, C, "float64")
-    x, dy = backend.asarray(p.x.reshape(*leading, D)), backend.asarray(p.dy.reshape(*leading, C))
-    linear.forward(x)
-    linear.backward(dy)
-    expected = [backend.to_numpy(g).copy() for g in linear.grads]
-    for gradient in linear.grads:
-        gradient[...] = np.nan
-    assert linear.backward(dy, needs_dx=False) is None
-    for got, want in zip(linear.grads, expected, strict=True):
-        assert_array_equal(backend.to_numpy(got), want)
-
-
 def test_an_equal_dtype_is_accepted() -> None:
     """A dtype with metadata is another object than the equal dtype without."""
     linear = Linear.init(D, C, rng=0, backend="numpy")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
 import pytest
 
 from tests import standin
-from tests.errors import one_line
+from tests.errors import refused
 from tests.standin.counting import counted
 from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, Linear, Stack, to_numpy, warm_up
 from xrnn.backends.cupy import CupyBackend
@@ -80,19 +80,13 @@ def test_numpy_runs_nothing() -> None:
         assert layer.cache is None
 
 
-@pytest.mark.parametrize("layer", [Linear.init(3, 2, rng=0, backend="numpy"), Dropout(0.5), "lstm"])
-def test_what_is_no_recurrent_layer_is_refused(layer: Any) -> None:
-    with one_line(TypeError, "expected a recurrent layer; pass an LSTM"):
-        warm_up(layer, [(1, 1)])
-
-
-@pytest.mark.parametrize(("sizes", "error", "words"), [([(0, 1)], ValueError, "T"), ([(1, 1.5)], TypeError, "N")])
-def test_sizes_are_checked_on_every_backend(sizes: Any, error: type[Exception], words: str) -> None:
-    with one_line(error, words):
-        warm_up(RNN.init(3, 2, rng=0, backend="numpy"), sizes)
-
-
-@pytest.mark.parametrize("sizes", [[5], (5, 3), None, [(1, 3, 4)], ["TN"]])
-def test_sizes_are_pairs(sizes: Any) -> None:
-    with one_line(TypeError, "sizes", "expected pairs of time steps and batch rows, as in [(50, 16)]"):
-        warm_up(RNN.init(3, 2, rng=0, backend="numpy"), sizes)
+def test_what_it_refuses() -> None:
+    rnn, warm = RNN.init(3, 2, rng=0, backend="numpy"), cast(Any, warm_up)
+    others = Linear.init(3, 2, rng=0, backend="numpy"), Dropout(0.5), "lstm"
+    pairs = "expected pairs of time steps and batch rows, as in [(50, 16)]"
+    refused(
+        *((TypeError, lambda it=it: warm(it, [(1, 1)]), "expected a recurrent layer; pass an LSTM") for it in others),
+        *((TypeError, lambda s=s: warm(rnn, s), "sizes", pairs) for s in ([5], (5, 3), None, [(1, 3, 4)], ["TN"])),
+        (ValueError, lambda: warm(rnn, [(0, 1)]), "T"),
+        (TypeError, lambda: warm(rnn, [(1, 1.5)]), "N"),
+    )

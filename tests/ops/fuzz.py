@@ -8,7 +8,6 @@ elements are finite. Hypothesis reduces a failing case to a small one.
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -19,10 +18,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks import problems
 from tests.layouts import LAYOUTS, lay_out
-from tests.reference import CELLS, problem
+from tests.ops.test_recurrence import Run
+from tests.ops.test_recurrence import problems as any_problems
 from xrnn import get_backend, use_fused
-from xrnn.ops.inputs import Inputs, Trace
-from xrnn.ops.random import Draws
 from xrnn.typing import HostArray
 
 BACKEND: Final = get_backend("numpy")
@@ -56,33 +54,17 @@ def laid_out(draw: st.DrawFn, array: HostArray) -> Any:
 
 @st.composite
 def recurrences(draw: st.DrawFn) -> Callable[[], Results]:
-    T, N, D, H = draw(st.integers(0, 6)), draw(sizes(0, 70)), draw(sizes(1, 40)), draw(sizes(1, 70))
-    p = problem(
-        draw(st.sampled_from(sorted(CELLS))),
-        (T, N, D, H),
-        draw(dtypes),
-        seed=draw(seeds),
-        reverse=draw(st.booleans()),
-        lengths=draw(st.none() | st.lists(st.integers(0, T), min_size=N, max_size=N)),
-        layouts=draw(st.tuples(*[layouts] * 8)),
-        dc=draw(st.booleans()),
-    )
-    needs_dx, needs_dweights = draw(needs), draw(needs)
-    if N * H != 1:  # with one element NumPy calls BLAS' axpy, in which 0 · NaN and 0 · ∞ are 0
+    p, needs_dx, needs_dweights = draw(any_problems(70)), draw(needs), draw(needs)
+    if p.initial[0].size != 1:  # with one element NumPy calls BLAS' axpy, in which 0 · NaN and 0 · ∞ are 0
         spoil(draw, p.x, *p.initial, *p.weights, *p.dstates)
 
     def run() -> Results:
-        note(f"{p.cell}, T, N, D, H = {T}, {N}, {D}, {H}, {p.dtype}, reverse={p.reverse}, lengths={p.lengths}")
+        note(f"{p.cell}, x {p.x.shape}, {p.dtype}, reverse={p.reverse}, lengths={p.lengths}")
         note(f"needs_dx={needs_dx}, needs_dweights={needs_dweights}")
-        layer, (x, initial, dstates) = p.layer(BACKEND), p.operands(BACKEND)
-        Wx, Wh, b, *own = layer.params
-        inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse, own, Draws(np, (0, 0)))
-        trace = Trace(inputs, *BACKEND.recurrence_forward(layer.cell, inputs, True))
-        grads = [np.full(w.shape, 7, p.dtype) for w in p.weights] if needs_dweights else None
-        dx, dinitial = BACKEND.recurrence_backward(layer.cell, trace, dstates, grads, needs_dx)
-        states = trace.after(slice(0, T))
-        names, dweights = (*p.case.states, *p.gradient_names), grads or itertools.repeat(None, len(p.weights))
-        return _computed(zip(names, (*states, dx, *dinitial, *dweights), strict=True))
+        of = Run(p, BACKEND)
+        trace = of.forward()
+        states = dict(zip(p.case.states, of.results(trace), strict=True))
+        return states | of.backward(trace, needs_dx=needs_dx, needs_dweights=needs_dweights)
 
     return run
 

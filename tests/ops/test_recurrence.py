@@ -28,10 +28,10 @@ TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> Problem:
+def problems(draw: st.DrawFn, most: int = 35) -> Problem:
     # Sizes 0 and 1, and some larger than a vector register, a tile and a thread's share of rows.
-    T, N = draw(st.integers(0, 5)), draw(st.integers(0, 5) | st.integers(6, 35))
-    D, H = draw(st.integers(1, 40)), draw(st.integers(1, 5) | st.integers(6, 35))
+    T, N = draw(st.integers(0, 5)), draw(st.integers(0, 5) | st.integers(6, most))
+    D, H = draw(st.integers(1, 40)), draw(st.integers(1, 5) | st.integers(6, most))
     lengths = draw(st.none() | st.lists(st.integers(0, T), min_size=N, max_size=N))
     return problem(
         draw(st.sampled_from(sorted(CELLS))),
@@ -98,21 +98,6 @@ def test_every_form_agrees_with_the_reference_and_any_backward_accepts_any_forwa
                 assert_close(got, expected.gradients[name], p.dtype, name)
 
 
-@given(p=problems(), fused=st.booleans())
-def test_a_gradient_has_the_same_bits_if_others_are_left_out(backend: Backend, p: Problem, fused: bool) -> None:
-    run = Run(p, backend)
-    with use_fused(fused):
-        trace = run.forward()
-        expected = run.backward(trace)
-        for needs_dx, needs_dweights in [(False, True), (True, False), (False, False)]:
-            found = run.backward(trace, needs_dx=needs_dx, needs_dweights=needs_dweights)
-            weights = [f"d{name}" for name in p.weight_names]
-            left_out = [*["dx"] * (not needs_dx), *weights * (not needs_dweights)]
-            assert found.keys() == expected.keys() - left_out
-            for name, got in found.items():
-                assert_array_equal(got, expected[name], err_msg=name)
-
-
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
 def test_dx_takes_no_memory_if_it_is_not_needed(form: str, kind: Any) -> None:
     T, N, D = 100, 16, 1000
@@ -131,19 +116,6 @@ def test_dx_takes_no_memory_if_it_is_not_needed(form: str, kind: Any) -> None:
     dx_bytes = T * N * D * 4
     assert peak(True) > dx_bytes
     assert peak(False) < dx_bytes / 4
-
-
-@given(p=problems(), fused=st.booleans())
-def test_inference_has_the_bits_of_training_and_keeps_only_the_states(
-    backend: Backend, p: Problem, fused: bool
-) -> None:
-    run = Run(p, backend)
-    with use_fused(fused):
-        trained, inferred = run.forward(), run.forward(training=False)
-    assert inferred.z is None
-    assert inferred.kept is None
-    for got, want in zip(run.results(inferred), run.results(trained), strict=True):
-        assert_array_equal(got, want)
 
 
 @example(p=problem("rnn", (5, 3, 2, 4), "float64"))

@@ -1,6 +1,6 @@
 """The functions and methods the stand-in has, with CuPy 14's parameters.
 
-An unknown name is an AttributeError, an unknown keyword a TypeError. `test_standin.py` holds these against the real
+An unknown name is an AttributeError, an unknown keyword a TypeError. `test_names.py` holds these against the real
 package. To add a function, add a line.
 """
 

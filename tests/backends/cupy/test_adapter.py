@@ -72,16 +72,6 @@ def test_everything_runs_on_the_device_of_its_arrays(optimizer: Any) -> None:
     assert cp.cuda.Device().id == 0
 
 
-def test_arrays_of_two_devices_are_refused() -> None:
-    rnn = RNN.init(D, H, rng=0, backend=STANDIN)
-    with cp.cuda.Device(1):
-        x, Wx = device_array(4, N, D), device_array(D, H)
-    with pytest.raises(ValueError, match="x is on device <CUDA Device 1>, but this RNN is on <CUDA Device 0>"):
-        rnn.forward(x)
-    with pytest.raises(ValueError, match="is on <CUDA Device 1>: create both on one device"):
-        RNN(Wx, *rnn.params[1:])
-
-
 def test_describe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cp.cuda.runtime, "driverGetVersion", lambda: 12_040)
     with counted() as counters:

@@ -12,7 +12,7 @@ from tests.conftest import STANDIN
 from tests.drawn import draw
 from tests.layouts import LAYOUTS, lay_out
 from tests.standin.counting import Counters, counted
-from xrnn import GRU, LSTM, RNN, Linear, use_fused, use_precision
+from xrnn import GRU, LSTM, RNN, use_fused, use_precision
 from xrnn.backends.cupy.products import Cublas
 from xrnn.info import explain
 from xrnn.ops.cells.rnn import RNNCell
@@ -86,16 +86,6 @@ def test_a_layer_is_less_exact_by_the_precision_and_the_self_test_is_not(kind: A
         found, exact = found[0], exact[0]
     unit = 2.0 ** -BITS[precision]
     assert unit / 100 < abs(cp.asnumpy(found) - exact).max() < 4 * unit
-
-
-@pytest.mark.parametrize("precision", BITS)
-def test_linear_forward_and_backward(precision: Any) -> None:
-    linear = Linear.init(5, 7, rng=0, backend=STANDIN)
-    x, dy, W = draw(4, 5), draw(4, 7), cp.asnumpy(linear.W)
-    with use_precision(precision):
-        y, dx = linear.forward(cp.asarray(x)), linear.backward(cp.asarray(dy))
-    assert_close(y, product(precision, x, W))
-    assert_close(dx, product(precision, dy, W.T))
 
 
 def test_explain_names_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,26 +31,6 @@ def train() -> None:
     embedding.backward(embedding.forward(np.array([0, 4, 0])))
 
 
-@pytest.mark.parametrize("needs_dx", [True, False])
-def test_the_kernels_are_told_whether_dx_is_needed(monkeypatch: pytest.MonkeyPatch, needs_dx: bool) -> None:
-    told: list[Any] = []
-
-    def noting(run: Any) -> Any:
-        def note(*arguments: Any) -> Any:
-            told.append(arguments[-2])
-            return run(*arguments)
-
-        return note
-
-    monkeypatch.setattr(kernels, "backward", noting(kernels.backward))
-    monkeypatch.setattr(kernels, "affine_gradients", noting(kernels.affine_gradients))
-    for layer in (RNN, LSTM, GRU, Linear):
-        made: Any = layer.init(4, 5, rng=0, backend="numpy")
-        made.forward(np.ones((3, 2, 4), "float32"))
-        made.backward(np.ones((3, 2, 5), "float32"), needs_dx=needs_dx)
-    assert told == [needs_dx] * 4
-
-
 def test_plain_forms_call_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     class Untouchable:
         def __getattr__(self, name: str) -> Any:

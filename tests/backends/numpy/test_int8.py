@@ -79,22 +79,6 @@ def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int
             assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("N", [5, 16, 53])
-@pytest.mark.parametrize("name", LAYERS)
-def test_all_levels_have_the_same_sums(name: str, N: int) -> None:
-    """With one step from zero states, only the cell's functions differ between the levels."""
-    layer, x = quantize(LAYERS[name](67, 35)), draw(1, N, 67)
-    results, before = [], kernels.level()
-    try:
-        for each in (*LEVELS, *EMULATED):
-            kernels.set_level(each)
-            results.append(as_list(layer(x))[0])
-    finally:
-        kernels.set_level(before)
-    for result in results:
-        assert_allclose(result, results[0], rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_row_with_nan_or_infinity_becomes_nan(level: str, value: float) -> None:
     layer, x = quantize(GRU.init(5, 20, rng=0)), draw(3, 2, 5)

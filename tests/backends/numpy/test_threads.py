@@ -109,10 +109,6 @@ for cell in (xrnn.RNN, xrnn.LSTM, xrnn.GRU):
             assert_array_equal(several[name], array, err_msg=f"{cell}: {name}")
 
 
-def test_omp_num_threads_is_respected() -> None:
-    assert in_fresh_process(MAX_THREADS, OMP_NUM_THREADS="1") == "1"
-
-
 pinned = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a CPU")
 
 
@@ -184,44 +180,29 @@ def test_binding_to_places_leaves_all_threads() -> None:
     assert in_fresh_process(code, OMP_NUM_THREADS="64", OMP_PROC_BIND="true") == str(min(cpus, 64))
 
 
-QUOTA = """
+LIMITED = """
 import xrnn.backends.numpy as numpy
 from xrnn.info import describe
-numpy.cpu_quota = lambda: 1
+numpy.cpu_quota = lambda: {quota}
 backend = numpy.load()
+numpy.kernels.set_thread_cap({cap})
 print(numpy.kernels.max_threads(), describe(backend)["threads"])
 """
+FEWER = "fewer if more are slower, or other processes need the CPUs)"
 
 
-def test_no_more_threads_than_the_quota_and_info_says_so() -> None:
-    said = in_fresh_process(QUOTA, OMP_NUM_THREADS="64")
-    assert said == "1 1 (64 asked for, but by affinity and quota this process may use 1 CPU)"
-
-
-def test_info_says_that_one_thread_is_asked_for() -> None:
-    assert in_fresh_process(QUOTA, OMP_NUM_THREADS="1") == "1 1 (no more are asked for)"
-
-
-def test_info_says_where_the_number_of_threads_comes_from() -> None:
-    code = """
-import xrnn.backends.numpy as numpy
-from xrnn.info import describe
-backend = numpy.load()
-numpy.kernels.set_thread_cap({})
-print(describe(backend)["threads"])
-"""
-    said = [in_fresh_process(code.format(cap), OMP_NUM_THREADS="2") for cap in (2, 3)]
-    assert said == [
-        "2 (one per CPU; fewer if more are slower, or other processes need the CPUs)",
-        "2 (as set; this process may use 3 CPUs; fewer if more are slower, or other processes need the CPUs)",
-    ]
-
-
-def test_a_cap_for_tests_replaces_the_number_of_cpus() -> None:
-    code = "kernels.set_thread_cap(7); print(kernels.max_threads()); kernels.set_thread_cap(None)"
-    lifted, back = in_fresh_process(f"{MAX_THREADS}; {code}; {MAX_THREADS}", OMP_NUM_THREADS="64").split()[1:]
-    assert lifted == "7"
-    assert int(back) <= (os.cpu_count() or 1)
+@pytest.mark.parametrize(
+    ("asked", "quota", "cap", "said"),
+    [
+        ("64", 1, None, "1 1 (64 asked for, but by affinity and quota this process may use 1 CPU)"),
+        ("1", None, None, "1 1 (no more are asked for)"),
+        ("2", None, 2, f"2 2 (one per CPU; {FEWER}"),
+        ("2", None, 3, f"2 2 (as set; this process may use 3 CPUs; {FEWER}"),
+        ("64", None, 7, "7 7 (64 asked for, but by affinity and quota this process may use 7 CPUs)"),
+    ],
+)
+def test_the_number_of_threads_and_what_info_says_of_it(asked: str, quota: int | None, cap: int, said: str) -> None:
+    assert in_fresh_process(LIMITED.format(quota=quota, cap=cap), OMP_NUM_THREADS=asked) == said
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system lists no process's threads in /proc")
@@ -284,6 +265,8 @@ spent = computed(worker)
 for _ in range(50):
     train(0)
 print(tasks() - before == {{worker}}, computed(worker) > spent, kernels.uses_openmp())
+import xrnn, xrnn.info
+print(xrnn.info.describe(xrnn.get_backend("numpy"))["threads"].endswith(", of another library in this process"))
 kernels.use_openmp(None)
 train(0)
 print(len(tasks() - before), kernels.uses_openmp())
@@ -294,7 +277,7 @@ print(len(tasks() - before), kernels.uses_openmp())
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system lists no process's threads in /proc")
 def test_threads_of_another_library_replace_the_kernels_own() -> None:
     lines = in_fresh_process(SHARED, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1").splitlines()
-    assert lines == ["True True True", "2 False"]
+    assert lines == ["True True True", "True", "2 False"]
 
 
 # The library may have more threads than the call: the others do nothing. Sleeping threads are woken.
@@ -359,13 +342,6 @@ except AttributeError:
     print(kernels.uses_openmp())
 """
     assert in_fresh_process(code) == "False"
-
-
-@needs_openmp
-def test_info_says_that_threads_are_another_librarys() -> None:
-    code = BORROWED + "import xrnn.info; print(xrnn.info.describe(xrnn.get_backend('numpy'))['threads'])"
-    said = in_fresh_process(code, OMP_NUM_THREADS="1")
-    assert said == "1 (no more are asked for), of another library in this process"
 
 
 # An exiting Python ends daemon threads when they return from a call. This must not abort the process.

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from numpy.testing import assert_array_equal
 
-from tests.backends.numpy.test_threads import in_fresh_process, train
+from tests.backends.numpy.test_threads import in_fresh_process
 from tests.built import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
@@ -297,17 +296,6 @@ def test_kinds_with_the_same_low_bits_do_not_take_turns_in_one_place() -> None:
         for kind in (64, 128, 64 + 2**40):
             process.call(kind, 2, on_two(1.0, 1.8))
     assert process.share_of(2) > 0.95
-
-
-def test_same_bits_with_threads_held_or_not() -> None:
-    free = train(0)
-    kernels.hold_threads(True)
-    try:
-        held = train(0)
-    finally:
-        kernels.hold_threads(False)
-    for array, expected in zip(held, free, strict=True):
-        assert_array_equal(array, expected)
 
 
 # More threads than CPUs gain nothing.
