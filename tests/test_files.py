@@ -322,7 +322,7 @@ def test_a_checkpoint_replaces_that_of_a_command_only_with_its_job(
 
 def example(path: Path) -> Path:
     arrays = {"a": np.ones((2, 3), "float32"), "b": np.arange(4.0)[::2]}
-    path.write_bytes(arrays_content(arrays, {"about": "an example"}))
+    path.write_bytes(arrays_content(arrays, {"about": "an example", "ä": "\x7f", "b": ""}))
     return path
 
 
@@ -332,6 +332,10 @@ def test_arrays_are_read_back(tmp_path: Path) -> None:
         arrays = file.read()
     np.testing.assert_array_equal(arrays["a"], np.ones((2, 3), "float32"))
     np.testing.assert_array_equal(arrays["b"], [0.0, 2.0])
+
+
+def test_the_same_arrays_give_the_same_file(tmp_path: Path) -> None:
+    assert len({example(tmp_path / str(i)).read_bytes() for i in range(9)}) == 1
 
 
 def test_changed_content_does_not_match_the_digest(tmp_path: Path) -> None:

@@ -275,7 +275,14 @@ def arrays_content(arrays: Mapping[str, HostArray], metadata: Mapping[str, str])
     import safetensors.numpy
 
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    return safetensors.numpy.save(contiguous, {**metadata, _DIGEST: _digest(contiguous, metadata)})
+    content = safetensors.numpy.save(contiguous, {**metadata, _DIGEST: _digest(contiguous, metadata)})
+    # The library writes the metadata in a random order. Sorted, the same values give the same file.
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":")).encode()
+    ordered += b" " * (-len(ordered) % 8)  # aligns the arrays
+    return b"".join((len(ordered).to_bytes(8, "little"), ordered, memoryview(content)[8 + size :]))
 
 
 def check_writable(path: Path) -> None:

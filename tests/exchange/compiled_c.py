@@ -29,7 +29,7 @@ int main(void) {{
             if (scanf("{format}", &x[i]) != 1) return 0;
         {name}_step(&between, x, other);
         memset(y, 0xff, sizeof y);
-        {name}_step(&state, x, y);
+        for (int i = 0; i < {repeats}; i++) {name}_step(&state, x, y);
         for (int i = 0; i < {name}_OUTPUT; i++) printf("%a ", (double)y[i]);
         printf("\\n");
     }}
@@ -38,13 +38,22 @@ int main(void) {{
 
 
 def built(
-    folder: Path, name: str, index: bool = False, compiler: str = "gcc", flags: Any = SANITIZED, standard: str = "c99"
+    folder: Path,
+    name: str,
+    index: bool = False,
+    compiler: str = "gcc",
+    flags: Any = SANITIZED,
+    standard: str = "c99",
+    repeats: int = 1,
 ) -> Path:
-    """The program of `model.c` in `folder`. Skips the test if the compiler is not installed."""
+    """The program of `model.c` in `folder`. Skips the test if the compiler is not installed.
+
+    repeats   the number of steps with each value
+    """
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
     kind, form = ("int", "%d") if index else ("float", "%f")
-    (folder / "main.c").write_text(MAIN.format(name=name, type=kind, format=form))
+    (folder / "main.c").write_text(MAIN.format(name=name, type=kind, format=form, repeats=repeats))
     command = [compiler, f"-std={standard}", *WARNINGS, *flags, "main.c", "-o", "program", "-lm"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert not done.returncode, done.stderr

@@ -161,7 +161,7 @@ def _constants(model: Model) -> Iterator[str]:
             if not np.isfinite(single).all():
                 raise ValueError(
                     f"{part} of layers[{i}] holds NaN, infinity or a number above float32's range: expected finite "
-                    "weights; train again with a lower learning rate"
+                    "weights; look for NaN in the data, or train again with a lower learning rate"
                 )
             yield _array(f"{part}{i}", single, "float")
 
@@ -216,17 +216,14 @@ def _state(model: Model) -> Iterator[str]:
             fields |= {f"{state}{i}": layer.output_size for state in layer.cell.states}
         elif type(layer) is not Embedding and i < len(model.layers) - 1:
             fields[f"y{i}"] = layer.output_size
-    if model.mean:
-        width = model.layers[model.last_recurrent].output_size
-        fields |= {"total": width, "mean": width}
     fields["z"] = max((_z_size(layer) for layer in model.layers if is_recurrent(layer)), default=1)
     lines = "".join(f"    float {field}[{size}];\n" for field, size in fields.items())
+    if model.mean:
+        width = model.layers[model.last_recurrent].output_size
+        lines = f"    double steps, total[{width}];\n    float mean[{width}];\n{lines}"
     if rounded := [max(each.input_size, each.output_size) for each in model.layers if is_int8(each)]:
         lines += f"    int8_t q[{max(rounded)}];\n"
-    yield (
-        "/* The state of one signal, and scratch memory. */\n"
-        f"typedef struct @_state {{\n    unsigned long steps;\n{lines}}} @_state;\n"
-    )
+    yield f"/* The state of one signal, and scratch memory. */\ntypedef struct @_state {{\n{lines}}} @_state;\n"
     yield "/* To call before the first step of a signal. */\nvoid @_init(@_state *state);"
     yield "void @_init(@_state *state) { memset(state, 0, sizeof *state); }\n"
 
@@ -251,7 +248,8 @@ def _step(model: Model) -> Iterator[str]:
         meaning = f"{inputs} numbers" + ("; NaN for a missing one" if model.scale is not None else "")
     signature = f"void @_step(@_state *state, const {'int' if type(first) is Embedding else 'float'} *x, float *y)"
     yield f"/* The next step.   x: {meaning}; y: {outputs} numbers */\n{signature};\n{signature} {{"
-    yield "    state->steps++;"
+    if len(model.layers) == 1 and not is_recurrent(first) and model.scale is None:
+        yield "    (void)state;"
     x = "x"
     if model.scale is not None:
         masks = str(int(model.mask))
@@ -262,7 +260,7 @@ def _step(model: Model) -> Iterator[str]:
         calls, x = _call(layer, i, x, y)
         yield from calls
         if model.mean and i == model.last_recurrent:
-            yield f"    @_average({layer.output_size}, state->steps, {x}, state->total, state->mean);"
+            yield f"    @_average({layer.output_size}, ++state->steps, {x}, state->total, state->mean);"
             x = "state->mean"
     if x != "y":
         yield f"    memcpy(y, {x}, {outputs} * sizeof *y);"

@@ -6,6 +6,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "expected exact NaN and infinity: compile without -ffast-math, -Ofast and -ffinite-math-only"
+#endif
+
 /* y += x @ W,   x (rows,), y (columns,). Only the first `columns` of W's `stride` columns are used. */
 static void xrnn_add(int rows, int columns, int stride, const float *W, const float *x, float *y) {
     for (int i = 0; i < rows; i++)
@@ -62,16 +66,16 @@ static void xrnn_normalized(int D, float eps, const float *gamma, const float *b
 static void xrnn_scaled(int D, const double *mean, const double *deviation, int masks, const float *x, float *y) {
     for (int i = 0; i < D; i++) {
         const int known = !isnan(x[i]);
-        if (known) y[i] = (float)fmin(fmax((x[i] - mean[i]) / deviation[i], -1e6), 1e6);
+        if (known) y[i] = (float)fmin(fmax(((double)x[i] - mean[i]) / deviation[i], -1e6), 1e6);
         if (masks) y[D + i] = (float)known;
     }
 }
 
-/* mean = the mean of h over all steps so far */
-static void xrnn_average(int H, unsigned long steps, const float *h, float *total, float *mean) {
+/* mean = the mean of h over all steps so far. The sum needs double: after 10^7 steps, float would drop most of each h. */
+static void xrnn_average(int H, double steps, const float *h, double *total, float *mean) {
     for (int j = 0; j < H; j++) {
-        total[j] += h[j];
-        mean[j] = total[j] / (float)steps;
+        total[j] += (double)h[j];
+        mean[j] = (float)(total[j] / steps);
     }
 }
 

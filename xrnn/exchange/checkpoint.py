@@ -93,7 +93,7 @@ def save_checkpoint(
 
 def checkpoint_content(layers: Mapping[str, Any], optimizer: Any, extra: Mapping[str, Any] | None) -> bytes:
     """The content of the file that `save_checkpoint` writes.   Raises as `save_checkpoint`."""
-    if not isinstance(layers, Mapping) or not layers or not all(isinstance(name, str) for name in layers):
+    if not isinstance(layers, Mapping) or not all(isinstance(name, str) for name in layers):
         raise TypeError(f"layers is a {kind_of(layers)}: expected a dict of layers by name, as {{'rnn': rnn}}")
     arrays: dict[str, Array] = {}
     description = describe_all(layers, optimizer, arrays)

@@ -122,15 +122,21 @@ def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: b
 
 
 def _scale(scale: tuple[Any, Any], first: Any) -> tuple[HostArray, HostArray]:
+    if not isinstance(scale, tuple | list) or len(scale) != 2:
+        raise TypeError(f"scale is a {kind_of(scale)}: expected a pair, (mean, deviation) of each feature of x")
     parts = [host(part) for part in scale]
     for i, part in enumerate(parts):
         check_numbers(f"scale[{i}]", part)
     mean, deviation = (part.astype(np.float64) for part in parts)
-    fits = mean.shape == deviation.shape == (first.input_size,) and type(first) is not Embedding
-    if not (fits and np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()):
+    if not mean.shape == deviation.shape == (first.input_size,) or type(first) is Embedding:
         raise ValueError(
-            f"scale has shapes {mean.shape} and {deviation.shape}: expected finite means and positive deviations, "
-            f"({first.input_size},) each, one for each feature of x"
+            f"scale has shapes {mean.shape} and {deviation.shape}: expected ({first.input_size},) each, one number for "
+            "each feature of x"
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()):
+        raise ValueError(
+            "scale has numbers that are not finite, or a deviation of 0: expected finite means and positive "
+            "deviations; use 1 for a feature that does not vary"
         )
     return mean, deviation
 
@@ -164,7 +170,7 @@ def cell_row(table: Mapping[type[Cell], Row], layer: Any, name: str, format: str
     name, format, place   of the layer, the format and the table, for the error
     """
     if type(layer.cell) not in table:
-        raise unknown_cell(layer, name, format, table, f"add a row to {place}")
+        raise unknown_cell(layer, name, format, table, f"for a cell of your own, add a row to {place}")
     return table[type(layer.cell)]
 
 
