@@ -319,11 +319,6 @@ class WrongAwayFromZero(Right):
 class MixesRows(Cell):
     """h[t] = tanh(z[t] - the mean of z[t] over the rows); the gradient is right."""
 
-    name = "MixesRows"
-    states = ("h",)
-    pre = 1
-    from_x = from_h = from_b = (0,)
-
     def step(self, run: Any, at: Any) -> None:
         at.after[0][...] = run.xp.tanh(at.z[0] - at.z[0].mean(axis=0))
 
@@ -336,8 +331,6 @@ class MixesRows(Cell):
 class DividesByRows(MixesRows):
     """h[t] = tanh(z[t] / N)."""
 
-    name = "DividesByRows"
-
     def step(self, run: Any, at: Any) -> None:
         at.after[0][...] = run.xp.tanh(at.z[0] / len(at.z[0]))
 
@@ -349,7 +342,6 @@ class DividesByRows(MixesRows):
 class MixesInTraining(MixesRows):
     """As MixesRows in training, as batch normalization is."""
 
-    name = "MixesInTraining"
     draws = True
 
     def step(self, run: Any, at: Any) -> None:
