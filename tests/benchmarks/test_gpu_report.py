@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import sys
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import choices, report
 from benchmarks.gpu.choices import predicted
 from benchmarks.gpu.forms import label
-from benchmarks.gpu.part import Part
+from benchmarks.gpu.part import Log, Part
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import DEVICES, Request, choose
 
@@ -55,55 +54,29 @@ MADE_UP: dict[str, Any] = {
         "failed": {},
     },
 }
-WRITE = "import json, pathlib, sys; from benchmarks.gpu import results\n"
-WRITE += "results.put(pathlib.Path(sys.argv[1]), **json.loads(sys.argv[2]))"
 
 
-def replace_parts(monkeypatch: pytest.MonkeyPatch, *more: Part) -> None:
-    """Parts that write made-up results, then these."""
-
-    def parts(out: Path, rehearse: bool = False) -> list[Part]:
-        write = (sys.executable, "-c", WRITE, str(out))
-        made = [Part(name, (*write, json.dumps({name: result})), 1, 60) for name, result in MADE_UP.items()]
-        return [*made, *more]
-
-    monkeypatch.setattr(gpu, "parts", parts)
+def test_the_report_compares_the_choice_with_the_best_form_and_with_cudnn() -> None:
+    parts = {"forms": {"state": "agrees", "outcome": "passed"}}
+    text = "\n".join(report.lines({**MADE_UP, "date": "today", "parts": parts, "complete": True}))
+    assert "the choice is within 1.1 times the best measured form in 1 of 2 cells" in text
+    assert "cuDNN / ours: geometric mean 1.41; 1 ahead, 0 tie, 1 behind" in text  # 0.9 / 0.2 and 4 / 9
 
 
 @pytest.mark.parametrize(
-    ("at_least", "command", "outcome", "status"),
+    ("code", "seconds", "outcome", "state"),
     [
-        (1, (sys.executable, "-c", ""), "passed", 0),
-        (1, (sys.executable, "-c", "raise SystemExit(9)"), "failed with exit status 9", 1),
-        (1, ("no-such-sanitizer",), "left out: no-such-sanitizer is not here; it comes with the CUDA toolkit", 2),
-        (600, (sys.executable, "-c", ""), r"left out: \d+ s were left", 2),
+        ("", 60, "passed", "agrees"),
+        ("raise SystemExit(1)", 60, "failed with exit status 1", "disagrees"),
+        ("raise SystemExit(2)", 60, "not all of it: the log says why", "incomplete"),
+        ("import time; time.sleep(1000)", 0.2, "stopped after 0 s, its limit", "incomplete"),
     ],
 )
-def test_a_whole_run_merges_what_its_parts_wrote(
-    at_least: float,
-    command: tuple[str, ...],
-    outcome: str,
-    status: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    replace_parts(monkeypatch, Part("memcheck", command, at_least, 60))
-    assert gpu.main(["--out", str(tmp_path / "new"), "--minutes", "8"]) == status
-    (path,) = (tmp_path / "new").glob("*-gpu.json")
-    results = json.loads(path.read_text())
-    assert results["complete"] == (status != 2)
-    assert json.loads(json.dumps(MADE_UP)).items() <= results.items()
-    state = ("agrees", "disagrees", "incomplete")[status]
-    assert results["parts"]["memcheck"]["state"] == state
-    printed = capsys.readouterr().out
-    assert re.search(f"  memcheck     {outcome}\n", printed)
-    assert printed.endswith(f"\n{state}\n")
-    assert path.with_suffix(".log").read_text() == printed
-    text = "\n".join(report.lines(results))
-    assert text in path.with_suffix(".md").read_text()
-    assert "the choice is within 1.1 times the best measured form in 1 of 2 cells" in text
-    assert "cuDNN / ours: geometric mean 1.41; 1 ahead, 0 tie, 1 behind" in text  # 0.9 / 0.2 and 4 / 9
+def test_what_came_of_a_part(tmp_path: Path, code: str, seconds: float, outcome: str, state: str) -> None:
+    log = Log(tmp_path / "log")
+    found = gpu.perform(Part("it", (sys.executable, "-c", code), 10, 60), seconds, log, {})
+    log.close()
+    assert (found["outcome"], found["state"]) == (outcome, state)
 
 
 @pytest.mark.proof

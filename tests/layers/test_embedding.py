@@ -76,12 +76,6 @@ def test_the_output_is_a_copy_and_a_call_keeps_no_cache(backend: Backend) -> Non
     assert embedding.cache is None
 
 
-def test_init_gives_the_same_weights_on_every_backend(backend: Backend) -> None:
-    (W,) = Embedding.init(V, E, rng=3, backend=backend).params
-    assert W.dtype == np.float32
-    assert_array_equal(backend.to_numpy(W), Embedding.init(V, E, rng=3, backend="numpy").params[0])
-
-
 def test_bad_input(backend: Backend) -> None:
     xp = backend.xp
     embedding: Any = Embedding.init(V, E, rng=0, backend=backend)
