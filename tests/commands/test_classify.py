@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from tests.commands.runs import Capture, Patch
 from tests.series.labelled.tiny import TINY_OPTIONS
-from tests.series.waves import waves, write_csv, write_folder, write_ts
+from tests.series.waves import waves, write_folder, write_ts
 from xrnn.commands.main import main
 from xrnn.series import Classifier
 from xrnn.series.checks import Series
@@ -48,23 +47,6 @@ def write_long(path: Path, series: list[Series], *, labels: bool = True) -> Path
 
 
 LONG = ["--id", "id", "--time", "t", "--label", "kind", "--skip-columns", "note", "--decimal", ","]
-
-
-def test_a_table_of_all_series_trains_like_a_file_of_each(capsys: Capture) -> None:
-    train, test = waves(10, 0), waves(6, 1)
-    write_long(Path("train.csv"), train)
-    write_long(Path("test.csv"), test)
-    assert classify("train.csv", "test.csv", *LONG, "--epochs", "20") == 0
-    out = capsys.readouterr().out
-    assert re.search(r"^series: 10 to train on, 6 to test on; 2 labels, 2 channels, \d to \d steps$", out, re.MULTILINE)
-    assert "\nchannels: x, y\n" in out
-    assert "\naccuracy: 1.000 (6 of 6)\n" in out
-    arrays = safetensors.numpy.load_file("c")
-    write_ts(Path("train.ts"), train)
-    write_ts(Path("test.ts"), test)
-    assert classify("train.ts", "test.ts", "--epochs", "20") == 0
-    for name, array in safetensors.numpy.load_file("c").items():
-        np.testing.assert_allclose(arrays[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
@@ -161,42 +143,7 @@ def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: Capture
     assert (int(np.argmin(losses)) + 1, f"{min(losses):.3f}") == (int(best[1]), best[2])
 
 
-def test_patience_without_series_to_validate_on_gets_one_line(capsys: Capture) -> None:
-    write_ts(Path("train.ts"), waves(2, 0))
-    write_ts(Path("test.ts"), waves(2, 1))
-    assert classify("train.ts", "test.ts", "--patience", "3") == 1
-    err = capsys.readouterr().err
-    assert err.startswith(
-        "error: there is one series of each label to train on: --patience needs two of some label; add series, or"
-    )
-
-
 # ---- missing values ----
-
-
-def gaps(count: int, seed: int) -> list[Series]:
-    """The label tells only which channel has gaps."""
-    rng = np.random.default_rng(seed)
-    series: list[Series] = []
-    for i in range(count):
-        values = rng.normal(size=(8, 2))
-        values[[1, 3, 4, 6], i % 2] = np.nan
-        series.append(Series(values, "ab"[i % 2], ""))
-    return series
-
-
-def test_a_mask_tells_the_model_which_values_are_missing(capsys: Capture, monkeypatch: Patch) -> None:
-    for name, seed in (("train", 0), ("test", 1)):
-        write_folder(Path(name), gaps(24, seed))
-    options = ["--epochs", "40", "--one-way", "--noise", "0"]
-    assert classify("train", "test", *options, "--mask") == 0
-    assert "accuracy: 1.000 (24 of 24)" in capsys.readouterr().out
-    series = gaps(1, 5)[0]
-    write_csv(Path("f.csv"), series.values)
-    (whole,) = lines(capsys, "f.csv")
-    rows = "".join(",".join("" if np.isnan(value) else str(value) for value in row) + "\n" for row in series.values)
-    monkeypatch.setattr("sys.stdin", io.StringIO(rows))
-    assert lines(capsys, "--stream")[-1] == whole[:2]
 
 
 # ---- labels ----

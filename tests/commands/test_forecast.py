@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -42,6 +41,15 @@ def forecasts(capsys: Capture, *arguments: str) -> HostArray:
 
 def quantiles_in(printed: Any) -> HostArray:
     return np.array([[*step["quantiles"].values()] for step in printed["forecast"]])
+
+
+def failed(capsys: Capture, words: str, *arguments: str) -> str:
+    """The one line on stderr of a command that fails before it prints anything; it contains `words`."""
+    assert main([*arguments]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert words in err
+    return err
 
 
 # ---- the command ----
@@ -105,45 +113,32 @@ def test_known_columns_help(capsys: Capture) -> None:
     again = results(capsys, "predict", "forecaster.safetensors", "f.csv")
     assert [each["value"] for each in again["forecast"]] == [each["value"] for each in got["forecast"]]
     Path("short.csv").write_text("\n".join(["t,v,k,note", *rows[:121]]))
-    assert main(["predict", "forecaster.safetensors", "short.csv"]) == 1
-    assert "short.csv has 1 rows after the last value to forecast: expected 3" in capsys.readouterr().err
+    words = "short.csv has 1 rows after the last value to forecast: expected 3"
+    failed(capsys, words, "predict", "forecaster.safetensors", "short.csv")
 
 
 def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: Capture) -> None:
     """Another known column has a value in its row. A cell beyond the horizon, or in the past, may be empty."""
-    rows = [[day(i), "" if i > 39 else f"{i % 5}", f"{i % 3}", f"{i % 7}"] for i in range(45)]
-    rows[10][3] = rows[43][3] = ""
-    named = ["--target", "v", "--known", "k,n", "--context", "8"]
+    values = np.array([[math.nan if i > 39 else i % 5, i % 3, i % 7] for i in range(45)])
+    values[[10, 43], 2] = math.nan
 
     def save() -> None:
-        Path("f.csv").write_text("\n".join(["date,v,k,n", *map(",".join, rows)]))
+        cells = (",".join("" if math.isnan(value) else str(value) for value in row) for row in values)
+        Path("f.csv").write_text("\n".join(["date,v,k,n", *(f"{day(i)},{row}" for i, row in enumerate(cells))]))
+        np.save("f.npy", values)
 
     save()
+    named = ["--target", "v", "--known", "k,n", "--context", "8"]
     results(capsys, "forecast", "f.csv", *OPTIONS, *named, "--steps", "1")
-    np.save("f.npy", [[math.nan if not each else float(each) for each in row[1:]] for row in rows])
-    rows[41][3] = ""
+    values[41, 2] = math.nan
     save()
     words = "f.csv has no value in row 42 (2024-02-11) of the known column n: expected one in each of the 3 rows after"
-    for command in (
-        ["predict", "forecaster.safetensors", "f.csv"],
-        ["forecast", "f.csv", "--overwrite", *OPTIONS, *named],
-    ):
-        assert main(command) == 1
-        assert words in capsys.readouterr().err
-    values = np.load("f.npy")
-    values[40, 2] = np.nan
-    np.save("f.npy", values)
-    assert main(["forecast", "f.npy", *OPTIONS, "--target", "1", "--known", "2,3", "--context", "8", "--out", "d"]) == 1
-    assert "f.npy has no value in row 41 of the known column 2: expected one" in capsys.readouterr().err
-
-
-def test_many_series_in_one_file(capsys: Capture) -> None:
-    rows = [f"{name},{v * scale}" for name, scale in (("a", 1), ("b", 100)) for v in growth()]
-    Path("f.csv").write_text("\n".join(["id,v", *rows]))
-    got = results(capsys, "forecast", "f.csv", *OPTIONS, "--id", "id", "--steps", "20", "--season", "4")
-    assert [each["name"] for each in got["forecast"]] == ["f.csv, id a"] * 3 + ["f.csv, id b"] * 3
-    a, b = ([each["value"] for each in got["forecast"][i : i + 3]] for i in (0, 3))
-    np.testing.assert_allclose(np.array(b) / a, 100, rtol=1e-4)  # the scale of a window is its own
+    failed(capsys, words, "predict", "forecaster.safetensors", "f.csv")
+    failed(capsys, words, "forecast", "f.csv", "--overwrite", *OPTIONS, *named)
+    words = "f.npy has no value in row 42 of the known column 2: expected one"
+    failed(
+        capsys, words, "forecast", "f.npy", *OPTIONS, "--target", "1", "--known", "2,3", "--context", "8", "--out", "d"
+    )
 
 
 def test_naive_forecasts_without_a_season_are_one_row(capsys: Capture) -> None:
@@ -154,55 +149,20 @@ def test_naive_forecasts_without_a_season_are_one_row(capsys: Capture) -> None:
     assert "seasonal naive" not in names
 
 
-@pytest.mark.parametrize("form", ["%m/%d/%Y", "%d/%m/%Y", "%Y%m%d", "%d.%m.%Y 00:00"])
-def test_days_have_a_season_of_7_in_every_form(form: str, capsys: Capture) -> None:
-    rows = [f"{datetime(2024, 1, 1) + timedelta(days=i):{form}},{i % 7}" for i in range(40)]
-    Path("f.csv").write_text("\n".join(["date,v", *rows]))
-    options = ["--hidden", "4", "--horizon", "3", "--context", "8", "--steps", "1", "--overwrite"]
-    assert main(["forecast", "f.csv", *options, "--json"]) == 0
-    out = capsys.readouterr().out
-    assert "f.csv, 40 rows, season 7" in out
-    assert json.loads(out.splitlines()[-1])["forecast"][0]["time"] == "2024-02-10"
-    Path("f.csv").write_text("\n".join(["date,v", *rows[::2], *rows[1::2]]))
-    assert main(["forecast", "f.csv", *options]) == 1
-    assert "f.csv has the time 2024-01-02 after 2024-02-08: expected rows in the order" in capsys.readouterr().err
-    Path("f.csv").write_text("\n".join(["date,v", *rows, *rows[-1:]]))
-    assert main(["forecast", "f.csv", *options]) == 1
-    assert "f.csv has the time 2024-02-09 twice" in capsys.readouterr().err
-
-
-def test_the_long_form_of_stocks_needs_no_more_than_the_id(capsys: Capture) -> None:
-    rows = [f"{symbol},{row}" for symbol in ("a", "b") for row in DAYS]
-    Path("f.csv").write_text("\n".join(["symbol,date,close", *rows]))
-    got = results(capsys, "forecast", "f.csv", *OPTIONS, "--context", "8", "--steps", "1", "--id", "symbol")
-    assert [each["time"] for each in got["forecast"]] == [day(i) for i in (40, 41, 42)] * 2
-
-
 def test_another_step_than_that_of_the_training_is_refused(capsys: Capture) -> None:
     for name, minutes in (("days", 1440), ("hours", 60)):
         rows = [f"{datetime(2024, 1, 1) + timedelta(minutes=i * minutes)},{i % 5}" for i in range(40)]
         Path(f"{name}.csv").write_text("\n".join(["date,v", *rows]))
     options = [*OPTIONS, "--context", "8"]
-    assert main(["forecast", "hours.csv", "days.csv", *options, "--season", "4"]) == 1
-    assert "days.csv has steps of 1 day, but hours.csv has steps of 1 hour: expected" in capsys.readouterr().err
+    words = "days.csv has steps of 1 day, but hours.csv has steps of 1 hour: expected"
+    failed(capsys, words, "forecast", "hours.csv", "days.csv", *options, "--season", "4")
     results(capsys, "forecast", "days.csv", *options, "--steps", "1")
-    assert main(["predict", "forecaster.safetensors", "hours.csv"]) == 1
     words = (
         "hours.csv has steps of 1 hour, but the model was trained on steps of 1 day: expected the same steps; correct"
     )
-    assert words in capsys.readouterr().err
-    assert main(["predict", "forecaster.safetensors", "hours.csv", "days.csv", "--skip-bad"]) == 0
+    failed(capsys, words, "predict", "forecaster.safetensors", "hours.csv")
     Path("numbers.csv").write_text("\n".join([",v", *(f"{7 * i},{i % 5}" for i in range(40))]))  # without a unit
     results(capsys, "predict", "forecaster.safetensors", "numbers.csv")
-
-
-def test_the_offset_of_hours_is_kept(capsys: Capture) -> None:
-    start = datetime(2024, 3, 30, tzinfo=UTC)
-    for zone, last in (("Asia/Kolkata", "2024-03-31 21:30:00+05:30"), ("Europe/Berlin", "2024-03-31 18:00:00+02:00")):
-        times = [(start + timedelta(hours=i)).astimezone(ZoneInfo(zone)) for i in range(40)]
-        Path("f.csv").write_text("\n".join(["date,v", *(f"{each},{i % 5}" for i, each in enumerate(times))]))
-        got = results(capsys, "forecast", "f.csv", *OPTIONS, "--season", "4", "--steps", "1")
-        assert got["forecast"][0]["time"] == last
 
 
 # ---- bad input ----
@@ -221,11 +181,9 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
-        ([], "", "f.csv has no values: expected at least one step"),
         (["v", "1", "x"], "", "; correct it, or name the column to forecast with --target"),
         (TWO, "", "f.csv has 2 columns of numbers: v, k: expected the one to forecast; add --"),
-        (COLUMN, "--target u", "f.csv has no column u: expected a name, or a number from 1 to 1"),
-        (COLUMN, "--known v", "got --known without --target"),
+        (["v", "0", *["1"] * 40], "--known v", "got --known without --target"),
         (TWO, "--target v --known k", "has 0 rows after the last value to forecast"),
         (TWO, "--target v --known k,v", "got the column v twice in --target and --known: expected different columns;"),
         (COLUMN, "--horizon 50", "f.csv has 40 rows: expected at least"),
@@ -233,12 +191,12 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
         (
             ["date,v", *DAYS],
             "--horizon 500 --context 0",
-            f"f.csv has {len(DAYS)} rows: expected at least 1014 for a season of 7, a horizon of 500 and 500 held out",
+            "at least 1014 for a season of 7, a horizon of 500 and 500 held",
         ),
         (
             COLUMN,
             "--horizon 36 --context 0 --season 7",
-            "f.csv has 40 rows: expected at least 86 for a season of 7, a horizon of 36 and 36 held out; lower --hor",
+            "expected at least 86 for a season of 7, a horizon of 36 and 36",
         ),
         (["v", *["1"] * 40], "", "f.csv has the same value 1 in all rows to train on: expected values that change"),
         (["date,v", *DAYS[:9], *DAYS[10:]], "", "f.csv has a gap in its times between 2024-01-09 and 2024-01-11"),
@@ -246,25 +204,19 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
 )
 def test_bad_input_gets_one_line_and_writes_nothing(rows: list[str], options: str, words: str, capsys: Capture) -> None:
     Path("f.csv").write_text("\n".join(rows))
-    assert main(["forecast", "f.csv", *OPTIONS, *options.split()]) == 1
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert words in err
+    failed(capsys, words, "forecast", "f.csv", *OPTIONS, *options.split())
     assert [*files()] == ["f.csv"]
 
 
 def test_a_million_columns_get_one_line(capsys: Capture) -> None:
     np.save("f.npy", np.zeros((2, 1_000_000)))
-    assert main(["forecast", "f.npy", *OPTIONS]) == 1
-    err = capsys.readouterr().err
-    assert "f.npy has 1000000 columns of numbers: expected the one to forecast" in err
-    assert len(err) < 500
+    words = "f.npy has 1000000 columns of numbers: expected the one to forecast"
+    assert len(failed(capsys, words, "forecast", "f.npy", *OPTIONS)) < 500
 
 
 def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> None:
-    write("f.csv", growth())
-    write("short.csv", growth()[:5])
-    write("shorter.csv", growth()[:1])
+    for name, rows in (("f.csv", 60), ("short.csv", 5), ("shorter.csv", 1)):
+        write(name, growth(rows))
     Path("empty.csv").write_text("v\n?\n?\n")
     results(capsys, "forecast", "f.csv", *OPTIONS, "--season", "6", "--steps", "1")
     assert main(["predict", "forecaster.safetensors", "short.csv"]) == 0
@@ -274,13 +226,14 @@ def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> No
         "a naive forecast, since short.csv has 5 rows: expected at least 6 before the steps to forecast; add rows, or "
         "train with a smaller --season\n"
     )
-    assert main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "shorter.csv"]) == 0
+    assert (
+        main(["predict", "forecaster.safetensors", "short.csv", "f.csv", "shorter.csv", "empty.csv", "--skip-bad"]) == 0
+    )
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1 + 9
-    assert err == "naive forecasts for 2 of 3 series (short.csv, shorter.csv): too few rows, missing or equal values\n"
-    assert main(["predict", "forecaster.safetensors", "empty.csv", "f.csv", "--skip-bad"]) == 0
-    out, err = capsys.readouterr()
-    assert (len(out.splitlines()), err.count("skipped: empty.csv")) == (1 + 3, 1)
+    assert (len(out.splitlines()), err.count("skipped: empty.csv")) == (1 + 9, 1)
+    assert err.endswith(
+        "naive forecasts for 2 of 3 series (short.csv, shorter.csv): too few rows, missing or equal values\n"
+    )
 
 
 # ---- the table, the picture, the choices ----
@@ -300,14 +253,10 @@ def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) 
     values = [value for each in got["forecast"] for value in each["quantiles"].values()]
     np.testing.assert_allclose([float(row[5]) for row in rows], values, rtol=1e-9)
     before = files()
-    assert main(["forecast", "f.csv", *options, "--out", "d"]) == 1
     words = "t.csv exists: expected a new name; name another with --csv, or replace it with --overwrite"
-    assert words in capsys.readouterr().err
-    assert main(["forecast", "f.csv", *options[:-1], "f.csv", "--overwrite"]) == 1
-    assert "--csv is f.csv, among the files that this run reads: expected" in capsys.readouterr().err
-    Path("in/a").mkdir(parents=True)
-    assert main(["forecast", "in", *OPTIONS, "--out", "d", "--csv", "in/a/t.csv"]) == 1
-    assert "--csv is in/a/t.csv, among the files that this run reads: expected" in capsys.readouterr().err
+    failed(capsys, words, "forecast", "f.csv", *options, "--out", "d")
+    words = "--csv is f.csv, among the files that this run reads: expected"
+    failed(capsys, words, "forecast", "f.csv", *options[:-1], "f.csv", "--overwrite")
     assert files() == before
     assert main(["forecast", "f.csv", *options, "--overwrite"]) == 0
     assert len(Path("t.csv").read_text().splitlines()) == 10
@@ -325,24 +274,21 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
     options = ["--id", "id", "--horizon", "6", "--hidden", "4", "--steps", "5", "--csv", "t.csv"]
     assert main(["forecast", "f.csv", *options]) == 0
     lines = capsys.readouterr().out.splitlines()
-    left_out = "4 of 45 series (firm 41, firm 42, firm 43, firm 44)"
-    assert f"no complete window to train on in {left_out}: too few rows, missing or equal values" in lines
-    assert (
-        "naive forecasts for 3 of 45 series (firm 41, firm 42, firm 44): too few rows, missing or equal values" in lines
-    )
-    assert f"not scored: {left_out}: too few rows, missing or equal values" in lines
+    why = "too few rows, missing or equal values"
+    left_out = f"4 of 45 series (firm 41, firm 42, firm 43, firm 44): {why}"
+    assert {
+        f"no complete window to train on in {left_out}",
+        f"naive forecasts for 3 of 45 series (firm 41, firm 42, firm 44): {why}",
+        f"not scored: {left_out}",
+        "f.csv, id firm 0, 1 of 45 series; --csv and --json have all forecasts",
+    } <= {*lines}
     assert any(line.startswith("… and 1 more in --json") for line in lines)
-    assert "f.csv, id firm 0, 1 of 45 series; --csv and --json have all forecasts" in lines
     model, naive = (next(line for line in lines if line.startswith(name)) for name in ("model  ", "naive = seasonal  "))
     assert float(model.split()[1]) < float(naive.split()[3])
-    header = next(line for line in lines if line.startswith("MASE  "))
-    assert header.split()[:6] == ["MASE", "model", "naive", "=", "seasonal", "drift"]
     with Path("t.csv").open(newline="") as file:
-        table = [*csv.DictReader(file)]
+        table = [row for row in csv.DictReader(file) if row["quantile"] == "0.5"]
     assert table[0]["name"] == "f.csv, id firm 0"
-    medians = {
-        name: [float(row["value"]) for row in table if row["id"] == name and row["quantile"] == "0.5"] for name in last
-    }
+    medians = {name: [float(row["value"]) for row in table if row["id"] == name] for name in last}
     assert all(len(each) == 6 for each in medians.values())
     for name in ("firm 41", "firm 42", "firm 44"):
         np.testing.assert_allclose(medians[name], last[name])

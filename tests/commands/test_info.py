@@ -81,10 +81,7 @@ SIZES = "--explain got {}: expected T N D H, each from 1 to 10^18"
     [
         *((options, ALONE) for options in ("--device h100", "--cell lstm", "--heads 2")),
         *((f"--explain 1 1 1 4 --json {options}", ALONE) for options in ("--device h100", "--cell lstm", "--heads 2")),
-        (
-            "--explain 1 1 1 1 --device abacus",
-            "--device: unknown device 'abacus': expected one of t4, l4, 4060, 4090, 5",
-        ),
+        ("--explain 1 1 1 1 --device abacus", "--device: unknown device 'abacus': expected one of t4, l4, 4060, 4090,"),
         ("--explain 1 1 1 1 --cell x", "--cell: unknown cell 'x': expected one of rnn, lstm, gru, min-gru, min-lstm"),
         *((f"--explain 1 1 1 5 --heads {heads}", f"--heads is {heads}, with --cell rnn: expected") for heads in (0, 2)),
         ("--explain 1 1 1 4 --heads 2 --cell min-gru", "--heads is 2, with --cell min-gru: expected a divisor of H in"),

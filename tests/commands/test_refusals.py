@@ -102,19 +102,9 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ),
         ("predict classify wide.csv", "wide.csv has 3 channels, but the model has 2: expected the same number in all"),
         ("predict regress others.ts --proba", "got --proba for a model that predicts numbers: expected a classifier"),
-        (
-            "predict forecast rows.csv --proba",
-            "got --proba for a forecaster: expected files, --decimal, --encoding, --json",
-        ),
-        (
-            "predict forecast --stream",
-            "got --stream for a forecaster: expected files, --decimal, --encoding, --json or --skip-bad",
-        ),
-        (
-            "predict classify --stream",
-            "--stream needs a model that runs forward only, and this one needs the end of a series: train one "
-            "with --one-way",
-        ),
+        ("predict forecast rows.csv --proba", "got --proba for a forecaster: expected files, --decimal, --encoding, -"),
+        ("predict forecast --stream", "got --stream for a forecaster: expected files, --decimal, --encoding, --json o"),
+        ("predict classify --stream", "--stream needs a model that runs forward only, and this one needs the end of"),
         # names that would control the terminal
         ("predict \x1b[2J wide.csv", "can't read �[2J ("),
         ("regress levels.ts --out \x1b[2J/c", "can't write �[2J/c ("),

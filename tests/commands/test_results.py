@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.commands.runs import CLASSIFY, FORECAST, REGRESS, UPDATES, Capture, Patch, Run, growth, name_of, write_levels
-from tests.series.waves import imbalanced, waves, write_folder, write_ts
+from tests.commands.runs import CLASSIFY, FORECAST, REGRESS, UPDATES, Capture, Run, growth, name_of, write_levels
+from tests.series.waves import imbalanced, write_ts
 from xrnn.commands.main import main
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -138,30 +138,10 @@ def test_the_models_learn(folder: Path, capsys: Capture) -> None:
     np.testing.assert_allclose([each["value"] for each in got["forecast"]], growth(63)[60:], rtol=0.1)
 
 
-@pytest.mark.parametrize("command", ["classify", "forecast"])
-def test_data_of_its_own(command: str, folder: Path, capsys: Capture) -> None:
-    """A share held out, other cells, and the chaotic series without a file."""
-    if command == "forecast":
-        assert replace(FORECAST, data=(), options=("--hidden", "4"))("--json", "--dropout", "0", units=60) == 0
-        *notes, last = capsys.readouterr().out.splitlines()
-        values = [each["value"] for each in json.loads(last)["forecast"]]
-        assert len(values) == 12
-        assert all(0.2 < value < 1.5 for value in values)
-        assert any(line.startswith("series: ") and " 800 rows" in line for line in notes)
-        return
-    write_folder(Path("waves"), waves(16, 0))
-    options = ["--one-way", "--cell", "LSTM", "--layers", "2", "--dropout", "0", "--noise", "0"]
-    assert replace(CLASSIFY, data=("waves",))(*options, units=1) == 0
-    out = capsys.readouterr().out
-    assert "series: 12 to train on, 4 to test on, held out; 2 labels" in out
-    assert "model: 2 LSTM layers of 6, " in out
-    assert re.search(rf"^accuracy: {F} \(\d of 4\)$", out, re.MULTILINE)
-
-
-def test_the_epochs_follow_from_the_count_of_series(folder: Path, capsys: Capture, monkeypatch: Patch) -> None:
-    monkeypatch.setattr("xrnn.series.labelled.estimators.default_epochs", lambda count: count // 2)
-    assert main(["classify", *CLASSIFY.data, *CLASSIFY.options]) == 0
-    assert "epoch 5: loss " in capsys.readouterr().out
+def test_without_a_file_a_chaotic_series_is_forecast(folder: Path, capsys: Capture) -> None:
+    got = results(capsys, replace(FORECAST, data=(), options=("--hidden", "4")))
+    assert len(got["forecast"]) == 12
+    assert all(0.2 < each["value"] < 1.5 for each in got["forecast"])
 
 
 def test_a_rare_label_is_named_if_it_is_never_predicted(folder: Path, capsys: Capture) -> None:

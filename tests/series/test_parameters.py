@@ -84,10 +84,7 @@ def test_the_bounds(name: str, fitting: list[Any], beyond: list[Any]) -> None:
         ({"lr": "high"}, "lr is 'high': expected float"),
         ({"cell": "lstn"}, "cell is lstn: expected one of rnn, lstm"),
         ({"channels_first": "no"}, "channels_first is 'no': expected bool or None"),
-        (
-            {"cell": "lstm", "hidden": 12, "heads": 5},
-            "heads is 5, with cell lstm of 12: expected a number that divides",
-        ),
+        ({"cell": "lstm", "hidden": 12, "heads": 5}, "heads is 5, with cell lstm of 12: expected a number that divide"),
         ({"cell": "lru", "heads": 2}, "heads is 2, with cell lru of 64: expected a number that divides hidden, and a"),
         ({"members": 2, "layers": 2}, "members is 2, with 2 layers of cell gru: expected one layer, and a cell whose"),
     ],

@@ -78,18 +78,11 @@ NOT_WHOLE = "f.npy is not a complete .npy file of numbers ("
         (lambda: saved([[1, "x"]]), "f.npy holds <U21 (1, 2): expected numbers, (time, channels)"),
         (lambda: saved(np.array([[1, None]])), NOT_WHOLE),
         (lambda: saved([1.0, 2.0]), "f.npy holds float64 (2,): expected numbers, (time, channels); use array.reshape("),
-        (
-            lambda: saved(np.zeros((4, 3, 2))),
-            "f.npy holds float64 (4, 3, 2): expected one series in a file, (time, channels); write a file for each "
-            "series, in a folder LABEL/*.npy, or give the array to xrnn.series in Python",
-        ),
+        (lambda: saved(np.zeros((4, 3, 2))), "f.npy holds float64 (4, 3, 2): expected one series in a file, (time, ch"),
         (lambda: saved([[1j]]), "f.npy holds complex128 (1, 1): expected numbers"),
         (lambda: saved([[True]]), "f.npy holds bool (1, 1): expected numbers"),
         (lambda: saved([[1, np.inf]]), "f.npy holds inf in row 1, column 2: expected numbers up to 1e+30; scale"),
-        (
-            lambda: saved(np.array([["1e4000"]]).astype(np.longdouble)),
-            "f.npy holds inf in row 1, column 1: expected numbers up to 1e+30; scale",
-        ),
+        (lambda: saved(np.array([["1e4000"]]).astype(np.longdouble)), "f.npy holds inf in row 1, column 1: expected n"),
         (lambda: saved(np.zeros((0, 2))), "f.npy has no values: expected at least one step"),
         (lambda: saved(np.zeros((2, 0))), "f.npy has no values: expected at least one step"),
         (lambda: file("f.npy", b""), NOT_WHOLE),

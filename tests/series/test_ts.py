@@ -45,29 +45,15 @@ def test_missing_values_are_nan_and_padding_is_left_out() -> None:
     assert_values(second, [1, 2, np.nan], [1, 2, 3])
 
 
-def test_time_stamps_are_not_read() -> None:
-    text = "@timeStamps true\n@classLabel true a b\n@data\n"
-    text += (
-        "(2007-01-01 00:00:00,1.5),(2007-01-01 00:01:00,?),(x,2):(0,7),(1,8),(2,9):a\n(0,1) , (1,2) : (0,3),(1,4) : b\n"
-    )
-    first, second = read(text)
-    assert_values(first, [1.5, np.nan, 2], [7, 8, 9])
-    assert_values(second, [1, 2], [3, 4])
-    assert (first.label, second.label) == ("a", "b")
-
-
 def test_without_labels_every_part_is_a_channel() -> None:
     (series,) = read("@classLabel false\n@data\n1,2:3,4\n")
     assert_values(series, [1, 2], [3, 4])
     assert series.label is None
-    (series,) = read("@timeStamps true\n@classLabel false\n@data\n(0,1),(1,2):(0,3),(1,4)\n")
-    assert_values(series, [1, 2], [3, 4])
 
 
 def test_a_last_part_is_a_label_if_the_header_says_so() -> None:
     assert [each.label for each in read("@classLabel true\n@data\n1,2:3\n")] == ["3"]
     assert [each.label for each in read("@classLabel true 3,4\n@data\n1,2:3,4\n")] == ["3,4"]
-    assert [each.label for each in read("@timeStamps true\n@classLabel true\n@data\n(0,1):3\n")] == ["3"]
 
 
 def test_a_byte_order_mark_and_other_encodings_harm_nothing() -> None:
@@ -81,10 +67,6 @@ def test_labels_are_the_declared_ones_in_any_case() -> None:
     assert [each.label for each in read("@classLabel true a A\n@data\n1:A\n2:a\n")] == ["A", "a"]
 
 
-PAIRS = ["(1,2,3)", "(0,1),,(2,3)", "(,1)", "( ,1)", "(0,1),(1)", "(0,1),(1,2),", "((0,1)", "(0,1)x", "0,1"]
-STAMPED = "@timeStamps true\n@classLabel {}\n@data\n"
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -94,6 +76,7 @@ STAMPED = "@timeStamps true\n@classLabel {}\n@data\n"
         (HEADER, "f.ts has no series after @data: expected one in each line; use another copy"),
         ("1,2,3\n", "f.ts, line 1: expected a tag such as @data before the data, got '1,2,3'; is this a .ts file?"),
         ("@timeStamps\n@data\n", "f.ts, line 1: @timestamps is '': expected true or false; correct the line"),
+        ("@timeStamps true\n@data\n", "f.ts, line 1: the values have time stamps: expected plain values; remove the"),
         ("@classLabel maybe\n@data\n", "f.ts, line 1: @classlabel is 'maybe': expected true or false"),
         ("@targetLabel true\n@data\n1:2.5\n", "f.ts has @targetLabel, a number to predict for each series: expected"),
         (HEADER + "1,2:a\n1,2", "f.ts, line 5: '1,2' is not a label: expected one of a, b after the values and a col"),
@@ -112,17 +95,6 @@ STAMPED = "@timeStamps true\n@classLabel {}\n@data\n"
         ),
         (HEADER + "1e200:a", "f.ts, line 4 holds 1e+200 in row 1, column 1: expected numbers up to 1e+30; scale"),
         (HEADER + "1,\x1b[2J:a", "f.ts, line 4, channel 1: '�[2J' is not a finite number"),
-        (STAMPED.format("true") + "1,2:a\n", "f.ts, line 4: '1,2:a' is not a label"),
-        (
-            STAMPED.format("true a") + "(0,1),2):a\n",
-            "f.ts, line 4, channel 1: expected pairs such as (0,1.5),(1,1.7), g",
-        ),
-        (STAMPED.format("true a") + "(0,x):a\n", "f.ts, line 4, channel 1: 'x' is not a finite number"),
-        *((STAMPED.format("true") + f"{text}:a\n", "f.ts, line 4") for text in PAIRS),
-        *((STAMPED.format("false") + f"{text}\n", "f.ts, line 4, channel 1: expected pairs such as") for text in PAIRS),
-        (STAMPED.format("false") + "(0,1),(1,2", "f.ts, line 4, channel 1: expected pairs"),
-        (STAMPED.format("true") + "(0,1):(0,1),(1,2", "f.ts, line 4: '(0,1),(1,2' is not a label"),
-        (STAMPED.format("true") + "(0,1):(0,2)", "f.ts, line 4: '(0,2)' is not a label"),
         ("@classLabel true\n@data\n1,2:3,4\n", "f.ts, line 3: '3,4' is not a label: expected a label after the values"),
         ("@classLabel true a \x1b\n@data\n1:b\n", "'b' is not a label: expected one of a, \\x1b after the values"),
     ],

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import inspect
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class NotFittedError(ValueError, AttributeError):
 _OPTIONAL: Final = ("feature_names_in_", "reading_")
 
 
-class Estimator:
+class Estimator(ABC):
     """Each field of a subclass is a parameter, which `fit` checks.
 
     layers_             the layers of the model, by name
@@ -154,17 +155,17 @@ class Estimator:
         """The parameters, by plain Python values.   Raises SettingsError for an invalid one."""
         return checked(type(self), self.get_params())
 
+    @abstractmethod
     def _set_learnt(self, learnt: dict[str, Any]) -> None:
         """Check the learnt attributes of a file, and set them.   Raises SettingsError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _plan(self) -> Plan | LinearPlan:
         """The layers that the parameters and the learnt attributes describe.   Raises SettingsError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _shapes(self) -> dict[str, Shape]:
         """The shapes of the arrays in a file, float64, by the names of their attributes without "_"; -1 is any size."""
-        raise NotImplementedError
 
     def _check_columns(self, X: Any, *, reset: bool) -> None:
         """scikit-learn's check of the names of the columns; without it, the same check in other words.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import ClassVar, Final
 
 import numpy as np
@@ -26,7 +27,7 @@ def cosine_rate(peak: float, update: int, total: int) -> float:
     return peak * max(_LOWEST, cosine(update, total))
 
 
-class Training:
+class Training(ABC):
     """A kind of model defines `step`, which ends in `_update`, and the shown figures.
 
     losses    one per update, up to the last `read_losses`
@@ -40,9 +41,9 @@ class Training:
         self.losses: list[float] = []
         self._unread: list[Array] = []  # losses that are still on the device
 
+    @abstractmethod
     def step(self) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
-        raise NotImplementedError
 
     def run(self, last: int, watcher: Watcher) -> None:
         """Make updates until there are `last`, further ones would not help, or the watcher stops.
@@ -67,14 +68,14 @@ class Training:
         return self._optimizer.steps
 
     @property
+    @abstractmethod
     def seen(self) -> int:
         """The number of samples so far."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def position(self) -> str:
         """The position in the training: "epoch 12"."""
-        raise NotImplementedError
 
     @property
     def finished(self) -> bool:
