@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -25,6 +26,18 @@ print([f.__module__ for f in ({", ".join(FUNCTIONS)})])
 print([name for name in ("keras", "onnx", "safetensors", "torch") if name in sys.modules])
 """
     assert output_of(code).splitlines() == ["True", "[]", str([f"xrnn.exchange.{name}" for name in MODULES]), "[]"]
+
+
+def test_options_are_keywords() -> None:
+    positional = {
+        **dict.fromkeys(("from_keras", "to_torch"), ["layer"]),
+        **{"from_onnx": ["source"], "from_torch": ["module"], "to_c": ["layers", "path", "name"]},
+        **{"load": ["path", "kind"], "load_checkpoint": ["path"], "save": ["path", "layer"]},
+        **{"save_checkpoint": ["path", "layers"], "to_onnx": ["layers", "path"], "to_keras": ["layers"]},
+    }
+    for name, want in positional.items():
+        parameters = inspect.signature(getattr(xrnn, name)).parameters.values()
+        assert [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD] == want, name
 
 
 def test_an_unknown_name() -> None:
