@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import xrnn
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.fresh import run_python
 from xrnn import GRU, LSTM, RNN, Adam, Backend, BackendUnavailableError, Linear, clip_grad_norm, softmax_cross_entropy
 from xrnn.backend import OPERATIONS, fused_forms
@@ -112,30 +112,24 @@ def test_the_plain_form_runs_without_fused_forms(own: OwnBackend) -> None:
     assert own.calls == 0
 
 
-def test_all_ways_to_select_it(own: OwnBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert xrnn.get_backend("own") is own
+def test_it_is_selected_by_its_name_and_its_arrays_decide(own: OwnBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     with xrnn.use_backend("own"):
         assert type(xrnn.xp.zeros(3)) is OwnArray
-    xrnn.set_backend("own")
-    try:
-        assert xrnn.get_backend() is own
-    finally:
-        xrnn.set_backend(None)
     monkeypatch.setenv("XRNN_BACKEND", "own")
     assert xrnn.get_backend() is own
     assert xrnn.get_backend("auto") is not own
     assert type(xrnn.asarray(np.ones(2))) is OwnArray
     assert type(xrnn.asarray(xrnn.xp.ones(2), backend="numpy")) is np.ndarray
-
-
-def test_the_arrays_decide(own: OwnBackend) -> None:
     assert xrnn.backend_of(own.xp.ones(2)) is own
     assert xrnn.backend_of(np.ones(2)) is xrnn.get_backend("numpy")
     layer = RNN.init(2, 3, rng=0, backend="own")
-    with one_line(TypeError, "x is a numpy.ndarray", "own backend", "xrnn.asarray(x, backend='own')"):
-        layer(np.ones((4, 2), "float32"))
     for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert copied.backend is own
+    refused(
+        (TypeError, lambda: layer(np.ones((4, 2))), "x is a numpy.ndarray", "own", "xrnn.asarray(x, backend='own')"),
+        (ValueError, lambda: xrnn.get_backend("owm"), "unknown backend 'owm'", "one of auto, cupy, numpy, own"),
+        (TypeError, lambda: xrnn.backend_of([1.0]), "expected an array of cupy or numpy or own"),
+    )
 
 
 @pytest.mark.usefixtures("own")
@@ -156,13 +150,6 @@ def test_info(own: OwnBackend, capsys: pytest.CaptureFixture[str]) -> None:
     assert "  recurrence_forward: plain (the own backend has no other form of it)" in lines
     assert main(["info", "--backend", "own", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["forms"]["float32"]) == set(OPERATIONS)
-
-
-def test_errors_name_it(own: OwnBackend) -> None:
-    with one_line(ValueError, "unknown backend 'owm'", "expected one of auto, cupy, numpy, own"):
-        xrnn.get_backend("owm")
-    with one_line(TypeError, "expected an array of cupy or numpy or own"):
-        xrnn.backend_of([1.0])
 
 
 def test_it_is_loaded_once_and_only_when_needed() -> None:
@@ -204,46 +191,42 @@ def test_a_failure_keeps_no_frame_of_its_caller() -> None:
     assert found[0]() is None
 
 
-def test_a_module_that_is_missing() -> None:
-    xrnn.register_backend("own", "no_such_module")
-    with one_line(BackendUnavailableError, "asked for own, but it can't be imported (No module named"):
-        xrnn.get_backend("own")
+def test_names_that_are_refused() -> None:
+    for name in ("numpy", "cupy", "auto", "", "Own", " own", 3):
+        with one_line(ValueError, f"name is {name!r}: expected a name in lower case, other than auto, cupy, numpy"):
+            xrnn.register_backend(name, OwnBackend)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["numpy", "cupy", "auto", "", "Own", " own", 3])
-def test_names_that_are_refused(name: Any) -> None:
-    with one_line(ValueError, f"name is {name!r}: expected a name in lower case, other than auto, cupy, numpy"):
-        xrnn.register_backend(name, OwnBackend)
+class Second(OwnBackend):
+    name = "second"
 
 
+class Third(Backend):
+    name = "third"
+
+    def __init__(self) -> None:
+        super().__init__(np)
+
+
+@pytest.mark.usefixtures("own")
 def test_loaders_that_are_refused() -> None:
-    with one_line(TypeError, "loader is a int: expected a function"):
-        xrnn.register_backend("own", 3)  # type: ignore[arg-type]
-    xrnn.register_backend("own", lambda: 3)  # type: ignore[arg-type,return-value]
-    with one_line(TypeError, "the loader of the backend 'own' returned 3: expected a Backend with that name"):
-        xrnn.get_backend("own")
-    xrnn.register_backend("other", OwnBackend)
-    with one_line(TypeError, "returned <xrnn backend own>: expected a Backend with that name"):
-        xrnn.get_backend("other")
+    def registered(name: str, loader: Any) -> Any:
+        xrnn.register_backend(name, loader)
+        return lambda: xrnn.get_backend(name)
 
-
-def test_arrays_of_another_backend_are_refused(own: OwnBackend) -> None:
-    class Second(OwnBackend):
-        name = "second"
-
-    xrnn.register_backend("second", Second)
-    with one_line(TypeError, "the arrays of the backend 'second' are tests.test_register_backend.OwnArray, as those"):
-        xrnn.get_backend("second")
-
-    class Third(Backend):
-        name = "third"
-
-        def __init__(self) -> None:
-            super().__init__(np)
-
-    xrnn.register_backend("third", Third)
-    with one_line(TypeError, "the arrays of the backend 'third' are numpy.ndarray, as those of numpy"):
-        xrnn.get_backend("third")
+    returned, taken = "expected a Backend with that name", "the arrays of the backend "
+    refused(
+        (TypeError, lambda: xrnn.register_backend("own", 3), "loader is a int: expected a function"),  # type: ignore[arg-type]
+        (TypeError, registered("three", lambda: 3), "the loader of the backend 'three' returned 3", returned),
+        (TypeError, registered("other", OwnBackend), "returned <xrnn backend own>", returned),
+        (
+            TypeError,
+            registered("second", Second),
+            f"{taken}'second' are tests.test_register_backend.OwnArray, as those",
+        ),
+        (TypeError, registered("third", Third), f"{taken}'third' are numpy.ndarray, as those of numpy"),
+        (BackendUnavailableError, registered("missing", "no_such_module"), "it can't be imported (No module named"),
+    )
     assert xrnn.backend_of(np.ones(1)).name == "numpy"
 
 

@@ -1,12 +1,9 @@
-"""The selection of a backend. Each source of it is tested in a new process, because a process selects once.
-
-argument > use_backend > set_backend > XRNN_BACKEND > auto
-"""
+"""The selection of a backend: argument > use_backend > set_backend > XRNN_BACKEND > auto."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,68 +13,67 @@ import xrnn
 from tests import standin as cp
 from tests.conftest import STANDIN
 from tests.errors import one_line, refused
-from tests.fresh import NO_CUPY, STANDIN_AS_CUPY, output_of
+from tests.fresh import NO_CUPY, output_of
 from xrnn import RNN, asarray, backend_of, get_backend, set_backend, to_numpy, use_backend, xp
+from xrnn import select as selecting
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.select import select
-
-SELECTED = """
-from xrnn.select import select
-selection = select()
-print(selection.backend.name, '|', selection.decided_by)
-"""
-
 
 # ---- the order of precedence ----
 
 
+@pytest.fixture
+def two_backends(table_of_backends: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The stand-in takes CuPy's place, and nothing is selected."""
+    monkeypatch.setitem(selecting._loaders, "cupy", lambda: STANDIN)
+    monkeypatch.delitem(selecting._loaded, "cupy", raising=False)
+    monkeypatch.setattr(selecting, "_process", None)
+    selecting._auto.cache_clear()
+    yield
+    selecting._auto.cache_clear()
+
+
+@pytest.mark.usefixtures("two_backends")
 @pytest.mark.parametrize(
-    ("environment", "code", "expected"),
+    ("environment", "chosen", "expected"),
     [
-        (None, "", "cupy | the default"),
-        ("", "", "cupy | the default"),
-        (" ", "", "cupy | the default"),
-        ("auto", "", "cupy | XRNN_BACKEND=auto"),
-        ("numpy", "", "numpy | XRNN_BACKEND=numpy"),
-        (" NumPy ", "", "numpy | XRNN_BACKEND=numpy"),
-        ("numpy", "xrnn.set_backend('cupy')", "cupy | set_backend('cupy')"),
-        ("numpy", "xrnn.set_backend('cupy'); xrnn.set_backend(None)", "numpy | XRNN_BACKEND=numpy"),
+        ("", [], ("cupy", "the default")),
+        (" ", [], ("cupy", "the default")),
+        ("auto", [], ("cupy", "XRNN_BACKEND=auto")),
+        (" NumPy ", [], ("numpy", "XRNN_BACKEND=numpy")),
+        ("numpy", ["cupy"], ("cupy", "set_backend('cupy')")),
+        ("numpy", ["cupy", None], ("numpy", "XRNN_BACKEND=numpy")),
     ],
 )
-def test_set_backend_beats_the_environment_beats_auto(environment: str | None, code: str, expected: str) -> None:
-    given = {} if environment is None else {"XRNN_BACKEND": environment}
-    assert output_of(STANDIN_AS_CUPY + code + SELECTED, **given) == expected
+def test_set_backend_beats_the_environment_beats_auto(
+    environment: str, chosen: list[str | None], expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRNN_BACKEND", environment)
+    for name in chosen:
+        set_backend(name)
+    assert (select().backend.name, select().decided_by) == expected
 
 
-def test_the_argument_beats_use_backend_beats_set_backend() -> None:
-    code = """
-import threading
-def seen_by_a_thread():
-    names = []
-    thread = threading.Thread(target=lambda: names.append(xrnn.get_backend().name))
-    thread.start()
-    thread.join()
-    return names[0]
-xrnn.set_backend("numpy")
-with xrnn.use_backend("cupy") as outer:
-    print(outer.name, xrnn.get_backend().name, seen_by_a_thread())
-    with xrnn.use_backend("numpy") as inner:
-        print(inner.name, xrnn.get_backend().name)
-    print(xrnn.select.select().decided_by)
-    print(xrnn.get_backend("numpy").name, xrnn.select.select("numpy").decided_by)
-    print(xrnn.RNN.init(2, 3, backend="numpy").backend.name, xrnn.RNN.init(2, 3).backend.name)
-    print(type(xrnn.asarray([1.0], backend="numpy")).__module__, type(xrnn.asarray([1.0])).__module__)
-print(xrnn.get_backend().name, seen_by_a_thread())
-"""
-    assert output_of(STANDIN_AS_CUPY + code, XRNN_BACKEND="cupy").splitlines() == [
-        "cupy cupy numpy",
-        "numpy numpy",
-        "use_backend('cupy')",
-        "numpy the argument backend='numpy'",
-        "numpy cupy",
-        "numpy cupy",
-        "numpy numpy",
-    ]
+@pytest.mark.usefixtures("two_backends")
+def test_the_argument_beats_use_backend_beats_set_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen_by_a_thread() -> str:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: get_backend().name).result()
+
+    monkeypatch.setenv("XRNN_BACKEND", "cupy")
+    set_backend("numpy")
+    with use_backend("cupy") as outer:
+        assert (outer.name, get_backend().name, seen_by_a_thread()) == ("cupy", "cupy", "numpy")
+        with use_backend("numpy") as inner:
+            assert (inner.name, get_backend().name) == ("numpy", "numpy")
+        assert select().decided_by == "use_backend('cupy')"
+        assert (get_backend("numpy").name, select("numpy").decided_by) == ("numpy", "the argument backend='numpy'")
+        assert (RNN.init(2, 3, backend="numpy").backend.name, RNN.init(2, 3).backend.name) == ("numpy", "cupy")
+        assert isinstance(asarray([1.0], backend="numpy"), np.ndarray)
+        assert isinstance(asarray([1.0]), cp.ndarray)
+        assert isinstance(xp.zeros(3), cp.ndarray)
+    assert (get_backend().name, seen_by_a_thread()) == ("numpy", "numpy")
+    assert isinstance(xp.zeros(3), np.ndarray)
 
 
 def test_an_error_ends_use_backend() -> None:
@@ -87,44 +83,26 @@ def test_an_error_ends_use_backend() -> None:
     assert get_backend() is before
 
 
-# ---- unknown names ----
-
-VALID = "expected one of auto, cupy, numpy"
-
-
-def test_an_unknown_name_lists_the_valid_ones() -> None:
+def test_an_unknown_name_lists_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown, valid = "unknown backend 'nunpy' ", "expected one of auto, cupy, numpy"
     refused(
-        (ValueError, lambda: get_backend("nunpy"), "unknown backend 'nunpy' (the argument backend='nunpy')", VALID),
-        (ValueError, lambda: RNN.init(2, 3, backend="nunpy"), "unknown backend 'nunpy' (the argument backend='nunpy')"),
-        (ValueError, lambda: set_backend("nunpy"), "unknown backend 'nunpy' (set_backend('nunpy'))", VALID),
+        (ValueError, lambda: get_backend("nunpy"), unknown + "(the argument backend='nunpy')", valid),
+        (ValueError, lambda: RNN.init(2, 3, backend="nunpy"), unknown + "(the argument backend='nunpy')"),
+        (ValueError, lambda: set_backend("nunpy"), unknown + "(set_backend('nunpy'))", valid),
+        (ValueError, lambda: use_backend("nunpy").__enter__(), unknown + "(use_backend('nunpy'))", valid),
     )
-    with one_line(ValueError, "unknown backend 'nunpy' (use_backend('nunpy'))", VALID), use_backend("nunpy"):
-        pass
-
-
-def test_an_unknown_name_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XRNN_BACKEND", "nunpy")
-    with one_line(ValueError, "unknown backend 'nunpy' (XRNN_BACKEND=nunpy)", VALID):
+    with one_line(ValueError, unknown + "(XRNN_BACKEND=nunpy)", valid):
         get_backend()
 
 
-@pytest.fixture
-def numpy_for_the_process() -> Iterator[None]:
+def test_a_failed_set_backend_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selecting, "_process", None)
     set_backend("numpy")
-    yield
-    set_backend(None)
-
-
-@pytest.mark.usefixtures("numpy_for_the_process")
-def test_a_failed_set_backend_changes_nothing() -> None:
     for name in ("nunpy", "cupy") if select("auto").rejected else ("nunpy",):
         with pytest.raises((ValueError, BackendUnavailableError)):
             set_backend(name)
         assert select().decided_by == "set_backend('numpy')"
-
-
-@pytest.mark.usefixtures("numpy_for_the_process")
-def test_set_backend_accepts_a_backend_object() -> None:
     set_backend(STANDIN)
     assert get_backend() is STANDIN
 
@@ -187,20 +165,16 @@ sys.modules["xrnn.backends.cupy.probe"].has_gpu = lambda: {}
 """
 
 
-@pytest.mark.parametrize("environment", [{}, {"XRNN_BACKEND": "auto"}])
-def test_auto_warns_once_of_a_gpu_that_it_does_not_use(environment: dict[str, str]) -> None:
-    lines = output_of(NO_CUPY + HAS_GPU.format(True) + FALLBACK, **environment).splitlines()
-    assert lines == [
+def test_auto_warns_once_of_a_gpu_that_it_does_not_use() -> None:
+    assert output_of(NO_CUPY + HAS_GPU.format(True) + FALLBACK) == (
         "WARNING xrnn runs on numpy, not on cupy: CuPy is not installed: `pip install -e '.[cuda13]'` "
         "(or `pip install -e '.[cuda12]'`, by what `nvidia-smi` shows as CUDA Version)"
-    ]
+    )
 
 
-def test_auto_is_silent_without_a_gpu() -> None:
-    code = NO_CUPY + HAS_GPU.format(False) + FALLBACK
-    assert output_of(code) == ""
-    verbose = code.replace("\nimport xrnn\n", "\nlogging.getLogger('xrnn').setLevel(logging.INFO)\nimport xrnn\n")
-    assert output_of(verbose).startswith("INFO xrnn runs on numpy, not on cupy: CuPy is not installed")
+def test_auto_only_informs_without_a_gpu() -> None:
+    code = NO_CUPY + HAS_GPU.format(False) + "import logging\nlogging.getLogger('xrnn').setLevel(logging.INFO)"
+    assert output_of(code + FALLBACK).startswith("INFO xrnn runs on numpy, not on cupy: CuPy is not installed")
 
 
 @no_gpu
@@ -218,19 +192,11 @@ def test_an_explicit_numpy_logs_nothing() -> None:
 # ---- importing ----
 
 
-def test_importing_xrnn_imports_nothing_heavy_and_probes_nothing() -> None:
-    code = """
-import json, sys
-import xrnn
-heavy = ("cupy", "cupyx", "typer", "rich", "safetensors", "matplotlib", "threadpoolctl", "xrnn.backends")
-print(json.dumps([name for name in heavy if name in sys.modules]))
-"""
-    assert json.loads(output_of(code)) == []
-
-
-def test_numpy_never_imports_cupy() -> None:
+def test_importing_xrnn_imports_nothing_heavy_and_numpy_never_cupy() -> None:
     code = """
 import sys, numpy, xrnn
+heavy = ("cupy", "cupyx", "typer", "rich", "safetensors", "matplotlib", "threadpoolctl", "torch", "xrnn.backends")
+print([name for name in heavy if name in sys.modules])
 x = numpy.ones((4, 2), "float32")
 rnn = xrnn.RNN(numpy.ones((2, 3), "float32"), numpy.ones((3, 3), "float32"), numpy.ones(3, "float32"))
 rnn.backward(rnn.forward(x))
@@ -239,25 +205,10 @@ try:
 except TypeError:
     print("cupy" in sys.modules, rnn.backend.name)
 """
-    assert output_of(code) == "False numpy"
+    assert output_of(code).splitlines() == ["[]", "False numpy"]
 
 
 # ---- the proxy ----
-
-
-def test_the_proxy_follows_the_selection() -> None:
-    code = """
-from xrnn import xp, set_backend
-zeros = lambda: type(xp.zeros(3)).__module__
-print(zeros())
-set_backend("cupy")
-print(zeros())
-with xrnn.use_backend("numpy"):
-    print(zeros())
-print(zeros())
-"""
-    lines = output_of(STANDIN_AS_CUPY + code, XRNN_BACKEND="numpy").splitlines()
-    assert lines == ["numpy", "cupy", "numpy", "cupy"]
 
 
 def test_the_proxy_shows_the_names_of_the_namespace(backend: Backend) -> None:
@@ -274,9 +225,8 @@ def test_the_proxy_shows_the_names_of_the_namespace(backend: Backend) -> None:
 
 def test_backend_of(backend: Backend) -> None:
     a = backend.xp.zeros((2, 3))
-    assert backend_of(a) is backend
-    assert backend_of(a[0]) is backend
-    assert backend_of(a.sum(axis=0)) is backend
+    for array in (a, a[0], a.sum(axis=0)):
+        assert backend_of(array) is backend
 
 
 @pytest.mark.parametrize("thing", [[1.0, 2.0], 3.0, None, "words", np.float32(1)])
@@ -286,18 +236,16 @@ def test_backend_of_other_objects(thing: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", "float64", "int64"])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_asarray_and_to_numpy_keep_values(backend: Backend, dtype: Any, order: Any) -> None:
-    host = np.asarray(np.arange(6.0).reshape(2, 3), order=order)
-    moved = asarray(host, dtype, backend=backend)
-    assert backend.owns(moved)
-    assert moved.dtype == np.dtype(dtype or "float64")
-    back = to_numpy(moved)
-    assert type(back) is np.ndarray
-    np.testing.assert_array_equal(back, host)
-
-
-def test_asarray_takes_numbers_and_lists(backend: Backend) -> None:
+def test_asarray_and_to_numpy_keep_values(backend: Backend, dtype: Any) -> None:
+    host = np.arange(6.0).reshape(2, 3)
+    for order in (host, np.asfortranarray(host)):
+        moved = asarray(order, dtype, backend=backend)
+        assert backend.owns(moved)
+        assert moved.dtype == np.dtype(dtype or "float64")
+        assert asarray(moved, backend=backend) is moved
+        back = to_numpy(moved)
+        assert type(back) is np.ndarray
+        np.testing.assert_array_equal(back, host)
     for value in (3, 2.5, [1, 2], [[1.0], [2.0]], (True, False), range(3)):
         np.testing.assert_array_equal(to_numpy(asarray(value, backend=backend)), np.asarray(value))
 
@@ -317,23 +265,15 @@ def test_asarray_of_a_numpy_array_without_numbers(values: Any) -> None:
         asarray(array, backend="numpy")
 
 
-def test_asarray_copies_no_array_of_its_backend(backend: Backend) -> None:
-    a = backend.xp.zeros((2, 3), "float32")
-    assert asarray(a, backend=backend) is a
-    assert asarray(a, "float32", backend=backend) is a
-    host = np.zeros(3)
-    assert to_numpy(host) is host
-
-
 def test_asarray_moves_between_backends() -> None:
     on_device = asarray(np.arange(3.0), backend=STANDIN)
     back = asarray(on_device, backend="numpy")
     assert get_backend("numpy").owns(back)
-    again = asarray(back, "float32", backend=STANDIN)
+    assert to_numpy(back) is back
+    with use_backend(STANDIN):
+        again = asarray(back, "float32")
     assert STANDIN.owns(again)
     np.testing.assert_array_equal(to_numpy(again), np.arange(3))
-    with use_backend(STANDIN):
-        assert STANDIN.owns(asarray(back))
 
 
 # ---- arrays of two backends: the error names the argument and the remedy ----

@@ -65,17 +65,18 @@ def test_layers_on_arrays_of_their_own_do_not_notice(backend: Backend) -> None:
 
 @pytest.mark.parametrize("make", [SGD, Adam])
 def test_an_optimizer_refuses_an_array_of_two_layers(backend: Backend, make: Callable[..., Any]) -> None:
-    one = RNN.init(D, H, rng=0, backend=backend)
-    remedy = "list one of the two layers, and add the gradients of the other"
-    with one_line(ValueError, "params[0] of layers[2] is the same array as params[0] of layers[0], which each", remedy):
-        make([one, Linear.init(D, H, backend=backend), RNN(*one.params)])
-    with one_line(ValueError, "params[3] of layers[1] is the same array as params[0] of layers[0]", remedy):
-        make([one, Bidirectional(RNN.init(D, H, backend=backend), RNN(*one.params, reverse=True))])
-    with one_line(ValueError, "params[3] of layers[0] is the same array as params[0] of layers[0]", remedy):
-        make([Bidirectional(one, RNN(*one.params, reverse=True))])
+    one, other = (RNN.init(D, H, rng=seed, backend=backend) for seed in (0, 1))
     embedding = Embedding.init(5, D, rng=0, backend=backend)
-    with one_line(ValueError, "params[0] of layers[1] is the same array as params[0] of layers[0]", remedy):
-        make([embedding, Linear(embedding.params[0].T, backend.xp.zeros(5, "float32"))])
+    tied = Linear(embedding.params[0].T, backend.xp.zeros(5, "float32"))
+    remedy = "list one of the two layers, and add the gradients of the other"
+    for layers, place in (
+        ([one, other, RNN(*one.params)], "params[0] of layers[2]"),
+        ([one, Bidirectional(other, RNN(*one.params, reverse=True))], "params[3] of layers[1]"),
+        ([Bidirectional(one, RNN(*one.params, reverse=True))], "params[3] of layers[0]"),
+        ([embedding, tied], "params[0] of layers[1]"),
+    ):
+        with one_line(ValueError, f"{place} is the same array as params[0] of layers[0], which each", remedy):
+            make(layers)
 
 
 def test_names_of_shared_arrays_need_no_order(backend: Backend) -> None:

@@ -30,8 +30,13 @@ print([name for name in ("keras", "onnx", "safetensors", "torch") if name in sys
 
 def test_options_are_keywords() -> None:
     positional = {
-        **dict.fromkeys(("from_keras", "to_torch"), ["layer"]),
-        **{"from_onnx": ["source"], "from_torch": ["module"], "to_c": ["layers", "path", "name"]},
+        **{
+            "from_keras": ["layer"],
+            "to_torch": ["layer"],
+            "from_onnx": ["source"],
+            "from_torch": ["module"],
+            "to_c": ["layers", "path", "name"],
+        },
         **{"load": ["path", "kind"], "load_checkpoint": ["path"], "save": ["path", "layer"]},
         **{"save_checkpoint": ["path", "layers"], "to_onnx": ["layers", "path"], "to_keras": ["layers"]},
     }

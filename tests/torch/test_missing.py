@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fresh import NO_TORCH, output_of, run_python
+from tests.fresh import NO_TORCH, run_python
 
 
 def test_the_error_names_the_command() -> None:
@@ -10,7 +10,3 @@ def test_the_error_names_the_command() -> None:
     assert done.stderr.strip().splitlines()[-1] == (
         "ImportError: xrnn.torch needs PyTorch, which is not installed: `pip install -e '.[torch]'`"
     )
-
-
-def test_importing_xrnn_imports_no_pytorch() -> None:
-    assert output_of("import sys, xrnn; print('torch' in sys.modules)") == "False"
