@@ -87,6 +87,9 @@ def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
         "Linear(b)": lambda junk: Linear(Wx, junk),
         "Linear.forward": lambda junk: linear.forward(junk),
         "Linear.backward": lambda junk: linear.backward(junk),
+        "Embedding.forward": lambda junk: embedding.forward(junk),
+        "Dropout.forward": lambda junk: dropout.forward(junk),
+        "clip_grad_norm": lambda junk: clip_grad_norm([x, junk], 1.0),
         "Embedding.backward": lambda junk: embedding.backward(junk),
         "Dropout.backward": lambda junk: dropout.backward(junk),
         "softmax_cross_entropy(logits)": lambda junk: softmax_cross_entropy(junk, targets),
@@ -117,32 +120,24 @@ def refuse() -> None:
     raise TypeError("None is what this argument may be")
 
 
+FLOATS = ("0-d", "1-d", "4-d", "no elements", "float32")
+VALID = {
+    "Embedding.forward": ["integers"],
+    "Dropout.forward": [*FLOATS, "another backend's array"],
+    "clip_grad_norm": FLOATS,
+}
+
+
 @pytest.mark.parametrize("junk", JUNK)
 def test_no_junk_reaches_the_array_library(backend: Backend, junk: str) -> None:
     for name, enter in entrances(backend).items():
+        if junk in VALID.get(name, ()):
+            continue
         with pytest.raises((TypeError, ValueError)) as caught:
             enter(JUNK[junk](backend))
         raised_in = Path(traceback.extract_tb(caught.tb)[-1].filename)
         assert {"xrnn", "tests"} & set(raised_in.parts), f"{name} of {junk}: raised in {raised_in}: {caught.value}"
         assert "\n" not in str(caught.value), name
-
-
-# Embedding accepts integers and Dropout any floats, so some of the wrong arguments above are valid there.
-@pytest.mark.parametrize("junk", [name for name in JUNK if name not in ("integers",)])
-def test_no_junk_reaches_a_lookup(backend: Backend, junk: str) -> None:
-    embedding = Embedding.init(6, D, rng=0, backend=backend)
-    with pytest.raises(TypeError, match=r"^index (is a|has dtype) .*: (expected|use) .*$|^index is a .*, but .*$"):
-        embedding.forward(JUNK[junk](backend))
-
-
-@pytest.mark.parametrize("junk", ["None", "a number", "a list", "a masked array", "integers", "bools", "float16"])
-def test_no_junk_reaches_dropout_and_clipping(backend: Backend, junk: str) -> None:
-    value = JUNK[junk](backend)
-    with pytest.raises(TypeError, match=r"^x (is a|has dtype) .*: expected .*; use .*$"):
-        Dropout(0.5).forward(value)
-    for i, grads in enumerate([[value], [backend.xp.ones(3), value]]):
-        with pytest.raises(TypeError, match=rf"^grads\[{i}\] (is a|has dtype) .*: expected .*; use .*$"):
-            clip_grad_norm(grads, 1.0)
 
 
 def test_no_complex_number_loses_its_imaginary_part(backend: Backend) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 import safetensors.numpy
 
 import xrnn
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from xrnn import files
 from xrnn.files import FileError, arrays_content, check_writable, open_arrays, printable, quoted, write_file
 from xrnn.series import Classifier, Forecaster, Regressor
@@ -46,14 +47,6 @@ def create_file(path: Path, content: bytes) -> None:
 
 
 # ---- writing ----
-
-
-def test_content_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    for content in (b"one", b"the other"):
-        replace_file(path, content)
-        assert path.read_bytes() == content
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,15 +108,15 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, write: Any, monkeypatch
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
         before = {name: os.lstat(name).st_ino for name in os.listdir()}
-        for name in ("fifo", "link", "socket"):
-            with one_line(
-                FileExistsError, f"can't write {name}: expected the name of a file, but it is a device, a pipe or a"
-            ):
-                write(Path(name))
-    with one_line(IsADirectoryError, "can't write folder: expected the name of a file, but it is a folder; name a"):
-        write(Path("folder"))
-    with one_line(OSError, "Too many levels of symbolic links: 'loop'"):
-        write(Path("loop"))
+        other = "expected the name of a file, but it is "
+        refused(
+            *(
+                (FileExistsError, partial(write, Path(name)), f"can't write {name}: {other}a device, a pipe or a")
+                for name in ("fifo", "link", "socket")
+            ),
+            (IsADirectoryError, partial(write, Path("folder")), f"can't write folder: {other}a folder; name a"),
+            (OSError, partial(write, Path("loop")), "Too many levels of symbolic links: 'loop'"),
+        )
     assert {name: os.lstat(name).st_ino for name in os.listdir()} == before
 
 
@@ -230,9 +223,6 @@ def test_the_check_leaves_no_file(tmp_path: Path) -> None:
     strangers.touch()
     check_writable(tmp_path / "file")
     assert list(tmp_path.iterdir()) == [strangers]
-
-
-def test_a_file_that_can_not_be_written_is_found_by_the_check(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         check_writable(tmp_path / "nowhere" / "file")
 
@@ -251,15 +241,15 @@ def save_run(path: Path, **options: Any) -> None:
 @pytest.fixture(scope="module")
 def writers() -> dict[str, Callable[..., object]]:
     """By name, each function that writes a file."""
-    labelled = {"epochs": 1} | SIZES
+    forecaster = Forecaster(horizon=2, context=4, season=2, steps=1, **SIZES).fit(SERIES)
     return {
-        "xrnn.save": lambda path, **options: xrnn.save(path, LAYERS["rnn"], **options),
+        "xrnn.save": partial(xrnn.save, layer=LAYERS["rnn"]),
         "xrnn.save_checkpoint": save_run,
-        "xrnn.to_onnx": lambda path, **options: xrnn.to_onnx(LAYERS, path, **options),
-        "xrnn.to_c": lambda path, **options: xrnn.to_c(LAYERS, path, **options),
-        "Classifier.save": Classifier(**labelled).fit(SERIES, [0, 1] * 4).save,
-        "Regressor.save": Regressor(**labelled).fit(SERIES, np.arange(8.0)).save,
-        "Forecaster.save": Forecaster(horizon=2, context=4, season=2, steps=1, **SIZES).fit(SERIES).save,
+        "xrnn.to_onnx": partial(xrnn.to_onnx, LAYERS),
+        "xrnn.to_c": partial(xrnn.to_c, LAYERS),
+        "Classifier.save": Classifier(epochs=1, **SIZES).fit(SERIES, [0, 1] * 4).save,
+        "Regressor.save": Regressor(epochs=1, **SIZES).fit(SERIES, np.arange(8.0)).save,
+        "Forecaster.save": forecaster.save,
     }
 
 
@@ -276,11 +266,10 @@ def test_a_file_of_another_program_is_kept(writers: dict[str, Callable[..., obje
         size = path.stat().st_size
         for content, each in itertools.product(contents, (path, link)):
             path.write_bytes(content)
-            with one_line(
-                FileExistsError,
-                f"{each} exists, and {name} did not write it: expected a new name; name another, or pass "
-                "overwrite=True",
-            ):
+            exists = (
+                f"{each} exists, and {name} did not write it: expected a new name; name another, or pass overwrite="
+            )
+            with one_line(FileExistsError, exists):
                 write(each)
             assert path.read_bytes() == content
             assert sorted(tmp_path.iterdir()) == [path, foreign, link]
@@ -338,34 +327,21 @@ def test_the_same_arrays_give_the_same_file(tmp_path: Path) -> None:
     assert len({example(tmp_path / str(i)).read_bytes() for i in range(9)}) == 1
 
 
-def test_changed_content_does_not_match_the_digest(tmp_path: Path) -> None:
+def test_other_content_is_refused(tmp_path: Path) -> None:
     path = example(tmp_path / "file")
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with open_arrays(path, WANTED) as file, one_line(FileError, "was changed after it was written: expected content"):
-        file.read()
-
-
-def test_a_file_of_another_program_has_no_digest(tmp_path: Path) -> None:
-    safetensors.numpy.save_file({"a": np.zeros(2)}, tmp_path / "file")
-    with open_arrays(tmp_path / "file", WANTED) as file, one_line(FileError, "was changed after it was written"):
-        file.read()
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", ["is not a safetensors file", f"expected {WANTED}"]),
-        (b"To be, or not to be", ["is not a safetensors file", f"expected {WANTED}"]),
-        (b"\xff" * 8 + b"{}", ["is truncated or damaged (", "): expected a complete file; use another copy"]),
-        (b"\x02" + b"\0" * 7 + b"{", ["is truncated or damaged ("]),
-    ],
-)
-def test_other_content_is_refused(tmp_path: Path, content: bytes, words: list[str]) -> None:
-    (tmp_path / "file").write_bytes(content)
-    with one_line(FileError, *words), open_arrays(tmp_path / "file", WANTED):
-        pass
+    whole = path.read_bytes()
+    for content, words in {
+        b"": f"is not a safetensors file: expected {WANTED}",
+        b"To be, or not to be": f"is not a safetensors file: expected {WANTED}",
+        b"\xff" * 8 + b"{}": "is truncated or damaged (",
+        b"\x02" + b"\0" * 7 + b"{": "is truncated or damaged (",
+        whole[:-1]: "): expected a complete file; use another copy",
+        whole[:-1] + bytes([whole[-1] ^ 1]): "was changed after it was written: expected content",
+        safetensors.numpy.save({"a": np.zeros(2)}): "was changed after it was written",  # it has no digest
+    }.items():
+        path.write_bytes(content)
+        with one_line(FileError, words), open_arrays(path, WANTED) as file:
+            file.read()
 
 
 @POSIX
@@ -389,7 +365,7 @@ def test_printed_names_have_no_control_characters(tmp_path: Path) -> None:
     assert printable("a\x1b]0;title\x07\u202eé\udcff\n") == "a�]0;title��é��"
     assert printable("a\n\tb\r", keep="\n\t") == "a\n\tb�"
     assert quoted("x" * 100 + "\x1b") == "x" * 80 + "…"
-    assert (quoted("x" * 80), quoted("x" * 81)) == ("x" * 80, "x" * 80 + "…")
+    assert quoted("x" * 80) == "x" * 80
     path = example(tmp_path / "\x1b[2J")
     with open_arrays(path, WANTED) as file, pytest.raises(FileError) as caught:
         file.check_format("xrnn layer", "1")

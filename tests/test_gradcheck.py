@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from xrnn import RNN, GradientMismatchError, gradcheck
 from xrnn.backend import Backend
 from xrnn.typing import Array
@@ -37,19 +37,31 @@ def test_a_wrong_gradient_is_caught_with_both_numbers(backend: Backend, error: f
     assert by_backward == pytest.approx((1 + error) * by_differences, rel=1e-6)
 
 
-def test_one_wrong_element_is_caught(backend: Backend) -> None:
+def test_one_wrong_element_and_nan_are_caught(backend: Backend) -> None:
     def backward(u: Array, a: Array, b: Array) -> list[Array]:
         da = u @ b.T
         da[1, 2] += 1e-3
         return [da, a.T @ u]
 
-    with pytest.raises(GradientMismatchError, match="the gradient of a along"):
-        check_product(backend, backward)
+    along = "the gradient of a along a random direction is "
+    refused(
+        (GradientMismatchError, lambda: check_product(backend, backward), along),
+        (GradientMismatchError, lambda: check_product(backend, nan), along + "nan by backward"),
+        (GradientMismatchError, lambda: check_product(backend, turned), "of a has shape (4, 3)", "expected (3, 4)"),
+        (GradientMismatchError, lambda: check_product(backend, one), "backward returned 1 gradients for 2 arguments"),
+    )
 
 
-def test_nan_is_caught(backend: Backend) -> None:
-    with pytest.raises(GradientMismatchError, match="the gradient of a along a random direction is nan by backward"):
-        check_product(backend, lambda u, a, b: [np.nan * (u @ b.T), a.T @ u])
+def nan(u: Array, a: Array, b: Array) -> list[Array]:
+    return [np.nan * (u @ b.T), a.T @ u]
+
+
+def turned(u: Array, a: Array, b: Array) -> list[Array]:
+    return [(u @ b.T).T, a.T @ u]
+
+
+def one(u: Array, a: Array, b: Array) -> list[Array]:
+    return [u @ b.T]
 
 
 def test_an_unwritten_weight_gradient_is_caught(backend: Backend) -> None:
@@ -66,13 +78,6 @@ def test_an_unwritten_weight_gradient_is_caught(backend: Backend) -> None:
 
     with one_line(GradientMismatchError, "the gradient of Wh", "is 0 by backward", "by differences of forward"):
         gradcheck(forward, backward, [x, rnn.params[1].copy()], names=["x", "Wh"])
-
-
-def test_shapes_and_numbers_of_gradients(backend: Backend) -> None:
-    with one_line(GradientMismatchError, "the gradient of a has shape (4, 3)", "expected (3, 4)"):
-        check_product(backend, lambda u, a, b: [(u @ b.T).T, a.T @ u])
-    with one_line(GradientMismatchError, "backward returned 1 gradients for 2 arguments"):
-        check_product(backend, lambda u, a, b: [u @ b.T])
 
 
 def test_a_missing_gradient_is_named(backend: Backend) -> None:

@@ -20,10 +20,6 @@ from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.precision import NAMES, Name, precision
 
 
-def test_the_default() -> None:
-    assert output_of("from xrnn.precision import precision; print(precision().name)") == "float32"
-
-
 def test_use_precision_nests_and_is_restored() -> None:
     before = precision().name
     with use_precision("bfloat16x3"):

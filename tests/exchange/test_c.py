@@ -76,7 +76,7 @@ def test_equals_stream(name: str, tmp_path: Path) -> None:
 
 def whole_model() -> tuple[list[Any], Any]:
     """Layers of every kind, and their outputs for `signal(2)`."""
-    stack = Stack([drawn(GRU.init(4, 5)), drawn(LayerNorm.init(5)), drawn(LSTM.init(5, 6))], dropout=0.5)
+    stack = Stack([drawn(GRU.init(4, 5)), drawn(LayerNorm.init(5)), quantize(drawn(LSTM.init(5, 6)))], dropout=0.5)
     before, after = drawn(Linear.init(2, 4)), drawn(Linear.init(6, 3))
     return [before, stack, Dropout(0.5), after], after(streamed(stack, before(signal(2))))
 
@@ -85,7 +85,7 @@ def test_a_chain_of_layers(tmp_path: Path) -> None:
     layers, y = whole_model()
     to_c(layers, tmp_path / "model.c", softmax=True)
     p = np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True)
-    np.testing.assert_allclose(outputs(built(tmp_path, "model"), signal(2)), p, **ROUNDING)
+    np.testing.assert_allclose(outputs(built(tmp_path, "model"), signal(2)), p, rtol=1e-5, atol=1e-5)
 
 
 def test_on_arm64(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_on_arm64(tmp_path: Path) -> None:
     layers, y = whole_model()
     to_c(layers, tmp_path / "model.c")
     program = built(tmp_path, "model", compiler="aarch64-linux-gnu-gcc", flags=["-O2", "-static"])
-    np.testing.assert_allclose(outputs(program, signal(2), "qemu-aarch64"), y, **ROUNDING)
+    np.testing.assert_allclose(outputs(program, signal(2), "qemu-aarch64"), y, rtol=1e-5, atol=1e-5)
 
 
 def test_an_embedding_reads_an_index(tmp_path: Path) -> None:
@@ -116,25 +116,14 @@ def test_scale_and_mean_as_those_of_a_classifier(tmp_path: Path, mask: bool) -> 
     x = signal(2) * [3, 0.25] + [1e3, -2]
     x[:2, 0] = x[5, 1] = np.nan
     x[7] = 1e30, -1e30
-    (tmp_path / "model.c").write_text(source(Model((stack, linear), (mean, deviation), mask, mean=True), "model"))
+    text = source(Model((stack, linear), (mean, deviation), mask, mean=True), "model")
+    (tmp_path / "model.c").write_text(text)
+    if not mask:
+        to_c([stack, linear], tmp_path / "public.c", "model", scale=(mean, deviation), mean=True)
+        assert (tmp_path / "public.c").read_text() == text
     h = streamed(stack, Scale(mean, deviation).apply(x.astype("float32").astype(float), mask=mask))
     y = linear((np.cumsum(h, axis=0) / np.arange(1, T + 1)[:, None]).astype("float32"))
     np.testing.assert_allclose(outputs(built(tmp_path, "model"), x.astype("float32")), y, rtol=1e-5, atol=1e-5)
-
-
-def test_the_public_scale_and_mean(tmp_path: Path) -> None:
-    layers = [drawn(GRU.init(2, 5)), drawn(Linear.init(5, 3))]
-    scale = [1.0, 2.0], np.array([3.0, 4.0])
-    to_c(layers, tmp_path / "model.c", scale=scale, mean=True)
-    model = Model(tuple(layers), (np.array([1.0, 2.0]), np.array([3.0, 4.0])), mean=True)
-    assert (tmp_path / "model.c").read_text() == source(model, "model")
-
-
-def test_a_recurrent_model_alone_gives_its_mean(tmp_path: Path) -> None:
-    gru, x = drawn(GRU.init(2, 5)), signal(2)
-    to_c(gru, tmp_path / "model.c", mean=True)
-    mean = np.cumsum(streamed(gru, x), axis=0) / np.arange(1, T + 1)[:, None]
-    np.testing.assert_allclose(outputs(built(tmp_path, "model"), x), mean, **ROUNDING)
 
 
 def test_the_mean_of_a_million_steps(tmp_path: Path) -> None:
@@ -170,59 +159,37 @@ def test_weights_are_exact(tmp_path: Path) -> None:
 def test_labels_are_string_literals(tmp_path: Path) -> None:
     labels = ("walk", 'a"b\\', "ü??/\n", "@_x")
     text = source(Model((drawn(Linear.init(2, 4)),), labels=labels), "model")
-    (tmp_path / "model.c").write_text(text.replace("model_step(", "model_step(", 1))
-    (tmp_path / "main.c").write_text('#include <stdio.h>\n#include "model.c"\nint main(void) { puts(""); }')
+    (tmp_path / "model.c").write_text(text)
     literals = re.findall(r'^    "(.*)",?$', text, re.MULTILINE)
-    assert [re.sub(r"\\(\d{3})", lambda o: chr(int(o[1], 8)), one).encode("latin-1").decode() for one in literals] == [
-        *labels
-    ]
+    read = [re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), one) for one in literals]
+    assert [one.encode("latin-1").decode() for one in read] == [*labels]
     built(tmp_path, "model")
 
 
-@pytest.mark.parametrize(
-    ("name", "made"), [("gesture", "gesture"), ("a-b.c d", "a_b_c_d"), ("7segments", "m7segments"), ("__x__", "x")]
-)
-def test_identifiers(name: str, made: str) -> None:
-    assert identifier(name) == made
-
-
-def test_a_name_without_letters() -> None:
+def test_identifiers() -> None:
+    names = {"gesture": "gesture", "a-b.c d": "a_b_c_d", "7segments": "m7segments", "__x__": "x"}
+    assert {name: identifier(name) for name in names} == names
     with one_line(ValueError, "name is 'ß–'", "an ASCII letter or digit"):
         identifier("ß–")
 
 
-# Keywords of C++23 and C23 that are identifiers in C99, and macros of <complex.h> and <iso646.h>.
-KEYWORDS = """
-    alignas alignof and and_eq asm assert atomic_cancel auto bitand bitor bool catch char16_t char32_t char8_t class
-    co_await co_return co_yield compl complex concept const_cast consteval constexpr constinit decltype delete
-    dynamic_cast explicit export false final friend I imaginary import module mutable namespace new noexcept not not_eq
-    nullptr operator or or_eq override private protected public reinterpret_cast requires static_assert static_cast
-    template this thread_local throw true try typeid typename typeof typeof_unqual using virtual wchar_t xor
-    xor_eq
-"""
-
-
-def test_identifiers_are_no_keywords_and_hide_none_of_the_file(tmp_path: Path) -> None:
-    """In a file with every function, which a C++ compiler reads too."""
+def test_a_c_compiler_and_a_cpp_compiler_read_every_function(tmp_path: Path) -> None:
     recurrent = [RNN.init(6, 6, leak=0.3), LSTM.init(6, 6), GRU.init(6, 6), GRU.init(6, 6, reset_after=False)]
     recurrent += [MinGRU.init(6, 6, candidate="positive"), MinLSTM.init(6, 6), SLSTM.init(6, 6), LRU.init(6, 3)]
     recurrent += [RNN.init(6, 6, leak=0.3, trains_leak=True)]
     layers = [*map(drawn, [*recurrent, LayerNorm.init(6), Linear.init(6, 2)]), drawn(LayerNorm.init(2))]
     layers.insert(1, quantize(drawn(GRU.init(6, 6))))
     scale = np.zeros(3), np.ones(3)
-    model = Model(tuple(layers), scale, mask=True, mean=True, softmax=True, labels=("a", "b"))
-    text = source(model, "model")
+    text = source(Model(tuple(layers), scale, mask=True, mean=True, softmax=True, labels=("a", "b")), "model")
     assert all(f"model_{function}(" in text for function in c._cells_c()[1])
-    code = re.sub(r'/\*.*?\*/|#include[^\n]*|"[^"]*"', "", text, flags=re.DOTALL)
-    names = set(re.findall(r"\b[A-Za-z_]\w*", code))
-    assert not names & set(KEYWORDS.split())
-    of_file = {name.removeprefix("model_") for name in names if name.startswith("model_")}
-    locals_of_file = {name for name in names if not name.startswith("model_")}
     # Any word can take the place of "model": then a local variable word_scale would hide the array word_scale.
-    assert not [(one, other) for one in locals_of_file for other in of_file if one.endswith(f"_{other}")]
+    names = set(re.findall(r"\b[A-Za-z_]\w*", re.sub(r'/\*.*?\*/|#include[^\n]*|"[^"]*"', "", text, flags=re.DOTALL)))
+    of_file = {name.removeprefix("model_") for name in names if name.startswith("model_")}
+    others = {name for name in names if not name.startswith("model_")}
+    assert not [(one, other) for one in others for other in of_file if one.endswith(f"_{other}")]
     (tmp_path / "model.c").write_text(text)
     in_c = outputs(built(tmp_path, "model"), signal(3))
-    in_cpp = outputs(built(tmp_path, "model", compiler="g++", standard="c++17"), signal(3))
+    in_cpp = outputs(built(tmp_path, "model", compiler="g++", standard="c++2b"), signal(3))
     np.testing.assert_array_equal(in_cpp, in_c)
 
 
@@ -237,26 +204,20 @@ def test_gates_of_min_lstm_that_are_minus_infinity(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, layer(x[:, None])[:, 0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["int", "main", "sigmoid", "EOF"])
-def test_names_of_c_can_be_used(name: str, tmp_path: Path) -> None:
-    to_c(drawn(LSTM.init(2, 3)), tmp_path / "model.c", name)
-    assert outputs(built(tmp_path, name, flags=[]), signal(2)).shape == (T, 3)
+def test_names_of_c_can_be_used(tmp_path: Path) -> None:
+    for name in ("int", "main", "sigmoid", "EOF"):
+        to_c(drawn(LSTM.init(2, 3)), tmp_path / "model.c", name)
+        assert outputs(built(tmp_path, name, flags=[]), signal(2)).shape == (T, 3)
 
 
 # ---- refusals ----
 
 
-@pytest.mark.parametrize(
-    "layers",
-    [
-        lambda: GRU.init(2, 3, reverse=True),
-        lambda: Bidirectional.init(GRU, 2, 3),
-        lambda: Stack([Bidirectional.init(GRU, 2, 3)]),
-    ],
-)
-def test_reverse_layers_are_refused(layers: Any, tmp_path: Path) -> None:
-    with one_line(ValueError, "layers[0]", "in reverse", "expected layers that run forward"):
-        to_c(layers(), tmp_path / "model.c")
+def test_reverse_layers_are_refused(tmp_path: Path) -> None:
+    both: Any = Bidirectional.init(GRU, 2, 3)
+    for layer in (GRU.init(2, 3, reverse=True), both, Stack([both])):
+        with one_line(ValueError, "layers[0]", "in reverse", "expected layers that run forward"):
+            to_c(layer, tmp_path / "model.c")
     assert not list(tmp_path.iterdir())
 
 
@@ -270,20 +231,12 @@ def test_weights_that_are_not_finite_float32_are_refused(value: float, tmp_path:
     assert (tmp_path / "model.c").read_text() == "before"
 
 
-def test_checkpoints() -> None:
-    layers = Network(stack=GRU.init(2, 3), linear=Linear.init(3, 2))
-    assert model_of(layers).layers == tuple(layers.values())
-    assert model_of(Checkpoint(layers, None, {})).layers == tuple(layers.values())
-    assert len(model_of(Checkpoint(layers, None, {"job": "mine"})).layers) == 2
-
-
 def test_refused_models() -> None:
     gru, own = GRU.init(2, 3), PeepholeLSTM.init(2, 3)
     series = Checkpoint(Network(gru=gru), None, {"job": "xrnn series classifier"})
+    assert model_of(Checkpoint(series.layers, None, {"job": "mine"})).layers == (gru,)
     rows: list[tuple[type[Exception], Any, dict[str, Any], str]] = [
         (TypeError, own, {}, "is a tests.peephole.layer.PeepholeLSTM"),
-        (TypeError, [gru, own], {}, "PeepholeLSTM"),
-        (TypeError, Bidirectional.init(PeepholeLSTM, 2, 3), {}, "is a tests.peephole.layer.PeepholeLSTM"),
         (TypeError, 3, {}, "is a int: expected RNN"),
         (TypeError, ["x"], {}, "is a str: expected RNN"),
         (TypeError, Path("x"), {}, "layers is a path: expected layers"),

