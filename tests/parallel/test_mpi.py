@@ -67,9 +67,9 @@ if comm.rank == 0:
 
 def test_training_equals_one_process() -> None:
     """11 sequences on 1, 2 and 3 ranks: the same weights after 5 updates, to rounding."""
-    one, two, three = (np.array(output_of(size, _TRAINING).split(), float) for size in (1, 2, 3))
-    np.testing.assert_allclose(two, one, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(three, one, rtol=1e-10, atol=1e-12)
+    one, *others = (np.array(output_of(size, _TRAINING).split(), float) for size in (1, 2, 3))
+    for other in others:
+        np.testing.assert_allclose(other, one, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPU affinity")
@@ -114,33 +114,26 @@ def test_known_and_new_sizes_end_all_ranks(rank: int) -> None:
 
 
 _WORLD = "from xrnn.parallel import world; print(world().size)"
+_LAUNCHERS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 _NO_MPI4PY = """
 import sys
 sys.modules["mpi4py"] = None
 """
 
 
-def refusal(code: str, **environment: str) -> str:
-    """The last line of a Python process that fails."""
-    done = run_python(code, **environment)
+@pytest.mark.parametrize(
+    ("code", "variables", "words"),
+    [
+        *((_NO_MPI4PY, {name: "2"}, "started 2 processes, but mpi4py does not work") for name in _LAUNCHERS),
+        # Of another MPI: its processes do not find each other, so each would be rank 0 of 1, and write the same files.
+        ("", {"OMPI_COMM_WORLD_SIZE": "4"}, "started 4 processes, but mpi4py connects 1"),
+        ("", {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}, "DistributedDataParallel"),
+    ],
+)
+def test_other_launchers_are_refused(code: str, variables: dict[str, str], words: str) -> None:
+    done = run_python(code + _WORLD, **variables)
     assert done.returncode == 1
-    return done.stderr.strip().splitlines()[-1]
-
-
-@pytest.mark.parametrize("variable", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])
-def test_a_launcher_without_mpi4py_is_refused(variable: str) -> None:
-    line = refusal(_NO_MPI4PY + _WORLD, **{variable: "2"})
-    assert "started 2 processes, but mpi4py does not work" in line
-    assert "[mpi]" in line
-
-
-def test_a_launcher_of_another_mpi_is_refused() -> None:
-    """Its processes do not find each other: each would be rank 0 of 1, and write the same files."""
-    assert "started 4 processes, but mpi4py connects 1" in refusal(_WORLD, OMPI_COMM_WORLD_SIZE="4")
-
-
-def test_torchrun_is_refused() -> None:
-    assert "DistributedDataParallel" in refusal(_WORLD, TORCHELASTIC_RUN_ID="x", WORLD_SIZE="2")
+    assert words in done.stderr.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize("variables", [{}, {"PMI_SIZE": "1"}, {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}])
