@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import inspect
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
@@ -168,7 +169,7 @@ class Estimator(ABC):
         """The shapes of the arrays in a file, float64, by the names of their attributes without "_"; -1 is any size."""
 
     def _check_columns(self, X: Any, *, reset: bool) -> None:
-        """scikit-learn's check of the names of the columns; without it, the same check in other words.
+        """Compare the names of the columns with those of `fit`.
 
         reset   True in `fit`: store the names
 
@@ -176,27 +177,20 @@ class Estimator(ABC):
         """
         if isinstance(X, list) and X and isinstance(X[0], Series):  # from files, whose names were checked
             return
-        first = X[0] if isinstance(X, list) and X else X
-        if hasattr(first, "columns") or hasattr(self, "feature_names_in_"):
-            try:
-                validation = importlib.import_module("sklearn.utils.validation")
-            except ModuleNotFoundError:
-                self._check_names(feature_names(first), reset=reset)
-            else:
-                validation.validate_data(
-                    self, first, "no_validation", reset=reset, skip_check_array=True, ensure_2d=False
-                )
-        if reset and hasattr(X, "__array__"):  # scikit-learn's convention for arrays, whose second axis is time here
-            self.n_features_in_ = np.asarray(X).shape[1]
-
-    def _check_names(self, names: tuple[str, ...] | None, *, reset: bool) -> None:
+        names, fitted = feature_names(X), tuple(getattr(self, "feature_names_in_", ()))
         if reset:
             vars(self).pop("feature_names_in_", None)
             if names:
                 self.feature_names_in_ = np.array(names, object)
-        elif names and hasattr(self, "feature_names_in_") and names != (fitted := tuple(self.feature_names_in_)):
+            if hasattr(X, "__array__"):  # scikit-learn's convention for arrays, whose second axis is time here
+                self.n_features_in_ = np.asarray(X).shape[1]
+        elif fitted and not names:
+            warnings.warn(
+                f"X does not have valid feature names, but `fit` had {quoted(', '.join(fitted))}", stacklevel=4
+            )
+        elif fitted and names != fitted:
             raise ValueError(
-                f"X has the columns {quoted(', '.join(names))}: expected those of `fit` in their order, "
+                f"X has the columns {quoted(', '.join(names or ()))}: expected those of `fit` in their order, "
                 f"{quoted(', '.join(fitted))}; reorder or rename them"
             )
 

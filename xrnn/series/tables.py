@@ -208,13 +208,18 @@ class Table:
 
         Raises DataError.
         """
-        columns = self.columns
+        columns, used = self.columns, self._used()
         id_at, time_at, label_at = map(self.optional, (columns.id, columns.time, columns.label))
         others = {id_at, time_at, label_at, *map(self.optional, columns.skip)}
-        found_at = self.time_column(others) if columns.timed and time_at is None else time_at
-        parts = self.year_and_part(others) if columns.timed and time_at is None and found_at is None else ()
-        used = self.channels(others | {found_at, *parts})
-        cells = self.joined(*parts) if parts else None if found_at is None else self.cells(found_at)
+        left = [i for i in range(len(self.rows[0])) if i not in others]
+        found_at, parts = time_at, tuple[int, ...]()
+        if columns.timed and time_at is None:
+            free = [i for i in left if i not in used]
+            found_at = self._time_column(left, free)
+            parts = self._year_and_part(free) if found_at is None else ()
+        left = [i for i in left if i not in {found_at, *parts}]
+        used = self._channels(left[self._is_index(left) :], used)
+        cells = self._joined(*parts) if parts else None if found_at is None else self.cells(found_at)
         dates = found_at is not None and self._is_named(found_at, _DATE_NAMES)
         times = None if cells is None else read_times(cells, self.where, dates=dates)
         names = tuple(self.header[i] for i in used) if self.header else None
@@ -259,23 +264,21 @@ class Table:
         """The name of a column, or its number."""
         return self.header[place] if self.header else str(place + 1)
 
-    def channels(self, others: set[int | None]) -> list[int]:
-        """The indices of the columns that are channels.   others: columns that are none"""
-        index, given = self._index(others), self.columns.used
+    def _channels(self, left: list[int], used: list[int]) -> list[int]:
+        """The indices of the columns that are channels.   left: without an index and times;   used: see `_used`"""
+        given = self.columns.used
         if given:
-            used = self._used()
-            left = self._left(others | {index, *used})
-            renamed = [left[0] if len(left) == 1 else self.place(given[0])] if len(used) < len(given) else []
+            others = [i for i in left if i not in used]
+            renamed = [others[0] if len(others) == 1 else self.place(given[0])] if len(used) < len(given) else []
             return [*renamed, *used]
         if self.columns.channels is not None and self.header:
             return [self.place(name) for name in self.columns.channels]
-        used = self._left(others | {index})
-        if not used:
+        if not left:
             raise DataError(
                 f"{self.name} has no channel: expected a column of numbers besides an index and the columns that "
                 "options name"
             )
-        return used
+        return left
 
     def _used(self) -> list[int]:
         """The columns `used`, without the first one if it is absent and may have another name."""
@@ -283,35 +286,27 @@ class Table:
         absent = self.columns.renamed and self.header is not None and names[0] not in self.header
         return [self.place(name) for name in names[absent:]]
 
-    def _left(self, others: set[int | None]) -> list[int]:
-        """The columns besides `others`."""
-        return [i for i in range(len(self.rows[0])) if i not in others]
+    def _is_index(self, left: list[int]) -> bool:
+        """Whether the first column holds the names or times of the rows instead of values."""
+        if left and self._is_named(left[0], _INDEX_NAMES):
+            return len(left) > 1
+        return bool(left) and self._holds_dates(left[0])
 
-    def _index(self, others: set[int | None]) -> int | None:
-        """The first column besides `others`, if it holds the names or times of the rows instead of values."""
-        left = self._left(others)
-        if not left or not (len(left) > 1 if self._is_named(left[0], _INDEX_NAMES) else self._holds_dates(left[0])):
-            return None
-        return left[0]
-
-    def time_column(self, others: set[int | None]) -> int | None:
+    def _time_column(self, left: list[int], free: list[int]) -> int | None:
         """The column of times: the index if it holds times, else the only other such column, else an index of numbers.
 
         None if there is no such column.
 
-        others   columns that other options name
+        left   the columns that are none of the id, the label and the skipped ones;   free: those that may be times
 
         Raises DataError for several columns of times, none of which is first, and for dates and times in two columns.
         """
-        left = self._left(others)
-        free = [i for i in left if i not in self._used()]
         if clocks := [i for i in free if self._is_named(i, _TIME_NAMES) and _CLOCK.match(self.cells(i)[0])]:
             raise DataError(
                 f"{self.name} has times of day without a date in column {quoted(self.shown(clocks[0]))}: expected one "
                 f"column of both; join them, as in 2024-05-31 12:00, or name the column of times with {param('time')}"
             )
-        index = self._index(others)
-        index = index if index in free else None
+        index = left[0] if self._is_index(left) and left[0] in free else None
         if index is not None and self._holds_times(index):
             return index
         found = [i for i in free if self._holds_times(i)] if len(left) > 1 else []
@@ -323,17 +318,13 @@ class Table:
         numbers = index is not None and all(as_number(cell) is not None for cell in self.cells(index))
         return found[0] if found else index if numbers else None
 
-    def year_and_part(self, others: set[int | None]) -> tuple[int, ...]:
-        """The columns of years and of quarters or months, by their names; none if one is missing.
-
-        others   columns that other options name
-        """
-        used = self._used()
-        names = {self.header[i].lower(): i for i in self._left(others) if i not in used} if self.header else {}
+    def _year_and_part(self, free: list[int]) -> tuple[int, ...]:
+        """The columns of years and of quarters or months, by their names; none if one is missing."""
+        names = {self.header[i].lower(): i for i in free} if self.header else {}
         part = next((name for name in _PARTS_OF_YEARS if name in names), None)
         return (names["year"], names[part]) if part and "year" in names else ()
 
-    def joined(self, year: int, part: int) -> list[str]:
+    def _joined(self, year: int, part: int) -> list[str]:
         """Dates from a column of years and one of quarters or months: 2024-Q1 or 2024-01.   Raises DataError."""
         letter = _PARTS_OF_YEARS[self.shown(part).lower()]
         numbers = [[self.number(row, place) for place in (year, part)] for row in range(len(self.rows))]

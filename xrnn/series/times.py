@@ -62,10 +62,12 @@ _LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, 05-2024, Fri 31 May
     re.IGNORECASE,
 )
 _REMEDY: Final = "write the dates as in 2024-05-31 12:00"
+_CLOCK_CHANGE: Final = (
+    "or, if the clock changed there, give dates alone, or times with their offset, as in 2024-03-31 03:00+02:00"
+)
 _DAY: Final = timedelta(days=1)
-_HOUR: Final = timedelta(hours=1)
 _SECOND: Final = timedelta(seconds=1)
-_UNITS: Final = {"day": _DAY, "hour": _HOUR, "minute": timedelta(minutes=1)}
+_UNITS: Final = {"day": _DAY, "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
 _MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
 _SEASONS: Final = {  # the natural season of a step
@@ -301,15 +303,13 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     differences: list[Any] = [b - a for a, b in itertools.pairwise(times)]  # type: ignore[operator]
     if not differences:
         return None
-    usual = _most_common(differences)
     for a, b in itertools.pairwise(times):
         if b > a:  # type: ignore[operator]
             continue
-        clock = _clock_change(a, b, Step(usual))
         if a == b:
-            remedy = clock or f"remove a row or the column of times, or give {param('id')}"
+            remedy = f"remove a row or the column of times, give {param('id')}, {_CLOCK_CHANGE}"
             raise DataError(f"{shown} has the time {show(a)} twice: expected one row for each; {remedy}")
-        remedy = clock or f"sort them, or name the column with {param('time')}"
+        remedy = f"sort them, name the column with {param('time')}, {_CLOCK_CHANGE}"
         raise DataError(f"{shown} has the time {show(b)} after {show(a)}: expected rows in the order of time; {remedy}")
     if not isinstance(times[0], datetime):
         least = min(differences)
@@ -324,10 +324,10 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
         return step
     a, b = (_local(time) if step.local else time for time in times[places[0] : places[0] + 2])
     is_gap = b > step.next(a)  # type: ignore[operator]
+    got, remedy = ("a gap in its times", "add rows with empty cells") if is_gap else ("unequal steps", "correct them")
     raise DataError(
-        f"{shown} has {'a gap in its times' if is_gap else 'unequal steps'} between {show(a)} and {show(b)}: expected "
-        f"steps of {step.name}; {'add rows with empty cells' if is_gap else 'correct them'}, or "
-        f"{_clock_change(a, b, step) or 'remove the column of times'}"
+        f"{shown} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, remove the "
+        f"column of times, {_CLOCK_CHANGE}"
     )
 
 
@@ -395,17 +395,6 @@ def _days(year: int, month: int) -> int:
 def _local(time: Time) -> Time:
     """`time` without its offset from UTC."""
     return time.replace(tzinfo=None) if isinstance(time, datetime) else time
-
-
-def _clock_change(a: Time, b: Time, step: Step) -> str:
-    """The remedy for times that are one hour off, as after a change to or from daylight saving time; else nothing."""
-    if not isinstance(a, datetime) or not isinstance(b, datetime) or not isinstance(step.size, timedelta):
-        return ""
-    if abs(b - step.next(a)) != _HOUR:  # type: ignore[operator]
-        return ""
-    if step.size >= _DAY:
-        return "if the clock changed there, give dates without a time of day"
-    return "" if a.tzinfo else "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
 
 
 def show(time: Time) -> str:

@@ -358,9 +358,7 @@ class Classifier(LabelledEstimator):
         from_files = isinstance(X, list) and bool(X) and isinstance(X[0], Series)
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
-            raise ValueError(
-                f"there is one class, {quoted(str(classes[0]))}: expected two labels to tell apart; add series"
-            )
+            raise ValueError(f"got {len(classes)} class(es), {quoted(str(classes))}: expected two or more; add series")
         with self._learning():
             self.classes_ = as_array(classes)
             self._learn(X, labels)
