@@ -128,7 +128,7 @@ def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: C
         np.save("f.npy", values)
 
     save()
-    named = ["--target", "v", "--known", "k,n", "--context", "8"]
+    named = ["--target", "v", "--known", "k", "--known", "n", "--context", "8"]
     results(capsys, "forecast", "f.csv", *OPTIONS, *named, "--steps", "1")
     values[41, 2] = math.nan
     save()

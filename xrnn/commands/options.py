@@ -26,7 +26,7 @@ class Option(NamedTuple):
     """An option of a command.
 
     kind      its type; bool for a switch
-    metavar   the placeholder for the value; with "|", the values
+    metavar   the placeholder for the value; with "|", the values; with ",", the option may be given several times
     flags     other names: "-q"
     """
 
@@ -43,6 +43,10 @@ class Option(NamedTuple):
         return False if self.kind is bool and self.default is None else self.default
 
     @property
+    def is_list(self) -> bool:
+        return "," in self.metavar and "|" not in self.metavar
+
+    @property
     def annotation(self) -> Any:
         names = [flag(self.name), *self.flags]
         if self.kind is bool:
@@ -52,6 +56,8 @@ class Option(NamedTuple):
         if "|" in metavar:
             values = metavar.split("|")
             more = {"parser": str.lower, "autocompletion": lambda: values}
+        if self.is_list:
+            return Annotated[list[str], typer.Option(*names, help=self.help, metavar=metavar, show_default=False)]
         kind = self.kind | None if self.default is None else self.kind
         return Annotated[kind, typer.Option(*names, help=self.help, metavar=metavar, **more)]
 
@@ -76,7 +82,8 @@ class OptionsOf:
     def parameters(self) -> Iterator[inspect.Parameter]:
         for each in self.options:
             kind = inspect.Parameter.KEYWORD_ONLY
-            yield inspect.Parameter(each.name, kind, default=each.value, annotation=each.annotation)
+            default: Any = () if each.is_list else each.value
+            yield inspect.Parameter(each.name, kind, default=default, annotation=each.annotation)
 
 
 def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,7 +105,7 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
         for name, options in groups.items():
             given = {each: values.pop(each) for each in options}
             values[name] = {
-                each: value
+                each: ",".join(value) if isinstance(value, list | tuple) else value
                 for each, value in given.items()
                 if of_command.get_parameter_source(each).name == "COMMANDLINE"
             }
