@@ -10,66 +10,38 @@ machine".
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections import Counter
+from collections.abc import Generator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-# Files that need a library but do not import it at the top.
-_FILES: Final = {
-    "standin/test_names.py": ("cupy", "proof"),
-    "exchange/test_keras.py": ("keras", "keras"),
-    "benchmarks/test_classify.py": ("torch", "bench"),
-}
 # The extra of each library that a test file imports at its top, itself or through another module of the tests.
 _IMPORTS: Final = {
     **dict.fromkeys(("hypothesis", "autograd", "mpmath", "threadpoolctl"), "test"),
     "torch": "torch",
     "onnx": "onnx",
     "onnxruntime": "bench",
+    "cupy": "proof",
 }
-_HERE: Final = Path(__file__).parent
-
 _LONG: Final = "the long checks ({}): .ci/proof runs them"
 
 _left_out: dict[str, str] = {}  # a test or a file, as pytest's arguments name it → the reason
 _skipped: dict[str, str] = {}
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    if collection_path.suffix != ".py" or _HERE not in collection_path.parents:
-        return None
-    known = _FILES.get(collection_path.relative_to(_HERE).as_posix())
-    imported = ((name, extra) for name, extra in _IMPORTS.items() if name in _imported(collection_path))
-    for library, extra in filter(None, [known, *imported]):
-        if not find_spec(library):
-            _left_out[collection_path.relative_to(_HERE.parent).as_posix()] = _without(library, extra)
-            return True
-    return None
-
-
-def _imported(path: Path) -> set[str]:
-    """The packages that a file, and the tests' modules among its imports, import at the top."""
-    packages, paths = set(), [path]
-    for each in paths:  # which grows
-        modules = _modules(each)
-        packages |= {name.partition(".")[0] for name in modules}
-        own = (_HERE.parent / f"{name.replace('.', '/')}.py" for name in modules if name.startswith("tests."))
-        paths += [other for other in own if other.is_file() and other not in paths]
-    return packages
-
-
-@functools.cache
-def _modules(path: Path) -> set[str]:
-    """What a file imports at the top: modules, and names that may be modules."""
-    imports = r"^(?:from|import) ([\w.]+)(?: import ([\w, ]+))?"
-    found = re.findall(imports, path.read_text(encoding="utf-8"), re.MULTILINE)
-    return {f"{module}.{name}".rstrip(".") for module, names in found for name in ("", *names.split(", "))}
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A file whose import fails because one of these libraries is missing is left out."""
+    report = yield
+    missing = re.search(r"No module named '(\w+)", str(report.longrepr)) if report.failed else None
+    if missing and missing[1] in _IMPORTS:
+        _left_out[report.nodeid] = _without(missing[1], _IMPORTS[missing[1]])
+        report.outcome, report.longrepr, report.result = "passed", None, []
+    return report
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

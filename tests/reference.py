@@ -37,39 +37,41 @@ def sigmoid(z: Any) -> Any:
     return 1 / (1 + anp.exp(-z))
 
 
-def elman(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    (h,) = states
-    return (anp.tanh(x @ Wx + h @ Wh + b),)
-
-
-def relu_elman(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    (h,) = states
-    z = x @ Wx + h @ Wh + b
-    return (relu(z),)
+def identity(z: Any) -> Any:
+    return z
 
 
 def relu(z: Any) -> Any:
     return anp.where(z > 0, z, 0 * z)
 
 
-def leaky(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+def positive(v: Any) -> Any:
+    return anp.where(v >= 0, v + 0.5, sigmoid(v))
+
+
+def log_sigmoid(z: Any) -> Any:
+    return -anp.log1p(anp.exp(-z))
+
+
+def elman(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, f: Callable[[Any], Any] = anp.tanh) -> tuple[Any, ...]:
     (h,) = states
-    return (0.7 * h + 0.3 * anp.tanh(x @ Wx + h @ Wh + b),)
+    return (f(x @ Wx + h @ Wh + b),)
 
 
-def leaky_by_unit(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    (h,), leak = states, leaks(len(Wh))
-    return ((1 - leak) * h + leak * anp.tanh(x @ Wx + h @ Wh + b),)
+def leaky(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
+    return leaky_of(0.3, elman(x, states, Wx, Wh, b), states)
 
 
-def leaky_relu(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    (h,), leak = states, leaks(len(Wh))
-    return ((1 - leak) * h + leak * relu(x @ Wx + h @ Wh + b),)
+def leaky_by_unit(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, f: Any = anp.tanh) -> tuple[Any, ...]:
+    return leaky_of(leaks(len(Wh)), elman(x, states, Wx, Wh, b, f), states)
 
 
 def trained_leak(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, leak_logit: Any) -> tuple[Any, ...]:
-    (h,), leak = states, sigmoid(leak_logit)
-    return ((1 - leak) * h + leak * anp.tanh(x @ Wx + h @ Wh + b),)
+    return leaky_of(sigmoid(leak_logit), elman(x, states, Wx, Wh, b), states)
+
+
+def leaky_of(leak: Any, new: Any, states: Any) -> tuple[Any, ...]:
+    return ((1 - leak) * states[0] + leak * new[0],)
 
 
 def lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
@@ -121,48 +123,23 @@ def gru_reset_before(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any
     return ((1 - u) * n + u * h,)
 
 
-def min_gru(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    return min_gru_of(x @ Wx + b, states, Wh, lambda v: v)
-
-
-def min_gru_positive(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    return min_gru_of(x @ Wx + b, states, Wh, positive)
-
-
-def min_gru_of(z: Any, states: Any, Wh: Any, g: Callable[[Any], Any]) -> tuple[Any, ...]:
-    (h,), H = states, len(Wh)
+def min_gru(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, g: Callable[[Any], Any] = identity) -> tuple[Any, ...]:
+    (h,), H, z = states, len(Wh), x @ Wx + b
     u = sigmoid(z[:, :H])
     return ((1 - u) * h + u * g(z[:, H:]) + 0 * anp.sum(Wh),)
 
 
-def min_lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    return min_lstm_of(x @ Wx + b, states, Wh, lambda v: v)
-
-
-def min_lstm_positive(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    return min_lstm_of(x @ Wx + b, states, Wh, positive)
-
-
-def min_lstm_of(z: Any, states: Any, Wh: Any, g: Callable[[Any], Any]) -> tuple[Any, ...]:
-    (h,), H = states, len(Wh)
+def min_lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, g: Callable[[Any], Any] = identity) -> tuple[Any, ...]:
+    (h,), H, z = states, len(Wh), x @ Wx + b
     f, i = sigmoid(z[:, :H]), sigmoid(z[:, H : 2 * H])
     return ((f * h + i * g(z[:, 2 * H :])) / (f + i) + 0 * anp.sum(Wh),)
 
 
-def positive(v: Any) -> Any:
-    return anp.where(v >= 0, v + 0.5, sigmoid(v))
-
-
-def slstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    return slstm_of(x @ Wx + states[0] @ Wh + b, states, lambda z: z)
-
-
-def slstm_sigmoid(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
-    return slstm_of(x @ Wx + states[0] @ Wh + b, states, lambda z: -anp.log1p(anp.exp(-z)))
-
-
-def slstm_of(z: Any, states: Any, log_forget: Callable[[Any], Any]) -> tuple[Any, ...]:
-    (_, c, n, m), H = states, states[0].shape[-1]
+def slstm(
+    x: Any, states: Any, Wx: Any, Wh: Any, b: Any, log_forget: Callable[[Any], Any] = identity
+) -> tuple[Any, ...]:
+    (h, c, n, m), H = states, states[0].shape[-1]
+    z = x @ Wx + h @ Wh + b
     log_i, f, g, o = (z[..., gate * H : (gate + 1) * H] for gate in range(4))
     m, log_f = getval(m), log_forget(f)  # a constant: autograd computes no gradient of it
     m_next = np.where(getval(n) == 0, getval(log_i), np.maximum(getval(log_f) + m, getval(log_i)))
@@ -230,11 +207,13 @@ class CellCase:
 
 CELLS: Final = {
     "rnn": CellCase(elman, RNN),
-    "relu": CellCase(relu_elman, lambda *p, **o: RNN(*p, nonlinearity="relu", **o), smooth=False),
+    "relu": CellCase(partial(elman, f=relu), lambda *p, **o: RNN(*p, nonlinearity="relu", **o), smooth=False),
     "leak": CellCase(leaky, lambda *p, **o: RNN(*p, leak=0.3, **o)),
     "leak by unit": CellCase(leaky_by_unit, lambda *p, **o: RNN(*p, leak=leaks(p[1].shape[0]), **o)),
     "leaky relu": CellCase(
-        leaky_relu, lambda *p, **o: RNN(*p, nonlinearity="relu", leak=leaks(p[1].shape[0]), **o), smooth=False
+        partial(leaky_by_unit, f=relu),
+        lambda *p, **o: RNN(*p, nonlinearity="relu", leak=leaks(p[1].shape[0]), **o),
+        smooth=False,
     ),
     "trained leak": CellCase(trained_leak, partial(RNN, trains_leak=True), own=("leak_logit",)),
     "lstm": CellCase(lstm, LSTM, (4, 4, 4), ("h", "c")),
@@ -246,12 +225,16 @@ CELLS: Final = {
     "gru heads": CellCase(of_heads(gru), GRU, (3, 3, 4), heads=True),
     "peephole lstm": CellCase(peephole_lstm, PeepholeLSTM, (4, 4, 4), ("h", "c"), ("p_i", "p_f", "p_o")),
     "min gru": CellCase(min_gru, MinGRU, (2, 0, 2)),
-    "min gru positive": CellCase(min_gru_positive, partial(MinGRU, candidate="positive"), (2, 0, 2), smooth=False),
+    "min gru positive": CellCase(
+        partial(min_gru, g=positive), partial(MinGRU, candidate="positive"), (2, 0, 2), smooth=False
+    ),
     "min lstm": CellCase(min_lstm, MinLSTM, (3, 0, 3)),
-    "min lstm positive": CellCase(min_lstm_positive, partial(MinLSTM, candidate="positive"), (3, 0, 3), smooth=False),
+    "min lstm positive": CellCase(
+        partial(min_lstm, g=positive), partial(MinLSTM, candidate="positive"), (3, 0, 3), smooth=False
+    ),
     "slstm": CellCase(slstm, SLSTM, (4, 4, 4), ("h", "c", "n", "m"), stabilisers=1),
     "slstm sigmoid heads": CellCase(
-        of_heads(slstm_sigmoid),
+        of_heads(partial(slstm, log_forget=log_sigmoid)),
         partial(SLSTM, forget_gate="sigmoid"),
         (4, 4, 4),
         ("h", "c", "n", "m"),

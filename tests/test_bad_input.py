@@ -20,14 +20,8 @@ from xrnn import (
     Embedding,
     LayerNorm,
     Linear,
-    binary_cross_entropy,
     clip_grad_norm,
-    gradcheck,
-    huber,
-    last,
-    last_gradient,
     mean_squared_error,
-    quantile,
     softmax_cross_entropy,
 )
 from xrnn.backend import Backend
@@ -100,17 +94,17 @@ def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
         "mean_squared_error(y)": lambda junk: mean_squared_error(junk, x),
         "mean_squared_error(target)": lambda junk: mean_squared_error(x, junk),
         "mean_squared_error(mask)": lambda junk: mean_squared_error(x, x, mask=junk) if junk is not None else refuse(),
-        "huber(weight)": lambda junk: huber(x, x, weight=junk) if junk is not None else refuse(),
-        "quantile(y)": lambda junk: quantile(junk, x),
-        "binary_cross_entropy(targets)": lambda junk: binary_cross_entropy(x, junk),
+        "huber(weight)": lambda junk: xrnn.huber(x, x, weight=junk) if junk is not None else refuse(),
+        "quantile(y)": lambda junk: xrnn.quantile(junk, x),
+        "binary_cross_entropy(targets)": lambda junk: xrnn.binary_cross_entropy(x, junk),
         "softmax_cross_entropy(class_weight)": lambda junk: (
             softmax_cross_entropy(logits, targets, class_weight=junk) if junk is not None else refuse()
         ),
         "LayerNorm(beta)": lambda junk: LayerNorm(b, junk),
         "LayerNorm.forward": lambda junk: norm.forward(junk),
         "LayerNorm.backward": lambda junk: norm.backward(junk),
-        "last": lambda junk: last(junk),
-        "last_gradient": lambda junk: last_gradient(junk, x),
+        "last": lambda junk: xrnn.last(junk),
+        "last_gradient": lambda junk: xrnn.last_gradient(junk, x),
         "SGD": lambda junk: SGD([junk]),
         "Adam": lambda junk: xrnn.Adam([junk]),
     }
@@ -152,7 +146,7 @@ def test_no_complex_number_loses_its_imaginary_part(backend: Backend) -> None:
         ("target", lambda: mean_squared_error(x, z)),
         ("weight", lambda: mean_squared_error(x, x, weight=z)),
         ("grads[0]", lambda: clip_grad_norm([z], 1.0)),
-        ("argument 0", lambda: gradcheck(lambda x: x, lambda u: [u], [z])),
+        ("argument 0", lambda: xrnn.gradcheck(lambda x: x, lambda u: [u], [z])),
         ("leak", lambda: RNN.init(D, 2, leak=z[0], backend=backend)),
         ("array", lambda: xrnn.asarray(z, backend=backend)),
         ("array", lambda: xrnn.asarray(z, "float32", backend=backend)),
@@ -160,7 +154,7 @@ def test_no_complex_number_loses_its_imaginary_part(backend: Backend) -> None:
         ("array", lambda: xrnn.asarray(1j, "float64", backend=backend)),
         ("sequences[0]", lambda: xrnn.pad([z])),
         ("array", lambda: xrnn.pad([[1j], [2.0]])),
-        ("h", lambda: last(backend.xp.ones((T, N, D), "complex64"))),
+        ("h", lambda: xrnn.last(backend.xp.ones((T, N, D), "complex64"))),
         ("scale[1]", lambda: xrnn.to_c(linear, "unwritten.c", scale=(np.zeros(D), np.ones(D, "complex64")))),
     ]
     for name, enter in enters:

@@ -11,21 +11,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import xrnn
 from benchmarks.problems import Classification, classification
 from tests import standin
 from tests.errors import one_line, refused
 from tests.layouts import LAYOUTS, lay_out
 from tests.reference import solve_classification
-from xrnn import (
-    balanced_weights,
-    binary_cross_entropy,
-    gradcheck,
-    huber,
-    mean_squared_error,
-    quantile,
-    softmax_cross_entropy,
-    use_fused,
-)
+from xrnn import balanced_weights, binary_cross_entropy, huber, mean_squared_error, quantile, softmax_cross_entropy
 from xrnn.backend import Backend
 from xrnn.typing import Array
 
@@ -67,7 +59,7 @@ def test_softmax_cross_entropy(backend: Backend, leading: tuple[int, ...], maske
 
 
 def check_scalar(loss: Callable[[Array], tuple[Array, Array]], argument: Array) -> None:
-    gradcheck(lambda a: loss(a)[0], lambda u: [u * loss(argument)[1]], [argument])
+    xrnn.gradcheck(lambda a: loss(a)[0], lambda u: [u * loss(argument)[1]], [argument])
 
 
 def test_large_logits_do_not_overflow(backend: Backend) -> None:
@@ -318,7 +310,7 @@ def test_only_the_ratios_of_weights_matter_to_cross_entropy(
     for names in (["weight"], ["class_weight"], ["weight", "class_weight"]):
         parts = {name: both[name] for name in names}
         scaled = {name: part.astype(dtype) * scale for name, part in parts.items()}
-        with use_fused(fused):
+        with xrnn.use_fused(fused):
             want, want_dlogits = softmax_cross_entropy(logits, targets, mask=mask, **moved(backend, parts))
             loss, dlogits = softmax_cross_entropy(logits, targets, mask=mask, **moved(backend, scaled))
         assert float(want) > 0

@@ -14,24 +14,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import xrnn
 from tests.errors import one_line, refused
-from xrnn import (
-    EMA,
-    RNN,
-    SGD,
-    Adam,
-    Bidirectional,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Network,
-    Stack,
-    clip_grad_norm,
-    freeze,
-    quantize,
-    softmax_cross_entropy,
-)
+from xrnn import EMA, RNN, SGD, Adam, Dropout, Linear, Network, Stack, clip_grad_norm, softmax_cross_entropy
 from xrnn.backend import Backend
 from xrnn.optim import Optimizer, cosine, linear
 
@@ -205,8 +190,8 @@ def test_a_step_refuses_layers_that_are_no_longer_trained(backend: Backend) -> N
 def test_replaced_arrays_are_refused(backend: Backend) -> None:
     """The layer computes with the new array, and the optimizer would change the old one."""
     leaky = RNN.init(3, 2, leak=0.5, trains_leak=True, backend=backend)
-    norm, embedding = LayerNorm.init(3, backend=backend), Embedding.init(3, 2, backend=backend)
-    stack, two = Stack.init(RNN, 3, 2, depth=2, backend=backend), Bidirectional.init(RNN, 3, 2, backend=backend)
+    norm, embedding = xrnn.LayerNorm.init(3, backend=backend), xrnn.Embedding.init(3, 2, backend=backend)
+    stack, two = Stack.init(RNN, 3, 2, depth=2, backend=backend), xrnn.Bidirectional.init(RNN, 3, 2, backend=backend)
     network = Network(leaky=leaky, norm=norm, embedding=embedding, stack=stack, two=two)
     places = [(leaky, 3), (norm, 1), (embedding, 0), (stack.layers[1], 0), (two.layers[1], 2)]
     users: list[tuple[Any, str]] = [(SGD, "params"), (SGD, "grads"), (Adam, "grads"), (EMA, "params")]
@@ -290,8 +275,8 @@ def test_refused_layers_and_groups() -> None:
         (ValueError, sgd([rnn, Dropout(0.5), rnn]), "layers holds a layer twice", "list each layer once"),
         (ValueError, sgd([rnn, {"layers": [rnn]}]), "layers holds a layer twice"),
         (ValueError, sgd([{"layers": [rnn], "params": ["b"]}, {"layers": [rnn]}]), "or in groups with different"),
-        (ValueError, sgd([quantize(rnn)]), "is read-only", "train the float32 layer, then quantize it again"),
-        (ValueError, sgd([freeze(rnn)]), "is read-only", "make the layer of copies"),
+        (ValueError, sgd([xrnn.quantize(rnn)]), "is read-only", "train the float32 layer, then quantize it again"),
+        (ValueError, sgd([xrnn.freeze(rnn)]), "is read-only", "make the layer of copies"),
         (ValueError, lambda: SGD([rnn]).accumulate(other), "does not hold this xrnn.layers.linear.Linear"),
         (TypeError, sgd({"layers": [rnn], "lr": 0.1}), "layers is one parameter group", "as in [group]"),
         (TypeError, sgd([{"layers": rnn}]), "layers is a xrnn.layers.rnn.RNN", a_list),

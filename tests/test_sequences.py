@@ -8,22 +8,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import xrnn
 from tests import standin
 from tests.errors import one_line, refused
-from xrnn import (
-    GRU,
-    LSTM,
-    RNN,
-    Bidirectional,
-    Embedding,
-    LayerNorm,
-    Stack,
-    batches,
-    gradcheck,
-    last,
-    last_gradient,
-    pad,
-)
+from xrnn import GRU, LSTM, RNN, Bidirectional, Embedding, Stack, batches, gradcheck, last, last_gradient, pad
 from xrnn.backend import Backend
 
 D, H = 2, 3
@@ -183,7 +171,7 @@ UNEQUAL: dict[str, Any] = {
         [
             GRU.init(D, D, reverse=True, **options),
             Bidirectional(LSTM.init(D, 1, **options), RNN.init(D, 4, reverse=True, **options)),
-            LayerNorm.init(5, dtype=options["dtype"], backend=options["backend"]),
+            xrnn.LayerNorm.init(5, dtype=options["dtype"], backend=options["backend"]),
         ]
     ),
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from benchmarks import classify
 from xrnn.series.checks import Series
 from xrnn.typing import HostArray
+
+pytestmark = pytest.mark.needs("torch", "bench")
 
 
 def test_scores_are_accuracies_and_relative_errors() -> None:

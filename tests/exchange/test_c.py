@@ -11,29 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import xrnn
 from tests.errors import one_line
 from tests.exchange.compiled_c import WARNINGS, built, outputs, streamed
 from tests.exchange.layers import ONE_WAY, ROUNDING, XRNN_ONLY, drawn
 from tests.peephole.layer import PeepholeLSTM
-from xrnn import (
-    GRU,
-    LRU,
-    LSTM,
-    RNN,
-    SLSTM,
-    Bidirectional,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    MinGRU,
-    MinLSTM,
-    Network,
-    Stack,
-    quantize,
-    to_c,
-    to_numpy,
-)
+from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, LayerNorm, Linear, Stack, quantize, to_c, to_numpy
 from xrnn.backend import Backend
 from xrnn.exchange import c
 from xrnn.exchange.c import identifier, source
@@ -98,7 +81,7 @@ def test_on_arm64(tmp_path: Path) -> None:
 
 
 def test_an_embedding_reads_an_index(tmp_path: Path) -> None:
-    embedding, rnn = drawn(Embedding.init(5, 3)), drawn(RNN.init(3, 4))
+    embedding, rnn = drawn(xrnn.Embedding.init(5, 3)), drawn(RNN.init(3, 4))
     to_c({"embedding": embedding, "rnn": rnn}, tmp_path / "model.c")
     program = built(tmp_path, "model", index=True)
     index = np.array([0, 4, 2, 2, 1])
@@ -175,8 +158,8 @@ def test_identifiers() -> None:
 
 def test_a_c_compiler_and_a_cpp_compiler_read_every_function(tmp_path: Path) -> None:
     recurrent = [RNN.init(6, 6, leak=0.3), LSTM.init(6, 6), GRU.init(6, 6), GRU.init(6, 6, reset_after=False)]
-    recurrent += [MinGRU.init(6, 6, candidate="positive"), MinLSTM.init(6, 6), SLSTM.init(6, 6), LRU.init(6, 3)]
-    recurrent += [RNN.init(6, 6, leak=0.3, trains_leak=True)]
+    recurrent += [xrnn.MinGRU.init(6, 6, candidate="positive"), xrnn.MinLSTM.init(6, 6), xrnn.SLSTM.init(6, 6)]
+    recurrent += [xrnn.LRU.init(6, 3), RNN.init(6, 6, leak=0.3, trains_leak=True)]
     layers = [*map(drawn, [*recurrent, LayerNorm.init(6), Linear.init(6, 2)]), drawn(LayerNorm.init(2))]
     layers.insert(1, quantize(drawn(GRU.init(6, 6))))
     scale = np.zeros(3), np.ones(3)
@@ -194,7 +177,7 @@ def test_a_c_compiler_and_a_cpp_compiler_read_every_function(tmp_path: Path) -> 
 
 
 def test_gates_of_min_lstm_that_are_minus_infinity(tmp_path: Path) -> None:
-    layer = MinLSTM.init(1, 2, rng=0, backend="numpy")
+    layer = xrnn.MinLSTM.init(1, 2, rng=0, backend="numpy")
     layer.Wx[:, :4] = -3e38
     x = np.array([[2], [0.5]], "float32")
     to_c(layer, tmp_path / "model.c")
@@ -233,7 +216,7 @@ def test_weights_that_are_not_finite_float32_are_refused(value: float, tmp_path:
 
 def test_refused_models() -> None:
     gru, own = GRU.init(2, 3), PeepholeLSTM.init(2, 3)
-    series = Checkpoint(Network(gru=gru), None, {"job": "xrnn series classifier"})
+    series = Checkpoint(xrnn.Network(gru=gru), None, {"job": "xrnn series classifier"})
     assert model_of(Checkpoint(series.layers, None, {"job": "mine"})).layers == (gru,)
     rows: list[tuple[type[Exception], Any, dict[str, Any], str]] = [
         (TypeError, own, {}, "is a tests.peephole.layer.PeepholeLSTM"),
@@ -243,7 +226,7 @@ def test_refused_models() -> None:
         (ValueError, [], {}, "layers is empty"),
         (ValueError, series, {}, "a model of series, which needs its scale"),
         (ValueError, [gru, Linear.init(4, 2)], {}, "layers[1] takes 4 features"),
-        (ValueError, [gru, Embedding.init(3, 2)], {}, "layers[1] is an Embedding"),
+        (ValueError, [gru, xrnn.Embedding.init(3, 2)], {}, "layers[1] is an Embedding"),
         (ValueError, [gru, Linear.init(3, 2, dtype="float64")], {}, "layers[1]"),
         (TypeError, gru, {"mean": "no"}, "mean is 'no': expected True or False"),
         (TypeError, gru, {"softmax": "no"}, "softmax is 'no': expected True or False"),
@@ -257,7 +240,7 @@ def test_refused_models() -> None:
         with one_line(kind, words):
             model_of(layers, **options)
     with one_line(ValueError, "layers[0] has a size above 1,048,576"):
-        source(model_of(Embedding(np.zeros((2**20 + 1, 1), "float32"))), "model")
+        source(model_of(xrnn.Embedding(np.zeros((2**20 + 1, 1), "float32"))), "model")
 
 
 @pytest.mark.parametrize(("compiler", "standard"), [("gcc", "c99"), ("g++", "c++17")])

@@ -12,31 +12,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import xrnn
 from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line, refused
 from tests.exchange.alike import assert_alike
 from tests.exchange.forge import Scaled, checkpoint_file
 from tests.forge import Forgery, Tensor, changed, little_memory, tensor, without
-from xrnn import (
-    EMA,
-    GRU,
-    LSTM,
-    RNN,
-    SGD,
-    Adam,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Recurrent,
-    Stack,
-    load,
-    load_checkpoint,
-    mean_squared_error,
-    save,
-    save_checkpoint,
-)
+from xrnn import EMA, GRU, LSTM, RNN, SGD, Adam, Linear, Recurrent, Stack, load_checkpoint, save_checkpoint
 from xrnn.backend import Backend
 from xrnn.files import FileError
 from xrnn.optim import Optimizer
@@ -58,9 +41,11 @@ class Loop:
     def fresh(cls, backend: Backend) -> Loop:
         options: dict[str, Any] = {"rng": 0, "backend": backend}
         layers: dict[str, Any] = {
-            "embedding": Embedding.init(V, D, **options),
-            "rnn": Stack([LSTM.init(D, H, **options), LayerNorm.init(H, backend=backend), GRU.init(H, H, **options)]),
-            "dropout": Dropout(0.3),
+            "embedding": xrnn.Embedding.init(V, D, **options),
+            "rnn": Stack(
+                [LSTM.init(D, H, **options), xrnn.LayerNorm.init(H, backend=backend), GRU.init(H, H, **options)]
+            ),
+            "dropout": xrnn.Dropout(0.3),
             "readout": Linear.init(H, 1, **options),
         }
         table, rest = [layers["embedding"]], [layers["rnn"], layers["readout"]]
@@ -80,7 +65,7 @@ class Loop:
         target = self.backend.asarray(self.rng.standard_normal((T, N, 1)).astype("float32"))
         layers = self.layers
         h, self.states = layers["rnn"].forward(layers["embedding"].forward(index), self.states)
-        _, dy = mean_squared_error(layers["readout"].forward(layers["dropout"].forward(h)), target)
+        _, dy = xrnn.mean_squared_error(layers["readout"].forward(layers["dropout"].forward(h)), target)
         dh, _ = layers["rnn"].backward(layers["dropout"].backward(layers["readout"].backward(dy)))
         layers["embedding"].backward(dh)
         self.optimizer["rest"].lr *= 0.9
@@ -126,7 +111,7 @@ def test_groups_and_inner_layers_come_back(backend: Backend, tmp_path: Path) -> 
         optimizer.step()
 
     o: dict[str, Any] = {"rng": 0, "backend": backend}
-    stack = Stack([GRU.init(D, H, **o), Stack([LayerNorm.init(H, backend=backend), GRU.init(H, H, **o)])])
+    stack = Stack([GRU.init(D, H, **o), Stack([xrnn.LayerNorm.init(H, backend=backend), GRU.init(H, H, **o)])])
     layers: dict[str, Any] = {"stack": stack, "readout": Linear.init(H, 1, **o)}
     norm, top = stack.layers[1].layers  # type: ignore[attr-defined]
     stack.layers[0].needs_grads = False
@@ -227,9 +212,9 @@ def test_arrays_go_to_the_backend_that_loads(tmp_path: Path) -> None:
 def test_nan_is_loaded_with_a_warning(tmp_path: Path) -> None:
     linear = Linear.init(2, 3, backend="numpy")
     linear.W[0, 0] = math.nan
-    save(tmp_path / "layer", linear)
+    xrnn.save(tmp_path / "layer", linear)
     save_checkpoint(tmp_path / "checkpoint", {"a": linear})
-    for read, name, array in ((load, "layer", "W"), (load_checkpoint, "checkpoint", "layers.a.W")):
+    for read, name, array in ((xrnn.load, "layer", "W"), (load_checkpoint, "checkpoint", "layers.a.W")):
         with pytest.warns(UserWarning, match=f"holds {array} with NaN or infinity: the layer computes") as caught:
             read(tmp_path / name, backend="numpy")
         assert [warning.filename for warning in caught] == [__file__]

@@ -10,30 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import xrnn
 from tests.errors import one_line, refused
 from tests.exchange.alike import assert_alike
 from tests.exchange.forge import D, H, Scaled, cell_file, stack_file
 from tests.forge import Forgery, changed, little_memory, tensor, without
 from tests.fresh import output_of
-from xrnn import (
-    GRU,
-    LRU,
-    LSTM,
-    RNN,
-    SLSTM,
-    Bidirectional,
-    Cell,
-    Dropout,
-    Embedding,
-    Linear,
-    MinGRU,
-    MinLSTM,
-    Recurrent,
-    Stack,
-    load,
-    save,
-    to_numpy,
-)
+from xrnn import GRU, LSTM, RNN, Bidirectional, Cell, Dropout, Linear, Recurrent, Stack, load, save, to_numpy
 from xrnn.backend import Backend
 from xrnn.exchange.description import canonical, take_apart
 from xrnn.files import FileError
@@ -58,17 +41,17 @@ def layers(**options: Any) -> Iterator[tuple[str, Any]]:
     yield "lstm", LSTM.init(**sized, reverse=True)
     yield "gru", GRU.init(**sized)
     yield "gru before", GRU.init(**sized, reset_after=False, dtype="float64")
-    yield "min gru", MinGRU.init(**sized, reverse=True)
-    yield "slstm", SLSTM.init(**sized, forget_gate="sigmoid", heads=1)
-    yield "lru", LRU.init(**sized, reverse=True)
-    yield "min lstm", MinLSTM.init(**sized, candidate="positive")
+    yield "min gru", xrnn.MinGRU.init(**sized, reverse=True)
+    yield "slstm", xrnn.SLSTM.init(**sized, forget_gate="sigmoid", heads=1)
+    yield "lru", xrnn.LRU.init(**sized, reverse=True)
+    yield "min lstm", xrnn.MinLSTM.init(**sized, candidate="positive")
     yield "own", Recurrent.init(Scaled(0.5, "a note"), **sized, seed=2**70)
     yield "own scalar", Recurrent.init(ScaledByOne(2), **sized)
     yield "both", Bidirectional.init(RNN, **sized, leak=[0.1, 0.2, 1])
     yield "stack", Stack.init(LSTM, **sized, depth=3, bidirectional=True, dropout=0.3)
     yield "stacks", Stack([Stack.init(GRU, **sized), Recurrent.init(Scaled(2), H, 4, **options)], dropout=0.1, rng=1)
     yield "linear", Linear.init(D, H, **options)
-    yield "embedding", Embedding.init(5, D, **options)
+    yield "embedding", xrnn.Embedding.init(5, D, **options)
     scalars: Any = {"p": np.float32(0.25), "seed": np.int64(7)}
     yield "dropout", Dropout(**scalars, layer=2)
 

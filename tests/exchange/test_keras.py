@@ -12,28 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+import xrnn
 from tests.errors import one_line, refused
 from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of
 from tests.fresh import output_of
-from xrnn import (
-    GRU,
-    LSTM,
-    RNN,
-    Bidirectional,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Stack,
-    from_keras,
-    last,
-    to_keras,
-    to_numpy,
-)
+from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, Linear, Stack, from_keras, to_keras, to_numpy
 from xrnn.backend import Backend
 from xrnn.ops.heads import dense
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch, in Keras' code
+pytestmark = [
+    pytest.mark.needs("keras", "keras"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of PyTorch, in Keras' code
+]
 KERAS: dict[str, Any] = {
     "SimpleRNN": lambda **o: keras.layers.SimpleRNN(H, **o),
     "relu": lambda **o: keras.layers.SimpleRNN(H, activation="relu", **o),
@@ -97,7 +87,7 @@ def test_several_layers() -> None:
     embedding, stack, readout = (
         drawn(each)
         for each in (
-            Embedding.init(7, D, backend="numpy"),
+            xrnn.Embedding.init(7, D, backend="numpy"),
             Stack(
                 [GRU.init(D, 6, heads=3, backend="numpy"), Bidirectional.init(LSTM, 6, 2, backend="numpy")], dropout=0.5
             ),
@@ -111,7 +101,8 @@ def test_several_layers() -> None:
     e, s, r = from_keras(model, backend="numpy")
     np.testing.assert_array_equal(s.layers[0].Wh, dense(np, stack.layers[0].Wh))  # zeros between the heads
     np.testing.assert_allclose(r(s(e(index))[0]), y, **ROUNDING)
-    normalized, x = Stack([GRU.init(D, H, backend="numpy"), drawn(LayerNorm.init(H, backend="numpy"))]), x_of(6, 4, D)
+    norm, x = drawn(xrnn.LayerNorm.init(H, backend="numpy")), x_of(6, 4, D)
+    normalized = Stack([GRU.init(D, H, backend="numpy"), norm])
     theirs = to_keras([normalized, Dropout(0.5)])
     np.testing.assert_allclose(keras_results(theirs, x), normalized(x)[0], rtol=1e-5, atol=1e-5)
 
@@ -170,7 +161,7 @@ def equal_or_refused(theirs: Any, chain: Sequence[str], x: Any) -> bool:
     if want.ndim == 3:  # Keras returns the steps in the order in which they are computed
         want = want.swapaxes(0, 1)[:: (-1) ** chain.count("backwards")]
     else:
-        y = y[-1] if isinstance(each, Linear) else last(y, direction=recurrent)
+        y = y[-1] if isinstance(each, Linear) else xrnn.last(y, direction=recurrent)
     np.testing.assert_allclose(y, want, err_msg=str(chain), rtol=1e-5, atol=1e-5)
     return True
 

@@ -14,26 +14,14 @@ import torch
 from hypothesis import example, given, settings
 from torch.nn.utils import parametrizations, parametrize, prune
 
+import xrnn
 import xrnn.torch
 from tests.built import NEEDS_KERNELS
 from tests.errors import one_line, refused
 from tests.exchange.alike import assert_alike
 from tests.exchange.layers import flat, leaves, nested
 from tests.torch.pairs import accelerated
-from xrnn import (
-    GRU,
-    LSTM,
-    RNN,
-    Bidirectional,
-    Dropout,
-    Recurrent,
-    Stack,
-    from_torch,
-    get_backend,
-    quantize,
-    to_numpy,
-    to_torch,
-)
+from xrnn import GRU, LSTM, RNN, Bidirectional, Recurrent, Stack, from_torch, get_backend, to_numpy, to_torch
 from xrnn.backend import Backend
 from xrnn.exchange import torch_weights
 from xrnn.ops.cells.lstm import LSTMCell
@@ -394,9 +382,9 @@ def test_layers_without_a_module_are_refused() -> None:
     one_way_then_both = Stack([GRU.init(2, 4), Bidirectional.init(GRU, 4, 4)])
     first = "layers[1] differs from the first layer"
     refused(
-        (TypeError, making(Dropout(0.5)), "layer is a xrnn.layers.dropout.Dropout: expected RNN, LSTM, GRU"),
+        (TypeError, making(xrnn.Dropout(0.5)), "layer is a xrnn.layers.dropout.Dropout: expected RNN, LSTM, GRU"),
         (TypeError, making(MyGRU.init(2, 3)), "MyGRU: expected RNN, LSTM, GRU"),
-        (TypeError, making(quantize(LSTM.init(2, 3))), "layer is a quantized LSTM: expected RNN, LSTM, GRU"),
+        (TypeError, making(xrnn.quantize(LSTM.init(2, 3))), "layer is a quantized LSTM: expected RNN, LSTM, GRU"),
         (TypeError, making(Stack([Stack.init(RNN, 2, 3)])), "stack.Stack: expected RNN, LSTM, GRU, a"),
         (
             TypeError,
