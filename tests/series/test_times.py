@@ -1,4 +1,4 @@
-"""The steps of times, their season, and the times that come next."""
+"""Columns of times; their steps and season, and the times that come next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,108 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.series.errors import DataError
-from xrnn.series.times import show, step_named, step_of
+from xrnn.series.times import hold_dates, read_times, show, step_named, step_of
+
+
+def read(*cells: str, dates: bool = False) -> list[str]:
+    return [show(time) for time in read_times(cells, lambda i: f"row {i + 1}", dates=dates)]
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        *("2024-07-01", "2024-7-1", "2024/07/01", "20240701", "01.07.2024", "01-Jul-2024", "01-Jul-24"),
+        *("1 Jul 2024", "1 July 2024", "Jul 1, 2024", "July 1, 2024", "July 1 2024", "July 2024", "Jul-24"),
+        *("2024-07", "2024/07", "07/2024", "2024M07", "202407", "2024Q3"),
+    ],
+)
+def test_the_forms_of_dates(date: str) -> None:
+    assert read(date) == ["2024-07-01"]
+    assert hold_dates([date]) == (date != "202407")  # without a name, it may as well be a value
+
+
+CLOCKS = [f"{date} {t}" for date in ("31.07.2024", "7/31/2024", "Jul 31, 2024,") for t in ("14:30:00.0", "2:30 PM")]
+
+
+@pytest.mark.parametrize("time", ["2024-07-31 14:30", "2024-07-31T14:30:00", "202407311430", "20240731143000", *CLOCKS])
+def test_dates_with_a_time_of_day(time: str) -> None:
+    assert read(time) == ["2024-07-31 14:30:00"]
+    assert hold_dates([time])
+
+
+@pytest.mark.parametrize("date", ["2024_05_31", "2024-152", "31. 05. 2024", "Fri 31 May 2024", "5-2024", "31May24"])
+def test_dates_in_another_form_are_not_dropped(date: str) -> None:
+    assert hold_dates([date])
+    with one_line(DataError, f"row 1: '{date}' is not a time like the others", "as in 2024-05-31 12:00"):
+        read(date)
+
+
+@pytest.mark.parametrize("name", ["Mark 5", "run-2024-1", "10.0.0.1", "sensor 12", "May", "1.2.3", "2024a"])
+def test_other_text_is_not_like_a_date(name: str) -> None:
+    assert not hold_dates([name])
+
+
+@pytest.mark.parametrize(
+    ("cells", "first"),
+    [
+        (["2/3/2024", "02/20/2024"], "2024-02-03"),
+        (["3-2-2024", "20-02-2024"], "2024-02-03"),
+        (["5/31/24 14:30"], "2024-05-31 14:30:00"),
+        (["31/05/99", "01/06/99", "02/06/99"], "1999-05-31"),
+        (["24-05-30", "24-05-31", "24-06-01"], "2024-05-30"),
+        ([*(f"{day:02}.05.24" for day in range(1, 32)), "01.06.24"], "2024-05-01"),
+        ([f"01.{1 + i % 12:02}.{23 + i // 12}" for i in range(14)], "2023-01-01"),
+        (["31.01.24", "29.02.24", "31.03.24"], "2024-01-31"),
+        ([f"{day:02}.02.24" for day in range(1, 29) if day % 7 not in (3, 4)], "2024-02-01"),  # working days
+        (["2024-05-31 12:00:00 UTC"], "2024-05-31 12:00:00+00:00"),
+        (["2024-02", "2024-02-01T01:00:00Z"], "2024-02-01 00:00:00+00:00"),
+        (["2024010121", "2024010122"], "2024-01-01 21:00:00"),
+        (["28012024", "29012024"], "2024-01-28"),
+        (["240131", "240201", "240202"], "2024-01-31"),
+        (["1706400000", "1706403600"], "1706400000"),
+    ],
+)
+def test_the_order_of_day_month_and_year_is_that_which_fits_all_cells(cells: list[str], first: str) -> None:
+    assert read(*cells, dates=True)[0] == first
+
+
+OTHER = "is not a time like the others: expected all numbers or all"
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["3/4/2024", "5/6/2024"], "row 1: '3/4/2024' may be 2024-03-04 or 2024-04-03, and no other row tells which"),
+        *(([date], f"row 1: '{date}' may be 20") for date in ("31/05/24", "31.05.24")),
+        (["24-05-31", "24-06-30"], "row 1: '24-05-31' may be 20"),
+        (["1/2/24", "2/2/24"], "row 1: '1/2/24' may be 20"),
+        (["240128", "240129"], "row 1: '240128' may be 2024-01-28 or 2028-01-24, and no other row tells which"),
+        (["02/20/2024", "20/02/2024"], f"row 2: '20/02/2024' {OTHER}"),
+        (["2024-01-01", ""], f"row 2: '' {OTHER}"),
+        (["2", "x"], f"row 2: 'x' {OTHER}"),
+        (["1", "2024-01-01"], f"row 2: '2024-01-01' {OTHER}"),
+        *(
+            ([f"31.07.2024 {clock}"], f"'31.07.2024 {clock}' {OTHER}")
+            for clock in ("24:00", "13:00 pm", "0:30 AM", "12:60")
+        ),
+    ],
+)
+def test_times_that_cannot_be_read_get_one_line(cells: list[str], words: str) -> None:
+    with one_line(DataError, words, "as in 2024-05-31 12:00"):
+        read(*cells, dates=True)
+
+
+@pytest.mark.parametrize("separator", "/-")
+@pytest.mark.parametrize("is_month_first", [True, False])
+def test_the_order_of_day_and_month_is_that_with_equal_steps(separator: str, is_month_first: bool) -> None:
+    months = [datetime(2023 + i // 12, 1 + i % 12, 5) for i in range(14)]
+    hours = [datetime(2024, 5, 1 + i // 24, i % 24) for i in range(0, 72, 6)]
+    form = separator.join(("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y"))
+    for times in (months, hours, months[8:13]):
+        assert read(*(f"{time:{form} %H:%M}" for time in times)) == [show(time) for time in times]
+    for times in (months[:12], months[:2], [*months[:2], *months[4:]], hours[:4]):
+        with one_line(DataError, " may be ", ", and no other row tells which: expected dates with one reading"):
+            read(*(f"{time:{form} %H:%M}" for time in times))
 
 
 @pytest.mark.parametrize(

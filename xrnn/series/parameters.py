@@ -60,23 +60,13 @@ RULES: Final = {
 def parse_quantiles(text: str) -> tuple[float, ...]:
     """The quantiles in "0.1,0.9", in order, with the median.
 
-    Raises ValueError unless they are in (0, 1) and differ, both in six digits: tables name a quantile by these.
+    () unless they are in (0, 1) and differ, both in six digits: tables name a quantile by these.
     """
     numbers = [as_number(each.strip()) for each in text.split(",")]
-    quantiles = {number for number in numbers if number is not None and 0 < float(f"{number:g}") < 1}
-    if len(numbers) > _MOST_QUANTILES or len(quantiles) < len(numbers):
-        raise ValueError(text)
-    quantiles |= {0.5}
-    if len({f"{quantile:g}" for quantile in quantiles}) < len(quantiles):
-        raise ValueError(text)
-    return tuple(sorted(quantiles))
-
-
-def _are_quantiles(text: str) -> bool:
-    try:
-        return len(parse_quantiles(text)) > 0
-    except ValueError:
-        return False
+    given = {number for number in numbers if number is not None and 0 < float(f"{number:g}") < 1}
+    quantiles = sorted(given | {0.5})
+    differ = len(given) == len(numbers) and len({f"{each:g}" for each in quantiles}) == len(quantiles)
+    return tuple(quantiles) if differ and len(numbers) <= _MOST_QUANTILES else ()
 
 
 FORECAST_RULES: Final = RULES | {
@@ -89,7 +79,7 @@ FORECAST_RULES: Final = RULES | {
     "calendar": Rule("auto or none", lambda value: value in ("auto", "none")),
     "quantiles": Rule(
         "numbers between 0 and 1 that differ in their first six digits, with commas between them, such as 0.1,0.9",
-        _are_quantiles,
+        lambda text: bool(parse_quantiles(text)),
     ),
 }
 
@@ -102,18 +92,12 @@ def _is_encoding(name: str) -> bool:
     return True
 
 
-def kinds_of(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
-    """The types of each parameter of an estimator."""
-    signature = inspect.signature(kind, eval_str=True)
-    return {name: get_args(each.annotation) or (each.annotation,) for name, each in signature.parameters.items()}
-
-
 def checked(kind: type[Any], given: Mapping[str, Any]) -> SimpleNamespace:
     """The parameters, by plain Python values.   Raises SettingsError for an invalid one."""
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-    for name, kinds in kinds_of(kind).items():
+    for name, of in inspect.signature(kind, eval_str=True).parameters.items():
         value = values[name]
-        kinds = tuple(each for each in kinds if isinstance(each, type))
+        kinds = tuple(each for each in get_args(of.annotation) or (of.annotation,) if isinstance(each, type))
         allowed = tuple({int, float} if float in kinds else kinds)
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
             words = " or ".join("None" if each is type(None) else each.__name__ for each in kinds)
