@@ -62,8 +62,12 @@ class Run:
     def results(self, trace: Trace) -> list[HostArray]:
         return [self.backend.to_numpy(s) for s in trace.after(slice(0, len(self.p.x)))]
 
-    def backward(self, trace: Trace, *, needs_dx: bool = True, needs_dweights: bool = True) -> dict[str, HostArray]:
-        poisoned = [self.backend.xp.full(w.shape, np.nan, self.p.dtype) for w in self.p.weights]
+    def backward(
+        self, trace: Trace, *, needs_dx: bool = True, needs_dweights: bool = True, order: str = "C"
+    ) -> dict[str, HostArray]:
+        """The gradients by name; those of the weights are written over NaN, in arrays of this order."""
+        xp, orders = self.backend.xp, {2: order}  # a layer's gradient of several heads is always in C order
+        poisoned = [xp.full(w.shape, np.nan, self.p.dtype, orders.get(w.ndim, "C")) for w in self.p.weights]
         grads = poisoned if needs_dweights else None
         dx, dinitial = self.backend.recurrence_backward(self.cell, trace, self.dstates, grads, needs_dx)
         assert (dx is not None) == needs_dx

@@ -17,9 +17,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks import problems
+from tests.backends.numpy import test_recurrence as recurrence
 from tests.backends.numpy.conftest import EMULATED, LEVELS
 from tests.backends.numpy.test_levels import has_reduced_products
-from tests.backends.numpy.test_recurrence import BITS_PROBLEMS, FUSED_CELLS, check_same_bits, poisoned
+from tests.backends.numpy.test_recurrence import BITS_PROBLEMS, FUSED_CELLS, check_same_bits
 from tests.layouts import LAYOUTS, lay_out
 from tests.reference import Problem, problem, solve_affine
 from tests.thin import thin
@@ -35,6 +36,7 @@ TILES = [*EMULATED, *(level for level in LEVELS if level == "amx")]
 WITHOUT_TILES = {"amx": "avx512", "amx-emulated": "baseline"}
 # The largest error of h and of the gradients, relative to the largest value, by number of products.
 TOLERANCE = {3: 1e-4, 1: 0.02}
+PRECISIONS: dict[int, Any] = {0: "float32", 1: "bfloat16", 3: "bfloat16x3"}
 WAYS = [*((level, 1) for level in (*PAIRS, *TILES)), *((level, 3) for level in TILES)]
 
 
@@ -78,39 +80,9 @@ def tiles(request: pytest.FixtureRequest) -> Iterator[str]:
 def results(
     p: Problem, *, products: int = 1, order: Literal["C", "F"] = "C", left_out: bool = True
 ) -> dict[str, HostArray]:
-    """All results of both passes; the gradients are written over NaN. Passes that leave out gradients have the same
-    bits (`left_out`: check this)."""
-    backend = get_backend("numpy")
-    layer = p.layer(backend)
-    x, initial, dstates = p.operands(backend)
-    Wx, Wh, b, *params = layer.params
-    cell: Any = layer.cell
-    name, own = cell.kernel_name, cell.coefficients(np, params)
-    lengths = None if p.lengths is None else p.lengths.astype(np.int64)
-    states, z, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, True, products, None)
-    inferred, _, _ = kernels.forward(name, x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, False, products, None)
-    for got, want in zip(inferred, states, strict=True):
-        assert_array_equal(got, want)
-
-    def backward(with_weights: bool, needs_dx: bool) -> tuple[Any, Any, Any]:
-        grads: Any = poisoned(p, order) if with_weights else [None] * 3
-        dWx, dWh, db, *d_own = grads
-        dx, dinitial = kernels.backward(
-            name, x, Wx, Wh, states, z, lengths, p.reverse, own, dstates, dWx, dWh, db, d_own or None, needs_dx,
-            products,
-        )  # fmt: skip
-        return dx, dinitial, grads
-
-    dx, dinitial, grads = backward(True, True)
-    if left_out:
-        for got, want in zip(backward(True, False)[2], grads, strict=True):
-            assert_array_equal(got, want)
-        assert_array_equal(backward(False, True)[0], dx)
-    return {
-        **{f"state {k}": state for k, state in enumerate(states)},
-        **{"dx": dx, **dict(zip((f"d{name}" for name in p.weight_names), grads, strict=True))},
-        **{f"dinitial {k}": d for k, d in enumerate(dinitial)},
-    }
+    """All results of both passes, as `test_recurrence.results`, with this number of products for one of float32."""
+    with use_precision(PRECISIONS[products]):
+        return recurrence.results(p, order, left_out=left_out)
 
 
 def affine(p: problems.Affine, products: int, layout: str = "C") -> dict[str, HostArray]:
@@ -210,7 +182,7 @@ def test_the_factors_are_rounded_and_nothing_else(pairs: None, cell: str, sizes:
     if not has_reduced_products(p, "bfloat16"):
         assert_same(got, expected)
         return
-    for key in [k for k in expected if k.startswith("state")] + ["db"]:
+    for key in [*p.case.states, "db"]:
         assert_allclose(got[key], expected[key], rtol=0, atol=1e-6 * max(1, np.abs(expected[key]).max()), err_msg=key)
     for key in ("dx", "dWx", "dWh")[: 3 if Wh.size else 2]:  # dz is rounded
         assert np.abs(got[key] - expected[key]).max() > 1e-6, key
@@ -284,13 +256,11 @@ def test_subnormal_operands_and_sums_count_as_zero(tiles: str, of_x: float, of_W
 @pytest.mark.parametrize("cell", FUSED_CELLS)
 def test_nan_stays_in_its_row(pairs: None, cell: str) -> None:
     p = problem(cell, (4, 5, 7, 19), "float32")
-    clean = results(p)["state 0"]
+    clean = results(p)["h"]
     p.x[2, 3, 1] = np.nan
-    h = results(p)["state 0"]
-    if cell != "relu":
-        assert np.isnan(h[3:, 3]).all()
-    assert np.isnan(h[3, 3]).all()
-    h[3:, 3] = clean[3:, 3]
+    h = results(p)["h"].copy()
+    assert np.isnan(h[2 : 3 if cell == "relu" else None, 3]).all()
+    h[2:, 3] = clean[2:, 3]
     assert_array_equal(h, clean)
 
 
@@ -354,7 +324,7 @@ def test_relu_that_grows_beyond_the_parts(tiles: str) -> None:
     p = problem("relu", (40, 17, 5, 20), "float32")
     np.fill_diagonal(p.weights[1], 3)
     expected = results(p, products=0)
-    assert np.abs(expected["state 0"]).max() > 2.0**50
+    assert np.abs(expected["h"]).max() > 2.0**50
     assert_same(results(p, products=3), expected)
 
 
@@ -402,7 +372,7 @@ def test_the_rules() -> None:
 def test_small_sizes_stay_in_float32(products: int, sizes: tuple[int, int, int, int], uses: bool) -> None:
     kernels.force_products(False)
     p = problem("rnn", sizes, "float32")
-    assert np.any(results(p, products=products)["state 0"] != results(p, products=0)["state 0"]) == uses
+    assert np.any(results(p, products=products)["h"] != results(p, products=0)["h"]) == uses
 
 
 def test_explain(tiles: str) -> None:

@@ -15,13 +15,14 @@ from benchmarks import problems
 from tests.backends.numpy.conftest import LEVELS
 from tests.errors import refused
 from tests.layouts import LAYOUTS
+from tests.ops.test_recurrence import Run
 from tests.reference import CELLS, Problem, has_kernel, problem, solve, solve_affine, solve_classification
 from tests.thin import thin
 from xrnn import Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
 from xrnn.ops.cells.rnn import LeakyRNNCell
-from xrnn.ops.inputs import FixedWeights, Inputs, Trace
+from xrnn.ops.inputs import FixedWeights
 from xrnn.typing import HostArray
 
 TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
@@ -61,45 +62,22 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
     It also checks that inference, also with packed weights, gives the bits of training and, if `left_out`, that a
     backward pass without dx, or without the gradients of the weights, gives the bits of a complete one.
     """
-    backend = get_backend("numpy")
-    layer = p.layer(backend)
-    x, initial, dstates = p.operands(backend)
-    Wx, Wh, b, *own = layer.params
-    inputs = Inputs(x, Wx, Wh, b, tuple(initial), p.lengths, p.reverse, own)
-    trace = Trace(inputs, *backend.recurrence_forward(layer.cell, inputs, True))
-    inferred = Trace(inputs, *backend.recurrence_forward(layer.cell, inputs, False))
-    assert inferred.z is None
+    run = Run(p, get_backend("numpy"))
+    trace, inferred = run.forward(), [run.forward(training=False)]
     if trace.z is not None and p.lengths is not None:
         assert_array_equal(trace.z[p.past_end], 0)
-    for got, want in zip(inferred.states, trace.states, strict=True):
-        assert_array_equal(got, want)
-    inputs.fixed = FixedWeights(Wx, Wh)
-    for _ in ("packs the weights", "finds them packed"):
-        states, _, _ = backend.recurrence_forward(layer.cell, inputs, False)
-        for got, want in zip(states, trace.states, strict=True):
+    run.inputs.fixed = FixedWeights(run.inputs.Wx, run.inputs.Wh)
+    inferred += [run.forward(training=False) for _ in ("packs the weights", "finds them packed")]
+    for each in inferred:
+        assert each.z is None
+        for got, want in zip(each.states, trace.states, strict=True):
             assert_array_equal(got, want)
-    grads = poisoned(p, order)
-    dx, dinitial = backend.recurrence_backward(layer.cell, trace, dstates, grads)
+    gradients = run.backward(trace, order=order)
     if left_out:
-        again = poisoned(p, order)
-        no_dx, dinitial_again = backend.recurrence_backward(layer.cell, trace, dstates, again, needs_dx=False)
-        assert no_dx is None
-        for got, want in zip((*dinitial_again, *again), (*dinitial, *grads), strict=True):
-            assert_array_equal(got, want)
-        dx_again, dinitial_again = backend.recurrence_backward(layer.cell, trace, dstates, None)
-        for got, want in zip((*dinitial_again, dx_again), (*dinitial, dx), strict=True):
-            assert_array_equal(got, want)
-    after = trace.after(slice(0, len(p.x)))
-    return {
-        **dict(zip(p.case.states, after, strict=True)),
-        **dict(zip(("dx", *(f"d{name}" for name in p.weight_names)), (dx, *grads), strict=True)),
-        **{f"d{state}_prev": d for state, d in zip(p.case.states, dinitial, strict=True)},
-    }
-
-
-def poisoned(p: Problem, order: Literal["C", "F"]) -> list[HostArray]:
-    """Gradients of the weights full of NaN. A layer's gradient of several heads is always in C order."""
-    return [np.full(w.shape, np.nan, p.dtype, order if w.ndim == 2 else "C") for w in p.weights]
+        for options in ({"needs_dx": False}, {"needs_dweights": False}):
+            for name, value in run.backward(trace, order=order, **options).items():
+                assert_array_equal(value, gradients[name], err_msg=name)
+    return dict(zip(p.case.states, run.results(trace), strict=True)) | gradients
 
 
 def check(p: Problem, order: Literal["C", "F"] = "C", tolerance: float | None = None) -> dict[str, HostArray]:
