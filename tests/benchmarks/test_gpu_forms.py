@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from benchmarks.cases import Case, Problem
-from benchmarks.gpu import costs, forms
+from benchmarks.gpu import costs, forms, results
 from benchmarks.gpu.costs import UNITS, Costs, lines
 from benchmarks.gpu.forms import Contestant, Lengths
 from benchmarks.peers import Call
@@ -38,6 +41,27 @@ def test_a_result_that_is_off_takes_only_itself_out(gpu: CupyBackend, monkeypatc
         assert list(cell["wrong"]) == ["torch"]
         assert set(cell["microseconds"]) == set(cell["errors"]) == {"plain", *cell["candidates"]}
         assert cell["chosen"].startswith("one-block")
+
+
+def compete(backend: CupyBackend, cases: list[Case], seconds: float, out: Path) -> dict[str, Any]:
+    return results.case_by_case(out, "forms", {}, cases, seconds, lambda case: forms.measure(backend, case, 1, LENGTHS))
+
+
+def test_cases_are_dropped_when_the_time_is_over_and_failures_kept(
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out = tmp_path / "forms.json"
+    results.put(out, date="before")
+    found = compete(gpu, [ONE_BLOCK, GROUP], -1, out)
+    assert found["dropped"] == [ONE_BLOCK.name, GROUP.name]
+    monkeypatch.setattr(forms, "check", lambda *arguments: 1 / 0)
+    found = compete(gpu, [ONE_BLOCK], 600, out)
+    assert found["failed"] == {ONE_BLOCK.name: "ZeroDivisionError: division by zero"}
+    assert json.loads(out.read_text()) == {"date": "before", "forms": found}
+    monkeypatch.setattr(forms, "check", mock.Mock(side_effect=MemoryError("out of memory allocating 4 bytes")))
+    found = compete(gpu, [ONE_BLOCK], 600, out)  # another GPU may have the memory
+    assert (found["dropped"], found["failed"]) == ([ONE_BLOCK.name], {})
+    assert [path.name for path in tmp_path.iterdir()] == ["forms.json"]
 
 
 def test_the_costs_are_measured_and_printed_beside_the_estimates(gpu: CupyBackend) -> None:

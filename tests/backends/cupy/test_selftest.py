@@ -189,6 +189,22 @@ def test_a_launch_that_fails_takes_another_form_from_then_on(
         assert_other(gpu, sizes, form, f"RuntimeError: {why.format(' ')}", caplog)
 
 
+def test_a_backward_whose_launch_fails_takes_another_form(gpu: CupyBackend, caplog: pytest.LogCaptureFixture) -> None:
+    rnn, x = layer(gpu, ONE_BLOCK), cp.ones(ONE_BLOCK[:3], "float32")
+    dh = cp.ones((*ONE_BLOCK[:2], ONE_BLOCK[3]), "float32")
+    rnn.forward(x)
+    with mock.patch.object(raw.RawFunction, "__call__", side_effect=RuntimeError("invalid configuration argument")):
+        dx, _ = rnn.backward(dh)
+    with use_fused(False):
+        rnn.forward(x)
+        expected, _ = rnn.backward(dh)
+    assert_close([gpu.to_numpy(dx)], [gpu.to_numpy(expected)])
+    assert explained(gpu, ONE_BLOCK).form == "one-block"
+    assert explained(gpu, ONE_BLOCK, backward=True).form == "plain"  # nor is the stepwise form launched
+    record, *_ = caplog.records
+    assert record.getMessage().endswith("another form runs instead: RuntimeError: invalid configuration argument")
+
+
 def test_a_launch_without_memory_is_tried_again(gpu: CupyBackend, caplog: pytest.LogCaptureFixture) -> None:
     rnn, x = layer(gpu, ONE_BLOCK), cp.ones(ONE_BLOCK[:3], "float32")
     expected, error = rnn(x), RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")
