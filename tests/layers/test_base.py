@@ -135,6 +135,7 @@ REPLACED: dict[str, tuple[Callable[..., Any], Sequence[str]]] = {
     "LSTM": (LSTM.init, ("forward", "__call__", "stream")),
     "own": (partial(Recurrent.init, PeepholeLSTMCell()), ("forward", "__call__", "stream")),
     "Linear": (Linear.init, ("forward", "__call__")),
+    "LayerNorm": (lambda D, H, rng, backend: LayerNorm.init(D, backend=backend), ("forward", "__call__")),
     "Embedding": (Embedding.init, ("forward", "__call__")),
 }
 
