@@ -220,8 +220,9 @@ def test_layers_that_cannot_be_quantized() -> None:
     )
 
 
+@pytest.mark.usefixtures("form")
 def test_what_a_quantized_layer_refuses(tmp_path: Path) -> None:
-    small = quantize(GRU.init(3, 3, rng=0))
+    small: Any = quantize(GRU.init(3, 3, rng=0))
     x = draw(2, 2, 3)
     save(tmp_path / "q.safetensors", small)
     wide, elsewhere = GRU.init(3, 3, rng=0, dtype="float64"), tmp_path / "q.safetensors"
@@ -230,6 +231,16 @@ def test_what_a_quantized_layer_refuses(tmp_path: Path) -> None:
     refused(
         (RuntimeError, lambda: small.forward(x), "forward of a quantized GRU", "a call or stream", "quantize it again"),
         (RuntimeError, lambda: small.backward(x), "backward of a quantized GRU", "a call or stream"),
+        (
+            TypeError,
+            lambda: small(x.astype("float64")),
+            "x has dtype float64",
+            "this quantized GRU computes in float32",
+        ),
+        (TypeError, lambda: small([[1.0]]), "x is a list"),
+        (ValueError, lambda: small(draw(2, 4)), "x has shape (2, 4)", "expects (N, 3)"),
+        (TypeError, lambda: small(x, np.zeros((2, 3))), "h_prev has dtype float64"),
+        (ValueError, lambda: small(x, draw(3, 3)), "h_prev has shape (3, 3)", "expects (2, 3)"),
         (ValueError, lambda: small(x[0], lengths=[1, 1]), "got lengths for one step", "leave lengths out"),
         (ValueError, lambda: small(x, lengths=[1, 3]), "lengths holds values from 1 to 3: expected 0 to 2"),
         (ValueError, lambda: small(x, lengths=[1, 1, 1]), "lengths has shape (3,): expected (2,)"),
