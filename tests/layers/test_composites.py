@@ -75,23 +75,6 @@ def test_it_equals_its_layers_one_by_one(backend: Backend, name: str, shape: tup
 
 
 @every_composite
-def test_no_states_mean_zeros(backend: Backend, name: str) -> None:
-    layer, x = of(name, backend), draw_on(backend, T, N, D)
-
-    def zeros(states: Any) -> Any:
-        return tuple(map(zeros, states)) if isinstance(states, tuple) else 0 * states
-
-    none = zeros(draw_states(backend, layer))
-    expected = host(backend, *layer.forward(x, none))
-    assert_same(host(backend, *layer.forward(x)), expected)
-    assert_same(host(backend, *layer.forward(x, (None, *none[1:]))), expected)
-    dh = draw_on(backend, T, N, layer.output_size)
-    with_zeros = host(backend, *layer.backward(dh, none), layer.grads)
-    poison(layer)
-    assert_same(host(backend, *layer.backward(dh), layer.grads), with_zeros)
-
-
-@every_composite
 @pytest.mark.parametrize("lengths", [None, [0] * N])
 def test_without_steps_the_final_states_are_the_initial_ones(backend: Backend, name: str, lengths: Any) -> None:
     layer = of(name, backend)

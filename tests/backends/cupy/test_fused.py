@@ -1,4 +1,4 @@
-"""The fused forms on the stand-in, with the emulator behind its RawModule: values, launches, and what can go wrong."""
+"""The fused forms on the stand-in, with the emulator behind its RawModule: launches, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tests.backends.cupy.steps import (
     RECURRENT,
     SCANNED,
     SIZES,
-    assert_close,
     explained,
     launched,
     layer,
@@ -23,7 +22,6 @@ from tests.backends.cupy.steps import (
     taking,
 )
 from tests.standin.counting import counted
-from tests.thin import thin
 from xrnn import use_fused
 from xrnn.backend import Explanation
 from xrnn.backends import cupy as adapter
@@ -32,39 +30,6 @@ from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import Request, candidates
 from xrnn.info import forms
 from xrnn.ops.cells.rnn import RNNCell
-
-CELLS, TILED = [*RECURRENT, "relu", "leak by unit", "leaky relu", "trained leak"], ["stepwise", "one-block", "group"]
-WITH_HEADS = "float32", "float32", "float64", "float32"  # a group reads dz of 30 units by vectors of two doubles
-
-
-@pytest.mark.parametrize(
-    ("cell", "form", "dtype"),
-    [
-        # Each cell, and each form in each dtype; tests/cuda/test_kernels.py has all combinations.
-        *zip(CELLS, itertools.cycle(TILED), itertools.cycle(["float32", "float64"]), strict=False),
-        *((cell, "group-partial", "float32") for cell in ("lstm", "gru")),
-        *zip(
-            (f"{cell} heads" for cell in ("rnn", "leak", "lstm", "gru")),
-            (*TILED, "group-partial"),
-            WITH_HEADS,
-            strict=True,
-        ),
-        *thin(SCANNED, ["scan"], ["float32", "float64"]),
-        *(pytest.param(f"{cell} positive", "scan", "float32", marks=pytest.mark.proof) for cell in SCANNED[:2]),
-    ],
-)
-def test_the_form_agrees_with_the_plain_one(gpu: CupyBackend, cell: str, form: str, dtype: str) -> None:
-    sizes = SIZES[form]
-    fused_layer = layer(gpu, sizes, dtype, cell)
-    with use_fused(False), counted() as counters:
-        plain = step(fused_layer, sizes, dtype)
-    assert counters.raw_kernels == 0  # no kernel ran, not even for a self-test
-    with taking(form):
-        step(fused_layer, sizes, dtype)  # tests the form itself
-        with counted() as counters:
-            fused = step(fused_layer, sizes, dtype)
-    assert counters.raw_kernels == (2 * sizes[0] + 1 if form == "stepwise" else 2)
-    assert_close(fused, plain, 1e-5 if dtype == "float32" else 1e-13)
 
 
 @pytest.mark.parametrize("lengths", [False, True])
