@@ -272,6 +272,16 @@ def test_masked_arrays_are_refused(channels_first: bool | None) -> None:
             kind().fit(X, np.ma.masked_equal(y, 0))
 
 
+@pytest.mark.parametrize("patch", [1, 4])
+def test_a_stream_ends_in_the_prediction_for_the_series(patch: int) -> None:
+    """Within a patch too, and with missing values."""
+    X, y = np.random.default_rng(0).standard_normal((10, 66, 2)), np.arange(10) % 2
+    model = Classifier(**SMALL | {"epochs": 1}, one_way=True, mask=True, patch=patch).fit(X, y)
+    X[1, 20:25, 0] = X[1, 30:31] = np.nan
+    for T in (1, 2, 33, 66):
+        np.testing.assert_allclose([*model.stream(X[1, :T])][-1], model.predict_proba([X[1, :T]])[0], rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
