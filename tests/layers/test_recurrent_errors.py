@@ -297,6 +297,7 @@ def test_lengths(backend: Backend, layer: Any) -> None:
             for bad, value in on_host + on_device
         ),
         *((TypeError, run(bad), "lengths is a ", "use xrnn.asarray(lengths)") for bad in (5, 1.5, "3", type, {1, 2})),
+        (TypeError, run(np.ma.masked_equal([1] * N, 0)), "lengths is a numpy.ma.MaskedArray", "lengths.filled(0)"),
         (TypeError, run([[1], [1, 2], 3, 4]), "lengths is a list of lists of unequal lengths: expected integers, one"),
         (ValueError, lambda: layer.forward(one, lengths=[1] * N), alone, "leave lengths out"),
         (ValueError, lambda: layer(one, lengths=[1] * N), alone),
