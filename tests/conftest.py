@@ -47,13 +47,11 @@ def gpu() -> Iterator[CupyBackend]:
 
 @pytest.fixture(params=["numpy", "standin", *GPU_PARAMS])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Each backend in turn."""
     return STANDIN if request.param == "standin" else get_backend(request.param)
 
 
 @pytest.fixture(params=["fused", "plain"])
 def form(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Runs the test with the fused forms, then with the plain forms."""
     with use_fused(request.param == "fused"):
         yield request.param
 
@@ -70,7 +68,6 @@ def no_waiting(backend: Backend) -> Callable[[], AbstractContextManager[None]]:
 
 @pytest.fixture
 def table_of_backends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table of backends is that of before, after the test."""
     get_backend("numpy")  # loaded now: loading it only within the test would make a second one later
     for name in ("_loaders", "_loaded", "_by_type"):
         monkeypatch.setattr(select, name, dict(getattr(select, name)))

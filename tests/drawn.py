@@ -16,7 +16,6 @@ def draw(*shape: int, dtype: str = "float32", seed: int | None = None) -> Any:
 
 
 def draw_on(backend: Backend, *shape: int, dtype: str = "float64", seed: int = 1) -> Any:
-    """The same on a backend."""
     return backend.asarray(draw(*shape, dtype=dtype, seed=seed))
 
 

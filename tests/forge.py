@@ -17,8 +17,6 @@ _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int32": "I32",
 
 @dataclass
 class Tensor:
-    """An entry of the header, with its content."""
-
     dtype: str
     shape: list[int]
     content: bytes
@@ -37,7 +35,6 @@ class Forgery:
 
     @classmethod
     def of(cls, content: bytes) -> Forgery:
-        """The content of a valid file."""
         start = 8 + struct.unpack("<Q", content[:8])[0]
         header = json.loads(content[8:start])
         metadata = dict(sorted(header.pop("__metadata__").items()))  # safetensors writes them in random order
@@ -74,12 +71,10 @@ class Forgery:
 
 
 def tensor(name: str, dtype: str, shape: list[int], content: bytes) -> Callable[[Forgery], None]:
-    """A change that adds or replaces this tensor."""
     return lambda forgery: forgery.tensors.update({name: Tensor(dtype, shape, content)})
 
 
 def without(name: str) -> Callable[[Forgery], None]:
-    """A change that removes this tensor."""
     return lambda forgery: forgery.tensors.__delitem__(name)
 
 

@@ -53,7 +53,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _reason(item: pytest.Item) -> str:
-    """Why the test is left out; empty if it runs."""
     if item.get_closest_marker("proof") and os.environ.get("XRNN_PROOF") != "1":
         return _LONG
     missing = (_without(*mark.args) for mark in item.iter_markers("needs") if not find_spec(mark.args[0]))

@@ -86,7 +86,6 @@ def lstm_of_z(z: Any, states: Any) -> tuple[Any, ...]:
 
 
 def layer_norm_lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, gain: Any, shift: Any) -> tuple[Any, ...]:
-    """An LSTM whose gates normalise z over the units.   gain, shift (4, 1, H)"""
     z = (x @ Wx + states[0] @ Wh + b).reshape(len(x), 4, len(Wh))
     centred = z - anp.mean(z, axis=-1, keepdims=True)
     y = centred / anp.sqrt(anp.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
@@ -185,8 +184,6 @@ def leaks(H: int) -> HostArray:
 
 @dataclass(frozen=True)
 class CellCase:
-    """A cell: its textbook step, and the layer under test."""
-
     step: StepFunction
     layer: Callable[..., RecurrentLayer]  # (*params, reverse=…) → the layer
     parts: tuple[int, int, int] = (1, 1, 1)  # the number of parts of Wx, of Wh and of b, H columns each
@@ -255,8 +252,6 @@ CELLS: Final = {
 
 @dataclass
 class Problem:
-    """A cell, and the operands of its forward and backward pass."""
-
     cell: str
     dtype: str
     reverse: bool
@@ -363,8 +358,6 @@ def of_dense(Wh: HostArray, heads: int | None) -> HostArray:
 
 @dataclass
 class Solution:
-    """The results of a problem, in float64."""
-
     states: list[HostArray]  # (T, N, H) for each state
     gradients: dict[str, HostArray]  # dx, dh_prev, …, dWx, dWh, db, …
 

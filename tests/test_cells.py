@@ -257,7 +257,6 @@ def test_registering_is_checked(built_in: None) -> None:
 
 
 def of_cell(cell: str, name: str) -> type[RecurrentLayer]:
-    """A class of this name, whose cell has that name."""
     return type(name, (PeepholeLSTM,), {"cell_type": type("Cell", (PeepholeLSTMCell,), {"name": cell})})
 
 

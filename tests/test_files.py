@@ -240,7 +240,6 @@ def save_run(path: Path, **options: Any) -> None:
 
 @pytest.fixture(scope="module")
 def writers() -> dict[str, Callable[..., object]]:
-    """By name, each function that writes a file."""
     forecaster = Forecaster(horizon=2, context=4, season=2, steps=1, **SIZES).fit(SERIES)
     return {
         "xrnn.save": partial(xrnn.save, layer=LAYERS["rnn"]),

@@ -169,10 +169,9 @@ def test_only_the_parameters_of_the_groups_are_updated(backend: Backend) -> None
     before = [backend.to_numpy(p).copy() for p in rnn.params]
     rnn.backward(rnn.forward(backend.xp.ones((2, 1, 3), "float32")))
     optimizer.accumulate(rnn)
-    assert [g.shape for g in optimizer.grads] == [(3, 3)]
     optimizer.step()
-    for name, got, want in zip(rnn.names, rnn.params, before, strict=True):
-        assert (backend.to_numpy(got) == want).all() == (name != "Wh")
+    changed = [(backend.to_numpy(p) != old).any() for p, old in zip(rnn.params, before, strict=True)]
+    assert changed == [False, True, False]
 
 
 def test_a_step_refuses_layers_that_are_no_longer_trained(backend: Backend) -> None:
@@ -316,13 +315,6 @@ def test_averaged_weights_are_those_of_pytorch(backend: Backend) -> None:
     assert_array_equal(backend.to_numpy(linear.W), W)  # the training weights are back
     for got, want in zip(average.params, expected, strict=True):
         assert_allclose(backend.to_numpy(got), want, rtol=0, atol=1e-14)
-    resumed = EMA([linear], 0.8)
-    resumed.state["count"][...] = average.state["count"]
-    for array, kept in zip(resumed.state["average"], average.state["average"], strict=True):
-        array[...] = kept
-    for each in (average, resumed):
-        each.update()
-    assert_array_equal(backend.to_numpy(resumed.params[0]), backend.to_numpy(average.params[0]))
 
 
 def test_defaults() -> None:

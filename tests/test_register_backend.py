@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("table_of_backends")
 
 
 class OwnArray(np.ndarray[Any, Any]):
-    """An array in host memory, of a type of its own."""
+    pass
 
 
 class Namespace(ModuleType):
@@ -49,8 +49,6 @@ class Namespace(ModuleType):
 
 
 class OwnBackend(Backend):
-    """Counts the calls of the operation that it replaces."""
-
     name = "own"
     reads_are_free = True
     single_device = True

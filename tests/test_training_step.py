@@ -23,8 +23,6 @@ MASK = np.random.default_rng(3).random((T, N)) < 0.7
 
 
 class Model:
-    """A small language model in float64 and its optimizer."""
-
     def __init__(self, backend: Backend, optimizer: Callable[..., Any]) -> None:
         rng = np.random.default_rng(0)
         self.embedding = Embedding.init(V, E, rng=rng, dtype="float64", backend=backend)

@@ -18,7 +18,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "formats.md").read_text(
 
 
 def blocks(part: str, language: str) -> list[str]:
-    """The code of this language in the part of the page with this title."""
     text = re.split(rf"^## {part}$", PAGE, flags=re.MULTILINE)[1].partition("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 

@@ -63,7 +63,6 @@ def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def documented() -> dict[str, set[str]]:
-    """The names in the reference, by package."""
     names = defaultdict(set)
     for page in (DOCS / "reference").rglob("*.md"):
         package = "xrnn"

@@ -35,7 +35,6 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def folder(workdir: Path, blank_pictures: None) -> Path:
-    """The working directory, with a small script and a folder of texts."""
     script = SCRIPT.read_text("utf-8")
     for old, new in SMALL.items():
         assert script.count(old) == 1, old
@@ -52,7 +51,6 @@ def folder(workdir: Path, blank_pictures: None) -> Path:
 
 @pytest.fixture
 def script(folder: Path) -> Any:
-    """The small script, as a module."""
     spec = importlib.util.spec_from_file_location("train_text", folder / "train_text.py")
     assert spec
     assert spec.loader
@@ -62,7 +60,6 @@ def script(folder: Path) -> Any:
 
 
 def started(*options: str) -> subprocess.Popen[str]:
-    """The small script in a process of its own."""
     code = f"{fresh.DEFAULT_SIGNALS}\nimport runpy\nrunpy.run_path('train_text.py', run_name='__main__')"
     command = [sys.executable, "-c", code, *options]
     ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
@@ -70,7 +67,6 @@ def started(*options: str) -> subprocess.Popen[str]:
 
 
 def content(path: str) -> tuple[list[Any], dict[str, Any]]:
-    """All arrays of a checkpoint, and its other values."""
     checkpoint = xrnn.load_checkpoint(path, backend="numpy")
     optimizer, average = checkpoint.optimizer["optimizer"].state, checkpoint.optimizer["average"].state
     states = [state for layer in checkpoint.extra.pop("states") or [] for state in layer]

@@ -49,7 +49,6 @@ def stack_file() -> Forgery:
 
 
 def quantized_file() -> Forgery:
-    """A Stack of a quantized LSTM and a quantized leaky RNN."""
     layers: list[Any] = [LSTM.init(D, H, rng=0, backend="numpy"), gru_and_leaky_rnn().layers[1]]
     return layer_file(Stack([quantize(layer) for layer in layers]))
 
@@ -62,7 +61,6 @@ def cell_file(**changes: Any) -> Forgery:
 
 
 def checkpoint_file() -> Forgery:
-    """A checkpoint of a Linear, its Adam and other values."""
     linear = Linear.init(2, 3, rng=0, backend="numpy")
     optimizer = Adam([linear])
     optimizer.step()

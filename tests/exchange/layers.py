@@ -35,7 +35,6 @@ BOTH_WAYS: dict[str, Any] = {
 
 
 def drawn(layer: Any, seed: int = 7) -> Any:
-    """The layer with random weights, biases too."""
     rng = np.random.default_rng(seed)
     for param in layer.params:
         param[...] = rng.standard_normal(param.shape) * 0.5
@@ -63,7 +62,6 @@ def flat(states: Any) -> list[Any]:
 
 
 def results(layer: Any, x: Any, lengths: Any = None, states: Any = None) -> tuple[Any, list[Any]]:
-    """h and the final states of any recurrent layer."""
     composite = layer if hasattr(layer, "layers") else Stack([layer])
     given = None if states is None else nested(composite, [*states])
     h, final = composite(np.ascontiguousarray(x), given, lengths=lengths)

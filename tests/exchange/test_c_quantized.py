@@ -66,7 +66,6 @@ def test_equals_stream(name: str, sizes: tuple[int, int], tmp_path: Path) -> Non
 
 
 def test_differs_from_the_float32_layer() -> None:
-    """So a program without rounding would fail the tests above."""
     layer = drawn(LSTM.init(7, 19))
     layer.Wh[...] /= 19**0.5
     x, h = signal_for(quantize(layer), 7)

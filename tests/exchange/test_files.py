@@ -23,8 +23,6 @@ from xrnn.files import FileError
 
 
 class ScaledByOne(Scaled):
-    """A cell with one gain for all units: a 0-d parameter."""
-
     def initial_params(self, rng: np.random.Generator, H: int) -> list[Any]:
         return [np.array(1.5)]
 
@@ -104,7 +102,7 @@ def test_a_layer_moves_between_backends(tmp_path: Path, backend: Backend) -> Non
 
 
 class MyRNN(RNN):
-    """A subclass, whose equations may be others."""
+    pass
 
 
 class Holding(Cell):

@@ -52,7 +52,6 @@ def ready(layer: Any) -> Any:
 
 
 def keras_results(layer: Any, x: Any) -> Any:
-    """x (T, N, D) → (T, N, H)."""
     return keras.ops.convert_to_numpy(layer(x.swapaxes(0, 1))).swapaxes(0, 1)
 
 

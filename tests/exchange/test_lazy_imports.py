@@ -50,27 +50,23 @@ def test_an_unknown_name() -> None:
         xrnn.from_keras2  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    ("package", "title", "functions"),
-    [
-        ("torch", "PyTorch", ["from_torch", "to_torch"]),
-        ("onnx", "onnx", ["from_onnx", "to_onnx"]),
-        ("keras", "Keras", ["from_keras", "to_keras"]),
-    ],
-)
-def test_without_the_package_the_error_names_the_command(package: str, title: str, functions: list[str]) -> None:
+def test_without_the_package_the_error_names_the_command() -> None:
+    titles = {"torch": "PyTorch", "onnx": "onnx", "keras": "Keras"}
+    names = [f"{way}_{package}" for package in titles for way in ("from", "to")]
     code = f"""
 import sys
-sys.modules["{package}"] = None
+sys.modules |= dict.fromkeys({list(titles)})
 import xrnn
-for name in {functions}:
+for name in {names}:
     try:
         getattr(xrnn, name)(xrnn.RNN.init(2, 3))
     except ImportError as error:
         print(error)
 """
     assert output_of(code, XRNN_BACKEND="numpy").splitlines() == [
-        f"xrnn.{name} needs {title}, which is not installed: `pip install -e '.[{package}]'`" for name in functions
+        f"xrnn.{way}_{package} needs {title}, which is not installed: `pip install -e '.[{package}]'`"
+        for package, title in titles.items()
+        for way in ("from", "to")
     ]
 
 

@@ -88,30 +88,6 @@ def test_the_node_cases_of_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- beyond the node cases ----
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(
-    ("kind", "attributes"),
-    [
-        ("RNN", {}),
-        ("LSTM", {}),
-        ("GRU", {}),
-        ("GRU", {"linear_before_reset": 1}),
-        ("LSTM", {"direction": "reverse"}),
-        ("RNN", {"direction": "bidirectional", "activations": ["Relu", "Relu"]}),
-        ("LSTM", {"direction": "bidirectional"}),
-        ("GRU", {"direction": "bidirectional", "linear_before_reset": 1}),
-    ],
-)
-def test_equals_onnx_runtime(kind: str, attributes: dict[str, Any], bias: bool) -> None:
-    stored = weights(kind, 1 + (attributes.get("direction") == "bidirectional"))
-    inputs = ("X", "W", "R", "B") if bias else ("X", "W", "R")
-    model = graph_of(node(kind, *inputs, hidden_size=H, **attributes), inputs={"X": ["T", "N", D]}, constants=stored)
-    x = x_of(6, 2, D)
-    h, _ = results(from_onnx(model, backend="numpy"), x)
-    want = run(model, X=x)[0].transpose(0, 2, 1, 3).reshape(h.shape)
-    np.testing.assert_allclose(h, want, **ROUNDING)
-
-
 def test_ragged_lengths_as_onnx_runtime() -> None:
     """Within the length of each row; past it ONNX Runtime has zeros, xrnn the final state."""
     read, made = ("X", "W", "R", "B", "lengths", "h0", "c0"), ("Y", "Y_h", "Y_c")
@@ -316,7 +292,7 @@ def test_operators_before_an_embedding(name: str) -> None:
     text, accepted = EMBEDDINGS[name]
     index = np.random.default_rng(0).integers(6, size=(4, 3))
     stored = weights("GRU") | CONSTANTS | {"E": x_of(6, D), "S": x_of(6, 6)[:D].copy(), "three": np.array([3, 4])}
-    layer = node("GRU", "x", "W", "R", "B", hidden_size=H)
+    layer = node("GRU", "x", "W", "R", hidden_size=H)
     model = graph_of(*nodes_of(text), layer, inputs={"i": ([4, 3], "int64")}, constants=stored, opset=18)
     if not accepted:
         return refuses(model, "expected")

@@ -47,8 +47,6 @@ ROUNDING: Any = {"rtol": 1e-10, "atol": 1e-12}
 
 @dataclass(frozen=True)
 class Configuration:
-    """The options of PyTorch's modules."""
-
     mode: str = "LSTM"
     D: int = 2
     H: int = 3
@@ -139,7 +137,6 @@ def assert_same_function(module: Any, layer: Any, backend: Backend, seed: int = 
 
 
 def pairs(states: Any, each: int) -> list[list[Any]]:
-    """The states of each leaf."""
     every = flat(states)
     return [every[i : i + each] for i in range(0, len(every), each)]
 
@@ -250,11 +247,11 @@ def test_nothing_is_drawn_from_the_generator_of_pytorch() -> None:
 
 
 class MyLSTM(torch.nn.LSTM):  # type: ignore[misc]
-    """A subclass, which may compute something else."""
+    pass
 
 
 class MyTensor(torch.Tensor):  # type: ignore[misc]
-    """A subclass, whose operations may compute something else."""
+    pass
 
 
 def changed(change: Callable[[Any], object], module: Any = None) -> Any:
@@ -369,7 +366,7 @@ def test_infinity_is_taken_with_a_warning(module: Any, name: str) -> None:
 
 
 class MyGRU(GRU):
-    """A subclass, which may compute something else."""
+    pass
 
 
 def test_layers_without_a_module_are_refused() -> None:

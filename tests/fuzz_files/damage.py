@@ -34,7 +34,6 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 
 
 def bytes_changed(content: bytes, rng: random.Random, where: int) -> bytes:
-    """A few bytes before `where` get another value."""
     changed = bytearray(content)
     for _ in range(rng.randint(1, 4)):
         changed[rng.randrange(min(where, len(changed)))] = rng.randrange(256)
@@ -67,7 +66,6 @@ def change(forgery: Forgery, rng: random.Random) -> None:
 
 
 def change_tensor(forgery: Forgery, rng: random.Random) -> None:
-    """Give a tensor another shape, dtype, content or name."""
     name = rng.choice(list(forgery.tensors))
     tensor = forgery.tensors[name]
 
@@ -96,12 +94,10 @@ def change_tensor(forgery: Forgery, rng: random.Random) -> None:
 
 
 def change_metadata(forgery: Forgery, rng: random.Random) -> None:
-    """Replace the value of a metadata key."""
     forgery.metadata[rng.choice(list(forgery.whole_metadata()))] = str(rng.choice(VALUES))
 
 
 def change_json(forgery: Forgery, rng: random.Random) -> None:
-    """Change a random value in the JSON of the metadata."""
     names = ("layer", "checkpoint")
     name = rng.choice([name for name in names if name in forgery.metadata])
     try:

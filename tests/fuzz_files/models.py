@@ -22,7 +22,6 @@ class Subject:
     Refusal: type[CheckpointError] = CheckpointError
 
     def whole(self, rng: random.Random) -> Forgery:
-        """A file with ones in all arrays."""
         if self.kind is Forecaster:
             estimator: Any = Forecaster(hidden=3, quantiles=rng.choice(["0.1", "0.2,0.8"]))
             names = rng.choice([None, ("x", "y")])

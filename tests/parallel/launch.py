@@ -28,7 +28,6 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def mpiexec(size: int, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """`mpiexec -n size python *arguments`, with these environment variables."""
     return subprocess.run(
         command(size, *arguments), env=environment(**more), capture_output=True, text=True, timeout=300
     )

@@ -39,8 +39,6 @@ while True:
 
 
 class Run:
-    """`_LOOP` in two ranks, in a folder."""
-
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
@@ -55,7 +53,6 @@ class Run:
         self.read("count")
 
     def read(self, name: str) -> str:
-        """The content of a file, once it exists."""
         while not (self.folder / name).exists():
             assert self.process.poll() is None, self.process.communicate()[0]
             time.sleep(0.01)
@@ -171,7 +168,6 @@ _REDUCER = "reducer 1 (1 arrays with 2 numbers)"
 def test_ranks_that_make_different_calls_end_with_an_error(
     rank: int, first: str, second: str, names: list[str]
 ) -> None:
-    """Without a timeout."""
     done = mpiexec(3, "-c", _CALLS.format(rank=rank, first=first, second=second))
     assert done.returncode == 1
     found = re.findall(r"rror: .*rank \d has reached (.+), rank \d has reached (.+): expected the same", done.stderr)

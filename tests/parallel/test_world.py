@@ -22,7 +22,6 @@ SHAPES: list[tuple[int, ...]] = [(3, 4), (5,), ()]
 
 @pytest.fixture(params=[2, 3])
 def group(request: pytest.FixtureRequest, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Group:
-    """Groups of 2 and 3 ranks, with that number of devices."""
     if backend.name == "cupy" and backend.xp is not standin:
         pytest.skip("the ranks of one process share its GPU")
     group = Group(request.param)

@@ -13,8 +13,6 @@ from tests.built import NEEDS_KERNELS
 
 
 class Fallbacks(logging.Handler):
-    """Collects the reason of each call that ran in PyTorch."""
-
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.reasons: list[str] = []

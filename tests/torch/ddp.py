@@ -37,8 +37,6 @@ CASES = [
 
 
 class Model(nn.Module):
-    """Two recurrent layers and a linear layer. The second recurrent layer can be left out."""
-
     def __init__(self, cell: str) -> None:
         super().__init__()
         self.first = getattr(nn, cell)(5, 8, num_layers=2, bidirectional=True)
@@ -53,7 +51,6 @@ class Model(nn.Module):
 
 
 def train(case: Case, accelerated: bool, rank: int) -> list[torch.Tensor]:
-    """The losses, and the gradients and weights after each update."""
     torch.manual_seed(0)
     model = Model(case.cell)
     if accelerated and not case.late:

@@ -16,7 +16,6 @@ TOLERANCE: Final = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 
 def pair(kind: str, *sizes: int, **options: Any) -> tuple[Any, Any]:
-    """PyTorch's module, and xrnn's with equal parameters."""
     theirs = getattr(nn, kind)(*sizes, **options)
     ours = getattr(xrnn.torch, kind)(*sizes, **options)
     ours.load_state_dict(theirs.state_dict())
@@ -24,7 +23,6 @@ def pair(kind: str, *sizes: int, **options: Any) -> tuple[Any, Any]:
 
 
 def accelerated(kind: str, *sizes: int, **options: Any) -> Any:
-    """PyTorch's module, accelerated."""
     module = getattr(nn, kind)(*sizes, **options)
     assert xrnn.torch.accelerate(module) == {"": "kernels"}
     return module

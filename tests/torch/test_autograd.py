@@ -22,7 +22,6 @@ from xrnn import get_backend
 
 
 def of_weights(module: Any) -> tuple[Any, list[torch.Tensor]]:
-    """The module as a function of x and its weights."""
     names = [name for name, _ in module.named_parameters()]
 
     def function(x: torch.Tensor, *weights: torch.Tensor) -> Any:
@@ -284,7 +283,6 @@ def test_a_retained_graph_gives_its_gradients_twice() -> None:
 
 
 def test_inputs_of_any_layout() -> None:
-    """Inputs with any strides, and expanded inputs."""
     theirs, ours = pair("GRU", 3, 4, dtype=torch.float64)
     wide = torch.randn(5, 2, 6, dtype=torch.float64)
     for x in (wide[..., ::2], wide[:, :1, :3].expand(5, 4, 3), wide[..., :3].transpose(0, 1), wide[..., :3].flip(0)):

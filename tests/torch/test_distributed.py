@@ -14,7 +14,6 @@ from tests.torch import ddp
 
 @pytest.mark.proof
 def test_ddp_gives_the_same_losses_and_gradients() -> None:
-    """With and without `accelerate`, with `static_graph` and `find_unused_parameters`."""
     assert distributed.is_gloo_available()
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(

@@ -122,7 +122,6 @@ def _without_the_last_units(module: Any) -> None:
 
 
 def test_weights_of_every_layout_and_any_change_of_them_show() -> None:
-    """The next call sees every change of a weight's values."""
     theirs, ours = pair("RNN", 4, 4, dtype=torch.float64)
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     changes: list[Any] = [
