@@ -19,6 +19,7 @@ import xrnn.torch
 from tests.errors import one_line
 from tests.torch.conftest import Fallbacks
 from tests.torch.pairs import KINDS, accelerated, agree, everything, pair
+from xrnn import use_fused, use_precision
 
 
 class Tagger(nn.Module):
@@ -115,8 +116,17 @@ def test_explain_gives_the_reason() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         for module in modules:
             assert xrnn.torch.explain(module) == {"": "PyTorch: autocast is on"}
+    with use_fused(False):
+        assert xrnn.torch.accelerate(modules[0]) == {"": "xrnn's plain form: XRNN_FUSED=0 or use_fused(False)"}
     assert xrnn.torch.explain(nn.Linear(3, 4)) == {}
     assert xrnn.torch.accelerate(nn.LSTM(3, 4).half()) == {"": "PyTorch: no kernel computes in torch.float16"}
+
+
+def test_the_precision_applies_to_accelerated_modules() -> None:
+    module, x = accelerated("GRU", 3, 4), torch.randn(5, 2, 3)
+    with use_fused(False), use_precision("bfloat16"):
+        rounded = module(x)[0]
+    assert 1e-4 < (rounded - module(x)[0]).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("kind", KINDS)

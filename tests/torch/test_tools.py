@@ -125,11 +125,14 @@ def test_fully_shard(kind: str, mesh: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("accelerate", [False, True])
-def test_a_script_holds_pytorchs_own(accelerate: bool) -> None:
+def test_a_script_holds_pytorchs_own(accelerate: bool, fallbacks: Fallbacks) -> None:
     theirs, ours, x = pair_of_nets("LSTM", accelerate)
-    parameter = ours.rnn.weight_ih_l0
-    agree([torch.jit.script(ours)(x)], [theirs(x)])
+    parameter, script = ours.rnn.weight_ih_l0, torch.jit.script(ours)
+    agree([script(x)], [theirs(x)])
     assert ours.rnn.weight_ih_l0 is parameter
+    assert "accelerated LSTM in your model by PyTorch's own: call xrnn.torch.accelerate" in fallbacks.take()[0]
+    assert "RecursiveScriptModule" in xrnn.torch.accelerate(script)["rnn"]
+    assert xrnn.torch.accelerate(ours) == {"rnn": "kernels"}
 
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export")

@@ -8,6 +8,7 @@ from typing import Any, Final
 from torch import nn
 from torch.nn.utils import parametrize
 
+from xrnn.backend import fused_forms
 from xrnn.torch.forward import PYTORCH_FORWARDS
 from xrnn.torch.methods import bind, is_bound, unbind
 from xrnn.torch.modules import KernelModule
@@ -53,15 +54,15 @@ def restore(model: nn.Module) -> list[str]:
 def explain(model: nn.Module) -> dict[str, str]:
     """Where each recurrent module in `model` runs, by its name: "kernels", or "PyTorch: " and the reason.
 
-    The answer depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still
+    With XRNN_FUSED=0 or `use_fused(False)`, "xrnn's plain form: " stands in place of "kernels". The answer depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still
     run in PyTorch, for example because of the dtype of its input; the logger `xrnn.torch` then gives the reason at
     level DEBUG.
 
     Raises TypeError if `model` is not a module.
     """
-    recurrent = (nn.RNNBase, nn.RNNCellBase)
-    obstacles = {name: _why_pytorch(m) for name, m in _named_modules(model) if isinstance(m, recurrent)}
-    return {name: "kernels" if why is None else f"PyTorch: {why}" for name, why in obstacles.items()}
+    ours = "kernels" if fused_forms().enabled else "xrnn's plain form: XRNN_FUSED=0 or use_fused(False)"
+    obstacles = {name: _why_pytorch(module) for name, module in _named_modules(model) if _is_recurrent(module)}
+    return {name: ours if why is None else f"PyTorch: {why}" for name, why in obstacles.items()}
 
 
 def _named_modules(model: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -71,6 +72,11 @@ def _named_modules(model: nn.Module) -> Iterator[tuple[str, Any]]:
         )
     modules: Iterator[tuple[str, Any]] = model.named_modules()
     return modules
+
+
+def _is_recurrent(module: nn.Module) -> bool:
+    scripted = getattr(module, "original_name", None)  # the class of which TorchScript was made
+    return isinstance(module, nn.RNNBase | nn.RNNCellBase) or scripted in nn.modules.rnn.__all__
 
 
 def _obstacle(module: nn.Module) -> str | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import weakref
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,6 +15,8 @@ from torch import nn
 
 from xrnn.torch.forward import run
 from xrnn.torch.weights import drop_wrapped
+
+_log: Final = logging.getLogger("xrnn.torch")
 
 
 class _Bound(functools.partial[Any]):
@@ -112,7 +115,15 @@ def is_bound(module: nn.Module) -> bool:
 
 
 def plain_copy(module: Any, kind: Any = None) -> Any:
-    """A module that runs in PyTorch, with the same Parameters, for torch.jit.script: it cannot compile the kernels."""
+    """A module that runs in PyTorch, with the same Parameters, for torch.jit.script: it cannot compile the kernels.
+
+    It also replaces `module` in the model that is scripted: PyTorch puts it there.
+    """
+    _log.warning(
+        "torch.jit.script replaces the accelerated %s in your model by PyTorch's own: "
+        "call xrnn.torch.accelerate(model) again, or script copy.deepcopy(model)",
+        type(module).__name__,
+    )
     copy = nn.Module.__new__(kind or type(module))
     vars(copy).update(_without_methods(vars(module)))
     return copy
