@@ -157,7 +157,9 @@ def checked_layers(layers: Layers) -> list[HasParameters]:
     given = _as_list(layers)
     for i, layer in enumerate(given):
         if not (hasattr(layer, "params") and hasattr(layer, "grads")):
-            raise TypeError(f"layers[{i}] is a {kind_of(layer)}: {_EXAMPLE}")
+            of_torch = type(layer).__module__.startswith("torch.")
+            remedy = "; for the parameters of PyTorch's modules use torch.optim" * of_torch
+            raise TypeError(f"layers[{i}] is a {kind_of(layer)}: {_EXAMPLE}{remedy}")
         for k, param in enumerate(layer.params):
             if is_read_only(param):
                 remedy = "make the layer of copies, as copy.deepcopy of a frozen layer does"

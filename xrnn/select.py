@@ -299,8 +299,13 @@ def device_of(array: Any) -> contextlib.AbstractContextManager[object]:
 
 
 def kind_of(value: object) -> str:
-    """The type of `value` for an error message: `list`, `numpy.ndarray`."""
-    kind = type(value)
+    """The type of `value` for an error message: `list`, `numpy.ndarray`; for PyTorch's modules with the remedy."""
+    name = full_name(type(value))
+    is_module = any(full_name(base) == "torch.nn.modules.module.Module" for base in type(value).__mro__)
+    return f"{name} (convert it by xrnn.from_torch)" if is_module else name
+
+
+def full_name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 

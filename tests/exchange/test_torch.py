@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -362,7 +363,33 @@ def test_infinity_is_taken_with_a_warning(module: Any, name: str) -> None:
     assert sum(np.isinf(param).sum() for param in layer.params) == 1
 
 
-# ---- layers that are refused ----
+# ---- modules and layers that are refused ----
+
+
+def test_a_module_in_place_of_a_layer_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path, remedy = tmp_path / "file", "(convert it by xrnn.from_torch): expected"
+    calls: list[Callable[[Any], Any]] = [
+        xrnn.freeze,
+        xrnn.quantize,
+        to_torch,
+        lambda it: xrnn.to_c(it, path),
+        lambda it: xrnn.save(path, it),
+        lambda it: xrnn.save_checkpoint(path, {"a": it}),
+        lambda it: Stack([it]),
+        lambda it: xrnn.Adam([it]),
+        xrnn.Adam,
+    ]
+    for module in (torch.nn.GRU(2, 3), xrnn.torch.GRU(2, 3)):
+        refused(*((TypeError, lambda call=call, it=module: call(it), f"GRU {remedy}") for call in calls))
+    refused(
+        (
+            TypeError,
+            lambda: xrnn.Adam(module.parameters()),
+            "layers[0] is a torch.nn.parameter.Parameter",
+            "torch.optim",
+        ),
+        (TypeError, lambda: calls[4]({"a": GRU.init(2, 3)}), "layer is a dict", "use xrnn.save_checkpoint"),
+    )
 
 
 class MyGRU(GRU):

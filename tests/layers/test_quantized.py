@@ -28,6 +28,7 @@ from xrnn import (
     Bidirectional,
     LayerNorm,
     Linear,
+    Network,
     Stack,
     freeze,
     get_backend,
@@ -150,9 +151,16 @@ def saved(folder: Path, layer: Any) -> bytes:
 
 
 def test_a_stack_and_a_bidirectional_of_quantized_layers(tmp_path: Path) -> None:
-    first: list[Any] = [quantize(GRU.init(3, 20, rng=0)), quantize(LSTM.init(3, 5, rng=0, reverse=True))]
-    both, norm, last = Bidirectional(*first), LayerNorm.init(25), quantize(LSTM.init(25, 5, rng=1))
-    stack, x, lengths = Stack([both, norm, last]), draw(7, 2, 3), [7, 4]
+    layers: list[Any] = [GRU.init(3, 20, rng=0), LSTM.init(3, 5, rng=0, reverse=True), LSTM.init(25, 5, rng=1)]
+    *first, last = map(quantize, layers)
+    norm, x, lengths = LayerNorm.init(25), draw(7, 2, 3), [7, 4]
+    model = Network(
+        stack=Stack([Bidirectional(*layers[:2]), norm, layers[2]], dropout=0.5, rng=0), out=Linear.init(5, 2)
+    )
+    quantized = quantize(model)
+    stack = quantized.stack
+    assert (quantized.out.W == model.out.W).all()
+    assert stack.dropout[0] is not model.stack.dropout[0]
     of_both = np.concatenate([as_list(layer(x, lengths=lengths))[0] for layer in first], axis=-1)
     expected = as_list(last(norm(of_both), lengths=lengths))[0]
     h, states = stack(x, lengths=lengths)
@@ -217,6 +225,7 @@ def test_layers_that_cannot_be_quantized() -> None:
         (ValueError, lambda: quantize(with_nan), "Wh of this LSTM has NaN or infinity", "expected finite weights"),
         (TypeError, lambda: quantize(quantize(onnx)), "layer is a quantized GRU", "a recurrent layer in float32"),
         *((TypeError, lambda it=it: quantize(it), "expected a recurrent layer") for it in (Linear.init(3, 4), None, 3)),
+        (TypeError, lambda: quantize(Stack([LayerNorm.init(3)])), "Stack: expected a recurrent layer"),
     )
 
 

@@ -231,14 +231,13 @@ def _quantized(model: Model) -> Model:
     """The model with its recurrent layers quantized.   Raises TypeError, ValueError."""
 
     def quantized(layer: Any) -> Any:
-        parts: list[Any] = getattr(layer, "layers", [])
-        for part in parts or [layer]:
+        for part in getattr(layer, "layers", [layer]):
             if part.heads is not None:
                 raise ValueError(
                     f"--int8 got a {part.title} with {part.heads} heads, which --heads and --members give it: expected "
                     "one matrix Wh; leave out --int8, or train with one head and one member"
                 )
-        return Bidirectional(*map(quantize, parts)) if parts else quantize(layer)
+        return quantize(layer)
 
     layers = [quantized(layer) if is_recurrent(layer) and not is_int8(layer) else layer for layer in model.layers]
     if all(new is old for new, old in zip(layers, model.layers, strict=True)):

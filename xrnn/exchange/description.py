@@ -104,9 +104,10 @@ def describe(
 def _described_leaf(layer: Any, prefix: str, arrays: dict[str, Array], name: str) -> Description:
     kind = type(layer).__name__
     if type(layer) is not _leaves().get(kind):
+        several = "several layers use xrnn.save_checkpoint"
+        remedy = several if isinstance(layer, dict | list | tuple) else "other equations use Recurrent with a cell"
         raise TypeError(
-            f"{name} is a {kind_of(layer)}: expected one of xrnn's own layers, {', '.join(_kinds())}; for other "
-            "equations use Recurrent with a cell"
+            f"{name} is a {kind_of(layer)}: expected one of xrnn's own layers, {', '.join(_kinds())}; for {remedy}"
         )
     arrays |= {f"{prefix}{key}": param for key, param in layer.named_params.items()}
     options = {}

@@ -21,7 +21,7 @@ from xrnn.layers.linear import Linear
 from xrnn.layers.slstm import SLSTM
 from xrnn.layers.stack import Stack
 from xrnn.optional import import_optional
-from xrnn.select import get_backend, kind_of, to_numpy
+from xrnn.select import full_name, get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
         return _from_table(module, type(module) is torch.nn.Linear, get_backend(backend).asarray)
     if not isinstance(module, torch.nn.RNNBase):
         raise TypeError(
-            f"module is a {kind_of(module)}: expected torch.nn.RNN, LSTM, GRU, Linear or Embedding; convert the parts "
-            "of a larger model one by one, and load a state dict into a module first"
+            f"module is a {full_name(type(module))}: expected torch.nn.RNN, LSTM, GRU, Linear or Embedding; convert "
+            "the parts of a larger model one by one, and load a state dict into a module first"
         )
     if module.proj_size:
         raise ValueError(f"module has proj_size={module.proj_size}: expected proj_size=0; no layer of xrnn projects h")
@@ -77,8 +77,8 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
     _check_keys(state, [name for each in names for name in each])
     if type(module) not in [getattr(torch.nn, name, None) for name in _RECURRENT] and not _is_ours(type(module)):
         raise TypeError(
-            f"module is a {kind_of(module)}: expected torch.nn.RNN, LSTM or GRU themselves; a subclass may compute "
-            "something else"
+            f"module is a {full_name(type(module))}: expected torch.nn.RNN, LSTM or GRU themselves; a subclass may "
+            "compute something else"
         )
     _check_calls(module)
     layers: list[Any] = []

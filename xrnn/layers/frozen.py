@@ -37,14 +37,14 @@ def freeze(layer: AnyLayer) -> AnyLayer:
     if not isinstance(layer, Layer | Composite | Network):
         raise TypeError(f"layer is a {kind_of(layer)}: expected a layer with parameters; pass an LSTM, or a Stack")
     frozen = copy.deepcopy(layer)
-    for part in _parts(frozen):
+    for part in parts_of(frozen):
         part.freeze_params()
     return frozen
 
 
-def _parts(layer: Any) -> list[Layer]:
+def parts_of(layer: Any) -> list[Layer]:
     """All layers with parameters: those in a Stack, Bidirectional or Network, or the layer itself."""
     if isinstance(layer, Composite | Network):
         inner = layer.layers if isinstance(layer, Composite) else layer.values()
-        return [part for each in inner for part in _parts(each)]
+        return [part for each in inner for part in parts_of(each)]
     return [layer] if isinstance(layer, Layer) else []

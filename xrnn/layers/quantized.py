@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import copy
 
 import numpy as np
 
+from xrnn.layers.composite import Composite
+from xrnn.layers.frozen import AnyLayer, parts_of
+from xrnn.layers.network import Network
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.ops.int8 import quantize_columns
 from xrnn.select import kind_of
 
-AnyRecurrent = TypeVar("AnyRecurrent", bound=RecurrentLayer)
 
-
-def quantize(layer: AnyRecurrent) -> AnyRecurrent:
+def quantize(layer: AnyLayer) -> AnyLayer:
     """A copy of a recurrent layer with weights of 8 bits, for inference: a call and `stream`.
 
-    layer   a recurrent layer in float32 on the NumPy backend. For a Stack of them:
-            `Stack([quantize(layer) for layer in stack.layers])`
+    layer   a recurrent layer in float32 on the NumPy backend; or a Stack, Bidirectional or Network, whose recurrent
+            layers are quantized: its other layers keep float32
 
     Each column of Wx and Wh has one scale, and so has each row of x and h in each step. The products are computed from
     integers of 8 bits and summed exactly; biases, gates, states and a cell's own parameters stay float32. Each rounded
@@ -38,6 +39,9 @@ def quantize(layer: AnyRecurrent) -> AnyRecurrent:
     >>> h.shape
     (1, 8)
     """
+    recurrent = [part for part in parts_of(layer) if isinstance(part, RecurrentLayer)]
+    if isinstance(layer, Composite | Network) and recurrent:
+        return copy.deepcopy(layer, {id(part): quantize(part) for part in recurrent})
     if not isinstance(layer, RecurrentLayer) or layer.is_int8:
         got = layer.title if isinstance(layer, RecurrentLayer) else kind_of(layer)
         raise TypeError(f"layer is a {got}: expected a recurrent layer in float32; pass one of the layers of a model")
