@@ -12,25 +12,14 @@ from benchmarks.cases import GATES, Case, Problem, check
 from benchmarks.peers import PEERS, build, load
 from benchmarks.worker import CHECKED
 
-NEEDS = {
-    "torch": "torch",
-    "xrnn.torch": "torch",
-    "torch-minimal": "torch",
-    "torch-bfloat16": "torch",
-    "onnxruntime": "onnxruntime",
-    "jax-1": "jax",
-    "jax-8": "jax",
-    "jax-associative": "jax",
-    "reservoirpy": "reservoirpy",
-}
-
+LIBRARIES = ("torch", "onnxruntime", "jax", "reservoirpy")
 
 needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
 
 
 def of_peer(peer: str, cell: str) -> Any:
     """A test of one peer and cell, if its library is installed."""
-    marks = [pytest.mark.needs(NEEDS[peer], "bench")] if peer in NEEDS else []
+    marks = [pytest.mark.needs(library, "bench") for library in LIBRARIES if library in peer]
     if peer == "jax-8" and cell != "rnn":  # the code of jax-1, which takes up to ten times as long to compile
         marks.append(pytest.mark.proof)
     return pytest.param(peer, cell, marks=[needs_gcc] if peer == "bare-read" else marks)
@@ -50,17 +39,7 @@ CELLS = {
     "jax-8": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm", "lru"},
     "jax-associative": {"min-gru", "min-lstm", "lru"},
 }
-LENGTHS = {
-    "xrnn",
-    "xrnn.freeze",
-    "xrnn-plain",
-    "xrnn-bfloat16x3",
-    "xrnn-bfloat16",
-    "torch",
-    "xrnn.torch",
-    "torch-bfloat16",
-    "onnxruntime",
-}
+LENGTHS = {"torch", "torch-bfloat16", "onnxruntime", *(peer for peer in PEERS if peer.startswith("xrnn"))}
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")  # in ReservoirPy, while it is compiled

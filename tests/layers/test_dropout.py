@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import standin
-from tests.errors import one_line, refused
+from tests.errors import refused
 from xrnn import Dropout
 from xrnn.backend import Backend
 
@@ -105,26 +105,23 @@ def test_no_elements(backend: Backend, shape: tuple[int, ...]) -> None:
 
 
 def test_bad_input(backend: Backend) -> None:
-    xp = backend.xp
-    for p in (-0.1, 1, 1.5, float("nan")):
-        with one_line(ValueError, f"p is {p}", "expected a probability in [0, 1)"):
-            Dropout(p)
-    refused(
-        (TypeError, lambda: Dropout("0.5"), "p is '0.5'", "expected a probability in [0, 1)", "use float(p)"),  # type: ignore[arg-type]
-        (TypeError, lambda: Dropout(0.5, seed=1.5), "seed is 1.5", "expected an integer, at least 0"),  # type: ignore[arg-type]
-        (ValueError, lambda: Dropout(0.5, layer=-1), "layer is -1", "expected an integer, at least 0"),
-    )
-    dropout = Dropout(0.5)
-    refused(
-        (RuntimeError, lambda: dropout.backward(xp.ones(3)), "backward needs a forward before it"),
-        (TypeError, lambda: dropout.forward(xp.ones(3, "int64")), "x has dtype int64", "expected float32 or float64"),
-        (TypeError, lambda: dropout.forward([1.0]), "x is a list", "use xrnn.asarray(x)"),  # type: ignore[arg-type]
-    )
+    xp, kind, other = backend.xp, cast(Any, Dropout), standin if backend.name == "numpy" else np
+    unused, dropout = kind(0.5), kind(0.5)
     dropout.forward(xp.ones((3, 2)))
     refused(
+        *(
+            (ValueError, lambda p=p: kind(p), f"p is {float(p)}: expected a probability in [0, 1)")
+            for p in (-0.1, 1, np.nan)
+        ),
+        (TypeError, lambda: kind("0.5"), "p is '0.5'", "expected a probability in [0, 1)", "use float(p)"),
+        (TypeError, lambda: kind(0.5, seed=1.5), "seed is 1.5", "expected an integer, at least 0"),
+        (ValueError, lambda: kind(0.5, layer=-1), "layer is -1", "expected an integer, at least 0"),
+        (RuntimeError, lambda: unused.backward(xp.ones(3)), "backward needs a forward before it"),
+        (TypeError, lambda: unused.forward(xp.ones(3, "int64")), "x has dtype int64", "expected float32 or float64"),
+        (TypeError, lambda: unused.forward([1.0]), "x is a list", "use xrnn.asarray(x)"),
         (ValueError, lambda: dropout.backward(xp.ones((2, 3))), "dy is float64 (2, 3)"),
         (ValueError, lambda: dropout.backward(xp.ones((3, 2), "float32")), "dy is float32 (3, 2)"),
-        (TypeError, lambda: dropout.backward((standin if backend.name == "numpy" else np).ones((3, 2))), "dy is a"),
+        (TypeError, lambda: dropout.backward(other.ones((3, 2))), "dy is a"),
     )
 
 

@@ -76,16 +76,12 @@ def test_it_is_a_dict_with_the_parameters_of_its_layers() -> None:
             assert_alike(again[name], layer)
 
 
-def test_a_layer_with_two_names_counts_once() -> None:
-    stack = Stack.init(GRU, 3, 4, 2, rng=0, backend="numpy")
+def test_a_layer_with_two_names_counts_once(tmp_path: Path) -> None:
+    stack, dropout = Stack.init(GRU, 3, 4, 2, rng=0, backend="numpy"), Dropout(0.5)
     network = Network(stack=stack, top=stack.layers[1])
     assert [id(array) for array in network.params] == [id(array) for array in stack.params]
     assert [id(array) for array in network.grads] == [id(array) for array in stack.grads]
     assert list(network.named_params) == [f"stack.{name}" for name in stack.named_params]
-
-
-def test_optimizers_and_files_take_a_layer_with_two_names(tmp_path: Path) -> None:
-    stack, dropout = Stack.init(GRU, 3, 4, 2, rng=0, backend="numpy"), Dropout(0.5)
     network = Network(top=stack.layers[1], stack=stack, again=stack, dropout=dropout)
     for made in (Adam(network), Adam([network]), SGD([{"layers": network, "lr": 1.0}]), EMA(network)):
         assert made.layers == [stack, dropout]

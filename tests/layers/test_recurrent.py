@@ -33,18 +33,8 @@ SIZES = [  # T, N, D, H
 # Each cell in its forms: a cell without a kernel has the plain form only, whatever the setting says.
 FORMS = [(cell, form) for cell in CELLS for form in (["fused", "plain"] if has_kernel(cell) else ["fused"])]
 # One cell of each kind stands for all in the tests of the layer, which do not depend on the equation.
-OF_EACH_KIND = (
-    "rnn",
-    "leak by unit",
-    "lstm",
-    "gru",
-    "gru reset before",
-    "gru heads",
-    "min lstm",
-    "lru",
-    "peephole lstm",
-    "layer norm lstm",
-)
+BUILT_IN = ("rnn", "leak by unit", "lstm", "gru", "gru reset before", "gru heads", "min lstm", "lru")
+OF_EACH_KIND = (*BUILT_IN, "peephole lstm", "layer norm lstm")
 LAYERS = [case for case in FORMS if case[0] in OF_EACH_KIND]
 # `make test` runs some equations, .ci/proof all.
 SOME = (*OF_EACH_KIND, "zoneout lstm", "integrator by itself")

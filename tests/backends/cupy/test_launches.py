@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from tests.backends.cupy.steps import launched, taking
+from tests.backends.cupy.steps import RECURRENT, launched, taking
 from tests.reference import CELLS
 from tests.standin.counting import Counters
 from xrnn.backends.cupy import CupyBackend
@@ -52,19 +52,7 @@ LENGTHS: Final = {
     "relu": (1, 4),
     "rnn heads": (1, 4),
 }
-STEPWISE: Final = (
-    "rnn",
-    "relu",
-    "leak",
-    "leak by unit",
-    "leaky relu",
-    "trained leak",
-    "lstm",
-    "slstm",
-    "gru",
-    "rnn heads",
-    "gru heads",
-)
+STEPWISE: Final = (*RECURRENT, "relu", "leak by unit", "leaky relu", "trained leak", "rnn heads", "gru heads")
 
 
 @pytest.fixture
