@@ -175,7 +175,7 @@ def test_the_tables_of_the_documentation_are_those_that_the_commands_print() -> 
         assert "\n".join(["```text", *lines, "```"]) in page
 
 
-@pytest.mark.parametrize("name", devices("h100"))
+@pytest.mark.parametrize("name", devices())
 def test_the_sizes_that_are_compared_reach_every_variant(name: str) -> None:
     missing = set(variants()) - {Variant.of(c, r) for c, r in compared.compared(DEVICES[name])}
     # One or two tiles that no size has there: others are always faster.

@@ -26,11 +26,12 @@ def test_no_state_grows(backend: Backend) -> None:
     re, im, _ = (backend.to_numpy(a).astype("float64") for a in cell.coefficients(xp, params))
     assert (np.hypot(re, im) < 1).all()
 
-    layer: Any = LRU.init(1, len(nu), rng=0, backend=backend)
-    for param, value in zip(layer.params[3:], params, strict=True):
+    some = [param[::20] for param in params]
+    layer: Any = LRU.init(1, len(some[0]), rng=0, backend=backend)
+    for param, value in zip(layer.params[3:], some, strict=True):
         param[...] = value
-    ones = xp.ones((1, 2 * len(nu)), "float32")
-    h = layer.forward(xp.zeros((400, 1, 1), "float32"), ones)
+    ones = xp.ones((1, 2 * len(some[0])), "float32")
+    h = layer.forward(xp.zeros((200, 1, 1), "float32"), ones)
     assert float(abs(h).max()) <= math.sqrt(2)
     layer.backward(xp.ones_like(h))
     assert all(np.isfinite(backend.to_numpy(g)).all() for g in layer.grads)
