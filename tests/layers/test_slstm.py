@@ -58,29 +58,6 @@ def test_a_fresh_state_has_the_scale_of_its_first_input(backend: Backend, forget
     assert_allclose(to_numpy(m), to_numpy(x @ layer.params[0])[:, :4] + to_numpy(layer.params[2])[:4], rtol=1e-14)
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_gradients_pass_through_the_states_of_chunks(backend: Backend, fused: bool) -> None:
-    """As in one run; a gradient of m has no effect."""
-    rng = np.random.default_rng(0)
-    stack = Stack.init(SLSTM, 3, 4, depth=2, rng=0, dtype="float64", backend=backend)
-    x, dh = (backend.asarray(rng.standard_normal((6, 2, size))) for size in (3, 4))
-    with use_fused(fused):
-        h, _ = stack.forward(x)
-        dx, _ = stack.backward(dh)
-        expected = [to_numpy(a).copy() for a in (h, dx, *stack.grads)]
-        first, states = stack.forward(x[:2])
-        cache = stack.cache
-        second, _ = stack.forward(x[2:], states)
-        dx_second, dstates = stack.backward(dh[2:])
-        grads = [to_numpy(g).copy() for g in stack.grads]
-        dstates = tuple((*of_layer[:3], backend.xp.ones_like(of_layer[3])) for of_layer in dstates)
-        dx_first, _ = stack.backward(dh[:2], dstates, cache=cache)
-    found = [np.concatenate([to_numpy(a), to_numpy(b)]) for a, b in ((first, second), (dx_first, dx_second))]
-    found += [a + to_numpy(b) for a, b in zip(grads, stack.grads, strict=True)]
-    for got, want in zip(found, expected, strict=True):
-        assert_allclose(got, want, rtol=0, atol=1e-12)
-
-
 def test_the_forget_gate_starts_as_in_the_lstm() -> None:
     for forget_gate, b in (("sigmoid", 1.0), ("exp", np.log(1 / (1 + np.exp(-1))))):
         layer = SLSTM.init(2, 3, forget_gate=forget_gate, backend="numpy", dtype="float64")  # type: ignore[arg-type]

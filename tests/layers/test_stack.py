@@ -23,6 +23,7 @@ from xrnn import (
     LSTM,
     RNN,
     SGD,
+    SLSTM,
     Adam,
     Bidirectional,
     Dropout,
@@ -36,27 +37,34 @@ from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.typing import HostArray
 
 
-def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend) -> None:
-    """Chunk 2 starts from the final states of chunk 1; the gradients of these states go to the backward of chunk 1."""
+@pytest.mark.usefixtures("form")
+@pytest.mark.parametrize("cell", [LSTM, SLSTM])
+def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend, cell: Any) -> None:
+    """Chunk 2 starts from the final states of chunk 1; the gradients of these states go to the backward of chunk 1. A
+    gradient of m, the last state of an SLSTM, has no effect."""
     options: dict[str, Any] = {"dtype": "float64", "backend": backend}
-    complete = Stack([make(backend)[0], LSTM.init(5, 3, rng=9, **options)])
+    complete = Stack([make(backend)[0], cell.init(5, 3, rng=9, **options)])
     parts = copy.deepcopy(complete)
     x, dh = draw_on(backend, 2 * T, N, D), draw_on(backend, 2 * T, N, 3, seed=3)
-    states = draw_states(backend, complete.layers)
+    states = draw_states(backend, complete.layers) if cell is LSTM else None
+    compared = 1 if cell is SLSTM else 2  # the gradients of an SLSTM's states depend on their scale, m
 
     expected = host(backend, *complete.forward(x, states))
-    expected_gradients = host(backend, *complete.backward(dh), complete.grads)
+    dx, dinitial = complete.backward(dh)
+    expected += host(backend, dx, dinitial[:compared], complete.grads)
 
     h_first, between = parts.forward(x[:T], states)
     first = parts.cache
     h_second, final = parts.forward(x[T:], between)
-    assert_same(host(backend, backend.xp.concatenate([h_first, h_second]), final), expected, atol=1e-13)
+    found = host(backend, backend.xp.concatenate([h_first, h_second]), final)
     dx_second, dbetween = parts.backward(dh[T:])
     sums = host(backend, parts.grads)
+    if cell is SLSTM:
+        dbetween = (dbetween[0], (*dbetween[1][:3], backend.xp.ones((N, 3))))
     dx_first, dinitial = parts.backward(dh[:T], dbetween, cache=first)
     sums = [total + g for total, g in zip(sums, host(backend, parts.grads), strict=True)]
-    found = host(backend, backend.xp.concatenate([dx_first, dx_second]), dinitial)
-    assert_same([*found, *sums], expected_gradients, atol=1e-12)
+    found += host(backend, backend.xp.concatenate([dx_first, dx_second]), dinitial[:compared])
+    assert_same([*found, *sums], expected, atol=1e-12)
 
 
 # ---- dropout ----
