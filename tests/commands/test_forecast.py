@@ -141,6 +141,19 @@ def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: C
     )
 
 
+def test_the_columns_of_times_and_the_unused_ones_are_named(capsys: Capture) -> None:
+    for columns, words in (
+        ("Datum,Filiale,v", "times: Datum, steps of 1 day; unused columns: Filiale\n"),
+        ("Saison,Filiale,v", "times: none; unused columns: Saison, Filiale\n"),
+    ):
+        first = [day(i) if columns[0] == "D" else 1980 + i for i in range(40)]
+        Path("f.csv").write_text("\n".join([columns, *(f"{t},x,{i % 5}" for i, t in enumerate(first))]))
+        assert (
+            main(["forecast", "f.csv", *OPTIONS, "--context", "8", "--target", "v", "--steps", "1", "--overwrite"]) == 0
+        )
+        assert words in capsys.readouterr().out
+
+
 def test_naive_forecasts_without_a_season_are_one_row(capsys: Capture) -> None:
     write("f.csv", growth())
     assert main(["forecast", "f.csv", *OPTIONS, "--season", "1", "--steps", "1"]) == 0

@@ -200,6 +200,14 @@ def test_the_times_of_an_index_are_read_only_if_they_are_used() -> None:
         assert series.channels == 1
 
 
+def test_the_columns_of_times_and_the_unused_ones_are_named() -> None:
+    content = ",Datum,note,v,k\n0,01.07.2020,some,1,2\n1,01.08.2020,,3,4\n"
+    (series,) = read(content, replace(TIMED, used=("v",)))
+    assert (series.time_names, series.unused) == (("Datum",), ("1", "note", "k"))
+    (series,) = read("Jahr,Quartal,season,v\n2020,1,9,2\n2020,2,9,2\n", replace(TIMED, used=("v",)))
+    assert (series.time_names, series.unused) == (("Jahr", "Quartal"), ("season",))
+
+
 def test_dates_and_times_of_day_in_two_columns_get_one_line() -> None:
     content = "date,time,v\n2024-05-31,12:00,1\n2024-05-31,12:30,2\n"
     with one_line(DataError, "f.csv has times of day without a date in column time", "column of times with time"):
@@ -227,6 +235,8 @@ def test_numbers_are_dates_only_if_all_are() -> None:
         (",v\n0,1\n1,2\n", {}, [0, 1]),
         ("index,v\na,1\nb,2\n", {}, None),
         ("Year,v\n2020,1\n2021,2\n", {}, [2020, 2021]),
+        ("Jahr,v\n2020,1\n2021,2\n", {"used": ("v",)}, [2020, 2021]),
+        ("season,v\n2020,1\n2021,2\n", {"used": ("v",)}, None),  # named to the user as unused
         ("v,year\n1,2020\n2,2021\n", {"used": ("v",)}, [2020, 2021]),
         ("year,month,v\n2020,1,1\n2020,2,2\n", {}, [2020, 2020]),
         ("v,Year,QTR\n1,2020.0,4.0\n2,2021.0,1.0\n", {}, [2020, 2021]),
@@ -310,6 +320,8 @@ def test_optional_columns_may_be_absent() -> None:
         ("i,x\n1,2\n,3\n", {"id": "i"}, "f.csv, line 3 has no value in column i, which id names: expected the name"),
         (LONG, {"id": "t", "label": "kind"}, "f.csv, t 2 has the labels run and walk: expected one for a series"),
         (LONG, {"time": "t", "skip": ("sensor", "kind")}, "f.csv, line 4: the time 1 is also in line 3: expected diff"),
+        ("Datum,v\n1. Quartal,1\n", {"timed": True, "used": ("v",)}, "f.csv, line 2: '1. Quartal' is not a time like"),
+        ("t,v\nJan 2021,1\nFév 2021,1\n", {"timed": True, "used": ("v",)}, "f.csv, line 3: 'Fév 2021' is not a time"),
         ("v,a,b\n1,2024-01-01,2024-01-01\n", {"timed": True}, "f.csv has times in the columns a, b: expected one; nam"),
         ("v,when\n1,2024-01-01\n", {}, "column when: '2024-01-01' is not a finite number"),
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),

@@ -24,11 +24,17 @@ def read(*cells: str, dates: bool = False) -> list[str]:
         *("2024-07-01", "2024-7-1", "2024/07/01", "20240701", "01.07.2024", "01-Jul-2024", "01-Jul-24"),
         *("1 Jul 2024", "1 July 2024", "Jul 1, 2024", "July 1, 2024", "July 1 2024", "July 2024", "Jul-24"),
         *("2024-07", "2024/07", "07/2024", "2024M07", "202407", "2024Q3"),
+        *("Jul 24", "Juli 2024", "1. Juli 2024", "Mo 01.07.2024", "Montag, 1. Juli 2024", "Mon, Jul 1, 2024"),
     ],
 )
 def test_the_forms_of_dates(date: str) -> None:
     assert read(date) == ["2024-07-01"]
     assert hold_dates([date]) == (date != "202407")  # without a name, it may as well be a value
+
+
+def test_months_in_german() -> None:
+    names = {"Jan": 1, "Mrz": 3, "Mär.": 3, "März": 3, "Mai": 5, "Sept.": 9, "Okt": 10, "Oktober": 10, "Dez": 12}
+    assert read(*(f"{name} 21" for name in names)) == [f"2021-{month:02}-01" for month in names.values()]
 
 
 CLOCKS = [f"{date} {t}" for date in ("31.07.2024", "7/31/2024", "Jul 31, 2024,") for t in ("14:30:00.0", "2:30 PM")]
@@ -40,7 +46,7 @@ def test_dates_with_a_time_of_day(time: str) -> None:
     assert hold_dates([time])
 
 
-@pytest.mark.parametrize("date", ["2024_05_31", "2024-152", "31. 05. 2024", "Fri 31 May 2024", "5-2024", "31May24"])
+@pytest.mark.parametrize("date", ["2024_05_31", "2024-152", "31. 05. 2024", "KW 22 2024", "5-2024", "31May24"])
 def test_dates_in_another_form_are_not_dropped(date: str) -> None:
     assert hold_dates([date])
     with one_line(DataError, f"row 1: '{date}' is not a time like the others", "as in 2024-05-31 12:00"):

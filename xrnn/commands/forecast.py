@@ -10,7 +10,7 @@ import typer
 from xrnn.commands import tables
 from xrnn.commands.options import TABLE, OptionsOf, RunOptions, flag, new_path, options_of, path, with_options
 from xrnn.commands.pictures import forecast_picture
-from xrnn.commands.series import forecast_columns
+from xrnn.commands.series import forecast_columns, lines_about
 from xrnn.commands.training import Run
 from xrnn.select import use_backend
 from xrnn.series import Forecaster
@@ -58,10 +58,12 @@ def forecast(
     run = Run(options, "forecaster.safetensors", files or [], csv)
     forecaster = Forecaster(**parameters)
     p = forecaster.check_params()
-    data = prepare(load_series(files or [], p, forecast_columns(p, table)), p)
+    series = load_series(files or [], p, forecast_columns(p, table))
+    data = prepare(series, p)
     forecaster.reading_ = table
     trainings: list[Any] = []
-    notes = [f"series: {data.source}", *([data.left_out] if data.left_out else [])]
+    about = lines_about(series, data.facts.step)
+    notes = [f"series: {data.source}", *about, *([data.left_out] if data.left_out else [])]
     if status := run.fit(forecaster, lambda: trainings.append(forecaster.learn(p, data)), notes):
         return status
     say, (training,), past = run.terminal.result, trainings, data.past

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -56,6 +57,17 @@ def forecast_columns(p: Any, table: dict[str, Any]) -> Columns:
     used = (p.target, *names_in(p.known)) if p.target else ()
     remedy = f"correct it, or name the column to forecast with {param('target')}"
     return replace(columns_of(table), id=p.id, time=p.time, timed=True, used=used, remedy=remedy)
+
+
+def lines_about(series: Sequence[Series], step: str) -> list[str]:
+    """Lines: which columns of the tables are the times, and which are not used.   step: the name of the step"""
+    steps = f", steps of {step}" if step else ""
+    found = {
+        f"times: {', '.join(each.time_names) + steps if each.time_names else 'none'}"
+        + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
+        for each in series
+    }
+    return sorted(found)
 
 
 def load(train: Path | None, test: Path | None, table: dict[str, Any], seed: int, *, numbers: bool) -> Labelled:

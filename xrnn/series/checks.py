@@ -31,6 +31,8 @@ class Series:
     channel_names: tuple[str, ...] | None = None  # from the header of the file, if it has one
     times: tuple[Time, ...] | None = None  # of the steps, in a file with a column of times
     id: str = ""  # in the column that tells the series of a file apart; empty without one
+    time_names: tuple[str, ...] = ()  # the columns of the times in a table
+    unused: tuple[str, ...] = ()  # the columns of the table that are neither channels nor named by an option
 
     @property
     def channels(self) -> int:

@@ -35,10 +35,17 @@ from xrnn.typing import HostArray
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
-_TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
-_DATE_NAMES: Final = ("date", "datetime")
+_DATE_NAMES: Final = ("date", "datetime", "datum")
+_TIME_NAMES: Final = ("time", "timestamp", "zeit", "zeitpunkt", "zeitstempel", *_DATE_NAMES)
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
-_PARTS_OF_YEARS: Final = {"quarter": "Q", "qtr": "Q", "month": ""}  # the letter before its number in a date
+_YEAR_NAMES: Final = ("year", "jahr")
+_PARTS_OF_YEARS: Final = {  # the letter before its number in a date
+    "quarter": "Q",
+    "qtr": "Q",
+    "quartal": "Q",
+    "month": "",
+    "monat": "",
+}
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}")
 _YEAR: Final = re.compile(r"[12]\d{3}")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
@@ -223,6 +230,9 @@ class Table:
         dates = found_at is not None and self._is_named(found_at, _DATE_NAMES)
         times = None if cells is None else read_times(cells, self.where, dates=dates)
         names = tuple(self.header[i] for i in used) if self.header else None
+        time_names = tuple(map(self.shown, parts if found_at is None else [found_at]))
+        taken = {*others, found_at, *parts, *used}
+        unused = tuple(self.shown(i) for i in range(len(self.rows[0])) if i not in taken)
         labels = None if label_at is None else self.cells(label_at)
         groups = []
         for key, places in self.groups(id_at).items():
@@ -233,7 +243,7 @@ class Table:
         for key, name, places, of_series in groups:
             each = checked(values[places], of_series, name, names)
             of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
-            made.append(replace(each, times=of_steps, id=key))
+            made.append(replace(each, times=of_steps, id=key, time_names=time_names, unused=unused))
         return made
 
     def optional(self, column: str) -> int | None:
@@ -261,8 +271,8 @@ class Table:
         return [text_of(row[place]) for row in self.rows]
 
     def shown(self, place: int) -> str:
-        """The name of a column, or its number."""
-        return self.header[place] if self.header else str(place + 1)
+        """The name of a column; its number if it has none."""
+        return (self.header[place] if self.header else "") or str(place + 1)
 
     def _channels(self, left: list[int], used: list[int]) -> list[int]:
         """The indices of the columns that are channels.   left: without an index and times;   used: see `_used`"""
@@ -322,7 +332,8 @@ class Table:
         """The columns of years and of quarters or months, by their names; none if one is missing."""
         names = {self.header[i].lower(): i for i in free} if self.header else {}
         part = next((name for name in _PARTS_OF_YEARS if name in names), None)
-        return (names["year"], names[part]) if part and "year" in names else ()
+        year = next((name for name in _YEAR_NAMES if name in names), None)
+        return (names[year], names[part]) if part and year else ()
 
     def _joined(self, year: int, part: int) -> list[str]:
         """Dates from a column of years and one of quarters or months: 2024-Q1 or 2024-01.   Raises DataError."""
@@ -337,11 +348,11 @@ class Table:
         return self._is_named(place, _TIME_NAMES) or self._holds_dates(place)
 
     def _holds_dates(self, place: int) -> bool:
-        """Whether a column holds dates, or years: its name is `year`, and a series has each year once."""
+        """Whether a column holds dates, or years: its name is `year` or `jahr`, and a series has each year once."""
         cells = self.cells(place)
         if hold_dates(cells):
             return True
-        if not self._is_named(place, ["year"]) or not all(map(_YEAR.fullmatch, cells)):
+        if not self._is_named(place, _YEAR_NAMES) or not all(map(_YEAR.fullmatch, cells)):
             return False
         id_at = self.optional(self.columns.id)
         ids = [""] * len(cells) if id_at is None else self.cells(id_at)

@@ -24,21 +24,18 @@ _FORMS: Final = (
     "%Y/%m/%d",
     "%Y.%m.%d",
     "%d.%m.%Y",
-    "%d %b %Y",
-    "%d %B %Y",
+    "%d %b %Y",  # names of months as `_plain` writes them
     "%d-%b-%Y",
     "%d-%b-%y",
     "%b %d, %Y",
     "%b %d %Y",
-    "%B %d, %Y",
-    "%B %d %Y",
     "%b-%d-%Y",
     "%Y/%m",
     "%m/%Y",
     "%YM%m",
     "%Y %b",
     "%b %Y",
-    "%B %Y",
+    "%b %y",
     "%b-%Y",
     "%b-%y",
 )
@@ -51,13 +48,20 @@ _SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is 
 )
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _CLOCK: Final = re.compile(r"(.*?),?[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.](\d{1,6}))?)?(?: ?([ap])m)?", re.IGNORECASE)
-_MONTH: Final = (
-    "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
-    "|dec(ember)?)"
+_MONTH: Final = (  # in English and German
+    "(jan(uary?)?|feb(ruary?)?|mar(ch)?|märz?|mrz|apr(il)?|ma[iy]|jun[ei]?|jul[iy]?|aug(ust)?|sept?(ember)?"
+    "|o[ck]t(ober)?|nov(ember)?|de[cz](ember)?)"
 )
-_LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, 05-2024, Fri 31 May
-    r"\d{1,2}(?P<separator>[/.-] ?)\d{1,2}(?P=separator)\d\d(\d\d)?(\D|$)|"
-    r"(19|20)\d\d[-/._ ]\d{1,3}(\D|$)|\d{1,2}[-/._ ](19|20)\d\d(\D|$)|"
+_MONTH_NAME: Final = re.compile(rf"(?<![^\W\d_]){_MONTH}(?![^\W\d_])\.?", re.IGNORECASE)
+_ENGLISH: Final = {"mär": "mar", "mrz": "mar", "mai": "may", "okt": "oct", "dez": "dec"}
+_WEEKDAY: Final = re.compile(
+    r"((mon|tues?|wed(nes)?|thu(rs)?|fri|sat(ur)?|sun)(day)?|mo|di|mi|do|fr|sa|so"
+    r"|(mon|diens|donners|frei|sams|sonn)tag|mittwoch|sonnabend)[.,]{0,2} +(?=.*\d)",
+    re.IGNORECASE,
+)
+_LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, KW 05-2024, 31 May
+    r"([^\W\d_]{1,9}[.,]? )?(\d{1,2}(?P<separator>[/.-] ?)\d{1,2}(?P=separator)\d\d(\d\d)?(\D|$)|"
+    r"(19|20)\d\d[-/._ ]\d{1,3}(\D|$)|\d{1,2}[-/._ ](19|20)\d\d(\D|$))|"
     rf"(?=.*\d)(.*[\W\d_])?{_MONTH}([\W\d_]|$)",
     re.IGNORECASE,
 )
@@ -90,9 +94,10 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
     in the one that gives equal steps, see `step_of`. Raises DataError if several of them do, or none does, and for
     cells that are not all numbers or all dates in one form.
     """
+    plain = [*map(_plain, cells)]
     longest: list[Time | None] = []
     for readers in ((_digits,), *(_DIGITS_IN_SEVERAL_ORDERS if dates else ()), (as_number,), *_DATES[1:]):
-        found = [list(itertools.takewhile(lambda time: time is not None, map(read, cells))) for read in readers]
+        found = [list(itertools.takewhile(lambda time: time is not None, map(read, plain))) for read in readers]
         complete = [[time for time in times if time is not None] for times in found if len(times) == len(cells)]
         if any(times != complete[0] for times in complete):
             equal = [times for times in complete if _have_a_step(times)]
@@ -123,12 +128,20 @@ def is_date(cell: str) -> bool:
 def hold_dates(cells: Sequence[str]) -> bool:
     """True for a column of dates.
 
-    Also True for date-like text that `read_times` can't read, so that it is reported and not used as values.
+    Also True if half of the cells are like dates that `read_times` can't read, so that they are reported.
     Numbers are dates only if all of them are, as in 20240531.
     """
     if as_number(cells[0]) is not None:
         return is_date(cells[0]) and all(_digits(cell) for cell in cells)
-    return is_date(cells[0]) or all(map(_LIKE_A_DATE.match, cells))
+    plain = [*map(_plain, cells)]
+    return is_date(plain[0]) or 2 * sum(map(bool, map(_LIKE_A_DATE.match, plain))) >= len(plain)
+
+
+def _plain(cell: str) -> str:
+    """A date without its weekday, and with the English name of its month: Mi 1. Mai 2024 → 1 may 2024."""
+    cell = _WEEKDAY.sub("", cell, 1) if _WEEKDAY.match(cell) else cell
+    named = _MONTH_NAME.sub(lambda name: _ENGLISH.get(name[1][:3].lower(), name[1][:3]), cell)
+    return named.replace(". ", " ") if named != cell else cell
 
 
 def iso_time(cell: str) -> datetime | None:
