@@ -354,17 +354,14 @@ def test_schedules_are_those_of_pytorch(warmup: int) -> None:
     from torch.optim import lr_scheduler
 
     total = 13
-    schedules: dict[Callable[..., float], Callable[[Any], Any]] = {
+    decays: dict[Callable[..., float], Callable[[Any], Any]] = {
         cosine: lambda o: lr_scheduler.CosineAnnealingLR(o, total - warmup),
         linear: lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, total - warmup),
     }
-    for ours, decay in schedules.items():
+    for ours, decay in decays.items():
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-        schedule = decay(optimizer)
-        if warmup:
-            optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-            rise = lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1)
-            schedule = lr_scheduler.SequentialLR(optimizer, [rise, decay(optimizer)], [warmup])
+        rise = lr_scheduler.LinearLR(optimizer, 1 / max(warmup, 1), 1.0, max(warmup - 1, 1))
+        schedule = lr_scheduler.SequentialLR(optimizer, [rise, decay(optimizer)], [warmup])
         for update in range(total):
             assert ours(update, total, warmup) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-14)
             optimizer.step()
@@ -570,14 +567,16 @@ def test_betas_and_switches() -> None:
 
 def test_clip_grad_norm_refuses() -> None:
     grads = Linear.init(2, 3, rng=0, backend="numpy").grads
-    rows: list[tuple[type[Exception], Any, Any, str]] = [
-        *((ValueError, grads, bad, f"max_norm is {bad:.1f}: expected a positive number") for bad in (0, -1, math.nan)),
-        (TypeError, grads, True, "max_norm is True"),
-        (ValueError, [], 1.0, "grads is empty: expected the gradients to scale; pass optimizer.grads"),
-        (TypeError, grads[0], 1.0, "grads is a numpy.ndarray: expected a list of gradients"),
-        (TypeError, iter(grads), 1.0, "use [grads] for one array, list(grads) for a generator"),
-        (TypeError, [1.0], 1.0, "grads[0] is a float"),
-    ]
-    for kind, given, max_norm, words in rows:
-        with one_line(kind, words):
-            clip_grad_norm(given, max_norm)
+
+    def clipping(given: Any, max_norm: Any = 1.0) -> Callable[[], object]:
+        return lambda: clip_grad_norm(given, max_norm)
+
+    positive = "expected a positive number"
+    refused(
+        *((ValueError, clipping(grads, bad), f"max_norm is {bad:.1f}", positive) for bad in (0, -1, math.nan)),
+        (TypeError, clipping(grads, True), "max_norm is True"),
+        (ValueError, clipping([]), "grads is empty: expected the gradients to scale; pass optimizer.grads"),
+        (TypeError, clipping(grads[0]), "grads is a numpy.ndarray: expected a list of gradients"),
+        (TypeError, clipping(iter(grads)), "use [grads] for one array, list(grads) for a generator"),
+        (TypeError, clipping([1.0]), "grads[0] is a float"),
+    )

@@ -122,9 +122,7 @@ def test_the_test_is_the_mean_surprise(script: Any, backend: Backend) -> None:
 def test_places_and_learning_rate_follow_from_the_update(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An update reads on where the one before it ended; every fourth one begins at new places."""
     monkeypatch.setattr(script, "CONSTANT", 4 * 7 * 3)
-    text, chunks, rates = np.arange(251).astype(np.uint8), list[Any](), []
-    model = script.TextModel.new("rnn", 0, "")
-    before = [param.copy() for param in model.layers.params]
+    chunks, rates, model = list[Any](), [], script.TextModel.new("rnn", 0, "")
 
     def recorded(chunk: Any) -> Any:
         chunks.append(chunk)
@@ -132,9 +130,8 @@ def test_places_and_learning_rate_follow_from_the_update(script: Any, monkeypatc
 
     monkeypatch.setattr(script, "asarray", recorded)
     for _ in range(9):
-        model.update(text)
+        model.update(np.arange(251).astype(np.uint8))
         rates.append(model.optimizer.lr)
-    assert all((param != old).any() for param, old in zip(model.layers.params, before, strict=True))
     assert {chunk.shape for chunk in chunks} == {(8, 3)}
     assert all(((np.diff(chunk, axis=0) - 1) % 251 == 0).all() for chunk in chunks)
     continued = [(chunk[-1] == after[0]).all() for chunk, after in itertools.pairwise(chunks)]
