@@ -42,8 +42,8 @@ def test_the_cpu_and_its_blas() -> None:
     assert "compiled kernels" in lines
 
 
+@pytest.mark.needs("threadpoolctl", "test")
 def test_blas_threads_asked_of_the_library() -> None:
-    pytest.importorskip("threadpoolctl", reason="needs threadpoolctl: pip install -e '.[bench]'")
     out = output_of("import xrnn; xrnn.show_config()", XRNN_BACKEND="numpy", OPENBLAS_NUM_THREADS="1")
     (blas,) = [line for line in out.splitlines() if line.startswith("BLAS: ")]
     if "openblas" not in blas:

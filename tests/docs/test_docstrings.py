@@ -30,14 +30,17 @@ NAMES = [
 ]
 
 
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    library = name.partition("_")[2]
+    return [pytest.mark.needs(library, library)] if library in ("torch", "onnx", "keras") else []
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras
 @pytest.mark.usefixtures("table_of_backends")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in NAMES])
 def test_the_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = inspect.getdoc(PUBLIC[name]) or ""
-    package = name.partition("_")[2]
-    if package in ("torch", "onnx", "keras"):
-        pytest.importorskip(package, reason=f"the example needs it: pip install -e '.[{package}]'")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.chdir(tmp_path)
     example = doctest.DocTestParser().get_doctest(text, {**PUBLIC, "np": np}, name, None, None)
     assert example.examples, f"{name} has no example"

@@ -34,24 +34,27 @@ OTHERS = {
     "keras": SimpleNamespace(Layer=Any),
     "onnx": SimpleNamespace(ModelProto=Any),
 }
-PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if "```python" in page.read_text("utf-8"))
+NEEDS = {
+    "import torch": ("torch", "torch"),
+    "to_onnx(": ("onnx", "onnx"),
+    "to_keras(": ("keras", "keras"),
+    "from sklearn": ("sklearn", "series"),
+    "import pandas": ("pandas", "series"),
+}
+
+
+def pages() -> Iterator[Any]:
+    for path in sorted(DOCS.rglob("*.md")):
+        if "```python" in (text := path.read_text("utf-8")):
+            marks = [pytest.mark.needs(*library) for word, library in NEEDS.items() if word in text]
+            yield pytest.param(str(path.relative_to(DOCS)), marks=marks)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
 @pytest.mark.usefixtures("table_of_backends")
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*pages()])
 def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    text = (DOCS / page).read_text("utf-8")
-    for module, word in (
-        ("torch", "import torch"),
-        ("onnx", "to_onnx("),
-        ("keras", "to_keras("),
-        ("sklearn", "from sklearn"),
-        ("pandas", "import pandas"),
-    ):
-        if word in text:
-            pytest.importorskip(module, reason=f"the page needs {module}: pip install -e '.[{module}]'")
     if page == "tutorials/pytorch.md" and not kernels:
         pytest.skip(NOT_BUILT)
     monkeypatch.chdir(tmp_path)  # where the code writes its files
