@@ -284,38 +284,29 @@ FACTORS = [(1e-50, "float64"), (1e-320, "float64"), (1e-45, "float32"), (1e38, "
 
 
 @pytest.mark.parametrize(("factor", "dtype"), FACTORS)
-@pytest.mark.parametrize("name", ELEMENTWISE)
-def test_only_the_ratios_of_weights_matter(backend: Backend, name: str, factor: float, dtype: str) -> None:
+def test_only_the_ratios_of_weights_matter(backend: Backend, form: str, factor: float, dtype: str) -> None:
     """The weights may be smaller or larger than the dtype of y can hold, and so may their sum."""
     y, target = (backend.asarray(a.astype("float32")) for a in elements())
-    mask, weight = np.ones(SHAPE, bool), np.tile(np.array([1.0, 3.0]), 24).reshape(SHAPE)
+    logits, targets, positions = (backend.asarray(a) for a in problem((6, 4), "float32"))
+    mask, weight, rows = np.ones(SHAPE, bool), np.tile([1.0, 3.0], 24).reshape(SHAPE), np.tile([1.0, 3.0], 12)
     mask[0] = False
-    tiny_or_huge = weight.astype(dtype) * np.array(factor, dtype)
-    tiny_or_huge[0] = np.finfo(dtype).max  # a masked weight has no influence, however large
-    want, want_dy = ELEMENTWISE[name](y, target, **moved(backend, {"mask": mask, "weight": weight}))
-    loss, dy = ELEMENTWISE[name](y, target, **moved(backend, {"mask": mask, "weight": tiny_or_huge}))
-    assert float(want) > 0
-    assert_allclose(float(loss), float(want), rtol=1e-6)
-    assert_allclose(backend.to_numpy(dy), backend.to_numpy(want_dy), rtol=1e-6)
-
-
-@pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize(("factor", "dtype"), FACTORS)
-def test_only_the_ratios_of_weights_matter_to_cross_entropy(
-    backend: Backend, factor: float, dtype: str, fused: bool
-) -> None:
-    logits, targets, mask = (backend.asarray(a) for a in problem((6, 4), "float32"))
-    scale = np.array(factor, dtype)
-    both = {"weight": np.tile([1.0, 3.0], 12).reshape(6, 4), "class_weight": np.array([1.0, 2, 3, 1, 2])}
-    for names in (["weight"], ["class_weight"], ["weight", "class_weight"]):
-        parts = {name: both[name] for name in names}
-        scaled = {name: part.astype(dtype) * scale for name, part in parts.items()}
-        with xrnn.use_fused(fused):
-            want, want_dlogits = softmax_cross_entropy(logits, targets, mask=mask, **moved(backend, parts))
-            loss, dlogits = softmax_cross_entropy(logits, targets, mask=mask, **moved(backend, scaled))
+    classes = np.array([1.0, 2, 3, 1, 2])
+    cases: list[tuple[Loss, Any, dict[str, HostArray]]] = [
+        *((loss, (y, target), {"weight": weight, "mask": mask}) for loss in ELEMENTWISE.values()),
+        (softmax_cross_entropy, (logits, targets), {"weight": rows.reshape(6, 4)}),
+        (softmax_cross_entropy, (logits, targets), {"class_weight": classes}),
+        (softmax_cross_entropy, (logits, targets), {"weight": rows.reshape(6, 4), "class_weight": classes}),
+    ]
+    for loss, arguments, parts in cases:
+        scaled = {name: a if name == "mask" else a.astype(dtype) * np.array(factor, dtype) for name, a in parts.items()}
+        if "mask" in parts:
+            scaled["weight"][0] = np.finfo(dtype).max  # a masked weight has no influence, however large
+        masked = {} if "mask" in parts else {"mask": positions}
+        want, wanted = loss(*arguments, **masked, **moved(backend, parts))
+        found, gradient = loss(*arguments, **masked, **moved(backend, scaled))
         assert float(want) > 0
-        assert_allclose(float(loss), float(want), rtol=1e-6)
-        assert_allclose(backend.to_numpy(dlogits), backend.to_numpy(want_dlogits), rtol=1e-5, atol=1e-9)
+        assert_allclose(float(found), float(want), rtol=1e-6)
+        assert_allclose(backend.to_numpy(gradient), backend.to_numpy(wanted), rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)

@@ -35,77 +35,64 @@ class SignDescent(Optimizer):
 def test_a_user_defined_optimizer_has_no_state_but_its_count() -> None:
     linear = Linear.init(3, 2, rng=0, dtype="float64", backend="numpy")
     linear.backward(linear.forward(np.ones((4, 3))))
-    optimizer = SignDescent([linear], 0.25)
-    expected = [p - 0.25 * np.sign(dp) for p, dp in zip(linear.params, linear.grads, strict=True)]
+    optimizer, before = SignDescent([linear], 0.25), linear.W.copy()
     optimizer.step()
-    for got, want in zip(linear.params, expected, strict=True):
-        assert_array_equal(got, want)
+    assert_array_equal(linear.W, before - 0.25 * np.sign(linear.grads[0]))
     assert (optimizer.state, optimizer.steps, linear.updates) == ({"count": 1}, 1, 1)
     with pytest.raises(NotImplementedError):
         Optimizer([linear], 0.1).step()
 
 
-def run(backend: Backend, make: Callable[[list[Any]], Optimizer], dtype: str) -> list[HostArray]:
-    """Two layers' parameters after STEPS steps with the gradients of `gradients`."""
+Formula = Callable[[HostArray, HostArray, dict[str, Any], int], HostArray]
+
+
+def check_updates(backend: Backend, make: Callable[[list[Any]], Optimizer], dtype: str, formula: Formula) -> None:
+    """Compare STEPS updates of two layers with `formula(p, dp, state, t)` → p, in float64."""
     rng = np.random.default_rng(0)
-    first, second = (
-        SimpleNamespace(
-            params=[backend.asarray(a) for a in made], grads=[backend.xp.full(a.shape, np.nan, dtype) for a in made]
-        )
-        for made in ([rng.standard_normal((3, 2)).astype(dtype)], [rng.standard_normal(4).astype(dtype)])
-    )
-    optimizer = make([first, Dropout(0.5), second])
-    addresses = [id(p) for p in optimizer.params]
-    for step in range(STEPS):
-        for g, dp in zip([*first.grads, *second.grads], gradients(step, dtype), strict=True):
-            g[...] = backend.asarray(dp)
+    sizes: Any = {"dtype": dtype, "backend": backend}
+    layers: list[Any] = [Linear.init(3, 2, rng=1, **sizes), Dropout(0.5), Linear.init(2, 4, rng=2, **sizes)]
+    optimizer = make(layers)
+    arrays = [*optimizer.params]
+    expected = [backend.to_numpy(p).astype("float64") for p in arrays]
+    states: list[dict[str, Any]] = [{} for _ in expected]
+    for t in range(1, STEPS + 1):
+        for i, dp in enumerate(optimizer.grads):
+            g = np.asarray(10.0**-i * rng.standard_normal(dp.shape), dtype)
+            dp[...] = backend.asarray(g)
+            expected[i] = formula(expected[i], g.astype("float64"), states[i], t)
         optimizer.step()
     assert optimizer.steps == STEPS
-    assert [id(p) for p in (*first.params, *second.params)] == addresses
-    assert all(p.dtype == dtype for p in optimizer.params)
-    return [backend.to_numpy(p) for p in optimizer.params]
-
-
-def gradients(step: int, dtype: str) -> list[HostArray]:
-    rng = np.random.default_rng(100 + step)
-    return [rng.standard_normal((3, 2)).astype(dtype), (1e-3 * rng.standard_normal(4)).astype(dtype)]
-
-
-def start(dtype: str) -> list[HostArray]:
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal(shape).astype(dtype).astype("float64") for shape in [(3, 2), (4,)]]
+    for layer_p, p, want in zip([*layers[0].params, *layers[2].params], arrays, expected, strict=True):
+        assert layer_p is p
+        assert p.dtype == dtype
+        assert_allclose(backend.to_numpy(p), want, rtol=0, atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("momentum", "nesterov", "decay"), [(0.0, False, 0.0), (0.9, False, 0.0), (0.9, True, 0.2)])
 def test_sgd(backend: Backend, momentum: float, nesterov: bool, decay: float, dtype: str) -> None:
     """SGDW of Loshchilov & Hutter (2019), Algorithm 1, with the step of Sutskever et al. (2013)."""
+
+    def formula(p: HostArray, dp: HostArray, state: dict[str, Any], t: int) -> HostArray:
+        v = state["v"] = momentum * state.get("v", 0) + dp
+        return np.asarray(p - 0.3 * decay * p - 0.3 * (dp + momentum * v if nesterov else v))
+
     options: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
-    found = run(backend, lambda layers: SGD(layers, 0.3, **options), dtype)
-    for i, (got, p) in enumerate(zip(found, start(dtype), strict=True)):
-        v = np.zeros_like(p)
-        for step in range(STEPS):
-            dp = gradients(step, dtype)[i].astype("float64")
-            v = momentum * v + dp
-            p = p - 0.3 * decay * p - 0.3 * (dp + momentum * v if nesterov else v)
-        assert_allclose(got, p, rtol=0, atol=TOLERANCE[dtype])
+    check_updates(backend, lambda layers: SGD(layers, 0.3, **options), dtype, formula)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_adam(backend: Backend, dtype: str) -> None:
     """Algorithm 1 of Kingma & Ba (2015), line by line."""
-    lr, beta1, beta2, eps = 0.01, 0.8, 0.95, 1e-4
-    found = run(backend, lambda layers: Adam(layers, lr, betas=(beta1, beta2), eps=eps), dtype)
-    for i, (got, theta) in enumerate(zip(found, start(dtype), strict=True)):
-        m, v = np.zeros_like(theta), np.zeros_like(theta)
-        for t in range(1, STEPS + 1):
-            g = gradients(t - 1, dtype)[i].astype("float64")
-            m = beta1 * m + (1 - beta1) * g
-            v = beta2 * v + (1 - beta2) * g**2
-            m_hat = m / (1 - beta1**t)
-            v_hat = v / (1 - beta2**t)
-            theta = theta - lr * m_hat / (np.sqrt(v_hat) + eps)
-        assert_allclose(got, theta, rtol=0, atol=TOLERANCE[dtype])
+    alpha, beta1, beta2, eps = 0.01, 0.8, 0.95, 1e-4
+
+    def formula(theta: HostArray, g: HostArray, state: dict[str, Any], t: int) -> HostArray:
+        m = state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
+        v = state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        return np.asarray(theta - alpha * m_hat / (np.sqrt(v_hat) + eps))
+
+    check_updates(backend, lambda layers: Adam(layers, alpha, betas=(beta1, beta2), eps=eps), dtype, formula)
 
 
 RATES: dict[str, dict[str, Any]] = {
