@@ -29,10 +29,12 @@ import numpy as np
 
 from benchmarks import machine
 from xrnn.series import Forecaster
-from xrnn.series.forecast.data import ForecastScores, mackey_glass, mase_divisor, with_quantiles
-from xrnn.series.forecast.data import drift as drift_forecast
-from xrnn.series.forecast.data import seasonal_naive as seasonal_naive_forecast
+from xrnn.series.forecast.data import mackey_glass
 from xrnn.series.forecast.linear import ridge as solve_ridge
+from xrnn.series.forecast.scores import ForecastScores, with_quantiles
+from xrnn.series.forecast.scores import drift as drift_forecast
+from xrnn.series.forecast.scores import seasonal_naive as seasonal_naive_forecast
+from xrnn.series.forecast.series import mase_divisor
 from xrnn.typing import HostArray
 
 LEVELS: Final = (0.1, 0.5, 0.9)

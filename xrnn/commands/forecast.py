@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
 import typer
 
 from xrnn.commands import tables
@@ -15,8 +17,9 @@ from xrnn.commands.training import Run
 from xrnn.select import use_backend
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError
-from xrnn.series.forecast.data import load_series, mean_scores, prepare, score
+from xrnn.series.forecast.data import ForecastData, load_series, prepare
 from xrnn.series.forecast.model import naive_forecasts, next_steps
+from xrnn.series.forecast.scores import ForecastScores, mean_scores, score
 
 OPTIONS: Final = options_of(
     Forecaster,
@@ -67,32 +70,43 @@ def forecast(
     if status := run.fit(forecaster, lambda: trainings.append(forecaster.learn(p, data)), notes):
         return status
     say, (training,), past = run.terminal.result, trainings, data.past
-    assert past is not None
-    run.terminal.note("testing: a training without the last rows")
-    with use_backend(run.selection.backend):
-        again = training.on(past)
-        again.complete()
-    tested = again.model.forecast(past.test)
-    scores = score(past, tested, p.levels)
-    means = mean_scores(scores)
+    tested: Any = np.zeros(0)
+    scores: dict[str, dict[str, ForecastScores]] = {}
+    if past is None:
+        say("no backtest: too few rows, missing or equal values before the rows that it would hold out")
+    else:
+        run.terminal.note("testing: a training without the last rows")
+        with use_backend(run.selection.backend):
+            again = training.on(past)
+            again.complete()
+        tested = again.model.forecast(past.test)
+        scores = score(past, tested, p.levels)
+        _say_scores(say, past, tested, scores, p.levels)
     forecasts = [next_steps(training.model, series, data.facts.step) for series in data.series]
-    count = sum(map(len, past.scored_parts(tested)))
-    say(f"backtest: {count:,} forecasts of {data.facts.horizon} steps")
-    say(tables.scores_table(means, p.levels))
-    if data.facts.horizon > 1:
-        say(tables.steps_table(means))
-    if len(scores) > 1:
-        say(tables.series_table(scores, tables.by_method(means)))
-    for line in (past.unscored, naive_forecasts(forecasts)):
+    for line in (past.unscored if past else "", naive_forecasts(forecasts)):
         if line:
             say(DataError(line).shown(flag))
-    say(tables.recurrent_part(forecaster))
-    shown = forecasts[past.scored[0]]
+    say(base := tables.base(forecaster))
+    say(tables.recurrent_part(forecaster, training.testable))
+    place = past.scored[0] if past else 0
+    shown = forecasts[place]
     if len(forecasts) > 1:
         say(f"{shown.name}, 1 of {len(forecasts):,} series; --csv and --json have all forecasts")
     say(tables.forecast_table(shown))
-    results: dict[str, Any] = {"backtest": tables.as_dict(means)}
+    results: dict[str, Any] = {"backtest": tables.as_dict(mean_scores(scores)) if scores else None}
     if len(scores) > 1:
         results["series"] = [{"name": name} | tables.as_dict(of) for name, of in scores.items()]
     results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
-    return run.finish(results, forecast_picture(past, tested, shown, scores), lambda: tables.csv_table(forecasts))
+    picture = forecast_picture(data.series[place], shown, base, past, tested, scores)
+    return run.finish(results, picture, lambda: tables.csv_table(forecasts))
+
+
+def _say_scores(say: Callable[[Any], None], past: ForecastData, tested: Any, scores: Any, levels: Any) -> None:
+    """The tables of the backtest."""
+    means, horizon = mean_scores(scores), past.facts.horizon
+    say(f"backtest: {sum(map(len, past.scored_parts(tested))):,} forecasts of {horizon} steps")
+    say(tables.scores_table(means, levels))
+    if horizon > 1:
+        say(tables.steps_table(means))
+    if len(scores) > 1:
+        say(tables.series_table(scores, tables.by_method(means)))

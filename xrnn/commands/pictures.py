@@ -14,8 +14,10 @@ import numpy as np
 
 from xrnn.series.checks import escaped
 from xrnn.series.errors import OutputError
-from xrnn.series.forecast.data import ForecastData, ForecastScores, ForecastSeries, seasonal_naive
+from xrnn.series.forecast.data import ForecastData
 from xrnn.series.forecast.model import Forecast
+from xrnn.series.forecast.scores import ForecastScores, seasonal_naive
+from xrnn.series.forecast.series import ForecastSeries
 from xrnn.typing import HostArray
 
 # Suffix → the metadata key for the name of the program.
@@ -174,40 +176,33 @@ def regression_picture(estimator: Any, targets: HostArray, predicted: HostArray)
 
 
 def forecast_picture(
-    data: ForecastData, tested: HostArray, forecast: Forecast, scores: dict[str, dict[str, ForecastScores]]
+    series: ForecastSeries,
+    forecast: Forecast,
+    base: str,
+    past: ForecastData | None,
+    tested: HostArray,
+    scores: dict[str, dict[str, ForecastScores]],
 ) -> Picture:
-    """The first scored series: forecasts one horizon apart over the held-out rows, then the steps after the last row.
+    """The steps after the last row of a series; above them, if it is scored, its forecasts of the held-out rows.
 
-    Beside the forecasts of the held-out rows, the seasonal naive ones. Both have dates on their axes, if there are any.
+    These are one horizon apart, and beside the seasonal naive ones. Both have dates on their axes, if there are any.
+
+    base   a line, shown above the forecast
     """
-    i, F, m, tested = data.scored[0], data.facts.horizon, data.facts.season, data.scored_parts(tested)[0]
-    series, cut, origins = data.series[i], data.cuts[i], data.test_origins(i)
+    F, m = series.facts.horizon, series.facts.season
     axis, value = _time_axis(series, forecast), _label(series.value_name)
     band = f"forecast, {forecast.levels[0]:g} to {forecast.levels[-1]:g}"
-    naive = seasonal_naive(series.filled, origins, F, m)
 
     def draw(figure: Any) -> None:
         from matplotlib.dates import ConciseDateFormatter
 
-        top, bottom = figure.subplots(2, 1)
-        first = max(0, min(cut - data.facts.context, series.rows - _BEFORE * (series.rows - cut)))
-        _draw_values(top, axis, series.target, first)
-        drawn = 0  # rows with a forecast
-        for place in _apart(origins, F):
-            part = slice(max(drawn - origins[place], 0), None)
-            at = axis[origins[place] : origins[place] + F][part]
-            _draw_forecast(top, at, tested[place][part], forecast.levels, None if drawn else band)
-            top.plot(
-                at, naive[place][part], color="tab:orange", linewidth=0.8, label=None if drawn else "seasonal naive"
-            )
-            drawn = origins[place] + F
-        of_first = next(iter(scores.values()))
-        model, simple = of_first["model"], of_first["seasonal_naive"]
-        top.set(title=f"backtest: MASE {model.mase:.3f}, seasonal naive {simple.mase:.3f}")
+        *above, bottom = figure.subplots(2 if past else 1, 1, squeeze=False).ravel()
+        for top in above:
+            draw_backtest(top)
         _draw_values(bottom, axis, series.target, max(0, series.rows - _BEFORE * max(F, m)))
         _draw_forecast(bottom, axis[series.rows :][:F], forecast.values, forecast.levels, band)
-        bottom.set(title=f"{_label(series.name)}: the next {F} steps")
-        for axes in (top, bottom):
+        bottom.set_title(f"{_label(series.name)}: the next {F} steps\n{base}", fontsize="medium")
+        for axes in (*above, bottom):
             axes.set(xlabel="time" if series.times else "row", ylabel=value)
             axes.legend()
             if isinstance(axis[0], datetime):
@@ -215,7 +210,27 @@ def forecast_picture(
             elif all(float(number).is_integer() for number in axis):  # rows, or years
                 axes.xaxis.get_major_locator().set_params(integer=True)
 
-    return Picture((9, 6.5), draw)
+    def draw_backtest(top: Any) -> None:
+        assert past is not None
+        i = past.scored[0]
+        cut, origins, of_series = past.cuts[i], past.test_origins(i), past.scored_parts(tested)[0]
+        naive = seasonal_naive(series.filled, origins, F, m)
+        first = max(0, min(cut - past.facts.context, series.rows - _BEFORE * (series.rows - cut)))
+        _draw_values(top, axis, series.target, first)
+        drawn = 0  # rows with a forecast
+        for place in _apart(origins, F):
+            part = slice(max(drawn - origins[place], 0), None)
+            at = axis[origins[place] : origins[place] + F][part]
+            _draw_forecast(top, at, of_series[place][part], forecast.levels, None if drawn else band)
+            top.plot(
+                at, naive[place][part], color="tab:orange", linewidth=0.8, label=None if drawn else "seasonal naive"
+            )
+            drawn = origins[place] + F
+        of_methods = next(iter(scores.values()))
+        model, simple = of_methods["model"], of_methods["seasonal_naive"]
+        top.set(title=f"backtest: MASE {model.mase:.3f}, seasonal naive {simple.mase:.3f}")
+
+    return Picture((9, 6.5 if past else 3.5), draw)
 
 
 def _time_axis(series: ForecastSeries, forecast: Forecast) -> list[Any]:

@@ -13,17 +13,27 @@ from rich.table import Table
 
 from xrnn.files import printable
 from xrnn.series import Forecaster
-from xrnn.series.forecast.data import ForecastScores
 from xrnn.series.forecast.model import Forecast
+from xrnn.series.forecast.scores import ForecastScores
 
 _MOST_PRINTED: Final = 40  # steps ahead
 _SAME: Final = "naive = seasonal"
 _MOST_STEPS: Final = 7  # with a column in the table of errors
 
 
-def recurrent_part(forecaster: Forecaster) -> str:
+def base(forecaster: Forecaster) -> str:
+    """A line: the parts of the base."""
+    share = forecaster.smoothing_
+    if share == 1:
+        return "base: exponential smoothing; too few rows were left out to test a linear part"
+    return f"base: {share:.0%} exponential smoothing, {1 - share:.0%} linear part"
+
+
+def recurrent_part(forecaster: Forecaster, testable: bool) -> str:
     """A line: how the recurrent part was trained, and what it adds."""
     share = forecaster.share_
+    if not testable:
+        return "recurrent part: left out, since too few rows were left out to test it"
     if not share:
         return "recurrent part: left out, since its gain in earlier backtests was too small"
     trained = f"{len(forecaster.losses_):,} updates at a learning rate of {forecaster.rate_:g}"

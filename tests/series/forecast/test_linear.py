@@ -14,9 +14,10 @@ from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError
 from xrnn.series.forecast.calendar import calendar_of, columns
-from xrnn.series.forecast.data import ForecastData, mase_divisor, prepare
+from xrnn.series.forecast.data import ForecastData, prepare
 from xrnn.series.forecast.linear import Fits, candidates, effect_of, repeated, ridge
 from xrnn.series.forecast.model import next_steps
+from xrnn.series.forecast.series import mase_divisor
 from xrnn.series.forecast.training import quantile_offsets
 from xrnn.series.times import step_of
 from xrnn.series.training import Watcher
@@ -91,14 +92,14 @@ def test_candidates_from_moments_are_regressions_on_the_windows() -> None:
     complete, first = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
     naive = repeated(np.eye(8)[4], 0.0, 3)
     error = ahead[complete] - z[complete] @ naive[:-1]
-    for W, b in ridge(z[complete, 6:], error, [0.1, 100.0]):
+    for W, b in ridge(z[complete, 4:], error, [0.1, 100.0]):
         direct = naive.copy()
-        direct[6:8] += W
+        direct[4:8] += W
         direct[8] += b
         assert any(np.allclose(M, direct, atol=1e-9) for M in maps)
-    for W, b in ridge(z[first, 6:], ahead[first, :1] - z[first, 4:5], [1.0]):
+    for W, b in ridge(z[first, 4:], ahead[first, :1] - z[first, 4:5], [1.0]):
         w = np.eye(8)[4]
-        w[6:] += W[:, 0]
+        w[4:] += W[:, 0]
         assert any(np.allclose(M, repeated(w, float(b[0]), 3), atol=1e-9) for M in maps)
 
 
@@ -252,7 +253,7 @@ def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
         trainer.complete(told)
         runs.append(trainer)
         assert [line[:12] for line in told.lines] == ["choosing the", "  --lr 0.001", "  --lr 0.003"]
-        assert told.lines[2].endswith(f" of the error of the linear part, after {trainer.length} updates")
+        assert told.lines[2].endswith(f" of the error of the base, after {trainer.length} updates")
     one, other = runs
     assert one.steps == one.length == other.steps
     assert one.steps in range(100, 501, 100)
@@ -353,7 +354,7 @@ def test_short_series_are_padded() -> None:
 
 
 def test_a_series_too_short_for_a_backtest_has_intervals_and_no_share() -> None:
-    """Without left-out windows, their widths are those of the errors of the linear part."""
+    """Without left-out windows, their widths are those of the errors of exponential smoothing."""
     t = np.arange(40)
     values = 100 + 10 * np.sin(np.pi * t / 6) + np.random.default_rng(0).standard_normal(40)
     settings = params(hidden=4, batch=8, horizon=12, season=12)
@@ -371,7 +372,7 @@ def test_a_series_too_short_for_a_backtest_has_intervals_and_no_share() -> None:
 
 def test_offsets_have_the_widths_of_the_steps_and_the_shares_of_the_levels() -> None:
     rng = np.random.default_rng(0)
-    errors = rng.standard_normal((4000, 5, 1)) * np.arange(1, 6)[:, None] + np.zeros(3)
+    errors = rng.standard_normal((4000, 5, 1)) * np.arange(1, 6)[:, None]
     offsets = quantile_offsets(errors, (0.1, 0.5, 0.9))
     np.testing.assert_allclose(offsets / np.arange(1, 6)[:, None], np.tile([-1.28, 0, 1.28], (5, 1)), atol=0.08)
     below = (errors <= offsets).mean(axis=(0, 1))

@@ -21,16 +21,11 @@ from xrnn.select import get_backend
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.forecast import linear
-from xrnn.series.forecast.data import (
-    ForecastScores,
-    drift,
-    load_series,
-    mase_divisor,
-    prepare,
-    seasonal_naive,
-    with_quantiles,
-)
+from xrnn.series.forecast.data import load_series, prepare
 from xrnn.series.forecast.model import ForecastModel, naive_forecasts, next_steps
+from xrnn.series.forecast.scores import ForecastScores, drift, seasonal_naive, with_quantiles
+from xrnn.series.forecast.series import mase_divisor
+from xrnn.series.forecast.smoothing import smoothed
 from xrnn.series.forecast.windows import ForecastFacts, fill, pack, unpack
 from xrnn.series.parameters import parse_quantiles
 from xrnn.series.tables import Columns
@@ -74,15 +69,18 @@ def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
     assert float(backend.to_numpy(loss)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_first_forecast_is_that_of_the_linear_part(backend: Backend) -> None:
+def test_the_first_forecast_is_the_base(backend: Backend) -> None:
+    """The average of exponential smoothing and the linear part."""
     data = prepare([series(growth() - 10)], TINY).past  # negative values have no logarithms
     assert data is not None
     forecast = model_of(TINY, data.facts, backend).forecast(data.test)
     for n, origin in enumerate(data.test_origins(0)):
         context = growth()[origin - 6 : origin] - 10
         level, scale = context[-4:].mean(), context.std()
-        expected = level + scale * ((context - level) / scale @ data.linear.W[:-1] + data.linear.W[-1])
-        np.testing.assert_allclose(forecast[n, :, 1], expected)
+        linear_part = level + scale * ((context - level) / scale @ data.base.W[:-1] + data.base.W[-1])
+        (smooth,), share = smoothed(growth() - 10, np.array([origin]), 3, 4), data.base.share
+        assert 0 < share < 1
+        np.testing.assert_allclose(forecast[n, :, 1], share * smooth + (1 - share) * linear_part)
 
 
 def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all() -> None:
@@ -229,13 +227,6 @@ def test_the_times_of_every_series_are_checked() -> None:
         prepare([one, other], TINY)
 
 
-def test_a_series_shorter_than_the_backtest_needs_says_what_it_needs() -> None:
-    words = "s has 16 rows: expected at least 17 for 4 rows before the first window, a horizon of 3 and 3 held out"
-    with one_line(DataError, words):
-        prepare([series(growth(16))], TINY)
-    prepare([series(growth(17))], TINY)
-
-
 def short_and_long() -> list[Series]:
     """Series with too few rows, equal values, values that are missing, and those to train on."""
     gaps, sparse = growth(), np.full(50, np.nan)
@@ -367,17 +358,6 @@ def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPa
     assert sizes[-1] == [68, 33]
     phases = np.rint(seen[-1][0].origin * 200).astype(int) % 4
     assert set(phases.tolist()) == {0, 1, 2, 3}
-
-
-@pytest.mark.parametrize(("C", "F"), [(1, 1), (4, 9), (9, 4)])
-def test_a_repeated_step_is_that_of_forecasts_appended_to_the_context(C: int, F: int) -> None:
-    rng = np.random.default_rng(0)
-    w, z = rng.normal(size=C), rng.normal(size=C)
-    values = [*z]
-    for _ in range(F):
-        values.append(w @ values[-C:] + 0.3)
-    M = linear.repeated(w, 0.3, F)
-    np.testing.assert_allclose(z @ M[:-1] + M[-1], values[C:])
 
 
 def test_the_memory_of_a_repeated_step_does_not_grow_as_the_square_of_the_context() -> None:

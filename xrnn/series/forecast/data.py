@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import itertools
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,279 +17,30 @@ from xrnn.files import printable, quoted, same_file
 from xrnn.series.checks import Series, Time
 from xrnn.series.errors import DataError, param
 from xrnn.series.forecast import calendar
-from xrnn.series.forecast.linear import LinearPart, Samples, age_weights, average, effect_of
-from xrnn.series.forecast.windows import (
-    FAR,
-    LARGEST,
-    ForecastFacts,
-    Windows,
-    contexts,
-    fill,
-    joined,
-    limits_of_logarithms,
-)
+from xrnn.series.forecast.linear import Base, Samples, age_weights, average, effect_of
+from xrnn.series.forecast.series import LEAST_ROWS, ForecastSeries, Scales, least_rows, mase_divisor
+from xrnn.series.forecast.windows import ForecastFacts, Windows, joined
 from xrnn.series.read import check_channels, check_same, read_path
 from xrnn.series.scale import Scale
 from xrnn.series.tables import Columns
-from xrnn.series.times import Step, show, step_named, step_of
+from xrnn.series.times import Step, step_named, step_of
 from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
+_FEWEST_ROWS: Final = 6  # of the longest series
+_POWER: Final = 8  # of the errors that set the share of exponential smoothing
+_PRIOR: Final = 30  # left-out windows that count for exponential smoothing alone
 # Shares of the rows to train on. An earlier backtest trains on the rows up to a share, and holds out those up to the
 # next one, at least a horizon.
 _FOLDS: Final = (0.4, 0.6, 0.8, 1.0)
-LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
-_LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
-_FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
-_LEAST_ROWS: Final = 4  # before the first window
 _MOST_NAMES: Final = 8  # of series, in a line
 TOO_FEW: Final = "too few rows, missing or equal values"  # in a series without windows
-_MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
 _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
 _DELAY: Final = 17  # time units of the chaotic series
 _SUBSTEPS: Final = 10  # Euler steps in a time unit
 _UNITS: Final = 3  # time units in a row
 _WARM_UP: Final = 500  # time units
-
-
-def least_rows(facts: ForecastFacts) -> int:
-    """The rows before the first window. Its context may begin before the series."""
-    return min(max(facts.season, _LEAST_ROWS), facts.context)
-
-
-class Scales(NamedTuple):
-    """The deviation and the unit of a series, see `ForecastSeries`; its lowest value, and its lowest positive one."""
-
-    deviation: float
-    unit: float
-    lowest: float
-    positive: float
-
-
-class ForecastSeries:
-    """One series, ready for windows.
-
-    target      (T,), NaN for a missing value
-    filled      (T,), without missing values
-    covariates  (T or more, K), the known columns, standardised and filled, and the calendar columns, if the model has
-                some: `series` then has the times of the steps ahead, too
-    deviation   of the known values, and `unit`, their mean change over a season: scales of the series, of the
-                logarithms if the model forecasts these. They are computed from the series itself, because a new file
-                does not say which training series it continues
-    """
-
-    def __init__(
-        self,
-        series: Series,
-        facts: ForecastFacts,
-        known: Scale,
-        train: int | None = None,
-        scales: Scales | None = None,
-        rows: int | None = None,
-    ) -> None:
-        """known: the scale of the covariates.   train: the number of rows to train on; None for all.
-
-        scales   If `series` is only a part of a longer one: of that one; None to compute them
-        rows     The number of rows before the steps to forecast; None: those up to the last known value
-        """
-        exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
-        self.name, self.id, self.times, self.facts = series.name, series.id or series.name, series.times, facts
-        self.target: HostArray = series.values[: exists[-1] + 1 if rows is None else rows, 0]
-        self.scales, self._no_scale = (scales, "") if scales else self._scales(train)
-        self.deviation, self.unit = self.scales.deviation, self.scales.unit
-        # Values that have no logarithm count as 1 % of the smallest one that has.
-        self._logged: HostArray = (
-            np.log(np.maximum(self.target, 0.01 * self.scales.positive)) if facts.log else self.target
-        )
-        self._least = 0.0 if self.scales.lowest >= 0 else -np.inf
-        self.filled = fill(self.target, facts.season)
-        self.covariates = known.apply(series.values[:, 1:])
-        if facts.calendar:
-            of_times = calendar.columns(facts.calendar, series.times or ())
-            own = np.zeros((len(of_times), facts.known))
-            own[: len(self.covariates)] = self.covariates
-            self.covariates = np.concatenate([own, of_times], axis=1)
-        self._known, self._known_scale = series.values[:, 1:], known  # (T or more, K), before they were filled
-        self._target_name, *names = series.channel_names or ("",)
-        self._covariate_names = names
-        self._values: HostArray = self.filled
-        self._linear: LinearPart  # set by `use`
-        self._effect: HostArray = np.zeros(len(self.covariates))
-
-    def _scales(self, train: int | None) -> tuple[Scales, str]:
-        """The scales of the rows to train on. If there are none: a unit of 0, and why, as the words after the name."""
-        values = self.target[:train]
-        seen = values[~np.isnan(values)]
-        positive = seen[seen > 0]
-        ends = (float(seen.min(initial=np.inf)), float(positive.min(initial=np.inf)))
-        used = positive if self.facts.log else seen
-        values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
-        rows = "rows" if train is None else "rows to train on"
-        if self.facts.log and seen.size and not positive.size:
-            got, expected = "no positive value, and the model forecasts logarithms", "positive values, as in training"
-            remedy = "train a new model with this series"
-        elif used.size == 0 or used.min() == used.max():
-            got = f"the same value {used[0]:g}" if used.size else "no value"
-            got += f" in all {'positive ' if used.size < seen.size else ''}{rows}"
-            expected, remedy = "values that change", "add earlier rows, or leave the series out"
-        elif (deviation := float(np.nanstd(values))) < LEAST_DEVIATION:
-            got, expected = f"values with a deviation below {LEAST_DEVIATION:g}", "a larger one"
-            remedy = "multiply the values by a constant"
-        elif np.isnan(unit := mase_divisor(values, self.facts.season)):
-            got = f"no two different values that are one row or one season apart, in the {rows}"
-            expected, remedy = "some", "fill in missing values, or leave the series out"
-        else:
-            return Scales(deviation, unit, *ends), ""
-        return Scales(0.0, 0.0, *ends), f"has {got}: expected {expected}; {remedy}"
-
-    @property
-    def flaw(self) -> str:
-        """Why the model can't forecast this series, as the words after its name; empty if it can."""
-        if self._no_scale or self.rows >= self.least_rows:
-            return self._no_scale
-        smaller = f", or train with a smaller {param('season')}" if self.least_rows > _LEAST_ROWS else ""
-        return (
-            f"has {self.rows} rows: expected at least {self.least_rows} before the steps to forecast; add rows{smaller}"
-        )
-
-    def use(self, linear: LinearPart) -> Self:
-        """From now on, `linear` is the base of the windows."""
-        self._linear = linear
-        self._effect = self.unit * (self.covariates @ linear.effect)
-        self._values = fill(self._logged - self._effect[: self.rows], self.facts.season)
-        return self
-
-    @property
-    def value_name(self) -> str:
-        """The name of the target; "value" without one."""
-        return self._target_name or "value"
-
-    @property
-    def rows(self) -> int:
-        """T."""
-        return len(self.target)
-
-    @property
-    def least_rows(self) -> int:
-        return least_rows(self.facts)
-
-    def windows(self, origins: HostArray, *, targets: bool = True) -> Windows:
-        """The windows at `origins`: the places of the first steps to forecast, (N,)."""
-        C, F, m = self.facts.context, self.facts.horizon, self.facts.season
-        z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
-        change = np.zeros_like(z)
-        change[:, m:] = z[:, m:] - z[:, :-m]
-        before, ahead = origins[:, None] + np.arange(-C, 0), origins[:, None] + np.arange(F)
-        K = self.facts.covariates
-        of_steps = self.covariates[np.where(before < 0, before % m, before)]  # (N, C, K)
-        x = np.concatenate([z[..., None], change[..., None], of_steps], axis=2).transpose(1, 0, 2)
-        base = level + scale * self._linear(z)
-        effect = self._effect[ahead] if K else np.zeros_like(base)
-        if self.facts.log:
-            limits = limits_of_logarithms(level + scale * z, self.unit, effect)
-        else:
-            limits = np.tile([self._least, np.inf], (*base.shape, 1))
-        return Windows(
-            np.ascontiguousarray(x, dtype=np.float32),
-            (self.covariates[ahead] if K else np.zeros((len(origins), 0)))
-            .reshape(len(origins), F * K)
-            .astype(np.float32),
-            base + effect,
-            scale,
-            np.full_like(scale, self.unit),
-            limits,
-            self.facts.log,
-            self.target[ahead] if targets else None,
-        )
-
-    def changes(self, cut: int) -> tuple[HostArray, HostArray]:
-        """The changes over a season up to a row: of the values in units of the series, and of the covariates."""
-        m = self.facts.season
-        values = self._logged[:cut] / self.unit
-        return values[m:] - values[:-m], (self.covariates[m:cut] - self.covariates[: max(cut - m, 0)]).astype(
-            np.float64
-        )
-
-    def sample_origins(self, cut: int) -> HostArray:
-        """The origins of the windows up to a row, for the linear part."""
-        return np.arange(max(self.least_rows, cut - _MOST_SAMPLES), cut)
-
-    def samples(self, origins: HostArray, cut: int) -> Samples:
-        """The windows at `origins` up to a row, for the linear part. Its scale is in units of the series."""
-        z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
-        F = self.facts.horizon
-        exact = np.concatenate([self._logged[:cut] - self._effect[:cut], np.full(F, np.nan)])
-        ahead = (exact[origins[:, None] + np.arange(F)] - level) / scale
-        return Samples(z, ahead.clip(-FAR, FAR), origins / cut, 1 / cut, level, scale / self.unit)
-
-    def errors(self, samples: Samples, rows: HostArray, forecast: HostArray, cut: int) -> HostArray:
-        """The absolute errors of scaled forecasts (n, F) at some rows of the samples, in units of the values."""
-        origins = np.rint(samples.origin[rows] * cut).astype(int)
-        ahead = origins[:, None] + np.arange(self.facts.horizon)
-        values = samples.level[rows] + samples.scale[rows] * self.unit * forecast + self._effect[ahead]
-        values = np.exp(values.clip(-LARGEST, LARGEST)) if self.facts.log else values
-        errors: HostArray = np.abs(values - self.target[ahead]) / mase_divisor(self.target[:cut], self.facts.season)
-        return errors
-
-    def next_window(self) -> Windows:
-        """The window after the last value; if the series has a flaw, one whose forecast is naive.
-
-        Raises DataError if the series lacks a known covariate.
-        """
-        if self.flaw:
-            return self._naive_window()
-        self.check_known()
-        return self.windows(np.array([self.rows]), targets=False)
-
-    def _naive_window(self) -> Windows:
-        """A window that repeats the last season, or the last value if there are fewer rows; its scale is 0.
-
-        Its intervals are as wide as those of the model, in units of the series. Without a unit, they have no width.
-        """
-        F, m, K = self.facts.horizon, self.facts.season, self.facts.covariates
-        log = self.facts.log and self.unit > 0
-        values = self._logged if log else self.target
-        last = fill(values, m)[None, -m if self.rows >= m else -1 :]
-        ends = [-LARGEST, LARGEST] if log else [self._least, np.inf]
-        return Windows(
-            np.zeros((self.facts.context, 1, 2 + K), np.float32),
-            np.zeros((1, F * K), np.float32),
-            last[:, np.arange(F) % last.shape[1]],
-            np.zeros((1, 1)),
-            np.full((1, 1), self.unit),
-            np.tile(ends, (1, F, 1)),
-            log,
-        )
-
-    def check_known(self) -> None:
-        """Raises DataError if a known column lacks values in the steps after the last value, or has far-off ones.
-
-        Those in the context of the forecast must not be far off either.
-        """
-        facts, scale = self.facts, self._known_scale
-        ahead = self._known[self.rows : self.rows + facts.horizon]
-        if facts.known and len(ahead) < facts.horizon:
-            raise DataError(
-                f"{printable(self.name)} has {len(ahead)} rows after the last value to forecast: expected "
-                f"{facts.horizon} with the known columns; add the rows, or lower {param('horizon')}"
-            )
-        first = max(self.rows - facts.context, 0)
-        values = self._known[first : self.rows + facts.horizon]
-        far, missing = np.abs(values - scale.mean) > _FAR_KNOWN * scale.divisor, np.isnan(values)
-        missing[: self.rows - first] = False
-        for i, k in np.argwhere(missing | far):
-            row = first + i
-            time = f" ({show(self.times[row])})" if self.times else ""
-            column = quoted(self._covariate_names[k]) if self._covariate_names else k + 1
-            got, expected = "no value", f"one in each of the {facts.horizon} rows after the last value to forecast"
-            if far[i, k]:
-                reach = _FAR_KNOWN * scale.divisor[k]
-                got, expected = f"{values[i, k]:g}", f"a number within {reach:.3g} of the mean of training"
-            raise DataError(
-                f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected "
-                f"{expected}; {'correct it' if far[i, k] else 'fill it in'}"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,7 +49,7 @@ class ForecastData:
 
     A series that has a flaw, or too few rows, has no windows.
 
-    linear      the linear part of the model
+    base        of the windows
     covariate_scale   from the rows to train on
     source      a description in one line
     sources     the series as they were read
@@ -309,7 +59,7 @@ class ForecastData:
     series: list[ForecastSeries]
     cuts: list[int]
     facts: ForecastFacts
-    linear: LinearPart
+    base: Base
     covariate_scale: Scale
     fingerprint: str
     source: str
@@ -342,7 +92,8 @@ class ForecastData:
 
     def folds(self) -> list[ForecastData]:
         """Earlier backtests, which hold out later parts of the rows to train on.   [] if the series are too short."""
-        folds, F = [], self.facts.horizon
+        folds: list[ForecastData] = []
+        F = self.facts.horizon
         for start, stop in itertools.pairwise(_FOLDS):
             cuts = [(max(min(round(start * cut), round(stop * cut) - F), 0), round(stop * cut)) for cut in self.cuts]
             used = [
@@ -357,6 +108,12 @@ class ForecastData:
             if fold.train_count >= _LEAST_WINDOWS and len(fold.test.ahead):
                 folds.append(fold)
         return folds
+
+    def early_errors(self) -> tuple[HostArray, HostArray]:
+        """Those of exponential smoothing in the rows to train on: (N, F, 1), and their reach (N, F)."""
+        parts = [each.early_errors(cut) for each, cut in zip(self.series, self.cuts, strict=True) if not each.flaw]
+        errors, reach = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return errors[..., None], reach
 
     def test_origins(self, i: int) -> HostArray:
         first = max(self.cuts[i], self.series[i].least_rows)
@@ -463,59 +220,40 @@ def prepare(series: Sequence[Series], p: Any, *, backtest: bool = True) -> Forec
     step = _step(series)
     K, F = series[0].channels - 1, p.horizon
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
+    longest = int(np.argmax(rows))
+    if rows[longest] < (least := max(F, _FEWEST_ROWS)):
+        remedy = f", or lower {param('horizon')}" if F > _FEWEST_ROWS else ""
+        raise DataError(
+            f"{printable(series[longest].name)} has {rows[longest]} rows: expected at least {least}, for a horizon of "
+            f"{F}; add rows{remedy}"
+        )
     season = p.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     cuts = [_cut(n, F) for n in rows]
     # Series without a window, also in the final training, do not make the context shorter.
-    long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, _LEAST_ROWS) + F]
+    long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, LEAST_ROWS) + F]
     context = p.context or _context(long or cuts, F, season)
-    cuts = cuts if backtest else rows
     if context < season:
         raise DataError(
             f"the context of {context} is shorter than the season of {season}: expected at least a season; give a "
             f"larger {param('context')}, more rows, or another {param('season')}"
         )
     facts = ForecastFacts(context, F, season, K, series[0].channel_names, step=step.name if step else "")
-    least = least_rows(facts)
-    if sum(max(cut - least - F + 1, 0) for cut in cuts) < _LEAST_WINDOWS:
-        longest = int(np.argmax(rows))
-        raise DataError(
-            f"{printable(series[longest].name)} has {rows[longest]} rows: {_needed(p, facts, backtest=backtest)}"
-        )
     name = calendar.calendar_of(step, max(rows)) if p.calendar == "auto" else ""
     if name and step and all(each.times for each in series):
         series = [with_later_times(each, step, F) for each in series]
     else:
         name = ""
-    past = _divided(series, cuts, facts, calendar_name=name)
-    if not past.train_count or (backtest and not past.scored):
-        raise DataError("too many values are missing: expected windows whose steps ahead are all known; fill some in")
-    if not backtest:
-        return past
     data = _divided(series, rows, facts, calendar_name=name)
+    if not backtest:
+        return data
     for one in data.series:
         if not one.flaw:
             one.check_known()  # raises DataError
-    return replace(data, past=past)
-
-
-def _needed(p: Any, facts: ForecastFacts, *, backtest: bool) -> str:
-    """The end of an error: the number of rows that a single series needs, and the remedy."""
-    F, m = facts.horizon, facts.season
-
-    def used(rows: int) -> tuple[int, int]:
-        """The rows to train on, and those before the first window."""
-        cut = _cut(rows, F)
-        context = p.context or _context([cut], F, m)
-        return cut if backtest else rows, least_rows(replace(facts, context=context))
-
-    enough = range(10 * (F + m + p.context + _LEAST_WINDOWS))
-    n = bisect.bisect_left(enough, F + _LEAST_WINDOWS - 1, key=lambda rows: used(rows)[0] - used(rows)[1])
-    cut, least = used(n)
-    seasonal = least > _LEAST_ROWS
-    first = f"a season of {m}" if seasonal else f"{least} rows before the first window"
-    held = f" and {n - cut} held out" if backtest else ""
-    limits = [param("horizon"), *([param("season")] if seasonal else [])]
-    return f"expected at least {n} for {first}, a horizon of {F}{held}; lower {' or '.join(limits)}, or add rows"
+    testable = any(
+        np.isfinite(mase_divisor(each.values[:cut, 0], season)) for each, cut in zip(series, cuts, strict=True)
+    )
+    past = _divided(series, cuts, facts, calendar_name=name) if testable else None
+    return replace(data, past=past if past and past.scored else None)
 
 
 def listed(names: Sequence[str], count: int) -> str:
@@ -583,12 +321,12 @@ def _divided(
 ) -> ForecastData:
     """The data with the rows after `cuts` held out.
 
-    The model forecasts the logarithms of positive values, and has calendar columns, if the linear part has smaller
+    The model forecasts the logarithms of positive values, and has calendar columns, if the base has smaller
     errors with them. A fold keeps the choices made on all training rows.
 
     fold   the number of used rows, and the scales, of each series
     """
-    enough = 0 if fold else least_rows(facts) + facts.horizon
+    enough = 0 if fold else min(least_rows(facts) + facts.horizon, max(cuts))
     known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True) if cut >= enough)
 
     def made_by(facts: ForecastFacts) -> list[ForecastSeries]:
@@ -613,17 +351,18 @@ def _divided(
     )
 
 
-def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[LinearPart, float]:
-    """The linear part from the rows before the cuts; the series use it from now on. Also its mean error.
+def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[Base, float]:
+    """The base from the rows before the cuts; the series use it from now on. Also its mean error, in units of MASE.
 
-    The error is that of forecasts of later windows, in units of MASE; infinite if there are too few.
+    The error is that of forecasts of later windows. If they are too few for the linear part: of exponential smoothing,
+    whose share is then 1. It is infinite without a value to compare with.
     """
     facts = series[0].facts
     C, F, K = facts.context, facts.horizon, facts.covariates
     both = [(each, cut) for each, cut in zip(series, cuts, strict=True) if each.unit]
     effect = effect_of([each.changes(cut) for each, cut in both], K) if K else np.zeros(0)
     for each in series:
-        each.use(LinearPart(np.zeros((C + 1, F)), effect))
+        each.use(Base(np.zeros((C + 1, F)), effect))
     origins = [each.sample_origins(cut) for each, cut in both]
     if (count := sum(map(len, origins))) > (most := max(_MOST_VALUES // C, 1)):
         # A random part of each, so that it has all ages and all phases of the season.
@@ -631,12 +370,47 @@ def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[LinearPart, fl
         origins = [np.sort(rng.choice(of, -(-len(of) * most // count), replace=False)) for of in origins]
     samples = [each.samples(of, cut) for (each, cut), of in zip(both, origins, strict=True)]
     W, tested = average(samples, facts.season)
-    errors = [both[i][0].errors(samples[i], rows, of, both[i][1]).mean(axis=1) for i, rows, of in tested]
-    weights = [age_weights(samples[i].origin[rows]) for i, rows, _ in tested]
-    linear = LinearPart(W, effect)
+    share, error = _share_of_smoothing(both, samples, tested)
+    base = Base(W, effect, share)
     for each in series:
-        each.use(linear)
-    return linear, float(np.average(np.concatenate(errors), weights=np.concatenate(weights))) if errors else np.inf
+        each.use(base)
+    return base, error
+
+
+def _share_of_smoothing(
+    both: Sequence[tuple[ForecastSeries, int]], samples: Sequence[Samples], tested: Sequence[tuple[int, Any, Any]]
+) -> tuple[float, float]:
+    """(n w + 30) / (n + 30), with w = 1 / (1 + (e / l)⁸), and the mean error of the average of both parts.
+
+    e and l are the mean errors of exponential smoothing and of the linear part on n left-out windows.
+    """
+    if not tested:
+        origins = [np.arange(max(min(LEAST_ROWS - 1, cut - 1), 1), cut) for _, cut in both]
+        errors = [each.errors(at, each.smoothed(at), cut) for (each, cut), at in zip(both, origins, strict=True)]
+        return 1.0, _mean(np.concatenate(errors), 1.0)
+    parts, weights = [], []
+    for i, rows, scaled in tested:
+        (each, cut), of = both[i], samples[i]
+        origins = np.rint(of.origin[rows] * cut).astype(int)
+        parts.append((each, cut, origins, each.smoothed(origins), of.level[rows] + of.scale[rows] * each.unit * scaled))
+        weights.append(age_weights(of.origin[rows]))
+    together = np.concatenate(weights)
+
+    def mean(share: float) -> float:
+        errors = [each.errors(at, share * one + (1 - share) * other, cut) for each, cut, at, one, other in parts]
+        return _mean(np.concatenate(errors), together)
+
+    smooth, linear = mean(1.0), mean(0.0)
+    ratio = min(smooth / max(linear, 1e-300), 1e30) if np.isfinite(smooth) else 0.0  # a power of more is infinite
+    share = (len(together) / (1 + ratio**_POWER) + _PRIOR) / (len(together) + _PRIOR)
+    return round(share, 2), mean(round(share, 2))
+
+
+def _mean(errors: HostArray, weights: HostArray | float) -> float:
+    """The mean of the errors that have a unit; infinite without any."""
+    known = ~np.isnan(errors)
+    weights = known * weights
+    return float((np.where(known, errors, 0) * weights).sum() / weights.sum()) if known.any() else np.inf
 
 
 def _training_covariates(series: Series, cut: int) -> HostArray:
@@ -680,124 +454,6 @@ def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], facts: F
         f"{printable(name)}, {span} rows, season {facts.season}; {facts.horizon} steps ahead from {facts.context}"
         f"{printable(channels, keep=chr(10))}"
     )
-
-
-# ---- the scores of forecasts, and the naive forecasts to compare with ----
-
-
-class ForecastScores(NamedTuple):
-    """Means over the known values of a series; errors in units of the mean |v[t] - v[t - season]| in training.
-
-    mase       |error| of the median   (Hyndman & Koehler, 2006)
-    smape      200 |error| / (|value| + |forecast|), in percent
-    coverage   the share of values between the lowest and the highest quantile
-    pinball    the loss of the quantiles: q · e for a value that is e above the quantile q, (1 - q) · e for one below
-    width      from the lowest to the highest quantile
-    steps      the MASE of each step ahead; NaN if no value of the step is known
-    """
-
-    mase: float
-    smape: float
-    coverage: float
-    pinball: float
-    width: float
-    steps: tuple[float, ...]
-
-    @classmethod
-    def of(cls, target: HostArray, forecast: HostArray, levels: tuple[float, ...], unit: float) -> ForecastScores:
-        """target (N, F), NaN for a missing value; forecast (N, F, Q)."""
-        exists, median = ~np.isnan(target), forecast[..., levels.index(0.5)]
-        error, size = np.abs(target - median), np.abs(target) + np.abs(median)
-        relative = np.divide(200 * error, size, out=np.zeros_like(error), where=size > 0)
-        inside = (forecast[..., 0] <= target) & (target <= forecast[..., -1])
-        above, q = target[..., None] - forecast, np.array(levels)
-        pinball = np.maximum(q * above, (q - 1) * above).mean(axis=-1)
-        width = forecast[..., -1] - forecast[..., 0]
-        of_all = (error / unit, relative, inside, pinball / unit, width / unit)
-        count = exists.sum(axis=0)
-        steps = tuple((np.nansum(error / unit, axis=0) / np.where(count, count, np.nan)).tolist())
-        mase, smape, coverage, of_pinball, of_width = (float(each[exists].mean()) for each in of_all)
-        return cls(mase, smape, coverage, of_pinball, of_width, steps)
-
-    @classmethod
-    def mean(cls, scores: Sequence[ForecastScores]) -> ForecastScores:
-        """The means over series: each series has the same weight."""
-        mase, smape, coverage, pinball, width = np.mean([each[:-1] for each in scores], axis=0).tolist()
-        steps = tuple(np.mean([each.steps for each in scores], axis=0).tolist())
-        return cls(mase, smape, coverage, pinball, width, steps)
-
-
-def mase_divisor(values: HostArray, season: int) -> float:
-    """The mean |v[t] - v[t - season]| of values (T,); NaN for a missing value.
-
-    If it is 0, because the series is strictly periodic, or if no two known values are a season apart: the mean
-    |v[t] - v[t - 1]|. NaN if this is 0 or unknown too: the MASE is then undefined.
-    """
-    return _mean_change(values, season) or _mean_change(values, 1) or np.nan
-
-
-def _mean_change(values: HostArray, distance: int) -> float:
-    changes = np.abs(values[distance:] - values[:-distance])
-    changes = changes[~np.isnan(changes)]
-    return float(changes.mean()) if changes.size else 0.0
-
-
-def seasonal_naive(values: HostArray, origins: HostArray, horizon: int, season: int) -> HostArray:
-    """The last `season` of values (T,), repeated: (N, F)."""
-    repeated: HostArray = values[origins[:, None] - season + np.arange(horizon) % season]
-    return repeated
-
-
-def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:
-    """The line from the first value to the last one before each origin, continued: (N, F)."""
-    slope = (values[origins - 1] - values[0]) / np.maximum(origins - 1, 1)
-    line: HostArray = values[origins - 1, None] + slope[:, None] * np.arange(1, horizon + 1)
-    return line
-
-
-def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, ...]) -> HostArray:
-    """A forecast (N, F) with the quantiles of its errors in training (n, F), NaN if missing → (N, F, Q)."""
-    spread = np.nanquantile(errors, levels, axis=0).T  # (F, Q)
-    spread[:, levels.index(0.5)] = 0  # the forecast itself
-    quantiles: HostArray = forecast[..., None] + spread
-    return quantiles
-
-
-def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, dict[str, ForecastScores]]:
-    """The scores of the model's forecasts `tested` of the windows `data.test`, and of simpler forecasts.
-
-    By the name of each scored series, and by method.
-    """
-    F, m = data.facts.horizon, data.facts.season
-    simpler: dict[str, Callable[[ForecastSeries, HostArray], HostArray]] = {
-        "naive": lambda series, at: seasonal_naive(series.filled, at, F, 1),
-        "seasonal_naive": lambda series, at: seasonal_naive(series.filled, at, F, m),
-        "drift": lambda series, at: drift(series.filled, at, F),
-        "linear": lambda series, at: series.windows(at).forecast(np.zeros((len(at), F, 1)))[..., 0],
-    }
-    scores: dict[str, dict[str, ForecastScores]] = {}
-    for i, of_model in zip(data.scored, data.scored_parts(tested), strict=True):
-        each, at, past = data.series[i], data.test_origins(i), data.training_origins(i)
-        forecasts = {"model": of_model}
-        for name, forecast in simpler.items():
-            errors = each.target[past[:, None] + np.arange(F)] - forecast(each, past)
-            forecasts[name] = with_quantiles(forecast(each, at), errors, levels)
-        target, unit = each.target[at[:, None] + np.arange(F)], mase_divisor(each.target[: data.cuts[i]], m)
-        of_series = {name: ForecastScores.of(target, values, levels, unit) for name, values in forecasts.items()}
-        scores[_unused(each.name, scores)] = of_series
-    return scores
-
-
-def mean_scores(scores: dict[str, dict[str, ForecastScores]]) -> dict[str, ForecastScores]:
-    """By method: the means over series."""
-    by_method = zip(*(of.items() for of in scores.values()), strict=True)
-    return {each[0][0]: ForecastScores.mean([of for _, of in each]) for each in by_method}
-
-
-def _unused(name: str, used: Container[str]) -> str:
-    """`name`, with a number if it is used: files may have equal names."""
-    names = itertools.chain([name], (f"{name} ({i})" for i in itertools.count(2)))
-    return next(each for each in names if each not in used)
 
 
 def mackey_glass() -> Series:

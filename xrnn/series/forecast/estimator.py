@@ -18,16 +18,15 @@ from xrnn.series.estimator import Estimator
 from xrnn.series.forecast.data import (
     TOO_FEW,
     ForecastData,
-    ForecastSeries,
     aligned,
     fingerprint,
     listed,
-    mase_divisor,
     prepare,
     timed,
 )
-from xrnn.series.forecast.linear import LinearPart
+from xrnn.series.forecast.linear import Base
 from xrnn.series.forecast.model import Forecast, ForecastModel, naive_forecasts, next_steps, plan
+from xrnn.series.forecast.series import ForecastSeries, mase_divisor
 from xrnn.series.forecast.training import ForecastTraining
 from xrnn.series.forecast.windows import ForecastFacts
 from xrnn.series.frames import Form, Names, from_frame, is_frame, names_of
@@ -109,7 +108,7 @@ class Forecaster(Estimator):
     writer = "xrnn forecast"
     estimator_type = None
     rules: ClassVar[dict[str, Rule]] = FORECAST_RULES
-    learnt = ("facts_", "share_", "rate_", "fingerprint_")
+    learnt = ("facts_", "share_", "smoothing_", "spread_", "rate_", "fingerprint_")
 
     def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame
@@ -156,7 +155,8 @@ class Forecaster(Estimator):
         self._params, self.facts_, self.fingerprint_ = training.p, data.facts, data.fingerprint
         self.share_, self.rate_, self.losses_ = float(model.share), float(training.rate), training.losses
         self.known_scale_, self.offsets_ = np.array([scale.mean, scale.deviation]), model.offsets
-        self.linear_, self.effect_ = data.linear.W, data.linear.effect
+        self.linear_, self.effect_, self.smoothing_ = data.base.W, data.base.effect, data.base.share
+        self.spread_ = float(model.spread)
         self.layers_ = dict(model)
 
     def check_params(self) -> Any:
@@ -327,7 +327,7 @@ class Forecaster(Estimator):
         """The trained model."""
         fitted = self._fitted()
         model = ForecastModel(fitted.layers_, fitted._params, fitted.facts_)
-        model.offsets, model.share = fitted.offsets_, fitted.share_
+        model.offsets, model.share, model.spread = fitted.offsets_, fitted.share_, fitted.spread_
         return model
 
     def forecast(self, series: Series, rows: int | None = None, *, model: ForecastModel | None = None) -> Forecast:
@@ -340,9 +340,9 @@ class Forecaster(Estimator):
         series = aligned(series, facts)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        linear, scale = LinearPart(self.linear_, self.effect_), Scale(*self.known_scale_)
+        base, scale = Base(self.linear_, self.effect_, self.smoothing_), Scale(*self.known_scale_)
         try:
-            made = ForecastSeries(timed(series, facts), facts, scale, rows=rows).use(linear)
+            made = ForecastSeries(timed(series, facts), facts, scale, rows=rows).use(base)
             return next_steps(model, made, facts.step)
         except MemoryError as error:
             raise DataError.of(error) from error
@@ -359,9 +359,9 @@ class Forecaster(Estimator):
 
     def _set_learnt(self, learnt: dict[str, Any]) -> None:
         self.facts_ = ForecastFacts.of(learnt["facts_"])
-        for name in ("share_", "rate_"):
-            if type(learnt[name]) is not float or not 0 <= learnt[name] <= 1000:
-                raise SettingsError(f"{name} is {quoted(str(learnt[name]))}: expected a number from 0 to 1000")
+        for name, most in (("share_", 1), ("smoothing_", 1), ("spread_", 1e6), ("rate_", 1000)):
+            if type(learnt[name]) is not float or not 0 <= learnt[name] <= most:
+                raise SettingsError(f"{name} is {quoted(str(learnt[name]))}: expected a number from 0 to {most:g}")
             setattr(self, name, learnt[name])
         self.fingerprint_ = str(learnt["fingerprint_"])
 

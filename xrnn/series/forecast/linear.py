@@ -1,4 +1,7 @@
-"""The linear part of a forecaster: an average of linear forecasts, solved exactly and weighted by later windows."""
+"""The base of a forecaster: its linear part, an average of linear forecasts, and its share of exponential smoothing.
+
+The linear forecasts are solved exactly, and weighted by later windows.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +23,25 @@ _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not 
 _FAR: Final = 1e3  # scales from the level: tested forecasts are clipped here
 _MOST_LAGS: Final = 512
 # Limit on the multiply-adds of repeating a one-step forecast. Above it, candidates are only solved directly.
-_MOST_PRODUCTS: Final = 2**27
+_MOST_PRODUCTS: Final = 2**22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LinearPart:
-    """y = [z; 1] @ W, the scaled values of the steps ahead from a scaled context z; k @ effect is added to the values.
+class Base:
+    """share · smoothed + (1 - share) · [z; 1] @ W + k @ effect, of the steps ahead.
 
-    W        (C + 1, F)
+    z is the scaled context, and k the known columns. `smoothed` is the forecast of exponential smoothing.
+
+    W        (C + 1, F), the linear part, of scaled values
     effect   (K,), of the known columns, in units of a series: see `ForecastSeries`
     """
 
     W: HostArray
     effect: HostArray
+    share: float = 0.0
 
     def __call__(self, z: HostArray) -> HostArray:
-        """z (N, C) → y (N, F)"""
+        """The linear part: z (N, C) → y (N, F)."""
         y: HostArray = z @ self.W[:-1] + self.W[-1]
         return y
 
@@ -151,12 +157,12 @@ def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArr
 
 def repeated(w: HostArray, b: float, F: int) -> HostArray:
     """The map (C + 1, F) of F steps from that of one step, z @ w + b: each forecast becomes a value of the context."""
-    C = len(w)
+    C, lags = len(w), np.flatnonzero(w)
     later = np.zeros((F, C + 1))  # each forecast as a linear function of [z; 1]
     for f in range(F):
-        own = max(C - f, 0)  # the rest of the last C values are forecasts
-        later[f] = w[own:] @ later[f - (C - own) : f]
-        later[f, C - own : C] += w[:own]
+        place = lags + f  # of the last C values; those from C on are forecasts
+        later[f] = w[lags[place >= C]] @ later[place[place >= C] - C]
+        later[f, place[place < C]] += w[lags[place < C]]
         later[f, C] += b
     return later.T
 
@@ -179,19 +185,14 @@ def candidates(fits: Fits, season: int) -> Iterator[HostArray]:
     F = len(fits.complete.mean) - C
     steps = _bases(C, season)
     bases = [repeated(step, 0.0, F) for step in steps]
-    for base in bases:
-        yield base
-        shifted = base.copy()
-        shifted[C] += fits.complete.mean[C:] - fits.complete.mean[:C] @ base[:C]
-        yield shifted
-    lags = {c for c in (1, 2, season, season + 1, 2 * season, C // 2, C) if 1 <= c <= min(C, _MOST_LAGS)}
-    for c in sorted(lags):
+    yield from bases
+    for c in sorted({season, min(C, _MOST_LAGS)}):
         for base, W, b in _corrections(fits.complete, bases, c):
             direct = base.copy()
             direct[C - c : C] += W
             direct[C] += b
             yield direct
-        if F * min(C, F) * C > _MOST_PRODUCTS:
+        if F * min(c + len(bases), F) * C > _MOST_PRODUCTS:
             continue
         for base, W, b in _corrections(fits.first, [np.append(step, 0.0)[:, None] for step in steps], c):
             w = base[:C, 0].copy()
@@ -231,8 +232,9 @@ def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tu
     """W (C + 1, F): the weighted mean of the candidates.
 
     Each candidate's weight is 1 / error¹⁰, measured on windows later than those it was solved on.
-    Also returns the forecasts of the mean on these windows: (series, indices of its samples (n,), scaled (n, F)).
-    If there are too few windows, W is the seasonal naive forecast.
+    Also returns forecasts of the mean on these windows: (series, indices of its samples (n,), scaled (n, F)). There,
+    the weights come from the windows before the split, so that no forecast has seen its own error.
+    If there are too few windows to test on, W is 0, and no forecasts are returned.
     """
     z, ahead, origin, scale = (
         np.concatenate([getattr(each, name) for each in samples]) for name in ("z", "ahead", "origin", "scale")
@@ -240,11 +242,16 @@ def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tu
     stride = np.concatenate([np.full(len(each.z), each.stride) for each in samples])
     tested, fits = _test(z, ahead, origin, stride, season)
     if tested is None:
-        return repeated(_bases(z.shape[1], season)[0], 0.0, ahead.shape[1]), []
-    places = tested.places
-    weights = _weights((scale[places, 0] * age_weights(origin[places])) @ tested.errors)
+        return np.zeros((z.shape[1] + 1, ahead.shape[1])), []
+    places, later = tested.places, np.searchsorted(_SPLITS, origin[tested.places], side="right")
+    errors = (scale[places, 0] * age_weights(origin[places]))[:, None] * tested.errors
+    weights = _weights(errors.sum(axis=0))
     W = sum(weights[k] * M for k, M in enumerate(candidates(fits, season)) if weights[k])
-    mean = np.einsum("k,nkf->nf", weights, tested.forecasts)
+    mean = np.full((len(places), ahead.shape[1]), np.nan)
+    for split in np.unique(later)[1:]:
+        earlier = _weights(errors[later < split].sum(axis=0))
+        mean[later == split] = np.einsum("k,nkf->nf", earlier, tested.forecasts[later == split])
+    places, mean = (each[later > later.min()] for each in (places, mean))
     ends = np.cumsum([len(each.z) for each in samples])
     of_series = np.searchsorted(ends, places, side="right")
     return np.asarray(W), [
@@ -275,12 +282,10 @@ def _test(
         late = np.flatnonzero((origin >= _SPLITS[split]) & (origin < _SPLITS[split + 1]) & complete)
         late = late[:: 1 + len(late) * F // _MOST_TESTED]
         if len(late):
-            # A repeated step may even grow to infinity.
-            maps = np.nan_to_num(
-                np.stack(list(candidates(fits, season)), axis=1), nan=_FAR, posinf=_FAR, neginf=-_FAR
-            )  # (C + 1, k, F)
-            y = z[late] @ maps[:-1].reshape(len(maps) - 1, -1) + maps[-1].ravel()
-            y = y.clip(-_FAR, _FAR).astype(np.float32).reshape(len(late), -1, F)
+            with np.errstate(over="ignore", invalid="ignore"):  # a repeated step may even grow to infinity
+                maps = candidates(fits, season)
+                y = np.stack([(z[late] @ M[:-1] + M[-1]).astype(np.float32) for M in maps], axis=1)
+            y = np.nan_to_num(y, nan=_FAR, posinf=_FAR, neginf=-_FAR).clip(-_FAR, _FAR)
             parts.append(Tested(late, y, np.abs(y - ahead[late, None].astype(np.float32)).mean(axis=2)))
     return Tested(*map(np.concatenate, zip(*parts, strict=True))) if parts else None, fits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -13,12 +14,8 @@ from xrnn.layers.dropout import Dropout
 from xrnn.losses import quantile
 from xrnn.series.checks import Time
 from xrnn.series.errors import SettingsError
-from xrnn.series.forecast.data import (
-    TOO_FEW,
-    ForecastSeries,
-    check_step,
-    listed,
-)
+from xrnn.series.forecast.data import TOO_FEW, check_step, listed
+from xrnn.series.forecast.series import ForecastSeries
 from xrnn.series.forecast.windows import ForecastFacts, Windows
 from xrnn.series.plan import Model, Plan
 from xrnn.series.times import show
@@ -53,7 +50,8 @@ class ForecastModel(Model):
     the first forecast is the base of the windows. The forecast is base + share · scale · y.
 
     offsets   (F, Q), added to the forecast quantiles, in units of the series
-    share     from 0 to 1. Both are set by `ForecastTraining.calibrate`
+    spread    by which a reach of 1 widens the intervals: errors are larger where known columns have a large effect
+    share     from 0 to 1. All are set by `ForecastTraining.calibrate`
     """
 
     def __init__(self, layers: Mapping[str, Any], p: Any, facts: ForecastFacts) -> None:
@@ -61,7 +59,7 @@ class ForecastModel(Model):
         self.levels: tuple[float, ...] = p.levels
         self.facts = facts
         self.offsets: HostArray = np.zeros((facts.horizon, len(self.levels)))
-        self.share = 1.0
+        self.share, self.spread = 1.0, 0.0
         self._dropout = Dropout(p.dropout, seed=p.seed, layer=p.layers)
         self.dropouts.append(self._dropout)
 
@@ -114,7 +112,7 @@ class ForecastModel(Model):
         y = self.share * windows.scale[..., None] * self.corrections(windows)
         m = self.levels.index(0.5)
         median = y[..., m : m + 1].copy()
-        y += windows.unit[..., None] * self.offsets
+        y += (windows.unit * (1 + self.spread * windows.reach))[..., None] * self.offsets
         y[..., :m], y[..., m + 1 :] = np.minimum(y[..., :m], median), np.maximum(y[..., m + 1 :], median)
         return windows.forecast(np.sort(y, axis=-1))
 
@@ -132,6 +130,7 @@ class Forecast:
     levels      the quantiles; values (F, Q)
     flaw        why the forecast is naive: see `ForecastSeries.flaw`; empty if it is that of the model
     id          in the column that tells the series of a file apart, else the name
+    clock       whether steps are shorter than a day: the text of a time then has its 00:00
     """
 
     name: str
@@ -140,6 +139,7 @@ class Forecast:
     values: HostArray
     flaw: str = ""
     id: str = ""
+    clock: bool = False
 
     @property
     def median(self) -> HostArray:
@@ -151,7 +151,7 @@ class Forecast:
         """For `--json`: an object for each step ahead."""
         return [
             {
-                "time": show(time),
+                "time": time.isoformat(" ") if self.clock and isinstance(time, datetime) else show(time),
                 "value": value,
                 "quantiles": {f"{q:g}": v for q, v in zip(self.levels, row, strict=True)},
             }
@@ -182,4 +182,5 @@ def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Fo
     else:
         times = range(1, facts.horizon + 1)
     (values,) = model.forecast(series.next_window())
-    return Forecast(series.name, times, model.levels, values, series.flaw, series.id)
+    clock = step is not None and isinstance(step.size, timedelta) and bool(step.size % timedelta(days=1))
+    return Forecast(series.name, times, model.levels, values, series.flaw, series.id, clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,10 +22,12 @@ DEFAULT_STEPS: Final = 500  # of the longest training, if no number is given
 _RATES: Final = (0.001, 0.003)
 _EVERY: Final = 100  # updates between two tests on left-out windows
 _PATIENCE: Final = 2  # tests without a lower error, after which a training on a part of the rows ends
-_FEW: Final = 8  # fewer left-out windows than this do not calibrate
-_MOST_WINDOWS: Final = 1000
+_FEW: Final = 40  # fewer left-out windows than this do not test the recurrent part
+_MOST_PRODUCTS: Final = 2**14  # context · horizon: above it, no number of updates is tried unless it is given
 _SHARES: Final = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 _LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
+_INDEPENDENT: Final = 1.5  # errors in a window that count as independent: those of overlapping windows are alike
+_SYMMETRIC: Final = 5  # independent windows that count for offsets of equal size above and below
 
 
 class Trial(NamedTuple):
@@ -32,10 +35,12 @@ class Trial(NamedTuple):
 
     error   (N, F), of the base
     y       (N, F, Q), the corrections of the base
+    reach   (N, F), see `Windows`
     """
 
     error: HostArray
     y: HostArray
+    reach: HostArray
 
     def relative(self, median: int) -> HostArray:
         """The mean absolute error of the median for each of _SHARES, divided by that of the base."""
@@ -66,7 +71,12 @@ class ForecastTraining(Training):
         self._trials: dict[tuple[float, int], list[Trial]] = {}  # by rate and number of updates: one for each fold
 
     def complete(self, watcher: Watcher = SILENT) -> None:
-        """Choose the learning rate and the number of updates, unless they are given; train, and calibrate."""
+        """Choose the learning rate and the number of updates, unless they are given; train, and calibrate.
+
+        Without a complete window, there is nothing to train.
+        """
+        if not self.data.train_count:
+            self.upto, self.length = 0, 0
         if not self.rate or (self.upto is None and self.length is None):
             self._choose(watcher)
         if not watcher.stopped:
@@ -106,7 +116,7 @@ class ForecastTraining(Training):
         rates = [self.rate] if self.rate else [*_RATES]
         ends = range(_EVERY, DEFAULT_STEPS + 1, _EVERY) if self.upto is None else [self.upto]
         rate, length, least = rates[0], 0, self._needed if self.upto is None else np.inf
-        tried = rates if self.upto or (self.upto is None and self._left_out >= _FEW) else []
+        tried = rates if self.upto or (self.upto is None and self.testable) else []
         if tried:
             watcher.tell("choosing the training: trials on parts of the rows, tested on the next rows")
         for each in tried:
@@ -116,7 +126,7 @@ class ForecastTraining(Training):
             if errors:
                 length = min(errors, key=errors.__getitem__)
                 rate, least = each, errors[length]
-            result = f"{least:.3f} of the error of the linear part, after {length:,} updates"
+            result = f"{least:.3f} of the error of the base, after {length:,} updates"
             watcher.tell(f"  --lr {each:g}: {result if errors else 'no sufficient gain'}")
         self.rate, self.length = rate, length
 
@@ -145,7 +155,7 @@ class ForecastTraining(Training):
             if other.steps < end:
                 break
             y = fold.test.scale[..., None] * other.model.corrections(fold.test)
-            trials[end] = Trial(fold.test.error / fold.test.unit, y / fold.test.unit[..., None])
+            trials[end] = Trial(fold.test.error / fold.test.unit, y / fold.test.unit[..., None], fold.test.reach)
             error = trials[end].relative(self.p.levels.index(0.5)).min()
             if error < least:
                 least, best = error, end
@@ -161,6 +171,16 @@ class ForecastTraining(Training):
     def _left_out(self) -> int:
         """The number of left-out windows."""
         return sum(len(fold.test.ahead) for fold in self._folds)
+
+    @property
+    def testable(self) -> bool:
+        """Whether enough windows were left out to test the recurrent part, and its trials do not take too long."""
+        short = self.facts.context * self.facts.horizon <= _MOST_PRODUCTS or self.upto is not None
+        return short and self._enough
+
+    @property
+    def _enough(self) -> bool:
+        return self._left_out >= _FEW
 
     @property
     def _needed(self) -> float:
@@ -183,14 +203,11 @@ class ForecastTraining(Training):
         if watcher.stopped:
             return
         self.calibrated = True
-        if self._left_out < _FEW:
-            # Too few windows were left out: the share is 0; the intervals come from the linear part's training errors.
-            windows = self.data.train(np.arange(min(self.data.train_count, _MOST_WINDOWS)))
-            error = windows.error / windows.unit
+        if not self._enough:
+            # Too few windows were left out: the share is 0. Exponential smoothing is not trained, so that its errors in
+            # the rows to train on are those of forecasts.
             self.model.share = 0.0
-            self.model.offsets = quantile_offsets(
-                np.repeat(error[..., None], len(self.p.levels), axis=-1), self.p.levels
-            )
+            self._set_widths(*self.data.early_errors())
             return
         trials = self._trials.get((self.rate, self.steps), [])
         if len(trials) < len(self._folds):
@@ -204,30 +221,63 @@ class ForecastTraining(Training):
             trials = [each[self.steps] for each in tried]
         if not trials:
             return
-        error, y = (np.concatenate(each) for each in zip(*trials, strict=True))  # (N, F), (N, F, Q)
+        error, y, reach = (np.concatenate(each) for each in zip(*trials, strict=True))
         median = self.p.levels.index(0.5)
         worst = np.max([each.relative(median) for each in trials], axis=0)
         self.model.share = float(_SHARES[worst.argmin()]) if worst.min() < self._needed else 0.0
-        self.model.offsets = quantile_offsets(error[..., None] - self.model.share * y, self.p.levels)
+        self._set_widths(error[..., None] - self.model.share * y, reach)
+
+    def _set_widths(self, errors: HostArray, reach: HostArray) -> None:
+        """errors (N, F, Q or 1), the values minus the quantiles; reach (N, F)"""
+        self.model.spread = spread_of(errors[..., errors.shape[2] // 2], reach)
+        self.model.offsets = quantile_offsets(errors / (1 + self.model.spread * reach)[..., None], self.p.levels)
 
     @property
     def seen(self) -> int:
         return self.steps * int(self.p.batch)
 
 
+def spread_of(errors: HostArray, reach: HostArray) -> float:
+    """b / a, for the regression |error| = a + b · reach: by how much a reach of 1 widens the intervals; 0 if b < 0.
+
+    Both (N, F); NaN for an unknown error.
+    """
+    known = ~np.isnan(errors)
+    size, r = np.abs(errors[known]), reach[known]
+    if not r.size or r.min() == r.max():
+        return 0.0
+    b, a = np.polyfit(r, size, 1)
+    return float(np.clip(b / max(a, 1e-3 * size.mean(), 1e-300), 0, 1e6))
+
+
 def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
     """Offsets (F, Q) with which the right share of left-out values falls below each quantile; 0 for the median.
 
     The width of a step ahead grows linearly with its number, as the mean errors do; the quantiles are those of all
-    errors divided by their widths.   (conformalized quantile regression: Romano et al., 2019)
+    errors divided by their widths   (conformalized quantile regression: Romano et al., 2019). They are widened as
+    Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n independent windows. If n is small, both
+    sides get the quantile of the absolute errors. An offset of a quantile below 0.5 is never above 0, nor one of a
+    higher quantile below 0.
 
-    errors   (N, F, Q): the values minus the forecast quantiles
+    errors   (N, F, Q or 1): the values minus the forecast quantiles; NaN if unknown
     """
-    F, m = errors.shape[1], levels.index(0.5)
-    step, mean = np.arange(F), np.abs(errors[..., m]).mean(axis=0)
-    line = np.polyval(np.polyfit(step, mean, 1), step) if F > 1 else mean
-    width = np.maximum(line, max(_LEAST_WIDTH * float(mean.mean()), 1e-30))
-    ratios = errors / width[:, None]
-    of_levels = [0.0 if q == 0.5 else float(np.quantile(ratios[..., i], q)) for i, q in enumerate(levels)]
-    offsets: HostArray = width[:, None] * np.array(of_levels)
+    F, Q = errors.shape[1], len(levels)
+    errors = np.broadcast_to(errors, (*errors.shape[:2], Q))
+    size = np.abs(errors[..., levels.index(0.5)])
+    count = (~np.isnan(size)).sum(axis=0)
+    step, known = np.arange(F), count > 0
+    if not known.any():
+        return np.zeros((F, Q))
+    mean = np.nansum(size, axis=0)[known] / count[known]
+    line = np.polyval(np.polyfit(step[known], mean, 1, w=count[known] ** 0.5), step) if known.sum() > 1 else mean.mean()
+    width = np.maximum(line, max(_LEAST_WIDTH * float(mean.mean()), 1e-30)) * np.ones(F)
+    ratios, n = errors / width[:, None], max(count.sum() / F**2, 1.0)
+    offsets = np.zeros((F, Q))
+    for i, q in enumerate(levels):
+        if q != 0.5:
+            side, z = (1 if q > 0.5 else -1), NormalDist().inv_cdf(q)
+            own = max(side * float(np.nanquantile(ratios[..., i], q)), 0.0)
+            both = float(np.nanquantile(np.abs(ratios[..., i]), abs(2 * q - 1)))
+            offset = (n * own + _SYMMETRIC * both) / (n + _SYMMETRIC)
+            offsets[:, i] = width * side * offset * (1 + (z * z + 1) / (4 * _INDEPENDENT * n))
     return offsets

@@ -4,7 +4,7 @@ A window is scaled by its own values:
 
     z = (v - level) / scale,   level = mean of the last season,   scale = standard deviation of the window
 
-The model corrects the base, a linear forecast.
+The model corrects the base: an average of exponential smoothing and a linear forecast.
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ class Windows:
 
     x        (C, N, 2 + K) float32, the inputs
     ahead    (N, F · K) float32, the covariates of the steps to forecast
-    base     (N, F), the linear forecast that the model corrects
+    base     (N, F), the forecast that the model corrects
     scale    (N, 1), of each window
     unit     (N, 1), of the width of the intervals
+    reach    (N, F), the effect of the known columns, in units of a series: the distance from its median
     limits   (N, F, 2): no forecast is below the first or above the second
     target   (N, F), NaN for a missing value; None if the future is unknown
     """
@@ -94,6 +95,7 @@ class Windows:
     base: HostArray
     scale: HostArray
     unit: HostArray
+    reach: HostArray
     limits: HostArray
     log: bool
     target: HostArray | None = None
@@ -159,6 +161,7 @@ def joined(parts: list[Windows]) -> Windows:
         np.concatenate([part.base for part in parts]),
         np.concatenate([part.scale for part in parts]),
         np.concatenate([part.unit for part in parts]),
+        np.concatenate([part.reach for part in parts]),
         np.concatenate([part.limits for part in parts]),
         parts[0].log,
         np.concatenate(targets) if len(targets) == len(parts) else None,

@@ -1,0 +1,118 @@
+"""Exponential smoothing, and the forecasts of short series, which come from it alone."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.commands.runs import Capture, growth
+from tests.series.forecast.tiny import params
+from xrnn.commands.main import main
+from xrnn.series import Forecaster
+from xrnn.series.checks import Series
+from xrnn.series.forecast import smoothing
+from xrnn.series.forecast.data import prepare
+from xrnn.series.forecast.smoothing import smoothed
+
+pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
+
+
+def by_definition(x: list[float], F: int) -> Any:
+    """The average of the members, computed value by value."""
+    n, line = (
+        len(x),
+        [np.polynomial.Polynomial.fit(range(k), x[:k], 1).convert().coef for k in (min(len(x), 6), len(x))],
+    )
+    forecasts, weights = [], []
+    for alpha, beta, phi, share in smoothing._MEMBERS.tolist():
+        level, trend = {0: (np.mean(x[:3]), 0.0), 0.5: (x[0] - line[1][1] / 2, line[1][1] / 2)}.get(
+            share, (line[0][0] - line[0][1], line[0][1])
+        )
+        paths = []
+        for value in [*x, 0.0]:
+            paths.append([level + trend * sum(phi ** (i + 1) for i in range(h)) for h in range(1, F + 1)])
+            error = value - paths[-1][0]
+            level, trend = paths[-1][0] + alpha * error, phi * trend + alpha * beta * error
+        errors = {h: [abs(x[t + h - 1] - paths[t][h - 1]) for t in range(3, n - h + 1)] for h in (1, 2, F)}
+        tested = [error for of_step in errors.values() for error in of_step]
+        forecasts.append(paths[-1])
+        weights.append((np.mean(errors[1]) * np.mean(tested)) ** -4)
+    return np.average(forecasts, axis=0, weights=weights)
+
+
+def test_a_forecast_is_the_average_of_the_members_by_their_errors() -> None:
+    x = np.random.default_rng(0).normal(size=14).cumsum()
+    np.testing.assert_allclose(smoothed(x, np.array([14, 12]), 3, 1), [by_definition([*x[:n]], 3) for n in (14, 12)])
+
+
+def test_later_rows_and_other_origins_change_no_forecast() -> None:
+    x, origins = np.random.default_rng(0).normal(size=400).cumsum(), np.array([3, 1, 399, 40, 400])
+    together = smoothed(x, origins, 7, 12)
+    for origin, forecast in zip(origins, together, strict=True):
+        np.testing.assert_allclose(smoothed(x[:origin], np.array([origin]), 7, 12)[0], forecast)
+
+
+@pytest.mark.parametrize("season", [4, 7])
+def test_a_season_is_used_only_if_there_is_one(season: int) -> None:
+    rng, t = np.random.default_rng(0), np.arange(84)
+    wave, noise = 10 * np.sin(2 * np.pi * t / season), rng.standard_normal(84)
+    (forecast,) = smoothed(wave[:80] + noise[:80], np.array([80]), 4, season)
+    np.testing.assert_allclose(forecast, wave[80:], atol=1.5)
+    at = np.array([84])
+    np.testing.assert_allclose(smoothed(noise, at, 4, season), smoothed(noise, at, 4, 1))
+
+
+def test_a_trend_is_damped_and_a_constant_is_continued() -> None:
+    """Also far ahead, of a series that doubles: a trend of logarithms would be 2⁵⁰ times as high."""
+    (forecast,) = smoothed(2.0 ** np.arange(10), np.array([10]), 50, 1)
+    assert forecast[-1] < 2**14
+    np.testing.assert_allclose(smoothed(np.full(9, 3.0), np.array([9]), 4, 4), np.full((1, 4), 3.0))
+
+
+@pytest.mark.parametrize(
+    ("rows", "F", "season"), [(6, 6, 1), (8, 8, 12), (14, 6, 1), (30, 12, 12), (30, 6, 12), (9, 2, 4)]
+)
+def test_every_series_of_six_rows_gets_a_forecast_at_a_horizon_up_to_its_length(rows: int, F: int, season: int) -> None:
+    values = growth(rows) + np.random.default_rng(0).standard_normal(rows) - 20
+    forecaster = Forecaster(horizon=F, season=season, hidden=4)
+    with warnings.catch_warnings(action="ignore"):  # of series without a window to train on
+        forecaster.fit([values])
+    if forecaster.smoothing_ == 1:
+        np.testing.assert_allclose(forecaster.predict()[0], smoothed(values, np.array([rows]), F, season)[0])
+    quantiles = forecaster.predict_quantiles()[0]
+    assert (quantiles[:, 0] < quantiles[:, 1]).all()
+    assert (quantiles[:, 1] < quantiles[:, 2]).all()
+    forecaster.save("f")
+    np.testing.assert_array_equal(Forecaster.load("f").predict_quantiles([values])[0], quantiles)
+
+
+def test_the_command_says_what_a_short_series_leaves_untested(capsys: Capture) -> None:
+    values = 20 + np.random.default_rng(0).standard_normal(8).cumsum()
+    Path("f.csv").write_text("\n".join(["v", *map(str, values)]))
+    assert main(["forecast", "f.csv", "--horizon", "6"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {
+        "no backtest: too few rows, missing or equal values before the rows that it would hold out",
+        "base: exponential smoothing; too few rows were left out to test a linear part",
+        "recurrent part: left out, since too few rows were left out to test it",
+    } <= {*lines}
+    assert main(["forecast", "f.csv", "--horizon", "6", "--json", "--overwrite"]) == 0
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["backtest"] is None
+    assert len(printed["forecast"]) == 6
+
+
+def test_a_linear_part_that_forecasts_better_gets_the_larger_share_of_the_base() -> None:
+    """A wave of 19 steps with noise: smoothing without a season can't forecast it."""
+    rng, t = np.random.default_rng(0), np.arange(400)
+    wave = np.sin(2 * np.pi * t / 19) + 0.05 * rng.standard_normal(400)
+    shares = [
+        prepare([Series(values[:, None], None, "s")], params(horizon=6), backtest=False).base.share
+        for values in (wave[:200], wave, rng.standard_normal(400).cumsum())
+    ]
+    assert shares[1] < shares[0] < 0.3 < shares[2]

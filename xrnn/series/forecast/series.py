@@ -1,0 +1,303 @@
+"""One series to forecast: its scales, its windows, and their base forecasts."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+
+from xrnn.files import printable, quoted
+from xrnn.series.checks import Series
+from xrnn.series.errors import DataError, param
+from xrnn.series.forecast import calendar
+from xrnn.series.forecast.linear import Base, Samples
+from xrnn.series.forecast.smoothing import smoothed
+from xrnn.series.forecast.windows import FAR, LARGEST, ForecastFacts, Windows, contexts, fill, limits_of_logarithms
+from xrnn.series.scale import Scale
+from xrnn.series.times import show
+from xrnn.typing import HostArray
+
+LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
+LEAST_ROWS: Final = 4  # of a series, so that its forecast is not naive; and before the first window
+_LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
+_FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
+_MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
+
+
+def least_rows(facts: ForecastFacts) -> int:
+    """The rows before the first window. Its context may begin before the series."""
+    return min(max(facts.season, LEAST_ROWS), facts.context)
+
+
+class Scales(NamedTuple):
+    """The deviation and the unit of a series, see `ForecastSeries`; its lowest value, and its lowest positive one."""
+
+    deviation: float
+    unit: float
+    lowest: float
+    positive: float
+
+
+class ForecastSeries:
+    """One series, ready for windows.
+
+    target      (T,), NaN for a missing value
+    filled      (T,), without missing values
+    covariates  (T or more, K), the known columns, standardised and filled, and the calendar columns, if the model has
+                some: `series` then has the times of the steps ahead, too
+    deviation   of the known values, and `unit`, their mean change over a season: scales of the series, of the
+                logarithms if the model forecasts these. They are computed from the series itself, because a new file
+                does not say which training series it continues
+    """
+
+    def __init__(
+        self,
+        series: Series,
+        facts: ForecastFacts,
+        known: Scale,
+        train: int | None = None,
+        scales: Scales | None = None,
+        rows: int | None = None,
+    ) -> None:
+        """known: the scale of the covariates.   train: the number of rows to train on; None for all.
+
+        scales   If `series` is only a part of a longer one: of that one; None to compute them
+        rows     The number of rows before the steps to forecast; None: those up to the last known value
+        """
+        exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
+        self.name, self.id, self.times, self.facts = series.name, series.id or series.name, series.times, facts
+        self.target: HostArray = series.values[: exists[-1] + 1 if rows is None else rows, 0]
+        self.scales, self._no_scale = (scales, "") if scales else self._scales(train)
+        self.deviation, self.unit = self.scales.deviation, self.scales.unit
+        # Values that have no logarithm count as 1 % of the smallest one that has.
+        self._logged: HostArray = (
+            np.log(np.maximum(self.target, 0.01 * self.scales.positive)) if facts.log else self.target
+        )
+        self._least = 0.0 if self.scales.lowest >= 0 else -np.inf
+        self.filled = fill(self.target, facts.season)
+        self.covariates = known.apply(series.values[:, 1:])
+        if facts.calendar:
+            of_times = calendar.columns(facts.calendar, series.times or ())
+            own = np.zeros((len(of_times), facts.known))
+            own[: len(self.covariates)] = self.covariates
+            self.covariates = np.concatenate([own, of_times], axis=1)
+        self._known, self._known_scale = series.values[:, 1:], known  # (T or more, K), before they were filled
+        self._target_name, *names = series.channel_names or ("",)
+        self._covariate_names = names
+        self._base: Base  # set by `use`, and `_values`, those without the effect of the covariates
+        self._values: HostArray
+
+    def _scales(self, train: int | None) -> tuple[Scales, str]:
+        """The scales of the rows to train on. If there are none: a unit of 0, and why, as the words after the name."""
+        values = self.target[:train]
+        seen = values[~np.isnan(values)]
+        positive = seen[seen > 0]
+        ends = (float(seen.min(initial=np.inf)), float(positive.min(initial=np.inf)))
+        used = positive if self.facts.log else seen
+        values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
+        rows = "rows" if train is None else "rows to train on"
+        if self.facts.log and seen.size and not positive.size:
+            got, expected = "no positive value, and the model forecasts logarithms", "positive values, as in training"
+            remedy = "train a new model with this series"
+        elif used.size == 0 or used.min() == used.max():
+            got = f"the same value {used[0]:g}" if used.size else "no value"
+            got += f" in all {'positive ' if used.size < seen.size else ''}{rows}"
+            expected, remedy = "values that change", "add earlier rows, or leave the series out"
+        elif (deviation := float(np.nanstd(values))) < LEAST_DEVIATION:
+            got, expected = f"values with a deviation below {LEAST_DEVIATION:g}", "a larger one"
+            remedy = "multiply the values by a constant"
+        elif np.isnan(unit := mase_divisor(values, self.facts.season)):
+            got = f"no two different values that are one row or one season apart, in the {rows}"
+            expected, remedy = "some", "fill in missing values, or leave the series out"
+        else:
+            return Scales(deviation, unit, *ends), ""
+        return Scales(0.0, 0.0, *ends), f"has {got}: expected {expected}; {remedy}"
+
+    @property
+    def flaw(self) -> str:
+        """Why the model can't forecast this series, as the words after its name; empty if it can."""
+        if self._no_scale or self.rows >= LEAST_ROWS:
+            return self._no_scale
+        return f"has {self.rows} rows: expected at least {LEAST_ROWS} before the steps to forecast; add rows"
+
+    def use(self, base: Base) -> Self:
+        """From now on, `base` is that of the windows."""
+        self._base, K = base, self.facts.known
+        self._effect = self.unit * (self.covariates @ base.effect)
+        of_known = self.covariates[:, :K] @ base.effect[:K]
+        self._reach = np.abs(of_known - np.median(of_known)) if K else np.zeros(len(self._effect))
+        values = fill(self._logged - self._effect[: self.rows], self.facts.season)
+        if not hasattr(self, "_values") or not np.array_equal(values, self._values):
+            self._values, self._smoothed = values, np.full((self.rows + 1, self.facts.horizon), np.nan)
+        return self
+
+    def smoothed(self, origins: HostArray) -> HostArray:
+        """The forecasts (N, F) of exponential smoothing, without the effect of the covariates."""
+        new = np.unique(origins[np.isnan(self._smoothed[origins, 0])])
+        if len(new):
+            self._smoothed[new] = smoothed(self._values, new, self.facts.horizon, self.facts.season)
+        return self._smoothed[origins]
+
+    @property
+    def value_name(self) -> str:
+        """The name of the target; "value" without one."""
+        return self._target_name or "value"
+
+    @property
+    def rows(self) -> int:
+        """T."""
+        return len(self.target)
+
+    @property
+    def least_rows(self) -> int:
+        return least_rows(self.facts)
+
+    def windows(self, origins: HostArray, *, targets: bool = True) -> Windows:
+        """The windows at `origins`: the places of the first steps to forecast, (N,)."""
+        C, F, m = self.facts.context, self.facts.horizon, self.facts.season
+        z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
+        change = np.zeros_like(z)
+        change[:, m:] = z[:, m:] - z[:, :-m]
+        before, ahead = origins[:, None] + np.arange(-C, 0), origins[:, None] + np.arange(F)
+        K = self.facts.covariates
+        of_steps = self.covariates[np.where(before < 0, before % m, before)]  # (N, C, K)
+        x = np.concatenate([z[..., None], change[..., None], of_steps], axis=2).transpose(1, 0, 2)
+        base, share = level + scale * self._base(z), self._base.share
+        base = share * self.smoothed(origins) + (1 - share) * base if share else base
+        effect = self._effect[ahead] if K else np.zeros_like(base)
+        if self.facts.log:
+            limits = limits_of_logarithms(level + scale * z, self.unit, effect)
+        else:
+            limits = np.tile([self._least, np.inf], (*base.shape, 1))
+        return Windows(
+            np.ascontiguousarray(x, dtype=np.float32),
+            (self.covariates[ahead] if K else np.zeros((len(origins), 0)))
+            .reshape(len(origins), F * K)
+            .astype(np.float32),
+            base + effect,
+            scale,
+            np.full_like(scale, self.unit),
+            self._reach[ahead] if K else np.zeros_like(base),
+            limits,
+            self.facts.log,
+            self.target[ahead] if targets else None,
+        )
+
+    def changes(self, cut: int) -> tuple[HostArray, HostArray]:
+        """The changes over a season up to a row: of the values in units of the series, and of the covariates."""
+        m = self.facts.season
+        values = self._logged[:cut] / self.unit
+        return values[m:] - values[:-m], (self.covariates[m:cut] - self.covariates[: max(cut - m, 0)]).astype(
+            np.float64
+        )
+
+    def sample_origins(self, cut: int) -> HostArray:
+        """The origins of the windows up to a row, for the linear part."""
+        return np.arange(max(self.least_rows, cut - _MOST_SAMPLES), cut)
+
+    def samples(self, origins: HostArray, cut: int) -> Samples:
+        """The windows at `origins` up to a row, for the linear part. Its scale is in units of the series."""
+        z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
+        F = self.facts.horizon
+        exact = np.concatenate([self._logged[:cut] - self._effect[:cut], np.full(F, np.nan)])
+        ahead = (exact[origins[:, None] + np.arange(F)] - level) / scale
+        return Samples(z, ahead.clip(-FAR, FAR), origins / cut, 1 / cut, level, scale / self.unit)
+
+    def errors(self, origins: HostArray, forecasts: HostArray, cut: int) -> HostArray:
+        """The absolute errors (n,) of forecasts (n, F) without the effect, up to the row `cut`, in units of MASE."""
+        ahead = (origins[:, None] + np.arange(self.facts.horizon)).clip(max=cut)
+        values = forecasts + np.append(self._effect[:cut], 0)[ahead]
+        values = np.exp(values.clip(-LARGEST, LARGEST)) if self.facts.log else values
+        errors = np.abs(values - np.append(self.target[:cut], np.nan)[ahead])
+        known = ~np.isnan(errors)
+        mean: HostArray = np.where(known, errors, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        return mean / mase_divisor(self.target[:cut], self.facts.season)
+
+    def early_errors(self, cut: int) -> tuple[HostArray, HostArray]:
+        """The errors of exponential smoothing in the last half of the rows before `cut`, and their reach: each (N, F).
+
+        In units of the series; NaN if the value is missing, or not before `cut`. The first two and a half seasons are
+        left out, if four rows remain: a season is not known yet there.
+        """
+        known_season = min(5 * self.facts.season // 2, cut - LEAST_ROWS)
+        origins = np.arange(max(cut // 2, known_season, 1), cut)
+        ahead = (origins[:, None] + np.arange(self.facts.horizon)).clip(max=cut)
+        values = np.append(self._logged[:cut] - self._effect[:cut], np.nan)
+        return (values[ahead] - self.smoothed(origins)) / self.unit, np.append(self._reach[:cut], 0)[ahead]
+
+    def next_window(self) -> Windows:
+        """The window after the last value.   Raises DataError if the series lacks a known covariate."""
+        if not self.flaw:
+            self.check_known()
+        if self.flaw or self.rows < self.least_rows:
+            return self._short_window()
+        return self.windows(np.array([self.rows]), targets=False)
+
+    def _short_window(self) -> Windows:
+        """A window of a series that is too short for the linear part; its scale is 0.
+
+        Its base is exponential smoothing. If the series has a flaw, it repeats the last season, or the last value if
+        there are fewer rows. Its intervals are as wide as those of the model, in units of the series. Without a unit,
+        they have no width.
+        """
+        F, m, K, T = self.facts.horizon, self.facts.season, self.facts.covariates, self.rows
+        log = self.facts.log and self.unit > 0
+        last = fill(self._logged if log else self.target, m)[None, -m if m <= T else -1 :]
+        naive = last[:, np.arange(F) % last.shape[1]]
+        effect = self._effect[T : T + F] if K else np.zeros(F)
+        base = naive if self.flaw else self.smoothed(np.array([T])) + effect
+        ends = [-LARGEST, LARGEST] if log else [self._least, np.inf]
+        return Windows(
+            np.zeros((self.facts.context, 1, 2 + K), np.float32),
+            np.zeros((1, F * K), np.float32),
+            base,
+            np.zeros((1, 1)),
+            np.full((1, 1), self.unit),
+            self._reach[None, T : T + F] if K and not self.flaw else np.zeros((1, F)),
+            np.tile(ends, (1, F, 1)),
+            log,
+        )
+
+    def check_known(self) -> None:
+        """Raises DataError if a known column lacks values in the steps after the last value, or has far-off ones.
+
+        Those in the context of the forecast must not be far off either.
+        """
+        facts, scale = self.facts, self._known_scale
+        ahead = self._known[self.rows : self.rows + facts.horizon]
+        if facts.known and len(ahead) < facts.horizon:
+            raise DataError(
+                f"{printable(self.name)} has {len(ahead)} rows after the last value to forecast: expected "
+                f"{facts.horizon} with the known columns; add the rows, or lower {param('horizon')}"
+            )
+        first = max(self.rows - facts.context, 0)
+        values = self._known[first : self.rows + facts.horizon]
+        far, missing = np.abs(values - scale.mean) > _FAR_KNOWN * scale.divisor, np.isnan(values)
+        missing[: self.rows - first] = False
+        for i, k in np.argwhere(missing | far):
+            row = first + i
+            time = f" ({show(self.times[row])})" if self.times else ""
+            column = quoted(self._covariate_names[k]) if self._covariate_names else k + 1
+            got, expected = "no value", f"one in each of the {facts.horizon} rows after the last value to forecast"
+            if far[i, k]:
+                reach = _FAR_KNOWN * scale.divisor[k]
+                got, expected = f"{values[i, k]:g}", f"a number within {reach:.3g} of the mean of training"
+            raise DataError(
+                f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected "
+                f"{expected}; {'correct it' if far[i, k] else 'fill it in'}"
+            )
+
+
+def mase_divisor(values: HostArray, season: int) -> float:
+    """The mean |v[t] - v[t - season]| of values (T,); NaN for a missing value.
+
+    If it is 0, because the series is strictly periodic, or if no two known values are a season apart: the mean
+    |v[t] - v[t - 1]|. NaN if this is 0 or unknown too: the MASE is then undefined.
+    """
+    return _mean_change(values, season) or _mean_change(values, 1) or np.nan
+
+
+def _mean_change(values: HostArray, distance: int) -> float:
+    changes = np.abs(values[distance:] - values[:-distance])
+    changes = changes[~np.isnan(changes)]
+    return float(changes.mean()) if changes.size else 0.0
