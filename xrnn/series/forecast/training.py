@@ -26,7 +26,7 @@ _FEW: Final = 40  # fewer left-out windows than this do not test the recurrent p
 _MOST_PRODUCTS: Final = 2**14  # context · horizon: above it, no number of updates is tried unless it is given
 _SHARES: Final = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 _LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
-_INDEPENDENT: Final = 1.5  # errors in a window that count as independent: those of overlapping windows are alike
+_INDEPENDENT: Final = 1.25  # errors in a window that count as independent: those of overlapping windows are alike
 _SYMMETRIC: Final = 5  # independent windows that count for offsets of equal size above and below
 
 
