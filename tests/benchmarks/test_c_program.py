@@ -19,7 +19,6 @@ def test_a_row_for_each_layer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr(c_program, "_STEPS", 100)
     c_program.main()
     rows = capsys.readouterr().out.splitlines()[-2:]
-    # The state holds h (3) and scratch memory z (12) in float32. A quantized layer also needs 3 bytes for integers, padded
-    # to 4.
+    # The state holds h (3) and scratch memory z (12) in float32; of a quantized layer also 3 bytes, padded to 4.
     for title, size, row in zip(("GRU", "quantized GRU"), (60, 64), rows, strict=True):
         assert re.fullmatch(rf"\| {title}\(2 → 3\) \| [\d.]+ kB \| {size} B \|( [\d.]+ µs \|){{3}}", row)
