@@ -12,7 +12,6 @@ from tests.commands.runs import REGRESS, RUNS, Patch, Run, write_data
 
 @pytest.fixture
 def folder(workdir: Path) -> Path:
-    """The working directory, with the data of every command."""
     write_data(workdir)
     return workdir
 
@@ -22,7 +21,6 @@ def folder(workdir: Path) -> Path:
     params=[pytest.param(run, marks=[pytest.mark.proof] * (run is REGRESS), id=run.command) for run in RUNS]
 )
 def run(request: pytest.FixtureRequest, folder: Path) -> Run:
-    """Each training command, in a folder with its data."""
     run: Run = request.param
     return run
 

@@ -93,7 +93,6 @@ def write_levels(path: Path, count: int, seed: int) -> Path:
 
 
 def write_data(folder: Path) -> None:
-    """The data of all rows."""
     write_ts(folder / "train.ts", waves(10, 0))
     write_ts(folder / "test.ts", waves(6, 1))
     write_levels(folder / "levels.ts", 10, 0)
@@ -116,12 +115,20 @@ def at_update(patch: Patch, number: int, act: Callable[[Any], object]) -> None:
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
-    """A function that raises `error`."""
-
     def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail
+
+
+def failed(capsys: Capture, *words: str, status: int = 1) -> str:
+    """The one line on stderr, without "error: ", of a command that fails before it prints anything."""
+    capsys.readouterr()
+    assert main([*words]) == status
+    out, err = capsys.readouterr()
+    assert (out, err[:7], err.count("\n")) == ("", "error: ", 1)
+    assert err[:-1].isprintable()
+    return err[7:-1]
 
 
 def updates_in(checkpoint: str) -> int:
@@ -129,12 +136,10 @@ def updates_in(checkpoint: str) -> int:
 
 
 def files() -> dict[str, bytes]:
-    """The files in the working directory."""
     return {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
 
 
 def name_of(value: Any) -> str:
-    """The name of a parameter of a test."""
     return (
         value.command
         if isinstance(value, Run)

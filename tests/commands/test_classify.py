@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.commands.runs import Capture
+from tests.commands.runs import Capture, failed
 from tests.series.labelled.tiny import TINY_OPTIONS
 from tests.series.waves import waves, write_folder, write_ts
 from xrnn.commands.main import main
@@ -60,11 +60,13 @@ def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
     rows = ["y;more;x", *(f"{y};text;{x}" for x, y in train[0].values)]
     Path("one.csv").write_text("\n".join(rows))
     assert lines(capsys, "one.csv", "--decimal", ".") == [[*got[0][:2], "one.csv"]]
-    assert main(["predict", "c", "one.csv", "--id", "id"]) == 1
-    assert "one.csv has no column id: expected a name, or a number from 1 to 3" in capsys.readouterr().err
+    assert failed(capsys, "predict", "c", "one.csv", "--id", "id").startswith(
+        "one.csv has no column id: expected a name"
+    )
     Path("other.csv").write_text("x;z\n1,5;2\n")
-    assert main(["predict", "c", "other.csv"]) == 1
-    assert "other.csv has no column y: expected a name, or a number from 1 to 2; it has" in capsys.readouterr().err
+    assert failed(capsys, "predict", "c", "other.csv").startswith(
+        "other.csv has no column y: expected a name, or a numb"
+    )
 
 
 def test_convolutions_are_recommended_if_they_are_better_beyond_their_scatter(capsys: Capture) -> None:
@@ -97,10 +99,8 @@ def test_convolutions_are_trained_saved_and_used(capsys: Capture) -> None:
     assert main(["info", "c"]) == 0
     assert "\nmodel: convolutions\n" in capsys.readouterr().out
     for target in ("c.onnx", "c.pt"):
-        assert main(["convert", "c", target]) == 1
-        assert (
+        assert failed(capsys, "convert", "c", target).startswith(
             "c holds random convolutions, which no other format has: expected a model trained with --model recurr"
-            in (capsys.readouterr().err)
         )
 
 
@@ -129,8 +129,7 @@ def test_labels_and_names_are_printed_with_escapes(capsys: Capture) -> None:
     assert {label for label, *_ in named} <= table
     assert any(name.startswith("waves/�[2J/") for *_, name in named)
     write_ts(Path("test.ts"), [replace(waves(1)[0], label="\x03")], ["\x03"])
-    assert main(["classify", "waves", "test.ts"]) == 1
-    assert "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b[2J, " in capsys.readouterr().err
+    words = "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b[2J, "
+    assert words in failed(capsys, "classify", "waves", "test.ts")
     next(Path("waves/\x1b[2J").iterdir()).write_text("x")
-    assert main(["classify", "waves", "--out", "d"]) == 1
-    assert capsys.readouterr().err[:-1].isprintable()
+    failed(capsys, "classify", "waves", "--out", "d")  # and is printable

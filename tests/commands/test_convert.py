@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import xrnn
-from tests.commands.runs import FORECAST, RUNS, UPDATES, Capture, Patch, Run, name_of
+from tests.commands.runs import FORECAST, RUNS, UPDATES, Capture, Patch, Run, failed, name_of
 from tests.exchange.alike import assert_alike
 from tests.exchange.compiled_c import built, outputs
 from tests.exchange.layers import drawn
@@ -39,15 +39,6 @@ def folder(workdir: Path, monkeypatch: Patch) -> Path:
 
 def stack() -> Any:
     return drawn(Stack([GRU.init(3, 4, backend="numpy"), GRU.init(4, 4, backend="numpy")]))
-
-
-def failed(capsys: Capture, *arguments: str) -> str:
-    """The one line on stderr of a command that fails."""
-    assert main([*arguments]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
 
 
 @pytest.mark.needs("keras", "keras")
@@ -191,7 +182,7 @@ def test_a_refusal_says_how_to_train_a_model_that_the_format_holds(classifier: s
     for suffix in (".onnx", ".c", ".pt"):
         assert failed(capsys, "convert", classifier, f"a{suffix}").endswith(
             f", which {suffix} can't hold for this model: expected .c (trained with --scaling shared, --one-way) or "
-            ".onnx (trained with --scaling shared, --patch 1, no --mask)\n"
+            ".onnx (trained with --scaling shared, --patch 1, no --mask)"
         )
 
 
@@ -218,7 +209,7 @@ def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: Capture) -> None:
     xrnn.save("a.safetensors", Bidirectional.init(GRU, 3, 4, heads=2, backend="numpy"))
     printed = failed(capsys, "convert", "a.safetensors", "b.safetensors", "--int8")
     assert "--int8 got a GRU with 2 heads" in printed
-    assert printed.endswith("; leave out --int8, or train with one head and one member\n")
+    assert printed.endswith("; leave out --int8, or train with one head and one member")
     xrnn.save("a.safetensors", Stack([xrnn.quantize(gru), GRU.init(4, 5, backend="numpy")]))
     assert main(["convert", "a.safetensors", "b.safetensors", "--int8"]) == 0
     assert all(layer.is_int8 for layer in xrnn.load("b.safetensors").layers)

@@ -105,7 +105,6 @@ def test_a_second_signal_has_its_normal_effect(
 def test_an_ignored_signal_does_not_stop_a_run(
     folder: Path, name: str, received: list[int], monkeypatch: Patch
 ) -> None:
-    """As under `nohup`, or in the background of a script."""
     number = signal.Signals[name]
     signal.signal(number, signal.SIG_IGN)
     at_update(monkeypatch, 2, lambda _: signal.raise_signal(number))
@@ -177,8 +176,6 @@ def test_an_output_that_fails_when_it_is_flushed_is_lost(capsys: Capture, monkey
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(run: Run, capsys: Capture, monkeypatch: Patch) -> None:
-    """NumPy prints no warning."""
-
     def spoil(optimizer: xrnn.Adam) -> None:
         for param in optimizer.layers[-1].params:
             param[...] = np.nan
@@ -228,7 +225,6 @@ _LINES = "import xrnn.commands.progress as p; p._SECONDS_BETWEEN_LINES = 0.0; "
 
 
 def started() -> subprocess.Popen[str]:
-    """A run in its own process, whose training has begun."""
     command = [sys.executable, "-c", DEFAULT_SIGNALS + _LINES + XRNN, *_LONG]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
@@ -248,7 +244,6 @@ def test_a_killed_process_leaves_no_file(folder: Path) -> None:
 
 @POSIX
 def test_a_closed_terminal_saves_and_stops(folder: Path) -> None:
-    """Neither a line nor the bar can be printed any more."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -266,7 +261,6 @@ def test_a_closed_terminal_saves_and_stops(folder: Path) -> None:
 
 @POSIX
 def test_a_pipe_that_is_closed_before_training_ends_the_run(folder: Path) -> None:
-    """Nothing was trained, so nothing is written."""
     before = files()
     reading, writing = os.pipe()
     os.close(reading)

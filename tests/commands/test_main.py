@@ -25,13 +25,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="shells and signals are PO
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
-def test_names_print_no_control_characters(folder: Path, capsys: Capture) -> None:
-    assert REGRESS("--out", "\x1b[2J", units=1) == 0
-    assert "\x1b" not in capsys.readouterr().out
-
-
 def test_it_runs_on_another_backend(folder: Path) -> None:
-    """With the results of NumPy."""
     command = [sys.executable, "-c", STANDIN_AS_CUPY + XRNN, *CLASSIFY.words("--out", "device", units=3)]
     environment = os.environ | {"XRNN_BACKEND": "cupy", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

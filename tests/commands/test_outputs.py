@@ -18,12 +18,12 @@ from tests.commands.runs import (
     Patch,
     Run,
     at_update,
+    failed,
     files,
     updates_in,
     write_data,
 )
 from tests.series.waves import waves, write_folder
-from xrnn.commands.main import main
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
 ELSEWHERE = "can't write {}: expected the name of a file, but it is {}"
@@ -47,14 +47,7 @@ def is_picture(name: str) -> bool:
     return Path(name).read_bytes().startswith(b"\x89PNG")
 
 
-def refused(capsys: Capture, message: str, status: int) -> None:
-    """The command failed with one line, before anything was printed."""
-    out, err = capsys.readouterr()
-    assert (status, out, err) == (1, "", f"error: {message}\n")
-
-
 def test_an_existing_file_is_replaced_only_with_overwrite(run: Run, capsys: Capture) -> None:
-    """Also one of the same command, and a picture."""
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[series]'")
     default = f"{run.default}.safetensors"
     assert run(units=1) == run("--out", "c", units=1) == 0
@@ -62,9 +55,9 @@ def test_an_existing_file_is_replaced_only_with_overwrite(run: Run, capsys: Capt
     Path("empty").touch()
     before = files()
     capsys.readouterr()
-    refused(capsys, NEW.format(default), run())
-    refused(capsys, NEW.format("c"), run("--out", "c"))
-    refused(capsys, NEW_PICTURE.format("d.png"), run("--out", "d"))
+    assert failed(capsys, *run.words()) == NEW.format(default)
+    assert failed(capsys, *run.words("--out", "c")) == NEW.format("c")
+    assert failed(capsys, *run.words("--out", "d")) == NEW_PICTURE.format("d.png")
     assert files() == before
     assert run("--overwrite") == run("--out", "d", "--overwrite", units=1) == run("--out", "empty", units=1) == 0
     assert [updates_in(name) for name in (default, "d", "empty")] == [UPDATES, run.per_unit, run.per_unit]
@@ -148,11 +141,8 @@ def test_an_output_that_may_not_be_written_is_found_before_training(
     monkeypatch.chdir(crowded)
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
     before = sorted(os.listdir()), {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
-    words = REGRESS.words(*options.replace("{}", str(crowded)).split())
-    assert main(words) == 1
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"error: {message.replace('{}', os.path.realpath(crowded))}")
+    line = failed(capsys, *REGRESS.words(*options.replace("{}", str(crowded)).split()))
+    assert line.startswith(message.replace("{}", os.path.realpath(crowded)))
     assert (sorted(os.listdir()), {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}) == before
 
 
@@ -161,17 +151,14 @@ def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: Patch, caps
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
     capsys.readouterr()
     message = "can't write c: expected a writable file, but it is read-only; make it writable, or name another"
-    refused(capsys, message, REGRESS("--out", "c", "--overwrite"))
+    assert failed(capsys, *REGRESS.words("--out", "c", "--overwrite")) == message
 
 
 def test_an_output_is_no_input(folder: Path, capsys: Capture) -> None:
     Path("levels.ts").rename("levels.svg")
     words = REGRESS.words("--plot", "./levels.svg", "--overwrite")
-    refused(capsys, READS.format("--plot", "levels.svg"), main(["regress", "levels.svg", *words[2:]]))
+    assert failed(capsys, "regress", "levels.svg", *words[2:]) == READS.format("--plot", "levels.svg")
     write_folder(Path("g"), waves(4, 0))
     for path in ("g/slow/0.csv", "./g/quick/new.csv"):
-        refused(
-            capsys,
-            READS.format("--out", path.removeprefix("./")),
-            main(["classify", "g/", "--out", path, "--overwrite"]),
-        )
+        expected = READS.format("--out", path.removeprefix("./"))
+        assert failed(capsys, "classify", "g/", "--out", path, "--overwrite") == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.commands.runs import Patch
-from xrnn.commands.pictures import Picture, _draw_losses, check_format, confusion_picture, most_confused
-from xrnn.series.errors import OutputError
+from xrnn.commands.pictures import Picture, _draw_losses, check_format, confusion_picture
 
 
 def new_figure() -> Any:
@@ -53,19 +50,6 @@ def test_the_picture_shows_the_losses_and_their_average(steps: int, window: int)
     assert [line.get_label() for line in axes.get_lines()] == labels
     assert (axes.get_xlim(), axes.get_ylim()[0]) == ((1, max(2, steps)), 0)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "nats")
-
-
-def test_without_matplotlib_nothing_is_drawn(tmp_path: Path, monkeypatch: Patch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert of_losses([8.0]).content(tmp_path / "loss.png") is None
-
-
-def test_a_name_that_no_picture_can_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError) as error:
-        check_format(tmp_path / "loss.txt")
-    assert str(error.value) == (
-        f"--plot is {tmp_path / 'loss.txt'}: expected a name that ends in .png, .svg, .pdf; add one of them"
-    )
 
 
 # ---- classify ----
@@ -118,12 +102,6 @@ def test_counts_up_to_30_labels_and_names_up_to_60(count: int, counts: int, name
     axes = shown(labels, list(range(count)), list(range(count)))["matrix"]
     assert len(axes.texts) == counts
     assert sum(tick.get_text() in labels for tick in axes.get_yticklabels()) == names
-
-
-def test_the_most_confused_pairs() -> None:
-    counts = np.array([[2, 1, 0], [0, 1, 0], [1, 0, 0]])
-    assert most_confused(counts, 5) == [(0, 1, 1), (2, 0, 1)]
-    assert most_confused(counts, 1) == [(0, 1, 1)]
 
 
 def test_it_names_the_five_most_confused_pairs() -> None:

@@ -70,7 +70,6 @@ def here(models: Path, workdir: Path) -> None:
 
 
 def series_for(kind: str) -> HostArray:
-    """A series that the model can use, (T, channels)."""
     return growth(12)[:, None] if kind == "forecast" else waves(1, 3)[0].values.copy()
 
 
@@ -124,7 +123,6 @@ def test_each_series_gets_its_label_and_probability(capsys: Capture) -> None:
 
 
 def test_each_series_gets_its_next_steps(capsys: Capture) -> None:
-    """As the training printed them."""
     rows = write_rows("rows.csv", growth()).name
     assert main(["forecast", rows, *FORECAST.options, "--steps", "5", "--json", "--out", "c"]) == 0
     trained = json.loads(capsys.readouterr().out.splitlines()[-1])["forecast"]
@@ -306,7 +304,6 @@ def test_a_stream_ends_when_its_output_is_closed(kind: str, monkeypatch: Patch) 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are read as they fill there")
 def test_a_stream_is_answered_at_once() -> None:
-    """Each answer is read before the next row is written."""
     command = [sys.executable, "-c", XRNN, "predict", "classify", "--stream"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import xrnn.select
-from tests.commands.runs import REGRESS, RUNS, Capture, Patch, raising, write_data
+from tests.commands.runs import REGRESS, RUNS, Capture, Patch, failed, raising, write_data
 from tests.forge import Forgery
 from tests.series.waves import write_csv
 from xrnn.backend import BackendUnavailableError
@@ -55,13 +55,9 @@ def contents() -> dict[str, float]:
 def refusal(capsys: Capture, words: list[str], status: int = 1) -> str:
     """The one line that a command prints. It leaves all files as they are."""
     before = contents()
-    capsys.readouterr()
-    assert main(words) == status
-    out, err = capsys.readouterr()
-    assert (out, err[:7], err.count("\n")) == ("", "error: ", 1)
-    assert err[:-1].isprintable()
+    line = failed(capsys, *words, status=status)
     assert contents() == before
-    return err[7:-1]
+    return line
 
 
 @pytest.fixture

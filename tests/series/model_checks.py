@@ -29,7 +29,6 @@ def check_gradients(model: Any, forward: Callable[[], Array]) -> None:
 
 
 def in_float64(layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies of the layers of a model, in float64."""
     parts = {name: take_apart(layer) for name, layer in layers.items()}
     return {
         name: put_together(description, {key: array.astype("float64") for key, array in arrays.items()})

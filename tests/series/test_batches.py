@@ -53,27 +53,6 @@ def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int
     assert 0 <= of.seen(len(sizes) * 7 + 1) - 7 * count <= batch
 
 
-def test_the_series_of_a_batch_have_similar_lengths() -> None:
-    """The series of four batches are sorted by length: no batch holds both a shortest and a longest one."""
-    lengths = np.random.default_rng(0).permutation(64) + 1
-    of = Batches([np.zeros((T, 1), np.float32) for T in lengths], np.zeros(64, np.int32), 8, 0, 1)
-    longest = [of.packed(step, 0)[1][0] for step in range(16)]
-    assert sum(longest[:8]) < 0.75 * 8 * 64
-    assert longest[:8] != longest[8:]
-    assert longest[:8] != sorted(longest[:8])
-
-
-def test_at_most_half_an_epoch_is_sorted_by_length_together() -> None:
-    """Two of four batches at a time. With all four, every epoch would have the same batches."""
-    of = Batches([np.zeros((T, 1), np.float32) for T in range(1, 17)], np.arange(16, dtype=np.int32), 4, 0, 1)
-    epochs = [sorted(of.packed(4 * e + k, 0)[1][0] for k in range(4)) for e in range(8)]
-    assert any(longest != [4, 8, 12, 16] for longest in epochs)
-    for e in range(8):  # and not fewer than two: in each pair, one batch has the shorter series
-        spans = [(min(taken), max(taken)) for taken in (targets(of, 4 * e + k) for k in range(4))]
-        pairs = [((spans[0], spans[k]), [spans[j] for j in (1, 2, 3) if j != k]) for k in (1, 2, 3)]
-        assert any(all(min(a[1], b[1]) < max(a[0], b[0]) for a, b in both) for both in pairs)
-
-
 def test_the_seed_and_the_update_determine_the_random_draws() -> None:
     buffers = [batches().packed(update, 0.5)[0] for update in range(7)]
     for update in (5, 2, 6):  # in any order

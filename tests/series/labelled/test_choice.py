@@ -20,8 +20,6 @@ from xrnn.series.training import Watcher
 
 
 class Told(Watcher):
-    """Keeps the lines."""
-
     def __init__(self) -> None:
         self.lines: list[str] = []
 
