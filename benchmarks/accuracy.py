@@ -20,7 +20,6 @@ from typing import Any, Final
 import mpmath
 import numpy as np
 from rich.console import Console
-from threadpoolctl import threadpool_limits
 
 import xrnn
 from benchmarks import machine
@@ -241,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         machine.write(results, options.out / "products.json")
         print_products(results, wide_console())
         return
-    with threadpool_limits(options.threads):
+    with machine.threadpools().threadpool_limits(options.threads):
         results = measure_accuracy(options.seeds, options.per_exponent, options.threads)
     machine.write(results, options.out / "accuracy.json")
     print_accuracy(results, wide_console())

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Console
-from threadpoolctl import threadpool_limits
 
 from benchmarks import machine
 from benchmarks.cases import Case, Problem, check
@@ -70,7 +69,7 @@ class Trainer:
         self._use(CHOSEN)
 
     def _use(self, threads: int) -> None:
-        threadpool_limits(threads or os.cpu_count() or 1, user_api="openmp")
+        machine.threadpools().threadpool_limits(threads or os.cpu_count() or 1, user_api="openmp")
         kernels.hold_threads(threads != CHOSEN)
 
     def rates(self, settings: Sequence[int], turn: float, start: float, stop: float) -> dict[int, float]:

@@ -17,6 +17,7 @@ import xrnn
 from benchmarks.cases import Case
 from xrnn.backends.numpy import kernels
 from xrnn.info import describe as describe_backend
+from xrnn.optional import import_optional
 
 
 def describe(threads: int) -> dict[str, str | int]:
@@ -35,6 +36,14 @@ def pin(threads: int) -> None:
     """Restrict this process and its children to `threads` cores: only this limits the threads of some libraries."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def threadpools() -> Any:
+    """The module threadpoolctl. Without it the program ends with one line."""
+    try:
+        return import_optional("threadpoolctl", "this benchmark", extra="bench")
+    except ImportError as error:
+        raise SystemExit(str(error)) from error
 
 
 def positive(text: str) -> int:

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 from rich.console import Console
-from threadpoolctl import threadpool_limits
 
 import xrnn
 from benchmarks import machine
@@ -136,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     cases = machine.cases_named(parser, CASES, options.cases)
     machine.print_version()
-    with threadpool_limits(options.threads):
+    with machine.threadpools().threadpool_limits(options.threads):
         results = measure_partitions(cases, options.rounds, options.threads)
     machine.write(results, options.out / "partition.json")
     print_partitions(results, wide_console())

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 import xrnn
 from benchmarks import machine
@@ -93,7 +92,7 @@ def train(cell: str, path: Path, pipe: Connection) -> None:
 
     ("from", updates)    ("step", updates, digest of the weights)    ("saved", updates, resident bytes)
     """
-    run, threads = Run(cell, path), ThreadpoolController()
+    run, threads = Run(cell, path), machine.threadpools().ThreadpoolController()
     pipe.send(("from", run.optimizer.steps))
     while True:
         with threads.limit(limits=random.randint(1, os.cpu_count() or 1), user_api="openmp"):
@@ -171,7 +170,7 @@ def live(record: Record, folder: Path, seconds: float) -> None:
 def replay(record: Record, folder: Path) -> None:
     """Repeat the first updates on one thread without a kill, and compare the weights."""
     run = Run(record.cell, folder / f"{record.cell} again")
-    with ThreadpoolController().limit(limits=1, user_api="openmp"):
+    with machine.threadpools().ThreadpoolController().limit(limits=1, user_api="openmp"):
         while (step := run.optimizer.steps + 1) in record.digests and step <= _REPLAYED:
             run.step()
             if not record.compare(step, run.digest()):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
 
 
 @pytest.mark.parametrize(
@@ -46,3 +45,12 @@ def test_bad_arguments_are_refused(
 def test_a_report_of_nothing_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"holds no results: expected compare.json, .*; run make bench"):
         import_module("benchmarks.report").main([str(tmp_path)])
+
+
+def test_without_threadpoolctl_only_the_benchmarks_that_use_it_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    for command in ("compare", "report"):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            import_module(f"benchmarks.{command}").main(["--help"])
+    with pytest.raises(SystemExit, match=r"^this benchmark needs threadpoolctl, .* `pip install -e '.\[bench\]'`$"):
+        import_module("benchmarks.accuracy").main([])
