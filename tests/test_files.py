@@ -265,10 +265,9 @@ def test_a_file_of_another_program_is_kept(writers: dict[str, Callable[..., obje
         size = path.stat().st_size
         for content, each in itertools.product(contents, (path, link)):
             path.write_bytes(content)
-            exists = (
-                f"{each} exists, and {name} did not write it: expected a new name; name another, or pass overwrite="
-            )
-            with one_line(FileExistsError, exists):
+            with one_line(
+                FileExistsError, f"{each} exists, and {name} did not write it: expected a new name; name another"
+            ):
                 write(each)
             assert path.read_bytes() == content
             assert sorted(tmp_path.iterdir()) == [path, foreign, link]

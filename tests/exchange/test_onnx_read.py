@@ -41,6 +41,18 @@ def make(op: str, inputs: str, outputs: str, **attributes: Any) -> Any:
     return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
 
 
+def nodes_of(text: str, **names: str) -> list[Any]:
+    """The nodes of a text `operator inputs:outputs attributes; …`, with other names for some values."""
+    made = []
+    for one in text.split("; "):
+        op, values, *options = one.split()
+        inputs, outputs = ([names.get(name, name) for name in part.split(",")] for part in values.split(":"))
+        numbers = {key: [*map(int, value.split(","))] for key, value in (option.split("=") for option in options)}
+        attributes: dict[str, Any] = {key: value if key == "perm" else value[0] for key, value in numbers.items()}
+        made.append(helper.make_node(op, inputs, outputs, **attributes))
+    return made
+
+
 # ---- ONNX's node cases ----
 
 
@@ -87,6 +99,14 @@ def test_the_node_cases_of_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # ---- beyond the node cases ----
 
+CONSTANTS = {
+    **{f"i{i}".replace("-", "_"): np.array([i]) for i in (-2, -1, 0, 1, 2)},
+    **{"far": np.array([2**31]), "near": np.array([-(2**31)]), "scalar": np.array(0), "scalar_last": np.array(-1)},
+    **{"rows": np.array([2, 0, 1]), "all": np.array([0, 1, 2]), "from_end": np.array([-3, -2, -1])},
+    **{"steps": np.array([0, 1, 2, 3]), "again": np.array([1, 1, 2]), "exchanged": np.array([3, 4, D])},
+    **{"as_h": np.array([0, 0, -1]), "as_2d": np.array([-1, D]), "as_3d": np.array([4, 3, D])},
+}
+
 
 def test_ragged_lengths_as_onnx_runtime() -> None:
     """Within the length of each row; past it ONNX Runtime has zeros, xrnn the final state."""
@@ -107,23 +127,14 @@ def test_ragged_lengths_as_onnx_runtime() -> None:
 def test_layouts_of_chains() -> None:
     """Batch-first, two nodes in opposite directions, a reversed copy of the input, a Linear before and after."""
     stored = {f"{name}{k}": array for k in (0, 1) for name, array in weights("GRU", seed=k).items()}
-    stored |= {"L": x_of(2, D), "P": x_of(2 * H, 4), "p": x_of(4), "axis": np.array([1]), "two": np.array([2])}
-    stored |= {
-        name: np.array([value]) for name, value in (("start", -1), ("stop", -(2**31)), ("step", -1), ("zero", 0))
-    }
+    stored |= CONSTANTS | {"L": x_of(2, D), "P": x_of(2 * H, 4), "p": x_of(4)}
     nodes = [
-        helper.make_node("MatMul", ["x", "L"], ["lx"]),
-        helper.make_node("Transpose", ["lx"], ["tx"], perm=[1, 0, 2]),
+        *nodes_of("MatMul x,L:lx; Transpose lx:tx perm=1,0,2"),
         node("GRU", "tx", "W0", "R0", "B0", outputs=["Y0"], hidden_size=H),
-        helper.make_node("Slice", ["tx", "start", "stop", "zero", "step"], ["flipped"]),
+        *nodes_of("Slice tx,i_1,near,i0,i_1:flipped"),
         node("GRU", "flipped", "W1", "R1", "B1", outputs=["Y1"], hidden_size=H, name="second"),
-        helper.make_node("Slice", ["Y1", "start", "stop", "zero", "step"], ["Y2"]),
-        helper.make_node("Concat", ["Y0", "Y2"], ["Y3"], axis=-1),
-        helper.make_node("Squeeze", ["Y3", "axis"], ["Y4"]),
-        helper.make_node("Transpose", ["Y4"], ["Y5"], perm=[1, 0, 2]),
-        helper.make_node("MatMul", ["Y5", "P"], ["Y6"]),
-        helper.make_node("Add", ["p", "Y6"], ["Y7"]),
-        helper.make_node("Dropout", ["Y7"], ["Y"]),
+        *nodes_of("Slice Y1,i_1,near,i0,i_1:Y2; Concat Y0,Y2:Y3 axis=-1; Squeeze Y3,i1:Y4"),
+        *nodes_of("Transpose Y4:Y5 perm=1,0,2; MatMul Y5,P:Y6; Add p,Y6:Y7; Dropout Y7:Y"),
     ]
     model = graph_of(*nodes, inputs={"x": ["N", "T", 2]}, constants=stored)
     before, both, after = from_onnx(model, backend="numpy")
@@ -135,13 +146,6 @@ def test_layouts_of_chains() -> None:
 
 # ---- operators before and after a layer: the same, or refused ----
 
-CONSTANTS = {
-    **{f"i{i}".replace("-", "_"): np.array([i]) for i in (-2, -1, 0, 1, 2)},
-    **{"far": np.array([2**31]), "near": np.array([-(2**31)]), "scalar": np.array(0), "scalar_last": np.array(-1)},
-    **{"rows": np.array([2, 0, 1]), "all": np.array([0, 1, 2]), "from_end": np.array([-3, -2, -1])},
-    **{"steps": np.array([0, 1, 2, 3]), "again": np.array([1, 1, 2]), "exchanged": np.array([3, 4, D])},
-    **{"as_h": np.array([0, 0, -1]), "as_2d": np.array([-1, D]), "as_3d": np.array([4, 3, D])},
-}
 # From `a`, (T, N, D), to `b`. The second entry: what a model that ends with it returns, from h; None if it is refused.
 MOVES: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "same": ("Identity a:b", lambda h: h),
@@ -174,18 +178,6 @@ MOVES: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "doubled": ("Tile a,again:b", None),
     "steps twice": ("Concat a,a:b axis=0", None),
 }
-
-
-def nodes_of(text: str, **names: str) -> list[Any]:
-    """The nodes of a text `operator inputs:outputs attributes; …`, with other names for some values."""
-    made = []
-    for one in text.split("; "):
-        op, values, *options = one.split()
-        inputs, outputs = ([names.get(name, name) for name in part.split(",")] for part in values.split(":"))
-        numbers = {key: [*map(int, value.split(","))] for key, value in (option.split("=") for option in options)}
-        attributes: dict[str, Any] = {key: value if key == "perm" else value[0] for key, value in numbers.items()}
-        made.append(helper.make_node(op, inputs, outputs, **attributes))
-    return made
 
 
 def moved_model(*nodes: Any, fixed: bool = False) -> Any:
