@@ -115,6 +115,11 @@ def test_known_columns() -> None:
         forecaster.fit(X, known=known[:1])
     with one_line(ValueError, "Complex data not supported: known[0] is complex128; expected real numbers"):
         forecaster.fit(X[:, :60], known=known[:, :60] * 1j)
+    known[1, 61, 0] = np.inf
+    with one_line(DataError, "known[1] holds inf in row 2, column 1: expected numbers up to 1e+30"):
+        forecaster.predict(known=known[:, 60:])
+    with one_line(DataError, "known[1] holds inf in row 62, column 1: expected numbers up to 1e+30"):
+        forecaster.fit(X, known=known)
     with one_line(ValueError, "known[1] is a masked array: expected NaN for missing values"):
         forecaster.fit(X[:, :60], known=[known[0, :60], np.ma.masked_greater(known[1, :60], 0.5)])
     plain = Forecaster(**SMALL, steps=1).fit(X)

@@ -428,9 +428,9 @@ def _with_known(
         given = given[: expected[0]] if given.ndim == 2 and len(given) == padded else given
         if given.ndim != 2 or given.shape[0] != expected[0] or given.shape[1] != (expected[1] or given.shape[1]):
             raise ValueError(f"known[{i}] has shape {given.shape}: expected {(expected[0], expected[1] or 'K')}")
+        check_sizes(given, f"known[{i}]")
         values = np.full((len(each.values) + ahead, 1 + given.shape[1]), np.nan)
         values[: len(each.values), 0] = each.values[:, 0]
         values[:, 1:] = np.concatenate([past, given]) if past.size else given
-        check_sizes(values, f"known[{i}]")
         together.append(Series(values, each.label, each.name))
     return together
