@@ -49,6 +49,15 @@ def test_a_series_gets_a_series_with_the_next_times() -> None:
     assert forecaster.score(Y[:39]) < 0
 
 
+def test_the_days_of_a_shop_that_is_closed_on_sundays_continue() -> None:
+    """As pandas' CustomBusinessDay counts them."""
+    open_ = pandas.offsets.CustomBusinessDay(weekmask="Mon Tue Wed Thu Fri Sat")
+    index = pandas.date_range("2024-01-01", periods=43, freq=open_)
+    forecaster = Forecaster(**SMALL | {"season": 0}).fit(pandas.Series(growth(40), index[:40]))
+    assert forecaster.facts_.season == 6
+    assert [*forecaster.predict().index] == [*index[40:]]
+
+
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin", "Asia/Kolkata"])
 def test_a_wide_frame_gets_a_wide_frame(zone: str | None) -> None:
     """Columns may begin and end with missing values; hours with the zone's offset, across a change of the clock."""

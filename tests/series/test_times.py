@@ -207,6 +207,35 @@ def hours(zone: str, start: datetime, count: int, minutes: int = 60) -> list[dat
     return [(start + i * step).astimezone(ZoneInfo(zone)).replace(tzinfo=None) for i in range(count)]
 
 
+def days(closed: str, count: int = 60) -> list[datetime]:
+    """Days from a Monday on, without closed ones."""
+    each = [datetime(2024, 1, 1) + timedelta(days=i) for i in range(count)]
+    return [day for day in each if f"{day:%a}" not in closed]
+
+
+@pytest.mark.parametrize(
+    "closed", ["Sun", "Mon", "Mon, Sun", "Wed", "Fri, Sat", "Tue, Thu, Sat, Sun", "Mon, Tue, Wed, Thu, Fri"]
+)
+def test_days_when_a_shop_is_closed_are_no_gaps(closed: str) -> None:
+    every = days(closed)
+    for times in (every, [each for each in every if each.day != 10]):
+        step = step_of(times, "f")
+        assert step
+        assert (step.name, step.season) == (f"1 day except {closed}", 6 - closed.count(","))
+        assert step.after(times[-1], 20) == [each for each in days(closed, 200) if each > times[-1]][:20]
+        assert step_named(step.name, times[0]) == step
+        assert step_of(times[:3], "f", like=step.name) == step  # a short series of a trained model
+
+
+def test_a_missing_day_is_a_gap_until_it_is_missing_for_three_weeks() -> None:
+    with one_line(
+        DataError, "f has a gap in its times between 2024-01-02 and 2024-01-04: expected steps of 1 day; add"
+    ):
+        step_of(days("Wed", 20), "f")
+    with one_line(DataError, "between 2024-01-06 and 2024-02-05: expected steps of 1 day except Sun; add the missing"):
+        step_of([each for each in days("Sun") if not 7 < each.timetuple().tm_yday < 36], "f")
+
+
 WORKING_DAYS = [each for i in range(60) if (each := datetime(2024, 1, 1) + timedelta(days=i)).weekday() < 5]
 
 
@@ -222,7 +251,7 @@ def test_working_days_may_lack_holidays() -> None:
     [
         (
             [each for each in WORKING_DAYS if each.month > 1 or not 15 <= each.day <= 19],
-            "f has a gap in its times between 2024-01-12 and 2024-01-22: expected steps of 1 working day; add rows",
+            "f has a gap in its times between 2024-01-12 and 2024-01-22: expected steps of 1 working day; add the",
         ),
         (
             [datetime(2024, 1, 1), datetime(2024, 1, 3), datetime(2024, 1, 4), datetime(2024, 1, 5)],

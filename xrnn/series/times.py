@@ -73,6 +73,9 @@ _DAY: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 _UNITS: Final = {"day": _DAY, "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
 _MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
+_WEEK: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_WORKING_DAYS: Final = frozenset(range(5))
+_LEAST_WEEKS: Final = 3  # in which a weekday other than Saturday and Sunday is missing, to be a closed day
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
 _SEASONS: Final = {  # the natural season of a step
     timedelta(minutes=1): 60,
@@ -233,16 +236,17 @@ _DIGITS_IN_SEVERAL_ORDERS: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The time between two steps: a number, a duration, months, or working days.
+    """The time between two steps: a number, a duration, months, or the days of some weekdays.
 
-    day     of the month, if the step is in months; a shorter month has its last day instead
-    local   True if the UTC offset changes in the series; forecast times then have no offset
+    day        of the month, if the step is in months; a shorter month has its last day instead
+    weekdays   the numbers of those that are steps, 0 for Monday, such as the days when a shop is open; empty for all
+    local      True if the UTC offset changes in the series; forecast times then have no offset
     """
 
     size: float | timedelta
     months: int = 0
     day: int = 0
-    working_days: bool = False
+    weekdays: frozenset[int] = frozenset()
     local: bool = False
 
     @property
@@ -250,20 +254,21 @@ class Step:
         """The natural season, in steps; 1 if there is none."""
         if self.months:
             return _SEASONS_OF_MONTHS.get(self.months, 1)
-        if self.working_days:
-            return 5
+        if self.weekdays:
+            return len(self.weekdays)
         return _SEASONS.get(self.size, 1) if isinstance(self.size, timedelta) else 1
 
     @property
     def name(self) -> str:
-        """The size as text: "1 month", "15 minutes"; a number has no unit."""
+        """The size as text: "1 month", "15 minutes", "1 working day", "1 day except Sun"; a number has no unit."""
         if not isinstance(self.size, timedelta):
             return f"{self.size:.4g}"
         size = self.size
         unit, of_unit = next(((unit, each) for unit, each in _UNITS.items() if not size % each), ("second", _SECOND))
         count = self.months or size / of_unit
-        unit = "month" if self.months else "working day" if self.working_days else unit
-        return f"{count:g} {unit}{'s' * (count != 1)}"
+        unit = "month" if self.months else "working day" if self.weekdays == _WORKING_DAYS else unit
+        closed = ", ".join(day for i, day in enumerate(_WEEK) if self.weekdays and i not in self.weekdays)
+        return f"{count:g} {unit}{'s' * (count != 1)}" + f" except {closed}" * (unit == "day" and bool(closed))
 
     def contradicts(self, name: str) -> bool:
         """True if a step called `name` is another one.
@@ -282,7 +287,7 @@ class Step:
             year, month = divmod(12 * time.year + time.month - 1 + self.months, 12)
             return time.replace(year=year, month=month + 1, day=min(day, _days(year, month + 1)))
         time += self.size  # type: ignore[operator]
-        while self.working_days and time.weekday() > 4:
+        while self.weekdays and time.weekday() not in self.weekdays:
             time += _DAY
         return time
 
@@ -309,8 +314,8 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
 
     like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days
 
-    Of working days, some may be missing, as holidays are. Raises DataError for times that are not sorted, double, or
-    have another gap.
+    Of working days and other weekdays, some may be missing, as holidays are. Raises DataError for times that are not
+    sorted, double, or have another gap.
     """
     shown = printable(name)
     differences: list[Any] = [b - a for a, b in itertools.pairwise(times)]  # type: ignore[operator]
@@ -328,16 +333,20 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
         least = min(differences)
         if max(differences) - least <= _ROUNDING * least + 4 * math.ulp(max(map(abs, times))):  # type: ignore[arg-type]
             return Step(least)
-    candidates = _candidates(times)
+    candidates = _candidates(times, like)
     if len({time.utcoffset() for time in times if isinstance(time, datetime)}) > 1:
-        candidates += [replace(step, local=True) for step in _candidates([_local(time) for time in times])]
+        candidates += [replace(step, local=True) for step in _candidates([_local(time) for time in times], like)]
     odd = [(step, _odd_places(step, times)) for step in sorted(candidates, key=lambda step: step.name != like)]
     step, places = min(odd, key=lambda each: len(each[1]))
-    if not places or (step.working_days and _are_holidays(step, times, places)):
+    if not places or (step.weekdays and _are_holidays(step, times, places)):
         return step
     a, b = (_local(time) if step.local else time for time in times[places[0] : places[0] + 2])
     is_gap = b > step.next(a)  # type: ignore[operator]
-    got, remedy = ("a gap in its times", "add rows with empty cells") if is_gap else ("unequal steps", "correct them")
+    got, remedy = (
+        ("a gap in its times", "add the missing rows, only a few of them with empty cells")
+        if is_gap
+        else ("unequal steps", "correct them")
+    )
     raise DataError(
         f"{shown} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, remove the "
         f"column of times, {_CLOCK_CHANGE}"
@@ -354,12 +363,14 @@ def step_named(name: str, time: Time) -> Step | None:
         return Step(number)
     if unit == "month":
         return Step(_DAY, months=int(number), day=_days_of_month([time])[0])
+    unit, _, closed = unit.partition(" except ")
     size = {**_UNITS, "second": _SECOND, "working day": _DAY}.get(unit)
-    return Step(number * size, working_days=unit == "working day") if size else None
+    days = _WORKING_DAYS if unit == "working day" else frozenset(i for i in range(7) if _WEEK[i] not in closed)
+    return Step(number * size, weekdays=days if len(days) < 7 else frozenset()) if size else None
 
 
 def _are_holidays(step: Step, times: Sequence[Time], places: Sequence[int]) -> bool:
-    """Whether the times after `places` are later working days than the next ones, and few are missing in all."""
+    """Whether the times after `places` are later steps than the next ones, and few are missing in all."""
     missing = 0
     for i in places:
         time, later = times[i : i + 2]
@@ -377,16 +388,20 @@ def _odd_places(step: Step, times: Sequence[Time]) -> list[int]:
     return [i for i, (a, b) in enumerate(itertools.pairwise(clock)) if step.next(a) != b]
 
 
-def _candidates(times: Sequence[Time]) -> list[Step]:
-    """The steps that most of the times could have."""
+def _candidates(times: Sequence[Time], like: str) -> list[Step]:
+    """The steps that most of the times could have.   like: see `step_of`"""
     size: Any = _most_common([b - a for a, b in itertools.pairwise(times)])  # type: ignore[operator]
     dates = [time for time in times if isinstance(time, datetime)]
     months = _most_common([12 * (b.year - a.year) + b.month - a.month for a, b in itertools.pairwise(dates)] or [0])
     steps = [Step(size, months=months, day=day) for day in _days_of_month(dates)] if months > 0 else []
     steps.append(Step(size))
-    if size == _DAY and all(date.weekday() < 5 for date in dates):
-        steps.append(Step(_DAY, working_days=True))
-    return steps
+    if not dates or any((b - a) % _DAY for a, b in itertools.pairwise(dates)):
+        return steps
+    seen = frozenset(date.weekday() for date in dates)
+    preferred = step_named(like, dates[0])
+    open_days = [_WORKING_DAYS] * (size == _DAY) + ([preferred.weekdays] if preferred else [])
+    open_days += [seen] * (1 < len(seen) < 7 and dates[-1] - dates[0] >= 7 * _LEAST_WEEKS * _DAY)
+    return [*steps, *(Step(_DAY, weekdays=days) for days in open_days if days and seen <= days)]
 
 
 def _days_of_month(dates: Sequence[datetime]) -> list[int]:
