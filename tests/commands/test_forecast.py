@@ -187,6 +187,11 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
     ("rows", "options", "words"),
     [
         (["v", "1", "x"], "", "; correct it, or name the column to forecast with --target"),
+        (
+            ["v,k", "1,x", "2,z"],
+            "--target v --known k",
+            "number: expected numbers, or an empty cell for a missing value; write 1 and 0 for yes",
+        ),
         (TWO, "", "f.csv has 2 columns of numbers: v, k: expected the one to forecast; add --"),
         (["v", "0", *["1"] * 40], "--known v", "got --known without --target"),
         (TWO, "--target v --known k", "has 0 rows after the last value to forecast"),

@@ -70,6 +70,7 @@ def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  #
         ("year,month,x\n2024,1,1\n2024,2,2\n", ["year", "month", "x"], [[2024, 1, 1], [2024, 2, 2]]),
         ("year,x\n88,1\n89,2\n", ["year", "x"], [[88, 1], [89, 2]]),
         ("?,2\n1,2\n", None, [[n, 2], [1, 2]]),
+        ("a,b,c,d\nja,x,TRUE,n\nNein,,false,y\n,x,WAHR,n\n", [*"abcd"], [[1, 1, 1, 0], [0, 0, 0, 1], [n, 1, 1, 0]]),
     ],
 )
 def test_what_pandas_and_spreadsheets_write(
@@ -282,6 +283,8 @@ def test_optional_columns_may_be_absent() -> None:
         ("x,y\n1,2\n3,x\n", {}, "f.csv, line 3, column y: 'x' is not a finite number: expected numbers, or an empty c"),
         ("x,y\n1,2\n3,x\n", {}, "; correct it, or name the column with id, label, time or skip_columns"),
         ("x,\n1,\n", {}, "f.csv has no value in channel 2: expected at least one"),  # a separator at the end
+        ("x,y\n1,ja\n3,vielleicht\n", {}, "f.csv, line 2, column y: 'ja' is not a finite number"),
+        ("x,y\n1,2\n3,ja\n", {}, "f.csv, line 3, column y: 'ja' is not a finite number"),
         ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a finite number"),
         ("x,y\n1,1_0\n", {}, "f.csv, line 2, column y: '1_0' is not a finite number"),
         *(
@@ -305,7 +308,7 @@ def test_optional_columns_may_be_absent() -> None:
         ),
         (codecs.BOM_UTF16_LE + b"1\0\n", {}, "f.csv can't be read as utf-16 (truncated data): expected text; save it"),
         ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a finite number"),  # no header: it holds a number
-        ("x,\x1b[2J\n1,y\n", {}, "f.csv, line 2, column �[2J: 'y' is not a finite number"),
+        ("x,\x1b[2J\n1,z\n", {}, "f.csv, line 2, column �[2J: 'z' is not a finite number"),
         ("x,y\n1,2\n1\n", {}, "f.csv, line 3 has 1 values, but the rows before have 2: expected the same number of va"),
         (",x,y\n0,,1\n", {}, "f.csv has no value in channel x: expected at least one; leave out the series or the"),
         ("1,nan\n", {}, "f.csv has no value in channel 2: expected at least one"),

@@ -55,7 +55,8 @@ def columns_of(table: dict[str, Any], *, numbers: bool = False) -> Columns:
 def forecast_columns(p: Any, table: dict[str, Any]) -> Columns:
     """How to read the tables of a forecaster.   p: its parameters;   table: given of TABLE.   Raises SettingsError."""
     used = (p.target, *names_in(p.known)) if p.target else ()
-    remedy = f"correct it, or name the column to forecast with {param('target')}"
+    remedy = "write 1 and 0 for yes and no, and a column for each other word"
+    remedy = remedy if p.target else f"correct it, or name the column to forecast with {param('target')}"
     return replace(columns_of(table), id=p.id, time=p.time, timed=True, used=used, remedy=remedy)
 
 

@@ -35,6 +35,10 @@ from xrnn.typing import HostArray
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
+_YES_NO: Final = {  # the numbers of words, if a column has no others
+    **dict.fromkeys(("yes", "y", "true", "ja", "j", "wahr", "x"), 1.0),
+    **dict.fromkeys(("no", "n", "false", "nein", "falsch"), 0.0),
+}
 _DATE_NAMES: Final = ("date", "datetime", "datum")
 _TIME_NAMES: Final = ("time", "timestamp", "zeit", "zeitpunkt", "zeitstempel", *_DATE_NAMES)
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
@@ -400,7 +404,18 @@ class Table:
 
     def numbers(self, places: Sequence[int]) -> HostArray:
         """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError."""
-        return np.array([[self.number(i, j) for j in places] for i in range(len(self.rows))])
+        numbers = [self._yes_no(j) or [self.number(i, j) for i in range(len(self.rows))] for j in places]
+        return np.array(numbers, dtype=np.float64).T
+
+    def _yes_no(self, place: int) -> list[float]:
+        """A column of yes and no, or of x and empty cells, as 1 and 0; [] for another column."""
+        words = (text_of(row[place]).lower() for row in self.rows)
+        if next((word for word in words if word not in _MISSING_CELLS), "") not in _YES_NO:
+            return []
+        cells = [cell.lower() for cell in self.cells(place)]
+        found = {*cells}.difference(_MISSING_CELLS)
+        empty = 0.0 if found == {"x"} else math.nan
+        return [_YES_NO.get(cell, empty) for cell in cells] if found <= _YES_NO.keys() else []
 
     def number(self, row: int, place: int) -> float:
         cell = self.rows[row][place]
