@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.commands.runs import growth, raising
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from xrnn.commands.main import main
-from xrnn.series import Forecaster
+from xrnn.series import Forecaster, NotFittedError
 from xrnn.series.checks import Series
-from xrnn.series.errors import DataError
+from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.parameters import helps_of
 
 SIZES = {"hidden": 4, "horizon": 3, "context": 6, "season": 4, "batch": 8}
@@ -45,18 +44,6 @@ def test_a_failed_fit_keeps_the_model() -> None:
     with pytest.raises(DataError):
         forecaster.fit([np.ones(40)])
     np.testing.assert_array_equal(forecaster.predict(), predicted)
-
-
-def test_files_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    forecaster = Forecaster(**SMALL, steps=3).fit([growth(40)])
-    forecaster.save("c")
-    loaded = Forecaster.load("c")
-    assert loaded.get_params() == forecaster.get_params()
-    np.testing.assert_array_equal(loaded.predict([growth(40)]), forecaster.predict())
-    Path("f.csv").write_text("".join(f"{v}\n" for v in growth(40)))
-    assert main(["predict", "c", "f.csv", "--json"]) == 0
-    got = json.loads(capsys.readouterr().out)["forecast"]
-    np.testing.assert_array_equal([each["value"] for each in got], forecaster.predict()[0])
 
 
 @pytest.mark.parametrize("context", [0, 6])
@@ -105,23 +92,31 @@ def test_known_columns() -> None:
     forecaster.save("c")
     loaded = Forecaster.load("c")
     np.testing.assert_array_equal(loaded.predict([*X[:, :60]], known=[*known]), expected)
-    with pytest.raises(ValueError, match="known is None: expected the 2 known columns of `fit`; give known="):
-        forecaster.predict()
-    with pytest.raises(ValueError, match=r"known\[0\] has shape \(2, 2\): expected \(3, 2\)"):
-        forecaster.predict(known=known[:, 61:])
-    with pytest.raises(ValueError, match=r"known\[0\] has shape \(63, 1\): expected \(63, 2\)"):
-        forecaster.predict(X[:, :60], known=known[..., :1])
-    with pytest.raises(ValueError, match="known has 1 items: expected one for each of the 2 series"):
-        forecaster.fit(X, known=known[:1])
-    with one_line(ValueError, "Complex data not supported: known[0] is complex128; expected real numbers"):
-        forecaster.fit(X[:, :60], known=known[:, :60] * 1j)
-    known[1, 61, 0] = np.inf
-    with one_line(DataError, "known[1] holds inf in row 2, column 1: expected numbers up to 1e+30"):
-        forecaster.predict(known=known[:, 60:])
-    with one_line(DataError, "known[1] holds inf in row 62, column 1: expected numbers up to 1e+30"):
-        forecaster.fit(X, known=known)
-    with one_line(ValueError, "known[1] is a masked array: expected NaN for missing values"):
-        forecaster.fit(X[:, :60], known=[known[0, :60], np.ma.masked_greater(known[1, :60], 0.5)])
+    infinite, masked = known.copy(), np.ma.masked_greater(known[1, :60], 0.5)
+    infinite[1, 61, 0] = np.inf
+    holds = "known[1] holds inf in row {}, column 1: expected numbers up to 1e+30"
+    refused(
+        (ValueError, forecaster.predict, "known is None: expected the 2 known columns of `fit`; give known="),
+        (ValueError, lambda: forecaster.predict(known=known[:, 61:]), "known[0] has shape (2, 2): expected (3, 2)"),
+        (
+            ValueError,
+            lambda: forecaster.predict(X[:, :60], known=known[..., :1]),
+            "has shape (63, 1): expected (63, 2)",
+        ),
+        (
+            ValueError,
+            lambda: forecaster.fit(X, known=known[:1]),
+            "known has 1 items: expected one for each of the 2 ser",
+        ),
+        (ValueError, lambda: forecaster.fit(X, known=known * 1j), "Complex data not supported: known[0] is complex128"),
+        (
+            ValueError,
+            lambda: forecaster.fit(X[:, :60], known=[known[0, :60], masked]),
+            "known[1] is a masked array: exp",
+        ),
+        (DataError, lambda: forecaster.predict(known=infinite[:, 60:]), holds.format(2)),
+        (DataError, lambda: forecaster.fit(X, known=infinite), holds.format(62)),
+    )
     plain = Forecaster(**SMALL, steps=1).fit(X)
     for shape in ((2, 66, 2), (2, 5, 1)):
         with pytest.raises(ValueError, match=r"got known, but `fit` had no known columns: expected None; leave it out"):
@@ -269,23 +264,23 @@ def test_short_series_are_not_trained_on_but_forecast() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match="this Forecaster is not fitted"):
-        Forecaster().predict()
-    for n, F, words in (
-        (5, 3, "6, for a horizon of 3; add rows$"),
-        (9, 10, "10, for .* 10; add rows, or lower horizon"),
-    ):
-        with pytest.raises(ValueError, match=rf"X\[0\] has {n} rows: expected at least {words}"):
-            Forecaster(horizon=F, hidden=4).fit([growth(n)])
-    with pytest.raises(TypeError, match=r"X is a NoneType: expected an array \(n, T\), or a list of series"):
-        Forecaster().fit(None)
-    with pytest.raises(ValueError, match=r"X\[0\] has the same value 1 in all rows"):
-        Forecaster(**SMALL).fit(np.ones((1, 40)))
-    with pytest.raises(ValueError, match=r"X\[0\] has 2 channels: expected one"):
-        Forecaster(**SMALL).fit(np.ones((1, 40, 2)))
-    with pytest.raises(ValueError, match=r"^hidden is 0: expected a whole number from 1"):
-        Forecaster(hidden=0).fit([growth(40)])
-    with pytest.raises(ValueError, match="steps is 0: expected a whole number from 1"):
-        Forecaster(steps=0).fit([growth(40)])
-    with pytest.raises(ValueError, match="size is no parameter of Forecaster: expected horizon"):
-        Forecaster().set_params(size=1)
+    def fitting(X: Any, **given: Any) -> Any:
+        return lambda: Forecaster(**SMALL | given).fit(X)
+
+    not_fitted = Forecaster()
+    with pytest.raises(NotFittedError, match="this Forecaster is not fitted"):
+        not_fitted.predict()
+    refused(
+        (DataError, fitting([growth(5)]), "X[0] has 5 rows: expected at least 6, for a horizon of 3; add rows"),
+        (
+            DataError,
+            fitting([growth(9)], horizon=10),
+            "expected at least 10, for a horizon of 10; add rows, or lower hor",
+        ),
+        (TypeError, fitting(None), "X is a NoneType: expected an array (n, T), or a list of series"),
+        (DataError, fitting(np.ones((1, 40))), "X[0] has the same value 1 in all rows"),
+        (ValueError, fitting(np.ones((1, 40, 2))), "X[0] has 2 channels: expected one"),
+        (SettingsError, fitting([growth(40)], hidden=0), "hidden is 0: expected a whole number from 1"),
+        (SettingsError, fitting([growth(40)], steps=0), "steps is 0: expected a whole number from 1"),
+        (ValueError, lambda: not_fitted.set_params(size=1), "size is no parameter of Forecaster: expected horizon"),
+    )
