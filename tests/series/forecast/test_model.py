@@ -213,14 +213,6 @@ def test_the_columns_of_a_npy_file_have_numbers() -> None:
         load_series([Path("f.npy")], settings, Columns(used=("4", "1")))
 
 
-def test_unsorted_times_are_sorted_by_an_option() -> None:
-    rows = [f"2024-01-{i + 1:02},{i % 5}" for i in range(30)]
-    Path("f.csv").write_text("\n".join(["date,v", *rows[5:], *rows[:5]]))
-    columns = Columns(time="date", timed=True)
-    data = prepare(load_series([Path("f.csv")], TINY, columns), TINY)
-    np.testing.assert_array_equal(data.series[0].target, np.arange(30) % 5)
-
-
 def test_the_times_of_every_series_are_checked() -> None:
     one, other = (series(growth(), times=tuple(np.delete(np.arange(61.0), i))) for i in (60, 9))
     with one_line(DataError, "s has a gap in its times between 8 and 10"):
