@@ -14,8 +14,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.backends.numpy.conftest import EMULATED, LEVELS
 from tests.built import NEEDS_KERNELS
 from tests.drawn import draw, draw_initial
+from tests.reference import problem
 from tests.thin import thin
-from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, get_backend, quantize, use_fused
+from xrnn import GRU, LSTM, RNN, get_backend, quantize, use_fused
 from xrnn.backends.numpy import kernels
 from xrnn.backends.numpy.int8 import OFFSET, pack
 from xrnn.info import explain
@@ -26,17 +27,7 @@ from xrnn.ops.int8 import Int8Matrix, quantize_columns
 
 pytestmark = NEEDS_KERNELS
 
-LAYERS: dict[str, Any] = {
-    "tanh": lambda D, H: RNN.init(D, H, rng=0),
-    "relu": lambda D, H: RNN.init(D, H, rng=0, nonlinearity="relu"),
-    "leaky": lambda D, H: RNN.init(D, H, rng=0, leak=0.3),
-    "leaky by unit": lambda D, H: RNN.init(D, H, rng=0, leak=np.linspace(0.1, 1, H), nonlinearity="relu"),
-    "lstm": lambda D, H: LSTM.init(D, H, rng=0),
-    "gru": lambda D, H: GRU.init(D, H, rng=0),
-    "min gru": lambda D, H: MinGRU.init(D, H, rng=0),
-    "slstm": lambda D, H: SLSTM.init(D, H, rng=0, forget_gate="sigmoid"),
-    "min lstm": lambda D, H: MinLSTM.init(D, H, rng=0, candidate="positive"),
-}
+NAMES = ["rnn", "relu", "leak", "leak by unit", "leaky relu", "lstm", "gru", "min gru", "min lstm positive", "slstm"]
 
 
 @pytest.fixture(params=[*LEVELS, *EMULATED])
@@ -57,11 +48,11 @@ SIZES = [(1, 1, 1, 1), (4, 1, 3, 16), (3, 3, 5, 37), (3, 9, 66, 50), (2, 4, 130,
 
 
 @pytest.mark.parametrize(
-    ("level", "name", "sizes"), thin([*LEVELS, *EMULATED], [*LAYERS], SIZES, every=3), indirect=["level"]
+    ("level", "name", "sizes"), thin([*LEVELS, *EMULATED], NAMES, SIZES, every=3), indirect=["level"]
 )
 def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int, int, int]) -> None:
     T, N, D, H = sizes
-    layer = quantize(LAYERS[name](D, H))
+    layer = quantize(problem(name, (1, 1, D, H), "float32").layer(get_backend("numpy")))
     x, states = draw(T, N, D), draw_initial(layer.cell, N, H)
     with use_fused(False):
         expected = as_list(layer(x, *states))
