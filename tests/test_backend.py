@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from tests.layouts import LAYOUTS, lay_out
 from xrnn.backend import OPERATIONS, Backend, Explanation
 from xrnn.backends.numpy import NumpyBackend
 from xrnn.info import explain
+from xrnn.ops import affine
 from xrnn.ops.cells.rnn import RNNCell
+from xrnn.typing import HostArray
 
 SIZES = {"T": 5, "N": 3, "D": 2, "H": 7}
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
@@ -75,6 +78,22 @@ def test_add_rows_takes_any_integers(backend: Backend, dtype: str) -> None:
     index = backend.asarray(np.array([3, 0, 3], dtype))
     backend.add_rows(backend.asarray(np.array([[1.0], [2.0], [4.0]])), index, out)
     np.testing.assert_array_equal(backend.to_numpy(out), [[2], [0], [0], [5]])
+
+
+@pytest.mark.parametrize(("size", "indices", "blocks"), [(7, 3, [2, 2, 1]), (2, 3, [1] * 5), (7, 1, [5]), (7, 0, [5])])
+def test_the_one_hot_matrix_stays_within_its_size(
+    size: int, indices: int, blocks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(affine, "ONE_HOT_SIZE", size)
+    made: list[int] = []
+
+    def matmul(one_hot: HostArray, rows: HostArray, out: HostArray) -> None:
+        made.append(len(one_hot))
+        np.matmul(one_hot, rows, out=out)
+
+    xp = SimpleNamespace(arange=np.arange, matmul=matmul)
+    affine.add_rows(xp, np.ones((indices, 2)), np.zeros(indices, "int64"), np.empty((5, 2)))
+    assert made == blocks  # of rows of `out`
 
 
 def test_add_rows_in_blocks(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,7 +243,7 @@ def test_refused_models() -> None:
         source(model_of(xrnn.Embedding(np.zeros((2**20 + 1, 1), "float32"))), "model")
 
 
-@pytest.mark.parametrize(("compiler", "standard"), [("gcc", "c99"), ("g++", "c++17")])
+@pytest.mark.parametrize(("compiler", "standard"), [("gcc", "c99"), ("gcc", "c2x"), ("g++", "c++17"), ("g++", "c++2b")])
 def test_the_functions_are_a_file_that_compiles(compiler: str, standard: str) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")

@@ -188,6 +188,8 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "another format": (metadata(format="xrnn character model"), "has format xrnn character model: expected a layer"),
     "no format": (lambda forgery: forgery.metadata.pop("format"), "has no format of xrnn: expected a layer; name a"),
     "another version": (metadata(version="2"), "has version 2: expected 1; use the xrnn that wrote it"),
+    "a version that clears the screen": (metadata(version="\x1b[2J"), "has version �[2J: expected 1"),
+    "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy does not support ("),
     "BF16": (tensor("0.b", "BF16", [12], bytes(24)), "holds 0.b as BF16: expected F32, F64, I8; use another copy"),
     "float64 among float32": (tensor("0.b", "F64", [12], bytes(96)), f"{NO_LAYER}b has dtype float64, but this GRU"),
     "a float64 leak": (tensor("1.leak", "F64", [4], np.ones(4).tobytes()), "save would describe this Stack"),
