@@ -201,7 +201,7 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
         (
             ["date,v", *DAYS],
             "--horizon 500 --context 0",
-            "expected at least 500, for a horizon of 500; add rows, or lower --horizon",
+            "expected at least 500, the horizon; add rows, or lower --horizon",
         ),
         (["v", *["1"] * 40], "", "f.csv has the same value 1 in all rows to train on: expected values that change"),
         (["date,v", *DAYS[:9], *DAYS[10:]], "", "f.csv has a gap in its times between 2024-01-09 and 2024-01-11"),
@@ -349,3 +349,18 @@ def test_a_recurrent_part_that_does_not_help_is_left_out(capsys: Capture) -> Non
         main(["forecast", "f.csv", "--hidden", "4", "--horizon", "3", "--lr", "0.003", "--overwrite", "--quiet"]) == 0
     )
     assert "recurrent part: left out, since its gain in earlier backtests was too small" in capsys.readouterr().out
+
+
+def test_hours_have_a_weekly_naive_row_and_midnight_has_its_time(capsys: Capture) -> None:
+    """A series that repeats each week: the weekly naive forecast has no error."""
+    week = np.random.default_rng(0).normal(50, 9, 168)
+    rows = [f"{datetime(2024, 1, 1) + timedelta(hours=i)},{week[i % 168]:.6f}" for i in range(4 * 168)]
+    Path("f.csv").write_text("\n".join(["date,v", *rows]))
+    options = ["--horizon", "3", "--hidden", "4", "--steps", "1", "--csv", "t.csv"]
+    backtest = results(capsys, "forecast", "f.csv", *options)["backtest"]
+    assert backtest["weekly_naive"]["mase"] == pytest.approx(0, abs=1e-9)
+    assert backtest["seasonal_naive"]["mase"] > 0.5
+    with Path("t.csv").open(newline="") as file:
+        assert [*dict.fromkeys(row["time"] for row in csv.DictReader(file))] == [
+            f"2024-01-29 0{hour}:00:00" for hour in range(3)
+        ]

@@ -28,7 +28,6 @@ from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
-_FEWEST_ROWS: Final = 6  # of the longest series
 _POWER: Final = 8  # of the errors that set the share of exponential smoothing
 _PRIOR: Final = 30  # left-out windows that count for exponential smoothing alone
 # Shares of the rows to train on. An earlier backtest trains on the rows up to a share, and holds out those up to the
@@ -221,11 +220,10 @@ def prepare(series: Sequence[Series], p: Any, *, backtest: bool = True) -> Forec
     K, F = series[0].channels - 1, p.horizon
     rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
     longest = int(np.argmax(rows))
-    if rows[longest] < (least := max(F, _FEWEST_ROWS)):
-        remedy = f", or lower {param('horizon')}" if F > _FEWEST_ROWS else ""
+    if rows[longest] < F:
         raise DataError(
-            f"{printable(series[longest].name)} has {rows[longest]} rows: expected at least {least}, for a horizon of "
-            f"{F}; add rows{remedy}"
+            f"{printable(series[longest].name)} has {rows[longest]} rows: expected at least {F}, the horizon; add "
+            f"rows, or lower {param('horizon')}"
         )
     season = p.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     cuts = [_cut(n, F) for n in rows]

@@ -116,16 +116,16 @@ class ForecastSeries:
     @property
     def flaw(self) -> str:
         """Why the model can't forecast this series, as the words after its name; empty if it can."""
-        if self._no_scale or self.rows >= LEAST_ROWS:
+        least = min(LEAST_ROWS, self.least_rows)
+        if self._no_scale or self.rows >= least:
             return self._no_scale
-        return f"has {self.rows} rows: expected at least {LEAST_ROWS} before the steps to forecast; add rows"
+        return f"has {self.rows} rows: expected at least {least} before the steps to forecast; add rows"
 
     def use(self, base: Base) -> Self:
         """From now on, `base` is that of the windows."""
         self._base, K = base, self.facts.known
         self._effect = self.unit * (self.covariates @ base.effect)
-        of_known = self.covariates[:, :K] @ base.effect[:K]
-        self._reach = np.abs(of_known - np.median(of_known)) if K else np.zeros(len(self._effect))
+        self._reach = np.abs(self.covariates[:, :K] @ base.effect[:K])
         values = fill(self._logged - self._effect[: self.rows], self.facts.season)
         if not hasattr(self, "_values") or not np.array_equal(values, self._values):
             self._values, self._smoothed = values, np.full((self.rows + 1, self.facts.horizon), np.nan)

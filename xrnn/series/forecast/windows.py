@@ -85,7 +85,7 @@ class Windows:
     base     (N, F), the forecast that the model corrects
     scale    (N, 1), of each window
     unit     (N, 1), of the width of the intervals
-    reach    (N, F), the effect of the known columns, in units of a series: the distance from its median
+    reach    (N, F), the size of the effect of the known columns beside its mean, in units of a series
     limits   (N, F, 2): no forecast is below the first or above the second
     target   (N, F), NaN for a missing value; None if the future is unknown
     """
