@@ -52,7 +52,7 @@ SIZES = [(1, 1, 1, 1), (4, 1, 3, 16), (3, 3, 5, 37), (3, 9, 66, 50), (2, 4, 130,
 )
 def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int, int, int]) -> None:
     T, N, D, H = sizes
-    layer = quantize(problem(name, (1, 1, D, H), "float32").layer(get_backend("numpy")))
+    layer: Any = quantize(problem(name, (1, 1, D, H), "float32").layer(get_backend("numpy")))
     x, states = draw(T, N, D), draw_initial(layer.cell, N, H)
     with use_fused(False):
         expected = as_list(layer(x, *states))
