@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import math
 from datetime import datetime, timedelta
@@ -62,7 +63,7 @@ def test_the_scale_of_a_series_is_kept(capsys: Capture) -> None:
     write("g.csv", np.full(8, 2e-5))
     assert main(["predict", "forecaster.safetensors", "g.csv"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("name,time,0.1,0.5,0.9\ng.csv,2003-01-01,2e-05,2e-05,2e-05\n")
+    assert out.startswith("name,id,step,time,0.1,0.5,0.9\ng.csv,g.csv,1,2003-01-01,2e-05,2e-05,2e-05\n")
     words = (
         "a naive forecast, since g.csv has the same value 2e-05 in all rows: expected values that change; add earlier"
     )
@@ -227,7 +228,7 @@ def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> No
     results(capsys, "forecast", "f.csv", *OPTIONS, "--season", "6", "--steps", "1")
     assert main(["predict", "forecaster.safetensors", "short.csv"]) == 0
     out, err = capsys.readouterr()
-    assert [line.split(",")[3] for line in out.splitlines()] == ["0.5", *[f"{growth()[2]:.6g}"] * 3]
+    assert [line.split(",")[5] for line in out.splitlines()] == ["0.5", *[f"{growth()[2]:.10g}"] * 3]
     assert err == (
         "a naive forecast, since short.csv has 3 rows: expected at least 4 before the steps to forecast; add rows\n"
     )
@@ -244,19 +245,20 @@ def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> No
 # ---- the table, the picture, the choices ----
 
 
-def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) -> None:
+def test_the_table_has_a_row_for_each_series_and_step(capsys: Capture) -> None:
     for name, scale in (("f.csv", 1), ("g.csv", 7)):
         write(name, scale * growth())
     options = [*OPTIONS, "--steps", "1", "--quantiles", "0.25,0.75", "--csv", "t.csv"]
     got = results(capsys, "forecast", "f.csv", "g.csv", *options)
     header, *rows = [line.split(",") for line in Path("t.csv").read_text().splitlines()]
-    assert header == ["name", "id", "step", "time", "quantile", "value"]
-    assert [row[0] for row in rows] == [row[1] for row in rows] == ["f.csv"] * 9 + ["g.csv"] * 9
-    assert [int(row[2]) for row in rows] == [1, 1, 1, 2, 2, 2, 3, 3, 3] * 2
-    assert [row[3] for row in rows[::3]] == ["2016-01-01", "2016-04-01", "2016-07-01"] * 2
-    assert [row[4] for row in rows] == ["0.25", "0.5", "0.75"] * 6
-    values = [value for each in got["forecast"] for value in each["quantiles"].values()]
-    np.testing.assert_allclose([float(row[5]) for row in rows], values, rtol=1e-9)
+    assert header == ["name", "id", "step", "time", "0.25", "0.5", "0.75"]
+    assert [row[0] for row in rows] == [row[1] for row in rows] == ["f.csv"] * 3 + ["g.csv"] * 3
+    assert [int(row[2]) for row in rows] == [1, 2, 3] * 2
+    assert [row[3] for row in rows] == ["2016-01-01", "2016-04-01", "2016-07-01"] * 2
+    values = [[*each["quantiles"].values()] for each in got["forecast"]]
+    np.testing.assert_allclose([[float(cell) for cell in row[4:]] for row in rows], values, rtol=1e-9)
+    assert main(["predict", "forecaster.safetensors", "f.csv", "g.csv"]) == 0
+    assert capsys.readouterr().out == Path("t.csv").read_text()
     before = files()
     words = "t.csv exists: expected a new name; name another with --csv, or replace it with --overwrite"
     assert words in failed(capsys, "forecast", "f.csv", *options, "--out", "d")
@@ -264,7 +266,25 @@ def test_the_table_has_a_row_for_each_series_step_and_quantile(capsys: Capture) 
     assert words in failed(capsys, "forecast", "f.csv", *options[:-1], "f.csv", "--overwrite")
     assert files() == before
     assert main(["forecast", "f.csv", *options, "--overwrite"]) == 0
-    assert len(Path("t.csv").read_text().splitlines()) == 10
+    assert len(Path("t.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.needs("openpyxl", "test")
+def test_the_table_may_be_an_excel_sheet(capsys: Capture) -> None:
+    write("f.csv", growth())
+    got = results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "1", "--csv", "t.xlsx")
+    frame = importlib.import_module("pandas").read_excel("t.xlsx")
+    assert [*frame.columns] == ["name", "id", "step", "time", "0.1", "0.5", "0.9"]
+    np.testing.assert_allclose(frame["0.5"], [each["value"] for each in got["forecast"]], rtol=1e-9)
+
+
+def test_a_table_under_another_name_gets_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("f.csv", growth())
+    words = "--csv is t.txt: expected a name that ends in .csv, .xlsx; add one of them"
+    assert words in failed(capsys, "forecast", "f.csv", "--csv", "t.txt")
+    monkeypatch.setattr("xrnn.commands.outputs.find_spec", lambda name: None if name == "openpyxl" else name)
+    words = "--csv is t.xlsx, which needs the package openpyxl: expected it, or a name that ends in .csv; use `pip ins"
+    assert words in failed(capsys, "forecast", "f.csv", "--csv", "t.xlsx")
 
 
 def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
@@ -291,9 +311,9 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
     model, naive = (next(line for line in lines if line.startswith(name)) for name in ("model  ", "naive = seasonal  "))
     assert float(model.split()[1]) < float(naive.split()[3])
     with Path("t.csv").open(newline="") as file:
-        table = [row for row in csv.DictReader(file) if row["quantile"] == "0.5"]
+        table = [*csv.DictReader(file)]
     assert table[0]["name"] == "f.csv, id firm 0"
-    medians = {name: [float(row["value"]) for row in table if row["id"] == name] for name in last}
+    medians = {name: [float(row["0.5"]) for row in table if row["id"] == name] for name in last}
     assert all(len(each) == 6 for each in medians.values())
     for name in ("firm 41", "firm 42", "firm 44"):
         np.testing.assert_allclose(medians[name], last[name])

@@ -127,9 +127,9 @@ def test_each_series_gets_its_next_steps(capsys: Capture) -> None:
     assert main(["forecast", rows, *FORECAST.options, "--steps", "5", "--json", "--out", "c"]) == 0
     trained = json.loads(capsys.readouterr().out.splitlines()[-1])["forecast"]
     got = predicted(capsys, "c", rows)
-    first = {"name": "rows.csv", "time": "2016-01-01"}
-    assert got[0] == first | {q: f"{trained[0]['quantiles'][q]:.6g}" for q in ("0.1", "0.5", "0.9")}
-    assert [row["0.5"] for row in got] == [f"{each['value']:.6g}" for each in trained]
+    first = {"name": "rows.csv", "id": "rows.csv", "step": "1", "time": "2016-01-01"}
+    assert got[0] == first | {q: f"{trained[0]['quantiles'][q]:.10g}" for q in ("0.1", "0.5", "0.9")}
+    assert [row["0.5"] for row in got] == [f"{each['value']:.10g}" for each in trained]
     (line,) = in_json(capsys, "c", rows)
     assert [{"name": "rows.csv"} | each for each in line["forecast"]] == trained
 
@@ -147,7 +147,7 @@ def test_json_is_one_line_for_each_series(kind: str, capsys: Capture) -> None:
     elif kind == "regress":
         assert f"{lines[0]['value']:.6g}" == plain[0]["value"]
     else:
-        assert [f"{each['value']:.6g}" for each in lines[0]["forecast"]] == [row["0.5"] for row in plain[:3]]
+        assert [f"{each['value']:.10g}" for each in lines[0]["forecast"]] == [row["0.5"] for row in plain[:3]]
 
 
 def test_proba_adds_every_probability(capsys: Capture) -> None:

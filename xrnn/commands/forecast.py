@@ -49,7 +49,9 @@ def forecast(
     table: Annotated[dict[str, Any], OptionsOf(READING)],
     csv: Annotated[
         Path | None,
-        typer.Option(parser=new_path, metavar="PATH", help="Table to write: a row for each series, step and quantile."),
+        typer.Option(
+            parser=new_path, metavar="PATH", help="Table to write, .csv or .xlsx: a row for each series and step."
+        ),
     ] = None,
     options: RunOptions,
 ) -> int:
@@ -98,7 +100,7 @@ def forecast(
         results["series"] = [{"name": name} | tables.as_dict(of) for name, of in scores.items()]
     results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
     picture = forecast_picture(data.series[place], shown, base, past, tested, scores)
-    return run.finish(results, picture, lambda: tables.csv_table(forecasts))
+    return run.finish(results, picture, lambda path: tables.table_of(forecasts, path))
 
 
 def _say_scores(say: Callable[[Any], None], past: ForecastData, tested: Any, scores: Any, levels: Any) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from xrnn.files import check_output, check_writable, real_path, same_file, write_file
 from xrnn.series.errors import OutputError, file_errors
+
+_OF_XLSX: Final = ("pandas", "openpyxl")
 
 
 class Output(NamedTuple):
@@ -29,6 +32,19 @@ class Output(NamedTuple):
         """Raises OutputError."""
         with file_errors(OutputError, "write", self.path, "expected free space and permission"):
             write_file(self.path, content, self.may_replace, self.refusal)
+
+
+def check_ending(option: str, path: Path | None, endings: Sequence[str]) -> None:
+    """Raises OutputError unless the suffix of the path is one of `endings`, and the packages for it are there."""
+    if path and path.suffix.lower() not in endings:
+        raise OutputError(
+            f"{option} is {path}: expected a name that ends in {', '.join(filter(None, endings))}; add one of them"
+        )
+    if path and path.suffix.lower() == ".xlsx" and (missing := [p for p in _OF_XLSX if not find_spec(p)]):
+        raise OutputError(
+            f"{option} is {path}, which needs the package {missing[0]}: expected it, or a name that ends in .csv; use "
+            f"`pip install {missing[0]}`"
+        )
 
 
 def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.series.checks import escaped
-from xrnn.series.errors import OutputError
 from xrnn.series.forecast.data import ForecastData
 from xrnn.series.forecast.model import Forecast
 from xrnn.series.forecast.scores import ForecastScores, seasonal_naive
@@ -21,7 +20,7 @@ from xrnn.series.forecast.series import ForecastSeries
 from xrnn.typing import HostArray
 
 # Suffix → the metadata key for the name of the program.
-_FORMATS: Final = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}
+FORMATS: Final = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}
 _MOST_COUNTS: Final = 30  # with more labels, the cells show no counts, which would overlap
 _MOST_NAMES: Final = 60  # with more labels, the axes show no names
 _MOST_PAIRS: Final = 5
@@ -51,14 +50,8 @@ class Picture:
         with warnings.catch_warnings():
             # Matplotlib draws a box for a letter that its font lacks, and warns.
             warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-            figure.savefig(content, dpi=150, format=suffix[1:], metadata={_FORMATS[suffix]: "xrnn"})
+            figure.savefig(content, dpi=150, format=suffix[1:], metadata={FORMATS[suffix]: "xrnn"})
         return content.getvalue()
-
-
-def check_format(path: Path) -> None:
-    """Raises OutputError unless the suffix of `path` is that of a picture format."""
-    if path.suffix.lower() not in _FORMATS:
-        raise OutputError(f"--plot is {path}: expected a name that ends in {', '.join(_FORMATS)}; add one of them")
 
 
 # ---- losses ----

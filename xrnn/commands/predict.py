@@ -14,6 +14,7 @@ import typer
 
 from xrnn.commands.options import TABLE, BackendOption, Option, OptionsOf, flag, path, selected, values_of, with_options
 from xrnn.commands.series import columns_of, forecast_columns
+from xrnn.commands.tables import rows_of
 from xrnn.commands.terminal import Terminal, status_of
 from xrnn.files import quoted
 from xrnn.select import use_backend
@@ -89,14 +90,14 @@ def predict(
             if i == 0:
                 terminal.row(*rows[0])
             for row in rows:
-                terminal.row(*row.values())
+                terminal.row(*map(str, row.values()))
             if terminal.lost:
                 break
     return status_of(terminal.lost)
 
 
 # A prediction: for JSON, and the rows of the table, by column.
-Line = tuple[dict[str, Any], list[dict[str, str]]]
+Line = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 def _labels(estimator: Any, given: dict[str, Any], files: Sequence[Path], how: Any) -> Iterator[Line]:
@@ -169,12 +170,7 @@ def _forecasts(forecaster: Forecaster, given: dict[str, Any], files: Sequence[Pa
     if (line := naive_forecasts(forecasts)) and sys.stderr is not None:
         Terminal(sys.stderr).say(DataError(line).shown(flag))
     for forecast in forecasts:
-        steps = forecast.steps()
-        rows = [
-            {"name": forecast.name, "time": step["time"]} | {q: f"{v:.6g}" for q, v in step["quantiles"].items()}
-            for step in steps
-        ]
-        yield {"name": forecast.name, "forecast": steps}, rows
+        yield {"name": forecast.name, "forecast": forecast.steps()}, rows_of(forecast)
 
 
 def _of_all(paths: Sequence[Path], columns: Columns, how: Any, result: Callable[[Series], R]) -> list[R]:

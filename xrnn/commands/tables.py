@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import itertools
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -102,13 +104,24 @@ def forecast_table(forecast: Forecast) -> Table:
     return table
 
 
-def csv_table(forecasts: Sequence[Forecast]) -> bytes:
-    """The forecasts as CSV: a row for each series, step and quantile."""
+def rows_of(forecast: Forecast) -> list[dict[str, Any]]:
+    """The rows of a table of forecasts: one for each step, with a column for each quantile."""
+    name = {"name": forecast.name, "id": forecast.id}
+    return [
+        name | {"step": i, "time": step["time"]} | {q: float(f"{value:.10g}") for q, value in step["quantiles"].items()}
+        for i, step in enumerate(forecast.steps(), start=1)
+    ]
+
+
+def table_of(forecasts: Sequence[Forecast], path: Path) -> bytes:
+    """The rows of all forecasts: the content of a .csv or .xlsx file."""
+    rows = [row for each in forecasts for row in rows_of(each)]
+    if path.suffix.lower() == ".xlsx":
+        content = io.BytesIO()
+        importlib.import_module("pandas").DataFrame(rows).to_excel(content, index=False)
+        return content.getvalue()
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("name", "id", "step", "time", "quantile", "value"))
-    for forecast in forecasts:
-        for number, step in enumerate(forecast.steps(), start=1):
-            for quantile, value in step["quantiles"].items():
-                writer.writerow([forecast.name, forecast.id, number, step["time"], quantile, f"{value:.10g}"])
+    writer = csv.DictWriter(text, [*rows[0]], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue().encode()

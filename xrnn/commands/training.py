@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from xrnn.commands.options import RUN, selected, values_of
-from xrnn.commands.outputs import Output, check_outputs
-from xrnn.commands.pictures import Picture, check_format
+from xrnn.commands.outputs import Output, check_ending, check_outputs
+from xrnn.commands.pictures import FORMATS, Picture
 from xrnn.commands.progress import TrainingProgress
 from xrnn.commands.terminal import Terminal
 from xrnn.info import selection_lines
@@ -30,8 +30,9 @@ class Run:
         self.options = values_of(RUN, options)
         self.selection = selected(self.options.backend)
         self.terminal = Terminal(quiet=self.options.quiet, json=self.options.json)
-        if self.options.plot:
-            check_format(self.options.plot)
+        check_ending("--out", self.options.out, ("", ".safetensors"))
+        check_ending("--plot", self.options.plot, [*FORMATS])
+        check_ending("--csv", csv, (".csv", ".xlsx"))
         out, overwrite = self.options.out or Path(default), self.options.overwrite
         self._checkpoint = Output("--out", out, overwrite)
         self._picture = Output("--plot", self.options.plot or out.parent / f"{out.stem}.png", overwrite)
@@ -71,7 +72,11 @@ class Run:
         return progress.status
 
     def finish(
-        self, results: dict[str, Any], picture: Picture, table: Callable[[], bytes] = bytes, advice: str | None = None
+        self,
+        results: dict[str, Any],
+        picture: Picture,
+        table: Callable[[Path], bytes] = bytes,
+        advice: str | None = None,
     ) -> int:
         """Draw the picture, write the table, print the advice and the results as JSON → 0.   Raises OutputError."""
         path = self._picture.path
@@ -81,7 +86,7 @@ class Run:
             self._picture.write(content)
             self.terminal.result(f"picture: {path}")
         for output in self._tables:
-            output.write(table())
+            output.write(table(output.path))
             self.terminal.result(f"table: {output.path}")
         if advice:
             self.terminal.result(advice)
