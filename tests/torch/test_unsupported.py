@@ -122,6 +122,13 @@ def test_freed_storage(freed: str, fallbacks: Fallbacks) -> None:
     assert fallbacks.take() == [f"GRU runs in PyTorch: the storage of {freed} was freed"]
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_projections(fallbacks: Fallbacks) -> None:
+    theirs, ours = pair("LSTM", 3, 4, proj_size=2)
+    assert torch.equal(ours(X)[0], theirs(X)[0])
+    assert fallbacks.take() == ["LSTM runs in PyTorch: it has proj_size=2"]
+
+
 def test_without_kernels(fallbacks: Fallbacks, monkeypatch: pytest.MonkeyPatch) -> None:
     from xrnn.backends import numpy
     from xrnn.backends.numpy import info
