@@ -106,7 +106,7 @@ def test_known_columns_help(capsys: Capture) -> None:
     again = results(capsys, "predict", "forecaster.safetensors", "f.csv")
     assert [each["value"] for each in again["forecast"]] == [each["value"] for each in got["forecast"]]
     Path("short.csv").write_text("\n".join(["t,v,k,note", *rows[:121]]))
-    words = "short.csv has 1 rows after the last value to forecast: expected 3"
+    words = "short.csv has 1 rows with values after the last value to forecast: expected 3"
     assert words in failed(capsys, "predict", "forecaster.safetensors", "short.csv")
 
 
@@ -193,9 +193,14 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
             "--target v --known k",
             "number: expected numbers, or an empty cell for a missing value; write 1 and 0 for yes",
         ),
+        (
+            ["date,v", *DAYS, *DAYS],
+            "",
+            "f.csv has the time 2024-01-01 twice: expected one row for each; remove a row, ",
+        ),
         (TWO, "", "f.csv has 2 columns of numbers: v, k: expected the one to forecast; add --"),
         (["v", "0", *["1"] * 40], "--known v", "got --known without --target"),
-        (TWO, "--target v --known k", "has 0 rows after the last value to forecast"),
+        (TWO, "--target v --known k", "has 0 rows with values after the last value to forecast"),
         (TWO, "--target v --known k,v", "got the column v twice in --target and --known: expected different columns;"),
         (COLUMN, "--horizon 50", "f.csv has 40 rows: expected at least"),
         (COLUMN, "--season 7", "the context of 6 is shorter than the season of 7"),
@@ -333,30 +338,39 @@ def test_the_scores_are_means_of_those_of_the_series(capsys: Capture) -> None:
     assert table[2].split() == ["g.csv", *(f"{each['mase']:.3f}" for each in list(got["series"][1].values())[1:])]
 
 
-def test_the_picture_covers_the_held_out_rows_with_dates() -> None:
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
+    """A panel has the held-out rows and the next steps, with the names of the file."""
     matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'")
-    write("f.csv", growth(61))
+    for k in range(count):
+        write(f"{k}.csv", growth(61) + np.random.default_rng(k).normal(0, k + 0.1, 61))
     settings = params(hidden=4, horizon=5, season=4)
-    trainer = training_of(settings, prepare(load_series([Path("f.csv")], settings, Columns(timed=True)), settings))
+    files = [Path(f"{k}.csv") for k in range(count)]
+    trainer = training_of(settings, prepare(load_series(files, settings, Columns(timed=True)), settings))
     data = trainer.data.past
     assert data is not None
-    tested = trainer.model.forecast(data.test)
-    forecast = next_steps(trainer.model, trainer.data.series[0], "3 months")
-    figure, scores = matplotlib.Figure(), score(data, tested, settings.levels)
-    forecast_picture(trainer.data.series[0], forecast, "base: parts", data, tested, scores).draw(figure)
-    top, bottom = figure.axes
-    lines = {line.get_label(): line for line in top.lines}
+    tested, scores = trainer.model.forecast(data.test), score(data, trainer.model.forecast(data.test), settings.levels)
+    forecasts = [next_steps(trainer.model, each, "3 months") for each in trainer.data.series]
+    figure = matplotlib.Figure()
+    forecast_picture(trainer.data.series, forecasts, data, tested, scores).draw(figure)
+    panels = [axes for axes in figure.axes if axes.axison]
+    titles = [axes.get_title().splitlines()[0] for axes in panels]
+    if count == 7:
+        errors = {name: of["model"].mase for name, of in scores.items()}
+        lowest, highest = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
+        assert titles == [f"lowest error, {lowest}", f"highest error, {highest}"]
+        return
+    assert titles == [f"{k}.csv" for k in range(count)]
     drawn: dict[str, list[datetime]] = {}
-    for line in top.lines:
+    for line in panels[0].lines:
         drawn.setdefault(line.get_color(), []).extend(line.get_xdata())
-    held_out = [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(data.cuts[0], 61)]
-    assert drawn["tab:blue"] == drawn["tab:orange"] == held_out
-    assert {"values", "seasonal naive", "forecast, 0.1 to 0.9"} <= lines.keys()
-    later = [datetime(2016 + m // 12, m % 12 + 1, 1) for m in range(3, 18, 3)]
-    assert [*bottom.lines[-1].get_xdata()] == later
-    assert (top.get_xlabel(), top.get_ylabel()) == ("time", "v")
-    top.figure.canvas.draw()
-    assert any("201" in label.get_text() for label in top.get_xticklabels())
+    quarters = [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(data.cuts[0], 66)]
+    assert (drawn["tab:blue"], drawn["tab:orange"]) == (quarters, quarters[:-5])
+    labels = [text.get_text() for text in panels[0].get_legend().get_texts()]
+    assert labels == ["values", "seasonal naive", "the next 5 steps", "forecast, 0.1 to 0.9"]
+    assert (panels[0].get_xlabel(), panels[0].get_ylabel()) == ("date", "v")
+    figure.canvas.draw()
+    assert any("201" in label.get_text() for label in panels[0].get_xticklabels())
 
 
 def test_a_recurrent_part_that_does_not_help_is_left_out(capsys: Capture) -> None:

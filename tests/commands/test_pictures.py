@@ -45,10 +45,10 @@ def test_the_picture_shows_the_losses_and_their_average(steps: int, window: int)
     for mean in means:
         averages = [np.mean(losses[end - window : end]) for end in range(window, steps + 1)]
         assert_allclose(mean.get_xydata(), np.transpose([np.arange(window, steps + 1), averages]))
-    labels = ["each step", *(f"mean of {window} steps" for _ in means)]
+    labels = ["each update", *(f"mean of {window} updates" for _ in means)]
     assert [line.get_label() for line in axes.get_lines()] == labels
     assert (axes.get_xlim(), axes.get_ylim()[0]) == ((1, max(2, steps)), 0)
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "nats")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("update (each uses one batch)", "nats")
 
 
 # ---- classify ----
@@ -71,7 +71,10 @@ def shown(*arguments: Any) -> dict[str, Any]:
 def test_the_confusion_matrix_has_names_counts_and_a_colour_bar() -> None:
     shown_axes = shown(["a", "b$" + "x" * 14, "c" * 17], [0, 0, 0, 1, 1], [0, 0, 1, 1, 0])
     axes = shown_axes["matrix"]
-    assert [line.get_label() for line in shown_axes["losses"].get_lines()] == ["each step"]
+    assert [line.get_label() for line in shown_axes["losses"].get_lines()] == [
+        "each update",
+        "1.10: all labels equally likely",
+    ]
     assert_allclose(axes.get_images()[0].get_array(), np.array([[2 / 3, 1 / 3, 0], [0.5, 0.5, 0], [0.0, 0, 0]]))
     assert axes.get_images()[0].get_clim() == (0, 1)
     names = ["a", "b\\$" + "x" * 14, "c" * 16 + "…"]
@@ -80,8 +83,9 @@ def test_the_confusion_matrix_has_names_counts_and_a_colour_bar() -> None:
     assert {tick.get_rotation() for tick in axes.get_xticklabels()} == {90}
     numbers = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts}
     assert numbers == {(0, 0): ("2", "white"), (1, 0): ("1", "black"), (0, 1): ("1", "black"), (1, 1): ("1", "black")}
-    (pairs,) = shown_axes["pairs"].texts
+    pairs, recalls = shown_axes["pairs"].texts
     assert pairs.get_text() == f"most confused:\n1 × a predicted as {names[1]}\n1 × {names[1]} predicted as a"
+    assert recalls.get_text() == f"lowest recall:\n0.50 of {names[1]} (1 of 2)\n0.67 of a (2 of 3)"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
     assert axes.get_title() == "accuracy 0.600 (3 of 5)"
     assert shown_axes["<colorbar>"].get_ylabel() == "share of the row"
@@ -89,10 +93,14 @@ def test_the_confusion_matrix_has_names_counts_and_a_colour_bar() -> None:
 
 def test_early_stopping_adds_the_validation_loss() -> None:
     losses = shown(["a", "b"], [0, 1], [0, 1], [0.7, 0.6])["losses"]
-    _, validation, best = losses.get_lines()
+    _, validation, best, _ = losses.get_lines()
     assert_array_equal(validation.get_xydata(), [[2, 0.7], [4, 0.6]])
     assert list(best.get_xdata()) == [4, 4]
-    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["each step", "validation", "best epoch: 2"]
+    assert [text.get_text() for text in losses.get_legend().get_texts()][:3] == [
+        "each update",
+        "validation",
+        "best epoch: 2",
+    ]
 
 
 @pytest.mark.parametrize(("count", "counts", "names"), [(2, 2, 2), (30, 30, 30), (31, 0, 31), (60, 0, 60), (61, 0, 0)])
@@ -105,7 +113,7 @@ def test_counts_up_to_30_labels_and_names_up_to_60(count: int, counts: int, name
 
 def test_it_names_the_five_most_confused_pairs() -> None:
     true = [label for label in range(6) for _ in range(label)]
-    (pairs,) = shown([*"abcdefg"], true, [6] * len(true))["pairs"].texts
+    pairs, _ = shown([*"abcdefg"], true, [6] * len(true))["pairs"].texts
     assert pairs.get_text().splitlines() == [
         "most confused:",
         *(f"{count} × {'abcdef'[count]} predicted as g" for count in (5, 4, 3, 2, 1)),

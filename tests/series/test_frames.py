@@ -99,7 +99,11 @@ def test_known_columns_of_a_series_are_a_frame() -> None:
     plain = Forecaster(**SMALL).fit(y[:40])
     refused(
         (ValueError, lambda: fitted.predict(known=known.rename(columns={"price": "cost"})), "no column 'price'"),
-        (DataError, fitted.predict, "y has 0 rows after the last value to forecast: expected 3 with the known"),
+        (
+            DataError,
+            fitted.predict,
+            "y has 0 rows with values after the last value to forecast: expected 3 with the known",
+        ),
         (ValueError, lambda: plain.predict(known=known[40:]), "got known, but `fit` had no known columns"),
     )
 

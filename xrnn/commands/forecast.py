@@ -88,7 +88,7 @@ def forecast(
     for line in (past.unscored if past else "", naive_forecasts(forecasts)):
         if line:
             say(DataError(line).shown(flag))
-    say(base := tables.base(forecaster))
+    say(tables.base(forecaster))
     say(tables.recurrent_part(forecaster, training.testable))
     place = past.scored[0] if past else 0
     shown = forecasts[place]
@@ -99,7 +99,7 @@ def forecast(
     if len(scores) > 1:
         results["series"] = [{"name": name} | tables.as_dict(of) for name, of in scores.items()]
     results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
-    picture = forecast_picture(data.series[place], shown, base, past, tested, scores)
+    picture = forecast_picture(data.series, forecasts, past, tested, scores)
     return run.finish(results, picture, lambda path: tables.table_of(forecasts, path))
 
 

@@ -25,7 +25,10 @@ _MOST_COUNTS: Final = 30  # with more labels, the cells show no counts, which wo
 _MOST_NAMES: Final = 60  # with more labels, the axes show no names
 _MOST_PAIRS: Final = 5
 _LONGEST: Final = 16  # characters of a label
-_BEFORE: Final = 3  # horizons or backtests that are shown before the forecasts
+_BEFORE: Final = 3  # lengths of the held-out rows that are shown
+_MOST_PANELS: Final = 6
+_LINE: Final = 1.5  # points
+_MANY_ROWS: Final = 200  # in a panel
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +62,19 @@ class Picture:
 
 def _draw_losses(axes: Any, losses: Sequence[float], unit: str) -> None:
     """The losses of all updates, and their moving average."""
-    steps = np.arange(1, len(losses) + 1)
-    axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="each step")
+    updates = np.arange(1, len(losses) + 1)
+    axes.plot(updates, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="each update")
     window = max(1, len(losses) // 50)
     if window > 1:
         means = np.convolve(losses, np.full(window, 1 / window), mode="valid")
-        axes.plot(steps[window - 1 :], means, color="tab:blue", label=f"mean of {window} steps")
-    axes.set(xlabel="step", ylabel=unit, ylim=(0, None), xlim=(1, max(2, len(losses))))
+        axes.plot(updates[window - 1 :], means, color="tab:blue", label=f"mean of {window} updates")
+    axes.set(xlabel="update (each uses one batch)", ylabel=unit, ylim=(0, None), xlim=(1, max(2, len(losses))))
     axes.grid(alpha=0.3)
 
 
 def _draw_training(axes: Any, estimator: Any, unit: str) -> None:
     """Draw the losses of all updates; with early stopping, also the validation loss of each epoch."""
     losses, validation = estimator.losses_, estimator.validation_losses_
-    if not losses:  # convolutions
-        axes.axis("off")
-        return
     _draw_losses(axes, losses, unit)
     if validation:
         per_epoch, best = len(losses) // len(validation), validation.index(min(validation)) + 1
@@ -88,16 +88,21 @@ def _draw_training(axes: Any, estimator: Any, unit: str) -> None:
 
 
 def confusion_picture(estimator: Any, labels: Sequence[str], counts: HostArray) -> Picture:
-    """The losses of all updates beside the confusion matrix. The picture grows with the number of labels.
+    """The losses of all updates, if there are any, beside the confusion matrix. It grows with the number of labels.
 
     counts   [i, j]: the number of series with label i that were predicted as j
     """
     side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
 
     def draw(figure: Any) -> None:
-        axes = figure.subplot_mosaic([["losses", "matrix"], ["pairs", "matrix"]], height_ratios=(4, 1.6))
+        pattern = [["losses", "matrix"], ["pairs", "matrix"]] if estimator.losses_ else [["pairs", "matrix"]]
+        axes = figure.subplot_mosaic(pattern, height_ratios=(4, 1.6)[: len(pattern)])
         names = [_short(label) for label in labels]
-        _draw_training(axes["losses"], estimator, "nats per series")
+        if estimator.losses_:
+            _draw_training(axes["losses"], estimator, "loss: mean of −log p(true label)")
+            chance = f"{np.log(len(labels)):.2f}: all labels equally likely"
+            axes["losses"].axhline(np.log(len(labels)), color="tab:gray", linestyle=":", label=chance)
+            axes["losses"].legend()
         _draw_confusion(figure, axes["matrix"], names, counts)
         _write_pairs(axes["pairs"], names, counts)
 
@@ -133,10 +138,17 @@ def most_confused(counts: HostArray, most: int) -> list[tuple[int, int, int]]:
 
 
 def _write_pairs(axes: Any, labels: Sequence[str], counts: HostArray) -> None:
+    """The most confused pairs, and beside them the labels of which the smallest shares were found."""
     axes.axis("off")
     pairs = most_confused(counts, _MOST_PAIRS)
     lines = [f"{count:,} × {labels[i]} predicted as {labels[j]}" for i, j, count in pairs]
     axes.text(0, 1, "\n".join(["most confused:", *lines] if lines else ["no series confused"]), va="top")
+    series, right = counts.sum(axis=1), counts.diagonal()
+    missed = [i for i in np.argsort(right / np.maximum(series, 1), kind="stable") if right[i] < series[i]]
+    recalls = [
+        f"{right[i] / series[i]:.2f} of {labels[i]} ({right[i]:,} of {series[i]:,})" for i in missed[:_MOST_PAIRS]
+    ]
+    axes.text(0.55, 1, "\n".join(["lowest recall:", *recalls] if recalls else []), va="top")
 
 
 def _short(label: str) -> str:
@@ -152,8 +164,9 @@ def regression_picture(estimator: Any, targets: HostArray, predicted: HostArray)
     """The losses of all updates beside a plot of the predicted numbers against the true ones."""
 
     def draw(figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        _draw_training(left, estimator, "mean squared error / variance")
+        *left, right = figure.subplots(1, 1 + bool(estimator.losses_), squeeze=False)[0]
+        for axes in left:
+            _draw_training(axes, estimator, "mean squared error / variance")
         ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
         right.plot(ends, ends, color="tab:gray", linewidth=0.8)
         right.scatter(targets, predicted, s=12, alpha=0.6)
@@ -169,61 +182,79 @@ def regression_picture(estimator: Any, targets: HostArray, predicted: HostArray)
 
 
 def forecast_picture(
-    series: ForecastSeries,
-    forecast: Forecast,
-    base: str,
+    series: Sequence[ForecastSeries],
+    forecasts: Sequence[Forecast],
     past: ForecastData | None,
     tested: HostArray,
     scores: dict[str, dict[str, ForecastScores]],
 ) -> Picture:
-    """The steps after the last row of a series; above them, if it is scored, its forecasts of the held-out rows.
+    """A panel for each series up to six; of more, for the scored one with the lowest error, and the highest.
 
-    These are one horizon apart, and beside the seasonal naive ones. Both have dates on their axes, if there are any.
+    A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
+    forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
 
-    base   a line, shown above the forecast
+    scores   of each scored series of `past`, in their order;   tested: their forecasts
     """
-    F, m = series.facts.horizon, series.facts.season
-    axis, value = _time_axis(series, forecast), _label(series.value_name)
-    band = f"forecast, {forecast.levels[0]:g} to {forecast.levels[-1]:g}"
+    scored = (
+        dict(zip(past.scored, zip(past.scored_parts(tested), scores.values(), strict=True), strict=True))
+        if past
+        else {}
+    )
+    shown = dict.fromkeys(range(len(series)), "")
+    if len(series) > _MOST_PANELS:
+        order = sorted(scored, key=lambda i: scored[i][1]["model"].mase)
+        shown = {order[0]: "lowest error, ", order[-1]: "highest error, "} if order else {0: ""}
+    columns = min(len(shown), 2)
+    rows = -(-len(shown) // columns)
 
     def draw(figure: Any) -> None:
-        from matplotlib.dates import ConciseDateFormatter
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for (i, kind), axes in zip(shown.items(), panels, strict=False):
+            title = f"{kind}{_label(series[i].name)}"
+            if past and i in scored:
+                part, of = scored[i]
+                mase = f"MASE {of['model'].mase:.3f}, seasonal naive {of['seasonal_naive'].mase:.3f}"
+                title += f"\nbacktest: {mase}"
+                _draw_panel(axes, series[i], forecasts[i], past.cuts[i], past.test_origins(i), part)
+            else:
+                _draw_panel(axes, series[i], forecasts[i], series[i].rows, np.zeros(0, int), np.zeros(0))
+            axes.set(title=title)
+        for axes in panels[len(shown) :]:
+            axes.axis("off")
+        panels[0].legend()
 
-        *above, bottom = figure.subplots(2 if past else 1, 1, squeeze=False).ravel()
-        for top in above:
-            draw_backtest(top)
-        _draw_values(bottom, axis, series.target, max(0, series.rows - _BEFORE * max(F, m)))
-        _draw_forecast(bottom, axis[series.rows :][:F], forecast.values, forecast.levels, band)
-        bottom.set_title(f"{_label(series.name)}: the next {F} steps\n{base}", fontsize="medium")
-        for axes in (*above, bottom):
-            axes.set(xlabel="time" if series.times else "row", ylabel=value)
-            axes.legend()
-            if isinstance(axis[0], datetime):
-                axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
-            elif all(float(number).is_integer() for number in axis):  # rows, or years
-                axes.xaxis.get_major_locator().set_params(integer=True)
+    return Picture((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows), draw)
 
-    def draw_backtest(top: Any) -> None:
-        assert past is not None
-        i = past.scored[0]
-        cut, origins, of_series = past.cuts[i], past.test_origins(i), past.scored_parts(tested)[0]
-        naive = seasonal_naive(series.filled, origins, F, m)
-        first = max(0, min(cut - past.facts.context, series.rows - _BEFORE * (series.rows - cut)))
-        _draw_values(top, axis, series.target, first)
-        drawn = 0  # rows with a forecast
-        for place in _apart(origins, F):
-            part = slice(max(drawn - origins[place], 0), None)
-            at = axis[origins[place] : origins[place] + F][part]
-            _draw_forecast(top, at, of_series[place][part], forecast.levels, None if drawn else band)
-            top.plot(
-                at, naive[place][part], color="tab:orange", linewidth=0.8, label=None if drawn else "seasonal naive"
-            )
-            drawn = origins[place] + F
-        of_methods = next(iter(scores.values()))
-        model, simple = of_methods["model"], of_methods["seasonal_naive"]
-        top.set(title=f"backtest: MASE {model.mase:.3f}, seasonal naive {simple.mase:.3f}")
 
-    return Picture((9, 6.5 if past else 3.5), draw)
+def _draw_panel(
+    axes: Any, series: ForecastSeries, forecast: Forecast, cut: int, origins: HostArray, tested: HostArray
+) -> None:
+    """The last rows of a series, the forecasts `tested` at `origins` after the row `cut`, and the next steps."""
+    from matplotlib.dates import ConciseDateFormatter
+
+    F, m, C = series.facts.horizon, series.facts.season, series.facts.context
+    levels, axis = forecast.levels, _time_axis(series, forecast)
+    naive = seasonal_naive(series.filled, origins, F, m)
+    first = max(0, min(cut - C, series.rows - _BEFORE * max(series.rows - cut, F, m)))
+    width = _LINE if series.rows - first < _MANY_ROWS else _LINE / 3  # thick lines of many days cover each other
+    axes.plot(axis[first : series.rows], series.target[first:], color="tab:gray", label="values", linewidth=width)
+    axes.grid(alpha=0.3)
+    band = f"forecast, {levels[0]:g} to {levels[-1]:g}"
+    drawn = 0  # rows with a forecast
+    for place in _apart(origins, F):
+        part = slice(max(drawn - origins[place], 0), None)
+        at = axis[origins[place] : origins[place] + F][part]
+        _draw_forecast(axes, at, tested[place][part], levels, None, width)
+        label = None if drawn else "seasonal naive"
+        axes.plot(at, naive[place][part], color="tab:orange", linewidth=width / 2, label=label)
+        drawn = origins[place] + F
+    axes.axvline(axis[series.rows], color="tab:gray", linestyle=":", label=f"the next {F} steps")
+    _draw_forecast(axes, axis[series.rows :][:F], forecast.values, levels, band, width)
+    axes.set(xlabel=_label(series.time_name) if series.times else "row", ylabel=_label(series.value_name))
+    if isinstance(axis[0], datetime):
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    elif all(float(number).is_integer() for number in axis):  # rows, or years
+        axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _time_axis(series: ForecastSeries, forecast: Forecast) -> list[Any]:
@@ -247,12 +278,9 @@ def _label(text: str) -> str:
     return escaped(text).replace("$", r"\$")[:60]
 
 
-def _draw_values(axes: Any, axis: list[Any], values: HostArray, first: int) -> None:
-    axes.plot(axis[first : len(values)], values[first:], color="tab:gray", label="values")
-    axes.grid(alpha=0.3)
-
-
-def _draw_forecast(axes: Any, at: list[Any], values: HostArray, levels: tuple[float, ...], label: str | None) -> None:
+def _draw_forecast(
+    axes: Any, at: list[Any], values: HostArray, levels: tuple[float, ...], label: str | None, width: float
+) -> None:
     """values (F, Q), at the places `at`."""
     axes.fill_between(at, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
-    axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", label=label)
+    axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)

@@ -321,12 +321,12 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     differences: list[Any] = [b - a for a, b in itertools.pairwise(times)]  # type: ignore[operator]
     if not differences:
         return None
-    for a, b in itertools.pairwise(times):
+    for i, (a, b) in enumerate(itertools.pairwise(times)):
         if b > a:  # type: ignore[operator]
             continue
-        if a == b:
-            remedy = f"remove a row or the column of times, give {param('id')}, {_CLOCK_CHANGE}"
-            raise DataError(f"{shown} has the time {show(a)} twice: expected one row for each; {remedy}")
+        if b in times[: i + 1]:
+            remedy = f"remove a row, name the column of several series with {param('id')}, {_CLOCK_CHANGE}"
+            raise DataError(f"{shown} has the time {show(b)} twice: expected one row for each; {remedy}")
         remedy = f"sort them, name the column with {param('time')}, {_CLOCK_CHANGE}"
         raise DataError(f"{shown} has the time {show(b)} after {show(a)}: expected rows in the order of time; {remedy}")
     if not isinstance(times[0], datetime):

@@ -66,6 +66,7 @@ class ForecastSeries:
         """
         exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
         self.name, self.id, self.times, self.facts = series.name, series.id or series.name, series.times, facts
+        self.time_name = " ".join(series.time_names) or "time"
         self.target: HostArray = series.values[: exists[-1] + 1 if rows is None else rows, 0]
         self.scales, self._no_scale = (scales, "") if scales else self._scales(train)
         self.deviation, self.unit = self.scales.deviation, self.scales.unit
@@ -267,7 +268,7 @@ class ForecastSeries:
         ahead = self._known[self.rows : self.rows + facts.horizon]
         if facts.known and len(ahead) < facts.horizon:
             raise DataError(
-                f"{printable(self.name)} has {len(ahead)} rows after the last value to forecast: expected "
+                f"{printable(self.name)} has {len(ahead)} rows with values after the last value to forecast: expected "
                 f"{facts.horizon} with the known columns; add the rows, or lower {param('horizon')}"
             )
         first = max(self.rows - facts.context, 0)
