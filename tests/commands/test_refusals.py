@@ -41,6 +41,7 @@ def refusing(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     titled.write(folder / "titled")
     write_csv(folder / "wide.csv", np.ones((2, 3)))
     (folder / "notes").write_text("mine")
+    (folder / "one.ts").write_text("@classLabel true a\n@data\n1,2:a\n3,4:a\n")
     (folder / "nul.csv").write_text("i,x,l\n" + "".join(f"{i},{x},{'ab'[i % 2]}\0\n" for i in range(6) for x in (1, 2)))
     xrnn.save(folder / "layer", xrnn.Linear.init(2, 3, backend="numpy"))
     if os.name == "posix":
@@ -80,6 +81,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
         ("classify nul.csv --id i --label l", "y[0] is '"),
+        ("classify one.ts", "got 1 class(es), ['a']: expected two or more; add series"),
         ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file; check the path"),
         ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
         ("regress", "got no TRAIN: expected series with a number each"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.commands.runs import write_levels
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.series.waves import waves, write_csv, write_folder, write_ts
 from xrnn.commands.series import Labelled, load
 from xrnn.series.checks import Series
@@ -142,15 +142,14 @@ def test_a_test_on_the_training_series_is_refused() -> None:
 
 def test_series_without_a_label_get_one_line() -> None:
     Path("f.ts").write_text("@classLabel false\n@data\n1,2\n")
-    with one_line(DataError, "f.ts, line 3 has no label: expected one for each series; name a .ts file with labels,"):
-        read([Path("f.ts")])
-    with one_line(DataError, "g.csv has no label: expected one for each series"):
-        read([write_csv(Path("g.csv"), np.ones((2, 2)))])
-    ts("h.ts", series("a", D=1), series("b", D=1))
-    with one_line(DataError, "f.ts, line 3 has no label: expected one for each series"):
-        read([Path("h.ts"), Path("f.ts")])
-    with one_line(DataError, "g.csv has no label: expected one for each series"):
-        read([Path("g.csv")], numbers=True)
+    write_csv(Path("g.csv"), np.ones((2, 2)))
+    train = ts("h.ts", series("a", D=1), series("b", D=1))
+    words = " has no label: expected one for each series; name a .ts file with labels,"
+    refused(
+        (DataError, lambda: read([Path("f.ts")]), f"f.ts, line 3{words}"),
+        (DataError, lambda: read([train, Path("f.ts")]), f"f.ts, line 3{words}"),
+        (DataError, lambda: read([Path("g.csv")], numbers=True), f"g.csv{words}"),
+    )
 
 
 # ---- the series that come with another package ----
