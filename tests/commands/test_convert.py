@@ -118,7 +118,7 @@ def test_a_quantized_layer_in_c(folder: Path, capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_a_state_dict_of_an_rnn(nonlinearity: Any) -> None:
+def test_a_state_dict_of_an_rnn(nonlinearity: Any, capsys: Capture) -> None:
     import torch
 
     module = torch.nn.RNN(3, 4, 2, nonlinearity=nonlinearity, bidirectional=True, bias=False)
@@ -127,6 +127,7 @@ def test_a_state_dict_of_an_rnn(nonlinearity: Any) -> None:
     )
     assert main(["convert", "a.pt", "a.safetensors", "--prefix", "encoder.", "--nonlinearity", nonlinearity]) == 0
     assert_alike(xrnn.load("a.safetensors"), xrnn.from_torch(module))
+    assert capsys.readouterr().err == "warning: left out of a.pt: other; convert these modules by xrnn.from_torch\n"
 
 
 # ---- checkpoints of commands ----
@@ -316,11 +317,14 @@ class Evil:
         return os.system, ("touch evil",)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_files_with_code_are_refused(capsys: Capture) -> None:
     import torch
 
     torch.save({"weight_ih_l0": Evil()}, "a.pt")
-    assert "weights_only=True" in failed(capsys, "info", "a.pt")
+    assert "weights_only=True (it holds a whole model, or other Python objects): expe" in failed(capsys, "info", "a.pt")
+    torch.jit.save(torch.jit.script(torch.nn.GRU(2, 3)), "a.pt")
+    assert "weights_only=True (it holds TorchScript): expected" in failed(capsys, "info", "a.pt")
     torch.save([torch.ones(2)], "b.pt")
     assert "holds a list: expected a state dict" in failed(capsys, "info", "b.pt")
     torch.save({"weight_ih_l0": torch.ones(5, 3), "weight_hh_l0": torch.ones(5, 2)}, "c.pt")

@@ -115,7 +115,7 @@ def _guarded(run: Callable[[], Any]) -> Any:
         except (ValueError, TypeError, ImportError) as error:
             raise DataError(str(error)) from error
     for warning in caught:
-        if sys.stderr is not None and "NaN" in str(warning.message):
+        if sys.stderr is not None and any(words in str(warning.message) for words in ("NaN", "left out")):
             Terminal(sys.stderr).say(f"warning: {warning.message}")
     return result
 

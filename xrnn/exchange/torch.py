@@ -47,10 +47,11 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
     The modules of xrnn.torch are converted too. One layer of one direction becomes one recurrent layer, both
     directions a Bidirectional, several layers a Stack, with the module's dropout between them. Layers are time-first
     even if the module is `batch_first`. They always have a bias: the sum of PyTorch's two, or zeros if the module has
-    none. Warns if a weight holds NaN or infinity.
+    none. Training changes all rows of an Embedding, that of a `padding_idx` too. Warns if a weight holds NaN or
+    infinity.
 
     Raises TypeError for other modules, or weights that are not plain float32 or float64 tensors; ValueError for a
-    `proj_size`, `max_norm` or `padding_idx`, a replaced `forward`, hooks, unusual keys in the state dict, and weights
+    `proj_size` or `max_norm`, a replaced `forward`, hooks, unusual keys in the state dict, and weights
     that are sparse, have other shapes or no values; ImportError without PyTorch.
 
     >>> import torch
@@ -131,11 +132,6 @@ def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Arr
     if not is_linear and module.max_norm is not None:
         raise ValueError(
             f"module has max_norm={module.max_norm}: expected max_norm=None; no layer of xrnn scales its rows"
-        )
-    if not is_linear and module.padding_idx is not None:
-        raise ValueError(
-            f"module has padding_idx={module.padding_idx}: expected None, because training changes all rows of an "
-            "xrnn Embedding; set module.padding_idx = None if this row may change too"
         )
     rows = (module.out_features, module.in_features) if is_linear else (module.num_embeddings, module.embedding_dim)
     shapes: dict[str, tuple[int, ...]] = {"weight": rows}

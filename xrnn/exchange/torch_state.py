@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,11 +27,13 @@ def read_state(path: Path, prefix: str = "", nonlinearity: str = "tanh", backend
     prefix         the beginning of the keys: "encoder.rnn."
     nonlinearity   of an RNN, which the file does not say
 
-    The file is read with `weights_only=True`. Raises FileError for other files; ImportError without PyTorch.
+    The file is read with `weights_only=True`. Warns of entries that do not belong to the module. Raises FileError
+    for other files; ImportError without PyTorch.
     """
     torch, name = import_torch("a .pt file"), printable(str(path))
     content = read_regular(path, f"can't read {name}", _WANTED)
     state = _loaded(torch, content, name)
+    others = [quoted(key) for key in state if not key.startswith(prefix)]
     mine = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     # A tensor may repeat one stored element (stride 0).
     tensors = [value for value in mine.values() if isinstance(value, torch.Tensor)]
@@ -56,21 +60,29 @@ def read_state(path: Path, prefix: str = "", nonlinearity: str = "tanh", backend
     try:
         module = getattr(torch.nn, kind)(D, H, depth, **options, **more, dtype=weight.dtype, device="meta")
         module.load_state_dict(mine, assign=True)
-        return from_torch(module, backend=backend)
+        layer = from_torch(module, backend=backend)
     except (RuntimeError, TypeError, ValueError) as error:
-        got = quoted(" ".join(str(error).split())[:200])
+        got = quoted(textwrap.shorten(str(error), 200, placeholder=" …"))
         raise FileError(f"{name} holds no {kind} of {depth} layers ({got}): expected {_WANTED}") from error
+    if others:
+        shown = ", ".join([*others[:8], f"{len(others) - 8} more"] if len(others) > 8 else others)
+        warnings.warn(f"left out of {name}: {shown}; convert these modules by xrnn.from_torch", stacklevel=2)
+    return layer
 
 
 def _loaded(torch: Any, content: bytes, name: str) -> Mapping[str, Any]:
     try:
         # A compressed archive may be far larger than the file; torch.save does not compress.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if any(entry.endswith("/constants.pkl") for entry in archive.namelist()):
+                raise ValueError("it holds TorchScript")
             if sum(entry.file_size for entry in archive.infolist()) > len(content):
                 raise ValueError("compressed data")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or forged file: zipfile and PyTorch raise errors of any kind
-        got = quoted(" ".join(str(error).split())[:80])
+        got = quoted(textwrap.shorten(str(error), 80, placeholder=" …"))
+        if "GLOBAL" in str(error):
+            got = "it holds a whole model, or other Python objects"
         raise FileError(f"{name} can't be loaded with weights_only=True ({got}): expected {_WANTED}") from error
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise FileError(f"{name} holds a {type(state).__name__}: expected {_WANTED}")
