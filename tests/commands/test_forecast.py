@@ -147,6 +147,13 @@ def test_the_columns_of_times_and_the_unused_ones_are_named(capsys: Capture) -> 
         assert words in capsys.readouterr().out
 
 
+def test_series_that_end_at_different_times_are_named(capsys: Capture) -> None:
+    rows = [f"{day(i)},{shop},{i % 5}" for shop, count in (("K", 39), ("D", 40)) for i in range(count)]
+    Path("f.csv").write_text("\n".join(["date,shop,v", *rows]))
+    assert main(["forecast", "f.csv", *OPTIONS, "--context", "8", "--id", "shop", "--steps", "1"]) == 0
+    assert "the series end at different times: K 2024-02-08 to D 2024-02-09\n" in capsys.readouterr().out
+
+
 def test_naive_forecasts_without_a_season_are_one_row(capsys: Capture) -> None:
     write("f.csv", growth())
     assert main(["forecast", "f.csv", *OPTIONS, "--season", "1", "--steps", "1"]) == 0
@@ -187,7 +194,11 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
-        (["v", "1", "x"], "", "; correct it, or name the column to forecast with --target"),
+        (
+            ["v", "1", "x"],
+            "",
+            "; correct it, name the column to forecast with --target, or that with the names of series with --id",
+        ),
         (
             ["v,k", "1,x", "2,z"],
             "--target v --known k",

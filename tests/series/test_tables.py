@@ -113,7 +113,7 @@ TYPED = [["when", "x", "n"], [datetime(2024, 5, 31), 1.5, 7], [datetime(2024, 6,
 
 
 @pytest.mark.needs("openpyxl", "test")
-def test_an_excel_sheet_is_read_as_its_cells_are_shown() -> None:
+def test_an_excel_sheet_is_read_as_its_cells_are_shown(caplog: pytest.LogCaptureFixture) -> None:
     sheet: Any = importlib.import_module("openpyxl").Workbook()
     for row in [*TYPED, [None, None, None]]:
         sheet.active.append(row)
@@ -125,6 +125,10 @@ def test_an_excel_sheet_is_read_as_its_cells_are_shown() -> None:
         assert series.times == ((datetime(2024, 5, 31), datetime(2024, 6, 30)) if columns.timed else None)
     with one_line(DataError, "f.xlsx, row 2, column when: '2024-05-31T00:00:00' is not a finite number"):
         read_path(Path("f.xlsx"), Columns(channels=("when",)))
+    sheet.create_sheet("Köln")
+    sheet.save("f.xlsx")
+    read_path(Path("f.xlsx"), Columns(skip=("when",)))
+    assert caplog.messages == ["f.xlsx has several sheets: Sheet is read; ignored: Köln"]
     Path("f.xlsx").write_bytes(b"PK\x03\x04")
     with one_line(DataError, "f.xlsx can't be read (", "): expected a complete .xlsx file; use another copy"):
         read_path(Path("f.xlsx"))

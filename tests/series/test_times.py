@@ -96,6 +96,7 @@ OTHER = "is not a time like the others: expected all numbers or all"
         (["02/20/2024", "20/02/2024"], f"row 2: '20/02/2024' {OTHER}"),
         (["2024-01-01", ""], f"row 2: '' {OTHER}"),
         (["2", "x"], f"row 2: 'x' {OTHER}"),
+        (["2024-01-01", "Summe"], "12:00, or remove the row"),
         (["1", "2024-01-01"], f"row 2: '2024-01-01' {OTHER}"),
         *(
             ([f"31.07.2024 {clock}"], f"'31.07.2024 {clock}' {OTHER}")

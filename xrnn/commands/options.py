@@ -155,7 +155,7 @@ RUN: Final = (
     Option("out", Path, "Checkpoint to write."),
     Option("plot", Path, "Picture to write: .png, .svg or .pdf."),
     Option("overwrite", bool, "Replace an existing checkpoint, picture and table."),
-    Option("quiet", bool, "Print the results only.", flags=("-q",)),
+    Option("quiet", bool, "Print the results only, not what was read and the progress.", flags=("-q",)),
     Option("json", bool, "Print the results as JSON, in the last line."),
     _BACKEND,
 )

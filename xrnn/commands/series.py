@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from xrnn.commands.options import TABLE, values_of
 from xrnn.files import printable, quoted
@@ -16,6 +19,7 @@ from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
 from xrnn.series.parameters import check
 from xrnn.series.read import check_channels, check_same, read_path
 from xrnn.series.tables import Columns, names_in
+from xrnn.series.times import show
 
 _DEFAULT: Final = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
 
@@ -56,19 +60,39 @@ def forecast_columns(p: Any, table: dict[str, Any]) -> Columns:
     """How to read the tables of a forecaster.   p: its parameters;   table: given of TABLE.   Raises SettingsError."""
     used = (p.target, *names_in(p.known)) if p.target else ()
     remedy = "write 1 and 0 for yes and no, and a column for each other word"
-    remedy = remedy if p.target else f"correct it, or name the column to forecast with {param('target')}"
+    remedy = (
+        remedy
+        if p.target
+        else (
+            f"correct it, name the column to forecast with {param('target')}, or that with the names of series with "
+            f"{param('id')}"
+        )
+    )
     return replace(columns_of(table), id=p.id, time=p.time, timed=True, used=used, remedy=remedy)
 
 
 def lines_about(series: Sequence[Series], step: str) -> list[str]:
-    """Lines: which columns of the tables are the times, and which are not used.   step: the name of the step"""
+    """Lines: which columns of the tables are the times, which are not used, and whether the series end together.
+
+    step   the name of the step
+    """
     steps = f", steps of {step}" if step else ""
     found = {
         f"times: {', '.join(each.time_names) + steps if each.time_names else 'none'}"
         + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
         for each in series
     }
-    return sorted(found)
+    lasts = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) for each in series]
+    ends: list[Any] = [
+        (each.times[i], each.id or each.name) for each, i in zip(series, lasts, strict=True) if each.times
+    ]
+    lines = sorted(found)
+    with contextlib.suppress(TypeError):  # files with numbers and with dates
+        first, last = (choose(ends, key=lambda end: end[0], default=(0, "")) for choose in (min, max))
+        if first[0] != last[0]:
+            of = (f"{name} {show(time)}" for time, name in (first, last))
+            lines.append(f"the series end at different times: {' to '.join(of)}")
+    return lines
 
 
 def load(train: Path | None, test: Path | None, table: dict[str, Any], seed: int, *, numbers: bool) -> Labelled:

@@ -190,7 +190,8 @@ def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
         return [_with_known(each, *form._known(known)) for each in series] if known is not None else series, form
     if known is not None:
         raise ValueError(
-            "got known for a DataFrame with named columns: expected None; name columns by Forecaster(known=)"
+            "got known for a DataFrame with named columns: expected None; name the columns by "
+            "Forecaster(known=), and append the rows of the steps ahead to X, with a missing target"
         )
     used = [each for each in (names.id, names.time, names.target, *names.known) if each]
     if missing := [name for name in used if name not in X.columns]:

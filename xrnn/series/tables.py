@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import logging
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from xrnn.series.errors import DataError, param
 from xrnn.series.times import hold_dates, iso_time, read_times
 from xrnn.typing import HostArray
 
+_log: Final = logging.getLogger("xrnn")
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
 _YES_NO: Final = {  # the numbers of words, if a column has no others
@@ -118,7 +120,7 @@ def _csv(path: Path, columns: Columns) -> Table:
             if len(row) != len(rows[0]):
                 raise DataError(
                     f"{path}, line {lines[-1]} has {len(row)} values, but the rows before have {len(rows[0])}: "
-                    "expected the same number of values in every row; correct the row"
+                    "expected the same number of values in every row, and the header in the first line; correct the row"
                 )
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}: expected cells of numbers; is this CSV?") from error
@@ -133,7 +135,11 @@ def _from_pandas(path: Path, columns: Columns, suffix: str) -> Table:
             frame = pandas.read_parquet(path)
             has_index = frame.index.names != [None] or not isinstance(frame.index, pandas.RangeIndex)
             return Table.of(frame.reset_index() if has_index else frame, str(path), columns)
-        frame = pandas.read_excel(path, header=None, dtype=object, na_filter=False)
+        with pandas.ExcelFile(path) as book:
+            sheet, *others = book.sheet_names
+            frame = pandas.read_excel(book, header=None, dtype=object, na_filter=False)
+        if others:
+            _log.warning(f"{path} has several sheets: {sheet} is read; ignored: {', '.join(others)}")
     except ImportError as error:
         package = error.name or ("openpyxl" if suffix == ".xlsx" else "pyarrow")
         raise DataError(

@@ -117,7 +117,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
     i = len(longest)
     raise DataError(
         f"{where(i)}: {quoted(cells[i])!r} is not a time like the others: expected all numbers or all dates in one "
-        f"form; {_REMEDY}"
+        f"form; {_REMEDY}, or remove the row"
     )
 
 
