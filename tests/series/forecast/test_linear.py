@@ -223,9 +223,13 @@ def test_a_calendar_that_does_not_help_is_left_out() -> None:
 
 def test_calendar_columns() -> None:
     hours = [datetime(2024, 1, 1, 6), datetime(2024, 1, 6, 6, tzinfo=UTC), datetime(2024, 1, 7)]
-    week = columns("week", hours)
-    np.testing.assert_allclose(week, [[0] * 10, [0, 0, 0, 0, 1, 0, 0, -1, 1, 0], [0] * 5 + [1, 1, 1, 0, 0]], atol=1e-12)
-    year = columns("year", [datetime(2024, 1, 1), datetime(2023, 7, 2, 15)])
+    week = columns("week", hours, np.array([[2.0], [0.0], [3.0]]))
+    np.testing.assert_allclose(
+        week,
+        [[0] * 11 + [-2, 2, 0], [0, 0, 0, 0, 1, 0, 0, -1, 1, 0] + [0] * 4, [0] * 5 + [1, 1, 1, 0, 0, 3, 3, 0, 0]],
+        atol=1e-12,
+    )
+    year = columns("year", [datetime(2024, 1, 1), datetime(2023, 7, 2, 15)], np.zeros((2, 1)))
     np.testing.assert_allclose(year[0], [1, 1, 1, 0, 0, 0])
     np.testing.assert_allclose(year[1, :3], [-1, 1, -1], atol=1e-3)
     minutes = [datetime(2024, 1, 1) + timedelta(minutes=10 * i) for i in range(20)]
@@ -416,3 +420,20 @@ def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:
                 inside[bool(on)].append(bool(quantiles[0] <= value <= quantiles[2]))
     assert 0.72 <= np.mean(inside[True]) <= 0.88
     assert 0.72 <= np.mean(inside[False]) <= 0.88
+
+
+def test_a_known_holiday_has_the_hours_of_a_sunday() -> None:
+    """Five holidays on working days are in the training: the error is less than half that of the day before."""
+    rng, rows = np.random.default_rng(0), 154 * 24
+    day, hour = np.divmod(np.arange(rows), 24)
+    holiday = np.isin(day, [17, 44, 66, 94, 129, 150])
+    working = 20 + 30 * np.exp(-(((hour - 9) / 3) ** 2)) + 25 * np.exp(-(((hour - 17) / 3) ** 2))
+    sunday = 20 + 15 * np.exp(-(((hour - 14) / 4) ** 2))
+    values = np.where((day % 7 > 4) | holiday, sunday, working) * np.exp(0.05 * rng.standard_normal(rows))
+    cut = 150 * 24
+    columns = np.stack([np.where(np.arange(rows) < cut, values, np.nan), holiday], axis=1)[: cut + 24]
+    times = tuple(datetime(2024, 1, 1) + timedelta(hours=i) for i in range(cut + 24))
+    settings = params(hidden=4, horizon=24, target="v", known="holiday")
+    data = prepare([Series(columns, None, "s", times=times)], settings, backtest=False)
+    error = np.abs(data.series[0].next_window().base - values[cut : cut + 24]).mean()
+    assert error < 0.5 * np.abs(values[cut - 24 : cut] - values[cut : cut + 24]).mean()

@@ -2,7 +2,8 @@
 
 They describe a second, longer season: the week for hours, whose first season is the day, and the year for days.
 
-    week   whether it is Tuesday, …, Sunday; on weekends also cos and sin of 2πk · hour / 24, k = 1, 2
+    week   whether it is Tuesday, …, Sunday; on weekends also cos and sin of 2πk · hour / 24, k = 1, 2; and the same
+           waves times each known column: a holiday has other hours than a working day
     year   cos and sin of 2πk · day of the year / 365.25, k = 1, 2, 3
 """
 
@@ -19,6 +20,7 @@ from xrnn.series.times import Step
 from xrnn.typing import HostArray
 
 COLUMNS: Final = {"": 0, "week": 10, "year": 6}  # the number of columns of each calendar
+OF_KNOWN: Final = {"": 0, "week": 4, "year": 0}  # more of them for each known column
 _DAY: Final = timedelta(days=1)
 _LEAST_SEASONS: Final = 2
 
@@ -33,8 +35,8 @@ def calendar_of(step: Step | None, rows: int) -> str:
     return calendar if days >= _LEAST_SEASONS * length else ""
 
 
-def columns(calendar: str, times: Sequence[Time]) -> HostArray:
-    """The columns (T, n) of a calendar at times (T,), which are dates."""
+def columns(calendar: str, times: Sequence[Time], known: HostArray) -> HostArray:
+    """The columns (T, n) of a calendar at times (T,), which are dates.   known (T, K)"""
     local = np.array([each.replace(tzinfo=None) for each in times if isinstance(each, datetime)], "datetime64[s]")
     days = local.astype("datetime64[D]")
     if calendar == "year":
@@ -42,7 +44,9 @@ def columns(calendar: str, times: Sequence[Time]) -> HostArray:
     weekday = (days.astype(int) + 3) % 7  # 1970-01-01 was a Thursday
     hours = (local - days) / np.timedelta64(1, "h")
     is_day = weekday[:, None] == np.arange(1, 7)
-    return np.concatenate([is_day, (weekday > 4)[:, None] * _waves(hours / 24, 2)], axis=1)
+    waves = _waves(hours / 24, 2)
+    of_known = (known[..., None] * waves[:, None]).reshape(len(waves), -1)
+    return np.concatenate([is_day, (weekday > 4)[:, None] * waves, of_known], axis=1)
 
 
 def _waves(phase: HostArray, count: int) -> HostArray:

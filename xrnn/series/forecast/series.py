@@ -78,9 +78,9 @@ class ForecastSeries:
         self.filled = fill(self.target, facts.season)
         self.covariates = known.apply(series.values[:, 1:])
         if facts.calendar:
-            of_times = calendar.columns(facts.calendar, series.times or ())
-            own = np.zeros((len(of_times), facts.known))
+            own = np.zeros((len(series.times or ()), facts.known))
             own[: len(self.covariates)] = self.covariates
+            of_times = calendar.columns(facts.calendar, series.times or (), own)
             self.covariates = np.concatenate([own, of_times], axis=1)
         self._known, self._known_scale = series.values[:, 1:], known  # (T or more, K), before they were filled
         self._target_name, *names = series.channel_names or ("",)

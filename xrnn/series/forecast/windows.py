@@ -54,7 +54,7 @@ class ForecastFacts:
     @property
     def covariates(self) -> int:
         """The number of known and calendar columns."""
-        return self.known + calendar.COLUMNS[self.calendar]
+        return self.known + calendar.COLUMNS[self.calendar] + calendar.OF_KNOWN[self.calendar] * self.known
 
     @classmethod
     def of(cls, value: Any) -> Self:
