@@ -293,7 +293,7 @@ def with_price(row: int, value: float) -> Any:
         (pandas.concat([KNOWN, KNOWN[-1:]]), "known has the time 2011-07-01 twice: expected one row for each"),
         (with_price(41, np.inf), "known, row 42, column price: 'inf' is not a finite number"),
         (with_price(41, 1e31), "known holds 1e+31 in row 42, column 1: expected numbers"),
-        (KNOWN.assign(price="x"), "known, row 1, column price: 'x' is not a finite number"),
+        (KNOWN.assign(price="z"), "known, row 1, column price: 'z' is not a finite number"),
         (KNOWN.price.astype("category").astype(str).add("x").to_frame(), "column price: '0.63"),
         (KNOWN * 1j, "Complex data not supported: known holds complex128; expected real numbers"),
     ],
