@@ -174,7 +174,7 @@ def test_the_truth_need_not_be_known(capsys: Capture) -> None:
 
 @every_kind
 def test_skip_bad_reports_unusable_files_and_series(kind: str, capsys: Capture) -> None:
-    Path("text.csv").write_text("1,x\n")
+    Path("text.csv").write_text("1,abc\n")
     np.save("wide.npy", np.ones((9, 3)))
     write("good.csv", kind, series_for(kind))
     assert main(["predict", kind, "text.csv", "wide.npy", "good.csv", "gone.csv", "--skip-bad"]) == 0
