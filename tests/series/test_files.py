@@ -162,7 +162,7 @@ FORGED: list[tuple[Any, Change, str]] = [
     (Classifier, params(hidden="3"), "has invalid params (hidden is '3': expected int)"),
     (Classifier, params(lr=10**400), "has invalid params"),
     (Classifier, params(colour="red"), "has invalid params (colour is no parameter of Classifier"),
-    (Classifier, lambda extra: extra["params"].pop("batch"), "has invalid params (they have other names"),
+    (Classifier, lambda extra: extra["params"].update(more=0), "has invalid params (more is no parameter"),
     *((Classifier, lambda extra, n=n: extra.update(params=n), "has invalid params (a ") for n in ("{", [1], None)),
     *((Classifier, lambda extra, n=n: extra.update(learnt=n), "has invalid learnt (a ") for n in ("{", [1], None)),
     (Classifier, lambda extra: extra.update(arrays=3), "has invalid arrays (a int: expected an object)"),

@@ -167,7 +167,8 @@ class Layer:
                 with self.backend.device_of(g):
                     g[...] = 0
 
-    # These checks run at every call, so they only compare. The message is built after a check has failed.
+    # These checks only compare; the message is built after one has failed. Recurrent layers whose arrays have one
+    # device call them only after the operation has refused its operands, to name the wrong one.
 
     def _is_ours(self, array: Any) -> bool:
         """Whether `array` has this layer's type (no subclass), dtype and device."""

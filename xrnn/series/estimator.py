@@ -103,9 +103,7 @@ class Estimator(ABC):
         loaded, content = cls(), reader.content
         names, known = {*content.learnt}, {*cls.learnt, *_OPTIONAL}
         try:
-            loaded.set_params(**content.params)
-            if content.params.keys() != loaded.get_params().keys():
-                raise SettingsError(f"they have other names: expected {', '.join(loaded.get_params())}")
+            loaded.set_params(**content.params)  # parameters that xrnn got after the file have their defaults
             loaded._params = loaded.check_params()
         except ValueError as error:
             reader.invalid("params", SettingsError(str(error)))

@@ -15,12 +15,12 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.series.checks import Series, checked
 from xrnn.series.errors import DataError, file_errors, param
-from xrnn.series.tables import Columns, read_table
+from xrnn.series.tables import TABLES, Columns, read_table
 from xrnn.series.ts import read_ts
 
-_FILES: Final = "a .ts, .csv, .xlsx, .parquet or .npy file"
-_OF_LABELS: Final = ".csv, .xlsx, .parquet or .npy files"
-_ALSO_IN_FOLDERS: Final = (".csv", ".xlsx", ".parquet", ".npy")  # of a label; a .ts file holds its labels
+_OF_A_LABEL: Final = (*TABLES, ".npy")  # the endings in the folder of a label; a .ts file holds its labels
+_FILES: Final = f"a .ts, {', '.join(TABLES)} or .npy file"
+_OF_LABELS: Final = f"{', '.join(TABLES)} or .npy files"
 MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
 
 
@@ -67,7 +67,7 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
         with file_errors(DataError, "examine", folder / label, "expected a folder or a file; remove it"):
             if not (folder / label).is_dir():
                 continue
-        names = [name for name in _names(folder / label) if os.path.splitext(name)[1].lower() in _ALSO_IN_FOLDERS]
+        names = [name for name in _names(folder / label) if os.path.splitext(name)[1].lower() in _OF_A_LABEL]
         if not names:
             raise DataError(
                 f"{folder / label} holds no series: expected {_OF_LABELS} in the folder of a label; remove it, or add "
@@ -104,7 +104,7 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
             return read_ts(path, targets=columns.targets, encoding=columns.encoding)
         if suffix == ".npy":
             return [_read_npy(path, columns, label)]
-        if suffix in _ALSO_IN_FOLDERS:
+        if suffix in _OF_A_LABEL:
             return read_table(path, columns, label)
     raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
 

@@ -34,6 +34,7 @@ from xrnn.series.errors import DataError, param
 from xrnn.series.times import hold_dates, iso_time, read_times
 from xrnn.typing import HostArray
 
+TABLES: Final = (".csv", ".xlsx", ".parquet")  # the endings that `read_table` has a branch for
 _log: Final = logging.getLogger("xrnn")
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")

@@ -204,8 +204,8 @@ class ForecastTraining(Training):
             return
         self.calibrated = True
         if not self._enough:
-            # Too few windows were left out: the share is 0. Exponential smoothing is not trained, so that its errors in
-            # the rows to train on are those of forecasts.
+            # Too few windows were left out: the share is 0. Exponential smoothing learns nothing, so its errors on the
+            # rows to train on are errors of real forecasts.
             self.model.share = 0.0
             self._set_widths(*self.data.early_errors())
             return
