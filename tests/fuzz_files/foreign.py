@@ -127,23 +127,30 @@ def onnx_file(rng: random.Random) -> bytes:
 # ---- state dicts ----
 
 
-def state_file(rng: random.Random) -> bytes:
+def state_of(rng: random.Random) -> dict[str, Any]:
     kind = rng.choice([torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM])
-    state = dict(kind(2, 3, rng.choice([1, 2]), bidirectional=rng.random() < 0.5).state_dict())
-    name, damaged = rng.choice(list(state)), rng.random() < 0.4
-    if not damaged:
-        value = state.pop(name)
-        shape = [rng.choice([0, 1, 3, 9, 64]) for _ in range(rng.choice([0, 1, 2, 2, 3]))]
-        huge = torch.zeros(1).expand(2**20, 2**20)  # one element in the file
-        others: list[Any] = [value.half(), value.double(), torch.zeros(shape), value.to_sparse(), huge, value.int()]
-        names = [name, name, name, name[:-1], f"{name}_reverse", "\x1b[2J", "weight_ih_l99"]
-        state[rng.choice(names)] = rng.choice([value, *others, 3, "text", None, [value]])
+    return dict(kind(2, 3, rng.choice([1, 2]), bidirectional=rng.random() < 0.5).state_dict())
+
+
+def saved(state: dict[str, Any]) -> bytes:
     content = io.BytesIO()
     torch.save(state, content)
-    whole = content.getvalue()
-    if damaged:
+    return content.getvalue()
+
+
+def state_file(rng: random.Random) -> bytes:
+    state = state_of(rng)
+    if rng.random() < 0.4:
+        whole = saved(state)
         return bytes_changed(whole, rng, len(whole)) if rng.random() < 0.5 else cut(whole, rng)
-    return whole
+    name = rng.choice(list(state))
+    value = state.pop(name)
+    shape = [rng.choice([0, 1, 3, 9, 64]) for _ in range(rng.choice([0, 1, 2, 2, 3]))]
+    huge = torch.zeros(1).expand(2**20, 2**20)  # one element in the file
+    others: list[Any] = [value.half(), value.double(), torch.zeros(shape), value.to_sparse(), huge, value.int()]
+    names = [name, name, name, name[:-1], f"{name}_reverse", "\x1b[2J", "weight_ih_l99"]
+    state[rng.choice(names)] = rng.choice([value, *others, 3, "text", None, [value]])
+    return saved(state)
 
 
 # ---- as `__main__` runs them ----
@@ -151,6 +158,7 @@ def state_file(rng: random.Random) -> bytes:
 
 @dataclass(frozen=True)
 class Subject:
+    whole: Any
     file: Any
     read: Any
     Refusal: type[FileError] = FileError
@@ -165,4 +173,7 @@ class Subject:
             return self.read(path, backend="numpy")
 
 
-KINDS: Final = {"onnx": Subject(onnx_file, from_onnx), "pt": Subject(state_file, read_state)}
+KINDS: Final = {
+    "onnx": Subject(lambda rng: onnx_model(rng).SerializeToString(), onnx_file, from_onnx),
+    "pt": Subject(lambda rng: saved(state_of(rng)), state_file, read_state),
+}
