@@ -96,6 +96,7 @@ OTHER = "is not a time like the others: expected all numbers or all"
         (["02/20/2024", "20/02/2024"], f"row 2: '20/02/2024' {OTHER}"),
         (["2024-01-01", ""], f"row 2: '' {OTHER}"),
         (["2", "x"], f"row 2: 'x' {OTHER}"),
+        (["2024-05-31 12:00:00.1234567"], f"row 1: '2024-05-31 12:00:00.1234567' {OTHER}"),  # nanoseconds
         (["2024-01-01", "Summe"], "12:00, or remove the row"),
         (["1", "2024-01-01"], f"row 2: '2024-01-01' {OTHER}"),
         *(
@@ -253,6 +254,10 @@ def test_working_days_may_lack_holidays() -> None:
         (
             [each for each in WORKING_DAYS if each.month > 1 or not 15 <= each.day <= 19],
             "f has a gap in its times between 2024-01-12 and 2024-01-22: expected steps of 1 working day; add the",
+        ),
+        (
+            [datetime(2024, 1, day) for day in (1, 2, 4, 3)],
+            "f has the time 2024-01-03 after 2024-01-04: expected rows in",
         ),
         (
             [datetime(2024, 1, 1), datetime(2024, 1, 3), datetime(2024, 1, 4), datetime(2024, 1, 5)],
