@@ -324,7 +324,7 @@ def test_an_average_refuses_to_mix_its_weights_with_those_of_training() -> None:
     trained, averaged = linear.W.copy(), average.params[0].copy()
     with average.applied():
         uses = (average.update, average.applied().__enter__, lambda: average.state, SGD([linear]).step)
-        for use in (*uses, EMA([linear]).update):
+        for use in (*uses, EMA([linear]).update, lambda: copy.deepcopy(average)):
             with one_line(RuntimeError, "the layers have the averaged weights", "leave the block of applied() first"):
                 use()
         assert_array_equal(linear.W, averaged)

@@ -42,7 +42,7 @@ def softmax_cross_entropy(
 
     logits         (..., C), float32 or float64
     targets        (...), integers in [0, C)
-    mask, weight   (...), as for all losses of this module; a masked target may be any integer
+    mask, weight   (...), as in all losses; a masked target may be any integer
     class_weight   (C,): the weight of each class, such as `balanced_weights(labels)`
 
     → loss, 0-d, in nats; dlogits (..., C), zero if the mask is False.
@@ -86,7 +86,7 @@ def mean_squared_error(
     """loss = mean (y - target)²;  dy = 2 (y - target) / size, the mean over every element.
 
     y, target      (...), one shape and dtype, float32 or float64
-    mask, weight   (...), or (...) without the last axis, as for all losses of this module
+    mask, weight   of the target's shape, or of that without its last axis, as in all losses
 
     → loss, 0-d; dy in the shape of y.
 
@@ -106,7 +106,7 @@ def binary_cross_entropy(
 
     logits         (...), float32 or float64: scores before the sigmoid σ
     targets        (...), numbers in [0, 1] of the same dtype
-    mask, weight   (...), or (...) without the last axis, as for all losses of this module
+    mask, weight   of the target's shape, or of that without its last axis, as in all losses
 
     → loss, 0-d, in nats; dlogits in the shape of logits. Computed as max(z, 0) - t z + log(1 + exp(-abs(z))), so that
     no exponential overflows.

@@ -392,6 +392,10 @@ class EMA(_Updates):
         finally:
             self._swap()
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._refuse_applied()
+        return super().__getstate__()
+
     def _refuse_applied(self) -> None:
         if any(users.is_averaged for users in self._users):
             raise RuntimeError(_AVERAGED)

@@ -248,8 +248,7 @@ def _step(model: Model) -> Iterator[str]:
         meaning = f"{inputs} numbers" + ("; NaN for a missing one" if model.scale is not None else "")
     signature = f"void @_step(@_state *state, const {'int' if type(first) is Embedding else 'float'} *x, float *y)"
     yield f"/* The next step.   x: {meaning}; y: {outputs} numbers */\n{signature};\n{signature} {{"
-    if len(model.layers) == 1 and not is_recurrent(first) and model.scale is None:
-        yield "    (void)state;"
+    yield "    (void)state;"  # some models without a recurrent layer do not use it
     x = "x"
     if model.scale is not None:
         masks = str(int(model.mask))

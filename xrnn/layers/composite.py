@@ -47,7 +47,7 @@ class Part(Protocol):
 class Composite:
     """Several layers with the interface of one.
 
-    layers   the layers, in order; a tuple, since a new layer would need the constructor's checks
+    layers   the layers, in order: a tuple, so that no layer is replaced without the constructor's checks
     params   the parameters of all layers, in their order
     grads    the gradients of all parameters, in the same order
     cache    what the last `forward` keeps for `backward`; None before the first

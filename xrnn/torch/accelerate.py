@@ -54,7 +54,7 @@ def restore(model: nn.Module) -> list[str]:
 def explain(model: nn.Module) -> dict[str, str]:
     """Where each recurrent module in `model` runs, by its name: "kernels", or "PyTorch: " and the reason.
 
-    With XRNN_FUSED=0 or `use_fused(False)`, "xrnn's plain form: " and that reason stand in place of "kernels". The
+    With XRNN_FUSED=0 or `use_fused(False)`, the answer is "xrnn's plain form: " and the reason. The
     answer depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still run
     in PyTorch, for example because of the dtype of its input; the logger `xrnn.torch` then gives the reason at level
     DEBUG.
