@@ -276,7 +276,7 @@ def arrays_content(arrays: Mapping[str, HostArray], metadata: Mapping[str, str])
 
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content = safetensors.numpy.save(contiguous, {**metadata, _DIGEST: _digest(contiguous, metadata)})
-    # The library writes the metadata in a random order. They are sorted here, so that the same values give the same file.
+    # The library writes the metadata in a random order. They are sorted, so that the same values give the same file.
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))

@@ -54,9 +54,9 @@ def restore(model: nn.Module) -> list[str]:
 def explain(model: nn.Module) -> dict[str, str]:
     """Where each recurrent module in `model` runs, by its name: "kernels", or "PyTorch: " and the reason.
 
-    With XRNN_FUSED=0 or `use_fused(False)`, the answer is "xrnn's plain form: " and the reason. The
-    answer depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still run
-    in PyTorch, for example because of the dtype of its input; the logger `xrnn.torch` then gives the reason at level
+    With XRNN_FUSED=0 or `use_fused(False)`, the answer is "xrnn's plain form: " and the reason. It also
+    depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still run in
+    PyTorch, for example because of the dtype of its input; the logger `xrnn.torch` then gives the reason at level
     DEBUG.
 
     Raises TypeError if `model` is not a module.
