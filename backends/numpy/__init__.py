@@ -52,13 +52,13 @@ class NumpyBackend(Backend):
         x, lengths, reverse = inputs.x, inputs.lengths, inputs.reverse
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
-        packed: Any = inputs.fixed
-        if packed is None:
-            own = cell.coefficients(np, inputs.own)
+        fixed: Any = inputs.fixed
+        if fixed is None:
+            packed, own = None, cell.coefficients(np, inputs.own)
         else:
-            if packed.made is None:
-                packed.made = kernels.PackedForms(packed.Wx, packed.Wh), cell.coefficients(np, inputs.own)
-            packed, own = packed.made
+            if fixed.made is None:  # the first call
+                fixed.made = kernels.PackedForms(fixed.Wx, fixed.Wh), cell.coefficients(np, inputs.own)
+            packed, own = fixed.made
         return kernels.forward(
             name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, own, training,
             precision().products, packed,

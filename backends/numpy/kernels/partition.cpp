@@ -33,8 +33,8 @@ constexpr int64_t GOOD_COLUMNS = 256;
 // The order of the sums follows this choice, so it is the same on all machines.
 constexpr int64_t ROWS_WORTH_PROJECTING = 64, X_WORTH_PROJECTING = 2 << 20;
 // Packed weights that are this many times as large as a core's second-level cache come from the third level, and tiles
-// prefetch them. On an EPYC, forward passes of 24 to 64 rows then take 0.95 to 1.00 of the time. At 2 times the size, and
-// with 16 rows, they took up to 1.04 of it: more is still in the cache, or the tiles are too few to prefetch a panel.
+// prefetch them. Of smaller weights, more is still in the second level. With fewer rows, a panel has too few tiles to
+// prefetch the next one. In both cases the prefetches cost more time than they save.
 constexpr double FAR_WEIGHTS = 2.5;
 constexpr int64_t ROWS_WORTH_PREFETCHING = 24;
 // A core's second-level cache, if the system does not tell its size.
