@@ -89,7 +89,7 @@ def forecast(
         if line:
             say(DataError(line).shown(flag))
     say(tables.base(forecaster))
-    say(tables.recurrent_part(forecaster, training.testable))
+    say(DataError(tables.recurrent_part(forecaster, training.untested)).shown(flag))
     place = past.scored[0] if past else 0
     shown = forecasts[place]
     if len(forecasts) > 1:

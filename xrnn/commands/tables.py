@@ -31,11 +31,11 @@ def base(forecaster: Forecaster) -> str:
     return f"base: {share:.0%} exponential smoothing, {1 - share:.0%} linear part"
 
 
-def recurrent_part(forecaster: Forecaster, testable: bool) -> str:
-    """A line: how the recurrent part was trained, and what it adds."""
+def recurrent_part(forecaster: Forecaster, untested: str) -> str:
+    """A line: how the recurrent part was trained, and what it adds.   untested: why it was not tested, if so"""
     share = forecaster.share_
-    if not testable:
-        return "recurrent part: left out, since too few rows were left out to test it"
+    if untested:
+        return f"recurrent part: left out, since {untested}"
     if not share:
         return "recurrent part: left out, since its gain in earlier backtests was too small"
     trained = f"{len(forecaster.losses_):,} updates at a learning rate of {forecaster.rate_:g}"

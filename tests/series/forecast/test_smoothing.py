@@ -116,3 +116,19 @@ def test_a_linear_part_that_forecasts_better_gets_the_larger_share_of_the_base()
         for values in (wave[:200], wave, rng.standard_normal(400).cumsum())
     ]
     assert shares[1] < shares[0] < 0.3 < shares[2]
+
+
+def test_a_long_horizon_leaves_the_recurrent_part_out_unless_updates_are_asked_for(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trials would take minutes. The limit is lowered here, so that the test is short."""
+    monkeypatch.setattr("xrnn.series.forecast.training._MOST_PRODUCTS", 17)
+    Path("f.csv").write_text("\n".join(["v", *map(str, growth(90))]))
+    options = ["--horizon", "3", "--context", "6", "--season", "4", "--hidden", "4", "--overwrite"]
+    assert main(["forecast", "f.csv", *options]) == 0
+    words = (
+        "recurrent part: left out, since its trials would take too long at this horizon; --steps tries one number of "
+    )
+    assert words in capsys.readouterr().out
+    assert main(["forecast", "f.csv", *options, "--steps", "2"]) == 0
+    assert words not in capsys.readouterr().out

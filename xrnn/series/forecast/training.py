@@ -12,6 +12,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.optim import Adam
+from xrnn.series.errors import param
 from xrnn.series.forecast.data import ForecastData
 from xrnn.series.forecast.model import ForecastModel, plan
 from xrnn.series.forecast.windows import pack, unpack
@@ -116,7 +117,7 @@ class ForecastTraining(Training):
         rates = [self.rate] if self.rate else [*_RATES]
         ends = range(_EVERY, DEFAULT_STEPS + 1, _EVERY) if self.upto is None else [self.upto]
         rate, length, least = rates[0], 0, self._needed if self.upto is None else np.inf
-        tried = rates if self.upto or (self.upto is None and self.testable) else []
+        tried = rates if self.upto or (self.upto is None and not self.untested) else []
         if tried:
             watcher.tell("choosing the training: trials on parts of the rows, tested on the next rows")
         for each in tried:
@@ -173,10 +174,13 @@ class ForecastTraining(Training):
         return sum(len(fold.test.ahead) for fold in self._folds)
 
     @property
-    def testable(self) -> bool:
-        """Whether enough windows were left out to test the recurrent part, and its trials do not take too long."""
-        short = self.facts.context * self.facts.horizon <= _MOST_PRODUCTS or self.upto is not None
-        return short and self._enough
+    def untested(self) -> str:
+        """Why the recurrent part was not tested; empty if it was."""
+        if not self._enough:
+            return "too few rows were left out to test it"
+        if self.upto is None and self.facts.context * self.facts.horizon > _MOST_PRODUCTS:
+            return f"its trials would take too long at this horizon; {param('steps')} tries one number of updates"
+        return ""
 
     @property
     def _enough(self) -> bool:
