@@ -120,7 +120,7 @@ ARRANGED: dict[str, Any] = {
     "final bidirectional": lambda: bidirectional(sequences=False),
     "exchanged": lambda: bidirectional(ways=(True, False)),
     **{mode: lambda mode=mode: bidirectional(mode) for mode in ("sum", "mul", "ave")},
-    "dense": lambda: keras.layers.Dense(3),
+    "dense": lambda: keras.layers.Dense(3, use_bias=False),
     "dropout": lambda: keras.layers.Dropout(0.5),
 }
 
