@@ -52,6 +52,7 @@ def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  #
         ("x|y\n1|2\n3|4\n", ["x", "y"], [[1, 2], [3, 4]]),
         ("x\n1\n2\n", ["x"], [[1], [2]]),
         ("time\n1\n2\n", ["time"], [[1], [2]]),  # the only column
+        ("volt,b\n,0\n0.1992,1\n0.1999,2\n", ["volt", "b"], [[n, 0], [0.1992, 1], [0.1999, 2]]),
         ('x\n1\n""\n3\n', ["x"], [[1], [n], [3]]),  # pandas writes "" for a missing value in a single column
         ('"a, b","c ""d"""\n"1","2"\n', ["a, b", 'c "d"'], [[1, 2]]),
         ("x,y\n1,NaN\nN/A,nan\n<NA>,2\nNULL,?\n5,none\n", ["x", "y"], [[1, n], [n, n], [n, 2], [n, n], [5, n]]),

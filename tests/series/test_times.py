@@ -76,6 +76,7 @@ def test_other_text_is_not_like_a_date(name: str) -> None:
         (["28012024", "29012024"], "2024-01-28"),
         (["240131", "240201", "240202"], "2024-01-31"),
         (["1706400000", "1706403600"], "1706400000"),
+        (["Dec 98", "Dec 99", "Dec 00", "Dec 01"], "1998-12-01"),
     ],
 )
 def test_the_order_of_day_month_and_year_is_that_which_fits_all_cells(cells: list[str], first: str) -> None:
@@ -99,6 +100,8 @@ OTHER = "is not a time like the others: expected all numbers or all"
         (["2024-05-31 12:00:00.1234567"], f"row 1: '2024-05-31 12:00:00.1234567' {OTHER}"),  # nanoseconds
         (["2024-01-01", "Summe"], "12:00, or remove the row"),
         (["1", "2024-01-01"], f"row 2: '2024-01-01' {OTHER}"),
+        (["Mo 8", "Di 9", "Mi 10"], f"row 1: 'Mo 8' {OTHER}"),
+        *(([f"{month} {day:02}" for day in range(1, 32)], f"'{month} 01' may be a day") for month in ("Jan", "Mai")),
         *(
             ([f"31.07.2024 {clock}"], f"'31.07.2024 {clock}' {OTHER}")
             for clock in ("24:00", "13:00 pm", "0:30 AM", "12:60")

@@ -98,9 +98,15 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
     cells that are not all numbers or all dates in one form.
     """
     plain = [*map(_plain, cells)]
+    if _may_be_days(plain):
+        raise DataError(
+            f"{where(0)}: {quoted(cells[0])!r} may be a day without a year, or a month: expected dates with one "
+            f"reading; {_REMEDY}"
+        )
     longest: list[Time | None] = []
     for readers in ((_digits,), *(_DIGITS_IN_SEVERAL_ORDERS if dates else ()), (as_number,), *_DATES[1:]):
-        found = [list(itertools.takewhile(lambda time: time is not None, map(read, plain))) for read in readers]
+        texts = cells if as_number in readers else plain  # "Mo 8" is no number
+        found = [list(itertools.takewhile(lambda time: time is not None, map(read, texts))) for read in readers]
         complete = [[time for time in times if time is not None] for times in found if len(times) == len(cells)]
         if any(times != complete[0] for times in complete):
             equal = [times for times in complete if _have_a_step(times)]
@@ -131,13 +137,13 @@ def is_date(cell: str) -> bool:
 def hold_dates(cells: Sequence[str]) -> bool:
     """True for a column of dates.
 
-    Also True if half of the cells are like dates that `read_times` can't read, so that they are reported.
-    Numbers are dates only if all of them are, as in 20240531.
+    It is one if the first cell is a date in a known form, or if at least half of the cells resemble dates.
+    Numbers are dates only if all cells are, as in 20240531.
     """
     if as_number(cells[0]) is not None:
         return is_date(cells[0]) and all(_digits(cell) for cell in cells)
-    plain = [*map(_plain, cells)]
-    return is_date(plain[0]) or 2 * sum(map(bool, map(_LIKE_A_DATE.match, plain))) >= len(plain)
+    like = [cell for cell in cells if as_number(cell) is None and _LIKE_A_DATE.match(_plain(cell))]
+    return is_date(_plain(cells[0])) or 2 * len(like) >= len(cells)
 
 
 def _plain(cell: str) -> str:
@@ -145,6 +151,15 @@ def _plain(cell: str) -> str:
     cell = _WEEKDAY.sub("", cell, 1) if _WEEKDAY.match(cell) else cell
     named = _MONTH_NAME.sub(lambda name: _ENGLISH.get(name[1][:3].lower(), name[1][:3]), cell)
     return named.replace(". ", " ") if named != cell else cell
+
+
+def _may_be_days(plain: Sequence[str]) -> bool:
+    """True for Jan 01, Jan 02, …: days of one month without a year, or January of consecutive years."""
+    if not all(re.fullmatch(r"[a-z]{3} \d\d", cell, re.IGNORECASE) for cell in plain):
+        return False
+    months, numbers = {cell[:3].lower() for cell in plain}, sorted({int(cell[4:]) for cell in plain})
+    first, last = numbers[0], numbers[-1]
+    return len(months) == 1 and 1 <= first < last <= 31 and last - first == len(numbers) - 1
 
 
 def iso_time(cell: str) -> datetime | None:
