@@ -274,6 +274,7 @@ def test_errors() -> None:
         (DataError, fitting([growth(9)], horizon=10), "X[0] has 9 rows: expected at least 10, the horizon; add rows"),
         (TypeError, fitting(None), "X is a NoneType: expected an array (n, T), or a list of series"),
         (DataError, fitting(np.ones((1, 40))), "X[0] has the same value 1 in all rows"),
+        (DataError, fitting([np.ones(8), growth(3)]), "X[0] has the same value 1 in all rows"),
         (ValueError, fitting(np.ones((1, 40, 2))), "X[0] has 2 channels: expected one"),
         (SettingsError, fitting([growth(40)], hidden=0), "hidden is 0: expected a whole number from 1"),
         (SettingsError, fitting([growth(40)], steps=0), "steps is 0: expected a whole number from 1"),

@@ -242,6 +242,8 @@ def prepare(series: Sequence[Series], p: Any, *, backtest: bool = True) -> Forec
     else:
         name = ""
     data = _divided(series, rows, facts, calendar_name=name)
+    if all(each.flaw for each in data.series):
+        raise DataError(f"{printable(data.series[0].name)} {data.series[0].flaw}")
     if not backtest:
         return data
     for one in data.series:
@@ -338,7 +340,7 @@ def _divided(
         raise DataError(f"{printable(tries[0][0].name)} {tries[0][0].flaw}")
     used = [each.target[:cut] for each, cut in zip(tries[0], cuts, strict=True) if each.unit]
     if not fold and all((values[~np.isnan(values)] > 0).all() for values in used):
-        tries += [made for made in [made_by(replace(facts, log=True))] if any(each.unit for each in made)]
+        tries += [made for made in [made_by(replace(facts, log=True))] if not all(each.flaw for each in made)]
     made, part, least = min(((made, *solve(made, cuts)) for made in tries), key=lambda each: each[2])
     if calendar_name and not fold:
         other = made_by(replace(made[0].facts, calendar=calendar_name))
