@@ -135,6 +135,17 @@ def test_a_script_holds_pytorchs_own(accelerate: bool, fallbacks: Fallbacks) -> 
     assert xrnn.torch.accelerate(ours) == {"rnn": "kernels"}
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_a_script_is_recurrent_by_its_class_and_not_by_a_name() -> None:
+    class LSTM(nn.Sequential):
+        pass
+
+    modules = nn.ModuleDict({"own": torch.jit.script(LSTM(nn.Linear(3, 4))), "named": nn.Linear(3, 4)})
+    modules["named"].original_name = "GRU"
+    modules["cell"] = torch.jit.script(nn.LSTMCell(3, 4))
+    assert xrnn.torch.explain(modules).keys() == {"cell"}
+
+
 @pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export")
 @pytest.mark.parametrize("accelerate", [False, True])
 def test_an_exported_program_holds_pytorchs_own(accelerate: bool, fallbacks: Fallbacks) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -75,9 +76,10 @@ def _named_modules(model: nn.Module) -> Iterator[tuple[str, Any]]:
     return modules
 
 
-def _is_recurrent(module: nn.Module) -> bool:
-    scripted = getattr(module, "original_name", None)  # the class of which TorchScript was made
-    return isinstance(module, nn.RNNBase | nn.RNNCellBase) or scripted in nn.modules.rnn.__all__
+def _is_recurrent(module: Any) -> bool:
+    if isinstance(module, torch.jit.RecursiveScriptModule):  # its qualified name has the module of the original class
+        return bool(module._c._type().qualified_name().startswith("__torch__.torch.nn.modules.rnn."))
+    return isinstance(module, nn.RNNBase | nn.RNNCellBase)
 
 
 def _obstacle(module: nn.Module) -> str | None:
