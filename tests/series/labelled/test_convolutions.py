@@ -75,7 +75,15 @@ def test_many_series_are_solved_for_in_part_and_predicted_in_parts(monkeypatch: 
     monkeypatch.setattr(convolutions, "_AT_ONCE", 5)
     np.testing.assert_allclose(regressor.predict(x), alone, rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(convolutions, "_MOST_SERIES", 8)
-    assert len({*convolutions.some_of(12, 0).tolist()}) == 8
+    assert len({*convolutions.some_of([range(12)], 0).tolist()}) == 8
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_rare_label_stays_among_the_series_to_solve_for(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolutions, "_MOST_SERIES", 8)
+    X, labels = series(40, 1), [*["often"] * 39, "rare"]
+    classifier = Classifier(model="convolutions", seed=seed).fit(X, labels)
+    assert classifier.predict_proba(X[-1:])[0, 1] > 0.1  # without a series of its label, its output is -1
 
 
 @pytest.mark.parametrize("kind", [Classifier, Regressor])

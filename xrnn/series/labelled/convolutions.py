@@ -109,9 +109,10 @@ class Ridge(NamedTuple):
     penalty: float
 
 
-def some_of(count: int, seed: int) -> HostArray:
-    """The indices of the series to solve for: all, or of many a random part."""
-    return np.sort(np.random.default_rng(seed).permutation(count)[:_MOST_SERIES])
+def some_of(groups: Sequence[Sequence[int]], seed: int) -> HostArray:
+    """The indices of the series to solve for: all, or of many a random part of each group, at least one series."""
+    rng, share = np.random.default_rng(seed), min(1, _MOST_SERIES / sum(map(len, groups)))
+    return np.sort(np.concatenate([rng.permutation(each)[: max(1, round(len(each) * share))] for each in groups]))
 
 
 def ridge(features: HostArray, targets: HostArray, outputs: int) -> Ridge:

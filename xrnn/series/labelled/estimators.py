@@ -154,7 +154,7 @@ class LabelledEstimator(Estimator):
 
     def _learn_convolutions(self, p: Any, series: list[Series]) -> None:
         self._params, self.patch_, self.scaling_ = p, 1, "shared"
-        series = [series[i] for i in some_of(len(series), p.seed)]
+        series = [series[i] for i in some_of(self._groups(series), p.seed)]
         scale = Scale.of(each.values for each in series)
         x = [scale.apply(each.values) for each in series]
         kernels, backend = self._kernels, get_backend()
