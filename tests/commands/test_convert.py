@@ -180,11 +180,12 @@ def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(classifier: str, fo
 
 @pytest.mark.parametrize("classifier", ["joined"], indirect=True)
 def test_a_refusal_says_how_to_train_a_model_that_the_format_holds(classifier: str, capsys: Capture) -> None:
-    for suffix in (".onnx", ".c", ".pt"):
-        assert failed(capsys, "convert", classifier, f"a{suffix}").endswith(
-            f", which {suffix} can't hold for this model: expected .c (trained with --scaling shared, --one-way) or "
-            ".onnx (trained with --scaling shared, --patch 1, no --mask)"
-        )
+    for suffix, words in (
+        (".onnx", "trained with --scaling shared, with --patch 1, without --mask; train one"),
+        (".c", "converted to .c: expected a model trained with --scaling shared, with --one-way; train one"),
+        (".pt", "takes a mean over time, which .pt can't hold: expected .c or .onnx; convert to one of them"),
+    ):
+        assert failed(capsys, "convert", classifier, f"a{suffix}").endswith(words)
 
 
 def test_a_classifier_in_c_with_weights_of_8_bits(classifier: str, folder: Path, capsys: Capture) -> None:
@@ -269,6 +270,19 @@ def test_info_of_a_checkpoint_with_any_name(run: Run, trained: Path, capsys: Cap
         assert "is a forecaster, which scales each series by itself" in failed(capsys, "convert", "q1.st", "a.c")
     Path("other.st").write_bytes(b"abc")
     assert "other.st has another suffix: expected .onnx" in failed(capsys, "info", "other.st")
+
+
+def test_info_of_a_checkpoint_shows_its_optimizer_and_other_values(capsys: Capture) -> None:
+    linear = Linear.init(2, 1, rng=0)
+    adam = xrnn.Adam([linear])
+    adam.step()
+    xrnn.save_checkpoint("a.safetensors", {"readout": linear}, optimizer=adam, extra={"epoch": 6})
+    xrnn.save_checkpoint("b.safetensors", {}, extra={"state": np.ones(3)})
+    assert main(["info", "a.safetensors"]) == 0
+    assert "extra: epoch\noptimizer: Adam (updates: 1)\n" in capsys.readouterr().out
+    assert main(["info", "b.safetensors"]) == 0
+    assert "extra: state\n" in capsys.readouterr().out
+    assert "b.safetensors has no layers: expected" in failed(capsys, "convert", "b.safetensors", "b.c")
 
 
 # ---- errors ----

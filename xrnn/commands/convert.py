@@ -92,6 +92,8 @@ def convert(
     if same_file(source, target):
         raise OutputError(f"{target} is the file that is converted: expected another one; name another")
     model, facts = read_model(source, prefix, nonlinearity, backend)
+    if not model.layers:
+        raise DataError(f"{printable(str(source))} has no layers: expected at least one to convert; name another file")
     if model.scale is not None:
         _check_series(source, model, facts, target.suffix)
     if how.int8:
@@ -161,7 +163,14 @@ def _read(source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Ba
         with _without_cells(source, "load_checkpoint"):
             checkpoint = load_checkpoint(source, backend=backend)
         facts = {"kind": "checkpoint of xrnn.save_checkpoint", "names": list(checkpoint.layers)}
-        return model_of(checkpoint, quantized=True), facts
+        facts |= {"extra": list(checkpoint.extra)} if checkpoint.extra else {}
+        if (optimizer := checkpoint.optimizer) is not None:
+            several = optimizer if isinstance(optimizer, dict) else {"": optimizer}
+            counts = {
+                name: f"{type(each).__name__} (updates: {int(each.state['count']):,})" for name, each in several.items()
+            }
+            facts["optimizer"] = [f"{name}: {count}" if name else count for name, count in counts.items()]
+        return model_of(checkpoint, quantized=True) if checkpoint.layers else Model(()), facts
     with use_backend(backend):
         return _of_series(kind.load(source), backend)
 
@@ -216,14 +225,22 @@ def _check_series(source: Path, model: Model, facts: dict[str, Any], suffix: str
             "with --model recurrent; train one, or use `xrnn predict`"
         )
     both_ways = any(type(layer) is Bidirectional for layer in model.layers)
-    shared = ["--scaling shared"] * (facts["scaling"] == "each")
-    patches = ["--patch 1"] * (facts["steps in a patch"] > 1)
-    needed = {".c": shared + ["--one-way"] * both_ways, ".onnx": shared + patches + ["no --mask"] * model.mask}
-    if needed.get(suffix) != []:
-        formats = [each if not of else f"{each} (trained with {', '.join(of)})" for each, of in needed.items()]
+    shared = ["with --scaling shared"] * (facts["scaling"] == "each")
+    patches = ["with --patch 1"] * (facts["steps in a patch"] > 1)
+    needed = {
+        ".c": shared + ["with --one-way"] * both_ways,
+        ".onnx": shared + patches + ["without --mask"] * model.mask,
+    }
+    if suffix not in needed:
         raise DataError(
-            f"{printable(str(source))} scales its input and takes a mean over time, which {suffix} can't hold for this "
-            f"model: expected {' or '.join(formats)}"
+            f"{printable(str(source))} scales its input and takes a mean over time, which {suffix} can't hold: "
+            "expected .c or .onnx; convert to one of them"
+        )
+    if needed[suffix]:
+        others = "".join(f", or convert to {each}" for each, of in needed.items() if not of)
+        raise DataError(
+            f"{printable(str(source))} can't be converted to {suffix}: expected a model trained "
+            f"{', '.join(needed[suffix])}; train one{others}"
         )
 
 
