@@ -203,11 +203,13 @@ bool run(Operation operation, const Arguments& arguments, Division<Threads> divi
     return true;
 }
 
-// The same. If a signal handler raises, the outputs become NaN and the exception is passed on.
+// An array that becomes NaN if a signal ends the call.
 struct Output {
     void* data;  // null: not computed
     int64_t size;
 };
+
+// As `run`. If a signal handler raises, the outputs become NaN and the exception is passed on.
 template <class S, class Operation, class Arguments, class Threads>
 void run_into(std::initializer_list<Output> outputs, Operation operation, const Arguments& arguments,
               Division<Threads> division) {
@@ -219,7 +221,7 @@ void run_into(std::initializer_list<Output> outputs, Operation operation, const 
 
 // ---- functions by CPython's own calling convention ----
 //
-// It passes the ten arguments of a recurrence in half the time of nanobind, which saves a fiftieth of a small step.
+// It passes the arguments of a recurrence in half the time of nanobind, which saves a fiftieth of a small step.
 
 // The result of f for Python, or null after setting Python's exception.
 template <class F>

@@ -25,10 +25,10 @@ class PackedForms {
     // has other matrices, if there is no memory, if the form cannot represent a weight, or if there are forms for other
     // numbers of threads.
     template <class S>
-    std::optional<PackedWeights> form(const Form<S>& form, const Recurrence<S>& cell, const Sequence<S>& of,
+    std::optional<PackedWeights> form(const Form<S>& form, const Recurrence<S>& cell, const Sequence<S>& sequence,
                                       Partition partition) {
         const Operations<S>& by = form.operations;
-        if (!has(of)) return std::nullopt;
+        if (!has(sequence)) return std::nullopt;
         const int threads = panel_threads(partition);
         int made_before = 0;
         for (const Made& made : forms) {
@@ -38,15 +38,19 @@ class PackedForms {
         }
         if (made_before == MOST) return std::nullopt;
         // Long calls with few rows gain most, so the form is cut for the number of threads of such a call.
-        const int64_t units = of.H / of.heads.count;  // of a head
-        const int of_long =
-            (cell.h_gates
-                 ? choose_partition(1'000, 1, of.D + units, cell.h_gates * of.H, form.size, max_threads(), form.tiles)
-                 : choose_scan_partition(1'000, 1, of.D, cell.x_gates, of.H, form.size, max_threads(), form.tiles))
-                .threads;
+        const int64_t units = sequence.H / sequence.heads.count;  // of a head
+        const int of_long = (cell.h_gates ? choose_partition(1'000, 1, sequence.D + units, cell.h_gates * sequence.H,
+                                                             form.size, max_threads(), form.tiles)
+                                          : choose_scan_partition(1'000, 1, sequence.D, cell.x_gates, sequence.H,
+                                                                  form.size, max_threads(), form.tiles))
+                                .threads;
         const int cut = of_long % threads == 0 ? of_long : threads;
-        const auto pack_x = [&](char* to) { return by.pack(of.Wx, {}, of.D, cell.x_gates, of.H, cut, to); };
-        const auto pack_h = [&](char* to) { return by.pack(of.Wh, of.heads, units, cell.h_gates, of.H, cut, to); };
+        const auto pack_x = [&](char* to) {
+            return by.pack(sequence.Wx, {}, sequence.D, cell.x_gates, sequence.H, cut, to);
+        };
+        const auto pack_h = [&](char* to) {
+            return by.pack(sequence.Wh, sequence.heads, units, cell.h_gates, sequence.H, cut, to);
+        };
         const int64_t x_bytes = (pack_x(nullptr) + ALIGNED - 1) / ALIGNED * ALIGNED;
         size_t bytes = x_bytes + pack_h(nullptr);
         char* const memory = static_cast<char*>(allocate(bytes));
@@ -62,8 +66,9 @@ class PackedForms {
 
     // True if packing in this form has failed before. The call then uses the form without parts.
     template <class S>
-    bool cannot_represent(const Form<S>& form, const Sequence<S>& of) const {
-        return has(of) && std::find(exceptional.begin(), exceptional.end(), &form.operations) != exceptional.end();
+    bool cannot_represent(const Form<S>& form, const Sequence<S>& sequence) const {
+        return has(sequence) &&
+               std::find(exceptional.begin(), exceptional.end(), &form.operations) != exceptional.end();
     }
 
    private:
@@ -88,8 +93,8 @@ class PackedForms {
         return {W.data, heads.stride * SIZE, W.row * SIZE, W.col * SIZE};
     }
     template <class S>
-    bool has(const Sequence<S>& of) const {
-        return place_of(of.Wx, {}) == Wx && place_of(of.Wh, of.heads) == Wh;
+    bool has(const Sequence<S>& sequence) const {
+        return place_of(sequence.Wx, {}) == Wx && place_of(sequence.Wh, sequence.heads) == Wh;
     }
 
     struct Free {

@@ -93,7 +93,7 @@ struct SequenceInputs {
     int64_t units() const { return H / heads; }  // of a head
 
     Sequence<S> sequence(bool reverse) const {
-        Sequence<S> of = {
+        Sequence<S> sequence = {
                 .reverse = reverse,
                 .T = T,
                 .N = N,
@@ -106,8 +106,8 @@ struct SequenceInputs {
                 .lengths = lengths ? lengths->data() : nullptr,
                 .own = {},
                 .state_row = state_row};
-        for (int k = 0; k < MOST_OWN; ++k) of.own[k] = own[k] ? own[k]->data() : nullptr;
-        return of;
+        for (int k = 0; k < MOST_OWN; ++k) sequence.own[k] = own[k] ? own[k]->data() : nullptr;
+        return sequence;
     }
 };
 
@@ -152,7 +152,7 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     const Input<S> b_in(b, {cell.pre * in.H});
     std::optional<Input<S>> initial_in[MOST_STATES];
-    Forward<S> f = {.of = in.sequence(reverse),
+    Forward<S> f = {.sequence = in.sequence(reverse),
                     .packed = nullptr,
                     .b = b_in.data(),
                     .b_stride = b_in.stride(0),
@@ -182,11 +182,11 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
     }
     const Form<S> asked = form_of(products, cell, in);
     PackedForms* const forms = packed.is_none() ? nullptr : &nb::cast<PackedForms&>(packed);
-    const bool refused = forms && forms->cannot_represent(asked, f.of);
+    const bool refused = forms && forms->cannot_represent(asked, f.sequence);
     const Call call(&Recurrence<S>::forward, cell, in, refused ? plain_form<S>() : asked);
     std::optional<PackedWeights> form;
     if (forms) {
-        form = forms->form(call.form, cell, f.of, call.division.threads);
+        form = forms->form(call.form, cell, f.sequence, call.division.threads);
         f.packed = form ? &*form : nullptr;
     }
     run_into<S>({}, call.operation, f, call.division);
@@ -204,7 +204,7 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
                     : in.one_step ? empty<S>({in.N, in.D})
                                   : empty<S>({in.T, in.N, in.D}),
                dinitial = nb::steal(PyTuple_New(cell.states / cell.joined));
-    Backward<S> f = {.of = in.sequence(reverse),
+    Backward<S> f = {.sequence = in.sequence(reverse),
                      .states = {},
                      .z = nullptr,
                      .dstates = {},

@@ -41,7 +41,7 @@ struct BackwardPass {
     static constexpr int64_t ROWS = IS_PART<P> ? 32 : 12;
 
     const xrnn::Backward<S>& f;
-    const xrnn::Sequence<S>& of;
+    const xrnn::Sequence<S>& sequence;
     const Partition partition;
     const Shape& shape;
     const Gates& gates;
@@ -69,44 +69,44 @@ struct BackwardPass {
     BackwardPass(Arena<S>& arena, const xrnn::Backward<S>& f, Partition partition, const Shape& shape,
                  Differentiate gradient_of_cell)
         : f(f),
-          of(f.of),
+          sequence(f.sequence),
           partition(partition),
           shape(shape),
           gates(shape.gates),
           gradient_of_cell(gradient_of_cell),
-          panels(of.H, panel_threads(partition), widest(rows_of_thread(partition, of.N))),
-          order(order_of_recurrence<P>(of.N, of.H, gates.h_count)),
+          panels(sequence.H, panel_threads(partition), widest(rows_of_thread(partition, sequence.N))),
+          order(order_of_recurrence<P>(sequence.N, sequence.H, gates.h_count)),
           // Not with several gates: the terms of a thread's own units are then several ranges, and a step is long
           // compared with its barrier.
           local_first(!IS_PART<P> && gates.h_count == 1 && partition.local_first && partition.threads > 1 &&
-                      of.heads.count == 1 && !of.lengths),
-          fetches(is_worth_fetching<S>(of, shape.states + gates.count)),
-          steps(chunk_steps(of.T, of.N)),
-          length(elements<P>(of.H)),
-          slots(of.lengths, of.T, of.N, arena),
-          dz{arena.take(steps * of.N * gates.count * of.H),
-             arena.take(of.T > steps ? steps * of.N * gates.count * of.H : 0)},
-          local_chains(arena.take(local_first ? LocalChains::MOST * of.N * panels.padded() : 0)),
-          WhT({of.Wh.data, of.Wh.col, of.Wh.row}, gates.h_count, of.H / of.heads.count, 1, panels, of.T, of.N, false,
-              arena, false, of.heads),
-          fetches_panels(xrnn::prefetches_panels(rows_of_thread(partition, of.N),
+                      sequence.heads.count == 1 && !sequence.lengths),
+          fetches(is_worth_fetching<S>(sequence, shape.states + gates.count)),
+          steps(chunk_steps(sequence.T, sequence.N)),
+          length(elements<P>(sequence.H)),
+          slots(sequence.lengths, sequence.T, sequence.N, arena),
+          dz{arena.take(steps * sequence.N * gates.count * sequence.H),
+             arena.take(sequence.T > steps ? steps * sequence.N * gates.count * sequence.H : 0)},
+          local_chains(arena.take(local_first ? LocalChains::MOST * sequence.N * panels.padded() : 0)),
+          WhT({sequence.Wh.data, sequence.Wh.col, sequence.Wh.row}, gates.h_count, sequence.H / sequence.heads.count, 1,
+              panels, sequence.T, sequence.N, false, arena, false, sequence.heads),
+          fetches_panels(xrnn::prefetches_panels(rows_of_thread(partition, sequence.N),
                                                  WhT.packed_bytes() / panel_threads(partition))),
-          products(of.H, gates, of.D, f.dWx, h_size(), f.dWh, of.Wx, f.db, f.dx != nullptr, of.T * of.N,
-                   partition.threads, arena, of.heads),
-          x_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * of.D : 0)),
-          h_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * of.N) * h_size() : 0)),
+          products(sequence.H, gates, sequence.D, f.dWx, h_size(), f.dWh, sequence.Wx, f.db, f.dx != nullptr,
+                   sequence.T * sequence.N, partition.threads, arena, sequence.heads),
+          x_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * sequence.N) * sequence.D : 0)),
+          h_rows(arena.template take_of<P>(gathers() ? elements<P>(steps * sequence.N) * h_size() : 0)),
           dz_down(arena.template take_of<P>(
-              IS_PAIR<P> && !IS_PART<P> && f.db ? elements<P>(steps * of.N) * gates.count * of.H : 0)),
-          dx_rows(arena.take(of.lengths && f.dx ? steps * of.N * of.D : 0)),
-          places(arena.template take_of<int64_t>(of.lengths ? partition.threads * steps * of.N : 0)),
+              IS_PAIR<P> && !IS_PART<P> && f.db ? elements<P>(steps * sequence.N) * gates.count * sequence.H : 0)),
+          dx_rows(arena.take(sequence.lengths && f.dx ? steps * sequence.N * sequence.D : 0)),
+          places(arena.template take_of<int64_t>(sequence.lengths ? partition.threads * steps * sequence.N : 0)),
           barrier(partition.threads) {
-        for (int k = 0; k < shape.states; ++k) carry[k] = arena.take(of.N * panels.padded());
+        for (int k = 0; k < shape.states; ++k) carry[k] = arena.take(sequence.N * panels.padded());
         for (int i = 0; i < shape.own; ++i)
-            own_sums[i] = f.db && f.d_own[0] ? arena.take(of.N * panels.padded()) : nullptr;
+            own_sums[i] = f.db && f.d_own[0] ? arena.take(sequence.N * panels.padded()) : nullptr;
         for (int i = 0; i < 2; ++i)
             if constexpr (IS_PAIR<P>)
-                dz_rows[i] =
-                    arena.template take_of<P>(i == 0 || of.T > steps ? steps * of.N * gates.count * length : 0);
+                dz_rows[i] = arena.template take_of<P>(
+                    i == 0 || sequence.T > steps ? steps * sequence.N * gates.count * length : 0);
             else
                 dz_rows[i] = dz[i];
     }
@@ -119,8 +119,8 @@ struct BackwardPass {
     void prepare() { slots.sort(); }
 
     void thread(int id, int n) {
-        const int64_t N = of.N;
-        const Share<S> mine(panels, N, of.lengths, partition.split, id, n),
+        const int64_t N = sequence.N;
+        const Share<S> mine(panels, N, sequence.lengths, partition.split, id, n),
             packing(panels, N, false, Split::COLUMNS, id, n);
         WhT.pack(packing.panel0, packing.panel1);
         products.pack(id, n);
@@ -135,18 +135,18 @@ struct BackwardPass {
         StopPoll poll(barrier.stop, id);
         Later later = {nullptr, 0};
         int64_t done = 0;
-        for (int chunk = 0; done < of.T; ++chunk) {
-            const int64_t count = of.T - done < steps ? of.T - done : steps;
-            const int64_t begin = of.reverse ? done : of.T - done - count;
+        for (int chunk = 0; done < sequence.T; ++chunk) {
+            const int64_t count = sequence.T - done < steps ? sequence.T - done : steps;
+            const int64_t begin = sequence.reverse ? done : sequence.T - done - count;
             int64_t rows = 0;
             for (int64_t t = begin; t < begin + count; ++t) rows += slots.active(t);
-            int64_t row = of.reverse ? 0 : rows;  // the first row of the current step among those of the chunk
+            int64_t row = sequence.reverse ? 0 : rows;  // the first row of the current step among those of the chunk
             for (int64_t i = 0; i < count; ++i) {
-                const int64_t t = of.reverse ? begin + i : begin + count - 1 - i, active = slots.active(t);
-                if (!of.reverse) row -= active;
+                const int64_t t = sequence.reverse ? begin + i : begin + count - 1 - i, active = slots.active(t);
+                if (!sequence.reverse) row -= active;
                 const int64_t gate = row * gates.count;  // its first gate
-                const Gradient out = {dz[chunk % 2] + gate * of.H, dz_rows[chunk % 2] + gate * length};
-                if (of.reverse) row += active;
+                const Gradient out = {dz[chunk % 2] + gate * sequence.H, dz_rows[chunk % 2] + gate * length};
+                if (sequence.reverse) row += active;
                 step(
                     mine, done + i, later, id, n, poll,
                     [&](Piece p, int64_t begin, int64_t end) { fetch_ahead(mine, t, p, begin, end, out.dz); },
@@ -187,19 +187,20 @@ struct BackwardPass {
     XRNN_INLINE void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin,
                                           int64_t end, int64_t active, Gradient out) const {
         constexpr int PRE = Cell::PRE;
-        const int64_t H = of.H, step = of.N * of.state_row, units = panels.padded();
+        const int64_t H = sequence.H, step = sequence.N * sequence.state_row, units = panels.padded();
         Vec<S> own[xrnn::MOST_OWN] = {};
-        for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
+        for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(sequence.own[i] + column, n);
         const S *old_states[Cell::STATES], *new_states[Cell::STATES], *above[Cell::STATES];
         for (int k = 0; k < Cell::STATES; ++k) {
-            old_states[k] = f.states[k] + (t + of.reverse) * step + column;
-            new_states[k] = f.states[k] + (t + !of.reverse) * step + column;
+            old_states[k] = f.states[k] + (t + sequence.reverse) * step + column;
+            new_states[k] = f.states[k] + (t + !sequence.reverse) * step + column;
             above[k] = f.dstates[k].data ? f.dstates[k].data + t * f.dstates[k].step + column : nullptr;
         }
-        const S* const z_of_step = Cell::KEEPS_Z ? f.z + t * PRE * of.N * H + column : nullptr;
+        const S* const z_of_step = Cell::KEEPS_Z ? f.z + t * PRE * sequence.N * H + column : nullptr;
         Exceptions<P> exceptions;
         for (int64_t m = begin; m < end; ++m) {
-            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * of.state_row, carried = slot * units + column;
+            const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * sequence.state_row,
+                          carried = slot * units + column;
             Vec<S> dafter[Cell::STATES];
             for (int k = 0; k < Cell::STATES; ++k) {
                 dafter[k] = load<S>(carry[k] + carried);
@@ -233,13 +234,13 @@ struct BackwardPass {
 
    private:
     // The columns of h that the weight gradients read.
-    int64_t h_size() const { return gates.h_count > 0 ? of.H : 0; }
-    bool gathers() const { return f.db && (of.lengths || IS_PAIR<P>); }
+    int64_t h_size() const { return gates.h_count > 0 ? sequence.H : 0; }
+    bool gathers() const { return f.db && (sequence.lengths || IS_PAIR<P>); }
 
     // The last block of a gate may end with terms that no vector of units covers. They must be zeros.
     void clear_ends(int id, int n) const {
-        const int64_t all = of.H % (2 * BLOCK) ? steps * of.N * gates.count : 0;
-        for (int buffer = 0; buffer < (of.T > steps ? 2 : 1); ++buffer)
+        const int64_t all = sequence.H % (2 * BLOCK) ? steps * sequence.N * gates.count : 0;
+        for (int buffer = 0; buffer < (sequence.T > steps ? 2 : 1); ++buffer)
             for (int64_t i = share(all, id, n); i < share(all, id + 1, n); ++i)
                 fill_zeros(dz_rows[buffer] + (i + 1) * length - BLOCK, BLOCK);
     }
@@ -269,7 +270,7 @@ struct BackwardPass {
             const Piece* const next = fetches_panels && !last ? &after : nullptr;
             for (int64_t begin = 0, end; begin < mine.count(); begin = end) {
                 end = begin + ROWS < mine.count() ? begin + ROWS : mine.count();
-                if (poll.stops((end - begin) * gates.count * of.H * p.width * W)) return;
+                if (poll.stops((end - begin) * gates.count * sequence.H * p.width * W)) return;
                 if (fetches && begin < rows) ahead(p, begin, end < rows ? end : rows);
                 if (begin < rows)
                     propagate(mine, local, p, a, a_row, begin, end < rows ? end : rows, {next, begin});
@@ -290,12 +291,12 @@ struct BackwardPass {
             }
     }
 
-    S* local_chain(int c, int64_t row) const { return local_chains + (c * of.N + row) * panels.padded(); }
+    S* local_chain(int c, int64_t row) const { return local_chains + (c * sequence.N + row) * panels.padded(); }
 
     // carry[h] += dz @ Whᵀ of panel p for my slots number begin … end - 1; a are the rows of dz.
     void propagate(const Share<S>& mine, const LocalChains& local, Piece p, const P* a, int64_t a_row, int64_t begin,
                    int64_t end, Next next) const {
-        if (of.heads.count > 1) return propagate_heads(mine, p, a + begin * a_row, a_row, begin, end);
+        if (sequence.heads.count > 1) return propagate_heads(mine, p, a + begin * a_row, a_row, begin, end);
         Tile<P> tile(order);
         tile.out_row = mine.stride * panels.padded();
         tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + p.begin;
@@ -315,7 +316,7 @@ struct BackwardPass {
     // The same for several heads: the terms are dz of the head's own units, gate by gate.
     void propagate_heads(const Share<S>& mine, Piece p, const P* a, int64_t a_row, int64_t begin, int64_t end) const {
         const int64_t K = WhT.length / gates.h_count;  // elements of a gate of a head
-        each_head<S>(p, of.heads, of.H / of.heads.count, [&](Piece part) {
+        each_head<S>(p, sequence.heads, sequence.H / sequence.heads.count, [&](Piece part) {
             Tile<P> tile(order);
             tile.out_row = mine.stride * panels.padded();
             tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + part.begin;
@@ -330,17 +331,18 @@ struct BackwardPass {
 
     // Prefetch the arrays that `differentiate` reads and writes.
     void fetch_ahead(const Share<S>& mine, int64_t t, Piece p, int64_t begin, int64_t end, const S* out) const {
-        const int64_t H = of.H, n = (p.width - 1) * W + p.last;
+        const int64_t H = sequence.H, n = (p.width - 1) * W + p.last;
         for (int64_t m = begin; m < end; ++m) {
-            const int64_t slot = mine.slot(m), row = slots.row(slot), at = (t * of.N + row) * of.state_row + p.begin;
+            const int64_t slot = mine.slot(m), row = slots.row(slot),
+                          at = (t * sequence.N + row) * sequence.state_row + p.begin;
             for (int k = 0; k < shape.states; ++k) {
                 fetch(f.states[k] + at, n);
-                fetch(f.states[k] + at + of.N * of.state_row, n);
+                fetch(f.states[k] + at + sequence.N * sequence.state_row, n);
                 const auto& above = f.dstates[k];
                 if (above.data) fetch(above.data + t * above.step + row * above.row + p.begin, n);
             }
             for (int g = 0; g < gates.count; ++g) {
-                if (shape.keeps_z) fetch(f.z + ((t * of.N + row) * gates.count + g) * H + p.begin, n);
+                if (shape.keeps_z) fetch(f.z + ((t * sequence.N + row) * gates.count + g) * H + p.begin, n);
                 fetch(out + (slot * gates.count + g) * H + p.begin, n);
             }
         }
@@ -350,15 +352,15 @@ struct BackwardPass {
         for (int64_t m = begin; m < end; ++m)
             for (int k = 0; k < shape.states; ++k)
                 copy(carry[k] + mine.slot(m) * panels.padded() + p.begin, 1, (p.width - 1) * W + p.last,
-                     f.dinitial[k] + slots.row(mine.slot(m)) * of.state_row + p.begin);
+                     f.dinitial[k] + slots.row(mine.slot(m)) * sequence.state_row + p.begin);
     }
 
     // The products of a chunk's `rows` rows of dz, of `count` steps from `begin` on.
     void add_products(Gradient of_chunk, int64_t begin, int64_t count, int64_t rows, bool first, int id, int n,
                       StopPoll& poll) {
-        const int64_t N = of.N, D = of.D;
+        const int64_t N = sequence.N, D = sequence.D;
         const int64_t* my_places = nullptr;
-        if (of.lengths) my_places = find_places(begin, count, id);
+        if (sequence.lengths) my_places = find_places(begin, count, id);
         if (gathers()) {
             gather(of_chunk, begin, rows, my_places, id, n);
             barrier.wait(id, n);
@@ -366,11 +368,12 @@ struct BackwardPass {
         GradientOperands<P> operands = {of_chunk.dz, of_chunk.rows, dz_down, {x_rows, h_rows}};
         if constexpr (!IS_PAIR<P>) {
             operands.dz_down = of_chunk.dz;
-            if (!of.lengths) operands.x[0] = of.x + begin * N * D, operands.x[1] = h_before() + begin * N * of.H;
+            if (!sequence.lengths)
+                operands.x[0] = sequence.x + begin * N * D, operands.x[1] = h_before() + begin * N * sequence.H;
         }
-        S* const dx = !f.dx ? nullptr : of.lengths ? dx_rows : f.dx + begin * N * D;
+        S* const dx = !f.dx ? nullptr : sequence.lengths ? dx_rows : f.dx + begin * N * D;
         products.add(operands, rows, dx, first, id, n, poll);
-        if (!f.dx || !of.lengths || poll.has_stopped()) return;
+        if (!f.dx || !sequence.lengths || poll.has_stopped()) return;
         for (int64_t i = share(rows, id, n); i < share(rows, id + 1, n); ++i)
             copy(dx_rows + i * D, 1, D, f.dx + my_places[i] * D);
         for (int64_t t = begin; t < begin + count; ++t)
@@ -379,29 +382,29 @@ struct BackwardPass {
     }
 
     // h before each step.
-    const S* h_before() const { return f.states[0] + of.reverse * of.N * of.H; }
+    const S* h_before() const { return f.states[0] + sequence.reverse * sequence.N * sequence.H; }
 
     // With lengths: t · N + row for each row of a chunk.
     const int64_t* find_places(int64_t begin, int64_t count, int id) const {
-        int64_t *const mine = places + id * steps * of.N, *place = mine;
+        int64_t *const mine = places + id * steps * sequence.N, *place = mine;
         for (int64_t t = begin; t < begin + count; ++t)
-            for (int64_t slot = 0; slot < slots.active(t); ++slot) *place++ = t * of.N + slots.row(slot);
+            for (int64_t slot = 0; slot < slots.active(t); ++slot) *place++ = t * sequence.N + slots.row(slot);
         return mine;
     }
 
     // Copy my part of the rows of a chunk to x_rows, h_rows and dz_down.
     void gather(Gradient of_chunk, int64_t begin, int64_t rows, const int64_t* my_places, int id, int n) const {
-        const int64_t D = of.D, H = of.H, width = gates.count * H;
+        const int64_t D = sequence.D, H = sequence.H, width = gates.count * H;
         const int64_t first = share_elements<P>(rows, id, n), end = share_elements<P>(rows, id + 1, n);
-        const auto place = [&](int64_t i) { return my_places ? my_places[i] : begin * of.N + i; };
+        const auto place = [&](int64_t i) { return my_places ? my_places[i] : begin * sequence.N + i; };
         if constexpr (IS_PAIR<P>) {
-            pair_down([&](int64_t i) { return of.x + place(i) * D; }, rows, D, first, end, x_rows);
+            pair_down([&](int64_t i) { return sequence.x + place(i) * D; }, rows, D, first, end, x_rows);
             pair_down([&](int64_t i) { return h_before() + place(i) * H; }, rows, h_size(), first, end, h_rows);
             if constexpr (!IS_PART<P>)
                 pair_down([&](int64_t i) { return of_chunk.dz + i * width; }, rows, width, first, end, dz_down);
         } else {
             for (int64_t i = first; i < end; ++i) {
-                copy(of.x + place(i) * D, 1, D, x_rows + i * D);
+                copy(sequence.x + place(i) * D, 1, D, x_rows + i * D);
                 copy(h_before() + place(i) * H, 1, h_size(), h_rows + i * h_size());
             }
         }
@@ -413,17 +416,18 @@ bool backward(const xrnn::Backward<Sum<P>>& f, Partition partition) {
     using S = Sum<P>;
     using Cell = CellOf<Vec<S>>;
     constexpr Gates GATES = gates_of<Cell>();
-    const xrnn::Sequence<S>& of = f.of;
-    if (of.T == 0 || of.N == 0 || of.H == 0) {  // all sums are empty
+    const xrnn::Sequence<S>& sequence = f.sequence;
+    if (sequence.T == 0 || sequence.N == 0 || sequence.H == 0) {  // all sums are empty
         if (f.db) {
-            fill_zeros(f.dWx.data, of.D * GATES.x_count * of.H);
-            fill_zeros(f.dWh.data, of.H * GATES.h_count * of.H / of.heads.count);
-            fill_zeros(f.db, Cell::PRE * of.H);
-            for (int i = 0; i < Cell::OWN && f.d_own[i]; ++i) fill_zeros(f.d_own[i], of.H);
+            fill_zeros(f.dWx.data, sequence.D * GATES.x_count * sequence.H);
+            fill_zeros(f.dWh.data, sequence.H * GATES.h_count * sequence.H / sequence.heads.count);
+            fill_zeros(f.db, Cell::PRE * sequence.H);
+            for (int i = 0; i < Cell::OWN && f.d_own[i]; ++i) fill_zeros(f.d_own[i], sequence.H);
         }
-        if (f.dx) fill_zeros(f.dx, of.T * of.N * of.D);
+        if (f.dx) fill_zeros(f.dx, sequence.T * sequence.N * sequence.D);
         for (int k = 0; k < Cell::STATES; ++k)
-            for (int64_t row = 0; row < of.N; ++row) fill_zeros(f.dinitial[k] + row * of.state_row, of.H);
+            for (int64_t row = 0; row < sequence.N; ++row)
+                fill_zeros(f.dinitial[k] + row * sequence.state_row, sequence.H);
         return true;
     }
     using Pass = BackwardPass<P>;

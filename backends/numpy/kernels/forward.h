@@ -72,7 +72,7 @@ struct ForwardPass {
     static constexpr int64_t PROJECTED_ROWS = 96;
 
     const xrnn::Forward<S>& f;
-    const xrnn::Sequence<S>& of;
+    const xrnn::Sequence<S>& sequence;
     const Partition partition;
     const int states;
     const Gates& gates;
@@ -99,7 +99,7 @@ struct ForwardPass {
     ForwardPass(Arena<S>& arena, const xrnn::Forward<S>& f, Partition partition, const Shape& shape,
                 StepCell step_of_cell)
         : f(f),
-          of(f.of),
+          sequence(f.sequence),
           partition(partition),
           states(shape.states),
           gates(shape.gates),
@@ -107,35 +107,37 @@ struct ForwardPass {
           prepacked(suits(f.packed) ? f.packed : nullptr),
           panels(prepacked ? packed_panels(*prepacked) : own_panels()),
           x_order(order_of_x()),
-          h_order(order_of_recurrence<P>(of.N, of.H, gates.h_count)),
-          project_first(partition.project_first && !of.lengths),
-          local_first(!IS_PART<P> && partition.local_first && partition.threads > 1 && !of.lengths &&
-                      of.heads.count == 1 && !h_in_strips()),
-          fetches(is_worth_fetching<S>(of, states + gates.count)),
-          gathers(of.lengths || IS_PAIR<P>),
-          x_length(elements<P>(of.D)),
-          h_length(elements<P>(of.H)),
+          h_order(order_of_recurrence<P>(sequence.N, sequence.H, gates.h_count)),
+          project_first(partition.project_first && !sequence.lengths),
+          local_first(!IS_PART<P> && partition.local_first && partition.threads > 1 && !sequence.lengths &&
+                      sequence.heads.count == 1 && !h_in_strips()),
+          fetches(is_worth_fetching<S>(sequence, states + gates.count)),
+          gathers(sequence.lengths || IS_PAIR<P>),
+          x_length(elements<P>(sequence.D)),
+          h_length(elements<P>(sequence.H)),
           h_row(elements<P>(panels.padded())),
-          projected_steps(project_first ? steps_of(of.T, of.N, PROJECTED_ROWS) : 0),
-          slots(of.lengths, of.T, of.N, arena),
+          projected_steps(project_first ? steps_of(sequence.T, sequence.N, PROJECTED_ROWS) : 0),
+          slots(sequence.lengths, sequence.T, sequence.N, arena),
           bias(arena.take(gates.count * panels.padded())),
-          Wx(prepacked ? Weights<P>(of.Wx, of.D, gates.x_count, panels, static_cast<P*>(prepacked->Wx))
-                       : Weights<P>(of.Wx, 1, of.D, gates.x_count, panels, x_passes(), x_rows(), x_in_strips(), arena,
-                                    x_one_by_one())),
-          Wh(prepacked ? Weights<P>(of.Wh, head_size(), gates.h_count, panels, static_cast<P*>(prepacked->Wh), of.heads)
-                       : Weights<P>(of.Wh, 1, head_size(), gates.h_count, panels, of.T, of.N, h_in_strips(), arena,
-                                    false, of.heads)),
-          fetches_panels(xrnn::prefetches_panels(rows_of_thread(partition, of.N),
+          Wx(prepacked ? Weights<P>(sequence.Wx, sequence.D, gates.x_count, panels, static_cast<P*>(prepacked->Wx))
+                       : Weights<P>(sequence.Wx, 1, sequence.D, gates.x_count, panels, x_passes(), x_rows(),
+                                    x_in_strips(), arena, x_one_by_one())),
+          Wh(prepacked ? Weights<P>(sequence.Wh, head_size(), gates.h_count, panels, static_cast<P*>(prepacked->Wh),
+                                    sequence.heads)
+                       : Weights<P>(sequence.Wh, 1, head_size(), gates.h_count, panels, sequence.T, sequence.N,
+                                    h_in_strips(), arena, false, sequence.heads)),
+          fetches_panels(xrnn::prefetches_panels(rows_of_thread(partition, sequence.N),
                                                  (Wx.packed_bytes() + Wh.packed_bytes()) / panel_threads(partition))),
-          z(arena.take(Wh.in_strips ? of.N * gates.count * panels.padded() : partition.threads * block())),
+          z(arena.take(Wh.in_strips ? sequence.N * gates.count * panels.padded() : partition.threads * block())),
           x_panel(arena.template take_of<P>(Wx.one_by_one ? partition.threads * x_length * panels.width(0) * W : 0)),
-          x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * of.N * x_length : 0)),
-          xz(arena.take(projected_steps * of.N * gates.x_count * panels.padded())),
-          local_chains(arena.take(local_first ? LocalChains::MOST * gates.h_count * of.N * panels.padded() : 0)),
+          x_pairs(
+              arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * sequence.N * x_length : 0)),
+          xz(arena.take(projected_steps * sequence.N * gates.x_count * panels.padded())),
+          local_chains(arena.take(local_first ? LocalChains::MOST * gates.h_count * sequence.N * panels.padded() : 0)),
           barrier(partition.threads) {
         for (int i = 0; i < 2; ++i) {
-            x_slots[i] = arena.template take_of<P>(gathers && !project_first ? of.N * x_length : 0);
-            h_slots[i] = arena.template take_of<P>(gathers ? of.N * h_row : 0);
+            x_slots[i] = arena.template take_of<P>(gathers && !project_first ? sequence.N * x_length : 0);
+            h_slots[i] = arena.template take_of<P>(gathers ? sequence.N * h_row : 0);
         }
     }
 
@@ -145,22 +147,23 @@ struct ForwardPass {
     }
 
     void thread(int id, int n) {
-        const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
-            packing(panels, of.N, false, Split::COLUMNS, id, n), my_rows(panels, of.N, of.lengths, Split::ROWS, id, n);
+        const Share<S> mine(panels, sequence.N, sequence.lengths, partition.split, id, n),
+            packing(panels, sequence.N, false, Split::COLUMNS, id, n),
+            my_rows(panels, sequence.N, sequence.lengths, Split::ROWS, id, n);
         if (!prepacked) Wx.pack(packing.panel0, packing.panel1), Wh.pack(packing.panel0, packing.panel1);
         begin_rows(my_rows);
         barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
         int64_t begin = 0, end = 0;  // xz holds the steps [begin, end)
-        for (int64_t i = 0; i < of.T; ++i) {
+        for (int64_t i = 0; i < sequence.T; ++i) {
             if (project_first && i == end) {
                 begin = end, end += project(mine, i, id, poll);
                 if (Wx.in_strips || Wh.in_strips) exchange(id, n);
             }
-            step(mine, i, of.reverse ? end - 1 - i : i - begin, id, n, poll);
+            step(mine, i, sequence.reverse ? end - 1 - i : i - begin, id, n, poll);
             if (poll.has_stopped()) return;
-            if (of.lengths) keep_finished_rows(my_rows, i);
-            if (gathers && i + 1 < of.T) gather_x(my_rows, i + 1);
+            if (sequence.lengths) keep_finished_rows(my_rows, i);
+            if (gathers && i + 1 < sequence.T) gather_x(my_rows, i + 1);
             if (partition.split == Split::COLUMNS) barrier.arrive(id);
         }
     }
@@ -181,9 +184,9 @@ struct ForwardPass {
     XRNN_INLINE void step_vector(const Share<S>& mine, const Operands& in, int64_t column, int n, const S* sums,
                                  int64_t gate, int64_t begin, int64_t rows) const {
         constexpr int PRE = Cell::PRE;
-        const int64_t H = of.H;
+        const int64_t H = sequence.H;
         Vec<S> own[xrnn::MOST_OWN] = {};
-        for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(of.own[i] + column, n);
+        for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(sequence.own[i] + column, n);
         Exceptions<P> exceptions;
         for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
             const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
@@ -208,22 +211,22 @@ struct ForwardPass {
     // h are terms of the same sums.
     Order order_of_x() const {
         const int64_t size = sizeof(P) / TERMS<P>;
-        if (xrnn::projects_first(of.N, xrnn::count_weight_bytes(of.D, gates.x_count * of.H, size)))
-            return order_of_product<S>(of.T * of.N, of.H, widest(of.N));
-        return order_of_recurrence<P>(of.N, of.H, gates.h_count);
+        if (xrnn::projects_first(sequence.N, xrnn::count_weight_bytes(sequence.D, gates.x_count * sequence.H, size)))
+            return order_of_product<S>(sequence.T * sequence.N, sequence.H, widest(sequence.N));
+        return order_of_recurrence<P>(sequence.N, sequence.H, gates.h_count);
     }
     Panels<S> own_panels() const {
-        return Panels<S>(of.H, panel_threads(partition), widest_panel());
+        return Panels<S>(sequence.H, panel_threads(partition), widest_panel());
     }
     // A single step of few rows reads the weights in the user's matrix. If the rows of the matrix lie a multiple of 4 KiB
     // apart, they share so few sets of the caches that a second tile reads them from the third level again. So panels are
     // narrower if one tile then holds all rows of x: 7 or 8 with AVX-512. Still narrower ones are slower to read.
     int widest_panel() const {
-        const int64_t rows = rows_of_thread(partition, of.N);
-        const bool conflicts = of.T == 1 && of.Wh.row * sizeof(S) % 4096 == 0;
+        const int64_t rows = rows_of_thread(partition, sequence.N);
+        const bool conflicts = sequence.T == 1 && sequence.Wh.row * sizeof(S) % 4096 == 0;
         return conflicts && rows > tallest(WIDEST) && rows <= tallest(WIDEST - 1) ? WIDEST - 1 : widest(rows);
     }
-    Panels<S> packed_panels(const xrnn::PackedWeights& form) const { return Panels<S>(of.H, form.threads); }
+    Panels<S> packed_panels(const xrnn::PackedWeights& form) const { return Panels<S>(sequence.H, form.threads); }
     // Whether all threads get the same number of its panels, and these are not much narrower than the pass's own.
     bool suits(const xrnn::PackedWeights* form) const {
         if (!form) return false;
@@ -232,18 +235,19 @@ struct ForwardPass {
         return given.count % panel_threads(partition) == 0 && (width >= own || 2 * width >= WIDEST);
     }
     // project_first reads Wx in one pass.
-    int64_t x_passes() const { return project_first ? 1 : of.T; }
-    int64_t x_rows() const { return project_first ? of.T * of.N : of.N; }
-    int64_t head_size() const { return of.H / of.heads.count; }
+    int64_t x_passes() const { return project_first ? 1 : sequence.T; }
+    int64_t x_rows() const { return project_first ? sequence.T * sequence.N : sequence.N; }
+    int64_t head_size() const { return sequence.H / sequence.heads.count; }
     bool h_in_strips() const {
-        return !prepacked && project_first && of.heads.count == 1 &&
-               Weights<P>::suits_strips(of.Wh, of.H, gates.h_count, panels, of.T, of.N);
+        return !prepacked && project_first && sequence.heads.count == 1 &&
+               Weights<P>::suits_strips(sequence.Wh, sequence.H, gates.h_count, panels, sequence.T, sequence.N);
     }
     bool x_in_strips() const {
-        return project_first && Weights<P>::suits_strips(of.Wx, of.D, gates.x_count, panels, x_passes(), x_rows());
+        return project_first &&
+               Weights<P>::suits_strips(sequence.Wx, sequence.D, gates.x_count, panels, x_passes(), x_rows());
     }
     bool x_one_by_one() const {
-        return project_first && projected_steps == of.T && panel_threads(partition) == partition.threads;
+        return project_first && projected_steps == sequence.T && panel_threads(partition) == partition.threads;
     }
     static int64_t steps_of(int64_t T, int64_t N, int64_t rows) {
         const int64_t steps = (rows + N - 1) / N;
@@ -251,45 +255,46 @@ struct ForwardPass {
     }
 
     int64_t block() const { return gates.count * W * ROWS * panels.width(0); }
-    int64_t time(int64_t i) const { return of.reverse ? of.T - 1 - i : i; }  // of the i-th step
-    S* before(int state, int64_t t) const { return f.states[state] + (t + of.reverse) * of.N * of.H; }
-    S* after(int state, int64_t t) const { return f.states[state] + (t + !of.reverse) * of.N * of.H; }
+    int64_t time(int64_t i) const { return sequence.reverse ? sequence.T - 1 - i : i; }  // of the i-th step
+    S* before(int state, int64_t t) const { return f.states[state] + (t + sequence.reverse) * sequence.N * sequence.H; }
+    S* after(int state, int64_t t) const { return f.states[state] + (t + !sequence.reverse) * sequence.N * sequence.H; }
 
     // Write the initial states of my rows. If x and h are copied to slots, also copy those of the first step.
     void begin_rows(const Share<S>& my_rows) const {
-        const int64_t H = of.H;
+        const int64_t H = sequence.H;
         for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
             const int64_t row = slots.row(slot);
             write_initial_states(f, states, row, 0, H);
             if (!gathers) continue;
             for (P* h : h_slots) copy_elements(before(0, time(0)) + row * H, H, h + slot * h_row);
         }
-        if (gathers && of.T > 0) gather_x(my_rows, 0);
+        if (gathers && sequence.T > 0) gather_x(my_rows, 0);
     }
 
     void gather_x(const Share<S>& my_rows, int64_t i) const {
         if (project_first) return;
         const int64_t end = my_rows.end < slots.active(time(i)) ? my_rows.end : slots.active(time(i));
         for (int64_t slot = my_rows.first; slot < end; slot += my_rows.stride)
-            copy_elements(of.x + (time(i) * of.N + slots.row(slot)) * of.D, of.D, x_slots[i % 2] + slot * x_length);
+            copy_elements(sequence.x + (time(i) * sequence.N + slots.row(slot)) * sequence.D, sequence.D,
+                          x_slots[i % 2] + slot * x_length);
     }
 
     // Rows past their end keep their states. z of these rows becomes 0: the plain backward pass computes with it before
     // it drops the result, and old memory could hold a NaN.
     void keep_finished_rows(const Share<S>& my_rows, int64_t i) const {
-        const int64_t t = time(i), H = of.H;
+        const int64_t t = time(i), H = sequence.H;
         for (int64_t slot = my_rows.first; slot < my_rows.end; slot += my_rows.stride) {
             if (slot < slots.active(t)) continue;
             const int64_t row = slots.row(slot);
             for (int k = 0; k < states; ++k) copy(before(k, t) + row * H, 1, H, after(k, t) + row * H);
-            if (f.z) fill_zeros(f.z + (t * of.N + row) * gates.count * H, gates.count * H);
+            if (f.z) fill_zeros(f.z + (t * sequence.N + row) * gates.count * H, gates.count * H);
         }
     }
 
     // xz = x @ Wx + b for my rows and units, for a number of steps from step i on → that number.
     int64_t project(const Share<S>& mine, int64_t i, int id, StopPoll& poll) const {
-        const int64_t steps = of.T - i < projected_steps ? of.T - i : projected_steps;
-        const int64_t begin = of.reverse ? of.T - i - steps : i;
+        const int64_t steps = sequence.T - i < projected_steps ? sequence.T - i : projected_steps;
+        const int64_t begin = sequence.reverse ? sequence.T - i - steps : i;
         if constexpr (!IS_PAIR<P>)
             if (Wx.in_strips) return project_in_strips(mine, begin, steps, poll), steps;
         project_in_panels(mine, begin, steps, id, poll);
@@ -300,23 +305,23 @@ struct ForwardPass {
     // neighbours in memory.
     void project_in_strips(const Share<S>& mine, int64_t begin, int64_t steps, StopPoll& poll) const {
         const auto output = [&](int64_t c) {
-            const int64_t r = c / of.H, unit = c - r * of.H, units = panels.padded();
+            const int64_t r = c / sequence.H, unit = c - r * sequence.H, units = panels.padded();
             S* const out = xz + mine.first * xz_row() + r * units + unit;
-            return StripOutput<S>{bias + gates.from_x[r] * units + unit, 0, out, xz_row(), of.H - unit};
+            return StripOutput<S>{bias + gates.from_x[r] * units + unit, 0, out, xz_row(), sequence.H - unit};
         };
-        multiply_in_strips(Wx, mine, x_order, of.x + (begin * of.N + mine.first) * of.D, of.D,
+        multiply_in_strips(Wx, mine, x_order, sequence.x + (begin * sequence.N + mine.first) * sequence.D, sequence.D,
                            steps * (mine.end - mine.first), 0, poll, output);
     }
 
     // x of my rows in some steps; the rows of two steps lie N · x_length apart.
     const P* x_of_steps(const Share<S>& mine, int64_t begin, int64_t steps, int id) const {
-        const int64_t N = of.N, rows = mine.end - mine.first;
-        const S* const x = of.x + (begin * N + mine.first) * of.D;
+        const int64_t N = sequence.N, rows = mine.end - mine.first;
+        const S* const x = sequence.x + (begin * N + mine.first) * sequence.D;
         if constexpr (IS_PAIR<P>) {
             P* const pairs = x_pairs + id * projected_steps * N * x_length;
             for (int64_t s = 0; s < steps; ++s)
                 for (int64_t m = 0; m < rows; ++m)
-                    copy_elements(x + (s * N + m) * of.D, of.D, pairs + (s * N + m) * x_length);
+                    copy_elements(x + (s * N + m) * sequence.D, sequence.D, pairs + (s * N + m) * x_length);
             return pairs;
         } else {
             return x;
@@ -324,7 +329,7 @@ struct ForwardPass {
     }
 
     void project_in_panels(const Share<S>& mine, int64_t begin, int64_t steps, int id, StopPoll& poll) const {
-        const int64_t N = of.N, rows = mine.end - mine.first;
+        const int64_t N = sequence.N, rows = mine.end - mine.first;
         const P* const first_x = x_of_steps(mine, begin, steps, id);
         P* const panel = x_panel + id * x_length * panels.width(0) * W;  // scratch memory for one panel of Wx
         // If my rows are all rows, the rows of several steps are one product.
@@ -334,7 +339,7 @@ struct ForwardPass {
             for (int g = 0; g < gates.count; ++g) {
                 const int x_gate = gates.x_of[g];
                 if (x_gate < 0) continue;
-                if (poll.stops(passes * together * of.D * p.width * W)) return;
+                if (poll.stops(passes * together * sequence.D * p.width * W)) return;
                 if (Wx.one_by_one) Wx.copy_panel(p, x_gate, panel);
                 for (int64_t s = 0; s < passes; ++s) {
                     Tile<P> tile(x_order);
@@ -356,13 +361,13 @@ struct ForwardPass {
 
     Operand<P> x_of_step(const Share<S>& mine, int64_t i) const {
         if constexpr (!IS_PAIR<P>)
-            if (!gathers) return {of.x + (time(i) * of.N + mine.first) * of.D, of.D};
+            if (!gathers) return {sequence.x + (time(i) * sequence.N + mine.first) * sequence.D, sequence.D};
         return {x_slots[i % 2] + mine.first * x_length, mine.stride * x_length};
     }
 
     Operand<P> h_of_step(const Share<S>& mine, int64_t i) const {
         if constexpr (!IS_PAIR<P>)
-            if (!gathers) return {before(0, time(i)) + mine.first * of.H, of.H};
+            if (!gathers) return {before(0, time(i)) + mine.first * sequence.H, sequence.H};
         return {h_slots[i % 2] + mine.first * h_row, mine.stride * h_row};
     }
 
@@ -374,10 +379,10 @@ struct ForwardPass {
                        .sums = z + id * block(),
                        .before = {},
                        .after = {},
-                       .z = f.z ? f.z + t * of.N * gates.count * of.H : nullptr,
+                       .z = f.z ? f.z + t * sequence.N * gates.count * sequence.H : nullptr,
                        .h_slots = gathers ? h_slots[(i + 1) % 2] : nullptr};
         for (int k = 0; k < states; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
-        if (project_first) in.xz.data = xz + (place * of.N + mine.first) * xz_row();
+        if (project_first) in.xz.data = xz + (place * sequence.N + mine.first) * xz_row();
         return in;
     }
 
@@ -398,7 +403,7 @@ struct ForwardPass {
             const Piece* const next = fetches_panels && !last ? &after : nullptr;
             for (int64_t begin = 0; begin < rows; begin += ROWS) {
                 const int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
-                if (poll.stops(count * gates.count * (of.D + of.H) * p.width * W)) return;
+                if (poll.stops(count * gates.count * (sequence.D + sequence.H) * p.width * W)) return;
                 if (fetches) fetch_ahead(mine, in, p, begin, count);
                 for (int g = 0; g < gates.count; ++g) sum_gate(mine, local, in, p, g, begin, count, {next, begin});
                 (this->*step_of_cell)(mine, in, p, in.sums, p.width * W, begin, count);
@@ -417,7 +422,7 @@ struct ForwardPass {
         const int64_t units = panels.padded(), row = gates.count * units, rows = mine.count();
         S* const sums = z + mine.first * row;
         const auto output = [&](int64_t c) {
-            const int64_t r = c / of.H, unit = c - r * of.H, left = of.H - unit, g = gates.from_h[r];
+            const int64_t r = c / sequence.H, unit = c - r * sequence.H, left = sequence.H - unit, g = gates.from_h[r];
             const int64_t at = g * units + unit;
             const int x_gate = gates.x_of[g];
             if (x_gate < 0) return StripOutput<S>{bias + at, 0, sums + at, row, left};
@@ -451,7 +456,7 @@ struct ForwardPass {
     }
 
     S* local_chain(int c, int r, int64_t row) const {
-        return local_chains + ((c * gates.h_count + r) * of.N + row) * panels.padded();
+        return local_chains + ((c * gates.h_count + r) * sequence.N + row) * panels.padded();
     }
 
     // sums = x @ Wx + h @ Wh + b of gate g and panel p, for `rows` of my rows from number `begin` on.
@@ -477,7 +482,7 @@ struct ForwardPass {
                 tile.init = out, tile.init_row = out_row;
             }
         }
-        if (h_gate >= 0 && of.heads.count > 1) return add_heads(tile, p, h_gate, in, begin, rows);
+        if (h_gate >= 0 && sequence.heads.count > 1) return add_heads(tile, p, h_gate, in, begin, rows);
         if (h_gate >= 0) {
             const P* h = in.h.data + begin * in.h.row;
             Wh.add_to(tile, p, h_gate, h, in.h.row, 0, local.begin, next);
@@ -499,7 +504,7 @@ struct ForwardPass {
         S* const out = tile.out;
         Operand<S> init = {tile.init, tile.init_row};
         if (tile.count > 0) run_rows(tile, p.width, rows), init = {out, tile.out_row};
-        each_head<S>(p, of.heads, head_size(), [&](Piece part) {
+        each_head<S>(p, sequence.heads, head_size(), [&](Piece part) {
             Tile<P> sums(h_order);
             const int64_t at = part.begin - p.begin;
             sums.init = init.data + at, sums.init_row = init.row;
@@ -514,17 +519,18 @@ struct ForwardPass {
     void fetch_ahead(const Share<S>& mine, const Operands& in, Piece p, int64_t begin, int64_t rows) const {
         const int64_t n = (p.width - 1) * W + p.last;
         for (int64_t m = begin; m < begin + rows; ++m) {
-            const int64_t row = slots.row(mine.slot(m)), at = row * of.H + p.begin;
+            const int64_t row = slots.row(mine.slot(m)), at = row * sequence.H + p.begin;
             for (int k = 0; k < states; ++k) fetch(in.after[k] + at, n);
             for (int k = 1; k < states; ++k) fetch(in.before[k] + at, n);
-            for (int g = 0; g < gates.count && in.z; ++g) fetch(in.z + (row * gates.count + g) * of.H + p.begin, n);
+            for (int g = 0; g < gates.count && in.z; ++g)
+                fetch(in.z + (row * gates.count + g) * sequence.H + p.begin, n);
         }
     }
 };
 
 template <class P, template <class> class CellOf>
 bool forward(const xrnn::Forward<Sum<P>>& f, Partition partition) {
-    if (f.of.N == 0 || f.of.H == 0) return true;  // no array has elements to write
+    if (f.sequence.N == 0 || f.sequence.H == 0) return true;  // no array has elements to write
     using Cell = CellOf<Vec<Sum<P>>>;
     if constexpr (SCANS<Cell>) {
         using Pass = ScanPass<P>;

@@ -79,7 +79,7 @@ constexpr Gates ONE_GATE = {.count = 1,
 // bias (gates, units): b, each row filled up with zeros.
 template <class S>
 void copy_bias(const xrnn::Forward<S>& f, const Gates& gates, int64_t units, S* bias) {
-    const int64_t H = f.of.H;
+    const int64_t H = f.sequence.H;
     for (int g = 0; g < gates.count; ++g)
         copy_padded(f.b + gates.b_of[g] * H * f.b_stride, f.b_stride, H, units, bias + g * units);
 }
@@ -87,10 +87,11 @@ void copy_bias(const xrnn::Forward<S>& f, const Gates& gates, int64_t units, S* 
 // Write the initial states of a row, for the units [begin, end).
 template <class S>
 void write_initial_states(const xrnn::Forward<S>& f, int states, int64_t row, int64_t begin, int64_t end) {
-    const xrnn::Sequence<S>& of = f.of;
+    const xrnn::Sequence<S>& sequence = f.sequence;
     for (int k = 0; k < states; ++k) {
         const Matrix<S>& from = f.initial[k];
-        S* const to = f.states[k] + ((of.reverse ? of.T * of.N : 0) + row) * of.state_row + begin;
+        S* const to =
+            f.states[k] + ((sequence.reverse ? sequence.T * sequence.N : 0) + row) * sequence.state_row + begin;
         if (from.data)
             copy(from.data + row * from.row + begin * from.col, from.col, end - begin, to);
         else

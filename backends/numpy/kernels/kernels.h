@@ -57,7 +57,7 @@ struct PackedWeights {
 // State k before step t is states[k][t], after it states[k][t+1]; the other way round if reversed.
 template <class S>
 struct Forward {
-    Sequence<S> of;
+    Sequence<S> sequence;
     const PackedWeights* packed;     // Wx and Wh, packed before; null: the pass packs them, or reads them unpacked
     const S* b;                      // (PRE·H,) with stride b_stride
     int64_t b_stride;
@@ -67,12 +67,12 @@ struct Forward {
                                      // null: not kept
 };
 
-// dz[t], dbefore[t] = the cell's gradient of dstates[t] + dafter[t];  dbefore[h] += dz[t] @ Whᵀ
+// dz[t], dbefore = the cell's gradient of dstates[t] + dafter; then dbefore of h += dz[t] @ Whᵀ
 // dWx = Σ x[t]ᵀ @ dz[t],   dWh = Σ h_before[t]ᵀ @ dz[t],   db = Σ dz[t],   dx[t] = dz[t] @ Wxᵀ
 // d_own = Σ of the cell's gradient of its own parameters
 template <class S>
 struct Backward {
-    Sequence<S> of;
+    Sequence<S> sequence;
     const S* states[MOST_STATES];  // as Forward wrote them
     const S* z;                    // as Forward wrote it; null if the cell does not need it
     struct Above {                 // (T, N, H), contiguous within a row; null data for zeros

@@ -13,7 +13,7 @@ enum class Split {
 struct Partition {
     int threads;  // with one thread the split has no meaning
     Split split;
-    bool project_first;  // x @ Wx + b of all steps before the first step, rather than within each step
+    bool project_first;  // x @ Wx + b of several steps in one product before them, rather than within each step
     bool local_first;    // by columns: a step starts with the terms of the thread's own columns, before the barrier
 };
 

@@ -36,7 +36,7 @@ struct ScanPass {
     using ScanCell = void (ScanPass::*)(const Share<S>& mine, const Chunk& chunk, Piece p) const;
 
     const xrnn::Forward<S>& f;
-    const xrnn::Sequence<S>& of;
+    const xrnn::Sequence<S>& sequence;
     const Partition partition;
     const int states;
     const Gates& gates;
@@ -53,20 +53,20 @@ struct ScanPass {
 
     ScanPass(Arena<S>& arena, const xrnn::Forward<S>& f, Partition partition, const Shape& shape, ScanCell scan_of_cell)
         : f(f),
-          of(f.of),
+          sequence(f.sequence),
           partition(partition),
           states(shape.states),
           gates(shape.gates),
           scan_of_cell(scan_of_cell),
-          panels(f.packed ? Panels<S>(of.H, f.packed->threads)
-                          : Panels<S>(of.H, panel_threads(partition), widest(of.T * of.N))),
-          order(order_of_product<S>(of.T * of.N, of.H, widest(of.T * of.N))),
-          x_length(elements<P>(of.D)),
-          slots(of.lengths, of.T, of.N, arena),
+          panels(f.packed ? Panels<S>(sequence.H, f.packed->threads)
+                          : Panels<S>(sequence.H, panel_threads(partition), widest(sequence.T * sequence.N))),
+          order(order_of_product<S>(sequence.T * sequence.N, sequence.H, widest(sequence.T * sequence.N))),
+          x_length(elements<P>(sequence.D)),
+          slots(sequence.lengths, sequence.T, sequence.N, arena),
           bias(arena.take(gates.count * panels.padded())),
-          Wx(f.packed ? Weights<P>(of.Wx, of.D, gates.x_count, panels, static_cast<P*>(f.packed->Wx))
-                      : Weights<P>(of.Wx, 1, of.D, gates.x_count, panels, (of.T * of.N + ROWS - 1) / ROWS, most_rows(),
-                                   false, arena)),
+          Wx(f.packed ? Weights<P>(sequence.Wx, sequence.D, gates.x_count, panels, static_cast<P*>(f.packed->Wx))
+                      : Weights<P>(sequence.Wx, 1, sequence.D, gates.x_count, panels,
+                                   (sequence.T * sequence.N + ROWS - 1) / ROWS, most_rows(), false, arena)),
           sums(arena.take(partition.threads * most_rows() * gates.count * panels.width(0) * W)),
           x_rows(arena.template take_of<P>(may_copy() ? partition.threads * most_rows() * x_length : 0)),
           barrier(partition.threads) {}
@@ -77,8 +77,8 @@ struct ScanPass {
     }
 
     void thread(int id, int n) {
-        const Share<S> mine(panels, of.N, of.lengths, partition.split, id, n),
-            packing(panels, of.N, false, Split::COLUMNS, id, n);
+        const Share<S> mine(panels, sequence.N, sequence.lengths, partition.split, id, n),
+            packing(panels, sequence.N, false, Split::COLUMNS, id, n);
         if (!f.packed) Wx.pack(packing.panel0, packing.panel1);
         for (int64_t m = 0; m < mine.count(); ++m)
             write_initial_states(f, states, slots.row(mine.slot(m)), mine.column0, mine.column1);
@@ -89,9 +89,9 @@ struct ScanPass {
         for (chunk.first = 0; chunk.first < mine.count(); chunk.first = chunk.last) {
             chunk.last = chunk.first + ROWS < mine.count() ? chunk.first + ROWS : mine.count();
             const int64_t steps = ROWS / (chunk.last - chunk.first);
-            for (int64_t i = 0; i < of.T; i += steps) {
-                const int64_t count = of.T - i < steps ? of.T - i : steps;
-                chunk.begin = of.reverse ? of.T - i - count : i, chunk.end = chunk.begin + count;
+            for (int64_t i = 0; i < sequence.T; i += steps) {
+                const int64_t count = sequence.T - i < steps ? sequence.T - i : steps;
+                chunk.begin = sequence.reverse ? sequence.T - i - count : i, chunk.end = chunk.begin + count;
                 run(mine, chunk, id, poll);
                 if (poll.has_stopped()) return;
             }
@@ -110,10 +110,12 @@ struct ScanPass {
 
    private:
     // Whether the rows of x of each chunk are apart, or not of type P.
-    bool gathers() const { return of.lengths || IS_PAIR<P> || (partition.split == Split::ROWS && partition.threads > 1); }
+       bool gathers() const {
+           return sequence.lengths || IS_PAIR<P> || (partition.split == Split::ROWS && partition.threads > 1);
+       }
     // If N > ROWS, the last rows of the batch take several steps at a time.
-    bool may_copy() const { return gathers() || (of.N > ROWS && of.T > 1); }
-    int64_t most_rows() const { return of.T * of.N < ROWS ? of.T * of.N : ROWS; }
+    bool may_copy() const { return gathers() || (sequence.N > ROWS && sequence.T > 1); }
+    int64_t most_rows() const { return sequence.T * sequence.N < ROWS ? sequence.T * sequence.N : ROWS; }
 
     void run(const Share<S>& mine, Chunk& chunk, int id, StopPoll& poll) const {
         chunk.at[0] = 0;
@@ -125,7 +127,7 @@ struct ScanPass {
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const Piece p = mine.piece(0, j);
             for (int g = 0; g < gates.count && chunk.rows(); ++g) {
-                if (poll.stops(chunk.rows() * of.D * p.width * W)) return;
+                if (poll.stops(chunk.rows() * sequence.D * p.width * W)) return;
                 Tile<P> tile(order);
                 Wx.add_to(tile, p, gates.x_of[g], x, x_length);
                 tile.init = bias + g * panels.padded() + p.begin;
@@ -140,13 +142,13 @@ struct ScanPass {
     // x of the rows of a chunk, side by side.
     const P* x_of(const Share<S>& mine, const Chunk& chunk, int id) const {
         if constexpr (!IS_PAIR<P>)
-            if (!gathers() && (chunk.last - chunk.first == of.N || chunk.end - chunk.begin == 1))
-                return of.x + (chunk.begin * of.N + chunk.first) * of.D;
+            if (!gathers() && (chunk.last - chunk.first == sequence.N || chunk.end - chunk.begin == 1))
+                return sequence.x + (chunk.begin * sequence.N + chunk.first) * sequence.D;
         P* const copied = x_rows + id * most_rows() * x_length;
         P* to = copied;
         for (int64_t t = chunk.begin; t < chunk.end; ++t)
             for (int64_t m = chunk.first; m - chunk.first < running(chunk, t); ++m, to += x_length)
-                copy_elements(of.x + (t * of.N + slots.row(mine.slot(m))) * of.D, of.D, to);
+                copy_elements(sequence.x + (t * sequence.N + slots.row(mine.slot(m))) * sequence.D, sequence.D, to);
         return copied;
     }
 
@@ -160,19 +162,21 @@ struct ScanPass {
     template <class Cell, int VECTORS, bool WHOLE>
     XRNN_INLINE void scan_vectors(const Share<S>& mine, const Chunk& chunk, Piece p, int v, int n) const {
         constexpr int PRE = Cell::PRE, STATES = Cell::STATES;
-        const int64_t H = of.H, N = of.N, state_row = of.state_row, column = p.begin + v * W, gate = p.width * W;
-        const int64_t steps = chunk.end - chunk.begin, direction = of.reverse ? -1 : 1;
-        const int64_t first = of.reverse ? chunk.end - 1 : chunk.begin;
+        const int64_t H = sequence.H, N = sequence.N, state_row = sequence.state_row, column = p.begin + v * W,
+                      gate = p.width * W;
+        const int64_t steps = chunk.end - chunk.begin, direction = sequence.reverse ? -1 : 1;
+        const int64_t first = sequence.reverse ? chunk.end - 1 : chunk.begin;
         const S* const sums = chunk.sums + v * W;
         S *states[STATES], *const kept = f.z;
         for (int k = 0; k < STATES; ++k) states[k] = f.states[k] + column;
         Vec<S> own[VECTORS][xrnn::MOST_OWN] = {};
         for (int u = 0; u < VECTORS; ++u)
             for (int i = 0; i < Cell::OWN; ++i)
-                own[u][i] = load_columns<S, WHOLE>(of.own[i] + column + u * W, n);
+                own[u][i] = load_columns<S, WHOLE>(sequence.own[i] + column + u * W, n);
         for (int64_t m = chunk.first; m < chunk.last; ++m) {
             const int64_t row = slots.row(mine.slot(m)), place = m - chunk.first;
-            int64_t at = ((first + of.reverse) * N + row) * state_row, z_at = (first * N + row) * PRE * H + column;
+            int64_t at = ((first + sequence.reverse) * N + row) * state_row,
+                    z_at = (first * N + row) * PRE * H + column;
             Vec<S> state[VECTORS][STATES];
             for (int k = 0; k < STATES; ++k)
                 for (int u = 0; u < VECTORS; ++u) state[u][k] = load_columns<S, WHOLE>(states[k] + at + u * W, n);

@@ -69,9 +69,9 @@ struct Slots {
 // Whether a pass prefetches: only if the arrays of all steps are larger than a core's own cache. `elements` is their
 // number of elements for each unit in a step. Smaller problems were up to 12 % slower with prefetch instructions.
 template <class S>
-bool is_worth_fetching(const xrnn::Sequence<S>& of, int64_t elements) {
+bool is_worth_fetching(const xrnn::Sequence<S>& sequence, int64_t elements) {
     constexpr int64_t MUCH = 2 << 20;  // bytes
-    return of.N > FEW_ROWS && of.T * of.N * of.H * elements * int64_t(sizeof(S)) > MUCH;
+    return sequence.N > FEW_ROWS && sequence.T * sequence.N * sequence.H * elements * int64_t(sizeof(S)) > MUCH;
 }
 
 // The share of thread `id` of n: the slots first, first + stride, … below `end`, and the panels [panel0, panel1). If

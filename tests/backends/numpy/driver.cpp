@@ -98,9 +98,10 @@ struct Packed {
     Memory Wx, Wh;
     PackedWeights weights;
 
-    Packed(const Operations<S>& kernels, const Recurrence<S>& cell, const Sequence<S>& of, int threads)
-        : Wx(pack(kernels, of.Wx, {}, of.D, cell.x_gates, of.H, threads)),
-          Wh(pack(kernels, of.Wh, of.heads, of.H / of.heads.count, cell.h_gates, of.H, threads)),
+    Packed(const Operations<S>& kernels, const Recurrence<S>& cell, const Sequence<S>& sequence, int threads)
+        : Wx(pack(kernels, sequence.Wx, {}, sequence.D, cell.x_gates, sequence.H, threads)),
+          Wh(pack(kernels, sequence.Wh, sequence.heads, sequence.H / sequence.heads.count, cell.h_gates, sequence.H,
+                  threads)),
           weights{.Wx = Wx.get(), .Wh = Wh.get(), .threads = threads} {}
 
     static Memory pack(const Operations<S>& kernels, Matrix<S> W, Heads heads, int64_t K, int gates, int64_t H,
@@ -147,7 +148,7 @@ struct Problem {
         const Array<S> Wx_columns = transposed(at("Wx"), D, X), Wh_columns = transposed(at("Wh"), H, R);
         Array<S> b_gaps;
         for (S value : at("b")) b_gaps.push_back(value), b_gaps.push_back(S(NOT_A_NUMBER));
-        Sequence<S> of = {
+        Sequence<S> sequence = {
             .reverse = scalar("reverse") != 0,
             .T = T,
             .N = N,
@@ -161,17 +162,17 @@ struct Problem {
             .own = {},
             .state_row = kernels.joined * H,
         };
-        for (int k = 0; k < kernels.own; ++k) of.own[k] = at("own" + std::to_string(k)).data();
+        for (int k = 0; k < kernels.own; ++k) sequence.own[k] = at("own" + std::to_string(k)).data();
         Arrays<S> out = poisoned<S>(record.expected);
         Array<S> z(kernels.keeps_z ? T * N * kernels.pre * H : 0, S(NOT_A_NUMBER));
-        Forward<S> forward = {.of = of,
+        Forward<S> forward = {.sequence = sequence,
                               .packed = nullptr,
                               .b = by_columns ? b_gaps.data() : at("b").data(),
                               .b_stride = by_columns ? 2 : 1,
                               .initial = {},
                               .states = {},
                               .z = kernels.keeps_z ? z.data() : nullptr};
-        Backward<S> backward = {.of = of,
+        Backward<S> backward = {.sequence = sequence,
                                 .states = {},
                                 .z = z.data(),
                                 .dstates = {},
@@ -183,7 +184,7 @@ struct Problem {
                                 .dinitial = {}};
         for (int k = 0; k < kernels.states; ++k) {
             const std::string number = std::to_string(k / kernels.joined);
-            const int64_t column = k % kernels.joined * H, row = of.state_row;
+            const int64_t column = k % kernels.joined * H, row = sequence.state_row;
             forward.initial[k] = {at("initial" + number).data() + column, row, 1};
             forward.states[k] = out["states" + number].data() + column;
             backward.states[k] = forward.states[k];
@@ -196,11 +197,11 @@ struct Problem {
         bool had_memory = kernels.forward(forward, partition);
         if (takes_dx_apart(partition)) {
             Backward<S> without = backward;
-            without.dx = nullptr, without.of.Wx = {nullptr, 0, 0};  // only dx needs it
+            without.dx = nullptr, without.sequence.Wx = {nullptr, 0, 0};  // only dx needs it
             had_memory = had_memory && kernels.backward(without, partition);
             backward.dWx = backward.dWh = {nullptr, false}, backward.db = nullptr;
         }
-        const Packed<S> packed(level, kernels, of, partition.threads);
+        const Packed<S> packed(level, kernels, sequence, partition.threads);
         Arrays<S> again = poisoned<S>(record.expected);
         forward.packed = &packed.weights, forward.z = nullptr;
         for (int k = 0; k < kernels.states; ++k)
