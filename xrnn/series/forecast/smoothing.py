@@ -16,6 +16,7 @@ from xrnn.typing import HostArray
 # The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3.
 _ROWS: Final = 200  # the most rows that a forecast reads, or eight seasons
 _SEASONS: Final = 8
+_MOST_ROWS: Final = 8 * 168  # that the members read, so that time and memory do not grow with longer seasons
 _LEAST_R2: Final = 0.2
 _POWER: Final = 8
 _FIRST_ROWS: Final = 6  # set the first level and slope
@@ -49,7 +50,7 @@ def smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) -
         unknown = missing | (places >= at - season // 2)  # their moving average would need later rows
         seasons = _seasons(np.where(unknown, np.nan, detrended[places]), season)
         x = np.where(missing, np.nan, values[places]) - np.tile(seasons, places.shape[1] // season)
-        forecasts[part] = _average(x, horizon) + seasons[:, np.arange(horizon) % season]
+        forecasts[part] = _average(x[:, -_MOST_ROWS:], horizon) + seasons[:, np.arange(horizon) % season]
     return forecasts
 
 
