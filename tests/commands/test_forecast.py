@@ -106,8 +106,10 @@ def test_known_columns_help(capsys: Capture) -> None:
     again = results(capsys, "predict", "forecaster.safetensors", "f.csv")
     assert [each["value"] for each in again["forecast"]] == [each["value"] for each in got["forecast"]]
     Path("short.csv").write_text("\n".join(["t,v,k,note", *rows[:121]]))
-    words = "short.csv has 1 rows with values after the last value to forecast: expected 3"
-    assert words in failed(capsys, "predict", "forecaster.safetensors", "short.csv")
+    assert failed(capsys, "predict", "forecaster.safetensors", "short.csv") == (
+        "short.csv has 1 rows with values after the last value to forecast: expected 3 with the known columns; add the "
+        "rows"
+    )
 
 
 def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: Capture) -> None:
@@ -323,7 +325,8 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
         f"not scored: {left_out}",
         "f.csv, id firm 0, 1 of 45 series; --csv and --json have all forecasts",
     } <= {*lines}
-    assert any(line.startswith("… and 1 more in --json") for line in lines)
+    for start in ("… and 1 more in --json", "series: 45 series, 1 to 40 rows each, season 1; "):
+        assert any(line.startswith(start) for line in lines)
     model, naive = (next(line for line in lines if line.startswith(name)) for name in ("model  ", "naive = seasonal  "))
     assert float(model.split()[1]) < float(naive.split()[3])
     with Path("t.csv").open(newline="") as file:

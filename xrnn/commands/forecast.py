@@ -75,7 +75,7 @@ def forecast(
     tested: Any = np.zeros(0)
     scores: dict[str, dict[str, ForecastScores]] = {}
     if past is None:
-        say("no backtest: too few rows, missing or equal values before the rows that it would hold out")
+        say("no backtest: the rows before those to hold out are too few, missing or equal")
     else:
         run.terminal.note("testing: a training without the last rows")
         with use_backend(run.selection.backend):

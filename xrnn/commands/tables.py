@@ -26,7 +26,7 @@ _MOST_STEPS: Final = 7  # with a column in the table of errors
 def base(forecaster: Forecaster) -> str:
     """A line: the parts of the base."""
     share = forecaster.smoothing_
-    if share == 1:
+    if not forecaster.linear_.any():
         return "base: exponential smoothing; too few rows were left out to test a linear part"
     return f"base: {share:.0%} exponential smoothing, {1 - share:.0%} linear part"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def test_the_command_says_what_a_short_series_leaves_untested(capsys: Capture) -
     assert main(["forecast", "f.csv", "--horizon", "6"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {
-        "no backtest: too few rows, missing or equal values before the rows that it would hold out",
+        "no backtest: the rows before those to hold out are too few, missing or equal",
         "base: exponential smoothing; too few rows were left out to test a linear part",
         "recurrent part: left out, since too few rows were left out to test it",
     } <= {*lines}
@@ -105,6 +106,27 @@ def test_the_command_says_what_a_short_series_leaves_untested(capsys: Capture) -
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["backtest"] is None
     assert len(printed["forecast"]) == 6
+
+
+def test_what_is_tested_is_not_called_untested_and_the_reverse(capsys: Capture) -> None:
+    """A jump, which the linear part forecasts badly, and too few rows for trials of a number of updates."""
+    jump = np.repeat([0, 50], [77, 78]) + 0.1 * np.random.default_rng(0).standard_normal(155)
+    for values, horizon in ((jump, "6"), (growth(24), "3")):
+        Path("f.csv").write_text("\n".join(["v", *map(str, values)]))
+        assert main(["forecast", "f.csv", "--horizon", horizon, "--hidden", "4", "--steps", "1", "--overwrite"]) == 0
+        out = capsys.readouterr().out
+        assert ("base: 100% exponential smoothing, 0% linear part" in out) == (horizon == "6")
+        assert ("left out, since too few rows" in out, "  --lr" in out) == (horizon == "3", horizon == "6")
+
+
+def test_a_long_season_takes_no_more_memory() -> None:
+    values, peaks = np.random.default_rng(0).normal(size=20_000), []
+    for season in (168, 1344):
+        tracemalloc.start()
+        smoothed(values, np.arange(19_000, 19_008), 4, season)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2 * peaks[0]
 
 
 def test_a_linear_part_that_forecasts_better_gets_the_larger_share_of_the_base() -> None:

@@ -382,7 +382,8 @@ def _share_of_smoothing(
 ) -> tuple[float, float]:
     """(n w + 30) / (n + 30), with w = 1 / (1 + (e / l)⁸), and the mean error of the average of both parts.
 
-    e and l are the mean errors of exponential smoothing and of the linear part on n left-out windows.
+    e and l are the mean errors of exponential smoothing and of the linear part on n left-out windows. For each
+    window, the weights in the linear part come from earlier windows only.
     """
     if not tested:
         origins = [np.arange(max(min(LEAST_ROWS - 1, cut - 1), 1), cut) for _, cut in both]
@@ -447,12 +448,12 @@ def fingerprint(series: Sequence[Series]) -> str:
 def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], facts: ForecastFacts) -> str:
     rows = [each.rows for each in made]
     span = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
-    name = series[0].name if len(series) == 1 else f"{len(series):,} series"
+    name, of_each = (series[0].name, "") if len(series) == 1 else (f"{len(series):,} series", " each")
     names = series[0].channel_names
     channels = f"\nchannels: {', '.join(names)}" if names else ""
     return (
-        f"{printable(name)}, {span} rows, season {facts.season}; {facts.horizon} steps ahead from {facts.context}"
-        f"{printable(channels, keep=chr(10))}"
+        f"{printable(name)}, {span} rows{of_each}, season {facts.season}; {facts.horizon} steps ahead from "
+        f"{facts.context}{printable(channels, keep=chr(10))}"
     )
 
 

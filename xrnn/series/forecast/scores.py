@@ -78,7 +78,7 @@ def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, 
 
 
 def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, dict[str, ForecastScores]]:
-    """The scores of the model's forecasts `tested` of the windows `data.test`, and of simpler forecasts.
+    """The scores of the model, and of simpler forecasts.   tested: the model's forecasts of `data.test`
 
     By the name of each scored series, and by method. There is a weekly naive forecast if the season is a day, and all
     scored series have a week before their first forecast.

@@ -8,7 +8,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.checks import Series
-from xrnn.series.errors import DataError, param
+from xrnn.series.errors import DataError
 from xrnn.series.forecast import calendar
 from xrnn.series.forecast.linear import Base, Samples
 from xrnn.series.forecast.smoothing import smoothed
@@ -269,7 +269,7 @@ class ForecastSeries:
         if facts.known and len(ahead) < facts.horizon:
             raise DataError(
                 f"{printable(self.name)} has {len(ahead)} rows with values after the last value to forecast: expected "
-                f"{facts.horizon} with the known columns; add the rows, or lower {param('horizon')}"
+                f"{facts.horizon} with the known columns; add the rows"
             )
         first = max(self.rows - facts.context, 0)
         values = self._known[first : self.rows + facts.horizon]

@@ -117,7 +117,7 @@ class ForecastTraining(Training):
         rates = [self.rate] if self.rate else [*_RATES]
         ends = range(_EVERY, DEFAULT_STEPS + 1, _EVERY) if self.upto is None else [self.upto]
         rate, length, least = rates[0], 0, self._needed if self.upto is None else np.inf
-        tried = rates if self.upto or (self.upto is None and not self.untested) else []
+        tried = [] if self.untested else rates
         if tried:
             watcher.tell("choosing the training: trials on parts of the rows, tested on the next rows")
         for each in tried:
@@ -259,9 +259,9 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
 
     The width of a step ahead grows linearly with its number, as the mean errors do; the quantiles are those of all
     errors divided by their widths   (conformalized quantile regression: Romano et al., 2019). They are widened as
-    Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n independent windows. If n is small, both
-    sides get the quantile of the absolute errors. An offset of a quantile below 0.5 is never above 0, nor one of a
-    higher quantile below 0.
+    Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n independent windows. Each is a mean
+    of two quantiles: that of the errors, with the weight n, and that of the absolute errors, with the weight 5. An
+    offset of a quantile below 0.5 is never above 0, nor one of a higher quantile below 0.
 
     errors   (N, F, Q or 1): the values minus the forecast quantiles; NaN if unknown
     """
