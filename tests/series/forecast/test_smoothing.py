@@ -148,9 +148,7 @@ def test_a_long_horizon_leaves_the_recurrent_part_out_unless_updates_are_asked_f
     Path("f.csv").write_text("\n".join(["v", *map(str, growth(90))]))
     options = ["--horizon", "3", "--context", "6", "--season", "4", "--hidden", "4", "--overwrite"]
     assert main(["forecast", "f.csv", *options]) == 0
-    words = (
-        "recurrent part: left out, since its trials would take too long at this horizon; --steps tries one number of "
-    )
+    words = "recurrent part: left out, since context times horizon is above 17, too long for trials; --steps allows one"
     assert words in capsys.readouterr().out
     assert main(["forecast", "f.csv", *options, "--steps", "2"]) == 0
     assert words not in capsys.readouterr().out

@@ -179,7 +179,9 @@ class ForecastTraining(Training):
         if not self._enough:
             return "too few rows were left out to test it"
         if self.upto is None and self.facts.context * self.facts.horizon > _MOST_PRODUCTS:
-            return f"its trials would take too long at this horizon; {param('steps')} tries one number of updates"
+            return (
+                f"context times horizon is above {_MOST_PRODUCTS:,}, too long for trials; {param('steps')} allows one"
+            )
         return ""
 
     @property
