@@ -66,9 +66,7 @@ _LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, KW 05-2024, 31 May
     re.IGNORECASE,
 )
 _REMEDY: Final = "write the dates as in 2024-05-31 12:00"
-_CLOCK_CHANGE: Final = (
-    "or, if the clock changed there, give dates alone, or times with their offset, as in 2024-03-31 03:00+02:00"
-)
+_CLOCK_CHANGE: Final = "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
 _DAY: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 _UNITS: Final = {"day": _DAY, "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
@@ -340,9 +338,9 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
         if b > a:  # type: ignore[operator]
             continue
         if b in times[: i + 1]:
-            remedy = f"remove a row, name the column of several series with {param('id')}, {_CLOCK_CHANGE}"
+            remedy = f"remove a row, or name the column of several series with {param('id')}; {_CLOCK_CHANGE}"
             raise DataError(f"{shown} has the time {show(b)} twice: expected one row for each; {remedy}")
-        remedy = f"sort them, name the column with {param('time')}, {_CLOCK_CHANGE}"
+        remedy = f"sort them, or name the column with {param('time')}; {_CLOCK_CHANGE}"
         raise DataError(f"{shown} has the time {show(b)} after {show(a)}: expected rows in the order of time; {remedy}")
     if not isinstance(times[0], datetime):
         least = min(differences)
@@ -363,8 +361,8 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
         else ("unequal steps", "correct them")
     )
     raise DataError(
-        f"{shown} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, remove the "
-        f"column of times, {_CLOCK_CHANGE}"
+        f"{shown} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, or remove "
+        f"the column of times; {_CLOCK_CHANGE}"
     )
 
 

@@ -105,7 +105,7 @@ def test_they_tell_slow_waves_from_quick_ones(kind: Any) -> None:
     [
         (
             {"model": "convolutions", "mask": True},
-            "mask is True, and model convolutions has no use for it: expected seed",
+            "mask is True, which model convolutions doesn't use: expected no other parameter than seed",
         ),
         ({"one_way": True, "scaling": "each"}, "got one_way with scaling each: expected shared, since a stream can't"),
         ({"model": "rocket"}, "model is rocket: expected recurrent or convolutions"),

@@ -58,10 +58,12 @@ class Forecaster(Estimator):
         Forecaster(horizon=12, id="shop", time="day", target="sold", known="price").fit(table).predict(known=later)
 
     horizon          number of steps to forecast
-    context          number of steps that a forecast is made from; 0: three seasons, or two horizons if longer
+    context          number of steps that a forecast is made from; 0: the longest of three seasons, two horizons
+                     and 24 steps; fewer if most series are short
     season           steps in a season; 0: from the times (12 if monthly, 7 if daily, …), else 1
-    quantiles        quantiles to forecast besides the median: a list of numbers, or text with commas between them
-    calendar         second season from the times, the week or the year: auto, if it helps on left-out rows, or none
+    quantiles        quantiles to forecast besides the median, such as 0.1,0.9
+    calendar         second season; auto: the week or the year, if it lowers the error on left-out rows; none: no such
+                     season
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state, H
     heads            number of heads; Wh connects only units of the same head, so with k heads it has 1/k of the weights
@@ -76,7 +78,7 @@ class Forecaster(Estimator):
     id               column of a table that tells its series apart
     time             column of times; by default the index of a DataFrame, or the column of dates in a file
     target           column to forecast; by default the only one
-    known            columns known in advance, with values in the steps ahead too: a list, or text with commas
+    known            columns known in advance, with values in the steps ahead too, such as price,promotion
 
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
     `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only

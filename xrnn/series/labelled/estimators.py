@@ -180,8 +180,8 @@ class LabelledEstimator(Estimator):
             given = [name for name, default in others.items() if getattr(p, name) != default]
             if odd := [name for name in given if name not in ("model", "seed", "channels_first")]:
                 raise SettingsError(
-                    f"{param(odd[0])} is {getattr(p, odd[0])}, and {param('model')} convolutions has no use for it: "
-                    f"expected {param('seed')} only; leave it out"
+                    f"{param(odd[0])} is {getattr(p, odd[0])}, which {param('model')} convolutions doesn't use: "
+                    f"expected no other parameter than {param('seed')}; leave it out"
                 )
         if p.one_way and p.scaling == "each":
             raise SettingsError(
@@ -315,8 +315,8 @@ class Classifier(LabelledEstimator):
 
     NaN is a missing value. Labels are text, bools or whole numbers, of Python or NumPy.
 
-    model            recurrent, or convolutions: ridge regression on random convolutions, which takes seconds, and of
-                     the other parameters only seed
+    model            kind of model: recurrent; or convolutions, ridge regression on random convolutions, which trains in
+                     seconds and uses no other training parameter than seed
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state in each direction, H
     heads            number of heads; Wh connects only units of the same head, so with k heads it has 1/k of the weights
@@ -328,7 +328,7 @@ class Classifier(LabelledEstimator):
                      series
     scaling          shared: one mean and deviation of each channel for all series; each: those of the series itself;
                      auto: chosen by left-out series if the deviations of the series are far apart
-    mask             add a channel to each channel: 1 if its value is known, 0 if it is missing
+    mask             add a second channel for each channel: 1 if its value is known, 0 if it is missing
     patience         stop after this number of epochs without a lower loss on validation series, a fifth of the training
                      series, and keep the best epoch; 0: train to the end, on all series
     lr               highest learning rate of Adam
