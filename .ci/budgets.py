@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 BUDGETS: Final = {
-    # 170 of them read .xlsx and .parquet files, other encodings and frames with two levels, 130 what German spreadsheets
-    # hold (names of months, closed days, ja and nein). 310 of them forecast by exponential smoothing, also few rows, with
-    # widths of few errors. 140 choose between one scale and a scale of each series, and save random convolutions. 50 say
-    # what becomes of PyTorch's modules: in TorchScript, in the plain form, in place of a layer, in a file.
+    # 170 of them read .xlsx and .parquet files, other encodings and frames with two levels; 130 read what German
+    # spreadsheets hold (names of months, closed days, ja and nein). 310 of them forecast by exponential smoothing, also
+    # few rows, with widths of few errors. 140 choose between one scale and a scale of each series, and save random
+    # convolutions. 50 say what becomes of PyTorch's modules: in TorchScript, in the plain form, in a file.
     "xrnn": 23_200,
     "backends": 11_290,  # 80 of them prefetch dW and packed weights beyond the cache, 30 keep sums in tile registers
     "benchmarks": 6_950,  # 40 of them read sets of other packages, and both halves of M3
