@@ -107,8 +107,8 @@ def test_known_columns_help(capsys: Capture) -> None:
     assert [each["value"] for each in again["forecast"]] == [each["value"] for each in got["forecast"]]
     Path("short.csv").write_text("\n".join(["t,v,k,note", *rows[:121]]))
     assert failed(capsys, "predict", "forecaster.safetensors", "short.csv") == (
-        "short.csv has 1 rows with values after the last value to forecast: expected 3 with the known columns; add the "
-        "rows"
+        "short.csv has 1 rows with values after the last value to forecast: expected 3 with the known columns; fill "
+        "in their cells, or add the rows"
     )
 
 

@@ -82,7 +82,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         # data
         ("classify nul.csv --id i --label l", "y[0] is '"),
         ("classify one.ts", "got 1 class(es), ['a']: expected two or more; add series"),
-        ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file; check the path"),
+        ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file, or a folder; check"),
         ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
         ("regress", "got no TRAIN: expected series with a number each"),
         ("forecast rows.csv ./rows.csv", "got rows.csv twice: expected different files; name it once"),

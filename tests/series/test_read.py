@@ -115,7 +115,7 @@ def test_missing_files_get_one_line() -> None:
     os.mkfifo("fifo.csv")
     missing = dict.fromkeys(("missing.csv", "missing", "missing.ts"), "doesn't exist")
     for name, got in {**missing, "fifo.csv": "is not a file"}.items():
-        with one_line(DataError, f"{name} {got}: expected a .ts, .csv, .xlsx, .parquet or .npy file; check the path"):
+        with one_line(DataError, f"{name} {got}: expected a .ts, .csv, .xlsx, .parquet or .npy file, or a folder"):
             read_path(Path(name))
 
 

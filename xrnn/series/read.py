@@ -92,7 +92,7 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
     with file_errors(DataError, "read", path, "expected a readable file; check the path and its permissions"):
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
-            raise DataError(f"{path} {got}: expected {_FILES}; check the path")
+            raise DataError(f"{path} {got}: expected {_FILES}, or a folder; check the path")
         if suffix in (".ts", ".npy") and {columns.id, columns.time, columns.label, *columns.skip} - columns.optional - {
             ""
         }:

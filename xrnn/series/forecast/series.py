@@ -269,7 +269,7 @@ class ForecastSeries:
         if facts.known and len(ahead) < facts.horizon:
             raise DataError(
                 f"{printable(self.name)} has {len(ahead)} rows with values after the last value to forecast: expected "
-                f"{facts.horizon} with the known columns; add the rows"
+                f"{facts.horizon} with the known columns; fill in their cells, or add the rows"
             )
         first = max(self.rows - facts.context, 0)
         values = self._known[first : self.rows + facts.horizon]
