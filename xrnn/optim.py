@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,10 +26,6 @@ from xrnn.groups import (
 from xrnn.select import backend_of, device_of, kind_of
 from xrnn.sharing import FixedList, count_update, refuse_shared, users_of
 from xrnn.typing import Array
-
-_AVERAGED: Final = (
-    "the layers have the averaged weights: expected the weights of training; leave the block of applied() first"
-)
 
 
 def _share(name: str, value: Any) -> float:
@@ -54,6 +50,14 @@ class _Updates:
     def _use(self, weights: list[Array]) -> None:
         """Record the weights that are updated or averaged, and the layers that hold them."""
         self._weights, self._users = weights, [users_of(p) for p in weights]
+
+    def _refuse_applied(self) -> None:
+        """Raises RuntimeError within `EMA.applied` of these weights."""
+        if any(users.is_averaged for users in self._users):
+            raise RuntimeError(
+                "the layers have the averaged weights: expected the weights of training; leave the block of applied() "
+                "first"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_users"}
@@ -169,8 +173,7 @@ class Optimizer(_Updates):
         refuse_untrained(self.layers)
         for group in self.groups:
             group.check_replaced(type(self).__name__)
-        if any(users.is_averaged for users in self._users):
-            raise RuntimeError(_AVERAGED)
+        self._refuse_applied()
         self._count += 1
         arrays = zip(self.params, self.grads, *self._moments().values(), strict=True)
         for group in self.groups:
@@ -395,10 +398,6 @@ class EMA(_Updates):
     def __getstate__(self) -> dict[str, Any]:
         self._refuse_applied()
         return super().__getstate__()
-
-    def _refuse_applied(self) -> None:
-        if any(users.is_averaged for users in self._users):
-            raise RuntimeError(_AVERAGED)
 
     def _swap(self) -> None:
         for average, p in zip(self.params, self._weights, strict=True):

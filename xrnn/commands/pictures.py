@@ -138,7 +138,7 @@ def most_confused(counts: HostArray, most: int) -> list[tuple[int, int, int]]:
 
 
 def _write_pairs(axes: Any, labels: Sequence[str], counts: HostArray) -> None:
-    """The most confused pairs, and beside them the labels of which the smallest shares were found."""
+    """The most confused pairs of labels. Beside them, the labels with the lowest recall."""
     axes.axis("off")
     pairs = most_confused(counts, _MOST_PAIRS)
     lines = [f"{count:,} × {labels[i]} predicted as {labels[j]}" for i, j, count in pairs]

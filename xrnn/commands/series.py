@@ -60,14 +60,11 @@ def forecast_columns(p: Any, table: dict[str, Any]) -> Columns:
     """How to read the tables of a forecaster.   p: its parameters;   table: given of TABLE.   Raises SettingsError."""
     used = (p.target, *names_in(p.known)) if p.target else ()
     remedy = "write 1 and 0 for yes and no, and a column for each other word"
-    remedy = (
-        remedy
-        if p.target
-        else (
+    if not p.target:
+        remedy = (
             f"correct it, name the column to forecast with {param('target')}, or that with the names of series with "
             f"{param('id')}"
         )
-    )
     return replace(columns_of(table), id=p.id, time=p.time, timed=True, used=used, remedy=remedy)
 
 

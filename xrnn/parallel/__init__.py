@@ -10,11 +10,10 @@ reduce(optimizer.grads)               # before clip_grad_norm and optimizer.step
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -272,20 +271,13 @@ class _Buffer:
 
     def _divide(self, arrays: Sequence[Array], total: float) -> None:
         """arrays ← parts / total; the largest numbers of the dtype stay finite."""
-        with _noted_overflows() as overflows:
+        overflows: list[str] = []
+        with np.errstate(over="call", call=lambda kind, _: overflows.append(kind)):
             for part, array in zip(self.parts, arrays, strict=True):
                 self.layout.backend.xp.divide(part, total, out=array)
         if overflows:  # the mean of the largest numbers was rounded up
             for part, array in zip(self.parts, arrays, strict=True):
                 np.copyto(array, np.copysign(self._limits.max, part), where=np.isinf(array) & np.isfinite(part))
-
-
-@contextlib.contextmanager
-def _noted_overflows() -> Iterator[list[str]]:
-    """In the block, overflows of NumPy are added to the list, in place of warnings."""
-    overflows: list[str] = []
-    with np.errstate(over="call", call=lambda kind, _: overflows.append(kind)):
-        yield overflows
 
 
 def _check_weight(weight: Any) -> None:
