@@ -340,14 +340,18 @@ def _divided(
         raise DataError(f"{printable(tries[0][0].name)} {tries[0][0].flaw}")
     used = [each.target[:cut] for each, cut in zip(tries[0], cuts, strict=True) if each.unit]
     if not fold and all((values[~np.isnan(values)] > 0).all() for values in used):
-        tries += [made for made in [made_by(replace(facts, log=True))] if not all(each.flaw for each in made)]
-    made, part, least = min(((made, *solve(made, cuts)) for made in tries), key=lambda each: each[2])
+        logarithms = made_by(replace(facts, log=True))
+        if not all(each.flaw for each in logarithms):
+            tries.append(logarithms)
+    solved = [(each, *solve(each, cuts)) for each in tries]
+    made, base, least = min(solved, key=lambda each: each[2])
     if calendar_name and not fold:
-        other = made_by(replace(made[0].facts, calendar=calendar_name))
-        part_of_other, error = solve(other, cuts)
-        made, part = (other, part_of_other) if error < least else (made, part)
+        with_calendar = made_by(replace(made[0].facts, calendar=calendar_name))
+        other_base, error = solve(with_calendar, cuts)
+        if error < least:
+            made, base = with_calendar, other_base
     return ForecastData(
-        made, cuts, made[0].facts, part, known, fingerprint(series), _describe(series, made, facts), series
+        made, cuts, made[0].facts, base, known, fingerprint(series), _describe(series, made, facts), series
     )
 
 
