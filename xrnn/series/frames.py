@@ -20,10 +20,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.series.checks import Series, Time, checked
+from xrnn.series.checks import Series, Time
 from xrnn.series.forecast.model import Forecast
 from xrnn.series.tables import Columns, Table, names_in
-from xrnn.series.times import read_times, show
 
 _REMEDY: Final = "correct it, or encode categories as numbers"
 _VALUE: Final = "value"  # the name of the target in a Series and a wide frame, as channels are compared by name
@@ -62,28 +61,94 @@ def is_frame(X: Any, names: Names) -> bool:
     return isinstance(X, pandas.Series) or is_named or isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Form:
-    """The form of a pandas object with series, for the results.
+    """A pandas object with series, and its form, for the results.
 
-    names     of its columns
-    keys      the columns of a wide frame, the values of `id` in a long one; of a single series, its name
-    single    True for one series
-    levels    True if the index holds the series and the times
-    time      the name of the index or column of times
-    zone      of the times; None if they have none
-    clock     True if times are stored as local time, without an offset
-    period    the frequency of a PeriodIndex; else None
+    rows      a DataFrame whose index holds the times, or the series and the times; of a wide frame, all columns besides
+              the known ones are targets
+    names     of its columns; `target` is empty for a wide frame
+    key       the name of a Series
+    named     True if the names of the columns were given: all are columns of X
+    levels    True if the index of X holds the series and the times
     """
 
+    rows: Any
     names: Names
-    keys: tuple[Any, ...]
-    single: bool
-    levels: bool
-    time: Any
-    zone: Any
-    clock: bool
-    period: str | None
+    key: Any = None
+    named: bool = True
+    levels: bool = False
+
+    @property
+    def targets(self) -> list[Any]:
+        return [name for name in self.rows.columns if name not in self.names.known]
+
+    @property
+    def keys(self) -> list[Any]:
+        """For each series: its name, the column of a wide frame, or the value of `id` in a long one."""
+        if self.rows.index.nlevels == 2:
+            return [*self.rows.index.unique(0)]
+        return [self.key] if self.names.target else self.targets
+
+    def series(self) -> list[Series]:
+        """The series, sorted by time, without the rows before the first value.   Raises ValueError."""
+        rows, target, known = self.rows, self.names.target, self.names.known
+        if not target:
+            pandas: Any = sys.modules["pandas"]
+            parts = {str(name): rows[[name, *known]].rename(columns={name: _VALUE}) for name in self.targets}
+            rows, target = pandas.concat(parts, names=["series"]), _VALUE
+        index = ["time" if name is None else str(name) for name in rows.index.names]
+        index = [name + " of the index" * (name in rows.columns) for name in index]
+        id_name, name = index[0] if len(index) == 2 else "", "X with known" if known and not self.named else "X"
+        columns = Columns(id=id_name, time=index[-1], used=(str(target), *known), remedy=_REMEDY)
+        series = Table.of(rows.reset_index(names=index), name, columns).series()
+        names = series[0].channel_names if self.named else (_VALUE, *known) if known else None
+        return [replace(_from_first_value(each), channel_names=names) for each in series]
+
+    def with_known(self, known: Any) -> Form:
+        """With known columns in a DataFrame of all rows of X, and maybe later ones.   Raises ValueError."""
+        if self.named:
+            raise ValueError(
+                "got known for a DataFrame with named columns: expected None; name the columns by "
+                "Forecaster(known=), and append the rows of the steps ahead to X, with a missing target"
+            )
+        known = self._like(known)
+        missing = self.rows.dropna(how="all").index.difference(known.index)
+        if len(missing):
+            raise ValueError(f"known has no row of {missing[0]}: expected one for each row of X; add it")
+        names = replace(self.names, known=tuple(known.columns))
+        return replace(self, rows=self.rows.join(known, how="outer"), names=names)
+
+    def extended(self, known: Any) -> Form:
+        """With the rows of a DataFrame of known columns that are later than the values.   Raises ValueError."""
+        pandas: Any = sys.modules["pandas"]
+        names = self.names.known
+        if not names:
+            raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
+        if isinstance(known, pandas.DataFrame) and self.named and not self.levels:
+            known = _indexed(known, replace(self.names, target=""), "known")
+        known = self._like(known)
+        _require(names, known, "known")
+        later = known.loc[~known.index.isin(self.rows.index[self.rows[self.targets].notna().any(axis=1)]), [*names]]
+        rows = pandas.concat([self.rows[~self.rows.index.isin(later.index)], later])
+        return replace(self, rows=rows.rename_axis(self.rows.index.names))
+
+    def _like(self, known: Any) -> Any:
+        """A DataFrame of known columns, whose names become text, with the same kind of index.   Raises ValueError."""
+        pandas: Any = sys.modules["pandas"]
+        if not isinstance(known, pandas.DataFrame):
+            got = type(known).__name__
+            raise ValueError(f"known is a {got}: expected a DataFrame with the times of X as its index")
+        known = known.set_axis([*map(str, known.columns)], axis=1)
+        _check_columns(known, "known")
+        types = [_times(each).dtype for each in (known, self.rows)]
+        (kind, zone), of_rows = ((each.kind, getattr(each, "tz", None)) for each in types)
+        if known.index.nlevels != self.rows.index.nlevels or (kind, zone) != of_rows:
+            raise ValueError(
+                f"known has times of {types[0]}, and X of {types[1]}: expected times that compare; give both the same "
+                "kind of index"
+            )
+        return known
 
     def index(self, times: Sequence[Time]) -> Any:
         """The times as an index of the kind of the given one."""
@@ -92,174 +157,95 @@ class Form:
             return pandas.Index(times)
         is_mixed = len({each.utcoffset() for each in times if isinstance(each, datetime)}) > 1
         index = pandas.to_datetime([*times], utc=True) if is_mixed else pandas.DatetimeIndex([*times])
-        if self.period:
-            return index.to_period(self.period)
-        if self.zone is None:
+        given = _times(self.rows)
+        if isinstance(given, pandas.PeriodIndex):
+            return index.to_period(given.freq)
+        if (zone := getattr(given.dtype, "tz", None)) is None:
             return index
         if index.tz is not None:
-            return index.tz_convert(self.zone)
-        return index.tz_localize(self.zone, ambiguous=np.ones(len(index), bool), nonexistent="shift_forward")
+            return index.tz_convert(zone)
+        return index.tz_localize(zone, ambiguous=np.ones(len(index), bool), nonexistent="shift_forward")
 
     def values(self, forecasts: Sequence[Forecast], level: int | None) -> Any:
         """Forecasts in this form: of the quantile with this number, or of all quantiles."""
         pandas: Any = sys.modules["pandas"]
         made = [self._one(each, level) for each in forecasts]
-        if self.single:
-            return made[0] if level is None else made[0].rename(self.keys[0])
         by_key = dict(zip(self.keys, made, strict=True))
-        if not self.names.id:
+        if not self.names.target:
             return pandas.concat(by_key, axis=1, sort=True)
-        together = pandas.concat(by_key, names=[self.names.id, self.time or "time"])
-        together = together if level is None else together.rename(self.names.target or _VALUE)
+        if self.rows.index.nlevels == 1:
+            return made[0] if level is None else made[0].rename(self.key)
+        together = pandas.concat(by_key, names=[self.names.id, made[0].index.name or "time"])
+        together = together if level is None else together.rename(self.names.target)
         return together if self.levels else together.reset_index()
 
     def _one(self, forecast: Forecast, level: int | None) -> Any:
         pandas: Any = sys.modules["pandas"]
         index = self.index(forecast.times)
-        index.name = self.time
+        index.name = self.rows.index.names[-1]
         if level is not None:
             return pandas.Series(forecast.values[:, level], index)
         return pandas.DataFrame(forecast.values, index, pandas.Index(forecast.levels, name="quantile"))
 
-    def extended(self, series: Sequence[Series], known: Any) -> list[Series]:
-        """The series with later rows of known columns, in a DataFrame like the one of the training.
 
-        Raises ValueError.
-        """
-        if series[0].channels == 1:
-            raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
-        names = (series[0].channel_names or ())[1:]
-        later = {each.id: each for each in self._known(known, names)}
-        if missing := [each.id for each in series if each.id not in later]:
-            raise ValueError(f"known has no row of {self.names.id} {missing[0]!r}: expected one for each step ahead")
-        return [_with_known(each, later[each.id]) for each in series]
-
-    def _known(self, known: Any, names: Sequence[str] = ()) -> list[Series]:
-        """Series of known columns; of a Series or a wide frame, one, without an id.   names: () for all columns"""
-        pandas: Any = sys.modules["pandas"]
-        if not isinstance(known, pandas.DataFrame):
-            got = type(known).__name__
-            raise ValueError(f"known is a {got}: expected a DataFrame with the times of X as its index")
-        known = known.reset_index(names=[self.names.id, self.names.time]) if self.levels else known
-        have = [*map(str, known.columns)]
-        if twice := [name for name in have if have.count(name) > 1]:
-            raise ValueError(f"known has two columns {twice[0]!r}: expected columns with different names; rename one")
-        if missing := [name for name in names if name not in have]:
-            raise ValueError(f"known has no column {missing[0]!r}: expected {', '.join(names)}")
-        if self.names.id or self.names.target:
-            return _named(known, "known", self.names, names, clock=self.clock).series()
-        table = Table.of(known, "known", Columns(time="time", remedy=_REMEDY), index="time", clock=self.clock)
-        places = [1 + have.index(name) for name in names or have]
-        made = checked(table.numbers(places), None, "known", tuple(names or have))
-        return [replace(made, times=tuple(read_times(table.cells(0), table.where)[: len(made.values)]))]
-
-
-def from_frame(X: Any, known: Any, names: Names) -> tuple[list[Series], Form]:
-    """The series in a pandas object, with the known columns after the target, and the form.
-
-    known   of a Series or a wide frame: a DataFrame with an index of times, whose columns all series have; else None
-
-    Rows with known columns after the last value of a series are kept: the target is missing there. Raises ValueError.
-    """
+def form_of(X: Any, names: Names) -> Form:
+    """The form of a pandas object.   Raises ValueError."""
     pandas: Any = sys.modules["pandas"]
-    single, levels = isinstance(X, pandas.Series), X.index.nlevels == 2
+    is_series, levels = isinstance(X, pandas.Series), X.index.nlevels
     if not len(X):
         raise ValueError("X has no rows: expected at least one series with values; add rows")
-    if not single and (len(X.columns) == 0 or X.columns.has_duplicates):
-        got = "no columns" if len(X.columns) == 0 else f"two columns {X.columns[X.columns.duplicated()][0]!r}"
-        raise ValueError(f"X has {got}: expected columns with different names; add or rename one")
-    if X.index.nlevels > 2:
-        raise ValueError(
-            f"X has an index of {X.index.nlevels} levels: expected times, or series and times; use X.reset_index()"
-        )
-    if levels:
+    if levels > 2:
+        raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
+    if is_series and levels == 1:
+        name = _VALUE if X.name is None else X.name
+        return Form(X.to_frame(name), Names(target=name), X.name, named=False)
+    X = X.to_frame(names.target or X.name or _VALUE) if is_series else X
+    _check_columns(X, "X")
+    if levels == 1 and not (names.id or names.target):
+        return Form(X, Names(), named=False)
+    if levels == 2:
         ids = [name or default for name, default in zip(X.index.names, ("id", "time"), strict=True)]
-        names = replace(names, id=ids[0], time=ids[1])
-        X = (X.to_frame(names.target or X.name or _VALUE) if single else X).reset_index(names=ids)
-    times = X[names.time] if names.time in X and (names.id or names.target) else X.index
-    period = str(times.dtype)[7:-1] if str(times.dtype).startswith("period") else None
-    form = Form(names, (), single and not levels, levels, times.name, getattr(times.dtype, "tz", None), False, period)
-    if form.single or not (names.id or names.target):
-        keys = (X.name,) if form.single else tuple(X.columns)
-        X = X.to_frame(_VALUE if X.name is None else X.name) if form.single else X
-        table = Table.of(X, "X", Columns(time="time", remedy=_REMEDY), index="time")
-        times = tuple(read_times(table.cells(0), table.where))
-        parts = [checked(table.numbers([i]), None, "X" if key is None else str(key)) for i, key in enumerate(keys, 1)]
-        series = [_from_first_value(replace(each, times=times[: len(each.values)])) for each in parts]
-        form = replace(form, names=Names(), keys=keys, clock=_has_clock(form.zone, series))
-        return [_with_known(each, *form._known(known)) for each in series] if known is not None else series, form
-    if known is not None:
-        raise ValueError(
-            "got known for a DataFrame with named columns: expected None; name the columns by "
-            "Forecaster(known=), and append the rows of the steps ahead to X, with a missing target"
-        )
-    used = [each for each in (names.id, names.time, names.target, *names.known) if each]
-    if missing := [name for name in used if name not in X.columns]:
-        raise ValueError(f"X has no column {missing[0]!r}: expected some of {', '.join(map(str, X.columns))}")
+        X, names = X.rename_axis(ids), replace(names, id=ids[0], time="")
+    else:
+        X = _indexed(X, names, "X")
     if not names.target:
-        others = [name for name in X.columns if name not in used]
+        others = [name for name in X.columns if name not in names.known]
         if len(others) != 1:
+            given = ", ".join(filter(None, (names.id, names.time, *names.known)))
             raise ValueError(
-                f"X has {len(others)} columns besides {', '.join(used)}: expected one to forecast; name it by "
-                "Forecaster(target=)"
+                f"X has {len(others)} columns besides {given}: expected one to forecast; name it by Forecaster(target=)"
             )
         names = replace(names, target=others[0])
-    table = _named(X, "X", names, [str(names.target), *names.known])
-    series = [_from_first_value(each) for each in table.series()]
-    by_id: dict[str, Any] = {"": names.target}
-    if names.id:
-        by_id = dict(zip(table.cells(table.place(names.id)), X[names.id], strict=True))
-    clock, keys = _has_clock(form.zone, series), tuple(by_id[each.id] for each in series)
-    return series, replace(form, names=names, keys=keys, single=not names.id, clock=clock)
+    used = [names.target, *names.known]
+    _require(used, X, "X")
+    return Form(X[used], names, names.target, levels=levels == 2)
 
 
-def _has_clock(zone: Any, series: Sequence[Series]) -> bool:
-    first = (series[0].times or (0.0,))[0]
-    return zone is not None and isinstance(first, datetime) and first.tzinfo is None
+def _indexed(frame: Any, names: Names, name: str) -> Any:
+    """The frame with an index of times, or of series and times, in place of its columns."""
+    _require([each for each in (names.id, names.time) if each], frame, name)
+    frame = frame.set_index(names.time) if names.time else frame
+    return frame.set_index(names.id, append=True).swaplevel() if names.id else frame
 
 
-def _named(frame: Any, name: str, names: Names, used: Sequence[str], *, clock: bool | None = None) -> Table:
-    """The table of a DataFrame with named columns, to be sorted by time."""
-    index = "" if names.time else str(frame.index.name or "time")
-    while index in [*map(str, frame.columns)]:
-        index += " of the index"
-    columns = Columns(id=names.id, time=names.time or index, used=tuple(used), remedy=_REMEDY)
-    return Table.of(frame, name, columns, index=index, clock=clock)
+def _times(frame: Any) -> Any:
+    return frame.index if frame.index.nlevels == 1 else frame.index.levels[-1]
+
+
+def _check_columns(frame: Any, name: str) -> None:
+    columns = frame.columns.astype(str)
+    if len(columns) == 0 or columns.has_duplicates:
+        got = "no columns" if len(columns) == 0 else f"two columns {columns[columns.duplicated()][0]!r}"
+        raise ValueError(f"{name} has {got}: expected columns with different names; add or rename one")
+
+
+def _require(names: Sequence[Any], frame: Any, name: str) -> None:
+    if missing := [each for each in names if each not in frame.columns]:
+        have = ", ".join(map(str, frame.columns))
+        raise ValueError(f"{name} has no column {missing[0]!r}: expected {', '.join(map(str, names))}; it has {have}")
 
 
 def _from_first_value(series: Series) -> Series:
     """The series without the rows before the first value of its first column."""
     first = int(np.argmax(~np.isnan(series.values[:, 0])))
     return replace(series, values=series.values[first:], times=(series.times or ())[first:])
-
-
-def _with_known(series: Series, known: Series) -> Series:
-    """The series with known columns: of all its rows, if it has none yet, and of later rows.
-
-    Raises ValueError for double times, and for times of another kind.
-    """
-    times, K = series.times or (), known.channels
-    rows = dict(zip(known.times or (), known.values, strict=True))
-    if len(rows) < len(known.values):
-        twice = next(time for i, time in enumerate(known.times or ()) if time in (known.times or ())[:i])
-        raise ValueError(f"known has the time {show(twice)} twice: expected one row for each; remove one")
-    end = int(np.flatnonzero(~np.isnan(series.values[:, 0]))[-1]) + 1
-    try:
-        last, later = times[end - 1], [time for time in rows if time > times[end - 1]]  # type: ignore[operator]
-        if series.channels == 1:
-            if missing := [time for time in times[:end] if time not in rows]:
-                raise ValueError(f"known has no row of {show(missing[0])}: expected one for each row of X; add it")
-            past = sorted({*times[:end], *(time for time in rows if times[0] <= time <= last)})  # type: ignore
-            target = dict(zip(times, series.values[:, 0], strict=True))
-            values = [[target.get(time, np.nan), *rows.get(time, [np.nan] * K)] for time in past]
-        else:
-            past, values = list(times[:end]), series.values[:end].tolist()
-    except TypeError as error:
-        raise ValueError(
-            f"known has the time {show(next(iter(rows)))}, and X has {show(times[0])}: expected times that compare; "
-            "give both the same kind of index"
-        ) from error
-    later.sort()
-    values += [[np.nan, *rows[time]] for time in later]
-    names = series.channel_names or (_VALUE, *(known.channel_names or ()))
-    return replace(series, values=np.array(values), times=(*past, *later), channel_names=names)

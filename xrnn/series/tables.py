@@ -199,15 +199,9 @@ class Table:
         )
 
     @classmethod
-    def of(cls, frame: Any, name: str, columns: Columns, *, index: str = "", clock: bool | None = None) -> Self:
-        """The table of a DataFrame.
-
-        index   the name of the first column, which holds the index; empty: the index is not used
-        clock   True if datetimes are used without their time zone; None: if all have the same time of day
-
-        Raises DataError for complex numbers and for times of nanoseconds.
-        """
-        parts = [frame.index][: bool(index)] + [frame.iloc[:, i] for i in range(frame.shape[1])]
+    def of(cls, frame: Any, name: str, columns: Columns) -> Self:
+        """The table of a DataFrame.   Raises DataError for complex numbers and for times of nanoseconds."""
+        parts = [frame.iloc[:, i] for i in range(frame.shape[1])]
         for part in parts:
             kind = getattr(part.dtype, "kind", "")
             if kind == "c":
@@ -216,10 +210,8 @@ class Table:
                 raise DataError(
                     f"{name} has times of nanoseconds: expected whole microseconds; number the rows instead"
                 )
-        cells = [[_cell(each) for each in _clock(part.tolist(), clock)] for part in parts]
-        header = [*[index][: bool(index)], *map(str, frame.columns)]
-        rows = list(zip(*cells, strict=True))
-        return cls(name, columns, tuple(header), rows, lambda i: f"{name}, row {i + 1}")
+        rows = list(zip(*([_cell(each) for each in _clock(part.tolist())] for part in parts), strict=True))
+        return cls(name, columns, tuple(map(str, frame.columns)), rows, lambda i: f"{name}, row {i + 1}")
 
     def series(self, label: str | None = None) -> list[Series]:
         """One series, or one for each value of the id column.   label: of all; None for those in a column
@@ -483,17 +475,15 @@ def _parsed(cell: str, decimal: str) -> float | None:
     return as_number(_with_point(cell, decimal))
 
 
-def _clock(times: list[Any], clock: bool | None) -> list[Any]:
+def _clock(times: list[Any]) -> list[Any]:
     """Datetimes of one time of day in a time zone, without it: a day later is the same time of day.
 
-    Others keep it: an hour later is not always the next hour of the clock.   clock: see `Table.of`
+    Others keep it: an hour later is not always the next hour of the clock.
     """
-    if not times or not all(isinstance(each, datetime) for each in times):
+    zone = times[0].tzinfo if times and all(isinstance(each, datetime) for each in times) else None
+    if zone is None or zone.utcoffset(None) is not None or len({each.time() for each in times}) > 1:
         return times
-    zone = times[0].tzinfo
-    if clock is None:
-        clock = zone is not None and zone.utcoffset(None) is None and len({each.time() for each in times}) == 1
-    return [each.replace(tzinfo=None) for each in times] if clock else times
+    return [each.replace(tzinfo=None) for each in times]
 
 
 def _with_point(number: str, decimal: str) -> str:

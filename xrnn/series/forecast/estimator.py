@@ -29,7 +29,7 @@ from xrnn.series.forecast.model import Forecast, ForecastModel, naive_forecasts,
 from xrnn.series.forecast.series import ForecastSeries, mase_divisor
 from xrnn.series.forecast.training import ForecastTraining
 from xrnn.series.forecast.windows import ForecastFacts
-from xrnn.series.frames import Form, Names, from_frame, is_frame, names_of
+from xrnn.series.frames import Form, Names, form_of, is_frame, names_of
 from xrnn.series.inputs import as_numbers, as_series, check_count
 from xrnn.series.parameters import FORECAST_RULES, Rule, architecture, checked, parse_quantiles
 from xrnn.series.plan import Plan
@@ -183,11 +183,12 @@ class Forecaster(Estimator):
         """
         names = Names(self.id, self.time, self.target, names_of(self.known))
         if is_frame(X, names):
-            return from_frame(X, known, names)
-        series = _one_channel(X)
-        if known is None and ahead and not columns:
-            return series, None
-        return _with_known(series, known, ahead, columns, X=X), None
+            form = form_of(X, names) if known is None else form_of(X, names).with_known(known)
+            return form.series(), form
+        series = as_series(X)
+        if series[0].channels > 1:
+            raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
+        return _with_known(series, known, ahead, columns), None
 
     @property
     def levels_(self) -> tuple[float, ...]:
@@ -220,9 +221,9 @@ class Forecaster(Estimator):
             if "_series" not in vars(self):
                 raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
             series, form = self._series, self._form
-            if form:
-                series = form.extended(series, known) if known is not None else series
-            elif known is not None or facts.known:
+            if form and known is not None:
+                series = form.extended(known).series()
+            elif not form:
                 series = _with_known(series, known, facts.horizon, facts.known)
         forecasts = self._forecasts([(each, None) for each in series], stacklevel=4)
         if form:
@@ -395,21 +396,12 @@ def _first_rows(series: Series, count: int) -> Series:
     return replace(series, values=series.values[:count], times=series.times and series.times[:count])
 
 
-def _one_channel(X: Any) -> list[Series]:
-    series = as_series(X)
-    if series[0].channels > 1:
-        raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
-    return series
-
-
-def _with_known(
-    series: list[Series], known: Any, ahead: int, columns: int | None = None, *, X: Any = None
-) -> list[Series]:
+def _with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:
     """The series with known columns beside the target, whose values are missing in the `ahead` steps.
 
-    known     for each series: (T + ahead, K); also (ahead, K) if the series has its known columns already
+    known     for each series: (T + ahead, K), and maybe later rows, which are not used; or (ahead, K), if the series
+              has its known columns already
     columns   K of the model; None before `fit`
-    X         the series with their padding, whose length T may have too
 
     Raises ValueError.
     """
@@ -425,14 +417,12 @@ def _with_known(
     for i, (each, of_series) in enumerate(zip(series, known, strict=True)):
         given = as_numbers(of_series, f"known[{i}]")
         past = each.values[:, 1:]
-        expected = (ahead if past.size else len(each.values) + ahead, past.shape[1] or columns)
-        padded = 0 if X is None or isinstance(X[i], Series) else len(np.asarray(X[i])) + ahead
-        given = given[: expected[0]] if given.ndim == 2 and len(given) == padded else given
-        if given.ndim != 2 or given.shape[0] != expected[0] or given.shape[1] != (expected[1] or given.shape[1]):
-            raise ValueError(f"known[{i}] has shape {given.shape}: expected {(expected[0], expected[1] or 'K')}")
+        rows = ahead if past.size else len(each.values) + ahead
+        K = columns or given.shape[-1]
+        if given.ndim != 2 or len(given) < rows or (past.size and len(given) > rows) or given.shape[1] != K:
+            raise ValueError(f"known[{i}] has shape {given.shape}: expected {(rows, K)}")
         check_sizes(given, f"known[{i}]")
-        values = np.full((len(each.values) + ahead, 1 + given.shape[1]), np.nan)
-        values[: len(each.values), 0] = each.values[:, 0]
-        values[:, 1:] = np.concatenate([past, given]) if past.size else given
-        together.append(Series(values, each.label, each.name))
+        given = np.concatenate([past, given]) if past.size else given[:rows]
+        target = np.append(each.values[:, 0], np.full(ahead, np.nan))
+        together.append(replace(each, values=np.column_stack([target, given])))
     return together
