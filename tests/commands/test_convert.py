@@ -217,6 +217,30 @@ def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: Capture) -> None:
     assert all(layer.is_int8 for layer in xrnn.load("b.safetensors").layers)
 
 
+@pytest.mark.parametrize("options", [[], ["--int8"]])
+def test_a_file_of_xrnn_keeps_names_and_other_values(options: list[str], capsys: Capture) -> None:
+    layers = {"encoder": stack(), "readout": drawn(Linear.init(4, 2)), "decoder": GRU.init(4, 4, rng=0)}  # no chain
+    extra = {"epoch": 6, "state": np.arange(3)}
+    xrnn.save_checkpoint("a.safetensors", layers, optimizer=xrnn.Adam([layers["readout"]]), extra=extra)
+    assert main(["convert", "a.safetensors", "b.safetensors", *options]) == 0
+    again = xrnn.load_checkpoint("b.safetensors")
+    assert_array_equal(again.extra.pop("state"), extra["state"])
+    assert (again.extra, again.optimizer is None) == ({"epoch": 6}, bool(options))
+    for name, layer in layers.items():
+        assert_alike(again.layers[name], xrnn.quantize(layer) if options and name != "readout" else layer)
+    stacked = Stack([GRU.init(3, 4, rng=0), GRU.init(4, 4, rng=1)], dropout=0.5)
+    xrnn.save("c.safetensors", stacked)
+    assert main(["convert", "c.safetensors", "d.safetensors", *options]) == 0
+    assert_alike(xrnn.load("d.safetensors"), xrnn.quantize(stacked) if options else stacked)
+
+
+def test_layers_that_form_no_chain(capsys: Capture) -> None:
+    xrnn.save_checkpoint("a.safetensors", {"one": GRU.init(3, 4), "other": Linear.init(3, 2)})
+    assert main(["info", "a.safetensors"]) == 0
+    assert "names: one, other\nlayers: GRU(3 → 4, " in capsys.readouterr().out
+    assert "a.safetensors: layers[1] takes 3 features, but" in failed(capsys, "convert", "a.safetensors", "a.onnx")
+
+
 @pytest.mark.parametrize("classifier", ["both"], indirect=True)
 def test_a_classifier_in_onnx(classifier: str, capsys: Capture) -> None:
     import onnx
@@ -229,6 +253,11 @@ def test_a_classifier_in_onnx(classifier: str, capsys: Capture) -> None:
         x[: len(values), n] = values
     (p,) = run(onnx.load("model.onnx"), x=x, lengths=lengths)
     np.testing.assert_allclose(p, Classifier.load(classifier).predict_proba(series), rtol=1e-4, atol=1e-5)
+    capsys.readouterr()
+    assert main(["info", "model.onnx", "--json"]) == 0  # from_onnx reads no scale
+    described = json.loads(capsys.readouterr().out)
+    assert (described["kind"], "GRU (1)" in described["operators"]) == ("ONNX model", True)
+    assert "(Sub) is not supported: expected RNN, LSTM, GRU" in described["no layers"]
 
 
 def test_a_language_model_in_c(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,10 +17,10 @@ import typer
 from xrnn.backend import Backend
 from xrnn.commands.options import Option, OptionsOf, new_path, path, selected, values_of, with_options
 from xrnn.commands.terminal import Terminal
-from xrnn.exchange.checkpoint import load_checkpoint, save_checkpoint
+from xrnn.exchange.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from xrnn.exchange.description import UnknownCellError
 from xrnn.exchange.files import load, save
-from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, unflattened
+from xrnn.exchange.model import ExportedLayers, Model, host, is_int8, is_recurrent, model_of, named_leaves, unflattened
 from xrnn.files import FileError, check_output, check_writable, holds_arrays, printable, same_file
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
@@ -91,18 +92,30 @@ def convert(
         check_output(target, lambda _: how.overwrite, "exists: expected a new name; add --overwrite to replace it")
     if same_file(source, target):
         raise OutputError(f"{target} is the file that is converted: expected another one; name another")
-    model, facts = read_model(source, prefix, nonlinearity, backend)
-    if not model.layers:
+    read, facts = read_layers(source, prefix, nonlinearity, backend)
+    if not named_leaves(read):
         raise DataError(f"{printable(str(source))} has no layers: expected at least one to convert; name another file")
-    if model.scale is not None:
-        _check_series(source, model, facts, target.suffix)
+    if isinstance(read, Model) and read.scale is not None:
+        _check_series(source, read, facts, target.suffix)
     if how.int8:
-        model = _guarded(lambda: _quantized(model))
+        read = _guarded(lambda: _quantized(read))
+    # A file of xrnn keeps names and Stacks. Other formats hold a chain of layers.
+    keeps = target.suffix == ".safetensors" and not isinstance(read, Model | list)
+    given = read if keeps else _model(source, read)
     with file_errors(OutputError, "write", target, "the old file is unchanged"):
-        _guarded(lambda: _write(model, target, name or target.stem, how))
-    count = sum(param.size for layer in model.layers for param in layer.named_params.values())
-    titles = ", ".join(layer.title for layer in model.layers)
+        _guarded(lambda: _write(given, target, name or target.stem, how))
+    layers = [layer for _, layer in named_leaves(given)]
+    count = sum(param.size for layer in layers for param in layer.named_params.values())
+    titles = ", ".join(layer.title for layer in layers)
     print(f"{printable(str(source))} → {printable(str(target))}: {titles}; {count:,} parameters")
+
+
+def _model(source: Path, layers: ExportedLayers) -> Model:
+    """The layers of a file as a chain.   Raises DataError, which names the file."""
+    try:
+        return model_of(layers, quantized=True)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{printable(str(source))}: {error}") from error
 
 
 def _guarded(run: Callable[[], Any]) -> Any:
@@ -125,30 +138,34 @@ def _guarded(run: Callable[[], Any]) -> Any:
 # ---- reading ----
 
 
-def read_model(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
-    """The model in a file, and facts about it. A file of xrnn may have any suffix: `--out` names it freely."""
+def read_layers(
+    source: Path, prefix: str, nonlinearity: str, backend: Backend
+) -> tuple[ExportedLayers, dict[str, Any]]:
+    """The layers in a file, and facts about it. A file of xrnn may have any suffix: `--out` names it freely."""
     suffix = ".safetensors" if source.suffix not in _READ and holds_arrays(source) else source.suffix
     if suffix not in _READ:
         raise SettingsError(f"{printable(str(source))} has another suffix: expected {', '.join(_READ)}")
     if prefix and suffix != ".pt":
         raise SettingsError(f"got --prefix for {suffix}: expected a .pt file; leave --prefix out")
-    model, facts = _guarded(lambda: _read(source, suffix, prefix, nonlinearity, backend))
-    return model, facts
+    layers, facts = _guarded(lambda: _read(source, suffix, prefix, nonlinearity, backend))
+    return layers, facts
 
 
-def _read(source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Backend) -> tuple[Model, dict[str, Any]]:
+def _read(
+    source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Backend
+) -> tuple[ExportedLayers, dict[str, Any]]:
     if suffix == ".onnx":
         from xrnn.exchange.onnx_read import from_onnx
 
-        return model_of(from_onnx(source, backend=backend)), {"kind": "ONNX model"}
+        return from_onnx(source, backend=backend), {"kind": "ONNX model"}
     if suffix == ".keras":
         from xrnn.exchange.keras_file import read_keras
 
-        return model_of(read_keras(source, backend)), {"kind": "Keras model"}
+        return read_keras(source, backend), {"kind": "Keras model"}
     if suffix == ".pt":
         from xrnn.exchange.torch_state import read_state
 
-        return model_of(read_state(source, prefix, nonlinearity, backend)), {"kind": "PyTorch state dict"}
+        return read_state(source, prefix, nonlinearity, backend), {"kind": "PyTorch state dict"}
     name = kind_in(source, WANTED)
     if name == Forecaster.job:
         raise DataError(
@@ -157,7 +174,7 @@ def _read(source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Ba
         )
     if name == "xrnn layer":
         with _without_cells(source, "load"):
-            return model_of(load(source, backend=backend), quantized=True), {"kind": "layer of xrnn.save"}
+            return load(source, backend=backend), {"kind": "layer of xrnn.save"}
     kind = next((each for each in (Classifier, Regressor) if each.job == name), None)
     if kind is None:
         with _without_cells(source, "load_checkpoint"):
@@ -170,7 +187,7 @@ def _read(source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Ba
                 name: f"{type(each).__name__} (updates: {int(each.state['count']):,})" for name, each in several.items()
             }
             facts["optimizer"] = [f"{name}: {count}" if name else count for name, count in counts.items()]
-        return model_of(checkpoint, quantized=True) if checkpoint.layers else Model(()), facts
+        return checkpoint, facts
     with use_backend(backend):
         return _of_series(kind.load(source), backend)
 
@@ -244,26 +261,26 @@ def _check_series(source: Path, model: Model, facts: dict[str, Any], suffix: str
         )
 
 
-def _quantized(model: Model) -> Model:
-    """The model with its recurrent layers quantized.   Raises TypeError, ValueError."""
-
-    def quantized(layer: Any) -> Any:
-        for part in getattr(layer, "layers", [layer]):
-            if part.heads is not None:
-                raise ValueError(
-                    f"--int8 got a {part.title} with {part.heads} heads, which --heads and --members give it: expected "
-                    "one matrix Wh; leave out --int8, or train with one head and one member"
-                )
-        return quantize(layer)
-
-    layers = [quantized(layer) if is_recurrent(layer) and not is_int8(layer) else layer for layer in model.layers]
-    if all(new is old for new, old in zip(layers, model.layers, strict=True)):
+def _quantized(layers: ExportedLayers) -> ExportedLayers:
+    """A copy with quantized recurrent layers, and without an optimizer.   Raises TypeError, ValueError."""
+    parts = [part for _, layer in named_leaves(layers) for part in getattr(layer, "layers", [layer])]
+    recurrent = [part for part in parts if is_recurrent(part) and not is_int8(part)]
+    for part in recurrent:
+        if part.heads is not None:
+            raise ValueError(
+                f"--int8 got a {part.title} with {part.heads} heads, which --heads and --members give it: expected "
+                "one matrix Wh; leave out --int8, or train with one head and one member"
+            )
+    if not recurrent:
         raise ValueError("the model has no layer to quantize: --int8 expects a recurrent one; leave out --int8")
-    return replace(model, layers=tuple(layers))
+    given = replace(layers, optimizer=None) if isinstance(layers, Checkpoint) else layers
+    return copy.deepcopy(given, {id(part): quantize(part) for part in recurrent})
 
 
-def _write(model: Model, target: Path, name: str, options: Any) -> None:
+def _write(model: Any, target: Path, name: str, options: Any) -> None:
     overwrite = options.overwrite
+    if isinstance(model, Checkpoint):
+        return save_checkpoint(target, model.layers, optimizer=model.optimizer, extra=model.extra, overwrite=overwrite)
     if target.suffix == ".c":
         from xrnn.exchange.c import to_c
 
@@ -277,7 +294,7 @@ def _write(model: Model, target: Path, name: str, options: Any) -> None:
         from xrnn.exchange.keras_file import write_keras
 
         return write_keras(model, target, overwrite=overwrite)
-    if model.softmax:
+    if isinstance(model, Model) and model.softmax:
         raise DataError(
             f"the model ends in a softmax, which {target.suffix} can't hold: expected .onnx, .c or .keras; or remove "
             "the activation of its last layer in Keras"
@@ -286,7 +303,7 @@ def _write(model: Model, target: Path, name: str, options: Any) -> None:
         from xrnn.exchange.torch_state import write_state
 
         return write_state(model, target, overwrite=overwrite)
-    layers = unflattened(model.layers)
+    layers: Any = unflattened(model.layers) if isinstance(model, Model) else model
     if isinstance(layers, list):
         return save_checkpoint(target, {str(i): layer for i, layer in enumerate(layers)}, overwrite=overwrite)
     return save(target, layers, overwrite=overwrite)

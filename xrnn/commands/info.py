@@ -14,14 +14,15 @@ import typer
 
 import xrnn
 from xrnn.backend import Backend
-from xrnn.commands.convert import WANTED, NonlinearityOption, PrefixOption, read_model
+from xrnn.commands.convert import WANTED, NonlinearityOption, PrefixOption, read_layers
 from xrnn.commands.options import BackendOption, path, selected
+from xrnn.exchange.model import named_leaves
 from xrnn.files import holds_arrays, printable
 from xrnn.info import config, config_data, describe, explain_sizes, explained
 from xrnn.parallel import World, world
 from xrnn.select import use_backend
 from xrnn.series import Forecaster
-from xrnn.series.errors import SettingsError
+from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.files import kind_in
 
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
@@ -108,13 +109,35 @@ def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend)
             "logarithms": "yes" if of.log else "no",
         }
     else:
-        model, facts = read_model(source, prefix, nonlinearity, backend)
-        layers = model.layers
+        try:
+            read, facts = read_layers(source, prefix, nonlinearity, backend)
+        except DataError as error:
+            if source.suffix != ".onnx":
+                raise
+            return _of_graph(source, error)
+        layers = [layer for _, layer in named_leaves(read)]
     return {
         "file": printable(str(source)),
         **facts,
         "layers": [printable(repr(layer)) for layer in layers],
         "parameters": sum(param.size for layer in layers for param in layer.named_params.values()),
+    }
+
+
+def _of_graph(source: Path, error: DataError) -> dict[str, Any]:
+    """What an ONNX model holds that `from_onnx` can't read.   error: its reason; raised if the file can't be read"""
+    from xrnn.exchange.onnx_read import operators
+
+    try:
+        counts, elements = operators(source)
+    except (ValueError, ImportError):
+        raise error from None
+    return {
+        "file": printable(str(source)),
+        "kind": "ONNX model",
+        "operators": [f"{name} ({count})" for name, count in counts.items()],
+        "parameters": elements,
+        "no layers": str(error),
     }
 
 

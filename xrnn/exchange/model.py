@@ -84,15 +84,20 @@ def model_of(
     return model
 
 
+def named_leaves(layers: ExportedLayers) -> list[tuple[str, Any]]:
+    """The layers in their order, without Stacks and Dropout, with names for errors."""
+    if isinstance(layers, Checkpoint | Model):
+        layers = layers.layers
+    given = layers.values() if isinstance(layers, Mapping) else layers if isinstance(layers, Sequence) else [layers]
+    return [pair for i, layer in enumerate(given) for pair in _leaves(layer, f"layers[{i}]")]
+
+
 def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: bool) -> Model:
     if isinstance(layers, str | os.PathLike):
         raise TypeError("layers is a path: expected layers; use xrnn.load, xrnn.load_checkpoint or `xrnn convert`")
-    if isinstance(layers, Checkpoint):
-        if str(layers.extra.get("job")).startswith("xrnn "):  # of a command or an estimator
-            raise ValueError("layers is a checkpoint of a model of series, which needs its scale: use `xrnn convert`")
-        layers = layers.layers
-    given = layers.values() if isinstance(layers, Mapping) else layers if isinstance(layers, Sequence) else [layers]
-    named = [pair for i, layer in enumerate(given) for pair in _leaves(layer, f"layers[{i}]")]
+    if isinstance(layers, Checkpoint) and str(layers.extra.get("job")).startswith("xrnn "):  # of an estimator
+        raise ValueError("layers is a checkpoint of a model of series, which needs its scale: use `xrnn convert`")
+    named = named_leaves(layers)
     if not named:
         raise ValueError("layers is empty: expected at least one layer")
     for i, (name, layer) in enumerate(named):
