@@ -55,8 +55,6 @@ inline float quantize_int8(const float* row, int64_t n, uint8_t* q) {
 
 struct Int8Pass {
     static constexpr int UNITS = INT8_UNITS, W = Simd<float>::LANES;
-    // `step_cell` of a cell.
-    using StepCell = void (Int8Pass::*)(const float (&z)[MOST_GATES][UNITS], int64_t t, int64_t p, int64_t row) const;
 
     // The scratch memory of one thread.
     struct Own {
@@ -64,6 +62,9 @@ struct Int8Pass {
         float *x_scale, *h_scale;  // (N,)
         int32_t *x_sums, *h_sums;  // (N, gates, 16)
     };
+
+    // `step_cell` of a cell.
+    using StepCell = void (Int8Pass::*)(const Own& mine, int64_t t, int64_t p) const;
 
     const xrnn::Int8Forward& f;
     const int states;
@@ -106,26 +107,34 @@ struct Int8Pass {
                 if (poll.stops(f.N * (f.D * gates.x_count + f.H * gates.h_count) * UNITS / 4)) return;
                 multiply(f.Wx, p, owns[id].x, owns[id].x_sums);
                 multiply(f.Wh, p, owns[id].h, owns[id].h_sums);
-                for (int64_t row = 0; row < f.N; ++row) step(owns[id], t, p, row);
+                (this->*step_of_cell)(owns[id], t, p);
             }
             if (poll.has_stopped()) return;
         }
     }
 
-    // The cell's step for a row and a panel, from z.
+    // The cell's step for all rows and a panel, from the sums.
     template <class Cell>
-    void step_cell(const float (&z)[MOST_GATES][UNITS], int64_t t, int64_t p, int64_t row) const {
-        const int64_t begin = p * UNITS, at = row * f.H + begin;
+    void step_cell(const Own& mine, int64_t t, int64_t p) const {
+        constexpr Gates GATES = gates_of<Cell>();
+        const int64_t begin = p * UNITS;
         const int units = int(end_of(p + 1) - begin);
-        for (int j = 0; j < units; j += W) {
-            const int n = units - j < W ? units - j : W;
-            Vec<float> z_of[Cell::PRE], before[Cell::STATES], after[Cell::STATES], own_of_cell[xrnn::MOST_OWN] = {};
-            for (int g = 0; g < Cell::PRE; ++g) z_of[g] = load<float>(z[g] + j);
-            for (int k = 0; k < Cell::STATES; ++k) before[k] = load_columns<float>(state(k, t) + at + j, n);
-            for (int k = 0; k < Cell::OWN; ++k) own_of_cell[k] = load_columns<float>(f.own[k] + begin + j, n);
-            Cell::step(z_of, before, after, own_of_cell);
-            for (int k = 0; k < Cell::STATES; ++k) store_columns<float>(state(k, t + 1) + at + j, after[k], n);
-        }
+        for (int64_t row = 0; row < f.N; ++row)
+            for (int j = 0; j < units; j += W) {
+                const int n = units - j < W ? units - j : W;
+                const int64_t at = row * f.H + begin + j;
+                Vec<float> z[Cell::PRE], before[Cell::STATES], after[Cell::STATES], own_of_cell[xrnn::MOST_OWN] = {};
+                for (int g = 0; g < Cell::PRE; ++g) {
+                    const int from_x = GATES.x_of[g], from_h = GATES.h_of[g];
+                    z[g] = load_columns<float>(f.b + GATES.b_of[g] * f.H + begin + j, n);
+                    if (from_x >= 0) z[g] += product(f.Wx, p, from_x, j, mine.x_scale[row], row, mine.x_sums);
+                    if (from_h >= 0) z[g] += product(f.Wh, p, from_h, j, mine.h_scale[row], row, mine.h_sums);
+                }
+                for (int k = 0; k < Cell::STATES; ++k) before[k] = load_columns<float>(state(k, t) + at, n);
+                for (int k = 0; k < Cell::OWN; ++k) own_of_cell[k] = load_columns<float>(f.own[k] + begin + j, n);
+                Cell::step(z, before, after, own_of_cell);
+                for (int k = 0; k < Cell::STATES; ++k) store_columns<float>(state(k, t + 1) + at, after[k], n);
+            }
     }
 
    private:
@@ -152,27 +161,16 @@ struct Int8Pass {
         sums(q, f.N, quads(W), W.values + p * panel_bytes(W), W.gates, out);
     }
 
-    // z of a row and a panel, from the sums, then the cell's step.
-    void step(const Own& mine, int64_t t, int64_t p, int64_t row) const {
-        const int64_t begin = p * UNITS;
-        const int units = int(end_of(p + 1) - begin);
-        float z[MOST_GATES][UNITS];
-        for (int g = 0; g < gates.count; ++g) {
-            const float* const b = f.b + gates.b_of[g] * f.H + begin;
-            for (int j = 0; j < UNITS; ++j) z[g][j] = j < units ? b[j] : 0;
-            if (gates.x_of[g] >= 0) add_product(z[g], f.Wx, p, gates.x_of[g], mine.x_scale[row], row, mine.x_sums);
-            if (gates.h_of[g] >= 0) add_product(z[g], f.Wh, p, gates.h_of[g], mine.h_scale[row], row, mine.h_sums);
-        }
-        (this->*step_of_cell)(z, t, p, row);
-    }
-
-    // z += the product of one row with gate `part` of a panel: an exact sum, times the scales of row and column.
-    void add_product(float* z, const xrnn::Int8Matrix& W, int64_t p, int part, float scale, int64_t row,
-                     const int32_t* sums) const {
-        const int64_t column = (p * W.gates + part) * UNITS;
-        const int32_t* const sum = sums + (row * W.gates + part) * UNITS;
-        for (int j = 0; j < UNITS; ++j)
-            z[j] += float(sum[j] - (signed_sums ? 0 : W.sums[column + j])) * (scale * W.scale[column + j]);
+    // The product of a row with units j, … of gate `part` of a panel: an exact sum, times the scales of row and column.
+    XRNN_INLINE Vec<float> product(const xrnn::Int8Matrix& W, int64_t p, int part, int j, float scale, int64_t row,
+                                   const int32_t* sums) const {
+        typedef int32_t Sums __attribute__((vector_size(VECTOR_BYTES)));
+        const int64_t column = (p * W.gates + part) * UNITS + j;
+        Sums sum, offset;
+        std::memcpy(&sum, sums + (row * W.gates + part) * UNITS + j, sizeof(sum));
+        std::memcpy(&offset, W.sums + column, sizeof(offset));
+        const Sums exact = signed_sums ? sum : sum - offset;
+        return __builtin_convertvector(exact, Vec<float>) * (scale * load<float>(W.scale + column));
     }
 };
 

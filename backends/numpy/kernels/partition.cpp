@@ -50,11 +50,9 @@ constexpr int64_t STEPS_WORTH_PACKING = 16, ROWS_WORTH_PACKING = 64;
 
 // Rows of a tile.
 constexpr int64_t TILE_ROWS = 16;
-// float32 multiply-adds in the time of one by 3 or 1 products of parts, if all rows of the tiles are used. Measured on an
-// Intel Xeon for products of 64 rows, with the conversion of one operand: 2.6 to 3.6, and 5.6 to 9 times.
-constexpr double GAIN_OF_THREE = 2.6, GAIN_OF_ONE = 5.6;
-// A smaller gain is lost to the rows at the edge and to the conversion of the results.
-constexpr double LEAST_GAIN = 1.2;
+// Rows that repay products of 1 and of 3 parts; each tile at the edge costs as much as a full one. A full tile of an Intel
+// Xeon, with the conversion of one operand, has 5.6 to 9 and 2.6 to 3.6 times the rate of float32.
+constexpr int64_t ROWS_WORTH_ONE = 4, ROWS_WORTH_THREE = 8;
 // Rows of all steps that repay splitting and packing the weights.
 constexpr int64_t ROWS_WORTH_SPLITTING = 128;
 
@@ -111,10 +109,8 @@ bool repays_bfloat16(int64_t T, int64_t N, int64_t K, int64_t H) {
 }
 
 bool repays_tiles(int products, int64_t T, int64_t N, int64_t K, int64_t H) {
-    const double gain = products == 3 ? GAIN_OF_THREE : GAIN_OF_ONE;
-    const double tiles = double(N / TILE_ROWS + (N % TILE_ROWS != 0));
     return product(K, H) >= WEIGHTS_WORTH_ROUNDING && product(T, N) >= ROWS_WORTH_SPLITTING &&
-           gain * double(N) >= LEAST_GAIN * double(TILE_ROWS) * tiles;
+           N >= (products == 3 ? ROWS_WORTH_THREE : ROWS_WORTH_ONE);
 }
 
 bool projects_first(int64_t N, int64_t x_bytes) {
