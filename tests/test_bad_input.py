@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,26 @@ import xrnn
 from tests import standin
 from tests.errors import one_line
 from xrnn import (
+    GRU,
+    LSTM,
     RNN,
     SGD,
+    Bidirectional,
     Dropout,
     Embedding,
     LayerNorm,
     Linear,
+    Recurrent,
+    Stack,
     clip_grad_norm,
     mean_squared_error,
     softmax_cross_entropy,
 )
 from xrnn.backend import Backend
+from xrnn.ops.cells.lstm import LSTMCell
 
 T, N, D, H = 3, 4, 2, 5
+PACKAGE = Path(xrnn.__file__).parent
 JUNK: dict[str, Callable[[Backend], Any]] = {
     "None": lambda backend: None,
     "a number": lambda backend: 1.5,
@@ -52,86 +61,107 @@ JUNK: dict[str, Callable[[Backend], Any]] = {
 }
 
 
-def entrances(backend: Backend) -> dict[str, Callable[[Any], object]]:
-    """All functions with array arguments: each takes one wrong argument, the others are valid."""
-    xp = backend.xp
-    rnn, step = (RNN.init(D, H, rng=0, dtype="float64", backend=backend) for _ in range(2))
-    linear = Linear.init(D, H, rng=0, dtype="float64", backend=backend)
-    embedding = Embedding.init(6, D, rng=0, dtype="float64", backend=backend)
-    dropout, norm = Dropout(0.5), LayerNorm.init(D, dtype="float64", backend=backend)
-    x, index = xp.zeros((T, N, D)), xp.zeros((T, N), "int64")
-    rnn.forward(x)
-    step.forward(x[0])
-    linear.forward(x)
-    embedding.forward(index)
-    dropout.forward(x)
-    norm.forward(x)
-    Wx, Wh, b = rnn.params
-    logits, targets = xp.zeros((N, H)), xp.zeros(N, "int64")
-    return {
-        "RNN(Wx)": lambda junk: RNN(junk, Wh, b),
-        "RNN(Wh)": lambda junk: RNN(Wx, junk, b),
-        "RNN(b)": lambda junk: RNN(Wx, Wh, junk),
-        "RNN.forward(x)": lambda junk: rnn.forward(junk),
-        "RNN.forward(h_prev)": lambda junk: rnn.forward(x, junk) if junk is not None else refuse(),
-        "RNN()(x)": lambda junk: rnn(junk),
-        "RNN.backward": lambda junk: rnn.backward(junk),
-        "RNN.backward of a step": lambda junk: step.backward(junk),
-        "Linear(W)": lambda junk: Linear(junk, b),
-        "Linear(b)": lambda junk: Linear(Wx, junk),
-        "Linear.forward": lambda junk: linear.forward(junk),
-        "Linear.backward": lambda junk: linear.backward(junk),
-        "Embedding.forward": lambda junk: embedding.forward(junk),
-        "Dropout.forward": lambda junk: dropout.forward(junk),
-        "clip_grad_norm": lambda junk: clip_grad_norm([x, junk], 1.0),
-        "Embedding.backward": lambda junk: embedding.backward(junk),
-        "Dropout.backward": lambda junk: dropout.backward(junk),
-        "softmax_cross_entropy(logits)": lambda junk: softmax_cross_entropy(junk, targets),
-        "softmax_cross_entropy(targets)": lambda junk: softmax_cross_entropy(logits, junk),
-        "softmax_cross_entropy(mask)": lambda junk: (
-            softmax_cross_entropy(logits, targets, mask=junk) if junk is not None else refuse()
-        ),
-        "mean_squared_error(y)": lambda junk: mean_squared_error(junk, x),
-        "mean_squared_error(target)": lambda junk: mean_squared_error(x, junk),
-        "mean_squared_error(mask)": lambda junk: mean_squared_error(x, x, mask=junk) if junk is not None else refuse(),
-        "huber(weight)": lambda junk: xrnn.huber(x, x, weight=junk) if junk is not None else refuse(),
-        "quantile(y)": lambda junk: xrnn.quantile(junk, x),
-        "binary_cross_entropy(targets)": lambda junk: xrnn.binary_cross_entropy(x, junk),
-        "softmax_cross_entropy(class_weight)": lambda junk: (
-            softmax_cross_entropy(logits, targets, class_weight=junk) if junk is not None else refuse()
-        ),
-        "LayerNorm(beta)": lambda junk: LayerNorm(b, junk),
-        "LayerNorm.forward": lambda junk: norm.forward(junk),
-        "LayerNorm.backward": lambda junk: norm.backward(junk),
-        "last": lambda junk: xrnn.last(junk),
-        "last_gradient": lambda junk: xrnn.last_gradient(junk, x),
-        "SGD": lambda junk: SGD([junk]),
-        "Adam": lambda junk: xrnn.Adam([junk]),
-    }
-
-
-def refuse() -> None:
-    raise TypeError("None is what this argument may be")
-
-
+Call = Callable[[Any], object]
 FLOATS = ("0-d", "1-d", "4-d", "no elements", "float32")
-VALID = {
-    "Embedding.forward": ["integers"],
-    "Dropout.forward": [*FLOATS, "another backend's array"],
-    "clip_grad_norm": FLOATS,
+# Valid arguments: None for an optional argument, a number for a leak.
+VALID: dict[str, tuple[str, ...]] = {
+    "None": ("_prev)", "lengths", "states", "leak", "dc)", "mask)", "weight)"),
+    "a scalar": ("leak",),
+    "integers": ("Embedding.forward", "Embedding(x)"),
+    "another backend's array": ("Dropout.forward", "Embedding(W)"),
+    **dict.fromkeys(FLOATS, ("Dropout.forward", "Embedding(W)", "clip_grad_norm")),
 }
 
 
+def entrances(backend: Backend) -> dict[str, Call]:
+    """All functions with array arguments: each takes one wrong argument, the others are valid."""
+    xp = backend.xp
+    options: dict[str, Any] = {"rng": 0, "dtype": "float64", "backend": backend}
+    x, state, index = xp.zeros((T, N, D)), xp.zeros((N, H)), xp.zeros((T, N), "int64")
+    logits, targets = xp.zeros((N, H)), xp.zeros(N, "int64")
+    lstm, step = LSTM.init(D, H, **options), RNN.init(D, H, **options)
+    step.forward(x[0])
+    calls: dict[str, Call] = {
+        "RNN(leak)": lambda junk: RNN(*step.params, leak=junk),
+        "RNN.backward of a step": lambda junk: step.backward(junk),
+        "LSTM.forward(h_prev)": lambda junk: lstm.forward(x, junk, state),
+        "LSTM.forward(c_prev)": lambda junk: lstm.forward(x, state, junk),
+        "LSTM.backward(dc)": lambda junk: lstm.backward(lstm.forward(x)[0], junk),
+        "Bidirectional(backward)": lambda junk: Bidirectional(lstm, junk),
+        "Stack(layers)": lambda junk: Stack([lstm, junk]),
+        "SGD": lambda junk: SGD([lstm, junk]),
+        "Adam": lambda junk: xrnn.Adam([junk]),
+        "clip_grad_norm": lambda junk: clip_grad_norm([x, junk], 1.0),
+        "softmax_cross_entropy(logits)": lambda junk: softmax_cross_entropy(junk, targets),
+        "softmax_cross_entropy(targets)": lambda junk: softmax_cross_entropy(logits, junk),
+        "softmax_cross_entropy(mask)": lambda junk: softmax_cross_entropy(logits, targets, mask=junk),
+        "softmax_cross_entropy(class_weight)": lambda junk: softmax_cross_entropy(logits, targets, class_weight=junk),
+        "mean_squared_error(y)": lambda junk: mean_squared_error(junk, x),
+        "mean_squared_error(target)": lambda junk: mean_squared_error(x, junk),
+        "mean_squared_error(mask)": lambda junk: mean_squared_error(x, x, mask=junk),
+        "huber(weight)": lambda junk: xrnn.huber(x, x, weight=junk),
+        "quantile(y)": lambda junk: xrnn.quantile(junk, x),
+        "binary_cross_entropy(targets)": lambda junk: xrnn.binary_cross_entropy(x, junk),
+        "last": lambda junk: xrnn.last(junk),
+        "last_gradient": lambda junk: xrnn.last_gradient(junk, x),
+    }
+    recurrent: list[Any] = [lstm, *(kind.init(D, H, **options) for kind in (RNN, GRU))]
+    recurrent += [Recurrent.init(LSTMCell(), D, H, **options), Stack.init(GRU, D, H, 2, dropout=0.5, **options)]
+    recurrent += [Bidirectional.init(LSTM, D, H, **options)]
+    others = [Linear.init(D, H, **options), LayerNorm.init(D, dtype="float64", backend=backend), Dropout(0.5)]
+    for layer in (*recurrent, *others):
+        calls |= of_layer(layer, x)
+    for layer in recurrent:
+        calls |= of_sequences(layer, x)
+    return calls | of_layer(Embedding.init(6, D, **options), index)
+
+
+def of_layer(layer: Any, x: Any) -> dict[str, Call]:
+    name, params = type(layer).__name__, getattr(layer, "names", ())
+    layer.forward(x)
+    calls: dict[str, Call] = {
+        f"{name}.forward(x)": lambda junk: layer.forward(junk),
+        f"{name}.backward(dh)": lambda junk: layer.backward(junk),
+    }
+    if params:
+        calls[f"{name}(x)"] = lambda junk: layer(junk)
+    for k, param in enumerate(params if name != "Recurrent" else ()):
+        before, after = layer.params[:k], layer.params[k + 1 :]
+        calls[f"{name}({param})"] = partial(lambda b, a, junk: type(layer)(*b, junk, *a), before, after)
+    return calls
+
+
+def of_sequences(layer: Any, x: Any) -> dict[str, Call]:
+    name, results = type(layer).__name__, layer.forward(x)
+    calls: dict[str, Call] = {
+        f"{name}.forward(x) with a list": lambda junk: layer.forward(junk, lengths=[1] * N),
+        f"{name}.forward(lengths)": lambda junk: layer.forward(x, lengths=junk),
+    }
+    if layer.streams:
+        calls[f"{name}.stream(x)"] = lambda junk: layer.stream(junk)
+        calls[f"{name}.stream(states)"] = lambda junk: layer.stream(x, junk)
+    if hasattr(layer, "layers"):
+        h, states = results
+        calls |= {
+            f"{name}.forward(states)": lambda junk: layer.forward(x, junk),
+            f"{name}.forward(states[1])": lambda junk: layer.forward(x, (states[0], junk)),
+            f"{name}.backward(dstates)": lambda junk: layer.backward(h, junk),
+            f"{name}.backward(dstates[1])": lambda junk: layer.backward(h, (states[0], junk)),
+        }
+    return calls
+
+
 @pytest.mark.parametrize("junk", JUNK)
-def test_no_junk_reaches_the_array_library(backend: Backend, junk: str) -> None:
-    for name, enter in entrances(backend).items():
-        if junk in VALID.get(name, ()):
+def test_every_wrong_argument_is_refused_by_xrnn(backend: Backend, junk: str) -> None:
+    for name, call in entrances(backend).items():
+        if any(part in name for part in VALID.get(junk, ())):
             continue
         with pytest.raises((TypeError, ValueError)) as caught:
-            enter(JUNK[junk](backend))
-        raised_in = Path(traceback.extract_tb(caught.tb)[-1].filename)
-        assert {"xrnn", "tests"} & set(raised_in.parts), f"{name} of {junk}: raised in {raised_in}: {caught.value}"
-        assert "\n" not in str(caught.value), name
+            call(JUNK[junk](backend))
+        message, raised_in = str(caught.value), Path(traceback.extract_tb(caught.tb)[-1].filename)
+        assert raised_in.is_relative_to(PACKAGE), f"{name} of {junk}: raised in {raised_in}: {message}"
+        assert re.search("expected|expects|use |match", message), f"{name} of {junk}: {message}"
+        assert "\n" not in message, name
 
 
 def test_no_complex_number_loses_its_imaginary_part(backend: Backend) -> None:

@@ -46,16 +46,16 @@ def as_tuple(results: Any) -> tuple[Any, ...]:
     return results if isinstance(results, tuple) else (results,)
 
 
-def forward_by_hand(layer: Any, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
+def forward(layer: Any, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
     """→ h and the final states."""
     if isinstance(layer, Stack):
         final = []
         for part, its_state in zip(layer.layers, state, strict=True):
-            x, after = forward_by_hand(part, x, its_state, lengths)
+            x, after = forward(part, x, its_state, lengths)
             final.append(after)
         return x, tuple(final)
     if isinstance(layer, Bidirectional):
-        each = [forward_by_hand(*part, lengths) for part in zip(layer.layers, (x, x), state, strict=True)]
+        each = [forward(*part, lengths) for part in zip(layer.layers, (x, x), state, strict=True)]
         return backend_of(x).xp.concatenate([h for h, _ in each], axis=-1), tuple(after for _, after in each)
     results = as_tuple(layer.forward(x, *state, lengths=lengths))
     if not len(x):
@@ -63,18 +63,18 @@ def forward_by_hand(layer: Any, x: Any, state: Any, lengths: Any) -> tuple[Any, 
     return results[0], tuple(s if s.ndim == 2 else s[0 if layer.reverse else -1] for s in results)
 
 
-def backward_by_hand(layer: Any, dh: Any, dstate: Any) -> tuple[Any, Any]:
-    """The gradients of both results of `forward_by_hand` → dx, and the gradients of the initial states."""
+def backward(layer: Any, dh: Any, dstate: Any) -> tuple[Any, Any]:
+    """The gradients of both results of `forward` → dx, and the gradients of the initial states."""
     if isinstance(layer, Stack):
         dinitial = []
         for part, its_dstate in zip(layer.layers[::-1], dstate[::-1], strict=True):
-            dh, before = backward_by_hand(part, dh, its_dstate)
+            dh, before = backward(part, dh, its_dstate)
             dinitial.append(before)
         return dh, tuple(dinitial[::-1])
     if isinstance(layer, Bidirectional):
         width = layer.layers[0].output_size
         halves = dh[..., :width], dh[..., width:]
-        (dx, before), (dx_reverse, after) = map(backward_by_hand, layer.layers, halves, dstate)
+        (dx, before), (dx_reverse, after) = map(backward, layer.layers, halves, dstate)
         return dx + dx_reverse, (before, after)
     d = [dh.copy(), *(0 * dh for _ in dstate[1:])]
     if not len(dh):

@@ -1,11 +1,11 @@
-"""The features of every layer: its repr, its parameters by name, and errors for replaced parameters."""
+"""The features of every layer: its repr, parameters by name, calls, copies, and errors for replaced parameters."""
 
 from __future__ import annotations
 
 import copy
 import itertools
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,24 +15,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import standin
 from tests.errors import one_line
-from tests.peephole.cell import PeepholeLSTMCell
-from xrnn import (
-    GRU,
-    LSTM,
-    RNN,
-    SGD,
-    Bidirectional,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Recurrent,
-    Stack,
-    freeze,
-    quantize,
-)
+from tests.layers.by_hand import assert_same, host
+from tests.layers.kinds import KINDS, SIMPLE, WITHOUT_DROPOUT, first, made
+from xrnn import GRU, LSTM, SGD, Adam, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack, freeze, quantize
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.typing import HostArray
 
 
 def test_repr(backend: Backend) -> None:
@@ -64,35 +52,18 @@ def test_parameters_by_name(backend: Backend) -> None:
         linear.W = linear.W + 1
     for layer in (LSTM.init(2, 3, backend=backend), Recurrent.init(LSTMCell(), 2, 3, backend=backend)):
         assert [layer.Wx, layer.Wh, layer.b] == layer.params
-    for again in (copy.deepcopy(linear), pickle.loads(pickle.dumps(linear))):
+    for again in copies(linear):
         assert_array_equal(backend.to_numpy(again.W), backend.to_numpy(linear.W))
     with pytest.raises(AttributeError, match="'Linear' object has no attribute 'Wx'"):
         linear.Wx  # type: ignore[attr-defined]  # noqa: B018
 
 
-LAYERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
-    "RNN": (lambda **o: RNN.init(3, 4, **o), (5, 2, 3)),
-    "LSTM": (lambda **o: LSTM.init(3, 4, **o), (5, 2, 3)),
-    "GRU": (lambda **o: GRU.init(3, 4, **o), (5, 2, 3)),
-    "own": (lambda **o: Recurrent.init(PeepholeLSTMCell(), 3, 4, **o), (5, 2, 3)),
-    "Linear": (lambda **o: Linear.init(3, 4, **o), (5, 2, 3)),
-    "LayerNorm": (lambda rng, **o: LayerNorm.init(3, **o), (5, 2, 3)),
-    "Stack": (lambda **o: Stack.init(GRU, 3, 4, 2, **o), (5, 2, 3)),
-    "Bidirectional": (lambda **o: Bidirectional.init(LSTM, 3, 4, **o), (5, 2, 3)),
-}
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_that_is_not_trained_gives_dx_only(backend: Backend, name: str) -> None:
-    make, shape = LAYERS[name]
-    layer = make(rng=0, dtype="float64", backend=backend)
-    x = backend.asarray(np.random.default_rng(0).standard_normal(shape))
+@pytest.mark.parametrize("kind", [kind for kind in WITHOUT_DROPOUT if kind != "Embedding"])
+def test_a_layer_that_is_not_trained_gives_dx_only(backend: Backend, kind: str) -> None:
+    layer, x = made(kind, backend)
 
     def backward(needs_dx: bool = True) -> Any:
-        results = layer.forward(x)
-        y = results[0] if isinstance(results, tuple) else results
-        gradients = layer.backward(y, needs_dx=needs_dx)
-        return gradients[0] if isinstance(gradients, tuple) else gradients
+        return first(layer.backward(first(layer.forward(x)), needs_dx=needs_dx))
 
     expected = backend.to_numpy(backward())
     grads = [backend.to_numpy(g).copy() for g in layer.grads]
@@ -105,13 +76,12 @@ def test_a_layer_that_is_not_trained_gives_dx_only(backend: Backend, name: str) 
     assert all((backend.to_numpy(g) == 0).all() for g in layer.grads)
     with one_line(ValueError, f"{type(layer).__name__} with needs_grads=False: expected layers that are trained"):
         SGD([layer])
-    for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+    for again in copies(layer):
         assert not again.needs_grads
     layer.needs_grads = True
     backward()
     assert [id(g) for g in layer.grads] == addresses
-    for got, want in zip(layer.grads, grads, strict=True):
-        assert_array_equal(backend.to_numpy(got), want)
+    assert_same(host(backend, layer.grads), grads)
     with one_line(TypeError, "needs_grads is 0: expected True or False"):
         layer.needs_grads = 0
 
@@ -130,22 +100,11 @@ def test_an_embedding_and_a_part_of_a_stack_that_are_not_trained(backend: Backen
     assert SGD([stack.layers[1]]).params == stack.params[3:]
 
 
-REPLACED: dict[str, tuple[Callable[..., Any], Sequence[str]]] = {
-    "RNN": (RNN.init, ("forward", "__call__", "stream")),
-    "LSTM": (LSTM.init, ("forward", "__call__", "stream")),
-    "own": (partial(Recurrent.init, PeepholeLSTMCell()), ("forward", "__call__", "stream")),
-    "Linear": (Linear.init, ("forward", "__call__")),
-    "LayerNorm": (lambda D, H, rng, backend: LayerNorm.init(D, backend=backend), ("forward", "__call__")),
-    "Embedding": (Embedding.init, ("forward", "__call__")),
-}
-
-
-@pytest.mark.parametrize("kind", REPLACED)
+@pytest.mark.parametrize("kind", SIMPLE)
 def test_a_replaced_parameter_must_fit(backend: Backend, kind: str) -> None:
-    make, calls = REPLACED[kind]
     xp, other = backend.xp, standin if backend.name == "numpy" else np
-    x = xp.zeros((5, 4, 2), "int64" if kind == "Embedding" else "float32")
-    layer = make(2, 3, rng=0, backend=backend)
+    layer, x = made(kind, backend, "float32")
+    calls = [layer.forward, layer, *([layer.stream] if hasattr(layer, "stream") and layer.streams else [])]
     for k, name in enumerate(layer.names):
         param, shape = layer.params[k], layer.params[k].shape
         wrong: list[tuple[Any, type[Exception], str]] = [
@@ -157,10 +116,68 @@ def test_a_replaced_parameter_must_fit(backend: Backend, kind: str) -> None:
         for call, (value, error, words) in itertools.product(calls, wrong):
             layer.params[k] = value
             with one_line(error, words):
-                getattr(layer, call)(x)
+                call(x)
         layer.params[k] = param.copy()
         layer.forward(x)
     layer.params[0][...] = 1
-    y = layer.forward(x)
-    layer.backward(y[0] if isinstance(y, tuple) else y)
+    layer.backward(first(layer.forward(x)))
     SGD([layer]).step()
+
+
+@pytest.mark.parametrize("kind", WITHOUT_DROPOUT)
+def test_a_call_gives_what_forward_gives_and_keeps_no_cache(backend: Backend, kind: str) -> None:
+    layer, x = made(kind, backend)
+    called = host(backend, layer(x))
+    assert layer.cache is None
+    with one_line(RuntimeError, "backward needs a forward before it: call forward("):
+        layer.backward(first(layer(x)))
+    assert_same(called, host(backend, layer.forward(x)))
+
+
+# ---- copies ----
+
+
+def copies(value: Any) -> list[Any]:
+    return [copy.deepcopy(value), pickle.loads(pickle.dumps(value))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_gives_the_same_results_as_the_layer(backend: Backend, kind: str) -> None:
+    layer, x = made(kind, backend)
+    dy = 0 * first(layer.forward(x)) + 1  # now the layer has a cache, which copies must not have
+    layer.backward(dy)
+    twins = copies(layer)
+    for other in twins:
+        assert other.cache is None
+        assert list(other.named_params) == list(layer.named_params)
+        for got, want in zip([*other.params, *other.grads], [*layer.params, *layer.grads], strict=True):
+            assert got is not want
+            assert backend.owns(got)
+            assert_array_equal(backend.to_numpy(got), backend.to_numpy(want))
+    expected = host(backend, layer.forward(x), layer.backward(dy), layer.grads)
+    for other in twins:
+        assert_same(host(backend, other.forward(x), other.backward(dy), other.grads), expected)
+
+
+@pytest.mark.parametrize("optimizer", [partial(SGD, lr=0.2, momentum=0.5), Adam])
+def test_copies_of_a_layer_and_its_optimizer_share_arrays(backend: Backend, optimizer: Callable[..., Any]) -> None:
+    stack, x = made("Stack with dropout", backend)
+    model = stack, optimizer([stack])
+
+    def train(model: Any) -> list[HostArray]:
+        stack, update = model
+        stack.backward(stack.forward(x)[0])
+        update.step()
+        return host(backend, stack.params)
+
+    train(model)
+    twins = copies(model)
+    for _ in range(2):
+        expected = train(model)
+        for other in twins:
+            assert_same(train(other), expected)
+
+
+def test_a_copy_of_a_backend_is_the_backend(backend: Backend) -> None:
+    for same in (copy.copy(backend), *copies(backend)):
+        assert same is backend

@@ -9,20 +9,8 @@ import numpy as np
 import pytest
 
 from tests.drawn import draw_on
-from tests.layers.by_hand import (
-    RAGGED,
-    D,
-    N,
-    T,
-    assert_same,
-    backward_by_hand,
-    draw_states,
-    forward_by_hand,
-    host,
-    make,
-    make_both,
-    poison,
-)
+from tests.layers import by_hand
+from tests.layers.by_hand import RAGGED, D, N, T, assert_same, draw_states, host, make, make_both, poison
 from tests.needs import BOTH, DWEIGHTS, noted
 from xrnn import RNN, Bidirectional, Stack
 from xrnn.backend import Backend
@@ -65,12 +53,12 @@ def test_it_equals_its_layers_one_by_one(backend: Backend, name: str, shape: tup
     x, dh = draw_on(backend, *shape), draw_on(backend, *shape[:-1], layer.output_size, seed=3)
     states, dstates = draw_states(backend, layer), draw_states(backend, layer, seed=100)
 
-    expected = host(backend, *forward_by_hand(twin, x, states, lengths))
+    expected = host(backend, *by_hand.forward(twin, x, states, lengths))
     assert_same(host(backend, *layer.forward(x, states, lengths=lengths)), expected)
     assert_same(host(backend, *layer(x, states, lengths=lengths)), expected)
     poison(layer)
     found = host(backend, *layer.backward(dh, dstates), layer.grads)
-    assert_same(found, host(backend, *backward_by_hand(twin, dh, dstates), twin.grads))
+    assert_same(found, host(backend, *by_hand.backward(twin, dh, dstates), twin.grads))
     assert found[0].shape == x.shape
 
 

@@ -16,30 +16,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import xrnn
 from tests.built import NEEDS_KERNELS
 from tests.errors import one_line
 from tests.layers.test_recurrent import Run, each, in_turn
 from tests.reference import CELLS, problem
 from tests.thin import thin
-from xrnn import (
-    GRU,
-    LRU,
-    LSTM,
-    RNN,
-    SGD,
-    Bidirectional,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Stack,
-    freeze,
-    load,
-    save,
-    to_c,
-    use_fused,
-    use_precision,
-)
+from xrnn import GRU, LRU, LSTM, RNN, Bidirectional, Stack, freeze, use_fused, use_precision
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
 from xrnn.ops.cells.lru import LRUCell
@@ -184,7 +167,7 @@ def test_the_weights_cannot_change() -> None:
             param.flags.writeable = True
     expected = "params[0] of layers[0] is read-only: expected parameters that can be updated in place"
     with one_line(ValueError, expected):
-        SGD([frozen], lr=0.1)
+        xrnn.SGD([frozen], lr=0.1)
 
 
 def test_replaced_weights_are_used() -> None:
@@ -224,12 +207,12 @@ def test_exporters_keep_the_packed_weights(tmp_path: Path) -> None:
     layer, x = wide()
     frozen, want = freeze(layer), layer(x)[0]
     frozen(x)
-    to_c(frozen, tmp_path / "model.c")
-    save(tmp_path / "frozen.safetensors", frozen)
+    xrnn.to_c(frozen, tmp_path / "model.c")
+    xrnn.save(tmp_path / "frozen.safetensors", frozen)
     frozen.params[2] = frozen.params[2].copy()  # b is not packed
     erase(frozen)
     assert_array_equal(frozen(x)[0], want)
-    loaded: Any = load(tmp_path / "frozen.safetensors")
+    loaded: Any = xrnn.load(tmp_path / "frozen.safetensors")
     assert_array_equal(loaded(x)[0], want)
     loaded.Wh *= 0.5  # an ordinary layer
 
@@ -261,11 +244,11 @@ def test_a_composite_and_every_other_layer(backend: Backend) -> None:
     def halves(size: int) -> Bidirectional:
         return Bidirectional.init(GRU, size, 8, rng=0, backend=backend)
 
-    stack = Stack([halves(3), LayerNorm.init(16, backend=backend), Stack([halves(16)])], dropout=0.5, rng=0)
+    stack = Stack([halves(3), xrnn.LayerNorm.init(16, backend=backend), Stack([halves(16)])], dropout=0.5, rng=0)
     x = backend.asarray(np.random.default_rng(1).standard_normal((5, 2, 3)), "float32")
     frozen = freeze(stack)
     assert_array_equal(backend.to_numpy(frozen(x)[0]), backend.to_numpy(stack(x)[0]))
-    linear, embedding = (kind.init(3, 4, rng=0, backend=backend) for kind in (Linear, Embedding))
+    linear, embedding = (kind.init(3, 4, rng=0, backend=backend) for kind in (xrnn.Linear, xrnn.Embedding))
     index = backend.asarray([[2, 0], [1, 1]])
     for layer, given in ((linear, x), (embedding, index)):
         assert_array_equal(backend.to_numpy(freeze(layer)(given)), backend.to_numpy(layer(given)))
@@ -275,6 +258,6 @@ def test_a_composite_and_every_other_layer(backend: Backend) -> None:
 
 
 def test_refuses_other_objects() -> None:
-    for other in (Dropout(0.5), [LSTM.init(3, 4)], None):
+    for other in (xrnn.Dropout(0.5), [LSTM.init(3, 4)], None):
         with one_line(TypeError, "expected a layer with parameters; pass an LSTM, or a Stack"):
             freeze(other)  # type: ignore[type-var]

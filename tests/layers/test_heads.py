@@ -9,17 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import refused
-from xrnn import (
-    GRU,
-    LSTM,
-    RNN,
-    MinGRU,
-    Recurrent,
-    RNNCell,
-    cells,
-    quantize,
-    to_numpy,
-)
+from tests.layers.kinds import first
+from xrnn import GRU, LSTM, RNN, MinGRU, Recurrent, RNNCell, cells, quantize, to_numpy
 from xrnn.backend import Backend
 from xrnn.ops.heads import dense
 
@@ -30,10 +21,6 @@ KINDS: dict[str, tuple[Any, int, dict[str, Any]]] = {
     "gru": (GRU, 3, {}),
 }
 every_kind = pytest.mark.parametrize("name", KINDS)
-
-
-def first(results: Any) -> Any:
-    return results[0] if isinstance(results, tuple) else results
 
 
 @every_kind

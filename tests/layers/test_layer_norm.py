@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.errors import one_line, refused
-from xrnn import GRU, LSTM, SGD, LayerNorm, Stack, gradcheck
+from tests.errors import refused
+from xrnn import GRU, LSTM, LayerNorm, Stack, gradcheck
 from xrnn.backend import Backend
 from xrnn.typing import Array, HostArray
 
@@ -39,7 +39,6 @@ def test_values(backend: Backend, leading: tuple[int, ...], dtype: str) -> None:
     assert y.dtype == dtype
     tolerance = 1e-5 if dtype == "float32" else 1e-13
     assert_allclose(backend.to_numpy(y), formula(norm, x.astype("float64")), rtol=0, atol=tolerance)
-    assert_array_equal(backend.to_numpy(norm(backend.asarray(x))), backend.to_numpy(y))
 
 
 @pytest.mark.parametrize("leading", LEADING, ids=str)
@@ -58,31 +57,10 @@ def test_gradients_match_differences(backend: Backend, leading: tuple[int, ...])
     gradcheck(forward, lambda u: [norm.backward(u), *norm.grads], [x, *weights])
 
 
-def stack(backend: Backend, *, first: bool = False) -> Stack:
+def test_nan_past_the_end_of_a_row_reaches_no_gradient(backend: Backend) -> None:
     options: dict[str, Any] = {"rng": 0, "dtype": "float64", "backend": backend}
     layers: list[Any] = [LSTM.init(D, H, **options), made(backend, H), GRU.init(H, H, **options), made(backend, H)]
-    return Stack([made(backend, D), *layers] if first else layers)
-
-
-def test_a_stack_goes_on_from_its_states(backend: Backend) -> None:
-    deep = stack(backend)
-    x = backend.asarray(np.random.default_rng(0).standard_normal((6, 4, D)))
-    complete, _ = deep(x)
-    _, states = deep.stream(x[:2])
-    assert [len(state) for state in states] == [2, 0, 1, 0]
-    second, states = deep.stream(x[2:], states)
-    assert_allclose(backend.to_numpy(second), backend.to_numpy(complete[2:]), rtol=0, atol=1e-14)
-    h, final = deep.forward(x, states)
-    deep.backward(h, final)
-    for bad in (3, h, (h[0],)):
-        with one_line(ValueError, "got a state for a LayerNorm: expected () or None"):
-            deep.forward(x, (None, bad, None, None))
-        with one_line(ValueError, "got a state's gradient for a LayerNorm: expected () or None"):
-            deep.backward(h, (final[0], bad, final[2], ()))
-
-
-def test_nan_past_the_end_of_a_row_reaches_no_gradient(backend: Backend) -> None:
-    deep = stack(backend, first=True)
+    deep = Stack([made(backend, D), *layers])
     x = np.random.default_rng(0).standard_normal((6, 4, D))
     inside = (np.arange(6)[:, None] < np.array([3, 6, 1, 5]))[..., None]
     found = []
@@ -100,14 +78,11 @@ def test_init(backend: Backend) -> None:
     assert_array_equal(backend.to_numpy(norm.gamma), np.ones(3, "float32"))
     assert_array_equal(backend.to_numpy(norm.beta), np.zeros(3, "float32"))
     assert norm.eps == LayerNorm(*norm.params).eps == 1e-5
-    assert repr(norm) == f"LayerNorm(3 → 3, 6 parameters, float32, {backend.name})"
 
 
 def test_bad_input(backend: Backend) -> None:
     xp, norm, alone = backend.xp, made(backend), Stack([made(backend)])
     two, three = xp.zeros(2), xp.zeros(3)
-    with one_line(RuntimeError, "backward needs a forward before it"):
-        norm.backward(xp.zeros(D))
     y = norm.forward(xp.ones((4, D)))
     refused(
         (ValueError, lambda: norm(xp.zeros(())), "x has shape ()", "expects (..., 5)", "gamma is (5,)"),
@@ -119,6 +94,3 @@ def test_bad_input(backend: Backend) -> None:
         (ValueError, lambda: norm.backward(xp.zeros((4, 2))), "dy has shape (4, 2)", "expects (4, 5)"),
         (ValueError, lambda: alone.forward(y, lengths=[1] * 4), "got lengths for x of shape (4, 5)", "a sequence"),
     )
-    SGD([norm]).step()
-    with one_line(RuntimeError, "have been updated since that forward"):
-        norm.backward(y)

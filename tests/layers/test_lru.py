@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from xrnn import LRU, Bidirectional, Stack
 from xrnn.backend import Backend
 from xrnn.ops.cells.lru import LEAST_NU, MOST_NU, LRUCell
@@ -105,12 +105,11 @@ def test_wrong_arguments() -> None:
                 lru.init(3, 4, **{"r_max": 0.9, name: value})
         with one_line(TypeError, f"{name} is '1': expected a number"):
             lru.init(3, 4, **{name: "1"})
-    with one_line(ValueError, "has no heads"):
-        LRU.init(3, 4, heads=2)
     Wx, Wh, b, *own = LRU.init(3, 4, backend="numpy").params
-    with one_line(ValueError, "Wh has shape (7, 0)", "expects (2H, 0)"):
-        LRU(Wx, Wh[:7], b, *own)
-    with one_line(ValueError, "nu has shape (5,)", "expects (4,)"):
-        LRU(Wx, Wh, b, np.zeros(5, "float32"), *own[1:])
-    with one_line(ValueError, "h_prev has shape (2, 4)", "(2, 8)"):
-        LRU(Wx, Wh, b, *own)(np.zeros((5, 2, 3), "float32"), np.zeros((2, 4), "float32"))
+    x, h_prev, long = (np.zeros(shape, "float32") for shape in ((5, 2, 3), (2, 4), 5))
+    refused(
+        (ValueError, lambda: LRU.init(3, 4, heads=2), "has no heads"),
+        (ValueError, lambda: LRU(Wx, Wh[:7], b, *own), "Wh has shape (7, 0)", "expects (2H, 0)"),
+        (ValueError, lambda: LRU(Wx, Wh, b, long, *own[1:]), "nu has shape (5,)", "expects (4,)"),
+        (ValueError, lambda: LRU(Wx, Wh, b, *own)(x, h_prev), "h_prev has shape (2, 4)", "(2, 8)"),
+    )

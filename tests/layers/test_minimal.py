@@ -60,11 +60,6 @@ def test_infinite_and_missing_pre_activations(backend: Backend, fused: bool) -> 
         np.testing.assert_allclose(to_numpy(found), np.full((1, 3), h), rtol=1e-12)
 
 
-def test_the_forget_gate_starts_open() -> None:
-    np.testing.assert_array_equal(MinLSTM.init(2, 3, backend="numpy").b, [1, 1, 1, 0, 0, 0, 0, 0, 0])
-    assert not MinGRU.init(2, 3, backend="numpy").b.any()
-
-
 @pytest.mark.parametrize("N", [97, 128, 191, 192])
 @pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
 def test_the_last_rows_of_a_large_batch_take_several_steps_at_a_time(kind: Any, N: int) -> None:

@@ -11,28 +11,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import xrnn
 from tests.errors import one_line, refused
 from tests.exchange.alike import assert_alike
 from tests.exchange.forge import Scaled
 from tests.forge import Forgery, changed
-from xrnn import (
-    EMA,
-    GRU,
-    LSTM,
-    SGD,
-    Adam,
-    Dropout,
-    Linear,
-    Network,
-    Recurrent,
-    Stack,
-    freeze,
-    load,
-    load_checkpoint,
-    quantize,
-    save,
-    save_checkpoint,
-)
+from xrnn import GRU, SGD, Adam, Linear, Network, Stack, load, load_checkpoint, save, save_checkpoint
 from xrnn.backend import Backend
 from xrnn.files import FileError
 
@@ -47,7 +31,7 @@ class Tagger(Network):
 
 def tagger(backend: Any = "numpy") -> Tagger:
     stack = Stack.init(GRU, 3, 4, 2, rng=0, backend=backend)
-    return Tagger(stack=stack, readout=Linear.init(4, 2, rng=1, backend=backend), dropout=Dropout(0.5, seed=1))
+    return Tagger(stack=stack, readout=Linear.init(4, 2, rng=1, backend=backend), dropout=xrnn.Dropout(0.5, seed=1))
 
 
 def test_it_is_a_dict_with_the_parameters_of_its_layers() -> None:
@@ -77,13 +61,13 @@ def test_it_is_a_dict_with_the_parameters_of_its_layers() -> None:
 
 
 def test_a_layer_with_two_names_counts_once(tmp_path: Path) -> None:
-    stack, dropout = Stack.init(GRU, 3, 4, 2, rng=0, backend="numpy"), Dropout(0.5)
+    stack, dropout = Stack.init(GRU, 3, 4, 2, rng=0, backend="numpy"), xrnn.Dropout(0.5)
     network = Network(stack=stack, top=stack.layers[1])
     assert [id(array) for array in network.params] == [id(array) for array in stack.params]
     assert [id(array) for array in network.grads] == [id(array) for array in stack.grads]
     assert list(network.named_params) == [f"stack.{name}" for name in stack.named_params]
     network = Network(top=stack.layers[1], stack=stack, again=stack, dropout=dropout)
-    for made in (Adam(network), Adam([network]), SGD([{"layers": network, "lr": 1.0}]), EMA(network)):
+    for made in (Adam(network), Adam([network]), SGD([{"layers": network, "lr": 1.0}]), xrnn.EMA(network)):
         assert made.layers == [stack, dropout]
         assert [p.shape for p in made.params] == [p.shape for p in stack.params]
     save_checkpoint(tmp_path / "file", network, optimizer=Adam(network))
@@ -117,7 +101,7 @@ def test_needs_grads_of_all_layers_can_be_set() -> None:
 
 def test_it_can_be_frozen() -> None:
     network = tagger()
-    frozen = freeze(network)
+    frozen = xrnn.freeze(network)
     assert type(frozen) is Tagger
     assert not any(param.flags.writeable for param in frozen.params)
     assert all(param.flags.writeable for param in network.params)
@@ -143,7 +127,7 @@ def test_optimizers_take_it(backend: Backend) -> None:
         before = [backend.to_numpy(p).copy() for p in network.params]
         optimizer.step()
         assert all((backend.to_numpy(p) != b).any() for p, b in zip(network.params, before, strict=True))
-    assert [a.shape for a in EMA(network).params] == [p.shape for p in network.params]
+    assert [a.shape for a in xrnn.EMA(network).params] == [p.shape for p in network.params]
     network.readout.needs_grads = False
     with one_line(ValueError, "Linear with needs_grads=False: expected layers that are trained"):
         Adam([network])
@@ -163,10 +147,12 @@ def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
         load(path, GRU)
     save(path, GRU.init(3, 4))
     assert type(load(path, GRU)) is GRU
-    for other in (LSTM, Tagger):
+    for other in (xrnn.LSTM, Tagger):
         with one_line(FileError, f"holds a xrnn.layers.gru.GRU: expected a {other.__name__}; name another file"):
             load(path, other)
-    own = Network(own=Recurrent.init(Scaled(0.5), 3, 4, rng=0, backend="numpy"), small=quantize(GRU.init(3, 4)))
+    own = Network(
+        own=xrnn.Recurrent.init(Scaled(0.5), 3, 4, rng=0, backend="numpy"), small=xrnn.quantize(GRU.init(3, 4))
+    )
     save(path, own)
     again = load(path, Network, cells={"Scaled": Scaled})
     assert_alike(again.own, own.own)

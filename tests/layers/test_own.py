@@ -9,20 +9,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import xrnn
 from tests.drawn import draw_on
 from tests.errors import one_line, refused
 from tests.own_cells import EXAMPLES, Integrator, IntegratorByItself, Zoneout, ZoneoutLSTM
-from xrnn import (
-    Cell,
-    GradientMismatchError,
-    Recurrent,
-    SLSTMCell,
-    check_cell,
-    get_backend,
-    gradcheck,
-    use_backend,
-    use_fused,
-)
+from xrnn import Cell, GradientMismatchError, Recurrent, check_cell, gradcheck
 from xrnn.backend import RECURRENCES, Backend
 from xrnn.info import explain
 from xrnn.layers.recurrent import as_tuple
@@ -51,7 +42,7 @@ def layer_of(cell: Cell, backend: Backend, **options: Any) -> Recurrent:
 def test_the_examples_run_and_check_their_own_gradients(backend: Backend, text: str) -> None:
     assert "check_cell(" in text
     names: dict[str, Any] = {}
-    with use_backend(backend):
+    with xrnn.use_backend(backend):
         exec(text, names)
     x = backend.asarray(np.ones((3, 2, 8), "float32"))
     names["layer"].forward(x)
@@ -79,7 +70,7 @@ def test_random_numbers_depend_on_the_seed_and_the_forward_call(backend: Backend
     assert (one != backend.to_numpy(other.forward(x))).any()
     layer.forward_calls = 0
     assert_array_equal(backend.to_numpy(layer.forward(x)), one)
-    on_host = layer_of(zoneout, get_backend("numpy"), seed=5)  # the same masks on every backend
+    on_host = layer_of(zoneout, xrnn.get_backend("numpy"), seed=5)  # the same masks on every backend
     assert_allclose(on_host.forward(backend.to_numpy(x)), one, rtol=0, atol=1e-12)
 
 
@@ -112,7 +103,7 @@ def test_gradients_with_masks_and_lengths_match_differences(backend: Backend, re
     "cell",
     [
         *(GRUCell(), GRUResetBeforeCell(), LSTMCell(), RNNCell(), TrainedLeakRNNCell(), LRUCell()),
-        *(SLSTMCell("exp"), SLSTMCell("sigmoid"), ZoneoutLSTM(0.3)),
+        *(xrnn.SLSTMCell("exp"), xrnn.SLSTMCell("sigmoid"), ZoneoutLSTM(0.3)),
     ],
     ids=lambda cell: cell.name,
 )
@@ -180,7 +171,7 @@ def test_a_subclass_of_a_cell_with_kernels_runs_in_the_plain_form(backend: Backe
     check_cell(Halved(), backend=backend)
     layer = Recurrent.init(Halved(), D, H, rng=0, backend=backend)
     x = backend.asarray(np.random.default_rng(0).standard_normal((1, N, D)).astype("float32"))
-    with use_fused(False):
+    with xrnn.use_fused(False):
         expected = backend.to_numpy(layer(x)).copy()
     assert_array_equal(backend.to_numpy(layer(x)), expected)
     assert_allclose(expected, np.tanh(backend.to_numpy(x) @ backend.to_numpy(layer.params[0])) / 2, rtol=1e-5)

@@ -14,30 +14,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import xrnn
 from tests.conftest import STANDIN
 from tests.drawn import draw, draw_initial
 from tests.errors import one_line, refused
 from tests.forge import Forgery, Tensor
+from tests.layers.by_hand import as_tuple
 from tests.peephole.layer import PeepholeLSTM
 from tests.reference import CELLS, problem
-from xrnn import (
-    GRU,
-    LSTM,
-    RNN,
-    Adam,
-    Bidirectional,
-    LayerNorm,
-    Linear,
-    Network,
-    Stack,
-    freeze,
-    get_backend,
-    load,
-    load_checkpoint,
-    quantize,
-    save,
-    save_checkpoint,
-)
+from xrnn import GRU, LSTM, RNN, Bidirectional, Linear, Stack, load, quantize, save
 from xrnn.files import FileError
 from xrnn.ops.int8 import Int8Matrix
 
@@ -46,7 +31,7 @@ every_cell = pytest.mark.parametrize("name", NAMES)
 
 
 def layer_of(name: str, reverse: bool = False) -> Any:
-    return problem(name, (1, 1, 3, 20), "float32", reverse=reverse).layer(get_backend("numpy"))
+    return problem(name, (1, 1, 3, 20), "float32", reverse=reverse).layer(xrnn.get_backend("numpy"))
 
 
 @pytest.fixture(autouse=True)
@@ -54,16 +39,12 @@ def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
 
 
-def as_list(result: Any) -> list[Any]:
-    return list(result) if isinstance(result, tuple) else [result]
-
-
 @every_cell
 def test_is_close_to_the_float32_layer_but_not_equal(form: str, name: str) -> None:
     layer, x = layer_of(name), draw(8, 4, 3)  # few steps: an integrator adds up its errors
     states = draw_initial(layer.cell, 4, layer.output_size)
     quantized = quantize(layer)
-    for got, want in zip(as_list(quantized(x, *states)), as_list(layer(x, *states)), strict=True):
+    for got, want in zip(as_tuple(quantized(x, *states)), as_tuple(layer(x, *states)), strict=True):
         assert got.shape == want.shape
         error = np.abs(got - want).max()
         assert 1e-4 < error < 0.1 * max(1, np.abs(want).max())
@@ -72,7 +53,7 @@ def test_is_close_to_the_float32_layer_but_not_equal(form: str, name: str) -> No
 @every_cell
 def test_stream_continues_as_one_sequence(form: str, name: str) -> None:
     quantized, x = quantize(layer_of(name)), draw(7, 2, 3)
-    expected = as_list(quantized(x))
+    expected = as_tuple(quantized(x))
     h, state = quantized.stream(x[:3])
     parts = [h]
     for step in x[3:5]:
@@ -81,9 +62,9 @@ def test_stream_continues_as_one_sequence(form: str, name: str) -> None:
         parts.append(h[None])
     h, state = quantized.stream(x[5:], state)
     assert_array_equal(np.concatenate([*parts, h]), expected[0])
-    for got, want in zip(as_list(state), expected, strict=True):
+    for got, want in zip(as_tuple(state), expected, strict=True):
         assert_array_equal(got, want[-1])
-    assert_array_equal(as_list(quantized(x[0]))[0], expected[0][0])
+    assert_array_equal(as_tuple(quantized(x[0]))[0], expected[0][0])
 
 
 def test_sizes_and_repr() -> None:
@@ -100,20 +81,20 @@ def test_reverse_equals_forward_on_the_reversed_sequence(form: str, name: str) -
     x = draw(6, 4, 3)
     ahead, reverse = quantize(layer_of(name)), quantize(layer_of(name, reverse=True))
     states = draw_initial(ahead.cell, 4, ahead.output_size)
-    for got, want in zip(as_list(reverse(x, *states)), as_list(ahead(x[::-1].copy(), *states)), strict=True):
+    for got, want in zip(as_tuple(reverse(x, *states)), as_tuple(ahead(x[::-1].copy(), *states)), strict=True):
         assert_array_equal(got, want[::-1])
-    assert_array_equal(as_list(reverse(x[0], *states))[0], as_list(ahead(x[0], *states))[0])
+    assert_array_equal(as_tuple(reverse(x[0], *states))[0], as_tuple(ahead(x[0], *states))[0])
 
 
 def test_its_arrays_cannot_change() -> None:
     quantized = quantize(PeepholeLSTM.init(3, 20, rng=0))
-    for layer in (quantized, copy.deepcopy(quantized), pickle.loads(pickle.dumps(quantized)), freeze(quantized)):
+    for layer in (quantized, copy.deepcopy(quantized), pickle.loads(pickle.dumps(quantized)), xrnn.freeze(quantized)):
         assert layer.is_int8
         for array in layer.params:
             with pytest.raises(ValueError, match="read-only"):
                 array[...] = 0
     with one_line(ValueError, "params[0] of layers[0] is read-only: expected parameters that can be updated in place"):
-        Adam([quantized])
+        xrnn.Adam([quantized])
     quantized.params[0] = quantized.params[0].copy()
     with one_line(ValueError, "params of this quantized PeepholeLSTM were replaced", "quantize the float32 layer"):
         quantized(draw(2, 3))
@@ -131,7 +112,7 @@ def test_copies_and_files(tmp_path: Path, name: str) -> None:
         others.append(load(tmp_path / "small.safetensors"))
     for other in others:
         assert repr(other) == repr(quantized)
-        for got, want in zip(as_list(other(x)), as_list(quantized(x)), strict=True):
+        for got, want in zip(as_tuple(other(x)), as_tuple(quantized(x)), strict=True):
             assert_array_equal(got, want)
 
 
@@ -153,16 +134,16 @@ def saved(folder: Path, layer: Any) -> bytes:
 def test_a_stack_and_a_bidirectional_of_quantized_layers(tmp_path: Path) -> None:
     layers: list[Any] = [GRU.init(3, 20, rng=0), LSTM.init(3, 5, rng=0, reverse=True), LSTM.init(25, 5, rng=1)]
     *first, last = map(quantize, layers)
-    norm, x, lengths = LayerNorm.init(25), draw(7, 2, 3), [7, 4]
-    model = Network(
+    norm, x, lengths = xrnn.LayerNorm.init(25), draw(7, 2, 3), [7, 4]
+    model = xrnn.Network(
         stack=Stack([Bidirectional(*layers[:2]), norm, layers[2]], dropout=0.5, rng=0), out=Linear.init(5, 2)
     )
     quantized = quantize(model)
     stack = quantized.stack
     assert (quantized.out.W == model.out.W).all()
     assert stack.dropout[0] is not model.stack.dropout[0]
-    of_both = np.concatenate([as_list(layer(x, lengths=lengths))[0] for layer in first], axis=-1)
-    expected = as_list(last(norm(of_both), lengths=lengths))[0]
+    of_both = np.concatenate([as_tuple(layer(x, lengths=lengths))[0] for layer in first], axis=-1)
+    expected = as_tuple(last(norm(of_both), lengths=lengths))[0]
     h, states = stack(x, lengths=lengths)
     assert_array_equal(h, expected)
     assert_array_equal(states[2][0], h[-1])
@@ -174,8 +155,8 @@ def test_a_stack_and_a_bidirectional_of_quantized_layers(tmp_path: Path) -> None
 
 def test_a_checkpoint_holds_it_beside_layers_that_are_trained(tmp_path: Path) -> None:
     quantized, readout, x = quantize(layer_of("leak by unit")), Linear.init(20, 2), draw(1, 3)
-    save_checkpoint(tmp_path / "c.safetensors", {"a": quantized, "b": readout}, optimizer=Adam([readout]))
-    loaded = load_checkpoint(tmp_path / "c.safetensors").layers["a"]
+    xrnn.save_checkpoint(tmp_path / "c.safetensors", {"a": quantized, "b": readout}, optimizer=xrnn.Adam([readout]))
+    loaded = xrnn.load_checkpoint(tmp_path / "c.safetensors").layers["a"]
     assert_array_equal(loaded(x), quantized(x))
 
 
@@ -184,11 +165,11 @@ def test_a_checkpoint_holds_a_layer_once(tmp_path: Path, int8: bool) -> None:
     layer = LSTM.init(64, 64, rng=0)
     layer = quantize(layer) if int8 else layer
     stack, x = Stack([layer, GRU.init(64, 5, rng=0)]), draw(3, 2, 64)
-    save_checkpoint(tmp_path / "once.safetensors", {"a": layer})
-    save_checkpoint(tmp_path / "c.safetensors", {"a": layer, "b": layer, "both": stack, "again": stack})
+    xrnn.save_checkpoint(tmp_path / "once.safetensors", {"a": layer})
+    xrnn.save_checkpoint(tmp_path / "c.safetensors", {"a": layer, "b": layer, "both": stack, "again": stack})
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("c", "once")]
     assert sizes[0] - sizes[1] < 8 * 1024  # the GRU and the description
-    layers = load_checkpoint(tmp_path / "c.safetensors").layers
+    layers = xrnn.load_checkpoint(tmp_path / "c.safetensors").layers
     assert layers["a"] is layers["b"] is layers["both"].layers[0]
     assert layers["again"] is layers["both"]
     assert_array_equal(layers["both"](x)[0], stack(x)[0])
@@ -204,9 +185,9 @@ def test_lengths_as_of_each_row_alone(form: str, name: str, reverse: bool) -> No
     states, lengths = draw_initial(quantized.cell, 4, quantized.output_size), [0, 6, 1, 4]
     for n, length in enumerate(lengths):
         x[length:, n] = np.nan
-    for k, got in enumerate(as_list(quantized(x, *states, lengths=lengths))):
+    for k, got in enumerate(as_tuple(quantized(x, *states, lengths=lengths))):
         for n, length in enumerate(lengths):
-            alone = as_list(quantized(x[:length, n : n + 1], *(state[n : n + 1] for state in states)))[k][:, 0]
+            alone = as_tuple(quantized(x[:length, n : n + 1], *(state[n : n + 1] for state in states)))[k][:, 0]
             assert_array_equal(got[:length, n], alone)
             last = alone[-1] if length and not reverse else states[k][n]
             assert_array_equal(got[length:, n], np.broadcast_to(last, (6 - length, quantized.output_size)))
@@ -225,7 +206,7 @@ def test_layers_that_cannot_be_quantized() -> None:
         (ValueError, lambda: quantize(with_nan), "Wh of this LSTM has NaN or infinity", "expected finite weights"),
         (TypeError, lambda: quantize(quantize(onnx)), "layer is a quantized GRU", "a recurrent layer in float32"),
         *((TypeError, lambda it=it: quantize(it), "expected a recurrent layer") for it in (Linear.init(3, 4), None, 3)),
-        (TypeError, lambda: quantize(Stack([LayerNorm.init(3)])), "Stack: expected a recurrent layer"),
+        (TypeError, lambda: quantize(Stack([xrnn.LayerNorm.init(3)])), "Stack: expected a recurrent layer"),
     )
 
 
@@ -246,13 +227,8 @@ def test_what_a_quantized_layer_refuses(tmp_path: Path) -> None:
             "x has dtype float64",
             "this quantized GRU computes in float32",
         ),
-        (TypeError, lambda: small([[1.0]]), "x is a list"),
-        (ValueError, lambda: small(draw(2, 4)), "x has shape (2, 4)", "expects (N, 3)"),
-        (TypeError, lambda: small(x, np.zeros((2, 3))), "h_prev has dtype float64"),
         (ValueError, lambda: small(x, draw(3, 3)), "h_prev has shape (3, 3)", "expects (2, 3)"),
-        (ValueError, lambda: small(x[0], lengths=[1, 1]), "got lengths for one step", "leave lengths out"),
         (ValueError, lambda: small(x, lengths=[1, 3]), "lengths holds values from 1 to 3: expected 0 to 2"),
-        (ValueError, lambda: small(x, lengths=[1, 1, 1]), "lengths has shape (3,): expected (2,)"),
         (ValueError, lambda: Stack([small, wide]), "layers[1] computes in float64", "layers[0] in float32"),
         (ValueError, lambda: Stack([small, small]), "a layer is given twice"),
         (FileError, lambda: load(elsewhere, backend=STANDIN), "Wx is a", "of int8", "int8, with backend='numpy'"),

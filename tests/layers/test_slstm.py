@@ -58,12 +58,6 @@ def test_a_fresh_state_has_the_scale_of_its_first_input(backend: Backend, forget
     assert_allclose(to_numpy(m), to_numpy(x @ layer.params[0])[:, :4] + to_numpy(layer.params[2])[:4], rtol=1e-14)
 
 
-def test_the_forget_gate_starts_as_in_the_lstm() -> None:
-    for forget_gate, b in (("sigmoid", 1.0), ("exp", np.log(1 / (1 + np.exp(-1))))):
-        layer = SLSTM.init(2, 3, forget_gate=forget_gate, backend="numpy", dtype="float64")  # type: ignore[arg-type]
-        assert_allclose(layer.b, np.repeat([0, b, 0, 0], 3), rtol=1e-15)
-
-
 def test_an_unknown_forget_gate_is_refused() -> None:
     with one_line(ValueError, "unknown forget_gate 'tanh': expected one of exp, sigmoid"):
         SLSTM.init(2, 3, forget_gate="tanh")  # type: ignore[arg-type]
