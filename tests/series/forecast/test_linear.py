@@ -257,9 +257,9 @@ def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
         trainer.complete(told)
         runs.append(trainer)
         assert [line[:12] for line in told.lines] == ["choosing the", "  --lr 0.001", "  --lr 0.003"]
-        assert told.lines[2].endswith(f" of the error of the base, after {trainer.length} updates")
+        assert told.lines[2].endswith(f" of the error of the base, after {trainer.updates} updates")
     one, other = runs
-    assert one.steps == one.length == other.steps
+    assert one.steps == one.updates == other.steps
     assert one.steps in range(100, 501, 100)
     assert one.rate == other.rate == 0.003
     assert one.model.share == other.model.share > 0

@@ -27,8 +27,8 @@ def model_of(p: Any, facts: ForecastFacts, backend: Backend) -> ForecastModel:
     return ForecastModel(plan(p, facts).make(backend), p, facts)
 
 
-def training_of(p: Any, data: ForecastData, upto: int | None = None, backend: Any = "numpy") -> ForecastTraining:
-    return ForecastTraining(p, data, get_backend(backend), upto)
+def training_of(p: Any, data: ForecastData, updates: int | None = None, backend: Any = "numpy") -> ForecastTraining:
+    return ForecastTraining(p, data, get_backend(backend), updates)
 
 
 def forecaster_of(training: ForecastTraining) -> Forecaster:

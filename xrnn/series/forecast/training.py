@@ -54,21 +54,22 @@ class ForecastTraining(Training):
     """Update k learns from windows drawn at random. The seed and k determine the draw.
 
     losses   mean pinball losses, in units of each window's scale
-    p        the parameters of the estimator;   upto: the number of updates; None to choose it
+    p        the parameters of the estimator
     rate     the highest learning rate; 0 before it is chosen
-    length   the chosen number of updates; None before it is chosen
+    updates  the number of updates in all; None before it is chosen
+    chooses  whether the number of updates is chosen: it is not given
     calibrated   whether `calibrate` has set the share and the offsets of the model
     """
 
     samples = "windows"
     model: ForecastModel
 
-    def __init__(self, p: Any, data: ForecastData, backend: Backend, upto: int | None) -> None:
-        self.p, self.data, self.facts, self.upto = p, data, data.facts, upto
+    def __init__(self, p: Any, data: ForecastData, backend: Backend, updates: int | None) -> None:
+        self.p, self.data, self.facts = p, data, data.facts
+        self.updates, self.chooses = updates, updates is None
         model = ForecastModel(plan(p, data.facts).make(backend), p, data.facts)
         super().__init__(model, Adam(model.values(), p.lr or 0.001, weight_decay=p.decay))  # an update sets its rate
         self.rate, self.calibrated = p.lr, False
-        self.length: int | None = None
         self._trials: dict[tuple[float, int], list[Trial]] = {}  # by rate and number of updates: one for each fold
 
     def complete(self, watcher: Watcher = SILENT) -> None:
@@ -77,16 +78,12 @@ class ForecastTraining(Training):
         Without a complete window, there is nothing to train.
         """
         if not self.data.train_count:
-            self.upto, self.length = 0, 0
-        if not self.rate or (self.upto is None and self.length is None):
+            self.updates, self.chooses = 0, False
+        if not self.rate or self.updates is None:
             self._choose(watcher)
-        if not watcher.stopped:
-            self.run(DEFAULT_STEPS if self.upto is None else self.upto, watcher)
+        if self.updates is not None and not watcher.stopped:
+            self.run(self.updates, watcher)
             self.calibrate(watcher)
-
-    @property
-    def finished(self) -> bool:
-        return self.upto is None and self.length is not None and self.steps >= self.length
 
     @property
     def position(self) -> str:
@@ -105,18 +102,18 @@ class ForecastTraining(Training):
             self._update(loss, cosine_rate(self.rate or _RATES[0], self.steps + 1, DEFAULT_STEPS))
 
     def on(self, data: ForecastData) -> ForecastTraining:
-        """A new training on other data, of the same length if it is given. It makes its own choices."""
-        return ForecastTraining(self.p, data, self._backend, None if self.upto is None else self.steps)
+        """A new training on other data, with the same number of updates if it is given. It makes its own choices."""
+        return ForecastTraining(self.p, data, self._backend, None if self.chooses else self.steps)
 
     def _choose(self, watcher: Watcher) -> None:
         """Choose the learning rate and the number of updates by earlier backtests, unless they are given.
 
         The choice has the smallest error, relative to that of the base alone, in the worst of the backtests. If no
-        number of updates gains enough there, see `_needed`, it is 0.
+        number of updates gains enough there, see `_sufficient`, it is 0.
         """
         rates = [self.rate] if self.rate else [*_RATES]
-        ends = range(_EVERY, DEFAULT_STEPS + 1, _EVERY) if self.upto is None else [self.upto]
-        rate, length, least = rates[0], 0, self._needed if self.upto is None else np.inf
+        ends = [self.updates] if self.updates is not None else range(_EVERY, DEFAULT_STEPS + 1, _EVERY)
+        rate, updates, least = rates[0], 0, self._sufficient if self.chooses else np.inf
         tried = [] if self.untested else rates
         if tried:
             watcher.tell("choosing the training: trials on parts of the rows, tested on the next rows")
@@ -125,11 +122,11 @@ class ForecastTraining(Training):
             if watcher.stopped:
                 return
             if errors:
-                length = min(errors, key=errors.__getitem__)
-                rate, least = each, errors[length]
-            result = f"{least:.3f} of the error of the base, after {length:,} updates"
+                updates = min(errors, key=errors.__getitem__)
+                rate, least = each, errors[updates]
+            result = f"{least:.3f} of the error of the base, after {updates:,} updates"
             watcher.tell(f"  --lr {each:g}: {result if errors else 'no sufficient gain'}")
-        self.rate, self.length = rate, length
+        self.rate, self.updates = rate, updates if self.chooses else self.updates
 
     def _errors(self, rate: float, ends: Iterable[int], least: float, watcher: Watcher) -> dict[int, float]:
         """By number of updates: the relative error of the best share in the worst backtest, if it is below `least`."""
@@ -176,20 +173,16 @@ class ForecastTraining(Training):
     @property
     def untested(self) -> str:
         """Why the recurrent part was not tested; empty if it was."""
-        if not self._enough:
+        if self._left_out < _FEW:
             return "too few rows were left out to test it"
-        if self.upto is None and self.facts.context * self.facts.horizon > _MOST_PRODUCTS:
+        if self.chooses and self.facts.context * self.facts.horizon > _MOST_PRODUCTS:
             return (
                 f"context times horizon is above {_MOST_PRODUCTS:,}, too long for trials; {param('steps')} allows one"
             )
         return ""
 
     @property
-    def _enough(self) -> bool:
-        return self._left_out >= _FEW
-
-    @property
-    def _needed(self) -> float:
+    def _sufficient(self) -> float:
         """The relative error that the recurrent part must have in the worst backtest, or its share is 0.
 
         It is 1 - 1/√n for n left-out windows that don't overlap. Smaller gains are often chance: of several series,
@@ -202,14 +195,14 @@ class ForecastTraining(Training):
 
         In each, a model is trained on the first part of the rows and forecasts the next ones. The share is the one
         whose error of the median, relative to that of the base alone, is smallest in the worst backtest. It is 0 if
-        this error is not as low as `_needed`.
+        this error is not as low as `_sufficient`.
 
         Without offsets, the intervals would have the width of the errors of training, which are smaller.
         """
         if watcher.stopped:
             return
         self.calibrated = True
-        if not self._enough:
+        if self._left_out < _FEW:
             # Too few windows were left out: the share is 0. Exponential smoothing learns nothing, so its errors on the
             # rows to train on are errors of real forecasts.
             self.model.share = 0.0
@@ -230,7 +223,7 @@ class ForecastTraining(Training):
         error, y, reach = (np.concatenate(each) for each in zip(*trials, strict=True))
         median = self.p.levels.index(0.5)
         worst = np.max([each.relative(median) for each in trials], axis=0)
-        self.model.share = float(_SHARES[worst.argmin()]) if worst.min() < self._needed else 0.0
+        self.model.share = float(_SHARES[worst.argmin()]) if worst.min() < self._sufficient else 0.0
         self._set_widths(error[..., None] - self.model.share * y, reach)
 
     def _set_widths(self, errors: HostArray, reach: HostArray) -> None:
