@@ -106,10 +106,7 @@ class CupyBackend(Backend):
         return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
 
     def _decide(self, cell: Cell, inputs: Inputs, backward: bool) -> Bound | None:
-        """The kernel that runs on the current device, None for the plain form. The first time it is tested there.
-
-        Later calls take at most 15 µs of Python before their launch (tests/cuda/host.py).
-        """
+        """The kernel that runs on the current device, None for the plain form. The first time it is tested there."""
         self.launcher.raise_if_gave_up()
         self.launcher.raise_if_capturing()
         kernel = kernel_of(cell) if fused_forms().enabled else None
