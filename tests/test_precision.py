@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.built import NOT_BUILT
 from tests.errors import one_line
-from tests.fresh import output_of, run_python
 from xrnn import RNN, get_backend, set_precision, use_fused, use_precision
 from xrnn.backend import RECURRENCES, Operation
 from xrnn.backends.numpy import kernels
-from xrnn.info import describe, explain
+from xrnn.info import config, describe, explain
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.precision import NAMES, Name, precision
 
 
-def test_use_precision_nests_and_is_restored() -> None:
-    before = precision().name
-    with use_precision("bfloat16x3"):
-        assert (precision().products, precision().bfloat16, precision().tf32) == (3, False, False)
-    with use_precision("bfloat16"):
-        assert (precision().name, precision().bfloat16, precision().tf32) == ("bfloat16", True, False)
-        assert precision().products == 1
-        with use_precision("tf32"):
-            assert (precision().name, precision().bfloat16, precision().tf32) == ("tf32", False, True)
-        assert precision().bfloat16
-    with pytest.raises(ZeroDivisionError), use_precision("tf32"):
-        raise ZeroDivisionError
-    assert precision().name == before
+def test_what_a_precision_means() -> None:
+    meanings: Any = {
+        "bfloat16x3": (3, False, False),
+        "bfloat16": (1, True, False),
+        "tf32": (0, False, True),
+    }
+    for name, meaning in meanings.items():
+        with use_precision(name):
+            assert (precision().products, precision().bfloat16, precision().tf32) == meaning
+            assert f"precision: {name} (decided by use_precision({name!r}))" in config()
 
 
 def test_an_unknown_precision_is_refused() -> None:
@@ -43,27 +40,6 @@ def test_an_unknown_precision_is_refused() -> None:
     with one_line(ValueError, "unknown precision 'half' (use_precision('half'))", expected), use_precision("half"):  # type: ignore[arg-type]
         pass
     assert precision().name == before
-
-
-@pytest.mark.parametrize(("value", "name"), [("", "float32"), (" BFloat16 ", "bfloat16"), ("tf32", "tf32")])
-def test_xrnn_precision(value: str, name: str) -> None:
-    assert output_of("from xrnn.precision import precision; print(precision().name)", XRNN_PRECISION=value) == name
-
-
-def test_an_invalid_xrnn_precision() -> None:
-    failed = run_python("import numpy, xrnn; xrnn.Linear(numpy.ones((2, 3)), numpy.ones(3))", XRNN_PRECISION="half")
-    assert failed.stderr.endswith(
-        f"ValueError: unknown precision 'half' (XRNN_PRECISION=half): expected one of {', '.join(NAMES)}\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("code", "decided_by"),
-    [("", "XRNN_PRECISION=tf32"), ("xrnn.set_precision('bfloat16');", "set_precision('bfloat16')")],
-)
-def test_info_names_the_precision_and_who_decided(code: str, decided_by: str) -> None:
-    out = output_of(f"import xrnn; {code} xrnn.show_config()", XRNN_PRECISION="tf32", XRNN_BACKEND="numpy")
-    assert f"(decided by {decided_by})" in next(line for line in out.splitlines() if line.startswith("precision: "))
 
 
 def test_the_instruction_is_used_only_where_it_is_fast() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,16 +45,6 @@ def test_pad_for_an_embedding_and_of_lists(backend: Backend) -> None:
     assert Embedding.init(4, D, backend=backend)(index).shape == (2, 3, D)
     x, _ = pad([[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]])
     assert_array_equal(x, [[[1, 2], [3, 4]], [[0, 0], [5, 6]]])
-
-
-def test_padding_changes_no_result(backend: Backend) -> None:
-    rng = np.random.default_rng(0)
-    arrays = [backend.asarray(rng.standard_normal((n, D))) for n in LENGTHS]
-    gru = GRU.init(D, H, rng=0, dtype="float64", backend=backend)
-    x, lengths = pad(arrays)
-    y = backend.to_numpy(last(gru(x, lengths=lengths), lengths))
-    for n, array in enumerate(arrays):
-        np.testing.assert_allclose(y[n], backend.to_numpy(gru(array[:, None])[-1, 0]), atol=1e-14)
 
 
 def test_bad_sequences(backend: Backend) -> None:
@@ -132,68 +123,48 @@ def test_bad_batches() -> None:
 
 # ---- last ----
 
-LAYERS: dict[str, Any] = {
-    "forward": lambda **options: RNN.init(D, H, **options),
-    "reverse": lambda **options: RNN.init(D, H, reverse=True, **options),
-    "both": lambda **options: Bidirectional.init(LSTM, D, H, **options),
-}
-
-
-@pytest.mark.parametrize("lengths", [None, [3, 5, 0, 4]], ids=["all", "lengths"])
-@pytest.mark.parametrize("direction", LAYERS)
-def test_last(backend: Backend, direction: Any, lengths: Any) -> None:
-    layer = LAYERS[direction](rng=0, dtype="float64", backend=backend)
-    x = backend.asarray(np.random.default_rng(0).standard_normal((5, 4, D)))
-    result = layer.forward(x, lengths=lengths)
-    h = result[0] if isinstance(result, tuple) else result
-    y = last(h, lengths, direction=direction)
-    assert backend.owns(y)
-    for n, length in enumerate(lengths or [5] * 4):
-        ends = {"forward": backend.to_numpy(h)[max(length - 1, 0), n], "reverse": backend.to_numpy(h)[0, n]}
-        half = np.concatenate([ends["forward"][:H], ends["reverse"][H:]])
-        assert_array_equal(backend.to_numpy(y[n]), half if direction == "both" else ends[direction])
-    assert_array_equal(backend.to_numpy(last(h, lengths, direction=layer)), backend.to_numpy(y))
-    gradcheck(
-        lambda h: last(h, lengths, direction=direction),
-        lambda dy: [last_gradient(dy, h, lengths, direction=direction)],
-        [h],
-    )
-    if direction == "both":  # the states that the layer itself returns
-        final = [backend.to_numpy(states[0]) for states in result[1]]
-        assert_array_equal(backend.to_numpy(y), np.concatenate(final, axis=1))
-
-
-UNEQUAL: dict[str, Any] = {
-    "bidirectional": lambda **options: Bidirectional(
-        GRU.init(D, 4, **options), RNN.init(D, 2, reverse=True, **options)
-    ),
-    "a stack": lambda **options: Stack(
-        [
-            GRU.init(D, D, reverse=True, **options),
-            Bidirectional(LSTM.init(D, 1, **options), RNN.init(D, 4, reverse=True, **options)),
-            xrnn.LayerNorm.init(5, dtype=options["dtype"], backend=options["backend"]),
-        ]
+# The features of the forward direction, and the layer.
+LAYERS: dict[str, tuple[int, Any]] = {
+    "forward": (H, lambda **options: RNN.init(D, H, **options)),
+    "reverse": (0, lambda **options: RNN.init(D, H, reverse=True, **options)),
+    "both": (H, lambda **options: Bidirectional.init(LSTM, D, H, **options)),
+    # Only the layer tells where directions of unequal sizes meet.
+    "unequal": (4, lambda **o: Bidirectional(GRU.init(D, 4, **o), RNN.init(D, 2, reverse=True, **o))),
+    "a stack": (
+        1,
+        lambda rng, **o: Stack(
+            [
+                GRU.init(D, D, reverse=True, rng=rng, **o),
+                Bidirectional(LSTM.init(D, 1, rng=rng, **o), RNN.init(D, 4, reverse=True, rng=rng, **o)),
+                xrnn.LayerNorm.init(5, **o),
+            ]
+        ),
     ),
 }
 
 
 @pytest.mark.parametrize("lengths", [None, [3, 5, 0, 4]], ids=["all", "lengths"])
-@pytest.mark.parametrize("name", UNEQUAL)
-def test_last_of_directions_of_unequal_sizes(backend: Backend, name: str, lengths: Any) -> None:
-    """Only the layer tells where its directions meet."""
-    layer = UNEQUAL[name](rng=0, dtype="float64", backend=backend)
-    x = backend.asarray(np.random.default_rng(0).standard_normal((5, 4, D)))
-    h, states = layer(x, lengths=lengths)
-    y, split = backend.to_numpy(last(h, lengths, direction=layer)), 4 if name == "bidirectional" else 1
-    ends = [max(length - 1, 0) for length in lengths or [5] * 4]
-    h_host = backend.to_numpy(h)
-    assert_array_equal(y[:, :split], h_host[ends, range(4), :split])
-    assert_array_equal(y[:, split:], h_host[0, :, split:])
-    if name == "bidirectional":
-        assert_array_equal(y, np.concatenate([backend.to_numpy(state[0]) for state in states], axis=1))
-    gradcheck(
-        lambda h: last(h, lengths, direction=layer), lambda dy: [last_gradient(dy, h, lengths, direction=layer)], [h]
-    )
+@pytest.mark.parametrize("name", LAYERS)
+def test_last(backend: Backend, name: str, lengths: Any) -> None:
+    split, make = LAYERS[name]
+    layer = make(rng=0, dtype="float64", backend=backend)
+    results = layer.forward(backend.asarray(np.random.default_rng(0).standard_normal((5, 4, D))), lengths=lengths)
+    h = results[0] if isinstance(results, tuple) else results
+    on_host, ends = backend.to_numpy(h), [max(length - 1, 0) for length in lengths or [5] * 4]
+    expected = np.concatenate([on_host[ends, range(4), :split], on_host[0, :, split:]], axis=1)
+    directions: list[Any] = [layer, *({name} & {"forward", "reverse", "both"})]
+    for direction in directions:
+        y = last(h, lengths, direction=direction)
+        assert backend.owns(y)
+        assert_array_equal(backend.to_numpy(y), expected)
+        options = {"lengths": lengths, "direction": direction}
+        gradcheck(partial(last, **options), partial(gradient, h, options), [h])
+    if isinstance(layer, Bidirectional):  # the states that the layer itself returns
+        assert_array_equal(np.concatenate([backend.to_numpy(state[0]) for state in results[1]], axis=1), expected)
+
+
+def gradient(h: Any, options: dict[str, Any], dy: Any) -> list[Any]:
+    return [last_gradient(dy, h, **options)]
 
 
 def test_last_does_not_wait_for_the_device(backend: Backend, no_waiting: Any) -> None:

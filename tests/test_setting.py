@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests import standin
+from tests.fresh import output_of, run_python
 from xrnn import get_backend, set_backend, set_precision, use_backend, use_fused, use_precision
 from xrnn.backend import fused_forms
 from xrnn.precision import Precision, precision
@@ -149,6 +150,42 @@ def test_ended_blocks_are_not_kept() -> None:
     del blocks, each
     gc.collect()
     assert sum(type(found) is Precision for found in gc.get_objects()) <= 2
+
+
+def test_an_error_ends_a_block(case: Case) -> None:
+    before = case.now()
+    with pytest.raises(ZeroDivisionError), case.use(case.values[0]):
+        raise ZeroDivisionError
+    assert case.now() == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "True float32 the default"),
+        ({"XRNN_FUSED": "1", "XRNN_PRECISION": ""}, "True float32 the default"),
+        ({"XRNN_FUSED": " 0 ", "XRNN_PRECISION": " BFloat16 "}, "False bfloat16 XRNN_PRECISION=bfloat16"),
+    ],
+)
+def test_the_environment_at_the_start_of_a_process(environment: dict[str, str], expected: str) -> None:
+    code = "from xrnn import backend, precision; now = precision.precision()\n"
+    assert output_of(code + "print(backend.fused_forms().enabled, now.name, now.decided_by)", **environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("XRNN_FUSED", "false", "XRNN_FUSED is 'false': expected 0 for the plain forms, or 1; set one of them"),
+        (
+            "XRNN_PRECISION",
+            "half",
+            "unknown precision 'half' (XRNN_PRECISION=half): expected one of float32, ",
+        ),
+    ],
+)
+def test_an_invalid_environment(name: str, value: str, line: str) -> None:
+    failed = run_python("import numpy, xrnn; xrnn.Linear(numpy.ones((2, 3)), numpy.ones(3))", **{name: value})
+    assert f"\nValueError: {line}" in failed.stderr
 
 
 def test_an_unknown_attribute_is_an_error() -> None:
