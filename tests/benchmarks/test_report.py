@@ -65,7 +65,7 @@ def test_a_spread_that_straddles_one_is_a_tie(
 
 
 def test_the_best_peer_has_the_lowest_median_and_is_not_ours() -> None:
-    times = {"xrnn": 100.0, "xrnn-plain": 50.0, "numpy": [300.0, 100.0, 300.0], "torch": 200.0}
+    times: dict[str, Any] = {"xrnn": 100.0, "xrnn-plain": 50.0, "numpy": [300.0, 100.0, 300.0], "torch": 200.0}
     name, found = against_peers(row(**times)) or ("", None)
     assert name == fastest({name: [*row(**times)["microseconds"][name]] for name in ("numpy", "torch")}) == "torch"
     assert found

@@ -1,4 +1,4 @@
-"""Fixtures: `fallbacks`, the calls that ran in PyTorch; one thread and one seed for all tests."""
+"""Fixtures: `kind`; `fallbacks`, the calls that ran in PyTorch; one thread and one seed for all tests."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.built import NEEDS_KERNELS
+
+KINDS: Final = ("RNN", "LSTM", "GRU")
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 class Fallbacks(logging.Handler):

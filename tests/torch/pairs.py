@@ -11,7 +11,6 @@ from torch.nn.utils.rnn import PackedSequence
 
 import xrnn.torch
 
-KINDS: Final = ("RNN", "LSTM", "GRU")
 TOLERANCE: Final = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, parametrize
 import xrnn.torch
 from tests.errors import one_line
 from tests.torch.conftest import Fallbacks
-from tests.torch.pairs import KINDS, accelerated, agree, everything, pair
+from tests.torch.pairs import accelerated, agree, everything, pair
 from xrnn import use_fused, use_precision
 
 
@@ -129,7 +129,6 @@ def test_the_precision_applies_to_accelerated_modules() -> None:
     assert 1e-4 < (rounded - module(x)[0]).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_restore_undoes_accelerate(kind: str) -> None:
     theirs, _ = pair(kind, 3, 4)
     attributes = set(vars(theirs))
@@ -143,7 +142,6 @@ def test_restore_undoes_accelerate(kind: str) -> None:
     assert xrnn.torch.accelerate(ours) == {"0": "kernels"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_parametrisations_are_kept(kind: str) -> None:
     torch.manual_seed(0)
     theirs, _ = pair(kind, 3, 4)

@@ -17,32 +17,12 @@ import xrnn.torch
 from tests.errors import one_line
 from tests.needs import DWEIGHTS, DX, NEITHER, noted
 from tests.torch.conftest import Fallbacks
-from tests.torch.pairs import KINDS, agree, everything, pair, states_of
+from tests.torch.pairs import agree, everything, pair, states_of
 from xrnn import get_backend
-
-
-def of_weights(module: Any) -> tuple[Any, list[torch.Tensor]]:
-    names = [name for name, _ in module.named_parameters()]
-
-    def function(x: torch.Tensor, *weights: torch.Tensor) -> Any:
-        h, final = torch.func.functional_call(module, dict(zip(names, weights, strict=True)), (x,))
-        return (h, *(final if isinstance(final, tuple) else (final,)))
-
-    return function, list(module.parameters())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_gradcheck(kind: str) -> None:
-    torch.manual_seed(0)
-    module = getattr(xrnn.torch, kind)(2, 3, 2, bidirectional=True, dtype=torch.float64)
-    function, weights = of_weights(module)
-    x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(function, (x, *weights), fast_mode=True)
 
 
 @pytest.mark.parametrize("needs_dx", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_gradient_is_differentiated_again_by_pytorch(
     kind: str, packed: bool, needs_dx: bool, fallbacks: Fallbacks
 ) -> None:
@@ -60,7 +40,6 @@ def test_a_gradient_is_differentiated_again_by_pytorch(
     assert fallbacks.take() == [reason] * 4
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_unsupported_gradients_run_in_pytorch(kind: str, fallbacks: Fallbacks) -> None:
     """Batched gradients, as for a Jacobian; values that are negated when read; zeros without memory."""
     theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
@@ -83,7 +62,6 @@ def test_unsupported_gradients_run_in_pytorch(kind: str, fallbacks: Fallbacks) -
     assert len(fallbacks.take()) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_some_results_only(kind: str) -> None:
     theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
@@ -102,7 +80,6 @@ def _gradients(module: Any, x: torch.Tensor, pick: Any) -> list[torch.Tensor]:
     return list(torch.autograd.grad(pick(h, final[-1] if isinstance(final, tuple) else final), [*module.parameters()]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_unneeded_gradients_are_not_computed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = pair(kind, 3, 4, 2, bidirectional=True, dtype=torch.float64)
     x, hx = torch.randn(5, 2, 3, dtype=torch.float64), states_of(theirs, 2)
@@ -132,7 +109,6 @@ def test_unneeded_gradients_are_not_computed(kind: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("frozen", ["", "_reverse"])
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_frozen_direction_computes_no_gradients_of_weights(
     kind: str, frozen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +127,6 @@ def test_a_frozen_direction_computes_no_gradients_of_weights(
     assert asked == [DWEIGHTS]  # the frozen direction has no backward pass at all
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_gradients_accumulate_and_do_not_share_memory(kind: str) -> None:
     """Clipping changes gradients in place: of one bias, it must not change that of the other."""
     theirs, ours = pair(kind, 3, 4)
@@ -167,7 +142,6 @@ def test_gradients_accumulate_and_do_not_share_memory(kind: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("kind", KINDS)
 def test_pytorch_takes_the_gradients_without_a_copy(kind: str, rows: int) -> None:
     """PyTorch copies a gradient whose strides are not those of its tensor, large ones on its own threads."""
     module = getattr(xrnn.torch, kind)(3, 4)
@@ -181,7 +155,6 @@ def test_pytorch_takes_the_gradients_without_a_copy(kind: str, rows: int) -> Non
 
 
 @pytest.mark.parametrize("what", ["x", "weight_ih_l0", "weight_hh_l0", "h"])
-@pytest.mark.parametrize("kind", KINDS)
 def test_changes_in_place_since_the_forward_are_refused(kind: str, what: str) -> None:
     module = getattr(xrnn.torch, kind)(3, 4)
     x = torch.randn(5, 2, 3)
@@ -192,7 +165,6 @@ def test_changes_in_place_since_the_forward_are_refused(kind: str, what: str) ->
         h.sum().backward()
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_the_results_share_no_memory(kind: str) -> None:
     """A change of the final states changes neither h nor the gradients."""
     theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
@@ -209,7 +181,6 @@ def test_the_results_share_no_memory(kind: str) -> None:
     agree(list(grads[1]), list(grads[0]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_checkpointing_and_hooks_on_saved_tensors(kind: str) -> None:
     theirs, ours = pair(kind, 3, 4, bidirectional=True, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
@@ -233,7 +204,6 @@ def test_checkpointing_and_hooks_on_saved_tensors(kind: str) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
 def test_backward_reads_the_values_of_the_forward(kind: str, again: bool, fallbacks: Fallbacks) -> None:
     """`leaf.data = …` gives a leaf new storage. PyTorch does not detect it, because the old storage is unchanged."""
     theirs, ours = pair(kind, 3, 4, dtype=torch.float64)
@@ -255,7 +225,6 @@ def test_backward_reads_the_values_of_the_forward(kind: str, again: bool, fallba
     assert len(fallbacks.take()) == (2 if again else 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_too_little_memory_is_a_runtime_error_as_in_pytorch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that retry with a smaller batch catch RuntimeError and search for PyTorch's words."""
     module, x = getattr(xrnn.torch, kind)(3, 4), torch.randn(5, 2, 3)

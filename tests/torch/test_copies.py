@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils import parametrizations
 
 import xrnn.torch
-from tests.torch.pairs import KINDS, accelerated, agree, everything, pair
+from tests.torch.pairs import accelerated, agree, everything, pair
 from xrnn.torch.weights import WRAPPED
 
 
@@ -21,7 +21,6 @@ def given(kind: str, *sizes: int) -> Any:
 
 
 @pytest.mark.parametrize("make", [given, accelerated])
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_has_weights_of_its_own(kind: str, make: Any) -> None:
     ours = make(kind, 3, 4)
     x = torch.randn(5, 2, 3)
@@ -37,7 +36,6 @@ def test_a_copy_has_weights_of_its_own(kind: str, make: Any) -> None:
         assert not torch.equal(other(x)[0], before)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_has_no_wrapped_weights(kind: str) -> None:
     """A weight of the copy may later get the address of one of the original, with other values."""
     parametrised = accelerated(kind, 3, 4)
@@ -51,7 +49,6 @@ def test_a_copy_has_no_wrapped_weights(kind: str) -> None:
         assert vars(other)[WRAPPED] is not None
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_shallow_copy_has_attributes_of_its_own(kind: str) -> None:
     """It shares the Parameters, and outlives the original."""
     ours = accelerated(kind, 3, 4)
@@ -73,7 +70,6 @@ class Doubled:
         return 2 * self.forward(*arguments)[0]
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_keeps_a_forward_that_was_set_after_accelerate(kind: str) -> None:
     ours, x = accelerated(kind, 3, 4), torch.randn(5, 2, 3)
     ours.forward = Doubled(ours.forward)
@@ -88,7 +84,6 @@ def test_a_copy_keeps_a_forward_that_was_set_after_accelerate(kind: str) -> None
     assert xrnn.torch.restore(ours) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_attributes_copied_by_hand_are_not_the_copys_own(kind: str) -> None:
     ours, other = accelerated(kind, 3, 4), getattr(torch.nn, kind)(3, 4)
     vars(other).update(vars(ours))
@@ -102,7 +97,6 @@ def through_a_file(module: Any) -> Any:
     return torch.load(file, weights_only=False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_many_threads_share_a_module(kind: str) -> None:
     theirs, ours = pair(kind, 3, 8, 2)
     inputs = [torch.randn(20, 2, 3) for _ in range(8)]
@@ -113,7 +107,6 @@ def test_many_threads_share_a_module(kind: str) -> None:
 
 
 @pytest.mark.parametrize("make", [given, accelerated])
-@pytest.mark.parametrize("kind", KINDS)
 def test_replicas_in_threads(kind: str, make: Any) -> None:
     """As nn.DataParallel makes them: copies of the module whose weights are not Parameters, each in a thread."""
     theirs, _ = pair(kind, 3, 4)

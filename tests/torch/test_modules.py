@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import xrnn.torch
-from tests.torch.pairs import KINDS, agree, everything, pair, states_of
+from tests.torch.conftest import KINDS
+from tests.torch.pairs import agree, everything, pair, states_of
 from xrnn.torch.memory import Host
 
 SIZES = st.integers(1, 4) | st.sampled_from([8, 17])
@@ -49,29 +50,20 @@ def test_results_and_gradients(
 
 @pytest.mark.parametrize("with_states", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_unbatched(kind: str, batch_first: bool, with_states: bool) -> None:
+@pytest.mark.parametrize("lengths", [None, [7, 4, 4, 1], [4, 7, 1, 4]])
+def test_one_row_and_packed_rows(kind: str, batch_first: bool, lengths: Any, with_states: bool) -> None:
+    """lengths: of the packed rows; None: a row without a batch axis"""
     theirs, ours = pair(kind, 4, 5, 2, batch_first=batch_first, bidirectional=True, dtype=torch.float64)
-    x, hx = torch.randn(6, 4, dtype=torch.float64), states_of(theirs, None) if with_states else None
-    agree(everything(ours, x, hx), everything(theirs, x, hx))
-
-
-@pytest.mark.parametrize("with_states", [False, True])
-@pytest.mark.parametrize("in_order", [False, True])
-@pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_packed(kind: str, batch_first: bool, in_order: bool, with_states: bool) -> None:
-    theirs, ours = pair(kind, 4, 5, 2, batch_first=batch_first, bidirectional=True, dtype=torch.float64)
-    lengths = [7, 4, 4, 1] if in_order else [4, 7, 1, 4]
+    hx = states_of(theirs, lengths and 4) if with_states else None
     x = torch.randn((4, 7, 4) if batch_first else (7, 4, 4), dtype=torch.float64)
-    packed = pack_padded_sequence(x, torch.tensor(lengths), batch_first, enforce_sorted=in_order)
-    hx = states_of(theirs, 4) if with_states else None
-    agree(everything(ours, packed, hx), everything(theirs, packed, hx))
-    h, want = ours(packed)[0], theirs(packed)[0]
-    assert all(a is None if b is None else torch.equal(a, b) for a, b in zip(h[1:], want[1:], strict=True))
+    given: Any = x[:, 0]
+    if lengths:
+        given = pack_padded_sequence(x, torch.tensor(lengths), batch_first, enforce_sorted=lengths[0] == 7)
+        h, want = ours(given)[0], theirs(given)[0]
+        assert all(a is None if b is None else torch.equal(a, b) for a, b in zip(h[1:], want[1:], strict=True))
+    agree(everything(ours, given, hx), everything(theirs, given, hx))
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_the_constructor_is_pytorchs(kind: str) -> None:
     options = {"num_layers": 2, "bidirectional": True, "dropout": 0.25, "batch_first": True, "dtype": torch.float64}
     modules = []
@@ -86,7 +78,6 @@ def test_the_constructor_is_pytorchs(kind: str) -> None:
         assert torch.equal(ours.get_parameter(name), p), name
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_dropout_between_the_layers(kind: str) -> None:
     """None in evaluation; in training drawn by PyTorch's generator, with the same distribution."""
     torch.manual_seed(0)
@@ -106,7 +97,6 @@ def test_dropout_between_the_layers(kind: str) -> None:
     assert torch.equal(ours(x)[0], first)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_all_dropped(kind: str) -> None:
     theirs, ours = pair(kind, 3, 4, 2, dropout=1.0)
     x = torch.randn(4, 2, 3)
@@ -143,7 +133,6 @@ def test_weights_of_every_layout_and_any_change_of_them_show() -> None:
     agree([got, ours(x)[0]], [want, theirs(x)[0]])
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_the_weights_are_wrapped_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls, backward passes and updates of the values keep the arrays that view the weights."""
     module, x = getattr(xrnn.torch, kind)(3, 4, 2), torch.randn(5, 2, 3)

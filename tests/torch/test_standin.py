@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from tests.conftest import STANDIN
-from tests.torch.pairs import KINDS, agree, everything, pair, states_of
+from tests.torch.pairs import agree, everything, pair, states_of
 from xrnn.torch import weights
 from xrnn.typing import Array
 
@@ -39,7 +39,6 @@ def _on_the_standin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
 def test_results_and_gradients(kind: str, packed: bool) -> None:
     theirs, ours = pair(kind, 3, 4, 2, bidirectional=True, dtype=torch.float64)
     x: Any = torch.randn(5, 2, 3, dtype=torch.float64)

@@ -16,8 +16,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 import xrnn.torch
-from tests.torch.conftest import Fallbacks
-from tests.torch.pairs import KINDS, accelerated, agree
+from tests.torch.conftest import KINDS, Fallbacks
+from tests.torch.pairs import accelerated, agree
 
 
 class Net(nn.Module):
@@ -44,7 +44,6 @@ def pair_of_nets(kind: str, accelerate: bool = True) -> tuple[Net, Net, torch.Te
     return theirs, ours, torch.randn(5, 2, 3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_symbolic_trace_keeps_it_as_a_leaf(kind: str) -> None:
     theirs, ours, x = pair_of_nets(kind)
     traced = torch.fx.symbolic_trace(ours)
@@ -101,7 +100,6 @@ def mesh(tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("kind", KINDS)
 def test_fully_shard(kind: str, mesh: Any) -> None:
     """FSDP frees the gathered weights after each forward and each backward, and gathers them again."""
     theirs, ours, x = pair_of_nets(kind)
