@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from tests.layers.kinds import first
+from tests.thin import thin
 from xrnn import GRU, LSTM, RNN, Linear, use_fused, use_precision
 from xrnn.backends.numpy import kernels
 from xrnn.typing import HostArray
@@ -44,13 +46,11 @@ def _in_every_size() -> Iterator[None]:
 
 
 def check_directions(
-    arguments: dict[str, HostArray], loss: Callable[..., float], gradients: Sequence[HostArray], rounded: bool
+    arguments: dict[str, HostArray], loss: Callable[..., float], gradients: Sequence[HostArray], form: str
 ) -> None:
-    """Compare ⟨gradient, v⟩ with the derivative of the loss along v: the root mean square over the directions v.
-
-    rounded   whether the gradients were computed with rounded factors
-    """
-    rng = np.random.default_rng(1)
+    """Compare ⟨gradient, v⟩ with the derivative of the loss along v: the root mean square over the directions v."""
+    rounded = form == "plain" or (bool(kernels) and kernels.products_by(1) is not None)
+    arguments, rng = {name: a.astype("float64") for name, a in arguments.items()}, np.random.default_rng(1)
     for (name, argument), gradient in zip(arguments.items(), gradients, strict=True):
         assert gradient.dtype == "float32"
         found, expected = [], []
@@ -66,14 +66,7 @@ def check_directions(
             assert error > LEAST, f"{name}: {error}"
 
 
-@pytest.mark.parametrize(
-    ("reverse", "lengths"),
-    [
-        (False, LENGTHS),
-        (True, None),
-        *(pytest.param(*each, marks=pytest.mark.proof) for each in ((False, None), (True, LENGTHS))),
-    ],
-)
+@pytest.mark.parametrize(("reverse", "lengths"), thin([False, True], [LENGTHS, None]))
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_recurrent_layer(cell: str, reverse: bool, lengths: list[int] | None, form: str) -> None:
     make, H = CELLS[cell]
@@ -89,13 +82,10 @@ def test_a_recurrent_layer(cell: str, reverse: bool, lengths: list[int] | None, 
         gradients = [*layer.backward(weights), *layer.grads]
 
     def loss(x: HostArray, Wx: HostArray, Wh: HostArray, b: HostArray, **initial: HostArray) -> float:
-        result = type(layer)(Wx, Wh, b, **layer.options)(x, *initial.values(), lengths=lengths)
-        h = result[0] if isinstance(result, tuple) else result
+        h = first(layer.remade(Wx, Wh, b)(x, *initial.values(), lengths=lengths))
         return float((weights * h).sum())
 
-    arguments = {"x": x} | initial | layer.named_params
-    rounded = form == "plain" or (bool(kernels) and kernels.products_by(1) is not None)
-    check_directions({name: a.astype("float64") for name, a in arguments.items()}, loss, gradients, rounded)
+    check_directions({"x": x} | initial | layer.named_params, loss, gradients, form)
 
 
 def test_a_linear_layer(form: str) -> None:
@@ -108,6 +98,4 @@ def test_a_linear_layer(form: str) -> None:
     def loss(x: HostArray, W: HostArray, b: HostArray) -> float:
         return float((weights * np.sin(x @ W + b)).sum())
 
-    arguments = {"x": x} | layer.named_params
-    rounded = form == "plain" or (bool(kernels) and kernels.products_by(1) is not None)
-    check_directions({name: a.astype("float64") for name, a in arguments.items()}, loss, gradients, rounded)
+    check_directions({"x": x} | layer.named_params, loss, gradients, form)

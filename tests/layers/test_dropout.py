@@ -80,13 +80,6 @@ def test_forward_calls_resumes_a_run(backend: Backend) -> None:
     assert_array_equal(kept(backend, resumed, 100), masks[3])
 
 
-def test_dropout_of_zero_changes_nothing(backend: Backend) -> None:
-    x = backend.asarray(np.random.default_rng(0).standard_normal((3, 4)))
-    dropout = Dropout(0)
-    assert_array_equal(backend.to_numpy(dropout.forward(x)), backend.to_numpy(x))
-    assert_array_equal(backend.to_numpy(dropout.backward(x)), backend.to_numpy(x))
-
-
 def test_a_call_is_the_identity(backend: Backend) -> None:
     dropout = Dropout(0.9)
     x = backend.xp.ones((3, 4))
@@ -95,13 +88,12 @@ def test_a_call_is_the_identity(backend: Backend) -> None:
     assert dropout.cache is None
     assert dropout.params == dropout.grads == []
     assert dropout.named_params == {}
-
-
-@pytest.mark.parametrize("shape", [(0,), (3, 0, 2)], ids=str)
-def test_no_elements(backend: Backend, shape: tuple[int, ...]) -> None:
-    dropout = Dropout(0.5)
-    assert dropout.forward(backend.xp.ones(shape)).shape == shape
-    assert dropout.backward(backend.xp.ones(shape)).shape == shape
+    none = Dropout(0)  # changes nothing
+    for same in (none.forward(x), none.backward(x)):
+        assert_array_equal(backend.to_numpy(same), backend.to_numpy(x))
+    for shape in ((0,), (3, 0, 2)):
+        assert dropout.forward(backend.xp.ones(shape)).shape == shape
+        assert dropout.backward(backend.xp.ones(shape)).shape == shape
 
 
 def test_bad_input(backend: Backend) -> None:
@@ -109,10 +101,7 @@ def test_bad_input(backend: Backend) -> None:
     unused, dropout = kind(0.5), kind(0.5)
     dropout.forward(xp.ones((3, 2)))
     refused(
-        *(
-            (ValueError, lambda p=p: kind(p), f"p is {float(p)}: expected a probability in [0, 1)")
-            for p in (-0.1, 1, np.nan)
-        ),
+        *((ValueError, lambda p=p: kind(p), f"p is {p}: expected a probability in") for p in (-0.1, 1.0, np.nan)),
         (TypeError, lambda: kind("0.5"), "p is '0.5'", "expected a probability in [0, 1)", "use float(p)"),
         (TypeError, lambda: kind(0.5, seed=1.5), "seed is 1.5", "expected an integer, at least 0"),
         (ValueError, lambda: kind(0.5, layer=-1), "layer is -1", "expected an integer, at least 0"),

@@ -81,6 +81,7 @@ def test_wrong_numbers_of_heads() -> None:
     no_divisor = "heads is 3 and hidden_size is {}: expected heads that divide hidden_size; use"
     none = "has no heads: expected a cell whose recurrent term is h @ Wh; {}"
     min_gru, gru = arrays((2, 12), (2, 3, 0), (12,)), arrays((2, 18), (2, 3, 9), (18,))
+    misfits = [(2, 3, 11), (2, 3, 24), (0, 3, 12), (2, 0, 0), (1, 2, 3, 12)]
     wide, lstm, init = arrays((2, 12), (2, 3, 12), (24,)), LSTM.init(2, 8, heads=2), cast(Any, GRU.init)
     refused(
         (ValueError, lambda: RNN.init(2, 8, heads=3), no_divisor.format(8)),
@@ -94,12 +95,5 @@ def test_wrong_numbers_of_heads() -> None:
         (ValueError, lambda: cells.shapes("gru", 3, 4, 3), no_divisor.format(4)),
         (ValueError, lambda: cells.shapes("min-gru", 3, 4, 2), f"a layer with the cell 'min-gru' {none.format('')}"),
         (ValueError, lambda: quantize(lstm), "this LSTM has 2 heads: expected a matrix Wh; use free"),
-        *(
-            (
-                ValueError,
-                lambda shape=shape: LSTM(*arrays((2, 24), shape, (24,))),
-                f"Wh has shape {shape}, but this LSTM",
-            )
-            for shape in [(2, 3, 11), (2, 3, 24), (0, 3, 12), (2, 0, 0), (1, 2, 3, 12)]
-        ),
+        *((ValueError, lambda s=s: LSTM(*arrays((2, 24), s, (24,))), f"Wh has shape {s}, but this") for s in misfits),
     )

@@ -195,15 +195,9 @@ def test_options_of_init() -> None:
     a_seed = "expected a seed (an integer from 0), a numpy.random.Generator or None"
     sizes = [(name, size) for name in ("input_size", "hidden_size") for size in (3.0, "3", None, True)]
     refused(
-        *(
-            (TypeError, init(**{n: s}), f"{n} is {s!r}: expected an integer, at least 1; use int({n})")
-            for n, s in sizes
-        ),
+        *((TypeError, init(**{n: s}), f"{n} is {s!r}: expected an integer, at least 1; use int(") for n, s in sizes),
         *((ValueError, init(hidden_size=size), f"hidden_size is {size}: expected an integer") for size in (0, -2)),
-        *(
-            (TypeError, init(dtype=dtype), f"dtype is {dtype!r}: expected 'float32' or 'float64'")
-            for dtype in ("int32", "flot32", None, 32)
-        ),
+        *((TypeError, init(dtype=d), f"dtype is {d!r}: expected 'float32'") for d in ("int32", "flot32", None, 32)),
         *((TypeError, init(rng=rng), f"rng is {rng!r}: {a_seed}") for rng in ("seed", 1.5)),
         (ValueError, init(rng=-1), "rng is -1: expected a seed"),
         (ValueError, init(nonlinearity="Tanh"), "unknown nonlinearity 'Tanh': expected one of tanh, relu"),
@@ -234,19 +228,9 @@ def test_leaks(backend: Backend, rnn: RNN) -> None:
         *((TypeError, leaky(junk), f"leak is {junk!r}: {expected}; use float(leak)") for junk in (True, "0.5", {0.5})),
         *((ValueError, leaky(np.full(s, 0.5)), f"leak has shape {s}: {expected}; b is (5,)") for s in shapes),
         *((ValueError, leaky(backend.xp.full(s, 0.5)), f"leak has shape {s}: {expected}") for s in shapes),
-        *(
-            (TypeError, leaky(a), f"leak has dtype {a.dtype}: {expected}; use leak{_remedy(a.dtype.name)}")
-            for a in others
-        ),
-        *(
-            (ValueError, leaky(leak), "leak holds values from", "expected numbers in (0, 1]; check them")
-            for leak in beyond
-        ),
-        (
-            TypeError,
-            leaky([[0.5], [0.5, 0.5]]),
-            "leak is a list of lists of unequal lengths: expected a number in (0, 1]",
-        ),
+        *((TypeError, leaky(a), f"leak has dtype {a.dtype}: {expected}; use", _remedy(str(a.dtype))) for a in others),
+        *((ValueError, leaky(leak), "leak holds values from", "expected numbers in (0, 1]") for leak in beyond),
+        (TypeError, leaky([[0.5], [0.5, 0.5]]), "leak is a list of lists of unequal lengths: expected a number in"),
     )
     leaky([0.5, 0.5, 1 + 1e-9, 0.5, 1])()  # 1 + 1e-9 is 1 in float32
 
@@ -281,16 +265,13 @@ def test_lengths(backend: Backend, layer: Any) -> None:
     shapes = [(shape, lengths) for shape in [(), (N + 1,), (N, 1)] for lengths in shaped(shape, "int64")]
     dtypes = [(dtype, lengths) for dtype in ("float32", "bool") for lengths in shaped((N,), dtype)]
     beyond = [(bad, [3, bad, 0, T]) for bad in (-1, T + 1)]
-    on_host = [(bad, kind(values)) for bad, values in beyond for kind in (list, np.array)]
-    on_device = [(bad, backend.asarray(np.array(values))) for bad, values in beyond * backend.reads_are_free]
+    ranges = [(bad, kind(values)) for bad, values in beyond for kind in (list, np.array)]
+    ranges += [(bad, backend.asarray(np.array(values))) for bad, values in beyond * backend.reads_are_free]
     one, alone = zeros(backend, N, D), "got lengths for one step, x (N, D): expected a sequence, x (T, N, D)"
     refused(
         *((ValueError, run(value), f"lengths has shape {s}: expected (4,), one for each row") for s, value in shapes),
         *((TypeError, run(value), f"lengths has dtype {d}: expected integers", "'int64'") for d, value in dtypes),
-        *(
-            (ValueError, run(value), f"lengths holds values from {min(bad, 0)} to {max(bad, T)}: expected 0 to 6, ")
-            for bad, value in on_host + on_device
-        ),
+        *((ValueError, run(value), f"from {min(bad, 0)} to {max(bad, T)}: expected 0 to") for bad, value in ranges),
         *((TypeError, run(bad), "lengths is a ", "use xrnn.asarray(lengths)") for bad in (5, 1.5, "3", type, {1, 2})),
         (TypeError, run(np.ma.masked_equal([1] * N, 0)), "lengths is a numpy.ma.MaskedArray", "lengths.filled(0)"),
         (TypeError, run([[1], [1, 2], 3, 4]), "lengths is a list of lists of unequal lengths: expected integers, one"),
