@@ -37,12 +37,9 @@ LAYERS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
-
-
-pytestmark = pytest.mark.usefixtures("numpy_backend")
 
 
 def signal(D: int, dtype: Any = "float32") -> Any:
@@ -177,7 +174,7 @@ def test_a_c_compiler_and_a_cpp_compiler_read_every_function(tmp_path: Path) -> 
 
 
 def test_gates_of_min_lstm_that_are_minus_infinity(tmp_path: Path) -> None:
-    layer = xrnn.MinLSTM.init(1, 2, rng=0, backend="numpy")
+    layer = xrnn.MinLSTM.init(1, 2, rng=0)
     layer.Wx[:, :4] = -3e38
     x = np.array([[2], [0.5]], "float32")
     to_c(layer, tmp_path / "model.c")
@@ -196,22 +193,18 @@ def test_names_of_c_can_be_used(tmp_path: Path) -> None:
 # ---- refusals ----
 
 
-def test_reverse_layers_are_refused(tmp_path: Path) -> None:
-    both: Any = Bidirectional.init(GRU, 2, 3)
+def test_layers_that_run_in_reverse_and_weights_that_are_not_finite_float32_are_refused(tmp_path: Path) -> None:
+    path, both = tmp_path / "model.c", Bidirectional.init(GRU, 2, 3)
+    path.write_text("before")
     for layer in (GRU.init(2, 3, reverse=True), both, Stack([both])):
         with one_line(ValueError, "layers[0]", "in reverse", "expected layers that run forward"):
-            to_c(layer, tmp_path / "model.c")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
-def test_weights_that_are_not_finite_float32_are_refused(value: float, tmp_path: Path) -> None:
-    layer = GRU.init(2, 3, dtype="float64")
-    layer.params[1][0, 0] = value
-    (tmp_path / "model.c").write_text("before")
-    with one_line(ValueError, "Wh of layers[0]", "NaN, infinity", "expected finite"):
-        to_c(layer, tmp_path / "model.c")
-    assert (tmp_path / "model.c").read_text() == "before"
+            to_c(layer, path)
+    for value in (np.nan, np.inf, 1e39):
+        layer = GRU.init(2, 3, dtype="float64")
+        layer.params[1][0, 0] = value
+        with one_line(ValueError, "Wh of layers[0]", "NaN, infinity", "expected finite"):
+            to_c(layer, path)
+    assert path.read_text() == "before"
 
 
 def test_refused_models() -> None:

@@ -32,7 +32,7 @@ LAYERS: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+def _numpy_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XRNN_BACKEND", "numpy")
 
 

@@ -83,16 +83,9 @@ def test_to_keras_and_back(name: str, dtype: str) -> None:
 
 
 def test_several_layers() -> None:
-    embedding, stack, readout = (
-        drawn(each)
-        for each in (
-            xrnn.Embedding.init(7, D, backend="numpy"),
-            Stack(
-                [GRU.init(D, 6, heads=3, backend="numpy"), Bidirectional.init(LSTM, 6, 2, backend="numpy")], dropout=0.5
-            ),
-            Linear.init(4, 2, backend="numpy"),
-        )
-    )
+    layers: list[Any] = [GRU.init(D, 6, heads=3, backend="numpy"), Bidirectional.init(LSTM, 6, 2, backend="numpy")]
+    embedding, readout = drawn(xrnn.Embedding.init(7, D, backend="numpy")), drawn(Linear.init(4, 2, backend="numpy"))
+    stack = drawn(Stack(layers, dropout=0.5))
     index = np.random.default_rng(0).integers(7, size=(6, 4))
     model = to_keras({"embedding": embedding, "stack": stack, "readout": readout})
     y = readout(stack(embedding(index))[0])

@@ -30,24 +30,21 @@ print([name for name in ("keras", "onnx", "safetensors", "torch") if name in sys
 
 def test_options_are_keywords() -> None:
     positional = {
-        **{
-            "from_keras": ["layer"],
-            "to_torch": ["layer"],
-            "from_onnx": ["source"],
-            "from_torch": ["module"],
-            "to_c": ["layers", "path", "name"],
-        },
-        **{"load": ["path", "kind"], "load_checkpoint": ["path"], "save": ["path", "layer"]},
-        **{"save_checkpoint": ["path", "layers"], "to_onnx": ["layers", "path"], "to_keras": ["layers"]},
+        "from_keras": ["layer"],
+        "from_onnx": ["source"],
+        "from_torch": ["module"],
+        "to_c": ["layers", "path", "name"],
+        "to_keras": ["layers"],
+        "to_onnx": ["layers", "path"],
+        "to_torch": ["layer"],
+        "load": ["path", "kind"],
+        "load_checkpoint": ["path"],
+        "save": ["path", "layer"],
+        "save_checkpoint": ["path", "layers"],
     }
     for name, want in positional.items():
         parameters = inspect.signature(getattr(xrnn, name)).parameters.values()
         assert [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD] == want, name
-
-
-def test_an_unknown_name() -> None:
-    with pytest.raises(AttributeError, match=r"^module 'xrnn' has no attribute 'from_keras2'$"):
-        xrnn.from_keras2  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_without_the_package_the_error_names_the_command() -> None:

@@ -64,21 +64,14 @@ def test_lengths_and_states(name: str, with_states: bool) -> None:
         np.testing.assert_allclose(ours, want, **ROUNDING)
 
 
-def character_model() -> tuple[list[Any], Any, Any]:
-    embedding, stack, readout = (
-        drawn(each)
-        for each in (Embedding.init(9, D, backend="numpy"), made("stack"), Linear.init(H, 4, backend="numpy"))
-    )
-    index = np.random.default_rng(0).integers(9, size=(6, 2))
-    return [embedding, stack, readout], index, readout(stack(embedding(index))[0])
-
-
 def test_embedding_and_readout() -> None:
-    layers, index, y = character_model()
-    model = to_onnx(dict(zip("abc", layers, strict=True)))
+    embedding, readout = drawn(Embedding.init(9, D, backend="numpy")), drawn(Linear.init(H, 4, backend="numpy"))
+    stack, index = made("stack"), np.random.default_rng(0).integers(9, size=(6, 2))
+    y = readout(stack(embedding(index))[0])
+    model = to_onnx({"embedding": embedding, "stack": stack, "readout": readout})
     np.testing.assert_allclose(run(model, x=index)[0], y, **ROUNDING)
     assert [output.name for output in model.graph.output] == ["y"]
-    (p,) = run(to_onnx(layers, softmax=True), x=index)
+    (p,) = run(to_onnx([embedding, stack, readout], softmax=True), x=index)
     np.testing.assert_allclose(p, np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True), **ROUNDING)
     embedding, stack, readout = from_onnx(model, backend="numpy")
     np.testing.assert_array_equal(readout(stack(embedding(index))[0]), y)
