@@ -85,7 +85,6 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file, or a folder; check"),
         ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
         ("regress", "got no TRAIN: expected series with a number each"),
-        ("forecast rows.csv ./rows.csv", "got rows.csv twice: expected different files; name it once"),
         # a checkpoint to use
         ("predict fifo wide.csv", FIFO + ANY),
         ("predict notes wide.csv", f"notes is not a safetensors file: {ANY}"),

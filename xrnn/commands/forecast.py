@@ -68,10 +68,10 @@ def forecast(
     forecaster.reading_ = table
     trainings: list[Any] = []
     about = lines_about(series, data.facts.step)
-    notes = [f"series: {data.source}", *about, *([data.left_out] if data.left_out else [])]
+    notes = [f"series: {data.description}", *about, *([data.left_out] if data.left_out else [])]
     if status := run.fit(forecaster, lambda: trainings.append(forecaster.learn(p, data)), notes):
         return status
-    say, (training,), past = run.terminal.result, trainings, data.past
+    say, (training,), past = run.terminal.result, trainings, data.backtest
     tested: Any = np.zeros(0)
     scores: dict[str, dict[str, ForecastScores]] = {}
     if past is None:
@@ -84,7 +84,7 @@ def forecast(
         tested = again.model.forecast(past.test)
         scores = score(past, tested, p.levels)
         _say_scores(say, past, tested, scores, p.levels)
-    forecasts = [next_steps(training.model, series, data.facts.step) for series in data.series]
+    forecasts = [next_steps(training.model, series) for series in data.series]
     for line in (past.unscored if past else "", naive_forecasts(forecasts)):
         if line:
             say(DataError(line).shown(flag))

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-
 from xrnn.commands.options import TABLE, values_of
 from xrnn.files import printable, quoted
 from xrnn.series.checks import LARGEST, Series, as_number, escaped
@@ -79,10 +77,7 @@ def lines_about(series: Sequence[Series], step: str) -> list[str]:
         + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
         for each in series
     }
-    lasts = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) for each in series]
-    ends: list[Any] = [
-        (each.times[i], each.id or each.name) for each, i in zip(series, lasts, strict=True) if each.times
-    ]
+    ends: list[Any] = [(each.times[each.known_rows[-1]], each.id or each.name) for each in series if each.times]
     lines = sorted(found)
     with contextlib.suppress(TypeError):  # files with numbers and with dates
         first, last = (choose(ends, key=lambda end: end[0], default=(0, "")) for choose in (min, max))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,16 @@ class Series:
     def channels(self) -> int:
         """The number of channels, D."""
         return int(self.values.shape[1])
+
+    @property
+    def known_rows(self) -> range:
+        """From the first value of the first channel to its last one; empty without a value."""
+        known = np.flatnonzero(~np.isnan(self.values[:, 0]))
+        return range(known[0], known[-1] + 1) if known.size else range(0)
+
+    def part(self, start: int, stop: int | None = None) -> Series:
+        """The rows from `start` to before `stop`."""
+        return replace(self, values=self.values[start:stop], times=self.times and self.times[start:stop])
 
 
 def escaped(label: Any) -> str:

@@ -103,7 +103,7 @@ class Form:
         columns = Columns(id=id_name, time=index[-1], used=(str(target), *known), remedy=_REMEDY)
         series = Table.of(rows.reset_index(names=index), name, columns).series()
         names = series[0].channel_names if self.named else (_VALUE, *known) if known else None
-        return [replace(_from_first_value(each), channel_names=names) for each in series]
+        return [replace(each.part(each.known_rows.start), channel_names=names) for each in series]
 
     def with_known(self, known: Any) -> Form:
         """With known columns in a DataFrame of all rows of X, and maybe later ones.   Raises ValueError."""
@@ -243,9 +243,3 @@ def _require(names: Sequence[Any], frame: Any, name: str) -> None:
     if missing := [each for each in names if each not in frame.columns]:
         have = ", ".join(map(str, frame.columns))
         raise ValueError(f"{name} has no column {missing[0]!r}: expected {', '.join(map(str, names))}; it has {have}")
-
-
-def _from_first_value(series: Series) -> Series:
-    """The series without the rows before the first value of its first column."""
-    first = int(np.argmax(~np.isnan(series.values[:, 0])))
-    return replace(series, values=series.values[first:], times=(series.times or ())[first:])

@@ -71,7 +71,7 @@ def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
 
 def test_the_first_forecast_is_the_base(backend: Backend) -> None:
     """The average of exponential smoothing and the linear part."""
-    data = prepare([series(growth() - 10)], TINY).past  # negative values have no logarithms
+    data = prepare([series(growth() - 10)], TINY).backtest  # negative values have no logarithms
     assert data is not None
     forecast = model_of(TINY, data.facts, backend).forecast(data.test)
     for n, origin in enumerate(data.test_origins(0)):
@@ -86,11 +86,11 @@ def test_the_first_forecast_is_the_base(backend: Backend) -> None:
 def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all() -> None:
     values = growth()
     data = prepare([series(values)], TINY)
-    one = data.past
+    one = data.backtest
     assert one is not None
     assert (one.cuts, data.cuts) == ([48], [60])
     values[48:] = 1e6
-    other = prepare([series(values)], TINY).past
+    other = prepare([series(values)], TINY).backtest
     assert other is not None
     places = np.arange(one.train_count)
     assert one.train_count == other.train_count == 48 - 4 - 3 + 1
@@ -113,7 +113,7 @@ def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
     """The noise of a random walk can't be learnt: the errors of training are smaller than those of forecasts."""
     walk = series(np.random.default_rng(0).normal(size=150).cumsum())
     settings = changed(TINY, season=1, context=20, hidden=16, batch=32)
-    data = prepare([walk], settings).past
+    data = prepare([walk], settings).backtest
     assert data is not None
     trainer = training_of(settings, data, 150)
     trainer.run(150, SILENT)
@@ -253,10 +253,10 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
     places = np.arange(data.train_count)
     np.testing.assert_array_equal(pack(data.train(places)), pack(other.train(places)))
     if backtest:
-        assert data.past is not None
-        assert other.past is not None
-        assert data.past.scored == [0, 8]
-        assert data.past.unscored == (
+        assert data.backtest is not None
+        assert other.backtest is not None
+        assert data.backtest.scored == [0, 8]
+        assert data.backtest.unscored == (
             "not scored: 7 of 9 series (one, three, constant, sparse, late, gaps, zeros): too few rows, missing or "
             "equal values"
         )
@@ -264,7 +264,7 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
     for trainer in trainers:
         trainer.step()
         trainer.calibrate()
-    forecasts, of_trained = ([next_steps(each.model, one, "") for one in each.data.series] for each in trainers)
+    forecasts, of_trained = ([next_steps(each.model, one) for one in each.data.series] for each in trainers)
     by_name = {each.name: each for each in forecasts}
     for one in of_trained:
         np.testing.assert_array_equal(by_name[one.name].values, one.values)
@@ -292,7 +292,10 @@ def test_series_that_cannot_be_trained_on_do_not_shorten_the_context() -> None:
 
 
 def test_the_first_unusable_series_is_named_if_all_are() -> None:
-    with one_line(DataError, "s has the same value 1 in all rows to train on: expected values that change; add"):
+    with one_line(
+        DataError,
+        "s has too few rows, missing or equal values: expected at least 4 rows with values that change; add rows, or",
+    ):
         prepare([series(np.ones(40)), series(np.zeros(40))], TINY, backtest=False)
 
 
@@ -300,13 +303,11 @@ def test_a_series_whose_neighbours_are_unknown_has_no_scale() -> None:
     """Its MASE would have the unit of its values: it is refused alone, and not scored among others."""
     sparse, settings = np.arange(80.0), changed(TINY, horizon=1, season=1)
     sparse[1::2] = np.nan
-    with one_line(
-        DataError, "s has no two different values that are one row or one season apart, in the rows to train on: expec"
-    ):
+    with one_line(DataError, "s has too few rows, missing or equal values"):
         prepare([series(sparse)], settings)
     data = prepare([series(growth()), series(sparse)], settings)
-    assert data.past is not None
-    assert (data.past.scored, data.past.unscored.count("1 of 2 series")) == ([0], 1)
+    assert data.backtest is not None
+    assert (data.backtest.scored, data.backtest.unscored.count("1 of 2 series")) == ([0], 1)
     trainer = training_of(settings, data)
     trained = forecaster_of(trainer)
     assert trained.forecast(series(sparse[:41])).flaw
@@ -320,7 +321,7 @@ def test_a_short_series_has_the_step_of_the_model() -> None:
     data = prepare(every, TINY)
     trainer = training_of(TINY, data)
     for each in data.series:
-        assert next_steps(trainer.model, each, data.facts.step).times == [datetime(2025, m, 1) for m in (1, 2, 3)]
+        assert next_steps(trainer.model, each).times == [datetime(2025, m, 1) for m in (1, 2, 3)]
 
 
 def test_the_known_columns_of_a_short_series_may_be_empty() -> None:
@@ -330,7 +331,7 @@ def test_the_known_columns_of_a_short_series_may_be_empty() -> None:
     settings = changed(TINY, target="v", known="k")
     data = prepare([series(columns), series(short)], settings)
     trainer = training_of(settings, data)
-    np.testing.assert_array_equal(next_steps(trainer.model, data.series[1], "").median, 2)
+    np.testing.assert_array_equal(next_steps(trainer.model, data.series[1]).median, 2)
 
 
 def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:

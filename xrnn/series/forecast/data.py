@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.files import printable, quoted, same_file
-from xrnn.series.checks import Series, Time
+from xrnn.files import printable, quoted
+from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, param
 from xrnn.series.forecast import calendar
 from xrnn.series.forecast.linear import Base, Samples, age_weights, average, effect_of
-from xrnn.series.forecast.series import LEAST_ROWS, ForecastSeries, Scales, least_rows, mase_divisor
+from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, ForecastSeries, Scales, least_rows, mase_divisor
 from xrnn.series.forecast.windows import ForecastFacts, Windows, joined
 from xrnn.series.read import check_channels, check_same, read_path
 from xrnn.series.scale import Scale
@@ -34,7 +34,6 @@ _PRIOR: Final = 30  # left-out windows that count for exponential smoothing alon
 # next one, at least a horizon.
 _FOLDS: Final = (0.4, 0.6, 0.8, 1.0)
 _MOST_NAMES: Final = 8  # of series, in a line
-TOO_FEW: Final = "too few rows, missing or equal values"  # in a series without windows
 _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
 _DELAY: Final = 17  # time units of the chaotic series
 _SUBSTEPS: Final = 10  # Euler steps in a time unit
@@ -48,22 +47,39 @@ class ForecastData:
 
     A series that has a flaw, or too few rows, has no windows.
 
-    base        of the windows
-    covariate_scale   from the rows to train on
-    source      a description in one line
-    sources     the series as they were read
-    past        the same series, for the backtest; None if nothing is held out
+    base          of the windows
+    known_scale   of the known columns, from the rows to train on
+    backtest      the same series, for the backtest; None if nothing is held out
     """
 
     series: list[ForecastSeries]
     cuts: list[int]
-    facts: ForecastFacts
     base: Base
-    covariate_scale: Scale
-    fingerprint: str
-    source: str
-    sources: Sequence[Series]
-    past: ForecastData | None = None
+    known_scale: Scale
+    backtest: ForecastData | None = None
+
+    @property
+    def facts(self) -> ForecastFacts:
+        return self.series[0].facts
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint([each.given for each in self.series])
+
+    @property
+    def description(self) -> str:
+        """Lines: the series, their sizes and missing cells, and the channels."""
+        rows = [each.rows for each in self.series]
+        span = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
+        name, of_each = (f"{len(rows):,} series", " each") if len(rows) > 1 else (self.series[0].name, "")
+        missing = sum(int(np.isnan(each.given.values[: each.rows]).sum()) for each in self.series)
+        gaps = f", {missing:,} missing value{'s' * (missing > 1)}" if missing else ""
+        names = self.facts.channel_names
+        channels = f"\nchannels: {printable(', '.join(names))}" if names else ""
+        return (
+            f"{printable(name)}, {span} rows{of_each}{gaps}, season {self.facts.season}; {self.facts.horizon} steps "
+            f"ahead from {self.facts.context}{channels}"
+        )
 
     def training_origins(self, i: int) -> HostArray:
         """The origins of all windows to train on."""
@@ -96,14 +112,14 @@ class ForecastData:
         for start, stop in itertools.pairwise(_FOLDS):
             cuts = [(max(min(round(start * cut), round(stop * cut) - F), 0), round(stop * cut)) for cut in self.cuts]
             used = [
-                (each, one.scales, *of)
-                for each, one, of in zip(self.sources, self.series, cuts, strict=True)
-                if of[0] and not one.flaw and not np.isnan(each.values[: of[0]]).all(axis=0).any()
+                (each.given, each.scales, *of)
+                for each, of in zip(self.series, cuts, strict=True)
+                if of[0] and not each.flaw and not np.isnan(each.given.values[: of[0]]).all(axis=0).any()
             ]
             if not used:
                 continue
-            sources, own, starts, stops = (list(each) for each in zip(*used, strict=True))
-            fold = _divided(sources, starts, self.facts, (stops, own))
+            given, own, starts, stops = (list(each) for each in zip(*used, strict=True))
+            fold = _divided(given, starts, self.facts, (stops, own))
             if fold.train_count >= _LEAST_WINDOWS and len(fold.test.ahead):
                 folds.append(fold)
         return folds
@@ -157,15 +173,6 @@ class ForecastData:
 
 def load_series(paths: Sequence[Path], p: Any, columns: Columns) -> list[Series]:
     """The series in the files, the target first; without a file, a chaotic one.   Raises DataError."""
-    for one, other in itertools.combinations(paths, 2):
-        if same_file(one, other):
-            raise DataError(f"got {other} twice: expected different files; name it once")
-    names = columns.used
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise DataError(
-            f"got the column {quoted(twice)} twice in {param('target')} and {param('known')}: expected different "
-            "columns; leave one out"
-        )
     series = [each for path in paths for each in read_path(path, columns)] if paths else [mackey_glass()]
     check_target(series, p)
     return series
@@ -174,12 +181,7 @@ def load_series(paths: Sequence[Path], p: Any, columns: Columns) -> list[Series]
 def check_target(series: Sequence[Series], p: Any) -> None:
     """Raises DataError if the series do not have the target and the known covariates as their channels."""
     channels = check_channels(series)
-    if p.known and not p.target:
-        raise DataError(
-            f"got {param('known')} without {param('target')}: expected the column to forecast too; add "
-            f"{param('target')} COLUMN"
-        )
-    if channels > 1 and not p.target:
+    if (channels > 1 or p.known) and not p.target:
         names = series[0].channel_names
         have = f": {', '.join(map(printable, names))}"[:200] if names else ""
         raise DataError(
@@ -213,34 +215,12 @@ def prepare(series: Sequence[Series], p: Any, *, backtest: bool = True) -> Forec
 
     Raises DataError.
     """
-    for each in series:
-        if np.isnan(each.values[:, 0]).all():
-            raise DataError(f"{printable(each.name)} has no value to forecast: expected some; leave it out")
-    step = _step(series)
-    K, F = series[0].channels - 1, p.horizon
-    rows = [int(np.flatnonzero(~np.isnan(each.values[:, 0]))[-1]) + 1 for each in series]
-    longest = int(np.argmax(rows))
-    if rows[longest] < F:
-        raise DataError(
-            f"{printable(series[longest].name)} has {rows[longest]} rows: expected at least {F}, the horizon; add "
-            f"rows, or lower {param('horizon')}"
-        )
-    season = p.season or (step.season if step and 2 * step.season <= max(rows) else 1)
-    cuts = [_cut(n, F) for n in rows]
-    # Series without a window, also in the final training, do not make the context shorter.
-    long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, LEAST_ROWS) + F]
-    context = p.context or _context(long or cuts, F, season)
-    if context < season:
-        raise DataError(
-            f"the context of {context} is shorter than the season of {season}: expected at least a season; give a "
-            f"larger {param('context')}, more rows, or another {param('season')}"
-        )
-    facts = ForecastFacts(context, F, season, K, series[0].channel_names, step=step.name if step else "")
-    name = calendar.calendar_of(step, max(rows)) if p.calendar == "auto" else ""
-    if name and step and all(each.times for each in series):
-        series = [with_later_times(each, step, F) for each in series]
-    else:
-        name = ""
+    series, step = _with_later_times(series, p.horizon)
+    rows = [each.known_rows.stop for each in series]
+    cuts = [_cut(n, p.horizon) for n in rows]
+    facts = _facts(series, rows, cuts, step, p)
+    has_calendar = p.calendar == "auto" and all(each.times for each in series)
+    name = calendar.calendar_of(step, max(rows)) if has_calendar else ""
     data = _divided(series, rows, facts, calendar_name=name)
     if all(each.flaw for each in data.series):
         raise DataError(f"{printable(data.series[0].name)} {data.series[0].flaw}")
@@ -249,11 +229,40 @@ def prepare(series: Sequence[Series], p: Any, *, backtest: bool = True) -> Forec
     for one in data.series:
         if not one.flaw:
             one.check_known()  # raises DataError
-    testable = any(
-        np.isfinite(mase_divisor(each.values[:cut, 0], season)) for each, cut in zip(series, cuts, strict=True)
+    if not any(
+        np.isfinite(mase_divisor(each.values[:cut, 0], facts.season)) for each, cut in zip(series, cuts, strict=True)
+    ):
+        return data
+    held_out = _divided(series, cuts, facts, calendar_name=name)
+    return replace(data, backtest=held_out if held_out.scored else None)
+
+
+def _facts(
+    series: Sequence[Series], rows: Sequence[int], cuts: Sequence[int], step: Step | None, p: Any
+) -> ForecastFacts:
+    """The sizes of a window, before the choice of logarithms and of a calendar.   Raises DataError."""
+    if 0 in rows:
+        raise DataError(
+            f"{printable(series[rows.index(0)].name)} has no value to forecast: expected some; leave it out"
+        )
+    F, longest = p.horizon, max(rows)
+    if longest < F:
+        raise DataError(
+            f"{printable(series[rows.index(longest)].name)} has {longest} rows: expected at least {F}, the horizon; "
+            f"add rows, or lower {param('horizon')}"
+        )
+    season = p.season or (step.season if step and 2 * step.season <= longest else 1)
+    # Series without a window, also in the final training, do not make the context shorter.
+    long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, LEAST_ROWS) + F]
+    context = p.context or _context(long or cuts, F, season)
+    if context < season:
+        raise DataError(
+            f"the context of {context} is shorter than the season of {season}: expected at least a season; give a "
+            f"larger {param('context')}, more rows, or another {param('season')}"
+        )
+    return ForecastFacts(
+        context, F, season, series[0].channels - 1, series[0].channel_names, step=step.name if step else ""
     )
-    past = _divided(series, cuts, facts, calendar_name=name) if testable else None
-    return replace(data, past=past if past and past.scored else None)
 
 
 def listed(names: Sequence[str], count: int) -> str:
@@ -262,22 +271,17 @@ def listed(names: Sequence[str], count: int) -> str:
     return f"{len(names):,} of {count:,} series ({', '.join(map(printable, names[:_MOST_NAMES]))}{more})"
 
 
-def with_later_times(series: Series, step: Step, count: int) -> Series:
-    """The series with the times of its rows and of the `count` steps after them."""
-    return replace(series, times=step.extended(series.times or (), count))
-
-
 def timed(series: Series, facts: ForecastFacts) -> Series:
-    """The series with the times of the steps ahead, if the model has a calendar.   Raises DataError."""
-    if not facts.calendar:
-        return series
-    step = check_step(series.times or (), series.name, facts.step, "the model was trained on")
-    if step is None or not isinstance((series.times or [0])[0], datetime):
+    """The series with the times of the steps ahead.
+
+    Raises DataError for another step than that of the model, and if the model has a calendar and the series no dates.
+    """
+    if facts.calendar and not isinstance((series.times or [0])[0], datetime):
         raise DataError(
             f"{printable(series.name)} has no dates, and the model uses the {facts.calendar}: expected dates; add a "
             "column or an index of them"
         )
-    return with_later_times(series, step, facts.horizon)
+    return _extended(series, facts.step, "the model was trained on", facts.horizon)
 
 
 def _cut(rows: int, horizon: int) -> int:
@@ -285,31 +289,30 @@ def _cut(rows: int, horizon: int) -> int:
     return max(rows - max(horizon, round(_TEST_SHARE * rows)), 0)
 
 
-def _step(series: Sequence[Series]) -> Step | None:
-    """The step of all series with times.   Raises DataError for different steps."""
-    timed = sorted((each for each in series if each.times), key=lambda each: -len(each.times or ()))  # stable
-    first = step_of(timed[0].times or (), timed[0].name) if timed else None
-    for each in timed[1:]:
-        check_step(each.times or (), each.name, first.name if first else "", f"{printable(timed[0].name)} has")
-    return first
+def _with_later_times(series: Sequence[Series], horizon: int) -> tuple[list[Series], Step | None]:
+    """The series with the times of the steps ahead, and their step.   Raises DataError for different steps."""
+    longest = max((each for each in series if each.times), key=lambda each: len(each.times or ()), default=series[0])
+    step = step_of(longest.times or (), longest.name)
+    name, other = step.name if step else "", f"{printable(longest.name)} has"
+    return [_extended(each, name, other, horizon) for each in series], step
 
 
-def check_step(times: Sequence[Time], name: str, expected: str, other: str) -> Step | None:
-    """The step of `times`. A single time has none: the step is then the one called `expected`.
+def _extended(series: Series, expected: str, other: str, horizon: int) -> Series:
+    """The series with the times of the steps ahead. A single time has no step: the step is then the one expected.
 
-    Raises DataError if `times` have another step than `expected`.
+    expected   the name of the step;   other: the start of a sentence about it: "the model was trained on"
 
-    other   the start of a sentence about the expected step: "the model was trained on"
+    Raises DataError if the times have another step.
     """
-    step = step_of(times, name, like=expected)
-    if step is None and times:
-        return step_named(expected, times[0])
+    if not series.times:
+        return series
+    step = step_of(series.times, series.name, like=expected) or step_named(expected, series.times[0])
     if step and step.contradicts(expected):
         raise DataError(
-            f"{printable(name)} has steps of {step.name}, but {other} steps of {expected}: expected the same steps; "
-            "correct the times, or train a model for each"
+            f"{printable(series.name)} has steps of {step.name}, but {other} steps of {expected}: expected the same "
+            "steps; correct the times, or train a model for each"
         )
-    return step
+    return replace(series, times=step.extended(series.times, horizon)) if step else series
 
 
 def _divided(
@@ -327,7 +330,7 @@ def _divided(
     fold   the number of used rows, and the scales, of each series
     """
     enough = 0 if fold else min(least_rows(facts) + facts.horizon, max(cuts))
-    known = Scale.of(_training_covariates(each, cut) for each, cut in zip(series, cuts, strict=True) if cut >= enough)
+    known = Scale.of(each.values[:cut, 1:] for each, cut in zip(series, cuts, strict=True) if cut >= enough)
 
     def made_by(facts: ForecastFacts) -> list[ForecastSeries]:
         return [
@@ -350,9 +353,7 @@ def _divided(
         other_base, error = solve(with_calendar, cuts)
         if error < least:
             made, base = with_calendar, other_base
-    return ForecastData(
-        made, cuts, made[0].facts, base, known, fingerprint(series), _describe(series, made, facts), series
-    )
+    return ForecastData(made, cuts, base, known)
 
 
 def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[Base, float]:
@@ -418,16 +419,6 @@ def _mean(errors: HostArray, weights: HostArray | float) -> float:
     return float((np.where(known, errors, 0) * weights).sum() / weights.sum()) if known.any() else np.inf
 
 
-def _training_covariates(series: Series, cut: int) -> HostArray:
-    covariates = series.values[:cut, 1:]
-    if np.isnan(covariates).all(axis=0).any():
-        raise DataError(
-            f"{printable(series.name)} has a known column without a value in its first {cut} rows, which are trained "
-            f"on: expected some; leave the column out of {param('known')}"
-        )
-    return covariates
-
-
 def _context(rows: Sequence[int], horizon: int, season: int) -> int:
     """The larger of three seasons, two horizons and 24 steps; fewer if the longest series, or most of them, are short.
 
@@ -447,18 +438,6 @@ def fingerprint(series: Sequence[Series]) -> str:
         sha.update(repr((each.values.shape, each.channel_names)).encode())
         sha.update(np.ascontiguousarray(each.values).data)
     return sha.hexdigest()
-
-
-def _describe(series: Sequence[Series], made: Sequence[ForecastSeries], facts: ForecastFacts) -> str:
-    rows = [each.rows for each in made]
-    span = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
-    name, of_each = (series[0].name, "") if len(series) == 1 else (f"{len(series):,} series", " each")
-    names = series[0].channel_names
-    channels = f"\nchannels: {', '.join(names)}" if names else ""
-    return (
-        f"{printable(name)}, {span} rows{of_each}, season {facts.season}; {facts.horizon} steps ahead from "
-        f"{facts.context}{printable(channels, keep=chr(10))}"
-    )
 
 
 def mackey_glass() -> Series:

@@ -12,11 +12,10 @@ import numpy as np
 
 from xrnn.files import quoted
 from xrnn.select import get_backend
-from xrnn.series.checks import Series, check_sizes
+from xrnn.series.checks import Series, Time, check_sizes
 from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.estimator import Estimator
 from xrnn.series.forecast.data import (
-    TOO_FEW,
     ForecastData,
     aligned,
     fingerprint,
@@ -26,7 +25,7 @@ from xrnn.series.forecast.data import (
 )
 from xrnn.series.forecast.linear import Base
 from xrnn.series.forecast.model import Forecast, ForecastModel, naive_forecasts, next_steps, plan
-from xrnn.series.forecast.series import ForecastSeries, mase_divisor
+from xrnn.series.forecast.series import TOO_FEW, ForecastSeries, mase_divisor
 from xrnn.series.forecast.training import ForecastTraining
 from xrnn.series.forecast.windows import ForecastFacts
 from xrnn.series.frames import Form, Names, form_of, is_frame, names_of
@@ -152,7 +151,7 @@ class Forecaster(Estimator):
 
     def _keep(self, training: ForecastTraining) -> None:
         """Set the learnt attributes from a training."""
-        model, data, scale = training.model, training.data, training.data.covariate_scale
+        model, data, scale = training.model, training.data, training.data.known_scale
         model.start_at(0)
         self._params, self.facts_, self.fingerprint_ = training.p, data.facts, data.fingerprint
         self.share_, self.rate_, self.losses_ = float(model.share), float(training.rate), training.losses
@@ -249,7 +248,7 @@ class Forecaster(Estimator):
                 "cross_validation(X)",
                 stacklevel=2,
             )
-        targets = [each.values[: _rows(each), 0] for each in series]
+        targets = [each.values[: each.known_rows.stop, 0] for each in series]
         if (rows := min(map(len, targets))) <= F:
             raise ValueError(f"X has series of {rows} steps: expected more than the horizon of {F}")
         cuts = [(each, len(values) - F) for each, values in zip(series, targets, strict=True)]
@@ -266,9 +265,7 @@ class Forecaster(Estimator):
             warnings.warn(line, stacklevel=2)
         return -float(np.nanmean(scores))
 
-    def cross_validation(
-        self, X: Any, horizon: int | None = None, step: int | None = None, windows: int = 3, *, known: Any = None
-    ) -> Any:
+    def cross_validation(self, X: Any, step: int | None = None, windows: int = 3, *, known: Any = None) -> Any:
         """Forecasts of the last rows of X, by models that are trained only on the rows before each cutoff.
 
         The cutoffs are `step` rows apart, the last one a horizon before the end. Returns a table with a row for each
@@ -276,48 +273,38 @@ class Forecaster(Estimator):
         `cutoff`, the time of the last row that the model saw, or the number of rows; `step`, from 1; `time`; `value`;
         and the quantiles, by their text: "0.1".
 
-        horizon   None: that of the estimator
         step      None: the horizon
         known     the known columns of the rows of X
 
         A series without values before a cutoff is left out there, with a warning. Raises ValueError if all are.
         """
-        F = self.horizon if horizon is None else horizon
+        F = self.horizon
         step = F if step is None else step
-        for name, value in (("horizon", F), ("step", step), ("windows", windows)):
+        for name, value in (("step", step), ("windows", windows)):
             check_count(name, value)
         series, form = self._read(X, known, 0)
-        keys = form.keys if form else range(len(series))
-        model = type(self)(**self.get_params() | {"horizon": F})
-        table: dict[str, list[Any]] = {}
-        # with the number of rows from the first value to the last
-        parts = [(key, each, _rows(each) - _missing_rows(each)) for key, each in zip(keys, series, strict=True)]
+        parts = [*zip(form.keys if form else range(len(series)), series, strict=True)]
         farthest = F + (windows - 1) * step
-        short = [str(key) for key, _, rows in parts if rows <= farthest]
+        short = [str(key) for key, each in parts if len(each.known_rows) <= farthest]
         if len(short) == len(parts):
             raise ValueError(
-                f"X has series of at most {max(rows for *_, rows in parts)} rows: expected more than the {farthest} "
-                "after the first cutoff; lower windows, step or horizon"
+                f"X has series of at most {max(len(each.known_rows) for each in series)} rows: expected more than the "
+                f"{farthest} after the first cutoff; lower windows, step or horizon"
             )
         if short:
             warnings.warn(f"no value before the first cutoffs: {listed(short, len(parts))}", stacklevel=2)
+        model, rows = type(self)(**self.get_params()), list[tuple[Any, ...]]()
         for back in range(farthest, F - 1, -step):
-            used = [(key, each, _rows(each) - back) for key, each, rows in parts if rows > back]
-            seen = [_first_rows(each, cut) for _, each, cut in used]
+            used = [(key, each, each.known_rows.stop - back) for key, each in parts if len(each.known_rows) > back]
+            seen = [each.part(0, cut) for _, each, cut in used]
             model._fit(seen, seen)
             forecasts = model._forecasts([(each, cut) for _, each, cut in used], stacklevel=3)
-            for (key, each, cut), of_series in zip(used, forecasts, strict=True):
-                times = each.times or range(1, len(each.values) + 1)
-                for row, forecast in enumerate(of_series.values.tolist(), start=cut):
-                    columns = {
-                        "series": key,
-                        "cutoff": times[cut - 1],
-                        "step": row - cut + 1,
-                        "time": times[row],
-                        "value": float(each.values[row, 0]),
-                    } | {f"{q:g}": value for q, value in zip(model.levels_, forecast, strict=True)}
-                    for name, value in columns.items():
-                        table.setdefault(name, []).append(value)
+            for (key, each, cut), forecast in zip(used, forecasts, strict=True):
+                times: Sequence[Time] = each.times or range(1, len(each.values) + 1)
+                for i, quantiles in enumerate(forecast.values.tolist(), start=cut):
+                    rows.append((key, times[cut - 1], i - cut + 1, times[i], float(each.values[i, 0]), *quantiles))
+        names = ("series", "cutoff", "step", "time", "value", *(f"{q:g}" for q in model.levels_))
+        table = dict(zip(names, zip(*rows, strict=True), strict=True))
         if form:
             indices = {name: form.index(table[name]) for name in ("cutoff", "time")}
             return importlib.import_module("pandas").DataFrame(table | indices)
@@ -346,7 +333,7 @@ class Forecaster(Estimator):
         base, scale = Base(self.linear_, self.effect_, self.smoothing_), Scale(*self.known_scale_)
         try:
             made = ForecastSeries(timed(series, facts), facts, scale, rows=rows).use(base)
-            return next_steps(model, made, facts.step)
+            return next_steps(model, made)
         except MemoryError as error:
             raise DataError.of(error) from error
 
@@ -380,20 +367,6 @@ class Forecaster(Estimator):
             "linear": (facts.context + 1, facts.horizon),
             "effect": (facts.covariates,),
         }
-
-
-def _rows(series: Series) -> int:
-    """The number of rows up to the last value of the target."""
-    return int(np.flatnonzero(~np.isnan(series.values[:, 0]))[-1]) + 1
-
-
-def _missing_rows(series: Series) -> int:
-    """The number of rows before the first value of the target."""
-    return int(np.flatnonzero(~np.isnan(series.values[:, 0]))[0])
-
-
-def _first_rows(series: Series, count: int) -> Series:
-    return replace(series, values=series.values[:count], times=series.times and series.times[:count])
 
 
 def _with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:

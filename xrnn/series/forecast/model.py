@@ -14,14 +14,15 @@ from xrnn.layers.dropout import Dropout
 from xrnn.losses import quantile
 from xrnn.series.checks import Time
 from xrnn.series.errors import SettingsError
-from xrnn.series.forecast.data import TOO_FEW, check_step, listed
-from xrnn.series.forecast.series import ForecastSeries
+from xrnn.series.forecast.data import listed
+from xrnn.series.forecast.series import TOO_FEW, ForecastSeries
 from xrnn.series.forecast.windows import ForecastFacts, Windows
 from xrnn.series.plan import Model, Plan
 from xrnn.series.times import show
 from xrnn.typing import Array, HostArray
 
 _MOST_OUTPUTS: Final = 2**20
+_DAY: Final = timedelta(days=1)
 _INFERENCE_BATCH: Final = 256  # windows, so that memory does not grow with their number
 
 
@@ -168,19 +169,14 @@ def naive_forecasts(forecasts: Sequence[Forecast]) -> str:
     return f"naive forecasts for {names}: {TOO_FEW}" if naive else ""
 
 
-def next_steps(model: ForecastModel, series: ForecastSeries, trained: str) -> Forecast:
+def next_steps(model: ForecastModel, series: ForecastSeries) -> Forecast:
     """The steps after the last value of `series`. The forecast is naive if the series has a flaw.
 
-    trained   the name of the model's step
-
-    Raises DataError if the times have another step, and if the series lacks a known covariate.
+    Raises DataError if the series lacks a known value.
     """
-    facts = model.facts
-    step = check_step(series.times, series.name, trained, "the model was trained on") if series.times else None
-    if step and series.times:
-        times: Sequence[Time] = step.after(series.times[series.rows - 1], facts.horizon)
-    else:
-        times = range(1, facts.horizon + 1)
+    T, F = series.rows, model.facts.horizon
+    last, *times = (series.times or ())[T - 1 : T + F] or [0.0]
+    clock = any(isinstance(time, datetime) and bool((time - last) % _DAY) for time in times)  # type: ignore[operator]
     (values,) = model.forecast(series.next_window())
-    clock = step is not None and isinstance(step.size, timedelta) and bool(step.size % timedelta(days=1))
+    times = times if len(times) == F else [*range(1, F + 1)]
     return Forecast(series.name, times, model.levels, values, series.flaw, series.id, clock)

@@ -19,6 +19,7 @@ from xrnn.typing import HostArray
 
 LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 LEAST_ROWS: Final = 4  # of a series, so that its forecast is not naive; and before the first window
+TOO_FEW: Final = "too few rows, missing or equal values"  # the flaw of a series
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
 _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
 _MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
@@ -41,6 +42,7 @@ class Scales(NamedTuple):
 class ForecastSeries:
     """One series, ready for windows.
 
+    given       as it was read
     target      (T,), NaN for a missing value
     filled      (T,), without missing values
     covariates  (T or more, K), the known columns, standardised and filled, and the calendar columns, if the model has
@@ -64,11 +66,11 @@ class ForecastSeries:
         scales   If `series` is only a part of a longer one: of that one; None to compute them
         rows     The number of rows before the steps to forecast; None: those up to the last known value
         """
-        exists = np.flatnonzero(~np.isnan(series.values[:, 0]))
-        self.name, self.id, self.times, self.facts = series.name, series.id or series.name, series.times, facts
+        self.given, self.facts, self.times = series, facts, series.times
+        self.name, self.id = series.name, series.id or series.name
         self.time_name = " ".join(series.time_names) or "time"
-        self.target: HostArray = series.values[: exists[-1] + 1 if rows is None else rows, 0]
-        self.scales, self._no_scale = (scales, "") if scales else self._scales(train)
+        self.target: HostArray = series.values[: series.known_rows.stop if rows is None else rows, 0]
+        self.scales = scales or self._scales(train)
         self.deviation, self.unit = self.scales.deviation, self.scales.unit
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._logged: HostArray = (
@@ -82,45 +84,32 @@ class ForecastSeries:
             own[: len(self.covariates)] = self.covariates
             of_times = calendar.columns(facts.calendar, series.times or (), own)
             self.covariates = np.concatenate([own, of_times], axis=1)
-        self._known, self._known_scale = series.values[:, 1:], known  # (T or more, K), before they were filled
-        self._target_name, *names = series.channel_names or ("",)
-        self._covariate_names = names
+        self._known_scale = known
         self._base: Base  # set by `use`, and `_values`, those without the effect of the covariates
         self._values: HostArray
 
-    def _scales(self, train: int | None) -> tuple[Scales, str]:
-        """The scales of the rows to train on. If there are none: a unit of 0, and why, as the words after the name."""
+    def _scales(self, train: int | None) -> Scales:
+        """The scales of the rows to train on; a deviation and a unit of 0 if there are none."""
         values = self.target[:train]
         seen = values[~np.isnan(values)]
         positive = seen[seen > 0]
         ends = (float(seen.min(initial=np.inf)), float(positive.min(initial=np.inf)))
         used = positive if self.facts.log else seen
+        if not used.size or used.min() == used.max():
+            return Scales(0.0, 0.0, *ends)
         values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
-        rows = "rows" if train is None else "rows to train on"
-        if self.facts.log and seen.size and not positive.size:
-            got, expected = "no positive value, and the model forecasts logarithms", "positive values, as in training"
-            remedy = "train a new model with this series"
-        elif used.size == 0 or used.min() == used.max():
-            got = f"the same value {used[0]:g}" if used.size else "no value"
-            got += f" in all {'positive ' if used.size < seen.size else ''}{rows}"
-            expected, remedy = "values that change", "add earlier rows, or leave the series out"
-        elif (deviation := float(np.nanstd(values))) < LEAST_DEVIATION:
-            got, expected = f"values with a deviation below {LEAST_DEVIATION:g}", "a larger one"
-            remedy = "multiply the values by a constant"
-        elif np.isnan(unit := mase_divisor(values, self.facts.season)):
-            got = f"no two different values that are one row or one season apart, in the {rows}"
-            expected, remedy = "some", "fill in missing values, or leave the series out"
-        else:
-            return Scales(deviation, unit, *ends), ""
-        return Scales(0.0, 0.0, *ends), f"has {got}: expected {expected}; {remedy}"
+        deviation, unit = float(np.nanstd(values)), mase_divisor(values, self.facts.season)
+        is_usable = deviation >= LEAST_DEVIATION and not np.isnan(unit)
+        return Scales(deviation, unit, *ends) if is_usable else Scales(0.0, 0.0, *ends)
 
     @property
     def flaw(self) -> str:
         """Why the model can't forecast this series, as the words after its name; empty if it can."""
         least = min(LEAST_ROWS, self.least_rows)
-        if self._no_scale or self.rows >= least:
-            return self._no_scale
-        return f"has {self.rows} rows: expected at least {least} before the steps to forecast; add rows"
+        if self.unit and self.rows >= least:
+            return ""
+        values = "positive values" if self.facts.log else "values"
+        return f"has {TOO_FEW}: expected at least {least} rows with {values} that change; add rows, or leave it out"
 
     def use(self, base: Base) -> Self:
         """From now on, `base` is that of the windows."""
@@ -142,7 +131,7 @@ class ForecastSeries:
     @property
     def value_name(self) -> str:
         """The name of the target; "value" without one."""
-        return self._target_name or "value"
+        return (self.given.channel_names or ("",))[0] or "value"
 
     @property
     def rows(self) -> int:
@@ -264,28 +253,21 @@ class ForecastSeries:
 
         Those in the context of the forecast must not be far off either.
         """
-        facts, scale = self.facts, self._known_scale
-        ahead = self._known[self.rows : self.rows + facts.horizon]
-        if facts.known and len(ahead) < facts.horizon:
-            raise DataError(
-                f"{printable(self.name)} has {len(ahead)} rows with values after the last value to forecast: expected "
-                f"{facts.horizon} with the known columns; fill in their cells, or add the rows"
-            )
-        first = max(self.rows - facts.context, 0)
-        values = self._known[first : self.rows + facts.horizon]
+        F, scale, first = self.facts.horizon, self._known_scale, max(self.rows - self.facts.context, 0)
+        values = self.given.values[first : self.rows + F, 1:]
+        values = np.pad(values, ((0, self.rows + F - first - len(values)), (0, 0)), constant_values=np.nan)
         far, missing = np.abs(values - scale.mean) > _FAR_KNOWN * scale.divisor, np.isnan(values)
         missing[: self.rows - first] = False
         for i, k in np.argwhere(missing | far):
-            row = first + i
-            time = f" ({show(self.times[row])})" if self.times else ""
-            column = quoted(self._covariate_names[k]) if self._covariate_names else k + 1
-            got, expected = "no value", f"one in each of the {facts.horizon} rows after the last value to forecast"
-            if far[i, k]:
-                reach = _FAR_KNOWN * scale.divisor[k]
-                got, expected = f"{values[i, k]:g}", f"a number within {reach:.3g} of the mean of training"
+            row, names = first + i, self.given.channel_names
+            time = "".join(f" ({show(each)})" for each in (self.times or ())[row : row + 1])
+            got = f"{values[i, k]:g}" if far[i, k] else "no value"
+            column = quoted(names[1 + k]) if names else k + 1
+            reach = _FAR_KNOWN * scale.divisor[k]
             raise DataError(
-                f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected "
-                f"{expected}; {'correct it' if far[i, k] else 'fill it in'}"
+                f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected a "
+                f"number in each of the {F} rows after the last value to forecast, within {reach:.3g} of the mean of "
+                "training; correct or add it"
             )
 
 
