@@ -9,18 +9,8 @@ import numpy as np
 import pytest
 
 from tests import standin as cp
-from tests.backends.cupy.steps import (
-    GROUP,
-    ONE_BLOCK,
-    RECURRENT,
-    SCANNED,
-    SIZES,
-    explained,
-    launched,
-    layer,
-    step,
-    taking,
-)
+from tests.backends.cupy import steps
+from tests.backends.cupy.steps import GROUP, ONE_BLOCK, RECURRENT, explained, launched, layer, step, taking
 from tests.standin.counting import counted
 from xrnn import use_fused
 from xrnn.backend import Explanation
@@ -37,12 +27,12 @@ from xrnn.ops.cells.rnn import RNNCell
     ("cell", "form"),
     [
         *zip([*RECURRENT, "trained leak"], itertools.cycle(["group-partial", "one-block", "group"]), strict=False),
-        *((cell, "scan") for cell in SCANNED),
+        *((cell, "scan") for cell in steps.SCANNED),
     ],
 )
 def test_the_launches_of_a_training_step(gpu: CupyBackend, cell: str, form: str, lengths: bool) -> None:
     """Forward at most two besides the input's product and bias, backward at most two besides the weights' products."""
-    sizes = T, N, D, H = SIZES[form]
+    sizes = T, N, D, H = steps.SIZES[form]
     mine, rnn = cp.cuda.Stream(non_blocking=True), layer(gpu, sizes, cell=cell)
     with counted() as own:
         coefficients = rnn.cell.coefficients(cp, rnn.params[3:])

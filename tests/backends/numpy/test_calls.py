@@ -144,15 +144,8 @@ def test_arrays_that_do_not_fit_are_refused_before_they_are_read() -> None:
             forward(unusual)
         with pytest.raises((TypeError, ValueError), match="x "):
             layer(unusual, h, c)
-    for state in (
-        c[:, :-1],
-        c.astype("float64"),
-        c.astype(">f4"),
-        c.view(np.recarray),
-        c[0],
-        "c",
-        np.ones((2, H), "f4"),
-    ):
+    odd_states = c[:, :-1], c.astype("float64"), c.astype(">f4"), c.view(np.recarray), c[0], "c", np.ones((2, H), "f4")
+    for state in odd_states:
         for initial in ((h, state), (state, c)):
             with pytest.raises(TypeError):
                 forward(initial=initial)
@@ -227,9 +220,8 @@ def test_which_calls_keep_the_gil() -> None:
 
     def backward(N: int, H: int) -> Callable[[], object]:
         x, h, dWx, dWh, db = (np.zeros(shape, "float32") for shape in [(1, N, 1), (2, N, H), (1, H), (H, H), H])
-        return lambda: kernels.backward(
-            "tanh", x, dWx, dWh, (h,), None, None, False, (), None, dWx, dWh, db, None, True, 0
-        )
+        rest: Any = None, None, False, (), None, dWx, dWh, db, None, True, 0
+        return lambda: kernels.backward("tanh", x, dWx, dWh, (h,), *rest)
 
     def affine(D: int, C: int) -> Callable[[], object]:
         x, W, b = (np.zeros(shape, "float32") for shape in [(9, D), (D, C), C])

@@ -61,17 +61,16 @@ for call in {calls}:
 
 
 @on_each_kind_of_threads
-def test_an_interrupted_pass_without_weight_gradients_ends_and_writes_none(threads: str) -> None:
-    calls = "[forward, lambda: backward([None] * 3)]"
+@pytest.mark.parametrize(
+    ("calls", "is_nan"),
+    [
+        pytest.param("[forward, lambda: backward([None] * 3)]", False, id="no gradients of weights: none is written"),
+        pytest.param("[backward, lambda: backward(needs_dx=False)]", True, id="their gradients are NaN"),
+    ],
+)
+def test_an_interrupted_pass_ends(threads: str, calls: str, is_nan: bool) -> None:
     found = in_fresh_process(threads + PRELUDE + INTERRUPTED.format(calls=calls))
-    assert found.splitlines() == ["interrupted [False, False, False]"] * 2
-
-
-@on_each_kind_of_threads
-def test_an_interrupted_backward_pass_leaves_nan(threads: str) -> None:
-    calls = "[backward, lambda: backward(needs_dx=False)]"
-    found = in_fresh_process(threads + PRELUDE + INTERRUPTED.format(calls=calls))
-    assert found.splitlines() == ["interrupted [True, True, True]"] * 2
+    assert found.splitlines() == [f"interrupted {[is_nan] * 3}"] * 2
 
 
 # A handler that runs twice before the call returns has run within the call: otherwise it would run once, at the end.
@@ -99,11 +98,6 @@ except Enough:
 """
 
 
-@on_each_kind_of_threads
-def test_a_handler_may_compute_and_raise(threads: str) -> None:
-    assert in_fresh_process(threads + PRELUDE + HANDLED) == "enough"
-
-
 # With a single row the calling thread has no work: it only waits for the other thread.
 WAITING = """
 kernels.force_partition(2, "rows", False)
@@ -115,8 +109,9 @@ def check():
 
 
 @on_each_kind_of_threads
-def test_signals_are_handled_while_the_caller_waits_for_another_thread(threads: str) -> None:
-    assert in_fresh_process(threads + PRELUDE + WAITING + HANDLED) == "enough"
+@pytest.mark.parametrize("waiting", ["", WAITING], ids=["", "the caller waits for another thread"])
+def test_a_handler_may_compute_and_raise(threads: str, waiting: str) -> None:
+    assert in_fresh_process(threads + PRELUDE + waiting + HANDLED) == "enough"
 
 
 RETURNS = """

@@ -19,12 +19,9 @@ def test_small_problems_stay_on_one_thread(sizes: tuple[int, int, int, int]) -> 
     assert partition(*sizes)[0] == 1
 
 
-def test_many_rows_are_divided_by_rows() -> None:
+def test_many_rows_are_divided_and_columns_if_there_are_few_rows_and_wide_weights() -> None:
     assert partition(50, 256, 64, 64, max_threads=2)[:2] == (2, "rows")
     assert partition(50, 512, 256, 256)[:2] == (8, "rows")
-
-
-def test_few_rows_and_wide_weights_are_divided_by_columns() -> None:
     assert partition(20, 1, 1024, 1024)[:2] == (8, "columns")
     assert partition(20, 16, 1024, 1024, max_threads=2)[:2] == (2, "columns")
 
