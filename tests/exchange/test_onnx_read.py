@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import logging
 import os
 import warnings
@@ -46,7 +47,7 @@ def nodes_of(text: str, **names: str) -> list[Any]:
     for one in text.split("; "):
         op, values, *options = one.split()
         inputs, outputs = ([names.get(name, name) for name in part.split(",")] for part in values.split(":"))
-        numbers = {key: [*map(int, value.split(","))] for key, value in (option.split("=") for option in options)}
+        numbers = {key: json.loads(f"[{value}]") for key, value in (option.split("=") for option in options)}
         attributes: dict[str, Any] = {key: value if key == "perm" else value[0] for key, value in numbers.items()}
         made.append(helper.make_node(op, inputs, outputs, **attributes))
     return made
@@ -141,6 +142,35 @@ def test_layouts_of_chains() -> None:
     x = x_of(4, 6, 2)
     y = after(both(before(np.ascontiguousarray(x.swapaxes(0, 1))))[0]).swapaxes(0, 1)
     np.testing.assert_allclose(y, run(model, x=x)[0], **ROUNDING)
+
+
+# From `h`, (T, N, H), to `Y`; whether it is a Linear.
+LINEARS: dict[str, tuple[str, bool]] = {
+    "MatMul": ("MatMul h,P:Y", True),
+    "with a bias": ("MatMul h,P:a; Add a,p:Y", True),
+    "the bias first": ("MatMul h,P:a; Add p,a:Y", True),
+    "two biases": ("MatMul h,P:a; Add a,p:c; Add c,p:Y", False),
+    "a bias for each row": ("MatMul h,P:a; Add a,by_row:Y", False),
+    "Gemm": ("Flatten h:f axis=2; Gemm f,P:Y", True),
+    "Gemm with a bias": ("Flatten h:f axis=2; Gemm f,P,p:Y beta=1.0", True),
+    "Gemm with one number as bias": ("Flatten h:f axis=2; Gemm f,P,scalar_bias:Y", False),
+    "transposed": ("Flatten h:f axis=2; Gemm f,Q,p:Y transB=1", True),
+    "doubled": ("Flatten h:f axis=2; Gemm f,P,p:Y alpha=2.0", False),
+    "without its bias": ("Flatten h:f axis=2; Gemm f,P,p:Y beta=0.0", False),
+}
+
+
+@pytest.mark.parametrize("name", LINEARS)
+def test_a_linear_after_a_layer(name: str) -> None:
+    text, accepted = LINEARS[name]
+    P, by_row, x = x_of(H, 4), x_of(3, 4), x_of(6, 3, D)
+    stored = weights("GRU") | CONSTANTS | {"P": P, "Q": P.T, "p": by_row[0], "by_row": by_row, "scalar_bias": P[0, :1]}
+    model = model_of(node("GRU", outputs=["h4"]), *nodes_of(f"Squeeze h4,i1:h; {text}"), **stored)
+    if accepted:
+        gru, linear = from_onnx(model, backend="numpy")
+        np.testing.assert_allclose(linear(gru(x)).reshape(-1, 4), run(model, X=x)[0].reshape(-1, 4), **ROUNDING)
+    else:
+        refuses(model, "expected")
 
 
 # ---- operators before and after a layer: the same, or refused ----

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
 
+from tests.errors import one_line
 from tests.fresh import run_python
 from tests.parallel.launch import NEEDS_MPI, mpiexec, output_of
+from xrnn.parallel import ParallelError, world
+from xrnn.parallel.launcher import timeout
 
 pytestmark = NEEDS_MPI
 
@@ -86,13 +90,6 @@ def test_ranks_divide_the_cpus() -> None:
     assert len(both[0] & both[1]) == (len(both[0] | both[1]) == 1)
 
 
-def test_sizes_that_differ_end_all_ranks() -> None:
-    code = "import numpy as np; from xrnn.parallel import world; c = world(); c.mean([np.zeros(2 + c.rank)])"
-    done = mpiexec(3, "-c", code)
-    assert done.returncode
-    assert "ValueError: arrays differ between ranks: rank 0 has 1 arrays with 2 numbers" in done.stderr
-
-
 _KNOWN_AND_NEW = """
 import numpy as np
 from xrnn.parallel import world
@@ -113,38 +110,52 @@ def test_known_and_new_sizes_end_all_ranks(rank: int) -> None:
     assert "100,002 numbers" in done.stderr
 
 
-_WORLD = "from xrnn.parallel import world; print(world().size)"
-_LAUNCHERS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-_NO_MPI4PY = """
-import sys
-sys.modules["mpi4py"] = None
-"""
+# ---- launchers, in this process ----
 
 
+@pytest.fixture
+def _no_mpi4py(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+
+
+@pytest.mark.usefixtures("_no_mpi4py")
 @pytest.mark.parametrize(
-    ("code", "variables", "words"),
+    ("variables", "words"),
     [
-        *((_NO_MPI4PY, {name: "2"}, "started 2 processes, but mpi4py does not work") for name in _LAUNCHERS),
-        # Of another MPI: its processes do not find each other, so each would be rank 0 of 1, and write the same files.
-        ("", {"OMPI_COMM_WORLD_SIZE": "4"}, "started 4 processes, but mpi4py connects 1"),
-        ("", {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}, "DistributedDataParallel"),
+        *(
+            ({name: "2"}, "started 2 processes, but mpi4py does not work")
+            for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+        ),
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}, "DistributedDataParallel"),
+        ({}, ""),
+        ({"PMI_SIZE": "1"}, ""),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, ""),  # a batch script, which srun did not start
     ],
 )
-def test_other_launchers_are_refused(code: str, variables: dict[str, str], words: str) -> None:
-    done = run_python(code + _WORLD, **variables)
-    assert done.returncode == 1
-    assert words in done.stderr.strip().splitlines()[-1]
+def test_a_launcher_needs_mpi4py_and_one_process_does_not(
+    variables: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if words:
+        with one_line(ParallelError, words):
+            world()
+    else:
+        assert world().size == 1
 
 
-@pytest.mark.parametrize("variables", [{}, {"PMI_SIZE": "1"}, {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}])
-def test_one_process_needs_no_mpi4py(variables: dict[str, str]) -> None:
-    """The last one is a batch script of SLURM, which srun did not start."""
-    done = run_python(_NO_MPI4PY + _WORLD, **variables)
-    assert (done.stdout, done.stderr) == ("1\n", "")
+def test_processes_of_another_mpi_are_refused() -> None:
+    """They do not find each other: each would be rank 0 of 1, and write the same files."""
+    done = run_python("from xrnn.parallel import world; world()", OMPI_COMM_WORLD_SIZE="4")
+    assert "started 4 processes, but mpi4py connects 1" in done.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("timeout", ["soon", *(pytest.param(t, marks=pytest.mark.proof) for t in ("-1", "inf", "nan"))])
-def test_invalid_timeout(timeout: str) -> None:
-    done = mpiexec(2, "-c", _WORLD, XRNN_PARALLEL_TIMEOUT=timeout)
-    assert done.returncode
-    assert f"XRNN_PARALLEL_TIMEOUT is '{timeout}': expected seconds" in done.stderr
+def test_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, seconds in (("", 0), ("0", 0), ("2.5", 2.5)):
+        monkeypatch.setenv("XRNN_PARALLEL_TIMEOUT", value)
+        assert timeout() == seconds
+    for value in ("soon", "-1", "inf", "nan"):
+        monkeypatch.setenv("XRNN_PARALLEL_TIMEOUT", value)
+        with one_line(ParallelError, f"XRNN_PARALLEL_TIMEOUT is '{value}': expected seconds"):
+            timeout()

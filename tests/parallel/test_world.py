@@ -10,20 +10,25 @@ import numpy as np
 import pytest
 
 from tests import standin
+from tests.conftest import STANDIN
 from tests.errors import one_line, refused
 from tests.parallel.threads import Group, ThreadRanks
 from tests.standin import counting, distributed
-from xrnn import RNN, SGD
+from xrnn import RNN, SGD, get_backend
 from xrnn.backend import Backend, BackendUnavailableError
 from xrnn.parallel import ParallelError, World, world
 
 SHAPES: list[tuple[int, ...]] = [(3, 4), (5,), ()]
 
 
+@pytest.fixture(params=["numpy", "standin"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Not on a GPU: the ranks of one process would share it."""
+    return get_backend("numpy") if request.param == "numpy" else STANDIN
+
+
 @pytest.fixture(params=[2, 3])
-def group(request: pytest.FixtureRequest, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Group:
-    if backend.name == "cupy" and backend.xp is not standin:
-        pytest.skip("the ranks of one process share its GPU")
+def group(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Group:
     group = Group(request.param)
     monkeypatch.setattr(distributed, "group", group)
     for module in ("_device", "cuda.runtime"):
@@ -153,10 +158,9 @@ def test_gather_gives_rank_0_the_arrays_of_all(backend: Backend, group: Group) -
         assert array.dtype == np.int32
 
 
-def test_gradients_on_a_gpu_are_averaged_on_the_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("group", [2], indirect=True)
+def test_gradients_on_a_gpu_are_averaged_on_the_current_stream(group: Group) -> None:
     """One all-reduce a call, on the stream of the caller, and the host does not wait for the device."""
-    group = Group(2)
-    monkeypatch.setattr(distributed, "group", group)
     streams = [standin.cuda.Stream(), standin.cuda.Stream()]
 
     def prepare(ranks: ThreadRanks) -> tuple[Any, list[Any]]:
@@ -237,15 +241,9 @@ def test_arrays_that_mean_refuses() -> None:
         fails(ValueError, lambda rank: arrays, "weight is 1e", "expected 0, or a number from", weight=weight)  # noqa: B023
 
 
+@pytest.mark.parametrize("group", [2], indirect=True)
 @pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (4, 5)])
-def test_equal_sizes_work_after_sizes_that_differ(
-    backend: Backend, sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if backend.name == "cupy" and backend.xp is not standin:
-        pytest.skip("the ranks of one process share its GPU")
-    group = Group(2)
-    monkeypatch.setattr(distributed, "group", group)
-
+def test_equal_sizes_work_after_sizes_that_differ(backend: Backend, group: Group, sizes: tuple[int, int]) -> None:
     def work(ranks: ThreadRanks) -> list[float]:
         with on_device_of(ranks.rank, backend):
             comm, means = World(ranks), []
@@ -289,8 +287,6 @@ def test_the_number_of_messages(monkeypatch: pytest.MonkeyPatch, reducer: bool, 
 
 
 def test_arrays_that_a_reducer_was_not_made_for(backend: Backend) -> None:
-    if backend.name == "cupy" and backend.xp is not standin:
-        pytest.skip("the ranks of one process share its GPU")
     xp = backend.xp
 
     def work(ranks: ThreadRanks) -> bool:
