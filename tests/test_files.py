@@ -46,29 +46,36 @@ def create_file(path: Path, content: bytes) -> None:
     write_file(path, content, lambda path: False, "exists: expected a new name")
 
 
+def failing(error: Exception) -> Callable[..., Any]:
+    def call(*arguments: object, **options: object) -> Any:
+        raise error
+
+    return call
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with the content `before`."""
+    (tmp_path / "file").write_bytes(b"before")
+    return tmp_path / "file"
+
+
 # ---- writing ----
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"before")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+def test_a_failed_write_leaves_the_old_file_and_no_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", failing(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         replace_file(path, b"after")
     assert path.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 @POSIX
 def test_the_content_is_synced_before_the_rename_and_the_folder_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = []
-    replace = os.replace
+    done, replace = [], os.replace
 
     def fsync(descriptor: int) -> None:
         done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
@@ -79,15 +86,13 @@ def test_the_content_is_synced_before_the_rename_and_the_folder_after_it(
 
     monkeypatch.setattr("os.fsync", fsync)
     monkeypatch.setattr("os.replace", rename)
-    (tmp_path / "file").write_bytes(b"before")
-    replace_file(tmp_path / "file", b"content")
+    replace_file(path, b"content")
     assert done == ["file", "rename", "folder"]
 
 
 @POSIX
-def test_links_and_modes_are_kept(tmp_path: Path) -> None:
-    path, link = tmp_path / "file", tmp_path / "link"
-    path.write_bytes(b"before")
+def test_links_and_modes_are_kept(path: Path) -> None:
+    link = path.with_name("link")
     path.chmod(0o600)
     link.symlink_to(path)
     replace_file(link, b"after")
@@ -121,15 +126,10 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, write: Any, monkeypatch
 
 
 def test_a_folder_that_may_not_be_listed_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(folder: Path) -> None:
-        raise PermissionError(13, "Permission denied")
+    refuse, really_open = failing(PermissionError(13, "Permission denied")), os.open
 
-    really_open = os.open
-
-    def open_no_folder(path: str, flags: int, mode: int = 0o777, **options: int) -> int:
-        if os.path.isdir(path):
-            refuse(Path(path))
-        return really_open(path, flags, mode, **options)
+    def open_no_folder(path: str, *arguments: Any, **options: Any) -> int:
+        return int((refuse if os.path.isdir(path) else really_open)(path, *arguments, **options))
 
     monkeypatch.setattr("os.listdir", refuse)  # tests that run as root have all permissions
     monkeypatch.setattr("os.open", open_no_folder)
@@ -170,11 +170,7 @@ def test_the_longest_name_of_the_file_system_is_possible(tmp_path: Path) -> None
 @pytest.mark.parametrize("links", [True, False])
 def test_a_new_file_replaces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:  # as on a memory stick
-
-        def refuse(*_: object) -> None:
-            raise PermissionError(1, "Operation not permitted")
-
-        monkeypatch.setattr("os.link", refuse)
+        monkeypatch.setattr("os.link", failing(PermissionError(1, "Operation not permitted")))
     path = tmp_path / "file"
     create_file(path, b"one")
     with one_line(FileExistsError, f"{path} exists: expected a new name"):
@@ -209,9 +205,7 @@ def test_a_file_that_appears_while_another_is_written_is_kept(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_read_only_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"before")
+def test_a_read_only_file_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # tests that run as root have all permissions
     with one_line(PermissionError, f"can't write {path}: expected a writable file, but it is read-only; make it"):
         replace_file(path, b"after")
@@ -265,9 +259,7 @@ def test_a_file_of_another_program_is_kept(writers: dict[str, Callable[..., obje
         size = path.stat().st_size
         for content, each in itertools.product(contents, (path, link)):
             path.write_bytes(content)
-            with one_line(
-                FileExistsError, f"{each} exists, and {name} did not write it: expected a new name; name another"
-            ):
+            with one_line(FileExistsError, f"{each} exists, and {name} did not write it: expected a new name"):
                 write(each)
             assert path.read_bytes() == content
             assert sorted(tmp_path.iterdir()) == [path, foreign, link]
@@ -313,21 +305,17 @@ def example(path: Path) -> Path:
     return path
 
 
-def test_arrays_are_read_back(tmp_path: Path) -> None:
-    with open_arrays(example(tmp_path / "file"), WANTED) as file:
+def test_arrays_are_read_back_and_give_the_same_file_again(path: Path) -> None:
+    with open_arrays(example(path), WANTED) as file:
         assert file.metadata["about"] == "an example"
         arrays = file.read()
     np.testing.assert_array_equal(arrays["a"], np.ones((2, 3), "float32"))
     np.testing.assert_array_equal(arrays["b"], [0.0, 2.0])
+    assert len({example(path).read_bytes() for _ in range(9)}) == 1
 
 
-def test_the_same_arrays_give_the_same_file(tmp_path: Path) -> None:
-    assert len({example(tmp_path / str(i)).read_bytes() for i in range(9)}) == 1
-
-
-def test_other_content_is_refused(tmp_path: Path) -> None:
-    path = example(tmp_path / "file")
-    whole = path.read_bytes()
+def test_other_content_is_refused(path: Path) -> None:
+    whole = example(path).read_bytes()
     for content, words in {
         b"": f"is not a safetensors file: expected {WANTED}",
         b"To be, or not to be": f"is not a safetensors file: expected {WANTED}",

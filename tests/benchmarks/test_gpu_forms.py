@@ -72,20 +72,16 @@ def test_the_costs_are_measured_and_printed_beside_the_estimates(gpu: CupyBacken
     assert lines({"EXCHANGE": 5e-7})[0].split() == ["EXCHANGE", "0.5", "µs", "estimate", "0.7"]
 
 
-@pytest.mark.parametrize(("patience", "watched"), [("PATIENCE", 0), ("WATCHED_PATIENCE", 1)])
 def test_a_cost_for_which_blocks_do_not_meet_ends_and_says_so(
-    gpu: CupyBackend, patience: str, watched: int, monkeypatch: pytest.MonkeyPatch
+    gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(costs, patience, 500)
-    monkeypatch.setitem(gpu.xp.cuda.Device.attributes, "KernelExecTimeout", watched)
-    # Nothing is written that the blocks wait for.
+    monkeypatch.setattr(costs, "PATIENCE", 500)
     silent = costs.source().replace("publish(mail + 32 * blockIdx.x, float(i));", ";")
     monkeypatch.setattr(costs, "source", lambda: silent)
     measured = dict(Costs(gpu, times=3, elements=64).measure())
     why = "RuntimeError: its blocks gave up waiting for one another: they don't all run at once"
-    assert measured["EXCHANGE"] == why
-    assert isinstance(measured["ROUND_TRIP"], float)  # the others have something to say all the same
     assert lines(measured)[0] == f"{'EXCHANGE':26} {why}"
+    assert isinstance(measured["ROUND_TRIP"], float)
 
 
 def test_a_step_is_the_difference_of_two_lengths(gpu: CupyBackend, monkeypatch: pytest.MonkeyPatch) -> None:

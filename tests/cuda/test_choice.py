@@ -95,25 +95,6 @@ def test_every_candidate_stays_within_the_device(name: str, cell: str, dtype: st
                 assert G <= N
 
 
-@pytest.mark.parametrize(
-    ("form", "cell", "backward", "largest"),
-    [
-        ("one-block", "rnn", False, 256),
-        ("one-block", "lstm", False, 136),
-        ("one-block", "lstm", True, 144),
-        ("one-block", "gru", False, 168),
-        ("group", "lstm", False, 1672),
-        ("group", "lstm", True, 1584),
-        ("group", "gru", False, 1760),
-        ("group-partial", "lstm", True, 1024),
-        ("group-partial", "gru", True, 1024),
-    ],
-)
-def test_how_far_the_forms_reach(form: str, cell: str, backward: bool, largest: int) -> None:
-    assert found(form, request(100, 1, largest, cell, backward=backward))
-    assert not found(form, request(100, 1, largest + 16, cell, backward=backward))
-
-
 def test_each_head_has_blocks_of_its_own() -> None:
     # A block holds as much of a head as of a layer, and a group of one of four heads a quarter of the multiprocessors.
     for form, K in (("one-block", 136), ("group", 800)):

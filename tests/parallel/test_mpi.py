@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-import numpy as np
 import pytest
 
 from tests.errors import one_line
@@ -44,36 +43,6 @@ if comm.rank == 0:
 def test_operations(size: int) -> None:
     """The means are right, the same in each rank, and the same bits in a second run."""
     assert output_of(size, _OPERATIONS) == output_of(size, _OPERATIONS) != ""
-
-
-_TRAINING = """
-import numpy as np
-from xrnn import RNN, Linear, SGD, clip_grad_norm, softmax_cross_entropy
-from xrnn.parallel import world
-comm = world()
-rng = np.random.default_rng(0)
-x, y = rng.standard_normal((7, 11, 3)), rng.integers(0, 4, (7, 11))
-rnn, linear = RNN.init(3, 5, rng=comm.rank, dtype="float64"), Linear.init(5, 4, rng=comm.rank, dtype="float64")
-optimizer = SGD([rnn, linear], lr=0.5)
-comm.broadcast(optimizer.params)
-mine = slice(comm.rank * 11 // comm.size, (comm.rank + 1) * 11 // comm.size)
-for _ in range(5):
-    h = rnn.forward(x[:, mine])
-    loss, dlogits = softmax_cross_entropy(linear.forward(h), y[:, mine])
-    rnn.backward(linear.backward(dlogits))
-    comm.mean(optimizer.grads, weight=mine.stop - mine.start)
-    clip_grad_norm(optimizer.grads, 0.3)
-    optimizer.step()
-if comm.rank == 0:
-    print(" ".join(f"{float(value):.14f}" for p in optimizer.params for value in p.ravel()))
-"""
-
-
-def test_training_equals_one_process() -> None:
-    """11 sequences on 1, 2 and 3 ranks: the same weights after 5 updates, to rounding."""
-    one, *others = (np.array(output_of(size, _TRAINING).split(), float) for size in (1, 2, 3))
-    for other in others:
-        np.testing.assert_allclose(other, one, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPU affinity")

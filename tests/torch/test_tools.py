@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributed import destroy_process_group, init_process_group
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
 
 import xrnn.torch
 from tests.torch.conftest import KINDS, Fallbacks
@@ -25,10 +26,10 @@ class Net(nn.Module):
         super().__init__()
         self.rnn = getattr(nn, kind)(3, 4, 2)
         self.out = nn.Linear(4, 2)
+        self.skips = False  # whether a forward call leaves out the recurrent layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h, _ = self.rnn(x)
-        return self.out(h)
+        return self.out(nn.functional.pad(x, (0, 1)) if self.skips else self.rnn(x)[0])
 
 
 def pair_of_nets(kind: str, accelerate: bool = True) -> tuple[Net, Net, torch.Tensor]:
@@ -99,26 +100,47 @@ def mesh(tmp_path: Path) -> Iterator[Any]:
     destroy_process_group()
 
 
+def losses(net: Any, x: torch.Tensor, *, skips: bool = False) -> list[float]:
+    """Of four updates.   skips: leave out the recurrent layer in every second one"""
+    optimizer, found = torch.optim.SGD(net.parameters(), lr=0.1), []
+    for update in range(4):
+        optimizer.zero_grad()
+        getattr(net, "module", net).skips = skips and update % 2 == 1
+        loss = net(x).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_fully_shard(kind: str, mesh: Any) -> None:
     """FSDP frees the gathered weights after each forward and each backward, and gathers them again."""
     theirs, ours, x = pair_of_nets(kind)
-    curves = []
     for net in (theirs, ours):
         fully_shard(net.rnn, mesh=mesh)
         fully_shard(net, mesh=mesh)
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        losses = []
-        for _ in range(4):
-            optimizer.zero_grad()
-            loss = net(x).pow(2).mean()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        curves.append(losses)
-    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
-    assert curves[1][-1] < curves[1][0]
+    want, got = losses(theirs, x), losses(ours, x)
+    assert got == pytest.approx(want, rel=1e-5)
+    assert got[-1] < got[0]
     assert "_xrnn_wrapped" in vars(ours.rnn)
+
+
+@pytest.mark.usefixtures("mesh")
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("option", ["static_graph", "find_unused_parameters", "gradient_as_bucket_view"])
+def test_distributed_data_parallel(kind: str, option: str, late: bool) -> None:
+    """late: accelerate after DistributedDataParallel is made"""
+    theirs, ours, x = pair_of_nets(kind)
+    if late:
+        xrnn.torch.restore(ours)
+    options, skips = {option: True}, option == "find_unused_parameters"
+    parallel = DistributedDataParallel(ours, **options)
+    if late:
+        xrnn.torch.accelerate(parallel)
+    assert set(xrnn.torch.explain(parallel).values()) == {"kernels"}
+    want = losses(DistributedDataParallel(theirs, **options), x, skips=skips)
+    assert losses(parallel, x, skips=skips) == pytest.approx(want, rel=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
