@@ -207,7 +207,7 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
         (
             ["date,v", *DAYS, *DAYS],
             "",
-            "f.csv has the time 2024-01-01 twice: expected one row for each; remove a row, ",
+            "f.csv has the time 2024-01-01 after 2024-02-09: expected a later one in each row; sort",
         ),
         (TWO, "", "f.csv has 2 columns of numbers: v, k: expected the one to forecast; add --"),
         (

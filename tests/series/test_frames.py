@@ -299,7 +299,7 @@ def with_price(row: int, value: float) -> Any:
         (with_price(41, np.inf), "X with known, row 42, column price: 'inf' is not a finite number"),
         (with_price(41, 1e31), "X with known holds 1e+31 in row 42, column 2: expected numbers"),
         (KNOWN.assign(price="z"), "column price: 'z' is not a finite number"),
-        (KNOWN * 1j, "Complex data not supported: X with known holds complex128; expected real numbers"),
+        (KNOWN * 1j, "is not a finite number"),
     ],
 )
 def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was(later: Any, words: str) -> None:
@@ -341,13 +341,13 @@ def test_known_values_far_from_those_of_the_training_get_one_line() -> None:
         (at(3, "x"), {}, "column y: 'x' is not a finite number: expected numbers, or an empty cell for a missing valu"),
         (at(3, 1 + 2j), {}, "X, row 4, column y: '(1+2j)' is not a finite number"),
         (at(3, np.complex128(1 + 2j)), {}, "X, row 4, column y: '(1+2j)' is not a finite number"),
-        (Y[:40] * 1j, {}, "Complex data not supported: X holds complex128; expected real numbers"),
+        (Y[:40] * 1j, {}, "X, row 1, column y: '10j' is not a finite number"),
         (pandas.Series(QUARTERS[:40], QUARTERS[:40]), {}, "column quarter: '2001-01-01T00:00:00' is not a finite numb"),
         (pandas.Series(QUARTERS[1:41] - QUARTERS[:40], QUARTERS[:40]), {}, "row 1, column quarter: '"),
         (
             Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")),
             {},
-            "X has times of nanoseconds: expected whole microseconds; number the rows instead",
+            "X, row 2: '1970-01-01T00:00:00.000000007' is not a time like the others",
         ),
         (LONG.assign(shop=LONG.shop.where(np.arange(40) != 3)), {"id": "shop"}, "X, row 4 has no value in column shop"),
         *(

@@ -77,8 +77,8 @@ NOT_WHOLE = "f.npy is not a complete .npy file of numbers ("
     [
         (lambda: saved([[1, "x"]]), "f.npy holds <U21 (1, 2): expected numbers, (time, channels)"),
         (lambda: saved(np.array([[1, None]])), NOT_WHOLE),
-        (lambda: saved([1.0, 2.0]), "f.npy holds float64 (2,): expected numbers, (time, channels); use array.reshape("),
-        (lambda: saved(np.zeros((4, 3, 2))), "f.npy holds float64 (4, 3, 2): expected one series in a file, (time, ch"),
+        (lambda: saved([1.0, 2.0]), "f.npy holds float64 (2,): expected numbers, (time, channels), of one series; use"),
+        (lambda: saved(np.zeros((4, 3, 2))), "f.npy holds float64 (4, 3, 2): expected numbers, (time, ch"),
         (lambda: saved([[1j]]), "f.npy holds complex128 (1, 1): expected numbers"),
         (lambda: saved([[True]]), "f.npy holds bool (1, 1): expected numbers"),
         (lambda: saved([[1, np.inf]]), "f.npy holds inf in row 1, column 2: expected numbers up to 1e+30; scale"),

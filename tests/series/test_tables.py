@@ -19,6 +19,7 @@ from xrnn.series.checks import Series
 from xrnn.series.errors import DataError
 from xrnn.series.read import check_channels, read_path
 from xrnn.series.tables import Columns
+from xrnn.series.times import step_of
 
 n = np.nan
 TIMED = Columns(timed=True)
@@ -124,6 +125,14 @@ def test_an_excel_sheet_is_read_as_its_cells_are_shown(caplog: pytest.LogCapture
         assert series.channel_names == channels
         np.testing.assert_array_equal(series.values, np.array([[1.5, 7], [n, 8]])[: len(channels), : len(channels)])
         assert series.times == ((datetime(2024, 5, 31), datetime(2024, 6, 30)) if columns.timed else None)
+    sheet.active.insert_rows(1)
+    sheet.active["A1"] = "Umsatz 2024"
+    sheet.save("t.xlsx")
+    with one_line(
+        DataError, "t.xlsx, row 1 holds only 'Umsatz 2024': expected the names of the columns in the first row"
+    ):
+        read_path(Path("t.xlsx"), TIMED)
+    sheet.active.delete_rows(1)
     with one_line(DataError, "f.xlsx, row 2, column when: '2024-05-31T00:00:00' is not a finite number"):
         read_path(Path("f.xlsx"), Columns(channels=("when",)))
     sheet.create_sheet("Köln")
@@ -214,12 +223,11 @@ def test_the_columns_of_times_and_the_unused_ones_are_named() -> None:
     assert (series.time_names, series.unused) == (("Jahr", "Quartal"), ("season",))
 
 
-def test_dates_and_times_of_day_in_two_columns_get_one_line() -> None:
+def test_dates_and_times_of_day_in_two_columns_have_no_step() -> None:
     content = "date,time,v\n2024-05-31,12:00,1\n2024-05-31,12:30,2\n"
-    with one_line(DataError, "f.csv has times of day without a date in column time", "column of times with time"):
-        read(content, replace(TIMED, used=("v",)))
-    (series,) = read(content.replace("31,12:30", "30,12:30"), replace(TIMED, used=("v",), time="date"))
-    assert series.times == (datetime(2024, 5, 30), datetime(2024, 5, 31))
+    (series,) = read(content, replace(TIMED, used=("v",)))
+    with one_line(DataError, "f has the time 2024-05-31 after 2024-05-31"):
+        step_of(series.times or (), "f")
 
 
 def test_numbers_are_dates_only_if_all_are() -> None:
@@ -333,6 +341,11 @@ def test_optional_columns_may_be_absent() -> None:
         ("v,a,b\n1,2024-01-01,2024-01-01\n", {"timed": True}, "f.csv has times in the columns a, b: expected one; nam"),
         ("v,when\n1,2024-01-01\n", {}, "column when: '2024-01-01' is not a finite number"),
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
+        (
+            "Umsatz 2024;\nDatum;Wert\n1;2\n",
+            {},
+            "f.csv, line 1 holds only 'Umsatz 2024': expected the names of the col",
+        ),
         ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is"),
     ],
 )

@@ -233,9 +233,10 @@ def _times(frame: Any) -> Any:
 
 
 def _check_columns(frame: Any, name: str) -> None:
-    columns = frame.columns.astype(str)
-    if len(columns) == 0 or columns.has_duplicates:
-        got = "no columns" if len(columns) == 0 else f"two columns {columns[columns.duplicated()][0]!r}"
+    names = [*map(str, frame.columns)]
+    twice = [name for name in names if names.count(name) > 1] if len({*names}) < len(names) else []
+    if twice or not names:
+        got = f"two columns {twice[0]!r}" if twice else "no columns"
         raise ValueError(f"{name} has {got}: expected columns with different names; add or rename one")
 
 

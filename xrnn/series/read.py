@@ -123,15 +123,10 @@ def _read_npy(path: Path, columns: Columns, label: str | None) -> Series:
             f"{path} is not a complete .npy file of numbers ({printable(str(error))[:80]}): expected one that needs no "
             "pickle; write it with numpy.save from an array of floats"
         ) from error
-    if array.ndim == 3 and array.dtype.kind in "fiu":
-        raise DataError(
-            f"{path} holds {array.dtype} {array.shape}: expected one series in a file, (time, channels); write a file "
-            "for each series, in a folder LABEL/*.npy, or give the array to xrnn.series in Python"
-        )
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise DataError(
-            f"{path} holds {array.dtype} {array.shape}: expected numbers, (time, channels); use "
-            "array.reshape(time, channels)"
+            f"{path} holds {array.dtype} {array.shape}: expected numbers, (time, channels), of one series; use "
+            "array.reshape(time, channels), write a file for each series, or give the array to xrnn.series in Python"
         )
     with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinity, which `checked` refuses
         series = checked(np.array(array, dtype=np.float64), label, str(path))

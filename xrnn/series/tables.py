@@ -53,7 +53,6 @@ _PARTS_OF_YEARS: Final = {  # the letter before its number in a date
     "month": "",
     "monat": "",
 }
-_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}")
 _YEAR: Final = re.compile(r"[12]\d{3}")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # the first line of a file for Excel
@@ -192,24 +191,21 @@ class Table:
 
         lines   the number of each row in the file, for errors;   unit: "line" or "row"
         """
-        first = [text_of(cell) for cell in rows[0]] if rows else []
-        start = bool(rows) and _is_header(first)
+        first, second = ([text_of(cell) for cell in row] for row in [*rows[:2], (), ()][:2])
+        start = _is_header(first)
+        if start and len(first) > 1 and not any(first[1:]) and _is_header(second):
+            raise DataError(
+                f"{name}, {unit} {lines[0]} holds only {quoted(first[0])!r}: expected the names of the columns in the "
+                f"first {unit}; remove the {unit}s above them"
+            )
         return cls(
             name, columns, tuple(first) if start else None, rows[start:], lambda i: f"{name}, {unit} {lines[i + start]}"
         )
 
     @classmethod
     def of(cls, frame: Any, name: str, columns: Columns) -> Self:
-        """The table of a DataFrame.   Raises DataError for complex numbers and for times of nanoseconds."""
+        """The table of a DataFrame."""
         parts = [frame.iloc[:, i] for i in range(frame.shape[1])]
-        for part in parts:
-            kind = getattr(part.dtype, "kind", "")
-            if kind == "c":
-                raise DataError(f"Complex data not supported: {name} holds {part.dtype}; expected real numbers")
-            if kind == "M" and any(getattr(each, "nanosecond", 0) > 0 for each in part):
-                raise DataError(
-                    f"{name} has times of nanoseconds: expected whole microseconds; number the rows instead"
-                )
         rows = list(zip(*([_cell(each) for each in _clock(part.tolist())] for part in parts), strict=True))
         return cls(name, columns, tuple(map(str, frame.columns)), rows, lambda i: f"{name}, row {i + 1}")
 
@@ -218,35 +214,33 @@ class Table:
 
         Raises DataError.
         """
-        columns, used = self.columns, self._used()
+        columns, every = self.columns, range(len(self.rows[0]))
         id_at, time_at, label_at = map(self.optional, (columns.id, columns.time, columns.label))
         others = {id_at, time_at, label_at, *map(self.optional, columns.skip)}
-        left = [i for i in range(len(self.rows[0])) if i not in others]
-        found_at, parts = time_at, tuple[int, ...]()
+        left = [i for i in every if i not in others]
+        used = self._used()
+        times_at: tuple[int, ...] = () if time_at is None else (time_at,)
         if columns.timed and time_at is None:
-            free = [i for i in left if i not in used]
-            found_at = self._time_column(left, free)
-            parts = self._year_and_part(free) if found_at is None else ()
-        left = [i for i in left if i not in {found_at, *parts}]
+            times_at = self._times_at(left, [i for i in left if i not in used])
+            left = [i for i in left if i not in times_at]
         used = self._channels(left[self._is_index(left) :], used)
-        cells = self._joined(*parts) if parts else None if found_at is None else self.cells(found_at)
-        dates = found_at is not None and self._is_named(found_at, _DATE_NAMES)
-        times = None if cells is None else read_times(cells, self.where, dates=dates)
+        times, labels = self.times(times_at), None if label_at is None else self.cells(label_at)
         names = tuple(self.header[i] for i in used) if self.header else None
-        time_names = tuple(map(self.shown, parts if found_at is None else [found_at]))
-        taken = {*others, found_at, *parts, *used}
-        unused = tuple(self.shown(i) for i in range(len(self.rows[0])) if i not in taken)
-        labels = None if label_at is None else self.cells(label_at)
+        taken = {*others, *times_at, *used}
+        about: Any = {
+            "time_names": tuple(map(self.shown, times_at)),
+            "unused": tuple(self.shown(i) for i in every if i not in taken),
+        }
         groups = []
         for key, places in self.groups(id_at).items():
             name = self.name if id_at is None else f"{self.name}, {self.shown(id_at)} {key}"
-            places = self.by_time(places, times, time_at) if times and time_at is not None else places
+            places = places if time_at is None else self.by_time(places, times, time_at)
             groups.append((key, name, places, self.label({labels[i] for i in places}, name) if labels else label))
         values, made = self.numbers(used), []
         for key, name, places, of_series in groups:
             each = checked(values[places], of_series, name, names)
             of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
-            made.append(replace(each, times=of_steps, id=key, time_names=time_names, unused=unused))
+            made.append(replace(each, times=of_steps, id=key, **about))
         return made
 
     def optional(self, column: str) -> int | None:
@@ -305,44 +299,47 @@ class Table:
             return len(left) > 1
         return bool(left) and self._holds_dates(left[0])
 
-    def _time_column(self, left: list[int], free: list[int]) -> int | None:
+    def _times_at(self, left: list[int], free: list[int]) -> tuple[int, ...]:
         """The column of times: the index if it holds times, else the only other such column, else an index of numbers.
 
-        None if there is no such column.
+        If there is none: the columns of years and of quarters or months, by their names; none if one is missing.
 
         left   the columns that are none of the id, the label and the skipped ones;   free: those that may be times
 
-        Raises DataError for several columns of times, none of which is first, and for dates and times in two columns.
+        Raises DataError for several columns of times, none of which is first.
         """
-        if clocks := [i for i in free if self._is_named(i, _TIME_NAMES) and _CLOCK.match(self.cells(i)[0])]:
-            raise DataError(
-                f"{self.name} has times of day without a date in column {quoted(self.shown(clocks[0]))}: expected one "
-                f"column of both; join them, as in 2024-05-31 12:00, or name the column of times with {param('time')}"
-            )
         index = left[0] if self._is_index(left) and left[0] in free else None
         if index is not None and self._holds_times(index):
-            return index
+            return (index,)
         found = [i for i in free if self._holds_times(i)] if len(left) > 1 else []
         if len(found) > 1:
             names = ", ".join(map(self.shown, found))
             raise DataError(
                 f"{self.name} has times in the columns {quoted(names)}: expected one; name it with {param('time')}"
             )
-        numbers = index is not None and all(as_number(cell) is not None for cell in self.cells(index))
-        return found[0] if found else index if numbers else None
+        if found:
+            return (found[0],)
+        if index is not None and all(as_number(cell) is not None for cell in self.cells(index)):
+            return (index,)
+        by_name = {self.header[i].lower(): i for i in free} if self.header else {}
+        parts = [
+            next((by_name[name] for name in names if name in by_name), -1) for names in (_YEAR_NAMES, _PARTS_OF_YEARS)
+        ]
+        return () if -1 in parts else tuple(parts)
 
-    def _year_and_part(self, free: list[int]) -> tuple[int, ...]:
-        """The columns of years and of quarters or months, by their names; none if one is missing."""
-        names = {self.header[i].lower(): i for i in free} if self.header else {}
-        part = next((name for name in _PARTS_OF_YEARS if name in names), None)
-        year = next((name for name in _YEAR_NAMES if name in names), None)
-        return (names[year], names[part]) if part and year else ()
+    def times(self, places: Sequence[int]) -> list[Time]:
+        """The times in a column, or in two columns, of years and of quarters or months: 2024-Q1 or 2024-01.
 
-    def _joined(self, year: int, part: int) -> list[str]:
-        """Dates from a column of years and one of quarters or months: 2024-Q1 or 2024-01.   Raises DataError."""
-        letter = _PARTS_OF_YEARS[self.shown(part).lower()]
-        numbers = [[self.number(row, place) for place in (year, part)] for row in range(len(self.rows))]
-        return [f"{y:g}-{letter}{p:0{2 - len(letter)}g}" for y, p in numbers]
+        [] without a column. Raises DataError.
+        """
+        if not places:
+            return []
+        cells = self.cells(places[0])
+        if len(places) == 2:
+            letter = _PARTS_OF_YEARS[self.shown(places[1]).lower()]
+            numbers = [[self.number(row, place) for place in places] for row in range(len(self.rows))]
+            cells = [f"{y:g}-{letter}{p:0{2 - len(letter)}g}" for y, p in numbers]
+        return read_times(cells, self.where, dates=self._is_named(places[0], _DATE_NAMES))
 
     def _is_named(self, place: int, names: Sequence[str]) -> bool:
         return self.header is not None and self.header[place].lower() in names

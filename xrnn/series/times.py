@@ -125,13 +125,6 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
     )
 
 
-def is_date(cell: str) -> bool:
-    """True for a date in any of the forms, also if its order of day and month is unclear."""
-    if as_number(cell) is not None:
-        return len(cell) > 6 and _digits(cell) is not None  # values may well be like 202405
-    return bool(re.search(r"\d\d", cell)) and any(read(cell) is not None for read in itertools.chain(*_DATES))
-
-
 def hold_dates(cells: Sequence[str]) -> bool:
     """True for a column of dates.
 
@@ -139,9 +132,11 @@ def hold_dates(cells: Sequence[str]) -> bool:
     Numbers are dates only if all cells are, as in 20240531.
     """
     if as_number(cells[0]) is not None:
-        return is_date(cells[0]) and all(_digits(cell) for cell in cells)
+        return len(cells[0]) > 6 and all(map(_digits, cells))  # values may well be like 202405
     like = [cell for cell in cells if as_number(cell) is None and _LIKE_A_DATE.match(_plain(cell))]
-    return is_date(_plain(cells[0])) or 2 * len(like) >= len(cells)
+    first = _plain(cells[0])
+    is_date = re.search(r"\d\d", first) and any(read(first) for read in itertools.chain(*_DATES))
+    return bool(is_date) or 2 * len(like) >= len(cells)
 
 
 def _plain(cell: str) -> str:
@@ -152,12 +147,11 @@ def _plain(cell: str) -> str:
 
 
 def _may_be_days(plain: Sequence[str]) -> bool:
-    """True for Jan 01, Jan 02, …: days of one month without a year, or January of consecutive years."""
-    if not all(re.fullmatch(r"[a-z]{3} \d\d", cell, re.IGNORECASE) for cell in plain):
+    """True for Jan 01, Jan-02, …: days of one month without a year, or January of several years."""
+    if not all(re.fullmatch(r"[a-z]{3}[ -]\d\d", cell, re.IGNORECASE) for cell in plain):
         return False
-    months, numbers = {cell[:3].lower() for cell in plain}, sorted({int(cell[4:]) for cell in plain})
-    first, last = numbers[0], numbers[-1]
-    return len(months) == 1 and 1 <= first < last <= 31 and last - first == len(numbers) - 1
+    months, numbers = {cell[:3].lower() for cell in plain}, [int(cell[4:]) for cell in plain]
+    return len(months) == 1 and 1 <= min(numbers) < max(numbers) <= 31
 
 
 def iso_time(cell: str) -> datetime | None:
@@ -334,14 +328,13 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     differences: list[Any] = [b - a for a, b in itertools.pairwise(times)]  # type: ignore[operator]
     if not differences:
         return None
-    for i, (a, b) in enumerate(itertools.pairwise(times)):
-        if b > a:  # type: ignore[operator]
-            continue
-        if b in times[: i + 1]:
-            remedy = f"remove a row, or name the column of several series with {param('id')}; {_CLOCK_CHANGE}"
-            raise DataError(f"{shown} has the time {show(b)} twice: expected one row for each; {remedy}")
-        remedy = f"sort them, or name the column with {param('time')}; {_CLOCK_CHANGE}"
-        raise DataError(f"{shown} has the time {show(b)} after {show(a)}: expected rows in the order of time; {remedy}")
+    for a, b in itertools.pairwise(times):
+        if b <= a:  # type: ignore[operator]
+            by = f"name the columns of times and of series with {param('time')} and {param('id')}"
+            raise DataError(
+                f"{shown} has the time {show(b)} after {show(a)}: expected a later one in each row; sort or remove "
+                f"rows, or {by}; {_CLOCK_CHANGE}"
+            )
     if not isinstance(times[0], datetime):
         least = min(differences)
         if max(differences) - least <= _ROUNDING * least + 4 * math.ulp(max(map(abs, times))):  # type: ignore[arg-type]
