@@ -31,22 +31,8 @@ def small() -> Iterator[CupyBackend]:
     """
     if cuda_emulator.MISSING:
         pytest.skip(cuda_emulator.MISSING)
-    with _other(MultiProcessorCount=5) as backend:
-        yield backend
-
-
-@contextmanager
-def without_kernels() -> Iterator[CupyBackend]:
-    """A backend of its own on a GPU that none of the kernels fits: every recurrence takes its plain form."""
-    with _other(MaxSharedMemoryPerBlockOptin=0) as backend:
-        yield backend
-
-
-@contextmanager
-def _other(**attributes: int) -> Iterator[CupyBackend]:
-    """A backend on a GPU with these attributes, which the stand-in's arrays belong to within the block."""
     others = backend_of(standin.zeros(1))
-    with mock.patch.dict(_ATTRIBUTES, attributes):
+    with mock.patch.dict(_ATTRIBUTES, {"MultiProcessorCount": 5}):
         backend = CupyBackend(standin)
         recognize(backend)
         try:

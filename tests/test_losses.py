@@ -130,22 +130,17 @@ def test_losses_do_not_wait_for_the_device(backend: Backend, no_waiting: Callabl
 
 def test_bad_input_to_softmax_cross_entropy(backend: Backend) -> None:
     xp = backend.xp
-    other: Any = standin if backend.name == "numpy" else np
     logits, targets = xp.zeros((4, C)), xp.zeros(4, "int64")
 
     def of(logits: Any = logits, targets: Any = targets, **options: Any) -> Callable[[], object]:
         return lambda: softmax_cross_entropy(logits, targets, **options)
 
     refused(
-        (TypeError, of([[1.0]]), "logits is a list", "use xrnn.asarray(logits)"),
         (TypeError, of(logits.astype("float16")), "logits has dtype float16", "expected float32 or float64"),
         (ValueError, of(xp.zeros(())), "logits has shape ()", "expected (..., C)"),
         (ValueError, of(xp.zeros((2, 0))), "logits has shape (2, 0)"),
         (TypeError, of(targets=targets.astype("float64")), "targets has dtype float64"),
-        (TypeError, of(targets=other.zeros(4, "int64")), "targets is a"),
         (TypeError, of(mask=xp.ones(4)), "mask has dtype float64"),
-        (TypeError, of(mask=other.ones(4, "bool")), "mask is a"),
-        (TypeError, of(mask=[True] * 4), "mask is a list"),
         (ValueError, of(class_weight=xp.ones(3)), "class_weight has shape (3,)", "expected (5,)"),
         (ValueError, of(weight=xp.ones(2)), "weight has shape (2,)", "expected (4,)", "class_weight="),
     )
@@ -352,14 +347,13 @@ def test_balanced_weights(backend: Backend) -> None:
     assert_allclose(backend.to_numpy(balanced_weights(unsigned)), [1.5, 0.75])
     refused(
         (TypeError, lambda: balanced_weights(backend.xp.zeros(3)), "labels has dtype float64", "expected integers"),
-        (TypeError, lambda: balanced_weights([0, 1]), "labels is a list", "xrnn.asarray(labels)"),  # type: ignore[arg-type]
         (ValueError, lambda: balanced_weights(backend.xp.zeros(0, "int64")), "labels is empty: expected at least one"),
         (IndexError, lambda: balanced_weights(backend.asarray(labels), 3), "from 0 to 3: expected 0 to 2"),
     )
 
 
 def test_bad_masks_and_weights(backend: Backend) -> None:
-    xp, other = backend.xp, standin if backend.name == "numpy" else np
+    xp = backend.xp
     y = xp.zeros((6, 4, 2))
 
     def of(name: str, target: Any = y, **options: Any) -> Callable[[], object]:
@@ -371,12 +365,10 @@ def test_bad_masks_and_weights(backend: Backend) -> None:
             (TypeError, of(name, mask=xp.ones((6, 4))), "mask has dtype float64", "expected bool"),
             (ValueError, of(name, weight=xp.ones((4, 6))), "weight has shape (4, 6)"),
             (TypeError, of(name, weight=xp.ones((6, 4), "bool")), "weight has dtype bool", "expected numbers"),
-            (TypeError, of(name, weight=[1.0]), "weight is a list", "use xrnn.asarray(weight)"),
             (ValueError, of(name, xp.zeros((4, 6, 2))), "has shape (4, 6, 2)", "expected (6, 4, 2)", "time first"),
         )
     refused(
         (TypeError, of("squared", xp.zeros((6, 4, 2), "float32")), "target has dtype float32"),
-        (TypeError, of("squared", other.zeros((6, 4, 2))), "target is a", f"y is on the {backend.name} backend"),
         (ValueError, lambda: softmax_cross_entropy(y, xp.zeros((4, 6), "int64")), "targets has shape (4, 6)"),
         (TypeError, lambda: mean_squared_error(xp.zeros(3, "int64"), xp.zeros(3, "int64")), "y has dtype int64"),
     )

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests import standin
 from tests.errors import refused
 from xrnn import Dropout
 from xrnn.backend import Backend
@@ -97,7 +96,7 @@ def test_a_call_is_the_identity(backend: Backend) -> None:
 
 
 def test_bad_input(backend: Backend) -> None:
-    xp, kind, other = backend.xp, cast(Any, Dropout), standin if backend.name == "numpy" else np
+    xp, kind = backend.xp, cast(Any, Dropout)
     unused, dropout = kind(0.5), kind(0.5)
     dropout.forward(xp.ones((3, 2)))
     refused(
@@ -107,10 +106,8 @@ def test_bad_input(backend: Backend) -> None:
         (ValueError, lambda: kind(0.5, layer=-1), "layer is -1", "expected an integer, at least 0"),
         (RuntimeError, lambda: unused.backward(xp.ones(3)), "backward needs a forward before it"),
         (TypeError, lambda: unused.forward(xp.ones(3, "int64")), "x has dtype int64", "expected float32 or float64"),
-        (TypeError, lambda: unused.forward([1.0]), "x is a list", "use xrnn.asarray(x)"),
         (ValueError, lambda: dropout.backward(xp.ones((2, 3))), "dy is float64 (2, 3)"),
         (ValueError, lambda: dropout.backward(xp.ones((3, 2), "float32")), "dy is float32 (3, 2)"),
-        (TypeError, lambda: dropout.backward(other.ones((3, 2))), "dy is a"),
     )
 
 

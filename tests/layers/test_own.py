@@ -16,7 +16,6 @@ from tests.own_cells import EXAMPLES, Integrator, IntegratorByItself, Zoneout, Z
 from xrnn import Cell, GradientMismatchError, Recurrent, check_cell, gradcheck
 from xrnn.backend import RECURRENCES, Backend
 from xrnn.info import explain
-from xrnn.layers.recurrent import as_tuple
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
@@ -72,12 +71,6 @@ def test_random_numbers_depend_on_the_seed_and_the_forward_call(backend: Backend
     assert_array_equal(backend.to_numpy(layer.forward(x)), one)
     on_host = layer_of(zoneout, xrnn.get_backend("numpy"), seed=5)  # the same masks on every backend
     assert_allclose(on_host.forward(backend.to_numpy(x)), one, rtol=0, atol=1e-12)
-
-
-def gradients(layer: Recurrent, backend: Backend, x: Any, dh: Any) -> list[HostArray]:
-    layer.forward_calls = 0
-    layer.forward(x)
-    return [backend.to_numpy(a).copy() for a in (*as_tuple(layer.backward(dh)), *layer.grads)]
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -440,6 +433,3 @@ def test_each_layer_has_another_seed(backend: Backend) -> None:
     assert [Recurrent.init(zoneout, D, H, rng=again, backend=backend).seed for _ in range(2)] == [
         layer.seed for layer in layers[:2]
     ]
-
-
-# ---- the cache, and the count of forward calls ----

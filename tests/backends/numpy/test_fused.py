@@ -131,13 +131,6 @@ def test_xrnn_isa_chooses_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
         kernels.set_level(before)
 
 
-def test_info_says_why_tiles_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    level = describe(NumpyBackend())["instruction set"]
-    monkeypatch.setattr(kernels, "tile_refusal", lambda: "Operation not permitted")
-    refusal = "(amx: the system refused this process the tile registers: Operation not permitted)"
-    assert describe(NumpyBackend())["instruction set"] == f"{level} {refusal}"
-
-
 @pytest.mark.skipif("XRNN_REQUIRE_KERNELS" not in os.environ, reason="CI requires kernels")
 def test_ci_tests_the_emulated_tiles() -> None:
     assert kernels.emulated_levels() == ["amx-emulated"]
