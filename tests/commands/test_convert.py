@@ -139,10 +139,10 @@ def classifier(request: pytest.FixtureRequest) -> str:
     train, test = write_ts(Path("train.ts"), waves(10, 0)), write_ts(Path("test.ts"), waves(6, 1))
     kinds = {
         "both": [],
-        "patches": ["--one-way", "--mask", "--patch", "2"],
-        "joined": ["--mask", "--patch", "2", "--scaling", "each"],
+        "patches": ["--one-way", "--patch", "2"],
+        "joined": ["--patch", "2", "--scaling", "each"],
     }
-    more = kinds.get(getattr(request, "param", ""), ["--one-way", "--mask"])
+    more = kinds.get(getattr(request, "param", ""), ["--one-way"])
     out = ["--out", "gesture.safetensors", "--epochs", "5"]
     assert main(["classify", str(train), str(test), *TINY_OPTIONS, *more, *out]) == 0
     return "gesture.safetensors"
@@ -176,13 +176,13 @@ def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(classifier: str, fo
     capsys.readouterr()
     assert main(["info", classifier, "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
-    assert (described["steps in a patch"], described["members"]) == (2, 1)
+    assert (described["patch"], described["scaling"]) == (2, "shared")
 
 
 @pytest.mark.parametrize("classifier", ["joined"], indirect=True)
 def test_a_refusal_says_how_to_train_a_model_that_the_format_holds(classifier: str, capsys: Capture) -> None:
     for suffix, words in (
-        (".onnx", "trained with --scaling shared, with --patch 1, without --mask; train one"),
+        (".onnx", "trained with --scaling shared, with --patch 1; train one"),
         (".c", "converted to .c: expected a model trained with --scaling shared, with --one-way; train one"),
         (".pt", "takes a mean over time, which .pt can't hold: expected .c or .onnx; convert to one of them"),
     ):
@@ -193,8 +193,8 @@ def test_a_classifier_in_c_with_weights_of_8_bits(classifier: str, folder: Path,
     assert main(["convert", classifier, "model.c", "--int8"]) == 0
     assert "→ model.c: quantized GRU" in capsys.readouterr().out
     series = waves(1, 5)[0].values
-    p = outputs(built(folder, "model"), series)[-1]
-    assert 1e-5 < np.abs(p - Classifier.load(classifier).predict_proba([series])).max() < 0.05
+    p, expected = outputs(built(folder, "model"), series), [*Classifier.load(classifier).stream(series)]
+    assert 1e-5 < np.abs(p - expected).max() < 0.05
 
 
 def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: Capture) -> None:
@@ -212,7 +212,7 @@ def test_int8_needs_a_layer_to_quantize(folder: Path, capsys: Capture) -> None:
     xrnn.save("a.safetensors", Bidirectional.init(GRU, 3, 4, heads=2, backend="numpy"))
     printed = failed(capsys, "convert", "a.safetensors", "b.safetensors", "--int8")
     assert "--int8 got a GRU with 2 heads" in printed
-    assert printed.endswith("; leave out --int8, or train with one head and one member")
+    assert printed.endswith("; leave out --int8, or train with one head")
     xrnn.save("a.safetensors", Stack([xrnn.quantize(gru), GRU.init(4, 5, backend="numpy")]))
     assert main(["convert", "a.safetensors", "b.safetensors", "--int8"]) == 0
     assert all(layer.is_int8 for layer in xrnn.load("b.safetensors").layers)

@@ -77,7 +77,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         # settings: their bounds are those of the models
         *((f"{r.command} --{name} 0", f"--{name} is 0: {SIZE}") for r in RUNS for name in ("hidden", "batch")),
         ("regress --lr nan", "--lr is nan: expected a positive number up to 1000"),
-        ("forecast --quantiles 1", "--quantiles is 1: expected numbers between 0 and 1 that differ in"),
+        ("forecast --quantiles 1", "--quantiles is '1': expected numbers between 0 and 1 that differ in"),
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
         ("classify nul.csv --id i --label l", "y[0] is '"),

@@ -86,22 +86,20 @@ def test_an_embedding_reads_an_index(tmp_path: Path) -> None:
     np.testing.assert_array_equal(outputs(program, [-1, 5, 2**31 - 1]), outputs(program, [0, 0, 0]))
 
 
-@pytest.mark.parametrize("mask", [False, True])
-def test_scale_and_mean_as_those_of_a_classifier(tmp_path: Path, mask: bool) -> None:
+def test_scale_and_mean_as_those_of_a_classifier(tmp_path: Path) -> None:
     """Missing values keep the last value, or the mean at first; large ones are limited."""
     from xrnn.series.scale import Scale
 
-    stack, linear = drawn(GRU.init(2 + 2 * mask, 5)), drawn(Linear.init(5, 3))
+    stack, linear = drawn(GRU.init(2, 5)), drawn(Linear.init(5, 3))
     mean, deviation = np.array([1e3, -2.0]), np.array([3.0, 0.25])
     x = signal(2) * [3, 0.25] + [1e3, -2]
     x[:2, 0] = x[5, 1] = np.nan
     x[7] = 1e30, -1e30
-    text = source(Model((stack, linear), (mean, deviation), mask, mean=True), "model")
+    text = source(Model((stack, linear), (mean, deviation), mean=True), "model")
     (tmp_path / "model.c").write_text(text)
-    if not mask:
-        to_c([stack, linear], tmp_path / "public.c", "model", scale=(mean, deviation), mean=True)
-        assert (tmp_path / "public.c").read_text() == text
-    h = streamed(stack, Scale(mean, deviation).apply(x.astype("float32").astype(float), mask=mask))
+    to_c([stack, linear], tmp_path / "public.c", "model", scale=(mean, deviation), mean=True)
+    assert (tmp_path / "public.c").read_text() == text
+    h = streamed(stack, Scale(mean, deviation).apply(x.astype("float32").astype(float)))
     y = linear((np.cumsum(h, axis=0) / np.arange(1, T + 1)[:, None]).astype("float32"))
     np.testing.assert_allclose(outputs(built(tmp_path, "model"), x.astype("float32")), y, rtol=1e-5, atol=1e-5)
 
@@ -159,8 +157,8 @@ def test_a_c_compiler_and_a_cpp_compiler_read_every_function(tmp_path: Path) -> 
     recurrent += [xrnn.LRU.init(6, 3), RNN.init(6, 6, leak=0.3, trains_leak=True)]
     layers = [*map(drawn, [*recurrent, LayerNorm.init(6), Linear.init(6, 2)]), drawn(LayerNorm.init(2))]
     layers.insert(1, quantize(drawn(GRU.init(6, 6))))
-    scale = np.zeros(3), np.ones(3)
-    text = source(Model(tuple(layers), scale, mask=True, mean=True, softmax=True, labels=("a", "b")), "model")
+    scale = np.zeros(6), np.ones(6)
+    text = source(Model(tuple(layers), scale, mean=True, softmax=True, labels=("a", "b")), "model")
     assert all(f"model_{function}(" in text for function in c._cells_c()[1])
     # Any word can take the place of "model": then a local variable word_scale would hide the array word_scale.
     names = set(re.findall(r"\b[A-Za-z_]\w*", re.sub(r'/\*.*?\*/|#include[^\n]*|"[^"]*"', "", text, flags=re.DOTALL)))
@@ -168,8 +166,8 @@ def test_a_c_compiler_and_a_cpp_compiler_read_every_function(tmp_path: Path) -> 
     others = {name for name in names if not name.startswith("model_")}
     assert not [(one, other) for one in others for other in of_file if one.endswith(f"_{other}")]
     (tmp_path / "model.c").write_text(text)
-    in_c = outputs(built(tmp_path, "model"), signal(3))
-    in_cpp = outputs(built(tmp_path, "model", compiler="g++", standard="c++2b"), signal(3))
+    in_c = outputs(built(tmp_path, "model"), signal(6))
+    in_cpp = outputs(built(tmp_path, "model", compiler="g++", standard="c++2b"), signal(6))
     np.testing.assert_array_equal(in_cpp, in_c)
 
 

@@ -138,12 +138,11 @@ def test_heads_become_a_matrix_with_zeros() -> None:
 
 def test_other_arguments_are_refused(tmp_path: Path) -> None:
     path, gru, no_layer, no_flag = tmp_path / "model.onnx", GRU.init(2, 3), cast("Any", 3), cast("Any", [3])
-    leaky, masked = Bidirectional.init(RNN, 2, 3, leak=0.5), Model((gru,), mask=True)
+    leaky = Bidirectional.init(RNN, 2, 3, leak=0.5)
     refused(
         (TypeError, lambda: to_onnx(no_layer, path), "layers[0] is a int", "expected RNN"),
         (TypeError, lambda: to_onnx(gru, path, lengths=no_flag), "lengths", "bool"),
         (TypeError, lambda: to_onnx([leaky], path), "layers[0] is a RNN with the cell 'leaky_rnn', which ONNX does no"),
-        (ValueError, lambda: model_proto(onnx, masked, lengths=False, states=False), "mask channels", "--mask"),
     )
     assert not list(tmp_path.iterdir())
 

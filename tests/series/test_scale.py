@@ -29,15 +29,6 @@ def test_a_missing_value_is_the_last_before_it_or_the_mean() -> None:
     np.testing.assert_array_equal(scaled, [[0, 1], [1, 1], [1, 1], [-1, -1]])
 
 
-def test_a_mask_shows_which_values_are_known() -> None:
-    scale = Scale.of([np.array([[1.0, 10.0], [3.0, 14.0]])])
-    values = np.array([[np.nan, 14], [3, np.nan]])
-    y = scale.apply(values, mask=True)
-    assert y.dtype == np.float32
-    np.testing.assert_array_equal(y[:, :2], scale.apply(values))
-    np.testing.assert_array_equal(y[:, 2:], [[0, 1], [1, 0]])
-
-
 def test_a_channel_that_never_changes_is_only_shifted() -> None:
     rounding = np.array([[0.1], [np.nextafter(0.1, 1)], [0.1]])
     for values in (np.full((3, 1), 7.0), np.zeros((3, 1)), rounding):

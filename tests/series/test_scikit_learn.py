@@ -16,25 +16,25 @@ pytestmark = [pytest.mark.needs("sklearn", "series"), pytest.mark.usefixtures("w
 
 _LENGTH = "a series of another length than those of fit is valid: features are steps"
 _SHORT = "scikit-learn's series of 1 or 2 steps are too short or constant, and refused"
-_ONE_LINE = "errors have one line, and scikit-learn expects several for other columns"
+_NAMES = "the columns of a DataFrame are steps, which may have other names in predict"
 _FLOAT32 = "the model computes in float32: the last bits depend on the other series of the batch"
 EXPECTED: dict[type, dict[str, str]] = {
     Classifier: {
         "check_n_features_in_after_fitting": _LENGTH,
         "check_classifiers_train": _LENGTH,
-        "check_dataframe_column_names_consistency": _ONE_LINE,
+        "check_dataframe_column_names_consistency": _NAMES,
     },
     Regressor: {
         "check_n_features_in_after_fitting": _LENGTH,
         "check_methods_subset_invariance": _FLOAT32,
-        "check_dataframe_column_names_consistency": _ONE_LINE,
+        "check_dataframe_column_names_consistency": _NAMES,
     },
     Forecaster: {
         "check_n_features_in_after_fitting": _LENGTH,
         "check_estimators_dtypes": _SHORT,
         "check_estimators_pickle": _SHORT,
         "check_fit2d_1feature": _SHORT,
-        "check_dataframe_column_names_consistency": "later steps have other names than those of fit",
+        "check_dataframe_column_names_consistency": _NAMES,
     },
 }
 _QUIET: dict[str, Any] = {"hidden": 8, "noise": 0.0, "dropout": 0.0}

@@ -15,7 +15,7 @@ from xrnn.commands.training import Run
 from xrnn.series import Classifier
 from xrnn.series.checks import escaped
 
-OPTIONS: Final = options_of(Classifier, Classifier, "channels_first", **ESTIMATOR)
+OPTIONS: Final = options_of(Classifier, Classifier, **ESTIMATOR)
 _LONGEST: Final = 40  # characters of a label, in the table
 
 

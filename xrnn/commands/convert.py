@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ import typer
 
 from xrnn.backend import Backend
 from xrnn.commands.options import Option, OptionsOf, new_path, path, selected, values_of, with_options
-from xrnn.commands.terminal import Terminal
+from xrnn.commands.terminal import to_stderr
 from xrnn.exchange.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from xrnn.exchange.description import UnknownCellError
 from xrnn.exchange.files import load, save
@@ -30,6 +29,7 @@ from xrnn.select import use_backend
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.errors import DataError, ModelError, OutputError, SettingsError, file_errors
 from xrnn.series.files import kind_in
+from xrnn.series.labelled.base import KINDS
 from xrnn.series.scale import Scale
 
 _READ: Final = (".onnx", ".keras", ".pt", ".safetensors")
@@ -95,7 +95,7 @@ def convert(
     read, facts = read_layers(source, prefix, nonlinearity, backend)
     if not named_leaves(read):
         raise DataError(f"{printable(str(source))} has no layers: expected at least one to convert; name another file")
-    if isinstance(read, Model) and read.scale is not None:
+    if isinstance(read, Model) and "model" in facts:
         _check_series(source, read, facts, target.suffix)
     if how.int8:
         read = _guarded(lambda: _quantized(read))
@@ -130,8 +130,8 @@ def _guarded(run: Callable[[], Any]) -> Any:
         except (ValueError, TypeError, ImportError) as error:
             raise DataError(str(error)) from error
     for warning in caught:
-        if sys.stderr is not None and any(words in str(warning.message) for words in ("NaN", "left out")):
-            Terminal(sys.stderr).say(f"warning: {warning.message}")
+        if any(words in str(warning.message) for words in ("NaN", "left out")):
+            to_stderr(f"warning: {warning.message}")
     return result
 
 
@@ -208,25 +208,24 @@ def _without_cells(source: Path, function: str) -> Iterator[None]:
 
 def _of_series(estimator: Any, backend: Backend) -> tuple[Model, dict[str, Any]]:
     """The model of a Classifier or a Regressor, with its scale, and facts about it."""
-    layers, p = list(estimator.layers_.values()), estimator.check_params()
-    labels = tuple(map(str, getattr(estimator, "classes_", ())))
+    layers, kind = list(estimator.layers_.values()), estimator.kind_
+    labels, scale = tuple(map(str, getattr(estimator, "classes_", ()))), None
+    if kind.converts:
+        of_channels = Scale(*estimator.scale_)
+        scale = of_channels.mean, of_channels.divisor
     if not labels:  # the model predicts standardised numbers
         W, b = map(host, layers[-1].params)
         mean, deviation = estimator.target_mean_, estimator.target_deviation_
         scaled = W * deviation, b * deviation + mean
         layers[-1] = Linear(*(backend.asarray(np.asarray(each, W.dtype)) for each in scaled))
-    of_channels = Scale(*estimator.scale_)
-    scale = of_channels.mean, of_channels.divisor
-    model = Model(model_of(layers).layers, scale, p.mask, mean=True, softmax=bool(labels), labels=labels)
+    # A step of the converted model is a patch: its steps, each with the values of all channels, then the changes.
+    model = Model(model_of(layers).layers, scale, mean=True, softmax=bool(labels), labels=labels)
     facts: dict[str, Any] = {
         "kind": f"checkpoint of `{estimator.writer}`",
-        "model": p.model,
+        "model": kind.p.model,
         "updates": len(estimator.losses_),
         "channels": estimator.channels_,
-        # A step of the converted model is a patch: its steps, each with the values of all channels, then the changes.
-        "steps in a patch": estimator.patch_,
-        "scaling": estimator.scaling_,
-        "members": p.members,
+        **{name.rstrip("_"): getattr(estimator, name) for name in kind.learnt},
     }
     return model, facts | ({"labels": list(labels)} if labels else {})
 
@@ -236,17 +235,17 @@ def _of_series(estimator: Any, backend: Backend) -> tuple[Model, dict[str, Any]]
 
 def _check_series(source: Path, model: Model, facts: dict[str, Any], suffix: str) -> None:
     """Raises DataError if the format can't hold a model of series."""
-    if facts["model"] == "convolutions":
+    if not KINDS[facts["model"]].converts:
         raise DataError(
-            f"{printable(str(source))} holds random convolutions, which no other format has: expected a model trained "
-            "with --model recurrent; train one, or use `xrnn predict`"
+            f"{printable(str(source))} has --model {facts['model']}, which no other format can hold: expected a model "
+            "trained with --model recurrent; train one, or use `xrnn predict`"
         )
     both_ways = any(type(layer) is Bidirectional for layer in model.layers)
-    shared = ["with --scaling shared"] * (facts["scaling"] == "each")
-    patches = ["with --patch 1"] * (facts["steps in a patch"] > 1)
+    shared = ["with --scaling shared"] * (facts.get("scaling") == "each")
+    patches = ["with --patch 1"] * (facts.get("patch", 1) > 1)
     needed = {
         ".c": shared + ["with --one-way"] * both_ways,
-        ".onnx": shared + patches + ["without --mask"] * model.mask,
+        ".onnx": shared + patches,
     }
     if suffix not in needed:
         raise DataError(
@@ -268,8 +267,8 @@ def _quantized(layers: ExportedLayers) -> ExportedLayers:
     for part in recurrent:
         if part.heads is not None:
             raise ValueError(
-                f"--int8 got a {part.title} with {part.heads} heads, which --heads and --members give it: expected "
-                "one matrix Wh; leave out --int8, or train with one head and one member"
+                f"--int8 got a {part.title} with {part.heads} heads: expected one matrix Wh; leave out --int8, or "
+                "train with one head"
             )
     if not recurrent:
         raise ValueError("the model has no layer to quantize: --int8 expects a recurrent one; leave out --int8")

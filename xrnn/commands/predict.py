@@ -15,7 +15,7 @@ import typer
 from xrnn.commands.options import TABLE, BackendOption, Option, OptionsOf, flag, path, selected, values_of, with_options
 from xrnn.commands.series import columns_of, forecast_columns
 from xrnn.commands.tables import rows_of
-from xrnn.commands.terminal import Terminal, status_of
+from xrnn.commands.terminal import Terminal, status_of, to_stderr
 from xrnn.files import quoted
 from xrnn.select import use_backend
 from xrnn.series import Classifier, Forecaster, Regressor
@@ -146,7 +146,7 @@ def _columns(estimator: Any, given: dict[str, Any]) -> Columns:
         name for option, value in given.items() if option not in ("decimal", "encoding") for name in names_in(value)
     }
     optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed)
-    columns = columns_of(estimator.reading_ | given, numbers=True)  # labels are not used
+    columns = columns_of({**estimator.reading_, **given}, numbers=True)  # labels are not used
     return replace(columns, channels=estimator.channel_names_, optional=optional)
 
 
@@ -157,7 +157,7 @@ def _forecasts(forecaster: Forecaster, given: dict[str, Any], files: Sequence[Pa
         expected = "files, --decimal, --encoding, --json or --skip-bad"
         raise SettingsError(f"got {flag(refused[0])} for a forecaster: expected {expected}")
     p, names = forecaster.check_params(), forecaster.facts_.channel_names or ()
-    columns = forecast_columns(p, forecaster.reading_ | given)
+    columns = forecast_columns(p, {**forecaster.reading_, **given})
     columns = replace(
         columns,
         used=columns.used or names,
@@ -167,8 +167,8 @@ def _forecasts(forecaster: Forecaster, given: dict[str, Any], files: Sequence[Pa
     )
     model = forecaster.model_
     forecasts = _of_all(files, columns, how, lambda series: forecaster.forecast(series, model=model))
-    if (line := naive_forecasts(forecasts)) and sys.stderr is not None:
-        Terminal(sys.stderr).say(DataError(line).shown(flag))
+    if line := naive_forecasts(forecasts):
+        to_stderr(DataError(line).shown(flag))
     for forecast in forecasts:
         yield {"name": forecast.name, "forecast": forecast.steps()}, rows_of(forecast)
 
@@ -214,8 +214,7 @@ def _skipping(how: Any) -> Iterator[None]:
     except DataError as error:
         if not how.skip_bad:
             raise
-        if sys.stderr is not None:  # None: its descriptor is closed
-            Terminal(sys.stderr).say(f"skipped: {error.shown(flag)}")
+        to_stderr(f"skipped: {error.shown(flag)}")
 
 
 def _input_lines() -> Iterator[str]:

@@ -6,23 +6,25 @@ import contextlib
 import signal
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from xrnn.commands.terminal import Terminal, noted_signals, status_of
-from xrnn.series.training import Watcher
+from xrnn.commands.options import flag
+from xrnn.commands.terminal import Terminal, noted_signals, status_of, to_stderr
+from xrnn.series.errors import ModelError
+from xrnn.series.training import Training, Watcher
 
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
 _WIDEST_BAR: Final = 40
-_NARROWEST_BAR: Final = 6  # with the spaces around it
 
 
 class TrainingProgress(Watcher):
-    """Shows the figures of a training, the samples per second and the time left, unless the terminal is quiet.
+    """Shows the figures of a training and the time left, unless the terminal is quiet.
 
     Within `with progress:`, the first signal to stop ends the training after its current update, as does a lost output.
 
@@ -32,19 +34,20 @@ class TrainingProgress(Watcher):
     def __init__(self, terminal: Terminal, notes: Sequence[str] = ()) -> None:
         self._terminal, self._notes = terminal, [*notes]
         self._signals, self._stack = list[signal.Signals](), contextlib.ExitStack()
+        self._training: Training | None = None
         # A dumb terminal (TERM=dumb) can't redraw a bar.
         self._has_bar = terminal.is_terminal and not terminal.is_dumb_terminal and terminal.shows_notes
         self._bar = Progress(
-            TextColumn("{task.fields[step]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=_WIDEST_BAR)),
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(),
             console=terminal,
             auto_refresh=False,  # its thread would slow the training
             transient=True,
             expand=True,
             disable=not self._has_bar,
         )
-        self._task = self._bar.add_task("", total=1.0, step="")
+        self._task = self._bar.add_task("")
 
     def __enter__(self) -> Self:
         self._signals = self._stack.enter_context(noted_signals())
@@ -68,52 +71,37 @@ class TrainingProgress(Watcher):
         for each in [*notes, line]:
             self._terminal.note(each)
 
-    def began(self, training: Any, last: int) -> None:
-        self._training, self._last = training, max(last, 1)
+    def warn(self, text: str) -> None:
+        to_stderr(ModelError(text).shown(flag))
+
+    def began(self, training: Training, last: int) -> None:
+        self._training = training
         self._started = self._last_line = self._last_read = time.monotonic()
         self._bar.start()
+        self._bar.update(self._task, total=last)
 
     def updated(self) -> None:
         """Redraw the bar at an interval; without a bar, print a line every ten seconds."""
-        if time.monotonic() - self._last_read < _SECONDS_BETWEEN_READS:
+        now = time.monotonic()
+        if not self._training or now - self._last_read < _SECONDS_BETWEEN_READS:
             return
         self._training.read_losses()
-        self._last_read = time.monotonic()
-        done = self._training.steps / self._last
-        left = f"{_clock(self._elapsed * (1 / done - 1))} left"
-        step = self._training.position
+        self._last_read = now
+        line = f"{self.position}: {self._training.shown_figures}"
         if self._has_bar:
-            room = max(self._terminal.width - len(step) - _NARROWEST_BAR, 0)
-            figures = f"{left}, {self._figures_and_rate()}"[:room]
-            self._bar.update(self._task, completed=done, description=figures, step=step, refresh=True)
-        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
-            self._terminal.note(f"{step}: {self._figures_and_rate()}, {left}")
+            self._bar.update(self._task, completed=self._training.steps, description=line, refresh=True)
+        elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._terminal.note(line)
 
     def ended(self) -> None:
         """Print the final figures."""
         self._bar.stop()
-        if self._training.steps:
-            took = _clock(self._elapsed)
-            self._terminal.note(f"{self._training.position}: {self._figures_and_rate()}, took {took}")
+        if self._training and self._training.steps:
+            took = timedelta(seconds=round(time.monotonic() - self._started))
+            self._terminal.note(f"{self.position}: {self._training.shown_figures}, took {took}")
 
     @property
     def position(self) -> str:
         """Where the training ended; empty before its first update."""
-        training = getattr(self, "_training", None)
-        return training.position if training and training.steps else ""
-
-    @property
-    def _elapsed(self) -> float:
-        """Seconds."""
-        return time.monotonic() - self._started
-
-    def _figures_and_rate(self) -> str:
-        training = self._training
-        return f"{training.shown_figures}, {training.seen / self._elapsed:,.0f} {training.samples}/s"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        return self._training.position if self._training and self._training.steps else ""

@@ -15,7 +15,7 @@ from xrnn.series import Classifier, Regressor
 from xrnn.series.labelled.labels import r_squared
 from xrnn.typing import HostArray
 
-OPTIONS: Final = options_of(Regressor, Classifier, "channels_first", **ESTIMATOR)
+OPTIONS: Final = options_of(Regressor, Classifier, **ESTIMATOR)
 
 
 @with_options

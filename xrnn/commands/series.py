@@ -14,7 +14,7 @@ from xrnn.files import printable, quoted
 from xrnn.series.checks import LARGEST, Series, as_number, escaped
 from xrnn.series.errors import DataError, param
 from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
-from xrnn.series.parameters import check
+from xrnn.series.parameters import RULES
 from xrnn.series.read import check_channels, check_same, read_path
 from xrnn.series.tables import Columns, names_in
 from xrnn.series.times import show
@@ -48,8 +48,8 @@ class Labelled(NamedTuple):
 def columns_of(table: dict[str, Any], *, numbers: bool = False) -> Columns:
     """How to read .csv files.   table: given of TABLE.   Raises SettingsError."""
     given = values_of(TABLE, table)
-    for name, value in vars(given).items():
-        check(name, value)
+    for name in ("decimal", "encoding"):
+        RULES[name].check(name, getattr(given, name))
     skip = names_in(given.skip_columns)
     return Columns(given.decimal, skip, given.id, given.time, given.label, numbers, encoding=given.encoding)
 

@@ -114,6 +114,12 @@ class Terminal(Console):
         return self._safe.lost
 
 
+def to_stderr(text: str) -> None:
+    """Print a line to stderr, without control characters."""
+    if sys.stderr is not None:  # None: its descriptor is closed
+        Terminal(sys.stderr).say(text)
+
+
 def status_of(lost: OSError | None) -> int:
     """The exit status of a command whose output failed with `lost`: as after SIGPIPE, or 1; 0 if it did not fail."""
     if lost is None:

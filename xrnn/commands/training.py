@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from xrnn.commands.options import RUN, selected, values_of
 from xrnn.commands.outputs import Output, check_ending, check_outputs
 from xrnn.commands.pictures import FORMATS, Picture
 from xrnn.commands.progress import TrainingProgress
-from xrnn.commands.terminal import Terminal
+from xrnn.commands.terminal import Terminal, to_stderr
 from xrnn.info import selection_lines
 from xrnn.optional import install_hint
 from xrnn.select import use_backend
@@ -65,8 +64,8 @@ class Run:
                 at = f" at {progress.position}" if progress.position else ""
                 line = f"stopped{at}: {path} holds the best model so far"
             self.terminal.say(line)
-            if self.terminal.lost and sys.stderr is not None:
-                Terminal(sys.stderr).say(line)
+            if self.terminal.lost:
+                to_stderr(line)
         else:
             self.terminal.result(line)
         return progress.status

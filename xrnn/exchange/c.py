@@ -142,7 +142,7 @@ def _cells_c() -> tuple[str, dict[str, str]]:
 def _sizes(model: Model) -> tuple[int, int]:
     """The number of values that a step reads, and that it writes."""
     first = model.layers[0]
-    inputs = 1 if type(first) is Embedding else first.input_size // (1 + model.mask)
+    inputs = 1 if type(first) is Embedding else first.input_size
     return inputs, model.layers[-1].output_size
 
 
@@ -251,8 +251,7 @@ def _step(model: Model) -> Iterator[str]:
     yield "    (void)state;"  # some models without a recurrent layer do not use it
     x = "x"
     if model.scale is not None:
-        masks = str(int(model.mask))
-        yield f"    @_scaled({inputs}, @_scale_mean, @_scale_deviation, {masks}, x, state->x);"
+        yield f"    @_scaled({inputs}, @_scale_mean, @_scale_deviation, x, state->x);"
         x = "state->x"
     for i, layer in enumerate(model.layers):
         y = "y" if i == len(model.layers) - 1 else f"state->y{i}"

@@ -61,14 +61,10 @@ static void xrnn_normalized(int D, float eps, const float *gamma, const float *b
     for (int i = 0; i < D; i++) y[i] = gamma[i] * (x[i] - mean) / sqrtf(variance + eps) + beta[i];
 }
 
-/* y = (x - mean) / deviation, limited to 1e6; for a missing value y stays as it was, at first 0, the mean.
-   With `masks`: y[D + i] = 1 if x[i] is known, else 0. */
-static void xrnn_scaled(int D, const double *mean, const double *deviation, int masks, const float *x, float *y) {
-    for (int i = 0; i < D; i++) {
-        const int known = !isnan(x[i]);
-        if (known) y[i] = (float)fmin(fmax(((double)x[i] - mean[i]) / deviation[i], -1e6), 1e6);
-        if (masks) y[D + i] = (float)known;
-    }
+/* y = (x - mean) / deviation, limited to 1e6; for a missing value y stays as it was, at first 0, the mean. */
+static void xrnn_scaled(int D, const double *mean, const double *deviation, const float *x, float *y) {
+    for (int i = 0; i < D; i++)
+        if (!isnan(x[i])) y[i] = (float)fmin(fmax(((double)x[i] - mean[i]) / deviation[i], -1e6), 1e6);
 }
 
 /* mean = the mean of h over all steps so far. The sum needs double: after 10^7 steps, float would drop most of each h. */

@@ -37,7 +37,6 @@ class Model:
 
     layers    in order, without Stacks; only the first may be an Embedding
     scale     (mean, deviation), (D,) float64 each: x becomes (x - mean) / deviation, limited to ±1e6
-    mask      append a channel to each channel of x: 1 for a known value, 0 for a missing one (NaN)
     mean      the mean over time follows the last recurrent layer
     softmax   the result is softmax(y)
     labels    the names of the outputs, if they have any
@@ -45,7 +44,6 @@ class Model:
 
     layers: tuple[Any, ...]
     scale: tuple[HostArray, HostArray] | None = None
-    mask: bool = False
     mean: bool = False
     softmax: bool = False
     labels: tuple[str, ...] = ()

@@ -98,10 +98,6 @@ def model_proto(onnx: Any, model: Model, *, lengths: bool, states: bool) -> Any:
 
 
 def _check(model: Model) -> None:
-    if model.mask:
-        raise ValueError(
-            "the model has mask channels: expected none, because the graph has no missing values; train without --mask"
-        )
     for i, layer in enumerate(model.layers):
         for part in getattr(layer, "layers", [layer]) if is_recurrent(layer) else []:
             cell_row(CELLS, part, f"layers[{i}]", "ONNX", "xrnn.exchange.onnx_weights.CELLS")

@@ -15,16 +15,10 @@ _NOISE: Final = 3
 _START: Final = 5
 
 
-def updates_per_epoch(count: int, batch: int) -> int:
-    """The number of batches that `count` series are divided into."""
-    return -(-count // batch)
-
-
 class Batches:
     """Every epoch takes each series once, in a new order, in batches of at most `batch`.
 
     series    (T, D) float32 each; targets (count,): int32 indices of labels, or float32
-    noisy     noise is added to this number of channels, the first ones; the others are mask channels
     starts    (count,): an update draws the first step of a series from 0, …, starts - 1; None: it is 0
     cut       (index of a series, first step > 0) → the rest of the series, which is not longer than the complete one
 
@@ -37,16 +31,15 @@ class Batches:
         targets: HostArray,
         batch: int,
         seed: int,
-        noisy: int,
         starts: HostArray | None = None,
         cut: Callable[[int, int], HostArray] | None = None,
     ) -> None:
-        self._series, self._targets, self._seed, self._noisy = series, targets, seed, noisy
+        self._series, self._targets, self._seed = series, targets, seed
         self._starts, self._cut = starts, cut
-        self.count, self._batch = len(series), batch
+        self._batch = batch
         self.target_dtype = targets.dtype.name
         self._lengths = np.array([len(values) for values in series])
-        self.per_epoch = updates_per_epoch(len(series), batch)
+        self.per_epoch = -(-len(series) // batch)
         self._epoch, self._chosen = -1, [np.zeros(0, np.int64)]  # the series of each batch of the epoch
 
     def packed(self, update: int, noise: float) -> tuple[HostArray, Shape]:
@@ -61,8 +54,8 @@ class Batches:
         series = [self._cut(i, start) if self._cut and start else self._series[i] for i, start in taken]
         buffer, x = pack(series, self._targets[chosen])
         if noise:
-            drawn = self._rng(_NOISE, update).standard_normal((T, N, self._noisy), dtype=np.float32)
-            x[..., : self._noisy] += np.float32(noise) * drawn[: len(x)]
+            drawn = self._rng(_NOISE, update).standard_normal((T, *x.shape[1:]), dtype=np.float32)
+            x += np.float32(noise) * drawn[: len(x)]
         return buffer, x.shape
 
     def _batch_of(self, update: int) -> HostArray:
@@ -71,10 +64,6 @@ class Batches:
         if epoch != self._epoch:
             self._epoch, self._chosen = epoch, batches(self._lengths, self._batch, rng=self._rng(_ORDER, epoch))
         return self._chosen[number]
-
-    def seen(self, updates: int) -> int:
-        """The approximate number of series in the first `updates` batches: all batches count with their mean size."""
-        return updates * self.count // self.per_epoch
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=key))

@@ -10,26 +10,24 @@ import contextlib
 import importlib
 import inspect
 import sys
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
 from xrnn.exchange.checkpoint import describe_all, make_checkpoint
-from xrnn.files import quoted, write_own
+from xrnn.files import write_own
 from xrnn.select import get_backend, to_numpy
-from xrnn.series.checks import Series
 from xrnn.series.errors import CheckpointError, SettingsError
-from xrnn.series.files import Content, Reader, content_of, kind_in, strings
-from xrnn.series.inputs import feature_names
-from xrnn.series.parameters import checked
+from xrnn.series.files import Content, Reader, content_of, kind_in
+from xrnn.series.parameters import Rule, checked
 from xrnn.series.plan import LinearPlan, Plan
 from xrnn.series.training import SILENT, Watcher
-from xrnn.typing import HostArray, Shape
+from xrnn.typing import Shape
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -39,30 +37,32 @@ class NotFittedError(ValueError, AttributeError):
         return _not_fitted, self.args
 
 
-_OPTIONAL: Final = ("feature_names_in_", "reading_")
+_READING: Final = Rule(
+    "the options of a table, text by text",
+    lambda value: isinstance(value, dict) and all(isinstance(each, str) for each in value.values()),
+)
 
 
 class Estimator(ABC):
     """Each field of a subclass is a parameter, which `fit` checks.
 
-    layers_             the layers of the model, by name
-    losses_             the training loss of every update
-    feature_names_in_   the names of the columns of X in `fit`, if X was a DataFrame or a list of them
-    reading_            the options with which a command read the tables of the training, by name
+    layers_     the layers of the model, by name
+    losses_     the training loss of every update
+    reading_    the options with which a command read the tables of the training, by name
 
-    A subclass lists its learnt attributes, and defines their checks and the shapes of its arrays. `watcher` follows
-    `fit`: a command shows the progress.
+    A subclass lists its learnt attributes, and defines the shapes of its arrays. `watcher` follows `fit`: a command
+    shows the progress.
     """
 
     job: ClassVar[str]  # the kind of its files
     estimator_type: ClassVar[str | None]  # for scikit-learn
     writer: ClassVar[str]  # the command that writes them, for errors
-    learnt: ClassVar[tuple[str, ...]]  # attributes that `fit` sets, besides the layers and the arrays
+    rules: ClassVar[Mapping[str, Rule]]  # of the parameters
+    learnt: ClassVar[Mapping[str, Rule]]  # the attributes that `fit` sets, besides the layers and the arrays
     watcher: Watcher = SILENT
     layers_: dict[str, Any]
-    feature_names_in_: HostArray
-    reading_: dict[str, str]
-    _params: Any  # the parameters with which the layers were trained
+    reading_: Mapping[str, str] = MappingProxyType({})
+    _params: Any  # a copy of the estimator with the parameters with which the layers were trained
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -91,7 +91,7 @@ class Estimator(ABC):
     def _content(self) -> bytes:
         """The content of the file that `save` writes."""
         fitted = self._fitted()
-        learnt = {name: _plain(getattr(fitted, name)) for name in (*self.learnt, *_OPTIONAL) if hasattr(fitted, name)}
+        learnt = {name: _plain(getattr(fitted, name)) for name in fitted._learnt()}
         arrays = {name: np.asarray(getattr(fitted, f"{name}_"), float) for name in fitted._shapes()}
         params = {name: getattr(fitted._params, name) for name in self.get_params()}
         return content_of(self.job, Content(params, learnt, arrays, fitted.layers_))
@@ -101,24 +101,17 @@ class Estimator(ABC):
         """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
         reader = Reader(Path(path), cls.job, f"name a file that `{cls.writer}` wrote")
         loaded, content = cls(), reader.content
-        names, known = {*content.learnt}, {*cls.learnt, *_OPTIONAL}
         try:
             loaded.set_params(**content.params)  # parameters that xrnn got after the file have their defaults
             loaded._params = loaded.check_params()
         except ValueError as error:
             reader.invalid("params", SettingsError(str(error)))
         try:
-            if not {*cls.learnt} <= names <= known:
-                raise SettingsError(f"they have other names: expected {', '.join(cls.learnt)}")
-            if "feature_names_in_" in names:
-                columns = strings("feature_names_in_", content.learnt["feature_names_in_"])
-                loaded.feature_names_in_ = np.array(columns, object)
-            loaded.reading_ = content.learnt.get("reading_", {})
-            if not isinstance(loaded.reading_, dict) or not all(
-                isinstance(each, str) for each in loaded.reading_.values()
-            ):
-                raise SettingsError("reading_ does not hold strings: expected the options of a table")
-            loaded._set_learnt(content.learnt)
+            if content.learnt.keys() != (rules := loaded._learnt()).keys():
+                raise SettingsError(f"they have other names: expected {', '.join(rules)}")
+            for name, rule in rules.items():
+                rule.check(name, content.learnt[name])
+                setattr(loaded, name, rule.read(content.learnt[name]))
             plan = loaded._plan()
         except SettingsError as error:
             reader.invalid("learnt", error)
@@ -150,13 +143,14 @@ class Estimator(ABC):
                 vars(self).clear()
                 vars(self).update(before)
 
-    def check_params(self) -> Any:
-        """The parameters, by plain Python values.   Raises SettingsError for an invalid one."""
-        return checked(type(self), self.get_params())
+    def check_params(self) -> Self:
+        """A copy with the parameters as plain Python values.   Raises SettingsError for an invalid one."""
+        copy: Self = checked(type(self), self.rules, self.get_params())
+        return copy
 
-    @abstractmethod
-    def _set_learnt(self, learnt: dict[str, Any]) -> None:
-        """Check the learnt attributes of a file, and set them.   Raises SettingsError."""
+    def _learnt(self) -> dict[str, Rule]:
+        """The rules of the learnt attributes in a file."""
+        return {**self.learnt, "reading_": _READING}
 
     @abstractmethod
     def _plan(self) -> Plan | LinearPlan:
@@ -166,31 +160,10 @@ class Estimator(ABC):
     def _shapes(self) -> dict[str, Shape]:
         """The shapes of the arrays in a file, float64, by the names of their attributes without "_"; -1 is any size."""
 
-    def _check_columns(self, X: Any, *, reset: bool) -> None:
-        """Compare the names of the columns with those of `fit`.
-
-        reset   True in `fit`: store the names
-
-        Raises ValueError for other names, or another order, than in `fit`; TypeError for names of which some are text.
-        """
-        if isinstance(X, list) and X and isinstance(X[0], Series):  # from files, whose names were checked
-            return
-        names, fitted = feature_names(X), tuple(getattr(self, "feature_names_in_", ()))
-        if reset:
-            vars(self).pop("feature_names_in_", None)
-            if names:
-                self.feature_names_in_ = np.array(names, object)
-            if hasattr(X, "__array__"):  # scikit-learn's convention for arrays, whose second axis is time here
-                self.n_features_in_ = np.asarray(X).shape[1]
-        elif fitted and not names:
-            warnings.warn(
-                f"X does not have valid feature names, but `fit` had {quoted(', '.join(fitted))}", stacklevel=4
-            )
-        elif fitted and names != fitted:
-            raise ValueError(
-                f"X has the columns {quoted(', '.join(names or ()))}: expected those of `fit` in their order, "
-                f"{quoted(', '.join(fitted))}; reorder or rename them"
-            )
+    def _count_features(self, X: Any) -> None:
+        """scikit-learn's convention for arrays, whose second axis is time here."""
+        if hasattr(X, "__array__"):
+            self.n_features_in_ = np.asarray(X).shape[1]
 
     def _fitted(self) -> Self:
         if not self.__sklearn_is_fitted__():
@@ -256,4 +229,6 @@ def _plain(value: Any) -> Any:
     """A learnt attribute for a file, without arrays, tuples and dataclasses."""
     if is_dataclass(value) and not isinstance(value, type):
         return {name: _plain(each) for name, each in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return dict(value)
     return value.tolist() if isinstance(value, np.ndarray) else [*value] if isinstance(value, tuple) else value

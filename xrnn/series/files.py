@@ -117,21 +117,5 @@ def kind_in(path: Path, wanted: str) -> str:
         raise CheckpointError(str(error)) from error
 
 
-def strings(name: str, value: Any, count: int | None = None) -> tuple[str, ...]:
-    """A list of strings in a file, as a tuple.   Raises SettingsError for another value, or another number of them."""
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise SettingsError(f"{name} is not a list of strings: expected one")
-    if count not in (None, len(value)):
-        raise SettingsError(f"{name} has {len(value)} names: expected {count}")
-    return tuple(value)
-
-
-def whole(name: str, value: Any, least: int, most: int) -> int:
-    """A whole number in a file.   Raises SettingsError for another value."""
-    if type(value) is not int or not least <= value <= most:
-        raise SettingsError(f"{name} is {quoted(str(value))}: expected a whole number from {least} to {most}")
-    return value
-
-
 def _kind_in(file: ArrayFile) -> str:
     return str(peek(file, "job") or file.metadata.get("format", ""))

@@ -60,28 +60,17 @@ def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
     if labels is not None and len(X) == 1:
         raise ValueError("X has 1 sample: expected at least two series with different values in y")
     series = [
-        checked(_values(each, f"X[{i}]"), None if labels is None else labels[i], f"X[{i}]", feature_names(each))
+        checked(_values(each, f"X[{i}]"), None if labels is None else labels[i], f"X[{i}]", column_names(each))
         for i, each in enumerate(X)
     ]
     check_channels(series)
     return series
 
 
-def feature_names(X: Any) -> tuple[str, ...] | None:
-    """scikit-learn's names of features: those of the columns of a DataFrame, or of the first of a list of DataFrames.
-
-    None for other arrays, and if the names are no text. Raises TypeError for names of which some are text.
-    """
-    if isinstance(X, list | tuple):
-        return feature_names(X[0]) if X and not isinstance(X[0], list | tuple) else None
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """The names of the columns of a DataFrame, if all are text; None for other arrays."""
     names = list(X.columns) if hasattr(X, "columns") and hasattr(X, "__array__") else []
-    text = [isinstance(name, str) for name in names]
-    if any(text) and not all(text):
-        raise TypeError(
-            "X has columns with names of text and others without: expected text only, or none; use X.columns = "
-            "X.columns.astype(str)"
-        )
-    return tuple(map(str, names)) if any(text) else None
+    return tuple(names) if names and all(isinstance(name, str) for name in names) else None
 
 
 def _values(given: Any, name: str) -> HostArray:

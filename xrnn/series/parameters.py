@@ -1,12 +1,11 @@
-"""The valid values of the estimators' parameters, by name."""
+"""The valid values of the estimators' parameters, by name, and of what their files hold."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from types import SimpleNamespace
-from typing import Any, Final, NamedTuple, get_args
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,44 +16,67 @@ from xrnn.series.errors import SettingsError, param
 
 
 class Rule(NamedTuple):
-    """The valid values in words, for an error, and the test of a value that has the type of the parameter."""
+    """The valid values of a parameter, or of a learnt attribute in a file.
 
-    expected: str | Callable[[], str]
+    expected   in words, for an error
+    valid      the test
+    choices    all valid values, if they are words; the option of the parameter lists them
+    read       a valid value in a file → the attribute
+    """
+
+    expected: str
     valid: Callable[[Any], bool]
+    choices: Collection[str] = ()
+    read: Callable[[Any], Any] = lambda value: value
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises SettingsError for an invalid value of the parameter `name`."""
+        if not self.valid(value):
+            words = f"one of {', '.join(self.choices)}" if self.choices else self.expected
+            raise SettingsError(f"{param(name)} is {quoted(repr(value))}: expected {words}")
 
 
-def _whole(least: int, most: int = 2**20) -> Rule:
-    return Rule(f"a whole number from {least} to {most}", lambda value: least <= value <= most)
+def whole(least: int, most: int = 2**20) -> Rule:
+    """A whole number."""
+    return Rule(f"a whole number from {least} to {most}", lambda value: _is_whole(value) and least <= value <= most)
 
 
-def _share(most: float) -> Rule:
-    return Rule(f"a positive number up to {most}", lambda value: 0 < value <= most)
+def number(most: float, *, least: float = 0) -> Rule:
+    return Rule(f"a number from {least:g} to {most:g}", lambda value: _is_number(value) and least <= value <= most)
 
 
-_MOST_QUANTILES: Final = 100
-MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
-RULES: Final = {
-    "model": Rule("recurrent or convolutions", lambda value: value in ("recurrent", "convolutions")),
-    "scaling": Rule("auto, shared or each", lambda value: value in ("auto", "shared", "each")),
-    "cell": Rule(lambda: f"one of {', '.join(CELLS)}", lambda value: value in CELLS),
-    "hidden": _whole(1),
-    "heads": _whole(1),
-    "layers": _whole(1, 100),  # far more than can be trained; with more, the first step would take very long
-    "batch": _whole(1),
-    "members": _whole(1, 100),
-    "patch": _whole(0, 1024),
-    "patience": _whole(0, 10**6),
-    "epochs": _whole(1, 10**9),
-    "lr": _share(1000),  # far more than can be trained with; an update of this size still fits float32
-    "head_rate": _share(1000),
-    "dropout": Rule("a probability in [0, 1)", lambda value: 0 <= value < 1),
-    "noise": Rule("a number from 0 to 1000", lambda value: 0 <= value <= 1000),
-    "decimal": Rule(". or ,", lambda value: value in (".", ",")),
-    "encoding": Rule(
-        "the name of an encoding, such as utf-8, cp1252 or utf-16-le", lambda value: not value or _is_encoding(value)
-    ),
-    "seed": Rule("a whole number of at least 0", lambda value: bool(value >= 0)),
-}
+def one_of(choices: Collection[str]) -> Rule:
+    """One of these words. They may change later, as the names of cells do."""
+    return Rule("", lambda value: isinstance(value, str) and value in choices, choices)
+
+
+def or_none(rule: Rule) -> Rule:
+    """None is valid too."""
+    return Rule(
+        f"{rule.expected}, or None",
+        lambda value: value is None or rule.valid(value),
+        read=lambda value: None if value is None else rule.read(value),
+    )
+
+
+def _is_list_of_text(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or isinstance(value, float)
+
+
+def _is_encoding(name: Any) -> bool:
+    try:
+        "".encode(name or "utf-8")
+    except (LookupError, UnicodeError):
+        return False
+    return True
 
 
 def parse_quantiles(text: str) -> tuple[float, ...]:
@@ -69,41 +91,65 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
     return tuple(quantiles) if differ and len(numbers) <= _MOST_QUANTILES else ()
 
 
-FORECAST_RULES: Final = RULES | {
-    "lr": Rule("a positive number up to 1000, or 0", lambda value: 0 <= value <= 1000),
-    "horizon": _whole(1, MOST_STEPS),
-    "context": _whole(0, MOST_STEPS),
-    "season": _whole(0, MOST_STEPS),
-    "steps": _whole(1, 10**12),
-    "decay": Rule("a number from 0 to 1000", lambda value: 0 <= value <= 1000),
-    "calendar": Rule("auto or none", lambda value: value in ("auto", "none")),
+_MOST_QUANTILES: Final = 100
+MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
+YES_NO: Final = Rule("True or False", lambda value: isinstance(value, bool))
+TEXT: Final = Rule("text", lambda value: isinstance(value, str))
+NAMES: Final = Rule("a list of text", _is_list_of_text, read=tuple)
+RULES: Final[Mapping[str, Rule]] = {
+    "cell": one_of(CELLS),
+    "hidden": whole(1),
+    "heads": whole(1),
+    "layers": whole(1, 100),  # far more than can be trained; with more, the first step would take very long
+    "batch": whole(1),
+    "dropout": Rule("a probability in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1),
+    "noise": number(1000),
+    # 1000 is far more than can be trained with; an update of this size still fits float32.
+    "lr": Rule("a positive number up to 1000", lambda value: _is_number(value) and 0 < value <= 1000),
+    "seed": Rule("a whole number of at least 0", lambda value: _is_whole(value) and value >= 0),
+    # of `Classifier` and `Regressor`, whose rule of "model" stands in their file
+    "one_way": YES_NO,
+    "patch": whole(0, 1024),
+    "scaling": one_of(("auto", "shared", "each")),
+    "patience": whole(0, 10**6),
+    "epochs": or_none(whole(1, 10**9)),
+    "balance": YES_NO,
+    # of tables
+    "decimal": one_of((".", ",")),
+    "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
+}
+FORECAST_RULES: Final[Mapping[str, Rule]] = {
+    **RULES,
+    "lr": number(1000),
+    "horizon": whole(1, MOST_STEPS),
+    "context": whole(0, MOST_STEPS),
+    "season": whole(0, MOST_STEPS),
+    "steps": or_none(whole(1, 10**12)),
+    "decay": number(1000),
+    "calendar": one_of(("auto", "none")),
     "quantiles": Rule(
         "numbers between 0 and 1 that differ in their first six digits, with commas between them, such as 0.1,0.9",
         lambda text: bool(parse_quantiles(text)),
     ),
+    **dict.fromkeys(("id", "time", "target", "known"), TEXT),
 }
 
 
-def _is_encoding(name: str) -> bool:
-    try:
-        "".encode(name)
-    except (LookupError, UnicodeError):
-        return False
-    return True
+class HasLayers(Protocol):
+    """The parameters of the recurrent layers."""
+
+    cell: str
+    hidden: int
+    heads: int
+    layers: int
 
 
-def checked(kind: type[Any], given: Mapping[str, Any]) -> SimpleNamespace:
-    """The parameters, by plain Python values.   Raises SettingsError for an invalid one."""
+def checked(kind: type[Any], rules: Mapping[str, Rule], given: Mapping[str, Any]) -> Any:
+    """A new estimator with the parameters as plain Python values.   Raises SettingsError for an invalid one."""
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-    for name, of in inspect.signature(kind, eval_str=True).parameters.items():
-        value = values[name]
-        kinds = tuple(each for each in get_args(of.annotation) or (of.annotation,) if isinstance(each, type))
-        allowed = tuple({int, float} if float in kinds else kinds)
-        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
-            words = " or ".join("None" if each is type(None) else each.__name__ for each in kinds)
-            raise SettingsError(f"{param(name)} is {quoted(repr(value))}: expected {words}")
-        check(name, value, getattr(kind, "rules", RULES))
-    p = SimpleNamespace(**values)
+    for name, value in values.items():
+        rules[name].check(name, value)
+    p = kind(**values)
     cell = cell_of(p.cell)
     if p.hidden % p.heads or (p.heads > 1 and (cell.recurs or not cell.from_h)):
         raise SettingsError(
@@ -113,16 +159,7 @@ def checked(kind: type[Any], given: Mapping[str, Any]) -> SimpleNamespace:
     return p
 
 
-def check(name: str, value: Any, rules: Mapping[str, Rule] = RULES) -> None:
-    """Raises SettingsError for a value of the right type that the rule of this name refuses."""
-    rule = rules.get(name)
-    if rule and value is not None and not rule.valid(value):
-        got = quoted(value) if isinstance(value, str) else value
-        words = rule.expected if isinstance(rule.expected, str) else rule.expected()
-        raise SettingsError(f"{param(name)} is {got}: expected {words}")
-
-
-def architecture(p: Any) -> str:
+def architecture(p: HasLayers) -> str:
     """A description of the layers: "2 GRU layers of 64"."""
     words = [str(p.layers), *([] if getattr(p, "one_way", True) else ["bidirectional"]), CELLS[p.cell].__name__]
     heads = f" in {p.heads} heads" if p.heads > 1 else ""

@@ -46,18 +46,13 @@ class Scale:
         """The deviation. `of` never gives 0, but a checkpoint made by another program may contain it: then 1."""
         return np.where(self.deviation > 0, self.deviation, 1.0)
 
-    def apply(self, values: HostArray, *, mask: bool = False) -> HostArray:
-        """values (T, D), NaN for a missing value → (T, D) float32.
-
-        With `mask` (T, 2D): the last D channels are 1 for a known value and 0 for a missing one.
-        """
-        known = ~np.isnan(values)
-        last = np.maximum.accumulate(np.where(known, np.arange(len(values))[:, None], 0))
+    def apply(self, values: HostArray) -> HostArray:
+        """values (T, D), NaN for a missing value → (T, D) float32."""
+        last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))[:, None]))
         filled = np.take_along_axis(values, last, axis=0)
         with np.errstate(over="ignore"):  # infinity is clipped
             scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / self.divisor
-        channels = [scaled.clip(-_FAR, _FAR), known] if mask else [scaled.clip(-_FAR, _FAR)]
-        return np.concatenate(channels, axis=1, dtype=np.float32)
+        return scaled.clip(-_FAR, _FAR).astype(np.float32)
 
 
 def standardised(values: HostArray) -> HostArray:

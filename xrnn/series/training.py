@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
 from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.select import to_numpy
-from xrnn.series.errors import DivergedError, param
+from xrnn.series.errors import DataError, DivergedError, param
 from xrnn.series.plan import Model
 from xrnn.typing import Array
 
@@ -30,11 +31,8 @@ def cosine_rate(peak: float, update: int, total: int) -> float:
 class Training(ABC):
     """A kind of model defines `step`, which ends in `_update`, and the shown figures.
 
-    losses    one per update, up to the last `read_losses`
-    samples   the name of the samples, in the plural: "windows"
+    losses   one per update, up to the last `read_losses`
     """
-
-    samples: ClassVar[str]
 
     def __init__(self, model: Model, optimizer: Adam) -> None:
         self.model, self._backend, self._optimizer = model, model.backend, optimizer
@@ -66,11 +64,6 @@ class Training(ABC):
     def steps(self) -> int:
         """The number of updates so far."""
         return self._optimizer.steps
-
-    @property
-    @abstractmethod
-    def seen(self) -> int:
-        """The number of samples so far."""
 
     @property
     @abstractmethod
@@ -121,6 +114,10 @@ class Watcher:
 
     def tell(self, line: str) -> None:
         """A line about the progress, to print."""
+
+    def warn(self, text: str) -> None:
+        """A text, the message of a ModelError, about a training that went wrong and still gives a model."""
+        warnings.warn(str(DataError(text)), stacklevel=2)
 
     def began(self, training: Training, last: int) -> None:
         """A training of up to `last` updates begins."""

@@ -103,13 +103,10 @@ def test_they_tell_slow_waves_from_quick_ones(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        (
-            {"model": "convolutions", "mask": True},
-            "mask is True, which model convolutions doesn't use: expected no other parameter than seed",
-        ),
+        ({"model": "convolutions", "layers": 2}, "layers is 2, which model convolutions doesn't use: expected no othe"),
         ({"one_way": True, "scaling": "each"}, "got one_way with scaling each: expected shared, since a stream can't"),
-        ({"model": "rocket"}, "model is rocket: expected recurrent or convolutions"),
-        ({"scaling": "none"}, "scaling is none: expected auto, shared or each"),
+        ({"model": "rocket"}, "model is 'rocket': expected one of recurrent, convolutions"),
+        ({"scaling": "none"}, "scaling is 'none': expected one of auto, shared, each"),
     ],
 )
 def test_parameters_that_do_not_fit_are_refused(params: dict[str, Any], words: str) -> None:

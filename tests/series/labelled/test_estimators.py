@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import pickle
 import re
 import subprocess
 import sys
@@ -213,39 +212,14 @@ def test_the_command_reads_the_file_of_an_estimator(labels: list[Any], capsys: p
     assert capsys.readouterr().out.startswith(f"name,label,probability\nx.npy,{labels[0]},")
 
 
-STEPS = ["t0", "t1", "t2"]
-
-
-@pytest.mark.needs("pandas", "series")
-@pytest.mark.parametrize("kind", [Classifier, Regressor])
-def test_columns_have_the_names_and_the_order_of_fit(kind: Any) -> None:
-    DataFrame: Any = pytest.importorskip("pandas").DataFrame
-    X, y = np.random.default_rng(0).normal(size=(8, 3)), np.arange(8) % 2
-    estimator = kind(hidden=2, epochs=1).fit(DataFrame(X, columns=STEPS), y)
-    estimator.save("file")
-    for each in (estimator, kind.load("file"), pickle.loads(pickle.dumps(estimator))):
-        assert each.feature_names_in_.tolist() == STEPS
-        expected = estimator.predict(DataFrame(X, columns=STEPS))
-        np.testing.assert_array_equal(each.predict(DataFrame(X, columns=STEPS)), expected)
-        for names in (STEPS[::-1], ["t0", "t1", "t3"]):
-            with one_line(ValueError, f"X has the columns {', '.join(names)}: expected those of `fit` in their order"):
-                each.score(DataFrame(X, columns=names), y)
-        with pytest.warns(UserWarning, match="X does not have valid feature names, but"):
-            each.predict(X)
-    estimator.fit(X, y)
-    assert not hasattr(estimator, "feature_names_in_")
-
-
 @pytest.mark.needs("pandas", "series")
 def test_the_channels_of_a_list_of_frames_have_names() -> None:
     DataFrame: Any = pytest.importorskip("pandas").DataFrame
     X, y = data()
     classifier = Classifier(**SMALL).fit([DataFrame(each, columns=["x", "y"]) for each in X], y)
-    assert (classifier.feature_names_in_.tolist(), classifier.channel_names_) == (["x", "y"], ("x", "y"))
+    assert classifier.channel_names_ == ("x", "y")
     swapped = [DataFrame(each, columns=["y", "x"]) for each in X]
-    with one_line(
-        ValueError, "X has the columns y, x: expected those of `fit` in their order, x, y; reorder or rename"
-    ):
+    with one_line(DataError, "X[0] has the channel y, but the model has x there: expected the same names in the same"):
         classifier.predict(swapped)
     with pytest.raises(ValueError, match=r"X\[1\] has the channel y, but X\[0\] has x there"):
         classifier.fit([DataFrame(X[0], columns=["x", "y"]), *swapped[1:]], y)
@@ -254,13 +228,12 @@ def test_the_channels_of_a_list_of_frames_have_names() -> None:
     assert main(["predict", "c", "f.csv"]) == 0
 
 
-@pytest.mark.parametrize("channels_first", [None, True])
-def test_masked_arrays_are_refused(channels_first: bool | None) -> None:
+def test_masked_arrays_are_refused() -> None:
     """NumPy would use the values under the mask."""
     X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
     masked = np.ma.masked_greater(X, 1)
-    model = Classifier(**SMALL | {"epochs": 1}, channels_first=channels_first).fit(X, y)
-    for use in (lambda X: Classifier(channels_first=channels_first).fit(X, y), model.predict):
+    model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
+    for use in (lambda X: Classifier().fit(X, y), model.predict):
         with one_line(ValueError, "X is a masked array: expected NaN for missing values; use X.filled(np.nan)"):
             use(masked)
         with one_line(ValueError, "X[0] is a masked array: expected NaN for missing values; use X[0].filled(np.nan)"):
@@ -276,7 +249,7 @@ def test_masked_arrays_are_refused(channels_first: bool | None) -> None:
 def test_a_stream_ends_in_the_prediction_for_the_series(patch: int) -> None:
     """Within a patch too, and with missing values."""
     X, y = np.random.default_rng(0).standard_normal((10, 66, 2)), np.arange(10) % 2
-    model = Classifier(**SMALL | {"epochs": 1}, one_way=True, mask=True, patch=patch).fit(X, y)
+    model = Classifier(**SMALL | {"epochs": 1}, one_way=True, patch=patch).fit(X, y)
     X[1, 20:25, 0] = X[1, 30:31] = np.nan
     for T in (1, 2, 33, 66):
         np.testing.assert_allclose([*model.stream(X[1, :T])][-1], model.predict_proba([X[1, :T]])[0], rtol=1e-4)
@@ -396,12 +369,6 @@ def test_other_errors() -> None:
     )
 
 
-def test_a_model_of_two_directions_sees_channels_that_are_missing_with_a_mask() -> None:
-    X, y = data()
-    X = [np.where(np.arange(len(each))[:, None] == 1, np.nan, each) for each in X]
-    assert Classifier(**SMALL | {"mask": True}).fit(X, y).score(X, y) == 1
-
-
 BLOCKED = "import sys\nfor name in ('sklearn', 'pandas', 'matplotlib', 'scipy'): sys.modules[name] = None\n"
 
 
@@ -440,28 +407,11 @@ print(Classifier(hidden=4, epochs=1).fit(X, np.arange(8) % 2).get_params()["hidd
     assert printed[3:] == ["this Classifier is not fitted: expected `fit` first; call fit with data", "4"]
 
 
-# ---- arrays with the channels first ----
-
-
-def test_channels_first() -> None:
-    X, y = np.random.default_rng(0).standard_normal((12, 9, 2)), np.arange(12) % 2
-    channels_first = X.swapaxes(1, 2)
-    expected = Classifier(**SMALL).fit(X, y).predict_proba(X)
-    classifier = Classifier(**SMALL, channels_first=True).fit(channels_first, y)
-    np.testing.assert_array_equal(classifier.predict_proba(channels_first), expected)
-    np.testing.assert_array_equal(classifier.predict_proba(list(channels_first)), expected)
-    flat = Classifier(**SMALL, channels_first=True).fit(X[..., 0], y)  # (n, T) has no channels to exchange
-    np.testing.assert_array_equal(
-        flat.predict_proba(X[..., 0]), Classifier(**SMALL).fit(X[..., 0], y).predict_proba(X[..., 0])
-    )
-
-
 def test_more_channels_than_steps_give_a_warning() -> None:
     X, y = np.random.default_rng(0).standard_normal((6, 2, 9)), np.arange(6) % 2
-    with pytest.warns(UserWarning, match=r"^X has shape \(6, 2, 9\): .* 2 steps of 9 channels; .*channels_first=True"):
-        Classifier(**SMALL).fit(X, y)
-    with pytest.warns(UserWarning, match="channels_first=True"):
-        Regressor(**SMALL).fit(X, y)
-    Classifier(**SMALL, channels_first=False).fit(X, y).predict(X)  # no warning
-    with pytest.raises(ValueError, match=r"^channels_first is 'no': expected bool or None"):
-        Classifier(**SMALL, channels_first="no").fit(X, y)  # type: ignore[arg-type]
+    for kind in (Classifier, Regressor):
+        with pytest.warns(
+            UserWarning, match=r"^X has shape \(6, 2, 9\): .* 2 steps of 9 channels; .*X.swapaxes\(1, 2\)"
+        ):
+            kind(**SMALL).fit(X, y)
+        kind(**SMALL).fit([*X], y).predict(X)  # no warning

@@ -16,10 +16,12 @@ from tests.series.waves import imbalanced, waves
 from tests.thin import thin
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
+from xrnn.optim import Adam
 from xrnn.series.batches import unpack
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError
 from xrnn.series.labelled.estimators import Classifier, Regressor
+from xrnn.series.labelled.model import plan
 from xrnn.series.labelled.training import default_epochs
 from xrnn.series.training import SILENT, Watcher, cosine_rate
 
@@ -36,21 +38,8 @@ def test_training_learns(backend: Backend) -> None:
     assert len(training.losses) == training.steps == 60
     assert abs(training.losses[0] - math.log(2)) < 0.5
     assert np.mean(training.losses[-10:]) < 0.2
-    assert training.seen == 200
     assert training.position == "epoch 20"
-    assert training.shown_figures.startswith(f"loss {np.mean(training.losses):.3f}, accuracy 0.")
-
-
-def test_the_reported_accuracy_is_that_of_the_last_hundred_updates(backend: Backend) -> None:
-    training = prepared().training(backend)
-    training._hits = [(0, 1000)] * 100  # steps before these, all wrong
-    for _ in range(100):
-        training.step()
-    training.read_losses()
-    assert len(training._hits) == 100
-    right, seen = (sum(column) for column in zip(*training._hits, strict=True))
-    assert training.shown_figures.partition(", ")[2] == f"accuracy {right / seen:.3f}"
-    assert 0.5 < right / seen <= 1
+    assert training.shown_figures == f"loss {np.mean(training.losses):.3f}"
 
 
 def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Backend) -> None:
@@ -86,7 +75,7 @@ def test_the_epochs_follow_from_the_count_of_series() -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("changes", [{}, {"layers": 3}, {"one_way": True}, {"members": 2, "layers": 1}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"layers": 3}, {"one_way": True}], ids=str)
 def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[str, Any], backend: Backend) -> None:
     trainings = [prepared(series, kind, **changes).training(each) for each in (backend, "numpy")]
     for one, other in zip(trainings[0].model.params, trainings[1].model.params, strict=True):
@@ -102,13 +91,13 @@ def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[
 def test_new_weights_have_the_shapes_of_the_plan(cell: str, one_way: bool, backend: Backend) -> None:
     ready = prepared(cell=cell, one_way=one_way)
     params = ready.training(backend).model.params
-    assert [param.shape for param in params] == ready.estimator._planned(ready.p, 1).shapes
+    assert [param.shape for param in params] == plan(ready.estimator, ready.p, 1).shapes
     assert {param.dtype.name for param in params} == {"float32"}
 
 
 @every_kind
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing(kind: Any, series: Any) -> None:
-    check_transfers(prepared(series, kind).training(STANDIN), reads=2 if kind is Classifier else 1)
+    check_transfers(prepared(series, kind).training(STANDIN), reads=1)
 
 
 def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Backend) -> None:
@@ -173,7 +162,7 @@ def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend
 def test_early_stopping_keeps_the_best_epoch() -> None:
     """Before the end of the first epoch, the layers are those of the last update."""
     train, validation = waves(16, 0), waves(4, 1)
-    ready = prepared(train, lr=0.3, head_rate=1.0, layers=1, patience=3)
+    ready = prepared(train, lr=0.1, layers=1, patience=3)
     training = ready.training(validation=validation)
     training.run(2, SILENT)
     assert training.best is training.model
@@ -182,7 +171,7 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
     best = losses.index(min(losses)) + 1
     assert (training.steps, len(losses)) == (4 * (best + 3), best + 3)
     assert f", validation loss {losses[-1]:.3f}" in training.shown_figures
-    kept = type(training.model)(training.best, 1, 0.0, 0)
+    kept = type(training.model)(training.best, 0.0, 0)
     y, last = (each.outputs(training.inputs(validation)) for each in (kept, training.model))
     targets = ready.estimator._targets(validation)
     assert float(ready.estimator._loss(y, targets)[0]) == pytest.approx(min(losses), rel=1e-6)
@@ -201,3 +190,27 @@ def test_an_estimator_keeps_the_best_epoch() -> None:
     for kept, of_shorter in zip(fitted.layers_.values(), shorter.layers_.values(), strict=True):
         for one, other in zip(kept.params, of_shorter.params, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_training_that_diverges_keeps_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a complete epoch there is none, and the error stays."""
+    X, y = [each.values for each in waves(20, 0)], [each.label for each in waves(20, 0)]
+    options: dict[str, Any] = {"hidden": 6, "batch": 4, "patch": 1, "patience": 50, "epochs": 6}
+    step, expected = Adam.step, Classifier(**options | {"epochs": 2}).fit(X, y)
+
+    def diverging(optimizer: Adam, *, at: int) -> None:
+        step(optimizer)
+        if optimizer.steps == at:
+            optimizer.layers[-1].params[1][0] = math.nan
+
+    monkeypatch.setattr(Adam, "step", lambda optimizer: diverging(optimizer, at=10))  # an epoch has 4 updates
+    with pytest.warns(
+        UserWarning, match=r"^the (validation )?loss is nan at step \d+: .*; lower lr; the best epoch be"
+    ):
+        fitted = Classifier(**options).fit(X, y)
+    assert fitted.validation_losses_ == expected.validation_losses_[:2]
+    assert len(fitted.losses_) == 8
+    np.testing.assert_array_equal(fitted.predict_proba(X), expected.predict_proba(X))
+    monkeypatch.setattr(Adam, "step", lambda optimizer: diverging(optimizer, at=2))
+    with pytest.raises(DivergedError):
+        Classifier(**options).fit(X, y)

@@ -9,7 +9,8 @@ from typing import Any
 from tests.series.waves import waves
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
-from xrnn.series.labelled.estimators import Classifier, LabelledEstimator
+from xrnn.series.labelled.base import LabelledEstimator
+from xrnn.series.labelled.estimators import Classifier
 from xrnn.series.labelled.labels import as_array, classes_of
 from xrnn.series.labelled.training import LabelledTraining
 

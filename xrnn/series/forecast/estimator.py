@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xrnn.files import quoted
 from xrnn.select import get_backend
 from xrnn.series.checks import Series, Time, check_sizes
-from xrnn.series.errors import DataError, SettingsError
+from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator
 from xrnn.series.forecast.data import (
     ForecastData,
@@ -30,7 +29,7 @@ from xrnn.series.forecast.training import ForecastTraining
 from xrnn.series.forecast.windows import ForecastFacts
 from xrnn.series.frames import Form, Names, form_of, is_frame, names_of
 from xrnn.series.inputs import as_numbers, as_series, check_count
-from xrnn.series.parameters import FORECAST_RULES, Rule, architecture, checked, parse_quantiles
+from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, architecture, checked, number, parse_quantiles
 from xrnn.series.plan import Plan
 from xrnn.series.scale import Scale
 from xrnn.typing import Shape
@@ -108,8 +107,14 @@ class Forecaster(Estimator):
     job = "xrnn forecaster"
     writer = "xrnn forecast"
     estimator_type = None
-    rules: ClassVar[dict[str, Rule]] = FORECAST_RULES
-    learnt = ("facts_", "share_", "smoothing_", "spread_", "rate_", "fingerprint_")
+    rules = FORECAST_RULES
+    learnt: ClassVar[dict[str, Rule]] = {
+        "facts_": Rule("", lambda _: True, read=ForecastFacts.of),
+        **dict.fromkeys(("share_", "smoothing_"), number(1)),
+        "spread_": number(1e6),
+        "rate_": number(1000),
+        "fingerprint_": TEXT,
+    }
 
     def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame
@@ -130,7 +135,7 @@ class Forecaster(Estimator):
         if data.left_out:
             warnings.warn(data.left_out, stacklevel=3)
         self.learn(p, data)
-        self._check_columns(X, reset=True)
+        self._count_features(X)
         self._series = series  # for `predict` without X
 
     def learn(self, p: Any, data: ForecastData) -> ForecastTraining:
@@ -169,7 +174,7 @@ class Forecaster(Estimator):
         for name in ("quantiles", "known"):
             if not isinstance(given[name], str):
                 given[name] = ",".join(map(str, np.atleast_1d(given[name]).tolist()))
-        p = checked(type(self), given)
+        p: Any = checked(type(self), self.rules, given)
         p.levels = parse_quantiles(p.quantiles)
         return p
 
@@ -346,14 +351,6 @@ class Forecaster(Estimator):
         return forecasts
 
     # ---- files ----
-
-    def _set_learnt(self, learnt: dict[str, Any]) -> None:
-        self.facts_ = ForecastFacts.of(learnt["facts_"])
-        for name, most in (("share_", 1), ("smoothing_", 1), ("spread_", 1e6), ("rate_", 1000)):
-            if type(learnt[name]) is not float or not 0 <= learnt[name] <= most:
-                raise SettingsError(f"{name} is {quoted(str(learnt[name]))}: expected a number from 0 to {most:g}")
-            setattr(self, name, learnt[name])
-        self.fingerprint_ = str(learnt["fingerprint_"])
 
     def _plan(self) -> Plan:
         return plan(self._params, self.facts_)

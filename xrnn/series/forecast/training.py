@@ -61,7 +61,6 @@ class ForecastTraining(Training):
     calibrated   whether `calibrate` has set the share and the offsets of the model
     """
 
-    samples = "windows"
     model: ForecastModel
 
     def __init__(self, p: Any, data: ForecastData, backend: Backend, updates: int | None) -> None:
@@ -230,10 +229,6 @@ class ForecastTraining(Training):
         """errors (N, F, Q or 1), the values minus the quantiles; reach (N, F)"""
         self.model.spread = spread_of(errors[..., errors.shape[2] // 2], reach)
         self.model.offsets = quantile_offsets(errors / (1 + self.model.spread * reach)[..., None], self.p.levels)
-
-    @property
-    def seen(self) -> int:
-        return self.steps * int(self.p.batch)
 
 
 def spread_of(errors: HostArray, reach: HostArray) -> float:

@@ -15,9 +15,8 @@ from typing import Any, Final, Self
 import numpy as np
 
 from xrnn.series.errors import SettingsError
-from xrnn.series.files import strings, whole
 from xrnn.series.forecast import calendar
-from xrnn.series.parameters import MOST_STEPS
+from xrnn.series.parameters import MOST_STEPS, NAMES, whole
 from xrnn.series.read import MOST_CHANNELS
 from xrnn.typing import Array, HostArray
 
@@ -67,13 +66,16 @@ class ForecastFacts:
         if value["calendar"] not in [*calendar.COLUMNS]:  # a list: the value may not be hashable
             raise SettingsError(f"calendar is unknown: expected {' or '.join(filter(None, calendar.COLUMNS))}")
         for name in ("context", "horizon", "season", "known"):
-            whole(name, value[name], *((0, MOST_CHANNELS) if name == "known" else (1, MOST_STEPS)))
+            (whole(0, MOST_CHANNELS) if name == "known" else whole(1, MOST_STEPS)).check(name, value[name])
         if value["season"] > value["context"]:
             raise SettingsError("season is larger than context: expected at most that")
-        names = value["channel_names"]
+        if (names := value["channel_names"]) is not None:
+            NAMES.check("channel_names", names)
+            if len(names) != 1 + value["known"]:
+                raise SettingsError(f"channel_names has {len(names)} names: expected {1 + value['known']}")
         if not isinstance(value["step"], str):
             raise SettingsError("step is not a string: expected the name of a step")
-        return cls(**value | {"channel_names": names and strings("channel_names", names, 1 + value["known"])})
+        return cls(**value | {"channel_names": names and tuple(names)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, SettingsError, param
+from xrnn.series.labelled.base import LabelledEstimator
 from xrnn.series.labelled.labels import VALIDATION, hold_out
 from xrnn.series.labelled.training import LabelledTraining
 from xrnn.series.scale import standardised
@@ -32,7 +33,9 @@ def scaled(series: list[Series], scaling: str) -> list[Series]:
     return [replace(each, values=standardised(each.values)) for each in series] if scaling == "each" else series
 
 
-def choose(estimator: Any, p: Any, train: list[Series], watcher: Watcher = SILENT) -> tuple[int, str]:
+def choose(
+    estimator: LabelledEstimator, p: LabelledEstimator, train: list[Series], watcher: Watcher = SILENT
+) -> tuple[int, str]:
     """The number of steps in a patch, and the scaling: those of `p`, or chosen if they are 0 and "auto".
 
     The first choice is a power of two near half the square root of the median length T: the state then lasts for about
@@ -92,14 +95,19 @@ def _far_apart(series: list[Series]) -> bool:
     return bool((high > _APART * low).any())
 
 
-def _error(estimator: Any, p: Any, size: int, scaling: str, train: list[Series], left: list[Series]) -> float:
+def _error(
+    estimator: LabelledEstimator,
+    p: LabelledEstimator,
+    size: int,
+    scaling: str,
+    train: list[Series],
+    left: list[Series],
+) -> float:
     """The error on `left` after a short training on `train`; infinite if it diverged."""
-    short = type(p)(**vars(p) | {"patience": 0, "members": 1})
-    training = LabelledTraining(estimator, short, size, scaled(train, scaling), [], get_backend())
+    training = LabelledTraining(estimator, replace(p, patience=0), size, scaled(train, scaling), [], get_backend())
     try:
         training.total = max(1, round(_SHARE * training.total))
         training.run(training.total, SILENT)
     except DivergedError:
         return math.inf
-    error: float = estimator._error(training.model.outputs(training.inputs(scaled(left, scaling))), left)
-    return error
+    return estimator._error(training.model.outputs(training.inputs(scaled(left, scaling))), left)

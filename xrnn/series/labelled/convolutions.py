@@ -7,15 +7,23 @@ series is above a threshold. The kernels are fixed, the thresholds come from the
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from dataclasses import fields
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
+from xrnn.layers.linear import Linear
 from xrnn.losses import softmax_cross_entropy
-from xrnn.select import to_numpy
-from xrnn.typing import HostArray
+from xrnn.select import get_backend, to_numpy
+from xrnn.series.checks import Series
+from xrnn.series.errors import SettingsError, param
+from xrnn.series.labelled.base import Kind, LabelledEstimator
+from xrnn.series.parameters import whole
+from xrnn.series.plan import LinearPlan
+from xrnn.series.scale import Scale
+from xrnn.typing import HostArray, Shape
 
 _TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1
 _KERNELS: Final = np.array(
@@ -85,22 +93,6 @@ class Kernels:
         return features.reshape(len(series), -1)
 
 
-@dataclass(frozen=True, slots=True)
-class ConvolutionsModel:
-    """y = features(x) @ W + b: the inference of a trained model."""
-
-    kernels: Kernels
-    thresholds: HostArray
-    linear: Any
-
-    def outputs(self, series: Sequence[HostArray]) -> HostArray:
-        """(T, D) float32 each → y (count, outputs) float64."""
-        parts = [series[first : first + _AT_ONCE] for first in range(0, len(series), _AT_ONCE)]
-        features = [self.linear.backend.asarray(self.kernels.features(each, self.thresholds)) for each in parts]
-        y: HostArray = np.concatenate([to_numpy(self.linear(each)) for each in features]).astype(float)
-        return y
-
-
 class Ridge(NamedTuple):
     """W (F, outputs) and b (outputs,), and the penalty that gave the lowest error."""
 
@@ -146,3 +138,68 @@ def ridge(features: HostArray, targets: HostArray, outputs: int) -> Ridge:
         factor = min(_FACTORS.tolist(), key=lambda each: float(softmax_cross_entropy(left_out * each, targets)[0]))
     W = x.T @ (vectors @ (rotated / (values + penalty)[:, None])) / deviation[:, None]
     return Ridge(factor * W, factor * (y_mean - mean @ W), penalty)
+
+
+class Convolutions(Kind):
+    """y = features(x) @ W + b. It learns
+
+    longest_       the number of steps of the longest training series
+    scale_         mean and deviation of each channel, (2, D)
+    thresholds_    of the kernels
+    """
+
+    learnt: ClassVar = {"longest_": whole(1, 2**40)}
+
+    @classmethod
+    def check(cls, p: LabelledEstimator) -> None:
+        for each in fields(p):
+            if each.name not in ("model", "seed") and (value := getattr(p, each.name)) != each.default:
+                raise SettingsError(
+                    f"{param(each.name)} is {value}, which {param('model')} {p.model} doesn't use: expected no other "
+                    f"parameter than {param('seed')}; leave it out"
+                )
+
+    def learn(self, series: list[Series]) -> dict[str, Any]:
+        estimator, seed, backend = self.estimator, self.p.seed, get_backend()
+        longest = max(len(each.values) for each in series)
+        kernels = Kernels(estimator.channels_, longest, seed)
+        series = [series[i] for i in some_of(estimator._groups(series), seed)]
+        scale = Scale.of(each.values for each in series)
+        x = [scale.apply(each.values) for each in series]
+        thresholds = kernels.thresholds_of(x, seed)
+        solved = ridge(kernels.features(x, thresholds), estimator._targets(series), estimator._outputs)
+        estimator.watcher.tell(
+            f"model: ridge regression on {math.prod(kernels.shape):,} random convolutions of {len(series):,} series; "
+            f"penalty {solved.penalty:g}; seed {seed}"
+        )
+        return {
+            "longest_": longest,
+            "losses_": [],
+            "validation_losses_": [],
+            "scale_": np.array([scale.mean, scale.deviation]),
+            "thresholds_": thresholds,
+            "layers_": {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (solved.W, solved.b)))},
+        }
+
+    def outputs(self, series: list[Series]) -> HostArray:
+        kernels, scale, linear = self._kernels, Scale(*self.estimator.scale_), self.estimator.layers_["linear"]
+        parts = [series[first : first + _AT_ONCE] for first in range(0, len(series), _AT_ONCE)]
+        features = (
+            kernels.features([scale.apply(each.values) for each in part], self.estimator.thresholds_) for part in parts
+        )
+        outputs = [to_numpy(linear(linear.backend.asarray(each))) for each in features]
+        y: HostArray = np.concatenate(outputs).astype(float)
+        return y
+
+    @property
+    def _kernels(self) -> Kernels:
+        return Kernels(self.estimator.channels_, self.estimator.longest_, self.p.seed)
+
+    @property
+    def plan(self) -> LinearPlan:
+        return LinearPlan(math.prod(self._kernels.shape), self.estimator._outputs)
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        D = self.estimator.channels_
+        return {"losses": (-1,), "validation_losses": (-1,), "scale": (2, D), "thresholds": self._kernels.shape}

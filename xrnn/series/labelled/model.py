@@ -7,15 +7,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.series.batches import pack, unpack
-from xrnn.series.plan import Model
+from xrnn.series.labelled.base import LabelledEstimator
+from xrnn.series.plan import Model, Plan
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
 
-# outputs, targets, weights of the labels or None → the mean loss, its gradient, the number of correct labels or None
-Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array, Array | None]]
+# outputs, targets, weights of the labels or None → the mean loss and its gradient
+Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array]]
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
 
 
@@ -42,9 +42,24 @@ def features_of(size: int) -> int:
     return 1 if size == 1 else 2 * size
 
 
-def inputs_of(values: HostArray, scale: Scale, size: int, mask: bool) -> HostArray:
-    """The model's input for a series (T, D): scaled patches and, with `mask`, the mask channels."""
-    return scale.apply(patches(values, size), mask=mask)
+def plan(estimator: LabelledEstimator, p: LabelledEstimator, patch: int) -> Plan:
+    """The layers of a model with this number of steps in a patch."""
+    return Plan(
+        p.cell,
+        estimator.channels_ * features_of(patch),
+        p.hidden,
+        p.layers,
+        estimator._outputs,
+        both_ways=not p.one_way,
+        dropout=p.dropout,
+        seed=p.seed,
+        heads=p.heads if p.heads > 1 else None,
+    )
+
+
+def inputs_of(values: HostArray, scale: Scale, size: int) -> HostArray:
+    """The model's input for a series (T, D): scaled patches."""
+    return scale.apply(patches(values, size))
 
 
 class MeanPool:
@@ -86,50 +101,29 @@ class Running(NamedTuple):
 class LabelledModel(Model):
     """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005)."""
 
-    def __init__(self, layers: Mapping[str, Any], members: int = 1, dropout: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, layers: Mapping[str, Any], dropout: float = 0.0, seed: int = 0) -> None:
         super().__init__(layers)
-        self._members, self._pool = members, MeanPool(self.backend.xp)
+        self._pool = MeanPool(self.backend.xp)
         self._dropout = Dropout(dropout, seed=seed, layer=len(self.stack.layers))
         self.dropouts.append(self._dropout)
-        width = self.linear.input_size  # the members of a direction beside each other
-        of_direction = width // 2 if isinstance(self.stack.layers[0], Bidirectional) else width
-        owner = np.arange(width) % of_direction // (of_direction // members)
-        # (M, 1, H): M for the features of a member, so that the mean of the members' outputs is the output
-        of_member = members * (owner == np.arange(members)[:, None])
-        self._own = self.backend.asarray(of_member[:, None].astype(np.float32))
 
     def forward(self, x: Array, lengths: Array) -> Array:
-        """x (T, N, D), lengths (N,) integers in [1, T] → y (members · N, outputs) of the members, one after the other.
-
-        Keeps the arrays for `backward`.
-        """
+        """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs). Keeps the arrays for `backward`."""
         h, _ = self.stack.forward(x, lengths=lengths)
-        pooled = self._dropout.forward(self._pool.forward(h, lengths))
-        if self._members > 1:
-            pooled = (pooled * self._own.astype(pooled.dtype, copy=False)).reshape(-1, pooled.shape[1])
-        return self.linear.forward(pooled)
+        return self.linear.forward(self._dropout.forward(self._pool.forward(h, lengths)))
 
     def backward(self, dy: Array) -> None:
-        """dy (members · N, outputs) → the gradients of every layer."""
+        """dy (N, outputs) → the gradients of every layer."""
         dpooled = self.linear.backward(dy)
-        if self._members > 1:
-            of_member = dpooled.reshape(self._members, -1, dpooled.shape[1])
-            dpooled = (of_member * self._own.astype(dpooled.dtype, copy=False)).sum(axis=0)
         self.stack.backward(self._pool.backward(self._dropout.backward(dpooled)), needs_dx=False)
 
     def train_step(
         self, loss_of: Loss, x: Array, lengths: Array, targets: Array, weights: Array | None = None
-    ) -> tuple[Array, Array | None]:
-        """Forward and backward pass → the mean loss of the members, and their mean number of correct labels.
-
-        Both are 0-d, on the device.
-        """
-        members = self._members
-        if members > 1:
-            targets = self.backend.xp.concatenate([targets] * members)
-        loss, dy, correct = loss_of(self.forward(x, lengths), targets, weights)
+    ) -> Array:
+        """Forward and backward pass → the mean loss, 0-d, on the device."""
+        loss, dy = loss_of(self.forward(x, lengths), targets, weights)
         self.backward(dy)
-        return loss, correct if correct is None or members == 1 else correct / members
+        return loss
 
     def __call__(self, x: Array, lengths: Array) -> Array:
         """Inference: y without dropout. Nothing is kept for `backward`."""
@@ -158,9 +152,7 @@ class LabelledModel(Model):
         return y
 
 
-def streamed(
-    model: LabelledModel, rows: Iterable[HostArray], scale: Scale, patch: int, mask: bool
-) -> Iterator[HostArray]:
+def streamed(model: LabelledModel, rows: Iterable[HostArray], scale: Scale, patch: int) -> Iterator[HostArray]:
     """The outputs (1, outputs) after each row (D,) of one series, NaN for a missing value. The model runs forward only.
 
     The last outputs are those for all rows as one series.
@@ -171,12 +163,8 @@ def streamed(
     for row in rows:
         waiting.append(row)
         (values,) = patches(np.array(waiting), patch, before)
-        known = ~np.isnan(values)
-        filled = np.where(known, values, last)
-        x = scale.apply(filled[None])
-        if mask:
-            x = np.concatenate([x, known[None]], axis=1, dtype=np.float32)
-        y, running = model.follow(backend.asarray(x), after)
+        filled = np.where(np.isnan(values), last, values)
+        y, running = model.follow(backend.asarray(scale.apply(filled[None])), after)
         if len(waiting) == patch:
             last, after, before, waiting = filled, running, row, []
         yield backend.to_numpy(y)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from xrnn.optim import Adam
 from xrnn.series.batches import Batches, unpack
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, param
-from xrnn.series.labelled.model import LabelledModel, inputs_of, patches
+from xrnn.series.labelled.base import LabelledEstimator
+from xrnn.series.labelled.model import LabelledModel, inputs_of, patches, plan
 from xrnn.series.scale import Scale
-from xrnn.series.training import AVERAGED, Training, cosine_rate
-from xrnn.typing import Array, HostArray
+from xrnn.series.training import Training, Watcher, cosine_rate
+from xrnn.typing import HostArray
 
 
 def default_epochs(count: int) -> int:
@@ -66,12 +68,10 @@ class LabelledTraining(Training):
     losses      of the estimator
     """
 
-    samples = "series"
-
     def __init__(
         self,
-        estimator: Any,
-        p: Any,
+        estimator: LabelledEstimator,
+        p: LabelledEstimator,
         patch: int,
         train: Sequence[Series],
         validation: Sequence[Series],
@@ -80,31 +80,44 @@ class LabelledTraining(Training):
         self.estimator, self._p, self._patch, self._train = estimator, p, patch, train
         self.scale = Scale.of(patches(series.values, patch) for series in train)
         self.model: LabelledModel
-        model = LabelledModel(estimator._planned(p, patch).make(backend), p.members, p.dropout, p.seed)
-        super().__init__(model, _optimizer(model.values(), p))
+        model = LabelledModel(plan(estimator, p, patch).make(backend), p.dropout, p.seed)
+        *others, linear = model.values()
+        optimizer = Adam([*others, {"layers": [linear], "lr": estimator.linear_rate * p.lr}], p.lr)
+        super().__init__(model, optimizer)
         targets = estimator._targets(train)
         lengths = np.array([len(each.values) for each in train])
         # An update cuts a random number of steps from the start of a series, fewer than a patch, so that the network
         # does not depend on where the patches begin. A complete patch must be left. The same idea: window slicing
         # (Le Guennec et al., 2016).
         starts = (lengths - patch + 1).clip(1, patch)
-        self.batches = Batches(self.inputs(train), targets, p.batch, p.seed, len(self.scale.mean), starts, self._cut)
+        self.batches = Batches(self.inputs(train), targets, p.batch, p.seed, starts, self._cut)
         self._host_weights = estimator._class_weights(p, targets)
         self._weights = None if self._host_weights is None else backend.asarray(self._host_weights)  # of the labels
         self.total = default_epochs(len(train)) * self.per_epoch
         self._validation = self.inputs(validation)
         self._validation_targets = estimator._targets(validation) if validation else None
         self.stopping = EarlyStopping(model, p.patience) if p.patience else None
-        self._unread_hits: list[tuple[Array, int]] = []  # (correct labels on the device, series) per update
-        self._hits: list[tuple[int, int]] = []  # the same for the last updates, on the host
 
     def inputs(self, series: Sequence[Series]) -> list[HostArray]:
         """The model's inputs for these series."""
-        return [inputs_of(each.values, self.scale, self._patch, self._p.mask) for each in series]
+        return [inputs_of(each.values, self.scale, self._patch) for each in series]
 
     def _cut(self, index: int, start: int) -> HostArray:
         """The model's input for a training series without its first steps."""
-        return inputs_of(self._train[index].values[start:], self.scale, self._patch, self._p.mask)
+        return inputs_of(self._train[index].values[start:], self.scale, self._patch)
+
+    def run(self, last: int, watcher: Watcher) -> None:
+        """As any training. If it diverges after an epoch with a validation loss, it ends there, with a warning."""
+        try:
+            super().run(last, watcher)
+        except DivergedError as error:
+            if not self.validation_losses:
+                raise
+            with contextlib.suppress(DivergedError):
+                self.read_losses()
+            del self.losses[len(self.validation_losses) * self.per_epoch :]
+            watcher.ended()
+            watcher.warn(f"{error.marked}; the best epoch before it is kept")
 
     @property
     def per_epoch(self) -> int:
@@ -116,10 +129,8 @@ class LabelledTraining(Training):
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
             x, lengths, targets = unpack(self._backend.asarray(packed), shape, self.batches.target_dtype)
-            loss, correct = self.model.train_step(self.estimator._loss, x, lengths, targets, self._weights)
+            loss = self.model.train_step(self.estimator._loss, x, lengths, targets, self._weights)
             self._update(loss, cosine_rate(self._p.lr, self.steps + 1, self.total))
-        if correct is not None:
-            self._unread_hits.append((correct, len(targets)))
         if self.stopping and self.steps % self.per_epoch == 0:
             self._validate(self.stopping)
 
@@ -132,24 +143,10 @@ class LabelledTraining(Training):
             )
         stopping.add(loss, self.model)
 
-    def read_losses(self) -> None:
-        super().read_losses()
-        if not self._unread_hits:
-            return
-        hits, sizes = zip(*self._unread_hits, strict=True)
-        self._unread_hits = []
-        read = self._backend.to_numpy(self._backend.xp.stack(hits)).tolist()
-        self._hits = [*self._hits, *zip(read, sizes, strict=True)][-AVERAGED:]
-
     @property
     def shown_figures(self) -> str:
-        shown = [super().shown_figures]
-        if self._hits:
-            correct, seen = (sum(column) for column in zip(*self._hits, strict=True))
-            shown.append(f"accuracy {correct / seen:.3f}")
-        if self.stopping and self.stopping.losses:
-            shown.append(f"validation loss {self.stopping.losses[-1]:.3f}")
-        return ", ".join(shown)
+        validation = f", validation loss {self.validation_losses[-1]:.3f}" if self.validation_losses else ""
+        return super().shown_figures + validation
 
     @property
     def finished(self) -> bool:
@@ -166,18 +163,5 @@ class LabelledTraining(Training):
         return self.stopping.losses if self.stopping else []
 
     @property
-    def seen(self) -> int:
-        return self.batches.seen(self.steps)
-
-    @property
     def position(self) -> str:
         return f"epoch {self.steps // self.per_epoch:,}"
-
-
-def _optimizer(layers: Iterable[Any], p: Any) -> Adam:
-    """Adam, with a learning rate of its own for the linear layer."""
-    rate = p.head_rate / p.members  # a weight counts `members` times in the outputs of a member
-    if rate == 1:
-        return Adam(layers, p.lr)
-    *others, linear = layers
-    return Adam([*others, {"layers": [linear], "lr": rate * p.lr}], p.lr)

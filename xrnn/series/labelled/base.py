@@ -1,0 +1,213 @@
+"""What all estimators of labelled series share, and what a kind of model is.
+
+An estimator knows what to predict: `Classifier` labels, `Regressor` numbers. A kind of model knows how: it learns, and
+computes outputs, for both. Each kind is a class in a file beside this one, and an entry of `KINDS` in estimators.py.
+The parameter `model` and its option, training, files, predictions and `xrnn convert` follow from these.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from xrnn.series.checks import Series
+from xrnn.series.errors import DataError, SettingsError, param
+from xrnn.series.estimator import Estimator
+from xrnn.series.inputs import as_row, as_series
+from xrnn.series.parameters import NAMES, RULES, Rule, one_of, or_none, whole
+from xrnn.series.plan import LinearPlan, Plan
+from xrnn.series.read import MOST_CHANNELS, check_same
+from xrnn.typing import Array, HostArray, Shape
+
+
+class Kind(ABC):
+    """A kind of model, made for an estimator.
+
+    estimator   has its targets, `channels_` and `watcher`; after `learn` and after `load`, all learnt attributes
+    p           the parameters with which it is or was trained
+
+    learnt      the attributes that `learn` returns beside `layers_` and arrays: the rules of their values in a file
+    converts    whether the layers, the scale and the mean over time are the complete model, as in the formats of
+                `xrnn convert`
+    """
+
+    learnt: ClassVar[Mapping[str, Rule]]
+    converts: ClassVar[bool] = False
+
+    def __init__(self, estimator: LabelledEstimator, p: LabelledEstimator) -> None:
+        self.estimator, self.p = estimator, p
+
+    @classmethod
+    @abstractmethod
+    def check(cls, p: LabelledEstimator) -> None:
+        """Raises SettingsError for parameters that the kind does not use, or that do not fit together."""
+
+    @abstractmethod
+    def learn(self, series: list[Series]) -> dict[str, Any]:
+        """The learnt attributes of the estimator, by name; {} if the watcher stops it before there is a model.
+
+        Raises DataError, SettingsError and DivergedError.
+        """
+
+    @abstractmethod
+    def outputs(self, series: list[Series]) -> HostArray:
+        """The outputs for each series, (n, outputs) float64, of which the estimator makes its predictions."""
+
+    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
+        """The outputs (1, outputs) after each row (D,) of one series.   Raises SettingsError if the kind has none."""
+        raise SettingsError(
+            f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series: train "
+            f"one with {param('one_way')}"
+        )
+
+    @property
+    @abstractmethod
+    def plan(self) -> Plan | LinearPlan:
+        """The layers that the parameters and the learnt attributes describe, with which those of a file must agree."""
+
+    @property
+    @abstractmethod
+    def shapes(self) -> dict[str, Shape]:
+        """The shapes of the arrays in a file, float64, by the names of their attributes without "_"."""
+
+
+KINDS: Final[dict[str, type[Kind]]] = {}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class LabelledEstimator(Estimator):
+    """Each field is a parameter of the estimators.
+
+    channels_, channel_names_   of the series; the names are None if they have none
+    losses_                     of every update; empty if the model is not trained by updates
+    validation_losses_          of every epoch with patience
+    """
+
+    model: str = "recurrent"
+    cell: str = "gru"
+    hidden: int = 64
+    heads: int = 1
+    layers: int = 1
+    one_way: bool = False
+    dropout: float = 0.3
+    noise: float = 0.3
+    patch: int = 0
+    scaling: str = "auto"
+    patience: int = 0
+    lr: float = 0.003
+    batch: int = 32
+    epochs: int | None = None
+    seed: int = 0
+
+    rules: ClassVar = {**RULES, "model": one_of(KINDS)}
+    learnt: ClassVar[Mapping[str, Rule]] = {"channels_": whole(1, MOST_CHANNELS), "channel_names_": or_none(NAMES)}
+    linear_rate: ClassVar[float]  # learning rate of the linear layer, as a multiple of lr
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The learnt attributes. Each kind has its own."""
+
+    # ---- what to predict: Classifier and Regressor define it ----
+
+    @property
+    @abstractmethod
+    def _outputs(self) -> int:
+        """The number of outputs of the model."""
+
+    @abstractmethod
+    def _learn_targets(self, series: Sequence[Series]) -> None:
+        """Set the learnt attributes of the targets of these series.   Raises DataError."""
+
+    @abstractmethod
+    def _groups(self, series: Sequence[Series]) -> list[list[int]]:
+        """The indices of the series of each group: a part of each is held out."""
+
+    @abstractmethod
+    def _targets(self, series: Sequence[Series]) -> HostArray:
+        """The targets of the model, (n,): int32 or float32."""
+
+    @abstractmethod
+    def _loss(self, y: Any, targets: Any, weights: Any = None) -> tuple[Array, Array]:
+        """The mean loss, 0-d on the device, and its gradient.   weights: of the labels (K,); None for equal ones"""
+
+    @abstractmethod
+    def _error(self, y: HostArray, series: Sequence[Series]) -> float:
+        """The error of outputs (n, outputs), by which a patch is chosen."""
+
+    @abstractmethod
+    def _decoded(self, y: HostArray) -> HostArray:
+        """The predictions from the outputs (n, outputs), float64."""
+
+    def _class_weights(self, p: Any, targets: HostArray) -> HostArray | None:
+        """The weights of the labels in the loss; None for equal ones."""
+        return None
+
+    # ---- how to predict: the kind of model does it ----
+
+    @property
+    def kind_(self) -> Kind:
+        """The fitted model, of the kind that the parameter `model` names."""
+        fitted = self._fitted()
+        return KINDS[fitted._params.model](fitted, fitted._params)
+
+    def check_params(self) -> Self:
+        """The parameters.   Raises SettingsError."""
+        p: Self = super().check_params()
+        KINDS[p.model].check(p)
+        return p
+
+    def _learn(self, X: Any, labels: Sequence[Any]) -> None:
+        """Learn from X and its labels.   Raises ValueError."""
+        p = self.check_params()
+        shape: tuple[int, ...] = np.asarray(X).shape if hasattr(X, "__array__") else ()
+        if len(shape) == 3 and shape[2] > shape[1]:
+            warnings.warn(
+                f"X has shape {shape}: expected (n, T, D), so these are {shape[1]} steps of {shape[2]} channels; if it "
+                "is (n, channels, time), as in aeon, use X.swapaxes(1, 2), else list(X)",
+                stacklevel=3,
+            )
+        series = as_series(X, labels)
+        self._count_features(X)
+        self.channels_ = series[0].channels
+        self.channel_names_ = next((each.channel_names for each in series if each.channel_names), None)
+        self._learn_targets(series)
+        self._params = p
+        vars(self).update(KINDS[p.model](self, p).learn(series))
+
+    def _predict(self, X: Any) -> HostArray:
+        kind, series = self.kind_, as_series(X)
+        for each in series:
+            check_same(each, self.channels_, self.channel_names_, "the model")
+        try:
+            return self._decoded(kind.outputs(series))
+        except MemoryError as error:
+            raise DataError.of(error) from error
+
+    def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
+        """The prediction after each row (D,) of one series: the probabilities (K,), or the number, 0-d.
+
+        The last prediction is that for all rows as one series. Raises ValueError unless `one_way` is True, and for a
+        row of another shape.
+        """
+        outputs = self.kind_.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
+        return (self._decoded(y)[0] for y in outputs)
+
+    # ---- files ----
+
+    def _learnt(self) -> dict[str, Rule]:
+        return {**super()._learnt(), **KINDS[self._params.model].learnt}
+
+    def _plan(self) -> Plan | LinearPlan:
+        if self.channel_names_ and len(self.channel_names_) != self.channels_:
+            raise SettingsError(f"channel_names_ has {len(self.channel_names_)} names: expected {self.channels_}")
+        return KINDS[self._params.model](self, self._params).plan
+
+    def _shapes(self) -> dict[str, Shape]:
+        return KINDS[self._params.model](self, self._params).shapes

@@ -1,0 +1,103 @@
+"""The recurrent kind of model: patches of the series, recurrent layers, the mean over time, a linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xrnn.select import get_backend
+from xrnn.series.checks import Series
+from xrnn.series.errors import DataError, SettingsError, param
+from xrnn.series.labelled.base import Kind, LabelledEstimator
+from xrnn.series.labelled.choice import choose, scaled
+from xrnn.series.labelled.labels import VALIDATION, hold_out
+from xrnn.series.labelled.model import LabelledModel, features_of, inputs_of, plan, streamed
+from xrnn.series.labelled.training import LabelledTraining, default_epochs
+from xrnn.series.parameters import architecture, one_of, whole
+from xrnn.series.plan import Plan
+from xrnn.series.scale import Scale
+from xrnn.typing import HostArray, Shape
+
+
+class Recurrent(Kind):
+    """It learns
+
+    patch_, scaling_               the number of steps in a patch, and "shared" or "each"
+    losses_, validation_losses_    of every update and, with patience, of every epoch
+    scale_                         mean and deviation of each feature, (2, features)
+    """
+
+    learnt: ClassVar = {"patch_": whole(1, 1024), "scaling_": one_of(("shared", "each"))}
+    converts = True
+
+    @classmethod
+    def check(cls, p: LabelledEstimator) -> None:
+        if p.one_way and p.scaling == "each":
+            raise SettingsError(
+                f"got {param('one_way')} with {param('scaling')} each: expected shared, since a stream can't be scaled "
+                "by its later steps; leave one of them out"
+            )
+
+    def learn(self, series: list[Series]) -> dict[str, Any]:
+        estimator, p = self.estimator, self.p
+        train, validation = series, list[Series]()
+        if p.patience:
+            train, validation = hold_out(series, estimator._groups(series), VALIDATION, p.seed)
+            if not validation:
+                raise DataError(
+                    f"there is one series of each label to train on: {param('patience')} needs two of some label; add "
+                    f"series, or leave {param('patience')} out"
+                )
+            estimator._learn_targets(train)
+        patch, scaling = choose(estimator, p, train, estimator.watcher)
+        estimator.watcher.tell(self._description(patch, scaling, len(validation)))
+        train, validation = scaled(train, scaling), scaled(validation, scaling)
+        training = LabelledTraining(estimator, p, patch, train, validation, get_backend())
+        training.run((p.epochs or default_epochs(len(train))) * training.per_epoch, estimator.watcher)
+        if not training.steps:  # stopped at once
+            return {}
+        training.model.start_at(0)
+        return {
+            "patch_": patch,
+            "scaling_": scaling,
+            "losses_": training.losses,
+            "validation_losses_": training.validation_losses,
+            "scale_": np.array([training.scale.mean, training.scale.deviation]),
+            "layers_": dict(training.best),
+        }
+
+    def _description(self, patch: int, scaling: str, validation: int) -> str:
+        p = self.p
+        first = f"patches of {patch} steps; " if patch > 1 else ""
+        first += "each series scaled by itself; " if scaling == "each" else ""
+        more = f", patience {p.patience} on {validation:,} series" if p.patience else ""
+        return (
+            f"model: {architecture(p)}, {plan(self.estimator, p, patch).weights:,} weights; "
+            f"{first}batches of {p.batch}; dropout {p.dropout:g}, noise {p.noise:g}, lr {p.lr:g}{more}; seed {p.seed}"
+        )
+
+    def outputs(self, series: list[Series]) -> HostArray:
+        scale, patch = Scale(*self.estimator.scale_), self.estimator.patch_
+        x = [inputs_of(each.values, scale, patch) for each in scaled(series, self.estimator.scaling_)]
+        return self._model.outputs(x)
+
+    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
+        if not self.p.one_way:
+            return super().stream(rows)
+        return streamed(self._model, rows, Scale(*self.estimator.scale_), self.estimator.patch_)
+
+    @property
+    def _model(self) -> LabelledModel:
+        """The trained model; after early stopping, that of the best epoch."""
+        return LabelledModel(self.estimator.layers_, self.p.dropout, self.p.seed)
+
+    @property
+    def plan(self) -> Plan:
+        return plan(self.estimator, self.p, self.estimator.patch_)
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        features = self.estimator.channels_ * features_of(self.estimator.patch_)
+        return {"losses": (-1,), "validation_losses": (-1,), "scale": (2, features)}
