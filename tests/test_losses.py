@@ -116,18 +116,6 @@ def test_nothing_to_average(backend: Backend) -> None:
         assert_array_equal(backend.to_numpy(dlogits), np.zeros(shape))
 
 
-def test_losses_do_not_wait_for_the_device(backend: Backend, no_waiting: Callable[[], Any]) -> None:
-    logits, targets, mask = (backend.asarray(a) for a in problem((6, 4)))
-    targets_ = backend.xp.abs(backend.xp.sin(logits))
-    with no_waiting():
-        softmax_cross_entropy(logits, targets)
-        softmax_cross_entropy(logits, targets, mask=mask)
-        softmax_cross_entropy(logits, targets, mask=mask, weight=logits[..., 0] ** 2, class_weight=logits[0, 0] ** 2)
-        for loss in ELEMENTWISE.values():
-            loss(logits, targets_)
-            loss(logits, targets_, mask=mask, weight=targets_)
-
-
 def test_bad_input_to_softmax_cross_entropy(backend: Backend) -> None:
     xp = backend.xp
     logits, targets = xp.zeros((4, C)), xp.zeros(4, "int64")

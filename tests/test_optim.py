@@ -428,21 +428,6 @@ def test_clip_grad_norm_of_limits(backend: Backend, values: list[float], max_nor
     assert_array_equal(backend.to_numpy(grads[0]), clipped)
 
 
-def test_a_step_does_not_wait_for_the_device(backend: Backend, no_waiting: Callable[[], Any]) -> None:
-    for make in OPTIMIZERS.values():
-        layer = RNN.init(2, 3, rng=0, backend=backend)
-        optimizer = make([layer])
-        average = EMA([layer])
-        with no_waiting():
-            optimizer.accumulate()
-            optimizer.accumulate()
-            clip_grad_norm(optimizer.grads, 1.0)
-            optimizer.step()
-            average.update()
-            with average.applied():
-                pass
-
-
 def test_accumulate_one_layer_that_is_used_twice(backend: Backend) -> None:
     """y = (x @ W1 + b1) @ W1 + b1, then @ W2 + b2: W1 has two backward passes, W2 one."""
     rng = np.random.default_rng(0)

@@ -157,16 +157,22 @@ sys.modules["xrnn.backends.cupy.probe"].has_gpu = lambda: {}
 """
 
 
-def test_auto_warns_once_of_a_gpu_that_it_does_not_use() -> None:
-    assert output_of(NO_CUPY + HAS_GPU.format(True) + FALLBACK) == (
-        "WARNING xrnn runs on numpy, not on cupy: CuPy is not installed: `pip install -e '.[cuda13]'` "
-        "(or `pip install -e '.[cuda12]'`, by what `nvidia-smi` shows as CUDA Version)"
-    )
+HEARD = "import logging\nlogging.getLogger('xrnn').setLevel(logging.INFO)"
 
 
-def test_auto_only_informs_without_a_gpu() -> None:
-    code = NO_CUPY + HAS_GPU.format(False) + "import logging\nlogging.getLogger('xrnn').setLevel(logging.INFO)"
-    assert output_of(code + FALLBACK).startswith("INFO xrnn runs on numpy, not on cupy: CuPy is not installed")
+@pytest.mark.parametrize(
+    ("code", "environment", "logged"),
+    [
+        pytest.param(HAS_GPU.format(True), {}, "WARNING", id="once of a GPU that is not used"),
+        pytest.param(HAS_GPU.format(False) + HEARD, {}, "INFO", id="only informs without a GPU"),
+        pytest.param("", {"XRNN_BACKEND": "numpy"}, "", id="nothing for an explicit choice"),
+    ],
+)
+def test_what_auto_logs(code: str, environment: dict[str, str], logged: str) -> None:
+    line = f"{logged} xrnn runs on numpy, not on cupy: CuPy is not installed: `pip install -e '.[cuda13]'` (or `pip ins"
+    found = output_of(NO_CUPY + code + FALLBACK, **environment)
+    assert found.startswith(line) if logged else found == ""
+    assert "\n" not in found
 
 
 @no_gpu
@@ -175,10 +181,6 @@ def test_auto_falls_back_with_cupy_installed() -> None:
     (line,) = output_of(HAS_GPU.format(True) + FALLBACK).splitlines()
     assert line.startswith("WARNING xrnn runs on numpy, not on cupy: ")
     assert "nvidia-smi" in line
-
-
-def test_an_explicit_numpy_logs_nothing() -> None:
-    assert output_of(NO_CUPY + FALLBACK, XRNN_BACKEND="numpy") == ""
 
 
 # ---- importing ----
@@ -248,13 +250,9 @@ def test_asarray_and_to_numpy_keep_values(backend: Backend, dtype: Any) -> None:
 def test_asarray_of_values_without_numbers(backend: Backend, value: Any) -> None:
     with one_line(TypeError, f"array is a {type(value).__name__}: expected an array, a number, or nested lists"):
         asarray(value, backend=backend)
-
-
-@pytest.mark.parametrize("values", [["a"], [None, 3], [np.datetime64("2024-01-01")]])
-def test_asarray_of_a_numpy_array_without_numbers(values: Any) -> None:
-    array = np.array(values)
-    with one_line(TypeError, f"array has dtype {array.dtype}: expected numbers"):
-        asarray(array, backend="numpy")
+    for values in (["a"], [None, 3], [np.datetime64("2024-01-01")]):
+        with one_line(TypeError, f"array has dtype {np.array(values).dtype}: expected numbers"):
+            asarray(np.array(values), backend="numpy")
 
 
 def test_asarray_moves_between_backends() -> None:

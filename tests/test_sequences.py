@@ -167,12 +167,6 @@ def gradient(h: Any, options: dict[str, Any], dy: Any) -> list[Any]:
     return [last_gradient(dy, h, **options)]
 
 
-def test_last_does_not_wait_for_the_device(backend: Backend, no_waiting: Any) -> None:
-    h, lengths = backend.xp.zeros((5, 4, H)), backend.asarray(np.array(LENGTHS))
-    with no_waiting():
-        last_gradient(last(h, lengths), h, lengths)
-
-
 def test_bad_last(backend: Backend) -> None:
     xp = backend.xp
     h, both = xp.zeros((5, 4, H)), Bidirectional.init(RNN, 2, 2, backend=backend)

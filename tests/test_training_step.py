@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.conftest import STANDIN
+from tests.layers.kinds import first
 from tests.standin.counting import counted
-from xrnn import RNN, SGD, Adam, Dropout, Embedding, Linear, clip_grad_norm, softmax_cross_entropy
+from xrnn import EMA, RNN, SGD, Adam, Dropout, Embedding, Linear, clip_grad_norm, last, last_gradient
 from xrnn.backend import Backend, use_fused
+from xrnn.losses import binary_cross_entropy, huber, mean_squared_error, quantile, softmax_cross_entropy
 from xrnn.select import get_backend
 from xrnn.typing import Array
 
@@ -23,27 +26,25 @@ MASK = np.random.default_rng(3).random((T, N)) < 0.7
 
 
 class Model:
-    def __init__(self, backend: Backend, optimizer: Callable[..., Any]) -> None:
-        rng = np.random.default_rng(0)
-        self.embedding = Embedding.init(V, E, rng=rng, dtype="float64", backend=backend)
-        self.rnns = [
-            RNN.init(E, H, rng=rng, dtype="float64", backend=backend),
-            RNN.init(H, H, rng=rng, dtype="float64", backend=backend, nonlinearity="relu"),
-        ]
+    def __init__(self, backend: Backend, optimizer: Callable[..., Any], kind: Any = RNN) -> None:
+        options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": "float64", "backend": backend}
+        self.embedding = Embedding.init(V, E, **options)
+        self.rnns: list[Any] = [kind.init(E, H, **options), RNN.init(H, H, nonlinearity="relu", **options)]
         self.dropout = Dropout(0.3, seed=0)
-        self.linear = Linear.init(H, V, rng=rng, dtype="float64", backend=backend)
-        self.layers = [self.embedding, *self.rnns, self.linear]
-        self.optimizer = optimizer(self.layers)
+        self.linear = Linear.init(H, V, **options)
+        self.optimizer = optimizer([self.embedding, *self.rnns, self.linear])
 
-    def step(self, index: Array, targets: Array, mask: Array | None, h_prev: Array | None) -> tuple[Array, Array]:
+    def step(
+        self, index: Array, targets: Array, mask: Array | None = None, h_prev: Array | None = None
+    ) -> tuple[Array, Array]:
         h = self.embedding.forward(index)
         for rnn in self.rnns:
-            h = rnn.forward(h, h_prev)
+            h = first(rnn.forward(h, h_prev))
         logits = self.linear.forward(self.dropout.forward(h))
         loss, dlogits = softmax_cross_entropy(logits, targets, mask=mask)
         dh = self.dropout.backward(self.linear.backward(dlogits))
         for rnn in reversed(self.rnns):
-            dh, _ = rnn.backward(dh)
+            dh, *_ = rnn.backward(dh)
         self.embedding.backward(dh)
         self.optimizer.accumulate()
         clip_grad_norm(self.optimizer.grads, 0.1)
@@ -59,10 +60,10 @@ def test_no_step_copies_or_waits(
     losses, params = [], []
     for of, waiting in ((backend, no_waiting), (get_backend("numpy"), nullcontext)):
         index, targets, mask = (of.asarray(a) for a in (INDEX, TARGETS, MASK))
-        Model(of, optimizer).step(index, targets, mask, None)  # the self-test before a kernel's first use waits
+        Model(of, optimizer).step(index, targets, mask)  # the self-test before a kernel's first use waits
         model = Model(of, optimizer)
         with waiting(), use_fused(of is backend):
-            first, h = model.step(index, targets, None, None)
+            first, h = model.step(index, targets)
             second, h = model.step(index, targets, mask, h)
         losses.append([float(first), float(second)])
         params.append([of.to_numpy(p) for p in model.optimizer.params])
@@ -76,7 +77,30 @@ def test_only_the_batch_is_copied_and_only_the_loss_is_read() -> None:
     for _ in range(2):  # the self-test before a kernel's first use copies
         with counted() as counters:
             index, targets = STANDIN.asarray(INDEX), STANDIN.asarray(TARGETS)
-            loss, _ = model.step(index, targets, None, None)
+            loss, _ = model.step(index, targets)
             float(loss)
     assert (counters.host_to_device, counters.device_to_host, counters.waits) == (2, 0, 1)
     assert counters.operand_copies == 0
+
+
+def test_no_loss_or_optimizer_waits(backend: Backend, no_waiting: Callable[[], AbstractContextManager[None]]) -> None:
+    logits, y = (backend.asarray(np.random.default_rng(0).random(shape)) for shape in ((T, N, V), (T, N)))
+    targets, mask, lengths = (backend.asarray(a) for a in (TARGETS, MASK, np.array([2, 4])))
+    layer = RNN.init(2, 3, rng=0, backend=backend)
+    nesterov = partial(SGD, momentum=0.9, nesterov=True, weight_decay=0.01)
+    optimizers: list[Any] = [make([layer]) for make in (SGD, nesterov, Adam, partial(Adam, weight_decay=0.01))]
+    average = EMA([layer])
+    with no_waiting():
+        for loss in (mean_squared_error, binary_cross_entropy, huber, quantile):
+            loss(y, y)
+            loss(y, y, mask=mask, weight=y)
+        softmax_cross_entropy(logits, targets, mask=mask, weight=y, class_weight=logits[0, 0])
+        last_gradient(last(logits, lengths), logits, lengths)
+        for optimizer in optimizers:
+            optimizer.accumulate()
+            optimizer.accumulate()
+            clip_grad_norm(optimizer.grads, 1.0)
+            optimizer.step()
+        average.update()
+        with average.applied():
+            pass

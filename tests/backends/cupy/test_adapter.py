@@ -10,10 +10,11 @@ import pytest
 from tests import standin as cp
 from tests.conftest import STANDIN
 from tests.standin.counting import Counters, counted
-from xrnn import RNN, SGD, Adam, Dropout, Embedding, Linear, clip_grad_norm, mean_squared_error, softmax_cross_entropy
+from tests.test_training_step import INDEX, MASK, TARGETS, Model
+from xrnn import SGD, Adam, clip_grad_norm, mean_squared_error
 from xrnn.info import describe
 
-N, D, H = 3, 5, 7
+N, H = 3, 7
 
 
 def device_array(*shape: int, dtype: str = "float32") -> Any:
@@ -48,27 +49,15 @@ def test_matmul_add_of_dtypes_that_gemm_refuses() -> None:
 @pytest.mark.parametrize("optimizer", [SGD, lambda layers: SGD(layers, momentum=0.9), Adam])
 def test_everything_runs_on_the_device_of_its_arrays(optimizer: Any) -> None:
     with cp.cuda.Device(1):
-        embedding = Embedding.init(11, D, rng=0, backend=STANDIN)
-        rnn = RNN.init(D, H, rng=0, backend=STANDIN)
-        linear = Linear.init(H, 11, rng=0, backend=STANDIN)
-        index, targets = (cp.asarray(np.arange(4 * N).reshape(4, N) % 11) for _ in range(2))
-        mask = targets > 3
+        model = Model(STANDIN, optimizer)
+        index, targets, mask = (cp.asarray(a) for a in (INDEX, TARGETS, MASK))
     # Device 0 is the current one from here on.
-    dropout = Dropout(0.5)
-    update = optimizer([embedding, rnn, linear])
-    hidden = rnn.forward(embedding.forward(index))
-    logits = linear.forward(dropout.forward(hidden))
-    loss, dlogits = softmax_cross_entropy(logits, targets, mask=mask)
-    dx, dh_prev = rnn.backward(dropout.backward(linear.backward(dlogits)))
-    embedding.backward(dx)
-    update.accumulate()
-    norm = clip_grad_norm(update.grads, 1.0)
-    update.step()
-    error, dy = mean_squared_error(logits, dlogits)
-    called = [embedding(index), rnn(dx), linear(hidden)]
+    loss, h = model.step(index, targets, mask)
+    update = model.optimizer
     moments = [moment for value in update.state.values() if isinstance(value, list) for moment in value]
-    computed = [hidden, logits, loss, dlogits, dx, dh_prev, norm, error, dy, *called]
-    assert {array.device for array in (*computed, *rnn.params, *rnn.grads, *moments)} == {cp.cuda.Device(1)}
+    called = [model.embedding(index), *(rnn(model.embedding(index)) for rnn in model.rnns[:1]), model.linear(h)]
+    computed = [loss, h, *called, clip_grad_norm(update.grads, 1.0), *mean_squared_error(h, h)]
+    assert {array.device for array in (*computed, *update.params, *update.grads, *moments)} == {cp.cuda.Device(1)}
     assert cp.cuda.Device().id == 0
 
 
