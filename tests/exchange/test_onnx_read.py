@@ -425,6 +425,7 @@ def test_other_attributes() -> None:
         ("GRU", {"activations": ["HardSigmoid", "Tanh"]}, "HardSigmoid", "expected Sigmoid, Tanh"),
         ("RNN", {"activations": ["Affine"]}, "Affine", "expected Tanh"),
         ("RNN", {"activations": ["Tanh", "Tanh"]}, "the activations Tanh, Tanh", "expected Tanh"),
+        ("RNN", {"activations": 1}, "the activations 1", "expected Tanh"),  # once a TypeError
         ("RNN", {"direction": "both"}, "direction=both", "expected forward, reverse, bidirectional"),
         ("RNN", {"direction": "bidirectional"}, "W of shape (1, 5, 3)", "expected (2, 5, 3)"),
         ("RNN", {"hidden_size": 4}, "hidden_size=4", "expected 5"),
@@ -526,6 +527,8 @@ def test_directions_in_another_order() -> None:
         [make("Range", "zero far zero", "z")],
         [make("Split", "h0", "z", num_outputs=2**40)],
         [make("Cast", "h0", "z", to=8)],
+        [make("Cast", "", "z", to=1)],  # once an IndexError
+        [make("Constant", "", "z", value_string="x")],
         [make("Reshape", "h0 n", "z")],
         [make("Concat", f"d{k} d{k}", f"d{k + 1}", axis=0) for k in range(40)],
     ],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import random
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,26 +16,16 @@ import onnx
 import torch
 
 from tests.fuzz_files.damage import bytes_changed, cut
-from xrnn import GRU, LSTM, Bidirectional, Embedding, Linear, Stack, from_onnx, to_onnx
+from xrnn import GRU, LSTM, RNN, Bidirectional, Embedding, Linear, Stack, from_onnx, to_onnx
 from xrnn.exchange.torch_state import read_state
 from xrnn.files import FileError
 
-_NUMBERS: Final = [0, 1, -1, 2, 3, 7, 2**20, 2**31, 2**40, 2**62, -(2**63)]
-_ATTRIBUTES: Final = [
-    "axis",
-    "axes",
-    "perm",
-    "to",
-    "clip",
-    "layout",
-    "direction",
-    "hidden_size",
-    "num_outputs",
-    "value",
-]
-_OPERATORS: Final = [
+_NUMBERS: Final = [0, 1, -1, 2, 3, 7, 2**20, 2**31 - 1, 2**40, 2**62, -(2**63)]
+_TEXTS: Final = [
     *("RNN", "LSTM", "GRU", "Transpose", "Squeeze", "Reshape", "Concat", "Slice", "Expand", "Tile", "Gather", "Where"),
     *("ConstantOfShape", "Range", "Split", "Cast", "Shape", "Relu", "Loop", "MatMul", "Gemm", "Add", "Constant", "x"),
+    *("axis", "axes", "perm", "to", "clip", "layout", "direction", "hidden_size", "num_outputs", "both", "", "\x1b[2J"),
+    *("x" * 10_000, "../x", "/etc/passwd"),
 ]
 
 
@@ -44,73 +36,55 @@ def onnx_model(rng: random.Random) -> Any:
     options: Any = {"rng": 0, "backend": "numpy"}
     kinds: list[Any] = [
         lambda: to_onnx(Stack.init(LSTM, 2, 3, 2, **options), lengths=True, states=True),
-        lambda: to_onnx(
-            [Embedding.init(5, 2, **options), Bidirectional.init(GRU, 2, 3, **options), Linear.init(6, 2, **options)]
-        ),
+        lambda: to_onnx([Embedding.init(5, 2, **options), Bidirectional.init(GRU, 2, 3, **options)]),
+        lambda: to_onnx([RNN.init(2, 3, **options), Linear.init(3, 2, **options)]),
         lambda: onnx.load(Path(__file__).parents[1] / "exchange" / "tf2onnx_lstm.onnx"),
     ]
     return rng.choice(kinds)()
 
 
+def fields(message: Any) -> Iterator[tuple[Any, Any]]:
+    """Each field that is set, with its message, at any depth."""
+    for field, value in message.ListFields():
+        yield message, field
+        if field.message_type:
+            for inner in value if isinstance(value, Sequence) else [value]:
+                yield from fields(inner)
+
+
+def other_value(field: Any, value: Any, texts: list[str], rng: random.Random) -> Any:
+    if isinstance(value, bytes):
+        numbers = np.array([rng.choice(_NUMBERS) for _ in range(len(value) // 8)], "<i8").tobytes()
+        return rng.choice([bytes_changed(value, rng, len(value)) if value else b"x", numbers])
+    if isinstance(value, str):
+        return rng.choice(texts)
+    if field.enum_type:
+        return rng.choice(field.enum_type.values).number
+    if isinstance(value, float):
+        return 0.5
+    return rng.choice(_NUMBERS if field.cpp_type == field.CPPTYPE_INT64 else _NUMBERS[:8])
+
+
 def change_onnx(model: Any, rng: random.Random) -> None:
-    """Change a node, an attribute, a tensor, an input or the operator set."""
-    graph, nodes = model.graph, model.graph.node
-    node, tensor = rng.choice(nodes), rng.choice(graph.initializer)
-    names = [name for each in nodes for name in (*each.input, *each.output)]
-
-    def other_operator() -> None:
-        node.op_type = rng.choice(_OPERATORS)
-
-    def other_name() -> None:
-        target = rng.choice([each for each in (node.input, node.output) if len(each)])
-        target[rng.randrange(len(target))] = rng.choice(["", "\x1b[2J", "x" * 10_000, *names])
-
-    def other_attribute() -> None:
-        if node.attribute and rng.random() < 0.7:
-            attribute = rng.choice(node.attribute)
-            attribute.i = rng.choice(_NUMBERS)
-            if attribute.ints:
-                attribute.ints[rng.randrange(len(attribute.ints))] = rng.choice(_NUMBERS)
+    """Change a value: of a node, an attribute, a tensor, an input, or the operator set; or the order of such parts."""
+    texts = [*_TEXTS, *(name for node in model.graph.node for name in (*node.input, *node.output))]
+    message, field = rng.choice([*fields(model)])
+    value: Any = getattr(message, field.name)
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    if not several:
+        if field.message_type:
+            message.ClearField(field.name)
         else:
-            name, values = rng.choice(_ATTRIBUTES), [3, 2**40, [1, 0], [2**40], 0.5, "both"]
-            node.attribute.append(onnx.helper.make_attribute(name, rng.choice(values)))
-
-    def other_tensor() -> None:
-        way = rng.randrange(4)
-        if way == 0 and tensor.dims:
-            tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice(_NUMBERS)
-        elif way == 1:
-            tensor.data_type = rng.randrange(24)
-        elif way == 2:
-            tensor.raw_data = bytes_changed(tensor.raw_data, rng, len(tensor.raw_data))
-        else:
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            place = onnx.StringStringEntryProto(key="location", value=rng.choice(["../x", "x", "/etc/passwd"]))
-            tensor.external_data.append(place)
-
-    def other_input() -> None:
-        value = rng.choice(graph.input)
-        for dim in value.type.tensor_type.shape.dim[: rng.randint(0, 3)]:
-            dim.dim_value = rng.choice(_NUMBERS)
-
-    def other_order() -> None:
-        moved = onnx.NodeProto.FromString(node.SerializeToString())
-        nodes.remove(node)
+            setattr(message, field.name, other_value(field, value, texts, rng))
+        return
+    i = rng.randrange(len(value))
+    if field.message_type or rng.random() < 0.2:
+        moved = copy.deepcopy(value[i])
+        del value[i]
         if rng.random() < 0.6:
-            nodes.insert(rng.randint(0, len(nodes)), moved)
-
-    def other_integers() -> None:
-        shapes = [each for each in graph.initializer if each.data_type == onnx.TensorProto.INT64]
-        if shapes:
-            each = rng.choice(shapes)
-            count = max(1, len(each.raw_data) // 8)
-            each.raw_data = np.array([rng.choice(_NUMBERS) for _ in range(count)], "<i8").tobytes()
-
-    def other_opset() -> None:
-        model.opset_import[0].version = rng.choice(_NUMBERS)
-
-    changes = [other_operator, other_name, other_attribute, other_attribute, other_tensor, other_input]
-    rng.choice([*changes, other_order, other_integers, other_opset])()
+            value.insert(rng.randint(0, len(value)), moved)
+    else:
+        value[i] = other_value(field, value[i], texts, rng)
 
 
 def onnx_file(rng: random.Random) -> bytes:

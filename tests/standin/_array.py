@@ -140,18 +140,6 @@ class ndarray(DeviceMemory, NDArrayOperatorsMixin):
         wait("host_to_device", "set()")
         self._host[...] = arr
 
-    def tolist(self) -> Any:
-        wait("device_to_host", "tolist()")
-        return self._host.tolist()
-
-    def __repr__(self) -> str:
-        wait("device_to_host", "repr()")
-        return repr(self._host)
-
-    def __str__(self) -> str:
-        wait("device_to_host", "str()")
-        return str(self._host)
-
     # ---- copies: a deep one stays on the device, a pickle goes by way of the host ----
 
     def __deepcopy__(self, memo: Any) -> Self:

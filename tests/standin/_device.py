@@ -57,9 +57,6 @@ class Device:
     def synchronize(self) -> None:
         wait("waits", "Device.synchronize()")
 
-    def __int__(self) -> int:
-        return self.id
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Device) and self.id == other.id
 

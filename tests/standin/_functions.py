@@ -65,10 +65,6 @@ def get_default_memory_pool() -> SimpleNamespace:
     return SimpleNamespace(free_all_blocks=lambda: None)
 
 
-def dot(a: Any, b: Any, out: Any = None) -> Any:
-    return a.dot(b, out)
-
-
 def take(a: Any, indices: Any, axis: Any = None, out: Any = None) -> Any:
     if isinstance(indices, list):
         indices = asarray(indices)
@@ -105,7 +101,6 @@ NAMESPACE: dict[str, Any] = {
     "asarray": asarray,
     "ascontiguousarray": ascontiguousarray,
     "asnumpy": asnumpy,
-    "dot": dot,
     "from_dlpack": from_dlpack,
     "get_default_memory_pool": get_default_memory_pool,
     "inf": np.inf,

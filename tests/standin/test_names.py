@@ -55,7 +55,7 @@ def test_every_name_is_in_cupy() -> None:
     "name",
     [
         *(tables.KERNELS | tables.VIEWS | tables.CREATION),
-        *("array", "asarray", "ascontiguousarray", "asnumpy", "dot", "take"),
+        *("array", "asarray", "ascontiguousarray", "asnumpy", "take"),
     ],
 )
 def test_parameters_of_functions(name: str) -> None:

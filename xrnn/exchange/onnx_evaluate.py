@@ -36,7 +36,7 @@ def supports(node: Any, inputs: Sequence[HostArray | None]) -> bool:
         lengths = array.ndim < 2 and array.dtype.kind == "i" and LENGTHS.fullmatch(op)
         return bool(lengths or (array < FIRST).all())
 
-    if op == "Cast" and inputs[0] is not None and inputs[0].dtype.kind == "i" and (inputs[0] >= FIRST).any():
+    if op == "Cast" and inputs and inputs[0] is not None and inputs[0].dtype.kind == "i" and (inputs[0] >= FIRST).any():
         # Integers stay integers: as floats they would look like results that no cast has rounded.
         return all(attribute.i in _INTEGERS for attribute in node.attribute if attribute.name == "to")
     if op == "Dropout" and len(inputs) > 2 and inputs[2] is not None and inputs[2].any():
@@ -107,6 +107,8 @@ class Evaluator:
         model = helper.make_model(helper.make_graph([node], "node", *described), opset_imports=self._opsets)
         named = zip([name for name in node.output if name], ReferenceEvaluator(model).run(None, given), strict=True)
         results = {name: np.asarray(result) for name, result in named}
+        if any(array.dtype.kind not in "bif" for array in results.values()):
+            raise ValueError("the result is not of numbers")
         return [results.get(name, np.zeros(0)) for name in node.output]
 
 

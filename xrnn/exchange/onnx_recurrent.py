@@ -129,7 +129,9 @@ class RecurrentNode:
     def _part(self, k: int, reverse: bool) -> Part:
         """The layer of direction k."""
         defaults, options = self._operator.activations, {"reverse": reverse}
-        names = [_text(name) for name in self._attributes.get("activations", ())] or [*defaults] * len(self._ways)
+        given = self._attributes.get("activations", [])
+        given = given if isinstance(given, list) else [given]  # an attribute of another type is refused below
+        names = [_text(name) for name in given] or [*defaults] * len(self._ways)
         mine = tuple(name.capitalize() for name in names[k * len(defaults) : (k + 1) * len(defaults)])
         more: dict[str, Any] = {}
         is_rnn = self._node.op_type == "RNN" and mine in (("Tanh",), ("Relu",))

@@ -7,10 +7,6 @@ from tests.standin._device import Device, Event, Stream, get_current_stream, get
 from tests.standin.cuda import driver, runtime
 
 
-def is_available() -> bool:
-    return True
-
-
 def set_allocator(allocator: Any = None) -> None:
     """NumPy's memory is all there is."""
 
@@ -32,7 +28,6 @@ __all__ = [
     "driver",
     "get_current_stream",
     "get_elapsed_time",
-    "is_available",
     "runtime",
     "set_allocator",
 ]
