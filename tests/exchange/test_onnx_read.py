@@ -21,7 +21,7 @@ from tests.errors import one_line, refused
 from tests.exchange.layers import ROUNDING, D, H, leaves, results, x_of
 from tests.exchange.onnx_models import graph_of, run
 from tests.thin import thin
-from xrnn import Bidirectional, Linear, from_onnx, to_numpy
+from xrnn import GRU, Bidirectional, Linear, from_onnx, to_numpy
 from xrnn.backend import Backend
 from xrnn.files import FileError
 
@@ -471,6 +471,16 @@ def chained(*between: Any, outputs: Any = ("Y",), **stored: Any) -> Any:
     first = [node("GRU", outputs=["Y0"]), make("Squeeze", "Y0 one", "h0")]
     nodes = [*first, *between, node("GRU", "h1", "W1", "R1", "B1")]
     return model_of(*nodes, outputs=outputs, one=np.array([1]), **weights("GRU"), **second, **stored)
+
+
+def test_the_time_axis_of_a_batch_first_node() -> None:
+    for axis, accepted in ((0, False), (1, True)):
+        nodes = node("GRU", outputs=["Y0"], layout=1), *nodes_of(f"Squeeze Y0,i2:a; Gather a,scalar_last:Y axis={axis}")
+        model = model_of(*nodes, **weights("GRU"), **CONSTANTS)
+        if accepted:
+            assert type(from_onnx(model, backend="numpy")) is GRU
+        else:
+            refuses(model, "leaves out or moves results")
 
 
 def test_the_first_unsupported_node_is_named() -> None:
