@@ -87,28 +87,21 @@ def assert_same_function(module: Any, layer: Any, backend: Backend) -> None:
     loss = (torch_y * torch_dy).sum() + sum((f * d).sum() for f, (_, d) in zip(torch_final, dfinal, strict=True))
     loss.backward()
 
-    def assert_close(ours: Any, theirs: Any, name: str) -> None:
-        np.testing.assert_allclose(to_numpy(ours), theirs.detach().numpy(), err_msg=name, **ROUNDING)
-
-    assert_close(y, torch_y, "y")
-    assert_close(dx, torch_x.grad, "dx")
-    for i in range(states):
-        for row, (ours, dours) in enumerate(zip(pairs(final, states), pairs(dinitial, states), strict=True)):
-            assert_close(ours[i], torch_final[i][row], f"final {i} of {row}")
-            assert_close(dours[i], given[i].grad[row], f"the gradient of initial {i} of {row}")
+    compared = [("y", y, torch_y), ("dx", dx, torch_x.grad)]
+    places = [(i, row) for row in range(rows) for i in range(states)]
+    for (i, row), ours, dours in zip(places, flat(final), flat(dinitial), strict=True):
+        compared.append((f"final {i} of {row}", ours, torch_final[i][row]))
+        compared.append((f"the gradient of initial {i} of {row}", dours, given[i].grad[row]))
     for row, leaf in enumerate(of_leaves):
         at, reverse = divmod(row, 2) if module.bidirectional else (row, 0)
         names = torch_weights.parameter_names(cell, at, bool(reverse), module.bias)
         dWx, dWh, db, *own = (to_numpy(gradient) for gradient in leaf.grads)
         dbiases = torch_weights.bias_gradients(np, cell, db) if module.bias else ()
-        for name, gradient in zip(names, (dWx.T, dWh.T, *dbiases, *own), strict=True):
-            if gradient.size:  # a minimal module has buffers without elements
-                np.testing.assert_allclose(gradient, getattr(module, name).grad.numpy(), err_msg=name, **ROUNDING)
-
-
-def pairs(states: Any, each: int) -> list[list[Any]]:
-    every = flat(states)
-    return [every[i : i + each] for i in range(0, len(every), each)]
+        gradients = zip(names, (dWx.T, dWh.T, *dbiases, *own), strict=True)
+        # A minimal module has buffers without elements.
+        compared += [(name, ours, getattr(module, name).grad) for name, ours in gradients if ours.size]
+    for name, ours, theirs in compared:
+        np.testing.assert_allclose(to_numpy(ours), theirs.detach().numpy(), err_msg=name, **ROUNDING)
 
 
 @settings(max_examples=25)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from tests import standin
 from tests.conftest import STANDIN
-from tests.errors import one_line, refused
+from tests.errors import one_line
 from tests.parallel.threads import Group, ThreadRanks
 from tests.standin import counting, distributed
 from xrnn import RNN, SGD, get_backend
@@ -201,44 +202,45 @@ def test_one_process(backend: Backend) -> None:
     assert repr(comm) == "<xrnn.parallel: rank 0 of 1>"
 
 
-def test_one_process_refuses_the_arrays_that_several_refuse() -> None:
-    reduce = World().reducer([np.zeros(2)])
-    for arrays in (np.zeros(2), [], [np.zeros(2, int)], [np.zeros(2), np.zeros(2, np.float32)], [[0.0]]):
-        for call in (World().mean, World().reducer, reduce):
-            with pytest.raises(TypeError if len(arrays) else ValueError):
-                call(arrays)  # type: ignore[arg-type]
-    refused(
-        (ValueError, lambda: reduce([np.zeros(3)]), "this reducer was made for"),
-        (TypeError, lambda: World().broadcast([[0.0]]), "arrays is a list"),  # type: ignore[list-item]
-    )
-
-
-def fails(kind: type[Exception], arrays: Any, *words: str, weight: Any = 1.0) -> None:
-    """`mean` of `arrays(rank)` in two ranks raises this error in both."""
+def fails(kind: type[Exception], call: Callable[[World, int], object], *words: str, size: int = 2) -> None:
+    """`call(comm, rank)` raises this error in each rank."""
 
     def work(ranks: ThreadRanks) -> bool:
         with one_line(kind, *words):
-            World(ranks).mean(arrays(ranks.rank), weight)
+            call(World(ranks if size > 1 else None), ranks.rank)
         return True
 
-    assert Group(2).run(work) == [True, True]
+    assert Group(size).run(work) == [True] * size
 
 
-def test_arrays_that_mean_refuses() -> None:
-    fails(TypeError, lambda rank: np.zeros(2), "optimizer.grads")
-    fails(ValueError, lambda rank: [], "empty")
-    fails(TypeError, lambda rank: [np.zeros(2, int)], "int64", "float32")
-    fails(TypeError, lambda rank: [np.zeros(2), np.zeros(2, np.float32)], "one dtype", "arrays[1]")
-    fails(TypeError, lambda rank: [np.zeros(2), standin.zeros(2)], "arrays[1]", "xrnn.asarray")
-    fails(ValueError, lambda rank: [[np, standin][rank].zeros(2)], "numpy", "cupy")
-    fails(ValueError, lambda rank: [np.zeros(2 + rank)], "rank 0 has", "(2,)", "rank 1 has", "(3,)")
-    many = [np.zeros(2)] * 100  # the text of all sizes is too long for the message
-    fails(ValueError, lambda rank: [*many, np.zeros((2 + rank, 1))], "202 numbers", "203 numbers")
-    fails(ValueError, lambda rank: [np.zeros(2)], "weight", weight=-1.0)
-    fails(ValueError, lambda rank: [np.zeros(2)], "weight is 0 in all ranks", weight=0)
+@pytest.mark.parametrize("size", [1, 2])
+def test_arrays_that_mean_and_a_reducer_refuse(size: int) -> None:
+    rows: list[tuple[type[Exception], Any, list[str]]] = [
+        (TypeError, np.zeros(2), ["optimizer.grads"]),
+        (ValueError, [], ["empty"]),
+        (TypeError, [[0.0]], ["arrays[0]"]),
+        (TypeError, [np.zeros(2, int)], ["int64", "float32"]),
+        (TypeError, [np.zeros(2), np.zeros(2, np.float32)], ["one dtype", "arrays[1]"]),
+        (TypeError, [np.zeros(2), standin.zeros(2)], ["arrays[1]", "xrnn.asarray"]),
+    ]
+    for kind, arrays, words in rows:
+        fails(kind, lambda comm, _, arrays=arrays: comm.mean(arrays), *words, size=size)  # type: ignore[misc]
+        fails(kind, lambda comm, _, arrays=arrays: comm.reducer(arrays), *words, size=size)  # type: ignore[misc]
+        fails(kind, lambda comm, _, arrays=arrays: comm.reducer([np.zeros(2)])(arrays), *words, size=size)  # type: ignore[misc]
+    fails(TypeError, lambda comm, _: comm.broadcast([[0.0]]), "arrays is a list", size=size)  # type: ignore[list-item]
+
+
+def test_arrays_and_weights_that_differ_between_ranks() -> None:
+    many, small = [np.zeros(2)] * 100, [np.zeros(2, np.float32)]
+    fails(ValueError, lambda comm, rank: comm.mean([[np, standin][rank].zeros(2)]), "numpy", "cupy")
+    fails(ValueError, lambda comm, rank: comm.mean([np.zeros(2 + rank)]), "rank 0 has", "(2,)", "rank 1 has", "(3,)")
+    # The text of all sizes is too long for the message.
+    fails(ValueError, lambda comm, rank: comm.mean([*many, np.zeros((2 + rank, 1))]), "202 numbers", "203 numbers")
+    fails(ValueError, lambda comm, rank: comm.mean(small, -1.0), "weight")
+    fails(ValueError, lambda comm, rank: comm.mean(small, 0), "weight is 0 in all ranks")
     for weight in (1e-46, 1e39):  # float32 does not hold them
-        arrays = [np.zeros(2, np.float32)]
-        fails(ValueError, lambda rank: arrays, "weight is 1e", "expected 0, or a number from", weight=weight)  # noqa: B023
+        fails(ValueError, lambda comm, _, w=weight: comm.mean(small, w), "weight is 1e", "expected 0, or a number")  # type: ignore[misc]
+    fails(ValueError, lambda comm, rank: comm.gather(np.zeros((1, 2 + rank))), "(·, 2)", "(·, 3)")
 
 
 @pytest.mark.parametrize("group", [2], indirect=True)
@@ -288,33 +290,21 @@ def test_the_number_of_messages(monkeypatch: pytest.MonkeyPatch, reducer: bool, 
 
 def test_arrays_that_a_reducer_was_not_made_for(backend: Backend) -> None:
     xp = backend.xp
-
-    def work(ranks: ThreadRanks) -> bool:
-        reduce = World(ranks).reducer([xp.zeros(2), xp.zeros(())])
-        for others, words in (
-            ([xp.zeros(3), xp.zeros(())], f"arrays are 2 {backend.name} arrays, float64, (3,), ()"),
-            ([xp.zeros(2)], "arrays are 1 "),
-            ([xp.zeros(2, "float32"), xp.zeros((), "float32")], "float32"),
-        ):
-            with one_line(ValueError, words, "this reducer was made for 2 ", "make another reducer"):
-                reduce(others)
-        with one_line(TypeError, "optimizer.grads"):
-            reduce(xp.zeros(2))
-        return True
-
-    assert Group(1).run(work) == [True]
+    for others, words in (
+        ([xp.zeros(3), xp.zeros(())], f"arrays are 2 {backend.name} arrays, float64, (3,), ()"),
+        ([xp.zeros(2)], "arrays are 1 "),
+        ([xp.zeros(2, "float32"), xp.zeros((), "float32")], "float32"),
+    ):
+        with one_line(ValueError, words, "this reducer was made for 2 ", "make another reducer"):
+            World(ThreadRanks(Group(1), 0)).reducer([xp.zeros(2), xp.zeros(())])(others)
 
 
 def test_too_many_reducers() -> None:
-    def work(ranks: ThreadRanks) -> bool:
-        comm, x = World(ranks), np.zeros(1)
-        for _ in range(1000):
-            comm.reducer([x])([x])
-        with one_line(ValueError, "this is reducer 1,001: expected one for each list of arrays"):
-            comm.reducer([x])
-        return True
-
-    assert Group(1).run(work) == [True]
+    comm, x = World(ThreadRanks(Group(1), 0)), np.zeros(1)
+    for _ in range(1000):
+        comm.reducer([x])([x])
+    with one_line(ValueError, "this is reducer 1,001: expected one for each list of arrays"):
+        comm.reducer([x])
 
 
 def test_different_calls() -> None:
@@ -326,19 +316,6 @@ def test_different_calls() -> None:
         "barrier": lambda comm: comm.barrier(),
         "reducer": lambda comm: comm.reducer([np.zeros(2)]),
     }
-    for first, second in itertools.permutations(calls, 2):
-
-        def work(ranks: ThreadRanks, names: tuple[str, str] = (first, second)) -> bool:
-            with one_line(ParallelError, f"rank 0 has reached {names[0]}, rank 1 has reached {names[1]}: expected"):
-                calls[names[ranks.rank]](World(ranks))
-            return True
-
-        assert Group(2).run(work) == [True, True]
-
-
-def test_gather_of_other_columns() -> None:
-    def work(ranks: ThreadRanks) -> None:
-        with one_line(ValueError, "(·, 2)", "(·, 3)"):
-            World(ranks).gather(np.zeros((1, 2 + ranks.rank)))
-
-    Group(2).run(work)
+    for names in itertools.permutations(calls, 2):
+        words = f"rank 0 has reached {names[0]}, rank 1 has reached {names[1]}: expected"
+        fails(ParallelError, lambda comm, rank, names=names: calls[names[rank]](comm), words)  # type: ignore[misc]
