@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (extra `bench`)")
-
 from benchmarks import accuracy
 from benchmarks.cases import Case
 from xrnn.typing import Array
