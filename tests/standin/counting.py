@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -85,6 +85,3 @@ def no_waiting() -> Iterator[None]:
         yield
     finally:
         _forbidden = before
-
-
-EVENTS = tuple(f.name for f in fields(Counters) if f.name != "streams")
