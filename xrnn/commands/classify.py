@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 from rich.table import Table
 
-from xrnn.commands.labelled import BASELINE, ESTIMATOR, TestArgument, TrainArgument, ahead, baseline_of, say_best_epoch
-from xrnn.commands.options import OptionsOf, RunOptions, TableOptions, options_of, with_options
+from xrnn.commands.labelled import Report, TestArgument, Tested, TrainArgument, train_and_test
+from xrnn.commands.options import RunOptions, TableOptions, with_options
 from xrnn.commands.pictures import confusion_picture
-from xrnn.commands.series import load
-from xrnn.commands.training import Run
 from xrnn.series import Classifier
 from xrnn.series.checks import escaped
 
-OPTIONS: Final = options_of(Classifier, Classifier, **ESTIMATOR)
 _LONGEST: Final = 40  # characters of a label, in the table
 
 
@@ -24,7 +22,7 @@ def classify(
     train: TrainArgument = None,
     test: TestArgument = None,
     *,
-    parameters: Annotated[dict[str, Any], OptionsOf(OPTIONS)],
+    classifier: Classifier,
     table: TableOptions,
     options: RunOptions,
 ) -> int:
@@ -32,37 +30,30 @@ def classify(
 
     It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves the best model so far.
     """
-    run = Run(options, "classifier.safetensors", [each for each in (train, test) if each])
-    classifier = Classifier(**parameters)
-    data = load(train, test, table, classifier.check_params().seed, numbers=False)
-    classifier.reading_ = table
-    labels, truth = ([each.label for each in part] for part in (data.train, data.test))
-    if status := run.fit(classifier, lambda: classifier.fit(data.train, labels), [data.source]):
-        return status
+    return train_and_test(classifier, (train, test), table, options, "classifier.safetensors", _report)
+
+
+def _report(classifier: Classifier, tested: Tested, say: Callable[[Any], None]) -> Report:
+    truth, predicted, baseline = tested
     names: list[str] = classifier.classes_.tolist()
     counts = np.zeros((len(names), len(names)), np.int64)  # [i, j]: series with label i that were predicted as j
-    predicted = classifier.predict(data.test)
-    for true, label in zip(truth, predicted.tolist(), strict=True):
+    for true, label in zip(truth.tolist(), predicted.tolist(), strict=True):
         counts[names.index(true), names.index(label)] += 1
     series, right, said = counts.sum(axis=1), counts.diagonal(), counts.sum(axis=0)
     with np.errstate(invalid="ignore"):  # scikit-learn's functions would save no line here
         recall, precision, f1 = right / series, right / said, 2 * right / (series + said)
-    say, n, correct = run.terminal.result, len(truth), int(right.sum())
+    n, correct = len(truth), int(right.sum())
     results: dict[str, Any] = {
         "accuracy": correct / n,
         "balanced_accuracy": float(np.nanmean(recall)),
         "macro_f1": float(np.nanmean(f1)),
         "right": correct,
-        "series": n,
     }
-    say_best_epoch(run, classifier)
     say(f"accuracy: {correct / n:.3f} ({correct:,} of {n:,})")
-    of_baseline, advice = dict[str, Any](), None
-    if (others := baseline_of(classifier, data)) is not None:
-        hits = int((others == np.array(truth)).sum())
-        say(f"{BASELINE}: {hits / n:.3f} ({hits:,} of {n:,})")
-        advice = ahead(predicted != np.array(truth), others != np.array(truth), "accuracy")
-        of_baseline = {"baseline": {"accuracy": hits / n, "right": hits, "ahead": advice is not None}}
+    if baseline is not None:
+        hits = int((baseline == truth).sum())
+        say(f"baseline (ridge on convolutions): {hits / n:.3f} ({hits:,} of {n:,})")
+        results["baseline"] = {"accuracy": hits / n, "right": hits}
     say(f"balanced accuracy: {results['balanced_accuracy']:.3f}")
     say(f"macro F1: {results['macro_f1']:.3f}")
     never = [name for name, of, as_ in zip(names, series, said, strict=True) if of and not as_]
@@ -80,5 +71,6 @@ def classify(
         cells = ("-" if share is None else f"{share:.3f}" for share in known)
         shown.add_row(escaped(name), f"{of:,}", f"{hits:,}", *cells)
     say(shown)
-    results |= {"labels": by_label, "never_predicted": never} | of_baseline
-    return run.finish(results, confusion_picture(classifier, names, counts), advice=advice)
+    results |= {"labels": by_label, "never_predicted": never}
+    picture = confusion_picture(classifier, names, counts)
+    return Report(results, picture, "accuracy", predicted != truth, None if baseline is None else baseline != truth)

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from xrnn.backend import Backend
-from xrnn.commands.options import Option, OptionsOf, new_path, path, selected, values_of, with_options
+from xrnn.commands.options import new_path, path, selected, with_options
 from xrnn.commands.terminal import to_stderr
 from xrnn.exchange.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from xrnn.exchange.description import UnknownCellError
@@ -37,16 +37,34 @@ WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint o
 _WRITE: Final = (".onnx", ".keras", ".pt", ".safetensors", ".c")
 
 
-_OPTIONS: Final = (
-    Option("lengths", bool, "For .onnx: add an input for the lengths of the rows."),
-    Option("states", bool, "For .onnx: add inputs and outputs for the states."),
-    Option("int8", bool, "For .c and .safetensors: quantize the recurrent layers to int8."),
-    Option("overwrite", bool, "Replace OUT if it exists."),
-)
-PrefixOption = Annotated[
-    str, typer.Option(metavar="TEXT", help="For .pt: the prefix of the module's keys.", show_default=False)
-]
-NonlinearityOption = Annotated[str, typer.Option(metavar="tanh|relu", help="For .pt: the nonlinearity of an RNN.")]
+@dataclass(kw_only=True)
+class StateDictOptions:
+    """How to read a .pt file.
+
+    prefix         for .pt: the prefix of the module's keys
+    nonlinearity   for .pt: the nonlinearity of an RNN
+    """
+
+    prefix: str = ""
+    nonlinearity: str = "tanh"
+
+
+@dataclass(kw_only=True)
+class ConvertOptions(StateDictOptions):
+    """How to convert.
+
+    name           for .c: prefix of its functions; by default from OUT
+    lengths        for .onnx: add an input for the lengths of the rows
+    states         for .onnx: add inputs and outputs for the states
+    int8           for .c and .safetensors: quantize the recurrent layers to int8
+    overwrite      replace OUT if it exists
+    """
+
+    name: str = ""
+    lengths: bool = False
+    states: bool = False
+    int8: bool = False
+    overwrite: bool = False
 
 
 @with_options
@@ -58,13 +76,7 @@ def convert(
         Path, typer.Argument(parser=new_path, metavar="OUT", help="A .onnx, .keras, .pt, .safetensors or .c file.")
     ],
     *,
-    prefix: PrefixOption = "",
-    nonlinearity: NonlinearityOption = "tanh",
-    name: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="For .c: prefix of its functions. Default: from OUT.", show_default=False),
-    ] = "",
-    options: Annotated[dict[str, Any], OptionsOf(_OPTIONS)],
+    how: ConvertOptions,
 ) -> None:
     """Convert a model to another format.
 
@@ -72,18 +84,18 @@ def convert(
     state dict of an RNN, LSTM or GRU. A model of `classify` or `regress` that is written to .onnx or .c scales its
     input itself.
     """
-    how, backend = values_of(_OPTIONS, options), selected("numpy").backend
+    name = how.name or target.stem
     if target.suffix not in _WRITE:
         raise SettingsError(f"OUT is {printable(str(target))}: expected a name with {', '.join(_WRITE)}")
-    if nonlinearity not in NONLINEARITIES:
-        raise SettingsError(f"--nonlinearity is {nonlinearity}: expected {' or '.join(NONLINEARITIES)}")
+    if how.nonlinearity not in NONLINEARITIES:
+        raise SettingsError(f"--nonlinearity is {how.nonlinearity}: expected {' or '.join(NONLINEARITIES)}")
     if (how.lengths or how.states) and target.suffix != ".onnx":
         raise SettingsError(f"got --lengths or --states for {target.suffix}: expected .onnx; leave them out")
     if how.int8 and target.suffix not in (".c", ".safetensors"):
         raise SettingsError(f"got --int8 for {target.suffix}: expected .c or .safetensors; leave it out")
-    if target.suffix == ".c" and not any(each.isascii() and each.isalnum() for each in name or target.stem):
+    if target.suffix == ".c" and not any(each.isascii() and each.isalnum() for each in name):
         raise SettingsError(
-            f"the name {printable(name or target.stem)} has no ASCII letter or digit: expected one, because functions "
+            f"the name {printable(name)} has no ASCII letter or digit: expected one, because functions "
             "in C get this name; give another by --name"
         )
     expected = "expected an existing folder with write permission; name another"
@@ -92,7 +104,7 @@ def convert(
         check_output(target, lambda _: how.overwrite, "exists: expected a new name; add --overwrite to replace it")
     if same_file(source, target):
         raise OutputError(f"{target} is the file that is converted: expected another one; name another")
-    read, facts = read_layers(source, prefix, nonlinearity, backend)
+    read, facts = read_layers(source, how, selected("numpy").backend)
     if not named_leaves(read):
         raise DataError(f"{printable(str(source))} has no layers: expected at least one to convert; name another file")
     if isinstance(read, Model) and "model" in facts:
@@ -103,7 +115,7 @@ def convert(
     keeps = target.suffix == ".safetensors" and not isinstance(read, Model | list)
     given = read if keeps else _model(source, read)
     with file_errors(OutputError, "write", target, "the old file is unchanged"):
-        _guarded(lambda: _write(given, target, name or target.stem, how))
+        _guarded(lambda: _write(given, target, name, how))
     layers = [layer for _, layer in named_leaves(given)]
     count = sum(param.size for layer in layers for param in layer.named_params.values())
     titles = ", ".join(layer.title for layer in layers)
@@ -138,22 +150,18 @@ def _guarded(run: Callable[[], Any]) -> Any:
 # ---- reading ----
 
 
-def read_layers(
-    source: Path, prefix: str, nonlinearity: str, backend: Backend
-) -> tuple[ExportedLayers, dict[str, Any]]:
+def read_layers(source: Path, how: StateDictOptions, backend: Backend) -> tuple[ExportedLayers, dict[str, Any]]:
     """The layers in a file, and facts about it. A file of xrnn may have any suffix: `--out` names it freely."""
     suffix = ".safetensors" if source.suffix not in _READ and holds_arrays(source) else source.suffix
     if suffix not in _READ:
         raise SettingsError(f"{printable(str(source))} has another suffix: expected {', '.join(_READ)}")
-    if prefix and suffix != ".pt":
+    if how.prefix and suffix != ".pt":
         raise SettingsError(f"got --prefix for {suffix}: expected a .pt file; leave --prefix out")
-    layers, facts = _guarded(lambda: _read(source, suffix, prefix, nonlinearity, backend))
+    layers, facts = _guarded(lambda: _read(source, suffix, how, backend))
     return layers, facts
 
 
-def _read(
-    source: Path, suffix: str, prefix: str, nonlinearity: str, backend: Backend
-) -> tuple[ExportedLayers, dict[str, Any]]:
+def _read(source: Path, suffix: str, how: StateDictOptions, backend: Backend) -> tuple[ExportedLayers, dict[str, Any]]:
     if suffix == ".onnx":
         from xrnn.exchange.onnx_read import from_onnx
 
@@ -165,7 +173,7 @@ def _read(
     if suffix == ".pt":
         from xrnn.exchange.torch_state import read_state
 
-        return read_state(source, prefix, nonlinearity, backend), {"kind": "PyTorch state dict"}
+        return read_state(source, how.prefix, how.nonlinearity, backend), {"kind": "PyTorch state dict"}
     name = kind_in(source, WANTED)
     if name == Forecaster.job:
         raise DataError(
@@ -276,7 +284,7 @@ def _quantized(layers: ExportedLayers) -> ExportedLayers:
     return copy.deepcopy(given, {id(part): quantize(part) for part in recurrent})
 
 
-def _write(model: Any, target: Path, name: str, options: Any) -> None:
+def _write(model: Any, target: Path, name: str, options: ConvertOptions) -> None:
     overwrite = options.overwrite
     if isinstance(model, Checkpoint):
         return save_checkpoint(target, model.layers, optimizer=model.optimizer, extra=model.extra, overwrite=overwrite)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from xrnn.commands import tables
-from xrnn.commands.options import TABLE, OptionsOf, RunOptions, flag, new_path, options_of, path, with_options
+from xrnn.commands.options import ReadingOptions, RunOptions, flag, new_path, path, with_options
 from xrnn.commands.pictures import forecast_picture
 from xrnn.commands.series import forecast_columns, lines_about
 from xrnn.commands.training import Run
@@ -20,18 +20,6 @@ from xrnn.series.errors import DataError
 from xrnn.series.forecast.data import ForecastData, load_series, prepare
 from xrnn.series.forecast.model import naive_forecasts, next_steps
 from xrnn.series.forecast.scores import ForecastScores, mean_scores, score
-
-OPTIONS: Final = options_of(
-    Forecaster,
-    Forecaster,
-    calendar="auto|none",
-    quantiles="Q,Q,…",
-    id="COLUMN",
-    time="COLUMN",
-    target="COLUMN",
-    known="COLUMN,COLUMN,…",
-)
-READING: Final = tuple(each for each in TABLE if each.name in ("decimal", "encoding"))
 
 
 @with_options
@@ -45,8 +33,8 @@ def forecast(
         ),
     ] = None,
     *,
-    parameters: Annotated[dict[str, Any], OptionsOf(OPTIONS)],
-    table: Annotated[dict[str, Any], OptionsOf(READING)],
+    forecaster: Forecaster,
+    reading: ReadingOptions,
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -61,11 +49,10 @@ def forecast(
     its model is calibrated, it writes nothing.
     """
     run = Run(options, "forecaster.safetensors", files or [], csv)
-    forecaster = Forecaster(**parameters)
     p = forecaster.check_params()
-    series = load_series(files or [], p, forecast_columns(p, table))
+    series = load_series(files or [], p, forecast_columns(p, reading.given))
     data = prepare(series, p)
-    forecaster.reading_ = table
+    forecaster.reading_ = reading.given
     trainings: list[Any] = []
     about = lines_about(series, data.facts.step)
     notes = [f"series: {data.description}", *about, *([data.left_out] if data.left_out else [])]

@@ -14,8 +14,8 @@ import typer
 
 import xrnn
 from xrnn.backend import Backend
-from xrnn.commands.convert import WANTED, NonlinearityOption, PrefixOption, read_layers
-from xrnn.commands.options import BackendOption, path, selected
+from xrnn.commands.convert import WANTED, StateDictOptions, read_layers
+from xrnn.commands.options import BackendOption, path, selected, with_options
 from xrnn.exchange.model import named_leaves
 from xrnn.files import holds_arrays, printable
 from xrnn.info import config, config_data, describe, explain_sizes, explained
@@ -28,13 +28,14 @@ from xrnn.series.files import kind_in
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
 
 
+@with_options
 def info(
     file: Annotated[
         Path | None,
         typer.Argument(parser=path, metavar="FILE", help="A .onnx, .keras, .pt or .safetensors file to describe."),
     ] = None,
-    prefix: PrefixOption = "",
-    nonlinearity: NonlinearityOption = "tanh",
+    *,
+    how: StateDictOptions,
     explain: Annotated[
         tuple[int, int, int, int] | None,
         typer.Option(metavar="T N D H", help="Print the forms that compete at these sizes, and the chosen one."),
@@ -63,7 +64,7 @@ def info(
     if file is not None:
         if explain is not None:
             raise SettingsError("got both FILE and --explain: expected one of them; leave one out")
-        described = _description(file, prefix, nonlinearity, selected("numpy").backend)
+        described = _description(file, how, selected("numpy").backend)
         print(json.dumps(described) if as_json else "\n".join(_lines(described)))
         return
     if (device or cell != "rnn" or heads != 1) and (explain is None or as_json):
@@ -94,7 +95,7 @@ def info(
             raise SettingsError(f"--device: {error}") from error
 
 
-def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend) -> dict[str, Any]:
+def _description(source: Path, how: StateDictOptions, backend: Backend) -> dict[str, Any]:
     """What a file holds: its kind, its layers, and for a command's checkpoint, what the command stored."""
     if holds_arrays(source) and kind_in(source, WANTED) == Forecaster.job:
         with use_backend(backend):
@@ -110,7 +111,7 @@ def _description(source: Path, prefix: str, nonlinearity: str, backend: Backend)
         }
     else:
         try:
-            read, facts = read_layers(source, prefix, nonlinearity, backend)
+            read, facts = read_layers(source, how, backend)
         except DataError as error:
             if source.suffix != ".onnx":
                 raise

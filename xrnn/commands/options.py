@@ -1,4 +1,4 @@
-"""Options made from tables and from the parameters of estimators, so that each is described once."""
+"""Options made from dataclasses: estimators, and the groups of options below. So each is described once."""
 
 from __future__ import annotations
 
@@ -6,115 +6,141 @@ import functools
 import inspect
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated, Any, Final, NamedTuple, get_args
+from types import NoneType
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
-from xrnn.cells import CELLS
+from xrnn.ops.cells.rnn import NONLINEARITIES
 from xrnn.select import Selection, choices, select
+from xrnn.series import Classifier
 from xrnn.series.errors import SettingsError
-from xrnn.series.parameters import helps_of
-
-METAVARS: Final[dict[Any, str]] = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+from xrnn.series.parameters import RULES, Rule, helps_of
 
 
-class Option(NamedTuple):
-    """An option of a command.
+@dataclass(kw_only=True)
+class ReadingOptions:
+    """How to read text.
 
-    kind      its type; bool for a switch
-    metavar   the placeholder for the value; with "|", the values; with ",", the option may be given several times
-    flags     other names: "-q"
+    decimal     decimal point of numbers that are text; by default a point
+    encoding    encoding of text; by default UTF-8, or UTF-16 with a byte order mark, else cp1252
     """
 
-    name: str
-    kind: Any
-    help: str
-    default: Any = None
-    metavar: str = ""
-    flags: tuple[str, ...] = ()
+    decimal: str = ""
+    encoding: str = ""
 
     @property
-    def value(self) -> Any:
-        """The default."""
-        return False if self.kind is bool and self.default is None else self.default
-
-    @property
-    def is_list(self) -> bool:
-        return "," in self.metavar and "|" not in self.metavar
-
-    @property
-    def annotation(self) -> Any:
-        names = [flag(self.name), *self.flags]
-        if self.kind is bool:
-            return Annotated[bool, typer.Option(*names, help=self.help, show_default=False)]
-        metavar = self.metavar or METAVARS[self.kind]
-        more: dict[str, Any] = {"parser": new_path} if self.kind is Path else {}
-        if "|" in metavar:
-            values = metavar.split("|")
-            more = {"parser": str.lower, "autocompletion": lambda: values}
-        if self.is_list:
-            return Annotated[list[str], typer.Option(*names, help=self.help, metavar=metavar, show_default=False)]
-        kind = self.kind | None if self.default is None else self.kind
-        return Annotated[kind, typer.Option(*names, help=self.help, metavar=metavar, **more)]
+    def given(self) -> dict[str, str]:
+        """Those of the command line."""
+        return {name: value for name, value in vars(self).items() if value}
 
 
-def options_of(kind: type[Any], documented: type[Any], *without: str, **metavars: str) -> tuple[Option, ...]:
-    """An option for each parameter of an estimator but `without`, described as in the docstring of `documented`."""
-    helps, made = helps_of(documented), []
+@dataclass(kw_only=True)
+class TableOptions(ReadingOptions):
+    """How to read tables.
+
+    skip_columns    columns of tables that are not channels
+    id              column of tables with the identifier of a series: its name, or its number
+    time            column of tables to sort the steps by
+    label           column of tables with the label of a series, or its number to predict
+    """
+
+    skip_columns: str = ""
+    id: str = ""
+    time: str = ""
+    label: str = ""
+
+
+@dataclass(kw_only=True)
+class RunOptions:
+    """The options of all training commands.
+
+    out         checkpoint to write
+    plot        picture to write: .png, .svg or .pdf
+    overwrite   replace an existing checkpoint, picture and table
+    quiet       print the results only, not what was read and the progress
+    json        print the results as JSON, in the last line
+    backend     where to compute; by default the value of XRNN_BACKEND, or auto
+    """
+
+    out: Path | None = None
+    plot: Path | None = None
+    overwrite: bool = False
+    quiet: bool = False
+    json: bool = False
+    backend: str | None = None
+
+
+# By name, or by type. With a comma, the option may be given several times.
+_METAVARS: Final[dict[Any, str]] = {
+    **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…", "prefix": "TEXT"},
+    **dict.fromkeys(("id", "time", "label", "target"), "COLUMN"),
+    **dict.fromkeys(("skip_columns", "known"), "COLUMN,COLUMN,…"),
+    "backend": "|".join(choices()),
+    "nonlinearity": "|".join(NONLINEARITIES),
+}
+_SHORT: Final = {"quiet": "-q"}
+
+
+def options_of(kind: Any) -> Iterator[inspect.Parameter]:
+    """An option for each parameter of a dataclass, described by the line of the parameter in the docstring.
+
+    A parameter that a subclass does not describe is described as in its base class, one of Regressor as in Classifier.
+    """
+    helps = {name: text for each in (Classifier, *kind.__mro__[::-1]) for name, text in helps_of(each).items()}
+    rules: Mapping[str, Rule] = getattr(kind, "rules", RULES)
     for name, each in inspect.signature(kind, eval_str=True).parameters.items():
-        if name not in without:
-            of = next(of for of in get_args(each.annotation) or (each.annotation,) if of is not type(None))
-            metavar = "|".join(CELLS) if name == "cell" else metavars.get(name, "")
-            made.append(Option(name, of, f"{helps[name][0].upper()}{helps[name][1:]}.", each.default, metavar))
-    return tuple(made)
+        of = next(of for of in get_args(each.annotation) or (each.annotation,) if of is not NoneType)
+        metavar = _METAVARS.get(name) or _METAVARS.get(of, "")
+        if name in rules and rules[name].choices:
+            metavar = "|".join(rules[name].choices)
+        more: dict[str, Any] = {} if of is bool else {"metavar": metavar}
+        default, annotation = each.default, each.annotation if each.default is None else of
+        if "|" in metavar and of is not bool:
+            more |= {"parser": str.lower, "autocompletion": _listing(metavar.split("|"))}
+        elif "," in metavar:
+            default, annotation = (), list[str]
+        elif of is Path:
+            more["parser"] = new_path
+        names = [flag(name), *filter(None, [_SHORT.get(name)])]
+        text = f"{helps[name][0].upper()}{helps[name][1:]}."
+        option = typer.Option(*names, help=text, show_default=of is not bool and default not in ("", ()), **more)
+        yield inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class OptionsOf:
-    """Marks a parameter, `given: Annotated[dict[str, Any], OptionsOf(TABLE)]`, that these options replace."""
-
-    options: Sequence[Option]
-
-    def parameters(self) -> Iterator[inspect.Parameter]:
-        for each in self.options:
-            kind = inspect.Parameter.KEYWORD_ONLY
-            default: Any = () if each.is_list else each.value
-            yield inspect.Parameter(each.name, kind, default=default, annotation=each.annotation)
+def _listing(values: list[str]) -> Callable[[], list[str]]:
+    return lambda: values
 
 
 def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A form of `command` for Typer: options replace each parameter that is annotated with OptionsOf.
+    """A form of `command` for Typer: each parameter that is a dataclass becomes its options.
 
-    `command` gets a dict in that parameter. The dict holds only the options that are on the command line.
+    `command` gets an object of that class, with the values of these options.
     """
     parameters: list[inspect.Parameter] = []
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, Any] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        group = next((each for each in get_args(parameter.annotation)[1:] if isinstance(each, OptionsOf)), None)
-        made = list(group.parameters()) if group else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-        parameters += made
-        if group:
-            groups[parameter.name] = [each.name for each in made]
+        if is_dataclass(parameter.annotation):
+            groups[parameter.name] = parameter.annotation
+            parameters += options_of(parameter.annotation)
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)
-    def run(of_command: Any, **values: Any) -> Any:
-        for name, options in groups.items():
-            given = {each: values.pop(each) for each in options}
-            values[name] = {
-                each: ",".join(value) if isinstance(value, list | tuple) else value
-                for each, value in given.items()
-                if of_command.get_parameter_source(each).name == "COMMANDLINE"
-            }
+    def run(**values: Any) -> Any:
+        for name, kind in groups.items():
+            given = {each: values.pop(each) for each in inspect.signature(kind).parameters}
+            joined = {each: ",".join(value) if isinstance(value, list) else value for each, value in given.items()}
+            values[name] = kind(**{each: value for each, value in joined.items() if value not in ("", ())})
         return command(**values)
 
-    # Not "context", which is an option of `xrnn forecast`.
-    of_command = inspect.Parameter("of_command", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    run.__signature__ = inspect.Signature([of_command, *parameters])  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in [of_command, *parameters]}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
 
 
@@ -137,35 +163,8 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-# ---- options that several commands have ----
-
-_BACKEND: Final = Option("backend", str, "Where to compute. Default: XRNN_BACKEND, or auto.", None, "|".join(choices()))
-BackendOption = _BACKEND.annotation
-
-# How to read tables.
-TABLE: Final = (
-    Option("decimal", str, "Decimal point of numbers that are text.", ".", ".|,"),
-    Option("encoding", str, "Encoding of text. Default: UTF-8, or UTF-16 with a byte order mark; else cp1252.", ""),
-    Option("skip_columns", str, "Columns of tables that are not channels.", "", "COLUMN,COLUMN,…"),
-    Option("id", str, "Column of tables with the identifier of a series: its name, or its number.", "", "COLUMN"),
-    Option("time", str, "Column of tables to sort the steps by.", "", "COLUMN"),
-    Option("label", str, "Column of tables with the label of a series, or its number to predict.", "", "COLUMN"),
-)
-RUN: Final = (
-    Option("out", Path, "Checkpoint to write."),
-    Option("plot", Path, "Picture to write: .png, .svg or .pdf."),
-    Option("overwrite", bool, "Replace an existing checkpoint, picture and table."),
-    Option("quiet", bool, "Print the results only, not what was read and the progress.", flags=("-q",)),
-    Option("json", bool, "Print the results as JSON, in the last line."),
-    _BACKEND,
-)
-TableOptions = Annotated[dict[str, Any], OptionsOf(TABLE)]
-RunOptions = Annotated[dict[str, Any], OptionsOf(RUN)]
-
-
-def values_of(options: Sequence[Option], given: dict[str, Any]) -> SimpleNamespace:
-    """The values of options: those given, and the defaults of the others."""
-    return SimpleNamespace(**{each.name: each.value for each in options} | given)
+# of `xrnn predict` and `xrnn info` too
+BackendOption = next(each.annotation for each in options_of(RunOptions) if each.name == "backend")
 
 
 def selected(backend: str | None) -> Selection:

@@ -6,13 +6,13 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from xrnn.commands.options import TABLE, BackendOption, Option, OptionsOf, flag, path, selected, values_of, with_options
+from xrnn.commands.options import BackendOption, TableOptions, flag, path, selected, with_options
 from xrnn.commands.series import columns_of, forecast_columns
 from xrnn.commands.tables import rows_of
 from xrnn.commands.terminal import Terminal, status_of, to_stderr
@@ -30,11 +30,23 @@ from xrnn.typing import HostArray
 
 _MAX_LINE: Final = 2**20  # characters of a row in a stream
 _KINDS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}
-_OPTIONS: Final = (
-    Option("proba", bool, "Print the probability of every label too."),
-    Option("json", bool, "Print each prediction as a line of JSON, not as a row of a CSV table."),
-    Option("skip_bad", bool, "Skip unusable series and rows, and report them on stderr, instead of stopping."),
-)
+
+
+@dataclass(kw_only=True)
+class PredictOptions:
+    """What to print.
+
+    stream     read one series to classify or regress from standard input: a row of values per line
+    proba      print the probability of every label too
+    json       print each prediction as a line of JSON, not as a row of a CSV table
+    skip_bad   skip unusable series and rows, and report them on stderr, instead of stopping
+    """
+
+    stream: bool = False
+    proba: bool = False
+    json: bool = False
+    skip_bad: bool = False
+
 
 R = TypeVar("R")
 
@@ -53,17 +65,9 @@ def predict(
             parser=path, metavar="FILE", help=".ts, .csv, .xlsx, .parquet or .npy files, or folders of labels."
         ),
     ] = None,
-    stream: Annotated[
-        bool,
-        typer.Option(
-            "--stream",
-            help="Read one series to classify or regress from standard input: a row of values per line, at most "
-            f"{_MAX_LINE:,} characters.",
-        ),
-    ] = False,
     *,
-    given: Annotated[dict[str, Any], OptionsOf(TABLE)],
-    options: Annotated[dict[str, Any], OptionsOf(_OPTIONS)],
+    table: TableOptions,
+    how: PredictOptions,
     backend: BackendOption = None,
 ) -> int:
     """Print the label and its probability, the number, or the next values, for each series or after each row.
@@ -71,10 +75,10 @@ def predict(
     Tables are read with the options of the training, unless options are given here. A file must have the columns of
     the channels, and the columns that options on this command line name.
     """
-    if stream == bool(files):
-        got = "both --stream and files" if stream else "neither a file nor --stream"
+    if how.stream == bool(files):
+        got = "both --stream and files" if how.stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
-    how, terminal = values_of(_OPTIONS, options), Terminal()
+    terminal = Terminal()
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     kind = kind_in(checkpoint, wanted)
     if kind not in _KINDS:
@@ -82,7 +86,7 @@ def predict(
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
     with use_backend(selected(backend).backend):
         estimator = _KINDS[kind].load(checkpoint)
-        lines = (_forecasts if kind == Forecaster.job else _labels)(estimator, given, files or [], how)
+        lines = (_forecasts if kind == Forecaster.job else _labels)(estimator, table.given, files or [], how)
         for i, (values, rows) in enumerate(lines):
             if how.json:
                 terminal.json_line(values)
@@ -100,7 +104,9 @@ def predict(
 Line = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
-def _labels(estimator: Any, given: dict[str, Any], files: Sequence[Path], how: Any) -> Iterator[Line]:
+def _labels(
+    estimator: Classifier | Regressor, given: dict[str, str], files: Sequence[Path], how: PredictOptions
+) -> Iterator[Line]:
     """The prediction for each series; without files, the prediction after each row of a stream.
 
     The last line of a stream is the prediction for all rows as one series. Raises DataError before the first line.
@@ -136,7 +142,7 @@ def _labels(estimator: Any, given: dict[str, Any], files: Sequence[Path], how: A
         yield values | named, [row]
 
 
-def _columns(estimator: Any, given: dict[str, Any]) -> Columns:
+def _columns(estimator: Classifier | Regressor, given: dict[str, str]) -> Columns:
     """How to read new tables: as in training, except for the given options.
 
     Columns that only the training named may be absent: new files usually have no labels.
@@ -150,7 +156,9 @@ def _columns(estimator: Any, given: dict[str, Any]) -> Columns:
     return replace(columns, channels=estimator.channel_names_, optional=optional)
 
 
-def _forecasts(forecaster: Forecaster, given: dict[str, Any], files: Sequence[Path], how: Any) -> Iterator[Line]:
+def _forecasts(
+    forecaster: Forecaster, given: dict[str, str], files: Sequence[Path], how: PredictOptions
+) -> Iterator[Line]:
     """The steps ahead of each series, a row for each."""
     refused = [*(given.keys() - {"decimal", "encoding"}), *["proba"] * how.proba, *["stream"] * (not files)]
     if refused:
@@ -173,7 +181,7 @@ def _forecasts(forecaster: Forecaster, given: dict[str, Any], files: Sequence[Pa
         yield {"name": forecast.name, "forecast": forecast.steps()}, rows_of(forecast)
 
 
-def _of_all(paths: Sequence[Path], columns: Columns, how: Any, result: Callable[[Series], R]) -> list[R]:
+def _of_all(paths: Sequence[Path], columns: Columns, how: PredictOptions, result: Callable[[Series], R]) -> list[R]:
     """`result` of all series in files and folders.   Raises DataError; with --skip-bad, it is reported instead."""
     results: list[R] = []
     for file in paths:
@@ -184,7 +192,7 @@ def _of_all(paths: Sequence[Path], columns: Columns, how: Any, result: Callable[
     return results
 
 
-def _rows(decimal: str, channels: int, names: tuple[str, ...] | None, how: Any) -> Iterator[HostArray]:
+def _rows(decimal: str, channels: int, names: tuple[str, ...] | None, how: PredictOptions) -> Iterator[HostArray]:
     """The values (channels,) of each line of standard input that is not blank. The first one may be a header.
 
     names   the channels of the model; None if they have no names
@@ -207,7 +215,7 @@ def _rows(decimal: str, channels: int, names: tuple[str, ...] | None, how: Any) 
 
 
 @contextlib.contextmanager
-def _skipping(how: Any) -> Iterator[None]:
+def _skipping(how: PredictOptions) -> Iterator[None]:
     """With --skip-bad, report an unusable series or row instead of raising its DataError."""
     try:
         yield

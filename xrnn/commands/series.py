@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from xrnn.commands.options import TABLE, values_of
+from xrnn.commands.options import TableOptions
 from xrnn.files import printable, quoted
+from xrnn.series import Forecaster
 from xrnn.series.checks import LARGEST, Series, as_number, escaped
 from xrnn.series.errors import DataError, param
 from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
@@ -45,25 +46,25 @@ class Labelled(NamedTuple):
         )
 
 
-def columns_of(table: dict[str, Any], *, numbers: bool = False) -> Columns:
-    """How to read .csv files.   table: given of TABLE.   Raises SettingsError."""
-    given = values_of(TABLE, table)
-    for name in ("decimal", "encoding"):
-        RULES[name].check(name, getattr(given, name))
-    skip = names_in(given.skip_columns)
-    return Columns(given.decimal, skip, given.id, given.time, given.label, numbers, encoding=given.encoding)
+def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
+    """How to read .csv files.   given: the given TableOptions, by name.   Raises SettingsError."""
+    for name in given.keys() & RULES.keys():
+        RULES[name].check(name, given[name])
+    table = TableOptions(**given)
+    skip = names_in(table.skip_columns)
+    return Columns(table.decimal or ".", skip, table.id, table.time, table.label, numbers, encoding=table.encoding)
 
 
-def forecast_columns(p: Any, table: dict[str, Any]) -> Columns:
-    """How to read the tables of a forecaster.   p: its parameters;   table: given of TABLE.   Raises SettingsError."""
-    used = (p.target, *names_in(p.known)) if p.target else ()
+def forecast_columns(p: Forecaster, given: Mapping[str, str]) -> Columns:
+    """How to read the tables of a forecaster.   p: its parameters;   given: ReadingOptions.   Raises SettingsError."""
+    used = (p.target, *names_in(str(p.known))) if p.target else ()
     remedy = "write 1 and 0 for yes and no, and a column for each other word"
     if not p.target:
         remedy = (
             f"correct it, name the column to forecast with {param('target')}, or that with the names of series with "
             f"{param('id')}"
         )
-    return replace(columns_of(table), id=p.id, time=p.time, timed=True, used=used, remedy=remedy)
+    return replace(columns_of(given), id=p.id, time=p.time, timed=True, used=used, remedy=remedy)
 
 
 def lines_about(series: Sequence[Series], step: str) -> list[str]:
@@ -87,7 +88,7 @@ def lines_about(series: Sequence[Series], step: str) -> list[str]:
     return lines
 
 
-def load(train: Path | None, test: Path | None, table: dict[str, Any], seed: int, *, numbers: bool) -> Labelled:
+def load(train: Path | None, test: Path | None, given: Mapping[str, str], seed: int, *, numbers: bool) -> Labelled:
     """The series of TRAIN and TEST.
 
     If no path is given, a classifier uses JapaneseVowels, from the package aeon; a regression is refused. Without TEST,
@@ -98,7 +99,7 @@ def load(train: Path | None, test: Path | None, table: dict[str, Any], seed: int
     target of TEST does not fit TRAIN.
     """
     paths = [each for each in (train, test) if each] or _default_paths(numbers)
-    columns = columns_of(table, numbers=numbers)
+    columns = columns_of(given, numbers=numbers)
     parts = [read_path(each, columns) for each in paths]
     first = parts[0]
     check_channels(first)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xrnn.commands.options import RUN, selected, values_of
+from xrnn.commands.options import RunOptions, selected
 from xrnn.commands.outputs import Output, check_ending, check_outputs
 from xrnn.commands.pictures import FORMATS, Picture
 from xrnn.commands.progress import TrainingProgress
@@ -21,12 +21,12 @@ from xrnn.series.errors import DataError, ModelError
 class Run:
     """A run of a training command. Errors that can be found before training are raised before anything is printed."""
 
-    def __init__(self, options: dict[str, Any], default: str, inputs: Sequence[Path], csv: Path | None = None) -> None:
+    def __init__(self, options: RunOptions, default: str, inputs: Sequence[Path], csv: Path | None = None) -> None:
         """Raises OutputError and SettingsError.
 
-        options   given of RUN;   default: the name of the checkpoint;   inputs: what the run reads;   csv: the table
+        default   the name of the checkpoint;   inputs: what the run reads;   csv: the table
         """
-        self.options = values_of(RUN, options)
+        self.options = options
         self.selection = selected(self.options.backend)
         self.terminal = Terminal(quiet=self.options.quiet, json=self.options.json)
         check_ending("--out", self.options.out, ("", ".safetensors"))
