@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import random
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -127,24 +126,22 @@ def state_file(rng: random.Random) -> bytes:
     return saved(state)
 
 
-# ---- as `__main__` runs them ----
+# ---- as for the files of xrnn ----
 
 
 @dataclass(frozen=True)
 class Subject:
-    whole: Any
-    file: Any
-    read: Any
+    whole: Callable[[random.Random], bytes]
+    file: Callable[[random.Random], bytes]
+    load: Callable[..., Any]
     Refusal: type[FileError] = FileError
     allowance: int = 120 * 2**20  # bytes: a few arrays of the largest size that a graph may compute
 
     def draw(self, rng: random.Random) -> tuple[str, bytes, None]:
         return "changed", self.file(rng), None
 
-    def load(self, path: Path) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of NaN
-            return self.read(path, backend="numpy")
+    def read(self, path: Path) -> Any:
+        return self.load(path, backend="numpy")
 
 
 KINDS: Final = {
