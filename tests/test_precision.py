@@ -95,17 +95,12 @@ def test_explain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kernels, "level", lambda: "avx512")
         for has, reason in (
             (True, "avx512_bf16 is not faster on this CPU, or was not compiled (XRNN_ALL_LEVELS=1 compiles it)"),
-            (False, "no bfloat16 kernel for this CPU,"),
+            (False, "no bfloat16 kernel for this CPU, level or cell"),
         ):
             monkeypatch.setattr(kernels, "has_bfloat16_instruction", lambda has=has: has)
             assert f", products in float32: {reason}" in why()
             assert "no bfloat16 kernel for this CPU, level or cell" in why(cell=GRUResetBeforeCell())
             assert describe(backend)["products in bfloat16"].startswith(reason)
-        before = why().split(", products")[0]
-        reason = "no bfloat16 kernel for this CPU, level or cell"
-        assert why() == f"{before}, products in float32: {reason}"
-        assert why(cell=GRUResetBeforeCell()).endswith(f", products in float32: {reason}")
-        assert describe(backend)["products in bfloat16"] == reason
         with use_fused(False):
             assert why().endswith("; factors of products rounded to bfloat16")
             assert "bfloat16" not in why("add_rows") + why(dtype="float64")

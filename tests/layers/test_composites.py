@@ -62,22 +62,6 @@ def test_it_equals_its_layers_one_by_one(backend: Backend, name: str, shape: tup
     assert found[0].shape == x.shape
 
 
-@every_composite
-@pytest.mark.parametrize("lengths", [None, [0] * N])
-def test_without_steps_the_final_states_are_the_initial_ones(backend: Backend, name: str, lengths: Any) -> None:
-    layer = of(name, backend)
-    steps = 0 if lengths is None else T
-    states, dstates = draw_states(backend, layer), draw_states(backend, layer, seed=100)
-    h, after = layer.forward(draw_on(backend, steps, N, D), states, lengths=lengths)
-    assert h.shape == (steps, N, layer.output_size)
-    assert_same(host(backend, after), host(backend, states))
-    poison(layer)
-    dx, dinitial = layer.backward(0 * h, dstates)
-    assert dx.shape == (steps, N, D)
-    assert_same(host(backend, dinitial), host(backend, dstates))
-    assert not any(g.any() for g in host(backend, layer.grads))
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @every_composite
 def test_an_earlier_forward_by_its_cache(backend: Backend, name: str, dropout: float) -> None:

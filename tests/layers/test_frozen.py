@@ -114,14 +114,6 @@ def test_several_threads_may_call_it_for_the_first_time_at_once() -> None:
             assert_array_equal(result, want)
 
 
-@pytest.mark.parametrize("sizes", [(0, 2, 20), (3, 0, 20), (3, 2, 0)])
-def test_empty_axes(sizes: tuple[int, int, int]) -> None:
-    *_, D = sizes
-    layer = LSTM(*(np.ones(shape, "float32") for shape in ((D, 32), (8, 32), (32,))))
-    x = np.ones(sizes, "float32")
-    assert_array_equal(freeze(layer)(x)[0], layer(x)[0])
-
-
 @pytest.mark.usefixtures("form")
 def test_keeps_the_order_of_the_weights() -> None:
     """The order decides which of two functions the plain form's products call, and so their last bits."""
