@@ -35,33 +35,34 @@ def made(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize(("T", "N"), [(1, 1), (7, 4)])
-def test_x_alone_gives_h(name: str, T: int, N: int) -> None:
-    layer, x = made(name), x_of(T, N, D)
-    (h,) = run(to_onnx(layer), x=x)
-    np.testing.assert_allclose(h, results(layer, x)[0], **ROUNDING)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("with_states", [False, True])
-def test_lengths_and_states(name: str, with_states: bool) -> None:
+@pytest.mark.parametrize("options", [{}, {"lengths": True}, {"lengths": True, "states": True}])
+def test_onnx_runtime_computes_the_same_and_from_onnx_reads_it_back(name: str, options: Any) -> None:
     """Past its length a row keeps its states, also with no step at all, and x is not read there."""
-    layer, x, lengths = made(name), x_of(7, 5, D), np.array([7, 0, 3, 1, 6], "int32")
-    x[3:, 2] = np.nan
+    layer = made(name)
+    model, one_step = to_onnx(layer, **options), x_of(1, 1, D)
     parts = [leaf for leaf in leaves(layer) if hasattr(leaf, "cell")]
     suffixes = [f".{i}" for i in range(len(parts))] if len(parts) > 1 else [""]
     names = [f"{each}_prev{end}" for part, end in zip(parts, suffixes, strict=True) for each in part.cell.states]
     sizes = [part.hidden_size for part in parts for _ in part.cell.states]
+    x, given = x_of(7, 5, D), dict[str, Any]()
+    if "lengths" in options:
+        x[3:, 2] = np.nan
+        given["lengths"] = np.array([7, 0, 3, 1, 6], "int32")
     states = {name: x_of(5, size) + i for i, (name, size) in enumerate(zip(names, sizes, strict=True))}
-    model = to_onnx(layer, lengths=True, states=with_states)
-    got = run(model, x=x, lengths=lengths, **(states if with_states else {}))
-    h, final = results(layer, x, lengths, [*states.values()] if with_states else None)
+    states = states if "states" in options else {}
+    h, final = results(layer, x, given.get("lengths"), [*states.values()] or None)
+    got = run(model, x=x, **given, **states)
     np.testing.assert_allclose(got[0], h, **ROUNDING)
-    assert [output.name for output in model.graph.output[1:]] == (
-        [name.replace("prev", "last") for name in names] if with_states else []
-    )
-    for ours, want in zip(got[1:], final if with_states else [], strict=True):
+    assert [output.name for output in model.graph.output[1:]] == [name.replace("prev", "last") for name in states]
+    for ours, want in zip(got[1:], final if states else [], strict=True):
         np.testing.assert_allclose(ours, want, **ROUNDING)
+    if not options:
+        np.testing.assert_allclose(run(model, x=one_step)[0], results(layer, one_step)[0], **ROUNDING)
+    if name != "nested":
+        again = from_onnx(model, backend="numpy")
+        assert type(again) is type(layer)
+        assert [leaf.options for leaf in leaves(again)] == [leaf.options for leaf in leaves(layer)]
+        np.testing.assert_array_equal(results(again, one_step)[0], results(layer, one_step)[0])
 
 
 def test_embedding_and_readout() -> None:
@@ -112,16 +113,6 @@ def test_the_file_and_labels(tmp_path: Path) -> None:
 def test_weights_of_every_backend(backend: Backend) -> None:
     layer = LSTM.init(D, H, rng=0, backend=backend)
     assert to_onnx(layer) == to_onnx(LSTM(*map(to_numpy, layer.params)))
-
-
-@pytest.mark.parametrize("name", [name for name in LAYERS if name != "nested"])
-@pytest.mark.parametrize("options", [{}, {"lengths": True, "states": True}, {"lengths": True}])
-def test_from_onnx_reads_them_back(name: str, options: Any) -> None:
-    layer, x = made(name), x_of(4, 2, D)
-    again = from_onnx(to_onnx(layer, **options), backend="numpy")
-    assert type(again) is type(layer)
-    assert [leaf.options for leaf in leaves(again)] == [leaf.options for leaf in leaves(layer)]
-    np.testing.assert_array_equal(results(again, x)[0], results(layer, x)[0])
 
 
 def test_heads_become_a_matrix_with_zeros() -> None:
