@@ -60,7 +60,6 @@ CASES: Final = {  # the commands; a word after < is the file on stdin
     "forecast-other-steps": ["forecast data/hyndsight.csv data/UKgas.csv --target value"],
     "forecast-daily-gap": ["forecast data/daily-gap.csv --decimal , --steps 20"],
     "forecast-two-headers": ["forecast data/two-headers.csv --steps 20"],
-    "forecast-default-series": ["forecast --seed 3 --steps 300 --lr 0.003 --csv table.csv"],
     "classify-default": ["classify --epochs 4 --seed 3"],
     "classify-stream": [
         "classify data/folders-train --one-way --epochs 4 --seed 3",

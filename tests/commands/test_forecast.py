@@ -197,12 +197,12 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
         (
             ["v", "1", "x"],
             "",
-            "; correct it, name the column to forecast with --target, or that with the names of series with --id",
+            "; correct it, write categories as numbers, or name the columns to use",
         ),
         (
             ["v,k", "1,x", "2,z"],
             "--target v --known k",
-            "number: expected numbers, or an empty cell for a missing value; write 1 and 0 for yes",
+            "number: expected numbers, or an empty cell for a missing value; correct it, write cat",
         ),
         (
             ["date,v", *DAYS, *DAYS],

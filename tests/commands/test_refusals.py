@@ -72,12 +72,16 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
     ("words", "message"),
     [
         # the length of a run, of every command
-        ("forecast --steps 0", "--steps is 0: expected a whole number from 1"),
+        ("forecast rows.csv --steps 0", "--steps is 0: expected a whole number from 1"),
         *((f"{r.command} --epochs 0", "--epochs is 0: expected a whole number from 1") for r in RUNS[:2]),
         # settings: their bounds are those of the models
-        *((f"{r.command} --{name} 0", f"--{name} is 0: {SIZE}") for r in RUNS for name in ("hidden", "batch")),
+        *(
+            (f"{r.command} {r.data[0]} --{name} 0", f"--{name} is 0: {SIZE}")
+            for r in RUNS
+            for name in ("hidden", "batch")
+        ),
         ("regress --lr nan", "--lr is nan: expected a positive number up to 1000"),
-        ("forecast --quantiles 1", "--quantiles is '1': expected numbers between 0 and 1 that differ in"),
+        ("forecast rows.csv --quantiles 1", "--quantiles is '1': expected numbers between 0 and 1 that differ in"),
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
         ("classify nul.csv --id i --label l", "y[0] is '"),

@@ -138,12 +138,6 @@ def test_the_models_learn(folder: Path, capsys: Capture) -> None:
     np.testing.assert_allclose([each["value"] for each in got["forecast"]], growth(63)[60:], rtol=0.1)
 
 
-def test_without_a_file_a_chaotic_series_is_forecast(folder: Path, capsys: Capture) -> None:
-    got = results(capsys, replace(FORECAST, data=(), options=("--hidden", "4")))
-    assert len(got["forecast"]) == 12
-    assert all(0.2 < each["value"] < 1.5 for each in got["forecast"])
-
-
 def test_a_rare_label_is_named_if_it_is_never_predicted(folder: Path, capsys: Capture) -> None:
     write_ts(Path("train.ts"), imbalanced(2, 60))
     write_ts(Path("test.ts"), imbalanced(1, 19, seed=1))

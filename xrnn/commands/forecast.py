@@ -25,13 +25,13 @@ from xrnn.series.forecast.scores import ForecastScores, mean_scores, score
 @with_options
 def forecast(
     files: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Argument(
             parser=path,
             metavar="FILE",
-            help=".csv, .npy, .xlsx or .parquet files of series: a row for each step. Default: a chaotic series.",
+            help=".csv, .npy, .xlsx or .parquet files of series: a row for each step.",
         ),
-    ] = None,
+    ],
     *,
     forecaster: Forecaster,
     reading: ReadingOptions,
@@ -48,9 +48,9 @@ def forecast(
     It writes forecaster.safetensors and forecaster.png. If the run is interrupted before
     its model is calibrated, it writes nothing.
     """
-    run = Run(options, "forecaster.safetensors", files or [], csv)
+    run = Run(options, "forecaster.safetensors", files, csv)
     p = forecaster.check_params()
-    series = load_series(files or [], p, forecast_columns(p, reading.given))
+    series = load_series(files, p, forecast_columns(p, reading.given))
     data = prepare(series, p)
     forecaster.reading_ = reading.given
     trainings: list[Any] = []

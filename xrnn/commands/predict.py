@@ -171,7 +171,6 @@ def _forecasts(
         used=columns.used or names,
         renamed=bool(names) and not p.target,
         optional=frozenset({p.id, p.time}),
-        remedy="correct it",
     )
     model = forecaster.model_
     forecasts = _of_all(files, columns, how, lambda series: forecaster.forecast(series, model=model))

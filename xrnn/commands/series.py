@@ -58,13 +58,7 @@ def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
 def forecast_columns(p: Forecaster, given: Mapping[str, str]) -> Columns:
     """How to read the tables of a forecaster.   p: its parameters;   given: ReadingOptions.   Raises SettingsError."""
     used = (p.target, *names_in(str(p.known))) if p.target else ()
-    remedy = "write 1 and 0 for yes and no, and a column for each other word"
-    if not p.target:
-        remedy = (
-            f"correct it, name the column to forecast with {param('target')}, or that with the names of series with "
-            f"{param('id')}"
-        )
-    return replace(columns_of(given), id=p.id, time=p.time, timed=True, used=used, remedy=remedy)
+    return replace(columns_of(given), id=p.id, time=p.time, timed=True, used=used)
 
 
 def lines_about(series: Sequence[Series], step: str) -> list[str]:

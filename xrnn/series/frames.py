@@ -24,7 +24,6 @@ from xrnn.series.checks import Series, Time
 from xrnn.series.forecast.model import Forecast
 from xrnn.series.tables import Columns, Table, names_in
 
-_REMEDY: Final = "correct it, or encode categories as numbers"
 _VALUE: Final = "value"  # the name of the target in a Series and a wide frame, as channels are compared by name
 
 
@@ -100,7 +99,7 @@ class Form:
         index = ["time" if name is None else str(name) for name in rows.index.names]
         index = [name + " of the index" * (name in rows.columns) for name in index]
         id_name, name = index[0] if len(index) == 2 else "", "X with known" if known and not self.named else "X"
-        columns = Columns(id=id_name, time=index[-1], used=(str(target), *known), remedy=_REMEDY)
+        columns = Columns(id=id_name, time=index[-1], used=(str(target), *known))
         series = Table.of(rows.reset_index(names=index), name, columns).series()
         names = series[0].channel_names if self.named else (_VALUE, *known) if known else None
         return [replace(each.part(each.known_rows.start), channel_names=names) for each in series]

@@ -58,9 +58,7 @@ _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, sin
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # the first line of a file for Excel
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
 
-_REMEDY: Final = "correct it, or name the column with {}, {}, {} or {}".format(
-    *map(param, ("id", "label", "time", "skip_columns"))
-)
+_REMEDY: Final = "correct it, write categories as numbers, or name the columns to use"
 
 Cell = str | float  # a number is NaN if it is missing
 
@@ -84,7 +82,6 @@ class Columns:
     used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
     renamed: bool = False  # True: if the first of `used` is absent, the only other column is taken
     encoding: str = ""  # of a text file; empty: UTF-8, or else cp1252
-    remedy: str = _REMEDY  # if a column of numbers holds text
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -418,7 +415,7 @@ class Table:
         value = _parsed(cell, self.columns.decimal) if isinstance(cell, str) else float(cell)
         if value is None or math.isinf(value):
             where = f"{self.where(row)}, column {quoted(self.shown(place))}"
-            raise _not_a_number(text_of(cell), self.columns.decimal, where, self.columns.remedy)
+            raise _not_a_number(text_of(cell), self.columns.decimal, where, _REMEDY)
         return value
 
 

@@ -16,9 +16,9 @@ skipped. Files with time stamps are refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -27,13 +27,6 @@ from xrnn.series.checks import Series, as_number, checked, escaped, read_text
 from xrnn.series.errors import DataError
 
 _MISSING: Final = "?"
-
-
-class Labels(NamedTuple):
-    """Whether each series has a label, and the declared labels; without any, each label is allowed."""
-
-    given: bool
-    declared: tuple[str, ...] = ()
 
 
 def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Series]:
@@ -46,47 +39,48 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
         for number, line in enumerate(map(str.strip, read_text(path, encoding).split("\n")), start=1)
         if line and line[0] not in "#%"
     )
-    labels = _header(path, lines, targets)
-    series = [_series(labels, line, where) for where, line in lines]
+    tags = _tags(path, lines)
+    flags = {tag: (words or [""])[0].lower() for tag, words in tags.items()}
+    for tag in ("@timestamps", "@classlabel", "@targetlabel"):
+        if flags.get(tag, "true") not in ("true", "false"):
+            raise DataError(f"{path}: {tag} is {quoted(flags[tag])!r}: expected true or false; correct the line")
+    if flags.get("@timestamps") == "true":
+        raise DataError(f"{path} has time stamps: expected plain values; remove @timeStamps and the times")
+    if flags.get("@targetlabel") == "true" and not targets:
+        raise DataError(
+            f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn regress`, "
+            "or name a file with @classLabel"
+        )
+    if "@classlabel" not in flags and "@targetlabel" not in flags:
+        raise DataError(f"{path} has no @classLabel before @data: expected true or false; add that line")
+    has_labels = "true" in (flags.get("@classlabel"), flags.get("@targetlabel"))
+    series = [_series(has_labels, tags.get("@classlabel", [])[1:], line, where) for where, line in lines]
     if not series:
         raise DataError(f"{path} has no series after @data: expected one in each line; use another copy")
     return series
 
 
-def _header(path: Path, lines: Iterator[tuple[str, str]], targets: bool) -> Labels:
-    """Read the header: the lines up to @data."""
-    labels: Labels | None = None
+def _tags(path: Path, lines: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
+    """The words after each tag of the header, which ends with @data."""
+    tags: dict[str, list[str]] = {}
     for where, line in lines:
         if not line.startswith("@"):
             raise DataError(
                 f"{where}: expected a tag such as @data before the data, got {quoted(line)!r}; is this a .ts file?"
             )
-        tag, word, *words = [*line.split(), ""]
-        if (tag := tag.lower()) == "@data":
-            if labels is None:
-                raise DataError(f"{path} has no @classLabel before @data: expected true or false; add that line")
-            return labels
-        if tag not in ("@timestamps", "@classlabel", "@targetlabel"):
-            continue
-        if (word := word.lower()) not in ("true", "false"):
-            raise DataError(f"{where}: {tag} is {quoted(word)!r}: expected true or false; correct the line")
-        if tag == "@timestamps" and word == "true":
-            raise DataError(f"{where}: the values have time stamps: expected plain values; remove the times")
-        if tag == "@targetlabel" and word == "true" and not targets:
-            raise DataError(
-                f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn regress`, "
-                "or name a file with @classLabel"
-            )
-        if tag == "@classlabel" or (tag == "@targetlabel" and not (labels and labels.given)):
-            labels = Labels(word == "true", tuple(words[:-1]) if tag == "@classlabel" else ())
+        tag, *words = line.split()
+        if tag.lower() == "@data":
+            return tags
+        tags[tag.lower()] = words
     raise DataError(
         f"{path} ends before its data: expected a line @data, then a line for each series; use a complete file"
     )
 
 
-def _series(labels: Labels, line: str, where: str) -> Series:
+def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> Series:
+    """declared: the labels in the header; if there are none, each label is allowed"""
     channels = line.split(":")
-    label = _label(channels.pop().strip(), labels, len(channels), where) if labels.given else None
+    label = _label(channels.pop().strip(), declared, len(channels), where) if has_label else None
     values = [_channel(channel, f"{where}, channel {i}") for i, channel in enumerate(channels, start=1)]
     lengths = {len(channel) for channel in values}
     if len(lengths) > 1:
@@ -97,19 +91,17 @@ def _series(labels: Labels, line: str, where: str) -> Series:
     return checked(np.array(values, dtype=np.float64).reshape(len(values), -1).T, label, where)
 
 
-def _label(label: str, labels: Labels, channels: int, where: str) -> str:
+def _label(label: str, declared: Sequence[str], channels: int, where: str) -> str:
     """The declared spelling of a label. Case is ignored unless the label itself is declared."""
-    spellings = [each for each in (label, *labels.declared) if each.lower() == label.lower()]
-    declared = next((each for each in spellings if each in labels.declared or not labels.declared), None)
-    if not channels or not declared or (not labels.declared and "," in label):
-        among = (
-            f" one of {printable(', '.join(map(escaped, labels.declared)))[:200]}" if labels.declared else " a label"
-        )
+    spellings = [each for each in (label, *declared) if each.lower() == label.lower()]
+    found = next((each for each in spellings if each in declared or not declared), None)
+    if not channels or not found or (not declared and "," in label):
+        among = f" one of {printable(', '.join(map(escaped, declared)))[:200]}" if declared else " a label"
         raise DataError(
             f"{where}: {quoted(label)!r} is not a label: expected{among} after the values and a colon; is the line cut "
             "off?"
         )
-    return declared
+    return found
 
 
 def _channel(channel: str, where: str) -> list[float]:

@@ -60,7 +60,7 @@ def test_gradients_match_differences(backend: Backend, cell: str) -> None:
 def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
     data = prepare([series(growth())], TINY)
     model = model_of(TINY, data.facts, backend)
-    windows = data.train(np.arange(5))
+    windows = data.windows(data.training[:5])
     target = windows.scaled_target.astype(np.float64)
     assert windows.target is not None
     windows.target[0, 1] = target[0, 1] = np.nan
@@ -92,10 +92,9 @@ def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all(
     values[48:] = 1e6
     other = prepare([series(values)], TINY).backtest
     assert other is not None
-    places = np.arange(one.train_count)
-    assert one.train_count == other.train_count == 48 - 4 - 3 + 1
-    assert data.train_count == one.train_count + 12
-    np.testing.assert_array_equal(pack(one.train(places)), pack(other.train(places)))
+    assert len(one.training) == len(other.training) == 48 - 4 - 3 + 1
+    assert len(data.training) == len(one.training) + 12
+    np.testing.assert_array_equal(pack(one.windows(one.training)), pack(other.windows(other.training)))
 
 
 def test_each_fold_holds_out_the_rows_after_those_it_is_trained_on() -> None:
@@ -130,7 +129,7 @@ def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
 def test_offsets_move_quantiles_but_not_the_median() -> None:
     data = prepare([series(growth() - 10)], TINY)
     model = model_of(TINY, data.facts, NUMPY)
-    windows = data.train(np.arange(3))
+    windows = data.windows(data.training[:3])
     model.offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
     forecast = model.forecast(windows)
     np.testing.assert_allclose(forecast, windows.base[..., None] + data.series[0].unit * model.offsets)
@@ -250,8 +249,7 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
         "missing or equal values"
     )
     assert other.left_out == ""
-    places = np.arange(data.train_count)
-    np.testing.assert_array_equal(pack(data.train(places)), pack(other.train(places)))
+    np.testing.assert_array_equal(pack(data.windows(data.training)), pack(other.windows(other.training)))
     if backtest:
         assert data.backtest is not None
         assert other.backtest is not None

@@ -35,10 +35,6 @@ _PRIOR: Final = 30  # left-out windows that count for exponential smoothing alon
 _FOLDS: Final = (0.4, 0.6, 0.8, 1.0)
 _MOST_NAMES: Final = 8  # of series, in a line
 _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
-_DELAY: Final = 17  # time units of the chaotic series
-_SUBSTEPS: Final = 10  # Euler steps in a time unit
-_UNITS: Final = 3  # time units in a row
-_WARM_UP: Final = 500  # time units
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +78,47 @@ class ForecastData:
         )
 
     def training_origins(self, i: int) -> HostArray:
-        """The origins of all windows to train on."""
-        return self._origins(i, self.series[i].least_rows, self.cuts[i] - self.facts.horizon)
+        """The origins of the windows of a series to train on."""
+        return self.training[_of_series(self.training, i), 1]
+
+    def test_origins(self, i: int) -> HostArray:
+        """Those of the backtest: a forecast from every row (rolling origin)."""
+        return self.tested[_of_series(self.tested, i), 1]
+
+    @cached_property
+    def training(self) -> HostArray:
+        """All windows to train on: the number of the series, and the place of the first step to forecast, (N, 2)."""
+        return self._places([(each.least_rows, cut) for each, cut in zip(self.series, self.cuts, strict=True)])
+
+    @cached_property
+    def tested(self) -> HostArray:
+        """The windows of the backtest."""
+        ends = zip(self.series, self.cuts, strict=True)
+        return self._places([(max(cut, each.least_rows), each.rows) for each, cut in ends])
+
+    def _places(self, ends: Sequence[tuple[int, int]]) -> HostArray:
+        """The places from the first to the last one of each series whose steps ahead have a value; none with a flaw."""
+        F, found = self.facts.horizon, [np.zeros((0, 2), int)]
+        for i, (each, (first, last)) in enumerate(zip(self.series, ends, strict=True)):
+            origins = np.arange(first, first if each.flaw else last - F + 1)
+            origins = origins[~np.isnan(each.target[origins[:, None] + np.arange(F)]).any(axis=1)]
+            found.append(np.stack([np.full(len(origins), i), origins], axis=1))
+        return np.concatenate(found)
+
+    def windows(self, places: HostArray) -> Windows:
+        """The windows at places (N, 2), grouped by series."""
+        return joined([self.series[i].windows(places[places[:, 0] == i, 1]) for i in np.unique(places[:, 0])])
+
+    @cached_property
+    def test(self) -> Windows:
+        return self.windows(self.tested)
 
     @property
     def left_out(self) -> str:
         """A line: which series have no complete window to train on; empty if all have one."""
-        names = [each.id for each, origins in zip(self.series, self._training, strict=True) if not len(origins)]
-        if not names:
-            return ""
-        return f"no complete window to train on in {listed(names, len(self.series))}: {TOO_FEW}"
+        trained = {*self.training[:, 0].tolist()}
+        names = [each.id for i, each in enumerate(self.series) if i not in trained]
+        return f"no complete window to train on in {listed(names, len(self.series))}: {TOO_FEW}" if names else ""
 
     @property
     def unscored(self) -> str:
@@ -103,7 +130,8 @@ class ForecastData:
     @cached_property
     def scored(self) -> list[int]:
         """The series that are scored: those with windows to test on, and windows before them to train on."""
-        return [i for i, origins in enumerate(self._training) if len(origins) and len(self.test_origins(i))]
+        scored: list[int] = np.intersect1d(self.training[:, 0], self.tested[:, 0]).tolist()
+        return scored
 
     def folds(self) -> list[ForecastData]:
         """Earlier backtests, which hold out later parts of the rows to train on.   [] if the series are too short."""
@@ -120,7 +148,7 @@ class ForecastData:
                 continue
             given, own, starts, stops = (list(each) for each in zip(*used, strict=True))
             fold = _divided(given, starts, self.facts, (stops, own))
-            if fold.train_count >= _LEAST_WINDOWS and len(fold.test.ahead):
+            if len(fold.training) >= _LEAST_WINDOWS and len(fold.tested):
                 folds.append(fold)
         return folds
 
@@ -130,50 +158,19 @@ class ForecastData:
         errors, reach = (np.concatenate(each) for each in zip(*parts, strict=True))
         return errors[..., None], reach
 
-    def test_origins(self, i: int) -> HostArray:
-        first = max(self.cuts[i], self.series[i].least_rows)
-        return self._origins(i, first, self.series[i].rows - self.facts.horizon)
-
-    def _origins(self, i: int, first: int, last: int) -> HostArray:
-        """The origins from `first` to `last` whose steps ahead have a known value; none if the series has a flaw."""
-        origins = np.arange(first, first if self.series[i].flaw else last + 1)
-        known = ~np.isnan(self.series[i].target[origins[:, None] + np.arange(self.facts.horizon)]).any(axis=1)
-        complete: HostArray = origins[known]
-        return complete
-
-    def scored_parts(self, tested: HostArray) -> list[HostArray]:
+    def scored_parts(self, forecasts: HostArray) -> list[HostArray]:
         """The forecasts of each scored series, among those of the windows `test`."""
-        ends = np.cumsum([len(self.test_origins(i)) for i in range(len(self.series))])
-        parts = np.split(tested, ends[:-1])
-        return [parts[i] for i in self.scored]
+        return [forecasts[_of_series(self.tested, i)] for i in self.scored]
 
-    @cached_property
-    def test(self) -> Windows:
-        """The windows of the backtest: a forecast from every row (rolling origin)."""
-        return joined([each.windows(self.test_origins(i)) for i, each in enumerate(self.series)])
 
-    def train(self, places: HostArray) -> Windows:
-        """The windows at `places` among all windows to train on."""
-        ends = np.cumsum([len(origins) for origins in self._training])
-        of_series = np.searchsorted(ends, places, side="right")
-        parts = []
-        for i in np.unique(of_series):
-            origins = self._training[i]
-            parts.append(self.series[i].windows(origins[places[of_series == i] - (ends[i] - len(origins))]))
-        return joined(parts)
-
-    @cached_property
-    def train_count(self) -> int:
-        return sum(map(len, self._training))
-
-    @cached_property
-    def _training(self) -> list[HostArray]:
-        return [self.training_origins(i) for i in range(len(self.series))]
+def _of_series(places: HostArray, i: int) -> slice:
+    """The part of places (N, 2) of the series i."""
+    return slice(*np.searchsorted(places[:, 0], [i, i + 1]).tolist())
 
 
 def load_series(paths: Sequence[Path], p: Any, columns: Columns) -> list[Series]:
-    """The series in the files, the target first; without a file, a chaotic one.   Raises DataError."""
-    series = [each for path in paths for each in read_path(path, columns)] if paths else [mackey_glass()]
+    """The series in the files, the target first.   Raises DataError."""
+    series = [each for path in paths for each in read_path(path, columns)]
     check_target(series, p)
     return series
 
@@ -438,17 +435,3 @@ def fingerprint(series: Sequence[Series]) -> str:
         sha.update(repr((each.values.shape, each.channel_names)).encode())
         sha.update(np.ascontiguousarray(each.values).data)
     return sha.hexdigest()
-
-
-def mackey_glass() -> Series:
-    """A chaotic series to try a forecaster with:
-
-    v' = 0.2 v(t - 17) / (1 + v(t - 17)¹⁰) - 0.1 v   (Mackey & Glass, 1977), 800 rows
-    """
-    delay, total = _DELAY * _SUBSTEPS, (_WARM_UP + _UNITS * 800) * _SUBSTEPS
-    v = np.full(total + delay, 1.2)
-    for t in range(delay, total + delay - 1):
-        late = v[t - delay]
-        v[t + 1] = v[t] + (0.2 * late / (1 + late**10) - 0.1 * v[t]) / _SUBSTEPS
-    rows = v[delay + _WARM_UP * _SUBSTEPS :: _UNITS * _SUBSTEPS][:800, None]
-    return Series(rows, None, "a chaotic series")

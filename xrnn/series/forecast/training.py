@@ -76,7 +76,7 @@ class ForecastTraining(Training):
 
         Without a complete window, there is nothing to train.
         """
-        if not self.data.train_count:
+        if not len(self.data.training):
             self.updates, self.chooses = 0, False
         if not self.rate or self.updates is None:
             self._choose(watcher)
@@ -90,7 +90,8 @@ class ForecastTraining(Training):
 
     def step(self) -> None:
         rng = np.random.default_rng(np.random.SeedSequence(self.p.seed, spawn_key=(self.steps,)))
-        windows = self.data.train(rng.integers(self.data.train_count, size=self.p.batch))
+        drawn = rng.integers(len(self.data.training), size=self.p.batch)
+        windows = self.data.windows(self.data.training[drawn])
         if self.p.noise:
             values = windows.x[..., :2]
             values += np.float32(self.p.noise) * rng.standard_normal(values.shape, dtype=np.float32)

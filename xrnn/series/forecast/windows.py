@@ -156,18 +156,12 @@ def limits_of_logarithms(context: HostArray, unit: float, effect: HostArray) -> 
 
 def joined(parts: list[Windows]) -> Windows:
     """All windows of `parts`, in their order."""
-    targets = [part.target for part in parts if part.target is not None]
-    return Windows(
-        np.concatenate([part.x for part in parts], axis=1),
-        np.concatenate([part.ahead for part in parts]),
-        np.concatenate([part.base for part in parts]),
-        np.concatenate([part.scale for part in parts]),
-        np.concatenate([part.unit for part in parts]),
-        np.concatenate([part.reach for part in parts]),
-        np.concatenate([part.limits for part in parts]),
-        parts[0].log,
-        np.concatenate(targets) if len(targets) == len(parts) else None,
-    )
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts], axis=int(name == "x"))
+        for name in Windows.__slots__
+        if name != "log" and getattr(parts[0], name) is not None
+    }
+    return Windows(**arrays, log=parts[0].log)
 
 
 def pack(windows: Windows) -> HostArray:
