@@ -101,6 +101,17 @@ class Packaging:
         if sys.platform == "linux" and os.uname().machine == "x86_64":
             assert "compiled baseline, avx2, avx512, amx" in environment.info(), environment.info()
 
+    def without_openmp(self) -> None:
+        """Kernels of a compiler without OpenMP, such as Apple's, use OMP_NUM_THREADS and otherwise all CPUs."""
+        environment = self.environment("without-openmp")
+        without = {"CMAKE_ARGS": "-DCMAKE_DISABLE_FIND_PACKAGE_OpenMP=ON"}
+        environment.pip("install", self.checkout, **QUICK_KERNELS, **without)
+        code = "from xrnn.backends.numpy import kernels; print(kernels.OPENMP, kernels.asked_threads())"
+        for number, threads in (("", len(os.sched_getaffinity(0))), ("3", 3)):
+            variables = environment.variables | {"OMP_NUM_THREADS": number}
+            printed = run(environment.python, "-c", code, cwd=self.work, env=variables)
+            assert printed == f"False {threads}\n", printed
+
     def git_url(self) -> None:
         """pip install git+URL."""
         environment = self.environment("git-url")
@@ -188,6 +199,7 @@ def main() -> None:
             packaging.bare_checkout,
             packaging.editable,
             packaging.wheel,
+            packaging.without_openmp,
             packaging.git_url,
             packaging.source_distribution,
             packaging.clone_without_links,

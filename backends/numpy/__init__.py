@@ -25,9 +25,9 @@ except ImportError:  # no compiler during the installation, or a checkout withou
 class NumpyBackend(Backend):
     """Arrays in host memory. A fused form runs a complete sequence in one compiled call.
 
-    The kernels use OpenMP's number of threads, but at most the number of CPUs in the affinity and the quota of the
-    process. The quota is read when the backend is loaded. The kernels use fewer threads if more are slower, or if
-    other processes need the CPUs.
+    The kernels use OpenMP's number of threads (without OpenMP: OMP_NUM_THREADS, or one per CPU), but at most the number
+    of CPUs in the affinity and the quota of the process. The quota is read when the backend is loaded. The kernels use
+    fewer threads if more are slower, or if other processes need the CPUs.
 
     `XRNN_ISA` sets the instruction-set level: `baseline`, `avx2` or `avx512` on x86-64, elsewhere `baseline`. The
     default is the highest level of the CPU. It is read when the backend is loaded.

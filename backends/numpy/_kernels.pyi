@@ -72,7 +72,7 @@ def fewer_threads(threads: int) -> int:
     """The policy: the next lower number of threads."""
 
 def asked_threads() -> int:
-    """OpenMP's number of threads, set by OMP_NUM_THREADS and threadpoolctl, up to 64."""
+    """The number of threads that OMP_NUM_THREADS and, with OpenMP, threadpoolctl have set, up to 64."""
 
 def thread_cap() -> int:
     """The number of CPUs that the process may use, by affinity and quota, up to 64; 1 in a forked child."""
@@ -82,6 +82,9 @@ def use_openmp(functions: tuple[int, int, int] | None) -> None:
 
     functions  the addresses of its GOMP_parallel, omp_get_max_threads, omp_get_num_threads; it must stay loaded
     """
+
+OPENMP: bool
+"""Whether this module was built with OpenMP."""
 
 def uses_openmp() -> bool:
     """Whether the threads belong to an OpenMP library."""

@@ -133,7 +133,9 @@ def not_built() -> str:
 
 def _threads() -> str:
     """The number of threads that a call may use, the reason, and whether they belong to another library."""
-    return _number_of_threads() + (", of another library in this process" if cpu.kernels.uses_openmp() else "")
+    if cpu.kernels.uses_openmp():
+        return f"{_number_of_threads()}, of another library in this process"
+    return _number_of_threads() + ("" if cpu.kernels.OPENMP else ", built without OpenMP: threadpoolctl sets no limit")
 
 
 def _number_of_threads() -> str:

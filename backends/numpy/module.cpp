@@ -80,6 +80,11 @@ NB_MODULE(_kernels, m) {
                               .omp_get_max_threads = reinterpret_cast<int (*)()>(max_threads),
                               .omp_get_num_threads = reinterpret_cast<int (*)()>(num_threads)});
     }, nb::arg("functions").none());
+#if defined(_OPENMP)
+    m.attr("OPENMP") = true;
+#else
+    m.attr("OPENMP") = false;
+#endif
     m.def("uses_openmp", [] { return openmp_in_use() != nullptr; });
     set_interrupt(interrupted);
     m.def("hold_threads", hold_threads);

@@ -41,6 +41,7 @@ def test_two_python_threads_at_once() -> None:
             assert_array_equal(array, expected)
 
 
+@pytest.mark.skipif(not kernels.OPENMP, reason="the kernels were built without OpenMP")
 def test_threadpoolctl_limits_the_threads() -> None:
     with threadpool_limits(1):
         assert kernels.max_threads() == 1

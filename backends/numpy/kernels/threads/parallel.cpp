@@ -1,5 +1,7 @@
 #include "parallel.h"
 
+#include <cstdlib>
+
 #include "openmp.h"
 #include "pool.h"
 #include "waiting.h"
@@ -27,8 +29,15 @@ int own_asked_threads() { return omp_in_parallel() ? 1 : omp_get_max_threads(); 
 // By the affinity as it is now: a system call, which takes 0.4 µs in a virtual machine.
 int cpus() { return omp_get_num_procs(); }
 #else
-int own_asked_threads() { return 1; }
-int cpus() { return 1; }
+// What OpenMP would take from OMP_NUM_THREADS: its first number, or one thread per CPU.
+int own_asked_threads() {
+    static const int set = [] {
+        const char* const text = std::getenv("OMP_NUM_THREADS");
+        return text ? std::atoi(text) : 0;
+    }();
+    return set > 0 ? set : count_cpus();
+}
+int cpus() { return count_cpus(); }
 #endif
 
 }  // namespace

@@ -61,6 +61,11 @@ Cpus all_cpus() {
     return cpus;
 }
 
+int count_cpus() {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) ? int(std::thread::hardware_concurrency()) : CPU_COUNT(&set);
+}
+
 static void move(pthread_t thread, const cpu_set_t& to) {
     if (CPU_COUNT(&to)) pthread_setaffinity_np(thread, sizeof to, &to);
 }
@@ -90,6 +95,7 @@ static void start_on_another_cpu(pthread_attr_t*) {}
 #else
 
 Cpus all_cpus() { return {}; }
+int count_cpus() { return int(std::thread::hardware_concurrency()); }
 void keep_off_this_cpu(pthread_t, const Cpus&) {}
 void run_on(const Cpus&) {}
 void leave_this_cpu() {}

@@ -20,6 +20,9 @@ struct Cpus {
 // The CPUs that the calling thread may use. Its workers use the same ones: Python sets the affinity of single threads.
 Cpus all_cpus();
 
+// Their number, without OpenMP.
+int count_cpus();
+
 // Start a thread that runs until the process ends. It blocks all signals, so that they reach Python's own threads.
 // False if the system has no more threads.
 bool start_thread(void* (*f)(void*), void* argument, pthread_t* thread);
