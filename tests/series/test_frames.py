@@ -21,6 +21,7 @@ pandas: Any = pytest.importorskip("pandas", reason="needs pandas: pip install -e
 SMALL: dict[str, Any] = {"hidden": 4, "horizon": 3, "context": 6, "season": 4, "batch": 8, "lr": 0.02, "steps": 2}
 QUARTERS = pandas.date_range("2001-01-01", periods=43, freq="QS", name="quarter")
 Y = pandas.Series(growth(43), QUARTERS, name="y")
+KNOWN = pandas.DataFrame({"price": np.random.default_rng(0).random(43)}, QUARTERS)
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
@@ -49,15 +50,6 @@ def test_a_series_gets_a_series_with_the_next_times() -> None:
     assert forecaster.score(Y[:39]) < 0
 
 
-def test_the_days_of_a_shop_that_is_closed_on_sundays_continue() -> None:
-    """As pandas' CustomBusinessDay counts them."""
-    open_ = pandas.offsets.CustomBusinessDay(weekmask="Mon Tue Wed Thu Fri Sat")
-    index = pandas.date_range("2024-01-01", periods=43, freq=open_)
-    forecaster = Forecaster(**SMALL | {"season": 0}).fit(pandas.Series(growth(40), index[:40]))
-    assert forecaster.facts_.season == 6
-    assert [*forecaster.predict().index] == [*index[40:]]
-
-
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin", "Asia/Kolkata"])
 def test_a_wide_frame_gets_a_wide_frame(zone: str | None) -> None:
     """Columns may begin and end with missing values; hours with the zone's offset, across a change of the clock."""
@@ -84,28 +76,15 @@ def test_periods_and_numbers_stay_what_they_are() -> None:
 
 
 def test_known_columns_of_a_series_are_a_frame() -> None:
-    price = np.random.default_rng(0).random(43)
-    known = pandas.DataFrame({"price": price}, QUARTERS)
-    y = Y + 20 * price
-    fitted = Forecaster(**SMALL).fit(y[:40], known=known[:40])
-    want = expected(y.to_numpy(), known=price[:, None])
+    y = Y + 20 * KNOWN.price
+    fitted = Forecaster(**SMALL).fit(y[:40], known=KNOWN[:40])
     for got in (
-        fitted.predict_quantiles(known=known[40:]),
-        fitted.predict_quantiles(known=known),  # rows up to the last values are not used
-        fitted.predict_quantiles(y[:40], known=known),
-        Forecaster(**SMALL).fit(y[:40], known=known).predict_quantiles(),  # later rows were given to fit
+        fitted.predict_quantiles(known=KNOWN[40:]),
+        fitted.predict_quantiles(known=KNOWN),  # rows up to the last values are not used
+        fitted.predict_quantiles(y[:40], known=KNOWN),
+        Forecaster(**SMALL).fit(y[:40], known=KNOWN).predict_quantiles(),  # later rows were given to fit
     ):
-        np.testing.assert_allclose(got, want, rtol=1e-6)
-    plain = Forecaster(**SMALL).fit(y[:40])
-    refused(
-        (ValueError, lambda: fitted.predict(known=known.rename(columns={"price": "cost"})), "no column 'price'"),
-        (
-            DataError,
-            fitted.predict,
-            "X with known has no value in row 41 (2011-01-01) of the known column price: expected a",
-        ),
-        (ValueError, lambda: plain.predict(known=known[40:]), "got known, but `fit` had no known columns"),
-    )
+        np.testing.assert_allclose(got, expected(y.to_numpy(), known=KNOWN.to_numpy()), rtol=1e-6)
 
 
 def test_a_long_frame_gets_a_long_frame_and_files_of_its_columns_are_read() -> None:
@@ -130,11 +109,7 @@ def test_a_long_frame_gets_a_long_frame_and_files_of_its_columns_are_read() -> N
     with_later = pandas.concat([past, later])  # the value is missing in the later rows
     pandas.testing.assert_frame_equal(forecaster.predict(with_later), got)
     refused(
-        (
-            DataError,
-            lambda: forecaster.predict(known=later[later.shop == "b"]),
-            "X, shop a has no value in row 41",
-        ),
+        (DataError, lambda: forecaster.predict(known=later[later.shop == "b"]), "X, shop a has no value in row 41"),
         (ValueError, lambda: forecaster.predict(past.rename(columns={"day": "when"})), "X has no column 'day'"),
         (ValueError, lambda: Forecaster(**SMALL, id="shop", time="day").fit(past), "X has 2 columns besides shop, day"),
     )
@@ -263,18 +238,6 @@ def test_cross_validation_of_a_frame_is_a_frame() -> None:
     assert [*got.time[:3]] == [*QUARTERS[37:40]]
 
 
-def test_local_days_keep_a_year_across_a_change_of_the_clock() -> None:
-    days = pandas.date_range("2022-01-01", periods=803, freq="D", tz="Europe/Berlin")
-    rng = np.random.default_rng(0)
-    y = pandas.Series(5 * np.sin(np.arange(803) / 365.25 * 2 * np.pi) + 0.1 * rng.standard_normal(803), days)
-    forecaster = Forecaster(**SMALL | {"season": 7, "context": 14}).fit(y[:800])
-    assert forecaster.facts_.calendar == "year"
-    got = forecaster.predict()
-    assert got.index.equals(days[800:])
-    assert np.abs(got - y[800:]).max() < 1
-
-
-KNOWN = pandas.DataFrame({"price": np.random.default_rng(0).random(43)}, QUARTERS)
 WIDE = pandas.DataFrame({"a": Y[:40], "b": Y[:40]})
 LONG = pandas.DataFrame({"shop": "a", "sold": Y[:40]})
 
@@ -288,9 +251,10 @@ def with_price(row: int, value: float) -> Any:
     return KNOWN.where(np.arange(43)[:, None] != row, value)
 
 
-@pytest.mark.parametrize(
-    ("later", "words"),
-    [
+def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was() -> None:
+    fitted, plain = Forecaster(**SMALL).fit(Y[:40], known=KNOWN[:40]), Forecaster(**SMALL).fit(Y[:40])
+    before = fitted.predict(known=KNOWN)
+    for later, words in (
         (KNOWN.price, "known is a Series: expected a DataFrame with the times of X as its index"),
         (KNOWN.tz_localize("UTC"), ", UTC], and X of datetime64["),
         (KNOWN.reset_index(drop=True), "known has times of int64, and X of datetime64["),
@@ -300,72 +264,59 @@ def with_price(row: int, value: float) -> Any:
         (with_price(41, 1e31), "X with known holds 1e+31 in row 42, column 2: expected numbers"),
         (KNOWN.assign(price="z"), "column price: 'z' is not a finite number"),
         (KNOWN * 1j, "is not a finite number"),
-    ],
-)
-def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was(later: Any, words: str) -> None:
-    fitted = Forecaster(**SMALL).fit(Y[:40], known=KNOWN[:40])
-    before = fitted.predict(known=KNOWN)
-    for call in (lambda: fitted.predict(known=later), lambda: Forecaster(**SMALL).fit(Y[:40], known=later)):
-        with pytest.raises(ValueError, match=re.escape(words)) as caught:
-            call()
-        assert "\n" not in str(caught.value)
-    pandas.testing.assert_series_equal(fitted.predict(known=KNOWN), before)
-
-
-def test_known_values_far_from_those_of_the_training_get_one_line() -> None:
-    fitted = Forecaster(**SMALL).fit(Y[:40], known=KNOWN[:40])
-    words = "in row 42 (2011-04-01) of the known column price: expected a number in each of the 3 rows"
+    ):
+        for call in (lambda: fitted.predict(known=later), lambda: Forecaster(**SMALL).fit(Y[:40], known=later)):  # noqa: B023
+            with pytest.raises(ValueError, match=f"^.*{re.escape(words)}.*$"):
+                call()
+    far = " in row 42 (2011-04-01) of the known column price: expected a number in each of the 3 rows"
     refused(
-        (DataError, lambda: fitted.predict(known=with_price(41, 1e30)), f"X with known has 1e+30 {words}"),
-        (DataError, lambda: fitted.predict(known=with_price(41, -1e5)), f"X with known has -100000 {words}"),
+        (
+            DataError,
+            fitted.predict,
+            "X with known has no value in row 41 (2011-01-01) of the known column price: expec",
+        ),
+        (DataError, lambda: fitted.predict(known=with_price(41, 1e30)), f"X with known has 1e+30{far}"),
+        (DataError, lambda: fitted.predict(known=with_price(41, -1e5)), f"X with known has -100000{far}"),
         (DataError, lambda: fitted.predict(Y[:40], known=with_price(37, 1e5)), "has 100000 in row 38 (2010-04-01)"),
         (ValueError, lambda: fitted.predict(Y[:40], known=KNOWN[40:]), "known has no row of 2001-01-01 00:00:00: exp"),
+        (ValueError, lambda: fitted.predict(known=KNOWN.rename(columns={"price": "cost"})), "no column 'price'"),
+        (ValueError, lambda: plain.predict(known=KNOWN[40:]), "got known, but `fit` had no known columns"),
     )
     fitted.predict(known=with_price(41, 100.0))
     fitted.predict(Y[:40], known=with_price(20, 1e5))  # before the context
     Forecaster(**SMALL).fit(Y[:40], known=0 * KNOWN[:40]).predict(known=1 + 0 * KNOWN)
+    pandas.testing.assert_series_equal(fitted.predict(known=KNOWN), before)
+
+
+TIME = "is not a time like the others"
+SURROGATE = pandas.DataFrame({"shop": "a", "\ud800": Y[:40]})
 
 
 @pytest.mark.parametrize(
-    ("X", "more", "words"),
+    ("X", "columns", "words"),
     [
-        (Y[:40].set_axis(QUARTERS[:40].where(np.arange(40) != 3)), {}, "X, row 4: '' is not a time like the others"),
-        (Y[:40].set_axis([f"day {i}" for i in range(40)]), {}, "X, row 1: 'day 0' is not a time like the others"),
-        (LONG.assign(day="x"), {"id": "shop", "time": "day"}, "X, row 1: 'x' is not a time like the others"),
+        (Y[:40].set_axis(QUARTERS[:40].where(np.arange(40) != 3)), {}, f"X, row 4: '' {TIME}"),
+        (Y[:40].set_axis([f"day {i}" for i in range(40)]), {}, f"X, row 1: 'day 0' {TIME}"),
+        (LONG.assign(day="x"), {"id": "shop", "time": "day"}, f"X, row 1: 'x' {TIME}"),
+        (Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")), {}, f"000000007' {TIME}"),
         (WIDE.set_axis(["a", "a"], axis=1), {}, "X has two columns 'a': expected columns with different names"),
         (WIDE[[]], {}, "X has no columns: expected columns"),
         (LONG.assign(z=1).set_index(["shop", "z"], append=True), {}, "X has an index of 3 levels: expected times, or"),
         (Y[:0], {}, "X has no rows: expected at least one series with values; add rows"),
-        (WIDE[:0], {}, "X has no rows: expected at least one series with values; add rows"),
         (LONG[:0], {"id": "shop"}, "X has no rows: expected at least one series with values; add rows"),
         (at(3, "x"), {}, "column y: 'x' is not a finite number: expected numbers, or an empty cell for a missing valu"),
-        (at(3, 1 + 2j), {}, "X, row 4, column y: '(1+2j)' is not a finite number"),
         (at(3, np.complex128(1 + 2j)), {}, "X, row 4, column y: '(1+2j)' is not a finite number"),
         (Y[:40] * 1j, {}, "X, row 1, column y: '10j' is not a finite number"),
         (pandas.Series(QUARTERS[:40], QUARTERS[:40]), {}, "column quarter: '2001-01-01T00:00:00' is not a finite numb"),
         (pandas.Series(QUARTERS[1:41] - QUARTERS[:40], QUARTERS[:40]), {}, "row 1, column quarter: '"),
-        (
-            Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")),
-            {},
-            "X, row 2: '1970-01-01T00:00:00.000000007' is not a time like the others",
-        ),
         (LONG.assign(shop=LONG.shop.where(np.arange(40) != 3)), {"id": "shop"}, "X, row 4 has no value in column shop"),
         *(
-            (
-                LONG,
-                {"id": "shop", "known": [name]},
-                f"known has the name {name!a}: expected text without commas, NUL",
-            )
-            for name in ("a,b", " a", "a\0", "\ud800", "")
+            (LONG, {"id": "shop", "known": [n]}, f"known has the name {n!a}: ")
+            for n in ("a,b", " a", "a\0", "\ud800", "")
         ),
-        (
-            Y[:40].to_frame().set_axis(pandas.Index(["\ud800"], dtype=object), axis=1).assign(shop="a"),
-            {"id": "shop"},
-            "surrogates",
-        ),
+        (SURROGATE, {"id": "shop"}, "surrogates"),
     ],
 )
-def test_bad_tables_get_one_line(X: Any, more: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(words)) as caught:
-        Forecaster(**SMALL | more).fit(X)
-    assert "\n" not in str(caught.value)
+def test_bad_tables_get_one_line(X: Any, columns: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=f"^.*{re.escape(words)}.*$"):
+        Forecaster(**SMALL | columns).fit(X)
