@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.commands.runs import growth
-from tests.errors import one_line
+from tests.errors import one_line, refused
 from tests.series.forecast.tiny import changed, forecaster_of, model_of, params, training_of
 from tests.series.model_checks import check_gradients, in_float64
 from xrnn.backend import Backend
@@ -188,18 +188,21 @@ def test_quantiles() -> None:
     assert parse_quantiles("0.9, 0.05") == (0.05, 0.5, 0.9)
     assert parse_quantiles("0.5") == (0.5,)
     assert parse_quantiles("1e-7,0.30000000000000004") == (1e-7, 0.30000000000000004, 0.5)
+    many, alike = ",".join(f"0.{i}" for i in range(1001, 1102)), ("0.1,0.1000000001", "0.5000001", "0.9999999")
+    for quantiles in ("0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", many, *alike):
+        with one_line(SettingsError, "quantiles is ", ": expected numbers between 0 and 1 that differ in"):
+            params(quantiles=quantiles)
 
 
-@pytest.mark.parametrize(
-    "quantiles",
-    [
-        *("0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", ",".join(f"0.{i}" for i in range(1001, 1102))),
-        *("0.1,0.1000000001", "0.5000001", "0.9999999"),  # tables would name two quantiles alike, or one as 1
-    ],
-)
-def test_quantiles_that_are_equal_or_outside_of_0_and_1_get_one_line(quantiles: str) -> None:
-    with one_line(SettingsError, "quantiles is ", ": expected numbers between 0 and 1 that differ in"):
-        params(quantiles=quantiles)
+def test_bad_series_get_one_line() -> None:
+    one, other = (series(growth(), times=tuple(np.delete(np.arange(61.0), i))) for i in (60, 9))
+    constant, empty = series(np.ones(40)), series(np.array([[np.nan, 1.0]] * 9))
+    flawed = "s has too few rows, missing or equal values: expected at least 4 rows with values that change; add rows"
+    refused(
+        (DataError, lambda: prepare([one, other], TINY), "s has a gap in its times between 8 and 10"),
+        (DataError, lambda: prepare([constant, series(np.zeros(40))], TINY, backtest=False), flawed),
+        (DataError, lambda: prepare([empty], changed(TINY, target="v", known="k")), "s has no value to forecast"),
+    )
 
 
 def test_the_columns_of_a_npy_file_have_numbers() -> None:
@@ -210,12 +213,6 @@ def test_the_columns_of_a_npy_file_have_numbers() -> None:
     np.testing.assert_array_equal(got.values, values[:, [1, 0]])
     with one_line(DataError, "f.npy lacks one of the columns 4, 1: expected numbers from 1 to 3"):
         load_series([Path("f.npy")], settings, Columns(used=("4", "1")))
-
-
-def test_the_times_of_every_series_are_checked() -> None:
-    one, other = (series(growth(), times=tuple(np.delete(np.arange(61.0), i))) for i in (60, 9))
-    with one_line(DataError, "s has a gap in its times between 8 and 10"):
-        prepare([one, other], TINY)
 
 
 def short_and_long() -> list[Series]:
@@ -242,22 +239,15 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
     every = short_and_long()
     trained = [each for each in every if each.name in ("a", "late", "gaps", "b")]
     data, other = (prepare(each, TINY, backtest=backtest) for each in (every, trained))
-    assert data.facts == other.facts
-    assert (
-        data.left_out
-        == "no complete window to train on in 5 of 9 series (one, three, constant, sparse, zeros): too few rows, "
-        "missing or equal values"
-    )
-    assert other.left_out == ""
+    assert (data.facts, other.left_out) == (other.facts, "")
+    names, why = "series (one, three, constant, sparse, zeros)", "too few rows, missing or equal values"
+    assert data.left_out == f"no complete window to train on in 5 of 9 {names}: {why}"
     np.testing.assert_array_equal(pack(data.windows(data.training)), pack(other.windows(other.training)))
     if backtest:
         assert data.backtest is not None
-        assert other.backtest is not None
         assert data.backtest.scored == [0, 8]
-        assert data.backtest.unscored == (
-            "not scored: 7 of 9 series (one, three, constant, sparse, late, gaps, zeros): too few rows, missing or "
-            "equal values"
-        )
+        unscored = "one, three, constant, sparse, late, gaps, zeros"
+        assert data.backtest.unscored == f"not scored: 7 of 9 series ({unscored}): {why}"
     trainers = [training_of(TINY, each) for each in (data, other)]
     for trainer in trainers:
         trainer.step()
@@ -266,17 +256,10 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
     by_name = {each.name: each for each in forecasts}
     for one in of_trained:
         np.testing.assert_array_equal(by_name[one.name].values, one.values)
-    for name, last, has_width in (
-        ("one", 7, False),
-        ("three", 4, True),
-        ("constant", 5, False),
-        ("sparse", [1, 3, 5], False),
-        ("zeros", 0, False),
-    ):
+    for name, last in {"one": 7, "three": 4, "constant": 5, "sparse": [1, 3, 5], "zeros": 0}.items():
         np.testing.assert_allclose(by_name[name].median, last)
-        assert (np.ptp(by_name[name].values, axis=1) > 0).all() == has_width
-    names = "5 of 9 series (one, three, constant, sparse, zeros)"
-    assert naive_forecasts(forecasts) == f"naive forecasts for {names}: too few rows, missing or equal values"
+        assert (np.ptp(by_name[name].values, axis=1) > 0).all() == (name == "three")
+    assert naive_forecasts(forecasts) == f"naive forecasts for 5 of 9 {names}: {why}"
     saved = forecaster_of(trainers[0])
     for each, of_data in zip(every, forecasts, strict=True):
         np.testing.assert_array_equal(saved.forecast(each).values, of_data.values)
@@ -287,14 +270,6 @@ def test_series_that_cannot_be_trained_on_do_not_shorten_the_context() -> None:
     short = [series(growth(n)) for n in (1, 4, 6)]
     alone, among = (prepare(each, settings) for each in ([series(growth())], [*short, series(growth())]))
     assert alone.facts.context == among.facts.context
-
-
-def test_the_first_unusable_series_is_named_if_all_are() -> None:
-    with one_line(
-        DataError,
-        "s has too few rows, missing or equal values: expected at least 4 rows with values that change; add rows, or",
-    ):
-        prepare([series(np.ones(40)), series(np.zeros(40))], TINY, backtest=False)
 
 
 def test_a_series_whose_neighbours_are_unknown_has_no_scale() -> None:
@@ -360,8 +335,3 @@ def test_the_memory_of_a_repeated_step_does_not_grow_as_the_square_of_the_contex
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 10 * 8 * 8 * C
-
-
-def test_a_series_without_a_value_gets_one_line() -> None:
-    with one_line(DataError, "s has no value to forecast"):
-        prepare([series(np.array([[np.nan, 1.0]] * 9))], changed(TINY, target="v", known="k"))
