@@ -130,51 +130,40 @@ def test_the_order_of_day_and_month_is_that_with_equal_steps(separator: str, is_
             read(*(f"{time:{form} %H:%M}" for time in times))
 
 
-@pytest.mark.parametrize(
-    ("times", "season", "after"),
-    [
-        (["2020-01-31", "2020-02-29", "2020-03-31"], 12, ["2020-04-30", "2020-05-31"]),
-        (["2020-10-01", "2021-01-01", "2021-04-01"], 4, ["2021-07-01", "2021-10-01"]),
-        (["2024-02-27", "2024-02-28", "2024-02-29"], 7, ["2024-03-01", "2024-03-02"]),
-        (["2024-05-02", "2024-05-03", "2024-05-06"], 5, ["2024-05-07", "2024-05-08"]),
-        (["2024-05-01 22:00", "2024-05-01 23:00"], 24, ["2024-05-02", "2024-05-02 01:00:00"]),
-        (["2024-05-01 23:50", "2024-05-01 23:55"], 288, ["2024-05-02", "2024-05-02 00:05:00"]),
-        (["2024-05-01 12:00", "2024-05-01 18:00"], 4, ["2024-05-02", "2024-05-02 06:00:00"]),
-        (["2020-01-01", "2021-01-01", "2022-01-01"], 1, ["2023-01-01", "2024-01-01"]),
-        ([1.0, 3.0, 5.0], 1, ["7", "9"]),
-        ([1.7e9, 1.7e9 + 3600], 1, ["1700007200", "1700010800"]),
-        (["2022-12-28", "2023-01-28", "2023-02-28"], 12, ["2023-03-28", "2023-04-28"]),
-        (["2022-12-29", "2023-01-29", "2023-02-28"], 12, ["2023-03-29", "2023-04-29"]),
-        (["2022-12-30", "2023-01-30", "2023-02-28"], 12, ["2023-03-30", "2023-04-30"]),
-        (["2022-12-31", "2023-01-31", "2023-02-28"], 12, ["2023-03-31", "2023-04-30"]),
-        (["2023-03-30", "2023-04-30"], 12, ["2023-05-30", "2023-06-30"]),
-        (["2023-02-28", "2023-03-28", "2023-04-28"], 12, ["2023-05-28", "2023-06-28"]),
-        (["2023-02-28", "2023-03-30", "2023-04-30"], 12, ["2023-05-30", "2023-06-30"]),
-        (["2023-02-28", "2023-03-31"], 12, ["2023-04-30", "2023-05-31"]),
-        (["2023-07-01", "2023-08-01", "2023-09-01"], 12, ["2023-10-01", "2023-11-01"]),  # 31 days each
-        (
-            ["2024-03-31 00:00+01:00", "2024-03-31 01:00+01:00", "2024-03-31 03:00+02:00"],
-            24,
-            ["2024-03-31 04:00:00+02:00", "2024-03-31 05:00:00+02:00"],
-        ),
-        (
-            ["2024-03-30 00:00+01:00", "2024-03-31 00:00+01:00", "2024-04-01 00:00+02:00"],
-            7,
-            ["2024-04-02", "2024-04-03"],
-        ),
-        (
-            ["2024-02-29 00:00+01:00", "2024-03-31 00:00+01:00", "2024-04-30 00:00+02:00"],
-            12,
-            ["2024-05-31", "2024-06-30"],
-        ),
-        (["2024-01-01 06:00Z", "2024-01-02 06:00Z"], 7, ["2024-01-03 06:00:00+00:00", "2024-01-04 06:00:00+00:00"]),
-    ],
-)
-def test_times_continue(times: list[Any], season: int, after: list[str]) -> None:
-    parsed = [t if isinstance(t, float) else datetime.fromisoformat(t) for t in times]
-    step = step_of(parsed, "f")
+CONTINUED = """
+2020-01-31, 2020-02-29, 2020-03-31 | 12 | 2020-04-30, 2020-05-31
+2020-10-01, 2021-01-01, 2021-04-01 | 4 | 2021-07-01, 2021-10-01
+2024-02-27, 2024-02-28, 2024-02-29 | 7 | 2024-03-01, 2024-03-02
+2024-05-02, 2024-05-03, 2024-05-06 | 5 | 2024-05-07, 2024-05-08
+2024-05-01 22:00, 2024-05-01 23:00 | 24 | 2024-05-02, 2024-05-02 01:00:00
+2024-05-01 23:50, 2024-05-01 23:55 | 288 | 2024-05-02, 2024-05-02 00:05:00
+2024-05-01 12:00, 2024-05-01 18:00 | 4 | 2024-05-02, 2024-05-02 06:00:00
+2020-01-01, 2021-01-01, 2022-01-01 | 1 | 2023-01-01, 2024-01-01
+1, 3, 5 | 1 | 7, 9
+1700000000, 1700003600 | 1 | 1700007200, 1700010800
+2022-12-28, 2023-01-28, 2023-02-28 | 12 | 2023-03-28, 2023-04-28
+2022-12-29, 2023-01-29, 2023-02-28 | 12 | 2023-03-29, 2023-04-29
+2022-12-30, 2023-01-30, 2023-02-28 | 12 | 2023-03-30, 2023-04-30
+2022-12-31, 2023-01-31, 2023-02-28 | 12 | 2023-03-31, 2023-04-30
+2023-03-30, 2023-04-30 | 12 | 2023-05-30, 2023-06-30
+2023-02-28, 2023-03-28, 2023-04-28 | 12 | 2023-05-28, 2023-06-28
+2023-02-28, 2023-03-30, 2023-04-30 | 12 | 2023-05-30, 2023-06-30
+2023-02-28, 2023-03-31 | 12 | 2023-04-30, 2023-05-31
+2023-07-01, 2023-08-01, 2023-09-01 | 12 | 2023-10-01, 2023-11-01
+2024-03-31 00:00+01:00, 2024-03-31 01:00+01:00, 2024-03-31 03:00+02:00 | 24 | 2024-03-31 04:00:00+02:00
+2024-03-30 00:00+01:00, 2024-03-31 00:00+01:00, 2024-04-01 00:00+02:00 | 7 | 2024-04-02, 2024-04-03
+2024-02-29 00:00+01:00, 2024-03-31 00:00+01:00, 2024-04-30 00:00+02:00 | 12 | 2024-05-31, 2024-06-30
+2024-01-01 06:00Z, 2024-01-02 06:00Z | 7 | 2024-01-03 06:00:00+00:00, 2024-01-04 06:00:00+00:00
+"""
+
+
+@pytest.mark.parametrize("row", CONTINUED.strip().split("\n"))
+def test_times_continue(row: str) -> None:
+    before, season, after = (part.split(", ") for part in row.split(" | "))
+    times = [float(time) if time.isdecimal() else datetime.fromisoformat(time) for time in before]
+    step = step_of(times, "f")
     assert step is not None
-    assert (step.season, [show(t) for t in step.after(parsed[-1], 2)]) == (season, after)
+    assert ([str(step.season)], [show(time) for time in step.after(times[-1], len(after))]) == (season, after)
 
 
 @pytest.mark.parametrize("day", range(1, 32))
@@ -255,42 +244,31 @@ def test_working_days_may_lack_holidays() -> None:
     assert step.after(WORKING_DAYS[-1], 2) == [datetime(2024, 3, 1), datetime(2024, 3, 4)]
 
 
+def of_january(*days: float) -> list[datetime]:
+    return [datetime(2024, 1, 1) + timedelta(days=day - 1) for day in days]
+
+
+BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
+WEEK_OFF = [each for each in WORKING_DAYS if each.month > 1 or not 15 <= each.day <= 19]
+MONTHS = [datetime(2019, 12, 15), *(datetime(2020, month, 1) for month in range(1, 8))]
+UTC_DAYS = [datetime(2024, 3, day, 23 - (day > 30), tzinfo=UTC) for day in range(20, 32)]
+
+
 @pytest.mark.parametrize(
     ("times", "words"),
     [
+        (WEEK_OFF, "f has a gap in its times between 2024-01-12 and 2024-01-22: expected steps of 1 working day; add"),
+        (of_january(1, 2, 4, 3), "f has the time 2024-01-03 after 2024-01-04: expected a later one in each row; sort"),
+        (of_january(1, 3, 4, 5), "f has a gap in its times between 2024-01-01 and 2024-01-03: expected steps of 1 day"),
+        (of_january(1, 2, 2.5, 3.5), "f has unequal steps between 2024-01-02 and 2024-01-02 12:00:00: expected steps"),
+        (MONTHS, "f has unequal steps between 2019-12-15 and 2020-01-01: expected steps of 1 month; correct them"),
+        (hours(BERLIN, datetime(2024, 3, 30, tzinfo=UTC), 40), "between 2024-03-31 01:00:00 and 2024-03-31 0"),
         (
-            [each for each in WORKING_DAYS if each.month > 1 or not 15 <= each.day <= 19],
-            "f has a gap in its times between 2024-01-12 and 2024-01-22: expected steps of 1 working day; add the",
+            hours(BERLIN, datetime(2024, 10, 26, tzinfo=UTC), 40),
+            "f has the time 2024-10-27 02:00:00 after 2024-10-27 02",
         ),
-        (
-            [datetime(2024, 1, day) for day in (1, 2, 4, 3)],
-            "f has the time 2024-01-03 after 2024-01-04: expected a later one in each row; sort",
-        ),
-        (
-            [datetime(2024, 1, 1), datetime(2024, 1, 3), datetime(2024, 1, 4), datetime(2024, 1, 5)],
-            "f has a gap in its times between 2024-01-01 and 2024-01-03: expected steps of 1 day",
-        ),
-        (
-            [datetime(2024, 1, 1), datetime(2024, 1, 2), datetime(2024, 1, 2, 12), datetime(2024, 1, 3, 12)],
-            "f has unequal steps between 2024-01-02 and 2024-01-02 12:00:00: expected steps of 1 day; correct them",
-        ),
-        (
-            [datetime(2019, 12, 15), *(datetime(2020, month, 1) for month in range(1, 8))],
-            "f has unequal steps between 2019-12-15 and 2020-01-01: expected steps of 1 month; correct them",
-        ),
-        (hours("Europe/Berlin", datetime(2024, 3, 30, tzinfo=UTC), 40), "between 2024-03-31 01:00:00 and 2024-03-31 0"),
-        (
-            hours("Europe/Berlin", datetime(2024, 10, 26, tzinfo=UTC), 40),
-            "f has the time 2024-10-27 02:00:00 after 2024-10-27 02:00:00",
-        ),
-        (
-            hours("America/New_York", datetime(2024, 11, 2, tzinfo=UTC), 240, minutes=15),
-            "f has the time 2024-11-03 01:00:00 after 2024-11-03 01:45:00: expected a later",
-        ),
-        (
-            [datetime(2024, 3, day, 23 - (day > 30), tzinfo=UTC) for day in range(20, 32)],
-            "expected steps of 1 day; correct them, or remove the column of times; if the clock changed there",
-        ),
+        (hours(NEW_YORK, datetime(2024, 11, 2, tzinfo=UTC), 240, 15), "2024-11-03 01:00:00 after 2024-11-03 01:45:00"),
+        (UTC_DAYS, "1 day; correct them, or remove the column of times; if the clock changed there, give times with"),
     ],
 )
 def test_unequal_steps_are_named(times: list[datetime], words: str) -> None:
@@ -301,18 +279,11 @@ def test_unequal_steps_are_named(times: list[datetime], words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "time", "after"),
     [
-        ("1 month", "2024-01-31", "2024-02-29"),
-        ("3 months", "2024-01-15", "2024-04-15"),
-        ("12 months", "2023-01-01", "2024-01-01"),
-        ("1 working day", "2024-05-31", "2024-06-03"),
-        ("7 days", "2024-05-31", "2024-06-07"),
-        ("15 minutes", "2024-05-31", "2024-05-31 00:15:00"),
-        ("0.5 seconds", "2024-05-31", "2024-05-31 00:00:00.500000"),
-        ("0.25", 2.0, "2.25"),
-        ("0.25", "2024-05-31", None),
-        ("1 day", 2.0, None),
-        ("", "2024-05-31", None),
-        ("1 moon", "2024-05-31", None),
+        *(("1 month", "2024-01-31", "2024-02-29"), ("3 months", "2024-01-15", "2024-04-15")),
+        *(("12 months", "2023-01-01", "2024-01-01"), ("1 working day", "2024-05-31", "2024-06-03")),
+        *(("7 days", "2024-05-31", "2024-06-07"), ("15 minutes", "2024-05-31", "2024-05-31 00:15:00")),
+        *(("0.5 seconds", "2024-05-31", "2024-05-31 00:00:00.500000"), ("0.25", 2.0, "2.25")),
+        *(("0.25", "2024-05-31", None), ("1 day", 2.0, None), ("", "2024-05-31", None), ("1 moon", "2024-05-31", None)),
     ],
 )
 def test_a_single_time_has_the_step_with_a_name(name: str, time: Any, after: str | None) -> None:

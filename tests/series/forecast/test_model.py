@@ -256,7 +256,8 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
     by_name = {each.name: each for each in forecasts}
     for one in of_trained:
         np.testing.assert_array_equal(by_name[one.name].values, one.values)
-    for name, last in {"one": 7, "three": 4, "constant": 5, "sparse": [1, 3, 5], "zeros": 0}.items():
+    lasts: dict[str, Any] = {"one": 7, "three": 4, "constant": 5, "sparse": [1, 3, 5], "zeros": 0}
+    for name, last in lasts.items():
         np.testing.assert_allclose(by_name[name].median, last)
         assert (np.ptp(by_name[name].values, axis=1) > 0).all() == (name == "three")
     assert naive_forecasts(forecasts) == f"naive forecasts for 5 of 9 {names}: {why}"
