@@ -107,44 +107,27 @@ def test_right_cells_pass_the_check(backend: Backend, cell: Cell) -> None:
 # ---- the blocks of z ----
 
 
-class Wide(Cell):
-    """More blocks than its base. Neither sets from_x or from_h, so that they default to all blocks."""
-
-    pre = 3
+def derived(base: type[Cell], **attributes: Any) -> type[Cell]:
+    return type("Derived", (base,), attributes)
 
 
-class OneMore(GRUCell):
-    """One more block than its base, which sets from_x and from_h: the new block only has a bias."""
-
-    pre = 5
+WIDE = derived(Cell, pre=3)
+ALL = (0, 1, 2)
 
 
-class Changed(Wide):
-    from_x = (0,)
-
-
-def test_a_subclass_sets_its_blocks_or_inherits_them() -> None:
-    assert (RNNCell.from_x, RNNCell.from_h, RNNCell.from_b) == ((0,), (0,), (0,))
-    assert (Wide.from_x, Wide.from_h, Wide.from_b) == ((0, 1, 2),) * 3
-    assert (OneMore.from_x, OneMore.from_h, OneMore.from_b) == ((1, 2, 0), (1, 2, 3), (1, 2, 0, 3, 4))
-    assert (Changed.from_x, Changed.from_h, Changed.from_b) == ((0,), (0, 1, 2), (0, 1, 2))
-
-    class Fourth(Wide):  # its own from_x stays as it is, although it has all blocks of the base
-        pre = 4
-        from_x = (0, 1, 2)
-
-    assert (Fourth.from_x, Fourth.from_h, Fourth.from_b) == ((0, 1, 2), (0, 1, 2, 3), (0, 1, 2, 3))
-
-    class Fewer(Changed):  # the from_x of its base stays as it is
-        pre = 3
-
-    assert (Fewer.from_x, Fewer.from_h) == ((0,), (0, 1, 2))
-
-    class Same(LSTMCell):
-        pass
-
-    assert (Same.from_x, Same.from_h, Same.from_b) == (LSTMCell.from_x, LSTMCell.from_h, LSTMCell.from_b)
-    assert (LSTMCell.name, Same.name) == ("lstm", "Same")  # with the name of its base it would run the base's kernel
+@pytest.mark.parametrize(
+    ("cell", "from_x", "from_h", "from_b"),
+    [
+        pytest.param(RNNCell, (0,), (0,), (0,), id="one block"),
+        pytest.param(WIDE, ALL, ALL, ALL, id="all blocks by default"),
+        pytest.param(derived(GRUCell, pre=5), (1, 2, 0), (1, 2, 3), (1, 2, 0, 3, 4), id="a new block has a bias only"),
+        pytest.param(derived(WIDE, pre=4, from_x=ALL), ALL, (0, 1, 2, 3), (0, 1, 2, 3), id="its own blocks stay"),
+        pytest.param(derived(derived(WIDE, from_x=(0,)), pre=3), (0,), ALL, ALL, id="blocks that its base sets stay"),
+        pytest.param(derived(LSTMCell), LSTMCell.from_x, LSTMCell.from_h, LSTMCell.from_b, id="those of its base"),
+    ],
+)
+def test_a_subclass_sets_its_blocks_or_inherits_them(cell: type[Cell], from_x: Any, from_h: Any, from_b: Any) -> None:
+    assert (cell.from_x, cell.from_h, cell.from_b) == (from_x, from_h, from_b)
 
 
 class Halved(RNNCell):
@@ -161,6 +144,7 @@ class Halved(RNNCell):
 
 @pytest.mark.usefixtures("form")
 def test_a_subclass_of_a_cell_with_kernels_runs_in_the_plain_form(backend: Backend) -> None:
+    assert (RNNCell.name, Halved.name) == ("rnn", "Halved")  # with the name of its base it would run the base's kernel
     check_cell(Halved(), backend=backend)
     layer = Recurrent.init(Halved(), D, H, rng=0, backend=backend)
     x = backend.asarray(np.random.default_rng(0).standard_normal((1, N, D)).astype("float32"))
@@ -183,47 +167,36 @@ def test_a_cell_has_its_own_recurrent_term_or_not(method: str) -> None:
         check_cell(lacks(), backend="numpy")
 
 
-TUPLES = [
-    ("states", 0),
-    ("states", "h"),
-    ("states", ()),
-    ("params", ["p"]),
-    ("from_x", 5),
-    ("from_h", 5),
-    ("from_h", "0"),
-]
-BLOCKS = [("from_x", ()), *itertools.product(["from_x", "from_h"], [(0, 3), (1, 1), (-1,)])]
+NO_TUPLES = [("params", ["p"]), ("from_x", 5), ("from_h", 5), ("from_h", "0"), *(("states", v) for v in (0, "h", ()))]
+# The attributes that are refused, by the words of the error.
+REFUSED: dict[str, tuple[type[Exception], list[tuple[str, Any]]]] = {
+    "expected a tuple of": (TypeError, NO_TUPLES),
+    " and pre = 3: expected blocks from 0 to 2": (
+        ValueError,
+        [("from_x", ()), *itertools.product(["from_x", "from_h"], [(0, 3), (1, 1), (-1,)])],
+    ),
+    ": expected neighbouring blocks": (ValueError, [("from_h", v) for v in [(0, 2), (1, 0), (2, 1, 0)]]),
+    ": expected an integer": (ValueError, [("pre", 0), ("kept", -1)]),
+    ": expected an integer, at least": (TypeError, [("pre", "x")]),
+}
 
 
 @pytest.mark.parametrize(
     ("name", "value", "error", "words"),
-    [
-        *((n, v, TypeError, f"{n} of the cell 'Odd' is {v!r}: expected a tuple of") for n, v in TUPLES),
-        *(
-            (n, v, ValueError, f"the cell 'Odd' has {n} = {v} and pre = 3: expected blocks from 0 to 2")
-            for n, v in BLOCKS
-        ),
-        *(
-            ("from_h", v, ValueError, f"the cell 'Odd' has from_h = {v}: expected neighbouring blocks")
-            for v in [(0, 2), (1, 0), (2, 1, 0)]
-        ),
-        *(
-            (n, v, ValueError, f"{n} of the cell 'Odd' is {v}: expected an integer")
-            for n, v in [("pre", 0), ("kept", -1)]
-        ),
-        ("pre", "x", TypeError, "pre of the cell 'Odd' is 'x': expected an integer, at least"),
-    ],
+    [(*row, error, words) for words, (error, rows) in REFUSED.items() for row in rows],
 )
 def test_attributes_of_a_cell_are_checked(name: str, value: Any, error: type[Exception], words: str) -> None:
-    cell = type("Odd", (Cell,), {"pre": 3})()
+    cell = derived(Cell, pre=3)()
     setattr(cell, name, value)
-    with one_line(error, words):
-        Recurrent(cell, *(np.zeros(s) for s in [(D, 3 * H), (H, 3 * H), (3 * H,)]))
-    with one_line(error, words):
+    weights = [np.zeros(s) for s in [(D, 3 * H), (H, 3 * H), (3 * H,)]]
+    row = error, f"{name} ", f" {value!r}", "the cell 'Derived'", words
+    with one_line(*row):
+        Recurrent(cell, *weights)
+    with one_line(*row):
         Recurrent.init(cell, D, H, backend="numpy")
-    if (name, value) in TUPLES:
-        with one_line(TypeError, f"{name} of Wrong is {value!r}: expected a tuple of", f"set {name}"):
-            type("Wrong", (RNNCell,), {name: value})
+    if (name, value) in NO_TUPLES:
+        with one_line(TypeError, f"{name} of Derived is {value!r}: expected a tuple of", f"set {name}"):
+            derived(RNNCell, **{name: value})
 
 
 @pytest.mark.parametrize(("name", "value"), [("from_h", ()), ("pre", 2), ("states", ("h", "c"))])
