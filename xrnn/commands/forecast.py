@@ -75,8 +75,9 @@ def forecast(
     for line in (past.unscored if past else "", naive_forecasts(forecasts)):
         if line:
             say(DataError(line).shown(flag))
-    say(tables.base(forecaster))
-    say(DataError(tables.recurrent_part(forecaster, training.untested)).shown(flag))
+    parts = tables.base(forecaster), DataError(tables.recurrent_part(forecaster, training.untested)).shown(flag)
+    for line in parts:
+        say(line)
     place = past.scored[0] if past else 0
     shown = forecasts[place]
     if len(forecasts) > 1:
@@ -86,7 +87,7 @@ def forecast(
     if len(scores) > 1:
         results["series"] = [{"name": name} | tables.as_dict(of) for name, of in scores.items()]
     results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
-    picture = forecast_picture(data.series, forecasts, past, tested, scores)
+    picture = forecast_picture(data.series, forecasts, past, tested, scores, "\n".join(parts))
     return run.finish(results, picture, lambda path: tables.table_of(forecasts, path))
 
 

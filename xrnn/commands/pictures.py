@@ -187,6 +187,7 @@ def forecast_picture(
     past: ForecastData | None,
     tested: HostArray,
     scores: dict[str, dict[str, ForecastScores]],
+    parts: str,
 ) -> Picture:
     """A panel for each series up to six; of more, for the scored one with the lowest error, and the highest.
 
@@ -194,6 +195,7 @@ def forecast_picture(
     forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
 
     scores   of each scored series of `past`, in their order;   tested: their forecasts
+    parts    a line below the panels: what the forecasts consist of
     """
     scored = (
         dict(zip(past.scored, zip(past.scored_parts(tested), scores.values(), strict=True), strict=True))
@@ -222,6 +224,7 @@ def forecast_picture(
         for axes in panels[len(shown) :]:
             axes.axis("off")
         panels[0].legend()
+        figure.supxlabel(parts, fontsize="small")
 
     return Picture((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows), draw)
 

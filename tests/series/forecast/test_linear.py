@@ -371,7 +371,7 @@ def test_a_series_too_short_for_a_backtest_has_intervals_and_no_share() -> None:
     quantiles = next_steps(trainer.model, data.series[0]).values
     later = 100 + 10 * np.sin(np.pi * np.arange(40, 52) / 6)
     assert ((quantiles[:, 0] < later) & (later < quantiles[:, 2])).mean() > 0.7
-    assert (quantiles[:, 2] - quantiles[:, 0]).max() < 12
+    assert (quantiles[:, 2] - quantiles[:, 0]).max() < 16
 
 
 def test_offsets_have_the_widths_of_the_steps_and_the_shares_of_the_levels() -> None:
@@ -435,5 +435,6 @@ def test_a_known_holiday_has_the_hours_of_a_sunday() -> None:
     times = tuple(datetime(2024, 1, 1) + timedelta(hours=i) for i in range(cut + 24))
     settings = params(hidden=4, horizon=24, target="v", known="holiday")
     data = prepare([Series(columns, None, "s", times=times)], settings, backtest=False)
-    error = np.abs(data.series[0].next_window().base - values[cut : cut + 24]).mean()
+    (forecast,) = data.series[0].next_window().forecast(np.zeros((1, 24, 1)))
+    error = np.abs(forecast[:, 0] - values[cut : cut + 24]).mean()
     assert error < 0.5 * np.abs(values[cut - 24 : cut] - values[cut : cut + 24]).mean()

@@ -78,7 +78,7 @@ def test_the_first_forecast_is_the_base(backend: Backend) -> None:
         context = growth()[origin - 6 : origin] - 10
         level, scale = context[-4:].mean(), context.std()
         linear_part = level + scale * ((context - level) / scale @ data.base.W[:-1] + data.base.W[-1])
-        (smooth,), share = smoothed(growth() - 10, np.array([origin]), 3, 4), data.base.share
+        (smooth,), share = smoothed(growth() - 10, None, np.array([origin]), 3, 4), data.base.share
         assert 0 < share < 1
         np.testing.assert_allclose(forecast[n, :, 1], share * smooth + (1 - share) * linear_part)
 
@@ -122,8 +122,7 @@ def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
     after = trainer.model.forecast(data.test)
     assert (np.diff(after) >= 0).all()
     shares = [((q[..., 0] <= target) & (target <= q[..., 2])).mean() for q in (before, after)]
-    assert shares[0] < 0.65
-    assert 0.7 < shares[1] < 0.95
+    assert shares[0] < 0.72 < shares[1] < 0.95
 
 
 def test_offsets_move_quantiles_but_not_the_median() -> None:

@@ -24,16 +24,13 @@ pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
 
 def by_definition(x: list[float], F: int) -> Any:
-    """The average of the members, computed value by value."""
-    n, line = (
-        len(x),
-        [np.polynomial.Polynomial.fit(range(k), x[:k], 1).convert().coef for k in (min(len(x), 6), len(x))],
-    )
-    forecasts, weights = [], []
+    """The mean of the averages of both kinds of members, computed value by value."""
+    n, slope = len(x), np.polynomial.Polynomial.fit(range(len(x)), x, 1).convert().coef[1]
+    forecasts: dict[bool, list[Any]] = {True: [], False: []}
+    weights: dict[bool, list[Any]] = {True: [], False: []}
     for alpha, beta, phi, share in smoothing._MEMBERS.tolist():
-        level, trend = {0: (np.mean(x[:3]), 0.0), 0.5: (x[0] - line[1][1] / 2, line[1][1] / 2)}.get(
-            share, (line[0][0] - line[0][1], line[0][1])
-        )
+        trend = share * slope
+        level = x[0] - trend if share else np.mean(x[:3])
         paths = []
         for value in [*x, 0.0]:
             paths.append([level + trend * sum(phi ** (i + 1) for i in range(h)) for h in range(1, F + 1)])
@@ -41,38 +38,51 @@ def by_definition(x: list[float], F: int) -> Any:
             level, trend = paths[-1][0] + alpha * error, phi * trend + alpha * beta * error
         errors = {h: [abs(x[t + h - 1] - paths[t][h - 1]) for t in range(3, n - h + 1)] for h in (1, 2, F)}
         tested = [error for of_step in errors.values() for error in of_step]
-        forecasts.append(paths[-1])
-        weights.append((np.mean(errors[1]) * np.mean(tested)) ** -4)
-    return np.average(forecasts, axis=0, weights=weights)
+        forecasts[share > 0].append(paths[-1])
+        weights[share > 0].append((np.mean(errors[1]) * np.mean(tested)) ** -8)
+    return np.mean([np.average(forecasts[kind], axis=0, weights=weights[kind]) for kind in (True, False)], axis=0)
 
 
 def test_a_forecast_is_the_average_of_the_members_by_their_errors() -> None:
     x = np.random.default_rng(0).normal(size=14).cumsum()
-    np.testing.assert_allclose(smoothed(x, np.array([14, 12]), 3, 1), [by_definition([*x[:n]], 3) for n in (14, 12)])
+    np.testing.assert_allclose(
+        smoothed(x, None, np.array([14, 12]), 3, 1), [by_definition([*x[:n]], 3) for n in (14, 12)]
+    )
 
 
 def test_later_rows_and_other_origins_change_no_forecast() -> None:
     x, origins = np.random.default_rng(0).normal(size=400).cumsum(), np.array([3, 1, 399, 40, 400])
-    together = smoothed(x, origins, 7, 12)
+    together = smoothed(x, None, origins, 7, 12)
     for origin, forecast in zip(origins, together, strict=True):
-        np.testing.assert_allclose(smoothed(x[:origin], np.array([origin]), 7, 12)[0], forecast)
+        np.testing.assert_allclose(smoothed(x[:origin], None, np.array([origin]), 7, 12)[0], forecast)
 
 
 @pytest.mark.parametrize("season", [4, 7])
-def test_a_season_is_used_only_if_there_is_one(season: int) -> None:
+def test_a_season_is_shrunk_by_the_share_of_chance_in_it(season: int) -> None:
+    """That of noise is nearly removed, a clear one is kept."""
     rng, t = np.random.default_rng(0), np.arange(84)
     wave, noise = 10 * np.sin(2 * np.pi * t / season), rng.standard_normal(84)
-    (forecast,) = smoothed(wave[:80] + noise[:80], np.array([80]), 4, season)
+    (forecast,) = smoothed(wave[:80] + noise[:80], None, np.array([80]), 4, season)
     np.testing.assert_allclose(forecast, wave[80:], atol=1.5)
     at = np.array([84])
-    np.testing.assert_allclose(smoothed(noise, at, 4, season), smoothed(noise, at, 4, 1))
+    np.testing.assert_allclose(smoothed(noise, None, at, 4, season), smoothed(noise, None, at, 4, 1), atol=0.3)
+
+
+def test_positive_values_are_forecast_between_a_line_and_a_percentage() -> None:
+    x = 1.1 ** np.arange(20.0)
+    of_values, of_logs = (smoothed(each, None, np.array([20]), 5, 1) for each in (x, np.log(x)))
+    both = smoothed(x, np.log(x), np.array([20]), 5, 1)
+    share = 0.5 + 0.5 * 20**2 / (20**2 + 60**2)  # the errors of the logarithms are 0
+    np.testing.assert_allclose(both, (1 - share) * of_values + share * np.exp(of_logs))
+    falling, at = 20.0 - np.arange(20), np.array([20])
+    assert smoothed(falling, None, at, 5, 1).min() < 0 < smoothed(falling, np.log(falling), at, 5, 1).min()
 
 
 def test_a_trend_is_damped_and_a_constant_is_continued() -> None:
     """Also far ahead, of a series that doubles: a trend of logarithms would be 2⁵⁰ times as high."""
-    (forecast,) = smoothed(2.0 ** np.arange(10), np.array([10]), 50, 1)
+    (forecast,) = smoothed(2.0 ** np.arange(10), None, np.array([10]), 50, 1)
     assert forecast[-1] < 2**14
-    np.testing.assert_allclose(smoothed(np.full(9, 3.0), np.array([9]), 4, 4), np.full((1, 4), 3.0))
+    np.testing.assert_allclose(smoothed(np.full(9, 3.0), None, np.array([9]), 4, 4), np.full((1, 4), 3.0))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +94,7 @@ def test_every_series_of_six_rows_gets_a_forecast_at_a_horizon_up_to_its_length(
     with warnings.catch_warnings(action="ignore"):  # of series without a window to train on
         forecaster.fit([values])
     if forecaster.smoothing_ == 1:
-        np.testing.assert_allclose(forecaster.predict()[0], smoothed(values, np.array([rows]), F, season)[0])
+        np.testing.assert_allclose(forecaster.predict()[0], smoothed(values, None, np.array([rows]), F, season)[0])
     quantiles = forecaster.predict_quantiles()[0]
     assert (quantiles[:, 0] < quantiles[:, 1]).all()
     assert (quantiles[:, 1] < quantiles[:, 2]).all()
@@ -100,10 +110,11 @@ def test_the_command_says_what_a_short_series_leaves_untested(capsys: Capture) -
     assert {
         "no backtest: the rows before those to hold out are too few, missing or equal",
         "base: exponential smoothing; too few rows were left out to test a linear part",
-        "recurrent part: left out, since too few rows were left out to test it",
+        "recurrent part: left out without an update, since too few rows were left out to test it",
     } <= {*lines}
-    assert main(["forecast", "f.csv", "--horizon", "6", "--json", "--overwrite"]) == 0
+    assert main(["forecast", "f.csv", "--horizon", "6", "--json", "--overwrite", "--steps", "50"]) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["steps"] == 0  # of a part whose share is 0
     assert printed["backtest"] is None
     assert len(printed["forecast"]) == 6
 
@@ -116,14 +127,17 @@ def test_what_is_tested_is_not_called_untested_and_the_reverse(capsys: Capture) 
         assert main(["forecast", "f.csv", "--horizon", horizon, "--hidden", "4", "--steps", "1", "--overwrite"]) == 0
         out = capsys.readouterr().out
         assert ("base: 100% exponential smoothing, 0% linear part" in out) == (horizon == "6")
-        assert ("left out, since too few rows" in out, "  --lr" in out) == (horizon == "3", horizon == "6")
+        assert ("left out without an update, since too few rows" in out, "  --lr" in out) == (
+            horizon == "3",
+            horizon == "6",
+        )
 
 
 def test_a_long_season_takes_no_more_memory() -> None:
     values, peaks = np.random.default_rng(0).normal(size=20_000), []
     for season in (168, 1344):
         tracemalloc.start()
-        smoothed(values, np.arange(19_000, 19_008), 4, season)
+        smoothed(values, None, np.arange(19_000, 19_008), 4, season)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 2 * peaks[0]
@@ -148,7 +162,9 @@ def test_a_long_horizon_leaves_the_recurrent_part_out_unless_updates_are_asked_f
     Path("f.csv").write_text("\n".join(["v", *map(str, growth(90))]))
     options = ["--horizon", "3", "--context", "6", "--season", "4", "--hidden", "4", "--overwrite"]
     assert main(["forecast", "f.csv", *options]) == 0
-    words = "recurrent part: left out, since context times horizon is above 17, too long for trials; --steps allows one"
+    words = (
+        "left out without an update, since context times horizon is above 17, too long for trials; --steps allows one"
+    )
     assert words in capsys.readouterr().out
     assert main(["forecast", "f.csv", *options, "--steps", "2"]) == 0
     assert words not in capsys.readouterr().out

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from xrnn.files import printable, quoted
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, param
 from xrnn.series.forecast import calendar
-from xrnn.series.forecast.linear import Base, Samples, age_weights, average, effect_of
+from xrnn.series.forecast.linear import Base, age_weights, average, effect_of
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, ForecastSeries, Scales, least_rows, mase_divisor
+from xrnn.series.forecast.smoothing import better, trust
 from xrnn.series.forecast.windows import ForecastFacts, Windows, joined
 from xrnn.series.read import check_channels, check_same, read_path
 from xrnn.series.scale import Scale
@@ -28,8 +29,7 @@ from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
-_POWER: Final = 8  # of the errors that set the share of exponential smoothing
-_PRIOR: Final = 30  # left-out windows that count for exponential smoothing alone
+_EQUAL: Final = 1.05  # errors of logarithms and of values whose ratio is below this one count as equal
 # Shares of the rows to train on. An earlier backtest trains on the rows up to a share, and holds out those up to the
 # next one, at least a horizon.
 _FOLDS: Final = (0.4, 0.6, 0.8, 1.0)
@@ -321,8 +321,9 @@ def _divided(
 ) -> ForecastData:
     """The data with the rows after `cuts` held out.
 
-    The model forecasts the logarithms of positive values, and has calendar columns, if the base has smaller
-    errors with them. A fold keeps the choices made on all training rows.
+    The model forecasts the logarithms of positive values if the errors of the linear part are then smaller, or equal
+    within 5 %. It has calendar columns if its errors are smaller with them. A fold keeps the choices made on all
+    training rows.
 
     fold   the number of used rows, and the scales, of each series
     """
@@ -343,22 +344,70 @@ def _divided(
         logarithms = made_by(replace(facts, log=True))
         if not all(each.flaw for each in logarithms):
             tries.append(logarithms)
-    solved = [(each, *solve(each, cuts)) for each in tries]
-    made, base, least = min(solved, key=lambda each: each[2])
+    # Intervals of logarithms grow with the level, as errors of most growing series do: equal errors prefer them.
+    linear = min((solve(each, cuts) for each in tries), key=lambda each: each.error / (_EQUAL if each.log else 1))
     if calendar_name and not fold:
-        with_calendar = made_by(replace(made[0].facts, calendar=calendar_name))
-        other_base, error = solve(with_calendar, cuts)
-        if error < least:
-            made, base = with_calendar, other_base
-    return ForecastData(made, cuts, base, known)
+        with_calendar = solve(made_by(replace(linear.series[0].facts, calendar=calendar_name)), cuts)
+        linear = min(linear, with_calendar, key=lambda each: each.error)
+    return ForecastData(linear.series, cuts, linear.with_smoothing(), known)
 
 
-def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[Base, float]:
-    """The base from the rows before the cuts; the series use it from now on. Also its mean error, in units of MASE.
+class Tested(NamedTuple):
+    """Forecasts (n, F) of the linear part of a series at left-out origins (n,) before its row `cut`.
 
-    The error is that of forecasts of later windows. If they are too few for the linear part: of exponential smoothing,
-    whose share is then 1. It is infinite without a value to compare with.
+    weights   (n,), by age
     """
+
+    series: ForecastSeries
+    cut: int
+    origins: HostArray
+    forecasts: HostArray
+    weights: HostArray
+
+
+class Solved(NamedTuple):
+    """Series, a base without exponential smoothing, and its tests on later windows; [] if they are too few."""
+
+    series: list[ForecastSeries]
+    base: Base
+    tests: list[Tested]
+
+    def error_of(self, share: float) -> float:
+        """The mean error in units of MASE, with this share of exponential smoothing; infinite without tests."""
+        errors, weights = np.zeros(0), np.zeros(0)
+        for each, cut, origins, linear, of_age in self.tests:
+            smooth = share * each.smoothed(origins) if share else 0.0
+            own = each.errors(origins, smooth + (1 - share) * linear, cut)
+            known = ~np.isnan(own)
+            errors, weights = np.append(errors, own[known]), np.append(weights, of_age[known])
+        return float((errors * weights).sum() / weights.sum()) if errors.size else np.inf
+
+    @property
+    def log(self) -> bool:
+        return self.series[0].facts.log
+
+    @property
+    def error(self) -> float:
+        """That of the linear part alone."""
+        return self.error_of(0.0)
+
+    def with_smoothing(self) -> Base:
+        """The base, which the series use from now on. The share of its linear part is
+
+            w n² / (n² + 60²),   w = 1 / (1 + r¹⁶)
+
+        for the ratio r of its mean error to that of exponential smoothing on n left-out windows.
+        """
+        n = sum(len(each.origins) for each in self.tests)
+        share = 1 - trust(n) * better(self.error, self.error_of(1.0)) if n else 1.0
+        base = replace(self.base, share=round(float(share), 2))
+        for each in self.series:
+            each.use(base)
+        return base
+
+
+def solve(series: list[ForecastSeries], cuts: list[int]) -> Solved:
+    """The linear part from the rows before the cuts, and the effect of known columns."""
     facts = series[0].facts
     C, F, K = facts.context, facts.horizon, facts.covariates
     both = [(each, cut) for each, cut in zip(series, cuts, strict=True) if each.unit]
@@ -372,48 +421,13 @@ def solve(series: list[ForecastSeries], cuts: list[int]) -> tuple[Base, float]:
         origins = [np.sort(rng.choice(of, -(-len(of) * most // count), replace=False)) for of in origins]
     samples = [each.samples(of, cut) for (each, cut), of in zip(both, origins, strict=True)]
     W, tested = average(samples, facts.season)
-    share, error = _share_of_smoothing(both, samples, tested)
-    base = Base(W, effect, share)
-    for each in series:
-        each.use(base)
-    return base, error
-
-
-def _share_of_smoothing(
-    both: Sequence[tuple[ForecastSeries, int]], samples: Sequence[Samples], tested: Sequence[tuple[int, Any, Any]]
-) -> tuple[float, float]:
-    """(n w + 30) / (n + 30), with w = 1 / (1 + (e / l)⁸), and the mean error of the average of both parts.
-
-    e and l are the mean errors of exponential smoothing and of the linear part on n left-out windows. For each
-    window, the weights in the linear part come from earlier windows only.
-    """
-    if not tested:
-        origins = [np.arange(max(min(LEAST_ROWS - 1, cut - 1), 1), cut) for _, cut in both]
-        errors = [each.errors(at, each.smoothed(at), cut) for (each, cut), at in zip(both, origins, strict=True)]
-        return 1.0, _mean(np.concatenate(errors), 1.0)
-    parts, weights = [], []
+    tests = []
     for i, rows, scaled in tested:
         (each, cut), of = both[i], samples[i]
-        origins = np.rint(of.origin[rows] * cut).astype(int)
-        parts.append((each, cut, origins, each.smoothed(origins), of.level[rows] + of.scale[rows] * each.unit * scaled))
-        weights.append(age_weights(of.origin[rows]))
-    together = np.concatenate(weights)
-
-    def mean(share: float) -> float:
-        errors = [each.errors(at, share * one + (1 - share) * other, cut) for each, cut, at, one, other in parts]
-        return _mean(np.concatenate(errors), together)
-
-    smooth, linear = mean(1.0), mean(0.0)
-    ratio = min(smooth / max(linear, 1e-300), 1e30) if np.isfinite(smooth) else 0.0  # a power of more is infinite
-    share = (len(together) / (1 + ratio**_POWER) + _PRIOR) / (len(together) + _PRIOR)
-    return round(share, 2), mean(round(share, 2))
-
-
-def _mean(errors: HostArray, weights: HostArray | float) -> float:
-    """The mean of the errors that have a unit; infinite without any."""
-    known = ~np.isnan(errors)
-    weights = known * weights
-    return float((np.where(known, errors, 0) * weights).sum() / weights.sum()) if known.any() else np.inf
+        forecasts = of.level[rows] + of.scale[rows] * each.unit * scaled
+        at = np.rint(of.origin[rows] * cut).astype(int)
+        tests.append(Tested(each, cut, at, forecasts, age_weights(of.origin[rows])))
+    return Solved(series, Base(W, effect), tests)
 
 
 def _context(rows: Sequence[int], horizon: int, season: int) -> int:

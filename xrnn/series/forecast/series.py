@@ -125,8 +125,16 @@ class ForecastSeries:
         """The forecasts (N, F) of exponential smoothing, without the effect of the covariates."""
         new = np.unique(origins[np.isnan(self._smoothed[origins, 0])])
         if len(new):
-            self._smoothed[new] = smoothed(self._values, new, self.facts.horizon, self.facts.season)
+            y = smoothed(*self._lines(), new, self.facts.horizon, self.facts.season)
+            self._smoothed[new] = np.log(y) if self.facts.log else y
         return self._smoothed[origins]
+
+    def _lines(self) -> tuple[HostArray, HostArray | None]:
+        """What exponential smoothing reads: the values, and their logarithms if all values to train on are positive."""
+        if self.facts.log:
+            return np.exp(self._values.clip(-LARGEST, LARGEST)), self._values
+        positive = self.scales.lowest > 0 and not self.facts.covariates
+        return self._values, np.log(np.maximum(self._values, 0.01 * self.scales.positive)) if positive else None
 
     @property
     def value_name(self) -> str:

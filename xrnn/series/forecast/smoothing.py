@@ -1,44 +1,73 @@
 """Exponential smoothing: forecasts of a series from its own last rows.
 
-Each forecast is an average of members: simple smoothing, Theta and damped trends, with fixed parameters. The weights
-come from the members' errors on the rows before the forecast. So nothing is trained, and a file holds nothing of it.
+Each forecast is the mean of two: one by members with a constant trend, one by members with a damped trend. The
+parameters of the members are fixed. Their weights come from their errors on the rows before the forecast. So nothing is
+trained, and a file holds nothing of it.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from xrnn.series.forecast.windows import LARGEST
 from xrnn.typing import HostArray
 
-# The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3.
+# The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3. On both random halves of these, they agree.
 _ROWS: Final = 200  # the most rows that a forecast reads, or eight seasons
 _SEASONS: Final = 8
 _MOST_ROWS: Final = 8 * 168  # that the members read, so that time and memory do not grow with longer seasons
-_LEAST_R2: Final = 0.2
-_POWER: Final = 8
-_FIRST_ROWS: Final = 6  # set the first level and slope
+_POWER: Final = 16
+_LARGEST_RATIO: Final = 1e15  # of errors: its power is finite
+_FEW: Final = 60  # rows or windows whose errors are trusted by half, see `trust`
+_FIRST_ROWS: Final = 3  # whose mean is the first level of damped trends
 _TESTED: Final = 3  # of the steps ahead: the first, the middle and the last one
 _BLOCK: Final = 32  # forecasts at once, so that their states stay in the cache
 _LEVELS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 0.98)
-_THETA: Final = 0.5  # the share of the slope that Theta keeps
-# M members (M, 4): α, β, φ, and the share of the slope with which the trend begins
-_MEMBERS: Final = np.array(
-    [(alpha, 0, 1, 0) for alpha in _LEVELS]
-    + [(alpha, 0, 1, _THETA) for alpha in _LEVELS]
-    + [(*each, 1) for each in itertools.product(_LEVELS[::2], (0.02, 0.1, 0.3, 0.6), (0.8, 0.9, 0.98))]
-)
+# Two kinds of members (M, 4): α, β, φ, and the share of the slope of all rows that is a constant trend.
+_CONSTANT: Final = [(alpha, 0, 1, share) for alpha in _LEVELS for share in (0.5, 1)]
+_DAMPED: Final = [(*each, 0) for each in itertools.product(_LEVELS[::2], (0.02, 0.1, 0.3, 0.6), (0.9, 0.98))]
+_MEMBERS: Final = np.array(_CONSTANT + _DAMPED)
 
 
-def smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) -> HostArray:
+def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, horizon: int, season: int) -> HostArray:
     """The forecasts (N, F) of the steps from each origin, from the rows before it.
 
+    With logarithms: (1 - s) · the forecast of the values + s · the exponential of that of the logarithms. s depends on
+    the ratio r of the errors of the latter to those of the former, and on the number n of rows before the origin:
+
+        s = w t + (1 - t) / 2,   w = 1 / (1 + r¹⁶),   t = n² / (n² + 60²)
+
     values    (T,), without missing values
+    logs      (T,), their logarithms; None if some are not positive
     origins   (N,), at least 1
     """
-    forecasts = np.empty((len(origins), horizon))
+    y, error = _smoothed(values, origins, horizon, season)
+    if logs is None:
+        return y
+    z, relative_error = _smoothed(logs, origins, horizon, season)
+    level = values.cumsum()[origins - 1] / origins
+    t = trust(origins)
+    share = (t * better(relative_error * level, error) + (1 - t) / 2)[:, None]
+    mean: HostArray = (1 - share) * y.clip(0) + share * np.exp(z.clip(-LARGEST, LARGEST))
+    return mean
+
+
+def trust(n: Any) -> Any:
+    """n² / (n² + 60²): on few rows, that one of two errors is smaller is mostly chance."""
+    return n**2 / (n**2 + _FEW**2)
+
+
+def better(error: Any, other: Any) -> Any:
+    """1 / (1 + r¹⁶), for the ratio r of two errors: ½ if they are equal, 1 if the first is much smaller."""
+    return 1 / (1 + np.minimum(error / np.maximum(other, 1e-300), _LARGEST_RATIO) ** _POWER)
+
+
+def _smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) -> tuple[HostArray, HostArray]:
+    """The forecasts (N, F) of the members, and their mean error (N,)."""
+    forecasts, errors = np.empty((len(origins), horizon)), np.empty(len(origins))
     detrended = _detrended(values, season)
     order = np.argsort(-origins, kind="stable")  # `_states` needs long ones first
     for first in range(0, len(order), _BLOCK):
@@ -50,8 +79,9 @@ def smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) -
         unknown = missing | (places >= at - season // 2)  # their moving average would need later rows
         seasons = _seasons(np.where(unknown, np.nan, detrended[places]), season)
         x = np.where(missing, np.nan, values[places]) - np.tile(seasons, places.shape[1] // season)
-        forecasts[part] = _average(x[:, -_MOST_ROWS:], horizon) + seasons[:, np.arange(horizon) % season]
-    return forecasts
+        y, errors[part] = _average(x[:, -_MOST_ROWS:], horizon)
+        forecasts[part] = y + seasons[:, np.arange(horizon) % season]
+    return forecasts, errors
 
 
 def _detrended(values: HostArray, season: int) -> HostArray:
@@ -65,9 +95,10 @@ def _detrended(values: HostArray, season: int) -> HostArray:
 
 
 def _seasons(detrended: HostArray, season: int) -> HostArray:
-    """The mean s (N, m) of each phase of detrended rows v (N, R), NaN if unknown; 0 if the phases explain too little.
+    """The mean s (N, m) of each phase of detrended rows v (N, R), NaN if unknown, shrunk towards 0: s · max(a / R², 0).
 
-    adjusted R² = 1 - (n - 1) / (n - m) · Σ (v - s)² / Σ (v - mean)² must be above 0.2, for n known rows.
+    For n known rows: R² = 1 - Σ (v - s)² / Σ (v - mean)², and a = 1 - (1 - R²) (n - 1) / (n - m) is the adjusted one,
+    which is 0 on average if the rows have no season   (after James & Stein, 1961; Miller & Williams, 2003).
     """
     v = detrended.reshape(len(detrended), -1, season)
     known = ~np.isnan(v)
@@ -77,20 +108,26 @@ def _seasons(detrended: HostArray, season: int) -> HostArray:
     s -= s.mean(axis=1, keepdims=True)
     v -= np.where(known, (v.sum(axis=(1, 2)) / np.maximum(n, 1))[:, None, None], 0.0)
     rest, total = (np.where(known, v - s[:, None], 0.0) ** 2).sum(axis=(1, 2)), (v**2).sum(axis=(1, 2))
-    seasonal = number.all(axis=1) & (rest * (n - 1) < (1 - _LEAST_R2) * total * (n - season))
-    return np.where(seasonal[:, None], s, 0.0)
+    unexplained = np.divide(rest, total, out=np.ones_like(rest), where=total > 0)
+    adjusted = 1 - unexplained * (n - 1) / np.maximum(n - season, 1)
+    share = np.where(number.all(axis=1), adjusted.clip(0) / np.maximum(1 - unexplained, 1e-300), 0.0)
+    shrunk: HostArray = s * share[:, None]
+    return shrunk
 
 
-def _average(x: HostArray, horizon: int) -> HostArray:
-    """Σ w (level + (φ + φ² + … + φʰ) · trend), for each step ahead h: (N, F).
+def _average(x: HostArray, horizon: int) -> tuple[HostArray, HostArray]:
+    """Σ w (level + (φ + φ² + … + φʰ) · trend), for each step ahead h: (N, F); Σ w · error (N,).
+
+    Σ w is ½ for both kinds of members.
 
     x   (N, R), NaN before the first row; those with more rows come first
     """
     levels, trends = _states(x)
     reach = np.cumsum(_MEMBERS[:, 2] ** np.arange(1, horizon + 1)[:, None], axis=0)  # (F, M)
-    w = _weights(_errors(x, levels, trends, reach))
+    errors = _errors(x, levels, trends, reach)
+    w = _weights(errors)
     y: HostArray = (w * levels[-1]).sum(axis=1, keepdims=True) + (w * trends[-1]) @ reach.T
-    return y
+    return y, (w * errors).sum(axis=1)
 
 
 def _states(x: HostArray) -> tuple[HostArray, HostArray]:
@@ -98,11 +135,12 @@ def _states(x: HostArray) -> tuple[HostArray, HostArray]:
 
     forecast = level + φ · trend,   level' = forecast + α · error,   trend' = φ · trend + α · β · error
 
-    (Gardner & McKenzie, 1985; in this form: Hyndman et al., 2008). Simple smoothing has no trend (Brown, 1959). Theta
-    has a constant one, half the slope of the rows (Assimakopoulos & Nikolopoulos, 2000; Fiorucci et al., 2016).
+    (Gardner & McKenzie, 1985; in this form: Hyndman et al., 2008). A constant trend is the slope of the rows, or half
+    of it, as in Theta (Assimakopoulos & Nikolopoulos, 2000; Fiorucci et al., 2016). A damped one begins with 0.
     """
-    alpha, beta, phi, _ = _MEMBERS.T
-    level, trend = _first_state(x)
+    alpha, beta, phi, share = _MEMBERS.T
+    trend = share * _line(x, x.shape[1])[1]
+    level = np.where(share > 0, _line(x, 1)[0] - trend, _line(x, _FIRST_ROWS)[0])
     levels, trends = (np.empty((x.shape[1] + 1, *level.shape)) for _ in range(2))
     for row, begun in enumerate((~np.isnan(x)).sum(axis=0)):
         levels[row], trends[row] = level, trend
@@ -112,19 +150,6 @@ def _states(x: HostArray) -> tuple[HostArray, HostArray]:
         level[:begun], trend[:begun] = forecast + alpha * error, damped + alpha * beta * error
     levels[-1], trends[-1] = level, trend
     return levels, trends
-
-
-def _first_state(x: HostArray) -> tuple[HostArray, HostArray]:
-    """Level and trend before the first row: each (N, M)."""
-    share = _MEMBERS[:, 3]
-    first, _ = _line(x, 1)
-    few, _ = _line(x, 3)
-    middle, slope = _line(x, _FIRST_ROWS)
-    _, slope_of_all = _line(x, x.shape[1])
-    rows = np.minimum((~np.isnan(x)).sum(axis=1, keepdims=True), _FIRST_ROWS)
-    trend = share * np.where(share == _THETA, slope_of_all, slope)
-    level = np.where(share == _THETA, first - trend, np.where(share, middle - slope * (rows + 1) / 2, few))
-    return level, trend
 
 
 def _line(x: HostArray, count: int) -> tuple[HostArray, HostArray]:
@@ -158,7 +183,12 @@ def _errors(x: HostArray, levels: HostArray, trends: HostArray, reach: HostArray
 
 
 def _weights(errors: HostArray) -> HostArray:
-    """w ∝ 1 / error⁸: (N, M)"""
+    """w ∝ 1 / error¹⁶, with the sum ½ for each kind of members: (N, M)"""
+    kinds = [_kind_weights(each) / 2 for each in np.split(errors, [len(_CONSTANT)], axis=1)]
+    return np.concatenate(kinds, axis=1)
+
+
+def _kind_weights(errors: HostArray) -> HostArray:
     least = errors.min(axis=1, keepdims=True)
     w: HostArray = np.where(least > 0, (least / np.maximum(errors, 1e-300)) ** _POWER, errors == 0.0)
     w /= w.sum(axis=1, keepdims=True)

@@ -74,9 +74,9 @@ class ForecastTraining(Training):
     def complete(self, watcher: Watcher = SILENT) -> None:
         """Choose the learning rate and the number of updates, unless they are given; train, and calibrate.
 
-        Without a complete window, there is nothing to train.
+        If too few windows were left out to test the recurrent part, its share is 0, and no update is made.
         """
-        if not len(self.data.training):
+        if self._left_out < _FEW:
             self.updates, self.chooses = 0, False
         if not self.rate or self.updates is None:
             self._choose(watcher)
