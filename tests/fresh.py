@@ -7,16 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-# An import finder that comes first and reports that the library is not installed.
-_WITHOUT = """
+# An import finder that comes first and reports that CuPy is not installed.
+NO_CUPY = """
 import sys
 class Without:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "{library}":
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        if name.partition(".")[0] == "cupy":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Without())
 """
-NO_CUPY, NO_TORCH = (_WITHOUT.format(library=library) for library in ("cupy", "torch"))
 
 XRNN = "import sys; from xrnn.commands.main import main; sys.exit(main())"
 

@@ -51,19 +51,20 @@ def test_without_the_package_the_error_names_the_command() -> None:
     titles = {"torch": "PyTorch", "onnx": "onnx", "keras": "Keras"}
     names = [f"{way}_{package}" for package in titles for way in ("from", "to")]
     code = f"""
-import sys
+import importlib, sys
 sys.modules |= dict.fromkeys({list(titles)})
 import xrnn
-for name in {names}:
+calls = [lambda name=name: getattr(xrnn, name)(xrnn.RNN.init(2, 3)) for name in {names}]
+for call in [*calls, lambda: importlib.import_module("xrnn.torch")]:
     try:
-        getattr(xrnn, name)(xrnn.RNN.init(2, 3))
+        call()
     except ImportError as error:
         print(error)
 """
+    libraries = {name: name.partition("_")[2] for name in names} | {"torch": "torch"}
     assert output_of(code, XRNN_BACKEND="numpy").splitlines() == [
-        f"xrnn.{way}_{package} needs {title}, which is not installed: `pip install -e '.[{package}]'`"
-        for package, title in titles.items()
-        for way in ("from", "to")
+        f"xrnn.{name} needs {titles[library]}, which is not installed: `pip install -e '.[{library}]'`"
+        for name, library in libraries.items()
     ]
 
 

@@ -48,7 +48,7 @@ def fallbacks() -> Iterator[Fallbacks]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents and item.path.name != "test_missing.py":
+        if Path(__file__).parent in item.path.parents:
             item.add_marker(NEEDS_KERNELS)
 
 
