@@ -15,16 +15,21 @@ T = TypeVar("T")
 
 
 class Group:
-    """Exchanges values between the threads. `calls` is the record of the stand-in for NCCL: (rank, call, stream)."""
+    """Exchanges values between the threads.
+
+    calls      the record of the stand-in for NCCL: (rank, call, stream)
+    messages   the number of exchanges
+    """
 
     def __init__(self, size: int) -> None:
-        self.size, self.calls = size, list[tuple[int, str, Any]]()
+        self.size, self.calls, self.messages = size, list[tuple[int, str, Any]](), 0
         self._values: list[Any] = [None] * size
         self._barrier = threading.Barrier(size)
 
     def exchange(self, rank: int, value: T) -> list[T]:
         """The values of all ranks. Each rank must call it."""
         self._values[rank] = value
+        self.messages += rank == 0
         self._barrier.wait()
         values = list(self._values)
         self._barrier.wait()
