@@ -379,7 +379,7 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     drawn: dict[str, list[datetime]] = {}
     for line in panels[0].lines:
         drawn.setdefault(line.get_color(), []).extend(line.get_xdata())
-    quarters = [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(data.cuts[0], 66)]
+    quarters = [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(data.series[0].cut, 66)]
     assert (drawn["tab:blue"], drawn["tab:orange"]) == (quarters, quarters[:-5])
     labels = [text.get_text() for text in panels[0].get_legend().get_texts()]
     assert labels == ["values", "seasonal naive", "the next 5 steps", "forecast, 0.1 to 0.9"]

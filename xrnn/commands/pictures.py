@@ -217,7 +217,7 @@ def forecast_picture(
                 part, of = scored[i]
                 mase = f"MASE {of['model'].mase:.3f}, seasonal naive {of['seasonal_naive'].mase:.3f}"
                 title += f"\nbacktest: {mase}"
-                _draw_panel(axes, series[i], forecasts[i], past.cuts[i], past.test_origins(i), part)
+                _draw_panel(axes, series[i], forecasts[i], past.series[i].cut, past.test_origins(i), part)
             else:
                 _draw_panel(axes, series[i], forecasts[i], series[i].rows, np.zeros(0, int), np.zeros(0))
             axes.set(title=title)

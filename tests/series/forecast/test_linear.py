@@ -173,7 +173,7 @@ def test_held_out_rows_change_no_choice() -> None:
     for each in (columns, changed):
         data = data_of(each, target="v", known="k").backtest
         assert data is not None
-        assert data.cuts == [80]
+        assert [each.cut for each in data.series] == [80]
         trainer = training_of(params(**SMALL, target="v", known="k"), data)
         for _ in range(5):
             trainer.step()
@@ -250,7 +250,7 @@ def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
     for each in (values, changed):
         data = data_of(each, horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0).backtest
         assert data is not None
-        assert data.cuts == [201]
+        assert [each.cut for each in data.series] == [201]
         settings = params(horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0)
         trainer = training_of(settings, data)
         told = Told()

@@ -88,7 +88,7 @@ def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all(
     data = prepare([series(values)], TINY)
     one = data.backtest
     assert one is not None
-    assert (one.cuts, data.cuts) == ([48], [60])
+    assert (one.series[0].cut, data.series[0].cut) == (48, 60)
     values[48:] = 1e6
     other = prepare([series(values)], TINY).backtest
     assert other is not None
@@ -100,12 +100,13 @@ def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all(
 def test_each_fold_holds_out_the_rows_after_those_it_is_trained_on() -> None:
     data = prepare([series(growth()), series(growth(40))], TINY)
     folds = data.folds()
-    assert [fold.cuts for fold in folds] == [[24, 16], [36, 24], [48, 32]]
+    assert [[each.cut for each in fold.series] for fold in folds] == [[24, 16], [36, 24], [48, 32]]
     assert [[each.rows for each in fold.series] for fold in folds] == [[36, 24], [48, 32], [60, 40]]
     for fold in folds:
-        for i, cut in enumerate(fold.cuts):
-            assert fold.training_origins(i)[-1] + TINY.horizon == cut == fold.test_origins(i)[0]
-    assert [fold.cuts for fold in prepare([series(growth(20))], TINY).folds()] == [[16]]  # of fewer, too few windows
+        for i, each in enumerate(fold.series):
+            assert fold.training_origins(i)[-1] + TINY.horizon == each.cut == fold.test_origins(i)[0]
+    (fold,) = prepare([series(growth(20))], TINY).folds()  # of fewer, too few windows
+    assert fold.series[0].cut == 16
 
 
 def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:

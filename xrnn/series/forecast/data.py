@@ -39,7 +39,7 @@ _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
 
 @dataclass(frozen=True, eq=False)
 class ForecastData:
-    """Each series is trained on up to its row `cuts[i]`. In the data of a backtest, the rows after it are held out.
+    """Each series is trained on up to its row `cut`. In the data of a backtest, the rows after it are held out.
 
     A series that has a flaw, or too few rows, has no windows.
 
@@ -49,7 +49,6 @@ class ForecastData:
     """
 
     series: list[ForecastSeries]
-    cuts: list[int]
     base: Base
     known_scale: Scale
     backtest: ForecastData | None = None
@@ -88,13 +87,12 @@ class ForecastData:
     @cached_property
     def training(self) -> HostArray:
         """All windows to train on: the number of the series, and the place of the first step to forecast, (N, 2)."""
-        return self._places([(each.least_rows, cut) for each, cut in zip(self.series, self.cuts, strict=True)])
+        return self._places([(each.least_rows, each.cut) for each in self.series])
 
     @cached_property
     def tested(self) -> HostArray:
         """The windows of the backtest."""
-        ends = zip(self.series, self.cuts, strict=True)
-        return self._places([(max(cut, each.least_rows), each.rows) for each, cut in ends])
+        return self._places([(max(each.cut, each.least_rows), each.rows) for each in self.series])
 
     def _places(self, ends: Sequence[tuple[int, int]]) -> HostArray:
         """The places from the first to the last one of each series whose steps ahead have a value; none with a flaw."""
@@ -138,23 +136,20 @@ class ForecastData:
         folds: list[ForecastData] = []
         F = self.facts.horizon
         for start, stop in itertools.pairwise(_FOLDS):
-            cuts = [(max(min(round(start * cut), round(stop * cut) - F), 0), round(stop * cut)) for cut in self.cuts]
-            used = [
-                (each.given, each.scales, *of)
-                for each, of in zip(self.series, cuts, strict=True)
-                if of[0] and not each.flaw and not np.isnan(each.given.values[: of[0]]).all(axis=0).any()
-            ]
-            if not used:
-                continue
-            given, own, starts, stops = (list(each) for each in zip(*used, strict=True))
-            fold = _divided(given, starts, self.facts, (stops, own))
-            if len(fold.training) >= _LEAST_WINDOWS and len(fold.tested):
+            parts = []
+            for each in self.series:
+                end = round(stop * each.cut)
+                cut = max(min(round(start * each.cut), end - F), 0)
+                if cut and not each.flaw and not np.isnan(each.given.values[:cut]).all(axis=0).any():
+                    parts.append(Part(each.given, cut, each.scales, end))
+            fold = _divided(parts, self.facts) if parts else None
+            if fold and len(fold.training) >= _LEAST_WINDOWS and len(fold.tested):
                 folds.append(fold)
         return folds
 
     def early_errors(self) -> tuple[HostArray, HostArray]:
         """Those of exponential smoothing in the rows to train on: (N, F, 1), and their reach (N, F)."""
-        parts = [each.early_errors(cut) for each, cut in zip(self.series, self.cuts, strict=True) if not each.flaw]
+        parts = [each.early_errors() for each in self.series if not each.flaw]
         errors, reach = (np.concatenate(each) for each in zip(*parts, strict=True))
         return errors[..., None], reach
 
@@ -218,7 +213,7 @@ def prepare(series: Sequence[Series], p: Any, *, backtest: bool = True) -> Forec
     facts = _facts(series, rows, cuts, step, p)
     has_calendar = p.calendar == "auto" and all(each.times for each in series)
     name = calendar.calendar_of(step, max(rows)) if has_calendar else ""
-    data = _divided(series, rows, facts, calendar_name=name)
+    data = _divided([*map(Part, series, rows)], facts, name)
     if all(each.flaw for each in data.series):
         raise DataError(f"{printable(data.series[0].name)} {data.series[0].flaw}")
     if not backtest:
@@ -230,7 +225,7 @@ def prepare(series: Sequence[Series], p: Any, *, backtest: bool = True) -> Forec
         np.isfinite(mase_divisor(each.values[:cut, 0], facts.season)) for each, cut in zip(series, cuts, strict=True)
     ):
         return data
-    held_out = _divided(series, cuts, facts, calendar_name=name)
+    held_out = _divided([*map(Part, series, cuts)], facts, name)
     return replace(data, backtest=held_out if held_out.scored else None)
 
 
@@ -312,54 +307,52 @@ def _extended(series: Series, expected: str, other: str, horizon: int) -> Series
     return replace(series, times=step.extended(series.times, horizon)) if step else series
 
 
-def _divided(
-    series: Sequence[Series],
-    cuts: list[int],
-    facts: ForecastFacts,
-    fold: tuple[list[int], list[Scales]] | None = None,
-    calendar_name: str = "",
-) -> ForecastData:
-    """The data with the rows after `cuts` held out.
+class Part(NamedTuple):
+    """A series, and the number of rows to train on; of a fold, which is a part of a series: its scales and all rows."""
+
+    series: Series
+    cut: int
+    scales: Scales | None = None
+    rows: int | None = None
+
+
+def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "") -> ForecastData:
+    """The data with the rows after the cuts held out.
 
     The model forecasts the logarithms of positive values if the errors of the linear part are then smaller, or equal
     within 5 %. It has calendar columns if its errors are smaller with them. A fold keeps the choices made on all
     training rows.
-
-    fold   the number of used rows, and the scales, of each series
     """
-    enough = 0 if fold else min(least_rows(facts) + facts.horizon, max(cuts))
-    known = Scale.of(each.values[:cut, 1:] for each, cut in zip(series, cuts, strict=True) if cut >= enough)
+    is_fold = parts[0].scales is not None
+    enough = 0 if is_fold else min(least_rows(facts) + facts.horizon, max(each.cut for each in parts))
+    known = Scale.of(each.series.values[: each.cut, 1:] for each in parts if each.cut >= enough)
 
     def made_by(facts: ForecastFacts) -> list[ForecastSeries]:
-        return [
-            ForecastSeries(each, facts, known, cut, scales, rows)
-            for each, cut, rows, scales in zip(series, cuts, *(fold or ([None] * len(cuts),) * 2), strict=True)
-        ]
+        return [ForecastSeries(each.series, facts, known, each.cut, each.scales, each.rows) for each in parts]
 
     tries = [made_by(facts)]
     if not any(each.unit for each in tries[0]):
         raise DataError(f"{printable(tries[0][0].name)} {tries[0][0].flaw}")
-    used = [each.target[:cut] for each, cut in zip(tries[0], cuts, strict=True) if each.unit]
-    if not fold and all((values[~np.isnan(values)] > 0).all() for values in used):
+    used = [each.target[: each.cut] for each in tries[0] if each.unit]
+    if not is_fold and all((values[~np.isnan(values)] > 0).all() for values in used):
         logarithms = made_by(replace(facts, log=True))
         if not all(each.flaw for each in logarithms):
             tries.append(logarithms)
     # Intervals of logarithms grow with the level, as errors of most growing series do: equal errors prefer them.
-    linear = min((solve(each, cuts) for each in tries), key=lambda each: each.error / (_EQUAL if each.log else 1))
-    if calendar_name and not fold:
-        with_calendar = solve(made_by(replace(linear.series[0].facts, calendar=calendar_name)), cuts)
+    linear = min(map(solve, tries), key=lambda each: each.error / (_EQUAL if each.log else 1))
+    if calendar_name:
+        with_calendar = solve(made_by(replace(linear.series[0].facts, calendar=calendar_name)))
         linear = min(linear, with_calendar, key=lambda each: each.error)
-    return ForecastData(linear.series, cuts, linear.with_smoothing(), known)
+    return ForecastData(linear.series, linear.with_smoothing(), known)
 
 
 class Tested(NamedTuple):
-    """Forecasts (n, F) of the linear part of a series at left-out origins (n,) before its row `cut`.
+    """Forecasts (n, F) of the linear part of a series at left-out origins (n,) before its cut.
 
     weights   (n,), by age
     """
 
     series: ForecastSeries
-    cut: int
     origins: HostArray
     forecasts: HostArray
     weights: HostArray
@@ -375,9 +368,9 @@ class Solved(NamedTuple):
     def error_of(self, share: float) -> float:
         """The mean error in units of MASE, with this share of exponential smoothing; infinite without tests."""
         errors, weights = np.zeros(0), np.zeros(0)
-        for each, cut, origins, linear, of_age in self.tests:
+        for each, origins, linear, of_age in self.tests:
             smooth = share * each.smoothed(origins) if share else 0.0
-            own = each.errors(origins, smooth + (1 - share) * linear, cut)
+            own = each.errors(origins, smooth + (1 - share) * linear)
             known = ~np.isnan(own)
             errors, weights = np.append(errors, own[known]), np.append(weights, of_age[known])
         return float((errors * weights).sum() / weights.sum()) if errors.size else np.inf
@@ -406,27 +399,27 @@ class Solved(NamedTuple):
         return base
 
 
-def solve(series: list[ForecastSeries], cuts: list[int]) -> Solved:
+def solve(series: list[ForecastSeries]) -> Solved:
     """The linear part from the rows before the cuts, and the effect of known columns."""
     facts = series[0].facts
     C, F, K = facts.context, facts.horizon, facts.covariates
-    both = [(each, cut) for each, cut in zip(series, cuts, strict=True) if each.unit]
-    effect = effect_of([each.changes(cut) for each, cut in both], K) if K else np.zeros(0)
+    used = [each for each in series if each.unit]
+    effect = effect_of([each.changes() for each in used], K) if K else np.zeros(0)
     for each in series:
         each.use(Base(np.zeros((C + 1, F)), effect))
-    origins = [each.sample_origins(cut) for each, cut in both]
+    origins = [each.sample_origins() for each in used]
     if (count := sum(map(len, origins))) > (most := max(_MOST_VALUES // C, 1)):
         # A random part of each, so that it has all ages and all phases of the season.
         rng = np.random.default_rng(0)
         origins = [np.sort(rng.choice(of, -(-len(of) * most // count), replace=False)) for of in origins]
-    samples = [each.samples(of, cut) for (each, cut), of in zip(both, origins, strict=True)]
+    samples = [each.samples(of) for each, of in zip(used, origins, strict=True)]
     W, tested = average(samples, facts.season)
     tests = []
     for i, rows, scaled in tested:
-        (each, cut), of = both[i], samples[i]
+        each, of = used[i], samples[i]
         forecasts = of.level[rows] + of.scale[rows] * each.unit * scaled
-        at = np.rint(of.origin[rows] * cut).astype(int)
-        tests.append(Tested(each, cut, at, forecasts, age_weights(of.origin[rows])))
+        at = np.rint(of.origin[rows] * each.cut).astype(int)
+        tests.append(Tested(each, at, forecasts, age_weights(of.origin[rows])))
     return Solved(series, Base(W, effect), tests)
 
 

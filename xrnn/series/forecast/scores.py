@@ -100,7 +100,7 @@ def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> d
             past = past[past >= 7 * m] if name == "weekly_naive" else past
             errors = each.target[past[:, None] + np.arange(F)] - forecast(each, past)
             forecasts[name] = with_quantiles(forecast(each, at), errors, levels)
-        target, unit = each.target[at[:, None] + np.arange(F)], mase_divisor(each.target[: data.cuts[i]], m)
+        target, unit = each.target[at[:, None] + np.arange(F)], mase_divisor(each.target[: each.cut], m)
         of_series = {name: ForecastScores.of(target, values, levels, unit) for name, values in forecasts.items()}
         scores[_unused(each.name, scores)] = of_series
     return scores

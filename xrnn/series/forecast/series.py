@@ -44,6 +44,7 @@ class ForecastSeries:
 
     given       as it was read
     target      (T,), NaN for a missing value
+    cut         the number of rows to train on
     filled      (T,), without missing values
     covariates  (T or more, K), the known columns, standardised and filled, and the calendar columns, if the model has
                 some: `series` then has the times of the steps ahead, too
@@ -57,11 +58,11 @@ class ForecastSeries:
         series: Series,
         facts: ForecastFacts,
         known: Scale,
-        train: int | None = None,
+        cut: int | None = None,
         scales: Scales | None = None,
         rows: int | None = None,
     ) -> None:
-        """known: the scale of the covariates.   train: the number of rows to train on; None for all.
+        """known: the scale of the covariates.   cut: see above; None for all rows
 
         scales   If `series` is only a part of a longer one: of that one; None to compute them
         rows     The number of rows before the steps to forecast; None: those up to the last known value
@@ -70,7 +71,8 @@ class ForecastSeries:
         self.name, self.id = series.name, series.id or series.name
         self.time_name = " ".join(series.time_names) or "time"
         self.target: HostArray = series.values[: series.known_rows.stop if rows is None else rows, 0]
-        self.scales = scales or self._scales(train)
+        self.cut = self.rows if cut is None else cut
+        self.scales = scales or self._scales()
         self.deviation, self.unit = self.scales.deviation, self.scales.unit
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._logged: HostArray = (
@@ -88,9 +90,9 @@ class ForecastSeries:
         self._base: Base  # set by `use`, and `_values`, those without the effect of the covariates
         self._values: HostArray
 
-    def _scales(self, train: int | None) -> Scales:
+    def _scales(self) -> Scales:
         """The scales of the rows to train on; a deviation and a unit of 0 if there are none."""
-        values = self.target[:train]
+        values = self.target[: self.cut]
         seen = values[~np.isnan(values)]
         positive = seen[seen > 0]
         ends = (float(seen.min(initial=np.inf)), float(positive.min(initial=np.inf)))
@@ -181,47 +183,47 @@ class ForecastSeries:
             self.target[ahead] if targets else None,
         )
 
-    def changes(self, cut: int) -> tuple[HostArray, HostArray]:
-        """The changes over a season up to a row: of the values in units of the series, and of the covariates."""
+    def changes(self) -> tuple[HostArray, HostArray]:
+        """The changes over a season up to the cut: of the values in units of the series, and of the covariates."""
         m = self.facts.season
-        values = self._logged[:cut] / self.unit
-        return values[m:] - values[:-m], (self.covariates[m:cut] - self.covariates[: max(cut - m, 0)]).astype(
-            np.float64
-        )
+        values = self._logged[: self.cut] / self.unit
+        return values[m:] - values[:-m], (
+            self.covariates[m : self.cut] - self.covariates[: max(self.cut - m, 0)]
+        ).astype(np.float64)
 
-    def sample_origins(self, cut: int) -> HostArray:
-        """The origins of the windows up to a row, for the linear part."""
-        return np.arange(max(self.least_rows, cut - _MOST_SAMPLES), cut)
+    def sample_origins(self) -> HostArray:
+        """The origins of the windows up to the cut, for the linear part."""
+        return np.arange(max(self.least_rows, self.cut - _MOST_SAMPLES), self.cut)
 
-    def samples(self, origins: HostArray, cut: int) -> Samples:
-        """The windows at `origins` up to a row, for the linear part. Its scale is in units of the series."""
+    def samples(self, origins: HostArray) -> Samples:
+        """The windows at `origins` up to the cut, for the linear part. Its scale is in units of the series."""
         z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
         F = self.facts.horizon
-        exact = np.concatenate([self._logged[:cut] - self._effect[:cut], np.full(F, np.nan)])
+        exact = np.concatenate([self._logged[: self.cut] - self._effect[: self.cut], np.full(F, np.nan)])
         ahead = (exact[origins[:, None] + np.arange(F)] - level) / scale
-        return Samples(z, ahead.clip(-FAR, FAR), origins / cut, 1 / cut, level, scale / self.unit)
+        return Samples(z, ahead.clip(-FAR, FAR), origins / self.cut, 1 / self.cut, level, scale / self.unit)
 
-    def errors(self, origins: HostArray, forecasts: HostArray, cut: int) -> HostArray:
-        """The absolute errors (n,) of forecasts (n, F) without the effect, up to the row `cut`, in units of MASE."""
-        ahead = (origins[:, None] + np.arange(self.facts.horizon)).clip(max=cut)
-        values = forecasts + np.append(self._effect[:cut], 0)[ahead]
+    def errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
+        """The absolute errors (n,) of forecasts (n, F) without the effect, up to the cut, in units of MASE."""
+        ahead = (origins[:, None] + np.arange(self.facts.horizon)).clip(max=self.cut)
+        values = forecasts + np.append(self._effect[: self.cut], 0)[ahead]
         values = np.exp(values.clip(-LARGEST, LARGEST)) if self.facts.log else values
-        errors = np.abs(values - np.append(self.target[:cut], np.nan)[ahead])
+        errors = np.abs(values - np.append(self.target[: self.cut], np.nan)[ahead])
         known = ~np.isnan(errors)
         mean: HostArray = np.where(known, errors, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        return mean / mase_divisor(self.target[:cut], self.facts.season)
+        return mean / mase_divisor(self.target[: self.cut], self.facts.season)
 
-    def early_errors(self, cut: int) -> tuple[HostArray, HostArray]:
+    def early_errors(self) -> tuple[HostArray, HostArray]:
         """The errors of exponential smoothing in the last half of the rows before `cut`, and their reach: each (N, F).
 
         In units of the series; NaN if the value is missing, or not before `cut`. The first two and a half seasons are
         left out, if four rows remain: a season is not known yet there.
         """
-        known_season = min(5 * self.facts.season // 2, cut - LEAST_ROWS)
-        origins = np.arange(max(cut // 2, known_season, 1), cut)
-        ahead = (origins[:, None] + np.arange(self.facts.horizon)).clip(max=cut)
-        values = np.append(self._logged[:cut] - self._effect[:cut], np.nan)
-        return (values[ahead] - self.smoothed(origins)) / self.unit, np.append(self._reach[:cut], 0)[ahead]
+        known_season = min(5 * self.facts.season // 2, self.cut - LEAST_ROWS)
+        origins = np.arange(max(self.cut // 2, known_season, 1), self.cut)
+        ahead = (origins[:, None] + np.arange(self.facts.horizon)).clip(max=self.cut)
+        values = np.append(self._logged[: self.cut] - self._effect[: self.cut], np.nan)
+        return (values[ahead] - self.smoothed(origins)) / self.unit, np.append(self._reach[: self.cut], 0)[ahead]
 
     def next_window(self) -> Windows:
         """The window after the last value.   Raises DataError if the series lacks a known covariate."""
