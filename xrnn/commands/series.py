@@ -72,7 +72,7 @@ def lines_about(series: Sequence[Series], step: str) -> list[str]:
         + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
         for each in series
     }
-    ends: list[Any] = [(each.times[each.known_rows[-1]], each.id or each.name) for each in series if each.times]
+    ends: list[Any] = [(each.times[each.target_rows[-1]], each.id or each.name) for each in series if each.times]
     lines = sorted(found)
     with contextlib.suppress(TypeError):  # files with numbers and with dates
         first, last = (choose(ends, key=lambda end: end[0], default=(0, "")) for choose in (min, max))

@@ -40,7 +40,7 @@ class Series:
         return int(self.values.shape[1])
 
     @property
-    def known_rows(self) -> range:
+    def target_rows(self) -> range:
         """From the first value of the first channel to its last one; empty without a value."""
         known = np.flatnonzero(~np.isnan(self.values[:, 0]))
         return range(known[0], known[-1] + 1) if known.size else range(0)

@@ -102,7 +102,7 @@ class Form:
         columns = Columns(id=id_name, time=index[-1], used=(str(target), *known))
         series = Table.of(rows.reset_index(names=index), name, columns).series()
         names = series[0].channel_names if self.named else (_VALUE, *known) if known else None
-        return [replace(each.part(each.known_rows.start), channel_names=names) for each in series]
+        return [replace(each.part(each.target_rows.start), channel_names=names) for each in series]
 
     def with_known(self, known: Any) -> Form:
         """With known columns in a DataFrame of all rows of X, and maybe later ones.   Raises ValueError."""

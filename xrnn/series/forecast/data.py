@@ -208,7 +208,7 @@ def prepare(series: Sequence[Series], p: Any, *, backtest: bool = True) -> Forec
     Raises DataError.
     """
     series, step = _with_later_times(series, p.horizon)
-    rows = [each.known_rows.stop for each in series]
+    rows = [each.target_rows.stop for each in series]
     cuts = [_cut(n, p.horizon) for n in rows]
     facts = _facts(series, rows, cuts, step, p)
     has_calendar = p.calendar == "auto" and all(each.times for each in series)
@@ -325,10 +325,10 @@ def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "
     """
     is_fold = parts[0].scales is not None
     enough = 0 if is_fold else min(least_rows(facts) + facts.horizon, max(each.cut for each in parts))
-    known = Scale.of(each.series.values[: each.cut, 1:] for each in parts if each.cut >= enough)
+    known_scale = Scale.of(each.series.values[: each.cut, 1:] for each in parts if each.cut >= enough)
 
     def made_by(facts: ForecastFacts) -> list[ForecastSeries]:
-        return [ForecastSeries(each.series, facts, known, each.cut, each.scales, each.rows) for each in parts]
+        return [ForecastSeries(each.series, facts, known_scale, each.cut, each.scales, each.rows) for each in parts]
 
     tries = [made_by(facts)]
     if not any(each.unit for each in tries[0]):
@@ -343,7 +343,7 @@ def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "
     if calendar_name:
         with_calendar = solve(made_by(replace(linear.series[0].facts, calendar=calendar_name)))
         linear = min(linear, with_calendar, key=lambda each: each.error)
-    return ForecastData(linear.series, linear.with_smoothing(), known)
+    return ForecastData(linear.series, linear.with_smoothing(), known_scale)
 
 
 class Tested(NamedTuple):
@@ -371,8 +371,8 @@ class Solved(NamedTuple):
         for each, origins, linear, of_age in self.tests:
             smooth = share * each.smoothed(origins) if share else 0.0
             own = each.errors(origins, smooth + (1 - share) * linear)
-            known = ~np.isnan(own)
-            errors, weights = np.append(errors, own[known]), np.append(weights, of_age[known])
+            exists = ~np.isnan(own)
+            errors, weights = np.append(errors, own[exists]), np.append(weights, of_age[exists])
         return float((errors * weights).sum() / weights.sum()) if errors.size else np.inf
 
     @property

@@ -253,7 +253,7 @@ class Forecaster(Estimator):
                 "cross_validation(X)",
                 stacklevel=2,
             )
-        targets = [each.values[: each.known_rows.stop, 0] for each in series]
+        targets = [each.values[: each.target_rows.stop, 0] for each in series]
         if (rows := min(map(len, targets))) <= F:
             raise ValueError(f"X has series of {rows} steps: expected more than the horizon of {F}")
         cuts = [(each, len(values) - F) for each, values in zip(series, targets, strict=True)]
@@ -290,17 +290,17 @@ class Forecaster(Estimator):
         series, form = self._read(X, known, 0)
         parts = [*zip(form.keys if form else range(len(series)), series, strict=True)]
         farthest = F + (windows - 1) * step
-        short = [str(key) for key, each in parts if len(each.known_rows) <= farthest]
+        short = [str(key) for key, each in parts if len(each.target_rows) <= farthest]
         if len(short) == len(parts):
             raise ValueError(
-                f"X has series of at most {max(len(each.known_rows) for each in series)} rows: expected more than the "
+                f"X has series of at most {max(len(each.target_rows) for each in series)} rows: expected more than the "
                 f"{farthest} after the first cutoff; lower windows, step or horizon"
             )
         if short:
             warnings.warn(f"no value before the first cutoffs: {listed(short, len(parts))}", stacklevel=2)
         model, rows = type(self)(**self.get_params()), list[tuple[Any, ...]]()
         for back in range(farthest, F - 1, -step):
-            used = [(key, each, each.known_rows.stop - back) for key, each in parts if len(each.known_rows) > back]
+            used = [(key, each, each.target_rows.stop - back) for key, each in parts if len(each.target_rows) > back]
             seen = [each.part(0, cut) for _, each, cut in used]
             model._fit(seen, seen)
             forecasts = model._forecasts([(each, cut) for _, each, cut in used], stacklevel=3)

@@ -57,12 +57,12 @@ class ForecastSeries:
         self,
         series: Series,
         facts: ForecastFacts,
-        known: Scale,
+        known_scale: Scale,
         cut: int | None = None,
         scales: Scales | None = None,
         rows: int | None = None,
     ) -> None:
-        """known: the scale of the covariates.   cut: see above; None for all rows
+        """known_scale: the scale of the covariates.   cut: see above; None for all rows
 
         scales   If `series` is only a part of a longer one: of that one; None to compute them
         rows     The number of rows before the steps to forecast; None: those up to the last known value
@@ -70,7 +70,7 @@ class ForecastSeries:
         self.given, self.facts, self.times = series, facts, series.times
         self.name, self.id = series.name, series.id or series.name
         self.time_name = " ".join(series.time_names) or "time"
-        self.target: HostArray = series.values[: series.known_rows.stop if rows is None else rows, 0]
+        self.target: HostArray = series.values[: series.target_rows.stop if rows is None else rows, 0]
         self.cut = self.rows if cut is None else cut
         self.scales = scales or self._scales()
         self.deviation, self.unit = self.scales.deviation, self.scales.unit
@@ -80,13 +80,13 @@ class ForecastSeries:
         )
         self._least = 0.0 if self.scales.lowest >= 0 else -np.inf
         self.filled = fill(self.target, facts.season)
-        self.covariates = known.apply(series.values[:, 1:])
+        self.covariates = known_scale.apply(series.values[:, 1:])
         if facts.calendar:
             own = np.zeros((len(series.times or ()), facts.known))
             own[: len(self.covariates)] = self.covariates
             of_times = calendar.columns(facts.calendar, series.times or (), own)
             self.covariates = np.concatenate([own, of_times], axis=1)
-        self._known_scale = known
+        self._known_scale = known_scale
         self._base: Base  # set by `use`, and `_values`, those without the effect of the covariates
         self._values: HostArray
 
@@ -209,8 +209,8 @@ class ForecastSeries:
         values = forecasts + np.append(self._effect[: self.cut], 0)[ahead]
         values = np.exp(values.clip(-LARGEST, LARGEST)) if self.facts.log else values
         errors = np.abs(values - np.append(self.target[: self.cut], np.nan)[ahead])
-        known = ~np.isnan(errors)
-        mean: HostArray = np.where(known, errors, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        exists = ~np.isnan(errors)
+        mean: HostArray = np.where(exists, errors, 0).sum(axis=1) / np.maximum(exists.sum(axis=1), 1)
         return mean / mase_divisor(self.target[: self.cut], self.facts.season)
 
     def early_errors(self) -> tuple[HostArray, HostArray]:

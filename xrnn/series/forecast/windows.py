@@ -183,8 +183,8 @@ def unpack(buffer: Array, facts: ForecastFacts, count: int) -> tuple[Array, Arra
 def fill(values: HostArray, season: int) -> HostArray:
     """values (T,) without NaN: a missing value is that of a season before, else the last one, else the first known."""
     filled = values.copy()
-    known = np.flatnonzero(~np.isnan(values))
-    filled[: known[0]] = values[known[0]]
+    first = np.flatnonzero(~np.isnan(values))[0]
+    filled[:first] = values[first]
     for t in np.flatnonzero(np.isnan(filled)):
         filled[t] = filled[t - season] if t >= season else filled[t - 1]
     return filled
