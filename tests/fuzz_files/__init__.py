@@ -1,1 +1,1 @@
-"""Random damaged and forged files of each kind that xrnn reads: `python -m tests.fuzz_files`."""
+"""Random damaged and forged files of each kind that xrnn reads."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +144,30 @@ def test_distributed_data_parallel(kind: str, option: str, late: bool) -> None:
     assert set(xrnn.torch.explain(parallel).values()) == {"kernels"}
     want = losses(DistributedDataParallel(theirs, **options), x, skips=skips)
     assert losses(parallel, x, skips=skips) == pytest.approx(want, rel=1e-5)
+
+
+TWO_PROCESSES = """
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from tests.torch.test_tools import losses, pair_of_nets
+
+torch.distributed.init_process_group("gloo")
+for kind in ("RNN", "LSTM", "GRU"):
+    theirs, ours, x = pair_of_nets(kind)
+    x = x + torch.distributed.get_rank()
+    want, got = (torch.tensor(losses(DistributedDataParallel(net), x)) for net in (theirs, ours))
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.proof
+def test_distributed_data_parallel_on_two_processes(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(TWO_PROCESSES)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([*torchrun, str(tmp_path / "script.py")], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
