@@ -9,23 +9,21 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 import xrnn
 from tests import peephole
-from tests.conftest import STANDIN
 from tests.errors import one_line, refused
 from tests.exchange.alike import assert_alike
 from tests.exchange.compiled_c import built, outputs
 from tests.peephole.cell import PeepholeLSTMCell
 from tests.peephole.layer import PeepholeLSTM
 from xrnn import Bidirectional, Recurrent, Stack, cells, check_cell
-from xrnn.backend import RECURRENCES, Backend
+from xrnn.backend import Backend
 from xrnn.cells import CELLS, cell_of, shapes
 from xrnn.commands.main import main
 from xrnn.exchange import c
 from xrnn.files import FileError
-from xrnn.info import explain
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.series import Classifier
@@ -121,10 +119,6 @@ def in_a_checkpoint(folder: Path) -> None:
     assert_alike(xrnn.load_checkpoint(folder / "c").layers["a"], layer)
 
 
-def frozen(folder: Path) -> None:
-    assert_array_equal(xrnn.freeze(made())(X)[0], made()(X)[0])
-
-
 def quantized(folder: Path) -> None:
     small = xrnn.quantize(made())
     assert_allclose(small(X)[0], made()(X)[0], rtol=0, atol=0.02)
@@ -156,13 +150,6 @@ def converted(suffix: str, *options: str) -> Callable[[Path], None]:
     return door
 
 
-def on_cuda(folder: Path) -> None:
-    layer, backend = made(STANDIN), STANDIN
-    assert_allclose(backend.to_numpy(layer(backend.asarray(X))[0]), made()(X)[0], rtol=1e-5, atol=1e-6)
-    for operation in RECURRENCES:
-        assert explain(backend, operation, layer.cell, {"T": 5, "N": 3, "D": 4, "H": 6}, "float32").form == "plain"
-
-
 def on_a_gpu_that_is_not_here(folder: Path) -> None:
     if main(["info", "--explain", "5", "3", "4", "6", "--cell", "peephole_lstm", "--device", "h100"]):
         raise ModelError
@@ -188,14 +175,12 @@ DOORS: Final[dict[str, tuple[Callable[[Path], Any], str | None]]] = {
     "to_torch": (lambda folder: xrnn.to_torch(made()), NOT_IN.format("PyTorch").replace("layers[0]", "layer")),
     "save and load": (saved, None),
     "checkpoint": (in_a_checkpoint, None),
-    "freeze": (frozen, None),
     "quantize": (quantized, None),
     "accelerate": (accelerated, "model is a PeepholeLSTM: expected a torch.nn.Module"),
     "xrnn info --cell": (info, None),
     "xrnn info FILE": (info_of_a_file, None),
     "xrnn convert .safetensors": (converted(".safetensors"), None),
     "xrnn convert .pt": (converted(".pt"), "peephole_lstm', which PyTorch does not have"),
-    "CuPy": (on_cuda, None),
     "xrnn info --device": (on_a_gpu_that_is_not_here, "the cell 'peephole_lstm' has no CUDA kernel"),
     "Classifier": (classified, None),
 }

@@ -68,7 +68,7 @@ class OwnBackend(Backend):
 
 
 @pytest.fixture
-def own() -> OwnBackend:
+def own(table_of_backends: None) -> OwnBackend:
     xrnn.register_backend("own", OwnBackend)
     backend = xrnn.get_backend("own")
     assert isinstance(backend, OwnBackend)

@@ -12,10 +12,10 @@ from xrnn.ops.parts import ALL, columns, segments
 
 
 @pytest.mark.parametrize("H", [1, 3])
-@pytest.mark.parametrize("pre", [1, 2, 4, 6])
+@pytest.mark.parametrize("pre", [1, 2, 4])
 def test_each_part_feeds_its_block(pre: int, H: int) -> None:
     every = np.arange(pre * H)
-    for count in range(1, min(pre, 5) + 1):
+    for count in range(1, pre + 1):
         for blocks in permutations(range(pre), count):
             for first in range(count):
                 found = [

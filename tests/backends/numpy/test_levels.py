@@ -39,9 +39,9 @@ def has_reduced_products(p: Problem, precision: str) -> bool:
     return pairs and (heads == 1 or units % 2 == 0)
 
 
-CASES = thin(LEVELS, FUSED_CELLS, [*SIZES, (2, 49, 35, 65)], every=7)
+CASES = thin(LEVELS, FUSED_CELLS, [*SIZES, (2, 49, 35, 65)], every=9)
 if EMULATED:  # the level for tests has the kernel of tests/peephole
-    CASES += thin(EMULATED, [*FUSED_CELLS, "peephole lstm"], [*SIZES, (2, 49, 35, 65)], every=7)
+    CASES += thin(EMULATED, [*FUSED_CELLS, "peephole lstm"], [*SIZES, (2, 49, 35, 65)], every=9)
 
 
 @pytest.mark.parametrize(("any_level", "cell", "sizes"), CASES, indirect=["any_level"])
