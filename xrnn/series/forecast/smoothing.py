@@ -184,11 +184,11 @@ def _errors(x: HostArray, levels: HostArray, trends: HostArray, reach: HostArray
 
 def _weights(errors: HostArray) -> HostArray:
     """w ∝ 1 / error¹⁶, with the sum ½ for each kind of members: (N, M)"""
-    kinds = [_kind_weights(each) / 2 for each in np.split(errors, [len(_CONSTANT)], axis=1)]
-    return np.concatenate(kinds, axis=1)
+    return np.concatenate([by_errors(each) / 2 for each in np.split(errors, [len(_CONSTANT)], axis=1)], axis=1)
 
 
-def _kind_weights(errors: HostArray) -> HostArray:
+def by_errors(errors: HostArray) -> HostArray:
+    """Weights w ∝ 1 / error¹⁶ with the sum 1: both (N, M)."""
     least = errors.min(axis=1, keepdims=True)
     w: HostArray = np.where(least > 0, (least / np.maximum(errors, 1e-300)) ** _POWER, errors == 0.0)
     w /= w.sum(axis=1, keepdims=True)
