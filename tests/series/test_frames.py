@@ -289,7 +289,7 @@ def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was() -> None:
 
 
 TIME = "is not a time like the others"
-SURROGATE = pandas.DataFrame({"shop": "a", "\ud800": Y[:40]})
+SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1)
 
 
 @pytest.mark.parametrize(

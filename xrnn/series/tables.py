@@ -220,7 +220,8 @@ class Table:
         if columns.timed and time_at is None:
             times_at = self._times_at(left, [i for i in left if i not in used])
             left = [i for i in left if i not in times_at]
-        used = self._channels(left[self._is_index(left) :], used)
+        if not columns.used or len(used) < len(columns.used):
+            used = self._channels(left[self._is_index(left) :], used)
         times, labels = self.times(times_at), None if label_at is None else self.cells(label_at)
         names = tuple(self.header[i] for i in used) if self.header else None
         taken = {*others, *times_at, *used}
@@ -270,11 +271,9 @@ class Table:
 
     def _channels(self, left: list[int], used: list[int]) -> list[int]:
         """The indices of the columns that are channels.   left: without an index and times;   used: see `_used`"""
-        given = self.columns.used
-        if given:
+        if self.columns.used:  # the first of them has another name
             others = [i for i in left if i not in used]
-            renamed = [others[0] if len(others) == 1 else self.place(given[0])] if len(used) < len(given) else []
-            return [*renamed, *used]
+            return [others[0] if len(others) == 1 else self.place(self.columns.used[0]), *used]
         if self.columns.channels is not None and self.header:
             return [self.place(name) for name in self.columns.channels]
         if not left:

@@ -95,6 +95,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
     in the one that gives equal steps, see `step_of`. Raises DataError if several of them do, or none does, and for
     cells that are not all numbers or all dates in one form.
     """
+    every, cells = cells, [*dict.fromkeys(cells)]  # many series may have the same times
     plain = [*map(_plain, cells)]
     if _may_be_days(plain):
         raise DataError(
@@ -116,12 +117,13 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
                 )
             complete = equal
         if complete:
-            return _comparable(complete[0])
+            times = dict(zip(cells, _comparable(complete[0]), strict=True))
+            return [times[cell] for cell in every]
         longest = max([longest, *found], key=len)
-    i = len(longest)
+    odd = cells[len(longest)]
     raise DataError(
-        f"{where(i)}: {quoted(cells[i])!r} is not a time like the others: expected all numbers or all dates in one "
-        f"form; {_REMEDY}, or remove the row"
+        f"{where(every.index(odd))}: {quoted(odd)!r} is not a time like the others: expected all numbers or all dates in "
+        f"one form; {_REMEDY}, or remove the row"
     )
 
 

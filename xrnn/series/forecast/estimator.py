@@ -388,7 +388,7 @@ def _with_known(series: list[Series], known: Any, ahead: int, columns: int | Non
         given = as_numbers(of_series, f"known[{i}]")
         past = each.values[:, 1:]
         rows = ahead if past.size else len(each.values) + ahead
-        K = columns or given.shape[-1]
+        K = columns or np.atleast_2d(given).shape[1]
         if given.ndim != 2 or len(given) < rows or (past.size and len(given) > rows) or given.shape[1] != K:
             raise ValueError(f"known[{i}] has shape {given.shape}: expected {(rows, K)}")
         check_sizes(given, f"known[{i}]")
