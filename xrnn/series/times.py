@@ -122,8 +122,8 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
         longest = max([longest, *found], key=len)
     odd = cells[len(longest)]
     raise DataError(
-        f"{where(every.index(odd))}: {quoted(odd)!r} is not a time like the others: expected all numbers or all dates in "
-        f"one form; {_REMEDY}, or remove the row"
+        f"{where(every.index(odd))}: {quoted(odd)!r} is not a time like the others: expected all numbers or all dates "
+        f"in one form; {_REMEDY}, or remove the row"
     )
 
 
