@@ -13,7 +13,7 @@ from xrnn.backend import Backend, fused_forms, precision
 from xrnn.backends.numpy.int8 import pack
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import FixedWeights, Inputs, Outputs, Trace
+from xrnn.ops.inputs import FrozenWeights, Inputs, Outputs, Trace
 from xrnn.typing import Array, ArrayIfNeeded, HostArray
 
 try:
@@ -52,13 +52,13 @@ class NumpyBackend(Backend):
         x, lengths, reverse = inputs.x, inputs.lengths, inputs.reverse
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
-        fixed: Any = inputs.fixed
-        if fixed is None:
+        frozen: Any = inputs.frozen
+        if frozen is None:
             packed, own = None, cell.coefficients(np, inputs.own)
         else:
-            if fixed.made is None:  # the first call
-                fixed.made = kernels.PackedForms(fixed.Wx, fixed.Wh), cell.coefficients(np, inputs.own)
-            packed, own = fixed.made
+            if frozen.made is None:  # the first call
+                frozen.made = kernels.PackedForms(frozen.Wx, frozen.Wh), cell.coefficients(np, inputs.own)
+            packed, own = frozen.made
         return kernels.forward(
             name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, own, training,
             precision().products, packed,
@@ -123,10 +123,10 @@ class NumpyBackend(Backend):
         if not name or cell.components > 1:
             return super().int8_forward(cell, inputs)
         inputs.check()
-        x, fixed = inputs.x, inputs.fixed or FixedWeights(inputs.Wx, inputs.Wh)
-        if fixed.made is None:
-            fixed.made = [pack(matrix, len(fixed.Wh)) for matrix in (fixed.Wx, fixed.Wh)]
-        Wx, Wh = fixed.made
+        x, frozen = inputs.x, inputs.frozen or FrozenWeights(inputs.Wx, inputs.Wh)
+        if frozen.made is None:
+            frozen.made = [pack(matrix, len(frozen.Wh)) for matrix in (frozen.Wx, frozen.Wh)]
+        Wx, Wh = frozen.made
         x = x if x.ndim == 3 else x[None]
         slots = None
         if inputs.reverse or inputs.lengths is not None:

@@ -144,7 +144,7 @@ def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the cells use."""
 
 class PackedForms:
-    """The packed forms of Wx and Wh, which must not change. `forward` adds a form at its first use, and then reads it.
+    """The packed weights of each form of `forward`, from Wx and Wh, which must not change.
 
     A call with other arrays does not use them.
     """
@@ -176,7 +176,7 @@ def forward(
 
     cell    one of `cells()`: the names in kernels/cells
     own     the cell's own parameters, `Cell.coefficients`: an array (H,) each, or a number for all units
-    packed  the packed forms of Wx and Wh; None if Wx and Wh may change
+    packed  the packed weights of Wx and Wh; None if Wx and Wh may change
 
     TypeError for arrays that do not fit each other in type, dtype or shape, ValueError for an unknown cell and for
     another number of own parameters; both before anything is read.

@@ -251,16 +251,16 @@ class RecurrentLayer(Layer):
             inputs.own = self._own_params()
         store = self.store
         if not training:
-            inputs.fixed = store.fixed
+            inputs.frozen = store.frozen
         if training and self.cell.draws:
             inputs.draws = Draws(self.backend.xp, (self.seed, self.forward_calls))
         try:
             if self._single_device:
-                states, z, kept = store.forward(self.cell, inputs, training)
+                states, z, kept = store.run(self.cell, inputs, training)
             else:
                 self._check_input(x, initial)
                 with self.backend.device_of(x):
-                    states, z, kept = store.forward(self.cell, inputs, training)
+                    states, z, kept = store.run(self.cell, inputs, training)
         except TypeError as error:
             failure = error
         else:

@@ -1,6 +1,6 @@
 """How a recurrent layer keeps its weights: in arrays that may change, in frozen arrays, or in 8 bits.
 
-A store runs the forward of its layer, and says whether the layer can be trained.
+A store runs the forward pass of its layer, and says whether the layer can be trained.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from xrnn.backend import Backend
 from xrnn.ops.cell import Cell
-from xrnn.ops.inputs import FixedWeights, Inputs, Outputs
+from xrnn.ops.inputs import FrozenWeights, Inputs, Outputs
 from xrnn.ops.int8 import Int8Matrix
 from xrnn.select import kind_of
 from xrnn.typing import Array
@@ -35,16 +35,16 @@ def unchangeable(array: Array) -> Array:
 class Store:
     """Weights in arrays that may change between calls.
 
-    forward   (cell, inputs, training) → the result of `Backend.recurrence_forward`
-    fixed     `Inputs.fixed` of an inference
+    run      (cell, inputs, training) → the result of `Backend.recurrence_forward`
+    frozen   `Inputs.frozen` of an inference
     """
 
     reference: ClassVar[int] = 0  # the index of the parameter that decides the backend, dtype and device of the layer
-    forward: Callable[[Cell, Inputs, bool], Outputs]
-    fixed: FixedWeights | None = None
+    run: Callable[[Cell, Inputs, bool], Outputs]
+    frozen: FrozenWeights | None = None
 
     def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
-        self.forward = backend.recurrence_forward
+        self.run = backend.recurrence_forward
 
     def check_training(self, what: str) -> None:
         """Raises RuntimeError if the layer can't be trained.   what: the method that was called"""
@@ -55,7 +55,7 @@ class FrozenStore(Store):
 
     def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
         super().__init__(title, backend, params)
-        self.fixed = FixedWeights(params[0], params[1])
+        self.frozen = FrozenWeights(params[0], params[1])
 
 
 class Int8Store(Store):
@@ -68,10 +68,10 @@ class Int8Store(Store):
     def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
         Wx, Wh, _, *self._own, Wx_scale, Wh_scale = params
         self._matrices = Int8Matrix(Wx, Wx_scale), Int8Matrix(Wh, Wh_scale)
-        self.fixed = FixedWeights(*self._matrices)
+        self.frozen = FrozenWeights(*self._matrices)
         self._title, self._backend = title, backend
 
-    def forward(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:
+    def run(self, cell: Cell, inputs: Inputs, training: bool) -> Outputs:
         if training:
             self.check_training("forward")
         inputs.Wx, inputs.Wh = self._matrices

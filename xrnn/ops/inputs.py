@@ -15,7 +15,7 @@ from xrnn.typing import Array
 
 
 @dataclass(slots=True, eq=False)
-class FixedWeights:
+class FrozenWeights:
     """Weights that cannot change, and what a backend makes of them, and of the own parameters, at their first use."""
 
     Wx: Any  # arrays, or Int8Matrix
@@ -39,7 +39,7 @@ class Inputs:
     reverse: bool = False  # from the last step to the first
     own: Sequence[Array] = ()  # the cell's own parameters
     draws: Draws | None = None  # random numbers, for a cell with `draws = True`
-    fixed: FixedWeights | None = None  # of Wx and Wh if they cannot change, for inference
+    frozen: FrozenWeights | None = None  # of Wx and Wh if they cannot change, for inference
 
     def sizes(self) -> tuple[int, int, int, int]:
         """T, N, D, H."""

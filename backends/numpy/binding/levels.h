@@ -125,14 +125,14 @@ Form<S> plain_form() {
     return {operations<S>(), sizeof(S), false};
 }
 
-// Whether the operands may be in pairs or blocks of terms: no pair or block may contain terms of two heads; each head
-// has `units` units. Tiles have blocks of many terms, so they are only for one head.
+// Whether the operands may be in pairs or groups of terms: no pair or group may contain terms of two heads; each head
+// has `units` units. Tiles have groups of many terms, so they are only for one head.
 bool keeps_heads_apart(const Products& products, int64_t heads, int64_t units) {
     return heads == 1 || (!products.tiles && units % 2 == 0);
 }
 
-// The form for this number of products of parts, 0 for float32: sizes as for choose_partition, T = 1 for a product; for a
-// recurrence the number of heads, and of the units of each.
+// The form for this number of products of parts, 0 for float32: sizes as for choose_partition, T = 1 for a product; for
+// a recurrence the number of heads, and of the units of each.
 template <class S>
 Form<S> form_of(int count, int64_t T, int64_t N, int64_t K, int64_t H, int64_t heads = 1, int64_t units = 0) {
     if constexpr (sizeof(S) == 4) {

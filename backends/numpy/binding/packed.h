@@ -13,31 +13,31 @@
 
 namespace {
 
-// The packed forms of two matrices that never change, one for each level that has used them, or two for different
-// numbers of threads. Calls read and add forms with the GIL held.
+// The packed weights of two matrices that never change: for each form that has used them, and of a form for up to two
+// numbers of threads. Calls read and add them with the GIL held.
 class PackedForms {
    public:
     // It keeps the arrays alive, so no other array is in their place in memory.
     PackedForms(nb::object Wx, nb::object Wh) : arrays{Wx, Wh}, Wx(place_of(Wx)), Wh(place_of(Wh)) {}
     PackedForms(const PackedForms&) = delete;
 
-    // The form for the operations of a call and its partition. It is made at its first use, on one thread. None if `of`
-    // has other matrices, if there is no memory, if the form cannot represent a weight, or if there are forms for other
-    // numbers of threads.
+    // The packed weights for the form of a call and its partition. They are made at their first use, on one thread.
+    // None if `sequence` has other matrices, if there is no memory, if the form cannot represent a weight, or if there
+    // are packed weights for two other numbers of threads.
     template <class S>
-    std::optional<PackedWeights> form(const Form<S>& form, const Recurrence<S>& cell, const Sequence<S>& sequence,
-                                      Partition partition) {
+    std::optional<PackedWeights> weights(const Form<S>& form, const Recurrence<S>& cell, const Sequence<S>& sequence,
+                                         Partition partition) {
         const Operations<S>& by = form.operations;
         if (!has(sequence)) return std::nullopt;
         const int threads = panel_threads(partition);
         int made_before = 0;
-        for (const Made& made : forms) {
+        for (const Made& made : all) {
             if (made.by != &by) continue;
             if (made.weights.threads % threads == 0) return made.weights;
             ++made_before;
         }
         if (made_before == MOST) return std::nullopt;
-        // Long calls with few rows gain most, so the form is cut for the number of threads of such a call.
+        // Long calls with few rows gain most, so the columns are cut for the number of threads of such a call.
         const int64_t units = sequence.H / sequence.heads.count;  // of a head
         const int of_long = (cell.h_gates ? choose_partition(1'000, 1, sequence.D + units, cell.h_gates * sequence.H,
                                                              form.size, max_threads(), form.tiles)
@@ -60,8 +60,8 @@ class PackedForms {
             exceptional.push_back(&by);
             return std::nullopt;
         }
-        forms.push_back({&by, std::unique_ptr<void, Free>(memory), {memory, memory + x_bytes, cut}});
-        return forms.back().weights;
+        all.push_back({&by, std::unique_ptr<void, Free>(memory), {memory, memory + x_bytes, cut}});
+        return all.back().weights;
     }
 
     // True if packing in this form has failed before. The call then uses the form without parts.
@@ -72,7 +72,7 @@ class PackedForms {
     }
 
    private:
-    static constexpr int MOST = 2;  // forms for one level
+    static constexpr int MOST = 2;  // for one form
     static constexpr int64_t ALIGNED = 64;
 
     struct Place {
@@ -101,14 +101,14 @@ class PackedForms {
         void operator()(void* memory) const { std::free(memory); }
     };
     struct Made {
-        const void* by;  // the Operations of a level
+        const void* by;  // the Operations of a form
         std::unique_ptr<void, Free> memory;
         PackedWeights weights;
     };
 
     const nb::object arrays[2];
     const Place Wx, Wh;
-    std::vector<Made> forms;
+    std::vector<Made> all;
     std::vector<const void*> exceptional;  // the Operations of forms that cannot represent a weight
 };
 

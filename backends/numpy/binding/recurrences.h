@@ -181,13 +181,13 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
         f.z = data<S>(z);
     }
     const Form<S> asked = form_of(products, cell, in);
-    PackedForms* const forms = packed.is_none() ? nullptr : &nb::cast<PackedForms&>(packed);
-    const bool refused = forms && forms->cannot_represent(asked, f.sequence);
+    PackedForms* const frozen = packed.is_none() ? nullptr : &nb::cast<PackedForms&>(packed);
+    const bool refused = frozen && frozen->cannot_represent(asked, f.sequence);
     const Call call(&Recurrence<S>::forward, cell, in, refused ? plain_form<S>() : asked);
-    std::optional<PackedWeights> form;
-    if (forms) {
-        form = forms->form(call.form, cell, f.sequence, call.division.threads);
-        f.packed = form ? &*form : nullptr;
+    std::optional<PackedWeights> weights;
+    if (frozen) {
+        weights = frozen->weights(call.form, cell, f.sequence, call.division.threads);
+        f.packed = weights ? &*weights : nullptr;
     }
     run_into<S>({}, call.operation, f, call.division);
     return tuple_of(states, z, nb::none());

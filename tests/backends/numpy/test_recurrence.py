@@ -22,7 +22,7 @@ from xrnn import Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
 from xrnn.ops.cells.rnn import LeakyRNNCell
-from xrnn.ops.inputs import FixedWeights
+from xrnn.ops.inputs import FrozenWeights
 from xrnn.typing import HostArray
 
 TOLERANCE = {"float32": 6e-5, "float64": 2e-12}
@@ -66,7 +66,7 @@ def results(p: Problem, order: Literal["C", "F"] = "C", *, left_out: bool = True
     trace, inferred = run.forward(), [run.forward(training=False)]
     if trace.z is not None and p.lengths is not None:
         assert_array_equal(trace.z[p.past_end], 0)
-    run.inputs.fixed = FixedWeights(run.inputs.Wx, run.inputs.Wh)
+    run.inputs.frozen = FrozenWeights(run.inputs.Wx, run.inputs.Wh)
     inferred += [run.forward(training=False) for _ in ("packs the weights", "finds them packed")]
     for each in inferred:
         assert each.z is None
