@@ -8,8 +8,8 @@
 // and slower threads may still be in its products, so a new chunk must not overwrite it. Then one barrier a chunk is
 // enough, between its dz and its products.
 //
-// The gradients of own parameters are summed over the steps for each row, then over the rows: in the same order for every
-// partition.
+// The gradients of own parameters are summed over the steps for each row, then over the rows: in the same order for
+// every partition.
 //
 // A cell whose z does not depend on h has no product and no barrier in a step.
 //
@@ -30,7 +30,7 @@ struct BackwardPass {
     // dz of some rows, and the same as elements of an operand.
     struct Gradient {
         S* dz;
-        P* rows;
+        P* dz_rows;
     };
 
     // `differentiate` of a cell.
@@ -87,8 +87,12 @@ struct BackwardPass {
           dz{arena.take(steps * sequence.N * gates.count * sequence.H),
              arena.take(sequence.T > steps ? steps * sequence.N * gates.count * sequence.H : 0)},
           local_chains(arena.take(local_first ? LocalChains::MOST * sequence.N * panels.padded() : 0)),
-          WhT({sequence.Wh.data, sequence.Wh.col, sequence.Wh.row}, gates.h_count, sequence.H / sequence.heads.count, 1,
-              panels, sequence.T, sequence.N, false, arena, false, sequence.heads),
+          WhT({.matrix = sequence.Wh.transposed(),
+               .part_rows = sequence.H / sequence.heads.count,
+               .panels = panels,
+               .parts = gates.h_count,
+               .heads = sequence.heads},
+              {.passes = sequence.T, .rows = sequence.N}, arena),
           fetches_panels(xrnn::prefetches_panels(rows_of_thread(partition, sequence.N),
                                                  WhT.packed_bytes() / panel_threads(partition))),
           products(sequence.H, gates, sequence.D, f.dWx, h_size(), f.dWh, sequence.Wx, f.db, f.dx != nullptr,
@@ -155,7 +159,7 @@ struct BackwardPass {
                     });
                 if (poll.has_stopped()) return;
                 barrier.arrive(id);
-                if (gates.h_count > 0) later = {out.rows, active};
+                if (gates.h_count > 0) later = {out.dz_rows, active};
             }
             barrier.await(id, n);
             add_products({dz[chunk % 2], dz_rows[chunk % 2]}, begin, count, rows, chunk == 0, id, n, poll);
@@ -222,7 +226,7 @@ struct BackwardPass {
                 const int64_t gate = slot * PRE + g;
                 store_columns<S, WHOLE>(out.dz + gate * H + column, dz[g], n);
                 if constexpr (IS_PAIR<P>) {
-                    store_elements<S, WHOLE>(out.rows + gate * length, column, dz[g], n);
+                    store_elements<S, WHOLE>(out.dz_rows + gate * length, column, dz[g], n);
                     exceptions.template see<WHOLE>(dz[g], n);
                 }
             }
@@ -237,12 +241,12 @@ struct BackwardPass {
     int64_t h_size() const { return gates.h_count > 0 ? sequence.H : 0; }
     bool gathers() const { return f.db && (sequence.lengths || IS_PAIR<P>); }
 
-    // The last block of a gate may end with terms that no vector of units covers. They must be zeros.
+    // The last group of a gate may end with terms that no vector of units covers. They must be zeros.
     void clear_ends(int id, int n) const {
-        const int64_t all = sequence.H % (2 * BLOCK) ? steps * sequence.N * gates.count : 0;
+        const int64_t all = sequence.H % (2 * GROUP) ? steps * sequence.N * gates.count : 0;
         for (int buffer = 0; buffer < (sequence.T > steps ? 2 : 1); ++buffer)
             for (int64_t i = share(all, id, n); i < share(all, id + 1, n); ++i)
-                fill_zeros(dz_rows[buffer] + (i + 1) * length - BLOCK, BLOCK);
+                fill_zeros(dz_rows[buffer] + (i + 1) * length - GROUP, GROUP);
     }
 
     // dz of the step after, (rows, gates · length) in slots; none at the last step.
@@ -284,10 +288,10 @@ struct BackwardPass {
         for (int c = 0; c < local.count; ++c)
             for (int64_t j = 0; j < mine.pieces(); ++j) {
                 const Piece p = mine.piece(0, j);
-                Tile<P> tile(order);
-                WhT.add_to(tile, p, 0, a + local.chain_begin(c), a_row, local.chain_begin(c), local.chain_end(c));
-                tile.out = local_chain(c, mine.first) + p.begin, tile.out_row = panels.padded();
-                run_rows(tile, p.width, rows);
+                Product<P> product(order);
+                WhT.add_to(product, p, 0, a + local.chain_begin(c), a_row, local.chain_begin(c), local.chain_end(c));
+                product.out = local_chain(c, mine.first) + p.begin, product.out_row = panels.padded();
+                run_rows(product, p.width, rows);
             }
     }
 
@@ -297,35 +301,35 @@ struct BackwardPass {
     void propagate(const Share<S>& mine, const LocalChains& local, Piece p, const P* a, int64_t a_row, int64_t begin,
                    int64_t end, Next next) const {
         if (sequence.heads.count > 1) return propagate_heads(mine, p, a + begin * a_row, a_row, begin, end);
-        Tile<P> tile(order);
-        tile.out_row = mine.stride * panels.padded();
-        tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + p.begin;
-        if (shape.direct) tile.init = tile.out, tile.init_row = tile.out_row;
+        Product<P> product(order);
+        product.out_row = mine.stride * panels.padded();
+        product.out = carry[0] + mine.first * panels.padded() + begin * product.out_row + p.begin;
+        if (shape.direct) product.init = product.out, product.init_row = product.out_row;
         a += begin * a_row;
         if (local.count == 0) {
-            add_gates(tile, WhT, p, gates.count, gates.h_of, length, a, a_row, next);
+            add_gates(product, WhT, p, gates.count, gates.h_of, length, a, a_row, next);
         } else {
-            WhT.add_to(tile, p, 0, a, a_row, 0, local.begin, next);
+            WhT.add_to(product, p, 0, a, a_row, 0, local.begin, next);
             for (int c = 0; c < local.count; ++c)
-                add_chain(tile, local_chain(c, mine.first + begin) + p.begin, panels.padded());
-            WhT.add_to(tile, p, 0, a + local.end, a_row, local.end, length, next);
+                add_chain(product, local_chain(c, mine.first + begin) + p.begin, panels.padded());
+            WhT.add_to(product, p, 0, a + local.end, a_row, local.end, length, next);
         }
-        run_rows(tile, p.width, end - begin);
+        run_rows(product, p.width, end - begin);
     }
 
     // The same for several heads: the terms are dz of the head's own units, gate by gate.
     void propagate_heads(const Share<S>& mine, Piece p, const P* a, int64_t a_row, int64_t begin, int64_t end) const {
         const int64_t K = WhT.length / gates.h_count;  // elements of a gate of a head
-        each_head<S>(p, sequence.heads, sequence.H / sequence.heads.count, [&](Piece part) {
-            Tile<P> tile(order);
-            tile.out_row = mine.stride * panels.padded();
-            tile.out = carry[0] + mine.first * panels.padded() + begin * tile.out_row + part.begin;
-            if (shape.direct) tile.init = tile.out, tile.init_row = tile.out_row;
-            tile.last = part.last;
+        each_head<S>(p, sequence.heads, sequence.H / sequence.heads.count, [&](Piece piece) {
+            Product<P> product(order);
+            product.out_row = mine.stride * panels.padded();
+            product.out = carry[0] + mine.first * panels.padded() + begin * product.out_row + piece.begin;
+            if (shape.direct) product.init = product.out, product.init_row = product.out_row;
+            product.last = piece.last;
             for (int g = 0; g < gates.count; ++g)
                 if (const int r = gates.h_of[g]; r >= 0)
-                    WhT.add_to(tile, part, 0, a + g * length + part.head * K, a_row, r * K, (r + 1) * K);
-            run_rows(tile, part.width, end - begin);
+                    WhT.add_to(product, piece, 0, a + g * length + piece.head * K, a_row, r * K, (r + 1) * K);
+            run_rows(product, piece.width, end - begin);
         });
     }
 
@@ -365,7 +369,7 @@ struct BackwardPass {
             gather(of_chunk, begin, rows, my_places, id, n);
             barrier.wait(id, n);
         }
-        GradientOperands<P> operands = {of_chunk.dz, of_chunk.rows, dz_down, {x_rows, h_rows}};
+        GradientOperands<P> operands = {of_chunk.dz, of_chunk.dz_rows, dz_down, {x_rows, h_rows}};
         if constexpr (!IS_PAIR<P>) {
             operands.dz_down = of_chunk.dz;
             if (!sequence.lengths)

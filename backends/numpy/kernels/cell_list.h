@@ -7,7 +7,7 @@
 //   NAME                 the name by which Python finds the kernels; no two cells share one
 //   STATES               states of a unit; the first is h, the factor of Wh
 //   PRE                  pre-activations z of a unit
-//   FROM_X, FROM_H       FROM_X[i] is the pre-activation that block i of x @ Wx feeds; FROM_H likewise for h @ Wh, or
+//   FROM_X, FROM_H       FROM_X[i] is the pre-activation that part i of x @ Wx feeds; FROM_H likewise for h @ Wh, or
 //                        nullptr if h feeds none: scan.h then runs the cell
 //   OWN                  own parameters of a unit, such as its leak: arrays (H,), the `coefficients` of the Python cell
 //   KEEPS_Z              the gradient reads z, as `step` left it

@@ -3,8 +3,8 @@
 // A thread owns the same rows or units at every step. By rows it reads only values that it wrote itself. By columns it
 // reads complete rows of the step before, so all threads meet at a barrier between two steps.
 //
-// The weights are packed once for the sequence. The tiles compute a block of pre-activations: a few rows, one panel of
-// units, and all gates of these units. The block stays in the nearest cache, and the cell's step reads it there right
+// The weights are packed once for the sequence. The tiles compute some pre-activations: of a few rows, one panel of
+// units, and all gates of these units. These stay in the nearest cache, and the cell's step reads them there right
 // away. A thread's share of the weights stays in its own cache if it fits.
 //
 // The modes of a pass. All of them give the same bits. "Requested" means: set in the Partition.
@@ -22,7 +22,7 @@
 //                  for few steps: suits_strips; Wh of    packed; threads exchange sums at one more barrier
 //                  one head only
 //   heads          Sequence::heads                       a panel that spans several heads is split at their
-//                                                        boundaries; each part sums over the units of its own
+//                                                        boundaries; each piece sums over the units of its own
 //                                                        head
 //   one by one     project_first for all steps at once,  a panel of Wx is packed right before its only use
 //                  panels divided among all threads
@@ -53,7 +53,7 @@ struct ForwardPass {
     struct Operands {
         Operand<P> x, h;
         Operand<S> xz;  // with project_first used in place of x
-        S* sums;        // my block of pre-activations
+        S* sums;        // my pre-activations, in z
         const S* before[xrnn::MOST_STATES];
         S* after[xrnn::MOST_STATES];
         S* z;        // (N, gates · H); null if it is not kept
@@ -62,7 +62,7 @@ struct ForwardPass {
 
     // A pointer to `step_cell<Cell>`, the only code that depends on the cell.
     using StepCell = void (ForwardPass::*)(const Share<S>& mine, const Operands& in, Piece p, const S* sums,
-                                           int64_t gate, int64_t begin, int64_t rows) const;
+                                           int64_t stride, int64_t begin, int64_t rows) const;
 
     // Rows whose pre-activations are held at a time: the height of two tiles. With many more rows the cell's step
     // writes more at once than the CPU's store queue holds (48 rows took 4 % longer at N = 256, H = 64). With few rows
@@ -80,15 +80,15 @@ struct ForwardPass {
     const xrnn::PackedWeights* const prepacked;  // null: not in this mode
     const Panels<S> panels;
     const Order x_order, h_order;
-    const bool project_first, local_first, fetches;
-    const bool gathers;             // x and h of a step are copied to x_slots and h_slots
+    const bool project_first, fetches, gathers;  // gathers: x and h of a step are copied to x_slots and h_slots
     const int64_t x_length, h_length, h_row;  // elements of a row of x, of h, and of h_slots
     const int64_t projected_steps;  // project_first: the steps of one product; otherwise 0
     Slots slots;
     S* bias;          // (gates, units): b, each row filled up with zeros
     Weights<P> Wx, Wh;
+    const bool local_first;
     const bool fetches_panels;  // tiles prefetch the next panel of the weights
-    S* z;             // a block (ROWS, gates, a panel) for each thread; in strips (N, gates, units) for all threads
+    S* z;             // (ROWS, gates, a panel) for each thread; in strips (N, gates, units) for all threads
     P* x_panel;       // one by one: (D, a panel) for each thread
     P* x_pairs;       // project_first, in pairs: (projected_steps · N, D) for each thread
     S* xz;            // project_first: (projected_steps, N, X, units)
@@ -105,12 +105,10 @@ struct ForwardPass {
           gates(shape.gates),
           step_of_cell(step_of_cell),
           prepacked(suits(f.packed) ? f.packed : nullptr),
-          panels(prepacked ? packed_panels(*prepacked) : own_panels()),
+          panels(prepacked ? Panels<S>(sequence.H, prepacked->threads) : own_panels()),
           x_order(order_of_x()),
           h_order(order_of_recurrence<P>(sequence.N, sequence.H, gates.h_count)),
           project_first(partition.project_first && !sequence.lengths),
-          local_first(!IS_PART<P> && partition.local_first && partition.threads > 1 && !sequence.lengths &&
-                      sequence.heads.count == 1 && !h_in_strips()),
           fetches(is_worth_fetching<S>(sequence, states + gates.count)),
           gathers(sequence.lengths || IS_PAIR<P>),
           x_length(elements<P>(sequence.D)),
@@ -119,17 +117,14 @@ struct ForwardPass {
           projected_steps(project_first ? steps_of(sequence.T, sequence.N, PROJECTED_ROWS) : 0),
           slots(sequence.lengths, sequence.T, sequence.N, arena),
           bias(arena.take(gates.count * panels.padded())),
-          Wx(prepacked ? Weights<P>(sequence.Wx, sequence.D, gates.x_count, panels, static_cast<P*>(prepacked->Wx))
-                       : Weights<P>(sequence.Wx, 1, sequence.D, gates.x_count, panels, x_passes(), x_rows(),
-                                    x_in_strips(), arena, x_one_by_one())),
-          Wh(prepacked ? Weights<P>(sequence.Wh, head_size(), gates.h_count, panels, static_cast<P*>(prepacked->Wh),
-                                    sequence.heads)
-                       : Weights<P>(sequence.Wh, 1, head_size(), gates.h_count, panels, sequence.T, sequence.N,
-                                    h_in_strips(), arena, false, sequence.heads)),
+          Wx(prepacked ? Weights<P>(x_matrix(), prepacked->Wx) : Weights<P>(x_matrix(), x_use(), arena)),
+          Wh(prepacked ? Weights<P>(h_matrix(), prepacked->Wh) : Weights<P>(h_matrix(), h_use(), arena)),
+          local_first(!IS_PART<P> && partition.local_first && partition.threads > 1 && !sequence.lengths &&
+                      sequence.heads.count == 1 && !Wh.in_strips()),
           fetches_panels(xrnn::prefetches_panels(rows_of_thread(partition, sequence.N),
                                                  (Wx.packed_bytes() + Wh.packed_bytes()) / panel_threads(partition))),
-          z(arena.take(Wh.in_strips ? sequence.N * gates.count * panels.padded() : partition.threads * block())),
-          x_panel(arena.template take_of<P>(Wx.one_by_one ? partition.threads * x_length * panels.width(0) * W : 0)),
+          z(arena.take(Wh.in_strips() ? sequence.N * gates.count * panels.padded() : partition.threads * z_size())),
+          x_panel(arena.template take_of<P>(Wx.one_by_one() ? partition.threads * x_length * panels.width(0) * W : 0)),
           x_pairs(
               arena.template take_of<P>(IS_PAIR<P> ? partition.threads * projected_steps * sequence.N * x_length : 0)),
           xz(arena.take(projected_steps * sequence.N * gates.x_count * panels.padded())),
@@ -158,7 +153,7 @@ struct ForwardPass {
         for (int64_t i = 0; i < sequence.T; ++i) {
             if (project_first && i == end) {
                 begin = end, end += project(mine, i, id, poll);
-                if (Wx.in_strips || Wh.in_strips) exchange(id, n);
+                if (Wx.in_strips() || Wh.in_strips()) exchange(id, n);
             }
             step(mine, i, sequence.reverse ? end - 1 - i : i - begin, id, n, poll);
             if (poll.has_stopped()) return;
@@ -168,30 +163,30 @@ struct ForwardPass {
         }
     }
 
-    // The cell's step for panel p and `rows` of my rows from number `begin` on. In `sums` the gates are `gate` apart.
+    // The cell's step for panel p and `rows` of my rows from number `begin` on. In `sums` the gates are `stride` apart.
     template <class Cell>
-    void step_cell(const Share<S>& mine, const Operands& in, Piece p, const S* sums, int64_t gate, int64_t begin,
+    void step_cell(const Share<S>& mine, const Operands& in, Piece p, const S* sums, int64_t stride, int64_t begin,
                    int64_t rows) const {
         for (int v = 0; v < p.width; ++v)
             if (v + 1 < p.width || p.last == W)
-                step_vector<Cell, true>(mine, in, p.begin + v * W, W, sums + v * W, gate, begin, rows);
+                step_vector<Cell, true>(mine, in, p.begin + v * W, W, sums + v * W, stride, begin, rows);
             else
-                step_vector<Cell, false>(mine, in, p.begin + v * W, p.last, sums + v * W, gate, begin, rows);
+                step_vector<Cell, false>(mine, in, p.begin + v * W, p.last, sums + v * W, stride, begin, rows);
     }
 
     // The same for the n units from `column` on.
     template <class Cell, bool WHOLE>
     XRNN_INLINE void step_vector(const Share<S>& mine, const Operands& in, int64_t column, int n, const S* sums,
-                                 int64_t gate, int64_t begin, int64_t rows) const {
+                                 int64_t stride, int64_t begin, int64_t rows) const {
         constexpr int PRE = Cell::PRE;
         const int64_t H = sequence.H;
         Vec<S> own[xrnn::MOST_OWN] = {};
         for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(sequence.own[i] + column, n);
         Exceptions<P> exceptions;
-        for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * gate) {
+        for (int64_t m = begin; m < begin + rows; ++m, sums += PRE * stride) {
             const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
             Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES];
-            for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * gate);
+            for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * stride);
             for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
             Cell::step(z, old, now, own);
             for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
@@ -206,55 +201,54 @@ struct ForwardPass {
     }
 
    private:
-    // The order of the sums over x. It must not depend on the partition. So it follows from the sizes, by the choice that
-    // choose_partition makes for them. If that choice is to project first, a tile has rows of all steps. Otherwise x and
-    // h are terms of the same sums.
+    // The order of the sums over x. It must not depend on the partition. So it follows from the sizes, by the choice
+    // that choose_partition makes for them. If that choice is to project first, a tile has rows of all steps. Otherwise
+    // x and h are terms of the same sums.
     Order order_of_x() const {
         const int64_t size = sizeof(P) / TERMS<P>;
         if (xrnn::projects_first(sequence.N, xrnn::count_weight_bytes(sequence.D, gates.x_count * sequence.H, size)))
             return order_of_product<S>(sequence.T * sequence.N, sequence.H, widest(sequence.N));
         return order_of_recurrence<P>(sequence.N, sequence.H, gates.h_count);
     }
-    Panels<S> own_panels() const {
-        return Panels<S>(sequence.H, panel_threads(partition), widest_panel());
-    }
-    // A single step of few rows reads the weights in the user's matrix. If the rows of the matrix lie a multiple of 4 KiB
-    // apart, they share so few sets of the caches that a second tile reads them from the third level again. So panels are
+    Panels<S> own_panels() const { return Panels<S>(sequence.H, panel_threads(partition), widest_panel()); }
+    // A single step of few rows reads the weights in the user's matrix. If its rows lie a multiple of 4 KiB apart,
+    // they share so few sets of the caches that a second tile reads them from the third level again. So panels are
     // narrower if one tile then holds all rows of x: 7 or 8 with AVX-512. Still narrower ones are slower to read.
     int widest_panel() const {
         const int64_t rows = rows_of_thread(partition, sequence.N);
         const bool conflicts = sequence.T == 1 && sequence.Wh.row * sizeof(S) % 4096 == 0;
         return conflicts && rows > tallest(WIDEST) && rows <= tallest(WIDEST - 1) ? WIDEST - 1 : widest(rows);
     }
-    Panels<S> packed_panels(const xrnn::PackedWeights& form) const { return Panels<S>(sequence.H, form.threads); }
     // Whether all threads get the same number of its panels, and these are not much narrower than the pass's own.
-    bool suits(const xrnn::PackedWeights* form) const {
-        if (!form) return false;
-        const Panels<S> given = packed_panels(*form);
+    bool suits(const xrnn::PackedWeights* packed) const {
+        if (!packed) return false;
+        const Panels<S> given(sequence.H, packed->threads);
         const int own = own_panels().width(0), width = given.width(0);
         return given.count % panel_threads(partition) == 0 && (width >= own || 2 * width >= WIDEST);
     }
-    // project_first reads Wx in one pass.
-    int64_t x_passes() const { return project_first ? 1 : sequence.T; }
-    int64_t x_rows() const { return project_first ? sequence.T * sequence.N : sequence.N; }
     int64_t head_size() const { return sequence.H / sequence.heads.count; }
-    bool h_in_strips() const {
-        return !prepacked && project_first && sequence.heads.count == 1 &&
-               Weights<P>::suits_strips(sequence.Wh, sequence.H, gates.h_count, panels, sequence.T, sequence.N);
+    GateMatrix<S> x_matrix() const {
+        return {.matrix = sequence.Wx, .part_rows = sequence.D, .panels = panels, .gates = gates.x_count};
     }
-    bool x_in_strips() const {
-        return project_first &&
-               Weights<P>::suits_strips(sequence.Wx, sequence.D, gates.x_count, panels, x_passes(), x_rows());
+    GateMatrix<S> h_matrix() const {
+        return {.matrix = sequence.Wh,
+                .part_rows = head_size(),
+                .panels = panels,
+                .gates = gates.h_count,
+                .heads = sequence.heads};
     }
-    bool x_one_by_one() const {
-        return project_first && projected_steps == sequence.T && panel_threads(partition) == partition.threads;
+    Use x_use() const {
+        if (!project_first) return {.passes = sequence.T, .rows = sequence.N};
+        const bool single_use = projected_steps == sequence.T && panel_threads(partition) == partition.threads;
+        return {.passes = 1, .rows = sequence.T * sequence.N, .may_strip = true, .single_use = single_use};
     }
+    Use h_use() const { return {.passes = sequence.T, .rows = sequence.N, .may_strip = project_first}; }
     static int64_t steps_of(int64_t T, int64_t N, int64_t rows) {
         const int64_t steps = (rows + N - 1) / N;
         return steps < T ? steps : T;
     }
 
-    int64_t block() const { return gates.count * W * ROWS * panels.width(0); }
+    int64_t z_size() const { return gates.count * W * ROWS * panels.width(0); }
     int64_t time(int64_t i) const { return sequence.reverse ? sequence.T - 1 - i : i; }  // of the i-th step
     S* before(int state, int64_t t) const { return f.states[state] + (t + sequence.reverse) * sequence.N * sequence.H; }
     S* after(int state, int64_t t) const { return f.states[state] + (t + !sequence.reverse) * sequence.N * sequence.H; }
@@ -296,7 +290,7 @@ struct ForwardPass {
         const int64_t steps = sequence.T - i < projected_steps ? sequence.T - i : projected_steps;
         const int64_t begin = sequence.reverse ? sequence.T - i - steps : i;
         if constexpr (!IS_PAIR<P>)
-            if (Wx.in_strips) return project_in_strips(mine, begin, steps, poll), steps;
+            if (Wx.in_strips()) return project_in_strips(mine, begin, steps, poll), steps;
         project_in_panels(mine, begin, steps, id, poll);
         return steps;
     }
@@ -340,18 +334,18 @@ struct ForwardPass {
                 const int x_gate = gates.x_of[g];
                 if (x_gate < 0) continue;
                 if (poll.stops(passes * together * sequence.D * p.width * W)) return;
-                if (Wx.one_by_one) Wx.copy_panel(p, x_gate, panel);
+                if (Wx.one_by_one()) Wx.copy_panel(p, x_gate, panel);
                 for (int64_t s = 0; s < passes; ++s) {
-                    Tile<P> tile(x_order);
+                    Product<P> product(x_order);
                     const P* const x = first_x + s * N * x_length;
-                    if (Wx.one_by_one)
-                        add_product(tile, x, x_length, 1, panel, p.width * W, x_length);
+                    if (Wx.one_by_one())
+                        add_segment(product, x, x_length, 1, panel, p.width * W, x_length);
                     else
-                        Wx.add_to(tile, p, x_gate, x, x_length);
-                    tile.init = bias + g * panels.padded() + p.begin;
-                    tile.out = xz + (s * N + mine.first) * xz_row() + x_gate * panels.padded() + p.begin;
-                    tile.out_row = xz_row();
-                    run_rows(tile, p.width, together);
+                        Wx.add_to(product, p, x_gate, x, x_length);
+                    product.init = bias + g * panels.padded() + p.begin;
+                    product.out = xz + (s * N + mine.first) * xz_row() + x_gate * panels.padded() + p.begin;
+                    product.out_row = xz_row();
+                    run_rows(product, p.width, together);
                 }
             }
         }
@@ -376,7 +370,7 @@ struct ForwardPass {
         Operands in = {.x = x_of_step(mine, i),
                        .h = h_of_step(mine, i),
                        .xz = {nullptr, xz_row()},
-                       .sums = z + id * block(),
+                       .sums = z + id * z_size(),
                        .before = {},
                        .after = {},
                        .z = f.z ? f.z + t * sequence.N * gates.count * sequence.H : nullptr,
@@ -395,7 +389,7 @@ struct ForwardPass {
         sum_local_chains(mine, local, in.h);
         if (partition.split == Split::COLUMNS) barrier.await(id, n);
         if constexpr (!IS_PAIR<P>)
-            if (Wh.in_strips) return step_in_strips(mine, in, i, id, n, poll);
+            if (Wh.in_strips()) return step_in_strips(mine, in, i, id, n, poll);
         const int64_t rows = mine.below(slots.active(time(i)));
         for (int64_t j = 0; j < mine.pieces(); ++j) {
             const bool last = j + 1 == mine.pieces();
@@ -447,10 +441,10 @@ struct ForwardPass {
                 const Piece p = mine.piece(0, j);
                 for (int r = 0; r < gates.h_count; ++r) {
                     const int64_t begin = local.chain_begin(c);
-                    Tile<P> tile(h_order);
-                    Wh.add_to(tile, p, r, h.data + begin, h.row, begin, local.chain_end(c));
-                    tile.out = local_chain(c, r, mine.first) + p.begin, tile.out_row = panels.padded();
-                    run_rows(tile, p.width, mine.end - mine.first);
+                    Product<P> product(h_order);
+                    Wh.add_to(product, p, r, h.data + begin, h.row, begin, local.chain_end(c));
+                    product.out = local_chain(c, r, mine.first) + p.begin, product.out_row = panels.padded();
+                    run_rows(product, p.width, mine.end - mine.first);
                 }
             }
     }
@@ -465,53 +459,53 @@ struct ForwardPass {
         const int x_gate = gates.x_of[g], h_gate = gates.h_of[g], width = p.width;
         S* const out = in.sums + g * width * W;
         const int64_t out_row = gates.count * width * W;
-        Tile<P> tile(h_order);
-        tile.out = out, tile.out_row = out_row;
-        tile.init = bias + g * panels.padded() + p.begin;
+        Product<P> product(h_order);
+        product.out = out, product.out_row = out_row;
+        product.init = bias + g * panels.padded() + p.begin;
         if (x_gate >= 0 && project_first) {
-            tile.init = in.xz.data + begin * in.xz.row + x_gate * panels.padded() + p.begin;
-            tile.init_row = in.xz.row;
+            product.init = in.xz.data + begin * in.xz.row + x_gate * panels.padded() + p.begin;
+            product.init_row = in.xz.row;
         } else if (x_gate >= 0) {
-            Wx.add_to(tile, p, x_gate, in.x.data + begin * in.x.row, in.x.row, next);
+            Wx.add_to(product, p, x_gate, in.x.data + begin * in.x.row, in.x.row, next);
             if (h_gate < 0 || !(x_order == h_order)) {  // two separate sums
-                tile.order = x_order;
-                run_rows(tile, width, rows);
+                product.order = x_order;
+                run_rows(product, width, rows);
                 if (h_gate < 0) return;
-                tile = Tile<P>(h_order);
-                tile.out = out, tile.out_row = out_row;
-                tile.init = out, tile.init_row = out_row;
+                product = Product<P>(h_order);
+                product.out = out, product.out_row = out_row;
+                product.init = out, product.init_row = out_row;
             }
         }
-        if (h_gate >= 0 && sequence.heads.count > 1) return add_heads(tile, p, h_gate, in, begin, rows);
+        if (h_gate >= 0 && sequence.heads.count > 1) return add_heads(product, p, h_gate, in, begin, rows);
         if (h_gate >= 0) {
             const P* h = in.h.data + begin * in.h.row;
-            Wh.add_to(tile, p, h_gate, h, in.h.row, 0, local.begin, next);
+            Wh.add_to(product, p, h_gate, h, in.h.row, 0, local.begin, next);
             for (int c = 0; c < local.count; ++c)
-                add_chain(tile, local_chain(c, h_gate, mine.first + begin) + p.begin, panels.padded());
-            Wh.add_to(tile, p, h_gate, h + local.end, in.h.row, local.end, h_length, next);
+                add_chain(product, local_chain(c, h_gate, mine.first + begin) + p.begin, panels.padded());
+            Wh.add_to(product, p, h_gate, h + local.end, in.h.row, local.end, h_length, next);
         }
-        run_rows(tile, width, rows);
+        run_rows(product, width, rows);
     }
 
-    // The terms of h of several heads. `tile` has the sums before them, and the terms of x if there are any.
-    void add_heads(Tile<P>& tile, Piece p, int h_gate, const Operands& in, int64_t begin, int64_t rows) const {
+    // The terms of h of several heads. `product` has the sums before them, and the terms of x if there are any.
+    void add_heads(Product<P>& product, Piece p, int h_gate, const Operands& in, int64_t begin, int64_t rows) const {
         const auto h_of = [&](int64_t head) { return in.h.data + begin * in.h.row + head * Wh.length; };
         p.head = int(p.begin / head_size());
         if (p.begin + (p.width - 1) * W + p.last <= (p.head + 1) * head_size()) {
-            Wh.add_to(tile, p, h_gate, h_of(p.head), in.h.row);
-            return run_rows(tile, p.width, rows);
+            Wh.add_to(product, p, h_gate, h_of(p.head), in.h.row);
+            return run_rows(product, p.width, rows);
         }
-        S* const out = tile.out;
-        Operand<S> init = {tile.init, tile.init_row};
-        if (tile.count > 0) run_rows(tile, p.width, rows), init = {out, tile.out_row};
-        each_head<S>(p, sequence.heads, head_size(), [&](Piece part) {
-            Tile<P> sums(h_order);
-            const int64_t at = part.begin - p.begin;
+        S* const out = product.out;
+        Operand<S> init = {product.init, product.init_row};
+        if (product.count > 0) run_rows(product, p.width, rows), init = {out, product.out_row};
+        each_head<S>(p, sequence.heads, head_size(), [&](Piece piece) {
+            Product<P> sums(h_order);
+            const int64_t at = piece.begin - p.begin;
             sums.init = init.data + at, sums.init_row = init.row;
-            sums.out = out + at, sums.out_row = tile.out_row;
-            sums.last = part.last;
-            Wh.add_to(sums, part, h_gate, h_of(part.head), in.h.row);
-            run_rows(sums, part.width, rows);
+            sums.out = out + at, sums.out_row = product.out_row;
+            sums.last = piece.last;
+            Wh.add_to(sums, piece, h_gate, h_of(piece.head), in.h.row);
+            run_rows(sums, piece.width, rows);
         });
     }
 

@@ -9,15 +9,15 @@ namespace {
 
 constexpr int MOST_GATES = 4;
 
-// A gate is one pre-activation of a unit. Wx consists of a block of H columns for each gate that x feeds, Wh of one for
-// each gate that h feeds, and b of one for each gate.
+// A gate is one pre-activation of a unit, also if the paper calls it otherwise: a block of z in Python. Wx consists of
+// a part of H columns for each gate that x feeds, Wh of one for each gate that h feeds, and b of one for each gate.
 struct Gates {
     int count;             // PRE
-    int x_count, h_count;  // blocks in Wx and in Wh
-    int x_of[MOST_GATES];  // the block of Wx that feeds gate g, or -1
-    int h_of[MOST_GATES];  // the block of Wh that feeds it, or -1
-    int b_of[MOST_GATES];  // its block of b: the gates that x feeds come first, in the order of Wx, then the others
-    int from_x[MOST_GATES], from_h[MOST_GATES];  // the gates that the blocks of Wx and of Wh feed
+    int x_count, h_count;  // parts of Wx and of Wh
+    int x_of[MOST_GATES];  // the part of Wx that feeds gate g, or -1
+    int h_of[MOST_GATES];  // the part of Wh that feeds it, or -1
+    int b_of[MOST_GATES];  // its part of b: the gates that x feeds come first, in the order of Wx, then the others
+    int from_x[MOST_GATES], from_h[MOST_GATES];  // the gates that the parts of Wx and of Wh feed
 };
 
 struct Shape {
@@ -26,11 +26,11 @@ struct Shape {
     Gates gates;
 };
 
-// Fills `from` and `of` of Gates from FROM_X or FROM_H. Returns the number of blocks.
-template <int BLOCKS>
-constexpr int feed(const int (&blocks)[BLOCKS], int* from, int* of) {
-    for (int i = 0; i < BLOCKS; ++i) from[i] = blocks[i], of[blocks[i]] = i;
-    return BLOCKS;
+// Fills `from` and `of` of Gates from FROM_X or FROM_H. Returns the number of parts.
+template <int PARTS>
+constexpr int feed(const int (&gates)[PARTS], int* from, int* of) {
+    for (int i = 0; i < PARTS; ++i) from[i] = gates[i], of[gates[i]] = i;
+    return PARTS;
 }
 constexpr int feed(decltype(nullptr), int*, int*) { return 0; }
 
@@ -99,16 +99,16 @@ void write_initial_states(const xrnn::Forward<S>& f, int states, int64_t row, in
     }
 }
 
-// The next terms of t's sums: dz (rows, gates · H) @ Wᵀ, over the gates that W feeds; `of` is x_of or h_of, H the
-// number of elements of a gate. Neighbouring gates with neighbouring blocks make one segment.
+// The next terms of the sums: dz (rows, gates · H) @ Wᵀ, over the gates that W feeds; `of` is x_of or h_of, H the
+// number of elements of a gate. Neighbouring gates with neighbouring parts make one segment.
 template <class P>
-XRNN_INLINE void add_gates(Tile<P>& t, const Weights<P>& WT, Piece p, int gates, const int (&of)[MOST_GATES],
+XRNN_INLINE void add_gates(Product<P>& product, const Weights<P>& WT, Piece p, int gates, const int (&of)[MOST_GATES],
                            int64_t H, const P* dz, int64_t dz_row, Next next = {}) {
     for (int g = 0, end; g < gates; g = end) {
         end = g + 1;
         if (of[g] < 0) continue;
         while (end < gates && of[end] == of[end - 1] + 1) ++end;
-        WT.add_to(t, p, 0, dz + g * H, dz_row, of[g] * H, (of[g] + end - g) * H, next);
+        WT.add_to(product, p, 0, dz + g * H, dz_row, of[g] * H, (of[g] + end - g) * H, next);
     }
 }
 

@@ -161,7 +161,7 @@ struct Int8Pass {
         sums(q, f.N, quads(W), W.values + p * panel_bytes(W), W.gates, out);
     }
 
-    // The product of a row with units j, … of gate `part` of a panel: an exact sum, times the scales of row and column.
+    // The product of a row with units j, … of part `part` of W: an exact sum, times the scales of row and column.
     XRNN_INLINE Vec<float> product(const xrnn::Int8Matrix& W, int64_t p, int part, int j, float scale, int64_t row,
                                    const int32_t* sums) const {
         typedef int32_t Sums __attribute__((vector_size(VECTOR_BYTES)));

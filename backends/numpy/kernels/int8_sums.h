@@ -2,8 +2,8 @@
 // results.
 //
 // With AVX512-VNNI one instruction multiplies 16 columns by four rows and adds the products up. AVX2 multiplies |w| by
-// q - 128 with the sign of w, and adds the products in pairs, then in fours. The other levels widen to 16 bits, first the
-// even rows of each four, then the odd ones, and add the products in pairs.
+// q - 128 with the sign of w, and adds the products in pairs, then in fours. The other levels widen to 16 bits, first
+// the even rows of each four, then the odd ones, and add the products in pairs.
 #pragma once
 
 #include <cstring>
@@ -19,7 +19,7 @@ using xrnn::INT8_UNITS;
 
 struct Int8Lanes {
     static constexpr bool SIGNED = false;  // whether the sums are those of q - 128
-    static constexpr int PARTS = 1;        // vectors for the 16 columns of a gate
+    static constexpr int VECTORS = 1;      // vectors for the 16 columns of a gate
     typedef int32_t Sums __attribute__((vector_size(64)));  // __m512i has lanes of 64 bits: + would carry
     struct Factor {
         __m512i bytes;
@@ -40,7 +40,7 @@ struct Int8Lanes {
 
 struct Int8Lanes {
     static constexpr bool SIGNED = true;
-    static constexpr int PARTS = 2;
+    static constexpr int VECTORS = 2;
     typedef int32_t Sums __attribute__((vector_size(32)));
     struct Factor {
         __m256i bytes;
@@ -64,7 +64,7 @@ struct Int8Lanes {
 
 struct Int8Lanes {
     static constexpr bool SIGNED = false;
-    static constexpr int PARTS = 64 / VECTOR_BYTES;
+    static constexpr int VECTORS = 64 / VECTOR_BYTES;
     typedef int32_t Sums __attribute__((vector_size(VECTOR_BYTES)));
     typedef int16_t Halves __attribute__((vector_size(VECTOR_BYTES)));
     struct Factor {
@@ -101,8 +101,8 @@ struct Int8Lanes {
 // The sums of ROWS rows. Several chains (UNROLL) hide the latency of an instruction.
 template <int GATES, int ROWS, int UNROLL>
 XRNN_INLINE void sum_int8_rows(const uint8_t* q, int64_t quads, const int8_t* panel, int32_t* out) {
-    constexpr int PARTS = Int8Lanes::PARTS, STEP = INT8_UNITS * 4 / PARTS;
-    for (int part = 0; part < PARTS; ++part) {
+    constexpr int VECTORS = Int8Lanes::VECTORS, STEP = INT8_UNITS * 4 / VECTORS;
+    for (int v = 0; v < VECTORS; ++v) {
         Int8Lanes::Sums sums[UNROLL][ROWS][GATES];
         for (int u = 0; u < UNROLL; ++u)
             for (int r = 0; r < ROWS; ++r)
@@ -112,7 +112,7 @@ XRNN_INLINE void sum_int8_rows(const uint8_t* q, int64_t quads, const int8_t* pa
                 const auto factor = Int8Lanes::factor(q + (r * quads + k) * 4);
                 for (int g = 0; g < GATES; ++g)
                     sums[u][r][g] = Int8Lanes::add(sums[u][r][g], factor,
-                                                   panel + (k * GATES + g) * INT8_UNITS * 4 + part * STEP);
+                                                   panel + (k * GATES + g) * INT8_UNITS * 4 + v * STEP);
             }
         };
         int64_t k = 0;
@@ -122,7 +122,7 @@ XRNN_INLINE void sum_int8_rows(const uint8_t* q, int64_t quads, const int8_t* pa
         for (int r = 0; r < ROWS; ++r)
             for (int g = 0; g < GATES; ++g) {
                 for (int u = 1; u < UNROLL; ++u) sums[0][r][g] += sums[u][r][g];
-                std::memcpy(out + (r * GATES + g) * INT8_UNITS + part * INT8_UNITS / PARTS, &sums[0][r][g],
+                std::memcpy(out + (r * GATES + g) * INT8_UNITS + v * INT8_UNITS / VECTORS, &sums[0][r][g],
                             sizeof(Int8Lanes::Sums));
             }
     }

@@ -16,6 +16,7 @@ template <class S>
 struct Matrix {
     const S* data;
     int64_t row, col;  // strides, of any sign
+    Matrix transposed() const { return {data, col, row}; }
 };
 
 // The recurrent weights of several heads are one matrix for each head, `stride` apart. Head j has the units
@@ -48,7 +49,7 @@ struct Sequence {
     int64_t state_row;       // from one row of a state to the next: H, or STATES · H if the states lie side by side
 };
 
-// Wx and Wh in packed form (Operations::pack), for any number of passes by the level that packed them.
+// Packed Wx and Wh (Operations::pack), for any number of passes by the level that packed them.
 struct PackedWeights {
     void *Wx, *Wh;
     int threads;  // the number of threads for which the columns are cut into panels
@@ -140,8 +141,8 @@ template <class S>
 struct Operations {
     Recurrence<S> recurrences[MOST_CELLS];  // the entry after the last one has no name
     // Packs a matrix (K, gates · H), or one of several heads, into `to`, which is aligned to 64 bytes, and returns the
-    // packed form's bytes. If `to` is null, it only returns the bytes. Returns -1 if the matrix has elements that this
-    // form cannot represent.
+    // bytes that it takes there. If `to` is null, it only returns the bytes. Returns -1 if the matrix has elements that
+    // this form cannot represent.
     int64_t (*pack)(Matrix<S>, Heads, int64_t K, int gates, int64_t H, int threads, void* to);
     bool (*affine)(const Affine<S>&, Partition);
     bool (*affine_gradients)(const AffineGradients<S>&, int threads);

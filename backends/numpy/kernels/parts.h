@@ -4,13 +4,13 @@
 //   v · w ≈ v₀w₀              one product: bfloat16
 //         + v₀w₁ + v₁w₀       three products, of two parts (Henry, Tang and Heinecke, 2019)
 //
-// An element of an operand is a pair of terms of a sum, as in pairs.h, for each part. A block is 16 elements, the depth
-// of a tile; a sum is filled up with zeros to whole blocks. In memory,
+// An element of an operand is a pair of terms of a sum, as in pairs.h, for each part. A group is 16 elements, the depth
+// of a tile; a sum is filled up with zeros to whole groups. In memory,
 //
-//   operand a   row after row; in a row block after block, each (parts, 16 pairs)
-//   operand b   block after block; in a block vector after vector of 16 columns, each (parts, 16 pairs, 16 columns)
+//   operand a   row after row; in a row group after group, each (parts, 16 pairs)
+//   operand b   group after group; in a group vector after vector of 16 columns, each (parts, 16 pairs, 16 columns)
 //
-// so that 16 rows or 16 columns of a part and of a block are one tile.
+// so that 16 rows or 16 columns of a part and of a group are one tile.
 //
 // A number of 2⁵⁰ or more, an infinity or a NaN can overflow in a part, product or partial sum although the result is
 // finite. So `exceptional` is set when such a number is split, and the operation is then computed without tiles. With
@@ -39,21 +39,21 @@ constexpr bool IS_PART = false;
 template <int PARTS>
 constexpr bool IS_PART<Part<PARTS>> = true;
 
-constexpr int BLOCK = 16;  // elements
+constexpr int GROUP = 16;  // elements
 
 template <int PARTS>
 struct ElementsOf<Part<PARTS>> {
-    static constexpr int64_t count(int64_t n) { return (n + 2 * BLOCK - 1) / (2 * BLOCK) * BLOCK; }
+    static constexpr int64_t count(int64_t n) { return (n + 2 * GROUP - 1) / (2 * GROUP) * GROUP; }
 };
 
-// The memory of elements from the start of a block on.
+// The memory of elements from the start of a group on.
 template <int PARTS>
-XRNN_INLINE Pair* pairs_of(Part<PARTS>* block) {
-    return reinterpret_cast<Pair*>(block);
+XRNN_INLINE Pair* pairs_of(Part<PARTS>* group) {
+    return reinterpret_cast<Pair*>(group);
 }
 template <int PARTS>
-XRNN_INLINE const Pair* pairs_of(const Part<PARTS>* block) {
-    return reinterpret_cast<const Pair*>(block);
+XRNN_INLINE const Pair* pairs_of(const Part<PARTS>* group) {
+    return reinterpret_cast<const Pair*>(group);
 }
 
 // Sets `exceptional` at its end if it has seen an exceptional number among the n first lanes of a vector.
@@ -93,14 +93,14 @@ XRNN_INLINE void split(Vec<float> first, Vec<float> second, Join join, Use use) 
     }
 }
 
-// Write the n ≤ 16 first numbers of v, and zeros after them, into a row of operand a. `column`, a multiple of 16, is the
-// term of the first one.
+// Write the n ≤ 16 first numbers of v, and zeros after them, into a row of operand a. `column`, a multiple of 16, is
+// the term of the first one.
 template <class S, bool WHOLE, int PARTS>
 XRNN_INLINE void store_elements(Part<PARTS>* row, int64_t column, Vec<float> v, int n) {
-    Pair* const to = pairs_of(row + column / (2 * BLOCK) * BLOCK) + column % (2 * BLOCK) / 2;
+    Pair* const to = pairs_of(row + column / (2 * GROUP) * GROUP) + column % (2 * GROUP) / 2;
     split<PARTS>(
         WHOLE ? v : first_lanes(v, n), Vec<float>{}, [](Vec<float> a, Vec<float>) { return a; },
-        [&](int p, Vec<float> part) { store_half(to + p * BLOCK, part); });
+        [&](int p, Vec<float> part) { store_half(to + p * GROUP, part); });
 }
 
 // n neighbouring numbers → a row of operand a.
@@ -108,12 +108,12 @@ template <int PARTS>
 void copy_elements(const float* from, int64_t n, Part<PARTS>* to) {
     constexpr int W = 16;
     Exceptions<Part<PARTS>> exceptions;
-    for (; n > 0; n -= 2 * W, from += 2 * W, to += BLOCK) {
+    for (; n > 0; n -= 2 * W, from += 2 * W, to += GROUP) {
         const Vec<float> first = load_columns<float>(from, n < W ? int(n) : W);
         const Vec<float> second = n > W ? load_columns<float>(from + W, n < 2 * W ? int(n - W) : W) : Vec<float>{};
         exceptions.template see<true>(first, W), exceptions.template see<true>(second, W);
         split<PARTS>(first, second, pairs_along,
-                     [&](int p, Vec<Pair> pairs) { store<Pair>(pairs_of(to) + p * BLOCK, pairs); });
+                     [&](int p, Vec<Pair> pairs) { store<Pair>(pairs_of(to) + p * GROUP, pairs); });
     }
 }
 
@@ -134,36 +134,36 @@ void copy_rows(const float* from, int64_t from_row, int64_t K, int valid, int wi
     constexpr int W = 16;
     Exceptions<Part<PARTS>> exceptions;
     const auto row_at = [&](int64_t k) { return from + k * from_row; };
-    for (int64_t k = 0; k < K; k += 2 * BLOCK)
-        for (int c = 0; c < width; c += W, to += BLOCK * W) {
+    for (int64_t k = 0; k < K; k += 2 * GROUP)
+        for (int c = 0; c < width; c += W, to += GROUP * W) {
             const int n = valid - c < W ? valid - c : W;
-            for (int i = 0; i < BLOCK; ++i)
+            for (int i = 0; i < GROUP; ++i)
                 split_rows<PARTS>(row_at, k + 2 * i, K, c, n, exceptions, [&](int p, Vec<Pair> pairs) {
-                    store<Pair>(pairs_of(to) + (p * BLOCK + i) * W, pairs);
+                    store<Pair>(pairs_of(to) + (p * GROUP + i) * W, pairs);
                 });
         }
 }
 
 // The transpose of a matrix (rows, columns) as operand a, for sums over its rows in chains of CHAIN terms: chain after
-// chain, each (columns, elements of the chain). This writes the elements first … end - 1, multiples of BLOCK.
+// chain, each (columns, elements of the chain). This writes the elements first … end - 1, multiples of GROUP.
 template <int64_t CHAIN, int PARTS, class RowAt>
 void transpose_rows(RowAt row_at, int64_t rows, int64_t columns, int64_t first, int64_t end, Part<PARTS>* to) {
     constexpr int W = 16;
     constexpr int64_t MOST = CHAIN / 2;  // elements of a chain
     const int64_t all = ElementsOf<Part<PARTS>>::count(rows);
     Exceptions<Part<PARTS>> exceptions;
-    for (int64_t k = first; k < end; k += BLOCK) {
+    for (int64_t k = first; k < end; k += GROUP) {
         const int64_t begin = k / MOST * MOST, length = all - begin < MOST ? all - begin : MOST;
         for (int64_t c = 0; c < columns; c += W) {
             const int n = columns - c < W ? int(columns - c) : W;
             Vec<Pair> squares[PARTS][W];
-            for (int i = 0; i < BLOCK; ++i)
+            for (int i = 0; i < GROUP; ++i)
                 split_rows<PARTS>(row_at, 2 * (k + i), rows, c, n, exceptions,
                                   [&](int p, Vec<Pair> pairs) { squares[p][i] = pairs; });
-            Part<PARTS>* const block = to + begin * columns + c * length + k - begin;
+            Part<PARTS>* const group = to + begin * columns + c * length + k - begin;
             for (int p = 0; p < PARTS; ++p) {
                 transpose<Pair>(squares[p]);
-                for (int m = 0; m < n; ++m) store<Pair>(pairs_of(block + m * length) + p * BLOCK, squares[p][m]);
+                for (int m = 0; m < n; ++m) store<Pair>(pairs_of(group + m * length) + p * GROUP, squares[p][m]);
             }
         }
     }

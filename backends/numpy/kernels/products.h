@@ -34,7 +34,7 @@ struct AffinePass {
           x_length(elements<P>(f.D)),
           bias(arena.take(panels.padded())),
           x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * rows_at_once() * x_length : 0)),
-          W(f.W, 1, f.D, 1, panels, 1, f.rows, Weights<P>::suits_strips(f.W, f.D, 1, panels, 1, f.rows), arena),
+          W({.matrix = f.W, .part_rows = f.D, .panels = panels}, {.passes = 1, .rows = f.rows, .may_strip = true}, arena),
           barrier(partition.threads) {}
 
     void prepare() { copy_padded(f.b, f.b_stride, f.C, panels.padded(), bias); }
@@ -46,7 +46,7 @@ struct AffinePass {
         barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
         if constexpr (!IS_PAIR<P>)
-            if (W.in_strips) {
+            if (W.in_strips()) {
                 const auto output = [&](int64_t c) {
                     return StripOutput<S>{bias + c, 0, f.y + mine.first * f.C + c, f.C, f.C - c};
                 };
@@ -59,12 +59,12 @@ struct AffinePass {
             for (int64_t i = 0; i < mine.pieces(); ++i) {
                 const Piece p = mine.piece(0, i);
                 if (poll.stops((end - begin) * f.D * p.width * Simd<S>::LANES)) return;
-                Tile<P> t(order);
-                W.add_to(t, p, 0, x, x_length);
-                t.init = bias + p.begin;
-                t.out = f.y + begin * f.C + p.begin, t.out_row = f.C;
-                t.last = p.last;
-                run_rows(t, p.width, end - begin);
+                Product<P> product(order);
+                W.add_to(product, p, 0, x, x_length);
+                product.init = bias + p.begin;
+                product.out = f.y + begin * f.C + p.begin, product.out_row = f.C;
+                product.last = p.last;
+                run_rows(product, p.width, end - begin);
             }
         }
     }
@@ -88,8 +88,8 @@ struct AffinePass {
 // ---- its gradients ----
 
 // Rows of dz that are multiplied at a time. They make one chain of each sum. A panel of dz with this number of rows
-// stays in the cache while every column of x is multiplied by it. Tiles multiply so fast that reading and writing dW once
-// a chunk takes a large part of the time: hence longer chunks.
+// stays in the cache while every column of x is multiplied by it. Tiles multiply so fast that reading and writing dW
+// once a chunk takes a large part of the time: hence longer chunks.
 #if defined(XRNN_PARTS)
 constexpr int64_t CHUNK = 2 * CHAIN;
 #else
@@ -163,7 +163,8 @@ struct GradientProducts {
           columns(H, threads),
           dx_columns(needs_dx ? x_size : 0, 1, widest(rows)),
           dx_order(order_of_product<S>(rows, x_size, widest(rows))),
-          WT({Wx.data, Wx.col, Wx.row}, gates.x_count, H, 1, dx_columns, 1, rows, false, arena),
+          WT({.matrix = Wx.transposed(), .part_rows = H, .panels = dx_columns, .parts = gates.x_count},
+             {.passes = 1, .rows = rows}, arena),
           packed(arena.template take_of<P>(db ? threads * PACKED : 0)) {}
 
     void pack(int id, int n) const {
@@ -211,7 +212,7 @@ struct GradientProducts {
     }
 
    private:
-    // If heads split a panel, the last vector of its last part may reach past the panel: hence one vector more.
+    // If heads split a panel, the last vector of its last piece may reach past the panel: hence one vector more.
     static constexpr int64_t PACKED = (CHUNK / TERMS<P> * WIDEST + 1) * Simd<S>::LANES;
 
     // The first of thread id's panels of dz, counted over all gates. A panel takes as many rows of products as there
@@ -237,17 +238,17 @@ struct GradientProducts {
             for (int64_t i = 0; i < dx_columns.count; ++i) {
                 const Piece p = dx_columns.piece(i);
                 if (poll.stops(CHUNK * width * p.width * Simd<S>::LANES)) return;
-                Tile<P> t(dx_order);
+                Product<P> product(dx_order);
                 const int64_t dz_row = gates.count * length;
-                add_gates(t, WT, p, gates.count, gates.x_of, length, dz + begin * dz_row, dz_row);
-                t.out = dx + begin * D + p.begin, t.out_row = D;
-                t.last = p.last;
-                run_rows(t, p.width, row1 - begin < CHUNK ? row1 - begin : CHUNK);
+                add_gates(product, WT, p, gates.count, gates.x_of, length, dz + begin * dz_row, dz_row);
+                product.out = dx + begin * D + p.begin, product.out_row = D;
+                product.last = p.last;
+                run_rows(product, p.width, row1 - begin < CHUNK ? row1 - begin : CHUNK);
             }
     }
 
-    // dWᵀ += dzᵀ @ x for K rows of elements of both. It uses panels of x, where dW uses panels of dz. There may be few panels of x,
-    // of different widths, so the threads divide the vectors of dWᵀ: panel after panel, and within a panel by rows.
+    // dWᵀ += dzᵀ @ x for K rows of elements, by panels of x, where dW uses panels of dz. There may be few of them, of
+    // different widths, so the threads divide the vectors of dWᵀ: panel after panel, and within a panel by rows.
     void add_transposed(const Map& map, const P* dz, const P* x, int64_t K, P* b, bool first, int id, int n,
                         StopPoll& poll) const {
         const Panels<S>& columns = map.columns;
@@ -283,14 +284,14 @@ struct GradientProducts {
     // Panel p of gate g of dW += x @ b,  x (D, K): both orders of dW, since a tile can be transposed.
     void add_part_product(const Map& map, int64_t p, int g, const P* x, const P* b, int64_t K, bool first) const {
         const int64_t column = map.of[g] * H + columns.begin(p), row = map.gates * H;
-        Tile<P> t(order_of(map.D, columns));
-        ::add_product(t, x, K, 1, b, columns.width(p) * Simd<S>::LANES, K);
-        t.out = map.dW.data + (map.dW.transposed ? column * map.D : column);
-        t.out_row = map.dW.transposed ? map.D : row;
-        t.init = first ? nullptr : t.out, t.init_row = t.out_row;
-        t.last = columns.last(p);
-        t.of_chunks = true;
-        if constexpr (IS_PART<P>) run_rows(t, columns.width(p), map.D, map.dW.transposed);
+        Product<P> product(order_of(map.D, columns));
+        add_segment(product, x, K, 1, b, columns.width(p) * Simd<S>::LANES, K);
+        product.out = map.dW.data + (map.dW.transposed ? column * map.D : column);
+        product.out_row = map.dW.transposed ? map.D : row;
+        product.init = first ? nullptr : product.out, product.init_row = product.out_row;
+        product.last = columns.last(p);
+        product.of_chunks = true;
+        if constexpr (IS_PART<P>) run_rows(product, columns.width(p), map.D, map.dW.transposed);
     }
 
     // Panel p of gate g of dW += xᵀ @ b,  x (K, D): in each head the product of its own units.
@@ -300,9 +301,9 @@ struct GradientProducts {
             return add_product(order_of(map.D, columns), p, x, map.D, map.D, b, b_row, K,
                                map.dW.data + map.of[g] * H + p.begin, map.gates * H, first);
         const int64_t units = H / map.heads.count, out_row = map.gates * units;
-        each_head<S>(p, map.heads, units, [&](Piece part) {
-            const int64_t unit = part.head * units, column = map.of[g] * units + part.begin - unit;
-            add_product(order_of(units, columns), part, x + unit, map.D, units, b + part.begin - p.begin, b_row, K,
+        each_head<S>(p, map.heads, units, [&](Piece piece) {
+            const int64_t unit = piece.head * units, column = map.of[g] * units + piece.begin - unit;
+            add_product(order_of(units, columns), piece, x + unit, map.D, units, b + piece.begin - p.begin, b_row, K,
                         map.dW.data + unit * out_row + column, out_row, first);
         });
     }
@@ -310,13 +311,13 @@ struct GradientProducts {
     // out (rows, piece p) += aᵀ @ b,  a (K, rows)
     void add_product(Order order, Piece p, const P* a, int64_t a_row, int64_t rows, const P* b, int64_t b_row,
                      int64_t K, S* out, int64_t out_row, bool first) const {
-        Tile<P> t(order);
-        ::add_product(t, a, 1, a_row, b, b_row, K);
-        t.init = first ? nullptr : out, t.init_row = out_row;
-        t.out = out, t.out_row = out_row;
-        t.last = p.last;
-        t.far = far;
-        run_rows(t, p.width, rows);
+        Product<P> product(order);
+        add_segment(product, a, 1, a_row, b, b_row, K);
+        product.init = first ? nullptr : out, product.init_row = out_row;
+        product.out = out, product.out_row = out_row;
+        product.last = p.last;
+        product.far = far;
+        run_rows(product, p.width, rows);
     }
 };
 
@@ -335,18 +336,18 @@ void pair_down(RowAt row_at, int64_t rows, int64_t columns, int64_t first, int64
 }
 #endif
 
-// The beginning of thread id's part of the elements of n terms: of complete blocks, for parts.
+// The beginning of thread id's part of the elements of n terms: of complete groups, for parts.
 template <class P>
 int64_t share_elements(int64_t n, int id, int threads) {
-    constexpr int64_t UNIT = IS_PART<P> ? BLOCK : 1;
+    constexpr int64_t UNIT = IS_PART<P> ? GROUP : 1;
     return share(elements<P>(n) / UNIT, id, threads) * UNIT;
 }
 
 template <class P>
 struct AffineGradientPass {
     using S = Sum<P>;
-    // In pairs: rows that are converted at a time. Two buffers hold them, so that one barrier between the conversion and
-    // the products is enough.
+    // In pairs: rows that are converted at a time. Two buffers hold them, so that one barrier between the conversion
+    // and the products is enough.
     static constexpr int64_t ROWS = 8 * CHUNK;
 
     const xrnn::AffineGradients<S>& f;

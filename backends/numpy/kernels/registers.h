@@ -142,7 +142,7 @@ struct Registers {
 #endif
 
 // A thread's part of an operation. It configures the registers at its start and releases them at its end. While an
-// operation runs, a signal handler may start another one on the same thread, between two blocks of sums. After that the
+// operation runs, a signal handler may start another one on the same thread, between two tiles. After that the
 // registers are configured again.
 struct TileJob {
     const bool before;  // `exceptional` of the operation that this one interrupts

@@ -1,9 +1,9 @@
 // The forward pass of a cell without a recurrent product: z = x[t] @ Wx + b, then one step of the cell.
 //
 // z does not depend on h. The products of several steps are computed first, as one product over the rows of all these
-// steps. So tiles are tall even for a batch of one row. Then one pass over these steps, a chunk, runs the cell, with the
-// states in registers. A thread owns some rows, or some panels of units, for the complete sequence. It waits for the
-// other threads only once, after the weights are packed.
+// steps. So tiles are tall even for a batch of one row. Then one pass over these steps, a chunk, runs the cell, with
+// the states in registers. A thread owns some rows, or some panels of units, for the complete sequence. It waits for
+// the other threads only once, after the weights are packed.
 //
 // The backward pass is that of all cells (backward.h), without the product and the barrier of a step.
 #pragma once
@@ -64,9 +64,8 @@ struct ScanPass {
           x_length(elements<P>(sequence.D)),
           slots(sequence.lengths, sequence.T, sequence.N, arena),
           bias(arena.take(gates.count * panels.padded())),
-          Wx(f.packed ? Weights<P>(sequence.Wx, sequence.D, gates.x_count, panels, static_cast<P*>(f.packed->Wx))
-                      : Weights<P>(sequence.Wx, 1, sequence.D, gates.x_count, panels,
-                                   (sequence.T * sequence.N + ROWS - 1) / ROWS, most_rows(), false, arena)),
+          Wx(f.packed ? Weights<P>(x_matrix(), f.packed->Wx)
+                      : Weights<P>(x_matrix(), {.passes = chunks(), .rows = most_rows()}, arena)),
           sums(arena.take(partition.threads * most_rows() * gates.count * panels.width(0) * W)),
           x_rows(arena.template take_of<P>(may_copy() ? partition.threads * most_rows() * x_length : 0)),
           barrier(partition.threads) {}
@@ -110,9 +109,13 @@ struct ScanPass {
 
    private:
     // Whether the rows of x of each chunk are apart, or not of type P.
-       bool gathers() const {
-           return sequence.lengths || IS_PAIR<P> || (partition.split == Split::ROWS && partition.threads > 1);
-       }
+    bool gathers() const {
+        return sequence.lengths || IS_PAIR<P> || (partition.split == Split::ROWS && partition.threads > 1);
+    }
+    GateMatrix<S> x_matrix() const {
+        return {.matrix = sequence.Wx, .part_rows = sequence.D, .panels = panels, .gates = gates.x_count};
+    }
+    int64_t chunks() const { return (sequence.T * sequence.N + ROWS - 1) / ROWS; }
     // If N > ROWS, the last rows of the batch take several steps at a time.
     bool may_copy() const { return gathers() || (sequence.N > ROWS && sequence.T > 1); }
     int64_t most_rows() const { return sequence.T * sequence.N < ROWS ? sequence.T * sequence.N : ROWS; }
@@ -128,12 +131,12 @@ struct ScanPass {
             const Piece p = mine.piece(0, j);
             for (int g = 0; g < gates.count && chunk.rows(); ++g) {
                 if (poll.stops(chunk.rows() * sequence.D * p.width * W)) return;
-                Tile<P> tile(order);
-                Wx.add_to(tile, p, gates.x_of[g], x, x_length);
-                tile.init = bias + g * panels.padded() + p.begin;
-                tile.out = chunk.sums + g * p.width * W;
-                tile.out_row = gates.count * p.width * W;
-                run_rows(tile, p.width, chunk.rows());
+                Product<P> product(order);
+                Wx.add_to(product, p, gates.x_of[g], x, x_length);
+                product.init = bias + g * panels.padded() + p.begin;
+                product.out = chunk.sums + g * p.width * W;
+                product.out_row = gates.count * p.width * W;
+                run_rows(product, p.width, chunk.rows());
             }
             (this->*scan_of_cell)(mine, chunk, p);
         }
@@ -157,13 +160,13 @@ struct ScanPass {
         return chunk.at[t - chunk.begin + 1] - chunk.at[t - chunk.begin];
     }
 
-    // The steps of the VECTORS vectors of units from number v on in panel p; the last one has n units. The inner loop reads
-    // local variables: the compiler assumes that the store of a vector may change any member, and would load it again.
+    // The steps of the VECTORS vectors of units from number v on in panel p; the last one has n units. The inner loop
+    // reads local variables: the compiler assumes that the store of a vector may change any member.
     template <class Cell, int VECTORS, bool WHOLE>
     XRNN_INLINE void scan_vectors(const Share<S>& mine, const Chunk& chunk, Piece p, int v, int n) const {
         constexpr int PRE = Cell::PRE, STATES = Cell::STATES;
         const int64_t H = sequence.H, N = sequence.N, state_row = sequence.state_row, column = p.begin + v * W,
-                      gate = p.width * W;
+                      gate_stride = p.width * W;
         const int64_t steps = chunk.end - chunk.begin, direction = sequence.reverse ? -1 : 1;
         const int64_t first = sequence.reverse ? chunk.end - 1 : chunk.begin;
         const S* const sums = chunk.sums + v * W;
@@ -185,12 +188,12 @@ struct ScanPass {
             for (int64_t i = 0; i < steps; ++i, rows += direction, z_at += direction * N * PRE * H) {
                 at += direction * N * state_row;
                 const bool runs = place < rows[1] - rows[0];  // past its end a row keeps its states, and z is 0
-                const S* const from = sums + (rows[0] + place) * PRE * gate;
+                const S* const from = sums + (rows[0] + place) * PRE * gate_stride;
                 for (int u = 0; u < VECTORS; ++u) {
                     Vec<S> z[PRE] = {};
                     if (runs) {
                         Vec<S> now[STATES];
-                        for (int g = 0; g < PRE; ++g) z[g] = load<S>(from + g * gate + u * W);
+                        for (int g = 0; g < PRE; ++g) z[g] = load<S>(from + g * gate_stride + u * W);
                         Cell::step(z, state[u], now, own[u]);
                         for (int k = 0; k < STATES; ++k) state[u][k] = now[k];
                     }

@@ -17,8 +17,8 @@
 
 namespace {
 
-// XRNN_PARTS: the operands of products by tiles are blocks of 16 numbers (parts.h). Where the CPU has shorter vectors, the
-// compiler makes vectors of this length from them, to emulate tiles.
+// XRNN_PARTS: the operands of products by tiles are groups of 16 numbers (parts.h). Where the CPU has shorter vectors,
+// the compiler makes vectors of this length from them, to emulate tiles.
 #if defined(__AVX512F__) || defined(XRNN_PARTS)
 constexpr int VECTOR_BYTES = 64, REGISTERS = 32;
 #elif defined(__AVX2__)
@@ -92,8 +92,8 @@ XRNN_INLINE Vec<S> broadcast(S a) {
 }
 
 // v, from memory, in a register for all its USES. Multiply-adds of x86 can read memory, so without this GCC may load v
-// again for each of two or three uses. The loads then take longer than the arithmetic. The vectors of emulated tiles are
-// wider than a register.
+// again for each of two or three uses. The loads then take longer than the arithmetic. The vectors of emulated tiles
+// are wider than a register.
 template <int USES, class S>
 XRNN_INLINE Vec<S> load_once(Vec<S> v) {
 #if defined(__AVX512F__) || (defined(__x86_64__) && !defined(XRNN_PARTS))

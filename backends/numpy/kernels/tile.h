@@ -2,8 +2,8 @@
 //
 //   out[m, j] = init[m, j] + Σ_segments Σ_k a[m, k] · b[k, j]
 //
-// The elements of a are broadcast, so a may have any strides; the columns of b and out are contiguous. The elements of a
-// and b are numbers, or pairs of bfloat16 (pairs.h), which make two terms of the sum at once.
+// The elements of a are broadcast, so a may have any strides; the columns of b and out are contiguous. The elements of
+// a and b are numbers, or pairs of bfloat16 (pairs.h), which make two terms of the sum at once.
 //
 // The order of a sum depends only on the problem and the instruction-set level. The terms of a segment form chains of a
 // fixed length. Each chain is summed from zero, as a fixed number of interleaved partial sums, which are then folded.
@@ -41,8 +41,9 @@ struct Segment {
 
 constexpr int MOST_SEGMENTS = 6;
 
+// Some columns of a product: out = init + the terms of all segments. `run_rows` computes it, tile by tile.
 template <class P>
-struct Tile {
+struct Product {
     using S = Sum<P>;
     Segment<P> segments[MOST_SEGMENTS];
     int count = 0;            // of segments
@@ -56,14 +57,14 @@ struct Tile {
     bool far = false;           // out and the columns of a lie in a distant cache: prefetch both
     bool has_next = false;      // some segment has `next`
 
-    explicit Tile(Order order) : order(order) {}
+    explicit Product(Order order) : order(order) {}
 };
 
-// The next K terms of t's sums: a @ b.
+// The next K terms of the sums: a @ b.
 template <class P>
-XRNN_INLINE void add_product(Tile<P>& t, const P* a, int64_t a_row, int64_t a_col, const P* b, int64_t b_row,
+XRNN_INLINE void add_segment(Product<P>& product, const P* a, int64_t a_row, int64_t a_col, const P* b, int64_t b_row,
                              int64_t K) {
-    Segment<P>& segment = t.segments[t.count++];
+    Segment<P>& segment = product.segments[product.count++];
     segment.a = a, segment.a_row = a_row, segment.a_col = a_col;
     segment.b = b, segment.b_row = b_row;
     segment.K = K, segment.chain = nullptr, segment.next = segment.ahead = nullptr;
@@ -159,7 +160,7 @@ template <class P>
 constexpr int64_t LINE = 64 / int64_t(sizeof(P));
 
 // Choose the lines that a tile of this height prefetches while it computes: the next panel, or the elements of a some
-// terms ahead. The CPU's own prefetcher does not follow columns of a, whose terms lie a row of the caller's matrix apart.
+// terms ahead. The CPU's own prefetcher does not follow columns of a, whose terms lie a row of the matrix apart.
 template <class P>
 XRNN_INLINE void look_ahead(Segment<P>& s, bool far, int64_t height) {
     if (far) {
@@ -213,34 +214,34 @@ XRNN_INLINE void fold(Vec<S> (&sums)[U][MR][NV]) {
 
 // out = start + sums. `start` is init for the first chain and out for the others; null stands for zeros.
 template <class P, int MR, int NV, class S = Sum<P>>
-XRNN_INLINE void close(const Tile<P>& t, const Vec<S> (&sums)[MR][NV], const S* start, int64_t start_row) {
+XRNN_INLINE void close(const Product<P>& product, const Vec<S> (&sums)[MR][NV], const S* start, int64_t start_row) {
     constexpr int W = Simd<S>::LANES;
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m)
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
-            const int n = v + 1 < NV ? W : t.last;
+            const int n = v + 1 < NV ? W : product.last;
             Vec<S> sum = sums[m][v];
             if (start) sum += load_columns<S>(start + m * start_row + v * W, n);
-            store_columns<S>(t.out + m * t.out_row + v * W, sum, n);
+            store_columns<S>(product.out + m * product.out_row + v * W, sum, n);
         }
 }
 
 template <class P, int MR, int NV, int U>
-void tile(const Tile<P>& t) {
+void compute_tile(const Product<P>& product) {
     using S = Sum<P>;
     constexpr int W = Simd<S>::LANES;
     Vec<S> sums[U][MR][NV];
-    const S* start = t.init;
-    int64_t start_row = t.init_row;
+    const S* start = product.init;
+    int64_t start_row = product.init_row;
     bool closed = false;
     const auto add = [&]() __attribute__((always_inline)) {
-        close<P, MR, NV>(t, sums[0], start, start_row);
-        start = t.out, start_row = t.out_row;
+        close<P, MR, NV>(product, sums[0], start, start_row);
+        start = product.out, start_row = product.out_row;
         closed = true;
     };
-    for (int i = 0; i < t.count; ++i) {
-        const Segment<P>& s = t.segments[i];
+    for (int i = 0; i < product.count; ++i) {
+        const Segment<P>& s = product.segments[i];
         if (s.chain) {
 #pragma GCC unroll 16
             for (int m = 0; m < MR; ++m)
@@ -251,7 +252,7 @@ void tile(const Tile<P>& t) {
         }
         const P *a = s.a, *b = s.b, *ahead = s.ahead;
         for (int64_t left = s.K; left > 0;) {
-            const int64_t k = left < t.order.chain ? left : t.order.chain;
+            const int64_t k = left < product.order.chain ? left : product.order.chain;
             if (has_room(MR, NV) && ahead)
                 accumulate<has_room(MR, NV), P, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k, ahead, s.ahead_step);
             else
@@ -270,33 +271,33 @@ void tile(const Tile<P>& t) {
     add();
 }
 
-// The tiles of U partial sums by number of vectors and of rows, for all shapes that `partials` may choose U for.
+// The functions for tiles of U partial sums, by vectors and by rows, for all shapes that `partials` may choose U for.
 template <class P, int U>
-struct Tiles {
-    using Function = void (*)(const Tile<P>&);
+struct TileTable {
+    using Function = void (*)(const Product<P>&);
     Function by_shape[WIDEST_OF_FEW][tallest(1)] = {};
 
     template <int NV, int MR>
     constexpr void fill() {
-        if constexpr (U == 1 || MR * NV < 16 / U) by_shape[NV - 1][MR - 1] = tile<P, MR, NV, U>;
+        if constexpr (U == 1 || MR * NV < 16 / U) by_shape[NV - 1][MR - 1] = compute_tile<P, MR, NV, U>;
         if constexpr (MR < tallest(NV))
             fill<NV, MR + 1>();
         else if constexpr (NV < WIDEST_OF_FEW)
             fill<NV + 1, 1>();
     }
-    constexpr Tiles() { fill<1, 1>(); }
+    constexpr TileTable() { fill<1, 1>(); }
 };
 
 template <class P, int U>
-constexpr Tiles<P, U> TILES;
+constexpr TileTable<P, U> TILE_TABLE;
 
 template <class P>
-XRNN_INLINE const typename Tiles<P, 1>::Function* tiles(int partials, int NV) {
+XRNN_INLINE const typename TileTable<P, 1>::Function* tiles_by_height(int partials, int NV) {
     switch (partials) {
-        case 1: return TILES<P, 1>.by_shape[NV - 1];
-        case 2: return TILES<P, 2>.by_shape[NV - 1];
-        case 4: return TILES<P, 4>.by_shape[NV - 1];
-        default: return TILES<P, 8>.by_shape[NV - 1];
+        case 1: return TILE_TABLE<P, 1>.by_shape[NV - 1];
+        case 2: return TILE_TABLE<P, 2>.by_shape[NV - 1];
+        case 4: return TILE_TABLE<P, 4>.by_shape[NV - 1];
+        default: return TILE_TABLE<P, 8>.by_shape[NV - 1];
     }
 }
 
@@ -315,35 +316,36 @@ struct Heights {
 };
 constexpr Heights TALLEST;
 
-// Run t for its first `height` rows. A tile reads out at its end only: the prefetch here saves it the wait.
+// Compute the first `height` rows as one tile. It reads out at its end only: the prefetch here saves it the wait.
 template <class P>
-XRNN_INLINE void run_tile(Tile<P>& t, typename Tiles<P, 1>::Function tile, int NV, int64_t height) {
-    if (t.far || t.has_next)
-        for (int i = 0; i < t.count; ++i) look_ahead(t.segments[i], t.far, height);
-    for (int64_t m = 0; t.far && t.init && m < height; ++m) fetch(t.out + m * t.out_row, NV * Simd<Sum<P>>::LANES);
-    tile(t);
+XRNN_INLINE void run_tile(Product<P>& product, typename TileTable<P, 1>::Function compute, int NV, int64_t height) {
+    if (product.far || product.has_next)
+        for (int i = 0; i < product.count; ++i) look_ahead(product.segments[i], product.far, height);
+    for (int64_t m = 0; product.far && product.init && m < height; ++m)
+        fetch(product.out + m * product.out_row, NV * Simd<Sum<P>>::LANES);
+    compute(product);
 }
 
-// Run t over `rows` rows of NV vectors, in tiles as tall and as equal in height as possible. This moves the pointers of
-// t. A copy of t would stall: its fields were stored a moment ago one by one, and the wide loads of a copy would wait
-// until those stores have reached the cache.
+// Compute `rows` rows of NV vectors, in tiles as tall and as equal in height as possible. This moves the pointers of
+// the product. A copy of it would stall: its fields were stored a moment ago one by one, and the wide loads of a copy
+// would wait until those stores have reached the cache.
 template <class P>
-void run_rows(Tile<P>& t, int NV, int64_t rows) {
-    const auto* by_height = tiles<P>(t.order.partials, NV);
-    const int64_t most = TALLEST.by_shape[t.order.partials][NV - 1];
+void run_rows(Product<P>& product, int NV, int64_t rows) {
+    const auto* by_height = tiles_by_height<P>(product.order.partials, NV);
+    const int64_t most = TALLEST.by_shape[product.order.partials][NV - 1];
     while (rows > most) {
         const int64_t tiles = (rows + most - 1) / most, height = rows / tiles;
-        run_tile(t, by_height[height - 1], NV, height);
+        run_tile(product, by_height[height - 1], NV, height);
         rows -= height;
-        for (int i = 0; i < t.count; ++i) {
-            Segment<P>& s = t.segments[i];
+        for (int i = 0; i < product.count; ++i) {
+            Segment<P>& s = product.segments[i];
             s.a += height * s.a_row;
             if (s.chain) s.chain += height * s.chain_row;
         }
-        if (t.init) t.init += height * t.init_row;
-        t.out += height * t.out_row;
+        if (product.init) product.init += height * product.init_row;
+        product.out += height * product.out_row;
     }
-    if (rows > 0) run_tile(t, by_height[rows - 1], NV, rows);
+    if (rows > 0) run_tile(product, by_height[rows - 1], NV, rows);
 }
 
 }  // namespace

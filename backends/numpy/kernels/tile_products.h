@@ -1,7 +1,7 @@
 // The tile of tile.h in tile registers: the same sums, of products of parts (parts.h).
 //
-// A block of sums is up to 2 × 2 registers: 32 rows and 32 columns. Four registers are left for operands: two for a part
-// of a, two for a part of b. The order of the products changes only one of the two from one product to the next.
+// An AmxTile holds up to 2 × 2 registers: 32 rows and 32 columns of sums. Four registers are left for operands: two for
+// a part of a, two for a part of b. The order of the products changes only one of the two from one product to the next.
 #pragma once
 
 #include "parts.h"
@@ -11,23 +11,23 @@ namespace {
 
 #if defined(XRNN_PARTS)
 
-// RB registers of rows, the last one with the `last_rows` first rows of a register, by VB registers of columns: the sums
-// of t for the rows from `row` and the vectors from `vector` on. NV: vectors of out. The registers begin with init, and
-// add the terms of all segments in their order. Weight gradients (of_chunks) begin with zeros: a chunk is summed before
-// it is added to out.
+// RB registers of rows, the last one with the `last_rows` first rows of a register, by VB registers of columns: the
+// product's sums for the rows from `row` and the vectors from `vector` on. NV: vectors of out. The registers begin with
+// init, and add the terms of all segments in their order. Weight gradients (of_chunks) begin with zeros: a chunk is
+// summed before it is added to out.
 template <int PARTS, int RB, int VB>
-struct TileBlock {
+struct AmxTile {
     static constexpr int W = 16;
     Registers registers;
-    const Tile<Part<PARTS>>& t;
+    const Product<Part<PARTS>>& product;
     const int64_t row;
     const int vector, NV, last_rows;
     const bool transposed;
-    alignas(64) Pair edge[PARTS][W][BLOCK];  // the rows of the last register and zeros, if it is not full
+    alignas(64) Pair edge[PARTS][W][GROUP];  // the rows of the last register and zeros, if it is not full
     alignas(64) float sums[RB][VB][W][W];    // of registers that are not stored in out
 
-    TileBlock(const Tile<Part<PARTS>>& t, int64_t row, int64_t rows, int vector, int NV, bool transposed)
-        : t(t),
+    AmxTile(const Product<Part<PARTS>>& product, int64_t row, int64_t rows, int vector, int NV, bool transposed)
+        : product(product),
           row(row),
           vector(vector),
           NV(NV),
@@ -38,7 +38,7 @@ struct TileBlock {
 
     void run() {
         each([&]<int i, int j>() { begin<i, j>(); });
-        for (int s = 0; s < t.count; ++s) multiply(t.segments[s]);
+        for (int s = 0; s < product.count; ++s) multiply(product.segments[s]);
         each([&]<int i, int j>() { end<i, j>(); });
     }
 
@@ -53,7 +53,7 @@ struct TileBlock {
     }
 
     int rows_of(int i) const { return i + 1 < RB ? W : last_rows; }
-    int columns_of(int j) const { return vector + j + 1 < NV ? W : t.last; }
+    int columns_of(int j) const { return vector + j + 1 < NV ? W : product.last; }
     bool is_whole(int i, int j) const { return rows_of(i) == W && columns_of(j) == W; }
     // The place of register i, j in a matrix with these rows.
     int64_t place(int i, int j, int64_t stride) const {
@@ -63,19 +63,20 @@ struct TileBlock {
 
     template <int i, int j>
     XRNN_INLINE void begin() {
-        if (!t.init || t.of_chunks) return registers.template zero<2 * i + j>();
-        const float* const init = t.init + place(i, j, t.init_row);
-        if (is_whole(i, j)) return registers.template load<2 * i + j>(init, 4 * t.init_row);
+        if (!product.init || product.of_chunks) return registers.template zero<2 * i + j>();
+        const float* const init = product.init + place(i, j, product.init_row);
+        if (is_whole(i, j)) return registers.template load<2 * i + j>(init, 4 * product.init_row);
         for (int m = 0; m < W; ++m)
-            store<float>(sums[i][j][m], m < rows_of(i) ? load_columns<float>(init + m * t.init_row, columns_of(j))
-                                                       : Vec<float>{});
+            store<float>(sums[i][j][m], m < rows_of(i)
+                                            ? load_columns<float>(init + m * product.init_row, columns_of(j))
+                                            : Vec<float>{});
         registers.template load<2 * i + j>(sums[i][j], 4 * W);
     }
 
     template <int i, int j>
     XRNN_INLINE void end() {
-        if (is_whole(i, j) && !transposed && !(t.of_chunks && t.init))
-            return registers.template store<2 * i + j>(t.out + place(i, j, t.out_row), 4 * t.out_row);
+        if (is_whole(i, j) && !transposed && !(product.of_chunks && product.init))
+            return registers.template store<2 * i + j>(product.out + place(i, j, product.out_row), 4 * product.out_row);
         registers.template store<2 * i + j>(sums[i][j], 4 * W);
         add_sums(sums[i][j], i, j);
     }
@@ -90,19 +91,20 @@ struct TileBlock {
             for (int m = 0; m < W; ++m) store<float>(sums[m], square[m]);
             rows = columns_of(j), columns = rows_of(i);
         }
-        const float* const start = t.of_chunks && t.init ? t.init + place(i, j, t.init_row) : nullptr;
-        float* const out = t.out + place(i, j, t.out_row);
+        const bool adds = product.of_chunks && product.init;
+        const float* const start = adds ? product.init + place(i, j, product.init_row) : nullptr;
+        float* const out = product.out + place(i, j, product.out_row);
         for (int m = 0; m < rows; ++m) {
             Vec<float> sum = load<float>(sums[m]);
-            if (start) sum += load_columns<float>(start + m * t.init_row, columns);
-            store_columns<float>(out + m * t.out_row, sum, columns);
+            if (start) sum += load_columns<float>(start + m * product.init_row, columns);
+            store_columns<float>(out + m * product.out_row, sum, columns);
         }
     }
 
     // registers += the terms of s
     XRNN_INLINE void multiply(const Segment<Part<PARTS>>& s) {
-        const Part<PARTS>*a = s.a + row * s.a_row, *b = s.b + vector * W * BLOCK;
-        for (int64_t k = 0; k < s.K; k += BLOCK, a += BLOCK, b += BLOCK * s.b_row) {
+        const Part<PARTS>*a = s.a + row * s.a_row, *b = s.b + vector * W * GROUP;
+        for (int64_t k = 0; k < s.K; k += GROUP, a += GROUP, b += GROUP * s.b_row) {
             if (last_rows < W) copy_edge(a + (RB - 1) * W * s.a_row, s.a_row);
             load_a(a, s.a_row, 0);
             if constexpr (PARTS > 1) load_b(b, 1), add_products();
@@ -114,19 +116,19 @@ struct TileBlock {
     void copy_edge(const Part<PARTS>* a, int64_t a_row) {
         for (int m = 0; m < last_rows; ++m)
             for (int p = 0; p < PARTS; ++p)
-                store<Pair>(edge[p][m], load<Pair>(pairs_of(a + m * a_row) + p * BLOCK));
+                store<Pair>(edge[p][m], load<Pair>(pairs_of(a + m * a_row) + p * GROUP));
     }
 
     // Load part p of an operand.
     XRNN_INLINE void load_a(const Part<PARTS>* a, int64_t a_row, int p) {
         const int64_t stride = a_row * sizeof(Part<PARTS>);
-        if constexpr (RB > 1) registers.template load<4>(pairs_of(a) + p * BLOCK, stride);
+        if constexpr (RB > 1) registers.template load<4>(pairs_of(a) + p * GROUP, stride);
         if (last_rows < W) return registers.template load<3 + RB>(edge[p], 64);
-        registers.template load<3 + RB>(pairs_of(a + (RB - 1) * W * a_row) + p * BLOCK, stride);
+        registers.template load<3 + RB>(pairs_of(a + (RB - 1) * W * a_row) + p * GROUP, stride);
     }
     XRNN_INLINE void load_b(const Part<PARTS>* b, int p) {
-        registers.template stream<6>(pairs_of(b) + p * W * BLOCK, 64);
-        if constexpr (VB > 1) registers.template stream<7>(pairs_of(b + W * BLOCK) + p * W * BLOCK, 64);
+        registers.template stream<6>(pairs_of(b) + p * W * GROUP, 64);
+        if constexpr (VB > 1) registers.template stream<7>(pairs_of(b + W * GROUP) + p * W * GROUP, 64);
     }
 
     XRNN_INLINE void add_products() {
@@ -134,13 +136,13 @@ struct TileBlock {
     }
 };
 
-// Run t over `rows` rows of NV vectors. In `transposed` sums, out and init have a row for each column of the product.
+// Compute `rows` rows of NV vectors. If `transposed`, out and init have a row for each column of the product.
 template <int PARTS>
-void run_rows(Tile<Part<PARTS>>& t, int NV, int64_t rows, bool transposed = false) {
+void run_rows(Product<Part<PARTS>>& product, int NV, int64_t rows, bool transposed = false) {
     for (int vector = 0; vector < NV; vector += 2)
         for (int64_t row = 0; row < rows; row += 32) {
             const auto run = [&]<int RB, int VB>() {
-                TileBlock<PARTS, RB, VB>(t, row, rows, vector, NV, transposed).run();
+                AmxTile<PARTS, RB, VB>(product, row, rows, vector, NV, transposed).run();
             };
             if (NV - vector > 1)
                 rows - row > 16 ? run.template operator()<2, 2>() : run.template operator()<1, 2>();

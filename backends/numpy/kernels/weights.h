@@ -1,10 +1,10 @@
-// A weight matrix in the form in which the tiles read it.
+// A weight matrix in the layout in which the tiles read it.
 //
 // The columns of an output are cut into panels of a few vectors. A matrix is packed panel by panel, with the K rows of
 // a panel one after another. The inner loop then reads one stream of whole vectors; the last panel is filled up with
 // zeros. If a panel is used too rarely to repay packing, or streams as well in the user's matrix, it is read there. For
-// one row or two, wide weights are read in strips, which are wider than a panel: see strip.h. Pairs (pairs.h) are always
-// packed.
+// one row or two, wide weights are read in strips, which are wider than a panel: see strip.h. Pairs (pairs.h) are
+// always packed.
 #pragma once
 
 #include "arena.h"
@@ -52,7 +52,7 @@ struct Piece {
     int head = 0;   // with several heads: the head of all its columns
 };
 
-// f(part) for each part of p whose columns belong to one of several heads, each with `columns` columns.
+// f(piece) for each piece of p whose columns belong to one of several heads, each with `columns` columns.
 template <class S, class F>
 XRNN_INLINE void each_head(Piece p, Heads heads, int64_t columns, F f) {
     constexpr int W = Simd<S>::LANES;
@@ -139,7 +139,7 @@ void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int wid
         }
 }
 
-// The same for any strides.
+// The same for other strides.
 template <class S>
 void copy_elements_one_by_one(Matrix<S> from, int64_t K, int valid, int width, S* to) {
     for (int64_t k = 0; k < K; ++k)
@@ -157,133 +157,109 @@ inline void copy_elements_one_by_one(Matrix<float> from, int64_t K, int valid, i
         }
 }
 
-#if defined(XRNN_PARTS)
-
-// The same as operand b of parts, block by block through a copy in order.
-template <int PARTS>
-void copy_columns(const float* from, int64_t from_col, int64_t K, int valid, int width, Part<PARTS>* to) {
-    constexpr int W = Simd<float>::LANES;
-    alignas(64) float block[2 * BLOCK * W];
-    for (int64_t k = 0; k < K; k += 2 * BLOCK)
-        for (int c = 0; c < width; c += W, to += BLOCK * W) {
-            const int64_t rows = K - k < 2 * BLOCK ? K - k : 2 * BLOCK;
-            copy_columns(from + c * from_col + k, from_col, rows, valid - c < W ? valid - c : W, W, block);
-            copy_rows(block, W, rows, W, W, to);
-        }
+// The same for all strides.
+template <class S, class P>
+XRNN_INLINE void copy_matrix(Matrix<S> from, int64_t K, int valid, int width, P* to) {
+    if (from.col == 1)
+        copy_rows(from.data, from.row, K, valid, width, to);
+    else if (from.row == 1)
+        copy_columns(from.data, from.col, K, valid, width, to);
+    else
+        copy_elements_one_by_one(from, K, valid, width, to);
 }
 
+#if defined(XRNN_PARTS)
+
+// The same as operand b of bfloat16 parts: unless rows are contiguous, through a copy of each group in order.
 template <int PARTS>
-void copy_elements_one_by_one(Matrix<float> from, int64_t K, int valid, int width, Part<PARTS>* to) {
+void copy_matrix(Matrix<float> from, int64_t K, int valid, int width, Part<PARTS>* to) {
+    if (from.col == 1) return copy_rows(from.data, from.row, K, valid, width, to);
     constexpr int W = Simd<float>::LANES;
-    alignas(64) float block[2 * BLOCK * W];
-    for (int64_t k = 0; k < K; k += 2 * BLOCK)
-        for (int c = 0; c < width; c += W, to += BLOCK * W) {
-            const int64_t rows = K - k < 2 * BLOCK ? K - k : 2 * BLOCK;
-            const Matrix<float> part = {from.data + k * from.row + c * from.col, from.row, from.col};
-            copy_elements_one_by_one(part, rows, valid - c < W ? valid - c : W, W, block);
-            copy_rows(block, W, rows, W, W, to);
+    alignas(64) float ordered[2 * GROUP * W];
+    for (int64_t k = 0; k < K; k += 2 * GROUP)
+        for (int c = 0; c < width; c += W, to += GROUP * W) {
+            const int64_t rows = K - k < 2 * GROUP ? K - k : 2 * GROUP;
+            const Matrix<float> group = {from.data + k * from.row + c * from.col, from.row, from.col};
+            copy_matrix(group, rows, valid - c < W ? valid - c : W, W, ordered);
+            copy_rows(ordered, W, rows, W, W, to);
         }
 }
 
 #endif
 
-// The panel that the tiles read after the current one; null: not to be prefetched. Before the current tiles, others have
-// used the current panel for `rows` rows.
+// The panel that the tiles read after the current one; null: not to be prefetched. Before the current tiles, others
+// have used the current panel for `rows` rows.
 struct Next {
     const Piece* piece = nullptr;
     int64_t rows = 0;
 };
 
-// The weights of all gates that x feeds, or of those that h feeds. The gates lie side by side in one matrix: gate g has
-// panels.columns columns from g · panels.columns on. Each gate is cut into the same panels. The elements of the packed
-// form are of type P.
+// The weights of all gates that x feeds, or of those that h feeds, in the user's memory. The gates lie side by side:
+// gate g has panels.columns columns from g · panels.columns on. Each gate is cut into the same panels.
 //
-// With several heads there is such a matrix for each head, with a part of the columns. The part of a panel in each head
-// is packed separately (each_head): it has no zeros, and the rows of its head only.
-template <class P>
-struct Weights {
-    using S = Sum<P>;
-    static constexpr int W = Simd<S>::LANES;
-    Matrix<S> matrix;  // (K, gates · columns), of the first head
-    Heads heads;
-    int64_t columns;   // of a gate of a head
-    int64_t K;
-    int64_t block;     // K consists of blocks of this number of rows; no pair has rows of two blocks
-    int64_t length;    // elements of a column
-    int gates;
+// With several heads there is such a matrix for each head, with a share of the columns. The piece of a panel in each
+// head is packed separately (each_head): it has no zeros, and the rows of its head only.
+template <class S>
+struct GateMatrix {
+    Matrix<S> matrix;  // (parts · part_rows, gates · columns), of the first head
+    int64_t part_rows;
     const Panels<S>& panels;
-    P* packed;
-    const bool in_strips;  // read in strips in the user's matrix
-    bool in_place;         // panels of whole vectors are read in the user's matrix
-    bool one_by_one;       // the caller packs each panel right before its use, by `copy_panel`
-    bool has_packed;       // false: `pack` has nothing to do
+    int gates = 1;
+    int64_t parts = 1;  // of a transposed matrix, where they lie one below the other; no pair has rows of two parts
+    Heads heads = {};
+};
 
-    // `rows` rows are multiplied by the weights in each of `passes` passes. in_strips: only if suits_strips.
-    // single_use: each panel is used once and by one thread.
-    Weights(Matrix<S> matrix, int64_t blocks, int64_t block, int gates, const Panels<S>& panels, int64_t passes,
-            int64_t rows, bool in_strips, Arena<S>& arena, bool single_use = false, Heads heads = {})
-        : matrix(matrix),
-          heads(heads),
-          columns(heads.count == 1 ? panels.columns : panels.columns / heads.count),
-          K(blocks * block),
-          block(block),
-          length(blocks * elements<P>(block)),
-          gates(gates),
-          panels(panels),
-          in_strips(in_strips) {
-        const bool whole = columns % W == 0;
-        const int64_t tiles = (rows + tallest(WIDEST) - 1) / tallest(WIDEST), uses = passes * tiles;
-        // With one gate of at most 2 KiB a row, the rows of a panel are close enough for the CPU's prefetcher. With
-        // several gates they are a row of all gates apart.
-        const bool streams = gates == 1 && (panels.count == 1 ? matrix.row == panels.padded()
-                                                              : (rows <= FEW_ROWS || uses <= FEW_USES) &&
-                                                                    whole_vectors() && matrix.row * sizeof(S) <= 2048);
-        in_place = !IS_PAIR<P> && matrix.col == 1 && !in_strips && (uses < 4 || streams);
-        one_by_one = single_use && !in_place && !in_strips;
-        has_packed = !((in_place && whole) || in_strips || one_by_one);
-        packed = arena.template take_of<P>(has_packed ? packed_size() : 0);
+// The use of a GateMatrix in a pass: `rows` rows are multiplied by it in each of `passes` passes.
+struct Use {
+    int64_t passes, rows;
+    bool may_strip = false;   // the pass can read strips
+    bool single_use = false;  // each panel is used once and by one thread
+};
+
+// How a pass reads its weights.
+enum class Reading {
+    PACKED,      // `pack` copies all panels before their use, and add_to reads the copies
+    IN_PLACE,    // add_to reads panels of whole vectors in the user's matrix; only the others are packed
+    IN_STRIPS,   // multiply_in_strips reads the user's matrix
+    ONE_BY_ONE,  // the pass packs each panel right before its use, by copy_panel
+};
+
+// The elements of packed weights are of type P.
+template <class P>
+struct Weights : GateMatrix<Sum<P>> {
+    using S = Sum<P>;
+    using From = GateMatrix<S>;
+    using From::matrix, From::part_rows, From::gates, From::panels, From::parts, From::heads;
+    static constexpr int W = Simd<S>::LANES;
+    const Reading reading;
+    const int64_t columns;  // of a gate of a head
+    const int64_t K;
+    const int64_t length;   // elements of a column
+    P* packed;
+
+    bool in_strips() const { return reading == Reading::IN_STRIPS; }
+    bool one_by_one() const { return reading == Reading::ONE_BY_ONE; }
+
+    Weights(const From& from, Use use, Arena<S>& arena) : Weights(from, choose_reading(from, use), nullptr) {
+        packed = arena.template take_of<P>(has_packed() ? packed_size() : 0);
     }
 
     // Packed in memory of the caller. Only the first user of the memory calls `pack`.
-    Weights(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, P* packed, Heads heads = {})
-        : matrix(matrix),
-          heads(heads),
-          columns(panels.columns / heads.count),
-          K(K),
-          block(K),
-          length(elements<P>(K)),
-          gates(gates),
-          panels(panels),
-          packed(packed),
-          in_strips(false),
-          in_place(false),
-          one_by_one(false),
-          has_packed(true) {}
-
-    // Strips save the packing; packed panels save a part of every pass. They save most if they fit the cores' own
-    // caches, and least with several gates and aligned rows, because strips read these fast. Measured on two cores at H
-    // from 256 to 1024.
-    static bool suits_strips(Matrix<S> matrix, int64_t K, int gates, const Panels<S>& panels, int64_t passes,
-                             int64_t rows) {
-        constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
-        const bool wide = is_wide<S>(rows, K, gates * panels.columns);
-        const int64_t few = !wide ? FEW_PASSES : gates == 1 || matrix.row % W ? FEW_IF_WIDE : FEW_IF_WIDE_GATES;
-        return !IS_PAIR<P> && matrix.col == 1 && rows <= FEW_ROWS && passes < few && K > 0 &&
-               panels.vectors >= NARROWEST && panels.valid(panels.count - 1) >= W;
-    }
+    Weights(const From& from, void* packed) : Weights(from, Reading::PACKED, packed) {}
 
     // Pack panels [first, end) of every gate, a few rows of all these panels at a time. Memory is fast along a row, and
     // the next row may lie in another page.
     void pack(int64_t first, int64_t end) const {
-        constexpr int64_t ROWS = IS_PART<P> ? 2 * BLOCK : 8;
-        if (!has_packed) return;
+        constexpr int64_t ROWS = IS_PART<P> ? 2 * GROUP : 8;
+        if (!has_packed()) return;
         if (matrix.col != 1) {
             for (int64_t p = first; p < end; ++p) pack_rows(p, 0, K);
             return;
         }
-        for (int64_t from = 0; from < K; from += block)
-            for (int64_t k = 0; k < block; k += ROWS)
-                for (int64_t p = first; p < end; ++p) pack_rows(p, from + k, block - k < ROWS ? block - k : ROWS);
+        for (int64_t from = 0; from < K; from += part_rows)
+            for (int64_t k = 0; k < part_rows; k += ROWS)
+                for (int64_t p = first; p < end; ++p)
+                    pack_rows(p, from + k, part_rows - k < ROWS ? part_rows - k : ROWS);
     }
 
     int64_t packed_size() const { return gates * length * packed_columns(); }  // elements
@@ -291,87 +267,115 @@ struct Weights {
     // Panel p of gate g → to, rows of p.width vectors.
     void copy_panel(Piece p, int g, P* to) const { copy_panel(p, g, 0, K, to); }
 
-    // The next terms of t's sums: a @ piece p of gate g, for all terms, or for those of the elements [begin, end) of a
+    // The next terms of the sums: a @ piece p of gate g, for all terms, or for those of the elements [begin, end) of a
     // column.
-    XRNN_INLINE void add_to(Tile<P>& t, Piece p, int g, const P* a, int64_t a_row, Next next = {}) const {
-        add_to(t, p, g, a, a_row, 0, length, next);
+    XRNN_INLINE void add_to(Product<P>& product, Piece p, int g, const P* a, int64_t a_row, Next next = {}) const {
+        add_to(product, p, g, a, a_row, 0, length, next);
     }
 
-    XRNN_INLINE void add_to(Tile<P>& t, Piece p, int g, const P* a, int64_t a_row, int64_t begin, int64_t end,
+    XRNN_INLINE void add_to(Product<P>& product, Piece p, int g, const P* a, int64_t a_row, int64_t begin, int64_t end,
                             Next next = {}) const {
         if (begin == end) return;  // then the matrix may be null, and an offset of null is undefined
         const P* b = packed_panel(p, g);
         int64_t b_row = p.width * W;
         if constexpr (!IS_PAIR<P>)
-            if (!lies_packed(p)) b = matrix.data + offset(p, g), b_row = matrix.row;
-        add_product(t, a, a_row, 1, b + begin * b_row, b_row, end - begin);
+            if (is_in_place(p)) b = matrix.data + offset(p, g), b_row = matrix.row;
+        add_segment(product, a, a_row, 1, b + begin * b_row, b_row, end - begin);
         if constexpr (!IS_PAIR<P>)
-            if (next.piece) announce(t, packed_panel(*next.piece, g), begin, end, next);
+            if (next.piece) announce(product, packed_panel(*next.piece, g), begin, end, next);
     }
 
-    // Bytes of the packed form.
-    int64_t packed_bytes() const { return has_packed ? packed_size() * int64_t(sizeof(P)) : 0; }
+    int64_t packed_bytes() const { return has_packed() ? packed_size() * int64_t(sizeof(P)) : 0; }
 
    private:
-    // The most uses of a panel that is read in the user's matrix though there are many rows.
-    static constexpr int64_t FEW_USES = 32;
+    XRNN_INLINE Weights(const From& from, Reading reading, void* packed)
+        : From(from),
+          reading(reading),
+          columns(heads.count == 1 ? panels.columns : panels.columns / heads.count),
+          K(parts * part_rows),
+          length(parts * elements<P>(part_rows)),
+          packed(static_cast<P*>(packed)) {}
 
-    // The last segment of t has terms of the elements [begin, end). Its tiles prefetch these elements of the next panel.
-    static XRNN_INLINE void announce(Tile<P>& t, const P* panel, int64_t begin, int64_t end, Next next) {
-        Segment<P>& s = t.segments[t.count - 1];
+    static Reading choose_reading(const From& from, Use use) {
+        if (!IS_PAIR<P> && from.matrix.col == 1) {
+            if (use.may_strip && suits_strips(from, use)) return Reading::IN_STRIPS;
+            if (suits_reading_in_place(from, use)) return Reading::IN_PLACE;
+        }
+        return use.single_use ? Reading::ONE_BY_ONE : Reading::PACKED;
+    }
+
+    // Strips save the packing; packed panels save a part of every pass. They save most if they fit the cores' own
+    // caches, and least with several gates and aligned rows, because strips read these fast. Measured on two cores at H
+    // from 256 to 1024.
+    static bool suits_strips(const From& from, Use use) {
+        constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
+        const Panels<S>& panels = from.panels;
+        if (use.rows > FEW_ROWS || from.heads.count > 1 || from.part_rows == 0 || panels.vectors < NARROWEST ||
+            panels.valid(panels.count - 1) < W)
+            return false;
+        if (!is_wide<S>(use.rows, from.part_rows, from.gates * panels.columns)) return use.passes < FEW_PASSES;
+        return use.passes < (from.gates == 1 || from.matrix.row % W ? FEW_IF_WIDE : FEW_IF_WIDE_GATES);
+    }
+
+    // Packing does not pay for a few uses of a panel, or if its rows are close enough for the CPU's prefetcher: with
+    // one gate of at most 2 KiB a row. With several gates they are a row of all gates apart.
+    static bool suits_reading_in_place(const From& from, Use use) {
+        constexpr int64_t FEW_USES = 32;  // of a panel, though there are many rows
+        const int64_t uses = use.passes * ((use.rows + tallest(WIDEST) - 1) / tallest(WIDEST));
+        if (uses < 4) return true;
+        if (from.gates > 1) return false;
+        if (from.panels.count == 1) return from.matrix.row == from.panels.padded();
+        const bool has_whole_vectors =  // no vector crosses a cache line
+            reinterpret_cast<uintptr_t>(from.matrix.data) % VECTOR_BYTES == 0 && from.matrix.row % W == 0;
+        return (use.rows <= FEW_ROWS || uses <= FEW_USES) && has_whole_vectors && from.matrix.row * sizeof(S) <= 2048;
+    }
+
+    bool is_in_place(Piece p) const { return reading == Reading::IN_PLACE && p.last == W; }
+    bool has_packed() const { return reading == Reading::PACKED || (reading == Reading::IN_PLACE && columns % W != 0); }
+
+    // The last segment has terms of the elements [begin, end). Its tiles prefetch these elements of the next panel.
+    static XRNN_INLINE void announce(Product<P>& product, const P* panel, int64_t begin, int64_t end, Next next) {
+        Segment<P>& s = product.segments[product.count - 1];
         const int64_t row = next.piece->width * W;
         s.next = panel + begin * row + next.rows / tallest(next.piece->width) * s.K * LINE<P>;
         s.next_end = panel + end * row;
-        t.has_next = true;
+        product.has_next = true;
     }
 
     // Rows [k, k + rows) of panel number `number` of every gate.
     void pack_rows(int64_t number, int64_t k, int64_t rows) const {
         each_head<S>(panels.piece(number), heads, columns, [&](Piece p) {
-            if (!lies_packed(p)) return;
+            if (is_in_place(p)) return;
             for (int g = 0; g < gates; ++g) copy_panel(p, g, k, rows, packed_panel(p, g));
         });
     }
 
-    // Rows [k, k + rows) of panel p of gate g → their place in `panel`. Both ends are ends of a block, or k is the first
-    // row of an element, and for parts of a block of elements.
+    // Rows [k, k + rows) of panel p of gate g → their place in `panel`. Both ends are ends of a part, or k is the first
+    // row of an element, and for bfloat16 parts of a group.
     void copy_panel(Piece p, int g, int64_t k, int64_t rows, P* panel) const {
         if (rows == 0) return;  // then the matrix may be null, and an offset of null is undefined
         if constexpr (IS_PAIR<P>)
-            for (; rows > block; k += block, rows -= block) copy_within_block(p, g, k, block, panel);
-        copy_within_block(p, g, k, rows, panel);
+            for (; rows > part_rows; k += part_rows, rows -= part_rows) copy_within_part(p, g, k, part_rows, panel);
+        copy_within_part(p, g, k, rows, panel);
     }
 
-    void copy_within_block(Piece p, int g, int64_t k, int64_t rows, P* panel) const {
+    void copy_within_part(Piece p, int g, int64_t k, int64_t rows, P* panel) const {
         const int width = p.width * W, valid = (p.width - 1) * W + p.last;
-        const Matrix<S> from = {matrix.data + k * matrix.row + offset(p, g), matrix.row, matrix.col};
-        P* const to = panel + element_of(k) * width;
-        if (matrix.col == 1)
-            copy_rows(from.data, matrix.row, rows, valid, width, to);
-        else if (matrix.row == 1)
-            copy_columns(from.data, matrix.col, rows, valid, width, to);
-        else
-            copy_elements_one_by_one(from, rows, valid, width, to);
-    }
-
-    // The element of a column that contains row k.
-    int64_t element_of(int64_t k) const {
-        return IS_PAIR<P> && k > 0 ? k / block * elements<P>(block) + k % block / 2 : k;
+        // The element of a column that contains row k.
+        const int64_t element = IS_PAIR<P> && k > 0 ? k / part_rows * elements<P>(part_rows) + k % part_rows / 2 : k;
+        copy_matrix(Matrix<S>{matrix.data + k * matrix.row + offset(p, g), matrix.row, matrix.col}, rows, valid, width,
+                    panel + element * width);
     }
 
     // The first element of piece p of gate g in the user's matrix.
     int64_t offset(Piece p, int g) const {
         return p.head * heads.stride + (g * columns + p.begin - p.head * columns) * matrix.col;
     }
-    // Every head but the first may begin inside a vector, and then starts a new packed vector. So the packed form has
-    // room for one more vector per further head.
+    // Every head but the first may begin inside a vector, and then starts a new packed vector. So there is room for
+    // one more vector per further head.
     int64_t packed_columns() const { return panels.padded() + (heads.count - 1) * W; }
     P* packed_panel(Piece p, int g) const {
         return packed + length * (g * packed_columns() + p.begin / W * W + p.head * W);
-    }
-    bool lies_packed(Piece p) const { return !in_strips && (!in_place || p.last != W); }
-    bool whole_vectors() const {  // no vector crosses a cache line
-        return reinterpret_cast<uintptr_t>(matrix.data) % VECTOR_BYTES == 0 && matrix.row % W == 0;
     }
 };
 
@@ -379,24 +383,16 @@ struct Weights {
 template <class P>
 int64_t pack(Matrix<Sum<P>> matrix, Heads heads, int64_t K, int gates, int64_t H, int threads, void* to) {
     const Panels<Sum<P>> panels(H, threads);
-    const Weights<P> weights(matrix, K, gates, panels, static_cast<P*>(to), heads);
-#if defined(XRNN_PARTS)
-    const bool before = exceptional;  // a signal handler may have interrupted an operation
-    exceptional = false;
+    const Weights<P> weights({.matrix = matrix, .part_rows = K, .panels = panels, .gates = gates, .heads = heads}, to);
+    const TileJob job;
     if (to) weights.pack(0, panels.count);
-    const bool found = exceptional;
-    exceptional = before;
-    if (found) return -1;
-#else
-    if (to) weights.pack(0, panels.count);
-#endif
-    return weights.packed_size() * int64_t(sizeof(P));
+    return job.found_exceptional() ? -1 : weights.packed_size() * int64_t(sizeof(P));
 }
 
-// The next term of t's sums: a chain that was summed before.
+// The next term of the sums: a chain that was summed before.
 template <class P>
-XRNN_INLINE void add_chain(Tile<P>& t, const Sum<P>* sums, int64_t row) {
-    Segment<P>& segment = t.segments[t.count++];
+XRNN_INLINE void add_chain(Product<P>& product, const Sum<P>* sums, int64_t row) {
+    Segment<P>& segment = product.segments[product.count++];
     segment.a = nullptr, segment.a_row = 0, segment.next = nullptr;
     segment.chain = sums, segment.chain_row = row;
 }

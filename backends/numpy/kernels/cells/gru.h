@@ -1,8 +1,8 @@
 // h[t] = n + u (h[t-1] - n);  r, u = σ(z₁), σ(z₂),  n = tanh(z₀ + r z₃)
 //                                    (Cho et al., 2014, with the reset gate after the product)
 //
-// The blocks of Wx and Wh are r, u, n. z₃ is the recurrent part of n, with a bias of its own. z₀ is the part of n that
-// x feeds: it comes first, so that the three blocks fed by h are neighbours.
+// The parts of Wx and Wh are r, u, n. x feeds n through z₀, and h through z₃, which has a bias of its own. z₀ comes
+// first, so that the three gates fed by h are neighbours.
 #pragma once
 
 #include "activations.h"
