@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import math
 from datetime import datetime, timedelta
@@ -280,28 +279,16 @@ def test_the_table_has_a_row_for_each_series_and_step(capsys: Capture) -> None:
     before = files()
     words = "t.csv exists: expected a new name; name another with --csv, or replace it with --overwrite"
     assert words in failed(capsys, "forecast", "f.csv", *options, "--out", "d")
-    words = "--csv is f.csv, among the files that this run reads: expected"
+    words = "--csv would write f.csv, among the files that this run reads: expected"
     assert words in failed(capsys, "forecast", "f.csv", *options[:-1], "f.csv", "--overwrite")
     assert files() == before
     assert main(["forecast", "f.csv", *options, "--overwrite"]) == 0
     assert len(Path("t.csv").read_text().splitlines()) == 4
 
 
-@pytest.mark.needs("openpyxl", "test")
-def test_the_table_may_be_an_excel_sheet(capsys: Capture) -> None:
+def test_a_table_under_another_name_gets_one_line(capsys: Capture) -> None:
     write("f.csv", growth())
-    got = results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "1", "--csv", "t.xlsx")
-    frame = importlib.import_module("pandas").read_excel("t.xlsx")
-    assert [*frame.columns] == ["name", "id", "step", "time", "0.1", "0.5", "0.9"]
-    np.testing.assert_allclose(frame["0.5"], [each["value"] for each in got["forecast"]], rtol=1e-9)
-
-
-def test_a_table_under_another_name_gets_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    write("f.csv", growth())
-    words = "--csv is t.txt: expected a name that ends in .csv, .xlsx; add one of them"
-    assert words in failed(capsys, "forecast", "f.csv", "--csv", "t.txt")
-    monkeypatch.setattr("xrnn.commands.outputs.find_spec", lambda name: None if name == "openpyxl" else name)
-    words = "--csv is t.xlsx, which needs the package openpyxl: expected it, or a name that ends in .csv; use `pip ins"
+    words = "--csv is t.xlsx: expected a name that ends in .csv; change the ending"
     assert words in failed(capsys, "forecast", "f.csv", "--csv", "t.xlsx")
 
 

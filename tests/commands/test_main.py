@@ -122,26 +122,3 @@ def test_the_shell_completes(words: str, completed: set[str], monkeypatch: Patch
         main([])
     out, err = capsys.readouterr()
     assert (set(out.split()), err) == (completed, "")
-
-
-@pytest.mark.parametrize(
-    ("launcher", "environment"),
-    [
-        ("mpiexec", {"PMI_SIZE": "2"}),
-        ("srun", {"SLURM_STEP_NUM_TASKS": "2"}),
-        ("torchrun", {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}),
-    ],
-)
-@pytest.mark.parametrize("words", ["classify", "predict classify wide.csv", "convert layer layer.c"])
-def test_several_processes_are_refused(
-    words: str, launcher: str, environment: dict[str, str], workdir: Path, monkeypatch: Patch, capsys: Capture
-) -> None:
-    """All would do the same work. `xrnn info` prints a table of them instead."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert main(words.split()) == 1
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"error: {launcher} has started 2 processes: expected one, since all would do the same work")
-    assert [*workdir.iterdir()] == []
-    assert main([*words.split(), "--help"]) == 0

@@ -29,8 +29,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX
 ELSEWHERE = "can't write {}: expected the name of a file, but it is {}"
 IN_A_FOLDER = "can't write {} ({}): expected an existing folder with write permission; make it or name another"
 NEW = "{} exists: expected a new name; name another with --out, or replace it with --overwrite"
-NEW_PICTURE = "{} exists: expected a new name; name another with --plot, or replace it with --overwrite"
-READS = "{} is {}, among the files that this run reads: expected another place; name another"
+READS = "--out would write {}, among the files that this run reads: expected another place; name another"
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
@@ -57,7 +56,7 @@ def test_an_existing_file_is_replaced_only_with_overwrite(run: Run, capsys: Capt
     capsys.readouterr()
     assert failed(capsys, *run.words()) == NEW.format(default)
     assert failed(capsys, *run.words("--out", "c")) == NEW.format("c")
-    assert failed(capsys, *run.words("--out", "d")) == NEW_PICTURE.format("d.png")
+    assert failed(capsys, *run.words("--out", "d")) == NEW.format("d.png")
     assert files() == before
     assert run("--overwrite") == run("--out", "d", "--overwrite", units=1) == run("--out", "empty", units=1) == 0
     assert [updates_in(name) for name in (default, "d", "empty")] == [UPDATES, run.per_unit, run.per_unit]
@@ -96,16 +95,12 @@ def crowded(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crowded")
     write_data(folder)
     shutil.copy(trained / "regress", folder / "c")
-    for name in ("mine.png", "mine.svg", "notes"):
+    for name in ("mine.png", "notes"):
         (folder / name).write_bytes(b"mine")
-    for name, target in {"loop": "loop", "link": "notes", "here": ".", "soft.png": "c"}.items():
+    for name, target in {"loop": "loop", "link": "notes"}.items():
         (folder / name).symlink_to(target)
-    (folder / "hard.png").hardlink_to(folder / "c")
     os.mkfifo(folder / "fifo")
     return folder
-
-
-BOTH = "--out and --plot would both write {}: expected two files; name another with --plot"
 
 
 @POSIX
@@ -114,23 +109,17 @@ BOTH = "--out and --plot would both write {}: expected two files; name another w
     [
         ("--out notes", NEW.format("notes")),
         ("--out ./link", NEW.format("link")),
-        ("--out levels.ts", "--out is levels.ts: expected a name that ends in .safetensors; add one of them"),
-        ("--out r.xlsx", "--out is r.xlsx: expected a name that ends in .safetensors; add one of them"),
-        ("--out mine.safetensors", NEW_PICTURE.format("mine.png")),
-        ("--out d --plot mine.svg", NEW_PICTURE.format("mine.svg")),
-        ("--plot loss.gif", "--plot is loss.gif: expected a name that ends in .png, .svg, .pdf; add one of them"),
+        ("--out levels.ts", "--out is levels.ts: expected a name that ends in .safetensors; change the ending"),
+        ("--out mine.safetensors", NEW.format("mine.png")),
         ("--out .", ELSEWHERE.format(".", "a folder; name a file in it")),
         ("--out loop", IN_A_FOLDER.format("loop", "Too many levels of symbolic links")),
         ("--out fifo", ELSEWHERE.format("fifo", "a device, a pipe or a socket; name")),
         ("--out fifo --overwrite", ELSEWHERE.format("fifo", "a device, a pipe or a socket; name")),
         (f"--out {os.devnull}", ELSEWHERE.format(os.devnull, "a device")),
         ("--out nowhere/c", IN_A_FOLDER.format("nowhere/c", "No such file or directory")),
-        ("--plot nowhere/p.png", IN_A_FOLDER.format("nowhere/p.png", "No such file or directory")),
         ("--out loop/c", IN_A_FOLDER.format("loop/c", "Too many levels of symbolic links")),
         ("--out fifo/c", IN_A_FOLDER.format("fifo/c", "Not a directory")),
         (f"--out {'x' * 300}", IN_A_FOLDER.format("x" * 300, "File name too long")),
-        ("--out c --overwrite --plot soft.png", BOTH.format("c")),
-        ("--out c --overwrite --plot hard.png", BOTH.format("c")),
     ],
 )
 def test_an_output_that_may_not_be_written_is_found_before_training(
@@ -153,10 +142,10 @@ def test_a_read_only_file_is_not_replaced(folder: Path, monkeypatch: Patch, caps
 
 
 def test_an_output_is_no_input(folder: Path, capsys: Capture) -> None:
-    Path("levels.ts").rename("levels.svg")
-    words = REGRESS.words("--plot", "./levels.svg", "--overwrite")
-    assert failed(capsys, "regress", "levels.svg", *words[2:]) == READS.format("--plot", "levels.svg")
+    Path("levels.ts").rename("levels.safetensors")
+    words = REGRESS.words("--out", "./levels.safetensors", "--overwrite")
+    assert failed(capsys, "regress", "levels.safetensors", *words[2:]) == READS.format("levels.safetensors")
     write_folder(Path("g"), waves(4, 0))
     for path in ("g/slow/0", "./g/quick/new.safetensors"):
-        expected = READS.format("--out", path.removeprefix("./"))
+        expected = READS.format(path.removeprefix("./"))
         assert failed(capsys, "classify", "g/", "--out", path, "--overwrite") == expected

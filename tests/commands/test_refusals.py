@@ -84,7 +84,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("forecast rows.csv --quantiles 1", "--quantiles is '1': expected numbers between 0 and 1 that differ in"),
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
-        ("classify nul.csv --id i --label l", "y[0] is '"),
+        ("classify nul.csv --id i --label l", "Unknown label type: y[0] is '"),
         ("classify one.ts", "got 1 class(es), ['a']: expected two or more; add series"),
         ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file, or a folder; check"),
         ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
@@ -131,7 +131,7 @@ def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, cap
         ("fly", "o such command 'fly'", "xrnn"),
         ("--fly", "", "xrnn"),
         (
-            "regress x --plot trail/",
+            "regress x --out trail/",
             "it is the name of a folder: expected that of a file; name one in it",
             "xrnn regress",
         ),
@@ -139,7 +139,7 @@ def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, cap
         *(
             (f"{command} {option} ''".replace("  ", " "), ": it is empty: expected a path", f"xrnn {command}")
             for command, options in {
-                **{r.command: ("", "--out", "--plot") for r in RUNS},
+                **{r.command: ("", "--out") for r in RUNS},
                 "predict": ("",),
             }.items()
             for option in options

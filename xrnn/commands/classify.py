@@ -8,11 +8,13 @@ from typing import Any, Final
 import numpy as np
 from rich.table import Table
 
-from xrnn.commands.labelled import Report, TestArgument, Tested, TrainArgument, train_and_test
+from xrnn.commands.labelled import TestArgument, TrainArgument, train_and_test
 from xrnn.commands.options import RunOptions, TableOptions, with_options
-from xrnn.commands.pictures import confusion_picture
+from xrnn.commands.pictures import Picture, confusion_picture
+from xrnn.commands.training import Results
 from xrnn.series import Classifier
 from xrnn.series.checks import escaped
+from xrnn.typing import HostArray
 
 _LONGEST: Final = 40  # characters of a label, in the table
 
@@ -33,8 +35,13 @@ def classify(
     return train_and_test(classifier, (train, test), table, options, "classifier.safetensors", _report)
 
 
-def _report(classifier: Classifier, tested: Tested, say: Callable[[Any], None]) -> Report:
-    truth, predicted, baseline = tested
+def _report(
+    classifier: Classifier,
+    truth: HostArray,
+    predicted: HostArray,
+    baseline: HostArray | None,
+    say: Callable[[Any], None],
+) -> tuple[Results, Picture]:
     names: list[str] = classifier.classes_.tolist()
     counts = np.zeros((len(names), len(names)), np.int64)  # [i, j]: series with label i that were predicted as j
     for true, label in zip(truth.tolist(), predicted.tolist(), strict=True):
@@ -43,7 +50,7 @@ def _report(classifier: Classifier, tested: Tested, say: Callable[[Any], None]) 
     with np.errstate(invalid="ignore"):  # scikit-learn's functions would save no line here
         recall, precision, f1 = right / series, right / said, 2 * right / (series + said)
     n, correct = len(truth), int(right.sum())
-    results: dict[str, Any] = {
+    results: Results = {
         "accuracy": correct / n,
         "balanced_accuracy": float(np.nanmean(recall)),
         "macro_f1": float(np.nanmean(f1)),
@@ -72,5 +79,4 @@ def _report(classifier: Classifier, tested: Tested, say: Callable[[Any], None]) 
         shown.add_row(escaped(name), f"{of:,}", f"{hits:,}", *cells)
     say(shown)
     results |= {"labels": by_label, "never_predicted": never}
-    picture = confusion_picture(classifier, names, counts)
-    return Report(results, picture, "accuracy", predicted != truth, None if baseline is None else baseline != truth)
+    return results, confusion_picture(names, counts)

@@ -37,9 +37,7 @@ def forecast(
     reading: ReadingOptions,
     csv: Annotated[
         Path | None,
-        typer.Option(
-            parser=new_path, metavar="PATH", help="Table to write, .csv or .xlsx: a row for each series and step."
-        ),
+        typer.Option(parser=new_path, metavar="PATH", help="Table to write, .csv: a row for each series and step."),
     ] = None,
     options: RunOptions,
 ) -> int:
@@ -88,7 +86,7 @@ def forecast(
         results["series"] = [{"name": name} | tables.as_dict(of) for name, of in scores.items()]
     results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
     picture = forecast_picture(data.series, forecasts, past, tested, scores, "\n".join(parts))
-    return run.finish(results, picture, lambda path: tables.table_of(forecasts, path))
+    return run.finish(results, picture, lambda: tables.table_of(forecasts))
 
 
 def _say_scores(say: Callable[[Any], None], past: ForecastData, tested: Any, scores: Any, levels: Any) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
+import signal
 import sys
-from typing import Annotated, Any, Final, TextIO, cast
+from typing import Annotated, Any, Final, cast
 
 import typer
 import typer.core
@@ -20,11 +22,9 @@ from xrnn.commands.info import info
 from xrnn.commands.options import flag
 from xrnn.commands.predict import predict
 from xrnn.commands.regress import regress
-from xrnn.commands.terminal import SafeStream, status_of
-from xrnn.files import printable
+from xrnn.commands.terminal import to_stderr
 from xrnn.parallel import ParallelError
-from xrnn.parallel.launcher import launcher
-from xrnn.series.errors import ModelError, SettingsError
+from xrnn.series.errors import ModelError
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
@@ -34,12 +34,18 @@ class _InterruptedError(Exception):
     """Ctrl-C, as an exception that no version of Typer turns into an exit status."""
 
 
+class _ClosedPipeError(Exception):
+    """A closed pipe, as an exception that Typer does not turn into the exit status 1."""
+
+
 class _Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise _InterruptedError from error
+        except BrokenPipeError as error:
+            raise _ClosedPipeError from error
 
 
 app = typer.Typer(
@@ -57,19 +63,36 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that the terminal can't show becomes a "?"
     # sys.stdout is None if the descriptor is closed (`>&-`).
-    output = SafeStream(sys.stdout if sys.stdout is not None else io.StringIO())
-    with contextlib.redirect_stdout(cast(TextIO, output)):
-        status = _run(arguments)
-    output.flush()
-    if output.lost and output.lost.errno != errno.EPIPE:
-        _fail(f"can't write the output ({output.lost.strerror}): expected free space; saved files are complete", 1)
-    return status or status_of(output.lost)
+    with contextlib.redirect_stdout(io.StringIO() if sys.stdout is None else sys.stdout):
+        try:
+            status = _run(arguments)
+            sys.stdout.flush()
+        except (OSError, _ClosedPipeError) as error:
+            status = _lost(error)
+    return status
+
+
+def _lost(error: OSError | _ClosedPipeError) -> int:
+    """The exit status after the output was lost: a closed pipe, a full device, a closed terminal.
+
+    Raises an error of a file again.
+    """
+    if isinstance(error, OSError) and error.filename:
+        raise error
+    # Python flushes the buffer at exit, which would fail again: send it to the null device.
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    if not isinstance(error, OSError) or error.errno == errno.EPIPE:
+        return 128 + getattr(signal, "SIGPIPE", 13)  # as of a program that SIGPIPE has ended
+    return _fail(f"can't write the output ({error.strerror}): expected free space; saved files are complete", 1)
 
 
 def _run(arguments: list[str]) -> int:
     commands = cast(Any, typer.main.get_command(app))
     try:
-        return commands.main(arguments, "xrnn", standalone_mode=False, obj=arguments) or 0
+        return commands.main(arguments, "xrnn", standalone_mode=False) or 0
     except _CommandLineError as error:
         # Without a context, an option lacks its value, or precedes the command.
         name = f"xrnn {arguments[0]}" if arguments[0] in commands.commands else "xrnn"
@@ -88,10 +111,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    if sys.stderr is None:  # a closed descriptor (`2>&-`); `print` would use stdout instead
-        return status
-    stderr = cast(TextIO, SafeStream(sys.stderr))  # if stderr is lost too, the exit status shows the error
-    print(f"error: {printable(' '.join(message.split()))}", file=stderr, flush=True)
+    to_stderr(f"error: {' '.join(message.split())}")
     return status
 
 
@@ -111,13 +131,6 @@ def _options(
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
-    name, size = launcher()
-    wants_help = not {"-h", "--help"}.isdisjoint(context.obj)
-    if size > 1 and context.invoked_subcommand not in (None, "info") and not wants_help:
-        raise SettingsError(
-            f"{name} has started {size} processes: expected one, since all would do the same work; start xrnn "
-            "without it, or train by xrnn.parallel in a script of your own"
-        )
 
 
 for command in (classify, regress, forecast, predict, convert, info):

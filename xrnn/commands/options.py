@@ -58,8 +58,7 @@ class TableOptions(ReadingOptions):
 class RunOptions:
     """The options of all training commands.
 
-    out         checkpoint to write
-    plot        picture to write: .png, .svg or .pdf
+    out         checkpoint to write; the picture has the same name and the ending .png
     overwrite   replace an existing checkpoint, picture and table
     quiet       print the results only, not what was read and the progress
     json        print the results as JSON, in the last line
@@ -67,7 +66,6 @@ class RunOptions:
     """
 
     out: Path | None = None
-    plot: Path | None = None
     overwrite: bool = False
     quiet: bool = False
     json: bool = False

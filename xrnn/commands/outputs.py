@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from xrnn.files import check_output, check_writable, real_path, same_file, write_file
 from xrnn.series.errors import OutputError, file_errors
 
-_OF_XLSX: Final = ("pandas", "openpyxl")
-
 
 class Output(NamedTuple):
-    """A file to write: the option for it, such as "--out", its path, and whether it may replace another."""
+    """A file to write: the option that names it, such as "--out", its path, and whether it may replace another."""
 
     option: str
     path: Path
@@ -34,21 +31,14 @@ class Output(NamedTuple):
             write_file(self.path, content, self.may_replace, self.refusal)
 
 
-def check_ending(option: str, path: Path | None, endings: Sequence[str]) -> None:
-    """Raises OutputError unless the suffix of the path is one of `endings`, and the packages for it are there."""
-    if path and path.suffix.lower() not in endings:
-        raise OutputError(
-            f"{option} is {path}: expected a name that ends in {', '.join(filter(None, endings))}; add one of them"
-        )
-    if path and path.suffix.lower() == ".xlsx" and (missing := [p for p in _OF_XLSX if not find_spec(p)]):
-        raise OutputError(
-            f"{option} is {path}, which needs the package {missing[0]}: expected it, or a name that ends in .csv; use "
-            f"`pip install {missing[0]}`"
-        )
+def check_ending(option: str, path: Path | None, ending: str, *others: str) -> None:
+    """Raises OutputError for another ending of the path."""
+    if path and path.suffix.lower() not in (ending, *others):
+        raise OutputError(f"{option} is {path}: expected a name that ends in {ending}; change the ending")
 
 
 def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
-    """Check each output, that outputs are different files, and that the run reads none of them.   Raises OutputError.
+    """Check each output, and that the run reads none of them.   Raises OutputError.
 
     inputs   files, and folders, whose subfolders hold the files to read
     """
@@ -57,15 +47,9 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
         with file_errors(OutputError, "write", output.path, expected):
             check_writable(output.path)
             check_output(output.path, output.may_replace, output.refusal)
-    for one, other in itertools.combinations(outputs, 2):
-        if same_file(one.path, other.path):
-            raise OutputError(
-                f"{one.option} and {other.option} would both write {one.path}: expected two files; "
-                f"name another with {other.option}"
-            )
     for output, path in itertools.product(outputs, inputs):
         if same_file(output.path, path) or real_path(output.path).parent.parent == real_path(path):
             raise OutputError(
-                f"{output.option} is {output.path}, among the files that this run reads: expected another place; name "
-                "another"
+                f"{output.option} would write {output.path}, among the files that this run reads: expected another "
+                "place; name another"
             )

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -19,11 +18,8 @@ from xrnn.series.forecast.scores import ForecastScores, seasonal_naive
 from xrnn.series.forecast.series import ForecastSeries
 from xrnn.typing import HostArray
 
-# Suffix → the metadata key for the name of the program.
-FORMATS: Final = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}
 _MOST_COUNTS: Final = 30  # with more labels, the cells show no counts, which would overlap
 _MOST_NAMES: Final = 60  # with more labels, the axes show no names
-_MOST_PAIRS: Final = 5
 _LONGEST: Final = 16  # characters of a label
 _BEFORE: Final = 3  # lengths of the held-out rows that are shown
 _MOST_PANELS: Final = 6
@@ -38,8 +34,8 @@ class Picture:
     size: tuple[float, float]  # inches
     draw: Callable[[Any], None]  # fills a Matplotlib figure
 
-    def content(self, path: Path) -> bytes | None:
-        """The drawn picture, in the format of the suffix of `path`; None if Matplotlib is not installed."""
+    def content(self) -> bytes | None:
+        """The drawn picture, a PNG file; None if Matplotlib is not installed."""
         try:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
@@ -48,134 +44,58 @@ class Picture:
         figure = Figure(figsize=self.size, layout="constrained")
         FigureCanvasAgg(figure)
         self.draw(figure)
-        suffix = path.suffix.lower()
         content = io.BytesIO()
         with warnings.catch_warnings():
             # Matplotlib draws a box for a letter that its font lacks, and warns.
             warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-            figure.savefig(content, dpi=150, format=suffix[1:], metadata={FORMATS[suffix]: "xrnn"})
+            figure.savefig(content, dpi=150, metadata={"Software": "xrnn"})
         return content.getvalue()
 
 
-# ---- losses ----
+# ---- classify and regress ----
 
 
-def _draw_losses(axes: Any, losses: Sequence[float], unit: str) -> None:
-    """The losses of all updates, and their moving average."""
-    updates = np.arange(1, len(losses) + 1)
-    axes.plot(updates, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="each update")
-    window = max(1, len(losses) // 50)
-    if window > 1:
-        means = np.convolve(losses, np.full(window, 1 / window), mode="valid")
-        axes.plot(updates[window - 1 :], means, color="tab:blue", label=f"mean of {window} updates")
-    axes.set(xlabel="update (each uses one batch)", ylabel=unit, ylim=(0, None), xlim=(1, max(2, len(losses))))
-    axes.grid(alpha=0.3)
-
-
-def _draw_training(axes: Any, estimator: Any, unit: str) -> None:
-    """Draw the losses of all updates; with early stopping, also the validation loss of each epoch."""
-    losses, validation = estimator.losses_, estimator.validation_losses_
-    _draw_losses(axes, losses, unit)
-    if validation:
-        per_epoch, best = len(losses) // len(validation), validation.index(min(validation)) + 1
-        updates = np.arange(1, len(validation) + 1) * per_epoch
-        axes.plot(updates, validation, color="tab:orange", label="validation")
-        axes.axvline(best * per_epoch, color="tab:orange", linestyle=":", label=f"best epoch: {best:,}")
-    axes.legend()
-
-
-# ---- classify ----
-
-
-def confusion_picture(estimator: Any, labels: Sequence[str], counts: HostArray) -> Picture:
-    """The losses of all updates, if there are any, beside the confusion matrix. It grows with the number of labels.
+def confusion_picture(labels: Sequence[str], counts: HostArray) -> Picture:
+    """The confusion matrix. It grows with the number of labels.
 
     counts   [i, j]: the number of series with label i that were predicted as j
     """
     side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
+    names = [_label(label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…") for label in labels]
 
     def draw(figure: Any) -> None:
-        pattern = [["losses", "matrix"], ["pairs", "matrix"]] if estimator.losses_ else [["pairs", "matrix"]]
-        axes = figure.subplot_mosaic(pattern, height_ratios=(4, 1.6)[: len(pattern)])
-        names = [_short(label) for label in labels]
-        if estimator.losses_:
-            _draw_training(axes["losses"], estimator, "loss: mean of −log p(true label)")
-            chance = f"{np.log(len(labels)):.2f}: all labels equally likely"
-            axes["losses"].axhline(np.log(len(labels)), color="tab:gray", linestyle=":", label=chance)
-            axes["losses"].legend()
-        _draw_confusion(figure, axes["matrix"], names, counts)
-        _write_pairs(axes["pairs"], names, counts)
+        shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
+        axes = figure.add_subplot()
+        figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), ax=axes, label="share of the row")
+        right, n = counts.trace(), counts.sum()
+        axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {right / n:.3f} ({right:,} of {n:,})")
+        if len(names) > _MOST_NAMES:
+            return
+        size = min(10.0, 240 / len(names))  # points
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=size)
+        axes.set_yticks(range(len(names)), names, fontsize=size)
+        for (i, j), count in np.ndenumerate(counts):
+            if count and len(names) <= _MOST_COUNTS:
+                color = "white" if shares[i, j] > 0.5 else "black"
+                axes.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
 
-    return Picture((2.4 * side, side), draw)
-
-
-def _draw_confusion(figure: Any, axes: Any, labels: Sequence[str], counts: HostArray) -> None:
-    shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the row")
-    right, n = counts.trace(), counts.sum()
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {right / n:.3f} ({right:,} of {n:,})")
-    if len(labels) > _MOST_NAMES:
-        return
-    size = min(10.0, 240 / len(labels))  # points
-    places = range(len(labels))
-    axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 2 else 0, fontsize=size)
-    axes.set_yticks(places, labels, fontsize=size)
-    if len(labels) > _MOST_COUNTS:
-        return
-    for (i, j), count in np.ndenumerate(counts):
-        if count:
-            color = "white" if shares[i, j] > 0.5 else "black"
-            axes.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
+    return Picture((1.2 * side, side), draw)
 
 
-def most_confused(counts: HostArray, most: int) -> list[tuple[int, int, int]]:
-    """Up to `most` wrong pairs (true label, predicted label, count), the largest count first."""
-    wrong = counts - np.diag(counts.diagonal())
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    pairs = ((*map(int, np.unravel_index(place, wrong.shape)), int(wrong.flat[place])) for place in order)
-    return [(i, j, count) for i, j, count in pairs if count]
-
-
-def _write_pairs(axes: Any, labels: Sequence[str], counts: HostArray) -> None:
-    """The most confused pairs of labels. Beside them, the labels with the lowest recall."""
-    axes.axis("off")
-    pairs = most_confused(counts, _MOST_PAIRS)
-    lines = [f"{count:,} × {labels[i]} predicted as {labels[j]}" for i, j, count in pairs]
-    axes.text(0, 1, "\n".join(["most confused:", *lines] if lines else ["no series confused"]), va="top")
-    series, right = counts.sum(axis=1), counts.diagonal()
-    missed = [i for i in np.argsort(right / np.maximum(series, 1), kind="stable") if right[i] < series[i]]
-    recalls = [
-        f"{right[i] / series[i]:.2f} of {labels[i]} ({right[i]:,} of {series[i]:,})" for i in missed[:_MOST_PAIRS]
-    ]
-    axes.text(0.55, 1, "\n".join(["lowest recall:", *recalls] if recalls else []), va="top")
-
-
-def _short(label: str) -> str:
-    """The label, shortened, with `$` escaped: Matplotlib would read a formula."""
-    label = escaped(label)
-    return (label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…").replace("$", r"\$")
-
-
-# ---- regress ----
-
-
-def regression_picture(estimator: Any, targets: HostArray, predicted: HostArray) -> Picture:
-    """The losses of all updates beside a plot of the predicted numbers against the true ones."""
+def regression_picture(targets: HostArray, predicted: HostArray) -> Picture:
+    """The predicted numbers against the true ones."""
 
     def draw(figure: Any) -> None:
-        *left, right = figure.subplots(1, 1 + bool(estimator.losses_), squeeze=False)[0]
-        for axes in left:
-            _draw_training(axes, estimator, "mean squared error / variance")
+        axes = figure.add_subplot()
         ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
-        right.plot(ends, ends, color="tab:gray", linewidth=0.8)
-        right.scatter(targets, predicted, s=12, alpha=0.6)
-        right.set(
+        axes.plot(ends, ends, color="tab:gray", linewidth=0.8)
+        axes.scatter(targets, predicted, s=12, alpha=0.6)
+        axes.set(
             xlabel="true", ylabel="predicted", title=f"mean absolute error {np.abs(targets - predicted).mean():.4g}"
         )
-        right.grid(alpha=0.3)
+        axes.grid(alpha=0.3)
 
-    return Picture((10.5, 4.2), draw)
+    return Picture((5.4, 4.4), draw)
 
 
 # ---- forecast ----

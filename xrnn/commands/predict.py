@@ -15,7 +15,7 @@ import typer
 from xrnn.commands.options import BackendOption, TableOptions, flag, path, selected, with_options
 from xrnn.commands.series import columns_of, forecast_columns
 from xrnn.commands.tables import rows_of
-from xrnn.commands.terminal import Terminal, status_of, to_stderr
+from xrnn.commands.terminal import Terminal, to_stderr
 from xrnn.files import quoted
 from xrnn.select import use_backend
 from xrnn.series import Classifier, Forecaster, Regressor
@@ -69,7 +69,7 @@ def predict(
     table: TableOptions,
     how: PredictOptions,
     backend: BackendOption = None,
-) -> int:
+) -> None:
     """Print the label and its probability, the number, or the next values, for each series or after each row.
 
     Tables are read with the options of the training, unless options are given here. A file must have the columns of
@@ -95,9 +95,6 @@ def predict(
                 terminal.row(*rows[0])
             for row in rows:
                 terminal.row(*map(str, row.values()))
-            if terminal.lost:
-                break
-    return status_of(terminal.lost)
 
 
 # A prediction: for JSON, and the rows of the table, by column.

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from xrnn.commands.options import flag
-from xrnn.commands.terminal import Terminal, noted_signals, status_of, to_stderr
+from xrnn.commands.terminal import Terminal, noted_signals, to_stderr
 from xrnn.series.errors import ModelError
 from xrnn.series.training import Training, Watcher
 
@@ -26,7 +26,8 @@ _WIDEST_BAR: Final = 40
 class TrainingProgress(Watcher):
     """Shows the figures of a training and the time left, unless the terminal is quiet.
 
-    Within `with progress:`, the first signal to stop ends the training after its current update, as does a lost output.
+    Within `with progress:`, the first signal to stop ends the training after its current update. If the output is lost,
+    such as a closed pipe, the training continues.
 
     notes    lines to print first. They come before the first line of `fit`, which has checked its arguments by then
     """
@@ -54,22 +55,24 @@ class TrainingProgress(Watcher):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.stop()
         self._stack.close()
+        with contextlib.suppress(OSError):
+            self._bar.stop()
 
     @property
     def status(self) -> int:
-        """The exit status: 128 + the number of the signal that stopped the training, or `status_of` a lost output."""
-        return 128 + self._signals[0] if self._signals else status_of(self._terminal.lost)
+        """128 + the number of the signal that stopped the training; 0 if none did."""
+        return 128 + self._signals[0] if self._signals else 0
 
     @property
     def stopped(self) -> bool:  # type: ignore[override]
-        return bool(self._signals or self._terminal.lost)
+        return bool(self._signals)
 
     def tell(self, line: str) -> None:
         notes, self._notes = self._notes, []
-        for each in [*notes, line]:
-            self._terminal.note(each)
+        with contextlib.suppress(*[OSError] * bool(self._training)):  # before the training, it ends the run
+            for each in [*notes, line]:
+                self._terminal.note(each)
 
     def warn(self, text: str) -> None:
         to_stderr(ModelError(text).shown(flag))
@@ -88,18 +91,20 @@ class TrainingProgress(Watcher):
         self._training.read_losses()
         self._last_read = now
         line = f"{self.position}: {self._training.shown_figures}"
-        if self._has_bar:
-            self._bar.update(self._task, completed=self._training.steps, description=line, refresh=True)
-        elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            self._terminal.note(line)
+        with contextlib.suppress(OSError):
+            if self._has_bar:
+                self._bar.update(self._task, completed=self._training.steps, description=line, refresh=True)
+            elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
+                self._last_line = now
+                self._terminal.note(line)
 
     def ended(self) -> None:
         """Print the final figures."""
-        self._bar.stop()
-        if self._training and self._training.steps:
-            took = timedelta(seconds=round(time.monotonic() - self._started))
-            self._terminal.note(f"{self.position}: {self._training.shown_figures}, took {took}")
+        with contextlib.suppress(OSError):
+            self._bar.stop()
+            if self._training and self._training.steps:
+                took = timedelta(seconds=round(time.monotonic() - self._started))
+                self._terminal.note(f"{self.position}: {self._training.shown_figures}, took {took}")
 
     @property
     def position(self) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xrnn.commands.labelled import Report, TestArgument, Tested, TrainArgument, train_and_test
+from xrnn.commands.labelled import TestArgument, TrainArgument, train_and_test
 from xrnn.commands.options import RunOptions, TableOptions, with_options
-from xrnn.commands.pictures import regression_picture
+from xrnn.commands.pictures import Picture, regression_picture
+from xrnn.commands.training import Results
 from xrnn.series import Regressor
 from xrnn.series.labelled.labels import r_squared
 from xrnn.typing import HostArray
@@ -31,19 +32,22 @@ def regress(
     return train_and_test(regressor, (train, test), table, options, "regression.safetensors", _report)
 
 
-def _report(regressor: Regressor, tested: Tested, say: Callable[[Any], None]) -> Report:
-    truth, predicted, baseline = tested
+def _report(
+    regressor: Regressor,
+    truth: HostArray,
+    predicted: HostArray,
+    baseline: HostArray | None,
+    say: Callable[[Any], None],
+) -> tuple[Results, Picture]:
     model, mean = _scores(truth, predicted), _scores(truth, np.full(len(truth), regressor.target_mean_))
     say(f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})")
     if model["r2"] is not None:
         say(f"R²: {model['r2']:.3f} (mean predictor: {mean['r2']:.3f})")
-    results: dict[str, Any] = model | {"mean_predictor": mean}
+    results: Results = model | {"mean_predictor": mean}
     if baseline is not None:
         results["baseline"] = _scores(truth, baseline)
         say(f"baseline (ridge on convolutions): mean absolute error {results['baseline']['mae']:.4g}")
-    of_baseline = None if baseline is None else np.abs(truth - baseline)
-    picture = regression_picture(regressor, truth, predicted)
-    return Report(results, picture, "mean absolute error", np.abs(truth - predicted), of_baseline)
+    return results, regression_picture(truth, predicted)
 
 
 def _scores(truth: HostArray, predicted: HostArray) -> dict[str, Any]:

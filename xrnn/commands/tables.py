@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import itertools
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -113,13 +111,9 @@ def rows_of(forecast: Forecast) -> list[dict[str, Any]]:
     ]
 
 
-def table_of(forecasts: Sequence[Forecast], path: Path) -> bytes:
-    """The rows of all forecasts: the content of a .csv or .xlsx file."""
+def table_of(forecasts: Sequence[Forecast]) -> bytes:
+    """The rows of all forecasts: the content of a .csv file."""
     rows = [row for each in forecasts for row in rows_of(each)]
-    if path.suffix.lower() == ".xlsx":
-        content = io.BytesIO()
-        importlib.import_module("pandas").DataFrame(rows).to_excel(content, index=False)
-        return content.getvalue()
     text = io.StringIO()
     writer = csv.DictWriter(text, [*rows[0]], lineterminator="\n")
     writer.writeheader()

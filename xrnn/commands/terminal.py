@@ -1,17 +1,15 @@
-"""The output of commands: a stream that never raises, and a console that prints no control characters; and signals."""
+"""The output of commands: a console that prints no control characters; and signals."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -19,52 +17,6 @@ from rich.table import Table
 from xrnn.files import printable
 
 _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, `kill`, a closed terminal; Windows has no SIGHUP
-CLOSED_PIPE: Final = 128 + getattr(signal, "SIGPIPE", 13)  # the exit status of a program that SIGPIPE has ended
-
-
-class SafeStream:
-    """A text stream that keeps its first error instead of raising it, and drops all later output.
-
-    A run can then check, between two steps, for a closed pipe, a full device or a closed terminal.
-
-    lost   the error, or None
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._isatty = stream.isatty()
-        self.lost: OSError | None = None
-
-    def write(self, text: str) -> int:
-        if self.lost is None:
-            try:
-                return self._stream.write(text)
-            except OSError as error:
-                self._lose(error)
-        return len(text)
-
-    def flush(self) -> None:
-        if self.lost is None:
-            try:
-                self._stream.flush()
-            except OSError as error:
-                self._lose(error)
-
-    def isatty(self) -> bool:
-        # A closed terminal would return False: the bar would stop, and no write would show that the terminal is gone.
-        return self._isatty
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def _lose(self, error: OSError) -> None:
-        self.lost = error
-        # Python flushes the buffer at exit, which would fail again: send it to the null device.
-        with contextlib.suppress(OSError, ValueError):
-            descriptor = self._stream.fileno()
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, descriptor)
-            os.close(null)
 
 
 class Terminal(Console):
@@ -75,10 +27,8 @@ class Terminal(Console):
     """
 
     def __init__(self, file: TextIO | None = None, *, quiet: bool = False, json: bool = False, **options: Any) -> None:
-        stream = file or sys.stdout
-        safe = stream if isinstance(stream, SafeStream) else SafeStream(stream)
-        super().__init__(file=cast(TextIO, safe), highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
-        self._safe, self.shows_notes, self._json = safe, not quiet, json  # `Console.quiet` drops all output
+        super().__init__(file=file or sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
+        self.shows_notes, self._json = not quiet, json  # `Console.quiet` drops all output
 
     def say(self, text: str) -> None:
         """Print `text` without control characters."""
@@ -108,23 +58,16 @@ class Terminal(Console):
         self.file.write(json.dumps(values) + "\n")
         self.file.flush()
 
-    @property
-    def lost(self) -> OSError | None:
-        """The error that ended the output, or None."""
-        return self._safe.lost
+    def on_broken_pipe(self) -> None:
+        """Called in an exception handler: the exception leaves the Console, which would exit with status 1."""
+        raise
 
 
 def to_stderr(text: str) -> None:
-    """Print a line to stderr, without control characters."""
-    if sys.stderr is not None:  # None: its descriptor is closed
-        Terminal(sys.stderr).say(text)
-
-
-def status_of(lost: OSError | None) -> int:
-    """The exit status of a command whose output failed with `lost`: as after SIGPIPE, or 1; 0 if it did not fail."""
-    if lost is None:
-        return 0
-    return CLOSED_PIPE if lost.errno == errno.EPIPE else 1
+    """Print a line to stderr, without control characters. If stderr is lost, the exit status shows an error."""
+    if sys.stderr is not None:  # None: its descriptor is closed; `print` would use stdout instead
+        with contextlib.suppress(OSError):
+            print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

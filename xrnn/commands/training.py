@@ -5,17 +5,19 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from xrnn.commands.options import RunOptions, selected
 from xrnn.commands.outputs import Output, check_ending, check_outputs
-from xrnn.commands.pictures import FORMATS, Picture
+from xrnn.commands.pictures import Picture
 from xrnn.commands.progress import TrainingProgress
-from xrnn.commands.terminal import Terminal, to_stderr
+from xrnn.commands.terminal import Terminal
 from xrnn.info import selection_lines
 from xrnn.optional import install_hint
 from xrnn.select import use_backend
 from xrnn.series.errors import DataError, ModelError
+
+Results: TypeAlias = dict[str, Any]  # for JSON
 
 
 class Run:
@@ -29,17 +31,16 @@ class Run:
         self.options = options
         self.selection = selected(self.options.backend)
         self.terminal = Terminal(quiet=self.options.quiet, json=self.options.json)
-        check_ending("--out", self.options.out, ("", ".safetensors"))
-        check_ending("--plot", self.options.plot, [*FORMATS])
-        check_ending("--csv", csv, (".csv", ".xlsx"))
-        out, overwrite = self.options.out or Path(default), self.options.overwrite
+        check_ending("--out", options.out, ".safetensors", "")
+        check_ending("--csv", csv, ".csv")
+        out, overwrite = options.out or Path(default), options.overwrite
         self._checkpoint = Output("--out", out, overwrite)
-        self._picture = Output("--plot", self.options.plot or out.parent / f"{out.stem}.png", overwrite)
+        self._picture = Output("--out", out.parent / f"{out.stem}.png", overwrite)
         self._tables = [Output("--csv", csv, overwrite)] if csv else []
         check_outputs([self._checkpoint, self._picture, *self._tables], inputs)
 
     def fit(self, estimator: Any, fit: Callable[[], object], notes: Sequence[str]) -> int:
-        """Fit and save → 0, 128 + the number of the signal that stopped it, or `status_of` a lost output.
+        """Fit and save → 0, or 128 + the number of the signal that stopped it.
 
         If the fit is stopped, the best model so far is saved, if the estimator has one.
 
@@ -64,28 +65,26 @@ class Run:
                 at = f" at {progress.position}" if progress.position else ""
                 line = f"stopped{at}: {path} holds the best model so far"
             self.terminal.say(line)
-            if self.terminal.lost:
-                to_stderr(line)
         else:
             self.terminal.result(line)
         return progress.status
 
     def finish(
         self,
-        results: dict[str, Any],
+        results: Results,
         picture: Picture,
-        table: Callable[[Path], bytes] = bytes,
+        table: Callable[[], bytes] = bytes,
         advice: str | None = None,
     ) -> int:
         """Draw the picture, write the table, print the advice and the results as JSON → 0.   Raises OutputError."""
         path = self._picture.path
-        if (content := picture.content(path)) is None:
+        if (content := picture.content()) is None:
             self.terminal.result(f"picture: not drawn, Matplotlib is not installed ({install_hint('series')})")
         else:
             self._picture.write(content)
             self.terminal.result(f"picture: {path}")
         for output in self._tables:
-            output.write(table(output.path))
+            output.write(table())
             self.terminal.result(f"table: {output.path}")
         if advice:
             self.terminal.result(advice)

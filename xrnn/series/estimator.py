@@ -167,7 +167,7 @@ class Estimator(ABC):
 
     def _fitted(self) -> Self:
         if not self.__sklearn_is_fitted__():
-            raise unfitted(self)
+            raise _not_fitted(f"this {type(self).__name__} is not fitted: expected `fit` first; call fit with data")
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -210,11 +210,6 @@ class Estimator(ABC):
             made = make_checkpoint(description | {"extra": {"dict": {}}}, plain, get_backend())
             state["layers_"] = dict(made.layers)
         self.__dict__.update(state)
-
-
-def unfitted(estimator: Any) -> Exception:
-    """The error of an estimator that is not fitted."""
-    return _not_fitted(f"this {type(estimator).__name__} is not fitted: expected `fit` first; call fit with data")
 
 
 def _not_fitted(message: str) -> Exception:

@@ -56,9 +56,11 @@ def groups_of(series: Sequence[Series], labels: Sequence[Any] | None) -> list[li
 
 def is_label(label: Any) -> bool:
     """Whether files and arrays can hold the label: text, a bool, or a whole number that an int64 or a float64 holds."""
+    if isinstance(label, str):
+        return not label.endswith("\0") and not any("\ud800" <= c <= "\udfff" for c in label)
     if isinstance(label, float):
         return label.is_integer()
-    return isinstance(label, str) or (isinstance(label, int) and -(2**63) <= label < 2**63)
+    return isinstance(label, int) and -(2**63) <= label < 2**63
 
 
 def as_labels(y: Any) -> list[Label]:
@@ -73,28 +75,16 @@ def _as_label(name: str, label: Any) -> Label:
     """`label` without a class derived from str, int or float, such as an Enum's.   Raises ValueError."""
     if label is None or type(label).__name__ in ("NAType", "NaTType") or (isinstance(label, float) and label != label):
         raise ValueError(f"{name} is {label}: expected a label for each series; leave out the series without one")
-    if isinstance(label, str):
-        text = str.__str__(label)
-        if text.endswith("\0") or any("\ud800" <= c <= "\udfff" for c in text):
-            raise ValueError(
-                f"{name} is {quoted(ascii(text))}: expected text without surrogates and without NUL at its end, which "
-                "files and arrays can't hold; replace these characters"
-            )
-        return text
     if is_label(label):
-        return label if isinstance(label, bool) else float(label) if isinstance(label, float) else int(label)
-    if isinstance(label, int):
-        raise ValueError(
-            f"{name} is a whole number of {label.bit_length()} bits: expected a number that int64 holds; use str(label)"
+        if isinstance(label, bool):
+            return label
+        return (
+            str.__str__(label) if isinstance(label, str) else float(label) if isinstance(label, float) else int(label)
         )
-    if isinstance(label, float):
-        raise ValueError(
-            f"Unknown label type: {name} is {label}: expected labels, such as text or whole numbers; for numbers to "
-            "predict, use Regressor"
-        )
+    shown = quoted(repr(label)) if not isinstance(label, int) else f"a number of {label.bit_length()} bits"
     raise ValueError(
-        f"{name} is {quoted(repr(label))}, a {type(label).__name__}: expected labels that are text, bools or whole "
-        "numbers; convert each, for example with str(label)"
+        f"Unknown label type: {name} is {shown}: expected text that files can hold, without surrogates and without NUL "
+        "at its end, bools or whole numbers of 64 bits; convert each, as by str(label), or use Regressor for numbers"
     )
 
 

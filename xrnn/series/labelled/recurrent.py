@@ -58,7 +58,7 @@ class Recurrent(Kind):
         training.run((p.epochs or default_epochs(len(train))) * training.per_epoch, estimator.watcher)
         if not training.steps:  # stopped at once
             return {}
-        training.model.start_at(0)
+        LabelledModel(training.best).start_at(0)
         return {
             "patch_": patch,
             "scaling_": scaling,

@@ -30,42 +30,12 @@ def default_epochs(count: int) -> int:
     return max(10, round(1600 / math.sqrt(count)))
 
 
-class EarlyStopping:
-    """Keeps a copy of the weights with the lowest validation loss.
-
-    losses   validation losses, one per epoch
-    best     that copy: layers by name
-    """
-
-    def __init__(self, layers: Mapping[str, Any], patience: int) -> None:
-        self.losses: list[float] = []
-        self.best = copy.deepcopy(dict(layers))
-        self._patience = patience
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch with the lowest loss, counted from 1; 0 before the first epoch."""
-        return int(np.argmin(self.losses)) + 1 if self.losses else 0
-
-    @property
-    def finished(self) -> bool:
-        """Whether the loss has not fallen for `patience` epochs."""
-        return len(self.losses) - self.best_epoch >= self._patience
-
-    def add(self, loss: float, layers: Mapping[str, Any]) -> None:
-        """Record the loss of an epoch. If it is the lowest so far, copy the weights."""
-        self.losses.append(loss)
-        if self.best_epoch == len(self.losses) and math.isfinite(loss):
-            for name, layer in layers.items():
-                for kept, param in zip(self.best[name].params, layer.params, strict=True):
-                    kept[...] = param
-
-
 class LabelledTraining(Training):
     """Update k learns from batch k. The seed and k determine its random draws.
 
-    estimator   has learnt the targets, and has the loss;   p: its parameters
-    losses      of the estimator
+    estimator           has learnt the targets, and has the loss;   p: its parameters
+    best                the layers to keep: with patience, those of the epoch with the lowest validation loss
+    validation_losses   of each epoch, with patience
     """
 
     def __init__(
@@ -96,7 +66,8 @@ class LabelledTraining(Training):
         self.total = default_epochs(len(train)) * self.per_epoch
         self._validation = self.inputs(validation)
         self._validation_targets = estimator._targets(validation) if validation else None
-        self.stopping = EarlyStopping(model, p.patience) if p.patience else None
+        self.validation_losses: list[float] = []
+        self.best: Mapping[str, Any] = model
 
     def inputs(self, series: Sequence[Series]) -> list[HostArray]:
         """The model's inputs for these series."""
@@ -131,17 +102,19 @@ class LabelledTraining(Training):
             x, lengths, targets = unpack(self._backend.asarray(packed), shape, self.batches.target_dtype)
             loss = self.model.train_step(self.estimator._loss, x, lengths, targets, self._weights)
             self._update(loss, cosine_rate(self._p.lr, self.steps + 1, self.total))
-        if self.stopping and self.steps % self.per_epoch == 0:
-            self._validate(self.stopping)
+        if self._p.patience and self.steps % self.per_epoch == 0:
+            self._validate()
 
-    def _validate(self, stopping: EarlyStopping) -> None:
+    def _validate(self) -> None:
         y = self.model.outputs(self._validation)
         loss = float(self.estimator._loss(y, self._validation_targets, self._host_weights)[0])
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the validation loss is {loss} at step {self.steps:,}: expected a finite number; lower {param('lr')}"
             )
-        stopping.add(loss, self.model)
+        if loss < min(self.validation_losses, default=math.inf):
+            self.best = copy.deepcopy(dict(self.model))
+        self.validation_losses.append(loss)
 
     @property
     def shown_figures(self) -> str:
@@ -150,17 +123,9 @@ class LabelledTraining(Training):
 
     @property
     def finished(self) -> bool:
-        """Whether early stopping ends the run."""
-        return self.stopping is not None and self.stopping.finished
-
-    @property
-    def best(self) -> Mapping[str, Any]:
-        """The layers to keep: with early stopping, those with the lowest validation loss; otherwise, the last ones."""
-        return self.stopping.best if self.stopping and self.stopping.losses else self.model
-
-    @property
-    def validation_losses(self) -> list[float]:
-        return self.stopping.losses if self.stopping else []
+        """Whether the validation loss has not fallen for `patience` epochs."""
+        losses = self.validation_losses
+        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= self._p.patience
 
     @property
     def position(self) -> str:
