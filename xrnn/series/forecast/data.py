@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -319,8 +320,8 @@ class Part(NamedTuple):
 def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "") -> ForecastData:
     """The data with the rows after the cuts held out.
 
-    The model forecasts the logarithms of positive values if the errors of the linear part are then smaller, or equal
-    within 5 %. It has calendar columns if its errors are smaller with them by more. A fold keeps the choices made on
+    The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then smaller,
+    or equal within 5 %. It has calendar columns if its errors are smaller with them by more. A fold keeps the choices made on
     all training rows.
     """
     is_fold = parts[0].scales is not None
@@ -333,8 +334,8 @@ def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "
     tries = [made_by(facts)]
     if not any(each.unit for each in tries[0]):
         raise DataError(f"{printable(tries[0][0].name)} {tries[0][0].flaw}")
-    used = [each.target[: each.cut] for each in tries[0] if each.unit]
-    if not is_fold and all((values[~np.isnan(values)] > 0).all() for values in used):
+    used = [values[~np.isnan(values)] for values in (each.target[: each.cut] for each in tries[0] if each.unit)]
+    if not is_fold and all((values > 0).all() for values in used) and sum(map(_jumps, used)) <= len(used) / 2:
         logarithms = made_by(replace(facts, log=True))
         if not all(each.flaw for each in logarithms):
             tries.append(logarithms)
@@ -344,6 +345,11 @@ def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "
         with_calendar = solve(made_by(replace(linear.series[0].facts, calendar=calendar_name)))
         linear = min(linear, with_calendar, key=lambda each: each.error * (_EQUAL if each is with_calendar else 1))
     return ForecastData(linear.series, linear.with_smoothing(), known_scale)
+
+
+def _jumps(values: HostArray) -> bool:
+    """Whether neighbours differ by a factor above 100: errors of logarithms would then give intervals without sense."""
+    return len(values) > 1 and float(np.abs(np.diff(np.log(values))).max()) > math.log(100)
 
 
 class Tested(NamedTuple):

@@ -21,6 +21,7 @@ _SEASONS: Final = 8
 _MOST_ROWS: Final = 8 * 168  # that the members read, so that time and memory do not grow with longer seasons
 _POWER: Final = 16
 _LARGEST_RATIO: Final = 1e15  # of errors: its power is finite
+_BEYOND: Final = 1.25  # the factor by which a forecast of logarithms may leave the range of the values
 _FEW: Final = 60  # rows or windows whose errors are trusted by half, see `trust`
 _FIRST_ROWS: Final = 3  # whose mean is the first level of damped trends
 _TESTED: Final = 3  # of the steps ahead: the first, the middle and the last one
@@ -40,6 +41,9 @@ def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, hori
 
         s = w t + (1 - t) / 2,   w = 1 / (1 + r¹⁶),   t = n² / (n² + 60²)
 
+    The exponential is limited to 4/5 of the smallest value so far, and 5/4 of the largest one or of the forecast of the
+    values: a jump, or a wrong value, is no trend of logarithms.
+
     values    (T,), without missing values
     logs      (T,), their logarithms; None if some are not positive
     origins   (N,), at least 1
@@ -51,7 +55,10 @@ def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, hori
     level = values.cumsum()[origins - 1] / origins
     t = trust(origins)
     share = (t * better(relative_error * level, error) + (1 - t) / 2)[:, None]
-    mean: HostArray = (1 - share) * y.clip(0) + share * np.exp(z.clip(-LARGEST, LARGEST))
+    least, most = (each.accumulate(values)[origins - 1, None] for each in (np.minimum, np.maximum))
+    y = y.clip(0)
+    z = np.exp(z.clip(-LARGEST, LARGEST)).clip(least / _BEYOND, np.maximum(most, y) * _BEYOND)
+    mean: HostArray = (1 - share) * y + share * z
     return mean
 
 
