@@ -33,7 +33,7 @@ def recurrent_part(forecaster: Forecaster, untested: str) -> str:
     """A line: how the recurrent part was trained, and what it adds.   untested: why it was not tested, if so"""
     share = forecaster.share_
     if untested:
-        return f"recurrent part: left out without an update, since {untested}"
+        return f"recurrent part: not trained, because {untested}"
     if not share:
         return "recurrent part: left out, since its gain in earlier backtests was too small"
     trained = f"{len(forecaster.losses_):,} updates at a learning rate of {forecaster.rate_:g}"

@@ -110,7 +110,7 @@ def test_the_command_says_what_a_short_series_leaves_untested(capsys: Capture) -
     assert {
         "no backtest: the rows before those to hold out are too few, missing or equal",
         "base: exponential smoothing; too few rows were left out to test a linear part",
-        "recurrent part: left out without an update, since too few rows were left out to test it",
+        "recurrent part: not trained, because the series are too short to test it",
     } <= {*lines}
     assert main(["forecast", "f.csv", "--horizon", "6", "--json", "--overwrite", "--steps", "50"]) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -127,7 +127,7 @@ def test_what_is_tested_is_not_called_untested_and_the_reverse(capsys: Capture) 
         assert main(["forecast", "f.csv", "--horizon", horizon, "--hidden", "4", "--steps", "1", "--overwrite"]) == 0
         out = capsys.readouterr().out
         assert ("base: 100% exponential smoothing, 0% linear part" in out) == (horizon == "6")
-        assert ("left out without an update, since too few rows" in out, "  --lr" in out) == (
+        assert ("not trained, because the series are too short" in out, "  --lr" in out) == (
             horizon == "3",
             horizon == "6",
         )
@@ -162,9 +162,7 @@ def test_a_long_horizon_leaves_the_recurrent_part_out_unless_updates_are_asked_f
     Path("f.csv").write_text("\n".join(["v", *map(str, growth(90))]))
     options = ["--horizon", "3", "--context", "6", "--season", "4", "--hidden", "4", "--overwrite"]
     assert main(["forecast", "f.csv", *options]) == 0
-    words = (
-        "left out without an update, since context times horizon is above 17, too long for trials; --steps allows one"
-    )
+    words = "not trained, because context times horizon is above 17, too long for trials; --steps allows one"
     assert words in capsys.readouterr().out
     assert main(["forecast", "f.csv", *options, "--steps", "2"]) == 0
     assert words not in capsys.readouterr().out

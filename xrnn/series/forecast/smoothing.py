@@ -22,7 +22,7 @@ _MOST_ROWS: Final = 8 * 168  # that the members read, so that time and memory do
 _POWER: Final = 16
 _LARGEST_RATIO: Final = 1e15  # of errors: its power is finite
 _BEYOND: Final = 1.25  # the factor by which a forecast of logarithms may leave the range of the values
-_FEW: Final = 60  # rows or windows whose errors are trusted by half, see `trust`
+_FEW: Final = 60  # with this number of rows or windows, `trust` is ½
 _FIRST_ROWS: Final = 3  # whose mean is the first level of damped trends
 _TESTED: Final = 3  # of the steps ahead: the first, the middle and the last one
 _BLOCK: Final = 32  # forecasts at once, so that their states stay in the cache
@@ -63,7 +63,7 @@ def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, hori
 
 
 def trust(n: Any) -> Any:
-    """n² / (n² + 60²): on few rows, that one of two errors is smaller is mostly chance."""
+    """n² / (n² + 60²). On few rows, which of two errors is smaller is mostly chance."""
     return n**2 / (n**2 + _FEW**2)
 
 

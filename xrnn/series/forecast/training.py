@@ -174,7 +174,7 @@ class ForecastTraining(Training):
     def untested(self) -> str:
         """Why the recurrent part was not tested; empty if it was."""
         if self._left_out < _FEW:
-            return "too few rows were left out to test it"
+            return "the series are too short to test it"
         if self.chooses and self.facts.context * self.facts.horizon > _MOST_PRODUCTS:
             return (
                 f"context times horizon is above {_MOST_PRODUCTS:,}, too long for trials; {param('steps')} allows one"
