@@ -97,7 +97,7 @@ def write_data(folder: Path) -> None:
     write_ts(folder / "test.ts", waves(6, 1))
     write_levels(folder / "levels.ts", 10, 0)
     write_levels(folder / "others.ts", 6, 1)
-    write_rows(str(folder / "rows.csv"), growth())
+    write_rows(str(folder / "rows.csv"), growth(120))
 
 
 def at_update(patch: Patch, number: int, act: Callable[[Any], object]) -> None:

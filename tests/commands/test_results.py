@@ -53,13 +53,13 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
         ],
     ),
     "forecast": (
-        ["series: rows.csv, 60 rows, season 4; 3 steps ahead from 6", "channels: v", r"model: .* weights; .*; seed 0"],
+        ["series: rows.csv, 120 rows, season 4; 3 steps ahead from 6", "channels: v", r"model: .* weights; .*; seed 0"],
         [
             re.escape(CHECKPOINT),
-            "backtest: 10 forecasts of 3 steps",
+            "backtest: 22 forecasts of 3 steps",
             r" +MASE +sMAPE +pinball +width +coverage of 80%",
             rf"seasonal naive +{F} +\d+\.\d\d% +{F} +\d+\.\d\d +\d+%",
-            r"2016-01-01 +[\d.]+ +[\d.]+ +[\d.]+",
+            r"2031-01-01 +[\d.]+ +[\d.]+ +[\d.]+",
         ],
     ),
 }
@@ -134,8 +134,8 @@ def test_the_models_learn(folder: Path, capsys: Capture) -> None:
     assert scores["model"].keys() == {"mase", "smape", "coverage", "pinball", "width", "steps"}
     assert np.mean(scores["model"]["steps"]) == pytest.approx(scores["model"]["mase"])
     assert scores["model"]["mase"] < 0.5 * scores["seasonal_naive"]["mase"]
-    assert [each["time"] for each in got["forecast"]] == ["2016-01-01", "2016-04-01", "2016-07-01"]
-    np.testing.assert_allclose([each["value"] for each in got["forecast"]], growth(63)[60:], rtol=0.1)
+    assert [each["time"] for each in got["forecast"]] == ["2031-01-01", "2031-04-01", "2031-07-01"]
+    np.testing.assert_allclose([each["value"] for each in got["forecast"]], growth(123)[120:], rtol=0.1)
 
 
 def test_a_rare_label_is_named_if_it_is_never_predicted(folder: Path, capsys: Capture) -> None:

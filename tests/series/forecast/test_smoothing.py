@@ -19,6 +19,7 @@ from xrnn.series.checks import Series
 from xrnn.series.forecast import smoothing
 from xrnn.series.forecast.data import prepare
 from xrnn.series.forecast.smoothing import smoothed
+from xrnn.typing import HostArray
 
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
@@ -76,6 +77,29 @@ def test_positive_values_are_forecast_between_a_line_and_a_percentage() -> None:
     np.testing.assert_allclose(both, (1 - share) * of_values + share * np.exp(of_logs))
     falling, at = 20.0 - np.arange(20), np.array([20])
     assert smoothed(falling, None, at, 5, 1).min() < 0 < smoothed(falling, np.log(falling), at, 5, 1).min()
+
+
+@pytest.mark.parametrize(
+    ("values", "least", "most"),
+    [
+        (np.r_[np.full(24, 10.0), np.full(8, 500.0)], 300, 800),
+        (np.r_[np.full(30, 0.001), np.full(6, 1000.0)], 600, 1600),
+        (np.r_[100 * 1.05 ** np.arange(35.0), 1.0], 0.25, 600),
+        ([1.0, 10, 100, 1000], 1000, 4000),
+    ],
+    ids=["a jump", "a larger jump", "a wrong last value", "few rows"],
+)
+def test_a_jump_is_no_trend_of_logarithms(values: HostArray, least: float, most: float) -> None:
+    at = np.array([len(values)])
+    (forecast,) = smoothed(np.asarray(values), np.log(values), at, 12, 1)
+    assert least <= forecast.min() <= forecast.max() <= most
+
+
+def test_a_series_with_jumps_is_not_forecast_by_logarithms() -> None:
+    """Their errors would give a sensor that is switched on an interval up to ten millions."""
+    switched = np.r_[np.full(40, 0.01), np.full(5, 25.0)]
+    quantiles = Forecaster(horizon=12, quantiles=(0.1, 0.9), steps=5, hidden=4, season=1).fit([switched])
+    assert quantiles.predict_quantiles().max() < 200
 
 
 def test_a_trend_is_damped_and_a_constant_is_continued() -> None:
