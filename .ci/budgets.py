@@ -18,9 +18,7 @@ BUDGETS: Final = {
     # few rows, with widths of few errors. 140 choose between one scale and a scale of each series, and save random
     # convolutions. 50 say what becomes of PyTorch's modules: in TorchScript, in the plain form, in a file.
     "xrnn": 23_000,
-    # 80 of them prefetch dW and packed weights beyond the cache, 30 keep sums in tile registers, 20 count the CPUs without
-    # OpenMP.
-    "backends": 11_310,
+    "backends": 11_310,  # 80 of them prefetch dW and packed weights, 30 keep sums in tile registers
     "benchmarks": 6_950,  # 40 of them read sets of other packages, and both halves of M3
     "tests": 31_450,
     "docs/examples": 1_650,

@@ -320,9 +320,9 @@ class Part(NamedTuple):
 def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "") -> ForecastData:
     """The data with the rows after the cuts held out.
 
-    The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then smaller,
-    or equal within 5 %. It has calendar columns if its errors are smaller with them by more. A fold keeps the choices made on
-    all training rows.
+    The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then
+    smaller, or equal within 5 %. It has calendar columns if its errors are smaller with them by more. A fold keeps the
+    choices made on all training rows.
     """
     is_fold = parts[0].scales is not None
     enough = 0 if is_fold else min(least_rows(facts) + facts.horizon, max(each.cut for each in parts))
