@@ -256,8 +256,9 @@ def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was() -> None:
     before = fitted.predict(known=KNOWN)
     for later, words in (
         (KNOWN.price, "known is a Series: expected a DataFrame with the times of X as its index"),
-        (KNOWN.tz_localize("UTC"), ", UTC], and X of datetime64["),
-        (KNOWN.reset_index(drop=True), "known has times of int64, and X of datetime64["),
+        (KNOWN.tz_localize("UTC"), ", UTC], and that of X datetime64["),
+        (pandas.concat({"a": KNOWN}), "the index of known has 2 levels: expected 1, as in X; set them as the index"),
+        (KNOWN.reset_index(drop=True), "the index of known is int64, and that of X datetime64["),
         (pandas.concat([KNOWN, KNOWN], axis=1), "known has two columns 'price': expected columns with different names"),
         (pandas.concat([KNOWN, KNOWN[-1:]]), ": the time 2011-07-01T00:00:00 is also in row 43"),
         (with_price(41, np.inf), "X with known, row 42, column price: 'inf' is not a finite number"),
@@ -268,6 +269,8 @@ def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was() -> None:
         for call in (lambda: fitted.predict(known=later), lambda: Forecaster(**SMALL).fit(Y[:40], known=later)):  # noqa: B023
             with pytest.raises(ValueError, match=f"^.*{re.escape(words)}.*$"):
                 call()
+    with one_line(ValueError, "got known= for a DataFrame with named columns: expected a Series or a wide DataFrame"):
+        Forecaster(**SMALL, id="shop").fit(LONG, known=KNOWN)
     far = " in row 42 (2011-04-01) of the known column price: expected a number in each of the 3 rows"
     refused(
         (
@@ -288,7 +291,74 @@ def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was() -> None:
     pandas.testing.assert_series_equal(fitted.predict(known=KNOWN), before)
 
 
+@pytest.mark.parametrize("name", [None, 0, False, "", ("a", "b"), "price", "time"])
+def test_a_series_may_have_any_name(name: Any) -> None:
+    """Also if it is false, or that of a known column."""
+    y, want = Y[:40].rename(name), expected(growth(43))
+    fitted = Forecaster(**SMALL).fit(y)
+    got = fitted.predict()
+    assert isinstance(got, pandas.Series)
+    assert (got.name, type(got.name)) == (name, type(name))
+    np.testing.assert_array_equal(got, want[:, 1])
+    assert [*fitted.predict_quantiles().columns] == [0.1, 0.5, 0.9]
+    fitted.save("c")
+    pandas.testing.assert_series_equal(Forecaster.load("c").predict(y), got)
+    with_known = Forecaster(**SMALL).fit(y, known=KNOWN[:40]).predict(known=KNOWN)
+    want = expected(growth(43), known=KNOWN.to_numpy())
+    pandas.testing.assert_series_equal(with_known, got.copy() * 0 + want[:, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [None, 0, False, "", ("a", "b"), "shop", "quarter"])
+def test_a_column_beside_two_levels_may_have_any_name(name: Any) -> None:
+    stacked = pandas.concat({"a": Y[:40], "b": 3 * Y[:40]}, names=["shop", "quarter"]).rename(name)
+    want = Forecaster(**SMALL).fit(stacked.rename("sold")).predict()
+    shown = "value" if name is None else name
+    frame = stacked.to_frame(shown)
+    for given in (stacked, frame, stacked.rename_axis(["a", "a"]), frame.rename_axis([0, ""])):
+        fitted = Forecaster(**SMALL).fit(given)
+        got = fitted.predict()
+        assert (got.name, [*got.index.names]) == (shown, [*given.index.names])
+        np.testing.assert_array_equal(got, want)
+        fitted.save("c", overwrite=True)
+        pandas.testing.assert_series_equal(Forecaster.load("c").predict(given), got)
+    long = frame.set_axis(["sold"], axis=1).rename_axis(["shop", "sold"]).reset_index(0)
+    got = Forecaster(**SMALL, id="shop").fit(long).predict()
+    assert [*got.columns] == ["shop", "sold", "sold"]  # the index and the target have one name
+    np.testing.assert_array_equal(got.iloc[:, 2], want)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ["", 0],
+        [0, None],
+        ["a", "a "],
+        [1, "1"],
+        [False, ("b",)],
+        ["price", "value"],
+        pandas.MultiIndex.from_tuples([("s", "a"), ("s", "b")], names=["state", None]),
+    ],
+)
+def test_columns_of_a_wide_frame_may_have_any_names(columns: Any) -> None:
+    """Also those of known columns."""
+    columns = pandas.Index(columns, dtype=object, tupleize_cols=False) if isinstance(columns, list) else columns
+    wide = pandas.DataFrame({"a": Y, "b": 3 * Y})
+    want, fitted = Forecaster(**SMALL).fit(wide[:40]), Forecaster(**SMALL).fit(wide[:40].set_axis(columns, axis=1))
+    got, quantiles = fitted.predict(), fitted.predict_quantiles()
+    assert got.columns.identical(columns)
+    np.testing.assert_array_equal(got, want.predict())
+    assert quantiles.columns.names == [*columns.names, "quantile"]
+    np.testing.assert_array_equal(quantiles, want.predict_quantiles())
+    known = KNOWN.assign(value=KNOWN.price**2)
+    fitted = Forecaster(**SMALL).fit(wide[:40].set_axis(columns, axis=1), known=known[:40])
+    want = Forecaster(**SMALL).fit(wide[:40], known=known[:40].set_axis(["p", "v"], axis=1))
+    np.testing.assert_array_equal(fitted.predict(known=known), want.predict(known=known.set_axis(["p", "v"], axis=1)))
+    table = Forecaster(**SMALL).cross_validation(wide.set_axis(columns, axis=1), windows=1)
+    assert table.series.nunique(dropna=False) == 2
+
+
 TIME = "is not a time like the others"
+LEVELS = pandas.MultiIndex.from_tuples([("s", "a"), ("s", "b")], names=["state", None])
 SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1)
 
 
@@ -298,7 +368,11 @@ SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1
         (Y[:40].set_axis(QUARTERS[:40].where(np.arange(40) != 3)), {}, f"X, row 4: '' {TIME}"),
         (Y[:40].set_axis([f"day {i}" for i in range(40)]), {}, f"X, row 1: 'day 0' {TIME}"),
         (LONG.assign(day="x"), {"id": "shop", "time": "day"}, f"X, row 1: 'x' {TIME}"),
-        (Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")), {}, f"000000007' {TIME}"),
+        (
+            Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")),
+            {},
+            "X has times of nanoseconds: expected whole microseconds",
+        ),
         (WIDE.set_axis(["a", "a"], axis=1), {}, "X has two columns 'a': expected columns with different names"),
         (WIDE[[]], {}, "X has no columns: expected columns"),
         (LONG.assign(z=1).set_index(["shop", "z"], append=True), {}, "X has an index of 3 levels: expected times, or"),
@@ -315,6 +389,24 @@ SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1
             for n in ("a,b", " a", "a\0", "\ud800", "")
         ),
         (SURROGATE, {"id": "shop"}, "surrogates"),
+        *(
+            (LONG, names, "id, time, target and known are shop, shop")
+            for names in (
+                {"id": "shop", "time": "shop", "target": "sold"},
+                {"id": "shop", "target": "shop"},
+                {"target": "shop", "known": "shop"},
+            )
+        ),
+        (
+            WIDE,
+            {"known": "b"},
+            "X has the known columns b and no target: expected the column to forecast; name it by F",
+        ),
+        (
+            WIDE.set_axis(LEVELS, axis=1),
+            {"target": "s"},
+            "X has no column 's': expected s; it has ('s', 'a'), ('s', 'b",
+        ),
     ],
 )
 def test_bad_tables_get_one_line(X: Any, columns: dict[str, Any], words: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.series.checks import Series, Time
+from xrnn.series.checks import Series, Time, checked
 from xrnn.series.forecast.model import Forecast
 from xrnn.series.tables import Columns, Table, names_in
 
@@ -64,73 +64,93 @@ def is_frame(X: Any, names: Names) -> bool:
 class Form:
     """A pandas object with series, and its form, for the results.
 
-    rows      a DataFrame whose index holds the times, or the series and the times; of a wide frame, all columns besides
-              the known ones are targets
-    names     of its columns; `target` is empty for a wide frame
-    key       the name of a Series
+    rows      a DataFrame whose index holds the times, or the series and the times. Its columns are the targets, then
+              the known columns: they have numbers, since names in X may be equal to those of known columns
+    targets   the names of the targets in X: an index of all series of a wide frame, else one name
+    known     the names of the known columns
+    names     of the parameters
+    wide      True for a column for each series
     named     True if the names of the columns were given: all are columns of X
     levels    True if the index of X holds the series and the times
     """
 
     rows: Any
-    names: Names
-    key: Any = None
-    named: bool = True
+    targets: Any
+    known: tuple[str, ...] = ()
+    names: Names = Names()
+    wide: bool = False
+    named: bool = False
     levels: bool = False
-
-    @property
-    def targets(self) -> list[Any]:
-        return [name for name in self.rows.columns if name not in self.names.known]
 
     @property
     def keys(self) -> list[Any]:
         """For each series: its name, the column of a wide frame, or the value of `id` in a long one."""
-        if self.rows.index.nlevels == 2:
-            return [*self.rows.index.unique(0)]
-        return [self.key] if self.names.target else self.targets
+        if self.rows.index.nlevels == 1:
+            return [*self.targets]
+        return [*{str(each).strip(): each for each in self.rows.index.unique(0)}.values()]
 
     def series(self) -> list[Series]:
         """The series, sorted by time, without the rows before the first value.   Raises ValueError."""
-        rows, target, known = self.rows, self.names.target, self.names.known
-        if not target:
-            pandas: Any = sys.modules["pandas"]
-            parts = {str(name): rows[[name, *known]].rename(columns={name: _VALUE}) for name in self.targets}
-            rows, target = pandas.concat(parts, names=["series"]), _VALUE
-        index = ["time" if name is None else str(name) for name in rows.index.names]
-        index = [name + " of the index" * (name in rows.columns) for name in index]
-        id_name, name = index[0] if len(index) == 2 else "", "X with known" if known and not self.named else "X"
-        columns = Columns(id=id_name, time=index[-1], used=(str(target), *known))
-        series = Table.of(rows.reset_index(names=index), name, columns).series()
-        names = series[0].channel_names if self.named else (_VALUE, *known) if known else None
-        return [replace(each.part(each.target_rows.start), channel_names=names) for each in series]
+        name = "X with known" if self.known and not self.named else "X"
+        if np.any(np.asarray(getattr(_times(self.rows), "nanosecond", 0)) > 0):  # NaN of a missing time
+            raise ValueError(
+                f"{name} has times of nanoseconds: expected whole microseconds; round them, or number the rows"
+            )
+        time_at, n = self.rows.index.nlevels - 1, len(self.targets)
+        header = ["time" if each is None else str(each) for each in self.rows.index.names]
+        header += [*(_VALUE if each is None else str(each) for each in self.targets), *self.known]
+        frame = self.rows.reset_index(names=[-1 - i for i in range(time_at + 1)])
+        table = Table.of(frame.set_axis(header, axis=1), name, Columns())
+        times, values = table.times((time_at,)), table.numbers(range(time_at + 1, len(header)))
+        target = (self.named and str(self.targets[0])) or _VALUE
+        while target in self.known:
+            target += "_"
+        names = (target, *self.known) if self.named or self.known else None
+        made = []
+        for group, places in table.groups(0 if time_at else None).items():
+            places = table.by_time(places, times, time_at)
+            for i in range(n):
+                key = str(self.targets[i]) if self.wide else group
+                of_series = f"{name}, {'series' if self.wide else header[0]} {key}" if self.wide or time_at else name
+                each = checked(values[places][:, [i, *range(n, values.shape[1])]], None, of_series, names)
+                of_steps = tuple(times[place] for place in places[: len(each.values)])
+                each = replace(each, times=of_steps, id=key, time_names=(header[time_at],))
+                made.append(each.part(each.target_rows.start))
+        return made
 
     def with_known(self, known: Any) -> Form:
         """With known columns in a DataFrame of all rows of X, and maybe later ones.   Raises ValueError."""
         if self.named:
             raise ValueError(
-                "got known for a DataFrame with named columns: expected None; name the columns by "
-                "Forecaster(known=), and append the rows of the steps ahead to X, with a missing target"
+                "got known= for a DataFrame with named columns: expected a Series or a wide DataFrame; name the known "
+                "columns by Forecaster(known=), and append the rows of the steps ahead to X, with a missing target"
             )
         known = self._like(known)
         missing = self.rows.dropna(how="all").index.difference(known.index)
         if len(missing):
             raise ValueError(f"known has no row of {missing[0]}: expected one for each row of X; add it")
-        names = replace(self.names, known=tuple(known.columns))
-        return replace(self, rows=self.rows.join(known, how="outer"), names=names)
+        form = replace(self, known=tuple(known.columns))
+        rows = self.rows.join(form._numbered(known), how="outer").rename_axis(self.rows.index.names)
+        return replace(form, rows=rows)
 
     def extended(self, known: Any) -> Form:
         """With the rows of a DataFrame of known columns that are later than the values.   Raises ValueError."""
         pandas: Any = sys.modules["pandas"]
-        names = self.names.known
-        if not names:
+        if not self.known:
             raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
         if isinstance(known, pandas.DataFrame) and self.named and not self.levels:
-            known = _indexed(known, replace(self.names, target=""), "known")
+            known = _indexed(known, self.names, "known")
         known = self._like(known)
-        _require(names, known, "known")
-        later = known.loc[~known.index.isin(self.rows.index[self.rows[self.targets].notna().any(axis=1)]), [*names]]
+        _require(self.known, known, "known")
+        has_value = self.rows.iloc[:, : len(self.targets)].notna().any(axis=1)
+        later = self._numbered(known[~known.index.isin(self.rows.index[has_value])])
         rows = pandas.concat([self.rows[~self.rows.index.isin(later.index)], later])
         return replace(self, rows=rows.rename_axis(self.rows.index.names))
+
+    def _numbered(self, known: Any) -> Any:
+        """The known columns by their numbers in `rows`."""
+        first = len(self.targets)
+        return known[[*self.known]].set_axis(range(first, first + len(self.known)), axis=1)
 
     def _like(self, known: Any) -> Any:
         """A DataFrame of known columns, whose names become text, with the same kind of index.   Raises ValueError."""
@@ -140,12 +160,16 @@ class Form:
             raise ValueError(f"known is a {got}: expected a DataFrame with the times of X as its index")
         known = known.set_axis([*map(str, known.columns)], axis=1)
         _check_columns(known, "known")
+        have, expected = known.index.nlevels, self.rows.index.nlevels
+        if have != expected:
+            raise ValueError(
+                f"the index of known has {have} levels: expected {expected}, as in X; set them as the index"
+            )
         types = [_times(each).dtype for each in (known, self.rows)]
         (kind, zone), of_rows = ((each.kind, getattr(each, "tz", None)) for each in types)
-        if known.index.nlevels != self.rows.index.nlevels or (kind, zone) != of_rows:
+        if (kind, zone) != of_rows:
             raise ValueError(
-                f"known has times of {types[0]}, and X of {types[1]}: expected times that compare; give both the same "
-                "kind of index"
+                f"the index of known is {types[0]}, and that of X {types[1]}: expected the same type; convert one"
             )
         return known
 
@@ -169,21 +193,26 @@ class Form:
         """Forecasts in this form: of the quantile with this number, or of all quantiles."""
         pandas: Any = sys.modules["pandas"]
         made = [self._one(each, level) for each in forecasts]
-        by_key = dict(zip(self.keys, made, strict=True))
-        if not self.names.target:
-            return pandas.concat(by_key, axis=1, sort=True)
+        if self.wide:
+            columns, levels = self.targets, forecasts[0].levels
+            if level is None:
+                columns = columns.repeat(len(levels))
+                parts = [columns.get_level_values(i) for i in range(columns.nlevels)]
+                names = [*columns.names, "quantile"]
+                columns = pandas.MultiIndex.from_arrays([*parts, [*levels] * len(made)], names=names)
+            return pandas.concat(made, axis=1, sort=True).set_axis(columns, axis=1)
         if self.rows.index.nlevels == 1:
-            return made[0] if level is None else made[0].rename(self.key)
-        together = pandas.concat(by_key, names=[self.names.id, made[0].index.name or "time"])
-        together = together if level is None else together.rename(self.names.target)
-        return together if self.levels else together.reset_index()
+            return made[0]
+        id_name, time = self.rows.index.names
+        together = pandas.concat(made, keys=self.keys, names=[id_name, "time" if time is None else time])
+        return together if self.levels else together.reset_index(allow_duplicates=True)
 
     def _one(self, forecast: Forecast, level: int | None) -> Any:
         pandas: Any = sys.modules["pandas"]
         index = self.index(forecast.times)
         index.name = self.rows.index.names[-1]
         if level is not None:
-            return pandas.Series(forecast.values[:, level], index)
+            return pandas.Series(forecast.values[:, level], index, name=self.targets[0])
         return pandas.DataFrame(forecast.values, index, pandas.Index(forecast.levels, name="quantile"))
 
 
@@ -195,29 +224,43 @@ def form_of(X: Any, names: Names) -> Form:
         raise ValueError("X has no rows: expected at least one series with values; add rows")
     if levels > 2:
         raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
+    frame = X.to_frame() if is_series else X
+    _check_columns(frame, "X")
     if is_series and levels == 1:
-        name = _VALUE if X.name is None else X.name
-        return Form(X.to_frame(name), Names(target=name), X.name, named=False)
-    X = X.to_frame(names.target or X.name or _VALUE) if is_series else X
-    _check_columns(X, "X")
+        return Form(_by_number(frame), [X.name])
+    given = [each for each in (names.id, names.time, names.target, *names.known) if each]
+    if len({*given}) < len(given):
+        raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
     if levels == 1 and not (names.id or names.target):
-        return Form(X, Names(), named=False)
-    if levels == 2:
-        ids = [name or default for name, default in zip(X.index.names, ("id", "time"), strict=True)]
-        X, names = X.rename_axis(ids), replace(names, id=ids[0], time="")
-    else:
-        X = _indexed(X, names, "X")
-    if not names.target:
-        others = [name for name in X.columns if name not in names.known]
-        if len(others) != 1:
-            given = ", ".join(filter(None, (names.id, names.time, *names.known)))
+        if names.known:
             raise ValueError(
-                f"X has {len(others)} columns besides {given}: expected one to forecast; name it by Forecaster(target=)"
+                f"X has the known columns {', '.join(names.known)} and no target: expected the column to forecast; "
+                "name it by Forecaster(target=)"
             )
-        names = replace(names, target=others[0])
-    used = [names.target, *names.known]
-    _require(used, X, "X")
-    return Form(X[used], names, names.target, levels=levels == 2)
+        return Form(_by_number(frame), frame.columns, wide=True)
+    if levels == 2:
+        ids = zip(X.index.names, ("id", "time"), strict=True)
+        frame = frame.rename_axis([default if name is None else name for name, default in ids])
+        if is_series:
+            target = names.target or (_VALUE if X.name is None else X.name)
+            return Form(_by_number(frame), [target], names=names, named=True, levels=True)
+    else:
+        frame = _indexed(frame, names, "X")
+    columns = [*frame.columns]
+    targets = [names.target] if names.target else [each for each in columns if each not in names.known]
+    if len(targets) != 1:
+        raise ValueError(
+            f"X has {len(targets)} columns besides {', '.join(given)}: expected one to forecast; name it by "
+            "Forecaster(target=)"
+        )
+    used = [*targets, *names.known]
+    _require(used, frame, "X")
+    rows = _by_number(frame.iloc[:, [columns.index(each) for each in used]])
+    return Form(rows, targets, names.known, names, named=True, levels=levels == 2)
+
+
+def _by_number(frame: Any) -> Any:
+    return frame.set_axis(range(frame.shape[1]), axis=1)
 
 
 def _indexed(frame: Any, names: Names, name: str) -> Any:
@@ -228,18 +271,18 @@ def _indexed(frame: Any, names: Names, name: str) -> Any:
 
 
 def _times(frame: Any) -> Any:
-    return frame.index if frame.index.nlevels == 1 else frame.index.levels[-1]
+    return frame.index.get_level_values(-1)
 
 
 def _check_columns(frame: Any, name: str) -> None:
-    names = [*map(str, frame.columns)]
-    twice = [name for name in names if names.count(name) > 1] if len({*names}) < len(names) else []
-    if twice or not names:
-        got = f"two columns {twice[0]!r}" if twice else "no columns"
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice) or not len(frame.columns):
+        got = f"two columns {twice[0]!r}" if len(twice) else "no columns"
         raise ValueError(f"{name} has {got}: expected columns with different names; add or rename one")
 
 
 def _require(names: Sequence[Any], frame: Any, name: str) -> None:
-    if missing := [each for each in names if each not in frame.columns]:
-        have = ", ".join(map(str, frame.columns))
+    columns = [*frame.columns]  # of an index with levels, each name is a tuple
+    if missing := [each for each in names if each not in columns]:
+        have = ", ".join(map(str, columns))
         raise ValueError(f"{name} has no column {missing[0]!r}: expected {', '.join(map(str, names))}; it has {have}")
