@@ -265,7 +265,7 @@ def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> No
 def test_the_table_has_a_row_for_each_series_and_step(capsys: Capture) -> None:
     for name, scale in (("f.csv", 1), ("g.csv", 7)):
         write(name, scale * growth())
-    options = [*OPTIONS, "--steps", "1", "--quantiles", "0.25,0.75", "--csv", "t.csv"]
+    options = [*OPTIONS, "--steps", "1", "--quantiles", "0.25", "--quantiles", "0.75", "--csv", "t.csv"]
     got = results(capsys, "forecast", "f.csv", "g.csv", *options)
     header, *rows = [line.split(",") for line in Path("t.csv").read_text().splitlines()]
     assert header == ["name", "id", "step", "time", "0.25", "0.5", "0.75"]

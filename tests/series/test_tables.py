@@ -19,7 +19,6 @@ from xrnn.series.checks import Series
 from xrnn.series.errors import DataError
 from xrnn.series.read import check_channels, read_path
 from xrnn.series.tables import Columns
-from xrnn.series.times import step_of
 
 n = np.nan
 TIMED = Columns(timed=True)
@@ -129,7 +128,7 @@ def test_an_excel_sheet_is_read_as_its_cells_are_shown(caplog: pytest.LogCapture
     sheet.active["A1"] = "Umsatz 2024"
     sheet.save("t.xlsx")
     with one_line(
-        DataError, "t.xlsx, row 1 holds only 'Umsatz 2024': expected the names of the columns in the first row"
+        DataError, "t.xlsx has a title in row 1, 'Umsatz 2024': expected the names of the columns in the first row"
     ):
         read_path(Path("t.xlsx"), TIMED)
     sheet.active.delete_rows(1)
@@ -223,11 +222,12 @@ def test_the_columns_of_times_and_the_unused_ones_are_named() -> None:
     assert (series.time_names, series.unused) == (("Jahr", "Quartal"), ("season",))
 
 
-def test_dates_and_times_of_day_in_two_columns_have_no_step() -> None:
+def test_dates_and_times_of_day_in_two_columns_get_one_line() -> None:
     content = "date,time,v\n2024-05-31,12:00,1\n2024-05-31,12:30,2\n"
-    (series,) = read(content, replace(TIMED, used=("v",)))
-    with one_line(DataError, "f has the time 2024-05-31 after 2024-05-31"):
-        step_of(series.times or (), "f")
+    with one_line(DataError, "f.csv has times of day without a date in column time", "column of times with time"):
+        read(content, replace(TIMED, used=("v",)))
+    (series,) = read(content.replace("31,12:30", "30,12:30"), replace(TIMED, used=("v",), time="date"))
+    assert series.times == (datetime(2024, 5, 30), datetime(2024, 5, 31))
 
 
 def test_numbers_are_dates_only_if_all_are() -> None:
@@ -253,6 +253,8 @@ def test_numbers_are_dates_only_if_all_are() -> None:
         ("season,v\n2020,1\n2021,2\n", {"used": ("v",)}, None),  # named to the user as unused
         ("v,year\n1,2020\n2,2021\n", {"used": ("v",)}, [2020, 2021]),
         ("year,month,v\n2020,1,1\n2020,2,2\n", {}, [2020, 2020]),
+        ("month,v\n202012,1\n202101,2\n", {"used": ("v",)}, [2020, 2021]),
+        ("v,Monat\n1,202012\n2,202101\n", {}, [2020, 2021]),
         ("v,Year,QTR\n1,2020.0,4.0\n2,2021.0,1.0\n", {}, [2020, 2021]),
         ("year,month,v\n2020,1,1\n2020,2,2\n", {"used": ("v",), "timed": False}, None),
     ],
@@ -341,10 +343,20 @@ def test_optional_columns_may_be_absent() -> None:
         ("v,a,b\n1,2024-01-01,2024-01-01\n", {"timed": True}, "f.csv has times in the columns a, b: expected one; nam"),
         ("v,when\n1,2024-01-01\n", {}, "column when: '2024-01-01' is not a finite number"),
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
+        *(
+            (title + names, {}, f"f.csv has a title in line {line}, 'Umsatz': expected the names of the columns in the")
+            for title, names, line in (
+                ("Umsatz;\n", "Datum;Wert\n1;2\n", 1),
+                ("Umsatz\n", "Datum;Wert\n2024-05-01;1,5\n", 1),
+                ("\nUmsatz\n\n", "date,v\n2024-05-01,1.5\n", 2),
+                ("sep=;\nUmsatz\n", "Datum;Wert\n2024-05-01;1,5\n", 2),
+            )
+        ),
+        ("x\n1,5\n2,5\n", {}, "f.csv, line 2, column x: '1,5' is not a finite number"),
         (
-            "Umsatz 2024;\nDatum;Wert\n1;2\n",
-            {},
-            "f.csv, line 1 holds only 'Umsatz 2024': expected the names of the col",
+            "x\n1\n",
+            {"skip": ("z",)},
+            "f.csv has no column z: expected a name, or a number from 1 to 1; it has 1 column x",
         ),
         ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is"),
     ],

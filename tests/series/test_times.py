@@ -83,6 +83,7 @@ def test_the_order_of_day_month_and_year_is_that_which_fits_all_cells(cells: lis
     assert read(*cells, dates=True)[0] == first
 
 
+JANUARY = [datetime(2001, 1, 1) + timedelta(days=i) for i in range(59)]  # and February
 OTHER = "is not a time like the others: expected all numbers or all"
 
 
@@ -105,6 +106,8 @@ OTHER = "is not a time like the others: expected all numbers or all"
             ([f"{name}{day:02}" for day in range(1, 32)], f"'{name}01' may be a day")
             for name in ("Jan ", "Mai ", "Jan-")
         ),
+        ([f"{day:%b %d}" for day in JANUARY], "'Jan 01' may be a day without a year, or a month: expected dates with"),
+        (["01/01/2024", "01/02/2024"], "row 2: '01/02/2024' may be 2024-01-02 or 2024-02-01, and no other row tells"),
         (["Jan-02", "Jan-05", "Jan-08"], "'Jan-02' may be a day without a year, or a month: expected dates with one"),
         *(
             ([f"31.07.2024 {clock}"], f"'31.07.2024 {clock}' {OTHER}")
@@ -258,15 +261,13 @@ UTC_DAYS = [datetime(2024, 3, day, 23 - (day > 30), tzinfo=UTC) for day in range
     ("times", "words"),
     [
         (WEEK_OFF, "f has a gap in its times between 2024-01-12 and 2024-01-22: expected steps of 1 working day; add"),
+        (of_january(1, 2, 2), "f has the time 2024-01-02 twice: expected a later one in each row; sort or remove rows"),
         (of_january(1, 2, 4, 3), "f has the time 2024-01-03 after 2024-01-04: expected a later one in each row; sort"),
         (of_january(1, 3, 4, 5), "f has a gap in its times between 2024-01-01 and 2024-01-03: expected steps of 1 day"),
         (of_january(1, 2, 2.5, 3.5), "f has unequal steps between 2024-01-02 and 2024-01-02 12:00:00: expected steps"),
         (MONTHS, "f has unequal steps between 2019-12-15 and 2020-01-01: expected steps of 1 month; correct them"),
         (hours(BERLIN, datetime(2024, 3, 30, tzinfo=UTC), 40), "between 2024-03-31 01:00:00 and 2024-03-31 0"),
-        (
-            hours(BERLIN, datetime(2024, 10, 26, tzinfo=UTC), 40),
-            "f has the time 2024-10-27 02:00:00 after 2024-10-27 02",
-        ),
+        (hours(BERLIN, datetime(2024, 10, 26, tzinfo=UTC), 40), "f has the time 2024-10-27 02:00:00 twice"),
         (hours(NEW_YORK, datetime(2024, 11, 2, tzinfo=UTC), 240, 15), "2024-11-03 01:00:00 after 2024-11-03 01:45:00"),
         (UTC_DAYS, "1 day; correct them, or remove the column of times; if the clock changed there, give times with"),
     ],

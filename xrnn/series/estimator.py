@@ -108,7 +108,9 @@ class Estimator(ABC):
             reader.invalid("params", SettingsError(str(error)))
         try:
             if content.learnt.keys() != (rules := loaded._learnt()).keys():
-                raise SettingsError(f"they have other names: expected {', '.join(rules)}")
+                raise CheckpointError(
+                    f"{reader.name} was written by another version of xrnn: expected this one; train the model again"
+                )
             for name, rule in rules.items():
                 rule.check(name, content.learnt[name])
                 setattr(loaded, name, rule.read(content.learnt[name]))

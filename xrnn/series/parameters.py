@@ -51,9 +51,9 @@ def one_of(choices: Collection[str]) -> Rule:
 
 
 def or_none(rule: Rule) -> Rule:
-    """None is valid too."""
+    """None is valid too. The command line has no None, so an error does not name it."""
     return Rule(
-        f"{rule.expected}, or None",
+        rule.expected,
         lambda value: value is None or rule.valid(value),
         read=lambda value: None if value is None else rule.read(value),
     )

@@ -53,7 +53,11 @@ _PARTS_OF_YEARS: Final = {  # the letter before its number in a date
     "month": "",
     "monat": "",
 }
-_YEAR: Final = re.compile(r"[12]\d{3}")
+_TIMES_BY_NAME: Final = {  # columns of numbers that are times
+    **dict.fromkeys(_YEAR_NAMES, re.compile(r"[12]\d{3}")),
+    **dict.fromkeys(("month", "monat"), re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])")),
+}
+_CLOCK: Final = re.compile(r"\d{1,2}:\d\d")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # the first line of a file for Excel
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
@@ -115,6 +119,8 @@ def _csv(path: Path, columns: Columns) -> Table:
             rows.append([cell.strip() for cell in row])
             lines.append(reader.line_num)
             if len(row) != len(rows[0]):
+                if len(rows) == 2 and len(rows[0]) == 1 and _is_header(rows[1]):
+                    raise _titled(f"{path}", "line", lines[0], rows[0][0])
                 raise DataError(
                     f"{path}, line {lines[-1]} has {len(row)} values, but the rows before have {len(rows[0])}: "
                     "expected the same number of values in every row, and the header in the first line; correct the row"
@@ -191,10 +197,7 @@ class Table:
         first, second = ([text_of(cell) for cell in row] for row in [*rows[:2], (), ()][:2])
         start = _is_header(first)
         if start and len(first) > 1 and not any(first[1:]) and _is_header(second):
-            raise DataError(
-                f"{name}, {unit} {lines[0]} holds only {quoted(first[0])!r}: expected the names of the columns in the "
-                f"first {unit}; remove the {unit}s above them"
-            )
+            raise _titled(name, unit, lines[0], first[0])
         return cls(
             name, columns, tuple(first) if start else None, rows[start:], lambda i: f"{name}, {unit} {lines[i + start]}"
         )
@@ -254,7 +257,7 @@ class Table:
             return names.index(column)
         if column not in names and re.fullmatch("[0-9]{1,9}", column) and 1 <= int(column) <= width:
             return int(column) - 1
-        have = f"{len(names)} columns {', '.join(names)}"[:200] if names else f"{width} columns and no header"
+        have = f"{width} column{'s' * (width > 1)} {', '.join(names) or 'and no header'}"[:200]
         got = "has two columns" if column in names else "has no column"
         raise DataError(
             f"{self.name} {got} {quoted(column)}: expected a name, or a number from 1 to {width}; it has "
@@ -302,8 +305,13 @@ class Table:
 
         left   the columns that are none of the id, the label and the skipped ones;   free: those that may be times
 
-        Raises DataError for several columns of times, none of which is first.
+        Raises DataError for several columns of times, none of which is first, and for dates and times in two columns.
         """
+        if clocks := [i for i in free if self._is_named(i, _TIME_NAMES) and _CLOCK.match(self.cells(i)[0])]:
+            raise DataError(
+                f"{self.name} has times of day without a date in column {quoted(self.shown(clocks[0]))}: expected one "
+                f"column of both; join them, as in 2024-05-31 12:00, or name the column of times with {param('time')}"
+            )
         index = left[0] if self._is_index(left) and left[0] in free else None
         if index is not None and self._holds_times(index):
             return (index,)
@@ -344,11 +352,12 @@ class Table:
         return self._is_named(place, _TIME_NAMES) or self._holds_dates(place)
 
     def _holds_dates(self, place: int) -> bool:
-        """Whether a column holds dates, or years: its name is `year` or `jahr`, and a series has each year once."""
+        """Whether a column holds dates, or years or months as in 202405 by its name, each once in a series."""
         cells = self.cells(place)
         if hold_dates(cells):
             return True
-        if not self._is_named(place, _YEAR_NAMES) or not all(map(_YEAR.fullmatch, cells)):
+        form = _TIMES_BY_NAME.get(self.shown(place).lower())
+        if form is None or not all(map(form.fullmatch, cells)):
             return False
         id_at = self.optional(self.columns.id)
         ids = [""] * len(cells) if id_at is None else self.cells(id_at)
@@ -419,14 +428,28 @@ class Table:
 
 
 def _separator(text: str, decimal: str) -> str:
-    """The first of _SEPARATORS that is in every line; if there is none, the most frequent one in the first line."""
+    """The first of _SEPARATORS that is in every line; if there is none, the most frequent one in the first line.
+
+    The first line may be a title, above names with separators.
+    """
     lines = [line for line in text[: 2**20].splitlines()[:_SAMPLE] if line.strip()]
     candidates = _SEPARATORS.replace(decimal, "")
     if in_all := [each for each in candidates if lines and all(each in line for line in lines)]:
         return in_all[0]
+    if len(lines) > 1 and not any(each in lines[0] for each in candidates):
+        separator = _separator("\n".join(lines[1:]), decimal)
+        if separator in lines[1] and _is_header(lines[1].split(separator)):
+            return separator
     if decimal == "," and '"' in "".join(lines):  # as spreadsheets write it: 2024-05-31,"1,5"
         return ","
     return max(candidates, key="".join(lines[:1]).count)
+
+
+def _titled(name: str, unit: str, number: int, title: str) -> DataError:
+    return DataError(
+        f"{name} has a title in {unit} {number}, {quoted(title)!r}: expected the names of the columns in the first "
+        f"{unit}; remove the {unit}s above them"
+    )
 
 
 def _is_header(row: Sequence[str]) -> bool:

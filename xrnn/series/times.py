@@ -110,10 +110,11 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
         if any(times != complete[0] for times in complete):
             equal = [times for times in complete if _have_a_step(times)]
             if len(equal) != 1:
-                readings = " or ".join(show(times[0]) for times in complete)
+                cell, *read = next(each for each in zip(cells, *complete, strict=True) if len({*each[1:]}) > 1)
+                readings = " or ".join(map(show, dict.fromkeys(read)))
                 raise DataError(
-                    f"{where(0)}: {quoted(cells[0])!r} may be {readings}, and no other row tells which: expected dates "
-                    f"with one reading; {_REMEDY}"
+                    f"{where(every.index(cell))}: {quoted(cell)!r} may be {readings}, and no other row tells which: "
+                    f"expected dates with one reading; {_REMEDY}"
                 )
             complete = equal
         if complete:
@@ -149,11 +150,10 @@ def _plain(cell: str) -> str:
 
 
 def _may_be_days(plain: Sequence[str]) -> bool:
-    """True for Jan 01, Jan-02, …: days of one month without a year, or January of several years."""
-    if not all(re.fullmatch(r"[a-z]{3}[ -]\d\d", cell, re.IGNORECASE) for cell in plain):
+    """True for Jan 01, Jan-02, …: days without a year, or the same month of several years, in rows that follow."""
+    if not all(re.fullmatch(r"[a-z]{3}[ -](0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in plain):
         return False
-    months, numbers = {cell[:3].lower() for cell in plain}, [int(cell[4:]) for cell in plain]
-    return len(months) == 1 and 1 <= min(numbers) < max(numbers) <= 31
+    return any(a[:3].lower() == b[:3].lower() and a[-2:] != b[-2:] for a, b in itertools.pairwise(plain))
 
 
 def iso_time(cell: str) -> datetime | None:
@@ -333,9 +333,10 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     for a, b in itertools.pairwise(times):
         if b <= a:  # type: ignore[operator]
             by = f"name the columns of times and of series with {param('time')} and {param('id')}"
+            got = "twice" if a == b else f"after {show(a)}"
             raise DataError(
-                f"{shown} has the time {show(b)} after {show(a)}: expected a later one in each row; sort or remove "
-                f"rows, or {by}; {_CLOCK_CHANGE}"
+                f"{shown} has the time {show(b)} {got}: expected a later one in each row; sort or remove rows, or "
+                f"{by}; {_CLOCK_CHANGE}"
             )
     if not isinstance(times[0], datetime):
         least = min(differences)

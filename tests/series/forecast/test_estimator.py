@@ -137,7 +137,7 @@ def test_known_columns_of_a_series_shorter_than_two_and_a_half_seasons() -> None
 
 
 def test_values_that_are_too_small_to_square_get_one_line() -> None:
-    words = "X[0] has too few rows, missing or equal values: expected at least 4 rows with values that change; add rows"
+    words = "X[0] has a standard deviation below 1e-150: expected a larger one; multiply the values"
     with one_line(DataError, words):
         Forecaster(**SMALL, steps=1).fit([1e-170 * growth(40)])
     forecaster = Forecaster(**SMALL, steps=1).fit([growth(40) - 10])  # negative values have no logarithms

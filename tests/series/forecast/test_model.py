@@ -197,10 +197,16 @@ def test_quantiles() -> None:
 def test_bad_series_get_one_line() -> None:
     one, other = (series(growth(), times=tuple(np.delete(np.arange(61.0), i))) for i in (60, 9))
     constant, empty = series(np.ones(40)), series(np.array([[np.nan, 1.0]] * 9))
+    tiny = series(1e-300 * (np.arange(40) % 7 - 3))
     flawed = "s has too few rows, missing or equal values: expected at least 4 rows with values that change; add rows"
     refused(
         (DataError, lambda: prepare([one, other], TINY), "s has a gap in its times between 8 and 10"),
         (DataError, lambda: prepare([constant, series(np.zeros(40))], TINY, backtest=False), flawed),
+        (
+            DataError,
+            lambda: prepare([tiny], TINY),
+            "s has a standard deviation below 1e-150: expected a larger one; mu",
+        ),
         (DataError, lambda: prepare([empty], changed(TINY, target="v", known="k")), "s has no value to forecast"),
     )
 

@@ -241,8 +241,8 @@ def _facts(
     F, longest = p.horizon, max(rows)
     if longest < F:
         raise DataError(
-            f"{printable(series[rows.index(longest)].name)} has {longest} rows: expected at least {F}, the horizon; "
-            f"add rows, or lower {param('horizon')}"
+            f"{printable(series[rows.index(longest)].name)} has {longest} row{'s' * (longest > 1)}: expected at least "
+            f"{F}, the horizon; add rows, or lower {param('horizon')}"
         )
     season = p.season or (step.season if step and 2 * step.season <= longest else 1)
     # Series without a window, also in the final training, do not make the context shorter.

@@ -110,6 +110,9 @@ class ForecastSeries:
         least = min(LEAST_ROWS, self.least_rows)
         if self.unit and self.rows >= least:
             return ""
+        seen = self.target[: self.cut][~np.isnan(self.target[: self.cut])]
+        if seen.size >= least and not self.facts.log and seen.min() < seen.max() and seen.std() < LEAST_DEVIATION:
+            return f"has a standard deviation below {LEAST_DEVIATION:g}: expected a larger one; multiply the values"
         values = "positive values" if self.facts.log else "values"
         return f"has {TOO_FEW}: expected at least {least} rows with {values} that change; add rows, or leave it out"
 
