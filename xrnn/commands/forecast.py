@@ -92,7 +92,8 @@ def forecast(
 def _say_scores(say: Callable[[Any], None], past: ForecastData, tested: Any, scores: Any, levels: Any) -> None:
     """The tables of the backtest."""
     means, horizon = mean_scores(scores), past.facts.horizon
-    say(f"backtest: {sum(map(len, past.scored_parts(tested))):,} forecasts of {horizon} steps")
+    count = sum(map(len, past.scored_parts(tested)))
+    say(f"backtest: {count:,} forecast{'s' * (count > 1)} of {horizon} step{'s' * (horizon > 1)}")
     say(tables.scores_table(means, levels))
     if horizon > 1:
         say(tables.steps_table(means))

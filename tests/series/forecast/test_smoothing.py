@@ -146,15 +146,16 @@ def test_the_command_says_what_a_short_series_leaves_untested(capsys: Capture) -
 def test_what_is_tested_is_not_called_untested_and_the_reverse(capsys: Capture) -> None:
     """A jump, which the linear part forecasts badly, and too few rows for trials of a number of updates."""
     jump = np.repeat([0, 50], [77, 78]) + 0.1 * np.random.default_rng(0).standard_normal(155)
-    for values, horizon in ((jump, "6"), (growth(24), "3")):
+    for values, horizon in ((jump, "6"), (growth(24), "5")):
         Path("f.csv").write_text("\n".join(["v", *map(str, values)]))
         assert main(["forecast", "f.csv", "--horizon", horizon, "--hidden", "4", "--steps", "1", "--overwrite"]) == 0
         out = capsys.readouterr().out
         assert ("base: 100% exponential smoothing, 0% linear part" in out) == (horizon == "6")
         assert ("not trained, because the series are too short" in out, "  --lr" in out) == (
-            horizon == "3",
+            horizon == "5",
             horizon == "6",
         )
+        assert ("backtest: 1 forecast of 5 steps\n" in out) == (horizon == "5")
 
 
 def test_a_long_season_takes_no_more_memory() -> None:
