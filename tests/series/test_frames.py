@@ -400,8 +400,11 @@ SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1
         (
             WIDE,
             {"known": "b"},
-            "X has the known columns b and no target: expected the column to forecast; name it by F",
+            "Forecaster(known=) names b, but X is a Series or wide: expected a DataFrame with a target",
         ),
+        (Y[:40], {"known": "b"}, "Forecaster(known=) names b, but X is a Series or wide: "),
+        (pandas.concat({"a": WIDE}), {}, "X has 2 columns besides the index: expected one to forecast"),
+        (pandas.concat({"a": Y[:40]}), {"known": "b"}, "X has no column 'b': expected y, b; it has y"),
         (
             WIDE.set_axis(LEVELS, axis=1),
             {"target": "s"},

@@ -141,7 +141,7 @@ class Form:
         if isinstance(known, pandas.DataFrame) and self.named and not self.levels:
             known = _indexed(known, self.names, "known")
         known = self._like(known)
-        _require(self.known, known, "known")
+        _require(self.known, known.columns, "known")
         has_value = self.rows.iloc[:, : len(self.targets)].notna().any(axis=1)
         later = self._numbered(known[~known.index.isin(self.rows.index[has_value])])
         rows = pandas.concat([self.rows[~self.rows.index.isin(later.index)], later])
@@ -232,29 +232,23 @@ def form_of(X: Any, names: Names) -> Form:
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
     if levels == 1 and not (names.id or names.target):
-        if names.known:
-            raise ValueError(
-                f"X has the known columns {', '.join(names.known)} and no target: expected the column to forecast; "
-                "name it by Forecaster(target=)"
-            )
         return Form(_by_number(frame), frame.columns, wide=True)
     if levels == 2:
         ids = zip(X.index.names, ("id", "time"), strict=True)
         frame = frame.rename_axis([default if name is None else name for name, default in ids])
-        if is_series:
-            target = names.target or (_VALUE if X.name is None else X.name)
-            return Form(_by_number(frame), [target], names=names, named=True, levels=True)
     else:
         frame = _indexed(frame, names, "X")
     columns = [*frame.columns]
+    if is_series:
+        columns = [names.target or (_VALUE if X.name is None else X.name)]
     targets = [names.target] if names.target else [each for each in columns if each not in names.known]
     if len(targets) != 1:
         raise ValueError(
-            f"X has {len(targets)} columns besides {', '.join(given)}: expected one to forecast; name it by "
-            "Forecaster(target=)"
+            f"X has {len(targets)} columns besides {', '.join(given) or 'the index'}: expected one to forecast; name "
+            "it by Forecaster(target=)"
         )
     used = [*targets, *names.known]
-    _require(used, frame, "X")
+    _require(used, columns, "X")
     rows = _by_number(frame.iloc[:, [columns.index(each) for each in used]])
     return Form(rows, targets, names.known, names, named=True, levels=levels == 2)
 
@@ -265,7 +259,7 @@ def _by_number(frame: Any) -> Any:
 
 def _indexed(frame: Any, names: Names, name: str) -> Any:
     """The frame with an index of times, or of series and times, in place of its columns."""
-    _require([each for each in (names.id, names.time) if each], frame, name)
+    _require([each for each in (names.id, names.time) if each], frame.columns, name)
     frame = frame.set_index(names.time) if names.time else frame
     return frame.set_index(names.id, append=True).swaplevel() if names.id else frame
 
@@ -281,8 +275,8 @@ def _check_columns(frame: Any, name: str) -> None:
         raise ValueError(f"{name} has {got}: expected columns with different names; add or rename one")
 
 
-def _require(names: Sequence[Any], frame: Any, name: str) -> None:
-    columns = [*frame.columns]  # of an index with levels, each name is a tuple
-    if missing := [each for each in names if each not in columns]:
-        have = ", ".join(map(str, columns))
-        raise ValueError(f"{name} has no column {missing[0]!r}: expected {', '.join(map(str, names))}; it has {have}")
+def _require(names: Sequence[Any], columns: Any, name: str) -> None:
+    have = [*columns]  # tuples if the columns have levels: an index also holds the first part of each
+    if missing := [each for each in names if each not in have]:
+        expected, got = (", ".join(map(str, each)) for each in (names, have))
+        raise ValueError(f"{name} has no column {missing[0]!r}: expected {expected}; it has {got}")

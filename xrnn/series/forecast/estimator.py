@@ -188,6 +188,11 @@ class Forecaster(Estimator):
         names = Names(self.id, self.time, self.target, names_of(self.known))
         if is_frame(X, names):
             form = form_of(X, names) if known is None else form_of(X, names).with_known(known)
+            if names.known and not form.known:
+                raise ValueError(
+                    f"Forecaster(known=) names {', '.join(names.known)}, but X is a Series or wide: expected a "
+                    "DataFrame with a target; name it by Forecaster(target=), or give the known columns as known="
+                )
             return form.series(), form
         series = as_series(X)
         if series[0].channels > 1:
