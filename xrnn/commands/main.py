@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 import signal
 import sys
 from typing import Annotated, Any, Final, cast
@@ -22,7 +21,7 @@ from xrnn.commands.info import info
 from xrnn.commands.options import flag
 from xrnn.commands.predict import predict
 from xrnn.commands.regress import regress
-from xrnn.commands.terminal import to_stderr
+from xrnn.commands.terminal import drop, to_stderr
 from xrnn.parallel import ParallelError
 from xrnn.series.errors import ModelError
 
@@ -79,11 +78,7 @@ def _lost(error: OSError | _ClosedPipeError) -> int:
     """
     if isinstance(error, OSError) and error.filename:
         raise error
-    # Python flushes the buffer at exit, which would fail again: send it to the null device.
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+    drop(sys.stdout)
     if not isinstance(error, OSError) or error.errno == errno.EPIPE:
         return 128 + getattr(signal, "SIGPIPE", 13)  # as of a program that SIGPIPE has ended
     return _fail(f"can't write the output ({error.strerror}): expected free space; saved files are complete", 1)

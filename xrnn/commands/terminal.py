@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -66,8 +67,18 @@ class Terminal(Console):
 def to_stderr(text: str) -> None:
     """Print a line to stderr, without control characters. If stderr is lost, the exit status shows an error."""
     if sys.stderr is not None:  # None: its descriptor is closed; `print` would use stdout instead
-        with contextlib.suppress(OSError):
+        try:
             print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
+        except OSError:
+            drop(sys.stderr)
+
+
+def drop(stream: TextIO) -> None:
+    """Send what a lost stream still holds to the null device: Python flushes it again at exit, which would fail."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 @contextlib.contextmanager
