@@ -10,8 +10,8 @@ interrupted run continues. `--again xrnn` measures this method again.
 `--many "M3 yearly; even"` forecasts the many short series of a competition instead: the last rows of each series, from
 the rows before them. "xrnn of all" is one model of all series, the other methods are fitted to each. If a method fails
 on a series, as some do on few rows, its forecast there is the seasonal naive one; the number of these series is
-printed. The constants of xrnn were chosen on M1 and on the odd series of M3, the 1st, 3rd, 5th … of each kind. The even
-ones were looked at twice, before and after a change of the base, the series of tourism once, after it.
+printed. The constants of xrnn were chosen on M1 and on the odd series of M3, the 1st, 3rd, 5th … of each kind. None was
+chosen on the even ones or on those of tourism; docs/reference/forecast.md says when they were looked at.
 """
 
 from __future__ import annotations
