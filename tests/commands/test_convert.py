@@ -184,7 +184,7 @@ def test_a_refusal_says_how_to_train_a_model_that_the_format_holds(classifier: s
     for suffix, words in (
         (".onnx", "trained with --scaling shared, with --patch 1; train one"),
         (".c", "converted to .c: expected a model trained with --scaling shared, with --one-way; train one"),
-        (".pt", "takes a mean over time, which .pt can't hold: expected .c or .onnx; convert to one of them"),
+        (".pt", "takes a mean over time, which layers in .pt can't hold: expected .c or .onnx; convert to one of them"),
     ):
         assert failed(capsys, "convert", classifier, f"a{suffix}").endswith(words)
 
@@ -300,6 +300,7 @@ def test_info_of_a_checkpoint_with_any_name(run: Run, trained: Path, capsys: Cap
         assert "is a forecaster, which scales each series by itself" in failed(capsys, "convert", "q1.st", "a.c")
     Path("other.st").write_bytes(b"abc")
     assert "other.st has another suffix: expected .onnx" in failed(capsys, "info", "other.st")
+    assert "--nonlinearity is x: expected tanh or relu" in failed(capsys, "info", "other.st", "--nonlinearity", "x")
 
 
 def test_info_of_a_checkpoint_shows_its_optimizer_and_other_values(capsys: Capture) -> None:

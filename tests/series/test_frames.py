@@ -403,6 +403,7 @@ SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1
             "Forecaster(known=) names b, but X is a Series or wide: expected a DataFrame with a target",
         ),
         (Y[:40], {"known": "b"}, "Forecaster(known=) names b, but X is a Series or wide: "),
+        (np.ones((1, 9)), {"known": "b"}, "names b, but X holds arrays: expected"),
         (pandas.concat({"a": WIDE}), {}, "X has 2 columns besides the index: expected one to forecast"),
         (pandas.concat({"a": Y[:40]}), {"known": "b"}, "X has no column 'b': expected y, b; it has y"),
         (

@@ -47,7 +47,7 @@ def _report(
     for true, label in zip(truth.tolist(), predicted.tolist(), strict=True):
         counts[names.index(true), names.index(label)] += 1
     series, right, said = counts.sum(axis=1), counts.diagonal(), counts.sum(axis=0)
-    with np.errstate(invalid="ignore"):  # scikit-learn's functions would save no line here
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: a label without test series, or that was never predicted
         recall, precision, f1 = right / series, right / said, 2 * right / (series + said)
     n, correct = len(truth), int(right.sum())
     results: Results = {

@@ -87,8 +87,6 @@ def convert(
     name = how.name or target.stem
     if target.suffix not in _WRITE:
         raise SettingsError(f"OUT is {printable(str(target))}: expected a name with {', '.join(_WRITE)}")
-    if how.nonlinearity not in NONLINEARITIES:
-        raise SettingsError(f"--nonlinearity is {how.nonlinearity}: expected {' or '.join(NONLINEARITIES)}")
     if (how.lengths or how.states) and target.suffix != ".onnx":
         raise SettingsError(f"got --lengths or --states for {target.suffix}: expected .onnx; leave them out")
     if how.int8 and target.suffix not in (".c", ".safetensors"):
@@ -152,6 +150,8 @@ def _guarded(run: Callable[[], Any]) -> Any:
 
 def read_layers(source: Path, how: StateDictOptions, backend: Backend) -> tuple[ExportedLayers, dict[str, Any]]:
     """The layers in a file, and facts about it. A file of xrnn may have any suffix: `--out` names it freely."""
+    if how.nonlinearity not in NONLINEARITIES:
+        raise SettingsError(f"--nonlinearity is {how.nonlinearity}: expected {' or '.join(NONLINEARITIES)}")
     suffix = ".safetensors" if source.suffix not in _READ and holds_arrays(source) else source.suffix
     if suffix not in _READ:
         raise SettingsError(f"{printable(str(source))} has another suffix: expected {', '.join(_READ)}")
@@ -257,8 +257,8 @@ def _check_series(source: Path, model: Model, facts: dict[str, Any], suffix: str
     }
     if suffix not in needed:
         raise DataError(
-            f"{printable(str(source))} scales its input and takes a mean over time, which {suffix} can't hold: "
-            "expected .c or .onnx; convert to one of them"
+            f"{printable(str(source))} scales its input and takes a mean over time, which layers in {suffix} can't "
+            "hold: expected .c or .onnx; convert to one of them"
         )
     if needed[suffix]:
         others = "".join(f", or convert to {each}" for each, of in needed.items() if not of)

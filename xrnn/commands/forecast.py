@@ -37,7 +37,7 @@ def forecast(
     reading: ReadingOptions,
     csv: Annotated[
         Path | None,
-        typer.Option(parser=new_path, metavar="PATH", help="Table to write, .csv: a row for each series and step."),
+        typer.Option(parser=new_path, metavar="PATH", help=".csv file to write: a row for each series and step."),
     ] = None,
     options: RunOptions,
 ) -> int:

@@ -29,7 +29,7 @@ TestArgument = Annotated[
     Path | None,
     typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),
 ]
-_BASELINE: Final = "convolutions"  # the kind of model
+_BASELINE: Final = "convolutions"  # the kind of model that is trained and tested beside another one
 
 
 E = TypeVar("E", Classifier, Regressor)

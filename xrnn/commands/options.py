@@ -34,7 +34,7 @@ class ReadingOptions:
 
     @property
     def given(self) -> dict[str, str]:
-        """Those of the command line."""
+        """The options that the command line gives, by name."""
         return {name: value for name, value in vars(self).items() if value}
 
 
@@ -72,7 +72,8 @@ class RunOptions:
     backend: str | None = None
 
 
-# By name, or by type. With a comma, the option may be given several times.
+# The placeholder of an option's value, by its name, else by its type. If it has a comma, and lists no choices, the
+# option may be given several times.
 _METAVARS: Final[dict[Any, str]] = {
     **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…", "prefix": "TEXT"},
     **dict.fromkeys(("id", "time", "label", "target"), "COLUMN"),
@@ -86,7 +87,7 @@ _SHORT: Final = {"quiet": "-q"}
 def options_of(kind: Any) -> Iterator[inspect.Parameter]:
     """An option for each parameter of a dataclass, described by the line of the parameter in the docstring.
 
-    A parameter that a subclass does not describe is described as in its base class, one of Regressor as in Classifier.
+    If a subclass has no such line, that of its base class is used; Regressor uses those of Classifier.
     """
     helps = {name: text for each in (Classifier, *kind.__mro__[::-1]) for name, text in helps_of(each).items()}
     rules: Mapping[str, Rule] = getattr(kind, "rules", RULES)
@@ -161,7 +162,7 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-# of `xrnn predict` and `xrnn info` too
+# `xrnn predict` and `xrnn info` have this option, too.
 BackendOption = next(each.annotation for each in options_of(RunOptions) if each.name == "backend")
 
 

@@ -21,7 +21,7 @@ from xrnn.typing import HostArray
 _MOST_COUNTS: Final = 30  # with more labels, the cells show no counts, which would overlap
 _MOST_NAMES: Final = 60  # with more labels, the axes show no names
 _LONGEST: Final = 16  # characters of a label
-_BEFORE: Final = 3  # lengths of the held-out rows that are shown
+_BEFORE: Final = 3  # a panel shows at least this number of times the held-out rows, a horizon or a season
 _MOST_PANELS: Final = 6
 _LINE: Final = 1.5  # points
 _MANY_ROWS: Final = 200  # in a panel
@@ -109,13 +109,13 @@ def forecast_picture(
     scores: dict[str, dict[str, ForecastScores]],
     parts: str,
 ) -> Picture:
-    """A panel for each series up to six; of more, for the scored one with the lowest error, and the highest.
+    """A panel for each series if there are at most six; else for the scored ones with the lowest and highest error.
 
     A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
     forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
 
     scores   of each scored series of `past`, in their order;   tested: their forecasts
-    parts    a line below the panels: what the forecasts consist of
+    parts    lines below the panels: what the forecasts consist of
     """
     scored = (
         dict(zip(past.scored, zip(past.scored_parts(tested), scores.values(), strict=True), strict=True))

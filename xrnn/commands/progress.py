@@ -70,7 +70,7 @@ class TrainingProgress(Watcher):
 
     def tell(self, line: str) -> None:
         notes, self._notes = self._notes, []
-        with contextlib.suppress(*[OSError] * bool(self._training)):  # before the training, it ends the run
+        with contextlib.suppress(*[OSError] * bool(self._training)):  # a lost output ends the run before the training
             for each in [*notes, line]:
                 self._terminal.note(each)
 

@@ -301,7 +301,7 @@ class Table:
     def _times_at(self, left: list[int], free: list[int]) -> tuple[int, ...]:
         """The column of times: the index if it holds times, else the only other such column, else an index of numbers.
 
-        If there is none: the columns of years and of quarters or months, by their names; none if one is missing.
+        If there is none: the column of years and that of quarters or months, by their names; () if one is missing.
 
         left   the columns that are none of the id, the label and the skipped ones;   free: those that may be times
 
@@ -352,7 +352,7 @@ class Table:
         return self._is_named(place, _TIME_NAMES) or self._holds_dates(place)
 
     def _holds_dates(self, place: int) -> bool:
-        """Whether a column holds dates, or years or months as in 202405 by its name, each once in a series."""
+        """True for dates; by the name of the column also for years, or months as in 202405, each once in a series."""
         cells = self.cells(place)
         if hold_dates(cells):
             return True
@@ -430,7 +430,7 @@ class Table:
 def _separator(text: str, decimal: str) -> str:
     """The first of _SEPARATORS that is in every line; if there is none, the most frequent one in the first line.
 
-    The first line may be a title, above names with separators.
+    If the first line is a title without a separator, above a line of names, that of the names is taken.
     """
     lines = [line for line in text[: 2**20].splitlines()[:_SAMPLE] if line.strip()]
     candidates = _SEPARATORS.replace(decimal, "")

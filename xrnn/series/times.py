@@ -150,7 +150,7 @@ def _plain(cell: str) -> str:
 
 
 def _may_be_days(plain: Sequence[str]) -> bool:
-    """True for Jan 01, Jan-02, …: days without a year, or the same month of several years, in rows that follow."""
+    """True for neighbours such as Jan 01, Jan 02: days without a year, or the same month of several years."""
     if not all(re.fullmatch(r"[a-z]{3}[ -](0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in plain):
         return False
     return any(a[:3].lower() == b[:3].lower() and a[-2:] != b[-2:] for a, b in itertools.pairwise(plain))

@@ -131,8 +131,8 @@ bool keeps_heads_apart(const Products& products, int64_t heads, int64_t units) {
     return heads == 1 || (!products.tiles && units % 2 == 0);
 }
 
-// The form for this number of products of parts, 0 for float32: sizes as for choose_partition, T = 1 for a product; for
-// a recurrence the number of heads, and of the units of each.
+// The form for `count` products of parts; 0 for float32. Sizes as for choose_partition, with T = 1 for a product. A
+// recurrence also gives its number of heads, and of units of a head.
 template <class S>
 Form<S> form_of(int count, int64_t T, int64_t N, int64_t K, int64_t H, int64_t heads = 1, int64_t units = 0) {
     if constexpr (sizeof(S) == 4) {

@@ -13,8 +13,8 @@
 
 namespace {
 
-// The packed weights of two matrices that never change: for each form that has used them, and of a form for up to two
-// numbers of threads. Calls read and add them with the GIL held.
+// The packed weights of two matrices that never change. Each form that uses them has its own, for up to two numbers of
+// threads. Calls read and add them with the GIL held.
 class PackedForms {
    public:
     // It keeps the arrays alive, so no other array is in their place in memory.

@@ -52,7 +52,7 @@ struct Piece {
     int head = 0;   // with several heads: the head of all its columns
 };
 
-// f(piece) for each piece of p whose columns belong to one of several heads, each with `columns` columns.
+// Cut p where a head ends, each head having `columns` columns, and call f(piece) for every piece.
 template <class S, class F>
 XRNN_INLINE void each_head(Piece p, Heads heads, int64_t columns, F f) {
     constexpr int W = Simd<S>::LANES;
@@ -187,8 +187,8 @@ void copy_matrix(Matrix<float> from, int64_t K, int valid, int width, Part<PARTS
 
 #endif
 
-// The panel that the tiles read after the current one; null: not to be prefetched. Before the current tiles, others
-// have used the current panel for `rows` rows.
+// The panel that the tiles read after the current one; null if it is not prefetched. `rows`: the number of rows that
+// have been multiplied by the current panel before.
 struct Next {
     const Piece* piece = nullptr;
     int64_t rows = 0;

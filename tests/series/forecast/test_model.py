@@ -202,6 +202,7 @@ def test_bad_series_get_one_line() -> None:
     refused(
         (DataError, lambda: prepare([one, other], TINY), "s has a gap in its times between 8 and 10"),
         (DataError, lambda: prepare([constant, series(np.zeros(40))], TINY, backtest=False), flawed),
+        (DataError, lambda: prepare([series(np.ones(1))], params(horizon=1)), "expected at least 2 rows with values"),
         (
             DataError,
             lambda: prepare([tiny], TINY),

@@ -70,11 +70,11 @@ class ForecastData:
         name, of_each = (f"{len(rows):,} series", " each") if len(rows) > 1 else (self.series[0].name, "")
         missing = sum(int(np.isnan(each.given.values[: each.rows]).sum()) for each in self.series)
         gaps = f", {missing:,} missing value{'s' * (missing > 1)}" if missing else ""
-        names = self.facts.channel_names
+        names, horizon = self.facts.channel_names, self.facts.horizon
         channels = f"\nchannels: {printable(', '.join(names))}" if names else ""
         return (
-            f"{printable(name)}, {span} rows{of_each}{gaps}, season {self.facts.season}; {self.facts.horizon} steps "
-            f"ahead from {self.facts.context}{channels}"
+            f"{printable(name)}, {span} rows{of_each}{gaps}, season {self.facts.season}; {horizon} "
+            f"step{'s' * (horizon > 1)} ahead from {self.facts.context}{channels}"
         )
 
     def training_origins(self, i: int) -> HostArray:
@@ -82,7 +82,7 @@ class ForecastData:
         return self.training[_of_series(self.training, i), 1]
 
     def test_origins(self, i: int) -> HostArray:
-        """Those of the backtest: a forecast from every row (rolling origin)."""
+        """The origins of the backtest: a forecast from every row (rolling origin)."""
         return self.tested[_of_series(self.tested, i), 1]
 
     @cached_property
@@ -96,7 +96,7 @@ class ForecastData:
         return self._places([(max(each.cut, each.least_rows), each.rows) for each in self.series])
 
     def _places(self, ends: Sequence[tuple[int, int]]) -> HostArray:
-        """The places from the first to the last one of each series whose steps ahead have a value; none with a flaw."""
+        """The places between the ends of each series whose steps ahead all have values; none with a flaw."""
         F, found = self.facts.horizon, [np.zeros((0, 2), int)]
         for i, (each, (first, last)) in enumerate(zip(self.series, ends, strict=True)):
             origins = np.arange(first, first if each.flaw else last - F + 1)
@@ -149,7 +149,7 @@ class ForecastData:
         return folds
 
     def early_errors(self) -> tuple[HostArray, HostArray]:
-        """Those of exponential smoothing in the rows to train on: (N, F, 1), and their reach (N, F)."""
+        """The errors of exponential smoothing in the rows to train on: (N, F, 1), and their reach (N, F)."""
         parts = [each.early_errors() for each in self.series if not each.flaw]
         errors, reach = (np.concatenate(each) for each in zip(*parts, strict=True))
         return errors[..., None], reach
@@ -309,7 +309,11 @@ def _extended(series: Series, expected: str, other: str, horizon: int) -> Series
 
 
 class Part(NamedTuple):
-    """A series, and the number of rows to train on; of a fold, which is a part of a series: its scales and all rows."""
+    """A series, and the number of rows to train on.
+
+    scales, rows   only of a fold, which is the beginning of a series: the scales of the complete series, and the number
+                   of rows of the fold
+    """
 
     series: Series
     cut: int
@@ -321,7 +325,7 @@ def _divided(parts: Sequence[Part], facts: ForecastFacts, calendar_name: str = "
     """The data with the rows after the cuts held out.
 
     The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then
-    smaller, or equal within 5 %. It has calendar columns if its errors are smaller with them by more. A fold keeps the
+    smaller, or equal within 5 %. It has calendar columns if they lower these errors by more than 5 %. A fold keeps the
     choices made on all training rows.
     """
     is_fold = parts[0].scales is not None
@@ -380,7 +384,7 @@ class Solved(NamedTuple):
 
     @property
     def error(self) -> float:
-        """That of the linear part."""
+        """The mean error of the linear part, in units of MASE."""
         return self.error_of([each.forecasts for each in self.tests])
 
     def with_smoothing(self) -> Base:

@@ -59,9 +59,9 @@ class Forecaster(Estimator):
     context          number of steps that a forecast is made from; 0: the longest of three seasons, two horizons
                      and 24 steps; fewer if most series are short
     season           steps in a season; 0: from the times (12 if monthly, 7 if daily, …), else 1
-    quantiles        quantiles to forecast besides the median, such as 0.1,0.9
-    calendar         second season; auto: the week or the year, if it lowers the error on left-out rows; none: no such
-                     season
+    quantiles        quantiles to forecast besides the median; by default 0.1,0.9
+    calendar         second season; auto: the week or the year, if it lowers the error on left-out rows by more than
+                     5 %; none: no second season
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state, H
     heads            number of heads; Wh connects only units of the same head, so with k heads it has 1/k of the weights
@@ -194,6 +194,11 @@ class Forecaster(Estimator):
                     "DataFrame with a target; name it by Forecaster(target=), or give the known columns as known="
                 )
             return form.series(), form
+        if names.known and known is None and columns is None:
+            raise ValueError(
+                f"Forecaster(known=) names {', '.join(names.known)}, but X holds arrays: expected a DataFrame; give "
+                "the known columns as known="
+            )
         series = as_series(X)
         if series[0].channels > 1:
             raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")

@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from xrnn.series.forecast.smoothing import by_errors
+from xrnn.series.forecast.windows import FAR
 from xrnn.typing import HostArray
 
 _PENALTIES: Final = 10.0 ** np.arange(-1, 5)
 # Shares of the rows. Candidates are solved on the rows before a split and tested on those up to the next.
 _SPLITS: Final = np.linspace(0.35, 1, 7)
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
-_FAR: Final = 1e3  # scales from the level: tested forecasts are clipped here
 _MOST_LAGS: Final = 512
 # Limit on the multiply-adds of repeating a one-step forecast. Above it, candidates are only solved directly.
 _MOST_PRODUCTS: Final = 2**22
@@ -277,6 +277,6 @@ def _test(
             with np.errstate(over="ignore", invalid="ignore"):  # a repeated step may even grow to infinity
                 maps = candidates(fits, season)
                 y = np.stack([(z[late] @ M[:-1] + M[-1]).astype(np.float32) for M in maps], axis=1)
-            y = np.nan_to_num(y, nan=_FAR, posinf=_FAR, neginf=-_FAR).clip(-_FAR, _FAR)
+            y = np.nan_to_num(y, nan=FAR, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
             parts.append(Tested(late, y, np.abs(y - ahead[late, None].astype(np.float32)).mean(axis=2)))
     return Tested(*map(np.concatenate, zip(*parts, strict=True))) if parts else None, fits

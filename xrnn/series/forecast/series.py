@@ -64,8 +64,8 @@ class ForecastSeries:
     ) -> None:
         """known_scale: the scale of the covariates.   cut: see above; None for all rows
 
-        scales   If `series` is only a part of a longer one: of that one; None to compute them
-        rows     The number of rows before the steps to forecast; None: those up to the last known value
+        scales   those of a longer series, if `series` is a part of it; None: they are computed
+        rows     the number of rows before the steps to forecast; None: those up to the last known value
         """
         self.given, self.facts, self.times = series, facts, series.times
         self.name, self.id = series.name, series.id or series.name
@@ -107,7 +107,7 @@ class ForecastSeries:
     @property
     def flaw(self) -> str:
         """Why the model can't forecast this series, as the words after its name; empty if it can."""
-        least = min(LEAST_ROWS, self.least_rows)
+        least = max(min(LEAST_ROWS, self.least_rows), 2)  # one row does not change
         if self.unit and self.rows >= least:
             return ""
         seen = self.target[: self.cut][~np.isnan(self.target[: self.cut])]

@@ -18,7 +18,7 @@ from xrnn.typing import HostArray
 # The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3. On both random halves of these, they agree.
 _ROWS: Final = 200  # the most rows that a forecast reads, or eight seasons
 _SEASONS: Final = 8
-_MOST_ROWS: Final = 8 * 168  # that the members read, so that time and memory do not grow with longer seasons
+_MOST_ROWS: Final = 8 * 168  # read by the members, so that time and memory do not grow with longer seasons
 _POWER: Final = 16
 _LARGEST_RATIO: Final = 1e15  # of errors: its power is finite
 _BEYOND: Final = 1.25  # the factor by which a forecast of logarithms may leave the range of the values
@@ -36,13 +36,13 @@ _MEMBERS: Final = np.array(_CONSTANT + _DAMPED)
 def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, horizon: int, season: int) -> HostArray:
     """The forecasts (N, F) of the steps from each origin, from the rows before it.
 
-    With logarithms: (1 - s) · the forecast of the values + s · the exponential of that of the logarithms. s depends on
-    the ratio r of the errors of the latter to those of the former, and on the number n of rows before the origin:
+    With logarithms: (1 - s) · the forecast of the values + s · the exponential of the forecast of the logarithms. s
+    depends on r, the error of the second divided by that of the first, and on the number n of rows before the origin:
 
         s = w t + (1 - t) / 2,   w = 1 / (1 + r¹⁶),   t = n² / (n² + 60²)
 
-    The exponential is limited to 4/5 of the smallest value so far, and 5/4 of the largest one or of the forecast of the
-    values: a jump, or a wrong value, is no trend of logarithms.
+    The exponential stays between 4/5 of the smallest value so far and 5/4 of the largest one, or of the forecast of the
+    values if that is larger. So a jump or a wrong value is not continued as exponential growth.
 
     values    (T,), without missing values
     logs      (T,), their logarithms; None if some are not positive

@@ -29,10 +29,10 @@ from xrnn.typing import Array, HostArray, Shape
 class Kind(ABC):
     """A kind of model, made for an estimator.
 
-    estimator   has its targets, `channels_` and `watcher`; after `learn` and after `load`, all learnt attributes
+    estimator   `learn` finds its targets, `channels_` and `watcher`, other methods also what `learn` has returned
     p           the parameters with which it is or was trained
 
-    learnt      the attributes that `learn` returns beside `layers_` and arrays: the rules of their values in a file
+    learnt      by name, the rules of what `learn` returns besides `layers_` and arrays, for their values in a file
     converts    whether the layers, the scale and the mean over time are the complete model, as in the formats of
                 `xrnn convert`
     """
@@ -63,7 +63,7 @@ class Kind(ABC):
         """The outputs (1, outputs) after each row (D,) of one series.   Raises SettingsError if the kind has none."""
         raise SettingsError(
             f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series: train "
-            f"one with {param('one_way')}"
+            f"one with {param('model')} recurrent and {param('one_way')}"
         )
 
     @property
@@ -77,7 +77,7 @@ class Kind(ABC):
         """The shapes of the arrays in a file, float64, by the names of their attributes without "_"."""
 
 
-KINDS: Final[dict[str, type[Kind]]] = {}
+KINDS: Final[dict[str, type[Kind]]] = {}  # estimators.py fills it, since the files of the kinds import this one
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
