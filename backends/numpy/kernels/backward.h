@@ -87,7 +87,7 @@ struct BackwardPass {
           dz{arena.take(steps * sequence.N * gates.count * sequence.H),
              arena.take(sequence.T > steps ? steps * sequence.N * gates.count * sequence.H : 0)},
           local_chains(arena.take(local_first ? LocalChains::MOST * sequence.N * panels.padded() : 0)),
-          WhT({.matrix = sequence.Wh.transposed(),
+          WhT({.matrix = {sequence.Wh.data, sequence.Wh.col, sequence.Wh.row},
                .part_rows = sequence.H / sequence.heads.count,
                .panels = panels,
                .parts = gates.h_count,

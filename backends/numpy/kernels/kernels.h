@@ -16,7 +16,6 @@ template <class S>
 struct Matrix {
     const S* data;
     int64_t row, col;  // strides, of any sign
-    Matrix transposed() const { return {data, col, row}; }
 };
 
 // The recurrent weights of several heads are one matrix for each head, `stride` apart. Head j has the units

@@ -163,7 +163,7 @@ struct GradientProducts {
           columns(H, threads),
           dx_columns(needs_dx ? x_size : 0, 1, widest(rows)),
           dx_order(order_of_product<S>(rows, x_size, widest(rows))),
-          WT({.matrix = Wx.transposed(), .part_rows = H, .panels = dx_columns, .parts = gates.x_count},
+          WT({.matrix = {Wx.data, Wx.col, Wx.row}, .part_rows = H, .panels = dx_columns, .parts = gates.x_count},
              {.passes = 1, .rows = rows}, arena),
           packed(arena.template take_of<P>(db ? threads * PACKED : 0)) {}
 
