@@ -57,7 +57,7 @@ class Kind(ABC):
 
     @abstractmethod
     def outputs(self, series: list[Series]) -> HostArray:
-        """The outputs for each series, (n, outputs) float64, of which the estimator makes its predictions."""
+        """The outputs for each series, (n, outputs) float64. The estimator computes its predictions from them."""
 
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
         """The outputs (1, outputs) after each row (D,) of one series.   Raises SettingsError if the kind has none."""
