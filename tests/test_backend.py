@@ -55,9 +55,10 @@ def test_add_rows(backend: Backend, index: list[int], one_hot: int | None, monke
         monkeypatch.setattr(affine, "ONE_HOT_SIZE", one_hot)
     rows, expected = np.random.default_rng(0).standard_normal((len(index), 3)), np.zeros((5, 3))
     np.add.at(expected, np.array(index, int), rows)
-    for dtype, integers in itertools.product(TOLERANCE, ("int8", "uint8", "int32", "uint32", "int64", "uint64")):
-        out = backend.xp.full((5, 3), np.nan, dtype)
-        backend.add_rows(backend.asarray(rows.astype(dtype)), backend.asarray(np.array(index, integers)), out)
+    integers_of_all_sizes = ("int8", "uint8", "int32", "uint32", "int64", "uint64")
+    for dtype, (integers, layout) in itertools.product(TOLERANCE, zip(integers_of_all_sizes, LAYOUTS, strict=True)):
+        out, laid_out = backend.xp.full((5, 3), np.nan, dtype), lay_out(backend, rows.astype(dtype), layout)
+        backend.add_rows(laid_out, backend.asarray(np.array(index, integers)), out)
         assert_allclose(backend.to_numpy(out), expected, rtol=0, atol=TOLERANCE[dtype] * 30)
 
 

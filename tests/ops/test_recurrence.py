@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, problem, solve
 from tests.thin import thin
-from xrnn import GRU, LSTM, RNN, use_fused
+from xrnn import GRU, LSTM, RNN, get_backend, use_fused
 from xrnn.backend import Backend
 from xrnn.ops import recurrence
 from xrnn.ops.inputs import Inputs, Trace
@@ -100,6 +100,31 @@ def test_every_form_agrees_with_the_reference_and_any_backward_accepts_any_forwa
         with use_fused(fused):
             for name, got in run.backward(trace).items():
                 assert_close(got, expected.gradients[name], p.dtype, name)
+
+
+@given(data=st.data(), p=problems(70), needs_dx=st.booleans(), needs_dweights=st.booleans())
+def test_nan_and_infinity_reach_the_same_elements_in_each_form(
+    data: st.DataObject, p: Problem, needs_dx: bool, needs_dweights: bool
+) -> None:
+    """One of them is in one operand. A form may have NaN where another has infinity: (1 - a)·h and h - a·h differ."""
+    array = data.draw(st.sampled_from([a for a in (p.x, *p.initial, *p.weights, *p.dstates) if a is not None]))
+    # With one element NumPy calls BLAS' axpy, in which 0 · NaN and 0 · ∞ are 0.
+    if array.size and p.initial[0].size != 1:
+        array.flat[data.draw(st.integers(0, array.size - 1))] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+    forms = []
+    for fused in (False, True):
+        with use_fused(fused), np.errstate(all="ignore"):
+            run = Run(p, get_backend("numpy"))
+            trace = run.forward()
+            gradients = run.backward(trace, needs_dx=needs_dx, needs_dweights=needs_dweights)
+            forms.append(dict(zip(p.case.states, run.results(trace), strict=True)) | gradients)
+    plain, fused_form = forms
+    assert plain.keys() == fused_form.keys()
+    for name, want in plain.items():
+        finite, got = np.isfinite(want), fused_form[name]
+        assert_array_equal(np.isfinite(got), finite, err_msg=f"which elements of {name} are finite")
+        atol = {"float32": 1e-4, "float64": 1e-12}[p.dtype] * np.abs(want[finite]).max(initial=1)
+        assert_allclose(got[finite], want[finite], rtol=0, atol=atol, err_msg=name)
 
 
 def peak(call: Callable[[], object]) -> int:
