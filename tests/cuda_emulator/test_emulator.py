@@ -1,7 +1,6 @@
 """The emulator reports what CUDA forbids, under every schedule.
 
-tests/cuda/test_kernels.py shows that right kernels run, and broken.py that its sanitizers report races, overflows and
-misaligned accesses.
+tests/cuda/test_kernels.py shows that right kernels run, and test_sanitized.py that its sanitizers report broken ones.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 SEEDS = (0, 1, 7)
 PRELUDE = """
-#define SHARED(name) float* name = static_cast<float*>(emulator::current->shared)
 extern "C" __global__ void kernel(float* x, unsigned* arrived, int n) {
 """
 
@@ -59,19 +57,3 @@ def test_what_cuda_forbids_is_reported(body: str, message: str) -> None:
     for seed in SEEDS:
         with pytest.raises(EmulatorError, match=message):
             run(body, seed=seed)
-
-
-def test_shared_memory_starts_as_nan() -> None:
-    assert np.isnan(run("SHARED(s); x[blockIdx.x * 64 + threadIdx.x] = s[threadIdx.x];")).all()
-
-
-def test_arguments_of_the_wrong_width_are_refused() -> None:
-    x, arrived = np.zeros(1, np.float32), np.zeros(1, np.uint32)
-    for args, message in (
-        ((x, arrived, 5), "has type int: expected a NumPy scalar of 4"),
-        ((x, arrived, np.int64(5)), "has type int64: expected"),
-        ((x, np.int32(0), np.int32(0)), "has type int32: expected an array"),
-        ((x,), "takes 3 arguments, got 1"),
-    ):
-        with pytest.raises(TypeError, match=message):
-            Module(PRELUDE + "}").get_function("kernel")((1,), (32,), args)
