@@ -1,4 +1,4 @@
-"""What makes tests on the stand-in meaningful: it converts nothing, mixes no devices, and notices that the host waits."""
+"""What makes tests on the stand-in meaningful: it converts nothing, mixes no devices, and notices where it waits."""
 
 from __future__ import annotations
 
