@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.commands.runs import failed, growth
-from tests.errors import one_line, refused
+from tests.errors import refused
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError
@@ -75,18 +75,6 @@ def test_periods_and_numbers_stay_what_they_are() -> None:
     assert numbers.index.tolist() == [40, 41, 42]
 
 
-def test_known_columns_of_a_series_are_a_frame() -> None:
-    y = Y + 20 * KNOWN.price
-    fitted = Forecaster(**SMALL).fit(y[:40], known=KNOWN[:40])
-    for got in (
-        fitted.predict_quantiles(known=KNOWN[40:]),
-        fitted.predict_quantiles(known=KNOWN),  # rows up to the last values are not used
-        fitted.predict_quantiles(y[:40], known=KNOWN),
-        Forecaster(**SMALL).fit(y[:40], known=KNOWN).predict_quantiles(),  # later rows were given to fit
-    ):
-        np.testing.assert_allclose(got, expected(y.to_numpy(), known=KNOWN.to_numpy()), rtol=1e-6)
-
-
 def test_a_long_frame_gets_a_long_frame_and_files_of_its_columns_are_read() -> None:
     price = np.random.default_rng(0).random(43)
     table = pandas.concat(
@@ -115,6 +103,16 @@ def test_a_long_frame_gets_a_long_frame_and_files_of_its_columns_are_read() -> N
     )
 
 
+def test_an_id_may_be_a_tuple() -> None:
+    """pandas would make two levels of it."""
+    shops = pandas.Index([("x", 1)] * 40 + [("x", 2)] * 40, tupleize_cols=False)
+    table = pandas.DataFrame({"day": [*QUARTERS[:40]] * 2, "shop": shops, "sold": [*Y[:40], *(3 * Y[:40])]})
+    got = Forecaster(**SMALL, id="shop", time="day").fit(table).predict()
+    assert [*got.columns] == ["shop", "day", "sold"]
+    assert [*got.shop] == [("x", 1)] * 3 + [("x", 2)] * 3
+    np.testing.assert_allclose(got.sold[:3], expected(growth(43))[:, 1], rtol=0.1)
+
+
 def test_an_id_may_be_a_category_without_rows() -> None:
     table = pandas.DataFrame({"shop": pandas.Categorical(["b"] * 40, ["a", "b"]), "sold": growth(40)}, QUARTERS[:40])
     got = Forecaster(**SMALL, id="shop").fit(table).predict()
@@ -129,6 +127,8 @@ def test_one_series_has_named_columns() -> None:
     forecaster = Forecaster(**SMALL, time="day", target="sold", known="price").fit(table)
     got = forecaster.predict()
     assert (got.name, got.index.name, [*got.index]) == ("sold", "day", [*QUARTERS[40:]])
+    want = expected(growth(43) + price, known=price[:, None])
+    np.testing.assert_allclose(forecaster.predict_quantiles(), want, rtol=1e-6)
     pandas.testing.assert_series_equal(
         Forecaster(**SMALL, target="sold", known="price").fit(table.set_index("day")).predict(), got
     )
@@ -161,26 +161,21 @@ def test_two_levels_of_the_index_are_the_series_and_the_times() -> None:
 def test_models_with_known_columns_cross_between_pandas_and_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     known = pandas.DataFrame({"price": rng.random(43), "promo": rng.random(43)}, QUARTERS)
-    y = pandas.Series(growth(43) + 9 * known.price - 5 * known.promo, QUARTERS, name="sold")
-    table = pandas.concat([y.where(np.arange(43) < 40), known], axis=1)
+    y = growth(43) + 9 * known.price - 5 * known.promo
+    table = known.assign(sold=y.where(np.arange(43) < 40))
     table.to_csv("t.csv")
-    table[["promo", "sold", "price"]].rename(columns={"sold": "revenue"}).to_csv("other.csv")
-    Forecaster(**SMALL).fit(y[:40], known=known[:40]).save("pandas")
-    options = [f"--{name}={value}" for name, value in SMALL.items()]
-    columns = ["--target=sold", "--known=price,promo", "--out=command"]
-    assert main(["forecast", "t.csv", "--quiet", *options, *columns]) == 0
+    table.rename(columns={"sold": "revenue"}).to_csv("other.csv")
+    names: dict[str, Any] = {"target": "sold", "known": "price,promo"}
+    Forecaster(**SMALL, **names).fit(table).save("pandas")
+    options = [f"--{name}={value}" for name, value in (SMALL | names).items()]
+    assert main(["forecast", "t.csv", "--quiet", *options, "--out=command"]) == 0
     capsys.readouterr()
-    printed = []
-    for words in (["pandas", "t.csv"], ["pandas", "other.csv"], ["command", "t.csv"]):
-        assert main(["predict", *words, "--json"]) == 0
-        printed.append([step["value"] for step in json.loads(capsys.readouterr().out)["forecast"]])
-    for name, values in (("pandas", printed[0]), ("pandas", printed[1]), ("command", printed[2])):
-        for columns in (["price", "promo"], ["promo", "price"]):
-            got = Forecaster.load(name).predict(y[:40], known=known[columns])
-            np.testing.assert_allclose(got, values, rtol=1e-6)
+    for name in ("pandas", "command"):
+        assert main(["predict", name, "t.csv", "--json"]) == 0
+        printed = [step["value"] for step in json.loads(capsys.readouterr().out)["forecast"]]
+        for columns in (["price", "promo", "sold"], ["sold", "promo", "price"]):
+            np.testing.assert_allclose(Forecaster.load(name).predict(table[columns]), printed, rtol=1e-6)
     assert failed(capsys, "predict", "command", "other.csv").startswith("other.csv has no column sold: expected a name")
-    with one_line(DataError, "X with known has no known column price: expected price, promo; name the columns as in"):
-        Forecaster.load("pandas").predict(y[:40], known=known.rename(columns={"price": "cost"}))
 
 
 @pytest.mark.parametrize(
@@ -203,9 +198,9 @@ def test_a_clock_that_changes_within_the_horizon_keeps_the_days(zone: str, start
     hours = pandas.date_range(end + " 20:00", periods=43, freq="h", tz=zone)
     got = Forecaster(**SMALL).fit(pandas.Series(growth(40), hours[:40])).predict()
     assert got.index.equals(hours[40:])
-    price = pandas.DataFrame({"price": np.random.default_rng(0).random(43)}, hours)
-    one = Forecaster(**SMALL | {"horizon": 1}).fit(pandas.Series(growth(40), hours[:40]), known=price[:40])
-    assert one.predict(known=price[40:41]).index.equals(hours[40:41])  # a single row has one time of day, too
+    table = pandas.DataFrame({"y": growth(43), "price": np.random.default_rng(0).random(43)}, hours)
+    one = Forecaster(**SMALL | {"horizon": 1}, target="y", known="price").fit(table[:40])
+    assert one.predict(known=table[40:41]).index.equals(hours[40:41])  # a single row has one time of day, too
 
 
 def test_dates_as_text_are_read_as_in_a_file() -> None:
@@ -252,48 +247,46 @@ def with_price(row: int, value: float) -> Any:
 
 
 def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was() -> None:
-    fitted, plain = Forecaster(**SMALL).fit(Y[:40], known=KNOWN[:40]), Forecaster(**SMALL).fit(Y[:40])
+    past = KNOWN[:40].assign(y=Y[:40])
+    fitted, plain = Forecaster(**SMALL, target="y", known="price").fit(past), Forecaster(**SMALL).fit(Y[:40])
     before = fitted.predict(known=KNOWN)
+    far = " in row 42 (2011-04-01) of the known column price: expected a number in each of the 3 rows"
     for later, words in (
-        (KNOWN.price, "known is a Series: expected a DataFrame with the times of X as its index"),
-        (KNOWN.tz_localize("UTC"), ", UTC], and that of X datetime64["),
+        (KNOWN.price, "known is a Series: expected a DataFrame with the columns of X"),
+        (KNOWN.tz_localize("UTC"), ", UTC], those of X datetime64["),
         (pandas.concat({"a": KNOWN}), "the index of known has 2 levels: expected 1, as in X; set them as the index"),
-        (KNOWN.reset_index(drop=True), "the index of known is int64, and that of X datetime64["),
+        (KNOWN.reset_index(drop=True), "the times of known are int64, those of X datetime64["),
         (pandas.concat([KNOWN, KNOWN], axis=1), "known has two columns 'price': expected columns with different names"),
         (pandas.concat([KNOWN, KNOWN[-1:]]), ": the time 2011-07-01T00:00:00 is also in row 43"),
-        (with_price(41, np.inf), "X with known, row 42, column price: 'inf' is not a finite number"),
-        (with_price(41, 1e31), "X with known holds 1e+31 in row 42, column 2: expected numbers"),
+        (with_price(41, np.inf), "X, row 42, column price: 'inf' is not a finite number"),
+        (with_price(41, 1e31), "X holds 1e+31 in row 42, column 2: expected numbers"),
         (KNOWN.assign(price="z"), "column price: 'z' is not a finite number"),
         (KNOWN * 1j, "is not a finite number"),
+        (None, "X has no value in row 41 (2011-01-01) of the known column price: expec"),
+        (with_price(41, 1e30), f"X has 1e+30{far}"),
+        (with_price(41, -1e5), f"X has -100000{far}"),
+        (KNOWN.rename(columns={"price": "cost"}), "known has no column 'price': expected price; it has cost"),
     ):
-        for call in (lambda: fitted.predict(known=later), lambda: Forecaster(**SMALL).fit(Y[:40], known=later)):  # noqa: B023
-            with pytest.raises(ValueError, match=f"^.*{re.escape(words)}.*$"):
-                call()
-    with one_line(ValueError, "got known= for a DataFrame with named columns: expected a Series or a wide DataFrame"):
-        Forecaster(**SMALL, id="shop").fit(LONG, known=KNOWN)
-    far = " in row 42 (2011-04-01) of the known column price: expected a number in each of the 3 rows"
+        with pytest.raises(ValueError, match=f"^.*{re.escape(words)}.*$"):
+            fitted.predict(known=later)
+    appended = pandas.concat([past, KNOWN[40:]])
     refused(
-        (
-            DataError,
-            fitted.predict,
-            "X with known has no value in row 41 (2011-01-01) of the known column price: expec",
-        ),
-        (DataError, lambda: fitted.predict(known=with_price(41, 1e30)), f"X with known has 1e+30{far}"),
-        (DataError, lambda: fitted.predict(known=with_price(41, -1e5)), f"X with known has -100000{far}"),
-        (DataError, lambda: fitted.predict(Y[:40], known=with_price(37, 1e5)), "has 100000 in row 38 (2010-04-01)"),
-        (ValueError, lambda: fitted.predict(Y[:40], known=KNOWN[40:]), "known has no row of 2001-01-01 00:00:00: exp"),
-        (ValueError, lambda: fitted.predict(known=KNOWN.rename(columns={"price": "cost"})), "no column 'price'"),
+        (DataError, lambda: fitted.predict(appended.assign(price=with_price(37, 1e5))), "has 100000 in row 38 (2010-0"),
         (ValueError, lambda: plain.predict(known=KNOWN[40:]), "got known, but `fit` had no known columns"),
+        *(
+            (ValueError, lambda X=X: plain.fit(X, known=KNOWN), "got known= for pandas' X: expected the known columns")
+            for X in (Y[:40], WIDE, past)
+        ),
     )
     fitted.predict(known=with_price(41, 100.0))
-    fitted.predict(Y[:40], known=with_price(20, 1e5))  # before the context
-    Forecaster(**SMALL).fit(Y[:40], known=0 * KNOWN[:40]).predict(known=1 + 0 * KNOWN)
+    fitted.predict(appended.assign(price=with_price(20, 1e5)))  # before the context
+    Forecaster(**SMALL, target="y", known="price").fit(past.assign(price=0.0)).predict(known=1 + 0 * KNOWN)
     pandas.testing.assert_series_equal(fitted.predict(known=KNOWN), before)
 
 
 @pytest.mark.parametrize("name", [None, 0, False, "", ("a", "b"), "price", "time"])
 def test_a_series_may_have_any_name(name: Any) -> None:
-    """Also if it is false, or that of a known column."""
+    """Also if it is false."""
     y, want = Y[:40].rename(name), expected(growth(43))
     fitted = Forecaster(**SMALL).fit(y)
     got = fitted.predict()
@@ -303,9 +296,6 @@ def test_a_series_may_have_any_name(name: Any) -> None:
     assert [*fitted.predict_quantiles().columns] == [0.1, 0.5, 0.9]
     fitted.save("c")
     pandas.testing.assert_series_equal(Forecaster.load("c").predict(y), got)
-    with_known = Forecaster(**SMALL).fit(y, known=KNOWN[:40]).predict(known=KNOWN)
-    want = expected(growth(43), known=KNOWN.to_numpy())
-    pandas.testing.assert_series_equal(with_known, got.copy() * 0 + want[:, 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", [None, 0, False, "", ("a", "b"), "shop", "quarter"])
@@ -340,7 +330,6 @@ def test_a_column_beside_two_levels_may_have_any_name(name: Any) -> None:
     ],
 )
 def test_columns_of_a_wide_frame_may_have_any_names(columns: Any) -> None:
-    """Also those of known columns."""
     columns = pandas.Index(columns, dtype=object, tupleize_cols=False) if isinstance(columns, list) else columns
     wide = pandas.DataFrame({"a": Y, "b": 3 * Y})
     want, fitted = Forecaster(**SMALL).fit(wide[:40]), Forecaster(**SMALL).fit(wide[:40].set_axis(columns, axis=1))
@@ -349,10 +338,6 @@ def test_columns_of_a_wide_frame_may_have_any_names(columns: Any) -> None:
     np.testing.assert_array_equal(got, want.predict())
     assert quantiles.columns.names == [*columns.names, "quantile"]
     np.testing.assert_array_equal(quantiles, want.predict_quantiles())
-    known = KNOWN.assign(value=KNOWN.price**2)
-    fitted = Forecaster(**SMALL).fit(wide[:40].set_axis(columns, axis=1), known=known[:40])
-    want = Forecaster(**SMALL).fit(wide[:40], known=known[:40].set_axis(["p", "v"], axis=1))
-    np.testing.assert_array_equal(fitted.predict(known=known), want.predict(known=known.set_axis(["p", "v"], axis=1)))
     table = Forecaster(**SMALL).cross_validation(wide.set_axis(columns, axis=1), windows=1)
     assert table.series.nunique(dropna=False) == 2
 
@@ -397,13 +382,17 @@ SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1
                 {"target": "shop", "known": "shop"},
             )
         ),
-        (
-            WIDE,
-            {"known": "b"},
-            "Forecaster(known=) names b, but X is a Series or wide: expected a DataFrame with a target",
+        *(
+            (
+                X,
+                {name: "b"},
+                "id, time, target or known name the column b, but X has no named columns: expected a DataF",
+            )
+            for X in (Y[:40], np.ones((1, 9)))
+            for name in ("id", "time", "target", "known")
         ),
-        (Y[:40], {"known": "b"}, "Forecaster(known=) names b, but X is a Series or wide: "),
-        (np.ones((1, 9)), {"known": "b"}, "names b, but X holds arrays: expected"),
+        (WIDE, {"known": "c"}, "X has 2 columns besides c: expected one to forecast"),
+        (WIDE, {"time": "day"}, "X has no column 'day': expected day; it has a, b"),
         (pandas.concat({"a": WIDE}), {}, "X has 2 columns besides the index: expected one to forecast"),
         (pandas.concat({"a": Y[:40]}), {"known": "b"}, "X has no column 'b': expected y, b; it has y"),
         (

@@ -150,7 +150,7 @@ def _columns(estimator: Classifier | Regressor, given: dict[str, str]) -> Column
     }
     optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed)
     columns = columns_of({**estimator.reading_, **given}, numbers=True)  # labels are not used
-    return replace(columns, channels=estimator.channel_names_, optional=optional)
+    return replace(columns, channels=estimator.channel_names_ or (), of_model=True, optional=optional)
 
 
 def _forecasts(
@@ -165,8 +165,8 @@ def _forecasts(
     columns = forecast_columns(p, {**forecaster.reading_, **given})
     columns = replace(
         columns,
-        used=columns.used or names,
-        renamed=bool(names) and not p.target,
+        channels=columns.channels or names,
+        of_model=not p.target,
         optional=frozenset({p.id, p.time}),
     )
     model = forecaster.model_

@@ -58,7 +58,7 @@ def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
 def forecast_columns(p: Forecaster, given: Mapping[str, str]) -> Columns:
     """How to read the tables of a forecaster.   p: its parameters;   given: ReadingOptions.   Raises SettingsError."""
     used = (p.target, *names_in(str(p.known))) if p.target else ()
-    return replace(columns_of(given), id=p.id, time=p.time, timed=True, used=used)
+    return replace(columns_of(given), id=p.id, time=p.time, timed=True, channels=used)
 
 
 def lines_about(series: Sequence[Series], step: str) -> list[str]:

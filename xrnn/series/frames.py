@@ -4,8 +4,8 @@ A Series is one series. A DataFrame is
 
 - long, if the name of its column `id` is given, or if its index has two levels, series and times: a row for each series
   and step;
-- one series, if only the name of its column `target` is given;
-- wide, if its index holds times: a column for each series.
+- one series, if other names of columns are given;
+- wide, if none are given and its index holds times: a column for each series.
 
 pandas is used only if the caller's objects are pandas' own.
 """
@@ -24,7 +24,7 @@ from xrnn.series.checks import Series, Time, checked
 from xrnn.series.forecast.model import Forecast
 from xrnn.series.tables import Columns, Table, names_in
 
-_VALUE: Final = "value"  # the name of the target in a Series and a wide frame, as channels are compared by name
+_VALUE: Final = "value"  # the name of a target without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class Names:
     time: str = ""
     target: str = ""
     known: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> list[str]:
+        return [each for each in (self.id, self.time, self.target, *self.known) if each]
 
 
 def names_of(known: str | Sequence[str]) -> tuple[str, ...]:
@@ -56,7 +60,7 @@ def is_frame(X: Any, names: Names) -> bool:
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
         return False
-    is_named = bool(names.id or names.target) or X.index.nlevels > 1
+    is_named = bool(names.given) or X.index.nlevels > 1
     return isinstance(X, pandas.Series) or is_named or isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex)
 
 
@@ -65,21 +69,17 @@ class Form:
     """A pandas object with series, and its form, for the results.
 
     rows      a DataFrame whose index holds the times, or the series and the times. Its columns are the targets, then
-              the known columns: they have numbers, since names in X may be equal to those of known columns
+              the known columns: they have numbers, since the names in X need not be text
     targets   the names of the targets in X: an index of all series of a wide frame, else one name
-    known     the names of the known columns
-    names     of the parameters
+    names     the parameters that name columns of X; empty for a Series and a wide frame
     wide      True for a column for each series
-    named     True if the names of the columns were given: all are columns of X
     levels    True if the index of X holds the series and the times
     """
 
     rows: Any
     targets: Any
-    known: tuple[str, ...] = ()
     names: Names = Names()
     wide: bool = False
-    named: bool = False
     levels: bool = False
 
     @property
@@ -91,75 +91,36 @@ class Form:
 
     def series(self) -> list[Series]:
         """The series, sorted by time, without the rows before the first value.   Raises ValueError."""
-        name = "X with known" if self.known and not self.named else "X"
         if np.any(np.asarray(getattr(_times(self.rows), "nanosecond", 0)) > 0):  # NaN of a missing time
-            raise ValueError(
-                f"{name} has times of nanoseconds: expected whole microseconds; round them, or number the rows"
-            )
-        time_at, n = self.rows.index.nlevels - 1, len(self.targets)
+            raise ValueError("X has times of nanoseconds: expected whole microseconds; round them, or number the rows")
+        levels = self.rows.index.nlevels
         header = ["time" if each is None else str(each) for each in self.rows.index.names]
-        header += [*(_VALUE if each is None else str(each) for each in self.targets), *self.known]
-        frame = self.rows.reset_index(names=[-1 - i for i in range(time_at + 1)])
-        table = Table.of(frame.set_axis(header, axis=1), name, Columns())
-        times, values = table.times((time_at,)), table.numbers(range(time_at + 1, len(header)))
-        target = (self.named and str(self.targets[0])) or _VALUE
-        while target in self.known:
-            target += "_"
-        names = (target, *self.known) if self.named or self.known else None
+        header += [*(_VALUE if each is None else str(each) for each in self.targets), *self.names.known]
+        frame = self.rows.reset_index(names=[-1 - i for i in range(levels)])
+        table = Table.of(frame.set_axis(header, axis=1), "X", Columns())
+        times, values = table.times((levels - 1,)), table.numbers(range(levels, len(header)))
         made = []
-        for group, places in table.groups(0 if time_at else None).items():
-            places = table.by_time(places, times, time_at)
-            for i in range(n):
-                key = str(self.targets[i]) if self.wide else group
-                of_series = f"{name}, {'series' if self.wide else header[0]} {key}" if self.wide or time_at else name
-                each = checked(values[places][:, [i, *range(n, values.shape[1])]], None, of_series, names)
+        for group, of_group, places in table.groups(0 if levels == 2 else None, levels - 1, times):
+            parts: list[tuple[str, str, Any]] = [(group, of_group, slice(None))]
+            if self.wide:
+                parts = [(str(each), f"X, series {each}", [i]) for i, each in enumerate(self.targets)]
+            for key, name, at in parts:
+                each = checked(values[places][:, at], None, name, None if self.wide else tuple(header[levels:]))
                 of_steps = tuple(times[place] for place in places[: len(each.values)])
-                each = replace(each, times=of_steps, id=key, time_names=(header[time_at],))
+                each = replace(each, times=of_steps, id=key, time_names=(header[levels - 1],))
                 made.append(each.part(each.target_rows.start))
         return made
-
-    def with_known(self, known: Any) -> Form:
-        """With known columns in a DataFrame of all rows of X, and maybe later ones.   Raises ValueError."""
-        if self.named:
-            raise ValueError(
-                "got known= for a DataFrame with named columns: expected a Series or a wide DataFrame; name the known "
-                "columns by Forecaster(known=), and append the rows of the steps ahead to X, with a missing target"
-            )
-        known = self._like(known)
-        missing = self.rows.dropna(how="all").index.difference(known.index)
-        if len(missing):
-            raise ValueError(f"known has no row of {missing[0]}: expected one for each row of X; add it")
-        form = replace(self, known=tuple(known.columns))
-        rows = self.rows.join(form._numbered(known), how="outer").rename_axis(self.rows.index.names)
-        return replace(form, rows=rows)
 
     def extended(self, known: Any) -> Form:
         """With the rows of a DataFrame of known columns that are later than the values.   Raises ValueError."""
         pandas: Any = sys.modules["pandas"]
-        if not self.known:
+        if not self.names.known:
             raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
-        if isinstance(known, pandas.DataFrame) and self.named and not self.levels:
-            known = _indexed(known, self.names, "known")
-        known = self._like(known)
-        _require(self.known, known.columns, "known")
-        has_value = self.rows.iloc[:, : len(self.targets)].notna().any(axis=1)
-        later = self._numbered(known[~known.index.isin(self.rows.index[has_value])])
-        rows = pandas.concat([self.rows[~self.rows.index.isin(later.index)], later])
-        return replace(self, rows=rows.rename_axis(self.rows.index.names))
-
-    def _numbered(self, known: Any) -> Any:
-        """The known columns by their numbers in `rows`."""
-        first = len(self.targets)
-        return known[[*self.known]].set_axis(range(first, first + len(self.known)), axis=1)
-
-    def _like(self, known: Any) -> Any:
-        """A DataFrame of known columns, whose names become text, with the same kind of index.   Raises ValueError."""
-        pandas: Any = sys.modules["pandas"]
         if not isinstance(known, pandas.DataFrame):
-            got = type(known).__name__
-            raise ValueError(f"known is a {got}: expected a DataFrame with the times of X as its index")
-        known = known.set_axis([*map(str, known.columns)], axis=1)
+            raise ValueError(f"known is a {type(known).__name__}: expected a DataFrame with the columns of X")
+        known = known if self.levels else _indexed(known, self.names, "known")
         _check_columns(known, "known")
+        _require(self.names.known, known.columns, "known")
         have, expected = known.index.nlevels, self.rows.index.nlevels
         if have != expected:
             raise ValueError(
@@ -169,9 +130,12 @@ class Form:
         (kind, zone), of_rows = ((each.kind, getattr(each, "tz", None)) for each in types)
         if (kind, zone) != of_rows:
             raise ValueError(
-                f"the index of known is {types[0]}, and that of X {types[1]}: expected the same type; convert one"
+                f"the times of known are {types[0]}, those of X {types[1]}: expected one type; convert one"
             )
-        return known
+        known = _by_number(known[[*self.names.known]], 1)
+        later = known[~known.index.isin(self.rows.index[self.rows[0].notna()])]
+        rows = pandas.concat([self.rows[~self.rows.index.isin(later.index)], later])
+        return replace(self, rows=rows.rename_axis(self.rows.index.names))
 
     def index(self, times: Sequence[Time]) -> Any:
         """The times as an index of the kind of the given one."""
@@ -203,8 +167,11 @@ class Form:
             return pandas.concat(made, axis=1, sort=True).set_axis(columns, axis=1)
         if self.rows.index.nlevels == 1:
             return made[0]
-        id_name, time = self.rows.index.names
-        together = pandas.concat(made, keys=self.keys, names=[id_name, "time" if time is None else time])
+        together, (id_name, time) = pandas.concat(made), self.rows.index.names
+        ids = [key for key, each in zip(self.keys, made, strict=True) for _ in range(len(each))]
+        parts = [pandas.Index(ids, tupleize_cols=False), together.index]
+        index = pandas.MultiIndex.from_arrays(parts, names=[id_name, "time" if time is None else time])
+        together = together.set_axis(index)
         return together if self.levels else together.reset_index(allow_duplicates=True)
 
     def _one(self, forecast: Forecast, level: int | None) -> Any:
@@ -219,20 +186,17 @@ class Form:
 def form_of(X: Any, names: Names) -> Form:
     """The form of a pandas object.   Raises ValueError."""
     pandas: Any = sys.modules["pandas"]
-    is_series, levels = isinstance(X, pandas.Series), X.index.nlevels
+    is_series, levels, given = isinstance(X, pandas.Series), X.index.nlevels, names.given
     if not len(X):
         raise ValueError("X has no rows: expected at least one series with values; add rows")
     if levels > 2:
         raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
     frame = X.to_frame() if is_series else X
     _check_columns(frame, "X")
-    if is_series and levels == 1:
-        return Form(_by_number(frame), [X.name])
-    given = [each for each in (names.id, names.time, names.target, *names.known) if each]
+    if levels == 1 and (is_series or not given):
+        return Form(_by_number(frame), [X.name] if is_series else frame.columns, wide=not is_series)
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
-    if levels == 1 and not (names.id or names.target):
-        return Form(_by_number(frame), frame.columns, wide=True)
     if levels == 2:
         ids = zip(X.index.names, ("id", "time"), strict=True)
         frame = frame.rename_axis([default if name is None else name for name, default in ids])
@@ -249,12 +213,11 @@ def form_of(X: Any, names: Names) -> Form:
         )
     used = [*targets, *names.known]
     _require(used, columns, "X")
-    rows = _by_number(frame.iloc[:, [columns.index(each) for each in used]])
-    return Form(rows, targets, names.known, names, named=True, levels=levels == 2)
+    return Form(_by_number(frame.iloc[:, [columns.index(each) for each in used]]), targets, names, levels=levels == 2)
 
 
-def _by_number(frame: Any) -> Any:
-    return frame.set_axis(range(frame.shape[1]), axis=1)
+def _by_number(frame: Any, first: int = 0) -> Any:
+    return frame.set_axis(range(first, first + frame.shape[1]), axis=1)
 
 
 def _indexed(frame: Any, names: Names, name: str) -> Any:

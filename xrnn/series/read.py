@@ -130,7 +130,7 @@ def _read_npy(path: Path, columns: Columns, label: str | None) -> Series:
         )
     with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinity, which `checked` refuses
         series = checked(np.array(array, dtype=np.float64), label, str(path))
-    used, count = columns.used, series.channels
+    used, count = () if columns.of_model else columns.channels, series.channels
     numbers = [int(each) for each in used if re.fullmatch("[0-9]{1,7}", each) and 1 <= int(each) <= count]
     if len(numbers) < len(used):
         raise DataError(

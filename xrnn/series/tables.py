@@ -80,11 +80,10 @@ class Columns:
     time: str = ""  # the column to sort the steps of a series by; empty: they are in the order of the file
     label: str = ""
     targets: bool = False  # True: labels are numbers to predict
-    channels: tuple[str, ...] | None = None  # the names of the channels to use; None: all other columns
+    channels: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: all other columns
+    of_model: bool = False  # True: `channels` are the names of a model, see `Table._named`
     optional: frozenset[str] = frozenset()
     timed: bool = False  # True: the times of the steps are used, so a column of times without --time is looked for
-    used: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: see `channels`
-    renamed: bool = False  # True: if the first of `used` is absent, the only other column is taken
     encoding: str = ""  # of a text file; empty: UTF-8, or else cp1252
 
 
@@ -119,8 +118,6 @@ def _csv(path: Path, columns: Columns) -> Table:
             rows.append([cell.strip() for cell in row])
             lines.append(reader.line_num)
             if len(row) != len(rows[0]):
-                if len(rows) == 2 and len(rows[0]) == 1 and _is_header(rows[1]):
-                    raise _titled(f"{path}", "line", lines[0], rows[0][0])
                 raise DataError(
                     f"{path}, line {lines[-1]} has {len(row)} values, but the rows before have {len(rows[0])}: "
                     "expected the same number of values in every row, and the header in the first line; correct the row"
@@ -194,12 +191,10 @@ class Table:
 
         lines   the number of each row in the file, for errors;   unit: "line" or "row"
         """
-        first, second = ([text_of(cell) for cell in row] for row in [*rows[:2], (), ()][:2])
+        first = tuple(map(text_of, rows[0])) if rows else ()
         start = _is_header(first)
-        if start and len(first) > 1 and not any(first[1:]) and _is_header(second):
-            raise _titled(name, unit, lines[0], first[0])
         return cls(
-            name, columns, tuple(first) if start else None, rows[start:], lambda i: f"{name}, {unit} {lines[i + start]}"
+            name, columns, first if start else None, rows[start:], lambda i: f"{name}, {unit} {lines[i + start]}"
         )
 
     @classmethod
@@ -218,30 +213,28 @@ class Table:
         id_at, time_at, label_at = map(self.optional, (columns.id, columns.time, columns.label))
         others = {id_at, time_at, label_at, *map(self.optional, columns.skip)}
         left = [i for i in every if i not in others]
-        used = self._used()
+        used = self._named()
         times_at: tuple[int, ...] = () if time_at is None else (time_at,)
         if columns.timed and time_at is None:
             times_at = self._times_at(left, [i for i in left if i not in used])
             left = [i for i in left if i not in times_at]
-        if not columns.used or len(used) < len(columns.used):
-            used = self._channels(left[self._is_index(left) :], used)
-        times, labels = self.times(times_at), None if label_at is None else self.cells(label_at)
-        names = tuple(self.header[i] for i in used) if self.header else None
-        taken = {*others, *times_at, *used}
-        about: Any = {
-            "time_names": tuple(map(self.shown, times_at)),
-            "unused": tuple(self.shown(i) for i in every if i not in taken),
-        }
-        groups = []
-        for key, places in self.groups(id_at).items():
-            name = self.name if id_at is None else f"{self.name}, {self.shown(id_at)} {key}"
-            places = places if time_at is None else self.by_time(places, times, time_at)
-            groups.append((key, name, places, self.label({labels[i] for i in places}, name) if labels else label))
-        values, made = self.numbers(used), []
-        for key, name, places, of_series in groups:
-            each = checked(values[places], of_series, name, names)
+        used = used or left[self._is_index(left) :]
+        if not used:
+            raise DataError(
+                f"{self.name} has no channel: expected a column of numbers besides an index and the columns that "
+                "options name"
+            )
+        labels = [] if label_at is None else self.cells(label_at)
+        times, made = self.times(times_at), []
+        unused = tuple(self.shown(i) for i in every if i not in {*others, *times_at, *used})
+        groups = self.groups(id_at, time_at, times)
+        of_series = [self.label({labels[i] for i in places}, name) if labels else label for _, name, places in groups]
+        names, values = tuple(self.header[i] for i in used) if self.header else None, self.numbers(used)
+        for (key, name, places), of in zip(groups, of_series, strict=True):
+            each = checked(values[places], of, name, names)
             of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
-            made.append(replace(each, times=of_steps, id=key, **about))
+            time_names = tuple(map(self.shown, times_at))
+            made.append(replace(each, times=of_steps, id=key, time_names=time_names, unused=unused))
         return made
 
     def optional(self, column: str) -> int | None:
@@ -272,25 +265,14 @@ class Table:
         """The name of a column; its number if it has none."""
         return (self.header[place] if self.header else "") or str(place + 1)
 
-    def _channels(self, left: list[int], used: list[int]) -> list[int]:
-        """The indices of the columns that are channels.   left: without an index and times;   used: see `_used`"""
-        if self.columns.used:  # the first of them has another name
-            others = [i for i in left if i not in used]
-            return [others[0] if len(others) == 1 else self.place(self.columns.used[0]), *used]
-        if self.columns.channels is not None and self.header:
-            return [self.place(name) for name in self.columns.channels]
-        if not left:
-            raise DataError(
-                f"{self.name} has no channel: expected a column of numbers besides an index and the columns that "
-                "options name"
-            )
-        return left
+    def _named(self) -> list[int]:
+        """The columns that `channels` names; [] for all others.
 
-    def _used(self) -> list[int]:
-        """The columns `used`, without the first one if it is absent and may have another name."""
-        names = self.columns.used
-        absent = self.columns.renamed and self.header is not None and names[0] not in self.header
-        return [self.place(name) for name in names[absent:]]
+        Those of a model are taken in order if there is no header, or if the first one has another name.
+        """
+        names = self.columns.channels
+        in_order = self.columns.of_model and not {*names[:1]} & {*(self.header or ())}
+        return [] if in_order else [self.place(name) for name in names]
 
     def _is_index(self, left: list[int]) -> bool:
         """Whether the first column holds the names or times of the rows instead of values."""
@@ -363,22 +345,28 @@ class Table:
         ids = [""] * len(cells) if id_at is None else self.cells(id_at)
         return len(set(zip(cells, ids, strict=True))) == len(cells)
 
-    def groups(self, id_at: int | None) -> dict[str, list[int]]:
-        """By the identifier of a series: its rows, in the order of the file."""
-        if id_at is None:
-            return {"": list(range(len(self.rows)))}
-        groups: dict[str, list[int]] = {}
-        for i, key in enumerate(self.cells(id_at)):
+    def groups(self, id_at: int | None, time_at: int | None, times: Sequence[Time]) -> list[tuple[str, str, list[int]]]:
+        """For each series: its identifier, its name, and its rows, sorted by the column of times if there is one.
+
+        times   of all rows
+
+        Raises DataError if an identifier is missing, or a time occurs twice in a series.
+        """
+        groups: dict[str, list[int]] = {} if id_at is not None else {"": [*range(len(self.rows))]}
+        for i, key in enumerate([] if id_at is None else self.cells(id_at)):
             if not key:
                 raise DataError(
-                    f"{self.where(i)} has no value in column {self.shown(id_at)}, which {param('id')} names: expected "
-                    "the name or number of a series; fill it in, or remove the row"
+                    f"{self.where(i)} has no value in column {self.shown(id_at or 0)}, which {param('id')} names: "
+                    "expected the name or number of a series; fill it in, or remove the row"
                 )
             groups.setdefault(key, []).append(i)
-        return groups
+        if time_at is not None:
+            groups = {key: self._by_time(places, times, time_at) for key, places in groups.items()}
+        at = "" if id_at is None else f", {self.shown(id_at)} "
+        return [(key, f"{self.name}{at}{key}", places) for key, places in groups.items()]
 
-    def by_time(self, places: list[int], times: Sequence[Time], time_at: int) -> list[int]:
-        """The rows `places`, sorted by time.   times: of all rows.   Raises DataError if a time occurs twice."""
+    def _by_time(self, places: list[int], times: Sequence[Time], time_at: int) -> list[int]:
+        """The rows `places`, sorted by time.   Raises DataError if a time occurs twice."""
         rows: dict[Time, int] = {}
         for i in places:
             if (time := times[i]) in rows:
@@ -436,20 +424,11 @@ def _separator(text: str, decimal: str) -> str:
     candidates = _SEPARATORS.replace(decimal, "")
     if in_all := [each for each in candidates if lines and all(each in line for line in lines)]:
         return in_all[0]
-    if len(lines) > 1 and not any(each in lines[0] for each in candidates):
-        separator = _separator("\n".join(lines[1:]), decimal)
-        if separator in lines[1] and _is_header(lines[1].split(separator)):
-            return separator
+    if len(lines) > 1 and not re.search(f"[{candidates}]", lines[0]):
+        lines = lines[_is_header(re.split(f"[{candidates}]", lines[1])) :]
     if decimal == "," and '"' in "".join(lines):  # as spreadsheets write it: 2024-05-31,"1,5"
         return ","
     return max(candidates, key="".join(lines[:1]).count)
-
-
-def _titled(name: str, unit: str, number: int, title: str) -> DataError:
-    return DataError(
-        f"{name} has a title in {unit} {number}, {quoted(title)!r}: expected the names of the columns in the first "
-        f"{unit}; remove the {unit}s above them"
-    )
 
 
 def _is_header(row: Sequence[str]) -> bool:

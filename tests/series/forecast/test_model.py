@@ -216,10 +216,10 @@ def test_the_columns_of_a_npy_file_have_numbers() -> None:
     values = np.stack([np.arange(40) % 5, growth(40), growth(40) ** 2], axis=1)
     np.save("f.npy", values)
     settings = changed(TINY, target="2", known="1")
-    (got,) = load_series([Path("f.npy")], settings, Columns(used=("2", "1")))
+    (got,) = load_series([Path("f.npy")], settings, Columns(channels=("2", "1")))
     np.testing.assert_array_equal(got.values, values[:, [1, 0]])
     with one_line(DataError, "f.npy lacks one of the columns 4, 1: expected numbers from 1 to 3"):
-        load_series([Path("f.npy")], settings, Columns(used=("4", "1")))
+        load_series([Path("f.npy")], settings, Columns(channels=("4", "1")))
 
 
 def short_and_long() -> list[Series]:

@@ -120,7 +120,7 @@ class Forecaster(Estimator):
         """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame
 
         known   columns whose future values will be given to `predict`: (n, T, k), or a list of (Tᵢ, k). Rows of padding
-                are not used. With a Series or a wide DataFrame: a DataFrame with the same index, maybe with later rows
+                are not used. In a DataFrame, they are columns that Forecaster(known=) names
         """
         series, form = self._read(X, known, 0)
         with self._learning():
@@ -186,19 +186,19 @@ class Forecaster(Estimator):
         Raises ValueError.
         """
         names = Names(self.id, self.time, self.target, names_of(self.known))
-        if is_frame(X, names):
-            form = form_of(X, names) if known is None else form_of(X, names).with_known(known)
-            if names.known and not form.known:
-                raise ValueError(
-                    f"Forecaster(known=) names {', '.join(names.known)}, but X is a Series or wide: expected a "
-                    "DataFrame with a target; name it by Forecaster(target=), or give the known columns as known="
-                )
-            return form.series(), form
-        if names.known and known is None and columns is None:
+        form = form_of(X, names) if is_frame(X, names) else None
+        if columns is None and names.given and not (form and form.names.given):
             raise ValueError(
-                f"Forecaster(known=) names {', '.join(names.known)}, but X holds arrays: expected a DataFrame; give "
-                "the known columns as known="
+                f"id, time, target or known name the column {names.given[0]}, but X has no named columns: expected a "
+                "DataFrame; leave the names out, or give one"
             )
+        if form and known is not None:
+            raise ValueError(
+                "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "
+                "Forecaster(target=, known=), and append the rows of the steps ahead, with a missing target"
+            )
+        if form:
+            return form.series(), form
         series = as_series(X)
         if series[0].channels > 1:
             raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
