@@ -46,10 +46,10 @@ TRAINED: Final = {  # files and options; the trained model then predicts the las
     "classify-patches": "data/ArrowHead_TRAIN.ts data/ArrowHead_TEST.ts --hidden 16",
     "classify-univariate": "data/ItalyPowerDemand_TRAIN.ts data/ItalyPowerDemand_TEST.ts --cell lstm",
     "classify-folders": "data/folders-train data/folders-test --balance --hidden 16",
-    "classify-csv": f"{_GAIT} --label gait --skip-columns speed --patience 2",
+    "classify-csv": f"{_GAIT} --label gait --skip-columns speed",
     "regress-ts": "data/Covid3Month_TRAIN.ts data/Covid3Month_TEST.ts",
     "regress-csv": f"{_GAIT} --label speed --skip-columns gait",
-    "regress-folders": "data/numbers --patience 2",
+    "regress-folders": "data/numbers",
 }
 MODELS: Final = {"forecast": "forecaster", "classify": "classifier", "regress": "regression"}
 CASES: Final = {  # the commands; a word after < is the file on stdin

@@ -1,22 +1,19 @@
-"""`xrnn classify` and `xrnn predict` with tables, any labels, missing values, and early stopping."""
+"""`xrnn classify` and `xrnn predict` with tables, any labels and missing values."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.commands.runs import Capture, failed
 from tests.series.labelled.tiny import TINY_OPTIONS
 from tests.series.waves import waves, write_folder, write_ts
 from xrnn.commands.main import main
-from xrnn.series import Classifier
 from xrnn.series.checks import Series
 
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
@@ -102,18 +99,6 @@ def test_convolutions_are_trained_saved_and_used(capsys: Capture) -> None:
         assert failed(capsys, "convert", "c", target).startswith(
             "c has --model convolutions, which no other format can hold: expected a model trained with --model recurr"
         )
-
-
-def test_a_run_stops_after_its_patience_and_keeps_the_best_epoch(capsys: Capture) -> None:
-    write_ts(Path("train.ts"), waves(20, 0))
-    write_ts(Path("test.ts"), waves(6, 1))
-    assert classify("train.ts", "test.ts", "--patience", "3", "--epochs", "500", "--lr", "0.3") == 0
-    out, losses = capsys.readouterr().out, Classifier.load("c").validation_losses_
-    best = int(np.argmin(losses)) + 1
-    assert len(losses) == best + 3
-    assert f"\nbest epoch: {best:,} (validation loss {min(losses):.3f})\n" in out
-    assert ", lr 0.3, patience 3 on 4 series; seed 0" in out
-    assert re.search(r", validation loss \d\.\d{3}, took", out)
 
 
 def test_labels_and_names_are_printed_with_escapes(capsys: Capture) -> None:

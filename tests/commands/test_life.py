@@ -66,7 +66,7 @@ def test_a_signal_saves_the_best_model_so_far_or_nothing(
         at_update(patch, 4, lambda _: signal.raise_signal(number))
         assert run("--out", "c") == 128 + number
     out, err = capsys.readouterr()
-    said = NOTHING if run is FORECAST else "stopped at epoch 1: c holds the best model so far"
+    said = NOTHING if run is FORECAST else "stopped at epoch 1: c holds the model so far"
     assert (out.splitlines()[-1], err, received) == (said, "", [])
     assert files().keys() - before.keys() == (set() if run is FORECAST else {"c"})
     if run is not FORECAST:

@@ -81,8 +81,7 @@ def content(kind: Any, variant: bool) -> bytes:
         quantiles = "0.1" if variant else "0.2,0.8"
         fitted: Any = Forecaster(horizon=3, context=6, season=2, steps=1, quantiles=quantiles, **small).fit(SERIES)
     else:
-        options = {"one_way": variant, "patience": 4 * variant}
-        fitted = kind(epochs=1, **options, **small).fit(SERIES, np.arange(8) % 2)
+        fitted = kind(epochs=1, one_way=variant, **small).fit(SERIES, np.arange(8) % 2)
     return fitted._content()  # type: ignore[no-any-return]
 
 

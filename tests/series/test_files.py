@@ -50,7 +50,7 @@ CONVOLUTIONS: dict[str, Any] = {"model": "convolutions", "hidden": 64, "epochs":
 LABELLED = [
     {},
     {"heads": 2},
-    {"patience": 1, "patch": 2, "scaling": "each"},
+    {"patch": 2, "scaling": "each"},
     CONVOLUTIONS,
 ]
 
@@ -189,7 +189,7 @@ FORGED: list[tuple[Any, Change, str]] = [
     (Classifier, learnt(channel_names_="xy"), NAMES + "is 'xy': expected a list of text)"),
     (Classifier, learnt(channel_names_=[1, 2]), NAMES + "is [1, 2]: expected a list of text)"),
     (Classifier, learnt(reading_={"decimal": 1}), "has invalid learnt (reading_ is {'decimal': 1}: expected the"),
-    (Classifier, lambda extra: extra["arrays"].pop("scale"), "lacks an array scale: expected losses, validation"),
+    (Classifier, lambda extra: extra["arrays"].pop("scale"), "lacks an array scale: expected losses, scale"),
     (Classifier, array("\x1b[2J", [1.0]), "has an array �[2J: expected losses"),
     (Classifier, array("scale", [[0.0, np.nan], [1, 1]]), "holds scale with NaN or infinity: expected finite numbers"),
     (Classifier, array("scale", [0.0]), "holds scale as float64 (1,): expected float64 (2, 2)"),

@@ -15,7 +15,7 @@ from xrnn.series.parameters import architecture, helps_of
 
 def test_the_defaults() -> None:
     defaults = {"model": "recurrent", "cell": "gru", "hidden": 64, "heads": 1, "layers": 1, "one_way": False}
-    defaults |= {"dropout": 0.3, "noise": 0.3, "patch": 0, "scaling": "auto", "patience": 0, "lr": 0.003, "batch": 32}
+    defaults |= {"dropout": 0.3, "noise": 0.3, "patch": 0, "scaling": "auto", "lr": 0.003, "batch": 32}
     defaults |= {"epochs": None, "seed": 0}
     assert Regressor().get_params() == defaults
     assert Classifier().get_params() == defaults | {"balance": False}
@@ -41,7 +41,6 @@ def test_the_architecture() -> None:
         ("seed", [0, 2**70], [-1]),
         ("dropout", [0, 0.999], [-0.1, 1, 1.5, math.nan]),
         ("noise", [0, 1000], [-0.1, -1, 1000.1, math.inf, math.nan]),
-        ("patience", [0, 10**6], [-1, 10**6 + 1]),
         ("epochs", [None, 1, 10**9], [0, -1, 10**9 + 1]),
         ("patch", [0, 1024], [-1, 1025]),
     ],

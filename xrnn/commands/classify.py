@@ -30,7 +30,7 @@ def classify(
 ) -> int:
     """Train a classifier of time series of any length, then test it on others.
 
-    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves the best model so far.
+    It writes classifier.safetensors and classifier.png. If the run is interrupted, it saves the model so far.
     """
     return train_and_test(classifier, (train, test), table, options, "classifier.safetensors", _report)
 

@@ -57,8 +57,6 @@ def train_and_test(
     if status := run.fit(estimator, lambda: estimator.fit(data.train, labels), [data.source]):
         return status
     say = run.terminal.result
-    if losses := estimator.validation_losses_:
-        say(f"best epoch: {losses.index(min(losses)) + 1:,} (validation loss {min(losses):.3f})")
     predicted, baseline, advice = estimator.predict(data.test), None, None
     if estimator.model != _BASELINE:
         baseline = type(estimator)(model=_BASELINE, seed=estimator.seed).fit(data.train, labels).predict(data.test)

@@ -27,7 +27,7 @@ def regress(
 ) -> int:
     """Train a model that predicts a number for a time series of any length, then test it on others.
 
-    It writes regression.safetensors and regression.png. If the run is interrupted, it saves the best model so far.
+    It writes regression.safetensors and regression.png. If the run is interrupted, it saves the model so far.
     """
     return train_and_test(regressor, (train, test), table, options, "regression.safetensors", _report)
 

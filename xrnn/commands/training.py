@@ -42,7 +42,7 @@ class Run:
     def fit(self, estimator: Any, fit: Callable[[], object], notes: Sequence[str]) -> int:
         """Fit and save → 0, or 128 + the number of the signal that stopped it.
 
-        If the fit is stopped, the best model so far is saved, if the estimator has one.
+        If the fit is stopped, the model so far is saved, if the estimator has one.
 
         notes   lines to print before the training
 
@@ -63,7 +63,7 @@ class Run:
             line = "stopped: nothing was written, since the model is not complete"
             if fitted:
                 at = f" at {progress.position}" if progress.position else ""
-                line = f"stopped{at}: {path} holds the best model so far"
+                line = f"stopped{at}: {path} holds the model so far"
             self.terminal.say(line)
         else:
             self.terminal.result(line)

@@ -111,7 +111,6 @@ RULES: Final[Mapping[str, Rule]] = {
     "one_way": YES_NO,
     "patch": whole(0, 1024),
     "scaling": one_of(("auto", "shared", "each")),
-    "patience": whole(0, 10**6),
     "epochs": or_none(whole(1, 10**9)),
     "balance": YES_NO,
     # of tables

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import date
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ def data(count: int = 20, seed: int = 0) -> tuple[list[HostArray], list[str]]:
         ("quick", "slow"),
         (1, 0),
         (True, False),
-        (3, "x"),  # these can't be sorted
         (-(2**63), 2**63 - 1),
         (-0.0, 1e300),
         ("", "a\0b"),
@@ -113,12 +112,17 @@ class Speed(StrEnum):
     QUICK = "quick"
 
 
+class Mixed(str, Enum):  # noqa: UP042 (its str() is "Mixed.SLOW")
+    SLOW = "slow"
+    QUICK = "quick"
+
+
 class Level(IntEnum):
     SLOW = 1
     QUICK = 2
 
 
-@pytest.mark.parametrize(("kind", "names"), [(Speed, ["quick", "slow"]), (Level, [1, 2])])
+@pytest.mark.parametrize(("kind", "names"), [(Speed, ["quick", "slow"]), (Mixed, ["quick", "slow"]), (Level, [1, 2])])
 def test_predictions_and_files_hold_the_values_of_an_enum(kind: Any, names: list[Any]) -> None:
     X, y = data()
     labels = [kind[label.upper()] for label in y]
@@ -133,9 +137,13 @@ def test_predictions_and_files_hold_the_values_of_an_enum(kind: Any, names: list
 @pytest.mark.parametrize(
     ("label", "words"),
     [
-        (None, "y[1] is None: expected a label for each series; leave out the series without one"),
-        (float("nan"), "y[1] is nan: expected a label for each series"),
-        (2**63, "Unknown label type: y[1] is a number of 64 bits: expected text that files can hold, without surroga"),
+        (
+            None,
+            "Unknown label type: y[1] is None: expected text that files can hold, without surrogates and without NUL",
+        ),
+        (float("nan"), "y[1] is nan: expected text"),
+        (type("NAType", (), {})(), "y[1] is <"),
+        (2**63, "y[1] is a number of 64 bits: expected text"),
         (np.uint64(2**63), "y[1] is a number of 64 bits"),
         pytest.param(1 << 20000, "y[1] is a number of 20001 bits", id="long"),
         ("\ud800", "y[1] is '\\ud800': expected text that files can hold"),
@@ -146,6 +154,8 @@ def test_predictions_and_files_hold_the_values_of_an_enum(kind: Any, names: list
         (b"a", "y[1] is b'a': expected text"),
         (np.longdouble(1), "y[1] is np.longdouble('1.0'): expected text"),
         ([1], "y[1] is [1]: expected text"),
+        (np.datetime64(1, "ns"), "y[1] is np.datetime64('"),
+        (3, "y holds labels of the types int, str: expected one type; use text"),
     ],
 )
 def test_a_label_that_no_file_can_hold_is_refused(label: Any, words: str) -> None:
@@ -164,23 +174,13 @@ def test_x_may_be_an_array_or_a_list() -> None:
     np.testing.assert_array_equal(flat.predict(padded), flat.predict(X[..., 0]))
 
 
-def test_a_regressor_learns_a_number() -> None:
-    X, y = data()
-    targets = [100.0 if label == "slow" else 200.0 for label in y]
-    regressor = Regressor(**SMALL | {"noise": 0.0, "dropout": 0.0}).fit(X, targets)
-    assert regressor.score(X, targets) > 0.95
-    np.testing.assert_allclose(regressor.predict(X), targets, atol=30)
-    assert np.isnan(regressor.score(X, np.ones(20)))
-
-
-@pytest.mark.parametrize("patience", [0, 3])
-def test_an_estimator_trains_as_the_command_does(patience: int) -> None:
+def test_an_estimator_trains_as_the_command_does() -> None:
     X, y = data()
     write_ts(Path("f.ts"), waves(20))
     write_ts(Path("other.ts"), waves(4, 1))
-    assert main(["classify", "f.ts", "other.ts", *COMMAND, "--patience", str(patience)]) == 0
+    assert main(["classify", "f.ts", "other.ts", *COMMAND]) == 0
     loaded = Classifier.load("classifier.safetensors")
-    fitted = Classifier(**SMALL | {"epochs": 2, "patience": patience}).fit(X, y)
+    fitted = Classifier(**SMALL | {"epochs": 2}).fit(X, y)
     assert loaded.get_params() == fitted.get_params()
     assert (fitted.patch, fitted.patch_, loaded.patch_) == (0, 1, 1)  # chosen for short series
     np.testing.assert_array_equal(fitted.predict_proba(X), loaded.predict_proba(X))
@@ -188,14 +188,14 @@ def test_an_estimator_trains_as_the_command_does(patience: int) -> None:
 
     folder = write_folder(Path("numbers"), [replace(each, label=i % 2) for i, each in enumerate(waves(20))])
     write_folder(Path("others"), [replace(each, label=i % 2) for i, each in enumerate(waves(4, 1))])
-    assert main(["regress", "numbers", "others", *COMMAND, "--patience", str(patience)]) == 0
+    assert main(["regress", "numbers", "others", *COMMAND]) == 0
     read = read_path(folder)  # in the order of the names
-    regressor = Regressor(**SMALL | {"epochs": 2, "patience": patience})
+    regressor = Regressor(**SMALL | {"epochs": 2})
     regressor.fit([each.values for each in read], [float(each.label) for each in read])
     np.testing.assert_array_equal(regressor.predict(X), Regressor.load("regression.safetensors").predict(X))
 
 
-@pytest.mark.parametrize("labels", [["slow", "quick"], [3, 4], [False, True], [1.0, 2.0]])
+@pytest.mark.parametrize("labels", [["slow", "quick"], [False, True], [1.0, 2.0]])
 def test_the_command_reads_the_file_of_an_estimator(labels: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     X, y = data()
     classifier = Classifier(**SMALL).fit(X, [labels[label == "quick"] for label in y])
@@ -287,9 +287,8 @@ TIMES = [np.arange(2).astype(dtype) for dtype in ("M8[us]", "m8[D]")]
         (np.ones((2, 3)), [1, 2, 3], "y has 3 values: expected one for each of the 2 series in X"),
         (np.ones((2, 3)), [0.5, 1.5], "Unknown label type: y[0] is 0.5"),
         (np.ones((2, 3)), np.ones((2, 2)), "y has shape (2, 2): expected one value for each series"),
-        *((np.ones((2, 3)), each, "y holds times: expected labels, such as text") for each in TIMES),
-        (np.ones((2, 3)), ["a", type("NAType", (), {})()], ">: expected a label for each series"),
-        (np.ones((3, 3)), [True, 1, 0], "y holds True as a number and as a bool: expected different labels; use text"),
+        *((np.ones((2, 3)), each, "Unknown label type: y[0] is np.") for each in TIMES),
+        (np.ones((3, 3)), [True, 1, 0], "y holds labels of the types bool, int: expected one type; use text"),
         (np.ones(3), [1, 2], "X has shape (3,): expected (n, T) or (n, T, D). Reshape your data"),
         ([1.0, 2.0], [1, 2], "X[0] has shape (): expected (T,) or (T, D)"),
         ([np.ones((3, 2)), np.ones((3, 1))], [1, 2], "X[1] has 1 channels"),
@@ -314,6 +313,7 @@ def test_targets_of_any_size_are_learnt(size: float) -> None:
     regressor = Regressor(**SMALL).fit(X, targets)
     assert regressor.target_deviation_ == pytest.approx(np.std([label == "slow" for label in y]) * size, rel=1e-12)
     assert regressor.score(X, targets) > 0.9
+    assert np.isnan(regressor.score(X, np.ones(20)))
     np.testing.assert_allclose(regressor.predict(X) / size, np.array(targets) / size, atol=0.3)
 
 
@@ -359,11 +359,6 @@ def test_other_errors() -> None:
         ),
         (DataError, lambda: classifier.predict(ones), "X[0] has 1 channels, but the model has 2"),
         (SettingsError, lambda: Classifier(epochs=0).fit(X, y), "epochs is 0: expected a whole number from 1"),
-        (
-            DataError,
-            lambda: Classifier(patience=1).fit(ones, [1, 2]),
-            "there is one series of each label to train on: p",
-        ),
         (CheckpointError, lambda: Classifier.load("c"), "can't read c (", ": expected a checkpoint"),
         (FileNotFoundError, lambda: classifier.save("missing/c"), "missing/c"),
     )
@@ -378,20 +373,16 @@ def blocked(code: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def test_the_import_needs_numpy_only() -> None:
-    (modules,) = blocked("from xrnn.series import Classifier; print(*sys.modules)")
-    assert not {"rich", "typer", "safetensors"} & {*modules.split()}
-
-
 def test_a_saved_model_predicts_with_numpy_alone() -> None:
-    """As in a service. Also fitted there."""
+    """As in a service. Also fitted there; the import loads nothing else."""
     X, y = np.random.default_rng(0).normal(size=(8, 4)), np.arange(8) % 2
     Classifier(hidden=4, epochs=1, one_way=True).fit(X, y).save("c")
     Regressor(hidden=4, epochs=1).fit(X, y).save("r")
     np.save("X.npy", X)
     printed = blocked("""
-import numpy as np
 from xrnn.series import Classifier, NotFittedError, Regressor
+print(*sys.modules)
+import numpy as np
 X = np.load("X.npy")
 classifier = Classifier.load("c")
 print(classifier.predict_proba(X).tolist())
@@ -401,6 +392,7 @@ try: Classifier().predict(X)
 except NotFittedError as error: print(error)
 print(Classifier(hidden=4, epochs=1).fit(X, np.arange(8) % 2).get_params()["hidden"])
 """)
+    assert not {"rich", "typer", "safetensors"} & {*printed.pop(0).split()}
     np.testing.assert_allclose(json.loads(printed[0]), Classifier.load("c").predict_proba(X), rtol=1e-6)
     np.testing.assert_allclose(json.loads(printed[1]), Classifier.load("c").predict_proba(X)[0], rtol=1e-5)
     np.testing.assert_allclose(json.loads(printed[2]), Regressor.load("r").predict(X), rtol=1e-6)

@@ -37,7 +37,7 @@ class LeastSquares(Kind):
         y = np.eye(self.estimator._outputs)[targets] if targets.dtype.kind == "i" else targets[:, None]
         W = np.linalg.lstsq(self._features(series), y, rcond=None)[0].astype(np.float32)
         linear = xrnn.Linear(W, np.zeros(W.shape[1], np.float32))
-        return {"count_": len(series), "losses_": [], "validation_losses_": [], "layers_": {"linear": linear}}
+        return {"count_": len(series), "losses_": [], "layers_": {"linear": linear}}
 
     def outputs(self, series: list[Series]) -> HostArray:
         y: HostArray = self.estimator.layers_["linear"](self._features(series))
@@ -52,7 +52,7 @@ class LeastSquares(Kind):
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        return {"losses": (-1,), "validation_losses": (-1,)}
+        return {"losses": (-1,)}
 
 
 @pytest.mark.usefixtures("workdir")

@@ -20,7 +20,6 @@ from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.series.batches import pack
 from xrnn.series.labelled.estimators import Classifier
-from xrnn.series.labelled.labels import as_array
 from xrnn.series.labelled.model import LabelledModel, MeanPool, Running, patches, plan
 from xrnn.typing import Array, HostArray
 
@@ -32,7 +31,7 @@ every_way = pytest.mark.parametrize("one_way", [False, True])
 
 def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -> LabelledModel:
     estimator = Classifier(**params)
-    estimator.channels_, estimator.classes_ = channels, as_array(range(outputs))
+    estimator.channels_, estimator.classes_ = channels, np.arange(outputs)
     layers = plan(estimator, estimator.check_params(), 1).make(backend)
     return LabelledModel(layers, estimator.dropout, estimator.seed)
 

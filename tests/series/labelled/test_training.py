@@ -16,7 +16,6 @@ from tests.series.waves import imbalanced, waves
 from tests.thin import thin
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.optim import Adam
 from xrnn.series.batches import unpack
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError
@@ -157,60 +156,3 @@ def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend
     training.run(1, SILENT)
     assert training.losses[0] == pytest.approx(np.square(y - targets).mean(), rel=1e-4)
     assert training.shown_figures == f"loss {training.losses[0]:.3f}"
-
-
-def test_early_stopping_keeps_the_best_epoch() -> None:
-    """Before the end of the first epoch, the layers are those of the last update."""
-    train, validation = waves(16, 0), waves(4, 1)
-    ready = prepared(train, lr=0.1, layers=1, patience=3)
-    training = ready.training(validation=validation)
-    training.run(2, SILENT)
-    assert training.best is training.model
-    training.run(2000, SILENT)
-    losses = training.validation_losses
-    best = losses.index(min(losses)) + 1
-    assert (training.steps, len(losses)) == (4 * (best + 3), best + 3)
-    assert f", validation loss {losses[-1]:.3f}" in training.shown_figures
-    kept = type(training.model)(training.best, 0.0, 0)
-    y, last = (each.outputs(training.inputs(validation)) for each in (kept, training.model))
-    targets = ready.estimator._targets(validation)
-    assert float(ready.estimator._loss(y, targets)[0]) == pytest.approx(min(losses), rel=1e-6)
-    assert float(ready.estimator._loss(last, targets)[0]) > min(losses)
-
-
-def test_an_estimator_keeps_the_best_epoch() -> None:
-    """A training that ends there has the same weights."""
-    X, y = [each.values for each in waves(20, 0)], [each.label for each in waves(20, 0)]
-    options: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.3, "patch": 1, "dropout": 0.0, "patience": 3}
-    fitted = Classifier(**options).fit(X, y)
-    losses = fitted.validation_losses_
-    best = losses.index(min(losses)) + 1
-    assert best < len(losses)
-    shorter = Classifier(**options | {"patience": 1000, "epochs": best}).fit(X, y)
-    for kept, of_shorter in zip(fitted.layers_.values(), shorter.layers_.values(), strict=True):
-        for one, other in zip(kept.params, of_shorter.params, strict=True):
-            np.testing.assert_array_equal(one, other)
-
-
-def test_a_training_that_diverges_keeps_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a complete epoch there is none, and the error stays."""
-    X, y = [each.values for each in waves(20, 0)], [each.label for each in waves(20, 0)]
-    options: dict[str, Any] = {"hidden": 6, "batch": 4, "patch": 1, "patience": 50, "epochs": 6}
-    step, expected = Adam.step, Classifier(**options | {"epochs": 2}).fit(X, y)
-
-    def diverging(optimizer: Adam, *, at: int) -> None:
-        step(optimizer)
-        if optimizer.steps == at:
-            optimizer.layers[-1].params[1][0] = math.nan
-
-    monkeypatch.setattr(Adam, "step", lambda optimizer: diverging(optimizer, at=10))  # an epoch has 4 updates
-    with pytest.warns(
-        UserWarning, match=r"^the (validation )?loss is nan at step \d+: .*; lower lr; the best epoch be"
-    ):
-        fitted = Classifier(**options).fit(X, y)
-    assert fitted.validation_losses_ == expected.validation_losses_[:2]
-    assert len(fitted.losses_) == 8
-    np.testing.assert_array_equal(fitted.predict_proba(X), expected.predict_proba(X))
-    monkeypatch.setattr(Adam, "step", lambda optimizer: diverging(optimizer, at=2))
-    with pytest.raises(DivergedError):
-        Classifier(**options).fit(X, y)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from tests.series.waves import waves
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
 from xrnn.series.labelled.base import LabelledEstimator
 from xrnn.series.labelled.estimators import Classifier
-from xrnn.series.labelled.labels import as_array, classes_of
+from xrnn.series.labelled.labels import classes_of
 from xrnn.series.labelled.training import LabelledTraining
 
 TINY: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "layers": 2}
@@ -26,15 +27,15 @@ class Prepared:
     p: Any
     series: list[Series]
 
-    def training(self, backend: Any = "numpy", validation: Sequence[Series] = (), patch: int = 1) -> LabelledTraining:
-        return LabelledTraining(self.estimator, self.p, patch, self.series, validation, get_backend(backend))
+    def training(self, backend: Any = "numpy", patch: int = 1) -> LabelledTraining:
+        return LabelledTraining(self.estimator, self.p, patch, self.series, get_backend(backend))
 
 
 def prepared(series: list[Series] | None = None, kind: type[LabelledEstimator] = Classifier, **params: Any) -> Prepared:
     series = waves(10, 0) if series is None else series
     estimator: Any = kind(**TINY | params)
     if kind is Classifier:
-        estimator.classes_ = as_array(classes_of([each.label for each in series]))
+        estimator.classes_ = np.array(classes_of([each.label for each in series]))
     estimator.channels_, estimator.channel_names_ = series[0].channels, None
     estimator._learn_targets(series)
     return Prepared(estimator, estimator.check_params(), series)

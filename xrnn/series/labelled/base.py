@@ -86,7 +86,6 @@ class LabelledEstimator(Estimator):
 
     channels_, channel_names_   of the series; the names are None if they have none
     losses_                     of every update; empty if the model is not trained by updates
-    validation_losses_          of every epoch with patience
     """
 
     model: str = "recurrent"
@@ -99,7 +98,6 @@ class LabelledEstimator(Estimator):
     noise: float = 0.3
     patch: int = 0
     scaling: str = "auto"
-    patience: int = 0
     lr: float = 0.003
     batch: int = 32
     epochs: int | None = None

@@ -104,7 +104,7 @@ def _error(
     left: list[Series],
 ) -> float:
     """The error on `left` after a short training on `train`; infinite if it diverged."""
-    training = LabelledTraining(estimator, replace(p, patience=0), size, scaled(train, scaling), [], get_backend())
+    training = LabelledTraining(estimator, p, size, scaled(train, scaling), get_backend())
     try:
         training.total = max(1, round(_SHARE * training.total))
         training.run(training.total, SILENT)

@@ -175,7 +175,6 @@ class Convolutions(Kind):
         return {
             "longest_": longest,
             "losses_": [],
-            "validation_losses_": [],
             "scale_": np.array([scale.mean, scale.deviation]),
             "thresholds_": thresholds,
             "layers_": {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (solved.W, solved.b)))},
@@ -202,4 +201,4 @@ class Convolutions(Kind):
     @property
     def shapes(self) -> dict[str, Shape]:
         D = self.estimator.channels_
-        return {"losses": (-1,), "validation_losses": (-1,), "scale": (2, D), "thresholds": self._kernels.shape}
+        return {"losses": (-1,), "scale": (2, D), "thresholds": self._kernels.shape}

@@ -16,13 +16,12 @@ from xrnn.series.inputs import SeriesLike, Targets
 from xrnn.series.labelled.base import KINDS, LabelledEstimator
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.labels import (
-    as_array,
     as_labels,
     as_targets,
     classes_of,
     deviation,
     groups_of,
-    is_label,
+    label_type,
     r_squared,
 )
 from xrnn.series.labelled.recurrent import Recurrent
@@ -33,10 +32,11 @@ KINDS.update({"recurrent": Recurrent, "convolutions": Convolutions})
 
 
 def _are_classes(labels: Any) -> bool:
-    return isinstance(labels, list) and all(map(is_label, labels)) and len(set(labels)) >= max(2, len(labels))
+    types = {*map(label_type, labels)} if isinstance(labels, list) else {None}
+    return len(types) == 1 and None not in types and len({*labels}) >= max(2, len(labels))
 
 
-_CLASSES: Final = Rule("at least two different strings or whole numbers of 64 bits", _are_classes, read=as_array)
+_CLASSES: Final = Rule("at least two different strings or whole numbers of 64 bits", _are_classes, read=np.array)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -62,8 +62,6 @@ class Classifier(LabelledEstimator):
                      series
     scaling          shared: one mean and deviation of each channel for all series; each: those of the series itself;
                      auto: chosen by left-out series if the deviations of the series are far apart
-    patience         stop after this number of epochs without a lower loss on validation series, a fifth of the training
-                     series, and keep the best epoch; 0: train to the end, on all series
     lr               highest learning rate of Adam
     batch            series per update
     epochs           passes over the training series; by default 1600 / √series, at least 10
@@ -90,7 +88,7 @@ class Classifier(LabelledEstimator):
         if len(classes) < 2:
             raise ValueError(f"got {len(classes)} class(es), {quoted(str(classes))}: expected two or more; add series")
         with self._learning():
-            self.classes_ = as_array(classes)
+            self.classes_ = np.array(classes)
             self._learn(X, labels)
         return self
 

@@ -6,7 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,6 @@ from xrnn.files import quoted
 from xrnn.series.checks import LARGEST, Series, as_number
 from xrnn.series.inputs import as_numbers, refuse_mask
 from xrnn.typing import HostArray
-
-Label: TypeAlias = str | int | float  # a bool is an int
 
 
 class Part(NamedTuple):
@@ -54,38 +52,36 @@ def groups_of(series: Sequence[Series], labels: Sequence[Any] | None) -> list[li
     return [[i for i, each in enumerate(series) if each.label == label] for label in labels]
 
 
-def is_label(label: Any) -> bool:
-    """Whether files and arrays can hold the label: text, a bool, or a whole number that an int64 or a float64 holds."""
+def label_type(label: Any) -> type | None:
+    """str, bool, int or float.   None if files or arrays can't hold the label, and for a number that is not whole."""
     if isinstance(label, str):
-        return not label.endswith("\0") and not any("\ud800" <= c <= "\udfff" for c in label)
+        return None if label.endswith("\0") or any("\ud800" <= c <= "\udfff" for c in label) else str
     if isinstance(label, float):
-        return label.is_integer()
-    return isinstance(label, int) and -(2**63) <= label < 2**63
+        return float if label.is_integer() else None
+    if isinstance(label, int) and -(2**63) <= label < 2**63:
+        return bool if isinstance(label, bool) else int
+    return None
 
 
-def as_labels(y: Any) -> list[Label]:
-    """The labels in y, each a str, int, float or bool.   Raises ValueError."""
-    given = [*_column(y)]
-    if any(isinstance(each, np.datetime64 | np.timedelta64) for each in given):  # `item` makes an int of some
-        raise ValueError("Unknown label type: y holds times: expected labels, such as text; use y.astype(str)")
-    return [_as_label(f"y[{i}]", each.item() if isinstance(each, np.generic) else each) for i, each in enumerate(given)]
-
-
-def _as_label(name: str, label: Any) -> Label:
-    """`label` without a class derived from str, int or float, such as an Enum's.   Raises ValueError."""
-    if label is None or type(label).__name__ in ("NAType", "NaTType") or (isinstance(label, float) and label != label):
-        raise ValueError(f"{name} is {label}: expected a label for each series; leave out the series without one")
-    if is_label(label):
-        if isinstance(label, bool):
-            return label
-        return (
-            str.__str__(label) if isinstance(label, str) else float(label) if isinstance(label, float) else int(label)
+def as_labels(y: Any) -> list[Any]:
+    """The labels in y, all of one type: str, bool, int or float.   Raises ValueError."""
+    given = [
+        each.item() if isinstance(each, np.generic) and each.dtype.kind in "biufU" else each for each in _column(y)
+    ]
+    types = [label_type(each) for each in given]
+    if None in types:
+        i = types.index(None)
+        shown = f"a number of {given[i].bit_length()} bits" if isinstance(given[i], int) else quoted(repr(given[i]))
+        raise ValueError(
+            f"Unknown label type: y[{i}] is {shown}: expected text that files can hold, without surrogates and without "
+            "NUL at its end, bools or whole numbers of 64 bits; convert each, as by str(label), leave out the series "
+            "without a label, or use Regressor for numbers"
         )
-    shown = quoted(repr(label)) if not isinstance(label, int) else f"a number of {label.bit_length()} bits"
-    raise ValueError(
-        f"Unknown label type: {name} is {shown}: expected text that files can hold, without surrogates and without NUL "
-        "at its end, bools or whole numbers of 64 bits; convert each, as by str(label), or use Regressor for numbers"
-    )
+    if len(names := {str(each and each.__name__) for each in types}) > 1:
+        raise ValueError(f"y holds labels of the types {', '.join(sorted(names))}: expected one type; use text")
+    # of an Enum, the values
+    labels: list[Any] = np.array([str.__str__(each) if types[0] is str else each for each in given]).tolist()
+    return labels
 
 
 def as_targets(y: Any) -> list[float]:
@@ -122,21 +118,11 @@ def _column(y: Any) -> Any:
     return y
 
 
-def classes_of(labels: Sequence[Label], *, by_number: bool = False) -> list[Any]:
-    """The different labels, sorted; in the order of their first use if they can't be compared.   Raises ValueError.
-
-    by_number   sort text by the numbers in it, if all are numbers
-    """
-    bools, others = ({each for each in labels if isinstance(each, bool) is of} for of in (True, False))
-    if both := bools & others:
-        raise ValueError(f"y holds {both.pop()!r} as a number and as a bool: expected different labels; use text")
-    different = list(dict.fromkeys(labels))
-    numbers = {label: as_number(str(label)) for label in different} if by_number else {}
-    try:
-        # scikit-learn's LabelEncoder refuses labels of several types.
-        return sorted(different) if not numbers or None in numbers.values() else sorted(different, key=numbers.get)  # type: ignore[arg-type]
-    except TypeError:
-        return different
+def classes_of(labels: Sequence[Any], *, by_number: bool = False) -> list[Any]:
+    """The different labels, sorted.   by_number: text by the numbers in it, if all are numbers"""
+    different = sorted(set(labels))
+    numbers = {label: as_number(str(label)) for label in different}
+    return sorted(different, key=numbers.get) if by_number and None not in numbers.values() else different  # type: ignore[arg-type]
 
 
 def deviation(values: HostArray) -> float:
@@ -151,13 +137,3 @@ def r_squared(targets: HostArray, predicted: HostArray) -> float:
     _, exponent = np.frexp(np.abs(spread).max())  # as in `deviation`
     total = np.square(np.ldexp(spread, -exponent)).sum()
     return 1 - float(np.square(np.ldexp(error, -exponent)).sum() / total) if total else math.nan
-
-
-def as_array(labels: Sequence[Any]) -> HostArray:
-    """An array of labels (K,): of objects unless all are text, or all are numbers of one type."""
-    kind = type(labels[0])
-    array = np.empty(len(labels), object)
-    array[:] = labels
-    return (
-        array.astype(kind) if kind in (str, bool, int, float) and all(type(each) is kind for each in labels) else array
-    )

@@ -9,10 +9,9 @@ import numpy as np
 
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
-from xrnn.series.errors import DataError, SettingsError, param
+from xrnn.series.errors import SettingsError, param
 from xrnn.series.labelled.base import Kind, LabelledEstimator
 from xrnn.series.labelled.choice import choose, scaled
-from xrnn.series.labelled.labels import VALIDATION, hold_out
 from xrnn.series.labelled.model import LabelledModel, features_of, inputs_of, plan, streamed
 from xrnn.series.labelled.training import LabelledTraining, default_epochs
 from xrnn.series.parameters import architecture, one_of, whole
@@ -24,9 +23,9 @@ from xrnn.typing import HostArray, Shape
 class Recurrent(Kind):
     """It learns
 
-    patch_, scaling_               the number of steps in a patch, and "shared" or "each"
-    losses_, validation_losses_    of every update and, with patience, of every epoch
-    scale_                         mean and deviation of each feature, (2, features)
+    patch_, scaling_     the number of steps in a patch, and "shared" or "each"
+    losses_              of every update
+    scale_               mean and deviation of each feature, (2, features)
     """
 
     learnt: ClassVar = {"patch_": whole(1, 1024), "scaling_": one_of(("shared", "each"))}
@@ -42,40 +41,28 @@ class Recurrent(Kind):
 
     def learn(self, series: list[Series]) -> dict[str, Any]:
         estimator, p = self.estimator, self.p
-        train, validation = series, list[Series]()
-        if p.patience:
-            train, validation = hold_out(series, estimator._groups(series), VALIDATION, p.seed)
-            if not validation:
-                raise DataError(
-                    f"there is one series of each label to train on: {param('patience')} needs two of some label; add "
-                    f"series, or leave {param('patience')} out"
-                )
-            estimator._learn_targets(train)
-        patch, scaling = choose(estimator, p, train, estimator.watcher)
-        estimator.watcher.tell(self._description(patch, scaling, len(validation)))
-        train, validation = scaled(train, scaling), scaled(validation, scaling)
-        training = LabelledTraining(estimator, p, patch, train, validation, get_backend())
-        training.run((p.epochs or default_epochs(len(train))) * training.per_epoch, estimator.watcher)
+        patch, scaling = choose(estimator, p, series, estimator.watcher)
+        estimator.watcher.tell(self._description(patch, scaling))
+        training = LabelledTraining(estimator, p, patch, scaled(series, scaling), get_backend())
+        training.run((p.epochs or default_epochs(len(series))) * training.per_epoch, estimator.watcher)
         if not training.steps:  # stopped at once
             return {}
-        LabelledModel(training.best).start_at(0)
+        training.model.start_at(0)
         return {
             "patch_": patch,
             "scaling_": scaling,
             "losses_": training.losses,
-            "validation_losses_": training.validation_losses,
             "scale_": np.array([training.scale.mean, training.scale.deviation]),
-            "layers_": dict(training.best),
+            "layers_": dict(training.model),
         }
 
-    def _description(self, patch: int, scaling: str, validation: int) -> str:
+    def _description(self, patch: int, scaling: str) -> str:
         p = self.p
         first = f"patches of {patch} steps; " if patch > 1 else ""
         first += "each series scaled by itself; " if scaling == "each" else ""
-        more = f", patience {p.patience} on {validation:,} series" if p.patience else ""
         return (
             f"model: {architecture(p)}, {plan(self.estimator, p, patch).weights:,} weights; "
-            f"{first}batches of {p.batch}; dropout {p.dropout:g}, noise {p.noise:g}, lr {p.lr:g}{more}; seed {p.seed}"
+            f"{first}batches of {p.batch}; dropout {p.dropout:g}, noise {p.noise:g}, lr {p.lr:g}; seed {p.seed}"
         )
 
     def outputs(self, series: list[Series]) -> HostArray:
@@ -90,7 +77,6 @@ class Recurrent(Kind):
 
     @property
     def _model(self) -> LabelledModel:
-        """The trained model; after early stopping, that of the best epoch."""
         return LabelledModel(self.estimator.layers_, self.p.dropout, self.p.seed)
 
     @property
@@ -100,4 +86,4 @@ class Recurrent(Kind):
     @property
     def shapes(self) -> dict[str, Shape]:
         features = self.estimator.channels_ * features_of(self.estimator.patch_)
-        return {"losses": (-1,), "validation_losses": (-1,), "scale": (2, features)}
+        return {"losses": (-1,), "scale": (2, features)}
