@@ -147,13 +147,14 @@ def _lengthened(values: HostArray, length: int) -> HostArray:
 
 
 def _aeon_method(module: str, name: str) -> Method:
-    """A method of aeon. All series are stretched to the length of the longest training series."""
+    """A method of aeon. All series are stretched to the length of the longest training series, or to nine steps, which
+    MiniRocket needs."""
 
     def method(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
         kind, folder = ("Regressor", "regression") if y.dtype.kind == "f" else ("Classifier", "classification")
         made: Any = getattr(importlib.import_module(f"aeon.{folder}.{module}"), name + kind)
         estimator = made(random_state=seed) if name in _RANDOM else made()
-        longest = max(map(len, X))
+        longest = max(9, *map(len, X))
         given, test = (np.stack([_lengthened(each, longest).T for each in part]) for part in (X, X_test))
         predicted: HostArray = estimator.fit(given, y).predict(test)
         return predicted
