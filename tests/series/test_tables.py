@@ -22,6 +22,7 @@ from xrnn.series.tables import Columns
 
 n = np.nan
 TIMED = Columns(timed=True)
+QUOTED = [("", None), ("x,y\n", "xy"), ('"x","y"\n', "xy")]
 
 
 pytestmark = pytest.mark.usefixtures("workdir")
@@ -83,27 +84,36 @@ def test_what_pandas_and_spreadsheets_write(
     assert series.label is None
 
 
-@pytest.mark.parametrize("separator", [";", "\t"])
-def test_a_decimal_comma(separator: str) -> None:
-    content = "x,y\n1,5,2\n-3,4\n".replace(",", separator).replace(f"1{separator}5", "1,5") + f"1e3{separator}0,25\n"
-    (series,) = read(content, Columns(decimal=","))
-    np.testing.assert_array_equal(series.values, [[1.5, 2], [-3, 4], [1000, 0.25]])
+COMMA: dict[str, Any] = {"decimal": ","}
+OF_MODEL: dict[str, Any] = {"of_model": True, "channels": ("x", "y")}
 
 
-@pytest.mark.parametrize("header", ["", "x,y\n", '"x","y"\n'])
-def test_quoted_decimal_commas_between_commas(header: str) -> None:
-    (series,) = read(f'{header}"1,5",2\n3,"-4,25"\n', Columns(decimal=","))
-    np.testing.assert_array_equal(series.values, [[1.5, 2], [3, -4.25]])
-    (series,) = read('"1,5"\n2\n', Columns(decimal=","))
-    np.testing.assert_array_equal(series.values, [[1.5], [2]])
-
-
-@pytest.mark.parametrize(("skip", "left"), [(("x",), "yz"), (("z", "2"), "x"), (("1", "2"), "z")])
-def test_columns_to_skip_are_named_or_numbered(skip: tuple[str, ...], left: str) -> None:
-    (series,) = read("x,y,z\n1,2,3\n", Columns(skip=skip))
-    assert series.channel_names == tuple(left)
-    (series,) = read("x,note\n1,fine\n2,broken\n", Columns(skip=("note",)))
-    np.testing.assert_array_equal(series.values, [[1], [2]])
+@pytest.mark.parametrize(
+    ("content", "columns", "names", "values"),
+    [
+        *(
+            (f"x{sep}y\n1,5{sep}2\n-3{sep}4\n1e3{sep}0,25\n", COMMA, "xy", [[1.5, 2], [-3, 4], [1000, 0.25]])
+            for sep in ";\t"
+        ),
+        *((f'{header}"1,5",2\n3,"-4,25"\n', COMMA, names, [[1.5, 2], [3, -4.25]]) for header, names in QUOTED),
+        ('"1,5"\n2\n', COMMA, None, [[1.5], [2]]),
+        ("x,y,z\n1,2,3\n", {"skip": ("x",)}, "yz", [[2, 3]]),
+        ("x,y,z\n1,2,3\n", {"skip": ("z", "2")}, "x", [[1]]),
+        ("x,y,z\n1,2,3\n", {"skip": ("1", "2")}, "z", [[3]]),
+        ("x,note\n1,fine\n2,broken\n", {"skip": ("note",)}, "x", [[1], [2]]),
+        ("y,note,x\n1,some,2\n", OF_MODEL, "xy", [[2, 1]]),
+        ("1,2\n", OF_MODEL, None, [[1, 2]]),  # without a header, they are taken in order
+        ("2024-03-01,1\n2024-02,2\n2024-02-01T01:00:00Z,3\n", {"time": "1"}, None, [[2], [3], [1]]),
+        *((content, {}, names, [[1]]) for content, names in (("3/4/2024,1\n", None), ("date,v\n240128,1\n", "v"))),
+        ("20240131,1\n20240132,2\n", {"timed": True}, None, [[20240131, 1], [20240132, 2]]),  # all are dates, or none
+    ],
+)
+def test_columns_are_read_as_the_options_say(
+    content: str, columns: dict[str, Any], names: str | None, values: list[list[float]]
+) -> None:
+    (series,) = read(content, Columns(**columns))
+    assert series.channel_names == (tuple(names) if names else None)
+    np.testing.assert_array_equal(series.values, values)
 
 
 WITH = "a missing value; if , begins the decimals, give decimal ,; if it separates thousands, remove it"
@@ -188,24 +198,6 @@ def test_the_long_form_is_split_by_the_id_and_sorted_by_time() -> None:
     np.testing.assert_array_equal(b.values, [[5, 6], [3, 4]])
 
 
-def test_times_may_be_dates() -> None:
-    content = "2024-03-01,1\n2024-02,2\n2024-02-01T01:00:00Z,3\n"
-    (series,) = read(content, Columns(time="1"))
-    np.testing.assert_array_equal(series.values, [[2], [3], [1]])
-
-
-def test_the_times_of_an_index_are_read_only_if_they_are_used() -> None:
-    for content, words in {
-        "3/4/2024,1\n5/6/2024,2\n": "f.csv, line 1: '3/4/2024' may be 2024-03-04 or 2024-04-03",
-        "when,v\n2024_05_31,1\n": "f.csv, line 2: '2024_05_31' is not a time like the others",
-        "date,v\n240128,1\n240129,2\n": "f.csv, line 2: '240128' may be 2024-01-28 or 2028-01-24",
-    }.items():
-        with one_line(DataError, words):
-            read(content, TIMED)
-        (series,) = read(content)
-        assert series.channels == 1
-
-
 def test_the_columns_of_times_and_the_unused_ones_are_named() -> None:
     content = ",Datum,note,v,k\n0,01.07.2020,some,1,2\n1,01.08.2020,,3,4\n"
     (series,) = read(content, replace(TIMED, channels=("v",)))
@@ -220,15 +212,6 @@ def test_dates_and_times_of_day_in_two_columns_get_one_line() -> None:
         read(content, replace(TIMED, channels=("v",)))
     (series,) = read(content.replace("31,12:30", "30,12:30"), replace(TIMED, channels=("v",), time="date"))
     assert series.times == (datetime(2024, 5, 30), datetime(2024, 5, 31))
-
-
-def test_numbers_are_dates_only_if_all_are() -> None:
-    (series,) = read("20240131,1\n20240132,2\n", TIMED)
-    np.testing.assert_array_equal(series.values, [[20240131, 1], [20240132, 2]])
-    (series,) = read("t,x\n20240131,1\n20240132,2\n", replace(TIMED, time="t"))
-    assert series.times == (20240131, 20240132)
-    (series,) = read("date,x\n28012024,1\n29012024,2\n", TIMED)
-    assert series.times == (datetime(2024, 1, 28), datetime(2024, 1, 29))
 
 
 @pytest.mark.parametrize(
@@ -249,6 +232,8 @@ def test_numbers_are_dates_only_if_all_are() -> None:
         ("v,Monat\n1,202012\n2,202101\n", {}, [2020, 2021]),
         ("v,Year,QTR\n1,2020.0,4.0\n2,2021.0,1.0\n", {}, [2020, 2021]),
         ("year,month,v\n2020,1,1\n2020,2,2\n", {"channels": ("v",), "timed": False}, None),
+        ("t,v\n20240131,1\n20240132,2\n", {"time": "t"}, [20240131, 20240132]),  # all are dates, or none
+        ("date,v\n28012024,1\n29012024,2\n", {}, [2024, 2024]),
     ],
 )
 def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years: list[float] | None) -> None:
@@ -261,15 +246,6 @@ def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years
 def test_years_of_several_series_are_times() -> None:
     for series in read("year,id,v\n2020,a,1\n2020,b,2\n2021,a,3\n2021,b,4\n", replace(TIMED, id="id")):
         assert (series.times, series.channel_names) == ((2020, 2021), ("v",))
-
-
-def test_the_channels_of_a_model_are_found_among_others() -> None:
-    (series,) = read("y,note,x\n1,some,2\n", Columns(channels=("x", "y")))
-    np.testing.assert_array_equal(series.values, [[2, 1]])
-    with one_line(DataError, "f.csv has no column z: expected a name, or a number from 1 to 2; it has 2 columns x, y"):
-        read("x,y\n1,2\n", Columns(channels=("x", "z")))
-    (series,) = read("1,2\n", Columns(channels=("x", "y"), of_model=True))  # without a header, they are taken in order
-    np.testing.assert_array_equal(series.values, [[1, 2]])
 
 
 def test_optional_columns_may_be_absent() -> None:
@@ -324,8 +300,17 @@ def test_optional_columns_may_be_absent() -> None:
         (b"1\n\x80\x04\0\xff", {}, "f.csv, line 2, column 1: '"),
         ("2024-01-01\n2024-01-02\n", {}, "f.csv has no channel: expected a column of numbers besides an index and"),
         ("x\n1\n", {"skip": ("x",)}, "f.csv has no channel"),
+        (
+            "x,y\n1,2\n",
+            OF_MODEL | {"channels": ("x", "z")},
+            "f.csv has no column z: expected a name, or a number from 1",
+        ),
+        ("3/4/2024,1\n5/6/2024,2\n", {"timed": True}, "f.csv, line 1: '3/4/2024' may be 2024-03-04 or 2024-04-03"),
+        ("when,v\n2024_05_31,1\n", {"timed": True}, "f.csv, line 2: '2024_05_31' is not a time like the others"),
+        ("date,v\n240128,1\n240129,2\n", {"timed": True}, "f.csv, line 2: '240128' may be 2024-01-28 or 2028-01-24"),
         ("x,y\n1,2\n", {"skip": ("z",)}, "f.csv has no column z: expected a name, or a number from 1 to 2; it has"),
         ("1,2\n", {"skip": ("3",)}, "f.csv has no column 3: expected a name, or a number from 1 to 2; it has 2"),
+        ("x\n1\n", {"skip": ("z",)}, "expected a name, or a number from 1 to 1; it has 1 column x"),
         ("x,x\n1,2\n", {"skip": ("x",)}, "f.csv has two columns x: expected a name, or a number from 1 to 2"),
         ("i,x\n1,2\n,3\n", {"id": "i"}, "f.csv, line 3 has no value in column i, which id names: expected the name"),
         (LONG, {"id": "t", "label": "kind"}, "f.csv, t 2 has the labels run and walk: expected one for a series"),
@@ -352,11 +337,6 @@ def test_optional_columns_may_be_absent() -> None:
         ),
         ("\nUmsatz\n\ndate,v\n2024-05-01,1.5\n", {}, "f.csv, line 4 has 2 values, but the rows before have 1: expec"),
         ("x\n1,5\n2,5\n", {}, "f.csv, line 2, column x: '1,5' is not a finite number"),
-        (
-            "x\n1\n",
-            {"skip": ("z",)},
-            "f.csv has no column z: expected a name, or a number from 1 to 1; it has 1 column x",
-        ),
         ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is"),
     ],
 )

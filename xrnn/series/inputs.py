@@ -114,7 +114,5 @@ def as_numbers(given: Any, name: str) -> HostArray:
 
 def refuse_mask(given: Any, name: str) -> None:
     """Raises ValueError for a masked array, or a list that holds one: NumPy would use the masked values."""
-    if isinstance(given, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array: expected NaN for missing values; use {name}.filled(np.nan)")
     if holds_mask(given):
-        raise ValueError(f"{name} holds a masked array: expected NaN for missing values; use filled(np.nan) of each")
+        raise ValueError(f"{name} is or holds a masked array: expected NaN for missing values; use its filled(np.nan)")

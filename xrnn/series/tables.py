@@ -392,19 +392,20 @@ class Table:
         return _with_point(label, self.columns.decimal) if self.columns.targets else label
 
     def numbers(self, places: Sequence[int]) -> HostArray:
-        """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError."""
-        numbers = [self._yes_no(j) or [self.number(i, j) for i in range(len(self.rows))] for j in places]
-        return np.array(numbers, dtype=np.float64).T
+        """Columns as (rows, columns) float64, NaN for a missing value; yes is 1 and no is 0, if a column has no others.
 
-    def _yes_no(self, place: int) -> list[float]:
-        """A column of yes and no, or of x and empty cells, as 1 and 0; [] for another column."""
-        words = (text_of(row[place]).lower() for row in self.rows)
-        if next((word for word in words if word not in _MISSING_CELLS), "") not in _YES_NO:
-            return []
-        cells = [cell.lower() for cell in self.cells(place)]
-        found = {*cells}.difference(_MISSING_CELLS)
-        empty = 0.0 if found == {"x"} else math.nan
-        return [_YES_NO.get(cell, empty) for cell in cells] if found <= _YES_NO.keys() else []
+        Raises DataError.
+        """
+        numbers = []
+        for j in places:
+            cells = self.cells(j) if any(isinstance(row[j], str) for row in self.rows) else []
+            words = {cell.lower() for cell in cells}.difference(_MISSING_CELLS)
+            if words and words <= _YES_NO.keys():
+                empty = 0.0 if words == {"x"} else math.nan
+                numbers.append([_YES_NO.get(cell.lower(), empty) for cell in cells])
+            else:
+                numbers.append([self.number(i, j) for i in range(len(self.rows))])
+        return np.array(numbers, dtype=np.float64).T
 
     def number(self, row: int, place: int) -> float:
         cell = self.rows[row][place]
