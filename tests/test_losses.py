@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -64,44 +65,6 @@ def test_large_logits_do_not_overflow(backend: Backend) -> None:
     loss, dlogits = softmax_cross_entropy(backend.asarray(logits), backend.asarray(np.array([0, 1, 1])))
     assert float(loss) == 0
     assert_array_equal(backend.to_numpy(dlogits), np.zeros((3, 2)))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nan_and_infinity_give_nan(backend: Backend, value: float) -> None:
-    logits, targets, mask = problem((4,))
-    mask[:] = True
-    logits[2, 1] = value
-    with np.errstate(invalid="ignore"):
-        for counts in (None, backend.asarray(mask)):
-            loss, dlogits = softmax_cross_entropy(backend.asarray(logits), backend.asarray(targets), mask=counts)
-            assert np.isnan(float(loss))
-            rows = np.isnan(backend.to_numpy(dlogits))
-            assert_array_equal(rows.any(axis=1), [False, False, True, False])
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_masked_position_may_hold_anything(backend: Backend, value: float) -> None:
-    logits, targets, mask = problem((6, 4))
-    expected = softmax_cross_entropy(logits.copy(), targets.copy(), mask=mask)
-    logits[~mask], targets[~mask] = value, -100
-    arrays = [backend.asarray(a.copy()) for a in (logits, targets, mask)]
-    loss, dlogits = softmax_cross_entropy(*arrays[:2], mask=arrays[2])
-    assert_allclose(float(loss), float(expected[0]), rtol=1e-14)
-    assert_allclose(backend.to_numpy(dlogits), expected[1], rtol=0, atol=1e-14)
-    for array, value_before in zip(arrays, (logits, targets, mask), strict=True):
-        assert_array_equal(backend.to_numpy(array), value_before)
-
-
-def test_nothing_to_average(backend: Backend) -> None:
-    logits, targets, none = (backend.asarray(a) for a in (*problem((4,))[:2], np.zeros(4, bool)))
-    all_masked = softmax_cross_entropy(logits, targets, mask=none)
-    results: list[tuple[Any, tuple[int, ...]]] = [(all_masked, (4, C))]
-    for shape in [(0, C), (0, 0), (0, 2, 0), (2, 0, 0)]:  # no predictions, with and without classes
-        xp = backend.xp
-        results.append((softmax_cross_entropy(xp.zeros(shape), xp.zeros(shape[:-1], "int64")), shape))
-    for (loss, dlogits), shape in results:
-        assert float(loss) == 0
-        assert_array_equal(backend.to_numpy(dlogits), np.zeros(shape))
 
 
 def test_bad_input_to_softmax_cross_entropy(backend: Backend) -> None:
@@ -227,26 +190,43 @@ def test_losses_of_elements_match_differences(backend: Backend, name: str) -> No
         xrnn.gradcheck(lambda y, of=loss: of(y, target)[0], lambda u, of=loss: [u * of(y, target)[1]], [y])  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("part", ["mask", "short mask", "both"])
-@pytest.mark.parametrize("name", ELEMENTWISE)
+def drawn(name: str, leading: tuple[int, ...] = (6, 4)) -> tuple[Loss, HostArray, HostArray]:
+    """A loss, and y and target for it."""
+    y, target = problem(leading)[:2] if name == "softmax" else elements((*leading, 2))
+    return softmax_cross_entropy if name == "softmax" else ELEMENTWISE[name], y, target
+
+
+ALL = [*ELEMENTWISE, "softmax"]
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [*itertools.product(ELEMENTWISE, ["mask", "short mask", "both"]), ("softmax", "short mask")]
+)
 def test_a_masked_element_may_hold_anything(backend: Backend, name: str, part: str) -> None:
-    y, target = elements()
-    parts = parts_of(part, SHAPE)
-    expected_loss, expected_dy = ELEMENTWISE[name](y.copy(), target.copy(), **parts)
-    out = ~(parts["mask"] if parts["mask"].shape == SHAPE else parts["mask"][..., None] | np.zeros(SHAPE, bool))
-    y[out], target[out] = np.nan, np.inf
-    loss, dy = ELEMENTWISE[name](backend.asarray(y), backend.asarray(target), **moved(backend, parts))
-    assert_allclose(float(loss), float(expected_loss), rtol=1e-14)
-    assert_allclose(backend.to_numpy(dy), expected_dy, rtol=0, atol=1e-14)
+    loss, y, target = drawn(name)
+    parts = parts_of(part, y.shape)
+    want, wanted = loss(y.copy(), target.copy(), **parts)
+    out = ~parts["mask"] if parts["mask"].shape == target.shape else ~parts["mask"][..., None] | np.zeros(y.shape, bool)
+    for value in (np.nan, np.inf, -np.inf):
+        y[out], target[out] = value, -100 if name == "softmax" else value
+        arrays = [backend.asarray(a.copy()) for a in (y, target)]
+        found, dy = loss(*arrays, **moved(backend, parts))
+        assert_allclose(float(found), float(want), rtol=1e-14)
+        assert_allclose(backend.to_numpy(dy), wanted, rtol=0, atol=1e-14)
+        for array, before in zip(arrays, (y, target), strict=True):
+            assert_array_equal(backend.to_numpy(array), before)
 
 
-@pytest.mark.parametrize("name", ELEMENTWISE)
-def test_nan_of_an_element_gives_nan(backend: Backend, name: str) -> None:
-    y, target = elements((5,))
-    y[2] = np.nan
-    loss, dy = ELEMENTWISE[name](backend.asarray(y), backend.asarray(target))
-    assert np.isnan(float(loss))
-    assert_array_equal(np.isnan(backend.to_numpy(dy)), [False, False, True, False, False])
+@pytest.mark.parametrize(("name", "value"), [*itertools.product(ALL, [np.nan]), ("softmax", np.inf)])
+def test_nan_of_an_element_gives_nan(backend: Backend, name: str, value: float) -> None:
+    loss, y, target = drawn(name, (5,))
+    y[2, 1] = value
+    for mask in ({}, {"mask": np.ones(5, bool)}):
+        with np.errstate(invalid="ignore"):
+            found, dy = loss(backend.asarray(y), backend.asarray(target), **moved(backend, mask))
+        assert np.isnan(float(found))
+        nan = np.isnan(y) if name != "softmax" else ~np.isfinite(y).all(axis=1, keepdims=True) | np.zeros(y.shape, bool)
+        assert_array_equal(np.isnan(backend.to_numpy(dy)), nan)
 
 
 FACTORS = [(1e-50, "float64"), (1e-320, "float64"), (1e-45, "float32"), (1e38, "float32"), (5e307, "float64")]
@@ -278,17 +258,17 @@ def test_only_the_ratios_of_weights_matter(backend: Backend, form: str, factor: 
         assert_allclose(backend.to_numpy(gradient), backend.to_numpy(wanted), rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.parametrize("name", ALL)
 def test_without_weight_the_loss_is_zero(backend: Backend, name: str) -> None:
-    y, target = (backend.asarray(a) for a in elements((3, 2)))
-    xp = backend.xp
-    results = [
-        ELEMENTWISE[name](y, target, mask=xp.zeros(3, "bool")),
-        ELEMENTWISE[name](y, target, weight=xp.zeros((3, 2))),
-        ELEMENTWISE[name](xp.zeros((0, 3)), xp.zeros((0, 3))),
+    loss, y, target = drawn(name, (3,))
+    y, target, xp = backend.asarray(y), backend.asarray(target), backend.xp
+    results = [loss(y, target, mask=xp.zeros(3, "bool")), loss(y, target, weight=xp.zeros(3))]
+    results += [  # no predictions, with and without classes
+        loss(xp.zeros(shape), xp.zeros(shape[:-1] if name == "softmax" else shape, target.dtype))
+        for shape in [(0, C), (0, 0), (0, 2, 0), (2, 0, 0)]
     ]
-    for loss, dy in results:
-        assert float(loss) == 0
+    for value, dy in results:
+        assert float(value) == 0
         assert not backend.to_numpy(dy).any()
 
 

@@ -1,4 +1,4 @@
-"""Optimizers against the formulas of their papers in float64, one parameter at a time, and against PyTorch."""
+"""Optimizers against the formulas of their papers in float64, one parameter at a time."""
 
 from __future__ import annotations
 
@@ -43,111 +43,66 @@ def test_a_user_defined_optimizer_has_no_state_but_its_count() -> None:
         Optimizer([linear], 0.1).step()
 
 
-Formula = Callable[[HostArray, HostArray, dict[str, Any], int], HostArray]
-
-
-def check_updates(backend: Backend, make: Callable[[list[Any]], Optimizer], dtype: str, formula: Formula) -> None:
-    """Compare STEPS updates of two layers with `formula(p, dp, state, t)` → p, in float64."""
-    rng = np.random.default_rng(0)
-    sizes: Any = {"dtype": dtype, "backend": backend}
-    layers: list[Any] = [Linear.init(3, 2, rng=1, **sizes), Dropout(0.5), Linear.init(2, 4, rng=2, **sizes)]
-    optimizer = make(layers)
-    arrays = [*optimizer.params]
-    expected = [backend.to_numpy(p).astype("float64") for p in arrays]
-    states: list[dict[str, Any]] = [{} for _ in expected]
-    for t in range(1, STEPS + 1):
-        for i, dp in enumerate(optimizer.grads):
-            g = np.asarray(10.0**-i * rng.standard_normal(dp.shape), dtype)
-            dp[...] = backend.asarray(g)
-            expected[i] = formula(expected[i], g.astype("float64"), states[i], t)
-        optimizer.step()
-    assert optimizer.steps == STEPS
-    for layer_p, p, want in zip([*layers[0].params, *layers[2].params], arrays, expected, strict=True):
-        assert layer_p is p
-        assert p.dtype == dtype
-        assert_allclose(backend.to_numpy(p), want, rtol=0, atol=TOLERANCE[dtype])
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("momentum", "nesterov", "decay"), [(0.0, False, 0.0), (0.9, False, 0.0), (0.9, True, 0.2)])
-def test_sgd(backend: Backend, momentum: float, nesterov: bool, decay: float, dtype: str) -> None:
+def sgd(p: HostArray, dp: HostArray, state: dict[str, Any], t: int, lr: float, decay: float, o: Any) -> HostArray:
     """SGDW of Loshchilov & Hutter (2019), Algorithm 1, with the step of Sutskever et al. (2013)."""
+    momentum = o.get("momentum", 0.0)
+    v = state["v"] = momentum * state.get("v", 0) + dp
+    return np.asarray(p - lr * decay * p - lr * (dp + momentum * v if o.get("nesterov") else v))
 
-    def formula(p: HostArray, dp: HostArray, state: dict[str, Any], t: int) -> HostArray:
-        v = state["v"] = momentum * state.get("v", 0) + dp
-        return np.asarray(p - 0.3 * decay * p - 0.3 * (dp + momentum * v if nesterov else v))
 
-    options: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
-    check_updates(backend, lambda layers: SGD(layers, 0.3, **options), dtype, formula)
+def adam(theta: HostArray, g: HostArray, state: dict[str, Any], t: int, lr: float, decay: float, o: Any) -> HostArray:
+    """Algorithm 1 of Kingma & Ba (2015), line by line, with the decay of AdamW."""
+    beta1, beta2 = o["betas"]
+    m = state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
+    v = state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    return np.asarray(theta - lr * decay * theta - lr * m_hat / (np.sqrt(v_hat) + o["eps"]))
+
+
+OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], Callable[..., HostArray], dict[str, Any]]] = {
+    "sgd": (SGD, sgd, {"decay_biases": False}),
+    "momentum": (SGD, sgd, {"momentum": 0.9}),
+    "nesterov": (SGD, sgd, {"momentum": 0.9, "nesterov": True}),
+    "adam": (Adam, adam, {"betas": (0.8, 0.95), "eps": 1e-4}),
+    "adam of matrices": (Adam, adam, {"betas": (0.9, 0.999), "eps": 1e-8, "decay_biases": False}),
+}
+# The learning rate and the decay of each group.
+RATES = [(0.01, 0.1), (0.002, 0.1), (0.05, 0.0), (0.01, 0.4)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_adam(backend: Backend, dtype: str) -> None:
-    """Algorithm 1 of Kingma & Ba (2015), line by line."""
-    alpha, beta1, beta2, eps = 0.01, 0.8, 0.95, 1e-4
-
-    def formula(theta: HostArray, g: HostArray, state: dict[str, Any], t: int) -> HostArray:
-        m = state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
-        v = state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
-        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-        return np.asarray(theta - alpha * m_hat / (np.sqrt(v_hat) + eps))
-
-    check_updates(backend, lambda layers: Adam(layers, alpha, betas=(beta1, beta2), eps=eps), dtype, formula)
-
-
-RATES: dict[str, dict[str, Any]] = {
-    "rnn": {},
-    "Wh": {"lr": 0.002},
-    "rest": {"lr": 0.05, "weight_decay": 0.0},
-    "readout": {"weight_decay": 0.4},
-}
-
-
-def grouped(backend: Backend, make: Callable[..., Optimizer], **options: Any) -> tuple[Optimizer, list[str]]:
-    """An optimizer with a default group and three others, and the group of each of its parameters."""
-    o: dict[str, Any] = {"dtype": "float64", "backend": backend}
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_updates_by_the_formula(backend: Backend, name: str, dtype: str) -> None:
+    """In a default group and three others, with a schedule, which multiplies the learning rates of all groups."""
+    kind, formula, options = OPTIMIZERS[name]
+    o: dict[str, Any] = {"dtype": dtype, "backend": backend}
     rnn, other, readout = RNN.init(3, 3, rng=0, **o), RNN.init(3, 3, rng=1, **o), Linear.init(3, 3, rng=2, **o)
     stack = Stack([other])
     groups = [
         rnn,
-        {"layers": [stack], "params": ["Wh"]} | RATES["Wh"],
-        {"layers": [stack], "params": ["0.Wx", "b"]} | RATES["rest"],
-        {"layers": {"readout": readout}} | RATES["readout"],
+        {"layers": [stack], "params": ["Wh"], "lr": 0.002},
+        {"layers": [stack], "params": ["0.Wx", "b"], "lr": 0.05, "weight_decay": 0.0},
+        {"layers": {"readout": readout}, "weight_decay": 0.4},
     ]
-    optimizer = make(groups, 0.01, weight_decay=0.1, **options)
+    optimizer = kind(groups, 0.01, weight_decay=0.1, **options)
     assert optimizer.layers == [rnn, stack, readout]
-    return optimizer, [name for name, count in zip(RATES, (3, 1, 2, 2), strict=True) for _ in range(count)]
-
-
-@pytest.mark.needs("torch", "torch")
-@pytest.mark.parametrize("decay_biases", [True, False])
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_groups_are_those_of_pytorch(backend: Backend, name: str, decay_biases: bool) -> None:
-    """With a schedule, which multiplies the learning rates of all groups."""
-    import torch
-
-    ours, theirs = {"sgd": (SGD, torch.optim.SGD), "adam": (Adam, torch.optim.AdamW)}[name]
-    optimizer, names = grouped(backend, ours, decay_biases=decay_biases)
-    tensors = [torch.nn.Parameter(torch.tensor(backend.to_numpy(p))) for p in optimizer.params]
-    groups = []
-    for key, rates in RATES.items():
-        for ndim in (1, 2):
-            mine = [t for t, each in zip(tensors, names, strict=True) if each == key and t.ndim == ndim]
-            without = {} if ndim > 1 or decay_biases else {"weight_decay": 0.0}
-            groups += [{"params": mine} | rates | without] if mine else []
-    expected = theirs(groups, lr=0.01, weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(expected, 6)
-    for step in range(STEPS):
-        rng = np.random.default_rng(step)
-        optimizer.lr = 0.01 * cosine(step, 6)
-        for g, t in zip(optimizer.grads, tensors, strict=True):
-            dp = rng.standard_normal(g.shape)
-            g[...], t.grad = backend.asarray(dp), torch.tensor(dp)
+    arrays = [*rnn.params, other.Wh, other.Wx, other.b, *readout.params]
+    rates = [rate for rate, count in zip(RATES, (3, 1, 2, 2), strict=True) for _ in range(count)]
+    expected, rng = [backend.to_numpy(p).astype("float64") for p in arrays], np.random.default_rng(0)
+    states: list[dict[str, Any]] = [{} for _ in expected]
+    for t in range(1, STEPS + 1):
+        factor = cosine(t, 6)
+        optimizer.lr = 0.01 * factor
+        for i, (dp, (lr, decay)) in enumerate(zip(optimizer.grads, rates, strict=True)):
+            g = np.asarray(10.0**-i * rng.standard_normal(dp.shape), dtype)
+            dp[...] = backend.asarray(g)
+            decay *= g.ndim > 1 or options.get("decay_biases", True)
+            expected[i] = formula(expected[i], g.astype("float64"), states[i], t, lr * factor, decay, options)
         optimizer.step()
-        expected.step()
-        schedule.step()
-    for p, t in zip(optimizer.params, tensors, strict=True):
-        assert_allclose(backend.to_numpy(p), t.detach().numpy(), rtol=0, atol=1e-13)
+    assert optimizer.steps == STEPS
+    for p, want in zip(arrays, expected, strict=True):
+        assert p.dtype == dtype
+        assert_allclose(backend.to_numpy(p), want, rtol=0, atol=TOLERANCE[dtype])
 
 
 def test_only_the_parameters_of_the_groups_are_updated(backend: Backend) -> None:
@@ -323,27 +278,13 @@ def test_an_average_refuses_to_mix_its_weights_with_those_of_training() -> None:
             EMA(layers)
 
 
-@pytest.mark.needs("torch", "torch")
-@pytest.mark.parametrize("warmup", [0, 4])
-def test_schedules_are_those_of_pytorch(warmup: int) -> None:
-    import torch
-    from torch.optim import lr_scheduler
-
-    total = 13
-    decays: dict[Callable[..., float], Callable[[Any], Any]] = {
-        cosine: lambda o: lr_scheduler.CosineAnnealingLR(o, total - warmup),
-        linear: lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, total - warmup),
-    }
-    for ours, decay in decays.items():
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-        rise = lr_scheduler.LinearLR(optimizer, 1 / max(warmup, 1), 1.0, max(warmup - 1, 1))
-        schedule = lr_scheduler.SequentialLR(optimizer, [rise, decay(optimizer)], [warmup])
-        for update in range(total):
-            assert ours(update, total, warmup) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-14)
-            optimizer.step()
-            schedule.step()
-        assert ours(total + 5, total, warmup) == 0
-        assert ours(5, total) == ours(5, total, 0)
+def test_schedules() -> None:
+    for warmup in (0, 4):
+        for update in range(20):
+            rise, s = (update + 1) / (warmup or 1), min(max(update - warmup, 0) / (13 - warmup), 1)
+            for schedule, fall in ((linear, 1 - s), (cosine, math.cos(math.pi * s / 2) ** 2)):
+                assert schedule(update, 13, warmup) == pytest.approx(rise if update < warmup else fall, abs=1e-14)
+    assert cosine(5, 13) == cosine(5, 13, 0)
 
 
 def test_schedules_of_bad_numbers() -> None:
@@ -355,23 +296,15 @@ def test_schedules_of_bad_numbers() -> None:
         )
 
 
-OPTIMIZERS: dict[str, Callable[[list[Any]], Optimizer]] = {
-    "sgd": lambda layers: SGD(layers, 0.1),
-    "momentum": lambda layers: SGD(layers, 0.1, momentum=0.9),
-    "nesterov": lambda layers: SGD(layers, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
-    "adam": lambda layers: Adam(layers, 0.1),
-    "adamw": lambda layers: Adam(layers, 0.1, weight_decay=0.01),
-}
-
-
-@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_accumulated_parts_equal_one_large_batch(backend: Backend, make: Callable[[list[Any]], Optimizer]) -> None:
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_accumulated_parts_equal_one_large_batch(backend: Backend, name: str) -> None:
     rng = np.random.default_rng(0)
     x, targets = backend.asarray(rng.standard_normal((10, 3))), backend.asarray(rng.integers(0, 4, 10))
     # Parts of different sizes, so that the mean of the parts' means would be wrong.
     parts = [slice(0, 3), slice(3, 4), slice(4, 10)]
     whole, in_parts = (Linear.init(3, 4, rng=1, dtype="float64", backend=backend) for _ in range(2))
-    of_whole, of_parts = make([whole]), make([in_parts])
+    kind, _, options = OPTIMIZERS[name]
+    of_whole, of_parts = (kind([layer], 0.1, weight_decay=0.01, **options) for layer in (whole, in_parts))
     for _ in range(3):
         _, dlogits = softmax_cross_entropy(whole.forward(x), targets)
         whole.backward(dlogits)

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import standin
 from tests.errors import one_line
-from tests.layers.by_hand import assert_same, host
+from tests.layers.by_hand import assert_same, host, poison
 from tests.layers.kinds import KINDS, SIMPLE, WITHOUT_DROPOUT, first, made
 from xrnn import GRU, LSTM, SGD, Adam, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack, freeze, quantize
 from xrnn.backend import Backend
@@ -131,7 +131,24 @@ def test_a_call_gives_what_forward_gives_and_keeps_no_cache(backend: Backend, ki
     assert layer.cache is None
     with one_line(RuntimeError, "backward needs a forward before it: call forward("):
         layer.backward(first(layer(x)))
-    assert_same(called, host(backend, layer.forward(x)))
+    results = layer.forward(x)
+    assert_same(called, host(backend, results))
+    expected, cache = host(backend, layer.backward(first(results)), layer.grads), layer.cache
+    layer(x[:1])
+    with pytest.raises((TypeError, ValueError)):
+        layer.forward(None)
+    assert layer.cache is cache
+    assert_same(host(backend, layer.backward(first(results)), layer.grads), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_earlier_forward_by_its_cache(backend: Backend, kind: str) -> None:
+    layer, x = made(kind, backend)
+    dy = 0 * first(layer.forward(x)) + 1
+    expected, cache = host(backend, layer.backward(dy), layer.grads), layer.cache
+    layer.forward(x[0])  # one step, with other masks
+    poison(layer)
+    assert_same(host(backend, layer.backward(dy, cache=cache), layer.grads), expected)
 
 
 # ---- copies ----

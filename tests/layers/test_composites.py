@@ -1,4 +1,4 @@
-"""A Stack or Bidirectional gives the same results as its layers called one by one: values, gradients, states."""
+"""A Stack or Bidirectional gives the same results as its layers called one by one; errors of a Bidirectional."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.drawn import draw_on
+from tests.errors import refused
 from tests.layers import by_hand
 from tests.layers.by_hand import RAGGED, D, N, T, assert_same, draw_states, host, make, make_both, poison
 from tests.needs import BOTH, DWEIGHTS, noted
-from xrnn import RNN, Bidirectional, Stack
+from xrnn import GRU, RNN, Bidirectional, Linear, Stack
 from xrnn.backend import Backend
 
 
@@ -62,21 +63,6 @@ def test_it_equals_its_layers_one_by_one(backend: Backend, name: str, shape: tup
     assert found[0].shape == x.shape
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-@every_composite
-def test_an_earlier_forward_by_its_cache(backend: Backend, name: str, dropout: float) -> None:
-    layer = of(name, backend)
-    if dropout:
-        layer = Stack([layer, RNN.init(layer.output_size, 2, dtype="float64", backend=backend)], dropout=dropout, rng=0)
-    x, dh = draw_on(backend, T, N, D), draw_on(backend, T, N, layer.output_size, seed=3)
-    layer.forward(x)
-    expected, cache = host(backend, *layer.backward(dh), layer.grads), layer.cache
-    layer.forward(draw_on(backend, N, D))  # one step, with other masks
-    layer(x)
-    poison(layer)
-    assert_same(host(backend, *layer.backward(dh, cache=cache), layer.grads), expected)
-
-
 @every_composite
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("steps", [T, 0])
@@ -97,10 +83,38 @@ def test_an_input_that_is_data_needs_no_gradient(
     assert_same(host(backend, dinitial, layer.grads), expected)
 
 
-@every_composite
-def test_parameters_by_name(backend: Backend, name: str) -> None:
-    layer = of(name, backend)
-    for param, named in zip(layer.params, layer.named_params.values(), strict=True):
-        assert param is named
-    deepest = {"Stack in a Stack": "0.0.Wx", "Bidirectional in a Stack": "0.0.Wx"}
-    assert next(iter(layer.named_params)) == deepest.get(name, "0.Wx")
+# ---- bad input ----
+
+
+def test_layers_that_do_not_fit(backend: Backend) -> None:
+    ahead, back = make_both(backend)
+    other, linear = GRU.init(D + 1, 2, reverse=True, dtype="float64", backend=backend), Linear.init(D, 2)
+    refused(
+        (ValueError, lambda: Bidirectional(back, ahead), "forward is a GRU with reverse=True"),
+        (ValueError, lambda: Bidirectional(ahead, make_both(backend)[0]), "backward is a LSTM with reverse=False"),
+        (ValueError, lambda: Bidirectional(ahead, other), "forward takes 4 features, but backward takes 5"),
+        (ValueError, lambda: Bidirectional(Stack([ahead]), back), "forward is a Stack"),
+        (TypeError, lambda: Bidirectional(linear, back), "layers[0] is a xrnn.layers.linear.Linear"),  # type: ignore[arg-type]
+    )
+
+
+def test_sizes_are_compared_by_value(backend: Backend) -> None:
+    """`is` would be wrong: equal integers above 256 may be different objects."""
+    both = Bidirectional(RNN.init(300, 2, backend=backend), GRU.init(300, 2, reverse=True, backend=backend))
+    assert both.input_size == 300
+
+
+def test_calls_that_do_not_fit(backend: Backend) -> None:
+    both, x = Bidirectional(*make_both(backend)), draw_on(backend, T, N, D)
+    assert not both.streams
+    h, states = both.forward(x)
+    own = "cache is not of this Bidirectional", "take layer.cache after its forward"
+    caches: list[Any] = [[], both.cache[:1], [*both.cache, both.cache[0]], [both.cache[0], None]]
+    refused(
+        *((ValueError, lambda cache=cache: both.backward(h, cache=cache), *own) for cache in caches),
+        (ValueError, lambda: both.stream(x), "a Bidirectional has a layer that runs in reverse", "layers[0]"),
+        (ValueError, lambda: both.forward(x, states[:1]), "states has 1 entries"),
+        (ValueError, lambda: both.forward(x, (states[0], states[0][:1])), "h_prev has shape (3, 5)", "expects (3, 2)"),
+        (ValueError, lambda: both.backward(h[..., :6]), "dh has shape (5, 3, 6), but this Bidirectional expects 7"),
+        (ValueError, lambda: both.backward(h[1:]), "dh has shape (4, 3, 5), but this LSTM expects (5, 3, 5)"),
+    )

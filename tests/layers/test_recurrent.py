@@ -142,18 +142,7 @@ def test_lengths_as_lists_and_arrays(backend: Backend) -> None:
     assert_allclose(full, backend.to_numpy(run.layer(run.x)), rtol=0, atol=1e-14)
 
 
-# ---- caches and streams ----
-
-
-@every_layer
-def test_an_earlier_forward_by_its_cache(backend: Backend, cell: str) -> None:
-    run, other = Run(problem(cell), backend), Run(problem(cell, (3, 2, 3, 5), seed=1), backend)
-    run.forward()
-    expected, cache = run.backward(), run.layer.cache
-    run.layer.forward(other.x[0])  # one step of another sequence
-    found = run.backward(cache=cache)
-    for name, want in expected.items():
-        assert_array_equal(found[name], want)
+# ---- streams ----
 
 
 @every_equation
@@ -223,23 +212,6 @@ def address(array: Any) -> int:
 
 
 @every_layer
-def test_a_call_gives_what_forward_gives_and_keeps_nothing(backend: Backend, cell: str) -> None:
-    run = Run(problem(cell, dtype="float32"), backend)
-    called = run.call()
-    assert run.layer.cache is None
-    for got, want in zip(called, run.forward(), strict=True):
-        assert_array_equal(got, want)
-    cache = run.layer.cache
-    expected = run.backward()
-    run.layer(run.x[0])  # one step, between forward and backward
-    with pytest.raises(ValueError, match="x has shape"):
-        run.layer.forward(run.x[0, 0])
-    assert run.layer.cache is cache
-    for name, got in run.backward().items():
-        assert_array_equal(got, expected[name])  # a second backward gives the same gradients
-
-
-@every_layer
 def test_a_parameter_updated_in_place_is_seen_by_the_next_forward(backend: Backend, cell: str) -> None:
     run = Run(problem(cell), backend)
     run.forward()
@@ -302,6 +274,7 @@ FIRST_BIAS: list[tuple[Any, list[float]]] = [
 def test_the_first_bias(backend: Backend) -> None:
     for init, b in FIRST_BIAS:
         assert_allclose(backend.to_numpy(init(2, 3, dtype="float64", backend=backend).b), np.repeat(b, 3), rtol=1e-15)
+    assert RNN.init(3, 5, leak=1.0, backend=backend).cell.name == "rnn"  # a leak of 1 is no leak
 
 
 def test_a_layer_copies_its_leak(backend: Backend) -> None:
@@ -311,13 +284,6 @@ def test_a_layer_copies_its_leak(backend: Backend) -> None:
     expected = backend.to_numpy(layer(x)).copy()
     leak[...] = 0.9
     assert_array_equal(backend.to_numpy(layer(x)), expected)
-
-
-def test_options_of_init(backend: Backend) -> None:
-    assert RNN.init(3, 5, nonlinearity="relu", backend=backend).cell.nonlinearity == "relu"  # type: ignore[attr-defined]
-    assert GRU.init(3, 5, backend=backend).params[2].shape == (20,)
-    assert GRU.init(3, 5, reset_after=False, backend=backend).params[2].shape == (15,)
-    assert RNN.init(3, 5, leak=1.0, backend=backend).cell.name == "rnn"  # a leak of 1 is no leak
 
 
 @pytest.mark.parametrize("layer", [RNN, LSTM, GRU])
