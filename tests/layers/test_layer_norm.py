@@ -29,22 +29,14 @@ def formula(norm: LayerNorm, x: HostArray) -> HostArray:
     return y
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("leading", LEADING, ids=str)
-def test_values(backend: Backend, leading: tuple[int, ...], dtype: str) -> None:
-    norm = made(backend, dtype=dtype)
-    x = np.random.default_rng(0).standard_normal((*leading, D)).astype(dtype) + 3
-    y = norm.forward(backend.asarray(x))
-    assert y.shape == x.shape
-    assert y.dtype == dtype
-    tolerance = 1e-5 if dtype == "float32" else 1e-13
-    assert_allclose(backend.to_numpy(y), formula(norm, x.astype("float64")), rtol=0, atol=tolerance)
-
-
-@pytest.mark.parametrize("leading", LEADING, ids=str)
-def test_gradients_match_differences(backend: Backend, leading: tuple[int, ...]) -> None:
-    norm = made(backend)
-    x = backend.asarray(np.random.default_rng(0).standard_normal((*leading, D)))
+def test_values_and_gradients(backend: Backend, leading: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal((*leading, D)) + 3
+    for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-13)):
+        norm = made(backend, dtype=dtype)
+        y = norm.forward(backend.asarray(x, dtype))
+        assert (y.shape, y.dtype) == (x.shape, dtype)
+        assert_allclose(backend.to_numpy(y), formula(norm, x.astype(dtype)), rtol=0, atol=tolerance)
     weights = [p.copy() for p in norm.params]
 
     def forward(x: Array, *weights: Array) -> Array:
@@ -54,7 +46,7 @@ def test_gradients_match_differences(backend: Backend, leading: tuple[int, ...])
 
     for grad in norm.grads:
         grad[...] = np.nan
-    gradcheck(forward, lambda u: [norm.backward(u), *norm.grads], [x, *weights])
+    gradcheck(forward, lambda u: [norm.backward(u), *norm.grads], [backend.asarray(x), *weights])
 
 
 def test_nan_past_the_end_of_a_row_reaches_no_gradient(backend: Backend) -> None:
@@ -87,7 +79,6 @@ def test_bad_input(backend: Backend) -> None:
     refused(
         (ValueError, lambda: norm(xp.zeros(())), "x has shape ()", "expects (..., 5)", "gamma is (5,)"),
         (ValueError, lambda: norm(xp.zeros((4, D + 1))), "x has shape (4, 6)", "expects (..., 5)"),
-        (TypeError, lambda: norm(xp.zeros((4, D), "float32")), "x has dtype float32", "computes in float64"),
         (ValueError, lambda: LayerNorm(xp.zeros((2, 3)), three), "gamma has shape (2, 3)", "expects (D,)"),
         (ValueError, lambda: LayerNorm(three, two), "beta has shape (2,)", "expects (3,)"),
         (ValueError, lambda: LayerNorm.init(3, eps=0, backend=backend), "eps is 0", "expected a positive number"),

@@ -68,14 +68,11 @@ def test_bad_input(backend: Backend, linear: Linear) -> None:
             (ValueError, lambda s=s: linear(xp.zeros(s)), f"x has shape {s}", "expects (..., 3)", "W is (3, 5)")
             for s in [(), (D + 1,), (4, D + 1)]
         ),
-        (TypeError, lambda: linear(x.astype("int64")), "x has dtype int64", "computes in float64"),
         (ValueError, lambda: linear.backward(x), "dy has shape (4, 3)", "expects (4, 5)", "the last forward returned"),
-        (TypeError, lambda: linear.backward(xp.zeros((4, C), "float32")), "dy has dtype float32", "in float64"),
         (TypeError, lambda: linear.backward(xp.zeros((4, C)), needs_dx=0), "needs_dx is 0"),  # type: ignore[arg-type]
         (ValueError, lambda: Linear(narrow, narrow), "W has shape (3,)", "expects (D, C)"),
         (ValueError, lambda: Linear(xp.zeros((D, C, 1)), narrow), "W has shape (3, 5, 1)", "expects (D, C)"),
         (ValueError, lambda: Linear(xp.zeros((D, C)), narrow), "b has shape (3,)", "expects (5,)", "W is (3, 5)"),
-        (TypeError, lambda: Linear(linear.W, xp.zeros(C, "float32")), "b has dtype float32", "computes in float64"),
         (TypeError, lambda: init(D, 2.5), "output_size is 2.5", "expected an integer, at least 1"),
         (ValueError, lambda: init(0, C), "input_size is 0", "expected an integer, at least 1"),
     )
