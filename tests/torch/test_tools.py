@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +43,6 @@ def pair_of_nets(kind: str, accelerate: bool = True) -> tuple[Net, Net, torch.Te
         ours.rnn = getattr(xrnn.torch, kind)(3, 4, 2)
         ours.load_state_dict(theirs.state_dict())
     return theirs, ours, torch.randn(5, 2, 3)
-
-
-def test_a_symbolic_trace_keeps_it_as_a_leaf(kind: str) -> None:
-    theirs, ours, x = pair_of_nets(kind)
-    traced = torch.fx.symbolic_trace(ours)
-    assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["rnn", "out"]
-    agree([traced(x)], [theirs(x)])
-    assert xrnn.torch.explain(traced) == {"rnn": "kernels"}
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])  # PyTorch has no quantised RNN
-def test_quantize_dynamic_replaces_it(kind: str) -> None:
-    theirs, ours, x = pair_of_nets(kind)
-    quantized, want = (
-        torch.ao.quantization.quantize_dynamic(net, {getattr(nn, kind)}, torch.qint8) for net in (ours, theirs)
-    )
-    assert type(quantized.rnn) is type(want.rnn)
-    assert type(quantized.rnn) is not getattr(nn, kind)
-    agree([quantized(x)], [want(x)])
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by the compiler itself
@@ -146,39 +123,39 @@ def test_distributed_data_parallel(kind: str, option: str, late: bool) -> None:
     assert losses(parallel, x, skips=skips) == pytest.approx(want, rel=1e-5)
 
 
-TWO_PROCESSES = """
-import torch
-from torch.nn.parallel import DistributedDataParallel
-from tests.torch.test_tools import losses, pair_of_nets
-
-torch.distributed.init_process_group("gloo")
-for kind in ("RNN", "LSTM", "GRU"):
-    theirs, ours, x = pair_of_nets(kind)
-    x = x + torch.distributed.get_rank()
-    want, got = (torch.tensor(losses(DistributedDataParallel(net), x)) for net in (theirs, ours))
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
-torch.distributed.destroy_process_group()
-"""
-
-
-@pytest.mark.proof
-def test_distributed_data_parallel_on_two_processes(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(TWO_PROCESSES)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([*torchrun, str(tmp_path / "script.py")], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
+# The tool, and what the log says: a script and an exported program hold PyTorch's own module.
+TOOLS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "fx": (lambda net, x: torch.fx.symbolic_trace(net), ""),
+    "quantized": (lambda net, x: torch.ao.quantization.quantize_dynamic(net, {nn.GRU}, torch.qint8), ""),
+    "script": (
+        lambda net, x: torch.jit.script(net),
+        "accelerated GRU in your model by PyTorch's own: call xrnn.torch.accelerate",
+    ),
+    "export": (
+        lambda net, x: torch.export.export(net, (x,)).module(),
+        "the model is being traced, compiled or exported",
+    ),
+}
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
-@pytest.mark.parametrize("accelerate", [False, True])
-def test_a_script_holds_pytorchs_own(accelerate: bool, fallbacks: Fallbacks) -> None:
-    theirs, ours, x = pair_of_nets("LSTM", accelerate)
-    parameter, script = ours.rnn.weight_ih_l0, torch.jit.script(ours)
-    agree([script(x)], [theirs(x)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("name", "accelerate"), [*((name, True) for name in TOOLS), ("script", False), ("export", False)]
+)
+def test_a_tool_gives_what_it_gives_of_pytorchs_module(name: str, accelerate: bool, fallbacks: Fallbacks) -> None:
+    use, says = TOOLS[name]
+    theirs, ours, x = pair_of_nets("GRU", accelerate)
+    parameter = ours.rnn.weight_ih_l0
+    made, want = use(ours, x), use(theirs, x)
+    agree([made(x)], [want(x)])
     assert ours.rnn.weight_ih_l0 is parameter
-    assert "accelerated LSTM in your model by PyTorch's own: call xrnn.torch.accelerate" in fallbacks.take()[0]
-    assert "RecursiveScriptModule" in xrnn.torch.accelerate(script)["rnn"]
+    assert says in "".join(fallbacks.take()[:1])
+    if name == "fx":
+        assert xrnn.torch.explain(made) == {"rnn": "kernels"}
+    if name == "quantized":
+        assert type(made.rnn) is type(want.rnn) is not nn.GRU
+    if name == "script":
+        assert "RecursiveScriptModule" in xrnn.torch.accelerate(made)["rnn"]
     assert xrnn.torch.accelerate(ours) == {"rnn": "kernels"}
 
 
@@ -191,14 +168,6 @@ def test_a_script_is_recurrent_by_its_class_and_not_by_a_name() -> None:
     modules["named"].original_name = "GRU"
     modules["cell"] = torch.jit.script(nn.LSTMCell(3, 4))
     assert xrnn.torch.explain(modules).keys() == {"cell"}
-
-
-@pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export")
-@pytest.mark.parametrize("accelerate", [False, True])
-def test_an_exported_program_holds_pytorchs_own(accelerate: bool, fallbacks: Fallbacks) -> None:
-    theirs, ours, x = pair_of_nets("GRU", accelerate)
-    agree([torch.export.export(ours, (x,)).module()(x)], [theirs(x)])
-    assert "the model is being traced, compiled or exported" in fallbacks.take()[0]
 
 
 @pytest.mark.parametrize("convert", [lambda m: m.bfloat16(), lambda m: m.to("meta"), lambda m: m.double()])
