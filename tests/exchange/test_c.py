@@ -16,8 +16,7 @@ from tests.errors import one_line
 from tests.exchange.compiled_c import WARNINGS, built, outputs, streamed
 from tests.exchange.layers import ONE_WAY, ROUNDING, XRNN_ONLY, drawn
 from tests.peephole.layer import PeepholeLSTM
-from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, LayerNorm, Linear, Stack, quantize, to_c, to_numpy
-from xrnn.backend import Backend
+from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, LayerNorm, Linear, Stack, quantize, to_c
 from xrnn.exchange import c
 from xrnn.exchange.c import identifier, source
 from xrnn.exchange.checkpoint import Checkpoint
@@ -116,14 +115,6 @@ def test_a_compiler_that_assumes_finite_numbers_is_refused(tmp_path: Path) -> No
     to_c(RNN.init(1, 1), tmp_path / "model.c")
     done = subprocess.run(["gcc", "-c", "-ffast-math", "model.c"], cwd=tmp_path, capture_output=True, text=True)
     assert "compile without -ffast-math" in done.stderr
-
-
-def test_weights_of_every_backend(backend: Backend, tmp_path: Path) -> None:
-    leak = backend.asarray(np.full(3, 0.5, "float32"))
-    layer = RNN.init(2, 3, rng=0, leak=leak, backend=backend)
-    to_c(layer, tmp_path / "a.c")
-    to_c(RNN(*map(to_numpy, layer.params), leak=to_numpy(leak)), tmp_path / "b.c")
-    assert (tmp_path / "a.c").read_bytes() == (tmp_path / "b.c").read_bytes()
 
 
 def test_weights_are_exact(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from xrnn import GRU, LSTM, RNN, Bidirectional, Recurrent, Stack, from_torch, ge
 from xrnn.backend import Backend
 from xrnn.exchange import torch_weights
 from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.heads import dense
 
 T, N = 4, 3
 # By their `mode`.
@@ -126,13 +125,6 @@ def test_modules_on_the_kernels_are_converted() -> None:
         layer = from_torch(module, backend="numpy")
         assert_same_function(module, layer, get_backend("numpy"))
         assert type(to_torch(layer)) is getattr(torch.nn, kind)
-
-
-def test_heads_become_a_matrix_with_zeros() -> None:
-    layer = LSTM.init(3, 6, heads=3, rng=0, dtype="float64", backend="numpy")
-    matrix = from_torch(to_torch(layer), backend="numpy")
-    np.testing.assert_array_equal(matrix.Wh, dense(np, layer.Wh))
-    assert_same_function(to_torch(layer), matrix, get_backend("numpy"))
 
 
 def test_layer_classes_dtypes_and_dropout() -> None:
@@ -294,16 +286,6 @@ def test_a_replaced_parameter_of_another_shape_is_refused() -> None:
         to_torch(layer)
 
 
-@pytest.mark.parametrize(("module", "name"), [(torch.nn.LSTM(2, 3), "weight_hh_l0"), (torch.nn.Linear(2, 3), "weight")])
-def test_infinity_is_taken_with_a_warning(module: Any, name: str) -> None:
-    with torch.no_grad():
-        getattr(module, name)[1, 0] = torch.inf
-    with pytest.warns(UserWarning, match=f"{name} of module holds NaN or infinity: the layer computes") as caught:
-        layer = from_torch(module, backend="numpy")
-    assert [warning.filename for warning in caught] == [__file__]
-    assert sum(np.isinf(param).sum() for param in layer.params) == 1
-
-
 # ---- modules and layers that are refused ----
 
 
@@ -346,7 +328,6 @@ def test_layers_without_a_module_are_refused() -> None:
         (TypeError, making(MyGRU.init(2, 3)), "MyGRU: expected RNN, LSTM, GRU"),
         (TypeError, making(xrnn.quantize(LSTM.init(2, 3))), "layer is a quantized LSTM: expected RNN, LSTM, GRU"),
         (TypeError, making(Stack([Stack.init(RNN, 2, 3)])), "stack.Stack: expected RNN, LSTM, GRU, a"),
-        (TypeError, making(RNN.init(2, 3, leak=0.5)), "with the cell 'leaky_rnn', which PyTorch does not"),
         (ValueError, making(LSTM.init(2, 3, reverse=True)), "layer has reverse=True alone: expected a"),
         (ValueError, making(Stack([GRU.init(2, 3), LSTM.init(3, 3)])), first),
         (ValueError, making(Stack([RNN.init(2, 3), RNN.init(3, 4)])), first),

@@ -115,7 +115,9 @@ def from_keras(layer: keras.Layer, *, backend: str | Backend | None = None) -> A
     """
     keras, target = import_keras("xrnn.from_keras"), get_backend(backend)
     if type(layer) is not keras.Sequential:
-        return _from_layer(keras, layer, "layer", target)
+        alone = _from_layer(keras, layer, "layer", target)
+        _warn_of_nan("layer", alone)
+        return alone
     parts = [part for part in layer.layers if type(part) is not keras.layers.Dropout]
     if not parts:
         raise ValueError("layer is an empty Sequential: expected at least one layer; add one")
@@ -124,6 +126,7 @@ def from_keras(layer: keras.Layer, *, backend: str | Backend | None = None) -> A
     for i, (part, after) in enumerate(itertools.pairwise([*parts, None])):
         name = f"layers[{i}]"
         made.append(_from_layer(keras, part, name, target, backwards))
+        _warn_of_nan(name, made[-1])
         backwards = getattr(made[-1], "reverse", backwards)
         if after is not None and not getattr(part, "return_sequences", True):
             if hasattr(after, "return_sequences"):
@@ -182,9 +185,12 @@ def _weights(keras: Any, layer: Any, name: str) -> list[HostArray]:
     for weight in weights:
         if weight.dtype not in (np.float32, np.float64):
             raise TypeError(f"{name} has weights in {weight.dtype}: expected float32 or float64; make it with dtype=")
-        if not np.isfinite(weight).all():
-            warnings.warn(f"the weights of {name} hold NaN or infinity: the layer computes NaN", stacklevel=5)
     return weights
+
+
+def _warn_of_nan(name: str, layer: Any) -> None:
+    if not all(np.isfinite(host(param)).all() for param in layer.params):
+        warnings.warn(f"the weights of {name} hold NaN or infinity: the layer computes NaN", stacklevel=3)
 
 
 def _check_table(keras: Any, layer: Any, name: str) -> None:
