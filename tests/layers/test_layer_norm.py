@@ -35,7 +35,8 @@ def test_values_and_gradients(backend: Backend, leading: tuple[int, ...]) -> Non
     for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-13)):
         norm = made(backend, dtype=dtype)
         y = norm.forward(backend.asarray(x, dtype))
-        assert (y.shape, y.dtype) == (x.shape, dtype)
+        assert y.shape == x.shape
+        assert y.dtype == dtype
         assert_allclose(backend.to_numpy(y), formula(norm, x.astype(dtype)), rtol=0, atol=tolerance)
     weights = [p.copy() for p in norm.params]
 

@@ -16,11 +16,9 @@ from tests.conftest import STANDIN
 from tests.errors import one_line, refused
 from tests.layers.kinds import first
 from tests.standin.counting import no_waiting
-from xrnn import GRU, LSTM, RNN, Bidirectional, Cell, Linear, Recurrent, Stack, asarray
+from xrnn import GRU, LSTM, RNN, SLSTM, Bidirectional, Cell, Linear, Recurrent, Stack, asarray
 from xrnn.backend import Backend
-from xrnn.ops.cell import StepArrays
 from xrnn.ops.cells.gru import GRUCell
-from xrnn.ops.cells.lstm import LSTMCell
 
 D, H, T, N = 3, 5, 6, 4
 
@@ -39,29 +37,26 @@ def zeros(backend: Backend, *shape: int, dtype: str = "float32") -> Any:
     return backend.xp.zeros(shape, dtype)
 
 
-class TwoMemories(LSTMCell):
-    """An LSTM with a third state, which never changes."""
-
-    states: tuple[str, ...] = ("h", "c", "m")  # type: ignore[assignment]
-
-    def step(self, run: Any, at: Any) -> None:
-        at.after[2][...] = at.before[2]
-        super().step(run, StepArrays(at.z, at.before[:2], at.after[:2], at.kept))
-
-
 # ---- x, states and their gradients ----
 
 
 def test_wrong_shapes(backend: Backend, rnn: RNN) -> None:
-    for shape in [(), (D,), (N, D - 1), (N, D + 1), (T, N, D + 1), (2, T, N, D)]:
-        for run in (rnn.forward, rnn):
-            with one_line(ValueError, f"x has shape {shape}", "(N, 3)", "(T, N, 3)", "Wx is (3, 5)", "x[None]"):
-                run(zeros(backend, *shape))
-    for shape in [(), (N, H + 1), (N - 1, H), (1, N, H)]:
-        for x in (zeros(backend, N, D), zeros(backend, T, N, D)):
-            with one_line(ValueError, f"h_prev has shape {shape}, but this RNN expects (4, 5)", "N as in x, H as in"):
-                rnn.forward(x, zeros(backend, *shape))
-    for x, expected in ((zeros(backend, T, N, D), (T, N, H)), (zeros(backend, N, D), (N, H))):
+    step, sequence = zeros(backend, N, D), zeros(backend, T, N, D)
+    words = "(N, 3)", "(T, N, 3)", "Wx is (3, 5)", "x[None]"
+    shapes = [(), (D,), (N, D - 1), (N, D + 1), (T, N, D + 1), (2, T, N, D)]
+    refused(
+        *(
+            (ValueError, lambda run=run, s=shape: run(zeros(backend, *s)), f"x has shape {shape}", *words)
+            for run in (rnn.forward, rnn)
+            for shape in shapes
+        ),
+        *(
+            (ValueError, lambda x=x, s=shape: rnn.forward(x, zeros(backend, *s)), f"h_prev has shape {shape}", "(4, 5)")
+            for x in (step, sequence)
+            for shape in [(), (N, H + 1), (N - 1, H), (1, N, H)]
+        ),
+    )
+    for x, expected in ((sequence, (T, N, H)), (step, (N, H))):
         rnn.forward(x)
         for shape in [(), (T, N, D), (T, N + 1, H), (T - 1, N, H), (1, N, H)]:
             with one_line(ValueError, f"dh_next has shape {shape}, but this RNN expects {expected}: the shape of"):
@@ -69,19 +64,19 @@ def test_wrong_shapes(backend: Backend, rnn: RNN) -> None:
 
 
 def test_every_state_is_checked_also_after_a_missing_one(backend: Backend) -> None:
-    lstm, wide = LSTM.init(D, H, rng=0, backend=backend), Recurrent.init(TwoMemories(), D, H, rng=0, backend=backend)
-    gru, own = GRU.init(D, H, rng=0, backend=backend), Recurrent.init(GRUCell(), D, H, rng=0, backend=backend)
+    lstm, gru, slstm = (kind.init(D, H, rng=0, backend=backend) for kind in (LSTM, GRU, SLSTM))
+    own = Recurrent.init(GRUCell(), D, H, rng=0, backend=backend)
     x, h, one = zeros(backend, T, N, D), zeros(backend, T, N, H), zeros(backend, N, H)
     short, bad = zeros(backend, N - 1, H), zeros(backend, N, H + 1)
     stack = Stack([gru])
-    for each in (wide, own, stack):
+    for each in (slstm, own, stack):
         each.forward(x)
     two = "this LSTM expects 2, h and c", "pass the state that it returned"
     refused(
         *((ValueError, lambda s=s: lstm.stream(x, s), *two) for s in (one, (one,), (one, one, one))),
         (ValueError, lambda: lstm.forward(x, None, bad), "c_prev has shape (4, 6), but this LSTM expects (4, 5)"),
-        (ValueError, lambda: wide.forward(x, None, None, bad), "m_prev has shape (4, 6)", "expects (4, 5)"),
-        (ValueError, lambda: wide.backward(h, None, bad), "dm has shape (4, 6)", "expects (6, 4, 5)"),
+        (ValueError, lambda: slstm.forward(x, None, None, None, bad), "m_prev has shape (4, 6)", "expects (4, 5)"),
+        (ValueError, lambda: slstm.backward(h, None, bad), "dn has shape (4, 6)", "expects (6, 4, 5)"),
         (ValueError, lambda: lstm.stream(x, (short, one)), "h_prev has shape (3, 5), but this LSTM expects (4, 5)"),
         (ValueError, lambda: gru.stream(x, (one, one)), "got 2 states", "this GRU expects 1, h"),
         (TypeError, lambda: own.backward(h, h), "got 2 states, but the cell 'gru' has 1, h", "leave the others out"),
