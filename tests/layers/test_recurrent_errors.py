@@ -64,7 +64,8 @@ def test_wrong_shapes(backend: Backend, rnn: RNN) -> None:
 
 
 def test_every_state_is_checked_also_after_a_missing_one(backend: Backend) -> None:
-    lstm, gru, slstm = (kind.init(D, H, rng=0, backend=backend) for kind in (LSTM, GRU, SLSTM))
+    kinds: list[Any] = [LSTM, GRU, SLSTM]
+    lstm, gru, slstm = (kind.init(D, H, rng=0, backend=backend) for kind in kinds)
     own = Recurrent.init(GRUCell(), D, H, rng=0, backend=backend)
     x, h, one = zeros(backend, T, N, D), zeros(backend, T, N, H), zeros(backend, N, H)
     short, bad = zeros(backend, N - 1, H), zeros(backend, N, H + 1)
