@@ -20,11 +20,10 @@ from benchmarks.gpu.variants import compare, compared
 from tests import standin_backend
 from tests.backends.cupy.steps import step
 from tests.conftest import GPU_PARAMS
-from tests.cuda.test_choice import devices
 from xrnn import RNN, get_backend, use_fused
 from xrnn.backends.cupy import CupyBackend, launch
 from xrnn.backends.cupy.cells import NAMED, CellKernel, kernel_of
-from xrnn.backends.cupy.choice import DEVICES, Candidate, Device, Request, candidates
+from xrnn.backends.cupy.choice import Candidate, Device, Request, candidates
 from xrnn.backends.cupy.launch import Variant, variants
 from xrnn.ops.inputs import Inputs
 
@@ -87,14 +86,6 @@ def kernels(found: Iterable[Variant]) -> set[tuple[CellKernel, str, bool, str]]:
 
 
 GROUPS = [("rnn", "group"), ("lstm", "group"), ("lstm", "group-partial")]
-
-
-@pytest.mark.parametrize("name", devices("t4"))
-def test_what_is_asked_of_a_gpu_can_be_asked_of_any(name: str) -> None:
-    for cell, form in GROUPS:
-        _, *pair = largest_pair(DEVICES[name], cell, form, 200, 33)
-        assert min(math.prod(c.grid) for c in pair) > 0.95 * DEVICES[name].multiprocessors
-        assert largest_group(DEVICES[name], Request(NAMED[cell], False, "float32", 5, 3, 260, 260))
 
 
 @pytest.mark.parametrize(("cell", "form"), GROUPS)

@@ -198,14 +198,6 @@ def rounded(a: HostArray) -> HostArray:
 BITS_CELLS = ["rnn", "lstm", "gru", "leak", "lstm heads", "gru heads"]
 
 
-@pytest.mark.parametrize("cell", BITS_CELLS)
-def test_any_strides_and_order(products: int, cell: str) -> None:
-    options: dict[str, Any] = {"sizes": (3, 19, 6, 37), "dtype": "float32", "lengths": "ragged"}
-    expected = results(problem(cell, **options), products=products)
-    for layout in LAYOUTS[1:]:
-        assert_same(results(problem(cell, **options, layouts=[layout] * 8), products=products), expected, layout)
-
-
 @pytest.mark.parametrize(("cell", "turn"), thin(BITS_CELLS, range(len(BITS_PROBLEMS))))
 def test_same_bits_however_divided(products: int, cell: str, turn: int) -> None:
     sizes, lengths = BITS_PROBLEMS[turn]

@@ -48,9 +48,12 @@ if EMULATED:  # the level for tests has the kernel of tests/peephole
 def test_every_cell_in_every_precision(any_level: str, cell: str, sizes: tuple[int, int, int, int]) -> None:
     """The precision is the expected one: otherwise the results in bfloat16 would have, or lack, the bits of float32."""
     assert kernels.level() == any_level
-    ways: list[Any] = [({}, "C"), ({"lengths": "ragged", "reverse": True}, "F")]
-    for options, order in ways:
-        check(problem(cell, sizes, "float64", **options), order)
+    ways: list[Any] = [
+        ({}, {"lengths": "ragged"}, "C"),
+        ({"lengths": "ragged", "reverse": True}, {"reverse": True}, "F"),
+    ]
+    for options, in_float64, order in ways:
+        check(problem(cell, sizes, "float64", **in_float64), order)
         p = problem(cell, sizes, "float32", **options)
         in_float32 = check(p, order)
         for precision, tolerance in TOLERANCE.items():

@@ -114,16 +114,6 @@ def test_a_step_with_rows_of_weights_pages_apart(level: str, rows: int) -> None:
             assert_array_equal(got, want[name], err_msg=name)
 
 
-@pytest.mark.parametrize(
-    ("level", "cell", "reverse"), thin(LEVELS, FUSED_CELLS, [False, True], every=3), indirect=["level"]
-)
-def test_lengths_and_direction(level: str, cell: str, reverse: bool) -> None:
-    dtype = "float64" if reverse else "float32"
-    for sizes in [(1, 3, 2, 5), (9, 13, 7, 20), (20, 18, 3, 9)]:  # the last one has several chunks in the backward pass
-        check(problem(cell, sizes, dtype, reverse=reverse, lengths="ragged"))
-    check(problem(cell, (9, 13, 7, 20), dtype, reverse=reverse))
-
-
 @pytest.mark.parametrize(("sizes", "lengths"), [((5, 3, 6, 21), "ragged"), ((2, 1, 6, 256), None)])
 @pytest.mark.parametrize("cell", FUSED_CELLS)
 def test_any_strides_and_order(level: str, cell: str, sizes: tuple[int, int, int, int], lengths: str | None) -> None:
