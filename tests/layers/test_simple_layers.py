@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,11 +25,6 @@ from xrnn.typing import Array, HostArray
 
 D, C = 3, 5
 LEADING = [(), (4,), (6, 4), (2, 3, 4), (0,), (0, 4), (6, 0)]
-
-
-@pytest.fixture
-def linear(backend: Backend) -> Linear:
-    return Linear.init(D, C, rng=0, dtype="float64", backend=backend)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -63,25 +58,6 @@ def test_an_equal_device_is_accepted() -> None:
         x = standin.ones((4, D), "float32")
     assert x.device is not linear.params[0].device
     assert linear(x).device == linear.params[0].device
-
-
-def test_bad_input_to_linear(backend: Backend, linear: Linear) -> None:
-    xp, init = backend.xp, cast(Any, Linear.init)
-    x, narrow = xp.zeros((4, D)), xp.zeros(D)
-    linear.forward(x)
-    refused(
-        *(
-            (ValueError, lambda s=s: linear(xp.zeros(s)), f"x has shape {s}", "expects (..., 3)", "W is (3, 5)")
-            for s in [(), (D + 1,), (4, D + 1)]
-        ),
-        (ValueError, lambda: linear.backward(x), "dy has shape (4, 3)", "expects (4, 5)", "the last forward returned"),
-        (TypeError, lambda: linear.backward(xp.zeros((4, C)), needs_dx=0), "needs_dx is 0"),  # type: ignore[arg-type]
-        (ValueError, lambda: Linear(narrow, narrow), "W has shape (3,)", "expects (D, C)"),
-        (ValueError, lambda: Linear(xp.zeros((D, C, 1)), narrow), "W has shape (3, 5, 1)", "expects (D, C)"),
-        (ValueError, lambda: Linear(xp.zeros((D, C)), narrow), "b has shape (3,)", "expects (5,)", "W is (3, 5)"),
-        (TypeError, lambda: init(D, 2.5), "output_size is 2.5", "expected an integer, at least 1"),
-        (ValueError, lambda: init(0, C), "input_size is 0", "expected an integer, at least 1"),
-    )
 
 
 # ---- LayerNorm, alone and in a Stack ----
@@ -152,21 +128,6 @@ def test_a_fresh_norm(backend: Backend) -> None:
     assert norm.eps == LayerNorm(*norm.params).eps == 1e-5
 
 
-def test_bad_input_to_a_norm(backend: Backend) -> None:
-    xp, norm, alone = backend.xp, norm_of(backend), Stack([norm_of(backend)])
-    two, three = xp.zeros(2), xp.zeros(3)
-    y = norm.forward(xp.ones((4, F)))
-    refused(
-        (ValueError, lambda: norm(xp.zeros(())), "x has shape ()", "expects (..., 5)", "gamma is (5,)"),
-        (ValueError, lambda: norm(xp.zeros((4, F + 1))), "x has shape (4, 6)", "expects (..., 5)"),
-        (ValueError, lambda: LayerNorm(xp.zeros((2, 3)), three), "gamma has shape (2, 3)", "expects (D,)"),
-        (ValueError, lambda: LayerNorm(three, two), "beta has shape (2,)", "expects (3,)"),
-        (ValueError, lambda: LayerNorm.init(3, eps=0, backend=backend), "eps is 0", "expected a positive number"),
-        (ValueError, lambda: norm.backward(xp.zeros((4, 2))), "dy has shape (4, 2)", "expects (4, 5)"),
-        (ValueError, lambda: alone.forward(y, lengths=[1] * 4), "got lengths for x of shape (4, 5)", "a sequence"),
-    )
-
-
 # ---- Embedding: its backward pass sums over equal indices in a fixed order ----
 
 
@@ -204,27 +165,6 @@ def test_the_output_of_an_embedding_is_a_copy(backend: Backend) -> None:
         before = backend.to_numpy(y).copy()
         embedding.params[0][...] += 1
         assert_array_equal(backend.to_numpy(y), before)
-
-
-def test_bad_input_to_an_embedding(backend: Backend) -> None:
-    xp = backend.xp
-    embedding: Any = Embedding.init(V, E, rng=0, backend=backend)
-    dy = embedding.forward(xp.zeros((2, 4), "int64"))
-    refused(
-        (TypeError, lambda: embedding(xp.zeros(4)), "index has dtype float64: expected integers", "astype('int64')"),
-        (ValueError, lambda: embedding.backward(dy[:, 0]), "dy has shape (2, 3)"),
-        (TypeError, lambda: embedding.backward(xp.zeros((2, 4, 3))), "dy has dtype float64", "computes in float32"),
-        (TypeError, lambda: embedding.backward(dy, cache="junk"), "cache is a str"),
-        (ValueError, lambda: Embedding(xp.zeros(3)), "W has shape (3,)", "expects (V, E)"),
-        (TypeError, lambda: embedding.init("7", E), "vocabulary_size is '7'", "expected an integer, at least 1"),
-    )
-
-
-@pytest.mark.parametrize("bad", [-1, V, 10**9])
-def test_an_index_outside_the_table(bad: int) -> None:
-    embedding = Embedding.init(V, E, rng=0, backend="numpy")
-    with one_line(IndexError, "index holds values from", str(bad), "expected 0 to 6", "make the table larger"):
-        embedding.forward(np.array([2, bad, 3]))
 
 
 # ---- Dropout: its rate and scale, and a mask that depends only on seed, layer, forward call and position ----
@@ -303,22 +243,6 @@ def test_a_call_is_the_identity(backend: Backend) -> None:
         assert dropout.backward(backend.xp.ones(shape)).shape == shape
 
 
-def test_bad_input_to_dropout(backend: Backend) -> None:
-    xp, kind = backend.xp, cast(Any, Dropout)
-    unused, dropout = kind(0.5), kind(0.5)
-    dropout.forward(xp.ones((3, 2)))
-    refused(
-        *((ValueError, lambda p=p: kind(p), f"p is {p}: expected a probability in") for p in (-0.1, 1.0, np.nan)),
-        (TypeError, lambda: kind("0.5"), "p is '0.5'", "expected a probability in [0, 1)", "use float(p)"),
-        (TypeError, lambda: kind(0.5, seed=1.5), "seed is 1.5", "expected an integer, at least 0"),
-        (ValueError, lambda: kind(0.5, layer=-1), "layer is -1", "expected an integer, at least 0"),
-        (RuntimeError, lambda: unused.backward(xp.ones(3)), "backward needs a forward before it"),
-        (TypeError, lambda: unused.forward(xp.ones(3, "int64")), "x has dtype int64", "expected float32 or float64"),
-        (ValueError, lambda: dropout.backward(xp.ones((2, 3))), "dy is float64 (2, 3)"),
-        (ValueError, lambda: dropout.backward(xp.ones((3, 2), "float32")), "dy is float32 (3, 2)"),
-    )
-
-
 def test_rows_of_a_batch_have_the_masks_of_the_batch(backend: Backend) -> None:
     """Also if the other rows are longer."""
     xp, rows = backend.xp, np.array([4, 1])
@@ -330,3 +254,63 @@ def test_rows_of_a_batch_have_the_masks_of_the_batch(backend: Backend) -> None:
             found = of_rows.forward(xp.ones(part))
             assert_array_equal(backend.to_numpy(found), expected[: part[0]] if len(shape) == 3 else expected)
             assert_array_equal(backend.to_numpy(of_rows.backward(xp.ones(part))), backend.to_numpy(found))
+
+
+# ---- refusals ----
+
+
+def test_wrong_arguments(backend: Backend) -> None:
+    xp = backend.xp
+    options: dict[str, Any] = {"rng": 0, "dtype": "float64", "backend": backend}
+    linear, norm, embedding = Linear.init(D, C, **options), norm_of(backend), Embedding.init(V, E, **options)
+    kind: Any = Dropout
+    dropout, unused, normed = kind(0.5), kind(0.5), Stack([norm_of(backend)])
+    linear.forward(xp.zeros((4, D)))
+    norm.forward(xp.ones((4, F)))
+    dropout.forward(xp.ones((3, 2)))
+    dy = embedding.forward(xp.zeros((2, 4), "int64"))
+    two, three = xp.zeros(2), xp.zeros(3)
+    wide, cube, matrix, none = xp.zeros((4, 6)), xp.zeros((D, C, 1)), xp.zeros((D, C)), xp.zeros(())
+    refused(
+        *((ValueError, lambda x=x: linear(x), f"x has shape {x.shape}", "(..., 3): W is (3, 5)") for x in (none, wide)),
+        *(
+            (ValueError, lambda x=x: norm(x), f"x has shape {x.shape}", "(..., 5)", "gamma is (5,)")
+            for x in (none, wide)
+        ),
+        (ValueError, lambda: linear.backward(wide), "dy has shape (4, 6)", "(4, 5)", "the last forward returned"),
+        (ValueError, lambda: norm.backward(wide), "dy has shape (4, 6)", "expects (4, 5)"),
+        (ValueError, lambda: embedding.backward(dy[:, 0]), "dy has shape (2, 3)"),
+        (ValueError, lambda: dropout.backward(xp.ones((2, 3))), "dy is float64 (2, 3)"),
+        (ValueError, lambda: dropout.backward(xp.ones((3, 2), "float32")), "dy is float32 (3, 2)"),
+        (RuntimeError, lambda: unused.backward(three), "backward needs a forward before it"),
+        (TypeError, lambda: linear.backward(matrix, needs_dx=0), "needs_dx is 0"),  # type: ignore[arg-type]
+        (TypeError, lambda: embedding.backward(dy, cache="junk"), "cache is a str"),  # type: ignore[arg-type]
+        (TypeError, lambda: embedding(xp.zeros(4)), "index has dtype float64: expected integers", "astype('int64')"),
+        (TypeError, lambda: unused.forward(xp.ones(3, "int64")), "x has dtype int64", "expected float32 or float64"),
+        (
+            ValueError,
+            lambda: normed.forward(wide[:, 1:], lengths=[1] * 4),
+            "lengths for x of shape (4, 5)",
+            "a sequence",
+        ),
+        *((ValueError, lambda W=W: Linear(W, three), "W has shape", "expects (D, C)") for W in (three, cube)),
+        (ValueError, lambda: Linear(matrix, three), "b has shape (3,)", "expects (5,)", "W is (3, 5)"),
+        (ValueError, lambda: LayerNorm(matrix, three), "gamma has shape (3, 5)", "expects (D,)"),
+        (ValueError, lambda: LayerNorm(three, two), "beta has shape (2,)", "expects (3,)"),
+        (ValueError, lambda: Embedding(three), "W has shape (3,)", "expects (V, E)"),
+        (TypeError, lambda: Linear.init(D, 2.5), "output_size is 2.5", "expected an integer, at least 1"),  # type: ignore[arg-type]
+        (ValueError, lambda: Linear.init(0, C), "input_size is 0"),
+        (TypeError, lambda: Embedding.init("7", E), "vocabulary_size is '7'"),  # type: ignore[arg-type]
+        (ValueError, lambda: LayerNorm.init(3, eps=0, backend=backend), "eps is 0", "expected a positive number"),
+        *(
+            (ValueError, lambda p=p: kind(p), f"p is {p}: expected a probability in [0, 1)")
+            for p in (-0.1, 1.0, np.nan)
+        ),
+        (TypeError, lambda: kind("0.5"), "p is '0.5'", "use float(p)"),
+        (TypeError, lambda: kind(0.5, seed=1.5), "seed is 1.5", "expected an integer, at least 0"),
+        (ValueError, lambda: kind(0.5, layer=-1), "layer is -1"),
+    )
+    table = Embedding.init(V, E, rng=0, backend="numpy")
+    for bad in (-1, V, 10**9):
+        with one_line(IndexError, "index holds values from", str(bad), "expected 0 to 6", "make the table larger"):
+            table.forward(np.array([2, bad, 3]))
