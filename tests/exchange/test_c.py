@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from xrnn.exchange import c
 from xrnn.exchange.c import identifier, source
 from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.exchange.model import Model, model_of
+from xrnn.ops.int8 import Int8Matrix
 
 T = 9
 
@@ -51,6 +53,83 @@ def test_equals_stream(name: str, tmp_path: Path) -> None:
     to_c(layer, tmp_path / "model.c")
     x = signal(layer.input_size, layer.params[0].dtype)
     np.testing.assert_allclose(outputs(built(tmp_path, "model"), x), streamed(layer, x), **ROUNDING)
+
+
+QUANTIZED = {name: make for name, make in LAYERS.items() if name not in ("heads", "float64")} | {
+    "wide": lambda: GRU.init(33, 16),
+    "narrow": lambda: LSTM.init(7, 19),
+}
+
+
+def quantized(name: str) -> Any:
+    layer = drawn(QUANTIZED[name]())
+    layer.Wh[...] /= layer.hidden_size**0.5
+    return quantize(layer)
+
+
+def signal_for(layer: Any) -> tuple[Any, Any]:
+    """x (T, D) and h (T, H), in which 127 h / max |h| is never within 1e-3 of the middle between two integers.
+
+    There, a rounding error of h would decide which integer it becomes.
+    """
+    for seed in itertools.count():
+        x = np.random.default_rng(seed).standard_normal((T, layer.input_size)).astype("float32")
+        h = streamed(layer, x)
+        shares = 127 * h / np.maximum(np.abs(h).max(axis=1, keepdims=True), 1e-30)
+        if (np.abs(shares % 1 - 0.5) > 1e-3).all():
+            return x, h
+    raise AssertionError
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_the_file_of_a_quantized_layer_equals_stream_and_holds_the_integers_by_columns(
+    name: str, tmp_path: Path
+) -> None:
+    layer = quantized(name)
+    to_c(layer, tmp_path / "model.c")
+    x, h = signal_for(layer)
+    np.testing.assert_allclose(outputs(built(tmp_path, "model"), x), h, **ROUNDING)
+    text = (tmp_path / "model.c").read_text()
+    parts = {part: layer.named_params[part] for part in ("Wx", "Wh") if layer.named_params[part].size}
+    for part, matrix in parts.items():
+        content = re.search(rf"const int8_t model_{part}0\[\d+\] = {{(.*?)}};", text, re.DOTALL)
+        assert content
+        columns = np.array([int(word) for word in content[1].split(",")]).reshape(-1, len(matrix))
+        assert sorted(map(tuple, columns)) == sorted(map(tuple, matrix.T))
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "leak", "lstm", "gru"])
+def test_nan_and_infinity_in_the_x_of_a_quantized_layer_give_nan(name: str, tmp_path: Path) -> None:
+    layer = quantized(name)
+    to_c(layer, tmp_path / "model.c")
+    program, x = built(tmp_path, "model"), np.ones((3, 3), "float32")
+    for x[1, 2] in (np.nan, np.inf, -np.inf):
+        h = outputs(program, x)
+        np.testing.assert_array_equal(np.isnan(h), np.isnan(streamed(layer, x)))
+        np.testing.assert_array_equal(np.isnan(h).all(axis=1), [False, True, True])
+
+
+def test_very_small_and_very_large_numbers_for_a_quantized_layer(tmp_path: Path) -> None:
+    layer = quantized("gru")
+    to_c(layer, tmp_path / "model.c")
+    program = built(tmp_path, "model")
+    for x in (0.0, 1e-31, 1e-29, 3e38):
+        row = np.full((1, 3), x, "float32")
+        with np.errstate(over="ignore"):  # of the plain form
+            np.testing.assert_allclose(outputs(program, row), streamed(layer, row), **ROUNDING)
+
+
+def test_a_column_of_the_largest_sums(tmp_path: Path) -> None:
+    """65,536 products of 127 · -128 fit the 32 bits of the sum."""
+    D = 2**16
+    Wx = Int8Matrix(np.full((D, 1), -128, "int8"), np.full(1, 2.0**-30, "float32"))
+    Wh = Int8Matrix(np.zeros((1, 1), "int8"), np.zeros(1, "float32"))
+    layer = RNN(Wx, Wh, np.zeros(1, "float32"))  # type: ignore[arg-type]
+    x = np.ones((1, D), "float32")
+    to_c(layer, tmp_path / "model.c")
+    h = outputs(built(tmp_path, "model"), x)
+    np.testing.assert_allclose(h, np.tanh(-D * 128 * 2.0**-30), **ROUNDING)
+    np.testing.assert_allclose(h, streamed(layer, x), **ROUNDING)
 
 
 def whole_model() -> tuple[list[Any], Any]:
@@ -171,12 +250,6 @@ def test_gates_of_min_lstm_that_are_minus_infinity(tmp_path: Path) -> None:
     assert np.isfinite(found).all()
     with np.errstate(over="ignore"):  # of the plain form
         np.testing.assert_allclose(found, layer(x[:, None])[:, 0], rtol=1e-5)
-
-
-def test_names_of_c_can_be_used(tmp_path: Path) -> None:
-    for name in ("int", "main", "sigmoid", "EOF"):
-        to_c(drawn(LSTM.init(2, 3)), tmp_path / "model.c", name)
-        assert outputs(built(tmp_path, name, flags=[]), signal(2)).shape == (T, 3)
 
 
 # ---- refusals ----
