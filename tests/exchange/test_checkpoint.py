@@ -157,7 +157,7 @@ def test_other_values_come_back(tmp_path: Path) -> None:
 
 
 def test_arrays_go_to_the_backend_that_loads(tmp_path: Path) -> None:
-    layer = Linear.init(2, 3, rng=0, backend=STANDIN)
+    layer = RNN.init(2, 3, leak=[0.1, 0.5, 1], rng=0, backend=STANDIN)
     extra = {"state": standin.ones(3), "history": np.arange(3)}
     save_checkpoint(tmp_path / "file", {"a": layer}, optimizer=Adam([layer]), extra=extra)
     for backend in ("numpy", STANDIN):
@@ -165,7 +165,7 @@ def test_arrays_go_to_the_backend_that_loads(tmp_path: Path) -> None:
         assert_alike(c.layers["a"], layer)
         assert type(c.extra["history"]) is np.ndarray
         assert c.layers["a"].backend.owns(c.extra["state"])
-        c.layers["a"].backward(c.layers["a"].forward(c.layers["a"].backend.xp.ones((4, 2), "float32")))
+        c.layers["a"].backward(c.layers["a"].forward(c.layers["a"].backend.xp.ones((1, 4, 2), "float32")))
         c.optimizer.step()
 
 

@@ -71,13 +71,6 @@ def test_dropout_continues_with_the_next_step(tmp_path: Path) -> None:
     assert load(tmp_path / "own", cells={"Scaled": Scaled}).forward_calls == 1
 
 
-def test_a_layer_moves_between_backends(tmp_path: Path, backend: Backend) -> None:
-    layer = LAYERS["leaks"](rng=0, backend=backend)
-    save(tmp_path / "layer", layer)
-    assert_alike(load(tmp_path / "layer", backend="numpy"), layer)
-    assert_alike(load(tmp_path / "layer", backend=backend), layer)
-
-
 # ---- what save refuses ----
 
 

@@ -40,20 +40,6 @@ def test_fresh_weights_are_orthogonal_in_each_gate_of_each_head(name: str, heads
 
 
 @every_kind
-def test_one_head_is_the_ordinary_layer_bit_for_bit(name: str, backend: Backend, form: str) -> None:
-    kind, _, options = KINDS[name]
-    matrix, head = (kind.init(3, 7, heads=k, rng=0, backend=backend, **options) for k in (None, 1))
-    assert (matrix.heads, head.heads) == (None, 1)
-    x = backend.asarray(np.random.default_rng(1).standard_normal((5, 4, 3)), "float32")
-    results = []
-    for layer in (matrix, head):
-        h = first(layer.forward(x, lengths=[5, 0, 3, 4]))
-        results.append([h, *layer.backward(backend.xp.cos(h)), *layer.grads])
-    for want, got in zip(*results, strict=True):
-        assert_array_equal(to_numpy(got).reshape(want.shape), to_numpy(want))
-
-
-@every_kind
 def test_a_nan_in_a_state_stays_in_its_head(name: str, backend: Backend, form: str) -> None:
     kind, _, options = KINDS[name]
     layer = kind.init(3, 12, heads=3, rng=0, dtype="float64", backend=backend, **options)

@@ -59,6 +59,7 @@ def test_zoneout_keeps_states_in_training_and_uses_the_mean_in_a_call(backend: B
     assert 0.25 < zoned.mean() < 0.35
     assert_allclose(trained[~zoned], new[~zoned], rtol=0, atol=1e-12)
     assert_allclose(called, 0.3 * before + 0.7 * new, rtol=0, atol=1e-12)
+    assert_array_equal(backend.to_numpy(layer.stream(x, h_prev)[0])[0], called)
 
 
 def test_masks_depend_on_the_seed_the_forward_call_and_the_step(backend: Backend) -> None:
@@ -347,31 +348,7 @@ def test_check_cell_finds_a_wrong_cell(backend: Backend, cell: type[Cell], words
         check_cell(cell(), backend=backend)
 
 
-class Training(Right):
-    """Records `run.training`."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, bool]] = []
-
-    def step(self, run: Any, at: Any) -> None:
-        self.seen.append(("step", run.training))
-        super().step(run, at)
-
-    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
-        self.seen.append(("gradient", run.training))
-        super().gradient(run, at, dafter, dz, dbefore)
-
-
-def test_run_training_is_true_in_forward_and_backward_only(backend: Backend) -> None:
-    layer, x = layer_of(Training(), backend), draw_on(backend, 1, N, D)
-    layer.backward(layer.forward(x))
-    layer(x)
-    layer.stream(x)
-    seen: Any = layer.cell.seen  # type: ignore[attr-defined]
-    assert seen == [("step", True), ("gradient", True), ("step", False), ("step", False)]
-
-
-# ---- random numbers, and subclasses of built-in cells ----
+# ---- random numbers ----
 
 
 def test_each_layer_has_another_seed(backend: Backend) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.errors import one_line, refused
+from tests.errors import refused
 from xrnn import LRU, RNN, SLSTM, Bidirectional, MinGRU, MinLSTM, Stack, to_numpy
 from xrnn.backend import Backend, use_fused
 from xrnn.ops.cells.lru import LEAST_NU, MOST_NU, LRUCell
@@ -69,12 +71,6 @@ def test_the_last_rows_of_a_large_batch_take_several_steps_at_a_time(kind: Any, 
     assert_allclose(layer(x), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [MinGRUCell, MinLSTMCell, MinGRU.init, MinLSTM.init])
-def test_an_unknown_candidate_is_refused(kind: Any) -> None:
-    with one_line(ValueError, "unknown candidate 'log': expected one of linear, positive"):
-        kind(*(() if kind in (MinGRUCell, MinLSTMCell) else (2, 3)), candidate="log")
-
-
 # ---- SLSTM ----
 
 
@@ -119,22 +115,6 @@ def test_a_fresh_state_has_the_scale_of_its_first_input(backend: Backend, forget
     _, _, n, m = layer(x, m_prev=100 * m_prev)
     assert_array_equal(to_numpy(n), np.ones((2, 4)))
     assert_allclose(to_numpy(m), to_numpy(x @ layer.params[0])[:, :4] + to_numpy(layer.params[2])[:4], rtol=1e-14)
-
-
-def test_wrong_arguments_of_an_slstm() -> None:
-    layer, x, c = SLSTM.init(2, 3, backend="numpy"), np.zeros((4, 2, 2), "float32"), np.ones((2, 3), "float32")
-    state: Any = (None, c, None, None)
-    for call in (
-        lambda: layer(x, c_prev=c),
-        lambda: layer.forward(x, c_prev=c),
-        lambda: layer.stream(x, state),
-        lambda: Stack([layer]).forward(x, (state,)),
-    ):
-        with one_line(ValueError, "got c_prev without n_prev: expected both"):
-            call()
-    layer(x, n_prev=c)
-    with one_line(ValueError, "unknown forget_gate 'tanh': expected one of exp, sigmoid"):
-        SLSTM.init(2, 3, forget_gate="tanh")  # type: ignore[arg-type]
 
 
 # ---- LRU ----
@@ -222,24 +202,6 @@ def test_the_result_of_an_lru_has_two_features_for_each_unit() -> None:
     assert_allclose(np.concatenate([h, layer.stream(x[3:], state)[0]]), layer(x), rtol=0, atol=1e-6)
 
 
-def test_wrong_arguments_of_an_lru() -> None:
-    lru: Any = LRU  # takes arguments that type checkers refuse
-    for name, values in {"r_min": (-0.1, 0.95), "r_max": (0, 1.1, float("nan")), "max_phase": (0, 7)}.items():
-        for value in values:
-            with one_line(ValueError, f"{name} is {float(value)}: expected a number"):
-                lru.init(3, 4, **{"r_max": 0.9, name: value})
-        with one_line(TypeError, f"{name} is '1': expected a number"):
-            lru.init(3, 4, **{name: "1"})
-    Wx, Wh, b, *own = LRU.init(3, 4, backend="numpy").params
-    x, h_prev, long = (np.zeros(shape, "float32") for shape in ((5, 2, 3), (2, 4), 5))
-    refused(
-        (ValueError, lambda: LRU.init(3, 4, heads=2), "has no heads"),
-        (ValueError, lambda: LRU(Wx, Wh[:7], b, *own), "Wh has shape (7, 0)", "expects (2H, 0)"),
-        (ValueError, lambda: LRU(Wx, Wh, b, long, *own[1:]), "nu has shape (5,)", "expects (4,)"),
-        (ValueError, lambda: LRU(Wx, Wh, b, *own)(x, h_prev), "h_prev has shape (2, 4)", "(2, 8)"),
-    )
-
-
 # ---- RNN(trains_leak=True) ----
 
 
@@ -276,20 +238,51 @@ def test_no_update_of_a_leak_leaves_its_range(backend: Backend, dtype: Any) -> N
     assert_array_equal(d[[0, 1, 4]], 0)
 
 
-def test_wrong_arguments_of_a_trained_leak() -> None:
-    rnn: Any = RNN  # takes arguments that type checkers refuse
-    params = RNN.init(2, 5, backend="numpy").params
-    logit: Any = np.zeros(5, "float32")
-    for leak in (1, 1 - 1e-9, [0.5] * 4 + [1], np.ones(5)):
-        with one_line(ValueError, "leak is 1 where its training starts", "expected numbers below 1", "start at 0.99"):
-            rnn(*params, leak=leak, trains_leak=True)
+# ---- refusals ----
+
+
+def test_wrong_arguments() -> None:
+    any_lru, any_rnn, any_slstm = cast(Any, LRU), cast(Any, RNN), cast(Any, SLSTM.init)
+    x, h_prev, c, long = (np.zeros(shape, "float32") for shape in ((5, 2, 3), (2, 4), (2, 4), 5))
+    params, logit = RNN.init(2, 5, backend="numpy").params, np.zeros(5, "float32")
+    Wx, Wh, b, *own = LRU.init(3, 4, backend="numpy").params
+    slstm = SLSTM.init(3, 4, backend="numpy")
+    state: Any = (None, c, None, None)
+    slstm(x, n_prev=c)
+    numbers = {"r_min": (-0.1, 0.95), "r_max": (0, 1.1, float("nan")), "max_phase": (0, 7)}
+
+    def lru(**options: Any) -> Callable[[], object]:
+        return lambda: any_lru.init(3, 4, **({"r_max": 0.9} | options))
+
+    def trained(*arrays: Any, **options: Any) -> Callable[[], object]:
+        return lambda: any_rnn(*params, *arrays, **({"trains_leak": True} | options))
+
+    candidate, both = "unknown candidate 'log': expected one of linear, positive", "got c_prev without n_prev: expected"
+    starts = "leak is 1 where its training starts", "expected numbers below 1", "start at 0.99"
+    cells: list[Any] = [MinGRUCell, MinLSTMCell, partial(MinGRU.init, 2, 3), partial(MinLSTM.init, 2, 3)]
     refused(
-        (TypeError, lambda: rnn(*params, trains_leak=True), "got neither of leak and leak_logit"),
-        (TypeError, lambda: rnn(*params, logit, leak=0.5, trains_leak=True), "got both of leak and leak_logit"),
-        (TypeError, lambda: rnn(*params, logit), "got leak_logit without trains_leak", "add trains_leak=True"),
-        (TypeError, lambda: rnn(*params, leak=0.5, trains_leak=1), "trains_leak is 1", "True or False"),
-        (ValueError, lambda: rnn(*params, logit[:4], trains_leak=True), "leak_logit has shape (4,)", "expects (5,)"),
-        (ValueError, lambda: rnn(*params, leak=2, trains_leak=True), "leak is 2", "expected a number in (0, 1]"),
+        *((ValueError, lambda make=make: make(candidate="log"), candidate) for make in cells),
+        (ValueError, lambda: slstm(x, c_prev=c), both),
+        (ValueError, lambda: slstm.forward(x, c_prev=c), both),
+        (ValueError, lambda: slstm.stream(x, state), both),
+        (ValueError, lambda: Stack([slstm]).forward(x, (state,)), both),
+        (ValueError, lambda: any_slstm(2, 3, forget_gate="tanh"), "unknown forget_gate 'tanh': expected one of exp, s"),
+        *(
+            (ValueError, lru(**{name: value}), f"{name} is {float(value)}: expected a number")
+            for name, values in numbers.items()
+            for value in values
+        ),
+        *((TypeError, lru(**{name: "1"}), f"{name} is '1': expected a number") for name in numbers),
+        (ValueError, lru(heads=2), "has no heads"),
+        (ValueError, lambda: LRU(Wx, Wh[:7], b, *own), "Wh has shape (7, 0)", "expects (2H, 0)"),
+        (ValueError, lambda: LRU(Wx, Wh, b, long, *own[1:]), "nu has shape (5,)", "expects (4,)"),
+        (ValueError, lambda: LRU(Wx, Wh, b, *own)(x, h_prev), "h_prev has shape (2, 4)", "(2, 8)"),
+        *((ValueError, trained(leak=leak), *starts) for leak in (1, 1 - 1e-9, [0.5] * 4 + [1], np.ones(5))),
+        (TypeError, trained(), "got neither of leak and leak_logit"),
+        (TypeError, trained(logit, leak=0.5), "got both of leak and leak_logit"),
+        (TypeError, trained(logit, trains_leak=False), "got leak_logit without trains_leak", "add trains_leak=True"),
+        (TypeError, trained(leak=0.5, trains_leak=1), "trains_leak is 1", "True or False"),
+        (ValueError, trained(logit[:4]), "leak_logit has shape (4,)", "expects (5,)"),
+        (ValueError, trained(leak=2), "leak is 2", "expected a number in (0, 1]"),
+        (AttributeError, lambda: any_rnn(*params).leak_logit, "this RNN has no parameter leak_logit"),
     )
-    with pytest.raises(AttributeError, match="this RNN has no parameter leak_logit"):
-        rnn(*params).leak_logit  # noqa: B018

@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils import parametrizations
 
 import xrnn.torch
-from tests.torch.pairs import accelerated, agree, everything, pair
+from tests.torch.pairs import accelerated, agree, pair
 from xrnn.torch.weights import WRAPPED
 
 
@@ -95,15 +95,6 @@ def through_a_file(module: Any) -> Any:
     torch.save(module, file)
     file.seek(0)
     return torch.load(file, weights_only=False)
-
-
-def test_many_threads_share_a_module(kind: str) -> None:
-    theirs, ours = pair(kind, 3, 8, 2)
-    inputs = [torch.randn(20, 2, 3) for _ in range(8)]
-    want = [everything(theirs, x) for x in inputs]
-    with ThreadPoolExecutor(4) as pool:
-        for got, expected in zip(pool.map(lambda x: everything(ours, x), inputs), want, strict=True):
-            agree(got, expected)
 
 
 @pytest.mark.parametrize("make", [given, accelerated])
