@@ -295,7 +295,7 @@ def test_too_many_reducers() -> None:
 
 
 def test_different_calls() -> None:
-    """Each rank learns of it when it makes the call. `tests/parallel/test_faults.py` has the calls of a reducer."""
+    """Each rank learns of it when it makes the call. `tests/parallel/test_mpi.py` has the calls of a reducer."""
     calls: dict[str, Any] = {
         "mean": lambda comm: comm.mean([np.zeros(2)]),
         "broadcast": lambda comm: comm.broadcast([np.zeros(2)]),
