@@ -146,11 +146,6 @@ def converted(suffix: str, *options: str) -> Callable[[Path], None]:
     return door
 
 
-def on_a_gpu_that_is_not_here(folder: Path) -> None:
-    if main(["info", "--explain", "5", "3", "4", "6", "--cell", "peephole_lstm", "--device", "h100"]):
-        raise ModelError
-
-
 def classified(folder: Path) -> None:
     series = [np.ones((5, 3), "float32"), np.zeros((4, 3), "float32")]
     Classifier(cell="peephole_lstm", hidden=4, epochs=1).fit(series, ["a", "b"]).predict(series)
@@ -176,13 +171,11 @@ DOORS: Final[dict[str, tuple[Callable[[Path], Any], str | None]]] = {
     "xrnn info --cell": (info, None),
     "xrnn info FILE": (info_of_a_file, None),
     "xrnn convert .safetensors": (converted(".safetensors"), None),
-    "xrnn convert .pt": (converted(".pt"), "peephole_lstm', which PyTorch does not have"),
-    "xrnn info --device": (on_a_gpu_that_is_not_here, "the cell 'peephole_lstm' has no CUDA kernel"),
     "Classifier": (classified, None),
 }
 
 
-LIBRARIES: Final = {"onnx": "onnx", "keras": "keras", "torch": "torch", "pt": "torch", "accelerate": "torch"}
+LIBRARIES: Final = {"onnx": "onnx", "keras": "keras", "torch": "torch", "accelerate": "torch"}
 
 
 def marks(door: str) -> list[pytest.MarkDecorator]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from xrnn.cells import CELLS, VARIANTS, cell_of
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.precision import precision
-from xrnn.select import GPU_CHOICE, Selection, select
+from xrnn.select import Selection, select
 
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
 
@@ -82,51 +81,14 @@ def config(selection: Selection | None = None) -> str:
     return "\n".join([*lines, forms(backend, RNNCell(), _EXAMPLE, "float32")])
 
 
-def config_data(selection: Selection, shapes: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """`config` as data for JSON.   shapes: the sizes T, N, D and H of its forms."""
-    backend, shapes, cell = selection.backend, shapes or _EXAMPLE, RNNCell()
-    by_dtype = {
-        dtype: {operation: asdict(explain(backend, operation, cell, shapes, dtype)) for operation in OPERATIONS}
-        for dtype in ("float32", "float64")
-    }
-    return {
-        "backend": backend.name,
-        "decided_by": selection.decided_by,
-        "rejected": selection.rejected,
-        **describe(backend),
-        "fused_forms": fused_forms().enabled,
-        "precision": precision().name,
-        "sizes": dict(shapes),
-        "forms": by_dtype,
-    }
-
-
-def explain_sizes(
-    T: int,
-    N: int,
-    D: int,
-    H: int,
-    device: str | None = None,
-    selection: Selection | None = None,
-    cell: str = "rnn",
-    heads: int = 1,
-) -> str:
+def explain_sizes(T: int, N: int, D: int, H: int, backend: Backend, cell: str = "rnn", heads: int = 1) -> str:
     """The text of `xrnn info --explain`: the forms at these sizes, in float32 and in float64.
 
-    device   the name of a GPU, which need not be present; None for the selected backend
     cell     one of `explained`
     heads    of the layer, a divisor of H
-
-    Raises ValueError for an unknown device, and for a device and a cell without a CUDA kernel.
     """
     shapes = {"T": T, "N": N, "D": D, "H": H} | ({"heads": heads} if heads > 1 else {})
-    if device is None:
-        backend = (selection or select()).backend
-        return "\n".join(forms(backend, explained()[cell], shapes, dtype) for dtype in ("float32", "float64"))
-    gpu = importlib.import_module(GPU_CHOICE)
-    if device not in gpu.DEVICES:
-        raise ValueError(f"unknown device {device!r}: expected one of {', '.join(gpu.DEVICES)}")
-    return "\n".join(gpu.tables(gpu.DEVICES[device], cell, shapes, dtype) for dtype in ("float32", "float64"))
+    return "\n".join(forms(backend, explained()[cell], shapes, dtype) for dtype in ("float32", "float64"))
 
 
 def show_config() -> None:

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cell", choices=NAMED, default="rnn", help="(default: %(default)s)")
     parser.add_argument("--heads", type=int, choices=(1, 2, 4, 8), default=1, help="(default: %(default)s)")
     parser.add_argument("-T", type=int, default=50, help="time steps (default: %(default)s)")
+    parser.add_argument("--size", type=int, nargs=3, metavar=("N", "D", "H"), help="all candidates for one size")
     parser.add_argument("--all", action="store_true", help="each cell on each device")
     options = parser.parse_args(arguments)
     if options.all:
@@ -58,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--heads is {options.heads}, with --cell {options.cell}: expected a cell with a recurrent product"
         )
     device = choice.DEVICES[options.device]
-    print("\n".join(predicted(device, options.dtype, options.T, options.cell, options.heads)))
+    if options.size:
+        shapes = dict(zip("TNDH", (options.T, *options.size), strict=True)) | {"heads": options.heads}
+        print(choice.tables(device, options.cell, shapes, options.dtype))
+    else:
+        print("\n".join(predicted(device, options.dtype, options.T, options.cell, options.heads)))
 
 
 if __name__ == "__main__":

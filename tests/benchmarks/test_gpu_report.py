@@ -34,6 +34,12 @@ def test_what_came_of_a_part(tmp_path: Path, code: str, seconds: float, outcome:
     assert found["state"] == state
 
 
+def test_all_candidates_for_one_size(capsys: pytest.CaptureFixture[str]) -> None:
+    choices.main(["--device", "h100", "--cell", "lstm", "--size", "16", "1500", "1500"])
+    forward, _ = capsys.readouterr().out.split("lstm backward")
+    assert forward in (gpu.ROOT / "docs" / "internals" / "cuda.md").read_text()
+
+
 @pytest.mark.proof
 def test_the_predictions_of_all_devices_and_cells(capsys: pytest.CaptureFixture[str]) -> None:
     choices.main(["--device", "a100", "-T", "20", "--cell", "gru"])

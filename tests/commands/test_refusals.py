@@ -73,13 +73,9 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
     [
         # the length of a run, of every command
         ("forecast rows.csv --steps 0", "--steps is 0: expected a whole number from 1"),
-        *((f"{r.command} --epochs 0", "--epochs is 0: expected a whole number from 1") for r in RUNS[:2]),
+        ("classify --epochs 0", "--epochs is 0: expected a whole number from 1"),
         # settings: their bounds are those of the models
-        *(
-            (f"{r.command} {r.data[0]} --{name} 0", f"--{name} is 0: {SIZE}")
-            for r in RUNS
-            for name in ("hidden", "batch")
-        ),
+        *((f"{r.command} {r.data[0]} --hidden 0", f"--hidden is 0: {SIZE}") for r in RUNS),
         ("regress --lr nan", "--lr is nan: expected a positive number up to 1000"),
         ("forecast rows.csv --quantiles 1", "--quantiles is '1': expected numbers between 0 and 1 that differ in"),
         ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
@@ -96,11 +92,8 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("predict layer wide.csv", f"layer has format xrnn layer: {ANY}"),
         ("predict cut wide.csv", "cut is truncated or damaged (Error while deserializing header: "),
         ("predict titled wide.csv", "titled has version �]0;title�: expected 1; use the xrnn that wrote it"),
-        *(
-            (f"predict {name}{more}", f"got {words}: expected one of them; name files, or give --stream")
-            for name in ("classify", "regress", "forecast")
-            for more, words in (("", "neither a file nor --stream"), (" wide.csv --stream", "both --stream and files"))
-        ),
+        ("predict classify", "got neither a file nor --stream: expected one of them; name files, or give --stream"),
+        ("predict classify wide.csv --stream", "got both --stream and files: expected one of them; name files, or"),
         ("predict classify wide.csv", "wide.csv has 3 channels, but the model has 2: expected the same number in all"),
         ("predict regress others.ts --proba", "got --proba for a model that predicts numbers: expected a classifier"),
         ("predict forecast rows.csv --proba", "got --proba for a forecaster: expected files, --decimal, --encoding, -"),
@@ -130,20 +123,9 @@ def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, cap
         ("info --explain 1 2", "", "xrnn info"),
         ("fly", "o such command 'fly'", "xrnn"),
         ("--fly", "", "xrnn"),
-        (
-            "regress x --out trail/",
-            "it is the name of a folder: expected that of a file; name one in it",
-            "xrnn regress",
-        ),
         # An unset shell variable gives an empty path, which would mean the working directory.
-        *(
-            (f"{command} {option} ''".replace("  ", " "), ": it is empty: expected a path", f"xrnn {command}")
-            for command, options in {
-                **{r.command: ("", "--out") for r in RUNS},
-                "predict": ("",),
-            }.items()
-            for option in options
-        ),
+        ("regress ''", ": it is empty: expected a path", "xrnn regress"),
+        ("regress x --out ''", ": it is empty: expected a path", "xrnn regress"),
     ],
 )
 def test_a_wrong_command_line_names_the_help_that_explains_it(
@@ -154,13 +136,8 @@ def test_a_wrong_command_line_names_the_help_that_explains_it(
     assert line.endswith(f"; see `{command} --help`")
 
 
-EVERY = [REGRESS.words(), ["predict", "classify", "test.ts"], ["info"]]
-
-
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(
-    "words", [*EVERY, ["info", "--explain", "4", "3", "2", "5"]], ids=lambda words: f"{words[0]}{len(words)}"
-)
+@pytest.mark.parametrize("words", [REGRESS.words(), ["predict", "classify", "test.ts"], ["info"]], ids=" ".join)
 def test_a_backend_is_named_or_refused(words: list[str], capsys: Capture, monkeypatch: Patch) -> None:
     unknown = "unknown backend {0} ({1}): expected one of auto, cupy, numpy"
     monkeypatch.setenv("XRNN_BACKEND", "abacus")

@@ -55,7 +55,7 @@ def test_the_gesture_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     train, build = blocks("C", "console")[1:]
     commands = [line[2:].partition("#")[0] for line in (train + build).splitlines() if line.startswith("$")]
     for command in commands[:2]:
-        options = ["--epochs", "5", "--hidden", "4", "--quiet"] if "classify" in command else []
+        options = ["--epochs", "5", "--hidden", "4"] if "classify" in command else []
         assert main([*command.split()[1:], *options]) == 0
     assert subprocess.run(commands[2].split()).returncode == 0
     rows = Path("recordings/a/0.csv").read_text()

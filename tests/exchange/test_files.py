@@ -226,7 +226,7 @@ def test_cells_are_made_by_the_functions_that_the_caller_gives(tmp_path: Path) -
         assert load(path, cells={"Scaled": make, "other": Cell}).cell.scale == 0.5
     holds = f"{path} holds "
     refused(
-        (FileError, lambda: load(path), holds + "the cell 'Scaled', which is not in cells=", "cells={'Scaled': …}"),
+        (FileError, lambda: load(path), holds + "the cell 'Scaled', which xrnn does not have", "cells={'Scaled': …}"),
         (TypeError, lambda: load(path, cells=Scaled), "cells is a type: expected a dict"),  # type: ignore[call-overload]
     )
     remedy = "use the class of the saved cell, or a function that takes its attributes as keyword arguments"

@@ -1,9 +1,8 @@
-"""Damaged ONNX models and state dicts. They have no digest, so a changed file may be a valid one."""
+"""Damaged ONNX models. They have no digest, so a changed file may be a valid one."""
 
 from __future__ import annotations
 
 import copy
-import io
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-import torch
 
 from tests.fuzz_files.damage import bytes_changed, cut
 from xrnn import GRU, LSTM, RNN, Bidirectional, Embedding, Linear, Stack, from_onnx, to_onnx
-from xrnn.exchange.torch_state import read_state
 from xrnn.files import FileError
 
 _NUMBERS: Final = [0, 1, -1, 2, 3, 7, 2**20, 2**31 - 1, 2**40, 2**62, -(2**63)]
@@ -97,35 +94,6 @@ def onnx_file(rng: random.Random) -> bytes:
     return bytes(model.SerializeToString())
 
 
-# ---- state dicts ----
-
-
-def state_of(rng: random.Random) -> dict[str, Any]:
-    kind = rng.choice([torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM])
-    return dict(kind(2, 3, rng.choice([1, 2]), bidirectional=rng.random() < 0.5).state_dict())
-
-
-def saved(state: dict[str, Any]) -> bytes:
-    content = io.BytesIO()
-    torch.save(state, content)
-    return content.getvalue()
-
-
-def state_file(rng: random.Random) -> bytes:
-    state = state_of(rng)
-    if rng.random() < 0.4:
-        whole = saved(state)
-        return bytes_changed(whole, rng, len(whole)) if rng.random() < 0.5 else cut(whole, rng)
-    name = rng.choice(list(state))
-    value = state.pop(name)
-    shape = [rng.choice([0, 1, 3, 9, 64]) for _ in range(rng.choice([0, 1, 2, 2, 3]))]
-    huge = torch.zeros(1).expand(2**20, 2**20)  # one element in the file
-    others: list[Any] = [value.half(), value.double(), torch.zeros(shape), value.to_sparse(), huge, value.int()]
-    names = [name, name, name, name[:-1], f"{name}_reverse", "\x1b[2J", "weight_ih_l99"]
-    state[rng.choice(names)] = rng.choice([value, *others, 3, "text", None, [value]])
-    return saved(state)
-
-
 # ---- as for the files of xrnn ----
 
 
@@ -144,7 +112,4 @@ class Subject:
         return self.load(path, backend="numpy")
 
 
-KINDS: Final = {
-    "onnx": Subject(lambda rng: onnx_model(rng).SerializeToString(), onnx_file, from_onnx),
-    "pt": Subject(lambda rng: saved(state_of(rng)), state_file, read_state),
-}
+ONNX: Final = Subject(lambda rng: onnx_model(rng).SerializeToString(), onnx_file, from_onnx)

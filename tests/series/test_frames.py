@@ -168,7 +168,7 @@ def test_models_with_known_columns_cross_between_pandas_and_the_commands(capsys:
     names: dict[str, Any] = {"target": "sold", "known": "price,promo"}
     Forecaster(**SMALL, **names).fit(table).save("pandas")
     options = [f"--{name}={value}" for name, value in (SMALL | names).items()]
-    assert main(["forecast", "t.csv", "--quiet", *options, "--out=command"]) == 0
+    assert main(["forecast", "t.csv", *options, "--out=command"]) == 0
     capsys.readouterr()
     for name in ("pandas", "command"):
         assert main(["predict", name, "t.csv", "--json"]) == 0

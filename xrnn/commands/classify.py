@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from rich.table import Table
 
 from xrnn.commands.labelled import TestArgument, TrainArgument, train_and_test
 from xrnn.commands.options import RunOptions, TableOptions, with_options
-from xrnn.commands.pictures import Picture, confusion_picture
+from xrnn.commands.pictures import Draw, draw_confusion
+from xrnn.commands.tables import table_with
 from xrnn.commands.training import Results
 from xrnn.series import Classifier
 from xrnn.series.checks import escaped
@@ -41,7 +41,7 @@ def _report(
     predicted: HostArray,
     baseline: HostArray | None,
     say: Callable[[Any], None],
-) -> tuple[Results, Picture]:
+) -> tuple[Results, Draw]:
     names: list[str] = classifier.classes_.tolist()
     counts = np.zeros((len(names), len(names)), np.int64)  # [i, j]: series with label i that were predicted as j
     for true, label in zip(truth.tolist(), predicted.tolist(), strict=True):
@@ -67,10 +67,7 @@ def _report(
     if never:
         hint = "" if classifier.balance else "; if such series are rare, try --balance"
         say(f"never predicted: {', '.join(map(escaped, never))}{hint}")
-    shown = Table(box=None, pad_edge=False)
-    shown.add_column("label", max_width=_LONGEST, overflow="ellipsis", no_wrap=True)
-    for name in ("series", "right", "recall", "precision"):
-        shown.add_column(name, justify="right")
+    shown = table_with("label", "series", "right", "recall", "precision", max_width=_LONGEST)
     by_label: dict[str, Any] = {}
     for name, of, hits, *shares in zip(names, series.tolist(), right.tolist(), recall, precision, strict=True):
         known = [None if np.isnan(share) else float(share) for share in shares]
@@ -79,4 +76,4 @@ def _report(
         shown.add_row(escaped(name), f"{of:,}", f"{hits:,}", *cells)
     say(shown)
     results |= {"labels": by_label, "never_predicted": never}
-    return results, confusion_picture(names, counts)
+    return results, lambda figure: draw_confusion(figure, names, counts)

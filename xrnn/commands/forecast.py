@@ -10,8 +10,8 @@ import numpy as np
 import typer
 
 from xrnn.commands import tables
-from xrnn.commands.options import ReadingOptions, RunOptions, flag, new_path, path, with_options
-from xrnn.commands.pictures import forecast_picture
+from xrnn.commands.options import ReadingOptions, RunOptions, flag, path, with_options
+from xrnn.commands.pictures import draw_forecasts
 from xrnn.commands.series import forecast_columns, lines_about
 from xrnn.commands.training import Run
 from xrnn.select import use_backend
@@ -35,10 +35,6 @@ def forecast(
     *,
     forecaster: Forecaster,
     reading: ReadingOptions,
-    csv: Annotated[
-        Path | None,
-        typer.Option(parser=new_path, metavar="PATH", help=".csv file to write: a row for each series and step."),
-    ] = None,
     options: RunOptions,
 ) -> int:
     """Train a forecaster of time series, test it on their last rows, and forecast the next ones.
@@ -46,7 +42,7 @@ def forecast(
     It writes forecaster.safetensors and forecaster.png. If the run is interrupted before
     its model is calibrated, it writes nothing.
     """
-    run = Run(options, "forecaster.safetensors", files, csv)
+    run = Run(options, "forecaster.safetensors", files)
     p = forecaster.check_params()
     series = load_series(files, p, forecast_columns(p, reading.given))
     data = prepare(series, p)
@@ -56,13 +52,13 @@ def forecast(
     notes = [f"series: {data.description}", *about, *([data.left_out] if data.left_out else [])]
     if status := run.fit(forecaster, lambda: trainings.append(forecaster.learn(p, data)), notes):
         return status
-    say, (training,), past = run.terminal.result, trainings, data.backtest
+    say, (training,), past = run.terminal.say, trainings, data.backtest
     tested: Any = np.zeros(0)
     scores: dict[str, dict[str, ForecastScores]] = {}
     if past is None:
         say("no backtest: the rows before those to hold out are too few, missing or equal")
     else:
-        run.terminal.note("testing: a training without the last rows")
+        run.terminal.say("testing: a training without the last rows")
         with use_backend(run.selection.backend):
             again = training.on(past)
             again.complete()
@@ -79,14 +75,15 @@ def forecast(
     place = past.scored[0] if past else 0
     shown = forecasts[place]
     if len(forecasts) > 1:
-        say(f"{shown.name}, 1 of {len(forecasts):,} series; --csv and --json have all forecasts")
+        say(f"{shown.name}, 1 of {len(forecasts):,} series; `xrnn predict` prints all forecasts")
     say(tables.forecast_table(shown))
     results: dict[str, Any] = {"backtest": tables.as_dict(mean_scores(scores)) if scores else None}
     if len(scores) > 1:
         results["series"] = [{"name": name} | tables.as_dict(of) for name, of in scores.items()]
     results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
-    picture = forecast_picture(data.series, forecasts, past, tested, scores, "\n".join(parts))
-    return run.finish(results, picture, lambda: tables.table_of(forecasts))
+    return run.finish(
+        results, lambda figure: draw_forecasts(figure, data.series, forecasts, past, tested, scores, "\n".join(parts))
+    )
 
 
 def _say_scores(say: Callable[[Any], None], past: ForecastData, tested: Any, scores: Any, levels: Any) -> None:

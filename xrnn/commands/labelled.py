@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from xrnn.commands.options import RunOptions, TableOptions, path
-from xrnn.commands.pictures import Picture
+from xrnn.commands.pictures import Draw
 from xrnn.commands.series import load
 from xrnn.commands.training import Results, Run
 from xrnn.series import Classifier, Regressor
@@ -35,9 +35,7 @@ _BASELINE: Final = "convolutions"  # the kind of model that is trained and teste
 E = TypeVar("E", Classifier, Regressor)
 # estimator; the targets of the test series, the predictions of the model and of the baseline, if there is one; a
 # function that prints → the results for JSON, and the picture
-ReportOf: TypeAlias = Callable[
-    [E, HostArray, HostArray, HostArray | None, Callable[[Any], None]], tuple[Results, Picture]
-]
+ReportOf: TypeAlias = Callable[[E, HostArray, HostArray, HostArray | None, Callable[[Any], None]], tuple[Results, Draw]]
 
 
 def train_and_test(
@@ -56,23 +54,19 @@ def train_and_test(
     labels, truth = [each.label for each in data.train], np.array([each.label for each in data.test])
     if status := run.fit(estimator, lambda: estimator.fit(data.train, labels), [data.source]):
         return status
-    say = run.terminal.result
+    say = run.terminal.say
     predicted, baseline, advice = estimator.predict(data.test), None, None
     if estimator.model != _BASELINE:
         baseline = type(estimator)(model=_BASELINE, seed=estimator.seed).fit(data.train, labels).predict(data.test)
-    results, picture = report(estimator, truth, predicted, baseline, say)
+    results, draw = report(estimator, truth, predicted, baseline, say)
     if baseline is not None:
-        better = (
-            np.abs(truth - predicted) - np.abs(truth - baseline)
-            if numbers
-            else 1.0 * (predicted != truth) - (baseline != truth)
-        )
+        errors, others = (np.abs(truth - each) if numbers else 1.0 * (truth != each) for each in (predicted, baseline))
+        better = errors - others
         mean, scatter = float(better.mean()), 2 * float(better.std()) / len(better) ** 0.5
         if mean > scatter:  # two standard errors of the difference
-            measure = "mean absolute error" if numbers else "accuracy"
             advice = (
-                f"the baseline is better by {mean:.3g} ± {scatter:.2g} in {measure}: --model {_BASELINE} trains and "
-                "saves it"
+                f"the baseline is better by {mean:.3g} ± {scatter:.2g} in "
+                f"{'mean absolute error' if numbers else 'accuracy'}: --model {_BASELINE} trains and saves it"
             )
         results["baseline"]["ahead"] = advice is not None
-    return run.finish(results | {"series": len(truth)}, picture, advice=advice)
+    return run.finish(results | {"series": len(truth)}, draw, advice)

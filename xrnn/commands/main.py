@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
 import signal
 import sys
 from typing import Annotated, Any, Final, cast
 
 import typer
-import typer.core
 
 import xrnn
 from xrnn.backend import BackendUnavailableError
@@ -29,26 +29,7 @@ from xrnn.series.errors import ModelError
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
 
 
-class _InterruptedError(Exception):
-    """Ctrl-C, as an exception that no version of Typer turns into an exit status."""
-
-
-class _ClosedPipeError(Exception):
-    """A closed pipe, as an exception that Typer does not turn into the exit status 1."""
-
-
-class _Commands(typer.core.TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise _InterruptedError from error
-        except BrokenPipeError as error:
-            raise _ClosedPipeError from error
-
-
 app = typer.Typer(
-    cls=_Commands,
     help="Recurrent layers on NumPy and CuPy, for time series.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -66,28 +47,28 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             status = _run(arguments)
             sys.stdout.flush()
-        except (OSError, _ClosedPipeError) as error:
-            status = _lost(error)
+        except OSError as error:
+            if error.filename:  # an error of a file
+                raise
+            drop(sys.stdout)  # the output is lost: a closed pipe, a full device, a closed terminal
+            if error.errno == errno.EPIPE:
+                return 128 + getattr(signal, "SIGPIPE", 13)  # as of a program that SIGPIPE has ended
+            status = _fail(
+                f"can't write the output ({error.strerror}): expected free space; saved files are complete", 1
+            )
     return status
-
-
-def _lost(error: OSError | _ClosedPipeError) -> int:
-    """The exit status after the output was lost: a closed pipe, a full device, a closed terminal.
-
-    Raises an error of a file again.
-    """
-    if isinstance(error, OSError) and error.filename:
-        raise error
-    drop(sys.stdout)
-    if not isinstance(error, OSError) or error.errno == errno.EPIPE:
-        return 128 + getattr(signal, "SIGPIPE", 13)  # as of a program that SIGPIPE has ended
-    return _fail(f"can't write the output ({error.strerror}): expected free space; saved files are complete", 1)
 
 
 def _run(arguments: list[str]) -> int:
     commands = cast(Any, typer.main.get_command(app))
+    if "_XRNN_COMPLETE" in os.environ:  # a shell completes a command
+        commands.main(arguments, "xrnn")
     try:
-        return commands.main(arguments, "xrnn", standalone_mode=False) or 0
+        # `commands.main` would turn the exceptions of an interrupt and of a closed pipe into exit statuses of its own.
+        with commands.make_context("xrnn", [*arguments]) as context:
+            return commands.invoke(context) or 0
+    except typer.Exit as error:
+        return error.exit_code
     except _CommandLineError as error:
         # Without a context, an option lacks its value, or precedes the command.
         name = f"xrnn {arguments[0]}" if arguments[0] in commands.commands else "xrnn"
@@ -97,7 +78,7 @@ def _run(arguments: list[str]) -> int:
         return _fail(error.shown(flag), 1)
     except (BackendUnavailableError, ParallelError) as error:
         return _fail(str(error), 1)
-    except (_InterruptedError, KeyboardInterrupt, typer.Abort):  # Typer's own code raises the last two
+    except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except MemoryError as error:
         return _fail(

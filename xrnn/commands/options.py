@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Annotated, Any, Final, get_args
 
 import typer
 
-from xrnn.ops.cells.rnn import NONLINEARITIES
 from xrnn.select import Selection, choices, select
 from xrnn.series import Classifier
 from xrnn.series.errors import SettingsError
@@ -59,29 +57,24 @@ class RunOptions:
     """The options of all training commands.
 
     out         checkpoint to write; the picture has the same name and the ending .png
-    overwrite   replace an existing checkpoint, picture and table
-    quiet       print the results only, not what was read and the progress
-    json        print the results as JSON, in the last line
+    overwrite   replace an existing checkpoint and picture
+    json        print only the results, as a line of JSON
     backend     where to compute; by default the value of XRNN_BACKEND, or auto
     """
 
     out: Path | None = None
     overwrite: bool = False
-    quiet: bool = False
     json: bool = False
     backend: str | None = None
 
 
-# The placeholder of an option's value, by its name, else by its type. If it has a comma, and lists no choices, the
-# option may be given several times.
+# The placeholder of an option's value, by its name, else by its type.
 _METAVARS: Final[dict[Any, str]] = {
-    **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…", "prefix": "TEXT"},
+    **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…"},
     **dict.fromkeys(("id", "time", "label", "target"), "COLUMN"),
     **dict.fromkeys(("skip_columns", "known"), "COLUMN,COLUMN,…"),
     "backend": "|".join(choices()),
-    "nonlinearity": "|".join(NONLINEARITIES),
 }
-_SHORT: Final = {"quiet": "-q"}
 
 
 def options_of(kind: Any) -> Iterator[inspect.Parameter]:
@@ -97,19 +90,14 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
         if name in rules and rules[name].choices:
             metavar = "|".join(rules[name].choices)
         more: dict[str, Any] = {} if of is bool else {"metavar": metavar}
-        default, annotation = each.default, each.annotation if each.default is None else of
+        annotation = each.annotation if each.default is None else of
         if "|" in metavar and of is not bool:
             more |= {"parser": str.lower, "autocompletion": _listing(metavar.split("|"))}
-        elif "," in metavar:
-            default, annotation = (), list[str]
         elif of is Path:
-            more["parser"] = new_path
-        names = [flag(name), *filter(None, [_SHORT.get(name)])]
+            more["parser"] = path
         text = f"{helps[name][0].upper()}{helps[name][1:]}."
-        option = typer.Option(*names, help=text, show_default=of is not bool and default not in ("", ()), **more)
-        yield inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
-        )
+        option = typer.Option(flag(name), help=text, show_default=of is not bool and each.default != "", **more)
+        yield each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option])
 
 
 def _listing(values: list[str]) -> Callable[[], list[str]]:
@@ -133,9 +121,7 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(**values: Any) -> Any:
         for name, kind in groups.items():
-            given = {each: values.pop(each) for each in inspect.signature(kind).parameters}
-            joined = {each: ",".join(value) if isinstance(value, list) else value for each, value in given.items()}
-            values[name] = kind(**{each: value for each, value in joined.items() if value not in ("", ())})
+            values[name] = kind(**{each: values.pop(each) for each in inspect.signature(kind).parameters})
         return command(**values)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -148,13 +134,6 @@ def path(text: str) -> Path:
     if not text:  # an unset shell variable; `Path` would make it the working directory
         raise typer.BadParameter("it is empty: expected a path")
     return Path(text)
-
-
-def new_path(text: str) -> Path:
-    """The path of a file to write.   Raises typer.BadParameter for the name of a folder."""
-    if text.endswith(("/", os.sep)):  # `Path` would remove the slash
-        raise typer.BadParameter("it is the name of a folder: expected that of a file; name one in it")
-    return path(text)
 
 
 def flag(name: str) -> str:

@@ -1,55 +1,34 @@
-"""The files that a run writes. They are checked before the run, and an existing file needs --overwrite."""
+"""The files that a command writes. They are checked before it computes, and an existing file needs --overwrite."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
 from xrnn.files import check_output, check_writable, real_path, same_file, write_file
 from xrnn.series.errors import OutputError, file_errors
 
-
-class Output(NamedTuple):
-    """A file to write: the option that names it, such as "--out", its path, and whether it may replace another."""
-
-    option: str
-    path: Path
-    overwrite: bool
-
-    def may_replace(self, path: Path) -> bool:
-        return self.overwrite
-
-    @property
-    def refusal(self) -> str:
-        return f"exists: expected a new name; name another with {self.option}, or replace it with --overwrite"
-
-    def write(self, content: bytes) -> None:
-        """Raises OutputError."""
-        with file_errors(OutputError, "write", self.path, "expected free space and permission"):
-            write_file(self.path, content, self.may_replace, self.refusal)
+_REFUSAL: Final = "exists: expected a new name; name another, or replace it with --overwrite"
 
 
-def check_ending(option: str, path: Path | None, ending: str, *others: str) -> None:
-    """Raises OutputError for another ending of the path."""
-    if path and path.suffix.lower() not in (ending, *others):
-        raise OutputError(f"{option} is {path}: expected a name that ends in {ending}; change the ending")
-
-
-def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path]) -> None:
-    """Check each output, and that the run reads none of them.   Raises OutputError.
+def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Check each output, and that the command reads none of them.   Raises OutputError.
 
     inputs   files, and folders, whose subfolders hold the files to read
     """
     for output in outputs:
         expected = "expected an existing folder with write permission; make it or name another"
-        with file_errors(OutputError, "write", output.path, expected):
-            check_writable(output.path)
-            check_output(output.path, output.may_replace, output.refusal)
+        with file_errors(OutputError, "write", output, expected):
+            check_writable(output)
+            check_output(output, lambda _: overwrite, _REFUSAL)
     for output, path in itertools.product(outputs, inputs):
-        if same_file(output.path, path) or real_path(output.path).parent.parent == real_path(path):
-            raise OutputError(
-                f"{output.option} would write {output.path}, among the files that this run reads: expected another "
-                "place; name another"
-            )
+        if same_file(output, path) or real_path(output).parent.parent == real_path(path):
+            raise OutputError(f"{output} is among the files to read: expected another place; name another")
+
+
+def write_output(path: Path, content: bytes, *, overwrite: bool) -> None:
+    """Raises OutputError."""
+    with file_errors(OutputError, "write", path, "expected free space and permission"):
+        write_file(path, content, lambda _: overwrite, _REFUSAL)

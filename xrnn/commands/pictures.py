@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -23,92 +22,71 @@ _MOST_NAMES: Final = 60  # with more labels, the axes show no names
 _LONGEST: Final = 16  # characters of a label
 _BEFORE: Final = 3  # a panel shows at least this number of times the held-out rows, a horizon or a season
 _MOST_PANELS: Final = 6
-_LINE: Final = 1.5  # points
-_MANY_ROWS: Final = 200  # in a panel
+_MANY_ROWS: Final = 200  # in a panel: thick lines of many rows cover each other
+
+Draw: TypeAlias = Callable[[Any], None]  # fills a Matplotlib figure
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture to draw."""
-
-    size: tuple[float, float]  # inches
-    draw: Callable[[Any], None]  # fills a Matplotlib figure
-
-    def content(self) -> bytes | None:
-        """The drawn picture, a PNG file; None if Matplotlib is not installed."""
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError:
-            return None
-        figure = Figure(figsize=self.size, layout="constrained")
-        FigureCanvasAgg(figure)
-        self.draw(figure)
-        content = io.BytesIO()
-        with warnings.catch_warnings():
-            # Matplotlib draws a box for a letter that its font lacks, and warns.
-            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-            figure.savefig(content, dpi=150, metadata={"Software": "xrnn"})
-        return content.getvalue()
+def drawn(draw: Draw) -> bytes | None:
+    """The picture, a PNG file; None if Matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    draw(figure := Figure(layout="constrained"))
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        # Matplotlib draws a box for a letter that its font lacks, and warns.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(content, format="png", dpi=150, metadata={"Software": "xrnn"})
+    return content.getvalue()
 
 
-# ---- classify and regress ----
-
-
-def confusion_picture(labels: Sequence[str], counts: HostArray) -> Picture:
+def draw_confusion(figure: Any, labels: Sequence[str], counts: HostArray) -> None:
     """The confusion matrix. It grows with the number of labels.
 
     counts   [i, j]: the number of series with label i that were predicted as j
     """
     side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
-    names = [_label(label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…") for label in labels]
-
-    def draw(figure: Any) -> None:
-        shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
-        axes = figure.add_subplot()
-        figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), ax=axes, label="share of the row")
-        right, n = counts.trace(), counts.sum()
-        axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {right / n:.3f} ({right:,} of {n:,})")
-        if len(names) > _MOST_NAMES:
-            return
-        size = min(10.0, 240 / len(names))  # points
-        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=size)
-        axes.set_yticks(range(len(names)), names, fontsize=size)
-        for (i, j), count in np.ndenumerate(counts):
-            if count and len(names) <= _MOST_COUNTS:
-                color = "white" if shares[i, j] > 0.5 else "black"
-                axes.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
-
-    return Picture((1.2 * side, side), draw)
+    figure.set_size_inches(1.2 * side, side)
+    shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
+    axes = figure.add_subplot()
+    figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), ax=axes, label="share of the row")
+    right, n = counts.trace(), counts.sum()
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {right / n:.3f} ({right:,} of {n:,})")
+    if len(labels) > _MOST_NAMES:
+        return
+    names = [_text(label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…") for label in labels]
+    size = min(10.0, 240 / len(names))  # points
+    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    for (i, j), count in np.ndenumerate(counts):
+        if count and len(names) <= _MOST_COUNTS:
+            color = "white" if shares[i, j] > 0.5 else "black"
+            axes.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
 
 
-def regression_picture(targets: HostArray, predicted: HostArray) -> Picture:
+def draw_regression(figure: Any, targets: HostArray, predicted: HostArray) -> None:
     """The predicted numbers against the true ones."""
-
-    def draw(figure: Any) -> None:
-        axes = figure.add_subplot()
-        ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
-        axes.plot(ends, ends, color="tab:gray", linewidth=0.8)
-        axes.scatter(targets, predicted, s=12, alpha=0.6)
-        axes.set(
-            xlabel="true", ylabel="predicted", title=f"mean absolute error {np.abs(targets - predicted).mean():.4g}"
-        )
-        axes.grid(alpha=0.3)
-
-    return Picture((5.4, 4.4), draw)
+    figure.set_size_inches(5.4, 4.4)
+    axes = figure.add_subplot()
+    ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
+    axes.plot(ends, ends, color="tab:gray", linewidth=0.8)
+    axes.scatter(targets, predicted, s=12, alpha=0.6)
+    error = np.abs(targets - predicted).mean()
+    axes.set(xlabel="true", ylabel="predicted", title=f"mean absolute error {error:.4g}")
+    axes.grid(alpha=0.3)
 
 
-# ---- forecast ----
-
-
-def forecast_picture(
+def draw_forecasts(
+    figure: Any,
     series: Sequence[ForecastSeries],
     forecasts: Sequence[Forecast],
     past: ForecastData | None,
     tested: HostArray,
     scores: dict[str, dict[str, ForecastScores]],
     parts: str,
-) -> Picture:
+) -> None:
     """A panel for each series if there are at most six; else for the scored ones with the lowest and highest error.
 
     A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
@@ -128,25 +106,22 @@ def forecast_picture(
         shown = {order[0]: "lowest error, ", order[-1]: "highest error, "} if order else {0: ""}
     columns = min(len(shown), 2)
     rows = -(-len(shown) // columns)
-
-    def draw(figure: Any) -> None:
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        for (i, kind), axes in zip(shown.items(), panels, strict=False):
-            title = f"{kind}{_label(series[i].name)}"
-            if past and i in scored:
-                part, of = scored[i]
-                mase = f"MASE {of['model'].mase:.3f}, seasonal naive {of['seasonal_naive'].mase:.3f}"
-                title += f"\nbacktest: {mase}"
-                _draw_panel(axes, series[i], forecasts[i], past.series[i].cut, past.test_origins(i), part)
-            else:
-                _draw_panel(axes, series[i], forecasts[i], series[i].rows, np.zeros(0, int), np.zeros(0))
-            axes.set(title=title)
-        for axes in panels[len(shown) :]:
-            axes.axis("off")
-        panels[0].legend()
-        figure.supxlabel(parts, fontsize="small")
-
-    return Picture((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows), draw)
+    figure.set_size_inches((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for (i, kind), axes in zip(shown.items(), panels, strict=False):
+        title = f"{kind}{_text(series[i].name)}"
+        if past and i in scored:
+            part, of = scored[i]
+            mase = f"MASE {of['model'].mase:.3f}, seasonal naive {of['seasonal_naive'].mase:.3f}"
+            title += f"\nbacktest: {mase}"
+            _draw_panel(axes, series[i], forecasts[i], past.series[i].cut, past.test_origins(i), part)
+        else:
+            _draw_panel(axes, series[i], forecasts[i], series[i].rows, np.zeros(0, int), np.zeros(0))
+        axes.set(title=title)
+    for axes in panels[len(shown) :]:
+        axes.axis("off")
+    panels[0].legend()
+    figure.supxlabel(parts, fontsize="small")
 
 
 def _draw_panel(
@@ -155,55 +130,40 @@ def _draw_panel(
     """The last rows of a series, the forecasts `tested` at `origins` after the row `cut`, and the next steps."""
     from matplotlib.dates import ConciseDateFormatter
 
-    F, m, C = series.facts.horizon, series.facts.season, series.facts.context
-    levels, axis = forecast.levels, _time_axis(series, forecast)
-    naive = seasonal_naive(series.filled, origins, F, m)
-    first = max(0, min(cut - C, series.rows - _BEFORE * max(series.rows - cut, F, m)))
-    width = _LINE if series.rows - first < _MANY_ROWS else _LINE / 3  # thick lines of many days cover each other
-    axes.plot(axis[first : series.rows], series.target[first:], color="tab:gray", label="values", linewidth=width)
+    F, m, levels, end = series.facts.horizon, series.facts.season, forecast.levels, series.rows
+    times: list[Any] = [*range(end + F)]  # the place of each row and of each step ahead
+    if series.times:  # without an offset, which Matplotlib would show in UTC
+        both = (*series.times[:end], *forecast.times)
+        times = [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in both]
+    first = max(0, min(cut - series.facts.context, end - _BEFORE * max(end - cut, F, m)))
+    width = 1.5 if end - first < _MANY_ROWS else 0.5  # points
+    axes.plot(times[first:end], series.target[first:], color="tab:gray", label="values", linewidth=width)
     axes.grid(alpha=0.3)
-    band = f"forecast, {levels[0]:g} to {levels[-1]:g}"
-    drawn = 0  # rows with a forecast
-    for place in _apart(origins, F):
-        part = slice(max(drawn - origins[place], 0), None)
-        at = axis[origins[place] : origins[place] + F][part]
-        _draw_forecast(axes, at, tested[place][part], levels, None, width)
+
+    def draw(start: int, values: HostArray, label: str | None) -> None:
+        """A forecast (F, Q) from row `start`."""
+        at = times[start : start + len(values)]
+        axes.fill_between(at, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
+        axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)
+
+    naive, drawn = seasonal_naive(series.filled, origins, F, m), 0  # drawn: rows with a forecast
+    for place, origin in enumerate(origins.tolist()):
+        if origin < drawn and place < len(origins) - 1:
+            continue
+        skipped = max(drawn - origin, 0)
+        draw(origin + skipped, tested[place][skipped:], None)
         label = None if drawn else "seasonal naive"
-        axes.plot(at, naive[place][part], color="tab:orange", linewidth=width / 2, label=label)
-        drawn = origins[place] + F
-    axes.axvline(axis[series.rows], color="tab:gray", linestyle=":", label=f"the next {F} steps")
-    _draw_forecast(axes, axis[series.rows :][:F], forecast.values, levels, band, width)
-    axes.set(xlabel=_label(series.time_name) if series.times else "row", ylabel=_label(series.value_name))
-    if isinstance(axis[0], datetime):
+        at = times[origin + skipped : origin + F]
+        axes.plot(at, naive[place][skipped:], color="tab:orange", linewidth=width / 2, label=label)
+        drawn = origin + F
+    axes.axvline(times[end], color="tab:gray", linestyle=":", label=f"the next {F} steps")
+    draw(end, forecast.values, f"forecast, {levels[0]:g} to {levels[-1]:g}")
+    axes.set(xlabel=_text(series.time_name) if series.times else "row", ylabel=_text(series.value_name))
+    if isinstance(times[0], datetime):
         axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
-    elif all(float(number).is_integer() for number in axis):  # rows, or years
+    elif all(float(number).is_integer() for number in times):  # rows, or years
         axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _time_axis(series: ForecastSeries, forecast: Forecast) -> list[Any]:
-    """The place of each row and of each step ahead: its time without an offset, or its number."""
-    if not series.times:
-        return [*range(series.rows + len(forecast.times))]
-    times = [*series.times[: series.rows], *forecast.times]
-    return [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in times]
-
-
-def _apart(origins: HostArray, F: int) -> list[int]:
-    """The places in `origins` of forecasts that begin where the one before ends, and the last one."""
-    places: list[int] = []
-    for place, origin in enumerate(origins):
-        if not places or origin >= origins[places[-1]] + F or place == len(origins) - 1:
-            places.append(place)
-    return places
-
-
-def _label(text: str) -> str:
+def _text(text: str) -> str:
     return escaped(text).replace("$", r"\$")[:60]
-
-
-def _draw_forecast(
-    axes: Any, at: list[Any], values: HostArray, levels: tuple[float, ...], label: str | None, width: float
-) -> None:
-    """values (F, Q), at the places `at`."""
-    axes.fill_between(at, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
-    axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
+import itertools
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +18,8 @@ import typer
 from xrnn.commands.options import BackendOption, TableOptions, flag, path, selected, with_options
 from xrnn.commands.series import columns_of, forecast_columns
 from xrnn.commands.tables import rows_of
-from xrnn.commands.terminal import Terminal, to_stderr
-from xrnn.files import quoted
+from xrnn.commands.terminal import to_stderr
+from xrnn.files import printable, quoted
 from xrnn.select import use_backend
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import Series, escaped
@@ -78,7 +81,6 @@ def predict(
     if how.stream == bool(files):
         got = "both --stream and files" if how.stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
-    terminal = Terminal()
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     kind = kind_in(checkpoint, wanted)
     if kind not in _KINDS:
@@ -87,14 +89,14 @@ def predict(
     with use_backend(selected(backend).backend):
         estimator = _KINDS[kind].load(checkpoint)
         lines = (_forecasts if kind == Forecaster.job else _labels)(estimator, table.given, files or [], how)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
         for i, (values, rows) in enumerate(lines):
             if how.json:
-                terminal.json_line(values)
-                continue
-            if i == 0:
-                terminal.row(*rows[0])
-            for row in rows:
-                terminal.row(*map(str, row.values()))
+                print(json.dumps(values))
+            else:
+                writer.writerows([map(printable, rows[0])] if i == 0 else [])  # the header
+                writer.writerows([printable(str(value)) for value in row.values()] for row in rows)
+            sys.stdout.flush()
 
 
 # A prediction: for JSON, and the rows of the table, by column.
@@ -112,21 +114,20 @@ def _labels(
     if how.proba and not classifies:
         raise SettingsError("got --proba for a model that predicts numbers: expected a classifier; leave it out")
     columns = _columns(estimator, given)
-    names: list[str] | None = None
+    names: Iterable[dict[str, str]] = itertools.repeat({})
     predictions: Iterable[HostArray]
     if files:
         series = _of_all(
             files, columns, how, lambda each: check_same(each, estimator.channels_, estimator.channel_names_)
         )
-        names = [each.name for each in series]
+        names = [{"name": each.name} for each in series]
         predict_ = estimator.predict_proba if classifies else estimator.predict
         predictions = predict_(series) if series else []
     else:
         predictions = estimator.stream(_rows(columns.decimal, estimator.channels_, estimator.channel_names_, how))
     labels = estimator.classes_.tolist() if classifies else []
     texts = [*map(str, labels)] if len({*map(str, labels)}) == len(labels) else [*map(repr, labels)]
-    for i, prediction in enumerate(predictions):
-        named = {"name": names[i]} if names else {}
+    for named, prediction in zip(names, predictions, strict=False):
         if not classifies:
             yield {"value": float(prediction)} | named, [named | {"value": f"{prediction:.6g}"}]
             continue

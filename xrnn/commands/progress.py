@@ -1,9 +1,8 @@
-"""The progress of a training: a bar on a terminal, else a line every ten seconds; and the signals that stop it."""
+"""The progress of a training: a bar on a terminal, and a line at its end; and the signals that stop it."""
 
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,7 +17,6 @@ from xrnn.commands.terminal import Terminal, noted_signals, to_stderr
 from xrnn.series.errors import ModelError
 from xrnn.series.training import Training, Watcher
 
-_SECONDS_BETWEEN_LINES: Final = 10.0
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
 _WIDEST_BAR: Final = 40
 
@@ -34,10 +32,8 @@ class TrainingProgress(Watcher):
 
     def __init__(self, terminal: Terminal, notes: Sequence[str] = ()) -> None:
         self._terminal, self._notes = terminal, [*notes]
-        self._signals, self._stack = list[signal.Signals](), contextlib.ExitStack()
+        self._signals, self._stack = list[int](), contextlib.ExitStack()
         self._training: Training | None = None
-        # A dumb terminal (TERM=dumb) can't redraw a bar.
-        self._has_bar = terminal.is_terminal and not terminal.is_dumb_terminal and terminal.shows_notes
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=_WIDEST_BAR)),
@@ -46,7 +42,8 @@ class TrainingProgress(Watcher):
             auto_refresh=False,  # its thread would slow the training
             transient=True,
             expand=True,
-            disable=not self._has_bar,
+            # A dumb terminal (TERM=dumb) can't redraw a bar.
+            disable=not terminal.is_terminal or terminal.is_dumb_terminal or terminal.quiet,
         )
         self._task = self._bar.add_task("")
 
@@ -72,31 +69,26 @@ class TrainingProgress(Watcher):
         notes, self._notes = self._notes, []
         with contextlib.suppress(*[OSError] * bool(self._training)):  # a lost output ends the run before the training
             for each in [*notes, line]:
-                self._terminal.note(each)
+                self._terminal.say(each)
 
     def warn(self, text: str) -> None:
         to_stderr(ModelError(text).shown(flag))
 
     def began(self, training: Training, last: int) -> None:
         self._training = training
-        self._started = self._last_line = self._last_read = time.monotonic()
+        self._started = self._last_read = time.monotonic()
         self._bar.start()
         self._bar.update(self._task, total=last)
 
     def updated(self) -> None:
-        """Redraw the bar at an interval; without a bar, print a line every ten seconds."""
+        """Redraw the bar, at an interval."""
         now = time.monotonic()
-        if not self._training or now - self._last_read < _SECONDS_BETWEEN_READS:
-            return
-        self._training.read_losses()
-        self._last_read = now
-        line = f"{self.position}: {self._training.shown_figures}"
-        with contextlib.suppress(OSError):
-            if self._has_bar:
+        if self._training and now - self._last_read >= _SECONDS_BETWEEN_READS:
+            self._training.read_losses()
+            self._last_read = now
+            line = f"{self.position}: {self._training.shown_figures}"
+            with contextlib.suppress(OSError):
                 self._bar.update(self._task, completed=self._training.steps, description=line, refresh=True)
-            elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
-                self._last_line = now
-                self._terminal.note(line)
 
     def ended(self) -> None:
         """Print the final figures."""
@@ -104,7 +96,7 @@ class TrainingProgress(Watcher):
             self._bar.stop()
             if self._training and self._training.steps:
                 took = timedelta(seconds=round(time.monotonic() - self._started))
-                self._terminal.note(f"{self.position}: {self._training.shown_figures}, took {took}")
+                self._terminal.say(f"{self.position}: {self._training.shown_figures}, took {took}")
 
     @property
     def position(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from xrnn.commands.labelled import TestArgument, TrainArgument, train_and_test
 from xrnn.commands.options import RunOptions, TableOptions, with_options
-from xrnn.commands.pictures import Picture, regression_picture
+from xrnn.commands.pictures import Draw, draw_regression
 from xrnn.commands.training import Results
 from xrnn.series import Regressor
 from xrnn.series.labelled.labels import r_squared
@@ -38,7 +38,7 @@ def _report(
     predicted: HostArray,
     baseline: HostArray | None,
     say: Callable[[Any], None],
-) -> tuple[Results, Picture]:
+) -> tuple[Results, Draw]:
     model, mean = _scores(truth, predicted), _scores(truth, np.full(len(truth), regressor.target_mean_))
     say(f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})")
     if model["r2"] is not None:
@@ -47,7 +47,7 @@ def _report(
     if baseline is not None:
         results["baseline"] = _scores(truth, baseline)
         say(f"baseline (ridge on convolutions): mean absolute error {results['baseline']['mae']:.4g}")
-    return results, regression_picture(truth, predicted)
+    return results, lambda figure: draw_regression(figure, truth, predicted)
 
 
 def _scores(truth: HostArray, predicted: HostArray) -> dict[str, Any]:

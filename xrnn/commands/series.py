@@ -94,34 +94,33 @@ def load(train: Path | None, test: Path | None, given: Mapping[str, str], seed: 
     """
     paths = [each for each in (train, test) if each] or _default_paths(numbers)
     columns = columns_of(given, numbers=numbers)
-    parts = [read_path(each, columns) for each in paths]
-    first = parts[0]
-    check_channels(first)
-    for each in parts[1] if len(parts) > 1 else []:
-        check_same(each, first[0].channels, first[0].channel_names, "TRAIN")
-    if len(parts) > 1 and {_content(each) for each in parts[1]} <= {_content(each) for each in first}:
+    valid = _target if numbers else _label
+    known, *others = [[replace(each, label=valid(each)) for each in read_path(path, columns)] for path in paths]
+    check_channels(known)
+    labels = None if numbers else classes_of([each.label for each in known], by_number=True)
+    if not others:
+        groups = groups_of(known, labels)
+        if single := next((known[group[0]] for group in groups if labels and len(group) < 2), None):
+            raise DataError(
+                f"{paths[0]} has a single series of the label {quoted(escaped(single.label))}, "
+                f"{printable(single.name)}: expected at least two, one of them to be held out; add some, leave the "
+                "label out, or name a TEST"
+            )
+        return Labelled(*hold_out(known, groups, TEST, seed), True)
+    tested = others[0]
+    for each in tested:
+        check_same(each, known[0].channels, known[0].channel_names, "TRAIN")
+        if labels and each.label not in labels:
+            raise DataError(
+                f"{printable(each.name)} has the label {quoted(escaped(each.label))}: expected one that TRAIN has, "
+                f"{', '.join(map(escaped, labels))[:200]}; leave the series out, or add some to TRAIN"
+            )
+    if {_content(each) for each in tested} <= {_content(each) for each in known}:
         raise DataError(
             f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
             "another TEST, or leave it out to hold out a part of TRAIN"
         )
-    valid = _target if numbers else _label
-    known = [replace(each, label=valid(each)) for each in first]
-    labels = None if numbers else classes_of([each.label for each in known], by_number=True)
-    if len(parts) > 1:
-        tested = [replace(each, label=valid(each)) for each in parts[1]]
-        if other := next((each for each in tested if labels and each.label not in labels), None):
-            raise DataError(
-                f"{printable(other.name)} has the label {quoted(escaped(other.label))}: expected one that TRAIN has, "
-                f"{', '.join(map(escaped, labels or []))[:200]}; leave the series out, or add some to TRAIN"
-            )
-        return Labelled(known, tested, False)
-    groups = groups_of(known, labels)
-    if single := next((known[group[0]] for group in groups if labels and len(group) < 2), None):
-        raise DataError(
-            f"{paths[0]} has a single series of the label {quoted(escaped(single.label))}, {printable(single.name)}: "
-            "expected at least two, one of them to be held out; add some, leave the label out, or name a TEST"
-        )
-    return Labelled(*hold_out(known, groups, TEST, seed), True)
+    return Labelled(known, tested, False)
 
 
 def _label(series: Series) -> Any:
@@ -149,11 +148,9 @@ def _default_paths(numbers: bool) -> list[Path]:
     """The paths of JapaneseVowels in the installed package aeon, which is not imported.   Raises DataError."""
     if numbers:
         raise DataError("got no TRAIN: expected series with a number each; name a file or a folder")
-    try:
+    paths: list[Path] = []
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         found = importlib.metadata.distribution("aeon")
-    except importlib.metadata.PackageNotFoundError:
-        paths: list[Path] = []
-    else:
         paths = [Path(str(found.locate_file(_DEFAULT.format(part)))) for part in ("TRAIN", "TEST")]
     if not paths or not all(path.is_file() for path in paths):
         raise DataError(

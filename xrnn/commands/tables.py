@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +15,6 @@ from xrnn.series.forecast.model import Forecast
 from xrnn.series.forecast.scores import ForecastScores
 
 _MOST_PRINTED: Final = 40  # steps ahead
-_SAME: Final = "naive = seasonal"
 _MOST_STEPS: Final = 7  # with a column in the table of errors
 
 
@@ -44,18 +41,19 @@ def as_dict(scores: dict[str, ForecastScores]) -> dict[str, Any]:
     return {method: each._asdict() for method, each in scores.items()}
 
 
-def _table(*names: str) -> Table:
-    """An empty table: text, then columns of numbers."""
+def table_with(*names: str, max_width: int | None = None) -> Table:
+    """An empty table: text, up to `max_width`, then columns of numbers."""
     table = Table(box=None, pad_edge=False)
-    for i, name in enumerate(names):
-        table.add_column(name, justify="right" if i else "left")
+    table.add_column(names[0], max_width=max_width, overflow="ellipsis", no_wrap=True)
+    for name in names[1:]:
+        table.add_column(name, justify="right")
     return table
 
 
 def scores_table(scores: dict[str, ForecastScores], levels: tuple[float, ...]) -> Table:
-    table = _table("", "MASE", "sMAPE", "pinball", "width", f"coverage of {levels[-1] - levels[0]:.0%}")
+    table = table_with("", "MASE", "sMAPE", "pinball", "width", f"coverage of {levels[-1] - levels[0]:.0%}")
     for name, each in by_method(scores).items():
-        table.add_row(name, *_figures(each))
+        table.add_row(name.replace("_", " "), *_figures(each))
     return table
 
 
@@ -63,19 +61,16 @@ def steps_table(scores: dict[str, ForecastScores]) -> Table:
     """The MASE of some steps ahead."""
     F = len(scores["model"].steps)
     steps = np.unique(np.linspace(1, F, min(F, _MOST_STEPS)).round().astype(int)).tolist()
-    table = _table("MASE of step", *map(str, steps))
+    table = table_with("MASE of step", *map(str, steps))
     for name, each in by_method(scores).items():
-        table.add_row(name, *(f"{each.steps[step - 1]:.3f}" for step in steps))
+        table.add_row(name.replace("_", " "), *(f"{each.steps[step - 1]:.3f}" for step in steps))
     return table
 
 
 def by_method(scores: dict[str, ForecastScores]) -> dict[str, ForecastScores]:
-    """The scores with the names to show. Two naive forecasts that are the same, because the season is 1, are one."""
-    shown = {name.replace("_", " "): each for name, each in scores.items()}
-    if shown["naive"] == shown["seasonal naive"]:
-        del shown["seasonal naive"]
-        shown = {_SAME if name == "naive" else name: each for name, each in shown.items()}
-    return shown
+    """The scores to show. Two naive forecasts that are the same, because the season is 1, are one."""
+    same = {"seasonal_naive"} if scores["naive"] == scores["seasonal_naive"] else set()
+    return {name: each for name, each in scores.items() if name not in same}
 
 
 def _figures(scores: ForecastScores) -> list[str]:
@@ -85,17 +80,16 @@ def _figures(scores: ForecastScores) -> list[str]:
 
 def series_table(scores: dict[str, dict[str, ForecastScores]], shown: Iterable[str]) -> Table:
     """The MASE of each series, by the methods to show."""
-    names = {name: "naive" if name == _SAME else name.replace(" ", "_") for name in shown}
-    table = _table("MASE", *names)
+    table = table_with("MASE", *(name.replace("_", " ") for name in shown))
     for name, of_series in itertools.islice(scores.items(), _MOST_PRINTED):
-        table.add_row(printable(name), *(f"{of_series[method].mase:.3f}" for method in names.values()))
+        table.add_row(printable(name), *(f"{of_series[method].mase:.3f}" for method in shown))
     if len(scores) > _MOST_PRINTED:
         table.add_row(f"… and {len(scores) - _MOST_PRINTED:,} more in --json")
     return table
 
 
 def forecast_table(forecast: Forecast) -> Table:
-    table = _table("time", "forecast", *(f"{q:g}" for q in forecast.levels if q != 0.5))
+    table = table_with("time", "forecast", *(f"{q:g}" for q in forecast.levels if q != 0.5))
     for step in forecast.steps()[:_MOST_PRINTED]:
         others = [f"{value:.6g}" for q, value in step["quantiles"].items() if q != "0.5"]
         table.add_row(printable(step["time"]), f"{step['value']:.6g}", *others)
@@ -109,13 +103,3 @@ def rows_of(forecast: Forecast) -> list[dict[str, Any]]:
         name | {"step": i, "time": step["time"]} | {q: float(f"{value:.10g}") for q, value in step["quantiles"].items()}
         for i, step in enumerate(forecast.steps(), start=1)
     ]
-
-
-def table_of(forecasts: Sequence[Forecast]) -> bytes:
-    """The rows of all forecasts: the content of a .csv file."""
-    rows = [row for each in forecasts for row in rows_of(each)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*rows[0]], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
 import os
 import signal
 import sys
@@ -21,43 +19,15 @@ _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, `kill`, a closed t
 
 
 class Terminal(Console):
-    """Standard output, or `file`.
+    """Standard output, or `file`.   quiet: print nothing"""
 
-    quiet   print no notes, which report the progress of a run
-    json    print no results as text, because they will be printed as JSON
-    """
+    def __init__(self, file: TextIO | None = None, *, quiet: bool = False, **options: Any) -> None:
+        plain: Any = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
+        super().__init__(file=file or sys.stdout, quiet=quiet, **plain, **options)
 
-    def __init__(self, file: TextIO | None = None, *, quiet: bool = False, json: bool = False, **options: Any) -> None:
-        super().__init__(file=file or sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
-        self.shows_notes, self._json = not quiet, json  # `Console.quiet` drops all output
-
-    def say(self, text: str) -> None:
-        """Print `text` without control characters."""
-        self.print(printable(text, keep="\n\t"))
-
-    def note(self, text: str) -> None:
-        """Print `text` unless the terminal is quiet."""
-        if self.shows_notes:
-            self.say(text)
-
-    def result(self, result: str | Table) -> None:
-        """Print a result unless results are printed as JSON."""
-        if self._json:
-            return
-        if isinstance(result, str):
-            self.say(result)
-        else:
-            self.print(result)
-
-    def row(self, *fields: str) -> None:
-        """Print a row of a CSV table for other programs, and flush it: the fields are printable."""
-        csv.writer(self.file, lineterminator="\n").writerow(map(printable, fields))
-        self.file.flush()
-
-    def json_line(self, values: Any) -> None:
-        """Print a line of JSON for other programs, and flush it."""
-        self.file.write(json.dumps(values) + "\n")
-        self.file.flush()
+    def say(self, what: str | Table) -> None:
+        """Print a text, without control characters, or a table."""
+        self.print(printable(what, keep="\n\t") if isinstance(what, str) else what)
 
     def on_broken_pipe(self) -> None:
         """Called in an exception handler: the exception leaves the Console, which would exit with status 1."""
@@ -82,12 +52,12 @@ def drop(stream: TextIO) -> None:
 
 
 @contextlib.contextmanager
-def noted_signals() -> Iterator[list[signal.Signals]]:
+def noted_signals() -> Iterator[list[int]]:
     """Within the block, the first signal to stop is recorded in the list; a second one has its normal effect.
 
     An ignored signal stays ignored (SIGHUP under `nohup`).
     """
-    noted: list[signal.Signals] = []
+    noted: list[int] = []
     numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     # A handler of None was not set from Python, and can't be restored.
@@ -95,7 +65,7 @@ def noted_signals() -> Iterator[list[signal.Signals]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         restore()
-        noted.append(signal.Signals(number))
+        noted.append(number)
 
     def restore() -> None:
         for number, handler in before.items():

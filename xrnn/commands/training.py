@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from xrnn.commands.options import RunOptions, selected
-from xrnn.commands.outputs import Output, check_ending, check_outputs
-from xrnn.commands.pictures import Picture
+from xrnn.commands.outputs import check_outputs, write_output
+from xrnn.commands.pictures import Draw, drawn
 from xrnn.commands.progress import TrainingProgress
-from xrnn.commands.terminal import Terminal
+from xrnn.commands.terminal import Terminal, to_stderr
 from xrnn.info import selection_lines
 from xrnn.optional import install_hint
 from xrnn.select import use_backend
-from xrnn.series.errors import DataError, ModelError
+from xrnn.series.errors import DataError, ModelError, OutputError
 
 Results: TypeAlias = dict[str, Any]  # for JSON
 
@@ -23,21 +24,19 @@ Results: TypeAlias = dict[str, Any]  # for JSON
 class Run:
     """A run of a training command. Errors that can be found before training are raised before anything is printed."""
 
-    def __init__(self, options: RunOptions, default: str, inputs: Sequence[Path], csv: Path | None = None) -> None:
+    def __init__(self, options: RunOptions, default: str, inputs: Sequence[Path]) -> None:
         """Raises OutputError and SettingsError.
 
-        default   the name of the checkpoint;   inputs: what the run reads;   csv: the table
+        default   the name of the checkpoint;   inputs: what the run reads
         """
-        self.options = options
-        self.selection = selected(self.options.backend)
-        self.terminal = Terminal(quiet=self.options.quiet, json=self.options.json)
-        check_ending("--out", options.out, ".safetensors", "")
-        check_ending("--csv", csv, ".csv")
-        out, overwrite = options.out or Path(default), options.overwrite
-        self._checkpoint = Output("--out", out, overwrite)
-        self._picture = Output("--out", out.parent / f"{out.stem}.png", overwrite)
-        self._tables = [Output("--csv", csv, overwrite)] if csv else []
-        check_outputs([self._checkpoint, self._picture, *self._tables], inputs)
+        self._json, self._overwrite = options.json, options.overwrite
+        self.selection = selected(options.backend)
+        self.terminal = Terminal(quiet=options.json)
+        self._out = out = options.out or Path(default)
+        self._picture = out.parent / f"{out.stem}.png"
+        if out.suffix.lower() not in (".safetensors", ""):
+            raise OutputError(f"--out is {out}: expected a name that ends in .safetensors; change the ending")
+        check_outputs([out, self._picture], inputs, overwrite=self._overwrite)
 
     def fit(self, estimator: Any, fit: Callable[[], object], notes: Sequence[str]) -> int:
         """Fit and save → 0, or 128 + the number of the signal that stopped it.
@@ -55,40 +54,29 @@ class Run:
                     fit()
             except ValueError as error:  # such as a label that no array can hold
                 raise error if isinstance(error, ModelError) else DataError(str(error)) from error
-            fitted, path = estimator.__sklearn_is_fitted__(), self._checkpoint.path
-            if fitted:
-                self._checkpoint.write(estimator._content())
-        line = f"checkpoint: {path} (xrnn predict {shlex.quote(str(path))} FILE...)"
-        if progress.status:
-            line = "stopped: nothing was written, since the model is not complete"
-            if fitted:
-                at = f" at {progress.position}" if progress.position else ""
-                line = f"stopped{at}: {path} holds the model so far"
-            self.terminal.say(line)
+            if fitted := estimator.__sklearn_is_fitted__():
+                write_output(self._out, estimator._content(), overwrite=self._overwrite)
+        if not progress.status:
+            name = shlex.quote(str(self._out))
+            self.terminal.say(f"checkpoint: {self._out} (xrnn predict {name} FILE...)")
+        elif fitted:
+            at = f" at {progress.position}" if progress.position else ""
+            to_stderr(f"stopped{at}: {self._out} holds the model so far")
         else:
-            self.terminal.result(line)
+            to_stderr("stopped: nothing was written, since the model is not complete")
         return progress.status
 
-    def finish(
-        self,
-        results: Results,
-        picture: Picture,
-        table: Callable[[], bytes] = bytes,
-        advice: str | None = None,
-    ) -> int:
-        """Draw the picture, write the table, print the advice and the results as JSON → 0.   Raises OutputError."""
-        path = self._picture.path
-        if (content := picture.content()) is None:
-            self.terminal.result(f"picture: not drawn, Matplotlib is not installed ({install_hint('series')})")
+    def finish(self, results: Results, draw: Draw, advice: str | None = None) -> int:
+        """Draw the picture, print the advice and the results as JSON → 0.   Raises OutputError."""
+        picture = drawn(draw)
+        if picture is None:
+            self.terminal.say(f"picture: not drawn, Matplotlib is not installed ({install_hint('series')})")
         else:
-            self._picture.write(content)
-            self.terminal.result(f"picture: {path}")
-        for output in self._tables:
-            output.write(table())
-            self.terminal.result(f"table: {output.path}")
+            write_output(self._picture, picture, overwrite=self._overwrite)
+            self.terminal.say(f"picture: {self._picture}")
         if advice:
-            self.terminal.result(advice)
-        if self.options.json:
-            files = {"checkpoint": str(self._checkpoint.path), "picture": None if content is None else str(path)}
-            self.terminal.json_line(results | {"steps": len(self._estimator.losses_)} | files)
+            self.terminal.say(advice)
+        if self._json:
+            files = {"checkpoint": str(self._out), "picture": None if picture is None else str(self._picture)}
+            print(json.dumps(results | {"steps": len(self._estimator.losses_)} | files))
         return 0

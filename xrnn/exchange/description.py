@@ -36,14 +36,7 @@ _ATTRIBUTES: Final = (bool, int, float, str, type(None))  # the types of a cell'
 
 
 class UnknownCellError(ValueError):
-    """The description has a cell that `cells` cannot make. The message is one line.
-
-    cell   its name, printable
-    """
-
-    def __init__(self, message: str, cell: str) -> None:
-        super().__init__(message)
-        self.cell = cell
+    """The description has a cell that `cells` cannot make. The message is one line."""
 
 
 def _leaves() -> dict[str, Any]:
@@ -237,7 +230,8 @@ def _cell(description: Description, cells: Mapping[str, MakeCell]) -> Cell:
     shown = quoted(name)
     if name not in cells:
         raise UnknownCellError(
-            f"holds the cell '{shown}', which is not in cells=: expected its class; use cells={{'{shown}': …}}", shown
+            f"holds the cell '{shown}', which xrnn does not have: expected its class; load the file in Python, with "
+            f"cells={{'{shown}': …}}"
         )
     if not all(type(value) in _ATTRIBUTES for value in attributes.values()):
         raise ValueError(f"the cell '{shown}' has attributes other than numbers and strings")
@@ -247,10 +241,10 @@ def _cell(description: Description, cells: Mapping[str, MakeCell]) -> Cell:
         cell = cells[name](**attributes)
     except (TypeError, ValueError) as error:
         raise UnknownCellError(
-            f"holds a cell '{shown}' with {held}, but cells= cannot make it ({quoted(str(error))}): {remedy}", shown
+            f"holds a cell '{shown}' with {held}, but cells= cannot make it ({quoted(str(error))}): {remedy}"
         ) from error
     if not isinstance(cell, Cell) or cell.name != name or vars(cell) != attributes:
-        raise UnknownCellError(f"holds a cell '{shown}' with {held}, but cells= makes a different one: {remedy}", shown)
+        raise UnknownCellError(f"holds a cell '{shown}' with {held}, but cells= makes a different one: {remedy}")
     return cell
 
 

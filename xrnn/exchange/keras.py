@@ -204,15 +204,6 @@ def _check_table(keras: Any, layer: Any, name: str) -> None:
     _check_activation(keras, layer, name, "activation", ("linear",), without)
 
 
-def take_softmax(keras: Any, model: Any) -> bool:
-    """Replace a softmax in the last layer of a Sequential by no activation → whether there was one."""
-    last: Any = model.layers[-1] if model.layers else None
-    if type(last) is not keras.layers.Dense or last.activation is not keras.activations.softmax:
-        return False
-    last.activation = keras.activations.linear
-    return True
-
-
 def _check_activation(
     keras: Any, layer: Any, name: str, which: str, expected: Sequence[str], remedy: str = "xrnn has no such cell"
 ) -> str:

@@ -7,10 +7,8 @@ operators that only move elements are supported, in any order.
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,16 +67,6 @@ def from_onnx(source: str | os.PathLike[str] | onnx.ModelProto, *, backend: str 
     except FileError as error:
         raise FileError(f"{name}: {error}") from error
     return _made(chain, get_backend(backend))
-
-
-def operators(source: str | os.PathLike[str]) -> tuple[dict[str, int], int]:
-    """The operators of an ONNX model with their numbers, and the number of elements that the model stores.
-
-    For models that are no chain of layers.   Raises FileError for a file that can't be read, ImportError without onnx.
-    """
-    model, *_ = read_model(import_optional("onnx", "xrnn info"), source)
-    counts = Counter(node.op_type for node in model.graph.node)
-    return dict(sorted(counts.items())), sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
 
 
 def _made(chain: Sequence[Sequence[Part]], target: Backend) -> Any:
