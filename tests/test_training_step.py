@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import STANDIN
-from tests.layers.kinds import first
 from tests.standin.counting import counted
-from xrnn import EMA, RNN, SGD, Adam, Dropout, Embedding, Linear, clip_grad_norm, last, last_gradient
+from xrnn import EMA, RNN, SGD, Adam, Embedding, Linear, Stack, clip_grad_norm, last, last_gradient
 from xrnn.backend import Backend, use_fused
 from xrnn.losses import binary_cross_entropy, huber, mean_squared_error, quantile, softmax_cross_entropy
 from xrnn.select import get_backend
@@ -29,27 +28,20 @@ class Model:
     def __init__(self, backend: Backend, optimizer: Callable[..., Any], kind: Any = RNN) -> None:
         options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": "float64", "backend": backend}
         self.embedding = Embedding.init(V, E, **options)
-        self.rnns: list[Any] = [kind.init(E, H, **options), RNN.init(H, H, nonlinearity="relu", **options)]
-        self.dropout = Dropout(0.3, seed=0)
+        rnns = kind.init(E, H, **options), RNN.init(H, H, nonlinearity="relu", **options)
+        self.stack = Stack([*rnns], dropout=0.3, rng=0)
         self.linear = Linear.init(H, V, **options)
-        self.optimizer = optimizer([self.embedding, *self.rnns, self.linear])
+        self.optimizer = optimizer([self.embedding, self.stack, self.linear])
 
-    def step(
-        self, index: Array, targets: Array, mask: Array | None = None, h_prev: Array | None = None
-    ) -> tuple[Array, Array]:
-        h = self.embedding.forward(index)
-        for rnn in self.rnns:
-            h = first(rnn.forward(h, h_prev))
-        logits = self.linear.forward(self.dropout.forward(h))
-        loss, dlogits = softmax_cross_entropy(logits, targets, mask=mask)
-        dh = self.dropout.backward(self.linear.backward(dlogits))
-        for rnn in reversed(self.rnns):
-            dh, *_ = rnn.backward(dh)
-        self.embedding.backward(dh)
+    def step(self, index: Array, targets: Array, mask: Array | None = None, states: Any = None) -> tuple[Array, Any]:
+        h, states = self.stack.forward(self.embedding.forward(index), states)
+        loss, dlogits = softmax_cross_entropy(self.linear.forward(h), targets, mask=mask)
+        dx, _ = self.stack.backward(self.linear.backward(dlogits))
+        self.embedding.backward(dx)
         self.optimizer.accumulate()
         clip_grad_norm(self.optimizer.grads, 0.1)
         self.optimizer.step()
-        return loss, h[-1]
+        return loss, states
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam])
@@ -63,8 +55,8 @@ def test_no_step_copies_or_waits(
         Model(of, optimizer).step(index, targets, mask)  # the self-test before a kernel's first use waits
         model = Model(of, optimizer)
         with waiting(), use_fused(of is backend):
-            first, h = model.step(index, targets)
-            second, h = model.step(index, targets, mask, h)
+            first, states = model.step(index, targets)
+            second, _ = model.step(index, targets, mask, states)
         losses.append([float(first), float(second)])
         params.append([of.to_numpy(p) for p in model.optimizer.params])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12)

@@ -6,7 +6,6 @@ import copy
 import functools
 import gc
 import io
-import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -173,32 +172,6 @@ def test_a_module_is_freed_as_soon_as_it_is_deleted() -> None:
         gc.enable()
     with one_line(ReferenceError, "the module of this method was deleted", "keep a reference to the module"):
         forward(torch.randn(5, 2, 3))
-
-
-def test_accelerate_and_restore_while_other_threads_run_the_model() -> None:
-    theirs, _ = pair("LSTM", 3, 4)
-    ours, x, errors, done = copy.deepcopy(theirs), torch.randn(3, 2, 3), [], threading.Event()
-    with torch.no_grad():
-        want = theirs(x)[0]
-
-    def run() -> None:
-        try:
-            while not done.is_set():
-                with torch.no_grad():
-                    agree([ours(x)[0]], [want])
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for _ in range(300):
-        xrnn.torch.accelerate(ours)
-        xrnn.torch.restore(ours)
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert errors == []
 
 
 @pytest.mark.parametrize("function", [xrnn.torch.accelerate, xrnn.torch.restore, xrnn.torch.explain])

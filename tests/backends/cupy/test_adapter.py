@@ -45,10 +45,10 @@ def test_everything_runs_on_the_device_of_its_arrays(optimizer: Any) -> None:
         model = Model(STANDIN, optimizer)
         index, targets, mask = (cp.asarray(a) for a in (INDEX, TARGETS, MASK))
     # Device 0 is the current one from here on.
-    loss, h = model.step(index, targets, mask)
+    loss, (_, (h,)) = model.step(index, targets, mask)
     update = model.optimizer
     moments = [moment for value in update.state.values() if isinstance(value, list) for moment in value]
-    called = [model.embedding(index), *(rnn(model.embedding(index)) for rnn in model.rnns[:1]), model.linear(h)]
+    called = [model.embedding(index), model.stack(model.embedding(index))[0], model.linear(h)]
     computed = [loss, h, *called, clip_grad_norm(update.grads, 1.0), *mean_squared_error(h, h)]
     assert {array.device for array in (*computed, *update.params, *update.grads, *moments)} == {cp.cuda.Device(1)}
     assert cp.cuda.Device().id == 0
