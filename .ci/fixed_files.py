@@ -27,21 +27,21 @@ import numpy as np
 
 _GAIT: Final = "data/gait-train.csv data/gait-test.csv --id person --time t"
 TRAINED: Final = {  # files and options; the trained model then predicts the last file
-    "forecast-monthly": "data/Airline.csv --steps 40",
-    "forecast-month-names": "data/PBS_dataset.csv --steps 20",
-    "forecast-quarterly": "data/Uschange.csv --target Consumption --steps 20",
-    "forecast-year-quarter": "data/year-quarter.csv --horizon 4 --steps 20",
-    "forecast-yearly": "data/LakeHuron.csv --horizon 6 --steps 20 --quantiles 0.05,0.25,0.75,0.95",
-    "forecast-numbers": "data/hyndsight.csv --target value --season 7 --steps 20",
-    "forecast-quarters-as-numbers": "data/UKgas.csv --target value --season 4 --horizon 8 --steps 20",
-    "forecast-lynx": "data/Lynx.csv --steps 20 --cell lstm --layers 2 --hidden 8",
-    "forecast-working-days": "data/working-days.csv --steps 20",
-    "forecast-daily-missing": "data/daily-missing.csv --decimal , --steps 20",
-    "forecast-id": "data/shops.csv --id shop --time month --steps 20",
-    "forecast-known": "data/promo.csv --target y --known promo,price --horizon 6 --steps 20",
-    "forecast-hourly": "data/hourly.csv --horizon 24 --steps 4 --hidden 8",
-    "forecast-month-ends": "data/month-ends.csv --target b --steps 20",
-    "forecast-npy": "data/walk.npy --steps 20 --context 30",
+    "forecast-monthly": "data/Airline.csv",
+    "forecast-month-names": "data/PBS_dataset.csv",
+    "forecast-quarterly": "data/Uschange.csv --target Consumption",
+    "forecast-year-quarter": "data/year-quarter.csv --horizon 4",
+    "forecast-yearly": "data/LakeHuron.csv --horizon 6 --quantiles 0.05,0.25,0.75,0.95",
+    "forecast-numbers": "data/hyndsight.csv --target value --season 7",
+    "forecast-quarters-as-numbers": "data/UKgas.csv --target value --season 4 --horizon 8",
+    "forecast-lynx": "data/Lynx.csv",
+    "forecast-working-days": "data/working-days.csv",
+    "forecast-daily-missing": "data/daily-missing.csv --decimal ,",
+    "forecast-id": "data/shops.csv --id shop --time month",
+    "forecast-known": "data/promo.csv --target y --known promo,price --horizon 6",
+    "forecast-hourly": "data/hourly.csv --horizon 24",
+    "forecast-month-ends": "data/month-ends.csv --target b",
+    "forecast-npy": "data/walk.npy --context 30",
     "classify-patches": "data/ArrowHead_TRAIN.ts data/ArrowHead_TEST.ts --hidden 16",
     "classify-univariate": "data/ItalyPowerDemand_TRAIN.ts data/ItalyPowerDemand_TEST.ts --cell lstm",
     "classify-folders": "data/folders-train data/folders-test --balance --hidden 16",
@@ -57,8 +57,8 @@ CASES: Final = {  # the commands; a word after < is the file on stdin
         "predict forecaster.safetensors data/Airline.csv --json",
     ],
     "forecast-other-steps": ["forecast data/hyndsight.csv data/UKgas.csv --target value"],
-    "forecast-daily-gap": ["forecast data/daily-gap.csv --decimal , --steps 20"],
-    "forecast-two-headers": ["forecast data/two-headers.csv --steps 20"],
+    "forecast-daily-gap": ["forecast data/daily-gap.csv --decimal ,"],
+    "forecast-two-headers": ["forecast data/two-headers.csv"],
     "classify-default": ["classify --epochs 4 --seed 3"],
     "classify-stream": [
         "classify data/folders-train --one-way --epochs 4 --seed 3",
@@ -74,7 +74,7 @@ def cases() -> dict[str, list[str]]:
     found = dict(CASES)
     for name, words in TRAINED.items():
         command = name.split("-")[0]
-        train = f"{command} {words} --seed 3" + " --epochs 4" * (command != "forecast")
+        train = f"{command} {words}" + " --seed 3 --epochs 4" * (command != "forecast")
         predict = f"predict {MODELS[command]}.safetensors {words.split(' --')[0].split()[-1]}"
         found[name] = [
             train,

@@ -50,8 +50,8 @@ def register_cell(layer: LayerClass) -> LayerClass:
 
     layer   a subclass of `RecurrentLayer`, with its cell's class in `cell_type`
 
-    Files then hold the layer under the name of its class, and `Classifier`, `Regressor` and `Forecaster` find it by the
-    name of its cell. A program that reads such a file must register the layer first, so the commands can't read it.
+    Files then hold the layer under the name of its class, and `Classifier` and `Regressor` find it by the name of its
+    cell. A program that reads such a file must register the layer first, so the commands can't read it.
     Other formats need a row in their own table. A class that is defined again, as when a cell of a notebook runs again,
     replaces the earlier one.
 

@@ -1,4 +1,4 @@
-"""The training commands with tiny data, one row each: every test of a run's life runs on every row."""
+"""The commands that fit models, with tiny data, one row each: the tests of a run use every row."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ UPDATES: Final = 6  # of a run, unless `units` says otherwise
 
 @dataclass(frozen=True)
 class Run:
-    """A training command.
+    """A command that fits a model.
 
     data       the files that it reads, which `write_data` makes
     options    a small model
-    unit       the name of the option with the length of a run
+    unit       the name of the option with the length of a training; empty for none
     per_unit   the number of updates in a unit
     default    the name of the checkpoint and the picture, without their endings
     use        the arguments of `xrnn predict` for the checkpoint and `data`
@@ -45,7 +45,7 @@ class Run:
         return main(self.words(*options, units=units))
 
     def words(self, *options: str, units: int = 0) -> list[str]:
-        length = [f"--{self.unit}", str(units or UPDATES // self.per_unit)]
+        length = [f"--{self.unit}", str(units or UPDATES // self.per_unit)] if self.unit else []
         return [self.command, *self.data, *self.options, *length, *options]
 
 
@@ -59,13 +59,14 @@ REGRESS: Final = Run(
 FORECAST: Final = Run(
     "forecast",
     ("rows.csv",),
-    (*_SIZES, "--horizon", "3", "--context", "6"),
-    "steps",
-    1,
+    ("--horizon", "3", "--context", "6"),
+    "",
+    0,
     "forecaster",
     ("predict", "{}", "rows.csv"),
 )
-RUNS: Final = [CLASSIFY, REGRESS, FORECAST]
+TRAINED: Final = [CLASSIFY, REGRESS]  # by updates
+RUNS: Final = [*TRAINED, FORECAST]
 
 
 def growth(rows: int = 60) -> HostArray:

@@ -176,8 +176,9 @@ def test_info_of_a_checkpoint_with_any_name(run: Run, trained: Path, capsys: Cap
     got = description(capsys, "q1.st")
     assert got["kind"] == f"checkpoint of `xrnn {run.command}`"
     if run is FORECAST:
-        assert got["horizon"] == "3"
-        assert "is a forecaster, which scales each series by itself" in failed(capsys, "convert", "q1.st", "a.c")
+        assert (got["horizon"], got["logarithms"]) == ("3", "yes")
+        words = "is a forecaster, which has no layers: expected a model of `xrnn classify` or `regress`; run `xrnn pr"
+        assert words in failed(capsys, "convert", "q1.st", "a.c")
 
 
 # ---- files of layers ----

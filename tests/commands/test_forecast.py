@@ -15,17 +15,18 @@ import pytest
 
 from tests.commands.runs import Capture, failed, files, growth
 from tests.commands.runs import write_rows as write
-from tests.series.forecast.tiny import params, training_of
+from tests.series.forecast.tiny import params
 from xrnn.commands.main import main
 from xrnn.commands.pictures import draw_forecasts
 from xrnn.series import Forecaster
 from xrnn.series.forecast.data import load_series, prepare
+from xrnn.series.forecast.intervals import Intervals
 from xrnn.series.forecast.model import next_steps
 from xrnn.series.forecast.scores import score
 from xrnn.series.tables import Columns
 from xrnn.typing import HostArray
 
-OPTIONS = ["--hidden", "4", "--batch", "4", "--lr", "0.02", "--horizon", "3", "--context", "6"]
+OPTIONS = ["--horizon", "3", "--context", "6"]
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
 
@@ -58,7 +59,7 @@ def quantiles_in(printed: Any) -> HostArray:
 def test_the_scale_of_a_series_is_kept(capsys: Capture) -> None:
     """A window without changes has no scale of its own: it gets a share of the deviation of its series."""
     write("f.csv", growth())
-    results(capsys, "forecast", "f.csv", *OPTIONS, "--steps", "20")
+    results(capsys, "forecast", "f.csv", *OPTIONS)
     tail = np.concatenate([growth(), np.full(8, 20.0)])
     for unit in (1, 1e-6):  # the names and the scale of the series of the training don't matter
         write("f.csv", unit * tail)
@@ -84,7 +85,7 @@ def test_series_of_one_name_keep_their_scales(capsys: Capture) -> None:
         Path(folder, "ids.csv").write_text("\n".join(["id,v", *(f"k,{v}" for v in unit * values)]))
     for name, *options in (["d.csv"], ["ids.csv", "--id", "id", "--season", "4"]):
         files = [f"a/{name}", f"b/{name}"]
-        trained = forecasts(capsys, "forecast", *files, *OPTIONS, *options, "--steps", "5", "--overwrite")
+        trained = forecasts(capsys, "forecast", *files, *OPTIONS, *options, "--overwrite")
         assert (trained[0] > 10).all()
         assert (trained[0] < 30).all()
         np.testing.assert_allclose(trained[1], 1e6 * trained[0], rtol=1e-6)
@@ -101,8 +102,7 @@ def test_known_columns_help(capsys: Capture) -> None:
     rows = [f"{i},{5 * k if i < 120 else ''},{k},text" for i, k in enumerate(known)]
     Path("f.csv").write_text("\n".join(["t,v,k,note", *rows]))
     named = ["--target", "v", "--known", "k", "--time", "t"]
-    quiet = ["--dropout", "0", "--noise", "0", "--steps", "300"]
-    got = results(capsys, "forecast", "f.csv", *OPTIONS, *named, *quiet)
+    got = results(capsys, "forecast", "f.csv", *OPTIONS, *named)
     assert got["backtest"]["model"]["mase"] < 0.3
     assert [each["time"] for each in got["forecast"]] == ["120", "121", "122"]
     loaded = Forecaster.load("forecaster.safetensors")  # from Python, known columns are arrays
@@ -127,7 +127,7 @@ def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: C
 
     save()
     named = ["--target", "v", "--known", "k,n", "--context", "8"]
-    results(capsys, "forecast", "f.csv", *OPTIONS, *named, "--steps", "1")
+    results(capsys, "forecast", "f.csv", *OPTIONS, *named)
     values[41, 2] = math.nan
     save()
     words = (
@@ -148,22 +148,20 @@ def test_the_columns_of_times_and_the_unused_ones_are_named(capsys: Capture) -> 
     ):
         first = [day(i) if columns[0] == "D" else 1980 + i for i in range(40)]
         Path("f.csv").write_text("\n".join([columns, *(f"{t},x,{i % 5}" for i, t in enumerate(first))]))
-        assert (
-            main(["forecast", "f.csv", *OPTIONS, "--context", "8", "--target", "v", "--steps", "1", "--overwrite"]) == 0
-        )
+        assert main(["forecast", "f.csv", *OPTIONS, "--context", "8", "--target", "v", "--overwrite"]) == 0
         assert words in capsys.readouterr().out
 
 
 def test_series_that_end_at_different_times_are_named(capsys: Capture) -> None:
     rows = [f"{day(i)},{shop},{i % 5}" for shop, count in (("K", 39), ("D", 40)) for i in range(count)]
     Path("f.csv").write_text("\n".join(["date,shop,v", *rows]))
-    assert main(["forecast", "f.csv", *OPTIONS, "--context", "8", "--id", "shop", "--steps", "1"]) == 0
+    assert main(["forecast", "f.csv", *OPTIONS, "--context", "8", "--id", "shop"]) == 0
     assert "the series end at different times: K 2024-02-08 to D 2024-02-09\n" in capsys.readouterr().out
 
 
 def test_naive_forecasts_without_a_season_are_one_row(capsys: Capture) -> None:
     write("f.csv", growth())
-    assert main(["forecast", "f.csv", *OPTIONS, "--season", "1", "--steps", "1"]) == 0
+    assert main(["forecast", "f.csv", *OPTIONS, "--season", "1"]) == 0
     names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
     assert "naive" in names
     assert "seasonal naive" not in names
@@ -176,7 +174,7 @@ def test_another_step_than_that_of_the_training_is_refused(capsys: Capture) -> N
     options = [*OPTIONS, "--context", "8"]
     words = "days.csv has steps of 1 day, but hours.csv has steps of 1 hour: expected"
     assert words in failed(capsys, "forecast", "hours.csv", "days.csv", *options, "--season", "4")
-    results(capsys, "forecast", "days.csv", *options, "--steps", "1")
+    results(capsys, "forecast", "days.csv", *options)
     words = (
         "hours.csv has steps of 1 hour, but the model was trained on steps of 1 day: expected the same steps; correct"
     )
@@ -252,7 +250,7 @@ def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> No
     for name, rows in (("f.csv", 60), ("short.csv", 3), ("shorter.csv", 1)):
         write(name, growth(rows))
     Path("empty.csv").write_text("v\n?\n?\n")
-    results(capsys, "forecast", "f.csv", *OPTIONS, "--season", "6", "--steps", "1")
+    results(capsys, "forecast", "f.csv", *OPTIONS, "--season", "6")
     assert main(["predict", "forecaster.safetensors", "short.csv"]) == 0
     out, err = capsys.readouterr()
     assert [line.split(",")[5] for line in out.splitlines()] == ["0.5", *["11.0"] * 3]
@@ -273,7 +271,7 @@ def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> No
 def test_the_table_has_a_row_for_each_series_and_step(capsys: Capture) -> None:
     for name, scale in (("f.csv", 1), ("g.csv", 7)):
         write(name, scale * growth())
-    got = results(capsys, "forecast", "f.csv", "g.csv", *OPTIONS, "--steps", "1", "--quantiles", "0.25,0.75")
+    got = results(capsys, "forecast", "f.csv", "g.csv", *OPTIONS, "--quantiles", "0.25,0.75")
     header, *rows = table(capsys, "f.csv", "g.csv")
     assert header == ["name", "id", "step", "time", "0.25", "0.5", "0.75"]
     assert [row[0] for row in rows] == [row[1] for row in rows] == ["f.csv"] * 3 + ["g.csv"] * 3
@@ -292,7 +290,7 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
         rows += [f"firm {i},{1950 + t},{v}" for t, v in enumerate(values)]
         last[f"firm {i}"] = values[-1]
     Path("f.csv").write_text("\n".join(rows))
-    options = ["--id", "id", "--horizon", "6", "--hidden", "4", "--steps", "5"]
+    options = ["--id", "id", "--horizon", "6"]
     assert main(["forecast", "f.csv", *options]) == 0
     lines = capsys.readouterr().out.splitlines()
     why = "too few rows, missing or equal values"
@@ -319,12 +317,12 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
 def test_the_scores_are_means_of_those_of_the_series(capsys: Capture) -> None:
     write("f.csv", growth())
     write("g.csv", np.random.default_rng(0).random(30), start=2009)
-    got = results(capsys, "forecast", "f.csv", "g.csv", *OPTIONS, "--steps", "1")
+    got = results(capsys, "forecast", "f.csv", "g.csv", *OPTIONS)
     assert [each["name"] for each in got["series"]] == ["f.csv", "g.csv"]
     for method in ("model", "naive", "drift"):
         for name, value in got["backtest"][method].items():
             np.testing.assert_allclose(value, np.mean([each[method][name] for each in got["series"]], axis=0))
-    assert main(["forecast", "f.csv", "g.csv", *OPTIONS, "--steps", "1", "--overwrite"]) == 0
+    assert main(["forecast", "f.csv", "g.csv", *OPTIONS, "--overwrite"]) == 0
     table = capsys.readouterr().out.rpartition("\nMASE ")[2].splitlines()
     assert table[2].split() == ["g.csv", *(f"{each['mase']:.3f}" for each in list(got["series"][1].values())[1:])]
 
@@ -335,16 +333,16 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'")
     for k in range(count):
         write(f"{k}.csv", growth(61) + np.random.default_rng(k).normal(0, k + 0.1, 61))
-    settings = params(hidden=4, horizon=5, season=4)
+    settings = params(horizon=5, season=4)
     files = [Path(f"{k}.csv") for k in range(count)]
-    trainer = training_of(settings, prepare(load_series(files, settings, Columns(timed=True)), settings))
-    data = trainer.data.backtest
-    assert data is not None
-    tested, scores = trainer.model.forecast(data.test), score(data, trainer.model.forecast(data.test), settings.levels)
-    forecasts = [next_steps(trainer.model, each) for each in trainer.data.series]
+    data = prepare(load_series(files, settings, Columns(timed=True)), settings)
+    past, intervals = data.backtest, Intervals.of(data, settings.levels)
+    assert past is not None
+    tested = Intervals.of(past, settings.levels).around(past.test)
+    scores, forecasts = score(past, tested, settings.levels), [next_steps(intervals, each) for each in data.series]
     figure = matplotlib.Figure()
-    draw_forecasts(figure, trainer.data.series, forecasts, data, tested, scores, "base: …")
-    assert figure.get_supxlabel() == "base: …"
+    draw_forecasts(figure, data.series, forecasts, past, tested, scores, "forecasts: …")
+    assert figure.get_supxlabel() == "forecasts: …"
     panels = [axes for axes in figure.axes if axes.axison]
     titles = [axes.get_title().splitlines()[0] for axes in panels]
     if count == 7:
@@ -356,7 +354,7 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     drawn: dict[str, list[datetime]] = {}
     for line in panels[0].lines:
         drawn.setdefault(line.get_color(), []).extend(line.get_xdata())
-    quarters = [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(data.series[0].cut, 66)]
+    quarters = [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(past.series[0].cut, 66)]
     assert (drawn["tab:blue"], drawn["tab:orange"]) == (quarters, quarters[:-5])
     labels = [text.get_text() for text in panels[0].get_legend().get_texts()]
     assert labels == ["values", "seasonal naive", "the next 5 steps", "forecast, 0.1 to 0.9"]
@@ -365,22 +363,12 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     assert any("201" in label.get_text() for label in panels[0].get_xticklabels())
 
 
-def test_a_recurrent_part_that_does_not_help_is_left_out(capsys: Capture) -> None:
-    """On noise, the choice ends before any update; the forecast is that of the linear part."""
-    write("f.csv", np.random.default_rng(0).normal(size=100))
-    got = results(capsys, "forecast", "f.csv", "--hidden", "4", "--horizon", "3", "--season", "1")
-    assert got["steps"] == 0
-    assert got["backtest"]["model"]["mase"] == got["backtest"]["base"]["mase"]
-    assert main(["forecast", "f.csv", "--hidden", "4", "--horizon", "3", "--lr", "0.003", "--overwrite"]) == 0
-    assert "recurrent part: left out, since its gain in earlier backtests was too small" in capsys.readouterr().out
-
-
 def test_hours_have_a_weekly_naive_row_and_midnight_has_its_time(capsys: Capture) -> None:
     """A series that repeats each week: the weekly naive forecast has no error."""
     week = np.random.default_rng(0).normal(50, 9, 168)
     rows = [f"{datetime(2024, 1, 1) + timedelta(hours=i)},{week[i % 168]:.6f}" for i in range(4 * 168)]
     Path("f.csv").write_text("\n".join(["date,v", *rows]))
-    backtest = results(capsys, "forecast", "f.csv", "--horizon", "3", "--hidden", "4", "--steps", "1")["backtest"]
+    backtest = results(capsys, "forecast", "f.csv", "--horizon", "3")["backtest"]
     assert backtest["weekly_naive"]["mase"] == pytest.approx(0, abs=1e-9)
     assert backtest["seasonal_naive"]["mase"] > 0.5
     assert [row[3] for row in table(capsys, "f.csv")[1:]] == [f"2024-01-29 0{hour}:00:00" for hour in range(3)]

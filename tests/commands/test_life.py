@@ -20,7 +20,7 @@ from tests.commands.runs import (
     CLASSIFY,
     FORECAST,
     REGRESS,
-    RUNS,
+    TRAINED,
     UPDATES,
     Capture,
     Patch,
@@ -56,21 +56,19 @@ def received() -> Iterator[list[int]]:
 # ---- stopped by a signal ----
 
 
-@pytest.mark.parametrize(("run", "name"), thin(RUNS, SIGNALS), ids=name_of)
-def test_a_signal_saves_the_best_model_so_far_or_nothing(
+@pytest.mark.parametrize(("run", "name"), thin(TRAINED, SIGNALS), ids=name_of)
+def test_a_signal_saves_the_model_so_far(
     folder: Path, run: Run, name: str, received: list[int], capsys: Capture, monkeypatch: Patch
 ) -> None:
-    """Also in the middle of an epoch, which has three updates. A forecaster needs its calibration."""
+    """Also in the middle of an epoch, which has three updates."""
     number, before = signal.Signals[name], files()
     with monkeypatch.context() as patch:
         at_update(patch, 4, lambda _: signal.raise_signal(number))
         assert run("--out", "c") == 128 + number
-    said = NOTHING if run is FORECAST else "stopped at epoch 1: c holds the model so far\n"
-    assert (capsys.readouterr().err, received) == (said, [])
-    assert files().keys() - before.keys() == (set() if run is FORECAST else {"c"})
-    if run is not FORECAST:
-        assert updates_in("c") == 4
-        assert main([word.format("c") for word in run.use]) == 0
+    assert (capsys.readouterr().err, received) == ("stopped at epoch 1: c holds the model so far\n", [])
+    assert files().keys() - before.keys() == {"c"}
+    assert updates_in("c") == 4
+    assert main([word.format("c") for word in run.use]) == 0
     signal.raise_signal(number)  # after a run, signals have their normal effect
     assert received == [number]
 
@@ -104,12 +102,13 @@ def test_a_second_signal_has_its_normal_effect_and_an_ignored_one_none(
     assert (received, updates_in("c"), signal.getsignal(number)) == ([number], UPDATES, signal.SIG_IGN)
 
 
-def test_an_interrupt_before_training_writes_nothing_and_one_after_it_keeps_the_checkpoint(
+def test_an_interrupt_in_a_fit_writes_nothing_and_one_after_it_keeps_the_checkpoint(
     run: Run, capsys: Capture, monkeypatch: Patch
 ) -> None:
     before = files()
     with monkeypatch.context() as patch:
-        patch.setattr("xrnn.init.glorot_uniform", raising(KeyboardInterrupt()))
+        place = "series.forecast.data.average" if run is FORECAST else "init.glorot_uniform"
+        patch.setattr(f"xrnn.{place}", raising(KeyboardInterrupt()))
         assert run("--out", "c") == 130
     assert capsys.readouterr().err == "error: interrupted\n"
     assert files() == before
@@ -138,7 +137,7 @@ class Losing(io.StringIO):
         return super().write(text)
 
 
-@pytest.mark.parametrize(("run", "number"), thin(RUNS, [errno.EPIPE, errno.ENOSPC, errno.EIO]), ids=name_of)
+@pytest.mark.parametrize(("run", "number"), thin(TRAINED, [errno.EPIPE, errno.ENOSPC, errno.EIO]), ids=name_of)
 def test_a_run_whose_output_is_lost_saves_its_model(
     folder: Path, run: Run, number: int, capsys: Capture, monkeypatch: Patch
 ) -> None:
@@ -163,14 +162,14 @@ def test_an_output_that_fails_when_it_is_flushed_is_lost(capsys: Capture, monkey
 # ---- without a finite loss or memory ----
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(run: Run, capsys: Capture, monkeypatch: Patch) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run(training: Run, capsys: Capture, monkeypatch: Patch) -> None:
     def spoil(optimizer: xrnn.Adam) -> None:
         for param in optimizer.layers[-1].params:
             param[...] = np.nan
 
     before = files()
     at_update(monkeypatch, 4, spoil)
-    assert run("--out", "c") == 1
+    assert training("--out", "c") == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert err.endswith(": expected a finite number; lower --lr\n")
@@ -179,20 +178,20 @@ def test_a_loss_that_is_not_finite_ends_the_run(run: Run, capsys: Capture, monke
 
 
 def test_too_little_memory_gets_one_line_after_the_size_of_the_model(
-    run: Run, capsys: Capture, monkeypatch: Patch
+    training: Run, capsys: Capture, monkeypatch: Patch
 ) -> None:
     before = files()
     monkeypatch.setattr("xrnn.init.glorot_uniform", raising(MemoryError("8 TiB")))
-    assert run("--hidden", "1000000", "--batch", "1") == 1
+    assert training("--hidden", "1000000", "--batch", "1") == 1
     out, err = capsys.readouterr()
     assert "1000000, " in out.partition("\nmodel: ")[2].partition(" weights; ")[0]
     assert err.startswith("error: out of memory (8 TiB): expected less work; lower the sizes")
     assert files() == before
 
 
-def test_loaded_weights_are_not_drawn_first(run: Run, monkeypatch: Patch) -> None:
+def test_loaded_weights_are_not_drawn_first(training: Run, monkeypatch: Patch) -> None:
     """A checkpoint is used without the time and memory of new weights."""
-    assert run("--out", "c", units=1) == 0
+    assert training("--out", "c", units=1) == 0
     draws: list[int] = []
 
     def draw(rng: object, *shape: int) -> object:
@@ -201,7 +200,7 @@ def test_loaded_weights_are_not_drawn_first(run: Run, monkeypatch: Patch) -> Non
 
     monkeypatch.setattr("xrnn.init.orthogonal", draw)
     monkeypatch.setattr("xrnn.init.glorot_uniform", draw)
-    assert main([word.format("c") for word in run.use]) == 0
+    assert main([word.format("c") for word in training.use]) == 0
     assert max(draws, default=0) <= 3  # the layers that those in a checkpoint are compared with
 
 

@@ -52,14 +52,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         quiet = ["--dropout", "0", "--noise", "0"]
         assert CLASSIFY("--one-way", "--out", "classify", units=20) == 0
         assert REGRESS("--one-way", *quiet, "--out", "regress", units=60) == 0
-        assert FORECAST(*quiet, "--out", "forecast", units=5) == 0
+        assert FORECAST("--out", "forecast") == 0
         rows = [f"{i},{x},{y},{label}" for i, s in enumerate(waves(10)) for label in (i % 2,) for x, y in s.values]
         Path("t.csv").write_text("\n".join(["id,x,y,kind", *rows]))
         for run in (CLASSIFY, REGRESS):
             words = [run.command, "t.csv", *run.options, "--id", "id", "--label", "kind", "--one-way", "--epochs", "1"]
             assert main([*words, "--out", f"named/{run.command}"]) == 0
         Path("sales.csv").write_text("sales\n" + "".join(f"{v}\n" for v in growth()))
-        assert main(["forecast", "sales.csv", *FORECAST.options, "--steps", "1", "--out", "named/forecast"]) == 0
+        assert main(["forecast", "sales.csv", *FORECAST.options, "--out", "named/forecast"]) == 0
     return folder
 
 
@@ -124,7 +124,7 @@ def test_each_series_gets_its_label_and_probability(capsys: Capture) -> None:
 
 def test_each_series_gets_its_next_steps(capsys: Capture) -> None:
     rows = write_rows("rows.csv", growth()).name
-    assert main(["forecast", rows, *FORECAST.options, "--steps", "5", "--json", "--out", "c"]) == 0
+    assert main(["forecast", rows, *FORECAST.options, "--json", "--out", "c"]) == 0
     trained = json.loads(capsys.readouterr().out.splitlines()[-1])["forecast"]
     got = predicted(capsys, "c", rows)
     first = {"name": "rows.csv", "id": "rows.csv", "step": "1", "time": "2016-01-01"}

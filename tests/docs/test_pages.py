@@ -25,7 +25,6 @@ from xrnn import LSTM, Stack, use_backend
 from xrnn.backends.numpy import kernels
 from xrnn.cells import CELLS
 from xrnn.exchange.description import canonical, take_apart
-from xrnn.series import Forecaster
 
 DOCS = Path(__file__).parents[2] / "docs"
 # The types of other libraries in annotations, which only type checkers import.
@@ -58,8 +57,6 @@ def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     if page == "tutorials/pytorch.md" and not kernels:
         pytest.skip(NOT_BUILT)
     monkeypatch.chdir(tmp_path)  # where the code writes its files
-    defaults: Any = Forecaster.__init__.__kwdefaults__
-    monkeypatch.setitem(defaults, "steps", 20)  # the pages show no accuracy
     with use_backend("numpy"), patch.dict(CELLS):  # a page registers a layer
         for example in Sybil([PythonCodeBlockParser(), SkipParser()]).parse(DOCS / page).examples():
             example.evaluate()

@@ -79,7 +79,7 @@ def content(kind: Any, variant: bool) -> bytes:
     small: dict[str, Any] = {"hidden": 3, "batch": 4}
     if kind is Forecaster:
         quantiles = "0.1" if variant else "0.2,0.8"
-        fitted: Any = Forecaster(horizon=3, context=6, season=2, steps=1, quantiles=quantiles, **small).fit(SERIES)
+        fitted: Any = Forecaster(horizon=3, context=6, season=2, quantiles=quantiles).fit(SERIES)
     else:
         fitted = kind(epochs=1, one_way=variant, **small).fit(SERIES, np.arange(8) % 2)
     return fitted._content()  # type: ignore[no-any-return]
@@ -88,7 +88,9 @@ def content(kind: Any, variant: bool) -> bytes:
 def read_estimator(kind: Any, path: Path) -> tuple[str, dict[str, Any]]:
     loaded = kind.load(path)
     text = f"{loaded._params} {[getattr(loaded, name) for name in loaded.learnt]}"
-    params = {f"{n}.{k}": p for n, layer in loaded.layers_.items() for k, p in layer.named_params.items()}
+    params = {
+        f"{n}.{k}": p for n, layer in vars(loaded).get("layers_", {}).items() for k, p in layer.named_params.items()
+    }
     return text, params | {name: getattr(loaded, f"{name}_") for name in loaded._shapes()}
 
 

@@ -18,7 +18,7 @@ from xrnn.series.errors import DataError
 from xrnn.typing import HostArray
 
 pandas: Any = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
-SMALL: dict[str, Any] = {"hidden": 4, "horizon": 3, "context": 6, "season": 4, "batch": 8, "lr": 0.02, "steps": 2}
+SMALL: dict[str, Any] = {"horizon": 3, "context": 6, "season": 4}
 QUARTERS = pandas.date_range("2001-01-01", periods=43, freq="QS", name="quarter")
 Y = pandas.Series(growth(43), QUARTERS, name="y")
 KNOWN = pandas.DataFrame({"price": np.random.default_rng(0).random(43)}, QUARTERS)

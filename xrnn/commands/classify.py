@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.commands.labelled import TestArgument, TrainArgument, train_and_test
-from xrnn.commands.options import RunOptions, TableOptions, with_options
+from xrnn.commands.options import TableOptions, TrainingOptions, with_options
 from xrnn.commands.pictures import Draw, draw_confusion
 from xrnn.commands.tables import table_with
 from xrnn.commands.training import Results
@@ -26,7 +26,7 @@ def classify(
     *,
     classifier: Classifier,
     table: TableOptions,
-    options: RunOptions,
+    options: TrainingOptions,
 ) -> int:
     """Train a classifier of time series of any length, then test it on others.
 

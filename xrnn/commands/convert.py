@@ -122,8 +122,8 @@ def _read(source: Path, suffix: str, backend: Backend) -> tuple[ExportedLayers, 
     name = kind_in(source, WANTED)
     if name == Forecaster.job:
         raise DataError(
-            f"{printable(str(source))} is a forecaster, which scales each series by itself: expected a model of `xrnn "
-            "classify` or `regress`; use xrnn.load_checkpoint for its layers"
+            f"{printable(str(source))} is a forecaster, which has no layers: expected a model of `xrnn classify` or "
+            "`regress`; run `xrnn predict` to forecast"
         )
     if name == "xrnn layer":
         return load(source, backend=backend), {"kind": "layer of xrnn.save"}

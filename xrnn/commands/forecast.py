@@ -1,4 +1,4 @@
-"""`xrnn forecast`: train a forecaster, test it on the last rows, and forecast the next ones."""
+"""`xrnn forecast`: fit a forecaster, test it on the last rows, and forecast the next ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xrnn.commands.options import ReadingOptions, RunOptions, flag, path, with_o
 from xrnn.commands.pictures import draw_forecasts
 from xrnn.commands.series import forecast_columns, lines_about
 from xrnn.commands.training import Run
-from xrnn.select import use_backend
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError
 from xrnn.series.forecast.data import ForecastData, load_series, prepare
+from xrnn.series.forecast.intervals import Intervals
 from xrnn.series.forecast.model import naive_forecasts, next_steps
 from xrnn.series.forecast.scores import ForecastScores, mean_scores, score
 
@@ -37,41 +37,34 @@ def forecast(
     reading: ReadingOptions,
     options: RunOptions,
 ) -> int:
-    """Train a forecaster of time series, test it on their last rows, and forecast the next ones.
+    """Fit a forecaster to time series, test it on their last rows, and forecast the next ones.
 
-    It writes forecaster.safetensors and forecaster.png. If the run is interrupted before
-    its model is calibrated, it writes nothing.
+    It writes forecaster.safetensors and forecaster.png.
     """
     run = Run(options, "forecaster.safetensors", files)
     p = forecaster.check_params()
     series = load_series(files, p, forecast_columns(p, reading.given))
     data = prepare(series, p)
     forecaster.reading_ = reading.given
-    trainings: list[Any] = []
-    about = lines_about(series, data.facts.step)
-    notes = [f"series: {data.description}", *about, *([data.left_out] if data.left_out else [])]
-    if status := run.fit(forecaster, lambda: trainings.append(forecaster.learn(p, data)), notes):
-        return status
-    say, (training,), past = run.terminal.say, trainings, data.backtest
+    say, past, about = run.terminal.say, data.backtest, lines_about(series, data.facts.step)
+    for line in (f"series: {data.description}", *about, *([data.left_out] if data.left_out else [])):
+        say(line)
+    intervals = forecaster.learn(p, data)
+    run.save(forecaster)
     tested: Any = np.zeros(0)
     scores: dict[str, dict[str, ForecastScores]] = {}
     if past is None:
         say("no backtest: the rows before those to hold out are too few, missing or equal")
     else:
-        run.terminal.say("testing: a training without the last rows")
-        with use_backend(run.selection.backend):
-            again = training.on(past)
-            again.complete()
-        tested = again.model.forecast(past.test)
+        tested = Intervals.of(past, p.levels).around(past.test)
         scores = score(past, tested, p.levels)
         _say_scores(say, past, tested, scores, p.levels)
-    forecasts = [next_steps(training.model, series) for series in data.series]
+    forecasts = [next_steps(intervals, series) for series in data.series]
     for line in (past.unscored if past else "", naive_forecasts(forecasts)):
         if line:
             say(DataError(line).shown(flag))
-    parts = tables.base(forecaster), DataError(tables.recurrent_part(forecaster, training.untested)).shown(flag)
-    for line in parts:
-        say(line)
+    parts = tables.parts_of(forecaster)
+    say(parts)
     place = past.scored[0] if past else 0
     shown = forecasts[place]
     if len(forecasts) > 1:
@@ -82,7 +75,7 @@ def forecast(
         results["series"] = [{"name": name} | tables.as_dict(of) for name, of in scores.items()]
     results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
     return run.finish(
-        results, lambda figure: draw_forecasts(figure, data.series, forecasts, past, tested, scores, "\n".join(parts))
+        results, lambda figure: draw_forecasts(figure, data.series, forecasts, past, tested, scores, parts)
     )
 
 

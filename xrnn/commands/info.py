@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,7 +13,6 @@ from xrnn.commands.options import BackendOption, path, selected
 from xrnn.exchange.model import named_leaves
 from xrnn.files import holds_arrays, printable
 from xrnn.info import config, explain_sizes, explained
-from xrnn.select import use_backend
 from xrnn.series import Forecaster
 from xrnn.series.errors import SettingsError
 from xrnn.series.files import kind_in
@@ -71,23 +69,26 @@ def info(
 def _description(source: Path, backend: Backend) -> dict[str, Any]:
     """What a file holds: its kind, its layers, and for a command's checkpoint, what the command stored."""
     if holds_arrays(source) and kind_in(source, WANTED) == Forecaster.job:
-        with use_backend(backend):
-            forecaster = Forecaster.load(source)
-        layers: Sequence[Any] = list(forecaster.layers_.values())
-        of = forecaster.facts_
-        facts: dict[str, Any] = {
-            "kind": f"checkpoint of `{Forecaster.writer}`",
-            "updates": len(forecaster.losses_),
-            **{name: getattr(of, name) for name in ("context", "horizon", "season", "known")},
-            "calendar": of.calendar or "none",
-            "logarithms": "yes" if of.log else "no",
-        }
-    else:
-        read, facts = read_layers(source, backend)
-        layers = [layer for _, layer in named_leaves(read)]
+        return _of_forecaster(source)
+    read, facts = read_layers(source, backend)
+    layers = [layer for _, layer in named_leaves(read)]
     return {
         "file": printable(str(source)),
         **facts,
         "layers": [printable(repr(layer)) for layer in layers],
         "parameters": sum(param.size for layer in layers for param in layer.named_params.values()),
+    }
+
+
+def _of_forecaster(source: Path) -> dict[str, Any]:
+    forecaster = Forecaster.load(source)
+    facts, smoothing = forecaster.facts_, forecaster.smoothing_
+    return {
+        "file": printable(str(source)),
+        "kind": f"checkpoint of `{Forecaster.writer}`",
+        **{name: getattr(facts, name) for name in ("context", "horizon", "season", "known")},
+        "calendar": facts.calendar or "none",
+        "logarithms": "yes" if facts.log else "no",
+        "exponential smoothing": f"{smoothing:.0%}",
+        "linear part": f"{1 - smoothing:.0%}",
     }

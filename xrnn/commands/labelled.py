@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 import numpy as np
 import typer
 
-from xrnn.commands.options import RunOptions, TableOptions, path
+from xrnn.commands.options import TableOptions, TrainingOptions, path, selected
 from xrnn.commands.pictures import Draw
 from xrnn.commands.series import load
 from xrnn.commands.training import Results, Run
@@ -42,17 +42,17 @@ def train_and_test(
     estimator: E,
     paths: tuple[Path | None, Path | None],
     table: TableOptions,
-    options: RunOptions,
+    options: TrainingOptions,
     default: str,
     report: ReportOf[E],
 ) -> int:
     """Train on TRAIN, save, and test on TEST → the exit status.   default: the name of the checkpoint"""
-    run = Run(options, default, [each for each in paths if each])
+    selection, run = selected(options.backend), Run(options, default, [each for each in paths if each])
     numbers = isinstance(estimator, Regressor)
     data = load(*paths, table.given, estimator.check_params().seed, numbers=numbers)
     estimator.reading_ = table.given
     labels, truth = [each.label for each in data.train], np.array([each.label for each in data.test])
-    if status := run.fit(estimator, lambda: estimator.fit(data.train, labels), [data.source]):
+    if status := run.fit(estimator, lambda: estimator.fit(data.train, labels), data.source, selection):
         return status
     say = run.terminal.say
     predicted, baseline, advice = estimator.predict(data.test), None, None
@@ -69,4 +69,4 @@ def train_and_test(
                 f"{'mean absolute error' if numbers else 'accuracy'}: --model {_BASELINE} trains and saves it"
             )
         results["baseline"]["ahead"] = advice is not None
-    return run.finish(results | {"series": len(truth)}, draw, advice)
+    return run.finish(results | {"series": len(truth), "steps": len(estimator.losses_)}, draw, advice)

@@ -54,17 +54,25 @@ class TableOptions(ReadingOptions):
 
 @dataclass(kw_only=True)
 class RunOptions:
-    """The options of all training commands.
+    """The options of classify, regress and forecast.
 
     out         checkpoint to write; the picture has the same name and the ending .png
     overwrite   replace an existing checkpoint and picture
     json        print only the results, as a line of JSON
-    backend     where to compute; by default the value of XRNN_BACKEND, or auto
     """
 
     out: Path | None = None
     overwrite: bool = False
     json: bool = False
+
+
+@dataclass(kw_only=True)
+class TrainingOptions(RunOptions):
+    """Those of classify and regress, which train layers.
+
+    backend     where to compute; by default the value of XRNN_BACKEND, or auto
+    """
+
     backend: str | None = None
 
 
@@ -142,7 +150,7 @@ def flag(name: str) -> str:
 
 
 # `xrnn predict` and `xrnn info` have this option, too.
-BackendOption = next(each.annotation for each in options_of(RunOptions) if each.name == "backend")
+BackendOption = next(each.annotation for each in options_of(TrainingOptions) if each.name == "backend")
 
 
 def selected(backend: str | None) -> Selection:

@@ -93,7 +93,7 @@ def draw_forecasts(
     forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
 
     scores   of each scored series of `past`, in their order;   tested: their forecasts
-    parts    lines below the panels: what the forecasts consist of
+    parts    a line below the panels: what the forecasts consist of
     """
     scored = (
         dict(zip(past.scored, zip(past.scored_parts(tested), scores.values(), strict=True), strict=True))

@@ -170,8 +170,7 @@ def _forecasts(
         of_model=not p.target,
         optional=frozenset({p.id, p.time}),
     )
-    model = forecaster.model_
-    forecasts = _of_all(files, columns, how, lambda series: forecaster.forecast(series, model=model))
+    forecasts = _of_all(files, columns, how, forecaster.forecast)
     if line := naive_forecasts(forecasts):
         to_stderr(DataError(line).shown(flag))
     for forecast in forecasts:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xrnn.commands.labelled import TestArgument, TrainArgument, train_and_test
-from xrnn.commands.options import RunOptions, TableOptions, with_options
+from xrnn.commands.options import TableOptions, TrainingOptions, with_options
 from xrnn.commands.pictures import Draw, draw_regression
 from xrnn.commands.training import Results
 from xrnn.series import Regressor
@@ -23,7 +23,7 @@ def regress(
     *,
     regressor: Regressor,
     table: TableOptions,
-    options: RunOptions,
+    options: TrainingOptions,
 ) -> int:
     """Train a model that predicts a number for a time series of any length, then test it on others.
 

@@ -18,23 +18,12 @@ _MOST_PRINTED: Final = 40  # steps ahead
 _MOST_STEPS: Final = 7  # with a column in the table of errors
 
 
-def base(forecaster: Forecaster) -> str:
-    """A line: the parts of the base."""
+def parts_of(forecaster: Forecaster) -> str:
+    """A line: the parts of the forecast."""
     share = forecaster.smoothing_
     if not forecaster.linear_.any():
-        return "base: exponential smoothing; too few rows were left out to test a linear part"
-    return f"base: {share:.0%} exponential smoothing, {1 - share:.0%} linear part"
-
-
-def recurrent_part(forecaster: Forecaster, untested: str) -> str:
-    """A line: how the recurrent part was trained, and what it adds.   untested: why it was not tested, if so"""
-    share = forecaster.share_
-    if untested:
-        return f"recurrent part: not trained, because {untested}"
-    if not share:
-        return "recurrent part: left out, since its gain in earlier backtests was too small"
-    trained = f"{len(forecaster.losses_):,} updates at a learning rate of {forecaster.rate_:g}"
-    return f"recurrent part: {trained}; its share is {share:g}"
+        return "forecasts: exponential smoothing; too few rows were left out to test a linear part"
+    return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part"
 
 
 def as_dict(scores: dict[str, ForecastScores]) -> dict[str, Any]:

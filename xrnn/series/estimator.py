@@ -46,8 +46,7 @@ _READING: Final = Rule(
 class Estimator(ABC):
     """Each field of a subclass is a parameter, which `fit` checks.
 
-    layers_     the layers of the model, by name
-    losses_     the training loss of every update
+    layers_     the layers of the model, by name, if it has some
     reading_    the options with which a command read the tables of the training, by name
 
     A subclass lists its learnt attributes, and defines the shapes of its arrays. `watcher` follows `fit`: a command
@@ -62,7 +61,7 @@ class Estimator(ABC):
     watcher: Watcher = SILENT
     layers_: dict[str, Any]
     reading_: Mapping[str, str] = MappingProxyType({})
-    _params: Any  # a copy of the estimator with the parameters with which the layers were trained
+    _params: Any  # a copy of the estimator with the parameters with which the model was fitted
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -94,7 +93,7 @@ class Estimator(ABC):
         learnt = {name: _plain(getattr(fitted, name)) for name in fitted._learnt()}
         arrays = {name: np.asarray(getattr(fitted, f"{name}_"), float) for name in fitted._shapes()}
         params = {name: getattr(fitted._params, name) for name in self.get_params()}
-        return content_of(self.job, Content(params, learnt, arrays, fitted.layers_))
+        return content_of(self.job, Content(params, learnt, arrays, vars(fitted).get("layers_", {})))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -121,7 +120,8 @@ class Estimator(ABC):
         for name in shapes:
             array = content.arrays[name]
             setattr(loaded, f"{name}_", array.tolist() if name.endswith("losses") else array)
-        loaded.layers_ = dict(content.layers)
+        if plan:
+            loaded.layers_ = dict(content.layers)
         return loaded
 
     @classmethod
@@ -154,9 +154,9 @@ class Estimator(ABC):
         """The rules of the learnt attributes in a file."""
         return {**self.learnt, "reading_": _READING}
 
-    @abstractmethod
-    def _plan(self) -> Plan | LinearPlan:
-        """The layers that the parameters and the learnt attributes describe.   Raises SettingsError."""
+    def _plan(self) -> Plan | LinearPlan | None:
+        """The layers that the parameters and the learnt attributes describe; None for none.   Raises SettingsError."""
+        return None
 
     @abstractmethod
     def _shapes(self) -> dict[str, Shape]:

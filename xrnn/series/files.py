@@ -3,7 +3,7 @@
 job      the kind of the estimator: "xrnn series classifier"
 params   the parameters of the constructor, by name
 learnt   the attributes that `fit` has learnt, by name, without arrays
-arrays   the others: the losses, the scale of the channels
+arrays   the others: the losses, the scale of the channels, the linear part of a forecaster
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Reader:
         """Raises CheckpointError for a part, "params" or "learnt"."""
         raise CheckpointError(f"{self.name} has invalid {part} ({quoted(str(error))}); {self._remedy}") from error
 
-    def check(self, plan: Plan | LinearPlan, shapes: Mapping[str, Shape]) -> None:
+    def check(self, plan: Plan | LinearPlan | None, shapes: Mapping[str, Shape]) -> None:
         """Compare the layers with the plan, and the arrays with their shapes; -1 is any size.
 
         Raises CheckpointError.
@@ -84,9 +84,9 @@ class Reader:
         saved: dict[str, Any] = {}
         arrays = self.content.arrays
         described = canonical(describe_all(self.content.layers, None, saved))
-        if described != canonical(describe_all(plan.example(), None, {})):
+        if described != canonical(describe_all(plan.example() if plan else {}, None, {})):
             self.refuse("holds other layers than its parameters describe: expected those")
-        for (key, each), shape in zip(saved.items(), itertools.cycle(plan.shapes), strict=False):
+        for (key, each), shape in zip(saved.items(), itertools.cycle(plan.shapes if plan else []), strict=False):
             if (each.shape, each.dtype.name) != (shape, "float32"):
                 self.refuse(f"holds {key} as {each.dtype} {each.shape}: expected float32 {shape} by its parameters")
         if odd := sorted(shapes.keys() ^ arrays.keys()):
@@ -101,7 +101,7 @@ class Reader:
         for key, array in ({key: to_numpy(array) for key, array in saved.items()} | arrays).items():
             if not np.isfinite(array).all():
                 self.refuse(f"holds {key} with NaN or infinity: expected finite numbers")
-        if not ((arrays["losses"] >= _MIN_LOSS) & (arrays["losses"] <= _MAX_LOSS)).all():
+        if "losses" in shapes and not ((arrays["losses"] >= _MIN_LOSS) & (arrays["losses"] <= _MAX_LOSS)).all():
             self.refuse(f"holds losses out of range: expected 0 to {_MAX_LOSS:g}")
 
 

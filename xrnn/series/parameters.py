@@ -118,13 +118,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
 }
 FORECAST_RULES: Final[Mapping[str, Rule]] = {
-    **RULES,
-    "lr": number(1000),
     "horizon": whole(1, MOST_STEPS),
     "context": whole(0, MOST_STEPS),
     "season": whole(0, MOST_STEPS),
-    "steps": or_none(whole(1, 10**12)),
-    "decay": number(1000),
     "calendar": one_of(("auto", "none")),
     "quantiles": Rule(
         "numbers between 0 and 1 that differ in their first six digits, with commas between them, such as 0.1,0.9",
@@ -148,14 +144,17 @@ def checked(kind: type[Any], rules: Mapping[str, Rule], given: Mapping[str, Any]
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
     for name, value in values.items():
         rules[name].check(name, value)
-    p = kind(**values)
+    return kind(**values)
+
+
+def check_heads(p: HasLayers) -> None:
+    """Raises SettingsError for a number of heads that the cell can't have."""
     cell = cell_of(p.cell)
     if p.hidden % p.heads or (p.heads > 1 and (cell.recurs or not cell.from_h)):
         raise SettingsError(
             f"{param('heads')} is {p.heads}, with {param('cell')} {p.cell} of {p.hidden}: expected a number that "
             f"divides {param('hidden')}, and a cell whose recurrent term is h @ Wh; use 1"
         )
-    return p
 
 
 def architecture(p: HasLayers) -> str:

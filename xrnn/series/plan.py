@@ -26,7 +26,6 @@ class Plan:
 
     inputs      of the first recurrent layer
     outputs     of the linear layer
-    features    additional inputs of the linear layer; if there are any, its W begins at 0
     both_ways   the recurrent layers are bidirectional
     heads       of each recurrent layer; None for a matrix Wh
     """
@@ -36,7 +35,6 @@ class Plan:
     hidden: int
     layers: int
     outputs: int
-    features: int = 0
     both_ways: bool = False
     dropout: float = 0.0
     seed: int = 0
@@ -56,9 +54,6 @@ class Plan:
             for size in self._sizes
         ]
         layers["stack"] = Stack(recurrent, dropout=self.dropout, rng=self.seed)
-        if self.features:
-            W, b = (np.zeros(shape, np.float32) for shape in self.shapes[-2:])
-            return layers | {"linear": Linear(backend.asarray(W), backend.asarray(b))}
         return layers | {"linear": Linear.init(self._width, self.outputs, rng=rng, backend=backend)}
 
     @property
@@ -70,7 +65,7 @@ class Plan:
             for _ in range(1 + self.both_ways)
             for shape in cells.shapes(self.cell, size, self.hidden, self.heads).values()
         ]
-        return [*recurrent, (self._width + self.features, self.outputs), (self.outputs,)]
+        return [*recurrent, (self._width, self.outputs), (self.outputs,)]
 
     @property
     def weights(self) -> int:
@@ -79,7 +74,7 @@ class Plan:
 
     def example(self) -> dict[str, Any]:
         """New layers, except that all their sizes are 1."""
-        small = replace(self, inputs=1, hidden=1, outputs=1, features=min(self.features, 1), heads=self.heads and 1)
+        small = replace(self, inputs=1, hidden=1, outputs=1, heads=self.heads and 1)
         return small.make(get_backend("numpy"))
 
     @property

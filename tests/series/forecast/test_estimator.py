@@ -17,15 +17,14 @@ from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.parameters import helps_of
 
-SIZES = {"hidden": 4, "horizon": 3, "context": 6, "season": 4, "batch": 8}
-SMALL: dict[str, Any] = SIZES | {"lr": 0.02, "dropout": 0.0, "noise": 0.0}
+SMALL: dict[str, Any] = {"horizon": 3, "context": 6, "season": 4}
 SKEWED = np.exp(np.random.default_rng(0).normal(0, 1, 60) + np.sin(np.pi * np.arange(60) / 2))  # forecast as logarithms
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def test_a_forecaster_learns_and_continues() -> None:
     X = np.stack([growth(40), 3 * growth(40)])
-    forecaster = Forecaster(**SMALL, steps=200).fit(X)
+    forecaster = Forecaster(**SMALL).fit(X)
     assert forecaster.predict().shape == (2, 3)
     np.testing.assert_allclose(forecaster.predict(), np.stack([growth(43)[40:], 3 * growth(43)[40:]]), rtol=0.1)
     np.testing.assert_array_equal(forecaster.predict([*X]), forecaster.predict(X[..., None]))
@@ -39,7 +38,7 @@ def test_a_forecaster_learns_and_continues() -> None:
 
 
 def test_a_failed_fit_keeps_the_model() -> None:
-    forecaster = Forecaster(**SMALL, steps=3).fit([growth(40)])
+    forecaster = Forecaster(**SMALL).fit([growth(40)])
     predicted = forecaster.predict()
     with pytest.raises(DataError):
         forecaster.fit([np.ones(40)])
@@ -47,13 +46,13 @@ def test_a_failed_fit_keeps_the_model() -> None:
 
 
 @pytest.mark.parametrize("context", [0, 6])
-def test_an_estimator_trains_as_the_command_does(context: int) -> None:
+def test_an_estimator_fits_as_the_command_does(context: int) -> None:
     Path("f.csv").write_text("".join(f"{v}\n" for v in growth(60)))
     settings = SMALL | {"context": context}
     options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    assert main(["forecast", "f.csv", *options, "--steps", "4"]) == 0
+    assert main(["forecast", "f.csv", *options]) == 0
     loaded = Forecaster.load("forecaster.safetensors")
-    fitted = Forecaster(**settings, steps=4).fit([growth(60)])
+    fitted = Forecaster(**settings).fit([growth(60)])
     assert loaded.get_params() == fitted.get_params()
     np.testing.assert_array_equal(loaded.predict_quantiles([growth(60)]), fitted.predict_quantiles())
 
@@ -63,7 +62,7 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
     """Before its last 3 values, the series is strictly periodic: the mean change replaces the mean seasonal one."""
     values = np.tile([0.0, 4.0, 20.0, 8.0], 10)  # changes of 4, 16, 12 and 8
     values[-3:] += 10
-    forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
+    forecaster = Forecaster(**SMALL).fit([growth(40)])
     values[len(values) - 3 - missing : -3] = np.nan
     known = np.diff(values[:-3])
     forecast = forecaster.forecast(Series(values[:, None], None, "s"), len(values) - 3).median
@@ -82,7 +81,7 @@ def test_known_columns() -> None:
     rng = np.random.default_rng(0)
     known = rng.random((2, 63, 2))
     X = np.stack([growth(63), 3 * growth(63)]) + 20 * known[..., 0]
-    forecaster = Forecaster(**SMALL, steps=5).fit(X[:, :60], known=known[:, :60])
+    forecaster = Forecaster(**SMALL).fit(X[:, :60], known=known[:, :60])
     expected = forecaster.predict(known=known[:, 60:])
     np.testing.assert_allclose(expected, X[:, 60:], rtol=0.15)
     np.testing.assert_array_equal(forecaster.predict(X[:, :60], known=known), expected)
@@ -92,7 +91,7 @@ def test_known_columns() -> None:
     forecaster.save("c")
     loaded = Forecaster.load("c")
     np.testing.assert_array_equal(loaded.predict([*X[:, :60]], known=[*known]), expected)
-    infinite, masked, plain = known.copy(), np.ma.masked_greater(known, 0.5), Forecaster(**SMALL, steps=1).fit(X)
+    infinite, masked, plain = known.copy(), np.ma.masked_greater(known, 0.5), Forecaster(**SMALL).fit(X)
     infinite[1, 61, 0] = np.inf
     holds, no_columns = (
         "known[1] holds inf in row {}, column 1: expected numbers up to 1e+30",
@@ -118,8 +117,8 @@ def test_known_columns_may_be_padded_as_the_series_are() -> None:
     rng = np.random.default_rng(0)
     known, X = rng.random((2, 63, 1)), np.stack([growth(60), growth(60)])
     X[0, 57:] = X[1, 40:] = np.nan
-    forecaster = Forecaster(**SMALL, steps=2).fit([X[0, :57], X[1, :40]], known=[known[0, :57], known[1, :40]])
-    padded = Forecaster(**SMALL, steps=2).fit(X, known=known[:, :60])
+    forecaster = Forecaster(**SMALL).fit([X[0, :57], X[1, :40]], known=[known[0, :57], known[1, :40]])
+    padded = Forecaster(**SMALL).fit(X, known=known[:, :60])
     expected = forecaster.predict(known=np.stack([known[0, 57:60], known[1, 40:43]]))
     np.testing.assert_array_equal(padded.predict(known=np.stack([known[0, 57:60], known[1, 40:43]])), expected)
     np.testing.assert_array_equal(padded.predict(X, known=known), expected)
@@ -132,15 +131,15 @@ def test_known_columns_of_a_series_shorter_than_two_and_a_half_seasons() -> None
     known = np.random.default_rng(0).random((2, 83, 1))
     X = [(growth(83) + 20 * known[0, :, 0])[:80], (growth(83) + 20 * known[1, :, 0])[:26]]
     given = [known[0, :80], known[1, :26]]
-    forecaster = Forecaster(hidden=4, horizon=3, season=12, steps=2).fit(X, known=given)
+    forecaster = Forecaster(horizon=3, season=12).fit(X, known=given)
     assert np.isfinite(forecaster.predict(known=[known[0, 80:], known[1, 26:29]])).all()
 
 
 def test_values_that_are_too_small_to_square_get_one_line() -> None:
     words = "X[0] has a standard deviation below 1e-150: expected a larger one; multiply the values"
     with one_line(DataError, words):
-        Forecaster(**SMALL, steps=1).fit([1e-170 * growth(40)])
-    forecaster = Forecaster(**SMALL, steps=1).fit([growth(40) - 10])  # negative values have no logarithms
+        Forecaster(**SMALL).fit([1e-170 * growth(40)])
+    forecaster = Forecaster(**SMALL).fit([growth(40) - 10])  # negative values have no logarithms
     with pytest.warns(UserWarning, match=re.escape(f"a naive forecast, since {words}")):
         assert (forecaster.predict([1e-170 * growth(40)]) == 1e-170 * growth(40)[-4:-1]).all()
     tiny = forecaster.predict([1e-140 * (growth(40) - 10)])
@@ -150,32 +149,32 @@ def test_values_that_are_too_small_to_square_get_one_line() -> None:
 def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
     known = np.random.default_rng(0).random((2, 46, 1))
     X = np.stack([growth(46), 3 * growth(46)]) + known[..., 0]
-    got = Forecaster(**SMALL | {"horizon": 2}, steps=2).cross_validation(X, step=3, windows=2, known=known)
+    got = Forecaster(**SMALL | {"horizon": 2}).cross_validation(X, step=3, windows=2, known=known)
     assert [*got] == ["series", "cutoff", "step", "time", "value", "0.1", "0.5", "0.9"]
     assert got["series"].tolist() == [0, 0, 1, 1] * 2
     assert got["cutoff"].tolist() == [41] * 4 + [44] * 4
     assert got["step"].tolist() == [1, 2] * 4
     assert got["time"].tolist() == [42, 43] * 2 + [45, 46] * 2
     np.testing.assert_array_equal(got["value"], np.concatenate([X[:, 41:43].ravel(), X[:, 44:].ravel()]))
-    fitted = Forecaster(**SMALL | {"horizon": 2}, steps=2).fit(X[:, :41], known=known[:, :41])
+    fitted = Forecaster(**SMALL | {"horizon": 2}).fit(X[:, :41], known=known[:, :41])
     np.testing.assert_array_equal(got["0.5"][:4].reshape(2, 2), fitted.predict(known=known[:, 41:43]))
     X[:, 41:] = 1e6  # rows after the first cutoff change nothing before
-    again = Forecaster(**SMALL | {"horizon": 2}, steps=2).cross_validation(X, step=3, windows=2, known=known)
+    again = Forecaster(**SMALL | {"horizon": 2}).cross_validation(X, step=3, windows=2, known=known)
     np.testing.assert_array_equal(again["0.9"][:4], got["0.9"][:4])
     with one_line(ValueError, "X has series of at most 46 rows: expected more than the 48 after the first cutoff; lo"):
-        Forecaster(**SMALL, steps=2).cross_validation(X, windows=16, known=known)
+        Forecaster(**SMALL).cross_validation(X, windows=16, known=known)
     X[0, :37] = np.nan  # no value before the first cutoff, 36, and too few before the second one, 38
     with pytest.warns(UserWarning, match=r"^no (value before the first cutoffs: 1 of 2 series \(0\)|complete w)|naive"):
-        table = Forecaster(**SMALL, steps=2).cross_validation(X[:, :41], step=2, windows=2)
+        table = Forecaster(**SMALL).cross_validation(X[:, :41], step=2, windows=2)
     assert table["series"].tolist() == [1] * 3 + [0] * 3 + [1] * 3
     np.testing.assert_array_equal(table["0.5"][3:6], X[0, 37])
 
 
 def test_quantiles_may_be_a_list() -> None:
     X = [growth(40)]
-    forecaster = Forecaster(**SMALL, steps=1, quantiles=[0.05, np.float64(0.95)]).fit(X)
+    forecaster = Forecaster(**SMALL, quantiles=[0.05, np.float64(0.95)]).fit(X)
     assert forecaster.levels_ == (0.05, 0.5, 0.95)
-    text = Forecaster(**SMALL, steps=1, quantiles="0.05,0.95").fit(X)
+    text = Forecaster(**SMALL, quantiles="0.05,0.95").fit(X)
     np.testing.assert_array_equal(forecaster.predict_quantiles(), text.predict_quantiles())
     wrong: list[Any] = [[0.1, 1], 7, None, [], [0.1, 0.1000000001]]
     for quantiles in wrong:
@@ -185,24 +184,23 @@ def test_quantiles_may_be_a_list() -> None:
 
 def test_info_tells_what_a_forecaster_uses(capsys: pytest.CaptureFixture[str]) -> None:
     for values, logarithms in ((growth(40) - 10, "no"), (SKEWED, "yes")):
-        Forecaster(**SMALL, steps=1).fit([values]).save("c")
+        Forecaster(**SMALL).fit([values]).save("c")
         assert main(["info", "c"]) == 0
         lines = {*capsys.readouterr().out.splitlines()}
         assert {"calendar: none", f"logarithms: {logarithms}", "horizon: 3"} <= lines
 
 
 def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    forecaster = Forecaster(**SMALL, steps=1).fit([growth(40)])
-    monkeypatch.setattr("xrnn.Linear.__call__", raising(MemoryError("80 TiB")))
+    forecaster = Forecaster(**SMALL).fit([growth(40)])
+    monkeypatch.setattr("xrnn.series.forecast.estimator.next_steps", raising(MemoryError("80 TiB")))
     with one_line(DataError, "out of memory (80 TiB): expected series that fit; name fewer or shorter ones"):
         forecaster.predict()
 
 
 def test_the_defaults() -> None:
     assert Forecaster().get_params() == {
-        **{"horizon": 12, "context": 0, "season": 0, "quantiles": "0.1,0.9", "calendar": "auto", "cell": "gru"},
-        **{"hidden": 32, "heads": 1, "layers": 1, "dropout": 0.2, "noise": 0.2, "decay": 0.03, "lr": 0.0},
-        **{"batch": 64, "steps": None, "seed": 0, "id": "", "time": "", "target": "", "known": ""},
+        **{"horizon": 12, "context": 0, "season": 0, "quantiles": "0.1,0.9", "calendar": "auto"},
+        **{"id": "", "time": "", "target": "", "known": ""},
     }
     assert helps_of(Forecaster).keys() == Forecaster().get_params().keys()
 
@@ -210,8 +208,8 @@ def test_the_defaults() -> None:
 def test_short_series_are_not_trained_on_but_forecast() -> None:
     short = [growth(2), growth(1)]
     with pytest.warns(UserWarning, match=r"^no complete window to train on in 2 of 3 series \(X\[1], X\[2]\): too few"):
-        forecaster = Forecaster(**SMALL, steps=1).fit([growth(40), *short])
-    alone = Forecaster(**SMALL, steps=1).fit([growth(40)])
+        forecaster = Forecaster(**SMALL).fit([growth(40), *short])
+    alone = Forecaster(**SMALL).fit([growth(40)])
     words = r"^naive forecasts for 2 of 3 series \(X\[1], X\[2]\): too few rows, missing or equal values"
     with pytest.warns(UserWarning, match=words):
         got = forecaster.predict()
@@ -234,7 +232,6 @@ def test_errors() -> None:
         (DataError, fitting(np.ones((1, 40))), "X[0] has too few rows, missing or equal values"),
         (DataError, fitting([np.ones(8), growth(3)]), "X[0] has too few rows, missing or equal values"),
         (ValueError, fitting(np.ones((1, 40, 2))), "X[0] has 2 channels: expected one"),
-        (SettingsError, fitting([growth(40)], hidden=0), "hidden is 0: expected a whole number from 1"),
-        (SettingsError, fitting([growth(40)], steps=0), "steps is 0: expected a whole number from 1"),
+        (SettingsError, fitting([growth(40)], horizon=0), "horizon is 0: expected a whole number from 1"),
         (ValueError, lambda: not_fitted.set_params(size=1), "size is no parameter of Forecaster: expected horizon"),
     )

@@ -9,31 +9,20 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from tests.series.forecast.tiny import forecaster_of, params, training_of
+from tests.series.forecast.tiny import fitted, params
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError
 from xrnn.series.forecast.calendar import calendar_of, columns
 from xrnn.series.forecast.data import ForecastData, prepare
+from xrnn.series.forecast.intervals import Intervals, quantile_offsets
 from xrnn.series.forecast.linear import Fits, candidates, effect_of, repeated, ridge
 from xrnn.series.forecast.model import next_steps
 from xrnn.series.forecast.series import mase_divisor
-from xrnn.series.forecast.training import quantile_offsets
 from xrnn.series.times import step_of
-from xrnn.series.training import Watcher
 from xrnn.typing import HostArray
 
-SMALL: dict[str, Any] = {"hidden": 4, "batch": 8, "horizon": 4, "season": 4}
-
-
-class Told(Watcher):
-    """Keeps the lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def tell(self, line: str) -> None:
-        self.lines.append(line)
+SMALL: dict[str, Any] = {"horizon": 4, "season": 4}
 
 
 def data_of(values: HostArray, **settings: Any) -> ForecastData:
@@ -42,11 +31,9 @@ def data_of(values: HostArray, **settings: Any) -> ForecastData:
 
 
 def forecast_of(values: HostArray, **settings: Any) -> HostArray:
-    """The quantiles (F, Q) of the linear part with its calibration; the recurrent part is not trained."""
+    """The quantiles (F, Q)."""
     data = data_of(values, **settings)
-    trainer = training_of(params(**SMALL | settings), data)
-    trainer.calibrate()
-    return next_steps(trainer.model, data.series[0]).values
+    return next_steps(Intervals.of(data, (0.1, 0.5, 0.9)), data.series[0]).values
 
 
 def test_ridge_solves_the_normal_equations() -> None:
@@ -174,18 +161,12 @@ def test_held_out_rows_change_no_choice() -> None:
         data = data_of(each, target="v", known="k").backtest
         assert data is not None
         assert [each.cut for each in data.series] == [80]
-        trainer = training_of(params(**SMALL, target="v", known="k"), data)
-        for _ in range(5):
-            trainer.step()
-        trainer.calibrate()
-        trainer.read_losses()
-        trained.append(forecaster_of(trainer))
+        trained.append(fitted(params(**SMALL, target="v", known="k"), data))
     one, other = trained
-    assert (one.facts_, one.share_) == (other.facts_, other.share_)
+    assert (one.facts_, one.smoothing_, one.spread_) == (other.facts_, other.smoothing_, other.spread_)
     assert one.facts_.log
     for name in one._shapes():
         np.testing.assert_array_equal(getattr(one, f"{name}_"), getattr(other, f"{name}_"), err_msg=name)
-    np.testing.assert_array_equal(one.layers_["linear"].W, other.layers_["linear"].W)
 
 
 @pytest.mark.parametrize("calendar", ["auto", pytest.param("none", marks=pytest.mark.proof)])
@@ -197,15 +178,13 @@ def test_hours_have_a_season_of_a_day_and_one_of_a_week(calendar: str) -> None:
     wave = np.sin(2 * np.pi * np.arange(len(times)) / 24)
     values = 50 + 10 * wave * ~is_weekend - 20 * is_weekend + rng.standard_normal(len(times))
     rows = 31 * 24 - 12  # Friday noon
-    settings = params(hidden=4, horizon=24, calendar=calendar)
+    settings = params(horizon=24, calendar=calendar)
     series = Series(values[:rows, None], None, "s", times=tuple(times[:rows]))
     data = prepare([series], settings, backtest=False)
     assert (data.facts.season, data.facts.calendar) == (24, "week" if calendar == "auto" else "")
-    trainer = training_of(settings, data)
-    error = np.abs(next_steps(trainer.model, data.series[0]).median - values[rows : rows + 24]).mean()
+    trained = fitted(settings, data)
+    error = np.abs(trained.forecast(series).median - values[rows : rows + 24]).mean()
     assert error < 2 if calendar == "auto" else error > 4
-    trained = forecaster_of(trainer)
-    np.testing.assert_array_equal(trained.forecast(series).values, next_steps(trainer.model, data.series[0]).values)
     if calendar == "auto":
         with one_line(DataError, "s has no dates, and the model uses the week: expected dates; add a column or"):
             trained.forecast(Series(series.values, None, "s"))
@@ -214,7 +193,7 @@ def test_hours_have_a_season_of_a_day_and_one_of_a_week(calendar: str) -> None:
 def test_a_calendar_that_does_not_help_is_left_out() -> None:
     times = tuple(datetime(2020, 1, 1) + timedelta(days=i) for i in range(800))
     values = np.random.default_rng(0).standard_normal(800).cumsum()
-    settings = params(hidden=4, horizon=4)
+    settings = params(horizon=4)
     assert calendar_of(step_of(times, "s"), 800) == "year"
     assert prepare([Series(values[:, None], None, "s", times=times)], settings, backtest=False).facts.calendar == ""
     year = 10 * np.sin(2 * np.pi * np.arange(800) / 365.25) + np.random.default_rng(0).standard_normal(800)
@@ -239,70 +218,10 @@ def test_calendar_columns() -> None:
     assert calendar_of(None, 999) == ""
 
 
-def test_the_training_is_chosen_by_rows_before_those_held_out() -> None:
-    """A map that no linear forecast follows: recurrent layers help. Other held-out rows change no choice."""
-    v = [0.3]
-    for _ in range(250):
-        v.append(3.9 * v[-1] * (1 - v[-1]))
-    values, changed = np.array(v), np.array(v)
-    changed[201:] = np.random.default_rng(0).random(50)
-    runs = []
-    for each in (values, changed):
-        data = data_of(each, horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0).backtest
-        assert data is not None
-        assert [each.cut for each in data.series] == [201]
-        settings = params(horizon=2, season=1, hidden=8, batch=32, dropout=0.0, noise=0.0)
-        trainer = training_of(settings, data)
-        told = Told()
-        trainer.complete(told)
-        runs.append(trainer)
-        assert [line[:12] for line in told.lines] == ["choosing the", "  --lr 0.001", "  --lr 0.003"]
-        assert told.lines[2].endswith(f" of the error of the base, after {trainer.updates} updates")
-    one, other = runs
-    assert one.steps == one.updates == other.steps
-    assert one.steps in range(100, 501, 100)
-    assert one.rate == other.rate == 0.003
-    assert one.model.share == other.model.share > 0
-    np.testing.assert_array_equal(one.model.linear.W, other.model.linear.W)
-    target: Any = one.data.test.target
-    base = np.abs(one.data.test.base - target).mean()
-    assert np.abs(one.model.forecast(one.data.test)[..., 1] - target).mean() < 0.7 * base
-    offsets = one.model.offsets
-    one._trials = {}
-    one.calibrate()  # repeats the earlier backtests
-    np.testing.assert_array_equal(one.model.offsets, offsets)
-
-
-@pytest.mark.parametrize("after", [20, 200])
-def test_a_training_that_is_stopped_is_not_calibrated(after: int) -> None:
-    """In the choice of its learning rate, and later."""
-
-    class Stops(Watcher):
-        asked = 0
-
-        @property
-        def stopped(self) -> bool:  # type: ignore[override]
-            self.asked += 1
-            return self.asked > after
-
-    data = data_of(np.random.default_rng(0).standard_normal(90))
-    forecaster = Forecaster(**SMALL, steps=5 if after == 20 else 60)
-    forecaster.watcher = Stops()
-    training = forecaster.learn(forecaster.check_params(), data)
-    assert not training.calibrated
-    assert not forecaster.__sklearn_is_fitted__()
-    training.complete()
-    assert training.calibrated
-
-
 def trained_on_logarithms() -> tuple[Forecaster, HostArray]:
     t = np.arange(80.0)
     values = np.exp(0.05 * t) * (1.5 + np.sin(np.pi * t / 2))
-    settings = params(**SMALL)
-    trainer = training_of(settings, data_of(values))
-    trainer.step()
-    trainer.calibrate()
-    trained = forecaster_of(trainer)
+    trained = fitted(params(**SMALL), data_of(values))
     assert trained.facts_.log
     return trained, values
 
@@ -316,15 +235,13 @@ def test_a_model_of_logarithms_repeats_a_series_without_a_positive_value() -> No
     assert np.isfinite(trained.forecast(Series(values[:, None], None, "n")).values).all()
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
 @pytest.mark.parametrize("last", [1e30, 1e-30, 0.0, -1e30])
-def test_a_wrong_last_value_is_not_continued_without_bound(last: float, share: float) -> None:
+def test_a_wrong_last_value_is_not_continued_without_bound(last: float) -> None:
     """Forecasts of logarithms stay near the range of the context: a factor of e³ per usual change."""
     trained, values = trained_on_logarithms()
     later = np.exp(0.05 * np.arange(80, 84)) * (1.5 + np.sin(np.pi * np.arange(80, 84) / 2))
     np.testing.assert_allclose(trained.forecast(Series(values[:, None], None, "n")).median, later, rtol=0.1)
-    trained.share_ = share
-    trained.layers_["linear"].W[...] = 1.0  # far more than a training gives
+    trained.linear_ *= 30  # far more than a fit gives
     values[-1] = last
     got = trained.forecast(Series(values[:, None], None, "n"))
     context = np.log(np.maximum(values[-trained.facts_.context :], 0.01 * values[values > 0].min()))
@@ -346,29 +263,24 @@ def test_short_series_are_padded() -> None:
     """The context follows from the median; shorter series are trained on and forecast too."""
     rng = np.random.default_rng(0)
     series = [Series((np.arange(n) / 2 + 0.1 * rng.standard_normal(n))[:, None], None, str(n)) for n in (15, 18, 60)]
-    settings = params(hidden=4, batch=8, horizon=4)
+    settings = params(horizon=4)
     data = prepare(series, settings)
     assert data.facts.context == 14  # the rows of 18 before the backtest
-    trainer = training_of(settings, data)
-    trainer.step()
-    for each, source in zip(data.series, series, strict=True):
-        forecast = next_steps(trainer.model, each).median
+    trained = fitted(settings, data)
+    for source in series:
+        forecast = trained.forecast(source).median
         steps = np.arange(1, 5) / 2
         np.testing.assert_allclose(forecast - source.values[-1, 0], steps, atol=0.4)
 
 
-def test_a_series_too_short_for_a_backtest_has_intervals_and_no_share() -> None:
+def test_a_series_too_short_for_a_backtest_has_intervals() -> None:
     """Without left-out windows, their widths are those of the errors of exponential smoothing."""
     t = np.arange(40)
     values = 100 + 10 * np.sin(np.pi * t / 6) + np.random.default_rng(0).standard_normal(40)
-    settings = params(hidden=4, batch=8, horizon=12, season=12)
+    settings = params(horizon=12, season=12)
     data = prepare([Series(values[:, None], None, "s")], settings, backtest=False)
     assert data.facts.context == 24  # two seasons, so that there is a mean of seasons
-    trainer = training_of(settings, data)
-    trainer.step()
-    trainer.calibrate()
-    assert trainer.model.share == 0
-    quantiles = next_steps(trainer.model, data.series[0]).values
+    quantiles = next_steps(Intervals.of(data, settings.levels), data.series[0]).values
     later = 100 + 10 * np.sin(np.pi * np.arange(40, 52) / 6)
     assert ((quantiles[:, 0] < later) & (later < quantiles[:, 2])).mean() > 0.7
     assert (quantiles[:, 2] - quantiles[:, 0]).max() < 16
@@ -376,17 +288,17 @@ def test_a_series_too_short_for_a_backtest_has_intervals_and_no_share() -> None:
 
 def test_offsets_have_the_widths_of_the_steps_and_the_shares_of_the_levels() -> None:
     rng = np.random.default_rng(0)
-    errors = rng.standard_normal((4000, 5, 1)) * np.arange(1, 6)[:, None]
+    errors = rng.standard_normal((4000, 5)) * np.arange(1, 6)
     offsets = quantile_offsets(errors, (0.1, 0.5, 0.9))
     np.testing.assert_allclose(offsets / np.arange(1, 6)[:, None], np.tile([-1.28, 0, 1.28], (5, 1)), atol=0.08)
-    below = (errors <= offsets).mean(axis=(0, 1))
+    below = (errors[..., None] <= offsets).mean(axis=(0, 1))
     np.testing.assert_allclose(below[[0, 2]], [0.1, 0.9], atol=0.01)
     assert quantile_offsets(errors[:, :1], (0.5,)).shape == (1, 1)
 
 
 def test_no_quantile_crosses_the_median_and_few_errors_widen_both_sides() -> None:
     """Errors of one sign: their 0.1 quantile is above 0."""
-    errors = np.random.default_rng(0).uniform(1, 2, (400, 3, 1))
+    errors = np.random.default_rng(0).uniform(1, 2, (400, 3))
     offsets = quantile_offsets(errors, (0.1, 0.5, 0.9))
     assert (offsets[:, 0] <= 0).all()
     assert (offsets[:, 2] > 1.8).all()
@@ -410,10 +322,8 @@ def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:
             + 4 * rng.standard_normal(960)
         )
         values = np.stack([y, promo], axis=1)
-        settings = params(hidden=4, horizon=14, season=7, target="y", known="promo")
-        trainer = training_of(settings, prepare([Series(values[:600], None, "s")], settings, backtest=False))
-        trainer.calibrate()
-        forecaster = forecaster_of(trainer)
+        settings = params(horizon=14, season=7, target="y", known="promo")
+        forecaster = fitted(settings, prepare([Series(values[:600], None, "s")], settings, backtest=False))
         for rows in range(600, 940, 14):
             q = forecaster.forecast(Series(values[: rows + 14], None, "s"), rows).values
             for quantiles, value, on in zip(q, y[rows:], promo[rows:] > 0, strict=False):
@@ -433,7 +343,7 @@ def test_a_known_holiday_has_the_hours_of_a_sunday() -> None:
     cut = 150 * 24
     columns = np.stack([np.where(np.arange(rows) < cut, values, np.nan), holiday], axis=1)[: cut + 24]
     times = tuple(datetime(2024, 1, 1) + timedelta(hours=i) for i in range(cut + 24))
-    settings = params(hidden=4, horizon=24, target="v", known="holiday")
+    settings = params(horizon=24, target="v", known="holiday")
     data = prepare([Series(columns, None, "s", times=times)], settings, backtest=False)
     (forecast,) = data.series[0].next_window().forecast(np.zeros((1, 24, 1)))
     error = np.abs(forecast[:, 0] - values[cut : cut + 24]).mean()

@@ -1,4 +1,4 @@
-"""Windows, the model, its training, its scores and its data."""
+"""The data of a forecaster, its forecasts and intervals, and their scores."""
 
 from __future__ import annotations
 
@@ -13,27 +13,22 @@ import pytest
 
 from tests.commands.runs import growth
 from tests.errors import one_line, refused
-from tests.series.forecast.tiny import changed, forecaster_of, model_of, params, training_of
-from tests.series.model_checks import check_gradients, in_float64
-from xrnn.backend import Backend
-from xrnn.cells import CELLS
-from xrnn.select import get_backend
+from tests.series.forecast.tiny import changed, fitted, params
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.forecast import linear
 from xrnn.series.forecast.data import load_series, prepare
-from xrnn.series.forecast.model import ForecastModel, naive_forecasts, next_steps
+from xrnn.series.forecast.intervals import Intervals
+from xrnn.series.forecast.model import naive_forecasts, next_steps
 from xrnn.series.forecast.scores import ForecastScores, drift, seasonal_naive, with_quantiles
 from xrnn.series.forecast.series import mase_divisor
 from xrnn.series.forecast.smoothing import smoothed
-from xrnn.series.forecast.windows import ForecastFacts, fill, pack, unpack
+from xrnn.series.forecast.windows import fill
 from xrnn.series.parameters import parse_quantiles
 from xrnn.series.tables import Columns
-from xrnn.series.training import SILENT
-from xrnn.typing import Array, HostArray
+from xrnn.typing import HostArray
 
-TINY = params(hidden=4, batch=4, lr=0.02, horizon=3, context=6, season=4, dropout=0.0, noise=0.0)
-NUMPY = get_backend("numpy")
+TINY = params(horizon=3, context=6, season=4)
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
@@ -41,39 +36,10 @@ def series(values: HostArray, **more: Any) -> Series:
     return Series(values[:, None] if values.ndim == 1 else values, None, "s", **more)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradients_match_differences(backend: Backend, cell: str) -> None:
-    settings, facts = changed(TINY, cell=cell, layers=2), ForecastFacts(4, 2, 1, 1)
-    model = model_of(settings, facts, backend)
-    rng = np.random.default_rng(1)
-    model = ForecastModel(in_float64(model), settings, facts)
-    for param in model.params:
-        param[...] = backend.asarray(rng.normal(0, 0.5, param.shape))
-    x, known = backend.asarray(rng.standard_normal((4, 3, 3))), backend.asarray(rng.standard_normal((3, 2)))
-
-    def forward() -> Array:
-        return model.forward(x, known)
-
-    check_gradients(model, forward)
-
-
-def test_the_loss_is_the_mean_pinball_loss(backend: Backend) -> None:
-    data = prepare([series(growth())], TINY)
-    model = model_of(TINY, data.facts, backend)
-    windows = data.windows(data.training[:5])
-    target = windows.scaled_target.astype(np.float64)
-    assert windows.target is not None
-    windows.target[0, 1] = target[0, 1] = np.nan
-    loss = model.train_step(*unpack(backend.asarray(pack(windows)), data.facts, 5))
-    expected = np.mean([np.nanmean(np.maximum(q * target, (q - 1) * target)) for q in (0.1, 0.5, 0.9)])  # y is 0
-    assert float(backend.to_numpy(loss)) == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_first_forecast_is_the_base(backend: Backend) -> None:
-    """The average of exponential smoothing and the linear part."""
+def test_a_forecast_is_the_average_of_exponential_smoothing_and_the_linear_part() -> None:
     data = prepare([series(growth() - 10)], TINY).backtest  # negative values have no logarithms
     assert data is not None
-    forecast = model_of(TINY, data.facts, backend).forecast(data.test)
+    forecast = Intervals.of(data, TINY.levels).around(data.test)
     for n, origin in enumerate(data.test_origins(0)):
         context = growth()[origin - 6 : origin] - 10
         level, scale = context[-4:].mean(), context.std()
@@ -94,7 +60,7 @@ def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all(
     assert other is not None
     assert len(one.training) == len(other.training) == 48 - 4 - 3 + 1
     assert len(data.training) == len(one.training) + 12
-    np.testing.assert_array_equal(pack(one.windows(one.training)), pack(other.windows(other.training)))
+    np.testing.assert_array_equal(one.windows(one.training).base, other.windows(other.training).base)
 
 
 def test_each_fold_holds_out_the_rows_after_those_it_is_trained_on() -> None:
@@ -110,31 +76,23 @@ def test_each_fold_holds_out_the_rows_after_those_it_is_trained_on() -> None:
 
 
 def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
-    """The noise of a random walk can't be learnt: the errors of training are smaller than those of forecasts."""
     walk = series(np.random.default_rng(0).normal(size=150).cumsum())
-    settings = changed(TINY, season=1, context=20, hidden=16, batch=32)
-    data = prepare([walk], settings).backtest
+    data = prepare([walk], changed(TINY, season=1, context=20)).backtest
     assert data is not None
-    trainer = training_of(settings, data, 150)
-    trainer.run(150, SILENT)
     target: Any = data.test.target
-    before = trainer.model.forecast(data.test)
-    trainer.calibrate()
-    after = trainer.model.forecast(data.test)
-    assert (np.diff(after) >= 0).all()
-    shares = [((q[..., 0] <= target) & (target <= q[..., 2])).mean() for q in (before, after)]
-    assert shares[0] < 0.72 < shares[1] < 0.95
+    quantiles = Intervals.of(data, TINY.levels).around(data.test)
+    assert (np.diff(quantiles) >= 0).all()
+    assert 0.72 < ((quantiles[..., 0] <= target) & (target <= quantiles[..., 2])).mean() < 0.95
 
 
 def test_offsets_move_quantiles_but_not_the_median() -> None:
     data = prepare([series(growth() - 10)], TINY)
-    model = model_of(TINY, data.facts, NUMPY)
     windows = data.windows(data.training[:3])
-    model.offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
-    forecast = model.forecast(windows)
-    np.testing.assert_allclose(forecast, windows.base[..., None] + data.series[0].unit * model.offsets)
-    model.offsets = np.tile([1.0, 0.0, 0.5], (3, 1))  # a quantile stays on its side of the median
-    np.testing.assert_allclose(model.forecast(windows)[..., 0], windows.base)
+    offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
+    forecast = Intervals(TINY.levels, offsets, 0.0).around(windows)
+    np.testing.assert_allclose(forecast, windows.base[..., None] + data.series[0].unit * offsets)
+    crossed = np.tile([1.0, 0.0, 0.5], (3, 1))  # a quantile stays on its side of the median
+    np.testing.assert_allclose(Intervals(TINY.levels, crossed, 0.0).around(windows)[..., 0], windows.base)
 
 
 def test_scores() -> None:
@@ -249,17 +207,15 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
     assert (data.facts, other.left_out) == (other.facts, "")
     names, why = "series (one, three, constant, sparse, zeros)", "too few rows, missing or equal values"
     assert data.left_out == f"no complete window to train on in 5 of 9 {names}: {why}"
-    np.testing.assert_array_equal(pack(data.windows(data.training)), pack(other.windows(other.training)))
+    np.testing.assert_array_equal(data.base.W, other.base.W)
     if backtest:
         assert data.backtest is not None
         assert data.backtest.scored == [0, 8]
         unscored = "one, three, constant, sparse, late, gaps, zeros"
         assert data.backtest.unscored == f"not scored: 7 of 9 series ({unscored}): {why}"
-    trainers = [training_of(TINY, each) for each in (data, other)]
-    for trainer in trainers:
-        trainer.step()
-        trainer.calibrate()
-    forecasts, of_trained = ([next_steps(each.model, one) for one in each.data.series] for each in trainers)
+    forecasts, of_trained = (
+        [next_steps(Intervals.of(each, TINY.levels), one) for one in each.series] for each in (data, other)
+    )
     by_name = {each.name: each for each in forecasts}
     for one in of_trained:
         np.testing.assert_array_equal(by_name[one.name].values, one.values)
@@ -268,7 +224,7 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
         np.testing.assert_allclose(by_name[name].median, last)
         assert (np.ptp(by_name[name].values, axis=1) > 0).all() == (name == "three")
     assert naive_forecasts(forecasts) == f"naive forecasts for 5 of 9 {names}: {why}"
-    saved = forecaster_of(trainers[0])
+    saved = fitted(TINY, data)
     for each, of_data in zip(every, forecasts, strict=True):
         np.testing.assert_array_equal(saved.forecast(each).values, of_data.values)
 
@@ -289,8 +245,7 @@ def test_a_series_whose_neighbours_are_unknown_has_no_scale() -> None:
     data = prepare([series(growth()), series(sparse)], settings)
     assert data.backtest is not None
     assert (data.backtest.scored, data.backtest.unscored.count("1 of 2 series")) == ([0], 1)
-    trainer = training_of(settings, data)
-    trained = forecaster_of(trainer)
+    trained = fitted(settings, data)
     assert trained.forecast(series(sparse[:41])).flaw
     assert not trained.forecast(series(np.append(sparse[:41], 41.0))).flaw
 
@@ -300,9 +255,9 @@ def test_a_short_series_has_the_step_of_the_model() -> None:
     months = tuple(datetime(2020 + i // 12, i % 12 + 1, 1) for i in range(60))
     every = [series(growth(), times=months), series(np.array([3.0]), times=months[-1:])]
     data = prepare(every, TINY)
-    trainer = training_of(TINY, data)
+    intervals = Intervals.of(data, TINY.levels)
     for each in data.series:
-        assert next_steps(trainer.model, each).times == [datetime(2025, m, 1) for m in (1, 2, 3)]
+        assert next_steps(intervals, each).times == [datetime(2025, m, 1) for m in (1, 2, 3)]
 
 
 def test_the_known_columns_of_a_short_series_may_be_empty() -> None:
@@ -311,8 +266,7 @@ def test_the_known_columns_of_a_short_series_may_be_empty() -> None:
     short = np.array([[1.0, np.nan], [2.0, np.nan]])
     settings = changed(TINY, target="v", known="k")
     data = prepare([series(columns), series(short)], settings)
-    trainer = training_of(settings, data)
-    np.testing.assert_array_equal(next_steps(trainer.model, data.series[1]).median, 2)
+    np.testing.assert_array_equal(next_steps(Intervals.of(data, TINY.levels), data.series[1]).median, 2)
 
 
 def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:

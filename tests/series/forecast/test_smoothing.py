@@ -98,7 +98,7 @@ def test_a_jump_is_no_trend_of_logarithms(values: HostArray, least: float, most:
 def test_a_series_with_jumps_is_not_forecast_by_logarithms() -> None:
     """Their errors would give a sensor that is switched on an interval up to ten millions."""
     switched = np.r_[np.full(40, 0.01), np.full(5, 25.0)]
-    quantiles = Forecaster(horizon=12, quantiles=(0.1, 0.9), steps=5, hidden=4, season=1).fit([switched])
+    quantiles = Forecaster(horizon=12, quantiles=(0.1, 0.9), season=1).fit([switched])
     assert quantiles.predict_quantiles().max() < 200
 
 
@@ -114,7 +114,7 @@ def test_a_trend_is_damped_and_a_constant_is_continued() -> None:
 )
 def test_every_series_of_six_rows_gets_a_forecast_at_a_horizon_up_to_its_length(rows: int, F: int, season: int) -> None:
     values = growth(rows) + np.random.default_rng(0).standard_normal(rows) - 20
-    forecaster = Forecaster(horizon=F, season=season, hidden=4)
+    forecaster = Forecaster(horizon=F, season=season)
     with warnings.catch_warnings(action="ignore"):  # of series without a window to train on
         forecaster.fit([values])
     if forecaster.smoothing_ == 1:
@@ -133,28 +133,22 @@ def test_the_command_says_what_a_short_series_leaves_untested(capsys: Capture) -
     lines = capsys.readouterr().out.splitlines()
     assert {
         "no backtest: the rows before those to hold out are too few, missing or equal",
-        "base: exponential smoothing; too few rows were left out to test a linear part",
-        "recurrent part: not trained, because the series are too short to test it",
+        "forecasts: exponential smoothing; too few rows were left out to test a linear part",
     } <= {*lines}
-    assert main(["forecast", "f.csv", "--horizon", "6", "--json", "--overwrite", "--steps", "50"]) == 0
+    assert main(["forecast", "f.csv", "--horizon", "6", "--json", "--overwrite"]) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert printed["steps"] == 0  # of a part whose share is 0
     assert printed["backtest"] is None
     assert len(printed["forecast"]) == 6
 
 
-def test_what_is_tested_is_not_called_untested_and_the_reverse(capsys: Capture) -> None:
-    """A jump, which the linear part forecasts badly, and too few rows for trials of a number of updates."""
+def test_a_linear_part_that_forecasts_badly_has_no_share_and_is_not_called_untested(capsys: Capture) -> None:
+    """A jump."""
     jump = np.repeat([0, 50], [77, 78]) + 0.1 * np.random.default_rng(0).standard_normal(155)
     for values, horizon in ((jump, "6"), (growth(24), "5")):
         Path("f.csv").write_text("\n".join(["v", *map(str, values)]))
-        assert main(["forecast", "f.csv", "--horizon", horizon, "--hidden", "4", "--steps", "1", "--overwrite"]) == 0
+        assert main(["forecast", "f.csv", "--horizon", horizon, "--overwrite"]) == 0
         out = capsys.readouterr().out
-        assert ("base: 100% exponential smoothing, 0% linear part" in out) == (horizon == "6")
-        assert ("not trained, because the series are too short" in out, "  --lr" in out) == (
-            horizon == "5",
-            horizon == "6",
-        )
+        assert ("forecasts: 100% exponential smoothing, 0% linear part" in out) == (horizon == "6")
         assert ("backtest: 1 forecast of 5 steps\n" in out) == (horizon == "5")
 
 
@@ -177,17 +171,3 @@ def test_a_linear_part_that_forecasts_better_gets_the_larger_share_of_the_base()
         for values in (wave[:200], wave, rng.standard_normal(400).cumsum())
     ]
     assert shares[1] < shares[0] < 0.3 < shares[2]
-
-
-def test_a_long_horizon_leaves_the_recurrent_part_out_unless_updates_are_asked_for(
-    capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its trials would take minutes. The limit is lowered here, so that the test is short."""
-    monkeypatch.setattr("xrnn.series.forecast.training._MOST_PRODUCTS", 17)
-    Path("f.csv").write_text("\n".join(["v", *map(str, growth(90))]))
-    options = ["--horizon", "3", "--context", "6", "--season", "4", "--hidden", "4", "--overwrite"]
-    assert main(["forecast", "f.csv", *options]) == 0
-    words = "not trained, because context times horizon is above 17, too long for trials; --steps allows one"
-    assert words in capsys.readouterr().out
-    assert main(["forecast", "f.csv", *options, "--steps", "2"]) == 0
-    assert words not in capsys.readouterr().out

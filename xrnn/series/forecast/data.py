@@ -20,7 +20,7 @@ from xrnn.series.errors import DataError, param
 from xrnn.series.forecast import calendar
 from xrnn.series.forecast.linear import Base, average, effect_of
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, ForecastSeries, Scales, least_rows, mase_divisor
-from xrnn.series.forecast.smoothing import better, trust
+from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.forecast.windows import ForecastFacts, Windows, joined
 from xrnn.series.read import check_channels, check_same, read_path
 from xrnn.series.scale import Scale
@@ -149,10 +149,10 @@ class ForecastData:
         return folds
 
     def early_errors(self) -> tuple[HostArray, HostArray]:
-        """The errors of exponential smoothing in the rows to train on: (N, F, 1), and their reach (N, F)."""
+        """The errors of exponential smoothing in the rows to train on, and their reach: each (N, F)."""
         parts = [each.early_errors() for each in self.series if not each.flaw]
         errors, reach = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return errors[..., None], reach
+        return errors, reach
 
     def scored_parts(self, forecasts: HostArray) -> list[HostArray]:
         """The forecasts of each scored series, among those of the windows `test`."""
@@ -396,7 +396,7 @@ class Solved(NamedTuple):
         """
         n = sum(len(each.origins) for each in self.tests)
         smooth = self.error_of([each.series.smoothed(each.origins) for each in self.tests])
-        share = 1 - trust(n) * better(self.error, smooth) if n else 1.0
+        share = 1 - confidence(n) * preference(self.error, smooth) if n else 1.0
         base = replace(self.base, share=round(float(share), 2))
         for each in self.series:
             each.use(base)

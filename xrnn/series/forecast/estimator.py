@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xrnn.select import get_backend
 from xrnn.series.checks import Series, Time, check_sizes
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator
@@ -22,22 +21,21 @@ from xrnn.series.forecast.data import (
     prepare,
     timed,
 )
+from xrnn.series.forecast.intervals import Intervals
 from xrnn.series.forecast.linear import Base
-from xrnn.series.forecast.model import Forecast, ForecastModel, naive_forecasts, next_steps, plan
+from xrnn.series.forecast.model import Forecast, naive_forecasts, next_steps
 from xrnn.series.forecast.series import TOO_FEW, ForecastSeries, mase_divisor
-from xrnn.series.forecast.training import ForecastTraining
 from xrnn.series.forecast.windows import ForecastFacts
 from xrnn.series.frames import Form, Names, form_of, is_frame, names_of
 from xrnn.series.inputs import as_numbers, as_series, check_count
-from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, architecture, checked, number, parse_quantiles
-from xrnn.series.plan import Plan
+from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, checked, number, parse_quantiles
 from xrnn.series.scale import Scale
 from xrnn.typing import Shape
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Forecaster(Estimator):
-    """The next `horizon` values of series: the model and the training of `xrnn forecast`, whose options these are.
+    """The next `horizon` values of series: the model of `xrnn forecast`, whose options these are.
 
         forecaster = Forecaster(horizon=12, season=12).fit(X)      # X (n, T), (n, T, 1), or a list of (Tᵢ,)
         forecaster.predict()                                       # (n, 12), after the last values of X
@@ -62,17 +60,6 @@ class Forecaster(Estimator):
     quantiles        quantiles to forecast besides the median; by default 0.1,0.9
     calendar         second season; auto: the week or the year, if it lowers the error on left-out rows by more than
                      5 %; none: no second season
-    cell             type of the recurrent layers, also the name of a registered cell
-    hidden           size of the hidden state, H
-    heads            number of heads; Wh connects only units of the same head, so with k heads it has 1/k of the weights
-    layers           number of recurrent layers
-    dropout          probability of dropout, between layers and after the last one
-    noise            noise added to the context in training, in standard deviations of the window
-    decay            weight decay
-    lr               highest learning rate of Adam; 0: chosen by left-out rows
-    batch            windows per update
-    steps            number of updates; by default chosen by left-out rows, at most 500
-    seed             seed of all random draws: the same seed gives the same results
     id               column of a table that tells its series apart
     time             column of times; by default the index of a DataFrame, or the column of dates in a file
     target           column to forecast; by default the only one
@@ -88,17 +75,6 @@ class Forecaster(Estimator):
     season: int = 0
     quantiles: str | Sequence[float] = "0.1,0.9"
     calendar: str = "auto"
-    cell: str = "gru"
-    hidden: int = 32
-    heads: int = 1
-    layers: int = 1
-    dropout: float = 0.2
-    noise: float = 0.2
-    decay: float = 0.03
-    lr: float = 0.0
-    batch: int = 64
-    steps: int | None = None
-    seed: int = 0
     id: str = ""
     time: str = ""
     target: str = ""
@@ -110,9 +86,8 @@ class Forecaster(Estimator):
     rules = FORECAST_RULES
     learnt: ClassVar[dict[str, Rule]] = {
         "facts_": Rule("", lambda _: True, read=ForecastFacts.of),
-        **dict.fromkeys(("share_", "smoothing_"), number(1)),
+        "smoothing_": number(1),
         "spread_": number(1e6),
-        "rate_": number(1000),
         "fingerprint_": TEXT,
     }
 
@@ -138,32 +113,14 @@ class Forecaster(Estimator):
         self._count_features(X)
         self._series = series  # for `predict` without X
 
-    def learn(self, p: Any, data: ForecastData) -> ForecastTraining:
-        """Learn from prepared data → the training. If the watcher stops it, the estimator is not fitted.
-
-        Raises DivergedError.
-        """
-        lr = f"lr {p.lr:g}" if p.lr else "lr chosen"
-        self.watcher.tell(
-            f"model: {architecture(p)}, {plan(p, data.facts).weights:,} weights; batches of {p.batch}; "
-            f"dropout {p.dropout:g}, noise {p.noise:g}, decay {p.decay:g}, {lr}; seed {p.seed}"
-        )
-        training = ForecastTraining(p, data, get_backend(), p.steps)
-        training.complete(self.watcher)
-        if training.calibrated:
-            self._keep(training)
-        return training
-
-    def _keep(self, training: ForecastTraining) -> None:
-        """Set the learnt attributes from a training."""
-        model, data, scale = training.model, training.data, training.data.known_scale
-        model.start_at(0)
-        self._params, self.facts_, self.fingerprint_ = training.p, data.facts, data.fingerprint
-        self.share_, self.rate_, self.losses_ = float(model.share), float(training.rate), training.losses
-        self.known_scale_, self.offsets_ = np.array([scale.mean, scale.deviation]), model.offsets
+    def learn(self, p: Any, data: ForecastData) -> Intervals:
+        """Learn from prepared data → the intervals."""
+        intervals, scale = Intervals.of(data, p.levels), data.known_scale
+        self._params, self.facts_, self.fingerprint_ = p, data.facts, data.fingerprint
+        self.known_scale_, self.offsets_ = np.array([scale.mean, scale.deviation]), intervals.offsets
         self.linear_, self.effect_, self.smoothing_ = data.base.W, data.base.effect, data.base.share
-        self.spread_ = float(model.spread)
-        self.layers_ = dict(model)
+        self.spread_ = intervals.spread
+        return intervals
 
     def check_params(self) -> Any:
         """The parameters, by plain Python values: quantiles and known as text, and `levels`, the quantiles.
@@ -327,48 +284,38 @@ class Forecaster(Estimator):
 
     # ---- forecasts ----
 
-    @property
-    def model_(self) -> ForecastModel:
-        """The trained model."""
-        fitted = self._fitted()
-        model = ForecastModel(fitted.layers_, fitted._params, fitted.facts_)
-        model.offsets, model.share, model.spread = fitted.offsets_, fitted.share_, fitted.spread_
-        return model
-
-    def forecast(self, series: Series, rows: int | None = None, *, model: ForecastModel | None = None) -> Forecast:
+    def forecast(self, series: Series, rows: int | None = None) -> Forecast:
         """The steps after the first `rows` rows of a series; by default, after the last known value.
 
         The forecast is naive if the series is too short or constant. Raises DataError if the series has no value, other
         times, or lacks known covariates, and if the memory does not suffice.
         """
-        model, facts = model or self.model_, self.facts_
+        facts = self._fitted().facts_
         series = aligned(series, facts)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
         base, scale = Base(self.linear_, self.effect_, self.smoothing_), Scale(*self.known_scale_)
         try:
             made = ForecastSeries(timed(series, facts), facts, scale, rows=rows).use(base)
-            return next_steps(model, made)
+            return next_steps(Intervals(self.levels_, self.offsets_, self.spread_), made)
         except MemoryError as error:
             raise DataError.of(error) from error
 
     def _forecasts(self, parts: Sequence[tuple[Series, int | None]], *, stacklevel: int) -> list[Forecast]:
         """The forecast of each series after its first rows, None for all. Warns if some forecasts are naive."""
-        model = self.model_
-        forecasts = [self.forecast(each, rows, model=model) for each, rows in parts]
+        forecasts = [self.forecast(each, rows) for each, rows in parts]
         if line := naive_forecasts(forecasts):
             warnings.warn(str(DataError(line)), stacklevel=stacklevel + 1)
         return forecasts
 
     # ---- files ----
 
-    def _plan(self) -> Plan:
-        return plan(self._params, self.facts_)
+    def __sklearn_is_fitted__(self) -> bool:
+        return "linear_" in vars(self)
 
     def _shapes(self) -> dict[str, Shape]:
         facts = self.facts_
         return {
-            "losses": (-1,),
             "known_scale": (2, facts.known),
             "offsets": (facts.horizon, len(self._params.levels)),
             "linear": (facts.context + 1, facts.horizon),

@@ -88,7 +88,6 @@ def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> d
         "naive": lambda series, at: seasonal_naive(series.filled, at, F, 1),
         "seasonal_naive": lambda series, at: seasonal_naive(series.filled, at, F, m),
         "drift": lambda series, at: drift(series.filled, at, F),
-        "base": lambda series, at: series.windows(at).forecast(np.zeros((len(at), F, 1)))[..., 0],
     }
     if all(_is_day(data.series[i], m) and data.training_origins(i)[-1] >= 7 * m for i in data.scored):
         simpler["weekly_naive"] = lambda series, at: seasonal_naive(series.filled, at, F, 7 * m)

@@ -157,14 +157,8 @@ class ForecastSeries:
 
     def windows(self, origins: HostArray, *, targets: bool = True) -> Windows:
         """The windows at `origins`: the places of the first steps to forecast, (N,)."""
-        C, F, m = self.facts.context, self.facts.horizon, self.facts.season
         z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
-        change = np.zeros_like(z)
-        change[:, m:] = z[:, m:] - z[:, :-m]
-        before, ahead = origins[:, None] + np.arange(-C, 0), origins[:, None] + np.arange(F)
-        K = self.facts.covariates
-        of_steps = self.covariates[np.where(before < 0, before % m, before)]  # (N, C, K)
-        x = np.concatenate([z[..., None], change[..., None], of_steps], axis=2).transpose(1, 0, 2)
+        ahead, K = origins[:, None] + np.arange(self.facts.horizon), self.facts.covariates
         base, share = level + scale * self._base(z), self._base.share
         base = share * self.smoothed(origins) + (1 - share) * base if share else base
         effect = self._effect[ahead] if K else np.zeros_like(base)
@@ -173,12 +167,7 @@ class ForecastSeries:
         else:
             limits = np.tile([self._least, np.inf], (*base.shape, 1))
         return Windows(
-            np.ascontiguousarray(x, dtype=np.float32),
-            (self.covariates[ahead] if K else np.zeros((len(origins), 0)))
-            .reshape(len(origins), F * K)
-            .astype(np.float32),
             base + effect,
-            scale,
             np.full_like(scale, self.unit),
             self._reach[ahead] if K else np.zeros_like(base),
             limits,
@@ -237,7 +226,7 @@ class ForecastSeries:
         return self.windows(np.array([self.rows]), targets=False)
 
     def _short_window(self) -> Windows:
-        """A window of a series that is too short for the linear part; its scale is 0.
+        """A window of a series that is too short for the linear part.
 
         Its base is exponential smoothing. If the series has a flaw, it repeats the last season, or the last value if
         there are fewer rows. Its intervals are as wide as those of the model, in units of the series. Without a unit,
@@ -251,10 +240,7 @@ class ForecastSeries:
         base = naive if self.flaw else self.smoothed(np.array([T])) + effect
         ends = [-LARGEST, LARGEST] if log else [self._least, np.inf]
         return Windows(
-            np.zeros((self.facts.context, 1, 2 + K), np.float32),
-            np.zeros((1, F * K), np.float32),
             base,
-            np.zeros((1, 1)),
             np.full((1, 1), self.unit),
             self._reach[None, T : T + F] if K and not self.flaw else np.zeros((1, F)),
             np.tile(ends, (1, F, 1)),

@@ -22,7 +22,7 @@ _MOST_ROWS: Final = 8 * 168  # read by the members, so that time and memory do n
 _POWER: Final = 16
 _LARGEST_RATIO: Final = 1e15  # of errors: its power is finite
 _BEYOND: Final = 1.25  # the factor by which a forecast of logarithms may leave the range of the values
-_FEW: Final = 60  # with this number of rows or windows, `trust` is ½
+_FEW: Final = 60  # with this number of rows or windows, `confidence` is ½
 _FIRST_ROWS: Final = 3  # whose mean is the first level of damped trends
 _TESTED: Final = 3  # of the steps ahead: the first, the middle and the last one
 _BLOCK: Final = 32  # forecasts at once, so that their states stay in the cache
@@ -53,8 +53,8 @@ def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, hori
         return y
     z, relative_error = _smoothed(logs, origins, horizon, season)
     level = values.cumsum()[origins - 1] / origins
-    t = trust(origins)
-    share = (t * better(relative_error * level, error) + (1 - t) / 2)[:, None]
+    t = confidence(origins)
+    share = (t * preference(relative_error * level, error) + (1 - t) / 2)[:, None]
     least, most = (each.accumulate(values)[origins - 1, None] for each in (np.minimum, np.maximum))
     y = y.clip(0)
     z = np.exp(z.clip(-LARGEST, LARGEST)).clip(least / _BEYOND, np.maximum(most, y) * _BEYOND)
@@ -62,12 +62,12 @@ def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, hori
     return mean
 
 
-def trust(n: Any) -> Any:
+def confidence(n: Any) -> Any:
     """n² / (n² + 60²). On few rows, which of two errors is smaller is mostly chance."""
     return n**2 / (n**2 + _FEW**2)
 
 
-def better(error: Any, other: Any) -> Any:
+def preference(error: Any, other: Any) -> Any:
     """1 / (1 + r¹⁶), for the ratio r of two errors: ½ if they are equal, 1 if the first is much smaller."""
     return 1 / (1 + np.minimum(error / np.maximum(other, 1e-300), _LARGEST_RATIO) ** _POWER)
 

@@ -4,7 +4,7 @@ A window is scaled by its own values:
 
     z = (v - level) / scale,   level = mean of the last season,   scale = standard deviation of the window
 
-The model corrects the base: an average of exponential smoothing and a linear forecast.
+The forecast is the base: an average of exponential smoothing and a linear forecast.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from xrnn.series.errors import SettingsError
 from xrnn.series.forecast import calendar
 from xrnn.series.parameters import MOST_STEPS, NAMES, whole
 from xrnn.series.read import MOST_CHANNELS
-from xrnn.typing import Array, HostArray
+from xrnn.typing import HostArray
 
-FAR: Final = 1e3  # scales from the level: values are clipped here, so that one outlier does not end the training
+FAR: Final = 1e3  # scales from the level: values are clipped here, so that one outlier does not decide the linear part
 LARGEST: Final = 700.0  # the exponential of more is infinite in float64
 _REACH: Final = 3.0  # usual changes that a forecast of logarithms may be outside of the range of its context
 _USUAL: Final = 0.9  # the share of the changes in a context that are smaller
@@ -44,11 +44,6 @@ class ForecastFacts:
     step: str = field(default="", compare=False)
     log: bool = False
     calendar: str = ""
-
-    @property
-    def inputs(self) -> int:
-        """Inputs of a step: the scaled value, its change since the last season, and the covariates."""
-        return 2 + self.covariates
 
     @property
     def covariates(self) -> int:
@@ -80,22 +75,16 @@ class ForecastFacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """N windows on the host. With `log`, base, scale and unit are those of the logarithms of the values.
+    """N windows. With `log`, base and unit are those of the logarithms of the values.
 
-    x        (C, N, 2 + K) float32, the inputs
-    ahead    (N, F · K) float32, the covariates of the steps to forecast
-    base     (N, F), the forecast that the model corrects
-    scale    (N, 1), of each window
+    base     (N, F), the forecast
     unit     (N, 1), of the width of the intervals
     reach    (N, F), the size of the effect of the known columns beside its mean, in units of a series
     limits   (N, F, 2): no forecast is below the first or above the second
     target   (N, F), NaN for a missing value; None if the future is unknown
     """
 
-    x: HostArray
-    ahead: HostArray
     base: HostArray
-    scale: HostArray
     unit: HostArray
     reach: HostArray
     limits: HostArray
@@ -109,15 +98,9 @@ class Windows:
         error: HostArray = target - self.base
         return error
 
-    @property
-    def scaled_target(self) -> HostArray:
-        """The error in units of the scale: the target of the model, (N, F) float32, NaN for a missing value."""
-        clipped: HostArray = (self.error / self.scale).clip(-FAR, FAR).astype(np.float32)
-        return clipped
-
-    def forecast(self, correction: HostArray) -> HostArray:
-        """The forecasts from the corrections of the base, within the limits: (N, F, Q) → (N, F, Q) float64."""
-        values: HostArray = (self.base[..., None] + correction).clip(self.limits[..., :1], self.limits[..., 1:])
+    def forecast(self, distance: HostArray) -> HostArray:
+        """The values at distances from the base, within the limits: (N, F, Q) → (N, F, Q) float64."""
+        values: HostArray = (self.base[..., None] + distance).clip(self.limits[..., :1], self.limits[..., 1:])
         return np.exp(values) if self.log else values
 
 
@@ -157,27 +140,11 @@ def limits_of_logarithms(context: HostArray, unit: float, effect: HostArray) -> 
 def joined(parts: list[Windows]) -> Windows:
     """All windows of `parts`, in their order."""
     arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts], axis=int(name == "x"))
+        name: np.concatenate([getattr(part, name) for part in parts])
         for name in Windows.__slots__
         if name != "log" and getattr(parts[0], name) is not None
     }
     return Windows(**arrays, log=parts[0].log)
-
-
-def pack(windows: Windows) -> HostArray:
-    """x, ahead and the scaled target in one float32 buffer, so that a batch takes one transfer to the device."""
-    return np.concatenate([windows.x.ravel(), windows.ahead.ravel(), windows.scaled_target.ravel()])
-
-
-def unpack(buffer: Array, facts: ForecastFacts, count: int) -> tuple[Array, Array, Array]:
-    """x (C, N, 2 + K), ahead (N, F · K) and the scaled target (N, F): views of a buffer from `pack`, on any device."""
-    C, F, K = facts.context, facts.horizon, facts.covariates
-    one, two = C * count * facts.inputs, count * F * K
-    return (
-        buffer[:one].reshape(C, count, facts.inputs),
-        buffer[one : one + two].reshape(count, F * K),
-        buffer[one + two :].reshape(count, F),
-    )
 
 
 def fill(values: HostArray, season: int) -> HostArray:

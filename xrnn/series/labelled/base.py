@@ -20,7 +20,7 @@ from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, SettingsError, param
 from xrnn.series.estimator import Estimator
 from xrnn.series.inputs import as_row, as_series
-from xrnn.series.parameters import NAMES, RULES, Rule, one_of, or_none, whole
+from xrnn.series.parameters import NAMES, RULES, Rule, check_heads, one_of, or_none, whole
 from xrnn.series.plan import LinearPlan, Plan
 from xrnn.series.read import MOST_CHANNELS, check_same
 from xrnn.typing import Array, HostArray, Shape
@@ -158,6 +158,7 @@ class LabelledEstimator(Estimator):
     def check_params(self) -> Self:
         """The parameters.   Raises SettingsError."""
         p: Self = super().check_params()
+        check_heads(p)
         KINDS[p.model].check(p)
         return p
 
