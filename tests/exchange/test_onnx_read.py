@@ -107,22 +107,6 @@ CONSTANTS = {
 }
 
 
-def test_ragged_lengths_as_onnx_runtime() -> None:
-    """Within the length of each row; past it ONNX Runtime has zeros, xrnn the final state."""
-    read, made = ("X", "W", "R", "B", "lengths", "h0", "c0"), ("Y", "Y_h", "Y_c")
-    n = node("LSTM", *read, outputs=made, direction="bidirectional")
-    inputs = {"X": ["T", "N", D], "lengths": (["N"], "int32"), "h0": [2, "N", H], "c0": [2, "N", H]}
-    model = graph_of(n, inputs=inputs, outputs=made, constants=weights("LSTM", 2))
-    x, lengths, states = x_of(6, 3, D), np.array([6, 2, 4], "int32"), x_of(4, 3, H)
-    layer = from_onnx(model, backend="numpy")
-    h, final = results(layer, x, lengths, [states[0], states[2], states[1], states[3]])
-    Y, Y_h, Y_c = run(model, X=x, lengths=lengths, h0=states[:2], c0=states[2:])
-    inside = np.arange(6)[:, None] < lengths
-    np.testing.assert_allclose(h[inside], Y.transpose(0, 2, 1, 3).reshape(h.shape)[inside], **ROUNDING)
-    for got, want in zip(final, [Y_h[0], Y_c[0], Y_h[1], Y_c[1]], strict=True):
-        np.testing.assert_allclose(got, want, **ROUNDING)
-
-
 def test_layouts_of_chains() -> None:
     """Batch-first, two nodes in opposite directions, a reversed copy of the input, a Linear before and after."""
     stored = {f"{name}{k}": array for k in (0, 1) for name, array in weights("GRU", seed=k).items()}
