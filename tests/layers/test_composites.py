@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pytest
@@ -221,49 +221,19 @@ def test_lengths_from_the_host_move_once() -> None:
 # ---- bad input ----
 
 
-def test_layers_that_do_not_fit(backend: Backend) -> None:
-    ahead, back = make_both(backend)
-    other, linear = GRU.init(D + 1, 2, reverse=True, dtype="float64", backend=backend), Linear.init(D, 2)
-    refused(
-        (ValueError, lambda: Bidirectional(back, ahead), "forward is a GRU with reverse=True"),
-        (ValueError, lambda: Bidirectional(ahead, make_both(backend)[0]), "backward is a LSTM with reverse=False"),
-        (ValueError, lambda: Bidirectional(ahead, other), "forward takes 4 features, but backward takes 5"),
-        (ValueError, lambda: Bidirectional(Stack([ahead]), back), "forward is a Stack"),
-        (TypeError, lambda: Bidirectional(linear, back), "layers[0] is a xrnn.layers.linear.Linear"),  # type: ignore[arg-type]
-    )
-
-
-def test_sizes_are_compared_by_value(backend: Backend) -> None:
-    """`is` would be wrong: equal integers above 256 may be different objects."""
-    both = Bidirectional(RNN.init(300, 2, backend=backend), GRU.init(300, 2, reverse=True, backend=backend))
-    assert both.input_size == 300
-
-
-def test_calls_that_do_not_fit(backend: Backend) -> None:
-    both, x = Bidirectional(*make_both(backend)), draw_on(backend, T, N, D)
-    assert not both.streams
-    h, states = both.forward(x)
-    own = "cache is not of this Bidirectional", "take layer.cache after its forward"
-    caches: list[Any] = [[], both.cache[:1], [*both.cache, both.cache[0]], [both.cache[0], None]]
-    refused(
-        *((ValueError, lambda cache=cache: both.backward(h, cache=cache), *own) for cache in caches),
-        (ValueError, lambda: both.stream(x), "a Bidirectional has a layer that runs in reverse", "layers[0]"),
-        (ValueError, lambda: both.forward(x, states[:1]), "states has 1 entries"),
-        (ValueError, lambda: both.forward(x, (states[0], states[0][:1])), "h_prev has shape (3, 5)", "expects (3, 2)"),
-        (ValueError, lambda: both.backward(h[..., :6]), "dh has shape (5, 3, 6), but this Bidirectional expects 7"),
-        (ValueError, lambda: both.backward(h[1:]), "dh has shape (4, 3, 5), but this LSTM expects (5, 3, 5)"),
-    )
-
-
-def test_layers_that_make_no_stack(backend: Backend) -> None:
+def test_layers_that_make_no_composite(backend: Backend) -> None:
     a: Any = RNN.init(D, 5, backend=backend)
     b, square, linear = LSTM.init(6, 3, backend=backend), RNN.init(5, 5, backend=backend), Linear.init(5, 5)
-    double, back = (GRU.init(n, 5, dtype="float64", reverse=n == D, backend=backend) for n in (5, D))
+    double, back, other = (
+        GRU.init(size, 5, dtype="float64", reverse=reverse, backend=backend)
+        for size, reverse in ((5, False), (D, True), (D + 1, True))
+    )
+    (ahead, reverse), not_a_layer = make_both(backend), cast(Any, linear)
     twice, alike = "a layer is given twice: expected different layers", "computes in float64"
     refused(
         (ValueError, lambda: Stack([a, b]), "layers[0] gives 5 features", "layers[1] takes 6", "expected equal sizes"),
         (ValueError, lambda: Stack([]), "layers is empty", "expected at least one recurrent layer"),
-        (TypeError, lambda: Stack([a, linear]), "layers[1] is a xrnn.layers.linear.Linear"),  # type: ignore[list-item]
+        (TypeError, lambda: Stack([a, not_a_layer]), "layers[1] is a xrnn.layers.linear.Linear"),
         (TypeError, lambda: Stack(a), "layers is a xrnn.layers.rnn.RNN", "expected a list of recurrent layers"),
         (ValueError, lambda: Stack([square, square]), twice, "make another, or copy.deepcopy it"),
         (ValueError, lambda: Stack([square, Stack([square])]), twice),
@@ -272,6 +242,11 @@ def test_layers_that_make_no_stack(backend: Backend) -> None:
         (ValueError, lambda: Stack([a], dropout=7), "dropout is 7.0: expected a probability in [0, 1)"),
         (ValueError, lambda: Stack.init(LSTM, D, 5, 0), "depth is 0: expected an integer, at least 1"),
         (TypeError, lambda: Stack.init(LSTM, D, 5, 1.5), "depth is 1.5: expected an integer"),  # type: ignore[arg-type]
+        (ValueError, lambda: Bidirectional(reverse, ahead), "forward is a GRU with reverse=True"),
+        (ValueError, lambda: Bidirectional(ahead, make_both(backend)[0]), "backward is a LSTM with reverse=False"),
+        (ValueError, lambda: Bidirectional(ahead, other), "forward takes 4 features, but backward takes 5"),
+        (ValueError, lambda: Bidirectional(Stack([ahead]), reverse), "forward is a Stack"),
+        (TypeError, lambda: Bidirectional(not_a_layer, reverse), "layers[0] is a xrnn.layers.linear.Linear"),
     )
     if backend.name != "numpy":
         with one_line(ValueError, "on numpy's cpu", "on one device"):
@@ -281,13 +256,22 @@ def test_layers_that_make_no_stack(backend: Backend) -> None:
         stack.layers[1] = square
 
 
-def test_wrong_states_and_gradients(backend: Backend) -> None:
-    stack = Stack(make(backend))
-    x, states = draw_on(backend, T, N, D), draw_states(backend, stack.layers)
+def test_sizes_are_compared_by_value(backend: Backend) -> None:
+    """`is` would be wrong: equal integers above 256 may be different objects."""
+    both = Bidirectional(RNN.init(300, 2, backend=backend), GRU.init(300, 2, reverse=True, backend=backend))
+    assert both.input_size == 300
+
+
+def test_calls_that_do_not_fit(backend: Backend) -> None:
+    stack, both, x = Stack(make(backend)), Bidirectional(*make_both(backend)), draw_on(backend, T, N, D)
+    states, none = draw_states(backend, stack.layers), cast(Any, None)
     cut = (states[0], (states[1][0][:2], states[1][1]), *states[2:])
-    none: Any = None
-    h, final = stack.forward(x)
     dcut = (*states[:3], tuple(s[:2] for s in states[3]))
+    h, final = stack.forward(x)
+    of_both, (s_ahead, _) = both.forward(x)
+    own = "cache is not of this Bidirectional", "take layer.cache after its forward"
+    caches: list[Any] = [[], both.cache[:1], [*both.cache, both.cache[0]], [both.cache[0], None]]
+    nested, rnn = Stack([both]), RNN.init(D, 5, reverse=True, dtype="float64", backend=backend)
     refused(
         (ValueError, lambda: stack.forward(x, states[:3]), "states has 3 entries"),
         (ValueError, lambda: stack.forward(x, states[0][0]), "states has a "),
@@ -296,21 +280,20 @@ def test_wrong_states_and_gradients(backend: Backend) -> None:
         (ValueError, lambda: stack.forward(x, cut), "h_prev has shape (2, 6), but this LSTM expects (3, 6)"),
         (ValueError, lambda: stack.backward(h, states[:1]), "dstates has 1 entries: expected a tuple of 4"),
         (ValueError, lambda: stack.backward(h, dcut), "dh has shape (2, 4), but this Recurrent expects (3, 4)"),
-        (ValueError, lambda: stack.backward(h[1:]), "dh has shape (4, 3, 4), but this Recurrent expects (5, 3, 4)"),
         (ValueError, lambda: stack.backward(h[1:], final), "dh has shape (4, 3, 4)", "expects (5, 3, 4)"),
         (TypeError, lambda: stack.backward(h, needs_dx=none), "needs_dx is None: expected True or False"),
-    )
-
-
-def test_a_stream_through_a_layer_that_runs_in_reverse(backend: Backend) -> None:
-    stack, x = Stack(make(backend)), draw_on(backend, T, N, D)
-    both = Stack([Bidirectional.init(RNN, D, 5, dtype="float64", backend=backend)])
-    rnn = RNN.init(D, 5, reverse=True, dtype="float64", backend=backend)
-    refused(
+        *((ValueError, lambda cache=cache: both.backward(of_both, cache=cache), *own) for cache in caches),
+        (ValueError, lambda: both.forward(x, (s_ahead,)), "states has 1 entries"),
+        (ValueError, lambda: both.forward(x, (s_ahead, s_ahead[:1])), "h_prev has shape (3, 5)", "expects (3, 2)"),
+        (ValueError, lambda: both.backward(of_both[..., :6]), "dh has shape (5, 3, 6), but this Bidirectional expects"),
+        (ValueError, lambda: both.backward(of_both[1:]), "dh has shape (4, 3, 5), but this LSTM expects (5, 3, 5)"),
+        # Streams through layers that run in reverse.
         (ValueError, lambda: rnn.stream(x), "this RNN runs in reverse", "without reverse=True"),
         (ValueError, lambda: stack.stream(x), "layers[1] of this Stack, a LSTM, runs in reverse"),
-        (ValueError, lambda: both.stream(x), "layers[0] of this Stack, a Bidirectional, runs in reverse"),
+        (ValueError, lambda: nested.stream(x), "layers[0] of this Stack, a Bidirectional, runs in reverse"),
+        (ValueError, lambda: both.stream(x), "a Bidirectional has a layer that runs in reverse", "layers[0]"),
     )
+    assert not both.streams
 
 
 # ---- ownership of memory ----

@@ -161,17 +161,6 @@ def test_a_subclass_of_a_cell_with_kernels_runs_in_the_plain_form(backend: Backe
         assert explain(backend, operation, Halved(), {"T": T, "N": N, "D": D, "H": H}, "float32").form == "plain"
 
 
-@pytest.mark.parametrize("method", ["recur", "recur_gradient", "recur_weights"])
-def test_a_cell_has_its_own_recurrent_term_or_not(method: str) -> None:
-    makes: dict[str, Any] = {"recurs": False, method: getattr(IntegratorByItself, method)}
-    without = type("Without", (Integrator,), makes)
-    with one_line(ValueError, f"has recurs = False and a method {method}: expected", "; set recurs = True"):
-        check_cell(without(), backend="numpy")
-    lacks = type("Lacks", (IntegratorByItself,), {method: getattr(Cell, method)})
-    with one_line(ValueError, f"has recurs = True and no method {method}: expected", "; write it"):
-        check_cell(lacks(), backend="numpy")
-
-
 NO_TUPLES = [("params", ["p"]), ("from_x", 5), ("from_h", 5), ("from_h", "0"), *(("states", v) for v in (0, "h", ()))]
 # The attributes that are refused, by the words of the error.
 REFUSED: dict[str, tuple[type[Exception], list[tuple[str, Any]]]] = {
@@ -204,21 +193,37 @@ def test_attributes_of_a_cell_are_checked(name: str, value: Any, error: type[Exc
             derived(RNNCell, **{name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), [("from_h", ()), ("pre", 2), ("states", ("h", "c"))])
-def test_a_pointwise_cell_has_one_state_and_one_block_fed_by_h(name: str, value: Any) -> None:
-    cell = RNNCell()
-    setattr(cell, name, value)
-    with one_line(ValueError, "the cell 'rnn' is pointwise", "expected one block, fed by h, and one state"):
-        Recurrent.init(cell, D, H, backend="numpy")
-
-
 def test_what_recurrent_refuses() -> None:
     weights = [np.zeros(s) for s in [(D, H), (H, H), (H,)]]
+
+    def pointwise(name: str, value: Any) -> Callable[[], object]:
+        cell = RNNCell()
+        setattr(cell, name, value)
+        return lambda: Recurrent.init(cell, D, H, backend="numpy")
+
+    def checked(base: type[Cell], **attributes: Any) -> Callable[[], object]:
+        return lambda: check_cell(derived(base, **attributes)(), backend="numpy")
+
+    of_pointwise = "the cell 'rnn' is pointwise", "expected one block, fed by h, and one state"
+    methods = {name: getattr(IntegratorByItself, name) for name in ("recur", "recur_gradient", "recur_weights")}
     refused(
         (TypeError, lambda: Recurrent(RNNCell, *weights), "cell is a type", "an instance of a subclass of xrnn.Cell"),  # type: ignore[arg-type]
         (TypeError, lambda: Recurrent(Right(), *weights), "got 3 parameters", "has 4", "pass Wx, Wh, b, gain"),
         (TypeError, lambda: Recurrent(RNNCell(), *weights[:2]), "got 2 parameters", "has 3", "pass Wx, Wh, b"),
         (ValueError, lambda: Recurrent(RNNCell(), *weights, seed=-1), "seed is -1", "expected an integer, at least 0"),
+        *((ValueError, pointwise(*row), *of_pointwise) for row in (("from_h", ()), ("pre", 2), ("states", ("h", "c")))),
+        *(
+            (ValueError, checked(Integrator, **{name: method}), f"has recurs = False and a method {name}: expected")
+            for name, method in methods.items()
+        ),
+        *(
+            (
+                ValueError,
+                checked(IntegratorByItself, **{name: getattr(Cell, name)}),
+                f"recurs = True and no method {name}",
+            )
+            for name in methods
+        ),
     )
 
 
