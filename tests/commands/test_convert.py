@@ -12,9 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import xrnn
 from tests.commands.runs import FORECAST, RUNS, Capture, Run, failed, name_of
-from tests.exchange.alike import assert_alike
 from tests.exchange.compiled_c import built, outputs
-from tests.exchange.layers import drawn
+from tests.exchange.layers import assert_alike, drawn
 from tests.exchange.onnx_models import run
 from tests.series.labelled.tiny import TINY_OPTIONS
 from tests.series.waves import waves, write_ts

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xrnn import GRU, LRU, LSTM, RNN, SLSTM, Bidirectional, MinGRU, MinLSTM, Stack
+from xrnn import GRU, LRU, LSTM, RNN, SLSTM, Bidirectional, MinGRU, MinLSTM, Stack, to_numpy
+from xrnn.exchange.description import canonical, take_apart
 
 D, H = 3, 5
 ROUNDING: Any = {"rtol": 2e-6, "atol": 2e-6}
@@ -66,3 +67,13 @@ def results(layer: Any, x: Any, lengths: Any = None, states: Any = None) -> tupl
     given = None if states is None else nested(composite, [*states])
     h, final = composite(np.ascontiguousarray(x), given, lengths=lengths)
     return h, flat(final)
+
+
+def assert_alike(got: Any, want: Any) -> None:
+    """The same kind, options and counters, and every array bit for bit."""
+    (got_description, got_arrays), (want_description, want_arrays) = take_apart(got), take_apart(want)
+    assert canonical(got_description) == canonical(want_description)
+    assert got_arrays.keys() == want_arrays.keys()
+    for name, array in want_arrays.items():
+        assert got_arrays[name].dtype == array.dtype, name
+        np.testing.assert_array_equal(to_numpy(got_arrays[name]), to_numpy(array), err_msg=name, strict=True)

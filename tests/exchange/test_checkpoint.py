@@ -17,8 +17,8 @@ import xrnn
 from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line, refused
-from tests.exchange.alike import assert_alike
 from tests.exchange.forge import Scaled, checkpoint_file
+from tests.exchange.layers import assert_alike
 from tests.forge import Forgery, Tensor, changed, little_memory, tensor, without
 from xrnn import (
     EMA,

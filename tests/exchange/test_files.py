@@ -12,9 +12,8 @@ import pytest
 
 import xrnn
 from tests.errors import one_line, refused
-from tests.exchange.alike import assert_alike
 from tests.exchange.forge import Scaled, cell_file, stack_file
-from tests.exchange.layers import BOTH_WAYS, ONE_WAY, XRNN_ONLY, D, H, flat, x_of
+from tests.exchange.layers import BOTH_WAYS, ONE_WAY, XRNN_ONLY, D, H, assert_alike, flat, x_of
 from tests.forge import Forgery, changed, little_memory, tensor, without
 from tests.fresh import output_of
 from xrnn import GRU, LSTM, RNN, Bidirectional, Cell, Dropout, Linear, Recurrent, Stack, load, save, to_numpy

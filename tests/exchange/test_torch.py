@@ -17,8 +17,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 import xrnn
 import xrnn.torch
 from tests.errors import one_line, refused
-from tests.exchange.alike import assert_alike
-from tests.exchange.layers import flat, leaves, nested
+from tests.exchange.layers import assert_alike, flat, leaves, nested
 from tests.torch.pairs import accelerated
 from xrnn import GRU, LSTM, RNN, Bidirectional, Recurrent, Stack, from_torch, get_backend, to_numpy, to_torch
 from xrnn.backend import Backend
