@@ -9,25 +9,17 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks.gpu import variants as compared
 from benchmarks.gpu.choices import predicted
 from xrnn.backends.cupy import choice
 from xrnn.backends.cupy.cells import NAMED
 from xrnn.backends.cupy.choice import DEVICES, ROWS, Candidate, Device, Request, candidates, choose, table
-from xrnn.backends.cupy.launch import Variant, variants
 
 H100 = DEVICES["h100"]
 ROUND = Device("round", "90", 20, 150_000, 1e9, 50 << 20, 3e12)  # its clock ticks in nanoseconds
 SIZES = [1, 3, 16, 63, 64, 100, 256, 257, 300, 512, 1000, 1024, 1536, 2048, 4000]
-
-
-def devices(*quick: str) -> list[Any]:
-    """In `make test` these devices, in .ci/proof the others."""
-    return [pytest.param(name, marks=[] if name in quick else pytest.mark.proof) for name in DEVICES]
 
 
 def request(
@@ -56,7 +48,7 @@ def one_of(form: str, r: Request, device: Device = ROUND, **fields: object) -> C
 
 @pytest.mark.parametrize("dtype", ROWS)
 @pytest.mark.parametrize("cell", {(k.fed, k.components): name for name, k in NAMED.items()}.values())
-@pytest.mark.parametrize("name", devices("h100"))
+@pytest.mark.parametrize("name", ["h100", *(pytest.param(n, marks=pytest.mark.proof) for n in DEVICES if n != "h100")])
 def test_every_candidate_stays_within_the_device(name: str, cell: str, dtype: str) -> None:
     device = DEVICES[name]
     for (N, heads), K, backward in itertools.product([(1, 1), (5, 3), (133, 1)], SIZES, [False, True]):
@@ -154,14 +146,6 @@ def test_the_tables_of_the_documentation_are_those_that_the_commands_print() -> 
     page = (Path(__file__).parents[2] / "docs" / "internals" / "cuda.md").read_text()
     for lines in (predicted(H100, "float32", 50, "lstm"), table(H100, request(50, 16, 1500, "lstm")).splitlines()):
         assert "\n".join(["```text", *lines, "```"]) in page
-
-
-@pytest.mark.parametrize("name", devices())
-def test_the_sizes_that_are_compared_reach_every_variant(name: str) -> None:
-    missing = set(variants()) - {Variant.of(c, r) for c, r in compared.compared(DEVICES[name])}
-    # One or two tiles that no size has there: others are always faster.
-    assert all((v.form, v.rows, v.held) == ("one-block", 4, 16) for v in missing)
-    assert not missing or name not in ("h100", "h200")
 
 
 def test_a_product() -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import cupy
 import numpy as np
-import pytest
 
 from tests import standin
 from tests.standin import _signatures as tables
@@ -79,13 +78,3 @@ def test_parameters() -> None:
     functions = [n for n in ast.parse(Path(spec.origin).read_text()).body if isinstance(n, ast.FunctionDef)]
     (gemm,) = [function for function in functions if function.name == "gemm"]
     assert parameters(standin.cublas.gemm) == parameters(signature(ast.unparse(gemm.args)))
-
-
-@pytest.mark.parametrize("name", tables.UFUNCS)
-def test_keywords_of_ufuncs(name: str) -> None:
-    real = getattr(cupy, name)
-    assert isinstance(real, cupy.ufunc)
-    for keyword in ("where", "order", "subok"):
-        with pytest.raises(TypeError, match="Wrong arguments"):
-            real(*[1] * getattr(np, name).nin, **{keyword: True})
-    assert all(keyword in real.__doc__ for keyword in ("out=None", "dtype=None", "casting='same_kind'"))
