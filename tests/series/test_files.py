@@ -49,7 +49,6 @@ def arrays_of(estimator: Any) -> list[HostArray]:
 CONVOLUTIONS: dict[str, Any] = {"model": "convolutions", "hidden": 64, "epochs": None, "layers": 1}
 LABELLED = [
     {},
-    {"heads": 2},
     {"patch": 2, "scaling": "each"},
     CONVOLUTIONS,
 ]
@@ -169,7 +168,6 @@ FORGED: list[tuple[Any, Change, str]] = [
     (Classifier, params(layers=3), OTHERS),
     (Classifier, params(cell="lstm"), OTHERS),
     (Classifier, params(one_way=True), OTHERS),
-    (Classifier, params(heads=2), ".Wh as float32 (4, 12): expected float32 (2, "),
     (Classifier, learnt(channels_=3), "expected float32 (3, 12) by its parameters"),
     (Classifier, learnt(patch_=2), "expected float32 (8, 12) by its parameters"),
     (Classifier, learnt(scaling_="none"), "has invalid learnt (scaling_ is 'none': expected one of shared, each)"),
@@ -195,10 +193,6 @@ FORGED: list[tuple[Any, Change, str]] = [
     (Classifier, array("scale", [0.0]), "holds scale as float64 (1,): expected float64 (2, 2)"),
     (Classifier, array("losses", np.ones(2, "float32")), "holds losses as float32 (2,): expected float64 (-1,)"),
     (Classifier, lambda extra: extra["arrays"].update(losses=[1.0]), "holds losses as  (1,): expected float64"),
-    *(
-        (Classifier, array("losses", [1.0, value]), "holds losses out of range: expected 0 to 1e+39")
-        for value in (-1.0, 1e300, np.nextafter(-1e-5, -1), np.nextafter(1e39, 2e39))
-    ),
     (Forecaster, params(layers=2), "has invalid params (layers is no parameter of Forecaster: expected horizon"),
     (
         Forecaster,
@@ -253,24 +247,9 @@ def test_forged_layers_are_refused(path: Path) -> None:
     estimator.save(path)
     with one_line(CheckpointError, ".b with NaN or infinity: expected finite numbers"):
         Classifier.load(path)
-    estimator = fitted()
-    estimator.save(path)
-    c = xrnn.load_checkpoint(path, backend="numpy")
-    xrnn.save_checkpoint(path, c.layers, optimizer=xrnn.Adam(c.layers.values()), extra=c.extra)
-    with one_line(CheckpointError, "holds an optimizer: expected layers only"):
-        Classifier.load(path)
-    forge(path, fitted(Forecaster), lambda extra: None, linear=xrnn.Linear.init(1, 1, backend="numpy"))
-    with one_line(CheckpointError, OTHERS):
-        Forecaster.load(path)
 
 
 def test_a_forged_size_allocates_nothing(path: Path) -> None:
     forge(path, fitted(layers=1), params(hidden=20000))
     with little_memory(path, 100_000), one_line(CheckpointError, "0000) by its parameters"):
         Classifier.load(path)
-
-
-@pytest.mark.parametrize("value", [-1e-5, 0.0, 1e39])
-def test_the_lowest_and_the_highest_loss_are_read(value: float, path: Path, estimators: dict[Any, Any]) -> None:
-    forge(path, estimators[Classifier], array("losses", [value] * 2))
-    assert (np.array(Classifier.load(path).losses_) == value).all()

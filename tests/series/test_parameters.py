@@ -10,11 +10,11 @@ import pytest
 from tests.errors import one_line
 from xrnn.series import Classifier, Regressor
 from xrnn.series.errors import SettingsError, param
-from xrnn.series.parameters import architecture, helps_of
+from xrnn.series.parameters import helps_of
 
 
 def test_the_defaults() -> None:
-    defaults = {"model": "recurrent", "cell": "gru", "hidden": 64, "heads": 1, "layers": 1, "one_way": False}
+    defaults = {"model": "recurrent", "cell": "gru", "hidden": 64, "layers": 1, "one_way": False}
     defaults |= {"dropout": 0.3, "noise": 0.3, "patch": 0, "scaling": "auto", "lr": 0.003, "batch": 32}
     defaults |= {"epochs": None, "seed": 0}
     assert Regressor().get_params() == defaults
@@ -24,12 +24,6 @@ def test_the_defaults() -> None:
 def test_each_parameter_is_described() -> None:
     assert helps_of(Classifier).keys() == Classifier().get_params().keys()
     assert helps_of(Classifier)["lr"] == "highest learning rate of Adam"
-
-
-def test_the_architecture() -> None:
-    heads = Classifier(cell="lstm", hidden=12, heads=4, layers=2).check_params()
-    assert architecture(heads) == "2 bidirectional LSTM layers of 12 in 4 heads"
-    assert architecture(Classifier(one_way=True).check_params()) == "1 GRU layer of 64"
 
 
 @pytest.mark.parametrize(
@@ -62,8 +56,6 @@ def test_the_bounds(name: str, fitting: list[Any], beyond: list[Any]) -> None:
         ({"epochs": 2.5}, "epochs is 2.5: expected a whole number from 1 to 1000000000"),
         ({"lr": "high"}, "lr is 'high': expected a positive number up to 1000"),
         ({"cell": "lstn"}, "cell is 'lstn': expected one of rnn, lstm"),
-        ({"cell": "lstm", "hidden": 12, "heads": 5}, "heads is 5, with cell lstm of 12: expected a number that divide"),
-        ({"cell": "lru", "heads": 2}, "heads is 2, with cell lru of 64: expected a number that divides hidden, and a"),
     ],
 )
 def test_a_wrong_parameter_is_named(params: dict[str, Any], words: str) -> None:

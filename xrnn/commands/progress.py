@@ -12,10 +12,9 @@ from typing import Final, Self
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from xrnn.commands.options import flag
-from xrnn.commands.terminal import Terminal, noted_signals, to_stderr
-from xrnn.series.errors import ModelError
-from xrnn.series.training import Training, Watcher
+from xrnn.commands.terminal import Terminal, noted_signals
+from xrnn.series.labelled.base import Watcher
+from xrnn.series.labelled.training import Training
 
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
 _WIDEST_BAR: Final = 40
@@ -70,9 +69,6 @@ class TrainingProgress(Watcher):
         with contextlib.suppress(*[OSError] * bool(self._training)):  # a lost output ends the run before the training
             for each in [*notes, line]:
                 self._terminal.say(each)
-
-    def warn(self, text: str) -> None:
-        to_stderr(ModelError(text).shown(flag))
 
     def began(self, training: Training, last: int) -> None:
         self._training = training

@@ -28,14 +28,9 @@ class ModelError(Exception):
     def __str__(self) -> str:
         return self.shown(lambda name: name)
 
-    @property
-    def marked(self) -> str:
-        """The message with its marks, for the message of another error."""
-        return str(self.args[0]) if self.args else ""
-
     def shown(self, show: Callable[[str], str]) -> str:
         """The message with `show(name)` for each parameter."""
-        return re.sub(f"{_MARK}(\\w+){_MARK}", lambda found: show(found[1]), self.marked)
+        return re.sub(f"{_MARK}(\\w+){_MARK}", lambda found: show(found[1]), super().__str__())
 
 
 class SettingsError(ModelError, ValueError):

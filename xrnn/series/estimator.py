@@ -19,14 +19,11 @@ from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
-from xrnn.exchange.checkpoint import describe_all, make_checkpoint
-from xrnn.files import write_own
-from xrnn.select import get_backend, to_numpy
-from xrnn.series.errors import CheckpointError, SettingsError
-from xrnn.series.files import Content, Reader, content_of, kind_in
-from xrnn.series.parameters import Rule, checked
-from xrnn.series.plan import LinearPlan, Plan
-from xrnn.series.training import SILENT, Watcher
+from xrnn.exchange.checkpoint import checkpoint_content
+from xrnn.files import quoted, write_own
+from xrnn.series.errors import CheckpointError
+from xrnn.series.files import check_arrays, check_layers, content_of, kind_in
+from xrnn.series.parameters import Rule
 from xrnn.typing import Shape
 
 
@@ -49,8 +46,7 @@ class Estimator(ABC):
     layers_     the layers of the model, by name, if it has some
     reading_    the options with which a command read the tables of the training, by name
 
-    A subclass lists its learnt attributes, and defines the shapes of its arrays. `watcher` follows `fit`: a command
-    shows the progress.
+    A subclass lists its learnt attributes, and defines the shapes of its arrays.
     """
 
     job: ClassVar[str]  # the kind of its files
@@ -58,7 +54,6 @@ class Estimator(ABC):
     writer: ClassVar[str]  # the command that writes them, for errors
     rules: ClassVar[Mapping[str, Rule]]  # of the parameters
     learnt: ClassVar[Mapping[str, Rule]]  # the attributes that `fit` sets, besides the layers and the arrays
-    watcher: Watcher = SILENT
     layers_: dict[str, Any]
     reading_: Mapping[str, str] = MappingProxyType({})
     _params: Any  # a copy of the estimator with the parameters with which the model was fitted
@@ -93,36 +88,42 @@ class Estimator(ABC):
         learnt = {name: _plain(getattr(fitted, name)) for name in fitted._learnt()}
         arrays = {name: np.asarray(getattr(fitted, f"{name}_"), float) for name in fitted._shapes()}
         params = {name: getattr(fitted._params, name) for name in self.get_params()}
-        return content_of(self.job, Content(params, learnt, arrays, vars(fitted).get("layers_", {})))
+        extra = {"job": self.job, "params": params, "learnt": learnt, "arrays": arrays}
+        return checkpoint_content(vars(fitted).get("layers_", {}), None, extra)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
-        reader = Reader(Path(path), cls.job, f"name a file that `{cls.writer}` wrote")
-        loaded, content = cls(), reader.content
+        remedy, loaded = f"name a file that `{cls.writer}` wrote", cls()
+        name, checkpoint = content_of(Path(path), cls.job, f"a checkpoint; {remedy}")
         try:
-            loaded.set_params(**content.params)  # parameters that xrnn got after the file have their defaults
-            loaded._params = loaded.check_params()
+            loaded._restore(checkpoint.extra, dict(checkpoint.layers))
         except ValueError as error:
-            reader.invalid("params", SettingsError(str(error)))
-        try:
-            if content.learnt.keys() != (rules := loaded._learnt()).keys():
-                raise CheckpointError(
-                    f"{reader.name} was written by another version of xrnn: expected this one; train the model again"
-                )
-            for name, rule in rules.items():
-                rule.check(name, content.learnt[name])
-                setattr(loaded, name, rule.read(content.learnt[name]))
-            plan = loaded._plan()
-        except SettingsError as error:
-            reader.invalid("learnt", error)
-        reader.check(plan, shapes := loaded._shapes())
-        for name in shapes:
-            array = content.arrays[name]
-            setattr(loaded, f"{name}_", array.tolist() if name.endswith("losses") else array)
-        if plan:
-            loaded.layers_ = dict(content.layers)
+            raise CheckpointError(f"{name} {error}; {remedy}") from error
         return loaded
+
+    def _restore(self, extra: Mapping[str, Any], layers: dict[str, Any]) -> None:
+        """Set the parameters and the learnt attributes.   Raises ValueError for what no `fit` can have learnt."""
+        for part in ("params", "learnt", "arrays"):
+            if not isinstance(extra.get(part), dict):
+                raise ValueError(f"has invalid {part} (a {type(extra.get(part)).__name__}: expected an object)")
+        learnt, arrays = extra["learnt"], extra["arrays"]
+        with _invalid("params"):
+            self.set_params(**extra["params"])  # parameters that xrnn got after the file have their defaults
+            self._params = self.check_params()
+        if learnt.keys() != (rules := self._learnt()).keys():
+            raise ValueError("was written by another version of xrnn: expected this one; train the model again")
+        with _invalid("learnt"):
+            for name, rule in rules.items():
+                rule.check(name, learnt[name])
+                setattr(self, name, rule.read(learnt[name]))
+            example, of_layers = self._plan()
+        check_layers(layers, example, of_layers)
+        check_arrays(arrays, self._shapes())
+        for name, array in arrays.items():
+            setattr(self, f"{name}_", array.tolist() if name.endswith("losses") else array)
+        if layers:
+            self.layers_ = layers
 
     @classmethod
     def _wrote(cls, path: Path) -> bool:
@@ -147,16 +148,22 @@ class Estimator(ABC):
 
     def check_params(self) -> Self:
         """A copy with the parameters as plain Python values.   Raises SettingsError for an invalid one."""
-        copy: Self = checked(type(self), self.rules, self.get_params())
-        return copy
+        given = self.get_params()
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        for name, value in plain.items():
+            self.rules[name].check(name, value)
+        return type(self)(**plain)
 
     def _learnt(self) -> dict[str, Rule]:
         """The rules of the learnt attributes in a file."""
         return {**self.learnt, "reading_": _READING}
 
-    def _plan(self) -> Plan | LinearPlan | None:
-        """The layers that the parameters and the learnt attributes describe; None for none.   Raises SettingsError."""
-        return None
+    def _plan(self) -> tuple[dict[str, Any], list[Shape]]:
+        """Layers like those of the model, but with sizes of 1, and the shapes of its parameters: see `check_layers`.
+
+        Raises ValueError for parameters and learnt attributes that contradict each other.
+        """
+        return {}, []
 
     @abstractmethod
     def _shapes(self) -> dict[str, Shape]:
@@ -194,24 +201,14 @@ class Estimator(ABC):
         ]
         return f"{type(self).__name__}({', '.join(given)})"
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles, which are portable: the arrays are stored on the host."""
-        state = {**vars(self)}
-        if layers := state.pop("layers_", None):
-            saved: dict[str, Any] = {}
-            description = describe_all(layers, None, saved)
-            state["saved"] = description, {name: to_numpy(array) for name, array in saved.items()}
-        return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = {**state}
-        if saved := state.pop("saved", None):
-            description, arrays = saved
-            # joblib may give views of its file, numpy.memmap, in place of arrays.
-            plain = {name: np.array(array) for name, array in arrays.items()}
-            made = make_checkpoint(description | {"extra": {"dict": {}}}, plain, get_backend())
-            state["layers_"] = dict(made.layers)
-        self.__dict__.update(state)
+@contextlib.contextmanager
+def _invalid(part: str) -> Iterator[None]:
+    """Name the part of a file in a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"has invalid {part} ({quoted(str(error))})") from error
 
 
 def _not_fitted(message: str) -> Exception:

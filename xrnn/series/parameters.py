@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
-import numpy as np
-
-from xrnn.cells import CELLS, cell_of
+from xrnn.cells import CELLS
 from xrnn.files import quoted
 from xrnn.series.checks import as_number
 from xrnn.series.errors import SettingsError, param
@@ -99,7 +97,6 @@ NAMES: Final = Rule("a list of text", _is_list_of_text, read=tuple)
 RULES: Final[Mapping[str, Rule]] = {
     "cell": one_of(CELLS),
     "hidden": whole(1),
-    "heads": whole(1),
     "layers": whole(1, 100),  # far more than can be trained; with more, the first step would take very long
     "batch": whole(1),
     "dropout": Rule("a probability in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1),
@@ -128,40 +125,6 @@ FORECAST_RULES: Final[Mapping[str, Rule]] = {
     ),
     **dict.fromkeys(("id", "time", "target", "known"), TEXT),
 }
-
-
-class HasLayers(Protocol):
-    """The parameters of the recurrent layers."""
-
-    cell: str
-    hidden: int
-    heads: int
-    layers: int
-
-
-def checked(kind: type[Any], rules: Mapping[str, Rule], given: Mapping[str, Any]) -> Any:
-    """A new estimator with the parameters as plain Python values.   Raises SettingsError for an invalid one."""
-    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-    for name, value in values.items():
-        rules[name].check(name, value)
-    return kind(**values)
-
-
-def check_heads(p: HasLayers) -> None:
-    """Raises SettingsError for a number of heads that the cell can't have."""
-    cell = cell_of(p.cell)
-    if p.hidden % p.heads or (p.heads > 1 and (cell.recurs or not cell.from_h)):
-        raise SettingsError(
-            f"{param('heads')} is {p.heads}, with {param('cell')} {p.cell} of {p.hidden}: expected a number that "
-            f"divides {param('hidden')}, and a cell whose recurrent term is h @ Wh; use 1"
-        )
-
-
-def architecture(p: HasLayers) -> str:
-    """A description of the layers: "2 GRU layers of 64"."""
-    words = [str(p.layers), *([] if getattr(p, "one_way", True) else ["bidirectional"]), CELLS[p.cell].__name__]
-    heads = f" in {p.heads} heads" if p.heads > 1 else ""
-    return f"{' '.join(words)} layer{'s' * (p.layers > 1)} of {p.hidden}{heads}"
 
 
 def helps_of(kind: type[Any]) -> dict[str, str]:

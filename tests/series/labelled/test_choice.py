@@ -13,10 +13,10 @@ from tests.series.labelled.tiny import prepared
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, SettingsError
 from xrnn.series.labelled import choice as module
+from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.choice import choose
 from xrnn.series.labelled.estimators import Classifier, Regressor
-from xrnn.series.labelled.training import LabelledTraining
-from xrnn.series.training import Watcher
+from xrnn.series.labelled.training import Training
 
 
 class Told(Watcher):
@@ -124,6 +124,6 @@ def test_a_training_that_diverges_has_an_infinite_error(monkeypatch: pytest.Monk
     def diverged(_: object) -> None:
         raise DivergedError("the loss is nan")
 
-    monkeypatch.setattr(LabelledTraining, "read_losses", diverged)
+    monkeypatch.setattr(Training, "read_losses", diverged)
     ready = prepared(noise(20, 64))
     assert module._error(ready.estimator, ready.p, 2, "shared", ready.series[:10], ready.series[10:]) == np.inf

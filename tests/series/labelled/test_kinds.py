@@ -18,7 +18,6 @@ from xrnn.series.checks import Series
 from xrnn.series.errors import SettingsError
 from xrnn.series.labelled.base import KINDS, Kind, LabelledEstimator
 from xrnn.series.parameters import Rule, whole
-from xrnn.series.plan import LinearPlan
 from xrnn.typing import HostArray, Shape
 
 
@@ -47,8 +46,9 @@ class LeastSquares(Kind):
         return np.array([[1, *np.abs(np.diff(each.values, axis=0)).mean(axis=0)] for each in series], np.float32)
 
     @property
-    def plan(self) -> LinearPlan:
-        return LinearPlan(1 + self.estimator.channels_, self.estimator._outputs)
+    def plan(self) -> tuple[dict[str, Any], list[Shape]]:
+        example, outputs = xrnn.Linear(*(np.zeros(shape, np.float32) for shape in ((1, 1), 1))), self.estimator._outputs
+        return {"linear": example}, [(1 + self.estimator.channels_, outputs), (outputs,)]
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -75,7 +75,7 @@ def test_a_new_kind_is_trained_saved_loaded_and_described(
         kind(model="least-squares", layers=2).fit(X, y)
     assert main(["info", "model"]) == 0
     assert "\nmodel: least-squares\n" in capsys.readouterr().out
-    assert failed(capsys, "convert", "model", "model.c").startswith("model has --model least-squares, which no other")
+    assert failed(capsys, "convert", "model", "model.c").startswith("model can't be converted to .c: expected a model")
     monkeypatch.undo()
     with one_line(SettingsError, "model is 'least-squares': expected one of recurrent, convolutions"):
         kind(model="least-squares").fit(X, y)

@@ -18,9 +18,8 @@ from tests.standin.counting import counted
 from xrnn import gradcheck
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.series.batches import pack
 from xrnn.series.labelled.estimators import Classifier
-from xrnn.series.labelled.model import LabelledModel, MeanPool, Running, patches, plan
+from xrnn.series.labelled.model import MeanPool, Model, Running, pack, patches, plan, unpack
 from xrnn.typing import Array, HostArray
 
 SMALL: dict[str, Any] = {"hidden": 4, "layers": 2}
@@ -29,16 +28,16 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 every_way = pytest.mark.parametrize("one_way", [False, True])
 
 
-def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -> LabelledModel:
+def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -> Model:
     estimator = Classifier(**params)
     estimator.channels_, estimator.classes_ = channels, np.arange(outputs)
     layers = plan(estimator, estimator.check_params(), 1).make(backend)
-    return LabelledModel(layers, estimator.dropout, estimator.seed)
+    return Model(layers, estimator.dropout, estimator.seed)
 
 
-def in_float64(backend: Backend, **params: Any) -> LabelledModel:
+def in_float64(backend: Backend, **params: Any) -> Model:
     model, p = made(backend, **SMALL | params), Classifier(**SMALL | params)
-    return LabelledModel(models.in_float64(model), p.dropout, p.seed)
+    return Model(models.in_float64(model), p.dropout, p.seed)
 
 
 def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
@@ -125,6 +124,20 @@ def test_a_training_step_returns_the_loss(backend: Backend) -> None:
     loss = model.train_step(Classifier()._loss, x, lengths, backend.asarray(targets))
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert float(loss) == pytest.approx(-np.log(p[range(3), targets]).mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize("targets", [np.arange(5, dtype=np.int32), np.array([0.5, -1e30, 3, 0, 7], np.float32)])
+def test_unpack_is_the_inverse_of_pack(targets: HostArray, backend: Backend) -> None:
+    rng = np.random.default_rng(0)
+    series = [rng.standard_normal((1 + i % 4, 3), dtype=np.float32) for i in range(5)]
+    buffer, x = pack(series, targets)
+    unpacked = unpack(backend.asarray(buffer), x.shape, targets.dtype.name)
+    got, lengths, numbers = map(backend.to_numpy, unpacked)
+    np.testing.assert_array_equal(lengths, [1, 2, 3, 4, 1])
+    np.testing.assert_array_equal(numbers, targets)
+    for n, values in enumerate(series):
+        np.testing.assert_array_equal(got[: len(values), n], values)
+        assert not got[len(values) :, n].any()
 
 
 POOLED = [5, 1, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -16,13 +17,12 @@ from tests.series.waves import imbalanced, waves
 from tests.thin import thin
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.series.batches import unpack
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError
+from xrnn.series.labelled.base import SILENT, Watcher
 from xrnn.series.labelled.estimators import Classifier, Regressor
-from xrnn.series.labelled.model import plan
-from xrnn.series.labelled.training import default_epochs
-from xrnn.series.training import SILENT, Watcher, cosine_rate
+from xrnn.series.labelled.model import plan, unpack
+from xrnn.series.labelled.training import cosine_rate, default_epochs
 
 NUMBERS = [replace(each, label=float(i % 3)) for i, each in enumerate(waves(10))]
 KINDS = [(Classifier, None), (Regressor, NUMBERS)]
@@ -63,7 +63,7 @@ def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None
     }
     found = set()
     for update in range(40):
-        x, lengths, targets = unpack(*training.batches.packed(update, 0.0))
+        x, lengths, targets = unpack(*training.packed(update))
         for n, (T, i) in enumerate(zip(lengths.tolist(), targets.tolist(), strict=True)):
             found.add((i, tuple(x[:T, n].ravel().tolist())))
     assert found == expected
@@ -71,6 +71,34 @@ def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None
 
 def test_the_epochs_follow_from_the_count_of_series() -> None:
     assert [default_epochs(count) for count in (1, 50, 270, 10_000, 10**6)] == [1600, 226, 97, 16, 10]
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"), [(10, 4, [4, 3, 3]), (8, 4, [4, 4]), (3, 9, [3]), (5, 1, [1] * 5)]
+)
+def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int]) -> None:
+    series = [Series(np.ones((1 + i % 4, 1)), str(i), "s") for i in range(count)]
+    training = prepared(series, batch=batch).training()
+    assert training.per_epoch == len(sizes)
+    batches = [unpack(*training.packed(update))[2].tolist() for update in range(3 * len(sizes))]
+    epochs = [batches[i : i + len(sizes)] for i in range(0, len(batches), len(sizes))]
+    for epoch in epochs:
+        assert sorted(map(len, epoch), reverse=True) == sizes
+        assert sorted(itertools.chain(*epoch)) == list(range(count))
+    assert count < 5 or epochs[0] != epochs[1] != epochs[2]
+
+
+def test_noise_has_the_given_deviation_and_does_not_change_the_series() -> None:
+    series = [Series(np.zeros((500, 3)), label, "s") for label in "ab"]
+    training = prepared(series, noise=0.5).training()
+    x, other = (unpack(*training.packed(update))[0] for update in (0, 1))
+    assert abs(x.std() - 0.5) < 0.02
+    assert abs(x.mean()) < 0.05
+    assert not np.array_equal(x, other)
+    again = prepared(series, noise=0.5).training()
+    for update in (1, 0):  # in any order
+        np.testing.assert_array_equal(again.packed(update)[0], training.packed(update)[0])
+    assert not any(each.any() for each in training._inputs)
 
 
 @every_kind

@@ -13,7 +13,7 @@ from xrnn.series.checks import Series
 from xrnn.series.labelled.base import LabelledEstimator
 from xrnn.series.labelled.estimators import Classifier
 from xrnn.series.labelled.labels import classes_of
-from xrnn.series.labelled.training import LabelledTraining
+from xrnn.series.labelled.training import Training
 
 TINY: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "layers": 2}
 TINY_OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02"]
@@ -27,15 +27,17 @@ class Prepared:
     p: Any
     series: list[Series]
 
-    def training(self, backend: Any = "numpy", patch: int = 1) -> LabelledTraining:
-        return LabelledTraining(self.estimator, self.p, patch, self.series, get_backend(backend))
+    def training(self, backend: Any = "numpy", patch: int = 1) -> Training:
+        return Training(self.estimator, self.p, patch, self.series, get_backend(backend))
 
 
 def prepared(series: list[Series] | None = None, kind: type[LabelledEstimator] = Classifier, **params: Any) -> Prepared:
     series = waves(10, 0) if series is None else series
     estimator: Any = kind(**TINY | params)
+    labels = [each.label for each in series]
     if kind is Classifier:
-        estimator.classes_ = np.array(classes_of([each.label for each in series]))
+        estimator.classes_ = np.array(classes_of(labels))
+    else:
+        estimator._scale_targets(np.array(labels))
     estimator.channels_, estimator.channel_names_ = series[0].channels, None
-    estimator._learn_targets(series)
     return Prepared(estimator, estimator.check_params(), series)

@@ -28,7 +28,7 @@ from xrnn.series.forecast.series import TOO_FEW, ForecastSeries, mase_divisor
 from xrnn.series.forecast.windows import ForecastFacts
 from xrnn.series.frames import Form, Names, form_of, is_frame, names_of
 from xrnn.series.inputs import as_numbers, as_series, check_count
-from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, checked, number, parse_quantiles
+from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, number, parse_quantiles
 from xrnn.series.scale import Scale
 from xrnn.typing import Shape
 
@@ -127,11 +127,11 @@ class Forecaster(Estimator):
 
         Raises SettingsError for an invalid one.
         """
-        given = self.get_params()
+        given = type(self)(**self.get_params())
         for name in ("quantiles", "known"):
-            if not isinstance(given[name], str):
-                given[name] = ",".join(map(str, np.atleast_1d(given[name]).tolist()))
-        p: Any = checked(type(self), self.rules, given)
+            if not isinstance(value := getattr(given, name), str):
+                setattr(given, name, ",".join(map(str, np.atleast_1d(value).tolist())))
+        p: Any = super(Forecaster, given).check_params()
         p.levels = parse_quantiles(p.quantiles)
         return p
 

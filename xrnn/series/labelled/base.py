@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from xrnn.exchange.checkpoint import describe_all, make_checkpoint
+from xrnn.select import get_backend, to_numpy
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, SettingsError, param
 from xrnn.series.estimator import Estimator
 from xrnn.series.inputs import as_row, as_series
-from xrnn.series.parameters import NAMES, RULES, Rule, check_heads, one_of, or_none, whole
-from xrnn.series.plan import LinearPlan, Plan
+from xrnn.series.parameters import NAMES, RULES, Rule, one_of, or_none, whole
 from xrnn.series.read import MOST_CHANNELS, check_same
 from xrnn.typing import Array, HostArray, Shape
 
@@ -68,8 +69,11 @@ class Kind(ABC):
 
     @property
     @abstractmethod
-    def plan(self) -> Plan | LinearPlan:
-        """The layers that the parameters and the learnt attributes describe, with which those of a file must agree."""
+    def plan(self) -> tuple[dict[str, Any], list[Shape]]:
+        """Layers like those of the model, but with sizes of 1, and the shapes of its parameters.
+
+        They follow from the parameters and the learnt attributes. The layers in a file must agree with them.
+        """
 
     @property
     @abstractmethod
@@ -77,6 +81,28 @@ class Kind(ABC):
         """The shapes of the arrays in a file, float64, by the names of their attributes without "_"."""
 
 
+class Watcher:
+    """Follows a training, and may stop it. By default, it does neither.
+
+    stopped   True to end the training after its current update
+    """
+
+    stopped: bool = False
+
+    def tell(self, line: str) -> None:
+        """A line about the progress, to print."""
+
+    def began(self, training: Any, last: int) -> None:
+        """A training of up to `last` updates begins."""
+
+    def updated(self) -> None:
+        """An update was made."""
+
+    def ended(self) -> None:
+        """The training has ended."""
+
+
+SILENT: Final = Watcher()
 KINDS: Final[dict[str, type[Kind]]] = {}  # estimators.py fills it, since the files of the kinds import this one
 
 
@@ -86,12 +112,13 @@ class LabelledEstimator(Estimator):
 
     channels_, channel_names_   of the series; the names are None if they have none
     losses_                     of every update; empty if the model is not trained by updates
+
+    `watcher` follows `fit`: a command shows the progress.
     """
 
     model: str = "recurrent"
     cell: str = "gru"
     hidden: int = 64
-    heads: int = 1
     layers: int = 1
     one_way: bool = False
     dropout: float = 0.3
@@ -105,6 +132,7 @@ class LabelledEstimator(Estimator):
 
     rules: ClassVar = {**RULES, "model": one_of(KINDS)}
     learnt: ClassVar[Mapping[str, Rule]] = {"channels_": whole(1, MOST_CHANNELS), "channel_names_": or_none(NAMES)}
+    watcher: ClassVar[Watcher] = SILENT
     linear_rate: ClassVar[float]  # learning rate of the linear layer, as a multiple of lr
 
     if TYPE_CHECKING:
@@ -118,10 +146,6 @@ class LabelledEstimator(Estimator):
     @abstractmethod
     def _outputs(self) -> int:
         """The number of outputs of the model."""
-
-    @abstractmethod
-    def _learn_targets(self, series: Sequence[Series]) -> None:
-        """Set the learnt attributes of the targets of these series.   Raises DataError."""
 
     @abstractmethod
     def _groups(self, series: Sequence[Series]) -> list[list[int]]:
@@ -158,7 +182,6 @@ class LabelledEstimator(Estimator):
     def check_params(self) -> Self:
         """The parameters.   Raises SettingsError."""
         p: Self = super().check_params()
-        check_heads(p)
         KINDS[p.model].check(p)
         return p
 
@@ -176,7 +199,6 @@ class LabelledEstimator(Estimator):
         self._count_features(X)
         self.channels_ = series[0].channels
         self.channel_names_ = next((each.channel_names for each in series if each.channel_names), None)
-        self._learn_targets(series)
         self._params = p
         vars(self).update(KINDS[p.model](self, p).learn(series))
 
@@ -203,10 +225,29 @@ class LabelledEstimator(Estimator):
     def _learnt(self) -> dict[str, Rule]:
         return {**super()._learnt(), **KINDS[self._params.model].learnt}
 
-    def _plan(self) -> Plan | LinearPlan:
+    def _plan(self) -> tuple[dict[str, Any], list[Shape]]:
         if self.channel_names_ and len(self.channel_names_) != self.channels_:
             raise SettingsError(f"channel_names_ has {len(self.channel_names_)} names: expected {self.channels_}")
         return KINDS[self._params.model](self, self._params).plan
 
     def _shapes(self) -> dict[str, Shape]:
         return KINDS[self._params.model](self, self._params).shapes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which are portable: the arrays are stored on the host."""
+        state = {**vars(self)}
+        if layers := state.pop("layers_", None):
+            saved: dict[str, Any] = {}
+            description = describe_all(layers, None, saved)
+            state["saved"] = description, {name: to_numpy(array) for name, array in saved.items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = {**state}
+        if saved := state.pop("saved", None):
+            description, arrays = saved
+            # joblib may give views of its file, numpy.memmap, in place of arrays.
+            plain = {name: np.array(array) for name, array in arrays.items()}
+            made = make_checkpoint(description | {"extra": {"dict": {}}}, plain, get_backend())
+            state["layers_"] = dict(made.layers)
+        self.__dict__.update(state)

@@ -11,11 +11,10 @@ import numpy as np
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, SettingsError, param
-from xrnn.series.labelled.base import LabelledEstimator
+from xrnn.series.labelled.base import SILENT, LabelledEstimator, Watcher
 from xrnn.series.labelled.labels import VALIDATION, hold_out
-from xrnn.series.labelled.training import LabelledTraining
+from xrnn.series.labelled.training import Training
 from xrnn.series.scale import standardised
-from xrnn.series.training import SILENT, Watcher
 
 _SHORT: Final = 64  # steps: shorter series get no patches
 _MOST: Final = 256  # steps in a patch
@@ -104,7 +103,7 @@ def _error(
     left: list[Series],
 ) -> float:
     """The error on `left` after a short training on `train`; infinite if it diverged."""
-    training = LabelledTraining(estimator, p, size, scaled(train, scaling), get_backend())
+    training = Training(estimator, p, size, scaled(train, scaling), get_backend())
     try:
         training.total = max(1, round(_SHARE * training.total))
         training.run(training.total, SILENT)

@@ -21,7 +21,6 @@ from xrnn.series.checks import Series
 from xrnn.series.errors import SettingsError, param
 from xrnn.series.labelled.base import Kind, LabelledEstimator
 from xrnn.series.parameters import whole
-from xrnn.series.plan import LinearPlan
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray, Shape
 
@@ -195,8 +194,10 @@ class Convolutions(Kind):
         return Kernels(self.estimator.channels_, self.estimator.longest_, self.p.seed)
 
     @property
-    def plan(self) -> LinearPlan:
-        return LinearPlan(math.prod(self._kernels.shape), self.estimator._outputs)
+    def plan(self) -> tuple[dict[str, Any], list[Shape]]:
+        outputs = self.estimator._outputs
+        example = Linear(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))
+        return {"linear": example}, [(math.prod(self._kernels.shape), outputs), (outputs,)]
 
     @property
     def shapes(self) -> dict[str, Shape]:

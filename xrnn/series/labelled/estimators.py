@@ -53,7 +53,6 @@ class Classifier(LabelledEstimator):
                      seconds and uses no other training parameter than seed
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state in each direction, H
-    heads            number of heads; Wh connects only units of the same head, so with k heads it has 1/k of the weights
     layers           number of recurrent layers
     one_way          run forward only, so that a stream can be followed; by default, in both directions
     dropout          probability of dropout, between layers and after the mean over time
@@ -113,9 +112,6 @@ class Classifier(LabelledEstimator):
     def _outputs(self) -> int:
         return len(self.classes_)
 
-    def _learn_targets(self, series: Sequence[Series]) -> None:
-        """Does nothing: `fit` has set the labels, and holding out series does not change them."""
-
     def _groups(self, series: Sequence[Series]) -> list[list[int]]:
         return groups_of(series, self.classes_.tolist())
 
@@ -162,8 +158,10 @@ class Regressor(LabelledEstimator):
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their numbers."""
+        numbers = as_targets(y)
         with self._learning():
-            self._learn(X, as_targets(y))
+            self._scale_targets(np.array(numbers))
+            self._learn(X, numbers)
         return self
 
     def predict(self, X: SeriesLike) -> HostArray:
@@ -178,13 +176,9 @@ class Regressor(LabelledEstimator):
     def _outputs(self) -> int:
         return 1
 
-    def _learn_targets(self, series: Sequence[Series]) -> None:
-        numbers = np.array([each.label for each in series])
-        if len(series) < 2:
-            raise DataError(
-                f"{len(series)} series are left to train on: expected at least two, besides those held out to test on "
-                "and to validate on; add some"
-            )
+    def _scale_targets(self, numbers: HostArray) -> None:
+        if len(numbers) < 2:
+            raise DataError("1 series is left to train on: expected at least two, besides those held out; add some")
         self.target_mean_, self.target_deviation_ = float(numbers.mean()), deviation(numbers)
         if self.target_deviation_ <= abs(self.target_mean_) * 1e-12:
             raise DataError(f"all series have the same target {numbers[0]:g}: expected different ones")

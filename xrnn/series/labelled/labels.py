@@ -20,7 +20,7 @@ class Part(NamedTuple):
     """A random part of the series, which is held out."""
 
     share: float
-    key: int  # a spawn key, as in batches.py: each gives an independent random stream of the seed
+    key: int  # a spawn key, as in training.py: each gives an independent random stream of the seed
 
 
 TEST: Final = Part(0.25, key=1)

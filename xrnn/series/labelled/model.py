@@ -2,21 +2,75 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
+from xrnn import cells
+from xrnn.backend import Backend
+from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
-from xrnn.series.batches import pack, unpack
+from xrnn.layers.linear import Linear
+from xrnn.layers.network import Network
+from xrnn.layers.stack import Stack
+from xrnn.select import get_backend
 from xrnn.series.labelled.base import LabelledEstimator
-from xrnn.series.plan import Model, Plan
 from xrnn.series.scale import Scale
-from xrnn.typing import Array, HostArray
+from xrnn.typing import Array, HostArray, Shape
 
 # outputs, targets, weights of the labels or None → the mean loss and its gradient
 Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array]]
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The layers of a model: recurrent ones for `inputs` features, as the parameters p say, and a linear layer."""
+
+    p: LabelledEstimator
+    inputs: int
+    outputs: int
+
+    def make(self, backend: Backend) -> dict[str, Any]:
+        """New float32 layers by name, with the same weights on every backend."""
+        p, kind = self.p, cells.CELLS[self.p.cell]
+        rng = np.random.default_rng(p.seed)
+        options: dict[str, Any] = {"rng": rng, "backend": backend}
+        recurrent: list[Any] = [
+            kind.init(size, p.hidden, **options) if p.one_way else Bidirectional.init(kind, size, p.hidden, **options)
+            for size in self._sizes
+        ]
+        stack = Stack(recurrent, dropout=p.dropout, rng=p.seed)
+        return {"stack": stack, "linear": Linear.init(self._width, self.outputs, rng=rng, backend=backend)}
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shape of each parameter, in the order of the layers."""
+        p = self.p
+        recurrent = [
+            shape
+            for size in self._sizes
+            for _ in range(2 - p.one_way)
+            for shape in cells.shapes(p.cell, size, p.hidden, None).values()
+        ]
+        return [*recurrent, (self._width, self.outputs), (self.outputs,)]
+
+    def example(self) -> dict[str, Any]:
+        """New layers, except that all their sizes are 1."""
+        return Plan(replace(self.p, hidden=1), 1, 1).make(get_backend("numpy"))
+
+    @property
+    def _width(self) -> int:
+        """The number of outputs of a recurrent layer."""
+        return self.p.hidden * cells.cell_of(self.p.cell).components * (2 - self.p.one_way)
+
+    @property
+    def _sizes(self) -> list[int]:
+        """The number of inputs of each recurrent layer."""
+        return [self.inputs, *itertools.repeat(self._width, self.p.layers - 1)]
 
 
 def patches(values: HostArray, size: int, before: HostArray | None = None) -> HostArray:
@@ -44,22 +98,36 @@ def features_of(size: int) -> int:
 
 def plan(estimator: LabelledEstimator, p: LabelledEstimator, patch: int) -> Plan:
     """The layers of a model with this number of steps in a patch."""
-    return Plan(
-        p.cell,
-        estimator.channels_ * features_of(patch),
-        p.hidden,
-        p.layers,
-        estimator._outputs,
-        both_ways=not p.one_way,
-        dropout=p.dropout,
-        seed=p.seed,
-        heads=p.heads if p.heads > 1 else None,
-    )
+    return Plan(p, estimator.channels_ * features_of(patch), estimator._outputs)
 
 
 def inputs_of(values: HostArray, scale: Scale, size: int) -> HostArray:
     """The model's input for a series (T, D): scaled patches."""
     return scale.apply(patches(values, size))
+
+
+def pack(series: Sequence[HostArray], targets: HostArray) -> tuple[HostArray, HostArray]:
+    """Put a batch into one float32 buffer: x (T, N, D), then the bits of the lengths and of the targets, (N,) each.
+
+    T is the longest length; x is 0 past the end of a series. targets: int32 or float32.
+
+    → the buffer, and x, a view of it
+    """
+    lengths = np.array([len(values) for values in series], np.int32)
+    T, N, D = int(lengths.max()), len(series), series[0].shape[1]  # int: T · N · D may exceed int32
+    buffer = np.zeros(T * N * D + 2 * N, np.float32)
+    x = buffer[: T * N * D].reshape(T, N, D)
+    for n, values in enumerate(series):
+        x[: len(values), n] = values
+    buffer[T * N * D :].view(np.int32)[:] = np.concatenate([lengths, targets.view(np.int32)])
+    return buffer, x
+
+
+def unpack(buffer: Array, shape: Shape, dtype: str = "int32") -> tuple[Array, Array, Array]:
+    """x (T, N, D), lengths (N,) int32 and targets (N,) of `dtype`: views of a buffer from `pack`, on any device."""
+    T, N, D = shape
+    tail = buffer[T * N * D :]
+    return buffer[: T * N * D].reshape(shape), tail[:N].view("int32"), tail[N:].view(dtype)
 
 
 class MeanPool:
@@ -98,14 +166,22 @@ class Running(NamedTuple):
     steps: int = 0
 
 
-class LabelledModel(Model):
+class Model(Network):
     """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005)."""
 
+    stack: Stack
+    linear: Linear
+
     def __init__(self, layers: Mapping[str, Any], dropout: float = 0.0, seed: int = 0) -> None:
-        super().__init__(layers)
+        super().__init__(**layers)
+        self.backend: Backend = self.linear.backend
         self._pool = MeanPool(self.backend.xp)
         self._dropout = Dropout(dropout, seed=seed, layer=len(self.stack.layers))
-        self.dropouts.append(self._dropout)
+
+    def start_at(self, update: int) -> None:
+        """Set the number of the next update, which determines the masks of dropout."""
+        for dropout in (*self.stack.dropout, self._dropout):
+            dropout.forward_calls = update
 
     def forward(self, x: Array, lengths: Array) -> Array:
         """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs). Keeps the arrays for `backward`."""
@@ -152,7 +228,7 @@ class LabelledModel(Model):
         return y
 
 
-def streamed(model: LabelledModel, rows: Iterable[HostArray], scale: Scale, patch: int) -> Iterator[HostArray]:
+def streamed(model: Model, rows: Iterable[HostArray], scale: Scale, patch: int) -> Iterator[HostArray]:
     """The outputs (1, outputs) after each row (D,) of one series, NaN for a missing value. The model runs forward only.
 
     The last outputs are those for all rows as one series.

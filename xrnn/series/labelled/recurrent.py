@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
+from xrnn.cells import CELLS
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
 from xrnn.series.errors import SettingsError, param
 from xrnn.series.labelled.base import Kind, LabelledEstimator
 from xrnn.series.labelled.choice import choose, scaled
-from xrnn.series.labelled.model import LabelledModel, features_of, inputs_of, plan, streamed
-from xrnn.series.labelled.training import LabelledTraining, default_epochs
-from xrnn.series.parameters import architecture, one_of, whole
-from xrnn.series.plan import Plan
+from xrnn.series.labelled.model import Model, features_of, inputs_of, plan, streamed
+from xrnn.series.labelled.training import Training, default_epochs
+from xrnn.series.parameters import one_of, whole
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray, Shape
 
@@ -43,7 +44,7 @@ class Recurrent(Kind):
         estimator, p = self.estimator, self.p
         patch, scaling = choose(estimator, p, series, estimator.watcher)
         estimator.watcher.tell(self._description(patch, scaling))
-        training = LabelledTraining(estimator, p, patch, scaled(series, scaling), get_backend())
+        training = Training(estimator, p, patch, scaled(series, scaling), get_backend())
         training.run((p.epochs or default_epochs(len(series))) * training.per_epoch, estimator.watcher)
         if not training.steps:  # stopped at once
             return {}
@@ -57,12 +58,13 @@ class Recurrent(Kind):
         }
 
     def _description(self, patch: int, scaling: str) -> str:
-        p = self.p
+        p, weights = self.p, sum(map(math.prod, plan(self.estimator, self.p, patch).shapes))
+        layers = f"{'' if p.one_way else 'bidirectional '}{CELLS[p.cell].__name__} layer{'s' * (p.layers > 1)}"
         first = f"patches of {patch} steps; " if patch > 1 else ""
         first += "each series scaled by itself; " if scaling == "each" else ""
         return (
-            f"model: {architecture(p)}, {plan(self.estimator, p, patch).weights:,} weights; "
-            f"{first}batches of {p.batch}; dropout {p.dropout:g}, noise {p.noise:g}, lr {p.lr:g}; seed {p.seed}"
+            f"model: {p.layers} {layers} of {p.hidden}, {weights:,} weights; {first}batches of {p.batch}; "
+            f"dropout {p.dropout:g}, noise {p.noise:g}, lr {p.lr:g}; seed {p.seed}"
         )
 
     def outputs(self, series: list[Series]) -> HostArray:
@@ -76,12 +78,13 @@ class Recurrent(Kind):
         return streamed(self._model, rows, Scale(*self.estimator.scale_), self.estimator.patch_)
 
     @property
-    def _model(self) -> LabelledModel:
-        return LabelledModel(self.estimator.layers_, self.p.dropout, self.p.seed)
+    def _model(self) -> Model:
+        return Model(self.estimator.layers_, self.p.dropout, self.p.seed)
 
     @property
-    def plan(self) -> Plan:
-        return plan(self.estimator, self.p, self.estimator.patch_)
+    def plan(self) -> tuple[dict[str, Any], list[Shape]]:
+        layers = plan(self.estimator, self.p, self.estimator.patch_)
+        return layers.example(), layers.shapes
 
     @property
     def shapes(self) -> dict[str, Shape]:

@@ -1,21 +1,28 @@
-"""Training on labelled series."""
+"""Training on labelled series: updates by Adam with clipped gradients, and their losses."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from xrnn.backend import Backend
-from xrnn.optim import Adam
-from xrnn.series.batches import Batches, unpack
+from xrnn.optim import Adam, clip_grad_norm, cosine
+from xrnn.select import to_numpy
+from xrnn.sequences import batches
 from xrnn.series.checks import Series
-from xrnn.series.labelled.base import LabelledEstimator
-from xrnn.series.labelled.model import LabelledModel, inputs_of, patches, plan
+from xrnn.series.errors import DivergedError, param
+from xrnn.series.labelled.base import LabelledEstimator, Watcher
+from xrnn.series.labelled.model import Model, inputs_of, pack, patches, plan, unpack
 from xrnn.series.scale import Scale
-from xrnn.series.training import Training, cosine_rate
-from xrnn.typing import HostArray
+from xrnn.typing import Array, HostArray, Shape
+
+_MAX_NORM: Final = 1.0
+_AVERAGED: Final = 100  # updates: the shown figures are means over the last ones
+_ORDER, _NOISE, _START = 2, 3, 5  # spawn keys: each gives an independent random stream of the seed
+_LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest
 
 
 def default_epochs(count: int) -> int:
@@ -26,59 +33,126 @@ def default_epochs(count: int) -> int:
     return max(10, round(1600 / math.sqrt(count)))
 
 
-class LabelledTraining(Training):
+def cosine_rate(peak: float, update: int, total: int) -> float:
+    """The learning rate peak · max(1/20, cosine(update, total)), updates counted from 1.
+
+    After update `total`, it stays at the lowest rate.
+    """
+    return peak * max(_LOWEST, cosine(update, total))
+
+
+class Training:
     """Update k learns from batch k. The seed and k determine its random draws.
 
+    Every epoch takes each series once, in a new order.
+
     estimator   has learnt the targets, and has the loss;   p: its parameters
+    losses      one per update, up to the last `read_losses`
     """
 
     def __init__(
-        self,
-        estimator: LabelledEstimator,
-        p: LabelledEstimator,
-        patch: int,
-        train: Sequence[Series],
-        backend: Backend,
+        self, estimator: LabelledEstimator, p: LabelledEstimator, patch: int, train: Sequence[Series], backend: Backend
     ) -> None:
-        self.estimator, self._p, self._patch, self._train = estimator, p, patch, train
+        self.estimator, self._p, self._patch, self._train, self._backend = estimator, p, patch, train, backend
         self.scale = Scale.of(patches(series.values, patch) for series in train)
-        self.model: LabelledModel
-        model = LabelledModel(plan(estimator, p, patch).make(backend), p.dropout, p.seed)
-        *others, linear = model.values()
-        optimizer = Adam([*others, {"layers": [linear], "lr": estimator.linear_rate * p.lr}], p.lr)
-        super().__init__(model, optimizer)
-        targets = estimator._targets(train)
-        lengths = np.array([len(each.values) for each in train])
+        self.model = Model(plan(estimator, p, patch).make(backend), p.dropout, p.seed)
+        *others, linear = self.model.values()
+        self._optimizer = Adam([*others, {"layers": [linear], "lr": estimator.linear_rate * p.lr}], p.lr)
+        self._inputs, self._targets = self.inputs(train), estimator._targets(train)
         # An update cuts a random number of steps from the start of a series, fewer than a patch, so that the network
         # does not depend on where the patches begin. A complete patch must be left. The same idea: window slicing
         # (Le Guennec et al., 2016).
-        starts = (lengths - patch + 1).clip(1, patch)
-        self.batches = Batches(self.inputs(train), targets, p.batch, p.seed, starts, self._cut)
-        weights = estimator._class_weights(p, targets)
+        self._starts = (np.array([len(each.values) for each in train]) - patch + 1).clip(1, patch)
+        self._lengths = np.array([len(each) for each in self._inputs])
+        self.per_epoch = -(-len(train) // p.batch)  # updates
+        self._epoch, self._chosen = -1, [np.zeros(0, np.int64)]  # the series of each batch of the epoch
+        weights = estimator._class_weights(p, self._targets)
         self._weights = None if weights is None else backend.asarray(weights)  # of the labels
         self.total = default_epochs(len(train)) * self.per_epoch
+        self.losses: list[float] = []
+        self._unread: list[Array] = []  # losses that are still on the device
 
     def inputs(self, series: Sequence[Series]) -> list[HostArray]:
         """The model's inputs for these series."""
         return [inputs_of(each.values, self.scale, self._patch) for each in series]
 
-    def _cut(self, index: int, start: int) -> HostArray:
-        """The model's input for a training series without its first steps."""
-        return inputs_of(self._train[index].values[start:], self.scale, self._patch)
+    def packed(self, update: int) -> tuple[HostArray, Shape]:
+        """The buffer that `pack` makes of the batch of an update, and the shape of x."""
+        epoch, number = divmod(update, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._chosen = epoch, batches(self._lengths, self._p.batch, rng=self._rng(_ORDER, epoch))
+        chosen, scale, size = self._chosen[number], self.scale, self._patch
+        starts = self._rng(_START, update).integers(self._starts[chosen]).tolist()
+        series = [
+            inputs_of(self._train[i].values[start:], scale, size) if start else self._inputs[i]
+            for i, start in zip(chosen.tolist(), starts, strict=True)
+        ]
+        buffer, x = pack(series, self._targets[chosen])
+        if self._p.noise:
+            shape = int(self._lengths[chosen].max()), *x.shape[1:]
+            x += (
+                np.float32(self._p.noise) * self._rng(_NOISE, update).standard_normal(shape, dtype=np.float32)[: len(x)]
+            )
+        return buffer, x.shape
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self._p.seed, spawn_key=key))
 
     @property
-    def per_epoch(self) -> int:
-        """The number of updates in an epoch."""
-        return self.batches.per_epoch
-
-    def step(self) -> None:
-        packed, shape = self.batches.packed(self.steps, self._p.noise)
-        # An overflow shows in the loss, which `read_losses` checks.
-        with np.errstate(over="ignore", invalid="ignore"):
-            x, lengths, targets = unpack(self._backend.asarray(packed), shape, self.batches.target_dtype)
-            loss = self.model.train_step(self.estimator._loss, x, lengths, targets, self._weights)
-            self._update(loss, cosine_rate(self._p.lr, self.steps + 1, self.total))
+    def steps(self) -> int:
+        """The number of updates so far."""
+        return self._optimizer.steps
 
     @property
     def position(self) -> str:
         return f"epoch {self.steps // self.per_epoch:,}"
+
+    @property
+    def shown_figures(self) -> str:
+        return f"loss {np.mean(self.losses[-_AVERAGED:]):.3f}"
+
+    def run(self, last: int, watcher: Watcher) -> None:
+        """Make updates until there are `last`, or the watcher stops.
+
+        Raises DivergedError if a loss or a weight is not finite.
+        """
+        watcher.began(self, last)
+        while self.steps < last and not watcher.stopped:
+            self.step()
+            watcher.updated()
+        self.read_losses()
+        watcher.ended()
+        for name, each in self.model.named_params.items():
+            if not np.isfinite(to_numpy(each)).all():
+                raise DivergedError(
+                    f"{name} is not finite after step {self.steps:,}: expected finite numbers; lower {param('lr')}"
+                )
+
+    def step(self) -> None:
+        """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
+        packed, shape = self.packed(self.steps)
+        # An overflow shows in the loss, which `read_losses` checks.
+        with np.errstate(over="ignore", invalid="ignore"):
+            x, lengths, targets = unpack(self._backend.asarray(packed), shape, self._targets.dtype.name)
+            loss = self.model.train_step(self.estimator._loss, x, lengths, targets, self._weights)
+            clip_grad_norm(self._optimizer.grads, _MAX_NORM)
+            self._optimizer.lr = cosine_rate(self._p.lr, self.steps + 1, self.total)
+            self._optimizer.step()
+        self._unread.append(loss)
+
+    def read_losses(self) -> None:
+        """Wait for the device and move the losses since the last call to `losses`.
+
+        Raises DivergedError with the first step whose loss is not finite.
+        """
+        if not self._unread:
+            return
+        losses = self._backend.to_numpy(self._backend.xp.stack(self._unread))
+        self._unread = []
+        for loss in losses.tolist():
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the loss is {loss} at step {len(self.losses) + 1:,}: expected a finite number; "
+                    f"lower {param('lr')}"
+                )
+            self.losses.append(loss)
