@@ -15,22 +15,7 @@ import pytest
 import xrnn
 from tests import standin
 from tests.errors import one_line
-from xrnn import (
-    GRU,
-    LSTM,
-    RNN,
-    SGD,
-    Bidirectional,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Recurrent,
-    Stack,
-    clip_grad_norm,
-    mean_squared_error,
-    softmax_cross_entropy,
-)
+from xrnn import GRU, LSTM, RNN, Dropout, Embedding, Linear, clip_grad_norm, mean_squared_error, softmax_cross_entropy
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
 
@@ -87,9 +72,9 @@ def entrances(backend: Backend) -> dict[str, Call]:
         "LSTM.forward(h_prev)": lambda junk: lstm.forward(x, junk, state),
         "LSTM.forward(c_prev)": lambda junk: lstm.forward(x, state, junk),
         "LSTM.backward(dc)": lambda junk: lstm.backward(lstm.forward(x)[0], junk),
-        "Bidirectional(backward)": lambda junk: Bidirectional(lstm, junk),
-        "Stack(layers)": lambda junk: Stack([lstm, junk]),
-        "SGD": lambda junk: SGD([lstm, junk]),
+        "Bidirectional(backward)": lambda junk: xrnn.Bidirectional(lstm, junk),
+        "Stack(layers)": lambda junk: xrnn.Stack([lstm, junk]),
+        "SGD": lambda junk: xrnn.SGD([lstm, junk]),
         "Adam": lambda junk: xrnn.Adam([junk]),
         "clip_grad_norm": lambda junk: clip_grad_norm([x, junk], 1.0),
         "softmax_cross_entropy(logits)": lambda junk: softmax_cross_entropy(junk, targets),
@@ -106,9 +91,12 @@ def entrances(backend: Backend) -> dict[str, Call]:
         "last_gradient": lambda junk: xrnn.last_gradient(junk, x),
     }
     recurrent: list[Any] = [lstm, *(kind.init(D, H, **options) for kind in (RNN, GRU))]
-    recurrent += [Recurrent.init(LSTMCell(), D, H, **options), Stack.init(GRU, D, H, 2, dropout=0.5, **options)]
-    recurrent += [Bidirectional.init(LSTM, D, H, **options)]
-    others = [Linear.init(D, H, **options), LayerNorm.init(D, dtype="float64", backend=backend), Dropout(0.5)]
+    recurrent += [
+        xrnn.Recurrent.init(LSTMCell(), D, H, **options),
+        xrnn.Stack.init(GRU, D, H, 2, dropout=0.5, **options),
+    ]
+    recurrent += [xrnn.Bidirectional.init(LSTM, D, H, **options)]
+    others = [Linear.init(D, H, **options), xrnn.LayerNorm.init(D, dtype="float64", backend=backend), Dropout(0.5)]
     for layer in (*recurrent, *others):
         calls |= of_layer(layer, x)
     for layer in recurrent:

@@ -20,21 +20,7 @@ from tests.errors import one_line, refused
 from tests.exchange.forge import Scaled, checkpoint_file
 from tests.exchange.layers import assert_alike
 from tests.forge import Forgery, Tensor, changed, little_memory, tensor, without
-from xrnn import (
-    EMA,
-    GRU,
-    LSTM,
-    RNN,
-    SGD,
-    Adam,
-    Checkpoint,
-    Linear,
-    Network,
-    Recurrent,
-    Stack,
-    load_checkpoint,
-    save_checkpoint,
-)
+from xrnn import EMA, GRU, LSTM, RNN, SGD, Adam, Checkpoint, Linear, Network, Stack, load_checkpoint, save_checkpoint
 from xrnn.backend import Backend
 from xrnn.files import FileError
 from xrnn.optim import Optimizer
@@ -123,7 +109,7 @@ def test_one_optimizer_and_none(tmp_path: Path) -> None:
 
 
 def test_own_cells(tmp_path: Path) -> None:
-    layer = Recurrent.init(Scaled(0.5), D, H, rng=0, backend="numpy")
+    layer = xrnn.Recurrent.init(Scaled(0.5), D, H, rng=0, backend="numpy")
     save_checkpoint(tmp_path / "file", {"rnn": layer}, optimizer=Adam([layer]))
     c = load_checkpoint(tmp_path / "file", cells={"Scaled": Scaled}, backend="numpy")
     assert_alike(c.layers["rnn"], layer)

@@ -15,20 +15,7 @@ from tests.conftest import STANDIN
 from tests.drawn import draw_on
 from tests.errors import one_line, refused
 from tests.layers import by_hand
-from tests.layers.by_hand import (
-    RAGGED,
-    D,
-    N,
-    T,
-    as_tuple,
-    assert_same,
-    draw_states,
-    flat,
-    host,
-    make,
-    make_both,
-    poison,
-)
+from tests.layers.by_hand import RAGGED, D, N, T, as_tuple, assert_same, draw_states, host, make, make_both, poison
 from tests.needs import BOTH, DWEIGHTS, noted
 from tests.standin.counting import counted
 from xrnn import GRU, LSTM, RNN, SLSTM, Bidirectional, Dropout, LayerNorm, Linear, Stack
@@ -310,7 +297,7 @@ def test_a_caller_may_overwrite_h_and_used_states_of_a_stream(backend: Backend, 
             used, (h, state) = state, layer.stream(x_t, state)
             results.append(backend.to_numpy(h).copy())
             if results is found:
-                for array in (h, *flat(used)):
+                for array in (h, *by_hand.flat(used)):
                     array[...] = np.nan
     assert_same(found, expected)
 

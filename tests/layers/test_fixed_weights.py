@@ -28,21 +28,7 @@ from tests.layers.test_recurrent import Run, each, in_turn
 from tests.peephole.layer import PeepholeLSTM
 from tests.reference import CELLS, problem
 from tests.thin import thin
-from xrnn import (
-    GRU,
-    LRU,
-    LSTM,
-    RNN,
-    Bidirectional,
-    Linear,
-    Stack,
-    freeze,
-    load,
-    quantize,
-    save,
-    use_fused,
-    use_precision,
-)
+from xrnn import GRU, LRU, LSTM, RNN, Bidirectional, Linear, Stack, freeze, load, quantize, save, use_fused
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels
 from xrnn.files import FileError
@@ -167,7 +153,7 @@ def test_follows_the_level_and_the_precision(dtype: str) -> None:
         kernels.set_level(before)
     kernels.force_products(True)
     try:
-        with use_precision("bfloat16"):
+        with xrnn.use_precision("bfloat16"):
             rounded = frozen(x)[0]
             assert_array_equal(rounded, layer(x)[0])
     finally:

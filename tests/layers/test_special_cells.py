@@ -11,24 +11,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import xrnn
 from tests.errors import refused
 from tests.layers.kinds import first
-from xrnn import (
-    GRU,
-    LRU,
-    LSTM,
-    RNN,
-    SLSTM,
-    Bidirectional,
-    MinGRU,
-    MinLSTM,
-    Recurrent,
-    RNNCell,
-    Stack,
-    cells,
-    quantize,
-    to_numpy,
-)
+from xrnn import GRU, LRU, LSTM, RNN, SLSTM, Bidirectional, MinGRU, MinLSTM, Recurrent, Stack, cells, to_numpy
 from xrnn.backend import Backend, use_fused
 from xrnn.ops.cells.lru import LEAST_NU, MOST_NU, LRUCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
@@ -74,7 +60,7 @@ def test_a_nan_in_a_state_stays_in_its_head(name: str, backend: Backend, form: s
 
 def test_a_cell_of_your_own_may_have_heads(backend: Backend) -> None:
     layer = RNN.init(3, 8, heads=2, rng=0, backend=backend)
-    own = Recurrent(RNNCell(), *layer.params)
+    own = Recurrent(xrnn.RNNCell(), *layer.params)
     x = backend.asarray(np.random.default_rng(1).standard_normal((6, 2, 3)), "float32")
     assert own.heads == 2
     assert_allclose(to_numpy(own(x)), to_numpy(layer(x)), atol=1e-6)
@@ -372,6 +358,6 @@ def test_wrong_numbers_of_heads() -> None:
         (ValueError, lambda: LSTM(*wide), "Wx has shape (2, 12), but this LSTM expects (D, 24): Wh is (2, 3, 12)"),
         (ValueError, lambda: cells.shapes("gru", 3, 4, 3), no_divisor.format(4)),
         (ValueError, lambda: cells.shapes("min-gru", 3, 4, 2), f"a layer with the cell 'min-gru' {none.format('')}"),
-        (ValueError, lambda: quantize(lstm), "this LSTM has 2 heads: expected a matrix Wh; use free"),
+        (ValueError, lambda: xrnn.quantize(lstm), "this LSTM has 2 heads: expected a matrix Wh; use free"),
         *((ValueError, lambda s=s: LSTM(*arrays((2, 24), s, (24,))), f"Wh has shape {s}, but this") for s in misfits),
     )
