@@ -200,10 +200,7 @@ def test_registering_is_checked(built_in: None) -> None:
     others: list[Any] = [PeepholeLSTMCell, made(), Recurrent, None]
     refused(
         *((ValueError, registering(kind), taken) for kind in (LSTM, Twin)),
-        *(
-            (ValueError, registering(of_cell("mine", name)), f"{name} with the cell 'mine'", taken)
-            for name in own_names
-        ),
+        *((ValueError, registering(of_cell("mine", name)), f"{name} with the cell", taken) for name in own_names),
         (ValueError, registering(of_cell("leak", "Mine")), f"Mine with the cell 'leak'{taken}"),
         *((TypeError, registering(kind), "expected a subclass of RecurrentLayer; pass the class") for kind in others),
         (TypeError, registering(no_cell), "NoCell has no cell_type: expected the class of its cell; add it to the"),

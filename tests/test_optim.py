@@ -424,10 +424,7 @@ def test_betas_and_switches() -> None:
     layer = Linear.init(2, 3, rng=0, backend="numpy")
     adam, sgd, share = Adam([layer]), SGD([layer], momentum=0.9), "expected a number in [0, 1)"
     rows: list[tuple[type[Exception], Any, str, str, Any]] = [
-        *(
-            (ValueError, adam, f"betas is {bad!r}: expected two", "betas", bad)
-            for bad in ((0.9,), (0.9,) * 3, "09", 0.9)
-        ),
+        *((ValueError, adam, f"betas is {bad!r}: expected", "betas", bad) for bad in ((0.9,), (0.9,) * 3, "09", 0.9)),
         *((ValueError, adam, f"betas[0] is {bad}: {share}", "betas", (bad, 0.9)) for bad in (math.nan, 1.0)),
         (TypeError, adam, f"betas[1] is False: {share}", "betas", (0.9, False)),
         *((TypeError, sgd, f"nesterov is {bad!r}: expected True or False", "nesterov", bad) for bad in ("no", 1, None)),

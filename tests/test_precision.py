@@ -21,11 +21,7 @@ from xrnn.precision import NAMES, Name, precision
 
 
 def test_what_a_precision_means() -> None:
-    meanings: Any = {
-        "bfloat16x3": (3, False, False),
-        "bfloat16": (1, True, False),
-        "tf32": (0, False, True),
-    }
+    meanings: Any = {"bfloat16x3": (3, False, False), "bfloat16": (1, True, False), "tf32": (0, False, True)}
     for name, meaning in meanings.items():
         with use_precision(name):
             assert (precision().products, precision().bfloat16, precision().tf32) == meaning

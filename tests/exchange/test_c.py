@@ -82,9 +82,7 @@ def signal_for(layer: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("name", QUANTIZED)
-def test_the_file_of_a_quantized_layer_equals_stream_and_holds_the_integers_by_columns(
-    name: str, tmp_path: Path
-) -> None:
+def test_the_file_of_a_quantized_layer_equals_stream_and_holds_its_integers(name: str, tmp_path: Path) -> None:
     layer = quantized(name)
     to_c(layer, tmp_path / "model.c")
     x, h = signal_for(layer)

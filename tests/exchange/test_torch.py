@@ -17,7 +17,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 import xrnn
 import xrnn.torch
 from tests.errors import one_line, refused
-from tests.exchange.layers import assert_alike, flat, leaves, nested
+from tests.exchange.layers import assert_alike, flat, leaves, nested, x_of
 from tests.torch.pairs import accelerated
 from xrnn import GRU, LSTM, RNN, Bidirectional, Recurrent, Stack, from_torch, get_backend, to_numpy, to_torch
 from xrnn.backend import Backend
@@ -144,11 +144,7 @@ DTYPES: dict[str, Any] = {"float32": torch.float32, "float64": torch.float64}
 def test_linear_and_embedding(backend: Backend, kind: Any, bias: bool | None, dtype: str) -> None:
     options = {"padding_idx": 0} if bias is None else {"bias": bias}
     module = kind(5, 3, **options, dtype=DTYPES[dtype])
-    x = (
-        np.random.default_rng(0).standard_normal((4, 2, 5)).astype(dtype)
-        if kind is torch.nn.Linear
-        else np.eye(2, dtype=int)
-    )
+    x = x_of(4, 2, 5, dtype=dtype) if kind is torch.nn.Linear else np.eye(2, dtype=int)
     layer = from_torch(module, backend=backend)
     assert type(layer).__name__ == kind.__name__
     y, want = backend.to_numpy(layer(backend.asarray(x))), module(torch.tensor(x)).detach().numpy()

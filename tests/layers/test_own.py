@@ -17,7 +17,7 @@ from tests.own_cells import EXAMPLES, Integrator, IntegratorByItself, Zoneout, Z
 from xrnn import Cell, GradientMismatchError, Recurrent, check_cell, gradcheck
 from xrnn.backend import RECURRENCES, Backend
 from xrnn.info import explain
-from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
+from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import RNNCell, TrainedLeakRNNCell
@@ -101,8 +101,7 @@ def test_gradients_with_masks_and_lengths_match_differences(backend: Backend, re
 @pytest.mark.parametrize(
     "make",
     [
-        *(GRUCell, GRUResetBeforeCell, TrainedLeakRNNCell, LRUCell, xrnn.SLSTMCell),
-        *(lambda: ZoneoutLSTM(0.3), lambda: Right()),
+        *(GRUCell, TrainedLeakRNNCell, LRUCell, xrnn.SLSTMCell, lambda: ZoneoutLSTM(0.3), lambda: Right()),
     ],
 )
 def test_right_cells_pass_the_check(backend: Backend, make: Callable[[], Cell]) -> None:
@@ -217,11 +216,7 @@ def test_what_recurrent_refuses() -> None:
             for name, method in methods.items()
         ),
         *(
-            (
-                ValueError,
-                checked(IntegratorByItself, **{name: getattr(Cell, name)}),
-                f"recurs = True and no method {name}",
-            )
+            (ValueError, checked(IntegratorByItself, **{name: getattr(Cell, name)}), f"True and no method {name}")
             for name in methods
         ),
     )

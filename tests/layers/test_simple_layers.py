@@ -102,13 +102,8 @@ def test_layer_norm(backend: Backend, leading: tuple[int, ...]) -> None:
 
 def test_nan_past_the_end_of_a_row_reaches_no_gradient(backend: Backend) -> None:
     options: dict[str, Any] = {"rng": 0, "dtype": "float64", "backend": backend}
-    layers: list[Any] = [
-        LSTM.init(F, H, **options),
-        norm_of(backend, H),
-        GRU.init(H, H, **options),
-        norm_of(backend, H),
-    ]
-    deep = Stack([norm_of(backend, F), *layers])
+    first, second = LSTM.init(F, H, **options), GRU.init(H, H, **options)
+    deep = Stack([norm_of(backend, F), first, norm_of(backend, H), second, norm_of(backend, H)])
     x = np.random.default_rng(0).standard_normal((6, 4, F))
     inside = (np.arange(6)[:, None] < np.array([3, 6, 1, 5]))[..., None]
     found = []
@@ -273,10 +268,7 @@ def test_wrong_arguments(backend: Backend) -> None:
     wide, cube, matrix, none = xp.zeros((4, 6)), xp.zeros((D, C, 1)), xp.zeros((D, C)), xp.zeros(())
     refused(
         *((ValueError, lambda x=x: linear(x), f"x has shape {x.shape}", "(..., 3): W is (3, 5)") for x in (none, wide)),
-        *(
-            (ValueError, lambda x=x: norm(x), f"x has shape {x.shape}", "(..., 5)", "gamma is (5,)")
-            for x in (none, wide)
-        ),
+        *((ValueError, lambda x=x: norm(x), f"x has shape {x.shape}", "gamma is (5,)") for x in (none, wide)),
         (ValueError, lambda: linear.backward(wide), "dy has shape (4, 6)", "(4, 5)", "the last forward returned"),
         (ValueError, lambda: norm.backward(wide), "dy has shape (4, 6)", "expects (4, 5)"),
         (ValueError, lambda: embedding.backward(dy[:, 0]), "dy has shape (2, 3)"),
@@ -302,10 +294,7 @@ def test_wrong_arguments(backend: Backend) -> None:
         (ValueError, lambda: Linear.init(0, C), "input_size is 0"),
         (TypeError, lambda: Embedding.init("7", E), "vocabulary_size is '7'"),  # type: ignore[arg-type]
         (ValueError, lambda: LayerNorm.init(3, eps=0, backend=backend), "eps is 0", "expected a positive number"),
-        *(
-            (ValueError, lambda p=p: kind(p), f"p is {p}: expected a probability in [0, 1)")
-            for p in (-0.1, 1.0, np.nan)
-        ),
+        *((ValueError, lambda p=p: kind(p), f"p is {p}: expected a probability") for p in (-0.1, 1.0, np.nan)),
         (TypeError, lambda: kind("0.5"), "p is '0.5'", "use float(p)"),
         (TypeError, lambda: kind(0.5, seed=1.5), "seed is 1.5", "expected an integer, at least 0"),
         (ValueError, lambda: kind(0.5, layer=-1), "layer is -1"),

@@ -28,9 +28,7 @@ def both(kind: str, *sizes: int, **options: Any) -> tuple[Any, Any, torch.Tensor
 
 @pytest.mark.parametrize("needs_dx", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_gradient_is_differentiated_again_by_pytorch(
-    kind: str, packed: bool, needs_dx: bool, fallbacks: Fallbacks
-) -> None:
+def test_a_gradient_is_differentiated_again(kind: str, packed: bool, needs_dx: bool, fallbacks: Fallbacks) -> None:
     theirs, ours = pair(kind, 2, 3, 2, bidirectional=True, bias=needs_dx, dtype=torch.float64)
     x = torch.randn(5, 2, 2, dtype=torch.float64, requires_grad=needs_dx)
 

@@ -133,14 +133,14 @@ TOOLS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     ),
     "export": (
         lambda net, x: torch.export.export(net, (x,)).module(),
-        "the model is being traced, compiled or exported",
+        "the model is being traced, compiled",
     ),
 }
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize(
-    ("name", "accelerate"), [*((name, True) for name in TOOLS), ("script", False), ("export", False)]
+    ("name", "accelerate"), [*((tool, True) for tool in TOOLS), ("script", False), ("export", False)]
 )
 def test_a_tool_gives_what_it_gives_of_pytorchs_module(name: str, accelerate: bool, fallbacks: Fallbacks) -> None:
     use, says = TOOLS[name]
