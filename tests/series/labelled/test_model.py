@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -11,13 +9,12 @@ import pytest
 
 from tests.conftest import STANDIN
 from tests.needs import BOTH, DWEIGHTS, noted
-from tests.series import model_checks as models
 from tests.series.labelled.tiny import TINY
-from tests.series.model_checks import check_gradients
 from tests.standin.counting import counted
 from xrnn import gradcheck
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
+from xrnn.exchange.description import put_together, take_apart
 from xrnn.series.labelled.estimators import Classifier
 from xrnn.series.labelled.model import MeanPool, Model, Running, pack, patches, plan, unpack
 from xrnn.typing import Array, HostArray
@@ -37,7 +34,12 @@ def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -
 
 def in_float64(backend: Backend, **params: Any) -> Model:
     model, p = made(backend, **SMALL | params), Classifier(**SMALL | params)
-    return Model(models.in_float64(model), p.dropout, p.seed)
+    parts = {name: take_apart(layer) for name, layer in model.items()}
+    layers = {
+        name: put_together(description, {key: array.astype("float64") for key, array in arrays.items()})
+        for name, (description, arrays) in parts.items()
+    }
+    return Model(layers, p.dropout, p.seed)
 
 
 def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
@@ -49,13 +51,19 @@ def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
 @every_way
 def test_gradients_match_differences(backend: Backend, cell: str, one_way: bool) -> None:
     model = in_float64(backend, cell=cell, one_way=one_way)
-    x, lengths = some_batch(backend)
+    (x, lengths), params = some_batch(backend), model.params
 
-    def forward() -> Array:
+    def forward(*weights: Array) -> Array:
+        for param, weight in zip(params, weights, strict=True):
+            param[...] = weight
         model.start_at(7)  # one mask for all evaluations
         return model.forward(x, lengths)
 
-    check_gradients(model, forward)
+    def backward(u: Array) -> list[Array]:
+        model.backward(u)
+        return model.grads
+
+    gradcheck(forward, backward, [param.copy() for param in params])
 
 
 def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,16 +72,6 @@ def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.Monke
     asked = noted(monkeypatch, backend)
     model.train_step(Classifier()._loss, x, lengths, backend.asarray(np.array([0, 1, 2])))
     assert asked == [BOTH, BOTH, DWEIGHTS, DWEIGHTS]  # two halves of the second layer, then of the first
-
-
-@every_way
-def test_the_output_of_a_series_does_not_depend_on_its_batch(backend: Backend, one_way: bool) -> None:
-    model = in_float64(backend, one_way=one_way)
-    x, lengths = some_batch(backend)
-    together = backend.to_numpy(model(x, lengths))
-    for n, T in enumerate(LENGTHS):
-        alone = model(x[:T, n : n + 1].copy(), backend.asarray(np.array([T])))
-        np.testing.assert_allclose(backend.to_numpy(alone)[0], together[n], rtol=1e-9)
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
@@ -116,16 +114,6 @@ def test_dropout_is_for_training_only_and_depends_on_the_update(backend: Backend
     np.testing.assert_allclose(backend.to_numpy(still.forward(x, lengths)), inferred, rtol=1e-12)
 
 
-def test_a_training_step_returns_the_loss(backend: Backend) -> None:
-    model = in_float64(backend, dropout=0.0)
-    x, lengths = some_batch(backend)
-    logits = backend.to_numpy(model(x, lengths))
-    targets = np.array([0, 2, 1])
-    loss = model.train_step(Classifier()._loss, x, lengths, backend.asarray(targets))
-    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert float(loss) == pytest.approx(-np.log(p[range(3), targets]).mean(), rel=1e-9)
-
-
 @pytest.mark.parametrize("targets", [np.arange(5, dtype=np.int32), np.array([0.5, -1e30, 3, 0, 7], np.float32)])
 def test_unpack_is_the_inverse_of_pack(targets: HostArray, backend: Backend) -> None:
     rng = np.random.default_rng(0)
@@ -151,26 +139,11 @@ def test_each_series_has_the_mean_over_its_own_length(backend: Backend) -> None:
         np.testing.assert_allclose(backend.to_numpy(y), expected, rtol=1e-12)
 
 
-def test_the_gradient_of_the_mean_matches_differences(backend: Backend) -> None:
-    pool, lengths = MeanPool(backend.xp), backend.asarray(np.array(POOLED))
-    h = backend.asarray(np.random.default_rng(0).standard_normal((5, 3, 4)))
-    gradcheck(lambda h: pool.forward(h, lengths), lambda u: [pool.backward(u)], [h], names=["h"])
-
-
-def test_the_mean_keeps_the_dtype_and_waits_for_nothing(
-    backend: Backend, no_waiting: Callable[[], AbstractContextManager[None]]
+@every_way
+def test_an_output_does_not_depend_on_the_other_series(
+    one_way: bool, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool, lengths = MeanPool(backend.xp), backend.asarray(np.array(POOLED, np.int32))
-    h = backend.asarray(np.ones((5, 3, 4), np.float32))
-    with no_waiting():
-        y = pool.forward(h, lengths)
-        dh = pool.backward(y)
-    assert y.dtype == dh.dtype == "float32"
-    assert not backend.to_numpy(dh)[1:, 1].any()
-
-
-def test_an_output_does_not_depend_on_the_other_series(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = made(backend, 3, 2, **TINY)
+    model = made(backend, 3, 2, **TINY, one_way=one_way)
     rng = np.random.default_rng(0)
     series = [rng.standard_normal((T, 2), dtype=np.float32) for T in (4, 1, 6, 2, 2)]
     together = model.outputs(series)

@@ -178,7 +178,7 @@ class Regressor(LabelledEstimator):
 
     def _scale_targets(self, numbers: HostArray) -> None:
         if len(numbers) < 2:
-            raise DataError("1 series is left to train on: expected at least two, besides those held out; add some")
+            raise DataError("X has 1 sample: expected at least two series, besides those held out to test on; add some")
         self.target_mean_, self.target_deviation_ = float(numbers.mean()), deviation(numbers)
         if self.target_deviation_ <= abs(self.target_mean_) * 1e-12:
             raise DataError(f"all series have the same target {numbers[0]:g}: expected different ones")
