@@ -99,10 +99,7 @@ def test_gradients_with_masks_and_lengths_match_differences(backend: Backend, re
 
 
 @pytest.mark.parametrize(
-    "make",
-    [
-        *(GRUCell, TrainedLeakRNNCell, LRUCell, xrnn.SLSTMCell, lambda: ZoneoutLSTM(0.3), lambda: Right()),
-    ],
+    "make", [GRUCell, TrainedLeakRNNCell, LRUCell, xrnn.SLSTMCell, lambda: ZoneoutLSTM(0.3), lambda: Right()]
 )
 def test_right_cells_pass_the_check(backend: Backend, make: Callable[[], Cell]) -> None:
     check_cell(make(), backend=backend)

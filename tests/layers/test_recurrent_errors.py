@@ -153,22 +153,16 @@ def test_weights_that_do_not_fit(backend: Backend) -> None:
     def rnn(*shapes: tuple[int, ...], kind: Any = RNN, **options: Any) -> Callable[[], Any]:
         return lambda: kind(*(zeros(backend, *shape) for shape in shapes), **options)
 
+    gru = (D, 3 * H), (H, 3 * H), (3 * H,)
     refused(
         (ValueError, rnn((D, H), (H, H + 1), (H,)), "Wh has shape (5, 6)", "expects (H, H)"),
         (ValueError, rnn((D, H), (), (H,)), "Wh has shape ()", "expects (H, H)"),
         (ValueError, rnn((H, D), (H, H), (H,)), "Wx has shape (5, 3)", "expects (D, 5)", "Wh is (5, 5)"),
         (ValueError, rnn((H,), (H, H), (H,)), "Wx has shape (5,)", "expects (D, 5)", "Wh is (5, 5)"),
         (ValueError, rnn((D, H), (H, H), (1, H)), "b has shape (1, 5)", "expects (5,)", "Wh is (5, 5)"),
-        (
-            ValueError,
-            rnn((D, 3 * H), (H, 3 * H), (3 * H,), kind=GRU),
-            "b has shape (15,)",
-            "expects (20,)",
-            "append b_hn",
-            "reset_after=False",
-        ),
+        (ValueError, rnn(*gru, kind=GRU), "b has shape (15,)", "expects (20,)", "append b_hn", "reset_after=False"),
     )
-    assert rnn((D, 3 * H), (H, 3 * H), (3 * H,), kind=GRU, reset_after=False)().hidden_size == H
+    assert rnn(*gru, kind=GRU, reset_after=False)().hidden_size == H
     weights = [np.zeros(shape, "float32") for shape in [(D, H), (H, H), (H,)]]
     for dtype in ("int32", "float16", "complex128", ">f8"):
         bad, remedy = [w.astype(dtype) for w in weights], _remedy(dtype).replace("32", "64" if dtype == ">f8" else "32")

@@ -316,11 +316,7 @@ def test_wrong_arguments() -> None:
         (ValueError, lambda: slstm.stream(x, state), both),
         (ValueError, lambda: Stack([slstm]).forward(x, (state,)), both),
         (ValueError, lambda: any_slstm(2, 3, forget_gate="tanh"), "unknown forget_gate 'tanh': expected one of exp, s"),
-        *(
-            (ValueError, lru(**{name: value}), f"{name} is {float(value)}: expected a number")
-            for name, values in numbers.items()
-            for value in values
-        ),
+        *((ValueError, lru(**{n: v}), f"{n} is {float(v)}: expected") for n, values in numbers.items() for v in values),
         *((TypeError, lru(**{name: "1"}), f"{name} is '1': expected a number") for name in numbers),
         (ValueError, lru(heads=2), "has no heads"),
         (ValueError, lambda: LRU(Wx, Wh[:7], b, *own), "Wh has shape (7, 0)", "expects (2H, 0)"),
