@@ -52,9 +52,6 @@ def test_a_subclass_of_a_built_in_cell_has_no_kernel() -> None:
     assert Other().kernel_name is None
 
 
-# ---- a built-in cell with own parameters ----
-
-
 @pytest.fixture
 def built_in(monkeypatch: pytest.MonkeyPatch) -> None:
     peephole.build_in(monkeypatch)

@@ -186,9 +186,6 @@ def test_a_leak_of_another_dtype_is_refused(tmp_path: Path) -> None:
         load_checkpoint(forgery.write(tmp_path / "file"), backend="numpy")
 
 
-# ---- what save_checkpoint refuses ----
-
-
 class Own(Optimizer):
     pass
 

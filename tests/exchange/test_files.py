@@ -70,9 +70,6 @@ def test_dropout_continues_with_the_next_step(tmp_path: Path) -> None:
     assert load(tmp_path / "own", cells={"Scaled": Scaled}).forward_calls == 1
 
 
-# ---- what save refuses ----
-
-
 class MyRNN(RNN):
     pass
 

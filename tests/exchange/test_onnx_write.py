@@ -108,9 +108,6 @@ def test_the_file_and_labels(tmp_path: Path) -> None:
     assert json.loads(labelled.metadata_props[0].value) == ["a", "ü"]
 
 
-# ---- refusals ----
-
-
 def test_other_arguments_are_refused(tmp_path: Path) -> None:
     path, gru, no_layer, no_flag = tmp_path / "model.onnx", GRU.init(2, 3), cast("Any", 3), cast("Any", [3])
     refused(

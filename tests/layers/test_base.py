@@ -151,9 +151,6 @@ def test_an_earlier_forward_by_its_cache(backend: Backend, kind: str) -> None:
     assert_same(host(backend, layer.backward(dy, cache=cache), layer.grads), expected)
 
 
-# ---- copies ----
-
-
 def copies(value: Any) -> list[Any]:
     return [copy.deepcopy(value), pickle.loads(pickle.dumps(value))]
 

@@ -21,8 +21,6 @@ from tests.standin.counting import counted
 from xrnn import GRU, LSTM, RNN, SLSTM, Bidirectional, Dropout, LayerNorm, Linear, Stack
 from xrnn.backend import Backend
 
-# ---- values, gradients and states of both ----
-
 
 def nested(backend: Backend) -> Stack:
     first, second, *others = make(backend)
@@ -90,9 +88,6 @@ def test_an_input_that_is_data_needs_no_gradient(
     assert_same(host(backend, dinitial, layer.grads), expected)
 
 
-# ---- truncated backpropagation ----
-
-
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("cell", [LSTM, SLSTM])
 def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend, cell: Any) -> None:
@@ -123,9 +118,6 @@ def test_truncated_bptt_with_dstates_equals_one_long_sequence(backend: Backend, 
     assert_same([*found, *sums], expected, atol=1e-12)
 
 
-# ---- dropout ----
-
-
 def test_dropout_lies_between_the_layers(backend: Backend) -> None:
     stack, by_hand = Stack(make(backend), dropout=0.5, rng=3), make(backend)
     between = [Dropout(0.5, seed=stack.dropout[0].seed, layer=i) for i in range(3)]
@@ -140,9 +132,6 @@ def test_dropout_lies_between_the_layers(backend: Backend) -> None:
             d = between[i - 1].backward(d) if i else d
         assert_same(host(backend, stack.backward(dh)[0]), host(backend, d))
         assert_same(host(backend, stack.grads), host(backend, [layer.grads for layer in by_hand]))
-
-
-# ---- streams ----
 
 
 def test_a_stream_in_chunks_equals_one_call(backend: Backend) -> None:
@@ -168,9 +157,6 @@ def test_a_stream_in_chunks_equals_one_call(backend: Backend) -> None:
             stack.backward(stack.forward(x)[0], (state[0], bad, state[2]))
 
 
-# ---- init ----
-
-
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_init(backend: Backend, kind: Any, bidirectional: bool) -> None:
@@ -189,9 +175,6 @@ def test_init(backend: Backend, kind: Any, bidirectional: bool) -> None:
     assert len(recurrent) == len(widths)  # no two layers or directions have the same weights
 
 
-# ---- lengths on a device ----
-
-
 def test_lengths_from_the_host_move_once() -> None:
     stack, x = Stack(make(STANDIN)), draw_on(STANDIN, T, N, D)
     for run in (stack.forward, stack):
@@ -203,9 +186,6 @@ def test_lengths_from_the_host_move_once() -> None:
     with counted() as counters:
         stack.forward(x, lengths=on_device)
     assert (counters.host_to_device, counters.device_to_host, counters.waits) == (0, 0, 0)
-
-
-# ---- bad input ----
 
 
 def test_layers_that_make_no_composite(backend: Backend) -> None:
@@ -281,9 +261,6 @@ def test_calls_that_do_not_fit(backend: Backend) -> None:
         (ValueError, lambda: both.stream(x), "a Bidirectional has a layer that runs in reverse", "layers[0]"),
     )
     assert not both.streams
-
-
-# ---- ownership of memory ----
 
 
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU, Stack])

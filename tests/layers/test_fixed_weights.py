@@ -314,9 +314,6 @@ def test_sizes_and_repr() -> None:
     assert quantized.Wx.dtype == "int8"
 
 
-# ---- files ----
-
-
 @every_cell
 def test_copies_and_files(tmp_path: Path, name: str) -> None:
     quantized, x = quantize(layer_of(name)), draw(3, 2, 3)
@@ -328,9 +325,6 @@ def test_copies_and_files(tmp_path: Path, name: str) -> None:
         assert repr(other) == repr(quantized)
         for got, want in zip(as_tuple(other(x)), as_tuple(quantized(x)), strict=True):
             assert_array_equal(got, want)
-
-
-# ---- in a Stack, and in a checkpoint ----
 
 
 def test_a_stack_and_a_bidirectional_of_quantized_layers(tmp_path: Path) -> None:
@@ -368,9 +362,6 @@ def test_a_checkpoint_holds_a_layer_once(tmp_path: Path, int8: bool) -> None:
     assert layers["a"] is layers["b"] is layers["both"].layers[0]
     assert layers["again"] is layers["both"]
     assert_array_equal(layers["both"](x)[0], stack(x)[0])
-
-
-# ---- refusals ----
 
 
 def test_layers_without_fixed_weights() -> None:

@@ -345,9 +345,6 @@ def test_check_cell_finds_a_wrong_cell(backend: Backend, cell: type[Cell], words
         check_cell(cell(), backend=backend)
 
 
-# ---- random numbers ----
-
-
 def test_each_layer_has_another_seed(backend: Backend) -> None:
     zoneout = Zoneout(0.5)
     rng = np.random.default_rng(0)

@@ -129,9 +129,6 @@ def test_no_state_means_zeros(backend: Backend, cell: str) -> None:
         assert_array_equal(got, expected[name])
 
 
-# ---- lengths ----
-
-
 @every_form
 def test_lengths_as_lists_and_arrays(backend: Backend) -> None:
     run = Run(problem("gru"), backend)
@@ -140,9 +137,6 @@ def test_lengths_as_lists_and_arrays(backend: Backend) -> None:
         assert_array_equal(backend.to_numpy(run.layer(run.x, lengths=lengths)), expected)
     full = backend.to_numpy(run.layer(run.x, lengths=[7] * 4))
     assert_allclose(full, backend.to_numpy(run.layer(run.x)), rtol=0, atol=1e-14)
-
-
-# ---- streams ----
 
 
 @every_equation
@@ -176,9 +170,6 @@ def test_an_input_that_is_data_needs_no_gradient(backend: Backend, cell: str) ->
             assert_array_equal(backend.to_numpy(got), want, err_msg=name)
 
 
-# ---- ownership of memory ----
-
-
 @every_layer
 def test_a_layer_writes_to_its_own_memory_only(backend: Backend, cell: str) -> None:
     """Inputs and earlier results keep their values, gradients their addresses."""
@@ -206,9 +197,6 @@ def address(array: Any) -> int:
     return pointer
 
 
-# ---- NaN ----
-
-
 @every_layer
 def test_nan_propagates_as_in_the_reference(backend: Backend, cell: str) -> None:
     for where in ("x", "h_prev", "dh", "Wx", "Wh", "b"):
@@ -226,9 +214,6 @@ def test_nan_propagates_as_in_the_reference(backend: Backend, cell: str) -> None
         if cell in ("rnn", "lstm", "gru"):  # in the others, `where` in the reference multiplies NaN by 0
             for name, want in expected.gradients.items():
                 assert_allclose(found[name], want, rtol=0, atol=1e-12, err_msg=f"{name}, {where}")
-
-
-# ---- constructors and init ----
 
 
 FIRST_BIAS: list[tuple[Any, list[float]]] = [

@@ -157,11 +157,8 @@ def test_the_weights_are_wrapped_once(kind: str, monkeypatch: pytest.MonkeyPatch
     assert len(wrapped) == len(list(module.parameters()))
 
 
-# ---- CuPy's backend behind the modules, on the stand-in: its arithmetic, without a GPU ----
-
-
 class Standin:
-    """In place of a GPU's memory: tensors are copied to the stand-in's arrays and back."""
+    """CuPy's backend on the stand-in. In place of a GPU's memory, tensors are copied to its arrays and back."""
 
     backend = STANDIN
 
