@@ -20,7 +20,6 @@ from xrnn.backends.numpy import kernels
 
 # The largest error of h and of the gradients, relative to the largest value.
 TOLERANCE: dict[Any, float] = {"bfloat16x3": 1e-4, "bfloat16": 0.02}
-PRODUCTS = {"bfloat16x3": 3, "bfloat16": 1}
 
 _no_plain_form = pytest.fixture(refuse_plain_forms, autouse=True, name="_no_plain_form")
 any_level = pytest.fixture(on_level, params=[*LEVELS, *EMULATED], name="any_level")
@@ -65,14 +64,3 @@ def test_every_cell_in_every_precision(any_level: str, cell: str, sizes: tuple[i
                     found = check(p, order, tolerance)
                     multiplies = p.x.size and not p.past_end.all()
                     assert not multiplies or any(np.any(found[name] != got) for name, got in in_float32.items())
-
-
-def test_the_instructions_of_each_precision(any_level: str) -> None:
-    for precision, products in PRODUCTS.items():
-        expected: set[Any] = {None}
-        if any_level.startswith("amx"):
-            expected = {any_level}
-        elif any_level == "avx512" and precision == "bfloat16":
-            expected = {None, "avx512bf16"}  # test_precision.py: by the maker of the CPU
-        assert kernels.products_by(products) in expected
-    assert kernels.products_by(0) is None

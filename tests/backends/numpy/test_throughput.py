@@ -180,14 +180,6 @@ def test_sixteen_copies_on_eight_cpus_come_down_to_few_threads() -> None:
     assert late / 6_000 > 0.75 * 8
 
 
-def test_down_by_a_third() -> None:
-    down = [64]
-    while down[-1] > 1:
-        down.append(kernels.fewer_threads(down[-1]))
-    assert down == [64, 42, 28, 18, 12, 8, 5, 3, 2, 1]
-    assert kernels.fewer_threads(1) == 1
-
-
 @dataclass
 class Process:
     """Calls of several kinds. Each tells its time and its CPU time by the number of threads."""
