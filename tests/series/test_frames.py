@@ -284,66 +284,49 @@ def test_bad_known_columns_get_one_line_and_leave_the_fit_as_it_was() -> None:
     pandas.testing.assert_series_equal(fitted.predict(known=KNOWN), before)
 
 
-@pytest.mark.parametrize("name", [None, 0, False, "", ("a", "b"), "price", "time"])
-def test_a_series_may_have_any_name(name: Any) -> None:
-    """Also if it is false."""
-    y, want = Y[:40].rename(name), expected(growth(43))
-    fitted = Forecaster(**SMALL).fit(y)
-    got = fitted.predict()
-    assert isinstance(got, pandas.Series)
-    assert (got.name, type(got.name)) == (name, type(name))
-    np.testing.assert_array_equal(got, want[:, 1])
-    assert [*fitted.predict_quantiles().columns] == [0.1, 0.5, 0.9]
-    fitted.save("c")
-    pandas.testing.assert_series_equal(Forecaster.load("c").predict(y), got)
-
-
-@pytest.mark.parametrize("name", [None, 0, False, "", ("a", "b"), "shop", "quarter"])
-def test_a_column_beside_two_levels_may_have_any_name(name: Any) -> None:
-    stacked = pandas.concat({"a": Y[:40], "b": 3 * Y[:40]}, names=["shop", "quarter"]).rename(name)
-    want = Forecaster(**SMALL).fit(stacked.rename("sold")).predict()
-    shown = "value" if name is None else name
-    frame = stacked.to_frame(shown)
-    for given in (stacked, frame, stacked.rename_axis(["a", "a"]), frame.rename_axis([0, ""])):
-        fitted = Forecaster(**SMALL).fit(given)
-        got = fitted.predict()
-        assert (got.name, [*got.index.names]) == (shown, [*given.index.names])
-        np.testing.assert_array_equal(got, want)
-        fitted.save("c", overwrite=True)
-        pandas.testing.assert_series_equal(Forecaster.load("c").predict(given), got)
-    long = frame.set_axis(["sold"], axis=1).rename_axis(["shop", "sold"]).reset_index(0)
-    got = Forecaster(**SMALL, id="shop").fit(long).predict()
-    assert [*got.columns] == ["shop", "sold", "sold"]  # the index and the target have one name
-    np.testing.assert_array_equal(got.iloc[:, 2], want)
+NAMES = [None, 0, False, "", ("a", "b"), "shop", "time"]
+PAIR = pandas.DataFrame({"a": Y[:40], "b": 3 * Y[:40]})
+STACKED = pandas.concat({name: PAIR[name] for name in PAIR}, names=["shop", "quarter"])
+LEVELS = pandas.MultiIndex.from_tuples([("s", "a"), ("s", "b")], names=["state", None])
+PAIRS = [["", 0], [0, None], ["a", "a "], [1, "1"], [False, ("b",)], ["price", "value"]]
 
 
 @pytest.mark.parametrize(
-    "columns",
+    "X",
     [
-        ["", 0],
-        [0, None],
-        ["a", "a "],
-        [1, "1"],
-        [False, ("b",)],
-        ["price", "value"],
-        pandas.MultiIndex.from_tuples([("s", "a"), ("s", "b")], names=["state", None]),
+        *(Y[:40].rename(name) for name in NAMES),
+        *(STACKED.rename(name) for name in NAMES),
+        *(STACKED.to_frame(name) for name in NAMES[1:]),
+        *(STACKED.rename_axis(names) for names in (["a", "a"], [0, ""])),
+        *(PAIR.set_axis(pandas.Index(pair, dtype=object, tupleize_cols=False), axis=1) for pair in PAIRS),
+        PAIR.set_axis(LEVELS, axis=1),
     ],
 )
-def test_columns_of_a_wide_frame_may_have_any_names(columns: Any) -> None:
-    columns = pandas.Index(columns, dtype=object, tupleize_cols=False) if isinstance(columns, list) else columns
-    wide = pandas.DataFrame({"a": Y, "b": 3 * Y})
-    want, fitted = Forecaster(**SMALL).fit(wide[:40]), Forecaster(**SMALL).fit(wide[:40].set_axis(columns, axis=1))
-    got, quantiles = fitted.predict(), fitted.predict_quantiles()
-    assert got.columns.identical(columns)
-    np.testing.assert_array_equal(got, want.predict())
-    assert quantiles.columns.names == [*columns.names, "quantile"]
-    np.testing.assert_array_equal(quantiles, want.predict_quantiles())
-    table = Forecaster(**SMALL).cross_validation(wide.set_axis(columns, axis=1), windows=1)
-    assert table.series.nunique(dropna=False) == 2
+def test_names_may_be_false_tuples_or_equal(X: Any) -> None:
+    fitted = Forecaster(**SMALL).fit(X)
+    got, quantiles, levels = fitted.predict(), fitted.predict_quantiles(), X.index.nlevels
+    want = Forecaster(**SMALL).fit([growth(40), 3 * growth(40)]).predict_quantiles()[: levels + X.ndim - 1]
+    np.testing.assert_array_equal(got.to_numpy().ravel("F"), want[..., 1].ravel())
+    columns, of_got = ([each.name] if each.ndim == 1 else [*each.columns] for each in (X, got))
+    assert of_got == (["value"] if columns == [None] and levels == 2 else columns)
+    assert [*got.index.names] == [*X.index.names]
+    if X.ndim == levels:  # one series, or a column for each
+        assert [*map(type, of_got)] == [*map(type, columns)]
+    if X.ndim == 2 and levels == 1:
+        assert quantiles.columns.names == [*X.columns.names, "quantile"]
+        assert Forecaster(**SMALL).cross_validation(X, windows=1).series.nunique(dropna=False) == 2
+    fitted.save("c")
+    np.testing.assert_array_equal(Forecaster.load("c").predict_quantiles(X), quantiles)
+
+
+def test_an_index_and_the_target_may_have_one_name() -> None:
+    long = STACKED.to_frame("sold").rename_axis(["shop", "sold"]).reset_index(0)
+    got = Forecaster(**SMALL, id="shop").fit(long).predict()
+    assert [*got.columns] == ["shop", "sold", "sold"]
+    np.testing.assert_array_equal(got.iloc[:, 2], Forecaster(**SMALL).fit(STACKED).predict())
 
 
 TIME = "is not a time like the others"
-LEVELS = pandas.MultiIndex.from_tuples([("s", "a"), ("s", "b")], names=["state", None])
 SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1)
 
 

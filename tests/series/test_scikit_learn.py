@@ -61,32 +61,10 @@ def test_the_checks_of_scikit_learn(estimator: Any, passed: int) -> None:
     assert counts["passed"] >= passed  # the number depends on scikit-learn's version and on what else is installed
 
 
-@pytest.mark.parametrize("kind", [Classifier, Regressor, Forecaster])
-def test_clones(kind: Any) -> None:
-    from sklearn import base
-
-    estimator = Forecaster(season=3) if kind is Forecaster else kind(hidden=5, seed=3)
-    clone = base.clone(estimator)
-    assert clone is not estimator
-    assert clone.get_params() == estimator.get_params()
-    assert (base.is_classifier(clone), base.is_regressor(clone)) == (kind is Classifier, kind is Regressor)
-
-
 def series() -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
     y = np.arange(24) % 2
     return np.sin(np.arange(8) * np.where(y, 1.5, 0.3)[:, None]) + rng.normal(0, 0.05, (24, 8)), y
-
-
-def test_a_pipeline() -> None:
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    X, y = series()
-    pipeline = make_pipeline(StandardScaler(), Classifier(hidden=6, batch=8, lr=0.02, epochs=30))
-    assert pipeline.fit(X, y).score(X, y) == 1
-    assert pipeline.predict_proba(X).shape == (24, 2)
-    assert pipeline.classes_.tolist() == [0, 1]
 
 
 def test_searches() -> None:
