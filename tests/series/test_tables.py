@@ -103,6 +103,7 @@ OF_MODEL: dict[str, Any] = {"of_model": True, "channels": ("x", "y")}
         ("x,note\n1,fine\n2,broken\n", {"skip": ("note",)}, "x", [[1], [2]]),
         ("y,note,x\n1,some,2\n", OF_MODEL, "xy", [[2, 1]]),
         ("1,2\n", OF_MODEL, None, [[1, 2]]),  # without a header, they are taken in order
+        ("z,w\n1,2\n", OF_MODEL, "zw", [[1, 2]]),  # also if the first one has another name
         ("2024-03-01,1\n2024-02,2\n2024-02-01T01:00:00Z,3\n", {"time": "1"}, None, [[2], [3], [1]]),
         *((content, {}, names, [[1]]) for content, names in (("3/4/2024,1\n", None), ("date,v\n240128,1\n", "v"))),
         ("20240131,1\n20240132,2\n", {"timed": True}, None, [[20240131, 1], [20240132, 2]]),  # all are dates, or none

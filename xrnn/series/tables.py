@@ -398,11 +398,13 @@ class Table:
         """
         numbers = []
         for j in places:
-            cells = self.cells(j) if any(isinstance(row[j], str) for row in self.rows) else []
-            words = {cell.lower() for cell in cells}.difference(_MISSING_CELLS)
-            if words and words <= _YES_NO.keys():
-                empty = 0.0 if words == {"x"} else math.nan
-                numbers.append([_YES_NO.get(cell.lower(), empty) for cell in cells])
+            words = (text_of(row[j]).lower() for row in self.rows)
+            is_text = next((word for word in words if word not in _MISSING_CELLS), "") in _YES_NO
+            cells = [cell.lower() for cell in self.cells(j)] if is_text else []
+            found = {*cells}.difference(_MISSING_CELLS)
+            if found and found <= _YES_NO.keys():
+                empty = 0.0 if found == {"x"} else math.nan
+                numbers.append([_YES_NO.get(cell, empty) for cell in cells])
             else:
                 numbers.append([self.number(i, j) for i in range(len(self.rows))])
         return np.array(numbers, dtype=np.float64).T
