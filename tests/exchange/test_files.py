@@ -12,8 +12,7 @@ import pytest
 
 import xrnn
 from tests.errors import one_line, refused
-from tests.exchange.forge import Scaled, cell_file, stack_file
-from tests.exchange.layers import BOTH_WAYS, ONE_WAY, XRNN_ONLY, D, H, assert_alike, flat, x_of
+from tests.exchange.layers import SHARED, XRNN_ONLY, D, H, Scaled, assert_alike, cell_file, flat, stack_file, x_of
 from tests.forge import Forgery, changed, little_memory, tensor, without
 from tests.fresh import output_of
 from xrnn import GRU, LSTM, RNN, Bidirectional, Cell, Dropout, Linear, Recurrent, Stack, load, save, to_numpy
@@ -30,7 +29,7 @@ class ScaledByOne(Scaled):
 SCALARS: Any = {"p": np.float32(0.25), "seed": np.int64(7), "layer": 2}
 # Every kind of layer, and every option.
 LAYERS: dict[str, Any] = {
-    **(ONE_WAY | BOTH_WAYS | XRNN_ONLY),
+    **(SHARED | XRNN_ONLY),
     "float64": lambda **o: GRU.init(D, H, reset_after=False, reverse=True, dtype="float64", **o),
     "leak": lambda **o: RNN.init(D, H, leak=0.3, **o),
     "leaks": lambda **o: Bidirectional.init(RNN, D, H, leak=[0.1, 0.2, 1, 0.5, 0.4], **o),

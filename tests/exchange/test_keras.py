@@ -14,7 +14,7 @@ import pytest
 
 import xrnn
 from tests.errors import one_line, refused
-from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of
+from tests.exchange.layers import ROUNDING, SHARED, D, H, drawn, leaves, results, x_of
 from tests.fresh import output_of
 from xrnn import GRU, LSTM, Bidirectional, Dropout, Linear, Stack, from_keras, to_keras
 
@@ -29,7 +29,6 @@ KERAS: dict[str, Any] = {
     "GRU": lambda **o: keras.layers.GRU(H, **o),
     "reset before": lambda **o: keras.layers.GRU(H, reset_after=False, **o),
 }
-LAYERS = ONE_WAY | BOTH_WAYS
 keras: Any = None
 
 
@@ -68,10 +67,10 @@ def test_from_keras(name: str, options: dict[str, Any]) -> None:
     np.testing.assert_allclose(results(ours, x)[0], want, **ROUNDING)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", SHARED)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_to_keras_and_back(name: str, dtype: str) -> None:
-    ours = drawn(LAYERS[name](dtype=dtype, backend="numpy"))
+    ours = drawn(SHARED[name](dtype=dtype, backend="numpy"))
     theirs, x = to_keras(ours), x_of(6, 4, D, dtype=dtype)
     np.testing.assert_allclose(keras_results(theirs, x), results(ours, x)[0], **ROUNDING)
     again = from_keras(theirs, backend="numpy")

@@ -12,15 +12,14 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from tests.errors import one_line, refused
-from tests.exchange.layers import BOTH_WAYS, ONE_WAY, ROUNDING, D, H, drawn, leaves, results, x_of
+from tests.exchange.layers import ROUNDING, SHARED, D, H, drawn, leaves, results, x_of
 from tests.exchange.onnx_models import run
 from xrnn import GRU, LSTM, Embedding, LayerNorm, Linear, Stack, from_onnx, to_onnx
 from xrnn.exchange.model import Model
 from xrnn.exchange.onnx_write import model_proto
 
 LAYERS: dict[str, Any] = {
-    **ONE_WAY,
-    **BOTH_WAYS,
+    **SHARED,
     "reverse": lambda **o: LSTM.init(D, H, reverse=True, **o),
     "stack": lambda **o: Stack.init(LSTM, D, H, 2, dropout=0.5, **o),
     "bidirectional stack": lambda **o: Stack.init(LSTM, D, H, 2, bidirectional=True, **o),

@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 
 import xrnn
-from tests.exchange.forge import Scaled, cell_file, checkpoint_file, quantized_file, stack_file
+from tests.exchange.layers import Scaled, cell_file, checkpoint_file, quantized_file, stack_file
 from tests.forge import Forgery
 from tests.fuzz_files.damage import change, damaged
 from xrnn.exchange.checkpoint import describe_all, encoded

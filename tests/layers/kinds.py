@@ -1,4 +1,4 @@
-"""A layer of each kind, for the tests of what all layers do."""
+"""A layer of each kind, and the results of a Stack or Bidirectional from calls of its innermost layers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,110 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+from numpy.testing import assert_allclose
 
-from tests.drawn import draw
-from tests.layers.by_hand import D, N, T, as_tuple
+from tests.drawn import draw, draw_on
 from tests.peephole.cell import PeepholeLSTMCell
-from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, LayerNorm, Linear, Recurrent, Stack
+from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, LayerNorm, Linear, Recurrent, Stack, backend_of
 from xrnn.backend import Backend
+from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.typing import HostArray
+
+T, N, D = 5, 3, 4
+RAGGED = [2, 5, 0]
+
+
+def make(backend: Backend) -> list[Any]:
+    """One layer of each kind, with different sizes and weights."""
+    options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": "float64", "backend": backend}
+    return [
+        RNN.init(D, 5, leak=0.4, **options),
+        LSTM.init(5, 6, reverse=True, **options),
+        GRU.init(6, 3, **options),
+        Recurrent.init(LSTMCell(), 3, 4, **options),
+    ]
+
+
+def make_both(backend: Backend) -> tuple[Any, Any]:
+    """Two layers of different cells and widths, for a Bidirectional."""
+    options: dict[str, Any] = {"rng": np.random.default_rng(0), "dtype": "float64", "backend": backend}
+    return LSTM.init(D, 5, **options), GRU.init(D, 2, reverse=True, **options)
+
+
+def draw_states(backend: Backend, layer: Any, seed: int = 2) -> Any:
+    """States for a layer, or for each layer of a composite or list."""
+    parts = layer if isinstance(layer, list | tuple) else getattr(layer, "layers", None)
+    if parts is not None:
+        return tuple(draw_states(backend, part, seed + 10 * i) for i, part in enumerate(parts))
+    return tuple(draw_on(backend, N, layer.hidden_size, seed=seed + j) for j in range(len(layer.cell.states)))
+
+
+def as_tuple(results: Any) -> tuple[Any, ...]:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def forward(layer: Any, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
+    """→ h and the final states."""
+    if isinstance(layer, Stack):
+        final = []
+        for part, its_state in zip(layer.layers, state, strict=True):
+            x, after = forward(part, x, its_state, lengths)
+            final.append(after)
+        return x, tuple(final)
+    if isinstance(layer, Bidirectional):
+        each = [forward(*part, lengths) for part in zip(layer.layers, (x, x), state, strict=True)]
+        return backend_of(x).xp.concatenate([h for h, _ in each], axis=-1), tuple(after for _, after in each)
+    results = as_tuple(layer.forward(x, *state, lengths=lengths))
+    if not len(x):
+        return results[0], state
+    return results[0], tuple(s if s.ndim == 2 else s[0 if layer.reverse else -1] for s in results)
+
+
+def backward(layer: Any, dh: Any, dstate: Any) -> tuple[Any, Any]:
+    """The gradients of both results of `forward` → dx, and the gradients of the initial states."""
+    if isinstance(layer, Stack):
+        dinitial = []
+        for part, its_dstate in zip(layer.layers[::-1], dstate[::-1], strict=True):
+            dh, before = backward(part, dh, its_dstate)
+            dinitial.append(before)
+        return dh, tuple(dinitial[::-1])
+    if isinstance(layer, Bidirectional):
+        width = layer.layers[0].output_size
+        halves = dh[..., :width], dh[..., width:]
+        (dx, before), (dx_reverse, after) = map(backward, layer.layers, halves, dstate)
+        return dx + dx_reverse, (before, after)
+    d = [dh.copy(), *(0 * dh for _ in dstate[1:])]
+    if not len(dh):
+        return layer.backward(*d)[0], dstate
+    for total, last in zip(d, dstate, strict=True):
+        slot = total if total.ndim == 2 else total[0 if layer.reverse else -1]
+        slot += last
+    dx, *initial = layer.backward(*d)
+    return dx, tuple(initial)
+
+
+def flat(value: Any) -> list[Any]:
+    """The arrays in nested tuples, without None."""
+    if isinstance(value, tuple | list):
+        return [a for part in value for a in flat(part)]
+    return [] if value is None else [value]
+
+
+def host(backend: Backend, *values: Any) -> list[HostArray]:
+    return [backend.to_numpy(a).copy() for a in flat(values)]
+
+
+def assert_same(found: list[HostArray], expected: list[HostArray], atol: float = 0) -> None:
+    assert len(found) == len(expected)
+    for got, want in zip(found, expected, strict=True):
+        assert got.shape == want.shape
+        assert_allclose(got, want, rtol=0, atol=atol)
+
+
+def poison(layer: Any) -> None:
+    for gradient in layer.grads:
+        gradient[...] = np.nan
+
 
 _MAKE: Final[dict[str, Callable[..., Any]]] = {
     "RNN": partial(RNN.init, D, 5),

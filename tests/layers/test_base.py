@@ -15,8 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import standin
 from tests.errors import one_line
-from tests.layers.by_hand import assert_same, host, poison
-from tests.layers.kinds import KINDS, SIMPLE, WITHOUT_DROPOUT, first, made
+from tests.layers.kinds import KINDS, SIMPLE, WITHOUT_DROPOUT, assert_same, first, host, made, poison
 from xrnn import GRU, LSTM, SGD, Adam, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack, freeze, quantize
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell

@@ -14,8 +14,8 @@ from tests import standin as cp
 from tests.conftest import STANDIN
 from tests.drawn import draw_on
 from tests.errors import one_line, refused
-from tests.layers import by_hand
-from tests.layers.by_hand import RAGGED, D, N, T, as_tuple, assert_same, draw_states, host, make, make_both, poison
+from tests.layers import kinds
+from tests.layers.kinds import RAGGED, D, N, T, as_tuple, assert_same, draw_states, host, make, make_both, poison
 from tests.needs import BOTH, DWEIGHTS, noted
 from tests.standin.counting import counted
 from xrnn import GRU, LSTM, RNN, SLSTM, Bidirectional, Dropout, LayerNorm, Linear, Stack
@@ -59,12 +59,12 @@ def test_it_equals_its_layers_one_by_one(backend: Backend, name: str, shape: tup
     x, dh = draw_on(backend, *shape), draw_on(backend, *shape[:-1], layer.output_size, seed=3)
     states, dstates = draw_states(backend, layer), draw_states(backend, layer, seed=100)
 
-    expected = host(backend, *by_hand.forward(twin, x, states, lengths))
+    expected = host(backend, *kinds.forward(twin, x, states, lengths))
     assert_same(host(backend, *layer.forward(x, states, lengths=lengths)), expected)
     assert_same(host(backend, *layer(x, states, lengths=lengths)), expected)
     poison(layer)
     found = host(backend, *layer.backward(dh, dstates), layer.grads)
-    assert_same(found, host(backend, *by_hand.backward(twin, dh, dstates), twin.grads))
+    assert_same(found, host(backend, *kinds.backward(twin, dh, dstates), twin.grads))
     assert found[0].shape == x.shape
 
 
@@ -274,7 +274,7 @@ def test_a_caller_may_overwrite_h_and_used_states_of_a_stream(backend: Backend, 
             used, (h, state) = state, layer.stream(x_t, state)
             results.append(backend.to_numpy(h).copy())
             if results is found:
-                for array in (h, *by_hand.flat(used)):
+                for array in (h, *kinds.flat(used)):
                     array[...] = np.nan
     assert_same(found, expected)
 

@@ -23,7 +23,7 @@ from tests.built import NEEDS_KERNELS
 from tests.conftest import STANDIN
 from tests.drawn import draw, draw_initial
 from tests.errors import one_line, refused
-from tests.layers.by_hand import as_tuple
+from tests.layers.kinds import as_tuple
 from tests.layers.test_recurrent import Run, each, in_turn
 from tests.peephole.layer import PeepholeLSTM
 from tests.reference import CELLS, problem

@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.errors import one_line
-from tests.layers.by_hand import as_tuple, host, poison
+from tests.layers.kinds import as_tuple, host, poison
 from tests.reference import CELLS, Problem, has_kernel, problem, solve
 from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM
 from xrnn.backend import Backend

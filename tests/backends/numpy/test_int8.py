@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.backends.numpy.conftest import EMULATED, LEVELS
 from tests.built import NEEDS_KERNELS
 from tests.drawn import draw, draw_initial
-from tests.layers.by_hand import as_tuple
+from tests.layers.kinds import as_tuple
 from tests.reference import problem
 from tests.thin import thin
 from xrnn import GRU, LSTM, RNN, get_backend, quantize, use_fused
