@@ -134,13 +134,11 @@ def min_lstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, g: Callable[[Any], A
     return ((f * h + i * g(z[:, 2 * H :])) / (f + i) + 0 * anp.sum(Wh),)
 
 
-def slstm(
-    x: Any, states: Any, Wx: Any, Wh: Any, b: Any, log_forget: Callable[[Any], Any] = identity
-) -> tuple[Any, ...]:
+def slstm(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, forget: Callable[[Any], Any] = identity) -> tuple[Any, ...]:
     (h, c, n, m), H = states, states[0].shape[-1]
     z = x @ Wx + h @ Wh + b
     log_i, f, g, o = (z[..., gate * H : (gate + 1) * H] for gate in range(4))
-    m, log_f = getval(m), log_forget(f)  # a constant: autograd computes no gradient of it
+    m, log_f = getval(m), forget(f)  # a constant: autograd computes no gradient of it
     m_next = np.where(getval(n) == 0, getval(log_i), np.maximum(getval(log_f) + m, getval(log_i)))
     scaled_i, scaled_f = anp.exp(log_i - m_next), anp.exp(log_f + m - m_next)
     c_next, n_next = scaled_f * c + scaled_i * anp.tanh(g), scaled_f * n + scaled_i
@@ -202,6 +200,7 @@ class CellCase:
         return layer not in (PeepholeLSTM, Recurrent)
 
 
+POSITIVE: Final[dict[str, Any]] = {"candidate": "positive"}
 CELLS: Final = {
     "rnn": CellCase(elman, RNN),
     "relu": CellCase(partial(elman, f=relu), lambda *p, **o: RNN(*p, nonlinearity="relu", **o), smooth=False),
@@ -222,16 +221,12 @@ CELLS: Final = {
     "gru heads": CellCase(of_heads(gru), GRU, (3, 3, 4), heads=True),
     "peephole lstm": CellCase(peephole_lstm, PeepholeLSTM, (4, 4, 4), ("h", "c"), ("p_i", "p_f", "p_o")),
     "min gru": CellCase(min_gru, MinGRU, (2, 0, 2)),
-    "min gru positive": CellCase(
-        partial(min_gru, g=positive), partial(MinGRU, candidate="positive"), (2, 0, 2), smooth=False
-    ),
+    "min gru positive": CellCase(partial(min_gru, g=positive), partial(MinGRU, **POSITIVE), (2, 0, 2), smooth=False),
     "min lstm": CellCase(min_lstm, MinLSTM, (3, 0, 3)),
-    "min lstm positive": CellCase(
-        partial(min_lstm, g=positive), partial(MinLSTM, candidate="positive"), (3, 0, 3), smooth=False
-    ),
+    "min lstm positive": CellCase(partial(min_lstm, g=positive), partial(MinLSTM, **POSITIVE), (3, 0, 3), smooth=False),
     "slstm": CellCase(slstm, SLSTM, (4, 4, 4), ("h", "c", "n", "m"), stabilisers=1),
     "slstm sigmoid heads": CellCase(
-        of_heads(partial(slstm, log_forget=log_sigmoid)),
+        of_heads(partial(slstm, forget=log_sigmoid)),
         partial(SLSTM, forget_gate="sigmoid"),
         (4, 4, 4),
         ("h", "c", "n", "m"),

@@ -210,9 +210,7 @@ def of_cell(cell: str, name: str) -> type[RecurrentLayer]:
     return type(name, (PeepholeLSTM,), {"cell_type": type("Cell", (PeepholeLSTMCell,), {"name": cell})})
 
 
-def test_a_class_that_is_defined_again_replaces_the_earlier_one(
-    built_in: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_that_is_defined_again_replaces_the_first(built_in: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CELLS, "renamed", None)  # deletes it after the test
     del CELLS["renamed"]
     for cell in ("mine", "mine", "renamed"):

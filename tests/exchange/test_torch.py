@@ -42,12 +42,10 @@ MODULES: dict[str, tuple[Any, dict[str, str]]] = {
 ROUNDING: Any = {"rtol": 1e-10, "atol": 1e-12}
 
 
-def module_of(
-    mode: str = "LSTM", D: int = 2, H: int = 3, dtype: Any = torch.float64, seed: int = 0, **more: Any
-) -> Any:
+def module_of(mode: str = "LSTM", D: int = 2, H: int = 3, dtype: Any = torch.float64, seed: int = 0, **o: Any) -> Any:
     kind, options = MODULES[mode]
     torch.manual_seed(seed)
-    return kind(D, H, dtype=dtype, **options, **more)
+    return kind(D, H, dtype=dtype, **options, **o)
 
 
 flags = dict.fromkeys(("bidirectional", "bias", "batch_first"), st.booleans())

@@ -71,9 +71,7 @@ def test_it_equals_its_layers_one_by_one(backend: Backend, name: str, shape: tup
 @every_composite
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("steps", [T, 0])
-def test_an_input_that_is_data_needs_no_gradient(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch, name: str, steps: int
-) -> None:
+def test_data_needs_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch, name: str, steps: int) -> None:
     """Only the first layer leaves out dx. The other layers need it for the layer before them."""
     layer = of(name, backend)
     x, dh = draw_on(backend, steps, N, D), draw_on(backend, steps, N, layer.output_size, seed=3)

@@ -195,9 +195,7 @@ def test_replaced_weights_are_used() -> None:
     assert_array_equal(frozen(x)[0], before)
 
 
-@pytest.mark.parametrize(
-    "make", [partial(LRU.init, 4, 4, rng=0), partial(RNN.init, 4, 4, rng=0, leak=0.3, trains_leak=True)]
-)
+@pytest.mark.parametrize("make", [partial(LRU.init, 4, 4, rng=0), partial(RNN.init, 4, 4, rng=0, trains_leak=True)])
 def test_replaced_own_parameters_are_used(make: Callable[[], Any]) -> None:
     x, frozen, layer = np.ones((5, 3, 4), "float32"), freeze(make()), make()
     frozen(x)
@@ -331,9 +329,7 @@ def test_a_stack_and_a_bidirectional_of_quantized_layers(tmp_path: Path) -> None
     layers: list[Any] = [GRU.init(3, 20, rng=0), LSTM.init(3, 5, rng=0, reverse=True), LSTM.init(25, 5, rng=1)]
     *first, last = map(quantize, layers)
     norm, x, lengths = xrnn.LayerNorm.init(25), draw(7, 2, 3), [7, 4]
-    model = xrnn.Network(
-        stack=Stack([Bidirectional(*layers[:2]), norm, layers[2]], dropout=0.5, rng=0), out=Linear.init(5, 2)
-    )
+    model = xrnn.Network(stack=Stack([Bidirectional(*layers[:2]), norm, layers[2]], dropout=0.5), out=Linear.init(5, 2))
     quantized = quantize(model)
     stack = quantized.stack
     assert (quantized.out.W == model.out.W).all()

@@ -286,9 +286,7 @@ _REDUCER = "reducer 1 (1 arrays with 2 numbers)"
         ),
     ],
 )
-def test_ranks_that_make_different_calls_end_with_an_error(
-    rank: int, first: str, second: str, names: list[str]
-) -> None:
+def test_ranks_that_make_different_calls_end(rank: int, first: str, second: str, names: list[str]) -> None:
     done = mpiexec(3, "-c", _CALLS.format(rank=rank, first=first, second=second))
     assert done.returncode == 1
     found = re.findall(r"rror: .*rank \d has reached (.+), rank \d has reached (.+): expected the same", done.stderr)

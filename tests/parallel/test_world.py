@@ -105,9 +105,7 @@ def test_the_mean_of_extreme_numbers(backend: Backend, group: Group, weights: tu
 @pytest.mark.parametrize("weights", [(1, 1), (64, 63), (0.25, 3)])
 def test_the_mean_has_the_bits_of_its_formula(weights: tuple[float, float]) -> None:
     rng = np.random.default_rng(0)
-    numbers = [
-        rng.standard_normal(1000, dtype=np.float32) * np.float32(10) ** rng.integers(-30, 36, 1000) for _ in "ab"
-    ]
+    numbers = [rng.standard_normal(1000, "f4") * np.float32(10) ** rng.integers(-30, 36, 1000) for _ in "ab"]
 
     def work(ranks: ThreadRanks) -> Any:
         World(ranks).mean([x := numbers[ranks.rank].copy()], weights[ranks.rank])

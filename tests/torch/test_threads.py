@@ -12,9 +12,7 @@ from tests.torch.conftest import Fallbacks
 from xrnn.backends.numpy import kernels
 from xrnn.torch import threads
 
-pytestmark = pytest.mark.skipif(
-    not torch.backends.openmp.is_available(), reason="this PyTorch was built without OpenMP"
-)
+pytestmark = pytest.mark.skipif(not torch.backends.openmp.is_available(), reason="PyTorch was built without OpenMP")
 
 # A training call. Its results are the same on any number of threads, because PyTorch's part sums no products.
 STEP = """
