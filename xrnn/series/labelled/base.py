@@ -78,7 +78,7 @@ class Kind(ABC):
     @property
     @abstractmethod
     def shapes(self) -> dict[str, Shape]:
-        """The shapes of the arrays in a file, float64, by the names of their attributes without "_"."""
+        """The shapes of the arrays in a file, float64, by the names of their attributes without "_", without losses."""
 
 
 class Watcher:
@@ -231,7 +231,7 @@ class LabelledEstimator(Estimator):
         return KINDS[self._params.model](self, self._params).plan
 
     def _shapes(self) -> dict[str, Shape]:
-        return KINDS[self._params.model](self, self._params).shapes
+        return {"losses": (-1,), **KINDS[self._params.model](self, self._params).shapes}
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles, which are portable: the arrays are stored on the host."""

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -92,26 +92,18 @@ class Kernels:
         return features.reshape(len(series), -1)
 
 
-class Ridge(NamedTuple):
-    """W (F, outputs) and b (outputs,), and the penalty that gave the lowest error."""
-
-    W: HostArray
-    b: HostArray
-    penalty: float
-
-
 def some_of(groups: Sequence[Sequence[int]], seed: int) -> HostArray:
     """The indices of the series to solve for: all, or of many a random part of each group, at least one series."""
     rng, share = np.random.default_rng(seed), min(1, _MOST_SERIES / sum(map(len, groups)))
     return np.sort(np.concatenate([rng.permutation(each)[: max(1, round(len(each) * share))] for each in groups]))
 
 
-def ridge(features: HostArray, targets: HostArray, outputs: int) -> Ridge:
-    """W and b for the lowest Σ (y - target)² + penalty · Σ W², with standardised features.
+def ridge(features: HostArray, targets: HostArray, outputs: int) -> tuple[HostArray, HostArray, float]:
+    """W (F, outputs), b (outputs,) and the penalty for the lowest Σ (y - target)² + penalty · Σ W².
 
-    The penalty has the lowest squared error on series that are left out one at a time; these errors need no further
-    training (Allen, 1974). If the targets are labels, W and b are multiplied by the factor that gives the left-out
-    series the lowest cross-entropy.
+    The features are standardised. The penalty has the lowest squared error on series that are left out one at a time;
+    these errors need no further training (Allen, 1974). If the targets are labels, W and b are multiplied by the factor
+    that gives the left-out series the lowest cross-entropy.
 
     features   (n, F);   targets   (n,): numbers, or labels as indices;   outputs   1, or the number of labels
     """
@@ -136,7 +128,7 @@ def ridge(features: HostArray, targets: HostArray, outputs: int) -> Ridge:
     if has_labels:
         factor = min(_FACTORS.tolist(), key=lambda each: float(softmax_cross_entropy(left_out * each, targets)[0]))
     W = x.T @ (vectors @ (rotated / (values + penalty)[:, None])) / deviation[:, None]
-    return Ridge(factor * W, factor * (y_mean - mean @ W), penalty)
+    return factor * W, factor * (y_mean - mean @ W), penalty
 
 
 class Convolutions(Kind):
@@ -166,17 +158,17 @@ class Convolutions(Kind):
         scale = Scale.of(each.values for each in series)
         x = [scale.apply(each.values) for each in series]
         thresholds = kernels.thresholds_of(x, seed)
-        solved = ridge(kernels.features(x, thresholds), estimator._targets(series), estimator._outputs)
+        W, b, penalty = ridge(kernels.features(x, thresholds), estimator._targets(series), estimator._outputs)
         estimator.watcher.tell(
             f"model: ridge regression on {math.prod(kernels.shape):,} random convolutions of {len(series):,} series; "
-            f"penalty {solved.penalty:g}; seed {seed}"
+            f"penalty {penalty:g}; seed {seed}"
         )
         return {
             "longest_": longest,
             "losses_": [],
             "scale_": np.array([scale.mean, scale.deviation]),
             "thresholds_": thresholds,
-            "layers_": {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (solved.W, solved.b)))},
+            "layers_": {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (W, b)))},
         }
 
     def outputs(self, series: list[Series]) -> HostArray:
@@ -202,4 +194,4 @@ class Convolutions(Kind):
     @property
     def shapes(self) -> dict[str, Shape]:
         D = self.estimator.channels_
-        return {"losses": (-1,), "scale": (2, D), "thresholds": self._kernels.shape}
+        return {"scale": (2, D), "thresholds": self._kernels.shape}

@@ -6,7 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,20 +15,13 @@ from xrnn.series.checks import LARGEST, Series, as_number
 from xrnn.series.inputs import as_numbers, refuse_mask
 from xrnn.typing import HostArray
 
-
-class Part(NamedTuple):
-    """A random part of the series, which is held out."""
-
-    share: float
-    key: int  # a spawn key, as in training.py: each gives an independent random stream of the seed
-
-
-TEST: Final = Part(0.25, key=1)
-VALIDATION: Final = Part(0.2, key=4)
+# Parts of the series that are held out: the share, and a spawn key, as in training.py, which gives a stream of the seed
+TEST: Final = (0.25, 1)
+VALIDATION: Final = (0.2, 4)
 
 
 def hold_out(
-    series: Sequence[Series], groups: Sequence[Sequence[int]], part: Part, seed: int
+    series: Sequence[Series], groups: Sequence[Sequence[int]], part: tuple[float, int], seed: int
 ) -> tuple[list[Series], list[Series]]:
     """Hold out a random part of each group, at least one series → the remaining and the held-out series.
 
@@ -37,11 +30,12 @@ def hold_out(
     groups   indices into `series`, a sequence for each group
     """
     # scikit-learn's train_test_split refuses a group of one, and one of few series may get none in its part.
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part.key,)))
+    share, key = part
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
     held: set[int] = set()
     for group in groups:
         if len(group) > 1:
-            held |= set(rng.permutation(group)[: max(1, round(len(group) * part.share))].tolist())
+            held |= set(rng.permutation(group)[: max(1, round(len(group) * share))].tolist())
     return [s for i, s in enumerate(series) if i not in held], [s for i, s in enumerate(series) if i in held]
 
 

@@ -89,4 +89,4 @@ class Recurrent(Kind):
     @property
     def shapes(self) -> dict[str, Shape]:
         features = self.estimator.channels_ * features_of(self.estimator.patch_)
-        return {"losses": (-1,), "scale": (2, features)}
+        return {"scale": (2, features)}
