@@ -17,10 +17,10 @@ from tests.own_cells import EXAMPLES, Integrator, IntegratorByItself, Zoneout, Z
 from xrnn import Cell, GradientMismatchError, Recurrent, check_cell, gradcheck
 from xrnn.backend import RECURRENCES, Backend
 from xrnn.info import explain
-from xrnn.ops.cells.gru import GRUCell
+from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.ops.cells.rnn import RNNCell, TrainedLeakRNNCell
+from xrnn.ops.cells.rnn import RNNCell
 from xrnn.typing import HostArray
 
 T, N, D, H = 6, 4, 3, 5
@@ -99,7 +99,7 @@ def test_gradients_with_masks_and_lengths_match_differences(backend: Backend, re
 
 
 @pytest.mark.parametrize(
-    "make", [GRUCell, TrainedLeakRNNCell, LRUCell, xrnn.SLSTMCell, lambda: ZoneoutLSTM(0.3), lambda: Right()]
+    "make", [GRUCell, GRUResetBeforeCell, LRUCell, xrnn.SLSTMCell, lambda: ZoneoutLSTM(0.3), lambda: Right()]
 )
 def test_right_cells_pass_the_check(backend: Backend, make: Callable[[], Cell]) -> None:
     check_cell(make(), backend=backend)
