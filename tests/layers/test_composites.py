@@ -171,6 +171,8 @@ def test_init(backend: Backend, kind: Any, bidirectional: bool) -> None:
     assert widths == ([D, D, 12, 12, 12, 12] if bidirectional else [D, 6, 6])
     recurrent = {backend.to_numpy(p).tobytes() for name, p in stack.named_params.items() if name.endswith("Wh")}
     assert len(recurrent) == len(widths)  # no two layers or directions have the same weights
+    seeds = {Stack(stack.layers, dropout=0.5, rng=seed).dropout[0].seed for seed in range(100)}
+    assert len(seeds) == 100
 
 
 def test_lengths_from_the_host_move_once() -> None:
