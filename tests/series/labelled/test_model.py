@@ -16,7 +16,8 @@ from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.exchange.description import put_together, take_apart
 from xrnn.series.labelled.estimators import Classifier
-from xrnn.series.labelled.model import MeanPool, Model, Running, pack, patches, plan, unpack
+from xrnn.series.labelled.model import Model, pack, patches, plan, streamed, unpack
+from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
 
 SMALL: dict[str, Any] = {"hidden": 4, "layers": 2}
@@ -91,13 +92,10 @@ def test_a_patch_has_the_values_and_the_changes_of_its_steps(size: int) -> None:
 
 @every_cell
 def test_a_stream_ends_in_the_output_of_the_complete_series(backend: Backend, cell: str) -> None:
-    model = in_float64(backend, cell=cell, one_way=True)
-    x, _ = some_batch(backend)
-    running = Running()
-    for T in (1, 2, 3, 4):
-        logits, running = model.follow(x[T - 1, :1], running)
-        complete = model(x[:T, :1].copy(), backend.asarray(np.array([T])))
-        np.testing.assert_allclose(backend.to_numpy(logits), backend.to_numpy(complete), rtol=1e-9)
+    model = made(backend, cell=cell, one_way=True, **SMALL)
+    x, scale = np.random.default_rng(1).standard_normal((4, D)).astype(np.float32), Scale(np.zeros(D), np.ones(D))
+    for T, streamed_y in enumerate(streamed(model, x, scale, 1), start=1):
+        np.testing.assert_allclose(streamed_y, model.outputs([x[:T]]), rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_is_for_training_only_and_depends_on_the_update(backend: Backend) -> None:
@@ -128,15 +126,13 @@ def test_unpack_is_the_inverse_of_pack(targets: HostArray, backend: Backend) -> 
         assert not got[len(values) :, n].any()
 
 
-POOLED = [5, 1, 3]
-
-
 def test_each_series_has_the_mean_over_its_own_length(backend: Backend) -> None:
-    h = np.random.default_rng(0).standard_normal((5, 3, 4))
-    pool, lengths = MeanPool(backend.xp), backend.asarray(np.array(POOLED))
-    expected = [h[:T, n].mean(axis=0) for n, T in enumerate(POOLED)]
-    for y in (pool.forward(backend.asarray(h), lengths), pool(backend.asarray(h), lengths)):
-        np.testing.assert_allclose(backend.to_numpy(y), expected, rtol=1e-12)
+    model = in_float64(backend)
+    x, lengths = some_batch(backend)
+    h = backend.to_numpy(model.stack(x, lengths=lengths)[0])
+    means = np.array([h[:T, n].mean(axis=0) for n, T in enumerate(LENGTHS)])
+    want = backend.to_numpy(model.linear(backend.asarray(means)))
+    np.testing.assert_allclose(backend.to_numpy(model(x, lengths)), want, rtol=1e-12)
 
 
 @every_way

@@ -171,8 +171,8 @@ class Forecaster(Estimator):
         """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64, or as X in pandas.
 
         known   the known columns of the steps ahead, after the last values of `fit`; with X, of its rows and the steps
-                ahead. Rows after these are not used: X may be padded with NaN. In pandas, a DataFrame with the times or
-                the columns of that of `fit`, whose rows up to the last values are not used
+                ahead. Rows after these are not used: X may be padded with NaN. In pandas, a DataFrame with the columns
+                of that of `fit`, whose rows up to the last values are not used
         """
         return self._predict(X, known, self.levels_.index(0.5))
 

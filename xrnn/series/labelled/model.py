@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -130,44 +130,11 @@ def unpack(buffer: Array, shape: Shape, dtype: str = "int32") -> tuple[Array, Ar
     return buffer[: T * N * D].reshape(shape), tail[:N].view("int32"), tail[N:].view(dtype)
 
 
-class MeanPool:
-    """y[n] = Σ h[t, n] / length[n], over t < length[n]. It never makes the host wait for the device."""
-
-    def __init__(self, xp: Any) -> None:
-        self._xp = xp
-        self.weights: Array | None = None  # (T, N, 1): dy[n] / dh[t, n], of the last forward call
-
-    def forward(self, h: Array, lengths: Array) -> Array:
-        """h (T, N, H), lengths (N,) integers in [1, T] → y (N, H); keeps the weights for `backward`."""
-        self.weights = self._weights(h, lengths)
-        y: Array = (h * self.weights).sum(axis=0)
-        return y
-
-    def backward(self, dy: Array) -> Array:
-        """dh[t, n] = dy[n] / length[n] for t < length[n], else 0.   dy (N, H) → dh (T, N, H)."""
-        return dy * self.weights
-
-    def __call__(self, h: Array, lengths: Array) -> Array:
-        """Inference: the result of `forward`, without keeping the weights."""
-        y: Array = (h * self._weights(h, lengths)).sum(axis=0)
-        return y
-
-    def _weights(self, h: Array, lengths: Array) -> Array:
-        inside = self._xp.arange(len(h))[:, None] < lengths
-        weights: Array = (inside / lengths).astype(h.dtype)[..., None]
-        return weights
-
-
-class Running(NamedTuple):
-    """The state of the model after some steps of a stream."""
-
-    state: Any = None  # of the recurrent layers
-    total: Any = 0.0  # Σ h[t] so far, (1, H)
-    steps: int = 0
-
-
 class Model(Network):
-    """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005)."""
+    """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005).
+
+    The mean is that over the length of each series. Its computation never makes the host wait for the device.
+    """
 
     stack: Stack
     linear: Linear
@@ -175,8 +142,8 @@ class Model(Network):
     def __init__(self, layers: Mapping[str, Any], dropout: float = 0.0, seed: int = 0) -> None:
         super().__init__(**layers)
         self.backend: Backend = self.linear.backend
-        self._pool = MeanPool(self.backend.xp)
         self._dropout = Dropout(dropout, seed=seed, layer=len(self.stack.layers))
+        self._shares: Array | None = None  # of the last `forward`
 
     def start_at(self, update: int) -> None:
         """Set the number of the next update, which determines the masks of dropout."""
@@ -186,12 +153,19 @@ class Model(Network):
     def forward(self, x: Array, lengths: Array) -> Array:
         """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs). Keeps the arrays for `backward`."""
         h, _ = self.stack.forward(x, lengths=lengths)
-        return self.linear.forward(self._dropout.forward(self._pool.forward(h, lengths)))
+        self._shares = self._shares_of(h, lengths)
+        return self.linear.forward(self._dropout.forward((h * self._shares).sum(axis=0)))
 
     def backward(self, dy: Array) -> None:
         """dy (N, outputs) → the gradients of every layer."""
-        dpooled = self.linear.backward(dy)
-        self.stack.backward(self._pool.backward(self._dropout.backward(dpooled)), needs_dx=False)
+        dmean = self._dropout.backward(self.linear.backward(dy))
+        self.stack.backward(dmean * self._shares, needs_dx=False)
+
+    def _shares_of(self, h: Array, lengths: Array) -> Array:
+        """The share of each step in the mean (T, N, 1): 1 / length[n] for t < length[n], else 0."""
+        inside = self.backend.xp.arange(len(h))[:, None] < lengths
+        shares: Array = (inside / lengths).astype(h.dtype)[..., None]
+        return shares
 
     def train_step(
         self, loss_of: Loss, x: Array, lengths: Array, targets: Array, weights: Array | None = None
@@ -204,16 +178,7 @@ class Model(Network):
     def __call__(self, x: Array, lengths: Array) -> Array:
         """Inference: y without dropout. Nothing is kept for `backward`."""
         h, _ = self.stack(x, lengths=lengths)
-        return self.linear(self._pool(h, lengths))
-
-    def follow(self, x: Array, running: Running) -> tuple[Array, Running]:
-        """The next step of one series, x (1, D) → y (1, outputs) for the steps so far.
-
-        Raises ValueError for bidirectional layers.
-        """
-        h, state = self.stack.stream(x, running.state)
-        total, steps = running.total + h, running.steps + 1
-        return self.linear(total / steps), Running(state, total, steps)
+        return self.linear((h * self._shares_of(h, lengths)).sum(axis=0))
 
     def outputs(self, series: Sequence[HostArray]) -> HostArray:
         """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64."""
@@ -233,14 +198,17 @@ def streamed(model: Model, rows: Iterable[HostArray], scale: Scale, patch: int) 
 
     The last outputs are those for all rows as one series.
     """
-    backend, last, after = model.backend, np.full(len(scale.mean), np.nan), Running()
+    backend, last = model.backend, np.full(len(scale.mean), np.nan)
+    # After the complete patches: the state of the layers, Σ h (1, H), the number of patches.
+    after: tuple[Any, Any, int] = (None, 0.0, 0)
     waiting: list[HostArray] = []  # the steps after the last complete patch
     before: HostArray | None = None  # the last step of that patch
     for row in rows:
         waiting.append(row)
         (values,) = patches(np.array(waiting), patch, before)
         filled = np.where(np.isnan(values), last, values)
-        y, running = model.follow(backend.asarray(scale.apply(filled[None])), after)
+        h, state = model.stack.stream(backend.asarray(scale.apply(filled[None])), after[0])
+        total, count = after[1] + h, after[2] + 1
+        yield backend.to_numpy(model.linear(total / count))
         if len(waiting) == patch:
-            last, after, before, waiting = filled, running, row, []
-        yield backend.to_numpy(y)
+            last, after, before, waiting = filled, (state, total, count), row, []
