@@ -41,6 +41,13 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
     )
 
 
+def test_gradients_are_clipped() -> None:
+    training = prepared(NUMBERS, Regressor).training()
+    training._targets *= 1000
+    training.step()
+    assert sum(float(np.square(each).sum()) for each in training.model.grads) == pytest.approx(1, rel=1e-5)
+
+
 def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None:
     series = [Series(np.arange(T, dtype=float)[:, None], str(i), "s") for i, T in enumerate([6, 4, 2])]
     training = prepared(series, noise=0.0).training(patch=3)

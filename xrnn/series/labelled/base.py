@@ -246,8 +246,6 @@ class LabelledEstimator(Estimator):
         state = {**state}
         if saved := state.pop("saved", None):
             description, arrays = saved
-            # joblib may give views of its file, numpy.memmap, in place of arrays.
-            plain = {name: np.array(array) for name, array in arrays.items()}
-            made = make_checkpoint(description | {"extra": {"dict": {}}}, plain, get_backend())
+            made = make_checkpoint(description | {"extra": {"dict": {}}}, arrays, get_backend())
             state["layers_"] = dict(made.layers)
         self.__dict__.update(state)
