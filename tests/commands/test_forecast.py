@@ -15,15 +15,17 @@ import pytest
 
 from tests.commands.runs import Capture, failed, files, growth
 from tests.commands.runs import write_rows as write
+from tests.errors import one_line
 from tests.series.forecast.tiny import params
 from xrnn.commands.main import main
 from xrnn.commands.pictures import draw_forecasts
+from xrnn.commands.series import load_to_forecast
 from xrnn.series import Forecaster
-from xrnn.series.forecast.data import load_series, prepare
+from xrnn.series.errors import DataError
+from xrnn.series.forecast.fit import fit_series
+from xrnn.series.forecast.forecasts import next_steps
 from xrnn.series.forecast.intervals import Intervals
-from xrnn.series.forecast.model import next_steps
-from xrnn.series.forecast.scores import score
-from xrnn.series.tables import Columns
+from xrnn.series.forecast.scores import backtests
 from xrnn.typing import HostArray
 
 OPTIONS = ["--horizon", "3", "--context", "6"]
@@ -139,6 +141,15 @@ def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: C
     assert words in failed(
         capsys, "forecast", "f.npy", *OPTIONS, "--target", "1", "--known", "2,3", "--context", "8", "--out", "d"
     )
+
+
+def test_the_columns_of_a_npy_file_have_numbers() -> None:
+    values = np.stack([np.arange(40) % 5, growth(40), growth(40) ** 2], axis=1)
+    np.save("f.npy", values)
+    (got,) = load_to_forecast([Path("f.npy")], params(target="2", known="1"), {})
+    np.testing.assert_array_equal(got.values, values[:, [1, 0]])
+    with one_line(DataError, "f.npy lacks one of the columns 4, 1: expected numbers from 1 to 3"):
+        load_to_forecast([Path("f.npy")], params(target="4", known="1"), {})
 
 
 def test_the_columns_of_times_and_the_unused_ones_are_named(capsys: Capture) -> None:
@@ -335,18 +346,17 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
         write(f"{k}.csv", growth(61) + np.random.default_rng(k).normal(0, k + 0.1, 61))
     settings = params(horizon=5, season=4)
     files = [Path(f"{k}.csv") for k in range(count)]
-    data = prepare(load_series(files, settings, Columns(timed=True)), settings)
-    past, intervals = data.backtest, Intervals.of(data, settings.levels)
+    fit = fit_series(load_to_forecast(files, settings, {}), settings)
+    past, intervals = fit.backtest, Intervals.of(fit, settings.levels)
     assert past is not None
-    tested = Intervals.of(past, settings.levels).around(past.test)
-    scores, forecasts = score(past, tested, settings.levels), [next_steps(intervals, each) for each in data.series]
+    tests = backtests(past, Intervals.of(past, settings.levels))
     figure = matplotlib.Figure()
-    draw_forecasts(figure, data.series, forecasts, past, tested, scores, "forecasts: …")
+    draw_forecasts(figure, fit.series, [next_steps(each, intervals) for each in fit.series], tests, "forecasts: …")
     assert figure.get_supxlabel() == "forecasts: …"
     panels = [axes for axes in figure.axes if axes.axison]
     titles = [axes.get_title().splitlines()[0] for axes in panels]
     if count == 7:
-        errors = {name: of["model"].mase for name, of in scores.items()}
+        errors = {each.name: each.scores["model"].mase for each in tests}
         lowest, highest = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
         assert titles == [f"lowest error, {lowest}", f"highest error, {highest}"]
         return

@@ -11,10 +11,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from xrnn.series.checks import escaped
-from xrnn.series.forecast.data import ForecastData
-from xrnn.series.forecast.model import Forecast
-from xrnn.series.forecast.scores import ForecastScores, seasonal_naive
-from xrnn.series.forecast.series import ForecastSeries
+from xrnn.series.forecast.forecasts import Forecast
+from xrnn.series.forecast.scores import Backtest, seasonal_naive
+from xrnn.series.forecast.series import OneSeries
 from xrnn.typing import HostArray
 
 _MOST_COUNTS: Final = 30  # with more labels, the cells show no counts, which would overlap
@@ -80,11 +79,9 @@ def draw_regression(figure: Any, targets: HostArray, predicted: HostArray) -> No
 
 def draw_forecasts(
     figure: Any,
-    series: Sequence[ForecastSeries],
+    series: Sequence[OneSeries],
     forecasts: Sequence[Forecast],
-    past: ForecastData | None,
-    tested: HostArray,
-    scores: dict[str, dict[str, ForecastScores]],
+    tests: Sequence[Backtest],
     parts: str,
 ) -> None:
     """A panel for each series if there are at most six; else for the scored ones with the lowest and highest error.
@@ -92,17 +89,12 @@ def draw_forecasts(
     A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
     forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
 
-    scores   of each scored series of `past`, in their order;   tested: their forecasts
-    parts    a line below the panels: what the forecasts consist of
+    tests    of the scored series;   parts: a line below the panels: what the forecasts consist of
     """
-    scored = (
-        dict(zip(past.scored, zip(past.scored_parts(tested), scores.values(), strict=True), strict=True))
-        if past
-        else {}
-    )
+    scored = {each.place: each for each in tests}
     shown = dict.fromkeys(range(len(series)), "")
     if len(series) > _MOST_PANELS:
-        order = sorted(scored, key=lambda i: scored[i][1]["model"].mase)
+        order = sorted(scored, key=lambda i: scored[i].scores["model"].mase)
         shown = {order[0]: "lowest error, ", order[-1]: "highest error, "} if order else {0: ""}
     columns = min(len(shown), 2)
     rows = -(-len(shown) // columns)
@@ -110,13 +102,10 @@ def draw_forecasts(
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for (i, kind), axes in zip(shown.items(), panels, strict=False):
         title = f"{kind}{_text(series[i].name)}"
-        if past and i in scored:
-            part, of = scored[i]
-            mase = f"MASE {of['model'].mase:.3f}, seasonal naive {of['seasonal_naive'].mase:.3f}"
-            title += f"\nbacktest: {mase}"
-            _draw_panel(axes, series[i], forecasts[i], past.series[i].cut, past.test_origins(i), part)
-        else:
-            _draw_panel(axes, series[i], forecasts[i], series[i].rows, np.zeros(0, int), np.zeros(0))
+        if i in scored:
+            of = scored[i].scores
+            title += f"\nbacktest: MASE {of['model'].mase:.3f}, seasonal naive {of['seasonal_naive'].mase:.3f}"
+        _draw_panel(axes, series[i], forecasts[i], scored.get(i))
         axes.set(title=title)
     for axes in panels[len(shown) :]:
         axes.axis("off")
@@ -124,17 +113,18 @@ def draw_forecasts(
     figure.supxlabel(parts, fontsize="small")
 
 
-def _draw_panel(
-    axes: Any, series: ForecastSeries, forecast: Forecast, cut: int, origins: HostArray, tested: HostArray
-) -> None:
-    """The last rows of a series, the forecasts `tested` at `origins` after the row `cut`, and the next steps."""
+def _draw_panel(axes: Any, series: OneSeries, forecast: Forecast, test: Backtest | None) -> None:
+    """The last rows of a series, the forecasts of the backtest, and the next steps."""
     from matplotlib.dates import ConciseDateFormatter
 
     F, m, levels, end = series.facts.horizon, series.facts.season, forecast.levels, series.rows
     times: list[Any] = [*range(end + F)]  # the place of each row and of each step ahead
-    if series.times:  # without an offset, which Matplotlib would show in UTC
-        both = (*series.times[:end], *forecast.times)
+    if series.given.times:  # without an offset, which Matplotlib would show in UTC
+        both = (*series.given.times[:end], *forecast.times)
         times = [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in both]
+    cut, origins, tested = end, np.zeros(0, int), np.zeros(0)
+    if test:
+        cut, origins, tested = test.series.cut, test.origins, test.forecasts
     first = max(0, min(cut - series.facts.context, end - _BEFORE * max(end - cut, F, m)))
     width = 1.5 if end - first < _MANY_ROWS else 0.5  # points
     axes.plot(times[first:end], series.target[first:], color="tab:gray", label="values", linewidth=width)
@@ -158,7 +148,9 @@ def _draw_panel(
         drawn = origin + F
     axes.axvline(times[end], color="tab:gray", linestyle=":", label=f"the next {F} steps")
     draw(end, forecast.values, f"forecast, {levels[0]:g} to {levels[-1]:g}")
-    axes.set(xlabel=_text(series.time_name) if series.times else "row", ylabel=_text(series.value_name))
+    given = series.given
+    time_name, value_name = " ".join(given.time_names) or "time", (given.channel_names or ("",))[0] or "value"
+    axes.set(xlabel=_text(time_name) if given.times else "row", ylabel=_text(value_name))
     if isinstance(times[0], datetime):
         axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
     elif all(float(number).is_integer() for number in times):  # rows, or years

@@ -25,7 +25,7 @@ from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import Series, escaped
 from xrnn.series.errors import CheckpointError, DataError, SettingsError
 from xrnn.series.files import kind_in
-from xrnn.series.forecast.model import naive_forecasts
+from xrnn.series.forecast.forecasts import naive_forecasts
 from xrnn.series.inputs import as_row
 from xrnn.series.read import check_same, read_path
 from xrnn.series.tables import Columns, header_in, names_in, read_row

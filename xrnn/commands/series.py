@@ -1,4 +1,4 @@
-"""The series of TRAIN and TEST, to classify or regress on."""
+"""The series of files: those of TRAIN and TEST, and those to forecast."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from xrnn.commands.options import TableOptions
 from xrnn.files import printable, quoted
 from xrnn.series import Forecaster
 from xrnn.series.checks import LARGEST, Series, as_number, escaped
 from xrnn.series.errors import DataError, param
+from xrnn.series.forecast.fit import Fit
 from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
 from xrnn.series.parameters import RULES
 from xrnn.series.read import check_channels, check_same, read_path
@@ -59,6 +62,35 @@ def forecast_columns(p: Forecaster, given: Mapping[str, str]) -> Columns:
     """How to read the tables of a forecaster.   p: its parameters;   given: ReadingOptions.   Raises SettingsError."""
     used = (p.target, *names_in(str(p.known))) if p.target else ()
     return replace(columns_of(given), id=p.id, time=p.time, timed=True, channels=used)
+
+
+def load_to_forecast(paths: Sequence[Path], p: Any, given: Mapping[str, str]) -> list[Series]:
+    """The series in the files, the target first.   p, given: see `forecast_columns`.   Raises DataError."""
+    columns = forecast_columns(p, given)
+    series = [each for path in paths for each in read_path(path, columns)]
+    channels = check_channels(series)
+    if (channels > 1 or p.known) and not p.target:
+        names = series[0].channel_names
+        have = f": {', '.join(map(printable, names))}"[:200] if names else ""
+        raise DataError(
+            f"{printable(series[0].name)} has {channels} columns of numbers{have}: expected the one to forecast; add "
+            f"{param('target')} COLUMN"
+        )
+    return series
+
+
+def described(fit: Fit) -> str:
+    """Lines: the series, their sizes and missing cells, and the channels."""
+    rows, facts = [each.rows for each in fit.series], fit.facts
+    span = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
+    name, of_each = (f"{len(rows):,} series", " each") if len(rows) > 1 else (fit.series[0].name, "")
+    missing = sum(int(np.isnan(each.given.values[: each.rows]).sum()) for each in fit.series)
+    gaps = f", {missing:,} missing value{'s' * (missing > 1)}" if missing else ""
+    channels = f"\nchannels: {printable(', '.join(facts.channel_names))}" if facts.channel_names else ""
+    return (
+        f"series: {printable(name)}, {span} rows{of_each}{gaps}, season {facts.season}; {facts.horizon} "
+        f"step{'s' * (facts.horizon > 1)} ahead from {facts.context}{channels}"
+    )
 
 
 def lines_about(series: Sequence[Series], step: str) -> list[str]:

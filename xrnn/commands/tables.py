@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,8 +10,8 @@ from rich.table import Table
 
 from xrnn.files import printable
 from xrnn.series import Forecaster
-from xrnn.series.forecast.model import Forecast
-from xrnn.series.forecast.scores import ForecastScores
+from xrnn.series.forecast.forecasts import Forecast
+from xrnn.series.forecast.scores import Backtest, ForecastScores
 
 _MOST_PRINTED: Final = 40  # steps ahead
 _MOST_STEPS: Final = 7  # with a column in the table of errors
@@ -67,13 +66,13 @@ def _figures(scores: ForecastScores) -> list[str]:
     return [f"{mase:.3f}", f"{smape:.2f}%", f"{pinball:.3f}", f"{width:.2f}", f"{coverage:.0%}"]
 
 
-def series_table(scores: dict[str, dict[str, ForecastScores]], shown: Iterable[str]) -> Table:
+def series_table(tests: Sequence[Backtest], shown: Iterable[str]) -> Table:
     """The MASE of each series, by the methods to show."""
     table = table_with("MASE", *(name.replace("_", " ") for name in shown))
-    for name, of_series in itertools.islice(scores.items(), _MOST_PRINTED):
-        table.add_row(printable(name), *(f"{of_series[method].mase:.3f}" for method in shown))
-    if len(scores) > _MOST_PRINTED:
-        table.add_row(f"… and {len(scores) - _MOST_PRINTED:,} more in --json")
+    for each in tests[:_MOST_PRINTED]:
+        table.add_row(printable(each.name), *(f"{each.scores[method].mase:.3f}" for method in shown))
+    if len(tests) > _MOST_PRINTED:
+        table.add_row(f"… and {len(tests) - _MOST_PRINTED:,} more in --json")
     return table
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.series.checks import Series, Time, checked
-from xrnn.series.forecast.model import Forecast
+from xrnn.series.forecast.forecasts import Forecast
 from xrnn.series.tables import Columns, Table, names_in
 
 _VALUE: Final = "value"  # the name of a target without one

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from tests.series.forecast.tiny import fitted, params
+from tests.series.forecast.tiny import forecaster_of, params
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError
 from xrnn.series.forecast.calendar import calendar_of, columns
-from xrnn.series.forecast.data import ForecastData, prepare
+from xrnn.series.forecast.fit import Fit, fit_series
+from xrnn.series.forecast.forecasts import next_steps
 from xrnn.series.forecast.intervals import Intervals, quantile_offsets
-from xrnn.series.forecast.linear import Fits, candidates, effect_of, repeated, ridge
-from xrnn.series.forecast.model import next_steps
+from xrnn.series.forecast.linear import Moments, candidates, effect_of, repeated, ridge
 from xrnn.series.forecast.series import mase_divisor
 from xrnn.series.times import step_of
 from xrnn.typing import HostArray
@@ -25,24 +25,35 @@ from xrnn.typing import HostArray
 SMALL: dict[str, Any] = {"horizon": 4, "season": 4}
 
 
-def data_of(values: HostArray, **settings: Any) -> ForecastData:
+def fit_of(values: HostArray, **settings: Any) -> Fit:
     columns = values if values.ndim == 2 else values[:, None]
-    return prepare([Series(columns, None, "s")], params(**SMALL | settings))
+    return fit_series([Series(columns, None, "s")], params(**SMALL | settings))
 
 
 def forecast_of(values: HostArray, **settings: Any) -> HostArray:
     """The quantiles (F, Q)."""
-    data = data_of(values, **settings)
-    return next_steps(Intervals.of(data, (0.1, 0.5, 0.9)), data.series[0]).values
+    fit = fit_of(values, **settings)
+    return next_steps(fit.series[0], Intervals.of(fit, (0.1, 0.5, 0.9))).values
 
 
 def test_ridge_solves_the_normal_equations() -> None:
     rng = np.random.default_rng(0)
     A, B = rng.standard_normal((30, 5)) + 3, rng.standard_normal((30, 2)) - 1
-    for penalty, (W, b) in zip((0.1, 10.0), ridge(A, B, (0.1, 10.0)), strict=True):
-        a, c = A - A.mean(axis=0), B - B.mean(axis=0)
-        np.testing.assert_allclose((a.T @ a + penalty * np.eye(5)) @ W, a.T @ c, atol=1e-10)
-        np.testing.assert_allclose((A @ W + b).mean(axis=0), B.mean(axis=0))
+    for penalty, W in zip((0.1, 10.0), ridge(A.T @ A, (0.1, 10.0))(A.T @ B), strict=True):
+        np.testing.assert_allclose((A.T @ A + penalty * np.eye(5)) @ W, A.T @ B, atol=1e-9)
+
+
+def moments(z: HostArray, ahead: HostArray) -> tuple[Moments, Moments]:
+    """Of the windows whose values ahead are known, and of those whose first one is."""
+    complete, first = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
+    return Moments.of(z[complete], ahead[complete]), Moments.of(z[first], ahead[first, :1])
+
+
+def solved(A: HostArray, B: HostArray, penalties: list[float]) -> list[HostArray]:
+    """W and, in the last row, the intercept, which is not penalised."""
+    x, a, b = A - A.mean(axis=0), A.mean(axis=0), B.mean(axis=0)
+    each = [np.linalg.solve(x.T @ x + penalty * np.eye(A.shape[1]), x.T @ (B - b)) for penalty in penalties]
+    return [np.vstack([W, b - a @ W]) for W in each]
 
 
 def test_a_repeated_step_is_the_recurrence() -> None:
@@ -59,13 +70,13 @@ def test_a_repeated_step_is_the_recurrence() -> None:
 def test_every_candidate_continues_a_constant_and_one_a_noisy_average(season: int, F: int) -> None:
     """A constant context is 0 after scaling, as are the values ahead."""
     z = np.zeros((20, 7))
-    for M in candidates(Fits.of(z, np.zeros((20, F))), season):
+    for M in candidates(*moments(z, np.zeros((20, F))), season):
         assert M.shape == (8, F)
         np.testing.assert_allclose(M[-1], 0, atol=1e-12)
     rng = np.random.default_rng(0)
     z = rng.standard_normal((4000, 7))
-    fits = Fits.of(z, rng.standard_normal((4000, F)))
-    errors = [np.abs(z @ M[:-1] + M[-1]).mean() for M in candidates(fits, season)]
+    of = moments(z, rng.standard_normal((4000, F)))
+    errors = [np.abs(z @ M[:-1] + M[-1]).mean() for M in candidates(*of, season)]
     assert min(errors) < 0.05
 
 
@@ -74,20 +85,20 @@ def test_candidates_from_moments_are_regressions_on_the_windows() -> None:
     rng = np.random.default_rng(0)
     z, ahead = rng.standard_normal((50, 8)) + 100, rng.standard_normal((50, 3)) - 100
     ahead[::7, 2] = ahead[::9] = np.nan
-    fits = Fits.of(z[:20], ahead[:20]).plus(Fits.of(z[20:21], ahead[20:21])).plus(Fits.of(z[21:], ahead[21:]))
-    maps = list(candidates(fits, 4))
+    parts = [moments(z[part], ahead[part]) for part in (slice(20), slice(20, 21), slice(21, None))]
+    of_all, of_first = (one.plus(two).plus(three) for one, two, three in zip(*parts, strict=True))
+    maps = list(candidates(of_all, of_first, 4))
     complete, first = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
     naive = repeated(np.eye(8)[4], 0.0, 3)
     error = ahead[complete] - z[complete] @ naive[:-1]
-    for W, b in ridge(z[complete, 4:], error, [0.1, 100.0]):
+    for W in solved(z[complete, 4:], error, [0.1, 100.0]):
         direct = naive.copy()
-        direct[4:8] += W
-        direct[8] += b
+        direct[4:] += W
         assert any(np.allclose(M, direct, atol=1e-9) for M in maps)
-    for W, b in ridge(z[first, 4:], ahead[first, :1] - z[first, 4:5], [1.0]):
+    for W in solved(z[first, 4:], ahead[first, :1] - z[first, 4:5], [1.0]):
         w = np.eye(8)[4]
-        w[4:] += W[:, 0]
-        assert any(np.allclose(M, repeated(w, float(b[0]), 3), atol=1e-9) for M in maps)
+        w[4:] += W[:-1, 0]
+        assert any(np.allclose(M, repeated(w, float(W[-1, 0]), 3), atol=1e-9) for M in maps)
 
 
 def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> None:
@@ -119,15 +130,15 @@ def test_multiplicative_growth_gets_logarithms_and_additive_growth_does_not() ->
     t = np.arange(120.0)
     season = np.sin(np.pi * t / 2)
     growing = np.exp(0.03 * t + 0.3 * season + 0.02 * rng.standard_normal(120))
-    data = data_of(growing[:116])
-    assert data.facts.log
-    assert data.backtest is not None
-    assert data.backtest.facts.log
+    fit = fit_of(growing[:116])
+    assert fit.facts.log
+    assert fit.backtest is not None
+    assert fit.backtest.facts.log
     quantiles = forecast_of(growing[:116])
     np.testing.assert_allclose(quantiles[:, 1], growing[116:], rtol=0.1)
     assert (quantiles > 0).all()
-    assert not data_of(20 + 3 * t + 10 * season + rng.standard_normal(120)).facts.log
-    assert not data_of(growing - 5).facts.log  # some values are negative
+    assert not fit_of(20 + 3 * t + 10 * season + rng.standard_normal(120)).facts.log
+    assert not fit_of(growing - 5).facts.log  # some values are negative
 
 
 def test_a_series_without_negative_values_gets_no_negative_forecast() -> None:
@@ -158,10 +169,10 @@ def test_held_out_rows_change_no_choice() -> None:
     changed[80:100] = rng.standard_normal((20, 2)) * 50  # negative values too, which have no logarithm
     trained = []
     for each in (columns, changed):
-        data = data_of(each, target="v", known="k").backtest
-        assert data is not None
-        assert [each.cut for each in data.series] == [80]
-        trained.append(fitted(params(**SMALL, target="v", known="k"), data))
+        fit = fit_of(each, target="v", known="k").backtest
+        assert fit is not None
+        assert [each.cut for each in fit.series] == [80]
+        trained.append(forecaster_of(params(**SMALL, target="v", known="k"), fit))
     one, other = trained
     assert (one.facts_, one.smoothing_, one.spread_) == (other.facts_, other.smoothing_, other.spread_)
     assert one.facts_.log
@@ -180,9 +191,9 @@ def test_hours_have_a_season_of_a_day_and_one_of_a_week(calendar: str) -> None:
     rows = 31 * 24 - 12  # Friday noon
     settings = params(horizon=24, calendar=calendar)
     series = Series(values[:rows, None], None, "s", times=tuple(times[:rows]))
-    data = prepare([series], settings, backtest=False)
-    assert (data.facts.season, data.facts.calendar) == (24, "week" if calendar == "auto" else "")
-    trained = fitted(settings, data)
+    fit = fit_series([series], settings, backtest=False)
+    assert (fit.facts.season, fit.facts.calendar) == (24, "week" if calendar == "auto" else "")
+    trained = forecaster_of(settings, fit)
     error = np.abs(trained.forecast(series).median - values[rows : rows + 24]).mean()
     assert error < 2 if calendar == "auto" else error > 4
     if calendar == "auto":
@@ -195,9 +206,9 @@ def test_a_calendar_that_does_not_help_is_left_out() -> None:
     values = np.random.default_rng(0).standard_normal(800).cumsum()
     settings = params(horizon=4)
     assert calendar_of(step_of(times, "s"), 800) == "year"
-    assert prepare([Series(values[:, None], None, "s", times=times)], settings, backtest=False).facts.calendar == ""
+    assert fit_series([Series(values[:, None], None, "s", times=times)], settings, backtest=False).facts.calendar == ""
     year = 10 * np.sin(2 * np.pi * np.arange(800) / 365.25) + np.random.default_rng(0).standard_normal(800)
-    assert prepare([Series(year[:, None], None, "s", times=times)], settings).facts.calendar in ("", "year")
+    assert fit_series([Series(year[:, None], None, "s", times=times)], settings).facts.calendar in ("", "year")
 
 
 def test_calendar_columns() -> None:
@@ -221,7 +232,7 @@ def test_calendar_columns() -> None:
 def trained_on_logarithms() -> tuple[Forecaster, HostArray]:
     t = np.arange(80.0)
     values = np.exp(0.05 * t) * (1.5 + np.sin(np.pi * t / 2))
-    trained = fitted(params(**SMALL), data_of(values))
+    trained = forecaster_of(params(**SMALL), fit_of(values))
     assert trained.facts_.log
     return trained, values
 
@@ -264,9 +275,9 @@ def test_short_series_are_padded() -> None:
     rng = np.random.default_rng(0)
     series = [Series((np.arange(n) / 2 + 0.1 * rng.standard_normal(n))[:, None], None, str(n)) for n in (15, 18, 60)]
     settings = params(horizon=4)
-    data = prepare(series, settings)
-    assert data.facts.context == 14  # the rows of 18 before the backtest
-    trained = fitted(settings, data)
+    fit = fit_series(series, settings)
+    assert fit.facts.context == 14  # the rows of 18 before the backtest
+    trained = forecaster_of(settings, fit)
     for source in series:
         forecast = trained.forecast(source).median
         steps = np.arange(1, 5) / 2
@@ -278,9 +289,9 @@ def test_a_series_too_short_for_a_backtest_has_intervals() -> None:
     t = np.arange(40)
     values = 100 + 10 * np.sin(np.pi * t / 6) + np.random.default_rng(0).standard_normal(40)
     settings = params(horizon=12, season=12)
-    data = prepare([Series(values[:, None], None, "s")], settings, backtest=False)
-    assert data.facts.context == 24  # two seasons, so that there is a mean of seasons
-    quantiles = next_steps(Intervals.of(data, settings.levels), data.series[0]).values
+    fit = fit_series([Series(values[:, None], None, "s")], settings, backtest=False)
+    assert fit.facts.context == 24  # two seasons, so that there is a mean of seasons
+    quantiles = next_steps(fit.series[0], Intervals.of(fit, settings.levels)).values
     later = 100 + 10 * np.sin(np.pi * np.arange(40, 52) / 6)
     assert ((quantiles[:, 0] < later) & (later < quantiles[:, 2])).mean() > 0.7
     assert (quantiles[:, 2] - quantiles[:, 0]).max() < 16
@@ -323,7 +334,7 @@ def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:
         )
         values = np.stack([y, promo], axis=1)
         settings = params(horizon=14, season=7, target="y", known="promo")
-        forecaster = fitted(settings, prepare([Series(values[:600], None, "s")], settings, backtest=False))
+        forecaster = forecaster_of(settings, fit_series([Series(values[:600], None, "s")], settings, backtest=False))
         for rows in range(600, 940, 14):
             q = forecaster.forecast(Series(values[: rows + 14], None, "s"), rows).values
             for quantiles, value, on in zip(q, y[rows:], promo[rows:] > 0, strict=False):
@@ -344,7 +355,7 @@ def test_a_known_holiday_has_the_hours_of_a_sunday() -> None:
     columns = np.stack([np.where(np.arange(rows) < cut, values, np.nan), holiday], axis=1)[: cut + 24]
     times = tuple(datetime(2024, 1, 1) + timedelta(hours=i) for i in range(cut + 24))
     settings = params(horizon=24, target="v", known="holiday")
-    data = prepare([Series(columns, None, "s", times=times)], settings, backtest=False)
-    (forecast,) = data.series[0].next_window().forecast(np.zeros((1, 24, 1)))
+    fit = fit_series([Series(columns, None, "s", times=times)], settings, backtest=False)
+    (forecast,) = fit.series[0].forecast(np.array([cut]), np.zeros((24, 1)))
     error = np.abs(forecast[:, 0] - values[cut : cut + 24]).mean()
     assert error < 0.5 * np.abs(values[cut - 24 : cut] - values[cut : cut + 24]).mean()

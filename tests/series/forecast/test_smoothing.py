@@ -17,7 +17,7 @@ from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.forecast import smoothing
-from xrnn.series.forecast.data import prepare
+from xrnn.series.forecast.fit import fit_series
 from xrnn.series.forecast.smoothing import smoothed
 from xrnn.typing import HostArray
 
@@ -167,7 +167,7 @@ def test_a_linear_part_that_forecasts_better_gets_the_larger_share_of_the_base()
     rng, t = np.random.default_rng(0), np.arange(400)
     wave = np.sin(2 * np.pi * t / 19) + 0.05 * rng.standard_normal(400)
     shares = [
-        prepare([Series(values[:, None], None, "s")], params(horizon=6), backtest=False).base.share
+        fit_series([Series(values[:, None], None, "s")], params(horizon=6), backtest=False).model.smoothing
         for values in (wave[:200], wave, rng.standard_normal(400).cumsum())
     ]
     assert shares[1] < shares[0] < 0.3 < shares[2]

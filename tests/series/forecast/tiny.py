@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xrnn.series import Forecaster
-from xrnn.series.forecast.data import ForecastData
+from xrnn.series.forecast.fit import Fit
 
 
 def params(**given: Any) -> Any:
@@ -18,7 +18,7 @@ def changed(p: Any, **given: Any) -> Any:
     return params(**{name: getattr(p, name) for name in Forecaster().get_params()} | given)
 
 
-def fitted(p: Any, data: ForecastData) -> Forecaster:
+def forecaster_of(p: Any, fit: Fit) -> Forecaster:
     forecaster = Forecaster()
-    forecaster.learn(p, data)
+    forecaster.keep(p, fit)
     return forecaster

@@ -13,19 +13,11 @@ import numpy as np
 from xrnn.series.checks import Series, Time, check_sizes
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator
-from xrnn.series.forecast.data import (
-    ForecastData,
-    aligned,
-    fingerprint,
-    listed,
-    prepare,
-    timed,
-)
+from xrnn.series.forecast.fit import Fit, as_fitted, fingerprint, fit_series, listed
+from xrnn.series.forecast.forecasts import Forecast, naive_forecasts, next_steps
 from xrnn.series.forecast.intervals import Intervals
-from xrnn.series.forecast.linear import Base
-from xrnn.series.forecast.model import Forecast, naive_forecasts, next_steps
-from xrnn.series.forecast.series import TOO_FEW, ForecastSeries, mase_divisor
-from xrnn.series.forecast.windows import ForecastFacts
+from xrnn.series.forecast.model import Facts, Model
+from xrnn.series.forecast.series import TOO_FEW, OneSeries, mase_divisor
 from xrnn.series.frames import Form, Names, form_of, is_frame, names_of
 from xrnn.series.inputs import as_numbers, as_series, check_count
 from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, number, parse_quantiles
@@ -85,7 +77,7 @@ class Forecaster(Estimator):
     estimator_type = None
     rules = FORECAST_RULES
     learnt: ClassVar[dict[str, Rule]] = {
-        "facts_": Rule("", lambda _: True, read=ForecastFacts.of),
+        "facts_": Rule("", lambda _: True, read=Facts.of),
         "smoothing_": number(1),
         "spread_": number(1e6),
         "fingerprint_": TEXT,
@@ -106,20 +98,21 @@ class Forecaster(Estimator):
     def _fit(self, series: list[Series], X: Any) -> None:
         """X: what the estimator was given"""
         p = self.check_params()
-        data = prepare(series, p, backtest=False)
-        if data.left_out:
-            warnings.warn(data.left_out, stacklevel=3)
-        self.learn(p, data)
+        fit = fit_series(series, p, backtest=False)
+        if fit.left_out:
+            warnings.warn(fit.left_out, stacklevel=3)
+        self.keep(p, fit)
         self._count_features(X)
         self._series = series  # for `predict` without X
 
-    def learn(self, p: Any, data: ForecastData) -> Intervals:
-        """Learn from prepared data → the intervals."""
-        intervals, scale = Intervals.of(data, p.levels), data.known_scale
-        self._params, self.facts_, self.fingerprint_ = p, data.facts, data.fingerprint
-        self.known_scale_, self.offsets_ = np.array([scale.mean, scale.deviation]), intervals.offsets
-        self.linear_, self.effect_, self.smoothing_ = data.base.W, data.base.effect, data.base.share
-        self.spread_ = intervals.spread
+    def keep(self, p: Any, fit: Fit) -> Intervals:
+        """Keep a model, and the intervals, which are computed here."""
+        intervals, model, scale = Intervals.of(fit, p.levels), fit.model, fit.model.known_scale
+        self._params, self.facts_ = p, model.facts
+        self.fingerprint_ = fingerprint([each.given for each in fit.series])
+        self.known_scale_, self.effect_ = np.array([scale.mean, scale.deviation]), model.effect
+        self.linear_, self.smoothing_ = model.linear, model.smoothing
+        self.offsets_, self.spread_ = intervals.offsets, intervals.spread
         return intervals
 
     def check_params(self) -> Any:
@@ -291,13 +284,13 @@ class Forecaster(Estimator):
         times, or lacks known covariates, and if the memory does not suffice.
         """
         facts = self._fitted().facts_
-        series = aligned(series, facts)
+        series = as_fitted(series, facts)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        base, scale = Base(self.linear_, self.effect_, self.smoothing_), Scale(*self.known_scale_)
+        model = Model(facts, Scale(*self.known_scale_), self.effect_, self.linear_, self.smoothing_)
         try:
-            made = ForecastSeries(timed(series, facts), facts, scale, rows=rows).use(base)
-            return next_steps(Intervals(self.levels_, self.offsets_, self.spread_), made)
+            one = OneSeries(series, facts, model.known_scale, rows=rows).use(model)
+            return next_steps(one, Intervals(self.levels_, self.offsets_, self.spread_))
         except MemoryError as error:
             raise DataError.of(error) from error
 
@@ -319,7 +312,7 @@ class Forecaster(Estimator):
             "known_scale": (2, facts.known),
             "offsets": (facts.horizon, len(self._params.levels)),
             "linear": (facts.context + 1, facts.horizon),
-            "effect": (facts.covariates,),
+            "effect": (facts.columns,),
         }
 
 

@@ -8,8 +8,9 @@ from typing import Final, Self
 
 import numpy as np
 
-from xrnn.series.forecast.data import ForecastData
-from xrnn.series.forecast.windows import Windows
+from xrnn.series.forecast.fit import Fit
+from xrnn.series.forecast.model import LEAST_ROWS
+from xrnn.series.forecast.series import OneSeries
 from xrnn.typing import HostArray
 
 _FEW: Final = 40  # with fewer left-out windows than this, the errors are those of exponential smoothing
@@ -32,27 +33,38 @@ class Intervals:
     spread: float
 
     @classmethod
-    def of(cls, data: ForecastData, levels: tuple[float, ...]) -> Self:
-        """From earlier backtests: the base learns from the first part of the rows and forecasts the next ones.
+    def of(cls, fit: Fit, levels: tuple[float, ...]) -> Self:
+        """From earlier backtests: a model learns from the first part of the rows, and forecasts the next ones.
 
-        If these have too few windows: from the errors of exponential smoothing in the rows to train on. It learns
+        If these have too few windows: from the errors of exponential smoothing in the rows to learn from. It learns
         nothing, so these are errors of real forecasts.
         """
-        tests = [fold.test for fold in reversed(data.folds())]
-        if sum(len(each.base) for each in tests) < _FEW:
-            errors, reach = data.early_errors()
-        else:
-            errors = np.concatenate([each.error / each.unit for each in tests])
-            reach = np.concatenate([each.reach for each in tests])
+        folds = [each for fold in reversed(fit.folds()) for each in fold.series]
+        tests = [(each, at, each.plain(at), each.rows) for each in folds if len(at := each.test_origins)]
+        if sum(len(at) for _, at, *_ in tests) < _FEW:
+            used = [(each, _last_half(each)) for each in fit.series if not each.flaw]
+            tests = [(each, at, each.smoothed(at), each.cut) for each, at in used]
+        errors = np.concatenate([each.distances(at, forecasts, end) for each, at, forecasts, end in tests])
+        reach = np.concatenate([each.reach(at, end) for each, at, _, end in tests])
         spread = spread_of(errors, reach)
         return cls(levels, quantile_offsets(errors / (1 + spread * reach), levels), spread)
 
-    def around(self, windows: Windows) -> HostArray:
-        """The quantiles of the steps ahead, (N, F, Q) float64. Higher quantiles are never below lower ones."""
-        y = (windows.unit * (1 + self.spread * windows.reach))[..., None] * self.offsets
+    def around(self, series: OneSeries, origins: HostArray) -> HostArray:
+        """The quantiles of forecasts (N, F, Q) float64. Higher ones are never below lower ones."""
+        reach = np.zeros(len(self.offsets)) if series.flaw else series.reach(origins)
+        y = (series.unit * (1 + self.spread * reach))[..., None] * self.offsets
         m = self.levels.index(0.5)
         y[..., :m], y[..., m + 1 :] = np.minimum(y[..., :m], 0), np.maximum(y[..., m + 1 :], 0)
-        return windows.forecast(np.sort(y, axis=-1))
+        return series.forecast(origins, np.sort(y, axis=-1))
+
+
+def _last_half(series: OneSeries) -> HostArray:
+    """The origins in the last half of the rows to learn from.
+
+    The first two and a half seasons are left out, if four rows remain: a season is not known yet there.
+    """
+    known_season = min(5 * series.facts.season // 2, series.cut - LEAST_ROWS)
+    return np.arange(max(series.cut // 2, known_season, 1), series.cut)
 
 
 def spread_of(errors: HostArray, reach: HostArray) -> float:

@@ -1,12 +1,11 @@
-"""The base of a forecaster: its linear part, an average of linear forecasts, and its share of exponential smoothing.
+"""The linear part of a forecaster: an average of linear forecasts.
 
-The linear forecasts are solved exactly, and weighted by later windows.
+They are solved exactly, and weighted by later windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,26 +21,6 @@ _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not 
 _MOST_LAGS: Final = 512
 # Limit on the multiply-adds of repeating a one-step forecast. Above it, candidates are only solved directly.
 _MOST_PRODUCTS: Final = 2**22
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Base:
-    """share · smoothed + (1 - share) · [z; 1] @ W + k @ effect, of the steps ahead.
-
-    z is the scaled context, and k the known columns. `smoothed` is the forecast of exponential smoothing.
-
-    W        (C + 1, F), the linear part, of scaled values
-    effect   (K,), of the known columns, in units of a series: see `ForecastSeries`
-    """
-
-    W: HostArray
-    effect: HostArray
-    share: float = 0.0
-
-    def __call__(self, z: HostArray) -> HostArray:
-        """The linear part: z (N, C) → y (N, F)."""
-        y: HostArray = z @ self.W[:-1] + self.W[-1]
-        return y
 
 
 class Samples(NamedTuple):
@@ -61,33 +40,16 @@ class Samples(NamedTuple):
     scale: HostArray
 
 
-def ridge(A: HostArray, B: HostArray, penalties: Iterable[float]) -> Iterator[tuple[HostArray, HostArray]]:
-    """W = (AᵀA + λI)⁻¹ Aᵀ B and b for each penalty λ, with A and B centred   (Hoerl & Kennard, 1970).
+def ridge(S: HostArray, penalties: Iterable[float]) -> Callable[[HostArray], Iterator[HostArray]]:
+    """A function B → (S + λI)⁻¹ B for each penalty λ and a symmetric S (C, C)   (Hoerl & Kennard, 1970)."""
+    eigenvalues, V = np.linalg.eigh(S)
 
-    A (n, C), B (n, F) → W (C, F), b (F,)
-    """
-    a, b = A.mean(axis=0), B.mean(axis=0)
-    inverse = Inverse.of((A - a).T @ (A - a), penalties)
-    for W in inverse.times((A - a).T @ (B - b)):
-        yield W, b - a @ W
+    def solve(B: HostArray) -> Iterator[HostArray]:
+        projected = V.T @ B
+        for penalty in penalties:
+            yield V @ (projected / (eigenvalues.clip(0) + penalty)[:, None])
 
-
-class Inverse(NamedTuple):
-    """(S + λI)⁻¹ for a symmetric S and each penalty λ, by the eigenvectors V of S."""
-
-    V: HostArray
-    values: list[HostArray]  # the eigenvalues of S + λI
-
-    @classmethod
-    def of(cls, S: HostArray, penalties: Iterable[float]) -> Inverse:
-        eigenvalues, V = np.linalg.eigh(S)
-        return cls(V, [eigenvalues.clip(0) + penalty for penalty in penalties])
-
-    def times(self, B: HostArray) -> Iterator[HostArray]:
-        """(S + λI)⁻¹ B for each λ."""
-        projected = self.V.T @ B
-        for values in self.values:
-            yield self.V @ (projected / values[:, None])
+    return solve
 
 
 class Moments(NamedTuple):
@@ -116,26 +78,6 @@ class Moments(NamedTuple):
         return Moments(number, self.mean + apart * share, products)
 
 
-class Fits(NamedTuple):
-    """The windows that candidates are solved on.
-
-    complete   windows whose F values ahead are all known
-    first      windows whose first value ahead is known, with this value only
-    """
-
-    complete: Moments
-    first: Moments
-
-    @classmethod
-    def of(cls, z: HostArray, ahead: HostArray) -> Fits:
-        """z (n, C), ahead (n, F), NaN if unknown"""
-        complete, first = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
-        return cls(Moments.of(z[complete], ahead[complete]), Moments.of(z[first], ahead[first, :1]))
-
-    def plus(self, other: Fits) -> Fits:
-        return Fits(self.complete.plus(other.complete), self.first.plus(other.first))
-
-
 def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArray:
     """The effect (K,) of known columns: ridge regression of changes over a season on the changes of the columns.
 
@@ -148,9 +90,9 @@ def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArr
     known = ~np.isnan(values)
     if known.sum() <= K + 1:
         return np.zeros(K)
-    ((W, _),) = ridge(columns[known], values[known, None], [1.0])
-    effect: HostArray = W[:, 0]
-    return effect
+    x, y = columns[known] - columns[known].mean(axis=0), values[known, None] - values[known].mean()
+    (effect,) = ridge(x.T @ x, [1.0])(x.T @ y)
+    return effect[:, 0]
 
 
 def repeated(w: HostArray, b: float, F: int) -> HostArray:
@@ -173,26 +115,29 @@ def _bases(C: int, season: int) -> list[HostArray]:
     return [naive, mean] if 2 * season <= C else [naive]
 
 
-def candidates(fits: Fits, season: int) -> Iterator[HostArray]:
+def candidates(complete: Moments, first: Moments, season: int) -> Iterator[HostArray]:
     """Maps (C + 1, F) from a context to the values ahead.
 
     Each corrects a simple forecast by ridge regression on the last c values: of all steps ahead directly, or of one
     step, which is repeated. Penalties and c vary.
+
+    complete   of windows whose F values ahead are all known
+    first      of windows whose first value ahead is known, with this value only
     """
-    C = len(fits.first.mean) - 1
-    F = len(fits.complete.mean) - C
+    C = len(first.mean) - 1
+    F = len(complete.mean) - C
     steps = _bases(C, season)
     bases = [repeated(step, 0.0, F) for step in steps]
     yield from bases
     for c in sorted({season, min(C, _MOST_LAGS)}):
-        for base, W, b in _corrections(fits.complete, bases, c):
+        for base, W, b in _corrections(complete, bases, c):
             direct = base.copy()
             direct[C - c : C] += W
             direct[C] += b
             yield direct
         if F * min(c + len(bases), F) * C > _MOST_PRODUCTS:
             continue
-        for base, W, b in _corrections(fits.first, [np.append(step, 0.0)[:, None] for step in steps], c):
+        for base, W, b in _corrections(first, [np.append(step, 0.0)[:, None] for step in steps], c):
             w = base[:C, 0].copy()
             w[C - c :] += W[:, 0]
             yield repeated(w, float(b[0]), F)
@@ -202,10 +147,10 @@ def _corrections(moments: Moments, bases: list[HostArray], c: int) -> Iterator[t
     """For each base (C + 1, F) and penalty: the base; W (c, F) and b (F,), which correct it by the last c values."""
     C = len(bases[0]) - 1
     own, mean, S = slice(C - c, C), moments.mean, moments.products
-    inverse = Inverse.of(S[own, own], _PENALTIES)
+    solve = ridge(S[own, own], _PENALTIES)
     for base in bases:
         error = mean[C:] - mean[:C] @ base[:C]
-        for W in inverse.times(S[own, C:] - S[own, :C] @ base[:C]):
+        for W in solve(S[own, C:] - S[own, :C] @ base[:C]):
             yield base, W, error - mean[own] @ W
 
 
@@ -232,13 +177,13 @@ def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tu
         np.concatenate([getattr(each, name) for each in samples]) for name in ("z", "ahead", "origin", "scale")
     )
     stride = np.concatenate([np.full(len(each.z), each.stride) for each in samples])
-    tested, fits = _test(z, ahead, origin, stride, season)
+    tested, complete, first = _test(z, ahead, origin, stride, season)
     if tested is None:
         return np.zeros((z.shape[1] + 1, ahead.shape[1])), []
     places, later = tested.places, np.searchsorted(_SPLITS, origin[tested.places], side="right")
     errors = scale[places] * tested.errors
     weights = by_errors(errors.sum(axis=0)[None])[0]
-    W = sum(weights[k] * M for k, M in enumerate(candidates(fits, season)) if weights[k])
+    W = sum(weights[k] * M for k, M in enumerate(candidates(complete, first, season)) if weights[k])
     mean = np.full((len(places), ahead.shape[1]), np.nan)
     for split in np.unique(later)[1:]:
         earlier = by_errors(errors[later < split].sum(axis=0)[None])[0]
@@ -253,8 +198,8 @@ def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tu
 
 def _test(
     z: HostArray, ahead: HostArray, origin: HostArray, stride: HostArray, season: int
-) -> tuple[Tested | None, Fits]:
-    """The tests of candidates on windows later than those they were solved on, and the fits of all windows.
+) -> tuple[Tested | None, Moments, Moments]:
+    """The tests of candidates on windows later than those they were solved on, and the moments of all windows.
 
     The tests are None if there are too few windows. The moments of the windows between two splits are added to those
     before, so that each is computed once.
@@ -264,19 +209,19 @@ def _test(
     complete, first = known.all(axis=1), known[:, 0]
     # The split from which on a window is seen: all of its values ahead, and the first of them.
     all_from, first_from = (np.searchsorted(_SPLITS, origin + stride * steps).clip(max=last) for steps in (F, 1))
-    fits = Fits.of(z[:0], ahead[:0])
-    parts = []
+    of_all, of_first, parts = Moments.of(z[:0], ahead[:0]), Moments.of(z[:0], ahead[:0, :1]), []
     for split in range(last + 1):
         new, new_first = complete & (all_from == split), first & (first_from == split)
-        fits = fits.plus(Fits(Moments.of(z[new], ahead[new]), Moments.of(z[new_first], ahead[new_first, :1])))
-        if split == last or fits.complete.number < 2:
+        of_all = of_all.plus(Moments.of(z[new], ahead[new]))
+        of_first = of_first.plus(Moments.of(z[new_first], ahead[new_first, :1]))
+        if split == last or of_all.number < 2:
             continue
         late = np.flatnonzero((origin >= _SPLITS[split]) & (origin < _SPLITS[split + 1]) & complete)
         late = late[:: 1 + len(late) * F // _MOST_TESTED]
         if len(late):
             with np.errstate(over="ignore", invalid="ignore"):  # a repeated step may even grow to infinity
-                maps = candidates(fits, season)
+                maps = candidates(of_all, of_first, season)
                 y = np.stack([(z[late] @ M[:-1] + M[-1]).astype(np.float32) for M in maps], axis=1)
             y = np.nan_to_num(y, nan=FAR, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
             parts.append(Tested(late, y, np.abs(y - ahead[late, None].astype(np.float32)).mean(axis=2)))
-    return Tested(*map(np.concatenate, zip(*parts, strict=True))) if parts else None, fits
+    return Tested(*map(np.concatenate, zip(*parts, strict=True))) if parts else None, of_all, of_first

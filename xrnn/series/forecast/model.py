@@ -1,78 +1,87 @@
-"""The forecast of a series."""
+"""What a model consists of: the sizes and choices, and the parts of a forecast."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
 
-from xrnn.files import printable
-from xrnn.series.checks import Time
-from xrnn.series.forecast.data import listed
-from xrnn.series.forecast.intervals import Intervals
-from xrnn.series.forecast.series import TOO_FEW, ForecastSeries
-from xrnn.series.times import show
+from xrnn.series.errors import SettingsError
+from xrnn.series.forecast import calendar
+from xrnn.series.parameters import MOST_STEPS, NAMES, TEXT, YES_NO, Rule, or_none, whole
+from xrnn.series.read import MOST_CHANNELS
+from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
-_DAY: Final = timedelta(days=1)
+LEAST_ROWS: Final = 4  # of a series, so that its forecast is not naive; and before the first window
+_RULES: Final = {
+    **dict.fromkeys(("context", "horizon", "season"), whole(1, MOST_STEPS)),
+    "known": whole(0, MOST_CHANNELS),
+    "channel_names": or_none(NAMES),
+    "step": TEXT,
+    "log": YES_NO,
+    "calendar": Rule("week, year or empty text", lambda value: isinstance(value, str) and value in calendar.COLUMNS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The properties of the data that a model depends on.
+
+    context  C, horizon F, season m: steps;   known  K: the number of known columns
+    log      True if the model forecasts logarithms
+    calendar the name of its calendar columns, see `calendar.py`; empty for none
+    step     the name of the step of the times; empty without times
+    """
+
+    context: int
+    horizon: int
+    season: int
+    known: int
+    channel_names: tuple[str, ...] | None = None  # the target, then the known columns
+    step: str = field(default="", compare=False)
+    log: bool = False
+    calendar: str = ""
+
+    @property
+    def columns(self) -> int:
+        """The number of known and calendar columns."""
+        return self.known + calendar.COLUMNS[self.calendar] + calendar.OF_KNOWN[self.calendar] * self.known
+
+    @property
+    def least_rows(self) -> int:
+        """The rows before the first window. Its context may begin before the series."""
+        return min(max(self.season, LEAST_ROWS), self.context)
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """The facts in a file.   Raises SettingsError."""
+        if not isinstance(value, dict) or value.keys() != _RULES.keys():
+            raise SettingsError(f"facts_ has other names: expected {', '.join(_RULES)}")
+        for name, rule in _RULES.items():
+            rule.check(name, value[name])
+        facts = cls(**{name: rule.read(value[name]) for name, rule in _RULES.items()})
+        if facts.season > facts.context:
+            raise SettingsError("season is larger than context: expected at most that")
+        if facts.channel_names is not None and len(facts.channel_names) != 1 + facts.known:
+            raise SettingsError(f"channel_names has {len(facts.channel_names)} names: expected {1 + facts.known}")
+        return facts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Forecast:
-    """The forecast of one series.
+class Model:
+    """forecast = smoothing · smoothed + (1 - smoothing) · (level + scale · [z; 1] @ linear) + unit · columns @ effect.
 
-    name        of the series
-    times       of the steps ahead; their numbers 1, 2, … without a column of times
-    levels      the quantiles; values (F, Q)
-    flaw        why the forecast is naive: see `ForecastSeries.flaw`; empty if it is that of the model
-    id          in the column that tells the series of a file apart, else the name
-    clock       whether steps are shorter than a day: the text of a time then has its 00:00
+    `smoothed` is the forecast of exponential smoothing, z (C,) the context scaled by its own level and scale. Both are
+    computed without the effect of the columns, of logarithms if `facts.log`.
+
+    known_scale   of the known columns, from the rows to learn from
+    effect        of the known and calendar columns, in units of a series, see `OneSeries`
+    linear        (C + 1, F)
+    smoothing     the share of exponential smoothing
     """
 
-    name: str
-    times: Sequence[Time]
-    levels: tuple[float, ...]
-    values: HostArray
-    flaw: str = ""
-    id: str = ""
-    clock: bool = False
-
-    @property
-    def median(self) -> HostArray:
-        """(F,)"""
-        median: HostArray = self.values[:, self.levels.index(0.5)]
-        return median
-
-    def steps(self) -> list[dict[str, Any]]:
-        """For `--json`: an object for each step ahead."""
-        return [
-            {
-                "time": time.isoformat(" ") if self.clock and isinstance(time, datetime) else show(time),
-                "value": value,
-                "quantiles": {f"{q:g}": v for q, v in zip(self.levels, row, strict=True)},
-            }
-            for time, value, row in zip(self.times, self.median.tolist(), self.values.tolist(), strict=True)
-        ]
-
-
-def naive_forecasts(forecasts: Sequence[Forecast]) -> str:
-    """A line: which forecasts are naive, and why; empty if none is."""
-    naive = [each for each in forecasts if each.flaw]
-    if len(forecasts) == 1 and naive:
-        return f"a naive forecast, since {printable(naive[0].name)} {naive[0].flaw}"
-    names = listed([each.id for each in naive], len(forecasts))
-    return f"naive forecasts for {names}: {TOO_FEW}" if naive else ""
-
-
-def next_steps(intervals: Intervals, series: ForecastSeries) -> Forecast:
-    """The steps after the last value of `series`. The forecast is naive if the series has a flaw.
-
-    Raises DataError if the series lacks a known value.
-    """
-    T, F = series.rows, series.facts.horizon
-    last, *times = (series.times or ())[T - 1 : T + F] or [0.0]
-    clock = any(isinstance(time, datetime) and bool((time - last) % _DAY) for time in times)  # type: ignore[operator]
-    (values,) = intervals.around(series.next_window())
-    times = times if len(times) == F else [*range(1, F + 1)]
-    return Forecast(series.name, times, intervals.levels, values, series.flaw, series.id, clock)
+    facts: Facts
+    known_scale: Scale
+    effect: HostArray
+    linear: HostArray
+    smoothing: float

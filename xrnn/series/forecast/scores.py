@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xrnn.series.forecast.data import ForecastData
-from xrnn.series.forecast.series import ForecastSeries, mase_divisor
+from xrnn.series.forecast.fit import Fit
+from xrnn.series.forecast.intervals import Intervals
+from xrnn.series.forecast.series import OneSeries, mase_divisor
 from xrnn.typing import HostArray
 
 
@@ -77,44 +78,60 @@ def with_quantiles(forecast: HostArray, errors: HostArray, levels: tuple[float, 
     return quantiles
 
 
-def score(data: ForecastData, tested: HostArray, levels: tuple[float, ...]) -> dict[str, dict[str, ForecastScores]]:
-    """The scores of the model, and of simpler forecasts.   tested: the model's forecasts of `data.test`
+class Backtest(NamedTuple):
+    """The forecasts of the held-out rows of a series, (N, F, Q), from the origins (N,), and the scores by method.
 
-    By the name of each scored series, and by method. There is a weekly naive forecast if the season is a day, and all
-    scored series have a week before their first forecast.
+    place   of the series among all;   name: that of the series, with a number if another one has it too
     """
-    F, m = data.facts.horizon, data.facts.season
-    simpler: dict[str, Callable[[ForecastSeries, HostArray], HostArray]] = {
-        "naive": lambda series, at: seasonal_naive(series.filled, at, F, 1),
-        "seasonal_naive": lambda series, at: seasonal_naive(series.filled, at, F, m),
-        "drift": lambda series, at: drift(series.filled, at, F),
+
+    place: int
+    name: str
+    series: OneSeries
+    origins: HostArray
+    forecasts: HostArray
+    scores: dict[str, ForecastScores]
+
+
+def backtests(fit: Fit, intervals: Intervals) -> list[Backtest]:
+    """Of each scored series: the forecasts of the model, and its scores beside those of simpler forecasts.
+
+    There is a weekly naive forecast if the season is a day, and all scored series have a week before their first
+    forecast.
+    """
+    F, m, levels = fit.facts.horizon, fit.facts.season, intervals.levels
+    scored = [(place, fit.series[place]) for place in fit.scored]
+    simpler: dict[str, Callable[[HostArray, HostArray], HostArray]] = {
+        "naive": lambda values, at: seasonal_naive(values, at, F, 1),
+        "seasonal_naive": lambda values, at: seasonal_naive(values, at, F, m),
+        "drift": lambda values, at: drift(values, at, F),
     }
-    if all(_is_day(data.series[i], m) and data.training_origins(i)[-1] >= 7 * m for i in data.scored):
-        simpler["weekly_naive"] = lambda series, at: seasonal_naive(series.filled, at, F, 7 * m)
-    scores: dict[str, dict[str, ForecastScores]] = {}
-    for i, of_model in zip(data.scored, data.scored_parts(tested), strict=True):
-        each, at, past = data.series[i], data.test_origins(i), data.training_origins(i)
-        forecasts = {"model": of_model}
+    if all(_is_day(each, m) and each.training_origins[-1] >= 7 * m for _, each in scored):
+        simpler["weekly_naive"] = lambda values, at: seasonal_naive(values, at, F, 7 * m)
+    results: list[Backtest] = []
+    for place, each in scored:
+        at, past = each.test_origins, each.training_origins
+        forecasts = {"model": intervals.around(each, at)}
         for name, forecast in simpler.items():
             past = past[past >= 7 * m] if name == "weekly_naive" else past
-            errors = each.target[past[:, None] + np.arange(F)] - forecast(each, past)
-            forecasts[name] = with_quantiles(forecast(each, at), errors, levels)
-        target, unit = each.target[at[:, None] + np.arange(F)], mase_divisor(each.target[: each.cut], m)
-        of_series = {name: ForecastScores.of(target, values, levels, unit) for name, values in forecasts.items()}
-        scores[_unused(each.name, scores)] = of_series
-    return scores
+            errors = each.actual(past) - forecast(each.filled, past)
+            forecasts[name] = with_quantiles(forecast(each.filled, at), errors, levels)
+        actual, unit = each.actual(at), mase_divisor(each.target[: each.cut], m)
+        scores = {name: ForecastScores.of(actual, values, levels, unit) for name, values in forecasts.items()}
+        unique = _unused(each.name, [other.name for other in results])
+        results.append(Backtest(place, unique, each, at, forecasts["model"], scores))
+    return results
 
 
-def _is_day(series: ForecastSeries, season: int) -> bool:
+def _is_day(series: OneSeries, season: int) -> bool:
     """Whether a season of more than one step is a day."""
-    one, next_season = series.times[::season][:2] if series.times and season > 1 else (0, 0)
+    times = series.given.times
+    one, next_season = times[::season][:2] if times and season > 1 else (0, 0)
     return isinstance(one, datetime) and isinstance(next_season, datetime) and next_season - one == timedelta(days=1)
 
 
-def mean_scores(scores: dict[str, dict[str, ForecastScores]]) -> dict[str, ForecastScores]:
+def mean_scores(tests: Sequence[Backtest]) -> dict[str, ForecastScores]:
     """By method: the means over series."""
-    by_method = zip(*(of.items() for of in scores.values()), strict=True)
-    return {each[0][0]: ForecastScores.mean([of for _, of in each]) for each in by_method}
+    return {name: ForecastScores.mean([each.scores[name] for each in tests]) for name in tests[0].scores}
 
 
 def _unused(name: str, used: Container[str]) -> str:

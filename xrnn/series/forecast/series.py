@@ -1,4 +1,4 @@
-"""One series to forecast: its scales, its windows, and their base forecasts."""
+"""One series: its scales, its forecasts without intervals, and their errors."""
 
 from __future__ import annotations
 
@@ -10,242 +10,180 @@ from xrnn.files import printable, quoted
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError
 from xrnn.series.forecast import calendar
-from xrnn.series.forecast.linear import Base, Samples
+from xrnn.series.forecast.linear import Samples
+from xrnn.series.forecast.model import LEAST_ROWS, Facts, Model
 from xrnn.series.forecast.smoothing import smoothed
-from xrnn.series.forecast.windows import FAR, LARGEST, ForecastFacts, Windows, contexts, fill, limits_of_logarithms
+from xrnn.series.forecast.windows import FAR, LARGEST, ahead, contexts, fill, limits_of_logarithms
 from xrnn.series.scale import Scale
 from xrnn.series.times import show
 from xrnn.typing import HostArray
 
-LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
-LEAST_ROWS: Final = 4  # of a series, so that its forecast is not naive; and before the first window
 TOO_FEW: Final = "too few rows, missing or equal values"  # the flaw of a series
-_LEAST_SCALE: Final = 0.05  # of the series' deviation: a window without changes has no scale of its own
+_LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
+_LEAST_SCALE: Final = 0.05  # of the series' deviation: a context without changes has no scale of its own
 _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
-_MOST_SAMPLES: Final = 20_000  # of a series, for the linear part
-
-
-def least_rows(facts: ForecastFacts) -> int:
-    """The rows before the first window. Its context may begin before the series."""
-    return min(max(facts.season, LEAST_ROWS), facts.context)
 
 
 class Scales(NamedTuple):
-    """The deviation and the unit of a series, see `ForecastSeries`; its lowest value, and its lowest positive one."""
+    """Of the rows to learn from: see `OneSeries`; the lowest value, and the lowest positive one."""
 
     deviation: float
     unit: float
     lowest: float
     positive: float
 
+    @classmethod
+    def of(cls, values: HostArray, season: int, *, log: bool) -> Self:
+        """Of values (T,), NaN if missing. The deviation and the unit are 0 if a forecast can't use the values."""
+        seen = values[~np.isnan(values)]
+        positive = seen[seen > 0]
+        ends = float(seen.min(initial=np.inf)), float(positive.min(initial=np.inf))
+        used = positive if log else seen
+        if not used.size or used.min() == used.max():
+            return cls(0.0, 0.0, *ends)
+        values = np.log(np.where(values > 0, values, np.nan)) if log else values
+        deviation, unit = float(np.nanstd(values)), mase_divisor(values, season)
+        usable = deviation >= _LEAST_DEVIATION and not np.isnan(unit)
+        return cls(deviation, unit, *ends) if usable else cls(0.0, 0.0, *ends)
 
-class ForecastSeries:
-    """One series, ready for windows.
+
+class OneSeries:
+    """A series, ready to learn from and to forecast.
 
     given       as it was read
-    target      (T,), NaN for a missing value
-    cut         the number of rows to train on
-    filled      (T,), without missing values
-    covariates  (T or more, K), the known columns, standardised and filled, and the calendar columns, if the model has
-                some: `series` then has the times of the steps ahead, too
-    deviation   of the known values, and `unit`, their mean change over a season: scales of the series, of the
-                logarithms if the model forecasts these. They are computed from the series itself, because a new file
-                does not say which training series it continues
+    target      (T,), NaN for a missing value;   filled (T,), without missing values
+    cut         the number of rows to learn from
+    columns     (T or more, K), the known columns, standardised and filled, and the calendar columns, if the model has
+                some: `given` then has the times of the steps ahead, too
+    scales      the deviation of the known values, and the unit, their mean change over a season; of the logarithms if
+                the model forecasts these. They are computed from the series itself, because a new file does not say
+                which training series it continues
     """
 
     def __init__(
         self,
-        series: Series,
-        facts: ForecastFacts,
+        given: Series,
+        facts: Facts,
         known_scale: Scale,
         cut: int | None = None,
-        scales: Scales | None = None,
         rows: int | None = None,
+        scales: Scales | None = None,
     ) -> None:
-        """known_scale: the scale of the covariates.   cut: see above; None for all rows
+        """cut: None for all rows.   rows: T; None for those up to the last known value.
 
-        scales   those of a longer series, if `series` is a part of it; None: they are computed
-        rows     the number of rows before the steps to forecast; None: those up to the last known value
+        scales   those of a longer series, if this one is the beginning of it; None: they are computed
         """
-        self.given, self.facts, self.times = series, facts, series.times
-        self.name, self.id = series.name, series.id or series.name
-        self.time_name = " ".join(series.time_names) or "time"
-        self.target: HostArray = series.values[: series.target_rows.stop if rows is None else rows, 0]
+        self.given, self.facts, self._known_scale = given, facts, known_scale
+        self.name, self.id = given.name, given.id or given.name
+        self.target: HostArray = given.values[: given.target_rows.stop if rows is None else rows, 0]
+        self.rows = len(self.target)
         self.cut = self.rows if cut is None else cut
-        self.scales = scales or self._scales()
-        self.deviation, self.unit = self.scales.deviation, self.scales.unit
+        self.scales = scales or Scales.of(self.target[: self.cut], facts.season, log=facts.log)
+        self.unit = self.scales.unit
+        self._log = facts.log and self.unit > 0
         # Values that have no logarithm count as 1 % of the smallest one that has.
-        self._logged: HostArray = (
-            np.log(np.maximum(self.target, 0.01 * self.scales.positive)) if facts.log else self.target
-        )
-        self._least = 0.0 if self.scales.lowest >= 0 else -np.inf
+        self._logged: HostArray = np.log(np.maximum(self.target, self._smallest)) if self._log else self.target
         self.filled = fill(self.target, facts.season)
-        self.covariates = known_scale.apply(series.values[:, 1:])
+        self.columns = known_scale.apply(given.values[:, 1:])
         if facts.calendar:
-            own = np.zeros((len(series.times or ()), facts.known))
-            own[: len(self.covariates)] = self.covariates
-            of_times = calendar.columns(facts.calendar, series.times or (), own)
-            self.covariates = np.concatenate([own, of_times], axis=1)
-        self._known_scale = known_scale
-        self._base: Base  # set by `use`, and `_values`, those without the effect of the covariates
-        self._values: HostArray
+            known = np.zeros((len(given.times or ()), facts.known))
+            known[: len(self.columns)] = self.columns
+            of_times = calendar.columns(facts.calendar, given.times or (), known)
+            self.columns = np.concatenate([known, of_times], axis=1)
 
-    def _scales(self) -> Scales:
-        """The scales of the rows to train on; a deviation and a unit of 0 if there are none."""
-        values = self.target[: self.cut]
-        seen = values[~np.isnan(values)]
-        positive = seen[seen > 0]
-        ends = (float(seen.min(initial=np.inf)), float(positive.min(initial=np.inf)))
-        used = positive if self.facts.log else seen
-        if not used.size or used.min() == used.max():
-            return Scales(0.0, 0.0, *ends)
-        values = np.log(np.where(values > 0, values, np.nan)) if self.facts.log else values
-        deviation, unit = float(np.nanstd(values)), mase_divisor(values, self.facts.season)
-        is_usable = deviation >= LEAST_DEVIATION and not np.isnan(unit)
-        return Scales(deviation, unit, *ends) if is_usable else Scales(0.0, 0.0, *ends)
+    @property
+    def _smallest(self) -> float:
+        return 0.01 * self.scales.positive
 
     @property
     def flaw(self) -> str:
         """Why the model can't forecast this series, as the words after its name; empty if it can."""
-        least = max(min(LEAST_ROWS, self.least_rows), 2)  # one row does not change
+        least = max(min(LEAST_ROWS, self.facts.least_rows), 2)  # one row does not change
         if self.unit and self.rows >= least:
             return ""
         seen = self.target[: self.cut][~np.isnan(self.target[: self.cut])]
-        if seen.size >= least and not self.facts.log and seen.min() < seen.max() and seen.std() < LEAST_DEVIATION:
-            return f"has a standard deviation below {LEAST_DEVIATION:g}: expected a larger one; multiply the values"
+        if seen.size >= least and not self.facts.log and seen.min() < seen.max() and seen.std() < _LEAST_DEVIATION:
+            return f"has a standard deviation below {_LEAST_DEVIATION:g}: expected a larger one; multiply the values"
         values = "positive values" if self.facts.log else "values"
         return f"has {TOO_FEW}: expected at least {least} rows with {values} that change; add rows, or leave it out"
 
-    def use(self, base: Base) -> Self:
-        """From now on, `base` is that of the windows."""
-        self._base, K = base, self.facts.known
-        self._effect = self.unit * (self.covariates @ base.effect)
-        self._reach = np.abs(self.covariates[:, :K] @ base.effect[:K])
-        values = fill(self._logged - self._effect[: self.rows], self.facts.season)
-        if not hasattr(self, "_values") or not np.array_equal(values, self._values):
-            self._values, self._smoothed = values, np.full((self.rows + 1, self.facts.horizon), np.nan)
+    # ---- windows ----
+
+    @property
+    def training_origins(self) -> HostArray:
+        """The places of the first steps ahead of the complete windows to learn from, (N,)."""
+        return self._origins(self.facts.least_rows, self.cut)
+
+    @property
+    def test_origins(self) -> HostArray:
+        """Those of the held-out windows: one from every row (rolling origin)."""
+        return self._origins(max(self.cut, self.facts.least_rows), self.rows)
+
+    def _origins(self, first: int, end: int) -> HostArray:
+        """The origins of windows whose steps ahead are known, and before the row `end`; none if there is a flaw."""
+        origins = np.arange(first, first if self.flaw else end - self.facts.horizon + 1)
+        return origins[~np.isnan(self.actual(origins)).any(axis=1)]
+
+    def actual(self, origins: HostArray) -> HostArray:
+        """The values (N, F) of the steps ahead; NaN if unknown."""
+        return ahead(self.target, origins, self.facts.horizon, np.nan)
+
+    # ---- forecasts ----
+
+    def use(self, model: Model) -> Self:
+        """From now on, forecasts are those of this model."""
+        self._model = model
+        self._effect = self.unit * (self.columns @ model.effect)
+        known = slice(self.facts.known)
+        self._reach = np.abs(self.columns[:, known] @ model.effect[known])
+        self._values = fill(self._logged - self._effect[: self.rows], self.facts.season)
         return self
 
+    def reach(self, origins: HostArray, end: int | None = None) -> HostArray:
+        """The size of the effect of the known columns, (N, F), in units of the series; 0 from row `end` on."""
+        return ahead(self._reach[:end], origins, self.facts.horizon)
+
     def smoothed(self, origins: HostArray) -> HostArray:
-        """The forecasts (N, F) of exponential smoothing, without the effect of the covariates."""
-        new = np.unique(origins[np.isnan(self._smoothed[origins, 0])])
-        if len(new):
-            y = smoothed(*self._lines(), new, self.facts.horizon, self.facts.season)
-            self._smoothed[new] = np.log(y) if self.facts.log else y
-        return self._smoothed[origins]
+        """The forecasts (N, F) of exponential smoothing, without the effect of the columns."""
+        F, m, logs = self.facts.horizon, self.facts.season, None
+        if self._log:
+            return np.log(smoothed(np.exp(self._values.clip(-LARGEST, LARGEST)), self._values, origins, F, m))
+        if self.scales.lowest > 0 and not self.facts.columns:
+            logs = np.log(np.maximum(self._values, self._smallest))
+        return smoothed(self._values, logs, origins, F, m)
 
-    def _lines(self) -> tuple[HostArray, HostArray | None]:
-        """What exponential smoothing reads: the values, and their logarithms if all values to train on are positive."""
-        if self.facts.log:
-            return np.exp(self._values.clip(-LARGEST, LARGEST)), self._values
-        positive = self.scales.lowest > 0 and not self.facts.covariates
-        return self._values, np.log(np.maximum(self._values, 0.01 * self.scales.positive)) if positive else None
+    def plain(self, origins: HostArray) -> HostArray:
+        """The forecasts (N, F) without the effect of the columns. Before a season of rows: exponential smoothing."""
+        smooth, facts, model = self.smoothed(origins), self.facts, self._model
+        if origins[0] < facts.least_rows:
+            return smooth
+        z, level, scale = self._contexts(origins)
+        linear = level + scale * (z @ model.linear[:-1] + model.linear[-1])
+        forecast: HostArray = model.smoothing * smooth + (1 - model.smoothing) * linear
+        return forecast
 
-    @property
-    def value_name(self) -> str:
-        """The name of the target; "value" without one."""
-        return (self.given.channel_names or ("",))[0] or "value"
+    def forecast(self, origins: HostArray, distances: HostArray) -> HostArray:
+        """The forecasts at distances (F, Q) or (N, F, Q) from the median: (N, F, Q) float64.
 
-    @property
-    def rows(self) -> int:
-        """T."""
-        return len(self.target)
-
-    @property
-    def least_rows(self) -> int:
-        return least_rows(self.facts)
-
-    def windows(self, origins: HostArray, *, targets: bool = True) -> Windows:
-        """The windows at `origins`: the places of the first steps to forecast, (N,)."""
-        z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
-        ahead, K = origins[:, None] + np.arange(self.facts.horizon), self.facts.covariates
-        base, share = level + scale * self._base(z), self._base.share
-        base = share * self.smoothed(origins) + (1 - share) * base if share else base
-        effect = self._effect[ahead] if K else np.zeros_like(base)
-        if self.facts.log:
-            limits = limits_of_logarithms(level + scale * z, self.unit, effect)
+        If the series has a flaw, the median repeats its last season, or its last value if there are fewer rows.
+        """
+        facts, effect = self.facts, ahead(self._effect, origins, self.facts.horizon)
+        ends = (-LARGEST, LARGEST) if self._log else (0.0 if self.scales.lowest >= 0 else -np.inf, np.inf)
+        lowest, highest = (np.full(effect.shape, end) for end in ends)
+        if self.flaw:
+            last = fill(self._logged, facts.season)[-facts.season if facts.season <= self.rows else -1 :]
+            median = np.resize(last, effect.shape)
         else:
-            limits = np.tile([self._least, np.inf], (*base.shape, 1))
-        return Windows(
-            base + effect,
-            np.full_like(scale, self.unit),
-            self._reach[ahead] if K else np.zeros_like(base),
-            limits,
-            self.facts.log,
-            self.target[ahead] if targets else None,
-        )
+            median = self.plain(origins) + effect
+            if self._log and origins[0] >= facts.least_rows:
+                z, level, scale = self._contexts(origins)
+                lowest, highest = limits_of_logarithms(level + scale * z, self.unit, effect)
+        values: HostArray = (median[..., None] + distances).clip(lowest[..., None], highest[..., None])
+        return np.exp(values) if self._log else values
 
-    def changes(self) -> tuple[HostArray, HostArray]:
-        """The changes over a season up to the cut: of the values in units of the series, and of the covariates."""
-        m = self.facts.season
-        values = self._logged[: self.cut] / self.unit
-        return values[m:] - values[:-m], (
-            self.covariates[m : self.cut] - self.covariates[: max(self.cut - m, 0)]
-        ).astype(np.float64)
-
-    def sample_origins(self) -> HostArray:
-        """The origins of the windows up to the cut, for the linear part."""
-        return np.arange(max(self.least_rows, self.cut - _MOST_SAMPLES), self.cut)
-
-    def samples(self, origins: HostArray) -> Samples:
-        """The windows at `origins` up to the cut, for the linear part. Its scale is in units of the series."""
-        z, level, scale = contexts(self._values, origins, self.facts, _LEAST_SCALE * self.deviation)
-        F = self.facts.horizon
-        exact = np.concatenate([self._logged[: self.cut] - self._effect[: self.cut], np.full(F, np.nan)])
-        ahead = (exact[origins[:, None] + np.arange(F)] - level) / scale
-        return Samples(z, ahead.clip(-FAR, FAR), origins / self.cut, 1 / self.cut, level, scale / self.unit)
-
-    def errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
-        """The absolute errors (n,) of forecasts (n, F) without the effect, up to the cut, in units of MASE."""
-        ahead = (origins[:, None] + np.arange(self.facts.horizon)).clip(max=self.cut)
-        values = forecasts + np.append(self._effect[: self.cut], 0)[ahead]
-        values = np.exp(values.clip(-LARGEST, LARGEST)) if self.facts.log else values
-        errors = np.abs(values - np.append(self.target[: self.cut], np.nan)[ahead])
-        exists = ~np.isnan(errors)
-        mean: HostArray = np.where(exists, errors, 0).sum(axis=1) / np.maximum(exists.sum(axis=1), 1)
-        return mean / mase_divisor(self.target[: self.cut], self.facts.season)
-
-    def early_errors(self) -> tuple[HostArray, HostArray]:
-        """The errors of exponential smoothing in the last half of the rows before `cut`, and their reach: each (N, F).
-
-        In units of the series; NaN if the value is missing, or not before `cut`. The first two and a half seasons are
-        left out, if four rows remain: a season is not known yet there.
-        """
-        known_season = min(5 * self.facts.season // 2, self.cut - LEAST_ROWS)
-        origins = np.arange(max(self.cut // 2, known_season, 1), self.cut)
-        ahead = (origins[:, None] + np.arange(self.facts.horizon)).clip(max=self.cut)
-        values = np.append(self._logged[: self.cut] - self._effect[: self.cut], np.nan)
-        return (values[ahead] - self.smoothed(origins)) / self.unit, np.append(self._reach[: self.cut], 0)[ahead]
-
-    def next_window(self) -> Windows:
-        """The window after the last value.   Raises DataError if the series lacks a known covariate."""
-        if not self.flaw:
-            self.check_known()
-        if self.flaw or self.rows < self.least_rows:
-            return self._short_window()
-        return self.windows(np.array([self.rows]), targets=False)
-
-    def _short_window(self) -> Windows:
-        """A window of a series that is too short for the linear part.
-
-        Its base is exponential smoothing. If the series has a flaw, it repeats the last season, or the last value if
-        there are fewer rows. Its intervals are as wide as those of the model, in units of the series. Without a unit,
-        they have no width.
-        """
-        F, m, K, T = self.facts.horizon, self.facts.season, self.facts.covariates, self.rows
-        log = self.facts.log and self.unit > 0
-        last = fill(self._logged if log else self.target, m)[None, -m if m <= T else -1 :]
-        naive = last[:, np.arange(F) % last.shape[1]]
-        effect = self._effect[T : T + F] if K else np.zeros(F)
-        base = naive if self.flaw else self.smoothed(np.array([T])) + effect
-        ends = [-LARGEST, LARGEST] if log else [self._least, np.inf]
-        return Windows(
-            base,
-            np.full((1, 1), self.unit),
-            self._reach[None, T : T + F] if K and not self.flaw else np.zeros((1, F)),
-            np.tile(ends, (1, F, 1)),
-            log,
-        )
+    def _contexts(self, origins: HostArray) -> tuple[HostArray, ...]:
+        facts, least = self.facts, _LEAST_SCALE * self.scales.deviation
+        return contexts(self._values, origins, facts.context, facts.season, least)
 
     def check_known(self) -> None:
         """Raises DataError if a known column lacks values in the steps after the last value, or has far-off ones.
@@ -259,7 +197,7 @@ class ForecastSeries:
         missing[: self.rows - first] = False
         for i, k in np.argwhere(missing | far):
             row, names = first + i, self.given.channel_names
-            time = "".join(f" ({show(each)})" for each in (self.times or ())[row : row + 1])
+            time = "".join(f" ({show(each)})" for each in (self.given.times or ())[row : row + 1])
             got = f"{values[i, k]:g}" if far[i, k] else "no value"
             column = quoted(names[1 + k]) if names else k + 1
             reach = _FAR_KNOWN * scale.divisor[k]
@@ -268,6 +206,37 @@ class ForecastSeries:
                 f"number in each of the {F} rows after the last value to forecast, within {reach:.3g} of the mean of "
                 "training; correct or add it"
             )
+
+    # ---- to learn from, up to the cut ----
+
+    def changes(self) -> tuple[HostArray, HostArray]:
+        """The changes over a season: of the values in units of the series (n,), and of the columns (n, K)."""
+        m, values = self.facts.season, self._logged[: self.cut] / self.unit
+        changes = self.columns[m : self.cut] - self.columns[: max(self.cut - m, 0)]
+        return values[m:] - values[:-m], changes.astype(np.float64)
+
+    def samples(self, origins: HostArray) -> Samples:
+        """The windows at `origins`. Their scale is in units of the series."""
+        z, level, scale = self._contexts(origins)
+        exact = self._logged[: self.cut] - self._effect[: self.cut]
+        scaled = (ahead(exact, origins, self.facts.horizon, np.nan) - level) / scale
+        return Samples(z, scaled.clip(-FAR, FAR), origins / self.cut, 1 / self.cut, level, scale / self.unit)
+
+    def mean_errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
+        """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
+        F = self.facts.horizon
+        values = forecasts + ahead(self._effect[: self.cut], origins, F)
+        values = np.exp(values.clip(-LARGEST, LARGEST)) if self._log else values
+        errors = np.abs(values - ahead(self.target[: self.cut], origins, F, np.nan))
+        exists = ~np.isnan(errors)
+        mean: HostArray = np.where(exists, errors, 0).sum(axis=1) / np.maximum(exists.sum(axis=1), 1)
+        return mean / mase_divisor(self.target[: self.cut], self.facts.season)
+
+    def distances(self, origins: HostArray, forecasts: HostArray, end: int) -> HostArray:
+        """(N, F): the values minus such forecasts, in units of the series; NaN if unknown, or not before row `end`."""
+        values = ahead(self._logged[:end] - self._effect[:end], origins, self.facts.horizon, np.nan)
+        distances: HostArray = (values - forecasts) / self.unit
+        return distances
 
 
 def mase_divisor(values: HostArray, season: int) -> float:

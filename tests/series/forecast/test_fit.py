@@ -1,11 +1,10 @@
-"""The data of a forecaster, its forecasts and intervals, and their scores."""
+"""The fit of a forecaster to series, its forecasts and intervals, and their scores."""
 
 from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,18 @@ import pytest
 
 from tests.commands.runs import growth
 from tests.errors import one_line, refused
-from tests.series.forecast.tiny import changed, fitted, params
+from tests.series.forecast.tiny import changed, forecaster_of, params
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.forecast import linear
-from xrnn.series.forecast.data import load_series, prepare
+from xrnn.series.forecast.fit import fit_series
+from xrnn.series.forecast.forecasts import naive_forecasts, next_steps
 from xrnn.series.forecast.intervals import Intervals
-from xrnn.series.forecast.model import naive_forecasts, next_steps
 from xrnn.series.forecast.scores import ForecastScores, drift, seasonal_naive, with_quantiles
 from xrnn.series.forecast.series import mase_divisor
 from xrnn.series.forecast.smoothing import smoothed
 from xrnn.series.forecast.windows import fill
 from xrnn.series.parameters import parse_quantiles
-from xrnn.series.tables import Columns
 from xrnn.typing import HostArray
 
 TINY = params(horizon=3, context=6, season=4)
@@ -37,62 +35,62 @@ def series(values: HostArray, **more: Any) -> Series:
 
 
 def test_a_forecast_is_the_average_of_exponential_smoothing_and_the_linear_part() -> None:
-    data = prepare([series(growth() - 10)], TINY).backtest  # negative values have no logarithms
-    assert data is not None
-    forecast = Intervals.of(data, TINY.levels).around(data.test)
-    for n, origin in enumerate(data.test_origins(0)):
+    fit = fit_series([series(growth() - 10)], TINY).backtest  # negative values have no logarithms
+    assert fit is not None
+    (one,), model = fit.series, fit.model
+    forecast = Intervals.of(fit, TINY.levels).around(one, one.test_origins)
+    for n, origin in enumerate(one.test_origins):
         context = growth()[origin - 6 : origin] - 10
         level, scale = context[-4:].mean(), context.std()
-        linear_part = level + scale * ((context - level) / scale @ data.base.W[:-1] + data.base.W[-1])
-        (smooth,), share = smoothed(growth() - 10, None, np.array([origin]), 3, 4), data.base.share
+        linear_part = level + scale * ((context - level) / scale @ model.linear[:-1] + model.linear[-1])
+        (smooth,), share = smoothed(growth() - 10, None, np.array([origin]), 3, 4), model.smoothing
         assert 0 < share < 1
         np.testing.assert_allclose(forecast[n, :, 1], share * smooth + (1 - share) * linear_part)
 
 
 def test_the_model_of_the_backtest_sees_no_row_of_it_and_the_final_one_sees_all() -> None:
     values = growth()
-    data = prepare([series(values)], TINY)
-    one = data.backtest
+    fit = fit_series([series(values)], TINY)
+    one = fit.backtest
     assert one is not None
-    assert (one.series[0].cut, data.series[0].cut) == (48, 60)
+    assert (one.series[0].cut, fit.series[0].cut) == (48, 60)
     values[48:] = 1e6
-    other = prepare([series(values)], TINY).backtest
+    other = fit_series([series(values)], TINY).backtest
     assert other is not None
-    assert len(one.training) == len(other.training) == 48 - 4 - 3 + 1
-    assert len(data.training) == len(one.training) + 12
-    np.testing.assert_array_equal(one.windows(one.training).base, other.windows(other.training).base)
+    counts = [len(each.series[0].training_origins) for each in (one, other, fit)]
+    assert counts == [48 - 4 - 3 + 1, 48 - 4 - 3 + 1, 60 - 4 - 3 + 1]
+    np.testing.assert_array_equal(one.model.linear, other.model.linear)
+    assert one.model.smoothing == other.model.smoothing
 
 
 def test_each_fold_holds_out_the_rows_after_those_it_is_trained_on() -> None:
-    data = prepare([series(growth()), series(growth(40))], TINY)
-    folds = data.folds()
+    folds = fit_series([series(growth()), series(growth(40))], TINY).folds()
     assert [[each.cut for each in fold.series] for fold in folds] == [[24, 16], [36, 24], [48, 32]]
     assert [[each.rows for each in fold.series] for fold in folds] == [[36, 24], [48, 32], [60, 40]]
     for fold in folds:
-        for i, each in enumerate(fold.series):
-            assert fold.training_origins(i)[-1] + TINY.horizon == each.cut == fold.test_origins(i)[0]
-    (fold,) = prepare([series(growth(20))], TINY).folds()  # of fewer, too few windows
+        for each in fold.series:
+            assert each.training_origins[-1] + TINY.horizon == each.cut == each.test_origins[0]
+    (fold,) = fit_series([series(growth(20))], TINY).folds()  # of fewer, too few windows
     assert fold.series[0].cut == 16
 
 
 def test_calibration_gives_quantiles_their_shares_of_unseen_values() -> None:
     walk = series(np.random.default_rng(0).normal(size=150).cumsum())
-    data = prepare([walk], changed(TINY, season=1, context=20)).backtest
-    assert data is not None
-    target: Any = data.test.target
-    quantiles = Intervals.of(data, TINY.levels).around(data.test)
+    fit = fit_series([walk], changed(TINY, season=1, context=20)).backtest
+    assert fit is not None
+    (one,) = fit.series
+    target, quantiles = one.actual(one.test_origins), Intervals.of(fit, TINY.levels).around(one, one.test_origins)
     assert (np.diff(quantiles) >= 0).all()
     assert 0.72 < ((quantiles[..., 0] <= target) & (target <= quantiles[..., 2])).mean() < 0.95
 
 
 def test_offsets_move_quantiles_but_not_the_median() -> None:
-    data = prepare([series(growth() - 10)], TINY)
-    windows = data.windows(data.training[:3])
+    (one,), at = fit_series([series(growth() - 10)], TINY).series, np.array([9, 30, 41])
     offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
-    forecast = Intervals(TINY.levels, offsets, 0.0).around(windows)
-    np.testing.assert_allclose(forecast, windows.base[..., None] + data.series[0].unit * offsets)
+    forecast = Intervals(TINY.levels, offsets, 0.0).around(one, at)
+    np.testing.assert_allclose(forecast, one.plain(at)[..., None] + one.unit * offsets)
     crossed = np.tile([1.0, 0.0, 0.5], (3, 1))  # a quantile stays on its side of the median
-    np.testing.assert_allclose(Intervals(TINY.levels, crossed, 0.0).around(windows)[..., 0], windows.base)
+    np.testing.assert_allclose(Intervals(TINY.levels, crossed, 0.0).around(one, at)[..., 0], one.plain(at))
 
 
 def test_scores() -> None:
@@ -129,8 +127,8 @@ def test_a_series_shorter_than_two_natural_seasons_has_none() -> None:
     start = datetime(2024, 1, 1)
     for rows, season in ((95, 1), (96, 48)):
         times = tuple(start + timedelta(minutes=30 * i) for i in range(rows))
-        data = prepare([series(growth(rows), times=times)], changed(TINY, season=0, context=0))
-        assert data.facts.season == season
+        fit = fit_series([series(growth(rows), times=times)], changed(TINY, season=0, context=0))
+        assert fit.facts.season == season
 
 
 def test_missing_values_are_filled_from_the_past() -> None:
@@ -138,8 +136,8 @@ def test_missing_values_are_filled_from_the_past() -> None:
     np.testing.assert_array_equal(fill(np.array([nan, 1, 2, nan, 4, nan]), 2), [1, 1, 2, 1, 4, 1])
     values = growth()
     values[20:22] = nan
-    data = prepare([series(values)], TINY)
-    assert not {18, 19, 20, 21} & {*data.training_origins(0).tolist()}
+    (one,) = fit_series([series(values)], TINY).series
+    assert not {18, 19, 20, 21} & {*one.training_origins.tolist()}
 
 
 def test_quantiles() -> None:
@@ -158,26 +156,20 @@ def test_bad_series_get_one_line() -> None:
     tiny = series(1e-300 * (np.arange(40) % 7 - 3))
     flawed = "s has too few rows, missing or equal values: expected at least 4 rows with values that change; add rows"
     refused(
-        (DataError, lambda: prepare([one, other], TINY), "s has a gap in its times between 8 and 10"),
-        (DataError, lambda: prepare([constant, series(np.zeros(40))], TINY, backtest=False), flawed),
-        (DataError, lambda: prepare([series(np.ones(1))], params(horizon=1)), "expected at least 2 rows with values"),
+        (DataError, lambda: fit_series([one, other], TINY), "s has a gap in its times between 8 and 10"),
+        (DataError, lambda: fit_series([constant, series(np.zeros(40))], TINY, backtest=False), flawed),
         (
             DataError,
-            lambda: prepare([tiny], TINY),
+            lambda: fit_series([series(np.ones(1))], params(horizon=1)),
+            "expected at least 2 rows with values",
+        ),
+        (
+            DataError,
+            lambda: fit_series([tiny], TINY),
             "s has a standard deviation below 1e-150: expected a larger one; mu",
         ),
-        (DataError, lambda: prepare([empty], changed(TINY, target="v", known="k")), "s has no value to forecast"),
+        (DataError, lambda: fit_series([empty], changed(TINY, target="v", known="k")), "s has no value to forecast"),
     )
-
-
-def test_the_columns_of_a_npy_file_have_numbers() -> None:
-    values = np.stack([np.arange(40) % 5, growth(40), growth(40) ** 2], axis=1)
-    np.save("f.npy", values)
-    settings = changed(TINY, target="2", known="1")
-    (got,) = load_series([Path("f.npy")], settings, Columns(channels=("2", "1")))
-    np.testing.assert_array_equal(got.values, values[:, [1, 0]])
-    with one_line(DataError, "f.npy lacks one of the columns 4, 1: expected numbers from 1 to 3"):
-        load_series([Path("f.npy")], settings, Columns(channels=("4", "1")))
 
 
 def short_and_long() -> list[Series]:
@@ -203,18 +195,18 @@ def short_and_long() -> list[Series]:
 def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backtest: bool) -> None:
     every = short_and_long()
     trained = [each for each in every if each.name in ("a", "late", "gaps", "b")]
-    data, other = (prepare(each, TINY, backtest=backtest) for each in (every, trained))
-    assert (data.facts, other.left_out) == (other.facts, "")
+    fit, other = (fit_series(each, TINY, backtest=backtest) for each in (every, trained))
+    assert (fit.facts, other.left_out) == (other.facts, "")
     names, why = "series (one, three, constant, sparse, zeros)", "too few rows, missing or equal values"
-    assert data.left_out == f"no complete window to train on in 5 of 9 {names}: {why}"
-    np.testing.assert_array_equal(data.base.W, other.base.W)
+    assert fit.left_out == f"no complete window to train on in 5 of 9 {names}: {why}"
+    np.testing.assert_array_equal(fit.model.linear, other.model.linear)
     if backtest:
-        assert data.backtest is not None
-        assert data.backtest.scored == [0, 8]
+        assert fit.backtest is not None
+        assert fit.backtest.scored == [0, 8]
         unscored = "one, three, constant, sparse, late, gaps, zeros"
-        assert data.backtest.unscored == f"not scored: 7 of 9 series ({unscored}): {why}"
+        assert fit.backtest.unscored == f"not scored: 7 of 9 series ({unscored}): {why}"
     forecasts, of_trained = (
-        [next_steps(Intervals.of(each, TINY.levels), one) for one in each.series] for each in (data, other)
+        [next_steps(one, Intervals.of(each, TINY.levels)) for one in each.series] for each in (fit, other)
     )
     by_name = {each.name: each for each in forecasts}
     for one in of_trained:
@@ -224,15 +216,15 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(backte
         np.testing.assert_allclose(by_name[name].median, last)
         assert (np.ptp(by_name[name].values, axis=1) > 0).all() == (name == "three")
     assert naive_forecasts(forecasts) == f"naive forecasts for 5 of 9 {names}: {why}"
-    saved = fitted(TINY, data)
-    for each, of_data in zip(every, forecasts, strict=True):
-        np.testing.assert_array_equal(saved.forecast(each).values, of_data.values)
+    saved = forecaster_of(TINY, fit)
+    for each, expected in zip(every, forecasts, strict=True):
+        np.testing.assert_array_equal(saved.forecast(each).values, expected.values)
 
 
 def test_series_that_cannot_be_trained_on_do_not_shorten_the_context() -> None:
     settings = changed(TINY, context=0)
     short = [series(growth(n)) for n in (1, 4, 6)]
-    alone, among = (prepare(each, settings) for each in ([series(growth())], [*short, series(growth())]))
+    alone, among = (fit_series(each, settings) for each in ([series(growth())], [*short, series(growth())]))
     assert alone.facts.context == among.facts.context
 
 
@@ -241,11 +233,11 @@ def test_a_series_whose_neighbours_are_unknown_has_no_scale() -> None:
     sparse, settings = np.arange(80.0), changed(TINY, horizon=1, season=1)
     sparse[1::2] = np.nan
     with one_line(DataError, "s has too few rows, missing or equal values"):
-        prepare([series(sparse)], settings)
-    data = prepare([series(growth()), series(sparse)], settings)
-    assert data.backtest is not None
-    assert (data.backtest.scored, data.backtest.unscored.count("1 of 2 series")) == ([0], 1)
-    trained = fitted(settings, data)
+        fit_series([series(sparse)], settings)
+    fit = fit_series([series(growth()), series(sparse)], settings)
+    assert fit.backtest is not None
+    assert (fit.backtest.scored, fit.backtest.unscored.count("1 of 2 series")) == ([0], 1)
+    trained = forecaster_of(settings, fit)
     assert trained.forecast(series(sparse[:41])).flaw
     assert not trained.forecast(series(np.append(sparse[:41], 41.0))).flaw
 
@@ -254,10 +246,10 @@ def test_a_short_series_has_the_step_of_the_model() -> None:
     """A series of one row has no step of its own."""
     months = tuple(datetime(2020 + i // 12, i % 12 + 1, 1) for i in range(60))
     every = [series(growth(), times=months), series(np.array([3.0]), times=months[-1:])]
-    data = prepare(every, TINY)
-    intervals = Intervals.of(data, TINY.levels)
-    for each in data.series:
-        assert next_steps(intervals, each).times == [datetime(2025, m, 1) for m in (1, 2, 3)]
+    fit = fit_series(every, TINY)
+    intervals = Intervals.of(fit, TINY.levels)
+    for each in fit.series:
+        assert next_steps(each, intervals).times == [datetime(2025, m, 1) for m in (1, 2, 3)]
 
 
 def test_the_known_columns_of_a_short_series_may_be_empty() -> None:
@@ -265,8 +257,8 @@ def test_the_known_columns_of_a_short_series_may_be_empty() -> None:
     columns = np.stack([np.append(growth(), [np.nan] * 3), rng.random(63)], axis=1)
     short = np.array([[1.0, np.nan], [2.0, np.nan]])
     settings = changed(TINY, target="v", known="k")
-    data = prepare([series(columns), series(short)], settings)
-    np.testing.assert_array_equal(next_steps(Intervals.of(data, TINY.levels), data.series[1]).median, 2)
+    fit = fit_series([series(columns), series(short)], settings)
+    np.testing.assert_array_equal(next_steps(fit.series[1], Intervals.of(fit, TINY.levels)).median, 2)
 
 
 def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,10 +269,10 @@ def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPa
         seen.append(samples)
         return linear.average(samples, season)
 
-    monkeypatch.setattr("xrnn.series.forecast.data.average", average)
-    prepare(both, changed(TINY), backtest=False)
-    monkeypatch.setattr("xrnn.series.forecast.data._MOST_VALUES", 6 * 100)
-    prepare(both, changed(TINY), backtest=False)
+    monkeypatch.setattr("xrnn.series.forecast.fit.average", average)
+    fit_series(both, changed(TINY), backtest=False)
+    monkeypatch.setattr("xrnn.series.forecast.fit._MOST_VALUES", 6 * 100)
+    fit_series(both, changed(TINY), backtest=False)
     sizes = [[len(each.z) for each in samples] for samples in seen]
     assert sizes[0] == [196, 96]
     assert sizes[-1] == [68, 33]
