@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +23,6 @@ from xrnn.typing import HostArray
 
 _PARTIAL: Final = ".xrnn.partial"
 _DIGEST: Final = "digest"  # the metadata key of the SHA-256 of the arrays and of the other metadata
-_LEFTOVER_AGE: Final = 24 * 3600.0  # seconds
 
 
 class FileError(ValueError):
@@ -218,8 +216,8 @@ def write_own(
 def write_file(path: Path, content: bytes, may_replace: Callable[[Path], bool], refusal: str) -> None:
     """Write `content` to `path`. At any moment, `path` is the old file or the complete new one.
 
-    may_replace, refusal   see `check_output`, which is called before the content is written and again before an
-                           existing file is replaced
+    may_replace, refusal   see `check_output`, which is called before the content is written, and again before the file
+                           gets its name
 
     Links are followed, and the mode of the old file is kept. The content is on the disk before the file gets its name.
     Raises OSError, with the old file unchanged.
@@ -228,11 +226,10 @@ def write_file(path: Path, content: bytes, may_replace: Callable[[Path], bool], 
     target = real_path(path)
     with _temporary_file(target) as temporary:
         _write(temporary, content)
-        if not _renamed_to_new(temporary, target):
-            check_output(path, may_replace, refusal)
-            with contextlib.suppress(FileNotFoundError):  # the old file was removed just now
-                shutil.copymode(target, temporary)
-            os.replace(temporary, target)
+        check_output(path, may_replace, refusal)
+        with contextlib.suppress(FileNotFoundError):  # a new file
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
     _sync_folder(target)
 
 
@@ -255,19 +252,6 @@ def check_output(path: Path, may_replace: Callable[[Path], bool], refusal: str) 
         )
     if os.path.getsize(path) and not may_replace(path):
         raise FileExistsError(f"{printable(str(path))} {refusal}")
-
-
-def _renamed_to_new(temporary: Path, target: Path) -> bool:
-    """Give the file its name if no file has it.   Returns whether it was free."""
-    try:
-        os.link(temporary, target)  # unlike a rename, it fails if the name exists
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if os.path.lexists(target):
-            return False
-        os.replace(temporary, target)
-    return True
 
 
 def arrays_content(arrays: Mapping[str, HostArray], metadata: Mapping[str, str]) -> bytes:
@@ -323,7 +307,6 @@ def same_file(one: Path, other: Path) -> bool:
 @contextlib.contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
     """A new, empty file in the folder of `path`. At the end of the block it is removed, unless it was renamed."""
-    _remove_leftovers(path.parent)
     temporary = path.with_name(f".{secrets.token_hex(8)}{_PARTIAL}")
     try:
         temporary.open("xb").close()
@@ -352,14 +335,3 @@ def _sync_folder(path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files older than _LEFTOVER_AGE: killed processes left them. Younger ones may be in use."""
-    with contextlib.suppress(OSError):  # a folder can be writable but not listable
-        for name in os.listdir(folder):
-            if name.startswith(".") and name.endswith(_PARTIAL):
-                with contextlib.suppress(OSError):  # another process removed it, or this one lacks permission
-                    status = os.lstat(folder / name)
-                    if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _LEFTOVER_AGE:
-                        os.unlink(folder / name)
