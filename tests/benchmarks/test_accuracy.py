@@ -13,16 +13,6 @@ from benchmarks.cases import Case
 from xrnn.typing import Array
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_exponent_is_sampled(dtype: str) -> None:
-    values = np.abs(accuracy._every_exponent(dtype, per_exponent=2))
-    info = np.finfo(dtype)
-    assert np.isfinite(values).all()
-    assert len(np.unique(np.frexp(values)[1])) >= info.maxexp - info.minexp + info.nmant
-    assert values.min() <= 2 * info.smallest_subnormal
-    assert values.max() > info.max / 2
-
-
 def test_tanh_ulp_sees_an_error_of_a_few_ulp(monkeypatch: pytest.MonkeyPatch) -> None:
     right = accuracy.tanh_ulp("float32", per_exponent=1)
     assert 0.2 < right < 4

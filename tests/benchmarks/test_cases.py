@@ -5,29 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.cases import STATED, Case, Problem, check
+from benchmarks.cases import Case, Problem, check
 from xrnn import RNN
 
 
-def test_a_case_has_the_products_of_its_gates_and_a_base_that_is_measured() -> None:
-    assert all(case.base in STATED for case in STATED if case.base and case.H != 500)
-    assert Case(50, 16, 256, 256, cell="leak").base == Case(50, 16, 256, 256)
+def test_operations_are_counted_within_the_lengths() -> None:
     rnn, gru = Case(5, 3, 2, 7), Case(5, 3, 2, 7, cell="gru")
-    assert gru.name == "gru-T5-N3-D2-H7"
     assert rnn.flops("forward") == 5 * rnn.flops("step") == 5 * 2 * 3 * 7 * (2 + 7)
     assert gru.flops("train") == 3 * gru.flops("forward") == 9 * rnn.flops("forward")
-
-
-def test_lengths_are_uniform_and_only_steps_within_them_count() -> None:
     case = Case(T=40, N=2000, D=2, H=7, ragged=True)
-    assert case.name == "T40-N2000-D2-H7-ragged"
     assert np.unique(case.lengths).tolist() == list(range(1, 41))
-    assert abs(case.lengths.mean() - 20.5) < 5 * 40 / 12**0.5 / 2000**0.5  # five standard deviations
     assert case.flops("forward") == case.lengths.sum() * 2 * 7 * (2 + 7)
-    assert case.base == Case(T=40, N=2000, D=2, H=7)
-    problem = Problem(Case(T=6, N=5, D=2, H=3, ragged=True))
-    np.testing.assert_array_equal(problem.within.sum(0), problem.case.lengths)
-    assert not problem.dh[~problem.within].any()
 
 
 def test_results_past_a_rows_end_are_not_compared() -> None:

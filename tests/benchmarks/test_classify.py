@@ -31,11 +31,3 @@ def test_the_score_of_a_random_method_is_the_median_over_seeds() -> None:
     measured = classify.measure(nth, parts, parts, False, seeds=3)
     assert measured.scores == [0.25, 0.75, 0.5]
     assert measured.score == 0.5
-
-
-def test_a_lower_error_is_better() -> None:
-    results = {
-        name: {"xrnn": classify.Measured([0.9], [1.0]), "other": classify.Measured([other], [1.0])}
-        for name, other in (("GunPoint", 0.8), ("Coffee", 0.9), ("Tecator", 0.8))
-    }
-    assert classify.record(results, "other") == (1, 1, 1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmarks import busy, parallel, readme
+from benchmarks import parallel, readme
 from benchmarks.cases import Case
 from benchmarks.ratios import fastest, gflops, ratio
 from benchmarks.report import against_peers, print_changes, print_comparison
@@ -64,16 +64,9 @@ def test_a_spread_that_straddles_one_is_a_tie(
     assert (found.median, found.verdict) == (median, verdict)
 
 
-def test_the_best_on_a_busy_machine_is_taken_within_a_round() -> None:
-    """The second round ran while the machine was slow."""
-    rates = {"chosen": [90.0, 45.0, 91.0], "one thread": [100.0, 50.0, 100.0], "2 threads": [1.0] * 3}
-    assert busy.of_best(rates) == 0.9
-
-
 def test_the_cost_of_a_mean_of_several_ranks() -> None:
     assert parallel.seconds_of_mean(2, 1000, 0, 1000) == 1
     assert parallel.seconds_of_mean(4, 1000, 1, 1000) == 6 + 1.5
-    assert parallel.seconds_of_mean(1024, 0, 1, 1) == 30
 
 
 def test_the_best_peer_has_the_lowest_median_and_is_not_ours() -> None:
