@@ -58,7 +58,7 @@ def test_an_error_is_never_printed_to_stdout(workdir: Path) -> None:
 
 
 @POSIX
-@pytest.mark.parametrize("module", ["numpy", "xrnn.backend", "typer", "rich.console", "xrnn.commands.labelled"])
+@pytest.mark.parametrize("module", ["numpy", "typer", "xrnn.commands.labelled"])
 def test_an_interrupt_of_the_imports_gets_one_line(module: str) -> None:
     code = f"""
 import os, sys

@@ -60,12 +60,6 @@ def test_a_share_of_each_label_is_held_out_by_the_seed() -> None:
     assert not {each.name for each in data.test} & {each.name for each in data.train}
 
 
-def test_the_description_of_series_with_one_channel_and_one_length() -> None:
-    test = write_ts(Path("g.ts"), [Series(np.full((3, 1), 2.0), label, "") for label in ("a", "b")], ["a", "b"])
-    paths = [ts("f.ts", series("a", D=1), series("b", D=1)), test]
-    assert read(paths).source == "series: 2 to train on, 2 to test on; 2 labels, 1 channel, 3 steps"
-
-
 def test_labels_that_are_numbers_are_in_their_order() -> None:
     for names, expected in (
         (["10", "9", "-1"], ["-1", "9", "10"]),
@@ -99,30 +93,23 @@ def test_targets_with_a_decimal_comma() -> None:
     assert {each.label for each in data.train + data.test} == {i + 0.5 for i in range(8)}
 
 
-@pytest.mark.parametrize("label", ["x", "nan", "1e31"])
-def test_bad_targets_get_one_line(label: str) -> None:
-    Path("f.ts").write_text("\n".join(["@targetLabel true", "@data", "1,1:1", f"1,1:{label}", "1,1:2", "1,1:3"]))
-    with one_line(DataError, f"f.ts, line 4 has the target '{label}': expected a number up to 1e+30; correct"):
-        read([Path("f.ts")], numbers=True)
+def test_bad_targets_get_one_line() -> None:
+    for label in ("x", "nan", "1e31"):
+        Path("f.ts").write_text("\n".join(["@targetLabel true", "@data", "1,1:1", f"1,1:{label}", "1,1:2", "1,1:3"]))
+        with one_line(DataError, f"f.ts, line 4 has the target '{label}': expected a number up to 1e+30; correct"):
+            read([Path("f.ts")], numbers=True)
 
 
-@pytest.mark.parametrize(
-    ("train", "test", "words"),
-    [
+def test_series_that_do_not_fit_get_one_line() -> None:
+    for train, test, words in (
         ([series("a"), series("a"), series("b")], [], "f.ts has a single series of the label b, f.ts, line 7: expecte"),
         ([series("a"), series("b", D=3)], [], "f.ts, line 6 has 3 channels, but f.ts, line 5 has 2: expected the same"),
         ([series("a"), series("b")], [series("a"), series("c")], "g.ts, line 6 has the label c: expected one that TRA"),
         ([series("a"), series("b")], [series("a", D=1)], "g.ts, line 5 has 1 channels, but TRAIN has 2: expected the"),
-    ],
-)
-def test_series_that_do_not_fit_get_one_line(train: list[Series], test: list[Series], words: str) -> None:
-    paths = [ts("f.ts", *train)] + ([ts("g.ts", *test)] if test else [])
-    with one_line(DataError, words):
-        read(paths)
-
-
-def test_one_series_of_a_label_is_enough_beside_a_test() -> None:
-    data = read([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a", T=4))])
+    ):
+        with one_line(DataError, words):
+            read([ts("f.ts", *train), *([ts("g.ts", *test)] if test else [])])
+    data = read([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a", T=4))])  # enough beside a TEST
     assert (len(data.train), len(data.test)) == (2, 1)
 
 
@@ -152,11 +139,13 @@ def test_series_without_a_label_get_one_line() -> None:
     )
 
 
-# ---- the series that come with another package ----
-
-
 def test_without_a_path_the_files_of_aeon_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package is not imported: importing this one would fail."""
+    words = "comes with the package aeon, which is not installed: expected TRAIN, or `pip install --no-deps aeon` (its"
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.path", [])
+        with one_line(DataError, words):
+            read([])
     site = tmp_path / "site"
     folder = site / "aeon" / "datasets" / "data" / "JapaneseVowels"
     folder.mkdir(parents=True)
@@ -164,15 +153,9 @@ def test_without_a_path_the_files_of_aeon_are_read(tmp_path: Path, monkeypatch: 
     (site / "aeon-1.0.dist-info").mkdir()
     (site / "aeon-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: aeon\nVersion: 1.0\n")
     monkeypatch.syspath_prepend(str(site))
-    with one_line(DataError, "comes with the package aeon, which is not installed: expected TRAIN, or `pip install --"):
+    with one_line(DataError, words):
         read([])
     for part, seed in (("TRAIN", 0), ("TEST", 1)):
         write_ts(folder / f"JapaneseVowels_{part}.ts", waves(4, seed))
     data = read([])
     assert (len(data.train), len(data.test)) == (4, 4)
-
-
-def test_without_aeon_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", [])
-    with one_line(DataError, "expected TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not"):
-        read([])
