@@ -244,7 +244,7 @@ def test_a_pipe_that_is_closed_before_training_ends_the_run(folder: Path) -> Non
 
 @POSIX
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-@pytest.mark.parametrize("arguments", [["info"], ["--help"], ["--version"], _LONG], ids=lambda words: words[0])
+@pytest.mark.parametrize("arguments", [["info"], ["--help"], _LONG], ids=lambda words: words[0])
 def test_a_full_device_gets_one_line(folder: Path, arguments: list[str]) -> None:
     before = files()
     # As from a shell: Python flushes the buffer again when it exits.

@@ -1,4 +1,4 @@
-"""The entry point: how the command starts, in any environment; completion."""
+"""The entry point: how the command starts, in any environment."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import safetensors.numpy
 
 import xrnn
 from tests.built import NEEDS_KERNELS
-from tests.commands.runs import CLASSIFY, REGRESS, Capture, Patch, updates_in
+from tests.commands.runs import CLASSIFY, REGRESS, updates_in
 from tests.fresh import DEFAULT_SIGNALS, STANDIN_AS_CUPY, XRNN, run_python
-from xrnn.commands.main import main
 
 COMMAND = [sys.executable, "-c", XRNN]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="shells and signals are POSIX's")
@@ -103,22 +102,3 @@ import xrnn.commands.main
 print({"sklearn", "scipy", "matplotlib", "onnx", "torch", "keras"} & {*sys.modules})
 """
     assert run_python(code).stdout.split() == ["set()"] * 2
-
-
-@pytest.mark.parametrize(
-    ("words", "completed"),
-    [
-        ("xrnn cl", {"classify"}),
-        ("xrnn regress --cell ", {"rnn", "lstm", "gru", "min-gru", "min-lstm", "slstm", "lru"}),
-        ("xrnn info --backend n", {"numpy"}),
-        ("xrnn classify --one", {"--one-way"}),
-    ],
-)
-def test_the_shell_completes(words: str, completed: set[str], monkeypatch: Patch, capsys: Capture) -> None:
-    monkeypatch.setenv("_XRNN_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", words)
-    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
-    with pytest.raises(SystemExit, match=r"^0$"):
-        main([])
-    out, err = capsys.readouterr()
-    assert (set(out.split()), err) == (completed, "")

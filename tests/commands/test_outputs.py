@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -66,15 +65,13 @@ def test_without_matplotlib_the_picture_is_left_out(folder: Path, monkeypatch: P
 
 
 @pytest.fixture(scope="module")
-def crowded(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a checkpoint `c` of `xrnn regress`, foreign files, links and a FIFO."""
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with foreign files, a link and a FIFO."""
     folder = tmp_path_factory.mktemp("crowded")
     write_data(folder)
-    shutil.copy(trained / "regress", folder / "c")
     for name in ("mine.png", "notes"):
         (folder / name).write_bytes(b"mine")
-    for name, target in {"loop": "loop", "link": "notes"}.items():
-        (folder / name).symlink_to(target)
+    (folder / "link").symlink_to("notes")
     os.mkfifo(folder / "fifo")
     return folder
 
@@ -88,7 +85,6 @@ def crowded(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--out levels.ts", "--out is levels.ts: expected a name that ends in .safetensors; change the ending"),
         ("--out mine.safetensors", NEW.format("mine.png")),
         ("--out .", ELSEWHERE.format(".", "a folder; name a file in it")),
-        ("--out loop", IN_A_FOLDER.format("loop", "Too many levels of symbolic links")),
         ("--out fifo --overwrite", ELSEWHERE.format("fifo", "a device, a pipe or a socket; name")),
         ("--out nowhere/c", IN_A_FOLDER.format("nowhere/c", "No such file or directory")),
         (f"--out {'x' * 300}", IN_A_FOLDER.format("x" * 300, "File name too long")),

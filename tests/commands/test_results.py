@@ -157,7 +157,6 @@ def test_without_a_command_the_help_is_printed(arguments: list[str], capsys: Cap
     out, err = capsys.readouterr()
     assert err == ""
     assert all(f"\n  {command} " in out for command in COMMANDS)
-    assert "--install-completion" in out
 
 
 @pytest.mark.parametrize("command", COMMANDS)

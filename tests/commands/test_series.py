@@ -91,6 +91,8 @@ def test_targets_with_a_decimal_comma() -> None:
     Path("t.csv").write_text("\n".join(["id;level;x;y", *rows]))
     data = read([Path("t.csv")], numbers=True, decimal=",", id="id", label="level")
     assert {each.label for each in data.train + data.test} == {i + 0.5 for i in range(8)}
+    assert data.source.startswith("series: 6 to train on, 2 to test on, held out; targets ")
+    assert data.source.endswith(", 2 channels, 4 steps\nchannels: x, y")
 
 
 def test_bad_targets_get_one_line() -> None:

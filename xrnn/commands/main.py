@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 import signal
 import sys
 from typing import Annotated, Any, Final, cast
@@ -28,10 +27,10 @@ from xrnn.series.errors import ModelError
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
 
-
 app = typer.Typer(
     help="Recurrent layers on NumPy and CuPy, for time series.",
     rich_markup_mode=None,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
@@ -61,8 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     commands = cast(Any, typer.main.get_command(app))
-    if "_XRNN_COMPLETE" in os.environ:  # a shell completes a command
-        commands.main(arguments, "xrnn")
     try:
         # `commands.main` would turn the exceptions of an interrupt and of a closed pipe into exit statuses of its own.
         with commands.make_context("xrnn", [*arguments]) as context:

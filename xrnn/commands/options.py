@@ -99,17 +99,11 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
             metavar = "|".join(rules[name].choices)
         more: dict[str, Any] = {} if of is bool else {"metavar": metavar}
         annotation = each.annotation if each.default is None else of
-        if "|" in metavar and of is not bool:
-            more |= {"parser": str.lower, "autocompletion": _listing(metavar.split("|"))}
-        elif of is Path:
-            more["parser"] = path
+        if of is Path or ("|" in metavar and of is not bool):
+            more["parser"] = path if of is Path else str.lower
         text = f"{helps[name][0].upper()}{helps[name][1:]}."
         option = typer.Option(flag(name), help=text, show_default=of is not bool and each.default != "", **more)
         yield each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option])
-
-
-def _listing(values: list[str]) -> Callable[[], list[str]]:
-    return lambda: values
 
 
 def with_options(command: Callable[..., Any]) -> Callable[..., Any]:

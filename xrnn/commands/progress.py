@@ -10,14 +10,12 @@ from types import TracebackType
 from typing import Final, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
 from xrnn.commands.terminal import Terminal, noted_signals
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.training import Training
 
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
-_WIDEST_BAR: Final = 40
 
 
 class TrainingProgress(Watcher):
@@ -35,7 +33,7 @@ class TrainingProgress(Watcher):
         self._training: Training | None = None
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=_WIDEST_BAR)),
+            BarColumn(bar_width=None),
             TimeRemainingColumn(),
             console=terminal,
             auto_refresh=False,  # its thread would slow the training
