@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 import xrnn.torch
+from xrnn.exchange.torch_weights import CELLS
 
 TOLERANCE: Final = {torch.float32: 2e-5, torch.float64: 1e-12}
 
@@ -28,11 +29,13 @@ def accelerated(kind: str, *sizes: int, **options: Any) -> Any:
 
 
 def states_of(module: Any, rows: int | None) -> Any:
-    """Random initial states, for a batch of `rows`, or without a batch axis for None."""
+    """Random initial states, for a batch of `rows`, or without a batch axis for None. A normaliser is above 1."""
+    cell = CELLS[module.mode]
     count = module.num_layers * (2 if module.bidirectional else 1)
-    shape = (count, *((rows,) if rows else ()), module.hidden_size)
-    drawn = [torch.randn(shape, dtype=module.weight_hh_l0.dtype) for _ in range(2 if module.mode == "LSTM" else 1)]
-    return tuple(drawn) if len(drawn) == 2 else drawn[0]
+    shape = (count, *((rows,) if rows else ()), module.hidden_size * cell.components)
+    drawn = {name: torch.randn(shape, dtype=module.weight_ih_l0.dtype) for name in cell.states}
+    states = [1 + state.abs() if name == "n" else state for name, state in drawn.items()]
+    return tuple(states) if len(states) > 1 else states[0]
 
 
 def everything(module: Any, x: Any, hx: Any = None) -> list[torch.Tensor]:

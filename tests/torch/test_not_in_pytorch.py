@@ -17,7 +17,7 @@ import xrnn
 import xrnn.torch
 from tests.errors import one_line, refused
 from tests.thin import thin
-from tests.torch.pairs import TOLERANCE
+from tests.torch.pairs import TOLERANCE, states_of
 from xrnn.exchange.torch_weights import CELLS
 from xrnn.ops.cells.lru import LEAST_NU
 from xrnn.torch.not_in_pytorch import in_pytorch
@@ -42,14 +42,6 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-def states_of(module: Any, *rows: int) -> list[Any]:
-    """Random initial states that require gradients; the normaliser of an sLSTM is above 1."""
-    cell = CELLS[module.mode]
-    shape = module.num_layers * (1 + module.bidirectional), *rows, module.hidden_size * cell.components
-    drawn = {state: torch.randn(shape, dtype=module.weight_ih_l0.dtype) for state in cell.states}
-    return [(1 + s.abs() if name == "n" else s).requires_grad_() for name, s in drawn.items()]
-
-
 @pytest.mark.parametrize(("kind", "form", "options"), thin(list(KINDS), FORMS, OPTIONS, every=3))
 def test_kernels_agree_with_pytorch(kind: str, form: str, options: dict[str, Any]) -> None:
     module = KINDS[kind](D, H, **options)
@@ -58,7 +50,8 @@ def test_kernels_agree_with_pytorch(kind: str, form: str, options: dict[str, Any
             module.nu_l0[:3] = LEAST_NU - 1  # beyond its bound
     dtype, stabilisers = module.weight_ih_l0.dtype, len(CELLS[module.mode].stabilisers)
     x = torch.randn((7, 4, D), dtype=dtype, requires_grad=True)
-    states = states_of(module, *() if form == "one row" else (7,) if module.batch_first and form == "padded" else (4,))
+    initial = states_of(module, None if form == "one row" else 7 if module.batch_first and form == "padded" else 4)
+    states = [state.requires_grad_() for state in (initial if isinstance(initial, tuple) else (initial,))]
     trained = states[: len(states) - stabilisers]
 
     def everything(run: Any) -> list[Any]:
