@@ -55,15 +55,6 @@ def names_of(known: str | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def is_frame(X: Any, names: Names) -> bool:
-    """True for a pandas Series, and for a DataFrame in one of the forms above."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
-        return False
-    is_named = bool(names.given) or X.index.nlevels > 1
-    return isinstance(X, pandas.Series) or is_named or isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Form:
     """A pandas object with series, and its form, for the results.
@@ -169,8 +160,7 @@ class Form:
             return made[0]
         together, (id_name, time) = pandas.concat(made), self.rows.index.names
         ids = [key for key, each in zip(self.keys, made, strict=True) for _ in range(len(each))]
-        parts = [pandas.Index(ids, tupleize_cols=False), together.index]
-        index = pandas.MultiIndex.from_arrays(parts, names=[id_name, "time" if time is None else time])
+        index = pandas.MultiIndex.from_arrays([ids, together.index], names=[id_name, "time" if time is None else time])
         together = together.set_axis(index)
         return together if self.levels else together.reset_index(allow_duplicates=True)
 
@@ -183,18 +173,26 @@ class Form:
         return pandas.DataFrame(forecast.values, index, pandas.Index(forecast.levels, name="quantile"))
 
 
-def form_of(X: Any, names: Names) -> Form:
-    """The form of a pandas object.   Raises ValueError."""
-    pandas: Any = sys.modules["pandas"]
+def form_of(X: Any, names: Names) -> Form | None:
+    """The form of a pandas object.   None for other X, and for a DataFrame without names and times.
+
+    Raises ValueError.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
+        return None
     is_series, levels, given = isinstance(X, pandas.Series), X.index.nlevels, names.given
+    is_wide = not (is_series or given) and levels == 1
+    if is_wide and not isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex):
+        return None
     if not len(X):
         raise ValueError("X has no rows: expected at least one series with values; add rows")
     if levels > 2:
         raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
     frame = X.to_frame() if is_series else X
     _check_columns(frame, "X")
-    if levels == 1 and (is_series or not given):
-        return Form(_by_number(frame), [X.name] if is_series else frame.columns, wide=not is_series)
+    if is_wide or (is_series and levels == 1):
+        return Form(_by_number(frame), frame.columns if is_wide else [X.name], wide=is_wide)
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
     if levels == 2:

@@ -18,7 +18,7 @@ from xrnn.series.forecast.forecasts import Forecast, naive_forecasts, next_steps
 from xrnn.series.forecast.intervals import Intervals
 from xrnn.series.forecast.model import Facts, Model
 from xrnn.series.forecast.series import TOO_FEW, OneSeries, mase_divisor
-from xrnn.series.frames import Form, Names, form_of, is_frame, names_of
+from xrnn.series.frames import Form, Names, form_of, names_of
 from xrnn.series.inputs import as_numbers, as_series, check_count
 from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, number, parse_quantiles
 from xrnn.series.scale import Scale
@@ -136,7 +136,7 @@ class Forecaster(Estimator):
         Raises ValueError.
         """
         names = Names(self.id, self.time, self.target, names_of(self.known))
-        form = form_of(X, names) if is_frame(X, names) else None
+        form = form_of(X, names)
         if columns is None and names.given and not (form and form.names.given):
             raise ValueError(
                 f"id, time, target or known name the column {names.given[0]}, but X has no named columns: expected a "
