@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,9 +93,12 @@ def test_known_and_new_sizes_end_all_ranks(rank: int) -> None:
 
 
 @pytest.fixture
-def _no_mpi4py(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_mpi4py(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    world.cache_clear()
     monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
     monkeypatch.setitem(sys.modules, "mpi4py", None)
+    yield
+    world.cache_clear()
 
 
 @pytest.mark.usefixtures("_no_mpi4py")
