@@ -81,13 +81,12 @@ def config(selection: Selection | None = None) -> str:
     return "\n".join([*lines, forms(backend, RNNCell(), _EXAMPLE, "float32")])
 
 
-def explain_sizes(T: int, N: int, D: int, H: int, backend: Backend, cell: str = "rnn", heads: int = 1) -> str:
+def explain_sizes(T: int, N: int, D: int, H: int, backend: Backend, cell: str) -> str:
     """The text of `xrnn info --explain`: the forms at these sizes, in float32 and in float64.
 
-    cell     one of `explained`
-    heads    of the layer, a divisor of H
+    cell   one of `explained`
     """
-    shapes = {"T": T, "N": N, "D": D, "H": H} | ({"heads": heads} if heads > 1 else {})
+    shapes = {"T": T, "N": N, "D": D, "H": H}
     return "\n".join(forms(backend, explained()[cell], shapes, dtype) for dtype in ("float32", "float64"))
 
 

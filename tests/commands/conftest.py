@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.commands.runs import REGRESS, RUNS, TRAINED, Patch, Run, write_data
+from tests.commands.runs import REGRESS, RUNS, Patch, Run, write_data
 
 
 @pytest.fixture
@@ -17,21 +16,13 @@ def folder(workdir: Path) -> Path:
     return workdir
 
 
-def _each(runs: list[Run]) -> list[Any]:
-    """`xrnn regress` differs from `classify` by a head only, so only .ci/proof runs it."""
-    return [pytest.param(run, marks=[pytest.mark.proof] * (run is REGRESS), id=run.command) for run in runs]
-
-
-@pytest.fixture(params=_each(RUNS))
+# `xrnn regress` differs from `classify` by a head only, so only .ci/proof runs it.
+@pytest.fixture(
+    params=[pytest.param(run, marks=[pytest.mark.proof] * (run is REGRESS), id=run.command) for run in RUNS]
+)
 def run(request: pytest.FixtureRequest, folder: Path) -> Run:
     run: Run = request.param
     return run
-
-
-@pytest.fixture(params=_each(TRAINED))
-def training(request: pytest.FixtureRequest, folder: Path) -> Run:
-    training: Run = request.param
-    return training
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from xrnn.typing import HostArray
 
 Capture: TypeAlias = pytest.CaptureFixture[str]
 Patch: TypeAlias = pytest.MonkeyPatch
-UPDATES: Final = 6  # of a run, unless `units` says otherwise
+UPDATES: Final = 6  # of a training of two epochs
 
 
 @dataclass(frozen=True)
@@ -25,48 +25,27 @@ class Run:
     """A command that fits a model.
 
     data       the files that it reads, which `write_data` makes
-    options    a small model
-    unit       the name of the option with the length of a training; empty for none
-    per_unit   the number of updates in a unit
-    default    the name of the checkpoint and the picture, without their endings
-    use        the arguments of `xrnn predict` for the checkpoint and `data`
+    options    a small model, without the length of a training
     """
 
     command: str
     data: tuple[str, ...]
     options: tuple[str, ...]
-    unit: str
-    per_unit: int
-    default: str
-    use: tuple[str, ...]
 
-    def __call__(self, *options: str, units: int = 0) -> int:
+    def __call__(self, *options: str, epochs: int = 2) -> int:
         """Run it → the exit status."""
-        return main(self.words(*options, units=units))
+        return main(self.words(*options, epochs=epochs))
 
-    def words(self, *options: str, units: int = 0) -> list[str]:
-        length = [f"--{self.unit}", str(units or UPDATES // self.per_unit)] if self.unit else []
+    def words(self, *options: str, epochs: int = 2) -> list[str]:
+        length = ["--epochs", str(epochs)] * (self.command != "forecast")
         return [self.command, *self.data, *self.options, *length, *options]
 
 
 _SIZES: Final = ("--hidden", "6", "--batch", "4", "--lr", "0.02")
-CLASSIFY: Final = Run(
-    "classify", ("train.ts", "test.ts"), _SIZES, "epochs", 3, "classifier", ("predict", "{}", "test.ts")
-)
-REGRESS: Final = Run(
-    "regress", ("levels.ts", "others.ts"), _SIZES, "epochs", 3, "regression", ("predict", "{}", "others.ts")
-)
-FORECAST: Final = Run(
-    "forecast",
-    ("rows.csv",),
-    ("--horizon", "3", "--context", "6"),
-    "",
-    0,
-    "forecaster",
-    ("predict", "{}", "rows.csv"),
-)
-TRAINED: Final = [CLASSIFY, REGRESS]  # by updates
-RUNS: Final = [*TRAINED, FORECAST]
+CLASSIFY: Final = Run("classify", ("train.ts", "test.ts"), _SIZES)
+REGRESS: Final = Run("regress", ("levels.ts", "others.ts"), _SIZES)
+FORECAST: Final = Run("forecast", ("rows.csv",), ("--horizon", "3", "--context", "6"))
+RUNS: Final = [CLASSIFY, REGRESS, FORECAST]
 
 
 def growth(rows: int = 60) -> HostArray:
@@ -141,10 +120,4 @@ def files() -> dict[str, bytes]:
 
 
 def name_of(value: Any) -> str:
-    return (
-        value.command
-        if isinstance(value, Run)
-        else " ".join(map(str, value))
-        if isinstance(value, list)
-        else str(value)
-    )
+    return value.command if isinstance(value, Run) else " ".join(value) if isinstance(value, list) else str(value)

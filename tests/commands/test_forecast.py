@@ -152,30 +152,21 @@ def test_the_columns_of_a_npy_file_have_numbers() -> None:
         load_to_forecast([Path("f.npy")], params(target="4", known="1"), {})
 
 
-def test_the_columns_of_times_and_the_unused_ones_are_named(capsys: Capture) -> None:
-    for columns, words in (
-        ("Datum,Filiale,v", "times: Datum, steps of 1 day; unused columns: Filiale\n"),
-        ("Saison,Filiale,v", "times: none; unused columns: Saison, Filiale\n"),
-    ):
-        first = [day(i) if columns[0] == "D" else 1980 + i for i in range(40)]
-        Path("f.csv").write_text("\n".join([columns, *(f"{t},x,{i % 5}" for i, t in enumerate(first))]))
-        assert main(["forecast", "f.csv", *OPTIONS, "--context", "8", "--target", "v", "--overwrite"]) == 0
-        assert words in capsys.readouterr().out
-
-
-def test_series_that_end_at_different_times_are_named(capsys: Capture) -> None:
+def test_the_lines_about_the_data_and_the_naive_forecasts(capsys: Capture) -> None:
     rows = [f"{day(i)},{shop},{i % 5}" for shop, count in (("K", 39), ("D", 40)) for i in range(count)]
-    Path("f.csv").write_text("\n".join(["date,shop,v", *rows]))
-    assert main(["forecast", "f.csv", *OPTIONS, "--context", "8", "--id", "shop"]) == 0
-    assert "the series end at different times: K 2024-02-08 to D 2024-02-09\n" in capsys.readouterr().out
-
-
-def test_naive_forecasts_without_a_season_are_one_row(capsys: Capture) -> None:
-    write("f.csv", growth())
-    assert main(["forecast", "f.csv", *OPTIONS, "--season", "1"]) == 0
-    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert "naive" in names
-    assert "seasonal naive" not in names
+    years = [f"{1980 + i},x,{i % 5}" for i in range(40)]
+    different = "the series end at different times: K 2024-02-08 to D 2024-02-09\n"
+    for lines, options, words in (
+        (["Datum,Filiale,v", *rows[:39]], "", "times: Datum, steps of 1 day; unused columns: Filiale\n"),
+        (["Saison,Filiale,v", *years], "--season 1", "times: none; unused columns: Saison, Filiale\n"),
+        (["date,shop,v", *rows], "--id shop", different),
+    ):
+        Path("f.csv").write_text("\n".join(lines))
+        words_ = ["forecast", "f.csv", *OPTIONS, "--context", "8", "--target", "v", "--overwrite", *options.split()]
+        assert main(words_) == 0
+        out = capsys.readouterr().out
+        assert words in out
+        assert ("\nnaive  " in out, "seasonal naive" in out) == (True, options != "--season 1")
 
 
 def test_another_step_than_that_of_the_training_is_refused(capsys: Capture) -> None:

@@ -20,19 +20,16 @@ from tests.commands.runs import (
     CLASSIFY,
     FORECAST,
     REGRESS,
-    TRAINED,
     UPDATES,
     Capture,
     Patch,
     Run,
     at_update,
     files,
-    name_of,
     raising,
     updates_in,
 )
 from tests.fresh import DEFAULT_SIGNALS, XRNN
-from tests.thin import thin
 from xrnn.commands.main import main
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, terminals and /dev/full are POSIX's")
@@ -56,19 +53,19 @@ def received() -> Iterator[list[int]]:
 # ---- stopped by a signal ----
 
 
-@pytest.mark.parametrize(("run", "name"), thin(TRAINED, SIGNALS), ids=name_of)
+@every_signal
 def test_a_signal_saves_the_model_so_far(
-    folder: Path, run: Run, name: str, received: list[int], capsys: Capture, monkeypatch: Patch
+    folder: Path, name: str, received: list[int], capsys: Capture, monkeypatch: Patch
 ) -> None:
     """Also in the middle of an epoch, which has three updates."""
     number, before = signal.Signals[name], files()
     with monkeypatch.context() as patch:
         at_update(patch, 4, lambda _: signal.raise_signal(number))
-        assert run("--out", "c") == 128 + number
+        assert CLASSIFY("--out", "c") == 128 + number
     assert (capsys.readouterr().err, received) == ("stopped at epoch 1: c holds the model so far\n", [])
     assert files().keys() - before.keys() == {"c"}
     assert updates_in("c") == 4
-    assert main([word.format("c") for word in run.use]) == 0
+    assert main(["predict", "c", "test.ts"]) == 0
     signal.raise_signal(number)  # after a run, signals have their normal effect
     assert received == [number]
 
@@ -137,15 +134,15 @@ class Losing(io.StringIO):
         return super().write(text)
 
 
-@pytest.mark.parametrize(("run", "number"), thin(TRAINED, [errno.EPIPE, errno.ENOSPC, errno.EIO]), ids=name_of)
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EIO])
 def test_a_run_whose_output_is_lost_saves_its_model(
-    folder: Path, run: Run, number: int, capsys: Capture, monkeypatch: Patch
+    folder: Path, number: int, capsys: Capture, monkeypatch: Patch
 ) -> None:
     """A closed pipe, a full device, a closed terminal."""
     status = 141 if number == errno.EPIPE else 1
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", lost := Losing(number))
-        assert run("--out", "c") == status
+        assert CLASSIFY("--out", "c") == status
     assert lost.failed > 1
     words = f"error: can't write the output ({os.strerror(number)}): expected free space; saved files are complete\n"
     assert capsys.readouterr().err == words * (status == 1)
@@ -162,14 +159,14 @@ def test_an_output_that_fails_when_it_is_flushed_is_lost(capsys: Capture, monkey
 # ---- without a finite loss or memory ----
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(training: Run, capsys: Capture, monkeypatch: Patch) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run(folder: Path, capsys: Capture, monkeypatch: Patch) -> None:
     def spoil(optimizer: xrnn.Adam) -> None:
         for param in optimizer.layers[-1].params:
             param[...] = np.nan
 
     before = files()
     at_update(monkeypatch, 4, spoil)
-    assert training("--out", "c") == 1
+    assert CLASSIFY("--out", "c") == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ")
     assert err.endswith(": expected a finite number; lower --lr\n")
@@ -178,20 +175,20 @@ def test_a_loss_that_is_not_finite_ends_the_run(training: Run, capsys: Capture, 
 
 
 def test_too_little_memory_gets_one_line_after_the_size_of_the_model(
-    training: Run, capsys: Capture, monkeypatch: Patch
+    folder: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
     before = files()
     monkeypatch.setattr("xrnn.init.glorot_uniform", raising(MemoryError("8 TiB")))
-    assert training("--hidden", "1000000", "--batch", "1") == 1
+    assert CLASSIFY("--hidden", "1000000", "--batch", "1") == 1
     out, err = capsys.readouterr()
     assert "1000000, " in out.partition("\nmodel: ")[2].partition(" weights; ")[0]
     assert err.startswith("error: out of memory (8 TiB): expected less work; lower the sizes")
     assert files() == before
 
 
-def test_loaded_weights_are_not_drawn_first(training: Run, monkeypatch: Patch) -> None:
+def test_loaded_weights_are_not_drawn_first(folder: Path, monkeypatch: Patch) -> None:
     """A checkpoint is used without the time and memory of new weights."""
-    assert training("--out", "c", units=1) == 0
+    assert CLASSIFY("--out", "c", epochs=1) == 0
     draws: list[int] = []
 
     def draw(rng: object, *shape: int) -> object:
@@ -200,7 +197,7 @@ def test_loaded_weights_are_not_drawn_first(training: Run, monkeypatch: Patch) -
 
     monkeypatch.setattr("xrnn.init.orthogonal", draw)
     monkeypatch.setattr("xrnn.init.glorot_uniform", draw)
-    assert main([word.format("c") for word in training.use]) == 0
+    assert main(["predict", "c", "test.ts"]) == 0
     assert max(draws, default=0) <= 3  # the layers that those in a checkpoint are compared with
 
 

@@ -25,12 +25,12 @@ pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 def test_it_runs_on_another_backend(folder: Path) -> None:
-    command = [sys.executable, "-c", STANDIN_AS_CUPY + XRNN, *CLASSIFY.words("--out", "device", units=3)]
+    command = [sys.executable, "-c", STANDIN_AS_CUPY + XRNN, *CLASSIFY.words("--out", "device", epochs=3)]
     environment = os.environ | {"XRNN_BACKEND": "cupy", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "accuracy: " in done.stdout
-    assert CLASSIFY("--out", "numpy", units=3) == 0
+    assert CLASSIFY("--out", "numpy", epochs=3) == 0
     on_device, on_numpy = (safetensors.numpy.load_file(name) for name in ("device", "numpy"))
     for name, array in on_numpy.items():
         np.testing.assert_allclose(on_device[name], array, rtol=1e-3, atol=1e-5, err_msg=name)
@@ -42,7 +42,7 @@ def test_it_runs_on_another_backend(folder: Path) -> None:
 @POSIX
 @pytest.mark.parametrize("stream", [1, 2])
 def test_a_run_needs_no_open_output(folder: Path, stream: int) -> None:
-    command = shlex.join([*COMMAND, *REGRESS.words(units=2)])
+    command = shlex.join([*COMMAND, *REGRESS.words(epochs=2)])
     process = subprocess.run(["sh", "-c", f"{command} {stream}>&-"], capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
     assert updates_in("regression.safetensors") == 6

@@ -36,7 +36,7 @@ def is_picture(name: str) -> bool:
 
 def test_an_existing_file_is_replaced_only_with_overwrite(folder: Path, capsys: Capture) -> None:
     pytest.importorskip("matplotlib", reason="needs Matplotlib: pip install -e '.[series]'")
-    assert CLASSIFY(units=1) == CLASSIFY("--out", "c", units=1) == 0
+    assert CLASSIFY(epochs=1) == CLASSIFY("--out", "c", epochs=1) == 0
     Path("d.png").write_bytes(b"theirs")
     Path("empty").touch()
     before = files()
@@ -58,7 +58,7 @@ def test_a_file_that_appears_during_training_is_kept(folder: Path, monkeypatch: 
 
 def test_without_matplotlib_the_picture_is_left_out(folder: Path, monkeypatch: Patch, capsys: Capture) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert CLASSIFY("--out", "c", units=1) == 0
+    assert CLASSIFY("--out", "c", epochs=1) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "picture: not drawn, Matplotlib is not installed (`pip install -e '.[series]'`)"
     assert "c.png" not in files()

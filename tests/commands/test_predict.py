@@ -49,8 +49,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         write_levels(Path("levels.ts"), 40, 0)
         quiet = ["--dropout", "0", "--noise", "0"]
-        assert CLASSIFY("--one-way", "--out", "classify", units=20) == 0
-        assert REGRESS("--one-way", *quiet, "--out", "regress", units=60) == 0
+        assert CLASSIFY("--one-way", "--out", "classify", epochs=20) == 0
+        assert REGRESS("--one-way", *quiet, "--out", "regress", epochs=60) == 0
         assert FORECAST("--out", "forecast") == 0
         rows = [f"{i},{x},{y},{label}" for i, s in enumerate(waves(10)) for label in (i % 2,) for x, y in s.values]
         Path("t.csv").write_text("\n".join(["id,x,y,kind", *rows]))

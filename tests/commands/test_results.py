@@ -81,9 +81,9 @@ KEYS = {
 }
 
 
-def results(capsys: Capture, run: Run, *options: str, units: int = 0) -> Any:
+def results(capsys: Capture, run: Run, *options: str, epochs: int = 2) -> Any:
     capsys.readouterr()
-    assert run(*options, "--json", units=units) == 0
+    assert run(*options, "--json", epochs=epochs) == 0
     (line,) = capsys.readouterr().out.splitlines()
     return json.loads(line)
 
@@ -110,14 +110,14 @@ def test_json_is_one_line_with_the_results(run: Run, capsys: Capture) -> None:
 
 
 def test_the_models_learn(folder: Path, capsys: Capture) -> None:
-    got = results(capsys, CLASSIFY, units=20)
+    got = results(capsys, CLASSIFY, epochs=20)
     assert got["accuracy"] == got["right"] / got["series"] == 1
     assert {name: (each["series"], each["right"]) for name, each in got["labels"].items()} == {
         "slow": (3, 3),
         "quick": (3, 3),
     }
     write_levels(Path("levels.ts"), 40, 0)
-    got = results(capsys, REGRESS, "--dropout", "0", "--noise", "0", units=60)
+    got = results(capsys, REGRESS, "--dropout", "0", "--noise", "0", epochs=60)
     assert got["r2"] > 0.9
     assert got["mae"] < 0.3 * got["mean_predictor"]["mae"]
     assert got["mean_predictor"]["r2"] <= 0
@@ -135,15 +135,15 @@ def test_a_rare_label_is_named_if_it_is_never_predicted(folder: Path, capsys: Ca
     write_ts(Path("train.ts"), imbalanced(2, 60))
     write_ts(Path("test.ts"), imbalanced(1, 19, seed=1))
     noisy = replace(CLASSIFY, options=("--hidden", "4", "--noise", "100"))
-    got = results(capsys, noisy, units=30)
+    got = results(capsys, noisy, epochs=30)
     assert got["never_predicted"] == ["quick"]
     assert (got["accuracy"], got["balanced_accuracy"]) == (0.95, 0.5)
     assert got["macro_f1"] == pytest.approx(19 / 39)
-    assert noisy("--overwrite", units=30) == 0
+    assert noisy("--overwrite", epochs=30) == 0
     out = capsys.readouterr().out
     assert "\nbalanced accuracy: 0.500\nmacro F1: 0.487\n" in out
     assert "\nnever predicted: quick; if such series are rare, try --balance\n" in out
-    assert results(capsys, CLASSIFY, "--balance", "--overwrite", units=15)["balanced_accuracy"] == 1
+    assert results(capsys, CLASSIFY, "--balance", "--overwrite", epochs=15)["balanced_accuracy"] == 1
 
 
 # ---- help ----

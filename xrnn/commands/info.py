@@ -34,7 +34,6 @@ def info(
         str,
         typer.Option(metavar="NAME", parser=str.lower, help=f"With --explain: the cell ({', '.join(explained())})."),
     ] = "rnn",
-    heads: Annotated[int, typer.Option(metavar="K", help="With --explain: the number of heads, a divisor of H.")] = 1,
     backend: BackendOption = None,
 ) -> None:
     """Print which backend is selected and why, and the form that each operation takes.
@@ -49,21 +48,13 @@ def info(
             print(f"{name}: {printable(', '.join(map(str, value)) if isinstance(value, list) else str(shown))}")
         return
     if explain is None:
-        if cell != "rnn" or heads != 1:
-            raise SettingsError("--cell and --heads expect --explain T N D H; leave them out")
         print(config(selected(backend)))
         return
     if cell not in explained():
         raise SettingsError(f"--cell: unknown cell {cell!r}: expected one of {', '.join(explained())}")
-    of_cell = explained()[cell]
-    if heads != 1 and (heads < 1 or explain[3] % heads or of_cell.recurs or not of_cell.from_h):
-        raise SettingsError(
-            f"--heads is {heads}, with --cell {cell}: expected a divisor of H in --explain T N D H, and a cell whose "
-            "recurrent term is h @ Wh; leave --heads out"
-        )
     if not 1 <= min(explain) <= max(explain) <= _MAX_SIZE:
         raise SettingsError(f"--explain got {' '.join(map(str, explain))}: expected T N D H, each from 1 to 10^18")
-    print(explain_sizes(*explain, selected(backend).backend, cell, heads))
+    print(explain_sizes(*explain, selected(backend).backend, cell))
 
 
 def _description(source: Path, backend: Backend) -> dict[str, Any]:
