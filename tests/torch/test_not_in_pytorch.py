@@ -17,7 +17,7 @@ import xrnn
 import xrnn.torch
 from tests.errors import one_line, refused
 from tests.thin import thin
-from tests.torch.pairs import TOLERANCE, states_of
+from tests.torch.pairs import agree, everything, states_of
 from xrnn.exchange.torch_weights import CELLS
 from xrnn.ops.cells.lru import LEAST_NU
 from xrnn.torch.not_in_pytorch import in_pytorch
@@ -48,29 +48,16 @@ def test_kernels_agree_with_pytorch(kind: str, form: str, options: dict[str, Any
     if kind == "lru":
         with torch.no_grad():
             module.nu_l0[:3] = LEAST_NU - 1  # beyond its bound
-    dtype, stabilisers = module.weight_ih_l0.dtype, len(CELLS[module.mode].stabilisers)
-    x = torch.randn((7, 4, D), dtype=dtype, requires_grad=True)
-    initial = states_of(module, None if form == "one row" else 7 if module.batch_first and form == "padded" else 4)
-    states = [state.requires_grad_() for state in (initial if isinstance(initial, tuple) else (initial,))]
-    trained = states[: len(states) - stabilisers]
-
-    def everything(run: Any) -> list[Any]:
-        given: Any = x[:, 0] if form == "one row" else x
-        if "packed" in form:
-            given = pack_padded_sequence(x, torch.tensor([3, 7, 1, 5]), enforce_sorted=False)
-        hx = tuple(states) if len(states) > 1 else states[0]
-        h, final = run(given, None if "without" in form else hx)
-        h = h.data if "packed" in form else h
-        final = final if isinstance(final, tuple) else (final,)
-        weight = torch.arange(h.numel(), dtype=dtype).reshape(h.shape).sin()
-        loss = (h * weight).sum() + sum((last**2).sum() for last in final[: len(trained)])
-        return [h, *final, *torch.autograd.grad(loss, [x, *trained, *module.parameters()], allow_unused=True)]
-
+    x: Any = torch.randn((7, 4, D), dtype=module.weight_ih_l0.dtype)
+    states = states_of(module, None if form == "one row" else 7 if module.batch_first and form == "padded" else 4)
+    hx = None if "without" in form else states
+    if form == "one row":
+        x = x[:, 0]
+    if "packed" in form:
+        x = pack_padded_sequence(x, torch.tensor([3, 7, 1, 5]), enforce_sorted=False)
+    theirs = everything(module, x, hx, partial(in_pytorch, module))
     # Near |λ| = 1 the gradients of an LRU's ν and γ lose digits (docs/mathematics/lru.md).
-    tolerance = TOLERANCE[dtype] * (10 if kind == "lru" else 1)
-    for ours, theirs in zip(everything(module), everything(lambda *call: in_pytorch(module, *call)), strict=True):
-        if ours is not None:
-            torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+    agree(everything(module, x, hx), theirs, factor=10 if kind == "lru" else 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
