@@ -144,6 +144,18 @@ class Backend:
         moved: Array = self.xp.asarray(array, dtype=dtype)
         return moved
 
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Zeros, for a parameter or its gradient. A backend may choose the memory that its kernels read fastest."""
+        made: Array = self.xp.zeros(shape, dtype)
+        return made
+
+    def parameter(self, array: Any, dtype: Any = None) -> Array:
+        """A copy of `array` on this backend, in C order and in the memory of `zeros`, for a parameter."""
+        values = self.asarray(array, dtype)
+        made = self.zeros(values.shape, values.dtype)
+        made[...] = values
+        return made
+
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         """A copy of `array` on the host. A NumPy array is returned without a copy."""
         return np.asarray(array)

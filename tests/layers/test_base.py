@@ -19,6 +19,7 @@ from tests.layers.kinds import KINDS, SIMPLE, WITHOUT_DROPOUT, assert_same, firs
 from xrnn import GRU, LSTM, SGD, Adam, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack, freeze, quantize
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
+from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
 
@@ -189,6 +190,23 @@ def test_copies_of_a_layer_and_its_optimizer_share_arrays(backend: Backend, opti
         expected = train(model)
         for other in twins:
             assert_same(train(other), expected)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_DROPOUT)
+def test_new_layers_and_deep_copies_have_aligned_arrays(kind: str) -> None:
+    """On the CPU. A kernel's load that crosses two lines of the cache takes longer."""
+    layer, _ = made(kind, get_backend("numpy"))
+    for each in (layer, copy.deepcopy(layer)):
+        assert not any(array.ctypes.data % 64 for array in (*each.params, *each.grads))
+
+
+def test_given_arrays_are_used_where_they_are_and_copies_share_theirs() -> None:
+    W, b = np.zeros(13)[1:].reshape(3, 4), np.zeros(5)[1:]
+    model = Linear(W, b), Linear(W, b + 1), [W]
+    assert model[0].W is model[1].W is W
+    for one, other, (copied,) in copies(model):
+        assert one.W is other.W is copied
+        assert copied is not W
 
 
 def test_a_copy_of_a_backend_is_the_backend(backend: Backend) -> None:

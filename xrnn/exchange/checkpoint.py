@@ -250,7 +250,7 @@ def make_checkpoint(
 ) -> Checkpoint:
     """Make the described checkpoint.   Raises TypeError, ValueError unless `save_checkpoint` would write this."""
     left: dict[str, Any] = {
-        name: target.asarray(array) if name.startswith("layers.") else array for name, array in arrays.items()
+        name: target.parameter(array) if name.startswith("layers.") else array for name, array in arrays.items()
     }
     made: dict[str, Any] = {}
     layers: dict[str, Any] = {

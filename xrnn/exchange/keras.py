@@ -177,7 +177,7 @@ def _from_layer(keras: Any, layer: Any, name: str, target: Backend, backwards: b
         if kind == "Dense" and len(weights) == 1:
             weights.append(np.zeros(weights[0].shape[1], weights[0].dtype))
     made = RECURRENT.get(kind) or {"Dense": Linear, "Embedding": Embedding}[kind]
-    return made(*(target.asarray(np.array(weight, order="C")) for weight in weights), **options)
+    return made(*map(target.parameter, weights), **options)
 
 
 def _weights(keras: Any, layer: Any, name: str) -> list[HostArray]:

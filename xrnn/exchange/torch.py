@@ -60,7 +60,7 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
     """
     torch = import_torch("xrnn.from_torch")
     if type(module) in (torch.nn.Linear, torch.nn.Embedding):
-        return _from_table(module, type(module) is torch.nn.Linear, get_backend(backend).asarray)
+        return _from_table(module, type(module) is torch.nn.Linear, get_backend(backend).parameter)
     if not isinstance(module, torch.nn.RNNBase):
         raise TypeError(
             f"module is a {full_name(type(module))}: expected torch.nn.RNN, LSTM, GRU, Linear or Embedding; convert "
@@ -87,8 +87,7 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
         D = module.hidden_size * cell.components * len(ways) if layer else module.input_size
         shapes = torch_weights.shapes(cell, D, module.hidden_size, getattr(module, "heads", None), module.bias)
         weights = torch_weights.from_torch(np, cell, *_values(state, dict(zip(its_names, shapes, strict=True))))
-        arrays = (target.asarray(np.array(weight, order="C")) for weight in weights)
-        layers.append(cls(*arrays, **options, reverse=reverse))
+        layers.append(cls(*map(target.parameter, weights), **options, reverse=reverse))
     if module.bidirectional:
         layers = [Bidirectional(*pair) for pair in zip(layers[::2], layers[1::2], strict=True)]
     return Stack(layers, dropout=module.dropout) if module.num_layers > 1 else layers[0]
@@ -127,7 +126,7 @@ def _check_keys(state: Mapping[str, Any], expected: list[str]) -> None:
         )
 
 
-def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Array]) -> Linear | Embedding:
+def _from_table(module: Any, is_linear: bool, parameter: Callable[[HostArray], Array]) -> Linear | Embedding:
     """The Linear or Embedding of a module."""
     if not is_linear and module.max_norm is not None:
         raise ValueError(
@@ -142,9 +141,8 @@ def _from_table(module: Any, is_linear: bool, asarray: Callable[[HostArray], Arr
     _check_calls(module)
     W, *b = _values(state, shapes, stacklevel=4)
     if not is_linear:
-        return Embedding(asarray(np.array(W, order="C")))
-    bias = np.array(b[0]) if b else np.zeros(rows[0], W.dtype)
-    return Linear(asarray(np.array(W.T, order="C")), asarray(bias))
+        return Embedding(parameter(W))
+    return Linear(parameter(W.T), parameter(b[0] if b else np.zeros(rows[0], W.dtype)))
 
 
 def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], stacklevel: int = 3) -> list[HostArray]:

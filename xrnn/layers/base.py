@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import copy
+from typing import Any, NoReturn, Self
 
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_float, check_place, dtype_of, is_read_only
@@ -78,7 +79,7 @@ class Layer:
 
     def _make_grads(self) -> None:
         with self.backend.device_of(self.params[0]):
-            self.grads: list[Array] = [self.backend.xp.zeros(p.shape, p.dtype) for p in self.params]
+            self.grads: list[Array] = [self.backend.zeros(p.shape, p.dtype) for p in self.params]
 
     def _bind_to(self, first: Array) -> None:
         """Use the backend, dtype and device of `first`."""
@@ -133,6 +134,16 @@ class Layer:
         """For copies and pickles: without the cache and the references to backend and device."""
         here = {"backend", "_array_type", "_dtype", "_device", "_single_device", "_users", "_registered"}
         return {name: value for name, value in vars(self).items() if name not in here} | {"cache": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """The usual copy, with its arrays in the memory of `Backend.zeros`. Arrays in another order keep it."""
+        for array in (*self.params, *self.grads):
+            if id(array) not in memo and array.flags.c_contiguous:  # in memo: the copy of an array that others share
+                with self.backend.device_of(array):
+                    memo[id(array)] = self.backend.parameter(array)
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return made
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -48,7 +48,7 @@ class Embedding(Layer):
         """A table of standard normal vectors, on the selected backend."""
         V, E = check_size("vocabulary_size", vocabulary_size), check_size("embedding_size", embedding_size)
         W = init.as_generator(rng).standard_normal((V, E))
-        return cls(get_backend(backend).asarray(W, init.as_dtype(dtype)))
+        return cls(get_backend(backend).parameter(W, init.as_dtype(dtype)))
 
     def forward(self, index: Array) -> Array:
         """index (...) → y (..., E); keeps the index for `backward`."""

@@ -63,8 +63,8 @@ class LayerNorm(Layer):
         cls, size: int, *, eps: float = 1e-5, dtype: DType = "float32", backend: str | Backend | None = None
     ) -> Self:
         """A layer of `size` features with γ = 1 and β = 0, on the selected backend."""
-        D, dtype, asarray = check_size("size", size), init.as_dtype(dtype), get_backend(backend).asarray
-        return cls(asarray(np.ones(D), dtype), asarray(np.zeros(D), dtype), eps=eps)
+        D, dtype, backend = check_size("size", size), init.as_dtype(dtype), get_backend(backend)
+        return cls(backend.parameter(np.ones(D), dtype), backend.zeros((D,), dtype), eps=eps)
 
     @property
     def options(self) -> dict[str, Any]:

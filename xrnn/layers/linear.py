@@ -59,8 +59,8 @@ class Linear(Layer):
         """A layer with Glorot uniform W and zero b, on the selected backend."""
         D, C = check_size("input_size", input_size), check_size("output_size", output_size)
         rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
-        asarray = get_backend(backend).asarray
-        return cls(asarray(init.glorot_uniform(rng, D, C), dtype), asarray(np.zeros(C), dtype))
+        backend = get_backend(backend)
+        return cls(backend.parameter(init.glorot_uniform(rng, D, C), dtype), backend.zeros((C,), dtype))
 
     def forward(self, x: Array) -> Array:
         """x (..., D) → y (..., C); keeps x for `backward`."""

@@ -547,8 +547,8 @@ def fresh_params(
         for _ in range(H // K)
     ]
     Wh = by_head[0] if heads is None else np.stack(by_head)
-    asarray = get_backend(backend).asarray
-    return [asarray(w, dtype) for w in (Wx, Wh, cell.initial_bias(H), *cell.initial_params(rng, H))]
+    parameter = get_backend(backend).parameter
+    return [parameter(w, dtype) for w in (Wx, Wh, cell.initial_bias(H), *cell.initial_params(rng, H))]
 
 
 def check_heads(heads: Any, hidden_size: int, cell: Cell) -> int:

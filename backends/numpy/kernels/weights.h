@@ -230,7 +230,7 @@ struct Weights : GateMatrix<Sum<P>> {
     using S = Sum<P>;
     using From = GateMatrix<S>;
     using From::matrix, From::part_rows, From::gates, From::panels, From::parts, From::heads;
-    static constexpr int W = Simd<S>::LANES;
+    static constexpr int W = Simd<S>::LANES, FEW_PASSES = 6;
     const Reading reading;
     const int64_t columns;  // of a gate of a head
     const int64_t K;
@@ -308,7 +308,7 @@ struct Weights : GateMatrix<Sum<P>> {
     // caches, and least with several gates and aligned rows, because strips read these fast. Measured on two cores at H
     // from 256 to 1024.
     static bool suits_strips(const From& from, Use use) {
-        constexpr int64_t FEW_PASSES = 6, FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
+        constexpr int64_t FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
         const Panels<S>& panels = from.panels;
         if (use.rows > FEW_ROWS || from.heads.count > 1 || from.part_rows == 0 || panels.vectors < NARROWEST ||
             panels.valid(panels.count - 1) < W)
@@ -317,17 +317,17 @@ struct Weights : GateMatrix<Sum<P>> {
         return use.passes < (from.gates == 1 || from.matrix.row % W ? FEW_IF_WIDE : FEW_IF_WIDE_GATES);
     }
 
-    // Packing does not pay for a few uses of a panel, or if its rows are close enough for the CPU's prefetcher: with
-    // one gate of at most 2 KiB a row. With several gates they are a row of all gates apart.
+    // Packing does not pay for a few uses of a panel. With one gate of at most 2 KiB a row, the panel's rows are close
+    // enough for the CPU's prefetcher: then it does not pay for a few passes, unless the panel is wide. The tiles of a
+    // wide panel are low, so their time is that of loading it. With several gates, the rows are all gates apart.
     static bool suits_reading_in_place(const From& from, Use use) {
-        constexpr int64_t FEW_USES = 32;  // of a panel, though there are many rows
-        const int64_t uses = use.passes * ((use.rows + tallest(WIDEST) - 1) / tallest(WIDEST));
-        if (uses < 4) return true;
+        if (use.passes * ((use.rows + tallest(WIDEST) - 1) / tallest(WIDEST)) < 4) return true;
         if (from.gates > 1) return false;
         if (from.panels.count == 1) return from.matrix.row == from.panels.padded();
         const bool has_whole_vectors =  // no vector crosses a cache line
             reinterpret_cast<uintptr_t>(from.matrix.data) % VECTOR_BYTES == 0 && from.matrix.row % W == 0;
-        return (use.rows <= FEW_ROWS || uses <= FEW_USES) && has_whole_vectors && from.matrix.row * sizeof(S) <= 2048;
+        return use.passes < FEW_PASSES && has_whole_vectors && from.matrix.row * sizeof(S) <= 2048 &&
+               from.panels.width(0) <= WIDEST;
     }
 
     bool is_in_place(Piece p) const { return reading == Reading::IN_PLACE && p.last == W; }

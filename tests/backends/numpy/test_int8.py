@@ -119,6 +119,13 @@ def test_packed_weights(K: int, H: int, gates: int) -> None:
         assert not values[-1, :, :, H % 16 :].any()
 
 
+def test_packed_weights_begin_with_a_line_of_the_cache() -> None:
+    layer = quantize(LSTM.init(5, 20, rng=0, backend="numpy"))
+    layer(np.zeros((1, 5), "float32"))
+    assert layer.store.frozen
+    assert not any(array.ctypes.data % 64 for matrix in layer.store.frozen.made for array in matrix)
+
+
 def test_the_kernel_refuses_arrays_that_do_not_fit() -> None:
     layer, x = quantize(LSTM.init(5, 20, rng=0)), draw(2, 3, 5)
     *matrices, b, Wx_scale, Wh_scale = layer.params
