@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from xrnn.series.checks import Series
 from xrnn.series.errors import DataError
 from xrnn.series.ts import read_ts
 
+n = np.nan
 HEADER = "@problemName Some\n@classLabel true a b\n@data\n"
 
 
@@ -39,32 +41,29 @@ def test_channels_labels_comments_and_lengths() -> None:
     assert (first.name, second.name) == ("f.ts, line 12", "f.ts, line 14")
 
 
-def test_missing_values_are_nan_and_padding_is_left_out() -> None:
-    first, second = read(HEADER + "1,?,3,?:?,2,2,?:a\n1,2,?:1,2,3:b\n")
-    assert_values(first, [1, np.nan, 3], [np.nan, 2, 2])
-    assert_values(second, [1, 2, np.nan], [1, 2, 3])
-
-
-def test_without_labels_every_part_is_a_channel() -> None:
-    (series,) = read("@classLabel false\n@data\n1,2:3,4\n")
-    assert_values(series, [1, 2], [3, 4])
-    assert series.label is None
-
-
-def test_a_last_part_is_a_label_if_the_header_says_so() -> None:
-    assert [each.label for each in read("@classLabel true\n@data\n1,2:3\n")] == ["3"]
-    assert [each.label for each in read("@classLabel true 3,4\n@data\n1,2:3,4\n")] == ["3,4"]
-
-
-def test_a_byte_order_mark_and_other_encodings_harm_nothing() -> None:
-    assert_values(read(HEADER + "1:a\n", "utf-8-sig")[0], [1])
-    assert_values(read("#é\n" + HEADER + "1:a\n", "latin-1")[0], [1])
-    assert read("@classLabel true é\n@data\n1:é\n", "latin-1")[0].label == "é"
-
-
-def test_labels_are_the_declared_ones_in_any_case() -> None:
-    assert [each.label for each in read("@classLabel true walk\n@data\n1:Walk\n2:walk\n")] == ["walk", "walk"]
-    assert [each.label for each in read("@classLabel true a A\n@data\n1:A\n2:a\n")] == ["A", "a"]
+@pytest.mark.parametrize(
+    ("text", "encoding", "labels", "values"),
+    [
+        (
+            HEADER + "1,?,3,?:?,2,2,?:a\n1,2,?:1,2,3:b\n",
+            "utf-8",
+            "ab",
+            [[[1, n, 3], [n, 2, 2]], [[1, 2, n], [1, 2, 3]]],
+        ),
+        ("@classLabel false\n@data\n1,2:3,4\n", "utf-8", [None], [[[1, 2], [3, 4]]]),
+        ("@classLabel true\n@data\n1,2:3\n", "utf-8", ["3"], [[[1, 2]]]),
+        ("@classLabel true 3,4\n@data\n1,2:3,4\n", "utf-8", ["3,4"], [[[1, 2]]]),
+        (HEADER + "1:a\n", "utf-8-sig", "a", [[[1]]]),
+        ("#é\n@classLabel true é\n@data\n1:é\n", "latin-1", "é", [[[1]]]),
+        ("@classLabel true walk\n@data\n1:Walk\n2:walk\n", "utf-8", ["walk", "walk"], [[[1]], [[2]]]),
+        ("@classLabel true a A\n@data\n1:A\n2:a\n", "utf-8", "Aa", [[[1]], [[2]]]),  # labels differ in case
+    ],
+)
+def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: Any, values: Any) -> None:
+    series = read(text, encoding)
+    assert [each.label for each in series] == [*labels]
+    for each, channels in zip(series, values, strict=True):
+        assert_values(each, *channels)
 
 
 @pytest.mark.parametrize(
