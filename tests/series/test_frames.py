@@ -73,6 +73,9 @@ def test_periods_and_numbers_stay_what_they_are() -> None:
     assert periods.index.equals(Y[40:].to_period().index)
     numbers = Forecaster(**SMALL).fit(Y[:40].reset_index(drop=True)).predict()
     assert numbers.index.tolist() == [40, 41, 42]
+    arrays = np.stack([growth(40), 3 * growth(40)])  # a DataFrame without times is an array (n, T)
+    got = Forecaster(**SMALL).fit(pandas.DataFrame(arrays)).predict()
+    np.testing.assert_array_equal(got, Forecaster(**SMALL).fit(arrays).predict())
 
 
 def test_a_long_frame_gets_a_long_frame_and_files_of_its_columns_are_read() -> None:
