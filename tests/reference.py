@@ -1,8 +1,7 @@
 """Reference results in float64 for the operands of `benchmarks.problems`.
 
-The tests, the fuzz, the emulator and the driver of the sanitizers compare their results with these. Each operation is
-the textbook formula, forward only and without optimizations. autograd computes the gradients. To test a cell, add it to
-`CELLS`.
+The tests, the fuzz and the emulator compare their results with these. Each operation is the textbook formula, forward
+only and without optimizations. autograd computes the gradients. To test a cell, add it to `CELLS`.
 """
 
 from __future__ import annotations

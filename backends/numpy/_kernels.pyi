@@ -24,7 +24,7 @@ def compiled_levels() -> list[str]:
     """The levels of this build, lowest first. Some may not run on this CPU."""
 
 def emulated_levels() -> list[str]:
-    """The levels for tests on any CPU, which `levels()` does not have: `amx-emulated`, if it was built."""
+    """The levels for tests on any CPU, which `levels()` does not have: `amx-emulated` and `pairs-emulated`, if built."""
 
 def cells() -> list[str]:
     """The names of the cells that have kernels."""

@@ -1,6 +1,8 @@
 // An instruction-set level, as the binding sees it.
 #pragma once
 
+#include <vector>
+
 #include "../kernels/int8.h"
 #include "../kernels/kernels.h"
 
@@ -27,7 +29,7 @@ struct Level {
     const Products* products(int count) const { return count == 3 ? three : count == 1 ? one : nullptr; }
 };
 
-// The level that builds for tests have besides the others, in tests/backends/numpy/test_level.cpp, or null.
-extern const Level* const test_level;
+// The levels that builds for tests have besides the others, in tests/backends/numpy/test_levels.cpp.
+std::vector<Level> test_levels();
 
 }  // namespace xrnn

@@ -80,10 +80,11 @@ std::vector<Level> all_levels() {
 Level level = all_levels().front();
 
 void set_level(const std::string& name) {
-    if (test_level && name == test_level->name) {
-        level = *test_level;
-        return;
-    }
+    for (const Level& l : test_levels())
+        if (l.name == name) {
+            level = l;
+            return;
+        }
     std::string here;
     for (const Level& l : all_levels()) {
         if (!l.runs_here()) continue;

@@ -152,7 +152,7 @@ struct Operations {
 // The operations of each instruction-set level on each element type: level.cpp.
 const Operations<float>& baseline_float();
 const Operations<double>& baseline_double();
-// Products in bfloat16, here with emulated instructions, for .ci/sanitize; no cross-entropy and no tanh.
+// Products in bfloat16, here with emulated instructions, for tests; no cross-entropy and no tanh.
 const Operations<float>& emulated_bfloat16_float();
 #if defined(__x86_64__)
 const Operations<float>& avx2_float();

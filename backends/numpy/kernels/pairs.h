@@ -6,7 +6,7 @@
 //
 // Rounding is to the nearest value, ties to even. NaN and infinity are kept; subnormal numbers become zero.
 //
-// Without the instructions the functions emulate them. .ci/sanitize runs the emulation to check the packing on any CPU.
+// Without the instructions the functions emulate them, so that tests check the packing on any CPU.
 #pragma once
 
 #include "simd.h"

@@ -1,8 +1,8 @@
 // The tile registers of AMX: eight, of 16 rows of 64 bytes.
 //
 // In a file that is not compiled for products by tiles (XRNN_PARTS, parts.h), TileJob does nothing. Without the
-// instructions, the functions emulate them with the same roundings, so that the tests and .ci/sanitize can run all code
-// around them on any CPU.
+// instructions, the functions emulate them with the same roundings, so that the tests can run all code around them on
+// any CPU.
 //
 // The instructions are written as assembly, because GCC's intrinsics do not tell the compiler that a load reads memory
 // and a store writes it. The compiler could then move the writes of an operand behind its load.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +11,25 @@ from tests.built import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 LEVELS = kernels.levels() if kernels else []
-# The level `amx-emulated` exists in the builds of `make test`. It runs the code of tile registers (AMX) on any CPU.
-EMULATED = kernels.emulated_levels() if kernels else []
+# The builds of `make test` have two more levels: the code of tile registers (AMX) and of pairs of bfloat16 on any CPU.
+_FOR_TESTS = kernels.emulated_levels() if kernels else []
+EMULATED = [level for level in _FOR_TESTS if level == "amx-emulated"]
+
+
+def _has_pairs(level: str) -> bool:
+    before = kernels.level()
+    kernels.set_level(level)
+    try:
+        return kernels.products_by(1) == "avx512bf16"
+    finally:
+        kernels.set_level(before)
+
+
+# Under a sanitizer (.ci/sanitize), a call waits for all its threads, however slow they are.
+if kernels and "san" in os.environ.get("LD_PRELOAD", ""):
+    kernels.hold_threads(True)
+# By the CPU's own instruction if it is fast, else emulated.
+PAIRS = [level for level in LEVELS if _has_pairs(level)] or [level for level in _FOR_TESTS if level not in EMULATED]
 
 
 @pytest.fixture(autouse=True)

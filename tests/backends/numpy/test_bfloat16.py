@@ -1,6 +1,6 @@
 """Products of bfloat16 factors: by pairs (avx512_bf16), and by tile registers (AMX), also three products of parts.
 
-Tiles run on the level `amx-emulated`, on any CPU. Without avx512_bf16, only .ci/sanitize runs pairs, emulated.
+Tiles run on the level `amx-emulated`, on any CPU, and pairs on `pairs-emulated` if the CPU has no fast avx512_bf16.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks import problems
 from tests.backends.numpy import test_recurrence as recurrence
-from tests.backends.numpy.conftest import EMULATED, LEVELS
+from tests.backends.numpy.conftest import EMULATED, LEVELS, PAIRS
 from tests.backends.numpy.test_levels import has_reduced_products
 from tests.backends.numpy.test_recurrence import BITS_PROBLEMS, FUSED_CELLS, check_same_bits
 from tests.layouts import LAYOUTS, lay_out
@@ -30,10 +30,9 @@ from xrnn.info import describe, explain
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.typing import HostArray
 
-PAIRS = [level for level in LEVELS if level == "avx512"]
 TILES = [*EMULATED, *(level for level in LEVELS if level == "amx")]
 # The level that computes float32, and exceptional operands.
-WITHOUT_TILES = {"amx": "avx512", "amx-emulated": "baseline"}
+WITHOUT_TILES = {"amx": "avx512"}
 # The largest error of h and of the gradients, relative to the largest value, by number of products.
 TOLERANCE = {3: 1e-4, 1: 0.02}
 PRECISIONS: dict[int, Any] = {0: "float32", 1: "bfloat16", 3: "bfloat16x3"}
@@ -46,10 +45,6 @@ def on(level: str) -> Iterator[None]:
     before = kernels.level()
     try:
         kernels.set_level(level)
-        if not kernels.products_by(1):
-            pytest.skip(
-                "this machine has no fast avx512_bf16: .ci/sanitize runs the kernels with emulated instructions"
-            )
         kernels.force_products(True)
         yield
     finally:
@@ -338,7 +333,7 @@ def test_float64_and_levels_without_such_products_do_not_change(products: int) -
     level = kernels.level()
     p, q = (problem("gru", (4, 17, 7, 20), dtype) for dtype in ("float32", "float64"))
     in_float32, in_float64 = results(p, products=0), results(q, products=products)
-    kernels.set_level(WITHOUT_TILES.get(level, "avx2"))
+    kernels.set_level(WITHOUT_TILES.get(level, "baseline"))
     if level in TILES:  # the bits of the level below
         assert_same(in_float32, results(p, products=0))
         assert_same(in_float64, results(q, products=0))

@@ -132,8 +132,8 @@ def test_xrnn_isa_chooses_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif("XRNN_REQUIRE_KERNELS" not in os.environ, reason="CI requires kernels")
-def test_ci_tests_the_emulated_tiles() -> None:
-    assert kernels.emulated_levels() == ["amx-emulated"]
+def test_ci_has_the_levels_for_tests() -> None:
+    assert kernels.emulated_levels() == ["amx-emulated", "pairs-emulated"]
 
 
 def test_a_kernel_refuses_indices_and_shapes_beyond_its_arrays() -> None:

@@ -34,7 +34,7 @@ def has_reduced_products(p: Problem, precision: str) -> bool:
     heads, units = Wh.shape[:2] if p.case.heads else (1, len(Wh))
     if kernels.level().startswith("amx"):
         return heads == 1
-    pairs = kernels.level() == "avx512" and precision == "bfloat16" and kernels.products_by(1) == "avx512bf16"
+    pairs = precision == "bfloat16" and kernels.products_by(1) in ("avx512bf16", "pairs-emulated")
     return pairs and (heads == 1 or units % 2 == 0)
 
 
