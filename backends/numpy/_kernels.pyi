@@ -68,9 +68,6 @@ class ThreadLimit:
 def thread_limit() -> tuple[int, int]:
     """The last call that could use several threads: its number without trials, and the number that it could use."""
 
-def fewer_threads(threads: int) -> int:
-    """The policy: the next lower number of threads."""
-
 def asked_threads() -> int:
     """The number of threads that OMP_NUM_THREADS and, with OpenMP, threadpoolctl have set, up to 64."""
 

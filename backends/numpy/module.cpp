@@ -94,7 +94,6 @@ NB_MODULE(_kernels, m) {
         .def("report", &ThreadLimit::report, nb::arg("kind"), nb::arg("most"), nb::arg("threads"),
              nb::arg("multiply_adds"), nb::arg("elapsed"), nb::arg("now"));
     m.def("thread_limit", [] { return std::pair(thread_limit.adopted(), thread_limit.most()); });
-    m.def("fewer_threads", fewer_threads);
     m.def("is_worth_waking", is_worth_waking);
     m.def("partition", [](int64_t T, int64_t N, int64_t K, int64_t H, int64_t itemsize, int max_threads,
                           std::pair<int64_t, int64_t> Wx, bool tiles) {

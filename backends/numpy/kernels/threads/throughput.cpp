@@ -29,10 +29,8 @@ constexpr double UNCONTENDED = 0.6;
 
 int64_t cpu_time() { return static_cast<int64_t>(1e9 / CLOCKS_PER_SEC * static_cast<double>(std::clock())); }
 
-int fewer_threads(int n) { return n > 1 ? n - (n + 2) / 3 : 1; }
-
 int ThreadLimit::at_level(int most, int level) {
-    while (level--) most = fewer_threads(most);
+    while (level--) most = most > 1 ? most - (most + 2) / 3 : 1;
     return most;
 }
 

@@ -15,9 +15,6 @@
 
 namespace xrnn {
 
-// The next lower number of threads: two thirds of n.
-int fewer_threads(int n);
-
 int64_t cpu_time();  // of this process
 
 // The policy for all calls. The kind of a call is any hash of its operation, its sizes and the most threads that it can
@@ -37,7 +34,7 @@ class ThreadLimit {
     int adopted() const { return at_level(last_most, adopted_level); }
 
    private:
-    // Level l is `most`, reduced by `fewer_threads` l times.
+    // Level l is `most`, reduced to two thirds l times.
     static constexpr int LEVELS = 10;
     static int at_level(int most, int level);
 
