@@ -24,7 +24,7 @@ def compiled_levels() -> list[str]:
     """The levels of this build, lowest first. Some may not run on this CPU."""
 
 def emulated_levels() -> list[str]:
-    """The levels for tests on any CPU, which `levels()` does not have: `amx-emulated` and `pairs-emulated`, if built."""
+    """The levels for tests on any CPU, not in `levels()`: `amx-emulated` and `pairs-emulated`, if they were built."""
 
 def cells() -> list[str]:
     """The names of the cells that have kernels."""
