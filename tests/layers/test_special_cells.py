@@ -342,7 +342,7 @@ def test_wrong_numbers_of_heads() -> None:
     misfits = [(2, 3, 11), (2, 3, 24), (0, 3, 12), (2, 0, 0), (1, 2, 3, 12)]
     wide, lstm, init = arrays((2, 12), (2, 3, 12), (24,)), LSTM.init(2, 8, heads=2), cast(Any, GRU.init)
     refused(
-        (ValueError, lambda: RNN.init(2, 8, heads=3), no_divisor.format(8)),
+        (ValueError, lambda: RNN.init(2, 8, heads=3), no_divisor.format(8), "hidden_size=9"),
         (ValueError, lambda: init(2, 8, heads=0), "heads is 0: expected an integer, at least 1"),
         (TypeError, lambda: init(2, 8, heads=2.0), "heads is 2.0: expected an integer, at least 1"),
         (ValueError, lambda: init(2, 8, heads=2, reset_after=False), none.format("use heads=None")),
