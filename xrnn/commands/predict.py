@@ -17,7 +17,6 @@ import typer
 
 from xrnn.commands.options import BackendOption, TableOptions, flag, path, selected, with_options
 from xrnn.commands.series import columns_of, forecast_columns
-from xrnn.commands.tables import rows_of
 from xrnn.commands.terminal import to_stderr
 from xrnn.files import printable, quoted
 from xrnn.select import use_backend
@@ -174,7 +173,12 @@ def _forecasts(
     if line := naive_forecasts(forecasts):
         to_stderr(DataError(line).shown(flag))
     for forecast in forecasts:
-        yield {"name": forecast.name, "forecast": forecast.steps()}, rows_of(forecast)
+        name, steps = {"name": forecast.name, "id": forecast.id}, forecast.steps()
+        rows = [
+            name | {"step": i, "time": each["time"]} | {q: float(f"{v:.10g}") for q, v in each["quantiles"].items()}
+            for i, each in enumerate(steps, start=1)
+        ]
+        yield {"name": forecast.name, "forecast": steps}, rows
 
 
 def _of_all(paths: Sequence[Path], columns: Columns, how: PredictOptions, result: Callable[[Series], R]) -> list[R]:

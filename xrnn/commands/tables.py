@@ -41,7 +41,9 @@ def table_with(*names: str, max_width: int | None = None) -> Table:
 def scores_table(scores: dict[str, ForecastScores], levels: tuple[float, ...]) -> Table:
     table = table_with("", "MASE", "sMAPE", "pinball", "width", f"coverage of {levels[-1] - levels[0]:.0%}")
     for name, each in by_method(scores).items():
-        table.add_row(name.replace("_", " "), *_figures(each))
+        mase, smape, coverage, pinball, width, _ = each
+        figures = f"{mase:.3f}", f"{smape:.2f}%", f"{pinball:.3f}", f"{width:.2f}", f"{coverage:.0%}"
+        table.add_row(name.replace("_", " "), *figures)
     return table
 
 
@@ -61,11 +63,6 @@ def by_method(scores: dict[str, ForecastScores]) -> dict[str, ForecastScores]:
     return {name: each for name, each in scores.items() if name not in same}
 
 
-def _figures(scores: ForecastScores) -> list[str]:
-    mase, smape, coverage, pinball, width, _ = scores
-    return [f"{mase:.3f}", f"{smape:.2f}%", f"{pinball:.3f}", f"{width:.2f}", f"{coverage:.0%}"]
-
-
 def series_table(tests: Sequence[Backtest], shown: Iterable[str]) -> Table:
     """The MASE of each series, by the methods to show."""
     table = table_with("MASE", *(name.replace("_", " ") for name in shown))
@@ -82,12 +79,3 @@ def forecast_table(forecast: Forecast) -> Table:
         others = [f"{value:.6g}" for q, value in step["quantiles"].items() if q != "0.5"]
         table.add_row(printable(step["time"]), f"{step['value']:.6g}", *others)
     return table
-
-
-def rows_of(forecast: Forecast) -> list[dict[str, Any]]:
-    """The rows of a table of forecasts: one for each step, with a column for each quantile."""
-    name = {"name": forecast.name, "id": forecast.id}
-    return [
-        name | {"step": i, "time": step["time"]} | {q: float(f"{value:.10g}") for q, value in step["quantiles"].items()}
-        for i, step in enumerate(forecast.steps(), start=1)
-    ]
