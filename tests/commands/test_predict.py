@@ -283,7 +283,8 @@ def test_a_stream_ends_when_its_output_is_closed(monkeypatch: Patch) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are read as they fill there")
-def test_a_stream_is_answered_at_once() -> None:
+def test_a_stream_is_answered_at_once(monkeypatch: Patch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     command = [sys.executable, "-c", XRNN, "predict", "classify", "--stream"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
