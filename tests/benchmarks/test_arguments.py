@@ -21,7 +21,7 @@ import pytest
         ("memory", "--cell min-gru", "--cell is min-gru: expected one of rnn, lstm, gru; others need --long"),
         ("memory", "--long --cell rnn", "--cell is rnn: expected one of min-gru, min-lstm, lru, gru, lstm"),
         ("gpu.choices", "--cell lru --heads 4", "--heads is 4, with --cell lru: expected a cell with a recurrent"),
-        ("readme", "benchmarks/results/2026-11-27-step-int8.json", "holds no cases: expected a file of results with"),
+        ("readme", "benchmarks/results/2026-11-30-step-int8.json", "holds no cases: expected a file of results with"),
         ("soak", "--minutes=nan", "argument --minutes: 'nan': expected a number above 0"),
         ("step", "--peers xrnn,theirs", "argument --peers: theirs: expected some of xrnn, "),
         ("step", "--peers numpy", "--peers has no xrnn: expected it, to compare the others with"),
