@@ -72,20 +72,6 @@ def test_results_and_gradients(
     agree([got], [want])
 
 
-def test_the_constructor_is_pytorchs(kind: str) -> None:
-    options = {"num_layers": 2, "bidirectional": True, "dropout": 0.25, "batch_first": True, "dtype": torch.float64}
-    modules = []
-    for library in (nn, xrnn.torch):
-        torch.manual_seed(3)
-        modules.append(getattr(library, kind)(4, 5, **options))
-    theirs, ours = modules
-    assert isinstance(ours, type(theirs))
-    assert repr(ours) == repr(theirs)
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    for name, p in theirs.named_parameters():  # from the same seed the same initial values
-        assert torch.equal(ours.get_parameter(name), p), name
-
-
 def test_dropout_between_the_layers(kind: str) -> None:
     """None in evaluation; in training drawn by PyTorch's generator, with the same distribution."""
     torch.manual_seed(0)
