@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Final
 
 import numpy as np
 import typer
@@ -14,7 +14,6 @@ from xrnn.commands.pictures import Draw
 from xrnn.commands.series import load
 from xrnn.commands.training import Results, Run
 from xrnn.series import Classifier, Regressor
-from xrnn.typing import HostArray
 
 TrainArgument = Annotated[
     Path | None,
@@ -32,21 +31,20 @@ TestArgument = Annotated[
 _BASELINE: Final = "convolutions"  # the kind of model that is trained and tested beside another one
 
 
-E = TypeVar("E", Classifier, Regressor)
-# estimator; the targets of the test series, the predictions of the model and of the baseline, if there is one; a
-# function that prints → the results for JSON, and the picture
-ReportOf: TypeAlias = Callable[[E, HostArray, HostArray, HostArray | None, Callable[[Any], None]], tuple[Results, Draw]]
-
-
 def train_and_test(
-    estimator: E,
+    estimator: Classifier | Regressor,
     paths: tuple[Path | None, Path | None],
     table: TableOptions,
     options: TrainingOptions,
     default: str,
-    report: ReportOf[E],
+    report: Callable[..., tuple[Results, Draw]],
 ) -> int:
-    """Train on TRAIN, save, and test on TEST → the exit status.   default: the name of the checkpoint"""
+    """Train on TRAIN, save, and test on TEST → the exit status.
+
+    default   the name of the checkpoint
+    report    estimator, the targets of the test series, the predictions of the model and of the baseline, if there is
+              one, and a function that prints → the results for JSON, and the picture
+    """
     selection, run = selected(options.backend), Run(options, default, [each for each in paths if each])
     numbers = isinstance(estimator, Regressor)
     data = load(*paths, table.given, estimator.check_params().seed, numbers=numbers)

@@ -25,11 +25,14 @@ class TrainingProgress(Watcher):
     such as a closed pipe, the training continues.
 
     notes    lines to print first. They come before the first line of `fit`, which has checked its arguments by then
+    status   128 + the number of the signal that stopped the training; 0 if none did
     """
+
+    status = 0
 
     def __init__(self, terminal: Terminal, notes: Sequence[str] = ()) -> None:
         self._terminal, self._notes = terminal, [*notes]
-        self._signals, self._stack = list[int](), contextlib.ExitStack()
+        self._stack = contextlib.ExitStack()
         self._training: Training | None = None
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -45,7 +48,7 @@ class TrainingProgress(Watcher):
         self._task = self._bar.add_task("")
 
     def __enter__(self) -> Self:
-        self._signals = self._stack.enter_context(noted_signals())
+        self._stack.enter_context(noted_signals(self._stop))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -53,14 +56,8 @@ class TrainingProgress(Watcher):
         with contextlib.suppress(OSError):
             self._bar.stop()
 
-    @property
-    def status(self) -> int:
-        """128 + the number of the signal that stopped the training; 0 if none did."""
-        return 128 + self._signals[0] if self._signals else 0
-
-    @property
-    def stopped(self) -> bool:  # type: ignore[override]
-        return bool(self._signals)
+    def _stop(self, number: int) -> None:
+        self.status, self.stopped = 128 + number, True
 
     def tell(self, line: str) -> None:
         notes, self._notes = self._notes, []

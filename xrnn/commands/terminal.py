@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, TextIO
 
@@ -52,28 +52,27 @@ def drop(stream: TextIO) -> None:
 
 
 @contextlib.contextmanager
-def noted_signals() -> Iterator[list[int]]:
-    """Within the block, the first signal to stop is recorded in the list; a second one has its normal effect.
+def noted_signals(note: Callable[[int], None]) -> Iterator[None]:
+    """Within the block, `note` gets the number of the first signal to stop; a second one has its normal effect.
 
     An ignored signal stays ignored (SIGHUP under `nohup`).
     """
-    noted: list[int] = []
     numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     # A handler of None was not set from Python, and can't be restored.
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         restore()
-        noted.append(number)
+        note(number)
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     for number in before:
-        signal.signal(number, note)
+        signal.signal(number, handle)
     try:
-        yield noted
+        yield
     finally:
         restore()
