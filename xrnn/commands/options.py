@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -148,13 +147,8 @@ BackendOption = next(each.annotation for each in options_of(TrainingOptions) if 
 
 
 def selected(backend: str | None) -> Selection:
-    """The selected backend. A fallback to NumPy is not logged: training commands print it, as does `xrnn info`."""
-    log = logging.getLogger("xrnn")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """The selected backend.   Raises SettingsError for an unknown name."""
     try:
         return select(backend, f"--backend {backend}")
-    except ValueError as error:  # an unknown name
+    except ValueError as error:
         raise SettingsError(str(error)) from error
-    finally:
-        log.setLevel(level)
