@@ -32,8 +32,6 @@ _BUILT_IN: Final = ("cupy", "numpy")  # `auto` tries them in this order
 # BackendUnavailableError; or the module that has it as `load`. `register_backend` adds to it.
 _loaders: dict[str, Loader] = {name: f"xrnn.backends.{name}" for name in _BUILT_IN}
 _ENTRY_POINTS: Final = "xrnn.backends"  # the group in which an installed package names its backends
-# Predicts the forms on a GPU by its name (`xrnn info --explain … --device h100`). The GPU need not be present.
-GPU_CHOICE: Final = "xrnn.backends.cupy.choice"
 _NUMBERS: Final = "biuf"  # the kinds of dtype
 _MOST_AXES: Final = 64  # NumPy's limit
 

@@ -103,7 +103,7 @@ class Device:
         return _RATES.get(self.capability, _OTHER_RATES)[1] if dtype == "float64" else self.float32_rate
 
 
-# For `xrnn info --explain … --device NAME`, from the vendor's data sheets.
+# For `python -m benchmarks.gpu.choices --device NAME`, from the vendor's data sheets.
 DEVICES: Final = {
     "t4": Device("NVIDIA T4", "75", 40, 65_536, 1.59e9, 4 << 20, 320e9),
     "l4": Device("NVIDIA L4", "89", 58, 101_376, 2.04e9, 48 << 20, 300e9),

@@ -123,12 +123,12 @@ def test_a_refusal_says_how_to_train_a_model_that_the_format_holds(capsys: Captu
     trained_with = "can't be converted to {}: expected a model trained with {}; train one"
     for suffix, words in (
         (".onnx", trained_with.format(".onnx", "--scaling shared, --patch 1")),
-        (".c", trained_with.format(".c", "--scaling shared")),
+        (".c", trained_with.format(".c", "--scaling shared, --one-way")),
         (".safetensors", "takes a mean over time, which layers in .safetensors can't hold: expected .c or .onnx; con"),
     ):
         assert words in failed(capsys, "convert", "c.safetensors", f"a{suffix}")
     trained("--overwrite", "--patch", "2")
-    assert "that runs in reverse, from the last step" in failed(capsys, "convert", "c.safetensors", "a.c")
+    assert trained_with.format(".c", "--one-way") in failed(capsys, "convert", "c.safetensors", "a.c")
     assert main(["classify", "train.ts", "test.ts", "--model", "convolutions", "--out", "d.safetensors"]) == 0
     words = trained_with.format(".c", "--model recurrent")
     assert words in failed(capsys, "convert", "d.safetensors", "a.c")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -60,7 +61,7 @@ def test_without_a_bar_there_is_one_line(monkeypatch: Patch, terminal: str) -> N
 
 
 def test_a_run_without_a_step_prints_only_the_notes_before_its_first_line() -> None:
-    output = io.StringIO()
+    output, handler = io.StringIO(), signal.getsignal(signal.SIGINT)
     with TrainingProgress(Terminal(output), ["series: 2"]) as shown:
         assert not output.getvalue()
         shown.tell("model: 1 layer")
@@ -69,6 +70,7 @@ def test_a_run_without_a_step_prints_only_the_notes_before_its_first_line() -> N
         shown.ended()
     assert output.getvalue() == "series: 2\nmodel: 1 layer\nchoosing\n"
     assert (shown.position, shown.status, shown.stopped) == ("", 0, False)
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_control_characters_are_replaced() -> None:

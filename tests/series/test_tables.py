@@ -265,7 +265,8 @@ def test_optional_columns_may_be_absent() -> None:
         ("", {}, "f.csv has no values: expected at least one step; leave the file out"),
         ("x,y\n", {}, "f.csv has no values: expected at least one step"),
         ("x,y\n1,2\n3,x\n", {}, "f.csv, line 3, column y: 'x' is not a finite number: expected numbers, or an empty c"),
-        ("x,y\n1,2\n3,x\n", {}, "; correct it, write categories as numbers, or name the columns to use"),
+        ("x,y\n1,2\n3,x\n", {}, "; correct it, write categories as numbers, or leave the column out by skip_columns"),
+        ("x,y\n1,2\n3,x\n", {"timed": True}, "as numbers, or name the column to forecast by target"),
         ("x,\n1,\n", {}, "f.csv has no value in channel 2: expected at least one"),  # a separator at the end
         ("x,y\n1,ja\n3,vielleicht\n", {}, "f.csv, line 2, column y: 'ja' is not a finite number"),
         ("x,y\n1,2\n3,ja\n", {}, "f.csv, line 3, column y: 'ja' is not a finite number"),

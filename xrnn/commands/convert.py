@@ -20,6 +20,7 @@ from xrnn.exchange.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from xrnn.exchange.files import load, save
 from xrnn.exchange.model import ExportedLayers, Model, host, is_int8, is_recurrent, model_of, named_leaves, unflattened
 from xrnn.files import holds_arrays, printable
+from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
 from xrnn.select import use_backend
@@ -71,7 +72,7 @@ def convert(
     if not named_leaves(read):
         raise DataError(f"{printable(str(source))} has no layers: expected at least one to convert; name another file")
     if isinstance(read, Model) and "model" in facts:
-        _check_series(source, facts, target.suffix)
+        _check_series(source, read, facts, target.suffix)
     if how.int8:
         read = _guarded(lambda: _quantized(read))
     # A file of xrnn keeps names and Stacks. Other formats hold a chain of layers.
@@ -168,7 +169,7 @@ def _of_series(estimator: Any, backend: Backend) -> tuple[Model, dict[str, Any]]
 # ---- writing ----
 
 
-def _check_series(source: Path, facts: dict[str, Any], suffix: str) -> None:
+def _check_series(source: Path, model: Model, facts: dict[str, Any], suffix: str) -> None:
     """Raises DataError if the format can't hold a model of series."""
     if suffix not in (".c", ".onnx"):
         raise DataError(
@@ -178,6 +179,7 @@ def _check_series(source: Path, facts: dict[str, Any], suffix: str) -> None:
     options = {
         "--model recurrent": facts["model"] == "recurrent",
         "--scaling shared": facts.get("scaling") != "each",
+        "--one-way": suffix == ".onnx" or not any(isinstance(each, Bidirectional) for _, each in named_leaves(model)),
         "--patch 1": suffix == ".c" or facts.get("patch", 1) == 1,
     }
     if needed := [option for option, given in options.items() if not given]:

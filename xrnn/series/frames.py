@@ -13,7 +13,7 @@ pandas is used only if the caller's objects are pandas' own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.series.checks import Series, Time, checked
+from xrnn.series.errors import SettingsError, param
 from xrnn.series.forecast.forecasts import Forecast
 from xrnn.series.tables import Columns, Table, names_in
 
@@ -45,6 +46,8 @@ def names_of(known: str | Sequence[str]) -> tuple[str, ...]:
     """The names in a list, or in text with commas.   Raises ValueError for a name that such text does not hold."""
     if isinstance(known, str):
         return names_in(known)
+    if not isinstance(known, Iterable):
+        raise SettingsError(f"{param('known')} is {known!r}: expected text or a list of text")
     names = tuple(map(str, known))
     for name in names:
         if name.strip() != name or not name or any(c in ",\0" or "\ud800" <= c <= "\udfff" for c in name):

@@ -62,8 +62,6 @@ _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, sin
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # the first line of a file for Excel
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
 
-_REMEDY: Final = "correct it, write categories as numbers, or name the columns to use"
-
 Cell = str | float  # a number is NaN if it is missing
 
 
@@ -414,7 +412,11 @@ class Table:
         value = _parsed(cell, self.columns.decimal) if isinstance(cell, str) else float(cell)
         if value is None or math.isinf(value):
             where = f"{self.where(row)}, column {quoted(self.shown(place))}"
-            raise _not_a_number(text_of(cell), self.columns.decimal, where, _REMEDY)
+            others = f"name the column to forecast by {param('target')}"
+            if not self.columns.timed:
+                others = f"leave the column out by {param('skip_columns')}"
+            remedy = f"correct it, write categories as numbers, or {others}"
+            raise _not_a_number(text_of(cell), self.columns.decimal, where, remedy)
         return value
 
 
