@@ -82,4 +82,5 @@ def _of_forecaster(source: Path) -> dict[str, Any]:
         "logarithms": "yes" if facts.log else "no",
         "exponential smoothing": f"{smoothing:.0%}",
         "linear part": f"{1 - smoothing:.0%}",
+        "recurrent part": "yes" if forecaster.recurrent_.any() else "no",
     }

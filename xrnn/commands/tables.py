@@ -19,10 +19,10 @@ _MOST_STEPS: Final = 7  # with a column in the table of errors
 
 def parts_of(forecaster: Forecaster) -> str:
     """A line: the parts of the forecast."""
-    share = forecaster.smoothing_
+    share, corrected = forecaster.smoothing_, ", corrected by a recurrent part" * bool(forecaster.recurrent_.any())
     if not forecaster.linear_.any():
-        return "forecasts: exponential smoothing; too few rows were left out to test a linear part"
-    return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part"
+        return f"forecasts: exponential smoothing{corrected}; too few rows were left out to test a linear part"
+    return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part{corrected}"
 
 
 def as_dict(scores: dict[str, ForecastScores]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 job      the kind of the estimator: "xrnn series classifier"
 params   the parameters of the constructor, by name
 learnt   the attributes that `fit` has learnt, by name, without arrays
-arrays   the others: the losses, the scale of the channels, the linear part of a forecaster
+arrays   the others: the losses, the scale of the channels, the linear part and the recurrent one of a forecaster
 
 A file may come from anywhere: content that no `fit` of its kind can produce is refused.
 """

@@ -17,6 +17,7 @@ from xrnn.series.forecast.fit import Fit, as_fitted, fingerprint, fit_series, li
 from xrnn.series.forecast.forecasts import Forecast, naive_forecasts, next_steps
 from xrnn.series.forecast.intervals import Intervals
 from xrnn.series.forecast.model import Facts, Model
+from xrnn.series.forecast.recurrent import UNITS
 from xrnn.series.forecast.series import TOO_FEW, OneSeries, mase_divisor
 from xrnn.series.frames import Form, Names, form_of, names_of
 from xrnn.series.inputs import as_numbers, as_series, check_count
@@ -111,7 +112,7 @@ class Forecaster(Estimator):
         self._params, self.facts_ = p, model.facts
         self.fingerprint_ = fingerprint([each.given for each in fit.series])
         self.known_scale_, self.effect_ = np.array([scale.mean, scale.deviation]), model.effect
-        self.linear_, self.smoothing_ = model.linear, model.smoothing
+        self.linear_, self.smoothing_, self.recurrent_ = model.linear, model.smoothing, model.recurrent
         self.offsets_, self.spread_ = intervals.offsets, intervals.spread
         return intervals
 
@@ -287,9 +288,10 @@ class Forecaster(Estimator):
         series = as_fitted(series, facts)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        model = Model(facts, Scale(*self.known_scale_), self.effect_, self.linear_, self.smoothing_)
+        scale = Scale(*self.known_scale_)
+        model = Model(facts, scale, self.effect_, self.linear_, self.smoothing_, self.recurrent_)
         try:
-            one = OneSeries(series, facts, model.known_scale, rows=rows).use(model)
+            one = OneSeries(series, facts, scale, rows=rows).use(model)
             return next_steps(one, Intervals(self.levels_, self.offsets_, self.spread_))
         except MemoryError as error:
             raise DataError.of(error) from error
@@ -313,6 +315,7 @@ class Forecaster(Estimator):
             "offsets": (facts.horizon, len(self._params.levels)),
             "linear": (facts.context + 1, facts.horizon),
             "effect": (facts.columns,),
+            "recurrent": (UNITS + 1, facts.horizon),
         }
 
 

@@ -19,6 +19,7 @@ from xrnn.series.errors import DataError, param
 from xrnn.series.forecast import calendar
 from xrnn.series.forecast.linear import average, effect_of
 from xrnn.series.forecast.model import LEAST_ROWS, Facts, Model
+from xrnn.series.forecast.recurrent import LEAST_SERIES, UNITS, learn, most_windows
 from xrnn.series.forecast.series import TOO_FEW, OneSeries, mase_divisor
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.read import check_same
@@ -154,7 +155,17 @@ def _chosen(series: Sequence[Series], cuts: Sequence[int], facts: Facts, calenda
     if calendar_name:
         other = _solved(made_by(replace(best.model.facts, calendar=calendar_name)), known_scale)
         best = other if other.error * _EQUAL < best.error else best
-    return best.fit()
+    return _with_recurrent(best.fit())
+
+
+def _with_recurrent(fit: Fit) -> Fit:
+    """With the recurrent part, if there are enough series to learn from."""
+    used = [each for each in fit.series if not each.flaw and each.cut > fit.facts.least_rows]
+    if len(used) < LEAST_SERIES:
+        return fit
+    most = most_windows(len(used), fit.facts.horizon)
+    model = replace(fit.model, recurrent=learn([each.lessons(most) for each in used]))
+    return Fit([each.use(model) for each in fit.series], model)
 
 
 def _jumps(values: HostArray) -> bool:
@@ -200,7 +211,7 @@ def _solved(series: list[OneSeries], known_scale: Scale) -> _Solved:
     C, F, K = facts.context, facts.horizon, facts.columns
     used = [each for each in series if each.unit]
     effect = effect_of([each.changes() for each in used], K) if K else np.zeros(0)
-    model = Model(facts, known_scale, effect, np.zeros((C + 1, F)), 0.0)
+    model = Model(facts, known_scale, effect, np.zeros((C + 1, F)), 0.0, np.zeros((UNITS + 1, F)))
     for each in series:
         each.use(model)
     origins = [np.arange(max(facts.least_rows, each.cut - _MOST_SAMPLES), each.cut) for each in used]

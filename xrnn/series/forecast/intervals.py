@@ -9,7 +9,6 @@ from typing import Final, Self
 import numpy as np
 
 from xrnn.series.forecast.fit import Fit
-from xrnn.series.forecast.model import LEAST_ROWS
 from xrnn.series.forecast.series import OneSeries
 from xrnn.typing import HostArray
 
@@ -42,7 +41,7 @@ class Intervals:
         folds = [each for fold in reversed(fit.folds()) for each in fold.series]
         tests = [(each, at, each.plain(at), each.rows) for each in folds if len(at := each.test_origins)]
         if sum(len(at) for _, at, *_ in tests) < _FEW:
-            used = [(each, _last_half(each)) for each in fit.series if not each.flaw]
+            used = [(each, each.last_half) for each in fit.series if not each.flaw]
             tests = [(each, at, each.smoothed(at), each.cut) for each, at in used]
         errors = np.concatenate([each.distances(at, forecasts, end) for each, at, forecasts, end in tests])
         reach = np.concatenate([each.reach(at, end) for each, at, _, end in tests])
@@ -56,15 +55,6 @@ class Intervals:
         m = self.levels.index(0.5)
         y[..., :m], y[..., m + 1 :] = np.minimum(y[..., :m], 0), np.maximum(y[..., m + 1 :], 0)
         return series.forecast(origins, np.sort(y, axis=-1))
-
-
-def _last_half(series: OneSeries) -> HostArray:
-    """The origins in the last half of the rows to learn from.
-
-    The first two and a half seasons are left out, if four rows remain: a season is not known yet there.
-    """
-    known_season = min(5 * series.facts.season // 2, series.cut - LEAST_ROWS)
-    return np.arange(max(series.cut // 2, known_season, 1), series.cut)
 
 
 def spread_of(errors: HostArray, reach: HostArray) -> float:

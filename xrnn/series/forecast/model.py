@@ -69,15 +69,18 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """forecast = smoothing · smoothed + (1 - smoothing) · (level + scale · [z; 1] @ linear) + unit · columns @ effect.
+    """forecast = smoothing · smoothed + (1 - smoothing) · (level + scale · [z; 1] @ linear)
+                + unit · ([h; 1] @ recurrent + columns @ effect)
 
-    `smoothed` is the forecast of exponential smoothing, z (C,) the context scaled by its own level and scale. Both are
-    computed without the effect of the columns, of logarithms if `facts.log`.
+    `smoothed` is the forecast of exponential smoothing, z (C,) the context scaled by its own level and scale, and h
+    (H,) the last state of a GRU that read the recent errors of exponential smoothing. They are computed without the
+    effect of the columns, of logarithms if `facts.log`.
 
     known_scale   of the known columns, from the rows to learn from
     effect        of the known and calendar columns, in units of a series, see `OneSeries`
     linear        (C + 1, F)
     smoothing     the share of exponential smoothing
+    recurrent     (H + 1, F), the output layer of the recurrent part, 0 if there is none
     """
 
     facts: Facts
@@ -85,3 +88,4 @@ class Model:
     effect: HostArray
     linear: HostArray
     smoothing: float
+    recurrent: HostArray

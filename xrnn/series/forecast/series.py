@@ -12,7 +12,8 @@ from xrnn.series.errors import DataError
 from xrnn.series.forecast import calendar
 from xrnn.series.forecast.linear import Samples
 from xrnn.series.forecast.model import LEAST_ROWS, Facts, Model
-from xrnn.series.forecast.smoothing import smoothed
+from xrnn.series.forecast.recurrent import Lessons, corrections, states
+from xrnn.series.forecast.smoothing import with_errors
 from xrnn.series.forecast.windows import FAR, LARGEST, ahead, contexts, fill, limits_of_logarithms
 from xrnn.series.scale import Scale
 from xrnn.series.times import show
@@ -145,22 +146,34 @@ class OneSeries:
 
     def smoothed(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F) of exponential smoothing, without the effect of the columns."""
+        return self._smoothed(origins)[0]
+
+    def _smoothed(self, origins: HostArray) -> tuple[HostArray, HostArray]:
+        """Such forecasts, and the recent errors of exponential smoothing, see `smoothing.with_errors`."""
         F, m, logs = self.facts.horizon, self.facts.season, None
         if self._log:
-            return np.log(smoothed(np.exp(self._values.clip(-LARGEST, LARGEST)), self._values, origins, F, m))
+            values = np.exp(self._values.clip(-LARGEST, LARGEST))
+            forecasts, recent = with_errors(values, self._values, origins, F, m)
+            return np.log(forecasts), recent
         if self.scales.lowest > 0 and not self.facts.columns:
             logs = np.log(np.maximum(self._values, self._smallest))
-        return smoothed(self._values, logs, origins, F, m)
+        return with_errors(self._values, logs, origins, F, m)
 
     def plain(self, origins: HostArray) -> HostArray:
-        """The forecasts (N, F) without the effect of the columns. Before a season of rows: exponential smoothing."""
-        smooth, facts, model = self.smoothed(origins), self.facts, self._model
+        """The forecasts (N, F) without the effect of the columns."""
+        forecasts, recent = self._base(origins)
+        if self._model.recurrent.any():
+            forecasts = forecasts + self.unit * corrections(self._model.recurrent, states(recent))
+        return forecasts
+
+    def _base(self, origins: HostArray) -> tuple[HostArray, HostArray]:
+        """Those without the recurrent part, and what it reads. Before a season of rows: exponential smoothing."""
+        (smooth, recent), facts, model = self._smoothed(origins), self.facts, self._model
         if origins[0] < facts.least_rows:
-            return smooth
+            return smooth, recent
         z, level, scale = self._contexts(origins)
         linear = level + scale * (z @ model.linear[:-1] + model.linear[-1])
-        forecast: HostArray = model.smoothing * smooth + (1 - model.smoothing) * linear
-        return forecast
+        return model.smoothing * smooth + (1 - model.smoothing) * linear, recent
 
     def forecast(self, origins: HostArray, distances: HostArray) -> HostArray:
         """The forecasts at distances (F, Q) or (N, F, Q) from the median: (N, F, Q) float64.
@@ -208,6 +221,23 @@ class OneSeries:
             )
 
     # ---- to learn from, up to the cut ----
+
+    @property
+    def last_half(self) -> HostArray:
+        """The origins in the last half of the rows to learn from.
+
+        The first two and a half seasons are left out, if four rows remain: a season is not known yet there.
+        """
+        known_season = min(5 * self.facts.season // 2, self.cut - LEAST_ROWS)
+        return np.arange(max(self.cut // 2, known_season, 1), self.cut)
+
+    def lessons(self, most: int) -> Lessons:
+        """At most that number of windows from the last half, for the recurrent part."""
+        origins = self.last_half[self.last_half >= self.facts.least_rows]
+        origins = np.sort(origins[:: -max(-(-len(origins) // most), 1)])
+        forecasts, recent = self._base(origins)
+        places = (origins[:, None] + np.arange(self.facts.horizon)) / self.cut
+        return Lessons(recent, self.distances(origins, forecasts, self.cut), places)
 
     def changes(self) -> tuple[HostArray, HostArray]:
         """The changes over a season: of the values in units of the series (n,), and of the columns (n, K)."""

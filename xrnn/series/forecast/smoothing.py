@@ -25,6 +25,7 @@ _BEYOND: Final = 1.25  # the factor by which a forecast of logarithms may leave 
 _FEW: Final = 60  # with this number of rows or windows, `confidence` is ½
 _FIRST_ROWS: Final = 3  # whose mean is the first level of damped trends
 _TESTED: Final = 3  # of the steps ahead: the first, the middle and the last one
+_RECENT: Final = 48  # errors that the recurrent part reads
 _BLOCK: Final = 32  # forecasts at once, so that their states stay in the cache
 _LEVELS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 0.98)
 # Two kinds of members (M, 4): α, β, φ, and the share of the slope of all rows that is a constant trend.
@@ -34,7 +35,17 @@ _MEMBERS: Final = np.array(_CONSTANT + _DAMPED)
 
 
 def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, horizon: int, season: int) -> HostArray:
-    """The forecasts (N, F) of the steps from each origin, from the rows before it.
+    """The forecasts (N, F) of the steps from each origin, from the rows before it.   Arguments: see `with_errors`"""
+    return with_errors(values, logs, origins, horizon, season)[0]
+
+
+def with_errors(
+    values: HostArray, logs: HostArray | None, origins: HostArray, horizon: int, season: int
+) -> tuple[HostArray, HostArray]:
+    """The forecasts, and `recent` (N, 48, 2): the errors of forecasts of the last 48 rows, one step ahead.
+
+    recent = sign(e) · log(1 + |e|), for the errors e of the values and of the logarithms, each in units of the mean
+    error. Without logarithms, both are those of the values. 0 before the first row.
 
     With logarithms: (1 - s) · the forecast of the values + s · the exponential of the forecast of the logarithms. s
     depends on r, the error of the second divided by that of the first, and on the number n of rows before the origin:
@@ -48,18 +59,17 @@ def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, hori
     logs      (T,), their logarithms; None if some are not positive
     origins   (N,), at least 1
     """
-    y, error = _smoothed(values, origins, horizon, season)
+    y, error, recent = _smoothed(values, origins, horizon, season)
     if logs is None:
-        return y
-    z, relative_error = _smoothed(logs, origins, horizon, season)
+        return y, np.stack([recent, recent], axis=2)
+    z, relative_error, recent_of_logs = _smoothed(logs, origins, horizon, season)
     level = values.cumsum()[origins - 1] / origins
     t = confidence(origins)
     share = (t * preference(relative_error * level, error) + (1 - t) / 2)[:, None]
     least, most = (each.accumulate(values)[origins - 1, None] for each in (np.minimum, np.maximum))
     y = y.clip(0)
     z = np.exp(z.clip(-LARGEST, LARGEST)).clip(least / _BEYOND, np.maximum(most, y) * _BEYOND)
-    mean: HostArray = (1 - share) * y + share * z
-    return mean
+    return (1 - share) * y + share * z, np.stack([recent, recent_of_logs], axis=2)
 
 
 def confidence(n: Any) -> Any:
@@ -72,9 +82,10 @@ def preference(error: Any, other: Any) -> Any:
     return 1 / (1 + np.minimum(error / np.maximum(other, 1e-300), _LARGEST_RATIO) ** _POWER)
 
 
-def _smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) -> tuple[HostArray, HostArray]:
-    """The forecasts (N, F) of the members, and their mean error (N,)."""
+def _smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) -> tuple[HostArray, ...]:
+    """The forecasts (N, F) of the members, their mean error (N,), and recent errors (N, 48)."""
     forecasts, errors = np.empty((len(origins), horizon)), np.empty(len(origins))
+    recent = np.zeros((len(origins), _RECENT))
     detrended = _detrended(values, season)
     order = np.argsort(-origins, kind="stable")  # `_states` needs long ones first
     for first in range(0, len(order), _BLOCK):
@@ -86,9 +97,12 @@ def _smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) 
         unknown = missing | (places >= at - season // 2)  # their moving average would need later rows
         seasons = _seasons(np.where(unknown, np.nan, detrended[places]), season)
         x = np.where(missing, np.nan, values[places]) - np.tile(seasons, places.shape[1] // season)
-        y, errors[part] = _average(x[:, -_MOST_ROWS:], horizon)
+        y, errors[part], e = _average(x[:, -_MOST_ROWS:], horizon)
         forecasts[part] = y + seasons[:, np.arange(horizon) % season]
-    return forecasts, errors
+        recent[part, _RECENT - e.shape[1] :] = e
+    unit = np.maximum(errors, np.abs(recent).max(axis=1) / _LARGEST_RATIO)
+    recent /= np.maximum(unit, 1e-300)[:, None]
+    return forecasts, errors, np.sign(recent) * np.log1p(np.abs(recent))
 
 
 def _detrended(values: HostArray, season: int) -> HostArray:
@@ -122,10 +136,11 @@ def _seasons(detrended: HostArray, season: int) -> HostArray:
     return shrunk
 
 
-def _average(x: HostArray, horizon: int) -> tuple[HostArray, HostArray]:
+def _average(x: HostArray, horizon: int) -> tuple[HostArray, ...]:
     """Σ w (level + (φ + φ² + … + φʰ) · trend), for each step ahead h: (N, F); Σ w · error (N,).
 
-    Σ w is ½ for both kinds of members.
+    Σ w is ½ for both kinds of members. Also returns the values of the last rows (N, up to 48) minus their forecasts
+    one step ahead, with the same w; 0 before the first row.
 
     x   (N, R), NaN before the first row; those with more rows come first
     """
@@ -134,7 +149,9 @@ def _average(x: HostArray, horizon: int) -> tuple[HostArray, HostArray]:
     errors = _errors(x, levels, trends, reach)
     w = _weights(errors)
     y: HostArray = (w * levels[-1]).sum(axis=1, keepdims=True) + (w * trends[-1]) @ reach.T
-    return y, (w * errors).sum(axis=1)
+    last = slice(-min(_RECENT, x.shape[1]) - 1, -1)
+    one = np.einsum("rnm,nm->nr", levels[last], w) + np.einsum("rnm,nm->nr", trends[last], w * _MEMBERS[:, 2])
+    return y, (w * errors).sum(axis=1), np.nan_to_num(x[:, -one.shape[1] :] - one)
 
 
 def _states(x: HostArray) -> tuple[HostArray, HostArray]:

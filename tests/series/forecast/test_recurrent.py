@@ -1,0 +1,147 @@
+"""The recurrent part of forecasts: a fixed GRU, and its output layer, which is learnt from many series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tests.reference import gru as gru_step
+from tests.series.forecast.tiny import params
+from xrnn.series import Forecaster
+from xrnn.series.checks import Series
+from xrnn.series.forecast.fit import Fit, fit_series
+from xrnn.series.forecast.recurrent import Lessons, corrections, gru, learn, most_windows, solve, states
+from xrnn.series.forecast.smoothing import with_errors
+from xrnn.typing import HostArray
+
+RNG = np.random.default_rng
+
+
+def jumps(count: int, rows: int = 63) -> list[HostArray]:
+    """Series that fall back three steps after each jump up, but keep their level after one down. The last is in row 58.
+
+    A linear forecast can't tell both kinds apart.
+    """
+    rng, series = RNG(0), []
+    for _ in range(count):
+        values = 0.3 * rng.standard_normal(rows)
+        for t in 58 - np.append(0, rng.integers(7, 11, 7).cumsum()):
+            up = rng.random() < 0.5
+            values[max(t, 0) : t + 3 if up else rows] += rng.uniform(4, 8) * (1 if up else -1)
+        series.append(values)
+    return series
+
+
+def fitted(values: list[HostArray], horizon: int = 3) -> Fit:
+    series = [Series(each[:, None], None, str(i)) for i, each in enumerate(values)]
+    return fit_series(series, params(horizon=horizon), backtest=False)
+
+
+def test_states_are_those_of_the_gru_in_float64_and_zeros_before_a_short_series_change_nothing() -> None:
+    recent = RNG(0).normal(0, 2, (3, 48, 2))
+    recent[1, :30] = 0
+    (h,), weights = (np.zeros((3, 100)),), [np.asarray(each, float) for each in (gru().Wx, gru().Wh, gru().b)]
+    for x in recent.transpose(1, 0, 2):
+        (h,) = gru_step(x, (h,), *weights)
+    np.testing.assert_allclose(states(recent), h, atol=1e-5)
+    np.testing.assert_allclose(states(recent[1:2, 30:]), h[1:2], atol=1e-5)
+    many = np.repeat(recent, 500, axis=0)  # more than one batch
+    np.testing.assert_allclose(states(many)[::500], h, atol=1e-5)
+
+
+def test_the_weights_of_the_gru_never_change_since_files_hold_the_output_layer_only() -> None:
+    Wx, Wh, b = (np.asarray(each) for each in (gru().Wx, gru().Wh, gru().b))
+    assert (Wx.shape, Wh.shape, b.shape) == ((2, 300), (100, 300), (400,))
+    np.testing.assert_allclose(Wx[0, :3], [0.13696168, -0.23021328, -0.4590265], rtol=1e-6)
+    np.testing.assert_allclose(Wh[-1, -3:], [0.13027142, 0.14797464, -0.14580593], rtol=1e-6)
+    np.testing.assert_array_equal(np.flatnonzero(b), np.arange(100, 200))
+
+
+def test_recent_errors_are_of_one_step_in_units_of_the_mean_error() -> None:
+    x = RNG(0).normal(size=60).cumsum() + 40
+    _, recent = with_errors(x, np.log(x), np.array([60, 10]), 3, 1)
+    assert recent.shape == (2, 48, 2)
+    assert not recent[1, :38].any()
+    size = np.expm1(np.abs(recent[:, 3:]))
+    assert ((size[0].mean(axis=0) > 0.5) & (size[0].mean(axis=0) < 1.5)).all()
+    jump = x.copy()
+    jump[59] += 1000
+    assert (with_errors(jump, None, np.array([60]), 3, 1)[1][0, -1] > 2).all()
+    _, scaled = with_errors(1e9 * x, np.log(1e9 * x), np.array([60, 10]), 3, 1)
+    np.testing.assert_allclose(scaled, recent, atol=1e-6)
+
+
+def test_the_output_layer_is_weighted_ridge_regression_without_unknown_errors() -> None:
+    rng = RNG(0)
+    h, errors = rng.normal(0, 0.3, (200, 100)), rng.uniform(0.5, 1, (200, 2)) * rng.choice([-1, 1], (200, 2))
+    errors[:50, 1] = np.nan
+    V = solve(h, errors)
+    median = np.nanmedian(np.abs(errors), axis=0)
+    D = 1 / (1 + np.nanmean(np.abs(errors), axis=1) / median.mean())
+    for f, first in enumerate((0, 50)):
+        A, d = np.append(h, np.ones((200, 1)), axis=1)[first:], np.sqrt(D[first:, None])
+        stacked = np.concatenate([d * A, np.sqrt(3) * np.eye(101)])  # least squares with the penalty as rows
+        expected = np.linalg.lstsq(stacked, np.append(d[:, 0] * errors[first:, f], np.zeros(101)))[0]
+        np.testing.assert_allclose(V[:, f], expected, atol=1e-9)
+    errors[7] *= 1e6  # larger errors than four medians are clipped
+    np.testing.assert_allclose(solve(h, errors), solve(h, np.where(np.abs(errors) > 100, 1e9 * errors, errors)))
+
+
+def lessons(count: int, sign: float) -> list[Lessons]:
+    """Errors that the last error tells; `sign`: of the same ones in the last fifth of the rows."""
+    rng, of_series = RNG(0), []
+    for _ in range(count):
+        recent = rng.normal(0, 1, (40, 48, 2))
+        places = np.linspace(0.5, 0.99, 40)[:, None] + np.array([[0, 0.01]])
+        errors = recent[:, -1:, 0] * np.where(places < 0.8, 1, sign)
+        of_series.append(Lessons(recent, errors, places))
+    return of_series
+
+
+def test_its_share_grows_with_the_number_of_series_and_falls_if_later_errors_are_larger_with_it() -> None:
+    few, many = (learn(lessons(count, 1.0)) for count in (20, 90))
+    for count, V in ((20, few), (90, many)):
+        part = lessons(count, 1.0)
+        whole = solve(states(np.concatenate([each.recent for each in part])), np.concatenate([e.errors for e in part]))
+        np.testing.assert_allclose(V, count**2 / (count**2 + 60**2) * whole)
+        assert np.abs(V).max() > 0.03
+    assert np.abs(learn(lessons(90, -1.0))).max() < 0.01 * np.abs(many).max()
+    unknown = [each._replace(errors=np.where(each.places < 0.8, each.errors, np.nan)) for each in lessons(20, 1.0)]
+    assert not learn(unknown).any()  # no errors to test it
+
+
+def test_forecasts_of_many_series_have_smaller_errors_with_it_and_those_of_few_series_do_without() -> None:
+    values = jumps(60)
+    fit = fitted([each[:60] for each in values])
+    actual = np.stack([each[60:63] for each in values])
+
+    def mean_error(fit: Fit) -> float:
+        at = np.array([60])
+        return float(np.abs(actual - np.concatenate([each.use(fit.model).plain(at) for each in fit.series])).mean())
+
+    without = replace(fit, model=replace(fit.model, recurrent=0 * fit.model.recurrent))
+    assert mean_error(fit) < 0.93 * mean_error(without)
+    assert not fitted([each[:60] for each in values[:19]]).model.recurrent.any()
+
+
+def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path) -> None:
+    values = jumps(30)
+    forecaster = Forecaster(horizon=3).fit(values)
+    forecaster.save(tmp_path / "f")
+    loaded = Forecaster.load(tmp_path / "f")
+    assert loaded.recurrent_.any()
+    new = [values[0][:5], np.append(values[1], 1e30), 1e-9 * values[2], np.append(np.zeros(40), 1.0)]
+    np.testing.assert_array_equal(loaded.predict([*values, *new]), forecaster.predict([*values, *new]))
+    assert np.isfinite(loaded.predict_quantiles(new)).all()
+    fit = fitted(values)
+    one, V, at = fit.series[0], fit.model.recurrent, np.array([63])
+    plain, base = (one.use(replace(fit.model, recurrent=each)).plain(at) for each in (V, 0 * V))
+    _, recent = with_errors(values[0], None, at, 3, 1)
+    np.testing.assert_allclose(plain - base, one.unit * corrections(V, states(recent)))
+
+
+def test_windows_to_learn_from_are_limited() -> None:
+    assert [most_windows(n, F) for n, F in ((20, 1), (20, 100), (10**6, 12))] == [1000, 100, 1]
+    assert [len(each.lessons(7).errors) for each in fitted(jumps(2)).series] == [7, 7]

@@ -1,0 +1,116 @@
+"""The recurrent part: what the last errors of forecasts tell about the next ones, learnt from many series.
+
+A GRU with fixed random weights reads the errors of exponential smoothing, one step ahead. Only its output layer is
+learnt. It is solved exactly, by ridge regression, as in an echo state network   (Jaeger, 2001).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from xrnn.layers.gru import GRU
+from xrnn.series.forecast.smoothing import confidence, preference
+from xrnn.typing import HostArray
+
+# The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3.
+UNITS: Final = 100  # H
+_MEMORY: Final = 1.4  # bias of the update gate: a state keeps σ(1.4) = 0.8 of the state before
+_LARGEST_INPUT_WEIGHT: Final = 0.5
+_PENALTY: Final = 3.0
+_LARGEST_ERROR: Final = 4.0  # in median errors of its step ahead: larger ones are clipped
+_TEST_FROM: Final = 0.8  # share of the rows: errors of the later ones test what the earlier ones gave
+LEAST_SERIES: Final = 20
+_MOST_WINDOWS: Final = 20_000
+_MOST_VALUES: Final = 200_000  # ahead of all windows
+_BATCH: Final = 1024
+
+
+def most_windows(series: int, horizon: int) -> int:
+    """The most windows of each series to learn from, so that memory and time do not grow with the number of series."""
+    return max(min(_MOST_WINDOWS, _MOST_VALUES // horizon) // series, 1)
+
+
+class Lessons(NamedTuple):
+    """Windows of a series to learn from.
+
+    recent   (N, 48, 2): see `smoothing.with_errors`
+    errors   (N, F), of the forecasts without the recurrent part, in units of the series; NaN if unknown
+    places   (N, F), of the steps ahead, as shares of the rows
+    """
+
+    recent: HostArray
+    errors: HostArray
+    places: HostArray
+
+
+@functools.cache
+def gru() -> GRU:
+    """Its weights are made from the bits of a generator, which are the same in each version of NumPy.
+
+    No biases but those of the update gates: h stays 0 while the errors are 0, as they are before a short series.
+    """
+    H = UNITS
+    bits = np.random.PCG64(0).random_raw((2 + H) * 3 * H)
+    uniform = (bits / 2.0**63 - 1).reshape(2 + H, 3 * H)
+    b = np.zeros(4 * H, np.float32)
+    b[H : 2 * H] = _MEMORY
+    Wx, Wh = uniform[:2] * _LARGEST_INPUT_WEIGHT, uniform[2:] * (3 / H) ** 0.5  # the variance of Wh is 1 / H
+    return GRU(Wx.astype(np.float32), Wh.astype(np.float32), b)
+
+
+def states(recent: HostArray) -> HostArray:
+    """The last states h (N, H) float64 of the GRU, from recent errors (N, 48, 2)."""
+    h = np.empty((len(recent), UNITS))
+    for first in range(0, len(h), _BATCH):
+        part = slice(first, first + _BATCH)
+        h[part] = gru()(np.ascontiguousarray(recent[part].transpose(1, 0, 2), np.float32))[-1]
+    return h
+
+
+def corrections(V: HostArray, h: HostArray) -> HostArray:
+    """[h; 1] @ V, in units of a series: V (H + 1, F), h (N, H) → (N, F)"""
+    y: HostArray = h @ V[:-1] + V[-1]
+    return y
+
+
+def solve(h: HostArray, errors: HostArray) -> HostArray:
+    """V (H + 1, F) by ridge regression of the known errors (N, F) on [h; 1]: V = (Aᵀ D A + λI)⁻¹ Aᵀ D errors.
+
+    A window has the weight D = 1 / (1 + its mean |error| / the median |error|), so that large errors count less.
+    """
+    known = ~np.isnan(errors)
+    e = np.where(known, errors, 0.0)
+    median = np.array([np.median(np.abs(e[of, f])) if of.any() else 0.0 for f, of in enumerate(known.T)])
+    e = e.clip(-_LARGEST_ERROR * median, _LARGEST_ERROR * median)
+    mean = np.abs(e).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    A = np.append(h, np.ones((len(h), 1)), axis=1)
+    weighted = A / (1 + mean / max(float(median.mean()), 1e-300))[:, None]
+    V = np.zeros((A.shape[1], errors.shape[1]))
+    for f, of in enumerate(known.T):
+        V[:, f] = np.linalg.solve(weighted[of].T @ A[of] + _PENALTY * np.eye(len(V)), weighted[of].T @ e[of, f])
+    return V
+
+
+def learn(lessons: Sequence[Lessons]) -> HostArray:
+    """s · V (H + 1, F), with V from all windows; for n series:
+
+        s = n² / (n² + 60²) · min(2 w, 1),   w = 1 / (1 + r¹⁶)
+
+    r is the mean |error| that a V from the first 4/5 of the rows leaves in the other rows, divided by the one there. V
+    is 0 if there are no errors to test it.
+    """
+    recent, errors, places = (np.concatenate(each) for each in zip(*lessons, strict=True))
+    late = places[:, 0] >= _TEST_FROM
+    early = np.where(places < _TEST_FROM, errors, np.nan)[~late]
+    V = np.zeros((UNITS + 1, errors.shape[1]))
+    if np.isnan(early).all() or np.isnan(errors[late]).all():
+        return V
+    h = states(recent)
+    left = errors[late] - corrections(solve(h[~late], early), h[late])
+    after, before = (float(np.nanmean(np.abs(each))) for each in (left, errors[late]))
+    V += confidence(len(lessons)) * min(2 * preference(after, before), 1) * solve(h, errors)
+    return V
