@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,6 +66,38 @@ def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
     ]
     check_channels(series)
     return series
+
+
+def with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:
+    """The series with known columns beside the target, whose values are missing in the `ahead` steps.
+
+    known     for each series: (T + ahead, K), and maybe later rows, which are not used; or (ahead, K), if the series
+              has its known columns already
+    columns   K of the model; None before `fit`
+
+    Raises ValueError.
+    """
+    if known is None:
+        if columns:
+            raise ValueError(f"known is None: expected the {columns} known columns of `fit`; give known=")
+        return series
+    if columns == 0:
+        raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
+    if len(known) != len(series):
+        raise ValueError(f"known has {len(known)} items: expected one for each of the {len(series)} series")
+    together = []
+    for i, (each, of_series) in enumerate(zip(series, known, strict=True)):
+        given = as_numbers(of_series, f"known[{i}]")
+        past = each.values[:, 1:]
+        rows = ahead if past.size else len(each.values) + ahead
+        K = columns or np.atleast_2d(given).shape[1]
+        if given.ndim != 2 or len(given) < rows or (past.size and len(given) > rows) or given.shape[1] != K:
+            raise ValueError(f"known[{i}] has shape {given.shape}: expected {(rows, K)}")
+        check_sizes(given, f"known[{i}]")
+        given = np.concatenate([past, given]) if past.size else given[:rows]
+        target = np.append(each.values[:, 0], np.full(ahead, np.nan))
+        together.append(replace(each, values=np.column_stack([target, given])))
+    return together
 
 
 def column_names(X: Any) -> tuple[str, ...] | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xrnn.series.checks import Series, Time, check_sizes
+from xrnn.series.checks import Series, Time
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator
 from xrnn.series.forecast.fit import Fit, as_fitted, fingerprint, fit_series, listed
@@ -20,7 +20,7 @@ from xrnn.series.forecast.model import Facts, Model
 from xrnn.series.forecast.recurrent import UNITS
 from xrnn.series.forecast.series import TOO_FEW, OneSeries, mase_divisor
 from xrnn.series.frames import Form, Names, form_of, names_of
-from xrnn.series.inputs import as_numbers, as_series, check_count
+from xrnn.series.inputs import as_series, check_count, with_known
 from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, number, parse_quantiles
 from xrnn.series.scale import Scale
 from xrnn.typing import Shape
@@ -153,7 +153,7 @@ class Forecaster(Estimator):
         series = as_series(X)
         if series[0].channels > 1:
             raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
-        return _with_known(series, known, ahead, columns), None
+        return with_known(series, known, ahead, columns), None
 
     @property
     def levels_(self) -> tuple[float, ...]:
@@ -189,7 +189,7 @@ class Forecaster(Estimator):
             if form and known is not None:
                 series = form.extended(known).series()
             elif not form:
-                series = _with_known(series, known, facts.horizon, facts.known)
+                series = with_known(series, known, facts.horizon, facts.known)
         forecasts = self._forecasts([(each, None) for each in series], stacklevel=4)
         if form:
             return form.values(forecasts, level)
@@ -317,35 +317,3 @@ class Forecaster(Estimator):
             "effect": (facts.columns,),
             "recurrent": (UNITS + 1, facts.horizon),
         }
-
-
-def _with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:
-    """The series with known columns beside the target, whose values are missing in the `ahead` steps.
-
-    known     for each series: (T + ahead, K), and maybe later rows, which are not used; or (ahead, K), if the series
-              has its known columns already
-    columns   K of the model; None before `fit`
-
-    Raises ValueError.
-    """
-    if known is None:
-        if columns:
-            raise ValueError(f"known is None: expected the {columns} known columns of `fit`; give known=")
-        return series
-    if columns == 0:
-        raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
-    if len(known) != len(series):
-        raise ValueError(f"known has {len(known)} items: expected one for each of the {len(series)} series")
-    together = []
-    for i, (each, of_series) in enumerate(zip(series, known, strict=True)):
-        given = as_numbers(of_series, f"known[{i}]")
-        past = each.values[:, 1:]
-        rows = ahead if past.size else len(each.values) + ahead
-        K = columns or np.atleast_2d(given).shape[1]
-        if given.ndim != 2 or len(given) < rows or (past.size and len(given) > rows) or given.shape[1] != K:
-            raise ValueError(f"known[{i}] has shape {given.shape}: expected {(rows, K)}")
-        check_sizes(given, f"known[{i}]")
-        given = np.concatenate([past, given]) if past.size else given[:rows]
-        target = np.append(each.values[:, 0], np.full(ahead, np.nan))
-        together.append(replace(each, values=np.column_stack([target, given])))
-    return together

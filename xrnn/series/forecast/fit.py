@@ -67,7 +67,8 @@ class Fit:
     @property
     def unscored(self) -> str:
         """A line: which series are not scored; empty if all are."""
-        names = [each.id for i, each in enumerate(self.series) if i not in {*self.scored}]
+        scored = {*self.scored}
+        names = [each.id for i, each in enumerate(self.series) if i not in scored]
         return f"not scored: {listed(names, len(self.series))}: {TOO_FEW}" if names else ""
 
     def folds(self) -> list[Fit]:
@@ -85,12 +86,10 @@ class Fit:
                     parts.append((each, cut, end))
             if not parts:
                 continue
-            known_scale = Scale.of(each.given.values[:cut, 1:] for each, cut, _ in parts)
-            solved = _solved(
-                [OneSeries(each.given, self.facts, known_scale, cut, end, each.scales) for each, cut, end in parts],
-                known_scale,
-            )
-            fold = solved.fit()
+            scale = Scale.of(each.given.values[:cut, 1:] for each, cut, _ in parts)
+            fold = _solved(
+                [OneSeries(each.given, self.facts, scale, cut, end, each.scales) for each, cut, end in parts]
+            ).fit()
             windows = sum(len(each.training_origins) for each in fold.series)
             if windows >= _LEAST_WINDOWS and any(len(each.test_origins) for each in fold.series):
                 folds.append(fold)
@@ -150,10 +149,9 @@ def _chosen(series: Sequence[Series], cuts: Sequence[int], facts: Facts, calenda
         if not all(each.flaw for each in logarithms):
             tries.append(logarithms)
     # Intervals of logarithms grow with the level, as errors of most growing series do: equal errors prefer them.
-    solved = [_solved(each, known_scale) for each in tries]
-    best = min(solved, key=lambda each: each.error / (_EQUAL if each.model.facts.log else 1))
+    best = min(map(_solved, tries), key=lambda each: each.error / (_EQUAL if each.model.facts.log else 1))
     if calendar_name:
-        other = _solved(made_by(replace(best.model.facts, calendar=calendar_name)), known_scale)
+        other = _solved(made_by(replace(best.model.facts, calendar=calendar_name)))
         best = other if other.error * _EQUAL < best.error else best
     return _with_recurrent(best.fit())
 
@@ -205,13 +203,13 @@ def _mean(parts: Sequence[HostArray]) -> float:
     return float(errors.mean()) if errors.size else np.inf
 
 
-def _solved(series: list[OneSeries], known_scale: Scale) -> _Solved:
+def _solved(series: list[OneSeries]) -> _Solved:
     """The linear part from the rows before the cuts, and the effect of the columns."""
     facts = series[0].facts
     C, F, K = facts.context, facts.horizon, facts.columns
     used = [each for each in series if each.unit]
     effect = effect_of([each.changes() for each in used], K) if K else np.zeros(0)
-    model = Model(facts, known_scale, effect, np.zeros((C + 1, F)), 0.0, np.zeros((UNITS + 1, F)))
+    model = Model(facts, series[0].known_scale, effect, np.zeros((C + 1, F)), 0.0, np.zeros((UNITS + 1, F)))
     for each in series:
         each.use(model)
     origins = [np.arange(max(facts.least_rows, each.cut - _MOST_SAMPLES), each.cut) for each in used]

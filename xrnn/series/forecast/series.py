@@ -74,7 +74,7 @@ class OneSeries:
 
         scales   those of a longer series, if this one is the beginning of it; None: they are computed
         """
-        self.given, self.facts, self._known_scale = given, facts, known_scale
+        self.given, self.facts, self.known_scale = given, facts, known_scale
         self.name, self.id = given.name, given.id or given.name
         self.target: HostArray = given.values[: given.target_rows.stop if rows is None else rows, 0]
         self.rows = len(self.target)
@@ -203,7 +203,7 @@ class OneSeries:
 
         Those in the context of the forecast must not be far off either.
         """
-        F, scale, first = self.facts.horizon, self._known_scale, max(self.rows - self.facts.context, 0)
+        F, scale, first = self.facts.horizon, self.known_scale, max(self.rows - self.facts.context, 0)
         values = self.given.values[first : self.rows + F, 1:]
         values = np.pad(values, ((0, self.rows + F - first - len(values)), (0, 0)), constant_values=np.nan)
         far, missing = np.abs(values - scale.mean) > _FAR_KNOWN * scale.divisor, np.isnan(values)
