@@ -40,6 +40,8 @@ def info(
 
     With FILE, print what it holds.
     """
+    if explain is None and cell != "rnn":
+        raise SettingsError("got --cell without --explain: expected both; add --explain T N D H")
     if file is not None:
         if explain is not None:
             raise SettingsError("got both FILE and --explain: expected one of them; leave one out")

@@ -68,8 +68,10 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
     forecast = forecaster.forecast(Series(values[:, None], None, "s"), len(values) - 3).median
     expected = -np.abs(values[-3:] - forecast).mean() / np.abs(known[~np.isnan(known)]).mean()
     assert forecaster.score([values]) == pytest.approx(expected, rel=1e-4)
-    with pytest.warns(UserWarning, match=r"^not scored: 1 of 2 series \(X\[1\]\): too few|^naive forecasts for 1 of 2"):
+    words = r"^not scored: 1 of 2 series \(X\[1\]\): too few|^naive forecasts for 1 of 2"
+    with pytest.warns(UserWarning, match=words) as warned:
         assert forecaster.score([values, np.ones(9)]) == pytest.approx(expected, rel=1e-4)
+    assert {each.filename for each in warned} == {__file__}
     with (
         pytest.warns(UserWarning, match="^a naive forecast"),
         pytest.raises(ValueError, match=r"^not scored: 1 of 1 series \(X\[0\]\): too few rows, missing or equal val"),
@@ -165,8 +167,11 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
     with one_line(ValueError, "X has series of at most 46 rows: expected more than the 48 after the first cutoff; lo"):
         Forecaster(**SMALL).cross_validation(X, windows=16, known=known)
     X[0, :37] = np.nan  # no value before the first cutoff, 36, and too few before the second one, 38
-    with pytest.warns(UserWarning, match=r"^no (value before the first cutoffs: 1 of 2 series \(0\)|complete w)|naive"):
+    with pytest.warns(
+        UserWarning, match=r"^no (value before the first cutoffs: 1 of 2 series \(0\)|complete w)|naive"
+    ) as warned:
         table = Forecaster(**SMALL).cross_validation(X[:, :41], step=2, windows=2)
+    assert {each.filename for each in warned} == {__file__}
     assert table["series"].tolist() == [1] * 3 + [0] * 3 + [1] * 3
     np.testing.assert_array_equal(table["0.5"][3:6], X[0, 37])
 
@@ -212,8 +217,9 @@ def test_short_series_are_not_trained_on_but_forecast() -> None:
         forecaster = Forecaster(**SMALL).fit([growth(40), *short])
     alone = Forecaster(**SMALL).fit([growth(40)])
     words = r"^naive forecasts for 2 of 3 series \(X\[1], X\[2]\): too few rows, missing or equal values"
-    with pytest.warns(UserWarning, match=words):
+    with pytest.warns(UserWarning, match=words) as warned:
         got = forecaster.predict()
+    assert {each.filename for each in warned} == {__file__}  # it points at the caller
     np.testing.assert_array_equal(got[:1], alone.predict())
     np.testing.assert_allclose(got[1:], [[each[-1]] * 3 for each in short])
     with pytest.warns(UserWarning, match=r"^a naive forecast, since X\[0] has too few rows"):

@@ -300,7 +300,7 @@ class Forecaster(Estimator):
         """The forecast of each series after its first rows, None for all. Warns if some forecasts are naive."""
         forecasts = [self.forecast(each, rows) for each, rows in parts]
         if line := naive_forecasts(forecasts):
-            warnings.warn(str(DataError(line)), stacklevel=stacklevel + 1)
+            warnings.warn(str(DataError(line)), stacklevel=stacklevel)
         return forecasts
 
     # ---- files ----
