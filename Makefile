@@ -24,7 +24,7 @@ size := $(if $(findstring docs,$(EXTRAS)), (0.5 GB))$(if $(findstring bench,$(EX
 
 installed := $(VENV)/installed-$(EXTRAS)$(if $(filter ON,$(for_tests)),-for-tests)
 pip := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
-kernel_sources := CMakeLists.txt tests/backends/numpy/test_levels.cpp tests/backends/numpy/team.cpp $(shell find backends/numpy tests/peephole -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
+kernel_sources := CMakeLists.txt tests/backends/numpy/test_levels.cpp $(shell find backends/numpy tests/peephole -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
 .PHONY: help train test check bench docs mutants gpu-check clean
 .DELETE_ON_ERROR:
