@@ -318,8 +318,8 @@ struct Weights : GateMatrix<Sum<P>> {
     }
 
     // Packing does not pay for a few uses of a panel. With one gate of at most 2 KiB a row, the panel's rows are close
-    // enough for the CPU's prefetcher: then it does not pay for a few passes, unless the panel is wide. The tiles of a
-    // wide panel are low, so their time is that of loading it. With several gates, the rows are all gates apart.
+    // enough for the CPU's prefetcher: then it does not pay for a few passes, unless the tiles are low, whose time is
+    // that of loading the panel: with few rows, or in wide panels. With several gates, the rows are all gates apart.
     static bool suits_reading_in_place(const From& from, Use use) {
         if (use.passes * ((use.rows + tallest(WIDEST) - 1) / tallest(WIDEST)) < 4) return true;
         if (from.gates > 1) return false;
@@ -327,7 +327,7 @@ struct Weights : GateMatrix<Sum<P>> {
         const bool has_whole_vectors =  // no vector crosses a cache line
             reinterpret_cast<uintptr_t>(from.matrix.data) % VECTOR_BYTES == 0 && from.matrix.row % W == 0;
         return use.passes < FEW_PASSES && has_whole_vectors && from.matrix.row * sizeof(S) <= 2048 &&
-               from.panels.width(0) <= WIDEST;
+               use.rows > FEW_ROWS && tallest(from.panels.width(0)) > 3;
     }
 
     bool is_in_place(Piece p) const { return reading == Reading::IN_PLACE && p.last == W; }
