@@ -41,6 +41,16 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
     )
 
 
+@every_kind
+def test_the_linear_layer_of_a_classifier_learns_ten_times_as_fast(kind: Any, series: Any) -> None:
+    training = prepared(series, kind).training()
+    before = [each.copy() for each in training.model.params]
+    training.step()  # Adam's first update changes each weight by its learning rate
+    *others, W, _ = (np.abs(after - old).max() for after, old in zip(training.model.params, before, strict=True))
+    assert max(others) == pytest.approx(TINY["lr"], rel=1e-2)
+    assert W / max(others) == pytest.approx(10 if kind is Classifier else 1, rel=1e-2)
+
+
 def test_gradients_are_clipped() -> None:
     training = prepared(NUMBERS, Regressor).training()
     training._targets *= 1000
