@@ -282,7 +282,7 @@ class Forecaster(Estimator):
         """The steps after the first `rows` rows of a series; by default, after the last known value.
 
         The forecast is naive if the series is too short or constant. Raises DataError if the series has no value, other
-        times, or lacks known covariates, and if the memory does not suffice.
+        times, or lacks known columns, and if the memory does not suffice.
         """
         facts = self._fitted().facts_
         series = as_fitted(series, facts)
