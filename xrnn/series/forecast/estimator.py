@@ -50,7 +50,7 @@ class Forecaster(Estimator):
     context          number of steps that a forecast is made from; 0: the longest of three seasons, two horizons
                      and 24 steps; fewer if most series are short
     season           steps in a season; 0: from the times (12 if monthly, 7 if daily, …), else 1
-    quantiles        quantiles to forecast besides the median; by default 0.1,0.9
+    quantiles        quantiles to forecast besides the median
     calendar         second season; auto: the week or the year, if it lowers the error on left-out rows by more than
                      5 %; none: no second season
     id               column of a table that tells its series apart
