@@ -14,8 +14,8 @@ from typing import Final
 
 BUDGETS: Final = {
     # 170 of them read .xlsx and .parquet files, other encodings and frames with two levels; 130 read what German
-    # spreadsheets hold (names of months, closed days, ja and nein). 310 of them forecast by exponential smoothing, also
-    # few rows, with widths of few errors, and 120 correct the forecasts of many series. 140 choose between one scale and
+    # spreadsheets hold (names of months, closed days, ja and nein). 310 forecast by exponential smoothing, also few
+    # rows, with widths of few errors, and 120 correct the forecasts of many series. 140 choose between one scale and
     # a scale of each series, and save random convolutions. 50 say what becomes of PyTorch's modules: in TorchScript, in
     # the plain form, in a file.
     "xrnn": 21_600,

@@ -28,7 +28,7 @@ def forecast(
         typer.Argument(
             parser=path,
             metavar="FILE",
-            help=".csv, .npy, .xlsx or .parquet files of series: a row for each step.",
+            help=".csv, .xlsx, .parquet or .npy files with a row for each step, or .ts files.",
         ),
     ],
     *,

@@ -72,10 +72,11 @@ def predict(
     how: PredictOptions,
     backend: BackendOption = None,
 ) -> None:
-    """Print the label and its probability, the number, or the next values, for each series or after each row.
+    """Print a prediction for each series: a label with its probability, a number, or the next values.
 
-    Tables are read with the options of the training, unless options are given here. A file must have the columns of
-    the channels, and the columns that options on this command line name.
+    With --stream, a prediction is printed after each row. Tables are read with the options of the training, unless
+    options are given here. A file must have the columns of the channels, and the columns that options on this command
+    line name.
     """
     if how.stream == bool(files):
         got = "both --stream and files" if how.stream else "neither a file nor --stream"
@@ -160,7 +161,7 @@ def _forecasts(
     refused = [*(given.keys() - {"decimal", "encoding"}), *["proba"] * how.proba, *["stream"] * (not files)]
     if refused:
         expected = "files, --decimal, --encoding, --json or --skip-bad"
-        raise SettingsError(f"got {flag(refused[0])} for a forecaster: expected {expected}")
+        raise SettingsError(f"got {flag(refused[0])} for a forecaster: expected {expected}; leave it out")
     p, names = forecaster.check_params(), forecaster.facts_.channel_names or ()
     columns = forecast_columns(p, {**forecaster.reading_, **given})
     columns = replace(

@@ -47,8 +47,9 @@ def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
         refuse_mask(X, "X")
         X = np.asarray(X)
         if X.ndim not in (2, 3):
+            how = "1, -1" if X.ndim < 2 else "n, T, -1"
             raise ValueError(
-                f"X has shape {X.shape}: expected (n, T) or (n, T, D). Reshape your data: X.reshape(1, -1)"
+                f"X has shape {X.shape}: expected (n, T) or (n, T, D). Reshape your data: X.reshape({how})"
             )
         if 0 in X.shape[1:]:
             raise ValueError(f"X has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: add steps")
