@@ -156,6 +156,14 @@ def test_an_output_that_fails_when_it_is_flushed_is_lost(capsys: Capture, monkey
     assert "can't write the output (No space left on device)" in capsys.readouterr().err
 
 
+def test_the_status_of_a_signal_outlives_the_output(monkeypatch: Patch) -> None:
+    """The bar's last text may still be in the buffer when the terminal is closed."""
+    monkeypatch.setattr("xrnn.commands.main._run", lambda arguments: 129)
+    monkeypatch.setattr(sys, "stdout", stream := io.StringIO())
+    monkeypatch.setattr(stream, "flush", raising(OSError(errno.EIO, "Input/output error")))
+    assert main([]) == 129
+
+
 # ---- without a finite loss or memory ----
 
 

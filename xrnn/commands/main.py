@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a character that the terminal can't show becomes a "?"
     # sys.stdout is None if the descriptor is closed (`>&-`).
     with contextlib.redirect_stdout(io.StringIO() if sys.stdout is None else sys.stdout):
+        status = 0
         try:
             status = _run(arguments)
             sys.stdout.flush()
@@ -50,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
             if error.filename:  # an error of a file
                 raise
             drop(sys.stdout)  # the output is lost: a closed pipe, a full device, a closed terminal
+            if status:  # of a signal or an error, before the last text was lost
+                return status
             if error.errno == errno.EPIPE:
                 return 128 + getattr(signal, "SIGPIPE", 13)  # as of a program that SIGPIPE has ended
             status = _fail(
