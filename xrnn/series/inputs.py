@@ -70,7 +70,7 @@ def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
 
 
 def with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:
-    """The series with known columns beside the target, whose values are missing in the `ahead` steps.
+    """The series with known columns beside the target. In the `ahead` steps, the target is missing.
 
     known     for each series: (T + ahead, K), and maybe later rows, which are not used; or (ahead, K), if the series
               has its known columns already
@@ -84,6 +84,8 @@ def with_known(series: list[Series], known: Any, ahead: int, columns: int | None
         return series
     if columns == 0:
         raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
+    if not hasattr(known, "__len__"):
+        raise TypeError(f"known is a {type(known).__name__}: expected an array (n, T, k), or a list of (Tᵢ, k)")
     if len(known) != len(series):
         raise ValueError(f"known has {len(known)} items: expected one for each of the {len(series)} series")
     together = []
@@ -91,7 +93,7 @@ def with_known(series: list[Series], known: Any, ahead: int, columns: int | None
         given = as_numbers(of_series, f"known[{i}]")
         past = each.values[:, 1:]
         rows = ahead if past.size else len(each.values) + ahead
-        K = columns or np.atleast_2d(given).shape[1]
+        K = columns or (given.shape[1] if given.ndim == 2 else 1)
         if given.ndim != 2 or len(given) < rows or (past.size and len(given) > rows) or given.shape[1] != K:
             raise ValueError(f"known[{i}] has shape {given.shape}: expected {(rows, K)}")
         check_sizes(given, f"known[{i}]")

@@ -56,6 +56,15 @@ def test_a_series_too_short_for_a_backtest_has_intervals() -> None:
     assert (quantiles[:, 2] - quantiles[:, 0]).max() < 16
 
 
+def test_earlier_rows_that_do_not_change_are_left_to_exponential_smoothing() -> None:
+    """A series that is 0 up to its last fifth: no fold can compare the parts, since its MASE is unknown."""
+    noise = np.random.default_rng(0).standard_normal(40)
+    fit = fit_series([series(np.append(np.zeros(160), 5 + noise))], params(horizon=3), backtest=False)
+    folds = fit.folds()
+    assert [fold.model.smoothing for fold in folds] == [1.0] * 3
+    assert (Intervals.of(fit, LEVELS).offsets[:, 2] > 0).all()
+
+
 def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:
     """The noise of days of promotion is five times that of others: 80 % intervals hold 72 to 88 % of both."""
     inside: dict[bool, list[bool]] = {False: [], True: []}

@@ -100,7 +100,7 @@ def fit_series(series: Sequence[Series], p: Any, *, backtest: bool = True) -> Fi
     """The fit to all rows, and that of a backtest, which holds out the last fifth of each series.
 
     p          the parameters of a Forecaster
-    backtest   False: none, and the known columns may end with the target
+    backtest   False: no backtest; the known columns may then end with the target
 
     Raises DataError.
     """
@@ -192,8 +192,9 @@ class _Solved(NamedTuple):
         """
         n = sum(len(at) for _, at, _ in self.tests)
         smooth = _mean([each.mean_errors(at, each.smoothed(at)) for each, at, _ in self.tests])
-        share = 1 - confidence(n) * preference(self.error, smooth) if n else 1.0
-        model = replace(self.model, smoothing=round(float(share), 2))
+        # Without tests, and for rows that do not change, whose MASE is unknown: exponential smoothing alone.
+        linear = confidence(n) * preference(self.error, smooth) if np.isfinite(smooth) else 0.0
+        model = replace(self.model, smoothing=round(float(1 - linear), 2))
         return Fit([each.use(model) for each in self.series], model)
 
 
