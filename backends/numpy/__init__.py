@@ -47,7 +47,7 @@ class NumpyBackend(Backend):
             kernels.set_quota(cpu_quota())
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Zeros from a multiple of 64 bytes on: a vector that crosses two lines of the cache takes longer to load."""
+        """Zeros at a multiple of 64 bytes: a vector takes longer to load if it lies in two lines of the cache."""
         memory = np.zeros(math.prod(shape) * np.dtype(dtype).itemsize + 63, np.uint8)
         return np.ndarray(shape, dtype, memory, -memory.ctypes.data % 64)
 

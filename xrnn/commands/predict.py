@@ -108,7 +108,8 @@ def _labels(
 ) -> Iterator[Line]:
     """The prediction for each series; without files, the prediction after each row of a stream.
 
-    The last line of a stream is the prediction for all rows as one series. Raises DataError before the first line.
+    The last prediction of a stream is that for all rows as one series. An unusable file raises DataError before the
+    first prediction.
     """
     classifies = isinstance(estimator, Classifier)
     if how.proba and not classifies:

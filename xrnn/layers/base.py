@@ -136,7 +136,7 @@ class Layer:
         return {name: value for name, value in vars(self).items() if name not in here} | {"cache": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """The usual copy, with its arrays in the memory of `Backend.zeros`. Arrays in another order keep it."""
+        """The usual copy, with its arrays in the memory of `Backend.zeros`, except those that are not in C order."""
         for array in (*self.params, *self.grads):
             if id(array) not in memo and array.flags.c_contiguous:  # in memo: the copy of an array that others share
                 with self.backend.device_of(array):

@@ -317,9 +317,10 @@ struct Weights : GateMatrix<Sum<P>> {
         return use.passes < (from.gates == 1 || from.matrix.row % W ? FEW_IF_WIDE : FEW_IF_WIDE_GATES);
     }
 
-    // Packing does not pay for a few uses of a panel. With one gate of at most 2 KiB a row, the panel's rows are close
-    // enough for the CPU's prefetcher: then it does not pay for a few passes, unless the tiles are low, whose time is
-    // that of loading the panel: with few rows, or in wide panels. With several gates, the rows are all gates apart.
+    // Packing does not pay if a panel is used fewer than four times. If the matrix has one gate, and rows of at most
+    // 2 KiB, the CPU's prefetcher follows the panel's rows in place: packing then pays only from FEW_PASSES on. The
+    // exception are low tiles, with few rows or in wide panels: they spend most of their time on loading the panel,
+    // which is faster if it is packed. With several gates, the rows of a panel are too far apart to be prefetched.
     static bool suits_reading_in_place(const From& from, Use use) {
         if (use.passes * ((use.rows + tallest(WIDEST) - 1) / tallest(WIDEST)) < 4) return true;
         if (from.gates > 1) return false;

@@ -147,12 +147,14 @@ def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Back
     training.step()
     training.model.linear.params[1][0] = math.nan
     training.step()
-    with pytest.raises(DivergedError, match=r"^the loss is nan at step 2: expected a finite number; lower lr$"):
+    with pytest.raises(DivergedError, match=r"^the loss is nan at update 2: expected a finite number; lower lr$"):
         training.read_losses()
     assert len(training.losses) == 1
     training = prepared().training(backend)
     training.model.linear.params[1][0] = math.inf
-    with pytest.raises(DivergedError, match=r"^linear.b is not finite after step 0: expected finite numbers; lower lr"):
+    with pytest.raises(
+        DivergedError, match=r"^linear.b is not finite after update 0: expected finite numbers; lower lr"
+    ):
         training.run(0, SILENT)
 
 

@@ -35,8 +35,8 @@ class Intervals:
     def of(cls, fit: Fit, levels: tuple[float, ...]) -> Self:
         """From earlier backtests: a model learns from the first part of the rows, and forecasts the next ones.
 
-        If these have too few windows: from the errors of exponential smoothing in the rows to learn from. It learns
-        nothing, so these are errors of real forecasts.
+        If these have too few windows, the errors are those of exponential smoothing in the rows to learn from. It
+        learns nothing, so it has not seen the values that it forecasts.
         """
         folds = [each for fold in reversed(fit.folds()) for each in fold.series]
         tests = [(each, at, each.plain(at), each.rows) for each in folds if len(at := each.test_origins)]

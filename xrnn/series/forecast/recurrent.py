@@ -1,4 +1,4 @@
-"""The recurrent part: what the last errors of forecasts tell about the next ones, learnt from many series.
+"""The recurrent part: a correction of forecasts from their recent errors, learnt from many series.
 
 A GRU with fixed random weights reads the errors of exponential smoothing, one step ahead. Only its output layer is
 learnt. It is solved exactly, by ridge regression, as in an echo state network   (Jaeger, 2001).
@@ -30,7 +30,7 @@ _BATCH: Final = 1024
 
 
 def most_windows(series: int, horizon: int) -> int:
-    """The most windows of each series to learn from, so that memory and time do not grow with the number of series."""
+    """The most windows of each series to learn from: fewer if there are more series, to bound memory and time."""
     return max(min(_MOST_WINDOWS, _MOST_VALUES // horizon) // series, 1)
 
 
@@ -100,8 +100,8 @@ def learn(lessons: Sequence[Lessons]) -> HostArray:
 
         s = n² / (n² + 60²) · min(2 w, 1),   w = 1 / (1 + r¹⁶)
 
-    r is the mean |error| that a V from the first 4/5 of the rows leaves in the other rows, divided by the one there. V
-    is 0 if there are no errors to test it.
+    r is a ratio of mean |error| in the last fifth of the rows: that after the corrections by a V from the rows before,
+    divided by that without corrections. V is 0 if there are no errors to solve or to test it.
     """
     recent, errors, places = (np.concatenate(each) for each in zip(*lessons, strict=True))
     late = places[:, 0] >= _TEST_FROM

@@ -26,7 +26,12 @@ _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from
 
 
 class Scales(NamedTuple):
-    """Of the rows to learn from: see `OneSeries`; the lowest value, and the lowest positive one."""
+    """Sizes of the values in the rows to learn from.
+
+    deviation, unit    the standard deviation, and the mean change over a season; of the logarithms if the model
+                       forecasts these
+    lowest, positive   the lowest value, and the lowest positive one
+    """
 
     deviation: float
     unit: float
@@ -56,9 +61,7 @@ class OneSeries:
     cut         the number of rows to learn from
     columns     (T or more, K), the known columns, standardised and filled, and the calendar columns, if the model has
                 some: `given` then has the times of the steps ahead, too
-    scales      the deviation of the known values, and the unit, their mean change over a season; of the logarithms if
-                the model forecasts these. They are computed from the series itself, because a new file does not say
-                which training series it continues
+    scales      computed from the series itself, because a new file does not say which training series it continues
     """
 
     def __init__(
@@ -149,7 +152,7 @@ class OneSeries:
         return self._smoothed(origins)[0]
 
     def _smoothed(self, origins: HostArray) -> tuple[HostArray, HostArray]:
-        """Such forecasts, and the recent errors of exponential smoothing, see `smoothing.with_errors`."""
+        """The forecasts of `smoothed`, and its recent errors, see `smoothing.with_errors`."""
         F, m, logs = self.facts.horizon, self.facts.season, None
         if self._log:
             values = np.exp(self._values.clip(-LARGEST, LARGEST))
@@ -167,7 +170,10 @@ class OneSeries:
         return forecasts
 
     def _base(self, origins: HostArray) -> tuple[HostArray, HostArray]:
-        """Those without the recurrent part, and what it reads. Before a season of rows: exponential smoothing."""
+        """The forecasts without the recurrent part, and the recent errors that it reads.
+
+        If a series has fewer rows than the first window needs, there is no linear part either.
+        """
         (smooth, recent), facts, model = self._smoothed(origins), self.facts, self._model
         if origins[0] < facts.least_rows:
             return smooth, recent
@@ -201,7 +207,7 @@ class OneSeries:
     def check_known(self) -> None:
         """Raises DataError if a known column lacks values in the steps after the last value, or has far-off ones.
 
-        Those in the context of the forecast must not be far off either.
+        Values in the context of the forecast must not be far off either.
         """
         F, scale, first = self.facts.horizon, self.known_scale, max(self.rows - self.facts.context, 0)
         values = self.given.values[first : self.rows + F, 1:]
@@ -263,7 +269,10 @@ class OneSeries:
         return mean / mase_divisor(self.target[: self.cut], self.facts.season)
 
     def distances(self, origins: HostArray, forecasts: HostArray, end: int) -> HostArray:
-        """(N, F): the values minus such forecasts, in units of the series; NaN if unknown, or not before row `end`."""
+        """The values minus forecasts (N, F) without the effect of the columns, in units of the series.
+
+        NaN for a value that is unknown, or not before row `end`.
+        """
         values = ahead(self._logged[:end] - self._effect[:end], origins, self.facts.horizon, np.nan)
         distances: HostArray = (values - forecasts) / self.unit
         return distances

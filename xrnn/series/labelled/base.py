@@ -30,10 +30,12 @@ from xrnn.typing import Array, HostArray, Shape
 class Kind(ABC):
     """A kind of model, made for an estimator.
 
-    estimator   `learn` finds its targets, `channels_` and `watcher`, other methods also what `learn` has returned
-    p           the parameters with which it is or was trained
+    estimator   when `learn` is called, it has its targets, `channels_` and `watcher`; when another method is called, it
+                also has the attributes that `learn` returned
+    p           the parameters of the training
 
-    learnt      by name, the rules of what `learn` returns besides `layers_` and arrays, for their values in a file
+    learnt      the rules of the attributes that `learn` returns, by name, to check their values in a file; `layers_`
+                and arrays have none
     converts    whether the layers, the scale and the mean over time are the complete model, as in the formats of
                 `xrnn convert`
     """
@@ -161,7 +163,7 @@ class LabelledEstimator(Estimator):
 
     @abstractmethod
     def _error(self, y: HostArray, series: Sequence[Series]) -> float:
-        """The error of outputs (n, outputs), by which a patch is chosen."""
+        """The error of outputs (n, outputs), by which the patch and the scaling are chosen."""
 
     @abstractmethod
     def _decoded(self, y: HostArray) -> HostArray:

@@ -22,8 +22,8 @@ _APART: Final = 10.0  # between the deviations of the series: below this ratio, 
 _TESTED: Final = 40  # left-out series: few series are divided several times
 _MOST_DIVISIONS: Final = 3
 _SHARE: Final = 1 / 3  # of the updates of a training
-# The next choice needs an error below this share of that before: short trainings favour small patches, and a few
-# left-out series can't show small differences.
+# A later choice needs an error below this share of the lowest one so far: short trainings favour small patches, and a
+# few left-out series can't show small differences.
 _BETTER: Final = 0.7
 
 
@@ -37,11 +37,11 @@ def choose(
 ) -> tuple[int, str]:
     """The number of steps in a patch, and the scaling: those of `p`, or chosen if they are 0 and "auto".
 
-    The first choice is a power of two near half the square root of the median length T: the state then lasts for about
-    2 √T patches, and one scale for all series. If the deviations of the series are far apart, scaling each by itself
-    replaces it if it is clearly better on left-out series. Then a quarter of the patch replaces it by the same rule,
-    then a quarter of that, down to single steps. Each choice gets short trainings, and is tested on series that they
-    leave out. Large patches come first: they train quickly.
+    The first choice is one scale for all series, and a patch of a power of two steps, near half the square root of the
+    median length T: a series then has about 2 √T patches. If the deviations of the series are far apart, scaling each
+    series by itself replaces the one scale if it is clearly better on left-out series. Then a quarter of the patch
+    replaces the patch by the same rule, then a quarter of that, down to single steps. Each choice gets short trainings,
+    and is tested on series that they leave out. Large patches come first: they train quickly.
 
     estimator   has learnt the targets of the training series;   p: its parameters
 

@@ -46,7 +46,7 @@ class Training:
 
     Every epoch takes each series once, in a new order.
 
-    estimator   has learnt the targets, and has the loss;   p: its parameters
+    estimator   gives the targets and the loss;   p: its parameters
     losses      one per update, up to the last `read_losses`
     """
 
@@ -125,7 +125,7 @@ class Training:
         for name, each in self.model.named_params.items():
             if not np.isfinite(to_numpy(each)).all():
                 raise DivergedError(
-                    f"{name} is not finite after step {self.steps:,}: expected finite numbers; lower {param('lr')}"
+                    f"{name} is not finite after update {self.steps:,}: expected finite numbers; lower {param('lr')}"
                 )
 
     def step(self) -> None:
@@ -143,7 +143,7 @@ class Training:
     def read_losses(self) -> None:
         """Wait for the device and move the losses since the last call to `losses`.
 
-        Raises DivergedError with the first step whose loss is not finite.
+        Raises DivergedError with the first update whose loss is not finite.
         """
         if not self._unread:
             return
@@ -152,7 +152,7 @@ class Training:
         for loss in losses.tolist():
             if not math.isfinite(loss):
                 raise DivergedError(
-                    f"the loss is {loss} at step {len(self.losses) + 1:,}: expected a finite number; "
+                    f"the loss is {loss} at update {len(self.losses) + 1:,}: expected a finite number; "
                     f"lower {param('lr')}"
                 )
             self.losses.append(loss)
