@@ -104,7 +104,7 @@ RULES: Final[Mapping[str, Rule]] = {
     # 1000 is far more than can be trained with; an update of this size still fits float32.
     "lr": Rule("a positive number up to 1000", lambda value: _is_number(value) and 0 < value <= 1000),
     "seed": Rule("a whole number of at least 0", lambda value: _is_whole(value) and value >= 0),
-    # of `Classifier` and `Regressor`, whose rule of "model" stands in their file
+    # of `Classifier` and `Regressor`; the rule of "model" is in labelled/base.py
     "one_way": YES_NO,
     "patch": whole(0, 1024),
     "scaling": one_of(("auto", "shared", "each")),

@@ -81,7 +81,7 @@ class Columns:
     channels: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: all other columns
     of_model: bool = False  # True: `channels` are the names of a model, see `Table._named`
     optional: frozenset[str] = frozenset()
-    timed: bool = False  # True: the times of the steps are used, so a column of times without --time is looked for
+    timed: bool = False  # True: the times of the steps are used. Without --time, their column is looked for
     encoding: str = ""  # of a text file; empty: UTF-8, or else cp1252
 
 
@@ -161,7 +161,7 @@ def _cell(value: Any) -> Cell:
         return value
     if value is None or type(value).__name__ == "NAType" or value != value:
         return ""
-    value = value.to_timestamp() if hasattr(value, "to_timestamp") else value  # a period begins then
+    value = value.to_timestamp() if hasattr(value, "to_timestamp") else value  # the start of a period
     return str(value.isoformat() if hasattr(value, "isoformat") else value).strip()
 
 

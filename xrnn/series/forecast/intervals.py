@@ -24,7 +24,7 @@ class Intervals:
 
     levels    the quantiles, with the median
     offsets   (F, Q), added to the forecast of each step ahead; 0 for the median
-    spread    by which a reach of 1 widens the intervals: errors are larger where known columns have a large effect
+    spread    the factor 1 + spread · reach widens the intervals: errors are larger if known columns have a large effect
     """
 
     levels: tuple[float, ...]
