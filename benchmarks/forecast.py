@@ -8,10 +8,11 @@ With `--json FILE`, each result is written as soon as it is measured, and result
 interrupted run continues. `--again xrnn` measures this method again.
 
 `--many "M3 yearly; even"` forecasts the many short series of a competition instead: the last rows of each series, from
-the rows before them. "xrnn of all" is one model of all series, the other methods are fitted to each. If a method fails
-on a series, as some do on few rows, its forecast there is the seasonal naive one; the number of these series is
-printed. The constants of xrnn were chosen on M1 and on the odd series of M3, the 1st, 3rd, 5th … of each kind. None was
-chosen on the even ones or on those of tourism; docs/reference/forecast.md says when they were looked at.
+the rows before them. "xrnn of all" is one model of all series, and "base of all" the same without its recurrent part;
+the other methods are fitted to each. If a method fails on a series, as some do on few rows, its forecast there is the
+seasonal naive one; the number of these series is printed. The constants of xrnn were chosen on M1 and on the odd series
+of M3, the 1st, 3rd, 5th … of each kind. None was chosen on the even ones or on those of tourism;
+docs/reference/forecast.md says when they were looked at.
 """
 
 from __future__ import annotations
@@ -184,10 +185,11 @@ seasonal_naive: Final = _simple(
 )
 
 
-def xrnn_of_all(series: Sequence[HostArray], season: int, horizon: int) -> list[HostArray]:
-    """One model of all series → the quantiles of each."""
+def xrnn_of_all(series: Sequence[HostArray], season: int, horizon: int, share: float = 1.0) -> list[HostArray]:
+    """One model of all series → the quantiles of each.   share: of the correction by its recurrent part"""
     with warnings.catch_warnings(action="ignore"):  # of series that are too short to train on
         forecaster = Forecaster(season=season, horizon=horizon).fit([*series])
+        forecaster.recurrent_ *= share
         return [*forecaster.predict_quantiles()]
 
 
@@ -207,13 +209,14 @@ def _statsforecast(name: str) -> Method:
     return method
 
 
+_OF_ALL: Final = {"xrnn of all": 1.0, "base of all": 0.0}  # share of the recurrent part
 METHODS: Final[dict[str, Method]] = {
     "seasonal naive": seasonal_naive,
     "ETS": _statsforecast("AutoETS"),
     "ARIMA": _statsforecast("AutoARIMA"),
     "Theta": _statsforecast("AutoTheta"),
     "xrnn": xrnn,
-    "xrnn of all": xrnn,
+    **dict.fromkeys(_OF_ALL, xrnn),
 }
 
 
@@ -248,8 +251,8 @@ def compare_many(name: str, method: str) -> tuple[float, float, float, int, floa
     importlib.metadata.distribution(many.package)
     pairs, failed, start = many.read(), 0, time.perf_counter()
     quantiles: list[HostArray] = []
-    if method == "xrnn of all":
-        quantiles = xrnn_of_all([values for values, _ in pairs], many.season, many.horizon)
+    if method in _OF_ALL:
+        quantiles = xrnn_of_all([values for values, _ in pairs], many.season, many.horizon, _OF_ALL[method])
     else:
         for values, _ in pairs:
             try:
@@ -292,7 +295,9 @@ def row_of_many(name: str, of: dict[str, Any], methods: Sequence[str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description="xrnn forecast beside others")
     parser.add_argument("--series", type=machine.some_of(SOURCES), default=list(SOURCES), metavar="NAME,NAME,…")
-    parser.add_argument("--methods", type=machine.some_of(METHODS), default=[*METHODS][:-1], metavar="NAME,NAME,…")
+    parser.add_argument(
+        "--methods", type=machine.some_of(METHODS), default=[*METHODS][: -len(_OF_ALL)], metavar="NAME,NAME,…"
+    )
     parser.add_argument("--json", type=Path, help="write the results to this file, and measure only what it lacks")
     parser.add_argument("--many", type=machine.some_of(MANY), default=[], metavar="NAME,NAME,…")
     parser.add_argument("--again", type=machine.some_of(METHODS), default=[], metavar="NAME,NAME,…")

@@ -11,14 +11,13 @@ import pytest
 
 from tests.commands.runs import growth
 from tests.errors import one_line, refused
-from tests.series.forecast.tiny import LEVELS, SMALL, TINY, fit_of, forecast_of, forecaster_of, params, series
+from tests.series.forecast.tiny import LEVELS, SMALL, TINY, fit_of, forecast_of, forecaster_of, params, series, smoothed
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.forecast import linear
 from xrnn.series.forecast.fit import fit_series
 from xrnn.series.forecast.forecasts import naive_forecasts, next_steps
 from xrnn.series.forecast.intervals import Intervals
-from xrnn.series.forecast.smoothing import smoothed
 from xrnn.series.parameters import parse_quantiles
 
 

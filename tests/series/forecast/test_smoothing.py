@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from tests.commands.runs import Capture, growth
-from tests.series.forecast.tiny import params
+from tests.series.forecast.tiny import params, smoothed
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.forecast import smoothing
 from xrnn.series.forecast.fit import fit_series
-from xrnn.series.forecast.smoothing import smoothed
 from xrnn.typing import HostArray
 
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")

@@ -7,6 +7,7 @@ from typing import Any, Final
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.forecast.fit import Fit, fit_series
+from xrnn.series.forecast.smoothing import with_errors
 from xrnn.typing import HostArray
 
 SMALL: Final[dict[str, Any]] = {"horizon": 4, "season": 4}
@@ -37,3 +38,8 @@ def forecast_of(values: HostArray, **given: Any) -> HostArray:
     """The quantiles (F, Q) of the next steps."""
     p = params(**SMALL | given)
     return forecaster_of(p, fit_series([series(values)], p)).forecast(series(values)).values
+
+
+def smoothed(*arguments: Any) -> HostArray:
+    """The forecasts of exponential smoothing alone."""
+    return with_errors(*arguments)[0]

@@ -34,11 +34,6 @@ _DAMPED: Final = [(*each, 0) for each in itertools.product(_LEVELS[::2], (0.02, 
 _MEMBERS: Final = np.array(_CONSTANT + _DAMPED)
 
 
-def smoothed(values: HostArray, logs: HostArray | None, origins: HostArray, horizon: int, season: int) -> HostArray:
-    """The forecasts (N, F) of the steps from each origin, from the rows before it.   Arguments: see `with_errors`"""
-    return with_errors(values, logs, origins, horizon, season)[0]
-
-
 def with_errors(
     values: HostArray, logs: HostArray | None, origins: HostArray, horizon: int, season: int
 ) -> tuple[HostArray, HostArray]:
