@@ -67,17 +67,21 @@ def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
 
 
 def test_convolutions_are_recommended_if_they_are_better_beyond_their_scatter(capsys: Capture) -> None:
-    """A model that has not learned is worse than they are; one that has learned is as good."""
+    """A model that has not learned is worse than they are; one that has learned is as good. Two are too few."""
     write_ts(Path("train.ts"), waves(20, 0))
     write_ts(Path("test.ts"), waves(6, 1))
+    write_ts(Path("two.ts"), [each for each in waves(6, 1) if each.label == "quick"][:2])
     words = "baseline (ridge on convolutions): 1.000 (6 of 6)"
     unlearned = ["train.ts", "test.ts", "--lr", "1e-9", "--epochs", "1"]
     assert classify(*unlearned) == 0
     shown = capsys.readouterr().out.splitlines()
     assert words in shown
-    assert shown[-1] == ("the baseline is better by 0.5 ± 0.41 in accuracy: --model convolutions trains and saves it")
+    assert shown[-1] == ("the baseline is better by 0.5 ± 0.49 in accuracy: --model convolutions trains and saves it")
     assert classify(*unlearned, "--json") == 0
     assert json.loads(capsys.readouterr().out)["baseline"] == {"accuracy": 1, "right": 6, "ahead": True}
+    assert classify("train.ts", "two.ts", *unlearned[2:]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert ("accuracy: 0.000 (0 of 2)" in shown, shown[-1]) == (True, "picture: c.png")
     assert classify("train.ts", "test.ts", "--epochs", "20") == 0
     shown = capsys.readouterr().out.splitlines()
     assert (words in shown, shown[-1]) == (True, "picture: c.png")
@@ -99,7 +103,7 @@ def test_labels_and_names_are_printed_with_escapes(capsys: Capture) -> None:
     assert table == {"\\x02", "\\x1b[2J", "\\xe8", "\\xe9"}
     named = lines(capsys, *map(str, sorted(Path("waves").glob("*/*"))))
     assert {label for label, *_ in named} <= table
-    assert any(name.startswith("waves/�[2J/") for *_, name in named)
+    assert any(name.startswith("waves/\\x1b[2J/") for *_, name in named)
     write_ts(Path("test.ts"), [replace(waves(1)[0], label="\x03")], ["\x03"])
     words = "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b[2J, "
     assert words in failed(capsys, "classify", "waves", "test.ts")

@@ -30,22 +30,21 @@ def test_the_confusion_matrix_has_names_counts_and_a_colour_bar() -> None:
     axes, bar = axes_of(confusion(["a", "b$" + "x" * 14, "c" * 17], [0, 0, 0, 1, 1], [0, 0, 1, 1, 0]))
     assert_allclose(axes.get_images()[0].get_array(), np.array([[2 / 3, 1 / 3, 0], [0.5, 0.5, 0], [0.0, 0, 0]]))
     assert axes.get_images()[0].get_clim() == (0, 1)
-    names = ["a", "b\\$" + "x" * 14, "c" * 16 + "…"]
+    names = ["a", "b\\$" + "x" * 13, "c" * 16]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == names
     assert [tick.get_text() for tick in axes.get_yticklabels()] == names
-    assert {tick.get_rotation() for tick in axes.get_xticklabels()} == {90}
-    numbers = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts}
+    numbers = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts if text.get_text()}
     assert numbers == {(0, 0): ("2", "white"), (1, 0): ("1", "black"), (0, 1): ("1", "black"), (1, 1): ("1", "black")}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
     assert (axes.get_title(), bar.get_ylabel()) == ("accuracy 0.600 (3 of 5)", "share of the row")
 
 
-@pytest.mark.parametrize(("count", "counts", "names"), [(30, 30, 30), (31, 0, 31), (60, 0, 60), (61, 0, 0)])
-def test_counts_up_to_30_labels_and_names_up_to_60(count: int, counts: int, names: int) -> None:
+@pytest.mark.parametrize(("count", "shown"), [(30, 30), (31, 0)])
+def test_names_and_counts_of_up_to_30_labels(count: int, shown: int) -> None:
     labels = [f"l{i}" for i in range(count)]
     axes, _ = axes_of(confusion(labels, list(range(count)), list(range(count))))
-    assert len(axes.texts) == counts
-    assert sum(tick.get_text() in labels for tick in axes.get_yticklabels()) == names
+    assert sum(bool(text.get_text()) for text in axes.texts) == shown
+    assert sum(tick.get_text() in labels for tick in axes.get_yticklabels()) == shown
 
 
 def test_it_is_drawn_for_any_labels() -> None:

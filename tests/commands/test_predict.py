@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -122,31 +123,22 @@ def test_each_series_gets_its_label_and_probability(capsys: Capture) -> None:
 
 
 @every_kind
-def test_json_is_one_line_for_each_series(kind: str, capsys: Capture) -> None:
+def test_json_is_one_line_for_each_row_of_the_table(kind: str, capsys: Capture) -> None:
     for name in ("a.csv", "b.csv"):
         write(name, kind, series_for(kind))
-    plain = predicted(capsys, kind, "a.csv", "b.csv")
-    lines = in_json(capsys, kind, "a.csv", "b.csv")
-    assert [each.pop("name") for each in lines] == ["a.csv", "b.csv"]
-    assert lines[0] == lines[1]
-    if kind == "classify":
-        assert [lines[0]["label"], f"{lines[0]['probability']:.3f}"] == [plain[0]["label"], plain[0]["probability"]]
-    elif kind == "regress":
-        assert f"{lines[0]['value']:.6g}" == plain[0]["value"]
-    else:
-        assert [f"{each['value']:.10g}" for each in lines[0]["forecast"]] == [row["0.5"] for row in plain[:3]]
+    plain, lines = predicted(capsys, kind, "a.csv", "b.csv"), in_json(capsys, kind, "a.csv", "b.csv")
+    assert [each["name"] for each in lines] == ["a.csv"] * (len(lines) // 2) + ["b.csv"] * (len(lines) // 2)
+    assert [{name: str(value) for name, value in line.items()} for line in lines] == plain
 
 
 def test_proba_adds_every_probability(capsys: Capture) -> None:
     write_ts(Path("new.ts"), waves(2, 3))
     plain = predicted(capsys, "classify", "new.ts", "--proba")
     assert [*plain[0]] == ["name", "label", "probability", "p(quick)", "p(slow)"]
-    for row, got in zip(plain, in_json(capsys, "classify", "new.ts", "--proba"), strict=True):
-        shares = [row["p(quick)"], row["p(slow)"]]
-        assert row[f"p({row['label']})"] == row["probability"] == max(shares)
-        assert sum(map(float, shares)) == pytest.approx(1, abs=2e-3)
-        assert [got["name"], got["label"], f"{got['probability']:.3f}"] == [*row.values()][:3]
-        assert got["probabilities"][got["label"]] == got["probability"]
+    for row in plain:
+        shares = [float(row["p(quick)"]), float(row["p(slow)"])]
+        assert float(row[f"p({row['label']})"]) == float(row["probability"]) == max(shares)
+        assert sum(shares) == pytest.approx(1, abs=2e-6)
 
 
 def test_the_truth_need_not_be_known(capsys: Capture) -> None:
@@ -157,18 +149,6 @@ def test_the_truth_need_not_be_known(capsys: Capture) -> None:
     Path("d/walk/1.csv").write_text("5,5.9\n5.1,5.8\n")
     first, *others = predicted(capsys, "classify", "new.ts", "other.ts", "number.ts", "d")
     assert [each | {"name": ""} for each in others] == [first | {"name": ""}] * 3
-
-
-@every_kind
-def test_skip_bad_reports_unusable_files_and_series(kind: str, capsys: Capture) -> None:
-    Path("text.csv").write_text("1,abc\n")
-    np.save("wide.npy", np.ones((9, 3)))
-    write("good.csv", kind, series_for(kind))
-    assert main(["predict", kind, "text.csv", "wide.npy", "good.csv", "gone.csv", "--skip-bad"]) == 0
-    out, err = capsys.readouterr()
-    assert {row["name"] for row in csv.DictReader(io.StringIO(out))} == {"good.csv"}
-    assert [line.partition(" ")[0] for line in err.splitlines()] == ["skipped:"] * 3
-    assert predicted(capsys, kind, "text.csv", "--skip-bad") == []
 
 
 # ---- streams ----
@@ -182,9 +162,12 @@ def test_the_last_line_of_a_stream_is_the_prediction_for_a_file(kind: str, capsy
     running, err = streamed(capsys, text(values).replace("\n", "\n\n"), kind)
     assert err == ""
     assert len(running) == len(values)
-    assert running[-1].split(",") == [*predicted(capsys, kind, "f.csv")[0].values()][1:]
     write("3.csv", kind, values[:3])
-    assert running[2].split(",") == [*predicted(capsys, kind, "3.csv")[0].values()][1:]
+    for line, file in ((running[-1], "f.csv"), (running[2], "3.csv")):
+        *label, number = line.split(",")
+        *expected, expected_number = [*predicted(capsys, kind, file)[0].values()][1:]
+        assert label == expected
+        assert float(number) == pytest.approx(float(expected_number), rel=1e-5)
     as_json, _ = streamed(capsys, text(values), kind, "--json")
     assert len(as_json) == len(running)
     keys = {"classify": {"label", "probability"}, "regress": {"value"}}
@@ -196,22 +179,15 @@ BAD_ROWS = [
     ("1,2\n\n1,x\n", "row 3: 'x' is not a finite number: expected numbers, or an empty cell for a missing"),
     ("1,2\n1,\x1b[2J\n", "row 2: '�[2J' is not a finite number"),
     ("1,1e300\n", "row 1 holds 1e+300 in column 2: expected numbers up to 1e+30; scale them"),
-    ("1,2\n" + "1" * (2**20 + 1), "a line of standard input is longer than 1,048,576 characters: expected a row of va"),
 ]
 
 
 @pytest.mark.parametrize("kind", STREAMING)
-def test_bad_rows_get_one_line_or_are_skipped(kind: str, capsys: Capture) -> None:
+def test_bad_rows_get_one_line(kind: str, capsys: Capture) -> None:
     for rows, message in BAD_ROWS:
         _, err = streamed(capsys, rows, kind, status=1)
         assert err.startswith(f"error: {message}")
         assert err.count("\n") == 1
-    good = text(series_for(kind)).splitlines(keepends=True)
-    bad = [rows.splitlines()[-1] + "\n" for rows, _ in BAD_ROWS[:4]]
-    lines, err = streamed(capsys, "".join([*good[:1], *bad, *good[1:]]), kind, "--skip-bad")
-    assert [line.partition(" ")[0] for line in err.splitlines()] == ["skipped:"] * 4
-    assert "row 3" in err
-    assert lines == streamed(capsys, "".join(good), kind)[0]  # skipped rows leave no trace
 
 
 @pytest.mark.parametrize("kind", STREAMING)
@@ -232,15 +208,12 @@ def test_the_header_of_a_stream_is_checked(capsys: Capture) -> None:
         ("x,y,z", "named/regress", "the header is x, y, z: expected x, y, in this order, the channels of the model"),
         ("a,b,c", "classify", "the header is a, b, c: expected 2 names, the channels of the model; reorder"),
     ):
-        for options in ([], ["--skip-bad"]):
-            lines, err = streamed(capsys, f"{header}\n5,5.8\n", model, *options, status=1)
-            assert err.startswith(f"error: {message}")
-            assert (lines, err.count("\n")) == ([], 1)
+        lines, err = streamed(capsys, f"{header}\n5,5.8\n", model, status=1)
+        assert err.startswith(f"error: {message}")
+        assert (lines, err.count("\n")) == ([], 1)
 
 
 def test_what_standard_input_may_hold(capsys: Capture) -> None:
-    lines, _ = streamed(capsys, "1,2".ljust(2**20) + "\n" + "1,2".ljust(2**20), "classify")  # the longest lines
-    assert len(lines) == 2
     assert len(streamed(capsys, b"\xef\xbb\xbf5,6\r\n", "classify")[0]) == 1  # a byte order mark is skipped
     _, err = streamed(capsys, b"\xff\xfe,1\n", "classify", status=1)
     assert err.startswith("error: row 1: ")
@@ -250,23 +223,15 @@ def test_what_standard_input_may_hold(capsys: Capture) -> None:
 def test_an_input_that_can_not_be_read_gets_one_line(capsys: Capture, monkeypatch: Patch) -> None:
     expected = "expected a row of values per line; pipe them in, or name a file with <\n"
     assert streamed(capsys, None, "classify", status=1) == ([], f"error: standard input is closed: {expected}")  # <&-
-    stdin = io.StringIO()
-    monkeypatch.setattr(stdin, "readline", raising(OSError(errno.EBADF, "Bad file descriptor")))  # 0>file
+    stdin = io.TextIOWrapper(raw := io.BytesIO())
+    monkeypatch.setattr(raw, "read1", raising(OSError(errno.EBADF, "Bad file descriptor")))  # 0>file
     message = f"error: can't read standard input (Bad file descriptor): {expected}"
     assert streamed(capsys, stdin, "classify", status=1) == ([], message)
 
 
 def test_a_stream_ends_when_its_output_is_closed(monkeypatch: Patch) -> None:
     """As by `predict --stream | head -1`: the endless input is not read on."""
-    count = 0
-
-    def readline(limit: int) -> str:
-        nonlocal count
-        count += 1
-        assert count < 20, "the stream is still read"
-        return "5,5.8\n"
-
-    stdin, output = io.StringIO(), io.StringIO()
+    output = io.StringIO()
     written: Callable[[str], int] = output.write
 
     def closed_after_a_line(line: str) -> int:
@@ -274,9 +239,8 @@ def test_a_stream_ends_when_its_output_is_closed(monkeypatch: Patch) -> None:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
         return written(line)
 
-    monkeypatch.setattr(stdin, "readline", readline)
     monkeypatch.setattr(output, "write", closed_after_a_line)
-    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr("sys.stdin", itertools.repeat("5,5.8\n"))
     monkeypatch.setattr("sys.stdout", output)
     assert main(["predict", "classify", "--stream"]) == 141
     assert output.getvalue().count("\n") == 2  # the header, and a row

@@ -72,15 +72,12 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("classify --epochs 0", "--epochs is 0: expected a whole number from 1"),
         # settings: their bounds are those of the models
         *((f"{r.command} {r.data[0]} --hidden 0", f"--hidden is 0: {SIZE}") for r in RUNS[:2]),
-        ("regress --lr nan", "--lr is nan: expected a positive number up to 1000"),
+        ("regress levels.ts --lr nan", "--lr is nan: expected a positive number up to 1000"),
         ("forecast rows.csv --quantiles 1", "--quantiles is '1': expected numbers between 0 and 1 that differ in"),
-        ("regress --seed -1", "--seed is -1: expected a whole number of at least 0"),
+        ("regress levels.ts --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
-        ("classify nul.csv --id i --label l", "Unknown label type: y[0] is '"),
-        ("classify one.ts", "got 1 class(es), ['a']: expected two or more; add series"),
         ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file, or a folder; check"),
         ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
-        ("regress", "got no TRAIN: expected series with a number each"),
         # a checkpoint to use
         ("predict fifo wide.csv", FIFO + ANY),
         ("predict gone wide.csv", f"can't read gone ({GONE}): {ANY}"),
@@ -90,8 +87,11 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("predict classify wide.csv --stream", "got both --stream and files: expected one of them; name files, or"),
         ("predict classify wide.csv", "wide.csv has 3 channels, but the model has 2: expected the same number in all"),
         ("predict regress others.ts --proba", "got --proba for a model that predicts numbers: expected a classifier"),
-        ("predict forecast rows.csv --proba", "got --proba for a forecaster: expected files, --decimal, --encoding, -"),
-        ("predict forecast --stream", "got --stream for a forecaster: expected files, --decimal, --encoding, --json o"),
+        (
+            "predict forecast rows.csv --proba",
+            "got --proba for a forecaster: expected files, --decimal, --encoding or -",
+        ),
+        ("predict forecast --stream", "got --stream for a forecaster: expected files, --decimal, --encoding or --json"),
         ("predict classify --stream", "--stream needs a model that runs forward only, and this one needs the end of"),
         # names that would control the terminal
         ("predict \x1b[2J wide.csv", "can't read �[2J ("),
@@ -106,6 +106,24 @@ def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, cap
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("classify nul.csv --id i --label l", "error: Unknown label type: y[0] is '"),
+        ("classify one.ts", "error: got 1 class(es), ['a']: expected two or more; add series"),
+    ],
+)
+def test_labels_that_can_not_be_learnt_are_refused_after_the_line_about_the_series(
+    words: str, message: str, capsys: Capture
+) -> None:
+    before = contents()
+    assert main(words.split()) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith("series: ")
+    assert (err.startswith(message), err.count("\n"), contents()) == (True, 1, before)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
     ("words", "message", "command"),
     [
         ("regress --hidden", "", "xrnn regress"),
@@ -114,6 +132,7 @@ def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, cap
         ("--hidden 3 regress", "", "xrnn"),
         ("--proba", "", "xrnn"),
         ("predict", "issing argument", "xrnn predict"),
+        ("regress", "issing argument 'TRAIN'", "xrnn regress"),
         ("info --explain 1 2", "", "xrnn info"),
         ("fly", "o such command 'fly'", "xrnn"),
         ("--fly", "", "xrnn"),

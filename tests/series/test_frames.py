@@ -172,7 +172,7 @@ def test_models_with_known_columns_cross_between_pandas_and_the_commands(capsys:
     capsys.readouterr()
     for name in ("pandas", "command"):
         assert main(["predict", name, "t.csv", "--json"]) == 0
-        printed = [step["value"] for step in json.loads(capsys.readouterr().out)["forecast"]]
+        printed = [json.loads(line)["0.5"] for line in capsys.readouterr().out.splitlines()]
         for columns in (["price", "promo", "sold"], ["sold", "promo", "price"]):
             np.testing.assert_allclose(Forecaster.load(name).predict(table[columns]), printed, rtol=1e-6)
     assert failed(capsys, "predict", "command", "other.csv").startswith("other.csv has no column sold: expected a name")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 import typer
 
-from xrnn.commands.options import TableOptions, TrainingOptions, path, selected
+from xrnn.commands.options import TableOptions, path, selected
 from xrnn.commands.pictures import Draw
+from xrnn.commands.progress import TrainingProgress
 from xrnn.commands.series import load
+from xrnn.commands.terminal import to_stderr
 from xrnn.commands.training import Results, Run
-from xrnn.series import Classifier, Regressor
+from xrnn.info import selection_lines
+from xrnn.select import use_backend
+from xrnn.series import Regressor
+from xrnn.typing import HostArray
 
 TrainArgument = Annotated[
     Path | None,
@@ -31,40 +36,56 @@ TestArgument = Annotated[
 _BASELINE: Final = "convolutions"  # the kind of model that is trained and tested beside another one
 
 
+class Tested(NamedTuple):
+    """A test: the targets of the series, the predictions, and those of the baseline, if there is one."""
+
+    truth: HostArray
+    predicted: HostArray
+    baseline: HostArray | None
+
+
 def train_and_test(
-    estimator: Classifier | Regressor,
+    estimator: Any,
     paths: tuple[Path | None, Path | None],
     table: TableOptions,
-    options: TrainingOptions,
-    default: str,
-    report: Callable[..., tuple[Results, Draw]],
+    backend: str | None,
+    run: Run,
+    report: Callable[[Any, Tested, Callable[[str], None]], tuple[Results, Draw]],
 ) -> int:
     """Train on TRAIN, save, and test on TEST → the exit status.
 
-    default   the name of the checkpoint
-    report    estimator, the targets of the test series, the predictions of the model and of the baseline, if there is
-              one, and a function that prints → the results for JSON, and the picture
+    report    estimator, the test, and a function that prints → the results for JSON, and the picture
     """
-    selection, run = selected(options.backend), Run(options, default, [each for each in paths if each])
+    selection, say = selected(backend), run.say
     numbers = isinstance(estimator, Regressor)
     data = load(*paths, table.given, estimator.check_params().seed, numbers=numbers)
-    estimator.reading_ = table.given
     labels, truth = [each.label for each in data.train], np.array([each.label for each in data.test])
-    if status := run.fit(estimator, lambda: estimator.fit(data.train, labels), data.source, selection):
-        return status
-    say = run.terminal.say
-    predicted, baseline, advice = estimator.predict(data.test), None, None
+    for line in (*selection_lines(selection), data.source):
+        say(line)
+    estimator.reading_, estimator.watcher = table.given, (progress := TrainingProgress(run))
+    with use_backend(selection.backend):
+        estimator.fit(data.train, labels)
+    run.save(estimator)
+    if progress.status:
+        to_stderr(f"stopped: {run.out} holds the model so far")
+        return progress.status
+    predicted, baseline, advice = estimator.predict(data.test), None, ""
     if estimator.model != _BASELINE:
         baseline = type(estimator)(model=_BASELINE, seed=estimator.seed).fit(data.train, labels).predict(data.test)
-    results, draw = report(estimator, truth, predicted, baseline, say)
+    results, draw = report(estimator, Tested(truth, predicted, baseline), say)
     if baseline is not None:
         errors, others = (np.abs(truth - each) if numbers else 1.0 * (truth != each) for each in (predicted, baseline))
         better = errors - others
-        mean, scatter = float(better.mean()), 2 * float(better.std()) / len(better) ** 0.5
+        # Two differences of typical size are added, one of each sign: a few equal ones would have no scatter.
+        size = np.sqrt(np.square(better).mean())
+        mean, scatter = better.mean(), 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
         if mean > scatter:  # two standard errors of the difference
             advice = (
                 f"the baseline is better by {mean:.3g} ± {scatter:.2g} in "
                 f"{'mean absolute error' if numbers else 'accuracy'}: --model {_BASELINE} trains and saves it"
             )
-        results["baseline"]["ahead"] = advice is not None
-    return run.finish(results | {"series": len(truth), "steps": len(estimator.losses_)}, draw, advice)
+        results["baseline"]["ahead"] = bool(advice)
+    run.finish(results | {"series": len(truth), "steps": len(estimator.losses_)}, draw)
+    if advice:
+        say(advice)
+    return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import signal
@@ -21,7 +20,6 @@ from xrnn.commands.options import flag
 from xrnn.commands.predict import predict
 from xrnn.commands.regress import regress
 from xrnn.commands.terminal import drop, to_stderr
-from xrnn.parallel import ParallelError
 from xrnn.series.errors import ModelError
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
@@ -38,27 +36,22 @@ app = typer.Typer(
 def main(arguments: list[str] | None = None) -> int:
     """The entry point → the exit status. A user error is printed to stderr, in one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # A stream is None if its descriptor is closed (`>&-`).
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that the terminal can't show becomes a "?"
-    # sys.stdout is None if the descriptor is closed (`>&-`).
-    with contextlib.redirect_stdout(io.StringIO() if sys.stdout is None else sys.stdout):
-        status = 0
-        try:
-            status = _run(arguments)
-            sys.stdout.flush()
-        except OSError as error:
-            if error.filename:  # an error of a file
-                raise
-            drop(sys.stdout)  # the output is lost: a closed pipe, a full device, a closed terminal
-            if status:  # of a signal or an error, before the last text was lost
-                return status
-            if error.errno == errno.EPIPE:
-                return 128 + getattr(signal, "SIGPIPE", 13)  # as of a program that SIGPIPE has ended
-            status = _fail(
-                f"can't write the output ({error.strerror}): expected free space; saved files are complete", 1
-            )
-    return status
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
+    except OSError as error:
+        if error.filename:  # an error of a file
+            raise
+        drop(sys.stdout)  # the output is lost: a closed pipe, a full device, a closed terminal
+        if error.errno == errno.EPIPE:
+            return 128 + getattr(signal, "SIGPIPE", 13)  # as of a program that SIGPIPE has ended
+        return _fail(f"can't write the output ({error.strerror}): expected free space; saved files are complete", 1)
 
 
 def _run(arguments: list[str]) -> int:
@@ -76,7 +69,7 @@ def _run(arguments: list[str]) -> int:
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
     except ModelError as error:
         return _fail(error.shown(flag), 1)
-    except (BackendUnavailableError, ParallelError) as error:
+    except BackendUnavailableError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)

@@ -65,22 +65,11 @@ class RunOptions:
     json: bool = False
 
 
-@dataclass(kw_only=True)
-class TrainingOptions(RunOptions):
-    """Those of classify and regress, which train layers.
-
-    backend     where to compute; by default the value of XRNN_BACKEND, or auto
-    """
-
-    backend: str | None = None
-
-
 # The placeholder of an option's value, by its name, else by its type.
 _METAVARS: Final[dict[Any, str]] = {
     **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…"},
     **dict.fromkeys(("id", "time", "label", "target"), "COLUMN"),
     **dict.fromkeys(("skip_columns", "known"), "COLUMN,COLUMN,…"),
-    "backend": "|".join(choices()),
 }
 
 
@@ -142,8 +131,14 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-# `xrnn predict` and `xrnn info` have this option, too.
-BackendOption = next(each.annotation for each in options_of(TrainingOptions) if each.name == "backend")
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(choices()),
+        parser=str.lower,
+        help="Where to compute; by default the value of XRNN_BACKEND, or auto.",
+    ),
+]
 
 
 def selected(backend: str | None) -> Selection:

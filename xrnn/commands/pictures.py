@@ -16,9 +16,7 @@ from xrnn.series.forecast.scores import Backtest, seasonal_naive
 from xrnn.series.forecast.series import OneSeries
 from xrnn.typing import HostArray
 
-_MOST_COUNTS: Final = 30  # with more labels, the cells show no counts, which would overlap
-_MOST_NAMES: Final = 60  # with more labels, the axes show no names
-_LONGEST: Final = 16  # characters of a label
+_MOST_NAMES: Final = 30  # with more labels, the names and counts would overlap, and are left out
 _BEFORE: Final = 3  # a panel shows at least this number of times the held-out rows, a horizon or a season
 _MOST_PANELS: Final = 6
 _MANY_ROWS: Final = 200  # in a panel: thick lines of many rows cover each other
@@ -42,11 +40,11 @@ def drawn(draw: Draw) -> bytes | None:
 
 
 def draw_confusion(figure: Any, labels: Sequence[str], counts: HostArray) -> None:
-    """The confusion matrix. It grows with the number of labels.
+    """The confusion matrix.
 
     counts   [i, j]: the number of series with label i that were predicted as j
     """
-    side = min(4.6 + 0.13 * max(0, len(labels) - 10), 11.0)  # inches
+    side = min(max(4.6, 0.3 * len(labels)), 11)  # inches
     figure.set_size_inches(1.2 * side, side)
     shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
     axes = figure.add_subplot()
@@ -55,14 +53,12 @@ def draw_confusion(figure: Any, labels: Sequence[str], counts: HostArray) -> Non
     axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {right / n:.3f} ({right:,} of {n:,})")
     if len(labels) > _MOST_NAMES:
         return
-    names = [_text(label if len(label) <= _LONGEST else f"{label[:_LONGEST]}…") for label in labels]
-    size = min(10.0, 240 / len(names))  # points
-    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=size)
-    axes.set_yticks(range(len(names)), names, fontsize=size)
+    names = [_text(label)[:16] for label in labels]
+    axes.set_xticks(range(len(names)), names, rotation=45)
+    axes.set_yticks(range(len(names)), names)
     for (i, j), count in np.ndenumerate(counts):
-        if count and len(names) <= _MOST_COUNTS:
-            color = "white" if shares[i, j] > 0.5 else "black"
-            axes.text(j, i, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
+        color = "white" if shares[i, j] > 0.5 else "black"
+        axes.text(j, i, f"{count:,}" if count else "", ha="center", va="center", color=color)
 
 
 def draw_regression(figure: Any, targets: HostArray, predicted: HostArray) -> None:
@@ -84,30 +80,26 @@ def draw_forecasts(
     tests: Sequence[Backtest],
     parts: str,
 ) -> None:
-    """A panel for each series if there are at most six; else for the scored ones with the lowest and highest error.
+    """A panel for each of the first six series: its last rows and, after them, its forecast.
 
-    A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
-    forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
+    If the series is scored, the panel also shows the forecasts of the held-out rows, one horizon apart, beside the
+    seasonal naive ones.
 
     tests    of the scored series;   parts: a line below the panels: what the forecasts consist of
     """
     scored = {each.place: each for each in tests}
-    shown = dict.fromkeys(range(len(series)), "")
-    if len(series) > _MOST_PANELS:
-        order = sorted(scored, key=lambda i: scored[i].scores["model"].mase)
-        shown = {order[0]: "lowest error, ", order[-1]: "highest error, "} if order else {0: ""}
-    columns = min(len(shown), 2)
-    rows = -(-len(shown) // columns)
-    figure.set_size_inches((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows))
+    count = min(len(series), _MOST_PANELS)
+    rows, columns = -(-count // 2), min(count, 2)
+    figure.set_size_inches((9, 4.4) if count == 1 else (13, 3.9 * rows))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for (i, kind), axes in zip(shown.items(), panels, strict=False):
-        title = f"{kind}{_text(series[i].name)}"
+    for i, axes in enumerate(panels[:count]):
+        title = _text(series[i].name)
         if i in scored:
             of = scored[i].scores
             title += f"\nbacktest: MASE {of['model'].mase:.3f}, seasonal naive {of['seasonal_naive'].mase:.3f}"
         _draw_panel(axes, series[i], forecasts[i], scored.get(i))
         axes.set(title=title)
-    for axes in panels[len(shown) :]:
+    for axes in panels[count:]:
         axes.axis("off")
     panels[0].legend()
     figure.supxlabel(parts, fontsize="small")
@@ -136,16 +128,13 @@ def _draw_panel(axes: Any, series: OneSeries, forecast: Forecast, test: Backtest
         axes.fill_between(at, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
         axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)
 
-    naive, drawn = seasonal_naive(series.filled, origins, F, m), 0  # drawn: rows with a forecast
-    for place, origin in enumerate(origins.tolist()):
-        if origin < drawn and place < len(origins) - 1:
-            continue
-        skipped = max(drawn - origin, 0)
-        draw(origin + skipped, tested[place][skipped:], None)
-        label = None if drawn else "seasonal naive"
-        at = times[origin + skipped : origin + F]
-        axes.plot(at, naive[place][skipped:], color="tab:orange", linewidth=width / 2, label=label)
-        drawn = origin + F
+    apart = (origins[-1:] - origins) % F == 0  # one horizon apart, up to the last one
+    naive = seasonal_naive(series.filled, origins[apart], F, m)
+    for origin, values, repeated in zip(origins[apart].tolist(), tested[apart], naive, strict=True):
+        draw(origin, values, None)
+        axes.plot(times[origin : origin + F], repeated, color="tab:orange", linewidth=width / 2)
+    if origins.size:
+        axes.lines[-1].set_label("seasonal naive")
     axes.axvline(times[end], color="tab:gray", linestyle=":", label=f"the next {F} steps")
     draw(end, forecast.values, f"forecast, {levels[0]:g} to {levels[-1]:g}")
     given = series.given

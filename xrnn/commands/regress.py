@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xrnn.commands.labelled import TestArgument, TrainArgument, train_and_test
-from xrnn.commands.options import TableOptions, TrainingOptions, with_options
+from xrnn.commands.labelled import TestArgument, Tested, TrainArgument, train_and_test
+from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_options
 from xrnn.commands.pictures import Draw, draw_regression
-from xrnn.commands.training import Results
+from xrnn.commands.training import Results, Run
 from xrnn.series import Regressor
 from xrnn.series.labelled.labels import r_squared
 from xrnn.typing import HostArray
@@ -18,27 +18,24 @@ from xrnn.typing import HostArray
 
 @with_options
 def regress(
-    train: TrainArgument = None,
+    train: TrainArgument,
     test: TestArgument = None,
     *,
     regressor: Regressor,
     table: TableOptions,
-    options: TrainingOptions,
+    backend: BackendOption = None,
+    options: RunOptions,
 ) -> int:
     """Train a model that predicts a number for a time series of any length, then test it on others.
 
-    It writes regression.safetensors and regression.png. If the run is interrupted, it saves the model so far.
+    It writes regression.safetensors and regression.png. If the training is interrupted, it saves the model so far.
     """
-    return train_and_test(regressor, (train, test), table, options, "regression.safetensors", _report)
+    run = Run(options, "regression.safetensors", [each for each in (train, test) if each])
+    return train_and_test(regressor, (train, test), table, backend, run, _report)
 
 
-def _report(
-    regressor: Regressor,
-    truth: HostArray,
-    predicted: HostArray,
-    baseline: HostArray | None,
-    say: Callable[[Any], None],
-) -> tuple[Results, Draw]:
+def _report(regressor: Regressor, tested: Tested, say: Callable[[str], None]) -> tuple[Results, Draw]:
+    truth, predicted, baseline = tested
     model, mean = _scores(truth, predicted), _scores(truth, np.full(len(truth), regressor.target_mean_))
     say(f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})")
     if model["r2"] is not None:

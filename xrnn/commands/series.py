@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
+import importlib.util
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-
-import numpy as np
 
 from xrnn.commands.options import TableOptions
 from xrnn.files import printable, quoted
@@ -19,34 +17,18 @@ from xrnn.series.errors import DataError, param
 from xrnn.series.forecast.fit import Fit
 from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
 from xrnn.series.parameters import RULES
-from xrnn.series.read import check_channels, check_same, read_path
+from xrnn.series.read import check_channels, read_path
 from xrnn.series.tables import Columns, names_in
-from xrnn.series.times import show
 
-_DEFAULT: Final = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
+_DEFAULT: Final = "datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
 
 
 class Labelled(NamedTuple):
-    """Series with the same channels; their labels are text, or numbers."""
+    """Series with the same channels; their labels are text, or numbers.   source: a line about them"""
 
     train: list[Series]
     test: list[Series]
-    held_out: bool  # True: the test series were held out of TRAIN
-
-    @property
-    def source(self) -> str:
-        """The numbers of series, channels and steps, and the names of the channels, as text."""
-        steps, labels = [len(each.values) for each in self.train + self.test], [each.label for each in self.train]
-        span = f"{min(steps):,}" if min(steps) == max(steps) else f"{min(steps):,} to {max(steps):,}"
-        numbers = isinstance(labels[0], float)
-        targets = f"targets {min(labels):g} to {max(labels):g}" if numbers else f"{len({*labels})} labels"
-        D = self.train[0].channels
-        names = next((each.channel_names for each in self.train if each.channel_names), None)
-        listed = f"\nchannels: {', '.join(names)}" if names else ""
-        return (
-            f"series: {len(self.train):,} to train on, {len(self.test):,} to test on{', held out' * self.held_out}; "
-            f"{targets}, {D} channel{'s' * (D > 1)}, {span} steps{listed}"
-        )
+    source: str
 
 
 def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
@@ -79,119 +61,87 @@ def load_to_forecast(paths: Sequence[Path], p: Any, given: Mapping[str, str]) ->
     return series
 
 
-def described(fit: Fit) -> str:
-    """Lines: the series, their sizes and missing cells, and the channels."""
-    rows, facts = [each.rows for each in fit.series], fit.facts
-    span = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
-    name, of_each = (f"{len(rows):,} series", " each") if len(rows) > 1 else (fit.series[0].name, "")
-    missing = sum(int(np.isnan(each.given.values[: each.rows]).sum()) for each in fit.series)
-    gaps = f", {missing:,} missing value{'s' * (missing > 1)}" if missing else ""
-    channels = f"\nchannels: {printable(', '.join(facts.channel_names))}" if facts.channel_names else ""
-    return (
-        f"series: {printable(name)}, {span} rows{of_each}{gaps}, season {facts.season}; {facts.horizon} "
-        f"step{'s' * (facts.horizon > 1)} ahead from {facts.context}{channels}"
+def described(fit: Fit, series: Sequence[Series]) -> list[str]:
+    """Lines: the series and their sizes; which columns of their tables are the times, which are used, which are not."""
+    facts, step = fit.facts, f", steps of {fit.facts.step}" if fit.facts.step else ""
+    name = printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
+    line = (
+        f"series: {name}, {_span([each.rows for each in fit.series])} rows, season {facts.season}; {facts.horizon} "
+        f"step{'s' * (facts.horizon > 1)} ahead from {facts.context}"
     )
-
-
-def lines_about(series: Sequence[Series], step: str) -> list[str]:
-    """Lines: which columns of the tables are the times, which are not used, and whether the series end together.
-
-    step   the name of the step
-    """
-    steps = f", steps of {step}" if step else ""
-    found = {
-        f"times: {', '.join(each.time_names) + steps if each.time_names else 'none'}"
+    tables = {
+        f"times: {', '.join(each.time_names) + step if each.time_names else 'none'}"
+        + f"; columns: {', '.join(each.channel_names or ())}" * bool(each.channel_names)
         + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
         for each in series
     }
-    ends: list[Any] = [(each.times[each.target_rows[-1]], each.id or each.name) for each in series if each.times]
-    lines = sorted(found)
-    with contextlib.suppress(TypeError):  # files with numbers and with dates
-        first, last = (choose(ends, key=lambda end: end[0], default=(0, "")) for choose in (min, max))
-        if first[0] != last[0]:
-            of = (f"{name} {show(time)}" for time, name in (first, last))
-            lines.append(f"the series end at different times: {' to '.join(of)}")
-    return lines
+    return [line, *sorted(tables)]
+
+
+def _span(sizes: Sequence[int]) -> str:
+    return f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
 
 
 def load(train: Path | None, test: Path | None, given: Mapping[str, str], seed: int, *, numbers: bool) -> Labelled:
     """The series of TRAIN and TEST.
 
-    If no path is given, a classifier uses JapaneseVowels, from the package aeon; a regression is refused. Without TEST,
-    a quarter of each group of series is held out for the test: of each label, or of all to regress on. The seed decides
-    which series.
+    If no path is given, a classifier uses JapaneseVowels, from the package aeon. Without TEST, a quarter of each group
+    of series is held out for the test: of each label, or of all to regress on. The seed decides which series.
 
     Raises DataError if a file can't be read, if series have different channels, if there are too few, or if a label or
     target of TEST does not fit TRAIN.
     """
-    paths = [each for each in (train, test) if each] or _default_paths(numbers)
+    paths = [each for each in (train, test) if each] or _default_paths()
     columns = columns_of(given, numbers=numbers)
-    valid = _target if numbers else _label
-    known, *others = [[replace(each, label=valid(each)) for each in read_path(path, columns)] for path in paths]
-    check_channels(known)
+    known, *others = [[_labelled(each, numbers) for each in read_path(path, columns)] for path in paths]
+    D = check_channels([*known, *itertools.chain(*others)])
     labels = None if numbers else classes_of([each.label for each in known], by_number=True)
+    tested = others[0] if others else []
     if not others:
-        groups = groups_of(known, labels)
-        if single := next((known[group[0]] for group in groups if labels and len(group) < 2), None):
-            raise DataError(
-                f"{paths[0]} has a single series of the label {quoted(escaped(single.label))}, "
-                f"{printable(single.name)}: expected at least two, one of them to be held out; add some, leave the "
-                "label out, or name a TEST"
-            )
-        return Labelled(*hold_out(known, groups, TEST, seed), True)
-    tested = others[0]
-    for each in tested:
-        check_same(each, known[0].channels, known[0].channel_names, "TRAIN")
-        if labels and each.label not in labels:
-            raise DataError(
-                f"{printable(each.name)} has the label {quoted(escaped(each.label))}: expected one that TRAIN has, "
-                f"{', '.join(map(escaped, labels))[:200]}; leave the series out, or add some to TRAIN"
-            )
-    if {_content(each) for each in tested} <= {_content(each) for each in known}:
+        known, tested = hold_out(known, groups_of(known, labels), TEST, seed)
+    if not tested:
         raise DataError(
-            f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
-            "another TEST, or leave it out to hold out a part of TRAIN"
+            f"{paths[0]} has too few series to hold out some: expected at least two of a label; add some, or name a "
+            "TEST"
         )
-    return Labelled(known, tested, False)
+    if strange := [each for each in tested if labels and each.label not in labels]:
+        raise DataError(
+            f"{printable(strange[0].name)} has the label {quoted(escaped(strange[0].label))}: expected one that TRAIN "
+            f"has, {', '.join(map(escaped, labels or ()))[:200]}; leave the series out, or add some to TRAIN"
+        )
+    names = next((f" ({', '.join(each.channel_names)})" for each in known if each.channel_names), "")
+    source = (
+        f"series: {len(known):,} to train on, {len(tested):,} to test on{', held out' * (not others)}; {D} "
+        f"channel{'s' * (D > 1)}{names}, {_span([len(each.values) for each in known + tested])} steps"
+    )
+    return Labelled(known, tested, source)
 
 
-def _label(series: Series) -> Any:
-    """The label.   Raises DataError if there is none."""
+def _labelled(series: Series, numbers: bool) -> Series:
+    """The series with its label, or with the number to predict.   Raises DataError if it has none."""
     if series.label is None:
         raise DataError(
             f"{printable(series.name)} has no label: expected one for each series; name a .ts file with labels, a "
             f"folder of labels, or a table with {param('id')} and {param('label')}"
         )
-    return series.label
-
-
-def _target(series: Series) -> float:
-    """The number to predict.   Raises DataError unless it is between -1e30 and 1e30."""
-    number = as_number(_label(series))
+    if not numbers:
+        return series
+    number = as_number(series.label)
     if number is None or abs(number) > LARGEST:
         raise DataError(
             f"{printable(series.name)} has the target {quoted(str(series.label))!r}: expected a number up to "
             f"{LARGEST:g}; correct it, or leave the series out"
         )
-    return number
+    return replace(series, label=number)
 
 
-def _default_paths(numbers: bool) -> list[Path]:
+def _default_paths() -> list[Path]:
     """The paths of JapaneseVowels in the installed package aeon, which is not imported.   Raises DataError."""
-    if numbers:
-        raise DataError("got no TRAIN: expected series with a number each; name a file or a folder")
-    paths: list[Path] = []
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        found = importlib.metadata.distribution("aeon")
-        paths = [Path(str(found.locate_file(_DEFAULT.format(part)))) for part in ("TRAIN", "TEST")]
+    aeon = importlib.util.find_spec("aeon")
+    paths = [Path(str(aeon.origin)).parent / _DEFAULT.format(part) for part in ("TRAIN", "TEST")] if aeon else []
     if not paths or not all(path.is_file() for path in paths):
         raise DataError(
             "got no path, and JapaneseVowels, the default, comes with the package aeon, which is not installed: "
             "expected TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not needed)"
         )
     return paths
-
-
-def _content(series: Series) -> tuple[Any, ...]:
-    """Equal for two series with the same label and values."""
-    return series.label, series.values.shape, series.values.tobytes()

@@ -1,46 +1,29 @@
-"""The output of commands: a console that prints no control characters; and signals."""
+"""The output of commands, without control characters; and what is done if it is lost."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any, Final, TextIO
+from collections.abc import Iterable, Sequence
+from typing import TextIO
 
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len, set_cell_size
 
 from xrnn.files import printable
 
-_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, `kill`, a closed terminal; Windows has no SIGHUP
 
-
-class Terminal(Console):
-    """Standard output, or `file`.   quiet: print nothing"""
-
-    def __init__(self, file: TextIO | None = None, *, quiet: bool = False, **options: Any) -> None:
-        plain: Any = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
-        super().__init__(file=file or sys.stdout, quiet=quiet, **plain, **options)
-
-    def say(self, what: str | Table) -> None:
-        """Print a text, without control characters, or a table."""
-        self.print(printable(what, keep="\n\t") if isinstance(what, str) else what)
-
-    def on_broken_pipe(self) -> None:
-        """Called in an exception handler: the exception leaves the Console, which would exit with status 1."""
-        raise
+def say(text: str) -> None:
+    """Print to stdout."""
+    print(printable(text, keep="\n\t"), flush=True)
 
 
 def to_stderr(text: str) -> None:
-    """Print a line to stderr, without control characters. If stderr is lost, the exit status shows an error."""
-    if sys.stderr is not None:  # None: its descriptor is closed; `print` would use stdout instead
-        try:
-            print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
-        except OSError:
-            drop(sys.stderr)
+    """Print a line to stderr. If stderr is lost, the exit status shows an error."""
+    try:
+        print(printable(text), file=sys.stderr, flush=True)
+    except OSError:
+        drop(sys.stderr)
 
 
 def drop(stream: TextIO) -> None:
@@ -51,28 +34,10 @@ def drop(stream: TextIO) -> None:
         os.close(null)
 
 
-@contextlib.contextmanager
-def noted_signals(note: Callable[[int], None]) -> Iterator[None]:
-    """Within the block, `note` gets the number of the first signal to stop; a second one has its normal effect.
-
-    An ignored signal stays ignored (SIGHUP under `nohup`).
-    """
-    numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    # A handler of None was not set from Python, and can't be restored.
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        restore()
-        note(number)
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        restore()
+def table(*rows: Iterable[str]) -> str:
+    """The lines of a table: a column of text, then columns of numbers."""
+    columns: list[Sequence[str]] = [*zip(*rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in columns]
+    names = [set_cell_size(name, widths[0]) for name in columns[0]]
+    numbers = [[cell.rjust(width) for cell in column] for column, width in zip(columns[1:], widths[1:], strict=True)]
+    return "\n".join(map("  ".join, zip(names, *numbers, strict=True)))

@@ -135,16 +135,14 @@ class Estimator(ABC):
 
     @contextlib.contextmanager
     def _learning(self) -> Iterator[None]:
-        """Around `fit`: the estimator keeps its model unless a new one is complete."""
-        before, complete = {**vars(self)}, False
-        vars(self).pop("layers_", None)
+        """Around `fit`: after an error, the estimator keeps its model."""
+        before = {**vars(self)}
         try:
             yield
-            complete = self.__sklearn_is_fitted__()
-        finally:
-            if not complete:
-                vars(self).clear()
-                vars(self).update(before)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def check_params(self) -> Self:
         """A copy with the parameters as plain Python values.   Raises SettingsError for an invalid one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import re
@@ -67,10 +66,6 @@ def test_a_classifier_learns_labels_of_each_type(names: tuple[Any, Any]) -> None
     assert repr(Classifier.load("c")) == "Classifier(hidden=6, lr=0.02, batch=4, epochs=20)"
 
 
-class StopAtOnce(Watcher):
-    stopped = True
-
-
 class Interrupted(Watcher):
     def updated(self) -> None:
         raise KeyboardInterrupt
@@ -83,7 +78,6 @@ class Interrupted(Watcher):
         ({"lr": -1}, None, ValueError),
         ({"patch": 1000}, None, ValueError),
         ({}, Interrupted(), KeyboardInterrupt),
-        ({}, StopAtOnce(), None),
     ],
 )
 def test_a_failed_fit_keeps_the_model(kind: Any, change: dict[str, Any], watcher: Any, error: Any) -> None:
@@ -94,7 +88,7 @@ def test_a_failed_fit_keeps_the_model(kind: Any, change: dict[str, Any], watcher
     estimator.set_params(**change)
     if watcher:
         estimator.watcher = watcher
-    with pytest.raises(error) if error else contextlib.nullcontext():
+    with pytest.raises(error):
         estimator.fit([each[:, :1] for each in X], other)
     np.testing.assert_array_equal(estimator.predict(X), predicted)
     estimator.set_params(**params).save("c")
@@ -166,8 +160,8 @@ def test_the_command_reads_the_file_of_an_estimator(labels: list[Any], capsys: p
     np.save("x.npy", X[0])
     assert main(["predict", "c", "x.npy", "--json", "--proba"]) == 0
     got = json.loads(capsys.readouterr().out)
-    assert (got["label"], [*got["probabilities"]]) == (labels[0], [*map(str, sorted(labels))])
-    np.testing.assert_allclose([*got["probabilities"].values()], classifier.predict_proba(X[:1])[0])
+    assert (got["label"], [*got][3:]) == (labels[0], [f"p({label})" for label in sorted(labels)])
+    np.testing.assert_allclose([*got.values()][3:], classifier.predict_proba(X[:1])[0], atol=1e-6)
     assert main(["predict", "c", "x.npy"]) == 0
     assert capsys.readouterr().out.startswith(f"name,label,probability\nx.npy,{labels[0]},")
 

@@ -53,7 +53,7 @@ class Kind(ABC):
 
     @abstractmethod
     def learn(self, series: list[Series]) -> dict[str, Any]:
-        """The learnt attributes of the estimator, by name; {} if the watcher stops it before there is a model.
+        """The learnt attributes of the estimator, by name.
 
         Raises DataError, SettingsError and DivergedError.
         """
@@ -101,7 +101,7 @@ class Watcher:
         """An update was made."""
 
     def ended(self) -> None:
-        """The training has ended."""
+        """The training has ended, also by an error."""
 
 
 SILENT: Final = Watcher()

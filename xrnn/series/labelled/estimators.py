@@ -85,7 +85,7 @@ class Classifier(LabelledEstimator):
         from_files = isinstance(X, list) and bool(X) and isinstance(X[0], Series)
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
-            raise ValueError(f"got {len(classes)} class(es), {quoted(str(classes))}: expected two or more; add series")
+            raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}: expected two or more; add series")
         with self._learning():
             self.classes_ = np.array(classes)
             self._learn(X, labels)

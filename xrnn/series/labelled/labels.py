@@ -12,6 +12,7 @@ import numpy as np
 
 from xrnn.files import quoted
 from xrnn.series.checks import LARGEST, Series, as_number
+from xrnn.series.errors import DataError
 from xrnn.series.inputs import as_numbers, refuse_mask
 from xrnn.typing import HostArray
 
@@ -66,7 +67,7 @@ def as_labels(y: Any) -> list[Any]:
     if None in types:
         i = types.index(None)
         shown = f"a number of {given[i].bit_length()} bits" if isinstance(given[i], int) else quoted(repr(given[i]))
-        raise ValueError(
+        raise DataError(
             f"Unknown label type: y[{i}] is {shown}: expected text that files can hold, without surrogates and without "
             "NUL at its end, bools or whole numbers of 64 bits; convert each, as by str(label), leave out the series "
             "without a label, or use Regressor for numbers"

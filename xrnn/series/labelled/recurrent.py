@@ -46,8 +46,6 @@ class Recurrent(Kind):
         estimator.watcher.tell(self._description(patch, scaling))
         training = Training(estimator, p, patch, scaled(series, scaling), get_backend())
         training.run((p.epochs or default_epochs(len(series))) * training.per_epoch, estimator.watcher)
-        if not training.steps:  # stopped at once
-            return {}
         training.model.start_at(0)
         return {
             "patch_": patch,

@@ -117,11 +117,15 @@ class Training:
         Raises DivergedError if a loss or a weight is not finite.
         """
         watcher.began(self, last)
-        while self.steps < last and not watcher.stopped:
-            self.step()
-            watcher.updated()
-        self.read_losses()
-        watcher.ended()
+        try:
+            while self.steps < last:
+                self.step()
+                watcher.updated()
+                if watcher.stopped:
+                    break
+            self.read_losses()
+        finally:
+            watcher.ended()
         for name, each in self.model.named_params.items():
             if not np.isfinite(to_numpy(each)).all():
                 raise DivergedError(
