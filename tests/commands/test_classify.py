@@ -62,7 +62,7 @@ def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
     )
     Path("other.csv").write_text("x;z\n1,5;2\n")
     assert failed(capsys, "predict", "c", "other.csv").startswith(
-        "other.csv has no column y: expected a name, or a numb"
+        "other.csv has the channel z, but the model has y there: expected"
     )
 
 

@@ -156,7 +156,7 @@ def test_the_lines_about_the_data_and_the_naive_forecasts(capsys: Capture) -> No
     rows = [f"{day(i)},K,{i % 5}" for i in range(39)]
     years = [f"{1980 + i},x,{i % 5}" for i in range(40)]
     for lines, options, words in (
-        (["Datum,Filiale,v", *rows], "", "times: Datum, steps of 1 day; columns: v; unused columns: Filiale\n"),
+        (["Tag,Filiale,v", *rows], "", "times: Tag, steps of 1 day; columns: v; unused columns: Filiale\n"),
         (["Saison,Filiale,v", *years], "--season 1", "times: none; columns: v; unused columns: Saison, Filiale\n"),
     ):
         Path("f.csv").write_text("\n".join(lines))

@@ -23,7 +23,7 @@ class ReadingOptions:
     """How to read text.
 
     decimal     decimal point of numbers that are text; by default a point
-    encoding    encoding of text; by default UTF-8, or UTF-16 with a byte order mark, else cp1252
+    encoding    encoding of text; by default UTF-8, else cp1252
     """
 
     decimal: str = ""

@@ -132,9 +132,10 @@ def _columns(estimator: Classifier | Regressor, given: dict[str, str]) -> Column
     needed = {
         name for option, value in given.items() if option not in ("decimal", "encoding") for name in names_in(value)
     }
-    optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed)
+    channels = estimator.channel_names_ or ()
+    optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed | {*channels})
     columns = columns_of({**estimator.reading_, **given}, numbers=True)  # labels are not used
-    return replace(columns, channels=estimator.channel_names_ or (), of_model=True, optional=optional)
+    return replace(columns, channels=channels, optional=optional)
 
 
 def _forecasts(
@@ -145,14 +146,12 @@ def _forecasts(
     if refused:
         expected = "files, --decimal, --encoding or --json"
         raise SettingsError(f"got {flag(refused[0])} for a forecaster: expected {expected}; leave it out")
-    p, names = forecaster.check_params(), forecaster.facts_.channel_names or ()
-    columns = forecast_columns(p, {**forecaster.reading_, **given})
-    columns = replace(
-        columns,
-        channels=columns.channels or names,
-        of_model=not p.target,
-        optional=frozenset({p.id, p.time}),
-    )
+    p = forecaster.check_params()
+    columns, optional = forecast_columns(p, {**forecaster.reading_, **given}), {p.id, p.time}
+    if not columns.channels:
+        columns = replace(columns, channels=forecaster.facts_.channel_names or ())
+        optional |= {*columns.channels}
+    columns = replace(columns, optional=frozenset(optional))
     forecasts = [forecaster.forecast(each) for each in _read(files, columns)]
     if line := naive_forecasts(forecasts):
         to_stderr(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import logging
 import math
 from dataclasses import dataclass, replace
@@ -101,32 +102,25 @@ def check_sizes(values: HostArray, name: str) -> None:
 def read_text(path: Path, encoding: str = "") -> str:
     """The text of a file, with \\n at the end of its lines.
 
-    encoding   empty: UTF-8; with a byte order mark, UTF-16; if the bytes are not UTF-8, cp1252, and a line says so
+    encoding   empty: UTF-8; if the bytes are not UTF-8, cp1252, and a line says so
 
     Raises DataError and OSError.
     """
     content = path.read_bytes()
-    if not encoding and content[:2] in _UTF_16 and content[:4] != codecs.BOM_UTF32_LE:
-        encoding = "utf-16"
-    elif not encoding and (0 in content[:2] or content[:4] == codecs.BOM_UTF32_LE):
-        raise DataError(
-            f"{path} is not UTF-8, and UTF-16 needs a byte order mark: expected text; save it as UTF-8, or give "
-            f"{param('encoding')}"
-        )
-    try:
-        text = content.decode(encoding or "utf-8")
-    except UnicodeDecodeError as error:
-        remedy = f"save it as UTF-8, or give {param('encoding')}"
-        if encoding:
-            raise DataError(f"{path} can't be read as {encoding} ({error.reason}): expected text; {remedy}") from error
-        try:
-            text = content.decode("cp1252")
-        except UnicodeDecodeError:
-            raise DataError(f"{path} is neither UTF-8 nor cp1252: expected text; {remedy}") from error
-        _log.warning(
-            f"{path} is not UTF-8, and is read as cp1252; if letters are wrong, name its encoding by --encoding"
-        )
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if not encoding and (content[:2] in _UTF_16 or 0 in content[:4]):
+        raise DataError(f"{path} seems to be UTF-16: expected UTF-8; save it so, or give {param('encoding')} utf-16")
+    names = [encoding] if encoding else ["utf-8", "cp1252"]
+    for name in names:
+        with contextlib.suppress(UnicodeDecodeError):
+            text = content.decode(name)
+            if not encoding and name == "cp1252":
+                _log.warning(
+                    f"{path} is not UTF-8, and is read as cp1252; if letters are wrong, name its encoding by --encoding"
+                )
+            return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    raise DataError(
+        f"{path} can't be read as {' or '.join(names)}: expected text; save it as UTF-8, or give {param('encoding')}"
+    )
 
 
 def as_number(field: str) -> float | None:

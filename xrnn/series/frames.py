@@ -91,8 +91,11 @@ class Form:
         header = ["time" if each is None else str(each) for each in self.rows.index.names]
         header += [*(_VALUE if each is None else str(each) for each in self.targets), *self.names.known]
         frame = self.rows.reset_index(names=[-1 - i for i in range(levels)])
+        times = frame[-levels]
+        if getattr(times.dtype, "tz", None) and times.dt.time.nunique() == 1:  # a day later is the same time of day
+            frame[-levels] = times.dt.tz_localize(None)
         table = Table.of(frame.set_axis(header, axis=1), "X", Columns())
-        times, values = table.times((levels - 1,)), table.numbers(range(levels, len(header)))
+        times, values = table.times([levels - 1]), table.numbers(range(levels, len(header)))
         made = []
         for group, of_group, places in table.groups(0 if levels == 2 else None, levels - 1, times):
             parts: list[tuple[str, str, Any]] = [(group, of_group, slice(None))]

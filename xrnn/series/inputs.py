@@ -138,14 +138,11 @@ def as_numbers(given: Any, name: str) -> HostArray:
     ):
         raise ValueError(f"Complex data not supported: {name} is {values.dtype}; expected real numbers")
     if values.dtype.kind not in "biufO":
-        by = "(t - t[0]) / np.timedelta64(1, 'D')" if values.dtype.kind in "mM" else "astype('float64')"
-        raise ValueError(f"{name} has dtype {values.dtype.name}: expected numbers; convert it, as by {by}")
+        raise ValueError(f"{name} has dtype {values.dtype.name}: expected numbers; convert it, as by astype('float64')")
     try:
         return values.astype(np.float64)
     except TypeError as error:
-        raise TypeError(
-            f"{name} holds an object that is no number ({error}): expected numbers; convert it, as by astype('float64')"
-        ) from error
+        raise TypeError(f"{name} holds an object that is no number ({error}): expected numbers; convert it") from error
 
 
 def refuse_mask(given: Any, name: str) -> None:

@@ -55,7 +55,7 @@ def check_same(series: Series, channels: int, names: tuple[str, ...] | None, oth
         i = next(i for i in range(channels) if series.channel_names[i] != names[i])
         raise DataError(
             f"{printable(series.name)} has the channel {quoted(series.channel_names[i])}, but {others} has "
-            f"{quoted(names[i])} there: expected the same names in the same order; reorder the columns"
+            f"{quoted(names[i])} there: expected the same names in the same order; rename or reorder the columns"
         )
     return series
 
@@ -64,9 +64,8 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
     series: list[Series] = []
     for label in _names(folder):
-        with file_errors(DataError, "examine", folder / label, "expected a folder or a file; remove it"):
-            if not (folder / label).is_dir():
-                continue
+        if not os.path.isdir(folder / label):
+            continue
         names = [name for name in _names(folder / label) if os.path.splitext(name)[1].lower() in _OF_A_LABEL]
         if not names:
             raise DataError(
@@ -130,7 +129,7 @@ def _read_npy(path: Path, columns: Columns, label: str | None) -> Series:
         )
     with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinity, which `checked` refuses
         series = checked(np.array(array, dtype=np.float64), label, str(path))
-    used, count = () if columns.of_model else columns.channels, series.channels
+    used, count = [each for each in columns.channels if each not in columns.optional], series.channels
     numbers = [int(each) for each in used if re.fullmatch("[0-9]{1,7}", each) and 1 <= int(each) <= count]
     if len(numbers) < len(used):
         raise DataError(

@@ -17,12 +17,10 @@ from __future__ import annotations
 import csv
 import importlib
 import io
-import logging
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -35,31 +33,17 @@ from xrnn.series.times import hold_dates, iso_time, read_times
 from xrnn.typing import HostArray
 
 TABLES: Final = (".csv", ".xlsx", ".parquet")  # the endings that `read_table` has a branch for
-_log: Final = logging.getLogger("xrnn")
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
-_YES_NO: Final = {  # the numbers of words, if a column has no others
-    **dict.fromkeys(("yes", "y", "true", "ja", "j", "wahr", "x"), 1.0),
-    **dict.fromkeys(("no", "n", "false", "nein", "falsch"), 0.0),
-}
-_DATE_NAMES: Final = ("date", "datetime", "datum")
-_TIME_NAMES: Final = ("time", "timestamp", "zeit", "zeitpunkt", "zeitstempel", *_DATE_NAMES)
+_YES_NO: Final = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
-_YEAR_NAMES: Final = ("year", "jahr")
-_PARTS_OF_YEARS: Final = {  # the letter before its number in a date
-    "quarter": "Q",
-    "qtr": "Q",
-    "quartal": "Q",
-    "month": "",
-    "monat": "",
-}
+_PARTS_OF_YEARS: Final = {"quarter": "Q", "month": ""}  # the letter before its number in a date
 _TIMES_BY_NAME: Final = {  # columns of numbers that are times
-    **dict.fromkeys(_YEAR_NAMES, re.compile(r"[12]\d{3}")),
-    **dict.fromkeys(("month", "monat"), re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])")),
+    "year": re.compile(r"[12]\d{3}"),
+    "month": re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])"),
 }
-_CLOCK: Final = re.compile(r"\d{1,2}:\d\d")
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
-_SEP_LINE: Final = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # the first line of a file for Excel
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
 
 Cell = str | float  # a number is NaN if it is missing
@@ -69,7 +53,8 @@ Cell = str | float  # a number is NaN if it is missing
 class Columns:
     """How to read a table. A column is given by its name or by its number, counted from 1.
 
-    optional   columns named in id, time, label and skip that may be absent from a file
+    optional   those of the columns above that may be absent from a file. If one of `channels` is, these are all columns
+               that are not named otherwise
     """
 
     decimal: str = "."
@@ -79,7 +64,6 @@ class Columns:
     label: str = ""
     targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: all other columns
-    of_model: bool = False  # True: `channels` are the names of a model, see `Table._named`
     optional: frozenset[str] = frozenset()
     timed: bool = False  # True: the times of the steps are used. Without --time, their column is looked for
     encoding: str = ""  # of a text file; empty: UTF-8, or else cp1252
@@ -101,11 +85,8 @@ def read_table(path: Path, columns: Columns, label: str | None = None) -> list[S
 
 def _csv(path: Path, columns: Columns) -> Table:
     text = read_text(path, columns.encoding)
-    named = _SEP_LINE.match(text)
-    separator = named[1] if named else _separator(text, columns.decimal)
+    separator = _separator(text, columns.decimal)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
-    if named:
-        next(reader)
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
@@ -133,11 +114,7 @@ def _from_pandas(path: Path, columns: Columns, suffix: str) -> Table:
             frame = pandas.read_parquet(path)
             has_index = frame.index.names != [None] or not isinstance(frame.index, pandas.RangeIndex)
             return Table.of(frame.reset_index() if has_index else frame, str(path), columns)
-        with pandas.ExcelFile(path) as book:
-            sheet, *others = book.sheet_names
-            frame = pandas.read_excel(book, header=None, dtype=object, na_filter=False)
-        if others:
-            _log.warning(f"{path} has several sheets: {sheet} is read; ignored: {', '.join(others)}")
+        frame = pandas.read_excel(path, header=None, dtype=object, na_filter=False)
     except ImportError as error:
         package = error.name or ("openpyxl" if suffix == ".xlsx" else "pyarrow")
         raise DataError(
@@ -199,7 +176,7 @@ class Table:
     def of(cls, frame: Any, name: str, columns: Columns) -> Self:
         """The table of a DataFrame."""
         parts = [frame.iloc[:, i] for i in range(frame.shape[1])]
-        rows = list(zip(*([_cell(each) for each in _clock(part.tolist())] for part in parts), strict=True))
+        rows = list(zip(*([_cell(each) for each in part.tolist()] for part in parts), strict=True))
         return cls(name, columns, tuple(map(str, frame.columns)), rows, lambda i: f"{name}, row {i + 1}")
 
     def series(self, label: str | None = None) -> list[Series]:
@@ -207,12 +184,13 @@ class Table:
 
         Raises DataError.
         """
-        columns, every = self.columns, range(len(self.rows[0]))
-        id_at, time_at, label_at = map(self.optional, (columns.id, columns.time, columns.label))
-        others = {id_at, time_at, label_at, *map(self.optional, columns.skip)}
-        left = [i for i in every if i not in others]
-        used = self._named()
-        times_at: tuple[int, ...] = () if time_at is None else (time_at,)
+        columns = self.columns
+        id_at, time_at, label_at, *skipped = map(self.place, (columns.id, columns.time, columns.label, *columns.skip))
+        others = {id_at, time_at, label_at, *skipped}
+        left = [i for i in range(len(self.rows[0])) if i not in others]
+        named = [self.place(name) for name in columns.channels]
+        used = [i for i in named if i is not None and None not in named]
+        times_at = [] if time_at is None else [time_at]
         if columns.timed and time_at is None:
             times_at = self._times_at(left, [i for i in left if i not in used])
             left = [i for i in left if i not in times_at]
@@ -224,7 +202,7 @@ class Table:
             )
         labels = [] if label_at is None else self.cells(label_at)
         times, made = self.times(times_at), []
-        unused = tuple(self.shown(i) for i in every if i not in {*others, *times_at, *used})
+        unused = tuple(self.shown(i) for i in left if i not in used)
         groups = self.groups(id_at, time_at, times)
         of_series = [self.label({labels[i] for i in places}, name) if labels else label for _, name, places in groups]
         names, values = tuple(self.header[i] for i in used) if self.header else None, self.numbers(used)
@@ -235,19 +213,19 @@ class Table:
             made.append(replace(each, times=of_steps, id=key, time_names=time_names, unused=unused))
         return made
 
-    def optional(self, column: str) -> int | None:
-        """The index of a column that an option names; None without the option, or if the file may lack the column."""
-        if not column or (column in self.columns.optional and self.header and column not in self.header):
-            return None
-        return self.place(column)
+    def place(self, column: str) -> int | None:
+        """The index of a column that is given by its name or number; None without one, or if the file may lack it.
 
-    def place(self, column: str) -> int:
-        """The index of a column that is given by its name or number.   Raises DataError."""
+        Raises DataError.
+        """
         names, width = self.header or (), len(self.rows[0])
-        if names.count(column) == 1:
+        number = int(column) if re.fullmatch("[0-9]{1,9}", column) else 0
+        if column and names.count(column) == 1:
             return names.index(column)
-        if column not in names and re.fullmatch("[0-9]{1,9}", column) and 1 <= int(column) <= width:
-            return int(column) - 1
+        if not column or (column in self.columns.optional and (names or not number)):
+            return None
+        if 1 <= number <= width and column not in names:
+            return number - 1
         have = f"{width} column{'s' * (width > 1)} {', '.join(names) or 'and no header'}"[:200]
         got = "has two columns" if column in names else "has no column"
         raise DataError(
@@ -263,53 +241,26 @@ class Table:
         """The name of a column; its number if it has none."""
         return (self.header[place] if self.header else "") or str(place + 1)
 
-    def _named(self) -> list[int]:
-        """The columns that `channels` names; [] for all others.
-
-        Those of a model are taken in order if there is no header, or if the first one has another name.
-        """
-        names = self.columns.channels
-        in_order = self.columns.of_model and not {*names[:1]} & {*(self.header or ())}
-        return [] if in_order else [self.place(name) for name in names]
-
     def _is_index(self, left: list[int]) -> bool:
         """Whether the first column holds the names or times of the rows instead of values."""
-        if left and self._is_named(left[0], _INDEX_NAMES):
+        if left and self.header and self.header[left[0]].lower() in _INDEX_NAMES:
             return len(left) > 1
-        return bool(left) and self._holds_dates(left[0])
+        return bool(left) and self._holds_times(left[0])
 
-    def _times_at(self, left: list[int], free: list[int]) -> tuple[int, ...]:
-        """The column of times: the index if it holds times, else the only other such column, else an index of numbers.
-
-        If there is none: the column of years and that of quarters or months, by their names; () if one is missing.
+    def _times_at(self, left: list[int], free: list[int]) -> list[int]:
+        """The first column of times; if there is none, an index of numbers, or the columns of years and their parts.
 
         left   the columns that are none of the id, the label and the skipped ones;   free: those that may be times
-
-        Raises DataError for several columns of times, none of which is first, and for dates and times in two columns.
         """
-        if clocks := [i for i in free if self._is_named(i, _TIME_NAMES) and _CLOCK.match(self.cells(i)[0])]:
-            raise DataError(
-                f"{self.name} has times of day without a date in column {quoted(self.shown(clocks[0]))}: expected one "
-                f"column of both; join them, as in 2024-05-31 12:00, or name the column of times with {param('time')}"
-            )
-        index = left[0] if self._is_index(left) and left[0] in free else None
-        if index is not None and self._holds_times(index):
-            return (index,)
-        found = [i for i in free if self._holds_times(i)] if len(left) > 1 else []
-        if len(found) > 1:
-            names = ", ".join(map(self.shown, found))
-            raise DataError(
-                f"{self.name} has times in the columns {quoted(names)}: expected one; name it with {param('time')}"
-            )
-        if found:
-            return (found[0],)
-        if index is not None and all(as_number(cell) is not None for cell in self.cells(index)):
-            return (index,)
-        by_name = {self.header[i].lower(): i for i in free} if self.header else {}
-        parts = [
-            next((by_name[name] for name in names if name in by_name), -1) for names in (_YEAR_NAMES, _PARTS_OF_YEARS)
-        ]
-        return () if -1 in parts else tuple(parts)
+        for i in free if len(left) > 1 else []:
+            if self._holds_times(i):
+                return [i]
+        has_index = free[:1] == left[:1] and self._is_index(left)
+        if has_index and all(as_number(cell) is not None for cell in self.cells(left[0])):
+            return left[:1]
+        by_name = {self.shown(i).lower(): i for i in free}
+        parts = [by_name[part] for part in _PARTS_OF_YEARS if part in by_name]
+        return [by_name["year"], parts[0]] if parts and "year" in by_name else []
 
     def times(self, places: Sequence[int]) -> list[Time]:
         """The times in a column, or in two columns, of years and of quarters or months: 2024-Q1 or 2024-01.
@@ -323,23 +274,17 @@ class Table:
             letter = _PARTS_OF_YEARS[self.shown(places[1]).lower()]
             numbers = [[self.number(row, place) for place in places] for row in range(len(self.rows))]
             cells = [f"{y:g}-{letter}{p:0{2 - len(letter)}g}" for y, p in numbers]
-        return read_times(cells, self.where, dates=self._is_named(places[0], _DATE_NAMES))
-
-    def _is_named(self, place: int, names: Sequence[str]) -> bool:
-        return self.header is not None and self.header[place].lower() in names
+        return read_times(cells, self.where)
 
     def _holds_times(self, place: int) -> bool:
-        return self._is_named(place, _TIME_NAMES) or self._holds_dates(place)
-
-    def _holds_dates(self, place: int) -> bool:
-        """True for dates; by the name of the column also for years, or months as in 202405, each once in a series."""
+        """True for dates; by the name of the column also for numbers: years, or months, each once in a series."""
         cells = self.cells(place)
-        if hold_dates(cells):
+        if self.shown(place).lower() in _TIME_NAMES or hold_dates(cells):
             return True
         form = _TIMES_BY_NAME.get(self.shown(place).lower())
         if form is None or not all(map(form.fullmatch, cells)):
             return False
-        id_at = self.optional(self.columns.id)
+        id_at = self.place(self.columns.id)
         ids = [""] * len(cells) if id_at is None else self.cells(id_at)
         return len(set(zip(cells, ids, strict=True))) == len(cells)
 
@@ -390,22 +335,8 @@ class Table:
         return _with_point(label, self.columns.decimal) if self.columns.targets else label
 
     def numbers(self, places: Sequence[int]) -> HostArray:
-        """Columns as (rows, columns) float64, NaN for a missing value; yes is 1 and no is 0, if a column has no others.
-
-        Raises DataError.
-        """
-        numbers = []
-        for j in places:
-            words = (text_of(row[j]).lower() for row in self.rows)
-            is_text = next((word for word in words if word not in _MISSING_CELLS), "") in _YES_NO
-            cells = [cell.lower() for cell in self.cells(j)] if is_text else []
-            found = {*cells}.difference(_MISSING_CELLS)
-            if found and found <= _YES_NO.keys():
-                empty = 0.0 if found == {"x"} else math.nan
-                numbers.append([_YES_NO.get(cell, empty) for cell in cells])
-            else:
-                numbers.append([self.number(i, j) for i in range(len(self.rows))])
-        return np.array(numbers, dtype=np.float64).T
+        """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError."""
+        return np.array([[self.number(i, j) for j in places] for i in range(len(self.rows))], dtype=np.float64)
 
     def number(self, row: int, place: int) -> float:
         cell = self.rows[row][place]
@@ -421,16 +352,11 @@ class Table:
 
 
 def _separator(text: str, decimal: str) -> str:
-    """The first of _SEPARATORS that is in every line; if there is none, the most frequent one in the first line.
-
-    If the first line is a title without a separator, above a line of names, that of the names is taken.
-    """
+    """The first of _SEPARATORS that is in every line; if there is none, the most frequent one in the first line."""
     lines = [line for line in text[: 2**20].splitlines()[:_SAMPLE] if line.strip()]
     candidates = _SEPARATORS.replace(decimal, "")
     if in_all := [each for each in candidates if lines and all(each in line for line in lines)]:
         return in_all[0]
-    if len(lines) > 1 and not re.search(f"[{candidates}]", lines[0]):
-        lines = lines[_is_header(re.split(f"[{candidates}]", lines[1])) :]
     if decimal == "," and '"' in "".join(lines):  # as spreadsheets write it: 2024-05-31,"1,5"
         return ","
     return max(candidates, key="".join(lines[:1]).count)
@@ -469,21 +395,10 @@ def read_row(line: str, decimal: str, where: str) -> list[float]:
 
 
 def _parsed(cell: str, decimal: str) -> float | None:
-    """The number in a cell, NaN for a missing value, None for text."""
+    """The number in a cell, NaN for a missing value, 1 for yes and true, 0 for no and false, None for other text."""
     if cell.lower() in _MISSING_CELLS:
         return math.nan
-    return as_number(_with_point(cell, decimal))
-
-
-def _clock(times: list[Any]) -> list[Any]:
-    """Datetimes of one time of day in a time zone, without it: a day later is the same time of day.
-
-    Others keep it: an hour later is not always the next hour of the clock.
-    """
-    zone = times[0].tzinfo if times and all(isinstance(each, datetime) for each in times) else None
-    if zone is None or zone.utcoffset(None) is not None or len({each.time() for each in times}) > 1:
-        return times
-    return [each.replace(tzinfo=None) for each in times]
+    return _YES_NO.get(cell.lower(), as_number(_with_point(cell, decimal)))
 
 
 def _with_point(number: str, decimal: str) -> str:

@@ -11,34 +11,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
+
+import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.checks import Time, as_number
 from xrnn.series.errors import DataError, param
 
-_FORMS: Final = (
-    "%Y-%m-%d",  # without leading zeros: others are ISO dates
-    "%Y/%m/%d",
-    "%Y.%m.%d",
-    "%d.%m.%Y",
-    "%d %b %Y",  # names of months as `_plain` writes them
-    "%d-%b-%Y",
-    "%d-%b-%y",
-    "%b %d, %Y",
-    "%b %d %Y",
-    "%b-%d-%Y",
-    "%Y/%m",
-    "%m/%Y",
-    "%YM%m",
-    "%Y %b",
-    "%b %Y",
-    "%b %y",
-    "%b-%Y",
-    "%b-%y",
-)
+# Other dates of four-digit years that begin with the year are ISO dates. `_plain` writes the names of months.
+_IN_NUMBERS: Final = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m")
+_WITH_NAMES: Final = ("%d %b %Y", "%d %b %y", "%b %d %Y", "%Y %b", "%b %Y", "%b %y")
 _SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is meant
     ("%m/%d/%Y", "%d/%m/%Y"),
     ("%m-%d-%Y", "%d-%m-%Y"),
@@ -46,50 +32,33 @@ _SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is 
     ("%m-%d-%y", "%d-%m-%y", "%y-%m-%d"),
     ("%d.%m.%y", "%y.%m.%d"),
 )
+_CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-_CLOCK: Final = re.compile(r"(.*?),?[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.](\d{1,6}))?)?(?: ?([ap])m)?", re.IGNORECASE)
-_MONTH: Final = (  # in English and German
-    "(jan(uary?)?|feb(ruary?)?|mar(ch)?|märz?|mrz|apr(il)?|ma[iy]|jun[ei]?|jul[iy]?|aug(ust)?|sept?(ember)?"
-    "|o[ck]t(ober)?|nov(ember)?|de[cz](ember)?)"
+_MONTH: Final = (
+    "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
+    "|dec(ember)?)"
 )
 _MONTH_NAME: Final = re.compile(rf"(?<![^\W\d_]){_MONTH}(?![^\W\d_])\.?", re.IGNORECASE)
-_ENGLISH: Final = {"mär": "mar", "mrz": "mar", "mai": "may", "okt": "oct", "dez": "dec"}
-_WEEKDAY: Final = re.compile(
-    r"((mon|tues?|wed(nes)?|thu(rs)?|fri|sat(ur)?|sun)(day)?|mo|di|mi|do|fr|sa|so"
-    r"|(mon|diens|donners|frei|sams|sonn)tag|mittwoch|sonnabend)[.,]{0,2} +(?=.*\d)",
-    re.IGNORECASE,
-)
-_LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, KW 05-2024, 31 May
+_LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, 2024Q3, KW 05-2024, 31 May
     r"([^\W\d_]{1,9}[.,]? )?(\d{1,2}(?P<separator>[/.-] ?)\d{1,2}(?P=separator)\d\d(\d\d)?(\D|$)|"
-    r"(19|20)\d\d[-/._ ]\d{1,3}(\D|$)|\d{1,2}[-/._ ](19|20)\d\d(\D|$))|"
+    r"(1[5-9]|20)\d\d([-/._ ][QW]?|[MQ])\d{1,3}(\D|$)|\d{1,2}[-/._ ](19|20)\d\d(\D|$))|"
     rf"(?=.*\d)(.*[\W\d_])?{_MONTH}([\W\d_]|$)",
     re.IGNORECASE,
 )
 _REMEDY: Final = "write the dates as in 2024-05-31 12:00"
 _CLOCK_CHANGE: Final = "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
-_DAY: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
-_UNITS: Final = {"day": _DAY, "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
+_MINUTE: Final = timedelta(minutes=1)
+_DAY: Final = timedelta(days=1)
+_UNITS: Final = {"day": _DAY, "hour": timedelta(hours=1), "minute": _MINUTE, "second": _SECOND}
 _MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
-_WEEK: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_WORKING_DAYS: Final = frozenset(range(5))
-_LEAST_WEEKS: Final = 3  # in which a weekday other than Saturday and Sunday is missing, to be a closed day
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
-_SEASONS: Final = {  # the natural season of a step
-    timedelta(minutes=1): 60,
-    **{timedelta(minutes=n): 24 * 60 // n for n in (5, 10, 15, 20, 30)},  # a day
-    **{timedelta(hours=n): 24 // n for n in (1, 2, 3, 4, 6, 8, 12)},
-    _DAY: 7,
-    7 * _DAY: 52,
-}
-_SEASONS_OF_MONTHS: Final = {1: 12, 3: 4}
 
 
-def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool = False) -> list[Time]:
-    """The time in each cell. Times without an offset are in UTC if others have one.
+def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
+    """The time in each cell. Dates at one time of day, whose offsets from UTC change, lose their offset.
 
     where   the start of an error about cells[i]: the file and the line
-    dates   True if the column is called a date: digits such as 28012024 and 240128 are then dates, too
 
     Dates such as 3/4/2024 and 3/4/24 are read in the order of day, month and year that fits all cells; if several fit,
     in the one that gives equal steps, see `step_of`. Raises DataError if several of them do, or none does, and for
@@ -102,11 +71,10 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
             f"{where(0)}: {quoted(cells[0])!r} may be a day without a year, or a month: expected dates with one "
             f"reading; {_REMEDY}"
         )
-    longest: list[Time | None] = []
-    for readers in ((_digits,), *(_DIGITS_IN_SEVERAL_ORDERS if dates else ()), (as_number,), *_DATES[1:]):
-        texts = cells if as_number in readers else plain  # "Mo 8" is no number
-        found = [list(itertools.takewhile(lambda time: time is not None, map(read, texts))) for read in readers]
-        complete = [[time for time in times if time is not None] for times in found if len(times) == len(cells)]
+    most = 0
+    for readers in _READERS:
+        found = [list(itertools.takewhile(lambda time: time is not None, map(read, plain))) for read in readers]
+        complete: list[list[Any]] = [times for times in found if len(times) == len(cells)]
         if any(times != complete[0] for times in complete):
             equal = [times for times in complete if _have_a_step(times)]
             if len(equal) != 1:
@@ -118,10 +86,10 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
                 )
             complete = equal
         if complete:
-            times = dict(zip(cells, _comparable(complete[0]), strict=True))
+            times = dict(zip(cells, _local(complete[0]), strict=True))
             return [times[cell] for cell in every]
-        longest = max([longest, *found], key=len)
-    odd = cells[len(longest)]
+        most = max(most, *map(len, found))
+    odd = cells[most]
     raise DataError(
         f"{where(every.index(odd))}: {quoted(odd)!r} is not a time like the others: expected all numbers or all dates "
         f"in one form; {_REMEDY}, or remove the row"
@@ -129,29 +97,25 @@ def read_times(cells: Sequence[str], where: Callable[[int], str], *, dates: bool
 
 
 def hold_dates(cells: Sequence[str]) -> bool:
-    """True for a column of dates.
+    """True for a column of dates: at least half of the cells resemble dates.
 
-    It is one if the first cell is a date in a known form, or if at least half of the cells resemble dates.
     Numbers are dates only if all cells are, as in 20240531.
     """
     if as_number(cells[0]) is not None:
         return len(cells[0]) > 6 and all(map(_digits, cells))  # values may well be like 202405
-    like = [cell for cell in cells if as_number(cell) is None and _LIKE_A_DATE.match(_plain(cell))]
-    first = _plain(cells[0])
-    is_date = re.search(r"\d\d", first) and any(read(first) for read in itertools.chain(*_DATES))
-    return bool(is_date) or 2 * len(like) >= len(cells)
+    return 2 * sum(as_number(cell) is None and bool(_LIKE_A_DATE.match(cell)) for cell in cells) >= len(cells)
 
 
 def _plain(cell: str) -> str:
-    """A date without its weekday, and with the English name of its month: Mi 1. Mai 2024 → 1 may 2024."""
-    cell = _WEEKDAY.sub("", cell, 1) if _WEEKDAY.match(cell) else cell
-    named = _MONTH_NAME.sub(lambda name: _ENGLISH.get(name[1][:3].lower(), name[1][:3]), cell)
-    return named.replace(". ", " ") if named != cell else cell
+    """A date without commas, and with the short name of its month: 1-July-2024 → 1 Jul 2024."""
+    cell = re.sub(r"(?<=\d)(?=[ap]m$)", " ", cell.replace(",", " "), flags=re.IGNORECASE)
+    named = _MONTH_NAME.sub(lambda name: f" {name[1][:3]} ", cell)
+    return cell if named == cell else re.sub("[- ]+", " ", named).strip()
 
 
 def _may_be_days(plain: Sequence[str]) -> bool:
     """True for neighbours such as Jan 01, Jan 02: days without a year, or the same month of several years."""
-    if not all(re.fullmatch(r"[a-z]{3}[ -](0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in plain):
+    if not all(re.fullmatch(r"[a-z]{3} (0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in plain):
         return False
     return any(a[:3].lower() == b[:3].lower() and a[-2:] != b[-2:] for a, b in itertools.pairwise(plain))
 
@@ -170,6 +134,16 @@ def iso_time(cell: str) -> datetime | None:
         return None
 
 
+def _iso_with_offset(cell: str) -> datetime | None:
+    time = iso_time(cell)
+    return time if time and time.tzinfo else None
+
+
+def _iso_without_offset(cell: str) -> datetime | None:
+    time = iso_time(cell)
+    return None if time and time.tzinfo else time
+
+
 def _have_a_step(times: Sequence[Time]) -> bool:
     """Whether the different dates, in their order, have a step."""
     try:
@@ -178,15 +152,11 @@ def _have_a_step(times: Sequence[Time]) -> bool:
         return False
 
 
-def _comparable(times: Sequence[Time]) -> list[Time]:
-    has_offset = any(isinstance(time, datetime) and time.tzinfo for time in times)
-    return [
-        time.replace(tzinfo=UTC) if has_offset and isinstance(time, datetime) and not time.tzinfo else time
-        for time in times
-    ]
-
-
-_Reader = Callable[[str], Time | None]
+def _local(times: Sequence[Any]) -> Sequence[Any]:
+    """Dates at one time of day without their offsets, if these change: a day later is the same time of day."""
+    clocks = {(time.utcoffset(), time.time()) for time in times if isinstance(time, datetime)}
+    is_local = len(clocks) > 1 and len({clock for _, clock in clocks}) == 1
+    return [time.replace(tzinfo=None) for time in times] if is_local else times
 
 
 def _quarter(cell: str) -> datetime | None:
@@ -196,47 +166,24 @@ def _quarter(cell: str) -> datetime | None:
 
 def _digits(cell: str) -> datetime | None:
     form = _DIGITS.get(len(cell)) if cell.isascii() and cell.isdecimal() else None
-    return _parsed(cell, form) if form and "1900" <= cell[:4] < "2100" else None
+    return _parsed(form, cell) if form and "1900" <= cell[:4] < "2100" else None
 
 
-def _in_digits(form: str) -> _Reader:
-    length = 8 if "%Y" in form else 6
-    return lambda cell: _parsed(cell, form) if len(cell) == length and cell.isdecimal() else None
-
-
-def _in_form(form: str) -> _Reader:
-    def read(cell: str) -> datetime | None:
-        clock = _CLOCK.fullmatch(cell)
-        date = _parsed(clock[1] if clock else cell, form)
-        return _at(date, clock) if date and clock else date
-
-    return read
-
-
-def _parsed(cell: str, form: str) -> datetime | None:
+def _parsed(form: str, cell: str) -> datetime | None:
     try:
         return datetime.strptime(cell, form)
     except ValueError:
         return None
 
 
-def _at(date: datetime, clock: re.Match[str]) -> datetime | None:
-    """`date` at a time of day. None for one that does not exist, such as 25:00 or 13:00 PM."""
-    hour, minute, second, part, half = clock.groups()[1:]
-    form = "%I:%M:%S.%f %p" if half else "%H:%M:%S.%f m"
-    time = _parsed(f"{hour}:{minute}:{second or 0}.{part or 0} {half or ''}m", form)
-    return time and datetime.combine(date, time.time())
-
-
-_DATES: Final[tuple[tuple[_Reader, ...], ...]] = (
-    (_digits,),
-    (iso_time,),
-    (_quarter,),
-    *((_in_form(form),) for form in _FORMS),
-    *(tuple(map(_in_form, forms)) for forms in _SEVERAL_ORDERS),
-)
-_DIGITS_IN_SEVERAL_ORDERS: Final = tuple(
-    tuple(_in_digits(form) for form in forms) for forms in (("%d%m%Y", "%m%d%Y"), ("%y%m%d", "%d%m%y", "%m%d%y"))
+# In the order in which they are tried; the readers of a row read the same text in several orders.
+_READERS: Final[tuple[tuple[Callable[[str], Time | None], ...], ...]] = (
+    *((read,) for read in (_digits, as_number, _iso_with_offset, _iso_without_offset, _quarter)),
+    *(
+        tuple(partial(_parsed, form + clock) for form in forms)
+        for forms in (*zip(_IN_NUMBERS + _WITH_NAMES), *_SEVERAL_ORDERS)
+        for clock in _CLOCKS
+    ),
 )
 
 
@@ -245,47 +192,37 @@ _DIGITS_IN_SEVERAL_ORDERS: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The time between two steps: a number, a duration, months, or the days of some weekdays.
+    """The time between two steps: a number, a duration, months, or a working day.
 
-    day        of the month, if the step is in months; a shorter month has its last day instead
-    weekdays   the numbers of those that are steps, 0 for Monday, such as the days when a shop is open; empty for all
-    local      True if the UTC offset changes in the series; forecast times then have no offset
+    day       of the month, if the step is in months; a shorter month has its last day instead
+    working   True for Monday to Friday
     """
 
     size: float | timedelta
     months: int = 0
     day: int = 0
-    weekdays: frozenset[int] = frozenset()
-    local: bool = False
+    working: bool = False
 
     @property
     def season(self) -> int:
-        """The natural season, in steps; 1 if there is none."""
-        if self.months:
-            return _SEASONS_OF_MONTHS.get(self.months, 1)
-        if self.weekdays:
-            return len(self.weekdays)
-        return _SEASONS.get(self.size, 1) if isinstance(self.size, timedelta) else 1
+        """The natural season, in steps: a year, a week, a day or an hour; 1 if there is none."""
+        size = self.size
+        if self.months or not isinstance(size, timedelta):
+            return {1: 12, 3: 4}.get(self.months, 1)
+        if size < _DAY and size >= 5 * _MINUTE:
+            return 1 if _DAY % size else _DAY // size
+        return 5 if self.working else {_MINUTE: 60, _DAY: 7, 7 * _DAY: 52}.get(size, 1)
 
     @property
     def name(self) -> str:
-        """The size as text: "1 month", "15 minutes", "1 working day", "1 day except Sun"; a number has no unit."""
+        """The size as text: "1 month", "15 minutes", "1 working day"; a number has no unit."""
         if not isinstance(self.size, timedelta):
             return f"{self.size:.4g}"
         size = self.size
-        unit, of_unit = next(((unit, each) for unit, each in _UNITS.items() if not size % each), ("second", _SECOND))
-        count = self.months or size / of_unit
-        unit = "month" if self.months else "working day" if self.weekdays == _WORKING_DAYS else unit
-        closed = ", ".join(day for i, day in enumerate(_WEEK) if self.weekdays and i not in self.weekdays)
-        return f"{count:g} {unit}{'s' * (count != 1)}" + f" except {closed}" * (unit == "day" and bool(closed))
-
-    def contradicts(self, name: str) -> bool:
-        """True if a step called `name` is another one.
-
-        False if one step is a number and the other a duration: the number's unit is unknown.
-        """
-        is_number = " " not in name
-        return bool(name) and name != self.name and is_number == (not isinstance(self.size, timedelta))
+        unit = next((unit for unit, each in _UNITS.items() if not size % each), "second")
+        count = self.months or size / _UNITS[unit]
+        unit = "month" if self.months else "working day" if self.working else unit
+        return f"{count:g} {unit}{'s' * (count != 1)}"
 
     def next(self, time: Time) -> Time:
         """The time one step after `time`."""
@@ -296,13 +233,13 @@ class Step:
             year, month = divmod(12 * time.year + time.month - 1 + self.months, 12)
             return time.replace(year=year, month=month + 1, day=min(day, _days(year, month + 1)))
         time += self.size  # type: ignore[operator]
-        while self.weekdays and time.weekday() not in self.weekdays:
+        while self.working and time.weekday() > 4:
             time += _DAY
         return time
 
     def after(self, last: Time, count: int) -> list[Time]:
         """The `count` times after `last`."""
-        times = [_local(last) if self.local else last]
+        times = [last]
         try:
             for _ in range(count):
                 times.append(self.next(times[-1]))
@@ -312,24 +249,20 @@ class Step:
             ) from error
         return times[1:]
 
-    def extended(self, times: Sequence[Time], count: int) -> tuple[Time, ...]:
-        """`times` and the `count` times after them, all without an offset from UTC if the step is local."""
-        own = map(_local, times) if self.local else times
-        return (*own, *self.after(times[-1], count))
-
 
 def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     """The constant step of `times`; None for a single time.
 
-    like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days
+    like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days. It is
+           also the step of a single time
 
-    Of working days and other weekdays, some may be missing, as holidays are. Raises DataError for times that are not
-    sorted, double, or have another gap.
+    Some working days may be missing, as holidays are. Raises DataError for times that are not sorted, double, or have
+    another gap.
     """
-    shown = printable(name)
+    shown, expected = printable(name), _step_named(like, times[0]) if times else None
     differences: list[Any] = [b - a for a, b in itertools.pairwise(times)]  # type: ignore[operator]
     if not differences:
-        return None
+        return expected
     for a, b in itertools.pairwise(times):
         if b <= a:  # type: ignore[operator]
             by = f"name the columns of times and of series with {param('time')} and {param('id')}"
@@ -342,14 +275,12 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
         least = min(differences)
         if max(differences) - least <= _ROUNDING * least + 4 * math.ulp(max(map(abs, times))):  # type: ignore[arg-type]
             return Step(least)
-    candidates = _candidates(times, like)
-    if len({time.utcoffset() for time in times if isinstance(time, datetime)}) > 1:
-        candidates += [replace(step, local=True) for step in _candidates([_local(time) for time in times], like)]
-    odd = [(step, _odd_places(step, times)) for step in sorted(candidates, key=lambda step: step.name != like)]
+    candidates = [*([expected] if expected else []), *_candidates(times, differences)]
+    odd = [(step, _odd_places(step, times)) for step in candidates]
     step, places = min(odd, key=lambda each: len(each[1]))
-    if not places or (step.weekdays and _are_holidays(step, times, places)):
+    if not places or (step.working and _missing_days(times) <= _MOST_HOLIDAYS * len(times)):
         return step
-    a, b = (_local(time) if step.local else time for time in times[places[0] : places[0] + 2])
+    a, b = times[places[0] : places[0] + 2]
     is_gap = b > step.next(a)  # type: ignore[operator]
     got, remedy = (
         ("a gap in its times", "add the missing rows, only a few of them with empty cells")
@@ -362,8 +293,8 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     )
 
 
-def step_named(name: str, time: Time) -> Step | None:
-    """The step called `name`, see `Step.name`, of a series that has only this time. None for another kind of time."""
+def _step_named(name: str, time: Time) -> Step | None:
+    """The step called `name`, see `Step.name`, of a series with this time. None for another kind of time."""
     count, _, unit = name.partition(" ")
     number, unit = as_number(count), unit.removesuffix("s")
     if number is None or isinstance(time, datetime) == (not unit):
@@ -371,46 +302,30 @@ def step_named(name: str, time: Time) -> Step | None:
     if not isinstance(time, datetime):
         return Step(number)
     if unit == "month":
-        return Step(_DAY, months=int(number), day=_days_of_month([time])[0])
-    unit, _, closed = unit.partition(" except ")
-    size = {**_UNITS, "second": _SECOND, "working day": _DAY}.get(unit)
-    days = _WORKING_DAYS if unit == "working day" else frozenset(i for i in range(7) if _WEEK[i] not in closed)
-    return Step(number * size, weekdays=days if len(days) < 7 else frozenset()) if size else None
+        return Step(_DAY, int(number), _days_of_month([time])[0])
+    size = _UNITS.get(unit.removeprefix("working "))
+    return Step(number * size, working=unit == "working day") if size else None
 
 
-def _are_holidays(step: Step, times: Sequence[Time], places: Sequence[int]) -> bool:
-    """Whether the times after `places` are later steps than the next ones, and few are missing in all."""
-    missing = 0
-    for i in places:
-        time, later = times[i : i + 2]
-        while time < later and missing <= _MOST_HOLIDAYS * len(times):  # type: ignore[operator]
-            time = step.next(time)
-            missing += time != later
-        if time != later:
-            return False
-    return missing <= _MOST_HOLIDAYS * len(times)
+def _missing_days(times: Sequence[Any]) -> int:
+    """The number of working days that are missing among working days."""
+    return int(np.busday_count(times[0].date(), times[-1].date())) + 1 - len(times)
 
 
 def _odd_places(step: Step, times: Sequence[Time]) -> list[int]:
     """Indices i for which times[i+1] is not one step after times[i]."""
-    clock = [_local(time) for time in times] if step.local else times
-    return [i for i, (a, b) in enumerate(itertools.pairwise(clock)) if step.next(a) != b]
+    return [i for i, (a, b) in enumerate(itertools.pairwise(times)) if step.next(a) != b]
 
 
-def _candidates(times: Sequence[Time], like: str) -> list[Step]:
-    """The steps that most of the times could have.   like: see `step_of`"""
-    size: Any = _most_common([b - a for a, b in itertools.pairwise(times)])  # type: ignore[operator]
-    dates = [time for time in times if isinstance(time, datetime)]
-    months = _most_common([12 * (b.year - a.year) + b.month - a.month for a, b in itertools.pairwise(dates)] or [0])
-    steps = [Step(size, months=months, day=day) for day in _days_of_month(dates)] if months > 0 else []
-    steps.append(Step(size))
-    if not dates or any((b - a) % _DAY for a, b in itertools.pairwise(dates)):
-        return steps
-    seen = frozenset(date.weekday() for date in dates)
-    preferred = step_named(like, dates[0])
-    open_days = [_WORKING_DAYS] * (size == _DAY) + ([preferred.weekdays] if preferred else [])
-    open_days += [seen] * (1 < len(seen) < 7 and dates[-1] - dates[0] >= 7 * _LEAST_WEEKS * _DAY)
-    return [*steps, *(Step(_DAY, weekdays=days) for days in open_days if days and seen <= days)]
+def _candidates(times: Sequence[Time], differences: Sequence[Any]) -> list[Step]:
+    """The steps that most of the times could have."""
+    size, dates = _most_common(differences), [time for time in times if isinstance(time, datetime)]
+    if not dates:
+        return [Step(size)]
+    months = _most_common([12 * (b.year - a.year) + b.month - a.month for a, b in itertools.pairwise(dates)])
+    steps = [Step(size, months, day) for day in _days_of_month(dates)] if months > 0 else []
+    is_working = all(date.weekday() < 5 for date in dates) and not any(each % _DAY for each in differences)
+    return [*steps, Step(size), *([Step(_DAY, working=True)] if is_working and size == _DAY else [])]
 
 
 def _days_of_month(dates: Sequence[datetime]) -> list[int]:
@@ -427,11 +342,6 @@ def _most_common(values: Sequence[Any]) -> Any:
 
 def _days(year: int, month: int) -> int:
     return calendar.monthrange(year, month)[1]
-
-
-def _local(time: Time) -> Time:
-    """`time` without its offset from UTC."""
-    return time.replace(tzinfo=None) if isinstance(time, datetime) else time
 
 
 def show(time: Time) -> str:

@@ -40,20 +40,17 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
         if line and line[0] not in "#%"
     )
     tags = _tags(path, lines)
-    flags = {tag: (words or [""])[0].lower() for tag, words in tags.items()}
-    for tag in ("@timestamps", "@classlabel", "@targetlabel"):
-        if flags.get(tag, "true") not in ("true", "false"):
-            raise DataError(f"{path}: {tag} is {quoted(flags[tag])!r}: expected true or false; correct the line")
-    if flags.get("@timestamps") == "true":
+    flags = {tag for tag, words in tags.items() if words and words[0].lower() == "true"}
+    if "@timestamps" in flags:
         raise DataError(f"{path} has time stamps: expected plain values; remove @timeStamps and the times")
-    if flags.get("@targetlabel") == "true" and not targets:
+    if "@targetlabel" in flags and not targets:
         raise DataError(
             f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn regress`, "
             "or name a file with @classLabel"
         )
-    if "@classlabel" not in flags and "@targetlabel" not in flags:
+    if not {"@classlabel", "@targetlabel"} & tags.keys():
         raise DataError(f"{path} has no @classLabel before @data: expected true or false; add that line")
-    has_labels = "true" in (flags.get("@classlabel"), flags.get("@targetlabel"))
+    has_labels = bool({"@classlabel", "@targetlabel"} & flags)
     series = [_series(has_labels, tags.get("@classlabel", [])[1:], line, where) for where, line in lines]
     if not series:
         raise DataError(f"{path} has no series after @data: expected one in each line; use another copy")

@@ -30,7 +30,7 @@ def calendar_of(step: Step | None, rows: int) -> str:
     size: Any = step.size if step else None
     if not isinstance(size, timedelta) or size > _DAY or _DAY % size:
         return ""
-    days = rows * size / _DAY * (7 / len(step.weekdays) if step and step.weekdays else 1)
+    days = rows * size / _DAY * (7 / 5 if step and step.working else 1)
     calendar, length = ("year", 365.25) if size == _DAY else ("week", 7.0)
     return calendar if days >= _LEAST_SEASONS * length else ""
 

@@ -24,7 +24,7 @@ from xrnn.series.forecast.series import TOO_FEW, OneSeries, mase_divisor
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.read import check_same
 from xrnn.series.scale import Scale
-from xrnn.series.times import Step, step_named, step_of
+from xrnn.series.times import Step, step_of
 from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
@@ -301,13 +301,16 @@ def _extended(series: Series, expected: str, other: str, horizon: int) -> Series
     """
     if not series.times:
         return series
-    step = step_of(series.times, series.name, like=expected) or step_named(expected, series.times[0])
-    if step and step.contradicts(expected):
+    step = step_of(series.times, series.name, like=expected)
+    if not step:
+        return series
+    is_unit = " " in step.name  # the unit of numbers is unknown
+    if expected and step.name != expected and is_unit == (" " in expected):
         raise DataError(
             f"{printable(series.name)} has steps of {step.name}, but {other} steps of {expected}: expected the same "
             "steps; correct the times, or train a model for each"
         )
-    return replace(series, times=step.extended(series.times, horizon)) if step else series
+    return replace(series, times=(*series.times, *step.after(series.times[-1], horizon)))
 
 
 def listed(names: Sequence[str], count: int) -> str:
