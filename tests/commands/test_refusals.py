@@ -179,5 +179,5 @@ def test_a_failure_of_a_prediction_gets_one_line(capsys: Capture, monkeypatch: P
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("words", ["convert layer l.c", "info layer", "predict regress others.ts"])
 def test_out_of_memory_gets_one_line(words: str, capsys: Capture, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(f"xrnn.commands.{words.split()[0]}.selected", raising(MemoryError("80 TiB")))
+    monkeypatch.setattr(f"xrnn.commands.{words.split()[0]}.use_backend", raising(MemoryError("80 TiB")))
     assert refusal(capsys, words.split()) == f"out of memory (80 TiB): {MEMORY}"

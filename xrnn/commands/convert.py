@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,26 +13,25 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 
-from xrnn.backend import Backend
-from xrnn.commands.options import path, selected, with_options
+from xrnn.commands.options import path, with_options
 from xrnn.commands.outputs import check_outputs
+from xrnn.commands.series import ESTIMATORS
 from xrnn.commands.terminal import to_stderr
 from xrnn.exchange.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from xrnn.exchange.files import load, save
-from xrnn.exchange.model import ExportedLayers, Model, host, is_int8, is_recurrent, model_of, named_leaves, unflattened
-from xrnn.files import holds_arrays, printable
-from xrnn.layers.bidirectional import Bidirectional
+from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, named_leaves
+from xrnn.files import printable
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
-from xrnn.select import use_backend
-from xrnn.series import Classifier, Forecaster, Regressor
+from xrnn.select import get_backend, use_backend
+from xrnn.series import Forecaster, Regressor
 from xrnn.series.errors import DataError, ModelError, OutputError, SettingsError, file_errors
+from xrnn.series.estimator import Estimator
 from xrnn.series.files import kind_in
 from xrnn.series.scale import Scale
 
-_READ: Final = (".onnx", ".safetensors")
-_WRITE: Final = (*_READ, ".c")
-WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote"
+_WRITE: Final = (".onnx", ".safetensors", ".c")
+_WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote"
 
 
 @dataclass(kw_only=True)
@@ -68,128 +68,82 @@ def convert(
         if getattr(how, option) and target.suffix not in suffixes:
             raise SettingsError(f"got --{option} for {target.suffix}: expected {' or '.join(suffixes)}; leave it out")
     check_outputs([target], [source], overwrite=how.overwrite)
-    read, facts = read_layers(source, selected("numpy").backend)
-    if not named_leaves(read):
-        raise DataError(f"{printable(str(source))} has no layers: expected at least one to convert; name another file")
-    if isinstance(read, Model) and "model" in facts:
-        _check_series(source, read, facts, target.suffix)
-    if how.int8:
-        read = _guarded(lambda: _quantized(read))
-    # A file of xrnn keeps names and Stacks. Other formats hold a chain of layers.
-    keeps = target.suffix == ".safetensors" and not isinstance(read, Model | list)
-    given = read if keeps else _guarded(lambda: model_of(read, quantized=True))
-    with file_errors(OutputError, "write", target, "the old file is unchanged"):
-        _guarded(lambda: _write(given, target, how))
-    layers = [layer for _, layer in named_leaves(given)]
+    with converting(), use_backend("numpy"):
+        read = read_file(source)
+        if isinstance(read, Estimator):
+            read = _model_of_series(source, read, target.suffix)
+        if not named_leaves(read):
+            raise DataError(f"{source} has no layers: expected at least one to convert; name another file")
+        if how.int8:
+            read = _quantized(read)
+        with file_errors(OutputError, "write", target, "the old file is unchanged"):
+            _write(read, target, how)
+    layers = [layer for _, layer in named_leaves(read)]
     count = sum(param.size for layer in layers for param in layer.named_params.values())
     titles = ", ".join(layer.title for layer in layers)
     print(f"{printable(str(source))} → {printable(str(target))}: {titles}; {count:,} parameters")
 
 
-def _guarded(run: Callable[[], Any]) -> Any:
-    """The result of `run`. Warnings are printed; errors of the converters become a DataError."""
+@contextlib.contextmanager
+def converting() -> Iterator[None]:
+    """Errors of the converters become a DataError, and their warnings, of NaN, are printed."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
         try:
-            result = run()
-        except ModelError:
-            raise
+            yield
         except (ValueError, TypeError, ImportError) as error:
-            raise DataError(str(error)) from error
+            raise error if isinstance(error, ModelError) else DataError(str(error)) from error
     for warning in caught:
-        if "NaN" in str(warning.message):
-            to_stderr(f"warning: {warning.message}")
-    return result
+        to_stderr(f"warning: {warning.message}")
 
 
-# ---- reading ----
-
-
-def read_layers(source: Path, backend: Backend) -> tuple[ExportedLayers, dict[str, Any]]:
-    """The layers in a file, and facts about it. A file of xrnn may have any suffix: `--out` names it freely."""
-    suffix = ".safetensors" if source.suffix not in _READ and holds_arrays(source) else source.suffix
-    if suffix not in _READ:
-        raise SettingsError(f"{printable(str(source))} has another suffix: expected {', '.join(_READ)}")
-    layers, facts = _guarded(lambda: _read(source, suffix, backend))
-    return layers, facts
-
-
-def _read(source: Path, suffix: str, backend: Backend) -> tuple[ExportedLayers, dict[str, Any]]:
-    if suffix == ".onnx":
+def read_file(source: Path) -> Any:
+    """The content of a file: a layer, a list of layers, a Checkpoint or an estimator."""
+    if source.suffix == ".onnx":
         from xrnn.exchange.onnx_read import from_onnx
 
-        return from_onnx(source, backend=backend), {"kind": "ONNX model"}
-    name = kind_in(source, WANTED)
-    if name == Forecaster.job:
+        return from_onnx(source)
+    kind = kind_in(source, _WANTED)  # of a file of xrnn, which may have any suffix
+    if kind in ESTIMATORS:
+        return ESTIMATORS[kind].load(source)
+    return load(source) if kind == "xrnn layer" else load_checkpoint(source)
+
+
+def _model_of_series(source: Path, estimator: Any, suffix: str) -> Model:
+    """The layers of a Classifier or a Regressor, with its scale.   Raises DataError if the format can't hold it."""
+    if isinstance(estimator, Forecaster):
         raise DataError(
-            f"{printable(str(source))} is a forecaster, which has no layers: expected a model of `xrnn classify` or "
-            "`regress`; run `xrnn predict` to forecast"
+            f"{source} is a forecaster, which has no layers: expected a model of `xrnn classify` or `regress`; run "
+            "`xrnn predict` to forecast"
         )
-    if name == "xrnn layer":
-        return load(source, backend=backend), {"kind": "layer of xrnn.save"}
-    kind = next((each for each in (Classifier, Regressor) if each.job == name), None)
-    if kind is not None:
-        with use_backend(backend):
-            return _of_series(kind.load(source), backend)
-    checkpoint = load_checkpoint(source, backend=backend)
-    facts = {"kind": "checkpoint of xrnn.save_checkpoint", "names": list(checkpoint.layers)}
-    facts |= {"extra": list(checkpoint.extra)} if checkpoint.extra else {}
-    optimizer = checkpoint.optimizer
-    several = optimizer if isinstance(optimizer, dict) else {} if optimizer is None else {"optimizer": optimizer}
-    for name, each in several.items():
-        facts[name] = f"{type(each).__name__} (updates: {int(each.state['count']):,})"
-    return checkpoint, facts
-
-
-def _of_series(estimator: Any, backend: Backend) -> tuple[Model, dict[str, Any]]:
-    """The model of a Classifier or a Regressor, with its scale, and facts about it."""
-    layers, kind = list(estimator.layers_.values()), estimator.kind_
-    labels, scale = tuple(map(str, getattr(estimator, "classes_", ()))), None
-    if kind.converts:
-        of_channels = Scale(*estimator.scale_)
-        scale = of_channels.mean, of_channels.divisor
-    if not labels:  # the model predicts standardised numbers
+    if suffix == ".safetensors":
+        raise DataError(
+            f"{source} scales its input and takes a mean over time, which layers in .safetensors can't hold: expected "
+            ".c or .onnx; convert to one of them"
+        )
+    needed = {
+        "--model recurrent": estimator.model != "recurrent",
+        "--scaling shared": vars(estimator).get("scaling_") == "each",
+        "--one-way": suffix == ".c" and not estimator.one_way,
+        "--patch 1": suffix == ".onnx" and vars(estimator).get("patch_", 1) > 1,
+    }
+    if any(needed.values()):
+        options = ", ".join(option for option, is_needed in needed.items() if is_needed)
+        raise DataError(f"{source} can't be converted to {suffix}: expected a model trained with {options}; train one")
+    layers, scale = list(estimator.layers_.values()), Scale(*estimator.scale_)
+    if isinstance(estimator, Regressor):  # the model predicts standardised numbers
         W, b = map(host, layers[-1].params)
         mean, deviation = estimator.target_mean_, estimator.target_deviation_
         scaled = W * deviation, b * deviation + mean
-        layers[-1] = Linear(*(backend.asarray(np.asarray(each, W.dtype)) for each in scaled))
+        layers[-1] = Linear(*(get_backend().asarray(np.asarray(each, W.dtype)) for each in scaled))
+    labels = tuple(map(str, getattr(estimator, "classes_", ())))
     # A step of the converted model is a patch: its steps, each with the values of all channels, then the changes.
-    model = Model(model_of(layers).layers, scale, mean=True, softmax=bool(labels), labels=labels)
-    facts: dict[str, Any] = {
-        "kind": f"checkpoint of `{estimator.writer}`",
-        "model": kind.p.model,
-        "updates": len(estimator.losses_),
-        "channels": estimator.channels_,
-        **{name.rstrip("_"): getattr(estimator, name) for name in kind.learnt},
-    }
-    return model, facts | ({"labels": list(labels)} if labels else {})
+    flat = model_of(layers).layers
+    return Model(flat, (scale.mean, scale.divisor), mean=True, softmax=bool(labels), labels=labels)
 
 
-# ---- writing ----
-
-
-def _check_series(source: Path, model: Model, facts: dict[str, Any], suffix: str) -> None:
-    """Raises DataError if the format can't hold a model of series."""
-    if suffix not in (".c", ".onnx"):
-        raise DataError(
-            f"{printable(str(source))} scales its input and takes a mean over time, which layers in {suffix} can't "
-            "hold: expected .c or .onnx; convert to one of them"
-        )
-    options = {
-        "--model recurrent": facts["model"] == "recurrent",
-        "--scaling shared": facts.get("scaling") != "each",
-        "--one-way": suffix == ".onnx" or not any(isinstance(each, Bidirectional) for _, each in named_leaves(model)),
-        "--patch 1": suffix == ".c" or facts.get("patch", 1) == 1,
-    }
-    if needed := [option for option, given in options.items() if not given]:
-        raise DataError(
-            f"{printable(str(source))} can't be converted to {suffix}: expected a model trained with "
-            f"{', '.join(needed)}; train one"
-        )
-
-
-def _quantized(layers: ExportedLayers) -> ExportedLayers:
+def _quantized(layers: Any) -> Any:
     """A copy with quantized recurrent layers, and without an optimizer.   Raises TypeError, ValueError."""
     parts = [part for _, layer in named_leaves(layers) for part in getattr(layer, "layers", [layer])]
     quantized = {id(part): quantize(part) for part in parts if is_recurrent(part) and not is_int8(part)}
@@ -201,19 +155,17 @@ def _quantized(layers: ExportedLayers) -> ExportedLayers:
 
 def _write(model: Any, target: Path, options: ConvertOptions) -> None:
     overwrite = options.overwrite
-    if isinstance(model, Checkpoint):
-        return save_checkpoint(target, model.layers, optimizer=model.optimizer, extra=model.extra, overwrite=overwrite)
     if target.suffix == ".c":
         from xrnn.exchange.c import to_c
 
-        return to_c(model, target, target.stem, overwrite=overwrite)
-    if target.suffix == ".onnx":
+        to_c(model, target, target.stem, overwrite=overwrite)
+    elif target.suffix == ".onnx":
         from xrnn.exchange.onnx_write import to_onnx
 
         to_onnx(model, target, lengths=options.lengths, states=options.states, overwrite=overwrite)
-        return None
-    if isinstance(model, Model):
-        model = unflattened(model.layers)
-    if isinstance(model, list):
-        return save_checkpoint(target, {str(i): layer for i, layer in enumerate(model)}, overwrite=overwrite)
-    return save(target, model, overwrite=overwrite)
+    elif isinstance(model, Checkpoint):
+        save_checkpoint(target, model.layers, optimizer=model.optimizer, extra=model.extra, overwrite=overwrite)
+    elif isinstance(model, list):
+        save_checkpoint(target, {str(i): layer for i, layer in enumerate(model)}, overwrite=overwrite)
+    else:
+        save(target, model, overwrite=overwrite)

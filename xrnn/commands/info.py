@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
 import typer
 
-from xrnn.backend import Backend
-from xrnn.commands.convert import WANTED, read_layers
+from xrnn.commands.convert import converting, read_file
 from xrnn.commands.options import BackendOption, path, selected
+from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.exchange.model import named_leaves
-from xrnn.files import holds_arrays, printable
+from xrnn.files import printable
 from xrnn.info import config, explain_sizes, explained
-from xrnn.series import Forecaster
+from xrnn.select import use_backend
 from xrnn.series.errors import SettingsError
-from xrnn.series.files import kind_in
+from xrnn.series.estimator import Estimator
 
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
 
@@ -45,9 +46,7 @@ def info(
     if file is not None:
         if explain is not None:
             raise SettingsError("got both FILE and --explain: expected one of them; leave one out")
-        for name, value in _description(file, selected("numpy").backend).items():
-            shown = f"{value:,}" if isinstance(value, int) else value
-            print(f"{name}: {printable(', '.join(map(str, value)) if isinstance(value, list) else str(shown))}")
+        print(_description(file))
         return
     if explain is None:
         print(config(selected(backend)))
@@ -59,30 +58,18 @@ def info(
     print(explain_sizes(*explain, selected(backend).backend, cell))
 
 
-def _description(source: Path, backend: Backend) -> dict[str, Any]:
-    """What a file holds: its kind, its layers, and for a command's checkpoint, what the command stored."""
-    if holds_arrays(source) and kind_in(source, WANTED) == Forecaster.job:
-        return _of_forecaster(source)
-    read, facts = read_layers(source, backend)
-    layers = [layer for _, layer in named_leaves(read)]
-    return {
-        "file": printable(str(source)),
-        **facts,
-        "layers": [printable(repr(layer)) for layer in layers],
-        "parameters": sum(param.size for layer in layers for param in layer.named_params.values()),
-    }
-
-
-def _of_forecaster(source: Path) -> dict[str, Any]:
-    forecaster = Forecaster.load(source)
-    facts, smoothing = forecaster.facts_, forecaster.smoothing_
-    return {
-        "file": printable(str(source)),
-        "kind": f"checkpoint of `{Forecaster.writer}`",
-        **{name: getattr(facts, name) for name in ("context", "horizon", "season", "known")},
-        "calendar": facts.calendar or "none",
-        "logarithms": "yes" if facts.log else "no",
-        "exponential smoothing": f"{smoothing:.0%}",
-        "linear part": f"{1 - smoothing:.0%}",
-        "recurrent part": "yes" if forecaster.recurrent_.any() else "no",
-    }
+def _description(source: Path) -> str:
+    """Lines: what a file holds, what an estimator has learnt, and the layers."""
+    with converting(), use_backend("numpy"):
+        read = read_file(source)
+    about: dict[str, Any] = {"file": source, "kind": type(read).__name__}
+    layers = read
+    if isinstance(read, Estimator):
+        about["kind"], layers = read, vars(read).get("layers_", {})
+        about |= {name.rstrip("_"): getattr(read, name) for name in read._learnt()}
+    elif isinstance(read, Checkpoint):
+        about |= {"names": [*read.layers], "extra": [*read.extra]}
+    leaves = [layer for _, layer in named_leaves(layers)]
+    about |= {"layers": leaves, "weights": f"{sum(param.size for each in leaves for param in each.params):,}"}
+    lines = [f"{name}: {value.tolist() if isinstance(value, np.ndarray) else value}" for name, value in about.items()]
+    return printable("\n".join(lines), keep="\n")

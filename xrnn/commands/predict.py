@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from xrnn.commands.options import BackendOption, TableOptions, flag, path, selected, with_options
-from xrnn.commands.series import columns_of, forecast_columns
+from xrnn.commands.series import ESTIMATORS, columns_of, forecast_columns
 from xrnn.commands.terminal import to_stderr
 from xrnn.files import quoted
 from xrnn.select import use_backend
@@ -28,8 +28,6 @@ from xrnn.series.inputs import as_row
 from xrnn.series.read import check_same, read_path
 from xrnn.series.tables import Columns, header_in, names_in, read_row
 from xrnn.typing import HostArray
-
-_KINDS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}
 
 
 @dataclass(kw_only=True)
@@ -76,11 +74,11 @@ def predict(
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     kind = kind_in(checkpoint, wanted)
-    if kind not in _KINDS:
+    if kind not in ESTIMATORS:
         got = f"format {quoted(kind)}" if kind else "no format of xrnn"
         raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
     with use_backend(selected(backend).backend):
-        estimator = _KINDS[kind].load(checkpoint)
+        estimator = ESTIMATORS[kind].load(checkpoint)
         rows = (_forecasts if kind == Forecaster.job else _labels)(estimator, table.given, files or [], how)
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for i, row in enumerate(rows):

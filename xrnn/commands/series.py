@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from xrnn.commands.options import TableOptions
 from xrnn.files import printable, quoted
-from xrnn.series import Forecaster
+from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import LARGEST, Series, as_number, escaped
 from xrnn.series.errors import DataError, param
 from xrnn.series.forecast.fit import Fit
@@ -20,6 +20,8 @@ from xrnn.series.parameters import RULES
 from xrnn.series.read import check_channels, read_path
 from xrnn.series.tables import Columns, names_in
 
+# By the kind of their files.
+ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}
 _DEFAULT: Final = "datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
 
 
