@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from xrnn.commands.main import main
+from xrnn_command import main
 
 sys.exit(main())

@@ -36,12 +36,9 @@ class Kind(ABC):
 
     learnt      the rules of the attributes that `learn` returns, by name, to check their values in a file; `layers_`
                 and arrays have none
-    converts    whether the layers, the scale and the mean over time are the complete model, as in the formats of
-                `xrnn convert`
     """
 
     learnt: ClassVar[Mapping[str, Rule]]
-    converts: ClassVar[bool] = False
 
     def __init__(self, estimator: LabelledEstimator, p: LabelledEstimator) -> None:
         self.estimator, self.p = estimator, p

@@ -30,7 +30,6 @@ class Recurrent(Kind):
     """
 
     learnt: ClassVar = {"patch_": whole(1, 1024), "scaling_": one_of(("shared", "each"))}
-    converts = True
 
     @classmethod
     def check(cls, p: LabelledEstimator) -> None:
