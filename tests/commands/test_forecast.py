@@ -15,13 +15,11 @@ import pytest
 
 from tests.commands.runs import Capture, failed, files, growth
 from tests.commands.runs import write_rows as write
-from tests.errors import one_line
 from tests.series.forecast.tiny import params
 from xrnn.commands.main import main
 from xrnn.commands.pictures import draw_forecasts
 from xrnn.commands.series import load_to_forecast
 from xrnn.series import Forecaster
-from xrnn.series.errors import DataError
 from xrnn.series.forecast.fit import fit_series
 from xrnn.series.forecast.forecasts import next_steps
 from xrnn.series.forecast.intervals import Intervals
@@ -125,7 +123,6 @@ def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: C
     def save() -> None:
         cells = (",".join("" if math.isnan(value) else str(value) for value in row) for row in values)
         Path("f.csv").write_text("\n".join(["date,v,k,n", *(f"{day(i)},{row}" for i, row in enumerate(cells))]))
-        np.save("f.npy", values)
 
     save()
     named = ["--target", "v", "--known", "k,n", "--context", "8"]
@@ -137,19 +134,6 @@ def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: C
     )
     assert words in failed(capsys, "predict", "forecaster.safetensors", "f.csv")
     assert words in failed(capsys, "forecast", "f.csv", "--overwrite", *OPTIONS, *named)
-    words = "f.npy has no value in row 42 of the known column 2: expected a number"
-    assert words in failed(
-        capsys, "forecast", "f.npy", *OPTIONS, "--target", "1", "--known", "2,3", "--context", "8", "--out", "d"
-    )
-
-
-def test_the_columns_of_a_npy_file_have_numbers() -> None:
-    values = np.stack([np.arange(40) % 5, growth(40), growth(40) ** 2], axis=1)
-    np.save("f.npy", values)
-    (got,) = load_to_forecast([Path("f.npy")], params(target="2", known="1"), {})
-    np.testing.assert_array_equal(got.values, values[:, [1, 0]])
-    with one_line(DataError, "f.npy lacks one of the columns 4, 1: expected numbers from 1 to 3"):
-        load_to_forecast([Path("f.npy")], params(target="4", known="1"), {})
 
 
 def test_the_lines_about_the_data_and_the_naive_forecasts(capsys: Capture) -> None:

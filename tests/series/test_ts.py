@@ -45,7 +45,7 @@ def test_channels_labels_comments_and_lengths() -> None:
     ("text", "encoding", "labels", "values"),
     [
         (
-            HEADER + "1,?,3,?:?,2,2,?:a\n1,2,?:1,2,3:b\n",
+            HEADER + "1,NaN,3,?:?,2,2,?:a\n1,2,?:1,2,3:b\n",
             "utf-8",
             "ab",
             [[[1, n, 3], [n, 2, 2]], [[1, 2, n], [1, 2, 3]]],
@@ -84,11 +84,10 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
         (HEADER + ":a", "f.ts, line 4 has no values: expected at least one step; leave the series out"),
         (HEADER + "?,?:?,?:a", "f.ts, line 4 has no values: expected at least one step"),
         (HEADER + "1,2:?,?:a", "f.ts, line 4 has no value in channel 2: expected at least one; leave out the series"),
-        (HEADER + "1,NaN:a", "f.ts, line 4, channel 1: 'NaN' is not a finite number: expected numbers, or ? for a mis"),
         (HEADER + "1,2:1,inf:a", "f.ts, line 4, channel 2: 'inf' is not a finite number"),
         *(
-            (HEADER + f"1,{cell}:a", f"f.ts, line 4, channel 1: '{cell}' is not a finite")
-            for cell in ("fast", "", "1_0")
+            (HEADER + f"1,{cell}:a", f"f.ts, line 4, channel 1: '{cell}' is not a finite number: expected numbers, or")
+            for cell in ("fast", "1_0")
         ),
         (HEADER + "1e200:a", "f.ts, line 4 holds 1e+200 in row 1, column 1: expected numbers up to 1e+30; scale"),
         (HEADER + "1,\x1b[2J:a", "f.ts, line 4, channel 1: '�[2J' is not a finite number"),

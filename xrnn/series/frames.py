@@ -49,12 +49,11 @@ def names_of(known: str | Sequence[str]) -> tuple[str, ...]:
     if not isinstance(known, Iterable):
         raise SettingsError(f"{param('known')} is {known!r}: expected text or a list of text")
     names = tuple(map(str, known))
-    for name in names:
-        if name.strip() != name or not name or any(c in ",\0" or "\ud800" <= c <= "\udfff" for c in name):
-            raise ValueError(
-                f"known has the name {name!a}: expected text without commas, NUL, surrogates and outer whitespace, "
-                "since files hold the names as a list with commas; rename the column"
-            )
+    if names_in(",".join(names)) != names:
+        raise ValueError(
+            f"known is {names}: expected names without commas and outer whitespace, since files hold them as a list "
+            "with commas; rename the columns"
+        )
     return names
 
 
@@ -107,32 +106,6 @@ class Form:
                 each = replace(each, times=of_steps, id=key, time_names=(header[levels - 1],))
                 made.append(each.part(each.target_rows.start))
         return made
-
-    def extended(self, known: Any) -> Form:
-        """With the rows of a DataFrame of known columns that are later than the values.   Raises ValueError."""
-        pandas: Any = sys.modules["pandas"]
-        if not self.names.known:
-            raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
-        if not isinstance(known, pandas.DataFrame):
-            raise ValueError(f"known is a {type(known).__name__}: expected a DataFrame with the columns of X")
-        known = known if self.levels else _indexed(known, self.names, "known")
-        _check_columns(known, "known")
-        _require(self.names.known, known.columns, "known")
-        have, expected = known.index.nlevels, self.rows.index.nlevels
-        if have != expected:
-            raise ValueError(
-                f"the index of known has {have} levels: expected {expected}, as in X; set them as the index"
-            )
-        types = [_times(each).dtype for each in (known, self.rows)]
-        (kind, zone), of_rows = ((each.kind, getattr(each, "tz", None)) for each in types)
-        if (kind, zone) != of_rows:
-            raise ValueError(
-                f"the times of known are {types[0]}, those of X {types[1]}: expected one type; convert one"
-            )
-        known = _by_number(known[[*self.names.known]], 1)
-        later = known[~known.index.isin(self.rows.index[self.rows[0].notna()])]
-        rows = pandas.concat([self.rows[~self.rows.index.isin(later.index)], later])
-        return replace(self, rows=rows.rename_axis(self.rows.index.names))
 
     def index(self, times: Sequence[Time]) -> Any:
         """The times as an index of the kind of the given one."""
@@ -196,7 +169,7 @@ def form_of(X: Any, names: Names) -> Form | None:
     if levels > 2:
         raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
     frame = X.to_frame() if is_series else X
-    _check_columns(frame, "X")
+    _check_columns(frame)
     if is_wide or (is_series and levels == 1):
         return Form(_by_number(frame), frame.columns if is_wide else [X.name], wide=is_wide)
     if len({*given}) < len(given):
@@ -205,7 +178,9 @@ def form_of(X: Any, names: Names) -> Form | None:
         ids = zip(X.index.names, ("id", "time"), strict=True)
         frame = frame.rename_axis([default if name is None else name for name, default in ids])
     else:
-        frame = _indexed(frame, names, "X")
+        _require([each for each in (names.id, names.time) if each], frame.columns)
+        frame = frame.set_index(names.time) if names.time else frame
+        frame = frame.set_index(names.id, append=True).swaplevel() if names.id else frame
     columns = [*frame.columns]
     if is_series:
         columns = [names.target or (_VALUE if X.name is None else X.name)]
@@ -216,34 +191,27 @@ def form_of(X: Any, names: Names) -> Form | None:
             "it by Forecaster(target=)"
         )
     used = [*targets, *names.known]
-    _require(used, columns, "X")
+    _require(used, columns)
     return Form(_by_number(frame.iloc[:, [columns.index(each) for each in used]]), targets, names, levels=levels == 2)
 
 
-def _by_number(frame: Any, first: int = 0) -> Any:
-    return frame.set_axis(range(first, first + frame.shape[1]), axis=1)
-
-
-def _indexed(frame: Any, names: Names, name: str) -> Any:
-    """The frame with an index of times, or of series and times, in place of its columns."""
-    _require([each for each in (names.id, names.time) if each], frame.columns, name)
-    frame = frame.set_index(names.time) if names.time else frame
-    return frame.set_index(names.id, append=True).swaplevel() if names.id else frame
+def _by_number(frame: Any) -> Any:
+    return frame.set_axis(range(frame.shape[1]), axis=1)
 
 
 def _times(frame: Any) -> Any:
     return frame.index.get_level_values(-1)
 
 
-def _check_columns(frame: Any, name: str) -> None:
+def _check_columns(frame: Any) -> None:
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice) or not len(frame.columns):
         got = f"two columns {twice[0]!r}" if len(twice) else "no columns"
-        raise ValueError(f"{name} has {got}: expected columns with different names; add or rename one")
+        raise ValueError(f"X has {got}: expected columns with different names; add or rename one")
 
 
-def _require(names: Sequence[Any], columns: Any, name: str) -> None:
+def _require(names: Sequence[Any], columns: Any) -> None:
     have = [*columns]  # tuples if the columns have levels: an index also holds the first part of each
     if missing := [each for each in names if each not in have]:
         expected, got = (", ".join(map(str, each)) for each in (names, have))
-        raise ValueError(f"{name} has no column {missing[0]!r}: expected {expected}; it has {got}")
+        raise ValueError(f"X has no column {missing[0]!r}: expected {expected}; it has {got}")

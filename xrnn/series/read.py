@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +12,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.checks import Series, checked
-from xrnn.series.errors import DataError, file_errors, param
+from xrnn.series.errors import DataError, file_errors
 from xrnn.series.tables import TABLES, Columns, read_table
 from xrnn.series.ts import read_ts
 
@@ -34,11 +32,6 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
 def check_channels(series: Sequence[Series]) -> int:
     """The number of channels D, which must be the same in all series.   Raises DataError."""
     first = series[0]
-    if first.channels > MOST_CHANNELS:
-        raise DataError(
-            f"{printable(first.name)} has {first.channels:,} channels: expected at most {MOST_CHANNELS:,}; if the file "
-            "is transposed, write a row for each step and a column for each channel"
-        )
     for each in series:
         check_same(each, first.channels, first.channel_names, printable(first.name))
     return first.channels
@@ -92,23 +85,19 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
             raise DataError(f"{path} {got}: expected {_FILES}, or a folder; check the path")
-        if suffix in (".ts", ".npy") and {columns.id, columns.time, columns.label, *columns.skip} - columns.optional - {
-            ""
-        }:
-            raise DataError(
-                f"{path} has no columns to choose: expected a table with {param('id')}, {param('time')}, "
-                f"{param('label')} and {param('skip_columns')}; leave them out"
-            )
+        named = {columns.id, columns.time, columns.label, *columns.skip, *columns.channels}
+        if suffix in (".ts", ".npy") and named - columns.optional - {""}:
+            raise DataError(f"{path} has columns without names: expected a table; leave out the options that name some")
         if suffix == ".ts":
             return read_ts(path, targets=columns.targets, encoding=columns.encoding)
         if suffix == ".npy":
-            return [_read_npy(path, columns, label)]
+            return [_read_npy(path, label)]
         if suffix in _OF_A_LABEL:
             return read_table(path, columns, label)
     raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
 
 
-def _read_npy(path: Path, columns: Columns, label: str | None) -> Series:
+def _read_npy(path: Path, label: str | None) -> Series:
     """The series in a file written by `numpy.save`, an array (time, channels). NaN is a missing value."""
     try:
         # open_memmap compares the size in the header with the size of the file before it allocates memory.
@@ -128,12 +117,4 @@ def _read_npy(path: Path, columns: Columns, label: str | None) -> Series:
             "array.reshape(time, channels), write a file for each series, or give the array to xrnn.series in Python"
         )
     with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinity, which `checked` refuses
-        series = checked(np.array(array, dtype=np.float64), label, str(path))
-    used, count = [each for each in columns.channels if each not in columns.optional], series.channels
-    numbers = [int(each) for each in used if re.fullmatch("[0-9]{1,7}", each) and 1 <= int(each) <= count]
-    if len(numbers) < len(used):
-        raise DataError(
-            f"{path} lacks one of the columns {quoted(', '.join(used))}: expected numbers from 1 to {count}, because a "
-            ".npy file has no names"
-        )
-    return replace(series, values=series.values[:, [i - 1 for i in numbers]]) if used else series
+        return checked(np.array(array, dtype=np.float64), label, str(path))

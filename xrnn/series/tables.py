@@ -377,21 +377,25 @@ def _is_value(cell: str) -> bool:
 
 def header_in(line: str, decimal: str) -> tuple[str, ...] | None:
     """The names in a row without numbers and dates; None for another row."""
-    try:
-        cells = next(csv.reader([line.strip()], delimiter=_separator(line, decimal), skipinitialspace=True), [])
-    except csv.Error:  # a very long cell
-        return None
-    names = tuple(cell.strip() for cell in cells)
+    names = tuple(cell.strip('"') for cell in _split(line, decimal))
     return names if _is_header(names) else None
 
 
 def read_row(line: str, decimal: str, where: str) -> list[float]:
-    """The numbers in one row, NaN for a missing value. Errors begin with `where`.   Raises DataError."""
-    cells = [cell.strip() for cell in line.split(_separator(line, decimal))]
+    """The numbers in one row, see `numbers_in`."""
+    return numbers_in(_split(line, decimal), decimal, where)
+
+
+def numbers_in(cells: Sequence[str], decimal: str, where: str) -> list[float]:
+    """The numbers, NaN for a missing value. Errors begin with `where`.   Raises DataError."""
     values = [_parsed(cell, decimal) for cell in cells]
     if None in values:
         raise _not_a_number(cells[values.index(None)], decimal, where, "correct or remove it")
     return [value for value in values if value is not None]
+
+
+def _split(line: str, decimal: str) -> list[str]:
+    return [cell.strip() for cell in line.split(_separator(line, decimal))]
 
 
 def _parsed(cell: str, decimal: str) -> float | None:

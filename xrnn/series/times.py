@@ -302,7 +302,7 @@ def _step_named(name: str, time: Time) -> Step | None:
     if not isinstance(time, datetime):
         return Step(number)
     if unit == "month":
-        return Step(_DAY, int(number), _days_of_month([time])[0])
+        return Step(_DAY, int(number), _day_of_month([time]))
     size = _UNITS.get(unit.removeprefix("working "))
     return Step(number * size, working=unit == "working day") if size else None
 
@@ -323,17 +323,15 @@ def _candidates(times: Sequence[Time], differences: Sequence[Any]) -> list[Step]
     if not dates:
         return [Step(size)]
     months = _most_common([12 * (b.year - a.year) + b.month - a.month for a, b in itertools.pairwise(dates)])
-    steps = [Step(size, months, day) for day in _days_of_month(dates)] if months > 0 else []
+    steps = [Step(size, months, _day_of_month(dates))] if months > 0 else []
     is_working = all(date.weekday() < 5 for date in dates) and not any(each % _DAY for each in differences)
     return [*steps, Step(size), *([Step(_DAY, working=True)] if is_working and size == _DAY else [])]
 
 
-def _days_of_month(dates: Sequence[datetime]) -> list[int]:
-    """The days that monthly dates could have: the last one, or the highest; if a date is wrong, the most common one."""
-    if all(date.day == _days(date.year, date.month) for date in dates):
-        return [31]
-    days = [date.day for date in dates]
-    return list(dict.fromkeys([max(days), _most_common(days)]))
+def _day_of_month(dates: Sequence[datetime]) -> int:
+    """The day of monthly dates: the last one of the month, or the highest."""
+    is_last = all(date.day == _days(date.year, date.month) for date in dates)
+    return 31 if is_last else max(date.day for date in dates)
 
 
 def _most_common(values: Sequence[Any]) -> Any:

@@ -15,18 +15,15 @@ skipped. Files with time stamps are refused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import Series, as_number, checked, escaped, read_text
+from xrnn.series.checks import Series, checked, escaped, read_text
 from xrnn.series.errors import DataError
-
-_MISSING: Final = "?"
+from xrnn.series.tables import numbers_in
 
 
 def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Series]:
@@ -78,7 +75,10 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
     """declared: the labels in the header; if there are none, each label is allowed"""
     channels = line.split(":")
     label = _label(channels.pop().strip(), declared, len(channels), where) if has_label else None
-    values = [_channel(channel, f"{where}, channel {i}") for i, channel in enumerate(channels, start=1)]
+    values = [
+        numbers_in([*map(str.strip, channel.split(","))], ".", f"{where}, channel {i}")
+        for i, channel in enumerate(channels, start=1)
+    ]
     lengths = {len(channel) for channel in values}
     if len(lengths) > 1:
         raise DataError(
@@ -99,17 +99,3 @@ def _label(label: str, declared: Sequence[str], channels: int, where: str) -> st
             "off?"
         )
     return found
-
-
-def _channel(channel: str, where: str) -> list[float]:
-    """The numbers 1.5,?,1.7, NaN for a missing one."""
-    values: list[float] = []
-    for cell in map(str.strip, channel.split(",") if channel.strip() else []):
-        value = math.nan if cell == _MISSING else as_number(cell)
-        if value is None:
-            raise DataError(
-                f"{printable(where)}: {quoted(cell)!r} is not a finite number: expected numbers, or ? for a missing "
-                "value; correct or remove it"
-            )
-        values.append(value)
-    return values

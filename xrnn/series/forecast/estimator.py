@@ -6,7 +6,7 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
@@ -24,6 +24,11 @@ from xrnn.series.inputs import as_series, check_count, with_known
 from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, number, parse_quantiles
 from xrnn.series.scale import Scale
 from xrnn.typing import Shape
+
+_KNOWN_OF_FRAMES: Final = (
+    "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "
+    "Forecaster(target=, known=), and append the rows of the steps ahead, with a missing target"
+)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -44,7 +49,7 @@ class Forecaster(Estimator):
     Forecasts then have the same form, and the season follows from the times:
 
         Forecaster(horizon=12).fit(y).predict()                    # y: a Series → a Series with the next times
-        Forecaster(horizon=12, id="shop", time="day", target="sold", known="price").fit(table).predict(known=later)
+        Forecaster(horizon=12, id="shop", time="day", target="sold", known="price").fit(table)
 
     horizon          number of steps to forecast
     context          number of steps that a forecast is made from; 0: the longest of three seasons, two horizons
@@ -144,10 +149,7 @@ class Forecaster(Estimator):
                 "DataFrame; leave the names out, or give one"
             )
         if form and known is not None:
-            raise ValueError(
-                "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "
-                "Forecaster(target=, known=), and append the rows of the steps ahead, with a missing target"
-            )
+            raise ValueError(_KNOWN_OF_FRAMES)
         if form:
             return form.series(), form
         series = as_series(X)
@@ -165,8 +167,7 @@ class Forecaster(Estimator):
         """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64, or as X in pandas.
 
         known   the known columns of the steps ahead, after the last values of `fit`; with X, of its rows and the steps
-                ahead. Rows after these are not used: X may be padded with NaN. In pandas, a DataFrame with the columns
-                of that of `fit`, whose rows up to the last values are not used
+                ahead. Rows after these are not used: X may be padded with NaN. In pandas, they are columns of X
         """
         return self._predict(X, known, self.levels_.index(0.5))
 
@@ -187,8 +188,8 @@ class Forecaster(Estimator):
                 raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
             series, form = self._series, self._form
             if form and known is not None:
-                series = form.extended(known).series()
-            elif not form:
+                raise ValueError(_KNOWN_OF_FRAMES)
+            if not form:
                 series = with_known(series, known, facts.horizon, facts.known)
         forecasts = self._forecasts([(each, None) for each in series], stacklevel=4)
         if form:
