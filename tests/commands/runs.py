@@ -112,7 +112,7 @@ def failed(capsys: Capture, *words: str, status: int = 1) -> str:
 
 
 def updates_in(checkpoint: str) -> int:
-    return len(xrnn.load_checkpoint(checkpoint, backend="numpy").extra["arrays"]["losses"])
+    return len(xrnn.load_checkpoint(checkpoint, backend="numpy").extra["learnt"]["losses_"])
 
 
 def files() -> dict[str, bytes]:

@@ -102,7 +102,7 @@ def test_a_classifier_in_c(capsys: Capture) -> None:
         assert_allclose(rows[steps - 1], classifier.predict_proba([series[:steps]])[0], rtol=1e-5, atol=1e-6)
     assert "model_labels[model_OUTPUT] = {" in Path("model.c").read_text()
     described = description(capsys, "c.safetensors")
-    assert described["kind"].startswith("Classifier(hidden=")
+    assert described["kind"].startswith("Classifier(model=")
     assert described["classes"] == "['quick', 'slow']"
     p = in_c("c.safetensors", SERIES, "--int8")
     assert "→ model.c: quantized GRU" in capsys.readouterr().out

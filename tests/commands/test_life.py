@@ -133,15 +133,11 @@ def test_a_loss_that_is_not_finite_ends_the_run(folder: Path, capsys: Capture, m
     assert files() == before
 
 
-def test_too_little_memory_gets_one_line_after_the_size_of_the_model(
-    folder: Path, capsys: Capture, monkeypatch: Patch
-) -> None:
+def test_too_little_memory_gets_one_line(folder: Path, capsys: Capture, monkeypatch: Patch) -> None:
     before = files()
     monkeypatch.setattr("xrnn.init.glorot_uniform", raising(MemoryError("8 TiB")))
     assert CLASSIFY("--hidden", "1000000", "--batch", "1") == 1
-    out, err = capsys.readouterr()
-    assert "1000000, " in out.partition("\nmodel: ")[2].partition(" weights; ")[0]
-    assert err.startswith("error: out of memory (8 TiB): expected less work; lower the sizes")
+    assert capsys.readouterr().err.startswith("error: out of memory (8 TiB): expected less work; lower the sizes")
     assert files() == before
 
 
@@ -157,7 +153,7 @@ def test_loaded_weights_are_not_drawn_first(folder: Path, monkeypatch: Patch) ->
     monkeypatch.setattr("xrnn.init.orthogonal", draw)
     monkeypatch.setattr("xrnn.init.glorot_uniform", draw)
     assert main(["predict", "c", "test.ts"]) == 0
-    assert max(draws, default=0) <= 3  # the layers that those in a checkpoint are compared with
+    assert not draws
 
 
 # ---- processes ----

@@ -170,8 +170,8 @@ def test_a_backend_is_named_or_refused(words: list[str], capsys: Capture, monkey
 @pytest.mark.usefixtures("here")
 def test_a_failure_of_a_prediction_gets_one_line(capsys: Capture, monkeypatch: Patch) -> None:
     words = ["predict", "classify", "test.ts"]
-    monkeypatch.setattr("xrnn.Linear.__call__", raising(MemoryError("80 TiB")))
-    assert refusal(capsys, words) == "out of memory (80 TiB): expected series that fit; name fewer or shorter ones"
+    monkeypatch.setattr("xrnn.series.Classifier.predict_proba", raising(MemoryError("80 TiB")))
+    assert refusal(capsys, words) == f"out of memory (80 TiB): {MEMORY}"
     monkeypatch.setattr("xrnn.Linear.__call__", raising(KeyboardInterrupt()))
     assert refusal(capsys, words, 130) == "interrupted"
 

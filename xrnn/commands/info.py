@@ -16,7 +16,7 @@ from xrnn.files import printable
 from xrnn.info import config, explain_sizes, explained
 from xrnn.select import use_backend
 from xrnn.series.errors import SettingsError
-from xrnn.series.estimator import Estimator
+from xrnn.series.estimator import Estimator, learnt_in
 
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
 
@@ -66,7 +66,8 @@ def _description(source: Path) -> str:
     layers = read
     if isinstance(read, Estimator):
         about["kind"], layers = read, vars(read).get("layers_", {})
-        about |= {name.rstrip("_"): getattr(read, name) for name in read._learnt()}
+        learnt = {name.rstrip("_"): value for name, value in learnt_in(vars(read)).items() if name != "layers_"}
+        about |= {name: value for name, value in learnt.items() if name == "classes" or not hasattr(value, "dtype")}
     elif isinstance(read, Checkpoint):
         about |= {"names": [*read.layers], "extra": [*read.extra]}
     leaves = [layer for _, layer in named_leaves(layers)]

@@ -1,4 +1,4 @@
-"""The valid values of the estimators' parameters, by name, and of what their files hold."""
+"""The valid values of the estimators' parameters, by name."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from xrnn.series.errors import SettingsError, param
 
 
 class Rule(NamedTuple):
-    """The valid values of a parameter, or of a learnt attribute in a file.
+    """The valid values of a parameter.
 
     expected   in words, for an error
     valid      the test
     choices    all valid values, if they are words; the option of the parameter lists them
-    read       a valid value in a file → the attribute
     """
 
     expected: str
     valid: Callable[[Any], bool]
     choices: Collection[str] = ()
-    read: Callable[[Any], Any] = lambda value: value
 
     def check(self, name: str, value: Any) -> None:
         """Raises SettingsError for an invalid value of the parameter `name`."""
@@ -39,26 +37,9 @@ def whole(least: int, most: int = 2**20) -> Rule:
     return Rule(f"a whole number from {least} to {most}", lambda value: _is_whole(value) and least <= value <= most)
 
 
-def number(most: float, *, least: float = 0) -> Rule:
-    return Rule(f"a number from {least:g} to {most:g}", lambda value: _is_number(value) and least <= value <= most)
-
-
 def one_of(choices: Collection[str]) -> Rule:
     """One of these words. They may change later, as the names of cells do."""
     return Rule("", lambda value: isinstance(value, str) and value in choices, choices)
-
-
-def or_none(rule: Rule) -> Rule:
-    """None is valid too. The command line has no None, so an error does not name it."""
-    return Rule(
-        rule.expected,
-        lambda value: value is None or rule.valid(value),
-        read=lambda value: None if value is None else rule.read(value),
-    )
-
-
-def _is_list_of_text(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _is_whole(value: Any) -> bool:
@@ -90,17 +71,17 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
 
 
 _MOST_QUANTILES: Final = 100
-MOST_STEPS: Final = 2**16  # of a context or a horizon: a limit on what a checkpoint of unknown origin can allocate
+_MOST_STEPS: Final = 2**16  # of a context or a horizon
+_EPOCHS: Final = whole(1, 10**9)
 YES_NO: Final = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT: Final = Rule("text", lambda value: isinstance(value, str))
-NAMES: Final = Rule("a list of text", _is_list_of_text, read=tuple)
 RULES: Final[Mapping[str, Rule]] = {
     "cell": one_of(CELLS),
     "hidden": whole(1),
     "layers": whole(1, 100),  # far more than can be trained; with more, the first step would take very long
     "batch": whole(1),
     "dropout": Rule("a probability in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1),
-    "noise": number(1000),
+    "noise": Rule("a number from 0 to 1000", lambda value: _is_number(value) and 0 <= value <= 1000),
     # 1000 is far more than can be trained with; an update of this size still fits float32.
     "lr": Rule("a positive number up to 1000", lambda value: _is_number(value) and 0 < value <= 1000),
     "seed": Rule("a whole number of at least 0", lambda value: _is_whole(value) and value >= 0),
@@ -108,16 +89,17 @@ RULES: Final[Mapping[str, Rule]] = {
     "one_way": YES_NO,
     "patch": whole(0, 1024),
     "scaling": one_of(("auto", "shared", "each")),
-    "epochs": or_none(whole(1, 10**9)),
+    # None is the default; the command line has no None, so the error does not name it.
+    "epochs": _EPOCHS._replace(valid=lambda value: value is None or _EPOCHS.valid(value)),
     "balance": YES_NO,
     # of tables
     "decimal": one_of((".", ",")),
     "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
 }
 FORECAST_RULES: Final[Mapping[str, Rule]] = {
-    "horizon": whole(1, MOST_STEPS),
-    "context": whole(0, MOST_STEPS),
-    "season": whole(0, MOST_STEPS),
+    "horizon": whole(1, _MOST_STEPS),
+    "context": whole(0, _MOST_STEPS),
+    "season": whole(0, _MOST_STEPS),
     "calendar": one_of(("auto", "none")),
     "quantiles": Rule(
         "numbers between 0 and 1 that differ in their first six digits, with commas between them, such as 0.1,0.9",

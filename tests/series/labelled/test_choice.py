@@ -37,14 +37,14 @@ def chosen(T: int, watcher: Watcher | None = None, count: int = 20, kind: Any = 
     if kind is Regressor:
         series = [replace(each, label=float(each.label)) for each in series]
     ready = prepared(series, kind, **params)
-    return choose(ready.estimator, ready.p, ready.series, watcher or Watcher())[0]
+    return choose(ready.p, ready.series, watcher or Watcher())[0]
 
 
 def with_errors(patch: pytest.MonkeyPatch, errors: dict[int, float]) -> list[tuple[Any, Any, Any]]:
     """Let patches have these errors → (size, training series, left-out series) of each training."""
     tried: list[tuple[Any, Any, Any]] = []
 
-    def error(estimator: Any, p: Any, size: int, scaling: str, train: Any, left: Any) -> float:
+    def error(p: Any, size: int, scaling: str, train: Any, left: Any) -> float:
         tried.append((size, train, left))
         return errors[size]
 
@@ -101,7 +101,7 @@ def test_each_series_is_scaled_by_itself_if_that_is_clearly_better(
         for i in range(24)
     ]
     ready = prepared(series, **{"hidden": 6, "layers": 1} | params)
-    assert choose(ready.estimator, ready.p, ready.series, told) == (1, scaling)
+    assert choose(ready.p, ready.series, told) == (1, scaling)
     assert [line.split()[3].rstrip(":") for line in told.lines[1:]] == tried
 
 
@@ -126,4 +126,4 @@ def test_a_training_that_diverges_has_an_infinite_error(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Training, "read_losses", diverged)
     ready = prepared(noise(20, 64))
-    assert module._error(ready.estimator, ready.p, 2, "shared", ready.series[:10], ready.series[10:]) == np.inf
+    assert module._error(ready.p, 2, "shared", ready.series[:10], ready.series[10:]) == np.inf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,23 +14,20 @@ from xrnn.commands.main import main
 from xrnn.series import Classifier, Regressor
 from xrnn.series.checks import Series
 from xrnn.series.errors import SettingsError
-from xrnn.series.labelled.base import KINDS, LabelledEstimator
+from xrnn.series.labelled.base import KINDS, LabelledEstimator, Watcher
 from xrnn.series.labelled.convolutions import Convolutions
-from xrnn.series.parameters import whole
 
 
 class Counting(Convolutions):
     """It also learns the number of series."""
-
-    learnt: ClassVar = {**Convolutions.learnt, "count_": whole(2)}
 
     @classmethod
     def check(cls, p: LabelledEstimator) -> None:
         if p.layers > 1:
             raise SettingsError("layers is set")
 
-    def learn(self, series: list[Series]) -> dict[str, Any]:
-        return super().learn(series) | {"count_": len(series)}
+    def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
+        return super().learn(series, watcher) | {"count_": len(series)}
 
 
 @pytest.mark.usefixtures("workdir")
@@ -52,7 +49,7 @@ def test_a_new_kind_is_trained_saved_loaded_and_described(
     with one_line(SettingsError, "layers is set"):
         kind(model="counting", layers=2).fit(X, y)
     assert main(["info", "model"]) == 0
-    assert "\nmodel: counting\n" in capsys.readouterr().out
+    assert "\ncount: 20\n" in capsys.readouterr().out
     assert failed(capsys, "convert", "model", "model.c").startswith("model can't be converted to .c: expected a model")
     monkeypatch.undo()
     with one_line(SettingsError, "model is 'counting': expected one of recurrent, convolutions"):

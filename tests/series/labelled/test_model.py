@@ -16,7 +16,7 @@ from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.exchange.description import put_together, take_apart
 from xrnn.series.labelled.estimators import Classifier
-from xrnn.series.labelled.model import Model, pack, patches, plan, streamed, unpack
+from xrnn.series.labelled.model import Model, new_layers, pack, patches, streamed, unpack
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
 
@@ -27,10 +27,9 @@ every_way = pytest.mark.parametrize("one_way", [False, True])
 
 
 def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -> Model:
-    estimator = Classifier(**params)
-    estimator.channels_, estimator.classes_ = channels, np.arange(outputs)
-    layers = plan(estimator, estimator.check_params(), 1).make(backend)
-    return Model(layers, estimator.dropout, estimator.seed)
+    p: Any = Classifier(**params)
+    p.channels_, p.classes_ = channels, np.arange(outputs)
+    return Model(new_layers(p, 1, backend), p.dropout, p.seed)
 
 
 def in_float64(backend: Backend, **params: Any) -> Model:

@@ -14,14 +14,12 @@ from tests.conftest import STANDIN
 from tests.series.labelled.tiny import TINY, prepared
 from tests.series.waves import imbalanced, waves
 from tests.standin.counting import counted
-from tests.thin import thin
 from xrnn.backend import Backend
-from xrnn.cells import CELLS
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError
 from xrnn.series.labelled.base import SILENT
 from xrnn.series.labelled.estimators import Classifier, Regressor
-from xrnn.series.labelled.model import plan, unpack
+from xrnn.series.labelled.model import unpack
 from xrnn.series.labelled.training import cosine_rate, default_epochs
 
 NUMBERS = [replace(each, label=float(i % 3)) for i, each in enumerate(waves(10))]
@@ -119,14 +117,6 @@ def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[
     np.testing.assert_allclose(trainings[0].losses, trainings[1].losses, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("cell", "one_way"), thin([*CELLS], [False, True]))
-def test_new_weights_have_the_shapes_of_the_plan(cell: str, one_way: bool, backend: Backend) -> None:
-    ready = prepared(cell=cell, one_way=one_way)
-    params = ready.training(backend).model.params
-    assert [param.shape for param in params] == plan(ready.estimator, ready.p, 1).shapes
-    assert {param.dtype.name for param in params} == {"float32"}
-
-
 @every_kind
 def test_a_step_sends_its_batch_in_one_transfer_and_waits_for_nothing(kind: Any, series: Any) -> None:
     """Reading the losses is one transfer back."""
@@ -171,7 +161,7 @@ def test_balanced_weights_give_each_label_the_same_share() -> None:
     ready = prepared(imbalanced(2, 6), balance=True, batch=8, dropout=0.0, noise=0.0)
     training = ready.training()
     y = training.model.outputs(training.inputs(ready.series))
-    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), ready.estimator._targets(ready.series)]
+    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), ready.p._targets(ready.series)]
     is_rare = np.array([each.label == "quick" for each in ready.series])
     training.run(1, SILENT)
     assert training.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
@@ -179,7 +169,7 @@ def test_balanced_weights_give_each_label_the_same_share() -> None:
 
 def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend: Backend) -> None:
     ready = prepared(NUMBERS, Regressor, batch=10, dropout=0.0, noise=0.0)
-    training, targets = ready.training(backend), ready.estimator._targets(NUMBERS)
+    training, targets = ready.training(backend), ready.p._targets(NUMBERS)
     np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-6)
     y = training.model.outputs(training.inputs(NUMBERS))[:, 0]
     training.run(1, SILENT)

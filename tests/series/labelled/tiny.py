@@ -21,23 +21,22 @@ TINY_OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02"]
 
 @dataclass
 class Prepared:
-    """An estimator that has learnt the targets of series, its parameters, and these series."""
+    """An estimator that has learnt the targets of series, with valid parameters, and these series."""
 
-    estimator: Any
     p: Any
     series: list[Series]
 
     def training(self, backend: Any = "numpy", patch: int = 1) -> Training:
-        return Training(self.estimator, self.p, patch, self.series, get_backend(backend))
+        return Training(self.p, patch, self.series, get_backend(backend))
 
 
 def prepared(series: list[Series] | None = None, kind: type[LabelledEstimator] = Classifier, **params: Any) -> Prepared:
     series = waves(10, 0) if series is None else series
-    estimator: Any = kind(**TINY | params)
+    p: Any = kind(**TINY | params).check_params()
     labels = [each.label for each in series]
+    p.channels_, p.channel_names_ = series[0].channels, None
     if kind is Classifier:
-        estimator.classes_ = np.array(classes_of(labels))
+        p.classes_ = np.array(classes_of(labels))
     else:
-        estimator._scale_targets(np.array(labels))
-    estimator.channels_, estimator.channel_names_ = series[0].channels, None
-    return Prepared(estimator, estimator.check_params(), series)
+        p.target_mean_, p.target_deviation_ = float(np.mean(labels)), float(np.std(labels))
+    return Prepared(p, series)

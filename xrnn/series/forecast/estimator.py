@@ -6,7 +6,8 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -21,9 +22,8 @@ from xrnn.series.forecast.recurrent import UNITS
 from xrnn.series.forecast.series import TOO_FEW, OneSeries, mase_divisor
 from xrnn.series.frames import Form, Names, form_of, names_of
 from xrnn.series.inputs import as_series, check_count, with_known
-from xrnn.series.parameters import FORECAST_RULES, TEXT, Rule, number, parse_quantiles
+from xrnn.series.parameters import FORECAST_RULES, parse_quantiles
 from xrnn.series.scale import Scale
-from xrnn.typing import Shape
 
 _KNOWN_OF_FRAMES: Final = (
     "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "
@@ -31,7 +31,7 @@ _KNOWN_OF_FRAMES: Final = (
 )
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Forecaster(Estimator):
     """The next `horizon` values of series: the model of `xrnn forecast`, whose options these are.
 
@@ -82,12 +82,6 @@ class Forecaster(Estimator):
     writer = "xrnn forecast"
     estimator_type = None
     rules = FORECAST_RULES
-    learnt: ClassVar[dict[str, Rule]] = {
-        "facts_": Rule("", lambda _: True, read=Facts.of),
-        "smoothing_": number(1),
-        "spread_": number(1e6),
-        "fingerprint_": TEXT,
-    }
 
     def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame
@@ -96,9 +90,8 @@ class Forecaster(Estimator):
                 are not used. In a DataFrame, they are columns that Forecaster(known=) names
         """
         series, form = self._read(X, known, 0)
-        with self._learning():
-            self._fit(series, series if form else X)
-            self._form = form
+        self._fit(series, series if form else X)
+        self._form = form
         return self
 
     def _fit(self, series: list[Series], X: Any) -> None:
@@ -289,13 +282,16 @@ class Forecaster(Estimator):
         series = as_fitted(series, facts)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        scale = Scale(*self.known_scale_)
-        model = Model(facts, scale, self.effect_, self.linear_, self.smoothing_, self.recurrent_)
         try:
-            one = OneSeries(series, facts, scale, rows=rows).use(model)
-            return next_steps(one, Intervals(self.levels_, self.offsets_, self.spread_))
+            return self._steps(series, rows)
         except MemoryError as error:
             raise DataError.of(error) from error
+
+    def _steps(self, series: Series, rows: int | None) -> Forecast:
+        scale = Scale(*self.known_scale_)
+        model = Model(self.facts_, scale, self.effect_, self.linear_, self.smoothing_, self.recurrent_)
+        one = OneSeries(series, self.facts_, scale, rows=rows).use(model)
+        return next_steps(one, Intervals(self.levels_, self.offsets_, self.spread_))
 
     def _forecasts(self, parts: Sequence[tuple[Series, int | None]], *, stacklevel: int) -> list[Forecast]:
         """The forecast of each series after its first rows, None for all. Warns if some forecasts are naive."""
@@ -306,15 +302,27 @@ class Forecaster(Estimator):
 
     # ---- files ----
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return "linear_" in vars(self)
-
-    def _shapes(self) -> dict[str, Shape]:
-        facts = self.facts_
-        return {
-            "known_scale": (2, facts.known),
-            "offsets": (facts.horizon, len(self._params.levels)),
-            "linear": (facts.context + 1, facts.horizon),
-            "effect": (facts.columns,),
-            "recurrent": (UNITS + 1, facts.horizon),
+    def _try(self) -> None:
+        read: Any = self.facts_
+        facts = self.facts_ = Facts(**read)
+        C, F, names = facts.context, facts.horizon, facts.channel_names
+        shapes = {
+            "known_scale_": (2, facts.known),
+            "offsets_": (F, len(self.levels_)),
+            "linear_": (C + 1, F),
+            "effect_": (facts.columns,),
+            "recurrent_": (UNITS + 1, F),
         }
+        for name, shape in shapes.items():
+            if (each := getattr(self, name)).shape != shape or not np.isfinite(each).all():
+                raise ValueError(f"{name} has another shape than {shape}, or is not finite")
+        texts = (facts.step, self.fingerprint_, *(names or ()))
+        if not (1 <= facts.season <= C and all(isinstance(each, str) for each in texts)):
+            raise ValueError("facts_ has an unknown season, or no text where it has one")
+        if names and len(names) != 1 + facts.known:
+            raise ValueError(f"facts_ has {len(names)} names: expected {1 + facts.known}")
+        T = facts.least_rows + 1
+        values = np.column_stack([np.arange(1.0, T + F + 1), np.tile(self.known_scale_[0], (T + F, 1))])
+        days = tuple(datetime(2024, 1, 1) + timedelta(days=i) for i in range(T + F))
+        if not np.isfinite(self._steps(Series(values, None, "", times=days), T).values).all():
+            raise ValueError("a forecast is not finite")

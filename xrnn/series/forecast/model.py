@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Final
 
-from xrnn.series.errors import SettingsError
 from xrnn.series.forecast import calendar
-from xrnn.series.parameters import MOST_STEPS, NAMES, TEXT, YES_NO, Rule, or_none, whole
-from xrnn.series.read import MOST_CHANNELS
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
 LEAST_ROWS: Final = 4  # of a series, so that its forecast is not naive; and before the first window
-_RULES: Final = {
-    **dict.fromkeys(("context", "horizon", "season"), whole(1, MOST_STEPS)),
-    "known": whole(0, MOST_CHANNELS),
-    "channel_names": or_none(NAMES),
-    "step": TEXT,
-    "log": YES_NO,
-    "calendar": Rule("week, year or empty text", lambda value: isinstance(value, str) and value in calendar.COLUMNS),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +40,6 @@ class Facts:
     def least_rows(self) -> int:
         """The rows before the first window. Its context may begin before the series."""
         return min(max(self.season, LEAST_ROWS), self.context)
-
-    @classmethod
-    def of(cls, value: Any) -> Self:
-        """The facts in a file.   Raises SettingsError."""
-        if not isinstance(value, dict) or value.keys() != _RULES.keys():
-            raise SettingsError(f"facts_ has other names: expected {', '.join(_RULES)}")
-        for name, rule in _RULES.items():
-            rule.check(name, value[name])
-        facts = cls(**{name: rule.read(value[name]) for name, rule in _RULES.items()})
-        if facts.season > facts.context:
-            raise SettingsError("season is larger than context: expected at most that")
-        if facts.channel_names is not None and len(facts.channel_names) != 1 + facts.known:
-            raise SettingsError(f"channel_names has {len(facts.channel_names)} names: expected {1 + facts.known}")
-        return facts
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
@@ -19,29 +19,27 @@ from numpy.typing import ArrayLike
 from xrnn.exchange.checkpoint import describe_all, make_checkpoint
 from xrnn.select import get_backend, to_numpy
 from xrnn.series.checks import Series
-from xrnn.series.errors import DataError, SettingsError, param
-from xrnn.series.estimator import Estimator
+from xrnn.series.errors import SettingsError, param
+from xrnn.series.estimator import Estimator, learnt_in
 from xrnn.series.inputs import as_row, as_series
-from xrnn.series.parameters import NAMES, RULES, Rule, one_of, or_none, whole
-from xrnn.series.read import MOST_CHANNELS, check_same
-from xrnn.typing import Array, HostArray, Shape
+from xrnn.series.parameters import RULES, one_of
+from xrnn.series.read import check_same
+from xrnn.typing import Array, HostArray
 
 
 class Kind(ABC):
-    """A kind of model, made for an estimator.
+    """A kind of model.
 
-    estimator   when `learn` is called, it has its targets, `channels_` and `watcher`; when another method is called, it
-                also has the attributes that `learn` returned
-    p           the parameters of the training
-
-    learnt      the rules of the attributes that `learn` returns, by name, to check their values in a file; `layers_`
-                and arrays have none
+    p          the estimator, with valid parameters; when `learn` is called, it has its targets and `channels_`; when
+               another method is called, it also has the attributes that `learn` returned
+    features   the number of features made from each channel: `scale_`, which each kind learns, has the mean and the
+               deviation of every feature, (2, features · channels)
     """
 
-    learnt: ClassVar[Mapping[str, Rule]]
+    features: int = 1
 
-    def __init__(self, estimator: LabelledEstimator, p: LabelledEstimator) -> None:
-        self.estimator, self.p = estimator, p
+    def __init__(self, p: LabelledEstimator) -> None:
+        self.p = p
 
     @classmethod
     @abstractmethod
@@ -49,7 +47,7 @@ class Kind(ABC):
         """Raises SettingsError for parameters that the kind does not use, or that do not fit together."""
 
     @abstractmethod
-    def learn(self, series: list[Series]) -> dict[str, Any]:
+    def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
         """The learnt attributes of the estimator, by name.
 
         Raises DataError, SettingsError and DivergedError.
@@ -65,19 +63,6 @@ class Kind(ABC):
             f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series: train "
             f"one with {param('model')} recurrent and {param('one_way')}"
         )
-
-    @property
-    @abstractmethod
-    def plan(self) -> tuple[dict[str, Any], list[Shape]]:
-        """Layers like those of the model, but with sizes of 1, and the shapes of its parameters.
-
-        They follow from the parameters and the learnt attributes. The layers in a file must agree with them.
-        """
-
-    @property
-    @abstractmethod
-    def shapes(self) -> dict[str, Shape]:
-        """The shapes of the arrays in a file, float64, by the names of their attributes without "_", without losses."""
 
 
 class Watcher:
@@ -105,7 +90,7 @@ SILENT: Final = Watcher()
 KINDS: Final[dict[str, type[Kind]]] = {}  # estimators.py fills it, since the files of the kinds import this one
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class LabelledEstimator(Estimator):
     """Each field is a parameter of the estimators.
 
@@ -130,7 +115,6 @@ class LabelledEstimator(Estimator):
     seed: int = 0
 
     rules: ClassVar = {**RULES, "model": one_of(KINDS)}
-    learnt: ClassVar[Mapping[str, Rule]] = {"channels_": whole(1, MOST_CHANNELS), "channel_names_": or_none(NAMES)}
     watcher: ClassVar[Watcher] = SILENT
     linear_rate: ClassVar[float]  # learning rate of the linear layer, as a multiple of lr
 
@@ -166,7 +150,7 @@ class LabelledEstimator(Estimator):
     def _decoded(self, y: HostArray) -> HostArray:
         """The predictions from the outputs (n, outputs), float64."""
 
-    def _class_weights(self, p: Any, targets: HostArray) -> HostArray | None:
+    def _class_weights(self, targets: HostArray) -> HostArray | None:
         """The weights of the labels in the loss; None for equal ones."""
         return None
 
@@ -176,7 +160,9 @@ class LabelledEstimator(Estimator):
     def kind_(self) -> Kind:
         """The fitted model, of the kind that the parameter `model` names."""
         fitted = self._fitted()
-        return KINDS[fitted._params.model](fitted, fitted._params)
+        p = type(self)(**fitted._params.get_params())
+        vars(p).update(learnt_in(vars(fitted)))
+        return KINDS[p.model](p)
 
     def check_params(self) -> Self:
         """The parameters.   Raises SettingsError."""
@@ -184,8 +170,11 @@ class LabelledEstimator(Estimator):
         KINDS[p.model].check(p)
         return p
 
-    def _learn(self, X: Any, labels: Sequence[Any]) -> None:
-        """Learn from X and its labels.   Raises ValueError."""
+    def _learn(self, X: Any, y: Sequence[Any], **targets: Any) -> Self:
+        """Learn from X and its labels or numbers y.   Raises ValueError.
+
+        targets   attributes that `fit` has learnt from y
+        """
         p = self.check_params()
         shape: tuple[int, ...] = np.asarray(X).shape if hasattr(X, "__array__") else ()
         if len(shape) == 3 and shape[2] > shape[1]:
@@ -194,21 +183,19 @@ class LabelledEstimator(Estimator):
                 "is (n, channels, time), as in aeon, use X.swapaxes(1, 2), else list(X)",
                 stacklevel=3,
             )
-        series = as_series(X, labels)
-        self._count_features(X)
-        self.channels_ = series[0].channels
-        self.channel_names_ = next((each.channel_names for each in series if each.channel_names), None)
-        self._params = p
-        vars(self).update(KINDS[p.model](self, p).learn(series))
+        series = as_series(X, y)
+        p._count_features(X)
+        names = next((each.channel_names for each in series if each.channel_names), None)
+        vars(p).update(targets, channels_=series[0].channels, channel_names_=names)
+        learnt = KINDS[p.model](p).learn(series, self.watcher)
+        self._keep(p, learnt_in(vars(p)) | learnt)
+        return self
 
     def _predict(self, X: Any) -> HostArray:
         kind, series = self.kind_, as_series(X)
         for each in series:
             check_same(each, self.channels_, self.channel_names_, "the model")
-        try:
-            return self._decoded(kind.outputs(series))
-        except MemoryError as error:
-            raise DataError.of(error) from error
+        return self._decoded(kind.outputs(series))
 
     def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
         """The prediction after each row (D,) of one series: the probabilities (K,), or the number, 0-d.
@@ -218,19 +205,6 @@ class LabelledEstimator(Estimator):
         """
         outputs = self.kind_.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
         return (self._decoded(y)[0] for y in outputs)
-
-    # ---- files ----
-
-    def _learnt(self) -> dict[str, Rule]:
-        return {**super()._learnt(), **KINDS[self._params.model].learnt}
-
-    def _plan(self) -> tuple[dict[str, Any], list[Shape]]:
-        if self.channel_names_ and len(self.channel_names_) != self.channels_:
-            raise SettingsError(f"channel_names_ has {len(self.channel_names_)} names: expected {self.channels_}")
-        return KINDS[self._params.model](self, self._params).plan
-
-    def _shapes(self) -> dict[str, Shape]:
-        return {"losses": (-1,), **KINDS[self._params.model](self, self._params).shapes}
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles, which are portable: the arrays are stored on the host."""
@@ -248,3 +222,13 @@ class LabelledEstimator(Estimator):
             made = make_checkpoint(description | {"extra": {"dict": {}}}, arrays, get_backend())
             state["layers_"] = dict(made.layers)
         self.__dict__.update(state)
+
+    def _try(self) -> None:
+        kind, D, names = self.kind_, self.channels_, self.channel_names_
+        if not np.shape(self.scale_) == (2, kind.features * D) or np.ndim(self.losses_) != 1:
+            raise ValueError("scale_ or losses_ has another shape")
+        if names is not None and not (len(names) == D and all(isinstance(each, str) for each in names)):
+            raise ValueError("channel_names_ has other values than a text for each channel")
+        y = kind.outputs([Series(np.zeros((2, D)), None, "")])
+        if y.shape != (1, self._outputs) or not np.isfinite(self._decoded(y)).all():
+            raise ValueError("a prediction has another shape, or is not finite")

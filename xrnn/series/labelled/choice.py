@@ -32,9 +32,7 @@ def scaled(series: list[Series], scaling: str) -> list[Series]:
     return [replace(each, values=standardised(each.values)) for each in series] if scaling == "each" else series
 
 
-def choose(
-    estimator: LabelledEstimator, p: LabelledEstimator, train: list[Series], watcher: Watcher = SILENT
-) -> tuple[int, str]:
+def choose(p: LabelledEstimator, train: list[Series], watcher: Watcher) -> tuple[int, str]:
     """The number of steps in a patch, and the scaling: those of `p`, or chosen if they are 0 and "auto".
 
     The first choice is one scale for all series, and a patch of a power of two steps, near half the square root of the
@@ -43,7 +41,7 @@ def choose(
     replaces the patch by the same rule, then a quarter of that, down to single steps. Each choice gets short trainings,
     and is tested on series that they leave out. Large patches come first: they train quickly.
 
-    estimator   has learnt the targets of the training series;   p: its parameters
+    p   an estimator that has learnt the targets of the training series
 
     Raises SettingsError for a patch that is longer than all series.
     """
@@ -60,7 +58,7 @@ def choose(
     scalings = [scaling]
     if p.scaling == "auto" and not p.one_way and _far_apart(train):  # a stream has no deviation of the complete series
         scalings.append("each")
-    groups = estimator._groups(train)
+    groups = p._groups(train)
     divided = [hold_out(train, groups, VALIDATION, p.seed + k) for k in range(_MOST_DIVISIONS)]
     left = len(divided[0][1])
     if len(sizes) * len(scalings) == 1:
@@ -70,7 +68,7 @@ def choose(
     watcher.tell("choosing by short trainings, tested on series that they leave out")
 
     def error_of(size: int, scaling: str) -> float:
-        errors = [_error(estimator, p, size, scaling, *parts) for parts in divided[: -(-_TESTED // left)]]
+        errors = [_error(p, size, scaling, *parts) for parts in divided[: -(-_TESTED // left)]]
         error = sum(errors) / len(errors)
         watcher.tell(f"  --patch {size} --scaling {scaling}: error {error:.3f}")
         return error
@@ -94,19 +92,12 @@ def _far_apart(series: list[Series]) -> bool:
     return bool((high > _APART * low).any())
 
 
-def _error(
-    estimator: LabelledEstimator,
-    p: LabelledEstimator,
-    size: int,
-    scaling: str,
-    train: list[Series],
-    left: list[Series],
-) -> float:
+def _error(p: LabelledEstimator, size: int, scaling: str, train: list[Series], left: list[Series]) -> float:
     """The error on `left` after a short training on `train`; infinite if it diverged."""
-    training = Training(estimator, p, size, scaled(train, scaling), get_backend())
+    training = Training(p, size, scaled(train, scaling), get_backend())
     try:
         training.total = max(1, round(_SHARE * training.total))
         training.run(training.total, SILENT)
     except DivergedError:
         return math.inf
-    return estimator._error(training.model.outputs(training.inputs(scaled(left, scaling))), left)
+    return p._error(training.model.outputs(training.inputs(scaled(left, scaling))), left)

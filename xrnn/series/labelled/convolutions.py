@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,10 +19,9 @@ from xrnn.losses import softmax_cross_entropy
 from xrnn.select import get_backend, to_numpy
 from xrnn.series.checks import Series
 from xrnn.series.errors import SettingsError, param
-from xrnn.series.labelled.base import Kind, LabelledEstimator
-from xrnn.series.parameters import whole
+from xrnn.series.labelled.base import Kind, LabelledEstimator, Watcher
 from xrnn.series.scale import Scale
-from xrnn.typing import HostArray, Shape
+from xrnn.typing import HostArray
 
 _TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1
 _KERNELS: Final = np.array(
@@ -87,7 +86,7 @@ class Kernels:
         """(T, D) float32 each → (count, F): the share of steps at which a convolution is above a threshold."""
         features = np.empty((len(series), *self.shape), np.float32)
         for n, x in enumerate(series):
-            for k, each in enumerate(thresholds):
+            for k, each in zip(range(len(self.dilations)), thresholds, strict=True):
                 features[n, k] = (self.convolved(x, k)[:, None] > each[..., None]).mean(axis=-1)
         return features.reshape(len(series), -1)
 
@@ -139,8 +138,6 @@ class Convolutions(Kind):
     thresholds_    of the kernels
     """
 
-    learnt: ClassVar = {"longest_": whole(1, 2**40)}
-
     @classmethod
     def check(cls, p: LabelledEstimator) -> None:
         for each in fields(p):
@@ -150,48 +147,32 @@ class Convolutions(Kind):
                     f"parameter than {param('seed')}; leave it out"
                 )
 
-    def learn(self, series: list[Series]) -> dict[str, Any]:
-        estimator, seed, backend = self.estimator, self.p.seed, get_backend()
+    def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
+        p, seed, backend = self.p, self.p.seed, get_backend()
         longest = max(len(each.values) for each in series)
-        kernels = Kernels(estimator.channels_, longest, seed)
-        series = [series[i] for i in some_of(estimator._groups(series), seed)]
+        kernels = Kernels(p.channels_, longest, seed)
+        series = [series[i] for i in some_of(p._groups(series), seed)]
         scale = Scale.of(each.values for each in series)
         x = [scale.apply(each.values) for each in series]
         thresholds = kernels.thresholds_of(x, seed)
-        W, b, penalty = ridge(kernels.features(x, thresholds), estimator._targets(series), estimator._outputs)
-        estimator.watcher.tell(
+        W, b, penalty = ridge(kernels.features(x, thresholds), p._targets(series), p._outputs)
+        watcher.tell(
             f"model: ridge regression on {math.prod(kernels.shape):,} random convolutions of {len(series):,} series; "
             f"penalty {penalty:g}; seed {seed}"
         )
         return {
             "longest_": longest,
-            "losses_": [],
+            "losses_": np.zeros(0),
             "scale_": np.array([scale.mean, scale.deviation]),
             "thresholds_": thresholds,
             "layers_": {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (W, b)))},
         }
 
     def outputs(self, series: list[Series]) -> HostArray:
-        kernels, scale, linear = self._kernels, Scale(*self.estimator.scale_), self.estimator.layers_["linear"]
+        p, linear = self.p, self.p.layers_["linear"]
+        kernels, scale = Kernels(p.channels_, p.longest_, p.seed), Scale(*p.scale_)
         parts = [series[first : first + _AT_ONCE] for first in range(0, len(series), _AT_ONCE)]
-        features = (
-            kernels.features([scale.apply(each.values) for each in part], self.estimator.thresholds_) for part in parts
-        )
+        features = (kernels.features([scale.apply(each.values) for each in part], p.thresholds_) for part in parts)
         outputs = [to_numpy(linear(linear.backend.asarray(each))) for each in features]
         y: HostArray = np.concatenate(outputs).astype(float)
         return y
-
-    @property
-    def _kernels(self) -> Kernels:
-        return Kernels(self.estimator.channels_, self.estimator.longest_, self.p.seed)
-
-    @property
-    def plan(self) -> tuple[dict[str, Any], list[Shape]]:
-        outputs = self.estimator._outputs
-        example = Linear(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))
-        return {"linear": example}, [(math.prod(self._kernels.shape), outputs), (outputs,)]
-
-    @property
-    def shapes(self) -> dict[str, Shape]:
-        D = self.estimator.channels_
-        return {"scale": (2, D), "thresholds": self._kernels.shape}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Self
 
 import numpy as np
 
 from xrnn.files import quoted
 from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
-from xrnn.series.checks import LARGEST, Series
+from xrnn.series.checks import Series
 from xrnn.series.errors import DataError
 from xrnn.series.inputs import SeriesLike, Targets
 from xrnn.series.labelled.base import KINDS, LabelledEstimator
@@ -21,25 +21,15 @@ from xrnn.series.labelled.labels import (
     classes_of,
     deviation,
     groups_of,
-    label_type,
     r_squared,
 )
 from xrnn.series.labelled.recurrent import Recurrent
-from xrnn.series.parameters import Rule, number
 from xrnn.typing import Array, HostArray
 
 KINDS.update({"recurrent": Recurrent, "convolutions": Convolutions})
 
 
-def _are_classes(labels: Any) -> bool:
-    types = {*map(label_type, labels)} if isinstance(labels, list) else {None}
-    return len(types) == 1 and None not in types and len({*labels}) >= max(2, len(labels))
-
-
-_CLASSES: Final = Rule("at least two different strings or whole numbers of 64 bits", _are_classes, read=np.array)
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Classifier(LabelledEstimator):
     """The label of a series of any length: the model and the training of `xrnn classify`, whose options these are.
 
@@ -76,7 +66,6 @@ class Classifier(LabelledEstimator):
     job = "xrnn series classifier"
     estimator_type = "classifier"
     writer = "xrnn classify"
-    learnt: ClassVar = {**LabelledEstimator.learnt, "classes_": _CLASSES}
     linear_rate = 10.0  # the mean over time differs little from series to series
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
@@ -86,10 +75,7 @@ class Classifier(LabelledEstimator):
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
             raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}: expected two or more; add series")
-        with self._learning():
-            self.classes_ = np.array(classes)
-            self._learn(X, labels)
-        return self
+        return self._learn(X, labels, classes_=np.array(classes))
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The likeliest label of each series, (n,)."""
@@ -131,11 +117,11 @@ class Classifier(LabelledEstimator):
         p: HostArray = e / e.sum(axis=-1, keepdims=True)
         return p
 
-    def _class_weights(self, p: Any, targets: HostArray) -> HostArray | None:
-        return balanced_weights(targets, self._outputs) if p.balance else None
+    def _class_weights(self, targets: HostArray) -> HostArray | None:
+        return balanced_weights(targets, self._outputs) if self.balance else None
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Regressor(LabelledEstimator):
     """A number for a series of any length: the model and the training of `xrnn regress`, whose options these are.
 
@@ -149,20 +135,17 @@ class Regressor(LabelledEstimator):
     job = "xrnn series regression"
     estimator_type = "regressor"
     writer = "xrnn regress"
-    learnt: ClassVar = {
-        **LabelledEstimator.learnt,
-        "target_mean_": number(LARGEST, least=-LARGEST),
-        "target_deviation_": Rule("a positive number", lambda value: number(LARGEST).valid(value) and value > 0),
-    }
     linear_rate = 1.0  # a linear layer that learns faster predicts numbers less well
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their numbers."""
-        numbers = as_targets(y)
-        with self._learning():
-            self._scale_targets(np.array(numbers))
-            self._learn(X, numbers)
-        return self
+        numbers = np.array(as_targets(y))
+        if len(numbers) < 2:
+            raise DataError("X has 1 sample: expected at least two series, besides those held out to test on; add some")
+        mean, of_all = float(numbers.mean()), deviation(numbers)
+        if of_all <= abs(mean) * 1e-12:
+            raise DataError(f"all series have the same target {numbers[0]:g}: expected different ones")
+        return self._learn(X, numbers.tolist(), target_mean_=mean, target_deviation_=of_all)
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The number of each series, (n,) float64."""
@@ -176,20 +159,14 @@ class Regressor(LabelledEstimator):
     def _outputs(self) -> int:
         return 1
 
-    def _scale_targets(self, numbers: HostArray) -> None:
-        if len(numbers) < 2:
-            raise DataError("X has 1 sample: expected at least two series, besides those held out to test on; add some")
-        self.target_mean_, self.target_deviation_ = float(numbers.mean()), deviation(numbers)
-        if self.target_deviation_ <= abs(self.target_mean_) * 1e-12:
-            raise DataError(f"all series have the same target {numbers[0]:g}: expected different ones")
-
     def _groups(self, series: Sequence[Series]) -> list[list[int]]:
         return groups_of(series, None)
 
     def _targets(self, series: Sequence[Series]) -> HostArray:
         """(target - mean) / deviation."""
         numbers = np.array([each.label for each in series], float)
-        return ((numbers - self.target_mean_) / self.target_deviation_).astype(np.float32)
+        targets: HostArray = ((numbers - self.target_mean_) / self.target_deviation_).astype(np.float32)
+        return targets
 
     def _loss(self, y: Any, targets: Any, weights: Any = None) -> tuple[Array, Array]:
         return mean_squared_error(y, targets[:, None].astype(y.dtype, copy=False))

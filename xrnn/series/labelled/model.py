@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from xrnn import cells
 from xrnn.backend import Backend
+from xrnn.cells import CELLS
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
 from xrnn.layers.network import Network
 from xrnn.layers.stack import Stack
-from xrnn.select import get_backend
 from xrnn.series.labelled.base import LabelledEstimator
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray, Shape
@@ -26,51 +24,21 @@ Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array]]
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The layers of a model: recurrent ones for `inputs` features, as the parameters p say, and a linear layer."""
+def new_layers(p: LabelledEstimator, patch: int, backend: Backend) -> dict[str, Any]:
+    """New float32 layers by name, with the same weights on every backend: recurrent ones, and a linear layer.
 
-    p: LabelledEstimator
-    inputs: int
-    outputs: int
-
-    def make(self, backend: Backend) -> dict[str, Any]:
-        """New float32 layers by name, with the same weights on every backend."""
-        p, kind = self.p, cells.CELLS[self.p.cell]
-        rng = np.random.default_rng(p.seed)
-        options: dict[str, Any] = {"rng": rng, "backend": backend}
-        recurrent: list[Any] = [
-            kind.init(size, p.hidden, **options) if p.one_way else Bidirectional.init(kind, size, p.hidden, **options)
-            for size in self._sizes
-        ]
-        stack = Stack(recurrent, dropout=p.dropout, rng=p.seed)
-        return {"stack": stack, "linear": Linear.init(self._width, self.outputs, rng=rng, backend=backend)}
-
-    @property
-    def shapes(self) -> list[Shape]:
-        """The shape of each parameter, in the order of the layers."""
-        p = self.p
-        recurrent = [
-            shape
-            for size in self._sizes
-            for _ in range(2 - p.one_way)
-            for shape in cells.shapes(p.cell, size, p.hidden, None).values()
-        ]
-        return [*recurrent, (self._width, self.outputs), (self.outputs,)]
-
-    def example(self) -> dict[str, Any]:
-        """New layers, except that all their sizes are 1."""
-        return Plan(replace(self.p, hidden=1), 1, 1).make(get_backend("numpy"))
-
-    @property
-    def _width(self) -> int:
-        """The number of outputs of a recurrent layer."""
-        return self.p.hidden * cells.cell_of(self.p.cell).components * (2 - self.p.one_way)
-
-    @property
-    def _sizes(self) -> list[int]:
-        """The number of inputs of each recurrent layer."""
-        return [self.inputs, *itertools.repeat(self._width, self.p.layers - 1)]
+    p       an estimator that has learnt `channels_` and its targets
+    patch   the number of steps in a patch
+    """
+    kind, rng, size = CELLS[p.cell], np.random.default_rng(p.seed), p.channels_ * features_of(patch)
+    recurrent: list[Any] = []
+    for _ in range(p.layers):
+        make: Any = kind.init if p.one_way else functools.partial(Bidirectional.init, kind)
+        layer = make(size, p.hidden, rng=rng, backend=backend)
+        recurrent.append(layer)
+        size = layer.output_size
+    stack = Stack(recurrent, dropout=p.dropout, rng=p.seed)
+    return {"stack": stack, "linear": Linear.init(size, p._outputs, rng=rng, backend=backend)}
 
 
 def patches(values: HostArray, size: int, before: HostArray | None = None) -> HostArray:
@@ -94,11 +62,6 @@ def patches(values: HostArray, size: int, before: HostArray | None = None) -> Ho
 def features_of(size: int) -> int:
     """The number of features of a patch for each channel: the values of its steps and, if joined, their changes."""
     return 1 if size == 1 else 2 * size
-
-
-def plan(estimator: LabelledEstimator, p: LabelledEstimator, patch: int) -> Plan:
-    """The layers of a model with this number of steps in a patch."""
-    return Plan(p, estimator.channels_ * features_of(patch), estimator._outputs)
 
 
 def inputs_of(values: HostArray, scale: Scale, size: int) -> HostArray:

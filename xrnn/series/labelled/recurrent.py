@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +11,12 @@ from xrnn.cells import CELLS
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
 from xrnn.series.errors import SettingsError, param
-from xrnn.series.labelled.base import Kind, LabelledEstimator
+from xrnn.series.labelled.base import Kind, LabelledEstimator, Watcher
 from xrnn.series.labelled.choice import choose, scaled
-from xrnn.series.labelled.model import Model, features_of, inputs_of, plan, streamed
+from xrnn.series.labelled.model import Model, features_of, inputs_of, streamed
 from xrnn.series.labelled.training import Training, default_epochs
-from xrnn.series.parameters import one_of, whole
 from xrnn.series.scale import Scale
-from xrnn.typing import HostArray, Shape
+from xrnn.typing import HostArray
 
 
 class Recurrent(Kind):
@@ -29,8 +27,6 @@ class Recurrent(Kind):
     scale_               mean and deviation of each feature, (2, features)
     """
 
-    learnt: ClassVar = {"patch_": whole(1, 1024), "scaling_": one_of(("shared", "each"))}
-
     @classmethod
     def check(cls, p: LabelledEstimator) -> None:
         if p.one_way and p.scaling == "each":
@@ -39,23 +35,23 @@ class Recurrent(Kind):
                 "by its later steps; leave one of them out"
             )
 
-    def learn(self, series: list[Series]) -> dict[str, Any]:
-        estimator, p = self.estimator, self.p
-        patch, scaling = choose(estimator, p, series, estimator.watcher)
-        estimator.watcher.tell(self._description(patch, scaling))
-        training = Training(estimator, p, patch, scaled(series, scaling), get_backend())
-        training.run((p.epochs or default_epochs(len(series))) * training.per_epoch, estimator.watcher)
+    def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
+        p = self.p
+        patch, scaling = choose(p, series, watcher)
+        training = Training(p, patch, scaled(series, scaling), get_backend())
+        watcher.tell(self._description(training.model, patch, scaling))
+        training.run((p.epochs or default_epochs(len(series))) * training.per_epoch, watcher)
         training.model.start_at(0)
         return {
             "patch_": patch,
             "scaling_": scaling,
-            "losses_": training.losses,
+            "losses_": np.array(training.losses),
             "scale_": np.array([training.scale.mean, training.scale.deviation]),
             "layers_": dict(training.model),
         }
 
-    def _description(self, patch: int, scaling: str) -> str:
-        p, weights = self.p, sum(map(math.prod, plan(self.estimator, self.p, patch).shapes))
+    def _description(self, model: Model, patch: int, scaling: str) -> str:
+        p, weights = self.p, sum(each.size for each in model.params)
         layers = f"{'' if p.one_way else 'bidirectional '}{CELLS[p.cell].__name__} layer{'s' * (p.layers > 1)}"
         first = f"patches of {patch} steps; " if patch > 1 else ""
         first += "each series scaled by itself; " if scaling == "each" else ""
@@ -64,26 +60,20 @@ class Recurrent(Kind):
             f"dropout {p.dropout:g}, noise {p.noise:g}, lr {p.lr:g}; seed {p.seed}"
         )
 
+    @property
+    def features(self) -> int:  # type: ignore[override]
+        return features_of(self.p.patch_)
+
     def outputs(self, series: list[Series]) -> HostArray:
-        scale, patch = Scale(*self.estimator.scale_), self.estimator.patch_
-        x = [inputs_of(each.values, scale, patch) for each in scaled(series, self.estimator.scaling_)]
+        scale, patch = Scale(*self.p.scale_), self.p.patch_
+        x = [inputs_of(each.values, scale, patch) for each in scaled(series, self.p.scaling_)]
         return self._model.outputs(x)
 
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
         if not self.p.one_way:
             return super().stream(rows)
-        return streamed(self._model, rows, Scale(*self.estimator.scale_), self.estimator.patch_)
+        return streamed(self._model, rows, Scale(*self.p.scale_), self.p.patch_)
 
     @property
     def _model(self) -> Model:
-        return Model(self.estimator.layers_, self.p.dropout, self.p.seed)
-
-    @property
-    def plan(self) -> tuple[dict[str, Any], list[Shape]]:
-        layers = plan(self.estimator, self.p, self.estimator.patch_)
-        return layers.example(), layers.shapes
-
-    @property
-    def shapes(self) -> dict[str, Shape]:
-        features = self.estimator.channels_ * features_of(self.estimator.patch_)
-        return {"scale": (2, features)}
+        return Model(self.p.layers_, self.p.dropout, self.p.seed)

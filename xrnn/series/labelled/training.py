@@ -15,7 +15,7 @@ from xrnn.sequences import batches
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, param
 from xrnn.series.labelled.base import LabelledEstimator, Watcher
-from xrnn.series.labelled.model import Model, inputs_of, pack, patches, plan, unpack
+from xrnn.series.labelled.model import Model, inputs_of, new_layers, pack, patches, unpack
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray, Shape
 
@@ -46,19 +46,17 @@ class Training:
 
     Every epoch takes each series once, in a new order.
 
-    estimator   gives the targets and the loss;   p: its parameters
+    p           an estimator that has learnt `channels_` and its targets
     losses      one per update, up to the last `read_losses`
     """
 
-    def __init__(
-        self, estimator: LabelledEstimator, p: LabelledEstimator, patch: int, train: Sequence[Series], backend: Backend
-    ) -> None:
-        self.estimator, self._p, self._patch, self._train, self._backend = estimator, p, patch, train, backend
+    def __init__(self, p: LabelledEstimator, patch: int, train: Sequence[Series], backend: Backend) -> None:
+        self._p, self._patch, self._train, self._backend = p, patch, train, backend
         self.scale = Scale.of(patches(series.values, patch) for series in train)
-        self.model = Model(plan(estimator, p, patch).make(backend), p.dropout, p.seed)
+        self.model = Model(new_layers(p, patch, backend), p.dropout, p.seed)
         *others, linear = self.model.values()
-        self._optimizer = Adam([*others, {"layers": [linear], "lr": estimator.linear_rate * p.lr}], p.lr)
-        self._inputs, self._targets = self.inputs(train), estimator._targets(train)
+        self._optimizer = Adam([*others, {"layers": [linear], "lr": p.linear_rate * p.lr}], p.lr)
+        self._inputs, self._targets = self.inputs(train), p._targets(train)
         # An update cuts a random number of steps from the start of a series, fewer than a patch, so that the network
         # does not depend on where the patches begin. A complete patch must be left. The same idea: window slicing
         # (Le Guennec et al., 2016).
@@ -66,7 +64,7 @@ class Training:
         self._lengths = np.array([len(each) for each in self._inputs])
         self.per_epoch = -(-len(train) // p.batch)  # updates
         self._epoch, self._chosen = -1, [np.zeros(0, np.int64)]  # the series of each batch of the epoch
-        weights = estimator._class_weights(p, self._targets)
+        weights = p._class_weights(self._targets)
         self._weights = None if weights is None else backend.asarray(weights)  # of the labels
         self.total = default_epochs(len(train)) * self.per_epoch
         self.losses: list[float] = []
@@ -138,7 +136,7 @@ class Training:
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
             x, lengths, targets = unpack(self._backend.asarray(packed), shape, self._targets.dtype.name)
-            loss = self.model.train_step(self.estimator._loss, x, lengths, targets, self._weights)
+            loss = self.model.train_step(self._p._loss, x, lengths, targets, self._weights)
             clip_grad_norm(self._optimizer.grads, _MAX_NORM)
             self._optimizer.lr = cosine_rate(self._p.lr, self.steps + 1, self.total)
             self._optimizer.step()
