@@ -69,11 +69,11 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "f.ts ends before its data: expected a line @data, then a line for each series; use a complete file"),
-        ("@classLabel true a b\n", "f.ts ends before its data"),
-        ("@data\n1,2:3,4\n", "f.ts has no @classLabel before @data: expected true or false; add that line"),
+        *(
+            (text, "f.ts has no line @data, or no @classLabel: expected both, then a line for each series; is this a")
+            for text in ("", "@classLabel true a b\n", "@data\n1,2:3,4\n", "1,2,3\n")
+        ),
         (HEADER, "f.ts has no series after @data: expected one in each line; use another copy"),
-        ("1,2,3\n", "f.ts, line 1: expected a tag such as @data before the data, got '1,2,3'; is this a .ts file?"),
         ("@timeStamps true\n@data\n", "f.ts has time stamps: expected plain values; remove"),
         ("@targetLabel true\n@data\n1:2.5\n", "f.ts has @targetLabel, a number to predict for each series: expected"),
         (HEADER + "1,2:a\n1,2", "f.ts, line 5: '1,2' is not a label: expected one of a, b after the values and a col"),

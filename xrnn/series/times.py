@@ -134,14 +134,9 @@ def iso_time(cell: str) -> datetime | None:
         return None
 
 
-def _iso_with_offset(cell: str) -> datetime | None:
+def _iso(has_offset: bool, cell: str) -> datetime | None:
     time = iso_time(cell)
-    return time if time and time.tzinfo else None
-
-
-def _iso_without_offset(cell: str) -> datetime | None:
-    time = iso_time(cell)
-    return None if time and time.tzinfo else time
+    return time if time and (time.tzinfo is not None) == has_offset else None
 
 
 def _have_a_step(times: Sequence[Time]) -> bool:
@@ -178,7 +173,7 @@ def _parsed(form: str, cell: str) -> datetime | None:
 
 # In the order in which they are tried; the readers of a row read the same text in several orders.
 _READERS: Final[tuple[tuple[Callable[[str], Time | None], ...], ...]] = (
-    *((read,) for read in (_digits, as_number, _iso_with_offset, _iso_without_offset, _quarter)),
+    *((read,) for read in (_digits, as_number, partial(_iso, True), partial(_iso, False), _quarter)),
     *(
         tuple(partial(_parsed, form + clock) for form in forms)
         for forms in (*zip(_IN_NUMBERS + _WITH_NAMES), *_SEVERAL_ORDERS)

@@ -15,7 +15,7 @@ skipped. Files with time stamps are refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,44 +31,31 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
 
     Raises DataError, with the number of the line, and OSError.
     """
-    lines = (
-        (f"{path}, line {number}", line)
-        for number, line in enumerate(map(str.strip, read_text(path, encoding).split("\n")), start=1)
-        if line and line[0] not in "#%"
-    )
-    tags = _tags(path, lines)
+    tags: dict[str, list[str]] = {}
+    data: list[tuple[str, str]] = []
+    for number, line in enumerate(map(str.strip, read_text(path, encoding).split("\n")), start=1):
+        if line.startswith("@"):
+            tag, *words = line.split()
+            tags[tag.lower()] = words
+        elif line and line[0] not in "#%":
+            data.append((f"{path}, line {number}", line))
     flags = {tag for tag, words in tags.items() if words and words[0].lower() == "true"}
     if "@timestamps" in flags:
         raise DataError(f"{path} has time stamps: expected plain values; remove @timeStamps and the times")
+    labels = {"@classlabel", "@targetlabel"}
+    if "@data" not in tags or not labels & tags.keys():
+        raise DataError(
+            f"{path} has no line @data, or no @classLabel: expected both, then a line for each series; is this a "
+            "complete .ts file?"
+        )
     if "@targetlabel" in flags and not targets:
         raise DataError(
             f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn regress`, "
             "or name a file with @classLabel"
         )
-    if not {"@classlabel", "@targetlabel"} & tags.keys():
-        raise DataError(f"{path} has no @classLabel before @data: expected true or false; add that line")
-    has_labels = bool({"@classlabel", "@targetlabel"} & flags)
-    series = [_series(has_labels, tags.get("@classlabel", [])[1:], line, where) for where, line in lines]
-    if not series:
+    if not data:
         raise DataError(f"{path} has no series after @data: expected one in each line; use another copy")
-    return series
-
-
-def _tags(path: Path, lines: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
-    """The words after each tag of the header, which ends with @data."""
-    tags: dict[str, list[str]] = {}
-    for where, line in lines:
-        if not line.startswith("@"):
-            raise DataError(
-                f"{where}: expected a tag such as @data before the data, got {quoted(line)!r}; is this a .ts file?"
-            )
-        tag, *words = line.split()
-        if tag.lower() == "@data":
-            return tags
-        tags[tag.lower()] = words
-    raise DataError(
-        f"{path} ends before its data: expected a line @data, then a line for each series; use a complete file"
-    )
+    return [_series(bool(labels & flags), tags.get("@classlabel", [])[1:], line, where) for where, line in data]
 
 
 def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> Series:
@@ -85,7 +72,7 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
             f"{where}: the channels have {min(lengths)} to {max(lengths)} steps: expected one length in a series; "
             "correct the line, or write ? for missing values"
         )
-    return checked(np.array(values, dtype=np.float64).reshape(len(values), -1).T, label, where)
+    return checked(np.array(values, dtype=np.float64).T, label, where)
 
 
 def _label(label: str, declared: Sequence[str], channels: int, where: str) -> str:
