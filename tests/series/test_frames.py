@@ -368,10 +368,11 @@ SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1
             for X in (Y[:40], np.ones((1, 9)))
             for name in ("id", "time", "target", "known")
         ),
-        (WIDE, {"known": "c"}, "X has 2 columns besides c: expected one to forecast"),
+        (WIDE, {"known": "c"}, "X has no column 'c': expected c; it has a, b"),
+        (WIDE.assign(c=1), {"known": "c"}, "X has 2 columns besides c: expected one to forecast"),
         (WIDE, {"time": "day"}, "X has no column 'day': expected day; it has a, b"),
         (pandas.concat({"a": WIDE}), {}, "X has 2 columns besides the index: expected one to forecast"),
-        (pandas.concat({"a": Y[:40]}), {"known": "b"}, "X has no column 'b': expected y, b; it has y"),
+        (pandas.concat({"a": Y[:40]}), {"known": "b"}, "X has no column 'b': expected b; it has y"),
         (
             WIDE.set_axis(LEVELS, axis=1),
             {"target": "s"},

@@ -61,49 +61,54 @@ def names_of(known: str | Sequence[str]) -> tuple[str, ...]:
 class Form:
     """A pandas object with series, and its form, for the results.
 
-    rows      a DataFrame whose index holds the times, or the series and the times. Its columns are the targets, then
-              the known columns: they have numbers, since the names in X need not be text
+    frame     the columns of the series, if rows have several, of the times, the targets, and the known values. They
+              have numbers, since the names in X need not be text
+    keys      the names of the columns before the targets: of times, or of series and times
     targets   the names of the targets in X: an index of all series of a wide frame, else one name
     names     the parameters that name columns of X; empty for a Series and a wide frame
     wide      True for a column for each series
     levels    True if the index of X holds the series and the times
     """
 
-    rows: Any
+    frame: Any
+    keys: Sequence[Any]
     targets: Any
     names: Names = Names()
     wide: bool = False
     levels: bool = False
 
     @property
-    def keys(self) -> list[Any]:
+    def ids(self) -> list[Any]:
         """For each series: its name, the column of a wide frame, or the value of `id` in a long one."""
-        if self.rows.index.nlevels == 1:
+        if len(self.keys) == 1:
             return [*self.targets]
-        return [*{str(each).strip(): each for each in self.rows.index.unique(0)}.values()]
+        return [*{str(each).strip(): each for each in self.frame[0].unique()}.values()]
+
+    @property
+    def times(self) -> Any:
+        return sys.modules["pandas"].Index(self.frame[len(self.keys) - 1])
 
     def series(self) -> list[Series]:
         """The series, sorted by time, without the rows before the first value.   Raises ValueError."""
-        if np.any(np.asarray(getattr(_times(self.rows), "nanosecond", 0)) > 0):  # NaN of a missing time
+        times, first = self.times, len(self.keys)
+        if np.any(np.asarray(getattr(times, "nanosecond", 0)) > 0):  # NaN of a missing time
             raise ValueError("X has times of nanoseconds: expected whole microseconds; round them, or number the rows")
-        levels = self.rows.index.nlevels
-        header = ["time" if each is None else str(each) for each in self.rows.index.names]
+        frame = self.frame.copy(deep=False)
+        if getattr(times.dtype, "tz", None) and len({*times.time}) == 1:  # a day later is the same time of day
+            frame[first - 1] = times.tz_localize(None)
+        header = ["time" if each is None else str(each) for each in self.keys]
         header += [*(_VALUE if each is None else str(each) for each in self.targets), *self.names.known]
-        frame = self.rows.reset_index(names=[-1 - i for i in range(levels)])
-        times = frame[-levels]
-        if getattr(times.dtype, "tz", None) and times.dt.time.nunique() == 1:  # a day later is the same time of day
-            frame[-levels] = times.dt.tz_localize(None)
         table = Table.of(frame.set_axis(header, axis=1), "X", Columns())
-        times, values = table.times([levels - 1]), table.numbers(range(levels, len(header)))
+        times, values = table.times([first - 1]), table.numbers(range(first, len(header)))
         made = []
-        for group, of_group, places in table.groups(0 if levels == 2 else None, levels - 1, times):
+        for group, of_group, places in table.groups(0 if first == 2 else None, first - 1, times):
             parts: list[tuple[str, str, Any]] = [(group, of_group, slice(None))]
             if self.wide:
                 parts = [(str(each), f"X, series {each}", [i]) for i, each in enumerate(self.targets)]
             for key, name, at in parts:
-                each = checked(values[places][:, at], None, name, None if self.wide else tuple(header[levels:]))
+                each = checked(values[places][:, at], None, name, None if self.wide else tuple(header[first:]))
                 of_steps = tuple(times[place] for place in places[: len(each.values)])
-                each = replace(each, times=of_steps, id=key, time_names=(header[levels - 1],))
+                each = replace(each, times=of_steps, id=key, time_names=(header[first - 1],))
                 made.append(each.part(each.target_rows.start))
         return made
 
@@ -114,7 +119,7 @@ class Form:
             return pandas.Index(times)
         is_mixed = len({each.utcoffset() for each in times if isinstance(each, datetime)}) > 1
         index = pandas.to_datetime([*times], utc=True) if is_mixed else pandas.DatetimeIndex([*times])
-        given = _times(self.rows)
+        given = self.times
         if isinstance(given, pandas.PeriodIndex):
             return index.to_period(given.freq)
         if (zone := getattr(given.dtype, "tz", None)) is None:
@@ -135,10 +140,10 @@ class Form:
                 names = [*columns.names, "quantile"]
                 columns = pandas.MultiIndex.from_arrays([*parts, [*levels] * len(made)], names=names)
             return pandas.concat(made, axis=1, sort=True).set_axis(columns, axis=1)
-        if self.rows.index.nlevels == 1:
+        if len(self.keys) == 1:
             return made[0]
-        together, (id_name, time) = pandas.concat(made), self.rows.index.names
-        ids = [key for key, each in zip(self.keys, made, strict=True) for _ in range(len(each))]
+        together, (id_name, time) = pandas.concat(made), self.keys
+        ids = [key for key, each in zip(self.ids, made, strict=True) for _ in range(len(each))]
         index = pandas.MultiIndex.from_arrays([ids, together.index], names=[id_name, "time" if time is None else time])
         together = together.set_axis(index)
         return together if self.levels else together.reset_index(allow_duplicates=True)
@@ -146,7 +151,7 @@ class Form:
     def _one(self, forecast: Forecast, level: int | None) -> Any:
         pandas: Any = sys.modules["pandas"]
         index = self.index(forecast.times)
-        index.name = self.rows.index.names[-1]
+        index.name = self.keys[-1]
         if level is not None:
             return pandas.Series(forecast.values[:, level], index, name=self.targets[0])
         return pandas.DataFrame(forecast.values, index, pandas.Index(forecast.levels, name="quantile"))
@@ -169,49 +174,39 @@ def form_of(X: Any, names: Names) -> Form | None:
     if levels > 2:
         raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
     frame = X.to_frame() if is_series else X
-    _check_columns(frame)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice) or not len(frame.columns):
+        got = f"two columns {twice[0]!r}" if len(twice) else "no columns"
+        raise ValueError(f"X has {got}: expected columns with different names; add or rename one")
+    parts, keys = [X.index.get_level_values(i) for i in range(levels)], [*X.index.names]
+    columns: list[Any] = [X.name] if is_series else [*frame.columns]
     if is_wide or (is_series and levels == 1):
-        return Form(_by_number(frame), frame.columns if is_wide else [X.name], wide=is_wide)
+        return Form(_by_number(parts, frame), keys, frame.columns if is_wide else columns, wide=is_wide)
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
-    if levels == 2:
-        ids = zip(X.index.names, ("id", "time"), strict=True)
-        frame = frame.rename_axis([default if name is None else name for name, default in ids])
-    else:
-        _require([each for each in (names.id, names.time) if each], frame.columns)
-        frame = frame.set_index(names.time) if names.time else frame
-        frame = frame.set_index(names.id, append=True).swaplevel() if names.id else frame
-    columns = [*frame.columns]
     if is_series:
         columns = [names.target or (_VALUE if X.name is None else X.name)]
-    targets = [names.target] if names.target else [each for each in columns if each not in names.known]
+    required = [each for each in given if levels == 1 or each not in (names.id, names.time)]
+    if missing := [each for each in required if each not in columns]:
+        expected, got = (", ".join(map(str, each)) for each in (required, columns))
+        raise ValueError(f"X has no column {missing[0]!r}: expected {expected}; it has {got}")
+    targets = [names.target] if names.target else [each for each in columns if each not in required]
     if len(targets) != 1:
         raise ValueError(
             f"X has {len(targets)} columns besides {', '.join(given) or 'the index'}: expected one to forecast; name "
             "it by Forecaster(target=)"
         )
-    used = [*targets, *names.known]
-    _require(used, columns)
-    return Form(_by_number(frame.iloc[:, [columns.index(each) for each in used]]), targets, names, levels=levels == 2)
+    if levels == 2:
+        keys = [default if key is None else key for key, default in zip(keys, ("id", "time"), strict=True)]
+    if names.time and levels == 1:
+        parts, keys = [frame[names.time]], [names.time]
+    if names.id and levels == 1:
+        parts, keys = [frame[names.id], *parts], [names.id, *keys]
+    values = frame.iloc[:, [columns.index(each) for each in (*targets, *names.known)]]
+    return Form(_by_number(parts, values), keys, targets, names, levels=levels == 2)
 
 
-def _by_number(frame: Any) -> Any:
-    return frame.set_axis(range(frame.shape[1]), axis=1)
-
-
-def _times(frame: Any) -> Any:
-    return frame.index.get_level_values(-1)
-
-
-def _check_columns(frame: Any) -> None:
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice) or not len(frame.columns):
-        got = f"two columns {twice[0]!r}" if len(twice) else "no columns"
-        raise ValueError(f"X has {got}: expected columns with different names; add or rename one")
-
-
-def _require(names: Sequence[Any], columns: Any) -> None:
-    have = [*columns]  # tuples if the columns have levels: an index also holds the first part of each
-    if missing := [each for each in names if each not in have]:
-        expected, got = (", ".join(map(str, each)) for each in (names, have))
-        raise ValueError(f"X has no column {missing[0]!r}: expected {expected}; it has {got}")
+def _by_number(parts: Sequence[Any], frame: Any) -> Any:
+    """A DataFrame of these columns and of those of a frame, with numbers as names."""
+    columns = [*parts, *(frame.iloc[:, i] for i in range(frame.shape[1]))]
+    return sys.modules["pandas"].DataFrame({i: column.array for i, column in enumerate(columns)})

@@ -243,7 +243,7 @@ class Forecaster(Estimator):
         for name, value in (("step", step), ("windows", windows)):
             check_count(name, value)
         series, form = self._read(X, known, 0)
-        parts = [*zip(form.keys if form else range(len(series)), series, strict=True)]
+        parts = [*zip(form.ids if form else range(len(series)), series, strict=True)]
         farthest = F + (windows - 1) * step
         short = [str(key) for key, each in parts if len(each.target_rows) <= farthest]
         if len(short) == len(parts):
