@@ -20,15 +20,14 @@ from xrnn.commands.terminal import say, table
 class Counted:
     """A training with a loss of 4.25."""
 
-    losses, shown_figures = (4.25,), "loss 4.250"
-    steps = 0
+    losses, steps = (4.25,), 0
 
     def read_losses(self) -> None:
         """Nothing is on a device."""
 
     @property
-    def position(self) -> str:
-        return f"step {self.steps:,}"
+    def figures(self) -> str:
+        return f"step {self.steps:,}: loss 4.250"
 
 
 def run(patch: Patch, *, terminal: str, width: int = 120) -> tuple[str, list[str]]:

@@ -140,7 +140,7 @@ def _model_of_series(source: Path, estimator: Any, suffix: str) -> Model:
     labels = tuple(map(str, getattr(estimator, "classes_", ())))
     # A step of the converted model is a patch: its steps, each with the values of all channels, then the changes.
     flat = model_of(layers).layers
-    return Model(flat, (scale.mean, scale.divisor), mean=True, softmax=bool(labels), labels=labels)
+    return Model(flat, (scale.mean, scale.deviation), mean=True, softmax=bool(labels), labels=labels)
 
 
 def _quantized(layers: Any) -> Any:

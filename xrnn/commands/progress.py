@@ -65,15 +65,13 @@ class TrainingProgress(Watcher):
         if (now := time.monotonic()) - self._last_read >= _SECONDS_BETWEEN_READS:
             self._training.read_losses()
             self._last_read = now
-            self._bar.update(self._task, completed=self._training.steps, description=self._figures, refresh=True)
+            self._bar.update(
+                self._task, completed=self._training.steps, description=self._training.figures, refresh=True
+            )
 
     def ended(self) -> None:
         """Print the final figures."""
         self._restore_handlers()
         self._bar.stop()
         if self._training.losses:
-            self.tell(f"{self._figures}, took {timedelta(seconds=round(time.monotonic() - self._started))}")
-
-    @property
-    def _figures(self) -> str:
-        return f"{self._training.position}: {self._training.shown_figures}"
+            self.tell(f"{self._training.figures}, took {timedelta(seconds=round(time.monotonic() - self._started))}")

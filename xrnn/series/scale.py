@@ -14,6 +14,16 @@ _ROUNDING: Final = 1e-9  # a channel is constant if its deviation is below this 
 _FAR: Final = 1e6  # values are clipped to this number of deviations, so that the model does not overflow float32
 
 
+def deviation_of(values: HostArray, axis: int | None = None) -> HostArray:
+    """The standard deviation of values, without NaN.
+
+    Squares of numbers below 1e-160 are 0 in float64. Scaling by a power of two avoids this without rounding.
+    """
+    _, exponent = np.frexp(np.nanmax(np.abs(values), axis=axis))
+    deviation: HostArray = np.ldexp(np.nanstd(np.ldexp(values, -exponent), axis=axis), exponent)
+    return deviation
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scale:
     """y = (x - mean) / deviation by channel, with mean 0 and deviation 1 over the series to train on.
@@ -35,28 +45,20 @@ class Scale:
         """
         steps = np.concatenate(list(series))
         steps = np.where(np.isnan(steps).all(axis=0), 0.0, steps)
-        mean, largest = np.nanmean(steps, axis=0), np.nanmax(np.abs(steps), axis=0)
-        # Squares of numbers below 1e-160 are 0 in float64. Scaling by a power of two avoids this without rounding.
-        _, exponent = np.frexp(largest)
-        deviation = np.ldexp(np.nanstd(np.ldexp(steps, -exponent), axis=0), exponent)
-        return cls(mean, np.where(deviation > _ROUNDING * largest, deviation, 1.0))
-
-    @property
-    def divisor(self) -> HostArray:
-        """The deviation. `of` never gives 0, but a checkpoint made by another program may contain it: then 1."""
-        return np.where(self.deviation > 0, self.deviation, 1.0)
+        mean, deviation = np.nanmean(steps, axis=0), deviation_of(steps, axis=0)
+        return cls(mean, np.where(deviation > _ROUNDING * np.nanmax(np.abs(steps), axis=0), deviation, 1.0))
 
     def apply(self, values: HostArray) -> HostArray:
         """values (T, D), NaN for a missing value → (T, D) float32."""
         last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))[:, None]))
         filled = np.take_along_axis(values, last, axis=0)
         with np.errstate(over="ignore"):  # infinity is clipped
-            scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / self.divisor
+            scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / self.deviation
         return scaled.clip(-_FAR, _FAR).astype(np.float32)
 
 
 def standardised(values: HostArray) -> HostArray:
     """A series (T, D) with mean 0 and deviation 1 in each channel, by its own steps; NaN stays."""
     scale = Scale.of([values])
-    standard: HostArray = (values - scale.mean) / scale.divisor
+    standard: HostArray = (values - scale.mean) / scale.deviation
     return standard

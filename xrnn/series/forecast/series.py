@@ -212,14 +212,14 @@ class OneSeries:
         F, scale, first = self.facts.horizon, self.known_scale, max(self.rows - self.facts.context, 0)
         values = self.given.values[first : self.rows + F, 1:]
         values = np.pad(values, ((0, self.rows + F - first - len(values)), (0, 0)), constant_values=np.nan)
-        far, missing = np.abs(values - scale.mean) > _FAR_KNOWN * scale.divisor, np.isnan(values)
+        far, missing = np.abs(values - scale.mean) > _FAR_KNOWN * scale.deviation, np.isnan(values)
         missing[: self.rows - first] = False
         for i, k in np.argwhere(missing | far):
             row, names = first + i, self.given.channel_names
             time = "".join(f" ({show(each)})" for each in (self.given.times or ())[row : row + 1])
             got = f"{values[i, k]:g}" if far[i, k] else "no value"
             column = quoted(names[1 + k]) if names else k + 1
-            reach = _FAR_KNOWN * scale.divisor[k]
+            reach = _FAR_KNOWN * scale.deviation[k]
             raise DataError(
                 f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected a "
                 f"number in each of the {F} rows after the last value to forecast, within {reach:.3g} of the mean of "

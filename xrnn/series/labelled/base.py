@@ -86,7 +86,6 @@ class Watcher:
         """The training has ended, also by an error."""
 
 
-SILENT: Final = Watcher()
 KINDS: Final[dict[str, type[Kind]]] = {}  # estimators.py fills it, since the files of the kinds import this one
 
 
@@ -115,7 +114,7 @@ class LabelledEstimator(Estimator):
     seed: int = 0
 
     rules: ClassVar = {**RULES, "model": one_of(KINDS)}
-    watcher: ClassVar[Watcher] = SILENT
+    watcher: ClassVar[Watcher] = Watcher()
     linear_rate: ClassVar[float]  # learning rate of the linear layer, as a multiple of lr
 
     if TYPE_CHECKING:
@@ -225,8 +224,10 @@ class LabelledEstimator(Estimator):
 
     def _try(self) -> None:
         kind, D, names = self.kind_, self.channels_, self.channel_names_
-        if not np.shape(self.scale_) == (2, kind.features * D) or np.ndim(self.losses_) != 1:
-            raise ValueError("scale_ or losses_ has another shape")
+        if not (np.shape(self.scale_) == (2, kind.features * D) and (self.scale_[1] > 0).all()):
+            raise ValueError("scale_ has another shape, or a deviation of 0")
+        if np.ndim(self.losses_) != 1:
+            raise ValueError("losses_ has another shape")
         if names is not None and not (len(names) == D and all(isinstance(each, str) for each in names)):
             raise ValueError("channel_names_ has other values than a text for each channel")
         y = kind.outputs([Series(np.zeros((2, D)), None, "")])

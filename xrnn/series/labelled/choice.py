@@ -11,7 +11,7 @@ import numpy as np
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, SettingsError, param
-from xrnn.series.labelled.base import SILENT, LabelledEstimator, Watcher
+from xrnn.series.labelled.base import LabelledEstimator, Watcher
 from xrnn.series.labelled.labels import VALIDATION, hold_out
 from xrnn.series.labelled.training import Training
 from xrnn.series.scale import standardised
@@ -97,7 +97,7 @@ def _error(p: LabelledEstimator, size: int, scaling: str, train: list[Series], l
     training = Training(p, size, scaled(train, scaling), get_backend())
     try:
         training.total = max(1, round(_SHARE * training.total))
-        training.run(training.total, SILENT)
+        training.run(training.total, Watcher())
     except DivergedError:
         return math.inf
     return p._error(training.model.outputs(training.inputs(scaled(left, scaling))), left)

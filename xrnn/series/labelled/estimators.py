@@ -19,11 +19,11 @@ from xrnn.series.labelled.labels import (
     as_labels,
     as_targets,
     classes_of,
-    deviation,
     groups_of,
     r_squared,
 )
 from xrnn.series.labelled.recurrent import Recurrent
+from xrnn.series.scale import deviation_of
 from xrnn.typing import Array, HostArray
 
 KINDS.update({"recurrent": Recurrent, "convolutions": Convolutions})
@@ -142,10 +142,10 @@ class Regressor(LabelledEstimator):
         numbers = np.array(as_targets(y))
         if len(numbers) < 2:
             raise DataError("X has 1 sample: expected at least two series, besides those held out to test on; add some")
-        mean, of_all = float(numbers.mean()), deviation(numbers)
-        if of_all <= abs(mean) * 1e-12:
+        mean, deviation = float(numbers.mean()), float(deviation_of(numbers))
+        if deviation <= abs(mean) * 1e-12:
             raise DataError(f"all series have the same target {numbers[0]:g}: expected different ones")
-        return self._learn(X, numbers.tolist(), target_mean_=mean, target_deviation_=of_all)
+        return self._learn(X, numbers.tolist(), target_mean_=mean, target_deviation_=deviation)
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The number of each series, (n,) float64."""

@@ -14,6 +14,7 @@ from xrnn.files import quoted
 from xrnn.series.checks import LARGEST, Series, as_number
 from xrnn.series.errors import DataError
 from xrnn.series.inputs import as_numbers, refuse_mask
+from xrnn.series.scale import deviation_of
 from xrnn.typing import HostArray
 
 # Parts of the series that are held out: the share, and a spawn key, as in training.py, which gives a stream of the seed
@@ -47,36 +48,31 @@ def groups_of(series: Sequence[Series], labels: Sequence[Any] | None) -> list[li
     return [[i for i, each in enumerate(series) if each.label == label] for label in labels]
 
 
-def label_type(label: Any) -> type | None:
-    """str, bool, int or float.   None if files or arrays can't hold the label, and for a number that is not whole."""
-    if isinstance(label, str):
-        return None if label.endswith("\0") or any("\ud800" <= c <= "\udfff" for c in label) else str
-    if isinstance(label, float):
-        return float if label.is_integer() else None
-    if isinstance(label, int) and -(2**63) <= label < 2**63:
-        return bool if isinstance(label, bool) else int
-    return None
-
-
 def as_labels(y: Any) -> list[Any]:
     """The labels in y, all of one type: str, bool, int or float.   Raises ValueError."""
     given = [
         each.item() if isinstance(each, np.generic) and each.dtype.kind in "biufU" else each for each in _column(y)
     ]
-    types = [label_type(each) for each in given]
-    if None in types:
-        i = types.index(None)
-        shown = f"a number of {given[i].bit_length()} bits" if isinstance(given[i], int) else quoted(repr(given[i]))
-        raise DataError(
-            f"Unknown label type: y[{i}] is {shown}: expected text that files can hold, without surrogates and without "
-            "NUL at its end, bools or whole numbers of 64 bits; convert each, as by str(label), leave out the series "
-            "without a label, or use Regressor for numbers"
-        )
-    if len(names := {str(each and each.__name__) for each in types}) > 1:
+    for i, each in enumerate(given):
+        if not _is_label(each):
+            shown = f"a number of {each.bit_length()} bits" if type(each) is int else quoted(repr(each))
+            raise DataError(
+                f"Unknown label type: y[{i}] is {shown}: expected text that files can hold, without surrogates and "
+                "without NUL at its end, bools or whole numbers of 64 bits; convert each, as by str(label), leave out "
+                "the series without a label, or use Regressor for numbers"
+            )
+    if len(names := {type(each).__name__ for each in given}) > 1:
         raise ValueError(f"y holds labels of the types {', '.join(sorted(names))}: expected one type; use text")
-    # of an Enum, the values
-    labels: list[Any] = np.array([str.__str__(each) if types[0] is str else each for each in given]).tolist()
-    return labels
+    return given
+
+
+def _is_label(label: Any) -> bool:
+    """Whether files and arrays can hold the label."""
+    if type(label) is str:
+        return not label.endswith("\0") and not any("\ud800" <= c <= "\udfff" for c in label)
+    if type(label) is int:
+        return -(2**63) <= label < 2**63
+    return type(label) is bool or (type(label) is float and label.is_integer())
 
 
 def as_targets(y: Any) -> list[float]:
@@ -120,15 +116,7 @@ def classes_of(labels: Sequence[Any], *, by_number: bool = False) -> list[Any]:
     return sorted(different, key=numbers.get) if by_number and None not in numbers.values() else different  # type: ignore[arg-type]
 
 
-def deviation(values: HostArray) -> float:
-    """The standard deviation, also of numbers below 1e-160, whose squares are 0: these are scaled by a power of two."""
-    _, exponent = np.frexp(np.abs(values).max())
-    return float(np.ldexp(np.ldexp(values, -exponent).std(), exponent))
-
-
 def r_squared(targets: HostArray, predicted: HostArray) -> float:
     """1 - Σ error² / Σ (target - mean target)²; NaN if all targets are equal."""
-    error, spread = targets - predicted, targets - targets.mean()
-    _, exponent = np.frexp(np.abs(spread).max())  # as in `deviation`
-    total = np.square(np.ldexp(spread, -exponent)).sum()
-    return 1 - float(np.square(np.ldexp(error, -exponent)).sum() / total) if total else math.nan
+    deviation = deviation_of(targets)
+    return 1 - float(np.square((targets - predicted) / deviation).mean()) if deviation else math.nan

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,12 +15,11 @@ from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
 from xrnn.layers.network import Network
 from xrnn.layers.stack import Stack
+from xrnn.sequences import pad
 from xrnn.series.labelled.base import LabelledEstimator
 from xrnn.series.scale import Scale
-from xrnn.typing import Array, HostArray, Shape
+from xrnn.typing import Array, HostArray
 
-# outputs, targets, weights of the labels or None → the mean loss and its gradient
-Loss: TypeAlias = Callable[[Array, Array, Array | None], tuple[Array, Array]]
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
 
 
@@ -69,30 +68,6 @@ def inputs_of(values: HostArray, scale: Scale, size: int) -> HostArray:
     return scale.apply(patches(values, size))
 
 
-def pack(series: Sequence[HostArray], targets: HostArray) -> tuple[HostArray, HostArray]:
-    """Put a batch into one float32 buffer: x (T, N, D), then the bits of the lengths and of the targets, (N,) each.
-
-    T is the longest length; x is 0 past the end of a series. targets: int32 or float32.
-
-    → the buffer, and x, a view of it
-    """
-    lengths = np.array([len(values) for values in series], np.int32)
-    T, N, D = int(lengths.max()), len(series), series[0].shape[1]  # int: T · N · D may exceed int32
-    buffer = np.zeros(T * N * D + 2 * N, np.float32)
-    x = buffer[: T * N * D].reshape(T, N, D)
-    for n, values in enumerate(series):
-        x[: len(values), n] = values
-    buffer[T * N * D :].view(np.int32)[:] = np.concatenate([lengths, targets.view(np.int32)])
-    return buffer, x
-
-
-def unpack(buffer: Array, shape: Shape, dtype: str = "int32") -> tuple[Array, Array, Array]:
-    """x (T, N, D), lengths (N,) int32 and targets (N,) of `dtype`: views of a buffer from `pack`, on any device."""
-    T, N, D = shape
-    tail = buffer[T * N * D :]
-    return buffer[: T * N * D].reshape(shape), tail[:N].view("int32"), tail[N:].view(dtype)
-
-
 class Model(Network):
     """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005).
 
@@ -130,14 +105,6 @@ class Model(Network):
         shares: Array = (inside / lengths).astype(h.dtype)[..., None]
         return shares
 
-    def train_step(
-        self, loss_of: Loss, x: Array, lengths: Array, targets: Array, weights: Array | None = None
-    ) -> Array:
-        """Forward and backward pass → the mean loss, 0-d, on the device."""
-        loss, dy = loss_of(self.forward(x, lengths), targets, weights)
-        self.backward(dy)
-        return loss
-
     def __call__(self, x: Array, lengths: Array) -> Array:
         """Inference: y without dropout. Nothing is kept for `backward`."""
         h, _ = self.stack(x, lengths=lengths)
@@ -150,9 +117,8 @@ class Model(Network):
         y = np.zeros((len(series), self.linear.output_size))
         for first in range(0, len(series), _INFERENCE_BATCH):
             rows = by_length[first : first + _INFERENCE_BATCH]
-            buffer, x = pack([series[i] for i in rows], np.zeros(len(rows), np.int32))
-            batch, lengths, _ = unpack(self.backend.asarray(buffer), x.shape)
-            y[rows] = self.backend.to_numpy(self(batch, lengths))
+            x, lengths = map(self.backend.asarray, pad([series[i] for i in rows]))
+            y[rows] = self.backend.to_numpy(self(x, lengths))
         return y
 
 

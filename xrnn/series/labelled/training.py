@@ -11,18 +11,18 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.select import to_numpy
-from xrnn.sequences import batches
+from xrnn.sequences import batches, pad
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, param
 from xrnn.series.labelled.base import LabelledEstimator, Watcher
-from xrnn.series.labelled.model import Model, inputs_of, new_layers, pack, patches, unpack
+from xrnn.series.labelled.model import Model, inputs_of, new_layers, patches
 from xrnn.series.scale import Scale
-from xrnn.typing import Array, HostArray, Shape
+from xrnn.typing import Array, HostArray
 
 _MAX_NORM: Final = 1.0
 _AVERAGED: Final = 100  # updates: the shown figures are means over the last ones
 _ORDER, _NOISE, _START = 2, 3, 5  # spawn keys: each gives an independent random stream of the seed
-_LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest
+_LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest; it stays after the last update of the cosine
 
 
 def default_epochs(count: int) -> int:
@@ -31,14 +31,6 @@ def default_epochs(count: int) -> int:
     Found on sets of 40 to 270 series. The number of updates grows with the square root of the number of series.
     """
     return max(10, round(1600 / math.sqrt(count)))
-
-
-def cosine_rate(peak: float, update: int, total: int) -> float:
-    """The learning rate peak · max(1/20, cosine(update, total)), updates counted from 1.
-
-    After update `total`, it stays at the lowest rate.
-    """
-    return peak * max(_LOWEST, cosine(update, total))
 
 
 class Training:
@@ -74,24 +66,24 @@ class Training:
         """The model's inputs for these series."""
         return [inputs_of(each.values, self.scale, self._patch) for each in series]
 
-    def packed(self, update: int) -> tuple[HostArray, Shape]:
-        """The buffer that `pack` makes of the batch of an update, and the shape of x."""
+    def batch(self, update: int) -> tuple[HostArray, HostArray, HostArray]:
+        """x (T, N, D), lengths (N,) and targets (N,) of an update."""
         epoch, number = divmod(update, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._chosen = epoch, batches(self._lengths, self._p.batch, rng=self._rng(_ORDER, epoch))
         chosen, scale, size = self._chosen[number], self.scale, self._patch
         starts = self._rng(_START, update).integers(self._starts[chosen]).tolist()
-        series = [
-            inputs_of(self._train[i].values[start:], scale, size) if start else self._inputs[i]
-            for i, start in zip(chosen.tolist(), starts, strict=True)
-        ]
-        buffer, x = pack(series, self._targets[chosen])
+        x, lengths = pad(
+            [
+                inputs_of(self._train[i].values[start:], scale, size) if start else self._inputs[i]
+                for i, start in zip(chosen.tolist(), starts, strict=True)
+            ]
+        )
         if self._p.noise:
             shape = int(self._lengths[chosen].max()), *x.shape[1:]
-            x += (
-                np.float32(self._p.noise) * self._rng(_NOISE, update).standard_normal(shape, dtype=np.float32)[: len(x)]
-            )
-        return buffer, x.shape
+            noise = self._rng(_NOISE, update).standard_normal(shape, dtype=np.float32)[: len(x)]
+            x += np.float32(self._p.noise) * noise
+        return x, lengths, self._targets[chosen]
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._p.seed, spawn_key=key))
@@ -102,12 +94,9 @@ class Training:
         return self._optimizer.steps
 
     @property
-    def position(self) -> str:
-        return f"epoch {self.steps // self.per_epoch:,}"
-
-    @property
-    def shown_figures(self) -> str:
-        return f"loss {np.mean(self.losses[-_AVERAGED:]):.3f}"
+    def figures(self) -> str:
+        """The epoch and the loss, for a line about the progress."""
+        return f"epoch {self.steps // self.per_epoch:,}: loss {np.mean(self.losses[-_AVERAGED:]):.3f}"
 
     def run(self, last: int, watcher: Watcher) -> None:
         """Make updates until there are `last`, or the watcher stops.
@@ -132,13 +121,13 @@ class Training:
 
     def step(self) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
-        packed, shape = self.packed(self.steps)
+        x, lengths, targets = map(self._backend.asarray, self.batch(self.steps))
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
-            x, lengths, targets = unpack(self._backend.asarray(packed), shape, self._targets.dtype.name)
-            loss = self.model.train_step(self._p._loss, x, lengths, targets, self._weights)
+            loss, dy = self._p._loss(self.model.forward(x, lengths), targets, self._weights)
+            self.model.backward(dy)
             clip_grad_norm(self._optimizer.grads, _MAX_NORM)
-            self._optimizer.lr = cosine_rate(self._p.lr, self.steps + 1, self.total)
+            self._optimizer.lr = self._p.lr * max(_LOWEST, cosine(self.steps + 1, self.total))
             self._optimizer.step()
         self._unread.append(loss)
 
