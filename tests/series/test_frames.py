@@ -321,7 +321,6 @@ def test_an_index_and_the_target_may_have_one_name() -> None:
 
 
 TIME = "is not a time like the others"
-SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +349,6 @@ SURROGATE = LONG.set_axis(pandas.Index(["shop", "\ud800"], dtype=object), axis=1
             (LONG, {"id": "shop", "known": [n]}, "expected names without commas and outer whitespace")
             for n in ("a,b", " a", "")
         ),
-        (SURROGATE, {"id": "shop"}, "surrogates"),
         *(
             (LONG, names, "id, time, target and known are shop, shop")
             for names in (

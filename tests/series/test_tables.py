@@ -298,7 +298,11 @@ def test_optional_columns_may_be_absent() -> None:
         ("x\n1\n", {"skip": ("z",)}, "expected a name, or a number from 1 to 1; it has 1 column x"),
         ("x,x\n1,2\n", {"skip": ("x",)}, "f.csv has two columns x: expected a name, or a number from 1 to 2"),
         ("i,x\n1,2\n,3\n", {"id": "i"}, "f.csv, line 3 has no value in column i, which id names: expected the name"),
-        (LONG, {"id": "t", "label": "kind"}, "f.csv, t 2 has the labels run and walk: expected one for a series"),
+        (
+            LONG,
+            {"id": "t", "label": "kind", "skip": ("sensor",)},
+            "f.csv, t 2 has the labels run and walk: expected one for a series",
+        ),
         (LONG, {"time": "t", "skip": ("sensor", "kind")}, "f.csv, line 4: the time 1 is also in line 3: expected diff"),
         (
             "date,v\n1. Quartal,1\n",

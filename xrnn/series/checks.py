@@ -69,11 +69,6 @@ def checked(values: HostArray, label: Any, name: str, channel_names: tuple[str, 
             f"{shown} has two channels {quoted(twice)!r}: expected different names, by which `xrnn predict` finds the "
             "channels; rename one, or leave it out"
         )
-    if flawed := [name for name in channel_names or () if any("\ud800" <= c <= "\udfff" for c in name)]:
-        raise DataError(
-            f"{shown} has the channel {flawed[0]!a}: expected a name without surrogates, which files can't hold; "
-            "rename it"
-        )
     known = ~np.isnan(values)
     steps = np.flatnonzero(known.any(axis=1))
     if not steps.size:

@@ -10,7 +10,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from xrnn.files import printable
 
@@ -39,10 +39,6 @@ class SettingsError(ModelError, ValueError):
 
 class DataError(ModelError, ValueError):
     """The data can't be used."""
-
-    @classmethod
-    def of(cls, error: MemoryError) -> Self:
-        return cls(f"out of memory ({error}): expected series that fit; name fewer or shorter ones")
 
 
 class CheckpointError(ModelError, ValueError):

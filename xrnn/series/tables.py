@@ -203,11 +203,11 @@ class Table:
         labels = [] if label_at is None else self.cells(label_at)
         times, made = self.times(times_at), []
         unused = tuple(self.shown(i) for i in left if i not in used)
-        groups = self.groups(id_at, time_at, times)
-        of_series = [self.label({labels[i] for i in places}, name) if labels else label for _, name, places in groups]
-        names, values = tuple(self.header[i] for i in used) if self.header else None, self.numbers(used)
-        for (key, name, places), of in zip(groups, of_series, strict=True):
-            each = checked(values[places], of, name, names)
+        groups, values = self.groups(id_at, time_at, times), self.numbers(used)
+        names = tuple(self.header[i] for i in used) if self.header else None
+        for key, name, places in groups:
+            of_series = self.label({labels[i] for i in places}, name) if labels else label
+            each = checked(values[places], of_series, name, names)
             of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
             time_names = tuple(map(self.shown, times_at))
             made.append(replace(each, times=of_steps, id=key, time_names=time_names, unused=unused))
@@ -272,8 +272,7 @@ class Table:
         cells = self.cells(places[0])
         if len(places) == 2:
             letter = _PARTS_OF_YEARS[self.shown(places[1]).lower()]
-            numbers = [[self.number(row, place) for place in places] for row in range(len(self.rows))]
-            cells = [f"{y:g}-{letter}{p:0{2 - len(letter)}g}" for y, p in numbers]
+            cells = [f"{y:g}-{letter}{p:0{2 - len(letter)}g}" for y, p in self.numbers(places)]
         return read_times(cells, self.where)
 
     def _holds_times(self, place: int) -> bool:
@@ -295,31 +294,25 @@ class Table:
 
         Raises DataError if an identifier is missing, or a time occurs twice in a series.
         """
-        groups: dict[str, list[int]] = {} if id_at is not None else {"": [*range(len(self.rows))]}
-        for i, key in enumerate([] if id_at is None else self.cells(id_at)):
-            if not key:
+        rows = range(len(self.rows))
+        ids = [""] * len(rows) if id_at is None else self.cells(id_at)
+        groups: dict[str, list[int]] = {key: [] for key in ids}
+        for i in rows if time_at is None else sorted(rows, key=lambda row: times[row]):
+            if id_at is not None and not ids[i]:
                 raise DataError(
-                    f"{self.where(i)} has no value in column {self.shown(id_at or 0)}, which {param('id')} names: "
-                    "expected the name or number of a series; fill it in, or remove the row"
+                    f"{self.where(i)} has no value in column {self.shown(id_at)}, which {param('id')} names: expected "
+                    "the name or number of a series; fill it in, or remove the row"
                 )
-            groups.setdefault(key, []).append(i)
-        if time_at is not None:
-            groups = {key: self._by_time(places, times, time_at) for key, places in groups.items()}
-        at = "" if id_at is None else f", {self.shown(id_at)} "
-        return [(key, f"{self.name}{at}{key}", places) for key, places in groups.items()]
-
-    def _by_time(self, places: list[int], times: Sequence[Time], time_at: int) -> list[int]:
-        """The rows `places`, sorted by time.   Raises DataError if a time occurs twice."""
-        rows: dict[Time, int] = {}
-        for i in places:
-            if (time := times[i]) in rows:
+            places = groups[ids[i]]
+            if time_at is not None and places and times[places[-1]] == times[i]:
                 raise DataError(
                     f"{self.where(i)}: the time {quoted(self.cells(time_at)[i])} is also in "
-                    f"{self.where(rows[time]).removeprefix(f'{self.name}, ')}: expected different times in a series; "
+                    f"{self.where(places[-1]).removeprefix(f'{self.name}, ')}: expected different times in a series; "
                     f"remove a row, or give {param('id')}"
                 )
-            rows[time] = i
-        return [rows[time] for time in sorted(rows)]
+            places.append(i)
+        at = "" if id_at is None else f", {self.shown(id_at)} "
+        return [(key, f"{self.name}{at}{key}", places) for key, places in groups.items()]
 
     def label(self, labels: set[str], name: str) -> str | None:
         """The label of a series from the cells of its rows."""

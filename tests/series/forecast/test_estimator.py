@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.commands.runs import growth, raising
+from tests.commands.runs import growth
 from tests.errors import one_line, refused
 from xrnn.commands.main import main
 from xrnn.series import Forecaster, NotFittedError
@@ -195,13 +195,6 @@ def test_info_tells_what_a_forecaster_uses(capsys: pytest.CaptureFixture[str]) -
         Forecaster(**SMALL).fit([values]).save("c")
         assert main(["info", "c"]) == 0
         assert f"log={logarithms}, calendar='')" in capsys.readouterr().out
-
-
-def test_too_little_memory_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    forecaster = Forecaster(**SMALL).fit([growth(40)])
-    monkeypatch.setattr("xrnn.series.forecast.estimator.next_steps", raising(MemoryError("80 TiB")))
-    with one_line(DataError, "out of memory (80 TiB): expected series that fit; name fewer or shorter ones"):
-        forecaster.predict()
 
 
 def test_the_defaults() -> None:

@@ -276,16 +276,13 @@ class Forecaster(Estimator):
         """The steps after the first `rows` rows of a series; by default, after the last known value.
 
         The forecast is naive if the series is too short or constant. Raises DataError if the series has no value, other
-        times, or lacks known columns, and if the memory does not suffice.
+        times, or lacks known columns.
         """
         facts = self._fitted().facts_
         series = as_fitted(series, facts)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        try:
-            return self._steps(series, rows)
-        except MemoryError as error:
-            raise DataError.of(error) from error
+        return self._steps(series, rows)
 
     def _steps(self, series: Series, rows: int | None) -> Forecast:
         scale = Scale(*self.known_scale_)
