@@ -137,11 +137,18 @@ def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: C
 
 
 def test_the_lines_about_the_data_and_the_naive_forecasts(capsys: Capture) -> None:
-    rows = [f"{day(i)},K,{i % 5}" for i in range(39)]
+    rows = [f"{day(i)},{shop},{i % 5}" for shop, count in (("K", 39), ("D", 40)) for i in range(count)]
+    different = "the series end at different times: K 2024-02-08 to D 2024-02-09\n"
     years = [f"{1980 + i},x,{i % 5}" for i in range(40)]
     for lines, options, words in (
-        (["Tag,Filiale,v", *rows], "", "times: Tag, steps of 1 day; columns: v; unused columns: Filiale\n"),
+        (["Tag,Filiale,v", *rows[:39]], "", "times: Tag, steps of 1 day; columns: v; unused columns: Filiale\n"),
         (["Saison,Filiale,v", *years], "--season 1", "times: none; columns: v; unused columns: Saison, Filiale\n"),
+        (["date,shop,v", *rows], "--id shop", different),
+        (
+            [*["date,v", *(f"{day(i)},{i % 5}" for i in range(38))], f"{day(38)},", f"{day(39)},1"],
+            "",
+            "40 rows, 1 missing value, ",
+        ),
     ):
         Path("f.csv").write_text("\n".join(lines))
         words_ = ["forecast", "f.csv", *OPTIONS, "--context", "8", "--target", "v", "--overwrite", *options.split()]
@@ -253,7 +260,8 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
         f"not scored: {left_out}",
         "f.csv, id firm 0, 1 of 45 series; `xrnn predict` prints all forecasts",
     } <= {*lines}
-    assert any(line.startswith("series: 45 series, 1 to 40 rows, season 1; ") for line in lines)
+    for start in ("… and 1 more in --json", "series: 45 series, 1 to 40 rows, season 1; "):
+        assert any(line.startswith(start) for line in lines)
     model, naive = (next(line for line in lines if line.startswith(name)) for name in ("model  ", "naive  "))
     assert float(model.split()[1]) < float(naive.split()[1])
     _, *rows_ahead = table(capsys, "f.csv")
@@ -268,15 +276,14 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
 def test_the_scores_are_means_of_those_of_the_series(capsys: Capture) -> None:
     write("f.csv", growth())
     write("g.csv", np.random.default_rng(0).random(30), start=2009)
-    got = results(capsys, "forecast", "f.csv", "g.csv", *OPTIONS)["backtest"]
-    p = params(horizon=3, context=6)
-    past = fit_series(load_to_forecast([Path("f.csv"), Path("g.csv")], p, {}), p).backtest
-    assert past is not None
-    tests = backtests(past, Intervals.of(past, p.levels))
+    got = results(capsys, "forecast", "f.csv", "g.csv", *OPTIONS)
+    assert [each["name"] for each in got["series"]] == ["f.csv", "g.csv"]
     for method in ("model", "naive", "drift"):
-        for name, value in got[method].items():
-            each = [getattr(test.scores[method], name) for test in tests]
-            np.testing.assert_allclose(value, np.mean(each, axis=0), rtol=1e-9)
+        for name, value in got["backtest"][method].items():
+            np.testing.assert_allclose(value, np.mean([each[method][name] for each in got["series"]], axis=0))
+    assert main(["forecast", "f.csv", "g.csv", *OPTIONS, "--overwrite"]) == 0
+    printed = capsys.readouterr().out.rpartition("\nMASE ")[2].splitlines()
+    assert printed[2].split() == ["g.csv", *(f"{each['mase']:.3f}" for each in list(got["series"][1].values())[1:])]
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
@@ -296,7 +303,12 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     assert figure.get_supxlabel() == "forecasts: …"
     panels = [axes for axes in figure.axes if axes.axison]
     titles = [axes.get_title().splitlines()[0] for axes in panels]
-    assert titles == [f"{k}.csv" for k in range(min(count, 6))]
+    if count == 7:
+        errors = {each.name: each.scores["model"].mase for each in tests}
+        lowest, highest = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
+        assert titles == [f"lowest error, {lowest}", f"highest error, {highest}"]
+        return
+    assert titles == [f"{k}.csv" for k in range(count)]
     drawn: dict[str, list[datetime]] = {}
     for line in panels[0].lines:
         drawn.setdefault(line.get_color(), []).extend(line.get_xdata())

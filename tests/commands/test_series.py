@@ -114,6 +114,18 @@ def test_series_that_do_not_fit_get_one_line() -> None:
     assert (len(data.train), len(data.test)) == (2, 1)
 
 
+def test_a_test_on_the_training_series_is_refused() -> None:
+    """Its accuracy would say nothing about new series."""
+    train = write_ts(Path("f.ts"), waves(8))
+    Path("copy.ts").write_bytes(train.read_bytes())
+    write_ts(Path("part.ts"), waves(8)[::-2])
+    for name in ("f.ts", "copy.ts", "part.ts"):
+        with one_line(DataError, f"{name} has only series that f.ts has too: expected series that the model has not"):
+            read([train, Path(name)])
+    some = write_ts(Path("some.ts"), [*waves(8)[:7], *waves(1, 1)])
+    assert len(read([train, some]).test) == 8
+
+
 def test_series_without_a_label_get_one_line() -> None:
     Path("f.ts").write_text("@classLabel false\n@data\n1,2\n")
     write_csv(Path("g.csv"), np.ones((2, 2)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from xrnn.commands.options import ReadingOptions, RunOptions, path, with_options
 from xrnn.commands.pictures import draw_forecasts
 from xrnn.commands.series import described, load_to_forecast
-from xrnn.commands.tables import forecast_table, parts_of, scores_tables
+from xrnn.commands.tables import as_dict, forecast_table, parts_of, scores_tables, series_table, shown
 from xrnn.commands.training import Run
 from xrnn.series import Forecaster
 from xrnn.series.forecast.fit import fit_series
@@ -55,17 +55,21 @@ def forecast(
         count = sum(len(each.origins) for each in tests)
         say(f"backtest: {count:,} forecast{'s' * (count > 1)} of {p.horizon} step{'s' * (p.horizon > 1)}")
         say(scores_tables(means, p.levels))
+        if len(tests) > 1:
+            say(series_table(tests, shown(means)))
     forecasts = [next_steps(each, intervals) for each in fit.series]
     for line in (past.unscored if past else "", naive_forecasts(forecasts), parts := parts_of(forecaster)):
         if line:
             say(line)
-    shown = forecasts[tests[0].place if tests else 0]
+    first = forecasts[tests[0].place if tests else 0]
     if len(forecasts) > 1:
-        say(f"{shown.name}, 1 of {len(forecasts):,} series; `xrnn predict` prints all forecasts")
-    say(forecast_table(shown))
-    scores = {method: each._asdict() for method, each in means.items()}
-    steps = [{"name": each.name} | step for each in forecasts for step in each.steps()]
+        say(f"{first.name}, 1 of {len(forecasts):,} series; `xrnn predict` prints all forecasts")
+    say(forecast_table(first))
+    results: dict[str, Any] = {"backtest": as_dict(means) or None}
+    if len(tests) > 1:
+        results["series"] = [{"name": each.name} | as_dict(each.scores) for each in tests]
+    results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
     run.finish(
-        {"backtest": scores or None, "forecast": steps},
+        results,
         lambda figure: draw_forecasts(figure, fit.series, forecasts, tests, parts),
     )

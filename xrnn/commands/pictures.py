@@ -80,26 +80,29 @@ def draw_forecasts(
     tests: Sequence[Backtest],
     parts: str,
 ) -> None:
-    """A panel for each of the first six series: its last rows and, after them, its forecast.
+    """A panel for each series if there are at most six; else for the scored ones with the lowest and highest error.
 
-    If the series is scored, the panel also shows the forecasts of the held-out rows, one horizon apart, beside the
-    seasonal naive ones.
+    A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
+    forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
 
     tests    of the scored series;   parts: a line below the panels: what the forecasts consist of
     """
     scored = {each.place: each for each in tests}
-    count = min(len(series), _MOST_PANELS)
-    rows, columns = -(-count // 2), min(count, 2)
-    figure.set_size_inches((9, 4.4) if count == 1 else (13, 3.9 * rows))
+    shown = dict.fromkeys(range(len(series)), "")
+    if len(series) > _MOST_PANELS:
+        order = sorted(scored, key=lambda i: scored[i].scores["model"].mase)
+        shown = {order[0]: "lowest error, ", order[-1]: "highest error, "} if order else {0: ""}
+    rows, columns = -(-len(shown) // 2), min(len(shown), 2)
+    figure.set_size_inches((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for i, axes in enumerate(panels[:count]):
-        title = _text(series[i].name)
+    for (i, kind), axes in zip(shown.items(), panels, strict=False):
+        title = f"{kind}{_text(series[i].name)}"
         if i in scored:
             of = scored[i].scores
             title += f"\nbacktest: MASE {of['model'].mase:.3f}, seasonal naive {of['seasonal_naive'].mase:.3f}"
         _draw_panel(axes, series[i], forecasts[i], scored.get(i))
         axes.set(title=title)
-    for axes in panels[count:]:
+    for axes in panels[len(shown) :]:
         axes.axis("off")
     panels[0].legend()
     figure.supxlabel(parts, fontsize="small")

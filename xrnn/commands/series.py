@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from xrnn.commands.options import TableOptions
 from xrnn.files import printable, quoted
@@ -19,6 +22,7 @@ from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
 from xrnn.series.parameters import RULES
 from xrnn.series.read import check_channels, read_path
 from xrnn.series.tables import Columns, names_in
+from xrnn.series.times import show
 
 # By the kind of their files.
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}
@@ -67,9 +71,11 @@ def described(fit: Fit, series: Sequence[Series]) -> list[str]:
     """Lines: the series and their sizes; which columns of their tables are the times, which are used, which are not."""
     facts, step = fit.facts, f", steps of {fit.facts.step}" if fit.facts.step else ""
     name = printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
+    missing = sum(int(np.isnan(each.given.values[: each.rows]).sum()) for each in fit.series)
+    gaps = f", {missing:,} missing value{'s' * (missing > 1)}" if missing else ""
     line = (
-        f"series: {name}, {_span([each.rows for each in fit.series])} rows, season {facts.season}; {facts.horizon} "
-        f"step{'s' * (facts.horizon > 1)} ahead from {facts.context}"
+        f"series: {name}, {_span([each.rows for each in fit.series])} rows{gaps}, season {facts.season}; "
+        f"{facts.horizon} step{'s' * (facts.horizon > 1)} ahead from {facts.context}"
     )
     tables = {
         f"times: {', '.join(each.time_names) + step if each.time_names else 'none'}"
@@ -77,7 +83,18 @@ def described(fit: Fit, series: Sequence[Series]) -> list[str]:
         + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
         for each in series
     }
-    return [line, *sorted(tables)]
+    return [line, *sorted(tables), *_different_ends(series)]
+
+
+def _different_ends(series: Sequence[Series]) -> list[str]:
+    """A line about the first and the last end of the series, if they differ."""
+    ends: list[Any] = [(each.times[each.target_rows[-1]], each.id or each.name) for each in series if each.times]
+    with contextlib.suppress(TypeError):  # files with numbers and with dates
+        first, last = (choose(ends, key=lambda end: end[0], default=(0, "")) for choose in (min, max))
+        if first[0] != last[0]:
+            of = (f"{name} {show(time)}" for time, name in (first, last))
+            return [f"the series end at different times: {' to '.join(of)}"]
+    return []
 
 
 def _span(sizes: Sequence[int]) -> str:
@@ -106,6 +123,11 @@ def load(train: Path | None, test: Path | None, given: Mapping[str, str], seed: 
             f"{paths[0]} has too few series to hold out some: expected at least two of a label; add some, or name a "
             "TEST"
         )
+    if others and {_content(each) for each in tested} <= {_content(each) for each in known}:
+        raise DataError(
+            f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
+            "another TEST, or leave it out to hold out a part of TRAIN"
+        )
     if strange := [each for each in tested if labels and each.label not in labels]:
         raise DataError(
             f"{printable(strange[0].name)} has the label {quoted(escaped(strange[0].label))}: expected one that TRAIN "
@@ -117,6 +139,11 @@ def load(train: Path | None, test: Path | None, given: Mapping[str, str], seed: 
         f"channel{'s' * (D > 1)}{names}, {_span([len(each.values) for each in known + tested])} steps"
     )
     return Labelled(known, tested, source)
+
+
+def _content(series: Series) -> tuple[Any, ...]:
+    """Equal for two series with the same label and values."""
+    return series.label, series.values.shape, series.values.tobytes()
 
 
 def _labelled(series: Series, numbers: bool) -> Series:
