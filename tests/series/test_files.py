@@ -22,7 +22,7 @@ from tests.errors import one_line
 from tests.forge import little_memory
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.errors import CheckpointError
-from xrnn.series.files import kind_in
+from xrnn.series.estimator import kind_in
 from xrnn.typing import HostArray
 
 X, Y = np.random.default_rng(0).normal(size=(8, 5, 2)), np.arange(8) % 2

@@ -26,8 +26,7 @@ from xrnn.layers.quantized import quantize
 from xrnn.select import get_backend, use_backend
 from xrnn.series import Forecaster, Regressor
 from xrnn.series.errors import DataError, ModelError, OutputError, SettingsError, file_errors
-from xrnn.series.estimator import Estimator
-from xrnn.series.files import kind_in
+from xrnn.series.estimator import Estimator, kind_in
 from xrnn.series.scale import Scale
 
 _WRITE: Final = (".onnx", ".safetensors", ".c")

@@ -22,7 +22,7 @@ from xrnn.select import use_backend
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import Series, escaped
 from xrnn.series.errors import CheckpointError, DataError, SettingsError, file_errors
-from xrnn.series.files import kind_in
+from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.forecasts import naive_forecasts
 from xrnn.series.inputs import as_row
 from xrnn.series.read import check_same, read_path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any, NoReturn, Self
 
+import numpy as np
+
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_float, check_place, dtype_of, is_read_only
 from xrnn.layers.store import unchangeable
@@ -147,7 +149,8 @@ class Layer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.params = [param.copy() if is_read_only(param) else param for param in self.params]
+        # Also of joblib's memory maps, which are arrays of another class.
+        self.params = [np.array(param) if is_read_only(param) else param for param in self.params]
         self._bind_to(self.params[self._reference])
         self._register()
 

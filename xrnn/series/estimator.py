@@ -2,14 +2,23 @@
 
 It has the methods that scikit-learn's tools need. It is not derived from its base class, since that import takes longer
 than a prediction.
+
+The file of a fitted estimator is one of `xrnn.save_checkpoint`, whose `extra` holds
+
+job      the kind of the estimator: "xrnn series classifier"
+params   the parameters of the constructor, by name
+learnt   the attributes that `fit` has learnt, by name, without the layers
+
+A file may come from anywhere. It runs no code. `Estimator.load` checks the parameters, and computes a prediction.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,10 +26,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from xrnn.exchange.checkpoint import checkpoint_content
-from xrnn.files import quoted, write_own
+from xrnn.exchange.checkpoint import checkpoint_content, peek, read_checkpoint
+from xrnn.files import ArrayFile, FileError, open_arrays, printable, quoted, write_own
+from xrnn.select import get_backend
 from xrnn.series.errors import CheckpointError
-from xrnn.series.files import content_of, kind_in
 from xrnn.series.parameters import Rule
 
 
@@ -82,8 +91,12 @@ class Estimator(ABC):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
-        name, checkpoint = content_of(Path(path), cls.job, f"a checkpoint; name a file that `{cls.writer}` wrote")
-        loaded = cls()
+        wanted, loaded = f"a checkpoint; name a file that `{cls.writer}` wrote", cls()
+        if (kind := kind_in(Path(path), wanted)) != cls.job:
+            got = f"format {quoted(kind)}" if kind else "no format of xrnn"
+            raise CheckpointError(f"{printable(str(path))} has {got}: expected {wanted}")
+        with _opened(Path(path), wanted) as file:
+            checkpoint = read_checkpoint(file, get_backend())
         try:
             # Parameters that xrnn got after the file was written have their defaults.
             loaded.set_params(**checkpoint.extra["params"])
@@ -95,7 +108,7 @@ class Estimator(ABC):
                 loaded._try()
         except Exception as error:  # a file may hold anything, and so fail anywhere
             raise CheckpointError(
-                f"{name} is damaged, or was written by another version of xrnn ({quoted(str(error))}): expected a "
+                f"{file.name} is damaged, or was written by another version of xrnn ({quoted(str(error))}): expected a "
                 f"model that this version trained; train it again by `{cls.writer}`"
             ) from error
         return loaded
@@ -154,6 +167,24 @@ class Estimator(ABC):
             regressor_tags=utils.RegressorTags() if kind == "regressor" else None,
             input_tags=utils.InputTags(allow_nan=True, three_d_array=True),
         )
+
+
+def kind_in(path: Path, wanted: str) -> str:
+    """The kind of the estimator in the checkpoint at `path`, according to its header; for another file, its format.
+
+    Raises CheckpointError if the file can't be read; `wanted` is the expected content and the remedy.
+    """
+    with _opened(path, wanted) as file:
+        return str(peek(file, "job") or file.metadata.get("format", ""))
+
+
+@contextlib.contextmanager
+def _opened(path: Path, wanted: str) -> Iterator[ArrayFile]:
+    try:
+        with open_arrays(path, wanted) as file:
+            yield file
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _not_fitted(message: str) -> Exception:

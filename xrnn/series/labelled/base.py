@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xrnn.exchange.checkpoint import describe_all, make_checkpoint
-from xrnn.select import get_backend, to_numpy
+from xrnn.backend import Backend
 from xrnn.series.checks import Series
 from xrnn.series.errors import SettingsError, param
 from xrnn.series.estimator import Estimator, learnt_in
@@ -25,6 +24,9 @@ from xrnn.series.inputs import as_row, as_series
 from xrnn.series.parameters import RULES, one_of
 from xrnn.series.read import check_same
 from xrnn.typing import Array, HostArray
+
+# Outputs (N, outputs) and targets (N,) → the mean loss, 0-d on the device, and its gradient.
+Loss: TypeAlias = Callable[[Any, Any], tuple[Array, Array]]
 
 
 class Kind(ABC):
@@ -138,8 +140,8 @@ class LabelledEstimator(Estimator):
         """The targets of the model, (n,): int32 or float32."""
 
     @abstractmethod
-    def _loss(self, y: Any, targets: Any, weights: Any = None) -> tuple[Array, Array]:
-        """The mean loss, 0-d on the device, and its gradient.   weights: of the labels (K,); None for equal ones"""
+    def _loss(self, targets: HostArray, backend: Backend) -> Loss:
+        """The loss function of a training with these targets."""
 
     @abstractmethod
     def _error(self, y: HostArray, series: Sequence[Series]) -> float:
@@ -148,10 +150,6 @@ class LabelledEstimator(Estimator):
     @abstractmethod
     def _decoded(self, y: HostArray) -> HostArray:
         """The predictions from the outputs (n, outputs), float64."""
-
-    def _class_weights(self, targets: HostArray) -> HostArray | None:
-        """The weights of the labels in the loss; None for equal ones."""
-        return None
 
     # ---- how to predict: the kind of model does it ----
 
@@ -204,23 +202,6 @@ class LabelledEstimator(Estimator):
         """
         outputs = self.kind_.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
         return (self._decoded(y)[0] for y in outputs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles, which are portable: the arrays are stored on the host."""
-        state = {**vars(self)}
-        if layers := state.pop("layers_", None):
-            saved: dict[str, Any] = {}
-            description = describe_all(layers, None, saved)
-            state["saved"] = description, {name: to_numpy(array) for name, array in saved.items()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = {**state}
-        if saved := state.pop("saved", None):
-            description, arrays = saved
-            made = make_checkpoint(description | {"extra": {"dict": {}}}, arrays, get_backend())
-            state["layers_"] = dict(made.layers)
-        self.__dict__.update(state)
 
     def _try(self) -> None:
         kind, D, names = self.kind_, self.channels_, self.channel_names_

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
+from xrnn.backend import Backend
 from xrnn.files import quoted
 from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
 from xrnn.series.checks import Series
 from xrnn.series.errors import DataError
 from xrnn.series.inputs import SeriesLike, Targets
-from xrnn.series.labelled.base import KINDS, LabelledEstimator
+from xrnn.series.labelled.base import KINDS, LabelledEstimator, Loss
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.labels import (
     as_labels,
@@ -24,7 +26,7 @@ from xrnn.series.labelled.labels import (
 )
 from xrnn.series.labelled.recurrent import Recurrent
 from xrnn.series.scale import deviation_of
-from xrnn.typing import Array, HostArray
+from xrnn.typing import HostArray
 
 KINDS.update({"recurrent": Recurrent, "convolutions": Convolutions})
 
@@ -105,8 +107,9 @@ class Classifier(LabelledEstimator):
         index = {label: i for i, label in enumerate(self.classes_.tolist())}
         return np.array([index[each.label] for each in series], np.int32)
 
-    def _loss(self, y: Any, targets: Any, weights: Any = None) -> tuple[Array, Array]:
-        return softmax_cross_entropy(y, targets, class_weight=weights)
+    def _loss(self, targets: HostArray, backend: Backend) -> Loss:
+        weights = backend.asarray(balanced_weights(targets, self._outputs)) if self.balance else None
+        return functools.partial(softmax_cross_entropy, class_weight=weights)
 
     def _error(self, y: HostArray, series: Sequence[Series]) -> float:
         return float(1 - self._decoded(y)[np.arange(len(y)), self._targets(series)].mean())
@@ -116,9 +119,6 @@ class Classifier(LabelledEstimator):
         e = np.exp(y.astype(np.float64) - y.max(axis=-1, keepdims=True))
         p: HostArray = e / e.sum(axis=-1, keepdims=True)
         return p
-
-    def _class_weights(self, targets: HostArray) -> HostArray | None:
-        return balanced_weights(targets, self._outputs) if self.balance else None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -168,8 +168,8 @@ class Regressor(LabelledEstimator):
         targets: HostArray = ((numbers - self.target_mean_) / self.target_deviation_).astype(np.float32)
         return targets
 
-    def _loss(self, y: Any, targets: Any, weights: Any = None) -> tuple[Array, Array]:
-        return mean_squared_error(y, targets[:, None].astype(y.dtype, copy=False))
+    def _loss(self, targets: HostArray, backend: Backend) -> Loss:
+        return lambda y, numbers: mean_squared_error(y, numbers[:, None])
 
     def _error(self, y: HostArray, series: Sequence[Series]) -> float:
         return float(np.square(y[:, 0] - self._targets(series)).mean())

@@ -83,11 +83,6 @@ class Model(Network):
         self._dropout = Dropout(dropout, seed=seed, layer=len(self.stack.layers))
         self._shares: Array | None = None  # of the last `forward`
 
-    def start_at(self, update: int) -> None:
-        """Set the number of the next update, which determines the masks of dropout."""
-        for dropout in (*self.stack.dropout, self._dropout):
-            dropout.forward_calls = update
-
     def forward(self, x: Array, lengths: Array) -> Array:
         """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs). Keeps the arrays for `backward`."""
         h, _ = self.stack.forward(x, lengths=lengths)

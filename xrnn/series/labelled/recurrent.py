@@ -41,7 +41,6 @@ class Recurrent(Kind):
         training = Training(p, patch, scaled(series, scaling), get_backend())
         watcher.tell(self._description(training.model, patch, scaling))
         training.run((p.epochs or default_epochs(len(series))) * training.per_epoch, watcher)
-        training.model.start_at(0)
         return {
             "patch_": patch,
             "scaling_": scaling,

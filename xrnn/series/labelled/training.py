@@ -56,8 +56,7 @@ class Training:
         self._lengths = np.array([len(each) for each in self._inputs])
         self.per_epoch = -(-len(train) // p.batch)  # updates
         self._epoch, self._chosen = -1, [np.zeros(0, np.int64)]  # the series of each batch of the epoch
-        weights = p._class_weights(self._targets)
-        self._weights = None if weights is None else backend.asarray(weights)  # of the labels
+        self._loss = p._loss(self._targets, backend)
         self.total = default_epochs(len(train)) * self.per_epoch
         self.losses: list[float] = []
         self._unread: list[Array] = []  # losses that are still on the device
@@ -124,7 +123,7 @@ class Training:
         x, lengths, targets = map(self._backend.asarray, self.batch(self.steps))
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss, dy = self._p._loss(self.model.forward(x, lengths), targets, self._weights)
+            loss, dy = self._loss(self.model.forward(x, lengths), targets)
             self.model.backward(dy)
             clip_grad_norm(self._optimizer.grads, _MAX_NORM)
             self._optimizer.lr = self._p.lr * max(_LOWEST, cosine(self.steps + 1, self.total))
