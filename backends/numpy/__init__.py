@@ -55,7 +55,7 @@ class NumpyBackend(Backend):
         name = kernel_of(cell)
         if not name:
             return super().recurrence_forward(cell, inputs, training)
-        x, lengths, reverse = inputs.x, inputs.lengths, inputs.reverse
+        lengths = inputs.lengths
         if lengths is not None:
             lengths = lengths.astype(np.int64, copy=False)
         frozen: Any = inputs.frozen
@@ -66,7 +66,7 @@ class NumpyBackend(Backend):
                 frozen.made = kernels.PackedForms(frozen.Wx, frozen.Wh), cell.coefficients(np, inputs.own)
             packed, own = frozen.made
         return kernels.forward(
-            name, x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, reverse, own, training,
+            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, inputs.reverse, own, training,
             precision().products, packed,
         )  # fmt: skip
 

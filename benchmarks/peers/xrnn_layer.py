@@ -18,8 +18,8 @@ def about() -> dict[str, str]:
 
 
 def layer_of(problem: Problem) -> Any:
-    """The problem's layer, on its backend."""
-    return LAYERS[problem.case.cell](*map(problem.backend.asarray, problem.weights))
+    """The problem's layer, on its backend, with its parameters in memory as `init` places them."""
+    return LAYERS[problem.case.cell](*map(problem.backend.parameter, problem.weights))
 
 
 def sequence(problem: Problem, layer: Any) -> dict[str, Call]:

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 
 #include <nanobind/nanobind.h>
@@ -33,8 +34,10 @@ constexpr int TYPE<float> = NPY_FLOAT32;
 template <>
 constexpr int TYPE<int64_t> = NPY_INT64;
 
+// With a predicate, std::equal compares the sizes itself. Without one it calls memcmp, which takes longer for so few.
 bool has_shape(PyArrayObject* array, std::initializer_list<int64_t> shape) {
-    return PyArray_NDIM(array) == int(shape.size()) && std::equal(shape.begin(), shape.end(), PyArray_DIMS(array));
+    return PyArray_NDIM(array) == int(shape.size()) &&
+           std::equal(shape.begin(), shape.end(), PyArray_DIMS(array), std::equal_to());
 }
 
 // An input, read through its strides. It is copied only if its elements are misaligned. It holds a reference to its
