@@ -134,7 +134,7 @@ def test_an_excel_sheet_is_read_as_its_cells_are_shown() -> None:
     sheet.save("f.xlsx")
     assert len(read_path(Path("f.xlsx"), Columns(skip=("when",)))) == 1  # the first sheet
     Path("f.xlsx").write_bytes(b"PK\x03\x04")
-    with one_line(DataError, "f.xlsx can't be read (", "): expected a complete .xlsx file; use another copy"):
+    with one_line(DataError, "f.xlsx can't be read (", "): expected a complete .xlsx file, and pandas with"):
         read_path(Path("f.xlsx"))
 
 
@@ -150,7 +150,7 @@ def test_a_parquet_file_keeps_its_types() -> None:
     with one_line(DataError, "f.parquet, row 1, column id: 'b' is not a finite number"):
         read_path(Path("f.parquet"), Columns(channels=("id",)))
     Path("f.parquet").write_bytes(b"PAR1")
-    with one_line(DataError, "f.parquet can't be read (", "): expected a complete .parquet file; use another copy"):
+    with one_line(DataError, "f.parquet can't be read (", "): expected a complete .parquet file, and pandas"):
         read_path(Path("f.parquet"))
 
 
@@ -160,7 +160,7 @@ def test_without_its_package_a_file_gets_one_line(suffix: str, package: str, mon
     with zipfile.ZipFile(f"f{suffix}", "w") as archive:
         archive.writestr("xl/workbook.xml", "")
     monkeypatch.setitem(sys.modules, package, None)
-    with one_line(DataError, f"f{suffix} needs the package {package}, which is not installed: expected it, or a .csv"):
+    with one_line(DataError, f"f{suffix} can't be read (", package, "openpyxl or pyarrow; install them, or use anoth"):
         read_path(Path(f"f{suffix}"))
 
 

@@ -13,7 +13,7 @@ pandas is used only if the caller's objects are pandas' own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -21,9 +21,8 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.series.checks import Series, Time, checked
-from xrnn.series.errors import SettingsError, param
 from xrnn.series.forecast.forecasts import Forecast
-from xrnn.series.tables import Columns, Table, names_in
+from xrnn.series.tables import Columns, Table
 
 _VALUE: Final = "value"  # the name of a target without one
 
@@ -40,21 +39,6 @@ class Names:
     @property
     def given(self) -> list[str]:
         return [each for each in (self.id, self.time, self.target, *self.known) if each]
-
-
-def names_of(known: str | Sequence[str]) -> tuple[str, ...]:
-    """The names in a list, or in text with commas.   Raises ValueError for a name that such text does not hold."""
-    if isinstance(known, str):
-        return names_in(known)
-    if not isinstance(known, Iterable):
-        raise SettingsError(f"{param('known')} is {known!r}: expected text or a list of text")
-    names = tuple(map(str, known))
-    if names_in(",".join(names)) != names:
-        raise ValueError(
-            f"known is {names}: expected names without commas and outer whitespace, since files hold them as a list "
-            "with commas; rename the columns"
-        )
-    return names
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +102,7 @@ class Form:
         if not times or not isinstance(times[0], datetime):
             return pandas.Index(times)
         is_mixed = len({each.utcoffset() for each in times if isinstance(each, datetime)}) > 1
-        index = pandas.to_datetime([*times], utc=True) if is_mixed else pandas.DatetimeIndex([*times])
+        index = pandas.to_datetime([*times], utc=is_mixed)
         given = self.times
         if isinstance(given, pandas.PeriodIndex):
             return index.to_period(given.freq)

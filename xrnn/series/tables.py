@@ -115,17 +115,12 @@ def _from_pandas(path: Path, columns: Columns, suffix: str) -> Table:
             has_index = frame.index.names != [None] or not isinstance(frame.index, pandas.RangeIndex)
             return Table.of(frame.reset_index() if has_index else frame, str(path), columns)
         frame = pandas.read_excel(path, header=None, dtype=object, na_filter=False)
-    except ImportError as error:
-        package = error.name or ("openpyxl" if suffix == ".xlsx" else "pyarrow")
-        raise DataError(
-            f"{path} needs the package {package}, which is not installed: expected it, or a .csv file; use `pip "
-            f"install {package}`"
-        ) from error
     except OSError:
         raise
-    except Exception as error:  # a damaged archive raises many kinds of errors
+    except Exception as error:  # of a missing package; a damaged archive raises many kinds of errors
         raise DataError(
-            f"{path} can't be read ({printable(str(error))[:80]}): expected a complete {suffix} file; use another copy"
+            f"{path} can't be read ({printable(str(error))[:80]}): expected a complete {suffix} file, and pandas with "
+            "openpyxl or pyarrow; install them, or use another copy"
         ) from error
     rows = [[_cell(each) for each in row] for row in frame.itertuples(index=False)]
     full = [i for i, row in enumerate(rows) if any(text_of(cell) for cell in row)]

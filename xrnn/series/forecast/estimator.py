@@ -20,10 +20,11 @@ from xrnn.series.forecast.intervals import Intervals
 from xrnn.series.forecast.model import Facts, Model
 from xrnn.series.forecast.recurrent import UNITS
 from xrnn.series.forecast.series import TOO_FEW, OneSeries, mase_divisor
-from xrnn.series.frames import Form, Names, form_of, names_of
+from xrnn.series.frames import Form, Names, form_of
 from xrnn.series.inputs import as_series, check_count, with_known
 from xrnn.series.parameters import FORECAST_RULES, parse_quantiles
 from xrnn.series.scale import Scale
+from xrnn.series.tables import names_in
 
 _KNOWN_OF_FRAMES: Final = (
     "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "
@@ -134,7 +135,8 @@ class Forecaster(Estimator):
 
         Raises ValueError.
         """
-        names = Names(self.id, self.time, self.target, names_of(self.known))
+        known_names = names_in(",".join(map(str, np.atleast_1d(self.known).tolist())))
+        names = Names(self.id, self.time, self.target, known_names)
         form = form_of(X, names)
         if columns is None and names.given and not (form and form.names.given):
             raise ValueError(
