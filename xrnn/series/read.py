@@ -56,27 +56,24 @@ def check_same(series: Series, channels: int, names: tuple[str, ...] | None, oth
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
     series: list[Series] = []
-    for label in _names(folder):
-        if not os.path.isdir(folder / label):
-            continue
-        names = [name for name in _names(folder / label) if os.path.splitext(name)[1].lower() in _OF_A_LABEL]
-        if not names:
+    for of_label in filter(os.path.isdir, _visible(folder)):
+        files = [path for path in _visible(of_label) if path.suffix.lower() in _OF_A_LABEL]
+        if not files:
             raise DataError(
-                f"{folder / label} holds no series: expected {_OF_LABELS} in the folder of a label; remove it, or add "
-                "some"
+                f"{of_label} holds no series: expected {_OF_LABELS} in the folder of a label; remove it, or add some"
             )
         # An escape stands for each byte of the name that is not UTF-8.
-        text = label.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        for name in names:
-            series += _read_file(folder / label / name, columns, text)
+        label = of_label.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        for path in files:
+            series += _read_file(path, columns, label)
     if not series:
         raise DataError(f"{folder} holds no series: expected a folder for each label, with {_OF_LABELS} in it")
     return series
 
 
-def _names(folder: Path) -> list[str]:
+def _visible(folder: Path) -> list[Path]:
     with file_errors(DataError, "list", folder, "expected a readable folder; change its permissions"):
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[Series]:

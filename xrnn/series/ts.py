@@ -61,7 +61,13 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
 def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> Series:
     """declared: the labels in the header; if there are none, each label is allowed"""
     channels = line.split(":")
-    label = _label(channels.pop().strip(), declared, len(channels), where) if has_label else None
+    label = channels.pop().strip() if has_label else None
+    if label is not None and not (channels and label and (label in declared if declared else "," not in label)):
+        among = f" one of {printable(', '.join(map(escaped, declared)))[:200]}" if declared else " a label"
+        raise DataError(
+            f"{where}: {quoted(label)!r} is not a label: expected{among} after the values and a colon; is the line cut "
+            "off?"
+        )
     values = [
         numbers_in([*map(str.strip, channel.split(","))], ".", f"{where}, channel {i}")
         for i, channel in enumerate(channels, start=1)
@@ -73,16 +79,3 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
             "correct the line, or write ? for missing values"
         )
     return checked(np.array(values, dtype=np.float64).T, label, where)
-
-
-def _label(label: str, declared: Sequence[str], channels: int, where: str) -> str:
-    """The declared spelling of a label. Case is ignored unless the label itself is declared."""
-    spellings = [each for each in (label, *declared) if each.lower() == label.lower()]
-    found = next((each for each in spellings if each in declared or not declared), None)
-    if not channels or not found or (not declared and "," in label):
-        among = f" one of {printable(', '.join(map(escaped, declared)))[:200]}" if declared else " a label"
-        raise DataError(
-            f"{where}: {quoted(label)!r} is not a label: expected{among} after the values and a colon; is the line cut "
-            "off?"
-        )
-    return found
