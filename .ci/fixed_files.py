@@ -41,7 +41,7 @@ TRAINED: Final = {  # files and options; the trained model then predicts the las
     "forecast-known": "data/promo.csv --target y --known promo,price --horizon 6",
     "forecast-hourly": "data/hourly.csv --horizon 24",
     "forecast-month-ends": "data/month-ends.csv --target b",
-    "forecast-npy": "data/walk.npy --context 30",
+    "forecast-npy": "data/walk.npy",
     "classify-patches": "data/ArrowHead_TRAIN.ts data/ArrowHead_TEST.ts --hidden 16",
     "classify-univariate": "data/ItalyPowerDemand_TRAIN.ts data/ItalyPowerDemand_TEST.ts --cell lstm",
     "classify-folders": "data/folders-train data/folders-test --balance --hidden 16",

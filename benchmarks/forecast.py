@@ -33,9 +33,8 @@ import numpy as np
 
 from benchmarks import machine
 from xrnn.series import Forecaster
-from xrnn.series.forecast.scores import ForecastScores, with_quantiles
-from xrnn.series.forecast.scores import seasonal_naive as seasonal_naive_forecast
-from xrnn.series.forecast.series import mase_divisor
+from xrnn.series.forecast.backtest import seasonal_naive as seasonal_naive_forecast
+from xrnn.series.forecast.windows import mase_divisor
 from xrnn.typing import HostArray
 
 LEVELS: Final = (0.1, 0.5, 0.9)
@@ -174,7 +173,8 @@ def _simple(forecast: Callable[[HostArray, HostArray, int, int], HostArray]) -> 
             raise ValueError(f"{len(values)} values: expected at least {max(season, 2) + horizon}, for one error")
         errors = values[past[:, None] + np.arange(horizon)] - forecast(values, past, season, horizon)
         now = forecast(values, np.array([len(values)]), season, horizon)
-        quantiles: HostArray = with_quantiles(now, errors, LEVELS)[0]
+        quantiles: HostArray = now[0, :, None] + np.nanquantile(errors, LEVELS, axis=0).T
+        quantiles[:, 1] = now[0]
         return quantiles
 
     return method
@@ -189,7 +189,7 @@ def xrnn_of_all(series: Sequence[HostArray], season: int, horizon: int, share: f
     """One model of all series → the quantiles of each.   share: of the correction by its recurrent part"""
     with warnings.catch_warnings(action="ignore"):  # of series that are too short to train on
         forecaster = Forecaster(season=season, horizon=horizon).fit([*series])
-        forecaster.recurrent_ *= share
+        forecaster.model_.recurrent *= share
         return [*forecaster.predict_quantiles()]
 
 
@@ -225,12 +225,16 @@ def measure(method: Method, values: HostArray, season: int, horizon: int) -> tup
     scores = []
     for k in range(_ORIGINS):
         origin = len(values) - horizon - k * (horizon // 2)
-        quantiles, target = method(values[:origin], season, horizon), values[origin : origin + horizon]
-        above, q = target[:, None] - quantiles, np.array(LEVELS)
-        inside = (quantiles[:, 0] <= target) & (target <= quantiles[:, 2])
-        scores.append((np.abs(above[:, 1]).mean(), np.maximum(q * above, (q - 1) * above).mean(), inside.mean()))
+        scores.append(scores_of(values[origin : origin + horizon], method(values[:origin], season, horizon)))
     error, pinball, coverage = np.mean(scores, axis=0).tolist()
     return error, pinball, coverage
+
+
+def scores_of(target: HostArray, quantiles: HostArray) -> tuple[float, float, float]:
+    """The mean absolute error, the pinball loss and the coverage of 80 % of quantiles (F, 3)."""
+    above, q = target[:, None] - quantiles, np.array(LEVELS)
+    inside = (quantiles[:, 0] <= target) & (target <= quantiles[:, 2])
+    return np.abs(above[:, 1]).mean(), np.maximum(q * above, (q - 1) * above).mean(), inside.mean()
 
 
 def compare(name: str, method: str) -> tuple[float, float, float]:
@@ -265,8 +269,9 @@ def compare_many(name: str, method: str) -> tuple[float, float, float, int, floa
             quantiles.append(of_series if complete else seasonal_naive(values, season, many.horizon))
     seconds, scores = (time.perf_counter() - start) / len(pairs), []
     for (values, later), forecast in zip(pairs, quantiles, strict=True):
-        of = ForecastScores.of(later[None], forecast[None], LEVELS, mase_divisor(values, many.season))
-        scores.append((of.mase, of.pinball, of.coverage))
+        error, pinball, coverage = scores_of(later, forecast)
+        unit = mase_divisor(values, many.season)
+        scores.append((error / unit, pinball / unit, coverage))
     mase, pinball, coverage = np.nanmean(scores, axis=0).tolist()
     return mase, pinball, coverage, failed, seconds
 

@@ -186,7 +186,7 @@ def save_run(path: Path, **options: Any) -> None:
 
 @pytest.fixture(scope="module")
 def writers() -> dict[str, Callable[..., object]]:
-    forecaster = Forecaster(horizon=2, context=4, season=2).fit(SERIES)
+    forecaster = Forecaster(horizon=2, season=2).fit(SERIES)
     return {
         "xrnn.save": partial(xrnn.save, layer=LAYERS["rnn"]),
         "xrnn.save_checkpoint": save_run,

@@ -44,7 +44,7 @@ class Run:
 _SIZES: Final = ("--hidden", "6", "--batch", "4", "--lr", "0.02")
 CLASSIFY: Final = Run("classify", ("train.ts", "test.ts"), _SIZES)
 REGRESS: Final = Run("regress", ("levels.ts", "others.ts"), _SIZES)
-FORECAST: Final = Run("forecast", ("rows.csv",), ("--horizon", "3", "--context", "6"))
+FORECAST: Final = Run("forecast", ("rows.csv",), ("--horizon", "3"))
 RUNS: Final = [CLASSIFY, REGRESS, FORECAST]
 
 

@@ -177,7 +177,7 @@ def test_info_of_a_checkpoint_with_any_name(run: Run, trained: Path, capsys: Cap
     kinds = {"classify": "Classifier", "regress": "Regressor", "forecast": "Forecaster"}
     assert got["kind"].startswith(f"{kinds[run.command]}(")
     if run is FORECAST:
-        assert "horizon=3" in got["facts"]
+        assert "horizon=3" in got["model"]
         words = "is a forecaster, which has no layers: expected a model of `xrnn classify` or `regress`; run `xrnn pr"
         assert words in failed(capsys, "convert", "q1.st", "a.c")
 

@@ -79,7 +79,7 @@ def content(kind: Any, variant: bool) -> bytes:
     small: dict[str, Any] = {"hidden": 3, "batch": 4}
     if kind is Forecaster:
         quantiles = "0.1" if variant else "0.2,0.8"
-        fitted: Any = Forecaster(horizon=3, context=6, season=2, quantiles=quantiles).fit(SERIES)
+        fitted: Any = Forecaster(horizon=3, season=2, quantiles=quantiles).fit(SERIES)
     else:
         fitted = kind(epochs=1, one_way=variant, **small).fit(SERIES[:8], np.arange(8) % 2)
     return fitted._content()  # type: ignore[no-any-return]

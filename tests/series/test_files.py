@@ -10,6 +10,7 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ X, Y = np.random.default_rng(0).normal(size=(8, 5, 2)), np.arange(8) % 2
 def fitted(kind: Any = Classifier, **params: Any) -> Any:
     if kind is Forecaster:
         series = growth(40)[None]
-        return Forecaster(**{"horizon": 3, "context": 6, "season": 4} | params).fit(series)
+        return Forecaster(**{"horizon": 3, "season": 4} | params).fit(series)
     return kind(**{"hidden": 4, "epochs": 1, "layers": 2} | params).fit(X, Y)
 
 
@@ -41,9 +42,11 @@ def path(tmp_path: Path) -> Path:
 
 
 def arrays_of(estimator: Any) -> dict[str, HostArray]:
-    learnt = {name: np.asarray(each) for name, each in vars(estimator).items() if name[-1] == "_" and name != "layers_"}
-    layers = vars(estimator).get("layers_", {})
-    return learnt | {f"{n}.{key}": p for n, layer in layers.items() for key, p in layer.named_params.items()}
+    learnt = {name: each for name, each in vars(estimator).items() if name[-1] == "_" and name != "layers_"}
+    model = asdict(learnt.pop("model_")) if isinstance(estimator, Forecaster) else {}
+    scale, layers = model.pop("known_scale", {}), vars(estimator).get("layers_", {})
+    learnt |= {f"{n}.{key}": p for n, layer in layers.items() for key, p in layer.named_params.items()}
+    return {name: np.asarray(each) for name, each in (learnt | model | scale).items()}
 
 
 CONVOLUTIONS: dict[str, Any] = {"model": "convolutions", "hidden": 64, "epochs": None, "layers": 1}
@@ -111,8 +114,8 @@ def learnt(**changes: object) -> Change:
     return lambda extra: extra["learnt"].update(changes)
 
 
-def facts(**changes: object) -> Change:
-    return lambda extra: extra["learnt"]["facts_"].update(changes)
+def model(**changes: object) -> Change:
+    return lambda extra: extra["learnt"]["model_"].update(changes)
 
 
 def forge(path: Path, estimator: Any, change: Change, **layers: Any) -> None:
@@ -142,18 +145,18 @@ FORGED: list[tuple[Any, Change, str]] = [
     (Classifier, learnt(losses_=3), "losses_"),
     (Forecaster, params(layers=2), "(layers is no parameter of Forecaster: expected horizon"),
     (Forecaster, params(quantiles="0.5,2"), "(quantiles is '0.5,2': expected numbers between 0 and 1"),
-    *((Forecaster, lambda extra, n=n: extra["learnt"].pop(n), n) for n in ("facts_", "linear_", "spread_")),
-    (Forecaster, learnt(facts_=()), "Facts"),
-    (Forecaster, facts(more=0), "more"),
-    *((Forecaster, facts(context=n), "(") for n in (0, 5, 2**70, "6")),
-    *((Forecaster, facts(season=n), "(") for n in (0, 7, -1, "4")),
-    *((Forecaster, facts(horizon=n), "offsets_") for n in (2, 2**70)),
-    (Forecaster, facts(known=1), "known_scale_"),
-    (Forecaster, facts(channel_names=("a", "b")), "facts_ has 2 names: expected 1"),
-    *((Forecaster, facts(**{n: 1}), "(") for n in ("step", "calendar", "channel_names")),
-    (Forecaster, facts(calendar="week"), "effect_"),
-    *((Forecaster, learnt(smoothing_=n), "(") for n in (math.nan, "1", None)),
-    (Forecaster, learnt(offsets_=np.zeros((1, 1))), "offsets_ has another shape than (3, 3), or is not finite"),
+    (Forecaster, lambda extra: extra["learnt"].pop("model_"), "model_"),
+    (Forecaster, learnt(model_=()), "("),
+    (Forecaster, model(more=0), "more"),
+    *((Forecaster, model(context=n), "model_ has a linear part of another shape") for n in (0, 5, 2**70)),
+    *((Forecaster, model(season=n), "(") for n in (0, 2**70, -1, "4")),
+    *((Forecaster, model(horizon=n), "(") for n in (2, 2**70)),
+    (Forecaster, model(known_scale=3), "("),
+    (Forecaster, model(channel_names=("a", "b")), "model_ has 2 names: expected 1"),
+    *((Forecaster, model(**{n: 1}), "(") for n in ("step", "channel_names")),
+    (Forecaster, model(calendar="week"), "("),
+    *((Forecaster, model(smoothing=n), "(") for n in (math.nan, "1", None)),
+    (Forecaster, model(offsets=np.zeros((1, 1))), "a forecast is not finite, or has another shape"),
     *((Regressor, learnt(target_mean_=n), "(") for n in ("1", math.nan)),
 ]
 

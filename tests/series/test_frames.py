@@ -18,7 +18,7 @@ from xrnn.series.errors import DataError
 from xrnn.typing import HostArray
 
 pandas: Any = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
-SMALL: dict[str, Any] = {"horizon": 3, "context": 6, "season": 4}
+SMALL: dict[str, Any] = {"horizon": 3, "season": 4}
 QUARTERS = pandas.date_range("2001-01-01", periods=43, freq="QS", name="quarter")
 Y = pandas.Series(growth(43), QUARTERS, name="y")
 KNOWN = pandas.DataFrame({"price": np.random.default_rng(0).random(43)}, QUARTERS)
@@ -34,7 +34,7 @@ def expected(values: HostArray, **known: HostArray) -> Any:
 
 def test_a_series_gets_a_series_with_the_next_times() -> None:
     forecaster = Forecaster(**SMALL | {"season": 0}).fit(Y[:40])
-    assert forecaster.facts_.season == 4  # from the times
+    assert forecaster.model_.season == 4  # from the times
     got = forecaster.predict()
     pandas.testing.assert_series_equal(
         got, pandas.Series(expected(growth(43))[:, 1], QUARTERS[40:], name="y"), check_freq=False
@@ -45,8 +45,6 @@ def test_a_series_gets_a_series_with_the_next_times() -> None:
     assert quantiles.index.equals(QUARTERS[40:])
     forecaster.save("c")
     pandas.testing.assert_series_equal(Forecaster.load("c").predict(Y[:40]), got)
-    with pytest.warns(UserWarning, match="X is the data of `fit`"):
-        forecaster.score(Y[:40])
     assert forecaster.score(Y[:39]) < 0
 
 
@@ -299,7 +297,7 @@ PAIRS = [["", 0], [0, None], ["a", "a "], [1, "1"], [False, ("b",)], ["price", "
 def test_names_may_be_false_tuples_or_equal(X: Any) -> None:
     fitted = Forecaster(**SMALL).fit(X)
     got, quantiles, levels = fitted.predict(), fitted.predict_quantiles(), X.index.nlevels
-    want = Forecaster(**SMALL).fit([growth(40), 3 * growth(40)]).predict_quantiles()[: levels + X.ndim - 1]
+    want = Forecaster(**SMALL).fit([growth(40), 3 * growth(40)][: levels + X.ndim - 1]).predict_quantiles()
     np.testing.assert_array_equal(got.to_numpy().ravel("F"), want[..., 1].ravel())
     columns, of_got = ([each.name] if each.ndim == 1 else [*each.columns] for each in (X, got))
     assert of_got == (["value"] if columns == [None] and levels == 2 else columns)

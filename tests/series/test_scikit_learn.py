@@ -44,7 +44,7 @@ _QUIET: dict[str, Any] = {"hidden": 8, "noise": 0.0, "dropout": 0.0}
     [
         (Classifier(**_QUIET, epochs=8, lr=0.03), 44),
         pytest.param(Regressor(**_QUIET, epochs=25, lr=0.05, one_way=True), 43, marks=pytest.mark.proof),
-        (Forecaster(horizon=1, context=1), 30),
+        (Forecaster(horizon=1), 30),
     ],
 )
 def test_the_checks_of_scikit_learn(estimator: Any, passed: int) -> None:
@@ -77,7 +77,7 @@ def test_searches() -> None:
     assert search.best_params_.keys() == grid.keys()
     assert cross_val_score(Regressor(hidden=4, batch=8, lr=0.02, epochs=20), X, y.astype(float), cv=2).min() > 0.5
     values = np.add.outer(np.arange(3.0), np.arange(20) % 4)
-    found = GridSearchCV(Forecaster(horizon=2, season=4), {"context": [4, 8]}, cv=3).fit(values)
+    found = GridSearchCV(Forecaster(horizon=2), {"season": [2, 4]}, cv=3).fit(values)
     assert found.best_score_ == max(found.cv_results_["mean_test_score"])
     assert -0.05 < found.best_score_ <= 0  # of values that repeat
     assert found.best_estimator_.predict().shape == (3, 2)

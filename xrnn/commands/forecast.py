@@ -10,13 +10,11 @@ import typer
 from xrnn.commands.options import ReadingOptions, RunOptions, path, with_options
 from xrnn.commands.pictures import draw_forecasts
 from xrnn.commands.series import described, load_to_forecast
-from xrnn.commands.tables import as_dict, forecast_table, parts_of, scores_tables, series_table, shown
+from xrnn.commands.tables import forecast_table, parts_of, scores_table, series_table
 from xrnn.commands.training import Run
 from xrnn.series import Forecaster
-from xrnn.series.forecast.fit import fit_series
-from xrnn.series.forecast.forecasts import naive_forecasts, next_steps
-from xrnn.series.forecast.intervals import Intervals
-from xrnn.series.forecast.scores import Backtest, ForecastScores, backtests, mean_scores
+from xrnn.series.forecast.backtest import backtest, mean_scores
+from xrnn.series.forecast.forecasts import listed, naive_forecasts, next_steps
 
 
 @with_options
@@ -40,36 +38,41 @@ def forecast(
     """
     run = Run(options, "forecaster.safetensors", files)
     say, p = run.say, forecaster.check_params()
-    series = load_to_forecast(files, p, reading.given)
-    fit = fit_series(series, p)
-    for line in (*described(fit, series), *filter(None, [fit.left_out])):
+    read = load_to_forecast(files, p, reading.given)
+    series = forecaster.learn(read)
+    forecasts = [next_steps(each) for each in series]
+    for line in described(series):
         say(line)
-    forecaster.reading_, intervals = reading.given, forecaster.keep(p, fit)
+    forecaster.reading_ = reading.given
     run.save(forecaster)
-    past, tests, means = fit.backtest, list[Backtest](), dict[str, ForecastScores]()
-    if past is None:
-        say("no backtest: the rows before those to hold out are too few, missing or equal")
-    else:
-        tests = backtests(past, Intervals.of(past, p.levels))
-        means = mean_scores(tests)
-        count = sum(len(each.origins) for each in tests)
-        say(f"backtest: {count:,} forecast{'s' * (count > 1)} of {p.horizon} step{'s' * (p.horizon > 1)}")
-        say(scores_tables(means, p.levels))
+    tests = backtest(read, p)
+    scores = mean_scores(tests) if tests else {}
+    if tests:
+        count, width, F = sum(len(each.origins) for each in tests), p.levels[-1] - p.levels[0], p.horizon
+        say(
+            f"backtest: {count:,} forecast{'s' * (count > 1)} of {F} step{'s' * (F > 1)}; "
+            f"{scores['model']['coverage']:.0%} of the values are in the intervals of {width:.0%}"
+        )
+        say(scores_table(scores))
         if len(tests) > 1:
-            say(series_table(tests, shown(means)))
-    forecasts = [next_steps(each, intervals) for each in fit.series]
-    for line in (past.unscored if past else "", naive_forecasts(forecasts), parts := parts_of(forecaster)):
+            say(series_table(tests, scores))
+        scored = {each.place for each in tests}
+        unscored = [each.id for i, each in enumerate(series) if i not in scored]
+        notes = [listed("not scored:", unscored, len(series))]
+    else:
+        notes = ["no backtest: the rows before those to hold out are too few, missing or equal"]
+    for line in (*notes, naive_forecasts(forecasts), parts := parts_of(forecaster.model_)):
         if line:
             say(line)
     first = forecasts[tests[0].place if tests else 0]
     if len(forecasts) > 1:
         say(f"{first.name}, 1 of {len(forecasts):,} series; `xrnn predict` prints all forecasts")
     say(forecast_table(first))
-    results: dict[str, Any] = {"backtest": as_dict(means) or None}
+    results: dict[str, Any] = {"backtest": scores or None}
     if len(tests) > 1:
-        results["series"] = [{"name": each.name} | as_dict(each.scores) for each in tests]
+        results["series"] = [{"name": each.series.name} | each.scores for each in tests]
     results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
     run.finish(
         results,
-        lambda figure: draw_forecasts(figure, fit.series, forecasts, tests, parts),
+        lambda figure: draw_forecasts(figure, series, forecasts, tests, parts),
     )

@@ -11,9 +11,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from xrnn.series.checks import escaped
+from xrnn.series.forecast.backtest import Backtest, seasonal_naive
 from xrnn.series.forecast.forecasts import Forecast
-from xrnn.series.forecast.scores import Backtest, seasonal_naive
 from xrnn.series.forecast.series import OneSeries
+from xrnn.series.forecast.windows import fill
 from xrnn.typing import HostArray
 
 _MOST_NAMES: Final = 30  # with more labels, the names and counts would overlap, and are left out
@@ -90,7 +91,7 @@ def draw_forecasts(
     scored = {each.place: each for each in tests}
     shown = dict.fromkeys(range(len(series)), "")
     if len(series) > _MOST_PANELS:
-        order = sorted(scored, key=lambda i: scored[i].scores["model"].mase)
+        order = sorted(scored, key=lambda i: scored[i].scores["model"]["mase"])
         shown = {order[0]: "lowest error, ", order[-1]: "highest error, "} if order else {0: ""}
     rows, columns = -(-len(shown) // 2), min(len(shown), 2)
     figure.set_size_inches((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows))
@@ -98,8 +99,8 @@ def draw_forecasts(
     for (i, kind), axes in zip(shown.items(), panels, strict=False):
         title = f"{kind}{_text(series[i].name)}"
         if i in scored:
-            of = scored[i].scores
-            title += f"\nbacktest: MASE {of['model'].mase:.3f}, seasonal naive {of['seasonal_naive'].mase:.3f}"
+            model, naive = (scored[i].scores[name]["mase"] for name in ("model", "seasonal_naive"))
+            title += f"\nbacktest: MASE {model:.3f}, seasonal naive {naive:.3f}"
         _draw_panel(axes, series[i], forecasts[i], scored.get(i))
         axes.set(title=title)
     for axes in panels[len(shown) :]:
@@ -112,7 +113,7 @@ def _draw_panel(axes: Any, series: OneSeries, forecast: Forecast, test: Backtest
     """The last rows of a series, the forecasts of the backtest, and the next steps."""
     from matplotlib.dates import ConciseDateFormatter
 
-    F, m, levels, end = series.facts.horizon, series.facts.season, forecast.levels, series.rows
+    F, m, levels, end = series.model.horizon, series.model.season, forecast.levels, series.cut
     times: list[Any] = [*range(end + F)]  # the place of each row and of each step ahead
     if series.given.times:  # without an offset, which Matplotlib would show in UTC
         both = (*series.given.times[:end], *forecast.times)
@@ -120,7 +121,7 @@ def _draw_panel(axes: Any, series: OneSeries, forecast: Forecast, test: Backtest
     cut, origins, tested = end, np.zeros(0, int), np.zeros(0)
     if test:
         cut, origins, tested = test.series.cut, test.origins, test.forecasts
-    first = max(0, min(cut - series.facts.context, end - _BEFORE * max(end - cut, F, m)))
+    first = max(0, min(cut - series.model.context, end - _BEFORE * max(end - cut, F, m)))
     width = 1.5 if end - first < _MANY_ROWS else 0.5  # points
     axes.plot(times[first:end], series.target[first:], color="tab:gray", label="values", linewidth=width)
     axes.grid(alpha=0.3)
@@ -132,7 +133,7 @@ def _draw_panel(axes: Any, series: OneSeries, forecast: Forecast, test: Backtest
         axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)
 
     apart = (origins[-1:] - origins) % F == 0  # one horizon apart, up to the last one
-    naive = seasonal_naive(series.filled, origins[apart], F, m)
+    naive = seasonal_naive(fill(series.target, m), origins[apart], F, m)
     for origin, values, repeated in zip(origins[apart].tolist(), tested[apart], naive, strict=True):
         draw(origin, values, None)
         axes.plot(times[origin : origin + F], repeated, color="tab:orange", linewidth=width / 2)

@@ -147,7 +147,7 @@ def _forecasts(
     p = forecaster.check_params()
     columns, optional = forecast_columns(p, {**forecaster.reading_, **given}), {p.id, p.time}
     if not columns.channels:
-        columns = replace(columns, channels=forecaster.facts_.channel_names or ())
+        columns = replace(columns, channels=forecaster.model_.channel_names or ())
         optional |= {*columns.channels}
     columns = replace(columns, optional=frozenset(optional))
     forecasts = [forecaster.forecast(each) for each in _read(files, columns)]

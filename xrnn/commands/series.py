@@ -17,7 +17,7 @@ from xrnn.files import printable, quoted
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import LARGEST, Series, as_number, escaped
 from xrnn.series.errors import DataError, param
-from xrnn.series.forecast.fit import Fit
+from xrnn.series.forecast.series import OneSeries
 from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
 from xrnn.series.parameters import RULES
 from xrnn.series.read import check_channels, read_path
@@ -67,23 +67,24 @@ def load_to_forecast(paths: Sequence[Path], p: Any, given: Mapping[str, str]) ->
     return series
 
 
-def described(fit: Fit, series: Sequence[Series]) -> list[str]:
+def described(series: Sequence[OneSeries]) -> list[str]:
     """Lines: the series and their sizes; which columns of their tables are the times, which are used, which are not."""
-    facts, step = fit.facts, f", steps of {fit.facts.step}" if fit.facts.step else ""
+    model, given = series[0].model, [each.given for each in series]
+    step, F = f", steps of {model.step}" if model.step else "", model.horizon
     name = printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
-    missing = sum(int(np.isnan(each.given.values[: each.rows]).sum()) for each in fit.series)
+    missing = sum(int(np.isnan(each.given.values[: each.cut]).sum()) for each in series)
     gaps = f", {missing:,} missing value{'s' * (missing > 1)}" if missing else ""
     line = (
-        f"series: {name}, {_span([each.rows for each in fit.series])} rows{gaps}, season {facts.season}; "
-        f"{facts.horizon} step{'s' * (facts.horizon > 1)} ahead from {facts.context}"
+        f"series: {name}, {_span([each.cut for each in series])} rows{gaps}, season {model.season}; {F} "
+        f"step{'s' * (F > 1)} ahead from {model.context}"
     )
     tables = {
         f"times: {', '.join(each.time_names) + step if each.time_names else 'none'}"
         + f"; columns: {', '.join(each.channel_names or ())}" * bool(each.channel_names)
         + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
-        for each in series
+        for each in given
     }
-    return [line, *sorted(tables), *_different_ends(series)]
+    return [line, *sorted(tables), *_different_ends(given)]
 
 
 def _different_ends(series: Sequence[Series]) -> list[str]:

@@ -98,9 +98,7 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 FORECAST_RULES: Final[Mapping[str, Rule]] = {
     "horizon": whole(1, _MOST_STEPS),
-    "context": whole(0, _MOST_STEPS),
     "season": whole(0, _MOST_STEPS),
-    "calendar": one_of(("auto", "none")),
     "quantiles": Rule(
         "numbers between 0 and 1 that differ in their first six digits, with commas between them, such as 0.1,0.9",
         lambda text: bool(parse_quantiles(text)),

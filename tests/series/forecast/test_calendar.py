@@ -5,18 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import pytest
 
 from tests.errors import one_line
-from tests.series.forecast.tiny import forecaster_of, params, series
+from tests.series.forecast.tiny import params, series
+from xrnn.series import Forecaster
 from xrnn.series.errors import DataError
 from xrnn.series.forecast.calendar import calendar_of, columns
 from xrnn.series.forecast.fit import fit_series
 from xrnn.series.times import step_of
 
 
-@pytest.mark.parametrize("calendar", ["auto", pytest.param("none", marks=pytest.mark.proof)])
-def test_hours_have_a_season_of_a_day_and_one_of_a_week(calendar: str) -> None:
+def test_hours_have_a_season_of_a_day_and_one_of_a_week() -> None:
     """The noise of one deviation is what remains, if the weekends are known."""
     rng = np.random.default_rng(0)
     times = [datetime(2024, 1, 3) + timedelta(hours=i) for i in range(33 * 24)]  # a Wednesday
@@ -24,16 +23,13 @@ def test_hours_have_a_season_of_a_day_and_one_of_a_week(calendar: str) -> None:
     wave = np.sin(2 * np.pi * np.arange(len(times)) / 24)
     values = 50 + 10 * wave * ~is_weekend - 20 * is_weekend + rng.standard_normal(len(times))
     rows = 31 * 24 - 12  # Friday noon
-    settings = params(horizon=24, calendar=calendar)
     given = series(values[:rows], times=tuple(times[:rows]))
-    fit = fit_series([given], settings, backtest=False)
-    assert (fit.facts.season, fit.facts.calendar) == (24, "week" if calendar == "auto" else "")
-    trained = forecaster_of(settings, fit)
-    error = np.abs(trained.forecast(given).median - values[rows : rows + 24]).mean()
-    assert error < 2 if calendar == "auto" else error > 4
-    if calendar == "auto":
-        with one_line(DataError, "s has no dates, and the model uses the week: expected dates; add a column or"):
-            trained.forecast(series(values[:rows]))
+    trained = Forecaster(horizon=24)
+    trained.learn([given])
+    assert (trained.model_.season, trained.model_.calendar) == (24, "week")
+    assert np.abs(trained.forecast(given).median - values[rows : rows + 24]).mean() < 2
+    with one_line(DataError, "s has no dates, and the model uses the week: expected dates; add a column or"):
+        trained.forecast(series(values[:rows]))
 
 
 def test_days_have_a_season_of_a_year_if_it_helps() -> None:
@@ -42,8 +38,8 @@ def test_days_have_a_season_of_a_year_if_it_helps() -> None:
     noise = np.random.default_rng(0).standard_normal(1200)
     year = 10 * np.sin(2 * np.pi * np.arange(1200) / 365.25) + noise
     for values, expected in ((noise.cumsum(), ""), (year, "year")):
-        fit = fit_series([series(values, times=times)], params(horizon=4), backtest=False)
-        assert fit.facts.calendar == expected
+        (one,) = fit_series([series(values, times=times)], params(horizon=4))
+        assert one.model.calendar == expected
 
 
 def test_calendar_columns() -> None:
@@ -76,7 +72,7 @@ def test_a_known_holiday_has_the_hours_of_a_sunday() -> None:
     columns = np.stack([np.where(np.arange(rows) < cut, values, np.nan), holiday], axis=1)[: cut + 24]
     times = tuple(datetime(2024, 1, 1) + timedelta(hours=i) for i in range(cut + 24))
     settings = params(horizon=24, target="v", known="holiday")
-    fit = fit_series([series(columns, times=times)], settings, backtest=False)
-    (forecast,) = fit.series[0].forecast(np.array([cut]), np.zeros((24, 1)))
-    error = np.abs(forecast[:, 0] - values[cut : cut + 24]).mean()
+    (one,) = fit_series([series(columns, times=times)], settings)
+    (forecast,) = one.quantiles(np.array([cut]))
+    error = np.abs(forecast[:, 1] - values[cut : cut + 24]).mean()
     assert error < 0.5 * np.abs(values[cut - 24 : cut] - values[cut : cut + 24]).mean()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from xrnn.series.checks import Series
 from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.parameters import helps_of
 
-SMALL: dict[str, Any] = {"horizon": 3, "context": 6, "season": 4}
-SKEWED = np.exp(np.random.default_rng(0).normal(0, 1, 60) + np.sin(np.pi * np.arange(60) / 2))  # forecast as logarithms
+SMALL: dict[str, Any] = {"horizon": 3, "season": 4}
+NOISE = 0.02 * np.random.default_rng(0).standard_normal(116)
+GROWING = np.exp(0.03 * np.arange(116) + 0.3 * np.sin(np.pi * np.arange(116) / 2) + NOISE)  # forecast as logarithms
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
@@ -32,8 +32,6 @@ def test_a_forecaster_learns_and_continues() -> None:
     assert quantiles.shape == (2, 3, 3)
     assert (np.diff(quantiles) >= 0).all()
     assert forecaster.levels_ == (0.1, 0.5, 0.9)
-    with pytest.warns(UserWarning, match="X is the data of `fit`, whose last values the model has learnt: expected"):
-        assert -0.5 < forecaster.score(X) < 0
     assert -0.5 < forecaster.score(X[:, :39]) < 0
 
 
@@ -45,14 +43,12 @@ def test_a_failed_fit_keeps_the_model() -> None:
     np.testing.assert_array_equal(forecaster.predict(), predicted)
 
 
-@pytest.mark.parametrize("context", [0, 6])
-def test_an_estimator_fits_as_the_command_does(context: int) -> None:
+def test_an_estimator_fits_as_the_command_does() -> None:
     Path("f.csv").write_text("".join(f"{v}\n" for v in growth(60)))
-    settings = SMALL | {"context": context}
-    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    options = [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
     assert main(["forecast", "f.csv", *options]) == 0
     loaded = Forecaster.load("forecaster.safetensors")
-    fitted = Forecaster(**settings).fit([growth(60)])
+    fitted = Forecaster(**SMALL).fit([growth(60)])
     assert loaded.get_params() == fitted.get_params()
     np.testing.assert_array_equal(loaded.predict_quantiles([growth(60)]), fitted.predict_quantiles())
 
@@ -68,13 +64,13 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
     forecast = forecaster.forecast(Series(values[:, None], None, "s"), len(values) - 3).median
     expected = -np.abs(values[-3:] - forecast).mean() / np.abs(known[~np.isnan(known)]).mean()
     assert forecaster.score([values]) == pytest.approx(expected, rel=1e-4)
-    words = r"^not scored: 1 of 2 series \(X\[1\]\): too few|^naive forecasts for 1 of 2"
+    words = r"^naive forecasts for 1 of 2 series \(X\[1\]\): too few"
     with pytest.warns(UserWarning, match=words) as warned:
         assert forecaster.score([values, np.ones(9)]) == pytest.approx(expected, rel=1e-4)
     assert {each.filename for each in warned} == {__file__}
     with (
-        pytest.warns(UserWarning, match="^a naive forecast"),
-        pytest.raises(ValueError, match=r"^not scored: 1 of 1 series \(X\[0\]\): too few rows, missing or equal val"),
+        pytest.warns(UserWarning, match="^naive forecasts for 1 of 1"),
+        pytest.raises(ValueError, match=r"^X has too few rows, missing or equal values: expected series that change"),
     ):
         forecaster.score([np.ones(9)])
 
@@ -140,12 +136,11 @@ def test_known_columns_of_a_series_shorter_than_two_and_a_half_seasons() -> None
     assert np.isfinite(forecaster.predict(known=[known[0, 80:], known[1, 26:29]])).all()
 
 
-def test_values_that_are_too_small_to_square_get_one_line() -> None:
-    words = "X[0] has a standard deviation below 1e-150: expected a larger one; multiply the values"
-    with one_line(DataError, words):
+def test_values_that_are_too_small_to_square_count_as_equal() -> None:
+    with one_line(DataError, "X[0] has too few rows, missing or equal values"):
         Forecaster(**SMALL).fit([1e-170 * growth(40)])
     forecaster = Forecaster(**SMALL).fit([growth(40) - 10])  # negative values have no logarithms
-    with pytest.warns(UserWarning, match=re.escape(f"a naive forecast, since {words}")):
+    with pytest.warns(UserWarning, match="^naive forecasts for 1 of 1"):
         assert (forecaster.predict([1e-170 * growth(40)]) == 1e-170 * growth(40)[-4:-1]).all()
     tiny = forecaster.predict([1e-140 * (growth(40) - 10)])
     np.testing.assert_allclose(tiny, 1e-140 * forecaster.predict(), rtol=1e-9)
@@ -169,9 +164,7 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
     with one_line(ValueError, "X has series of at most 46 rows: expected more than the 48 after the first cutoff; lo"):
         Forecaster(**SMALL).cross_validation(X, windows=16, known=known)
     X[0, :37] = np.nan  # no value before the first cutoff, 36, and too few before the second one, 38
-    with pytest.warns(
-        UserWarning, match=r"^no (value before the first cutoffs: 1 of 2 series \(0\)|complete w)|naive"
-    ) as warned:
+    with pytest.warns(UserWarning, match=r"^naive forecasts for 1 of 2 series") as warned:
         table = Forecaster(**SMALL).cross_validation(X[:, :41], step=2, windows=2)
     assert {each.filename for each in warned} == {__file__}
     assert table["series"].tolist() == [1] * 3 + [0] * 3 + [1] * 3
@@ -191,24 +184,23 @@ def test_quantiles_may_be_a_list() -> None:
 
 
 def test_info_tells_what_a_forecaster_uses(capsys: pytest.CaptureFixture[str]) -> None:
-    for values, logarithms in ((growth(40) - 10, False), (SKEWED, True)):
+    for values, logarithms in ((growth(40) - 10, False), (GROWING, True)):
         Forecaster(**SMALL).fit([values]).save("c")
         assert main(["info", "c"]) == 0
-        assert f"log={logarithms}, calendar='')" in capsys.readouterr().out
+        assert f"log={logarithms}, calendar=''" in capsys.readouterr().out
 
 
 def test_the_defaults() -> None:
     assert Forecaster().get_params() == {
-        **{"horizon": 12, "context": 0, "season": 0, "quantiles": "0.1,0.9", "calendar": "auto"},
+        **{"horizon": 12, "season": 0, "quantiles": "0.1,0.9"},
         **{"id": "", "time": "", "target": "", "known": ""},
     }
     assert helps_of(Forecaster).keys() == Forecaster().get_params().keys()
 
 
 def test_short_series_are_not_trained_on_but_forecast() -> None:
-    short = [growth(2), growth(1)]
-    with pytest.warns(UserWarning, match=r"^no complete window to train on in 2 of 3 series \(X\[1], X\[2]\): too few"):
-        forecaster = Forecaster(**SMALL).fit([growth(40), *short])
+    short = [growth(1), np.full(9, 3.0)]
+    forecaster = Forecaster(**SMALL).fit([growth(40), *short])
     alone = Forecaster(**SMALL).fit([growth(40)])
     words = r"^naive forecasts for 2 of 3 series \(X\[1], X\[2]\): too few rows, missing or equal values"
     with pytest.warns(UserWarning, match=words) as warned:
@@ -216,7 +208,7 @@ def test_short_series_are_not_trained_on_but_forecast() -> None:
     assert {each.filename for each in warned} == {__file__}  # it points at the caller
     np.testing.assert_array_equal(got[:1], alone.predict())
     np.testing.assert_allclose(got[1:], [[each[-1]] * 3 for each in short])
-    with pytest.warns(UserWarning, match=r"^a naive forecast, since X\[0] has too few rows"):
+    with pytest.warns(UserWarning, match=r"^naive forecasts for 1 of 1 series \(X\[0]\): too few rows"):
         np.testing.assert_array_equal(alone.predict(short[:1]), got[1:2])
 
 
@@ -228,10 +220,9 @@ def test_errors() -> None:
     with pytest.raises(NotFittedError, match="this Forecaster is not fitted"):
         not_fitted.predict()
     refused(
-        (DataError, fitting([growth(9)], horizon=10), "X[0] has 9 rows: expected at least 10, the horizon; add rows"),
         (TypeError, fitting(None), "X is a NoneType: expected an array (n, T), or a list of series"),
         (DataError, fitting(np.ones((1, 40))), "X[0] has too few rows, missing or equal values"),
-        (DataError, fitting([np.ones(8), growth(3)]), "X[0] has too few rows, missing or equal values"),
+        (DataError, fitting([np.ones(8), growth(1)]), "X[0] has too few rows, missing or equal values"),
         (ValueError, fitting(np.ones((1, 40, 2))), "X[0] has 2 channels: expected one"),
         (SettingsError, fitting([growth(40)], horizon=0), "horizon is 0: expected a whole number from 1"),
         (ValueError, lambda: not_fitted.set_params(size=1), "size is no parameter of Forecaster: expected horizon"),

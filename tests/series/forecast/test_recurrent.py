@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ from tests.reference import gru as gru_step
 from tests.series.forecast.tiny import params
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
-from xrnn.series.forecast.fit import Fit, fit_series
+from xrnn.series.forecast.fit import fit_series
 from xrnn.series.forecast.recurrent import Lessons, corrections, gru, learn, most_windows, solve, states
+from xrnn.series.forecast.series import OneSeries
 from xrnn.series.forecast.smoothing import with_errors
 from xrnn.typing import HostArray
 
@@ -34,9 +34,9 @@ def jumps(count: int, rows: int = 63) -> list[HostArray]:
     return series
 
 
-def fitted(values: list[HostArray], horizon: int = 3) -> Fit:
+def fitted(values: list[HostArray], horizon: int = 3) -> list[OneSeries]:
     series = [Series(each[:, None], None, str(i)) for i, each in enumerate(values)]
-    return fit_series(series, params(horizon=horizon), backtest=False)
+    return fit_series(series, params(horizon=horizon))
 
 
 def test_states_are_those_of_the_gru_in_float64_and_zeros_before_a_short_series_change_nothing() -> None:
@@ -114,16 +114,16 @@ def test_its_share_grows_with_the_number_of_series_and_falls_if_later_errors_are
 
 def test_forecasts_of_many_series_have_smaller_errors_with_it_and_those_of_few_series_do_without() -> None:
     values = jumps(60)
-    fit = fitted([each[:60] for each in values])
-    actual = np.stack([each[60:63] for each in values])
+    series = fitted([each[:60] for each in values])
+    actual, model = np.stack([each[60:63] for each in values]), series[0].model
 
-    def mean_error(fit: Fit) -> float:
-        at = np.array([60])
-        return float(np.abs(actual - np.concatenate([each.use(fit.model).plain(at) for each in fit.series])).mean())
+    def mean_error() -> float:
+        return float(np.abs(actual - np.concatenate([each.plain(np.array([60])) for each in series])).mean())
 
-    without = replace(fit, model=replace(fit.model, recurrent=0 * fit.model.recurrent))
-    assert mean_error(fit) < 0.93 * mean_error(without)
-    assert not fitted([each[:60] for each in values[:19]]).model.recurrent.any()
+    error = mean_error()
+    model.recurrent = 0 * model.recurrent
+    assert error < 0.93 * mean_error()
+    assert not fitted([each[:60] for each in values[:19]])[0].model.recurrent.any()
 
 
 def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path) -> None:
@@ -131,17 +131,17 @@ def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path
     forecaster = Forecaster(horizon=3).fit(values)
     forecaster.save(tmp_path / "f")
     loaded = Forecaster.load(tmp_path / "f")
-    assert loaded.recurrent_.any()
+    assert loaded.model_.recurrent.any()
     new = [values[0][:5], np.append(values[1], 1e30), 1e-9 * values[2], np.append(np.zeros(40), 1.0)]
     np.testing.assert_array_equal(loaded.predict([*values, *new]), forecaster.predict([*values, *new]))
     assert np.isfinite(loaded.predict_quantiles(new)).all()
-    fit = fitted(values)
-    one, V, at = fit.series[0], fit.model.recurrent, np.array([63])
-    plain, base = (one.use(replace(fit.model, recurrent=each)).plain(at) for each in (V, 0 * V))
+    one, at = fitted(values)[0], np.array([63])
+    plain, V = one.plain(at), one.model.recurrent
+    one.model.recurrent = 0 * V
     _, recent = with_errors(values[0], None, at, 3, 1)
-    np.testing.assert_allclose(plain - base, one.unit * corrections(V, states(recent)))
+    np.testing.assert_allclose(plain - one.plain(at), one.unit * corrections(V, states(recent)))
 
 
 def test_windows_to_learn_from_are_limited() -> None:
     assert [most_windows(n, F) for n, F in ((20, 1), (20, 100), (10**6, 12))] == [1000, 100, 1]
-    assert [len(each.lessons(7).errors) for each in fitted(jumps(2)).series] == [7, 7]
+    assert [len(each.lessons(7).errors) for each in fitted(jumps(2))] == [7, 7]

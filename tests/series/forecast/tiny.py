@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
-from xrnn.series.forecast.fit import Fit, fit_series
+from xrnn.series.forecast.fit import fit_series
+from xrnn.series.forecast.series import OneSeries
 from xrnn.series.forecast.smoothing import with_errors
 from xrnn.typing import HostArray
 
 SMALL: Final[dict[str, Any]] = {"horizon": 4, "season": 4}
-LEVELS: Final = (0.1, 0.5, 0.9)
-TINY: Final[dict[str, Any]] = {"horizon": 3, "context": 6, "season": 4}
+TINY: Final[dict[str, Any]] = {"horizon": 3, "season": 4}
 
 
 def params(**given: Any) -> Any:
@@ -24,20 +24,21 @@ def series(values: HostArray, **more: Any) -> Series:
     return Series(values[:, None] if values.ndim == 1 else values, None, more.pop("name", "s"), **more)
 
 
-def fit_of(values: HostArray, **given: Any) -> Fit:
-    return fit_series([series(values)], params(**SMALL | given))
+def fit_of(values: HostArray, *, held_out: bool = False, **given: Any) -> OneSeries:
+    """A series with the model that is fitted to it."""
+    (one,) = fit_series([series(values)], params(**SMALL | given), held_out=held_out)
+    return one
 
 
-def forecaster_of(p: Any, fit: Fit) -> Forecaster:
-    forecaster = Forecaster()
-    forecaster.keep(p, fit)
+def forecaster_of(*values: HostArray, **given: Any) -> Forecaster:
+    forecaster = Forecaster(**SMALL | given)
+    forecaster.learn([series(each) for each in values])
     return forecaster
 
 
 def forecast_of(values: HostArray, **given: Any) -> HostArray:
     """The quantiles (F, Q) of the next steps."""
-    p = params(**SMALL | given)
-    return forecaster_of(p, fit_series([series(values)], p)).forecast(series(values)).values
+    return forecaster_of(values, **given).forecast(series(values)).values
 
 
 def smoothed(*arguments: Any) -> HostArray:

@@ -19,8 +19,6 @@ from xrnn.series.checks import Time
 from xrnn.series.times import Step
 from xrnn.typing import HostArray
 
-COLUMNS: Final = {"": 0, "week": 10, "year": 6}  # the number of columns of each calendar
-OF_KNOWN: Final = {"": 0, "week": 4, "year": 0}  # more of them for each known column
 _DAY: Final = timedelta(days=1)
 _LEAST_SEASONS: Final = 2
 

@@ -14,12 +14,11 @@ import numpy as np
 from xrnn.series.checks import Series, Time
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator
-from xrnn.series.forecast.fit import Fit, as_fitted, fingerprint, fit_series, listed
-from xrnn.series.forecast.forecasts import Forecast, naive_forecasts, next_steps
-from xrnn.series.forecast.intervals import Intervals
-from xrnn.series.forecast.model import Facts, Model
-from xrnn.series.forecast.recurrent import UNITS
-from xrnn.series.forecast.series import TOO_FEW, OneSeries, mase_divisor
+from xrnn.series.forecast.fit import as_fitted, fit_series
+from xrnn.series.forecast.forecasts import TOO_FEW, Forecast, naive_forecasts, next_steps
+from xrnn.series.forecast.model import LEAST_ROWS, Model
+from xrnn.series.forecast.series import OneSeries
+from xrnn.series.forecast.windows import mase_divisor
 from xrnn.series.frames import Form, Names, form_of
 from xrnn.series.inputs import as_series, check_count, with_known
 from xrnn.series.parameters import FORECAST_RULES, parse_quantiles
@@ -53,12 +52,8 @@ class Forecaster(Estimator):
         Forecaster(horizon=12, id="shop", time="day", target="sold", known="price").fit(table)
 
     horizon          number of steps to forecast
-    context          number of steps that a forecast is made from; 0: the longest of three seasons, two horizons
-                     and 24 steps; fewer if most series are short
     season           steps in a season; 0: from the times (12 if monthly, 7 if daily, …), else 1
     quantiles        quantiles to forecast besides the median
-    calendar         second season; auto: the week or the year, if it lowers the error on left-out rows by more than
-                     5 %; none: no second season
     id               column of a table that tells its series apart
     time             column of times; by default the index of a DataFrame, or the column of dates in a file
     target           column to forecast; by default the only one
@@ -66,14 +61,12 @@ class Forecaster(Estimator):
 
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
     `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only
-    some are, a warning names them. Forecasts of series that are too short for the model repeat their last values.
+    some are, their forecasts repeat their last values, and a warning names them.
     """
 
     horizon: int = 12
-    context: int = 0
     season: int = 0
     quantiles: str | Sequence[float] = "0.1,0.9"
-    calendar: str = "auto"
     id: str = ""
     time: str = ""
     target: str = ""
@@ -91,29 +84,18 @@ class Forecaster(Estimator):
                 are not used. In a DataFrame, they are columns that Forecaster(known=) names
         """
         series, form = self._read(X, known, 0)
-        self._fit(series, series if form else X)
-        self._form = form
+        self.learn(series)
+        if not form:
+            self._count_features(X)
+        self._series, self._form = series, form  # for `predict` without X
         return self
 
-    def _fit(self, series: list[Series], X: Any) -> None:
-        """X: what the estimator was given"""
+    def learn(self, series: Sequence[Series]) -> list[OneSeries]:
+        """Learn from series, the known columns beside the target → these series, with the model.   Raises DataError."""
         p = self.check_params()
-        fit = fit_series(series, p, backtest=False)
-        if fit.left_out:
-            warnings.warn(fit.left_out, stacklevel=3)
-        self.keep(p, fit)
-        self._count_features(X)
-        self._series = series  # for `predict` without X
-
-    def keep(self, p: Any, fit: Fit) -> Intervals:
-        """Keep a model, and the intervals, which are computed here."""
-        intervals, model, scale = Intervals.of(fit, p.levels), fit.model, fit.model.known_scale
-        self._params, self.facts_ = p, model.facts
-        self.fingerprint_ = fingerprint([each.given for each in fit.series])
-        self.known_scale_, self.effect_ = np.array([scale.mean, scale.deviation]), model.effect
-        self.linear_, self.smoothing_, self.recurrent_ = model.linear, model.smoothing, model.recurrent
-        self.offsets_, self.spread_ = intervals.offsets, intervals.spread
-        return intervals
+        ones = fit_series(series, p)
+        self._keep(p, {"model_": ones[0].model})
+        return ones
 
     def check_params(self) -> Any:
         """The parameters, by plain Python values: quantiles and known as text, and `levels`, the quantiles.
@@ -155,8 +137,7 @@ class Forecaster(Estimator):
     @property
     def levels_(self) -> tuple[float, ...]:
         """The quantiles, with the median."""
-        levels: tuple[float, ...] = self._fitted()._params.levels
-        return levels
+        return self._fitted().model_.levels
 
     def predict(self, X: Any = None, *, known: Any = None) -> Any:
         """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64, or as X in pandas.
@@ -175,9 +156,9 @@ class Forecaster(Estimator):
 
     def _predict(self, X: Any, known: Any, level: int | None) -> Any:
         """level: the number of the quantile; None for all"""
-        facts = self._fitted().facts_
+        model = self._fitted().model_
         if X is not None:
-            series, form = self._read(X, known, facts.horizon, facts.known)
+            series, form = self._read(X, known, model.horizon, model.known)
         else:
             if "_series" not in vars(self):
                 raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
@@ -185,7 +166,7 @@ class Forecaster(Estimator):
             if form and known is not None:
                 raise ValueError(_KNOWN_OF_FRAMES)
             if not form:
-                series = with_known(series, known, facts.horizon, facts.known)
+                series = with_known(series, known, model.horizon, model.known)
         forecasts = self._forecasts([(each, None) for each in series], stacklevel=4)
         if form:
             return form.values(forecasts, level)
@@ -195,36 +176,24 @@ class Forecaster(Estimator):
     def score(self, X: Any, y: None = None, *, known: Any = None) -> float:
         """-MASE of forecasts of the last `horizon` values of X from the values before them: 0 is perfect.
 
-        The mean over series. A series whose known values do not change before its last `horizon` values has no MASE: it
-        is left out, with a warning. Raises ValueError if all are. Also warns if X is the data of `fit`, which the model
-        has learnt.
+        The mean over series. A series whose known values do not change before its last `horizon` values has no MASE,
+        and is left out. Raises ValueError if all are.
 
         known   the known columns of the rows of X
         """
-        facts = self._fitted().facts_
-        F, season = facts.horizon, facts.season
-        series, _ = self._read(X, known, 0, facts.known)
-        if fingerprint(series) == self.fingerprint_:
-            warnings.warn(
-                "X is the data of `fit`, whose last values the model has learnt: expected later or other series; use "
-                "cross_validation(X)",
-                stacklevel=2,
-            )
+        model = self._fitted().model_
+        F, season = model.horizon, model.season
+        series, _ = self._read(X, known, 0, model.known)
         targets = [each.values[: each.target_rows.stop, 0] for each in series]
         if (rows := min(map(len, targets))) <= F:
             raise ValueError(f"X has series of {rows} steps: expected more than the horizon of {F}")
         cuts = [(each, len(values) - F) for each, values in zip(series, targets, strict=True)]
-        scores = np.array(
-            [
-                np.nanmean(np.abs(forecast.median - values[-F:])) / mase_divisor(values[:-F], season)
-                for values, forecast in zip(targets, self._forecasts(cuts, stacklevel=3), strict=True)
-            ]
-        )
-        if undefined := [each.id or each.name for each, score in zip(series, scores, strict=True) if np.isnan(score)]:
-            line = f"not scored: {listed(undefined, len(series))}: {TOO_FEW}"
-            if len(undefined) == len(series):
-                raise ValueError(f"{line}; give series that change before their last {F} values")
-            warnings.warn(line, stacklevel=2)
+        scores = [
+            np.nanmean(np.abs(forecast.median - values[-F:])) / mase_divisor(values[:-F], season)
+            for values, forecast in zip(targets, self._forecasts(cuts, stacklevel=3), strict=True)
+        ]
+        if np.isnan(scores).all():
+            raise ValueError(f"X has {TOO_FEW}: expected series that change before their last {F} values; give others")
         return -float(np.nanmean(scores))
 
     def cross_validation(self, X: Any, step: int | None = None, windows: int = 3, *, known: Any = None) -> Any:
@@ -238,7 +207,7 @@ class Forecaster(Estimator):
         step      None: the horizon
         known     the known columns of the rows of X
 
-        A series without values before a cutoff is left out there, with a warning. Raises ValueError if all are.
+        A series without values before a cutoff is left out there. Raises ValueError if all are at the first one.
         """
         F = self.horizon
         step = F if step is None else step
@@ -247,19 +216,15 @@ class Forecaster(Estimator):
         series, form = self._read(X, known, 0)
         parts = [*zip(form.ids if form else range(len(series)), series, strict=True)]
         farthest = F + (windows - 1) * step
-        short = [str(key) for key, each in parts if len(each.target_rows) <= farthest]
-        if len(short) == len(parts):
+        if (most := max(len(each.target_rows) for each in series)) <= farthest:
             raise ValueError(
-                f"X has series of at most {max(len(each.target_rows) for each in series)} rows: expected more than the "
-                f"{farthest} after the first cutoff; lower windows, step or horizon"
+                f"X has series of at most {most} rows: expected more than the {farthest} after the first cutoff; lower "
+                "windows, step or horizon"
             )
-        if short:
-            warnings.warn(f"no value before the first cutoffs: {listed(short, len(parts))}", stacklevel=2)
         model, rows = type(self)(**self.get_params()), list[tuple[Any, ...]]()
         for back in range(farthest, F - 1, -step):
             used = [(key, each, each.target_rows.stop - back) for key, each in parts if len(each.target_rows) > back]
-            seen = [each.part(0, cut) for _, each, cut in used]
-            model._fit(seen, seen)
+            model.learn([each.part(0, cut) for _, each, cut in used])
             forecasts = model._forecasts([(each, cut) for _, each, cut in used], stacklevel=3)
             for (key, each, cut), forecast in zip(used, forecasts, strict=True):
                 times: Sequence[Time] = each.times or range(1, len(each.values) + 1)
@@ -280,17 +245,11 @@ class Forecaster(Estimator):
         The forecast is naive if the series is too short or constant. Raises DataError if the series has no value, other
         times, or lacks known columns.
         """
-        facts = self._fitted().facts_
-        series = as_fitted(series, facts)
+        model = self._fitted().model_
+        series = as_fitted(series, model)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        return self._steps(series, rows)
-
-    def _steps(self, series: Series, rows: int | None) -> Forecast:
-        scale = Scale(*self.known_scale_)
-        model = Model(self.facts_, scale, self.effect_, self.linear_, self.smoothing_, self.recurrent_)
-        one = OneSeries(series, self.facts_, scale, rows=rows).use(model)
-        return next_steps(one, Intervals(self.levels_, self.offsets_, self.spread_))
+        return next_steps(OneSeries(series, model, rows))
 
     def _forecasts(self, parts: Sequence[tuple[Series, int | None]], *, stacklevel: int) -> list[Forecast]:
         """The forecast of each series after its first rows, None for all. Warns if some forecasts are naive."""
@@ -302,26 +261,17 @@ class Forecaster(Estimator):
     # ---- files ----
 
     def _try(self) -> None:
-        read: Any = self.facts_
-        facts = self.facts_ = Facts(**read)
-        C, F, names = facts.context, facts.horizon, facts.channel_names
-        shapes = {
-            "known_scale_": (2, facts.known),
-            "offsets_": (F, len(self.levels_)),
-            "linear_": (C + 1, F),
-            "effect_": (facts.columns,),
-            "recurrent_": (UNITS + 1, F),
-        }
-        for name, shape in shapes.items():
-            if (each := getattr(self, name)).shape != shape or not np.isfinite(each).all():
-                raise ValueError(f"{name} has another shape than {shape}, or is not finite")
-        texts = (facts.step, self.fingerprint_, *(names or ()))
-        if not (1 <= facts.season <= C and all(isinstance(each, str) for each in texts)):
-            raise ValueError("facts_ has an unknown season, or no text where it has one")
-        if names and len(names) != 1 + facts.known:
-            raise ValueError(f"facts_ has {len(names)} names: expected {1 + facts.known}")
-        T = facts.least_rows + 1
-        values = np.column_stack([np.arange(1.0, T + F + 1), np.tile(self.known_scale_[0], (T + F, 1))])
-        days = tuple(datetime(2024, 1, 1) + timedelta(days=i) for i in range(T + F))
-        if not np.isfinite(self._steps(Series(values, None, "", times=days), T).values).all():
-            raise ValueError("a forecast is not finite")
+        learnt = vars(self)["model_"]
+        model = self.model_ = Model(**learnt | {"known_scale": Scale(**learnt["known_scale"])})
+        F, rows, names = model.horizon, model.season + LEAST_ROWS, model.channel_names
+        if model.linear.shape != (model.context + 1, F) or not 1 <= model.season <= model.context:
+            raise ValueError("model_ has a linear part of another shape, or a context below a season")
+        if not all(isinstance(each, str) for each in (model.step, *(names or ()))):
+            raise ValueError("model_ has a step or a channel without a name")
+        if names and len(names) != 1 + model.known:
+            raise ValueError(f"model_ has {len(names)} names: expected {1 + model.known}")
+        values = np.column_stack([np.arange(1.0, rows + F + 1), np.tile(model.known_scale.mean, (rows + F, 1))])
+        days = tuple(datetime(2024, 1, 1) + timedelta(days=i) for i in range(rows + F))
+        forecast = next_steps(OneSeries(Series(values, None, "", times=days), model, rows))
+        if forecast.values.shape != (F, len(self.levels_)) or not np.isfinite(forecast.values).all():
+            raise ValueError("a forecast is not finite, or has another shape")

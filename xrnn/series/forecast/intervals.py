@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
-from xrnn.series.forecast.fit import Fit
-from xrnn.series.forecast.series import OneSeries
 from xrnn.typing import HostArray
 
-_FEW: Final = 40  # with fewer left-out windows than this, the errors are those of exponential smoothing
 _LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
 _INDEPENDENT: Final = 1.25  # errors in a window that count as independent: those of overlapping windows are alike
 _SYMMETRIC: Final = 5  # independent windows that count for offsets of equal size above and below
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Intervals:
-    """The quantiles beside the forecast: its distances from them, in units of a series.
-
-    levels    the quantiles, with the median
-    offsets   (F, Q), added to the forecast of each step ahead; 0 for the median
-    spread    the factor 1 + spread · reach widens the intervals: errors are larger if known columns have a large effect
-    """
-
-    levels: tuple[float, ...]
-    offsets: HostArray
-    spread: float
-
-    @classmethod
-    def of(cls, fit: Fit, levels: tuple[float, ...]) -> Self:
-        """From earlier backtests: a model learns from the first part of the rows, and forecasts the next ones.
-
-        If these have too few windows, the errors are those of exponential smoothing in the rows to learn from. It
-        learns nothing, so it has not seen the values that it forecasts.
-        """
-        folds = [each for fold in reversed(fit.folds()) for each in fold.series]
-        tests = [(each, at, each.plain(at), each.rows) for each in folds if len(at := each.test_origins)]
-        if sum(len(at) for _, at, *_ in tests) < _FEW:
-            used = [(each, each.last_half) for each in fit.series if not each.flaw]
-            tests = [(each, at, each.smoothed(at), each.cut) for each, at in used]
-        errors = np.concatenate([each.distances(at, forecasts, end) for each, at, forecasts, end in tests])
-        reach = np.concatenate([each.reach(at, end) for each, at, _, end in tests])
-        spread = spread_of(errors, reach)
-        return cls(levels, quantile_offsets(errors / (1 + spread * reach), levels), spread)
-
-    def around(self, series: OneSeries, origins: HostArray) -> HostArray:
-        """The quantiles of forecasts (N, F, Q) float64. Higher ones are never below lower ones."""
-        reach = np.zeros(len(self.offsets)) if series.flaw else series.reach(origins)
-        y = (series.unit * (1 + self.spread * reach))[..., None] * self.offsets
-        m = self.levels.index(0.5)
-        y[..., :m], y[..., m + 1 :] = np.minimum(y[..., :m], 0), np.maximum(y[..., m + 1 :], 0)
-        return series.forecast(origins, np.sort(y, axis=-1))
 
 
 def spread_of(errors: HostArray, reach: HostArray) -> float:

@@ -1,0 +1,85 @@
+"""The backtest of `xrnn forecast`: forecasts of held-out rows, and their errors beside those of naive forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xrnn.series.checks import Series
+from xrnn.series.errors import DataError
+from xrnn.series.forecast.fit import fit_series
+from xrnn.series.forecast.series import OneSeries
+from xrnn.series.forecast.windows import fill, mase_divisor
+from xrnn.typing import HostArray
+
+
+class Backtest(NamedTuple):
+    """The forecasts of the held-out rows of a series, (N, F, Q), from the origins (N,).
+
+    place    of the series among all
+    scores   by method: `mase`, the mean absolute error divided by the mean |v[t] - v[t - season]| in the rows before
+             (Hyndman & Koehler, 2006); `steps`, the same of each step ahead; of the model also `coverage`, the share
+             of values between the lowest and the highest quantile
+    """
+
+    place: int
+    series: OneSeries
+    origins: HostArray
+    forecasts: HostArray
+    scores: dict[str, dict[str, Any]]
+
+
+def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
+    """Of each series with complete windows in the held-out rows: forecasts by a model of the rows before, and errors.
+
+    [] if the rows before are too few, missing or equal. There is a weekly naive forecast if the season is a day, and
+    all these series have a week before their first forecast.
+    """
+    try:
+        ones = fit_series(series, p, held_out=True)
+    except DataError:
+        return []
+    model, tests = ones[0].model, [(place, each, at) for place, each in enumerate(ones) if len(at := each.test_origins)]
+    seasons = {"naive": 1, "seasonal_naive": model.season}
+    if all(_is_day(each, model.season) and at[0] >= 7 * model.season for _, each, at in tests):
+        seasons["weekly_naive"] = 7 * model.season
+    results = []
+    for place, each, at in tests:
+        actual, quantiles = each.actual(at), each.quantiles(at)
+        forecasts = {"model": quantiles[..., model.levels.index(0.5)]} | {
+            name: seasonal_naive(fill(each.target, model.season), at, model.horizon, season)
+            for name, season in seasons.items()
+        }
+        unit = mase_divisor(each.target[: each.cut], model.season)
+        errors = {name: np.abs(actual - values).mean(axis=0) / unit for name, values in forecasts.items()}
+        scores: dict[str, dict[str, Any]] = {
+            name: {"mase": float(of_steps.mean()), "steps": of_steps.tolist()} for name, of_steps in errors.items()
+        }
+        inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1])
+        scores["model"]["coverage"] = float(inside.mean())
+        results.append(Backtest(place, each, at, quantiles, scores))
+    return results
+
+
+def mean_scores(tests: Sequence[Backtest]) -> dict[str, dict[str, Any]]:
+    """The scores by method: means over the series, which have the same weight."""
+    return {
+        method: {name: np.mean([each.scores[method][name] for each in tests], axis=0).tolist() for name in of_method}
+        for method, of_method in tests[0].scores.items()
+    }
+
+
+def seasonal_naive(values: HostArray, origins: HostArray, horizon: int, season: int) -> HostArray:
+    """The last `season` of values (T,), repeated: (N, F)."""
+    repeated: HostArray = values[origins[:, None] - season + np.arange(horizon) % season]
+    return repeated
+
+
+def _is_day(series: OneSeries, season: int) -> bool:
+    """Whether a season of more than one step is a day."""
+    times = series.given.times
+    one, next_season = times[::season][:2] if times and season > 1 else (0, 0)
+    return isinstance(one, datetime) and isinstance(next_season, datetime) and next_season - one == timedelta(days=1)
