@@ -134,8 +134,9 @@ class Estimator(ABC):
 
         params   a copy of the estimator with the parameters of the training, by plain Python values
         """
+        vars(params).update(learnt)
         self._params = params
-        vars(self).update(learnt)
+        vars(self).update(learnt_in(vars(params)))
 
     @abstractmethod
     def _try(self) -> None:

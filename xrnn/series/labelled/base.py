@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from xrnn.backend import Backend
 from xrnn.series.checks import Series
 from xrnn.series.errors import SettingsError, param
-from xrnn.series.estimator import Estimator, learnt_in
+from xrnn.series.estimator import Estimator
 from xrnn.series.inputs import as_row, as_series
 from xrnn.series.parameters import RULES, one_of
 from xrnn.series.read import check_same
@@ -156,9 +156,7 @@ class LabelledEstimator(Estimator):
     @property
     def kind_(self) -> Kind:
         """The fitted model, of the kind that the parameter `model` names."""
-        fitted = self._fitted()
-        p = type(self)(**fitted._params.get_params())
-        vars(p).update(learnt_in(vars(fitted)))
+        p = self._fitted()._params
         return KINDS[p.model](p)
 
     def check_params(self) -> Self:
@@ -184,8 +182,7 @@ class LabelledEstimator(Estimator):
         p._count_features(X)
         names = next((each.channel_names for each in series if each.channel_names), None)
         vars(p).update(targets, channels_=series[0].channels, channel_names_=names)
-        learnt = KINDS[p.model](p).learn(series, self.watcher)
-        self._keep(p, learnt_in(vars(p)) | learnt)
+        self._keep(p, KINDS[p.model](p).learn(series, self.watcher))
         return self
 
     def _predict(self, X: Any) -> HostArray:

@@ -12,10 +12,10 @@ from tests.errors import one_line
 from tests.series.labelled.tiny import prepared
 from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, SettingsError
-from xrnn.series.labelled import choice as module
+from xrnn.series.labelled import recurrent as module
 from xrnn.series.labelled.base import Watcher
-from xrnn.series.labelled.choice import choose
 from xrnn.series.labelled.estimators import Classifier, Regressor
+from xrnn.series.labelled.recurrent import choose
 from xrnn.series.labelled.training import Training
 
 
