@@ -134,6 +134,8 @@ class Estimator(ABC):
 
         params   a copy of the estimator with the parameters of the training, by plain Python values
         """
+        for name in learnt_in(vars(self)).keys() - {"reading_"}:
+            delattr(self, name)  # of another kind of model
         vars(params).update(learnt)
         self._params = params
         vars(self).update(learnt_in(vars(params)))

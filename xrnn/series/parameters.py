@@ -34,20 +34,16 @@ class Rule(NamedTuple):
 
 def whole(least: int, most: int = 2**20) -> Rule:
     """A whole number."""
-    return Rule(f"a whole number from {least} to {most}", lambda value: _is_whole(value) and least <= value <= most)
+    return Rule(f"a whole number from {least} to {most}", lambda value: type(value) is int and least <= value <= most)
+
+
+def number(expected: str, fits: Callable[[float], bool]) -> Rule:
+    return Rule(expected, lambda value: type(value) in (int, float) and fits(value))
 
 
 def one_of(choices: Collection[str]) -> Rule:
     """One of these words. They may change later, as the names of cells do."""
     return Rule("", lambda value: isinstance(value, str) and value in choices, choices)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return _is_whole(value) or isinstance(value, float)
 
 
 def _is_encoding(name: Any) -> bool:
@@ -80,11 +76,11 @@ RULES: Final[Mapping[str, Rule]] = {
     "hidden": whole(1),
     "layers": whole(1, 100),  # far more than can be trained; with more, the first step would take very long
     "batch": whole(1),
-    "dropout": Rule("a probability in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1),
-    "noise": Rule("a number from 0 to 1000", lambda value: _is_number(value) and 0 <= value <= 1000),
+    "dropout": number("a probability in [0, 1)", lambda value: 0 <= value < 1),
+    "noise": number("a number from 0 to 1000", lambda value: 0 <= value <= 1000),
     # 1000 is far more than can be trained with; an update of this size still fits float32.
-    "lr": Rule("a positive number up to 1000", lambda value: _is_number(value) and 0 < value <= 1000),
-    "seed": Rule("a whole number of at least 0", lambda value: _is_whole(value) and value >= 0),
+    "lr": number("a positive number up to 1000", lambda value: 0 < value <= 1000),
+    "seed": Rule("a whole number of at least 0", lambda value: type(value) is int and value >= 0),
     # of `Classifier` and `Regressor`; the rule of "model" is in labelled/base.py
     "one_way": YES_NO,
     "patch": whole(0, 1024),

@@ -55,10 +55,3 @@ class Scale:
         with np.errstate(over="ignore"):  # infinity is clipped
             scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / self.deviation
         return scaled.clip(-_FAR, _FAR).astype(np.float32)
-
-
-def standardised(values: HostArray) -> HostArray:
-    """A series (T, D) with mean 0 and deviation 1 in each channel, by its own steps; NaN stays."""
-    scale = Scale.of([values])
-    standard: HostArray = (values - scale.mean) / scale.deviation
-    return standard

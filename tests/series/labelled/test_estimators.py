@@ -95,6 +95,14 @@ def test_a_failed_fit_keeps_the_model(kind: Any, change: dict[str, Any], watcher
     np.testing.assert_array_equal(kind.load("c").predict(X), predicted)
 
 
+def test_a_model_of_another_kind_leaves_no_attributes() -> None:
+    X, y = data()
+    classifier = Classifier(model="convolutions").fit(X, y)
+    assert {"longest_", "thresholds_"} <= vars(classifier).keys()
+    classifier.set_params(model="recurrent", **SMALL | {"epochs": 1}).fit(X, y)
+    assert not {"longest_", "thresholds_"} & vars(classifier).keys()
+
+
 def test_x_may_be_an_array_or_a_list() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(10, 5, 2)), np.arange(10) % 2

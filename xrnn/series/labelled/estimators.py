@@ -17,13 +17,7 @@ from xrnn.series.errors import DataError
 from xrnn.series.inputs import SeriesLike, Targets
 from xrnn.series.labelled.base import KINDS, LabelledEstimator, Loss
 from xrnn.series.labelled.convolutions import Convolutions
-from xrnn.series.labelled.labels import (
-    as_labels,
-    as_targets,
-    classes_of,
-    groups_of,
-    r_squared,
-)
+from xrnn.series.labelled.labels import as_labels, as_targets, classes_of, groups_of, r_squared
 from xrnn.series.labelled.recurrent import Recurrent
 from xrnn.series.scale import deviation_of
 from xrnn.typing import HostArray

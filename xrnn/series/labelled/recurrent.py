@@ -20,7 +20,7 @@ from xrnn.series.labelled.base import Kind, LabelledEstimator, Watcher
 from xrnn.series.labelled.labels import VALIDATION, hold_out
 from xrnn.series.labelled.model import Model, features_of, inputs_of, streamed
 from xrnn.series.labelled.training import Training, default_epochs
-from xrnn.series.scale import Scale, standardised
+from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
 _SHORT: Final = 64  # steps: shorter series get no patches
@@ -94,8 +94,13 @@ class Recurrent(Kind):
 
 
 def scaled(series: list[Series], scaling: str) -> list[Series]:
-    """The series to train on or to predict, before the scale that all share."""
-    return [replace(each, values=standardised(each.values)) for each in series] if scaling == "each" else series
+    """The series to train on or to predict, before the scale that all share; "each": standardised, NaN stays."""
+    if scaling == "shared":
+        return series
+    scales = [Scale.of([each.values]) for each in series]
+    return [
+        replace(each, values=(each.values - of.mean) / of.deviation) for each, of in zip(series, scales, strict=True)
+    ]
 
 
 def choose(p: LabelledEstimator, train: list[Series], watcher: Watcher) -> tuple[int, str]:
