@@ -37,8 +37,8 @@ def check_channels(series: Sequence[Series]) -> int:
     return first.channels
 
 
-def check_same(series: Series, channels: int, names: tuple[str, ...] | None, others: str = "the model") -> Series:
-    """The series. Its channels must have the number and the names of those of `others`.   Raises DataError."""
+def check_same(series: Series, channels: int, names: tuple[str, ...] | None, others: str = "the model") -> None:
+    """Raises DataError unless the channels have the number and the names of those of `others`."""
     if series.channels != channels:
         raise DataError(
             f"{printable(series.name)} has {series.channels} channels, but {others} has {channels}: expected the same "
@@ -50,7 +50,6 @@ def check_same(series: Series, channels: int, names: tuple[str, ...] | None, oth
             f"{printable(series.name)} has the channel {quoted(series.channel_names[i])}, but {others} has "
             f"{quoted(names[i])} there: expected the same names in the same order; rename or reorder the columns"
         )
-    return series
 
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:

@@ -22,7 +22,7 @@ from xrnn.files import printable, quoted
 from xrnn.series.checks import Time, as_number
 from xrnn.series.errors import DataError, param
 
-# Other dates of four-digit years that begin with the year are ISO dates. `_plain` writes the names of months.
+# `iso_time` reads dates such as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
 _IN_NUMBERS: Final = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m")
 _WITH_NAMES: Final = ("%d %b %Y", "%d %b %y", "%b %d %Y", "%Y %b", "%b %Y", "%b %y")
 _SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is meant

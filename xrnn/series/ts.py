@@ -61,8 +61,9 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
 def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> Series:
     """declared: the labels in the header; if there are none, each label is allowed"""
     channels = line.split(":")
-    label = channels.pop().strip() if has_label else None
-    if label is not None and not (channels and label and (label in declared if declared else "," not in label)):
+    label = channels.pop().strip() if has_label else ""
+    is_valid = label in declared if declared else label and "," not in label
+    if has_label and not (channels and is_valid):
         among = f" one of {printable(', '.join(map(escaped, declared)))[:200]}" if declared else " a label"
         raise DataError(
             f"{where}: {quoted(label)!r} is not a label: expected{among} after the values and a colon; is the line cut "
@@ -78,4 +79,4 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
             f"{where}: the channels have {min(lengths)} to {max(lengths)} steps: expected one length in a series; "
             "correct the line, or write ? for missing values"
         )
-    return checked(np.array(values, dtype=np.float64).T, label, where)
+    return checked(np.array(values, dtype=np.float64).T, label or None, where)
