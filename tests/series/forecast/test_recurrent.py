@@ -1,7 +1,8 @@
-"""The recurrent part of forecasts: a fixed GRU, and its output layer, which is learnt from many series."""
+"""The recurrent part of forecasts: a fixed GRU, and its output layer, which is learnt."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.series.forecast.tiny import params
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.forecast.fit import fit_series
+from xrnn.series.forecast.model import Model
 from xrnn.series.forecast.recurrent import Lessons, corrections, gru, learn, most_windows, solve, states
 from xrnn.series.forecast.series import OneSeries
 from xrnn.series.forecast.smoothing import with_errors
@@ -56,7 +58,7 @@ def test_the_weights_of_the_gru_never_change_since_files_hold_the_output_layer_o
     assert (Wx.shape, Wh.shape, b.shape) == ((2, 300), (100, 300), (400,))
     np.testing.assert_allclose(Wx[0, :3], [0.13696168, -0.23021328, -0.4590265], rtol=1e-6)
     np.testing.assert_allclose(Wh[-1, -3:], [0.13027142, 0.14797464, -0.14580593], rtol=1e-6)
-    np.testing.assert_array_equal(np.flatnonzero(b), np.arange(100, 200))
+    np.testing.assert_allclose(b, np.r_[np.zeros(100), np.linspace(0, 2.8, 100), np.zeros(200)], rtol=1e-6)
 
 
 def test_recent_errors_are_of_one_step_in_units_of_the_mean_error() -> None:
@@ -82,48 +84,91 @@ def test_the_output_layer_is_weighted_ridge_regression_without_unknown_errors() 
     D = 1 / (1 + np.nanmean(np.abs(errors), axis=1) / median.mean())
     for f, first in enumerate((0, 50)):
         A, d = np.append(h, np.ones((200, 1)), axis=1)[first:], np.sqrt(D[first:, None])
-        stacked = np.concatenate([d * A, np.sqrt(3) * np.eye(101)])  # least squares with the penalty as rows
-        expected = np.linalg.lstsq(stacked, np.append(d[:, 0] * errors[first:, f], np.zeros(101)))[0]
-        np.testing.assert_allclose(V[:, f], expected, atol=1e-9)
+        for i, penalty in enumerate((3, 0.3, 0.03, 0.003, 0.0003)):
+            stacked = np.concatenate([d * A, np.sqrt(penalty) * np.eye(101)])  # least squares with the penalty as rows
+            expected = np.linalg.lstsq(stacked, np.append(d[:, 0] * errors[first:, f], np.zeros(101)))[0]
+            np.testing.assert_allclose(V[i, :, f], expected, atol=1e-8)
     errors[7] *= 1e6  # larger errors than four medians are clipped
     np.testing.assert_allclose(solve(h, errors), solve(h, np.where(np.abs(errors) > 100, 1e9 * errors, errors)))
 
 
-def lessons(count: int, sign: float) -> list[Lessons]:
-    """Errors that the last error tells; `sign`: of the same ones in the last fifth of the rows."""
+def lessons(count: int, sign: float, noise: float = 0.0) -> list[Lessons]:
+    """Errors that the last error tells, with noise; `sign`: of the same ones in the last fifth of the rows."""
     rng, of_series = RNG(0), []
     for _ in range(count):
-        recent = rng.normal(0, 1, (40, 48, 2))
-        places = np.linspace(0.5, 0.99, 40)[:, None] + np.array([[0, 0.01]])
-        errors = recent[:, -1:, 0] * np.where(places < 0.8, 1, sign)
+        recent = rng.normal(0, 1, (80, 48, 2))
+        places = np.linspace(0.5, 0.99, 80)[:, None] + np.array([[0, 0.01]])
+        errors = recent[:, -1:, 0] * np.where(places < 0.8, 1, sign) + noise * rng.normal(0, 1, (80, 2))
         of_series.append(Lessons(recent, errors, places))
     return of_series
 
 
-def test_its_share_grows_with_the_number_of_series_and_falls_if_later_errors_are_larger_with_it() -> None:
-    few, many = (learn(lessons(count, 1.0)) for count in (20, 90))
-    for count, V in ((20, few), (90, many)):
-        part = lessons(count, 1.0)
-        whole = solve(states(np.concatenate([each.recent for each in part])), np.concatenate([e.errors for e in part]))
-        np.testing.assert_allclose(V, count**2 / (count**2 + 60**2) * whole)
-        assert np.abs(V).max() > 0.03
-    assert np.abs(learn(lessons(90, -1.0))).max() < 0.01 * np.abs(many).max()
+def complete(given: list[Lessons]) -> HostArray:
+    """The maps of all penalties without a share."""
+    return solve(states(np.concatenate([e.recent for e in given])), np.concatenate([e.errors for e in given]))
+
+
+def shares(given: list[Lessons]) -> HostArray:
+    """V / the map of each penalty, if it is a number; else NaN."""
+    ratio = learn(given) / complete(given)
+    return np.where(np.ptp(ratio, axis=(1, 2)) < 1e-6, ratio.mean(axis=(1, 2)), np.nan)
+
+
+def test_its_share_is_the_part_of_its_gain_in_later_rows_that_is_not_chance() -> None:
+    given = lessons(1, 1.0, noise=0.5)
+    (part,) = given
+    late, h = part.places[:, 0] >= 0.8, states(part.recent)
+    early = np.where(part.places < 0.8, part.errors, np.nan)[~late]
+    before = np.abs(part.errors[late]).mean(axis=1)
+    gains = [before - np.abs(part.errors[late] - corrections(V, h[late])).mean(axis=1) for V in solve(h[~late], early)]
+    errors = np.array([(before - gain).mean() for gain in gains])
+    best = int(np.flatnonzero(errors <= 1.05 * errors.min())[0])
+    expected = 1 - gains[best].var() / gains[best].mean() ** 2 / (len(before) / 2 - 1)
+    assert 0.3 < expected < 0.99
+    np.testing.assert_allclose(shares(given)[best], expected, atol=0.005)
+    assert np.nanmax(shares(lessons(1, 1.0))) > expected
+
+
+def test_without_a_gain_its_share_is_0_in_one_series_and_that_of_trust_in_many() -> None:
+    assert not learn(lessons(1, 0.0, noise=1.0)).any()
+    assert not learn(lessons(1, -1.0)).any()
+    assert 0 < np.nanmax(shares(lessons(20, 0.0, noise=3.0))) <= 0.1
+    assert 0.1 < np.nanmax(shares(lessons(90, 0.0, noise=3.0))) <= 0.69
+    assert np.nanmax(shares(lessons(90, -1.0))) < 0.02
     unknown = [each._replace(errors=np.where(each.places < 0.8, each.errors, np.nan)) for each in lessons(20, 1.0)]
     assert not learn(unknown).any()  # no errors to test it
 
 
-def test_forecasts_of_many_series_have_smaller_errors_with_it_and_those_of_few_series_do_without() -> None:
+def mean_errors(model: Model, given: list[HostArray], origins: HostArray) -> tuple[float, float]:
+    """With the recurrent part, and without."""
+    actual = np.stack([values[origins[:, None] + np.arange(model.horizon)] for values in given])
+    with_it, without_it = (
+        float(
+            np.abs(
+                actual - np.stack([OneSeries(Series(v[:, None], None, ""), of).plain(origins) for v in given])
+            ).mean()
+        )
+        for of in (model, replace(model, recurrent=0 * model.recurrent))
+    )
+    return with_it, without_it
+
+
+def test_forecasts_of_many_series_have_smaller_errors_with_it() -> None:
     values = jumps(60)
-    series = fitted([each[:60] for each in values])
-    actual, model = np.stack([each[60:63] for each in values]), series[0].model
+    fit = fitted([each[:60] for each in values])
+    with_it, without_it = mean_errors(fit[0].model, values, np.array([60]))
+    assert with_it < 0.93 * without_it
 
-    def mean_error() -> float:
-        return float(np.abs(actual - np.concatenate([each.plain(np.array([60])) for each in series])).mean())
 
-    error = mean_error()
-    model.recurrent = 0 * model.recurrent
-    assert error < 0.93 * mean_error()
-    assert not fitted([each[:60] for each in values[:19]])[0].model.recurrent.any()
+def test_a_long_chaotic_series_has_a_smaller_error_with_it_and_noise_no_larger_one() -> None:
+    v = np.zeros(330)
+    for t in range(2, 330):
+        v[t] = 1 - 1.4 * v[t - 1] ** 2 + 0.3 * v[t - 2]  # (Hénon, 1976)
+    with_it, without_it = mean_errors(fitted([v[:300]], 2)[0].model, [v], np.arange(300, 329))
+    assert with_it < 0.6 * without_it
+    noise = RNG(0).normal(size=330)
+    with_it, without_it = mean_errors(fitted([noise[:300]], 2)[0].model, [noise], np.arange(300, 329))
+    assert with_it < 1.03 * without_it
 
 
 def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path) -> None:
@@ -143,5 +188,5 @@ def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path
 
 
 def test_windows_to_learn_from_are_limited() -> None:
-    assert [most_windows(n, F) for n, F in ((20, 1), (20, 100), (10**6, 12))] == [1000, 100, 1]
+    assert [most_windows(n, F) for n, F in ((1, 1), (20, 1), (20, 100), (10**6, 12))] == [1000, 1000, 100, 1]
     assert [len(each.lessons(7).errors) for each in fitted(jumps(2))] == [7, 7]

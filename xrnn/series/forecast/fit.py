@@ -18,7 +18,7 @@ from xrnn.series.forecast.forecasts import TOO_FEW
 from xrnn.series.forecast.intervals import quantile_offsets, spread_of
 from xrnn.series.forecast.linear import average, effect_of
 from xrnn.series.forecast.model import LEAST_ROWS, Model
-from xrnn.series.forecast.recurrent import LEAST_SERIES, UNITS, learn, most_windows
+from xrnn.series.forecast.recurrent import UNITS, learn, most_windows
 from xrnn.series.forecast.series import OneSeries
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.read import check_same
@@ -191,7 +191,7 @@ def _complete(solved: _Solved) -> list[OneSeries]:
     model.spread = spread_of(errors, reach)
     model.offsets = quantile_offsets(errors / (1 + model.spread * reach), model.levels)
     long = [each for each in used if each.cut > model.least_rows]
-    if len(long) >= LEAST_SERIES:
+    if long:
         most = most_windows(len(long), model.horizon)
         model.recurrent = learn([each.lessons(most) for each in long])
     return series
