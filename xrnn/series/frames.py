@@ -27,20 +27,6 @@ from xrnn.series.tables import Columns, Table
 _VALUE: Final = "value"  # the name of a target without one
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Names of columns of a DataFrame; empty for none. `time` is empty if the index holds the times."""
-
-    id: str = ""
-    time: str = ""
-    target: str = ""
-    known: tuple[str, ...] = ()
-
-    @property
-    def given(self) -> list[str]:
-        return [each for each in (self.id, self.time, self.target, *self.known) if each]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Form:
     """A pandas object with series, and its form, for the results.
@@ -49,7 +35,8 @@ class Form:
               have numbers, since the names in X need not be text
     keys      the names of the columns before the targets: of times, or of series and times
     targets   the names of the targets in X: an index of all series of a wide frame, else one name
-    names     the parameters that name columns of X; empty for a Series and a wide frame
+    known     the names of the known columns
+    named     False for a Series and a wide frame: parameters name none of its columns
     wide      True for a column for each series
     levels    True if the index of X holds the series and the times
     """
@@ -57,7 +44,8 @@ class Form:
     frame: Any
     keys: Sequence[Any]
     targets: Any
-    names: Names = Names()
+    known: tuple[str, ...] = ()
+    named: bool = False
     wide: bool = False
     levels: bool = False
 
@@ -81,7 +69,7 @@ class Form:
         if getattr(times.dtype, "tz", None) and len({*times.time}) == 1:  # a day later is the same time of day
             frame[first - 1] = times.tz_localize(None)
         header = ["time" if each is None else str(each) for each in self.keys]
-        header += [*(_VALUE if each is None else str(each) for each in self.targets), *self.names.known]
+        header += [*(_VALUE if each is None else str(each) for each in self.targets), *self.known]
         table = Table.of(frame.set_axis(header, axis=1), "X", Columns())
         times, values = table.times([first - 1]), table.numbers(range(first, len(header)))
         made = []
@@ -141,15 +129,18 @@ class Form:
         return pandas.DataFrame(forecast.values, index, pandas.Index(forecast.levels, name="quantile"))
 
 
-def form_of(X: Any, names: Names) -> Form | None:
+def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]) -> Form | None:
     """The form of a pandas object.   None for other X, and for a DataFrame without names and times.
+
+    id_name, time, target, known   the names of its columns; empty for none, and for times in the index
 
     Raises ValueError.
     """
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
         return None
-    is_series, levels, given = isinstance(X, pandas.Series), X.index.nlevels, names.given
+    is_series, levels = isinstance(X, pandas.Series), X.index.nlevels
+    given = [each for each in (id_name, time, target, *known) if each]
     is_wide = not (is_series or given) and levels == 1
     if is_wide and not isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex):
         return None
@@ -169,12 +160,12 @@ def form_of(X: Any, names: Names) -> Form | None:
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
     if is_series:
-        columns = [names.target or (_VALUE if X.name is None else X.name)]
-    required = [each for each in given if levels == 1 or each not in (names.id, names.time)]
+        columns = [target or (_VALUE if X.name is None else X.name)]
+    required = [each for each in given if levels == 1 or each not in (id_name, time)]
     if missing := [each for each in required if each not in columns]:
         expected, got = (", ".join(map(str, each)) for each in (required, columns))
         raise ValueError(f"X has no column {missing[0]!r}: expected {expected}; it has {got}")
-    targets = [names.target] if names.target else [each for each in columns if each not in required]
+    targets = [target] if target else [each for each in columns if each not in required]
     if len(targets) != 1:
         raise ValueError(
             f"X has {len(targets)} columns besides {', '.join(given) or 'the index'}: expected one to forecast; name "
@@ -182,12 +173,12 @@ def form_of(X: Any, names: Names) -> Form | None:
         )
     if levels == 2:
         keys = [default if key is None else key for key, default in zip(keys, ("id", "time"), strict=True)]
-    if names.time and levels == 1:
-        parts, keys = [frame[names.time]], [names.time]
-    if names.id and levels == 1:
-        parts, keys = [frame[names.id], *parts], [names.id, *keys]
-    values = frame.iloc[:, [columns.index(each) for each in (*targets, *names.known)]]
-    return Form(_by_number(parts, values), keys, targets, names, levels=levels == 2)
+    if time and levels == 1:
+        parts, keys = [frame[time]], [time]
+    if id_name and levels == 1:
+        parts, keys = [frame[id_name], *parts], [id_name, *keys]
+    values = frame.iloc[:, [columns.index(each) for each in (*targets, *known)]]
+    return Form(_by_number(parts, values), keys, targets, known, bool(given), levels=levels == 2)
 
 
 def _by_number(parts: Sequence[Any], frame: Any) -> Any:

@@ -107,7 +107,8 @@ def hold_dates(cells: Sequence[str]) -> bool:
 
 
 def _plain(cell: str) -> str:
-    """A date without commas, and with the short name of its month: 1-July-2024 → 1 Jul 2024."""
+    """A date without commas, with the short name of its month: 1-July-2024 → 1 Jul 2024; 2024 Q3 → 2024-07."""
+    cell = re.sub(r"^(\d{4})[ -]?Q([1-4])$", lambda part: f"{part[1]}-{3 * int(part[2]) - 2:02}", cell)
     cell = re.sub(r"(?<=\d)(?=[ap]m$)", " ", cell.replace(",", " "), flags=re.IGNORECASE)
     named = _MONTH_NAME.sub(lambda name: f" {name[1][:3]} ", cell)
     return cell if named == cell else re.sub("[- ]+", " ", named).strip()
@@ -154,11 +155,6 @@ def _local(times: Sequence[Any]) -> Sequence[Any]:
     return [time.replace(tzinfo=None) for time in times] if is_local else times
 
 
-def _quarter(cell: str) -> datetime | None:
-    found = re.fullmatch(r"(\d{4})[ -]?Q([1-4])", cell)
-    return datetime(int(found[1]), 3 * int(found[2]) - 2, 1) if found else None
-
-
 def _digits(cell: str) -> datetime | None:
     form = _DIGITS.get(len(cell)) if cell.isascii() and cell.isdecimal() else None
     return _parsed(form, cell) if form and "1900" <= cell[:4] < "2100" else None
@@ -173,7 +169,7 @@ def _parsed(form: str, cell: str) -> datetime | None:
 
 # In the order in which they are tried; the readers of a row read the same text in several orders.
 _READERS: Final[tuple[tuple[Callable[[str], Time | None], ...], ...]] = (
-    *((read,) for read in (_digits, as_number, partial(_iso, True), partial(_iso, False), _quarter)),
+    *((read,) for read in (_digits, as_number, partial(_iso, True), partial(_iso, False))),
     *(
         tuple(partial(_parsed, form + clock) for form in forms)
         for forms in (*zip(_IN_NUMBERS + _WITH_NAMES), *_SEVERAL_ORDERS)

@@ -19,7 +19,7 @@ from xrnn.series.forecast.forecasts import TOO_FEW, Forecast, naive_forecasts, n
 from xrnn.series.forecast.model import LEAST_ROWS, Model
 from xrnn.series.forecast.series import OneSeries
 from xrnn.series.forecast.windows import mase_divisor
-from xrnn.series.frames import Form, Names, form_of
+from xrnn.series.frames import Form, form_of
 from xrnn.series.inputs import as_series, check_count, with_known
 from xrnn.series.parameters import FORECAST_RULES, parse_quantiles
 from xrnn.series.scale import Scale
@@ -117,12 +117,11 @@ class Forecaster(Estimator):
 
         Raises ValueError.
         """
-        known_names = names_in(",".join(map(str, np.atleast_1d(self.known).tolist())))
-        names = Names(self.id, self.time, self.target, known_names)
-        form = form_of(X, names)
-        if columns is None and names.given and not (form and form.names.given):
+        names = self.id, self.time, self.target, names_in(",".join(map(str, np.atleast_1d(self.known).tolist())))
+        form, given = form_of(X, *names), [each for each in (*names[:3], *names[3]) if each]
+        if columns is None and given and not (form and form.named):
             raise ValueError(
-                f"id, time, target or known name the column {names.given[0]}, but X has no named columns: expected a "
+                f"id, time, target or known name the column {given[0]}, but X has no named columns: expected a "
                 "DataFrame; leave the names out, or give one"
             )
         if form and known is not None:
