@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,13 +42,15 @@ def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
         ones = fit_series(series, p, held_out=True)
     except DataError:
         return []
-    model, tests = ones[0].model, [(place, each, at) for place, each in enumerate(ones) if len(at := each.test_origins)]
+    model = ones[0].model
+    tests = [(place, each, *each.held_out()) for place, each in enumerate(ones)]
+    tests = [test for test in tests if len(test[2])]
     seasons = {"naive": 1, "seasonal_naive": model.season}
-    if all(_is_day(each, model.season) and at[0] >= 7 * model.season for _, each, at in tests):
+    if all(_is_day(each, model.season) and at[0] >= 7 * model.season for _, each, at, _ in tests):
         seasons["weekly_naive"] = 7 * model.season
     results = []
-    for place, each, at in tests:
-        actual, quantiles = each.actual(at), each.quantiles(at)
+    for place, each, at, actual in tests:
+        quantiles = each.quantiles(at)
         forecasts = {"model": quantiles[..., model.levels.index(0.5)]} | {
             name: seasonal_naive(fill(each.target, model.season), at, model.horizon, season)
             for name, season in seasons.items()
@@ -80,6 +82,5 @@ def seasonal_naive(values: HostArray, origins: HostArray, horizon: int, season: 
 
 def _is_day(series: OneSeries, season: int) -> bool:
     """Whether a season of more than one step is a day."""
-    times = series.given.times
-    one, next_season = times[::season][:2] if times and season > 1 else (0, 0)
-    return isinstance(one, datetime) and isinstance(next_season, datetime) and next_season - one == timedelta(days=1)
+    times = series.given.times or ()
+    return len(times) > season > 1 and times[season] - times[0] == timedelta(days=1)  # type: ignore[operator]

@@ -48,10 +48,6 @@ def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> l
     name = step.name if step else ""
     series = [_extended(each, name, f"{printable(longest.name)} has", p.horizon) for each in series]
     rows = [each.target_rows.stop for each in series]
-    if 0 in rows:
-        raise DataError(
-            f"{printable(series[rows.index(0)].name)} has no value to forecast: expected some; leave it out"
-        )
     cuts = [max(n - max(p.horizon, round(_TEST_SHARE * n)), 0) for n in rows]
     model = _without_parts(series, rows, cuts, step, p)
     ones = [OneSeries(each, model, cut) for each, cut in zip(series, cuts if held_out else rows, strict=True)]

@@ -175,16 +175,13 @@ class OneSeries:
 
     # ---- held-out rows ----
 
-    @property
-    def test_origins(self) -> HostArray:
-        """The origins from the cut on whose steps ahead are all known (rolling origin); none if there is a flaw."""
-        first, F = max(self.cut, self.model.least_rows), self.model.horizon
-        origins = np.arange(first, first if self.flawed else len(self.target) - F + 1)
-        return origins[~np.isnan(self.actual(origins)).any(axis=1)]
-
-    def actual(self, origins: HostArray) -> HostArray:
-        """The values (N, F) of the steps ahead; NaN if unknown."""
-        return self._ahead(self.target, origins, np.nan)
+    def held_out(self) -> tuple[HostArray, HostArray]:
+        """The origins (N,) from the cut on whose steps ahead are all known (rolling origin), and these steps (N, F)."""
+        first = max(self.cut, self.model.least_rows)
+        origins = np.arange(first, first if self.flawed else len(self.target) - self.model.horizon + 1)
+        actual = self._ahead(self.target, origins, np.nan)
+        known = ~np.isnan(actual).any(axis=1)
+        return origins[known], actual[known]
 
     # ---- to learn from, up to the cut ----
 
