@@ -34,6 +34,9 @@ def test_offsets_have_the_widths_of_the_steps_and_the_shares_of_the_levels() -> 
     below = (errors[..., None] <= offsets).mean(axis=(0, 1))
     np.testing.assert_allclose(below[[0, 2]], [0.1, 0.9], atol=0.01)
     assert quantile_offsets(errors[:, :1], (0.5,)).shape == (1, 1)
+    falling = quantile_offsets(errors[:, ::-1], LEVELS)
+    assert (falling[:, 2] > 0).all()
+    np.testing.assert_allclose(falling, np.tile(falling[:1], (5, 1)))
 
 
 def test_no_quantile_crosses_the_median_and_few_errors_widen_both_sides() -> None:

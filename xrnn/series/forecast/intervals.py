@@ -30,11 +30,11 @@ def spread_of(errors: HostArray, reach: HostArray) -> float:
 def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
     """Offsets (F, Q) with which the right share of left-out values falls below each quantile; 0 for the median.
 
-    The width of a step ahead grows linearly with its number, as the mean errors do; the quantiles are those of all
-    errors divided by their widths   (conformalized quantile regression: Romano et al., 2019). They are widened as
-    Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n independent windows. Each is a mean
-    of two quantiles: that of the errors, with the weight n, and that of the absolute errors, with the weight 5. An
-    offset of a quantile below 0.5 is never above 0, nor one of a higher quantile below 0.
+    The width of a step ahead grows linearly with its number, as the mean errors do, or is constant if they fall. The
+    quantiles are those of all errors divided by their widths   (conformalized quantile regression: Romano et al.,
+    2019). They are widened as Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n independent
+    windows. Each is a mean of two quantiles: that of the errors, with the weight n, and that of the absolute errors,
+    with the weight 5. An offset of a quantile below 0.5 is never above 0, nor one of a higher quantile below 0.
 
     errors   (N, F): the values minus the forecasts; NaN if unknown
     """
@@ -45,7 +45,9 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
     if not known.any():
         return offsets
     mean = np.nansum(size, axis=0)[known] / count[known]
-    line = np.polyval(np.polyfit(step[known], mean, 1, w=count[known] ** 0.5), step) if known.sum() > 1 else mean.mean()
+    fit = np.polyfit(step[known], mean, 1, w=count[known] ** 0.5) if known.sum() > 1 else [0.0]
+    # That they fall with the step is the chance of few windows.
+    line = np.polyval(fit, step) if fit[0] > 0 else np.average(mean, weights=count[known])
     width = np.maximum(line, max(_LEAST_WIDTH * float(mean.mean()), 1e-30)) * np.ones(F)
     ratios, n = errors / width, max(count.sum() / F**2, 1.0)
     for i, q in enumerate(levels):
