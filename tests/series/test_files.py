@@ -137,9 +137,9 @@ FORGED: list[tuple[Any, Change, str]] = [
     *((Classifier, lambda extra, n=n: extra["learnt"].pop(n), n) for n in ("classes_", "scale_", "losses_", "patch_")),
     *((Classifier, learnt(channels_=n), "scale_") for n in (3, 0, -1, 2**70)),
     *((Classifier, learnt(patch_=n), "(") for n in (2, 0, -1, 2**70, "1")),
-    *((Classifier, learnt(classes_=n), "a prediction has another shape") for n in (["a", "b", "c"], ["a"])),
-    *((Classifier, learnt(classes_=n), "(") for n in (None, 3, [[1], 2])),
-    *((Classifier, learnt(channel_names_=n), "channel_names_") for n in (("x",), (1, 2))),
+    *((Classifier, learnt(classes_=n), "(") for n in (["a", "b", "c"], ["a"])),
+    *((Classifier, learnt(classes_=n), "(") for n in (None, 3, [[1], 2], (0, 1))),
+    *((Classifier, learnt(channel_names_=n), "channel_names_") for n in (("x",), (1, 2), "ab")),
     *((Classifier, learnt(reading_=n), "(") for n in ({"decimal": 1}, 3, "ab")),
     *((Classifier, learnt(scale_=np.array(n)), "(") for n in (NAN, [[0.0], [1]], [0.0, 1], [[0.0, 0], [0, 1]])),
     (Classifier, learnt(losses_=3), "losses_"),
@@ -154,10 +154,11 @@ FORGED: list[tuple[Any, Change, str]] = [
     (Forecaster, model(known_scale=3), "("),
     (Forecaster, model(channel_names=("a", "b")), "model_ has 2 names: expected 1"),
     *((Forecaster, model(**{n: 1}), "(") for n in ("step", "channel_names")),
+    *((Forecaster, model(levels=n), "(") for n in ((0.1, 0.2, 0.9), np.array([0.1, 0.5, 0.9]))),
     (Forecaster, model(calendar="week"), "("),
     *((Forecaster, model(smoothing=n), "(") for n in (math.nan, "1", None)),
-    (Forecaster, model(offsets=np.zeros((1, 1))), "a forecast is not finite, or has another shape"),
-    *((Regressor, learnt(target_mean_=n), "(") for n in ("1", math.nan)),
+    (Forecaster, model(offsets=np.zeros((1, 1))), "("),
+    *((Regressor, learnt(target_mean_=n), "(") for n in ("1", math.nan, np.zeros((2, 1)))),
 ]
 
 

@@ -272,5 +272,6 @@ class Forecaster(Estimator):
         values = np.column_stack([np.arange(1.0, rows + F + 1), np.tile(model.known_scale.mean, (rows + F, 1))])
         days = tuple(datetime(2024, 1, 1) + timedelta(days=i) for i in range(rows + F))
         forecast = next_steps(OneSeries(Series(values, None, "", times=days), model, rows))
-        if forecast.values.shape != (F, len(self.levels_)) or not np.isfinite(forecast.values).all():
+        shapes = forecast.values.shape, forecast.median.shape
+        if shapes != ((F, len(self.levels_)), (F,)) or not np.isfinite(forecast.values).all():
             raise ValueError("a forecast is not finite, or has another shape")

@@ -206,8 +206,10 @@ class LabelledEstimator(Estimator):
             raise ValueError("scale_ has another shape, or a deviation of 0")
         if np.ndim(self.losses_) != 1:
             raise ValueError("losses_ has another shape")
-        if names is not None and not (len(names) == D and all(isinstance(each, str) for each in names)):
+        if names is not None and not (isinstance(names, tuple) and [*map(type, names)] == [str] * D):
             raise ValueError("channel_names_ has other values than a text for each channel")
-        y = kind.outputs([Series(np.zeros((2, D)), None, "")])
-        if y.shape != (1, self._outputs) or not np.isfinite(self._decoded(y)).all():
+        series = [Series(np.zeros((2, D)), None, "", names)]
+        y = kind.outputs(series)
+        shapes = y.shape, self.predict(series).shape
+        if shapes != ((1, self._outputs), (1,)) or not np.isfinite(self._decoded(y)).all():
             raise ValueError("a prediction has another shape, or is not finite")
