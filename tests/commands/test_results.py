@@ -59,7 +59,7 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
             r"backtest: 22 forecasts of 3 steps; \d+% of the values are in the intervals of 80%",
             r"MASE +all steps +step 1 +step 2 +step 3",
             rf"seasonal naive +{F} +{F} +{F} +{F}",
-            r"forecasts: \d+% exponential smoothing, \d+% linear part",
+            r"forecasts: \d+% exponential smoothing, \d+% linear part(, corrected by a recurrent part)?",
             r"2031-01-01 +[\d.]+ +[\d.]+ +[\d.]+",
         ],
     ),
