@@ -163,7 +163,7 @@ def _mean_error(tests: Sequence[_Test]) -> float:
 def _complete(solved: _Solved) -> list[OneSeries]:
     """With exponential smoothing, the recurrent part, and the intervals. The share of the linear part is
 
-        w n² / (n² + 60²),   w = 1 / (1 + r¹⁶)
+        w n² / (n² + 60²),   w = 1 / (1 + r³²)
 
     for the ratio r of its mean error to that of exponential smoothing on n left-out windows. The intervals come from
     the errors on these windows. If they are few, the errors are those of exponential smoothing in the last half of the
@@ -174,7 +174,7 @@ def _complete(solved: _Solved) -> list[OneSeries]:
     smoothed = [(each, at, each.smoothed(at)[0]) for each, at, _ in tests]
     n, of_smoothing = sum(len(at) for _, at, _ in tests), _mean_error(smoothed)
     # Without tests, and for rows that do not change, whose MASE is unknown: exponential smoothing alone.
-    share = confidence(n) * preference(error, of_smoothing) if np.isfinite(of_smoothing) else 0.0
+    share = confidence(n) * preference(error**2, of_smoothing**2) if np.isfinite(of_smoothing) else 0.0
     w = model.smoothing = round(float(1 - share), 2)
     left_out = [
         (each, at, w * smooth + (1 - w) * linear)

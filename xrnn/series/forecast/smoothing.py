@@ -1,6 +1,6 @@
 """Exponential smoothing: forecasts of a series from its own last rows.
 
-Each forecast is the mean of two: one by members with a constant trend, one by members with a damped trend. The
+Each forecast is the mean of two: one by members with a constant trend, one by members with a damped trend or none. The
 parameters of the members are fixed. Their weights come from their errors on the rows before the forecast. So nothing is
 trained, and a file holds nothing of it.
 """
@@ -27,11 +27,13 @@ _FIRST_ROWS: Final = 3  # whose mean is the first level of damped trends
 _TESTED: Final = 3  # of the steps ahead: the first, the middle and the last one
 _RECENT: Final = 48  # errors that the recurrent part reads
 _BLOCK: Final = 32  # forecasts at once, so that their states stay in the cache
-_LEVELS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 0.98)
+_LEVELS: Final = (0.02, 0.1, 0.3, 0.6, 0.98)
+_CONSTANT_SHARE: Final = 0.45  # of the members with a constant trend
 # Two kinds of members (M, 4): α, β, φ, and the share of the slope of all rows that is a constant trend.
 _CONSTANT: Final = [(alpha, 0, 1, share) for alpha in _LEVELS for share in (0.5, 1)]
-_DAMPED: Final = [(*each, 0) for each in itertools.product(_LEVELS[::2], (0.02, 0.1, 0.3, 0.6), (0.9, 0.98))]
-_MEMBERS: Final = np.array(_CONSTANT + _DAMPED)
+_DAMPED: Final = [(*each, 0) for each in itertools.product(_LEVELS, (0.02, 0.1, 0.3, 0.6), (0.8, 0.98))]
+_NO_TREND: Final = [(alpha, 0, 1, 0) for alpha in _LEVELS]
+_MEMBERS: Final = np.array(_CONSTANT + _DAMPED + _NO_TREND)
 
 
 def with_errors(
@@ -134,7 +136,7 @@ def _seasons(detrended: HostArray, season: int) -> HostArray:
 def _average(x: HostArray, horizon: int) -> tuple[HostArray, ...]:
     """Σ w (level + (φ + φ² + … + φʰ) · trend), for each step ahead h: (N, F); Σ w · error (N,).
 
-    Σ w is ½ for both kinds of members. Also returns the values of the last rows (N, up to 48) minus their forecasts
+    Σ w over all members is 1. Also returns the values of the last rows (N, up to 48) minus their forecasts
     one step ahead, with the same w; 0 before the first row.
 
     x   (N, R), NaN before the first row; those with more rows come first
@@ -202,8 +204,9 @@ def _errors(x: HostArray, levels: HostArray, trends: HostArray, reach: HostArray
 
 
 def _weights(errors: HostArray) -> HostArray:
-    """w ∝ 1 / error¹⁶, with the sum ½ for each kind of members: (N, M)"""
-    return np.concatenate([by_errors(each) / 2 for each in np.split(errors, [len(_CONSTANT)], axis=1)], axis=1)
+    """w ∝ 1 / error¹⁶ in each kind of members, with the sum 0.45 for constant trends, 0.55 for others: (N, M)"""
+    constant, other = (by_errors(each) for each in np.split(errors, [len(_CONSTANT)], axis=1))
+    return np.concatenate([_CONSTANT_SHARE * constant, (1 - _CONSTANT_SHARE) * other], axis=1)
 
 
 def by_errors(errors: HostArray) -> HostArray:
