@@ -81,16 +81,12 @@ class Recurrent(Kind):
     def outputs(self, series: list[Series]) -> HostArray:
         scale, patch = Scale(*self.p.scale_), self.p.patch_
         x = [inputs_of(each.values, scale, patch) for each in scaled(series, self.p.scaling_)]
-        return self._model.outputs(x)
+        return Model(self.p.layers_).outputs(x)
 
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
         if not self.p.one_way:
             return super().stream(rows)
-        return streamed(self._model, rows, Scale(*self.p.scale_), self.p.patch_)
-
-    @property
-    def _model(self) -> Model:
-        return Model(self.p.layers_, self.p.dropout, self.p.seed)
+        return streamed(Model(self.p.layers_), rows, Scale(*self.p.scale_), self.p.patch_)
 
 
 def scaled(series: list[Series], scaling: str) -> list[Series]:
