@@ -18,7 +18,7 @@ from xrnn.commands.main import main
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 F = r"\d+\.\d{3}"
-TRAINING = "batches of 4; dropout 0.3, noise 0.3, lr 0.02; seed 0"
+TRAINING = "--patch 1 --scaling shared"
 TOOK = r"took 0:00:\d\d"
 CHECKPOINT = "checkpoint: c (xrnn predict c FILE...)"
 # Regular expressions: lines with the description of the run, then those with its results.

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from xrnn.commands.training import Run
 from xrnn.series.labelled.base import Watcher
-from xrnn.series.labelled.training import Training
+from xrnn.series.labelled.model import Training
 
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
 

@@ -1,7 +1,10 @@
-"""The model of a series: its gradients, inference, streams, the mean over time, and an update of the classifier."""
+"""The model of a series: gradients, inference, streams, the mean over time; and its training."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,15 +12,19 @@ import pytest
 
 from tests.conftest import STANDIN
 from tests.needs import BOTH, DWEIGHTS, noted
-from tests.series.labelled.tiny import TINY
+from tests.series.labelled.tiny import TINY, prepared
+from tests.series.waves import imbalanced, waves
 from tests.standin.counting import counted
 from xrnn import gradcheck
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.exchange.description import put_together, take_apart
 from xrnn.sequences import pad
-from xrnn.series.labelled.estimators import Classifier
-from xrnn.series.labelled.model import Model, new_layers, patches, streamed
+from xrnn.series.checks import Series
+from xrnn.series.errors import DivergedError
+from xrnn.series.labelled.base import Watcher
+from xrnn.series.labelled.estimators import Classifier, Regressor
+from xrnn.series.labelled.model import Model, default_epochs, new_layers, patches, streamed
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
 
@@ -162,3 +169,156 @@ def test_a_long_series_lengthens_no_batch_of_short_ones(monkeypatch: pytest.Monk
     monkeypatch.setattr("xrnn.series.labelled.model.pad", noting)
     model.outputs([np.ones((T, 2), np.float32) for T in (9, 1, 9, 1)])
     assert lengths == [1, 9]
+
+
+NUMBERS = [replace(each, label=float(i % 3)) for i, each in enumerate(waves(10))]
+KINDS = [(Classifier, None), (Regressor, NUMBERS)]
+every_kind = pytest.mark.parametrize(("kind", "series"), KINDS, ids=["classifier", "regressor"])
+
+
+def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Backend) -> None:
+    training = prepared(lr=0.4).training(backend)
+    assert training.total == default_epochs(10) * 3
+    training.total = 1000
+    for update, rate in ((500, 0.2), (750, 0.2 * (1 - math.sqrt(0.5))), (1000, 0.02), (5000, 0.02)):
+        training._optimizer.steps = update - 1
+        training.step()
+        assert training._optimizer.lr == pytest.approx(rate)
+
+
+@every_kind
+def test_the_linear_layer_of_a_classifier_learns_ten_times_as_fast(kind: Any, series: Any) -> None:
+    training = prepared(series, kind).training()
+    before = [each.copy() for each in training.model.params]
+    training.step()  # Adam's first update changes each weight by its learning rate
+    *others, W, _ = (np.abs(after - old).max() for after, old in zip(training.model.params, before, strict=True))
+    assert max(others) == pytest.approx(TINY["lr"], rel=1e-2)
+    assert W / max(others) == pytest.approx(10 if kind is Classifier else 1, rel=1e-2)
+
+
+def test_gradients_are_clipped() -> None:
+    training = prepared(NUMBERS, Regressor).training()
+    training._targets *= 1000
+    training.step()
+    assert sum(float(np.square(each).sum()) for each in training.model.grads) == pytest.approx(1, rel=1e-5)
+
+
+def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None:
+    series = [Series(np.arange(T, dtype=float)[:, None], str(i), "s") for i, T in enumerate([6, 4, 2])]
+    training = prepared(series, noise=0.0).training(patch=3)
+    expected = {
+        (i, tuple(training.inputs([replace(series[i], values=series[i].values[start:])])[0].ravel().tolist()))
+        for i, starts in enumerate([3, 2, 1])  # a complete patch is left, if there is one
+        for start in range(starts)
+    }
+    found = set()
+    for update in range(40):
+        x, lengths, targets = training.batch(update)
+        for n, (T, i) in enumerate(zip(lengths.tolist(), targets.tolist(), strict=True)):
+            found.add((i, tuple(x[:T, n].ravel().tolist())))
+    assert found == expected
+
+
+def test_the_epochs_follow_from_the_count_of_series() -> None:
+    assert [default_epochs(count) for count in (1, 50, 270, 10_000, 10**6)] == [1600, 226, 97, 16, 10]
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"), [(10, 4, [4, 3, 3]), (8, 4, [4, 4]), (3, 9, [3]), (5, 1, [1] * 5)]
+)
+def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int]) -> None:
+    series = [Series(np.ones((1 + i % 4, 1)), str(i), "s") for i in range(count)]
+    training = prepared(series, batch=batch).training()
+    assert training.per_epoch == len(sizes)
+    batches = [training.batch(update)[2].tolist() for update in range(3 * len(sizes))]
+    epochs = [batches[i : i + len(sizes)] for i in range(0, len(batches), len(sizes))]
+    for epoch in epochs:
+        assert sorted(map(len, epoch), reverse=True) == sizes
+        assert sorted(itertools.chain(*epoch)) == list(range(count))
+    assert count < 5 or epochs[0] != epochs[1] != epochs[2]
+
+
+def test_noise_has_the_given_deviation_and_does_not_change_the_series() -> None:
+    series = [Series(np.zeros((500, 3)), label, "s") for label in "ab"]
+    training = prepared(series, noise=0.5).training()
+    x, other = (training.batch(update)[0] for update in (0, 1))
+    assert abs(x.std() - 0.5) < 0.02
+    assert abs(x.mean()) < 0.05
+    assert not np.array_equal(x, other)
+    again = prepared(series, noise=0.5).training()
+    for update in (1, 0):  # in any order
+        np.testing.assert_array_equal(again.batch(update)[0], training.batch(update)[0])
+    assert not any(each.any() for each in training._inputs)
+
+
+@every_kind
+@pytest.mark.parametrize("changes", [{}, {"layers": 3}, {"one_way": True}], ids=str)
+def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[str, Any], backend: Backend) -> None:
+    trainings = [prepared(series, kind, **changes).training(each) for each in (backend, "numpy")]
+    for one, other in zip(trainings[0].model.params, trainings[1].model.params, strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(one), other, strict=True)
+    for training in trainings:
+        for _ in range(5):
+            training.step()
+        training.read_losses()
+    np.testing.assert_allclose(trainings[0].losses, trainings[1].losses, rtol=1e-4)
+
+
+@every_kind
+def test_a_step_sends_its_batch_in_three_transfers_and_waits_for_nothing(kind: Any, series: Any) -> None:
+    """Reading the losses is one transfer back."""
+    training = prepared(series, kind).training(STANDIN)
+    for _ in range(3):  # the first uses of kernels compare them with the plain form
+        training.step()
+    with counted() as counters:
+        for _ in range(3):
+            training.step()
+    assert (counters.host_to_device, counters.device_to_host, counters.waits) == (9, 0, 0)
+    with counted() as counters:
+        training.read_losses()
+    assert (counters.host_to_device, counters.device_to_host, len(training.losses)) == (0, 1, 6)
+
+
+def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Backend) -> None:
+    training = prepared().training(backend)
+    training.step()
+    training.model.linear.params[1][0] = math.nan
+    training.step()
+    with pytest.raises(DivergedError, match=r"^the loss is nan at update 2: expected a finite number; lower lr$"):
+        training.read_losses()
+    assert len(training.losses) == 1
+    training = prepared().training(backend)
+    training.model.linear.params[1][0] = math.inf
+    with pytest.raises(
+        DivergedError, match=r"^linear.b is not finite after update 0: expected finite numbers; lower lr"
+    ):
+        training.run(0, Watcher())
+
+
+def test_the_seed_decides_the_weights_and_the_draws(backend: Backend) -> None:
+    losses = []
+    for seed in (0, 0, 1):
+        training = prepared(seed=seed).training(backend)
+        training.run(3, Watcher())
+        losses.append(training.losses)
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_balanced_weights_give_each_label_the_same_share() -> None:
+    ready = prepared(imbalanced(2, 6), balance=True, batch=8, dropout=0.0, noise=0.0)
+    training = ready.training()
+    y = training.model.outputs(training.inputs(ready.series))
+    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), ready.p._targets(ready.series)]
+    is_rare = np.array([each.label == "quick" for each in ready.series])
+    training.run(1, Watcher())
+    assert training.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
+
+
+def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend: Backend) -> None:
+    ready = prepared(NUMBERS, Regressor, batch=10, dropout=0.0, noise=0.0)
+    training, targets = ready.training(backend), ready.p._targets(NUMBERS)
+    np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-6)
+    y = training.model.outputs(training.inputs(NUMBERS))[:, 0]
+    training.run(1, Watcher())
+    assert training.losses[0] == pytest.approx(np.square(y - targets).mean(), rel=1e-4)
+    assert training.figures == f"epoch 1: loss {training.losses[0]:.3f}"

@@ -15,8 +15,8 @@ from xrnn.series.errors import DivergedError, SettingsError
 from xrnn.series.labelled import recurrent as module
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.estimators import Classifier, Regressor
+from xrnn.series.labelled.model import Training
 from xrnn.series.labelled.recurrent import choose
-from xrnn.series.labelled.training import Training
 
 
 class Told(Watcher):

@@ -13,7 +13,7 @@ from xrnn.series.checks import Series
 from xrnn.series.labelled.base import LabelledEstimator
 from xrnn.series.labelled.estimators import Classifier
 from xrnn.series.labelled.labels import classes_of
-from xrnn.series.labelled.training import Training
+from xrnn.series.labelled.model import Training
 
 TINY: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "layers": 2}
 TINY_OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02"]

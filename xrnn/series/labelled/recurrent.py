@@ -18,8 +18,7 @@ from xrnn.series.checks import Series
 from xrnn.series.errors import DivergedError, SettingsError, param
 from xrnn.series.labelled.base import Kind, LabelledEstimator, Watcher
 from xrnn.series.labelled.labels import VALIDATION, hold_out
-from xrnn.series.labelled.model import Model, features_of, inputs_of, streamed
-from xrnn.series.labelled.training import Training, default_epochs
+from xrnn.series.labelled.model import Model, Training, default_epochs, features_of, inputs_of, streamed
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
@@ -54,7 +53,10 @@ class Recurrent(Kind):
         p = self.p
         patch, scaling = choose(p, series, watcher)
         training = Training(p, patch, scaled(series, scaling), get_backend())
-        watcher.tell(self._description(training.model, patch, scaling))
+        weights = sum(each.size for each in training.model.params)
+        layers = f"{'' if p.one_way else 'bidirectional '}{CELLS[p.cell].__name__} layer{'s' * (p.layers > 1)}"
+        options = f"--patch {patch} --scaling {scaling}"
+        watcher.tell(f"model: {p.layers} {layers} of {p.hidden}, {weights:,} weights; {options}")
         training.run((p.epochs or default_epochs(len(series))) * training.per_epoch, watcher)
         return {
             "patch_": patch,
@@ -63,16 +65,6 @@ class Recurrent(Kind):
             "scale_": np.array([training.scale.mean, training.scale.deviation]),
             "layers_": dict(training.model),
         }
-
-    def _description(self, model: Model, patch: int, scaling: str) -> str:
-        p, weights = self.p, sum(each.size for each in model.params)
-        layers = f"{'' if p.one_way else 'bidirectional '}{CELLS[p.cell].__name__} layer{'s' * (p.layers > 1)}"
-        first = f"patches of {patch} steps; " if patch > 1 else ""
-        first += "each series scaled by itself; " if scaling == "each" else ""
-        return (
-            f"model: {p.layers} {layers} of {p.hidden}, {weights:,} weights; {first}batches of {p.batch}; "
-            f"dropout {p.dropout:g}, noise {p.noise:g}, lr {p.lr:g}; seed {p.seed}"
-        )
 
     @property
     def features(self) -> int:  # type: ignore[override]
