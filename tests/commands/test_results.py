@@ -56,9 +56,9 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
         ["series: rows.csv, 120 rows, season 4; 3 steps ahead from 24", "times: date, steps of 3 months; columns: v"],
         [
             re.escape(CHECKPOINT),
-            r"backtest: 22 forecasts of 3 steps; \d+% of the values are in the intervals of 80%",
-            r"MASE +all steps +step 1 +step 2 +step 3",
-            rf"seasonal naive +{F} +{F} +{F} +{F}",
+            rf"backtest: 22 forecasts of 3 steps; \d+% of the values are in the intervals of 80%; pinball loss {F}",
+            r"MASE +all steps +step 1 +step 2 +step 3 +sMAPE",
+            rf"seasonal naive +{F} +{F} +{F} +{F} +\d+\.\d\d%",
             r"forecasts: \d+% exponential smoothing, \d+% linear part(, corrected by a recurrent part)?",
             r"2031-01-01 +[\d.]+ +[\d.]+ +[\d.]+",
         ],
@@ -122,8 +122,8 @@ def test_the_models_learn(folder: Path, capsys: Capture) -> None:
     assert got["mean_predictor"]["r2"] <= 0
     got = results(capsys, FORECAST)
     scores = got["backtest"]
-    assert scores.keys() == {"model", "naive", "seasonal_naive"}
-    assert scores["model"].keys() == {"mase", "steps", "coverage"}
+    assert scores.keys() == {"model", "naive", "seasonal_naive", "drift"}
+    assert scores["model"].keys() == {"mase", "smape", "steps", "coverage", "pinball"}
     assert np.mean(scores["model"]["steps"]) == pytest.approx(scores["model"]["mase"])
     assert scores["model"]["mase"] < 0.5 * scores["seasonal_naive"]["mase"]
     assert [each["time"] for each in got["forecast"]] == ["2031-01-01", "2031-04-01", "2031-07-01"]

@@ -51,7 +51,8 @@ def forecast(
         count, width, F = sum(len(each.origins) for each in tests), p.levels[-1] - p.levels[0], p.horizon
         say(
             f"backtest: {count:,} forecast{'s' * (count > 1)} of {F} step{'s' * (F > 1)}; "
-            f"{scores['model']['coverage']:.0%} of the values are in the intervals of {width:.0%}"
+            f"{scores['model']['coverage']:.0%} of the values are in the intervals of {width:.0%}; pinball loss "
+            f"{scores['model']['pinball']:.3f}"
         )
         say(scores_table(scores))
         if len(tests) > 1:

@@ -25,13 +25,15 @@ def parts_of(model: Model) -> str:
 
 
 def scores_table(scores: dict[str, dict[str, Any]]) -> str:
-    """The MASE of each method, of all steps ahead and of some."""
+    """The MASE of each method, of all steps ahead and of some, and its sMAPE."""
     F = len(scores["model"]["steps"])
     steps = np.unique(np.linspace(1, F, min(F, _MOST_STEPS)).round().astype(int)).tolist() if F > 1 else []
-    rows = [["MASE", "all steps", *(f"step {step}" for step in steps)]]
+    rows = [["MASE", "all steps", *(f"step {step}" for step in steps), "sMAPE"]]
     for method in _shown(scores):
         figures = [scores[method]["mase"], *(scores[method]["steps"][step - 1] for step in steps)]
-        rows.append([method.replace("_", " "), *(f"{figure:.3f}" for figure in figures)])
+        rows.append(
+            [method.replace("_", " "), *(f"{figure:.3f}" for figure in figures), f"{scores[method]['smape']:.2f}%"]
+        )
     return table(*rows)
 
 

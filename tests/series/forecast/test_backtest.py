@@ -9,7 +9,7 @@ import pytest
 
 from tests.commands.runs import growth
 from tests.series.forecast.tiny import TINY, fit_of, params, series
-from xrnn.series.forecast.backtest import backtest, mean_scores, seasonal_naive
+from xrnn.series.forecast.backtest import backtest, drift, mean_scores, seasonal_naive
 from xrnn.series.forecast.windows import mase_divisor
 
 
@@ -28,6 +28,11 @@ def test_errors_are_those_of_forecasts_from_each_held_out_row_by_a_model_of_the_
     inside = (test.forecasts[..., 0] <= actual) & (actual <= test.forecasts[..., 2])
     assert test.scores["model"]["coverage"] == inside.mean()
     assert test.scores["model"]["mase"] == pytest.approx(np.abs(test.forecasts[..., 1] - actual).mean() / unit)
+    relative = 200 * np.abs(test.forecasts[..., 1] - actual) / (np.abs(test.forecasts[..., 1]) + np.abs(actual))
+    assert test.scores["model"]["smape"] == pytest.approx(relative.mean())
+    above, q = actual[..., None] - test.forecasts, np.array([0.1, 0.5, 0.9])
+    loss = np.where(above > 0, q * above, (q - 1) * above)
+    assert test.scores["model"]["pinball"] == pytest.approx(loss.mean() / unit)
     repeated = values[test.origins[:, None] - 4 + np.arange(3)]
     np.testing.assert_allclose(test.scores["seasonal_naive"]["steps"], np.abs(repeated - actual).mean(axis=0) / unit)
     last = values[test.origins - 1, None]
@@ -68,3 +73,8 @@ def test_the_divisor_of_the_mase() -> None:
     assert np.isnan(mase_divisor(np.ones(4), 2))
     for values, season in (([1.0, np.nan, np.nan, 2], 2), ([1, np.nan, 3, np.nan, 5], 3), ([1, np.nan], 1), ([7], 2)):
         assert np.isnan(mase_divisor(np.array(values, float), season))  # no two known values to compare
+
+
+def test_the_drift_continues_the_line_from_the_first_to_the_last_value() -> None:
+    values = np.array([1.0, 9, 9, 7, 0])
+    np.testing.assert_allclose(drift(values, np.array([4, 1]), 2), [[9, 11], [1, 1]])

@@ -21,8 +21,10 @@ class Backtest(NamedTuple):
 
     place    of the series among all
     scores   by method: `mase`, the mean absolute error divided by the mean |v[t] - v[t - season]| in the rows before
-             (Hyndman & Koehler, 2006); `steps`, the same of each step ahead; of the model also `coverage`, the share
-             of values between the lowest and the highest quantile
+             (Hyndman & Koehler, 2006); `steps`, the same of each step ahead; `smape`, the mean of 200 |error| /
+             (|value| + |forecast|), in percent. Of the model also `coverage`, the share of values between the lowest
+             and the highest quantile, and `pinball`, the mean loss of the quantiles in units of MASE: q · e for a value
+             that is e above the quantile q, (1 - q) · e for one below
     """
 
     place: int
@@ -55,13 +57,17 @@ def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
             name: seasonal_naive(fill(each.target, model.season), at, model.horizon, season)
             for name, season in seasons.items()
         }
-        unit = mase_divisor(each.target[: each.cut], model.season)
-        errors = {name: np.abs(actual - values).mean(axis=0) / unit for name, values in forecasts.items()}
-        scores: dict[str, dict[str, Any]] = {
-            name: {"mase": float(of_steps.mean()), "steps": of_steps.tolist()} for name, of_steps in errors.items()
-        }
+        forecasts["drift"] = drift(fill(each.target, model.season), at, model.horizon)
+        unit, scores = mase_divisor(each.target[: each.cut], model.season), dict[str, dict[str, Any]]()
+        for name, values in forecasts.items():
+            error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
+            smape = np.divide(200 * error, size, out=np.zeros_like(error), where=size > 0).mean()
+            steps = error.mean(axis=0) / unit
+            scores[name] = {"mase": float(steps.mean()), "smape": float(smape), "steps": steps.tolist()}
         inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1])
-        scores["model"]["coverage"] = float(inside.mean())
+        above, q = actual[..., None] - quantiles, np.array(model.levels)
+        pinball = np.maximum(q * above, (q - 1) * above).mean() / unit
+        scores["model"] |= {"coverage": float(inside.mean()), "pinball": float(pinball)}
         results.append(Backtest(place, each, at, quantiles, scores))
     return results
 
@@ -78,6 +84,13 @@ def seasonal_naive(values: HostArray, origins: HostArray, horizon: int, season: 
     """The last `season` of values (T,), repeated: (N, F)."""
     repeated: HostArray = values[origins[:, None] - season + np.arange(horizon) % season]
     return repeated
+
+
+def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:
+    """The line from the first value to the last one before each origin, continued: (N, F)."""
+    slope = (values[origins - 1] - values[0]) / np.maximum(origins - 1, 1)
+    line: HostArray = values[origins - 1, None] + slope[:, None] * np.arange(1, horizon + 1)
+    return line
 
 
 def _is_day(series: OneSeries, season: int) -> bool:
