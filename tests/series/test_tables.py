@@ -243,6 +243,17 @@ def test_optional_columns_may_be_absent() -> None:
     assert len(read(LONG, columns)) == 2
     np.save("f.npy", np.ones((2, 1)))
     assert len(read_path(Path("f.npy"), columns)) == 1
+    with one_line(DataError, "f.csv has two columns sensor"):
+        read("sensor,sensor,x\n1,2,3\n", columns)
+
+
+def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
+    columns = Columns(id="1", time="2", channels=("x",), optional=frozenset("12x"))
+    assert [[*each.values[:, 0]] for each in read("id,t,x\na,2,1\nb,1,2\na,1,3\n", columns)] == [[3, 1], [2]]
+    (series,) = read("x,n\n2,5\n1,4\n", columns)
+    assert [*series.values[:, 0]] == [1, 2]  # column 2 is still the time
+    (series,) = read("x\n2\n1\n", columns)
+    assert [*series.values[:, 0]] == [2, 1]
 
 
 @pytest.mark.parametrize(

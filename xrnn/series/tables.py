@@ -211,16 +211,18 @@ class Table:
     def place(self, column: str) -> int | None:
         """The index of a column that is given by its name or number; None without one, or if the file may lack it.
 
-        Raises DataError.
+        The number of a column that the file may lack does not mean one of `channels`. Raises DataError.
         """
         names, width = self.header or (), len(self.rows[0])
         number = int(column) if re.fullmatch("[0-9]{1,9}", column) else 0
         if column and names.count(column) == 1:
             return names.index(column)
-        if not column or (column in self.columns.optional and (names or not number)):
-            return None
-        if 1 <= number <= width and column not in names:
+        is_optional = column in self.columns.optional and column not in names
+        is_channel = is_optional and {*names[max(number - 1, 0) : number]} & {*self.columns.channels}
+        if 1 <= number <= width and column not in names and not is_channel:
             return number - 1
+        if not column or (is_optional and (names or not number)):
+            return None
         have = f"{width} column{'s' * (width > 1)} {', '.join(names) or 'and no header'}"[:200]
         got = "has two columns" if column in names else "has no column"
         raise DataError(
