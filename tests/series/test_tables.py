@@ -220,7 +220,6 @@ def test_the_columns_of_times_and_the_unused_ones_are_named() -> None:
         ("v,Year,Quarter\n1,2020.0,4.0\n2,2021.0,1.0\n", {}, [2020, 2021]),
         ("year,month,v\n2020,1,1\n2020,2,2\n", {"channels": ("v",), "timed": False}, None),
         ("t,v\n20240131,1\n20240132,2\n", {"time": "t"}, [20240131, 20240132]),  # all are dates, or none
-        ("date,v\n28012024,1\n29012024,2\n", {}, [28012024, 29012024]),
     ],
 )
 def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years: list[float] | None) -> None:

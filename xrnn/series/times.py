@@ -33,6 +33,7 @@ _SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is 
     ("%d.%m.%y", "%y.%m.%d"),
 )
 _CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+_ANY_ORDER: Final = ("%y%m%d", "%d%m%y", "%m%d%y", "%d%m%Y", "%m%d%Y")  # of digits, which may also be numbers
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _MONTH: Final = (
     "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
@@ -66,10 +67,10 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     """
     every, cells = cells, [*dict.fromkeys(cells)]  # many series may have the same times
     plain = [*map(_plain, cells)]
-    if _may_be_days(plain):
+    if _may_be_days(plain) or _may_be_dates(plain):
         raise DataError(
-            f"{where(0)}: {quoted(cells[0])!r} may be a day without a year, or a month: expected dates with one "
-            f"reading; {_REMEDY}"
+            f"{where(0)}: {quoted(cells[0])!r} may be a day, a month or a number: expected dates with one reading; "
+            f"{_REMEDY}"
         )
     most = 0
     for readers in _READERS:
@@ -119,6 +120,15 @@ def _may_be_days(plain: Sequence[str]) -> bool:
     if not all(re.fullmatch(r"[a-z]{3} (0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in plain):
         return False
     return any(a[:3].lower() == b[:3].lower() and a[-2:] != b[-2:] for a, b in itertools.pairwise(plain))
+
+
+def _may_be_dates(cells: Sequence[str]) -> bool:
+    """True for digits such as 240531 or 31052024, also without the first 0: as numbers, they have another order."""
+    cells = [cell.zfill(8) if len(cell) == 7 else cell for cell in cells]
+    return not all(map(_digits, cells)) and any(
+        all(cell.isdecimal() and len(cell) == 6 + 2 * ("Y" in form) and _parsed(form, cell) for cell in cells)
+        for form in _ANY_ORDER
+    )
 
 
 def iso_time(cell: str) -> datetime | None:
