@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from xrnn.layers.gru import GRU
-from xrnn.series.forecast.linear import ridge
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.typing import HostArray
 
@@ -79,7 +78,7 @@ def corrections(V: HostArray, h: HostArray) -> HostArray:
     return y
 
 
-def solve(h: HostArray, errors: HostArray) -> HostArray:
+def solve(h: HostArray, errors: HostArray, penalties: Sequence[float] = _PENALTIES) -> HostArray:
     """V (P, H + 1, F) by ridge regression of the known errors (N, F) on [h; 1]: (Aᵀ D A + λI)⁻¹ Aᵀ D errors for each λ.
 
     A window has the weight D = 1 / (1 + its mean |error| / the median |error|), so that large errors count less.
@@ -91,11 +90,11 @@ def solve(h: HostArray, errors: HostArray) -> HostArray:
     mean = np.abs(e).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     A = np.append(h, np.ones((len(h), 1)), axis=1)
     weighted = A / (1 + mean / max(float(median.mean()), 1e-300))[:, None]
-    steps = [
-        np.stack([*ridge(weighted[of].T @ A[of], _PENALTIES)(weighted[of].T @ e[of, f, None])])
-        for f, of in enumerate(known.T)
-    ]
-    return np.concatenate(steps, axis=2)
+    V = np.zeros((len(penalties), A.shape[1], errors.shape[1]))
+    diagonals = np.multiply.outer(penalties, np.eye(A.shape[1]))
+    for f, of in enumerate(known.T):
+        V[:, :, f] = np.linalg.solve(weighted[of].T @ A[of] + diagonals, weighted[of].T @ e[of, f, None])[..., 0]
+    return V
 
 
 def learn(lessons: Sequence[Lessons]) -> HostArray:
@@ -129,5 +128,5 @@ def learn(lessons: Sequence[Lessons]) -> HostArray:
     share = confidence(len(lessons)) * min(2 * preference(after[best], before), 1)
     if gain.mean() > 0 and independent > 1:
         share = max(share, 1 - gain.var() / (gain.mean() ** 2 * (independent - 1)))
-    V += round(float(share), 2) * solve(h, errors)[best]
-    return V
+    share = round(float(share), 2)
+    return share * solve(h, errors, _PENALTIES[best : best + 1])[0] if share else V
