@@ -81,16 +81,16 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
     helps = {name: text for each in (Classifier, *kind.__mro__[::-1]) for name, text in helps_of(each).items()}
     rules: Mapping[str, Rule] = getattr(kind, "rules", RULES)
     for name, each in inspect.signature(kind, eval_str=True).parameters.items():
-        of = next(of for of in get_args(each.annotation) or (each.annotation,) if of is not NoneType)
-        metavar = _METAVARS.get(name) or _METAVARS.get(of, "")
+        type_ = next(each for each in get_args(each.annotation) or (each.annotation,) if each is not NoneType)
+        metavar = _METAVARS.get(name) or _METAVARS.get(type_, "")
         if name in rules and rules[name].choices:
             metavar = "|".join(rules[name].choices)
-        more: dict[str, Any] = {} if of is bool else {"metavar": metavar}
-        annotation = each.annotation if each.default is None else of
-        if of is Path or ("|" in metavar and of is not bool):
-            more["parser"] = path if of is Path else str.lower
+        more: dict[str, Any] = {} if type_ is bool else {"metavar": metavar}
+        annotation = each.annotation if each.default is None else type_
+        if type_ is Path or ("|" in metavar and type_ is not bool):
+            more["parser"] = path if type_ is Path else str.lower
         text = f"{helps[name][0].upper()}{helps[name][1:]}."
-        option = typer.Option(flag(name), help=text, show_default=of is not bool and each.default != "", **more)
+        option = typer.Option(flag(name), help=text, show_default=type_ is not bool and each.default != "", **more)
         yield each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option])
 
 

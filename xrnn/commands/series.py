@@ -113,18 +113,18 @@ def load(train: Path | None, test: Path | None, given: Mapping[str, str], seed: 
     """
     paths = [each for each in (train, test) if each] or _default_paths()
     columns = columns_of(given, numbers=numbers)
-    known, *others = [[_labelled(each, numbers) for each in read_path(path, columns)] for path in paths]
-    D = check_channels([*known, *itertools.chain(*others)])
-    labels = None if numbers else classes_of([each.label for each in known], by_number=True)
+    trained, *others = [[_labelled(each, numbers) for each in read_path(path, columns)] for path in paths]
+    D = check_channels([*trained, *itertools.chain(*others)])
+    labels = None if numbers else classes_of([each.label for each in trained], by_number=True)
     tested = others[0] if others else []
     if not others:
-        known, tested = hold_out(known, groups_of(known, labels), TEST, seed)
+        trained, tested = hold_out(trained, groups_of(trained, labels), TEST, seed)
     if not tested:
         raise DataError(
             f"{paths[0]} has too few series to hold out some: expected at least two of a label; add some, or name a "
             "TEST"
         )
-    if others and {_content(each) for each in tested} <= {_content(each) for each in known}:
+    if others and {_content(each) for each in tested} <= {_content(each) for each in trained}:
         raise DataError(
             f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
             "another TEST, or leave it out to hold out a part of TRAIN"
@@ -134,12 +134,12 @@ def load(train: Path | None, test: Path | None, given: Mapping[str, str], seed: 
             f"{printable(strange[0].name)} has the label {quoted(escaped(strange[0].label))}: expected one that TRAIN "
             f"has, {', '.join(map(escaped, labels or ()))[:200]}; leave the series out, or add some to TRAIN"
         )
-    names = next((f" ({', '.join(each.channel_names)})" for each in known if each.channel_names), "")
+    names = next((f" ({', '.join(each.channel_names)})" for each in trained if each.channel_names), "")
     source = (
-        f"series: {len(known):,} to train on, {len(tested):,} to test on{', held out' * (not others)}; {D} "
-        f"channel{'s' * (D > 1)}{names}, {_span([len(each.values) for each in known + tested])} steps"
+        f"series: {len(trained):,} to train on, {len(tested):,} to test on{', held out' * (not others)}; {D} "
+        f"channel{'s' * (D > 1)}{names}, {_span([len(each.values) for each in trained + tested])} steps"
     )
-    return Labelled(known, tested, source)
+    return Labelled(trained, tested, source)
 
 
 def _content(series: Series) -> tuple[Any, ...]:

@@ -19,7 +19,6 @@ from xrnn.series.ts import read_ts
 _OF_A_LABEL: Final = (*TABLES, ".npy")  # the endings in the folder of a label; a .ts file holds its labels
 _FILES: Final = f"a .ts, {', '.join(TABLES)} or .npy file"
 _OF_LABELS: Final = f"{', '.join(TABLES)} or .npy files"
-MOST_CHANNELS: Final = 2**20  # limits the memory that a forged checkpoint can make its reader allocate
 
 
 def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa: B008 (frozen)
