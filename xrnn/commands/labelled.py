@@ -76,7 +76,7 @@ def train_and_test(
     if baseline is not None:
         errors, others = (np.abs(truth - each) if numbers else 1.0 * (truth != each) for each in (predicted, baseline))
         better = errors - others
-        # Two differences of typical size are added, one of each sign: a few equal ones would have no scatter.
+        # Two differences of typical size and both signs are added, so that a few equal ones don't have scatter 0.
         size = np.sqrt(np.square(better).mean())
         mean, scatter = better.mean(), 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
         if mean > scatter:  # two standard errors of the difference

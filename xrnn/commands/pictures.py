@@ -18,7 +18,7 @@ from xrnn.series.forecast.windows import fill
 from xrnn.typing import HostArray
 
 _MOST_NAMES: Final = 30  # with more labels, the names and counts would overlap, and are left out
-_BEFORE: Final = 3  # a panel shows at least this number of times the held-out rows, a horizon or a season
+_BEFORE: Final = 3  # a panel shows at least three times the held-out rows, three horizons and three seasons
 _MOST_PANELS: Final = 6
 _MANY_ROWS: Final = 200  # in a panel: thick lines of many rows cover each other
 

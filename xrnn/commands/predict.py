@@ -93,7 +93,7 @@ def predict(
 def _labels(
     estimator: Classifier | Regressor, given: dict[str, str], files: Sequence[Path], how: PredictOptions
 ) -> Iterator[dict[str, Any]]:
-    """A row for each series; without files, a row after each one of a stream. Models compute six digits.
+    """A row for each series; without files, after each row of a stream. Numbers have the six digits of float32.
 
     The last prediction of a stream is that for all rows as one series. An unusable file raises DataError before the
     first prediction.

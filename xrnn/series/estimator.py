@@ -1,7 +1,7 @@
 """The base class of the estimators: parameters, columns and files.
 
-It has the methods that scikit-learn's tools need. It is not derived from its base class, since that import takes longer
-than a prediction.
+It has the methods that scikit-learn's tools need, but not scikit-learn's base class, whose import takes longer than a
+prediction.
 
 The file of a fitted estimator is one of `xrnn.save_checkpoint`, whose `extra` holds
 
@@ -130,12 +130,12 @@ class Estimator(ABC):
         return type(self)(**plain)
 
     def _keep(self, params: Any, learnt: Mapping[str, Any]) -> None:
-        """Take over a fitted model, all at once: a `fit` that fails leaves the last one.
+        """Replace the fitted model, after the training: a `fit` that fails keeps the last one.
 
-        params   a copy of the estimator with the parameters of the training, by plain Python values
+        params   a copy of the estimator with the parameters of the training, as plain Python values
         """
         for name in learnt_in(vars(self)).keys() - {"reading_"}:
-            delattr(self, name)  # of another kind of model
+            delattr(self, name)  # the last model may be of another kind
         vars(params).update(learnt)
         self._params = params
         vars(self).update(learnt_in(vars(params)))

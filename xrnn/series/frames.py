@@ -31,8 +31,8 @@ _VALUE: Final = "value"  # the name of a target without one
 class Form:
     """A pandas object with series, and its form, for the results.
 
-    frame     the columns of the series, if rows have several, of the times, the targets, and the known values. They
-              have numbers, since the names in X need not be text
+    frame     the identifiers of the series if there are several, the times, the targets, the known columns. The names
+              of its columns are numbers, since the names in X need not be text
     keys      the names of the columns before the targets: of times, or of series and times
     targets   the names of the targets in X: an index of all series of a wide frame, else one name
     known     the names of the known columns

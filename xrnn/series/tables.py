@@ -8,8 +8,8 @@ A table holds one series, with a row for each step, or many series in long form:
 row. The first column, apart from those that options name, is an index and not a channel if it has no name or holds
 times.
 
-pandas is imported only for .xlsx and .parquet files. .csv files are read by the standard library: pandas.read_csv fills
-up a row that is too short without a word.
+pandas is imported only for .xlsx and .parquet files. .csv files are read by the standard library: pandas.read_csv
+silently fills up rows that are too short.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class Table:
         return made
 
     def place(self, column: str) -> int | None:
-        """The index of a column that is given by its name or number; None without one, or if the file may lack it.
+        """The index of a column that is given by its name or number; None for "", and for a missing optional column.
 
         The number of a column that the file may lack does not mean one of `channels`. Raises DataError.
         """
@@ -273,7 +273,7 @@ class Table:
         return read_times(cells, self.where)
 
     def _holds_times(self, place: int) -> bool:
-        """True for dates; by the name of the column also for numbers: years, or months, each once in a series."""
+        """True for dates; in a column called year or month, also for such numbers, if none is twice in a series."""
         cells = self.cells(place)
         if self.shown(place).lower() in _TIME_NAMES or hold_dates(cells):
             return True

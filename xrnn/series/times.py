@@ -62,8 +62,8 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     where   the start of an error about cells[i]: the file and the line
 
     Dates such as 3/4/2024 and 3/4/24 are read in the order of day, month and year that fits all cells; if several fit,
-    in the one that gives equal steps, see `step_of`. Raises DataError if several of them do, or none does, and for
-    cells that are not all numbers or all dates in one form.
+    in the one that gives equal steps, see `step_of`. Raises DataError if none or several of them give equal steps, and
+    for cells that are neither all numbers nor all dates in one form.
     """
     every, cells = cells, [*dict.fromkeys(cells)]  # many series may have the same times
     plain = [*map(_plain, cells)]
@@ -151,7 +151,7 @@ def _iso(has_offset: bool, cell: str) -> datetime | None:
 
 
 def _have_a_step(times: Sequence[Time]) -> bool:
-    """Whether the different dates, in their order, have a step."""
+    """Whether the distinct dates, once sorted, have a constant step."""
     try:
         return step_of(sorted(set(times)), "") is not None
     except DataError:
@@ -257,8 +257,8 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days. It is
            also the step of a single time
 
-    Some working days may be missing, as holidays are. Raises DataError for times that are not sorted, double, or have
-    another gap.
+    Some working days may be missing, as holidays are. Raises DataError for unsorted and equal times, and for other
+    gaps.
     """
     shown, expected = printable(name), _step_named(like, times[0]) if times else None
     differences: list[Any] = [b - a for a, b in itertools.pairwise(times)]  # type: ignore[operator]

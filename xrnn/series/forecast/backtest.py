@@ -35,7 +35,7 @@ class Backtest(NamedTuple):
 
 
 def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
-    """Of each series with complete windows in the held-out rows: forecasts by a model of the rows before, and errors.
+    """For each series with complete windows in the held-out rows: forecasts by a model of earlier rows, and errors.
 
     [] if the rows before are too few, missing or equal. There is a weekly naive forecast if the season is a day, and
     all these series have a week before their first forecast.

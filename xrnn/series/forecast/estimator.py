@@ -98,7 +98,7 @@ class Forecaster(Estimator):
         return ones
 
     def check_params(self) -> Any:
-        """The parameters, by plain Python values: quantiles and known as text, and `levels`, the quantiles.
+        """The parameters, as plain Python values: quantiles and known as text, and `levels`, the quantiles.
 
         Raises SettingsError for an invalid one.
         """

@@ -103,7 +103,7 @@ class _Solved(NamedTuple):
 
 
 def _chosen(series: list[OneSeries], calendar_name: str) -> _Solved:
-    """With the linear part, and the choices.
+    """The series, whose model has the linear part, and uses logarithms and a calendar or not.
 
     The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then
     smaller, or equal within 5 %. It has calendar columns if they lower these errors by more than 5 %.
@@ -128,7 +128,7 @@ def _under(series: Sequence[OneSeries], **choice: Any) -> list[OneSeries]:
 
 
 def _jumps(values: HostArray) -> bool:
-    """Whether neighbours differ by a factor above 100: errors of logarithms would then give intervals without sense."""
+    """Whether neighbours differ by a factor above 100: errors of logarithms would give useless intervals."""
     return len(values) > 1 and float(np.abs(np.diff(np.log(values))).max()) > math.log(100)
 
 
@@ -141,7 +141,7 @@ def _solved(series: list[OneSeries]) -> _Solved:
         model.effect = effect_of([each.changes() for each in used], K)
     origins = [np.arange(model.least_rows, each.cut) for each in used]
     if (count := sum(map(len, origins))) > (most := max(_MOST_VALUES // model.context, 1)):
-        # A random part of each, so that it has all ages and all phases of the season.
+        # A random part of each series, so that windows of all ages and all phases of the season remain.
         rng = np.random.default_rng(0)
         origins = [np.sort(rng.choice(of, -(-len(of) * most // count), replace=False)) for of in origins]
     samples = [each.samples(of) for each, of in zip(used, origins, strict=True)]
@@ -161,9 +161,9 @@ def _mean_error(tests: Sequence[_Test]) -> float:
 
 
 def _complete(solved: _Solved) -> list[OneSeries]:
-    """With exponential smoothing, the recurrent part, and the intervals. The share of the linear part is
+    """The series, whose model is complete: with the shares, the recurrent part, the intervals. The linear part has
 
-        w n² / (n² + 60²),   w = 1 / (1 + r³²)
+        the share w n² / (n² + 60²),   w = 1 / (1 + r³²)
 
     for the ratio r of its mean error to that of exponential smoothing on n left-out windows. The intervals come from
     the errors on these windows. If they are few, the errors are those of exponential smoothing in the last half of the

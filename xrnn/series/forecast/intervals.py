@@ -46,7 +46,7 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
         return offsets
     mean = np.nansum(size, axis=0)[known] / count[known]
     fit = np.polyfit(step[known], mean, 1, w=count[known] ** 0.5) if known.sum() > 1 else [0.0]
-    # That they fall with the step is the chance of few windows.
+    # If the mean errors fall with the step, this is due to chance in few windows.
     line = np.polyval(fit, step) if fit[0] > 0 else np.average(mean, weights=count[known])
     width = np.maximum(line, max(_LEAST_WIDTH * float(mean.mean()), 1e-30)) * np.ones(F)
     ratios, n = errors / width, max(count.sum() / F**2, 1.0)

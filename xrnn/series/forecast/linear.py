@@ -207,7 +207,7 @@ def _test(
     F, last = ahead.shape[1], len(_SPLITS) - 1
     known = ~np.isnan(ahead)
     complete, first = known.all(axis=1), known[:, 0]
-    # The split from which on a window is seen: all of its values ahead, and the first of them.
+    # The number of the first split at which all values ahead of a window are known, or the first of them.
     all_from, first_from = (np.searchsorted(_SPLITS, origin + stride * steps).clip(max=last) for steps in (F, 1))
     of_all, of_first, parts = Moments.of(z[:0], ahead[:0]), Moments.of(z[:0], ahead[:0, :1]), []
     for split in range(last + 1):

@@ -105,8 +105,8 @@ def learn(lessons: Sequence[Lessons]) -> HostArray:
     Windows in the last fifth of the rows test a V from the rows before: r is the ratio of their mean |error| with it
     to that without it; g and v are the mean and the variance of the gain in the mean |error| of a window. k / F windows
     count as independent, so that v / (g² (k / F - 1)) is the part of g² that is chance   (after James & Stein, 1961).
-    The first term is 0 if g is not positive, or if k ≤ F. With many series, the second one is larger, since they are
-    often of the same time, and so is the chance in their gain.
+    The first term is 0 if g is not positive, or if k ≤ F. Many series often cover the same period, and a test of one
+    period alone should not decide: so with many series, the second term is large even if the test shows no gain.
 
     λ is the largest penalty whose error in the test is within 5 % of the least. V is 0 if there are no errors to solve
     or to test it.

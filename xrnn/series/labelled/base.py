@@ -2,7 +2,7 @@
 
 An estimator knows what to predict: `Classifier` labels, `Regressor` numbers. A kind of model knows how: it learns, and
 computes outputs, for both. Each kind is a class in a file beside this one, and an entry of `KINDS` in estimators.py.
-The parameter `model` and its option, training, files, predictions and `xrnn convert` follow from these.
+The parameter `model` and its option, training, files and predictions follow from these.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Kernels:
 
     def __init__(self, D: int, longest: int, seed: int) -> None:
         largest = np.log2(max(1, (longest - 1) // (_TAPS - 1)))
-        # + 1e-9: powers of two are exact on every machine, as for every reader of a file
+        # + 1e-9: rounding errors of 2**x, which differ between machines, do not change the integers
         self.dilations = np.unique((2 ** np.linspace(0, largest, _MOST_DILATIONS) + 1e-9).astype(int))
         self.shape = len(self.dilations), len(_KERNELS), max(1, _FEATURES // (len(_KERNELS) * len(self.dilations)))
         most = min(D, _TAPS)

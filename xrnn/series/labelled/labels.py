@@ -17,7 +17,7 @@ from xrnn.series.inputs import as_numbers, refuse_mask
 from xrnn.series.scale import deviation_of
 from xrnn.typing import HostArray
 
-# Parts of the series that are held out: the share, and a spawn key, as in model.py, which gives a stream of the seed
+# Held-out parts of the series: the share, and the spawn key of its random stream, as those of model.py
 TEST: Final = (0.25, 1)
 VALIDATION: Final = (0.2, 4)
 
