@@ -149,6 +149,10 @@ def test_the_truth_need_not_be_known(capsys: Capture) -> None:
     Path("d/walk/1.csv").write_text("5,5.9\n5.1,5.8\n")
     first, *others = predicted(capsys, "classify", "new.ts", "other.ts", "number.ts", "d")
     assert [each | {"name": ""} for each in others] == [first | {"name": ""}] * 3
+    Path("t.csv").write_text("id,x,y\n1,5,5.9\n1,5.1,5.8\n")
+    unlabelled = predicted(capsys, "named/classify", "t.csv")
+    Path("t.csv").write_text("id,x,y,kind\n1,5,5.9,0\n1,5.1,5.8,1\n")  # a label that changes
+    assert predicted(capsys, "named/classify", "t.csv") == unlabelled
 
 
 # ---- streams ----

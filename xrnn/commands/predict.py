@@ -132,8 +132,9 @@ def _columns(estimator: Classifier | Regressor, given: dict[str, str]) -> Column
     }
     channels = estimator.channel_names_ or ()
     optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed | {*channels})
-    columns = columns_of({**estimator.reading_, **given}, numbers=True)  # labels are not used
-    return replace(columns, channels=channels, optional=optional)
+    columns = columns_of({**estimator.reading_, **given}, numbers=True)
+    skip = (*columns.skip, columns.label)  # labels are not used
+    return replace(columns, skip=skip, label="", channels=channels, optional=optional)
 
 
 def _forecasts(
