@@ -222,10 +222,8 @@ METHODS: Final[dict[str, Method]] = {
 
 def measure(method: Method, values: HostArray, season: int, horizon: int) -> tuple[float, float, float]:
     """The mean absolute error, the pinball loss and the coverage of 80 % over the origins."""
-    scores = []
-    for k in range(_ORIGINS):
-        origin = len(values) - horizon - k * (horizon // 2)
-        scores.append(scores_of(values[origin : origin + horizon], method(values[:origin], season, horizon)))
+    origins = [len(values) - horizon - k * (horizon // 2) for k in range(_ORIGINS)]
+    scores = [scores_of(values[i : i + horizon], method(values[:i], season, horizon)) for i in origins]
     error, pinball, coverage = np.mean(scores, axis=0).tolist()
     return error, pinball, coverage
 
