@@ -154,7 +154,7 @@ class LabelledEstimator(Estimator):
     # ---- how to predict: the kind of model does it ----
 
     @property
-    def kind_(self) -> Kind:
+    def _fitted_model(self) -> Kind:
         """The fitted model, of the kind that the parameter `model` names."""
         p = self._fitted()._params
         return KINDS[p.model](p)
@@ -186,10 +186,10 @@ class LabelledEstimator(Estimator):
         return self
 
     def _predict(self, X: Any) -> HostArray:
-        kind, series = self.kind_, as_series(X)
+        model, series = self._fitted_model, as_series(X)
         for each in series:
             check_same(each, self.channels_, self.channel_names_, "the model")
-        return self._decoded(kind.outputs(series))
+        return self._decoded(model.outputs(series))
 
     def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
         """The prediction after each row (D,) of one series: the probabilities (K,), or the number, 0-d.
@@ -197,19 +197,19 @@ class LabelledEstimator(Estimator):
         The last prediction is that for all rows as one series. Raises ValueError unless `one_way` is True, and for a
         row of another shape.
         """
-        outputs = self.kind_.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
+        outputs = self._fitted_model.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
         return (self._decoded(y)[0] for y in outputs)
 
     def _try(self) -> None:
-        kind, D, names = self.kind_, self.channels_, self.channel_names_
-        if not (np.shape(self.scale_) == (2, kind.features * D) and (self.scale_[1] > 0).all()):
+        model, D, names = self._fitted_model, self.channels_, self.channel_names_
+        if not (np.shape(self.scale_) == (2, model.features * D) and (self.scale_[1] > 0).all()):
             raise ValueError("scale_ has another shape, or a deviation of 0")
         if np.ndim(self.losses_) != 1:
             raise ValueError("losses_ has another shape")
         if names is not None and not (isinstance(names, tuple) and [*map(type, names)] == [str] * D):
             raise ValueError("channel_names_ has other values than a text for each channel")
         series = [Series(np.zeros((2, D)), None, "", names)]
-        y = kind.outputs(series)
+        y = model.outputs(series)
         shapes = y.shape, self.predict(series).shape
         if shapes != ((1, self._outputs), (1,)) or not np.isfinite(self._decoded(y)).all():
             raise ValueError("a prediction has another shape, or is not finite")
