@@ -61,7 +61,7 @@ def forecast(
         unscored = [each.id for i, each in enumerate(series) if i not in scored]
         notes = [listed("not scored:", unscored, len(series))]
     else:
-        notes = ["no backtest: the rows before those to hold out are too few, missing or equal"]
+        notes = ["no backtest: the rows before the held-out ones are too few, missing or equal"]
     for line in (*notes, naive_forecasts(forecasts), parts := parts_of(forecaster.model_)):
         if line:
             say(line)

@@ -284,7 +284,7 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     a, b = times[places[0] : places[0] + 2]
     is_gap = b > step.next(a)  # type: ignore[operator]
     got, remedy = (
-        ("a gap in its times", "add the missing rows, only a few of them with empty cells")
+        ("a gap in its times", "add the missing rows, of which a few may have empty cells")
         if is_gap
         else ("unequal steps", "correct them")
     )

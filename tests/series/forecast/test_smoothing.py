@@ -128,7 +128,7 @@ def test_the_command_says_what_a_short_series_leaves_untested(capsys: Capture) -
     assert main(["forecast", "f.csv", "--horizon", "6"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {
-        "no backtest: the rows before those to hold out are too few, missing or equal",
+        "no backtest: the rows before the held-out ones are too few, missing or equal",
         "forecasts: exponential smoothing; too few rows were left out to test a linear part",
     } <= {*lines}
     assert main(["forecast", "f.csv", "--horizon", "6", "--json", "--overwrite"]) == 0

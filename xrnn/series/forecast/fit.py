@@ -18,7 +18,7 @@ from xrnn.series.forecast.forecasts import TOO_FEW
 from xrnn.series.forecast.intervals import quantile_offsets, spread_of
 from xrnn.series.forecast.linear import average, effect_of
 from xrnn.series.forecast.model import LEAST_ROWS, Model
-from xrnn.series.forecast.recurrent import UNITS, learn, most_windows
+from xrnn.series.forecast.recurrent import EQUAL, UNITS, learn, most_windows
 from xrnn.series.forecast.series import OneSeries
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.read import check_same
@@ -27,7 +27,6 @@ from xrnn.series.times import Step, step_of
 from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
-_EQUAL: Final = 1.05  # errors count as equal if their ratio is smaller
 _FEW: Final = 40  # with fewer left-out windows than this, the intervals come from exponential smoothing alone
 _MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
 
@@ -114,10 +113,10 @@ def _chosen(series: list[OneSeries], calendar_name: str) -> _Solved:
     if all((each > 0).all() for each in values) and sum(map(_jumps, values)) <= len(values) / 2:
         other = _solved(_under(series, log=True))
         # Intervals of logarithms grow with the level, as errors of most growing series do: equal errors prefer them.
-        best = other if other.error < best.error * _EQUAL else best
+        best = other if other.error < best.error * EQUAL else best
     if calendar_name:
         other = _solved(_under(best.series, calendar=calendar_name))
-        best = other if other.error * _EQUAL < best.error else best
+        best = other if other.error * EQUAL < best.error else best
     return best
 
 

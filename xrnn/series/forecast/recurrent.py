@@ -21,7 +21,7 @@ UNITS: Final = 100  # H
 _MEMORY: Final = 2.8  # biases of update gates lie between 0 and this: a state keeps σ(2.8) = 0.94 of that before
 _LARGEST_INPUT_WEIGHT: Final = 0.5
 _PENALTIES: Final = (3.0, 0.3, 0.03, 3e-3, 3e-4)
-_EQUAL: Final = 1.05  # errors count as equal if their ratio is smaller
+EQUAL: Final = 1.05  # errors count as equal if their ratio is smaller
 _LARGEST_ERROR: Final = 4.0  # in median errors of its step ahead: larger ones are clipped
 _TEST_FROM: Final = 0.8  # share of the rows: errors of the later ones test what the earlier ones gave
 _MOST_WINDOWS: Final = 20_000
@@ -123,7 +123,7 @@ def learn(lessons: Sequence[Lessons]) -> HostArray:
     maps = [V, *solve(h[solved], early[solved])]
     size = np.array([np.nanmean(np.abs(errors[tested] - corrections(each, h[tested])), axis=1) for each in maps])
     before, *after = size.mean(axis=1)
-    best = int(np.argmax(np.array(after) <= _EQUAL * min(after)))
+    best = int(np.argmax(np.array(after) <= EQUAL * min(after)))
     gain, independent = size[0] - size[1 + best], tested.sum() / F
     share = confidence(len(lessons)) * min(2 * preference(after[best], before), 1)
     if gain.mean() > 0 and independent > 1:

@@ -169,7 +169,7 @@ class OneSeries:
             reach = _FAR_KNOWN * scale.deviation[k]
             raise DataError(
                 f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected a "
-                f"number in each of the {F} rows after the last value to forecast, within {reach:.3g} of the mean of "
+                f"number in each of the {F} rows after the last value of the target, within {reach:.3g} of the mean of "
                 "training; correct or add it"
             )
 
