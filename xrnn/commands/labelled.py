@@ -75,17 +75,18 @@ def train_and_test(
     results, draw = report(estimator, Tested(truth, predicted, baseline), say)
     if baseline is not None:
         errors, others = (np.abs(truth - each) if numbers else 1.0 * (truth != each) for each in (predicted, baseline))
-        better = errors - others
-        # Two differences of typical size and both signs are added, so that a few equal ones don't have scatter 0.
-        size = np.sqrt(np.square(better).mean())
-        mean, scatter = better.mean(), 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
-        if mean > scatter:  # two standard errors of the difference
-            advice = (
-                f"the baseline is better by {mean:.3g} ± {scatter:.2g} in "
-                f"{'mean absolute error' if numbers else 'accuracy'}: --model {_BASELINE} trains and saves it"
-            )
+        advice = _advice(errors - others, "mean absolute error" if numbers else "accuracy")
         results["baseline"]["ahead"] = bool(advice)
     run.finish(results | {"series": len(truth), "steps": len(estimator.losses_)}, draw)
     if advice:
         say(advice)
     return 0
+
+
+def _advice(better: HostArray, score: str) -> str:
+    """A line, if the mean of `better`, by how much the baseline is better, is above two standard errors; else empty."""
+    # Two differences of typical size and both signs are added, so that a few equal ones don't have scatter 0.
+    size = np.sqrt(np.square(better).mean())
+    mean, scatter = better.mean(), 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
+    advice = f"the baseline is better by {mean:.3g} ± {scatter:.2g} in {score}: --model {_BASELINE} trains and saves it"
+    return advice if mean > scatter else ""
