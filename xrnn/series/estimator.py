@@ -102,7 +102,7 @@ class Estimator(ABC):
             loaded.set_params(**checkpoint.extra["params"])
             learnt = {name: _read(value) for name, value in learnt_in(checkpoint.extra["learnt"]).items()}
             loaded._keep(loaded.check_params(), learnt | {"layers_": dict(checkpoint.layers)})
-            if not all(isinstance(each, str) for each in dict(loaded.reading_).values()):
+            if not all(isinstance(each, str) for each in loaded.reading_.values()):
                 raise ValueError("reading_ holds other values than text")
             with np.errstate(all="ignore"):
                 loaded._try()
