@@ -34,7 +34,7 @@ class ModelError(Exception):
 
 
 class SettingsError(ModelError, ValueError):
-    """A parameter is invalid, or contradicts the checkpoint."""
+    """A parameter is invalid, or does not fit the others."""
 
 
 class DataError(ModelError, ValueError):
