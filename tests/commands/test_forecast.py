@@ -252,7 +252,7 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
     assert {
         f"naive forecasts for 2 of 45 series (firm 42, firm 44): {why}",
         f"not scored: 4 of 45 series (firm 41, firm 42, firm 43, firm 44): {why}",
-        "f.csv, id firm 0, 1 of 45 series; `xrnn predict` prints all forecasts",
+        "f.csv, id firm 0 (1 of 45 series; `xrnn predict` prints all forecasts)",
     } <= {*lines}
     for start in ("… and 1 more in --json", "series: 45 series, 1 to 40 rows, season 1; "):
         assert any(line.startswith(start) for line in lines)

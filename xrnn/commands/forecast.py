@@ -67,7 +67,7 @@ def forecast(
             say(line)
     first = forecasts[tests[0].place if tests else 0]
     if len(forecasts) > 1:
-        say(f"{first.name}, 1 of {len(forecasts):,} series; `xrnn predict` prints all forecasts")
+        say(f"{first.name} (1 of {len(forecasts):,} series; `xrnn predict` prints all forecasts)")
     say(forecast_table(first))
     results: dict[str, Any] = {"backtest": scores or None}
     if len(tests) > 1:
