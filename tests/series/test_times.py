@@ -220,6 +220,12 @@ def test_working_days_may_lack_holidays() -> None:
     assert step.after(WORKING_DAYS[-1], 2) == [datetime(2024, 3, 1), datetime(2024, 3, 4)]
 
 
+def test_a_saturday_is_no_working_day() -> None:
+    times = sorted([*WORKING_DAYS, datetime(2024, 1, 20)])
+    with one_line(DataError, "f has unequal steps between 2024-01-19 and 2024-01-20: expected steps of 1 working day"):
+        step_of(times, "f", "1 working day")
+
+
 def of_january(*days: float) -> list[datetime]:
     return [datetime(2024, 1, 1) + timedelta(days=day - 1) for day in days]
 

@@ -279,7 +279,7 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     candidates = [*([expected] if expected else []), *_candidates(times, differences)]
     odd = [(step, _odd_places(step, times)) for step in candidates]
     step, places = min(odd, key=lambda each: len(each[1]))
-    if not places or (step.working and _missing_days(times) <= _MOST_HOLIDAYS * len(times)):
+    if not places or (step.working and 0 <= _missing_days(times) <= _MOST_HOLIDAYS * len(times)):
         return step
     a, b = times[places[0] : places[0] + 2]
     is_gap = b > step.next(a)  # type: ignore[operator]
@@ -309,7 +309,9 @@ def _step_named(name: str, time: Time) -> Step | None:
 
 
 def _missing_days(times: Sequence[Any]) -> int:
-    """The number of working days that are missing among working days."""
+    """The number of working days that are missing; -1 if a time is on a weekend."""
+    if any(time.weekday() > 4 for time in times):
+        return -1
     return int(np.busday_count(times[0].date(), times[-1].date())) + 1 - len(times)
 
 
