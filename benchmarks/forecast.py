@@ -8,16 +8,17 @@ With `--json FILE`, each result is written as soon as it is measured, and result
 interrupted run continues. `--again xrnn` measures this method again.
 
 `--many "M3 yearly; even"` forecasts the many short series of a competition instead: the last rows of each series, from
-the rows before them. "xrnn of all" is one model of all series, and "base of all" the same without its recurrent part;
-the other methods are fitted to each. If a method fails on a series, as some do on few rows, its forecast there is the
-seasonal naive one; the number of these series is printed. The constants of xrnn were chosen on M1 and on the odd series
-of M3, the 1st, 3rd, 5th … of each kind. None was chosen on the even ones or on those of tourism;
+the rows before them. "xrnn of all" is one model of all series; the other methods are fitted to each. "base" and "base
+of all" are xrnn without its recurrent part. If a method fails on a series, as some do on few rows, its forecast there
+is the seasonal naive one; the number of these series is printed. The constants of xrnn were chosen on M1 and on the odd
+series of M3, the 1st, 3rd, 5th … of each kind. None was chosen on the even ones or on those of tourism;
 docs/reference/forecast.md says when they were looked at.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -193,8 +194,8 @@ def xrnn_of_all(series: Sequence[HostArray], season: int, horizon: int, share: f
         return [*forecaster.predict_quantiles()]
 
 
-def xrnn(values: HostArray, season: int, horizon: int) -> HostArray:
-    return xrnn_of_all([values], season, horizon)[0]
+def xrnn(values: HostArray, season: int, horizon: int, share: float = 1.0) -> HostArray:
+    return xrnn_of_all([values], season, horizon, share)[0]
 
 
 def _statsforecast(name: str) -> Method:
@@ -216,6 +217,7 @@ METHODS: Final[dict[str, Method]] = {
     "ARIMA": _statsforecast("AutoARIMA"),
     "Theta": _statsforecast("AutoTheta"),
     "xrnn": xrnn,
+    "base": functools.partial(xrnn, share=0.0),
     **dict.fromkeys(_OF_ALL, xrnn),
 }
 
@@ -299,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description="xrnn forecast beside others")
     parser.add_argument("--series", type=machine.some_of(SOURCES), default=list(SOURCES), metavar="NAME,NAME,…")
     parser.add_argument(
-        "--methods", type=machine.some_of(METHODS), default=[*METHODS][: -len(_OF_ALL)], metavar="NAME,NAME,…"
+        "--methods", type=machine.some_of(METHODS), default=[*METHODS][: -1 - len(_OF_ALL)], metavar="NAME,NAME,…"
     )
     parser.add_argument("--json", type=Path, help="write the results to this file, and measure only what it lacks")
     parser.add_argument("--many", type=machine.some_of(MANY), default=[], metavar="NAME,NAME,…")

@@ -21,7 +21,7 @@ from xrnn.files import quoted
 from xrnn.select import use_backend
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import Series, escaped
-from xrnn.series.errors import CheckpointError, DataError, SettingsError, file_errors
+from xrnn.series.errors import DataError, SettingsError, file_errors
 from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.forecasts import naive_forecasts
 from xrnn.series.inputs import as_row
@@ -73,10 +73,7 @@ def predict(
         got = "both --stream and files" if how.stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
-    kind = kind_in(checkpoint, wanted)
-    if kind not in ESTIMATORS:
-        got = f"format {quoted(kind)}" if kind else "no format of xrnn"
-        raise CheckpointError(f"{checkpoint} has {got}: expected {wanted}")
+    kind = kind_in(checkpoint, wanted, ESTIMATORS)
     with use_backend(selected(backend).backend):
         estimator = ESTIMATORS[kind].load(checkpoint)
         rows = (_forecasts if kind == Forecaster.job else _labels)(estimator, table.given, files or [], how)

@@ -18,7 +18,7 @@ import contextlib
 import importlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -92,9 +92,7 @@ class Estimator(ABC):
     def load(cls, path: str | Path) -> Self:
         """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
         wanted, loaded = f"a checkpoint; name a file that `{cls.writer}` wrote", cls()
-        if (kind := kind_in(Path(path), wanted)) != cls.job:
-            got = f"format {quoted(kind)}" if kind else "no format of xrnn"
-            raise CheckpointError(f"{printable(str(path))} has {got}: expected {wanted}")
+        kind_in(Path(path), wanted, [cls.job])
         with _opened(Path(path), wanted) as file:
             checkpoint = read_checkpoint(file, get_backend())
         try:
@@ -172,13 +170,19 @@ class Estimator(ABC):
         )
 
 
-def kind_in(path: Path, wanted: str) -> str:
+def kind_in(path: Path, wanted: str, kinds: Collection[str] | None = None) -> str:
     """The kind of the estimator in the checkpoint at `path`, according to its header; for another file, its format.
 
-    Raises CheckpointError if the file can't be read; `wanted` is the expected content and the remedy.
+    wanted   the expected content, and the remedy;   kinds: the valid ones; None for all
+
+    Raises CheckpointError if the file can't be read, or is of another kind.
     """
     with _opened(path, wanted) as file:
-        return str(peek(file, "job") or file.metadata.get("format", ""))
+        kind = str(peek(file, "job") or file.metadata.get("format", ""))
+    if kinds is not None and kind not in kinds:
+        got = f"format {quoted(kind)}" if kind else "no format of xrnn"
+        raise CheckpointError(f"{printable(str(path))} has {got}: expected {wanted}")
+    return kind
 
 
 @contextlib.contextmanager

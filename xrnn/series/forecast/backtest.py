@@ -52,12 +52,11 @@ def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
         seasons["weekly_naive"] = 7 * model.season
     results = []
     for place, each, at, actual in tests:
-        quantiles = each.quantiles(at)
+        quantiles, filled = each.quantiles(at), fill(each.target, model.season)
         forecasts = {"model": quantiles[..., model.levels.index(0.5)]} | {
-            name: seasonal_naive(fill(each.target, model.season), at, model.horizon, season)
-            for name, season in seasons.items()
+            name: seasonal_naive(filled, at, model.horizon, season) for name, season in seasons.items()
         }
-        forecasts["drift"] = drift(fill(each.target, model.season), at, model.horizon)
+        forecasts["drift"] = drift(filled, at, model.horizon)
         unit, scores = mase_divisor(each.target[: each.cut], model.season), dict[str, dict[str, Any]]()
         for name, values in forecasts.items():
             error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)

@@ -1,8 +1,8 @@
 """Exponential smoothing: forecasts of a series from its own last rows.
 
-Each forecast is the mean of two: one by members with a constant trend, one by members with a damped trend or none. The
-parameters of the members are fixed. Their weights come from their errors on the rows before the forecast. So nothing is
-trained, and a file holds nothing of it.
+Each forecast is the weighted mean of two: one by members with a constant trend, one by members with a damped trend or
+none. The parameters of the members are fixed. Their weights come from their errors on the rows before the forecast. So
+nothing is trained, and a file holds nothing of it.
 """
 
 from __future__ import annotations
