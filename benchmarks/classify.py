@@ -27,8 +27,7 @@ import numpy as np
 
 from benchmarks import machine
 from xrnn.series import Classifier, Regressor
-from xrnn.series.checks import Series
-from xrnn.series.scale import Scale
+from xrnn.series.checks import Scale, Series
 from xrnn.series.ts import read_ts
 from xrnn.typing import HostArray
 

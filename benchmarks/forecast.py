@@ -34,8 +34,8 @@ import numpy as np
 
 from benchmarks import machine
 from xrnn.series import Forecaster
-from xrnn.series.forecast.backtest import seasonal_naive as seasonal_naive_forecast
-from xrnn.series.forecast.windows import mase_divisor
+from xrnn.series.forecast.fit import seasonal_naive as seasonal_naive_forecast
+from xrnn.series.forecast.series import mase_divisor
 from xrnn.typing import HostArray
 
 LEVELS: Final = (0.1, 0.5, 0.9)

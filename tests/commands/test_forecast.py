@@ -16,13 +16,11 @@ import pytest
 from tests.commands.runs import Capture, failed, files, growth
 from tests.commands.runs import write_rows as write
 from tests.series.forecast.tiny import params
+from xrnn.commands.forecast import draw_forecasts, load_to_forecast
 from xrnn.commands.main import main
-from xrnn.commands.pictures import draw_forecasts
-from xrnn.commands.series import load_to_forecast
 from xrnn.series import Forecaster
-from xrnn.series.forecast.backtest import backtest
-from xrnn.series.forecast.fit import fit_series
-from xrnn.series.forecast.forecasts import next_steps
+from xrnn.series.forecast.estimator import next_steps
+from xrnn.series.forecast.fit import backtest, fit_series
 from xrnn.typing import HostArray
 
 OPTIONS = ["--horizon", "3"]

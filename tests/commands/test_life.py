@@ -97,7 +97,7 @@ def test_an_interrupt_in_a_fit_writes_nothing_and_one_after_it_keeps_the_checkpo
         assert run("--out", "c") == 130
     assert capsys.readouterr().err == "error: interrupted\n"
     assert files() == before
-    monkeypatch.setattr("xrnn.commands.training.drawn", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("xrnn.commands.output.drawn", raising(KeyboardInterrupt()))
     assert run("--out", "c") == 130
     out, err = capsys.readouterr()
     assert "\ncheckpoint: c (xrnn predict c FILE...)\n" in out

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from xrnn.commands.pictures import Draw, draw_confusion, draw_regression, drawn
+from xrnn.commands.classify import draw_confusion
+from xrnn.commands.output import Draw, drawn
+from xrnn.commands.regress import draw_regression
 
 matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'")
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.commands.runs import Capture, Patch
 from xrnn.commands import progress
+from xrnn.commands.output import say, table
 from xrnn.commands.progress import TrainingProgress
-from xrnn.commands.terminal import say, table
 
 
 class Counted:

@@ -11,9 +11,8 @@ import pytest
 from tests.commands.runs import write_levels
 from tests.errors import one_line, refused
 from tests.series.waves import waves, write_csv, write_folder, write_ts
-from xrnn.commands.series import Labelled, load
-from xrnn.series.checks import Series
-from xrnn.series.errors import DataError
+from xrnn.commands.labelled import Labelled, load
+from xrnn.series.checks import DataError, Series
 from xrnn.series.labelled.labels import classes_of
 
 pytestmark = pytest.mark.usefixtures("workdir")

@@ -22,7 +22,7 @@ from xrnn.exchange.checkpoint import describe_all, encoded
 from xrnn.exchange.description import canonical, take_apart
 from xrnn.files import FileError
 from xrnn.series import Classifier, Forecaster, Regressor
-from xrnn.series.errors import CheckpointError
+from xrnn.series.checks import CheckpointError
 
 SERIES = np.random.default_rng(0).standard_normal((24, 12))  # as many as the recurrent part of a forecaster needs
 

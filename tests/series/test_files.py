@@ -22,7 +22,7 @@ from tests.commands.runs import growth
 from tests.errors import one_line
 from tests.forge import little_memory
 from xrnn.series import Classifier, Forecaster, Regressor
-from xrnn.series.errors import CheckpointError
+from xrnn.series.checks import CheckpointError
 from xrnn.series.estimator import kind_in
 from xrnn.typing import HostArray
 

@@ -14,7 +14,7 @@ from tests.commands.runs import failed, growth
 from tests.errors import refused
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
-from xrnn.series.errors import DataError
+from xrnn.series.checks import DataError
 from xrnn.typing import HostArray
 
 pandas: Any = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")

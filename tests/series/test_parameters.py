@@ -9,8 +9,8 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.series import Classifier, Regressor
-from xrnn.series.errors import SettingsError, param
-from xrnn.series.parameters import helps_of
+from xrnn.series.checks import SettingsError, param
+from xrnn.series.estimator import helps_of
 
 
 def test_the_defaults() -> None:

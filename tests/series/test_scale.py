@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xrnn.series.scale import Scale
+from xrnn.series.checks import Scale
 
 
 def test_channels_get_mean_0_and_deviation_1() -> None:

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.series.checks import Series
-from xrnn.series.errors import DataError
+from xrnn.series.checks import DataError, Series
 from xrnn.series.read import check_channels, read_path
 from xrnn.series.tables import Columns
 

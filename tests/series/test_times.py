@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.errors import one_line
-from xrnn.series.errors import DataError
+from xrnn.series.checks import DataError
 from xrnn.series.times import hold_dates, read_times, show, step_of
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.series.checks import Series
-from xrnn.series.errors import DataError
+from xrnn.series.checks import DataError, Series
 from xrnn.series.ts import read_ts
 
 n = np.nan

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
 
 from xrnn.commands.labelled import TestArgument, Tested, TrainArgument, train_and_test
 from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_options
-from xrnn.commands.pictures import Draw, draw_confusion
-from xrnn.commands.terminal import table
-from xrnn.commands.training import Results, Run
+from xrnn.commands.output import Draw, Results, Run, in_picture, table
 from xrnn.series import Classifier
 from xrnn.series.checks import escaped
+from xrnn.typing import HostArray
+
+_MOST_NAMES: Final = 30  # with more labels, the names and counts would overlap in the picture, and are left out
 
 
 @with_options
@@ -65,3 +66,25 @@ def _report(classifier: Classifier, tested: Tested, say: Callable[[str], None]) 
         rows.append([escaped(name)[:40], f"{of:,}", f"{hits:,}", *cells])
     say(table(*rows))
     return results | {"labels": by_label}, lambda figure: draw_confusion(figure, names, counts)
+
+
+def draw_confusion(figure: Any, labels: Sequence[str], counts: HostArray) -> None:
+    """The confusion matrix.
+
+    counts   [i, j]: the number of series with label i that were predicted as j
+    """
+    side = min(max(4.6, 0.3 * len(labels)), 11)  # inches
+    figure.set_size_inches(1.2 * side, side)
+    shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
+    axes = figure.add_subplot()
+    figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), ax=axes, label="share of the row")
+    right, n = counts.trace(), counts.sum()
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {right / n:.3f} ({right:,} of {n:,})")
+    if len(labels) > _MOST_NAMES:
+        return
+    names = [in_picture(label)[:16] for label in labels]
+    axes.set_xticks(range(len(names)), names, rotation=45)
+    axes.set_yticks(range(len(names)), names)
+    for (i, j), count in np.ndenumerate(counts):
+        color = "white" if shares[i, j] > 0.5 else "black"
+        axes.text(j, i, f"{count:,}" if count else "", ha="center", va="center", color=color)

@@ -14,9 +14,7 @@ import numpy as np
 import typer
 
 from xrnn.commands.options import path, with_options
-from xrnn.commands.outputs import check_outputs
-from xrnn.commands.series import ESTIMATORS
-from xrnn.commands.terminal import to_stderr
+from xrnn.commands.output import check_outputs, to_stderr
 from xrnn.exchange.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from xrnn.exchange.files import load, save
 from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, named_leaves
@@ -24,10 +22,9 @@ from xrnn.files import printable
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
 from xrnn.select import get_backend, use_backend
-from xrnn.series import Forecaster, Regressor
-from xrnn.series.errors import DataError, ModelError, OutputError, SettingsError, file_errors
+from xrnn.series import ESTIMATORS, Forecaster, Regressor
+from xrnn.series.checks import DataError, ModelError, OutputError, Scale, SettingsError, file_errors
 from xrnn.series.estimator import Estimator, kind_in
-from xrnn.series.scale import Scale
 
 _WRITE: Final = (".onnx", ".safetensors", ".c")
 _WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote"

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+import numpy as np
 import typer
 
-from xrnn.commands.options import ReadingOptions, RunOptions, path, with_options
-from xrnn.commands.pictures import draw_forecasts
-from xrnn.commands.series import described, load_to_forecast
-from xrnn.commands.tables import forecast_table, parts_of, scores_table, series_table
-from xrnn.commands.training import Run
+from xrnn.commands.options import ReadingOptions, RunOptions, forecast_columns, path, with_options
+from xrnn.commands.output import Run, in_picture, span, table
+from xrnn.files import printable
 from xrnn.series import Forecaster
-from xrnn.series.forecast.backtest import backtest, mean_scores
-from xrnn.series.forecast.forecasts import listed, naive_forecasts, next_steps
+from xrnn.series.checks import DataError, Series, param
+from xrnn.series.forecast.estimator import Forecast, listed, naive_forecasts, next_steps
+from xrnn.series.forecast.fit import Backtest, backtest, mean_scores, seasonal_naive
+from xrnn.series.forecast.series import Model, OneSeries, fill
+from xrnn.series.read import check_channels, read_path
+from xrnn.series.times import show
+from xrnn.typing import HostArray
+
+_MOST_PRINTED: Final = 40  # steps ahead, or series
+_MOST_STEPS: Final = 7  # with a column in the table of errors
+_BEFORE: Final = 3  # a panel shows at least three times the held-out rows, three horizons and three seasons
+_MOST_PANELS: Final = 6
+_MANY_ROWS: Final = 200  # in a panel: thick lines of many rows cover each other
 
 
 @with_options
@@ -77,3 +90,171 @@ def forecast(
         results,
         lambda figure: draw_forecasts(figure, series, forecasts, tests, parts),
     )
+
+
+def load_to_forecast(paths: Sequence[Path], p: Any, given: Mapping[str, str]) -> list[Series]:
+    """The series in the files, the target first.   p, given: see `forecast_columns`.   Raises DataError."""
+    columns = forecast_columns(p, given)
+    series = [each for path in paths for each in read_path(path, columns)]
+    channels = check_channels(series)
+    if (channels > 1 or p.known) and not p.target:
+        names = series[0].channel_names
+        have = f": {', '.join(map(printable, names))}"[:200] if names else ""
+        raise DataError(
+            f"{printable(series[0].name)} has {channels} columns of numbers{have}: expected the one to forecast; add "
+            f"{param('target')} COLUMN"
+        )
+    return series
+
+
+def described(series: Sequence[OneSeries]) -> list[str]:
+    """Lines: the series and their sizes; which columns of their tables are the times, which are used, which are not."""
+    model, given = series[0].model, [each.given for each in series]
+    step, F = f", steps of {model.step}" if model.step else "", model.horizon
+    name = printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
+    missing = sum(int(np.isnan(each.given.values[: each.cut]).sum()) for each in series)
+    gaps = f", {missing:,} missing value{'s' * (missing > 1)}" if missing else ""
+    line = (
+        f"series: {name}, {span([each.cut for each in series])} rows{gaps}, season {model.season}; {F} "
+        f"step{'s' * (F > 1)} ahead from {model.context}"
+    )
+    tables = {
+        f"times: {', '.join(each.time_names) + step if each.time_names else 'none'}"
+        + f"; columns: {', '.join(each.channel_names or ())}" * bool(each.channel_names)
+        + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
+        for each in given
+    }
+    return [line, *sorted(tables), *_different_ends(given)]
+
+
+def _different_ends(series: Sequence[Series]) -> list[str]:
+    """A line about the first and the last end of the series, if they differ."""
+    ends: list[Any] = [(each.times[each.target_rows[-1]], each.id or each.name) for each in series if each.times]
+    with contextlib.suppress(TypeError):  # files with numbers and with dates
+        first, last = (choose(ends, key=lambda end: end[0], default=(0, "")) for choose in (min, max))
+        if first[0] != last[0]:
+            of = (f"{name} {show(time)}" for time, name in (first, last))
+            return [f"the series end at different times: {' to '.join(of)}"]
+    return []
+
+
+def parts_of(model: Model) -> str:
+    """A line: the parts of the forecast."""
+    share, corrected = model.smoothing, ", corrected by a recurrent part" * bool(model.recurrent.any())
+    if not model.linear.any():
+        return f"forecasts: exponential smoothing{corrected}; too few rows were left out to test a linear part"
+    return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part{corrected}"
+
+
+def scores_table(scores: dict[str, dict[str, Any]]) -> str:
+    """The MASE of each method, of all steps ahead and of some, and its sMAPE."""
+    F = len(scores["model"]["steps"])
+    steps = np.unique(np.linspace(1, F, min(F, _MOST_STEPS)).round().astype(int)).tolist() if F > 1 else []
+    rows = [["MASE", "all steps", *(f"step {step}" for step in steps), "sMAPE"]]
+    for method in _shown(scores):
+        figures = [scores[method]["mase"], *(scores[method]["steps"][step - 1] for step in steps)]
+        rows.append(
+            [method.replace("_", " "), *(f"{figure:.3f}" for figure in figures), f"{scores[method]['smape']:.2f}%"]
+        )
+    return table(*rows)
+
+
+def _shown(scores: dict[str, dict[str, Any]]) -> list[str]:
+    """The methods to show: without the seasonal naive forecast, if the season is 1."""
+    return [name for name in scores if name != "seasonal_naive" or scores[name] != scores["naive"]]
+
+
+def series_table(tests: Sequence[Backtest], means: dict[str, dict[str, Any]]) -> str:
+    """The MASE of each series."""
+    methods = _shown(means)
+    rows = [["MASE", *(method.replace("_", " ") for method in methods)]]
+    rows += [
+        [each.series.name, *(f"{each.scores[method]['mase']:.3f}" for method in methods)]
+        for each in tests[:_MOST_PRINTED]
+    ]
+    more = len(tests) - _MOST_PRINTED
+    return table(*rows) + f"\n… and {more:,} more in --json" * (more > 0)
+
+
+def forecast_table(forecast: Forecast) -> str:
+    rows = [["time", "forecast", *(f"{q:g}" for q in forecast.levels if q != 0.5)]]
+    for step in forecast.steps()[:_MOST_PRINTED]:
+        others = [f"{value:.6g}" for q, value in step["quantiles"].items() if q != "0.5"]
+        rows.append([step["time"], f"{step['value']:.6g}", *others])
+    return table(*rows)
+
+
+def draw_forecasts(
+    figure: Any,
+    series: Sequence[OneSeries],
+    forecasts: Sequence[Forecast],
+    tests: Sequence[Backtest],
+    parts: str,
+) -> None:
+    """A panel for each series if there are at most six; else for the scored ones with the lowest and highest error.
+
+    A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
+    forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
+
+    tests    of the scored series;   parts: a line below the panels: what the forecasts consist of
+    """
+    scored = {each.place: each for each in tests}
+    shown = dict.fromkeys(range(len(series)), "")
+    if len(series) > _MOST_PANELS:
+        order = sorted(scored, key=lambda i: scored[i].scores["model"]["mase"])
+        shown = {order[0]: "lowest error, ", order[-1]: "highest error, "} if order else {0: ""}
+    rows, columns = -(-len(shown) // 2), min(len(shown), 2)
+    figure.set_size_inches((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for (i, kind), axes in zip(shown.items(), panels, strict=False):
+        title = f"{kind}{in_picture(series[i].name)}"
+        if i in scored:
+            model, naive = (scored[i].scores[name]["mase"] for name in ("model", "seasonal_naive"))
+            title += f"\nbacktest: MASE {model:.3f}, seasonal naive {naive:.3f}"
+        _draw_panel(axes, series[i], forecasts[i], scored.get(i))
+        axes.set(title=title)
+    for axes in panels[len(shown) :]:
+        axes.axis("off")
+    panels[0].legend()
+    figure.supxlabel(parts, fontsize="small")
+
+
+def _draw_panel(axes: Any, series: OneSeries, forecast: Forecast, test: Backtest | None) -> None:
+    """The last rows of a series, the forecasts of the backtest, and the next steps."""
+    from matplotlib.dates import ConciseDateFormatter
+
+    F, m, levels, end = series.model.horizon, series.model.season, forecast.levels, series.cut
+    times: list[Any] = [*range(end + F)]  # the place of each row and of each step ahead
+    if series.given.times:  # without an offset, which Matplotlib would show in UTC
+        both = (*series.given.times[:end], *forecast.times)
+        times = [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in both]
+    cut, origins, tested = end, np.zeros(0, int), np.zeros(0)
+    if test:
+        cut, origins, tested = test.series.cut, test.origins, test.forecasts
+    first = max(0, min(cut - series.model.context, end - _BEFORE * max(end - cut, F, m)))
+    width = 1.5 if end - first < _MANY_ROWS else 0.5  # points
+    axes.plot(times[first:end], series.target[first:], color="tab:gray", label="values", linewidth=width)
+    axes.grid(alpha=0.3)
+
+    def draw(start: int, values: HostArray, label: str | None) -> None:
+        """A forecast (F, Q) from row `start`."""
+        at = times[start : start + len(values)]
+        axes.fill_between(at, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
+        axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)
+
+    apart = (origins[-1:] - origins) % F == 0  # one horizon apart, up to the last one
+    naive = seasonal_naive(fill(series.target, m), origins[apart], F, m)
+    for origin, values, repeated in zip(origins[apart].tolist(), tested[apart], naive, strict=True):
+        draw(origin, values, None)
+        axes.plot(times[origin : origin + F], repeated, color="tab:orange", linewidth=width / 2)
+    if origins.size:
+        axes.lines[-1].set_label("seasonal naive")
+    axes.axvline(times[end], color="tab:gray", linestyle=":", label=f"the next {F} steps")
+    draw(end, forecast.values, f"forecast, {levels[0]:g} to {levels[-1]:g}")
+    given = series.given
+    time_name, value_name = " ".join(given.time_names) or "time", (given.channel_names or ("",))[0] or "value"
+    axes.set(xlabel=in_picture(time_name) if given.times else "row", ylabel=in_picture(value_name))
+    if isinstance(times[0], datetime):
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    elif all(float(number).is_integer() for number in times):  # rows, or years
+        axes.xaxis.get_major_locator().set_params(integer=True)

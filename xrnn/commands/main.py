@@ -17,10 +17,10 @@ from xrnn.commands.convert import convert
 from xrnn.commands.forecast import forecast
 from xrnn.commands.info import info
 from xrnn.commands.options import flag
+from xrnn.commands.output import drop, to_stderr
 from xrnn.commands.predict import predict
 from xrnn.commands.regress import regress
-from xrnn.commands.terminal import drop, to_stderr
-from xrnn.series.errors import ModelError
+from xrnn.series.checks import ModelError
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Final, get_args
@@ -13,9 +13,10 @@ from typing import Annotated, Any, Final, get_args
 import typer
 
 from xrnn.select import Selection, choices, select
-from xrnn.series import Classifier
-from xrnn.series.errors import SettingsError
-from xrnn.series.parameters import RULES, Rule, helps_of
+from xrnn.series import Classifier, Forecaster
+from xrnn.series.checks import SettingsError
+from xrnn.series.estimator import RULES, Rule, helps_of
+from xrnn.series.tables import Columns, names_in
 
 
 @dataclass(kw_only=True)
@@ -147,3 +148,18 @@ def selected(backend: str | None) -> Selection:
         return select(backend, f"--backend {backend}")
     except ValueError as error:
         raise SettingsError(str(error)) from error
+
+
+def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
+    """How to read .csv files.   given: the given TableOptions, by name.   Raises SettingsError."""
+    for name in given.keys() & RULES.keys():
+        RULES[name].check(name, given[name])
+    table = TableOptions(**given)
+    skip = names_in(table.skip_columns)
+    return Columns(table.decimal or ".", skip, table.id, table.time, table.label, numbers, encoding=table.encoding)
+
+
+def forecast_columns(p: Forecaster, given: Mapping[str, str]) -> Columns:
+    """How to read the tables of a forecaster.   p: its parameters;   given: ReadingOptions.   Raises SettingsError."""
+    used = (p.target, *names_in(str(p.known))) if p.target else ()
+    return replace(columns_of(given), id=p.id, time=p.time, timed=True, channels=used)

@@ -14,16 +14,23 @@ from typing import Annotated, Any
 
 import typer
 
-from xrnn.commands.options import BackendOption, TableOptions, flag, path, selected, with_options
-from xrnn.commands.series import ESTIMATORS, columns_of, forecast_columns
-from xrnn.commands.terminal import to_stderr
+from xrnn.commands.options import (
+    BackendOption,
+    TableOptions,
+    columns_of,
+    flag,
+    forecast_columns,
+    path,
+    selected,
+    with_options,
+)
+from xrnn.commands.output import to_stderr
 from xrnn.files import quoted
 from xrnn.select import use_backend
-from xrnn.series import Classifier, Forecaster, Regressor
-from xrnn.series.checks import Series, escaped
-from xrnn.series.errors import DataError, SettingsError, file_errors
+from xrnn.series import ESTIMATORS, Classifier, Forecaster, Regressor
+from xrnn.series.checks import DataError, Series, SettingsError, escaped, file_errors
 from xrnn.series.estimator import kind_in
-from xrnn.series.forecast.forecasts import naive_forecasts
+from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
 from xrnn.series.read import check_same, read_path
 from xrnn.series.tables import Columns, header_in, names_in, read_row

@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from xrnn.commands.training import Run
+from xrnn.commands.output import Run
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.model import Training
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from xrnn.commands.labelled import TestArgument, Tested, TrainArgument, train_and_test
 from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_options
-from xrnn.commands.pictures import Draw, draw_regression
-from xrnn.commands.training import Results, Run
+from xrnn.commands.output import Draw, Results, Run
 from xrnn.series import Regressor
 from xrnn.series.labelled.labels import r_squared
 from xrnn.typing import HostArray
@@ -51,3 +50,15 @@ def _scores(truth: HostArray, predicted: HostArray) -> dict[str, Any]:
     """The mean absolute error, and R², None if all targets are equal."""
     r2 = r_squared(truth, predicted)
     return {"mae": float(np.abs(truth - predicted).mean()), "r2": None if np.isnan(r2) else r2}
+
+
+def draw_regression(figure: Any, targets: HostArray, predicted: HostArray) -> None:
+    """The predicted numbers against the true ones."""
+    figure.set_size_inches(5.4, 4.4)
+    axes = figure.add_subplot()
+    ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
+    axes.plot(ends, ends, color="tab:gray", linewidth=0.8)
+    axes.scatter(targets, predicted, s=12, alpha=0.6)
+    error = np.abs(targets - predicted).mean()
+    axes.set(xlabel="true", ylabel="predicted", title=f"mean absolute error {error:.4g}")
+    axes.grid(alpha=0.3)

@@ -1,4 +1,8 @@
-"""One time series, and the checks of its values that all file formats share."""
+"""One time series: the checks of its values, its scale, and the errors of users.
+
+Each message is one line: expected, got, remedy. The parameters that it names are marked: a message names the parameters
+of a function or of an estimator, "lr is 0", and the command line shows their flags instead, "--lr is 0".
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,67 @@ import codecs
 import contextlib
 import logging
 import math
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.errors import DataError, param
 from xrnn.typing import HostArray
+
+_MARK: Final = "\x1f"  # around the name of a parameter; not in names of files and other texts, which are printable
+
+
+def param(name: str) -> str:
+    """The name of a parameter, for the message of a ModelError."""
+    return f"{_MARK}{name}{_MARK}"
+
+
+class ModelError(Exception):
+    """An error that the user can correct."""
+
+    def __str__(self) -> str:
+        return self.shown(lambda name: name)
+
+    def shown(self, show: Callable[[str], str]) -> str:
+        """The message with `show(name)` for each parameter."""
+        return re.sub(f"{_MARK}(\\w+){_MARK}", lambda found: show(found[1]), super().__str__())
+
+
+class SettingsError(ModelError, ValueError):
+    """A parameter is invalid, or does not fit the others."""
+
+
+class DataError(ModelError, ValueError):
+    """The data can't be used."""
+
+
+class CheckpointError(ModelError, ValueError):
+    """The file can't be read, or is no checkpoint."""
+
+
+class OutputError(ModelError, OSError):
+    """A file can't be written."""
+
+
+@contextlib.contextmanager
+def file_errors(kind: type[ModelError], task: str, path: Path, expected: str) -> Iterator[None]:
+    """Turn an OSError into an error of this kind: "can't read PATH (the reason): expected …"."""
+    try:
+        yield
+    except OSError as error:
+        # The messages of `xrnn.files` are complete.
+        found = f"can't {task} {printable(str(path))} ({error.strerror}): {expected}" if error.strerror else str(error)
+        raise kind(found) from error
+
+
+class DivergedError(ModelError, ValueError):
+    """A loss or a weight is not finite."""
+
 
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _log: Final = logging.getLogger("xrnn")
@@ -125,3 +180,50 @@ def as_number(field: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in field else None  # float("1_0") is 10
+
+
+_ROUNDING: Final = 1e-9  # a channel is constant if its deviation is below this share of its largest value
+_FAR: Final = 1e6  # values are clipped to this number of deviations, so that the model does not overflow float32
+
+
+def deviation_of(values: HostArray, axis: int | None = None) -> HostArray:
+    """The standard deviation of values, without NaN.
+
+    Squares of numbers below 1e-160 are 0 in float64. Scaling by a power of two avoids this without rounding.
+    """
+    _, exponent = np.frexp(np.nanmax(np.abs(values), axis=axis))
+    deviation: HostArray = np.ldexp(np.nanstd(np.ldexp(values, -exponent), axis=axis), exponent)
+    return deviation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scale:
+    """y = (x - mean) / deviation by channel, with mean 0 and deviation 1 over the series to train on.
+
+    A missing value is replaced by the last value before it, or by the mean if there is none. Later values are not used,
+    so a stream gives the same result.
+
+    mean, deviation   (D,) float64
+    """
+
+    mean: HostArray
+    deviation: HostArray
+
+    @classmethod
+    def of(cls, series: Iterable[HostArray]) -> Self:
+        """The scale computed from series (T, D), NaN for a missing value.
+
+        A constant channel gets the deviation 1, and a channel without any value the mean 0 too.
+        """
+        steps = np.concatenate(list(series))
+        steps = np.where(np.isnan(steps).all(axis=0), 0.0, steps)
+        mean, deviation = np.nanmean(steps, axis=0), deviation_of(steps, axis=0)
+        return cls(mean, np.where(deviation > _ROUNDING * np.nanmax(np.abs(steps), axis=0), deviation, 1.0))
+
+    def apply(self, values: HostArray) -> HostArray:
+        """values (T, D), NaN for a missing value → (T, D) float32."""
+        last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))[:, None]))
+        filled = np.take_along_axis(values, last, axis=0)
+        with np.errstate(over="ignore"):  # infinity is clipped
+            scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / self.deviation
+        return scaled.clip(-_FAR, _FAR).astype(np.float32)

@@ -16,13 +16,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from xrnn.series.checks import Series, Time, checked
-from xrnn.series.forecast.forecasts import Forecast
 from xrnn.series.tables import Columns, Table
+
+if TYPE_CHECKING:
+    from xrnn.series.forecast.estimator import Forecast
 
 _VALUE: Final = "value"  # the name of a target without one
 

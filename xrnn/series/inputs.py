@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xrnn.select import holds_mask
-from xrnn.series.checks import Series, check_sizes, checked
-from xrnn.series.errors import DataError
+from xrnn.series.checks import DataError, Series, check_sizes, checked
 from xrnn.series.read import check_channels
 from xrnn.typing import HostArray
 

@@ -11,8 +11,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import Series, checked
-from xrnn.series.errors import DataError, file_errors
+from xrnn.series.checks import DataError, Series, checked, file_errors
 from xrnn.series.tables import TABLES, Columns, read_table
 from xrnn.series.ts import read_ts
 

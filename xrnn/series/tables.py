@@ -27,8 +27,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import Series, Time, as_number, checked, read_text
-from xrnn.series.errors import DataError, param
+from xrnn.series.checks import DataError, Series, Time, as_number, checked, param, read_text
 from xrnn.series.times import hold_dates, iso_time, read_times
 from xrnn.typing import HostArray
 

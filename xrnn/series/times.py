@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import Time, as_number
-from xrnn.series.errors import DataError, param
+from xrnn.series.checks import DataError, Time, as_number, param
+from xrnn.typing import HostArray
 
 # `iso_time` reads dates such as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
 _IN_NUMBERS: Final = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m")
@@ -214,6 +214,18 @@ class Step:
             return 1 if _DAY % size else _DAY // size
         return 5 if self.working else {_MINUTE: 60, _DAY: 7, 7 * _DAY: 52}.get(size, 1)
 
+    def calendar(self, rows: int) -> str:
+        """The calendar of a second, longer season, see `calendar_columns`, for this number of rows.
+
+        Empty if there is no longer season, or if the rows are fewer than two of it.
+        """
+        size = self.size
+        if not isinstance(size, timedelta) or size > _DAY or _DAY % size:
+            return ""
+        days = rows * size / _DAY * (7 / 5 if self.working else 1)
+        calendar, length = ("year", 365.25) if size == _DAY else ("week", 7.0)
+        return calendar if days >= 2 * length else ""
+
     @property
     def name(self) -> str:
         """The size as text: "1 month", "15 minutes", "1 working day"; a number has no unit."""
@@ -350,3 +362,30 @@ def show(time: Time) -> str:
     if not isinstance(time, datetime):
         return f"{time:.15g}"
     return time.isoformat(" ").removesuffix(" 00:00:00")
+
+
+def calendar_columns(calendar: str, times: Sequence[Time], known: HostArray) -> HostArray:
+    """The columns (T, n) of a calendar at times (T,), which are dates. A model uses them like known columns (T, K).
+
+    They describe a second, longer season: the week for hours, whose first season is the day, and the year for days.
+
+    week   whether it is Tuesday, …, Sunday; on weekends also cos and sin of 2πk · hour / 24, k = 1, 2; and the same
+           waves times each known column: a holiday has other hours than a working day
+    year   cos and sin of 2πk · day of the year / 365.25, k = 1, 2, 3
+    """
+    local = np.array([each.replace(tzinfo=None) for each in times if isinstance(each, datetime)], "datetime64[s]")
+    days = local.astype("datetime64[D]")
+    if calendar == "year":
+        return _waves((days - days.astype("datetime64[Y]")) / np.timedelta64(1, "D") / 365.25, 3)
+    weekday = (days.astype(int) + 3) % 7  # 1970-01-01 was a Thursday
+    hours = (local - days) / np.timedelta64(1, "h")
+    is_day = weekday[:, None] == np.arange(1, 7)
+    waves = _waves(hours / 24, 2)
+    of_known = (known[..., None] * waves[:, None]).reshape(len(waves), -1)
+    return np.concatenate([is_day, (weekday > 4)[:, None] * waves, of_known], axis=1)
+
+
+def _waves(phase: HostArray, count: int) -> HostArray:
+    """cos and sin of 2πk · phase for k = 1, …, count: (T, 2 count)."""
+    angles = 2 * np.pi * phase[:, None] * np.arange(1, count + 1)
+    return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)

@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import Series, checked, escaped, read_text
-from xrnn.series.errors import DataError
+from xrnn.series.checks import DataError, Series, checked, escaped, read_text
 from xrnn.series.tables import numbers_in
 
 

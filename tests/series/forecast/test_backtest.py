@@ -9,8 +9,8 @@ import pytest
 
 from tests.commands.runs import growth
 from tests.series.forecast.tiny import TINY, fit_of, params, series
-from xrnn.series.forecast.backtest import backtest, drift, mean_scores, seasonal_naive
-from xrnn.series.forecast.windows import mase_divisor
+from xrnn.series.forecast.fit import backtest, drift, mean_scores, seasonal_naive
+from xrnn.series.forecast.series import mase_divisor
 
 
 def test_errors_are_those_of_forecasts_from_each_held_out_row_by_a_model_of_the_rows_before() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,10 +10,15 @@ import numpy as np
 from tests.errors import one_line
 from tests.series.forecast.tiny import params, series
 from xrnn.series import Forecaster
-from xrnn.series.errors import DataError
-from xrnn.series.forecast.calendar import calendar_of, columns
+from xrnn.series.checks import DataError, Time
 from xrnn.series.forecast.fit import fit_series
-from xrnn.series.times import step_of
+from xrnn.series.times import Step, calendar_columns, step_of
+
+
+def made_step(times: Sequence[Time]) -> Step:
+    step = step_of(times, "s")
+    assert step
+    return step
 
 
 def test_hours_have_a_season_of_a_day_and_one_of_a_week() -> None:
@@ -34,7 +40,7 @@ def test_hours_have_a_season_of_a_day_and_one_of_a_week() -> None:
 
 def test_days_have_a_season_of_a_year_if_it_helps() -> None:
     times = tuple(datetime(2020, 1, 1) + timedelta(days=i) for i in range(1200))
-    assert calendar_of(step_of(times, "s"), 1200) == "year"
+    assert made_step(times).calendar(1200) == "year"
     noise = np.random.default_rng(0).standard_normal(1200)
     year = 10 * np.sin(2 * np.pi * np.arange(1200) / 365.25) + noise
     for values, expected in ((noise.cumsum(), ""), (year, "year")):
@@ -44,20 +50,19 @@ def test_days_have_a_season_of_a_year_if_it_helps() -> None:
 
 def test_calendar_columns() -> None:
     hours = [datetime(2024, 1, 1, 6), datetime(2024, 1, 6, 6, tzinfo=UTC), datetime(2024, 1, 7)]
-    week = columns("week", hours, np.array([[2.0], [0.0], [3.0]]))
+    week = calendar_columns("week", hours, np.array([[2.0], [0.0], [3.0]]))
     np.testing.assert_allclose(
         week,
         [[0] * 11 + [-2, 2, 0], [0, 0, 0, 0, 1, 0, 0, -1, 1, 0] + [0] * 4, [0] * 5 + [1, 1, 1, 0, 0, 3, 3, 0, 0]],
         atol=1e-12,
     )
-    year = columns("year", [datetime(2024, 1, 1), datetime(2023, 7, 2, 15)], np.zeros((2, 1)))
+    year = calendar_columns("year", [datetime(2024, 1, 1), datetime(2023, 7, 2, 15)], np.zeros((2, 1)))
     np.testing.assert_allclose(year[0], [1, 1, 1, 0, 0, 0])
     np.testing.assert_allclose(year[1, :3], [-1, 1, -1], atol=1e-3)
     minutes = [datetime(2024, 1, 1) + timedelta(minutes=10 * i) for i in range(20)]
-    step = step_of(minutes, "s")
-    assert [calendar_of(step, rows) for rows in (2 * 1008, 2 * 1008 - 1)] == ["week", ""]
-    assert calendar_of(step_of([datetime(2024, m, 1) for m in range(1, 9)], "s"), 999) == ""
-    assert calendar_of(None, 999) == ""
+    step = made_step(minutes)
+    assert [step.calendar(rows) for rows in (2 * 1008, 2 * 1008 - 1)] == ["week", ""]
+    assert made_step([datetime(2024, m, 1) for m in range(1, 9)]).calendar(999) == ""
 
 
 def test_a_known_holiday_has_the_hours_of_a_sunday() -> None:

@@ -13,13 +13,11 @@ from tests.commands.runs import growth
 from tests.errors import one_line, refused
 from tests.series.forecast.tiny import TINY, fit_of, forecast_of, params, series, smoothed
 from xrnn.series import Forecaster
-from xrnn.series.checks import Series
-from xrnn.series.errors import DataError, SettingsError
-from xrnn.series.forecast import linear
-from xrnn.series.forecast.backtest import backtest
-from xrnn.series.forecast.fit import fit_series
-from xrnn.series.forecast.forecasts import naive_forecasts, next_steps
-from xrnn.series.parameters import parse_quantiles
+from xrnn.series.checks import DataError, Series, SettingsError
+from xrnn.series.estimator import parse_quantiles
+from xrnn.series.forecast import learnt
+from xrnn.series.forecast.estimator import naive_forecasts, next_steps
+from xrnn.series.forecast.fit import backtest, fit_series
 
 
 def test_a_forecast_is_the_average_of_exponential_smoothing_and_the_linear_part() -> None:
@@ -154,7 +152,7 @@ def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPa
 
     def average(samples: Any, season: int) -> Any:
         seen.append(samples)
-        return linear.average(samples, season)
+        return learnt.average(samples, season)
 
     monkeypatch.setattr("xrnn.series.forecast.fit.average", average)
     (one, _) = fit_series(both, params(**TINY))

@@ -6,8 +6,8 @@ import numpy as np
 
 from tests.commands.runs import growth
 from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, series
-from xrnn.series.forecast.forecasts import next_steps
-from xrnn.series.forecast.intervals import quantile_offsets
+from xrnn.series.forecast.estimator import next_steps
+from xrnn.series.forecast.fit import quantile_offsets
 
 LEVELS = (0.1, 0.5, 0.9)
 

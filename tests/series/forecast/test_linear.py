@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.series.forecast.tiny import forecast_of
-from xrnn.series.forecast import linear
-from xrnn.series.forecast.linear import Moments, candidates, effect_of, repeated, ridge
+from xrnn.series.forecast import learnt
+from xrnn.series.forecast.learnt import Moments, candidates, effect_of, repeated, ridge
 from xrnn.typing import HostArray
 
 
@@ -101,7 +101,7 @@ def test_the_memory_of_a_repeated_step_does_not_grow_as_the_square_of_the_contex
     w = np.zeros(C)
     w[C - 7] = 1
     tracemalloc.start()
-    linear.repeated(w, 0.0, 8)
+    learnt.repeated(w, 0.0, 8)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 10 * 8 * 8 * C

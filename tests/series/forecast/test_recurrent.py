@@ -12,9 +12,8 @@ from tests.series.forecast.tiny import params
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.forecast.fit import fit_series
-from xrnn.series.forecast.model import Model
-from xrnn.series.forecast.recurrent import Lessons, corrections, gru, learn, most_windows, solve, states
-from xrnn.series.forecast.series import OneSeries
+from xrnn.series.forecast.learnt import Lessons, corrections, gru, learn, most_windows, solve, states
+from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.forecast.smoothing import with_errors
 from xrnn.typing import HostArray
 

@@ -9,12 +9,10 @@ from tests.commands.runs import growth
 from tests.errors import one_line
 from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, params, series
 from xrnn.series import Forecaster
-from xrnn.series.checks import Series
-from xrnn.series.errors import DataError
-from xrnn.series.forecast.backtest import backtest
-from xrnn.series.forecast.fit import fit_series
-from xrnn.series.forecast.forecasts import next_steps
-from xrnn.series.forecast.windows import fill, mase_divisor
+from xrnn.series.checks import DataError, Series
+from xrnn.series.forecast.estimator import next_steps
+from xrnn.series.forecast.fit import backtest, fit_series
+from xrnn.series.forecast.series import fill, mase_divisor
 from xrnn.typing import HostArray
 
 

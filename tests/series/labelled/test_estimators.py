@@ -20,7 +20,7 @@ from tests.errors import one_line, refused
 from tests.series.waves import waves, write_folder, write_ts
 from xrnn.commands.main import main
 from xrnn.series import Classifier, NotFittedError, Regressor
-from xrnn.series.errors import CheckpointError, DataError, SettingsError
+from xrnn.series.checks import CheckpointError, DataError, SettingsError
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.read import read_path
 from xrnn.typing import HostArray

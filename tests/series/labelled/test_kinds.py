@@ -12,8 +12,7 @@ from tests.errors import one_line
 from tests.series.waves import waves
 from xrnn.commands.main import main
 from xrnn.series import Classifier, Regressor
-from xrnn.series.checks import Series
-from xrnn.series.errors import SettingsError
+from xrnn.series.checks import Series, SettingsError
 from xrnn.series.labelled.base import KINDS, LabelledEstimator, Watcher
 from xrnn.series.labelled.convolutions import Convolutions
 

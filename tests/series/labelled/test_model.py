@@ -20,12 +20,10 @@ from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.exchange.description import put_together, take_apart
 from xrnn.sequences import pad
-from xrnn.series.checks import Series
-from xrnn.series.errors import DivergedError
+from xrnn.series.checks import DivergedError, Scale, Series
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.estimators import Classifier, Regressor
 from xrnn.series.labelled.model import Model, default_epochs, new_layers, patches, streamed
-from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
 
 SMALL: dict[str, Any] = {"hidden": 4, "layers": 2}

@@ -10,8 +10,7 @@ import pytest
 
 from tests.errors import one_line
 from tests.series.labelled.tiny import prepared
-from xrnn.series.checks import Series
-from xrnn.series.errors import DivergedError, SettingsError
+from xrnn.series.checks import DivergedError, Series, SettingsError
 from xrnn.series.labelled import recurrent as module
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.estimators import Classifier, Regressor

@@ -1,4 +1,4 @@
-"""A forecaster of series."""
+"""A forecaster of series, and its forecasts."""
 
 from __future__ import annotations
 
@@ -11,19 +11,81 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from xrnn.series.checks import Series, Time
-from xrnn.series.errors import DataError
-from xrnn.series.estimator import Estimator
+from xrnn.files import printable
+from xrnn.series.checks import DataError, Scale, Series, Time
+from xrnn.series.estimator import FORECAST_RULES, Estimator, parse_quantiles
 from xrnn.series.forecast.fit import as_fitted, fit_series
-from xrnn.series.forecast.forecasts import TOO_FEW, Forecast, naive_forecasts, next_steps
-from xrnn.series.forecast.model import LEAST_ROWS, Model
-from xrnn.series.forecast.series import OneSeries
-from xrnn.series.forecast.windows import mase_divisor
+from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, mase_divisor
 from xrnn.series.frames import Form, form_of
 from xrnn.series.inputs import as_series, check_count, with_known
-from xrnn.series.parameters import FORECAST_RULES, parse_quantiles
-from xrnn.series.scale import Scale
 from xrnn.series.tables import names_in
+from xrnn.series.times import show
+from xrnn.typing import HostArray
+
+_MOST_NAMES: Final = 8  # of series, in a line
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecast:
+    """The forecast of one series.
+
+    name, id    of the series; the id in the column that tells the series of a file apart, else the name
+    times       of the steps ahead; their numbers 1, 2, … without a column of times
+    levels      the quantiles; values (F, Q)
+    flawed      whether the forecast is naive: see `OneSeries.flawed`
+    """
+
+    name: str
+    id: str
+    times: Sequence[Time]
+    levels: tuple[float, ...]
+    values: HostArray
+    flawed: bool
+
+    @property
+    def median(self) -> HostArray:
+        """(F,)"""
+        median: HostArray = self.values[:, self.levels.index(0.5)]
+        return median
+
+    def steps(self) -> list[dict[str, Any]]:
+        """For `--json`: an object for each step ahead. If one has a time of day, midnight has its 00:00, too."""
+        days = len({time.time() for time in self.times if isinstance(time, datetime)}) < 2
+        return [
+            {
+                "time": time.isoformat(" ") if not days and isinstance(time, datetime) else show(time),
+                "value": value,
+                "quantiles": {f"{q:g}": v for q, v in zip(self.levels, row, strict=True)},
+            }
+            for time, value, row in zip(self.times, self.median.tolist(), self.values.tolist(), strict=True)
+        ]
+
+
+def next_steps(series: OneSeries) -> Forecast:
+    """The steps after the rows to learn from. The forecast is naive if the series is flawed.
+
+    Raises DataError if the series lacks a known value.
+    """
+    if not series.flawed:
+        series.check_known()
+    T, F = series.cut, series.model.horizon
+    times: Sequence[Time] = (series.given.times or ())[T : T + F]
+    (values,) = series.quantiles(np.array([T]))
+    times = times if len(times) == F else range(1, F + 1)
+    return Forecast(series.name, series.id, times, series.model.levels, values, series.flawed)
+
+
+def listed(what: str, names: Sequence[str], count: int) -> str:
+    """A line: which of `count` series are `what`, since they have too few rows; empty if none is."""
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    shown = ", ".join(map(printable, names[:_MOST_NAMES]))
+    return f"{what} {len(names):,} of {count:,} series ({shown}{more}): {TOO_FEW}" if names else ""
+
+
+def naive_forecasts(forecasts: Sequence[Forecast]) -> str:
+    """A line: which forecasts are naive; empty if none is."""
+    return listed("naive forecasts for", [each.id for each in forecasts if each.flawed], len(forecasts))
+
 
 _KNOWN_OF_FRAMES: Final = (
     "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "

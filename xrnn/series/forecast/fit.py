@@ -1,28 +1,22 @@
-"""Fits a model to series: its sizes, the choice of logarithms and of a calendar, and the parts of a forecast."""
+"""Fits a model to series, and tests it: sizes, the choice of logarithms and of a calendar, the parts of a forecast."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from xrnn.files import printable
-from xrnn.series.checks import Series
-from xrnn.series.errors import DataError
-from xrnn.series.forecast import calendar
-from xrnn.series.forecast.forecasts import TOO_FEW
-from xrnn.series.forecast.intervals import quantile_offsets, spread_of
-from xrnn.series.forecast.linear import average, effect_of
-from xrnn.series.forecast.model import LEAST_ROWS, Model
-from xrnn.series.forecast.recurrent import EQUAL, UNITS, learn, most_windows
-from xrnn.series.forecast.series import OneSeries
+from xrnn.series.checks import DataError, Scale, Series
+from xrnn.series.forecast.learnt import EQUAL, UNITS, average, effect_of, learn, most_windows
+from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, fill, mase_divisor
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.read import check_same
-from xrnn.series.scale import Scale
 from xrnn.series.times import Step, step_of
 from xrnn.typing import HostArray
 
@@ -57,7 +51,7 @@ def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> l
         )
     model.known_scale = Scale.of(each.given.values[: each.cut, 1:] for each in ones)
     has_times = all(each.times for each in series)
-    return _complete(_chosen(ones, calendar.calendar_of(step, max(rows)) if has_times else ""))
+    return _complete(_chosen(ones, step.calendar(max(rows)) if step and has_times else ""))
 
 
 def _without_parts(
@@ -229,3 +223,136 @@ def _extended(series: Series, expected: str, other: str, horizon: int) -> Series
             "steps; correct the times, or train a model for each"
         )
     return replace(series, times=(*series.times, *step.after(series.times[-1], horizon)))
+
+
+_LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
+_INDEPENDENT: Final = 1.25  # errors in a window that count as independent: those of overlapping windows are alike
+_SYMMETRIC: Final = 5  # independent windows that count for offsets of equal size above and below
+
+
+def spread_of(errors: HostArray, reach: HostArray) -> float:
+    """b / a, for the regression |error| = a + b · reach: by how much a reach of 1 widens the intervals; 0 if b < 0.
+
+    Both (N, F); NaN for an unknown error.
+    """
+    known = ~np.isnan(errors)
+    size, r = np.abs(errors[known]), reach[known]
+    if not r.size or r.min() == r.max():
+        return 0.0
+    b, a = np.polyfit(r, size, 1)
+    return float(np.clip(b / max(a, 1e-3 * size.mean(), 1e-300), 0, 1e6))
+
+
+def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
+    """Offsets (F, Q) with which the right share of left-out values falls below each quantile; 0 for the median.
+
+    The width of a step ahead grows linearly with its number, as the mean errors do, or is constant if they fall. The
+    quantiles are those of all errors divided by their widths   (conformalized quantile regression: Romano et al.,
+    2019). They are widened as Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n independent
+    windows. Each is a mean of two quantiles: that of the errors, with the weight n, and that of the absolute errors,
+    with the weight 5. An offset of a quantile below 0.5 is never above 0, nor one of a higher quantile below 0.
+
+    errors   (N, F): the values minus the forecasts; NaN if unknown
+    """
+    F, size = errors.shape[1], np.abs(errors)
+    offsets = np.zeros((F, len(levels)))
+    count = (~np.isnan(size)).sum(axis=0)
+    step, known = np.arange(F), count > 0
+    if not known.any():
+        return offsets
+    mean = np.nansum(size, axis=0)[known] / count[known]
+    fit = np.polyfit(step[known], mean, 1, w=count[known] ** 0.5) if known.sum() > 1 else [0.0]
+    # If the mean errors fall with the step, this is due to chance in few windows.
+    line = np.polyval(fit, step) if fit[0] > 0 else np.average(mean, weights=count[known])
+    width = np.maximum(line, max(_LEAST_WIDTH * float(mean.mean()), 1e-30)) * np.ones(F)
+    ratios, n = errors / width, max(count.sum() / F**2, 1.0)
+    for i, q in enumerate(levels):
+        if q != 0.5:
+            side, z = (1 if q > 0.5 else -1), NormalDist().inv_cdf(q)
+            own = max(side * float(np.nanquantile(ratios, q)), 0.0)
+            both = float(np.nanquantile(np.abs(ratios), abs(2 * q - 1)))
+            offset = (n * own + _SYMMETRIC * both) / (n + _SYMMETRIC)
+            offsets[:, i] = width * side * offset * (1 + (z * z + 1) / (4 * _INDEPENDENT * n))
+    return offsets
+
+
+class Backtest(NamedTuple):
+    """The forecasts of the held-out rows of a series, (N, F, Q), from the origins (N,).
+
+    place    of the series among all
+    scores   by method: `mase`, the mean absolute error divided by the mean |v[t] - v[t - season]| in the rows before
+             (Hyndman & Koehler, 2006); `steps`, the same of each step ahead; `smape`, the mean of 200 |error| /
+             (|value| + |forecast|), in percent. Of the model also `coverage`, the share of values between the lowest
+             and the highest quantile, and `pinball`, the mean loss of the quantiles in units of MASE: q · e for a value
+             that is e above the quantile q, (1 - q) · e for one below
+    """
+
+    place: int
+    series: OneSeries
+    origins: HostArray
+    forecasts: HostArray
+    scores: dict[str, dict[str, Any]]
+
+
+def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
+    """For each series with complete windows in the held-out rows: forecasts by a model of earlier rows, and errors.
+
+    [] if the rows before are too few, missing or equal. There is a weekly naive forecast if the season is a day, and
+    all these series have a week before their first forecast.
+    """
+    try:
+        ones = fit_series(series, p, held_out=True)
+    except DataError:
+        return []
+    model = ones[0].model
+    tests = [(place, each, *each.held_out()) for place, each in enumerate(ones)]
+    tests = [test for test in tests if len(test[2])]
+    seasons = {"naive": 1, "seasonal_naive": model.season}
+    if all(_is_day(each, model.season) and at[0] >= 7 * model.season for _, each, at, _ in tests):
+        seasons["weekly_naive"] = 7 * model.season
+    results = []
+    for place, each, at, actual in tests:
+        quantiles, filled = each.quantiles(at), fill(each.target, model.season)
+        forecasts = {"model": quantiles[..., model.levels.index(0.5)]} | {
+            name: seasonal_naive(filled, at, model.horizon, season) for name, season in seasons.items()
+        }
+        forecasts["drift"] = drift(filled, at, model.horizon)
+        unit, scores = mase_divisor(each.target[: each.cut], model.season), dict[str, dict[str, Any]]()
+        for name, values in forecasts.items():
+            error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
+            smape = np.divide(200 * error, size, out=np.zeros_like(error), where=size > 0).mean()
+            steps = error.mean(axis=0) / unit
+            scores[name] = {"mase": float(steps.mean()), "smape": float(smape), "steps": steps.tolist()}
+        inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1])
+        above, q = actual[..., None] - quantiles, np.array(model.levels)
+        pinball = np.maximum(q * above, (q - 1) * above).mean() / unit
+        scores["model"] |= {"coverage": float(inside.mean()), "pinball": float(pinball)}
+        results.append(Backtest(place, each, at, quantiles, scores))
+    return results
+
+
+def mean_scores(tests: Sequence[Backtest]) -> dict[str, dict[str, Any]]:
+    """The scores by method: means over the series, which have the same weight."""
+    return {
+        method: {name: np.mean([each.scores[method][name] for each in tests], axis=0).tolist() for name in of_method}
+        for method, of_method in tests[0].scores.items()
+    }
+
+
+def seasonal_naive(values: HostArray, origins: HostArray, horizon: int, season: int) -> HostArray:
+    """The last `season` of values (T,), repeated: (N, F)."""
+    repeated: HostArray = values[origins[:, None] - season + np.arange(horizon) % season]
+    return repeated
+
+
+def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:
+    """The line from the first value to the last one before each origin, continued: (N, F)."""
+    slope = (values[origins - 1] - values[0]) / np.maximum(origins - 1, 1)
+    line: HostArray = values[origins - 1, None] + slope[:, None] * np.arange(1, horizon + 1)
+    return line
+
+
+def _is_day(series: OneSeries, season: int) -> bool:
+    """Whether a season of more than one step is a day."""
+    times = series.given.times or ()
+    return len(times) > season > 1 and times[season] - times[0] == timedelta(days=1)  # type: ignore[operator]

@@ -1,23 +1,104 @@
-"""One series: its forecasts by a model, and their errors."""
+"""A fitted model, and one series: its forecasts by the model, and their errors."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import Series
-from xrnn.series.errors import DataError
-from xrnn.series.forecast import calendar
-from xrnn.series.forecast.linear import Samples
-from xrnn.series.forecast.model import LEAST_ROWS, Model
-from xrnn.series.forecast.recurrent import Lessons, corrections, states
-from xrnn.series.forecast.smoothing import with_errors
-from xrnn.series.forecast.windows import FAR, LARGEST, ahead, contexts, fill, mase_divisor
-from xrnn.series.times import show
+from xrnn.series.checks import DataError, Scale, Series
+from xrnn.series.forecast.learnt import FAR, Lessons, Samples, contexts, corrections, states
+from xrnn.series.forecast.smoothing import LARGEST_EXPONENT, with_errors
+from xrnn.series.times import calendar_columns, show
 from xrnn.typing import HostArray
+
+LEAST_ROWS: Final = 4  # before the first window
+TOO_FEW: Final = "too few rows, missing or equal values"
+
+
+@dataclass(kw_only=True, eq=False)
+class Model:
+    """forecast = smoothing · smoothed + (1 - smoothing) · (level + scale · [z; 1] @ linear)
+                + unit · ([h; 1] @ recurrent + columns @ effect)
+
+    `smoothed` is the forecast of exponential smoothing, z (C,) the context scaled by its own level and scale, and h
+    (H,) the last state of a GRU that read the recent errors of exponential smoothing. They are computed without the
+    effect of the columns, of logarithms if `log`. A quantile is the forecast + unit · (1 + spread · reach) · offset.
+
+    horizon F, season m, context C   steps
+    channel_names   the target, then the K known columns
+    step            the name of the step of the times; empty without times
+    log             True if the model forecasts logarithms
+    calendar        the name of its calendar columns, see `calendar.py`; empty for none
+    known_scale     of the known columns, from the rows to learn from
+    effect          of the known and calendar columns, in units of a series, see `OneSeries`
+    linear          (C + 1, F), 0 if there is no linear part
+    smoothing       the share of exponential smoothing
+    recurrent       (H + 1, F), the output layer of the recurrent part, 0 if there is none
+    levels          the Q quantiles, with the median
+    offsets         (F, Q), the distances of the quantiles from the forecast, in units of a series; 0 for the median
+    spread          errors are larger if known columns have a large effect, the reach
+    """
+
+    horizon: int
+    season: int
+    context: int
+    channel_names: tuple[str, ...] | None
+    step: str
+    log: bool = False
+    calendar: str = ""
+    known_scale: Scale = field(repr=False)
+    effect: HostArray = field(repr=False)
+    linear: HostArray = field(repr=False)
+    smoothing: float = 1.0
+    recurrent: HostArray = field(repr=False)
+    levels: tuple[float, ...]
+    offsets: HostArray = field(repr=False)
+    spread: float = 0.0
+
+    @property
+    def known(self) -> int:
+        """K"""
+        return len(self.known_scale.mean)
+
+    @property
+    def least_rows(self) -> int:
+        """The rows before the first window. Its context may begin before the series."""
+        return max(self.season, LEAST_ROWS)
+
+
+def ahead(values: HostArray, origins: HostArray, F: int, missing: float = 0.0) -> HostArray:
+    """The values (N, F) of the F steps from each origin; `missing` after the last one."""
+    padded: HostArray = np.append(values, missing)[(origins[:, None] + np.arange(F)).clip(max=len(values))]
+    return padded
+
+
+def fill(values: HostArray, season: int) -> HostArray:
+    """values (T,) without NaN: a missing value is that of a season before, else the last one, else the first known."""
+    filled = values.copy()
+    first = np.flatnonzero(~np.isnan(values))[0]
+    filled[:first] = values[first]
+    for t in np.flatnonzero(np.isnan(filled)):
+        filled[t] = filled[t - season] if t >= season else filled[t - 1]
+    return filled
+
+
+def mase_divisor(values: HostArray, season: int) -> float:
+    """The mean |v[t] - v[t - season]| of values (T,); NaN for a missing value.
+
+    If it is 0, because the series is strictly periodic, or if no two known values are a season apart: the mean
+    |v[t] - v[t - 1]|. NaN if this is 0 or unknown too: the MASE is then undefined.
+    """
+    for distance in (season, 1):
+        changes = np.abs(values[distance:] - values[:-distance])
+        changes = changes[~np.isnan(changes)]
+        if changes.any():
+            return float(changes.mean())
+    return np.nan
+
 
 _LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a context without changes has no scale of its own
@@ -67,7 +148,7 @@ class OneSeries:
         if not self.model.calendar:
             return known
         known = np.pad(known.astype(float), ((0, len(times) - len(known)), (0, 0)))
-        return np.concatenate([known, calendar.columns(self.model.calendar, times, known)], axis=1)
+        return np.concatenate([known, calendar_columns(self.model.calendar, times, known)], axis=1)
 
     @property
     def effect(self) -> HostArray:
@@ -111,7 +192,7 @@ class OneSeries:
         margin = _REACH * self.unit * max(self.model.horizon / self.model.season, 1)
         lowest, highest = (each.accumulate(self._filled)[origins - 1, None] for each in (np.minimum, np.maximum))
         ends = (lowest - margin + effect)[..., None], (highest + margin + effect)[..., None]
-        return ends[0].clip(-LARGEST, LARGEST), ends[1].clip(-LARGEST, LARGEST)
+        return ends[0].clip(-LARGEST_EXPONENT, LARGEST_EXPONENT), ends[1].clip(-LARGEST_EXPONENT, LARGEST_EXPONENT)
 
     def plain(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F) without the effect of the columns."""
@@ -136,7 +217,9 @@ class OneSeries:
         """The forecasts (N, F) of exponential smoothing, and its recent errors, see `smoothing.with_errors`."""
         F, m, values, logs = self.model.horizon, self.model.season, self._filled, None
         if self.log:
-            forecasts, recent = with_errors(np.exp(values.clip(-LARGEST, LARGEST)), values, origins, F, m)
+            forecasts, recent = with_errors(
+                np.exp(values.clip(-LARGEST_EXPONENT, LARGEST_EXPONENT)), values, origins, F, m
+            )
             return np.log(forecasts), recent
         if self._lowest > 0 and not self.columns.size:
             logs = np.log(np.maximum(values, self._smallest))
@@ -228,7 +311,7 @@ class OneSeries:
     def mean_errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
         """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
         values = forecasts + self._ahead(self.effect[: self.cut], origins)
-        values = np.exp(values.clip(-LARGEST, LARGEST)) if self.log else values
+        values = np.exp(values.clip(-LARGEST_EXPONENT, LARGEST_EXPONENT)) if self.log else values
         errors = np.abs(values - self._ahead(self.target[: self.cut], origins)).mean(axis=1)
         mean: HostArray = errors / mase_divisor(self.target[: self.cut], self.model.season)
         return mean

@@ -17,11 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xrnn.backend import Backend
-from xrnn.series.checks import Series
-from xrnn.series.errors import SettingsError, param
-from xrnn.series.estimator import Estimator
+from xrnn.series.checks import Series, SettingsError, param
+from xrnn.series.estimator import RULES, Estimator, one_of
 from xrnn.series.inputs import as_row, as_series
-from xrnn.series.parameters import RULES, one_of
 from xrnn.series.read import check_same
 from xrnn.typing import Array, HostArray
 

@@ -17,10 +17,8 @@ import numpy as np
 from xrnn.layers.linear import Linear
 from xrnn.losses import softmax_cross_entropy
 from xrnn.select import get_backend, to_numpy
-from xrnn.series.checks import Series
-from xrnn.series.errors import SettingsError, param
+from xrnn.series.checks import Scale, Series, SettingsError, param
 from xrnn.series.labelled.base import Kind, LabelledEstimator, Watcher
-from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
 _TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1

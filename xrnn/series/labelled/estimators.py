@@ -12,14 +12,12 @@ import numpy as np
 from xrnn.backend import Backend
 from xrnn.files import quoted
 from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
-from xrnn.series.checks import Series
-from xrnn.series.errors import DataError
+from xrnn.series.checks import DataError, Series, deviation_of
 from xrnn.series.inputs import SeriesLike, Targets
 from xrnn.series.labelled.base import KINDS, LabelledEstimator, Loss
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.labels import as_labels, as_targets, classes_of, groups_of, r_squared
 from xrnn.series.labelled.recurrent import Recurrent
-from xrnn.series.scale import deviation_of
 from xrnn.typing import HostArray
 
 KINDS.update({"recurrent": Recurrent, "convolutions": Convolutions})

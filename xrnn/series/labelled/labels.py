@@ -11,10 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.files import quoted
-from xrnn.series.checks import LARGEST, Series, as_number
-from xrnn.series.errors import DataError
+from xrnn.series.checks import LARGEST, DataError, Series, as_number, deviation_of
 from xrnn.series.inputs import as_numbers, refuse_mask
-from xrnn.series.scale import deviation_of
 from xrnn.typing import HostArray
 
 # Held-out parts of the series: the share, and the spawn key of its random stream, as those of model.py

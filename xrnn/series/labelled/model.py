@@ -22,10 +22,8 @@ from xrnn.layers.stack import Stack
 from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.select import to_numpy
 from xrnn.sequences import batches, pad
-from xrnn.series.checks import Series
-from xrnn.series.errors import DivergedError, param
+from xrnn.series.checks import DivergedError, Scale, Series, param
 from xrnn.series.labelled.base import LabelledEstimator, Watcher
-from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
 
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number

@@ -14,12 +14,10 @@ import numpy as np
 
 from xrnn.cells import CELLS
 from xrnn.select import get_backend
-from xrnn.series.checks import Series
-from xrnn.series.errors import DivergedError, SettingsError, param
+from xrnn.series.checks import DivergedError, Scale, Series, SettingsError, param
 from xrnn.series.labelled.base import Kind, LabelledEstimator, Watcher
 from xrnn.series.labelled.labels import VALIDATION, hold_out
 from xrnn.series.labelled.model import Model, Training, default_epochs, features_of, inputs_of, streamed
-from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
 _SHORT: Final = 64  # steps: shorter series get no patches
