@@ -33,7 +33,7 @@ from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
 from xrnn.series.read import check_same, read_path
-from xrnn.series.tables import Columns, header_in, names_in, read_row
+from xrnn.series.tables import Columns, are_names, cells_in, names_in, numbers_in
 from xrnn.typing import HostArray
 
 
@@ -184,11 +184,19 @@ def _rows(decimal: str, channels: int, names: tuple[str, ...] | None) -> Iterato
     lines = ((f"row {number}", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
     with file_errors(DataError, "read", Path("standard input"), expected):
         for i, (name, line) in enumerate(lines):
-            if i or not (header := header_in(line, decimal)):
-                yield as_row(read_row(line, decimal, name), name, channels)
-            elif len(header) != channels or (names and header != names):
-                wanted = f"{', '.join(names)}, in this order" if names else f"{channels} names"
-                raise DataError(
-                    f"the header is {quoted(', '.join(header))}: expected {quoted(wanted)}, the channels of the model; "
-                    "reorder the columns"
-                )
+            cells = cells_in(line, decimal)
+            if i == 0 and are_names(cells, names or ()):
+                _check_header(cells, channels, names)
+            else:
+                yield as_row(numbers_in(cells, decimal, name), name, channels)
+
+
+def _check_header(header: tuple[str, ...], channels: int, names: tuple[str, ...] | None) -> None:
+    """Raises DataError unless the header has the names of the channels in their order, or a name for each channel."""
+    expected = ""
+    if names and header != names:
+        expected = f"{quoted(', '.join(names))}, in this order, the channels of the model; reorder the columns"
+    elif not len({*header}) == len(header) == channels:
+        expected = f"{channels} different name{'s' * (channels > 1)}, one for each channel; correct or remove it"
+    if expected:
+        raise DataError(f"the header is {quoted(', '.join(header))}: expected {expected}")

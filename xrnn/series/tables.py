@@ -364,15 +364,19 @@ def _is_value(cell: str) -> bool:
     return bool(numbers and None not in numbers) or iso_time(cell) is not None
 
 
-def header_in(line: str, decimal: str) -> tuple[str, ...] | None:
-    """The names in a row without numbers and dates; None for another row."""
-    names = tuple(cell.strip('"') for cell in _split(line, decimal))
-    return names if _is_header(names) else None
+def cells_in(line: str, decimal: str) -> tuple[str, ...]:
+    """The cells of a line of a stream, without their quotes."""
+    return tuple(cell.strip(' \t\r\n"') for cell in line.split(_separator(line, decimal)))
 
 
-def read_row(line: str, decimal: str, where: str) -> list[float]:
-    """The numbers in one row, see `numbers_in`."""
-    return numbers_in(_split(line, decimal), decimal, where)
+def are_names(cells: Sequence[str], known: Sequence[str]) -> bool:
+    """Whether each cell is one of these known names, or text with a letter before its first digit, but no number."""
+    return all(_is_name(cell) or (cell in known and as_number(cell) is None) for cell in cells)
+
+
+def _is_name(cell: str) -> bool:
+    letter_first = re.match(r"(?![-+]?inf(inity)?$)[\W_]*[^\W\d_]", cell.lower())
+    return bool(letter_first) and _parsed(cell, ".") is None
 
 
 def numbers_in(cells: Sequence[str], decimal: str, where: str) -> list[float]:
@@ -381,10 +385,6 @@ def numbers_in(cells: Sequence[str], decimal: str, where: str) -> list[float]:
     if None in values:
         raise _not_a_number(cells[values.index(None)], decimal, where, "correct or remove it")
     return [value for value in values if value is not None]
-
-
-def _split(line: str, decimal: str) -> list[str]:
-    return [cell.strip() for cell in line.split(_separator(line, decimal))]
 
 
 def _parsed(cell: str, decimal: str) -> float | None:
