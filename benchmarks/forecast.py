@@ -10,9 +10,10 @@ interrupted run continues. `--again xrnn` measures this method again.
 `--many "M3 yearly; even"` forecasts the many short series of a competition instead: the last rows of each series, from
 the rows before them. "xrnn of all" is one model of all series; the other methods are fitted to each. "base" and "base
 of all" are xrnn without its recurrent part. If a method fails on a series, as some do on few rows, its forecast there
-is the seasonal naive one; the number of these series is printed. The constants of xrnn were chosen on M1 and on the odd
-series of M3, the 1st, 3rd, 5th … of each kind. None was chosen on the even ones or on those of tourism;
-docs/reference/forecast.md says when they were looked at.
+is the seasonal naive one; the number of these series is printed. If Theta is among the methods, the last row has the
+means over the kinds of series of MASE / Theta's MASE, with their standard errors. The constants of xrnn were chosen on
+M1 and on the odd series of M3, the 1st, 3rd, 5th … of each kind. None was chosen on the even ones or on those of
+tourism; docs/reference/forecast.md says when they were looked at.
 """
 
 from __future__ import annotations
@@ -210,6 +211,7 @@ def _statsforecast(name: str) -> Method:
     return method
 
 
+PEER: Final = "Theta"  # the peer of mean ratios
 _OF_ALL: Final = {"xrnn of all": 1.0, "base of all": 0.0}  # share of the recurrent part
 METHODS: Final[dict[str, Method]] = {
     "seasonal naive": seasonal_naive,
@@ -245,11 +247,11 @@ def compare(name: str, method: str) -> tuple[float, float, float]:
     return error / naive_error, pinball / naive_pinball, coverage
 
 
-def compare_many(name: str, method: str) -> tuple[float, float, float, int, float]:
+def compare_many(name: str, method: str) -> tuple[float, float, float, int, float, list[float]]:
     """Means over all series: the MASE, the pinball loss in the same unit, and the coverage.
 
-    Also the number of series on which the method failed, and the seconds for each series. Series whose values do not
-    change have no MASE: see `mase_divisor`.
+    Also the number of series on which the method failed, the seconds for each series, and the MASE of each. Series
+    whose values do not change have no MASE, but NaN: see `mase_divisor`.
     """
     many = MANY[name]
     importlib.metadata.distribution(many.package)
@@ -273,7 +275,22 @@ def compare_many(name: str, method: str) -> tuple[float, float, float, int, floa
         unit = mase_divisor(values, many.season)
         scores.append((error / unit, pinball / unit, coverage))
     mase, pinball, coverage = np.nanmean(scores, axis=0).tolist()
-    return mase, pinball, coverage, failed, seconds
+    return mase, pinball, coverage, failed, seconds, [float(error) for error, _, _ in scores]
+
+
+def mean_ratio(results: dict[str, dict[str, Any]], method: str, peer: str) -> tuple[float, float]:
+    """The mean over the kinds of series of a method's mean MASE / the peer's, and its standard error.
+
+    The series of a kind count as a random sample, and a ratio of means has the variance of the mean of
+    (ours - ratio · theirs) / mean(theirs)   (Cochran, 1977, section 2.11).
+    """
+    ratios, variances = [], []
+    for of in results.values():
+        ours, theirs = (np.array(of[each][-1]) for each in (method, peer))
+        ratios.append(np.nanmean(ours) / np.nanmean(theirs))
+        rest = (ours - ratios[-1] * theirs) / np.nanmean(theirs)
+        variances.append(np.nanvar(rest, ddof=1) / np.isfinite(rest).sum())
+    return float(np.mean(ratios)), float(np.sqrt(np.sum(variances)) / len(ratios))
 
 
 def means(results: dict[str, dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
@@ -291,10 +308,15 @@ def row(name: str, of: dict[str, Any], methods: Sequence[str]) -> str:
 
 def row_of_many(name: str, of: dict[str, Any], methods: Sequence[str]) -> str:
     scores = [of[each] for each in methods]
-    return f"{name:16}" + "".join(
+    return f"{name:20}" + "".join(
         f"{mase:8.3f}{pinball:7.3f}{coverage:5.0%}{failed:4}{seconds:7.2f}"
-        for mase, pinball, coverage, failed, seconds in scores
+        for mase, pinball, coverage, failed, seconds, _ in scores
     )
+
+
+def row_of_ratios(results: dict[str, dict[str, Any]], methods: Sequence[str]) -> str:
+    ratios = [mean_ratio(results, each, PEER) for each in methods]
+    return f"{f'MASE / {PEER}':20}" + "".join(f"{ratio:8.3f} ± {error:.3f}{'':15}" for ratio, error in ratios).rstrip()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -314,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         methods = [each for each in methods if each not in missing]
     if options.many:
         print("MASE, pinball loss in the same unit, coverage of 80%; number of failures; seconds for each series")
-        print(f"{'':16}" + "".join(f"{each:>31}" for each in methods))
+        print(f"{'':20}" + "".join(f"{each:>31}" for each in methods))
     else:
         print("error and pinball loss divided by those of the seasonal naive forecast; coverage of 80%")
         print(f"{'':16}" + "".join(f"{each:>20}" for each in methods))
@@ -338,7 +360,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(row_of_many(name, of, methods) if options.many else row(name, of, methods), flush=True)
     if not results:
         sys.exit("no series was measured: expected at least one; install a package that is named above")
-    if not options.many:
+    if options.many and PEER in methods:
+        print(row_of_ratios(results, methods))
+    elif not options.many:
         print(row("geometric mean", means(results, methods), methods))
 
 

@@ -41,16 +41,36 @@ def test_many_series_have_the_mean_of_their_errors(
     monkeypatch.setitem(forecast.MANY, "two", forecast.Many("numpy", lambda: pairs, 1, 4))
     monkeypatch.setitem(forecast.METHODS, "last", last)
     assert forecast.compare_many("two", "seasonal naive")[0] == 2.5  # both in units of their mean change
-    mase, _, coverage, failed, _ = forecast.compare_many("two", "last")
-    assert (mase, coverage, failed) == ((1.5 + 2.5) / 2, (0.5 + 1) / 2, 1)
+    mase, _, coverage, failed, _, each = forecast.compare_many("two", "last")
+    assert (mase, coverage, failed, each) == ((1.5 + 2.5) / 2, (0.5 + 1) / 2, 1, [1.5, 2.5])
     monkeypatch.setattr(
         forecast, "xrnn_of_all", lambda series, *_: [last(20 * each, 1, 4) for each in (series[0],) * 2]
     )
+    monkeypatch.setattr(forecast, "PEER", "last")
     out = tmp_path / "out.json"
     forecast.main(["--many", "two", "--methods", "last,xrnn of all", "--json", str(out)])
     of = json.loads(out.read_text())["series"]["two"]
     assert of["last"][0] == mase
-    assert forecast.row_of_many("two", of, ["last", "xrnn of all"]) == capsys.readouterr().out.splitlines()[-1]
+    methods = ["last", "xrnn of all"]
+    printed = capsys.readouterr().out.splitlines()[-2:]
+    assert printed == [forecast.row_of_many("two", of, methods), forecast.row_of_ratios({"two": of}, methods)]
+
+
+def test_the_ratio_to_a_peer_has_the_standard_error_of_a_sample_of_series() -> None:
+    """By hand for two series; and by the scatter over many samples. A series without a MASE is left out."""
+    scattered = {"xrnn": [[1.0, 3.0, np.nan]], "Theta": [[2.0, 2.0, np.nan]]}
+    constant = {"xrnn": [[1.0, 1.0]], "Theta": [[2.0, 2.0]]}
+    both = {"scattered": scattered, "constant": constant}
+    assert forecast.mean_ratio(both, "xrnn", "Theta") == ((1 + 0.5) / 2, 0.25)
+    printed = " ".join(forecast.row_of_ratios(both, ["xrnn", "Theta"]).split())
+    assert printed == "MASE / Theta 0.750 ± 0.250 1.000 ± 0.000"
+
+    rng = np.random.default_rng(0)
+    theirs = rng.gamma(4, 0.25, (400, 100))
+    ours = 0.9 * theirs + rng.normal(0, 0.3, theirs.shape)
+    found = [forecast.mean_ratio({"a": {"x": [x], "y": [y]}}, "x", "y") for x, y in zip(ours, theirs, strict=True)]
+    ratios, errors = np.transpose(found)
+    assert np.mean(errors) == pytest.approx(np.std(ratios, ddof=1), rel=0.1)
 
 
 def test_without_any_series_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
