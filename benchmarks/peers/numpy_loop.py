@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.cases import HEADS, Problem, square
+from benchmarks.cases import Problem, square
 from benchmarks.peers import Built, Call
 from xrnn.typing import HostArray
 
-_WITHOUT: Final = (*HEADS, "slstm")  # cells without a file in `loops/`
+_CELLS: Final = ("rnn", "lstm", "gru", "leak")  # those with a file in `loops/`
 
 
 def about() -> dict[str, str]:
@@ -23,9 +23,9 @@ def build(problem: Problem, threads: int) -> Built:
     left, right = square()
     product = np.empty_like(left)
     rate: dict[str, Call] = {"product": lambda: np.matmul(left, right, out=product)}
-    if problem.case.ragged or problem.case.cell in _WITHOUT:
+    if problem.case.ragged or problem.case.cell not in _CELLS:
         return Built(rate)
-    loop = importlib.import_module(f"benchmarks.peers.loops.{problem.case.cell.replace('-', '_')}")
+    loop = importlib.import_module(f"benchmarks.peers.loops.{problem.case.cell}")
     x, states, weights = problem.x, problem.states, problem.weights
     Wx, Wh, *_ = weights
 

@@ -34,7 +34,7 @@ CELLS = {
     "onnxruntime": {"rnn", "lstm", "gru"},
     "reservoirpy": {"leak"},
     "bare-read": set(),
-    "numpy": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "lru"},
+    "numpy": {"rnn", "lstm", "gru", "leak"},
     "jax-1": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm", "lru"},
     "jax-8": {"rnn", "lstm", "gru", "leak", "min-gru", "min-lstm", "slstm", "lru"},
     "jax-associative": {"min-gru", "min-lstm", "lru"},
