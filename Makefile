@@ -33,7 +33,7 @@ help:
 	@echo "make train      train a language model: one minute, no data to fetch"
 	@echo "make test       run the tests, on all cores (on one with ARGS, as in make test ARGS='-k rnn')"
 	@echo "make check      check formatting, lint, types, the direction of imports and the budgets of lines"
-	@echo "make bench      benchmark xrnn beside the other libraries: some twenty minutes (ARGS=--quick: half a minute)"
+	@echo "make bench      benchmark xrnn beside the other libraries: half an hour (ARGS=--quick: half a minute)"
 	@echo "make docs       build the documentation site: build/docs/index.html (0.5 GB of packages, three minutes)"
 	@echo "make mutants    mutation tests of one module: MODULE=xrnn/losses.py TESTS=tests/test_losses.py"
 	@echo "make gpu-check  on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes"

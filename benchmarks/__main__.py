@@ -1,4 +1,4 @@
-"""Measure everything, print the tables and draw the pictures: `python -m benchmarks [--quick] [--out FOLDER]`."""
+"""Measure everything, print the tables: `python -m benchmarks [--quick] [--out FOLDER]`."""
 
 from __future__ import annotations
 

@@ -132,15 +132,6 @@ SIZES: Final = {
     "leak": ((50, 1, 64, 64), (50, 16, 256, 256), (50, 64, 256, 256), (1000, 1, 1, 500)),
 }
 RAGGED_SIZES: Final = ((35, 48, 100, 200), (50, 16, 256, 256), (50, 64, 256, 256))
-# By (T, H): the batch sizes N of a panel of the pictures, at D = H. LSTM and GRU have two of the four panels.
-SWEEPS: Final = {
-    (50, 16): (1, 16, 256, 1024),
-    (50, 64): (1, 4, 16, 64, 256, 1024),
-    (50, 256): (1, 4, 16, 64, 256, 1024),
-    (20, 1024): (1, 16, 64, 256),
-}
-_SWEPT: Final = {"rnn": tuple(SWEEPS), "lstm": ((50, 64), (50, 256)), "gru": ((50, 64), (50, 256))}
-
 # Few rows with wide weights: most of the time goes into reading the weights from the second or third level of cache.
 _WIDE: Final = (
     (20, 1, 384, 384),
@@ -166,14 +157,11 @@ STATED: Final = (
     *(Case(*sizes, cell=cell) for cell, of_cell in SIZES.items() for sizes in of_cell),
     *(Case(*sizes, cell=cell, ragged=True) for cell in COMMON for sizes in RAGGED_SIZES),
 )
-_SWEEP: Final = (
-    Case(T, N, H, H, cell=cell) for cell, panels in _SWEPT.items() for T, H in panels for N in SWEEPS[T, H]
-)
 # The recurrent product is half of the work of the dense layer: D = H.
 _HEADED: Final = tuple(
     Case(T, N, H, H, cell="lstm-heads") for T, N, H in ((50, 16, 256), (50, 64, 256), (20, 16, 512), (20, 1, 1024))
 )
-ALL: Final = tuple(dict.fromkeys((*STATED, *_SWEEP, *_HEADED)))  # some cases are in two of them
+ALL: Final = (*STATED, *_HEADED)
 WIDE: Final = tuple(Case(*sizes, cell=cell) for cell in COMMON for sizes in _WIDE)
 STEPS: Final = tuple(Case(1, N, H, H, cell=cell) for cell, sizes in _STEPS.items() for N, H in sizes)
 # The cases with enough rows and weights for tile registers (AMX).

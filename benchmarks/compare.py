@@ -1,4 +1,4 @@
-"""The speed of xrnn and its peers: `python -m benchmarks.compare [--quick]`, fifteen minutes, seconds with --quick.
+"""The speed of xrnn and its peers: `python -m benchmarks.compare [--quick]`, 25 minutes, seconds with --quick.
 
 Each library runs in its own process. A round measures every library once, one after the other; each round starts with
 another library. A case's figure is the median over the rounds.
@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import ALL, GATES, OPERATIONS, QUICK, SQUARE_FLOPS, STATED, STEPS, TILES, WIDE, Case
+from benchmarks.cases import ALL, GATES, OPERATIONS, QUICK, SQUARE_FLOPS, STEPS, TILES, WIDE, Case
 from benchmarks.peers import COMPARED, OF_STEPS, OF_TILES, OURS, PEERS, THREE_PRODUCTS
 from benchmarks.ratios import gflops
 from benchmarks.report import print_comparison
@@ -89,7 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="xrnn beside its peers")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
-    which.add_argument("--no-sweeps", action="store_true", help="only the cases of the tables, not of the pictures")
     which.add_argument("--wide", action="store_true", help="other cases: few rows with wide weights")
     which.add_argument("--steps", action="store_true", help="other cases: single steps of one and of many rows")
     which.add_argument("--tiles", action="store_true", help="other cases and peers: what tile registers (AMX) gain")
@@ -97,7 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--size", type=machine.positive, nargs=4, metavar=("T", "N", "D", "H"), help="one case: a size of your own"
     )
     parser.add_argument("--cell", choices=tuple(GATES), help="the cell of --size (default: rnn)")
-    parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N64-D256 or lstm")
+    parser.add_argument(
+        "--cases", default="", help="only cases of this cell, or with such a part in the name: N64-D256"
+    )
     parser.add_argument(
         "--peers",
         type=machine.some_of(PEERS),
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.cell and not options.size:
         parser.error("got --cell without --size: expected both; to choose cases by their cell, use --cases")
 
-    sets = {"quick": QUICK, "wide": WIDE, "no_sweeps": STATED, "steps": STEPS, "tiles": TILES}
+    sets = {"quick": QUICK, "wide": WIDE, "steps": STEPS, "tiles": TILES}
     chosen = next((cases for option, cases in sets.items() if getattr(options, option)), ALL)
     if options.size:
         chosen = (Case(*options.size, cell=options.cell or "rnn"),)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import xrnn
-from benchmarks.cases import Case
+from benchmarks.cases import GATES, Case
 from xrnn.backends.numpy import kernels
 from xrnn.info import describe as describe_backend
 from xrnn.optional import import_optional
@@ -87,11 +87,12 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 
 
 def cases_named(parser: argparse.ArgumentParser, cases: Sequence[Case], parts: str) -> list[Case]:
-    """The cases whose cell is one of `parts` (with commas between them), or whose name contains one of them.
+    """The cases of a cell in `parts` (with commas between them), and those whose name contains another part.
 
     Ends the program if there are none.
     """
-    chosen = [case for case in cases if any(part in case.name or part == case.cell for part in parts.split(","))]
+    by_cell = {part: part in GATES for part in parts.split(",")}  # "lstm" is a part of the name of a minLSTM, too
+    chosen = [case for case in cases if any(p == case.cell if of else p in case.name for p, of in by_cell.items())]
     if not chosen:
         names = ", ".join(case.name for case in cases)
         parser.error(f"--cases is {parts}: expected parts of names, with commas between them: {names}")

@@ -1,4 +1,4 @@
-"""The results as tables and pictures: `python -m benchmarks.report [FOLDER]` reads what the other commands wrote.
+"""The results as tables: `python -m benchmarks.report [FOLDER]` reads what the other commands wrote.
 
 `python -m benchmarks.report FILE` prints one file of `benchmarks.compare`, such as a committed one. With two files, OLD
 and NEW, it prints what became slower or faster.
@@ -21,7 +21,6 @@ from benchmarks.accuracy import print_accuracy, print_products
 from benchmarks.cases import GATES, STATED
 from benchmarks.memory import print_memory
 from benchmarks.peers import FROZEN, IN_BFLOAT16, OURS, THREE_PRODUCTS
-from benchmarks.pictures import draw_sweeps
 from benchmarks.ratios import Ratio, fastest, quartiles, ratio, share
 from benchmarks.step import print_step
 from benchmarks.step_int8 import print_int8
@@ -180,7 +179,7 @@ def _coloured(r: Ratio) -> str:
 
 
 def _print_mean(rows: Sequence[Row], console: Console) -> None:
-    """Print the means: of xrnn without the cases that only the pictures have, and of the columns of `_compared`."""
+    """Print the means: of xrnn over the cases of the documentation, and of the columns of `_compared`."""
     stated = {case.name for case in STATED}
     if found := mean([row for row in rows if row["case"] in stated]):
         value, verdicts = found
@@ -255,7 +254,7 @@ def print_own(results: dict[str, Any], console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="print and draw the results")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="print the results")
     parser.add_argument(
         "folder", type=Path, nargs="?", default=Path("build/bench"), help="or one file (default: %(default)s)"
     )
@@ -291,12 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not found:
         names = ", ".join(f"{name}.json" for name in printers)
         sys.exit(f"{folder} holds no results: expected {names}; run make bench")
-    results = {name: machine.read(path) for name, path in found.items()}
-    for name, result in results.items():
-        printers[name](result, console)
-    if "compare" in results:
-        for path in draw_sweeps(results["compare"], folder):
-            console.print(f"wrote {path}")
+    for name, path in found.items():
+        printers[name](machine.read(path), console)
 
 
 if __name__ == "__main__":

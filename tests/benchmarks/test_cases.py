@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 import pytest
 
+from benchmarks import machine
 from benchmarks.cases import Case, Problem, check
 from xrnn import RNN
 
@@ -16,6 +19,13 @@ def test_operations_are_counted_within_the_lengths() -> None:
     case = Case(T=40, N=2000, D=2, H=7, ragged=True)
     assert np.unique(case.lengths).tolist() == list(range(1, 41))
     assert case.flops("forward") == case.lengths.sum() * 2 * 7 * (2 + 7)
+
+
+def test_cases_are_chosen_by_their_cell_or_a_part_of_their_name() -> None:
+    cells = {"rnn", "lstm", "min-lstm"}
+    cases = [Case(2, N, 3, 4, cell=cell) for cell in cells for N in (1, 16)]
+    chosen = machine.cases_named(argparse.ArgumentParser(), cases, "lstm,N16-D3")
+    assert {(case.cell, case.N) for case in chosen} == {("lstm", 1), *((cell, 16) for cell in cells)}
 
 
 def test_results_past_a_rows_end_are_not_compared() -> None:

@@ -1,4 +1,4 @@
-"""A comparison in miniature: real worker processes, the JSON file, the tables and the pictures."""
+"""A comparison in miniature: real worker processes, the JSON file and the tables."""
 
 from __future__ import annotations
 
