@@ -21,8 +21,8 @@ import xrnn
 from tests.commands.runs import growth
 from tests.errors import one_line
 from tests.forge import little_memory
+from xrnn.files import FileError
 from xrnn.series import Classifier, Forecaster, Regressor
-from xrnn.series.checks import CheckpointError
 from xrnn.series.estimator import kind_in
 from xrnn.typing import HostArray
 
@@ -86,18 +86,18 @@ def test_a_fitted_estimator_is_read_copied_and_pickled_bit_for_bit(
 def test_other_files_are_refused(path: Path) -> None:
     wanted = "expected a checkpoint; name a file that `xrnn classify` wrote"
     fitted(Regressor).save(path)
-    with one_line(CheckpointError, f"{path} has format xrnn series regression: {wanted}"):
+    with one_line(FileError, f"{path} has format xrnn series regression: {wanted}"):
         Classifier.load(path)
     with pytest.raises(FileExistsError):
         fitted().save(path)
     xrnn.save(path, xrnn.Linear.init(2, 3, backend="numpy"), overwrite=True)
-    with one_line(CheckpointError, f"{path} has format xrnn layer: {wanted}"):
+    with one_line(FileError, f"{path} has format xrnn layer: {wanted}"):
         Classifier.load(path)
     path.write_text("To be, or not to be: that is the question")
-    with one_line(CheckpointError, f"{path} is not a safetensors file: {wanted}"):
+    with one_line(FileError, f"{path} is not a safetensors file: {wanted}"):
         Classifier.load(path)
     path.unlink()
-    with one_line(CheckpointError, f"can't read {path} (No such file or directory): {wanted}"):
+    with one_line(FileError, f"can't read {path} (No such file or directory): {wanted}"):
         Classifier.load(path)
 
 
@@ -152,7 +152,7 @@ FORGED: list[tuple[Any, Change, str]] = [
     *((Forecaster, model(season=n), "(") for n in (0, 2**70, -1, "4")),
     *((Forecaster, model(horizon=n), "(") for n in (2, 2**70)),
     (Forecaster, model(known_scale=3), "("),
-    (Forecaster, model(channel_names=("a", "b")), "model_ has 2 names: expected 1"),
+    (Forecaster, model(channel_names=("a", "b")), "model_ has other names"),
     *((Forecaster, model(**{n: 1}), "(") for n in ("step", "channel_names")),
     *((Forecaster, model(levels=n), "(") for n in ((0.1, 0.2, 0.9), np.array([0.1, 0.5, 0.9]))),
     (Forecaster, model(calendar="week"), "("),
@@ -173,32 +173,32 @@ def test_a_forged_file_is_refused(
 ) -> None:
     forge(path, estimators[kind], change)
     damaged = f"{path} is damaged, or was written by another version of xrnn ("
-    with one_line(CheckpointError, damaged, words, f"; train it again by `{kind.writer}`"):
+    with one_line(FileError, damaged, words, f"; train it again by `{kind.writer}`"):
         kind.load(path)
 
 
 @pytest.mark.parametrize("job", [None, ["x"]])
 def test_a_file_without_a_kind_is_refused(job: Any, path: Path) -> None:
     forge(path, fitted(), lambda extra: extra.update(job=job))
-    with one_line(CheckpointError, "expected a checkpoint; name a file that `xrnn classify` wrote"):
+    with one_line(FileError, "expected a checkpoint; name a file that `xrnn classify` wrote"):
         Classifier.load(path)
 
 
 def test_forged_layers_are_refused(path: Path) -> None:
     forge(path, fitted(), lambda extra: None, linear=xrnn.Linear.init(7, 2, backend="numpy"))
-    with one_line(CheckpointError, f"{path} is damaged"):
+    with one_line(FileError, f"{path} is damaged"):
         Classifier.load(path)
     estimator = fitted()
     estimator.layers_["linear"].params[1][0] = math.inf
     estimator.save(path, overwrite=True)
-    with one_line(CheckpointError, "not finite"):
+    with one_line(FileError, "not finite"):
         Classifier.load(path)
 
 
 def test_a_cut_file_is_refused(path: Path) -> None:
     fitted().save(path)
     path.write_bytes(path.read_bytes()[:-8])
-    with one_line(CheckpointError, str(path)):
+    with one_line(FileError, str(path)):
         Classifier.load(path)
 
 
@@ -206,5 +206,5 @@ def test_a_cut_file_is_refused(path: Path) -> None:
 def test_a_forged_size_allocates_nothing(change: Change, path: Path) -> None:
     """The layers are those of the file."""
     forge(path, fitted(layers=1), change)
-    with little_memory(path, 100_000), contextlib.suppress(CheckpointError):
+    with little_memory(path, 100_000), contextlib.suppress(FileError):
         Classifier.load(path)

@@ -61,11 +61,11 @@ def forecast(
     tests = backtest(read, p)
     scores = mean_scores(tests) if tests else {}
     if tests:
-        count, width, F = sum(len(each.origins) for each in tests), p.levels[-1] - p.levels[0], p.horizon
+        count, levels, F = sum(len(each.origins) for each in tests), forecaster.levels_, p.horizon
         say(
             f"backtest: {count:,} forecast{'s' * (count > 1)} of {F} step{'s' * (F > 1)}; "
-            f"{scores['model']['coverage']:.0%} of the values are in the intervals of {width:.0%}; pinball loss "
-            f"{scores['model']['pinball']:.3f}"
+            f"{scores['model']['coverage']:.0%} of the values are in the intervals of "
+            f"{levels[-1] - levels[0]:.0%}; pinball loss {scores['model']['pinball']:.3f}"
         )
         say(scores_table(scores))
         if len(tests) > 1:

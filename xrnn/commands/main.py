@@ -20,6 +20,7 @@ from xrnn.commands.options import flag
 from xrnn.commands.output import drop, to_stderr
 from xrnn.commands.predict import predict
 from xrnn.commands.regress import regress
+from xrnn.files import FileError
 from xrnn.series.checks import ModelError
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
@@ -69,7 +70,7 @@ def _run(arguments: list[str]) -> int:
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)
     except ModelError as error:
         return _fail(error.shown(flag), 1)
-    except BackendUnavailableError as error:
+    except (BackendUnavailableError, FileError) as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)

@@ -49,10 +49,6 @@ class DataError(ModelError, ValueError):
     """The data can't be used."""
 
 
-class CheckpointError(ModelError, ValueError):
-    """The file can't be read, or is no checkpoint."""
-
-
 class OutputError(ModelError, OSError):
     """A file can't be written."""
 

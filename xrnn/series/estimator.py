@@ -14,13 +14,12 @@ A file may come from anywhere. It runs no code. `Estimator.load` checks the para
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -30,18 +29,13 @@ import numpy as np
 
 from xrnn.cells import CELLS
 from xrnn.exchange.checkpoint import checkpoint_content, peek, read_checkpoint
-from xrnn.files import ArrayFile, FileError, open_arrays, printable, quoted, write_own
+from xrnn.files import FileError, open_arrays, printable, quoted, write_own
 from xrnn.select import get_backend
-from xrnn.series.checks import CheckpointError, SettingsError, as_number, param
+from xrnn.series.checks import SettingsError, as_number, param
 
 
 class Rule(NamedTuple):
-    """The valid values of a parameter.
-
-    expected   in words, for an error
-    valid      the test
-    choices    all valid values, if they are words; the option of the parameter lists them
-    """
+    """The valid values of a parameter: in words, for an error; a test; and all of them, if they are words."""
 
     expected: str
     valid: Callable[[Any], bool]
@@ -81,18 +75,17 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
 
     () unless they are in (0, 1) and differ, both in six digits: tables name a quantile by these.
     """
-    numbers = [as_number(each.strip()) for each in text.split(",")]
-    given = {number for number in numbers if number is not None and 0 < float(f"{number:g}") < 1}
-    quantiles = sorted(given | {0.5})
-    differ = len(given) == len(numbers) and len({f"{each:g}" for each in quantiles}) == len(quantiles)
-    return tuple(quantiles) if differ and len(numbers) <= _MOST_QUANTILES else ()
+    given = [as_number(each) or 0.0 for each in text.split(",")]
+    quantiles = sorted({*given, 0.5})
+    shown = {float(f"{each:g}") for each in quantiles}
+    differ = len({*given}) == len(given) and len(shown) == len(quantiles)
+    return tuple(quantiles) if differ and all(0 < each < 1 for each in shown) and len(given) <= _MOST_QUANTILES else ()
 
 
 _MOST_QUANTILES: Final = 100
 _MOST_STEPS: Final = 2**16  # of a context or a horizon
 _EPOCHS: Final = whole(1, 10**9)
 YES_NO: Final = Rule("True or False", lambda value: isinstance(value, bool))
-TEXT: Final = Rule("text", lambda value: isinstance(value, str))
 RULES: Final[Mapping[str, Rule]] = {
     "cell": one_of(CELLS),
     "hidden": whole(1),
@@ -103,25 +96,23 @@ RULES: Final[Mapping[str, Rule]] = {
     # 1000 is far more than can be trained with; an update of this size still fits float32.
     "lr": number("a positive number up to 1000", lambda value: 0 < value <= 1000),
     "seed": Rule("a whole number of at least 0", lambda value: type(value) is int and value >= 0),
-    # of `Classifier` and `Regressor`; the rule of "model" is in labelled/base.py
     "one_way": YES_NO,
     "patch": whole(0, 1024),
     "scaling": one_of(("auto", "shared", "each")),
     # None is the default; the command line has no None, so the error does not name it.
     "epochs": _EPOCHS._replace(valid=lambda value: value is None or _EPOCHS.valid(value)),
     "balance": YES_NO,
-    # of tables
-    "decimal": one_of((".", ",")),
-    "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
-}
-FORECAST_RULES: Final[Mapping[str, Rule]] = {
+    # of `Forecaster`
     "horizon": whole(1, _MOST_STEPS),
     "season": whole(0, _MOST_STEPS),
     "quantiles": Rule(
         "numbers between 0 and 1 that differ in their first six digits, with commas between them, such as 0.1,0.9",
-        lambda text: bool(parse_quantiles(text)),
+        lambda value: isinstance(value, str) and bool(parse_quantiles(value)),
     ),
-    **dict.fromkeys(("id", "time", "target", "known"), TEXT),
+    **dict.fromkeys(("id", "time", "target", "known"), Rule("text", lambda value: isinstance(value, str))),
+    # of tables
+    "decimal": one_of((".", ",")),
+    "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
 }
 
 
@@ -150,7 +141,7 @@ class Estimator(ABC):
     job: ClassVar[str]  # the kind of its files
     estimator_type: ClassVar[str | None]  # for scikit-learn
     writer: ClassVar[str]  # the command that writes them, for errors
-    rules: ClassVar[Mapping[str, Rule]]  # of the parameters
+    rules: ClassVar = RULES  # of the parameters
     layers_: dict[str, Any]
     reading_: Mapping[str, str] = MappingProxyType({})
     _params: Any  # a copy of the estimator with the parameters with which the model was fitted
@@ -190,21 +181,22 @@ class Estimator(ABC):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """The estimator in a file that `save` or the command wrote.   Raises ValueError."""
-        wanted, loaded = f"a checkpoint; name a file that `{cls.writer}` wrote", cls()
+        wanted = f"a checkpoint; name a file that `{cls.writer}` wrote"
         kind_in(Path(path), wanted, [cls.job])
-        with _opened(Path(path), wanted) as file:
+        with open_arrays(Path(path), wanted) as file:
             checkpoint = read_checkpoint(file, get_backend())
         try:
             # Parameters that xrnn got after the file was written have their defaults.
-            loaded.set_params(**checkpoint.extra["params"])
-            learnt = {name: _read(value) for name, value in learnt_in(checkpoint.extra["learnt"]).items()}
+            loaded = cls().set_params(**checkpoint.extra["params"])
+            learnt = learnt_in(checkpoint.extra["learnt"])
+            learnt = {name: np.array(each) if isinstance(each, list) else each for name, each in learnt.items()}
             loaded._keep(loaded.check_params(), learnt | {"layers_": dict(checkpoint.layers)})
             if not all(isinstance(each, str) for each in loaded.reading_.values()):
                 raise ValueError("reading_ holds other values than text")
             with np.errstate(all="ignore"):
                 loaded._try()
         except Exception as error:  # a file may hold anything, and so fail anywhere
-            raise CheckpointError(
+            raise FileError(
                 f"{file.name} is damaged, or was written by another version of xrnn ({quoted(str(error))}): expected a "
                 f"model that this version trained; train it again by `{cls.writer}`"
             ) from error
@@ -215,16 +207,20 @@ class Estimator(ABC):
         """Whether `path` is a file of this kind, according to its header."""
         try:
             return kind_in(path, "") == cls.job
-        except CheckpointError:
+        except FileError:
             return False
 
     def check_params(self) -> Self:
-        """A copy with the parameters as plain Python values.   Raises SettingsError for an invalid one."""
-        given = self.get_params()
-        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
-        for name, value in plain.items():
-            self.rules[name].check(name, value)
-        return type(self)(**plain)
+        """A copy with the parameters as plain Python values, and lists as text with commas.
+
+        Raises SettingsError for an invalid one.
+        """
+        params = self.get_params()
+        for name, value in params.items():
+            plain = value.tolist() if hasattr(value, "tolist") else value
+            params[name] = ",".join(map(str, plain)) if isinstance(plain, list | tuple) else plain
+            self.rules[name].check(name, params[name])
+        return type(self)(**params)
 
     def _keep(self, params: Any, learnt: Mapping[str, Any]) -> None:
         """Replace the fitted model, after the training: a `fit` that fails keeps the last one.
@@ -250,8 +246,12 @@ class Estimator(ABC):
             self.n_features_in_ = np.asarray(X).shape[1]
 
     def _fitted(self) -> Self:
+        """The estimator.   Raises NotFittedError, with scikit-learn also its own, if it is not fitted."""
         if not self.__sklearn_is_fitted__():
-            raise _not_fitted(f"this {type(self).__name__} is not fitted: expected `fit` first; call fit with data")
+            loaded = sys.modules.get("sklearn.exceptions")
+            kinds = (NotFittedError, loaded.NotFittedError) if loaded else (NotFittedError,)
+            error = type("NotFittedError", kinds, {"__module__": "xrnn.series"})
+            raise error(f"this {type(self).__name__} is not fitted: expected `fit` first; call fit with data")
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -274,30 +274,14 @@ def kind_in(path: Path, wanted: str, kinds: Collection[str] | None = None) -> st
 
     wanted   the expected content, and the remedy;   kinds: the valid ones; None for all
 
-    Raises CheckpointError if the file can't be read, or is of another kind.
+    Raises FileError if the file can't be read, or is of another kind.
     """
-    with _opened(path, wanted) as file:
+    with open_arrays(path, wanted) as file:
         kind = str(peek(file, "job") or file.metadata.get("format", ""))
     if kinds is not None and kind not in kinds:
         got = f"format {quoted(kind)}" if kind else "no format of xrnn"
-        raise CheckpointError(f"{printable(str(path))} has {got}: expected {wanted}")
+        raise FileError(f"{printable(str(path))} has {got}: expected {wanted}")
     return kind
-
-
-@contextlib.contextmanager
-def _opened(path: Path, wanted: str) -> Iterator[ArrayFile]:
-    try:
-        with open_arrays(path, wanted) as file:
-            yield file
-    except FileError as error:
-        raise CheckpointError(str(error)) from error
-
-
-def _not_fitted(message: str) -> Exception:
-    loaded = sys.modules.get("sklearn.exceptions")
-    kinds = (NotFittedError, loaded.NotFittedError) if loaded else (NotFittedError,)
-    error: Exception = type("NotFittedError", kinds, {"__module__": "xrnn.series"})(message)
-    return error
 
 
 def learnt_in(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -310,7 +294,3 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind == "U" else value
-
-
-def _read(value: Any) -> Any:
-    return np.array(value) if isinstance(value, list) else value

@@ -19,8 +19,9 @@ import pytest
 from tests.errors import one_line, refused
 from tests.series.waves import waves, write_folder, write_ts
 from xrnn.commands.main import main
+from xrnn.files import FileError
 from xrnn.series import Classifier, NotFittedError, Regressor
-from xrnn.series.checks import CheckpointError, DataError, SettingsError
+from xrnn.series.checks import DataError, SettingsError
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.read import read_path
 from xrnn.typing import HostArray
@@ -313,7 +314,7 @@ def test_other_errors() -> None:
         (ValueError, lambda: Classifier().set_params(size=1), names),
         (DataError, lambda: classifier.predict(ONES), "X[0] has 1 channels, but the model has 2"),
         (SettingsError, lambda: Classifier(epochs=0).fit(X, y), "epochs is 0: expected a whole number from 1"),
-        (CheckpointError, lambda: Classifier.load("c"), "can't read c (", ": expected a checkpoint"),
+        (FileError, lambda: Classifier.load("c"), "can't read c (", ": expected a checkpoint"),
         (FileNotFoundError, lambda: classifier.save("missing/c"), "missing/c"),
     )
 
@@ -334,6 +335,7 @@ def test_a_saved_model_predicts_with_numpy_alone() -> None:
     Regressor(hidden=4, epochs=1).fit(X, y).save("r")
     np.save("X.npy", X)
     printed = blocked("""
+from xrnn.files import FileError
 from xrnn.series import Classifier, NotFittedError, Regressor
 print(*sys.modules)
 import numpy as np

@@ -13,7 +13,7 @@ import numpy as np
 
 from xrnn.files import printable
 from xrnn.series.checks import DataError, Scale, Series, Time
-from xrnn.series.estimator import FORECAST_RULES, Estimator, parse_quantiles
+from xrnn.series.estimator import Estimator
 from xrnn.series.forecast.fit import as_fitted, fit_series
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, mase_divisor
 from xrnn.series.frames import Form, form_of
@@ -87,12 +87,6 @@ def naive_forecasts(forecasts: Sequence[Forecast]) -> str:
     return listed("naive forecasts for", [each.id for each in forecasts if each.flawed], len(forecasts))
 
 
-_KNOWN_OF_FRAMES: Final = (
-    "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "
-    "Forecaster(target=, known=), and append the rows of the steps ahead, with a missing target"
-)
-
-
 @dataclass(eq=False, kw_only=True)
 class Forecaster(Estimator):
     """The next `horizon` values of series: the model of `xrnn forecast`, whose options these are.
@@ -137,7 +131,6 @@ class Forecaster(Estimator):
     job = "xrnn forecaster"
     writer = "xrnn forecast"
     estimator_type = None
-    rules = FORECAST_RULES
 
     def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame
@@ -149,7 +142,7 @@ class Forecaster(Estimator):
         self.learn(series)
         if not form:
             self._count_features(X)
-        self._series, self._form = series, form  # for `predict` without X
+        self._last = series, form  # for `predict` without X
         return self
 
     def learn(self, series: Sequence[Series]) -> list[OneSeries]:
@@ -159,41 +152,40 @@ class Forecaster(Estimator):
         self._keep(p, {"model_": ones[0].model})
         return ones
 
-    def check_params(self) -> Any:
-        """The parameters, as plain Python values: quantiles and known as text, and `levels`, the quantiles.
-
-        Raises SettingsError for an invalid one.
-        """
-        given = type(self)(**self.get_params())
-        for name in ("quantiles", "known"):
-            if not isinstance(value := getattr(given, name), str):
-                setattr(given, name, ",".join(map(str, np.atleast_1d(value).tolist())))
-        p: Any = super(Forecaster, given).check_params()
-        p.levels = parse_quantiles(p.quantiles)
-        return p
-
     def _read(self, X: Any, known: Any, ahead: int, columns: int | None = None) -> tuple[list[Series], Form | None]:
         """The series in X with known columns of `ahead` later rows, and the form of a pandas object.
 
+        X         None after `fit`: its series
         columns   the number of known columns of the model; None before `fit`
 
         Raises ValueError.
         """
-        names = self.id, self.time, self.target, names_in(",".join(map(str, np.atleast_1d(self.known).tolist())))
-        form, given = form_of(X, *names), [each for each in (*names[:3], *names[3]) if each]
-        if columns is None and given and not (form and form.named):
+        p: Any = self.check_params()
+        names = [each for each in (p.id, p.time, p.target, *names_in(p.known)) if each]
+        form: Form | None
+        if X is None and columns is not None:
+            if "_last" not in vars(self):
+                raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
+            series, form = self._last
+        elif form := form_of(X, p.id, p.time, p.target, names_in(p.known)):
+            series = form.series()
+        else:
+            series = as_series(X)
+            if series[0].channels > 1:
+                raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
+        if columns is None and names and not (form and form.named):
             raise ValueError(
-                f"id, time, target or known name the column {given[0]}, but X has no named columns: expected a "
+                f"id, time, target or known name the column {names[0]}, but X has no named columns: expected a "
                 "DataFrame; leave the names out, or give one"
             )
-        if form and known is not None:
-            raise ValueError(_KNOWN_OF_FRAMES)
-        if form:
-            return form.series(), form
-        series = as_series(X)
-        if series[0].channels > 1:
-            raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
-        return with_known(series, known, ahead, columns), None
+        if not form:
+            return with_known(series, known, ahead, columns), None
+        if known is not None:
+            raise ValueError(
+                "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "
+                "Forecaster(target=, known=), and append the rows of the steps ahead, with a missing target"
+            )
+        return series, form
 
     @property
     def levels_(self) -> tuple[float, ...]:
@@ -218,17 +210,8 @@ class Forecaster(Estimator):
     def _predict(self, X: Any, known: Any, level: int | None) -> Any:
         """level: the number of the quantile; None for all"""
         model = self._fitted().model_
-        if X is not None:
-            series, form = self._read(X, known, model.horizon, model.known)
-        else:
-            if "_series" not in vars(self):
-                raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
-            series, form = self._series, self._form
-            if form and known is not None:
-                raise ValueError(_KNOWN_OF_FRAMES)
-            if not form:
-                series = with_known(series, known, model.horizon, model.known)
-        forecasts = self._forecasts([(each, None) for each in series], stacklevel=4)
+        series, form = self._read(X, known, model.horizon, model.known)
+        forecasts = self._forecasts(series, stacklevel=4)
         if form:
             return form.values(forecasts, level)
         values = np.stack([each.values for each in forecasts])
@@ -243,16 +226,14 @@ class Forecaster(Estimator):
         known   the known columns of the rows of X
         """
         model = self._fitted().model_
-        F, season = model.horizon, model.season
+        F = model.horizon
         series, _ = self._read(X, known, 0, model.known)
-        targets = [each.values[: each.target_rows.stop, 0] for each in series]
-        if (rows := min(map(len, targets))) <= F:
+        if (rows := min(each.target_rows.stop for each in series)) <= F:
             raise ValueError(f"X has series of {rows} steps: expected more than the horizon of {F}")
-        cuts = [(each, len(values) - F) for each, values in zip(series, targets, strict=True)]
-        scores = [
-            np.nanmean(np.abs(forecast.median - values[-F:])) / mase_divisor(values[:-F], season)
-            for values, forecast in zip(targets, self._forecasts(cuts, stacklevel=3), strict=True)
-        ]
+        scores = []
+        for each, forecast in zip(series, self._forecasts(series, F, stacklevel=3), strict=True):
+            past, actual = np.split(each.values[: each.target_rows.stop, 0], [-F])
+            scores.append(np.nanmean(np.abs(forecast.median - actual)) / mase_divisor(past, model.season))
         if np.isnan(scores).all():
             raise ValueError(f"X has {TOO_FEW}: expected series that change before their last {F} values; give others")
         return -float(np.nanmean(scores))
@@ -270,24 +251,25 @@ class Forecaster(Estimator):
 
         A series without values before a cutoff is left out there. Raises ValueError if all are at the first one.
         """
+        series, form = self._read(X, known, 0)
         F = self.horizon
         step = F if step is None else step
         for name, value in (("step", step), ("windows", windows)):
             check_count(name, value)
-        series, form = self._read(X, known, 0)
-        parts = [*zip(form.ids if form else range(len(series)), series, strict=True)]
         farthest = F + (windows - 1) * step
         if (most := max(len(each.target_rows) for each in series)) <= farthest:
             raise ValueError(
                 f"X has series of at most {most} rows: expected more than the {farthest} after the first cutoff; lower "
                 "windows, step or horizon"
             )
+        keys = form.ids if form else range(len(series))
         model, rows = type(self)(**self.get_params()), list[tuple[Any, ...]]()
         for back in range(farthest, F - 1, -step):
-            used = [(key, each, each.target_rows.stop - back) for key, each in parts if len(each.target_rows) > back]
-            model.learn([each.part(0, cut) for _, each, cut in used])
-            forecasts = model._forecasts([(each, cut) for _, each, cut in used], stacklevel=3)
-            for (key, each, cut), forecast in zip(used, forecasts, strict=True):
+            used = {key: each for key, each in zip(keys, series, strict=True) if len(each.target_rows) > back}
+            model.learn([each.part(0, each.target_rows.stop - back) for each in used.values()])
+            forecasts = model._forecasts([*used.values()], back, stacklevel=3)
+            for (key, each), forecast in zip(used.items(), forecasts, strict=True):
+                cut = each.target_rows.stop - back
                 times: Sequence[Time] = each.times or range(1, len(each.values) + 1)
                 for i, quantiles in enumerate(forecast.values.tolist(), start=cut):
                     rows.append((key, times[cut - 1], i - cut + 1, times[i], float(each.values[i, 0]), *quantiles))
@@ -312,11 +294,11 @@ class Forecaster(Estimator):
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
         return next_steps(OneSeries(series, model, rows))
 
-    def _forecasts(self, parts: Sequence[tuple[Series, int | None]], *, stacklevel: int) -> list[Forecast]:
-        """The forecast of each series after its first rows, None for all. Warns if some forecasts are naive."""
-        forecasts = [self.forecast(each, rows) for each, rows in parts]
+    def _forecasts(self, series: Sequence[Series], back: int = 0, *, stacklevel: int) -> list[Forecast]:
+        """The forecast of each series, from `back` rows before its end. Warns if some forecasts are naive."""
+        forecasts = [self.forecast(each, each.target_rows.stop - back) for each in series]
         if line := naive_forecasts(forecasts):
-            warnings.warn(str(DataError(line)), stacklevel=stacklevel)
+            warnings.warn(line, stacklevel=stacklevel)
         return forecasts
 
     # ---- files ----
@@ -327,10 +309,9 @@ class Forecaster(Estimator):
         F, rows, names = model.horizon, model.season + LEAST_ROWS, model.channel_names
         if model.linear.shape != (model.context + 1, F) or not 1 <= model.season <= model.context:
             raise ValueError("model_ has a linear part of another shape, or a context below a season")
-        if not all(isinstance(each, str) for each in (model.step, *(names or ()))):
-            raise ValueError("model_ has a step or a channel without a name")
-        if names and len(names) != 1 + model.known:
-            raise ValueError(f"model_ has {len(names)} names: expected {1 + model.known}")
+        are_text = all(isinstance(each, str) for each in (model.step, *(names or ())))
+        if not are_text or (names and len(names) != 1 + model.known):
+            raise ValueError("model_ has other names than those of a step and of each channel")
         values = np.column_stack([np.arange(1.0, rows + F + 1), np.tile(model.known_scale.mean, (rows + F, 1))])
         days = tuple(datetime(2024, 1, 1) + timedelta(days=i) for i in range(rows + F))
         forecast = next_steps(OneSeries(Series(values, None, "", times=days), model, rows))

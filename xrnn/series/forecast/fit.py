@@ -13,6 +13,7 @@ import numpy as np
 
 from xrnn.files import printable
 from xrnn.series.checks import DataError, Scale, Series
+from xrnn.series.estimator import parse_quantiles
 from xrnn.series.forecast.learnt import EQUAL, UNITS, average, effect_of, learn, most_windows
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, fill, mase_divisor
 from xrnn.series.forecast.smoothing import confidence, preference
@@ -62,7 +63,7 @@ def _without_parts(
     The context is the longest of three seasons, two horizons and 24 steps; fewer if the longest series, or most of
     them, are short. It has at least a season, and two seasons if there are as many rows.
     """
-    F = p.horizon
+    F, levels = p.horizon, parse_quantiles(p.quantiles)
     season = p.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     # Series without a window, also in the final fit, do not make the context shorter.
     long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, LEAST_ROWS) + F] or cuts
@@ -79,8 +80,8 @@ def _without_parts(
         effect=np.zeros(series[0].channels - 1),
         linear=np.zeros((context + 1, F)),
         recurrent=np.zeros((UNITS + 1, F)),
-        levels=p.levels,
-        offsets=np.zeros((F, len(p.levels))),
+        levels=levels,
+        offsets=np.zeros((F, len(levels))),
     )
 
 
