@@ -13,7 +13,7 @@ from tests.errors import one_line, refused
 from tests.series.waves import waves, write_csv, write_folder, write_ts
 from xrnn.commands.labelled import Labelled, load
 from xrnn.series.checks import DataError, Series
-from xrnn.series.labelled.labels import classes_of
+from xrnn.series.labelled.base import classes_of
 
 pytestmark = pytest.mark.usefixtures("workdir")
 

@@ -20,7 +20,7 @@ from xrnn.info import selection_lines
 from xrnn.select import use_backend
 from xrnn.series import Regressor
 from xrnn.series.checks import LARGEST, DataError, Series, as_number, escaped, param
-from xrnn.series.labelled.labels import TEST, classes_of, groups_of, hold_out
+from xrnn.series.labelled.base import TEST, classes_of, hold_out
 from xrnn.series.read import check_channels, read_path
 from xrnn.typing import HostArray
 
@@ -122,7 +122,7 @@ def load(train: Path | None, test: Path | None, given: Mapping[str, str], seed: 
     labels = None if numbers else classes_of([each.label for each in trained], by_number=True)
     tested = others[0] if others else []
     if not others:
-        trained, tested = hold_out(trained, groups_of(trained, labels), TEST, seed)
+        trained, tested = hold_out(trained, TEST, seed)
     if not tested:
         raise DataError(
             f"{paths[0]} has too few series to hold out some: expected at least two of a label; add some, or name a "

@@ -11,7 +11,7 @@ from xrnn.commands.labelled import TestArgument, Tested, TrainArgument, train_an
 from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_options
 from xrnn.commands.output import Draw, Results, Run
 from xrnn.series import Regressor
-from xrnn.series.labelled.labels import r_squared
+from xrnn.series.labelled.estimators import r_squared
 from xrnn.typing import HostArray
 
 

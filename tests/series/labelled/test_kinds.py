@@ -13,15 +13,16 @@ from tests.series.waves import waves
 from xrnn.commands.main import main
 from xrnn.series import Classifier, Regressor
 from xrnn.series.checks import Series, SettingsError
-from xrnn.series.labelled.base import KINDS, LabelledEstimator, Watcher
+from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.convolutions import Convolutions
+from xrnn.series.labelled.estimators import KINDS
 
 
 class Counting(Convolutions):
     """It also learns the number of series."""
 
     @classmethod
-    def check(cls, p: LabelledEstimator) -> None:
+    def check(cls, p: Any) -> None:
         if p.layers > 1:
             raise SettingsError("layers is set")
 

@@ -21,7 +21,7 @@ from xrnn.cells import CELLS
 from xrnn.exchange.description import put_together, take_apart
 from xrnn.sequences import pad
 from xrnn.series.checks import DivergedError, Scale, Series
-from xrnn.series.labelled.base import Watcher
+from xrnn.series.labelled.base import Watcher, targets_of
 from xrnn.series.labelled.estimators import Classifier, Regressor
 from xrnn.series.labelled.model import Model, default_epochs, new_layers, patches, streamed
 from xrnn.typing import Array, HostArray
@@ -306,15 +306,15 @@ def test_balanced_weights_give_each_label_the_same_share() -> None:
     ready = prepared(imbalanced(2, 6), balance=True, batch=8, dropout=0.0, noise=0.0)
     training = ready.training()
     y = training.model.outputs(training.inputs(ready.series))
-    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), ready.p._targets(ready.series)]
-    is_rare = np.array([each.label == "quick" for each in ready.series])
+    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), targets_of(ready.series)]
+    is_rare = targets_of(ready.series) == [*ready.p.classes_].index("quick")
     training.run(1, Watcher())
     assert training.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
 
 
 def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend: Backend) -> None:
     ready = prepared(NUMBERS, Regressor, batch=10, dropout=0.0, noise=0.0)
-    training, targets = ready.training(backend), ready.p._targets(NUMBERS)
+    training, targets = ready.training(backend), targets_of(ready.series)
     np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-6)
     y = training.model.outputs(training.inputs(NUMBERS))[:, 0]
     training.run(1, Watcher())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,8 @@ import numpy as np
 from tests.series.waves import waves
 from xrnn.select import get_backend
 from xrnn.series.checks import Series
-from xrnn.series.labelled.base import LabelledEstimator
-from xrnn.series.labelled.estimators import Classifier
-from xrnn.series.labelled.labels import classes_of
+from xrnn.series.labelled.base import classes_of
+from xrnn.series.labelled.estimators import Classifier, LabelledEstimator
 from xrnn.series.labelled.model import Training
 
 TINY: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "layers": 2}
@@ -21,7 +20,7 @@ TINY_OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02"]
 
 @dataclass
 class Prepared:
-    """An estimator that has learnt the targets of series, with valid parameters, and these series."""
+    """An estimator that has learnt the targets of series, with valid parameters, and these series with the targets."""
 
     p: Any
     series: list[Series]
@@ -36,7 +35,9 @@ def prepared(series: list[Series] | None = None, kind: type[LabelledEstimator] =
     labels = [each.label for each in series]
     p.channels_, p.channel_names_ = series[0].channels, None
     if kind is Classifier:
-        p.classes_ = np.array(classes_of(labels))
+        classes = classes_of(labels)
+        p.classes_, targets = np.array(classes), np.array([classes.index(each) for each in labels], np.int32)
     else:
         p.target_mean_, p.target_deviation_ = float(np.mean(labels)), float(np.std(labels))
-    return Prepared(p, series)
+        targets = ((np.array(labels) - p.target_mean_) / p.target_deviation_).astype(np.float32)
+    return Prepared(p, [replace(each, label=target) for each, target in zip(series, targets, strict=True)])

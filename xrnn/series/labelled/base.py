@@ -1,4 +1,4 @@
-"""What all estimators of labelled series share, and what a kind of model is.
+"""What a kind of model is, and the series that are left out of a training.
 
 An estimator knows what to predict: `Classifier` labels, `Regressor` numbers. A kind of model knows how: it learns, and
 computes outputs, for both. Each kind is a class in a file beside this one, and an entry of `KINDS` in estimators.py.
@@ -7,48 +7,42 @@ The parameter `model` and its option, training, files and predictions follow fro
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from xrnn.backend import Backend
-from xrnn.series.checks import Series, SettingsError, param
-from xrnn.series.estimator import RULES, Estimator, one_of
-from xrnn.series.inputs import as_row, as_series
-from xrnn.series.read import check_same
-from xrnn.typing import Array, HostArray
+from xrnn.series.checks import Series, SettingsError, as_number, param
+from xrnn.typing import HostArray
 
-# Outputs (N, outputs) and targets (N,) → the mean loss, 0-d on the device, and its gradient.
-Loss: TypeAlias = Callable[[Any, Any], tuple[Array, Array]]
+# Held-out parts of the series: the share, and the spawn key of its random stream, as those of model.py
+TEST: Final = (0.25, 1)
+VALIDATION: Final = (0.2, 4)
 
 
 class Kind(ABC):
     """A kind of model.
 
-    p          the estimator, with valid parameters; when `learn` is called, it has its targets and `channels_`; when
-               another method is called, it also has the attributes that `learn` returned
+    p          the estimator, with valid parameters; when `learn` is called, it has `channels_` and what it has learnt
+               from the targets; when another method is called, it also has the attributes that `learn` returned
     features   the number of features made from each channel: `scale_`, which each kind learns, has the mean and the
                deviation of every feature, (2, features · channels)
     """
 
     features: int = 1
 
-    def __init__(self, p: LabelledEstimator) -> None:
+    def __init__(self, p: Any) -> None:
         self.p = p
 
     @classmethod
     @abstractmethod
-    def check(cls, p: LabelledEstimator) -> None:
+    def check(cls, p: Any) -> None:
         """Raises SettingsError for parameters that the kind does not use, or that do not fit together."""
 
     @abstractmethod
     def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
-        """The learnt attributes of the estimator, by name.
+        """The learnt attributes of the estimator, by name.   The labels of the series: see `targets_of`
 
         Raises DataError, SettingsError and DivergedError.
         """
@@ -86,128 +80,36 @@ class Watcher:
         """The training has ended, also by an error."""
 
 
-KINDS: Final[dict[str, type[Kind]]] = {}  # estimators.py fills it, since the files of the kinds import this one
+def targets_of(series: Sequence[Series]) -> HostArray:
+    """The targets of a model, (n,): int32 numbers of classes, or float32 numbers of mean 0 and deviation 1."""
+    return np.array([each.label for each in series])
 
 
-@dataclass(eq=False, kw_only=True)
-class LabelledEstimator(Estimator):
-    """Each field is a parameter of the estimators.
+def classes_of(labels: Sequence[Any], *, by_number: bool = False) -> list[Any]:
+    """The different labels, sorted.   by_number: text by the numbers in it, if all are numbers"""
+    different = sorted(set(labels))
+    numbers = {label: as_number(str(label)) for label in different}
+    return sorted(different, key=numbers.get) if by_number and None not in numbers.values() else different  # type: ignore[arg-type]
 
-    channels_, channel_names_   of the series; the names are None if they have none
-    losses_                     of every update; empty if the model is not trained by updates
 
-    `watcher` follows `fit`: a command shows the progress.
+def groups_of(series: Sequence[Series]) -> list[list[int]]:
+    """The indices of the series of each label; of all series if they have numbers to predict."""
+    labels = [each.label for each in series]
+    if isinstance(labels[0], float | np.floating):
+        return [[*range(len(labels))]]
+    return [[i for i, each in enumerate(labels) if each == label] for label in classes_of(labels, by_number=True)]
+
+
+def hold_out(series: Sequence[Series], part: tuple[float, int], seed: int) -> tuple[list[Series], list[Series]]:
+    """Hold out a random part of each group, at least one series → the remaining and the held-out series.
+
+    Both lists keep the order of `series`. Nothing is held out of a group of one.
     """
-
-    model: str = "recurrent"
-    cell: str = "gru"
-    hidden: int = 64
-    layers: int = 1
-    one_way: bool = False
-    dropout: float = 0.3
-    noise: float = 0.3
-    patch: int = 0
-    scaling: str = "auto"
-    lr: float = 0.003
-    batch: int = 32
-    epochs: int | None = None
-    seed: int = 0
-
-    rules: ClassVar = {**RULES, "model": one_of(KINDS)}
-    watcher: ClassVar[Watcher] = Watcher()
-    linear_rate: ClassVar[float]  # learning rate of the linear layer, as a multiple of lr
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """The learnt attributes. Each kind has its own."""
-
-    # ---- what to predict: Classifier and Regressor define it ----
-
-    @property
-    @abstractmethod
-    def _outputs(self) -> int:
-        """The number of outputs of the model."""
-
-    @abstractmethod
-    def _groups(self, series: Sequence[Series]) -> list[list[int]]:
-        """The indices of the series of each group: a part of each is held out."""
-
-    @abstractmethod
-    def _targets(self, series: Sequence[Series]) -> HostArray:
-        """The targets of the model, (n,): int32 or float32."""
-
-    @abstractmethod
-    def _loss(self, targets: HostArray, backend: Backend) -> Loss:
-        """The loss function of a training with these targets."""
-
-    @abstractmethod
-    def _error(self, y: HostArray, series: Sequence[Series]) -> float:
-        """The error of outputs (n, outputs), by which the patch and the scaling are chosen."""
-
-    @abstractmethod
-    def _decoded(self, y: HostArray) -> HostArray:
-        """The predictions from the outputs (n, outputs), float64."""
-
-    # ---- how to predict: the kind of model does it ----
-
-    @property
-    def _fitted_model(self) -> Kind:
-        """The fitted model, of the kind that the parameter `model` names."""
-        p = self._fitted()._params
-        return KINDS[p.model](p)
-
-    def check_params(self) -> Self:
-        """The parameters.   Raises SettingsError."""
-        p: Self = super().check_params()
-        KINDS[p.model].check(p)
-        return p
-
-    def _learn(self, X: Any, y: Sequence[Any], **targets: Any) -> Self:
-        """Learn from X and its labels or numbers y.   Raises ValueError.
-
-        targets   attributes that `fit` has learnt from y
-        """
-        p = self.check_params()
-        shape: tuple[int, ...] = np.asarray(X).shape if hasattr(X, "__array__") else ()
-        if len(shape) == 3 and shape[2] > shape[1]:
-            warnings.warn(
-                f"X has shape {shape}: expected (n, T, D), so these are {shape[1]} steps of {shape[2]} channels; if it "
-                "is (n, channels, time), as in aeon, use X.swapaxes(1, 2), else list(X)",
-                stacklevel=3,
-            )
-        series = as_series(X, y)
-        p._count_features(X)
-        names = next((each.channel_names for each in series if each.channel_names), None)
-        vars(p).update(targets, channels_=series[0].channels, channel_names_=names)
-        self._keep(p, KINDS[p.model](p).learn(series, self.watcher))
-        return self
-
-    def _predict(self, X: Any) -> HostArray:
-        model, series = self._fitted_model, as_series(X)
-        for each in series:
-            check_same(each, self.channels_, self.channel_names_, "the model")
-        return self._decoded(model.outputs(series))
-
-    def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
-        """The prediction after each row (D,) of one series: the probabilities (K,), or the number, 0-d.
-
-        The last prediction is that for all rows as one series. Raises ValueError unless `one_way` is True, and for a
-        row of another shape.
-        """
-        outputs = self._fitted_model.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
-        return (self._decoded(y)[0] for y in outputs)
-
-    def _try(self) -> None:
-        model, D, names = self._fitted_model, self.channels_, self.channel_names_
-        if not (np.shape(self.scale_) == (2, model.features * D) and (self.scale_[1] > 0).all()):
-            raise ValueError("scale_ has another shape, or a deviation of 0")
-        if np.ndim(self.losses_) != 1:
-            raise ValueError("losses_ has another shape")
-        if names is not None and not (isinstance(names, tuple) and [*map(type, names)] == [str] * D):
-            raise ValueError("channel_names_ has other values than a text for each channel")
-        series = [Series(np.zeros((2, D)), None, "", names)]
-        y = model.outputs(series)
-        shapes = y.shape, self.predict(series).shape
-        if shapes != ((1, self._outputs), (1,)) or not np.isfinite(self._decoded(y)).all():
-            raise ValueError("a prediction has another shape, or is not finite")
+    # scikit-learn's train_test_split refuses a group of one, and one of few series may get none in its part.
+    share, key = part
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
+    held: set[int] = set()
+    for group in groups_of(series):
+        if len(group) > 1:
+            held |= set(rng.permutation(group)[: max(1, round(len(group) * share))].tolist())
+    return [s for i, s in enumerate(series) if i not in held], [s for i, s in enumerate(series) if i in held]

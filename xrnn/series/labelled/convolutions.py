@@ -18,7 +18,7 @@ from xrnn.layers.linear import Linear
 from xrnn.losses import softmax_cross_entropy
 from xrnn.select import get_backend, to_numpy
 from xrnn.series.checks import Scale, Series, SettingsError, param
-from xrnn.series.labelled.base import Kind, LabelledEstimator, Watcher
+from xrnn.series.labelled.base import Kind, Watcher, groups_of, targets_of
 from xrnn.typing import HostArray
 
 _TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1
@@ -137,7 +137,7 @@ class Convolutions(Kind):
     """
 
     @classmethod
-    def check(cls, p: LabelledEstimator) -> None:
+    def check(cls, p: Any) -> None:
         for each in fields(p):
             if each.name not in ("model", "seed") and (value := getattr(p, each.name)) != each.default:
                 raise SettingsError(
@@ -149,11 +149,11 @@ class Convolutions(Kind):
         p, seed, backend = self.p, self.p.seed, get_backend()
         longest = max(len(each.values) for each in series)
         kernels = Kernels(p.channels_, longest, seed)
-        series = [series[i] for i in some_of(p._groups(series), seed)]
+        series = [series[i] for i in some_of(groups_of(series), seed)]
         scale = Scale.of(each.values for each in series)
         x = [scale.apply(each.values) for each in series]
         thresholds = kernels.thresholds_of(x, seed)
-        W, b, penalty = ridge(kernels.features(x, thresholds), p._targets(series), p._outputs)
+        W, b, penalty = ridge(kernels.features(x, thresholds), targets_of(series), p._outputs)
         watcher.tell(
             f"model: ridge regression on {math.prod(kernels.shape):,} random convolutions of {len(series):,} series; "
             f"penalty {penalty:g}; seed {seed}"

@@ -3,24 +3,149 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+import math
+import sys
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from xrnn.backend import Backend
 from xrnn.files import quoted
 from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
-from xrnn.series.checks import DataError, Series, deviation_of
-from xrnn.series.inputs import SeriesLike, Targets
-from xrnn.series.labelled.base import KINDS, LabelledEstimator, Loss
+from xrnn.series.checks import LARGEST, DataError, Series, deviation_of
+from xrnn.series.estimator import RULES, Estimator, one_of
+from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
+from xrnn.series.labelled.base import Kind, Watcher, classes_of
 from xrnn.series.labelled.convolutions import Convolutions
-from xrnn.series.labelled.labels import as_labels, as_targets, classes_of, groups_of, r_squared
 from xrnn.series.labelled.recurrent import Recurrent
-from xrnn.typing import HostArray
+from xrnn.series.read import check_same
+from xrnn.typing import Array, HostArray
 
-KINDS.update({"recurrent": Recurrent, "convolutions": Convolutions})
+KINDS: Final[dict[str, type[Kind]]] = {"recurrent": Recurrent, "convolutions": Convolutions}
+# Outputs (N, outputs) and targets (N,) → the mean loss, 0-d on the device, and its gradient.
+Loss: TypeAlias = Callable[[Any, Any], tuple[Array, Array]]
+
+
+@dataclass(eq=False, kw_only=True)
+class LabelledEstimator(Estimator):
+    """Each field is a parameter of the estimators.
+
+    channels_, channel_names_   of the series; the names are None if they have none
+    losses_                     of every update; empty if the model is not trained by updates
+
+    `watcher` follows `fit`: a command shows the progress.
+    """
+
+    model: str = "recurrent"
+    cell: str = "gru"
+    hidden: int = 64
+    layers: int = 1
+    one_way: bool = False
+    dropout: float = 0.3
+    noise: float = 0.3
+    patch: int = 0
+    scaling: str = "auto"
+    lr: float = 0.003
+    batch: int = 32
+    epochs: int | None = None
+    seed: int = 0
+
+    rules: ClassVar = {**RULES, "model": one_of(KINDS)}
+    watcher: ClassVar[Watcher] = Watcher()
+    linear_rate: ClassVar[float]  # learning rate of the linear layer, as a multiple of lr
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The learnt attributes. Each kind has its own."""
+
+    # ---- what to predict: Classifier and Regressor define it ----
+
+    @property
+    @abstractmethod
+    def _outputs(self) -> int:
+        """The number of outputs of the model."""
+
+    @abstractmethod
+    def _loss(self, targets: HostArray, backend: Backend) -> Loss:
+        """The loss function of a training with these targets."""
+
+    @abstractmethod
+    def _error(self, y: HostArray, targets: HostArray) -> float:
+        """The error of outputs (n, outputs), by which the patch and the scaling are chosen."""
+
+    @abstractmethod
+    def _decoded(self, y: HostArray) -> HostArray:
+        """The predictions from the outputs (n, outputs), float64."""
+
+    # ---- how to predict: the kind of model does it ----
+
+    @property
+    def _fitted_model(self) -> Kind:
+        """The fitted model, of the kind that the parameter `model` names."""
+        p = self._fitted()._params
+        return KINDS[p.model](p)
+
+    def check_params(self) -> Self:
+        """The parameters.   Raises SettingsError."""
+        p: Self = super().check_params()
+        KINDS[p.model].check(p)
+        return p
+
+    def _learn(self, X: Any, targets: HostArray, **learnt: Any) -> Self:
+        """Learn from X and the targets of the model.   Raises ValueError.
+
+        targets   see `targets_of`;   learnt: the attributes that `fit` has learnt from y
+        """
+        p = self.check_params()
+        shape: tuple[int, ...] = np.asarray(X).shape if hasattr(X, "__array__") else ()
+        if len(shape) == 3 and shape[2] > shape[1]:
+            warnings.warn(
+                f"X has shape {shape}: expected (n, T, D), so these are {shape[1]} steps of {shape[2]} channels; if it "
+                "is (n, channels, time), as in aeon, use X.swapaxes(1, 2), else list(X)",
+                stacklevel=3,
+            )
+        # Series from files have their labels.
+        series = [replace(each, label=of) for each, of in zip(as_series(X, [*targets]), targets, strict=True)]
+        p._count_features(X)
+        names = next((each.channel_names for each in series if each.channel_names), None)
+        vars(p).update(learnt, channels_=series[0].channels, channel_names_=names)
+        self._keep(p, KINDS[p.model](p).learn(series, self.watcher))
+        return self
+
+    def _predict(self, X: Any) -> HostArray:
+        model, series = self._fitted_model, as_series(X)
+        for each in series:
+            check_same(each, self.channels_, self.channel_names_, "the model")
+        return self._decoded(model.outputs(series))
+
+    def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
+        """The prediction after each row (D,) of one series: the probabilities (K,), or the number, 0-d.
+
+        The last prediction is that for all rows as one series. Raises ValueError unless `one_way` is True, and for a
+        row of another shape.
+        """
+        outputs = self._fitted_model.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
+        return (self._decoded(y)[0] for y in outputs)
+
+    def _try(self) -> None:
+        model, D, names = self._fitted_model, self.channels_, self.channel_names_
+        if not (np.shape(self.scale_) == (2, model.features * D) and (self.scale_[1] > 0).all()):
+            raise ValueError("scale_ has another shape, or a deviation of 0")
+        if np.ndim(self.losses_) != 1:
+            raise ValueError("losses_ has another shape")
+        if names is not None and not (isinstance(names, tuple) and [*map(type, names)] == [str] * D):
+            raise ValueError("channel_names_ has other values than a text for each channel")
+        series = [Series(np.zeros((2, D)), None, "", names)]
+        y = model.outputs(series)
+        shapes = y.shape, self.predict(series).shape
+        if shapes != ((1, self._outputs), (1,)) or not np.isfinite(self._decoded(y)).all():
+            raise ValueError("a prediction has another shape, or is not finite")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -69,7 +194,8 @@ class Classifier(LabelledEstimator):
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
             raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}: expected two or more; add series")
-        return self._learn(X, labels, classes_=np.array(classes))
+        index = {label: i for i, label in enumerate(classes)}
+        return self._learn(X, np.array([index[each] for each in labels], np.int32), classes_=np.array(classes))
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The likeliest label of each series, (n,)."""
@@ -92,19 +218,12 @@ class Classifier(LabelledEstimator):
     def _outputs(self) -> int:
         return len(self.classes_)
 
-    def _groups(self, series: Sequence[Series]) -> list[list[int]]:
-        return groups_of(series, self.classes_.tolist())
-
-    def _targets(self, series: Sequence[Series]) -> HostArray:
-        index = {label: i for i, label in enumerate(self.classes_.tolist())}
-        return np.array([index[each.label] for each in series], np.int32)
-
     def _loss(self, targets: HostArray, backend: Backend) -> Loss:
         weights = backend.asarray(balanced_weights(targets, self._outputs)) if self.balance else None
         return functools.partial(softmax_cross_entropy, class_weight=weights)
 
-    def _error(self, y: HostArray, series: Sequence[Series]) -> float:
-        return float(1 - self._decoded(y)[np.arange(len(y)), self._targets(series)].mean())
+    def _error(self, y: HostArray, targets: HostArray) -> float:
+        return float(1 - self._decoded(y)[np.arange(len(y)), targets].mean())
 
     def _decoded(self, y: HostArray) -> HostArray:
         """The probabilities of the labels: p(label | x) = softmax(y)."""
@@ -137,7 +256,8 @@ class Regressor(LabelledEstimator):
         mean, deviation = float(numbers.mean()), float(deviation_of(numbers))
         if deviation <= abs(mean) * 1e-12:
             raise DataError(f"all series have the same target {numbers[0]:g}: expected different ones")
-        return self._learn(X, numbers.tolist(), target_mean_=mean, target_deviation_=deviation)
+        targets = ((numbers - mean) / deviation).astype(np.float32)
+        return self._learn(X, targets, target_mean_=mean, target_deviation_=deviation)
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The number of each series, (n,) float64."""
@@ -151,21 +271,79 @@ class Regressor(LabelledEstimator):
     def _outputs(self) -> int:
         return 1
 
-    def _groups(self, series: Sequence[Series]) -> list[list[int]]:
-        return groups_of(series, None)
-
-    def _targets(self, series: Sequence[Series]) -> HostArray:
-        """(target - mean) / deviation."""
-        numbers = np.array([each.label for each in series], float)
-        targets: HostArray = ((numbers - self.target_mean_) / self.target_deviation_).astype(np.float32)
-        return targets
-
     def _loss(self, targets: HostArray, backend: Backend) -> Loss:
         return lambda y, numbers: mean_squared_error(y, numbers[:, None])
 
-    def _error(self, y: HostArray, series: Sequence[Series]) -> float:
-        return float(np.square(y[:, 0] - self._targets(series)).mean())
+    def _error(self, y: HostArray, targets: HostArray) -> float:
+        return float(np.square(y[:, 0] - targets).mean())
 
     def _decoded(self, y: HostArray) -> HostArray:
         predicted: HostArray = self.target_mean_ + self.target_deviation_ * y[:, 0]
         return predicted
+
+
+def as_labels(y: Any) -> list[Any]:
+    """The labels in y, all of one type: str, bool, int or float.   Raises ValueError."""
+    given = [
+        each.item() if isinstance(each, np.generic) and each.dtype.kind in "biufU" else each for each in _column(y)
+    ]
+    for i, each in enumerate(given):
+        if not _is_label(each):
+            shown = f"a number of {each.bit_length()} bits" if type(each) is int else quoted(repr(each))
+            raise DataError(
+                f"Unknown label type: y[{i}] is {shown}: expected text that files can hold, without surrogates and "
+                "without NUL at its end, bools or whole numbers of 64 bits; convert each, as by str(label), leave out "
+                "the series without a label, or use Regressor for numbers"
+            )
+    if len(names := {type(each).__name__ for each in given}) > 1:
+        raise ValueError(f"y holds labels of the types {', '.join(sorted(names))}: expected one type; use text")
+    return given
+
+
+def _is_label(label: Any) -> bool:
+    """Whether files and arrays can hold the label."""
+    if type(label) is str:
+        return not label.endswith("\0") and not any("\ud800" <= c <= "\udfff" for c in label)
+    if type(label) is int:
+        return -(2**63) <= label < 2**63
+    return type(label) is bool or (type(label) is float and label.is_integer())
+
+
+def as_targets(y: Any) -> list[float]:
+    """The numbers in y.   Raises ValueError."""
+    targets = as_numbers(_column(y), "y")
+    if targets.ndim != 1:
+        raise ValueError(f"y has shape {targets.shape}: expected one number for each series, (n,)")
+    if not (np.abs(targets) <= LARGEST).all():  # False for NaN
+        raise ValueError(
+            "Input y contains NaN, infinity or a value too large for dtype('float64'): "
+            f"expected numbers up to {LARGEST:g}"
+        )
+    numbers: list[float] = targets.tolist()
+    return numbers
+
+
+def _column(y: Any) -> Any:
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None: expected one value for each series")
+    if isinstance(y, str | bytes | Mapping | Set) or not (hasattr(y, "__len__") or hasattr(y, "__array__")):
+        raise TypeError(f"y is a {type(y).__name__}: expected a list or an array with one value for each series")
+    if hasattr(y, "__array__"):
+        refuse_mask(y, "y")
+        y = np.asarray(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            text = "A column-vector y was passed when a 1d array was expected: use y.ravel()"
+            loaded = sys.modules.get("sklearn.exceptions")
+            warnings.warn(text, loaded.DataConversionWarning if loaded else UserWarning, stacklevel=4)
+            y = y.ravel()
+        if y.ndim != 1:
+            raise ValueError(f"y has shape {y.shape}: expected one value for each series, (n,); use y.ravel()")
+        if y.dtype.kind == "c":
+            raise ValueError(f"Complex data not supported: y is {y.dtype}; expected real numbers or labels")
+    return y
+
+
+def r_squared(targets: HostArray, predicted: HostArray) -> float:
+    """1 - Σ error² / Σ (target - mean target)²; NaN if all targets are equal."""
+    deviation = deviation_of(targets)
+    return 1 - float(np.square((targets - predicted) / deviation).mean()) if deviation else math.nan

@@ -23,7 +23,7 @@ from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.select import to_numpy
 from xrnn.sequences import batches, pad
 from xrnn.series.checks import DivergedError, Scale, Series, param
-from xrnn.series.labelled.base import LabelledEstimator, Watcher
+from xrnn.series.labelled.base import Watcher, targets_of
 from xrnn.typing import Array, HostArray
 
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
@@ -33,7 +33,7 @@ _ORDER, _NOISE, _START = 2, 3, 5  # spawn keys: each gives an independent random
 _LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest; it stays after the last update of the cosine
 
 
-def new_layers(p: LabelledEstimator, patch: int, backend: Backend) -> dict[str, Any]:
+def new_layers(p: Any, patch: int, backend: Backend) -> dict[str, Any]:
     """New float32 layers by name, with the same weights on every backend: recurrent ones, and a linear layer.
 
     p       an estimator that has learnt `channels_` and its targets
@@ -165,13 +165,13 @@ class Training:
     losses      one per update, up to the last `read_losses`
     """
 
-    def __init__(self, p: LabelledEstimator, patch: int, train: Sequence[Series], backend: Backend) -> None:
+    def __init__(self, p: Any, patch: int, train: Sequence[Series], backend: Backend) -> None:
         self._p, self._patch, self._train, self._backend = p, patch, train, backend
         self.scale = Scale.of(patches(series.values, patch) for series in train)
         self.model = Model(new_layers(p, patch, backend), p.dropout, p.seed)
         *others, linear = self.model.values()
         self._optimizer = Adam([*others, {"layers": [linear], "lr": p.linear_rate * p.lr}], p.lr)
-        self._inputs, self._targets = self.inputs(train), p._targets(train)
+        self._inputs, self._targets = self.inputs(train), targets_of(train)
         # An update cuts a random number of steps from the start of a series, fewer than a patch, so that the network
         # does not depend on where the patches begin. A complete patch must be left. The same idea: window slicing
         # (Le Guennec et al., 2016).

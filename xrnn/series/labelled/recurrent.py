@@ -15,8 +15,7 @@ import numpy as np
 from xrnn.cells import CELLS
 from xrnn.select import get_backend
 from xrnn.series.checks import DivergedError, Scale, Series, SettingsError, param
-from xrnn.series.labelled.base import Kind, LabelledEstimator, Watcher
-from xrnn.series.labelled.labels import VALIDATION, hold_out
+from xrnn.series.labelled.base import VALIDATION, Kind, Watcher, hold_out, targets_of
 from xrnn.series.labelled.model import Model, Training, default_epochs, features_of, inputs_of, streamed
 from xrnn.typing import HostArray
 
@@ -40,7 +39,7 @@ class Recurrent(Kind):
     """
 
     @classmethod
-    def check(cls, p: LabelledEstimator) -> None:
+    def check(cls, p: Any) -> None:
         if p.one_way and p.scaling == "each":
             raise SettingsError(
                 f"got {param('one_way')} with {param('scaling')} each: expected shared, since a stream can't be scaled "
@@ -89,7 +88,7 @@ def scaled(series: list[Series], scaling: str) -> list[Series]:
     ]
 
 
-def choose(p: LabelledEstimator, train: list[Series], watcher: Watcher) -> tuple[int, str]:
+def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
     """The number of steps in a patch, and the scaling: those of `p`, or chosen if they are 0 and "auto".
 
     The first choice is one scale for all series, and a patch of a power of two steps, near half the square root of the
@@ -115,8 +114,7 @@ def choose(p: LabelledEstimator, train: list[Series], watcher: Watcher) -> tuple
     scalings = [scaling]
     if p.scaling == "auto" and not p.one_way and _far_apart(train):  # a stream has no deviation of the complete series
         scalings.append("each")
-    groups = p._groups(train)
-    divided = [hold_out(train, groups, VALIDATION, p.seed + k) for k in range(_MOST_DIVISIONS)]
+    divided = [hold_out(train, VALIDATION, p.seed + k) for k in range(_MOST_DIVISIONS)]
     left = len(divided[0][1])
     if len(sizes) * len(scalings) == 1:
         return first, scaling
@@ -149,7 +147,7 @@ def _far_apart(series: list[Series]) -> bool:
     return bool((high > _APART * low).any())
 
 
-def _error(p: LabelledEstimator, size: int, scaling: str, train: list[Series], left: list[Series]) -> float:
+def _error(p: Any, size: int, scaling: str, train: list[Series], left: list[Series]) -> float:
     """The error on `left` after a short training on `train`; infinite if it diverged."""
     training = Training(p, size, scaled(train, scaling), get_backend())
     try:
@@ -157,4 +155,5 @@ def _error(p: LabelledEstimator, size: int, scaling: str, train: list[Series], l
         training.run(training.total, Watcher())
     except DivergedError:
         return math.inf
-    return p._error(training.model.outputs(training.inputs(scaled(left, scaling))), left)
+    error: float = p._error(training.model.outputs(training.inputs(scaled(left, scaling))), targets_of(left))
+    return error
