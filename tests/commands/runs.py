@@ -13,6 +13,7 @@ import pytest
 import xrnn
 from tests.series.waves import waves, write_ts
 from xrnn.commands.main import main
+from xrnn.commands.output import Draw
 from xrnn.typing import HostArray
 
 Capture: TypeAlias = pytest.CaptureFixture[str]
@@ -121,3 +122,11 @@ def files() -> dict[str, bytes]:
 
 def name_of(value: Any) -> str:
     return value.command if isinstance(value, Run) else " ".join(value) if isinstance(value, list) else str(value)
+
+
+def axes_of(draw: Draw) -> list[Any]:
+    """The axes of the figure that `draw` fills."""
+    matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'")
+    draw(figure := matplotlib.Figure())
+    axes: list[Any] = figure.axes
+    return axes

@@ -1,4 +1,4 @@
-"""`xrnn classify` and `xrnn predict` with tables, any labels and missing values."""
+"""`xrnn classify`: tables, any labels, the baseline, the report and the picture."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ import csv
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
-from tests.commands.runs import Capture, failed
+from tests.commands.runs import Capture, axes_of, failed
 from tests.series.labelled.tiny import TINY_OPTIONS
 from tests.series.waves import waves, write_folder, write_ts
+from xrnn.commands.classify import draw_confusion, report_labels
 from xrnn.commands.main import main
+from xrnn.commands.output import Draw, drawn
 from xrnn.series.checks import Series
 
-pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
+pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def classify(*arguments: str) -> int:
@@ -45,6 +52,7 @@ def write_long(path: Path, series: list[Series], *, labels: bool = True) -> Path
 LONG = ["--id", "id", "--time", "t", "--label", "kind", "--skip-columns", "note", "--decimal", ","]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
     train = waves(10, 0)
     write_long(Path("train.csv"), train)
@@ -66,6 +74,7 @@ def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
     )
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_convolutions_are_recommended_if_they_are_better_beyond_their_scatter(capsys: Capture) -> None:
     """A model that has not learned is worse than they are; one that has learned is as good. Two are too few."""
     write_ts(Path("train.ts"), waves(20, 0))
@@ -92,6 +101,7 @@ def test_convolutions_are_recommended_if_they_are_better_beyond_their_scatter(ca
     assert [label for label, *_ in lines(capsys, "test.ts")] == ["slow", "quick"] * 3
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_labels_and_names_are_printed_with_escapes(capsys: Capture) -> None:
     """Also bytes that are not UTF-8, and in errors and predictions."""
     labels = ("\udce9", "\udce8", "\x1b[2J", "\x02")
@@ -109,3 +119,67 @@ def test_labels_and_names_are_printed_with_escapes(capsys: Capture) -> None:
     assert words in failed(capsys, "classify", "waves", "test.ts")
     next(Path("waves/\x1b[2J").iterdir()).write_text("x")
     failed(capsys, "classify", "waves", "--out", "d")  # and is printable
+
+
+def test_the_report_shows_a_rare_label_that_is_never_predicted() -> None:
+    classifier: Any = SimpleNamespace(classes_=np.array(["quick", "slow"]))
+    truth = np.array(["slow"] * 19 + ["quick"])
+    lines, results, _ = report_labels(classifier, truth, np.array(["slow"] * 20), truth)
+    assert results == {
+        "accuracy": 0.95,
+        "balanced_accuracy": 0.5,
+        "macro_f1": pytest.approx(19 / 39),
+        "right": 19,
+        "baseline": {"accuracy": 1, "right": 20},
+        "labels": {
+            "quick": {"series": 1, "right": 0, "recall": 0, "precision": None},
+            "slow": {"series": 19, "right": 19, "recall": 1, "precision": 0.95},
+        },
+    }
+    assert "\n".join(lines).splitlines() == [
+        "accuracy: 0.950 (19 of 20)",
+        "baseline (ridge on convolutions): 1.000 (20 of 20)",
+        "balanced accuracy: 0.500",
+        "macro F1: 0.487",
+        "label  series  right  recall  precision",
+        "quick       1      0   0.000          -",
+        "slow       19     19   1.000      0.950",
+    ]
+
+
+# ---- the picture ----
+
+
+def confusion(labels: list[str], true: list[int], predicted: list[int]) -> Draw:
+    counts = np.zeros((len(labels), len(labels)), int)
+    np.add.at(counts, (true, predicted), 1)
+    return partial(draw_confusion, labels=labels, counts=counts)
+
+
+def test_the_confusion_matrix_has_names_counts_and_a_colour_bar() -> None:
+    axes, bar = axes_of(confusion(["a", "b$" + "x" * 14, "c" * 17], [0, 0, 0, 1, 1], [0, 0, 1, 1, 0]))
+    assert_allclose(axes.get_images()[0].get_array(), np.array([[2 / 3, 1 / 3, 0], [0.5, 0.5, 0], [0.0, 0, 0]]))
+    assert axes.get_images()[0].get_clim() == (0, 1)
+    names = ["a", "b\\$" + "x" * 13, "c" * 16]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == names
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == names
+    numbers = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts if text.get_text()}
+    assert numbers == {(0, 0): ("2", "white"), (1, 0): ("1", "black"), (0, 1): ("1", "black"), (1, 1): ("1", "black")}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert (axes.get_title(), bar.get_ylabel()) == ("accuracy 0.600 (3 of 5)", "share of the row")
+
+
+@pytest.mark.parametrize(("count", "shown"), [(30, 30), (31, 0)])
+def test_names_and_counts_of_up_to_30_labels(count: int, shown: int) -> None:
+    labels = [f"l{i}" for i in range(count)]
+    axes, _ = axes_of(confusion(labels, list(range(count)), list(range(count))))
+    assert sum(bool(text.get_text()) for text in axes.texts) == shown
+    assert sum(tick.get_text() in labels for tick in axes.get_yticklabels()) == shown
+
+
+@pytest.mark.needs("matplotlib", "series")
+def test_it_is_drawn_for_any_labels() -> None:
+    for labels in (["a", "猫"], ["$x^{$", "\x1b[2J" + "y" * 100, "\\frac"]):
+        content = drawn(confusion(labels, [*range(len(labels))], [*range(len(labels))][::-1]))
+        assert content is not None
+        assert content.startswith(b"\x89PNG")

@@ -16,7 +16,7 @@ import pytest
 from tests.commands.runs import Capture, failed, files, growth
 from tests.commands.runs import write_rows as write
 from tests.series.forecast.tiny import params
-from xrnn.commands.forecast import draw_forecasts, load_to_forecast
+from xrnn.commands.forecast import draw_forecasts, read_series
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.series.forecast.estimator import next_steps
@@ -287,7 +287,7 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
         write(f"{k}.csv", growth(61) + np.random.default_rng(k).normal(0, k + 0.1, 61))
     settings = params(horizon=5, season=4)
     files = [Path(f"{k}.csv") for k in range(count)]
-    read, figure = load_to_forecast(files, settings, {}), matplotlib.Figure()
+    read, figure = read_series(files, settings, {}), matplotlib.Figure()
     series, tests = fit_series(read, settings), backtest(read, settings)
     draw_forecasts(figure, series, [next_steps(each) for each in series], tests, "forecasts: …")
     assert figure.get_supxlabel() == "forecasts: …"

@@ -16,8 +16,9 @@ import safetensors.numpy
 
 import xrnn
 from tests.built import NEEDS_KERNELS
-from tests.commands.runs import CLASSIFY, REGRESS, updates_in
+from tests.commands.runs import CLASSIFY, REGRESS, Capture, updates_in
 from tests.fresh import DEFAULT_SIGNALS, STANDIN_AS_CUPY, XRNN, run_python
+from xrnn.commands.main import main
 
 COMMAND = [sys.executable, "-c", XRNN]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="shells and signals are POSIX's")
@@ -102,3 +103,14 @@ import xrnn.commands.main
 print({"sklearn", "scipy", "matplotlib", "onnx", "torch", "keras"} & {*sys.modules})
 """
     assert run_python(code).stdout.split() == ["set()"] * 2
+
+
+# ---- arguments ----
+
+
+def test_without_a_command_the_help_is_printed(capsys: Capture) -> None:
+    for arguments in ([], ["-h"], ["--help"]):
+        assert main(arguments) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert all(f"\n  {name} " in out for name in ("classify", "regress", "forecast", "predict", "convert", "info"))

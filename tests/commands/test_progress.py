@@ -1,4 +1,4 @@
-"""The output of commands: a bar on a terminal, tables, and no control characters."""
+"""The progress of a training: a bar on a terminal, and a line."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.commands.runs import Capture, Patch
+from tests.commands.runs import Patch
 from xrnn.commands import progress
-from xrnn.commands.output import say, table
 from xrnn.commands.progress import TrainingProgress
 
 
@@ -67,13 +66,3 @@ def test_without_a_bar_there_is_one_line(monkeypatch: Patch, terminal: str) -> N
     handler = signal.getsignal(signal.SIGINT)
     assert run(monkeypatch, terminal=terminal) == ("", ["step 30: loss 4.250, took 0:00:15"])
     assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_control_characters_are_replaced(capsys: Capture) -> None:
-    say("checkpoint: \x1b]0;title\x07[bold]c\n\tof it")
-    assert capsys.readouterr().out == "checkpoint: �]0;title�[bold]c\n\tof it\n"
-
-
-def test_the_columns_of_a_table_are_aligned() -> None:
-    """A wide character takes two cells of a terminal."""
-    assert table(["label", "n"], ["猫", "12"], ["a", "3"]) == "label   n\n猫     12\na       3"

@@ -1,6 +1,6 @@
 """What a command can't do is refused before anything is printed or written: one line on stderr, with the remedy.
 
-Refusals of data and of checkpoints are tested with their modules, those of outputs in test_outputs.py. The rows here
+Refusals of data and of checkpoints are tested with their modules, those of outputs in test_output.py. The rows here
 show that such an error reaches the user with the name of its option.
 """
 

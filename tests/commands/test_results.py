@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ import numpy as np
 import pytest
 
 from tests.commands.runs import CLASSIFY, FORECAST, REGRESS, UPDATES, Capture, Run, growth, write_levels
-from tests.series.waves import imbalanced, write_ts
-from xrnn.commands.main import main
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -128,41 +125,3 @@ def test_the_models_learn(folder: Path, capsys: Capture) -> None:
     assert scores["model"]["mase"] < 0.5 * scores["seasonal_naive"]["mase"]
     assert [each["time"] for each in got["forecast"]] == ["2031-01-01", "2031-04-01", "2031-07-01"]
     np.testing.assert_allclose([each["value"] for each in got["forecast"]], growth(123)[120:], rtol=0.1)
-
-
-def test_the_mean_scores_of_labels_show_a_rare_one_that_is_never_predicted(folder: Path, capsys: Capture) -> None:
-    write_ts(Path("train.ts"), imbalanced(2, 60))
-    write_ts(Path("test.ts"), imbalanced(1, 19, seed=1))
-    noisy = replace(CLASSIFY, options=("--hidden", "4", "--noise", "100"))
-    got = results(capsys, noisy, epochs=30)
-    assert got["labels"]["quick"] == {"series": 1, "right": 0, "recall": 0, "precision": None}
-    assert (got["accuracy"], got["balanced_accuracy"]) == (0.95, 0.5)
-    assert got["macro_f1"] == pytest.approx(19 / 39)
-    assert noisy("--overwrite", epochs=30) == 0
-    assert "\nbalanced accuracy: 0.500\nmacro F1: 0.487\n" in capsys.readouterr().out
-    assert results(capsys, CLASSIFY, "--balance", "--overwrite", epochs=15)["balanced_accuracy"] == 1
-
-
-# ---- help ----
-
-COMMANDS = ["classify", "regress", "forecast", "predict", "convert", "info"]
-
-
-def test_without_a_command_the_help_is_printed(capsys: Capture) -> None:
-    for arguments in ([], ["-h"], ["--help"]):
-        assert main(arguments) == 0
-        out, err = capsys.readouterr()
-        assert err == ""
-        assert all(f"\n  {command} " in out for command in COMMANDS)
-
-
-def test_the_help_of_a_command_shows_plain_defaults(capsys: Capture) -> None:
-    for command in COMMANDS:
-        assert main([command, "--help"]) == 0
-        words = " ".join(capsys.readouterr().out.split())
-        assert not any(each in words for each in ("<bool>", "<int>", "default: ("))
-        assert (command in ("convert", "forecast")) or "--backend auto|cupy|numpy" in words
-        if command == "classify":
-            cells = "rnn|lstm|gru|min-gru|min-lstm|slstm|lru"
-            for option, default in {f"--cell {cells}": "gru", "--hidden N": "64", "--dropout X": "0.3"}.items():
-                assert re.search(rf"{re.escape(option)} [^-][^\[]*\[default: {re.escape(default)}\]", words), option

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from xrnn.commands.labelled import TestArgument, Tested, TrainArgument, train_and_test
+from xrnn.commands.labelled import Report, TestArgument, TrainArgument, train_and_test
 from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_options
-from xrnn.commands.output import Draw, Results, Run, in_picture, table
+from xrnn.commands.output import Results, Run, in_picture, table
 from xrnn.series import Classifier
 from xrnn.series.checks import escaped
 from xrnn.typing import HostArray
@@ -31,41 +31,42 @@ def classify(
 
     It writes classifier.safetensors and classifier.png. If the training is interrupted, it saves the model so far.
     """
-    run = Run(options, "classifier.safetensors", [each for each in (train, test) if each])
-    return train_and_test(classifier, (train, test), table, backend, run, _report)
+    run = Run(options, "classifier.safetensors", (train, test))
+    return train_and_test(classifier, (train, test), table, backend, run, report_labels)
 
 
-def _report(classifier: Classifier, tested: Tested, say: Callable[[str], None]) -> tuple[Results, Draw]:
+def report_labels(classifier: Classifier, truth: HostArray, predicted: HostArray, baseline: HostArray | None) -> Report:
     names: list[str] = classifier.classes_.tolist()
     counts = np.zeros((len(names), len(names)), np.int64)  # [i, j]: series with label i that were predicted as j
-    for true, label in zip(tested.truth.tolist(), tested.predicted.tolist(), strict=True):
+    for true, label in zip(truth.tolist(), predicted.tolist(), strict=True):
         counts[names.index(true), names.index(label)] += 1
     series, right, said = counts.sum(axis=1), counts.diagonal(), counts.sum(axis=0)
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: a label without test series, or that was never predicted
         recall, precision, f1 = right / series, right / said, 2 * right / (series + said)
-    n, correct = len(tested.truth), int(right.sum())
+    n, correct = len(truth), int(right.sum())
     results: Results = {
         "accuracy": correct / n,
         "balanced_accuracy": float(np.nanmean(recall)),
         "macro_f1": float(np.nanmean(f1)),
         "right": correct,
     }
-    say(f"accuracy: {correct / n:.3f} ({correct:,} of {n:,})")
-    if tested.baseline is not None:
-        hits = int((tested.baseline == tested.truth).sum())
-        say(f"baseline (ridge on convolutions): {hits / n:.3f} ({hits:,} of {n:,})")
+    lines = [f"accuracy: {_share(correct, n)}"]
+    if baseline is not None:
+        hits = int((baseline == truth).sum())
+        lines.append(f"baseline (ridge on convolutions): {_share(hits, n)}")
         results["baseline"] = {"accuracy": hits / n, "right": hits}
-    say(f"balanced accuracy: {results['balanced_accuracy']:.3f}")
-    say(f"macro F1: {results['macro_f1']:.3f}")
-    by_label: dict[str, Any] = {}
-    rows = [["label", "series", "right", "recall", "precision"]]
+    lines += [f"balanced accuracy: {results['balanced_accuracy']:.3f}", f"macro F1: {results['macro_f1']:.3f}"]
+    rows, results["labels"] = [["label", "series", "right", "recall", "precision"]], {}
     for name, of, hits, *shares in zip(names, series.tolist(), right.tolist(), recall, precision, strict=True):
         known = [None if np.isnan(share) else float(share) for share in shares]
-        by_label[name] = {"series": of, "right": hits, "recall": known[0], "precision": known[1]}
+        results["labels"][name] = {"series": of, "right": hits, "recall": known[0], "precision": known[1]}
         cells = ("-" if share is None else f"{share:.3f}" for share in known)
         rows.append([escaped(name)[:40], f"{of:,}", f"{hits:,}", *cells])
-    say(table(*rows))
-    return results | {"labels": by_label}, lambda figure: draw_confusion(figure, names, counts)
+    return [*lines, table(*rows)], results, lambda figure: draw_confusion(figure, names, counts)
+
+
+def _share(right: int, n: int) -> str:
+    return f"{right / n:.3f} ({right:,} of {n:,})"
 
 
 def draw_confusion(figure: Any, labels: Sequence[str], counts: HostArray) -> None:
@@ -78,8 +79,7 @@ def draw_confusion(figure: Any, labels: Sequence[str], counts: HostArray) -> Non
     shares = counts / np.maximum(counts.sum(axis=1), 1)[:, None]
     axes = figure.add_subplot()
     figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), ax=axes, label="share of the row")
-    right, n = counts.trace(), counts.sum()
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {right / n:.3f} ({right:,} of {n:,})")
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {_share(counts.trace(), counts.sum())}")
     if len(labels) > _MOST_NAMES:
         return
     names = [in_picture(label)[:16] for label in labels]

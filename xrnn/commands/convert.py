@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
-import typer
 
-from xrnn.commands.options import path, with_options
+import xrnn
+from xrnn.commands.options import argument, with_options
 from xrnn.commands.output import check_outputs, to_stderr
-from xrnn.exchange.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from xrnn.exchange.files import load, save
+from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, named_leaves
 from xrnn.files import printable
 from xrnn.layers.linear import Linear
@@ -48,15 +47,15 @@ class ConvertOptions:
 
 @with_options
 def convert(
-    source: Annotated[Path, typer.Argument(parser=path, metavar="IN", help="A .onnx or .safetensors file.")],
-    target: Annotated[Path, typer.Argument(parser=path, metavar="OUT", help="A .onnx, .safetensors or .c file.")],
+    source: Annotated[Path, argument("IN", "A .onnx or .safetensors file.")],
+    target: Annotated[Path, argument("OUT", "A .onnx, .safetensors or .c file.")],
     *,
     how: ConvertOptions,
 ) -> None:
     """Convert a model to another format.
 
-    .safetensors files are those of xrnn.save, xrnn.save_checkpoint, `xrnn classify` and `regress`. Functions in C have
-    the name of OUT. A model of `classify` or `regress` that is written to .onnx or .c scales its input itself.
+    .safetensors files are those of xrnn.save, xrnn.save_checkpoint, `xrnn classify` and `regress`. The functions
+    in a .c file have its name. A model of `classify` or `regress` in .onnx or .c scales its input itself.
     """
     if target.suffix not in _WRITE:
         raise SettingsError(f"OUT is {printable(str(target))}: expected a name with {', '.join(_WRITE)}")
@@ -82,7 +81,7 @@ def convert(
 
 @contextlib.contextmanager
 def converting() -> Iterator[None]:
-    """Errors of the converters become a DataError, and their warnings, of NaN, are printed."""
+    """Raise errors of the converters as DataError, and print their warnings of NaN in weights."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
@@ -97,13 +96,11 @@ def converting() -> Iterator[None]:
 def read_file(source: Path) -> Any:
     """The content of a file: a layer, a list of layers, a Checkpoint or an estimator."""
     if source.suffix == ".onnx":
-        from xrnn.exchange.onnx_read import from_onnx
-
-        return from_onnx(source)
+        return xrnn.from_onnx(source)
     kind = kind_in(source, _WANTED)  # of a file of xrnn, which may have any suffix
     if kind in ESTIMATORS:
         return ESTIMATORS[kind].load(source)
-    return load(source) if kind == "xrnn layer" else load_checkpoint(source)
+    return xrnn.load(source) if kind == "xrnn layer" else xrnn.load_checkpoint(source)
 
 
 def _model_of_series(source: Path, estimator: Any, suffix: str) -> Model:
@@ -152,16 +149,12 @@ def _quantized(layers: Any) -> Any:
 def _write(model: Any, target: Path, options: ConvertOptions) -> None:
     overwrite = options.overwrite
     if target.suffix == ".c":
-        from xrnn.exchange.c import to_c
-
-        to_c(model, target, target.stem, overwrite=overwrite)
+        xrnn.to_c(model, target, target.stem, overwrite=overwrite)
     elif target.suffix == ".onnx":
-        from xrnn.exchange.onnx_write import to_onnx
-
-        to_onnx(model, target, lengths=options.lengths, states=options.states, overwrite=overwrite)
+        xrnn.to_onnx(model, target, lengths=options.lengths, states=options.states, overwrite=overwrite)
     elif isinstance(model, Checkpoint):
-        save_checkpoint(target, model.layers, optimizer=model.optimizer, extra=model.extra, overwrite=overwrite)
+        xrnn.save_checkpoint(target, model.layers, optimizer=model.optimizer, extra=model.extra, overwrite=overwrite)
     elif isinstance(model, list):
-        save_checkpoint(target, {str(i): layer for i, layer in enumerate(model)}, overwrite=overwrite)
+        xrnn.save_checkpoint(target, {str(i): layer for i, layer in enumerate(model)}, overwrite=overwrite)
     else:
-        save(target, model, overwrite=overwrite)
+        xrnn.save(target, model, overwrite=overwrite)

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
-import typer
 
-from xrnn.commands.options import ReadingOptions, RunOptions, forecast_columns, path, with_options
-from xrnn.commands.output import Run, in_picture, span, table
+from xrnn.commands.options import ReadingOptions, RunOptions, argument, columns_of, with_options
+from xrnn.commands.output import Run, counted, in_picture, span, table
 from xrnn.files import printable
 from xrnn.series import Forecaster
 from xrnn.series.checks import DataError, Series, param
 from xrnn.series.forecast.estimator import Forecast, listed, naive_forecasts, next_steps
-from xrnn.series.forecast.fit import Backtest, backtest, mean_scores, seasonal_naive
-from xrnn.series.forecast.series import Model, OneSeries, fill
+from xrnn.series.forecast.fit import Backtest, backtest, mean_scores
+from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.read import check_channels, read_path
+from xrnn.series.tables import Columns, names_in
 from xrnn.series.times import show
 from xrnn.typing import HostArray
+
+Scores = dict[str, dict[str, Any]]  # by method, see `Backtest`
 
 _MOST_PRINTED: Final = 40  # steps ahead, or series
 _MOST_STEPS: Final = 7  # with a column in the table of errors
@@ -34,11 +37,7 @@ _MANY_ROWS: Final = 200  # in a panel: thick lines of many rows cover each other
 def forecast(
     files: Annotated[
         list[Path],
-        typer.Argument(
-            parser=path,
-            metavar="FILE",
-            help=".csv, .xlsx, .parquet or .npy files with a row for each step, or .ts files.",
-        ),
+        argument("FILE", ".csv, .xlsx, .parquet or .npy files with a row for each step, or .ts files."),
     ],
     *,
     forecaster: Forecaster,
@@ -49,50 +48,35 @@ def forecast(
 
     It writes forecaster.safetensors and forecaster.png.
     """
-    run = Run(options, "forecaster.safetensors", files)
-    say, p = run.say, forecaster.check_params()
-    read = load_to_forecast(files, p, reading.given)
+    run, p = Run(options, "forecaster.safetensors", files), forecaster.check_params()
+    read = read_series(files, p, reading.given)
     series = forecaster.learn(read)
     forecasts = [next_steps(each) for each in series]
-    for line in described(series):
-        say(line)
+    run.say(*about_data(series))
     forecaster.reading_ = reading.given
     run.save(forecaster)
     tests = backtest(read, p)
     scores = mean_scores(tests) if tests else {}
-    if tests:
-        count, levels, F = sum(len(each.origins) for each in tests), forecaster.levels_, p.horizon
-        say(
-            f"backtest: {count:,} forecast{'s' * (count > 1)} of {F} step{'s' * (F > 1)}; "
-            f"{scores['model']['coverage']:.0%} of the values are in the intervals of "
-            f"{levels[-1] - levels[0]:.0%}; pinball loss {scores['model']['pinball']:.3f}"
-        )
-        say(scores_table(scores))
-        if len(tests) > 1:
-            say(series_table(tests, scores))
-        scored = {each.place for each in tests}
-        unscored = [each.id for i, each in enumerate(series) if i not in scored]
-        notes = [listed("not scored:", unscored, len(series))]
-    else:
-        notes = ["no backtest: the rows before the held-out ones are too few, missing or equal"]
-    for line in (*notes, naive_forecasts(forecasts), parts := parts_of(forecaster.model_)):
-        if line:
-            say(line)
+    parts = parts_of(forecaster.model_)
+    run.say(*about_tests(tests, scores, series), naive_forecasts(forecasts), parts)
     first = forecasts[tests[0].place if tests else 0]
     if len(forecasts) > 1:
-        say(f"{first.name} (1 of {len(forecasts):,} series; `xrnn predict` prints all forecasts)")
-    say(forecast_table(first))
+        run.say(f"{first.name} (1 of {len(forecasts):,} series; `xrnn predict` prints all forecasts)")
+    run.say(forecast_table(first))
     results: dict[str, Any] = {"backtest": scores or None}
     if len(tests) > 1:
         results["series"] = [{"name": each.series.name} | each.scores for each in tests]
     results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
-    run.finish(
-        results,
-        lambda figure: draw_forecasts(figure, series, forecasts, tests, parts),
-    )
+    run.finish(results, lambda figure: draw_forecasts(figure, series, forecasts, tests, parts))
 
 
-def load_to_forecast(paths: Sequence[Path], p: Any, given: Mapping[str, str]) -> list[Series]:
+def forecast_columns(p: Forecaster, given: Mapping[str, str]) -> Columns:
+    """How to read the tables of a forecaster.   p: its parameters;   given: ReadingOptions.   Raises SettingsError."""
+    used = (p.target, *names_in(str(p.known))) if p.target else ()
+    return replace(columns_of(given), id=p.id, time=p.time, timed=True, channels=used)
+
+
+def read_series(paths: Sequence[Path], p: Forecaster, given: Mapping[str, str]) -> list[Series]:
     """The series in the files, the target first.   p, given: see `forecast_columns`.   Raises DataError."""
     columns = forecast_columns(p, given)
     series = [each for path in paths for each in read_path(path, columns)]
@@ -107,16 +91,16 @@ def load_to_forecast(paths: Sequence[Path], p: Any, given: Mapping[str, str]) ->
     return series
 
 
-def described(series: Sequence[OneSeries]) -> list[str]:
+def about_data(series: Sequence[OneSeries]) -> list[str]:
     """Lines: the series and their sizes; which columns of their tables are the times, which are used, which are not."""
     model, given = series[0].model, [each.given for each in series]
-    step, F = f", steps of {model.step}" if model.step else "", model.horizon
+    step = f", steps of {model.step}" if model.step else ""
     name = printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
     missing = sum(int(np.isnan(each.given.values[: each.cut]).sum()) for each in series)
-    gaps = f", {missing:,} missing value{'s' * (missing > 1)}" if missing else ""
     line = (
-        f"series: {name}, {span([each.cut for each in series])} rows{gaps}, season {model.season}; {F} "
-        f"step{'s' * (F > 1)} ahead from {model.context}"
+        f"series: {name}, {span([each.cut for each in series])} rows"
+        + f", {counted(missing, 'missing value')}" * (missing > 0)
+        + f", season {model.season}; {counted(model.horizon, 'step')} ahead from {model.context}"
     )
     tables = {
         f"times: {', '.join(each.time_names) + step if each.time_names else 'none'}"
@@ -138,42 +122,61 @@ def _different_ends(series: Sequence[Series]) -> list[str]:
     return []
 
 
+def about_tests(tests: Sequence[Backtest], scores: Scores, series: Sequence[OneSeries]) -> list[str]:
+    """The backtest: its size, the errors of all series and of each, and the series that it leaves out.
+
+    scores   means over the series
+    """
+    if not tests:
+        return ["no backtest: the rows before the held-out ones are too few, missing or equal"]
+    model, of_model = series[0].model, scores["model"]
+    lines = [
+        f"backtest: {counted(sum(len(each.origins) for each in tests), 'forecast')} of "
+        f"{counted(model.horizon, 'step')}; {of_model['coverage']:.0%} of the values are in the intervals of "
+        f"{model.levels[-1] - model.levels[0]:.0%}; pinball loss {of_model['pinball']:.3f}",
+        scores_table(scores),
+    ]
+    if len(tests) > 1:
+        lines.append(series_table(tests, scores))
+    scored = {each.place for each in tests}
+    return [*lines, listed("not scored:", [each.id for i, each in enumerate(series) if i not in scored], len(series))]
+
+
+def scores_table(scores: Scores) -> str:
+    """The MASE of each method, of all steps ahead and of some, and its sMAPE."""
+    F = len(scores["model"]["steps"])
+    steps = np.unique(np.linspace(1, F, min(F, _MOST_STEPS)).round().astype(int)).tolist() if F > 1 else []
+    rows = [["MASE", "all steps", *(f"step {step}" for step in steps), "sMAPE"]]
+    for method, name in _methods(scores).items():
+        of = scores[method]
+        figures = [of["mase"], *(of["steps"][step - 1] for step in steps)]
+        rows.append([name, *(f"{figure:.3f}" for figure in figures), f"{of['smape']:.2f}%"])
+    return table(*rows)
+
+
+def series_table(tests: Sequence[Backtest], scores: Scores) -> str:
+    """The MASE of each series."""
+    methods = _methods(scores)
+    rows = [
+        [each.series.name, *(f"{each.scores[method]['mase']:.3f}" for method in methods)]
+        for each in tests[:_MOST_PRINTED]
+    ]
+    more = len(tests) - _MOST_PRINTED
+    return table(["MASE", *methods.values()], *rows) + f"\n… and {more:,} more in --json" * (more > 0)
+
+
+def _methods(scores: Scores) -> dict[str, str]:
+    """The methods in the tables, with their names there. The seasonal naive forecast is left out if the season is 1."""
+    twice = scores["seasonal_naive"] == scores["naive"]
+    return {each: each.replace("_", " ") for each in scores if each != "seasonal_naive" or not twice}
+
+
 def parts_of(model: Model) -> str:
     """A line: the parts of the forecast."""
     share, corrected = model.smoothing, ", corrected by a recurrent part" * bool(model.recurrent.any())
     if not model.linear.any():
         return f"forecasts: exponential smoothing{corrected}; too few rows were left out to test a linear part"
     return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part{corrected}"
-
-
-def scores_table(scores: dict[str, dict[str, Any]]) -> str:
-    """The MASE of each method, of all steps ahead and of some, and its sMAPE."""
-    F = len(scores["model"]["steps"])
-    steps = np.unique(np.linspace(1, F, min(F, _MOST_STEPS)).round().astype(int)).tolist() if F > 1 else []
-    rows = [["MASE", "all steps", *(f"step {step}" for step in steps), "sMAPE"]]
-    for method in _shown(scores):
-        figures = [scores[method]["mase"], *(scores[method]["steps"][step - 1] for step in steps)]
-        rows.append(
-            [method.replace("_", " "), *(f"{figure:.3f}" for figure in figures), f"{scores[method]['smape']:.2f}%"]
-        )
-    return table(*rows)
-
-
-def _shown(scores: dict[str, dict[str, Any]]) -> list[str]:
-    """The methods to show: without the seasonal naive forecast, if the season is 1."""
-    return [name for name in scores if name != "seasonal_naive" or scores[name] != scores["naive"]]
-
-
-def series_table(tests: Sequence[Backtest], means: dict[str, dict[str, Any]]) -> str:
-    """The MASE of each series."""
-    methods = _shown(means)
-    rows = [["MASE", *(method.replace("_", " ") for method in methods)]]
-    rows += [
-        [each.series.name, *(f"{each.scores[method]['mase']:.3f}" for method in methods)]
-        for each in tests[:_MOST_PRINTED]
-    ]
-    more = len(tests) - _MOST_PRINTED
-    return table(*rows) + f"\n… and {more:,} more in --json" * (more > 0)
 
 
 def forecast_table(forecast: Forecast) -> str:
@@ -185,11 +188,7 @@ def forecast_table(forecast: Forecast) -> str:
 
 
 def draw_forecasts(
-    figure: Any,
-    series: Sequence[OneSeries],
-    forecasts: Sequence[Forecast],
-    tests: Sequence[Backtest],
-    parts: str,
+    figure: Any, series: Sequence[OneSeries], forecasts: Sequence[Forecast], tests: Sequence[Backtest], parts: str
 ) -> None:
     """A panel for each series if there are at most six; else for the scored ones with the lowest and highest error.
 
@@ -223,35 +222,32 @@ def _draw_panel(axes: Any, series: OneSeries, forecast: Forecast, test: Backtest
     """The last rows of a series, the forecasts of the backtest, and the next steps."""
     from matplotlib.dates import ConciseDateFormatter
 
-    F, m, levels, end = series.model.horizon, series.model.season, forecast.levels, series.cut
+    F, m, levels, end, given = series.model.horizon, series.model.season, forecast.levels, series.cut, series.given
     times: list[Any] = [*range(end + F)]  # the place of each row and of each step ahead
-    if series.given.times:  # without an offset, which Matplotlib would show in UTC
-        both = (*series.given.times[:end], *forecast.times)
+    if given.times:  # without an offset, which Matplotlib would show in UTC
+        both = (*given.times[:end], *forecast.times)
         times = [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in both]
-    cut, origins, tested = end, np.zeros(0, int), np.zeros(0)
-    if test:
-        cut, origins, tested = test.series.cut, test.origins, test.forecasts
+    cut = test.series.cut if test else end
     first = max(0, min(cut - series.model.context, end - _BEFORE * max(end - cut, F, m)))
     width = 1.5 if end - first < _MANY_ROWS else 0.5  # points
     axes.plot(times[first:end], series.target[first:], color="tab:gray", label="values", linewidth=width)
     axes.grid(alpha=0.3)
 
-    def draw(start: int, values: HostArray, label: str | None) -> None:
+    def draw(start: int, values: HostArray, label: str | None = None) -> None:
         """A forecast (F, Q) from row `start`."""
-        at = times[start : start + len(values)]
+        at = times[start : start + F]
         axes.fill_between(at, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
         axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)
 
-    apart = (origins[-1:] - origins) % F == 0  # one horizon apart, up to the last one
-    naive = seasonal_naive(fill(series.target, m), origins[apart], F, m)
-    for origin, values, repeated in zip(origins[apart].tolist(), tested[apart], naive, strict=True):
-        draw(origin, values, None)
-        axes.plot(times[origin : origin + F], repeated, color="tab:orange", linewidth=width / 2)
-    if origins.size:
+    if test:
+        apart = (test.origins[-1] - test.origins) % F == 0  # one horizon apart, up to the last one
+        shown = (each[apart] for each in (test.origins, test.forecasts, test.seasonal_naive))
+        for origin, values, naive in zip(*shown, strict=True):
+            draw(origin, values)
+            axes.plot(times[origin : origin + F], naive, color="tab:orange", linewidth=width / 2)
         axes.lines[-1].set_label("seasonal naive")
     axes.axvline(times[end], color="tab:gray", linestyle=":", label=f"the next {F} steps")
     draw(end, forecast.values, f"forecast, {levels[0]:g} to {levels[-1]:g}")
-    given = series.given
     time_name, value_name = " ".join(given.time_names) or "time", (given.channel_names or ("",))[0] or "value"
     axes.set(xlabel=in_picture(time_name) if given.times else "row", ylabel=in_picture(value_name))
     if isinstance(times[0], datetime):

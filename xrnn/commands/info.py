@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from xrnn.commands.convert import converting, read_file
-from xrnn.commands.options import BackendOption, path, selected
+from xrnn.commands.options import BackendOption, argument, selected
 from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.exchange.model import named_leaves
 from xrnn.files import printable
@@ -22,10 +22,7 @@ _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits
 
 
 def info(
-    file: Annotated[
-        Path | None,
-        typer.Argument(parser=path, metavar="FILE", help="A .onnx or .safetensors file to describe."),
-    ] = None,
+    file: Annotated[Path | None, argument("FILE", "A .onnx or .safetensors file to describe.")] = None,
     *,
     explain: Annotated[
         tuple[int, int, int, int] | None,
@@ -37,9 +34,9 @@ def info(
     ] = "rnn",
     backend: BackendOption = None,
 ) -> None:
-    """Print which backend is selected and why, and the form that each operation takes.
+    """Print the selected backend, why it was selected, and the form (implementation) of each operation.
 
-    With FILE, print what it holds.
+    With FILE, print what the file holds.
     """
     if explain is None and cell != "rnn":
         raise SettingsError("got --cell without --explain: expected both; add --explain T N D H")

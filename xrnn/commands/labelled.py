@@ -1,19 +1,18 @@
-"""What `xrnn classify` and `xrnn regress` share: their arguments, a run, and the baseline."""
+"""What `xrnn classify` and `xrnn regress` share: their arguments, the training, the test, and the baseline."""
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, TypeAlias
 
 import numpy as np
-import typer
 
-from xrnn.commands.options import TableOptions, columns_of, path, selected
-from xrnn.commands.output import Draw, Results, Run, span, to_stderr
+from xrnn.commands.options import TableOptions, argument, columns_of, selected
+from xrnn.commands.output import Draw, Results, Run, counted, span, to_stderr
 from xrnn.commands.progress import TrainingProgress
 from xrnn.files import printable, quoted
 from xrnn.info import selection_lines
@@ -24,131 +23,107 @@ from xrnn.series.labelled.base import TEST, classes_of, hold_out
 from xrnn.series.read import check_channels, read_path
 from xrnn.typing import HostArray
 
+Report: TypeAlias = tuple[list[str], Results, Draw]  # lines to print, the same for JSON, the picture
+
 TrainArgument = Annotated[
     Path | None,
-    typer.Argument(
-        parser=path,
-        metavar="TRAIN",
-        help="Series to train on: a .ts file, a table (.csv, .xlsx, .parquet) with --id and --label, or a folder of "
-        "labels or numbers, with tables and .npy files. Default for classify: JapaneseVowels, from aeon.",
+    argument(
+        "TRAIN",
+        "Series to train on: a .ts file, a table (.csv, .xlsx, .parquet) with --id and --label, or a folder that has a "
+        "folder of tables and .npy files for each label or number. Default of classify: JapaneseVowels, from the "
+        "package aeon.",
     ),
 ]
-TestArgument = Annotated[
-    Path | None,
-    typer.Argument(parser=path, metavar="TEST", help="Series to test on. Default: a quarter of TRAIN."),
-]
+TestArgument = Annotated[Path | None, argument("TEST", "Series to test on. Default: a quarter of TRAIN.")]
+
 _BASELINE: Final = "convolutions"  # the kind of model that is trained and tested beside another one
-
-_DEFAULT: Final = "datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
-
-
-class Tested(NamedTuple):
-    """A test: the targets of the series, the predictions, and those of the baseline, if there is one."""
-
-    truth: HostArray
-    predicted: HostArray
-    baseline: HostArray | None
+_DEFAULT: Final = "datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"  # in the package aeon
 
 
 def train_and_test(
     estimator: Any,
-    paths: tuple[Path | None, Path | None],
+    paths: Sequence[Path | None],
     table: TableOptions,
     backend: str | None,
     run: Run,
-    report: Callable[[Any, Tested, Callable[[str], None]], tuple[Results, Draw]],
+    report: Callable[[Any, HostArray, HostArray, HostArray | None], Report],
 ) -> int:
     """Train on TRAIN, save, and test on TEST → the exit status.
 
-    report    estimator, the test, and a function that prints → the results for JSON, and the picture
+    paths    TRAIN and TEST
+    report   a function of the estimator, the targets of TEST, the predictions, and those of the baseline, if it ran
     """
-    selection, say = selected(backend), run.say
-    numbers = isinstance(estimator, Regressor)
-    data = load(*paths, table.given, estimator.check_params().seed, numbers=numbers)
-    labels, truth = [each.label for each in data.train], np.array([each.label for each in data.test])
-    for line in (*selection_lines(selection), data.source):
-        say(line)
+    selection, numbers = selected(backend), isinstance(estimator, Regressor)
+    train, test, about = read_series(paths, table.given, estimator.check_params().seed, numbers=numbers)
+    run.say(*selection_lines(selection), about)
+    labels, truth = [each.label for each in train], np.array([each.label for each in test])
     estimator.reading_, estimator.watcher = table.given, (progress := TrainingProgress(run))
     with use_backend(selection.backend):
-        estimator.fit(data.train, labels)
+        estimator.fit(train, labels)
     run.save(estimator)
     if progress.status:
         to_stderr(f"stopped: {run.out} holds the model so far")
         return progress.status
-    predicted, baseline, advice = estimator.predict(data.test), None, ""
+    predicted, baseline, advice = estimator.predict(test), None, ""
     if estimator.model != _BASELINE:
-        baseline = type(estimator)(model=_BASELINE, seed=estimator.seed).fit(data.train, labels).predict(data.test)
-    results, draw = report(estimator, Tested(truth, predicted, baseline), say)
+        baseline = type(estimator)(model=_BASELINE, seed=estimator.seed).fit(train, labels).predict(test)
+    lines, results, draw = report(estimator, truth, predicted, baseline)
+    run.say(*lines)
     if baseline is not None:
         errors, others = (np.abs(truth - each) if numbers else 1.0 * (truth != each) for each in (predicted, baseline))
         advice = _advice(errors - others, "mean absolute error" if numbers else "accuracy")
         results["baseline"]["ahead"] = bool(advice)
     run.finish(results | {"series": len(truth), "steps": len(estimator.losses_)}, draw)
-    if advice:
-        say(advice)
+    run.say(advice)
     return 0
 
 
-def _advice(better: HostArray, score: str) -> str:
-    """A line, if the mean of `better`, by how much the baseline is better, is above two standard errors; else empty."""
-    # Two differences of typical size and both signs are added, so that a few equal ones don't have scatter 0.
-    size = np.sqrt(np.square(better).mean())
-    mean, scatter = better.mean(), 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
-    advice = f"the baseline is better by {mean:.3g} ± {scatter:.2g} in {score}: --model {_BASELINE} trains and saves it"
-    return advice if mean > scatter else ""
+def read_series(
+    paths: Sequence[Path | None], given: Mapping[str, str], seed: int, *, numbers: bool
+) -> tuple[list[Series], list[Series], str]:
+    """The series to train on and to test on, with the same channels, and a line about them.
 
+    Without TRAIN, they are those of JapaneseVowels. Without TEST, a quarter of each group of series is held out for the
+    test: of each label, or of all to regress on. The seed decides which series.
 
-class Labelled(NamedTuple):
-    """Series with the same channels; their labels are text, or numbers.   source: a line about them"""
-
-    train: list[Series]
-    test: list[Series]
-    source: str
-
-
-def load(train: Path | None, test: Path | None, given: Mapping[str, str], seed: int, *, numbers: bool) -> Labelled:
-    """The series of TRAIN and TEST.
-
-    If no path is given, a classifier uses JapaneseVowels, from the package aeon. Without TEST, a quarter of each group
-    of series is held out for the test: of each label, or of all to regress on. The seed decides which series.
+    paths     TRAIN and TEST;   given: the given TableOptions, by name
+    numbers   False: the labels are text
 
     Raises DataError if a file can't be read, if series have different channels, if there are too few, or if a label or
     target of TEST does not fit TRAIN.
     """
-    paths = [each for each in (train, test) if each] or _default_paths()
+    used = [path for path in paths if path] or _default_paths()
     columns = columns_of(given, numbers=numbers)
-    trained, *others = [[_labelled(each, numbers) for each in read_path(path, columns)] for path in paths]
-    D = check_channels([*trained, *itertools.chain(*others)])
-    labels = None if numbers else classes_of([each.label for each in trained], by_number=True)
-    tested = others[0] if others else []
-    if not others:
-        trained, tested = hold_out(trained, TEST, seed)
-    if not tested:
+    train, *others = [[_labelled(each, numbers) for each in read_path(path, columns)] for path in used]
+    D = check_channels([*train, *itertools.chain(*others)])
+    labels = None if numbers else classes_of([each.label for each in train], by_number=True)
+    if others:
+        test = others[0]
+        _check_test(train, test, labels, used)
+    else:
+        train, test = hold_out(train, TEST, seed)
+    if not test:
         raise DataError(
-            f"{paths[0]} has too few series to hold out some: expected at least two of a label; add some, or name a "
-            "TEST"
+            f"{used[0]} has too few series to hold out some: expected at least two of a label; add some, or name a TEST"
         )
-    if others and {_content(each) for each in tested} <= {_content(each) for each in trained}:
-        raise DataError(
-            f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
-            "another TEST, or leave it out to hold out a part of TRAIN"
-        )
-    if strange := [each for each in tested if labels and each.label not in labels]:
-        raise DataError(
-            f"{printable(strange[0].name)} has the label {quoted(escaped(strange[0].label))}: expected one that TRAIN "
-            f"has, {', '.join(map(escaped, labels or ()))[:200]}; leave the series out, or add some to TRAIN"
-        )
-    names = next((f" ({', '.join(each.channel_names)})" for each in trained if each.channel_names), "")
-    source = (
-        f"series: {len(trained):,} to train on, {len(tested):,} to test on{', held out' * (not others)}; {D} "
-        f"channel{'s' * (D > 1)}{names}, {span([len(each.values) for each in trained + tested])} steps"
+    names = next((f" ({', '.join(each.channel_names)})" for each in train if each.channel_names), "")
+    about = (
+        f"series: {len(train):,} to train on, {len(test):,} to test on{', held out' * (not others)}; "
+        f"{counted(D, 'channel')}{names}, {span([len(each.values) for each in train + test])} steps"
     )
-    return Labelled(trained, tested, source)
+    return train, test, about
 
 
-def _content(series: Series) -> tuple[Any, ...]:
-    """Equal for two series with the same label and values."""
-    return series.label, series.values.shape, series.values.tobytes()
+def _default_paths() -> list[Path]:
+    """The paths of JapaneseVowels in the installed package aeon, which is not imported.   Raises DataError."""
+    aeon = importlib.util.find_spec("aeon")
+    paths = [Path(str(aeon.origin)).parent / _DEFAULT.format(part) for part in ("TRAIN", "TEST")] if aeon else []
+    if not paths or not all(path.is_file() for path in paths):
+        raise DataError(
+            "got no path, and JapaneseVowels, the default, comes with the package aeon, which is not installed: "
+            "expected TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not needed)"
+        )
+    return paths
 
 
 def _labelled(series: Series, numbers: bool) -> Series:
@@ -169,13 +144,31 @@ def _labelled(series: Series, numbers: bool) -> Series:
     return replace(series, label=number)
 
 
-def _default_paths() -> list[Path]:
-    """The paths of JapaneseVowels in the installed package aeon, which is not imported.   Raises DataError."""
-    aeon = importlib.util.find_spec("aeon")
-    paths = [Path(str(aeon.origin)).parent / _DEFAULT.format(part) for part in ("TRAIN", "TEST")] if aeon else []
-    if not paths or not all(path.is_file() for path in paths):
+def _check_test(train: list[Series], test: list[Series], labels: list[Any] | None, paths: Sequence[Path]) -> None:
+    """Raises DataError if all series of TEST are in TRAIN too, or if one has a label that TRAIN has not."""
+
+    def content(series: Series) -> tuple[Any, ...]:
+        return series.label, series.values.shape, series.values.tobytes()
+
+    if {*map(content, test)} <= {*map(content, train)}:
         raise DataError(
-            "got no path, and JapaneseVowels, the default, comes with the package aeon, which is not installed: "
-            "expected TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not needed)"
+            f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
+            "another TEST, or leave it out to hold out a part of TRAIN"
         )
-    return paths
+    if strange := [each for each in test if labels and each.label not in labels]:
+        raise DataError(
+            f"{printable(strange[0].name)} has the label {quoted(escaped(strange[0].label))}: expected one that TRAIN "
+            f"has, {', '.join(map(escaped, labels or ()))[:200]}; leave the series out, or add some to TRAIN"
+        )
+
+
+def _advice(better: HostArray, score: str) -> str:
+    """A line if the baseline is better by more than two standard errors; else empty.
+
+    better   by how much the baseline is better, for each series
+    """
+    # Two differences of typical size and both signs are added, so that a few equal ones don't have scatter 0.
+    size = np.sqrt(np.square(better).mean())
+    mean, scatter = better.mean(), 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
+    advice = f"the baseline is better by {mean:.3g} ± {scatter:.2g} in {score}: --model {_BASELINE} trains and saves it"
+    return advice if mean > scatter else ""

@@ -85,20 +85,14 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"xrnn {xrnn.__version__}")
-        raise typer.Exit
-
-
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
-    version: Annotated[
-        bool,
-        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."),
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False,
 ) -> None:
+    if version:
+        print(f"xrnn {xrnn.__version__}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
 

@@ -1,11 +1,11 @@
-"""Options made from dataclasses: estimators, and the groups of options below. So each is described once."""
+"""Options and arguments. Options are made from dataclasses: estimators, and the groups of options below."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Final, get_args
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, get_args
 import typer
 
 from xrnn.select import Selection, choices, select
-from xrnn.series import Classifier, Forecaster
+from xrnn.series import Classifier
 from xrnn.series.checks import SettingsError
 from xrnn.series.estimator import RULES, Rule, helps_of
 from xrnn.series.tables import Columns, names_in
@@ -21,10 +21,10 @@ from xrnn.series.tables import Columns, names_in
 
 @dataclass(kw_only=True)
 class ReadingOptions:
-    """How to read text.
+    """How to read text files.
 
-    decimal     decimal point of numbers that are text; by default a point
-    encoding    encoding of text; by default UTF-8, else cp1252
+    decimal     decimal separator of numbers that are text; by default a point
+    encoding    encoding of text files; by default UTF-8, or cp1252 if a file is not UTF-8
     """
 
     decimal: str = ""
@@ -40,10 +40,10 @@ class ReadingOptions:
 class TableOptions(ReadingOptions):
     """How to read tables.
 
-    skip_columns    columns of tables that are not channels
-    id              column of tables with the identifier of a series: its name, or its number
-    time            column of tables to sort the steps by
-    label           column of tables with the label of a series, or its number to predict
+    skip_columns    columns of a table to ignore, by their names or numbers
+    id              column of a table that tells its series apart, by its name or number
+    time            column of a table to sort the steps of a series by
+    label           column of a table with the label of each series, or with the number to predict
     """
 
     skip_columns: str = ""
@@ -66,33 +66,21 @@ class RunOptions:
     json: bool = False
 
 
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(choices()),
+        parser=str.lower,
+        help="Where to compute; by default the value of XRNN_BACKEND, or auto.",
+    ),
+]
+
 # The placeholder of an option's value, by its name, else by its type.
 _METAVARS: Final[dict[Any, str]] = {
     **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…"},
     **dict.fromkeys(("id", "time", "label", "target"), "COLUMN"),
     **dict.fromkeys(("skip_columns", "known"), "COLUMN,COLUMN,…"),
 }
-
-
-def options_of(kind: Any) -> Iterator[inspect.Parameter]:
-    """An option for each parameter of a dataclass, described by the line of the parameter in the docstring.
-
-    If a subclass has no such line, that of its base class is used; Regressor uses those of Classifier.
-    """
-    helps = {name: text for each in (Classifier, *kind.__mro__[::-1]) for name, text in helps_of(each).items()}
-    rules: Mapping[str, Rule] = getattr(kind, "rules", RULES)
-    for name, each in inspect.signature(kind, eval_str=True).parameters.items():
-        type_ = next(each for each in get_args(each.annotation) or (each.annotation,) if each is not NoneType)
-        metavar = _METAVARS.get(name) or _METAVARS.get(type_, "")
-        if name in rules and rules[name].choices:
-            metavar = "|".join(rules[name].choices)
-        more: dict[str, Any] = {} if type_ is bool else {"metavar": metavar}
-        annotation = each.annotation if each.default is None else type_
-        if type_ is Path or ("|" in metavar and type_ is not bool):
-            more["parser"] = path if type_ is Path else str.lower
-        text = f"{helps[name][0].upper()}{helps[name][1:]}."
-        option = typer.Option(flag(name), help=text, show_default=type_ is not bool and each.default != "", **more)
-        yield each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option])
 
 
 def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,6 +108,31 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def options_of(kind: Any) -> Iterator[inspect.Parameter]:
+    """An option for each parameter of a dataclass, described by the line of the parameter in the docstring.
+
+    If a subclass has no such line, that of its base class is used; Regressor uses those of Classifier.
+    """
+    helps = {name: text for each in (Classifier, *kind.__mro__[::-1]) for name, text in helps_of(each).items()}
+    rules: Mapping[str, Rule] = getattr(kind, "rules", RULES)
+    for name, each in inspect.signature(kind, eval_str=True).parameters.items():
+        type_ = next(each for each in get_args(each.annotation) or (each.annotation,) if each is not NoneType)
+        annotation = each.annotation if each.default is None else type_
+        choices = "|".join(rules[name].choices) if name in rules else ""
+        more: dict[str, Any] = {"show_default": type_ is not bool and each.default != ""}
+        if type_ is not bool:
+            more["metavar"] = choices or _METAVARS.get(name) or _METAVARS[type_]
+        if choices or type_ is Path:
+            more["parser"] = str.lower if choices else path
+        option = typer.Option(flag(name), help=f"{helps[name][0].upper()}{helps[name][1:]}.", **more)
+        yield each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option])
+
+
+def argument(metavar: str, text: str) -> Any:
+    """A positional argument for paths, with its help text."""
+    return typer.Argument(parser=path, metavar=metavar, help=text)
+
+
 def path(text: str) -> Path:
     """The path that an option or argument names.   Raises typer.BadParameter for an empty one."""
     if not text:  # an unset shell variable; `Path` would make it the working directory
@@ -130,16 +143,6 @@ def path(text: str) -> Path:
 def flag(name: str) -> str:
     """The option of a parameter."""
     return f"--{name.replace('_', '-')}"
-
-
-BackendOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="|".join(choices()),
-        parser=str.lower,
-        help="Where to compute; by default the value of XRNN_BACKEND, or auto.",
-    ),
-]
 
 
 def selected(backend: str | None) -> Selection:
@@ -157,9 +160,3 @@ def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
     table = TableOptions(**given)
     skip = names_in(table.skip_columns)
     return Columns(table.decimal or ".", skip, table.id, table.time, table.label, numbers, encoding=table.encoding)
-
-
-def forecast_columns(p: Forecaster, given: Mapping[str, str]) -> Columns:
-    """How to read the tables of a forecaster.   p: its parameters;   given: ReadingOptions.   Raises SettingsError."""
-    used = (p.target, *names_in(str(p.known))) if p.target else ()
-    return replace(columns_of(given), id=p.id, time=p.time, timed=True, channels=used)

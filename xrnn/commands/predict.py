@@ -1,4 +1,4 @@
-"""`xrnn predict`: what a trained model says of series in files, or of one series from standard input."""
+"""`xrnn predict`: predictions for series in files, or for one series from standard input."""
 
 from __future__ import annotations
 
@@ -10,25 +10,15 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-import typer
-
-from xrnn.commands.options import (
-    BackendOption,
-    TableOptions,
-    columns_of,
-    flag,
-    forecast_columns,
-    path,
-    selected,
-    with_options,
-)
-from xrnn.commands.output import to_stderr
+from xrnn.commands.forecast import forecast_columns
+from xrnn.commands.options import BackendOption, TableOptions, argument, columns_of, selected, with_options
+from xrnn.commands.output import counted, to_stderr
 from xrnn.files import quoted
 from xrnn.select import use_backend
 from xrnn.series import ESTIMATORS, Classifier, Forecaster, Regressor
-from xrnn.series.checks import DataError, Series, SettingsError, escaped, file_errors
+from xrnn.series.checks import DataError, Series, SettingsError, escaped, file_errors, param
 from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
@@ -36,12 +26,14 @@ from xrnn.series.read import check_same, read_path
 from xrnn.series.tables import Columns, are_names, cells_in, names_in, numbers_in
 from xrnn.typing import HostArray
 
+_OF_TEXT: Final = frozenset({"decimal", "encoding"})  # the options of `TableOptions` that name no column
+
 
 @dataclass(kw_only=True)
 class PredictOptions:
     """What to print.
 
-    stream     read one series to classify or regress from standard input: a row of values per line
+    stream     predict after each row of one series from standard input, a row of values per line; not for forecasters
     proba      print the probability of every label too
     json       print each row of the table as a line of JSON
     """
@@ -53,17 +45,9 @@ class PredictOptions:
 
 @with_options
 def predict(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            parser=path, metavar="CHECKPOINT", help="A checkpoint of `xrnn classify`, `regress` or `forecast`."
-        ),
-    ],
+    checkpoint: Annotated[Path, argument("CHECKPOINT", "A checkpoint of `xrnn classify`, `regress` or `forecast`.")],
     files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            parser=path, metavar="FILE", help=".ts, .csv, .xlsx, .parquet or .npy files, or folders of labels."
-        ),
+        list[Path] | None, argument("FILE", ".ts, .csv, .xlsx, .parquet or .npy files, or folders as in training.")
     ] = None,
     *,
     table: TableOptions,
@@ -72,9 +56,8 @@ def predict(
 ) -> None:
     """Print a prediction for each series: a label with its probability, a number, or the next values.
 
-    With --stream, a prediction is printed after each row. Tables are read with the options of the training, unless
-    options are given here. A file must have the columns of the channels, and the columns that options on this command
-    line name.
+    Tables are read with the options of the training, unless other options are given here. A table must have the
+    columns of the channels, and those that the options given here name.
     """
     if how.stream == bool(files):
         got = "both --stream and files" if how.stream else "neither a file nor --stream"
@@ -89,7 +72,8 @@ def predict(
             if how.json:
                 print(json.dumps(row))
             else:
-                writer.writerows([map(escaped, row)] if i == 0 else [])  # the header
+                if i == 0:
+                    writer.writerow(map(escaped, row))
                 writer.writerow(map(escaped, row.values()))
             sys.stdout.flush()
 
@@ -131,9 +115,7 @@ def _columns(estimator: Classifier | Regressor, given: dict[str, str]) -> Column
     Columns that only the training named may be absent: new files usually have no labels.
     """
     kept = columns_of(estimator.reading_)
-    needed = {
-        name for option, value in given.items() if option not in ("decimal", "encoding") for name in names_in(value)
-    }
+    needed = {name for option in given.keys() - _OF_TEXT for name in names_in(given[option])}
     channels = estimator.channel_names_ or ()
     optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed | {*channels})
     columns = columns_of({**estimator.reading_, **given}, numbers=True)
@@ -145,10 +127,9 @@ def _forecasts(
     forecaster: Forecaster, given: dict[str, str], files: Sequence[Path], how: PredictOptions
 ) -> Iterator[dict[str, Any]]:
     """A row for each step ahead of each series."""
-    refused = [*(given.keys() - {"decimal", "encoding"}), *["proba"] * how.proba, *["stream"] * (not files)]
-    if refused:
+    if refused := [*sorted(given.keys() - _OF_TEXT), *["proba"] * how.proba, *["stream"] * (not files)]:
         expected = "files, --decimal, --encoding or --json"
-        raise SettingsError(f"got {flag(refused[0])} for a forecaster: expected {expected}; leave it out")
+        raise SettingsError(f"got {param(refused[0])} for a forecaster: expected {expected}; leave it out")
     p = forecaster.check_params()
     columns, optional = forecast_columns(p, {**forecaster.reading_, **given}), {p.id, p.time}
     if not columns.channels:
@@ -197,6 +178,6 @@ def _check_header(header: tuple[str, ...], channels: int, names: tuple[str, ...]
     if names and header != names:
         expected = f"{quoted(', '.join(names))}, in this order, the channels of the model; reorder the columns"
     elif not len({*header}) == len(header) == channels:
-        expected = f"{channels} different name{'s' * (channels > 1)}, one for each channel; correct or remove it"
+        expected = f"{counted(channels, 'different name')}, one for each channel; correct or remove it"
     if expected:
         raise DataError(f"the header is {quoted(', '.join(header))}: expected {expected}")

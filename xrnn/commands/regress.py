@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from xrnn.commands.labelled import TestArgument, Tested, TrainArgument, train_and_test
+from xrnn.commands.labelled import Report, TestArgument, TrainArgument, train_and_test
 from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_options
-from xrnn.commands.output import Draw, Results, Run
+from xrnn.commands.output import Results, Run
 from xrnn.series import Regressor
 from xrnn.series.labelled.estimators import r_squared
 from xrnn.typing import HostArray
@@ -29,21 +28,20 @@ def regress(
 
     It writes regression.safetensors and regression.png. If the training is interrupted, it saves the model so far.
     """
-    run = Run(options, "regression.safetensors", [each for each in (train, test) if each])
-    return train_and_test(regressor, (train, test), table, backend, run, _report)
+    run = Run(options, "regression.safetensors", (train, test))
+    return train_and_test(regressor, (train, test), table, backend, run, report_numbers)
 
 
-def _report(regressor: Regressor, tested: Tested, say: Callable[[str], None]) -> tuple[Results, Draw]:
-    truth, predicted, baseline = tested
+def report_numbers(regressor: Regressor, truth: HostArray, predicted: HostArray, baseline: HostArray | None) -> Report:
     model, mean = _scores(truth, predicted), _scores(truth, np.full(len(truth), regressor.target_mean_))
-    say(f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})")
+    lines = [f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})"]
     if model["r2"] is not None:
-        say(f"R²: {model['r2']:.3f} (mean predictor: {mean['r2']:.3f})")
+        lines.append(f"R²: {model['r2']:.3f} (mean predictor: {mean['r2']:.3f})")
     results: Results = model | {"mean_predictor": mean}
     if baseline is not None:
         results["baseline"] = _scores(truth, baseline)
-        say(f"baseline (ridge on convolutions): mean absolute error {results['baseline']['mae']:.4g}")
-    return results, lambda figure: draw_regression(figure, truth, predicted)
+        lines.append(f"baseline (ridge on convolutions): mean absolute error {results['baseline']['mae']:.4g}")
+    return lines, results, lambda figure: draw_regression(figure, truth, predicted)
 
 
 def _scores(truth: HostArray, predicted: HostArray) -> dict[str, Any]:
@@ -52,13 +50,12 @@ def _scores(truth: HostArray, predicted: HostArray) -> dict[str, Any]:
     return {"mae": float(np.abs(truth - predicted).mean()), "r2": None if np.isnan(r2) else r2}
 
 
-def draw_regression(figure: Any, targets: HostArray, predicted: HostArray) -> None:
+def draw_regression(figure: Any, truth: HostArray, predicted: HostArray) -> None:
     """The predicted numbers against the true ones."""
     figure.set_size_inches(5.4, 4.4)
     axes = figure.add_subplot()
-    ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
+    ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
     axes.plot(ends, ends, color="tab:gray", linewidth=0.8)
-    axes.scatter(targets, predicted, s=12, alpha=0.6)
-    error = np.abs(targets - predicted).mean()
-    axes.set(xlabel="true", ylabel="predicted", title=f"mean absolute error {error:.4g}")
+    axes.scatter(truth, predicted, s=12, alpha=0.6)
+    axes.set(xlabel="true", ylabel="predicted", title=f"mean absolute error {np.abs(truth - predicted).mean():.4g}")
     axes.grid(alpha=0.3)

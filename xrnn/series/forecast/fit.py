@@ -281,6 +281,7 @@ class Backtest(NamedTuple):
     """The forecasts of the held-out rows of a series, (N, F, Q), from the origins (N,).
 
     place    of the series among all
+    seasonal_naive   the forecasts that repeat the last season, (N, F)
     scores   by method: `mase`, the mean absolute error divided by the mean |v[t] - v[t - season]| in the rows before
              (Hyndman & Koehler, 2006); `steps`, the same of each step ahead; `smape`, the mean of 200 |error| /
              (|value| + |forecast|), in percent. Of the model also `coverage`, the share of values between the lowest
@@ -292,6 +293,7 @@ class Backtest(NamedTuple):
     series: OneSeries
     origins: HostArray
     forecasts: HostArray
+    seasonal_naive: HostArray
     scores: dict[str, dict[str, Any]]
 
 
@@ -328,7 +330,7 @@ def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
         above, q = actual[..., None] - quantiles, np.array(model.levels)
         pinball = np.maximum(q * above, (q - 1) * above).mean() / unit
         scores["model"] |= {"coverage": float(inside.mean()), "pinball": float(pinball)}
-        results.append(Backtest(place, each, at, quantiles, scores))
+        results.append(Backtest(place, each, at, quantiles, forecasts["seasonal_naive"], scores))
     return results
 
 

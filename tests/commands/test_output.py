@@ -1,4 +1,4 @@
-"""The files that a run writes: their names, and that no file of the user's is lost."""
+"""What a run prints and writes: tables, the names of its files, and that no file of the user's is lost."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from tests.commands.runs import (
     write_data,
 )
 from tests.series.waves import waves, write_folder
+from xrnn.commands.options import RunOptions
+from xrnn.commands.output import Run, counted, span, table
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
 ELSEWHERE = "can't write {}: expected the name of a file, but it is {}"
@@ -108,3 +110,21 @@ def test_an_output_is_no_input(folder: Path, capsys: Capture) -> None:
     for path in ("g/slow/0", "./g/quick/new.safetensors"):
         expected = READS.format(path.removeprefix("./"))
         assert failed(capsys, "classify", "g/", "--out", path, "--overwrite") == expected
+
+
+# ---- text ----
+
+
+def test_control_characters_are_replaced(workdir: Path, capsys: Capture) -> None:
+    Run(RunOptions(), "c", []).say("", "checkpoint: \x1b]0;title\x07[bold]c\n\tof it")
+    assert capsys.readouterr().out == "checkpoint: �]0;title�[bold]c\n\tof it\n"
+
+
+def test_the_columns_of_a_table_are_aligned() -> None:
+    """A wide character takes two cells of a terminal."""
+    assert table(["label", "n"], ["猫", "12"], ["a", "3"]) == "label   n\n猫     12\na       3"
+
+
+def test_numbers_of_things() -> None:
+    assert [counted(count, "step") for count in (1, 2, 1234)] == ["1 step", "2 steps", "1,234 steps"]
+    assert (span([2, 1234, 5]), span([3, 3])) == ("2 to 1,234", "3")

@@ -1,4 +1,4 @@
-"""Series with labels are divided by label and seed; series that do not fit together are refused."""
+"""TRAIN and TEST: series are divided by label and seed; those that do not fit together are refused. The advice."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ import pytest
 from tests.commands.runs import write_levels
 from tests.errors import one_line, refused
 from tests.series.waves import waves, write_csv, write_folder, write_ts
-from xrnn.commands.labelled import Labelled, load
+from xrnn.commands.labelled import read_series
 from xrnn.series.checks import DataError, Series
 from xrnn.series.labelled.base import classes_of
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
-def read(paths: list[Path], seed: int = 0, *, numbers: bool = False, **table: str) -> Labelled:
-    train, test = [*paths, None, None][:2]
-    return load(train, test, table, seed, numbers=numbers)
-
-
-def labels_of(data: Labelled) -> list[str]:
-    return classes_of([each.label for each in data.train], by_number=True)
+def read(
+    paths: list[Path], seed: int = 0, *, numbers: bool = False, **table: str
+) -> tuple[list[Series], list[Series], str]:
+    return read_series(paths, table, seed, numbers=numbers)
 
 
 def series(label: str, T: int = 3, D: int = 2) -> Series:
@@ -39,24 +36,23 @@ def ts(name: str, *of: Series) -> Path:
 def test_train_and_test_are_read_as_they_are(kind: str) -> None:
     write = write_ts if kind == "ts" else write_folder
     paths = [write(Path(f"{i}.{kind}"), waves(8, seed)) for i, seed in enumerate((0, 1))]
-    data = read(paths)
-    for got, expected in ((data.train, waves(8, 0)), (data.test, waves(8, 1))):
+    train, test, about = read(paths)
+    for got, expected in ((train, waves(8, 0)), (test, waves(8, 1))):
         key = lambda each: (each.label, each.values[0, 0])  # noqa: E731
         for a, b in zip(sorted(got, key=key), sorted(expected, key=key), strict=True):
             assert a.label == b.label
             np.testing.assert_array_equal(a.values, b.values)
-    assert labels_of(data) == ["quick", "slow"]
-    assert data.source == "series: 8 to train on, 8 to test on; 2 channels, 5 to 9 steps"
+    assert about == "series: 8 to train on, 8 to test on; 2 channels, 5 to 9 steps"
 
 
 def test_a_share_of_each_label_is_held_out_by_the_seed() -> None:
     path = ts("f.ts", *[series("a")] * 12, *[series("b", 4)] * 2)
-    data = read([path])
-    assert Counter(each.label for each in data.test) == {"a": 3, "b": 1}
-    assert Counter(each.label for each in data.train) == {"a": 9, "b": 1}
-    names = {frozenset(each.name for each in read([path], seed).test) for seed in (0, 0, 1, 2)}
+    train, test, _ = read([path])
+    assert Counter(each.label for each in test) == {"a": 3, "b": 1}
+    assert Counter(each.label for each in train) == {"a": 9, "b": 1}
+    names = {frozenset(each.name for each in read([path], seed)[1]) for seed in (0, 0, 1, 2)}
     assert len(names) == 3
-    assert not {each.name for each in data.test} & {each.name for each in data.train}
+    assert not {each.name for each in test} & {each.name for each in train}
 
 
 def test_labels_that_are_numbers_are_in_their_order() -> None:
@@ -66,31 +62,31 @@ def test_labels_that_are_numbers_are_in_their_order() -> None:
         # NaN has no place among numbers: the order would be that of a set, another in each process.
         (["nan", *map(str, range(9))], sorted(["nan", *map(str, range(9))])),
     ):
-        assert labels_of(read([ts("f.ts", *map(series, names * 2))])) == expected
+        assert classes_of(names * 2, by_number=True) == expected
 
 
 def test_a_table_and_folders_named_by_numbers() -> None:
-    data = read([write_levels(Path("levels.ts"), 8, 0)], numbers=True)
-    made = [*data.train, *data.test]
+    train, test, _ = read([write_levels(Path("levels.ts"), 8, 0)], numbers=True)
+    made = [*train, *test]
     rows = [f"{i},{x},{y},{each.label}" for i, each in enumerate(made) for x, y in each.values]
     Path("t.csv").write_text("\n".join(["id,x,y,level", *rows]))
     for each in made:
         folder = Path("d", str(each.label))
         folder.mkdir(parents=True)
         np.save(folder / "f.npy", each.values)
-    table = read([Path("t.csv")], numbers=True, id="id", label="level")
-    folders = read([Path("d")], numbers=True)
-    assert len(table.train) == len(folders.train) == 6
-    assert table.train[0].channel_names == ("x", "y")
-    assert {s.label for s in folders.train + folders.test} == {s.label for s in made}
+    of_table, *_ = read([Path("t.csv")], numbers=True, id="id", label="level")
+    train, test, _ = read([Path("d")], numbers=True)
+    assert len(of_table) == len(train) == 6
+    assert of_table[0].channel_names == ("x", "y")
+    assert {each.label for each in train + test} == {each.label for each in made}
 
 
 def test_targets_with_a_decimal_comma() -> None:
     rows = [f"{i};{i},5;{t},25;{t}" for i in range(8) for t in range(4)]
     Path("t.csv").write_text("\n".join(["id;level;x;y", *rows]))
-    data = read([Path("t.csv")], numbers=True, decimal=",", id="id", label="level")
-    assert {each.label for each in data.train + data.test} == {i + 0.5 for i in range(8)}
-    assert data.source == "series: 6 to train on, 2 to test on, held out; 2 channels (x, y), 4 steps"
+    train, test, about = read([Path("t.csv")], numbers=True, decimal=",", id="id", label="level")
+    assert {each.label for each in train + test} == {i + 0.5 for i in range(8)}
+    assert about == "series: 6 to train on, 2 to test on, held out; 2 channels (x, y), 4 steps"
 
 
 def test_bad_targets_get_one_line() -> None:
@@ -109,8 +105,8 @@ def test_series_that_do_not_fit_get_one_line() -> None:
     ):
         with one_line(DataError, words):
             read([ts("f.ts", *train), *([ts("g.ts", *test)] if test else [])])
-    data = read([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a", T=4))])  # enough beside a TEST
-    assert (len(data.train), len(data.test)) == (2, 1)
+    both = read([ts("f.ts", series("a"), series("b")), ts("g.ts", series("a", T=4))])  # enough beside a TEST
+    assert [*map(len, both[:2])] == [2, 1]
 
 
 def test_a_test_on_the_training_series_is_refused() -> None:
@@ -122,7 +118,7 @@ def test_a_test_on_the_training_series_is_refused() -> None:
         with one_line(DataError, f"{name} has only series that f.ts has too: expected series that the model has not"):
             read([train, Path(name)])
     some = write_ts(Path("some.ts"), [*waves(8)[:7], *waves(1, 1)])
-    assert len(read([train, some]).test) == 8
+    assert len(read([train, some])[1]) == 8
 
 
 def test_series_without_a_label_get_one_line() -> None:
@@ -155,5 +151,5 @@ def test_without_a_path_the_files_of_aeon_are_read(tmp_path: Path, monkeypatch: 
         read([])
     for part, seed in (("TRAIN", 0), ("TEST", 1)):
         write_ts(folder / f"JapaneseVowels_{part}.ts", waves(4, seed))
-    data = read([])
-    assert (len(data.train), len(data.test)) == (4, 4)
+    train, test, _ = read([])
+    assert (len(train), len(test)) == (4, 4)
