@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description="speed on a busy machine")
     parser.add_argument("--parts", type=machine.some_of(PARTS), default=",".join(PARTS), help="(default: %(default)s)")
     parser.add_argument(
-        "--processes", type=machine.positive, nargs="+", default=[1, 2, 4], help="(default: %(default)s)"
+        "--processes", type=machine.positive, nargs="+", default=[1, 2, 4, 8], help="(default: %(default)s)"
     )
     parser.add_argument(
         "--neighbours",

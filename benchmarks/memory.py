@@ -112,17 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=machine.some_of(PEERS),
         help=f"comma-separated (default: {','.join(_PEERS)}; with --long: {','.join(_PEERS_OF_LONG)})",
     )
-    parser.add_argument("--cell", choices=_KEPT, help="only this one (default: all)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 
-    chosen, peers = (LONG, _PEERS_OF_LONG) if options.long else (CASES, _PEERS)
-    cases = [case for case in chosen if options.cell in (None, case.cell)]
-    if not cases:
-        known = ", ".join(case.cell for case in chosen)
-        parser.error(
-            f"--cell is {options.cell}: expected one of {known}{'' if options.long else '; others need --long'}"
-        )
+    cases, peers = (LONG, _PEERS_OF_LONG) if options.long else (CASES, _PEERS)
     machine.print_version()
     results = measure_memory(options.peers or peers, cases, options.threads)
     machine.write(results, options.out / "memory.json")

@@ -34,10 +34,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import machine
+from benchmarks.cases import COMMON
 from benchmarks.parallel_rank import HIDDEN
 from benchmarks.processes import environment, rotated
 from benchmarks.ratios import quartiles, ratio
-from xrnn.cells import CELLS
 
 LIBRARIES: Final = {"xrnn": "xrnn", "torch": "PyTorch", "xrnn.torch": "PyTorch, accelerated"}
 # Typical latency in seconds and bandwidth in bytes per second.
@@ -248,7 +248,7 @@ def _divided(above: Sequence[float], below: Sequence[float]) -> list[float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parallel", description="data-parallel training")
-    parser.add_argument("--cells", type=machine.some_of(list(CELLS)), default=list(CELLS), help="(default: all)")
+    parser.add_argument("--cells", type=machine.some_of(COMMON), default=list(COMMON), help="(default: all)")
     default = "(default: %(default)s)"
     parser.add_argument("--processes", type=machine.positive, default=2, help=default)
     parser.add_argument("--batch", type=machine.positive, default=64, help=f"of each rank {default}")

@@ -23,7 +23,7 @@ _SIZE: Final = 64  # D and H
 _OURS: Final = "xrnn"
 
 
-def measure_step(peers: Sequence[str], rounds: int, threads: int, cells: Sequence[str] = COMMON) -> dict[str, Any]:
+def measure_step(peers: Sequence[str], rounds: int, threads: int) -> dict[str, Any]:
     """Times of each cell in microseconds, one a round: by operation and library, and of the parts of xrnn's call.
 
     parts   "total": a call; "allocation": the buffers of the states; "kernel": the cost of one more step in a sequence
@@ -32,7 +32,7 @@ def measure_step(peers: Sequence[str], rounds: int, threads: int, cells: Sequenc
     machine.pin(threads)
     with workers(peers, threads) as started, Worker(_OURS, threads) as ours, Worker(_OURS, 1) as longer:
         cases = []
-        for cell in cells:
+        for cell in COMMON:
             for worker in started:
                 worker.prepare(_case(cell, 1))
             times = timed(started, list(_TITLES), rounds)
@@ -90,9 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=list(PEERS),
         help="comma-separated, xrnn among them (default: all)",
     )
-    parser.add_argument(
-        "--cells", type=machine.some_of(COMMON), default=",".join(COMMON), help="comma-separated (default: %(default)s)"
-    )
     parser.add_argument("--rounds", type=machine.positive, default=15, help="(default: %(default)s)")
     parser.add_argument(
         "--int8",
@@ -112,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         machine.write(measured, options.out / "step-int8.json")
         print_int8(measured, wide_console())
         return
-    results = measure_step(options.peers, options.rounds, options.threads, options.cells)
+    results = measure_step(options.peers, options.rounds, options.threads)
     machine.write(results, options.out / "step.json")
     print_step(results, wide_console())
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 def wide_console() -> Console:
     """A console that never shortens a column, so that output piped into a file is complete."""
-    return Console(width=max(Console().width, 190), highlight=False)
+    return Console(width=max(Console().width, 250), highlight=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:

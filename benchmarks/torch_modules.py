@@ -1,4 +1,4 @@
-"""xrnn.torch's modules beside PyTorch's own: `python -m benchmarks.torch_modules [--quick] [--cell gru]`.
+"""xrnn.torch's modules beside PyTorch's own: `python -m benchmarks.torch_modules`.
 
 Both run the same code, each in its own process: inference under inference_mode, training by `backward`. The input of
 *training* needs a gradient, as in every layer but a model's first; the input of *training on data* needs none.
@@ -15,7 +15,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import COMMON, QUICK, SIZES, Case
+from benchmarks.cases import COMMON, SIZES, Case
 from benchmarks.peers import MODULES
 from benchmarks.ratios import ratio
 from benchmarks.tables import table, wide_console
@@ -72,14 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.torch_modules", description="xrnn.torch's modules beside PyTorch's own"
     )
-    parser.add_argument("--quick", action="store_true", help="a few small cases, as a smoke test")
-    parser.add_argument("--cell", choices=COMMON, help="only this cell")
+    parser.add_argument(
+        "--cases", default="", help="only cases of this cell, or with such a part in the name: N64-D256"
+    )
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
-    cases = [case for case in (QUICK if options.quick else CASES) if options.cell in (None, case.cell)]
-    if not cases:
-        parser.error(f"--quick has no case of --cell {options.cell}: leave out one of the two options")
+    cases = machine.cases_named(parser, CASES, options.cases)
     machine.print_version()
     results = measure(cases, options.rounds, options.threads)
     machine.write(results, options.out / "torch_modules.json")

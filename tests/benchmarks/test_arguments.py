@@ -18,14 +18,13 @@ import pytest
         ("compare", "--cases H7777", "expected parts of names, with commas between them: T50-N1-D16-H16"),
         ("compare", "--size 3 2 4 0", "argument --size: '0': expected a whole number of at least 1"),
         ("compare", "--cell gru", "got --cell without --size: expected both"),
-        ("memory", "--cell min-gru", "--cell is min-gru: expected one of rnn, lstm, gru; others need --long"),
-        ("memory", "--long --cell rnn", "--cell is rnn: expected one of min-gru, min-lstm, lru, gru, lstm"),
+        ("parallel", "--cells lru", "argument --cells: lru: expected some of rnn, lstm, gru, with commas"),
         ("gpu.choices", "--cell lru --heads 4", "--heads is 4, with --cell lru: expected a cell with a recurrent"),
         ("readme", "benchmarks/results/2026-11-30-step-int8.json", "holds no cases: expected a file of results with"),
         ("soak", "--minutes=nan", "argument --minutes: 'nan': expected a number above 0"),
         ("step", "--peers xrnn,theirs", "argument --peers: theirs: expected some of xrnn, "),
         ("step", "--peers numpy", "--peers has no xrnn: expected it, to compare the others with"),
-        ("torch_modules", "--quick --cell gru", "--quick has no case of --cell gru: leave out one of the two options"),
+        ("torch_modules", "--cases lru", "--cases is lru: expected parts of names"),
     ],
 )
 def test_bad_arguments_are_refused(
