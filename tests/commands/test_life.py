@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import signal
 import subprocess
@@ -105,16 +103,6 @@ def test_an_interrupt_in_a_fit_writes_nothing_and_one_after_it_keeps_the_checkpo
     assert files().keys() - before.keys() == {"c"}
 
 
-# ---- without its output ----
-
-
-def test_an_output_that_fails_when_it_is_flushed_is_lost(capsys: Capture, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(sys, "stdout", stream := io.StringIO())
-    monkeypatch.setattr(stream, "flush", raising(OSError(errno.ENOSPC, "No space left on device")))
-    assert main(["-V"]) == 1
-    assert "can't write the output (No space left on device)" in capsys.readouterr().err
-
-
 # ---- without a finite loss or memory ----
 
 
@@ -139,21 +127,6 @@ def test_too_little_memory_gets_one_line(folder: Path, capsys: Capture, monkeypa
     assert CLASSIFY("--hidden", "1000000", "--batch", "1") == 1
     assert capsys.readouterr().err.startswith("error: out of memory (8 TiB): expected less work; lower the sizes")
     assert files() == before
-
-
-def test_loaded_weights_are_not_drawn_first(folder: Path, monkeypatch: Patch) -> None:
-    """A checkpoint is used without the time and memory of new weights."""
-    assert CLASSIFY("--out", "c", epochs=1) == 0
-    draws: list[int] = []
-
-    def draw(rng: object, *shape: int) -> object:
-        draws.append(max(shape))
-        return xrnn.xp.zeros((shape[0], shape[-1]))
-
-    monkeypatch.setattr("xrnn.init.orthogonal", draw)
-    monkeypatch.setattr("xrnn.init.glorot_uniform", draw)
-    assert main(["predict", "c", "test.ts"]) == 0
-    assert not draws
 
 
 # ---- processes ----

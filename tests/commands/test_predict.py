@@ -155,6 +155,14 @@ def test_the_truth_need_not_be_known(capsys: Capture) -> None:
     assert predicted(capsys, "named/classify", "t.csv") == unlabelled
 
 
+def test_loaded_weights_are_not_drawn_first(monkeypatch: Patch) -> None:
+    """A checkpoint is used without the time and memory of new weights."""
+    write_ts(Path("new.ts"), waves(2, 3))
+    for name in ("orthogonal", "glorot_uniform"):
+        monkeypatch.setattr(f"xrnn.init.{name}", raising(AssertionError(f"{name} has drawn weights")))
+    assert main(["predict", "classify", "new.ts"]) == 0
+
+
 # ---- streams ----
 
 

@@ -174,10 +174,3 @@ def test_a_failure_of_a_prediction_gets_one_line(capsys: Capture, monkeypatch: P
     assert refusal(capsys, words) == f"out of memory (80 TiB): {MEMORY}"
     monkeypatch.setattr("xrnn.Linear.__call__", raising(KeyboardInterrupt()))
     assert refusal(capsys, words, 130) == "interrupted"
-
-
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("words", ["convert layer l.c", "info layer", "predict regress others.ts"])
-def test_out_of_memory_gets_one_line(words: str, capsys: Capture, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(f"xrnn.commands.{words.split()[0]}.use_backend", raising(MemoryError("80 TiB")))
-    assert refusal(capsys, words.split()) == f"out of memory (80 TiB): {MEMORY}"
