@@ -229,7 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=machine.positive, default=20, help="(default: %(default)s)")
     parser.add_argument("--per-exponent", type=machine.positive, default=8, help="(default: %(default)s)")
     parser.add_argument("--products", action="store_true", help="products by tiles (AMX) beside float32, instead")
-    parser.add_argument("--cases", default="", help="with --products: only cases whose name contains this")
+    parser.add_argument(
+        "--cases", default="", help="with --products: only cases of this cell, or with such a part in the name"
+    )
     machine.add_options(parser)
     options = parser.parse_args(arguments)
 

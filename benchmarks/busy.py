@@ -1,4 +1,4 @@
-"""The speed on a machine that other processes use: `python -m benchmarks.busy`, twenty minutes.
+"""The speed on a machine that other processes use: `python -m benchmarks.busy`, half an hour.
 
 processes   calls per second of 1, 2, 4 or 8 training processes together
 neighbour   calls per second of one training process, while other processes keep one CPU busy, or all CPUs; beside a

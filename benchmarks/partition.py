@@ -128,7 +128,9 @@ def print_partitions(results: dict[str, Any], console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.partition", description="the division among threads")
-    parser.add_argument("--cases", default="", help="only cases whose name contains this, such as N16-D256")
+    parser.add_argument(
+        "--cases", default="", help="only cases of this cell, or with such a part in the name: N16-D256"
+    )
     parser.add_argument("--rounds", type=machine.positive, default=5, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
