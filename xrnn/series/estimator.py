@@ -29,7 +29,7 @@ import numpy as np
 
 from xrnn.cells import CELLS
 from xrnn.exchange.checkpoint import checkpoint_content, peek, read_checkpoint
-from xrnn.files import FileError, open_arrays, printable, quoted, write_own
+from xrnn.files import FileError, format_in, open_arrays, printable, quoted, write_own
 from xrnn.select import get_backend
 from xrnn.series.checks import SettingsError, as_number, param
 
@@ -48,9 +48,12 @@ class Rule(NamedTuple):
             raise SettingsError(f"{param(name)} is {quoted(repr(value))}: expected {words}")
 
 
-def whole(least: int, most: int = 2**20) -> Rule:
-    """A whole number."""
-    return Rule(f"a whole number from {least} to {most}", lambda value: type(value) is int and least <= value <= most)
+def whole(least: int, most: int = 2**20, *others: Any) -> Rule:
+    """A whole number, or one of the others, which the error does not name: the command line has no None."""
+    return Rule(
+        f"a whole number from {least} to {most}",
+        lambda value: value in others or (type(value) is int and least <= value <= most),
+    )
 
 
 def number(expected: str, fits: Callable[[float], bool]) -> Rule:
@@ -84,7 +87,6 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
 
 _MOST_QUANTILES: Final = 100
 _MOST_STEPS: Final = 2**16  # of a context or a horizon
-_EPOCHS: Final = whole(1, 10**9)
 YES_NO: Final = Rule("True or False", lambda value: isinstance(value, bool))
 RULES: Final[Mapping[str, Rule]] = {
     "cell": one_of(CELLS),
@@ -99,8 +101,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "one_way": YES_NO,
     "patch": whole(0, 1024),
     "scaling": one_of(("auto", "shared", "each")),
-    # None is the default; the command line has no None, so the error does not name it.
-    "epochs": _EPOCHS._replace(valid=lambda value: value is None or _EPOCHS.valid(value)),
+    "epochs": whole(1, 10**9, None),
     "balance": YES_NO,
     # of `Forecaster`
     "horizon": whole(1, _MOST_STEPS),
@@ -168,15 +169,19 @@ class Estimator(ABC):
         Raises FileExistsError for another file, OSError if the file can't be written, and ValueError if the estimator
         is not fitted.
         """
-        write_own(path, self._content(), f"{type(self).__name__}.save", self._wrote, overwrite=overwrite)
+
+        def has_mark(file: Path) -> bool:
+            return bool(format_in(file)) and kind_in(file, "") == self.job
+
+        write_own(path, self._content(), f"{type(self).__name__}.save", has_mark, overwrite=overwrite)
 
     def _content(self) -> bytes:
         """The content of the file that `save` writes."""
-        fitted = self._fitted()
-        params = {name: getattr(fitted._params, name) for name in self.get_params()}
-        learnt = {name: _plain(value) for name, value in learnt_in(vars(fitted)).items() if name != "layers_"}
-        extra = {"job": self.job, "params": params, "learnt": learnt}
-        return checkpoint_content(vars(fitted).get("layers_", {}), None, extra)
+        params = self._fitted()._params.get_params()
+        learnt = learnt_in(vars(self))
+        layers = learnt.pop("layers_", {})
+        extra = {"job": self.job, "params": params, "learnt": {name: _plain(each) for name, each in learnt.items()}}
+        return checkpoint_content(layers, None, extra)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -202,14 +207,6 @@ class Estimator(ABC):
             ) from error
         return loaded
 
-    @classmethod
-    def _wrote(cls, path: Path) -> bool:
-        """Whether `path` is a file of this kind, according to its header."""
-        try:
-            return kind_in(path, "") == cls.job
-        except FileError:
-            return False
-
     def check_params(self) -> Self:
         """A copy with the parameters as plain Python values, and lists as text with commas.
 
@@ -230,8 +227,7 @@ class Estimator(ABC):
         for name in learnt_in(vars(self)).keys() - {"reading_"}:
             delattr(self, name)  # the last model may be of another kind
         vars(params).update(learnt)
-        self._params = params
-        vars(self).update(learnt_in(vars(params)))
+        vars(self).update(learnt_in(vars(params)), _params=params)
 
     @abstractmethod
     def _try(self) -> None:

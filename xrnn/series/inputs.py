@@ -58,8 +58,6 @@ def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
         raise ValueError("X has 0 sample(s): expected at least one series")
     if labels is not None and len(labels) != len(X):
         raise ValueError(f"y has {len(labels)} values: expected one for each of the {len(X)} series in X")
-    if labels is not None and len(X) == 1:
-        raise ValueError("X has 1 sample: expected at least two series with different values in y")
     series = [
         checked(_values(each, f"X[{i}]"), None if labels is None else labels[i], f"X[{i}]", column_names(each))
         for i, each in enumerate(X)

@@ -103,14 +103,12 @@ class LabelledEstimator(Estimator):
         targets   see `targets_of`;   learnt: the attributes that `fit` has learnt from y
         """
         p = self.check_params()
-        shape: tuple[int, ...] = np.asarray(X).shape if hasattr(X, "__array__") else ()
-        if len(shape) == 3 and shape[2] > shape[1]:
+        if getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
             warnings.warn(
-                f"X has shape {shape}: expected (n, T, D), so these are {shape[1]} steps of {shape[2]} channels; if it "
-                "is (n, channels, time), as in aeon, use X.swapaxes(1, 2), else list(X)",
+                f"X has shape {X.shape}: expected (n, T, D), so these are {X.shape[1]} steps of {X.shape[2]} channels; "
+                "if it is (n, channels, time), as in aeon, use X.swapaxes(1, 2), else list(X)",
                 stacklevel=3,
             )
-        # Series from files have their labels.
         series = [replace(each, label=of) for each, of in zip(as_series(X, [*targets]), targets, strict=True)]
         p._count_features(X)
         names = next((each.channel_names for each in series if each.channel_names), None)
@@ -135,12 +133,10 @@ class LabelledEstimator(Estimator):
 
     def _try(self) -> None:
         model, D, names = self._fitted_model, self.channels_, self.channel_names_
-        if not (np.shape(self.scale_) == (2, model.features * D) and (self.scale_[1] > 0).all()):
-            raise ValueError("scale_ has another shape, or a deviation of 0")
-        if np.ndim(self.losses_) != 1:
-            raise ValueError("losses_ has another shape")
-        if names is not None and not (isinstance(names, tuple) and [*map(type, names)] == [str] * D):
-            raise ValueError("channel_names_ has other values than a text for each channel")
+        has_scale = np.shape(self.scale_) == (2, model.features * D) and (self.scale_[1] > 0).all()
+        has_names = names is None or (isinstance(names, tuple) and [*map(type, names)] == [str] * D)
+        if not has_scale or not has_names or np.ndim(self.losses_) != 1:
+            raise ValueError("scale_, losses_ or channel_names_ does not fit the number of channels")
         series = [Series(np.zeros((2, D)), None, "", names)]
         y = model.outputs(series)
         shapes = y.shape, self.predict(series).shape
@@ -209,9 +205,8 @@ class Classifier(LabelledEstimator):
 
     def score(self, X: SeriesLike, y: Targets) -> float:
         """The accuracy."""
-        predicted, labels = self.predict(X), as_labels(y)
-        if len(labels) != len(predicted):
-            raise ValueError(f"y has {len(labels)} values: expected one for each of the {len(predicted)} series in X")
+        labels = as_labels(y)
+        predicted = self.predict(as_series(X, labels))
         return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
 
     @property
@@ -265,7 +260,8 @@ class Regressor(LabelledEstimator):
 
     def score(self, X: SeriesLike, y: Targets) -> float:
         """R²; nan if all numbers in y are equal."""
-        return r_squared(np.array(as_targets(y)), self.predict(X))
+        numbers = as_targets(y)
+        return r_squared(np.array(numbers), self.predict(as_series(X, numbers)))
 
     @property
     def _outputs(self) -> int:
@@ -289,11 +285,10 @@ def as_labels(y: Any) -> list[Any]:
     ]
     for i, each in enumerate(given):
         if not _is_label(each):
-            shown = f"a number of {each.bit_length()} bits" if type(each) is int else quoted(repr(each))
             raise DataError(
-                f"Unknown label type: y[{i}] is {shown}: expected text that files can hold, without surrogates and "
-                "without NUL at its end, bools or whole numbers of 64 bits; convert each, as by str(label), leave out "
-                "the series without a label, or use Regressor for numbers"
+                f"Unknown label type: y[{i}] is {quoted(repr(each))}: expected text that files can hold, without "
+                "surrogates and without NUL at its end, bools or whole numbers of 64 bits; convert each, as by str(label), "
+                "leave out the series without a label, or use Regressor for numbers"
             )
     if len(names := {type(each).__name__ for each in given}) > 1:
         raise ValueError(f"y holds labels of the types {', '.join(sorted(names))}: expected one type; use text")
