@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.commands.runs import CLASSIFY, Capture
 from xrnn.commands.main import main
-from xrnn.series import Classifier
+from xrnn.commands.options import helps_of
+from xrnn.series import Classifier, Forecaster
 
 COMMANDS = ["classify", "regress", "forecast", "predict", "convert", "info"]
 
@@ -22,6 +23,12 @@ def test_the_help_of_a_command_shows_plain_defaults(capsys: Capture) -> None:
             cells = "rnn|lstm|gru|min-gru|min-lstm|slstm|lru"
             for option, default in {f"--cell {cells}": "gru", "--hidden N": "64", "--dropout X": "0.3"}.items():
                 assert re.search(rf"{re.escape(option)} [^-][^\[]*\[default: {re.escape(default)}\]", words), option
+
+
+def test_each_parameter_is_described() -> None:
+    for kind in (Classifier, Forecaster):
+        assert helps_of(kind).keys() == kind().get_params().keys()
+    assert helps_of(Classifier)["lr"] == "highest learning rate of Adam"
 
 
 def test_options_set_the_parameters_of_the_estimator(folder: Path, capsys: Capture, blank_pictures: None) -> None:

@@ -10,7 +10,6 @@ import pytest
 from tests.errors import one_line
 from xrnn.series import Classifier, Regressor
 from xrnn.series.checks import SettingsError, param
-from xrnn.series.estimator import helps_of
 
 
 def test_the_defaults() -> None:
@@ -19,11 +18,6 @@ def test_the_defaults() -> None:
     defaults |= {"epochs": None, "seed": 0}
     assert Regressor().get_params() == defaults
     assert Classifier().get_params() == defaults | {"balance": False}
-
-
-def test_each_parameter_is_described() -> None:
-    assert helps_of(Classifier).keys() == Classifier().get_params().keys()
-    assert helps_of(Classifier)["lr"] == "highest learning rate of Adam"
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def forecast(
     results: dict[str, Any] = {"backtest": scores or None}
     if len(tests) > 1:
         results["series"] = [{"name": each.series.name} | each.scores for each in tests]
-    results["forecast"] = [{"name": each.name} | step for each in forecasts for step in each.steps()]
+    results["forecast"] = [{"name": each.name} | step for each in forecasts for step in steps_of(each)]
     run.finish(results, lambda figure: draw_forecasts(figure, series, forecasts, tests, parts))
 
 
@@ -179,9 +179,22 @@ def parts_of(model: Model) -> str:
     return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part{corrected}"
 
 
+def steps_of(forecast: Forecast) -> list[dict[str, Any]]:
+    """For JSON: an object for each step ahead. If one has a time of day, midnight has its 00:00, too."""
+    days = len({time.time() for time in forecast.times if isinstance(time, datetime)}) < 2
+    return [
+        {
+            "time": time.isoformat(" ") if not days and isinstance(time, datetime) else show(time),
+            "value": value,
+            "quantiles": {f"{q:g}": v for q, v in zip(forecast.levels, row, strict=True)},
+        }
+        for time, value, row in zip(forecast.times, forecast.median.tolist(), forecast.values.tolist(), strict=True)
+    ]
+
+
 def forecast_table(forecast: Forecast) -> str:
     rows = [["time", "forecast", *(f"{q:g}" for q in forecast.levels if q != 0.5)]]
-    for step in forecast.steps()[:_MOST_PRINTED]:
+    for step in steps_of(forecast)[:_MOST_PRINTED]:
         others = [f"{value:.6g}" for q, value in step["quantiles"].items() if q != "0.5"]
         rows.append([step["time"], f"{step['value']:.6g}", *others])
     return table(*rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 from xrnn.select import Selection, choices, select
 from xrnn.series import Classifier
 from xrnn.series.checks import SettingsError
-from xrnn.series.estimator import RULES, Rule, helps_of
+from xrnn.series.estimator import Rule, one_of
 from xrnn.series.tables import Columns, names_in
 
 
@@ -75,6 +76,19 @@ BackendOption = Annotated[
     ),
 ]
 
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except (LookupError, UnicodeError):
+        return False
+    return True
+
+
+_RULES: Final = {
+    "decimal": one_of((".", ",")),
+    "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
+}
 # The placeholder of an option's value, by its name, else by its type.
 _METAVARS: Final[dict[Any, str]] = {
     **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…"},
@@ -114,7 +128,7 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
     If a subclass has no such line, that of its base class is used; Regressor uses those of Classifier.
     """
     helps = {name: text for each in (Classifier, *kind.__mro__[::-1]) for name, text in helps_of(each).items()}
-    rules: Mapping[str, Rule] = getattr(kind, "rules", RULES)
+    rules: Mapping[str, Rule] = getattr(kind, "rules", _RULES)
     for name, each in inspect.signature(kind, eval_str=True).parameters.items():
         type_ = next(each for each in get_args(each.annotation) or (each.annotation,) if each is not NoneType)
         annotation = each.annotation if each.default is None else type_
@@ -126,6 +140,13 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
             more["parser"] = str.lower if choices else path
         option = typer.Option(flag(name), help=f"{helps[name][0].upper()}{helps[name][1:]}.", **more)
         yield each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option])
+
+
+def helps_of(kind: type[Any]) -> dict[str, str]:
+    """The description of each parameter, from the lines "name   text" of the class's docstring."""
+    # Python 3.13 removes the indentation of docstrings.
+    rows = re.findall(r"^(\w+)  +(\S.*(?:\n {6,}\S.*)*)", inspect.cleandoc(kind.__doc__ or ""), re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in rows}
 
 
 def argument(metavar: str, text: str) -> Any:
@@ -155,8 +176,8 @@ def selected(backend: str | None) -> Selection:
 
 def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
     """How to read .csv files.   given: the given TableOptions, by name.   Raises SettingsError."""
-    for name in given.keys() & RULES.keys():
-        RULES[name].check(name, given[name])
+    for name in given.keys() & _RULES.keys():
+        _RULES[name].check(name, given[name])
     table = TableOptions(**given)
     skip = names_in(table.skip_columns)
     return Columns(table.decimal or ".", skip, table.id, table.time, table.label, numbers, encoding=table.encoding)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from xrnn.commands.forecast import forecast_columns
+from xrnn.commands.forecast import forecast_columns, steps_of
 from xrnn.commands.options import BackendOption, TableOptions, argument, columns_of, selected, with_options
 from xrnn.commands.output import counted, to_stderr
 from xrnn.files import quoted
@@ -140,7 +140,7 @@ def _forecasts(
     if line := naive_forecasts(forecasts):
         to_stderr(line)
     for forecast in forecasts:
-        for i, step in enumerate(forecast.steps(), start=1):
+        for i, step in enumerate(steps_of(forecast), start=1):
             row = {"name": forecast.name, "id": forecast.id, "step": i, "time": step["time"]}
             yield row | {q: float(f"{value:.10g}") for q, value in step["quantiles"].items()}
 

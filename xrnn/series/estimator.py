@@ -15,8 +15,6 @@ A file may come from anywhere. It runs no code. `Estimator.load` checks the para
 from __future__ import annotations
 
 import importlib
-import inspect
-import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
@@ -65,14 +63,6 @@ def one_of(choices: Collection[str]) -> Rule:
     return Rule("", lambda value: isinstance(value, str) and value in choices, choices)
 
 
-def _is_encoding(name: Any) -> bool:
-    try:
-        "".encode(name or "utf-8")
-    except (LookupError, UnicodeError):
-        return False
-    return True
-
-
 def parse_quantiles(text: str) -> tuple[float, ...]:
     """The quantiles in "0.1,0.9", in order, with the median.
 
@@ -111,17 +101,7 @@ RULES: Final[Mapping[str, Rule]] = {
         lambda value: isinstance(value, str) and bool(parse_quantiles(value)),
     ),
     **dict.fromkeys(("id", "time", "target", "known"), Rule("text", lambda value: isinstance(value, str))),
-    # of tables
-    "decimal": one_of((".", ",")),
-    "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
 }
-
-
-def helps_of(kind: type[Any]) -> dict[str, str]:
-    """The description of each parameter, from the lines "name   text" of the class's docstring."""
-    # Python 3.13 removes the indentation of docstrings.
-    rows = re.findall(r"^(\w+)  +(\S.*(?:\n {6,}\S.*)*)", inspect.cleandoc(kind.__doc__ or ""), re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in rows}
 
 
 class NotFittedError(ValueError, AttributeError):

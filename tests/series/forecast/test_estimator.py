@@ -13,7 +13,6 @@ from tests.errors import one_line, refused
 from xrnn.commands.main import main
 from xrnn.series import Forecaster, NotFittedError
 from xrnn.series.checks import DataError, Series, SettingsError
-from xrnn.series.estimator import helps_of
 
 SMALL: dict[str, Any] = {"horizon": 3, "season": 4}
 NOISE = 0.02 * np.random.default_rng(0).standard_normal(116)
@@ -194,7 +193,6 @@ def test_the_defaults() -> None:
         **{"horizon": 12, "season": 0, "quantiles": "0.1,0.9"},
         **{"id": "", "time": "", "target": "", "known": ""},
     }
-    assert helps_of(Forecaster).keys() == Forecaster().get_params().keys()
 
 
 def test_short_series_are_not_trained_on_but_forecast() -> None:

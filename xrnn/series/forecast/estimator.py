@@ -19,7 +19,6 @@ from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, m
 from xrnn.series.frames import Form, form_of
 from xrnn.series.inputs import as_series, check_count, with_known
 from xrnn.series.tables import names_in
-from xrnn.series.times import show
 from xrnn.typing import HostArray
 
 _MOST_NAMES: Final = 8  # of series, in a line
@@ -47,18 +46,6 @@ class Forecast:
         """(F,)"""
         median: HostArray = self.values[:, self.levels.index(0.5)]
         return median
-
-    def steps(self) -> list[dict[str, Any]]:
-        """For `--json`: an object for each step ahead. If one has a time of day, midnight has its 00:00, too."""
-        days = len({time.time() for time in self.times if isinstance(time, datetime)}) < 2
-        return [
-            {
-                "time": time.isoformat(" ") if not days and isinstance(time, datetime) else show(time),
-                "value": value,
-                "quantiles": {f"{q:g}": v for q, v in zip(self.levels, row, strict=True)},
-            }
-            for time, value, row in zip(self.times, self.median.tolist(), self.values.tolist(), strict=True)
-        ]
 
 
 def next_steps(series: OneSeries) -> Forecast:

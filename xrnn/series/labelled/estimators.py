@@ -287,8 +287,8 @@ def as_labels(y: Any) -> list[Any]:
         if not _is_label(each):
             raise DataError(
                 f"Unknown label type: y[{i}] is {quoted(repr(each))}: expected text that files can hold, without "
-                "surrogates and without NUL at its end, bools or whole numbers of 64 bits; convert each, as by str(label), "
-                "leave out the series without a label, or use Regressor for numbers"
+                "surrogates and without NUL at its end, bools or whole numbers of 64 bits; convert each, as by "
+                "str(label), leave out the series without a label, or use Regressor for numbers"
             )
     if len(names := {type(each).__name__ for each in given}) > 1:
         raise ValueError(f"y holds labels of the types {', '.join(sorted(names))}: expected one type; use text")
