@@ -296,6 +296,9 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
         drawn.setdefault(line.get_color(), []).extend(line.get_xdata())
     quarters = [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(61 - 5 * 2, 66)]
     assert (drawn["tab:blue"], drawn["tab:orange"]) == (quarters, quarters[:-5])
+    naive = [line.get_ydata() for line in panels[0].lines if line.get_color() == "tab:orange"]
+    values = read[0].values[:, 0]
+    np.testing.assert_array_equal(naive, [values[origin - 4 + np.arange(5) % 4] for origin in (51, 56)])
     labels = [text.get_text() for text in panels[0].get_legend().get_texts()]
     assert labels == ["values", "seasonal naive", "the next 5 steps", "forecast, 0.1 to 0.9"]
     assert (panels[0].get_xlabel(), panels[0].get_ylabel()) == ("date", "v")

@@ -1,4 +1,4 @@
-"""TRAIN and TEST: series are divided by label and seed; those that do not fit together are refused. The advice."""
+"""TRAIN and TEST: series are divided by label and seed; those that do not fit together are refused."""
 
 from __future__ import annotations
 

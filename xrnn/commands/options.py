@@ -132,12 +132,12 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
     for name, each in inspect.signature(kind, eval_str=True).parameters.items():
         type_ = next(each for each in get_args(each.annotation) or (each.annotation,) if each is not NoneType)
         annotation = each.annotation if each.default is None else type_
-        choices = "|".join(rules[name].choices) if name in rules else ""
+        words = "|".join(rules[name].choices) if name in rules else ""
         more: dict[str, Any] = {"show_default": type_ is not bool and each.default != ""}
         if type_ is not bool:
-            more["metavar"] = choices or _METAVARS.get(name) or _METAVARS[type_]
-        if choices or type_ is Path:
-            more["parser"] = str.lower if choices else path
+            more["metavar"] = words or _METAVARS.get(name) or _METAVARS[type_]
+        if words or type_ is Path:
+            more["parser"] = str.lower if words else path
         option = typer.Option(flag(name), help=f"{helps[name][0].upper()}{helps[name][1:]}.", **more)
         yield each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option])
 
@@ -175,7 +175,11 @@ def selected(backend: str | None) -> Selection:
 
 
 def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
-    """How to read .csv files.   given: the given TableOptions, by name.   Raises SettingsError."""
+    """How to read tables.   Raises SettingsError.
+
+    given     the given TableOptions, by name
+    numbers   True: labels are numbers to predict
+    """
     for name in given.keys() & _RULES.keys():
         _RULES[name].check(name, given[name])
     table = TableOptions(**given)
