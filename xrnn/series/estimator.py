@@ -120,7 +120,7 @@ class Estimator(ABC):
     """
 
     job: ClassVar[str]  # the kind of its files
-    estimator_type: ClassVar[str | None]  # for scikit-learn
+    estimator_type: ClassVar[str | None] = None  # for scikit-learn
     writer: ClassVar[str]  # the command that writes them, for errors
     rules: ClassVar = RULES  # of the parameters
     layers_: dict[str, Any]
@@ -235,12 +235,11 @@ class Estimator(ABC):
 
     def __sklearn_tags__(self) -> Any:
         utils: Any = importlib.import_module("sklearn.utils")
-        kind = self.estimator_type
         return utils.Tags(
-            kind,
-            utils.TargetTags(required=kind is not None),
-            classifier_tags=utils.ClassifierTags() if kind == "classifier" else None,
-            regressor_tags=utils.RegressorTags() if kind == "regressor" else None,
+            self.estimator_type,
+            utils.TargetTags(required=self.estimator_type is not None),
+            classifier_tags=utils.ClassifierTags(),
+            regressor_tags=utils.RegressorTags(),
             input_tags=utils.InputTags(allow_nan=True, three_d_array=True),
         )
 

@@ -26,13 +26,13 @@ def check_count(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value!r}: expected a whole number of at least 1")
 
 
-def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
+def as_series(X: Any, count: int | None = None) -> list[Series]:
     """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays, or of Series; NaN is a missing value.
 
     Of a DataFrame whose index has two levels, the first are the series, in the order of their first rows, the second
     the steps to sort them by, and the columns the channels.
 
-    labels   one for each series; None for none
+    count   the number of values in y; None without y
 
     Raises TypeError for a sparse matrix; ValueError for invalid shapes and values.
     """
@@ -56,12 +56,9 @@ def as_series(X: Any, labels: Sequence[Any] | None = None) -> list[Series]:
         raise TypeError(f"X is a {type(X).__name__}: expected an array (n, T), or a list of series")
     if len(X) == 0:
         raise ValueError("X has 0 sample(s): expected at least one series")
-    if labels is not None and len(labels) != len(X):
-        raise ValueError(f"y has {len(labels)} values: expected one for each of the {len(X)} series in X")
-    series = [
-        checked(_values(each, f"X[{i}]"), None if labels is None else labels[i], f"X[{i}]", column_names(each))
-        for i, each in enumerate(X)
-    ]
+    if count not in (None, len(X)):
+        raise ValueError(f"y has {count} values: expected one for each of the {len(X)} series in X")
+    series = [checked(_values(each, f"X[{i}]"), None, f"X[{i}]", column_names(each)) for i, each in enumerate(X)]
     check_channels(series)
     return series
 

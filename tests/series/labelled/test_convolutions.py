@@ -111,4 +111,4 @@ def test_they_tell_slow_waves_from_quick_ones(kind: Any) -> None:
 )
 def test_parameters_that_do_not_fit_are_refused(params: dict[str, Any], words: str) -> None:
     with one_line(SettingsError, words):
-        Classifier(**params).check_params()
+        Classifier(**params).fit(np.ones((2, 3)), [0, 1])

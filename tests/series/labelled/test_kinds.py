@@ -21,9 +21,8 @@ from xrnn.series.labelled.estimators import KINDS
 class Counting(Convolutions):
     """It also learns the number of series."""
 
-    @classmethod
-    def check(cls, p: Any) -> None:
-        if p.layers > 1:
+    def check(self) -> None:
+        if self.p.layers > 1:
             raise SettingsError("layers is set")
 
     def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:

@@ -117,7 +117,6 @@ class Forecaster(Estimator):
 
     job = "xrnn forecaster"
     writer = "xrnn forecast"
-    estimator_type = None
 
     def fit(self, X: Any, y: None = None, *, known: Any = None) -> Self:
         """Learn from series.   X (n, T), (n, T, 1), a list of (Tᵢ,) or (Tᵢ, 1), or pandas' Series or DataFrame

@@ -22,7 +22,7 @@ VALIDATION: Final = (0.2, 4)
 
 
 class Kind(ABC):
-    """A kind of model.
+    """A kind of model of an estimator.
 
     p          the estimator, with valid parameters; when `learn` is called, it has `channels_` and what it has learnt
                from the targets; when another method is called, it also has the attributes that `learn` returned
@@ -34,10 +34,10 @@ class Kind(ABC):
 
     def __init__(self, p: Any) -> None:
         self.p = p
+        self.check()
 
-    @classmethod
     @abstractmethod
-    def check(cls, p: Any) -> None:
+    def check(self) -> None:
         """Raises SettingsError for parameters that the kind does not use, or that do not fit together."""
 
     @abstractmethod

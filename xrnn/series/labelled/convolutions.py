@@ -136,8 +136,8 @@ class Convolutions(Kind):
     thresholds_    of the kernels
     """
 
-    @classmethod
-    def check(cls, p: Any) -> None:
+    def check(self) -> None:
+        p = self.p
         for each in fields(p):
             if each.name not in ("model", "seed") and (value := getattr(p, each.name)) != each.default:
                 raise SettingsError(

@@ -91,29 +91,24 @@ class LabelledEstimator(Estimator):
         p = self._fitted()._params
         return KINDS[p.model](p)
 
-    def check_params(self) -> Self:
-        """The parameters.   Raises SettingsError."""
-        p: Self = super().check_params()
-        KINDS[p.model].check(p)
-        return p
-
     def _learn(self, X: Any, targets: HostArray, **learnt: Any) -> Self:
         """Learn from X and the targets of the model.   Raises ValueError.
 
         targets   see `targets_of`;   learnt: the attributes that `fit` has learnt from y
         """
         p = self.check_params()
+        model = KINDS[p.model](p)
         if getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
             warnings.warn(
                 f"X has shape {X.shape}: expected (n, T, D), so these are {X.shape[1]} steps of {X.shape[2]} channels; "
                 "if it is (n, channels, time), as in aeon, use X.swapaxes(1, 2), else list(X)",
                 stacklevel=3,
             )
-        series = [replace(each, label=of) for each, of in zip(as_series(X, [*targets]), targets, strict=True)]
+        series = [replace(each, label=of) for each, of in zip(as_series(X, len(targets)), targets, strict=True)]
         p._count_features(X)
         names = next((each.channel_names for each in series if each.channel_names), None)
         vars(p).update(learnt, channels_=series[0].channels, channel_names_=names)
-        self._keep(p, KINDS[p.model](p).learn(series, self.watcher))
+        self._keep(p, model.learn(series, self.watcher))
         return self
 
     def _predict(self, X: Any) -> HostArray:
@@ -206,7 +201,7 @@ class Classifier(LabelledEstimator):
     def score(self, X: SeriesLike, y: Targets) -> float:
         """The accuracy."""
         labels = as_labels(y)
-        predicted = self.predict(as_series(X, labels))
+        predicted = self.predict(as_series(X, len(labels)))
         return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
 
     @property
@@ -245,7 +240,7 @@ class Regressor(LabelledEstimator):
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their numbers."""
-        numbers = np.array(as_targets(y))
+        numbers = as_targets(y)
         if len(numbers) < 2:
             raise DataError("X has 1 sample: expected at least two series, besides those held out to test on; add some")
         mean, deviation = float(numbers.mean()), float(deviation_of(numbers))
@@ -261,7 +256,7 @@ class Regressor(LabelledEstimator):
     def score(self, X: SeriesLike, y: Targets) -> float:
         """R²; nan if all numbers in y are equal."""
         numbers = as_targets(y)
-        return r_squared(np.array(numbers), self.predict(as_series(X, numbers)))
+        return r_squared(numbers, self.predict(as_series(X, len(numbers))))
 
     @property
     def _outputs(self) -> int:
@@ -304,8 +299,8 @@ def _is_label(label: Any) -> bool:
     return type(label) is bool or (type(label) is float and label.is_integer())
 
 
-def as_targets(y: Any) -> list[float]:
-    """The numbers in y.   Raises ValueError."""
+def as_targets(y: Any) -> HostArray:
+    """The numbers in y, (n,) float64.   Raises ValueError."""
     targets = as_numbers(_column(y), "y")
     if targets.ndim != 1:
         raise ValueError(f"y has shape {targets.shape}: expected one number for each series, (n,)")
@@ -314,8 +309,7 @@ def as_targets(y: Any) -> list[float]:
             "Input y contains NaN, infinity or a value too large for dtype('float64'): "
             f"expected numbers up to {LARGEST:g}"
         )
-    numbers: list[float] = targets.tolist()
-    return numbers
+    return targets
 
 
 def _column(y: Any) -> Any:

@@ -38,9 +38,8 @@ class Recurrent(Kind):
     scale_               mean and deviation of each feature, (2, features)
     """
 
-    @classmethod
-    def check(cls, p: Any) -> None:
-        if p.one_way and p.scaling == "each":
+    def check(self) -> None:
+        if self.p.one_way and self.p.scaling == "each":
             raise SettingsError(
                 f"got {param('one_way')} with {param('scaling')} each: expected shared, since a stream can't be scaled "
                 "by its later steps; leave one of them out"
