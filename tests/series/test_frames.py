@@ -249,7 +249,7 @@ def test_bad_known_columns_get_one_line() -> None:
     fitted = Forecaster(**SMALL, target="y", known="price").fit(past)
     far = " in row 42 (2011-04-01) of the known column price: expected a number in each of the 3 rows"
     for X, words in (
-        (pandas.concat([with_price(41, 1.0), KNOWN[-1:]]), ": the time 2011-07-01T00:00:00 is also in row 43"),
+        (pandas.concat([with_price(41, 1.0), KNOWN[-1:]]), ": the time 2011-07-01 is also in row 43"),
         (with_price(41, np.inf), "X, row 42, column price: 'inf' is not a finite number"),
         (with_price(41, 1e31), "X holds 1e+31 in row 42, column 2: expected numbers"),
         (with_price(41, 1.0).assign(price="z"), "column price: 'z' is not a finite number"),

@@ -52,7 +52,7 @@ def test_an_empty_folder_gets_one_line() -> None:
         read_path(Path("d"))
     file("d/a/1.csv", "1")
     Path("d/b").mkdir()
-    with one_line(DataError, f"{Path('d/b')} holds no series: expected .csv, .xlsx, .parquet or .npy files in the"):
+    with one_line(DataError, f"{Path('d/b')} holds no series: expected a folder for each label"):
         read_path(Path("d"))
 
 
@@ -67,14 +67,17 @@ NOT_WHOLE = "f.npy is not a complete .npy file of numbers ("
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: saved([[1, "x"]]), "f.npy holds <U21 (1, 2): expected numbers, (time, channels)"),
+        (lambda: saved([[1, "x"]]), "f.npy holds <U21 (1, 2): expected numbers of up to 64 bits, (time, channels)"),
         (lambda: saved(np.array([[1, None]])), NOT_WHOLE),
-        (lambda: saved([1.0, 2.0]), "f.npy holds float64 (2,): expected numbers, (time, channels), of one series; use"),
-        (lambda: saved(np.zeros((4, 3, 2))), "f.npy holds float64 (4, 3, 2): expected numbers, (time, ch"),
+        (
+            lambda: saved([1.0, 2.0]),
+            "f.npy holds float64 (2,): expected numbers of up to 64 bits, (time, channels); use",
+        ),
+        (lambda: saved(np.zeros((4, 3, 2))), "f.npy holds float64 (4, 3, 2): expected numbers"),
         (lambda: saved([[1j]]), "f.npy holds complex128 (1, 1): expected numbers"),
         (lambda: saved([[True]]), "f.npy holds bool (1, 1): expected numbers"),
         (lambda: saved([[1, np.inf]]), "f.npy holds inf in row 1, column 2: expected numbers up to 1e+30; scale"),
-        (lambda: saved(np.array([["1e4000"]]).astype(np.longdouble)), "f.npy holds inf in row 1, column 1: expected n"),
+        (lambda: saved(np.array([[1]], np.longdouble)), " (1, 1): expected numbers of up to 64 bits"),
         (lambda: saved(np.zeros((0, 2))), "f.npy has no values: expected at least one step"),
         (lambda: saved(np.zeros((2, 0))), "f.npy has no values: expected at least one step"),
         (lambda: file("f.npy", b""), NOT_WHOLE),
@@ -96,7 +99,8 @@ def test_bad_npy_files_get_one_line(make: Callable[[], Path], words: str) -> Non
 
 
 def test_a_npy_file_of_python_2_is_read_and_nan_is_a_missing_value() -> None:
-    (series,) = read_path(file("f.npy", npy_header("(1L, 2L)") + np.array([3.0, 4.0]).tobytes()))
+    with pytest.warns(UserWarning, match="created on Python 2"):
+        (series,) = read_path(file("f.npy", npy_header("(1L, 2L)") + np.array([3.0, 4.0]).tobytes()))
     np.testing.assert_array_equal(series.values, [[3, 4]])
     (series,) = read_path(saved([[1, np.nan], [3, 4], [np.nan, np.nan]]))
     np.testing.assert_array_equal(series.values, [[1, np.nan], [3, 4]])

@@ -188,7 +188,7 @@ def test_the_long_form_is_split_by_the_id_and_sorted_by_time() -> None:
     assert a.channel_names == b.channel_names == ("x", "y")
     np.testing.assert_array_equal(a.values, [[1, 2], [n, 8]])
     np.testing.assert_array_equal(b.values, [[3, 4], [5, 6]])
-    b, _ = read(LONG, Columns(id="1", label="5", skip=("t",)))  # by number, in the order of the file
+    b, _ = read(LONG.replace("b,1", " b ,1"), Columns(id="1", label="5", skip=("t",)))  # by number, in the file's order
     np.testing.assert_array_equal(b.values, [[5, 6], [3, 4]])
 
 
@@ -233,12 +233,17 @@ def test_years_of_several_series_are_times() -> None:
         assert (series.times, series.channel_names) == ((2020, 2021), ("v",))
 
 
-def test_optional_columns_may_be_absent() -> None:
+def test_optional_columns_may_be_absent(caplog: pytest.LogCaptureFixture) -> None:
     optional = frozenset(["sensor", "t", "kind", "note"])
     columns = Columns(id="sensor", time="t", label="kind", skip=("note",), optional=optional)
+    assert len(read(LONG, columns)) == len(read("x,t\n1,2\n", columns)) + 1 == 2
+    assert not caplog.messages
     (series,) = read("x,y\n1,2\n", columns)
     np.testing.assert_array_equal(series.values, [[1, 2]])
-    assert len(read(LONG, columns)) == 2
+    (line,) = caplog.messages  # without times, several series would not be noticed
+    assert line.startswith("f.csv has no column sensor: all rows are read as one series; if they are of several, re")
+    (series,) = read("1,2\n", Columns(label="3", optional=frozenset("3")))
+    np.testing.assert_array_equal(series.values, [[1, 2]])
     np.save("f.npy", np.ones((2, 1)))
     assert len(read_path(Path("f.npy"), columns)) == 1
     with one_line(DataError, "f.csv has two columns sensor"):

@@ -68,10 +68,12 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
     ("text", "words"),
     [
         *(
-            (text, "f.ts has no line @data, or no @classLabel: expected both, then a line for each series; is this a")
-            for text in ("", "@classLabel true a b\n", "@data\n1,2:3,4\n", "1,2,3\n")
+            (
+                text,
+                "f.ts has no line @data, no @classLabel, or no series: expected both, then a line for each series; is",
+            )
+            for text in ("", "@classLabel true a b\n", "@data\n1,2:3,4\n", "1,2,3\n", HEADER)
         ),
-        (HEADER, "f.ts has no series after @data: expected one in each line; use another copy"),
         ("@timeStamps true\n@data\n", "f.ts has time stamps: expected plain values; remove"),
         ("@targetLabel true\n@data\n1:2.5\n", "f.ts has @targetLabel, a number to predict for each series: expected"),
         (HEADER + "1,2:a\n1,2", "f.ts, line 5: '1,2' is not a label: expected one of a, b after the values and a col"),
@@ -79,7 +81,7 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
         (HEADER + "1,2:3,4:", "f.ts, line 4: '' is not a label"),
         (HEADER + "a", "f.ts, line 4: 'a' is not a label"),
         (HEADER + "1:A", "f.ts, line 4: 'A' is not a label: expected one of a, b"),
-        (HEADER + "1,2:3:a", "f.ts, line 4: the channels have 1 to 2 steps: expected one length in a series; correct"),
+        (HEADER + "1,2:3:a", "f.ts, line 4: the channels have different lengths: expected one; write ? for m"),
         (HEADER + ":a", "f.ts, line 4 has no values: expected at least one step; leave the series out"),
         (HEADER + "?,?:?,?:a", "f.ts, line 4 has no values: expected at least one step"),
         (HEADER + "1,2:?,?:a", "f.ts, line 4 has no value in channel 2: expected at least one; leave out the series"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,6 @@ from xrnn.series.ts import read_ts
 
 _OF_A_LABEL: Final = (*TABLES, ".npy")  # the endings in the folder of a label; a .ts file holds its labels
 _FILES: Final = f"a .ts, {', '.join(TABLES)} or .npy file"
-_OF_LABELS: Final = f"{', '.join(TABLES)} or .npy files"
 
 
 def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa: B008 (frozen)
@@ -52,19 +50,21 @@ def check_same(series: Series, channels: int, names: tuple[str, ...] | None, oth
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
-    series: list[Series] = []
-    for of_label in filter(os.path.isdir, _visible(folder)):
-        files = [path for path in _visible(of_label) if path.suffix.lower() in _OF_A_LABEL]
-        if not files:
+    labels = {
+        of_label: [path for path in _visible(of_label) if path.suffix.lower() in _OF_A_LABEL]
+        for of_label in filter(os.path.isdir, _visible(folder))
+    }
+    for place, held in {folder: labels, **labels}.items():
+        if not held:
             raise DataError(
-                f"{of_label} holds no series: expected {_OF_LABELS} in the folder of a label; remove it, or add some"
+                f"{place} holds no series: expected a folder for each label, with {', '.join(TABLES)} or .npy files in "
+                "it; remove it, or add some"
             )
+    series: list[Series] = []
+    for of_label, files in labels.items():
         # An escape stands for each byte of the name that is not UTF-8.
         label = of_label.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        for path in files:
-            series += _read_file(path, columns, label)
-    if not series:
-        raise DataError(f"{folder} holds no series: expected a folder for each label, with {_OF_LABELS} in it")
+        series += (each for path in files for each in _read_file(path, columns, label))
     return series
 
 
@@ -95,20 +95,15 @@ def _read_npy(path: Path, label: str | None) -> Series:
     """The series in a file written by `numpy.save`, an array (time, channels). NaN is a missing value."""
     try:
         # open_memmap compares the size in the header with the size of the file before it allocates memory.
-        # The ignored warnings: a size beyond 64 bits, which then raises an error, and a header from Python 2.
-        with np.errstate(over="ignore"), warnings.catch_warnings(action="ignore"):
-            array = np.lib.format.open_memmap(path, mode="r")
-    except OSError:
-        raise
+        array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # the header is a Python literal: its parser raises many kinds of errors
         raise DataError(
             f"{path} is not a complete .npy file of numbers ({printable(str(error))[:80]}): expected one that needs no "
             "pickle; write it with numpy.save from an array of floats"
         ) from error
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or array.itemsize > 8:
         raise DataError(
-            f"{path} holds {array.dtype} {array.shape}: expected numbers, (time, channels), of one series; use "
+            f"{path} holds {array.dtype} {array.shape}: expected numbers of up to 64 bits, (time, channels); use "
             "array.reshape(time, channels), write a file for each series, or give the array to xrnn.series in Python"
         )
-    with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinity, which `checked` refuses
-        return checked(np.array(array, dtype=np.float64), label, str(path))
+    return checked(np.array(array, dtype=np.float64), label, str(path))

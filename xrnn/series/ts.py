@@ -42,18 +42,16 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
     if "@timestamps" in flags:
         raise DataError(f"{path} has time stamps: expected plain values; remove @timeStamps and the times")
     labels = {"@classlabel", "@targetlabel"}
-    if "@data" not in tags or not labels & tags.keys():
+    if "@data" not in tags or not labels & tags.keys() or not data:
         raise DataError(
-            f"{path} has no line @data, or no @classLabel: expected both, then a line for each series; is this a "
-            "complete .ts file?"
+            f"{path} has no line @data, no @classLabel, or no series: expected both, then a line for each series; is "
+            "this a complete .ts file?"
         )
     if "@targetlabel" in flags and not targets:
         raise DataError(
             f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn regress`, "
             "or name a file with @classLabel"
         )
-    if not data:
-        raise DataError(f"{path} has no series after @data: expected one in each line; use another copy")
     return [_series(bool(labels & flags), tags.get("@classlabel", [])[1:], line, where) for where, line in data]
 
 
@@ -72,10 +70,6 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
         numbers_in([*map(str.strip, channel.split(","))], ".", f"{where}, channel {i}")
         for i, channel in enumerate(channels, start=1)
     ]
-    lengths = {len(channel) for channel in values}
-    if len(lengths) > 1:
-        raise DataError(
-            f"{where}: the channels have {min(lengths)} to {max(lengths)} steps: expected one length in a series; "
-            "correct the line, or write ? for missing values"
-        )
+    if len({*map(len, values)}) > 1:
+        raise DataError(f"{where}: the channels have different lengths: expected one; write ? for missing values")
     return checked(np.array(values, dtype=np.float64).T, label or None, where)
