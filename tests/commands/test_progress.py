@@ -19,14 +19,15 @@ from xrnn.commands.progress import TrainingProgress
 class Counted:
     """A training with a loss of 4.25."""
 
-    losses, steps = (4.25,), 0
+    def __init__(self) -> None:
+        self.losses: list[float] = []
 
     def read_losses(self) -> None:
         """Nothing is on a device."""
 
     @property
     def figures(self) -> str:
-        return f"step {self.steps:,}: loss 4.250"
+        return f"step {len(self.losses):,}: loss 4.250"
 
 
 def run(patch: Patch, *, terminal: str, width: int = 120) -> tuple[str, list[str]]:
@@ -42,7 +43,7 @@ def run(patch: Patch, *, terminal: str, width: int = 120) -> tuple[str, list[str
     watcher: Any = TrainingProgress(SimpleNamespace(say=lines.append))  # type: ignore[arg-type]
     watcher.began(counted, 40)
     for _ in range(30):
-        counted.steps += 1
+        counted.losses.append(4.25)
         now += 0.5
         watcher.updated()
     watcher.ended()

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from xrnn.commands.output import Run
 from xrnn.series.labelled.base import Watcher
-from xrnn.series.labelled.model import Training
+from xrnn.series.labelled.recurrent import Training
 
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
 
@@ -65,9 +65,8 @@ class TrainingProgress(Watcher):
         if (now := time.monotonic()) - self._last_read >= _SECONDS_BETWEEN_READS:
             self._training.read_losses()
             self._last_read = now
-            self._bar.update(
-                self._task, completed=self._training.steps, description=self._training.figures, refresh=True
-            )
+            done, figures = len(self._training.losses), self._training.figures
+            self._bar.update(self._task, completed=done, description=figures, refresh=True)
 
     def ended(self) -> None:
         """Print the final figures."""

@@ -12,7 +12,7 @@ from tests.series.waves import waves
 from xrnn.series import Classifier, Regressor
 from xrnn.series.checks import SettingsError
 from xrnn.series.labelled import convolutions
-from xrnn.series.labelled.convolutions import Kernels, ridge
+from xrnn.series.labelled.convolutions import Kernels, leave_one_out_ridge
 from xrnn.typing import HostArray
 
 
@@ -60,7 +60,7 @@ def test_the_penalty_has_the_lowest_error_of_series_left_out_one_at_a_time(label
         every = np.arange(12)
         return sum(float(np.square(y[i] - x[i] @ solved(every[every != i], penalty)).sum()) for i in every)
 
-    W, b, penalty = ridge(features, targets, y.shape[1])
+    W, b, penalty = leave_one_out_ridge(features, targets, y.shape[1])
     assert penalty == min(convolutions._PENALTIES, key=error)
     got, expected = features @ W + b, x @ solved(np.arange(12), penalty)
     factor = float((got * expected).sum() / np.square(expected).sum())
@@ -75,7 +75,10 @@ def test_many_series_are_solved_for_in_part_and_predicted_in_parts(monkeypatch: 
     monkeypatch.setattr(convolutions, "_AT_ONCE", 5)
     np.testing.assert_allclose(regressor.predict(x), alone, rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(convolutions, "_MOST_SERIES", 8)
-    assert len({*convolutions.some_of([range(12)], 0).tolist()}) == 8
+    with_part, lines = Regressor(model="convolutions"), list[str]()
+    monkeypatch.setattr(with_part.watcher, "tell", lines.append)
+    with_part.fit(x, [float(each.mean()) for each in x])
+    assert "of 8 series" in lines[0]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -77,7 +77,6 @@ class Interrupted(Watcher):
     ("change", "watcher", "error"),
     [
         ({"lr": -1}, None, ValueError),
-        ({"patch": 1000}, None, ValueError),
         ({}, Interrupted(), KeyboardInterrupt),
     ],
 )

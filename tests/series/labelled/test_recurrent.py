@@ -1,21 +1,328 @@
-"""The choice of the number of steps in a patch, and of the scaling."""
+"""The recurrent model: gradients, inference, streams; its training; the choice of the patch and the scaling."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.errors import one_line
-from tests.series.labelled.tiny import prepared
-from xrnn.series.checks import DivergedError, Series, SettingsError
-from xrnn.series.labelled import recurrent as module
-from xrnn.series.labelled.base import Watcher
+from tests.conftest import STANDIN
+from tests.needs import BOTH, DWEIGHTS, noted
+from tests.series.labelled.tiny import TINY, prepared
+from tests.series.waves import imbalanced, waves
+from tests.standin.counting import counted
+from xrnn import gradcheck
+from xrnn.backend import Backend
+from xrnn.cells import CELLS
+from xrnn.exchange.description import put_together, take_apart
+from xrnn.select import use_backend
+from xrnn.sequences import pad
+from xrnn.series.checks import DivergedError, Series
+from xrnn.series.labelled import recurrent
+from xrnn.series.labelled.base import Watcher, targets_of
 from xrnn.series.labelled.estimators import Classifier, Regressor
-from xrnn.series.labelled.model import Training
-from xrnn.series.labelled.recurrent import choose
+from xrnn.series.labelled.recurrent import Model, Recurrent, Training, choose, patches
+from xrnn.typing import Array, HostArray
+
+SMALL: dict[str, Any] = {"hidden": 4, "layers": 2}
+D, C, LENGTHS = 3, 5, [4, 1, 3]
+every_cell = pytest.mark.parametrize("cell", CELLS)
+every_way = pytest.mark.parametrize("one_way", [False, True])
+
+
+def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -> Model:
+    p: Any = Classifier(**params)
+    p.classes_ = np.arange(outputs)
+    with use_backend(backend):
+        return Model.new(p, channels)
+
+
+def in_float64(backend: Backend, **params: Any) -> Model:
+    model, p = made(backend, **SMALL | params), Classifier(**SMALL | params)
+    parts = {name: take_apart(layer) for name, layer in model.items()}
+    layers = {
+        name: put_together(description, {key: array.astype("float64") for key, array in arrays.items()})
+        for name, (description, arrays) in parts.items()
+    }
+    return Model(layers, p.dropout, p.seed)
+
+
+def start_at(model: Model, update: int) -> None:
+    """The number of the next update determines the masks of dropout."""
+    for dropout in (*model.stack.dropout, model._dropout):
+        dropout.forward_calls = update
+
+
+def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
+    x = np.random.default_rng(1).standard_normal((4, 3, D)).astype(dtype)
+    return backend.asarray(x), backend.asarray(np.array(LENGTHS))
+
+
+@every_cell
+@every_way
+def test_gradients_match_differences(backend: Backend, cell: str, one_way: bool) -> None:
+    model = in_float64(backend, cell=cell, one_way=one_way)
+    (x, lengths), params = some_batch(backend), model.params
+
+    def forward(*weights: Array) -> Array:
+        for param, weight in zip(params, weights, strict=True):
+            param[...] = weight
+        start_at(model, 7)  # one mask for all evaluations
+        return model.forward(x, lengths)
+
+    def backward(u: Array) -> list[Array]:
+        model.backward(u)
+        return model.grads
+
+    gradcheck(forward, backward, [param.copy() for param in params])
+
+
+def test_the_series_need_no_gradient(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = in_float64(backend)
+    x, lengths = some_batch(backend)
+    asked = noted(monkeypatch, backend)
+    model.backward(model.forward(x, lengths))
+    assert asked == [BOTH, BOTH, DWEIGHTS, DWEIGHTS]  # two halves of the second layer, then of the first
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_a_patch_has_the_values_and_the_changes_of_its_steps(size: int) -> None:
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    np.testing.assert_array_equal(patches(x, 1), x)
+    joined = patches(x[1:], size)
+    assert joined.shape == (-(-4 // size), size * 4)
+    steps = joined.reshape(-1, 4)
+    np.testing.assert_array_equal(steps[:4, :2], x[1:])
+    np.testing.assert_array_equal(steps[1:4, 2:], x[2:] - x[1:-1])
+    assert np.isnan(steps[0, 2:]).all()
+    assert np.isnan(steps[4:]).all()
+    steps[0, 2:] = x[1] - x[0]
+    np.testing.assert_array_equal(patches(x[1:], size, before=x[:1]), joined)
+
+
+@every_cell
+def test_a_stream_ends_in_the_output_of_the_complete_series(backend: Backend, cell: str) -> None:
+    model, p = made(backend, cell=cell, one_way=True, **SMALL), Classifier(one_way=True)
+    x = np.random.default_rng(1).standard_normal((4, D)).astype(np.float32)
+    vars(p).update(layers_=dict(model), scale_=np.array([np.zeros(D), np.ones(D)]), patch_=1)
+    for T, streamed in enumerate(Recurrent(p).stream(x), start=1):
+        np.testing.assert_allclose(streamed, model.outputs([x[:T]]), rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_is_for_training_only_and_depends_on_the_update(backend: Backend) -> None:
+    model = in_float64(backend)
+    x, lengths = some_batch(backend)
+    inferred = backend.to_numpy(model(x, lengths))
+    np.testing.assert_array_equal(backend.to_numpy(model(x, lengths)), inferred)
+    start_at(model, 3)
+    trained = [backend.to_numpy(model.forward(x, lengths)) for _ in range(2)]
+    assert not np.array_equal(trained[0], trained[1])
+    start_at(model, 3)
+    np.testing.assert_array_equal(backend.to_numpy(model.forward(x, lengths)), trained[0])
+    still = in_float64(backend, dropout=0.0)
+    np.testing.assert_allclose(backend.to_numpy(still.forward(x, lengths)), inferred, rtol=1e-12)
+
+
+def test_each_series_has_the_mean_over_its_own_length(backend: Backend) -> None:
+    model = in_float64(backend)
+    x, lengths = some_batch(backend)
+    h = backend.to_numpy(model.stack(x, lengths=lengths)[0])
+    means = np.array([h[:T, n].mean(axis=0) for n, T in enumerate(LENGTHS)])
+    want = backend.to_numpy(model.linear(backend.asarray(means)))
+    np.testing.assert_allclose(backend.to_numpy(model(x, lengths)), want, rtol=1e-12)
+
+
+@every_way
+def test_an_output_does_not_depend_on_the_other_series(
+    one_way: bool, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = made(backend, 3, 2, **TINY, one_way=one_way)
+    rng = np.random.default_rng(0)
+    series = [rng.standard_normal((T, 2), dtype=np.float32) for T in (4, 1, 6, 2, 2)]
+    together = model.outputs(series)
+    assert together.dtype == np.float64
+    monkeypatch.setattr(recurrent, "_INFERENCE_BATCH", 2)
+    np.testing.assert_allclose(model.outputs(series), together, rtol=1e-5, atol=1e-7)
+    x, lengths = backend.asarray(series[2][:, None]), backend.asarray(np.array([6]))
+    np.testing.assert_allclose(together[2], backend.to_numpy(model(x, lengths))[0], rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_takes_two_transfers_there_and_one_back() -> None:
+    model = made(STANDIN, 3, 2, **TINY)
+    model.outputs([np.ones((3, 2), np.float32)] * 130)  # the first use compares the kernels with the plain form
+    with counted() as counters:
+        model.outputs([np.ones((3, 2), np.float32)] * 130)
+    assert (counters.host_to_device, counters.device_to_host) == (6, 3)
+
+
+def test_a_long_series_lengthens_no_batch_of_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = made(STANDIN, 3, 2, **TINY)
+    monkeypatch.setattr(recurrent, "_INFERENCE_BATCH", 2)
+    lengths: list[int] = []
+
+    def noting(series: list[HostArray]) -> tuple[HostArray, HostArray]:
+        lengths.append(max(map(len, series)))
+        return pad(series)
+
+    monkeypatch.setattr(recurrent, "pad", noting)
+    model.outputs([np.ones((T, 2), np.float32) for T in (9, 1, 9, 1)])
+    assert lengths == [1, 9]
+
+
+NUMBERS = [replace(each, label=float(i % 3)) for i, each in enumerate(waves(10))]
+KINDS = [(Classifier, None), (Regressor, NUMBERS)]
+every_kind = pytest.mark.parametrize(("kind", "series"), KINDS, ids=["classifier", "regressor"])
+
+
+def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Backend) -> None:
+    training = prepared(lr=0.4).training(backend)
+    training.total = 1000
+    for update, rate in ((500, 0.2), (750, 0.2 * (1 - math.sqrt(0.5))), (1000, 0.02), (5000, 0.02)):
+        training._optimizer.steps = update - 1
+        training.step()
+        assert training._optimizer.lr == pytest.approx(rate)
+
+
+@every_kind
+def test_the_linear_layer_of_a_classifier_learns_ten_times_as_fast(kind: Any, series: Any) -> None:
+    training = prepared(series, kind).training()
+    before = [each.copy() for each in training.model.params]
+    training.step()  # Adam's first update changes each weight by its learning rate
+    *others, W, _ = (np.abs(after - old).max() for after, old in zip(training.model.params, before, strict=True))
+    assert max(others) == pytest.approx(TINY["lr"], rel=1e-2)
+    assert W / max(others) == pytest.approx(10 if kind is Classifier else 1, rel=1e-2)
+
+
+def test_gradients_are_clipped() -> None:
+    training = prepared(NUMBERS, Regressor).training()
+    training._targets *= 1000
+    training.step()
+    assert sum(float(np.square(each).sum()) for each in training.model.grads) == pytest.approx(1, rel=1e-5)
+
+
+def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None:
+    series = [Series(np.arange(T, dtype=float)[:, None], str(i), "s") for i, T in enumerate([6, 4, 2])]
+    training = prepared(series, noise=0.0).training(patch=3)
+    expected = {
+        (i, tuple(training.input(series[i].values[start:]).ravel().tolist()))
+        for i, starts in enumerate([3, 2, 1])  # a complete patch is left, if there is one
+        for start in range(starts)
+    }
+    found = set()
+    for x, lengths, targets in itertools.islice(training.batches(), 40):
+        for n, (T, i) in enumerate(zip(lengths.tolist(), targets.tolist(), strict=True)):
+            found.add((i, tuple(x[:T, n].ravel().tolist())))
+    assert found == expected
+
+
+def test_the_epochs_follow_from_the_count_of_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Training, "input", lambda _, values: values)  # it takes a second for many series
+    p = prepared(hidden=1).p
+    for count, epochs in ((1, 1600), (50, 226), (270, 97), (40_000, 10)):
+        training = Training(p, 1, [np.zeros((1, 1))] * count, np.zeros(count, np.int32))
+        assert training.total == epochs * training.per_epoch
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"), [(10, 4, [4, 3, 3]), (8, 4, [4, 4]), (3, 9, [3]), (5, 1, [1] * 5)]
+)
+def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int]) -> None:
+    series = [Series(np.ones((1 + i % 4, 1)), str(i), "s") for i in range(count)]
+    training = prepared(series, batch=batch).training()
+    assert training.per_epoch == len(sizes)
+    batches = [targets.tolist() for _, _, targets in itertools.islice(training.batches(), 3 * len(sizes))]
+    epochs = [batches[i : i + len(sizes)] for i in range(0, len(batches), len(sizes))]
+    for epoch in epochs:
+        assert sorted(map(len, epoch), reverse=True) == sizes
+        assert sorted(itertools.chain(*epoch)) == list(range(count))
+    assert count < 5 or epochs[0] != epochs[1] != epochs[2]
+
+
+def test_noise_has_the_given_deviation_and_does_not_change_the_series() -> None:
+    series = [Series(np.zeros((500, 3)), label, "s") for label in "ab"]
+    training = prepared(series, noise=0.5).training()
+    (x, *_), (other, *_) = itertools.islice(training.batches(), 2)
+    assert abs(x.std() - 0.5) < 0.02
+    assert abs(x.mean()) < 0.05
+    assert not np.array_equal(x, other)
+    assert not any(each.any() for each in training._inputs)
+
+
+@every_kind
+@pytest.mark.parametrize("changes", [{}, {"layers": 3}, {"one_way": True}], ids=str)
+def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[str, Any], backend: Backend) -> None:
+    trainings = [prepared(series, kind, **changes).training(each) for each in (backend, "numpy")]
+    for one, other in zip(trainings[0].model.params, trainings[1].model.params, strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(one), other, strict=True)
+    for training in trainings:
+        for _ in range(5):
+            training.step()
+        training.read_losses()
+    np.testing.assert_allclose(trainings[0].losses, trainings[1].losses, rtol=1e-4)
+
+
+@every_kind
+def test_a_step_sends_its_batch_in_three_transfers_and_waits_for_nothing(kind: Any, series: Any) -> None:
+    """Reading the losses is one transfer back."""
+    training = prepared(series, kind).training(STANDIN)
+    for _ in range(3):  # the first uses of kernels compare them with the plain form
+        training.step()
+    with counted() as counters:
+        for _ in range(3):
+            training.step()
+    assert (counters.host_to_device, counters.device_to_host, counters.waits) == (9, 0, 0)
+    with counted() as counters:
+        training.read_losses()
+    assert (counters.host_to_device, counters.device_to_host, len(training.losses)) == (0, 1, 6)
+
+
+def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Backend) -> None:
+    training = prepared().training(backend)
+    training.step()
+    training.model.linear.params[1][0] = math.nan
+    training.step()
+    with pytest.raises(DivergedError, match=r"^the loss is nan at update 2: expected a finite number; lower lr$"):
+        training.read_losses()
+    assert len(training.losses) == 1
+    training = prepared().training(backend)
+    training.model.linear.params[1][0] = math.inf
+    with pytest.raises(
+        DivergedError, match=r"^linear.b is not finite after update 0: expected finite numbers; lower lr"
+    ):
+        training.run(0, Watcher())
+
+
+def test_the_seed_decides_the_weights_and_the_draws(backend: Backend) -> None:
+    losses = []
+    for seed in (0, 0, 1):
+        training = prepared(seed=seed).training(backend)
+        training.run(3, Watcher())
+        losses.append(training.losses)
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_balanced_weights_give_each_label_the_same_share() -> None:
+    ready = prepared(imbalanced(2, 6), balance=True, batch=8, dropout=0.0, noise=0.0)
+    training = ready.training()
+    y = training.model.outputs([*map(training.input, training._values)])
+    nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), targets_of(ready.series)]
+    is_rare = targets_of(ready.series) == [*ready.p.classes_].index("quick")
+    training.run(1, Watcher())
+    assert training.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
+
+
+def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend: Backend) -> None:
+    ready = prepared(NUMBERS, Regressor, batch=10, dropout=0.0, noise=0.0)
+    training, targets = ready.training(backend), targets_of(ready.series)
+    np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-6)
+    y = training.model.outputs([*map(training.input, training._values)])[:, 0]
+    training.run(1, Watcher())
+    assert training.losses[0] == pytest.approx(np.square(y - targets).mean(), rel=1e-4)
+    assert training.figures == f"epoch 1: loss {training.losses[0]:.3f}"
 
 
 class Told(Watcher):
@@ -47,7 +354,7 @@ def with_errors(patch: pytest.MonkeyPatch, errors: dict[int, float]) -> list[tup
         tried.append((size, train, left))
         return errors[size]
 
-    patch.setattr(module, "_error", error)
+    patch.setattr(recurrent, "_error", error)
     return tried
 
 
@@ -75,8 +382,7 @@ def test_no_patch_is_tried_for_short_series_or_if_one_is_given(monkeypatch: pyte
     tried = with_errors(monkeypatch, {})
     assert chosen(63) == 1
     assert chosen(64, patch=64) == 64
-    with one_line(SettingsError, "patch is 65, and the longest series to train on has 64 steps: expected a patch that"):
-        chosen(64, patch=65)
+    assert chosen(64, patch=65) == 65  # a patch for each series
     assert chosen(1024, count=2) == 1  # one series of each label can't be left out
     assert not tried
 
@@ -107,14 +413,14 @@ def test_each_series_is_scaled_by_itself_if_that_is_clearly_better(
 @pytest.mark.parametrize("kind", [Classifier, pytest.param(Regressor, marks=pytest.mark.proof)])
 def test_the_error_is_that_of_a_short_training_on_left_out_series(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
     errors: list[float] = []
-    of_a_training = module._error
+    of_a_training = recurrent._error
 
     def noted(*arguments: Any) -> float:
         errors.append(of_a_training(*arguments))
         return errors[-1]
 
-    monkeypatch.setattr(module, "_error", noted)
-    monkeypatch.setattr(module, "_SHARE", 0.05)
+    monkeypatch.setattr(recurrent, "_error", noted)
+    monkeypatch.setattr(recurrent, "_SHARE", 0.05)
     assert chosen(64, kind=kind, layers=1, hidden=3) in (1, 4)
     assert np.isfinite(errors).all()
 
@@ -125,4 +431,4 @@ def test_a_training_that_diverges_has_an_infinite_error(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Training, "read_losses", diverged)
     ready = prepared(noise(20, 64))
-    assert module._error(ready.p, 2, "shared", ready.series[:10], ready.series[10:]) == np.inf
+    assert recurrent._error(ready.p, 2, "shared", ready.series[:10], ready.series[10:]) == np.inf

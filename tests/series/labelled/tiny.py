@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tests.series.waves import waves
-from xrnn.select import get_backend
+from xrnn.select import use_backend
 from xrnn.series.checks import Series
-from xrnn.series.labelled.base import classes_of
+from xrnn.series.labelled.base import classes_of, targets_of
 from xrnn.series.labelled.estimators import Classifier, LabelledEstimator
-from xrnn.series.labelled.model import Training
+from xrnn.series.labelled.recurrent import Training
 
 TINY: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "layers": 2}
 TINY_OPTIONS = ["--hidden", "6", "--batch", "4", "--lr", "0.02"]
@@ -26,7 +26,8 @@ class Prepared:
     series: list[Series]
 
     def training(self, backend: Any = "numpy", patch: int = 1) -> Training:
-        return Training(self.p, patch, self.series, get_backend(backend))
+        with use_backend(backend):
+            return Training(self.p, patch, [each.values for each in self.series], targets_of(self.series))
 
 
 def prepared(series: list[Series] | None = None, kind: type[LabelledEstimator] = Classifier, **params: Any) -> Prepared:

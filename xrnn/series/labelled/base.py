@@ -16,7 +16,7 @@ import numpy as np
 from xrnn.series.checks import Series, SettingsError, as_number, param
 from xrnn.typing import HostArray
 
-# Held-out parts of the series: the share, and the spawn key of its random stream, as those of model.py
+# Held-out parts of the series: the share, and the spawn key of its random stream, as those of recurrent.py
 TEST: Final = (0.25, 1)
 VALIDATION: Final = (0.2, 4)
 

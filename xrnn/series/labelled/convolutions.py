@@ -89,13 +89,7 @@ class Kernels:
         return features.reshape(len(series), -1)
 
 
-def some_of(groups: Sequence[Sequence[int]], seed: int) -> HostArray:
-    """The indices of the series to solve for: all, or of many a random part of each group, at least one series."""
-    rng, share = np.random.default_rng(seed), min(1, _MOST_SERIES / sum(map(len, groups)))
-    return np.sort(np.concatenate([rng.permutation(each)[: max(1, round(len(each) * share))] for each in groups]))
-
-
-def ridge(features: HostArray, targets: HostArray, outputs: int) -> tuple[HostArray, HostArray, float]:
+def leave_one_out_ridge(features: HostArray, targets: HostArray, outputs: int) -> tuple[HostArray, HostArray, float]:
     """W (F, outputs), b (outputs,) and the penalty for the lowest Σ (y - target)² + penalty · Σ W².
 
     The features are standardised. The penalty has the lowest squared error on series that are left out one at a time;
@@ -105,25 +99,25 @@ def ridge(features: HostArray, targets: HostArray, outputs: int) -> tuple[HostAr
     features   (n, F);   targets   (n,): numbers, or labels as indices;   outputs   1, or the number of labels
     """
     n, has_labels = len(features), targets.dtype.kind == "i"
-    y = targets[:, None].astype(float)
-    if has_labels:
-        y = np.where(y == np.arange(outputs), 1.0, -1.0)
+    y = np.where(targets[:, None] == np.arange(outputs), 1.0, -1.0) if has_labels else targets[:, None].astype(float)
     mean, deviation, y_mean = features.mean(axis=0, dtype=float), features.std(axis=0, dtype=float), y.mean(axis=0)
     deviation[deviation == 0] = 1
     x = (features - mean) / deviation
     values, vectors = np.linalg.eigh(x @ x.T)
     values, rotated = values.clip(0), vectors.T @ (y - y_mean)
-    best, penalty, left_out = np.inf, 0.0, y
-    for each in _PENALTIES.tolist():
-        share = each / (values + each)
-        # the residual of a series divided by 1 - its leverage: its residual if it is left out
+
+    def left_out(penalty: float) -> HostArray:
+        """The residual of each series if it is left out: its residual in the solution for all, / (1 - its leverage)."""
+        share = penalty / (values + penalty)
         leverage = 1 + 1 / n - np.square(vectors) @ share
-        residuals = vectors @ (share[:, None] * rotated) / (1 - leverage).clip(1e-12)[:, None]
-        if (error := float(np.square(residuals).mean())) < best:
-            best, penalty, left_out = error, each, y - residuals
+        residuals: HostArray = vectors @ (share[:, None] * rotated) / (1 - leverage).clip(1e-12)[:, None]
+        return residuals
+
+    penalty = min(_PENALTIES.tolist(), key=lambda each: float(np.square(left_out(each)).mean()))
     factor = 1.0
     if has_labels:
-        factor = min(_FACTORS.tolist(), key=lambda each: float(softmax_cross_entropy(left_out * each, targets)[0]))
+        predicted = y - left_out(penalty)
+        factor = min(_FACTORS.tolist(), key=lambda each: float(softmax_cross_entropy(predicted * each, targets)[0]))
     W = x.T @ (vectors @ (rotated / (values + penalty)[:, None])) / deviation[:, None]
     return factor * W, factor * (y_mean - mean @ W), penalty
 
@@ -149,11 +143,14 @@ class Convolutions(Kind):
         p, seed, backend = self.p, self.p.seed, get_backend()
         longest = max(len(each.values) for each in series)
         kernels = Kernels(p.channels_, longest, seed)
-        series = [series[i] for i in some_of(groups_of(series), seed)]
+        # To solve for: all series, or of many a random part of each group, at least one series.
+        rng, share = np.random.default_rng(seed), min(1, _MOST_SERIES / len(series))
+        parts = [rng.permutation(each)[: max(1, round(len(each) * share))] for each in groups_of(series)]
+        series = [series[i] for i in np.sort(np.concatenate(parts))]
         scale = Scale.of(each.values for each in series)
         x = [scale.apply(each.values) for each in series]
         thresholds = kernels.thresholds_of(x, seed)
-        W, b, penalty = ridge(kernels.features(x, thresholds), targets_of(series), p._outputs)
+        W, b, penalty = leave_one_out_ridge(kernels.features(x, thresholds), targets_of(series), p._outputs)
         watcher.tell(
             f"model: ridge regression on {math.prod(kernels.shape):,} random convolutions of {len(series):,} series; "
             f"penalty {penalty:g}; seed {seed}"
@@ -169,8 +166,9 @@ class Convolutions(Kind):
     def outputs(self, series: list[Series]) -> HostArray:
         p, linear = self.p, self.p.layers_["linear"]
         kernels, scale = Kernels(p.channels_, p.longest_, p.seed), Scale(*p.scale_)
-        parts = [series[first : first + _AT_ONCE] for first in range(0, len(series), _AT_ONCE)]
-        features = (kernels.features([scale.apply(each.values) for each in part], p.thresholds_) for part in parts)
-        outputs = [to_numpy(linear(linear.backend.asarray(each))) for each in features]
-        y: HostArray = np.concatenate(outputs).astype(float)
+        y = np.zeros((len(series), linear.output_size))
+        for first in range(0, len(series), _AT_ONCE):
+            x = [scale.apply(each.values) for each in series[first : first + _AT_ONCE]]
+            features = linear.backend.asarray(kernels.features(x, p.thresholds_))
+            y[first : first + _AT_ONCE] = to_numpy(linear(features))
         return y

@@ -1,23 +1,30 @@
 """The recurrent kind of model: patches of the series, recurrent layers, the mean over time, a linear layer.
 
-Series that are left out of short trainings choose the patch and the scaling.
+Adam trains it, with clipped gradients. Short trainings, tested on series that they leave out, choose the patch and the
+scaling.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Self
 
 import numpy as np
 
+from xrnn.backend import Backend
 from xrnn.cells import CELLS
-from xrnn.select import get_backend
+from xrnn.layers.dropout import Dropout
+from xrnn.layers.linear import Linear
+from xrnn.layers.network import Network
+from xrnn.layers.stack import Stack
+from xrnn.optim import Adam, clip_grad_norm, cosine
+from xrnn.select import to_numpy
+from xrnn.sequences import batches, pad
 from xrnn.series.checks import DivergedError, Scale, Series, SettingsError, param
 from xrnn.series.labelled.base import VALIDATION, Kind, Watcher, hold_out, targets_of
-from xrnn.series.labelled.model import Model, Training, default_epochs, features_of, inputs_of, streamed
-from xrnn.typing import HostArray
+from xrnn.typing import Array, HostArray
 
 _SHORT: Final = 64  # steps: shorter series get no patches
 _MOST: Final = 256  # steps in a patch
@@ -28,6 +35,11 @@ _SHARE: Final = 1 / 3  # of the updates of a training
 # A later choice needs an error below this share of the lowest one so far: short trainings favour small patches, and a
 # few left-out series can't show small differences.
 _BETTER: Final = 0.7
+_INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
+_MAX_NORM: Final = 1.0
+_AVERAGED: Final = 100  # updates: the shown figures are means over the last ones
+_ORDER, _NOISE, _START = 2, 3, 5  # spawn keys: each gives an independent random stream of the seed
+_LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest; it stays after the last update of the cosine
 
 
 class Recurrent(Kind):
@@ -48,12 +60,12 @@ class Recurrent(Kind):
     def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
         p = self.p
         patch, scaling = choose(p, series, watcher)
-        training = Training(p, patch, scaled(series, scaling), get_backend())
+        training = Training(p, patch, scaled(series, scaling), targets_of(series))
         weights = sum(each.size for each in training.model.params)
         layers = f"{'' if p.one_way else 'bidirectional '}{CELLS[p.cell].__name__} layer{'s' * (p.layers > 1)}"
         options = f"--patch {patch} --scaling {scaling}"
         watcher.tell(f"model: {p.layers} {layers} of {p.hidden}, {weights:,} weights; {options}")
-        training.run((p.epochs or default_epochs(len(series))) * training.per_epoch, watcher)
+        training.run(p.epochs * training.per_epoch if p.epochs else training.total, watcher)
         return {
             "patch_": patch,
             "scaling_": scaling,
@@ -64,27 +76,31 @@ class Recurrent(Kind):
 
     @property
     def features(self) -> int:  # type: ignore[override]
-        return features_of(self.p.patch_)
+        return 1 if self.p.patch_ == 1 else 2 * self.p.patch_
 
     def outputs(self, series: list[Series]) -> HostArray:
         scale, patch = Scale(*self.p.scale_), self.p.patch_
-        x = [inputs_of(each.values, scale, patch) for each in scaled(series, self.p.scaling_)]
+        x = [scale.apply(patches(values, patch)) for values in scaled(series, self.p.scaling_)]
         return Model(self.p.layers_).outputs(x)
 
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
-        if not self.p.one_way:
-            return super().stream(rows)
-        return streamed(Model(self.p.layers_), rows, Scale(*self.p.scale_), self.p.patch_)
+        return self._streamed(rows) if self.p.one_way else super().stream(rows)
 
-
-def scaled(series: list[Series], scaling: str) -> list[Series]:
-    """The series to train on or to predict, before the scale that all share; "each": standardised, NaN stays."""
-    if scaling == "shared":
-        return series
-    scales = [Scale.of([each.values]) for each in series]
-    return [
-        replace(each, values=(each.values - of.mean) / of.deviation) for each, of in zip(series, scales, strict=True)
-    ]
+    def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
+        """The outputs after each row, NaN for a missing value. The last ones are those for all rows as one series."""
+        model, scale, size = Model(self.p.layers_), Scale(*self.p.scale_), self.p.patch_
+        last = before = np.full((), np.nan)  # the last complete patch, and its last step
+        state, count = None, 0  # the state of the layers after it, and the number of complete patches
+        total: Any = 0.0  # Σ h (1, H) over them
+        waiting: list[HostArray] = []  # the steps after it
+        for row in rows:
+            waiting.append(row)
+            (values,) = patches(np.array(waiting), size, before)
+            filled = np.where(np.isnan(values), last, values)
+            h, after = model.stack.stream(model.backend.asarray(scale.apply(filled[None])), state)
+            yield model.backend.to_numpy(model.linear((total + h) / (count + 1)))
+            if len(waiting) == size:
+                last, before, state, total, count, waiting = filled, row[None], after, total + h, count + 1, []
 
 
 def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
@@ -96,27 +112,17 @@ def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
     replaces the patch by the same rule, then a quarter of that, down to single steps. Each choice gets short trainings,
     and is tested on series that they leave out. Large patches come first: they train quickly.
 
-    p   an estimator that has learnt the targets of the training series
-
-    Raises SettingsError for a patch that is longer than all series.
+    p   an estimator that has learnt from the targets of the training series
     """
-    steps = [len(each.values) for each in train]
-    if p.patch > max(steps):
-        raise SettingsError(
-            f"{param('patch')} is {p.patch}, and the longest series to train on has {max(steps)} steps: expected a "
-            "patch that fits; lower it, or leave it out to choose it by left-out series"
-        )
-    median = float(np.median(steps))
-    first = p.patch or (min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST) if median >= _SHORT else 1)
-    sizes = [first] if p.patch or first == 1 else [*(first // 4**k for k in range(5) if 4**k < first), 1]
+    median = float(np.median([len(each.values) for each in train]))
+    patch = p.patch or (min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST) if median >= _SHORT else 1)
     scaling = "shared" if p.scaling == "auto" else p.scaling
-    scalings = [scaling]
-    if p.scaling == "auto" and not p.one_way and _far_apart(train):  # a stream has no deviation of the complete series
-        scalings.append("each")
+    # a stream has no deviation of the complete series
+    both_scalings = p.scaling == "auto" and not p.one_way and _far_apart(train)
+    if not both_scalings and (p.patch or patch == 1):
+        return patch, scaling
     divided = [hold_out(train, VALIDATION, p.seed + k) for k in range(_MOST_DIVISIONS)]
     left = len(divided[0][1])
-    if len(sizes) * len(scalings) == 1:
-        return first, scaling
     if not left:
         return p.patch or 1, scaling
     watcher.tell("choosing by short trainings, tested on series that they leave out")
@@ -127,11 +133,11 @@ def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
         watcher.tell(f"  --patch {size} --scaling {scaling}: error {error:.3f}")
         return error
 
-    patch, lowest = first, error_of(first, scaling)
-    for other in scalings[1:]:
-        if (error := error_of(first, other)) < _BETTER * lowest:
-            scaling, lowest = other, error
-    for size in sizes[1:]:
+    lowest = error_of(patch, scaling)
+    if both_scalings and (error := error_of(patch, "each")) < _BETTER * lowest:
+        scaling, lowest = "each", error
+    while patch > 1 and not p.patch:
+        size = max(1, patch // 4)
         error = error_of(size, scaling)
         if lowest < math.inf and error >= _BETTER * lowest:
             break
@@ -148,11 +154,197 @@ def _far_apart(series: list[Series]) -> bool:
 
 def _error(p: Any, size: int, scaling: str, train: list[Series], left: list[Series]) -> float:
     """The error on `left` after a short training on `train`; infinite if it diverged."""
-    training = Training(p, size, scaled(train, scaling), get_backend())
+    training = Training(p, size, scaled(train, scaling), targets_of(train))
     try:
         training.total = max(1, round(_SHARE * training.total))
         training.run(training.total, Watcher())
     except DivergedError:
         return math.inf
-    error: float = p._error(training.model.outputs(training.inputs(scaled(left, scaling))), targets_of(left))
+    y = training.model.outputs([training.input(values) for values in scaled(left, scaling)])
+    error: float = p._error(y, targets_of(left))
     return error
+
+
+def scaled(series: list[Series], scaling: str) -> list[HostArray]:
+    """The values of series before the scale that all share; "each": standardised by series. NaN stays."""
+    values = [each.values for each in series]
+    if scaling == "shared":
+        return values
+    scales = [Scale.of([each]) for each in values]
+    return [(each - scale.mean) / scale.deviation for each, scale in zip(values, scales, strict=True)]
+
+
+def patches(values: HostArray, size: int, before: Any = np.nan) -> HostArray:
+    """Join `size` consecutive steps into one, with their values and changes: (T, D) → (⌈T / size⌉, 2 · size · D).
+
+    The change of a step is its value minus that of the step before: as in MultiRocket (Tan et al., 2022), the model
+    gets the differences beside the series. Steps after the last one are missing. A size of 1 leaves the values alone.
+
+    before   the step before the first one, (1, D); NaN if there is none, so that the first change is missing
+    """
+    if size == 1:
+        return values
+    T, D = values.shape
+    padded = np.full((T + -T % size, 2 * D), np.nan)
+    padded[:T, :D] = values
+    padded[:T, D:] = np.diff(values, axis=0, prepend=before)
+    return padded.reshape(-1, 2 * size * D)
+
+
+class Model(Network):
+    """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005).
+
+    The mean is that over the length of each series. Its computation never makes the host wait for the device.
+    """
+
+    stack: Stack
+    linear: Linear
+
+    def __init__(self, layers: Mapping[str, Any], dropout: float = 0.0, seed: int = 0) -> None:
+        super().__init__(**layers)
+        self.backend: Backend = self.linear.backend
+        self._dropout = Dropout(dropout, seed=seed, layer=len(self.stack.layers))
+
+    @classmethod
+    def new(cls, p: Any, size: int) -> Self:
+        """For inputs of `size` features, with float32 weights that are the same on every backend."""
+        rng = np.random.default_rng(p.seed)
+        new = Stack.init(CELLS[p.cell], size, p.hidden, p.layers, bidirectional=not p.one_way, rng=rng)
+        linear = Linear.init(new.output_size, p._outputs, rng=rng)
+        stack = Stack(new.layers, dropout=p.dropout, rng=p.seed)
+        return cls({"stack": stack, "linear": linear}, p.dropout, p.seed)
+
+    def forward(self, x: Array, lengths: Array) -> Array:
+        """x (T, N, D), lengths (N,) integers in [1, T] → y (N, outputs). Keeps the arrays for `backward`."""
+        h, _ = self.stack.forward(x, lengths=lengths)
+        self._shares = self._shares_of(h, lengths)
+        return self.linear.forward(self._dropout.forward((h * self._shares).sum(axis=0)))
+
+    def backward(self, dy: Array) -> None:
+        """dy (N, outputs) → the gradients of every layer."""
+        dmean = self._dropout.backward(self.linear.backward(dy))
+        self.stack.backward(dmean * self._shares, needs_dx=False)
+
+    def __call__(self, x: Array, lengths: Array) -> Array:
+        """Inference: y without dropout. Nothing is kept for `backward`."""
+        h, _ = self.stack(x, lengths=lengths)
+        return self.linear((h * self._shares_of(h, lengths)).sum(axis=0))
+
+    def _shares_of(self, h: Array, lengths: Array) -> Any:
+        """The share of each step in the mean (T, N, 1): 1 / length[n] for t < length[n], else 0."""
+        inside = self.backend.xp.arange(len(h))[:, None] < lengths
+        return (inside / lengths).astype(h.dtype)[..., None]
+
+    def outputs(self, series: Sequence[HostArray]) -> HostArray:
+        """Inference for any number of series, (T, D) float32 each → y (count, outputs) float64."""
+        # The longest series determines the cost of a batch, so batches are made of series of similar lengths.
+        by_length = np.argsort([len(values) for values in series], kind="stable")
+        y = np.zeros((len(series), self.linear.output_size))
+        for rows in np.split(by_length, range(_INFERENCE_BATCH, len(series), _INFERENCE_BATCH)):
+            x, lengths = map(self.backend.asarray, pad([series[i] for i in rows]))
+            y[rows] = self.backend.to_numpy(self(x, lengths))
+        return y
+
+
+class Training:
+    """The updates of a new model. The seed and the number of an update determine its random draws.
+
+    p           an estimator that has learnt from the targets
+    values      of the series, (T, D) each
+    targets     (n,)
+
+    losses      one per update, up to the last `read_losses`
+    per_epoch   updates in an epoch
+    total       updates until the learning rate is the lowest
+    """
+
+    def __init__(self, p: Any, patch: int, values: list[HostArray], targets: HostArray) -> None:
+        self._p, self._patch, self._values, self._targets = p, patch, values, targets
+        self.scale = Scale.of(patches(each, patch) for each in values)
+        self._inputs = [self.input(each) for each in values]
+        self.model = Model.new(p, len(self.scale.mean))
+        self._loss = p._loss(targets, self.model.backend)
+        self._optimizer = Adam([self.model.stack, {"layers": [self.model.linear], "lr": p.linear_rate * p.lr}], p.lr)
+        self._batches = self.batches()
+        self.per_epoch = -(-len(values) // p.batch)
+        # Found on sets of 40 to 270 series. The number of updates grows with the square root of the number of series.
+        self.total = max(10, round(1600 / math.sqrt(len(values)))) * self.per_epoch
+        self.losses: list[float] = []
+        self._unread: list[Array] = []  # losses that are still on the device
+
+    def input(self, values: HostArray) -> HostArray:
+        """The model's input for a series (T, D): scaled patches."""
+        return self.scale.apply(patches(values, self._patch))
+
+    def batches(self) -> Iterator[tuple[HostArray, HostArray, HostArray]]:
+        """x (T, N, D), lengths (N,) and targets (N,) of each update. An epoch takes each series once, in a new order.
+
+        An update cuts a random number of steps from the start of a series, fewer than a patch, so that the network does
+        not depend on where the patches begin. A complete patch must be left. The same idea: window slicing (Le Guennec
+        et al., 2016).
+        """
+        p, steps = self._p, [len(each) for each in self._inputs]
+        starts = (np.array([len(each) for each in self._values]) - self._patch + 1).clip(1, self._patch)
+        epochs = (batches(steps, p.batch, rng=self._rng(_ORDER, epoch)) for epoch in itertools.count())
+        for update, chosen in enumerate(itertools.chain.from_iterable(epochs)):
+            cuts = self._rng(_START, update).integers(starts[chosen])
+            parts = zip(chosen.tolist(), cuts.tolist(), strict=True)
+            x, lengths = pad([self.input(self._values[i][cut:]) if cut else self._inputs[i] for i, cut in parts])
+            if p.noise:
+                x += np.float32(p.noise) * self._rng(_NOISE, update).standard_normal(x.shape, dtype=np.float32)
+            yield x, lengths, self._targets[chosen]
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self._p.seed, spawn_key=key))
+
+    @property
+    def figures(self) -> str:
+        """The epoch and the loss, for a line about the progress."""
+        return f"epoch {len(self.losses) // self.per_epoch:,}: loss {np.mean(self.losses[-_AVERAGED:]):.3f}"
+
+    def run(self, last: int, watcher: Watcher) -> None:
+        """Make updates until there are `last`, or the watcher stops.
+
+        Raises DivergedError if a loss or a weight is not finite.
+        """
+        watcher.began(self, last)
+        try:
+            while self._optimizer.steps < last:
+                self.step()
+                watcher.updated()
+                if watcher.stopped:
+                    break
+            self.read_losses()
+        finally:
+            watcher.ended()
+        for name, each in self.model.named_params.items():
+            if not np.isfinite(to_numpy(each)).all():
+                found = f"{name} is not finite after update {self._optimizer.steps:,}"
+                raise DivergedError(f"{found}: expected finite numbers; lower {param('lr')}")
+
+    def step(self) -> None:
+        """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
+        x, lengths, targets = map(self.model.backend.asarray, next(self._batches))
+        # An overflow shows in the loss, which `read_losses` checks.
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss, dy = self._loss(self.model.forward(x, lengths), targets)
+            self.model.backward(dy)
+            clip_grad_norm(self._optimizer.grads, _MAX_NORM)
+            self._optimizer.lr = self._p.lr * max(_LOWEST, cosine(self._optimizer.steps + 1, self.total))
+            self._optimizer.step()
+        self._unread.append(loss)
+
+    def read_losses(self) -> None:
+        """Wait for the device and move the losses since the last call to `losses`.
+
+        Raises DivergedError with the first update whose loss is not finite.
+        """
+        if not self._unread:
+            return
+        losses = self.model.backend.to_numpy(self.model.backend.xp.stack(self._unread))
+        self._unread = []
+        for update, loss in enumerate(losses.tolist(), len(self.losses) + 1):
+            if not math.isfinite(loss):
+                found = f"the loss is {loss} at update {update:,}"
+                raise DivergedError(f"{found}: expected a finite number; lower {param('lr')}")
+            self.losses.append(loss)
