@@ -237,6 +237,7 @@ class Regressor(LabelledEstimator):
     estimator_type = "regressor"
     writer = "xrnn regress"
     linear_rate = 1.0  # a linear layer that learns faster predicts numbers less well
+    _outputs = 1
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their numbers."""
@@ -257,10 +258,6 @@ class Regressor(LabelledEstimator):
         """R²; nan if all numbers in y are equal."""
         numbers = as_targets(y)
         return r_squared(numbers, self.predict(as_series(X, len(numbers))))
-
-    @property
-    def _outputs(self) -> int:
-        return 1
 
     def _loss(self, targets: HostArray, backend: Backend) -> Loss:
         return lambda y, numbers: mean_squared_error(y, numbers[:, None])
@@ -301,9 +298,7 @@ def _is_label(label: Any) -> bool:
 
 def as_targets(y: Any) -> HostArray:
     """The numbers in y, (n,) float64.   Raises ValueError."""
-    targets = as_numbers(_column(y), "y")
-    if targets.ndim != 1:
-        raise ValueError(f"y has shape {targets.shape}: expected one number for each series, (n,)")
+    targets: HostArray = _column(None if y is None else as_numbers(y, "y"))
     if not (np.abs(targets) <= LARGEST).all():  # False for NaN
         raise ValueError(
             "Input y contains NaN, infinity or a value too large for dtype('float64'): "
