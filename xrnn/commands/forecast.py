@@ -108,18 +108,18 @@ def about_data(series: Sequence[OneSeries]) -> list[str]:
         + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
         for each in given
     }
-    return [line, *sorted(tables), *_different_ends(given)]
+    return [line, *sorted(tables), _different_ends(given)]
 
 
-def _different_ends(series: Sequence[Series]) -> list[str]:
-    """A line about the first and the last end of the series, if they differ."""
+def _different_ends(series: Sequence[Series]) -> str:
+    """A line about the first and the last end of the series; empty if they are equal."""
     ends: list[Any] = [(each.times[each.target_rows[-1]], each.id or each.name) for each in series if each.times]
     with contextlib.suppress(TypeError):  # files with numbers and with dates
         first, last = (choose(ends, key=lambda end: end[0], default=(0, "")) for choose in (min, max))
         if first[0] != last[0]:
             of = (f"{name} {show(time)}" for time, name in (first, last))
-            return [f"the series end at different times: {' to '.join(of)}"]
-    return []
+            return f"the series end at different times: {' to '.join(of)}"
+    return ""
 
 
 def about_tests(tests: Sequence[Backtest], scores: Scores, series: Sequence[OneSeries]) -> list[str]:
