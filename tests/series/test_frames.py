@@ -330,13 +330,12 @@ TIME = "is not a time like the others"
         (
             Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")),
             {},
-            "X has times of nanoseconds: expected whole microseconds",
+            f"X, row 2: '1970-01-01T00:00:00.000000007' {TIME}",
         ),
         (WIDE.set_axis(["a", "a"], axis=1), {}, "X has two columns 'a': expected columns with different names"),
-        (WIDE[[]], {}, "X has no columns: expected columns"),
+        *((X, {}, "X has the shape (") for X in (WIDE[[]], WIDE[:0], Y[:0])),
         (LONG.assign(z=1).set_index(["shop", "z"], append=True), {}, "X has an index of 3 levels: expected times, or"),
-        (Y[:0], {}, "X has no rows: expected at least one series with values; add rows"),
-        (LONG[:0], {"id": "shop"}, "X has no rows: expected at least one series with values; add rows"),
+        (LONG[:0], {"id": "shop"}, "X has the shape (0, 2): expected at least one row and one column; add some"),
         (at(3, "x"), {}, "column y: 'x' is not a finite number: expected numbers, or an empty cell for a missing valu"),
         (at(3, np.complex128(1 + 2j)), {}, "X, row 4, column y: '(1+2j)' is not a finite number"),
         (Y[:40] * 1j, {}, "X, row 1, column y: '10j' is not a finite number"),
@@ -358,14 +357,14 @@ TIME = "is not a time like the others"
                 {name: "b"},
                 "id, time, target or known name the column b, but X has no named columns: expected a DataF",
             )
-            for X in (Y[:40], np.ones((1, 9)))
+            for X in (Y[:40], pandas.concat({"a": Y[:40]}), np.ones((1, 9)))
             for name in ("id", "time", "target", "known")
         ),
         (WIDE, {"known": "c"}, "X has no column 'c': expected c; it has a, b"),
         (WIDE.assign(c=1), {"known": "c"}, "X has 2 columns besides c: expected one to forecast"),
         (WIDE, {"time": "day"}, "X has no column 'day': expected day; it has a, b"),
         (pandas.concat({"a": WIDE}), {}, "X has 2 columns besides the index: expected one to forecast"),
-        (pandas.concat({"a": Y[:40]}), {"known": "b"}, "X has no column 'b': expected b; it has y"),
+        (pandas.concat({"a": Y[:40]}).to_frame(), {"known": "b"}, "X has no column 'b': expected b; it has y"),
         (
             WIDE.set_axis(LEVELS, axis=1),
             {"target": "s"},

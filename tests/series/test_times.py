@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -196,12 +197,21 @@ def test_times_end_with_the_year_9999() -> None:
             step.after(times[-1], 2)
 
 
-def test_a_preferred_step_is_taken_if_several_fit() -> None:
-    week = [datetime(2024, 5, 6) + timedelta(days=i) for i in range(5)]
-    for like, after in (("", 11), ("1 working day", 13)):
-        step = step_of(week, "f", like)
-        assert step is not None
-        assert step.after(week[-1], 1) == [datetime(2024, 5, after)]
+@pytest.mark.parametrize(
+    ("days", "like", "name"),
+    [
+        (range(6, 11), "", "1 day"),  # Monday to Friday
+        (range(6, 11), "1 working day", "1 working day"),
+        ((10, 13, 14), "", "1 working day"),  # Friday, Monday, Tuesday
+        ((10, 13), "", "3 days"),
+        ((10, 13), "1 working day", "1 working day"),
+        ((12, 13, 14), "1 working day", "1 day"),  # from a Sunday
+    ],
+)
+def test_a_preferred_step_is_taken_if_several_fit(days: Sequence[int], like: str, name: str) -> None:
+    step = step_of([datetime(2024, 5, day) for day in days], "f", like)
+    assert step
+    assert step.name == name
 
 
 def hours(zone: str, start: datetime, count: int, minutes: int = 60) -> list[datetime]:
@@ -220,9 +230,16 @@ def test_working_days_may_lack_holidays() -> None:
     assert step.after(WORKING_DAYS[-1], 2) == [datetime(2024, 3, 1), datetime(2024, 3, 4)]
 
 
-def test_a_saturday_is_no_working_day() -> None:
+def test_a_weekend_is_no_working_day() -> None:
     times = sorted([*WORKING_DAYS, datetime(2024, 1, 20)])
-    with one_line(DataError, "f has unequal steps between 2024-01-19 and 2024-01-20: expected steps of 1 working day"):
+    for like in ("", "1 working day"):
+        with one_line(DataError, "f has unequal steps between 2024-01-19 and 2024-01-20: expected steps of 1 working"):
+            step_of(times, "f", like)
+
+
+def test_working_days_have_one_time_of_day() -> None:
+    times = [each.replace(hour=9 + (each.day == 10)) for each in WORKING_DAYS]
+    with one_line(DataError, "f has a gap in its times between 2024-01-09 09:00:00 and 2024-01-10 10:00:00: expected"):
         step_of(times, "f", "1 working day")
 
 

@@ -23,6 +23,11 @@ from xrnn.files import printable, quoted
 from xrnn.typing import HostArray
 
 _MARK: Final = "\x1f"  # around the name of a parameter; not in names of files and other texts, which are printable
+LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
+_ROUNDING: Final = 1e-9  # a channel is constant if its deviation is below this share of its largest value
+_FAR: Final = 1e6  # values are clipped to this number of deviations, so that the model does not overflow float32
+
+Time = float | datetime
 
 
 def param(name: str) -> str:
@@ -49,6 +54,10 @@ class DataError(ModelError, ValueError):
     """The data can't be used."""
 
 
+class DivergedError(ModelError, ValueError):
+    """A loss or a weight is not finite."""
+
+
 class OutputError(ModelError, OSError):
     """A file can't be written."""
 
@@ -62,17 +71,6 @@ def file_errors(kind: type[ModelError], task: str, path: Path, expected: str) ->
         # The messages of `xrnn.files` are complete.
         found = f"can't {task} {printable(str(path))} ({error.strerror}): {expected}" if error.strerror else str(error)
         raise kind(found) from error
-
-
-class DivergedError(ModelError, ValueError):
-    """A loss or a weight is not finite."""
-
-
-_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_log: Final = logging.getLogger("xrnn")
-LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
-
-Time = float | datetime
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,11 +98,6 @@ class Series:
     def part(self, start: int, stop: int | None = None) -> Series:
         """The rows from `start` to before `stop`."""
         return replace(self, values=self.values[start:stop], times=self.times and self.times[start:stop])
-
-
-def escaped(label: Any) -> str:
-    """The text of `label`, with escapes such as \\x1b for characters that can't be shown."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(label))
 
 
 def checked(values: HostArray, label: Any, name: str, channel_names: tuple[str, ...] | None = None) -> Series:
@@ -143,43 +136,6 @@ def check_sizes(values: HostArray, name: str) -> None:
             f"{printable(name)} holds {values[*row, column]:g} in {place}: expected numbers up to {LARGEST:g}; scale "
             "them, or leave the series out"
         )
-
-
-def read_text(path: Path, encoding: str = "") -> str:
-    """The text of a file, with \\n at the end of its lines.
-
-    encoding   empty: UTF-8; if the bytes are not UTF-8, cp1252, and a line says so
-
-    Raises DataError and OSError.
-    """
-    content = path.read_bytes()
-    if not encoding and (content[:2] in _UTF_16 or 0 in content[:4]):
-        raise DataError(f"{path} seems to be UTF-16: expected UTF-8; save it so, or give {param('encoding')} utf-16")
-    names = [encoding] if encoding else ["utf-8", "cp1252"]
-    for name in names:
-        with contextlib.suppress(UnicodeDecodeError):
-            text = content.decode(name)
-            if not encoding and name == "cp1252":
-                _log.warning(
-                    f"{path} is not UTF-8, and is read as cp1252; if letters are wrong, name its encoding by --encoding"
-                )
-            return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    raise DataError(
-        f"{path} can't be read as {' or '.join(names)}: expected text; save it as UTF-8, or give {param('encoding')}"
-    )
-
-
-def as_number(field: str) -> float | None:
-    """The finite number in `field`, or None."""
-    try:
-        value = float(field)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and "_" not in field else None  # float("1_0") is 10
-
-
-_ROUNDING: Final = 1e-9  # a channel is constant if its deviation is below this share of its largest value
-_FAR: Final = 1e6  # values are clipped to this number of deviations, so that the model does not overflow float32
 
 
 def deviation_of(values: HostArray, axis: int | None = None) -> HostArray:
@@ -223,3 +179,40 @@ class Scale:
         with np.errstate(over="ignore"):  # infinity is clipped
             scaled = (np.where(np.isnan(filled), self.mean, filled) - self.mean) / self.deviation
         return scaled.clip(-_FAR, _FAR).astype(np.float32)
+
+
+def read_text(path: Path, encoding: str = "") -> str:
+    """The text of a file, with \\n at the end of its lines.
+
+    encoding   empty: UTF-8; if the bytes are not UTF-8, cp1252, and a line says so
+
+    Raises DataError and OSError.
+    """
+    content = path.read_bytes()
+    has_mark = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not encoding and (has_mark or 0 in content[:4]):
+        raise DataError(f"{path} seems to be UTF-16: expected UTF-8; save it so, or give {param('encoding')} utf-16")
+    names = [encoding] if encoding else ["utf-8", "cp1252"]
+    for name in names:
+        with contextlib.suppress(UnicodeDecodeError):
+            text = content.decode(name)
+            if not encoding and name == "cp1252":
+                remedy = "if letters are wrong, name its encoding by --encoding"
+                logging.getLogger("xrnn").warning(f"{path} is not UTF-8, and is read as cp1252; {remedy}")
+            return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    tried = " or ".join(names)
+    raise DataError(f"{path} can't be read as {tried}: expected text; save it as UTF-8, or give {param('encoding')}")
+
+
+def as_number(field: str) -> float | None:
+    """The finite number in `field`, or None."""
+    try:
+        value = float(field)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in field else None  # float("1_0") is 10
+
+
+def escaped(label: Any) -> str:
+    """The text of `label`, with escapes such as \\x1b for characters that can't be shown."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(label))

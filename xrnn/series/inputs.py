@@ -20,12 +20,6 @@ SeriesLike: TypeAlias = ArrayLike | list[Series]
 Targets: TypeAlias = ArrayLike | Sequence[str | int | float]
 
 
-def check_count(name: str, value: Any) -> None:
-    """Raises ValueError unless `value` is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} is {value!r}: expected a whole number of at least 1")
-
-
 def as_series(X: Any, count: int | None = None) -> list[Series]:
     """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays, or of Series; NaN is a missing value.
 
@@ -46,10 +40,8 @@ def as_series(X: Any, count: int | None = None) -> list[Series]:
         refuse_mask(X, "X")
         X = np.asarray(X)
         if X.ndim not in (2, 3):
-            how = "1, -1" if X.ndim < 2 else "n, T, -1"
-            raise ValueError(
-                f"X has shape {X.shape}: expected (n, T) or (n, T, D). Reshape your data: X.reshape({how})"
-            )
+            how = "X.reshape(1, -1)" if X.ndim < 2 else "X.reshape(n, T, -1)"
+            raise ValueError(f"X has shape {X.shape}: expected (n, T) or (n, T, D). Reshape your data: {how}")
         if 0 in X.shape[1:]:
             raise ValueError(f"X has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: add steps")
     if not hasattr(X, "__len__"):
@@ -58,9 +50,19 @@ def as_series(X: Any, count: int | None = None) -> list[Series]:
         raise ValueError("X has 0 sample(s): expected at least one series")
     if count not in (None, len(X)):
         raise ValueError(f"y has {count} values: expected one for each of the {len(X)} series in X")
-    series = [checked(_values(each, f"X[{i}]"), None, f"X[{i}]", column_names(each)) for i, each in enumerate(X)]
+    series = [_series(each, f"X[{i}]") for i, each in enumerate(X)]
     check_channels(series)
     return series
+
+
+def _series(given: Any, name: str) -> Series:
+    """A series (T,) or (T, D). The columns of a DataFrame are the names of its channels, if all are text."""
+    values = as_numbers(given, name)
+    if values.ndim not in (1, 2) or not values.size:
+        raise ValueError(f"{name} has shape {values.shape}: expected (T,) or (T, D), with at least one step")
+    names = tuple(given.columns) if hasattr(given, "columns") and hasattr(given, "__array__") else ()
+    are_text = names and all(isinstance(each, str) for each in names)
+    return checked(values.reshape(len(values), -1), None, name, names if are_text else None)
 
 
 def with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:
@@ -97,20 +99,6 @@ def with_known(series: list[Series], known: Any, ahead: int, columns: int | None
     return together
 
 
-def column_names(X: Any) -> tuple[str, ...] | None:
-    """The names of the columns of a DataFrame, if all are text; None for other arrays."""
-    names = list(X.columns) if hasattr(X, "columns") and hasattr(X, "__array__") else []
-    return tuple(names) if names and all(isinstance(name, str) for name in names) else None
-
-
-def _values(given: Any, name: str) -> HostArray:
-    """One series as (T, D) float64."""
-    values = as_numbers(given, name)
-    if values.ndim not in (1, 2) or not values.size:
-        raise ValueError(f"{name} has shape {values.shape}: expected (T,) or (T, D), with at least one step")
-    return values if values.ndim == 2 else values[:, None]
-
-
 def as_row(given: Any, name: str, channels: int) -> HostArray:
     """One step of a series (D,) as float64; NaN is a missing value.   Raises DataError and ValueError."""
     row = as_numbers(given, name)
@@ -127,12 +115,10 @@ def as_numbers(given: Any, name: str) -> HostArray:
     """
     refuse_mask(given, name)
     values = np.asarray(given)
-    if values.dtype.kind == "c" or (
-        values.dtype.kind == "O" and any(isinstance(each, complex) for each in values.flat)
-    ):
-        raise ValueError(f"Complex data not supported: {name} is {values.dtype}; expected real numbers")
     if values.dtype.kind not in "biufO":
-        raise ValueError(f"{name} has dtype {values.dtype.name}: expected numbers; convert it, as by astype('float64')")
+        start = "Complex data not supported: " if values.dtype.kind == "c" else ""
+        dtype = values.dtype.name
+        raise ValueError(f"{start}{name} has dtype {dtype}: expected numbers; convert it, as by astype('float64')")
     try:
         return values.astype(np.float64)
     except TypeError as error:

@@ -10,10 +10,10 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -23,8 +23,10 @@ from xrnn.series.checks import DataError, Time, as_number, param
 from xrnn.typing import HostArray
 
 # `iso_time` reads dates such as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
-_IN_NUMBERS: Final = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m")
-_WITH_NAMES: Final = ("%d %b %Y", "%d %b %y", "%b %d %Y", "%Y %b", "%b %Y", "%b %y")
+_ONE_ORDER: Final = (
+    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m"),
+    *("%d %b %Y", "%d %b %y", "%b %d %Y", "%Y %b", "%b %Y", "%b %y"),
+)
 _SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is meant
     ("%m/%d/%Y", "%d/%m/%Y"),
     ("%m-%d-%Y", "%d-%m-%Y"),
@@ -33,8 +35,8 @@ _SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is 
     ("%d.%m.%y", "%y.%m.%d"),
 )
 _CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
-_ANY_ORDER: Final = ("%y%m%d", "%d%m%y", "%m%d%y", "%d%m%Y", "%m%d%Y")  # of digits, which may also be numbers
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DATES_OR_NUMBERS: Final = ("%y%m%d", "%d%m%y", "%m%d%y", "%d%m%Y", "%m%d%Y")
 _MONTH: Final = (
     "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
     "|dec(ember)?)"
@@ -46,14 +48,6 @@ _LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, 2024Q3, KW 05-2024, 3
     rf"(?=.*\d)(.*[\W\d_])?{_MONTH}([\W\d_]|$)",
     re.IGNORECASE,
 )
-_REMEDY: Final = "write the dates as in 2024-05-31 12:00"
-_CLOCK_CHANGE: Final = "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
-_SECOND: Final = timedelta(seconds=1)
-_MINUTE: Final = timedelta(minutes=1)
-_DAY: Final = timedelta(days=1)
-_UNITS: Final = {"day": _DAY, "hour": timedelta(hours=1), "minute": _MINUTE, "second": _SECOND}
-_MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
-_ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
 
 
 def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
@@ -62,39 +56,34 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     where   the start of an error about cells[i]: the file and the line
 
     Dates such as 3/4/2024 and 3/4/24 are read in the order of day, month and year that fits all cells; if several fit,
-    in the one that gives equal steps, see `step_of`. Raises DataError if none or several of them give equal steps, and
-    for cells that are neither all numbers nor all dates in one form.
+    in the one that gives equal steps. Raises DataError if none or several of them give equal steps, and for cells that
+    are neither all numbers nor all dates in one form.
     """
-    every, cells = cells, [*dict.fromkeys(cells)]  # many series may have the same times
-    plain = [*map(_plain, cells)]
-    if _may_be_days(plain) or _may_be_dates(plain):
-        raise DataError(
-            f"{where(0)}: {quoted(cells[0])!r} may be a day, a month or a number: expected dates with one reading; "
-            f"{_REMEDY}"
-        )
+
+    def error(cell: str, got: str, other: str = "") -> DataError:
+        remedy = f"write the dates as in 2024-05-31 12:00{other}"
+        return DataError(f"{where(cells.index(cell))}: {quoted(cell)!r} {got}; {remedy}")
+
+    plain = {cell: _plain(cell) for cell in cells}  # many series may have the same times
+    if _may_be_others([*plain.values()]):
+        raise error(cells[0], "may be a day, a month or a number: expected dates with one reading")
     most = 0
     for readers in _READERS:
-        found = [list(itertools.takewhile(lambda time: time is not None, map(read, plain))) for read in readers]
-        complete: list[list[Any]] = [times for times in found if len(times) == len(cells)]
-        if any(times != complete[0] for times in complete):
-            equal = [times for times in complete if _have_a_step(times)]
-            if len(equal) != 1:
-                cell, *read = next(each for each in zip(cells, *complete, strict=True) if len({*each[1:]}) > 1)
-                readings = " or ".join(map(show, dict.fromkeys(read)))
-                raise DataError(
-                    f"{where(every.index(cell))}: {quoted(cell)!r} may be {readings}, and no other row tells which: "
-                    f"expected dates with one reading; {_REMEDY}"
-                )
-            complete = equal
-        if complete:
-            times = dict(zip(cells, _local(complete[0]), strict=True))
-            return [times[cell] for cell in every]
+        found = [
+            tuple(itertools.takewhile(lambda time: time is not None, map(read, plain.values()))) for read in readers
+        ]
+        readings = dict.fromkeys(times for times in found if len(times) == len(plain))
+        equal = [times for times in readings if len(readings) == 1 or _have_a_step(times)]
+        if len(equal) == 1:
+            times = dict(zip(plain, _local(equal[0]), strict=True))
+            return [times[cell] for cell in cells]
+        if readings:
+            cell, *read = next(each for each in zip(plain, *readings, strict=True) if len({*each[1:]}) > 1)
+            got = f"may be {' or '.join(map(show, dict.fromkeys(read)))}, and no other row tells which"
+            raise error(cell, f"{got}: expected dates with one reading")
         most = max(most, *map(len, found))
-    odd = cells[most]
-    raise DataError(
-        f"{where(every.index(odd))}: {quoted(odd)!r} is not a time like the others: expected all numbers or all dates "
-        f"in one form; {_REMEDY}, or remove the row"
-    )
+    got = "is not a time like the others: expected all numbers or all dates in one form"
+    raise error([*plain][most], got, ", or remove the row")
 
 
 def hold_dates(cells: Sequence[str]) -> bool:
@@ -115,19 +104,18 @@ def _plain(cell: str) -> str:
     return cell if named == cell else re.sub("[- ]+", " ", named).strip()
 
 
-def _may_be_days(plain: Sequence[str]) -> bool:
-    """True for neighbours such as Jan 01, Jan 02: days without a year, or the same month of several years."""
-    if not all(re.fullmatch(r"[a-z]{3} (0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in plain):
-        return False
-    return any(a[:3].lower() == b[:3].lower() and a[-2:] != b[-2:] for a, b in itertools.pairwise(plain))
+def _may_be_others(cells: Sequence[str]) -> bool:
+    """True for cells that may be dates, or something else that has another order.
 
-
-def _may_be_dates(cells: Sequence[str]) -> bool:
-    """True for digits such as 240531 or 31052024, also without the first 0: as numbers, they have another order."""
+    Neighbours such as Jan 01, Jan 02 are days without a year, or the same month of several years. Digits such as
+    240531 or 31052024, also without the first 0, are dates or numbers.
+    """
+    if all(re.fullmatch(r"[a-z]{3} (0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in cells):
+        return any(a[:3].lower() == b[:3].lower() and a[-2:] != b[-2:] for a, b in itertools.pairwise(cells))
     cells = [cell.zfill(8) if len(cell) == 7 else cell for cell in cells]
     return not all(map(_digits, cells)) and any(
         all(cell.isdecimal() and len(cell) == 6 + 2 * ("Y" in form) and _parsed(form, cell) for cell in cells)
-        for form in _ANY_ORDER
+        for form in _DATES_OR_NUMBERS
     )
 
 
@@ -139,10 +127,7 @@ def iso_time(cell: str) -> datetime | None:
     if re.search(r"\.\d{6}0*[1-9]", cell):
         return None
     cell = f"{cell}-01" if re.fullmatch(r"\d{4}-\d{2}", cell) else re.sub(" UTC$", "+00:00", cell)
-    try:
-        return datetime.fromisoformat(cell) if re.match(r"\d{4}-", cell) else None
-    except ValueError:
-        return None
+    return _parsed("", cell) if re.match(r"\d{4}-", cell) else None
 
 
 def _iso(has_offset: bool, cell: str) -> datetime | None:
@@ -150,12 +135,10 @@ def _iso(has_offset: bool, cell: str) -> datetime | None:
     return time if time and (time.tzinfo is not None) == has_offset else None
 
 
-def _have_a_step(times: Sequence[Time]) -> bool:
+def _have_a_step(times: Iterable[Any]) -> bool:
     """Whether the distinct dates, once sorted, have a constant step."""
-    try:
-        return step_of(sorted(set(times)), "") is not None
-    except DataError:
-        return False
+    distinct = sorted({*times})
+    return len(distinct) > 1 and not _best_step(distinct)[1]
 
 
 def _local(times: Sequence[Any]) -> Sequence[Any]:
@@ -171,8 +154,9 @@ def _digits(cell: str) -> datetime | None:
 
 
 def _parsed(form: str, cell: str) -> datetime | None:
+    """The time in this form, in an ISO form if it is empty. None for other text."""
     try:
-        return datetime.strptime(cell, form)
+        return datetime.strptime(cell, form) if form else datetime.fromisoformat(cell)
     except ValueError:
         return None
 
@@ -182,7 +166,7 @@ _READERS: Final[tuple[tuple[Callable[[str], Time | None], ...], ...]] = (
     *((read,) for read in (_digits, as_number, partial(_iso, True), partial(_iso, False))),
     *(
         tuple(partial(_parsed, form + clock) for form in forms)
-        for forms in (*zip(_IN_NUMBERS + _WITH_NAMES), *_SEVERAL_ORDERS)
+        for forms in (*zip(_ONE_ORDER), *_SEVERAL_ORDERS)
         for clock in _CLOCKS
     ),
 )
@@ -190,63 +174,64 @@ _READERS: Final[tuple[tuple[Callable[[str], Time | None], ...], ...]] = (
 
 # ---- the step of a series, the season that follows from it, and the times that come next ----
 
+_DAY: Final = timedelta(days=1)
+_UNITS: Final = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440, "second": _DAY / 86400, "working day": _DAY}
+_SEASONS: Final = {"1 month": 12, "3 months": 4, "7 days": 52, "1 day": 7, "1 working day": 5, "1 minute": 60}
+_MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
+_ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
+_CLOCK_CHANGE: Final = "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Step:
-    """The time between two steps: a number, a duration, months, or a working day.
+    """The time between two rows.
 
-    day       of the month, if the step is in months; a shorter month has its last day instead
-    working   True for Monday to Friday
+    unit   "month", "working day" (Monday to Friday), "day", "hour", "minute", "second"; empty for numbers
+    day    of the month; a shorter month has its last day instead
     """
 
-    size: float | timedelta
-    months: int = 0
+    count: float
+    unit: str = ""
     day: int = 0
-    working: bool = False
+
+    @property
+    def name(self) -> str:
+        """The step as text: "1 month", "15 minutes", "1 working day"; a number has no unit."""
+        return f"{self.count:g} {self.unit}{'s' * (self.count != 1)}" if self.unit else f"{self.count:.4g}"
+
+    @cached_property
+    def duration(self) -> timedelta:
+        """0 for months and numbers."""
+        return self.count * _UNITS.get(self.unit, timedelta())
 
     @property
     def season(self) -> int:
         """The natural season, in steps: a year, a week, a day or an hour; 1 if there is none."""
-        size = self.size
-        if self.months or not isinstance(size, timedelta):
-            return {1: 12, 3: 4}.get(self.months, 1)
-        if size < _DAY and size >= 5 * _MINUTE:
-            return 1 if _DAY % size else _DAY // size
-        return 5 if self.working else {_MINUTE: 60, _DAY: 7, 7 * _DAY: 52}.get(size, 1)
+        if timedelta(minutes=5) <= self.duration < _DAY and not _DAY % self.duration:
+            return _DAY // self.duration
+        return _SEASONS.get(self.name, 1)
 
     def calendar(self, rows: int) -> str:
         """The calendar of a second, longer season, see `calendar_columns`, for this number of rows.
 
         Empty if there is no longer season, or if the rows are fewer than two of it.
         """
-        size = self.size
-        if not isinstance(size, timedelta) or size > _DAY or _DAY % size:
+        if not self.duration or self.duration > _DAY or _DAY % self.duration:
             return ""
-        days = rows * size / _DAY * (7 / 5 if self.working else 1)
-        calendar, length = ("year", 365.25) if size == _DAY else ("week", 7.0)
+        days = rows * self.duration / _DAY * (7 / 5 if self.unit == "working day" else 1)
+        calendar, length = ("year", 365.25) if self.duration == _DAY else ("week", 7.0)
         return calendar if days >= 2 * length else ""
 
-    @property
-    def name(self) -> str:
-        """The size as text: "1 month", "15 minutes", "1 working day"; a number has no unit."""
-        if not isinstance(self.size, timedelta):
-            return f"{self.size:.4g}"
-        size = self.size
-        unit = next((unit for unit, each in _UNITS.items() if not size % each), "second")
-        count = self.months or size / _UNITS[unit]
-        unit = "month" if self.months else "working day" if self.working else unit
-        return f"{count:g} {unit}{'s' * (count != 1)}"
-
-    def next(self, time: Time) -> Time:
+    def next(self, time: Any) -> Any:
         """The time one step after `time`."""
-        if not isinstance(time, datetime):
-            return time + self.size  # type: ignore[operator]
-        if self.months:
+        if not self.unit:
+            return time + self.count
+        if self.unit == "month":
             day = self.day if time.day == min(self.day, _days(time.year, time.month)) else time.day
-            year, month = divmod(12 * time.year + time.month - 1 + self.months, 12)
+            year, month = divmod(12 * time.year + time.month - 1 + int(self.count), 12)
             return time.replace(year=year, month=month + 1, day=min(day, _days(year, month + 1)))
-        time += self.size  # type: ignore[operator]
-        while self.working and time.weekday() > 4:
+        time += self.duration
+        while self.unit == "working day" and time.weekday() > 4:
             time += _DAY
         return time
 
@@ -263,7 +248,7 @@ class Step:
         return times[1:]
 
 
-def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
+def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
     """The constant step of `times`; None for a single time.
 
     like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days. It is
@@ -272,85 +257,77 @@ def step_of(times: Sequence[Time], name: str, like: str = "") -> Step | None:
     Some working days may be missing, as holidays are. Raises DataError for unsorted and equal times, and for other
     gaps.
     """
-    shown, expected = printable(name), _step_named(like, times[0]) if times else None
-    differences: list[Any] = [b - a for a, b in itertools.pairwise(times)]  # type: ignore[operator]
-    if not differences:
-        return expected
-    for a, b in itertools.pairwise(times):
-        if b <= a:  # type: ignore[operator]
-            by = f"name the columns of times and of series with {param('time')} and {param('id')}"
-            got = "twice" if a == b else f"after {show(a)}"
-            raise DataError(
-                f"{shown} has the time {show(b)} {got}: expected a later one in each row; sort or remove rows, or "
-                f"{by}; {_CLOCK_CHANGE}"
-            )
-    if not isinstance(times[0], datetime):
-        least = min(differences)
-        if max(differences) - least <= _ROUNDING * least + 4 * math.ulp(max(map(abs, times))):  # type: ignore[arg-type]
-            return Step(least)
-    candidates = [*([expected] if expected else []), *_candidates(times, differences)]
-    odd = [(step, _odd_places(step, times)) for step in candidates]
-    step, places = min(odd, key=lambda each: len(each[1]))
-    if not places or (step.working and 0 <= _missing_days(times) <= _MOST_HOLIDAYS * len(times)):
+    if len(times) < 2:
+        return _step_named(like, times[0]) if times else None
+    _check_order(times, name)
+    step, odd = _best_step(times, like)
+    if not odd:
         return step
-    a, b = times[places[0] : places[0] + 2]
-    is_gap = b > step.next(a)  # type: ignore[operator]
-    got, remedy = (
-        ("a gap in its times", "add the missing rows, of which a few may have empty cells")
-        if is_gap
-        else ("unequal steps", "correct them")
-    )
+    a, b = odd[0]
+    got, remedy = "unequal steps", "correct them"
+    if b > step.next(a):
+        got, remedy = "a gap in its times", "add the missing rows, of which a few may have empty cells"
     raise DataError(
-        f"{shown} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, or remove "
-        f"the column of times; {_CLOCK_CHANGE}"
+        f"{printable(name)} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, or "
+        f"remove the column of times; {_CLOCK_CHANGE}"
     )
+
+
+def _check_order(times: Sequence[Any], name: str) -> None:
+    for a, b in itertools.pairwise(times):
+        if b <= a:
+            got = "twice" if a == b else f"after {show(a)}"
+            by = f"name the columns of times and of series with {param('time')} and {param('id')}"
+            raise DataError(
+                f"{printable(name)} has the time {show(b)} {got}: expected a later one in each row; sort or remove "
+                f"rows, or {by}; {_CLOCK_CHANGE}"
+            )
 
 
 def _step_named(name: str, time: Time) -> Step | None:
     """The step called `name`, see `Step.name`, of a series with this time. None for another kind of time."""
-    count, _, unit = name.partition(" ")
-    number, unit = as_number(count), unit.removesuffix("s")
-    if number is None or isinstance(time, datetime) == (not unit):
+    is_date, (number, _, unit) = isinstance(time, datetime), name.partition(" ")
+    count, unit = as_number(number), unit.removesuffix("s")
+    if count is None or unit not in (("month", *_UNITS) if is_date else ("",)):
         return None
-    if not isinstance(time, datetime):
-        return Step(number)
-    if unit == "month":
-        return Step(_DAY, int(number), _day_of_month([time]))
-    size = _UNITS.get(unit.removeprefix("working "))
-    return Step(number * size, working=unit == "working day") if size else None
+    return Step(count, unit, _day_of_month([time]) if is_date else 0)
 
 
-def _missing_days(times: Sequence[Any]) -> int:
-    """The number of working days that are missing; -1 if a time is on a weekend."""
-    if any(time.weekday() > 4 for time in times):
-        return -1
-    return int(np.busday_count(times[0].date(), times[-1].date())) + 1 - len(times)
+def _best_step(times: Sequence[Any], like: str = "") -> tuple[Step, list[tuple[Any, Any]]]:
+    """The step with the fewest odd neighbours, and these. Of several, the one called `like`.   times: two or more"""
+    steps = [(step, _odd_neighbours(step, times)) for step in _candidates(times)]
+    return min(steps, key=lambda each: (len(each[1]), each[0].name != like))
 
 
-def _odd_places(step: Step, times: Sequence[Time]) -> list[int]:
-    """Indices i for which times[i+1] is not one step after times[i]."""
-    return [i for i, (a, b) in enumerate(itertools.pairwise(times)) if step.next(a) != b]
+def _odd_neighbours(step: Step, times: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """The neighbours (a, b) for which b is not one step after a. There are none if only some holidays are missing."""
+    is_working = step.unit == "working day"
+    if is_working and all(time.weekday() < 5 and time.time() == times[0].time() for time in times):
+        missing = np.busday_count(times[0].date(), times[-1].date()) + 1 - len(times)
+        if missing <= _MOST_HOLIDAYS * len(times):
+            return []
+    tolerance = timedelta() if step.unit else _ROUNDING * step.count + 4 * math.ulp(max(map(abs, times)))
+    pairs = itertools.pairwise(times)
+    return [(a, b) for a, b in pairs if abs(step.next(a) - b) > tolerance or (is_working and a.weekday() > 4)]
 
 
-def _candidates(times: Sequence[Time], differences: Sequence[Any]) -> list[Step]:
+def _candidates(times: Sequence[Any]) -> list[Step]:
     """The steps that most of the times could have."""
-    size, dates = _most_common(differences), [time for time in times if isinstance(time, datetime)]
-    if not dates:
-        return [Step(size)]
-    months = _most_common([12 * (b.year - a.year) + b.month - a.month for a, b in itertools.pairwise(dates)])
-    steps = [Step(size, months, _day_of_month(dates))] if months > 0 else []
-    is_working = all(date.weekday() < 5 for date in dates) and not any(each % _DAY for each in differences)
-    return [*steps, Step(size), *([Step(_DAY, working=True)] if is_working and size == _DAY else [])]
+    pairs = [*itertools.pairwise(times)]
+    differences = [b - a for a, b in pairs]
+    if not isinstance(times[0], datetime):
+        return [Step(min(differences)), Step(float(np.median(differences)))]
+    in_months = [12 * (b.year - a.year) + b.month - a.month for a, b in pairs]
+    size, months = (Counter(each).most_common(1)[0][0] for each in (differences, in_months))
+    unit = next((unit for unit, each in _UNITS.items() if not size % each), "second")
+    steps = [Step(size / _UNITS[unit], unit), Step(1, "working day")]
+    return [Step(months, "month", _day_of_month(times)), *steps] if months > 0 else steps
 
 
-def _day_of_month(dates: Sequence[datetime]) -> int:
+def _day_of_month(dates: Sequence[Any]) -> int:
     """The day of monthly dates: the last one of the month, or the highest."""
     is_last = all(date.day == _days(date.year, date.month) for date in dates)
     return 31 if is_last else max(date.day for date in dates)
-
-
-def _most_common(values: Sequence[Any]) -> Any:
-    return Counter(values).most_common(1)[0][0]
 
 
 def _days(year: int, month: int) -> int:

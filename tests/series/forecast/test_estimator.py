@@ -103,7 +103,11 @@ def test_known_columns() -> None:
         (ValueError, lambda: forecaster.fit(X, known=[1.0, 2.0]), "known[0] has shape (): expected (63, 1)"),
         (ValueError, lambda: forecaster.fit(X, known=known[..., 0]), "known[0] has shape (63,): expected (63, 1)"),
         (TypeError, lambda: forecaster.fit(X, known=5), "known is a int: expected an array (n, T, k), or a list"),
-        (ValueError, lambda: forecaster.fit(X, known=known * 1j), "Complex data not supported: known[0] is complex128"),
+        (
+            ValueError,
+            lambda: forecaster.fit(X, known=known * 1j),
+            "Complex data not supported: known[0] has dtype complex128",
+        ),
         (ValueError, lambda: forecaster.fit(X, known=[known[0], masked[1]]), "known[1] is or holds a masked array"),
         (DataError, lambda: forecaster.predict(known=infinite[:, 60:]), holds.format(2)),
         (DataError, lambda: forecaster.fit(X, known=infinite), holds.format(62)),

@@ -199,7 +199,7 @@ def test_a_row_of_a_stream_that_does_not_fit_is_refused() -> None:
     X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
     model = Classifier(**SMALL | {"epochs": 1}, one_way=True).fit(X, y)
     for row, words in (
-        ([1j, 2.0], "Complex data not supported: rows[1] is complex128; expected real numbers"),
+        ([1j, 2.0], "Complex data not supported: rows[1] has dtype complex128: expected numbers"),
         (["a", "b"], "rows[1] has dtype str32: expected numbers"),
         ([1.0, np.inf], "rows[1] holds inf in column 2: expected numbers"),
         ([1.0], "rows[1] has shape (1,): expected (2,), one value for each"),

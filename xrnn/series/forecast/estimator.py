@@ -11,13 +11,14 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from xrnn.checks import check_size
 from xrnn.files import printable
 from xrnn.series.checks import DataError, Scale, Series, Time
 from xrnn.series.estimator import Estimator
 from xrnn.series.forecast.fit import as_fitted, fit_series
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, mase_divisor
 from xrnn.series.frames import Form, form_of
-from xrnn.series.inputs import as_series, check_count, with_known
+from xrnn.series.inputs import as_series, with_known
 from xrnn.series.tables import names_in
 from xrnn.typing import HostArray
 
@@ -159,7 +160,7 @@ class Forecaster(Estimator):
             series = as_series(X)
             if series[0].channels > 1:
                 raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
-        if columns is None and names and not (form and form.named):
+        if columns is None and names and not (form and hasattr(X, "columns")):
             raise ValueError(
                 f"id, time, target or known name the column {names[0]}, but X has no named columns: expected a "
                 "DataFrame; leave the names out, or give one"
@@ -241,7 +242,7 @@ class Forecaster(Estimator):
         F = self.horizon
         step = F if step is None else step
         for name, value in (("step", step), ("windows", windows)):
-            check_count(name, value)
+            check_size(name, value)
         farthest = F + (windows - 1) * step
         if (most := max(len(each.target_rows) for each in series)) <= farthest:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Channels are standardised, and missing values are replaced."""
+"""Scale: channels are standardised, and missing values are replaced."""
 
 from __future__ import annotations
 
