@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -183,7 +184,7 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
     training.total = 1000
     for update, rate in ((500, 0.2), (750, 0.2 * (1 - math.sqrt(0.5))), (1000, 0.02), (5000, 0.02)):
         training._optimizer.steps = update - 1
-        training.step()
+        training.run(1, Watcher())
         assert training._optimizer.lr == pytest.approx(rate)
 
 
@@ -191,7 +192,7 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
 def test_the_linear_layer_of_a_classifier_learns_ten_times_as_fast(kind: Any, series: Any) -> None:
     training = prepared(series, kind).training()
     before = [each.copy() for each in training.model.params]
-    training.step()  # Adam's first update changes each weight by its learning rate
+    training.run(1, Watcher())  # Adam's first update changes each weight by its learning rate
     *others, W, _ = (np.abs(after - old).max() for after, old in zip(training.model.params, before, strict=True))
     assert max(others) == pytest.approx(TINY["lr"], rel=1e-2)
     assert W / max(others) == pytest.approx(10 if kind is Classifier else 1, rel=1e-2)
@@ -200,7 +201,7 @@ def test_the_linear_layer_of_a_classifier_learns_ten_times_as_fast(kind: Any, se
 def test_gradients_are_clipped() -> None:
     training = prepared(NUMBERS, Regressor).training()
     training._targets *= 1000
-    training.step()
+    training.run(1, Watcher())
     assert sum(float(np.square(each).sum()) for each in training.model.grads) == pytest.approx(1, rel=1e-5)
 
 
@@ -259,9 +260,7 @@ def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[
     for one, other in zip(trainings[0].model.params, trainings[1].model.params, strict=True):
         np.testing.assert_array_equal(backend.to_numpy(one), other, strict=True)
     for training in trainings:
-        for _ in range(5):
-            training.step()
-        training.read_losses()
+        training.run(5, Watcher())
     np.testing.assert_allclose(trainings[0].losses, trainings[1].losses, rtol=1e-4)
 
 
@@ -269,11 +268,12 @@ def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[
 def test_a_step_sends_its_batch_in_three_transfers_and_waits_for_nothing(kind: Any, series: Any) -> None:
     """Reading the losses is one transfer back."""
     training = prepared(series, kind).training(STANDIN)
-    for _ in range(3):  # the first uses of kernels compare them with the plain form
-        training.step()
+    batches = training.batches()
+    for batch in itertools.islice(batches, 3):  # the first uses of kernels compare them with the plain form
+        training.step(*batch)
     with counted() as counters:
-        for _ in range(3):
-            training.step()
+        for batch in itertools.islice(batches, 3):
+            training.step(*batch)
     assert (counters.host_to_device, counters.device_to_host, counters.waits) == (9, 0, 0)
     with counted() as counters:
         training.read_losses()
@@ -282,11 +282,10 @@ def test_a_step_sends_its_batch_in_three_transfers_and_waits_for_nothing(kind: A
 
 def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Backend) -> None:
     training = prepared().training(backend)
-    training.step()
+    training.run(1, Watcher())
     training.model.linear.params[1][0] = math.nan
-    training.step()
     with pytest.raises(DivergedError, match=r"^the loss is nan at update 2: expected a finite number; lower lr$"):
-        training.read_losses()
+        training.run(1, Watcher())
     assert len(training.losses) == 1
     training = prepared().training(backend)
     training.model.linear.params[1][0] = math.inf
@@ -294,6 +293,14 @@ def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Back
         DivergedError, match=r"^linear.b is not finite after update 0: expected finite numbers; lower lr"
     ):
         training.run(0, Watcher())
+
+
+def test_a_training_that_is_not_used_any_more_holds_no_memory() -> None:
+    training = prepared().training()
+    training.run(2, Watcher())
+    alive = weakref.ref(training)
+    del training
+    assert alive() is None  # without the garbage collector
 
 
 def test_the_seed_decides_the_weights_and_the_draws(backend: Backend) -> None:

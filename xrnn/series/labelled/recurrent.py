@@ -265,7 +265,6 @@ class Training:
         self.model = Model.new(p, len(self.scale.mean))
         self._loss = p._loss(targets, self.model.backend)
         self._optimizer = Adam([self.model.stack, {"layers": [self.model.linear], "lr": p.linear_rate * p.lr}], p.lr)
-        self._batches = self.batches()
         self.per_epoch = -(-len(values) // p.batch)
         # Found on sets of 40 to 270 series. The number of updates grows with the square root of the number of series.
         self.total = max(10, round(1600 / math.sqrt(len(values)))) * self.per_epoch
@@ -303,14 +302,14 @@ class Training:
         return f"epoch {len(self.losses) // self.per_epoch:,}: loss {np.mean(self.losses[-_AVERAGED:]):.3f}"
 
     def run(self, last: int, watcher: Watcher) -> None:
-        """Make updates until there are `last`, or the watcher stops.
+        """Make `last` updates, or fewer if the watcher stops.
 
         Raises DivergedError if a loss or a weight is not finite.
         """
         watcher.began(self, last)
         try:
-            while self._optimizer.steps < last:
-                self.step()
+            for batch in itertools.islice(self.batches(), last):
+                self.step(*batch)
                 watcher.updated()
                 if watcher.stopped:
                     break
@@ -322,9 +321,9 @@ class Training:
                 found = f"{name} is not finite after update {self._optimizer.steps:,}"
                 raise DivergedError(f"{found}: expected finite numbers; lower {param('lr')}")
 
-    def step(self) -> None:
+    def step(self, *batch: HostArray) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
-        x, lengths, targets = map(self.model.backend.asarray, next(self._batches))
+        x, lengths, targets = map(self.model.backend.asarray, batch)
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
             loss, dy = self._loss(self.model.forward(x, lengths), targets)
