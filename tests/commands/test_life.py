@@ -90,7 +90,7 @@ def test_an_interrupt_in_a_fit_writes_nothing_and_one_after_it_keeps_the_checkpo
 ) -> None:
     before = files()
     with monkeypatch.context() as patch:
-        place = "series.forecast.fit.average" if run is FORECAST else "init.glorot_uniform"
+        place = "series.forecast.fit.linear_part" if run is FORECAST else "init.glorot_uniform"
         patch.setattr(f"xrnn.{place}", raising(KeyboardInterrupt()))
         assert run("--out", "c") == 130
     assert capsys.readouterr().err == "error: interrupted\n"

@@ -8,22 +8,21 @@ import numpy as np
 import pytest
 
 from tests.series.forecast.tiny import forecast_of
-from xrnn.series.forecast import learnt
-from xrnn.series.forecast.learnt import Moments, candidates, effect_of, repeated, ridge
+from xrnn.series.forecast.learnt import candidates, effect_of, moments, repeated, ridge
 from xrnn.typing import HostArray
 
 
 def test_ridge_solves_the_normal_equations() -> None:
     rng = np.random.default_rng(0)
     A, B = rng.standard_normal((30, 5)) + 3, rng.standard_normal((30, 2)) - 1
-    for penalty, W in zip((0.1, 10.0), ridge(A.T @ A, (0.1, 10.0))(A.T @ B), strict=True):
+    for penalty, W in zip((0.1, 10.0), ridge(A.T @ A, A.T @ B, (0.1, 10.0)), strict=True):
         np.testing.assert_allclose((A.T @ A + penalty * np.eye(5)) @ W, A.T @ B, atol=1e-9)
 
 
-def moments(z: HostArray, ahead: HostArray) -> tuple[Moments, Moments]:
-    """Of the windows whose values ahead are known, and of those whose first one is."""
-    complete, first = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
-    return Moments.of(z[complete], ahead[complete]), Moments.of(z[first], ahead[first, :1])
+def both_moments(z: HostArray, ahead: HostArray) -> tuple[HostArray, HostArray]:
+    """Those of the windows whose values ahead are known, and those of the windows whose first one is."""
+    complete, begun = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
+    return moments(z[complete], ahead[complete]), moments(z[begun], ahead[begun, :1])
 
 
 def solved(A: HostArray, B: HostArray, penalties: list[float]) -> list[HostArray]:
@@ -39,7 +38,7 @@ def test_a_repeated_step_is_the_recurrence() -> None:
     values = list(z)
     for _ in range(7):
         values.append(float(np.dot(w, values[-5:]) + 0.2))
-    M = repeated(w, 0.2, 7)
+    M = repeated(np.append(w, 0.2)[:, None], 7)
     np.testing.assert_allclose(z @ M[:-1] + M[-1], values[5:])
 
 
@@ -47,35 +46,36 @@ def test_a_repeated_step_is_the_recurrence() -> None:
 def test_every_candidate_continues_a_constant_and_one_a_noisy_average(season: int, F: int) -> None:
     """A constant context is 0 after scaling, as are the values ahead."""
     z = np.zeros((20, 7))
-    for M in candidates(*moments(z, np.zeros((20, F))), season):
+    for M in candidates(*both_moments(z, np.zeros((20, F))), season):
         assert M.shape == (8, F)
         np.testing.assert_allclose(M[-1], 0, atol=1e-12)
     rng = np.random.default_rng(0)
     z = rng.standard_normal((4000, 7))
-    of = moments(z, rng.standard_normal((4000, F)))
+    of = both_moments(z, rng.standard_normal((4000, F)))
     errors = [np.abs(z @ M[:-1] + M[-1]).mean() for M in candidates(*of, season)]
     assert min(errors) < 0.05
 
 
 def test_candidates_from_moments_are_regressions_on_the_windows() -> None:
-    """Also if the moments are added up from parts, of windows far from 0, whose last values ahead may be unknown."""
+    """Also if the moments are sums of parts, of windows far from 0, whose last values ahead may be unknown."""
     rng = np.random.default_rng(0)
     z, ahead = rng.standard_normal((50, 8)) + 100, rng.standard_normal((50, 3)) - 100
     ahead[::7, 2] = ahead[::9] = np.nan
-    parts = [moments(z[part], ahead[part]) for part in (slice(20), slice(20, 21), slice(21, None))]
-    of_all, of_first = (one.plus(two).plus(three) for one, two, three in zip(*parts, strict=True))
-    maps = list(candidates(of_all, of_first, 4))
-    complete, first = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
-    naive = repeated(np.eye(8)[4], 0.0, 3)
+    parts = [both_moments(z[part], ahead[part]) for part in (slice(20), slice(20, 21), slice(21, None))]
+    of_all, of_begun = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
+    maps = list(candidates(of_all, of_begun, 4))
+    complete, begun = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
+    step = np.eye(9)[:, [4]]
+    naive = repeated(step, 3)
     error = ahead[complete] - z[complete] @ naive[:-1]
     for W in solved(z[complete, 4:], error, [0.1, 100.0]):
         direct = naive.copy()
         direct[4:] += W
-        assert any(np.allclose(M, direct, atol=1e-9) for M in maps)
-    for W in solved(z[first, 4:], ahead[first, :1] - z[first, 4:5], [1.0]):
-        w = np.eye(8)[4]
-        w[4:] += W[:-1, 0]
-        assert any(np.allclose(M, repeated(w, float(W[-1, 0]), 3), atol=1e-9) for M in maps)
+        assert any(np.allclose(M, direct, atol=1e-7) for M in maps)
+    for W in solved(z[begun, 4:], ahead[begun, :1] - z[begun, 4:5], [1.0]):
+        corrected = step.copy()
+        corrected[4:] += W
+        assert any(np.allclose(M, repeated(corrected, 3), atol=1e-7) for M in maps)
 
 
 def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> None:
@@ -98,10 +98,10 @@ def test_an_unstable_candidate_is_left_out(growth: float) -> None:
 
 def test_the_memory_of_a_repeated_step_does_not_grow_as_the_square_of_the_context() -> None:
     C = 20_000
-    w = np.zeros(C)
-    w[C - 7] = 1
+    step = np.zeros((C + 1, 1))
+    step[C - 7] = 1
     tracemalloc.start()
-    learnt.repeated(w, 0.0, 8)
+    repeated(step, 8)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 10 * 8 * 8 * C

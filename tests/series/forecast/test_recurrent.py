@@ -6,18 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.reference import gru as gru_step
 from tests.series.forecast.tiny import params
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.forecast.fit import fit_series
-from xrnn.series.forecast.learnt import Lessons, corrections, gru, learn, most_windows, solve, states
+from xrnn.series.forecast.learnt import affine, gru, output_layers, recurrent_part, states
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.forecast.smoothing import with_errors
 from xrnn.typing import HostArray
 
 RNG = np.random.default_rng
+PENALTIES = (3.0, 0.3, 0.03, 3e-3, 3e-4)
 
 
 def jumps(count: int, rows: int = 63) -> list[HostArray]:
@@ -78,64 +80,64 @@ def test_the_output_layer_is_weighted_ridge_regression_without_unknown_errors() 
     rng = RNG(0)
     h, errors = rng.normal(0, 0.3, (200, 100)), rng.uniform(0.5, 1, (200, 2)) * rng.choice([-1, 1], (200, 2))
     errors[:50, 1] = np.nan
-    V = solve(h, errors)
+    V = output_layers(h, errors, PENALTIES)
     median = np.nanmedian(np.abs(errors), axis=0)
     D = 1 / (1 + np.nanmean(np.abs(errors), axis=1) / median.mean())
     for f, first in enumerate((0, 50)):
         A, d = np.append(h, np.ones((200, 1)), axis=1)[first:], np.sqrt(D[first:, None])
-        for i, penalty in enumerate((3, 0.3, 0.03, 0.003, 0.0003)):
+        for i, penalty in enumerate(PENALTIES):
             stacked = np.concatenate([d * A, np.sqrt(penalty) * np.eye(101)])  # least squares with the penalty as rows
             expected = np.linalg.lstsq(stacked, np.append(d[:, 0] * errors[first:, f], np.zeros(101)))[0]
             np.testing.assert_allclose(V[i, :, f], expected, atol=1e-8)
     errors[7] *= 1e6  # larger errors than four medians are clipped
-    np.testing.assert_allclose(solve(h, errors), solve(h, np.where(np.abs(errors) > 100, 1e9 * errors, errors)))
+    larger = np.where(np.abs(errors) > 100, 1e9 * errors, errors)
+    np.testing.assert_allclose(output_layers(h, errors, PENALTIES), output_layers(h, larger, PENALTIES))
 
 
-def lessons(count: int, sign: float, noise: float = 0.0) -> list[Lessons]:
-    """Errors that the last error tells, with noise; `sign`: of the same ones in the last fifth of the rows."""
-    rng, of_series = RNG(0), []
-    for _ in range(count):
-        recent = rng.normal(0, 1, (80, 48, 2))
-        places = np.linspace(0.5, 0.99, 80)[:, None] + np.array([[0, 0.01]])
-        errors = recent[:, -1:, 0] * np.where(places < 0.8, 1, sign) + noise * rng.normal(0, 1, (80, 2))
-        of_series.append(Lessons(recent, errors, places))
-    return of_series
+def windows(count: int, sign: float, noise: float = 0.0) -> tuple[HostArray, ...]:
+    """Of series whose errors the last error tells, with noise; `sign`: of the same ones in the last fifth of the rows.
+
+    Recent errors, errors and places: see `recurrent_part`.
+    """
+    rng = RNG(0)
+    recent = rng.normal(0, 1, (count, 80, 48, 2))
+    places = np.tile(np.linspace(0.5, 0.99, 80)[:, None] + np.array([[0, 0.01]]), (count, 1, 1))
+    errors = recent[:, :, -1:, 0] * np.where(places < 0.8, 1, sign) + noise * rng.normal(0, 1, (count, 80, 2))
+    return recent.reshape(-1, 48, 2), errors.reshape(-1, 2), places.reshape(-1, 2)
 
 
-def complete(given: list[Lessons]) -> HostArray:
-    """The maps of all penalties without a share."""
-    return solve(states(np.concatenate([e.recent for e in given])), np.concatenate([e.errors for e in given]))
-
-
-def shares(given: list[Lessons]) -> HostArray:
-    """V / the map of each penalty, if it is a number; else NaN."""
-    ratio = learn(given) / complete(given)
-    return np.where(np.ptp(ratio, axis=(1, 2)) < 1e-6, ratio.mean(axis=(1, 2)), np.nan)
+def share(count: int, sign: float, noise: float = 0.0) -> tuple[int, float]:
+    """The number of the penalty, and the share, of the output layer of this number of series."""
+    recent, errors, places = windows(count, sign, noise)
+    ratio = recurrent_part(count, recent, errors, places) / output_layers(states(recent), errors, PENALTIES)
+    best = int(np.ptp(ratio, axis=(1, 2)).argmin())
+    np.testing.assert_allclose(ratio[best], ratio[best, 0, 0], atol=1e-6)
+    return best, float(ratio[best].mean())
 
 
 def test_its_share_is_the_part_of_its_gain_in_later_rows_that_is_not_chance() -> None:
-    given = lessons(1, 1.0, noise=0.5)
-    (part,) = given
-    late, h = part.places[:, 0] >= 0.8, states(part.recent)
-    early = np.where(part.places < 0.8, part.errors, np.nan)[~late]
-    before = np.abs(part.errors[late]).mean(axis=1)
-    gains = [before - np.abs(part.errors[late] - corrections(V, h[late])).mean(axis=1) for V in solve(h[~late], early)]
-    errors = np.array([(before - gain).mean() for gain in gains])
-    best = int(np.flatnonzero(errors <= 1.05 * errors.min())[0])
+    recent, errors, places = windows(1, 1.0, noise=0.5)
+    late, h = places[:, 0] >= 0.8, states(recent)
+    early = np.where(places < 0.8, errors, np.nan)[~late]
+    before = np.abs(errors[late]).mean(axis=1)
+    layers = output_layers(h[~late], early, PENALTIES)
+    gains = [before - np.abs(errors[late] - affine(h[late], V)).mean(axis=1) for V in layers]
+    after = np.array([(before - gain).mean() for gain in gains])
+    best = int(np.flatnonzero(after <= 1.05 * after.min())[0])
     expected = 1 - gains[best].var() / gains[best].mean() ** 2 / (len(before) / 2 - 1)
     assert 0.3 < expected < 0.99
-    np.testing.assert_allclose(shares(given)[best], expected, atol=0.005)
-    assert np.nanmax(shares(lessons(1, 1.0))) > expected
+    np.testing.assert_allclose(share(1, 1.0, noise=0.5), (best, expected), atol=0.005)
+    assert share(1, 1.0)[1] > expected
 
 
 def test_without_a_gain_its_share_is_0_in_one_series_and_that_of_trust_in_many() -> None:
-    assert not learn(lessons(1, 0.0, noise=1.0)).any()
-    assert not learn(lessons(1, -1.0)).any()
-    assert 0 < np.nanmax(shares(lessons(20, 0.0, noise=3.0))) <= 0.1
-    assert 0.1 < np.nanmax(shares(lessons(90, 0.0, noise=3.0))) <= 0.69
-    assert np.nanmax(shares(lessons(90, -1.0))) < 0.02
-    unknown = [each._replace(errors=np.where(each.places < 0.8, each.errors, np.nan)) for each in lessons(20, 1.0)]
-    assert not learn(unknown).any()  # no errors to test it
+    assert not recurrent_part(1, *windows(1, 0.0, noise=1.0)).any()
+    assert not recurrent_part(1, *windows(1, -1.0)).any()
+    assert 0 < share(20, 0.0, noise=3.0)[1] <= 0.1
+    assert 0.1 < share(90, 0.0, noise=3.0)[1] <= 0.69
+    assert share(90, -1.0)[1] < 0.02
+    recent, errors, places = windows(20, 1.0)
+    assert not recurrent_part(20, recent, np.where(places < 0.8, errors, np.nan), places).any()  # no errors to test it
 
 
 def mean_errors(model: Model, given: list[HostArray], origins: HostArray) -> tuple[float, float]:
@@ -183,9 +185,28 @@ def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path
     plain, V = one.plain(at), one.model.recurrent
     one.model.recurrent = 0 * V
     _, recent = with_errors(values[0], None, at, 3, 1)
-    np.testing.assert_allclose(plain - one.plain(at), one.unit * corrections(V, states(recent)))
+    np.testing.assert_allclose(plain - one.plain(at), one.unit * affine(states(recent), V))
 
 
-def test_windows_to_learn_from_are_limited() -> None:
-    assert [most_windows(n, F) for n, F in ((1, 1), (20, 1), (20, 100), (10**6, 12))] == [1000, 1000, 100, 1]
-    assert [len(each.lessons(7).errors) for each in fitted(jumps(2))] == [7, 7]
+@pytest.mark.parametrize(
+    ("most", "ahead", "count", "horizon", "windows"),
+    [(20_000, 200_000, 2, 3, 60), (200, 200_000, 2, 3, 20), (20_000, 200, 2, 10, 2), (60, 200_000, 30, 3, 60)],
+    ids=["all of the last half", "by number", "by values ahead", "of many series"],
+)
+def test_windows_to_learn_from_are_limited(
+    monkeypatch: pytest.MonkeyPatch, most: int, ahead: int, count: int, horizon: int, windows: int
+) -> None:
+    seen: list[tuple[HostArray, HostArray]] = []
+
+    def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArray) -> HostArray:
+        assert n == count
+        seen.append((errors, places))
+        return np.zeros((101, horizon))
+
+    for name, value in (("recurrent_part", recurrent_part), ("_MOST_WINDOWS", most), ("_MOST_AHEAD", ahead)):
+        monkeypatch.setattr(f"xrnn.series.forecast.fit.{name}", value)
+    fitted(jumps(count, rows=60), horizon)
+    ((errors, places),) = seen
+    assert errors.shape == (windows, horizon)
+    assert places.min() >= 0.5
+    assert places[:, 0].max() == 59 / 60  # the last window is always among them

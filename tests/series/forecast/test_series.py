@@ -21,7 +21,7 @@ def test_missing_values_are_filled_from_the_past() -> None:
     np.testing.assert_array_equal(fill(np.array([nan, 1, 2, nan, 4, nan]), 2), [1, 1, 2, 1, 4, 1])
     values = growth()
     values[20:22] = nan
-    windows = fit_of(values, **TINY).samples(np.arange(8, 58)).ahead
+    windows = fit_of(values, **TINY).actual(np.arange(8, 58))
     np.testing.assert_array_equal(8 + np.flatnonzero(np.isnan(windows).any(axis=1)), [18, 19, 20, 21])
 
 

@@ -1,4 +1,7 @@
-"""Fits a model to series, and tests it: sizes, the choice of logarithms and of a calendar, the parts of a forecast."""
+"""Fits a model to series, and tests it on their last rows.
+
+`fit_series` comes first, then its steps in their order, and the backtest.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import numpy as np
 from xrnn.files import printable
 from xrnn.series.checks import DataError, Scale, Series
 from xrnn.series.estimator import parse_quantiles
-from xrnn.series.forecast.learnt import EQUAL, UNITS, average, effect_of, learn, most_windows
+from xrnn.series.forecast.learnt import EQUAL, FAR, UNITS, effect_of, linear_part, recurrent_part
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, fill, mase_divisor
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.read import check_same
@@ -22,8 +25,14 @@ from xrnn.series.times import Step, step_of
 from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
+_MOST_VALUES: Final = 2**23  # in the contexts of all windows that the linear part is learnt from
 _FEW: Final = 40  # with fewer left-out windows than this, the intervals come from exponential smoothing alone
-_MOST_VALUES: Final = 2**23  # in the contexts of the samples of all series
+_LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
+_INDEPENDENT: Final = 1.25  # errors in a window that count as independent: those of overlapping windows are alike
+_SYMMETRIC: Final = 5  # independent windows that count for offsets of equal size above and below
+_MOST_WINDOWS: Final = 20_000  # of all series, that the recurrent part is learnt from
+_MOST_AHEAD: Final = 200_000  # values ahead of these windows
+_LEAST_SERIES: Final = 20  # of fewer series, no more windows of each are used
 
 # Forecasts (N, F) of a series at left-out origins (N,), without the effect of the columns.
 _Test = tuple[OneSeries, HostArray, HostArray]
@@ -31,6 +40,15 @@ _Test = tuple[OneSeries, HostArray, HostArray]
 
 def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> list[OneSeries]:
     """The series, and their model, which is fitted to all rows, or to those before the last fifth of each series.
+
+    The steps of a fit, each of which adds to the model:
+
+    1. the season and the context, from the times and the numbers of rows
+    2. the effect of the columns, and the linear part; with logarithms and with a calendar, if these lower its errors
+       in left-out windows
+    3. the share of exponential smoothing in the average with the linear part, from the errors of both in these windows
+    4. the intervals, from the errors of the average in these windows
+    5. the recurrent part, from the errors of the average in the last half of the rows
 
     p          the parameters of a Forecaster
     held_out   True: the last fifth is left out, at least a horizon
@@ -52,7 +70,12 @@ def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> l
         )
     model.known_scale = Scale.of(each.given.values[: each.cut, 1:] for each in ones)
     has_times = all(each.times for each in series)
-    return _complete(_chosen(ones, step.calendar(max(rows)) if step and has_times else ""))
+    ones, tests, error = _chosen(ones, step.calendar(max(rows)) if step and has_times else "")
+    used = [each for each in ones if not each.flawed]
+    tests = _add_share(ones[0].model, tests, error)
+    _add_intervals(used, tests)
+    _add_recurrent_part(used)
+    return ones
 
 
 def _without_parts(
@@ -63,7 +86,7 @@ def _without_parts(
     The context is the longest of three seasons, two horizons and 24 steps; fewer if the longest series, or most of
     them, are short. It has at least a season, and two seasons if there are as many rows.
     """
-    F, levels = p.horizon, parse_quantiles(p.quantiles)
+    F, K, levels = p.horizon, series[0].channels - 1, parse_quantiles(p.quantiles)
     season = p.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     # Series without a window, also in the final fit, do not make the context shorter.
     long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, LEAST_ROWS) + F] or cuts
@@ -76,8 +99,8 @@ def _without_parts(
         context=context,
         channel_names=series[0].channel_names,
         step=step.name if step else "",
-        known_scale=Scale.of([np.zeros((1, series[0].channels - 1))]),
-        effect=np.zeros(series[0].channels - 1),
+        known_scale=Scale(np.zeros(K), np.ones(K)),
+        effect=np.zeros(K),
         linear=np.zeros((context + 1, F)),
         recurrent=np.zeros((UNITS + 1, F)),
         levels=levels,
@@ -85,40 +108,28 @@ def _without_parts(
     )
 
 
-class _Solved(NamedTuple):
-    """Series with a model that has a linear part only, and its tests.
-
-    error   the mean error of the tests, in units of MASE; infinite without tests
-    """
-
-    series: list[OneSeries]
-    tests: list[_Test]
-    error: float
-
-
-def _chosen(series: list[OneSeries], calendar_name: str) -> _Solved:
-    """The series, whose model has the linear part, and uses logarithms and a calendar or not.
+def _chosen(series: list[OneSeries], calendar: str) -> tuple[list[OneSeries], list[_Test], float]:
+    """The series, whose model has the linear part; its tests, and their mean error.
 
     The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then
-    smaller, or equal within 5 %. It has calendar columns if they lower these errors by more than 5 %.
+    smaller, or equal within 5 %: intervals of logarithms grow with the level, as errors of most growing series do. It
+    has calendar columns if they lower these errors by more than 5 %.
     """
-    best = _solved(series)
     targets = [each.target[: each.cut] for each in series if not each.flawed]
     values = [each[~np.isnan(each)] for each in targets]
+    choices: list[tuple[dict[str, Any], float]] = []  # with the largest ratio of the error to that without the choice
     if all((each > 0).all() for each in values) and sum(map(_jumps, values)) <= len(values) / 2:
-        other = _solved(_under(series, log=True))
-        # Intervals of logarithms grow with the level, as errors of most growing series do: equal errors prefer them.
-        best = other if other.error < best.error * EQUAL else best
-    if calendar_name:
-        other = _solved(_under(best.series, calendar=calendar_name))
-        best = other if other.error * EQUAL < best.error else best
-    return best
-
-
-def _under(series: Sequence[OneSeries], **choice: Any) -> list[OneSeries]:
-    """The same series under a model with another choice."""
-    model = replace(series[0].model, **choice)
-    return [OneSeries(each.given, model, each.cut) for each in series]
+        choices.append(({"log": True}, EQUAL))
+    if calendar:
+        choices.append(({"calendar": calendar}, 1 / EQUAL))
+    tests, error = _add_linear_part(series)
+    for choice, ratio in choices:
+        model = replace(series[0].model, **choice)
+        others = [OneSeries(each.given, model, each.cut) for each in series]
+        their_tests, their_error = _add_linear_part(others)
+        if their_error < ratio * error:
+            series, tests, error = others, their_tests, their_error
+    return series, tests, error
 
 
 def _jumps(values: HostArray) -> bool:
@@ -126,11 +137,11 @@ def _jumps(values: HostArray) -> bool:
     return len(values) > 1 and float(np.abs(np.diff(np.log(values))).max()) > math.log(100)
 
 
-def _solved(series: list[OneSeries]) -> _Solved:
-    """The linear part from the rows before the cuts, and the effect of the columns."""
+def _add_linear_part(series: Sequence[OneSeries]) -> tuple[list[_Test], float]:
+    """Adds the effect of the columns and the linear part → the tests of this, and their mean error."""
     model, used = series[0].model, [each for each in series if not each.flawed]
     if not used:
-        return _Solved(series, [], np.inf)
+        return [], np.inf
     if K := used[0].columns.shape[1]:
         model.effect = effect_of([each.changes() for each in used], K)
     origins = [np.arange(model.least_rows, each.cut) for each in used]
@@ -138,53 +149,121 @@ def _solved(series: list[OneSeries]) -> _Solved:
         # A random part of each series, so that windows of all ages and all phases of the season remain.
         rng = np.random.default_rng(0)
         origins = [np.sort(rng.choice(of, -(-len(of) * most // count), replace=False)) for of in origins]
-    samples = [each.samples(of) for each, of in zip(used, origins, strict=True)]
-    model.linear, tested = average(samples, model.season)
+    windows = [
+        (*each.contexts(at), each.actual(at), np.full(len(at), each.cut), np.full((len(at), 1), each.unit))
+        for each, at in zip(used, origins, strict=True)
+    ]
+    z, level, scale, actual, rows, units = map(np.concatenate, zip(*windows, strict=True))
+    ahead = ((actual - level) / scale).clip(-FAR, FAR)
+    model.linear, scaled = linear_part(z, ahead, np.concatenate(origins), rows, scale / units, model.season)
+    forecasts = np.split(level + scale * scaled, np.cumsum([len(at) for at in origins])[:-1])
     tests = []
-    for i, rows, scaled in tested:
-        of = samples[i]
-        at = np.rint(of.origin[rows] * used[i].cut).astype(int)
-        tests.append((used[i], at, of.level[rows] + of.scale[rows] * used[i].unit * scaled))
-    return _Solved(series, tests, _mean_error(tests))
+    for each, at, of_series in zip(used, origins, forecasts, strict=True):
+        if (left_out := ~np.isnan(of_series[:, 0])).any():
+            tests.append((each, at[left_out], of_series[left_out]))
+    return tests, _mean_error(tests)
 
 
 def _mean_error(tests: Sequence[_Test]) -> float:
+    """In units of MASE; infinite if there are no tests, and if the MASE is unknown."""
     errors = np.concatenate([np.zeros(0), *(each.mean_errors(at, forecasts) for each, at, forecasts in tests)])
     errors = errors[~np.isnan(errors)]
     return float(errors.mean()) if errors.size else np.inf
 
 
-def _complete(solved: _Solved) -> list[OneSeries]:
-    """The series, whose model is complete: with the shares, the recurrent part, the intervals. The linear part has
+def _add_share(model: Model, tests: Sequence[_Test], error: float) -> list[_Test]:
+    """Adds the share of exponential smoothing → the tests of its average with the linear part, which has
 
         the share w n² / (n² + 60²),   w = 1 / (1 + r³²)
 
-    for the ratio r of its mean error to that of exponential smoothing on n left-out windows. The intervals come from
-    the errors on these windows. If they are few, the errors are those of exponential smoothing in the last half of the
-    rows: it learns nothing, so it has not seen the values that it forecasts.
+    for the ratio r of its mean error to that of exponential smoothing on n left-out windows.
     """
-    series, tests, error = solved
-    model, used = series[0].model, [each for each in series if not each.flawed]
     smoothed = [(each, at, each.smoothed(at)[0]) for each, at, _ in tests]
     n, of_smoothing = sum(len(at) for _, at, _ in tests), _mean_error(smoothed)
     # Without tests, and for rows that do not change, whose MASE is unknown: exponential smoothing alone.
     share = confidence(n) * preference(error**2, of_smoothing**2) if np.isfinite(of_smoothing) else 0.0
     w = model.smoothing = round(float(1 - share), 2)
-    left_out = [
-        (each, at, w * smooth + (1 - w) * linear)
-        for (each, at, linear), (*_, smooth) in zip(tests, smoothed, strict=True)
-    ]
-    if n < _FEW:
-        left_out = [(each, each.last_half, each.smoothed(each.last_half)[0]) for each in used]
-    errors = np.concatenate([each.errors(at, forecasts) for each, at, forecasts in left_out])
-    reach = np.concatenate([each.reach(at) for each, at, _ in left_out])
+    both = zip(smoothed, tests, strict=True)
+    return [(each, at, w * smooth + (1 - w) * linear) for (each, at, smooth), (*_, linear) in both]
+
+
+def _add_intervals(series: Sequence[OneSeries], tests: Sequence[_Test]) -> None:
+    """Adds the intervals, from the errors of the tests.
+
+    If they are few, the errors are those of exponential smoothing in the last half of the rows: it learns nothing, so
+    it has not seen the values that it forecasts.
+    """
+    model = series[0].model
+    if sum(len(at) for _, at, _ in tests) < _FEW:
+        tests = [(each, each.last_half, each.smoothed(each.last_half)[0]) for each in series]
+    errors = np.concatenate([(each.actual(at) - forecasts) / each.unit for each, at, forecasts in tests])
+    reach = np.concatenate([each.reach(at) for each, at, _ in tests])
     model.spread = spread_of(errors, reach)
     model.offsets = quantile_offsets(errors / (1 + model.spread * reach), model.levels)
-    long = [each for each in used if each.cut > model.least_rows]
-    if long:
-        most = most_windows(len(long), model.horizon)
-        model.recurrent = learn([each.lessons(most) for each in long])
-    return series
+
+
+def spread_of(errors: HostArray, reach: HostArray) -> float:
+    """b / a, for the regression |error| = a + b · reach: by how much a reach of 1 widens the intervals; 0 if b < 0.
+
+    Both (N, F); NaN for an unknown error.
+    """
+    known = ~np.isnan(errors)
+    size, r = np.abs(errors[known]), reach[known]
+    if not r.size or r.min() == r.max():
+        return 0.0
+    b, a = np.polyfit(r, size, 1)
+    return float(np.clip(b / max(a, 1e-3 * size.mean(), 1e-300), 0, 1e6))
+
+
+def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
+    """Offsets (F, Q) with which the right share of left-out values falls below each quantile; 0 for the median.
+
+    The width of a step ahead grows linearly with its number, as the mean errors do, or is constant if they fall. The
+    quantiles are those of all errors divided by their widths   (conformalized quantile regression: Romano et al.,
+    2019). They are widened as Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n independent
+    windows. Each is a mean of two quantiles: that of the errors, with the weight n, and that of the absolute errors,
+    with the weight 5. An offset of a quantile below 0.5 is never above 0, nor one of a higher quantile below 0.
+
+    errors   (N, F): the values minus the forecasts; NaN if unknown
+    """
+    F, size, count = errors.shape[1], np.abs(errors), (~np.isnan(errors)).sum(axis=0)
+    offsets = np.zeros((F, len(levels)))
+    if not count.any():
+        return offsets
+    mean = np.nansum(size, axis=0) / np.maximum(count, 1)
+    center, height = (np.average(each, weights=count) for each in (np.arange(F), mean))
+    apart = np.arange(F) - center
+    slope = (count * apart * mean).sum() / max((count * apart**2).sum(), 1e-300)
+    # If the mean errors fall with the step, this is due to chance in few windows.
+    line = height + max(slope, 0.0) * apart
+    width = np.maximum(line, max(_LEAST_WIDTH * float(mean[count > 0].mean()), 1e-30))
+    ratios, n = errors / width, max(count.sum() / F**2, 1.0)
+    for i, q in enumerate(levels):
+        if q != 0.5:
+            side, z = (1 if q > 0.5 else -1), NormalDist().inv_cdf(q)
+            own = max(side * float(np.nanquantile(ratios, q)), 0.0)
+            both = float(np.nanquantile(np.abs(ratios), abs(2 * q - 1)))
+            offset = (n * own + _SYMMETRIC * both) / (n + _SYMMETRIC)
+            offsets[:, i] = width * side * offset * (1 + (z * z + 1) / (4 * _INDEPENDENT * n))
+    return offsets
+
+
+def _add_recurrent_part(series: Sequence[OneSeries]) -> None:
+    """Adds the recurrent part, from windows in the last half of the rows: fewer of each series if there are more.
+
+    So memory and time are bounded.
+    """
+    model, long = series[0].model, [each for each in series if each.cut > series[0].model.least_rows]
+    most = max(min(_MOST_WINDOWS, _MOST_AHEAD // model.horizon) // max(len(long), _LEAST_SERIES), 1)
+    windows = []
+    for each in long:
+        at = each.last_half[each.last_half >= model.least_rows]
+        at = at[:: -max(-(-len(at) // most), 1)][::-1]
+        forecasts, recent = each.base(at)
+        places = (at[:, None] + np.arange(model.horizon)) / each.cut
+        windows.append((recent, (each.actual(at) - forecasts) / each.unit, places))
+    if windows:
+        model.recurrent = recurrent_part(len(long), *map(np.concatenate, zip(*windows, strict=True)))
 
 
 # ---- times ----
@@ -212,9 +291,8 @@ def _extended(series: Series, expected: str, other: str, horizon: int) -> Series
 
     Raises DataError if the times have another step.
     """
-    if not series.times:
-        return series
-    step = step_of(series.times, series.name, like=expected)
+    times = series.times or ()
+    step = step_of(times, series.name, like=expected)
     if not step:
         return series
     is_unit = " " in step.name  # the unit of numbers is unknown
@@ -223,58 +301,10 @@ def _extended(series: Series, expected: str, other: str, horizon: int) -> Series
             f"{printable(series.name)} has steps of {step.name}, but {other} steps of {expected}: expected the same "
             "steps; correct the times, or train a model for each"
         )
-    return replace(series, times=(*series.times, *step.after(series.times[-1], horizon)))
+    return replace(series, times=(*times, *step.after(times[-1], horizon)))
 
 
-_LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
-_INDEPENDENT: Final = 1.25  # errors in a window that count as independent: those of overlapping windows are alike
-_SYMMETRIC: Final = 5  # independent windows that count for offsets of equal size above and below
-
-
-def spread_of(errors: HostArray, reach: HostArray) -> float:
-    """b / a, for the regression |error| = a + b · reach: by how much a reach of 1 widens the intervals; 0 if b < 0.
-
-    Both (N, F); NaN for an unknown error.
-    """
-    known = ~np.isnan(errors)
-    size, r = np.abs(errors[known]), reach[known]
-    if not r.size or r.min() == r.max():
-        return 0.0
-    b, a = np.polyfit(r, size, 1)
-    return float(np.clip(b / max(a, 1e-3 * size.mean(), 1e-300), 0, 1e6))
-
-
-def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
-    """Offsets (F, Q) with which the right share of left-out values falls below each quantile; 0 for the median.
-
-    The width of a step ahead grows linearly with its number, as the mean errors do, or is constant if they fall. The
-    quantiles are those of all errors divided by their widths   (conformalized quantile regression: Romano et al.,
-    2019). They are widened as Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n independent
-    windows. Each is a mean of two quantiles: that of the errors, with the weight n, and that of the absolute errors,
-    with the weight 5. An offset of a quantile below 0.5 is never above 0, nor one of a higher quantile below 0.
-
-    errors   (N, F): the values minus the forecasts; NaN if unknown
-    """
-    F, size = errors.shape[1], np.abs(errors)
-    offsets = np.zeros((F, len(levels)))
-    count = (~np.isnan(size)).sum(axis=0)
-    step, known = np.arange(F), count > 0
-    if not known.any():
-        return offsets
-    mean = np.nansum(size, axis=0)[known] / count[known]
-    fit = np.polyfit(step[known], mean, 1, w=count[known] ** 0.5) if known.sum() > 1 else [0.0]
-    # If the mean errors fall with the step, this is due to chance in few windows.
-    line = np.polyval(fit, step) if fit[0] > 0 else np.average(mean, weights=count[known])
-    width = np.maximum(line, max(_LEAST_WIDTH * float(mean.mean()), 1e-30)) * np.ones(F)
-    ratios, n = errors / width, max(count.sum() / F**2, 1.0)
-    for i, q in enumerate(levels):
-        if q != 0.5:
-            side, z = (1 if q > 0.5 else -1), NormalDist().inv_cdf(q)
-            own = max(side * float(np.nanquantile(ratios, q)), 0.0)
-            both = float(np.nanquantile(np.abs(ratios), abs(2 * q - 1)))
-            offset = (n * own + _SYMMETRIC * both) / (n + _SYMMETRIC)
-            offsets[:, i] = width * side * offset * (1 + (z * z + 1) / (4 * _INDEPENDENT * n))
-    return offsets
+# ---- the backtest ----
 
 
 class Backtest(NamedTuple):
@@ -323,7 +353,7 @@ def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
         unit, scores = mase_divisor(each.target[: each.cut], model.season), dict[str, dict[str, Any]]()
         for name, values in forecasts.items():
             error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
-            smape = np.divide(200 * error, size, out=np.zeros_like(error), where=size > 0).mean()
+            smape = (200 * error / np.maximum(size, 1e-300)).mean()
             steps = error.mean(axis=0) / unit
             scores[name] = {"mase": float(steps.mean()), "smape": float(smape), "steps": steps.tolist()}
         inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1])

@@ -1,10 +1,10 @@
-"""The learnt parts of a forecast: a linear map of the context, and a recurrent correction."""
+"""The learnt parts of a forecast: the effect of known columns, a linear map of the context, a recurrent correction."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -14,83 +14,25 @@ from xrnn.typing import HostArray
 
 FAR: Final = 1e3  # scales from the level: values are clipped here, so that one outlier does not decide the linear part
 _PENALTIES: Final = 10.0 ** np.arange(-1, 5)
-# Shares of the rows. Candidates are solved on the rows before a split and tested on those up to the next.
-_SPLITS: Final = np.linspace(0.35, 1, 7)
+_SPLITS: Final = np.linspace(0.35, 1, 7)  # shares of the rows
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
 _MOST_LAGS: Final = 512
 # Limit on the multiply-adds of repeating a one-step forecast. Above it, candidates are only solved directly.
 _MOST_PRODUCTS: Final = 2**22
 
 
-def contexts(values: HostArray, origins: HostArray, C: int, season: int, least: float) -> tuple[HostArray, ...]:
-    """The contexts that forecasts are made from, scaled by their own values, as z (N, C); their level and scale (N, 1).
-
-    z = (v - level) / scale,   level = mean of the last season,   scale = standard deviation of the context
-
-    origins   (N,), the places of the first steps to forecast. A context that begins before the series is padded: its
-              first season is repeated
-    least     the smallest scale
-    """
-    places = origins[:, None] + np.arange(-C, 0)
-    context = values[np.where(places < 0, places % season, places)]
-    level = context[:, -season:].mean(axis=1, keepdims=True)
-    scale = np.maximum(context.std(axis=1, keepdims=True), least)
-    return ((context - level) / scale).clip(-FAR, FAR), level, scale
+def affine(x: HostArray, M: HostArray) -> HostArray:
+    """[x; 1] @ M: x (N, C), M (C + 1, F) → (N, F)"""
+    y: HostArray = x @ M[:-1] + M[-1]
+    return y
 
 
-class Samples(NamedTuple):
-    """n windows of a series up to a row, as scaled values.
-
-    z        (n, C), the contexts
-    ahead    (n, F), the next values; NaN if missing, or after the row
-    origin   (n,): the place of the first value ahead, as a share of the rows; stride: the share of one row
-    level, scale   (n, 1): a value is level + scale · z
-    """
-
-    z: HostArray
-    ahead: HostArray
-    origin: HostArray
-    stride: float
-    level: HostArray
-    scale: HostArray
+def ridge(S: HostArray, B: HostArray, penalties: Sequence[float] | HostArray) -> list[HostArray]:
+    """(S + λI)⁻¹ B for each penalty λ: S (C, C) is symmetric, B (C,) or (C, F)   (Hoerl & Kennard, 1970)."""
+    return [np.linalg.solve(S + penalty * np.eye(len(S)), B) for penalty in penalties]
 
 
-def ridge(S: HostArray, penalties: Iterable[float]) -> Callable[[HostArray], Iterator[HostArray]]:
-    """A function B → (S + λI)⁻¹ B for each penalty λ and a symmetric S (C, C)   (Hoerl & Kennard, 1970)."""
-    eigenvalues, V = np.linalg.eigh(S)
-
-    def solve(B: HostArray) -> Iterator[HostArray]:
-        projected = V.T @ B
-        for penalty in penalties:
-            yield V @ (projected / (eigenvalues.clip(0) + penalty)[:, None])
-
-    return solve
-
-
-class Moments(NamedTuple):
-    """All that a regression needs of windows v = [z, ahead] (C + F,): their number, mean, and centred products.
-
-    products   Σ (v - mean) (v - mean)ᵀ
-    """
-
-    number: int
-    mean: HostArray
-    products: HostArray
-
-    @classmethod
-    def of(cls, z: HostArray, ahead: HostArray) -> Moments:
-        """z (n, C), ahead (n, F)"""
-        v = np.concatenate([z, ahead], axis=1)
-        mean = v.mean(axis=0) if len(v) else np.zeros(v.shape[1])
-        v -= mean
-        return cls(len(v), mean, v.T @ v)
-
-    def plus(self, other: Moments) -> Moments:
-        """The moments of both sets of windows   (Chan et al., 1979)."""
-        number = self.number + other.number
-        share, apart = other.number / max(number, 1), other.mean - self.mean
-        products = self.products + other.products + np.outer(apart, apart) * (self.number * share)
-        return Moments(number, self.mean + apart * share, products)
+# ---- known columns ----
 
 
 def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArray:
@@ -100,147 +42,120 @@ def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArr
 
     changes   for each series: of the values (n,), in units of the series, and of the columns (n, K)
     """
-    values = np.concatenate([each for each, _ in changes])
-    columns = np.concatenate([each for _, each in changes])
+    values, columns = (np.concatenate(each) for each in zip(*changes, strict=True))
     known = ~np.isnan(values)
     if known.sum() <= K + 1:
         return np.zeros(K)
-    x, y = columns[known] - columns[known].mean(axis=0), values[known, None] - values[known].mean()
-    (effect,) = ridge(x.T @ x, [1.0])(x.T @ y)
-    return effect[:, 0]
+    x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
+    return ridge(x.T @ x, x.T @ y, [1.0])[0]
 
 
-def repeated(w: HostArray, b: float, F: int) -> HostArray:
-    """The map (C + 1, F) of F steps from that of one step, z @ w + b: each forecast becomes a value of the context."""
-    C, lags = len(w), np.flatnonzero(w)
+# ---- the linear part ----
+
+
+def linear_part(
+    z: HostArray, ahead: HostArray, at: HostArray, rows: HostArray, scale: HostArray, season: int
+) -> tuple[HostArray, HostArray]:
+    """W (C + 1, F), the weighted mean of the candidates; and its forecasts (N, F) of left-out windows, else NaN.
+
+    The candidates are solved on the windows before a split of the rows, and tested on those up to the next split. The
+    weight of each is 1 / error¹⁶. In a left-out window, the weights come from the windows before its split, so that no
+    forecast has seen its own error. If there are too few windows to test on, W is 0, and no window is left out.
+
+    z, ahead   (N, C), the scaled contexts, and (N, F), the scaled next values; NaN if unknown
+    at, rows   (N,), the row of the first value ahead, and the number of rows of its series
+    scale      (N, 1), of the contexts, in units of the series: errors count in these units
+    """
+    F, place = ahead.shape[1], at / rows
+    complete, begun = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
+    # The first split at which all values ahead are known, or the first of them; and the last one before the window.
+    all_from, begun_from = (np.searchsorted(_SPLITS[:-1], place + steps * (1 / rows)) for steps in (F, 1))
+    split_of = np.searchsorted(_SPLITS, place, side="right") - 1
+    of_all = of_begun = errors = np.zeros(())  # the sums so far: moments, and the error of each candidate
+    forecasts = np.full(ahead.shape, np.nan)
+    for split in range(len(_SPLITS)):
+        new, new_begun = complete & (all_from == split), begun & (begun_from == split)
+        of_all = of_all + moments(z[new], ahead[new])
+        of_begun = of_begun + moments(z[new_begun], ahead[new_begun, :1])
+        late = np.flatnonzero(complete & (split_of == split))
+        late = late[:: 1 + len(late) * F // _MOST_TESTED]
+        if not late.size or of_all[-1, -1] < 2:
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):  # a repeated step may even grow to infinity
+            maps = candidates(of_all, of_begun, season)
+            y = np.stack([affine(z[late], M).astype(np.float32) for M in maps], axis=1)
+        y = np.nan_to_num(y, nan=FAR, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
+        if errors.ndim:
+            forecasts[late] = by_errors(errors) @ y
+        size = np.abs(y - ahead[late, None].astype(np.float32)).mean(axis=2)
+        errors = errors + (scale[late] * size).sum(axis=0)
+    W = np.zeros((z.shape[1] + 1, F))
+    if errors.ndim:
+        for weight, M in zip(by_errors(errors), candidates(of_all, of_begun, season), strict=True):
+            W += weight * M if weight else 0.0  # a map without weight may be infinite
+    return W, forecasts
+
+
+def moments(z: HostArray, ahead: HostArray) -> HostArray:
+    """Σ v vᵀ over windows v = [z, ahead, 1] (C + F + 1,): all that a regression needs of them."""
+    v = np.concatenate([z, ahead, np.ones((len(z), 1))], axis=1)
+    products: HostArray = v.T @ v
+    return products
+
+
+def candidates(complete: HostArray, begun: HostArray, season: int) -> Iterator[HostArray]:
+    """Maps (C + 1, F) from a context to the values ahead.
+
+    Each corrects a simple forecast by ridge regression on the last c values: of all steps ahead directly, or of one
+    step, which is repeated. The simple forecasts are the seasonal naive one, and the mean of all seasons in the
+    context. Penalties and c vary.
+
+    complete   the moments of windows whose F values ahead are all known
+    begun      the moments of windows whose first value ahead is known, with this value only
+    """
+    C = len(begun) - 2
+    F = len(complete) - 1 - C
+    naive, mean = np.zeros((2, C + 1, 1))
+    naive[C - season] = 1
+    mean[C % season : C : season] = 1 / (C // season)
+    steps = [naive, mean] if 2 * season <= C else [naive]
+    bases = [repeated(step, F) for step in steps]
+    yield from bases
+    for c in sorted({season, min(C, _MOST_LAGS)}):
+        yield from _corrected(complete, bases, c)
+        if F * min(c + len(bases), F) * C <= _MOST_PRODUCTS:
+            for step in _corrected(begun, steps, c):
+                yield repeated(step, F)
+
+
+def _corrected(moments: HostArray, bases: list[HostArray], c: int) -> Iterator[HostArray]:
+    """Each base (C + 1, F), corrected by a regression of its errors on the last c values, for each penalty."""
+    C = len(bases[0]) - 1
+    own, mean = slice(C - c, C), moments[-1, :-1] / moments[-1, -1]
+    S = moments[:-1, :-1] - np.outer(moments[-1, :-1], mean)  # the products of centred windows
+    products = [S[own, C:] - S[own, :C] @ base[:C] for base in bases]
+    for W in ridge(S[own, own], np.concatenate(products, axis=1), _PENALTIES):
+        for base, correction in zip(bases, np.split(W, len(bases), axis=1), strict=True):
+            corrected = base.copy()
+            corrected[own] += correction
+            corrected[C] += mean[C:] - affine(mean[:C], base) - mean[own] @ correction
+            yield corrected
+
+
+def repeated(step: HostArray, F: int) -> HostArray:
+    """The map (C + 1, F) of F steps from that of one step (C + 1, 1): each forecast becomes a value of the context."""
+    C, w = len(step) - 1, step[:-1, 0]
+    lags = np.flatnonzero(w)
     later = np.zeros((F, C + 1))  # each forecast as a linear function of [z; 1]
     for f in range(F):
         place = lags + f  # of the last C values; those from C on are forecasts
         later[f] = w[lags[place >= C]] @ later[place[place >= C] - C]
         later[f, place[place < C]] += w[lags[place < C]]
-        later[f, C] += b
+        later[f, C] += step[C, 0]
     return later.T
 
 
-def _bases(C: int, season: int) -> list[HostArray]:
-    """One step of the seasonal naive forecast, and the mean of all seasons in the context: each (C,)."""
-    naive, mean = np.zeros(C), np.zeros(C)
-    naive[C - season] = 1
-    mean[C % season :: season] = 1 / (C // season)
-    return [naive, mean] if 2 * season <= C else [naive]
-
-
-def candidates(complete: Moments, first: Moments, season: int) -> Iterator[HostArray]:
-    """Maps (C + 1, F) from a context to the values ahead.
-
-    Each corrects a simple forecast by ridge regression on the last c values: of all steps ahead directly, or of one
-    step, which is repeated. Penalties and c vary.
-
-    complete   of windows whose F values ahead are all known
-    first      of windows whose first value ahead is known, with this value only
-    """
-    C = len(first.mean) - 1
-    F = len(complete.mean) - C
-    steps = _bases(C, season)
-    bases = [repeated(step, 0.0, F) for step in steps]
-    yield from bases
-    for c in sorted({season, min(C, _MOST_LAGS)}):
-        for base, W, b in _corrections(complete, bases, c):
-            direct = base.copy()
-            direct[C - c : C] += W
-            direct[C] += b
-            yield direct
-        if F * min(c + len(bases), F) * C > _MOST_PRODUCTS:
-            continue
-        for base, W, b in _corrections(first, [np.append(step, 0.0)[:, None] for step in steps], c):
-            w = base[:C, 0].copy()
-            w[C - c :] += W[:, 0]
-            yield repeated(w, float(b[0]), F)
-
-
-def _corrections(moments: Moments, bases: list[HostArray], c: int) -> Iterator[tuple[HostArray, HostArray, HostArray]]:
-    """For each base (C + 1, F) and penalty: the base; W (c, F) and b (F,), which correct it by the last c values."""
-    C = len(bases[0]) - 1
-    own, mean, S = slice(C - c, C), moments.mean, moments.products
-    solve = ridge(S[own, own], _PENALTIES)
-    for base in bases:
-        error = mean[C:] - mean[:C] @ base[:C]
-        for W in solve(S[own, C:] - S[own, :C] @ base[:C]):
-            yield base, W, error - mean[own] @ W
-
-
-class Tested(NamedTuple):
-    """Windows that candidates were tested on: their places (n,) among all windows.
-
-    forecasts   (n, k, F), scaled; errors (n, k): mean absolute ones
-    """
-
-    places: HostArray
-    forecasts: HostArray
-    errors: HostArray
-
-
-def average(samples: Sequence[Samples], season: int) -> tuple[HostArray, list[tuple[int, HostArray, HostArray]]]:
-    """W (C + 1, F): the weighted mean of the candidates.
-
-    Each candidate's weight is 1 / error¹⁶, measured on windows later than those it was solved on.
-    Also returns forecasts of the mean on these windows: (series, indices of its samples (n,), scaled (n, F)). There,
-    the weights come from the windows before the split, so that no forecast has seen its own error.
-    If there are too few windows to test on, W is 0, and no forecasts are returned.
-    """
-    z, ahead, origin, scale = (
-        np.concatenate([getattr(each, name) for each in samples]) for name in ("z", "ahead", "origin", "scale")
-    )
-    stride = np.concatenate([np.full(len(each.z), each.stride) for each in samples])
-    tested, complete, first = _test(z, ahead, origin, stride, season)
-    if tested is None:
-        return np.zeros((z.shape[1] + 1, ahead.shape[1])), []
-    places, later = tested.places, np.searchsorted(_SPLITS, origin[tested.places], side="right")
-    errors = scale[places] * tested.errors
-    weights = by_errors(errors.sum(axis=0)[None])[0]
-    W = sum(weights[k] * M for k, M in enumerate(candidates(complete, first, season)) if weights[k])
-    mean = np.full((len(places), ahead.shape[1]), np.nan)
-    for split in np.unique(later)[1:]:
-        earlier = by_errors(errors[later < split].sum(axis=0)[None])[0]
-        mean[later == split] = np.einsum("k,nkf->nf", earlier, tested.forecasts[later == split])
-    places, mean = (each[later > later.min()] for each in (places, mean))
-    ends = np.cumsum([len(each.z) for each in samples])
-    of_series = np.searchsorted(ends, places, side="right")
-    return np.asarray(W), [
-        (i, places[of_series == i] - (ends[i] - len(samples[i].z)), mean[of_series == i]) for i in np.unique(of_series)
-    ]
-
-
-def _test(
-    z: HostArray, ahead: HostArray, origin: HostArray, stride: HostArray, season: int
-) -> tuple[Tested | None, Moments, Moments]:
-    """The tests of candidates on windows later than those they were solved on, and the moments of all windows.
-
-    The tests are None if there are too few windows. The moments of the windows between two splits are added to those
-    before, so that each is computed once.
-    """
-    F, last = ahead.shape[1], len(_SPLITS) - 1
-    known = ~np.isnan(ahead)
-    complete, first = known.all(axis=1), known[:, 0]
-    # The number of the first split at which all values ahead of a window are known, or the first of them.
-    all_from, first_from = (np.searchsorted(_SPLITS, origin + stride * steps).clip(max=last) for steps in (F, 1))
-    of_all, of_first, parts = Moments.of(z[:0], ahead[:0]), Moments.of(z[:0], ahead[:0, :1]), []
-    for split in range(last + 1):
-        new, new_first = complete & (all_from == split), first & (first_from == split)
-        of_all = of_all.plus(Moments.of(z[new], ahead[new]))
-        of_first = of_first.plus(Moments.of(z[new_first], ahead[new_first, :1]))
-        if split == last or of_all.number < 2:
-            continue
-        late = np.flatnonzero((origin >= _SPLITS[split]) & (origin < _SPLITS[split + 1]) & complete)
-        late = late[:: 1 + len(late) * F // _MOST_TESTED]
-        if len(late):
-            with np.errstate(over="ignore", invalid="ignore"):  # a repeated step may even grow to infinity
-                maps = candidates(of_all, of_first, season)
-                y = np.stack([(z[late] @ M[:-1] + M[-1]).astype(np.float32) for M in maps], axis=1)
-            y = np.nan_to_num(y, nan=FAR, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
-            parts.append(Tested(late, y, np.abs(y - ahead[late, None].astype(np.float32)).mean(axis=2)))
-    return Tested(*map(np.concatenate, zip(*parts, strict=True))) if parts else None, of_all, of_first
-
+# ---- the recurrent part ----
 
 # The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3.
 UNITS: Final = 100  # H
@@ -250,28 +165,70 @@ _OUTPUT_PENALTIES: Final = (3.0, 0.3, 0.03, 3e-3, 3e-4)
 EQUAL: Final = 1.05  # errors count as equal if their ratio is smaller
 _LARGEST_ERROR: Final = 4.0  # in median errors of its step ahead: larger ones are clipped
 _TEST_FROM: Final = 0.8  # share of the rows: errors of the later ones test what the earlier ones gave
-_MOST_WINDOWS: Final = 20_000
-_LEAST_SERIES: Final = 20  # of fewer series, no more windows of each are used
-_MOST_VALUES: Final = 200_000  # ahead of all windows
 _BATCH: Final = 1024
 
 
-def most_windows(series: int, horizon: int) -> int:
-    """The most windows of each series to learn from: fewer if there are more series, to bound memory and time."""
-    return max(min(_MOST_WINDOWS, _MOST_VALUES // horizon) // max(series, _LEAST_SERIES), 1)
+def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArray) -> HostArray:
+    """s · V (H + 1, F), with V from all k windows of n series, and the share s in steps of 0.01:
 
+        s = max(1 - v / (g² (k / F - 1)), min(2 w, 1) n² / (n² + 60²)),   w = 1 / (1 + r¹⁶)
 
-class Lessons(NamedTuple):
-    """Windows of a series to learn from.
+    Windows in the last fifth of the rows test a V from the rows before: r is the ratio of their mean |error| with it
+    to that without it; g and v are the mean and the variance of the gain in the mean |error| of a window. k / F windows
+    count as independent, so that v / (g² (k / F - 1)) is the part of g² that is chance   (after James & Stein, 1961).
+    The first term is 0 if g is not positive, or if k ≤ F. Many series often cover the same period, and a test of one
+    period alone should not decide: so with many series, the second term is large even if the test shows no gain.
+
+    λ is the largest penalty whose error in the test is within 5 % of the least. V is 0 if there are no errors to solve
+    or to test it.
 
     recent   (N, 48, 2): see `smoothing.with_errors`
     errors   (N, F), of the forecasts without the recurrent part, in units of the series; NaN if unknown
     places   (N, F), of the steps ahead, as shares of the rows
     """
+    F = errors.shape[1]
+    early = np.where(places < _TEST_FROM, errors, np.nan)
+    solved, tested = (~np.isnan(each).all(axis=1) for each in (early, errors))
+    tested &= places[:, 0] >= _TEST_FROM
+    V = np.zeros((UNITS + 1, F))
+    if not solved.any() or not tested.any():
+        return V
+    h = states(recent)
+    maps = [V, *output_layers(h[solved], early[solved], _OUTPUT_PENALTIES)]
+    size = np.array([np.nanmean(np.abs(errors[tested] - affine(h[tested], each)), axis=1) for each in maps])
+    before, *after = size.mean(axis=1)
+    best = int(np.argmax(np.array(after) <= EQUAL * min(after)))
+    gain, independent = size[0] - size[1 + best], tested.sum() / F
+    share = confidence(n) * min(2 * preference(after[best], before), 1)
+    if gain.mean() > 0 and independent > 1:
+        share = max(share, 1 - gain.var() / (gain.mean() ** 2 * (independent - 1)))
+    share = round(float(share), 2)
+    return share * output_layers(h, errors, _OUTPUT_PENALTIES[best : best + 1])[0] if share else V
 
-    recent: HostArray
-    errors: HostArray
-    places: HostArray
+
+def output_layers(h: HostArray, errors: HostArray, penalties: Sequence[float]) -> HostArray:
+    """V (P, H + 1, F) by ridge regression of the known errors (N, F) on [h; 1]: (Aᵀ D A + λI)⁻¹ Aᵀ D errors for each λ.
+
+    A window has the weight D = 1 / (1 + its mean |error| / the median |error|), so that large errors count less.
+    """
+    known = ~np.isnan(errors)
+    e = np.where(known, errors, 0.0)
+    median = np.array([np.median(np.abs(e[of, f])) if of.any() else 0.0 for f, of in enumerate(known.T)])
+    e = e.clip(-_LARGEST_ERROR * median, _LARGEST_ERROR * median)
+    mean = np.abs(e).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    A = np.append(h, np.ones((len(h), 1)), axis=1)
+    weighted = A / (1 + mean / max(float(median.mean()), 1e-300))[:, None]
+    V = [ridge(weighted[of].T @ A[of], weighted[of].T @ e[of, f], penalties) for f, of in enumerate(known.T)]
+    return np.stack(V, axis=2)
+
+
+def states(recent: HostArray) -> HostArray:
+    """The last states h (N, H) float64 of the GRU, from recent errors (N, 48, 2)."""
+    h = np.empty((len(recent), UNITS))
+    for first in range(0, len(h), _BATCH):
+        part = slice(first, first + _BATCH)
+        h[part] = gru()(np.ascontiguousarray(recent[part].transpose(1, 0, 2), np.float32))[-1]
+    return h
 
 
 @functools.cache
@@ -287,72 +244,3 @@ def gru() -> GRU:
     b[H : 2 * H] = np.linspace(0, _MEMORY, H)
     Wx, Wh = uniform[:2] * _LARGEST_INPUT_WEIGHT, uniform[2:] * (3 / H) ** 0.5  # the variance of Wh is 1 / H
     return GRU(Wx.astype(np.float32), Wh.astype(np.float32), b)
-
-
-def states(recent: HostArray) -> HostArray:
-    """The last states h (N, H) float64 of the GRU, from recent errors (N, 48, 2)."""
-    h = np.empty((len(recent), UNITS))
-    for first in range(0, len(h), _BATCH):
-        part = slice(first, first + _BATCH)
-        h[part] = gru()(np.ascontiguousarray(recent[part].transpose(1, 0, 2), np.float32))[-1]
-    return h
-
-
-def corrections(V: HostArray, h: HostArray) -> HostArray:
-    """[h; 1] @ V, in units of a series: V (H + 1, F), h (N, H) → (N, F)"""
-    y: HostArray = h @ V[:-1] + V[-1]
-    return y
-
-
-def solve(h: HostArray, errors: HostArray, penalties: Sequence[float] = _OUTPUT_PENALTIES) -> HostArray:
-    """V (P, H + 1, F) by ridge regression of the known errors (N, F) on [h; 1]: (Aᵀ D A + λI)⁻¹ Aᵀ D errors for each λ.
-
-    A window has the weight D = 1 / (1 + its mean |error| / the median |error|), so that large errors count less.
-    """
-    known = ~np.isnan(errors)
-    e = np.where(known, errors, 0.0)
-    median = np.array([np.median(np.abs(e[of, f])) if of.any() else 0.0 for f, of in enumerate(known.T)])
-    e = e.clip(-_LARGEST_ERROR * median, _LARGEST_ERROR * median)
-    mean = np.abs(e).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    A = np.append(h, np.ones((len(h), 1)), axis=1)
-    weighted = A / (1 + mean / max(float(median.mean()), 1e-300))[:, None]
-    V = np.zeros((len(penalties), A.shape[1], errors.shape[1]))
-    diagonals = np.multiply.outer(penalties, np.eye(A.shape[1]))
-    for f, of in enumerate(known.T):
-        V[:, :, f] = np.linalg.solve(weighted[of].T @ A[of] + diagonals, weighted[of].T @ e[of, f, None])[..., 0]
-    return V
-
-
-def learn(lessons: Sequence[Lessons]) -> HostArray:
-    """s · V (H + 1, F), with V from all windows, and the share s in steps of 0.01; for n series and k windows:
-
-        s = max(1 - v / (g² (k / F - 1)), min(2 w, 1) n² / (n² + 60²)),   w = 1 / (1 + r¹⁶)
-
-    Windows in the last fifth of the rows test a V from the rows before: r is the ratio of their mean |error| with it
-    to that without it; g and v are the mean and the variance of the gain in the mean |error| of a window. k / F windows
-    count as independent, so that v / (g² (k / F - 1)) is the part of g² that is chance   (after James & Stein, 1961).
-    The first term is 0 if g is not positive, or if k ≤ F. Many series often cover the same period, and a test of one
-    period alone should not decide: so with many series, the second term is large even if the test shows no gain.
-
-    λ is the largest penalty whose error in the test is within 5 % of the least. V is 0 if there are no errors to solve
-    or to test it.
-    """
-    recent, errors, places = (np.concatenate(each) for each in zip(*lessons, strict=True))
-    F = errors.shape[1]
-    early = np.where(places < _TEST_FROM, errors, np.nan)
-    solved, tested = (~np.isnan(each).all(axis=1) for each in (early, errors))
-    tested &= places[:, 0] >= _TEST_FROM
-    V = np.zeros((UNITS + 1, F))
-    if not solved.any() or not tested.any():
-        return V
-    h = states(recent)
-    maps = [V, *solve(h[solved], early[solved])]
-    size = np.array([np.nanmean(np.abs(errors[tested] - corrections(each, h[tested])), axis=1) for each in maps])
-    before, *after = size.mean(axis=1)
-    best = int(np.argmax(np.array(after) <= EQUAL * min(after)))
-    gain, independent = size[0] - size[1 + best], tested.sum() / F
-    share = confidence(len(lessons)) * min(2 * preference(after[best], before), 1)
-    if gain.mean() > 0 and independent > 1:
-        share = max(share, 1 - gain.var() / (gain.mean() ** 2 * (independent - 1)))
-    share = round(float(share), 2)
-    return share * solve(h, errors, _OUTPUT_PENALTIES[best : best + 1])[0] if share else V

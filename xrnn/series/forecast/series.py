@@ -10,8 +10,8 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.checks import DataError, Scale, Series
-from xrnn.series.forecast.learnt import FAR, Lessons, Samples, contexts, corrections, states
-from xrnn.series.forecast.smoothing import LARGEST_EXPONENT, with_errors
+from xrnn.series.forecast.learnt import FAR, affine, states
+from xrnn.series.forecast.smoothing import exponential, with_errors
 from xrnn.series.times import calendar_columns, show
 from xrnn.typing import HostArray
 
@@ -32,7 +32,7 @@ class Model:
     channel_names   the target, then the K known columns
     step            the name of the step of the times; empty without times
     log             True if the model forecasts logarithms
-    calendar        the name of its calendar columns, see `calendar.py`; empty for none
+    calendar        the name of its calendar columns, see `calendar_columns`; empty for none
     known_scale     of the known columns, from the rows to learn from
     effect          of the known and calendar columns, in units of a series, see `OneSeries`
     linear          (C + 1, F), 0 if there is no linear part
@@ -70,12 +70,6 @@ class Model:
         return max(self.season, LEAST_ROWS)
 
 
-def ahead(values: HostArray, origins: HostArray, F: int, missing: float = 0.0) -> HostArray:
-    """The values (N, F) of the F steps from each origin; `missing` after the last one."""
-    padded: HostArray = np.append(values, missing)[(origins[:, None] + np.arange(F)).clip(max=len(values))]
-    return padded
-
-
 def fill(values: HostArray, season: int) -> HostArray:
     """values (T,) without NaN: a missing value is that of a season before, else the last one, else the first known."""
     filled = values.copy()
@@ -103,7 +97,9 @@ def mase_divisor(values: HostArray, season: int) -> float:
 _LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a context without changes has no scale of its own
 _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
-_REACH: Final = 3.0  # seasonal changes in a horizon that a forecast of logarithms may be outside of the past values
+_REACH: Final = (
+    3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the range of the past values
+)
 
 
 class OneSeries:
@@ -150,19 +146,28 @@ class OneSeries:
         known = np.pad(known.astype(float), ((0, len(times) - len(known)), (0, 0)))
         return np.concatenate([known, calendar_columns(self.model.calendar, times, known)], axis=1)
 
-    @property
+    @cached_property
     def effect(self) -> HostArray:
-        """That of the columns on the values, (T or more,)."""
+        """That of the columns on the values, (T or more,). A fit sets `model.effect` before its first use."""
         effect: HostArray = self.unit * (self.columns @ self.model.effect)
         return effect
 
-    @property
-    def _filled(self) -> HostArray:
-        """The values (T,) without the effect of the columns and without missing values."""
-        return fill(self.values - self.effect[: len(self.values)], self.model.season)
+    @cached_property
+    def exact(self) -> HostArray:
+        """The values (T,) without the effect of the columns; NaN if missing."""
+        exact: HostArray = self.values - self.effect[: len(self.values)]
+        return exact
 
-    def _ahead(self, values: HostArray, origins: HostArray, missing: float = 0.0) -> HostArray:
-        return ahead(values, origins, self.model.horizon, missing)
+    @cached_property
+    def filled(self) -> HostArray:
+        """The same (T,), without missing values."""
+        return fill(self.exact, self.model.season)
+
+    def ahead(self, values: HostArray, origins: HostArray, missing: float = 0.0) -> HostArray:
+        """The values (N, F) of the steps from each origin; `missing` after the last one."""
+        places = (origins[:, None] + np.arange(self.model.horizon)).clip(max=len(values))
+        padded: HostArray = np.append(values, missing)[places]
+        return padded
 
     # ---- forecasts ----
 
@@ -171,37 +176,31 @@ class OneSeries:
 
         If the series is flawed, they are its last season, or its last value if there are fewer rows.
         """
-        model, effect, reach = self.model, self._ahead(self.effect, origins), self.reach(origins)
+        model, effect = self.model, self.ahead(self.effect, origins)
         if self.flawed:
-            m = model.season
-            last = fill(self.values[: self.cut], m)[-m if m <= self.cut else -1 :]
-            median, reach = np.resize(last, effect.shape), 0 * reach
+            season = model.season if model.season <= self.cut else 1
+            median = np.resize(fill(self.values[: self.cut], season)[-season:], effect.shape)
         else:
             median = self.plain(origins) + effect
-        quantiles: HostArray = median[..., None] + (self.unit * (1 + model.spread * reach))[..., None] * model.offsets
+        width = self.unit * (1 + model.spread * self.reach(origins))
+        quantiles: HostArray = median[..., None] + width[..., None] * model.offsets
         if self.log:
-            quantiles = np.exp(quantiles.clip(*self._limits(origins, effect)))
+            # Limits: the range of the values so far, widened by three times their usual change over a horizon. Without
+            # them, a last value that is an error, such as 1e30, could be continued as a trend, to infinity.
+            margin = _REACH * self.unit * max(model.horizon / model.season, 1)
+            least, most = (each.accumulate(self.filled)[origins - 1, None] for each in (np.minimum, np.maximum))
+            lowest, highest = least - margin + effect, most + margin + effect
+            quantiles = exponential(quantiles.clip(lowest[..., None], highest[..., None]))
         return quantiles.clip(0) if self._lowest >= 0 else quantiles
-
-    def _limits(self, origins: HostArray, effect: HostArray) -> tuple[HostArray, HostArray]:
-        """The lowest and the highest logarithm that are forecast, each (N, F, 1).
-
-        It is the range of the values so far, widened by three times their usual change over a horizon. Without limits,
-        a last value that is an error, such as 1e30, could be continued as a trend, to a number that is not finite.
-        """
-        margin = _REACH * self.unit * max(self.model.horizon / self.model.season, 1)
-        lowest, highest = (each.accumulate(self._filled)[origins - 1, None] for each in (np.minimum, np.maximum))
-        ends = (lowest - margin + effect)[..., None], (highest + margin + effect)[..., None]
-        return ends[0].clip(-LARGEST_EXPONENT, LARGEST_EXPONENT), ends[1].clip(-LARGEST_EXPONENT, LARGEST_EXPONENT)
 
     def plain(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F) without the effect of the columns."""
-        forecasts, recent = self._base(origins)
+        forecasts, recent = self.base(origins)
         if self.model.recurrent.any():
-            forecasts = forecasts + self.unit * corrections(self.model.recurrent, states(recent))
+            forecasts = forecasts + self.unit * affine(states(recent), self.model.recurrent)
         return forecasts
 
-    def _base(self, origins: HostArray) -> tuple[HostArray, HostArray]:
+    def base(self, origins: HostArray) -> tuple[HostArray, HostArray]:
         """The forecasts without the recurrent part, and the recent errors that it reads.
 
         If a series has fewer rows than the first window needs, there is no linear part either.
@@ -209,30 +208,37 @@ class OneSeries:
         (smooth, recent), model = self.smoothed(origins), self.model
         if origins[0] < model.least_rows:
             return smooth, recent
-        z, level, scale = self._contexts(origins)
-        linear = level + scale * (z @ model.linear[:-1] + model.linear[-1])
+        z, level, scale = self.contexts(origins)
+        linear = level + scale * affine(z, model.linear)
         return model.smoothing * smooth + (1 - model.smoothing) * linear, recent
 
     def smoothed(self, origins: HostArray) -> tuple[HostArray, HostArray]:
         """The forecasts (N, F) of exponential smoothing, and its recent errors, see `smoothing.with_errors`."""
-        F, m, values, logs = self.model.horizon, self.model.season, self._filled, None
+        values, logs = self.filled, None
         if self.log:
-            forecasts, recent = with_errors(
-                np.exp(values.clip(-LARGEST_EXPONENT, LARGEST_EXPONENT)), values, origins, F, m
-            )
-            return np.log(forecasts), recent
-        if self._lowest > 0 and not self.columns.size:
+            values, logs = exponential(values), values
+        elif self._lowest > 0 and not self.columns.size:
             logs = np.log(np.maximum(values, self._smallest))
-        return with_errors(values, logs, origins, F, m)
+        forecasts, recent = with_errors(values, logs, origins, self.model.horizon, self.model.season)
+        return np.log(forecasts) if self.log else forecasts, recent
 
-    def _contexts(self, origins: HostArray) -> tuple[HostArray, ...]:
-        least = _LEAST_SCALE * self.deviation
-        return contexts(self._filled, origins, self.model.context, self.model.season, least)
+    def contexts(self, origins: HostArray) -> tuple[HostArray, ...]:
+        """The contexts before the origins, scaled by their own values, as z (N, C); their level and scale (N, 1).
+
+        z = (v - level) / scale,   level = mean of the last season,   scale = standard deviation of the context
+
+        A context that begins before the series is padded: its first season is repeated.
+        """
+        places, season = origins[:, None] + np.arange(-self.model.context, 0), self.model.season
+        context = self.filled[np.where(places < 0, places % season, places)]
+        level = context[:, -season:].mean(axis=1, keepdims=True)
+        scale = np.maximum(context.std(axis=1, keepdims=True), _LEAST_SCALE * self.deviation)
+        return ((context - level) / scale).clip(-FAR, FAR), level, scale
 
     def reach(self, origins: HostArray) -> HostArray:
         """The size of the effect of the known columns, (N, F), in units of the series."""
         K = self.model.known
-        return self._ahead(np.abs(self.columns[:, :K] @ self.model.effect[:K]), origins)
+        return self.ahead(np.abs(self.columns[:, :K] @ self.model.effect[:K]), origins)
 
     def check_known(self) -> None:
         """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones.
@@ -262,17 +268,11 @@ class OneSeries:
         """The origins (N,) from the cut on whose steps ahead are all known (rolling origin), and these steps (N, F)."""
         first = max(self.cut, self.model.least_rows)
         origins = np.arange(first, first if self.flawed else len(self.target) - self.model.horizon + 1)
-        actual = self._ahead(self.target, origins, np.nan)
+        actual = self.ahead(self.target, origins, np.nan)
         known = ~np.isnan(actual).any(axis=1)
         return origins[known], actual[known]
 
     # ---- to learn from, up to the cut ----
-
-    @property
-    def _exact(self) -> HostArray:
-        """The values to learn from, without the effect of the columns; NaN if missing."""
-        exact: HostArray = self.values[: self.cut] - self.effect[: self.cut]
-        return exact
 
     @property
     def last_half(self) -> HostArray:
@@ -289,29 +289,14 @@ class OneSeries:
         changes = self.columns[m : self.cut] - self.columns[: max(self.cut - m, 0)]
         return values[m:] - values[:-m], changes.astype(np.float64)
 
-    def samples(self, origins: HostArray) -> Samples:
-        """The windows at `origins`. Their scale is in units of the series."""
-        z, level, scale = self._contexts(origins)
-        scaled = (self._ahead(self._exact, origins, np.nan) - level) / scale
-        return Samples(z, scaled.clip(-FAR, FAR), origins / self.cut, 1 / self.cut, level, scale / self.unit)
-
-    def lessons(self, most: int) -> Lessons:
-        """At most that number of windows from the last half, for the recurrent part."""
-        origins = self.last_half[self.last_half >= self.model.least_rows]
-        origins = np.sort(origins[:: -max(-(-len(origins) // most), 1)])
-        forecasts, recent = self._base(origins)
-        places = (origins[:, None] + np.arange(self.model.horizon)) / self.cut
-        return Lessons(recent, self.errors(origins, forecasts), places)
-
-    def errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
-        """The values minus forecasts (N, F) without the effect of the columns, in units of the series; or NaN."""
-        errors: HostArray = (self._ahead(self._exact, origins, np.nan) - forecasts) / self.unit
-        return errors
+    def actual(self, origins: HostArray) -> HostArray:
+        """The values (N, F) of the steps ahead up to the cut, without the effect of the columns; NaN if unknown."""
+        return self.ahead(self.exact[: self.cut], origins, np.nan)
 
     def mean_errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
         """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
-        values = forecasts + self._ahead(self.effect[: self.cut], origins)
-        values = np.exp(values.clip(-LARGEST_EXPONENT, LARGEST_EXPONENT)) if self.log else values
-        errors = np.abs(values - self._ahead(self.target[: self.cut], origins)).mean(axis=1)
+        values = forecasts + self.ahead(self.effect, origins)
+        values = exponential(values) if self.log else values
+        errors = np.abs(values - self.ahead(self.target, origins)).mean(axis=1)
         mean: HostArray = errors / mase_divisor(self.target[: self.cut], self.model.season)
         return mean

@@ -14,7 +14,7 @@ import numpy as np
 
 from xrnn.typing import HostArray
 
-LARGEST_EXPONENT: Final = 700.0  # the exponential of more is infinite in float64
+_LARGEST_EXPONENT: Final = 700.0  # the exponential of more is infinite in float64
 # The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3. On both random halves of these, they agree.
 _ROWS: Final = 200  # the most rows that a forecast reads, or eight seasons
 _SEASONS: Final = 8
@@ -65,8 +65,14 @@ def with_errors(
     share = (t * preference(relative_error * level, error) + (1 - t) / 2)[:, None]
     least, most = (each.accumulate(values)[origins - 1, None] for each in (np.minimum, np.maximum))
     y = y.clip(0)
-    z = np.exp(z.clip(-LARGEST_EXPONENT, LARGEST_EXPONENT)).clip(least / _BEYOND, np.maximum(most, y) * _BEYOND)
+    z = exponential(z).clip(least / _BEYOND, np.maximum(most, y) * _BEYOND)
     return (1 - share) * y + share * z, np.stack([recent, recent_of_logs], axis=2)
+
+
+def exponential(x: HostArray) -> HostArray:
+    """exp(x), finite and above 0 for each x."""
+    y: HostArray = np.exp(x.clip(-_LARGEST_EXPONENT, _LARGEST_EXPONENT))
+    return y
 
 
 def confidence(n: Any) -> Any:
@@ -136,15 +142,16 @@ def _seasons(detrended: HostArray, season: int) -> HostArray:
 def _average(x: HostArray, horizon: int) -> tuple[HostArray, ...]:
     """Σ w (level + (φ + φ² + … + φʰ) · trend), for each step ahead h: (N, F); Σ w · error (N,).
 
-    Σ w over all members is 1. Also returns the values of the last rows (N, up to 48) minus their forecasts
-    one step ahead, with the same w; 0 before the first row.
+    w ∝ 1 / error¹⁶ in each kind of members, with the sum 0.45 for constant trends, 0.55 for others. Also returns the
+    values of the last rows (N, up to 48) minus their forecasts one step ahead, with the same w; 0 before the first row.
 
     x   (N, R), NaN before the first row; those with more rows come first
     """
     levels, trends = _states(x)
     reach = np.cumsum(_MEMBERS[:, 2] ** np.arange(1, horizon + 1)[:, None], axis=0)  # (F, M)
     errors = _errors(x, levels, trends, reach)
-    w = _weights(errors)
+    constant, other = (by_errors(each) for each in np.split(errors, [len(_CONSTANT)], axis=1))
+    w = np.concatenate([_CONSTANT_SHARE * constant, (1 - _CONSTANT_SHARE) * other], axis=1)
     y: HostArray = (w * levels[-1]).sum(axis=1, keepdims=True) + (w * trends[-1]) @ reach.T
     last = slice(-min(_RECENT, x.shape[1]) - 1, -1)
     one = np.einsum("rnm,nm->nr", levels[last], w) + np.einsum("rnm,nm->nr", trends[last], w * _MEMBERS[:, 2])
@@ -160,10 +167,15 @@ def _states(x: HostArray) -> tuple[HostArray, HostArray]:
     of it, as in Theta (Assimakopoulos & Nikolopoulos, 2000; Fiorucci et al., 2016). A damped one begins with 0.
     """
     alpha, beta, phi, share = _MEMBERS.T
-    trend = share * _line(x, x.shape[1])[1]
-    level = np.where(share > 0, _line(x, 1)[0] - trend, _line(x, _FIRST_ROWS)[0])
+    known = ~np.isnan(x)
+    place, number = known.cumsum(axis=1), known.sum(axis=1, keepdims=True)
+    t = np.where(known, place - (number + 1) / 2, 0.0)
+    slope = np.nansum(t * x, axis=1, keepdims=True) / np.maximum((t * t).sum(axis=1, keepdims=True), 0.5)
+    first, mean = (np.nanmean(np.where(place <= count, x, np.nan), axis=1, keepdims=True) for count in (1, _FIRST_ROWS))
+    trend = share * slope
+    level = np.where(share > 0, first - trend, mean)
     levels, trends = (np.empty((x.shape[1] + 1, *level.shape)) for _ in range(2))
-    for row, begun in enumerate((~np.isnan(x)).sum(axis=0)):
+    for row, begun in enumerate(known.sum(axis=0)):
         levels[row], trends[row] = level, trend
         damped = phi * trend[:begun]
         forecast = level[:begun] + damped
@@ -171,17 +183,6 @@ def _states(x: HostArray) -> tuple[HostArray, HostArray]:
         level[:begun], trend[:begun] = forecast + alpha * error, damped + alpha * beta * error
     levels[-1], trends[-1] = level, trend
     return levels, trends
-
-
-def _line(x: HostArray, count: int) -> tuple[HostArray, HostArray]:
-    """The mean and the slope of the first `count` known rows, or of all if there are fewer: each (N, 1)."""
-    known = ~np.isnan(x)
-    place = known.cumsum(axis=1)
-    used = known & (place <= count)
-    number = used.sum(axis=1, keepdims=True)
-    v, t = np.where(used, x, 0.0), np.where(used, place - (number + 1) / 2, 0.0)
-    slope = (t * v).sum(axis=1, keepdims=True) / np.maximum((t * t).sum(axis=1, keepdims=True), 0.5)
-    return v.sum(axis=1, keepdims=True) / number, slope
 
 
 def _errors(x: HostArray, levels: HostArray, trends: HostArray, reach: HostArray) -> HostArray:
@@ -203,15 +204,9 @@ def _errors(x: HostArray, levels: HostArray, trends: HostArray, reach: HostArray
     return np.sqrt(one * total / np.maximum(count, 1))
 
 
-def _weights(errors: HostArray) -> HostArray:
-    """w ∝ 1 / error¹⁶ in each kind of members, with the sum 0.45 for constant trends, 0.55 for others: (N, M)"""
-    constant, other = (by_errors(each) for each in np.split(errors, [len(_CONSTANT)], axis=1))
-    return np.concatenate([_CONSTANT_SHARE * constant, (1 - _CONSTANT_SHARE) * other], axis=1)
-
-
 def by_errors(errors: HostArray) -> HostArray:
-    """Weights w ∝ 1 / error¹⁶ with the sum 1: both (N, M)."""
-    least = errors.min(axis=1, keepdims=True)
+    """Weights w ∝ 1 / error¹⁶ with the sum 1: both (…, M)."""
+    least = errors.min(axis=-1, keepdims=True)
     w: HostArray = np.where(least > 0, (least / np.maximum(errors, 1e-300)) ** _POWER, errors == 0.0)
-    w /= w.sum(axis=1, keepdims=True)
+    w /= w.sum(axis=-1, keepdims=True)
     return w
