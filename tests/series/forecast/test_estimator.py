@@ -165,6 +165,8 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
     np.testing.assert_array_equal(again["0.9"][:4], got["0.9"][:4])
     with one_line(ValueError, "X has series of at most 46 rows: expected more than the 48 after the first cutoff; lo"):
         Forecaster(**SMALL).cross_validation(X, windows=16, known=known)
+    with one_line(ValueError, "step is 0: expected"):
+        Forecaster(**SMALL).cross_validation(X, step=0, known=known)
     X[0, :37] = np.nan  # no value before the first cutoff, 36, and too few before the second one, 38
     with pytest.warns(UserWarning, match=r"^naive forecasts for 1 of 2 series") as warned:
         table = Forecaster(**SMALL).cross_validation(X[:, :41], step=2, windows=2)

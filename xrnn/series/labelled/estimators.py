@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xrnn.backend import Backend
 from xrnn.files import quoted
-from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
 from xrnn.series.checks import LARGEST, DataError, Series, deviation_of
 from xrnn.series.estimator import RULES, Estimator, one_of
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
@@ -24,11 +21,9 @@ from xrnn.series.labelled.base import Kind, Watcher, classes_of
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.recurrent import Recurrent
 from xrnn.series.read import check_same
-from xrnn.typing import Array, HostArray
+from xrnn.typing import HostArray
 
 KINDS: Final[dict[str, type[Kind]]] = {"recurrent": Recurrent, "convolutions": Convolutions}
-# Outputs (N, outputs) and targets (N,) → the mean loss, 0-d on the device, and its gradient.
-Loss: TypeAlias = Callable[[Any, Any], tuple[Array, Array]]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -57,7 +52,6 @@ class LabelledEstimator(Estimator):
 
     rules: ClassVar = {**RULES, "model": one_of(KINDS)}
     watcher: ClassVar[Watcher] = Watcher()
-    linear_rate: ClassVar[float]  # learning rate of the linear layer, as a multiple of lr
 
     if TYPE_CHECKING:
 
@@ -70,14 +64,6 @@ class LabelledEstimator(Estimator):
     @abstractmethod
     def _outputs(self) -> int:
         """The number of outputs of the model."""
-
-    @abstractmethod
-    def _loss(self, targets: HostArray, backend: Backend) -> Loss:
-        """The loss function of a training with these targets."""
-
-    @abstractmethod
-    def _error(self, y: HostArray, targets: HostArray) -> float:
-        """The error of outputs (n, outputs), by which the patch and the scaling are chosen."""
 
     @abstractmethod
     def _decoded(self, y: HostArray) -> HostArray:
@@ -176,7 +162,6 @@ class Classifier(LabelledEstimator):
     job = "xrnn series classifier"
     estimator_type = "classifier"
     writer = "xrnn classify"
-    linear_rate = 10.0  # the mean over time differs little from series to series
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their labels."""
@@ -208,13 +193,6 @@ class Classifier(LabelledEstimator):
     def _outputs(self) -> int:
         return len(self.classes_)
 
-    def _loss(self, targets: HostArray, backend: Backend) -> Loss:
-        weights = backend.asarray(balanced_weights(targets, self._outputs)) if self.balance else None
-        return functools.partial(softmax_cross_entropy, class_weight=weights)
-
-    def _error(self, y: HostArray, targets: HostArray) -> float:
-        return float(1 - self._decoded(y)[np.arange(len(y)), targets].mean())
-
     def _decoded(self, y: HostArray) -> HostArray:
         """The probabilities of the labels: p(label | x) = softmax(y)."""
         e = np.exp(y.astype(np.float64) - y.max(axis=-1, keepdims=True))
@@ -236,7 +214,6 @@ class Regressor(LabelledEstimator):
     job = "xrnn series regression"
     estimator_type = "regressor"
     writer = "xrnn regress"
-    linear_rate = 1.0  # a linear layer that learns faster predicts numbers less well
     _outputs = 1
 
     def fit(self, X: SeriesLike, y: Targets) -> Self:
@@ -258,12 +235,6 @@ class Regressor(LabelledEstimator):
         """R²; nan if all numbers in y are equal."""
         numbers = as_targets(y)
         return r_squared(numbers, self.predict(as_series(X, len(numbers))))
-
-    def _loss(self, targets: HostArray, backend: Backend) -> Loss:
-        return lambda y, numbers: mean_squared_error(y, numbers[:, None])
-
-    def _error(self, y: HostArray, targets: HostArray) -> float:
-        return float(np.square(y[:, 0] - targets).mean())
 
     def _decoded(self, y: HostArray) -> HostArray:
         predicted: HostArray = self.target_mean_ + self.target_deviation_ * y[:, 0]

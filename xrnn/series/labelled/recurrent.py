@@ -6,9 +6,10 @@ scaling.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
 from xrnn.layers.network import Network
 from xrnn.layers.stack import Stack
+from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
 from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.select import to_numpy
 from xrnn.sequences import batches, pad
@@ -35,6 +37,9 @@ _SHARE: Final = 1 / 3  # of the updates of a training
 # A later choice needs an error below this share of the lowest one so far: short trainings favour small patches, and a
 # few left-out series can't show small differences.
 _BETTER: Final = 0.7
+# Learning rate of the linear layer, as a multiple of lr, for labels and for numbers: the mean over time differs little
+# from series to series, but a linear layer that learns faster predicts numbers less well.
+_LINEAR_RATE: Final = {"i": 10.0, "f": 1.0}
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
 _MAX_NORM: Final = 1.0
 _AVERAGED: Final = 100  # updates: the shown figures are means over the last ones
@@ -160,9 +165,21 @@ def _error(p: Any, size: int, scaling: str, train: list[Series], left: list[Seri
         training.run(training.total, Watcher())
     except DivergedError:
         return math.inf
-    y = training.model.outputs([training.input(values) for values in scaled(left, scaling)])
-    error: float = p._error(y, targets_of(left))
-    return error
+    y, targets = training.model.outputs([training.input(each) for each in scaled(left, scaling)]), targets_of(left)
+    if targets.dtype.kind == "f":
+        return float(np.square(y[:, 0] - targets).mean())
+    return float(1 - p._decoded(y)[np.arange(len(y)), targets].mean())
+
+
+def loss_of(p: Any, targets: HostArray, backend: Backend) -> Callable[[Array, Array], tuple[Array, Array]]:
+    """Outputs (N, outputs) and targets (N,) → the mean loss, 0-d on the device, and its gradient.
+
+    targets   of the training, for the weights of the labels
+    """
+    if targets.dtype.kind == "f":
+        return lambda y, numbers: mean_squared_error(y, numbers[:, None])
+    weights = backend.asarray(balanced_weights(targets, p._outputs)) if p.balance else None
+    return functools.partial(softmax_cross_entropy, class_weight=weights)
 
 
 def scaled(series: list[Series], scaling: str) -> list[HostArray]:
@@ -263,8 +280,8 @@ class Training:
         self.scale = Scale.of(patches(each, patch) for each in values)
         self._inputs = [self.input(each) for each in values]
         self.model = Model.new(p, len(self.scale.mean))
-        self._loss = p._loss(targets, self.model.backend)
-        self._optimizer = Adam([self.model.stack, {"layers": [self.model.linear], "lr": p.linear_rate * p.lr}], p.lr)
+        self._loss, rate = loss_of(p, targets, self.model.backend), _LINEAR_RATE[targets.dtype.kind]
+        self._optimizer = Adam([self.model.stack, {"layers": [self.model.linear], "lr": rate * p.lr}], p.lr)
         self.per_epoch = -(-len(values) // p.batch)
         # Found on sets of 40 to 270 series. The number of updates grows with the square root of the number of series.
         self.total = max(10, round(1600 / math.sqrt(len(values)))) * self.per_epoch
