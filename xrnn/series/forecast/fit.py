@@ -1,7 +1,4 @@
-"""Fits a model to series, and tests it on their last rows.
-
-`fit_series` comes first, then its steps in their order, and the backtest.
-"""
+"""Fits a model to series: `fit_series`, and its steps in their order. Tests such a model on the last rows."""
 
 from __future__ import annotations
 
@@ -57,11 +54,10 @@ def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> l
     """
     longest = max((each for each in series if each.times), key=lambda each: len(each.times or ()), default=series[0])
     step = step_of(longest.times or (), longest.name)
-    name = step.name if step else ""
-    series = [_extended(each, name, f"{printable(longest.name)} has", p.horizon) for each in series]
     rows = [each.target_rows.stop for each in series]
     cuts = [max(n - max(p.horizon, round(_TEST_SHARE * n)), 0) for n in rows]
     model = _without_parts(series, rows, cuts, step, p)
+    series = [as_fitted(each, model) for each in series]
     ones = [OneSeries(each, model, cut) for each, cut in zip(series, cuts if held_out else rows, strict=True)]
     if all(each.flawed for each in ones):
         raise DataError(
@@ -78,9 +74,7 @@ def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> l
     return ones
 
 
-def _without_parts(
-    series: Sequence[Series], rows: Sequence[int], cuts: Sequence[int], step: Step | None, p: Any
-) -> Model:
+def _without_parts(series: Sequence[Series], rows: list[int], cuts: list[int], step: Step | None, p: Any) -> Model:
     """The model without its parts, before the choice of logarithms and of a calendar.
 
     The context is the longest of three seasons, two horizons and 24 steps; fewer if the longest series, or most of
@@ -249,10 +243,7 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
 
 
 def _add_recurrent_part(series: Sequence[OneSeries]) -> None:
-    """Adds the recurrent part, from windows in the last half of the rows: fewer of each series if there are more.
-
-    So memory and time are bounded.
-    """
+    """Adds the recurrent part, from windows in the last half of the rows; fewer of each series if there are more."""
     model, long = series[0].model, [each for each in series if each.cut > series[0].model.least_rows]
     most = max(min(_MOST_WINDOWS, _MOST_AHEAD // model.horizon) // max(len(long), _LEAST_SERIES), 1)
     windows = []
@@ -270,38 +261,28 @@ def _add_recurrent_part(series: Sequence[OneSeries]) -> None:
 
 
 def as_fitted(series: Series, model: Model) -> Series:
-    """The series with the times of the steps ahead.
+    """The series with the times of the steps ahead. A single time has no step: the step is then that of the model.
 
-    Raises DataError for another number of columns and another step, and if the model has a calendar and the series no
-    dates.
+    Raises DataError for another number of columns or another step than the model has, and if the model has a calendar
+    and the series no dates.
     """
-    check_same(series, 1 + model.known, None, "the model")
-    if model.calendar and not isinstance((series.times or [0])[0], datetime):
+    check_same(series, 1 + model.known, None)
+    times = series.times or ()
+    if model.calendar and not (times and isinstance(times[0], datetime)):
         raise DataError(
             f"{printable(series.name)} has no dates, and the model uses the {model.calendar}: expected dates; add a "
             "column or an index of them"
         )
-    return _extended(series, model.step, "the model was trained on", model.horizon)
-
-
-def _extended(series: Series, expected: str, other: str, horizon: int) -> Series:
-    """The series with the times of the steps ahead. A single time has no step: the step is then the one expected.
-
-    expected   the name of the step;   other: the start of a sentence about it: "the model was trained on"
-
-    Raises DataError if the times have another step.
-    """
-    times = series.times or ()
-    step = step_of(times, series.name, like=expected)
+    step = step_of(times, series.name, like=model.step)
     if not step:
         return series
     is_unit = " " in step.name  # the unit of numbers is unknown
-    if expected and step.name != expected and is_unit == (" " in expected):
+    if model.step and step.name != model.step and is_unit == (" " in model.step):
         raise DataError(
-            f"{printable(series.name)} has steps of {step.name}, but {other} steps of {expected}: expected the same "
-            "steps; correct the times, or train a model for each"
+            f"{printable(series.name)} has steps of {step.name}, but the longest series to train on has steps of "
+            f"{model.step}: expected the same steps; correct the times, or train a model for each"
         )
-    return replace(series, times=(*times, *step.after(times[-1], horizon)))
+    return replace(series, times=(*times, *step.after(times[-1], model.horizon)))
 
 
 # ---- the backtest ----

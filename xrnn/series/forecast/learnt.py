@@ -32,9 +32,6 @@ def ridge(S: HostArray, B: HostArray, penalties: Sequence[float] | HostArray) ->
     return [np.linalg.solve(S + penalty * np.eye(len(S)), B) for penalty in penalties]
 
 
-# ---- known columns ----
-
-
 def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArray:
     """The effect (K,) of known columns: ridge regression of changes over a season on the changes of the columns.
 

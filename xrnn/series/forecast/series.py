@@ -153,15 +153,9 @@ class OneSeries:
         return effect
 
     @cached_property
-    def exact(self) -> HostArray:
-        """The values (T,) without the effect of the columns; NaN if missing."""
-        exact: HostArray = self.values - self.effect[: len(self.values)]
-        return exact
-
-    @cached_property
     def filled(self) -> HostArray:
-        """The same (T,), without missing values."""
-        return fill(self.exact, self.model.season)
+        """The values (T,) without the effect of the columns and without missing values."""
+        return fill(self.values - self.effect[: len(self.values)], self.model.season)
 
     def ahead(self, values: HostArray, origins: HostArray, missing: float = 0.0) -> HostArray:
         """The values (N, F) of the steps from each origin; `missing` after the last one."""
@@ -172,12 +166,9 @@ class OneSeries:
     # ---- forecasts ----
 
     def quantiles(self, origins: HostArray) -> HostArray:
-        """The forecasts (N, F, Q) of the steps from the origins (N,).
-
-        If the series is flawed, they are its last season, or its last value if there are fewer rows.
-        """
+        """The forecasts (N, F, Q) of the steps from the origins (N,)."""
         model, effect = self.model, self.ahead(self.effect, origins)
-        if self.flawed:
+        if self.flawed:  # the last season, or the last value if there are fewer rows
             season = model.season if model.season <= self.cut else 1
             median = np.resize(fill(self.values[: self.cut], season)[-season:], effect.shape)
         else:
@@ -201,12 +192,9 @@ class OneSeries:
         return forecasts
 
     def base(self, origins: HostArray) -> tuple[HostArray, HostArray]:
-        """The forecasts without the recurrent part, and the recent errors that it reads.
-
-        If a series has fewer rows than the first window needs, there is no linear part either.
-        """
+        """The forecasts without the recurrent part, and the recent errors that it reads."""
         (smooth, recent), model = self.smoothed(origins), self.model
-        if origins[0] < model.least_rows:
+        if origins[0] < model.least_rows:  # no linear part either
             return smooth, recent
         z, level, scale = self.contexts(origins)
         linear = level + scale * affine(z, model.linear)
@@ -241,10 +229,7 @@ class OneSeries:
         return self.ahead(np.abs(self.columns[:, :K] @ self.model.effect[:K]), origins)
 
     def check_known(self) -> None:
-        """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones.
-
-        Values in the context of the forecast must not be far off either.
-        """
+        """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones there or before."""
         F, scale, first = self.model.horizon, self.model.known_scale, max(self.cut - self.model.context, 0)
         values = self.given.values[first : self.cut + F, 1:]
         values = np.pad(values, ((0, self.cut + F - first - len(values)), (0, 0)), constant_values=np.nan)
@@ -262,8 +247,6 @@ class OneSeries:
                 "training; correct or add it"
             )
 
-    # ---- held-out rows ----
-
     def held_out(self) -> tuple[HostArray, HostArray]:
         """The origins (N,) from the cut on whose steps ahead are all known (rolling origin), and these steps (N, F)."""
         first = max(self.cut, self.model.least_rows)
@@ -276,10 +259,7 @@ class OneSeries:
 
     @property
     def last_half(self) -> HostArray:
-        """The origins in the last half of the rows to learn from.
-
-        The first two and a half seasons are left out, if four rows remain: a season is not known yet there.
-        """
+        """The origins in the last half of the rows to learn from, after two and a half seasons if four rows remain."""
         known_season = min(5 * self.model.season // 2, self.cut - LEAST_ROWS)
         return np.arange(max(self.cut // 2, known_season, 1), self.cut)
 
@@ -291,7 +271,7 @@ class OneSeries:
 
     def actual(self, origins: HostArray) -> HostArray:
         """The values (N, F) of the steps ahead up to the cut, without the effect of the columns; NaN if unknown."""
-        return self.ahead(self.exact[: self.cut], origins, np.nan)
+        return self.ahead(self.values[: self.cut] - self.effect[: self.cut], origins, np.nan)
 
     def mean_errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
         """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
