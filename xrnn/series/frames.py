@@ -132,9 +132,9 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     if is_wide and not isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex):
         return None
     frame = X if X.ndim == 2 else X.to_frame(_VALUE if X.name is None and levels == 2 else X.name)
-    _check_shape(frame)
+    places = _places(frame, [id_name, time], target, known, is_wide)
     columns = [*frame.columns]
-    used = columns if is_wide else [_target(columns, [id_name, time], target, known), *known]
+    used = [columns[i] for i in places]
     parts = [X.index.get_level_values(i) for i in range(levels)]
     if time:
         parts, keys = [frame[time]], [time]
@@ -142,14 +142,21 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
         parts, keys = [frame[id_name], *parts], [id_name, *keys]
     if len(keys) == 2:
         keys = [default if key is None else key for key, default in zip(keys, ("id", "time"), strict=True)]
-    parts += [frame.iloc[:, columns.index(each)] for each in used]
+    parts += [frame.iloc[:, i] for i in places]
     names = ["time" if each is None else str(each) for each in keys]
     names += [_VALUE if each is None else str(each) for each in used]
     table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)}).set_axis(names, axis=1)
     return Form(table, keys, frame.columns if is_wide else used[:1], is_wide, levels == 2)
 
 
-def _check_shape(frame: Any) -> None:
+def _places(frame: Any, keys: Sequence[str], target: str, known: Sequence[str], is_wide: bool) -> Sequence[int]:
+    """The indices of the columns to forecast and of the known columns.   keys: the columns of identifiers and times
+
+    A wide frame forecasts all columns. In others, the default target is the only column that is neither a key nor
+    known. Raises ValueError if there is none or several, if a column is missing or named twice, and for a frame without
+    values or with more than two levels in its index.
+    """
+    given, columns = [each for each in (*keys, target, *known) if each], [*frame.columns]
     levels, twice = frame.index.nlevels, frame.columns[frame.columns.duplicated()]
     if not frame.size:
         raise ValueError(f"X has the shape {frame.shape}: expected at least one row and one column; add some")
@@ -157,14 +164,8 @@ def _check_shape(frame: Any) -> None:
         raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
     if len(twice):
         raise ValueError(f"X has two columns {twice[0]!r}: expected columns with different names; rename one")
-
-
-def _target(columns: Sequence[Any], keys: Sequence[str], target: str, known: Sequence[str]) -> Any:
-    """The name of the column to forecast: by default the only one that is neither a key nor known.
-
-    Raises ValueError if a name is missing in X or given twice, and if there is no such column or several.
-    """
-    given = [each for each in (*keys, target, *known) if each]
+    if is_wide:
+        return range(len(columns))
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
     if missing := [each for each in given if each not in columns]:
@@ -172,8 +173,7 @@ def _target(columns: Sequence[Any], keys: Sequence[str], target: str, known: Seq
         raise ValueError(f"X has no column {missing[0]!r}: expected {expected}; it has {got}")
     targets = [target] if target else [each for each in columns if each not in given]
     if len(targets) != 1:
-        raise ValueError(
-            f"X has {len(targets)} columns besides {', '.join(given) or 'the index'}: expected one to forecast; name "
-            "it by Forecaster(target=)"
-        )
-    return targets[0]
+        besides = ", ".join(given) or "the index"
+        remedy = "name it by Forecaster(target=)"
+        raise ValueError(f"X has {len(targets)} columns besides {besides}: expected one to forecast; {remedy}")
+    return [columns.index(each) for each in (*targets, *known)]

@@ -5,10 +5,10 @@ A date may be followed by a time of day, as in 31.05.2024 14:30 or 5/31/2024 2:3
 
 from __future__ import annotations
 
-import calendar
 import itertools
 import math
 import re
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -227,9 +227,9 @@ class Step:
         if not self.unit:
             return time + self.count
         if self.unit == "month":
-            day = self.day if time.day == min(self.day, _days(time.year, time.month)) else time.day
+            day = self.day if time.day == min(self.day, monthrange(time.year, time.month)[1]) else time.day
             year, month = divmod(12 * time.year + time.month - 1 + int(self.count), 12)
-            return time.replace(year=year, month=month + 1, day=min(day, _days(year, month + 1)))
+            return time.replace(year=year, month=month + 1, day=min(day, monthrange(year, month + 1)[1]))
         time += self.duration
         while self.unit == "working day" and time.weekday() > 4:
             time += _DAY
@@ -242,9 +242,8 @@ class Step:
             for _ in range(count):
                 times.append(self.next(times[-1]))
         except (ValueError, OverflowError) as error:
-            raise DataError(
-                f"the steps after {show(last)} pass the year 9999: expected earlier ones; correct the times"
-            ) from error
+            got = f"the steps after {show(last)} pass the year 9999"
+            raise DataError(f"{got}: expected earlier ones; correct the times") from error
         return times[1:]
 
 
@@ -326,12 +325,8 @@ def _candidates(times: Sequence[Any]) -> list[Step]:
 
 def _day_of_month(dates: Sequence[Any]) -> int:
     """The day of monthly dates: the last one of the month, or the highest."""
-    is_last = all(date.day == _days(date.year, date.month) for date in dates)
+    is_last = all(date.day == monthrange(date.year, date.month)[1] for date in dates)
     return 31 if is_last else max(date.day for date in dates)
-
-
-def _days(year: int, month: int) -> int:
-    return calendar.monthrange(year, month)[1]
 
 
 def show(time: Time) -> str:
