@@ -100,32 +100,31 @@ class Series:
         return replace(self, values=self.values[start:stop], times=self.times and self.times[start:stop])
 
 
-def checked(values: HostArray, label: Any, name: str, channel_names: tuple[str, ...] | None = None) -> Series:
-    """A Series of `values` (T, D). Final steps without any value are padding and are removed.
+def checked(series: Series) -> Series:
+    """The series without its final steps that have no value, which are padding.
 
     Raises DataError if there is no step, no channel, a channel without any value, infinity, or a number beyond 1e30,
     and if two channels have one name.
     """
-    shown = printable(name)
-    if channel_names and len(set(channel_names)) < len(channel_names):
-        twice = next(each for each in channel_names if channel_names.count(each) > 1)
+    shown, names = printable(series.name), series.channel_names or ()
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
         raise DataError(
             f"{shown} has two channels {quoted(twice)!r}: expected different names, by which `xrnn predict` finds the "
             "channels; rename one, or leave it out"
         )
-    known = ~np.isnan(values)
+    known = ~np.isnan(series.values)
     steps = np.flatnonzero(known.any(axis=1))
     if not steps.size:
         raise DataError(f"{shown} has no values: expected at least one step; leave the series out")
-    values, known = values[: steps[-1] + 1], known[: steps[-1] + 1]
     empty = np.flatnonzero(~known.any(axis=0))
     if empty.size:
-        channel = (channel_names and quoted(channel_names[empty[0]])) or empty[0] + 1
+        channel = (names and quoted(names[empty[0]])) or empty[0] + 1
         raise DataError(
             f"{shown} has no value in channel {channel}: expected at least one; leave out the series or the channel"
         )
-    check_sizes(values, name)
-    return Series(values, label, name, channel_names)
+    check_sizes(series.values, series.name)
+    return series.part(0, steps[-1] + 1)
 
 
 def check_sizes(values: HostArray, name: str) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,9 +71,8 @@ class Form:
             if self.wide:
                 parts = [(str(each), f"X, series {each}", [i], None) for i, each in enumerate(self.targets)]
             for key, name, columns, channels in parts:
-                each = checked(values[rows][:, columns], None, name, channels)
-                of_steps = tuple(times[row] for row in rows[: len(each.values)])
-                each = replace(each, times=of_steps, id=key, time_names=names[first - 1 : first])
+                of_steps, time_names = tuple(times[row] for row in rows), names[first - 1 : first]
+                each = checked(Series(values[rows][:, columns], None, name, channels, of_steps, key, time_names))
                 made.append(each.part(each.target_rows.start))
         return made
 

@@ -62,7 +62,7 @@ def _series(given: Any, name: str) -> Series:
         raise ValueError(f"{name} has shape {values.shape}: expected (T,) or (T, D), with at least one step")
     names = tuple(given.columns) if hasattr(given, "columns") and hasattr(given, "__array__") else ()
     are_text = names and all(isinstance(each, str) for each in names)
-    return checked(values.reshape(len(values), -1), None, name, names if are_text else None)
+    return checked(Series(values.reshape(len(values), -1), None, name, names if are_text else None))
 
 
 def with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:

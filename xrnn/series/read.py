@@ -106,4 +106,4 @@ def _read_npy(path: Path, label: str | None) -> Series:
             f"{path} holds {array.dtype} {array.shape}: expected numbers of up to 64 bits, (time, channels); use "
             "array.reshape(time, channels), write a file for each series, or give the array to xrnn.series in Python"
         )
-    return checked(np.array(array, dtype=np.float64), label, str(path))
+    return checked(Series(np.array(array, dtype=np.float64), label, str(path)))

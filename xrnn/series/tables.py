@@ -21,7 +21,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -193,9 +193,9 @@ class Table:
         time_names, unused = tuple(map(self.shown, times_at)), tuple(self.shown(i) for i in left if i not in used)
         for key, name, places in self.groups(id_at, time_at, times):
             of_series = label if label_at is None else self.label(label_at, places, name)
-            each = checked(values[places], of_series, name, names)
-            of_steps = tuple(times[i] for i in places[: len(each.values)]) if times else None
-            made.append(replace(each, times=of_steps, id=key, time_names=time_names, unused=unused))
+            of_steps = tuple(times[i] for i in places) if times else None
+            each = Series(values[places], of_series, name, names, of_steps, key, time_names, unused)
+            made.append(checked(each))
         return made
 
     def place(self, column: str) -> int | None:

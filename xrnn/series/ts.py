@@ -72,4 +72,4 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
     ]
     if len({*map(len, values)}) > 1:
         raise DataError(f"{where}: the channels have different lengths: expected one; write ? for missing values")
-    return checked(np.array(values, dtype=np.float64).T, label or None, where)
+    return checked(Series(np.array(values, dtype=np.float64).T, label or None, where))
