@@ -102,7 +102,7 @@ def test_a_patch_has_the_values_and_the_changes_of_its_steps(size: int) -> None:
     assert np.isnan(steps[0, 2:]).all()
     assert np.isnan(steps[4:]).all()
     steps[0, 2:] = x[1] - x[0]
-    np.testing.assert_array_equal(patches(x[1:], size, before=x[:1]), joined)
+    np.testing.assert_array_equal(patches(x[1:], size, before=x[0]), joined)
 
 
 @every_cell

@@ -7,7 +7,6 @@ series is above a threshold. The kernels are fixed, the thresholds come from the
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Final
@@ -152,7 +151,7 @@ class Convolutions(Kind):
         thresholds = kernels.thresholds_of(x, seed)
         W, b, penalty = leave_one_out_ridge(kernels.features(x, thresholds), targets_of(series), p._outputs)
         watcher.tell(
-            f"model: ridge regression on {math.prod(kernels.shape):,} random convolutions of {len(series):,} series; "
+            f"model: ridge regression on {len(W):,} random convolutions of {len(series):,} series; "
             f"penalty {penalty:g}; seed {seed}"
         )
         return {

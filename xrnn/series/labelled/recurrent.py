@@ -6,10 +6,9 @@ scaling.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -105,7 +104,7 @@ class Recurrent(Kind):
             h, after = model.stack.stream(model.backend.asarray(scale.apply(filled[None])), state)
             yield model.backend.to_numpy(model.linear((total + h) / (count + 1)))
             if len(waiting) == size:
-                last, before, state, total, count, waiting = filled, row[None], after, total + h, count + 1, []
+                last, before, state, total, count, waiting = filled, row, after, total + h, count + 1, []
 
 
 def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
@@ -171,17 +170,6 @@ def _error(p: Any, size: int, scaling: str, train: list[Series], left: list[Seri
     return float(1 - p._decoded(y)[np.arange(len(y)), targets].mean())
 
 
-def loss_of(p: Any, targets: HostArray, backend: Backend) -> Callable[[Array, Array], tuple[Array, Array]]:
-    """Outputs (N, outputs) and targets (N,) → the mean loss, 0-d on the device, and its gradient.
-
-    targets   of the training, for the weights of the labels
-    """
-    if targets.dtype.kind == "f":
-        return lambda y, numbers: mean_squared_error(y, numbers[:, None])
-    weights = backend.asarray(balanced_weights(targets, p._outputs)) if p.balance else None
-    return functools.partial(softmax_cross_entropy, class_weight=weights)
-
-
 def scaled(series: list[Series], scaling: str) -> list[HostArray]:
     """The values of series before the scale that all share; "each": standardised by series. NaN stays."""
     values = [each.values for each in series]
@@ -197,14 +185,15 @@ def patches(values: HostArray, size: int, before: Any = np.nan) -> HostArray:
     The change of a step is its value minus that of the step before: as in MultiRocket (Tan et al., 2022), the model
     gets the differences beside the series. Steps after the last one are missing. A size of 1 leaves the values alone.
 
-    before   the step before the first one, (1, D); NaN if there is none, so that the first change is missing
+    before   the step before the first one, (D,); NaN if there is none, so that the first change is missing
     """
     if size == 1:
         return values
     T, D = values.shape
     padded = np.full((T + -T % size, 2 * D), np.nan)
     padded[:T, :D] = values
-    padded[:T, D:] = np.diff(values, axis=0, prepend=before)
+    padded[0, D:] = values[0] - before
+    padded[1:T, D:] = values[1:] - values[:-1]
     return padded.reshape(-1, 2 * size * D)
 
 
@@ -280,7 +269,9 @@ class Training:
         self.scale = Scale.of(patches(each, patch) for each in values)
         self._inputs = [self.input(each) for each in values]
         self.model = Model.new(p, len(self.scale.mean))
-        self._loss, rate = loss_of(p, targets, self.model.backend), _LINEAR_RATE[targets.dtype.kind]
+        balanced = getattr(p, "balance", False)  # only a Classifier has it
+        self._weights = self.model.backend.asarray(balanced_weights(targets, p._outputs)) if balanced else None
+        rate = _LINEAR_RATE[targets.dtype.kind]
         self._optimizer = Adam([self.model.stack, {"layers": [self.model.linear], "lr": rate * p.lr}], p.lr)
         self.per_epoch = -(-len(values) // p.batch)
         # Found on sets of 40 to 270 series. The number of updates grows with the square root of the number of series.
@@ -299,7 +290,7 @@ class Training:
         not depend on where the patches begin. A complete patch must be left. The same idea: window slicing (Le Guennec
         et al., 2016).
         """
-        p, steps = self._p, [len(each) for each in self._inputs]
+        p, steps = self._p, np.array([len(each) for each in self._inputs])
         starts = (np.array([len(each) for each in self._values]) - self._patch + 1).clip(1, self._patch)
         epochs = (batches(steps, p.batch, rng=self._rng(_ORDER, epoch)) for epoch in itertools.count())
         for update, chosen in enumerate(itertools.chain.from_iterable(epochs)):
@@ -349,6 +340,12 @@ class Training:
             self._optimizer.lr = self._p.lr * max(_LOWEST, cosine(self._optimizer.steps + 1, self.total))
             self._optimizer.step()
         self._unread.append(loss)
+
+    def _loss(self, y: Array, targets: Array) -> tuple[Array, Array]:
+        """The mean loss of outputs y (N, outputs), 0-d on the device, and its gradient."""
+        if self._targets.dtype.kind == "f":
+            return mean_squared_error(y, targets[:, None])
+        return softmax_cross_entropy(y, targets, class_weight=self._weights)
 
     def read_losses(self) -> None:
         """Wait for the device and move the losses since the last call to `losses`.
