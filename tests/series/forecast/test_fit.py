@@ -1,4 +1,4 @@
-"""The fit of a model to series: its sizes and choices, and the rows that it sees."""
+"""The fit of a model to series: its sizes, choices and intervals, and the rows that it sees; the backtest."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import pytest
 
 from tests.commands.runs import growth
 from tests.errors import one_line, refused
-from tests.series.forecast.tiny import TINY, fit_of, forecast_of, params, series, smoothed
+from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, params, series, smoothed
 from xrnn.series import Forecaster
 from xrnn.series.checks import DataError, Series, SettingsError
 from xrnn.series.estimator import parse_quantiles
 from xrnn.series.forecast import learnt
 from xrnn.series.forecast.estimator import naive_forecasts, next_steps
-from xrnn.series.forecast.fit import backtest, fit_series
+from xrnn.series.forecast.fit import backtest, drift, fit_series, mean_scores, quantile_offsets, seasonal_naive
 from xrnn.typing import HostArray
+
+LEVELS = (0.1, 0.5, 0.9)
 
 
 def test_a_forecast_is_the_average_of_exponential_smoothing_and_the_linear_part() -> None:
@@ -220,3 +222,148 @@ def test_short_series_are_padded() -> None:
         forecast = trained.forecast(source).median
         steps = np.arange(1, 5) / 2
         np.testing.assert_allclose(forecast - source.values[-1, 0], steps, atol=0.4)
+
+
+# ---- intervals ----
+
+
+def test_offsets_move_quantiles_but_not_the_median() -> None:
+    one, at = fit_of(growth() - 10, **TINY), np.array([9, 30, 41])  # negative values have no logarithms
+    one.model.offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
+    np.testing.assert_allclose(one.quantiles(at), one.plain(at)[..., None] + one.unit * one.model.offsets)
+
+
+def test_the_errors_are_those_of_forecasts_that_have_not_seen_the_values() -> None:
+    """The last fifth is noise of ten deviations. Errors in rows that were learnt from would be smaller."""
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(300) * np.repeat([1, 10], [240, 60])
+    quantiles = forecast_of(values, season=1)
+    assert 0.5 * 2 * 1.28 * 4.5 < np.ptp(quantiles, axis=1).mean() < 2 * 2 * 1.28 * 10
+
+
+def test_offsets_have_the_widths_of_the_steps_and_the_shares_of_the_levels() -> None:
+    rng = np.random.default_rng(0)
+    errors = rng.standard_normal((4000, 5)) * np.arange(1, 6)
+    offsets = quantile_offsets(errors, LEVELS)
+    np.testing.assert_allclose(offsets / np.arange(1, 6)[:, None], np.tile([-1.28, 0, 1.28], (5, 1)), atol=0.08)
+    below = (errors[..., None] <= offsets).mean(axis=(0, 1))
+    np.testing.assert_allclose(below[[0, 2]], [0.1, 0.9], atol=0.01)
+    assert quantile_offsets(errors[:, :1], (0.5,)).shape == (1, 1)
+    falling = quantile_offsets(errors[:, ::-1], LEVELS)
+    assert (falling[:, 2] > 0).all()
+    np.testing.assert_allclose(falling, np.tile(falling[:1], (5, 1)))
+
+
+def test_no_quantile_crosses_the_median_and_few_errors_widen_both_sides() -> None:
+    """Errors of one sign: their 0.1 quantile is above 0."""
+    errors = np.random.default_rng(0).uniform(1, 2, (400, 3))
+    offsets = quantile_offsets(errors, LEVELS)
+    assert (offsets[:, 0] <= 0).all()
+    assert (offsets[:, 2] > 1.8).all()
+    few = quantile_offsets(errors[:3], LEVELS)
+    assert (few[:, 0] < -1).all()
+    assert (few[:, 2] > offsets[:, 2]).all()
+    errors[350:, 1:] = np.nan
+    np.testing.assert_allclose(quantile_offsets(errors, LEVELS), offsets, atol=0.02)
+
+
+def test_a_series_too_short_for_a_backtest_has_intervals() -> None:
+    """Without left-out windows, their widths are those of the errors of exponential smoothing."""
+    t = np.arange(40)
+    values = 100 + 10 * np.sin(np.pi * t / 6) + np.random.default_rng(0).standard_normal(40)
+    one = fit_of(values, horizon=12, season=12)
+    assert one.model.context == 24  # two seasons, so that there is a mean of seasons
+    quantiles = next_steps(one).values
+    later = 100 + 10 * np.sin(np.pi * np.arange(40, 52) / 6)
+    assert ((quantiles[:, 0] < later) & (later < quantiles[:, 2])).mean() > 0.7
+    assert (quantiles[:, 2] - quantiles[:, 0]).max() < 16
+
+
+def test_earlier_rows_that_do_not_change_are_left_to_exponential_smoothing() -> None:
+    """A series that is 0 up to its last fifth."""
+    noise = np.random.default_rng(0).standard_normal(40)
+    assert (fit_of(np.append(np.zeros(160), 5 + noise), horizon=3).model.offsets[:, 2] > 0).all()
+
+
+def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:
+    """The noise of days of promotion is five times that of others: 80 % intervals hold 72 to 88 % of both."""
+    inside: dict[bool, list[bool]] = {False: [], True: []}
+    for seed in range(3):
+        rng, t = np.random.default_rng(seed), np.arange(960)
+        promo = (rng.random(960) < 0.15) * 1.0
+        y = (
+            100
+            + 10 * np.sin(2 * np.pi * t / 7)
+            + promo * (40 + 20 * rng.standard_normal(960))
+            + 4 * rng.standard_normal(960)
+        )
+        values = np.stack([y, promo], axis=1)
+        forecaster = forecaster_of(values[:600], horizon=14, season=7, target="y", known="promo")
+        for rows in range(600, 940, 14):
+            q = forecaster.forecast(series(values[: rows + 14]), rows).values
+            for quantiles, value, on in zip(q, y[rows:], promo[rows:] > 0, strict=False):
+                inside[bool(on)].append(bool(quantiles[0] <= value <= quantiles[2]))
+    assert 0.72 <= np.mean(inside[True]) <= 0.88
+    assert 0.72 <= np.mean(inside[False]) <= 0.88
+
+
+# ---- the backtest ----
+
+
+def test_errors_are_those_of_forecasts_from_each_held_out_row_by_a_model_of_the_rows_before() -> None:
+    values = growth(40) + np.random.default_rng(0).normal(0, 2, 40)
+    (test,) = backtest([series(values)], params(**TINY))
+    assert test.origins.tolist() == [32, 33, 34, 35, 36, 37]
+    np.testing.assert_array_equal(test.forecasts, fit_of(values, held_out=True, **TINY).quantiles(test.origins))
+    changed = np.append(values[:32], 1e3 * values[32:])
+    np.testing.assert_array_equal(backtest([series(changed)], params(**TINY))[0].forecasts[0], test.forecasts[0])
+    actual = values[test.origins[:, None] + np.arange(3)]
+    unit = np.abs(values[4:32] - values[:28]).mean()
+    np.testing.assert_allclose(
+        test.scores["model"]["steps"], np.abs(test.forecasts[..., 1] - actual).mean(axis=0) / unit
+    )
+    inside = (test.forecasts[..., 0] <= actual) & (actual <= test.forecasts[..., 2])
+    assert test.scores["model"]["coverage"] == inside.mean()
+    assert test.scores["model"]["mase"] == pytest.approx(np.abs(test.forecasts[..., 1] - actual).mean() / unit)
+    relative = 200 * np.abs(test.forecasts[..., 1] - actual) / (np.abs(test.forecasts[..., 1]) + np.abs(actual))
+    assert test.scores["model"]["smape"] == pytest.approx(relative.mean())
+    above, q = actual[..., None] - test.forecasts, np.array([0.1, 0.5, 0.9])
+    loss = np.where(above > 0, q * above, (q - 1) * above)
+    assert test.scores["model"]["pinball"] == pytest.approx(loss.mean() / unit)
+    repeated = values[test.origins[:, None] - 4 + np.arange(3)]
+    np.testing.assert_allclose(test.scores["seasonal_naive"]["steps"], np.abs(repeated - actual).mean(axis=0) / unit)
+    last = values[test.origins - 1, None]
+    np.testing.assert_allclose(test.scores["naive"]["steps"], np.abs(last - actual).mean(axis=0) / unit)
+
+
+def test_means_give_each_series_the_same_weight() -> None:
+    rng = np.random.default_rng(0)
+    tests = backtest([series(growth()), series(np.ones(9)), series(rng.random(30))], params(**TINY))
+    assert [test.place for test in tests] == [0, 2]
+    for method, scores in mean_scores(tests).items():
+        for name, mean in scores.items():
+            np.testing.assert_allclose(mean, np.mean([test.scores[method][name] for test in tests], axis=0))
+
+
+def test_there_is_none_if_the_rows_before_it_do_not_change_or_are_too_few() -> None:
+    assert backtest([series(np.append(np.ones(40), growth(10)))], params(**TINY)) == []
+    assert backtest([series(growth(6))], params(**TINY)) == []
+
+
+def test_hours_are_also_compared_with_the_week_before() -> None:
+    week = np.random.default_rng(0).normal(50, 9, 168)
+    for weeks, expected in ((4, True), (1, False)):
+        times = tuple(datetime(2024, 1, 1) + timedelta(hours=i) for i in range(168 * weeks))
+        (test,) = backtest([series(np.tile(week, weeks), times=times)], params(horizon=3))
+        assert ("weekly_naive" in test.scores) == expected
+    (test,) = backtest([series(np.tile(week, 4))], params(horizon=3, season=24))  # without times
+    assert "weekly_naive" not in test.scores
+
+
+def test_the_naive_forecast_repeats_the_last_season() -> None:
+    np.testing.assert_array_equal(seasonal_naive(np.arange(10.0), np.array([8, 4]), 3, 2), [[6, 7, 6], [2, 3, 2]])
+
+
+def test_the_drift_continues_the_line_from_the_first_to_the_last_value() -> None:
+    values = np.array([1.0, 9, 9, 7, 0])
+    np.testing.assert_allclose(drift(values, np.array([4, 1]), 2), [[9, 11], [1, 1]])

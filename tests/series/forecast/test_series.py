@@ -25,6 +25,14 @@ def test_missing_values_are_filled_from_the_past() -> None:
     np.testing.assert_array_equal(8 + np.flatnonzero(np.isnan(windows).any(axis=1)), [18, 19, 20, 21])
 
 
+def test_the_divisor_of_the_mase() -> None:
+    assert mase_divisor(np.array([1.0, 2, 4, np.nan, 9]), 2) == 4
+    assert mase_divisor(np.array([1.0, 4, 1, 4]), 2) == 3  # strictly periodic
+    assert np.isnan(mase_divisor(np.ones(4), 2))
+    for values, season in (([1.0, np.nan, np.nan, 2], 2), ([1, np.nan, 3, np.nan, 5], 3), ([1, np.nan], 1), ([7], 2)):
+        assert np.isnan(mase_divisor(np.array(values, float), season))  # no two known values to compare
+
+
 def trained_on_logarithms() -> tuple[Forecaster, HostArray]:
     t = np.arange(80.0)
     values = np.exp(0.05 * t) * (1.5 + np.sin(np.pi * t / 2))

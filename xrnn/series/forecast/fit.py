@@ -102,6 +102,31 @@ def _without_parts(series: Sequence[Series], rows: list[int], cuts: list[int], s
     )
 
 
+def as_fitted(series: Series, model: Model) -> Series:
+    """The series with the times of the steps ahead. A single time has no step: the step is then that of the model.
+
+    Raises DataError for another number of columns or another step than the model has, and if the model has a calendar
+    and the series no dates.
+    """
+    check_same(series, 1 + model.known, None)
+    times = series.times or ()
+    if model.calendar and not (times and isinstance(times[0], datetime)):
+        raise DataError(
+            f"{printable(series.name)} has no dates, and the model uses the {model.calendar}: expected dates; add a "
+            "column or an index of them"
+        )
+    step = step_of(times, series.name, like=model.step)
+    if not step:
+        return series
+    is_unit = " " in step.name  # the unit of numbers is unknown
+    if model.step and step.name != model.step and is_unit == (" " in model.step):
+        raise DataError(
+            f"{printable(series.name)} has steps of {step.name}, but the longest series to train on has steps of "
+            f"{model.step}: expected the same steps; correct the times, or train a model for each"
+        )
+    return replace(series, times=(*times, *step.after(times[-1], model.horizon)))
+
+
 def _chosen(series: list[OneSeries], calendar: str) -> tuple[list[OneSeries], list[_Test], float]:
     """The series, whose model has the linear part; its tests, and their mean error.
 
@@ -255,34 +280,6 @@ def _add_recurrent_part(series: Sequence[OneSeries]) -> None:
         windows.append((recent, (each.actual(at) - forecasts) / each.unit, places))
     if windows:
         model.recurrent = recurrent_part(len(long), *map(np.concatenate, zip(*windows, strict=True)))
-
-
-# ---- times ----
-
-
-def as_fitted(series: Series, model: Model) -> Series:
-    """The series with the times of the steps ahead. A single time has no step: the step is then that of the model.
-
-    Raises DataError for another number of columns or another step than the model has, and if the model has a calendar
-    and the series no dates.
-    """
-    check_same(series, 1 + model.known, None)
-    times = series.times or ()
-    if model.calendar and not (times and isinstance(times[0], datetime)):
-        raise DataError(
-            f"{printable(series.name)} has no dates, and the model uses the {model.calendar}: expected dates; add a "
-            "column or an index of them"
-        )
-    step = step_of(times, series.name, like=model.step)
-    if not step:
-        return series
-    is_unit = " " in step.name  # the unit of numbers is unknown
-    if model.step and step.name != model.step and is_unit == (" " in model.step):
-        raise DataError(
-            f"{printable(series.name)} has steps of {step.name}, but the longest series to train on has steps of "
-            f"{model.step}: expected the same steps; correct the times, or train a model for each"
-        )
-    return replace(series, times=(*times, *step.after(times[-1], model.horizon)))
 
 
 # ---- the backtest ----

@@ -97,9 +97,7 @@ def mase_divisor(values: HostArray, season: int) -> float:
 _LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a context without changes has no scale of its own
 _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
-_REACH: Final = (
-    3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the range of the past values
-)
+_REACH: Final = 3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the past range
 
 
 class OneSeries:
