@@ -185,9 +185,9 @@ def test_masked_arrays_are_refused() -> None:
             kind().fit(X, np.ma.masked_equal(y, 0))
 
 
-@pytest.mark.parametrize("patch", [1, 4])
+@pytest.mark.parametrize("patch", [1, 4, 100])
 def test_a_stream_ends_in_the_prediction_for_the_series(patch: int) -> None:
-    """Within a patch too, and with missing values."""
+    """Within a patch too, with missing values, and with a patch that is longer than the series."""
     X, y = np.random.default_rng(0).standard_normal((10, 66, 2)), np.arange(10) % 2
     model = Classifier(**SMALL | {"epochs": 1}, one_way=True, patch=patch).fit(X, y)
     X[1, 20:25, 0] = X[1, 30:31] = np.nan
