@@ -143,8 +143,14 @@ def test_other_files_are_refused(path: Path) -> None:
     fitted(Regressor).save(path)
     with one_line(FileError, f"{path} has format xrnn series regression: {wanted}"):
         Classifier.load(path)
-    with pytest.raises(FileExistsError):
-        fitted().save(path)
+    fitted(Regressor).save(path)  # an estimator of the same kind is replaced
+    regressor = path.read_bytes()
+    xrnn.save_checkpoint(path, {"linear": xrnn.Linear.init(2, 3, backend="numpy")}, overwrite=True)
+    for content in (regressor, regressor[:-8], path.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(FileExistsError):
+            fitted().save(path)
+        assert path.read_bytes() == content
     xrnn.save(path, xrnn.Linear.init(2, 3, backend="numpy"), overwrite=True)
     with one_line(FileError, f"{path} has format xrnn layer: {wanted}"):
         Classifier.load(path)

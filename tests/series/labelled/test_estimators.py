@@ -289,6 +289,8 @@ def test_targets_of_any_size_are_learnt(size: float) -> None:
     assert regressor.target_deviation_ == pytest.approx(np.std([label == "slow" for label in y]) * size, rel=1e-12)
     assert regressor.score(X, targets) > 0.9
     assert np.isnan(regressor.score(X, np.ones(20)))
+    with one_line(ValueError, "y has 1 values: expected one for each of the 20 series in X"):
+        regressor.score(X, targets[:1])
     np.testing.assert_allclose(regressor.predict(X) / size, np.array(targets) / size, atol=0.3)
 
 
