@@ -288,9 +288,7 @@ def _column(y: Any) -> Any:
         y = np.asarray(y)
         if y.ndim == 2 and y.shape[1] == 1:
             kind = getattr(sys.modules.get("sklearn.exceptions"), "DataConversionWarning", UserWarning)
-            warnings.warn(
-                "A column-vector y was passed when a 1d array was expected: use y.ravel()", kind, stacklevel=4
-            )
+            warnings.warn("A column-vector y was passed when a 1d array was expected: use ravel()", kind, stacklevel=4)
             y = y.ravel()
         if y.ndim != 1:
             raise ValueError(f"y has shape {y.shape}: expected one value for each series, (n,); use y.ravel()")
