@@ -14,7 +14,6 @@ from xrnn.series.checks import DataError, Series, checked, file_errors
 from xrnn.series.tables import TABLES, Columns, read_table
 from xrnn.series.ts import read_ts
 
-_OF_A_LABEL: Final = (*TABLES, ".npy")  # the endings in the folder of a label; a .ts file holds its labels
 _FILES: Final = f"a .ts, {', '.join(TABLES)} or .npy file"
 
 
@@ -51,14 +50,14 @@ def check_same(series: Series, channels: int, names: tuple[str, ...] | None, oth
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
     labels = {
-        of_label: [path for path in _visible(of_label) if path.suffix.lower() in _OF_A_LABEL]
-        for of_label in filter(os.path.isdir, _visible(folder))
+        of_label: [path for path in sorted(of_label.glob("[!.]*")) if path.suffix.lower() in (*TABLES, ".npy")]
+        for of_label in filter(os.path.isdir, sorted(folder.glob("[!.]*")))
     }
     for place, held in {folder: labels, **labels}.items():
         if not held:
             raise DataError(
                 f"{place} holds no series: expected a folder for each label, with {', '.join(TABLES)} or .npy files in "
-                "it; remove it, or add some"
+                "it; remove it, add some, or check the permissions"
             )
     series: list[Series] = []
     for of_label, files in labels.items():
@@ -66,11 +65,6 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
         label = of_label.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         series += (each for path in files for each in _read_file(path, columns, label))
     return series
-
-
-def _visible(folder: Path) -> list[Path]:
-    with file_errors(DataError, "list", folder, "expected a readable folder; change its permissions"):
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
@@ -86,7 +80,7 @@ def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[S
             return read_ts(path, targets=columns.targets, encoding=columns.encoding)
         if suffix == ".npy":
             return [_read_npy(path, label)]
-        if suffix in _OF_A_LABEL:
+        if suffix in TABLES:
             return read_table(path, columns, label)
     raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
 
@@ -95,15 +89,13 @@ def _read_npy(path: Path, label: str | None) -> Series:
     """The series in a file written by `numpy.save`, an array (time, channels). NaN is a missing value."""
     try:
         # open_memmap compares the size in the header with the size of the file before it allocates memory.
-        array = np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="raise"):  # for a size beyond 64 bits
+            array = np.lib.format.open_memmap(path, mode="r")
+        if array.ndim != 2 or array.dtype.kind not in "fiu" or array.itemsize > 8:
+            raise ValueError(f"it holds {array.dtype} {array.shape}")
     except Exception as error:  # the header is a Python literal: its parser raises many kinds of errors
         raise DataError(
-            f"{path} is not a complete .npy file of numbers ({printable(str(error))[:80]}): expected one that needs no "
-            "pickle; write it with numpy.save from an array of floats"
+            f"{path} can't be used ({printable(str(error))[:80]}): expected a complete .npy file of numbers of 64 bits "
+            "or less, (time, channels), of one series; use numpy.save and array.reshape, with a file for each series"
         ) from error
-    if array.ndim != 2 or array.dtype.kind not in "fiu" or array.itemsize > 8:
-        raise DataError(
-            f"{path} holds {array.dtype} {array.shape}: expected numbers of up to 64 bits, (time, channels); use "
-            "array.reshape(time, channels), write a file for each series, or give the array to xrnn.series in Python"
-        )
     return checked(Series(np.array(array, dtype=np.float64), label, str(path)))

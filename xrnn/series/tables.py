@@ -20,8 +20,8 @@ import itertools
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -49,11 +49,7 @@ Cell = str | float  # a number is NaN if it is missing
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """How to read a table. A column is given by its name or by its number, counted from 1.
-
-    optional   those of the columns above that may be absent from a file. If one of `channels` is, these are all columns
-               that are not named otherwise
-    """
+    """How to read a table. A column is given by its name or by its number, counted from 1."""
 
     decimal: str = "."
     skip: tuple[str, ...] = ()
@@ -62,7 +58,7 @@ class Columns:
     label: str = ""
     targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: all other columns
-    optional: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()  # those of the columns above that may be absent from a file
     timed: bool = False  # True: the times of the steps are used. Without --time, their column is looked for
     encoding: str = ""  # of a text file; empty: UTF-8, or else cp1252
 
@@ -76,7 +72,7 @@ def read_table(path: Path, columns: Columns, label: str | None = None) -> list[S
     """The series in a file: one, or one for each value of the id column.   Raises DataError and OSError."""
     suffix = path.suffix.lower()
     table = _csv(path, columns) if suffix == ".csv" else _from_pandas(path, columns, suffix)
-    if not table.cells:
+    if not table.rows:
         raise DataError(f"{path} has no values: expected at least one step; leave the file out")
     return table.series(label)
 
@@ -85,23 +81,23 @@ def _csv(path: Path, columns: Columns) -> Table:
     text = read_text(path, columns.encoding)
     separator = _separator(text, columns.decimal)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
-    rows: dict[str, list[str]] = {}
-    width = 0
+    rows: list[list[str]] = []
+    lines: list[int] = []
     try:
         for row in reader:
             # A blank line is skipped. In a file with one column, however, an empty cell is a missing value.
-            if not row or (row == [""] and width != 1):
+            if not row or (row == [""] and (not rows or len(rows[0]) != 1)):
                 continue
-            width, line = width or len(row), f"line {reader.line_num}"
-            rows[line] = [cell.strip() for cell in row]
-            if len(row) != width:
+            rows.append([*map(str.strip, row)])
+            lines.append(reader.line_num)
+            if len(row) != len(rows[0]):
                 raise DataError(
-                    f"{path}, {line} has {len(row)} values, but the rows before have {width}: expected the same number "
-                    "of values in every row, and the header in the first line; correct the row"
+                    f"{path}, line {lines[-1]} has {len(row)} values, but the rows before have {len(rows[0])}: "
+                    "expected the same number of values in every row, and the header in the first line; correct the row"
                 )
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}: expected cells of numbers; is this CSV?") from error
-    return Table.with_header(rows, str(path), columns)
+    return Table(str(path), columns, (), rows, lambda i: f"{path}, line {lines[i]}").with_header()
 
 
 def _from_pandas(path: Path, columns: Columns, suffix: str) -> Table:
@@ -118,8 +114,9 @@ def _from_pandas(path: Path, columns: Columns, suffix: str) -> Table:
             f"{path} can't be read ({printable(str(error))[:80]}): expected a complete {suffix} file, and pandas with "
             "openpyxl or pyarrow; install them, or use another copy"
         ) from error
-    rows = {f"row {i}": [*map(_cell, row)] for i, row in enumerate(sheet.itertuples(index=False), start=1)}
-    return Table.with_header({i: row for i, row in rows.items() if any(map(text_of, row))}, str(path), columns)
+    rows = {i: [*map(_cell, row)] for i, row in enumerate(sheet.itertuples(index=False), start=1)}
+    lines = [i for i, row in rows.items() if any(map(text_of, row))]
+    return Table(str(path), columns, (), [rows[i] for i in lines], lambda i: f"{path}, row {lines[i]}").with_header()
 
 
 def _cell(value: Any) -> Cell:
@@ -140,54 +137,48 @@ def text_of(cell: Cell) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The cells of a table. A column is given by its index, from 0; a row too."""
+    """The cells of a table. A column is given by its index, a row by its index in `rows`."""
 
     name: str  # the path of the file
     columns: Columns
     header: tuple[str, ...]  # empty without one
-    cells: Sequence[Sequence[Cell]]  # of each column
+    rows: Sequence[Sequence[Cell]]
     where: Callable[[int], str]  # the start of an error about a row
-
-    @classmethod
-    def with_header(cls, rows: Mapping[str, Sequence[Cell]], name: str, columns: Columns) -> Self:
-        """The table of these rows, by their place in the file. The first one may be a header."""
-        header = tuple(map(text_of, next(iter(rows.values()), ())))
-        start = _is_header(header)
-        places, cells = [*rows][start:], [*zip(*[*rows.values()][start:], strict=True)]
-        return cls(name, columns, header if start else (), cells, lambda i: f"{name}, {places[i]}")
 
     @classmethod
     def of(cls, frame: Any, name: str, columns: Columns) -> Self:
         """The table of a DataFrame."""
-        cells = [[*map(_cell, frame.iloc[:, i].tolist())] for i in range(frame.shape[1])]
-        return cls(name, columns, tuple(map(str, frame.columns)), cells, lambda i: f"{name}, row {i + 1}")
+        rows = [*zip(*(map(_cell, frame.iloc[:, i].tolist()) for i in range(frame.shape[1])), strict=True)]
+        return cls(name, columns, tuple(map(str, frame.columns)), rows, lambda i: f"{name}, row {i + 1}")
+
+    def with_header(self) -> Table:
+        """The table whose header is the first row, if that is one."""
+        header = tuple(map(text_of, self.rows[0])) if self.rows else ()
+        if not _is_header(header):
+            return self
+        return replace(self, header=header, rows=self.rows[1:], where=lambda i: self.where(i + 1))
 
     def series(self, label: str | None = None) -> list[Series]:
         """One series, or one for each value of the id column.   label: of all; None for those in a column
 
         The columns that options name come first. If the times are used, their columns are then found, see `_times_at`.
         Of the columns that are left, the first is skipped if it is an index, see `_is_index`; the others are the
-        channels, unless options name these. Raises DataError.
+        channels, unless options name these and all named ones are in the table. Raises DataError.
         """
         columns = self.columns
         used = [i for i in map(self.place, columns.channels) if i is not None]
         used = used if len(used) == len(columns.channels) else []
         id_at, time_at, label_at, *skipped = map(self.place, (columns.id, columns.time, columns.label, *columns.skip))
-        left = [i for i in range(len(self.cells)) if i not in (id_at, time_at, label_at, *skipped)]
+        left = [i for i in range(len(self.rows[0])) if i not in (id_at, time_at, label_at, *skipped)]
         times_at = [] if time_at is None else [time_at]
         if columns.timed and time_at is None:
             times_at = self._times_at(left, used)
             left = [i for i in left if i not in times_at]
         used = used or left[self._is_index(left) :]
         if not used:
-            raise DataError(
-                f"{self.name} has no channel: expected a column of numbers besides an index and named columns"
-            )
+            raise DataError(f"{self.name} has no channel: expected a column of numbers besides an index and named ones")
         if columns.id and id_at is None and not times_at:
-            _log.warning(
-                f"{self.name} has no column {quoted(columns.id)}: all rows are read as one series; if they are of "
-                "several, rename the column that tells them apart"
-            )
+            _log.warning(f"{self.name} has no column {quoted(columns.id)}: all its rows are read as one series")
         times, values, made = self.times(times_at), self.numbers(used), []
         names = tuple(self.header[i] for i in used) if self.header else None
         time_names, unused = tuple(map(self.shown, times_at)), tuple(self.shown(i) for i in left if i not in used)
@@ -203,7 +194,7 @@ class Table:
 
         The number of an optional column does not mean one of `channels`. Raises DataError.
         """
-        is_optional, width = column in self.columns.optional, len(self.cells)
+        is_optional, width = column in self.columns.optional, len(self.rows[0])
         found = [i for i, name in enumerate(self.header) if name == column]
         if not found:
             channels = [i for i, name in enumerate(self.header) if is_optional and name in self.columns.channels]
@@ -212,15 +203,14 @@ class Table:
             return None
         if len(found) == 1:
             return found[0]
-        have = f"{width} column{'s' * (width > 1)} {', '.join(self.header) or 'and no header'}"[:200]
         raise DataError(
             f"{self.name} has {'two columns' if found else 'no column'} {quoted(column)}: expected a name, or a number "
-            f"from 1 to {width}; it has {printable(have)}"
+            f"from 1 to {width}; it has {printable(', '.join(self.header))[:200] or 'no names'}"
         )
 
     def texts(self, place: int) -> list[str]:
         """The text of a column."""
-        return [*map(text_of, self.cells[place])]
+        return [text_of(row[place]) for row in self.rows]
 
     def shown(self, place: int) -> str:
         """The name of a column; its number if it has none."""
@@ -259,10 +249,7 @@ class Table:
         return len({*zip(cells, ids, strict=True)}) == len(cells)
 
     def times(self, places: Sequence[int]) -> list[Time]:
-        """The times in a column, or in two columns, of years and of quarters or months: 2024-Q1 or 2024-01.
-
-        [] without a column. Raises DataError.
-        """
+        """The times in a column, or in two, of years and of quarters or months; [] without one.   Raises DataError."""
         if len(places) == 2:
             form = _PARTS_OF_YEARS[self.shown(places[1]).lower()]
             return read_times([form.format(*row) for row in self.numbers(places)], self.where)
@@ -271,11 +258,9 @@ class Table:
     def groups(self, id_at: int | None, time_at: int | None, times: Sequence[Time]) -> list[tuple[str, str, list[int]]]:
         """For each series: its identifier, its name, and its rows, sorted by the column of times if there is one.
 
-        times   of all rows
-
-        Raises DataError if an identifier is missing, or a time occurs twice in a series.
+        times: of all rows. Raises DataError if an identifier is missing, or a time occurs twice in a series.
         """
-        ids = [""] * len(self.cells[0]) if id_at is None else self.texts(id_at)
+        ids = [""] * len(self.rows) if id_at is None else self.texts(id_at)
         if id_at is not None and "" in ids:
             raise DataError(
                 f"{self.where(ids.index(''))} has no value in column {self.shown(id_at)}, which {param('id')} names: "
@@ -298,7 +283,7 @@ class Table:
 
     def label(self, label_at: int, places: Sequence[int], name: str) -> str | None:
         """The label of a series from the cells of its rows."""
-        label, *others = sorted({text_of(self.cells[label_at][i]) for i in places})
+        label, *others = sorted({text_of(self.rows[i][label_at]) for i in places})
         if others:
             raise DataError(
                 f"{printable(name)} has the labels {quoted(label)} and {quoted(others[0])}: expected one for a series; "
@@ -310,16 +295,14 @@ class Table:
 
     def numbers(self, places: Sequence[int]) -> HostArray:
         """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError."""
-        others = f"leave the column out by {param('skip_columns')}"
-        if self.columns.timed:
-            others = f"name the column to forecast by {param('target')}"
-        columns = [[_parsed(cell, self.columns.decimal) for cell in self.cells[place]] for place in places]
+        option = param("target" if self.columns.timed else "skip_columns")
+        columns = [[_parsed(row[place], self.columns.decimal) for row in self.rows] for place in places]
         for place, values in zip(places, columns, strict=True):
             if None in values:
                 i = values.index(None)
                 where = f"{self.where(i)}, column {quoted(self.shown(place))}"
-                remedy = f"correct it, write categories as numbers, or {others}"
-                raise _not_a_number(self.cells[place][i], self.columns.decimal, where, remedy)
+                remedy = f"correct it, write categories as numbers, or choose the columns by {option}"
+                raise _not_a_number(self.rows[i][place], self.columns.decimal, where, remedy)
         return np.array([*zip(*columns, strict=True)], dtype=np.float64)
 
 
@@ -351,12 +334,9 @@ def cells_in(line: str, decimal: str) -> tuple[str, ...]:
 
 def are_names(cells: Sequence[str], known: Sequence[str]) -> bool:
     """Whether each cell is one of these known names, or text with a letter before its first digit, but no number."""
-    return all(_is_name(cell) or (cell in known and as_number(cell) is None) for cell in cells)
-
-
-def _is_name(cell: str) -> bool:
-    letter_first = re.match(r"(?![-+]?inf(inity)?$)[\W_]*[^\W\d_]", cell.lower())
-    return bool(letter_first) and _parsed(cell, ".") is None
+    letter_first = re.compile(r"(?![-+]?inf(inity)?$)[\W_]*[^\W\d_]", re.IGNORECASE).match
+    others = [cell for cell in cells if as_number(cell) is not None or cell not in known]
+    return all(letter_first(cell) and cell.lower() not in _WORDS for cell in others)
 
 
 def numbers_in(cells: Sequence[str], decimal: str, where: str) -> list[float]:
@@ -371,7 +351,7 @@ def _parsed(cell: Cell, decimal: str) -> float | None:
     """The number in a cell, NaN for a missing value, 1 for yes and true, 0 for no and false, None for other text."""
     if not isinstance(cell, str):
         return None if math.isinf(cell) else float(cell)
-    return _WORDS.get(cell.lower(), as_number(_with_point(cell, decimal)))
+    return _WORDS.get(cell.strip().lower(), as_number(_with_point(cell, decimal)))
 
 
 def _with_point(number: str, decimal: str) -> str:
@@ -380,11 +360,9 @@ def _with_point(number: str, decimal: str) -> str:
 
 
 def _not_a_number(cell: Cell, decimal: str, where: str, remedy: str) -> DataError:
-    text, other = text_of(cell), "," if decimal == "." else "."
-    if other in text and as_number(_with_point(text.replace(other, ""), decimal)) is not None:
-        remedy = (
-            f"if {other} begins the decimals, give {param('decimal')} {other}; if it separates thousands, remove it"
-        )
+    text, sign = text_of(cell), "," if decimal == "." else "."
+    if sign in text and as_number(_with_point(text.replace(sign, ""), decimal)) is not None:
+        remedy = f"if {sign} begins the decimals, give {param('decimal')} {sign}; if it separates thousands, remove it"
     return DataError(
         f"{printable(where)}: {quoted(text)!r} is not a finite number: expected numbers, or an empty cell for a "
         f"missing value; {remedy}"

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xrnn.files import printable, quoted
-from xrnn.series.checks import DataError, Series, checked, escaped, read_text
+from xrnn.files import quoted
+from xrnn.series.checks import DataError, Series, checked, read_text
 from xrnn.series.tables import numbers_in
 
 
@@ -61,15 +61,11 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
     label = channels.pop().strip() if has_label else ""
     is_valid = label in declared if declared else label and "," not in label
     if has_label and not (channels and is_valid):
-        among = f" one of {printable(', '.join(map(escaped, declared)))[:200]}" if declared else " a label"
         raise DataError(
-            f"{where}: {quoted(label)!r} is not a label: expected{among} after the values and a colon; is the line cut "
-            "off?"
+            f"{where}: {quoted(label)!r} is not a label: expected one after the values and a colon, of those that "
+            "@classLabel lists; is the line cut off?"
         )
-    values = [
-        numbers_in([*map(str.strip, channel.split(","))], ".", f"{where}, channel {i}")
-        for i, channel in enumerate(channels, start=1)
-    ]
+    values = [numbers_in(each.split(","), ".", f"{where}, channel {i}") for i, each in enumerate(channels, start=1)]
     if len({*map(len, values)}) > 1:
         raise DataError(f"{where}: the channels have different lengths: expected one; write ? for missing values")
     return checked(Series(np.array(values, dtype=np.float64).T, label or None, where))
