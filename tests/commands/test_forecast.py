@@ -19,7 +19,6 @@ from tests.series.forecast.tiny import params
 from xrnn.commands.forecast import draw_forecasts, read_series
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
-from xrnn.series.forecast.estimator import next_steps
 from xrnn.series.forecast.fit import backtest, fit_series
 from xrnn.typing import HostArray
 
@@ -279,7 +278,7 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     files = [Path(f"{k}.csv") for k in range(count)]
     read, figure = read_series(files, settings, {}), matplotlib.Figure()
     series, tests = fit_series(read, settings), backtest(read, settings)
-    draw_forecasts(figure, series, [next_steps(each) for each in series], tests, "forecasts: …")
+    draw_forecasts(figure, series, tests, "forecasts: …")
     assert figure.get_supxlabel() == "forecasts: …"
     panels = [axes for axes in figure.axes if axes.axison]
     titles = [axes.get_title().splitlines()[0] for axes in panels]

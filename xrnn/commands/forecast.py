@@ -16,7 +16,7 @@ from xrnn.commands.output import Run, counted, in_picture, span, table
 from xrnn.files import printable
 from xrnn.series import Forecaster
 from xrnn.series.checks import DataError, Series, param
-from xrnn.series.forecast.estimator import Forecast, listed, naive_forecasts, next_steps
+from xrnn.series.forecast.estimator import listed, naive_forecasts
 from xrnn.series.forecast.fit import Backtest, backtest, mean_scores
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.read import check_channels, read_path
@@ -51,23 +51,24 @@ def forecast(
     run, p = Run(options, "forecaster.safetensors", files), forecaster.check_params()
     read = read_series(files, p, reading.given)
     series = forecaster.learn(read)
-    forecasts = [next_steps(each) for each in series]
+    for each in series:
+        each.check_known()
     run.say(*about_data(series))
     forecaster.reading_ = reading.given
     run.save(forecaster)
     tests = backtest(read, p)
     scores = mean_scores(tests) if tests else {}
     parts = parts_of(forecaster.model_)
-    run.say(*about_tests(tests, scores, series), naive_forecasts(forecasts), parts)
-    first = forecasts[tests[0].place if tests else 0]
-    if len(forecasts) > 1:
-        run.say(f"{first.name} (1 of {len(forecasts):,} series; `xrnn predict` prints all forecasts)")
+    run.say(*about_tests(tests, scores, series), naive_forecasts(series), parts)
+    first = series[tests[0].place if tests else 0]
+    if len(series) > 1:
+        run.say(f"{first.name} (1 of {len(series):,} series; `xrnn predict` prints all forecasts)")
     run.say(forecast_table(first))
     results: dict[str, Any] = {"backtest": scores or None}
     if len(tests) > 1:
         results["series"] = [{"name": each.series.name} | each.scores for each in tests]
-    results["forecast"] = [{"name": each.name} | step for each in forecasts for step in steps_of(each)]
-    run.finish(results, lambda figure: draw_forecasts(figure, series, forecasts, tests, parts))
+    results["forecast"] = [{"name": each.name} | step for each in series for step in steps_of(each)]
+    run.finish(results, lambda figure: draw_forecasts(figure, series, tests, parts))
 
 
 def forecast_columns(p: Forecaster, given: Mapping[str, str]) -> Columns:
@@ -179,30 +180,28 @@ def parts_of(model: Model) -> str:
     return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part{corrected}"
 
 
-def steps_of(forecast: Forecast) -> list[dict[str, Any]]:
-    """For JSON: an object for each step ahead. If one has a time of day, midnight has its 00:00, too."""
-    days = len({time.time() for time in forecast.times if isinstance(time, datetime)}) < 2
+def steps_of(series: OneSeries) -> list[dict[str, Any]]:
+    """The forecast for JSON: an object for each step ahead. If one has a time of day, midnight has its 00:00, too."""
+    days = len({time.time() for time in series.times_ahead if isinstance(time, datetime)}) < 2
     return [
         {
             "time": time.isoformat(" ") if not days and isinstance(time, datetime) else show(time),
             "value": value,
-            "quantiles": {f"{q:g}": v for q, v in zip(forecast.levels, row, strict=True)},
+            "quantiles": {f"{q:g}": v for q, v in zip(series.model.levels, row, strict=True)},
         }
-        for time, value, row in zip(forecast.times, forecast.median.tolist(), forecast.values.tolist(), strict=True)
+        for time, value, row in zip(series.times_ahead, series.median.tolist(), series.forecast.tolist(), strict=True)
     ]
 
 
-def forecast_table(forecast: Forecast) -> str:
-    rows = [["time", "forecast", *(f"{q:g}" for q in forecast.levels if q != 0.5)]]
-    for step in steps_of(forecast)[:_MOST_PRINTED]:
+def forecast_table(series: OneSeries) -> str:
+    rows = [["time", "forecast", *(f"{q:g}" for q in series.model.levels if q != 0.5)]]
+    for step in steps_of(series)[:_MOST_PRINTED]:
         others = [f"{value:.6g}" for q, value in step["quantiles"].items() if q != "0.5"]
         rows.append([step["time"], f"{step['value']:.6g}", *others])
     return table(*rows)
 
 
-def draw_forecasts(
-    figure: Any, series: Sequence[OneSeries], forecasts: Sequence[Forecast], tests: Sequence[Backtest], parts: str
-) -> None:
+def draw_forecasts(figure: Any, series: Sequence[OneSeries], tests: Sequence[Backtest], parts: str) -> None:
     """A panel for each series if there are at most six; else for the scored ones with the lowest and highest error.
 
     A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
@@ -223,7 +222,7 @@ def draw_forecasts(
         if i in scored:
             model, naive = (scored[i].scores[name]["mase"] for name in ("model", "seasonal_naive"))
             title += f"\nbacktest: MASE {model:.3f}, seasonal naive {naive:.3f}"
-        _draw_panel(axes, series[i], forecasts[i], scored.get(i))
+        _draw_panel(axes, series[i], scored.get(i))
         axes.set(title=title)
     for axes in panels[len(shown) :]:
         axes.axis("off")
@@ -231,14 +230,15 @@ def draw_forecasts(
     figure.supxlabel(parts, fontsize="small")
 
 
-def _draw_panel(axes: Any, series: OneSeries, forecast: Forecast, test: Backtest | None) -> None:
+def _draw_panel(axes: Any, series: OneSeries, test: Backtest | None) -> None:
     """The last rows of a series, the forecasts of the backtest, and the next steps."""
     from matplotlib.dates import ConciseDateFormatter
 
-    F, m, levels, end, given = series.model.horizon, series.model.season, forecast.levels, series.cut, series.given
+    F, m, levels = series.model.horizon, series.model.season, series.model.levels
+    end, given = series.cut, series.given
     times: list[Any] = [*range(end + F)]  # the place of each row and of each step ahead
     if given.times:  # without an offset, which Matplotlib would show in UTC
-        both = (*given.times[:end], *forecast.times)
+        both = (*given.times[:end], *series.times_ahead)
         times = [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in both]
     cut = test.series.cut if test else end
     first = max(0, min(cut - series.model.context, end - _BEFORE * max(end - cut, F, m)))
@@ -260,7 +260,7 @@ def _draw_panel(axes: Any, series: OneSeries, forecast: Forecast, test: Backtest
             axes.plot(times[origin : origin + F], naive, color="tab:orange", linewidth=width / 2)
         axes.lines[-1].set_label("seasonal naive")
     axes.axvline(times[end], color="tab:gray", linestyle=":", label=f"the next {F} steps")
-    draw(end, forecast.values, f"forecast, {levels[0]:g} to {levels[-1]:g}")
+    draw(end, series.forecast, f"forecast, {levels[0]:g} to {levels[-1]:g}")
     time_name, value_name = " ".join(given.time_names) or "time", (given.channel_names or ("",))[0] or "value"
     axes.set(xlabel=in_picture(time_name) if given.times else "row", ylabel=in_picture(value_name))
     if isinstance(times[0], datetime):

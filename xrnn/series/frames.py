@@ -24,7 +24,7 @@ from xrnn.series.checks import Series, Time, checked
 from xrnn.series.tables import Columns, Table
 
 if TYPE_CHECKING:
-    from xrnn.series.forecast.estimator import Forecast
+    from xrnn.series.forecast.series import OneSeries
 
 _VALUE: Final = "value"  # the name of a target without one
 
@@ -89,11 +89,11 @@ class Form:
             return index.tz_convert(zone or times[0].tzinfo)
         return index.tz_localize(zone, ambiguous=np.ones(len(index), bool), nonexistent="shift_forward")
 
-    def values(self, forecasts: Sequence[Forecast], level: int | None) -> Any:
-        """Forecasts in this form: of the quantile with this number, or of all quantiles."""
+    def values(self, series: Sequence[OneSeries], level: int | None) -> Any:
+        """The forecasts of series in this form: of the quantile with this number, or of all quantiles."""
         pandas: Any = sys.modules["pandas"]
-        levels = pandas.Index(forecasts[0].levels, name="quantile")
-        made = [pandas.DataFrame(each.values, self.index(each.times), levels) for each in forecasts]
+        levels = pandas.Index(series[0].model.levels, name="quantile")
+        made = [pandas.DataFrame(each.forecast, self.index(each.times_ahead), levels) for each in series]
         if level is not None:
             made = [each.iloc[:, level].rename(self.targets[0]) for each in made]
         if self.wide:

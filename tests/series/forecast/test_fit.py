@@ -16,7 +16,7 @@ from xrnn.series import Forecaster
 from xrnn.series.checks import DataError, Series, SettingsError
 from xrnn.series.estimator import parse_quantiles
 from xrnn.series.forecast import learnt
-from xrnn.series.forecast.estimator import naive_forecasts, next_steps
+from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.forecast.fit import backtest, drift, fit_series, mean_scores, quantile_offsets, seasonal_naive
 from xrnn.typing import HostArray
 
@@ -112,21 +112,20 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(held_o
     if held_out:
         assert [each.place for each in backtest(every, settings)] == [0, 6, 8]
         return
-    forecasts, of_trained = ([next_steps(each) for each in of] for of in (fitted, other))
-    by_name = {each.name: each for each in forecasts}
-    for one in of_trained:
-        np.testing.assert_array_equal(by_name[one.name].values, one.values)
+    by_name = {each.name: each for each in fitted}
+    for one in other:
+        np.testing.assert_array_equal(by_name[one.name].forecast, one.forecast)
     lasts: dict[str, Any] = {"one": 7, "constant": 5, "sparse": [1, 3, 5], "zeros": 0}
     for name, last in lasts.items():
         np.testing.assert_allclose(by_name[name].median, last)
-        assert not np.ptp(by_name[name].values, axis=1).any()
+        assert not np.ptp(by_name[name].forecast, axis=1).any()
     assert (by_name["three"].median > 3).all()
     names, why = "4 of 9 series (one, constant, sparse, zeros)", "too few rows, missing or equal values"
-    assert naive_forecasts(forecasts) == f"naive forecasts for {names}: {why}"
+    assert naive_forecasts(fitted) == f"naive forecasts for {names}: {why}"
     saved = Forecaster(**TINY)
     saved.learn(every)
-    for each, expected in zip(every, forecasts, strict=True):
-        np.testing.assert_array_equal(saved.forecast(each).values, expected.values)
+    for each, expected in zip(every, fitted, strict=True):
+        np.testing.assert_array_equal(saved.forecast(each).forecast, expected.forecast)
 
 
 def test_series_that_cannot_be_trained_on_do_not_shorten_the_context() -> None:
@@ -146,7 +145,7 @@ def test_a_short_series_has_the_step_of_the_model() -> None:
     months = tuple(datetime(2020 + i // 12, i % 12 + 1, 1) for i in range(60))
     every = [series(growth(), times=months), series(np.array([3.0]), times=months[-1:])]
     for each in fit_series(every, params(**TINY)):
-        assert [*next_steps(each).times] == [datetime(2025, m, 1) for m in (1, 2, 3)]
+        assert [*each.times_ahead] == [datetime(2025, m, 1) for m in (1, 2, 3)]
 
 
 def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +272,7 @@ def test_a_series_too_short_for_a_backtest_has_intervals() -> None:
     values = 100 + 10 * np.sin(np.pi * t / 6) + np.random.default_rng(0).standard_normal(40)
     one = fit_of(values, horizon=12, season=12)
     assert one.model.context == 24  # two seasons, so that there is a mean of seasons
-    quantiles = next_steps(one).values
+    quantiles = one.forecast
     later = 100 + 10 * np.sin(np.pi * np.arange(40, 52) / 6)
     assert ((quantiles[:, 0] < later) & (later < quantiles[:, 2])).mean() > 0.7
     assert (quantiles[:, 2] - quantiles[:, 0]).max() < 16
@@ -300,7 +299,7 @@ def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:
         values = np.stack([y, promo], axis=1)
         forecaster = forecaster_of(values[:600], horizon=14, season=7, target="y", known="promo")
         for rows in range(600, 940, 14):
-            q = forecaster.forecast(series(values[: rows + 14]), rows).values
+            q = forecaster.forecast(series(values[: rows + 14]), rows).forecast
             for quantiles, value, on in zip(q, y[rows:], promo[rows:] > 0, strict=False):
                 inside[bool(on)].append(bool(quantiles[0] <= value <= quantiles[2]))
     assert 0.72 <= np.mean(inside[True]) <= 0.88

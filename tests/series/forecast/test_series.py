@@ -10,7 +10,6 @@ from tests.errors import one_line
 from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, params, series
 from xrnn.series import Forecaster
 from xrnn.series.checks import DataError, Series
-from xrnn.series.forecast.estimator import next_steps
 from xrnn.series.forecast.fit import backtest, fit_series
 from xrnn.series.forecast.series import fill, mase_divisor
 from xrnn.typing import HostArray
@@ -45,9 +44,9 @@ def test_a_model_of_logarithms_repeats_a_series_without_a_positive_value() -> No
     trained, values = trained_on_logarithms()
     forecast = trained.forecast(Series(-values[:, None], None, "n"))
     assert forecast.flawed
-    np.testing.assert_allclose(forecast.values, np.tile(-values[-4:, None], 3))
+    np.testing.assert_allclose(forecast.forecast, np.tile(-values[-4:, None], 3))
     values[[3, 50]] = 0
-    assert np.isfinite(trained.forecast(Series(values[:, None], None, "n")).values).all()
+    assert np.isfinite(trained.forecast(Series(values[:, None], None, "n")).forecast).all()
 
 
 @pytest.mark.parametrize("last", [1e30, 1e-30, 0.0, -1e30])
@@ -61,7 +60,7 @@ def test_a_wrong_last_value_is_not_continued_without_bound(last: float) -> None:
     got = trained.forecast(Series(values[:, None], None, "n"))
     past = np.log(np.maximum(values, 0.01 * values[values > 0].min()))
     margin = 3 * mase_divisor(np.log(np.where(values > 0, values, np.nan)), 4)
-    logarithms = np.log(got.values)
+    logarithms = np.log(got.forecast)
     assert (logarithms >= past.min() - margin - 1e-9).all()
     assert (logarithms <= past.max() + margin + 1e-9).all()
 
@@ -98,4 +97,4 @@ def test_the_known_columns_of_a_series_that_does_not_change_may_be_empty() -> No
     columns = np.stack([np.append(growth(), [np.nan] * 3), rng.random(63)], axis=1)
     short = np.array([[2.0, np.nan], [2.0, np.nan]])
     _, one = fit_series([series(columns), series(short)], params(**TINY, target="v", known="k"))
-    np.testing.assert_array_equal(next_steps(one).median, 2)
+    np.testing.assert_array_equal(one.median, 2)

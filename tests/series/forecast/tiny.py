@@ -38,7 +38,7 @@ def forecaster_of(*values: HostArray, **given: Any) -> Forecaster:
 
 def forecast_of(values: HostArray, **given: Any) -> HostArray:
     """The quantiles (F, Q) of the next steps."""
-    return forecaster_of(values, **given).forecast(series(values)).values
+    return forecaster_of(values, **given).forecast(series(values)).forecast
 
 
 def smoothed(*arguments: Any) -> HostArray:

@@ -20,47 +20,8 @@ from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, m
 from xrnn.series.frames import Form, form_of
 from xrnn.series.inputs import as_series, with_known
 from xrnn.series.tables import names_in
-from xrnn.typing import HostArray
 
 _MOST_NAMES: Final = 8  # of series, in a line
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Forecast:
-    """The forecast of one series.
-
-    name, id    of the series; the id in the column that tells the series of a file apart, else the name
-    times       of the steps ahead; their numbers 1, 2, … without a column of times
-    levels      the quantiles; values (F, Q)
-    flawed      whether the forecast is naive: see `OneSeries.flawed`
-    """
-
-    name: str
-    id: str
-    times: Sequence[Time]
-    levels: tuple[float, ...]
-    values: HostArray
-    flawed: bool
-
-    @property
-    def median(self) -> HostArray:
-        """(F,)"""
-        median: HostArray = self.values[:, self.levels.index(0.5)]
-        return median
-
-
-def next_steps(series: OneSeries) -> Forecast:
-    """The steps after the rows to learn from. The forecast is naive if the series is flawed.
-
-    Raises DataError if the series lacks a known value.
-    """
-    if not series.flawed:
-        series.check_known()
-    T, F = series.cut, series.model.horizon
-    times: Sequence[Time] = (series.given.times or ())[T : T + F]
-    (values,) = series.quantiles(np.array([T]))
-    times = times if len(times) == F else range(1, F + 1)
-    return Forecast(series.name, series.id, times, series.model.levels, values, series.flawed)
 
 
 def listed(what: str, names: Sequence[str], count: int) -> str:
@@ -70,9 +31,9 @@ def listed(what: str, names: Sequence[str], count: int) -> str:
     return f"{what} {len(names):,} of {count:,} series ({shown}{more}): {TOO_FEW}" if names else ""
 
 
-def naive_forecasts(forecasts: Sequence[Forecast]) -> str:
+def naive_forecasts(series: Sequence[OneSeries]) -> str:
     """A line: which forecasts are naive; empty if none is."""
-    return listed("naive forecasts for", [each.id for each in forecasts if each.flawed], len(forecasts))
+    return listed("naive forecasts for", [each.id for each in series if each.flawed], len(series))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -201,7 +162,7 @@ class Forecaster(Estimator):
         forecasts = self._forecasts(series, stacklevel=4)
         if form:
             return form.values(forecasts, level)
-        values = np.stack([each.values for each in forecasts])
+        values = np.stack([each.forecast for each in forecasts])
         return values if level is None else values[..., level]
 
     def score(self, X: Any, y: None = None, *, known: Any = None) -> float:
@@ -218,9 +179,9 @@ class Forecaster(Estimator):
         if (rows := min(each.target_rows.stop for each in series)) <= F:
             raise ValueError(f"X has series of {rows} steps: expected more than the horizon of {F}")
         scores = []
-        for each, forecast in zip(series, self._forecasts(series, F, stacklevel=3), strict=True):
-            past, actual = np.split(each.values[: each.target_rows.stop, 0], [-F])
-            scores.append(np.nanmean(np.abs(forecast.median - actual)) / mase_divisor(past, model.season))
+        for each in self._forecasts(series, F, stacklevel=3):
+            past, actual = np.split(each.target, [-F])
+            scores.append(np.nanmean(np.abs(each.median - actual)) / mase_divisor(past, model.season))
         if np.isnan(scores).all():
             raise ValueError(f"X has {TOO_FEW}: expected series that change before their last {F} values; give others")
         return -float(np.nanmean(scores))
@@ -255,11 +216,11 @@ class Forecaster(Estimator):
             used = {key: each for key, each in zip(keys, series, strict=True) if len(each.target_rows) > back}
             model.learn([each.part(0, each.target_rows.stop - back) for each in used.values()])
             forecasts = model._forecasts([*used.values()], back, stacklevel=3)
-            for (key, each), forecast in zip(used.items(), forecasts, strict=True):
-                cut = each.target_rows.stop - back
-                times: Sequence[Time] = each.times or range(1, len(each.values) + 1)
-                for i, quantiles in enumerate(forecast.values.tolist(), start=cut):
-                    rows.append((key, times[cut - 1], i - cut + 1, times[i], float(each.values[i, 0]), *quantiles))
+            for key, each in zip(used, forecasts, strict=True):
+                times: Sequence[Time] = each.given.times or range(1, len(each.target) + 1)
+                for i, quantiles in enumerate(each.forecast.tolist(), start=each.cut):
+                    step_ahead = i - each.cut + 1
+                    rows.append((key, times[each.cut - 1], step_ahead, times[i], float(each.target[i]), *quantiles))
         names = ("series", "cutoff", "step", "time", "value", *(f"{q:g}" for q in model.levels_))
         table = dict(zip(names, zip(*rows, strict=True), strict=True))
         if form:
@@ -269,20 +230,21 @@ class Forecaster(Estimator):
 
     # ---- forecasts ----
 
-    def forecast(self, series: Series, rows: int | None = None) -> Forecast:
-        """The steps after the first `rows` rows of a series; by default, after the last known value.
+    def forecast(self, series: Series, rows: int | None = None) -> OneSeries:
+        """A series with its forecast of the steps after the first `rows` rows; by default, after the last known value.
 
-        The forecast is naive if the series is too short or constant. Raises DataError if the series has no value, other
-        times, or lacks known columns.
+        Raises DataError if the series has no value, other times, or lacks known columns.
         """
         model = self._fitted().model_
         series = as_fitted(series, model)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
-        return next_steps(OneSeries(series, model, rows))
+        one = OneSeries(series, model, rows)
+        one.check_known()
+        return one
 
-    def _forecasts(self, series: Sequence[Series], back: int = 0, *, stacklevel: int) -> list[Forecast]:
-        """The forecast of each series, from `back` rows before its end. Warns if some forecasts are naive."""
+    def _forecasts(self, series: Sequence[Series], back: int = 0, *, stacklevel: int) -> list[OneSeries]:
+        """The series with their forecasts, from `back` rows before its end. Warns if some forecasts are naive."""
         forecasts = [self.forecast(each, each.target_rows.stop - back) for each in series]
         if line := naive_forecasts(forecasts):
             warnings.warn(line, stacklevel=stacklevel)
@@ -301,7 +263,8 @@ class Forecaster(Estimator):
             raise ValueError("model_ has other names than those of a step and of each channel")
         values = np.column_stack([np.arange(1.0, rows + F + 1), np.tile(model.known_scale.mean, (rows + F, 1))])
         days = tuple(datetime(2024, 1, 1) + timedelta(days=i) for i in range(rows + F))
-        forecast = next_steps(OneSeries(Series(values, None, "", times=days), model, rows))
-        shapes = forecast.values.shape, forecast.median.shape
-        if shapes != ((F, len(self.levels_)), (F,)) or not np.isfinite(forecast.values).all():
+        one = OneSeries(Series(values, None, "", times=days), model, rows)
+        one.check_known()
+        shapes = one.forecast.shape, one.median.shape
+        if shapes != ((F, len(self.levels_)), (F,)) or not np.isfinite(one.forecast).all():
             raise ValueError("a forecast is not finite, or has another shape")

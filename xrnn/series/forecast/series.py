@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import DataError, Scale, Series
+from xrnn.series.checks import DataError, Scale, Series, Time
 from xrnn.series.forecast.learnt import FAR, affine, states
 from xrnn.series.forecast.smoothing import exponential, with_errors
 from xrnn.series.times import calendar_columns, show
@@ -163,6 +164,24 @@ class OneSeries:
 
     # ---- forecasts ----
 
+    @cached_property
+    def forecast(self) -> HostArray:
+        """The quantiles (F, Q) of the steps from the cut on."""
+        forecast: HostArray = self.quantiles(np.array([self.cut]))[0]
+        return forecast
+
+    @property
+    def median(self) -> HostArray:
+        """The median of the forecast, (F,)."""
+        median: HostArray = self.forecast[:, self.model.levels.index(0.5)]
+        return median
+
+    @property
+    def times_ahead(self) -> Sequence[Time]:
+        """The times of the steps from the cut on; their numbers 1, 2, … if the series has no times there."""
+        F, times = self.model.horizon, (self.given.times or ())[self.cut :]
+        return times[:F] if len(times) >= F else range(1, F + 1)
+
     def quantiles(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F, Q) of the steps from the origins (N,)."""
         model, effect = self.model, self.ahead(self.effect, origins)
@@ -227,7 +246,12 @@ class OneSeries:
         return self.ahead(np.abs(self.columns[:, :K] @ self.model.effect[:K]), origins)
 
     def check_known(self) -> None:
-        """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones there or before."""
+        """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones there or before.
+
+        A naive forecast needs none.
+        """
+        if self.flawed:
+            return
         F, scale, first = self.model.horizon, self.model.known_scale, max(self.cut - self.model.context, 0)
         values = self.given.values[first : self.cut + F, 1:]
         values = np.pad(values, ((0, self.cut + F - first - len(values)), (0, 0)), constant_values=np.nan)
