@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
 from tests.errors import one_line
 from xrnn.series.checks import DataError
-from xrnn.series.times import hold_dates, read_times, show, step_of
+from xrnn.series.times import calendar_columns, hold_dates, read_times, show, step_of
 
 
 def read(*cells: str) -> list[str]:
@@ -292,3 +293,23 @@ def test_a_single_time_has_the_step_with_a_name(name: str, time: Any, after: str
     step = step_of([given], "f", like=name)
     assert (show(step.next(given)) if step else None) == after
     assert not step or step.name == name
+
+
+def test_calendar_columns() -> None:
+    hours = [datetime(2024, 1, 1, 6), datetime(2024, 1, 6, 6, tzinfo=UTC), datetime(2024, 1, 7)]
+    week = calendar_columns("week", hours, np.array([[2.0], [0.0], [3.0]]))
+    np.testing.assert_allclose(
+        week,
+        [[0] * 11 + [-2, 2, 0], [0, 0, 0, 0, 1, 0, 0, -1, 1, 0] + [0] * 4, [0] * 5 + [1, 1, 1, 0, 0, 3, 3, 0, 0]],
+        atol=1e-12,
+    )
+    year = calendar_columns("year", [datetime(2024, 1, 1), datetime(2023, 7, 2, 15)], np.zeros((2, 1)))
+    np.testing.assert_allclose(year[0], [1, 1, 1, 0, 0, 0])
+    np.testing.assert_allclose(year[1, :3], [-1, 1, -1], atol=1e-3)
+    minutes = [datetime(2024, 1, 1) + timedelta(minutes=10 * i) for i in range(20)]
+    step = step_of(minutes, "s")
+    assert step
+    assert [step.calendar(rows) for rows in (2 * 1008, 2 * 1008 - 1)] == ["week", ""]
+    months = step_of([datetime(2024, month, 1) for month in range(1, 9)], "s")
+    assert months
+    assert months.calendar(999) == ""

@@ -1,11 +1,8 @@
 """Series in pandas' objects, and forecasts as the same kind of object.
 
-A Series is one series. A DataFrame is
-
-- long, if the name of its column `id` is given, or if its index has two levels, series and times: a row for each series
-  and step;
-- one series, if other names of columns are given;
-- wide, if none are given and its index holds times: a column for each series.
+A Series is one series. A DataFrame is long, with a row for each series and step, if the name of its column `id` is
+given, or if its index has two levels, series and times. If other names of columns are given, it is one series; if none
+are and its index holds times, it is wide, with a column for each series.
 
 pandas is used only if the caller's objects are pandas' own.
 """
