@@ -68,7 +68,7 @@ def linear_part(
     # The first split at which all values ahead are known, or the first of them; and the last one before the window.
     all_from, begun_from = (np.searchsorted(_SPLITS[:-1], place + steps * (1 / rows)) for steps in (F, 1))
     split_of = np.searchsorted(_SPLITS, place, side="right") - 1
-    of_all = of_begun = errors = np.zeros(())  # the sums so far: moments, and the error of each candidate
+    of_all = of_begun = errors = np.zeros(())  # sums over the splits: of moments, and of the errors of each candidate
     forecasts = np.full(ahead.shape, np.nan)
     for split in range(len(_SPLITS)):
         new, new_begun = complete & (all_from == split), begun & (begun_from == split)
@@ -82,7 +82,7 @@ def linear_part(
             maps = candidates(of_all, of_begun, season)
             y = np.stack([affine(z[late], M).astype(np.float32) for M in maps], axis=1)
         y = np.nan_to_num(y, nan=FAR, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
-        if errors.ndim:
+        if errors.ndim:  # there were tests before this split
             forecasts[late] = by_errors(errors) @ y
         size = np.abs(y - ahead[late, None].astype(np.float32)).mean(axis=2)
         errors = errors + (scale[late] * size).sum(axis=0)
@@ -130,12 +130,13 @@ def _corrected(moments: HostArray, bases: list[HostArray], c: int) -> Iterator[H
     C = len(bases[0]) - 1
     own, mean = slice(C - c, C), moments[-1, :-1] / moments[-1, -1]
     S = moments[:-1, :-1] - np.outer(moments[-1, :-1], mean)  # the products of centred windows
+    errors = [mean[C:] - affine(mean[:C], base) for base in bases]
     products = [S[own, C:] - S[own, :C] @ base[:C] for base in bases]
-    for W in ridge(S[own, own], np.concatenate(products, axis=1), _PENALTIES):
-        for base, correction in zip(bases, np.split(W, len(bases), axis=1), strict=True):
+    for W in ridge(S[own, own], np.concatenate(products, axis=1), _PENALTIES):  # the corrections of all bases
+        for base, error, correction in zip(bases, errors, W.T.reshape(len(bases), -1, c), strict=True):
             corrected = base.copy()
-            corrected[own] += correction
-            corrected[C] += mean[C:] - affine(mean[:C], base) - mean[own] @ correction
+            corrected[own] += correction.T
+            corrected[C] += error - correction @ mean[own]
             yield corrected
 
 
