@@ -63,7 +63,7 @@ class Form:
         table, names = Table.of(frame, "X", Columns()), tuple(frame.columns)
         times, values = table.times([first - 1]), table.numbers(range(first, len(names)))
         made = []
-        for of_group, group, rows in table.groups(0 if first == 2 else None, first - 1, times):
+        for of_group, group, rows in table.groups(0 if first == 2 else None, times):
             parts: list[Any] = [(of_group, group, slice(None), names[first:])]
             if self.wide:
                 parts = [(str(each), f"X, series {each}", [i], None) for i, each in enumerate(self.targets)]

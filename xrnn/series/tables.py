@@ -182,7 +182,7 @@ class Table:
         times, values, made = self.times(times_at), self.numbers(used), []
         names = tuple(self.header[i] for i in used) if self.header else None
         time_names, unused = tuple(map(self.shown, times_at)), tuple(self.shown(i) for i in left if i not in used)
-        for key, name, places in self.groups(id_at, time_at, times):
+        for key, name, places in self.groups(id_at, [] if time_at is None else times):
             of_series = label if label_at is None else self.label(label_at, places, name)
             of_steps = tuple(times[i] for i in places) if times else None
             each = Series(values[places], of_series, name, names, of_steps, key, time_names, unused)
@@ -233,9 +233,8 @@ class Table:
 
     def _is_index(self, left: Sequence[int]) -> bool:
         """Whether the first of these columns holds the names or times of the rows instead of values."""
-        if left and self.header and self.header[left[0]].lower() in _INDEX_NAMES:
-            return len(left) > 1
-        return bool(left) and self._holds_times(left[0])
+        is_named = left and self.header and self.header[left[0]].lower() in _INDEX_NAMES
+        return len(left) > 1 if is_named else bool(left) and self._holds_times(left[0])
 
     def _holds_times(self, place: int) -> bool:
         """True for dates; in a column called year or month, also for such numbers, if none is twice in a series."""
@@ -255,10 +254,10 @@ class Table:
             return read_times([form.format(*row) for row in self.numbers(places)], self.where)
         return read_times(self.texts(places[0]), self.where) if places else []
 
-    def groups(self, id_at: int | None, time_at: int | None, times: Sequence[Time]) -> list[tuple[str, str, list[int]]]:
-        """For each series: its identifier, its name, and its rows, sorted by the column of times if there is one.
+    def groups(self, id_at: int | None, times: Sequence[Time]) -> list[tuple[str, str, list[int]]]:
+        """For each series: its identifier, its name, and its rows, sorted by the times of all rows, if any are given.
 
-        times: of all rows. Raises DataError if an identifier is missing, or a time occurs twice in a series.
+        Raises DataError if an identifier is missing, or a time occurs twice in a series.
         """
         ids = [""] * len(self.rows) if id_at is None else self.texts(id_at)
         if id_at is not None and "" in ids:
@@ -269,7 +268,7 @@ class Table:
         groups: dict[str, list[int]] = {key: [] for key in ids}
         for i, key in enumerate(ids):
             groups[key].append(i)
-        for places in groups.values() if time_at is not None else []:
+        for places in groups.values() if times else []:
             places.sort(key=lambda row: times[row])
             for a, b in itertools.pairwise(places):
                 if times[a] == times[b]:
