@@ -22,7 +22,7 @@ from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
 from xrnn.select import get_backend, use_backend
 from xrnn.series import ESTIMATORS, Forecaster, Regressor
-from xrnn.series.checks import DataError, ModelError, OutputError, Scale, SettingsError, file_errors
+from xrnn.series.checks import DataError, ModelError, Scale, SettingsError, file_errors
 from xrnn.series.estimator import Estimator, kind_in
 
 _WRITE: Final = (".onnx", ".safetensors", ".c")
@@ -71,7 +71,7 @@ def convert(
             raise DataError(f"{source} has no layers: expected at least one to convert; name another file")
         if how.int8:
             read = _quantized(read)
-        with file_errors(OutputError, "write", target, "the old file is unchanged"):
+        with file_errors(ModelError, "write", target, "the old file is unchanged"):
             _write(read, target, how)
     layers = [layer for _, layer in named_leaves(read)]
     count = sum(param.size for layer in layers for param in layer.named_params.values())

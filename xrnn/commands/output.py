@@ -19,7 +19,7 @@ from rich.cells import cell_len, set_cell_size
 from xrnn.commands.options import RunOptions
 from xrnn.files import check_output, check_writable, printable, real_path, same_file, write_file
 from xrnn.optional import install_hint
-from xrnn.series.checks import OutputError, escaped, file_errors
+from xrnn.series.checks import ModelError, escaped, file_errors
 
 Results: TypeAlias = dict[str, Any]  # for JSON
 Draw: TypeAlias = Callable[[Any], None]  # fills a Matplotlib figure
@@ -31,14 +31,14 @@ class Run:
     """The output of classify, regress or forecast. Names that can't be written are refused before anything is read."""
 
     def __init__(self, options: RunOptions, default: str, inputs: Iterable[Path | None]) -> None:
-        """Raises OutputError.
+        """Raises ModelError.
 
         default   the name of the checkpoint without --out;   inputs: what the run reads
         """
         self._options, self.out = options, options.out or Path(default)
         self._picture = self.out.parent / f"{self.out.stem}.png"
         if self.out.suffix.lower() not in (".safetensors", ""):
-            raise OutputError(f"--out is {self.out}: expected a name that ends in .safetensors; change the ending")
+            raise ModelError(f"--out is {self.out}: expected a name that ends in .safetensors; change the ending")
         check_outputs([self.out, self._picture], filter(None, inputs), overwrite=options.overwrite)
 
     def say(self, *texts: str) -> None:
@@ -48,12 +48,12 @@ class Run:
                 print(printable(text, keep="\n\t"), flush=True)
 
     def save(self, estimator: Any) -> None:
-        """Write the checkpoint of a fitted estimator.   Raises OutputError."""
+        """Write the checkpoint of a fitted estimator.   Raises ModelError."""
         self._write(self.out, estimator._content())
         self.say(f"checkpoint: {self.out} (xrnn predict {shlex.quote(str(self.out))} FILE...)")
 
     def finish(self, results: Results, draw: Draw) -> None:
-        """Write the picture, and print the results for --json.   Raises OutputError."""
+        """Write the picture, and print the results for --json.   Raises ModelError."""
         picture = drawn(draw)
         if picture is None:
             self.say(f"picture: not drawn, Matplotlib is not installed ({install_hint('series')})")
@@ -65,23 +65,23 @@ class Run:
             print(json.dumps(results | files))
 
     def _write(self, path: Path, content: bytes) -> None:
-        with file_errors(OutputError, "write", path, "expected free space and permission"):
+        with file_errors(ModelError, "write", path, "expected free space and permission"):
             write_file(path, content, lambda _: self._options.overwrite, _REFUSAL)
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path], *, overwrite: bool) -> None:
-    """Check that each output can be written and is none of the inputs.   Raises OutputError.
+    """Check that each output can be written and is none of the inputs.   Raises ModelError.
 
     inputs   files, and folders, whose subfolders hold the files to read
     """
     for output in outputs:
         expected = "expected an existing folder with write permission; make it or name another"
-        with file_errors(OutputError, "write", output, expected):
+        with file_errors(ModelError, "write", output, expected):
             check_writable(output)
             check_output(output, lambda _: overwrite, _REFUSAL)
     for output, path in itertools.product(outputs, inputs):
         if same_file(output, path) or real_path(output).parent.parent == real_path(path):
-            raise OutputError(f"{output} is among the files to read: expected another place; name another")
+            raise ModelError(f"{output} is among the files to read: expected another place; name another")
 
 
 def drawn(draw: Draw) -> bytes | None:

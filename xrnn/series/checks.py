@@ -58,10 +58,6 @@ class DivergedError(ModelError, ValueError):
     """A loss or a weight is not finite."""
 
 
-class OutputError(ModelError, OSError):
-    """A file can't be written."""
-
-
 @contextlib.contextmanager
 def file_errors(kind: type[ModelError], task: str, path: Path, expected: str) -> Iterator[None]:
     """Turn an OSError into an error of this kind: "can't read PATH (the reason): expected …"."""

@@ -119,20 +119,17 @@ def _may_be_others(cells: Sequence[str]) -> bool:
     )
 
 
-def iso_time(cell: str) -> datetime | None:
+def iso_time(cell: str, has_offset: bool | None = None) -> datetime | None:
     """The time in an ISO date or time stamp, which may lack the day, as in 2024-05. None for other text.
 
-    Also None for a time with nanoseconds, which a datetime does not hold.
+    Also None for a time with nanoseconds, which a datetime does not hold, and if only times with an offset, or without
+    one, are wanted.
     """
     if re.search(r"\.\d{6}0*[1-9]", cell):
         return None
     cell = f"{cell}-01" if re.fullmatch(r"\d{4}-\d{2}", cell) else re.sub(" UTC$", "+00:00", cell)
-    return _parsed("", cell) if re.match(r"\d{4}-", cell) else None
-
-
-def _iso(has_offset: bool, cell: str) -> datetime | None:
-    time = iso_time(cell)
-    return time if time and (time.tzinfo is not None) == has_offset else None
+    time = _parsed("", cell) if re.match(r"\d{4}-", cell) else None
+    return time if time and has_offset in (None, time.tzinfo is not None) else None
 
 
 def _have_a_step(times: Iterable[Any]) -> bool:
@@ -163,7 +160,8 @@ def _parsed(form: str, cell: str) -> datetime | None:
 
 # In the order in which they are tried; the readers of a row read the same text in several orders.
 _READERS: Final[tuple[tuple[Callable[[str], Time | None], ...], ...]] = (
-    *((read,) for read in (_digits, as_number, partial(_iso, True), partial(_iso, False))),
+    *((read,) for read in (_digits, as_number)),
+    *((partial(iso_time, has_offset=each),) for each in (True, False)),
     *(
         tuple(partial(_parsed, form + clock) for form in forms)
         for forms in (*zip(_ONE_ORDER), *_SEVERAL_ORDERS)
