@@ -64,7 +64,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
         remedy = f"write the dates as in 2024-05-31 12:00{other}"
         return DataError(f"{where(cells.index(cell))}: {quoted(cell)!r} {got}; {remedy}")
 
-    plain = {cell: _plain(cell) for cell in cells}  # many series may have the same times
+    plain = {cell: _plain(cell) for cell in dict.fromkeys(cells)}  # many series may have the same times
     if _may_be_others([*plain.values()]):
         raise error(cells[0], "may be a day, a month or a number: expected dates with one reading")
     most = 0
