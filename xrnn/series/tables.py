@@ -170,10 +170,8 @@ class Table:
         used = used if len(used) == len(columns.channels) else []
         id_at, time_at, label_at, *skipped = map(self.place, (columns.id, columns.time, columns.label, *columns.skip))
         left = [i for i in range(len(self.rows[0])) if i not in (id_at, time_at, label_at, *skipped)]
-        times_at = [] if time_at is None else [time_at]
-        if columns.timed and time_at is None:
-            times_at = self._times_at(left, used)
-            left = [i for i in left if i not in times_at]
+        times_at = self._times_at(left, used) if time_at is None else [time_at]
+        left = [i for i in left if i not in times_at]
         used = used or left[self._is_index(left) :]
         if not used:
             raise DataError(f"{self.name} has no channel: expected a column of numbers besides an index and named ones")
@@ -217,11 +215,11 @@ class Table:
         return (self.header[place] if self.header else "") or str(place + 1)
 
     def _times_at(self, left: Sequence[int], used: Sequence[int]) -> list[int]:
-        """The first column of times; if there is none, an index of numbers, or the columns of years and their parts.
+        """If times are used: the first column of times, else an index of numbers, or the columns of years and parts.
 
         left   the columns that are none of the id, the label and the skipped ones;   used: the channels among them
         """
-        free = [i for i in left if i not in used]
+        free = [i for i in left if i not in used] if self.columns.timed else []
         for i in free if len(left) > 1 else []:
             if self._holds_times(i):
                 return [i]
