@@ -205,6 +205,7 @@ def test_the_columns_of_times_and_the_unused_ones_are_named() -> None:
     [
         ("id,date,v\na,2020-01-01,1\na,2021-01-01,2\n", {"id": "id"}, [2020, 2021]),
         ("v,when\n1,2020-01-01\n2,2021-01-01\n", {}, [2020, 2021]),
+        ("v,when\n2,2021-01-01\n1,2020-01-01\n", {}, [2020, 2021]),  # the newest first
         ("v,w,when\n1,7,2020-01-01\n2,7,2021-01-01\n", {"channels": ("v",)}, [2020, 2021]),
         (",date,v\n0,2020-01-01,1\n1,2021-01-01,2\n", {}, [2020, 2021]),
         (",v\n0,1\n1,2\n", {}, [0, 1]),
@@ -318,6 +319,12 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
             "f.csv, t 2 has the labels run and walk: expected one for a series",
         ),
         (LONG, {"time": "t", "skip": ("sensor", "kind")}, "f.csv, line 4: the time 1 is also in line 3: expected diff"),
+        (
+            "when,v\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,3\n",
+            {"timed": True},
+            "02:00:00 is also in line 3: expected different times in a series; remove a row, or give id; if the clock "
+            "changed there, give times with their offset, as in 2024-03-31 03:00+02:00",
+        ),
         (
             "date,v\n1. Quartal,1\n",
             {"timed": True, "channels": ("v",)},

@@ -29,7 +29,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.checks import DataError, Series, Time, as_number, checked, param, read_text
-from xrnn.series.times import hold_dates, iso_time, read_times, show
+from xrnn.series.times import CLOCK_CHANGE, hold_dates, iso_time, read_times, show
 from xrnn.typing import HostArray
 
 TABLES: Final = (".csv", ".xlsx", ".parquet")  # the endings that `read_table` has a branch for
@@ -180,7 +180,7 @@ class Table:
         times, values, made = self.times(times_at), self.numbers(used), []
         names = tuple(self.header[i] for i in used) if self.header else None
         time_names, unused = tuple(map(self.shown, times_at)), tuple(self.shown(i) for i in left if i not in used)
-        for key, name, places in self.groups(id_at, [] if time_at is None else times):
+        for key, name, places in self.groups(id_at, times):
             of_series = label if label_at is None else self.label(label_at, places, name)
             of_steps = tuple(times[i] for i in places) if times else None
             each = Series(values[places], of_series, name, names, of_steps, key, time_names, unused)
@@ -273,7 +273,7 @@ class Table:
                     raise DataError(
                         f"{self.where(b)}: the time {show(times[b])} is also in "
                         f"{self.where(a).removeprefix(f'{self.name}, ')}: expected different times in a series; remove "
-                        f"a row, or give {param('id')}"
+                        f"a row, or give {param('id')}; {CLOCK_CHANGE}"
                     )
         at = "" if id_at is None else f", {self.shown(id_at)} "
         return [(key, f"{self.name}{at}{key}", places) for key, places in groups.items()]

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import DataError, Time, as_number, param
+from xrnn.series.checks import DataError, Time, as_number
 from xrnn.typing import HostArray
 
 # `iso_time` reads dates such as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
@@ -177,7 +177,7 @@ _UNITS: Final = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440, "second"
 _SEASONS: Final = {"1 month": 12, "3 months": 4, "7 days": 52, "1 day": 7, "1 working day": 5, "1 minute": 60}
 _MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
-_CLOCK_CHANGE: Final = "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
+CLOCK_CHANGE: Final = "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
 
 
 @dataclass(frozen=True)
@@ -246,17 +246,15 @@ class Step:
 
 
 def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
-    """The constant step of `times`; None for a single time.
+    """The constant step of `times`, which are sorted; None for a single time.
 
     like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days. It is
            also the step of a single time
 
-    Some working days may be missing, as holidays are. Raises DataError for unsorted and equal times, and for other
-    gaps.
+    Some working days may be missing, as holidays are. Raises DataError for other gaps.
     """
     if len(times) < 2:
         return _step_named(like, times[0]) if times else None
-    _check_order(times, name)
     step, odd = _best_step(times, like)
     if not odd:
         return step
@@ -266,19 +264,8 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
         got, remedy = "a gap in its times", "add the missing rows, of which a few may have empty cells"
     raise DataError(
         f"{printable(name)} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, or "
-        f"remove the column of times; {_CLOCK_CHANGE}"
+        f"remove the column of times; {CLOCK_CHANGE}"
     )
-
-
-def _check_order(times: Sequence[Any], name: str) -> None:
-    for a, b in itertools.pairwise(times):
-        if b <= a:
-            got = "twice" if a == b else f"after {show(a)}"
-            by = f"name the columns of times and of series with {param('time')} and {param('id')}"
-            raise DataError(
-                f"{printable(name)} has the time {show(b)} {got}: expected a later one in each row; sort or remove "
-                f"rows, or {by}; {_CLOCK_CHANGE}"
-            )
 
 
 def _step_named(name: str, time: Time) -> Step | None:
@@ -291,7 +278,10 @@ def _step_named(name: str, time: Time) -> Step | None:
 
 
 def _best_step(times: Sequence[Any], like: str = "") -> tuple[Step, list[tuple[Any, Any]]]:
-    """The step with the fewest odd neighbours, and these. Of several, the one called `like`.   times: two or more"""
+    """The step with the fewest odd neighbours, and these. Of several, the one called `like`.
+
+    times   sorted, two or more
+    """
     steps = [(step, _odd_neighbours(step, times)) for step in _candidates(times)]
     return min(steps, key=lambda each: (len(each[1]), each[0].name != like))
 
