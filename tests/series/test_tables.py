@@ -318,12 +318,18 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
             {"id": "t", "label": "kind", "skip": ("sensor",)},
             "f.csv, t 2 has the labels run and walk: expected one for a series",
         ),
-        (LONG, {"time": "t", "skip": ("sensor", "kind")}, "f.csv, line 4: the time 1 is also in line 3: expected diff"),
+        (LONG, {"time": "t", "skip": ("sensor", "kind")}, "f.csv, line 4: the time 1 is also in line 3: expected a la"),
         (
             "when,v\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,3\n",
             {"timed": True},
-            "02:00:00 is also in line 3: expected different times in a series; remove a row, or give id; if the clock "
-            "changed there, give times with their offset, as in 2024-03-31 03:00+02:00",
+            "is also in line 3: expected a later one in each row of a series; sort or remove rows, or give time and id; "
+            "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00",
+        ),
+        # the first rows of a file whose rows were turned round are the last ones of its index
+        (
+            ",v\n2,1\n1,2\n0,3\n",
+            {"timed": True},
+            "f.csv, line 3: the time 1 is before that in line 2: expected a later",
         ),
         (
             "date,v\n1. Quartal,1\n",

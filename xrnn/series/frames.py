@@ -60,7 +60,8 @@ class Form:
         frame, first, index = self.frame.copy(deep=False), len(self.keys), self.times
         if getattr(index.dtype, "tz", None) and len({*index.time}) == 1:  # a day later is the same time of day
             frame.isetitem(first - 1, index.tz_localize(None))
-        table, names = Table.of(frame, "X", Columns()), tuple(frame.columns)
+        names = tuple(frame.columns)
+        table = Table.of(frame, "X", Columns(time=names[first - 1]))
         times, values = table.times([first - 1]), table.numbers(range(first, len(names)))
         made = []
         for of_group, group, rows in table.groups(0 if first == 2 else None, times):

@@ -22,6 +22,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -253,9 +254,11 @@ class Table:
         return read_times(self.texts(places[0]), self.where) if places else []
 
     def groups(self, id_at: int | None, times: Sequence[Time]) -> list[tuple[str, str, list[int]]]:
-        """For each series: its identifier, its name, and its rows, sorted by the times of all rows, if any are given.
+        """For each series: its identifier, its name, and its rows, sorted by times that are dates or named by `time`.
 
-        Raises DataError if an identifier is missing, or a time occurs twice in a series.
+        times   of all rows; none if the rows have none
+
+        Raises DataError if an identifier is missing, a time occurs twice in a series, or other times are not sorted.
         """
         ids = [""] * len(self.rows) if id_at is None else self.texts(id_at)
         if id_at is not None and "" in ids:
@@ -267,13 +270,15 @@ class Table:
         for i, key in enumerate(ids):
             groups[key].append(i)
         for places in groups.values() if times else []:
-            places.sort(key=lambda row: times[row])
+            if self.columns.time or isinstance(times[0], datetime):  # the first column of numbers may be no times
+                places.sort(key=lambda row: times[row])
             for a, b in itertools.pairwise(places):
-                if times[a] == times[b]:
+                if not times[a] < times[b]:  # type: ignore[operator]
+                    other = self.where(a).removeprefix(f"{self.name}, ")
+                    got = f"{'also in' if times[a] == times[b] else 'before that in'} {other}"
                     raise DataError(
-                        f"{self.where(b)}: the time {show(times[b])} is also in "
-                        f"{self.where(a).removeprefix(f'{self.name}, ')}: expected different times in a series; remove "
-                        f"a row, or give {param('id')}; {CLOCK_CHANGE}"
+                        f"{self.where(b)}: the time {show(times[b])} is {got}: expected a later one in each row of a "
+                        f"series; sort or remove rows, or give {param('time')} and {param('id')}; {CLOCK_CHANGE}"
                     )
         at = "" if id_at is None else f", {self.shown(id_at)} "
         return [(key, f"{self.name}{at}{key}", places) for key, places in groups.items()]
