@@ -322,7 +322,7 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         (
             "when,v\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,3\n",
             {"timed": True},
-            "is also in line 3: expected a later one in each row of a series; sort or remove rows, or give time and id; "
+            "also in line 3: expected a later one in each row of a series; sort or remove rows, or give time and id; "
             "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00",
         ),
         # the first rows of a file whose rows were turned round are the last ones of its index
