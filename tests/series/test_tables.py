@@ -284,7 +284,7 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
             (f"x;y\n{number};2\n", {"decimal": ","}, "; if . begins the decimals, give decimal .; if it separates")
             for number in ("1.5", "5.000", "5.000,5", "1.000,5")
         ),
-        ("x,y,x\n1,2,3\n", {}, "f.csv has two channels 'x': expected different names, by which `xrnn predict` finds"),
+        ("x,y,x\n1,2,3\n", {}, "f.csv has two channels 'x': expected different names; rename or remove one"),
         ("a,,\n1,2,3\n", {}, "f.csv has two channels '': expected different names"),
         ("sep=;\nx;y\n1;2\n", {}, "f.csv, line 2, column sep=: 'x' is not a finite number"),
         *(

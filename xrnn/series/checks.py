@@ -105,10 +105,7 @@ def checked(series: Series) -> Series:
     shown, names = printable(series.name), series.channel_names or ()
     if len(set(names)) < len(names):
         twice = next(each for each in names if names.count(each) > 1)
-        raise DataError(
-            f"{shown} has two channels {quoted(twice)!r}: expected different names, by which `xrnn predict` finds the "
-            "channels; rename one, or leave it out"
-        )
+        raise DataError(f"{shown} has two channels {quoted(twice)!r}: expected different names; rename or remove one")
     known = ~np.isnan(series.values)
     steps = np.flatnonzero(known.any(axis=1))
     if not steps.size:

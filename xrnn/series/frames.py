@@ -121,17 +121,15 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
         return None
     levels, keys = X.index.nlevels, [*X.index.names]
-    if X.ndim == 1:
+    if X.ndim == 1:  # it has no columns to name
         id_name, time, target, known = "", "", "", ()
-    elif levels == 2:  # it has both
+    elif levels == 2:  # the index has both
         id_name, time = "", ""
     is_wide = X.ndim == 2 and levels == 1 and not (id_name or time or target or known)
     if is_wide and not isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex):
         return None
     frame = X if X.ndim == 2 else X.to_frame(_VALUE if X.name is None and levels == 2 else X.name)
-    places = _places(frame, [id_name, time], target, known, is_wide)
-    columns = [*frame.columns]
-    used = [columns[i] for i in places]
+    used = _used(frame, [id_name, time], target, known, is_wide)
     parts = [X.index.get_level_values(i) for i in range(levels)]
     if time:
         parts, keys = [frame[time]], [time]
@@ -139,15 +137,15 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
         parts, keys = [frame[id_name], *parts], [id_name, *keys]
     if len(keys) == 2:
         keys = [default if key is None else key for key, default in zip(keys, ("id", "time"), strict=True)]
-    parts += [frame.iloc[:, i] for i in places]
+    parts += [frame.iloc[:, i] for i in used]
     names = ["time" if each is None else str(each) for each in keys]
-    names += [_VALUE if each is None else str(each) for each in used]
+    names += [_VALUE if each is None else str(each) for each in used.values()]
     table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)}).set_axis(names, axis=1)
-    return Form(table, keys, frame.columns if is_wide else used[:1], is_wide, levels == 2)
+    return Form(table, keys, frame.columns if is_wide else [*used.values()][:1], is_wide, levels == 2)
 
 
-def _places(frame: Any, keys: Sequence[str], target: str, known: Sequence[str], is_wide: bool) -> Sequence[int]:
-    """The indices of the columns to forecast and of the known columns.   keys: the columns of identifiers and times
+def _used(frame: Any, keys: Sequence[str], target: str, known: Sequence[str], is_wide: bool) -> dict[int, Any]:
+    """The columns to forecast and the known ones: index → name.   keys: the columns of identifiers and times
 
     A wide frame forecasts all columns. In others, the default target is the only column that is neither a key nor
     known. Raises ValueError if there is none or several, if a column is missing or named twice, and for a frame without
@@ -162,7 +160,7 @@ def _places(frame: Any, keys: Sequence[str], target: str, known: Sequence[str], 
     if len(twice):
         raise ValueError(f"X has two columns {twice[0]!r}: expected columns with different names; rename one")
     if is_wide:
-        return range(len(columns))
+        return dict(enumerate(columns))
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
     if missing := [each for each in given if each not in columns]:
@@ -173,4 +171,4 @@ def _places(frame: Any, keys: Sequence[str], target: str, known: Sequence[str], 
         besides = ", ".join(given) or "the index"
         remedy = "name it by Forecaster(target=)"
         raise ValueError(f"X has {len(targets)} columns besides {besides}: expected one to forecast; {remedy}")
-    return [columns.index(each) for each in (*targets, *known)]
+    return {columns.index(each): each for each in (*targets, *known)}

@@ -87,10 +87,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
 
 
 def hold_dates(cells: Sequence[str]) -> bool:
-    """True for a column of dates: at least half of the cells resemble dates.
-
-    Numbers are dates only if all cells are, as in 20240531.
-    """
+    """True for a column of dates: at least half of the cells resemble dates, or all are numbers such as 20240531."""
     if as_number(cells[0]) is not None:
         return len(cells[0]) > 6 and all(map(_digits, cells))  # values may well be like 202405
     return 2 * sum(as_number(cell) is None and bool(_LIKE_A_DATE.match(cell)) for cell in cells) >= len(cells)
@@ -120,10 +117,9 @@ def _may_be_others(cells: Sequence[str]) -> bool:
 
 
 def iso_time(cell: str, has_offset: bool | None = None) -> datetime | None:
-    """The time in an ISO date or time stamp, which may lack the day, as in 2024-05. None for other text.
+    """The time in an ISO date or time stamp, which may lack the day, as in 2024-05.   has_offset: None for both kinds
 
-    Also None for a time with nanoseconds, which a datetime does not hold, and if only times with an offset, or without
-    one, are wanted.
+    None for other text, and for a time with nanoseconds, which a datetime does not hold.
     """
     if re.search(r"\.\d{6}0*[1-9]", cell):
         return None
@@ -278,10 +274,7 @@ def _step_named(name: str, time: Time) -> Step | None:
 
 
 def _best_step(times: Sequence[Any], like: str = "") -> tuple[Step, list[tuple[Any, Any]]]:
-    """The step with the fewest odd neighbours, and these. Of several, the one called `like`.
-
-    times   sorted, two or more
-    """
+    """The step with the fewest odd neighbours, and these; of several, the one called `like`.   times: two or more"""
     steps = [(step, _odd_neighbours(step, times)) for step in _candidates(times)]
     return min(steps, key=lambda each: (len(each[1]), each[0].name != like))
 
