@@ -19,6 +19,7 @@ from xrnn.series.forecast.learnt import (
     candidates,
     effect_of,
     gru,
+    linear_part,
     moments,
     output_layers,
     recurrent_part,
@@ -98,6 +99,34 @@ def test_candidates_from_moments_are_regressions_on_the_windows() -> None:
         corrected = step.copy()
         corrected[4:] += W
         assert any(np.allclose(M, repeated(corrected, 3), atol=1e-7) for M in maps)
+
+
+def test_no_forecast_of_a_left_out_window_has_seen_later_values() -> None:
+    """The maps have seen no value after the split, and their weights only the steps ahead of windows before it."""
+    F, rows = 3, 200
+    at = np.arange(8, rows)
+
+    def forecasts(values: HostArray, scale: float) -> HostArray:
+        z, ahead = (np.append(values, [np.nan] * F)[at[:, None] + np.arange(*of)] for of in ((-8, 0), (0, F)))
+        return linear_part(z, ahead, at, np.full(len(at), rows), np.full((len(at), 1), scale), 2)[1]
+
+    values = np.random.default_rng(0).standard_normal(rows).cumsum()
+    for scale, more in ((0.0, 0), (1.0, F - 1)):  # if all errors are 0, the weights are equal
+        expected = forecasts(values, scale)
+        for split in np.ceil(rows * np.linspace(0.35, 1, 7)[2:-1]).astype(int):
+            changed = np.where(np.arange(rows) < split + more, values, 10 - values)
+            before = at <= split + more
+            assert np.isfinite(expected[at == split]).all()
+            np.testing.assert_allclose(forecasts(changed, scale)[before], expected[before])
+
+
+def test_errors_count_in_units_of_the_series() -> None:
+    """Half of the windows continue their last value, the others change its sign. The first have larger units."""
+    z, signs = np.random.default_rng(0).standard_normal((400, 4)), np.resize([[1.0], [-1.0]], (400, 1))
+    for scale, least, most in ((100.0, 0.9, 1.1), (0.01, -0.5, 0.5)):
+        windows = z, signs * z[:, 3:], np.arange(400), np.full(400, 400), np.where(signs > 0, scale, 1.0)
+        W, _ = linear_part(*windows, 1)
+        assert least < W[3, 0] < most
 
 
 def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> None:
