@@ -153,11 +153,11 @@ def test_another_step_than_that_of_the_training_is_refused(capsys: Capture) -> N
         rows = [f"{datetime(2024, 1, 1) + timedelta(minutes=i * minutes)},{i % 5}" for i in range(40)]
         Path(f"{name}.csv").write_text("\n".join(["date,v", *rows]))
     options = [*OPTIONS]
-    words = "{} has steps of {}, but the longest series to train on has steps of {}: expected the same steps; correct"
-    days, hours = words.format("days.csv", "1 day", "1 hour"), words.format("hours.csv", "1 hour", "1 day")
-    assert days in failed(capsys, "forecast", "hours.csv", "days.csv", *options, "--season", "4")
+    words = "days.csv has steps of 1 day, but hours.csv has steps of 1 hour: expected the same steps; correct"
+    assert words in failed(capsys, "forecast", "hours.csv", "days.csv", *options, "--season", "4")
     results(capsys, "forecast", "days.csv", *options)
-    assert hours in failed(capsys, "predict", "forecaster.safetensors", "hours.csv")
+    words = "hours.csv has steps of 1 hour, but the model was trained on steps of 1 day: expected"
+    assert words in failed(capsys, "predict", "forecaster.safetensors", "hours.csv")
     Path("numbers.csv").write_text("\n".join([",v", *(f"{7 * i},{i % 5}" for i in range(40))]))  # without a unit
     forecasts(capsys, "numbers.csv")
 

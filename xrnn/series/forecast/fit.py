@@ -57,7 +57,7 @@ def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> l
     rows = [each.target_rows.stop for each in series]
     cuts = [max(n - max(p.horizon, round(_TEST_SHARE * n)), 0) for n in rows]
     model = _without_parts(series, rows, cuts, step, p)
-    series = [as_fitted(each, model) for each in series]
+    series = [as_fitted(each, model, f"{printable(longest.name)} has") for each in series]
     ones = [OneSeries(each, model, cut) for each, cut in zip(series, cuts if held_out else rows, strict=True)]
     if all(each.flawed for each in ones):
         raise DataError(
@@ -102,11 +102,11 @@ def _without_parts(series: Sequence[Series], rows: list[int], cuts: list[int], s
     )
 
 
-def as_fitted(series: Series, model: Model) -> Series:
+def as_fitted(series: Series, model: Model, other: str = "the model was trained on") -> Series:
     """The series with the times of the steps ahead. A single time has no step: the step is then that of the model.
 
     Raises DataError for another number of columns or another step than the model has, and if the model has a calendar
-    and the series no dates.
+    and the series no dates.   other: the start of a sentence about the step of the model
     """
     check_same(series, 1 + model.known, None)
     times = series.times or ()
@@ -121,8 +121,8 @@ def as_fitted(series: Series, model: Model) -> Series:
     is_unit = " " in step.name  # the unit of numbers is unknown
     if model.step and step.name != model.step and is_unit == (" " in model.step):
         raise DataError(
-            f"{printable(series.name)} has steps of {step.name}, but the longest series to train on has steps of "
-            f"{model.step}: expected the same steps; correct the times, or train a model for each"
+            f"{printable(series.name)} has steps of {step.name}, but {other} steps of {model.step}: expected the same "
+            "steps; correct the times, or train a model for each"
         )
     return replace(series, times=(*times, *step.after(times[-1], model.horizon)))
 
