@@ -35,18 +35,23 @@ def run(patch: Patch, *, terminal: str, width: int = 120) -> tuple[str, list[str
 
     terminal   TERM of stderr; empty for no terminal
     """
-    counted, now, lines = Counted(), 100.0, list[str]()
+    counted: Any = Counted()
+    now, lines = 100.0, list[str]()
     patch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
     patch.setattr(sys, "stderr", shown := io.StringIO())
     for name, value in {"TERM": terminal, "COLUMNS": str(width), "FORCE_COLOR": "1" * bool(terminal)}.items():
         patch.setenv(name, value)
     watcher: Any = TrainingProgress(SimpleNamespace(say=lines.append))  # type: ignore[arg-type]
-    watcher.began(counted, 40)
-    for _ in range(30):
-        counted.losses.append(4.25)
-        now += 0.5
-        watcher.updated()
-    watcher.ended()
+
+    def updates(_: int, stops: Any) -> None:
+        nonlocal now
+        for _ in range(30):
+            counted.losses.append(4.25)
+            now += 0.5
+            assert not stops()
+
+    counted.run = updates
+    watcher.run(counted, 40)
     return shown.getvalue(), lines
 
 

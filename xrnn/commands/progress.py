@@ -44,33 +44,34 @@ class TrainingProgress(Watcher):
     def tell(self, line: str) -> None:
         self._run.say(line)
 
-    def began(self, training: Training, last: int) -> None:
+    def run(self, training: Training, last: int) -> None:
+        """Print the final figures, too, if an error ends the training."""
         self._training = training
-        self._started = self._last_read = time.monotonic()
+        started = self._last_read = time.monotonic()
         stopping = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
         self._handlers = {each: signal.signal(each, self._stop) for each in stopping}
         self._task = self._bar.add_task("", total=last)
-        self._bar.start()
+        try:
+            with self._bar:
+                training.run(last, self._updated)
+        finally:
+            self._restore_handlers()
+            if training.losses:
+                self.tell(f"{training.figures}, took {timedelta(seconds=round(time.monotonic() - started))}")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._restore_handlers()
-        self.status, self.stopped = 128 + number, True
+        self.status = 128 + number
 
     def _restore_handlers(self) -> None:
         for each, handler in self._handlers.items():
             signal.signal(each, handler)
 
-    def updated(self) -> None:
-        """Redraw the bar, at an interval."""
+    def _updated(self) -> bool:
+        """Redraw the bar, at an interval → whether a signal ends the training."""
         if (now := time.monotonic()) - self._last_read >= _SECONDS_BETWEEN_READS:
             self._training.read_losses()
             self._last_read = now
             done, figures = len(self._training.losses), self._training.figures
             self._bar.update(self._task, completed=done, description=figures, refresh=True)
-
-    def ended(self) -> None:
-        """Print the final figures."""
-        self._restore_handlers()
-        self._bar.stop()
-        if self._training.losses:
-            self.tell(f"{self._training.figures}, took {timedelta(seconds=round(time.monotonic() - self._started))}")
+        return self.status > 0

@@ -125,7 +125,7 @@ class Estimator(ABC):
     rules: ClassVar = RULES  # of the parameters
     layers_: dict[str, Any]
     reading_: Mapping[str, str] = MappingProxyType({})
-    _params: Any  # a copy of the estimator with the parameters with which the model was fitted
+    _params: Any  # the copy that `fit` trained: it keeps the parameters of the training, and has the learnt attributes
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -173,9 +173,11 @@ class Estimator(ABC):
         try:
             # Parameters that xrnn got after the file was written have their defaults.
             loaded = cls().set_params(**checkpoint.extra["params"])
-            learnt = learnt_in(checkpoint.extra["learnt"])
-            learnt = {name: np.array(each) if isinstance(each, list) else each for name, each in learnt.items()}
-            loaded._keep(loaded.check_params(), learnt | {"layers_": dict(checkpoint.layers)})
+            fitted, learnt = loaded.check_params(), learnt_in(checkpoint.extra["learnt"])
+            for name, each in learnt.items():
+                setattr(fitted, name, np.array(each) if isinstance(each, list) else each)
+            fitted.layers_ = dict(checkpoint.layers)
+            loaded._keep(fitted)
             if not all(isinstance(each, str) for each in loaded.reading_.values()):
                 raise ValueError("reading_ holds other values than text")
             with np.errstate(all="ignore"):
@@ -199,15 +201,11 @@ class Estimator(ABC):
             self.rules[name].check(name, params[name])
         return type(self)(**params)
 
-    def _keep(self, params: Any, learnt: Mapping[str, Any]) -> None:
-        """Replace the fitted model, after the training: a `fit` that fails keeps the last one.
-
-        params   a copy of the estimator with the parameters of the training, as plain Python values
-        """
+    def _keep(self, fitted: Self) -> None:
+        """Take the learnt attributes of a copy that `check_params` made: a `fit` that fails keeps the last ones."""
         for name in learnt_in(vars(self)).keys() - {"reading_"}:
             delattr(self, name)  # the last model may be of another kind
-        vars(params).update(learnt)
-        vars(self).update(learnt_in(vars(params)), _params=params)
+        vars(self).update(learnt_in(vars(fitted)), _params=fitted)
 
     @abstractmethod
     def _try(self) -> None:

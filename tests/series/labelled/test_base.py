@@ -25,8 +25,9 @@ class Counting(Convolutions):
         if self.p.layers > 1:
             raise SettingsError("layers is set")
 
-    def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
-        return super().learn(series, watcher) | {"count_": len(series)}
+    def learn(self, series: list[Series], watcher: Watcher) -> None:
+        super().learn(series, watcher)
+        self.p.count_ = len(series)
 
 
 @pytest.mark.usefixtures("workdir")

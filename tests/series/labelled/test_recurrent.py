@@ -184,7 +184,7 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
     training.total = 1000
     for update, rate in ((500, 0.2), (750, 0.2 * (1 - math.sqrt(0.5))), (1000, 0.02), (5000, 0.02)):
         training._optimizer.steps = update - 1
-        training.run(1, Watcher())
+        training.run(1)
         assert training._optimizer.lr == pytest.approx(rate)
 
 
@@ -192,7 +192,7 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
 def test_the_linear_layer_of_a_classifier_learns_ten_times_as_fast(kind: Any, series: Any) -> None:
     training = prepared(series, kind).training()
     before = [each.copy() for each in training.model.params]
-    training.run(1, Watcher())  # Adam's first update changes each weight by its learning rate
+    training.run(1)  # Adam's first update changes each weight by its learning rate
     *others, W, _ = (np.abs(after - old).max() for after, old in zip(training.model.params, before, strict=True))
     assert max(others) == pytest.approx(TINY["lr"], rel=1e-2)
     assert W / max(others) == pytest.approx(10 if kind is Classifier else 1, rel=1e-2)
@@ -201,7 +201,7 @@ def test_the_linear_layer_of_a_classifier_learns_ten_times_as_fast(kind: Any, se
 def test_gradients_are_clipped() -> None:
     training = prepared(NUMBERS, Regressor).training()
     training._targets *= 1000
-    training.run(1, Watcher())
+    training.run(1)
     assert sum(float(np.square(each).sum()) for each in training.model.grads) == pytest.approx(1, rel=1e-5)
 
 
@@ -260,7 +260,7 @@ def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[
     for one, other in zip(trainings[0].model.params, trainings[1].model.params, strict=True):
         np.testing.assert_array_equal(backend.to_numpy(one), other, strict=True)
     for training in trainings:
-        training.run(5, Watcher())
+        training.run(5)
     np.testing.assert_allclose(trainings[0].losses, trainings[1].losses, rtol=1e-4)
 
 
@@ -282,22 +282,22 @@ def test_a_step_sends_its_batch_in_three_transfers_and_waits_for_nothing(kind: A
 
 def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Backend) -> None:
     training = prepared().training(backend)
-    training.run(1, Watcher())
+    training.run(1)
     training.model.linear.params[1][0] = math.nan
     with pytest.raises(DivergedError, match=r"^the loss is nan at update 2: expected a finite number; lower lr$"):
-        training.run(1, Watcher())
+        training.run(1)
     assert len(training.losses) == 1
     training = prepared().training(backend)
     training.model.linear.params[1][0] = math.inf
     with pytest.raises(
         DivergedError, match=r"^linear.b is not finite after update 0: expected finite numbers; lower lr"
     ):
-        training.run(0, Watcher())
+        training.run(0)
 
 
 def test_a_training_that_is_not_used_any_more_holds_no_memory() -> None:
     training = prepared().training()
-    training.run(2, Watcher())
+    training.run(2)
     alive = weakref.ref(training)
     del training
     assert alive() is None  # without the garbage collector
@@ -307,7 +307,7 @@ def test_the_seed_decides_the_weights_and_the_draws(backend: Backend) -> None:
     losses = []
     for seed in (0, 0, 1):
         training = prepared(seed=seed).training(backend)
-        training.run(3, Watcher())
+        training.run(3)
         losses.append(training.losses)
     assert losses[0] == losses[1] != losses[2]
 
@@ -318,7 +318,7 @@ def test_balanced_weights_give_each_label_the_same_share() -> None:
     y = training.model.outputs([*map(training.input, training._values)])
     nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), targets_of(ready.series)]
     is_rare = targets_of(ready.series) == [*ready.p.classes_].index("quick")
-    training.run(1, Watcher())
+    training.run(1)
     assert training.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
 
 
@@ -327,7 +327,7 @@ def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend
     training, targets = ready.training(backend), targets_of(ready.series)
     np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-6)
     y = training.model.outputs([*map(training.input, training._values)])[:, 0]
-    training.run(1, Watcher())
+    training.run(1)
     assert training.losses[0] == pytest.approx(np.square(y - targets).mean(), rel=1e-4)
     assert training.figures == f"epoch 1: loss {training.losses[0]:.3f}"
 

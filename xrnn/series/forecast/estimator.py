@@ -97,7 +97,8 @@ class Forecaster(Estimator):
         """Learn from series, the known columns beside the target → these series, with the model.   Raises DataError."""
         p = self.check_params()
         ones = fit_series(series, p)
-        self._keep(p, {"model_": ones[0].model})
+        p.model_ = ones[0].model
+        self._keep(p)
         return ones
 
     def _read(self, X: Any, known: Any, ahead: int, columns: int | None = None) -> tuple[list[Series], Form | None]:

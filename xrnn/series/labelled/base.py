@@ -25,7 +25,7 @@ class Kind(ABC):
     """A kind of model of an estimator.
 
     p          the estimator, with valid parameters; when `learn` is called, it has `channels_` and what it has learnt
-               from the targets; when another method is called, it also has the attributes that `learn` returned
+               from the targets; when another method is called, it also has the attributes that `learn` has set
     features   the number of features made from each channel: `scale_`, which each kind learns, has the mean and the
                deviation of every feature, (2, features · channels)
     """
@@ -41,8 +41,8 @@ class Kind(ABC):
         """Raises SettingsError for parameters that the kind does not use, or that do not fit together."""
 
     @abstractmethod
-    def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
-        """The learnt attributes of the estimator, by name.   The labels of the series: see `targets_of`
+    def learn(self, series: list[Series], watcher: Watcher) -> None:
+        """Set the learnt attributes of the estimator.   The labels of the series: see `targets_of`
 
         Raises DataError, SettingsError and DivergedError.
         """
@@ -60,24 +60,14 @@ class Kind(ABC):
 
 
 class Watcher:
-    """Follows a training, and may stop it. By default, it does neither.
-
-    stopped   True to end the training after its current update
-    """
-
-    stopped: bool = False
+    """Follows a training, and may stop it. By default, it does neither."""
 
     def tell(self, line: str) -> None:
         """A line about the progress, to print."""
 
-    def began(self, training: Any, last: int) -> None:
-        """A training of up to `last` updates begins."""
-
-    def updated(self) -> None:
-        """An update was made."""
-
-    def ended(self) -> None:
-        """The training has ended, also by an error."""
+    def run(self, training: Any, last: int) -> None:
+        """Run a training of up to `last` updates."""
+        training.run(last)
 
 
 def targets_of(series: Sequence[Series]) -> HostArray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -138,36 +138,30 @@ class Convolutions(Kind):
                     f"parameter than {param('seed')}; leave it out"
                 )
 
-    def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
+    def learn(self, series: list[Series], watcher: Watcher) -> None:
         p, seed, backend = self.p, self.p.seed, get_backend()
-        longest = max(len(each.values) for each in series)
-        kernels = Kernels(p.channels_, longest, seed)
+        p.longest_ = max(len(each.values) for each in series)
+        kernels = Kernels(p.channels_, p.longest_, seed)
         # To solve for: all series, or of many a random part of each group, at least one series.
         rng, share = np.random.default_rng(seed), min(1, _MOST_SERIES / len(series))
         parts = [rng.permutation(each)[: max(1, round(len(each) * share))] for each in groups_of(series)]
         series = [series[i] for i in np.sort(np.concatenate(parts))]
         scale = Scale.of(each.values for each in series)
         x = [scale.apply(each.values) for each in series]
-        thresholds = kernels.thresholds_of(x, seed)
-        W, b, penalty = leave_one_out_ridge(kernels.features(x, thresholds), targets_of(series), p._outputs)
+        p.scale_, p.thresholds_ = np.array([scale.mean, scale.deviation]), kernels.thresholds_of(x, seed)
+        W, b, penalty = leave_one_out_ridge(kernels.features(x, p.thresholds_), targets_of(series), p._outputs)
+        p.losses_ = np.zeros(0)
+        p.layers_ = {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (W, b)))}
         watcher.tell(
             f"model: ridge regression on {len(W):,} random convolutions of {len(series):,} series; "
             f"penalty {penalty:g}; seed {seed}"
         )
-        return {
-            "longest_": longest,
-            "losses_": np.zeros(0),
-            "scale_": np.array([scale.mean, scale.deviation]),
-            "thresholds_": thresholds,
-            "layers_": {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (W, b)))},
-        }
 
     def outputs(self, series: list[Series]) -> HostArray:
         p, linear = self.p, self.p.layers_["linear"]
         kernels, scale = Kernels(p.channels_, p.longest_, p.seed), Scale(*p.scale_)
         y = np.zeros((len(series), linear.output_size))
-        for first in range(0, len(series), _AT_ONCE):
-            x = [scale.apply(each.values) for each in series[first : first + _AT_ONCE]]
-            features = linear.backend.asarray(kernels.features(x, p.thresholds_))
-            y[first : first + _AT_ONCE] = to_numpy(linear(features))
+        for rows in np.split(np.arange(len(series)), range(_AT_ONCE, len(series), _AT_ONCE)):
+            x = [scale.apply(series[i].values) for i in rows]
+            y[rows] = to_numpy(linear(linear.backend.asarray(kernels.features(x, p.thresholds_))))
         return y

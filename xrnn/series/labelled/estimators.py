@@ -94,7 +94,8 @@ class LabelledEstimator(Estimator):
         p._count_features(X)
         names = next((each.channel_names for each in series if each.channel_names), None)
         vars(p).update(learnt, channels_=series[0].channels, channel_names_=names)
-        self._keep(p, model.learn(series, self.watcher))
+        model.learn(series, self.watcher)
+        self._keep(p)
         return self
 
     def _predict(self, X: Any) -> HostArray:

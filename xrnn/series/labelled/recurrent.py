@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -61,22 +61,17 @@ class Recurrent(Kind):
                 "by its later steps; leave one of them out"
             )
 
-    def learn(self, series: list[Series], watcher: Watcher) -> dict[str, Any]:
+    def learn(self, series: list[Series], watcher: Watcher) -> None:
         p = self.p
-        patch, scaling = choose(p, series, watcher)
-        training = Training(p, patch, scaled(series, scaling), targets_of(series))
+        p.patch_, p.scaling_ = choose(p, series, watcher)
+        training = Training(p, p.patch_, scaled(series, p.scaling_), targets_of(series))
         weights = sum(each.size for each in training.model.params)
         layers = f"{'' if p.one_way else 'bidirectional '}{CELLS[p.cell].__name__} layer{'s' * (p.layers > 1)}"
-        options = f"--patch {patch} --scaling {scaling}"
+        options = f"--patch {p.patch_} --scaling {p.scaling_}"
         watcher.tell(f"model: {p.layers} {layers} of {p.hidden}, {weights:,} weights; {options}")
-        training.run(p.epochs * training.per_epoch if p.epochs else training.total, watcher)
-        return {
-            "patch_": patch,
-            "scaling_": scaling,
-            "losses_": np.array(training.losses),
-            "scale_": np.array([training.scale.mean, training.scale.deviation]),
-            "layers_": dict(training.model),
-        }
+        watcher.run(training, p.epochs * training.per_epoch if p.epochs else training.total)
+        p.losses_, p.layers_ = np.array(training.losses), dict(training.model)
+        p.scale_ = np.array([training.scale.mean, training.scale.deviation])
 
     @property
     def features(self) -> int:  # type: ignore[override]
@@ -132,8 +127,7 @@ def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
     watcher.tell("choosing by short trainings, tested on series that they leave out")
 
     def error_of(size: int, scaling: str) -> float:
-        errors = [_error(p, size, scaling, *parts) for parts in divided[: -(-_TESTED // left)]]
-        error = sum(errors) / len(errors)
+        error = float(np.mean([_error(p, size, scaling, *parts) for parts in divided[: -(-_TESTED // left)]]))
         watcher.tell(f"  --patch {size} --scaling {scaling}: error {error:.3f}")
         return error
 
@@ -161,7 +155,7 @@ def _error(p: Any, size: int, scaling: str, train: list[Series], left: list[Seri
     training = Training(p, size, scaled(train, scaling), targets_of(train))
     try:
         training.total = max(1, round(_SHARE * training.total))
-        training.run(training.total, Watcher())
+        training.run(training.total)
     except DivergedError:
         return math.inf
     y, targets = training.model.outputs([training.input(each) for each in scaled(left, scaling)]), targets_of(left)
@@ -309,21 +303,16 @@ class Training:
         """The epoch and the loss, for a line about the progress."""
         return f"epoch {len(self.losses) // self.per_epoch:,}: loss {np.mean(self.losses[-_AVERAGED:]):.3f}"
 
-    def run(self, last: int, watcher: Watcher) -> None:
-        """Make `last` updates, or fewer if the watcher stops.
+    def run(self, last: int, stops: Callable[[], bool] = lambda: False) -> None:
+        """Make `last` updates, or fewer if `stops`, which is called after each one, returns True.
 
         Raises DivergedError if a loss or a weight is not finite.
         """
-        watcher.began(self, last)
-        try:
-            for batch in itertools.islice(self.batches(), last):
-                self.step(*batch)
-                watcher.updated()
-                if watcher.stopped:
-                    break
-            self.read_losses()
-        finally:
-            watcher.ended()
+        for batch in itertools.islice(self.batches(), last):
+            self.step(*batch)
+            if stops():
+                break
+        self.read_losses()
         for name, each in self.model.named_params.items():
             if not np.isfinite(to_numpy(each)).all():
                 found = f"{name} is not finite after update {self._optimizer.steps:,}"
