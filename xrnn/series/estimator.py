@@ -203,7 +203,7 @@ class Estimator(ABC):
 
     def _keep(self, fitted: Self) -> None:
         """Take the learnt attributes of a copy that `check_params` made: a `fit` that fails keeps the last ones."""
-        for name in learnt_in(vars(self)).keys() - {"reading_"}:
+        for name in learnt_in(vars(self)):
             delattr(self, name)  # the last model may be of another kind
         vars(self).update(learnt_in(vars(fitted)), _params=fitted)
 

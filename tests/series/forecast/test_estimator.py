@@ -97,7 +97,8 @@ def test_known_columns() -> None:
     empty = Series(np.insert(known[0], 0, np.nan, axis=1), None, "s")
     refused(
         (ValueError, loaded.predict, "got no X, and a loaded Forecaster keeps no series: expected X"),
-        (DataError, lambda: loaded.forecast(empty), "s has no value to continue: expected some; leave it out"),
+        (DataError, lambda: loaded.forecast(empty), "s has no value before the steps to forecast: expected some; leav"),
+        (DataError, lambda: plain.score(X[:, :2]), "X[0] has no value before the steps to forecast: expected some; le"),
         (ValueError, forecaster.predict, "known is None: expected the 2 known columns of `fit`; give known="),
         (ValueError, lambda: forecaster.predict(known=known[:, 61:]), shape.format("2, 2", 3)),
         (ValueError, lambda: forecaster.predict(known=known), shape.format("63, 2", 3)),

@@ -266,7 +266,12 @@ BAD_LABELS = [
         (Classifier, np.full((2, 3), np.nan), [1, 2], "X[0] has no values"),
         (Classifier, ONES * 1j, [1, 2], "Complex data not supported"),
         (Regressor, ONES, [1.0, np.nan], "Input y contains NaN, infinity"),
-        (Regressor, ONES, [1, 1], "all series have the same target 1: expected different ones"),
+        (
+            Regressor,
+            ONES,
+            [1, 1],
+            "got 2 sample(s), all with the target 1: expected series with different targets; add",
+        ),
         (Regressor, ONES, [date(2024, 1, 1)] * 2, "y holds an object that is no number (float() argument must be"),
         (Regressor, ONES, ["1", "2"], "y has dtype str32: expected numbers; convert it"),
         *((Regressor, ONES, y, f"y has dtype {y.dtype.name}: expected numbers") for y in TIMES),

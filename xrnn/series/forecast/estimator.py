@@ -6,7 +6,6 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 import numpy as np
@@ -111,7 +110,6 @@ class Forecaster(Estimator):
         """
         p: Any = self.check_params()
         names = [each for each in (p.id, p.time, p.target, *names_in(p.known)) if each]
-        form: Form | None
         if X is None and columns is not None:
             if "_last" not in vars(self):
                 raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
@@ -127,14 +125,12 @@ class Forecaster(Estimator):
                 f"id, time, target or known name the column {names[0]}, but X has no named columns: expected a "
                 "DataFrame; leave the names out, or give one"
             )
-        if not form:
-            return with_known(series, known, ahead, columns), None
-        if known is not None:
+        if form and known is not None:
             raise ValueError(
                 "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "
                 "Forecaster(target=, known=), and append the rows of the steps ahead, with a missing target"
             )
-        return series, form
+        return series if form else with_known(series, known, ahead, columns), form
 
     @property
     def levels_(self) -> tuple[float, ...]:
@@ -177,8 +173,6 @@ class Forecaster(Estimator):
         model = self._fitted().model_
         F = model.horizon
         series, _ = self._read(X, known, 0, model.known)
-        if (rows := min(each.target_rows.stop for each in series)) <= F:
-            raise ValueError(f"X has series of {rows} steps: expected more than the horizon of {F}")
         scores = []
         for each in self._forecasts(series, F, stacklevel=3):
             past, actual = np.split(each.target, [-F])
@@ -220,16 +214,14 @@ class Forecaster(Estimator):
             for key, each in zip(used, forecasts, strict=True):
                 times: Sequence[Time] = each.given.times or range(1, len(each.target) + 1)
                 for i, quantiles in enumerate(each.forecast.tolist(), start=each.cut):
-                    step_ahead = i - each.cut + 1
-                    rows.append((key, times[each.cut - 1], step_ahead, times[i], float(each.target[i]), *quantiles))
+                    row = key, times[each.cut - 1], i - each.cut + 1, times[i], float(each.target[i]), *quantiles
+                    rows.append(row)
         names = ("series", "cutoff", "step", "time", "value", *(f"{q:g}" for q in model.levels_))
         table = dict(zip(names, zip(*rows, strict=True), strict=True))
         if form:
             indices = {name: form.index(table[name]) for name in ("cutoff", "time")}
             return importlib.import_module("pandas").DataFrame(table | indices)
         return {name: np.array(column) for name, column in table.items()}
-
-    # ---- forecasts ----
 
     def forecast(self, series: Series, rows: int | None = None) -> OneSeries:
         """A series with its forecast of the steps after the first `rows` rows; by default, after the last known value.
@@ -239,19 +231,17 @@ class Forecaster(Estimator):
         model = self._fitted().model_
         series = as_fitted(series, model)
         if np.isnan(series.values[:rows, 0]).all():
-            raise DataError(f"{series.name} has no value to continue: expected some; leave it out")
+            raise DataError(f"{series.name} has no value before the steps to forecast: expected some; leave it out")
         one = OneSeries(series, model, rows)
         one.check_known()
         return one
 
     def _forecasts(self, series: Sequence[Series], back: int = 0, *, stacklevel: int) -> list[OneSeries]:
         """The series with their forecasts, from `back` rows before its end. Warns if some forecasts are naive."""
-        forecasts = [self.forecast(each, each.target_rows.stop - back) for each in series]
+        forecasts = [self.forecast(each, max(each.target_rows.stop - back, 0)) for each in series]
         if line := naive_forecasts(forecasts):
             warnings.warn(line, stacklevel=stacklevel)
         return forecasts
-
-    # ---- files ----
 
     def _try(self) -> None:
         learnt = vars(self)["model_"]
@@ -263,9 +253,8 @@ class Forecaster(Estimator):
         if not are_text or (names and len(names) != 1 + model.known):
             raise ValueError("model_ has other names than those of a step and of each channel")
         values = np.column_stack([np.arange(1.0, rows + F + 1), np.tile(model.known_scale.mean, (rows + F, 1))])
-        days = tuple(datetime(2024, 1, 1) + timedelta(days=i) for i in range(rows + F))
-        one = OneSeries(Series(values, None, "", times=days), model, rows)
-        one.check_known()
+        days = np.arange(rows + F).astype("M8[D]").astype("M8[s]").tolist()
+        one = OneSeries(Series(values, None, "", times=tuple(days)), model, rows)
         shapes = one.forecast.shape, one.median.shape
         if shapes != ((F, len(self.levels_)), (F,)) or not np.isfinite(one.forecast).all():
             raise ValueError("a forecast is not finite, or has another shape")

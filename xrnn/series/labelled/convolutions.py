@@ -6,9 +6,9 @@ series is above a threshold. The kernels are fixed, the thresholds come from the
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -21,9 +21,7 @@ from xrnn.series.labelled.base import Kind, Watcher, groups_of, targets_of
 from xrnn.typing import HostArray
 
 _TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1
-_KERNELS: Final = np.array(
-    [np.isin(range(_TAPS), chosen) * 3 - 1 for chosen in itertools.combinations(range(_TAPS), 3)]
-)
+_KERNELS: Final = np.array([np.isin(range(_TAPS), chosen) * 3 - 1 for chosen in combinations(range(_TAPS), 3)])
 _FEATURES: Final = 5000  # approximately
 _MOST_DILATIONS: Final = 16
 _SAMPLED: Final = 2**16  # steps of the training series from which thresholds are drawn, approximately

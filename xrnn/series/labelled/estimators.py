@@ -58,8 +58,6 @@ class LabelledEstimator(Estimator):
         def __getattr__(self, name: str) -> Any:
             """The learnt attributes. Each kind has its own."""
 
-    # ---- what to predict: Classifier and Regressor define it ----
-
     @property
     @abstractmethod
     def _outputs(self) -> int:
@@ -68,8 +66,6 @@ class LabelledEstimator(Estimator):
     @abstractmethod
     def _decoded(self, y: HostArray) -> HostArray:
         """The predictions from the outputs (n, outputs), float64."""
-
-    # ---- how to predict: the kind of model does it ----
 
     @property
     def _fitted_model(self) -> Kind:
@@ -220,11 +216,10 @@ class Regressor(LabelledEstimator):
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their numbers."""
         numbers = as_targets(y)
-        if len(numbers) < 2:
-            raise DataError("X has 1 sample: expected at least two series, besides those held out to test on; add some")
         mean, deviation = float(numbers.mean()), float(deviation_of(numbers))
         if deviation <= abs(mean) * 1e-12:
-            raise DataError(f"all series have the same target {numbers[0]:g}: expected different ones")
+            got = f"got {len(numbers)} sample(s), all with the target {numbers[0]:g}"
+            raise DataError(f"{got}: expected series with different targets; add some")
         targets = ((numbers - mean) / deviation).astype(np.float32)
         return self._learn(X, targets, target_mean_=mean, target_deviation_=deviation)
 

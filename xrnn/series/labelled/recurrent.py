@@ -13,7 +13,6 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
@@ -202,7 +201,7 @@ class Model(Network):
 
     def __init__(self, layers: Mapping[str, Any], dropout: float = 0.0, seed: int = 0) -> None:
         super().__init__(**layers)
-        self.backend: Backend = self.linear.backend
+        self.backend = self.linear.backend
         self._dropout = Dropout(dropout, seed=seed, layer=len(self.stack.layers))
 
     @classmethod
