@@ -214,11 +214,6 @@ class Estimator(ABC):
         Raises any error if they are no model. It must not allocate more memory than they have.
         """
 
-    def _count_features(self, X: Any) -> None:
-        """scikit-learn's convention for arrays, whose second axis is time here."""
-        if hasattr(X, "__array__"):
-            self.n_features_in_ = np.asarray(X).shape[1]
-
     def _fitted(self) -> Self:
         """The estimator.   Raises NotFittedError, with scikit-learn also its own, if it is not fitted."""
         if not self.__sklearn_is_fitted__():

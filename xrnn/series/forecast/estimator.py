@@ -12,7 +12,7 @@ import numpy as np
 
 from xrnn.checks import check_size
 from xrnn.files import printable
-from xrnn.series.checks import DataError, Scale, Series, Time
+from xrnn.series.checks import DataError, Scale, Series
 from xrnn.series.estimator import Estimator
 from xrnn.series.forecast.fit import as_fitted, fit_series
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, mase_divisor
@@ -87,8 +87,8 @@ class Forecaster(Estimator):
         """
         series, form = self._read(X, known, 0)
         self.learn(series)
-        if not form:
-            self._count_features(X)
+        if getattr(X, "ndim", 0) > 1:
+            self.n_features_in_ = X.shape[1]  # as in scikit-learn
         self._last = series, form  # for `predict` without X
         return self
 
@@ -212,10 +212,9 @@ class Forecaster(Estimator):
             model.learn([each.part(0, each.target_rows.stop - back) for each in used.values()])
             forecasts = model._forecasts([*used.values()], back, stacklevel=3)
             for key, each in zip(used, forecasts, strict=True):
-                times: Sequence[Time] = each.given.times or range(1, len(each.target) + 1)
-                for i, quantiles in enumerate(each.forecast.tolist(), start=each.cut):
-                    row = key, times[each.cut - 1], i - each.cut + 1, times[i], float(each.target[i]), *quantiles
-                    rows.append(row)
+                cut, times = each.cut, each.given.times or range(1, len(each.target) + 1)
+                for i, quantiles in enumerate(each.forecast.tolist()):
+                    rows.append((key, times[cut - 1], i + 1, times[cut + i], float(each.target[cut + i]), *quantiles))
         names = ("series", "cutoff", "step", "time", "value", *(f"{q:g}" for q in model.levels_))
         table = dict(zip(names, zip(*rows, strict=True), strict=True))
         if form:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.series.checks import Series, SettingsError, as_number, param
+from xrnn.series.checks import Series, as_number
 from xrnn.typing import HostArray
 
 # Held-out parts of the series: the share, and the spawn key of its random stream, as those of recurrent.py
@@ -52,11 +52,8 @@ class Kind(ABC):
         """The outputs for each series, (n, outputs) float64. The estimator computes its predictions from them."""
 
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
-        """The outputs (1, outputs) after each row (D,) of one series.   Raises SettingsError if the kind has none."""
-        raise SettingsError(
-            f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series: train "
-            f"one with {param('model')} recurrent and {param('one_way')}"
-        )
+        """The outputs (1, outputs) after each row (D,) of one series. Only a kind that allows `one_way` needs it."""
+        raise NotImplementedError
 
 
 class Watcher:

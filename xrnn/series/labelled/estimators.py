@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xrnn.files import quoted
-from xrnn.series.checks import LARGEST, DataError, Series, deviation_of
+from xrnn.series.checks import LARGEST, DataError, Series, SettingsError, deviation_of, param
 from xrnn.series.estimator import RULES, Estimator, one_of
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
 from xrnn.series.labelled.base import Kind, Watcher, classes_of
@@ -78,7 +78,7 @@ class LabelledEstimator(Estimator):
 
         targets   see `targets_of`;   learnt: the attributes that `fit` has learnt from y
         """
-        p = self.check_params()
+        p: Any = self.check_params()
         model = KINDS[p.model](p)
         if getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
             warnings.warn(
@@ -87,7 +87,8 @@ class LabelledEstimator(Estimator):
                 stacklevel=3,
             )
         series = [replace(each, label=of) for each, of in zip(as_series(X, len(targets)), targets, strict=True)]
-        p._count_features(X)
+        if getattr(X, "ndim", 0) > 1:
+            p.n_features_in_ = X.shape[1]  # as in scikit-learn, but the second axis is time
         names = next((each.channel_names for each in series if each.channel_names), None)
         vars(p).update(learnt, channels_=series[0].channels, channel_names_=names)
         model.learn(series, self.watcher)
@@ -106,6 +107,11 @@ class LabelledEstimator(Estimator):
         The last prediction is that for all rows as one series. Raises ValueError unless `one_way` is True, and for a
         row of another shape.
         """
+        if not self._fitted()._params.one_way:
+            raise SettingsError(
+                f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series: "
+                f"train one with {param('model')} recurrent and {param('one_way')}"
+            )
         outputs = self._fitted_model.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
         return (self._decoded(y)[0] for y in outputs)
 
@@ -167,8 +173,8 @@ class Classifier(LabelledEstimator):
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
             raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}: expected two or more; add series")
-        index = {label: i for i, label in enumerate(classes)}
-        return self._learn(X, np.array([index[each] for each in labels], np.int32), classes_=np.array(classes))
+        targets = np.array([classes.index(each) for each in labels], np.int32)
+        return self._learn(X, targets, classes_=np.array(classes))
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The likeliest label of each series, (n,)."""

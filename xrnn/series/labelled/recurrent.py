@@ -82,9 +82,6 @@ class Recurrent(Kind):
         return Model(self.p.layers_).outputs(x)
 
     def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
-        return self._streamed(rows) if self.p.one_way else super().stream(rows)
-
-    def _streamed(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
         """The outputs after each row, NaN for a missing value. The last ones are those for all rows as one series."""
         model, scale, size = Model(self.p.layers_), Scale(*self.p.scale_), self.p.patch_
         last = before = np.full((), np.nan)  # the last complete patch, and its last step
@@ -322,18 +319,16 @@ class Training:
         x, lengths, targets = map(self.model.backend.asarray, batch)
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
-            loss, dy = self._loss(self.model.forward(x, lengths), targets)
+            y = self.model.forward(x, lengths)
+            if self._targets.dtype.kind == "f":
+                loss, dy = mean_squared_error(y, targets[:, None])
+            else:
+                loss, dy = softmax_cross_entropy(y, targets, class_weight=self._weights)
             self.model.backward(dy)
             clip_grad_norm(self._optimizer.grads, _MAX_NORM)
             self._optimizer.lr = self._p.lr * max(_LOWEST, cosine(self._optimizer.steps + 1, self.total))
             self._optimizer.step()
         self._unread.append(loss)
-
-    def _loss(self, y: Array, targets: Array) -> tuple[Array, Array]:
-        """The mean loss of outputs y (N, outputs), 0-d on the device, and its gradient."""
-        if self._targets.dtype.kind == "f":
-            return mean_squared_error(y, targets[:, None])
-        return softmax_cross_entropy(y, targets, class_weight=self._weights)
 
     def read_losses(self) -> None:
         """Wait for the device and move the losses since the last call to `losses`.
