@@ -16,7 +16,7 @@ import pytest
 from tests.errors import one_line
 from xrnn.series.checks import DataError, Series
 from xrnn.series.read import check_channels, read_path
-from xrnn.series.tables import Columns, are_names
+from xrnn.series.tables import Columns
 
 n = np.nan
 TIMED = Columns(timed=True)
@@ -369,10 +369,3 @@ def test_channels_with_other_names_get_one_line() -> None:
     assert check_channels([xy, unnamed, xy]) == 2
     with one_line(DataError, "f.csv has the channel z, but f.csv has y there: expected the same names in the same"):
         check_channels([xy, yx])
-
-
-def test_the_names_in_the_first_row_of_a_stream() -> None:
-    for row, known in (("x,x1", ""), ("°C,_b", ""), ("info,nano", ""), ("NA,1st", "NA,1st")):
-        assert are_names(row.split(","), known.split(",")), row
-    for row, known in (("NA,K", ""), ("1st,x", ""), ("$5,x", ""), ("-inf,x", ""), ("true,x", ""), ("0,1", "0,1")):
-        assert not are_names(row.split(","), known.split(",")), row

@@ -74,7 +74,7 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
             )
             for text in ("", "@classLabel true a b\n", "@data\n1,2:3,4\n", "1,2,3\n", HEADER)
         ),
-        ("@timeStamps true\n@data\n", "f.ts has time stamps: expected plain values; remove"),
+        (HEADER + "(0,1),(1,2):a", "f.ts, line 4, channel 1: '(0' is not a finite number"),  # time stamps
         ("@targetLabel true\n@data\n1:2.5\n", "f.ts has @targetLabel, a number to predict for each series: expected"),
         (HEADER + "1,2:a\n1,2", "f.ts, line 5: '1,2' is not a label: expected one after the values and a colon, of th"),
         (HEADER + "1,2:3,4:a\n1,2:3,", "f.ts, line 5: '3,' is not a label"),

@@ -9,9 +9,8 @@ import numpy as np
 
 from xrnn.commands.labelled import Report, TestArgument, TrainArgument, train_and_test
 from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_options
-from xrnn.commands.output import Results, Run, in_picture, table
+from xrnn.commands.output import Results, Run, escaped, in_picture, table
 from xrnn.series import Classifier
-from xrnn.series.checks import escaped
 from xrnn.typing import HostArray
 
 _MOST_NAMES: Final = 30  # with more labels, the names and counts would overlap in the picture, and are left out

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Final, TypeAlias
 import numpy as np
 
 from xrnn.commands.options import TableOptions, argument, columns_of, selected
-from xrnn.commands.output import Draw, Results, Run, counted, span, to_stderr
+from xrnn.commands.output import Draw, Results, Run, counted, escaped, span, to_stderr
 from xrnn.commands.progress import TrainingProgress
 from xrnn.files import printable, quoted
 from xrnn.info import selection_lines
 from xrnn.select import use_backend
 from xrnn.series import Regressor
-from xrnn.series.checks import LARGEST, DataError, Series, as_number, escaped, param
+from xrnn.series.checks import LARGEST, DataError, Series, as_number, param
 from xrnn.series.labelled.base import TEST, classes_of, hold_out
 from xrnn.series.read import check_channels, read_path
 from xrnn.typing import HostArray

@@ -19,7 +19,7 @@ from rich.cells import cell_len, set_cell_size
 from xrnn.commands.options import RunOptions
 from xrnn.files import check_output, check_writable, printable, real_path, same_file, write_file
 from xrnn.optional import install_hint
-from xrnn.series.checks import ModelError, escaped, file_errors
+from xrnn.series.checks import ModelError, file_errors
 
 Results: TypeAlias = dict[str, Any]  # for JSON
 Draw: TypeAlias = Callable[[Any], None]  # fills a Matplotlib figure
@@ -97,6 +97,11 @@ def drawn(draw: Draw) -> bytes | None:
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure.savefig(content, format="png", dpi=150, metadata={"Software": "xrnn"})
     return content.getvalue()
+
+
+def escaped(value: Any) -> str:
+    """The text of `value`, with escapes such as \\x1b for characters that can't be shown."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
 def in_picture(text: str) -> str:

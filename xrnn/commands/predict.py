@@ -14,16 +14,16 @@ from typing import Annotated, Any, Final
 
 from xrnn.commands.forecast import forecast_columns, steps_of
 from xrnn.commands.options import BackendOption, TableOptions, argument, columns_of, selected, with_options
-from xrnn.commands.output import counted, to_stderr
+from xrnn.commands.output import escaped, to_stderr
 from xrnn.files import quoted
 from xrnn.select import use_backend
 from xrnn.series import ESTIMATORS, Classifier, Forecaster, Regressor
-from xrnn.series.checks import DataError, Series, SettingsError, escaped, file_errors, param
+from xrnn.series.checks import DataError, Series, SettingsError, file_errors, param
 from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
 from xrnn.series.read import check_same, read_path
-from xrnn.series.tables import Columns, are_names, cells_in, names_in, numbers_in
+from xrnn.series.tables import Columns, cells_in, is_header, names_in, numbers_in
 from xrnn.typing import HostArray
 
 _OF_TEXT: Final = frozenset({"decimal", "encoding"})  # the options of `TableOptions` that name no column
@@ -150,9 +150,9 @@ def _read(paths: Sequence[Path], columns: Columns) -> list[Series]:
 
 
 def _rows(decimal: str, channels: int, names: tuple[str, ...] | None) -> Iterator[HostArray]:
-    """The values (channels,) of each line of standard input that is not blank. The first one may be a header.
+    """The values (channels,) of each line of standard input that is not blank.
 
-    names   the channels of the model; None if they have no names
+    names   the channels of the model, for which the first row may be a header; None if they have no names
 
     Raises DataError for an unusable row, and for a header with other names, or in another order.
     """
@@ -166,18 +166,10 @@ def _rows(decimal: str, channels: int, names: tuple[str, ...] | None) -> Iterato
     with file_errors(DataError, "read", Path("standard input"), expected):
         for i, (name, line) in enumerate(lines):
             cells = cells_in(line, decimal)
-            if i == 0 and are_names(cells, names or ()):
-                _check_header(cells, channels, names)
-            else:
+            if i or not names or not is_header(cells):
                 yield as_row(numbers_in(cells, decimal, name), name, channels)
-
-
-def _check_header(header: tuple[str, ...], channels: int, names: tuple[str, ...] | None) -> None:
-    """Raises DataError unless the header has the names of the channels in their order, or a name for each channel."""
-    expected = ""
-    if names and header != names:
-        expected = f"{quoted(', '.join(names))}, in this order, the channels of the model; reorder the columns"
-    elif not len({*header}) == len(header) == channels:
-        expected = f"{counted(channels, 'different name')}, one for each channel; correct or remove it"
-    if expected:
-        raise DataError(f"the header is {quoted(', '.join(header))}: expected {expected}")
+            elif cells != names:
+                raise DataError(
+                    f"the header is {quoted(', '.join(cells))}: expected {quoted(', '.join(names))}, in this order, "
+                    "the channels of the model; reorder the columns"
+                )

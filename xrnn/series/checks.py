@@ -203,8 +203,3 @@ def as_number(field: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in field else None  # float("1_0") is 10
-
-
-def escaped(label: Any) -> str:
-    """The text of `label`, with escapes such as \\x1b for characters that can't be shown."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(label))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,21 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
     """The series in a folder, or in a file of any format.   Raises DataError."""
     if os.path.isdir(path):  # unlike `Path.is_dir`, it returns False if the name is too long or access is denied
         return _read_folder(path, columns)
-    return _read_file(path, columns)
+    suffix = path.suffix.lower()
+    with file_errors(DataError, "read", path, "expected a readable file; check the path and its permissions"):
+        if not path.is_file():
+            got = "is not a file" if os.path.lexists(path) else "doesn't exist"
+            raise DataError(f"{path} {got}: expected {_FILES}, or a folder; check the path")
+        named = {columns.id, columns.time, columns.label, *columns.skip, *columns.channels}
+        if suffix in (".ts", ".npy") and named - columns.optional - {""}:
+            raise DataError(f"{path} has columns without names: expected a table; leave out the options that name some")
+        if suffix == ".ts":
+            return read_ts(path, targets=columns.targets, encoding=columns.encoding)
+        if suffix == ".npy":
+            return [_read_npy(path)]
+        if suffix in TABLES:
+            return read_table(path, columns)
+    raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
 
 
 def check_channels(series: Sequence[Series]) -> int:
@@ -63,29 +78,12 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     for of_label, files in labels.items():
         # An escape stands for each byte of the name that is not UTF-8.
         label = of_label.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        series += (each for path in files for each in _read_file(path, columns, label))
+        found = [each for path in files for each in read_path(path, columns)]
+        series += found if columns.label else (replace(each, label=label) for each in found)
     return series
 
 
-def _read_file(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
-    suffix = path.suffix.lower()
-    with file_errors(DataError, "read", path, "expected a readable file; check the path and its permissions"):
-        if not path.is_file():
-            got = "is not a file" if os.path.lexists(path) else "doesn't exist"
-            raise DataError(f"{path} {got}: expected {_FILES}, or a folder; check the path")
-        named = {columns.id, columns.time, columns.label, *columns.skip, *columns.channels}
-        if suffix in (".ts", ".npy") and named - columns.optional - {""}:
-            raise DataError(f"{path} has columns without names: expected a table; leave out the options that name some")
-        if suffix == ".ts":
-            return read_ts(path, targets=columns.targets, encoding=columns.encoding)
-        if suffix == ".npy":
-            return [_read_npy(path, label)]
-        if suffix in TABLES:
-            return read_table(path, columns, label)
-    raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
-
-
-def _read_npy(path: Path, label: str | None) -> Series:
+def _read_npy(path: Path) -> Series:
     """The series in a file written by `numpy.save`, an array (time, channels). NaN is a missing value."""
     try:
         # open_memmap compares the size in the header with the size of the file before it allocates memory.
@@ -98,4 +96,4 @@ def _read_npy(path: Path, label: str | None) -> Series:
             f"{path} can't be used ({printable(str(error))[:80]}): expected a complete .npy file of numbers of 64 bits "
             "or less, (time, channels), of one series; use numpy.save and array.reshape, with a file for each series"
         ) from error
-    return checked(Series(np.array(array, dtype=np.float64), label, str(path)))
+    return checked(Series(np.array(array, dtype=np.float64), None, str(path)))

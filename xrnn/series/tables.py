@@ -20,8 +20,8 @@ import itertools
 import logging
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -69,36 +69,36 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(name for name in map(str.strip, text.split(",")) if name)
 
 
-def read_table(path: Path, columns: Columns, label: str | None = None) -> list[Series]:
+def read_table(path: Path, columns: Columns) -> list[Series]:
     """The series in a file: one, or one for each value of the id column.   Raises DataError and OSError."""
     suffix = path.suffix.lower()
     table = _csv(path, columns) if suffix == ".csv" else _from_pandas(path, columns, suffix)
     if not table.rows:
         raise DataError(f"{path} has no values: expected at least one step; leave the file out")
-    return table.series(label)
+    return table.series()
 
 
 def _csv(path: Path, columns: Columns) -> Table:
     text = read_text(path, columns.encoding)
     separator = _separator(text, columns.decimal)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
+    rows: dict[int, list[str]] = {}
+    width = 0
     try:
         for row in reader:
             # A blank line is skipped. In a file with one column, however, an empty cell is a missing value.
-            if not row or (row == [""] and (not rows or len(rows[0]) != 1)):
+            if not row or (row == [""] and width != 1):
                 continue
-            rows.append([*map(str.strip, row)])
-            lines.append(reader.line_num)
-            if len(row) != len(rows[0]):
+            width = width or len(row)
+            if len(row) != width:
                 raise DataError(
-                    f"{path}, line {lines[-1]} has {len(row)} values, but the rows before have {len(rows[0])}: "
+                    f"{path}, line {reader.line_num} has {len(row)} values, but the rows before have {width}: "
                     "expected the same number of values in every row, and the header in the first line; correct the row"
                 )
+            rows[reader.line_num] = [*map(str.strip, row)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}: expected cells of numbers; is this CSV?") from error
-    return Table(str(path), columns, (), rows, lambda i: f"{path}, line {lines[i]}").with_header()
+    return Table.of_rows(rows, str(path), columns, "line")
 
 
 def _from_pandas(path: Path, columns: Columns, suffix: str) -> Table:
@@ -116,8 +116,7 @@ def _from_pandas(path: Path, columns: Columns, suffix: str) -> Table:
             "openpyxl or pyarrow; install them, or use another copy"
         ) from error
     rows = {i: [*map(_cell, row)] for i, row in enumerate(sheet.itertuples(index=False), start=1)}
-    lines = [i for i, row in rows.items() if any(map(text_of, row))]
-    return Table(str(path), columns, (), [rows[i] for i in lines], lambda i: f"{path}, row {lines[i]}").with_header()
+    return Table.of_rows({i: row for i, row in rows.items() if any(map(text_of, row))}, str(path), columns, "row")
 
 
 def _cell(value: Any) -> Cell:
@@ -152,15 +151,16 @@ class Table:
         rows = [*zip(*(map(_cell, frame.iloc[:, i].tolist()) for i in range(frame.shape[1])), strict=True)]
         return cls(name, columns, tuple(map(str, frame.columns)), rows, lambda i: f"{name}, row {i + 1}")
 
-    def with_header(self) -> Table:
-        """The table whose header is the first row, if that is one."""
-        header = tuple(map(text_of, self.rows[0])) if self.rows else ()
-        if not _is_header(header):
-            return self
-        return replace(self, header=header, rows=self.rows[1:], where=lambda i: self.where(i + 1))
+    @classmethod
+    def of_rows(cls, rows: Mapping[int, Sequence[Cell]], name: str, columns: Columns, unit: str) -> Self:
+        """The table of rows by their numbers in a file. If the first row is one of names, it is the header."""
+        header = tuple(map(text_of, next(iter(rows.values()), ())))
+        header = header if is_header(header) else ()
+        numbers = [*rows][bool(header) :]
+        return cls(name, columns, header, [rows[i] for i in numbers], lambda i: f"{name}, {unit} {numbers[i]}")
 
-    def series(self, label: str | None = None) -> list[Series]:
-        """One series, or one for each value of the id column.   label: of all; None for those in a column
+    def series(self) -> list[Series]:
+        """One series, or one for each value of the id column.
 
         The columns that options name come first. If the times are used, their columns are then found, see `_times_at`.
         Of the columns that are left, the first is skipped if it is an index, see `_is_index`; the others are the
@@ -182,9 +182,9 @@ class Table:
         names = tuple(self.header[i] for i in used) if self.header else None
         time_names, unused = tuple(map(self.shown, times_at)), tuple(self.shown(i) for i in left if i not in used)
         for key, name, places in self.groups(id_at, times):
-            of_series = label if label_at is None else self.label(label_at, places, name)
+            label = None if label_at is None else self.label(label_at, places, name)
             of_steps = tuple(times[i] for i in places) if times else None
-            each = Series(values[places], of_series, name, names, of_steps, key, time_names, unused)
+            each = Series(values[places], label, name, names, of_steps, key, time_names, unused)
             made.append(checked(each))
         return made
 
@@ -220,12 +220,14 @@ class Table:
 
         left   the columns that are none of the id, the label and the skipped ones;   used: the channels among them
         """
-        free = [i for i in left if i not in used] if self.columns.timed else []
-        for i in free if len(left) > 1 else []:
+        if not self.columns.timed or len(left) < 2:
+            return []
+        free = [i for i in left if i not in used]
+        for i in free:
             if self._holds_times(i):
                 return [i]
-        if free[:1] == left[:1] and self._is_index(left) and None not in map(as_number, self.texts(left[0])):
-            return free[:1]
+        if left[0] in free and self._is_index(left) and None not in map(as_number, self.texts(left[0])):
+            return [left[0]]
         by_name = {self.shown(i).lower(): i for i in free}
         parts = [by_name[part] for part in _PARTS_OF_YEARS if part in by_name]
         return [by_name["year"], parts[0]] if parts and "year" in by_name else []
@@ -316,7 +318,7 @@ def _separator(text: str, decimal: str) -> str:
     return in_all[0] if in_all else max(candidates, key=lines[0].count)
 
 
-def _is_header(row: Sequence[str]) -> bool:
+def is_header(row: Sequence[str]) -> bool:
     """True for a row of names. The columns of an unnamed pandas frame are 0, 1, 2, …, after that of the index."""
     if len(row) > 1 and not _is_value(row[0]) and [*row[1:]] == [str(i) for i in range(len(row) - 1)]:
         return True
@@ -332,13 +334,6 @@ def _is_value(cell: str) -> bool:
 def cells_in(line: str, decimal: str) -> tuple[str, ...]:
     """The cells of a line of a stream, without their quotes."""
     return tuple(cell.strip(' \t\r\n"') for cell in line.split(_separator(line, decimal)))
-
-
-def are_names(cells: Sequence[str], known: Sequence[str]) -> bool:
-    """Whether each cell is one of these known names, or text with a letter before its first digit, but no number."""
-    letter_first = re.compile(r"(?![-+]?inf(inity)?$)[\W_]*[^\W\d_]", re.IGNORECASE).match
-    others = [cell for cell in cells if as_number(cell) is not None or cell not in known]
-    return all(letter_first(cell) and cell.lower() not in _WORDS for cell in others)
 
 
 def numbers_in(cells: Sequence[str], decimal: str, where: str) -> list[float]:

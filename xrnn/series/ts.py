@@ -10,7 +10,7 @@
 
 Each line after @data is one series: its channels and its label, separated by colons. A channel is a list of values,
 separated by commas; ? is a missing value. Other header lines contain nothing that the data does not show, and are
-skipped. Files with time stamps are refused.
+skipped. Values with time stamps, such as (0,1.2), are refused.
 """
 
 from __future__ import annotations
@@ -39,8 +39,6 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
         elif line and line[0] not in "#%":
             data.append((f"{path}, line {number}", line))
     flags = {tag for tag, words in tags.items() if words and words[0].lower() == "true"}
-    if "@timestamps" in flags:
-        raise DataError(f"{path} has time stamps: expected plain values; remove @timeStamps and the times")
     labels = {"@classlabel", "@targetlabel"}
     if "@data" not in tags or not labels & tags.keys() or not data:
         raise DataError(
