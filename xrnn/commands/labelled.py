@@ -57,10 +57,9 @@ def train_and_test(
     train, test, about = read_series(paths, table.given, estimator.check_params().seed, numbers=numbers)
     run.say(*selection_lines(selection), about)
     labels, truth = [each.label for each in train], np.array([each.label for each in test])
-    estimator.watcher = progress = TrainingProgress(run)
+    estimator.reading_, estimator.watcher = table.given, (progress := TrainingProgress(run))
     with use_backend(selection.backend):
         estimator.fit(train, labels)
-    estimator.reading_ = table.given
     run.save(estimator)
     if progress.status:
         to_stderr(f"stopped: {run.out} holds the model so far")

@@ -20,7 +20,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
@@ -124,7 +123,7 @@ class Estimator(ABC):
     writer: ClassVar[str]  # the command that writes them, for errors
     rules: ClassVar = RULES  # of the parameters
     layers_: dict[str, Any]
-    reading_: Mapping[str, str] = MappingProxyType({})
+    reading_: Mapping[str, str] = {}
     _params: Any  # the copy that `fit` trained: it keeps the parameters of the training, and has the learnt attributes
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -203,7 +202,7 @@ class Estimator(ABC):
 
     def _keep(self, fitted: Self) -> None:
         """Take the learnt attributes of a copy that `check_params` made: a `fit` that fails keeps the last ones."""
-        for name in learnt_in(vars(self)):
+        for name in learnt_in(vars(self)).keys() - {"reading_"}:
             delattr(self, name)  # the last model may be of another kind
         vars(self).update(learnt_in(vars(fitted)), _params=fitted)
 

@@ -196,10 +196,8 @@ class Forecaster(Estimator):
         """
         series, form = self._read(X, known, 0)
         F = self.horizon
-        step = F if step is None else step
-        for name, value in (("step", step), ("windows", windows)):
-            check_size(name, value)
-        farthest = F + (windows - 1) * step
+        step = F if step is None else check_size("step", step)
+        farthest = F + (check_size("windows", windows) - 1) * step
         if (most := max(len(each.target_rows) for each in series)) <= farthest:
             raise ValueError(
                 f"X has series of at most {most} rows: expected more than the {farthest} after the first cutoff; lower "
