@@ -196,7 +196,7 @@ FORGED: list[tuple[Any, Change, str]] = [
     *((Classifier, lambda extra, n=n: extra.update(learnt=n), "(") for n in ("{", [1], None)),
     (Classifier, params(**CONVOLUTIONS), "longest_"),
     *((Classifier, lambda extra, n=n: extra["learnt"].pop(n), n) for n in ("classes_", "scale_", "losses_", "patch_")),
-    *((Classifier, learnt(channels_=n), "scale_") for n in (3, 0, -1, 2**70)),
+    *((Classifier, learnt(channels_=n), "(") for n in (3, 0, -1, 2**70)),
     *((Classifier, learnt(patch_=n), "(") for n in (2, 0, -1, 2**70, "1")),
     *((Classifier, learnt(classes_=n), "(") for n in (["a", "b", "c"], ["a"])),
     *((Classifier, learnt(classes_=n), "(") for n in (None, 3, [[1], 2], (0, 1))),

@@ -24,13 +24,9 @@ VALIDATION: Final = (0.2, 4)
 class Kind(ABC):
     """A kind of model of an estimator.
 
-    p          the estimator, with valid parameters; when `learn` is called, it has `channels_` and what it has learnt
-               from the targets; when another method is called, it also has the attributes that `learn` has set
-    features   the number of features made from each channel: `scale_`, which each kind learns, has the mean and the
-               deviation of every feature, (2, features · channels)
+    p   the estimator, with valid parameters; when `learn` is called, it has `channels_` and what it has learnt from the
+        targets; when `outputs` or `stream` is called, it also has the attributes that `learn` has set
     """
-
-    features: int = 1
 
     def __init__(self, p: Any) -> None:
         self.p = p
@@ -42,7 +38,9 @@ class Kind(ABC):
 
     @abstractmethod
     def learn(self, series: list[Series], watcher: Watcher) -> None:
-        """Set the learnt attributes of the estimator.   The labels of the series: see `targets_of`
+        """Set the learnt attributes of `p`, with `losses_` and `scale_`.   The labels of the series: see `targets_of`
+
+        scale_   (2, F): the mean and the deviation of each feature; F is a multiple of the number of channels
 
         Raises DataError, SettingsError and DivergedError.
         """

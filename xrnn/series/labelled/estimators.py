@@ -117,7 +117,7 @@ class LabelledEstimator(Estimator):
 
     def _try(self) -> None:
         model, D, names = self._fitted_model, self.channels_, self.channel_names_
-        has_scale = np.shape(self.scale_) == (2, model.features * D) and (self.scale_[1] > 0).all()
+        has_scale = np.shape(self.scale_)[1] % D == 0 and (self.scale_[1] > 0).all()
         has_names = names is None or (isinstance(names, tuple) and [*map(type, names)] == [str] * D)
         if not has_scale or not has_names or np.ndim(self.losses_) != 1:
             raise ValueError("scale_, losses_ or channel_names_ does not fit the number of channels")

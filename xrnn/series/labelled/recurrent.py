@@ -54,6 +54,7 @@ class Recurrent(Kind):
     """
 
     def check(self) -> None:
+        self.p.rules["patch"].check("patch_", getattr(self.p, "patch_", 1))  # that of a file may be forged
         if self.p.one_way and self.p.scaling == "each":
             raise SettingsError(
                 f"got {param('one_way')} with {param('scaling')} each: expected shared, since a stream can't be scaled "
@@ -71,10 +72,6 @@ class Recurrent(Kind):
         watcher.run(training, p.epochs * training.per_epoch if p.epochs else training.total)
         p.losses_, p.layers_ = np.array(training.losses), dict(training.model)
         p.scale_ = np.array([training.scale.mean, training.scale.deviation])
-
-    @property
-    def features(self) -> int:  # type: ignore[override]
-        return 1 if self.p.patch_ == 1 else 2 * self.p.patch_
 
     def outputs(self, series: list[Series]) -> HostArray:
         scale, patch = Scale(*self.p.scale_), self.p.patch_
