@@ -179,8 +179,7 @@ def patches(values: HostArray, size: int, before: Any = np.nan) -> HostArray:
     T, D = values.shape
     padded = np.full((T + -T % size, 2 * D), np.nan)
     padded[:T, :D] = values
-    padded[0, D:] = values[0] - before
-    padded[1:T, D:] = values[1:] - values[:-1]
+    padded[:T, D:] = np.diff(values, axis=0, prepend=np.broadcast_to(before, (1, D)))
     return padded.reshape(-1, 2 * size * D)
 
 
