@@ -77,7 +77,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("regress levels.ts --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
         ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file, or a folder; check"),
-        ("classify levels.ts", "levels.ts has @targetLabel, a number to predict for each series: expected labels; use"),
+        ("classify levels.ts", "levels.ts has @targetLabel, numbers to predict: expected labels; use `xrnn regress`"),
         # a checkpoint to use
         ("predict fifo wide.csv", FIFO + ANY),
         ("predict gone wide.csv", f"can't read gone ({GONE}): {ANY}"),

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.series.checks import DataError, Series
-from xrnn.series.read import check_channels, read_path
+from xrnn.series.checks import DataError, Series, check_channels
+from xrnn.series.read import read_path
 from xrnn.series.tables import Columns
 
 n = np.nan

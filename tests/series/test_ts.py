@@ -68,15 +68,18 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
     ("text", "words"),
     [
         *(
-            (
-                text,
-                "f.ts has no line @data, no @classLabel, or no series: expected both, then a line for each series; is",
-            )
+            (text, "f.ts has no @data, no @classLabel or no series: expected all three; is the file complete?")
             for text in ("", "@classLabel true a b\n", "@data\n1,2:3,4\n", "1,2,3\n", HEADER)
         ),
         (HEADER + "(0,1),(1,2):a", "f.ts, line 4, channel 1: '(0' is not a finite number"),  # time stamps
-        ("@targetLabel true\n@data\n1:2.5\n", "f.ts has @targetLabel, a number to predict for each series: expected"),
-        (HEADER + "1,2:a\n1,2", "f.ts, line 5: '1,2' is not a label: expected one after the values and a colon, of th"),
+        (
+            "@targetLabel true\n@data\n1:2.5\n",
+            "f.ts has @targetLabel, numbers to predict: expected labels; use `xrnn regress`",
+        ),
+        (
+            HEADER + "1,2:a\n1,2",
+            "f.ts, line 5: '1,2' is not a label of @classLabel: expected one; is the line cut off?",
+        ),
         (HEADER + "1,2:3,4:a\n1,2:3,", "f.ts, line 5: '3,' is not a label"),
         (HEADER + "1,2:3,4:", "f.ts, line 4: '' is not a label"),
         (HEADER + "a", "f.ts, line 4: 'a' is not a label"),

@@ -15,11 +15,11 @@ from xrnn.commands.options import ReadingOptions, RunOptions, argument, columns_
 from xrnn.commands.output import Run, counted, in_picture, span, table
 from xrnn.files import printable
 from xrnn.series import Forecaster
-from xrnn.series.checks import DataError, Series, param
+from xrnn.series.checks import DataError, Series, check_channels, param
 from xrnn.series.forecast.estimator import listed, naive_forecasts
 from xrnn.series.forecast.fit import Backtest, backtest, mean_scores
 from xrnn.series.forecast.series import Model, OneSeries
-from xrnn.series.read import check_channels, read_path
+from xrnn.series.read import read_path
 from xrnn.series.tables import Columns, names_in
 from xrnn.series.times import show
 from xrnn.typing import HostArray

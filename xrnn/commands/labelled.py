@@ -18,9 +18,9 @@ from xrnn.files import printable, quoted
 from xrnn.info import selection_lines
 from xrnn.select import use_backend
 from xrnn.series import Regressor
-from xrnn.series.checks import LARGEST, DataError, Series, as_number, param
+from xrnn.series.checks import LARGEST, DataError, Series, as_number, check_channels, param
 from xrnn.series.labelled.base import TEST, classes_of, hold_out
-from xrnn.series.read import check_channels, read_path
+from xrnn.series.read import read_path
 from xrnn.typing import HostArray
 
 Report: TypeAlias = tuple[list[str], Results, Draw]  # lines to print, the same for JSON, the picture

@@ -22,7 +22,7 @@ from xrnn.series.checks import DataError, Series, SettingsError, file_errors, pa
 from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
-from xrnn.series.read import check_same, read_path
+from xrnn.series.read import read_path
 from xrnn.series.tables import Columns, cells_in, is_header, names_in, numbers_in
 from xrnn.typing import HostArray
 
@@ -94,8 +94,6 @@ def _labels(
     predictions: Iterable[HostArray]
     if files:
         series = _read(files, columns)
-        for each in series:
-            check_same(each, estimator.channels_, estimator.channel_names_)
         names = [{"name": each.name} for each in series]
         predictions = estimator.predict_proba(series) if classifies else estimator.predict(series)
     else:

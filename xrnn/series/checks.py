@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -127,6 +127,29 @@ def check_sizes(values: HostArray, name: str) -> None:
         raise DataError(
             f"{printable(name)} holds {values[*row, column]:g} in {place}: expected numbers up to {LARGEST:g}; scale "
             "them, or leave the series out"
+        )
+
+
+def check_channels(series: Sequence[Series]) -> int:
+    """The number of channels D, which must be the same in all series.   Raises DataError."""
+    first = series[0]
+    for each in series:
+        check_same(each, first.channels, first.channel_names, printable(first.name))
+    return first.channels
+
+
+def check_same(series: Series, channels: int, names: tuple[str, ...] | None, others: str = "the model") -> None:
+    """Raises DataError unless the channels have the number and the names of those of `others`."""
+    if series.channels != channels:
+        raise DataError(
+            f"{printable(series.name)} has {series.channels} channels, but {others} has {channels}: expected the same "
+            "number in all; correct it or leave it out"
+        )
+    if series.channel_names and names and series.channel_names != names:
+        i = next(i for i in range(channels) if series.channel_names[i] != names[i])
+        raise DataError(
+            f"{printable(series.name)} has the channel {quoted(series.channel_names[i])}, but {others} has "
+            f"{quoted(names[i])} there: expected the same names in the same order; rename or reorder the columns"
         )
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xrnn.select import holds_mask
-from xrnn.series.checks import DataError, Series, check_sizes, checked
-from xrnn.series.read import check_channels
+from xrnn.series.checks import DataError, Series, check_channels, check_sizes, checked
 from xrnn.typing import HostArray
 
 # X: an array or a DataFrame (n, T) or (n, T, D), or a list of such series (Tᵢ,) or (Tᵢ, D), as numbers or from files.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from xrnn.files import printable, quoted
+from xrnn.files import printable
 from xrnn.series.checks import DataError, Series, checked, file_errors
 from xrnn.series.tables import TABLES, Columns, read_table
 from xrnn.series.ts import read_ts
@@ -37,29 +36,6 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
         if suffix in TABLES:
             return read_table(path, columns)
     raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
-
-
-def check_channels(series: Sequence[Series]) -> int:
-    """The number of channels D, which must be the same in all series.   Raises DataError."""
-    first = series[0]
-    for each in series:
-        check_same(each, first.channels, first.channel_names, printable(first.name))
-    return first.channels
-
-
-def check_same(series: Series, channels: int, names: tuple[str, ...] | None, others: str = "the model") -> None:
-    """Raises DataError unless the channels have the number and the names of those of `others`."""
-    if series.channels != channels:
-        raise DataError(
-            f"{printable(series.name)} has {series.channels} channels, but {others} has {channels}: expected the same "
-            "number in all; correct it or leave it out"
-        )
-    if series.channel_names and names and series.channel_names != names:
-        i = next(i for i in range(channels) if series.channel_names[i] != names[i])
-        raise DataError(
-            f"{printable(series.name)} has the channel {quoted(series.channel_names[i])}, but {others} has "
-            f"{quoted(names[i])} there: expected the same names in the same order; rename or reorder the columns"
-        )
 
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:

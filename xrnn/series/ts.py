@@ -41,15 +41,9 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
     flags = {tag for tag, words in tags.items() if words and words[0].lower() == "true"}
     labels = {"@classlabel", "@targetlabel"}
     if "@data" not in tags or not labels & tags.keys() or not data:
-        raise DataError(
-            f"{path} has no line @data, no @classLabel, or no series: expected both, then a line for each series; is "
-            "this a complete .ts file?"
-        )
+        raise DataError(f"{path} has no @data, no @classLabel or no series: expected all three; is the file complete?")
     if "@targetlabel" in flags and not targets:
-        raise DataError(
-            f"{path} has @targetLabel, a number to predict for each series: expected labels; use `xrnn regress`, "
-            "or name a file with @classLabel"
-        )
+        raise DataError(f"{path} has @targetLabel, numbers to predict: expected labels; use `xrnn regress`")
     return [_series(bool(labels & flags), tags.get("@classlabel", [])[1:], line, where) for where, line in data]
 
 
@@ -59,10 +53,7 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
     label = channels.pop().strip() if has_label else ""
     is_valid = label in declared if declared else label and "," not in label
     if has_label and not (channels and is_valid):
-        raise DataError(
-            f"{where}: {quoted(label)!r} is not a label: expected one after the values and a colon, of those that "
-            "@classLabel lists; is the line cut off?"
-        )
+        raise DataError(f"{where}: {quoted(label)!r} is not a label of @classLabel: expected one; is the line cut off?")
     values = [numbers_in(each.split(","), ".", f"{where}, channel {i}") for i, each in enumerate(channels, start=1)]
     if len({*map(len, values)}) > 1:
         raise DataError(f"{where}: the channels have different lengths: expected one; write ? for missing values")

@@ -12,12 +12,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from xrnn.files import printable
-from xrnn.series.checks import DataError, Scale, Series
+from xrnn.series.checks import DataError, Scale, Series, check_same
 from xrnn.series.estimator import parse_quantiles
 from xrnn.series.forecast.learnt import EQUAL, FAR, UNITS, effect_of, linear_part, recurrent_part
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, fill, mase_divisor
 from xrnn.series.forecast.smoothing import confidence, preference
-from xrnn.series.read import check_same
 from xrnn.series.times import Step, step_of
 from xrnn.typing import HostArray
 

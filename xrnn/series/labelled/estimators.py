@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xrnn.files import quoted
-from xrnn.series.checks import LARGEST, DataError, Series, SettingsError, deviation_of, param
+from xrnn.series.checks import LARGEST, DataError, Series, SettingsError, check_same, deviation_of, param
 from xrnn.series.estimator import RULES, Estimator, one_of
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
 from xrnn.series.labelled.base import Kind, Watcher, classes_of
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.recurrent import Recurrent
-from xrnn.series.read import check_same
 from xrnn.typing import HostArray
 
 KINDS: Final[dict[str, type[Kind]]] = {"recurrent": Recurrent, "convolutions": Convolutions}
@@ -98,7 +97,7 @@ class LabelledEstimator(Estimator):
     def _predict(self, X: Any) -> HostArray:
         model, series = self._fitted_model, as_series(X)
         for each in series:
-            check_same(each, self.channels_, self.channel_names_, "the model")
+            check_same(each, self.channels_, self.channel_names_)
         return self._decoded(model.outputs(series))
 
     def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
