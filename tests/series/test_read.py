@@ -12,6 +12,7 @@ import pytest
 from tests.errors import one_line
 from xrnn.series.checks import DataError
 from xrnn.series.read import read_path
+from xrnn.series.tables import Columns
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -44,6 +45,12 @@ def test_a_folder_gives_its_labels_in_order_and_other_files_are_skipped() -> Non
     ]
     for each, values in zip(series, ([[7, 8], [9, 1]], [[5, 6]], [[1, 2], [np.nan, 4]]), strict=True):
         np.testing.assert_array_equal(each.values, np.array(values, np.float64))
+
+
+def test_a_column_of_labels_comes_before_the_name_of_a_folder() -> None:
+    file("d/walk/a.csv", "x,kind\n1,run\n")
+    for columns, label in ((Columns(label="kind"), "run"), (Columns(skip=("kind",)), "walk")):
+        assert [each.label for each in read_path(Path("d"), columns)] == [label]
 
 
 def test_an_empty_folder_gets_one_line() -> None:

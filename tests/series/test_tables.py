@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.series.checks import DataError, Series, check_channels
+from xrnn.series.checks import DataError, Series
 from xrnn.series.read import read_path
 from xrnn.series.tables import Columns
 
@@ -362,10 +362,3 @@ def test_files_without_named_columns_get_one_line() -> None:
         for columns in (Columns(id="x"), Columns(channels=("1",))):
             with one_line(DataError, f"{name} has columns without names: expected a table; leave out the options"):
                 read_path(Path(name), columns)
-
-
-def test_channels_with_other_names_get_one_line() -> None:
-    xy, yx, unnamed = (read(f"{header}1,2\n")[0] for header in ("x,y\n", "x,z\n", ""))
-    assert check_channels([xy, unnamed, xy]) == 2
-    with one_line(DataError, "f.csv has the channel z, but f.csv has y there: expected the same names in the same"):
-        check_channels([xy, yx])

@@ -184,8 +184,7 @@ class Table:
         for key, name, places in self.groups(id_at, times):
             label = None if label_at is None else self.label(label_at, places, name)
             of_steps = tuple(times[i] for i in places) if times else None
-            each = Series(values[places], label, name, names, of_steps, key, time_names, unused)
-            made.append(checked(each))
+            made.append(checked(Series(values[places], label, name, names, of_steps, key, time_names, unused)))
         return made
 
     def place(self, column: str) -> int | None:
