@@ -87,11 +87,11 @@ def content(kind: Any, variant: bool) -> bytes:
 def read_estimator(kind: Any, path: Path) -> tuple[str, dict[str, Any]]:
     loaded = kind.load(path)
     arrays = {name: each for name, each in vars(loaded).items() if isinstance(each, np.ndarray)}
-    others = {name: each for name, each in vars(loaded).items() if name not in (*arrays, "_params", "layers_")}
+    others = {name: each for name, each in vars(loaded).items() if name not in (*arrays, "_trained", "layers_")}
     params = {
         f"{n}.{k}": p for n, layer in vars(loaded).get("layers_", {}).items() for k, p in layer.named_params.items()
     }
-    return f"{loaded._params.get_params()} {others}", params | arrays
+    return f"{loaded._fitted().get_params()} {others}", params | arrays
 
 
 KINDS = {

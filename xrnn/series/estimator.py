@@ -124,7 +124,7 @@ class Estimator(ABC):
     rules: ClassVar = RULES  # of the parameters
     layers_: dict[str, Any]
     reading_: Mapping[str, str] = {}
-    _params: Any  # the copy that `fit` trained: it keeps the parameters of the training, and has the learnt attributes
+    _trained: Self  # the copy that `fit` trained: it keeps its parameters if those of the estimator change
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -156,8 +156,7 @@ class Estimator(ABC):
 
     def _content(self) -> bytes:
         """The content of the file that `save` writes."""
-        params = self._fitted()._params.get_params()
-        learnt = learnt_in(vars(self))
+        params, learnt = self._fitted().get_params(), learnt_in(vars(self))
         layers = learnt.pop("layers_", {})
         extra = {"job": self.job, "params": params, "learnt": {name: _plain(each) for name, each in learnt.items()}}
         return checkpoint_content(layers, None, extra)
@@ -204,7 +203,7 @@ class Estimator(ABC):
         """Take the learnt attributes of a copy that `check_params` made: a `fit` that fails keeps the last ones."""
         for name in learnt_in(vars(self)).keys() - {"reading_"}:
             delattr(self, name)  # the last model may be of another kind
-        vars(self).update(learnt_in(vars(fitted)), _params=fitted)
+        vars(self).update(learnt_in(vars(fitted)), _trained=fitted)
 
     @abstractmethod
     def _try(self) -> None:
@@ -214,16 +213,16 @@ class Estimator(ABC):
         """
 
     def _fitted(self) -> Self:
-        """The estimator.   Raises NotFittedError, with scikit-learn also its own, if it is not fitted."""
+        """The copy that `fit` trained.   Raises NotFittedError, with scikit-learn also its own, if there is none."""
         if not self.__sklearn_is_fitted__():
             loaded = sys.modules.get("sklearn.exceptions")
             kinds = (NotFittedError, loaded.NotFittedError) if loaded else (NotFittedError,)
             error = type("NotFittedError", kinds, {"__module__": "xrnn.series"})
             raise error(f"this {type(self).__name__} is not fitted: expected `fit` first; call fit with data")
-        return self
+        return self._trained
 
     def __sklearn_is_fitted__(self) -> bool:
-        return "_params" in vars(self)
+        return "_trained" in vars(self)
 
     def __sklearn_tags__(self) -> Any:
         utils: Any = importlib.import_module("sklearn.utils")

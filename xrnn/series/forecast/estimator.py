@@ -242,7 +242,7 @@ class Forecaster(Estimator):
 
     def _try(self) -> None:
         learnt = vars(self)["model_"]
-        model = self.model_ = Model(**learnt | {"known_scale": Scale(**learnt["known_scale"])})
+        model = self._fitted().model_ = self.model_ = Model(**learnt | {"known_scale": Scale(**learnt["known_scale"])})
         F, rows, names = model.horizon, model.season + LEAST_ROWS, model.channel_names
         if model.linear.shape != (model.context + 1, F) or not 1 <= model.season <= model.context:
             raise ValueError("model_ has a linear part of another shape, or a context below a season")

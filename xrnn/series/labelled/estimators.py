@@ -69,7 +69,7 @@ class LabelledEstimator(Estimator):
     @property
     def _fitted_model(self) -> Kind:
         """The fitted model, of the kind that the parameter `model` names."""
-        p = self._fitted()._params
+        p = self._fitted()
         return KINDS[p.model](p)
 
     def _learn(self, X: Any, targets: HostArray, **learnt: Any) -> Self:
@@ -106,7 +106,7 @@ class LabelledEstimator(Estimator):
         The last prediction is that for all rows as one series. Raises ValueError unless `one_way` is True, and for a
         row of another shape.
         """
-        if not self._fitted()._params.one_way:
+        if not self._fitted().one_way:
             raise SettingsError(
                 f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series: "
                 f"train one with {param('model')} recurrent and {param('one_way')}"
