@@ -113,9 +113,8 @@ def checked(series: Series) -> Series:
     empty = np.flatnonzero(~known.any(axis=0))
     if empty.size:
         channel = (names and quoted(names[empty[0]])) or empty[0] + 1
-        raise DataError(
-            f"{shown} has no value in channel {channel}: expected at least one; leave out the series or the channel"
-        )
+        got = f"{shown} has no value in channel {channel}"
+        raise DataError(f"{got}: expected at least one; leave out the series or the channel")
     check_sizes(series.values, series.name)
     return series.part(0, steps[-1] + 1)
 
@@ -124,10 +123,8 @@ def check_sizes(values: HostArray, name: str) -> None:
     """Refuse infinity and numbers beyond 1e30 in values (D,) or (T, D).   Raises DataError."""
     for *row, column in np.argwhere(np.abs(values) > LARGEST):  # NaN is not larger
         place = f"row {row[0] + 1}, column {column + 1}" if row else f"column {column + 1}"
-        raise DataError(
-            f"{printable(name)} holds {values[*row, column]:g} in {place}: expected numbers up to {LARGEST:g}; scale "
-            "them, or leave the series out"
-        )
+        got = f"{printable(name)} holds {values[*row, column]:g} in {place}"
+        raise DataError(f"{got}: expected numbers up to {LARGEST:g}; scale them, or leave the series out")
 
 
 def check_channels(series: Sequence[Series]) -> int:
@@ -140,17 +137,14 @@ def check_channels(series: Sequence[Series]) -> int:
 
 def check_same(series: Series, channels: int, names: tuple[str, ...] | None, others: str = "the model") -> None:
     """Raises DataError unless the channels have the number and the names of those of `others`."""
+    name = printable(series.name)
     if series.channels != channels:
-        raise DataError(
-            f"{printable(series.name)} has {series.channels} channels, but {others} has {channels}: expected the same "
-            "number in all; correct it or leave it out"
-        )
+        got = f"{name} has {series.channels} channels, but {others} has {channels}"
+        raise DataError(f"{got}: expected the same number in all; correct it or leave it out")
     if series.channel_names and names and series.channel_names != names:
         i = next(i for i in range(channels) if series.channel_names[i] != names[i])
-        raise DataError(
-            f"{printable(series.name)} has the channel {quoted(series.channel_names[i])}, but {others} has "
-            f"{quoted(names[i])} there: expected the same names in the same order; rename or reorder the columns"
-        )
+        got = f"{name} has the channel {quoted(series.channel_names[i])}, but {others} has {quoted(names[i])} there"
+        raise DataError(f"{got}: expected the same names in the same order; rename or reorder the columns")
 
 
 def deviation_of(values: HostArray, axis: int | None = None) -> HostArray:

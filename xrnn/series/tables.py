@@ -181,10 +181,10 @@ class Table:
         times, values, made = self.times(times_at), self.numbers(used), []
         names = tuple(self.header[i] for i in used) if self.header else None
         time_names, unused = tuple(map(self.shown, times_at)), tuple(self.shown(i) for i in left if i not in used)
-        for key, name, places in self.groups(id_at, times):
-            label = None if label_at is None else self.label(label_at, places, name)
-            of_steps = tuple(times[i] for i in places) if times else None
-            made.append(checked(Series(values[places], label, name, names, of_steps, key, time_names, unused)))
+        for key, name, steps in self.groups(id_at, times):
+            label = None if label_at is None else self.label(label_at, steps, name)
+            of_steps = tuple(times[i] for i in steps) if times else None
+            made.append(checked(Series(values[steps], label, name, names, of_steps, key, time_names, unused)))
         return made
 
     def place(self, column: str) -> int | None:
@@ -201,10 +201,9 @@ class Table:
             return None
         if len(found) == 1:
             return found[0]
-        raise DataError(
-            f"{self.name} has {'two columns' if found else 'no column'} {quoted(column)}: expected a name, or a number "
-            f"from 1 to {width}; it has {printable(', '.join(self.header))[:200] or 'no names'}"
-        )
+        got = f"{self.name} has {'two columns' if found else 'no column'} {quoted(column)}"
+        names = printable(", ".join(self.header))[:200] or "no names"
+        raise DataError(f"{got}: expected a name, or a number from 1 to {width}; it has {names}")
 
     def texts(self, place: int) -> list[str]:
         """The text of a column."""
@@ -263,17 +262,15 @@ class Table:
         """
         ids = [""] * len(self.rows) if id_at is None else self.texts(id_at)
         if id_at is not None and "" in ids:
-            raise DataError(
-                f"{self.where(ids.index(''))} has no value in column {self.shown(id_at)}, which {param('id')} names: "
-                "expected the name or number of a series; fill it in, or remove the row"
-            )
+            got = f"{self.where(ids.index(''))} has no value in column {self.shown(id_at)}, which {param('id')} names"
+            raise DataError(f"{got}: expected the name or number of a series; fill it in, or remove the row")
         groups: dict[str, list[int]] = {key: [] for key in ids}
         for i, key in enumerate(ids):
             groups[key].append(i)
-        for places in groups.values() if times else []:
+        for steps in groups.values() if times else []:
             if self.columns.time or isinstance(times[0], datetime):  # the first column of numbers may be no times
-                places.sort(key=lambda row: times[row])
-            for a, b in itertools.pairwise(places):
+                steps.sort(key=lambda row: times[row])
+            for a, b in itertools.pairwise(steps):
                 if not times[a] < times[b]:  # type: ignore[operator]
                     other = self.where(a).removeprefix(f"{self.name}, ")
                     got = f"{'also in' if times[a] == times[b] else 'before that in'} {other}"
@@ -282,16 +279,14 @@ class Table:
                         f"series; sort or remove rows, or give {param('time')} and {param('id')}; {CLOCK_CHANGE}"
                     )
         at = "" if id_at is None else f", {self.shown(id_at)} "
-        return [(key, f"{self.name}{at}{key}", places) for key, places in groups.items()]
+        return [(key, f"{self.name}{at}{key}", steps) for key, steps in groups.items()]
 
-    def label(self, label_at: int, places: Sequence[int], name: str) -> str | None:
+    def label(self, label_at: int, steps: Sequence[int], name: str) -> str | None:
         """The label of a series from the cells of its rows."""
-        label, *others = sorted({text_of(self.rows[i][label_at]) for i in places})
+        label, *others = sorted({text_of(self.rows[i][label_at]) for i in steps})
         if others:
-            raise DataError(
-                f"{printable(name)} has the labels {quoted(label)} and {quoted(others[0])}: expected one for a series; "
-                f"correct the column, or give {param('id')}"
-            )
+            got = f"{printable(name)} has the labels {quoted(label)} and {quoted(others[0])}"
+            raise DataError(f"{got}: expected one for a series; correct the column, or give {param('id')}")
         if label.lower() in _MISSING_CELLS:
             return None
         return _with_point(label, self.columns.decimal) if self.columns.targets else label
@@ -359,7 +354,5 @@ def _not_a_number(cell: Cell, decimal: str, where: str, remedy: str) -> DataErro
     text, sign = text_of(cell), "," if decimal == "." else "."
     if sign in text and as_number(_with_point(text.replace(sign, ""), decimal)) is not None:
         remedy = f"if {sign} begins the decimals, give {param('decimal')} {sign}; if it separates thousands, remove it"
-    return DataError(
-        f"{printable(where)}: {quoted(text)!r} is not a finite number: expected numbers, or an empty cell for a "
-        f"missing value; {remedy}"
-    )
+    got = f"{printable(where)}: {quoted(text)!r} is not a finite number"
+    return DataError(f"{got}: expected numbers, or an empty cell for a missing value; {remedy}")
