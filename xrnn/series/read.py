@@ -11,10 +11,11 @@ import numpy as np
 
 from xrnn.files import printable
 from xrnn.series.checks import DataError, Series, checked, file_errors
-from xrnn.series.tables import TABLES, Columns, read_table
+from xrnn.series.tables import Columns, read_by_pandas, read_csv
 from xrnn.series.ts import read_ts
 
-_FILES: Final = f"a .ts, {', '.join(TABLES)} or .npy file"
+_TABLES: Final = {".csv": read_csv, ".xlsx": read_by_pandas, ".parquet": read_by_pandas}
+_FILES: Final = f"a .ts, {', '.join(_TABLES)} or .npy file"
 
 
 def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa: B008 (frozen)
@@ -33,22 +34,22 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
             return read_ts(path, targets=columns.targets, encoding=columns.encoding)
         if suffix == ".npy":
             return [_read_npy(path)]
-        if suffix in TABLES:
-            return read_table(path, columns)
+        if suffix in _TABLES:
+            return _TABLES[suffix](path, columns).series()
     raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
 
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
     labels = {
-        of_label: [path for path in sorted(of_label.glob("[!.]*")) if path.suffix.lower() in (*TABLES, ".npy")]
+        of_label: [path for path in sorted(of_label.glob("[!.]*")) if path.suffix.lower() in (*_TABLES, ".npy")]
         for of_label in filter(os.path.isdir, sorted(folder.glob("[!.]*")))
     }
     for place, held in {folder: labels, **labels}.items():
         if not held:
             raise DataError(
-                f"{place} holds no series: expected a folder for each label, with {', '.join(TABLES)} or .npy files in "
-                "it; remove it, add some, or check the permissions"
+                f"{place} holds no series: expected a folder for each label, with {', '.join(_TABLES)} or .npy files "
+                "in it; remove it, add some, or check the permissions"
             )
     series: list[Series] = []
     for of_label, files in labels.items():

@@ -33,7 +33,6 @@ from xrnn.series.checks import DataError, Series, Time, as_number, checked, para
 from xrnn.series.times import CLOCK_CHANGE, hold_dates, iso_time, read_times, show
 from xrnn.typing import HostArray
 
-TABLES: Final = (".csv", ".xlsx", ".parquet")  # the endings that `read_table` has a branch for
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
 _WORDS: Final = {**dict.fromkeys(_MISSING_CELLS, math.nan), "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
@@ -69,16 +68,8 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(name for name in map(str.strip, text.split(",")) if name)
 
 
-def read_table(path: Path, columns: Columns) -> list[Series]:
-    """The series in a file: one, or one for each value of the id column.   Raises DataError and OSError."""
-    suffix = path.suffix.lower()
-    table = _csv(path, columns) if suffix == ".csv" else _from_pandas(path, columns, suffix)
-    if not table.rows:
-        raise DataError(f"{path} has no values: expected at least one step; leave the file out")
-    return table.series()
-
-
-def _csv(path: Path, columns: Columns) -> Table:
+def read_csv(path: Path, columns: Columns) -> Table:
+    """The table in a .csv file.   Raises DataError and OSError."""
     text = read_text(path, columns.encoding)
     separator = _separator(text, columns.decimal)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
@@ -101,8 +92,9 @@ def _csv(path: Path, columns: Columns) -> Table:
     return Table.of_rows(rows, str(path), columns, "line")
 
 
-def _from_pandas(path: Path, columns: Columns, suffix: str) -> Table:
-    """The table in an .xlsx file, on its first sheet, or in a .parquet file, by the packages that pandas uses."""
+def read_by_pandas(path: Path, columns: Columns) -> Table:
+    """The table in a .parquet file, or on the first sheet of an .xlsx file.   Raises DataError."""
+    suffix = path.suffix.lower()
     try:
         pandas: Any = importlib.import_module("pandas")
         if suffix == ".parquet":
@@ -167,6 +159,8 @@ class Table:
         channels, unless options name these and all named ones are in the table. Raises DataError.
         """
         columns = self.columns
+        if not self.rows:
+            raise DataError(f"{self.name} has no values: expected at least one step; leave the file out")
         used = [i for i in map(self.place, columns.channels) if i is not None]
         used = used if len(used) == len(columns.channels) else []
         id_at, time_at, label_at, *skipped = map(self.place, (columns.id, columns.time, columns.label, *columns.skip))
