@@ -311,6 +311,13 @@ def test_names_may_be_false_tuples_or_equal(X: Any) -> None:
     np.testing.assert_array_equal(Forecaster.load("c").predict_quantiles(X), quantiles)
 
 
+@pytest.mark.parametrize("name", [None, "", "n"])
+def test_numbers_in_an_index_are_sorted(name: str | None) -> None:
+    y = Y[:40].set_axis(pandas.RangeIndex(40, name=name))
+    want = Forecaster(**SMALL).fit(y).predict()
+    pandas.testing.assert_series_equal(Forecaster(**SMALL).fit(y[::-1]).predict(), want)
+
+
 def test_an_index_and_the_target_may_have_one_name() -> None:
     long = STACKED.to_frame("sold").rename_axis(["shop", "sold"]).reset_index(0)
     got = Forecaster(**SMALL, id="shop").fit(long).predict()

@@ -60,19 +60,17 @@ class Form:
         frame, first, index = self.frame.copy(deep=False), len(self.keys), self.times
         if getattr(index.dtype, "tz", None) and len({*index.time}) == 1:  # a day later is the same time of day
             frame.isetitem(first - 1, index.tz_localize(None))
-        names = tuple(frame.columns)
-        table = Table.of(frame, "X", Columns(time=names[first - 1]))
-        times, values = table.times([first - 1]), table.numbers(range(first, len(names)))
+        table = Table.of(frame, "X", Columns(time="time"))  # any name: numbers are sorted too
+        times, values = table.times([first - 1]), table.numbers(range(first, len(table.header)))
         made = []
-        for of_group, group, rows in table.groups(0 if first == 2 else None, times):
-            parts: list[Any] = [(of_group, group, slice(None), names[first:])]
+        for key, name, rows in table.groups(0 if first == 2 else None, times):
+            of_steps, of_rows = tuple(times[row] for row in rows), values[rows]
             if self.wide:
-                parts = [(str(each), f"X, series {each}", [i], None) for i, each in enumerate(self.targets)]
-            for key, name, columns, channels in parts:
-                of_steps, time_names = tuple(times[row] for row in rows), names[first - 1 : first]
-                each = checked(Series(values[rows][:, columns], None, name, channels, of_steps, key, time_names))
-                made.append(each.part(each.target_rows.start))
-        return made
+                ids = enumerate(map(str, self.targets))
+                made += [Series(of_rows[:, [i]], None, f"X, series {each}", None, of_steps, each) for i, each in ids]
+            else:
+                made.append(Series(of_rows, None, name, table.header[first:], of_steps, key))
+        return [each.part(each.target_rows.start) for each in map(checked, made)]
 
     def index(self, times: Sequence[Time]) -> Any:
         """The times as an index of the kind of the given one."""
@@ -120,7 +118,7 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
         return None
-    levels, keys = X.index.nlevels, [*X.index.names]
+    levels = X.index.nlevels
     if X.ndim == 1:  # it has no columns to name
         id_name, time, target, known = "", "", "", ()
     elif levels == 2:  # the index has both
@@ -129,38 +127,32 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     if is_wide and not isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex):
         return None
     frame = X if X.ndim == 2 else X.to_frame(_VALUE if X.name is None and levels == 2 else X.name)
-    used = _used(frame, [id_name, time], target, known, is_wide)
-    parts = [X.index.get_level_values(i) for i in range(levels)]
-    if time:
-        parts, keys = [frame[time]], [time]
-    if id_name:
-        parts, keys = [frame[id_name], *parts], [id_name, *keys]
-    if len(keys) == 2:
-        keys = [default if key is None else key for key, default in zip(keys, ("id", "time"), strict=True)]
-    parts += [frame.iloc[:, i] for i in used]
-    names = ["time" if each is None else str(each) for each in keys]
-    names += [_VALUE if each is None else str(each) for each in used.values()]
-    table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)}).set_axis(names, axis=1)
-    return Form(table, keys, frame.columns if is_wide else [*used.values()][:1], is_wide, levels == 2)
-
-
-def _used(frame: Any, keys: Sequence[str], target: str, known: Sequence[str], is_wide: bool) -> dict[int, Any]:
-    """The columns to forecast and the known ones: index → name.   keys: the columns of identifiers and times
-
-    A wide frame forecasts all columns. In others, the default target is the only column that is neither a key nor
-    known. Raises ValueError if there is none or several, if a column is missing or named twice, and for a frame without
-    values or with more than two levels in its index.
-    """
-    given, columns = [each for each in (*keys, target, *known) if each], [*frame.columns]
-    levels, twice = frame.index.nlevels, frame.columns[frame.columns.duplicated()]
     if not frame.size:
         raise ValueError(f"X has the shape {frame.shape}: expected at least one row and one column; add some")
     if levels > 2:
         raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
-    if len(twice):
+    if len(twice := frame.columns[frame.columns.duplicated()]):
         raise ValueError(f"X has two columns {twice[0]!r}: expected columns with different names; rename one")
-    if is_wide:
-        return dict(enumerate(columns))
+    keys = [each for each in (id_name, time) if each]
+    used = frame if is_wide else _used(frame, keys, target, known)
+    parts = [frame[each] for each in keys]
+    if not time:
+        keys, parts = [*keys, *X.index.names], [*parts, *map(X.index.get_level_values, range(levels))]
+    if len(keys) == 2:
+        keys = [default if key is None else key for key, default in zip(keys, ("id", "time"), strict=True)]
+    parts += [used.iloc[:, i] for i in range(used.shape[1])]
+    table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)})
+    table.columns = [*map(str, keys), *(_VALUE if each is None else str(each) for each in used.columns)]
+    return Form(table, keys, used.columns if is_wide else [*used.columns][:1], is_wide, levels == 2)
+
+
+def _used(frame: Any, keys: Sequence[str], target: str, known: Sequence[str]) -> Any:
+    """The columns to forecast and the known ones of a frame that is not wide.   keys: those of identifiers and times
+
+    The default target is the only column that is neither a key nor known. Raises ValueError if there is none or
+    several, and if a column is missing or named twice.
+    """
+    given, columns = [each for each in (*keys, target, *known) if each], [*frame.columns]
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
     if missing := [each for each in given if each not in columns]:
@@ -169,6 +161,7 @@ def _used(frame: Any, keys: Sequence[str], target: str, known: Sequence[str], is
     targets = [target] if target else [each for each in columns if each not in given]
     if len(targets) != 1:
         besides = ", ".join(given) or "the index"
-        remedy = "name it by Forecaster(target=)"
-        raise ValueError(f"X has {len(targets)} columns besides {besides}: expected one to forecast; {remedy}")
-    return {columns.index(each): each for each in (*targets, *known)}
+        raise ValueError(
+            f"X has {len(targets)} columns besides {besides}: expected one to forecast; name it by Forecaster(target=)"
+        )
+    return frame.iloc[:, [columns.index(each) for each in (*targets, *known)]]

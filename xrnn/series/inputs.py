@@ -59,7 +59,7 @@ def _series(given: Any, name: str) -> Series:
     values = as_numbers(given, name)
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(f"{name} has shape {values.shape}: expected (T,) or (T, D), with at least one step")
-    names = tuple(given.columns) if hasattr(given, "columns") and hasattr(given, "__array__") else ()
+    names = tuple(getattr(given, "columns", ()))
     are_text = names and all(isinstance(each, str) for each in names)
     return checked(Series(values.reshape(len(values), -1), None, name, names if are_text else None))
 

@@ -1,7 +1,4 @@
-"""Times: reading a column of text, which holds numbers or dates in one form; the step of a series, and later times.
-
-A date may be followed by a time of day, as in 31.05.2024 14:30 or 5/31/2024 2:30 PM; an ISO time also by an offset.
-"""
+"""Times: reading a column of text, which holds numbers or dates in one form; the step of a series, and later times."""
 
 from __future__ import annotations
 
@@ -19,15 +16,14 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import DataError, Time, as_number
+from xrnn.series.checks import DataError, Time, as_number, check_sizes
 from xrnn.typing import HostArray
 
-# `iso_time` reads dates such as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
-_ONE_ORDER: Final = (
-    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m"),
-    *("%d %b %Y", "%d %b %y", "%b %d %Y", "%Y %b", "%b %Y", "%b %y"),
-)
-_SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is meant
+# A row has the orders of one text: a day above 12, or equal steps, show which one is meant. `iso_time` reads dates such
+# as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
+_FORMS: Final = (
+    *zip(("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m")),
+    *zip(("%d %b %Y", "%d %b %y", "%b %d %Y", "%Y %b", "%b %Y", "%b %y")),
     ("%m/%d/%Y", "%d/%m/%Y"),
     ("%m-%d-%Y", "%d-%m-%Y"),
     ("%m/%d/%y", "%d/%m/%y", "%y/%m/%d"),
@@ -37,15 +33,15 @@ _SEVERAL_ORDERS: Final = (  # a day above 12, or equal steps, show which one is 
 _CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _DATES_OR_NUMBERS: Final = ("%y%m%d", "%d%m%y", "%m%d%y", "%d%m%Y", "%m%d%Y")
-_MONTH: Final = (
-    "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
-    "|dec(ember)?)"
+_MONTH: Final = re.compile(
+    r"(?<![^\W\d_])(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|"
+    r"nov(ember)?|dec(ember)?)(?![^\W\d_])\.?",
+    re.IGNORECASE,
 )
-_MONTH_NAME: Final = re.compile(rf"(?<![^\W\d_]){_MONTH}(?![^\W\d_])\.?", re.IGNORECASE)
 _LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, 2024Q3, KW 05-2024, 31 May
-    r"([^\W\d_]{1,9}[.,]? )?(\d{1,2}(?P<separator>[/.-] ?)\d{1,2}(?P=separator)\d\d(\d\d)?(\D|$)|"
-    r"(1[5-9]|20)\d\d([-/._ ][QW]?|[MQ])\d{1,3}(\D|$)|\d{1,2}[-/._ ](19|20)\d\d(\D|$))|"
-    rf"(?=.*\d)(.*[\W\d_])?{_MONTH}([\W\d_]|$)",
+    r"([^\W\d_]{1,9}[.,]? )?(\d{1,2}(?P<separator>[/.-] ?)\d{1,2}(?P=separator)\d\d(\d\d)?|"
+    r"(1[5-9]|20)\d\d([-/._ ][QW]?|[MQ])\d{1,3}|\d{1,2}[-/._ ](19|20)\d\d)(\D|$)|"
+    rf"(?=.*\d).*{_MONTH.pattern}",
     re.IGNORECASE,
 )
 
@@ -97,7 +93,7 @@ def _plain(cell: str) -> str:
     """A date without commas, with the short name of its month: 1-July-2024 → 1 Jul 2024; 2024 Q3 → 2024-07."""
     cell = re.sub(r"^(\d{4})[ -]?Q([1-4])$", lambda part: f"{part[1]}-{3 * int(part[2]) - 2:02}", cell)
     cell = re.sub(r"(?<=\d)(?=[ap]m$)", " ", cell.replace(",", " "), flags=re.IGNORECASE)
-    named = _MONTH_NAME.sub(lambda name: f" {name[1][:3]} ", cell)
+    named = _MONTH.sub(lambda name: f" {name[1][:3]} ", cell)
     return cell if named == cell else re.sub("[- ]+", " ", named).strip()
 
 
@@ -156,13 +152,10 @@ def _parsed(form: str, cell: str) -> datetime | None:
 
 # In the order in which they are tried; the readers of a row read the same text in several orders.
 _READERS: Final[tuple[tuple[Callable[[str], Time | None], ...], ...]] = (
-    *((read,) for read in (_digits, as_number)),
-    *((partial(iso_time, has_offset=each),) for each in (True, False)),
-    *(
-        tuple(partial(_parsed, form + clock) for form in forms)
-        for forms in (*zip(_ONE_ORDER), *_SEVERAL_ORDERS)
-        for clock in _CLOCKS
-    ),
+    (_digits,),
+    (as_number,),
+    (partial(iso_time, has_offset=True), partial(iso_time, has_offset=False)),
+    *(tuple(partial(_parsed, form + clock) for form in forms) for forms in _FORMS for clock in _CLOCKS),
 )
 
 
@@ -247,10 +240,12 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
     like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days. It is
            also the step of a single time
 
-    Some working days may be missing, as holidays are. Raises DataError for other gaps.
+    Some working days may be missing, as holidays are. Raises DataError for other gaps, and for numbers beyond 1e30.
     """
     if len(times) < 2:
         return _step_named(like, times[0]) if times else None
+    if not isinstance(times[0], datetime):
+        check_sizes(np.array(times)[:, None], f"the column of times of {name}")
     step, odd = _best_step(times, like)
     if not odd:
         return step
@@ -288,7 +283,7 @@ def _odd_neighbours(step: Step, times: Sequence[Any]) -> list[tuple[Any, Any]]:
             return []
     tolerance = timedelta() if step.unit else _ROUNDING * step.count + 4 * math.ulp(max(map(abs, times)))
     pairs = itertools.pairwise(times)
-    return [(a, b) for a, b in pairs if abs(step.next(a) - b) > tolerance or (is_working and a.weekday() > 4)]
+    return [(a, b) for a, b in pairs if abs(step.after(a, 1)[0] - b) > tolerance or (is_working and a.weekday() > 4)]
 
 
 def _candidates(times: Sequence[Any]) -> list[Step]:
