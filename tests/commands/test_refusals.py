@@ -39,7 +39,6 @@ def refusing(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     titled.write(folder / "titled")
     write_csv(folder / "wide.csv", np.ones((2, 3)))
     (folder / "one.ts").write_text("@classLabel true a\n@data\n1,2:a\n3,4:a\n")
-    (folder / "nul.csv").write_text("i,x,l\n" + "".join(f"{i},{x},{'ab'[i % 2]}\0\n" for i in range(6) for x in (1, 2)))
     xrnn.save(folder / "layer", xrnn.Linear.init(2, 3, backend="numpy"))
     if os.name == "posix":
         os.mkfifo(folder / "fifo")
@@ -105,21 +104,13 @@ def test_a_refusal_is_one_line_and_changes_nothing(words: str, message: str, cap
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("classify nul.csv --id i --label l", "error: Unknown label type: y[0] is '"),
-        ("classify one.ts", "error: got 1 class(es), ['a']: expected two or more; add series"),
-    ],
-)
-def test_labels_that_can_not_be_learnt_are_refused_after_the_line_about_the_series(
-    words: str, message: str, capsys: Capture
-) -> None:
+def test_labels_that_can_not_be_learnt_are_refused_after_the_line_about_the_series(capsys: Capture) -> None:
     before = contents()
-    assert main(words.split()) == 1
+    assert main(["classify", "one.ts"]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].startswith("series: ")
-    assert (err.startswith(message), err.count("\n"), contents()) == (True, 1, before)
+    assert err.startswith("error: got 1 class(es), ['a']: expected two or more; add series")
+    assert (err.count("\n"), contents()) == (1, before)
 
 
 @pytest.mark.usefixtures("here")

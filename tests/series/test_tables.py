@@ -288,17 +288,23 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         ("a,,\n1,2,3\n", {}, "f.csv has two channels '': expected different names"),
         ("sep=;\nx;y\n1;2\n", {}, "f.csv, line 2, column sep=: 'x' is not a finite number"),
         *(
-            ("\ufeffx;ü\n1;2\n".encode(name), {}, "f.csv seems to be UTF-16: expected UTF-8; save it so, or give encod")
+            (
+                "\ufeffx;ü\n1;2\n".encode(name),
+                {},
+                "f.csv is UTF-16 or no text: expected UTF-8; save it so, or give encodi",
+            )
             for name in ("utf-16-le", "utf-16-be", "utf-32")
         ),
-        (b"1\0\n", {}, "f.csv seems to be UTF-16"),  # without a byte order mark
+        (b"1\0\n", {}, "f.csv is UTF-16 or no text"),  # without a byte order mark
         ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a finite number"),  # no header: it holds a number
         ("x,\x1b[2J\n1,z\n", {}, "f.csv, line 2, column �[2J: 'z' is not a finite number"),
         ("x,y\n1,2\n1\n", {}, "f.csv, line 3 has 1 values, but the rows before have 2: expected the same number of va"),
         (",x,y\n0,,1\n", {}, "f.csv has no value in channel x: expected at least one; leave out the series or the"),
         ("1,nan\n", {}, "f.csv has no value in channel 2: expected at least one"),
         ("?,1\n?,2\n", {}, "f.csv has no value in channel 1: expected at least one"),
-        (b"1\n\x80\x04\0\xff", {}, "f.csv, line 2, column 1: '"),
+        (b"1\n\x80\x04\0\xff", {}, "f.csv is UTF-16 or no text"),
+        (b"1\n\x80\x04\xff", {}, "f.csv, line 2, column 1: '"),
+        ("\ufeffДата;Имя\n1;2\n".encode("utf-16-le"), {}, "f.csv is UTF-16 or no text"),
         ("2024-01-01\n2024-01-02\n", {}, "f.csv has no channel: expected a column of numbers besides an index and"),
         ("x\n1\n", {"skip": ("x",)}, "f.csv has no channel"),
         (

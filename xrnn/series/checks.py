@@ -6,7 +6,6 @@ of a function or of an estimator, "lr is 0", and the command line shows their fl
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import logging
 import math
@@ -198,9 +197,8 @@ def read_text(path: Path, encoding: str = "") -> str:
     Raises DataError and OSError.
     """
     content = path.read_bytes()
-    has_mark = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if not encoding and (has_mark or 0 in content[:4]):
-        raise DataError(f"{path} seems to be UTF-16: expected UTF-8; save it so, or give {param('encoding')} utf-16")
+    if not encoding and 0 in content:
+        raise DataError(f"{path} is UTF-16 or no text: expected UTF-8; save it so, or give {param('encoding')} utf-16")
     names = [encoding] if encoding else ["utf-8", "cp1252"]
     for name in names:
         with contextlib.suppress(UnicodeDecodeError):
