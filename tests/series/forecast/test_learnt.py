@@ -135,8 +135,8 @@ def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> 
     columns[:, 2] = 1  # its changes are 0
     values = 3 * columns[:, 0] + 0.1 * rng.standard_normal(200)
     values[7] = np.nan
-    np.testing.assert_allclose(effect_of([(values, columns)], 3), [3, 0, 0], atol=0.05)
-    np.testing.assert_array_equal(effect_of([(values[:4], columns[:4])], 3), 0)
+    np.testing.assert_allclose(effect_of([(values, columns)]), [3, 0, 0], atol=0.05)
+    np.testing.assert_array_equal(effect_of([(values[:4], columns[:4])]), 0)
 
 
 @pytest.mark.parametrize("growth", [-1.2, 1.2])

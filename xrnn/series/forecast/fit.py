@@ -133,8 +133,7 @@ def _chosen(series: list[OneSeries], calendar: str) -> tuple[list[OneSeries], li
     smaller, or equal within 5 %: intervals of logarithms grow with the level, as errors of most growing series do. It
     has calendar columns if they lower these errors by more than 5 %.
     """
-    targets = [each.target[: each.cut] for each in series if not each.flawed]
-    values = [each[~np.isnan(each)] for each in targets]
+    values = [each.seen for each in series if not each.flawed]
     choices: list[tuple[dict[str, Any], float]] = []  # with the largest ratio of the error to that without the choice
     if all((each > 0).all() for each in values) and sum(map(_jumps, values)) <= len(values) / 2:
         choices.append(({"log": True}, EQUAL))
@@ -160,8 +159,7 @@ def _add_linear_part(series: Sequence[OneSeries]) -> tuple[list[_Test], float]:
     model, used = series[0].model, [each for each in series if not each.flawed]
     if not used:
         return [], np.inf
-    if K := used[0].columns.shape[1]:
-        model.effect = effect_of([each.changes() for each in used], K)
+    model.effect = effect_of([each.changes() for each in used])
     origins = [np.arange(model.least_rows, each.cut) for each in used]
     if (count := sum(map(len, origins))) > (most := max(_MOST_VALUES // model.context, 1)):
         # A random part of each series, so that windows of all ages and all phases of the season remain.
@@ -177,14 +175,14 @@ def _add_linear_part(series: Sequence[OneSeries]) -> tuple[list[_Test], float]:
     forecasts = np.split(level + scale * scaled, np.cumsum([len(at) for at in origins])[:-1])
     tests = []
     for each, at, of_series in zip(used, origins, forecasts, strict=True):
-        if (left_out := ~np.isnan(of_series[:, 0])).any():
-            tests.append((each, at[left_out], of_series[left_out]))
+        left_out = ~np.isnan(of_series[:, 0])
+        tests.append((each, at[left_out], of_series[left_out]))
     return tests, _mean_error(tests)
 
 
 def _mean_error(tests: Sequence[_Test]) -> float:
-    """In units of MASE; infinite if there are no tests, and if the MASE is unknown."""
-    errors = np.concatenate([np.zeros(0), *(each.mean_errors(at, forecasts) for each, at, forecasts in tests)])
+    """In units of MASE; infinite without a left-out window, and if the MASE is unknown."""
+    errors = np.concatenate([each.mean_errors(*windows) for each, *windows in tests])
     errors = errors[~np.isnan(errors)]
     return float(errors.mean()) if errors.size else np.inf
 
@@ -244,17 +242,11 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
 
     errors   (N, F): the values minus the forecasts; NaN if unknown
     """
-    F, size, count = errors.shape[1], np.abs(errors), (~np.isnan(errors)).sum(axis=0)
+    F, count = errors.shape[1], (~np.isnan(errors)).sum(axis=0)
     offsets = np.zeros((F, len(levels)))
     if not count.any():
         return offsets
-    mean = np.nansum(size, axis=0) / np.maximum(count, 1)
-    center, height = (np.average(each, weights=count) for each in (np.arange(F), mean))
-    apart = np.arange(F) - center
-    slope = (count * apart * mean).sum() / max((count * apart**2).sum(), 1e-300)
-    # If the mean errors fall with the step, this is due to chance in few windows.
-    line = height + max(slope, 0.0) * apart
-    width = np.maximum(line, max(_LEAST_WIDTH * float(mean[count > 0].mean()), 1e-30))
+    width = _widths(np.nansum(np.abs(errors), axis=0) / np.maximum(count, 1), count)
     ratios, n = errors / width, max(count.sum() / F**2, 1.0)
     for i, q in enumerate(levels):
         if q != 0.5:
@@ -264,6 +256,17 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
             offset = (n * own + _SYMMETRIC * both) / (n + _SYMMETRIC)
             offsets[:, i] = width * side * offset * (1 + (z * z + 1) / (4 * _INDEPENDENT * n))
     return offsets
+
+
+def _widths(mean: HostArray, count: HostArray) -> HostArray:
+    """The line through the mean errors (F,) of `count` (F,) windows; a constant if they fall: that is due to chance."""
+    steps = np.arange(len(mean))
+    center, height = (np.average(each, weights=count) for each in (steps, mean))
+    apart = steps - center
+    slope = (count * apart * mean).sum() / max((count * apart**2).sum(), 1e-300)
+    least = max(_LEAST_WIDTH * float(mean[count > 0].mean()), 1e-30)
+    widths: HostArray = (height + max(slope, 0.0) * apart).clip(least)
+    return widths
 
 
 def _add_recurrent_part(series: Sequence[OneSeries]) -> None:
@@ -314,31 +317,38 @@ def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
         ones = fit_series(series, p, held_out=True)
     except DataError:
         return []
-    model = ones[0].model
-    tests = [(place, each, *each.held_out()) for place, each in enumerate(ones)]
+    tests = [(place, each, *each.held_out()) for place, each in enumerate(ones) if not each.flawed]
     tests = [test for test in tests if len(test[2])]
-    seasons = {"naive": 1, "seasonal_naive": model.season}
-    if all(_is_day(each, model.season) and at[0] >= 7 * model.season for _, each, at, _ in tests):
-        seasons["weekly_naive"] = 7 * model.season
+    m = ones[0].model.season
+    seasons = {"naive": 1, "seasonal_naive": m}
+    if all(_is_day(each, m) and at[0] >= 7 * m for _, each, at, _ in tests):
+        seasons["weekly_naive"] = 7 * m
     results = []
     for place, each, at, actual in tests:
-        quantiles, filled = each.quantiles(at), fill(each.target, model.season)
-        forecasts = {"model": quantiles[..., model.levels.index(0.5)]} | {
-            name: seasonal_naive(filled, at, model.horizon, season) for name, season in seasons.items()
-        }
-        forecasts["drift"] = drift(filled, at, model.horizon)
-        unit, scores = mase_divisor(each.target[: each.cut], model.season), dict[str, dict[str, Any]]()
-        for name, values in forecasts.items():
-            error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
-            smape = (200 * error / np.maximum(size, 1e-300)).mean()
-            steps = error.mean(axis=0) / unit
-            scores[name] = {"mase": float(steps.mean()), "smape": float(smape), "steps": steps.tolist()}
-        inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1])
-        above, q = actual[..., None] - quantiles, np.array(model.levels)
-        pinball = np.maximum(q * above, (q - 1) * above).mean() / unit
-        scores["model"] |= {"coverage": float(inside.mean()), "pinball": float(pinball)}
-        results.append(Backtest(place, each, at, quantiles, forecasts["seasonal_naive"], scores))
+        quantiles, filled = each.quantiles(at), fill(each.target, m)
+        naive = {name: seasonal_naive(filled, at, each.model.horizon, season) for name, season in seasons.items()}
+        others = naive | {"drift": drift(filled, at, each.model.horizon)}
+        scores = _scores(each, actual, quantiles, others)
+        results.append(Backtest(place, each, at, quantiles, naive["seasonal_naive"], scores))
     return results
+
+
+def _scores(
+    series: OneSeries, actual: HostArray, quantiles: HostArray, others: dict[str, HostArray]
+) -> dict[str, dict[str, Any]]:
+    """See `Backtest`.   actual (N, F), quantiles (N, F, Q), and the forecasts (N, F) of other methods"""
+    levels, unit = series.model.levels, mase_divisor(series.target[: series.cut], series.model.season)
+    scores = dict[str, dict[str, Any]]()
+    for name, values in {"model": quantiles[..., levels.index(0.5)], **others}.items():
+        error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
+        smape = (200 * error / np.maximum(size, 1e-300)).mean()
+        steps = error.mean(axis=0) / unit
+        scores[name] = {"mase": float(steps.mean()), "smape": float(smape), "steps": steps.tolist()}
+    inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1])
+    above, q = actual[..., None] - quantiles, np.array(levels)
+    pinball = np.maximum(q * above, (q - 1) * above).mean() / unit
+    scores["model"] |= {"coverage": float(inside.mean()), "pinball": float(pinball)}
+    return scores
 
 
 def mean_scores(tests: Sequence[Backtest]) -> dict[str, dict[str, Any]]:
@@ -351,8 +361,7 @@ def mean_scores(tests: Sequence[Backtest]) -> dict[str, dict[str, Any]]:
 
 def seasonal_naive(values: HostArray, origins: HostArray, horizon: int, season: int) -> HostArray:
     """The last `season` of values (T,), repeated: (N, F)."""
-    repeated: HostArray = values[origins[:, None] - season + np.arange(horizon) % season]
-    return repeated
+    return values.take(origins[:, None] - season + np.arange(horizon) % season)
 
 
 def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:

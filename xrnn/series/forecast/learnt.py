@@ -19,6 +19,15 @@ _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not 
 _MOST_LAGS: Final = 512
 # Limit on the multiply-adds of repeating a one-step forecast. Above it, candidates are only solved directly.
 _MOST_PRODUCTS: Final = 2**22
+# The constants of the recurrent part were chosen on M1 and the 1st, 3rd, 5th … series of M3.
+UNITS: Final = 100  # H
+_MEMORY: Final = 2.8  # biases of update gates lie between 0 and this: a state keeps σ(2.8) = 0.94 of that before
+_LARGEST_INPUT_WEIGHT: Final = 0.5
+_OUTPUT_PENALTIES: Final = (3.0, 0.3, 0.03, 3e-3, 3e-4)
+EQUAL: Final = 1.05  # errors count as equal if their ratio is smaller
+_LARGEST_ERROR: Final = 4.0  # in median errors of its step ahead: larger ones are clipped
+_TEST_FROM: Final = 0.8  # share of the rows: errors of the later ones test what the earlier ones gave
+_BATCH: Final = 1024
 
 
 def affine(x: HostArray, M: HostArray) -> HostArray:
@@ -32,7 +41,7 @@ def ridge(S: HostArray, B: HostArray, penalties: Sequence[float] | HostArray) ->
     return [np.linalg.solve(S + penalty * np.eye(len(S)), B) for penalty in penalties]
 
 
-def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArray:
+def effect_of(changes: Sequence[tuple[HostArray, HostArray]]) -> HostArray:
     """The effect (K,) of known columns: ridge regression of changes over a season on the changes of the columns.
 
     Differences remove the season and most of a trend, which the columns need not explain.
@@ -40,7 +49,7 @@ def effect_of(changes: Sequence[tuple[HostArray, HostArray]], K: int) -> HostArr
     changes   for each series: of the values (n,), in units of the series, and of the columns (n, K)
     """
     values, columns = (np.concatenate(each) for each in zip(*changes, strict=True))
-    known = ~np.isnan(values)
+    known, K = ~np.isnan(values), columns.shape[1]
     if known.sum() <= K + 1:
         return np.zeros(K)
     x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
@@ -154,16 +163,6 @@ def repeated(step: HostArray, F: int) -> HostArray:
 
 
 # ---- the recurrent part ----
-
-# The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3.
-UNITS: Final = 100  # H
-_MEMORY: Final = 2.8  # biases of update gates lie between 0 and this: a state keeps σ(2.8) = 0.94 of that before
-_LARGEST_INPUT_WEIGHT: Final = 0.5
-_OUTPUT_PENALTIES: Final = (3.0, 0.3, 0.03, 3e-3, 3e-4)
-EQUAL: Final = 1.05  # errors count as equal if their ratio is smaller
-_LARGEST_ERROR: Final = 4.0  # in median errors of its step ahead: larger ones are clipped
-_TEST_FROM: Final = 0.8  # share of the rows: errors of the later ones test what the earlier ones gave
-_BATCH: Final = 1024
 
 
 def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArray) -> HostArray:

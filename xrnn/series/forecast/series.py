@@ -17,6 +17,10 @@ from xrnn.series.times import calendar_columns, show
 from xrnn.typing import HostArray
 
 LEAST_ROWS: Final = 4  # before the first window
+_LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
+_LEAST_SCALE: Final = 0.05  # of the series' deviation: a context without changes has no scale of its own
+_FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
+_REACH: Final = 3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the past range
 TOO_FEW: Final = "too few rows, missing or equal values"
 
 
@@ -95,12 +99,6 @@ def mase_divisor(values: HostArray, season: int) -> float:
     return np.nan
 
 
-_LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
-_LEAST_SCALE: Final = 0.05  # of the series' deviation: a context without changes has no scale of its own
-_FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
-_REACH: Final = 3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the past range
-
-
 class OneSeries:
     """A series, and the model that learns from it or forecasts it.
 
@@ -110,6 +108,7 @@ class OneSeries:
     deviation, unit   the standard deviation, and the mean change over a season, in the rows to learn from; of the
                 logarithms if the model forecasts these. They are computed from the series itself, because a new file
                 does not say which training series it continues. The unit is 0 if a forecast can't use the values
+    seen        the known values of the target before the cut
     values      (T,): the target, or its logarithms, NaN if missing
     """
 
@@ -119,16 +118,17 @@ class OneSeries:
         self.name, self.id = given.name, given.id or given.name
         self.target: HostArray = given.values[: given.target_rows.stop, 0]
         self.cut = len(self.target) if cut is None else cut
-        seen = self.target[: self.cut]
-        logarithms = np.log(np.where(seen > 0, seen, np.nan)) if model.log else seen
-        known = logarithms[~np.isnan(logarithms)]
+        past = self.target[: self.cut]
+        self.seen: HostArray = past[~np.isnan(past)]
+        # Values that have no logarithm count as 1 % of the smallest one that has.
+        self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
+        if model.log:
+            past = np.log(np.where(past > 0, past, np.nan))
+        known = past[~np.isnan(past)]
         self.deviation = float(known.std()) if known.size else 0.0
         usable = self.deviation >= _LEAST_DEVIATION
-        self.unit = float(np.nan_to_num(mase_divisor(logarithms, model.season))) if usable else 0.0
+        self.unit = float(np.nan_to_num(mase_divisor(past, model.season))) if usable else 0.0
         self.log = model.log and self.unit > 0
-        self._lowest = float(seen[~np.isnan(seen)].min(initial=np.inf))
-        # Values that have no logarithm count as 1 % of the smallest one that has.
-        self._smallest = 0.01 * float(seen[seen > 0].min(initial=np.inf))
         self.values: HostArray = np.log(np.maximum(self.target, self._smallest)) if self.log else self.target
 
     @property
@@ -138,16 +138,18 @@ class OneSeries:
 
     @cached_property
     def columns(self) -> HostArray:
-        """(T or more rows, K or more), the known columns, standardised and filled, and the calendar columns."""
-        known, times = self.model.known_scale.apply(self.given.values[:, 1:]), self.given.times or ()
+        """The known columns, standardised and filled, and the calendar columns: as many rows as values and steps."""
+        rows = max(len(self.given.values), self.cut + self.model.horizon)
+        known = self.model.known_scale.apply(self.given.values[:, 1:])
+        known = np.pad(known, ((0, rows - len(known)), (0, 0)))
         if not self.model.calendar:
             return known
-        known = np.pad(known.astype(float), ((0, len(times) - len(known)), (0, 0)))
+        times = (self.given.times or ())[:rows]
         return np.concatenate([known, calendar_columns(self.model.calendar, times, known)], axis=1)
 
     @cached_property
     def effect(self) -> HostArray:
-        """That of the columns on the values, (T or more,). A fit sets `model.effect` before its first use."""
+        """That of the columns on the values and steps ahead. A fit sets `model.effect` before its first use."""
         effect: HostArray = self.unit * (self.columns @ self.model.effect)
         return effect
 
@@ -156,19 +158,17 @@ class OneSeries:
         """The values (T,) without the effect of the columns and without missing values."""
         return fill(self.values - self.effect[: len(self.values)], self.model.season)
 
-    def ahead(self, values: HostArray, origins: HostArray, missing: float = 0.0) -> HostArray:
-        """The values (N, F) of the steps from each origin; `missing` after the last one."""
+    def ahead(self, values: HostArray, origins: HostArray) -> HostArray:
+        """The values (N, F) of the steps from each origin; NaN after the last one."""
         places = (origins[:, None] + np.arange(self.model.horizon)).clip(max=len(values))
-        padded: HostArray = np.append(values, missing)[places]
-        return padded
+        return np.append(values, np.nan).take(places)
 
     # ---- forecasts ----
 
     @cached_property
     def forecast(self) -> HostArray:
         """The quantiles (F, Q) of the steps from the cut on."""
-        forecast: HostArray = self.quantiles(np.array([self.cut]))[0]
-        return forecast
+        return self.quantiles(np.array([self.cut])).squeeze(axis=0)
 
     @property
     def median(self) -> HostArray:
@@ -185,24 +185,27 @@ class OneSeries:
     def quantiles(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F, Q) of the steps from the origins (N,)."""
         model, effect = self.model, self.ahead(self.effect, origins)
-        if self.flawed:  # the last season, or the last value if there are fewer rows
-            season = model.season if model.season <= self.cut else 1
-            median = np.resize(fill(self.values[: self.cut], season)[-season:], effect.shape)
-        else:
-            median = self.plain(origins) + effect
         width = self.unit * (1 + model.spread * self.reach(origins))
-        quantiles: HostArray = median[..., None] + width[..., None] * model.offsets
+        quantiles: HostArray = (self.plain(origins) + effect)[..., None] + width[..., None] * model.offsets
         if self.log:
-            # Limits: the range of the values so far, widened by three times their usual change over a horizon. Without
-            # them, a last value that is an error, such as 1e30, could be continued as a trend, to infinity.
-            margin = _REACH * self.unit * max(model.horizon / model.season, 1)
-            least, most = (each.accumulate(self.filled)[origins - 1, None] for each in (np.minimum, np.maximum))
-            lowest, highest = least - margin + effect, most + margin + effect
-            quantiles = exponential(quantiles.clip(lowest[..., None], highest[..., None]))
-        return quantiles.clip(0) if self._lowest >= 0 else quantiles
+            least, most = ((limit + effect)[..., None] for limit in self._limits(origins))
+            quantiles = exponential(quantiles.clip(least, most))
+        return quantiles.clip(0) if (self.seen >= 0).all() else quantiles
+
+    def _limits(self, origins: HostArray) -> tuple[HostArray, HostArray]:
+        """The range (N, 1) of the logarithms so far, widened by three times their usual change over a horizon.
+
+        Without limits, a last value that is an error, such as 1e30, could be continued as a trend, to infinity.
+        """
+        margin = _REACH * self.unit * max(self.model.horizon / self.model.season, 1)
+        least, most = (each.accumulate(self.filled)[origins - 1, None] for each in (np.minimum, np.maximum))
+        return least - margin, most + margin
 
     def plain(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F) without the effect of the columns."""
+        if self.flawed:  # the last season, or the last value if there are fewer rows
+            season = self.model.season if self.model.season <= self.cut else 1
+            return np.resize(fill(self.values[: self.cut], season)[-season:], (len(origins), self.model.horizon))
         forecasts, recent = self.base(origins)
         if self.model.recurrent.any():
             forecasts = forecasts + self.unit * affine(states(recent), self.model.recurrent)
@@ -210,19 +213,19 @@ class OneSeries:
 
     def base(self, origins: HostArray) -> tuple[HostArray, HostArray]:
         """The forecasts without the recurrent part, and the recent errors that it reads."""
-        (smooth, recent), model = self.smoothed(origins), self.model
-        if origins[0] < model.least_rows:  # no linear part either
+        smooth, recent = self.smoothed(origins)
+        if origins[0] < self.model.least_rows:  # no linear part either
             return smooth, recent
         z, level, scale = self.contexts(origins)
-        linear = level + scale * affine(z, model.linear)
-        return model.smoothing * smooth + (1 - model.smoothing) * linear, recent
+        share, linear = self.model.smoothing, level + scale * affine(z, self.model.linear)
+        return share * smooth + (1 - share) * linear, recent
 
     def smoothed(self, origins: HostArray) -> tuple[HostArray, HostArray]:
         """The forecasts (N, F) of exponential smoothing, and its recent errors, see `smoothing.with_errors`."""
         values, logs = self.filled, None
         if self.log:
             values, logs = exponential(values), values
-        elif self._lowest > 0 and not self.columns.size:
+        elif (self.seen > 0).all() and not self.columns.size:
             logs = np.log(np.maximum(values, self._smallest))
         forecasts, recent = with_errors(values, logs, origins, self.model.horizon, self.model.season)
         return np.log(forecasts) if self.log else forecasts, recent
@@ -252,28 +255,26 @@ class OneSeries:
         """
         if self.flawed:
             return
-        F, scale, first = self.model.horizon, self.model.known_scale, max(self.cut - self.model.context, 0)
-        values = self.given.values[first : self.cut + F, 1:]
-        values = np.pad(values, ((0, self.cut + F - first - len(values)), (0, 0)), constant_values=np.nan)
+        end, scale = self.cut + self.model.horizon, self.model.known_scale
+        values = self.given.values[:end, 1:]
+        values = np.pad(values, ((0, end - len(values)), (0, 0)), constant_values=np.nan)
         far, missing = np.abs(values - scale.mean) > _FAR_KNOWN * scale.deviation, np.isnan(values)
-        missing[: self.cut - first] = False
-        for i, k in np.argwhere(missing | far):
-            row, names = first + i, self.given.channel_names
+        far[: max(self.cut - self.model.context, 0)] = missing[: self.cut] = False
+        for row, k in np.argwhere(missing | far):
             time = "".join(f" ({show(each)})" for each in (self.given.times or ())[row : row + 1])
-            got = f"{values[i, k]:g}" if far[i, k] else "no value"
+            got, names = f"{values[row, k]:g}" if far[row, k] else "no value", self.given.channel_names
             column = quoted(names[1 + k]) if names else k + 1
             reach = _FAR_KNOWN * scale.deviation[k]
             raise DataError(
                 f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected a "
-                f"number in each of the {F} rows after the last value of the target, within {reach:.3g} of the mean of "
-                "training; correct or add it"
+                f"number in each of the {self.model.horizon} rows after the last value of the target, within "
+                f"{reach:.3g} of the mean of training; correct or add it"
             )
 
     def held_out(self) -> tuple[HostArray, HostArray]:
         """The origins (N,) from the cut on whose steps ahead are all known (rolling origin), and these steps (N, F)."""
-        first = max(self.cut, self.model.least_rows)
-        origins = np.arange(first, first if self.flawed else len(self.target) - self.model.horizon + 1)
-        actual = self.ahead(self.target, origins, np.nan)
+        origins = np.arange(max(self.cut, self.model.least_rows), len(self.target) - self.model.horizon + 1)
+        actual = self.ahead(self.target, origins)
         known = ~np.isnan(actual).any(axis=1)
         return origins[known], actual[known]
 
@@ -293,7 +294,7 @@ class OneSeries:
 
     def actual(self, origins: HostArray) -> HostArray:
         """The values (N, F) of the steps ahead up to the cut, without the effect of the columns; NaN if unknown."""
-        return self.ahead(self.values[: self.cut] - self.effect[: self.cut], origins, np.nan)
+        return self.ahead(self.values[: self.cut] - self.effect[: self.cut], origins)
 
     def mean_errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
         """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
