@@ -273,7 +273,7 @@ def test_short_series_are_padded() -> None:
 def test_offsets_move_quantiles_but_not_the_median() -> None:
     one, at = fit_of(growth() - 10, **TINY), np.array([9, 30, 41])  # negative values have no logarithms
     one.model.offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
-    np.testing.assert_allclose(one.quantiles(at), one.plain(at)[..., None] + one.unit * one.model.offsets)
+    np.testing.assert_allclose(one.quantiles(at), one.plain(at)[0][..., None] + one.unit * one.model.offsets)
 
 
 def test_the_errors_are_those_of_forecasts_that_have_not_seen_the_values() -> None:

@@ -135,8 +135,8 @@ def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> 
     columns[:, 2] = 1  # its changes are 0
     values = 3 * columns[:, 0] + 0.1 * rng.standard_normal(200)
     values[7] = np.nan
-    np.testing.assert_allclose(effect_of([(values, columns)]), [3, 0, 0], atol=0.05)
-    np.testing.assert_array_equal(effect_of([(values[:4], columns[:4])]), 0)
+    np.testing.assert_allclose(effect_of(values, columns), [3, 0, 0], atol=0.05)
+    np.testing.assert_array_equal(effect_of(values[:4], columns[:4]), 0)
 
 
 @pytest.mark.parametrize("growth", [-1.2, 1.2])
@@ -285,7 +285,7 @@ def mean_errors(model: Model, given: list[HostArray], origins: HostArray) -> tup
     with_it, without_it = (
         float(
             np.abs(
-                actual - np.stack([OneSeries(Series(v[:, None], None, ""), of).plain(origins) for v in given])
+                actual - np.stack([OneSeries(Series(v[:, None], None, ""), of).plain(origins)[0] for v in given])
             ).mean()
         )
         for of in (model, replace(model, recurrent=0 * model.recurrent))
@@ -321,10 +321,11 @@ def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path
     np.testing.assert_array_equal(loaded.predict([*values, *new]), forecaster.predict([*values, *new]))
     assert np.isfinite(loaded.predict_quantiles(new)).all()
     one, at = fitted(values)[0], np.array([63])
-    plain, V = one.plain(at), one.model.recurrent
+    plain, recent = one.plain(at)
+    V = one.model.recurrent
     one.model.recurrent = 0 * V
-    _, recent = with_errors(values[0], None, at, 3, 1)
-    np.testing.assert_allclose(plain - one.plain(at), one.unit * affine(states(recent), V))
+    np.testing.assert_array_equal(recent, with_errors(values[0], None, at, 3, 1)[1])
+    np.testing.assert_allclose(plain - one.plain(at)[0], one.unit * affine(states(recent), V))
 
 
 @pytest.mark.parametrize(

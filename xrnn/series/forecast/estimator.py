@@ -249,9 +249,9 @@ class Forecaster(Estimator):
         are_text = all(isinstance(each, str) for each in (model.step, *(names or ())))
         if not are_text or (names and len(names) != 1 + model.known):
             raise ValueError("model_ has other names than those of a step and of each channel")
-        values = np.column_stack([np.arange(1.0, rows + F + 1), np.tile(model.known_scale.mean, (rows + F, 1))])
+        values = np.column_stack([np.arange(1.0, rows + 1), np.tile(model.known_scale.mean, (rows, 1))])
         days = np.arange(rows + F).astype("M8[D]").astype("M8[s]").tolist()
-        one = OneSeries(Series(values, None, "", times=tuple(days)), model, rows)
+        one = OneSeries(Series(values, None, "", times=tuple(days)), model)
         shapes = one.forecast.shape, one.median.shape
         if shapes != ((F, len(self.levels_)), (F,)) or not np.isfinite(one.forecast).all():
             raise ValueError("a forecast is not finite, or has another shape")

@@ -42,7 +42,7 @@ def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> l
     1. the season and the context, from the times and the numbers of rows
     2. the effect of the columns, and the linear part; with logarithms and with a calendar, if these lower its errors
        in left-out windows
-    3. the share of exponential smoothing in the average with the linear part, from the errors of both in these windows
+    3. the share of exponential smoothing beside the linear part, from the errors of both in these windows
     4. the intervals, from the errors of the average in these windows
     5. the recurrent part, from the errors of the average in the last half of the rows
 
@@ -51,7 +51,7 @@ def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> l
 
     Raises DataError.
     """
-    longest = max((each for each in series if each.times), key=lambda each: len(each.times or ()), default=series[0])
+    longest = max(series, key=lambda each: len(each.times or ()))
     step = step_of(longest.times or (), longest.name)
     rows = [each.target_rows.stop for each in series]
     cuts = [max(n - max(p.horizon, round(_TEST_SHARE * n)), 0) for n in rows]
@@ -134,18 +134,16 @@ def _chosen(series: list[OneSeries], calendar: str) -> tuple[list[OneSeries], li
     has calendar columns if they lower these errors by more than 5 %.
     """
     values = [each.seen for each in series if not each.flawed]
-    choices: list[tuple[dict[str, Any], float]] = []  # with the largest ratio of the error to that without the choice
-    if all((each > 0).all() for each in values) and sum(map(_jumps, values)) <= len(values) / 2:
-        choices.append(({"log": True}, EQUAL))
-    if calendar:
-        choices.append(({"calendar": calendar}, 1 / EQUAL))
+    log = all((each > 0).all() for each in values) and sum(map(_jumps, values)) <= len(values) / 2
+    choices: list[tuple[str, Any, float]] = [("log", log, EQUAL), ("calendar", calendar, 1 / EQUAL)]
     tests, error = _add_linear_part(series)
-    for choice, ratio in choices:
-        model = replace(series[0].model, **choice)
-        others = [OneSeries(each.given, model, each.cut) for each in series]
-        their_tests, their_error = _add_linear_part(others)
-        if their_error < ratio * error:
-            series, tests, error = others, their_tests, their_error
+    for name, choice, ratio in choices:
+        if choice:
+            model = replace(series[0].model, **{name: choice})
+            others = [OneSeries(each.given, model, each.cut) for each in series]
+            their_tests, their_error = _add_linear_part(others)
+            if their_error < ratio * error:
+                series, tests, error = others, their_tests, their_error
     return series, tests, error
 
 
@@ -159,7 +157,7 @@ def _add_linear_part(series: Sequence[OneSeries]) -> tuple[list[_Test], float]:
     model, used = series[0].model, [each for each in series if not each.flawed]
     if not used:
         return [], np.inf
-    model.effect = effect_of([each.changes() for each in used])
+    model.effect = effect_of(*map(np.concatenate, zip(*(each.changes() for each in used), strict=True)))
     origins = [np.arange(model.least_rows, each.cut) for each in used]
     if (count := sum(map(len, origins))) > (most := max(_MOST_VALUES // model.context, 1)):
         # A random part of each series, so that windows of all ages and all phases of the season remain.
@@ -234,11 +232,10 @@ def spread_of(errors: HostArray, reach: HostArray) -> float:
 def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
     """Offsets (F, Q) with which the right share of left-out values falls below each quantile; 0 for the median.
 
-    The width of a step ahead grows linearly with its number, as the mean errors do, or is constant if they fall. The
-    quantiles are those of all errors divided by their widths   (conformalized quantile regression: Romano et al.,
-    2019). They are widened as Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n independent
-    windows. Each is a mean of two quantiles: that of the errors, with the weight n, and that of the absolute errors,
-    with the weight 5. An offset of a quantile below 0.5 is never above 0, nor one of a higher quantile below 0.
+    The quantiles are those of all errors divided by the widths of their steps   (conformalized quantile regression:
+    Romano et al., 2019). They are widened as Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n
+    independent windows. Each is a mean of two quantiles: that of the errors, with the weight n, and that of the
+    absolute errors, with the weight 5. No offset of a quantile below 0.5 is above 0, and none of a higher one below 0.
 
     errors   (N, F): the values minus the forecasts; NaN if unknown
     """
@@ -259,7 +256,7 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
 
 
 def _widths(mean: HostArray, count: HostArray) -> HostArray:
-    """The line through the mean errors (F,) of `count` (F,) windows; a constant if they fall: that is due to chance."""
+    """(F,): the line through the mean errors (F,) of `count` (F,) windows; constant if they fall, which is chance."""
     steps = np.arange(len(mean))
     center, height = (np.average(each, weights=count) for each in (steps, mean))
     apart = steps - center
@@ -276,8 +273,8 @@ def _add_recurrent_part(series: Sequence[OneSeries]) -> None:
     windows = []
     for each in long:
         at = each.last_half[each.last_half >= model.least_rows]
-        at = at[:: -max(-(-len(at) // most), 1)][::-1]
-        forecasts, recent = each.base(at)
+        at = at[:: -len(at) // most][::-1]
+        forecasts, recent = each.plain(at)
         places = (at[:, None] + np.arange(model.horizon)) / each.cut
         windows.append((recent, (each.actual(at) - forecasts) / each.unit, places))
     if windows:
@@ -319,9 +316,10 @@ def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
         return []
     tests = [(place, each, *each.held_out()) for place, each in enumerate(ones) if not each.flawed]
     tests = [test for test in tests if len(test[2])]
-    m = ones[0].model.season
-    seasons = {"naive": 1, "seasonal_naive": m}
-    if all(_is_day(each, m) and at[0] >= 7 * m for _, each, at, _ in tests):
+    m, seasons = ones[0].model.season, {"naive": 1, "seasonal_naive": ones[0].model.season}
+    times: Any = max((each.given.times or () for each in ones), key=len)
+    is_day = len(times) > m > 1 and times[m] - times[0] == timedelta(days=1)
+    if is_day and all(at[0] >= 7 * m for _, _, at, _ in tests):
         seasons["weekly_naive"] = 7 * m
     results = []
     for place, each, at, actual in tests:
@@ -369,9 +367,3 @@ def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:
     slope = (values[origins - 1] - values[0]) / np.maximum(origins - 1, 1)
     line: HostArray = values[origins - 1, None] + slope[:, None] * np.arange(1, horizon + 1)
     return line
-
-
-def _is_day(series: OneSeries, season: int) -> bool:
-    """Whether a season of more than one step is a day."""
-    times = series.given.times or ()
-    return len(times) > season > 1 and times[season] - times[0] == timedelta(days=1)  # type: ignore[operator]

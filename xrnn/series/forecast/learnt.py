@@ -41,14 +41,11 @@ def ridge(S: HostArray, B: HostArray, penalties: Sequence[float] | HostArray) ->
     return [np.linalg.solve(S + penalty * np.eye(len(S)), B) for penalty in penalties]
 
 
-def effect_of(changes: Sequence[tuple[HostArray, HostArray]]) -> HostArray:
-    """The effect (K,) of known columns: ridge regression of changes over a season on the changes of the columns.
+def effect_of(values: HostArray, columns: HostArray) -> HostArray:
+    """The effect (K,) of columns: ridge regression of changes over a season (n,) on those of the columns (n, K).
 
-    Differences remove the season and most of a trend, which the columns need not explain.
-
-    changes   for each series: of the values (n,), in units of the series, and of the columns (n, K)
+    Differences remove the season and most of a trend, which the columns need not explain. NaN is an unknown change.
     """
-    values, columns = (np.concatenate(each) for each in zip(*changes, strict=True))
     known, K = ~np.isnan(values), columns.shape[1]
     if known.sum() <= K + 1:
         return np.zeros(K)

@@ -138,18 +138,16 @@ class OneSeries:
 
     @cached_property
     def columns(self) -> HostArray:
-        """The known columns, standardised and filled, and the calendar columns: as many rows as values and steps."""
-        rows = max(len(self.given.values), self.cut + self.model.horizon)
+        """The known columns, standardised and filled, and the calendar columns, of the rows and F more."""
         known = self.model.known_scale.apply(self.given.values[:, 1:])
-        known = np.pad(known, ((0, rows - len(known)), (0, 0)))
+        known = np.pad(known, ((0, self.model.horizon), (0, 0)))
         if not self.model.calendar:
             return known
-        times = (self.given.times or ())[:rows]
-        return np.concatenate([known, calendar_columns(self.model.calendar, times, known)], axis=1)
+        return np.concatenate([known, calendar_columns(self.model.calendar, self.given.times or (), known)], axis=1)
 
     @cached_property
     def effect(self) -> HostArray:
-        """That of the columns on the values and steps ahead. A fit sets `model.effect` before its first use."""
+        """That of the columns on the rows and F more. A fit sets `model.effect` before its first use."""
         effect: HostArray = self.unit * (self.columns @ self.model.effect)
         return effect
 
@@ -185,8 +183,13 @@ class OneSeries:
     def quantiles(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F, Q) of the steps from the origins (N,)."""
         model, effect = self.model, self.ahead(self.effect, origins)
+        if self.flawed:  # the last season, or the last value if there are fewer rows
+            season = model.season if model.season <= self.cut else 1
+            plain = np.resize(fill(self.values[: self.cut], season)[-season:], effect.shape)
+        else:
+            plain, _ = self.plain(origins)
         width = self.unit * (1 + model.spread * self.reach(origins))
-        quantiles: HostArray = (self.plain(origins) + effect)[..., None] + width[..., None] * model.offsets
+        quantiles: HostArray = (plain + effect)[..., None] + width[..., None] * model.offsets
         if self.log:
             least, most = ((limit + effect)[..., None] for limit in self._limits(origins))
             quantiles = exponential(quantiles.clip(least, most))
@@ -201,24 +204,17 @@ class OneSeries:
         least, most = (each.accumulate(self.filled)[origins - 1, None] for each in (np.minimum, np.maximum))
         return least - margin, most + margin
 
-    def plain(self, origins: HostArray) -> HostArray:
-        """The forecasts (N, F) without the effect of the columns."""
-        if self.flawed:  # the last season, or the last value if there are fewer rows
-            season = self.model.season if self.model.season <= self.cut else 1
-            return np.resize(fill(self.values[: self.cut], season)[-season:], (len(origins), self.model.horizon))
-        forecasts, recent = self.base(origins)
-        if self.model.recurrent.any():
-            forecasts = forecasts + self.unit * affine(states(recent), self.model.recurrent)
-        return forecasts
-
-    def base(self, origins: HostArray) -> tuple[HostArray, HostArray]:
-        """The forecasts without the recurrent part, and the recent errors that it reads."""
-        smooth, recent = self.smoothed(origins)
-        if origins[0] < self.model.least_rows:  # no linear part either
-            return smooth, recent
-        z, level, scale = self.contexts(origins)
-        share, linear = self.model.smoothing, level + scale * affine(z, self.model.linear)
-        return share * smooth + (1 - share) * linear, recent
+    def plain(self, origins: HostArray) -> tuple[HostArray, HostArray]:
+        """The forecasts (N, F) without the effect of the columns; the recent errors that the recurrent part reads."""
+        model = self.model
+        forecasts, recent = self.smoothed(origins)
+        if origins[0] >= model.least_rows:
+            z, level, scale = self.contexts(origins)
+            linear = level + scale * affine(z, model.linear)
+            forecasts = model.smoothing * forecasts + (1 - model.smoothing) * linear
+        if model.recurrent.any():
+            forecasts = forecasts + self.unit * affine(states(recent), model.recurrent)
+        return forecasts, recent
 
     def smoothed(self, origins: HostArray) -> tuple[HostArray, HostArray]:
         """The forecasts (N, F) of exponential smoothing, and its recent errors, see `smoothing.with_errors`."""
