@@ -37,14 +37,8 @@ _Test = tuple[OneSeries, HostArray, HostArray]
 def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> list[OneSeries]:
     """The series, and their model, which is fitted to all rows, or to those before the last fifth of each series.
 
-    The steps of a fit, each of which adds to the model:
-
-    1. the season and the context, from the times and the numbers of rows
-    2. the effect of the columns, and the linear part; with logarithms and with a calendar, if these lower its errors
-       in left-out windows
-    3. the share of exponential smoothing beside the linear part, from the errors of both in these windows
-    4. the intervals, from the errors of the average in these windows
-    5. the recurrent part, from the errors of the average in the last half of the rows
+    Each step adds to the model: the season and the context; the effect of the columns and the linear part, with
+    logarithms and a calendar if they help; the share of exponential smoothing; the intervals; the recurrent part.
 
     p          the parameters of a Forecaster
     held_out   True: the last fifth is left out, at least a horizon
@@ -149,7 +143,7 @@ def _chosen(series: list[OneSeries], calendar: str) -> tuple[list[OneSeries], li
 
 def _jumps(values: HostArray) -> bool:
     """Whether neighbours differ by a factor above 100: errors of logarithms would give useless intervals."""
-    return len(values) > 1 and float(np.abs(np.diff(np.log(values))).max()) > math.log(100)
+    return float(np.abs(np.diff(np.log(values))).max()) > math.log(100)
 
 
 def _add_linear_part(series: Sequence[OneSeries]) -> tuple[list[_Test], float]:

@@ -104,16 +104,17 @@ class OneSeries:
 
     given       as it was read; with the times of the steps ahead, if it has times
     target      (T,), NaN for a missing value
-    cut         the number of rows to learn from. Forecasts are made from this row, or from later ones for a backtest
+    cut         the number of rows to learn from; by default, all up to the last known value. Forecasts are made from
+                this row, or from later ones for a backtest
     deviation, unit   the standard deviation, and the mean change over a season, in the rows to learn from; of the
                 logarithms if the model forecasts these. They are computed from the series itself, because a new file
-                does not say which training series it continues. The unit is 0 if a forecast can't use the values
+                does not say which training series it continues
+    flawed      whether there are too few rows, missing or equal values: the unit is 0, and the forecast naive
     seen        the known values of the target before the cut
     values      (T,): the target, or its logarithms, NaN if missing
     """
 
     def __init__(self, given: Series, model: Model, cut: int | None = None) -> None:
-        """cut: None for all rows up to the last known value"""
         self.given, self.model = given, model
         self.name, self.id = given.name, given.id or given.name
         self.target: HostArray = given.values[: given.target_rows.stop, 0]
@@ -128,13 +129,9 @@ class OneSeries:
         self.deviation = float(known.std()) if known.size else 0.0
         usable = self.deviation >= _LEAST_DEVIATION
         self.unit = float(np.nan_to_num(mase_divisor(past, model.season))) if usable else 0.0
-        self.log = model.log and self.unit > 0
+        self.flawed = self.unit == 0
+        self.log = model.log and not self.flawed
         self.values: HostArray = np.log(np.maximum(self.target, self._smallest)) if self.log else self.target
-
-    @property
-    def flawed(self) -> bool:
-        """Whether the series has too few rows, missing or equal values, so that its forecast is naive."""
-        return not self.unit
 
     @cached_property
     def columns(self) -> HostArray:
@@ -245,11 +242,8 @@ class OneSeries:
         return self.ahead(np.abs(self.columns[:, :K] @ self.model.effect[:K]), origins)
 
     def check_known(self) -> None:
-        """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones there or before.
-
-        A naive forecast needs none.
-        """
-        if self.flawed:
+        """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones there or before."""
+        if self.flawed:  # a naive forecast needs none
             return
         end, scale = self.cut + self.model.horizon, self.model.known_scale
         values = self.given.values[:end, 1:]

@@ -85,6 +85,14 @@ def preference(error: Any, other: Any) -> Any:
     return 1 / (1 + np.minimum(error / np.maximum(other, 1e-300), _LARGEST_RATIO) ** _POWER)
 
 
+def by_errors(errors: HostArray) -> HostArray:
+    """Weights w ∝ 1 / error¹⁶ with the sum 1: both (…, M)."""
+    e = errors + 1e-300  # not 0
+    w: HostArray = (e.min(axis=-1, keepdims=True) / e) ** _POWER
+    w /= w.sum(axis=-1, keepdims=True)
+    return w
+
+
 def _smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) -> tuple[HostArray, ...]:
     """The forecasts (N, F) of the members, their mean error (N,), and recent errors (N, 48)."""
     forecasts, errors = np.empty((len(origins), horizon)), np.empty(len(origins))
@@ -202,11 +210,3 @@ def _errors(x: HostArray, levels: HostArray, trends: HostArray, reach: HostArray
         count += used.sum(axis=0)[:, None]
         one = total / np.maximum(count, 1) if h == 1 else one
     return np.sqrt(one * total / np.maximum(count, 1))
-
-
-def by_errors(errors: HostArray) -> HostArray:
-    """Weights w ∝ 1 / error¹⁶ with the sum 1: both (…, M)."""
-    least = errors.min(axis=-1, keepdims=True)
-    w: HostArray = np.where(least > 0, (least / np.maximum(errors, 1e-300)) ** _POWER, errors == 0.0)
-    w /= w.sum(axis=-1, keepdims=True)
-    return w
