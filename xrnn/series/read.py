@@ -41,21 +41,19 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
-    labels = {
-        of_label: [path for path in sorted(of_label.glob("[!.]*")) if path.suffix.lower() in (*_TABLES, ".npy")]
-        for of_label in filter(os.path.isdir, sorted(folder.glob("[!.]*")))
-    }
-    for place, held in {folder: labels, **labels}.items():
-        if not held:
+    files = [path for path in sorted(folder.glob("[!.]*/[!.]*")) if path.suffix.lower() in (*_TABLES, ".npy")]
+    filled = {each for path in files for each in (path.parent, folder)}
+    for place in (*filter(os.path.isdir, sorted(folder.glob("[!.]*"))), folder):
+        if place not in filled:
+            expected = f"a folder for each label, with {', '.join(_TABLES)} or .npy files in it"
             raise DataError(
-                f"{place} holds no series: expected a folder for each label, with {', '.join(_TABLES)} or .npy files "
-                "in it; remove it, add some, or check the permissions"
+                f"{place} holds no series: expected {expected}; remove it, add some, or check the permissions"
             )
     series: list[Series] = []
-    for of_label, files in labels.items():
+    for path in files:
         # An escape stands for each byte of the name that is not UTF-8.
-        label = of_label.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        found = [each for path in files for each in read_path(path, columns)]
+        label = path.parent.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        found = read_path(path, columns)
         series += found if columns.label else (replace(each, label=label) for each in found)
     return series
 
@@ -69,8 +67,7 @@ def _read_npy(path: Path) -> Series:
         if array.ndim != 2 or array.dtype.kind not in "fiu" or array.itemsize > 8:
             raise ValueError(f"it holds {array.dtype} {array.shape}")
     except Exception as error:  # the header is a Python literal: its parser raises many kinds of errors
-        raise DataError(
-            f"{path} can't be used ({printable(str(error))[:80]}): expected a complete .npy file of numbers of 64 bits "
-            "or less, (time, channels), of one series; use numpy.save and array.reshape, with a file for each series"
-        ) from error
+        got = f"{path} can't be used ({printable(str(error))[:80]})"
+        expected = "a complete .npy file of numbers of 64 bits or less, (time, channels), of one series"
+        raise DataError(f"{got}: expected {expected}; use numpy.save, with a file for each series") from error
     return checked(Series(np.array(array, dtype=np.float64), None, str(path)))

@@ -82,10 +82,9 @@ def read_csv(path: Path, columns: Columns) -> Table:
                 continue
             width = width or len(row)
             if len(row) != width:
-                raise DataError(
-                    f"{path}, line {reader.line_num} has {len(row)} values, but the rows before have {width}: "
-                    "expected the same number of values in every row, and the header in the first line; correct the row"
-                )
+                got = f"{path}, line {reader.line_num} has {len(row)} values, but the rows before have {width}"
+                expected = "the same number of values in every row, and the header in the first line"
+                raise DataError(f"{got}: expected {expected}; correct the row")
             rows[reader.line_num] = [*map(str.strip, row)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}: expected cells of numbers; is this CSV?") from error
@@ -103,10 +102,9 @@ def read_by_pandas(path: Path, columns: Columns) -> Table:
             return Table.of(frame.reset_index() if has_index else frame, str(path), columns)
         sheet = pandas.read_excel(path, header=None, dtype=object, na_filter=False)
     except Exception as error:  # of a missing package; a damaged archive raises many kinds of errors
-        raise DataError(
-            f"{path} can't be read ({printable(str(error))[:80]}): expected a complete {suffix} file, and pandas with "
-            "openpyxl or pyarrow; install them, or use another copy"
-        ) from error
+        got = f"{path} can't be read ({printable(str(error))[:80]})"
+        expected = f"a complete {suffix} file, and pandas with openpyxl or pyarrow"
+        raise DataError(f"{got}: expected {expected}; install them, or use another copy") from error
     rows = {i: [*map(_cell, row)] for i, row in enumerate(sheet.itertuples(index=False), start=1)}
     return Table.of_rows({i: row for i, row in rows.items() if any(map(text_of, row))}, str(path), columns, "row")
 
@@ -267,11 +265,9 @@ class Table:
             for a, b in itertools.pairwise(steps):
                 if not times[a] < times[b]:  # type: ignore[operator]
                     other = self.where(a).removeprefix(f"{self.name}, ")
-                    got = f"{'also in' if times[a] == times[b] else 'before that in'} {other}"
-                    raise DataError(
-                        f"{self.where(b)}: the time {show(times[b])} is {got}: expected a later one in each row of a "
-                        f"series; sort or remove rows, or give {param('time')} and {param('id')}; {CLOCK_CHANGE}"
-                    )
+                    got = f"the time {show(times[b])} is {'also' if times[a] == times[b] else 'before that'} in {other}"
+                    remedy = f"sort or remove rows, or give {param('time')} and {param('id')}; {CLOCK_CHANGE}"
+                    raise DataError(f"{self.where(b)}: {got}: expected a later one in each row of a series; {remedy}")
         at = "" if id_at is None else f", {self.shown(id_at)} "
         return [(key, f"{self.name}{at}{key}", steps) for key, steps in groups.items()]
 
