@@ -79,8 +79,6 @@ def with_known(series: list[Series], known: Any, ahead: int, columns: int | None
         return series
     if columns == 0:
         raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
-    if not hasattr(known, "__len__"):
-        raise TypeError(f"known is a {type(known).__name__}: expected an array (n, T, k), or a list of (Tᵢ, k)")
     if len(known) != len(series):
         raise ValueError(f"known has {len(known)} items: expected one for each of the {len(series)} series")
     together = []

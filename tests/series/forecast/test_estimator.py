@@ -106,7 +106,6 @@ def test_known_columns() -> None:
         (ValueError, lambda: forecaster.fit(X, known=known[:1]), items),
         (ValueError, lambda: forecaster.fit(X, known=[1.0, 2.0]), "known[0] has shape (): expected (63, 1)"),
         (ValueError, lambda: forecaster.fit(X, known=known[..., 0]), "known[0] has shape (63,): expected (63, 1)"),
-        (TypeError, lambda: forecaster.fit(X, known=5), "known is a int: expected an array (n, T, k), or a list"),
         (
             ValueError,
             lambda: forecaster.fit(X, known=known * 1j),
