@@ -261,11 +261,10 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
 
 def _step_named(name: str, time: Time) -> Step | None:
     """The step called `name`, see `Step.name`, of a series with this time. None for another kind of time."""
-    is_date, (number, _, unit) = isinstance(time, datetime), name.partition(" ")
+    number, _, unit = name.partition(" ")
     count, unit = as_number(number), unit.removesuffix("s")
-    if count is None or unit not in (("month", *_UNITS) if is_date else ("",)):
-        return None
-    return Step(count, unit, _day_of_month([time]) if is_date else 0)
+    units, day = (("month", *_UNITS), _day_of_month([time])) if isinstance(time, datetime) else (("",), 0)
+    return Step(count, unit, day) if count is not None and unit in units else None
 
 
 def _best_step(times: Sequence[Any], like: str = "") -> tuple[Step, list[tuple[Any, Any]]]:
