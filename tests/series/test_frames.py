@@ -300,7 +300,7 @@ def test_names_may_be_false_tuples_or_equal(X: Any) -> None:
     want = Forecaster(**SMALL).fit([growth(40), 3 * growth(40)][: levels + X.ndim - 1]).predict_quantiles()
     np.testing.assert_array_equal(got.to_numpy().ravel("F"), want[..., 1].ravel())
     columns, of_got = ([each.name] if each.ndim == 1 else [*each.columns] for each in (X, got))
-    assert of_got == (["value"] if columns == [None] and levels == 2 else columns)
+    assert of_got == columns
     assert [*got.index.names] == [*X.index.names]
     if X.ndim == levels:  # one series, or a column for each
         assert [*map(type, of_got)] == [*map(type, columns)]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,8 +22,6 @@ from xrnn.series.tables import Columns, Table
 
 if TYPE_CHECKING:
     from xrnn.series.forecast.series import OneSeries
-
-_VALUE: Final = "value"  # the name of a target without one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +124,7 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     is_wide = X.ndim == 2 and levels == 1 and not (id_name or time or target or known)
     if is_wide and not isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex):
         return None
-    frame = X if X.ndim == 2 else X.to_frame(_VALUE if X.name is None and levels == 2 else X.name)
+    frame = X if X.ndim == 2 else X.to_frame(X.name)
     if not frame.size:
         raise ValueError(f"X has the shape {frame.shape}: expected at least one row and one column; add some")
     if levels > 2:
@@ -142,7 +140,7 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
         keys = [default if key is None else key for key, default in zip(keys, ("id", "time"), strict=True)]
     parts += [used.iloc[:, i] for i in range(used.shape[1])]
     table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)})
-    table.columns = [*map(str, keys), *(_VALUE if each is None else str(each) for each in used.columns)]
+    table.columns = [*map(str, keys), *("value" if each is None else str(each) for each in used.columns)]
     return Form(table, keys, used.columns if is_wide else [*used.columns][:1], is_wide, levels == 2)
 
 
