@@ -65,6 +65,9 @@ def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
     rows = ["y;more;x", *(f"{y};text;{x}" for x, y in train[0].values)]
     Path("one.csv").write_text("\n".join(rows))
     assert lines(capsys, "one.csv", "--decimal", ".") == [[*got[0][:2], "one.csv"]]
+    assert main(["predict", "c", "one.csv", "--decimal", "."]) == 0
+    # Without identifiers and times, several series would not be noticed.
+    assert capsys.readouterr().err == "one.csv has no column id: all its rows are read as one series\n"
     assert failed(capsys, "predict", "c", "one.csv", "--id", "id").startswith(
         "one.csv has no column id: expected a name"
     )

@@ -208,8 +208,9 @@ def test_a_stream_may_begin_with_a_header(kind: str, capsys: Capture) -> None:
     expected = streamed(capsys, rows, f"named/{kind}")
     for header in ("x,y\n", "x;y\n", "x\ty\n", '\n "x", "y" \r\n'):
         assert streamed(capsys, header + rows, f"named/{kind}") == expected
-    for values in ("?,?", ",0", "yes,no"):  # the channels of this model have no names, so its rows have no header
+    for values in ("?,?", ",0", "yes,no"):  # values, not a header
         assert len(streamed(capsys, f"{values}\n{rows}", kind)[0]) == rows.count("\n") + 1
+        assert len(streamed(capsys, f"{values}\n{rows}", f"named/{kind}")[0]) == rows.count("\n") + 1
     _, err = streamed(capsys, f"{text(series_for(kind)[:1])}x,y\n", f"named/{kind}", status=1)
     assert "row 2: 'x' is not a finite number" in err  # only the first row is a header
 

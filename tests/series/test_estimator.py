@@ -213,6 +213,7 @@ FORGED: list[tuple[Any, Change, str]] = [
     *((Forecaster, model(season=n), "(") for n in (0, 2**70, -1, "4")),
     *((Forecaster, model(horizon=n), "(") for n in (2, 2**70)),
     (Forecaster, model(known_scale=3), "("),
+    *((Forecaster, model(known_scale={"mean": np.ones(1), "deviation": n}), "(") for n in (None, -1, -np.ones(1))),
     (Forecaster, model(channel_names=("a", "b")), "model_ has other names"),
     *((Forecaster, model(**{n: 1}), "(") for n in ("step", "channel_names")),
     *((Forecaster, model(levels=n), "(") for n in ((0.1, 0.2, 0.9), np.array([0.1, 0.5, 0.9]))),

@@ -337,7 +337,7 @@ TIME = "is not a time like the others"
         (
             Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")),
             {},
-            f"X, row 2: '1970-01-01T00:00:00.000000007' {TIME}",
+            "X has times of nanoseconds: expected whole microseconds; round them, or number the rows",
         ),
         (WIDE.set_axis(["a", "a"], axis=1), {}, "X has two columns 'a': expected columns with different names"),
         *((X, {}, "X has the shape (") for X in (WIDE[[]], WIDE[:0], Y[:0])),

@@ -103,6 +103,8 @@ OTHER = "is not a time like the others: expected all numbers or all"
         (["Mo 8", "Di 9", "Mi 10"], f"row 1: 'Mo 8' {OTHER}"),
         *(([f"{name}{day:02}" for day in range(1, 32)], f"'{name}01' may be a day") for name in ("Jan ", "May-")),
         ([f"{day:%b %d}" for day in JANUARY], "'Jan 01' may be a day, a month or a number: expected dates with one"),
+        (["Nov 15", "Dec 15", "Jan 15"], "'Nov 15' may be a day, a month or a number"),
+        (["Dec 05", "Jan 05"], "'Dec 05' may be a day, a month or a number"),
         *(
             ([f"{day:{form}}" for day in JANUARY], "may be a day, a month or a number: expected dates with one reading")
             for form in ("%y%m%d", "%d%m%y", "%m%d%y", "%d%m%Y", "%m%d%Y")

@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Final, get_args
@@ -182,6 +182,6 @@ def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
     """
     for name in given.keys() & _RULES.keys():
         _RULES[name].check(name, given[name])
-    table = TableOptions(**given)
+    table = TableOptions(**{each.name: given[each.name] for each in fields(TableOptions) if each.name in given})
     skip = names_in(table.skip_columns)
     return Columns(table.decimal or ".", skip, table.id, table.time, table.label, numbers, encoding=table.encoding)

@@ -23,7 +23,7 @@ from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
 from xrnn.series.read import read_path
-from xrnn.series.tables import Columns, cells_in, is_header, names_in, numbers_in
+from xrnn.series.tables import Columns, are_numbers, cells_in, is_header, names_in, numbers_in
 from xrnn.typing import HostArray
 
 _OF_TEXT: Final = frozenset({"decimal", "encoding"})  # the options of `TableOptions` that name no column
@@ -96,6 +96,7 @@ def _labels(
         series = _read(files, columns)
         names = [{"name": each.name} for each in series]
         predictions = estimator.predict_proba(series) if classifies else estimator.predict(series)
+        _note(series, columns)
     else:
         predictions = estimator.stream(_rows(columns.decimal, estimator.channels_, estimator.channel_names_))
     for named, prediction in zip(names, predictions, strict=False):
@@ -134,7 +135,9 @@ def _forecasts(
         columns = replace(columns, channels=forecaster.model_.channel_names or ())
         optional |= {*columns.channels}
     columns = replace(columns, optional=frozenset(optional))
-    forecasts = [forecaster.forecast(each) for each in _read(files, columns)]
+    series = _read(files, columns)
+    forecasts = [forecaster.forecast(each) for each in series]
+    _note(series, columns)
     if line := naive_forecasts(forecasts):
         to_stderr(line)
     for forecast in forecasts:
@@ -145,6 +148,12 @@ def _forecasts(
 
 def _read(paths: Sequence[Path], columns: Columns) -> list[Series]:
     return [series for path in paths for series in read_path(path, columns)]
+
+
+def _note(series: Sequence[Series], columns: Columns) -> None:
+    """Say that the only series may be several: it has no identifier and no times, which would repeat."""
+    if columns.id and len(series) == 1 and not (series[0].id or series[0].times):
+        to_stderr(f"{series[0].name} has no column {columns.id}: all its rows are read as one series")
 
 
 def _rows(decimal: str, channels: int, names: tuple[str, ...] | None) -> Iterator[HostArray]:
@@ -164,10 +173,11 @@ def _rows(decimal: str, channels: int, names: tuple[str, ...] | None) -> Iterato
     with file_errors(DataError, "read", Path("standard input"), expected):
         for i, (name, line) in enumerate(lines):
             cells = cells_in(line, decimal)
-            if i or not names or not is_header(cells):
-                yield as_row(numbers_in(cells, decimal, name), name, channels)
-            elif cells != names:
+            if i == 0 and cells == names:
+                continue
+            if i == 0 and names and is_header(cells) and not are_numbers(cells, decimal):
                 raise DataError(
                     f"the header is {quoted(', '.join(cells))}: expected {quoted(', '.join(names))}, in this order, "
                     "the channels of the model; reorder the columns"
                 )
+            yield as_row(numbers_in(cells, decimal, name), name, channels)

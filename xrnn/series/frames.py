@@ -56,12 +56,14 @@ class Form:
     def series(self) -> list[Series]:
         """The series, sorted by time, without the rows before the first value.   Raises ValueError."""
         frame, first, index = self.frame.copy(deep=False), len(self.keys), self.times
+        if np.any(np.asarray(getattr(index, "nanosecond", 0)) > 0):  # NaN of a missing time
+            raise ValueError("X has times of nanoseconds: expected whole microseconds; round them, or number the rows")
         if getattr(index.dtype, "tz", None) and len({*index.time}) == 1:  # a day later is the same time of day
             frame.isetitem(first - 1, index.tz_localize(None))
-        table = Table.of(frame, "X", Columns(time="time"))  # any name: numbers are sorted too
+        table = Table.of(frame, "X", Columns())
         times, values = table.times([first - 1]), table.numbers(range(first, len(table.header)))
         made = []
-        for key, name, rows in table.groups(0 if first == 2 else None, times):
+        for key, name, rows in table.groups(0 if first == 2 else None, times, is_named=True):
             of_steps, of_rows = tuple(times[row] for row in rows), values[rows]
             if self.wide:
                 ids = enumerate(map(str, self.targets))

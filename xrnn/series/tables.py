@@ -17,7 +17,6 @@ import csv
 import importlib
 import io
 import itertools
-import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.checks import DataError, Series, Time, as_number, checked, param, read_text
-from xrnn.series.times import CLOCK_CHANGE, hold_dates, iso_time, read_times, show
+from xrnn.series.times import clock_change, hold_dates, iso_time, read_times, show
 from xrnn.typing import HostArray
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
@@ -42,7 +41,6 @@ _PARTS_OF_YEARS: Final = {"quarter": "{:g}-Q{:g}", "month": "{:g}-{:02g}"}  # wi
 _NUMBERS_OF_TIMES: Final = re.compile(r"year [12]\d{3}|month (19|20)\d\d(0[1-9]|1[0-2])")  # with the column's name
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
-_log: Final = logging.getLogger("xrnn")
 
 Cell = str | float  # a number is NaN if it is missing
 
@@ -168,12 +166,10 @@ class Table:
         used = used or left[self._is_index(left) :]
         if not used:
             raise DataError(f"{self.name} has no channel: expected a column of numbers besides an index and named ones")
-        if columns.id and id_at is None and not times_at:
-            _log.warning(f"{self.name} has no column {quoted(columns.id)}: all its rows are read as one series")
         times, values, made = self.times(times_at), self.numbers(used), []
         names = tuple(self.header[i] for i in used) if self.header else None
         time_names, unused = tuple(map(self.shown, times_at)), tuple(self.shown(i) for i in left if i not in used)
-        for key, name, steps in self.groups(id_at, times):
+        for key, name, steps in self.groups(id_at, times, is_named=time_at is not None):
             label = None if label_at is None else self.label(label_at, steps, name)
             of_steps = tuple(times[i] for i in steps) if times else None
             made.append(checked(Series(values[steps], label, name, names, of_steps, key, time_names, unused)))
@@ -182,9 +178,11 @@ class Table:
     def place(self, column: str) -> int | None:
         """The index of a column that is given by its name or number; None for "", and for a missing optional column.
 
-        The number of an optional column does not mean one of `channels`. Raises DataError.
+        The number of an optional column does not mean one of `channels`. Without a header, numbers are not optional:
+        a column that is missing would give its number to the next one. Raises DataError.
         """
-        is_optional, width = column in self.columns.optional, len(self.rows[0])
+        width = len(self.rows[0])
+        is_optional = column in self.columns.optional and bool(self.header or not column.isdecimal())
         found = [i for i, name in enumerate(self.header) if name == column]
         if not found:
             channels = [i for i, name in enumerate(self.header) if is_optional and name in self.columns.channels]
@@ -245,10 +243,11 @@ class Table:
             return read_times([form.format(*row) for row in self.numbers(places)], self.where)
         return read_times(self.texts(places[0]), self.where) if places else []
 
-    def groups(self, id_at: int | None, times: Sequence[Time]) -> list[tuple[str, str, list[int]]]:
-        """For each series: its identifier, its name, and its rows, sorted by times that are dates or named by `time`.
+    def groups(self, id_at: int | None, times: Sequence[Time], *, is_named: bool) -> list[tuple[str, str, list[int]]]:
+        """For each series: its identifier, its name, and its rows, sorted by their times.
 
-        times   of all rows; none if the rows have none
+        times      of all rows; none if the rows have none
+        is_named   False if the column of times was looked for: numbers may then be no times, and are not sorted by
 
         Raises DataError if an identifier is missing, a time occurs twice in a series, or other times are not sorted.
         """
@@ -260,13 +259,13 @@ class Table:
         for i, key in enumerate(ids):
             groups[key].append(i)
         for steps in groups.values() if times else []:
-            if self.columns.time or isinstance(times[0], datetime):  # the first column of numbers may be no times
+            if is_named or isinstance(times[0], datetime):
                 steps.sort(key=lambda row: times[row])
             for a, b in itertools.pairwise(steps):
                 if not times[a] < times[b]:  # type: ignore[operator]
                     other = self.where(a).removeprefix(f"{self.name}, ")
                     got = f"the time {show(times[b])} is {'also' if times[a] == times[b] else 'before that'} in {other}"
-                    remedy = f"sort or remove rows, or give {param('time')} and {param('id')}; {CLOCK_CHANGE}"
+                    remedy = f"sort or remove rows, or give {param('time')} and {param('id')}{clock_change(times[b])}"
                     raise DataError(f"{self.where(b)}: {got}: expected a later one in each row of a series; {remedy}")
         at = "" if id_at is None else f", {self.shown(id_at)} "
         return [(key, f"{self.name}{at}{key}", steps) for key, steps in groups.items()]
@@ -283,13 +282,15 @@ class Table:
 
     def numbers(self, places: Sequence[int]) -> HostArray:
         """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError."""
-        option = param("target" if self.columns.timed else "skip_columns")
+        chosen = f"name the column to forecast by {param('target')}"
+        if not self.columns.timed:
+            chosen = f"leave the column out by {param('skip_columns')}"
         columns = [[_parsed(row[place], self.columns.decimal) for row in self.rows] for place in places]
         for place, values in zip(places, columns, strict=True):
             if None in values:
                 i = values.index(None)
                 where = f"{self.where(i)}, column {quoted(self.shown(place))}"
-                remedy = f"correct it, write categories as numbers, or choose the columns by {option}"
+                remedy = f"correct it, write categories as numbers, or {chosen}"
                 raise _not_a_number(self.rows[i][place], self.columns.decimal, where, remedy)
         return np.array([*zip(*columns, strict=True)], dtype=np.float64)
 
@@ -318,6 +319,11 @@ def _is_value(cell: str) -> bool:
 def cells_in(line: str, decimal: str) -> tuple[str, ...]:
     """The cells of a line of a stream, without their quotes."""
     return tuple(cell.strip(' \t\r\n"') for cell in line.split(_separator(line, decimal)))
+
+
+def are_numbers(cells: Sequence[str], decimal: str) -> bool:
+    """Whether `numbers_in` can read the cells."""
+    return None not in (_parsed(cell, decimal) for cell in cells)
 
 
 def numbers_in(cells: Sequence[str], decimal: str, where: str) -> list[float]:

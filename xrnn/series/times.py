@@ -100,11 +100,12 @@ def _plain(cell: str) -> str:
 def _may_be_others(cells: Sequence[str]) -> bool:
     """True for cells that may be dates, or something else that has another order.
 
-    Neighbours such as Jan 01, Jan 02 are days without a year, or the same month of several years. Digits such as
-    240531 or 31052024, also without the first 0, are dates or numbers.
+    Cells such as Jan 01 are days without a year, or months of years; the latter ascend, and have other months beside
+    them. Digits such as 240531 or 31052024, also without the first 0, are dates or numbers.
     """
     if all(re.fullmatch(r"[a-z]{3} (0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in cells):
-        return any(a[:3].lower() == b[:3].lower() and a[-2:] != b[-2:] for a, b in itertools.pairwise(cells))
+        months = [datetime.strptime(cell, "%b %y") for cell in cells]
+        return any(a >= b or a.month == b.month for a, b in itertools.pairwise(months))
     cells = [cell.zfill(8) if len(cell) == 7 else cell for cell in cells]
     return not all(map(_digits, cells)) and any(
         all(cell.isdecimal() and len(cell) == 6 + 2 * ("Y" in form) and _parsed(form, cell) for cell in cells)
@@ -166,7 +167,6 @@ _UNITS: Final = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440, "second"
 _SEASONS: Final = {"1 month": 12, "3 months": 4, "7 days": 52, "1 day": 7, "1 working day": 5, "1 minute": 60}
 _MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
-CLOCK_CHANGE: Final = "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
         got, remedy = "a gap in its times", "add the missing rows, of which a few may have empty cells"
     raise DataError(
         f"{printable(name)} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, or "
-        f"remove the column of times; {CLOCK_CHANGE}"
+        f"remove the column of times{clock_change(b)}"
     )
 
 
@@ -336,3 +336,9 @@ def _waves(phase: HostArray, count: int) -> HostArray:
     """cos and sin of 2πk · phase for k = 1, …, count: (T, 2 count)."""
     angles = 2 * np.pi * phase[:, None] * np.arange(1, count + 1)
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def clock_change(time: Time) -> str:
+    """The end of an error about the order of times: a remedy for dates."""
+    is_date = isinstance(time, datetime)
+    return "; if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00" * is_date

@@ -266,11 +266,12 @@ BAD_LABELS = [
         (Classifier, np.full((2, 3), np.nan), [1, 2], "X[0] has no values"),
         (Classifier, ONES * 1j, [1, 2], "Complex data not supported"),
         (Regressor, ONES, [1.0, np.nan], "Input y contains NaN, infinity"),
+        (Regressor, np.zeros((0, 3)), [], "got 0 sample(s) without different targets"),
         (
             Regressor,
             ONES,
             [1, 1],
-            "got 2 sample(s), all with the target 1: expected series with different targets; add",
+            "got 2 sample(s) without different targets: expected at least two series whose targets",
         ),
         (Regressor, ONES, [date(2024, 1, 1)] * 2, "y holds an object that is no number (float() argument must be"),
         (Regressor, ONES, ["1", "2"], "y has dtype str32: expected numbers; convert it"),

@@ -246,6 +246,8 @@ class Forecaster(Estimator):
         F, rows, names = model.horizon, model.season + LEAST_ROWS, model.channel_names
         if model.linear.shape != (model.context + 1, F) or not 1 <= model.season <= model.context:
             raise ValueError("model_ has a linear part of another shape, or a context below a season")
+        if not (model.known_scale.deviation > 0).all():
+            raise ValueError("model_ has a deviation of 0 or less")
         are_text = all(isinstance(each, str) for each in (model.step, *(names or ())))
         if not are_text or (names and len(names) != 1 + model.known):
             raise ValueError("model_ has other names than those of a step and of each channel")

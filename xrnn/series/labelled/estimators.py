@@ -221,10 +221,10 @@ class Regressor(LabelledEstimator):
     def fit(self, X: SeriesLike, y: Targets) -> Self:
         """Learn from series and their numbers."""
         numbers = as_targets(y)
+        if not numbers.size or np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
+            got = f"got {len(numbers)} sample(s) without different targets"
+            raise DataError(f"{got}: expected at least two series whose targets differ; add some")
         mean, deviation = float(numbers.mean()), float(deviation_of(numbers))
-        if deviation <= abs(mean) * 1e-12:
-            got = f"got {len(numbers)} sample(s), all with the target {numbers[0]:g}"
-            raise DataError(f"{got}: expected series with different targets; add some")
         targets = ((numbers - mean) / deviation).astype(np.float32)
         return self._learn(X, targets, target_mean_=mean, target_deviation_=deviation)
 
