@@ -17,14 +17,12 @@ from xrnn.files import printable
 from xrnn.series import Forecaster
 from xrnn.series.checks import DataError, Series, check_channels, param
 from xrnn.series.forecast.estimator import listed, naive_forecasts
-from xrnn.series.forecast.fit import Backtest, backtest, mean_scores
+from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.read import read_path
 from xrnn.series.tables import Columns, names_in
 from xrnn.series.times import show
 from xrnn.typing import HostArray
-
-Scores = dict[str, dict[str, Any]]  # by method, see `Backtest`
 
 _MOST_PRINTED: Final = 40  # steps ahead, or series
 _MOST_STEPS: Final = 7  # with a column in the table of errors

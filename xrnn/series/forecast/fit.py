@@ -32,6 +32,7 @@ _LEAST_SERIES: Final = 20  # of fewer series, no more windows of each are used
 
 # Forecasts (N, F) of a series at left-out origins (N,), without the effect of the columns.
 _Test = tuple[OneSeries, HostArray, HostArray]
+Scores = dict[str, dict[str, Any]]  # by method and name, see `Backtest`
 
 
 def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> list[OneSeries]:
@@ -250,13 +251,13 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
 
 
 def _widths(mean: HostArray, count: HostArray) -> HostArray:
-    """(F,): the line through the mean errors (F,) of `count` (F,) windows; constant if they fall, which is chance."""
+    """(F,): the line through the mean errors (F,) of `count` (F,) windows. If it falls, by chance, it is constant."""
     steps = np.arange(len(mean))
     center, height = (np.average(each, weights=count) for each in (steps, mean))
     apart = steps - center
     slope = (count * apart * mean).sum() / max((count * apart**2).sum(), 1e-300)
     least = max(_LEAST_WIDTH * float(mean[count > 0].mean()), 1e-30)
-    widths: HostArray = (height + max(slope, 0.0) * apart).clip(least)
+    widths: HostArray = np.maximum(height + max(slope, 0.0) * apart, least)
     return widths
 
 
@@ -295,7 +296,7 @@ class Backtest(NamedTuple):
     origins: HostArray
     forecasts: HostArray
     seasonal_naive: HostArray
-    scores: dict[str, dict[str, Any]]
+    scores: Scores
 
 
 def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
@@ -310,7 +311,8 @@ def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
         return []
     tests = [(place, each, *each.held_out()) for place, each in enumerate(ones) if not each.flawed]
     tests = [test for test in tests if len(test[2])]
-    m, seasons = ones[0].model.season, {"naive": 1, "seasonal_naive": ones[0].model.season}
+    m = ones[0].model.season
+    seasons = {"naive": 1, "seasonal_naive": m}
     times: Any = max((each.given.times or () for each in ones), key=len)
     is_day = len(times) > m > 1 and times[m] - times[0] == timedelta(days=1)
     if is_day and all(at[0] >= 7 * m for _, _, at, _ in tests):
@@ -325,12 +327,10 @@ def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
     return results
 
 
-def _scores(
-    series: OneSeries, actual: HostArray, quantiles: HostArray, others: dict[str, HostArray]
-) -> dict[str, dict[str, Any]]:
-    """See `Backtest`.   actual (N, F), quantiles (N, F, Q), and the forecasts (N, F) of other methods"""
-    levels, unit = series.model.levels, mase_divisor(series.target[: series.cut], series.model.season)
-    scores = dict[str, dict[str, Any]]()
+def _scores(one: OneSeries, actual: HostArray, quantiles: HostArray, others: dict[str, HostArray]) -> Scores:
+    """Of the model, from its quantiles (N, F, Q), and of others, from their forecasts (N, F).   actual   (N, F)"""
+    levels, unit = one.model.levels, mase_divisor(one.target[: one.cut], one.model.season)
+    scores: Scores = {}
     for name, values in {"model": quantiles[..., levels.index(0.5)], **others}.items():
         error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
         smape = (200 * error / np.maximum(size, 1e-300)).mean()
@@ -343,7 +343,7 @@ def _scores(
     return scores
 
 
-def mean_scores(tests: Sequence[Backtest]) -> dict[str, dict[str, Any]]:
+def mean_scores(tests: Sequence[Backtest]) -> Scores:
     """The scores by method: means over the series, which have the same weight."""
     return {
         method: {name: np.mean([each.scores[method][name] for each in tests], axis=0).tolist() for name in of_method}

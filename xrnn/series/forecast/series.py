@@ -145,8 +145,7 @@ class OneSeries:
     @cached_property
     def effect(self) -> HostArray:
         """That of the columns on the rows and F more. A fit sets `model.effect` before its first use."""
-        effect: HostArray = self.unit * (self.columns @ self.model.effect)
-        return effect
+        return self.columns @ self.model.effect * self.unit
 
     @cached_property
     def filled(self) -> HostArray:
@@ -168,8 +167,7 @@ class OneSeries:
     @property
     def median(self) -> HostArray:
         """The median of the forecast, (F,)."""
-        median: HostArray = self.forecast[:, self.model.levels.index(0.5)]
-        return median
+        return self.forecast[:, self.model.levels.index(0.5)]
 
     @property
     def times_ahead(self) -> Sequence[Time]:
@@ -254,11 +252,10 @@ class OneSeries:
             time = "".join(f" ({show(each)})" for each in (self.given.times or ())[row : row + 1])
             got, names = f"{values[row, k]:g}" if far[row, k] else "no value", self.given.channel_names
             column = quoted(names[1 + k]) if names else k + 1
-            reach = _FAR_KNOWN * scale.deviation[k]
             raise DataError(
                 f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected a "
                 f"number in each of the {self.model.horizon} rows after the last value of the target, within "
-                f"{reach:.3g} of the mean of training; correct or add it"
+                f"{_FAR_KNOWN * scale.deviation[k]:.3g} of the mean of training; correct or add it"
             )
 
     def held_out(self) -> tuple[HostArray, HostArray]:
@@ -278,9 +275,8 @@ class OneSeries:
 
     def changes(self) -> tuple[HostArray, HostArray]:
         """The changes over a season: of the values in units of the series (n,), and of the columns (n, K)."""
-        m, values = self.model.season, self.values[: self.cut] / self.unit
-        changes = self.columns[m : self.cut] - self.columns[: max(self.cut - m, 0)]
-        return values[m:] - values[:-m], changes.astype(np.float64)
+        m, values, columns = self.model.season, self.values[: self.cut] / self.unit, self.columns[: self.cut]
+        return values[m:] - values[:-m], (columns[m:] - columns[:-m]).astype(np.float64)
 
     def actual(self, origins: HostArray) -> HostArray:
         """The values (N, F) of the steps ahead up to the cut, without the effect of the columns; NaN if unknown."""
