@@ -265,7 +265,7 @@ def test_bad_known_columns_get_one_line() -> None:
     ):
         with pytest.raises(ValueError, match=f"^.*{re.escape(words)}.*$"):
             fitted.predict(X)
-    words = "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by Forec"
+    words = "got known= for pandas' X: expected known columns in X; name them by Forecaster(known=)"
     refused(
         *((ValueError, lambda X=X: Forecaster(**SMALL).fit(X, known=KNOWN), words) for X in (Y[:40], WIDE, past)),
         (ValueError, lambda: fitted.predict(known=KNOWN[40:]), words),
@@ -362,7 +362,7 @@ TIME = "is not a time like the others"
             (
                 X,
                 {name: "b"},
-                "id, time, target or known name the column b, but X has no named columns: expected a DataF",
+                "X has no column 'b': expected a DataFrame; give one, or leave the names out",
             )
             for X in (Y[:40], pandas.concat({"a": Y[:40]}), np.ones((1, 9)))
             for name in ("id", "time", "target", "known")

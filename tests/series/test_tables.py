@@ -173,11 +173,9 @@ def test_text_that_is_not_utf_8_is_read_as_excel_writes_it(caplog: pytest.LogCap
     for name in ("cp437", "utf-8", "utf-16-le"):
         (series,) = read("\ufeffx;ü\n1;2\n".encode(name, "ignore"), Columns(encoding=name))
         assert series.channel_names == ("x", "ü")
-    with one_line(DataError, "f.csv can't be read as utf-8: expected text; save it as UTF-8, or"):
+    with one_line(DataError, "f.csv is not utf-8: expected UTF-8; save it so, or give encoding"):
         read(content.replace(b"\xf6", b"\xff"), Columns(encoding="utf-8"))
-    with one_line(
-        DataError, "f.csv can't be read as utf-8 or cp1252: expected text; save it as UTF-8, or give encoding"
-    ):
+    with one_line(DataError, "f.csv is not UTF-8: expected UTF-8; save it so, or give encoding"):
         read(b"x\n1\n\x81\n")
 
 

@@ -109,10 +109,8 @@ def checked(series: Series) -> Series:
     steps = np.flatnonzero(known.any(axis=1))
     if not steps.size:
         raise DataError(f"{shown} has no values: expected at least one step; leave the series out")
-    empty = np.flatnonzero(~known.any(axis=0))
-    if empty.size:
-        channel = (names and quoted(names[empty[0]])) or empty[0] + 1
-        got = f"{shown} has no value in channel {channel}"
+    for i in np.flatnonzero(~known.any(axis=0)):
+        got = f"{shown} has no value in channel {(names and quoted(names[i])) or i + 1}"
         raise DataError(f"{got}: expected at least one; leave out the series or the channel")
     check_sizes(series.values, series.name)
     return series.part(0, steps[-1] + 1)
@@ -199,16 +197,14 @@ def read_text(path: Path, encoding: str = "") -> str:
     content = path.read_bytes()
     if not encoding and 0 in content:
         raise DataError(f"{path} is UTF-16 or no text: expected UTF-8; save it so, or give {param('encoding')} utf-16")
-    names = [encoding] if encoding else ["utf-8", "cp1252"]
-    for name in names:
+    for name in [encoding] if encoding else ["utf-8", "cp1252"]:
         with contextlib.suppress(UnicodeDecodeError):
             text = content.decode(name)
             if not encoding and name == "cp1252":
                 remedy = "if letters are wrong, name its encoding by --encoding"
                 logging.getLogger("xrnn").warning(f"{path} is not UTF-8, and is read as cp1252; {remedy}")
             return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    tried = " or ".join(names)
-    raise DataError(f"{path} can't be read as {tried}: expected text; save it as UTF-8, or give {param('encoding')}")
+    raise DataError(f"{path} is not {encoding or 'UTF-8'}: expected UTF-8; save it so, or give {param('encoding')}")
 
 
 def as_number(field: str) -> float | None:

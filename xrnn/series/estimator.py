@@ -71,10 +71,9 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
     quantiles = sorted({*given, 0.5})
     shown = {float(f"{each:g}") for each in quantiles}
     differ = len({*given}) == len(given) and len(shown) == len(quantiles)
-    return tuple(quantiles) if differ and all(0 < each < 1 for each in shown) and len(given) <= _MOST_QUANTILES else ()
+    return tuple(quantiles) if differ and all(0 < each < 1 for each in shown) else ()
 
 
-_MOST_QUANTILES: Final = 100
 _MOST_STEPS: Final = 2**16  # of a context or a horizon
 YES_NO: Final = Rule("True or False", lambda value: isinstance(value, bool))
 RULES: Final[Mapping[str, Rule]] = {
@@ -114,7 +113,6 @@ class Estimator(ABC):
     numbers, None, arrays, and tuples and dicts of them, except for
 
     layers_     the layers of the model, by name, if it has some
-
     reading_    the options with which a command read the tables of the training, by name
     """
 

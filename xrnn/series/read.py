@@ -42,13 +42,10 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
     files = [path for path in sorted(folder.glob("[!.]*/[!.]*")) if path.suffix.lower() in (*_TABLES, ".npy")]
-    filled = {each for path in files for each in (path.parent, folder)}
-    for place in (*filter(os.path.isdir, sorted(folder.glob("[!.]*"))), folder):
-        if place not in filled:
-            expected = f"a folder for each label, with {', '.join(_TABLES)} or .npy files in it"
-            raise DataError(
-                f"{place} holds no series: expected {expected}; remove it, add some, or check the permissions"
-            )
+    places = [*filter(os.path.isdir, folder.glob("[!.]*"))] or [folder]
+    if empty := {*places} - {path.parent for path in files}:
+        expected = f"a folder for each label, with {', '.join(_TABLES)} or .npy files in it"
+        raise DataError(f"{min(empty)} holds no series: expected {expected}; add some, or check the permissions")
     series: list[Series] = []
     for path in files:
         # An escape stands for each byte of the name that is not UTF-8.

@@ -166,7 +166,7 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
     X[:, 41:] = 1e6  # rows after the first cutoff change nothing before
     again = Forecaster(**SMALL | {"horizon": 2}).cross_validation(X, step=3, windows=2, known=known)
     np.testing.assert_array_equal(again["0.9"][:4], got["0.9"][:4])
-    with one_line(ValueError, "X has series of at most 46 rows: expected more than the 48 after the first cutoff; lo"):
+    with one_line(ValueError, "X has only 46 rows: expected more than 48; lower windows, step or horizon"):
         Forecaster(**SMALL).cross_validation(X, windows=16, known=known)
     with one_line(ValueError, "step is 0: expected"):
         Forecaster(**SMALL).cross_validation(X, step=0, known=known)

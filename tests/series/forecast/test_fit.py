@@ -57,8 +57,8 @@ def test_quantiles() -> None:
     assert parse_quantiles("0.9, 0.05") == (0.05, 0.5, 0.9)
     assert parse_quantiles("0.5") == (0.5,)
     assert parse_quantiles("1e-7,0.30000000000000004") == (1e-7, 0.30000000000000004, 0.5)
-    many, alike = ",".join(f"0.{i}" for i in range(1001, 1102)), ("0.1,0.1000000001", "0.5000001", "0.9999999")
-    for quantiles in ("0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", many, *alike):
+    alike = "0.1,0.1000000001", "0.5000001", "0.9999999"
+    for quantiles in ("0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", *alike):
         with one_line(SettingsError, "quantiles is ", ": expected numbers between 0 and 1 that differ in"):
             params(quantiles=quantiles)
 

@@ -121,15 +121,9 @@ class Forecaster(Estimator):
             if series[0].channels > 1:
                 raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
         if columns is None and names and not (form and hasattr(X, "columns")):
-            raise ValueError(
-                f"id, time, target or known name the column {names[0]}, but X has no named columns: expected a "
-                "DataFrame; leave the names out, or give one"
-            )
+            raise ValueError(f"X has no column {names[0]!r}: expected a DataFrame; give one, or leave the names out")
         if form and known is not None:
-            raise ValueError(
-                "got known= for pandas' X: expected the known columns in X; name them and the column to forecast by "
-                "Forecaster(target=, known=), and append the rows of the steps ahead, with a missing target"
-            )
+            raise ValueError("got known= for pandas' X: expected known columns in X; name them by Forecaster(known=)")
         return series if form else with_known(series, known, ahead, columns), form
 
     @property
@@ -199,10 +193,7 @@ class Forecaster(Estimator):
         step = F if step is None else check_size("step", step)
         farthest = F + (check_size("windows", windows) - 1) * step
         if (most := max(len(each.target_rows) for each in series)) <= farthest:
-            raise ValueError(
-                f"X has series of at most {most} rows: expected more than the {farthest} after the first cutoff; lower "
-                "windows, step or horizon"
-            )
+            raise ValueError(f"X has only {most} rows: expected more than {farthest}; lower windows, step or horizon")
         keys = form.ids if form else range(len(series))
         model, rows = type(self)(**self.get_params()), list[tuple[Any, ...]]()
         for back in range(farthest, F - 1, -step):
@@ -244,13 +235,11 @@ class Forecaster(Estimator):
         learnt = vars(self)["model_"]
         model = self._fitted().model_ = self.model_ = Model(**learnt | {"known_scale": Scale(**learnt["known_scale"])})
         F, rows, names = model.horizon, model.season + LEAST_ROWS, model.channel_names
-        if model.linear.shape != (model.context + 1, F) or not 1 <= model.season <= model.context:
-            raise ValueError("model_ has a linear part of another shape, or a context below a season")
-        if not (model.known_scale.deviation > 0).all():
-            raise ValueError("model_ has a deviation of 0 or less")
-        are_text = all(isinstance(each, str) for each in (model.step, *(names or ())))
-        if not are_text or (names and len(names) != 1 + model.known):
-            raise ValueError("model_ has other names than those of a step and of each channel")
+        has_linear = model.linear.shape == (model.context + 1, F) and 1 <= model.season <= model.context
+        has_scale = (model.known_scale.deviation > 0).all()
+        has_names = names is None or [*map(type, names)] == [str] * (1 + model.known)
+        if not (has_linear and has_scale and has_names and isinstance(model.step, str)):
+            raise ValueError("model_ has a linear part, a scale or names that do not fit")
         values = np.column_stack([np.arange(1.0, rows + 1), np.tile(model.known_scale.mean, (rows, 1))])
         days = np.arange(rows + F).astype("M8[D]").astype("M8[s]").tolist()
         one = OneSeries(Series(values, None, "", times=tuple(days)), model)
