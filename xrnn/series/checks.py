@@ -37,12 +37,11 @@ def param(name: str) -> str:
 class ModelError(Exception):
     """An error that the user can correct."""
 
-    def __str__(self) -> str:
-        return self.shown(lambda name: name)
-
-    def shown(self, show: Callable[[str], str]) -> str:
+    def shown(self, show: Callable[[str], str] = str) -> str:
         """The message with `show(name)` for each parameter."""
         return re.sub(f"{_MARK}(\\w+){_MARK}", lambda found: show(found[1]), super().__str__())
+
+    __str__ = shown
 
 
 class SettingsError(ModelError, ValueError):
@@ -81,7 +80,6 @@ class Series:
 
     @property
     def channels(self) -> int:
-        """The number of channels, D."""
         return int(self.values.shape[1])
 
     @property
@@ -91,7 +89,6 @@ class Series:
         return range(known[0], known[-1] + 1) if known.size else range(0)
 
     def part(self, start: int, stop: int | None = None) -> Series:
-        """The rows from `start` to before `stop`."""
         return replace(self, values=self.values[start:stop], times=self.times and self.times[start:stop])
 
 

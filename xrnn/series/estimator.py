@@ -75,7 +75,6 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
 
 
 _MOST_STEPS: Final = 2**16  # of a context or a horizon
-YES_NO: Final = Rule("True or False", lambda value: isinstance(value, bool))
 RULES: Final[Mapping[str, Rule]] = {
     "cell": one_of(CELLS),
     "hidden": whole(1),
@@ -86,11 +85,10 @@ RULES: Final[Mapping[str, Rule]] = {
     # 1000 is far more than can be trained with; an update of this size still fits float32.
     "lr": number("a positive number up to 1000", lambda value: 0 < value <= 1000),
     "seed": Rule("a whole number of at least 0", lambda value: type(value) is int and value >= 0),
-    "one_way": YES_NO,
+    **dict.fromkeys(("one_way", "balance"), Rule("True or False", lambda value: isinstance(value, bool))),
     "patch": whole(0, 1024),
     "scaling": one_of(("auto", "shared", "each")),
     "epochs": whole(1, 10**9, None),
-    "balance": YES_NO,
     # of `Forecaster`
     "horizon": whole(1, _MOST_STEPS),
     "season": whole(0, _MOST_STEPS),
@@ -153,7 +151,6 @@ class Estimator(ABC):
         write_own(path, self._content(), f"{type(self).__name__}.save", has_mark, overwrite=overwrite)
 
     def _content(self) -> bytes:
-        """The content of the file that `save` writes."""
         params, learnt = self._fitted().get_params(), learnt_in(vars(self))
         layers = learnt.pop("layers_", {})
         extra = {"job": self.job, "params": params, "learnt": {name: _plain(each) for name, each in learnt.items()}}
@@ -170,9 +167,8 @@ class Estimator(ABC):
             # Parameters that xrnn got after the file was written have their defaults.
             loaded = cls().set_params(**checkpoint.extra["params"])
             fitted, learnt = loaded.check_params(), learnt_in(checkpoint.extra["learnt"])
-            for name, each in learnt.items():
-                setattr(fitted, name, np.array(each) if isinstance(each, list) else each)
-            fitted.layers_ = dict(checkpoint.layers)
+            arrays = {name: np.array(each) for name, each in learnt.items() if isinstance(each, list)}
+            vars(fitted).update(learnt | arrays, layers_=dict(checkpoint.layers))
             loaded._keep(fitted)
             if not all(isinstance(each, str) for each in loaded.reading_.values()):
                 raise ValueError("reading_ holds other values than text")

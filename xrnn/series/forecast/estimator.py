@@ -6,12 +6,12 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 
 from xrnn.checks import check_size
-from xrnn.files import printable
+from xrnn.files import quoted
 from xrnn.series.checks import DataError, Scale, Series
 from xrnn.series.estimator import Estimator
 from xrnn.series.forecast.fit import as_fitted, fit_series
@@ -20,14 +20,10 @@ from xrnn.series.frames import Form, form_of
 from xrnn.series.inputs import as_series, with_known
 from xrnn.series.tables import names_in
 
-_MOST_NAMES: Final = 8  # of series, in a line
-
 
 def listed(what: str, names: Sequence[str], count: int) -> str:
     """A line: which of `count` series are `what`, since they have too few rows; empty if none is."""
-    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-    shown = ", ".join(map(printable, names[:_MOST_NAMES]))
-    return f"{what} {len(names):,} of {count:,} series ({shown}{more}): {TOO_FEW}" if names else ""
+    return f"{what} {len(names):,} of {count:,} series ({quoted(', '.join(names))}): {TOO_FEW}" if names else ""
 
 
 def naive_forecasts(series: Sequence[OneSeries]) -> str:
