@@ -1,8 +1,7 @@
 """What a kind of model is, and the series that are left out of a training.
 
 An estimator knows what to predict: `Classifier` labels, `Regressor` numbers. A kind of model knows how: it learns, and
-computes outputs, for both. Each kind is a class in a file beside this one, and an entry of `KINDS` in estimators.py.
-The parameter `model` and its option, training, files and predictions follow from these.
+computes outputs, for both.
 """
 
 from __future__ import annotations
@@ -90,7 +89,6 @@ def hold_out(series: Sequence[Series], part: tuple[float, int], seed: int) -> tu
 
     Both lists keep the order of `series`. Nothing is held out of a group of one.
     """
-    # scikit-learn's train_test_split refuses a group of one, and one of few series may get none in its part.
     share, key = part
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
     held: set[int] = set()

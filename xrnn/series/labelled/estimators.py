@@ -57,11 +57,6 @@ class LabelledEstimator(Estimator):
         def __getattr__(self, name: str) -> Any:
             """The learnt attributes. Each kind has its own."""
 
-    @property
-    @abstractmethod
-    def _outputs(self) -> int:
-        """The number of outputs of the model."""
-
     @abstractmethod
     def _decoded(self, y: HostArray) -> HostArray:
         """The predictions from the outputs (n, outputs), float64."""
@@ -188,11 +183,11 @@ class Classifier(LabelledEstimator):
     def score(self, X: SeriesLike, y: Targets) -> float:
         """The accuracy."""
         labels = as_labels(y)
-        predicted = self.predict(as_series(X, len(labels)))
-        return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
+        return float(np.mean(self.predict(as_series(X, len(labels))) == labels))
 
     @property
     def _outputs(self) -> int:
+        """The number of outputs of the model."""
         return len(self.classes_)
 
     def _decoded(self, y: HostArray) -> HostArray:
@@ -250,9 +245,8 @@ def as_labels(y: Any) -> list[Any]:
     for i, each in enumerate(given):
         if not _is_label(each):
             raise DataError(
-                f"Unknown label type: y[{i}] is {quoted(repr(each))}: expected text that files can hold, without "
-                "surrogates and without NUL at its end, bools or whole numbers of 64 bits; convert each, as by "
-                "str(label), leave out the series without a label, or use Regressor for numbers"
+                f"Unknown label type: y[{i}] is {quoted(repr(each))}: expected text, without surrogates and NUL at its "
+                "end, bools or whole numbers of 64 bits; use str(label), or Regressor for numbers"
             )
     if len(names := {type(each).__name__ for each in given}) > 1:
         raise ValueError(f"y holds labels of the types {', '.join(sorted(names))}: expected one type; use text")
@@ -273,8 +267,7 @@ def as_targets(y: Any) -> HostArray:
     targets: HostArray = _column(None if y is None else as_numbers(y, "y"))
     if not (np.abs(targets) <= LARGEST).all():  # False for NaN
         raise ValueError(
-            "Input y contains NaN, infinity or a value too large for dtype('float64'): "
-            f"expected numbers up to {LARGEST:g}"
+            f"y holds NaN, infinity or a larger number: expected numbers up to {LARGEST:g}; leave them out"
         )
     return targets
 

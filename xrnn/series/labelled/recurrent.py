@@ -1,8 +1,4 @@
-"""The recurrent kind of model: patches of the series, recurrent layers, the mean over time, a linear layer.
-
-Adam trains it, with clipped gradients. Short trainings, tested on series that they leave out, choose the patch and the
-scaling.
-"""
+"""The recurrent kind of model: patches of the series, recurrent layers, the mean over time, a linear layer."""
 
 from __future__ import annotations
 
@@ -98,25 +94,20 @@ class Recurrent(Kind):
 def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
     """The number of steps in a patch, and the scaling: those of `p`, or chosen if they are 0 and "auto".
 
-    The first choice is one scale for all series, and a patch of a power of two steps, near half the square root of the
-    median length T: a series then has about 2 √T patches. If the deviations of the series are far apart, scaling each
-    series by itself replaces the one scale if it is clearly better on left-out series. Then a quarter of the patch
-    replaces the patch by the same rule, then a quarter of that, down to single steps. Each choice gets short trainings,
-    and is tested on series that they leave out. Large patches come first: they train quickly.
+    The first choice is one scale for all series, and a patch near half the square root of the median length T: a series
+    then has about 2 √T patches. Scaling each series by itself, then a quarter of the patch, a quarter of that and so on
+    replace it if they are clearly better on left-out series. Large patches come first: they train quickly.
 
     p   an estimator that has learnt from the targets of the training series
     """
-    median = float(np.median([len(each.values) for each in train]))
-    patch = p.patch or (min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST) if median >= _SHORT else 1)
+    divided = [hold_out(train, VALIDATION, p.seed + k) for k in range(_MOST_DIVISIONS)]
+    left, median = len(divided[0][1]), float(np.median([len(each.values) for each in train]))
+    patch = p.patch or (min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST) if left and median >= _SHORT else 1)
     scaling = "shared" if p.scaling == "auto" else p.scaling
     # a stream has no deviation of the complete series
-    both_scalings = p.scaling == "auto" and not p.one_way and _far_apart(train)
+    both_scalings = left and p.scaling == "auto" and not p.one_way and _far_apart(train)
     if not both_scalings and (p.patch or patch == 1):
         return patch, scaling
-    divided = [hold_out(train, VALIDATION, p.seed + k) for k in range(_MOST_DIVISIONS)]
-    left = len(divided[0][1])
-    if not left:
-        return p.patch or 1, scaling
     watcher.tell("choosing by short trainings, tested on series that they leave out")
 
     def error_of(size: int, scaling: str) -> float:
