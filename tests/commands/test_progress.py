@@ -19,19 +19,17 @@ from xrnn.commands.progress import TrainingProgress
 class Counted:
     """A training with a loss of 4.25."""
 
+    per_epoch = 5
+
     def __init__(self) -> None:
         self.losses: list[float] = []
 
     def read_losses(self) -> None:
         """Nothing is on a device."""
 
-    @property
-    def figures(self) -> str:
-        return f"step {len(self.losses):,}: loss 4.250"
-
 
 def run(patch: Patch, *, terminal: str, width: int = 120) -> tuple[str, list[str]]:
-    """30 of 40 steps of half a second → what stderr shows, and the printed lines.
+    """30 of 40 updates of half a second → what stderr shows, and the printed lines.
 
     terminal   TERM of stderr; empty for no terminal
     """
@@ -58,17 +56,17 @@ def run(patch: Patch, *, terminal: str, width: int = 120) -> tuple[str, list[str
 @pytest.mark.parametrize("width", [120, 40])
 def test_a_terminal_gets_a_bar(monkeypatch: Patch, width: int) -> None:
     shown, lines = run(monkeypatch, terminal="xterm", width=width)
-    assert lines == ["step 30: loss 4.250, took 0:00:15"]
+    assert lines == ["epoch 6: loss 4.250, took 0:00:15"]
     assert "\x1b[2K" in shown[shown.rindex("━") :]  # the bar does not stay
     bars = [
         re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", each).rstrip() for each in re.split("[\r\n]+", shown) if "━" in each
     ]
-    assert re.fullmatch(r"step 30: loss 4\.250 [━╸╺]+ 0:00:\d\d", bars[-1])
+    assert re.fullmatch(r"epoch 6: loss 4\.250 [━╸╺]+ 0:00:\d\d", bars[-1])
     assert all(len(line) <= width for line in bars)
 
 
 @pytest.mark.parametrize("terminal", ["", "dumb"])
 def test_without_a_bar_there_is_one_line(monkeypatch: Patch, terminal: str) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    assert run(monkeypatch, terminal=terminal) == ("", ["step 30: loss 4.250, took 0:00:15"])
+    assert run(monkeypatch, terminal=terminal) == ("", ["epoch 6: loss 4.250, took 0:00:15"])
     assert signal.getsignal(signal.SIGINT) is handler

@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Final
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -16,6 +17,7 @@ from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.recurrent import Training
 
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
+_AVERAGED: Final = 100  # updates: the shown loss is the mean over the last ones
 
 
 class TrainingProgress(Watcher):
@@ -57,7 +59,11 @@ class TrainingProgress(Watcher):
         finally:
             self._restore_handlers()
             if training.losses:
-                self.tell(f"{training.figures}, took {timedelta(seconds=round(time.monotonic() - started))}")
+                self.tell(f"{self._figures()}, took {timedelta(seconds=round(time.monotonic() - started))}")
+
+    def _figures(self) -> str:
+        losses, per_epoch = self._training.losses, self._training.per_epoch
+        return f"epoch {len(losses) // per_epoch:,}: loss {np.mean(losses[-_AVERAGED:]):.3f}"
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._restore_handlers()
@@ -72,6 +78,6 @@ class TrainingProgress(Watcher):
         if (now := time.monotonic()) - self._last_read >= _SECONDS_BETWEEN_READS:
             self._training.read_losses()
             self._last_read = now
-            done, figures = len(self._training.losses), self._training.figures
-            self._bar.update(self._task, completed=done, description=figures, refresh=True)
+            done = len(self._training.losses)
+            self._bar.update(self._task, completed=done, description=self._figures(), refresh=True)
         return self.status > 0

@@ -37,11 +37,10 @@ class Kind(ABC):
 
     @abstractmethod
     def learn(self, series: list[Series], watcher: Watcher) -> None:
-        """Set the learnt attributes of `p`, with `losses_` and `scale_`.   The labels of the series: see `targets_of`
+        """Set the learnt attributes of `p`, with `losses_` and `scale_`.   Raises ModelError.
 
+        series   their labels are those of `targets_of`
         scale_   (2, F): the mean and the deviation of each feature; F is a multiple of the number of channels
-
-        Raises DataError, SettingsError and DivergedError.
         """
 
     @abstractmethod

@@ -131,10 +131,8 @@ class Convolutions(Kind):
         p = self.p
         for each in fields(p):
             if each.name not in ("model", "seed") and (value := getattr(p, each.name)) != each.default:
-                raise SettingsError(
-                    f"{param(each.name)} is {value}, which {param('model')} {p.model} doesn't use: expected no other "
-                    f"parameter than {param('seed')}; leave it out"
-                )
+                got = f"{param(each.name)} is {value}, which {param('model')} {p.model} doesn't use"
+                raise SettingsError(f"{got}: expected no other parameter than {param('seed')}; leave it out")
 
     def learn(self, series: list[Series], watcher: Watcher) -> None:
         p, seed, backend = self.p, self.p.seed, get_backend()
@@ -150,10 +148,8 @@ class Convolutions(Kind):
         W, b, penalty = leave_one_out_ridge(kernels.features(x, p.thresholds_), targets_of(series), p._outputs)
         p.losses_ = np.zeros(0)
         p.layers_ = {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (W, b)))}
-        watcher.tell(
-            f"model: ridge regression on {len(W):,} random convolutions of {len(series):,} series; "
-            f"penalty {penalty:g}; seed {seed}"
-        )
+        model = f"model: ridge regression on {len(W):,} random convolutions of {len(series):,} series"
+        watcher.tell(f"{model}; penalty {penalty:g}; seed {seed}")
 
     def outputs(self, series: list[Series]) -> HostArray:
         p, linear = self.p, self.p.layers_["linear"]

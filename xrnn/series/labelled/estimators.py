@@ -75,11 +75,8 @@ class LabelledEstimator(Estimator):
         p: Any = self.check_params()
         model = KINDS[p.model](p)
         if getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
-            warnings.warn(
-                f"X has shape {X.shape}: expected (n, T, D), so these are {X.shape[1]} steps of {X.shape[2]} channels; "
-                "if it is (n, channels, time), as in aeon, use X.swapaxes(1, 2), else list(X)",
-                stacklevel=3,
-            )
+            read = f"X has shape {X.shape}: expected (n, T, D), that is {X.shape[1]} steps of {X.shape[2]} channels"
+            warnings.warn(f"{read}; if it is (n, channels, T), use X.swapaxes(1, 2), else list(X)", stacklevel=3)
         series = [replace(each, label=of) for each, of in zip(as_series(X, len(targets)), targets, strict=True)]
         if getattr(X, "ndim", 0) > 1:
             p.n_features_in_ = X.shape[1]  # as in scikit-learn, but the second axis is time
@@ -102,10 +99,8 @@ class LabelledEstimator(Estimator):
         row of another shape.
         """
         if not self._fitted().one_way:
-            raise SettingsError(
-                f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series: "
-                f"train one with {param('model')} recurrent and {param('one_way')}"
-            )
+            got = f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series"
+            raise SettingsError(f"{got}: train one with {param('model')} recurrent and {param('one_way')}")
         outputs = self._fitted_model.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
         return (self._decoded(y)[0] for y in outputs)
 
@@ -266,9 +261,7 @@ def as_targets(y: Any) -> HostArray:
     """The numbers in y, (n,) float64.   Raises ValueError."""
     targets: HostArray = _column(None if y is None else as_numbers(y, "y"))
     if not (np.abs(targets) <= LARGEST).all():  # False for NaN
-        raise ValueError(
-            f"y holds NaN, infinity or a larger number: expected numbers up to {LARGEST:g}; leave them out"
-        )
+        raise ValueError(f"y holds NaN, infinity or a larger number: expected numbers up to {LARGEST:g}; correct it")
     return targets
 
 

@@ -36,7 +36,6 @@ _BETTER: Final = 0.7
 _LINEAR_RATE: Final = {"i": 10.0, "f": 1.0}
 _INFERENCE_BATCH: Final = 64  # series at a time, so that the memory for inference does not grow with their number
 _MAX_NORM: Final = 1.0
-_AVERAGED: Final = 100  # updates: the shown figures are means over the last ones
 _ORDER, _NOISE, _START = 2, 3, 5  # spawn keys: each gives an independent random stream of the seed
 _LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest; it stays after the last update of the cosine
 
@@ -52,10 +51,8 @@ class Recurrent(Kind):
     def check(self) -> None:
         self.p.rules["patch"].check("patch_", getattr(self.p, "patch_", 1))  # that of a file may be forged
         if self.p.one_way and self.p.scaling == "each":
-            raise SettingsError(
-                f"got {param('one_way')} with {param('scaling')} each: expected shared, since a stream can't be scaled "
-                "by its later steps; leave one of them out"
-            )
+            got = f"got {param('one_way')} with {param('scaling')} each"
+            raise SettingsError(f"{got}: expected shared, since a stream can't be scaled by later steps; leave one out")
 
     def learn(self, series: list[Series], watcher: Watcher) -> None:
         p = self.p
@@ -97,8 +94,6 @@ def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
     The first choice is one scale for all series, and a patch near half the square root of the median length T: a series
     then has about 2 √T patches. Scaling each series by itself, then a quarter of the patch, a quarter of that and so on
     replace it if they are clearly better on left-out series. Large patches come first: they train quickly.
-
-    p   an estimator that has learnt from the targets of the training series
     """
     divided = [hold_out(train, VALIDATION, p.seed + k) for k in range(_MOST_DIVISIONS)]
     left, median = len(divided[0][1]), float(np.median([len(each.values) for each in train]))
@@ -175,10 +170,7 @@ def patches(values: HostArray, size: int, before: Any = np.nan) -> HostArray:
 
 
 class Model(Network):
-    """y = dropout(mean of h[t] over t) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005).
-
-    The mean is that over the length of each series. Its computation never makes the host wait for the device.
-    """
+    """y = dropout(mean of h[t] over t < length) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005)."""
 
     stack: Stack
     linear: Linear
@@ -280,11 +272,6 @@ class Training:
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._p.seed, spawn_key=key))
-
-    @property
-    def figures(self) -> str:
-        """The epoch and the loss, for a line about the progress."""
-        return f"epoch {len(self.losses) // self.per_epoch:,}: loss {np.mean(self.losses[-_AVERAGED:]):.3f}"
 
     def run(self, last: int, stops: Callable[[], bool] = lambda: False) -> None:
         """Make `last` updates, or fewer if `stops`, which is called after each one, returns True.
