@@ -31,8 +31,6 @@ class LabelledEstimator(Estimator):
 
     channels_, channel_names_   of the series; the names are None if they have none
     losses_                     of every update; empty if the model is not trained by updates
-
-    `watcher` follows `fit`: a command shows the progress.
     """
 
     model: str = "recurrent"
@@ -50,7 +48,7 @@ class LabelledEstimator(Estimator):
     seed: int = 0
 
     rules: ClassVar = {**RULES, "model": one_of(KINDS)}
-    watcher: ClassVar[Watcher] = Watcher()
+    watcher: ClassVar[Watcher] = Watcher()  # of `fit`: that of a command shows the progress
 
     if TYPE_CHECKING:
 
@@ -68,10 +66,7 @@ class LabelledEstimator(Estimator):
         return KINDS[p.model](p)
 
     def _learn(self, X: Any, targets: HostArray, **learnt: Any) -> Self:
-        """Learn from X and the targets of the model.   Raises ValueError.
-
-        targets   see `targets_of`;   learnt: the attributes that `fit` has learnt from y
-        """
+        """Learn from X and the targets, see `targets_of`.   learnt: the attributes that `fit` has learnt from y"""
         p: Any = self.check_params()
         model = KINDS[p.model](p)
         if getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
