@@ -16,7 +16,7 @@ from xrnn.series import Forecaster
 from xrnn.series.checks import DataError, Series, SettingsError
 from xrnn.series.estimator import parse_quantiles
 from xrnn.series.forecast import learnt
-from xrnn.series.forecast.estimator import naive_forecasts
+from xrnn.series.forecast.estimator import listed, naive_forecasts
 from xrnn.series.forecast.fit import backtest, drift, fit_series, mean_scores, quantile_offsets, seasonal_naive
 from xrnn.typing import HostArray
 
@@ -122,6 +122,7 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(held_o
     assert (by_name["three"].median > 3).all()
     names, why = "4 of 9 series (one, constant, sparse, zeros)", "too few rows, missing or equal values"
     assert naive_forecasts(fitted) == f"naive forecasts for {names}: {why}"
+    assert listed("not scored:", ["n" * 90], 9) == f"not scored: 1 of 9 series ({'n' * 80}…): {why}"
     saved = Forecaster(**TINY)
     saved.learn(every)
     for each, expected in zip(every, fitted, strict=True):
