@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +212,15 @@ def test_predict_repeats_the_last_value_of_a_short_series(capsys: Capture) -> No
 
 
 # ---- the table, the picture, the choices ----
+
+
+def test_days_and_numbers_together_have_no_calendar(capsys: Capture) -> None:
+    first = date(2020, 1, 1)
+    days = "\n".join(f"{first + timedelta(days=i)},{i % 7 + i % 5}" for i in range(800))
+    Path("days.csv").write_text(f"time,v\n{days}\n")
+    Path("numbers.csv").write_text("time,v\n" + "\n".join(f"{i},{i % 7}" for i in range(40)) + "\n")
+    forecast = results(capsys, "forecast", "days.csv", "numbers.csv", "--horizon", "2")["forecast"]
+    assert [each["time"] for each in forecast] == ["2022-03-11", "2022-03-12", "40", "41"]
 
 
 def test_the_table_has_a_row_for_each_series_and_step(capsys: Capture) -> None:

@@ -215,6 +215,7 @@ def test_the_columns_of_times_and_the_unused_ones_are_named() -> None:
         ("month,v\n202012,1\n202101,2\n", {"channels": ("v",)}, [2020, 2021]),
         ("v,Month\n1,202012\n2,202101\n", {}, [2020, 2021]),
         ("v,Year,Quarter\n1,2020.0,4.0\n2,2021.0,1.0\n", {}, [2020, 2021]),
+        ("year,quarter,month,v\n2020,4,12,1\n2021,1,1,2\n", {"channels": ("v",)}, [2020, 2021]),
         ("year,month,v\n2020,1,1\n2020,2,2\n", {"channels": ("v",), "timed": False}, None),
         ("t,v\n20240131,1\n20240132,2\n", {"time": "t"}, [20240131, 20240132]),  # all are dates, or none
     ],

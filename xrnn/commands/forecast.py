@@ -179,7 +179,7 @@ def parts_of(model: Model) -> str:
 
 
 def steps_of(series: OneSeries) -> list[dict[str, Any]]:
-    """The forecast for JSON: an object for each step ahead. If one has a time of day, midnight has its 00:00, too."""
+    """The forecast for JSON: an object for each step ahead. If a step has a time of day, midnight is shown as 00:00."""
     days = len({time.time() for time in series.times_ahead if isinstance(time, datetime)}) < 2
     return [
         {

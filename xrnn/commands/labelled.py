@@ -167,7 +167,7 @@ def _advice(better: HostArray, score: str) -> str:
 
     better   by how much the baseline is better, for each series
     """
-    # Two differences of typical size and both signs are added, so that a few equal ones don't have scatter 0.
+    # Two more differences, plus and minus the typical size: else, a few equal ones would have a scatter of 0.
     size = np.sqrt(np.square(better).mean())
     mean, scatter = better.mean(), 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
     advice = f"the baseline is better by {mean:.3g} ± {scatter:.2g} in {score}: --model {_BASELINE} trains and saves it"

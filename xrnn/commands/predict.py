@@ -8,12 +8,20 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from xrnn.commands.forecast import forecast_columns, steps_of
-from xrnn.commands.options import BackendOption, TableOptions, argument, columns_of, selected, with_options
+from xrnn.commands.options import (
+    BackendOption,
+    ReadingOptions,
+    TableOptions,
+    argument,
+    columns_of,
+    selected,
+    with_options,
+)
 from xrnn.commands.output import escaped, to_stderr
 from xrnn.files import quoted
 from xrnn.select import use_backend
@@ -26,7 +34,7 @@ from xrnn.series.read import read_path
 from xrnn.series.tables import Columns, are_numbers, cells_in, is_header, names_in, numbers_in
 from xrnn.typing import HostArray
 
-_OF_TEXT: Final = frozenset({"decimal", "encoding"})  # the options of `TableOptions` that name no column
+_OF_TEXT: Final = {each.name for each in fields(ReadingOptions)}  # the options of `TableOptions` that name no column
 
 
 @dataclass(kw_only=True)
@@ -151,7 +159,7 @@ def _read(paths: Sequence[Path], columns: Columns) -> list[Series]:
 
 
 def _note(series: Sequence[Series], columns: Columns) -> None:
-    """Say that the only series may be several: it has no identifier and no times, which would repeat."""
+    """Warn if the column of identifiers is missing: without times, nothing shows whether the rows are one series."""
     if columns.id and len(series) == 1 and not (series[0].id or series[0].times):
         to_stderr(f"{series[0].name} has no column {columns.id}: all its rows are read as one series")
 

@@ -1,8 +1,10 @@
 """Series in pandas' objects, and forecasts as the same kind of object.
 
-A Series is one series. A DataFrame is long, with a row for each series and step, if the name of its column `id` is
-given, or if its index has two levels, series and times. If other names of columns are given, it is one series; if none
-are and its index holds times, it is wide, with a column for each series.
+A Series is one series. A DataFrame is
+
+long         if a column `id` is named, or the index has two levels, series and times: a row for each series and step
+one series   if other columns are named
+wide         if no column is named and its index holds times: a column for each series
 
 pandas is used only if the caller's objects are pandas' own.
 """
@@ -44,7 +46,7 @@ class Form:
 
     @property
     def ids(self) -> list[Any]:
-        """For each series: its name, the column of a wide frame, or the value of `id` in a long one."""
+        """The identifier of each series: its value of `id` in a long frame, else the name of its column."""
         if len(self.keys) == 1:
             return [*self.targets]
         return [*{str(each).strip(): each for each in self.frame.iloc[:, 0].unique()}.values()]
@@ -60,7 +62,7 @@ class Form:
             raise ValueError("X has times of nanoseconds: expected whole microseconds; round them, or number the rows")
         if getattr(index.dtype, "tz", None) and len({*index.time}) == 1:  # a day later is the same time of day
             frame.isetitem(first - 1, index.tz_localize(None))
-        table = Table.of(frame, "X", Columns())
+        table = Table.of(frame, "X", Columns(timed=True))
         times, values = table.times([first - 1]), table.numbers(range(first, len(table.header)))
         made = []
         for key, name, rows in table.groups(0 if first == 2 else None, times, is_named=True):

@@ -22,8 +22,8 @@ Targets: TypeAlias = ArrayLike | Sequence[str | int | float]
 def as_series(X: Any, count: int | None = None) -> list[Series]:
     """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays, or of Series; NaN is a missing value.
 
-    Of a DataFrame whose index has two levels, the first are the series, in the order of their first rows, the second
-    the steps to sort them by, and the columns the channels.
+    In a DataFrame whose index has two levels, the first level tells the series apart, the second sorts their steps, and
+    each column is a channel. The series have the order of their first rows.
 
     count   the number of values in y; None without y
 
@@ -67,8 +67,8 @@ def _series(given: Any, name: str) -> Series:
 def with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:
     """The series with known columns beside the target. In the `ahead` steps, the target is missing.
 
-    known     for each series: (T + ahead, K), and maybe later rows, which are not used; or (ahead, K), if the series
-              has its known columns already
+    known     for each series: (T + ahead, K), later rows are ignored; or exactly (ahead, K), if the series has its past
+              known columns
     columns   K of the model; None before `fit`
 
     Raises ValueError.

@@ -37,7 +37,7 @@ _MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "n
 _WORDS: Final = {**dict.fromkeys(_MISSING_CELLS, math.nan), "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
-_PARTS_OF_YEARS: Final = {"quarter": "{:g}-Q{:g}", "month": "{:g}-{:02g}"}  # with the form of a date
+_PARTS_OF_YEARS: Final = {"month": "{:g}-{:02g}", "quarter": "{:g}-Q{:g}"}  # with the form of a date
 _NUMBERS_OF_TIMES: Final = re.compile(r"year [12]\d{3}|month (19|20)\d\d(0[1-9]|1[0-2])")  # with the column's name
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
@@ -150,9 +150,9 @@ class Table:
     def series(self) -> list[Series]:
         """One series, or one for each value of the id column.
 
-        The columns that options name come first. If the times are used, their columns are then found, see `_times_at`.
-        Of the columns that are left, the first is skipped if it is an index, see `_is_index`; the others are the
-        channels, unless options name these and all named ones are in the table. Raises DataError.
+        Columns get their roles in this order: 1. those that options name; 2. times, if they are used, see `_times_at`;
+        3. an index, if the first of the others is one; 4. channels: those that options name, if the table has all of
+        them, else all others. Raises DataError.
         """
         columns = self.columns
         if not self.rows:
@@ -178,8 +178,8 @@ class Table:
     def place(self, column: str) -> int | None:
         """The index of a column that is given by its name or number; None for "", and for a missing optional column.
 
-        The number of an optional column does not mean one of `channels`. Without a header, numbers are not optional:
-        a column that is missing would give its number to the next one. Raises DataError.
+        The number of an optional column never means one of `channels`. Without a header, a column that is given by its
+        number is never optional: if it were absent, the next column would have its number. Raises DataError.
         """
         width = len(self.rows[0])
         is_optional = column in self.columns.optional and bool(self.header or not column.isdecimal())
@@ -206,7 +206,7 @@ class Table:
     def _times_at(self, left: Sequence[int], used: Sequence[int]) -> list[int]:
         """If times are used: the first column of times, else an index of numbers, or the columns of years and parts.
 
-        left   the columns that are none of the id, the label and the skipped ones;   used: the channels among them
+        left   the columns without a role so far;   used: the channels among them
         """
         if not self.columns.timed or len(left) < 2:
             return []
@@ -226,7 +226,7 @@ class Table:
         return len(left) > 1 if is_named else bool(left) and self._holds_times(left[0])
 
     def _holds_times(self, place: int) -> bool:
-        """True for dates; in a column called year or month, also for such numbers, if none is twice in a series."""
+        """True for dates, and for a column called year or month of such numbers, if none occurs twice in a series."""
         cells, name = self.texts(place), self.shown(place).lower()
         if name in _TIME_NAMES or hold_dates(cells):
             return True
@@ -247,7 +247,8 @@ class Table:
         """For each series: its identifier, its name, and its rows, sorted by their times.
 
         times      of all rows; none if the rows have none
-        is_named   False if the column of times was looked for: numbers may then be no times, and are not sorted by
+        is_named   True if an option names the column of times. A column of numbers that was found without an option
+                   may hold no times, and the rows are not sorted by it
 
         Raises DataError if an identifier is missing, a time occurs twice in a series, or other times are not sorted.
         """
@@ -304,7 +305,7 @@ def _separator(text: str, decimal: str) -> str:
 
 
 def is_header(row: Sequence[str]) -> bool:
-    """True for a row of names. The columns of an unnamed pandas frame are 0, 1, 2, …, after that of the index."""
+    """True for a row of names. So is ",0,1,2", which pandas writes for columns without names."""
     if len(row) > 1 and not _is_value(row[0]) and [*row[1:]] == [str(i) for i in range(len(row) - 1)]:
         return True
     return not any(map(_is_value, row)) and any(cell.lower() not in _MISSING_CELLS for cell in row)

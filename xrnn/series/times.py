@@ -19,8 +19,8 @@ from xrnn.files import printable, quoted
 from xrnn.series.checks import DataError, Time, as_number, check_sizes
 from xrnn.typing import HostArray
 
-# A row has the orders of one text: a day above 12, or equal steps, show which one is meant. `iso_time` reads dates such
-# as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
+# A row has the forms that one text may have: a day above 12, or equal steps, decide between them. `iso_time` reads
+# dates such as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
 _FORMS: Final = (
     *zip(("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m")),
     *zip(("%d %b %Y", "%d %b %y", "%b %d %Y", "%Y %b", "%b %Y", "%b %y")),
@@ -47,7 +47,7 @@ _LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, 2024Q3, KW 05-2024, 3
 
 
 def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
-    """The time in each cell. Dates at one time of day, whose offsets from UTC change, lose their offset.
+    """The time in each cell. If all have one time of day but offsets from UTC that change, the offsets are dropped.
 
     where   the start of an error about cells[i]: the file and the line
 
@@ -61,7 +61,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
         return DataError(f"{where(cells.index(cell))}: {quoted(cell)!r} {got}; {remedy}")
 
     plain = {cell: _plain(cell) for cell in dict.fromkeys(cells)}  # many series may have the same times
-    if _may_be_others([*plain.values()]):
+    if _are_ambiguous([*plain.values()]):
         raise error(cells[0], "may be a day, a month or a number: expected dates with one reading")
     most = 0
     for readers in _READERS:
@@ -97,11 +97,11 @@ def _plain(cell: str) -> str:
     return cell if named == cell else re.sub("[- ]+", " ", named).strip()
 
 
-def _may_be_others(cells: Sequence[str]) -> bool:
-    """True for cells that may be dates, or something else that has another order.
+def _are_ambiguous(cells: Sequence[str]) -> bool:
+    """Whether the cells may be dates, or something else that has another order.
 
-    Cells such as Jan 01 are days without a year, or months of years; the latter ascend, and have other months beside
-    them. Digits such as 240531 or 31052024, also without the first 0, are dates or numbers.
+    Jan 01 may be a day, or January 2001: months of years ascend, and the next one is another month. 240531 or 31052024,
+    also without the first 0, may be a date or a number.
     """
     if all(re.fullmatch(r"[a-z]{3} (0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in cells):
         months = [datetime.strptime(cell, "%b %y") for cell in cells]
@@ -132,7 +132,7 @@ def _have_a_step(times: Iterable[Any]) -> bool:
 
 
 def _local(times: Sequence[Any]) -> Sequence[Any]:
-    """Dates at one time of day without their offsets, if these change: a day later is the same time of day."""
+    """The times without their offsets, if these change but not the time of day: a day later is then the same time."""
     clocks = {(time.utcoffset(), time.time()) for time in times if isinstance(time, datetime)}
     is_local = len(clocks) > 1 and len({clock for _, clock in clocks}) == 1
     return [time.replace(tzinfo=None) for time in times] if is_local else times
@@ -268,7 +268,7 @@ def _step_named(name: str, time: Time) -> Step | None:
 
 
 def _best_step(times: Sequence[Any], like: str = "") -> tuple[Step, list[tuple[Any, Any]]]:
-    """The step with the fewest odd neighbours, and these; of several, the one called `like`.   times: two or more"""
+    """The step that fits most neighbours, and those that it does not fit.   like: chosen if several fit as many"""
     steps = [(step, _odd_neighbours(step, times)) for step in _candidates(times)]
     return min(steps, key=lambda each: (len(each[1]), each[0].name != like))
 

@@ -24,8 +24,8 @@ _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _MOST_VALUES: Final = 2**23  # in the contexts of all windows that the linear part is learnt from
 _FEW: Final = 40  # with fewer left-out windows than this, the intervals come from exponential smoothing alone
 _LEAST_WIDTH: Final = 0.3  # of a step ahead, as a share of the mean width
-_INDEPENDENT: Final = 1.25  # errors in a window that count as independent: those of overlapping windows are alike
-_SYMMETRIC: Final = 5  # independent windows that count for offsets of equal size above and below
+_INDEPENDENT: Final = 1.25  # independent errors in a window: those of overlapping windows are alike
+_SYMMETRIC: Final = 5  # the weight of offsets of equal size above and below, in independent windows
 _MOST_WINDOWS: Final = 20_000  # of all series, that the recurrent part is learnt from
 _MOST_AHEAD: Final = 200_000  # values ahead of these windows
 _LEAST_SERIES: Final = 20  # of fewer series, no more windows of each are used
@@ -59,8 +59,8 @@ def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> l
             "rows, or leave it out"
         )
     model.known_scale = Scale.of(each.given.values[: each.cut, 1:] for each in ones)
-    has_times = all(each.times for each in series)
-    ones, tests, error = _chosen(ones, step.calendar(max(rows)) if step and has_times else "")
+    has_dates = all(isinstance((each.times or [0])[0], datetime) for each in series)
+    ones, tests, error = _chosen(ones, step.calendar(max(rows)) if step and has_dates else "")
     used = [each for each in ones if not each.flawed]
     tests = _add_share(ones[0].model, tests, error)
     _add_intervals(used, tests)
@@ -76,7 +76,7 @@ def _without_parts(series: Sequence[Series], rows: list[int], cuts: list[int], s
     """
     F, K, levels = p.horizon, series[0].channels - 1, parse_quantiles(p.quantiles)
     season = p.season or (step.season if step and 2 * step.season <= max(rows) else 1)
-    # Series without a window, also in the final fit, do not make the context shorter.
+    # Series that are too short for a window do not make the context shorter.
     long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, LEAST_ROWS) + F] or cuts
     longest, typical = max(long), int(np.median(long))
     available = min(max(2 * (longest - F) // 3, min(2 * season, longest)), typical)
@@ -228,9 +228,10 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
     """Offsets (F, Q) with which the right share of left-out values falls below each quantile; 0 for the median.
 
     The quantiles are those of all errors divided by the widths of their steps   (conformalized quantile regression:
-    Romano et al., 2019). They are widened as Student's t is beside the normal distribution, by 1 + (z² + 1) / 4n, for n
-    independent windows. Each is a mean of two quantiles: that of the errors, with the weight n, and that of the
-    absolute errors, with the weight 5. No offset of a quantile below 0.5 is above 0, and none of a higher one below 0.
+    Romano et al., 2019). They are widened as Student's t is beside the normal distribution, by 1 + (z² + 1) / 5n, for n
+    independent windows, each of 1.25 independent errors. Each is a mean of two quantiles: that of the errors, with the
+    weight n, and that of the absolute errors, with the weight 5. No offset of a quantile below 0.5 is above 0, and none
+    of a higher one below 0.
 
     errors   (N, F): the values minus the forecasts; NaN if unknown
     """

@@ -71,7 +71,7 @@ def linear_part(
     """
     F, place = ahead.shape[1], at / rows
     complete, begun = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
-    # The first split at which all values ahead are known, or the first of them; and the last one before the window.
+    # The first split after the last value ahead, or after the first one; and the last split before the window.
     all_from, begun_from = (np.searchsorted(_SPLITS[:-1], place + steps * (1 / rows)) for steps in (F, 1))
     split_of = np.searchsorted(_SPLITS, place, side="right") - 1
     of_all = of_begun = errors = np.zeros(())  # sums over the splits: of moments, and of the errors of each candidate
@@ -163,13 +163,14 @@ def repeated(step: HostArray, F: int) -> HostArray:
 
 
 def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArray) -> HostArray:
-    """s · V (H + 1, F), with V from all k windows of n series, and the share s in steps of 0.01:
+    """s · V (H + 1, F), with V from all windows of n series, and the share s in steps of 0.01:
 
         s = max(1 - v / (g² (k / F - 1)), min(2 w, 1) n² / (n² + 60²)),   w = 1 / (1 + r¹⁶)
 
-    Windows in the last fifth of the rows test a V from the rows before: r is the ratio of their mean |error| with it
-    to that without it; g and v are the mean and the variance of the gain in the mean |error| of a window. k / F windows
-    count as independent, so that v / (g² (k / F - 1)) is the part of g² that is chance   (after James & Stein, 1961).
+    A V that is solved on the first 80 % of the rows is tested on the k windows after them: r is the ratio of the mean
+    |error| with V to that without V; g and v are the mean and the variance of the gain in a window's mean |error|.
+    k / F windows count as independent, so v / (g² (k / F - 1)) is the part of g² that is chance   (after James & Stein,
+    1961).
     The first term is 0 if g is not positive, or if k ≤ F. Many series often cover the same period, and a test of one
     period alone should not decide: so with many series, the second term is large even if the test shows no gain.
 

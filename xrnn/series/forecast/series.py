@@ -45,7 +45,7 @@ class Model:
     recurrent       (H + 1, F), the output layer of the recurrent part, 0 if there is none
     levels          the Q quantiles, with the median
     offsets         (F, Q), the distances of the quantiles from the forecast, in units of a series; 0 for the median
-    spread          errors are larger if known columns have a large effect, the reach
+    spread          how much an interval widens for a reach of 1: the reach is the size of the effect of known columns
     """
 
     horizon: int
@@ -106,9 +106,9 @@ class OneSeries:
     target      (T,), NaN for a missing value
     cut         the number of rows to learn from; by default, all up to the last known value. Forecasts are made from
                 this row, or from later ones for a backtest
-    deviation, unit   the standard deviation, and the mean change over a season, in the rows to learn from; of the
-                logarithms if the model forecasts these. They are computed from the series itself, because a new file
-                does not say which training series it continues
+    deviation   the standard deviation in the rows to learn from; of the logarithms if the model forecasts these
+    unit        the mean change over a season there. Both come from the series itself, because a new file does not say
+                which training series it continues
     flawed      whether there are too few rows, missing or equal values: the unit is 0, and the forecast naive
     seen        the known values of the target before the cut
     values      (T,): the target, or its logarithms, NaN if missing
@@ -144,7 +144,7 @@ class OneSeries:
 
     @cached_property
     def effect(self) -> HostArray:
-        """That of the columns on the rows and F more. A fit sets `model.effect` before its first use."""
+        """The effect (T + F,) of the columns on the values. A fit sets `model.effect` before its first use."""
         return self.columns @ self.model.effect * self.unit
 
     @cached_property

@@ -16,7 +16,7 @@ from xrnn.typing import HostArray
 
 _LARGEST_EXPONENT: Final = 700.0  # the exponential of more is infinite in float64
 # The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3. On both random halves of these, they agree.
-_ROWS: Final = 200  # the most rows that a forecast reads, or eight seasons
+_ROWS: Final = 200  # a forecast reads this number of rows, or eight seasons if they are longer
 _SEASONS: Final = 8
 _MOST_ROWS: Final = 8 * 168  # read by the members, so that time and memory do not grow with longer seasons
 _POWER: Final = 16
