@@ -68,8 +68,7 @@ def _every_exponent(dtype: str, per_exponent: int) -> HostArray:
     mantissas = rng.uniform(1, 2, (len(exponents), per_exponent)) * rng.choice((-1, 1), (len(exponents), per_exponent))
     # At the last exponent a mantissa that rounds up to 2 would give infinity.
     values = np.ldexp(np.clip(mantissas, -1.99999, 1.99999), exponents[:, None])
-    flat: HostArray = values.astype(dtype).ravel()
-    return flat
+    return values.astype(dtype).ravel()
 
 
 def sequence_rms(cell: str, seed: int) -> dict[str, float]:
@@ -108,13 +107,11 @@ def _in_torch(layer: Any, problem: Problem) -> HostArray:
     initial = [state[None] for state in states]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         h, _ = xrnn.to_torch(layer)(x, tuple(initial) if len(initial) > 1 else initial[0])
-    result: HostArray = h.float().numpy()
-    return result
+    return h.float().numpy()
 
 
 def _first(result: Any) -> HostArray:
-    h: HostArray = result[0] if isinstance(result, tuple) else result
-    return h
+    return result[0] if isinstance(result, tuple) else result
 
 
 def measure_accuracy(seeds: int, per_exponent: int, threads: int) -> dict[str, Any]:

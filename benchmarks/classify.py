@@ -122,8 +122,7 @@ Method = Callable[[list[HostArray], HostArray, list[HostArray], int], HostArray]
 def _xrnn(model: str) -> Method:
     def method(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
         kind: Any = Regressor if y.dtype.kind == "f" else Classifier
-        predicted: HostArray = kind(model=model, seed=seed).fit(X, y).predict(X_test)
-        return predicted
+        return kind(model=model, seed=seed).fit(X, y).predict(X_test)
 
     return method
 
@@ -137,8 +136,7 @@ def _on_values(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: 
     from sklearn.preprocessing import StandardScaler
 
     kind: Any = RidgeCV if y.dtype.kind == "f" else RidgeClassifierCV
-    predicted: HostArray = make_pipeline(StandardScaler(), kind(10.0 ** np.arange(-3, 6))).fit(given, y).predict(test)
-    return predicted
+    return make_pipeline(StandardScaler(), kind(10.0 ** np.arange(-3, 6))).fit(given, y).predict(test)
 
 
 def _lengthened(values: HostArray, length: int) -> HostArray:
@@ -157,8 +155,7 @@ def _aeon_method(module: str, name: str) -> Method:
         estimator = made(random_state=seed) if name in _RANDOM else made()
         longest = max(9, *map(len, X))
         given, test = (np.stack([_lengthened(each, longest).T for each in part]) for part in (X, X_test))
-        predicted: HostArray = estimator.fit(given, y).predict(test)
-        return predicted
+        return estimator.fit(given, y).predict(test)
 
     return method
 

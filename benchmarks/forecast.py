@@ -57,8 +57,7 @@ def _mackey_glass() -> HostArray:
     for t in range(delay, total + delay - 1):
         late = v[t - delay]
         v[t + 1] = v[t] + (0.2 * late / (1 + late**10) - 0.1 * v[t]) / 10
-    rows: HostArray = v[delay + 500 * 10 :: 3 * 10][:800]
-    return rows
+    return v[delay + 500 * 10 :: 3 * 10][:800]
 
 
 def _statsmodels(name: str, column: str) -> Callable[[], Any]:
@@ -162,8 +161,7 @@ def load(name: str) -> HostArray:
     if package := SOURCES[name].package:
         importlib.metadata.distribution(package)
     values = np.asarray(SOURCES[name].read(), dtype=np.float64)
-    known: HostArray = values[~np.isnan(values)]
-    return known
+    return values[~np.isnan(values)]
 
 
 def _simple(forecast: Callable[[HostArray, HostArray, int, int], HostArray]) -> Method:

@@ -136,8 +136,7 @@ def _lines(value: Any) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """The results in a file that `write` wrote."""
-    results: dict[str, Any] = json.loads(path.read_text())
-    return results
+    return json.loads(path.read_text())
 
 
 def results_with(name: str) -> Callable[[str], dict[str, Any]]:

@@ -120,8 +120,7 @@ class Started:
         assert stdout
         line = stdout.readline()
         self._signal(signal.SIGSTOP)
-        result: dict[str, Any] = json.loads(line)
-        return result
+        return json.loads(line)
 
     def close(self) -> None:
         self._signal(signal.SIGCONT)
@@ -219,8 +218,7 @@ def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[
     lines, of = [f"{cell}"], {(each["library"], each["size"], each["batch"]): each for each in results["groups"]}
 
     def times(library: str, count: int) -> list[float]:
-        times: list[float] = seconds[Group(library, count, batch).name]
-        return times
+        return seconds[Group(library, count, batch).name]
 
     for library, name in LIBRARIES.items():
         if (library, 1, batch) not in of:

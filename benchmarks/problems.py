@@ -88,5 +88,4 @@ class _Draw:
         self.dtype, self.rng = dtype, np.random.default_rng((seed, *sizes))
 
     def __call__(self, *shape: int, scale: float = 1) -> HostArray:
-        drawn: HostArray = (self.rng.standard_normal(shape) * scale).astype(self.dtype)
-        return drawn
+        return (self.rng.standard_normal(shape) * scale).astype(self.dtype)

@@ -117,7 +117,6 @@ def _onnx(small: xrnn.LSTM, x: HostArray, threads: int) -> Callable[[], HostArra
 
     def step() -> HostArray:
         h, _ = session.run(["h", "c"], given)
-        result: HostArray = h[0]
-        return result
+        return h[0]
 
     return step

@@ -18,18 +18,18 @@ def lay_out(backend: Backend, values: np.ndarray[Any, np.dtype[Any]], layout: st
     other backends get C order."""
     xp = backend.xp
     if layout == "Fortran":
-        return backend.xp.asarray(np.array(values, order="F"), order="F")  # type: ignore[no-any-return]
+        return backend.xp.asarray(np.array(values, order="F"), order="F")
     if layout == "strided":
         gaps = xp.full((*values.shape[:-1], 2 * values.shape[-1]), 99, values.dtype)
         gaps[..., ::2] = backend.asarray(values.copy())
-        return gaps[..., ::2]  # type: ignore[no-any-return]
+        return gaps[..., ::2]
     if layout == "negative":
         backwards = (slice(None, None, -1),) * values.ndim
         return backend.asarray(np.array(values[backwards], order="C"))[backwards]
     if layout == "shifted":
         longer = xp.empty(values.size + 1, values.dtype)
         longer[1:] = backend.asarray(values.ravel().copy())
-        return longer[1:].reshape(values.shape)  # type: ignore[no-any-return]
+        return longer[1:].reshape(values.shape)
     array = backend.asarray(np.array(values, order="C"))
     if layout == "read-only" and isinstance(array, np.ndarray):
         array.flags.writeable = False

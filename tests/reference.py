@@ -278,8 +278,7 @@ class Problem:
     def past_end(self) -> HostArray:
         """(T, N): True at the steps past the length of a row."""
         T, N, _ = self.x.shape
-        past: HostArray = np.arange(T)[:, None] >= (np.full(N, T) if self.lengths is None else self.lengths)
-        return past
+        return np.arange(T)[:, None] >= (np.full(N, T) if self.lengths is None else self.lengths)
 
     def layer(self, backend: Backend) -> RecurrentLayer:
         layouts = [*self.layouts[3:6], *("C" for _ in self.case.own)]

@@ -54,8 +54,7 @@ class Broken(Foreign):
 
 
 def address(array: Any) -> int:
-    pointer: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-    return pointer
+    return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "int32", "bool"])

@@ -111,8 +111,7 @@ def shares(parts: dict[str, HostArray], shape: tuple[int, ...]) -> HostArray:
     w = np.ones(shape)
     for part in parts.values():
         w = w * (part if part.shape == shape else part[..., None])
-    normalized: HostArray = w / w.sum()
-    return normalized
+    return w / w.sum()
 
 
 def moved(backend: Backend, arrays: dict[str, HostArray]) -> dict[str, Array]:

@@ -57,8 +57,7 @@ class OwnBackend(Backend):
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         self.calls += 1
-        y: Array = np.einsum("...d,dp->...p", x, W) + b
-        return y
+        return np.einsum("...d,dp->...p", x, W) + b
 
 
 @pytest.fixture

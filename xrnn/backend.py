@@ -141,13 +141,11 @@ class Backend:
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """`array` on this backend. This is the only operation that moves data between backends."""
-        moved: Array = self.xp.asarray(array, dtype=dtype)
-        return moved
+        return self.xp.asarray(array, dtype=dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Zeros, for a parameter or its gradient. A backend may choose the memory that its kernels read fastest."""
-        made: Array = self.xp.zeros(shape, dtype)
-        return made
+        return self.xp.zeros(shape, dtype)
 
     def parameter(self, array: Any, dtype: Any = None) -> Array:
         """A copy of `array` on this backend, in C order and in the memory of `zeros`, for a parameter."""

@@ -100,8 +100,7 @@ def is_layer(layer: Any) -> bool:
 
 def cell_of(name: str) -> Cell:
     """A cell of the table."""
-    cell: Cell = CELLS[name]._cell_with({})
-    return cell
+    return CELLS[name]._cell_with({})
 
 
 def shapes(name: str, input_size: int, hidden_size: int, heads: int | None = None) -> dict[str, tuple[int, ...]]:

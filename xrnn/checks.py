@@ -137,10 +137,7 @@ def check_lengths(lengths: Any, N: int, T: int, backend: Backend, device: Any, b
         raise ValueError(f"lengths has shape {lengths.shape}: expected ({N},), one for each row of x")
     if backend.reads_are_free:
         _check_lengths_range(lengths, N, T)
-    copied: Array = lengths.astype(
-        "int64"
-    )  # a copy: `backward` reads it later, when the caller may have changed its array
-    return copied
+    return lengths.astype("int64")  # a copy: `backward` reads it later, when the caller may have changed its array
 
 
 def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:

@@ -31,8 +31,7 @@ def selection_lines(selection: Selection) -> list[str]:
 
 def describe(backend: Backend) -> dict[str, str]:
     """Facts about a backend: its devices, its libraries and their versions."""
-    facts: dict[str, str] = importlib.import_module(backend.info).describe(backend) if backend.info else {}
-    return facts
+    return importlib.import_module(backend.info).describe(backend) if backend.info else {}
 
 
 def explain(backend: Backend, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> Explanation:
@@ -52,10 +51,7 @@ def explain(backend: Backend, operation: Operation, cell: Cell, shapes: Mapping[
         default = Explanation("own", f"the {backend.name} backend replaces the plain form")
     if not backend.info:
         return default
-    explained: Explanation = importlib.import_module(backend.info).explain(
-        backend, default, operation, cell, shapes, dtype
-    )
-    return explained
+    return importlib.import_module(backend.info).explain(backend, default, operation, cell, shapes, dtype)
 
 
 def forms(backend: Backend, cell: Cell, shapes: Mapping[str, int], dtype: Any) -> str:

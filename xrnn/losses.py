@@ -290,8 +290,7 @@ def _normalized(xp: Any, w: Array, dtype: Any) -> Array:
     """w / Σ w; zeros if all are 0."""
     w = _scaled(xp, w).astype(dtype)
     # After scaling, the largest weight is 1 or all are 0, so the divisor 1 is used only for zeros.
-    share: Array = w / xp.maximum(w.sum(), 1).astype(dtype)
-    return share
+    return w / xp.maximum(w.sum(), 1).astype(dtype)
 
 
 def _scaled(xp: Any, w: Array) -> Array:
@@ -299,8 +298,7 @@ def _scaled(xp: Any, w: Array) -> Array:
     if not w.size:
         return w
     largest = w.max()
-    scaled: Array = w / xp.where(largest > 0, largest, 1)
-    return scaled
+    return w / xp.where(largest > 0, largest, 1)
 
 
 def _check_weight(

@@ -110,8 +110,7 @@ def _add_installed() -> None:
 
 
 def _run(point: Any) -> Backend:
-    backend: Backend = point.load()()
-    return backend
+    return point.load()()
 
 
 def _load(name: str) -> Backend | BackendUnavailableError:

@@ -156,8 +156,7 @@ class SelfTest:
         rng = np.random.default_rng(0)
 
         def draw(*shape: int, scale: float = 1.0) -> Array:
-            drawn: Array = xp.asarray((scale * rng.standard_normal(shape)).astype(request.dtype))
-            return drawn
+            return xp.asarray((scale * rng.standard_normal(shape)).astype(request.dtype))
 
         x, Wx = draw(T, N, D), draw(D, len(cell.from_x) * H, scale=D**-0.5)
         shape = (heads, K, len(cell.from_h) * K) if heads > 1 else (H, len(cell.from_h) * H)

@@ -17,8 +17,7 @@ def read(path: Path) -> dict[str, Any]:
     """What is there so far."""
     if not path.exists():
         return {}
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return json.loads(path.read_text())
 
 
 def put(path: Path, **entries: Any) -> None:

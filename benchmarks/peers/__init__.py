@@ -87,5 +87,4 @@ def load(peer: str) -> Any:
 
 
 def build(peer: str, problem: Problem, threads: int) -> Built:
-    built: Built = load(peer).build(problem, threads, **PEERS[peer].options)
-    return built
+    return load(peer).build(problem, threads, **PEERS[peer].options)

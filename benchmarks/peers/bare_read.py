@@ -51,7 +51,6 @@ def build(problem: Problem, threads: int) -> Built:
     Wx, Wh = problem.weights[:2]
 
     def reads(steps: int) -> float:
-        total: float = read(Wx.ctypes.data, Wx.size, 1) + read(Wh.ctypes.data, Wh.size, steps)
-        return total
+        return read(Wx.ctypes.data, Wx.size, 1) + read(Wh.ctypes.data, Wh.size, steps)
 
     return Built({"read step": lambda: reads(1), "read forward": lambda: reads(problem.case.T)})

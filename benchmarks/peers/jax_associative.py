@@ -51,8 +51,7 @@ def scan(a: jax.Array, v: jax.Array, h: jax.Array) -> jax.Array:
     def both(first: Steps, second: Steps) -> Steps:
         return second[0] * first[0], second[0] * first[1] + second[1]
 
-    hs: jax.Array = jax.lax.associative_scan(both, (a, v.at[0].add(a[0] * h)))[1]
-    return hs
+    return jax.lax.associative_scan(both, (a, v.at[0].add(a[0] * h)))[1]
 
 
 def _to_complex(a: jax.Array) -> jax.Array:

@@ -147,8 +147,7 @@ def build(problem: Problem, threads: int, unroll: int) -> Built:
             states = cell(z, states, Wh, b)
             return states, states[0]
 
-        h: jax.Array = jax.lax.scan(next_state, states, x @ Wx + b[: Wx.shape[1]], unroll=unroll)[1]
-        return h
+        return jax.lax.scan(next_state, states, x @ Wx + b[: Wx.shape[1]], unroll=unroll)[1]
 
     x, states, *weights = operands(problem)
     return Built(

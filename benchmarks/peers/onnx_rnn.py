@@ -66,15 +66,13 @@ def build(problem: Problem, threads: int) -> Built:
 
     def forward() -> HostArray:
         (h,) = session.run(["h"], {"x": x, **states})
-        result: HostArray = h[:, 0]
-        return result
+        return h[:, 0]
 
     if problem.case.ragged:
         return Built({"forward": forward})
 
     def step() -> HostArray:
         (h,) = session.run(["h"], {"x": x[:1], **states})
-        result: HostArray = h[0, 0]
-        return result
+        return h[0, 0]
 
     return Built({"step": step, "forward": forward})

@@ -21,8 +21,7 @@ def folder(workdir: Path) -> Path:
     params=[pytest.param(run, marks=[pytest.mark.proof] * (run is REGRESS), id=run.command) for run in RUNS]
 )
 def run(request: pytest.FixtureRequest, folder: Path) -> Run:
-    run: Run = request.param
-    return run
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -128,5 +128,4 @@ def axes_of(draw: Draw) -> list[Any]:
     """The axes of the figure that `draw` fills."""
     matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'")
     draw(figure := matplotlib.Figure())
-    axes: list[Any] = figure.axes
-    return axes
+    return figure.axes

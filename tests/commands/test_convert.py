@@ -37,8 +37,7 @@ def convert(*words: str) -> None:
 def in_c(source: str, x: HostArray, *options: str, index: bool = False) -> HostArray:
     """What the C program of a file computes for each row of x."""
     convert(source, "model.c", "--overwrite", *options)
-    computed: HostArray = outputs(built(Path.cwd(), "model", index=index), x)
-    return computed
+    return outputs(built(Path.cwd(), "model", index=index), x)
 
 
 def description(capsys: Capture, file: str) -> dict[str, str]:

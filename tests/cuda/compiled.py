@@ -98,8 +98,7 @@ def options_of_cupy(options: tuple[str, ...], arch: str, cooperative: bool) -> t
         core.compile_with_cache(
             "", options, arch=arch, prepend_cupy_headers=False, enable_cooperative_groups=cooperative
         )
-    passed: tuple[str, ...] = program.return_value.compile.call_args.args[0]
-    return passed
+    return program.return_value.compile.call_args.args[0]
 
 
 def compile_source(code: str, options: tuple[str, ...], arch: str, cooperative: bool = False) -> tuple[str, bytes]:

@@ -81,7 +81,7 @@ def content(kind: Any, variant: bool) -> bytes:
         fitted: Any = Forecaster(horizon=3, season=2, quantiles=quantiles).fit(SERIES)
     else:
         fitted = kind(epochs=1, one_way=variant, **small).fit(SERIES[:8], np.arange(8) % 2)
-    return fitted._content()  # type: ignore[no-any-return]
+    return fitted._content()
 
 
 def read_estimator(kind: Any, path: Path) -> tuple[str, dict[str, Any]]:

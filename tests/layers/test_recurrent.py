@@ -193,8 +193,7 @@ def test_a_layer_writes_to_its_own_memory_only(backend: Backend, cell: str) -> N
 
 
 def address(array: Any) -> int:
-    pointer: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-    return pointer
+    return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
 
 
 @every_layer

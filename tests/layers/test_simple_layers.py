@@ -75,8 +75,7 @@ def norm_of(backend: Backend, size: int = F, dtype: str = "float64") -> LayerNor
 
 def formula(norm: LayerNorm, x: HostArray) -> HostArray:
     gamma, beta = (norm.backend.to_numpy(p).astype("float64") for p in norm.params)
-    y: HostArray = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3) * gamma + beta
-    return y
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3) * gamma + beta
 
 
 @pytest.mark.parametrize("leading", SHAPES, ids=str)

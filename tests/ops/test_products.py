@@ -25,8 +25,7 @@ SMALLEST_NORMAL = 2.0**-126
 def nearest(a: Any) -> HostArray:
     """float32 numbers with significands of 8 bits, by arithmetic; ties go to the even one."""
     fraction, exponent = np.frexp(np.asarray(a, "float64"))
-    rounded: HostArray = np.ldexp(np.rint(np.ldexp(fraction, 8)), exponent - 8)
-    return rounded
+    return np.ldexp(np.rint(np.ldexp(fraction, 8)), exponent - 8)
 
 
 @given(bits=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=50))

@@ -136,6 +136,7 @@ def test_one_series_has_named_columns() -> None:
     table.to_csv("t.csv", index=False)
     loaded = Forecaster.load("c")
     pandas.testing.assert_series_equal(loaded.predict(table), got)
+    pandas.testing.assert_series_equal(loaded.set_params(target="note").predict(table), got)  # until the next fit
     assert main(["predict", "c", "t.csv", "--json"]) == 0
 
 

@@ -56,8 +56,7 @@ def from_dlpack(array: Any, *, device: Any = None, copy: bool | None = None) -> 
         raise BufferError("the stand-in takes over the memory of CUDA devices only")
     if device is not None or copy is not None:
         raise NotImplementedError("the stand-in takes over arrays where they are")
-    taken: ndarray = array.__dlpack__(stream=0)
-    return taken
+    return array.__dlpack__(stream=0)
 
 
 def get_default_memory_pool() -> SimpleNamespace:

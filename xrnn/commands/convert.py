@@ -15,13 +15,14 @@ import numpy as np
 import xrnn
 from xrnn.commands.options import argument, with_options
 from xrnn.commands.output import check_outputs, to_stderr
+from xrnn.commands.predict import ESTIMATORS
 from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, named_leaves
 from xrnn.files import printable
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
 from xrnn.select import get_backend, use_backend
-from xrnn.series import ESTIMATORS, Forecaster, Regressor
+from xrnn.series import Forecaster, Regressor
 from xrnn.series.checks import DataError, ModelError, Scale, SettingsError, file_errors
 from xrnn.series.estimator import Estimator, kind_in
 

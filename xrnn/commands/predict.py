@@ -25,7 +25,7 @@ from xrnn.commands.options import (
 from xrnn.commands.output import escaped, to_stderr
 from xrnn.files import quoted
 from xrnn.select import use_backend
-from xrnn.series import ESTIMATORS, Classifier, Forecaster, Regressor
+from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import DataError, Series, SettingsError, file_errors, param
 from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import naive_forecasts
@@ -34,6 +34,7 @@ from xrnn.series.read import read_path
 from xrnn.series.tables import Columns, are_numbers, cells_in, is_header, names_in, numbers_in
 from xrnn.typing import HostArray
 
+ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by their files
 _OF_TEXT: Final = {each.name for each in fields(ReadingOptions)}  # the options of `TableOptions` that name no column
 
 

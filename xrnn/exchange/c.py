@@ -284,8 +284,7 @@ def _call(layer: Any, i: int, x: str, y: str) -> tuple[list[str], str]:
 
 def _z_size(layer: Any) -> int:
     scratch = CELLS[type(layer.cell)].recur is not None
-    size: int = (layer.cell.pre + scratch) * layer.output_size
-    return size
+    return (layer.cell.pre + scratch) * layer.output_size
 
 
 def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:

@@ -101,8 +101,7 @@ class Constants:
 
     def dtype(self, kind: int) -> np.dtype[Any]:
         """NumPy's dtype for one of ONNX's `kinds`."""
-        dtype: np.dtype[Any] = np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(kind))
-        return dtype
+        return np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(kind))
 
     def _external(self, tensor: Any, the: str, size: int) -> bytes:
         """Data in another file, which must be beside the model, and no link."""

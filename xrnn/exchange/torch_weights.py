@@ -86,8 +86,7 @@ def merged_bias(
     """b as a new array: for each block of z, the sum of PyTorch's biases in this block."""
     H = len(weight_ih) // len(cell.from_x)
     if bias_ih is None or bias_hh is None:
-        zeros: Array = xp.zeros(cell.pre * H, weight_ih.dtype)
-        return zeros
+        return xp.zeros(cell.pre * H, weight_ih.dtype)
     if cell.from_x == cell.from_h:
         return bias_ih + bias_hh
     common = _common(cell.from_x, cell.from_h) * H

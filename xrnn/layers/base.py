@@ -255,5 +255,4 @@ def given_or_last(cache: Any, last: Any, kind: type, arguments: str) -> Any:
 
 def like_states(layer: Any) -> Array:
     """An array with the dtype and the device of the layer's states: its last parameter, which is never int8."""
-    last: Array = [*layer.named_params.values()][-1]
-    return last
+    return [*layer.named_params.values()][-1]

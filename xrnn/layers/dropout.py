@@ -99,5 +99,4 @@ class Dropout:
         else:
             batch, rows = self.rows
             kept = keep(backend.xp, (*x.shape[:-2], batch, x.shape[-1]), self.p, words)[..., rows, :]
-        scaled: Array = kept.astype(x.dtype) / (1 - self.p)
-        return scaled
+        return kept.astype(x.dtype) / (1 - self.p)

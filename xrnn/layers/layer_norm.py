@@ -90,8 +90,7 @@ class LayerNorm(Layer):
             normalized *= scale
             if training:
                 self.cache = Cache(normalized, scale, gamma, self.updates, padded)
-            y: Array = normalized * gamma + beta
-            return y
+            return normalized * gamma + beta
 
     def backward(self, dy: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> ArrayIfNeeded:
         """dγ = Σ dy · n, dβ = Σ dy, dx = scale · (g - mean g - n · mean (g · n)),  g = dy · γ, n the normalized x.
@@ -119,8 +118,7 @@ class LayerNorm(Layer):
             if not needs_dx:
                 return None
             g = dy * gamma
-            dx: Array = scale * (g - g.mean(axis=-1, keepdims=True) - n * (g * n).mean(axis=-1, keepdims=True))
-            return dx
+            return scale * (g - g.mean(axis=-1, keepdims=True) - n * (g * n).mean(axis=-1, keepdims=True))
 
     # ---- as a part of a Stack ----
 

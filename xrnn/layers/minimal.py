@@ -43,8 +43,7 @@ class _MinimalLayer(SingleStateLayer):
 
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
-        cell: Cell = cls.cell_type(options.get("candidate", "linear"))
-        return cell
+        return cls.cell_type(options.get("candidate", "linear"))
 
     @property
     def options(self) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
             param[...] = value
         layer.forward_calls = 0  # the same random numbers in each run
         results = as_tuple(layer.forward(x, *arguments[: len(states)]))
-        return backend.xp.concatenate(results[:compared], axis=-1)  # type: ignore[no-any-return]
+        return backend.xp.concatenate(results[:compared], axis=-1)
 
     def backward(u: Array) -> list[Array]:
         for gradient in layer.grads:
@@ -217,8 +217,7 @@ def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend:
     (N, H), Wh, own = states[0].shape, layer.params[1], layer.params[3:]
 
     def unwritten(*shape: int) -> Array:
-        array: Array = xp.full(shape, np.nan)
-        return array
+        return xp.full(shape, np.nan)
 
     run = Run(
         xp=xp,

@@ -142,7 +142,7 @@ class RecurrentLayer(Layer):
     ) -> Self:
         params = fresh_params(cls._cell_with(options), input_size, hidden_size, rng, dtype, backend, heads)
         make: Any = cls  # unlike this class, its subclasses take no cell
-        return make(*params, **options)  # type: ignore[no-any-return]
+        return make(*params, **options)
 
     @classmethod
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
@@ -182,7 +182,7 @@ class RecurrentLayer(Layer):
     def remade(self, *params: Any) -> Self:
         """A layer with this layer's cell and options, and other parameters."""
         make: Any = type(self)
-        return make(*params, **self.options)  # type: ignore[no-any-return]
+        return make(*params, **self.options)
 
     @property
     def is_frozen(self) -> bool:
@@ -458,8 +458,7 @@ class SingleStateLayer(RecurrentLayer):
         Keeps a cache for `backward`. The result is a view of a buffer that the layer does not write again. Do not
         change it, `x` or the weights before `backward`.
         """
-        h: Array = self._run(x, (h_prev,), lengths, training=True)[0][self._slots[x.ndim]]
-        return h
+        return self._run(x, (h_prev,), lengths, training=True)[0][self._slots[x.ndim]]
 
     def backward(self, dh: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> tuple[ArrayIfNeeded, Array]:
         """The gradient dh of the result of a `forward` → dx, in the shape of x, and dh_prev (N, H).
@@ -475,8 +474,7 @@ class SingleStateLayer(RecurrentLayer):
 
     def __call__(self, x: Array, h_prev: Array | None = None, *, lengths: Lengths | None = None) -> Array:
         """Inference: the result of `forward`, without a cache."""
-        h: Array = self._run(x, (h_prev,), lengths, training=False)[0][self._slots[x.ndim]]
-        return h
+        return self._run(x, (h_prev,), lengths, training=False)[0][self._slots[x.ndim]]
 
 
 def check_cell_type(cell: Any) -> None:

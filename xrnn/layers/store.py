@@ -26,8 +26,7 @@ def unchangeable(array: Array) -> Array:
     The copy of a NumPy array lies in the memory of a `bytes` object: NumPy never makes such an array writable.
     """
     if type(array) is not np.ndarray:
-        copied: Array = array.copy()
-        return copied
+        return array.copy()
     order: Any = "F" if array.flags.fnc else "C"
     return np.frombuffer(array.tobytes(order), array.dtype).reshape(array.shape, order=order)
 

@@ -28,8 +28,7 @@ def dense(xp: Any, Wh: Array) -> Array:
     matrix = xp.zeros((k, K, gates, k, K), Wh.dtype)
     for j in range(k):
         matrix[j, :, :, j] = Wh[j].reshape(K, gates, K)
-    whole: Array = matrix.reshape(k * K, gates * k * K)
-    return whole
+    return matrix.reshape(k * K, gates * k * K)
 
 
 def transposed(Wh: Array) -> Array:

@@ -36,8 +36,7 @@ class Int8Matrix:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        shape: tuple[int, ...] = self.values.shape
-        return shape
+        return self.values.shape
 
     def __len__(self) -> int:
         return len(self.values)
@@ -71,12 +70,10 @@ def quantize_rows(x: HostArray) -> tuple[HostArray, HostArray]:
 def product(x: HostArray, W: Int8Matrix) -> HostArray:
     """x @ W.   x (N, K) float32 → (N, C) float32; or (K,) → (C,)"""
     if x.ndim == 1:
-        row: HostArray = product(x[None], W)[0]
-        return row
+        return product(x[None], W)[0]
     q, scale = quantize_rows(x)
     sums = (q @ W.values.astype(np.int32)).astype(np.float32)
-    result: HostArray = sums * (scale * W.scale)
-    return result
+    return sums * (scale * W.scale)
 
 
 def products(exact: Products) -> Products:
@@ -84,7 +81,7 @@ def products(exact: Products) -> Products:
 
     def dot(x: HostArray, W: Any, out: HostArray | None = None) -> HostArray:
         if not isinstance(W, Int8Matrix):
-            return exact.matmul(x, W, out=out)  # type: ignore[no-any-return]
+            return exact.matmul(x, W, out=out)
         result = product(x, W)
         if out is None:
             return result

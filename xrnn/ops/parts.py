@@ -37,5 +37,4 @@ def columns(array: Array, part: slice) -> Array:
     """array[..., part]. For ALL the array itself, since a view takes longer to make than a small sum."""
     if part is ALL:
         return array
-    some: Array = array[..., part]
-    return some
+    return array[..., part]

@@ -57,5 +57,4 @@ def round_to_bfloat16(xp: Any, a: Array) -> Array:
     nearest = (bits + (last_kept + np.uint32(0x7FFF))) & np.uint32(0xFFFF0000)
     is_denormal = (bits & np.uint32(0x7F800000)) == 0
     nearest = xp.where(is_denormal, bits & np.uint32(0x80000000), nearest)
-    rounded: Array = xp.where(xp.isnan(a), a, nearest.view("float32"))
-    return rounded
+    return xp.where(xp.isnan(a), a, nearest.view("float32"))

@@ -34,8 +34,7 @@ def keep(xp: Any, shape: tuple[int, ...], p: float, words: Sequence[int]) -> Arr
     for word in np.random.SeedSequence(seed, spawn_key=tuple(rest)).generate_state(2):
         keys ^= word
         _mix(xp, keys)
-    kept: Array = (keys >= xp.uint32(int(p * 2**32))).reshape(shape)
-    return kept
+    return (keys >= xp.uint32(int(p * 2**32))).reshape(shape)
 
 
 def _mix(xp: Any, keys: Array) -> None:

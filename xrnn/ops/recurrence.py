@@ -309,5 +309,4 @@ def project_input(xp: Any, dot: Callable[..., Any], cell: Cell, inputs: Inputs, 
 def _fed_by_x(xp: Any, cell: Cell, dz: Array, H: int) -> Array:
     """The blocks that x @ Wx feeds, in the order of Wx's parts.   dz (rows, pre · H) → (rows, parts · H)."""
     fed = [columns(dz, block) for _, block in segments(cell.from_x, cell.pre, H)]
-    together: Array = fed[0] if len(fed) == 1 else xp.concatenate(fed, axis=1)
-    return together
+    return fed[0] if len(fed) == 1 else xp.concatenate(fed, axis=1)

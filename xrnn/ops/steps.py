@@ -148,8 +148,7 @@ def pointwise_gradient_steps(
         products.matmul_add(dz_t, WT, next_dz)
     last = dz[-1]
     last *= slope[-1]
-    dbefore: Array = products.dot(last, WT)
-    return dbefore
+    return products.dot(last, WT)
 
 
 # ---- operands ----

@@ -3,13 +3,8 @@
 Importing this package needs NumPy only.
 """
 
-from typing import Any, Final
-
 from xrnn.series.estimator import NotFittedError
 from xrnn.series.forecast.estimator import Forecaster
 from xrnn.series.labelled.estimators import Classifier, Regressor
-
-# By the kind of their files.
-ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}
 
 __all__ = ["Classifier", "Forecaster", "NotFittedError", "Regressor"]

@@ -147,8 +147,7 @@ def deviation_of(values: HostArray, axis: int | None = None) -> HostArray:
     Squares of numbers below 1e-160 are 0 in float64. Scaling by a power of two avoids this without rounding.
     """
     _, exponent = np.frexp(np.nanmax(np.abs(values), axis=axis))
-    deviation: HostArray = np.ldexp(np.nanstd(np.ldexp(values, -exponent), axis=axis), exponent)
-    return deviation
+    return np.ldexp(np.nanstd(np.ldexp(values, -exponent), axis=axis), exponent)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,7 +29,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.checks import DataError, Series, Time, as_number, checked, param, read_text
-from xrnn.series.times import clock_change, hold_dates, iso_time, read_times, show
+from xrnn.series.times import CLOCK_CHANGE, hold_dates, iso_time, read_times, show
 from xrnn.typing import HostArray
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
@@ -266,7 +266,8 @@ class Table:
                 if not times[a] < times[b]:  # type: ignore[operator]
                     other = self.where(a).removeprefix(f"{self.name}, ")
                     got = f"the time {show(times[b])} is {'also' if times[a] == times[b] else 'before that'} in {other}"
-                    remedy = f"sort or remove rows, or give {param('time')} and {param('id')}{clock_change(times[b])}"
+                    remedy = f"sort or remove rows, or give {param('time')} and {param('id')}"
+                    remedy += CLOCK_CHANGE * isinstance(times[b], datetime)
                     raise DataError(f"{self.where(b)}: {got}: expected a later one in each row of a series; {remedy}")
         at = "" if id_at is None else f", {self.shown(id_at)} "
         return [(key, f"{self.name}{at}{key}", steps) for key, steps in groups.items()]

@@ -165,6 +165,7 @@ _READERS: Final[tuple[tuple[Callable[[str], Time | None], ...], ...]] = (
 _DAY: Final = timedelta(days=1)
 _UNITS: Final = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440, "second": _DAY / 86400, "working day": _DAY}
 _SEASONS: Final = {"1 month": 12, "3 months": 4, "7 days": 52, "1 day": 7, "1 working day": 5, "1 minute": 60}
+CLOCK_CHANGE: Final = "; if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
 _MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
 
@@ -255,7 +256,7 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
         got, remedy = "a gap in its times", "add the missing rows, of which a few may have empty cells"
     raise DataError(
         f"{printable(name)} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, or "
-        f"remove the column of times{clock_change(b)}"
+        f"remove the column of times{CLOCK_CHANGE * isinstance(b, datetime)}"
     )
 
 
@@ -336,9 +337,3 @@ def _waves(phase: HostArray, count: int) -> HostArray:
     """cos and sin of 2πk · phase for k = 1, …, count: (T, 2 count)."""
     angles = 2 * np.pi * phase[:, None] * np.arange(1, count + 1)
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
-
-
-def clock_change(time: Time) -> str:
-    """The end of an error about the order of times: a remedy for dates."""
-    is_date = isinstance(time, datetime)
-    return "; if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00" * is_date

@@ -72,8 +72,7 @@ def _named_modules(model: nn.Module) -> Iterator[tuple[str, Any]]:
         raise TypeError(
             f"model is a {type(model).__name__}: expected a torch.nn.Module; pass the model, not its output"
         )
-    modules: Iterator[tuple[str, Any]] = model.named_modules()
-    return modules
+    return model.named_modules()
 
 
 def _is_recurrent(module: Any) -> bool:

@@ -45,13 +45,11 @@ class Host:
     tensor = staticmethod(torch.from_numpy)
 
     def array(self, tensor: Tensor) -> Array:
-        array: Array = (tensor.detach() if tensor.requires_grad else tensor).numpy()
-        return array
+        return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
     def weight(self, tensor: Tensor) -> Array:
         # Tensor.numpy is faster, but a tensor's storage can't be resized after it, and FSDP resizes weights.
-        array: Array = self.backend.xp.from_dlpack(tensor)
-        return array
+        return self.backend.xp.from_dlpack(tensor)
 
     def entered(self) -> AbstractContextManager[object]:
         # A new Python thread starts with OpenMP's default number of threads. This call sets PyTorch's number.
@@ -69,15 +67,14 @@ class Cuda:
     tensor = staticmethod(torch.from_dlpack)
 
     def array(self, tensor: Tensor) -> Array:
-        array: Array = self.backend.xp.from_dlpack(tensor.detach())
-        return array
+        return self.backend.xp.from_dlpack(tensor.detach())
 
     weight = array
 
     def entered(self) -> AbstractContextManager[object]:
         cuda: Any = self.backend.xp.cuda
         stream = torch.cuda.current_stream(self._device).cuda_stream
-        return cuda.ExternalStream(stream, self._device.index)  # type: ignore[no-any-return]
+        return cuda.ExternalStream(stream, self._device.index)
 
 
 @functools.cache

@@ -106,8 +106,7 @@ def small_integers(p: Problem) -> Problem:
     """The problem with integers that bfloat16 holds exactly, as it does all products and sums: relu keeps integers."""
 
     def rounded(a: Any, most: int) -> HostArray:
-        integers: HostArray = np.clip(np.round(a * 2), -most, most)
-        return integers
+        return np.clip(np.round(a * 2), -most, most)
 
     def sparse(W: HostArray) -> HostArray:  # one weight a column, so that h stays below 256
         kept = np.zeros_like(W)

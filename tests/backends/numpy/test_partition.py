@@ -11,7 +11,7 @@ from xrnn.backends.numpy import kernels
 
 def partition(T: int, N: int, D: int, H: int, itemsize: int = 4, max_threads: int = 8) -> tuple[int, str, bool]:
     result: Any = kernels.partition(T, N, D + H, H, itemsize, max_threads, (D, H))
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 64, 64), (50, 1, 64, 64), (0, 5, 5, 5), (5, 0, 5, 5), (5, 5, 5, 0)])

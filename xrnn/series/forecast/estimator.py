@@ -104,7 +104,7 @@ class Forecaster(Estimator):
 
         Raises ValueError.
         """
-        p: Any = self.check_params()
+        p: Any = self.check_params() if columns is None else self._fitted()
         names = [each for each in (p.id, p.time, p.target, *names_in(p.known)) if each]
         if X is None and columns is not None:
             if "_last" not in vars(self):

@@ -258,8 +258,7 @@ def _widths(mean: HostArray, count: HostArray) -> HostArray:
     apart = steps - center
     slope = (count * apart * mean).sum() / max((count * apart**2).sum(), 1e-300)
     least = max(_LEAST_WIDTH * float(mean[count > 0].mean()), 1e-30)
-    widths: HostArray = np.maximum(height + max(slope, 0.0) * apart, least)
-    return widths
+    return np.maximum(height + max(slope, 0.0) * apart, least)
 
 
 def _add_recurrent_part(series: Sequence[OneSeries]) -> None:
@@ -275,9 +274,6 @@ def _add_recurrent_part(series: Sequence[OneSeries]) -> None:
         windows.append((recent, (each.actual(at) - forecasts) / each.unit, places))
     if windows:
         model.recurrent = recurrent_part(len(long), *map(np.concatenate, zip(*windows, strict=True)))
-
-
-# ---- the backtest ----
 
 
 class Backtest(NamedTuple):
@@ -360,5 +356,4 @@ def seasonal_naive(values: HostArray, origins: HostArray, horizon: int, season: 
 def drift(values: HostArray, origins: HostArray, horizon: int) -> HostArray:
     """The line from the first value to the last one before each origin, continued: (N, F)."""
     slope = (values[origins - 1] - values[0]) / np.maximum(origins - 1, 1)
-    line: HostArray = values[origins - 1, None] + slope[:, None] * np.arange(1, horizon + 1)
-    return line
+    return values[origins - 1, None] + slope[:, None] * np.arange(1, horizon + 1)

@@ -32,8 +32,7 @@ _BATCH: Final = 1024
 
 def affine(x: HostArray, M: HostArray) -> HostArray:
     """[x; 1] @ M: x (N, C), M (C + 1, F) → (N, F)"""
-    y: HostArray = x @ M[:-1] + M[-1]
-    return y
+    return x @ M[:-1] + M[-1]
 
 
 def ridge(S: HostArray, B: HostArray, penalties: Sequence[float] | HostArray) -> list[HostArray]:
@@ -51,9 +50,6 @@ def effect_of(values: HostArray, columns: HostArray) -> HostArray:
         return np.zeros(K)
     x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
     return ridge(x.T @ x, x.T @ y, [1.0])[0]
-
-
-# ---- the linear part ----
 
 
 def linear_part(
@@ -102,8 +98,7 @@ def linear_part(
 def moments(z: HostArray, ahead: HostArray) -> HostArray:
     """Σ v vᵀ over windows v = [z, ahead, 1] (C + F + 1,): all that a regression needs of them."""
     v = np.concatenate([z, ahead, np.ones((len(z), 1))], axis=1)
-    products: HostArray = v.T @ v
-    return products
+    return v.T @ v
 
 
 def candidates(complete: HostArray, begun: HostArray, season: int) -> Iterator[HostArray]:
@@ -157,9 +152,6 @@ def repeated(step: HostArray, F: int) -> HostArray:
         later[f, place[place < C]] += w[lags[place < C]]
         later[f, C] += step[C, 0]
     return later.T
-
-
-# ---- the recurrent part ----
 
 
 def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArray) -> HostArray:

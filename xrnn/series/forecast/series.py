@@ -287,5 +287,4 @@ class OneSeries:
         values = forecasts + self.ahead(self.effect, origins)
         values = exponential(values) if self.log else values
         errors = np.abs(values - self.ahead(self.target, origins)).mean(axis=1)
-        mean: HostArray = errors / mase_divisor(self.target[: self.cut], self.model.season)
-        return mean
+        return errors / mase_divisor(self.target[: self.cut], self.model.season)

@@ -71,8 +71,7 @@ def with_errors(
 
 def exponential(x: HostArray) -> HostArray:
     """exp(x), finite and above 0 for each x."""
-    y: HostArray = np.exp(x.clip(-_LARGEST_EXPONENT, _LARGEST_EXPONENT))
-    return y
+    return np.exp(x.clip(-_LARGEST_EXPONENT, _LARGEST_EXPONENT))
 
 
 def confidence(n: Any) -> Any:
@@ -143,8 +142,7 @@ def _seasons(detrended: HostArray, season: int) -> HostArray:
     unexplained = np.divide(rest, total, out=np.ones_like(rest), where=total > 0)
     adjusted = 1 - unexplained * (n - 1) / np.maximum(n - season, 1)
     share = np.where(number.all(axis=1), adjusted.clip(0) / np.maximum(1 - unexplained, 1e-300), 0.0)
-    shrunk: HostArray = s * share[:, None]
-    return shrunk
+    return s * share[:, None]
 
 
 def _average(x: HostArray, horizon: int) -> tuple[HostArray, ...]:

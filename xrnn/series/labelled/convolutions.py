@@ -107,8 +107,7 @@ def leave_one_out_ridge(features: HostArray, targets: HostArray, outputs: int) -
         """The residual of each series if it is left out: its residual in the solution for all, / (1 - its leverage)."""
         share = penalty / (values + penalty)
         leverage = 1 + 1 / n - np.square(vectors) @ share
-        residuals: HostArray = vectors @ (share[:, None] * rotated) / (1 - leverage).clip(1e-12)[:, None]
-        return residuals
+        return vectors @ (share[:, None] * rotated) / (1 - leverage).clip(1e-12)[:, None]
 
     penalty = min(_PENALTIES.tolist(), key=lambda each: float(np.square(left_out(each)).mean()))
     factor = 1.0

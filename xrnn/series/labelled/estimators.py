@@ -163,8 +163,7 @@ class Classifier(LabelledEstimator):
     def predict(self, X: SeriesLike) -> HostArray:
         """The likeliest label of each series, (n,)."""
         p = self._predict(X)
-        labels: HostArray = self.classes_[p.argmax(axis=1)]
-        return labels
+        return self.classes_[p.argmax(axis=1)]
 
     def predict_proba(self, X: SeriesLike) -> HostArray:
         """The probabilities of the labels, (n, K) float64."""
@@ -183,8 +182,7 @@ class Classifier(LabelledEstimator):
     def _decoded(self, y: HostArray) -> HostArray:
         """The probabilities of the labels: p(label | x) = softmax(y)."""
         e = np.exp(y.astype(np.float64) - y.max(axis=-1, keepdims=True))
-        p: HostArray = e / e.sum(axis=-1, keepdims=True)
-        return p
+        return e / e.sum(axis=-1, keepdims=True)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -223,8 +221,7 @@ class Regressor(LabelledEstimator):
         return r_squared(numbers, self.predict(as_series(X, len(numbers))))
 
     def _decoded(self, y: HostArray) -> HostArray:
-        predicted: HostArray = self.target_mean_ + self.target_deviation_ * y[:, 0]
-        return predicted
+        return self.target_mean_ + self.target_deviation_ * y[:, 0]
 
 
 def as_labels(y: Any) -> list[Any]:
