@@ -105,6 +105,7 @@ OTHER = "is not a time like the others: expected all numbers or all"
         ([f"{day:%b %d}" for day in JANUARY], "'Jan 01' may be a day, a month or a number: expected dates with one"),
         (["Nov 15", "Dec 15", "Jan 15"], "'Nov 15' may be a day, a month or a number"),
         (["Dec 05", "Jan 05"], "'Dec 05' may be a day, a month or a number"),
+        (["day 01", "day 02"], f"row 1: 'day 01' {OTHER}"),
         *(
             ([f"{day:{form}}" for day in JANUARY], "may be a day, a month or a number: expected dates with one reading")
             for form in ("%y%m%d", "%d%m%y", "%m%d%y", "%d%m%Y", "%m%d%Y")

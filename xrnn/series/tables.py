@@ -178,8 +178,8 @@ class Table:
     def place(self, column: str) -> int | None:
         """The index of a column that is given by its name or number; None for "", and for a missing optional column.
 
-        The number of an optional column never means one of `channels`. Without a header, a column that is given by its
-        number is never optional: if it were absent, the next column would have its number. Raises DataError.
+        If an optional column is given by its number, a column there that is one of `channels` is not it. In a file
+        without a header, the next column has the number of an absent one: so none is optional there. Raises DataError.
         """
         width = len(self.rows[0])
         is_optional = column in self.columns.optional and bool(self.header or not column.isdecimal())
@@ -226,7 +226,7 @@ class Table:
         return len(left) > 1 if is_named else bool(left) and self._holds_times(left[0])
 
     def _holds_times(self, place: int) -> bool:
-        """True for dates, and for a column called year or month of such numbers, if none occurs twice in a series."""
+        """True for dates, in a column called time or date, and for different years or months in one of that name."""
         cells, name = self.texts(place), self.shown(place).lower()
         if name in _TIME_NAMES or hold_dates(cells):
             return True
@@ -248,7 +248,7 @@ class Table:
 
         times      of all rows; none if the rows have none
         is_named   True if an option names the column of times. A column of numbers that was found without an option
-                   may hold no times, and the rows are not sorted by it
+                   may be something else than times, so rows are not sorted by it
 
         Raises DataError if an identifier is missing, a time occurs twice in a series, or other times are not sorted.
         """

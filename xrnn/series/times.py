@@ -19,7 +19,7 @@ from xrnn.files import printable, quoted
 from xrnn.series.checks import DataError, Time, as_number, check_sizes
 from xrnn.typing import HostArray
 
-# A row has the forms that one text may have: a day above 12, or equal steps, decide between them. `iso_time` reads
+# The forms in a row can read one text, in different orders: a day above 12, or equal steps, decides. `iso_time` reads
 # dates such as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
 _FORMS: Final = (
     *zip(("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m")),
@@ -52,7 +52,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     where   the start of an error about cells[i]: the file and the line
 
     Dates such as 3/4/2024 and 3/4/24 are read in the order of day, month and year that fits all cells; if several fit,
-    in the one that gives equal steps. Raises DataError if none or several of them give equal steps, and for cells that
+    in the one that gives equal steps. Raises DataError if not exactly one of these does, and for cells that
     are neither all numbers nor all dates in one form.
     """
 
@@ -100,11 +100,11 @@ def _plain(cell: str) -> str:
 def _are_ambiguous(cells: Sequence[str]) -> bool:
     """Whether the cells may be dates, or something else that has another order.
 
-    Jan 01 may be a day, or January 2001: months of years ascend, and the next one is another month. 240531 or 31052024,
-    also without the first 0, may be a date or a number.
+    Jan 01 may be a day, or January 2001: it is a month if the cells ascend, and neighbours are different months. 240531
+    or 31052024, also without the first 0, may be a date or a number.
     """
-    if all(re.fullmatch(r"[a-z]{3} (0[1-9]|[12]\d|3[01])", cell, re.IGNORECASE) for cell in cells):
-        months = [datetime.strptime(cell, "%b %y") for cell in cells]
+    months: list[Any] = [_parsed("%b %y", cell) for cell in cells if re.fullmatch(r"\w{3} ([012]\d|3[01])", cell)]
+    if len(months) == len(cells) and None not in months:
         return any(a >= b or a.month == b.month for a, b in itertools.pairwise(months))
     cells = [cell.zfill(8) if len(cell) == 7 else cell for cell in cells]
     return not all(map(_digits, cells)) and any(
@@ -132,7 +132,7 @@ def _have_a_step(times: Iterable[Any]) -> bool:
 
 
 def _local(times: Sequence[Any]) -> Sequence[Any]:
-    """The times without their offsets, if these change but not the time of day: a day later is then the same time."""
+    """The times without their offsets, if these change but not the local time of day: days across a clock change."""
     clocks = {(time.utcoffset(), time.time()) for time in times if isinstance(time, datetime)}
     is_local = len(clocks) > 1 and len({clock for _, clock in clocks}) == 1
     return [time.replace(tzinfo=None) for time in times] if is_local else times

@@ -269,7 +269,7 @@ class OneSeries:
 
     @property
     def last_half(self) -> HostArray:
-        """The origins in the last half of the rows to learn from, after two and a half seasons if four rows remain."""
+        """The origins in the last half of the rows to learn from, not before 2.5 seasons if four rows remain."""
         known_season = min(5 * self.model.season // 2, self.cut - LEAST_ROWS)
         return np.arange(max(self.cut // 2, known_season, 1), self.cut)
 
