@@ -68,6 +68,9 @@ def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
     assert main(["predict", "c", "one.csv", "--decimal", "."]) == 0
     # Without identifiers and times, several series would not be noticed.
     assert capsys.readouterr().err == "one.csv has no column id: all its rows are read as one series\n"
+    np.save("one.npy", train[0].values)  # it has no columns
+    assert main(["predict", "c", "one.npy"]) == 0
+    assert not capsys.readouterr().err
     assert failed(capsys, "predict", "c", "one.csv", "--id", "id").startswith(
         "one.csv has no column id: expected a name"
     )

@@ -51,6 +51,14 @@ def test_dates_in_another_form_are_not_dropped(date: str) -> None:
         read(date)
 
 
+@pytest.mark.parametrize("first", [0, 3, 14])
+def test_complete_months_of_some_years_have_any_order(first: int) -> None:
+    """As those of two series, of which the second one begins earlier, or with the newest first."""
+    months = [f"{datetime(2022 + i // 12, i % 12 + 1, 1):%b-%y}" for i in range(24)]
+    assert read(*months[first:], *months[:first])[0] == f"{2022 + first // 12}-{first % 12 + 1:02}-01"
+    assert read(*reversed(months))[0] == "2023-12-01"
+
+
 @pytest.mark.parametrize("name", ["Mark 5", "run-2024-1", "10.0.0.1", "sensor 12", "May", "1.2.3", "2024a"])
 def test_other_text_is_not_like_a_date(name: str) -> None:
     assert not hold_dates([name])
@@ -105,6 +113,7 @@ OTHER = "is not a time like the others: expected all numbers or all"
         ([f"{day:%b %d}" for day in JANUARY], "'Jan 01' may be a day, a month or a number: expected dates with one"),
         (["Nov 15", "Dec 15", "Jan 15"], "'Nov 15' may be a day, a month or a number"),
         (["Dec 05", "Jan 05"], "'Dec 05' may be a day, a month or a number"),
+        (["Jan 31", "Feb 28", "Mar 31"], "'Jan 31' may be a day, a month or a number"),
         (["day 01", "day 02"], f"row 1: 'day 01' {OTHER}"),
         *(
             ([f"{day:{form}}" for day in JANUARY], "may be a day, a month or a number: expected dates with one reading")

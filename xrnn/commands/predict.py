@@ -30,7 +30,7 @@ from xrnn.series.checks import DataError, Series, SettingsError, file_errors, pa
 from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
-from xrnn.series.read import read_path
+from xrnn.series.read import TABLES, read_path
 from xrnn.series.tables import Columns, are_numbers, cells_in, is_header, names_in, numbers_in
 from xrnn.typing import HostArray
 
@@ -161,7 +161,8 @@ def _read(paths: Sequence[Path], columns: Columns) -> list[Series]:
 
 def _note(series: Sequence[Series], columns: Columns) -> None:
     """Warn if the column of identifiers is missing: without times, nothing shows whether the rows are one series."""
-    if columns.id and len(series) == 1 and not (series[0].id or series[0].times):
+    of_table = [each for each in series if Path(each.name).suffix.lower() in TABLES]
+    if columns.id and len(of_table) == len(series) == 1 and not (series[0].id or series[0].times):
         to_stderr(f"{series[0].name} has no column {columns.id}: all its rows are read as one series")
 
 

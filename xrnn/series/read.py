@@ -14,8 +14,8 @@ from xrnn.series.checks import DataError, Series, checked, file_errors
 from xrnn.series.tables import Columns, read_by_pandas, read_csv
 from xrnn.series.ts import read_ts
 
-_TABLES: Final = {".csv": read_csv, ".xlsx": read_by_pandas, ".parquet": read_by_pandas}
-_FILES: Final = f"a .ts, {', '.join(_TABLES)} or .npy file"
+TABLES: Final = {".csv": read_csv, ".xlsx": read_by_pandas, ".parquet": read_by_pandas}
+_FILES: Final = f"a .ts, {', '.join(TABLES)} or .npy file"
 
 
 def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa: B008 (frozen)
@@ -34,17 +34,17 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
             return read_ts(path, targets=columns.targets, encoding=columns.encoding)
         if suffix == ".npy":
             return [_read_npy(path)]
-        if suffix in _TABLES:
-            return _TABLES[suffix](path, columns).series()
+        if suffix in TABLES:
+            return TABLES[suffix](path, columns).series()
     raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
 
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
-    files = [path for path in sorted(folder.glob("[!.]*/[!.]*")) if path.suffix.lower() in (*_TABLES, ".npy")]
+    files = [path for path in sorted(folder.glob("[!.]*/[!.]*")) if path.suffix.lower() in (*TABLES, ".npy")]
     places = [*filter(os.path.isdir, folder.glob("[!.]*"))] or [folder]
     if empty := {*places} - {path.parent for path in files}:
-        expected = f"a folder for each label, with {', '.join(_TABLES)} or .npy files in it"
+        expected = f"a folder for each label, with {', '.join(TABLES)} or .npy files in it"
         raise DataError(f"{min(empty)} holds no series: expected {expected}; add some, or check the permissions")
     series: list[Series] = []
     for path in files:

@@ -100,11 +100,14 @@ def _plain(cell: str) -> str:
 def _are_ambiguous(cells: Sequence[str]) -> bool:
     """Whether the cells may be dates, or something else that has another order.
 
-    Jan 01 may be a day, or January 2001: it is a month if the cells ascend, and neighbours are different months. 240531
-    or 31052024, also without the first 0, may be a date or a number.
+    Jan 01 may be a day, or January 2001: the cells are months if they ascend and neighbours are different months, or if
+    they are all months or quarters of some years. 240531 or 31052024, also without the first 0, may be a number.
     """
     months: list[Any] = [_parsed("%b %y", cell) for cell in cells if re.fullmatch(r"\w{3} ([012]\d|3[01])", cell)]
     if len(months) == len(cells) and None not in months:
+        step, odd = _best_step(sorted(months)) if len({each.year for each in months}) > 1 else (Step(0), [])
+        if step.season > 1 and not odd:
+            return False
         return any(a >= b or a.month == b.month for a, b in itertools.pairwise(months))
     cells = [cell.zfill(8) if len(cell) == 7 else cell for cell in cells]
     return not all(map(_digits, cells)) and any(

@@ -13,7 +13,7 @@ import numpy as np
 from xrnn.checks import check_size
 from xrnn.files import quoted
 from xrnn.series.checks import DataError, Scale, Series
-from xrnn.series.estimator import Estimator
+from xrnn.series.estimator import Estimator, parse_quantiles
 from xrnn.series.forecast.fit import as_fitted, fit_series
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, mase_divisor
 from xrnn.series.frames import Form, form_of
@@ -234,11 +234,11 @@ class Forecaster(Estimator):
         has_linear = model.linear.shape == (model.context + 1, F) and 1 <= model.season <= model.context
         has_scale = (model.known_scale.deviation > 0).all()
         has_names = names is None or [*map(type, names)] == [str] * (1 + model.known)
-        if not (has_linear and has_scale and has_names and isinstance(model.step, str)):
-            raise ValueError("model_ has a linear part, a scale or names that do not fit")
+        has_levels = model.levels == parse_quantiles(str(self._fitted().quantiles))
+        if not (has_linear and has_scale and has_names and has_levels and isinstance(model.step, str)):
+            raise ValueError("model_ has a linear part, a scale, names or levels that do not fit")
         values = np.column_stack([np.arange(1.0, rows + 1), np.tile(model.known_scale.mean, (rows, 1))])
         days = np.arange(rows + F).astype("M8[D]").astype("M8[s]").tolist()
         one = OneSeries(Series(values, None, "", times=tuple(days)), model)
-        shapes = one.forecast.shape, one.median.shape
-        if shapes != ((F, len(self.levels_)), (F,)) or not np.isfinite(one.forecast).all():
+        if one.forecast.shape != (F, len(model.levels)) or not np.isfinite(one.forecast).all():
             raise ValueError("a forecast is not finite, or has another shape")
