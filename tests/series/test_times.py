@@ -53,7 +53,7 @@ def test_dates_in_another_form_are_not_dropped(date: str) -> None:
 
 @pytest.mark.parametrize("first", [0, 3, 14])
 def test_complete_months_of_some_years_have_any_order(first: int) -> None:
-    """As those of two series, of which the second one begins earlier, or with the newest first."""
+    """A table may hold two series, and the second one may begin earlier. The newest month may also come first."""
     months = [f"{datetime(2022 + i // 12, i % 12 + 1, 1):%b-%y}" for i in range(24)]
     assert read(*months[first:], *months[:first])[0] == f"{2022 + first // 12}-{first % 12 + 1:02}-01"
     assert read(*reversed(months))[0] == "2023-12-01"

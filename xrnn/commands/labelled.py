@@ -83,8 +83,8 @@ def read_series(
 ) -> tuple[list[Series], list[Series], str]:
     """The series to train on and to test on, with the same channels, and a line about them.
 
-    Without TRAIN, they are those of JapaneseVowels. Without TEST, a quarter of each group of series is held out for the
-    test: of each label, or of all to regress on. The seed decides which series.
+    Without TRAIN, they are the series of JapaneseVowels. Without TEST, a quarter of each group of series is held out for
+    the test: a group has one label, or all series to regress on. The seed decides which series.
 
     paths     TRAIN and TEST;   given: the given TableOptions, by name
     numbers   False: the labels are text
@@ -167,7 +167,7 @@ def _advice(better: HostArray, score: str) -> str:
 
     better   by how much the baseline is better, for each series
     """
-    # Two more differences, plus and minus the typical size: else, a few equal ones would have a scatter of 0.
+    # Adds two differences, plus and minus the typical size: without them, a few equal ones have a scatter of 0.
     size = np.sqrt(np.square(better).mean())
     mean, scatter = better.mean(), 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
     advice = f"the baseline is better by {mean:.3g} ± {scatter:.2g} in {score}: --model {_BASELINE} trains and saves it"

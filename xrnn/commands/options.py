@@ -125,7 +125,7 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def options_of(kind: Any) -> Iterator[inspect.Parameter]:
     """An option for each parameter of a dataclass, described by the line of the parameter in the docstring.
 
-    A class without such a line has that of its base class, or of Classifier, which describes Regressor's parameters.
+    If a class has no such line, that of its base class is used, or of Classifier: Regressor has its parameters.
     """
     helps = {name: text for each in (Classifier, *kind.__mro__[::-1]) for name, text in helps_of(each).items()}
     rules: Mapping[str, Rule] = getattr(kind, "rules", _RULES)

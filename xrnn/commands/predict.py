@@ -34,7 +34,7 @@ from xrnn.series.read import TABLES, read_path
 from xrnn.series.tables import Columns, are_numbers, cells_in, is_header, names_in, numbers_in
 from xrnn.typing import HostArray
 
-ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by their files
+ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file
 _OF_TEXT: Final = {each.name for each in fields(ReadingOptions)}  # the options of `TableOptions` that name no column
 
 
@@ -161,9 +161,10 @@ def _read(paths: Sequence[Path], columns: Columns) -> list[Series]:
 
 def _note(series: Sequence[Series], columns: Columns) -> None:
     """Warn if the column of identifiers is missing: without times, nothing shows whether the rows are one series."""
-    of_table = [each for each in series if Path(each.name).suffix.lower() in TABLES]
-    if columns.id and len(of_table) == len(series) == 1 and not (series[0].id or series[0].times):
-        to_stderr(f"{series[0].name} has no column {columns.id}: all its rows are read as one series")
+    if columns.id and len(series) == 1:
+        (one,) = series
+        if Path(one.name).suffix.lower() in TABLES and not one.id and not one.times:
+            to_stderr(f"{one.name} has no column {columns.id}: all its rows are read as one series")
 
 
 def _rows(decimal: str, channels: int, names: tuple[str, ...] | None) -> Iterator[HostArray]:

@@ -56,7 +56,7 @@ class Columns:
     label: str = ""
     targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: all other columns
-    optional: frozenset[str] = frozenset()  # those of the columns above that may be absent from a file
+    optional: frozenset[str] = frozenset()  # columns named above that may be absent from a file
     timed: bool = False  # True: the times of the steps are used. Without --time, their column is looked for
     encoding: str = ""  # of a text file; empty: UTF-8, or else cp1252
 
@@ -127,7 +127,7 @@ def text_of(cell: Cell) -> str:
 class Table:
     """The cells of a table. A column is given by its index, a row by its index in `rows`."""
 
-    name: str  # the path of the file
+    name: str  # the path of the file; X for a frame
     columns: Columns
     header: tuple[str, ...]  # empty without one
     rows: Sequence[Sequence[Cell]]

@@ -52,8 +52,8 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     where   the start of an error about cells[i]: the file and the line
 
     Dates such as 3/4/2024 and 3/4/24 are read in the order of day, month and year that fits all cells; if several fit,
-    in the one that gives equal steps. Raises DataError if not exactly one of these does, and for cells that
-    are neither all numbers nor all dates in one form.
+    in the one that gives equal steps. Raises DataError if not exactly one of these does, and for cells that are neither
+    all numbers nor all dates in one form.
     """
 
     def error(cell: str, got: str, other: str = "") -> DataError:
@@ -318,7 +318,7 @@ def show(time: Time) -> str:
 def calendar_columns(calendar: str, times: Sequence[Time], known: HostArray) -> HostArray:
     """The columns (T, n) of a calendar at times (T,), which are dates. A model uses them like known columns (T, K).
 
-    They describe a second, longer season: the week for hours, whose first season is the day, and the year for days.
+    They describe a second, longer season than `Step.season`: the week for hours, and the year for days.
 
     week   whether it is Tuesday, …, Sunday; on weekends also cos and sin of 2πk · hour / 24, k = 1, 2; and the same
            waves times each known column: a holiday has other hours than a working day

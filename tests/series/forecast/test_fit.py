@@ -312,7 +312,7 @@ def test_no_quantile_crosses_the_median_and_few_errors_widen_both_sides() -> Non
 
 
 def test_a_series_too_short_for_a_backtest_has_intervals() -> None:
-    """Without left-out windows, their widths are those of the errors of exponential smoothing."""
+    """Without left-out windows, the errors of exponential smoothing decide their widths."""
     t = np.arange(40)
     values = 100 + 10 * np.sin(np.pi * t / 6) + np.random.default_rng(0).standard_normal(40)
     one = fit_of(values, horizon=12, season=12)

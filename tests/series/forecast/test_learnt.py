@@ -43,7 +43,7 @@ def test_ridge_solves_the_normal_equations() -> None:
 
 
 def both_moments(z: HostArray, ahead: HostArray) -> tuple[HostArray, HostArray]:
-    """Those of the windows whose values ahead are known, and those of the windows whose first one is."""
+    """The moments of windows whose values ahead are all known, and of windows whose first value ahead is known."""
     complete, begun = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
     return moments(z[complete], ahead[complete]), moments(z[begun], ahead[begun, :1])
 
@@ -80,7 +80,7 @@ def test_every_candidate_continues_a_constant_and_one_a_noisy_average(season: in
 
 
 def test_candidates_from_moments_are_regressions_on_the_windows() -> None:
-    """Also if the moments are sums of parts, of windows far from 0, whose last values ahead may be unknown."""
+    """The moments are sums of parts, the windows are far from 0, and their last values ahead may be unknown."""
     rng = np.random.default_rng(0)
     z, ahead = rng.standard_normal((50, 8)) + 100, rng.standard_normal((50, 3)) - 100
     ahead[::7, 2] = ahead[::9] = np.nan

@@ -100,7 +100,7 @@ def as_fitted(series: Series, model: Model, other: str = "the model was trained 
     """The series with the times of the steps ahead. A single time has no step: the step is then that of the model.
 
     Raises DataError for another number of columns or another step than the model has, and if the model has a calendar
-    and the series no dates.   other: the start of a sentence about the step of the model
+    and the series no dates.   other: the words of the error before the step of the model
     """
     check_same(series, 1 + model.known, None)
     times = series.times or ()
@@ -112,7 +112,7 @@ def as_fitted(series: Series, model: Model, other: str = "the model was trained 
     step = step_of(times, series.name, like=model.step)
     if not step:
         return series
-    is_unit = " " in step.name  # the unit of numbers is unknown
+    is_unit = " " in step.name  # numbers have no unit, and are compared with numbers only
     if model.step and step.name != model.step and is_unit == (" " in model.step):
         raise DataError(
             f"{printable(series.name)} has steps of {step.name}, but {other} steps of {model.step}: expected the same "
@@ -122,7 +122,7 @@ def as_fitted(series: Series, model: Model, other: str = "the model was trained 
 
 
 def _chosen(series: list[OneSeries], calendar: str) -> tuple[list[OneSeries], list[_Test], float]:
-    """The series, whose model has the linear part; its tests, and their mean error.
+    """The series, with a linear part in their model; the tests of this part, and their mean error.
 
     The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then
     smaller, or equal within 5 %: intervals of logarithms grow with the level, as errors of most growing series do. It

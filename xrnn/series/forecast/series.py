@@ -76,7 +76,7 @@ class Model:
 
 
 def fill(values: HostArray, season: int) -> HostArray:
-    """values (T,) without NaN: a missing value is that of a season before, else the last one, else the first known."""
+    """values (T,) without NaN: a missing value gets that a season before, else the last one, else the first one."""
     filled = values.copy()
     first = np.flatnonzero(~np.isnan(values))[0]
     filled[:first] = values[first]

@@ -15,7 +15,7 @@ import numpy as np
 from xrnn.series.checks import Series, as_number
 from xrnn.typing import HostArray
 
-# Held-out parts of the series: the share, and the spawn key of its random stream, as those of recurrent.py
+# Held-out parts of the series: the share, and the spawn key of its random stream. recurrent.py has other keys.
 TEST: Final = (0.25, 1)
 VALIDATION: Final = (0.2, 4)
 

@@ -48,7 +48,7 @@ class LabelledEstimator(Estimator):
     seed: int = 0
 
     rules: ClassVar = {**RULES, "model": one_of(KINDS)}
-    watcher: ClassVar[Watcher] = Watcher()  # of `fit`: that of a command shows the progress
+    watcher: ClassVar[Watcher] = Watcher()  # follows `fit`: a command sets one that shows the progress
 
     if TYPE_CHECKING:
 

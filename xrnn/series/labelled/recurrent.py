@@ -49,7 +49,7 @@ class Recurrent(Kind):
     """
 
     def check(self) -> None:
-        self.p.rules["patch"].check("patch_", getattr(self.p, "patch_", 1))  # that of a file may be forged
+        self.p.rules["patch"].check("patch_", getattr(self.p, "patch_", 1))  # a file may be forged
         if self.p.one_way and self.p.scaling == "each":
             got = f"got {param('one_way')} with {param('scaling')} each"
             raise SettingsError(f"{got}: expected shared, since a stream can't be scaled by later steps; leave one out")
