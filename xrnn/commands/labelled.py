@@ -83,8 +83,8 @@ def read_series(
 ) -> tuple[list[Series], list[Series], str]:
     """The series to train on and to test on, with the same channels, and a line about them.
 
-    Without TRAIN, they are the series of JapaneseVowels. Without TEST, a quarter of each group of series is held out for
-    the test: a group has one label, or all series to regress on. The seed decides which series.
+    Without TRAIN, they are the series of JapaneseVowels. Without TEST, a quarter of each group of series is held out
+    and tested on: a group has one label, or all series to regress on. The seed decides which series.
 
     paths     TRAIN and TEST;   given: the given TableOptions, by name
     numbers   False: the labels are text
