@@ -1,5 +1,5 @@
-# `make` prints the targets. All but gpu-check and clean first create the environment in .venv, and update it after a
-# change of pyproject.toml or of C++ code.
+# `make` prints the targets. All but gpu-check, lines and clean first create the environment in .venv, and update it
+# after a change of pyproject.toml or of C++ code.
 #
 # Variables: ARGS (passed on, as in make train ARGS="--minutes 5"), PYTHON (the interpreter), VENV (the environment).
 
@@ -26,17 +26,18 @@ installed := $(VENV)/installed-$(EXTRAS)$(if $(filter ON,$(for_tests)),-for-test
 pip := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 kernel_sources := CMakeLists.txt tests/backends/numpy/test_levels.cpp $(shell find backends/numpy tests/peephole -name "*.cpp" -o -name "*.h" -o -name "*.hpp")
 
-.PHONY: help train test check bench docs mutants gpu-check clean
+.PHONY: help train test check bench docs mutants gpu-check lines clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make train      train a language model: one minute, no data to fetch"
 	@echo "make test       run the tests, on all cores (on one with ARGS, as in make test ARGS='-k rnn')"
-	@echo "make check      check formatting, lint, types, the direction of imports and the budgets of lines"
+	@echo "make check      check formatting, lint, types and the direction of imports"
 	@echo "make bench      benchmark xrnn beside the other libraries: half an hour (ARGS=--quick: half a minute)"
 	@echo "make docs       build the documentation site: build/docs/index.html (0.5 GB of packages, three minutes)"
 	@echo "make mutants    mutation tests of one module: MODULE=xrnn/losses.py TESTS=tests/test_losses.py"
 	@echo "make gpu-check  on a machine with a GPU, without network: benchmarks, sanitizers and tests, nine minutes"
+	@echo "make lines      count the lines of code, by folder"
 	@echo "make clean      remove the environment and build outputs"
 	@echo
 	@echo "The first target creates .venv and compiles the C++ kernels, which takes about a minute."
@@ -53,7 +54,6 @@ check: $(installed)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python .ci/budgets.py
 
 bench: $(installed)
 	$(VENV)/bin/python -m benchmarks $(ARGS)
@@ -72,6 +72,11 @@ mutants: $(installed)
 # Runs on the packages that PYTHON already has and downloads nothing. make gpu-check ARGS="--out FOLDER --minutes 9"
 gpu-check:
 	PYTHON=$(or $(PYTHON),python3) .ci/gpu-check $(ARGS)
+
+lines:
+	@git ls-files '*.py' '*.pyi' '*.c' '*.cpp' '*.h' '*.cu' '.ci/*' | xargs wc -l | awk '$$2 != "total" { \
+	  parts = split($$2, part, "/"); folder = part[1] (parts > 2 ? "/" part[2] : ""); lines[folder] += $$1; all += $$1 } \
+	  END { for (folder in lines) printf "%7d %s\n", lines[folder], folder; printf "%7d all\n", all }' | sort -k2
 
 clean:
 	rm -rf $(VENV) build dist
