@@ -131,6 +131,35 @@ for way in (
     ]
 
 
+def test_numpy_arrays_are_no_silent_fallback() -> None:
+    """If the requested backend can't run, a layer on NumPy arrays raises at its first use, and at each later one."""
+    code = """
+import numpy as np, xrnn
+for _ in range(2):
+    try:
+        xrnn.RNN(np.ones((2, 3)), np.ones((3, 3)), np.ones(3)).forward(np.ones((4, 5, 2)))
+    except xrnn.BackendUnavailableError as error:
+        print(str(error)[:60])
+"""
+    error = "XRNN_BACKEND=cupy asked for cupy, but CuPy is not installed:"
+    assert output_of(NO_CUPY + code, XRNN_BACKEND="cupy").splitlines() == [error, error]
+
+
+def test_numpy_arrays_beside_another_backend_that_works() -> None:
+    """Its loader may itself use NumPy arrays."""
+    code = """
+import numpy as np, xrnn
+from tests.test_register_backend import OwnBackend
+def load():
+    xrnn.to_numpy(np.ones(2))
+    return OwnBackend()
+xrnn.register_backend("own", load)
+layer = xrnn.RNN(np.ones((2, 3)), np.ones((3, 3)), np.ones(3))
+print(layer.forward(np.ones((4, 5, 2))).shape, layer.backend.name, xrnn.get_backend().name)
+"""
+    assert output_of(code, XRNN_BACKEND="own") == "(4, 5, 3) numpy own"
+
+
 FALLBACK = """
 import logging, threading
 records = []

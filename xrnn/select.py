@@ -53,6 +53,7 @@ _context: ContextVar[Choice] = ContextVar("xrnn_backend", default=_no_choice)
 _process: str | Backend | None = None
 _lock = threading.RLock()  # threads that select at the same time cause one probe and one log message
 _loaded: dict[str, Backend | BackendUnavailableError] = {}  # by name; a failure too, so that a backend is probed once
+_loading: set[str] = set()  # backends whose loader is running: it may itself ask for the backend of an array
 _by_type: dict[type, Backend] = {}  # array type → backend, for each loaded backend
 
 
@@ -115,6 +116,7 @@ def _run(point: Any) -> Backend:
 
 def _load(name: str) -> Backend | BackendUnavailableError:
     if name not in _loaded:
+        _loading.add(name)
         try:
             _loaded[name] = _checked(name, _loaders[name])
         except BackendUnavailableError as error:
@@ -122,6 +124,8 @@ def _load(name: str) -> Backend | BackendUnavailableError:
             each: BaseException | None = error
             while each:  # a traceback would keep the frames of the first caller, and all that they refer to
                 each.__traceback__, each = None, each.__cause__ or each.__context__
+        finally:
+            _loading.discard(name)
     return _loaded[name]
 
 
@@ -267,7 +271,8 @@ def use_backend(backend: str | Backend) -> Iterator[Backend]:
 def backend_of(array: Any, name: str = "array") -> Backend:
     """The backend of `array`. An error calls it `name`.
 
-    Raises TypeError for any other object.
+    Raises TypeError for any other object; BackendUnavailableError at the first array of a backend if the requested one
+    can't run, as with XRNN_BACKEND=cupy without CuPy: arrays of NumPy would otherwise be computed on the CPU silently.
 
     >>> backend_of(np.zeros(3)).name
     'numpy'
@@ -278,7 +283,10 @@ def backend_of(array: Any, name: str = "array") -> Backend:
     # A backend's library is imported only if the array's type comes from it.
     module = type(array).__module__.partition(".")[0]
     if module in _loaders:
+        choice, decided_by = _requested()
         with _lock:
+            if choice != "auto" and choice not in _loading:
+                _resolve(choice, decided_by)
             found = _load(module)
         if isinstance(found, Backend) and found.owns(array):
             return found
