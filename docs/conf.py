@@ -40,6 +40,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.programoutput",
     "docstrings",
+    "links",
 ]
 without_torch = not find_spec("torch")
 if without_torch:
