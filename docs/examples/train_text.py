@@ -3,12 +3,13 @@ Train a language model on your own texts
 ========================================
 
 This script trains a network that reads text one byte at a time and predicts the next byte. It is a complete training
-run, to copy and to change: it reads files, shows its progress, tests the model on held-out text, draws the loss curve
-and writes new text. If it is interrupted or killed, it continues from its last checkpoint with the same results, bit
-for bit. It trains for a minute, so it is not run for this page; these are the losses of such a run:
+run, to copy and to change: it reads files, shows its progress, keeps the weights that do best on text that it is not
+trained on, tests them on other text, draws the loss curve and writes new text. If it is interrupted or killed, it
+continues from its last checkpoint with the same results, bit for bit. It trains for a minute, so it is not run for this
+page; these are the losses of such a run:
 
 .. image:: /_static/train_text.png
-   :alt: The losses of the training fall, and those of the held-out text fall below the line of zlib.
+   :alt: The losses of the training fall, and those of the validation text fall below the line of zlib.
 
 .. code-block:: console
 
@@ -47,19 +48,25 @@ CELLS = {
 V, E, H = 256, 64, 256  # possible bytes, size of their vectors, hidden size
 T, N = 32, 32  # steps and rows of an update
 LR, CONSTANT = 0.003, 600_000  # learning rate, and the bytes until it falls
-JUMP, SAVE, TEST = 32, 500, 2_000  # updates between new places, checkpoints, tests
+JUMP, SAVE, CHECK = 32, 500, 500  # updates between new places, checkpoints, validations
+PATIENCE = (
+    2_000  # updates without a gain on the validation text, after which a run stops
+)
 MARK = "xrnn train_text.py"  # in the checkpoints of this script
 
 # %%
 # The text
 # --------
 #
-# One file in twenty is held out: the model is tested on it and never trained on it. A hash of the names chooses these
-# files, so they are the same in each run. If there are too few files, the last twentieth of the text is held out.
+# The text is read in three parts. The model is trained on the first. The second, the validation text, chooses the
+# weights to keep: on a short text, a model that trains on learns the text by heart and gets worse on others. The third
+# is held out for the score at the end: the score of the validation text would be too good, since the weights were
+# chosen by it. One file in twenty is for validation, and another one is held out. A hash of the names chooses these
+# files, so they are the same in each run. With too few files, the last two twentieths of the text take their place.
 
 
 def read_text(paths):
-    """The bytes to train on, and those that are held out, of files and folders."""
+    """The bytes to train on, those for validation, and those that are held out, of files and folders."""
     pattern, skipped = "*", set()
     if not paths:
         paths, pattern = [Path(sysconfig.get_path("stdlib"))], "*.py"
@@ -83,18 +90,31 @@ def read_text(paths):
     files = sorted(found.values())
     names = {name for name, _ in files}
     by_hash = sorted(names, key=lambda name: hashlib.blake2b(name).digest())
-    held = {*by_hash[: len(names) // 20]}
-    text = b"".join(content for name, content in files if name not in held)
-    held_out = b"".join(content for name, content in files if name in held)
+    part = len(names) // 20
+    parts = {*by_hash[2 * part :]}, {*by_hash[part : 2 * part]}, {*by_hash[:part]}
+    text, validation, held_out = (
+        b"".join(content for name, content in files if name in chosen)
+        for chosen in parts
+    )
+    if min(len(validation), len(held_out)) < 500:
+        text = b"".join(content for _, content in files)
+        part = len(text) // 20
+        cuts = len(text) - 2 * part, len(text) - part
+        text, validation, held_out = (
+            text[: cuts[0]],
+            text[cuts[0] : cuts[1]],
+            text[cuts[1] :],
+        )
+    sizes = f"{len(text):,} bytes of text, {len(validation):,} for validation, {len(held_out):,} held out"
     if len(held_out) < 500:
-        text += held_out
-        cut = len(text) - len(text) // 20
-        text, held_out = text[:cut], text[cut:]
-    sizes = f"{len(text):,} bytes of text, and {len(held_out):,} held out"
-    if len(held_out) < 500:
-        sys.exit(f"error: found {sizes}: expected at least 500 there; give more text")
+        sys.exit(
+            f"error: found {sizes}: expected at least 500 held out; give more text"
+        )
     print(f"{len(files):,} files: {sizes}")
-    return (np.frombuffer(part, np.uint8) for part in (text, held_out[: 2**20]))
+    return (
+        np.frombuffer(part, np.uint8)
+        for part in (text, validation[: 2**16], held_out[: 2**20])
+    )
 
 
 # %%
@@ -108,21 +128,29 @@ def read_text(paths):
 # update, so the network remembers more than ``T`` bytes, but the gradient reaches back no further (truncated
 # backpropagation through time). After ``JUMP`` updates come new places, so that the order of the files does not matter.
 #
-# For tests and samples, the weights are averaged over roughly the last tenth of the run. This removes the noise of the
-# last updates, as a learning rate that falls to zero would, but needs no decision about the end of the run. Places,
-# learning rate and average depend only on the number of the update: a resumed run makes the same updates as one without
-# interruption.
+# The weights are averaged over roughly the last tenth of the run. This removes the noise of the last updates, as a
+# learning rate that falls to zero would, but needs no decision about the end of the run. Every ``CHECK`` updates, the
+# average is tested on the validation text, and the best average so far is kept for the final score and for samples.
+# Places, learning rate and average depend only on the number of the update: a resumed run makes the same updates as one
+# without interruption.
 
 
 class TextModel:
     """p(byte[t + 1] | byte[0 … t]) = softmax(scores[t]); scores (T, N, V) of index (T, N).
 
-    extra   what the next update depends on, besides the layers, the optimizer and the average
+    average   of the weights
+    best      the average that did best on the validation text
+    extra     what the next update depends on, besides these; and the losses
     """
 
-    def __init__(self, layers, optimizer, average, extra):
+    def __init__(self, layers, optimizer, average, best, extra):
         self.embedding, self.recurrent, self.readout = layers.values()
-        self.layers, self.optimizer, self.average = layers, optimizer, average
+        self.layers, self.optimizer, self.average, self.best = (
+            layers,
+            optimizer,
+            average,
+            best,
+        )
         self.extra = extra
 
     @classmethod
@@ -135,8 +163,9 @@ class TextModel:
             readout=xrnn.Linear.init(recurrent.output_size, V, rng=rng),
         )
         extra = {"mark": MARK, "cell": cell, "seed": seed, "text": digest}
-        extra |= {"states": None, "losses": [], "tests": []}
-        return cls(layers, xrnn.Adam(layers, lr=LR), xrnn.EMA(layers), extra)
+        extra |= {"states": None, "losses": [], "checks": []}
+        average, best = xrnn.EMA(layers), xrnn.EMA(layers)
+        return cls(layers, xrnn.Adam(layers, lr=LR), average, best, extra)
 
     @classmethod
     def load(cls, path):
@@ -150,7 +179,11 @@ class TextModel:
         return cls(checkpoint.layers, *checkpoint.optimizer.values(), extra)
 
     def save(self, path):
-        optimizers = {"optimizer": self.optimizer, "average": self.average}
+        optimizers = {
+            "optimizer": self.optimizer,
+            "average": self.average,
+            "best": self.best,
+        }
         extra = self.extra | {"losses": np.array(self.extra["losses"])}
         xrnn.save_checkpoint(path, self.layers, optimizer=optimizers, extra=extra)
 
@@ -183,33 +216,53 @@ class TextModel:
         h, states = self.recurrent(self.embedding(asarray(index)), states)
         return self.readout(h), states
 
+    def check(self, text):
+        """Test the average on the validation text, and keep it if it is the best so far."""
+        checks = self.extra["checks"]
+        if checks and checks[-1][0] == self.updates:
+            return
+        with self.average.applied():
+            bits = self.test(text)
+        if not checks or bits < min(bits for _, bits in checks):
+            self.best.update()
+            for best, average in zip(
+                self.best.params, self.average.params, strict=True
+            ):
+                best[...] = average
+        checks.append([self.updates, bits])
+
+    @property
+    def best_update(self):
+        return min(self.extra["checks"], key=lambda check: check[1])[0]
+
+    @property
+    def gains(self):
+        """Whether the model still gets better on the validation text."""
+        return not self.extra["checks"] or self.updates - self.best_update < PATIENCE
+
     def test(self, text):
         """The mean of -log₂ p(byte). The text is cut into pieces that are read side by side."""
         pieces = min(64, len(text) // 128)
         text = text[: len(text) // pieces * pieces].reshape(pieces, -1).T
         text, states, nats = np.ascontiguousarray(text, "int32"), None, 0.0
-        with self.average.applied():
-            for t in range(0, len(text) - 1, 128):
-                targets = text[t + 1 : t + 129]
-                scores, states = self.scores(text[t : t + len(targets)], states)
-                loss, _ = xrnn.softmax_cross_entropy(scores, asarray(targets))
-                nats += float(loss) * len(targets)
-        bits = nats / (len(text) - 1) / np.log(2)
-        self.extra["tests"].append([self.updates, bits])
-        return bits
+        for t in range(0, len(text) - 1, 128):
+            targets = text[t + 1 : t + 129]
+            scores, states = self.scores(text[t : t + len(targets)], states)
+            loss, _ = xrnn.softmax_cross_entropy(scores, asarray(targets))
+            nats += float(loss) * len(targets)
+        return nats / (len(text) - 1) / np.log(2)
 
     def sample(self, prompt, length, seed, temperature=0.8):
         """The prompt and `length` bytes drawn from softmax(scores / temperature)."""
         rng = np.random.default_rng(seed)
         written, unread, states = prompt, prompt or b"\n", None
-        with self.average.applied():
-            for _ in range(length):
-                index = np.frombuffer(unread, np.uint8).astype("int32")[:, None]
-                scores, states = self.scores(index, states)
-                logits = xrnn.to_numpy(scores[-1, 0]).astype("float64") / temperature
-                p = np.exp(logits - logits.max())
-                unread = bytes([rng.choice(V, p=p / p.sum())])
-                written += unread
+        for _ in range(length):
+            index = np.frombuffer(unread, np.uint8).astype("int32")[:, None]
+            scores, states = self.scores(index, states)
+            logits = xrnn.to_numpy(scores[-1, 0]).astype("float64") / temperature
+            p = np.exp(logits - logits.max())
+            unread = bytes([rng.choice(V, p=p / p.sum())])
+            written += unread
         written = written.decode(errors="replace")
         return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in written)
 
@@ -232,8 +285,11 @@ def train(options):
     for file in (out, picture):
         if out != options.resume and file.exists() and file.stat().st_size:
             sys.exit(f"error: {file} exists: name another with --out, or --resume it")
-    text, held_out = read_text(options.paths)
-    model = started(options, hashlib.sha256(text.tobytes() + held_out.tobytes()))
+    text, validation, held_out = read_text(options.paths)
+    digest = hashlib.sha256(
+        b"".join(part.tobytes() for part in (text, validation, held_out))
+    )
+    model = started(options, digest)
     print(f"model: {model.recurrent}, saved as {out}")
 
     first, start = model.updates, time.perf_counter()
@@ -249,17 +305,19 @@ def train(options):
     with noted_signals() as stopped, bar:
         model.save(out)  # ends the program now if it can't write
         task = bar.add_task("", total=1)
-        while not stopped and done() < 1:
+        while not stopped and done() < 1 and model.gains:
             model.update(text)
             loss = np.mean(model.extra["losses"][-100:])
             shown = f"update {model.updates:,}: {loss:.3f} bits per character"
             if not np.isfinite(loss):
                 sys.exit(f"error: {shown}: expected a finite number; lower LR")
             bar.update(task, completed=done(), description=shown)
+            if model.updates % CHECK == 0:
+                model.check(validation)
             if model.updates % SAVE == 0:
                 model.save(out)
-            if model.updates % TEST == 0:
-                model.test(held_out)
+        if not stopped:
+            model.check(validation)
         model.save(out)
     rate = (model.updates - first) * T * N / (time.perf_counter() - start)
     if stopped:
@@ -270,10 +328,19 @@ def train(options):
         print(f"  {shlex.join(map(str, command))}")
         sys.exit(128 + stopped[0])
 
-    bits = model.test(held_out)
+    with model.best.applied():
+        bits = model.test(held_out)
+        sample = model.sample(b"", 400, model.extra["seed"])
     zlib_bits = 8 * len(zlib.compress(held_out.tobytes(), 9)) / len(held_out)
-    sample = model.sample(b"", 400, model.extra["seed"])
     print(f"{shown}, {rate:,.0f} characters/s")
+    early = (
+        ""
+        if model.gains
+        else f"; stopped, since {PATIENCE:,} updates gained nothing there"
+    )
+    print(
+        f"kept: the average after update {model.best_update:,}, the best on the validation text{early}"
+    )
     print(f"held out: {bits:.3f} bits per character (zlib level 9: {zlib_bits:.3f})")
     print(f"a sample:\n{sample}\n\ncheckpoint: {out}")
     draw(model, zlib_bits, picture)
@@ -318,7 +385,7 @@ def draw(model, zlib_bits, path):
     losses = np.convolve(model.extra["losses"], window / window.size, "valid")
     updates = np.arange(window.size, model.updates + 1)
     ax.plot(updates, losses, label="training, mean of 100 updates")
-    ax.plot(*np.array(model.extra["tests"]).T, "o-", label="held out")
+    ax.plot(*np.array(model.extra["checks"]).T, "o-", label="validation")
     ax.axhline(zlib_bits, color="0.4", linestyle="--", label="held out, zlib")
     ax.set(xlabel="update", ylabel="bits per character")
     ax.legend()
@@ -351,7 +418,11 @@ def main(arguments=None):
         parser.error("--minutes, --steps, --length: expected above 0; --seed: from 0")
     if options.generate:
         prompt, model = os.fsencode(options.prompt), TextModel.load(options.generate)
-        return print(model.sample(prompt, options.length, options.seed or 0))
+        if not model.updates:
+            sys.exit(f"error: {options.generate} is not trained yet: --resume it first")
+        # A run that was interrupted before its first check has no best average yet.
+        with (model.best if model.extra["checks"] else model.average).applied():
+            return print(model.sample(prompt, options.length, options.seed or 0))
     try:
         train(options)
     except OSError as error:

@@ -27,7 +27,7 @@ SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "train_text.py"
 SMALL = {
     "V, E, H = 256, 64, 256": "V, E, H = 256, 5, 12",
     "T, N = 32, 32": "T, N = 7, 3",
-    "JUMP, SAVE, TEST = 32, 500": "JUMP, SAVE, TEST = 4, 3",
+    "JUMP, SAVE, CHECK = 32, 500, 500": "JUMP, SAVE, CHECK = 4, 3, 3",
 }
 Capture = pytest.CaptureFixture[str]
 
@@ -69,7 +69,8 @@ def content(path: str) -> tuple[list[Any], dict[str, Any]]:
     checkpoint = xrnn.load_checkpoint(path, backend="numpy")
     optimizer, average = checkpoint.optimizer["optimizer"].state, checkpoint.optimizer["average"].state
     states = [state for layer in checkpoint.extra.pop("states") or [] for state in layer]
-    arrays = [*checkpoint.layers.params, *optimizer["m"], *optimizer["v"], *average["average"], *states]
+    best = checkpoint.optimizer["best"].state["average"]
+    arrays = [*checkpoint.layers.params, *optimizer["m"], *optimizer["v"], *average["average"], *best, *states]
     counts = {"updates": int(optimizer["count"]), "averaged": int(average["count"])}
     return [*arrays, checkpoint.extra.pop("losses")], checkpoint.extra | counts
 
@@ -89,7 +90,8 @@ def test_it_learns_and_writes_text(script: Any, backend: Backend, capsys: Captur
     held_out = re.search(r"^held out: (\d\.\d{3}) bits per character \(zlib level 9: (\d\.\d{3})\)$", printed, re.M)
     assert held_out
     assert 1 < float(held_out[1]) < 7.5
-    _, text = script.read_text([Path("texts")])
+    assert "kept: the average after update 40, the best on the validation text\n" in printed
+    _, _, text = script.read_text([Path("texts")])
     assert float(held_out[2]) == pytest.approx(8 * len(zlib.compress(text.tobytes(), 9)) / len(text), abs=5e-4)
     assert Path("char-lm.safetensors.png").read_bytes().startswith(b"\x89PNG")
     one, again, other = written
@@ -104,8 +106,8 @@ def test_the_test_is_the_mean_surprise(script: Any, backend: Backend) -> None:
         model = script.TextModel.new("gru", 0, "")
         for _ in range(3):
             model.update(text)
-        got = model.test(text)
         with model.average.applied():
+            got = model.test(text)
             scores = xrnn.to_numpy(model.scores(text[:-1, None].astype("int32"), None)[0])[:, 0].astype("float64")
     p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     assert got == pytest.approx(-np.log2(p[np.arange(199), text[1:]]).mean(), rel=1e-5)
@@ -148,12 +150,22 @@ def test_a_run_that_is_stopped_saves_and_names_the_command_that_continues() -> N
     assert rest == ["texts", "--resume", "char-lm.safetensors", "--steps", "100000"]
 
 
-def test_any_cell_resumes_with_the_same_bits(script: Any, backend: Backend) -> None:
+def test_any_cell_resumes_with_the_same_bits(script: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of a row of chunks, so that the states count."""
+    update = script.TextModel.update
+
+    def interrupted(model: Any, text: Any) -> None:
+        update(model, text)
+        if model.updates == 2:
+            signal.raise_signal(signal.SIGINT)
+
     for cell in script.CELLS if backend.name == "numpy" else ["lstm"]:
         with xrnn.use_backend(backend):
             script.main(["texts", "--cell", cell, "--steps", "7", "--out", f"straight-{cell}"])
-            script.main(["texts", "--cell", cell, "--steps", "2", "--out", cell])
+            with monkeypatch.context() as patch:
+                patch.setattr(script.TextModel, "update", interrupted)
+                with pytest.raises(SystemExit):
+                    script.main(["texts", "--cell", cell, "--steps", "7", "--out", cell])
             script.main(["texts", "--steps", "7", "--resume", cell])
         (arrays, values), (expected, others) = content(cell), content(f"straight-{cell}")
         assert values == others
@@ -191,27 +203,51 @@ def test_a_run_ends_after_its_time_or_its_steps(script: Any, monkeypatch: pytest
 
 
 def test_the_text(script: Any, capsys: Capture) -> None:
-    """One file in twenty is held out, however often it is named, and wherever the folder is."""
-    text, held_out = script.read_text([Path("texts")])
+    """One file in twenty is held out, and one is for validation, however often it is named, wherever the folder is."""
+    text, validation, held_out = script.read_text([Path("texts")])
     contents = {path.read_bytes(): path for path in Path("texts").rglob("*.txt")}
     assert held_out.tobytes() in contents
-    assert len(text) + len(held_out) == sum(map(len, contents))
+    assert validation.tobytes() in contents
+    assert validation.tobytes() != held_out.tobytes()
+    assert len(text) + len(validation) + len(held_out) == sum(map(len, contents))
     Path("texts/2/.hidden").write_text("x" * 900)
     Path("texts/binary").write_bytes(b"\0" * 900)
     again = script.read_text([Path("texts"), Path("texts/1/1.txt"), contents[held_out.tobytes()]])
     Path("texts").rename("moved")
-    for one, other in zip([text, held_out] * 2, [*again, *script.read_text([Path("moved")])], strict=True):
+    for one, other in zip([text, validation, held_out] * 2, [*again, *script.read_text([Path("moved")])], strict=True):
         np.testing.assert_array_equal(one, other)
     lowest = Path("moved", *contents[held_out.tobytes()].parts[1:])
     lowest.write_text("short")  # the file with the lowest hash: the last bytes are held out instead
-    text, held_out = script.read_text([Path("moved")])
-    assert len(held_out) == (len(text) + len(held_out)) // 20
+    text, validation, held_out = script.read_text([Path("moved")])
+    assert len(validation) == len(held_out) == (len(text) + len(validation) + len(held_out)) // 20
+
+
+def test_the_best_average_is_kept(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """Random bytes can only be learnt by heart. The score is that of the held-out text, by the best average."""
+    monkeypatch.setattr(script, "PATIENCE", 30)
+    Path("random").write_bytes(np.random.default_rng(0).integers(97, 123, 12_000).astype(np.uint8).tobytes())
+    script.main(["random", "--steps", "1000"])
+    printed = capsys.readouterr().out
+    checkpoint = xrnn.load_checkpoint("char-lm.safetensors", backend="numpy")
+    checks = np.array(checkpoint.extra["checks"])
+    best, bits = checks[checks[:, 1].argmin()]
+    last = checks[-1, 0]
+    assert last == best + 30 < 1000
+    assert f"kept: the average after update {best:.0f}, the best on the validation text; stopped, " in printed
+
+    model = script.TextModel.load("char-lm.safetensors")
+    _, validation, held_out = script.read_text([Path("random")])
+    with model.best.applied():
+        assert model.test(validation) == pytest.approx(bits, rel=1e-6)
+        assert f"held out: {model.test(held_out):.3f} bits" in printed
+    with model.average.applied():
+        assert model.test(validation) == pytest.approx(checks[-1, 1], rel=1e-6)
 
 
 RESUME = "--resume run.safetensors"
 REFUSALS = [
     ("nowhere", "nowhere doesn't exist: expected a text file or a folder"),
-    ("few", "found 10 bytes of text, and 0 held out: expected at least 500 there"),
+    ("few", "found 10 bytes of text, 0 for validation, 0 held out: expected at least 500 held out"),
     ("binary", "binary is binary: expected a text file or a folder"),
     (f"texts/0 {RESUME}", "run.safetensors was trained with another text: "),
     (f"texts --cell lstm {RESUME}", "run.safetensors was trained with another cell: "),
@@ -226,6 +262,7 @@ REFUSALS = [
     ("texts --out ''", ". exists: name another"),
     ("texts --out nowhere/x", "[Errno 2] No such file or directory: "),
     ("--generate nowhere", "can't read nowhere"),
+    ("--generate untrained", "untrained is not trained yet: --resume it first"),
 ]
 
 
@@ -234,6 +271,7 @@ def test_refusals(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     script.main(["texts", "--steps", "2", "--out", "run.safetensors"])
     for name, text in {"few": b"too little", "binary": b"a\0b" * 999, "y.png": b"a picture"}.items():
         Path(name).write_bytes(text)
+    script.TextModel.new("gru", 0, "").save("untrained")
     xrnn.save_checkpoint("other", {"linear": xrnn.Linear.init(2, 1, rng=0)})
     monkeypatch.setattr(script.TextModel, "update", None)
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
