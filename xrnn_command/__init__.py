@@ -12,6 +12,9 @@ from types import FrameType
 
 def main() -> int:
     """→ the exit status."""
+    # OpenBLAS reads this when NumPy is imported. Otherwise its threads poll after each product, for tens of
+    # milliseconds, on the CPUs that the kernels need.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # not ignored
         signal.signal(signal.SIGINT, _end)

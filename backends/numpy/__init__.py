@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xrnn.backend import Backend, fused_forms, precision
+from xrnn.backends.numpy.blas import explain_delays
 from xrnn.backends.numpy.int8 import pack
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.cell import Cell
@@ -45,6 +46,7 @@ class NumpyBackend(Backend):
         if kernels:
             kernels.set_level(os.environ.get("XRNN_ISA", "").strip().lower() or kernels.levels()[-1])
             kernels.set_quota(cpu_quota())
+            kernels.set_on_delays(explain_delays)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Zeros at a multiple of 64 bytes: a vector takes longer to load if it lies in two lines of the cache."""

@@ -50,6 +50,13 @@ def set_level(name: str) -> None:
 def max_threads() -> int:
     """The number of threads that a call may use: `asked_threads()` up to `thread_cap()`."""
 
+def set_on_delays(function: Callable[[], bool]) -> None:
+    """From now on call this function after every few delays of the kernels' threads, until it returns True.
+
+    A delay is a long wait for another thread, or a call without a thread that did not answer: other threads use the
+    CPUs.
+    """
+
 def hold_threads(held: bool) -> None:
     """For tests and measurements: always use all threads that are asked for, however long they wait for each other."""
 

@@ -87,6 +87,7 @@ NB_MODULE(_kernels, m) {
 #endif
     m.def("uses_openmp", [] { return openmp_in_use() != nullptr; });
     set_interrupt(interrupted);
+    m.def("set_on_delays", set_on_delays, nb::arg("function"));
     m.def("hold_threads", hold_threads);
     nb::class_<ThreadLimit>(m, "ThreadLimit")
         .def(nb::init<std::function<int64_t()>>(), nb::arg("cpu_clock"))

@@ -13,7 +13,12 @@ On a machine without a GPU the script runs on NumPy only, and says so.
 """
 
 import contextlib
+import os
 import time
+
+# OpenBLAS reads this when NumPy is imported. Otherwise its threads poll after each of
+# NumPy's products, on the CPUs that xrnn's threads need.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -9,9 +9,14 @@ predict the next character of a text. A table shows what each cell reaches, and 
 - how to write a model that takes any cell.
 """
 
+import os
 import sysconfig
 import time
 from pathlib import Path
+
+# OpenBLAS reads this when NumPy is imported. Otherwise its threads poll after each of
+# NumPy's products, on the CPUs that xrnn's threads need.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import matplotlib.pyplot as plt
 import numpy as np

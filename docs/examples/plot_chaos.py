@@ -14,7 +14,12 @@ If ReservoirPy is not installed, the script draws the reservoir's weights itself
 """
 
 import importlib.util
+import os
 import time
+
+# OpenBLAS reads this when NumPy is imported. Otherwise its threads poll after each of
+# NumPy's products, on the CPUs that xrnn's threads need.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import matplotlib.pyplot as plt
 import numpy as np

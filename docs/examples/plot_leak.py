@@ -9,6 +9,12 @@ Here networks with different leaks learn to repeat their input after a delay, fo
 make leaky networks, how to leave out steps from the loss, and what the choice of the leak does to the memory.
 """
 
+import os
+
+# OpenBLAS reads this when NumPy is imported. Otherwise its threads poll after each of
+# NumPy's products, on the CPUs that xrnn's threads need.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
 import matplotlib.pyplot as plt
 import numpy as np
 from xrnn import (

@@ -10,7 +10,12 @@ filtered value must come out before the next one arrives. You learn how to
 - measure the time of each step, and look at the rare slow ones, which an average hides.
 """
 
+import os
 import time
+
+# OpenBLAS reads this when NumPy is imported. Otherwise its threads poll after each of
+# NumPy's products, on the CPUs that xrnn's threads need.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import matplotlib.pyplot as plt
 import numpy as np

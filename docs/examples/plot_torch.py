@@ -10,7 +10,12 @@ kernels. The modules, their parameters, your optimizer and your training loop st
 - measure both fairly, in turns.
 """
 
+import os
 import time
+
+# OpenBLAS reads this when NumPy is imported. Otherwise its threads poll after each of
+# NumPy's products, on the CPUs that xrnn's threads need.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import matplotlib.pyplot as plt
 import numpy as np

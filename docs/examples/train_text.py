@@ -31,6 +31,10 @@ import time
 import zlib
 from pathlib import Path
 
+# OpenBLAS reads this when NumPy is imported. Otherwise its threads poll after each of
+# NumPy's products, on the CPUs that xrnn's threads need.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
 import numpy as np
 import xrnn
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

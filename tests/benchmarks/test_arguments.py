@@ -15,6 +15,7 @@ import pytest
         ("accuracy", "--products --cases T1-N1-D64", "--cases is T1-N1-D64: expected parts of names"),
         ("busy", "--parts neighbour,lunch", "argument --parts: lunch: expected some of processes, neighbour"),
         ("classify", "nowhere.ts", "nowhere.ts"),
+        ("company", "--parts lunch", "argument --parts: lunch: expected some of beside, loop"),
         ("compare", "--cases H7777", "expected parts of names, with commas between them: T50-N1-D16-H16"),
         ("compare", "--size 3 2 4 0", "argument --size: '0': expected a whole number of at least 1"),
         ("compare", "--cell gru", "got --cell without --size: expected both"),

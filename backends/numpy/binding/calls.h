@@ -16,6 +16,7 @@
 #include "../kernels/threads/job.h"
 #include "../kernels/threads/parallel.h"
 #include "../kernels/threads/throughput.h"
+#include "../kernels/threads/waiting.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
@@ -182,6 +183,27 @@ bool apply(Operation operation, const Arguments& arguments, Threads threads) {
         return operation(arguments, threads);
 }
 
+// Called after every few delays of the kernels' threads (waiting.h), until it returns True.
+PyObject* on_delays = nullptr;
+constexpr int64_t DELAYS = 8;
+int64_t next_report = DELAYS;
+
+void set_on_delays(nb::object function) {
+    Py_XDECREF(on_delays);
+    on_delays = function.release().ptr();
+    next_report = count_delays() + DELAYS;
+}
+
+void report_delays() {
+    next_report = count_delays() + DELAYS;
+    if (!on_delays) return;
+    try {
+        if (nb::cast<bool>(nb::handle(on_delays)())) Py_CLEAR(on_delays);
+    } catch (nb::python_error& error) {
+        error.discard_as_unraisable("the function for delays");
+    }
+}
+
 // Run an operation, without the GIL unless it is brief. False if a signal handler raised in the meantime.
 template <class Operation, class Arguments, class Threads>
 bool run(Operation operation, const Arguments& arguments, Division<Threads> division) {
@@ -199,6 +221,7 @@ bool run(Operation operation, const Arguments& arguments, Division<Threads> divi
     asks_python = false;
     if (!had_memory) throw std::bad_alloc();
     if (PyErr_Occurred()) return false;
+    if (count_delays() >= next_report) report_delays();
     if (call.kind) thread_limit.report(call.kind, call.most, call.threads, call.multiply_adds, ended - began, ended);
     return true;
 }

@@ -154,8 +154,9 @@ struct Team {
             Worker& worker = *members[i];
             for (int spins = 1; worker.state.load(std::memory_order_acquire) == CALLED; ++spins) {
                 relax();
-                if (spins % 16 == 0 && clock_now() - began > timeout && !all_threads_required())
-                    worker.change(CALLED, WAKING);
+                if (spins % 16 == 0 && clock_now() - began > timeout && !all_threads_required() &&
+                    worker.change(CALLED, WAKING))
+                    note_delay();
             }
             if (worker.state.load(std::memory_order_acquire) == READY) members[ready++] = &worker;
         }

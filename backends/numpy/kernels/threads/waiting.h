@@ -26,4 +26,9 @@ class Waiting {
     bool slept = false;
 };
 
+// How often a thread has waited long for another, or an operation ran without a thread that did not answer. Both happen
+// if other threads use the CPUs.
+int64_t count_delays();
+void note_delay();
+
 }  // namespace xrnn

@@ -1,0 +1,145 @@
+"""The BLAS library of NumPy in this process, and what its threads do after a matrix product."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+# The wheels of NumPy and SciPy rename OpenBLAS's functions, so that a process can load several copies.
+_PREFIXES, _SUFFIXES = ("", "scipy_"), ("", "64_")
+# A thread of OpenBLAS polls for 2 to the power of OPENBLAS_THREAD_TIMEOUT cycles (0: not set, which means 26) and then
+# sleeps. 2**20 cycles are less than half a millisecond.
+_SHORT_TIMEOUT: Final = 20
+_REMEDY: Final = "set OPENBLAS_THREAD_TIMEOUT=4 before NumPy is imported"
+# BLAS libraries read their number of threads from these variables when they are loaded.
+_THREAD_VARIABLES: Final = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
+
+_log = logging.getLogger("xrnn")
+
+
+class OpenBLAS:
+    """A copy of OpenBLAS that a module of this process is linked to.
+
+    module  a compiled module. Its library is found by the functions that the module can call, whatever its path is.
+
+    Raises LookupError if the module is linked to no OpenBLAS.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._library = ctypes.CDLL(module.__file__)
+        get_config = self._function("get_config")
+        get_config.restype = ctypes.c_char_p
+        _, self.version, *self.options = get_config().decode().split()
+
+    def _function(self, name: str) -> Any:
+        for prefix in _PREFIXES:
+            for suffix in _SUFFIXES:
+                if function := getattr(self._library, f"{prefix}openblas_{name}{suffix}", None):
+                    return function
+        raise LookupError(f"no OpenBLAS with the function openblas_{name}")
+
+    @property
+    def threads(self) -> int:
+        """The number of threads of a product."""
+        return int(self._function("get_num_threads")())
+
+    @property
+    def has_own_threads(self) -> bool:
+        """False if it computes on one thread, or on the threads of an OpenMP library."""
+        return bool(self._function("get_parallel")() == 1)
+
+    @property
+    def polls(self) -> bool:
+        """Whether its threads use their CPUs for tens of milliseconds after each product."""
+        return self.has_own_threads and self.threads > 1 and not 0 < self._timeout() <= _SHORT_TIMEOUT
+
+    def _timeout(self) -> int:
+        try:
+            return int(self._function("thread_timeout")())
+        except LookupError:  # older than 0.3.4
+            return 0
+
+
+@functools.cache
+def of_numpy() -> OpenBLAS | None:
+    """NumPy's OpenBLAS; None if NumPy uses another library."""
+    return _of("numpy.linalg._umath_linalg")
+
+
+def loaded() -> list[OpenBLAS]:
+    """The copies of OpenBLAS in this process, NumPy's first. SciPy has a copy of its own once it is imported."""
+    return [library for name in ("numpy.linalg._umath_linalg", "scipy.linalg._fblas") if (library := _of(name))]
+
+
+def _of(module: str) -> OpenBLAS | None:
+    if module not in sys.modules:
+        return None
+    try:
+        return OpenBLAS(sys.modules[module])
+    except LookupError:
+        return None
+
+
+def describe() -> str:
+    """NumPy's BLAS, its number of threads, and whether they poll: for `xrnn info`."""
+    library = of_numpy()
+    if not library:
+        built: Any = np.show_config(mode="dicts")
+        blas = built["Build Dependencies"]["blas"]
+        return f"{blas['name']} {blas.get('version', '')}, {_threads_of_another()}"
+    threads = library.threads
+    if threads == 1:
+        return f"OpenBLAS {library.version}, 1 thread"
+    if not library.has_own_threads:
+        return f"OpenBLAS {library.version}, {threads} threads of an OpenMP library"
+    if library.polls:
+        why = f"which poll after each product, on the CPUs that the kernels need: {_REMEDY}"
+    else:
+        why = "which sleep after each product"
+    return f"OpenBLAS {library.version}, {threads} threads, {why}"
+
+
+def _threads_of_another() -> str:
+    """The number of threads of another BLAS: from threadpoolctl if it is installed, otherwise from the environment."""
+    try:
+        import threadpoolctl
+    except ImportError:
+        limits = [f"{name}={os.environ[name]}" for name in _THREAD_VARIABLES if name in os.environ]
+        return ", ".join(limits) or "threads not limited by the environment (threadpoolctl would count them)"
+    counts = {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+    return f"{'/'.join(map(str, sorted(counts))) or 'unknown'} threads"
+
+
+def explain_delays() -> bool:
+    """The kernels' threads have waited long for a CPU. If OpenBLAS's threads are the cause, log how to stop them.
+
+    → whether the cause was found and logged
+    """
+    if not (any(library.polls for library in loaded()) and _unknown_thread_runs()):
+        return False
+    _log.warning(
+        "the threads of OpenBLAS poll after each matrix product of NumPy, on the CPUs that the kernels need: "
+        f"{_REMEDY}, or take xrnn.Linear for the product (docs/errors.md#speed)"
+    )
+    return True
+
+
+def _unknown_thread_runs() -> bool:
+    """Whether a thread of this process uses a CPU that is neither Python's nor a worker of the kernels (Linux)."""
+    known = {str(thread.native_id) for thread in threading.enumerate()}
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+            is_worker = int(status["SigBlk"], 16).bit_count() > 32  # workers block all signals
+            if task.name not in known and not is_worker and status["State"].strip().startswith("R"):
+                return True
+    return False
