@@ -28,6 +28,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -189,7 +190,8 @@ def xrnn_of_all(series: Sequence[HostArray], season: int, horizon: int, share: f
     """One model of all series → the quantiles of each.   share: of the correction by its recurrent part"""
     with warnings.catch_warnings(action="ignore"):  # of series that are too short to train on
         forecaster = Forecaster(season=season, horizon=horizon).fit([*series])
-        forecaster.model_.recurrent *= share
+        model = forecaster.model_
+        forecaster.model_ = replace(model, recurrent=share * model.recurrent)
         return [*forecaster.predict_quantiles()]
 
 

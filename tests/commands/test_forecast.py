@@ -15,7 +15,6 @@ import pytest
 
 from tests.commands.runs import Capture, failed, files, growth
 from tests.commands.runs import write_rows as write
-from tests.series.forecast.tiny import params
 from xrnn.commands.forecast import draw_forecasts, read_series
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
@@ -283,10 +282,10 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     matplotlib = pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'")
     for k in range(count):
         write(f"{k}.csv", growth(61) + np.random.default_rng(k).normal(0, k + 0.1, 61))
-    settings = params(horizon=5, season=4)
+    params = Forecaster(horizon=5, season=4).check_params()
     files = [Path(f"{k}.csv") for k in range(count)]
-    read, figure = read_series(files, settings, {}), matplotlib.Figure()
-    series, tests = fit_series(read, settings), backtest(read, settings)
+    read, figure = read_series(files, params, {}), matplotlib.Figure()
+    series, tests = fit_series(read, params.settings), backtest(read, params.settings)
     draw_forecasts(figure, series, tests, "forecasts: …")
     assert figure.get_supxlabel() == "forecasts: …"
     panels = [axes for axes in figure.axes if axes.axison]

@@ -46,15 +46,16 @@ def forecast(
 
     It writes forecaster.safetensors and forecaster.png.
     """
-    run, p = Run(options, "forecaster.safetensors", files), forecaster.check_params()
-    read = read_series(files, p, reading.given)
+    run = Run(options, "forecaster.safetensors", files)
+    params = forecaster.check_params()
+    read = read_series(files, params, reading.given)
     series = forecaster.learn(read)
     for each in series:
         each.check_known()
     run.say(*about_data(series))
     forecaster.reading_ = reading.given
     run.save(forecaster)
-    tests = backtest(read, p)
+    tests = backtest(read, params.settings)
     scores = mean_scores(tests) if tests else {}
     parts = parts_of(forecaster.model_)
     run.say(*about_tests(tests, scores, series), naive_forecasts(series), parts)

@@ -105,7 +105,7 @@ class NotFittedError(ValueError, AttributeError):
 
 
 class Estimator(ABC):
-    """Each field of a subclass, a dataclass, is a parameter, which `fit` checks.
+    """Each field of a subclass, a dataclass, is a parameter, which `fit` checks; not those with init=False.
 
     The attributes that `fit` sets end with an underscore, as in scikit-learn: a file holds these. They are text,
     numbers, None, arrays, and tuples and dicts of them, except for
@@ -120,11 +120,12 @@ class Estimator(ABC):
     rules: ClassVar = RULES  # of the parameters
     layers_: dict[str, Any]
     reading_: Mapping[str, str] = {}
-    _trained: Self  # the copy that `fit` trained: it keeps its parameters if those of the estimator change
+    _params_of_fit: Self  # a copy with the parameters of the last fit: those of the estimator may change later
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
+        names = [field.name for field in fields(self) if field.init]  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in names}
 
     def set_params(self, **params: Any) -> Self:
         """Raises ValueError for an unknown name."""
@@ -166,10 +167,9 @@ class Estimator(ABC):
         try:
             # Parameters that xrnn got after the file was written have their defaults.
             loaded = cls().set_params(**checkpoint.extra["params"])
-            fitted, learnt = loaded.check_params(), learnt_in(checkpoint.extra["learnt"])
-            arrays = {name: np.array(each) for name, each in learnt.items() if isinstance(each, list)}
-            vars(fitted).update(learnt | arrays, layers_=dict(checkpoint.layers))
-            loaded._keep(fitted)
+            learnt = learnt_in(checkpoint.extra["learnt"]) | {"layers_": dict(checkpoint.layers)}
+            arrays = {name: np.array(value) for name, value in learnt.items() if isinstance(value, list)}
+            loaded._finish_fit(loaded.check_params(), **loaded._complete(learnt | arrays))
             if not all(isinstance(each, str) for each in loaded.reading_.values()):
                 raise ValueError("reading_ holds other values than text")
             with np.errstate(all="ignore"):
@@ -193,30 +193,39 @@ class Estimator(ABC):
             self.rules[name].check(name, params[name])
         return type(self)(**params)
 
-    def _keep(self, fitted: Self) -> None:
-        """Take the learnt attributes of a copy that `check_params` made: a `fit` that fails keeps the last ones."""
+    def _finish_fit(self, params: Self, **attributes: Any) -> None:
+        """Set the attributes of a complete fit: a `fit` that fails keeps those of the last one.
+
+        params   the copy of `check_params` with which the model was fitted
+        """
         for name in learnt_in(vars(self)).keys() - {"reading_"}:
             delattr(self, name)  # the last model may be of another kind
-        vars(self).update(learnt_in(vars(fitted)), _trained=fitted)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        self._params_of_fit = params
+
+    def _complete(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """The attributes in a file, which holds dicts in place of dataclasses, as `fit` sets them."""
+        return attributes
 
     @abstractmethod
     def _try(self) -> None:
-        """Complete the attributes of a file, and compute a prediction with them.
+        """Compute a prediction with the attributes of a file.
 
         Raises any error if they are no model. It must not allocate more memory than they have.
         """
 
     def _fitted(self) -> Self:
-        """The copy that `fit` trained.   Raises NotFittedError, with scikit-learn also its own, if there is none."""
+        """The parameters of the last fit.   Raises NotFittedError, with scikit-learn also its own, if there is none."""
         if not self.__sklearn_is_fitted__():
             loaded = sys.modules.get("sklearn.exceptions")
             kinds = (NotFittedError, loaded.NotFittedError) if loaded else (NotFittedError,)
             error = type("NotFittedError", kinds, {"__module__": "xrnn.series"})
             raise error(f"this {type(self).__name__} is not fitted: expected `fit` first; call fit with data")
-        return self._trained
+        return self._params_of_fit
 
     def __sklearn_is_fitted__(self) -> bool:
-        return "_trained" in vars(self)
+        return "_params_of_fit" in vars(self)
 
     def __sklearn_tags__(self) -> Any:
         utils: Any = importlib.import_module("sklearn.utils")

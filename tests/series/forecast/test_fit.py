@@ -11,22 +11,23 @@ import pytest
 
 from tests.commands.runs import growth
 from tests.errors import one_line, refused
-from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, params, series, smoothed
+from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, series, settings_of, smoothed
 from xrnn.series import Forecaster
 from xrnn.series.checks import DataError, Series, SettingsError
 from xrnn.series.estimator import parse_quantiles
-from xrnn.series.forecast import learnt
+from xrnn.series.forecast import linear
 from xrnn.series.forecast.estimator import listed, naive_forecasts
 from xrnn.series.forecast.fit import backtest, drift, fit_series, mean_scores, quantile_offsets, seasonal_naive
+from xrnn.series.forecast.series import OneSeries
 from xrnn.typing import HostArray
 
 LEVELS = (0.1, 0.5, 0.9)
 
 
 def test_a_forecast_is_the_average_of_exponential_smoothing_and_the_linear_part() -> None:
-    one = fit_of(growth() - 10, held_out=True, **TINY)  # negative values have no logarithms
-    model, C = one.model, one.model.context
-    model.recurrent = 0 * model.recurrent
+    fitted = fit_of(growth() - 10, held_out=True, **TINY)  # negative values have no logarithms
+    model, C = fitted.model, fitted.model.context
+    one = OneSeries(fitted.given, replace(model, recurrent=0 * model.recurrent), fitted.cut)
     origins, _ = one.held_out()
     forecast = one.quantiles(origins)
     for n, origin in enumerate(origins):
@@ -49,7 +50,7 @@ def test_a_series_shorter_than_two_natural_seasons_has_none() -> None:
     start = datetime(2024, 1, 1)
     for rows, season in ((95, 1), (96, 48)):
         times = tuple(start + timedelta(minutes=30 * i) for i in range(rows))
-        (one,) = fit_series([series(growth(rows), times=times)], params(horizon=3))
+        (one,) = fit_series([series(growth(rows), times=times)], settings_of(horizon=3))
         assert one.model.season == season
 
 
@@ -60,7 +61,7 @@ def test_quantiles() -> None:
     alike = "0.1,0.1000000001", "0.5000001", "0.9999999"
     for quantiles in ("0,0.9", "1", "0.1;0.9", "", "x", "nan", "-0.1", "0.1,0.1", *alike):
         with one_line(SettingsError, "quantiles is ", ": expected numbers between 0 and 1 that differ in"):
-            params(quantiles=quantiles)
+            settings_of(quantiles=quantiles)
 
 
 def test_bad_series_get_one_line() -> None:
@@ -69,16 +70,16 @@ def test_bad_series_get_one_line() -> None:
     tiny = series(1e-300 * (np.arange(40) % 7 - 3))
     flawed = "s has too few rows, missing or equal values: expected at least two rows with values that change; add"
     refused(
-        (DataError, lambda: fit_series([one, other], params(**TINY)), "s has a gap in its times between 8 and 10"),
-        (DataError, lambda: fit_series([constant, series(np.zeros(40))], params(**TINY)), flawed),
+        (DataError, lambda: fit_series([one, other], settings_of(**TINY)), "s has a gap in its times between 8 and 10"),
+        (DataError, lambda: fit_series([constant, series(np.zeros(40))], settings_of(**TINY)), flawed),
         (
             DataError,
-            lambda: fit_series([series(np.ones(1))], params(horizon=1)),
+            lambda: fit_series([series(np.ones(1))], settings_of(horizon=1)),
             "expected at least two rows with values",
         ),
         (
             DataError,
-            lambda: fit_series([tiny], params(**TINY)),
+            lambda: fit_series([tiny], settings_of(**TINY)),
             flawed,
         ),
     )
@@ -105,7 +106,7 @@ def short_and_long() -> list[Series]:
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(held_out: bool) -> None:
-    every, settings = short_and_long(), params(**TINY)
+    every, settings = short_and_long(), settings_of(**TINY)
     trained = [each for each in every if each.name in ("a", "late", "gaps", "b")]
     fitted, other = (fit_series(each, settings, held_out=held_out) for each in (every, trained))
     np.testing.assert_array_equal(fitted[0].model.linear, other[0].model.linear)
@@ -131,7 +132,7 @@ def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(held_o
 
 def test_series_that_cannot_be_trained_on_do_not_shorten_the_context() -> None:
     short = [series(growth(n)) for n in (1, 4, 6)]
-    among = fit_series([*short, series(growth())], params(**TINY))
+    among = fit_series([*short, series(growth())], settings_of(**TINY))
     assert among[0].model.context == fit_of(growth(), **TINY).model.context
 
 
@@ -145,7 +146,7 @@ def test_a_short_series_has_the_step_of_the_model() -> None:
     """A series of one row has no step of its own."""
     months = tuple(datetime(2020 + i // 12, i % 12 + 1, 1) for i in range(60))
     every = [series(growth(), times=months), series(np.array([3.0]), times=months[-1:])]
-    for each in fit_series(every, params(**TINY)):
+    for each in fit_series(every, settings_of(**TINY)):
         assert [*each.times_ahead] == [datetime(2025, m, 1) for m in (1, 2, 3)]
 
 
@@ -155,12 +156,12 @@ def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPa
 
     def linear_part(*windows: Any) -> Any:
         seen.append(windows)
-        return learnt.linear_part(*windows)
+        return linear.linear_part(*windows)
 
     monkeypatch.setattr("xrnn.series.forecast.fit.linear_part", linear_part)
-    (one, _) = fit_series(both, params(**TINY))
+    (one, _) = fit_series(both, settings_of(**TINY))
     monkeypatch.setattr("xrnn.series.forecast.fit._MOST_VALUES", one.model.context * 100)
-    fit_series(both, params(**TINY))
+    fit_series(both, settings_of(**TINY))
     sizes = [[int((rows == n).sum()) for n in (200, 100)] for _, _, _, rows, *_ in seen]
     assert sizes[0] == [196, 96]
     assert sizes[-1] == [68, 33]
@@ -221,7 +222,7 @@ def test_days_have_a_season_of_a_year_if_it_helps() -> None:
     noise = np.random.default_rng(0).standard_normal(1200)
     year = 10 * np.sin(2 * np.pi * np.arange(1200) / 365.25) + noise
     for values, expected in ((noise.cumsum(), ""), (year, "year")):
-        (one,) = fit_series([series(values, times=times)], params(horizon=4))
+        (one,) = fit_series([series(values, times=times)], settings_of(horizon=4))
         assert one.model.calendar == expected
 
 
@@ -236,7 +237,7 @@ def test_a_known_holiday_has_the_hours_of_a_sunday() -> None:
     cut = 150 * 24
     columns = np.stack([np.where(np.arange(rows) < cut, values, np.nan), holiday], axis=1)[: cut + 24]
     times = tuple(datetime(2024, 1, 1) + timedelta(hours=i) for i in range(cut + 24))
-    settings = params(horizon=24, target="v", known="holiday")
+    settings = settings_of(horizon=24, target="v", known="holiday")
     (one,) = fit_series([series(columns, times=times)], settings)
     (forecast,) = one.quantiles(np.array([cut]))
     error = np.abs(forecast[:, 1] - values[cut : cut + 24]).mean()
@@ -272,9 +273,10 @@ def test_short_series_are_padded() -> None:
 
 
 def test_offsets_move_quantiles_but_not_the_median() -> None:
-    one, at = fit_of(growth() - 10, **TINY), np.array([9, 30, 41])  # negative values have no logarithms
-    one.model.offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
-    np.testing.assert_allclose(one.quantiles(at), one.plain(at)[0][..., None] + one.unit * one.model.offsets)
+    fitted, at = fit_of(growth() - 10, **TINY), np.array([9, 30, 41])  # negative values have no logarithms
+    offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
+    one = OneSeries(fitted.given, replace(fitted.model, offsets=offsets))
+    np.testing.assert_allclose(one.quantiles(at), one.plain(at)[..., None] + one.unit * offsets)
 
 
 def test_the_errors_are_those_of_forecasts_that_have_not_seen_the_values() -> None:
@@ -356,11 +358,11 @@ def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:
 
 def test_errors_are_those_of_forecasts_from_each_held_out_row_by_a_model_of_the_rows_before() -> None:
     values = growth(40) + np.random.default_rng(0).normal(0, 2, 40)
-    (test,) = backtest([series(values)], params(**TINY))
+    (test,) = backtest([series(values)], settings_of(**TINY))
     assert test.origins.tolist() == [32, 33, 34, 35, 36, 37]
     np.testing.assert_array_equal(test.forecasts, fit_of(values, held_out=True, **TINY).quantiles(test.origins))
     changed = np.append(values[:32], 1e3 * values[32:])
-    np.testing.assert_array_equal(backtest([series(changed)], params(**TINY))[0].forecasts[0], test.forecasts[0])
+    np.testing.assert_array_equal(backtest([series(changed)], settings_of(**TINY))[0].forecasts[0], test.forecasts[0])
     actual = values[test.origins[:, None] + np.arange(3)]
     unit = np.abs(values[4:32] - values[:28]).mean()
     np.testing.assert_allclose(
@@ -382,7 +384,7 @@ def test_errors_are_those_of_forecasts_from_each_held_out_row_by_a_model_of_the_
 
 def test_means_give_each_series_the_same_weight() -> None:
     rng = np.random.default_rng(0)
-    tests = backtest([series(growth()), series(np.ones(9)), series(rng.random(30))], params(**TINY))
+    tests = backtest([series(growth()), series(np.ones(9)), series(rng.random(30))], settings_of(**TINY))
     assert [test.place for test in tests] == [0, 2]
     for method, scores in mean_scores(tests).items():
         for name, mean in scores.items():
@@ -390,17 +392,17 @@ def test_means_give_each_series_the_same_weight() -> None:
 
 
 def test_there_is_none_if_the_rows_before_it_do_not_change_or_are_too_few() -> None:
-    assert backtest([series(np.append(np.ones(40), growth(10)))], params(**TINY)) == []
-    assert backtest([series(growth(6))], params(**TINY)) == []
+    assert backtest([series(np.append(np.ones(40), growth(10)))], settings_of(**TINY)) == []
+    assert backtest([series(growth(6))], settings_of(**TINY)) == []
 
 
 def test_hours_are_also_compared_with_the_week_before() -> None:
     week = np.random.default_rng(0).normal(50, 9, 168)
     for weeks, expected in ((4, True), (1, False)):
         times = tuple(datetime(2024, 1, 1) + timedelta(hours=i) for i in range(168 * weeks))
-        (test,) = backtest([series(np.tile(week, weeks), times=times)], params(horizon=3))
+        (test,) = backtest([series(np.tile(week, weeks), times=times)], settings_of(horizon=3))
         assert ("weekly_naive" in test.scores) == expected
-    (test,) = backtest([series(np.tile(week, 4))], params(horizon=3, season=24))  # without times
+    (test,) = backtest([series(np.tile(week, 4))], settings_of(horizon=3, season=24))  # without times
     assert "weekly_naive" not in test.scores
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.commands.runs import growth
 from tests.errors import one_line
-from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, params, series
+from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, series, settings_of
 from xrnn.series import Forecaster
 from xrnn.series.checks import DataError, Series
 from xrnn.series.forecast.fit import backtest, fit_series
@@ -55,7 +57,7 @@ def test_a_wrong_last_value_is_not_continued_without_bound(last: float) -> None:
     trained, values = trained_on_logarithms()
     later = np.exp(0.05 * np.arange(80, 84)) * (1.5 + np.sin(np.pi * np.arange(80, 84) / 2))
     np.testing.assert_allclose(trained.forecast(Series(values[:, None], None, "n")).median, later, rtol=0.1)
-    trained.model_.linear *= 30  # far more than a fit gives
+    trained.model_ = replace(trained.model_, linear=30 * trained.model_.linear)  # far more than a fit gives
     values[-1] = last
     got = trained.forecast(Series(values[:, None], None, "n"))
     past = np.log(np.maximum(values, 0.01 * values[values > 0].min()))
@@ -86,7 +88,7 @@ def test_a_series_whose_neighbours_are_unknown_has_no_scale() -> None:
     sparse[1::2] = np.nan
     with one_line(DataError, "s has too few rows, missing or equal values"):
         forecaster_of(sparse, **settings)
-    assert [each.place for each in backtest([series(growth()), series(sparse)], params(**settings))] == [0]
+    assert [each.place for each in backtest([series(growth()), series(sparse)], settings_of(**settings))] == [0]
     trained = forecaster_of(growth(), sparse, **settings)
     assert trained.forecast(series(sparse[:41])).flawed
     assert not trained.forecast(series(np.append(sparse[:41], 41.0))).flawed
@@ -96,5 +98,5 @@ def test_the_known_columns_of_a_series_that_does_not_change_may_be_empty() -> No
     rng = np.random.default_rng(0)
     columns = np.stack([np.append(growth(), [np.nan] * 3), rng.random(63)], axis=1)
     short = np.array([[2.0, np.nan], [2.0, np.nan]])
-    _, one = fit_series([series(columns), series(short)], params(**TINY, target="v", known="k"))
+    _, one = fit_series([series(columns), series(short)], settings_of(**TINY, target="v", known="k"))
     np.testing.assert_array_equal(one.median, 2)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.forecast.fit import fit_series
-from xrnn.series.forecast.series import OneSeries
+from xrnn.series.forecast.series import OneSeries, Settings
 from xrnn.series.forecast.smoothing import with_errors
 from xrnn.typing import HostArray
 
@@ -15,9 +15,9 @@ SMALL: Final[dict[str, Any]] = {"horizon": 4, "season": 4}
 TINY: Final[dict[str, Any]] = {"horizon": 3, "season": 4}
 
 
-def params(**given: Any) -> Any:
-    """The checked parameters of a Forecaster."""
-    return Forecaster(**given).check_params()
+def settings_of(**given: Any) -> Settings:
+    """The settings of a Forecaster with these parameters."""
+    return Forecaster(**given).check_params().settings
 
 
 def series(values: HostArray, **more: Any) -> Series:
@@ -26,7 +26,7 @@ def series(values: HostArray, **more: Any) -> Series:
 
 def fit_of(values: HostArray, *, held_out: bool = False, **given: Any) -> OneSeries:
     """A series with the model that is fitted to it."""
-    (one,) = fit_series([series(values)], params(**SMALL | given), held_out=held_out)
+    (one,) = fit_series([series(values)], settings_of(**SMALL | given), held_out=held_out)
     return one
 
 

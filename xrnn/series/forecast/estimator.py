@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from xrnn.files import quoted
 from xrnn.series.checks import DataError, Scale, Series
 from xrnn.series.estimator import Estimator, parse_quantiles
 from xrnn.series.forecast.fit import as_fitted, fit_series
-from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, mase_divisor
+from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, mase_divisor
 from xrnn.series.frames import Form, form_of
 from xrnn.series.inputs import as_series, with_known
 from xrnn.series.tables import names_in
@@ -71,6 +71,7 @@ class Forecaster(Estimator):
     time: str = ""
     target: str = ""
     known: str | Sequence[str] = ""
+    model_: Model = field(init=False, repr=False)  # from `fit`
 
     job = "xrnn forecaster"
     writer = "xrnn forecast"
@@ -90,11 +91,15 @@ class Forecaster(Estimator):
 
     def learn(self, series: Sequence[Series]) -> list[OneSeries]:
         """Learn from series, the known columns beside the target → these series, with the model.   Raises DataError."""
-        p = self.check_params()
-        ones = fit_series(series, p)
-        p.model_ = ones[0].model
-        self._keep(p)
-        return ones
+        params = self.check_params()
+        fitted = fit_series(series, params.settings)
+        self._finish_fit(params, model_=fitted[0].model)
+        return fitted
+
+    @property
+    def settings(self) -> Settings:
+        """What the fit of a model needs of the parameters.   self: from `check_params`"""
+        return Settings(horizon=self.horizon, season=self.season, levels=parse_quantiles(str(self.quantiles)))
 
     def _read(self, X: Any, known: Any, ahead: int, columns: int | None = None) -> tuple[list[Series], Form | None]:
         """The series in X with known columns of `ahead` later rows, and the form of a pandas object.
@@ -104,13 +109,14 @@ class Forecaster(Estimator):
 
         Raises ValueError.
         """
-        p: Any = self.check_params() if columns is None else self._fitted()
-        names = [each for each in (p.id, p.time, p.target, *names_in(p.known)) if each]
+        params = self.check_params() if columns is None else self._fitted()
+        known_names = names_in(str(params.known))
+        names = [name for name in (params.id, params.time, params.target, *known_names) if name]
         if X is None and columns is not None:
             if "_last" not in vars(self):
                 raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
             series, form = self._last
-        elif form := form_of(X, p.id, p.time, p.target, names_in(p.known)):
+        elif form := form_of(X, params.id, params.time, params.target, known_names):
             series = form.series()
         else:
             series = as_series(X)
@@ -125,7 +131,12 @@ class Forecaster(Estimator):
     @property
     def levels_(self) -> tuple[float, ...]:
         """The quantiles, with the median."""
-        return self._fitted().model_.levels
+        return self._fitted_model.levels
+
+    @property
+    def _fitted_model(self) -> Model:
+        self._fitted()  # raises NotFittedError
+        return self.model_
 
     def predict(self, X: Any = None, *, known: Any = None) -> Any:
         """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64, or as X in pandas.
@@ -144,7 +155,7 @@ class Forecaster(Estimator):
 
     def _predict(self, X: Any, known: Any, level: int | None) -> Any:
         """level: the number of the quantile; None for all"""
-        model = self._fitted().model_
+        model = self._fitted_model
         series, form = self._read(X, known, model.horizon, model.known)
         forecasts = self._forecasts(series, stacklevel=4)
         if form:
@@ -160,7 +171,7 @@ class Forecaster(Estimator):
 
         known   the known columns of the rows of X
         """
-        model = self._fitted().model_
+        model = self._fitted_model
         F = model.horizon
         series, _ = self._read(X, known, 0, model.known)
         scores = []
@@ -212,7 +223,7 @@ class Forecaster(Estimator):
 
         Raises DataError if the series has no value, other times, or lacks known columns.
         """
-        model = self._fitted().model_
+        model = self._fitted_model
         series = as_fitted(series, model)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value before the steps to forecast: expected some; leave it out")
@@ -227,15 +238,17 @@ class Forecaster(Estimator):
             warnings.warn(line, stacklevel=stacklevel)
         return forecasts
 
+    def _complete(self, fitted: dict[str, Any]) -> dict[str, Any]:
+        model = fitted["model_"]
+        return fitted | {"model_": Model(**model | {"known_scale": Scale(**model["known_scale"])})}
+
     def _try(self) -> None:
-        learnt = vars(self)["model_"]
-        model = self._fitted().model_ = self.model_ = Model(**learnt | {"known_scale": Scale(**learnt["known_scale"])})
+        model, levels = self._fitted_model, self._fitted().settings.levels
         F, rows, names = model.horizon, model.season + LEAST_ROWS, model.channel_names
         has_linear = model.linear.shape == (model.context + 1, F) and 1 <= model.season <= model.context
         has_scale = (model.known_scale.deviation > 0).all()
         has_names = names is None or [*map(type, names)] == [str] * (1 + model.known)
-        has_levels = model.levels == parse_quantiles(str(self._fitted().quantiles))
-        if not (has_linear and has_scale and has_names and has_levels and isinstance(model.step, str)):
+        if not (has_linear and has_scale and has_names and model.levels == levels and isinstance(model.step, str)):
             raise ValueError("model_ has a linear part, a scale, names or levels that do not fit")
         values = np.column_stack([np.arange(1.0, rows + 1), np.tile(model.known_scale.mean, (rows, 1))])
         days = np.arange(rows + F).astype("M8[D]").astype("M8[s]").tolist()

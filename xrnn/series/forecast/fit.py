@@ -13,9 +13,19 @@ import numpy as np
 
 from xrnn.files import printable
 from xrnn.series.checks import DataError, Scale, Series, check_same
-from xrnn.series.estimator import parse_quantiles
-from xrnn.series.forecast.learnt import EQUAL, FAR, UNITS, effect_of, linear_part, recurrent_part
-from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, fill, mase_divisor
+from xrnn.series.forecast.linear import FAR, effect_of, linear_part
+from xrnn.series.forecast.recurrent import EQUAL, UNITS, recurrent_part
+from xrnn.series.forecast.series import (
+    LEAST_ROWS,
+    TOO_FEW,
+    Model,
+    OneSeries,
+    PreparedSeries,
+    Settings,
+    Setup,
+    fill,
+    mase_divisor,
+)
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.times import Step, step_of
 from xrnn.typing import HostArray
@@ -30,58 +40,86 @@ _MOST_WINDOWS: Final = 20_000  # of all series, that the recurrent part is learn
 _MOST_AHEAD: Final = 200_000  # values ahead of these windows
 _LEAST_SERIES: Final = 20  # of fewer series, no more windows of each are used
 
-# Forecasts (N, F) of a series at left-out origins (N,), without the effect of the columns.
-_Test = tuple[OneSeries, HostArray, HostArray]
 Scores = dict[str, dict[str, Any]]  # by method and name, see `Backtest`
 
 
-def fit_series(series: Sequence[Series], p: Any, *, held_out: bool = False) -> list[OneSeries]:
+class Test(NamedTuple):
+    """Forecasts (N, F) of a series at left-out origins (N,), without the effect of the columns."""
+
+    series: PreparedSeries
+    origins: HostArray
+    forecasts: HostArray
+
+
+class LinearFit(NamedTuple):
+    """The linear part of a model.
+
+    series   as the linear part reads them, without those that are flawed
+    tests    its forecasts of left-out windows;   error: their mean error
+    """
+
+    series: list[PreparedSeries]
+    linear: HostArray
+    tests: list[Test]
+    error: float
+
+
+def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool = False) -> list[OneSeries]:
     """The series, and their model, which is fitted to all rows, or to those before the last fifth of each series.
 
-    Each step adds to the model: the season and the context; the effect of the columns and the linear part, with
-    logarithms and a calendar if they help; the share of exponential smoothing; the intervals; the recurrent part.
+    The parts of the model are found in this order: the season and the context; the effect of the columns and the linear
+    part, with logarithms and a calendar if they help; the share of exponential smoothing; the intervals; the recurrent
+    part.
 
-    p          the parameters of a Forecaster
     held_out   True: the last fifth is left out, at least a horizon
 
     Raises DataError.
     """
-    longest = max(series, key=lambda each: len(each.times or ()))
+    longest = max(series, key=lambda one: len(one.times or ()))
     step = step_of(longest.times or (), longest.name)
-    rows = [each.target_rows.stop for each in series]
-    cuts = [max(n - max(p.horizon, round(_TEST_SHARE * n)), 0) for n in rows]
-    model = _without_parts(series, rows, cuts, step, p)
-    series = [as_fitted(each, model, f"{printable(longest.name)} has") for each in series]
-    ones = [OneSeries(each, model, cut) for each, cut in zip(series, cuts if held_out else rows, strict=True)]
-    if all(each.flawed for each in ones):
+    rows = [one.target_rows.stop for one in series]
+    cuts = [max(n - max(settings.horizon, round(_TEST_SHARE * n)), 0) for n in rows]
+    setup = _sizes(series, rows, cuts, step, settings)
+    series = [as_fitted(one, setup, f"{printable(longest.name)} has") for one in series]
+    ends = cuts if held_out else rows
+    prepared = [PreparedSeries(one, setup, end) for one, end in zip(series, ends, strict=True)]
+    if all(one.flawed for one in prepared):
         raise DataError(
-            f"{printable(ones[0].name)} has {TOO_FEW}: expected at least two rows with values that change; add "
+            f"{printable(prepared[0].name)} has {TOO_FEW}: expected at least two rows with values that change; add "
             "rows, or leave it out"
         )
-    model.known_scale = Scale.of(each.given.values[: each.cut, 1:] for each in ones)
-    has_dates = all(isinstance((each.times or [0])[0], datetime) for each in series)
-    ones, tests, error = _chosen(ones, step.calendar(max(rows)) if step and has_dates else "")
-    used = [each for each in ones if not each.flawed]
-    tests = _add_share(ones[0].model, tests, error)
-    _add_intervals(used, tests)
-    _add_recurrent_part(used)
-    return ones
+    setup = replace(setup, known_scale=Scale.of(one.given.values[: one.cut, 1:] for one in prepared))
+    has_dates = all(isinstance((one.times or [0])[0], datetime) for one in series)
+    fit = _chosen(series, setup, ends, step.calendar(max(rows)) if step and has_dates else "")
+    smoothing, tests = _share_of_smoothing(fit)
+    spread, offsets = _intervals(fit.series, tests, settings.levels)
+    recurrent = _recurrent(fit, smoothing)
+    model = Model(
+        **vars(fit.series[0].setup),
+        linear=fit.linear,
+        smoothing=smoothing,
+        recurrent=recurrent,
+        levels=settings.levels,
+        offsets=offsets,
+        spread=spread,
+    )
+    return [OneSeries(one, model, end) for one, end in zip(series, ends, strict=True)]
 
 
-def _without_parts(series: Sequence[Series], rows: list[int], cuts: list[int], step: Step | None, p: Any) -> Model:
-    """The model without its parts, before the choice of logarithms and of a calendar.
+def _sizes(series: Sequence[Series], rows: list[int], cuts: list[int], step: Step | None, settings: Settings) -> Setup:
+    """The sizes of the model, before the choice of logarithms and of a calendar.
 
     The context is the longest of three seasons, two horizons and 24 steps; fewer if the longest series, or most of
     them, are short. It has at least a season, and two seasons if there are as many rows.
     """
-    F, K, levels = p.horizon, series[0].channels - 1, parse_quantiles(p.quantiles)
-    season = p.season or (step.season if step and 2 * step.season <= max(rows) else 1)
+    F, K = settings.horizon, series[0].channels - 1
+    season = settings.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     # Series that are too short for a window do not make the context shorter.
     long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, LEAST_ROWS) + F] or cuts
     longest, typical = max(long), int(np.median(long))
     available = min(max(2 * (longest - F) // 3, min(2 * season, longest)), typical)
     context = max(min(max(3 * season, 2 * F, 24), available), season)
-    return Model(
+    return Setup(
         horizon=F,
         season=season,
         context=context,
@@ -89,14 +127,10 @@ def _without_parts(series: Sequence[Series], rows: list[int], cuts: list[int], s
         step=step.name if step else "",
         known_scale=Scale(np.zeros(K), np.ones(K)),
         effect=np.zeros(K),
-        linear=np.zeros((context + 1, F)),
-        recurrent=np.zeros((UNITS + 1, F)),
-        levels=levels,
-        offsets=np.zeros((F, len(levels))),
     )
 
 
-def as_fitted(series: Series, model: Model, other: str = "the model was trained on") -> Series:
+def as_fitted(series: Series, model: Setup, other: str = "the model was trained on") -> Series:
     """The series with the times of the steps ahead. A single time has no step: the step is then that of the model.
 
     Raises DataError for another number of columns or another step than the model has, and if the model has a calendar
@@ -121,25 +155,32 @@ def as_fitted(series: Series, model: Model, other: str = "the model was trained 
     return replace(series, times=(*times, *step.after(times[-1], model.horizon)))
 
 
-def _chosen(series: list[OneSeries], calendar: str) -> tuple[list[OneSeries], list[_Test], float]:
-    """The series, with a linear part in their model; the tests of this part, and their mean error.
+def _chosen(series: Sequence[Series], setup: Setup, ends: Sequence[int], calendar: str) -> LinearFit:
+    """The linear part, of the logarithms if they help, and with a calendar if it helps.
 
     The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then
     smaller, or equal within 5 %: intervals of logarithms grow with the level, as errors of most growing series do. It
     has calendar columns if they lower these errors by more than 5 %.
+
+    ends       the number of rows of each series to learn from
+    calendar   the name of the calendar columns to try; empty for none
     """
-    values = [each.seen for each in series if not each.flawed]
-    log = all((each > 0).all() for each in values) and sum(map(_jumps, values)) <= len(values) / 2
-    choices: list[tuple[str, Any, float]] = [("log", log, EQUAL), ("calendar", calendar, 1 / EQUAL)]
-    tests, error = _add_linear_part(series)
-    for name, choice, ratio in choices:
-        if choice:
-            model = replace(series[0].model, **{name: choice})
-            others = [OneSeries(each.given, model, each.cut) for each in series]
-            their_tests, their_error = _add_linear_part(others)
-            if their_error < ratio * error:
-                series, tests, error = others, their_tests, their_error
-    return series, tests, error
+
+    def fit(setup: Setup) -> LinearFit:
+        return _linear_fit([PreparedSeries(one, setup, end) for one, end in zip(series, ends, strict=True)])
+
+    best = fit(setup)
+    values = [one.seen for one in best.series]
+    if all((seen > 0).all() for seen in values) and sum(map(_jumps, values)) <= len(values) / 2:
+        setup_of_logs = replace(setup, log=True)
+        fit_of_logs = fit(setup_of_logs)
+        if fit_of_logs.error < EQUAL * best.error:
+            best, setup = fit_of_logs, setup_of_logs
+    if calendar:
+        with_calendar = fit(replace(setup, calendar=calendar))
+        if with_calendar.error < best.error / EQUAL:
+            best = with_calendar
+    return best
 
 
 def _jumps(values: HostArray) -> bool:
@@ -147,68 +188,75 @@ def _jumps(values: HostArray) -> bool:
     return float(np.abs(np.diff(np.log(values))).max()) > math.log(100)
 
 
-def _add_linear_part(series: Sequence[OneSeries]) -> tuple[list[_Test], float]:
-    """Adds the effect of the columns and the linear part → the tests of this, and their mean error."""
-    model, used = series[0].model, [each for each in series if not each.flawed]
-    if not used:
-        return [], np.inf
-    model.effect = effect_of(*map(np.concatenate, zip(*(each.changes() for each in used), strict=True)))
-    origins = [np.arange(model.least_rows, each.cut) for each in used]
-    if (count := sum(map(len, origins))) > (most := max(_MOST_VALUES // model.context, 1)):
+def _linear_fit(series: Sequence[PreparedSeries]) -> LinearFit:
+    """The effect of the columns and the linear part."""
+    used = [one for one in series if not one.flawed]
+    setup = series[0].setup
+    if not used:  # of logarithms, all may be equal or unknown
+        return LinearFit([], np.zeros((setup.context + 1, setup.horizon)), [], np.inf)
+    changes, changes_of_columns = zip(*(one.changes() for one in used), strict=True)
+    effect = effect_of(np.concatenate(changes), np.concatenate(changes_of_columns))
+    used = [one.with_effect(effect) for one in used]
+    origins = [np.arange(setup.least_rows, one.cut) for one in used]
+    count, most = sum(map(len, origins)), max(_MOST_VALUES // setup.context, 1)
+    if count > most:
         # A random part of each series, so that windows of all ages and all phases of the season remain.
         rng = np.random.default_rng(0)
-        origins = [np.sort(rng.choice(of, -(-len(of) * most // count), replace=False)) for of in origins]
+        origins = [np.sort(rng.choice(at, -(-len(at) * most // count), replace=False)) for at in origins]
     windows = [
-        (*each.contexts(at), each.actual(at), np.full(len(at), each.cut), np.full((len(at), 1), each.unit))
-        for each, at in zip(used, origins, strict=True)
+        (*one.contexts(at), one.actual(at), np.full(len(at), one.cut), np.full((len(at), 1), one.unit))
+        for one, at in zip(used, origins, strict=True)
     ]
     z, level, scale, actual, rows, units = map(np.concatenate, zip(*windows, strict=True))
     ahead = ((actual - level) / scale).clip(-FAR, FAR)
-    model.linear, scaled = linear_part(z, ahead, np.concatenate(origins), rows, scale / units, model.season)
+    linear, scaled = linear_part(z, ahead, np.concatenate(origins), rows, scale / units, setup.season)
     forecasts = np.split(level + scale * scaled, np.cumsum([len(at) for at in origins])[:-1])
     tests = []
-    for each, at, of_series in zip(used, origins, forecasts, strict=True):
+    for one, at, of_series in zip(used, origins, forecasts, strict=True):
         left_out = ~np.isnan(of_series[:, 0])
-        tests.append((each, at[left_out], of_series[left_out]))
-    return tests, _mean_error(tests)
+        tests.append(Test(one, at[left_out], of_series[left_out]))
+    return LinearFit(used, linear, tests, _mean_error(tests))
 
 
-def _mean_error(tests: Sequence[_Test]) -> float:
+def _mean_error(tests: Sequence[Test]) -> float:
     """In units of MASE; infinite without a left-out window, and if the MASE is unknown."""
-    errors = np.concatenate([each.mean_errors(*windows) for each, *windows in tests])
+    errors = np.concatenate([test.series.mean_errors(test.origins, test.forecasts) for test in tests])
     errors = errors[~np.isnan(errors)]
     return float(errors.mean()) if errors.size else np.inf
 
 
-def _add_share(model: Model, tests: Sequence[_Test], error: float) -> list[_Test]:
-    """Adds the share of exponential smoothing → the tests of its average with the linear part, which has
+def _share_of_smoothing(fit: LinearFit) -> tuple[float, list[Test]]:
+    """The share of exponential smoothing; the tests of its average with the linear part, which has
 
         the share w n² / (n² + 60²),   w = 1 / (1 + r³²)
 
     for the ratio r of its mean error to that of exponential smoothing on n left-out windows.
     """
-    smoothed = [(each, at, each.smoothed(at)[0]) for each, at, _ in tests]
-    n, of_smoothing = sum(len(at) for _, at, _ in tests), _mean_error(smoothed)
+    smoothed = [test._replace(forecasts=test.series.smoothed(test.origins)[0]) for test in fit.tests]
+    n, error = sum(len(test.origins) for test in fit.tests), _mean_error(smoothed)
     # Without tests, and for rows that do not change, whose MASE is unknown: exponential smoothing alone.
-    share = confidence(n) * preference(error**2, of_smoothing**2) if np.isfinite(of_smoothing) else 0.0
-    w = model.smoothing = round(float(1 - share), 2)
-    both = zip(smoothed, tests, strict=True)
-    return [(each, at, w * smooth + (1 - w) * linear) for (each, at, smooth), (*_, linear) in both]
+    share = confidence(n) * preference(fit.error**2, error**2) if np.isfinite(error) else 0.0
+    w = round(float(1 - share), 2)
+    return w, [
+        test._replace(forecasts=w * other.forecasts + (1 - w) * test.forecasts)
+        for test, other in zip(fit.tests, smoothed, strict=True)
+    ]
 
 
-def _add_intervals(series: Sequence[OneSeries], tests: Sequence[_Test]) -> None:
-    """Adds the intervals, from the errors of the tests.
+def _intervals(
+    series: Sequence[PreparedSeries], tests: Sequence[Test], levels: tuple[float, ...]
+) -> tuple[float, HostArray]:
+    """The spread and the offsets of the quantiles, from the errors of the tests.
 
     If they are few, the errors are those of exponential smoothing in the last half of the rows: it learns nothing, so
     it has not seen the values that it forecasts.
     """
-    model = series[0].model
-    if sum(len(at) for _, at, _ in tests) < _FEW:
-        tests = [(each, each.last_half, each.smoothed(each.last_half)[0]) for each in series]
-    errors = np.concatenate([(each.actual(at) - forecasts) / each.unit for each, at, forecasts in tests])
-    reach = np.concatenate([each.reach(at) for each, at, _ in tests])
-    model.spread = spread_of(errors, reach)
-    model.offsets = quantile_offsets(errors / (1 + model.spread * reach), model.levels)
+    if sum(len(test.origins) for test in tests) < _FEW:
+        tests = [Test(one, one.last_half, one.smoothed(one.last_half)[0]) for one in series]
+    errors = np.concatenate([(one.actual(at) - forecasts) / one.unit for one, at, forecasts in tests])
+    reach = np.concatenate([one.reach(at) for one, at, _ in tests])
+    spread = spread_of(errors, reach)
+    return spread, quantile_offsets(errors / (1 + spread * reach), levels)
 
 
 def spread_of(errors: HostArray, reach: HostArray) -> float:
@@ -254,26 +302,29 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
 def _widths(mean: HostArray, count: HostArray) -> HostArray:
     """(F,): the line through the mean errors (F,) of `count` (F,) windows. If it falls, by chance, it is constant."""
     steps = np.arange(len(mean))
-    center, height = (np.average(each, weights=count) for each in (steps, mean))
+    center = np.average(steps, weights=count)
+    height = np.average(mean, weights=count)
     apart = steps - center
     slope = (count * apart * mean).sum() / max((count * apart**2).sum(), 1e-300)
     least = max(_LEAST_WIDTH * float(mean[count > 0].mean()), 1e-30)
     return np.maximum(height + max(slope, 0.0) * apart, least)
 
 
-def _add_recurrent_part(series: Sequence[OneSeries]) -> None:
-    """Adds the recurrent part, from windows in the last half of the rows; fewer of each series if there are more."""
-    model, long = series[0].model, [each for each in series if each.cut > series[0].model.least_rows]
-    most = max(min(_MOST_WINDOWS, _MOST_AHEAD // model.horizon) // max(len(long), _LEAST_SERIES), 1)
+def _recurrent(fit: LinearFit, smoothing: float) -> HostArray:
+    """The recurrent part, from windows in the last half of the rows; fewer of each series if there are more."""
+    setup = fit.series[0].setup
+    long = [one for one in fit.series if one.cut > setup.least_rows]
+    most = max(min(_MOST_WINDOWS, _MOST_AHEAD // setup.horizon) // max(len(long), _LEAST_SERIES), 1)
     windows = []
-    for each in long:
-        at = each.last_half[each.last_half >= model.least_rows]
+    for one in long:
+        at = one.last_half[one.last_half >= setup.least_rows]
         at = at[:: -len(at) // most][::-1]
-        forecasts, recent = each.plain(at)
-        places = (at[:, None] + np.arange(model.horizon)) / each.cut
-        windows.append((recent, (each.actual(at) - forecasts) / each.unit, places))
-    if windows:
-        model.recurrent = recurrent_part(len(long), *map(np.concatenate, zip(*windows, strict=True)))
+        forecasts, recent = one.averaged(at, fit.linear, smoothing)
+        places = (at[:, None] + np.arange(setup.horizon)) / one.cut
+        windows.append((recent, (one.actual(at) - forecasts) / one.unit, places))
+    if not windows:
+        return np.zeros((UNITS + 1, setup.horizon))
+    return recurrent_part(len(long), *map(np.concatenate, zip(*windows, strict=True)))
 
 
 class Backtest(NamedTuple):
@@ -296,31 +347,31 @@ class Backtest(NamedTuple):
     scores: Scores
 
 
-def backtest(series: Sequence[Series], p: Any) -> list[Backtest]:
+def backtest(series: Sequence[Series], settings: Settings) -> list[Backtest]:
     """For each series with complete windows in the held-out rows: forecasts by a model of earlier rows, and errors.
 
     [] if the rows before are too few, missing or equal. There is a weekly naive forecast if the season is a day, and
     all these series have a week before their first forecast.
     """
     try:
-        ones = fit_series(series, p, held_out=True)
+        fitted = fit_series(series, settings, held_out=True)
     except DataError:
         return []
-    tests = [(place, each, *each.held_out()) for place, each in enumerate(ones) if not each.flawed]
+    tests = [(place, one, *one.held_out()) for place, one in enumerate(fitted) if not one.flawed]
     tests = [test for test in tests if len(test[2])]
-    m = ones[0].model.season
+    F, m = settings.horizon, fitted[0].model.season
     seasons = {"naive": 1, "seasonal_naive": m}
-    times: Any = max((each.given.times or () for each in ones), key=len)
+    times: Any = max((one.given.times or () for one in fitted), key=len)
     is_day = len(times) > m > 1 and times[m] - times[0] == timedelta(days=1)
-    if is_day and all(at[0] >= 7 * m for _, _, at, _ in tests):
+    if is_day and all(origins[0] >= 7 * m for _, _, origins, _ in tests):
         seasons["weekly_naive"] = 7 * m
     results = []
-    for place, each, at, actual in tests:
-        quantiles, filled = each.quantiles(at), fill(each.target, m)
-        naive = {name: seasonal_naive(filled, at, each.model.horizon, season) for name, season in seasons.items()}
-        others = naive | {"drift": drift(filled, at, each.model.horizon)}
-        scores = _scores(each, actual, quantiles, others)
-        results.append(Backtest(place, each, at, quantiles, naive["seasonal_naive"], scores))
+    for place, one, origins, actual in tests:
+        quantiles = one.quantiles(origins)
+        filled = fill(one.target, m)
+        naive = {name: seasonal_naive(filled, origins, F, season) for name, season in seasons.items()}
+        scores = _scores(one, actual, quantiles, naive | {"drift": drift(filled, origins, F)})
+        results.append(Backtest(place, one, origins, quantiles, naive["seasonal_naive"], scores))
     return results
 
 
@@ -343,7 +394,7 @@ def _scores(one: OneSeries, actual: HostArray, quantiles: HostArray, others: dic
 def mean_scores(tests: Sequence[Backtest]) -> Scores:
     """The scores by method: means over the series, which have the same weight."""
     return {
-        method: {name: np.mean([each.scores[method][name] for each in tests], axis=0).tolist() for name in of_method}
+        method: {name: np.mean([test.scores[method][name] for test in tests], axis=0).tolist() for name in of_method}
         for method, of_method in tests[0].scores.items()
     }
 

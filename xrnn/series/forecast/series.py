@@ -1,9 +1,9 @@
-"""A fitted model, and one series: its forecasts by the model, and their errors."""
+"""A fitted model, and one series: what the parts of a model read of it, and its forecasts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.checks import DataError, Scale, Series, Time
-from xrnn.series.forecast.learnt import FAR, affine, states
+from xrnn.series.forecast.linear import FAR, affine
+from xrnn.series.forecast.recurrent import states
 from xrnn.series.forecast.smoothing import exponential, with_errors
 from xrnn.series.times import calendar_columns, show
 from xrnn.typing import HostArray
@@ -24,14 +25,18 @@ _REACH: Final = 3.0  # usual changes in a horizon, by which a forecast of logari
 TOO_FEW: Final = "too few rows, missing or equal values"
 
 
-@dataclass(kw_only=True, eq=False)
-class Model:
-    """forecast = smoothing · smoothed + (1 - smoothing) · (level + scale · [z; 1] @ linear)
-                + unit · ([h; 1] @ recurrent + columns @ effect)
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The parameters of a fit: the steps to forecast, those in a season, 0 if the times tell, and the quantiles."""
 
-    `smoothed` is the forecast of exponential smoothing, z (C,) the context scaled by its own level and scale, and h
-    (H,) the last state of a GRU that read the recent errors of exponential smoothing. They are computed without the
-    effect of the columns, of logarithms if `log`. A quantile is the forecast + unit · (1 + spread · reach) · offset.
+    horizon: int
+    season: int = 0
+    levels: tuple[float, ...] = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setup:
+    """The sizes of a model, and what it does to the values before its parts read them.
 
     horizon F, season m, context C   steps
     channel_names   the target, then the K known columns
@@ -39,13 +44,8 @@ class Model:
     log             True if the model forecasts logarithms
     calendar        the name of its calendar columns, see `calendar_columns`; empty for none
     known_scale     of the known columns, from the rows to learn from
-    effect          of the known and calendar columns, in units of a series, see `OneSeries`
-    linear          (C + 1, F), 0 if there is no linear part
-    smoothing       the share of exponential smoothing
-    recurrent       (H + 1, F), the output layer of the recurrent part, 0 if there is none
-    levels          the Q quantiles, with the median
-    offsets         (F, Q), the distances of the quantiles from the forecast, in units of a series; 0 for the median
-    spread          how much an interval widens for a reach of 1: the reach is the size of the effect of known columns
+    effect          of the known and calendar columns, in units of a series, see `PreparedSeries`: it is removed from
+                    the values
     """
 
     horizon: int
@@ -57,12 +57,6 @@ class Model:
     calendar: str = ""
     known_scale: Scale = field(repr=False)
     effect: HostArray = field(repr=False)
-    linear: HostArray = field(repr=False)
-    smoothing: float = 1.0
-    recurrent: HostArray = field(repr=False)
-    levels: tuple[float, ...]
-    offsets: HostArray = field(repr=False)
-    spread: float = 0.0
 
     @property
     def known(self) -> int:
@@ -73,6 +67,31 @@ class Model:
     def least_rows(self) -> int:
         """The rows before the first window. Its context may begin before the series."""
         return max(self.season, LEAST_ROWS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model(Setup):
+    """forecast = smoothing · smoothed + (1 - smoothing) · (level + scale · [z; 1] @ linear)
+                + unit · ([h; 1] @ recurrent + columns @ effect)
+
+    `smoothed` is the forecast of exponential smoothing, z (C,) the context scaled by its own level and scale, and h
+    (H,) the last state of a GRU that read the recent errors of exponential smoothing. They are computed without the
+    effect of the columns, of logarithms if `log`. A quantile is the forecast + unit · (1 + spread · reach) · offset.
+
+    linear          (C + 1, F), 0 if there is no linear part
+    smoothing       the share of exponential smoothing
+    recurrent       (H + 1, F), the output layer of the recurrent part, 0 if there is none
+    levels          the Q quantiles, with the median
+    offsets         (F, Q), the distances of the quantiles from the forecast, in units of a series; 0 for the median
+    spread          how much an interval widens for a reach of 1: the reach is the size of the effect of known columns
+    """
+
+    linear: HostArray = field(repr=False)
+    smoothing: float
+    recurrent: HostArray = field(repr=False)
+    levels: tuple[float, ...]
+    offsets: HostArray = field(repr=False)
+    spread: float
 
 
 def fill(values: HostArray, season: int) -> HostArray:
@@ -99,8 +118,8 @@ def mase_divisor(values: HostArray, season: int) -> float:
     return np.nan
 
 
-class OneSeries:
-    """A series, and the model that learns from it or forecasts it.
+class PreparedSeries:
+    """A series as the parts of a model read it.
 
     given       as it was read; with the times of the steps ahead, if it has times
     target      (T,), NaN for a missing value
@@ -114,8 +133,8 @@ class OneSeries:
     values      (T,): the target, or its logarithms, NaN if missing
     """
 
-    def __init__(self, given: Series, model: Model, cut: int | None = None) -> None:
-        self.given, self.model = given, model
+    def __init__(self, given: Series, setup: Setup, cut: int | None = None) -> None:
+        self.given, self.setup = given, setup
         self.name, self.id = given.name, given.id or given.name
         self.target: HostArray = given.values[: given.target_rows.stop, 0]
         self.cut = len(self.target) if cut is None else cut
@@ -123,41 +142,113 @@ class OneSeries:
         self.seen: HostArray = past[~np.isnan(past)]
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
-        if model.log:
+        if setup.log:
             past = np.log(np.where(past > 0, past, np.nan))
         known = past[~np.isnan(past)]
         self.deviation = float(known.std()) if known.size else 0.0
         usable = self.deviation >= _LEAST_DEVIATION
-        self.unit = float(np.nan_to_num(mase_divisor(past, model.season))) if usable else 0.0
+        self.unit = float(np.nan_to_num(mase_divisor(past, setup.season))) if usable else 0.0
         self.flawed = self.unit == 0
-        self.log = model.log and not self.flawed
+        self.log = setup.log and not self.flawed
         self.values: HostArray = np.log(np.maximum(self.target, self._smallest)) if self.log else self.target
+
+    def with_effect(self, effect: HostArray) -> PreparedSeries:
+        """The same series without this effect of the columns."""
+        prepared = PreparedSeries(self.given, replace(self.setup, effect=effect), self.cut)
+        prepared.columns = self.columns  # calendar columns take long to make
+        return prepared
 
     @cached_property
     def columns(self) -> HostArray:
         """The known columns, standardised and filled, and the calendar columns, of the rows and F more."""
-        known = self.model.known_scale.apply(self.given.values[:, 1:])
-        known = np.pad(known, ((0, self.model.horizon), (0, 0)))
-        if not self.model.calendar:
+        known = self.setup.known_scale.apply(self.given.values[:, 1:])
+        known = np.pad(known, ((0, self.setup.horizon), (0, 0)))
+        if not self.setup.calendar:
             return known
-        return np.concatenate([known, calendar_columns(self.model.calendar, self.given.times or (), known)], axis=1)
+        return np.concatenate([known, calendar_columns(self.setup.calendar, self.given.times or (), known)], axis=1)
 
     @cached_property
     def effect(self) -> HostArray:
-        """The effect (T + F,) of the columns on the values. A fit sets `model.effect` before its first use."""
-        return self.columns @ self.model.effect * self.unit
+        """The effect (T + F,) of the columns on the values."""
+        return self.columns @ self.setup.effect * self.unit
 
     @cached_property
     def filled(self) -> HostArray:
         """The values (T,) without the effect of the columns and without missing values."""
-        return fill(self.values - self.effect[: len(self.values)], self.model.season)
+        return fill(self.values - self.effect[: len(self.values)], self.setup.season)
 
     def ahead(self, values: HostArray, origins: HostArray) -> HostArray:
         """The values (N, F) of the steps from each origin; NaN after the last one."""
-        places = (origins[:, None] + np.arange(self.model.horizon)).clip(max=len(values))
+        places = (origins[:, None] + np.arange(self.setup.horizon)).clip(max=len(values))
         return np.append(values, np.nan).take(places)
 
-    # ---- forecasts ----
+    def smoothed(self, origins: HostArray) -> tuple[HostArray, HostArray]:
+        """The forecasts (N, F) of exponential smoothing, and its recent errors, see `smoothing.with_errors`."""
+        values, logs = self.filled, None
+        if self.log:
+            values, logs = exponential(values), values
+        elif (self.seen > 0).all() and not self.columns.size:
+            logs = np.log(np.maximum(values, self._smallest))
+        forecasts, recent = with_errors(values, logs, origins, self.setup.horizon, self.setup.season)
+        return np.log(forecasts) if self.log else forecasts, recent
+
+    def contexts(self, origins: HostArray) -> tuple[HostArray, ...]:
+        """The contexts before the origins, scaled by their own values, as z (N, C); their level and scale (N, 1).
+
+        z = (v - level) / scale,   level = mean of the last season,   scale = standard deviation of the context
+
+        A context that begins before the series is padded: its first season is repeated.
+        """
+        places, season = origins[:, None] + np.arange(-self.setup.context, 0), self.setup.season
+        context = self.filled[np.where(places < 0, places % season, places)]
+        level = context[:, -season:].mean(axis=1, keepdims=True)
+        scale = np.maximum(context.std(axis=1, keepdims=True), _LEAST_SCALE * self.deviation)
+        return ((context - level) / scale).clip(-FAR, FAR), level, scale
+
+    def averaged(self, origins: HostArray, linear: HostArray, share: float) -> tuple[HostArray, HostArray]:
+        """The averages (N, F) of exponential smoothing, with this share, and the linear part; see `smoothed`."""
+        forecasts, recent = self.smoothed(origins)
+        if origins[0] >= self.setup.least_rows:
+            z, level, scale = self.contexts(origins)
+            forecasts = share * forecasts + (1 - share) * (level + scale * affine(z, linear))
+        return forecasts, recent
+
+    def reach(self, origins: HostArray) -> HostArray:
+        """The size of the effect of the known columns, (N, F), in units of the series."""
+        K = self.setup.known
+        return self.ahead(np.abs(self.columns[:, :K] @ self.setup.effect[:K]), origins)
+
+    # ---- to learn from, up to the cut ----
+
+    @property
+    def last_half(self) -> HostArray:
+        """The origins in the last half of the rows to learn from, not before 2.5 seasons if four rows remain."""
+        known_season = min(5 * self.setup.season // 2, self.cut - LEAST_ROWS)
+        return np.arange(max(self.cut // 2, known_season, 1), self.cut)
+
+    def changes(self) -> tuple[HostArray, HostArray]:
+        """The changes over a season: of the values in units of the series (n,), and of the columns (n, K)."""
+        m, values, columns = self.setup.season, self.values[: self.cut] / self.unit, self.columns[: self.cut]
+        return values[m:] - values[:-m], (columns[m:] - columns[:-m]).astype(np.float64)
+
+    def actual(self, origins: HostArray) -> HostArray:
+        """The values (N, F) of the steps ahead up to the cut, without the effect of the columns; NaN if unknown."""
+        return self.ahead(self.values[: self.cut] - self.effect[: self.cut], origins)
+
+    def mean_errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
+        """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
+        values = forecasts + self.ahead(self.effect, origins)
+        values = exponential(values) if self.log else values
+        errors = np.abs(values - self.ahead(self.target, origins)).mean(axis=1)
+        return errors / mase_divisor(self.target[: self.cut], self.setup.season)
+
+
+class OneSeries(PreparedSeries):
+    """A series and its forecasts by a model."""
+
+    def __init__(self, given: Series, model: Model, cut: int | None = None) -> None:
+        super().__init__(given, model, cut)
+        self.model = model
 
     @cached_property
     def forecast(self) -> HostArray:
@@ -182,7 +273,7 @@ class OneSeries:
             season = model.season if model.season <= self.cut else 1
             plain = np.resize(fill(self.values[: self.cut], season)[-season:], effect.shape)
         else:
-            plain, _ = self.plain(origins)
+            plain = self.plain(origins)
         width = self.unit * (1 + model.spread * self.reach(origins))
         quantiles: HostArray = (plain + effect)[..., None] + width[..., None] * model.offsets
         if self.log:
@@ -196,67 +287,42 @@ class OneSeries:
         Without limits, a last value that is an error, such as 1e30, could be continued as a trend, to infinity.
         """
         margin = _REACH * self.unit * max(self.model.horizon / self.model.season, 1)
-        least, most = (each.accumulate(self.filled)[origins - 1, None] for each in (np.minimum, np.maximum))
+        least = np.minimum.accumulate(self.filled)[origins - 1, None]
+        most = np.maximum.accumulate(self.filled)[origins - 1, None]
         return least - margin, most + margin
 
-    def plain(self, origins: HostArray) -> tuple[HostArray, HostArray]:
-        """The forecasts (N, F) without the effect of the columns; the recent errors that the recurrent part reads."""
-        model = self.model
-        forecasts, recent = self.smoothed(origins)
-        if origins[0] >= model.least_rows:
-            z, level, scale = self.contexts(origins)
-            linear = level + scale * affine(z, model.linear)
-            forecasts = model.smoothing * forecasts + (1 - model.smoothing) * linear
-        if model.recurrent.any():
-            forecasts = forecasts + self.unit * affine(states(recent), model.recurrent)
-        return forecasts, recent
-
-    def smoothed(self, origins: HostArray) -> tuple[HostArray, HostArray]:
-        """The forecasts (N, F) of exponential smoothing, and its recent errors, see `smoothing.with_errors`."""
-        values, logs = self.filled, None
-        if self.log:
-            values, logs = exponential(values), values
-        elif (self.seen > 0).all() and not self.columns.size:
-            logs = np.log(np.maximum(values, self._smallest))
-        forecasts, recent = with_errors(values, logs, origins, self.model.horizon, self.model.season)
-        return np.log(forecasts) if self.log else forecasts, recent
-
-    def contexts(self, origins: HostArray) -> tuple[HostArray, ...]:
-        """The contexts before the origins, scaled by their own values, as z (N, C); their level and scale (N, 1).
-
-        z = (v - level) / scale,   level = mean of the last season,   scale = standard deviation of the context
-
-        A context that begins before the series is padded: its first season is repeated.
-        """
-        places, season = origins[:, None] + np.arange(-self.model.context, 0), self.model.season
-        context = self.filled[np.where(places < 0, places % season, places)]
-        level = context[:, -season:].mean(axis=1, keepdims=True)
-        scale = np.maximum(context.std(axis=1, keepdims=True), _LEAST_SCALE * self.deviation)
-        return ((context - level) / scale).clip(-FAR, FAR), level, scale
-
-    def reach(self, origins: HostArray) -> HostArray:
-        """The size of the effect of the known columns, (N, F), in units of the series."""
-        K = self.model.known
-        return self.ahead(np.abs(self.columns[:, :K] @ self.model.effect[:K]), origins)
+    def plain(self, origins: HostArray) -> HostArray:
+        """The forecasts (N, F) without the effect of the columns."""
+        forecasts, recent = self.averaged(origins, self.model.linear, self.model.smoothing)
+        if self.model.recurrent.any():
+            forecasts = forecasts + self.unit * affine(states(recent), self.model.recurrent)
+        return forecasts
 
     def check_known(self) -> None:
         """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones there or before."""
         if self.flawed:  # a naive forecast needs none
             return
-        end, scale = self.cut + self.model.horizon, self.model.known_scale
+        end = self.cut + self.model.horizon
+        scale = self.model.known_scale
         values = self.given.values[:end, 1:]
         values = np.pad(values, ((0, end - len(values)), (0, 0)), constant_values=np.nan)
-        far, missing = np.abs(values - scale.mean) > _FAR_KNOWN * scale.deviation, np.isnan(values)
-        far[: max(self.cut - self.model.context, 0)] = missing[: self.cut] = False
-        for row, k in np.argwhere(missing | far):
-            time = "".join(f" ({show(each)})" for each in (self.given.times or ())[row : row + 1])
-            got, names = f"{values[row, k]:g}" if far[row, k] else "no value", self.given.channel_names
-            column = quoted(names[1 + k]) if names else k + 1
-            raise DataError(
-                f"{printable(self.name)} has {got} in row {row + 1}{time} of the known column {column}: expected a "
-                f"number in each of the {self.model.horizon} rows after the last value of the target, within "
-                f"{_FAR_KNOWN * scale.deviation[k]:.3g} of the mean of training; correct or add it"
-            )
+        far = np.abs(values - scale.mean) > _FAR_KNOWN * scale.deviation
+        far[: max(self.cut - self.model.context, 0)] = False
+        missing = np.isnan(values)
+        missing[: self.cut] = False
+        wrong = np.argwhere(missing | far)
+        if not len(wrong):
+            return
+        row, k = wrong[0]
+        times, names = self.given.times or (), self.given.channel_names
+        time = f" ({show(times[row])})" if row < len(times) else ""
+        value = f"{values[row, k]:g}" if far[row, k] else "no value"
+        column = quoted(names[1 + k]) if names else k + 1
+        raise DataError(
+            f"{printable(self.name)} has {value} in row {row + 1}{time} of the known column {column}: expected a "
+            f"number in each of the {self.model.horizon} rows after the last value of the target, within "
+            f"{_FAR_KNOWN * scale.deviation[k]:.3g} of the mean of training; correct or add it"
+        )
 
     def held_out(self) -> tuple[HostArray, HostArray]:
         """The origins (N,) from the cut on whose steps ahead are all known (rolling origin), and these steps (N, F)."""
@@ -264,27 +330,3 @@ class OneSeries:
         actual = self.ahead(self.target, origins)
         known = ~np.isnan(actual).any(axis=1)
         return origins[known], actual[known]
-
-    # ---- to learn from, up to the cut ----
-
-    @property
-    def last_half(self) -> HostArray:
-        """The origins in the last half of the rows to learn from, not before 2.5 seasons if four rows remain."""
-        known_season = min(5 * self.model.season // 2, self.cut - LEAST_ROWS)
-        return np.arange(max(self.cut // 2, known_season, 1), self.cut)
-
-    def changes(self) -> tuple[HostArray, HostArray]:
-        """The changes over a season: of the values in units of the series (n,), and of the columns (n, K)."""
-        m, values, columns = self.model.season, self.values[: self.cut] / self.unit, self.columns[: self.cut]
-        return values[m:] - values[:-m], (columns[m:] - columns[:-m]).astype(np.float64)
-
-    def actual(self, origins: HostArray) -> HostArray:
-        """The values (N, F) of the steps ahead up to the cut, without the effect of the columns; NaN if unknown."""
-        return self.ahead(self.values[: self.cut] - self.effect[: self.cut], origins)
-
-    def mean_errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
-        """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
-        values = forecasts + self.ahead(self.effect, origins)
-        values = exponential(values) if self.log else values
-        errors = np.abs(values - self.ahead(self.target, origins)).mean(axis=1)
-        return errors / mase_divisor(self.target[: self.cut], self.model.season)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from xrnn.files import quoted
 from xrnn.series.checks import LARGEST, DataError, Series, SettingsError, check_same, deviation_of, param
-from xrnn.series.estimator import RULES, Estimator, one_of
+from xrnn.series.estimator import RULES, Estimator, learnt_in, one_of
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
 from xrnn.series.labelled.base import Kind, Watcher, classes_of
 from xrnn.series.labelled.convolutions import Convolutions
@@ -63,6 +63,7 @@ class LabelledEstimator(Estimator):
     def _fitted_model(self) -> Kind:
         """The fitted model, of the kind that the parameter `model` names."""
         p = self._fitted()
+        vars(p).update(learnt_in(vars(self)))
         return KINDS[p.model](p)
 
     def _learn(self, X: Any, targets: HostArray, **learnt: Any) -> Self:
@@ -78,7 +79,7 @@ class LabelledEstimator(Estimator):
         names = next((each.channel_names for each in series if each.channel_names), None)
         vars(p).update(learnt, channels_=series[0].channels, channel_names_=names)
         model.learn(series, self.watcher)
-        self._keep(p)
+        self._finish_fit(self.check_params(), **learnt_in(vars(p)))
         return self
 
     def _predict(self, X: Any) -> HostArray:

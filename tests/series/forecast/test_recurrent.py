@@ -1,8 +1,7 @@
-"""The learnt parts of forecasts: the effect of columns, the linear part, and the output layer of a fixed GRU."""
+"""The recurrent part of forecasts: the output layer of a fixed GRU."""
 
 from __future__ import annotations
 
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,155 +9,18 @@ import numpy as np
 import pytest
 
 from tests.reference import gru as gru_step
-from tests.series.forecast.tiny import forecast_of, params
+from tests.series.forecast.tiny import settings_of
 from xrnn.series import Forecaster
 from xrnn.series.checks import Series
 from xrnn.series.forecast.fit import fit_series
-from xrnn.series.forecast.learnt import (
-    affine,
-    candidates,
-    effect_of,
-    gru,
-    linear_part,
-    moments,
-    output_layers,
-    recurrent_part,
-    repeated,
-    ridge,
-    states,
-)
+from xrnn.series.forecast.linear import affine
+from xrnn.series.forecast.recurrent import gru, output_layers, recurrent_part, states
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.forecast.smoothing import with_errors
 from xrnn.typing import HostArray
 
 RNG = np.random.default_rng
 PENALTIES = (3.0, 0.3, 0.03, 3e-3, 3e-4)
-
-
-def test_ridge_solves_the_normal_equations() -> None:
-    rng = np.random.default_rng(0)
-    A, B = rng.standard_normal((30, 5)) + 3, rng.standard_normal((30, 2)) - 1
-    for penalty, W in zip((0.1, 10.0), ridge(A.T @ A, A.T @ B, (0.1, 10.0)), strict=True):
-        np.testing.assert_allclose((A.T @ A + penalty * np.eye(5)) @ W, A.T @ B, atol=1e-9)
-
-
-def both_moments(z: HostArray, ahead: HostArray) -> tuple[HostArray, HostArray]:
-    """The moments of windows whose values ahead are all known, and of windows whose first value ahead is known."""
-    complete, begun = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
-    return moments(z[complete], ahead[complete]), moments(z[begun], ahead[begun, :1])
-
-
-def solved(A: HostArray, B: HostArray, penalties: list[float]) -> list[HostArray]:
-    """W and, in the last row, the intercept, which is not penalised."""
-    x, a, b = A - A.mean(axis=0), A.mean(axis=0), B.mean(axis=0)
-    each = [np.linalg.solve(x.T @ x + penalty * np.eye(A.shape[1]), x.T @ (B - b)) for penalty in penalties]
-    return [np.vstack([W, b - a @ W]) for W in each]
-
-
-def test_a_repeated_step_is_the_recurrence() -> None:
-    rng = np.random.default_rng(0)
-    w, z = rng.standard_normal(5) / 3, rng.standard_normal(5)
-    values = list(z)
-    for _ in range(7):
-        values.append(float(np.dot(w, values[-5:]) + 0.2))
-    M = repeated(np.append(w, 0.2)[:, None], 7)
-    np.testing.assert_allclose(z @ M[:-1] + M[-1], values[5:])
-
-
-@pytest.mark.parametrize(("season", "F"), [(1, 1), (1, 4), (3, 2)])
-def test_every_candidate_continues_a_constant_and_one_a_noisy_average(season: int, F: int) -> None:
-    """A constant context is 0 after scaling, as are the values ahead."""
-    z = np.zeros((20, 7))
-    for M in candidates(*both_moments(z, np.zeros((20, F))), season):
-        assert M.shape == (8, F)
-        np.testing.assert_allclose(M[-1], 0, atol=1e-12)
-    rng = np.random.default_rng(0)
-    z = rng.standard_normal((4000, 7))
-    of = both_moments(z, rng.standard_normal((4000, F)))
-    errors = [np.abs(z @ M[:-1] + M[-1]).mean() for M in candidates(*of, season)]
-    assert min(errors) < 0.05
-
-
-def test_candidates_from_moments_are_regressions_on_the_windows() -> None:
-    """The moments are sums of parts, the windows are far from 0, and their last values ahead may be unknown."""
-    rng = np.random.default_rng(0)
-    z, ahead = rng.standard_normal((50, 8)) + 100, rng.standard_normal((50, 3)) - 100
-    ahead[::7, 2] = ahead[::9] = np.nan
-    parts = [both_moments(z[part], ahead[part]) for part in (slice(20), slice(20, 21), slice(21, None))]
-    of_all, of_begun = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
-    maps = list(candidates(of_all, of_begun, 4))
-    complete, begun = ~np.isnan(ahead).any(axis=1), ~np.isnan(ahead[:, 0])
-    step = np.eye(9)[:, [4]]
-    naive = repeated(step, 3)
-    error = ahead[complete] - z[complete] @ naive[:-1]
-    for W in solved(z[complete, 4:], error, [0.1, 100.0]):
-        direct = naive.copy()
-        direct[4:] += W
-        assert any(np.allclose(M, direct, atol=1e-7) for M in maps)
-    for W in solved(z[begun, 4:], ahead[begun, :1] - z[begun, 4:5], [1.0]):
-        corrected = step.copy()
-        corrected[4:] += W
-        assert any(np.allclose(M, repeated(corrected, 3), atol=1e-7) for M in maps)
-
-
-def test_no_forecast_of_a_left_out_window_has_seen_later_values() -> None:
-    """The maps have seen no value after the split, and their weights only the steps ahead of windows before it."""
-    F, rows = 3, 200
-    at = np.arange(8, rows)
-
-    def forecasts(values: HostArray, scale: float) -> HostArray:
-        z, ahead = (np.append(values, [np.nan] * F)[at[:, None] + np.arange(*of)] for of in ((-8, 0), (0, F)))
-        return linear_part(z, ahead, at, np.full(len(at), rows), np.full((len(at), 1), scale), 2)[1]
-
-    values = np.random.default_rng(0).standard_normal(rows).cumsum()
-    for scale, more in ((0.0, 0), (1.0, F - 1)):  # if all errors are 0, the weights are equal
-        expected = forecasts(values, scale)
-        for split in np.ceil(rows * np.linspace(0.35, 1, 7)[2:-1]).astype(int):
-            changed = np.where(np.arange(rows) < split + more, values, 10 - values)
-            before = at <= split + more
-            assert np.isfinite(expected[at == split]).all()
-            np.testing.assert_allclose(forecasts(changed, scale)[before], expected[before])
-
-
-def test_errors_count_in_units_of_the_series() -> None:
-    """Half of the windows continue their last value, the others change its sign. The first have larger units."""
-    z, signs = np.random.default_rng(0).standard_normal((400, 4)), np.resize([[1.0], [-1.0]], (400, 1))
-    for scale, least, most in ((100.0, 0.9, 1.1), (0.01, -0.5, 0.5)):
-        windows = z, signs * z[:, 3:], np.arange(400), np.full(400, 400), np.where(signs > 0, scale, 1.0)
-        W, _ = linear_part(*windows, 1)
-        assert least < W[3, 0] < most
-
-
-def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> None:
-    rng = np.random.default_rng(0)
-    columns = rng.standard_normal((200, 3))
-    columns[:, 2] = 1  # its changes are 0
-    values = 3 * columns[:, 0] + 0.1 * rng.standard_normal(200)
-    values[7] = np.nan
-    np.testing.assert_allclose(effect_of(values, columns), [3, 0, 0], atol=0.05)
-    np.testing.assert_array_equal(effect_of(values[:4], columns[:4]), 0)
-
-
-@pytest.mark.parametrize("growth", [-1.2, 1.2])
-def test_an_unstable_candidate_is_left_out(growth: float) -> None:
-    """One step of such a series, repeated, grows without bound."""
-    values = growth ** np.arange(80.0) + np.random.default_rng(0).standard_normal(80)
-    assert np.isfinite(forecast_of(values, horizon=20)).all()
-    assert np.isfinite(forecast_of(np.sin(values), horizon=20)).all()
-
-
-def test_the_memory_of_a_repeated_step_does_not_grow_as_the_square_of_the_context() -> None:
-    C = 20_000
-    step = np.zeros((C + 1, 1))
-    step[C - 7] = 1
-    tracemalloc.start()
-    repeated(step, 8)
-    _, most = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert most < 10 * 8 * 8 * C
-
-
-# ---- the recurrent part ----
 
 
 def jumps(count: int, rows: int = 63) -> list[HostArray]:
@@ -178,7 +40,7 @@ def jumps(count: int, rows: int = 63) -> list[HostArray]:
 
 def fitted(values: list[HostArray], horizon: int = 3) -> list[OneSeries]:
     series = [Series(each[:, None], None, str(i)) for i, each in enumerate(values)]
-    return fit_series(series, params(horizon=horizon))
+    return fit_series(series, settings_of(horizon=horizon))
 
 
 def test_states_are_those_of_the_gru_in_float64_and_zeros_before_a_short_series_change_nothing() -> None:
@@ -285,7 +147,7 @@ def mean_errors(model: Model, given: list[HostArray], origins: HostArray) -> tup
     with_it, without_it = (
         float(
             np.abs(
-                actual - np.stack([OneSeries(Series(v[:, None], None, ""), of).plain(origins)[0] for v in given])
+                actual - np.stack([OneSeries(Series(v[:, None], None, ""), of).plain(origins) for v in given])
             ).mean()
         )
         for of in (model, replace(model, recurrent=0 * model.recurrent))
@@ -321,11 +183,10 @@ def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path
     np.testing.assert_array_equal(loaded.predict([*values, *new]), forecaster.predict([*values, *new]))
     assert np.isfinite(loaded.predict_quantiles(new)).all()
     one, at = fitted(values)[0], np.array([63])
-    plain, recent = one.plain(at)
-    V = one.model.recurrent
-    one.model.recurrent = 0 * V
+    without_it, recent = one.averaged(at, one.model.linear, one.model.smoothing)
     np.testing.assert_array_equal(recent, with_errors(values[0], None, at, 3, 1)[1])
-    np.testing.assert_allclose(plain - one.plain(at)[0], one.unit * affine(states(recent), V))
+    correction = one.unit * affine(states(recent), one.model.recurrent)
+    np.testing.assert_allclose(one.plain(at) - without_it, correction)
 
 
 @pytest.mark.parametrize(
