@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import standin_backend
 from tests.standin import counting
-from xrnn import select
+from xrnn.arrays import registry
+from xrnn.arrays.registry import recognize
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.backends.cupy import CupyBackend
-from xrnn.select import get_backend, recognize
 
 # `make gpu-check` may run on a machine without hypothesis. Tests that need it are then left out.
 pytest_plugins = ["tests.require_gpu", "tests.left_out", "tests.workers"]
@@ -67,10 +69,15 @@ def no_waiting(backend: Backend) -> Callable[[], AbstractContextManager[None]]:
 
 
 @pytest.fixture
-def table_of_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+def table_of_backends() -> Iterator[None]:
+    """Restores the table of backends after the test."""
     get_backend("numpy")  # loaded now: loading it only within the test would make a second one later
-    for name in ("_loaders", "_loaded", "_by_type"):
-        monkeypatch.setattr(select, name, dict(getattr(select, name)))
+    tables: list[dict[Any, Any]] = [registry.loaders, registry.loaded, registry.by_array_type]
+    before = [table.copy() for table in tables]
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
 
 
 @pytest.fixture

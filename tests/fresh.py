@@ -30,11 +30,11 @@ for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
 # Replaces CuPy by the stand-in, so that there is a second backend without a GPU.
 STANDIN_AS_CUPY = """
 import sys
-import xrnn.select
+from xrnn.arrays import registry
 from tests import standin_backend
 sys.modules["fake_cupy_backend"] = type(sys)("fake_cupy_backend")
 sys.modules["fake_cupy_backend"].load = standin_backend.make
-xrnn.select._loaders["cupy"] = "fake_cupy_backend"
+registry.loaders["cupy"] = "fake_cupy_backend"
 """
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from tests import cuda_emulator, standin
 from tests.standin import raw
+from xrnn.arrays.registry import recognize
+from xrnn.arrays.select import backend_of
 from xrnn.backends.cupy import CupyBackend
-from xrnn.select import backend_of, recognize
 
 _ATTRIBUTES = standin.cuda.Device.attributes
 

@@ -15,9 +15,9 @@ import pytest
 from tests import standin
 from tests.fresh import output_of, run_python
 from xrnn import get_backend, set_backend, set_precision, use_backend, use_fused, use_precision
+from xrnn.arrays.select import backend_of
 from xrnn.backend import fused_forms
 from xrnn.precision import Precision, precision
-from xrnn.select import backend_of
 
 
 class Case(NamedTuple):

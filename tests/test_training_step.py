@@ -13,9 +13,9 @@ import pytest
 from tests.conftest import STANDIN
 from tests.standin.counting import counted
 from xrnn import EMA, RNN, SGD, Adam, Embedding, Linear, Stack, clip_grad_norm, last, last_gradient
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend, use_fused
 from xrnn.losses import binary_cross_entropy, huber, mean_squared_error, quantile, softmax_cross_entropy
-from xrnn.select import get_backend
 from xrnn.typing import Array
 
 V, E, H, T, N = 11, 3, 5, 4, 2

@@ -11,6 +11,10 @@ import importlib as _importlib
 import os.path as _path
 import typing as _typing
 
+from xrnn.arrays.convert import asarray, to_numpy
+from xrnn.arrays.namespace import xp as xp
+from xrnn.arrays.registry import register_backend
+from xrnn.arrays.select import backend_of, get_backend, set_backend, use_backend
 from xrnn.backend import Backend, BackendUnavailableError, Explanation, use_fused
 from xrnn.cells import register_cell
 from xrnn.gradcheck import GradientMismatchError, gradcheck
@@ -54,8 +58,6 @@ from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
 from xrnn.ops.cells.slstm import SLSTMCell
 from xrnn.optim import EMA, SGD, Adam, Optimizer, clip_grad_norm, cosine, linear
 from xrnn.precision import set_precision, use_precision
-from xrnn.select import asarray, backend_of, get_backend, register_backend, set_backend, to_numpy, use_backend
-from xrnn.select import xp as xp
 from xrnn.sequences import Directed, batches, last, last_gradient, pad
 from xrnn.typing import Array, DType, HostArray, Lengths, StreamState, SupportsDLPack
 

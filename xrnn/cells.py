@@ -23,9 +23,9 @@ from xrnn.layers.recurrent import RecurrentLayer, shapes_of
 from xrnn.layers.rnn import RNN
 from xrnn.layers.slstm import SLSTM
 from xrnn.layers.stack import Stack
+from xrnn.messages import kind_of
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import LeakyRNNCell
-from xrnn.select import kind_of
 
 LayerClass = TypeVar("LayerClass", bound=type[RecurrentLayer])
 

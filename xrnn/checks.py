@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from xrnn.arrays.select import backend_of
 from xrnn.backend import Backend
-from xrnn.select import backend_of, cast, kind_of
+from xrnn.messages import cast_hint, kind_of
 from xrnn.typing import Array, HostArray
 
 
@@ -22,7 +23,7 @@ def check_float(name: str, array: Any) -> Backend:
     backend = backend_of(array, name)
     if array.dtype not in (np.float32, np.float64):
         native = "float64" if array.dtype.str[1:] == "f8" else "float32"
-        raise TypeError(f"{name} has {dtype_of(array)}: expected float32 or float64; {cast(name, array, native)}")
+        raise TypeError(f"{name} has {dtype_of(array)}: expected float32 or float64; {cast_hint(name, array, native)}")
     return backend
 
 
@@ -158,7 +159,7 @@ def check_leak(leak: Any, b: Array, backend: Backend) -> float | Array | None:
     if type(leak) is not np.ndarray:
         check_place("leak", leak, backend, b.device, "b")
     if leak.dtype.kind not in "fiu":
-        raise TypeError(f"leak has dtype {leak.dtype}: {expected}; {cast('leak', leak, b.dtype.name)}")
+        raise TypeError(f"leak has dtype {leak.dtype}: {expected}; {cast_hint('leak', leak, b.dtype.name)}")
     if leak.shape != b.shape:
         raise ValueError(f"leak has shape {leak.shape}: {expected}; b is {b.shape}")
     if isinstance(leak, np.ndarray):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from xrnn.select import backend_of, cast
+from xrnn.arrays.select import backend_of
+from xrnn.messages import cast_hint
 from xrnn.typing import Array
 
 
@@ -46,7 +47,8 @@ def gradcheck(
         backend = backend_of(arg, name)
         if arg.dtype != np.float64:
             raise TypeError(
-                f"{name} has dtype {arg.dtype}: differences of ε = {eps} need float64; {cast(name, arg, 'float64')}"
+                f"{name} has dtype {arg.dtype}: differences of ε = {eps} need float64; "
+                f"{cast_hint(name, arg, 'float64')}"
             )
     rng = np.random.default_rng(rng)
     y = forward(*args)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, Required, TypeAlias, TypedDict, TypeGuard, TypeVar
 
 from xrnn.checks import check_number, is_read_only
-from xrnn.select import kind_of
+from xrnn.messages import kind_of
 from xrnn.sharing import FixedList, users_of
 from xrnn.typing import Array
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from xrnn.arrays.select import Selection, select
 from xrnn.backend import MULTIPLYING, OPERATIONS, Backend, Explanation, Operation, fused_forms
 from xrnn.cells import CELLS, VARIANTS, cell_of
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import RNNCell
 from xrnn.precision import precision
-from xrnn.select import Selection, select
 
 _EXAMPLE = {"T": 50, "N": 16, "D": 64, "H": 256}
 

@@ -17,10 +17,11 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from xrnn.arrays.select import backend_of
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_index, check_integer, check_number, check_place, check_range, dtype_of
 from xrnn.init import as_dtype
-from xrnn.select import backend_of, cast
+from xrnn.messages import cast_hint
 from xrnn.typing import Array, DType
 
 _ONE_EACH: Final = "one for each prediction"
@@ -232,7 +233,7 @@ def _mean(
     if target.dtype != y.dtype:
         raise TypeError(
             f"{target_name} has {dtype_of(target)}, but {y_name} has {dtype_of(y)}: "
-            f"{cast(target_name, target, y.dtype.name)}"
+            f"{cast_hint(target_name, target, y.dtype.name)}"
         )
     _check_shape(target_name, target, y.shape)
     xp = backend.xp
@@ -306,7 +307,7 @@ def _check_weight(
 ) -> None:
     check_place(name, weight, backend, y.device, beside)
     if weight.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {weight.dtype}: expected numbers; {cast(name, weight, y.dtype.name)}")
+        raise TypeError(f"{name} has dtype {weight.dtype}: expected numbers; {cast_hint(name, weight, y.dtype.name)}")
     _check_shape(name, weight, *shapes, hint=hint)
     if backend.reads_are_free and not (np.isfinite(weight) & (weight >= 0)).all():
         raise ValueError(f"{name} holds values from {weight.min()} to {weight.max()}: expected finite numbers from 0")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from xrnn.arrays.select import backend_of, device_of
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_float, check_integer, check_number, check_place
 from xrnn.groups import (
@@ -23,7 +24,7 @@ from xrnn.groups import (
     groups_of,
     refuse_untrained,
 )
-from xrnn.select import backend_of, device_of, kind_of
+from xrnn.messages import kind_of
 from xrnn.sharing import FixedList, count_update, refuse_shared, users_of
 from xrnn.typing import Array
 

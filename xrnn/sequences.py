@@ -8,10 +8,12 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
+from xrnn.arrays.convert import asarray, check_numbers
+from xrnn.arrays.select import backend_of
 from xrnn.backend import Backend
 from xrnn.checks import check_index, check_integer, check_lengths, check_place, dtype_of
 from xrnn.init import as_generator
-from xrnn.select import asarray, backend_of, check_numbers, kind_of
+from xrnn.messages import kind_of
 from xrnn.typing import Array, HostArray, Lengths
 
 Direction: TypeAlias = Literal["forward", "reverse", "both"]

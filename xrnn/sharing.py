@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.select import backend_of
+from xrnn.arrays.select import backend_of
 from xrnn.typing import Array
 
 

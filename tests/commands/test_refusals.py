@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import xrnn.select
+import xrnn
 from tests.commands.runs import REGRESS, RUNS, Capture, Patch, failed, raising, write_data
 from tests.forge import Forgery
 from tests.series.waves import write_csv
+from xrnn.arrays import registry
 from xrnn.backend import BackendUnavailableError
 from xrnn.commands.main import main
 
@@ -150,8 +151,8 @@ def test_a_backend_is_named_or_refused(words: list[str], capsys: Capture, monkey
         "'slide-rule'", "--backend slide-rule"
     )
     error = BackendUnavailableError("CuPy is not installed:\n`pip install …`")
-    monkeypatch.setitem(xrnn.select._loaders, "cupy", raising(error))
-    monkeypatch.delitem(xrnn.select._loaded, "cupy", raising=False)  # the backend on this machine
+    monkeypatch.setitem(registry.loaders, "cupy", raising(error))
+    monkeypatch.delitem(registry.loaded, "cupy", raising=False)  # the backend on this machine
     monkeypatch.setenv("XRNN_BACKEND", "cupy")
     assert refusal(capsys, words).endswith("CuPy is not installed: `pip install …`")
     if words[0] != "regress":

@@ -17,9 +17,9 @@ from tests import standin
 from tests.errors import one_line
 from tests.layers.kinds import KINDS, SIMPLE, WITHOUT_DROPOUT, assert_same, first, host, made, poison
 from xrnn import GRU, LSTM, SGD, Adam, Bidirectional, Dropout, Embedding, Linear, Recurrent, Stack, freeze, quantize
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
-from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
 

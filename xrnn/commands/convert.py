@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 import xrnn
+from xrnn.arrays.select import get_backend, use_backend
 from xrnn.commands.options import argument, with_options
 from xrnn.commands.output import check_outputs, to_stderr
 from xrnn.commands.predict import ESTIMATORS
@@ -21,7 +22,6 @@ from xrnn.exchange.model import Model, host, is_int8, is_recurrent, model_of, na
 from xrnn.files import printable
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
-from xrnn.select import get_backend, use_backend
 from xrnn.series import Forecaster, Regressor
 from xrnn.series.checks import DataError, ModelError, Scale, SettingsError, file_errors
 from xrnn.series.estimator import Estimator, kind_in

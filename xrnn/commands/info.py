@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 
+from xrnn.arrays.select import use_backend
 from xrnn.commands.convert import converting, read_file
 from xrnn.commands.options import BackendOption, argument, selected
 from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.exchange.model import named_leaves
 from xrnn.files import printable
 from xrnn.info import config, explain_sizes, explained
-from xrnn.select import use_backend
 from xrnn.series.checks import SettingsError
 from xrnn.series.estimator import Estimator, learnt_in
 

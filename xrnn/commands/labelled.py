@@ -11,12 +11,12 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import numpy as np
 
+from xrnn.arrays.select import use_backend
 from xrnn.commands.options import TableOptions, argument, columns_of, selected
 from xrnn.commands.output import Draw, Results, Run, counted, escaped, span, to_stderr
 from xrnn.commands.progress import TrainingProgress
 from xrnn.files import printable, quoted
 from xrnn.info import selection_lines
-from xrnn.select import use_backend
 from xrnn.series import Regressor
 from xrnn.series.checks import LARGEST, DataError, Series, as_number, check_channels, param
 from xrnn.series.labelled.base import TEST, classes_of, hold_out

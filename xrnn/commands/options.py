@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final, get_args
 
 import typer
 
-from xrnn.select import Selection, choices, select
+from xrnn.arrays.registry import choices
+from xrnn.arrays.select import Selection, select
 from xrnn.series import Classifier
 from xrnn.series.checks import SettingsError
 from xrnn.series.estimator import Rule, one_of

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+from xrnn.arrays.select import use_backend
 from xrnn.commands.forecast import forecast_columns, steps_of
 from xrnn.commands.options import (
     BackendOption,
@@ -24,7 +25,6 @@ from xrnn.commands.options import (
 )
 from xrnn.commands.output import escaped, to_stderr
 from xrnn.files import quoted
-from xrnn.select import use_backend
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import DataError, Series, SettingsError, file_errors, param
 from xrnn.series.estimator import kind_in

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from xrnn.arrays.select import backend_of, get_backend
 from xrnn.backend import Backend
 from xrnn.checks import check_integer
 from xrnn.exchange.description import Description, MakeCell, build, canonical, describe, entry, pop, take_apart
@@ -26,8 +27,8 @@ from xrnn.files import ArrayFile, format_in, open_arrays, quoted, write_own
 from xrnn.groups import HasParameters
 from xrnn.layers.composite import Composite
 from xrnn.layers.network import Network
+from xrnn.messages import cast_hint, kind_of
 from xrnn.optim import EMA, SGD, Adam, Optimizer
-from xrnn.select import backend_of, cast, get_backend, kind_of
 from xrnn.sharing import refuse_shared
 from xrnn.typing import Array, HostArray
 
@@ -356,7 +357,9 @@ def encoded(value: Any, name: str, arrays: dict[str, Array], depth: int) -> Any:
         raise TypeError(f"{name} is a {kind_of(value)}: expected JSON values and arrays; convert it to them")
     backend_of(value, name)
     if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8 or not value.dtype.isnative:
-        raise TypeError(f"{name} has dtype {value.dtype}: expected numbers or bools; {cast(name, value, 'float64')}")
+        raise TypeError(
+            f"{name} has dtype {value.dtype}: expected numbers or bools; {cast_hint(name, value, 'float64')}"
+        )
     place = f"extra.{sum(key.startswith('extra.') for key in arrays)}"
     arrays[place] = value
     return {"array": place, "host": type(value) is np.ndarray}

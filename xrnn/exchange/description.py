@@ -23,9 +23,9 @@ from xrnn.layers.own import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.layers.stack import Stack
 from xrnn.layers.store import Int8Store
+from xrnn.messages import kind_of
 from xrnn.ops.cell import Cell
 from xrnn.ops.int8 import Int8Matrix
-from xrnn.select import kind_of
 from xrnn.typing import Array
 
 Description: TypeAlias = dict[str, Any]

@@ -11,6 +11,8 @@ from typing import Any, Final, TypeAlias, TypeVar, overload
 
 import numpy as np
 
+from xrnn.arrays.convert import to_numpy
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.exchange.description import (
     Description,
@@ -23,7 +25,7 @@ from xrnn.exchange.description import (
 from xrnn.files import ArrayFile, FileError, arrays_content, format_in, open_arrays, parse_object, quoted, write_own
 from xrnn.groups import HasParameters
 from xrnn.layers.network import Network
-from xrnn.select import get_backend, kind_of, to_numpy
+from xrnn.messages import kind_of
 from xrnn.typing import Array, HostArray
 
 L = TypeVar("L")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.exchange.model import ExportedLayers, Model, cell_row, host, is_recurrent, model_of, unflattened, warn_of_nan
 from xrnn.exchange.onnx_weights import from_onnx as xrnn_weights
@@ -26,12 +27,12 @@ from xrnn.layers.gru import GRU
 from xrnn.layers.linear import Linear
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.rnn import RNN
+from xrnn.messages import kind_of
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.rnn import NONLINEARITIES, RNNCell
 from xrnn.optional import import_optional, install_hint
-from xrnn.select import get_backend, kind_of
 from xrnn.typing import HostArray
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
+from xrnn.arrays.convert import check_numbers, to_numpy
 from xrnn.cells import CELLS, is_layer
 from xrnn.checks import check_bool
 from xrnn.exchange.checkpoint import Checkpoint
@@ -22,8 +23,8 @@ from xrnn.layers.embedding import Embedding
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
+from xrnn.messages import kind_of
 from xrnn.ops.cell import Cell
-from xrnn.select import check_numbers, kind_of, to_numpy
 from xrnn.typing import HostArray
 
 _OTHERS: Final = (Bidirectional, LayerNorm, Linear, Embedding)

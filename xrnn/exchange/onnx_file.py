@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.files import FileError, printable, quoted, read_regular
-from xrnn.select import kind_of
+from xrnn.messages import kind_of
 from xrnn.typing import HostArray
 
 DEEPEST: Final = 8  # dimensions of an array

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.exchange.model import unflattened
 from xrnn.exchange.onnx_evaluate import LENGTHS, Evaluator, supports
@@ -26,7 +27,6 @@ from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.optional import import_optional
-from xrnn.select import get_backend
 from xrnn.typing import HostArray
 
 if TYPE_CHECKING:

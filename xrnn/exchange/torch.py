@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from xrnn.arrays.convert import to_numpy
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.cells import is_layer
 from xrnn.exchange import torch_weights
@@ -20,8 +22,8 @@ from xrnn.layers.embedding import Embedding
 from xrnn.layers.linear import Linear
 from xrnn.layers.slstm import SLSTM
 from xrnn.layers.stack import Stack
+from xrnn.messages import full_name, kind_of
 from xrnn.optional import import_optional
-from xrnn.select import full_name, get_backend, kind_of, to_numpy
 from xrnn.typing import Array, HostArray
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
+from xrnn.arrays.select import backend_of
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_float, check_place, dtype_of, is_read_only
 from xrnn.layers.store import unchangeable
-from xrnn.select import backend_of, cast, kind_of
+from xrnn.messages import cast_hint, kind_of
 from xrnn.sharing import users_of
 from xrnn.typing import Array
 
@@ -222,7 +223,7 @@ class Layer:
         if array.dtype != self._dtype:
             raise TypeError(
                 f"{name} has {dtype_of(array)}, but {this} computes in {self._dtype}: "
-                f"{cast(name, array, self._dtype.name)}"
+                f"{cast_hint(name, array, self._dtype.name)}"
             )
         self._refuse_shape(name, array, expected, remedy)
 

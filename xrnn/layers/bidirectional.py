@@ -7,9 +7,9 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from xrnn import init
+from xrnn.arrays.select import backend_of, device_of
 from xrnn.layers.composite import Composite, Part, States
 from xrnn.layers.recurrent import RecurrentLayer
-from xrnn.select import backend_of, device_of
 from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from xrnn.arrays.select import backend_of
 from xrnn.checks import check_bool
 from xrnn.layers.base import given_or_last, like_states
-from xrnn.select import backend_of, kind_of
+from xrnn.messages import kind_of
 from xrnn.sharing import FixedList
 from xrnn.typing import Array, ArrayIfNeeded, Lengths
 

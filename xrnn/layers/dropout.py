@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from xrnn.arrays.select import backend_of
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_integer, check_number, check_place
 from xrnn.layers.base import given_or_last
 from xrnn.ops.random import keep
-from xrnn.select import backend_of
 from xrnn.typing import Array
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from xrnn.layers.base import Layer
 from xrnn.layers.composite import Composite
 from xrnn.layers.network import Network
-from xrnn.select import kind_of
+from xrnn.messages import kind_of
 
 AnyLayer = TypeVar("AnyLayer", bound="Layer | Composite | Network")
 

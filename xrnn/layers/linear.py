@@ -8,10 +8,10 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from xrnn import init
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_size
 from xrnn.layers.base import Layer
-from xrnn.select import get_backend
 from xrnn.typing import Array, ArrayIfNeeded, DType
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 from xrnn.checks import check_bool
-from xrnn.select import kind_of
+from xrnn.messages import kind_of
 from xrnn.sharing import FixedList
 from xrnn.typing import Array
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from xrnn import init
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.gradcheck import GradientMismatchError, gradcheck
 from xrnn.layers.recurrent import Cache, RecurrentLayer, as_tuple, fresh_params, single
 from xrnn.ops.cell import Cell, Run, StepArrays
 from xrnn.ops.random import Draws
-from xrnn.select import get_backend
 from xrnn.typing import Array, ArrayIfNeeded, DType, Lengths, Results
 
 

@@ -10,8 +10,8 @@ from xrnn.layers.composite import Composite
 from xrnn.layers.frozen import AnyLayer, parts_of
 from xrnn.layers.network import Network
 from xrnn.layers.recurrent import RecurrentLayer
+from xrnn.messages import kind_of
 from xrnn.ops.int8 import quantize_columns
-from xrnn.select import kind_of
 
 
 def quantize(layer: AnyLayer) -> AnyLayer:

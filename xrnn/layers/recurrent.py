@@ -10,16 +10,17 @@ from typing import Any, ClassVar, NoReturn, Self, TypeAlias
 import numpy as np
 
 from xrnn import init
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_integer, check_lengths, check_size
 from xrnn.layers.base import ByName, Layer, show_shape
 from xrnn.layers.store import FrozenStore, Int8Store, Store, unchangeable
+from xrnn.messages import kind_of
 from xrnn.ops.cell import Cell, check_tuples
 from xrnn.ops.heads import hidden_size
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.int8 import Int8Matrix
 from xrnn.ops.random import Draws
-from xrnn.select import get_backend, kind_of
 from xrnn.typing import Array, ArrayIfNeeded, DType, Lengths, StreamState
 
 State: TypeAlias = tuple[Array, ...]  # (N, H) for each state of the cell

@@ -7,13 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from xrnn.arrays.select import backend_of
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_leak, logit_of_leak
 from xrnn.layers.base import ByName
 from xrnn.layers.recurrent import Cache, SingleStateLayer
 from xrnn.ops.cell import Cell
 from xrnn.ops.cells.rnn import NONLINEARITIES, LeakyRNNCell, Nonlinearity, RNNCell, TrainedLeakRNNCell
-from xrnn.select import backend_of
 from xrnn.typing import Array, ArrayIfNeeded, DType
 
 

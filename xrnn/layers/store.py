@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.messages import kind_of
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import FrozenWeights, Inputs, Outputs
 from xrnn.ops.int8 import Int8Matrix
-from xrnn.select import kind_of
 from xrnn.typing import Array
 
 _LARGEST: Final = 2**16  # the most rows of an int8 matrix: 2¹⁶ · 255 · 128 < 2³¹, so no sum of 32 bits overflows

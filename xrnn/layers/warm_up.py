@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+from xrnn.arrays.select import backend_of
 from xrnn.checks import check_bool, check_integer
 from xrnn.layers.base import like_states
 from xrnn.layers.recurrent import as_tuple
-from xrnn.select import backend_of, kind_of
+from xrnn.messages import kind_of
 
 _EVERY: Final = 2.0  # least seconds between two lines of progress
 _EXPECTED: Final = "expected pairs of time steps and batch rows, as in [(50, 16)]"

@@ -18,12 +18,14 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from xrnn.arrays.convert import to_numpy
+from xrnn.arrays.select import backend_of, device_of
 from xrnn.backend import Backend
 from xrnn.checks import check_float, check_number, check_place
+from xrnn.messages import kind_of
 from xrnn.parallel import nccl
 from xrnn.parallel.launcher import ParallelError, launched
 from xrnn.parallel.mpi import Ranks, different_calls
-from xrnn.select import backend_of, device_of, kind_of, to_numpy
 from xrnn.sharing import count_update, users_of
 from xrnn.typing import Array, HostArray
 

@@ -24,10 +24,10 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 
+from xrnn.arrays.select import get_backend
 from xrnn.cells import CELLS
 from xrnn.exchange.checkpoint import checkpoint_content, peek, read_checkpoint
 from xrnn.files import FileError, format_in, open_arrays, printable, quoted, write_own
-from xrnn.select import get_backend
 from xrnn.series.checks import SettingsError, as_number, param
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xrnn.select import holds_mask
+from xrnn.arrays.convert import holds_mask
 from xrnn.series.checks import DataError, Series, check_channels, check_sizes, checked
 from xrnn.typing import HostArray
 

@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend, BackendUnavailableError, use_fused
 from xrnn.exchange.torch_weights import CELLS
 from xrnn.info import explain
-from xrnn.select import get_backend
 from xrnn.torch.threads import share_threads
 from xrnn.torch.unsupported import Unsupported
 from xrnn.typing import Array

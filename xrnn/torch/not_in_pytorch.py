@@ -13,9 +13,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from xrnn.exchange.torch_weights import CELLS, parameter_names, shapes
 from xrnn.layers.lru import LRU as Layer
 from xrnn.layers.recurrent import check_heads
+from xrnn.messages import kind_of
 from xrnn.ops.cells.minimal import Candidate, MinGRUCell
 from xrnn.ops.cells.slstm import ForgetGate, SLSTMCell
-from xrnn.select import kind_of
 from xrnn.torch.forward import PYTORCH_FORWARDS, run
 from xrnn.torch.modules import KernelModule
 from xrnn.torch.original import step_by_step

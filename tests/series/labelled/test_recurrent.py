@@ -17,10 +17,10 @@ from tests.series.labelled.tiny import TINY, prepared
 from tests.series.waves import imbalanced, waves
 from tests.standin.counting import counted
 from xrnn import gradcheck
+from xrnn.arrays.select import use_backend
 from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.exchange.description import put_together, take_apart
-from xrnn.select import use_backend
 from xrnn.sequences import pad
 from xrnn.series.checks import DivergedError, Series
 from xrnn.series.labelled import recurrent

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.series.waves import waves
-from xrnn.select import use_backend
+from xrnn.arrays.select import use_backend
 from xrnn.series.checks import Series
 from xrnn.series.labelled.base import classes_of, targets_of
 from xrnn.series.labelled.estimators import Classifier, LabelledEstimator

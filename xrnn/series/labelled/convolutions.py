@@ -13,9 +13,10 @@ from typing import Final
 
 import numpy as np
 
+from xrnn.arrays.convert import to_numpy
+from xrnn.arrays.select import get_backend
 from xrnn.layers.linear import Linear
 from xrnn.losses import softmax_cross_entropy
-from xrnn.select import get_backend, to_numpy
 from xrnn.series.checks import Scale, Series, SettingsError, param
 from xrnn.series.labelled.base import Kind, Watcher, groups_of, targets_of
 from xrnn.typing import HostArray

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from xrnn.arrays.convert import to_numpy
 from xrnn.cells import CELLS
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
@@ -16,7 +17,6 @@ from xrnn.layers.network import Network
 from xrnn.layers.stack import Stack
 from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
 from xrnn.optim import Adam, clip_grad_norm, cosine
-from xrnn.select import to_numpy
 from xrnn.sequences import batches, pad
 from xrnn.series.checks import DivergedError, Scale, Series, SettingsError, param
 from xrnn.series.labelled.base import VALIDATION, Kind, Watcher, hold_out, targets_of

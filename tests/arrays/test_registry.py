@@ -192,7 +192,7 @@ def test_loaders_that_are_refused() -> None:
         (
             TypeError,
             registered("second", Second),
-            f"{taken}'second' are tests.test_register_backend.OwnArray, as those",
+            f"{taken}'second' are tests.arrays.test_registry.OwnArray, as those",
         ),
         (TypeError, registered("third", Third), f"{taken}'third' are numpy.ndarray, as those of numpy"),
         (BackendUnavailableError, registered("missing", "no_such_module"), "it can't be imported (No module named"),
@@ -204,8 +204,8 @@ def test_an_installed_package_needs_no_import(tmp_path: Path) -> None:
     """Its entry point names the backend: `xrnn info` and scripts find it."""
     (metadata := tmp_path / "own_backend-1.0.dist-info").mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: own-backend\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[xrnn.backends]\nown = tests.test_register_backend:OwnBackend\n")
+    (metadata / "entry_points.txt").write_text("[xrnn.backends]\nown = tests.arrays.test_registry:OwnBackend\n")
     code = "import xrnn; print(type(xrnn.xp.zeros(2)).__name__, xrnn.RNN.init(2, 3).backend.name); xrnn.show_config()"
-    done = run_python(code, XRNN_BACKEND="own", PYTHONPATH=f"{Path(__file__).parents[1]}:{tmp_path}")
+    done = run_python(code, XRNN_BACKEND="own", PYTHONPATH=f"{Path(__file__).parents[2]}:{tmp_path}")
     assert done.stdout.startswith("OwnArray own\nbackend: own (decided by XRNN_BACKEND=own)\n"), done.stderr
     assert not done.stderr

@@ -13,10 +13,11 @@ from tests import standin as cp
 from tests.conftest import STANDIN
 from tests.errors import one_line, refused
 from tests.fresh import NO_CUPY, output_of
-from xrnn import RNN, asarray, backend_of, get_backend, set_backend, to_numpy, use_backend, xp
-from xrnn import select as selecting
+from xrnn import RNN, asarray, backend_of, get_backend, set_backend, use_backend, xp
+from xrnn.arrays import registry
+from xrnn.arrays import select as selecting
+from xrnn.arrays.select import select
 from xrnn.backend import Backend, BackendUnavailableError
-from xrnn.select import select
 
 # ---- the order of precedence ----
 
@@ -24,8 +25,8 @@ from xrnn.select import select
 @pytest.fixture
 def two_backends(table_of_backends: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The stand-in takes CuPy's place, and nothing is selected."""
-    monkeypatch.setitem(selecting._loaders, "cupy", lambda: STANDIN)
-    monkeypatch.delitem(selecting._loaded, "cupy", raising=False)
+    monkeypatch.setitem(registry.loaders, "cupy", lambda: STANDIN)
+    monkeypatch.delitem(registry.loaded, "cupy", raising=False)
     monkeypatch.setattr(selecting, "_process", None)
     selecting._auto.cache_clear()
     yield
@@ -149,7 +150,7 @@ def test_numpy_arrays_beside_another_backend_that_works() -> None:
     """Its loader may itself use NumPy arrays."""
     code = """
 import numpy as np, xrnn
-from tests.test_register_backend import OwnBackend
+from tests.arrays.test_registry import OwnBackend
 def load():
     xrnn.to_numpy(np.ones(2))
     return OwnBackend()
@@ -256,29 +257,3 @@ def test_backend_of(backend: Backend) -> None:
 def test_backend_of_other_objects(thing: Any) -> None:
     with one_line(TypeError, "x is a ", type(thing).__name__, "expected an array of cupy or numpy", "xrnn.asarray(x)"):
         backend_of(thing, "x")
-
-
-@pytest.mark.parametrize("dtype", [None, "float32", "float64", "int64"])
-def test_asarray_and_to_numpy_keep_values(backend: Backend, dtype: Any) -> None:
-    host = np.arange(6.0).reshape(2, 3)
-    for order in (host, np.asfortranarray(host)):
-        moved = asarray(order, dtype, backend=backend)
-        assert backend.owns(moved)
-        assert moved.dtype == np.dtype(dtype or "float64")
-        assert asarray(moved, backend=backend) is moved
-        back = to_numpy(moved)
-        assert type(back) is np.ndarray
-        np.testing.assert_array_equal(back, host)
-    for value in (3, 2.5, [1, 2], [[1.0], [2.0]], (True, False), range(3)):
-        np.testing.assert_array_equal(to_numpy(asarray(value, backend=backend)), np.asarray(value))
-
-
-@pytest.mark.parametrize(
-    "value", [None, "ab", b"ab", {}, {1, 2}, ["a", "b"], [None], [[1.0], [1.0, 2.0]], object(), iter([1])]
-)
-def test_asarray_of_values_without_numbers(backend: Backend, value: Any) -> None:
-    with one_line(TypeError, f"array is a {type(value).__name__}: expected an array, a number, or nested lists"):
-        asarray(value, backend=backend)
-    for values in (["a"], [None, 3], [np.datetime64("2024-01-01")]):
-        with one_line(TypeError, f"array has dtype {np.array(values).dtype}: expected numbers"):
-            asarray(np.array(values), backend="numpy")
