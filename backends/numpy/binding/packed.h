@@ -56,7 +56,7 @@ class PackedForms {
         char* const memory = static_cast<char*>(allocate(bytes));
         if (!memory) return std::nullopt;
         if (pack_x(memory) < 0 || pack_h(memory + x_bytes) < 0) {
-            std::free(memory);
+            release(memory);
             exceptional.push_back(&by);
             return std::nullopt;
         }
@@ -98,7 +98,7 @@ class PackedForms {
     }
 
     struct Free {
-        void operator()(void* memory) const { std::free(memory); }
+        void operator()(void* memory) const { release(memory); }
     };
     struct Made {
         const void* by;  // the Operations of a form

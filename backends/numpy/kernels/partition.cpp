@@ -1,6 +1,8 @@
 #include "partition.h"
 
+#if !defined(_WIN32)
 #include <unistd.h>
+#endif
 
 namespace xrnn {
 

@@ -23,7 +23,7 @@ struct Team {
     const OpenMP& library;
     Job& job;
     const int most;
-    const pthread_t caller = pthread_self();
+    const std::thread::id caller = std::this_thread::get_id();
     std::atomic<int> arrived{1};  // the caller has
     std::atomic<int> n{0};        // the number of threads that run the job, the first to arrive; 0: not known yet
 };
@@ -71,7 +71,7 @@ void follow(Team& team) {
 
 void join(void* argument) {
     Team& team = *static_cast<Team*>(argument);
-    pthread_equal(team.caller, pthread_self()) ? lead(team) : follow(team);
+    std::this_thread::get_id() == team.caller ? lead(team) : follow(team);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ struct alignas(64) Worker {
     Task task;
     Cpus cpus;        // the CPUs that it may use while it is awake
     int64_t cpus_at;  // when they were read
-    pthread_t thread;
+    Thread thread;
 
     bool change(State from, State to) {
         int expected = from;

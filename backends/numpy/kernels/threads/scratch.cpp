@@ -2,6 +2,9 @@
 
 #include <cstdlib>
 
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -17,11 +20,11 @@ struct Memory {
     void* data = nullptr;
     size_t size = 0;
 
-    void release() {
-        std::free(data);
+    void clear() {
+        release(data);
         data = nullptr, size = 0;
     }
-    ~Memory() { release(); }
+    ~Memory() { clear(); }
 };
 
 thread_local Memory memory;
@@ -33,16 +36,28 @@ void* allocate(size_t& bytes) {
     const bool huge = bytes >= 2 * HUGE_PAGE;
     const size_t page = huge ? HUGE_PAGE : PAGE;
     bytes = (bytes / page + 1) * page;
+#if defined(_WIN32)
+    return _aligned_malloc(bytes, page);
+#else
     void* const memory = std::aligned_alloc(page, bytes);
 #if defined(MADV_HUGEPAGE)
     if (memory && huge) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
     return memory;
+#endif
+}
+
+void release(void* memory) {
+#if defined(_WIN32)
+    _aligned_free(memory);
+#else
+    std::free(memory);
+#endif
 }
 
 void* scratch(size_t bytes) {
     if (bytes > memory.size || !memory.data) {
-        memory.release();
+        memory.clear();
         memory.data = allocate(bytes);
         if (memory.data) memory.size = bytes;
     }
@@ -50,13 +65,13 @@ void* scratch(size_t bytes) {
 }
 
 void trim_scratch() {
-    if (memory.size > MOST_KEPT) memory.release();
+    if (memory.size > MOST_KEPT) memory.clear();
 }
 
 ScratchSetAside::ScratchSetAside() : data(memory.data), size(memory.size) { memory.data = nullptr, memory.size = 0; }
 
 ScratchSetAside::~ScratchSetAside() {
-    memory.release();
+    memory.clear();
     memory.data = data, memory.size = size;
 }
 

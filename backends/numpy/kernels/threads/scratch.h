@@ -6,8 +6,11 @@
 namespace xrnn {
 
 // Allocates memory that is aligned to at least 64 bytes. It rounds `bytes` up, and asks for huge pages if they are many.
-// Null if there is no memory. Release it with std::free.
+// Null if there is no memory.
 void* allocate(size_t& bytes);
+
+// Release memory of `allocate`, or null.
+void release(void* memory);
 
 // Memory of the calling thread, aligned to 64 bytes; its contents are lost at the next call. Null if there is no
 // memory.

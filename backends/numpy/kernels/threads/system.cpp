@@ -1,10 +1,13 @@
 #include "system.h"
 
 #include <chrono>
+#include <system_error>
 #include <thread>
 
+#if !defined(_WIN32)
+#include <pthread.h>
 #include <signal.h>
-
+#endif
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -20,11 +23,19 @@
 
 namespace xrnn {
 
+#if defined(_WIN32)
+
+bool in_forked_child() { return false; }
+
+#else
+
 static bool forked = false;
 
 [[maybe_unused]] static const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 bool in_forked_child() { return forked; }
+
+#endif
 
 #if defined(__linux__)
 
@@ -66,11 +77,11 @@ int count_cpus() {
     return sched_getaffinity(0, sizeof set, &set) ? int(std::thread::hardware_concurrency()) : CPU_COUNT(&set);
 }
 
-static void move(pthread_t thread, const cpu_set_t& to) {
+static void move(Thread thread, const cpu_set_t& to) {
     if (CPU_COUNT(&to)) pthread_setaffinity_np(thread, sizeof to, &to);
 }
 
-void keep_off_this_cpu(pthread_t thread, const Cpus& of) { move(thread, without_this_cpu(set_of(of))); }
+void keep_off_this_cpu(Thread thread, const Cpus& of) { move(thread, without_this_cpu(set_of(of))); }
 
 void run_on(const Cpus& cpus) { move(pthread_self(), set_of(cpus)); }
 
@@ -96,14 +107,27 @@ static void start_on_another_cpu(pthread_attr_t*) {}
 
 Cpus all_cpus() { return {}; }
 int count_cpus() { return int(std::thread::hardware_concurrency()); }
-void keep_off_this_cpu(pthread_t, const Cpus&) {}
+void keep_off_this_cpu(Thread, const Cpus&) {}
 void run_on(const Cpus&) {}
 void leave_this_cpu() {}
-static void start_on_another_cpu(pthread_attr_t*) {}
+[[maybe_unused]] static void start_on_another_cpu(void*) {}
 
 #endif
 
-bool start_thread(void* (*f)(void*), void* argument, pthread_t* thread) {
+#if defined(_WIN32)
+
+bool start_thread(void* (*f)(void*), void* argument, Thread*) {  // nothing needs the thread's name here
+    try {
+        std::thread(f, argument).detach();
+    } catch (const std::system_error&) {
+        return false;
+    }
+    return true;
+}
+
+#else
+
+bool start_thread(void* (*f)(void*), void* argument, Thread* thread) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_attr_t detached;
@@ -116,6 +140,8 @@ bool start_thread(void* (*f)(void*), void* argument, pthread_t* thread) {
     pthread_attr_destroy(&detached);
     return started;
 }
+
+#endif
 
 int64_t clock_now() {
     return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();

@@ -2,8 +2,7 @@
 #pragma once
 
 #include <cstdint>
-
-#include <pthread.h>
+#include <thread>
 
 namespace xrnn {
 
@@ -23,17 +22,20 @@ Cpus all_cpus();
 // Their number, without OpenMP.
 int count_cpus();
 
+// The system's name of a thread.
+using Thread = std::thread::native_handle_type;
+
 // Start a thread that runs until the process ends. It blocks all signals, so that they reach Python's own threads.
 // False if the system has no more threads.
-bool start_thread(void* (*f)(void*), void* argument, pthread_t* thread);
+bool start_thread(void* (*f)(void*), void* argument, Thread* thread);
 
 // Linux often starts or wakes a thread on the CPU of the thread that does so. Two threads that wait for each other may
 // then take turns on one CPU for milliseconds, beside an idle CPU. Therefore:
 // - a thread that is about to be woken is kept off the caller's CPU, until it calls run_on itself;
 // - a new thread starts on another CPU than its creator's;
 // - a thread that waits for long leaves its CPU.
-// If only one CPU is allowed, all threads stay on it.
-void keep_off_this_cpu(pthread_t thread, const Cpus& of);
+// If only one CPU is allowed, all threads stay on it. On macOS and Windows these functions do nothing.
+void keep_off_this_cpu(Thread thread, const Cpus& of);
 void run_on(const Cpus& cpus);
 void leave_this_cpu();
 
