@@ -23,7 +23,6 @@ from xrnn.series import Classifier, Regressor
 from xrnn.typing import HostArray
 
 pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
-SERIES = waves(1, 5)[0].values
 
 
 def stack() -> Any:
@@ -92,30 +91,55 @@ def trained(*options: str) -> Classifier:
     return Classifier.load("c.safetensors")
 
 
-def test_a_classifier_in_c(capsys: Capture) -> None:
+def long_series() -> HostArray:
+    """More rows than a series of the training has, with missing values."""
+    series = np.concatenate([each.values for each in waves(6, 5)])
+    series[1, 0] = series[9, 1] = np.nan
+    return series
+
+
+@pytest.mark.parametrize("last", [None, 3])
+def test_a_classifier_in_c(last: int | None, capsys: Capture) -> None:
     """The program gives the probabilities of a stream, missing values included; with --int8, nearly."""
-    classifier, series = trained("--one-way"), SERIES.copy()
-    series[1, 0] = np.nan
-    rows = in_c("c.safetensors", series)
-    for steps in (1, len(series)):
-        assert_allclose(rows[steps - 1], classifier.predict_proba([series[:steps]])[0], rtol=1e-5, atol=1e-6)
+    classifier, series = trained("--one-way"), long_series()
+    options = [] if last is None else ["--last", str(last)]
+    rows = in_c("c.safetensors", series, *options)
+    streamed = np.array([*classifier.stream(series, last)])
+    assert_allclose(rows, streamed, rtol=1e-5, atol=1e-6)
     assert "model_labels[model_OUTPUT] = {" in Path("model.c").read_text()
     described = description(capsys, "c.safetensors")
     assert described["kind"].startswith("Classifier(model=")
     assert described["classes"] == "['quick', 'slow']"
-    p = in_c("c.safetensors", SERIES, "--int8")
+    p = in_c("c.safetensors", series, "--int8", *options)
     assert "→ model.c: quantized GRU" in capsys.readouterr().out
-    assert 1e-5 < np.abs(p - [*classifier.stream(SERIES)]).max() < 0.05
+    assert 1e-5 < np.abs(p - streamed).max() < 0.05
 
 
-def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(capsys: Capture) -> None:
-    classifier, series = trained("--one-way", "--patch", "2"), SERIES[:4]
-    changes = np.diff(series, axis=0, prepend=np.nan)  # the first one is missing
-    rows = in_c("c.safetensors", np.concatenate([series, changes], axis=1).reshape(2, -1))
-    expected = list(classifier.stream(series))
-    assert_allclose(rows, [expected[1], expected[3]], rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("patch", [2, 3])
+def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(patch: int, capsys: Capture) -> None:
+    """Also at the start of the last rows, where the first change is missing as in a series."""
+    classifier = trained("--one-way", "--patch", str(patch))
+    assert classifier.steps_ % patch == 0
+    rng = np.random.default_rng(0)
+    series = rng.standard_normal((30, 2)) + np.arange(30)[:, None]
+    changes = np.diff(series, axis=0, prepend=np.nan)
+    rows = in_c("c.safetensors", np.concatenate([series, changes], axis=1).reshape(30 // patch, -1))
+    expected = [*classifier.stream(series)][patch - 1 :: patch]
+    assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)
     described = description(capsys, "c.safetensors")
-    assert (described["patch"], described["scaling"]) == ("2", "shared")
+    assert (described["patch"], described["scaling"]) == (str(patch), "shared")
+
+
+def test_the_number_of_last_rows_belongs_to_c_files_of_series(capsys: Capture) -> None:
+    trained("--one-way")
+    assert failed(capsys, "convert", "c.safetensors", "a.onnx", "--last", "3").startswith("got --last for .onnx")
+    assert failed(capsys, "convert", "c.safetensors", "a.c", "--last", "0").startswith(
+        "--last is 0: expected a whole n"
+    )
+    xrnn.save("a.safetensors", stack())
+    assert failed(capsys, "convert", "a.safetensors", "a.c", "--last", "3").startswith(
+        "got --last for a.safetensors, w"
+    )
 
 
 def test_a_refusal_says_how_to_train_a_model_that_the_format_holds(capsys: Capture) -> None:
@@ -147,6 +171,11 @@ def test_a_classifier_in_onnx(capsys: Capture) -> None:
         x[: len(values), n] = values
     (p,) = run(onnx.load("model.onnx"), x=x, lengths=lengths)
     assert_allclose(p, classifier.predict_proba(series), rtol=1e-4, atol=1e-5)
+    rows = np.concatenate(series)
+    *_, streamed = classifier.stream(rows)
+    last = rows[-classifier.steps_ :].astype("float32")[:, None]
+    (p,) = run(onnx.load("model.onnx"), x=last, lengths=np.array([len(last)], "int32"))
+    assert_allclose(p[0], streamed, rtol=1e-4, atol=1e-5)
     assert "(Sub) is not supported: expected RNN, LSTM, GRU" in failed(capsys, "info", "model.onnx")
 
 
@@ -165,7 +194,8 @@ def test_a_regression_in_c_predicts_the_target() -> None:
     X, y = [rng.standard_normal((6, 2)) + n for n in range(8)], np.arange(8) + 100.5
     regressor = Regressor(hidden=4, one_way=True, epochs=3).fit(X, y)
     regressor.save("r.safetensors")
-    assert_allclose(in_c("r.safetensors", X[3])[-1], regressor.predict([X[3]]), rtol=1e-4, atol=1e-5)
+    rows = np.concatenate(X)
+    assert_allclose(in_c("r.safetensors", rows)[:, 0], [*regressor.stream(rows)], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("run", RUNS, ids=name_of)

@@ -31,6 +31,7 @@ from tests.commands.runs import (
 from tests.fresh import XRNN
 from tests.series.waves import waves, write_csv, write_ts
 from xrnn.commands.main import main
+from xrnn.series import Classifier, Regressor
 from xrnn.typing import HostArray
 
 STREAMING = ["classify", "regress"]
@@ -166,28 +167,66 @@ def test_loaded_weights_are_not_drawn_first(monkeypatch: Patch) -> None:
 # ---- streams ----
 
 
+ABOUT = "each prediction is about the last {}, as many as a series of the training has; --last changes this\n"
+
+
 @pytest.mark.parametrize("kind", STREAMING)
-def test_the_last_line_of_a_stream_is_the_prediction_for_a_file(kind: str, capsys: Capture) -> None:
-    values = series_for(kind)
+@pytest.mark.parametrize("last", [None, 3])
+def test_a_line_of_a_stream_is_the_prediction_for_a_file_of_the_last_rows(
+    kind: str, last: int | None, capsys: Capture
+) -> None:
+    values = np.concatenate([series_for(kind), series_for(kind) + 0.3])
     values[[0, 2], 0] = np.nan  # replaced by the mean, and by the value before
-    write("f.csv", kind, values)
-    running, err = streamed(capsys, text(values).replace("\n", "\n\n"), kind)
-    assert err == ""
+    options = [] if last is None else ["--last", str(last)]
+    running, err = streamed(capsys, text(values).replace("\n", "\n\n"), kind, *options)
+    estimator = (Classifier if kind == "classify" else Regressor).load(kind)
+    size = last or estimator.steps_
+    about = ABOUT.format(f"{size} rows") if last is None else "each prediction is about the last 3 rows\n"
+    assert err == about
     assert len(running) == len(values)
-    write("3.csv", kind, values[:3])
-    for line, file in ((running[-1], "f.csv"), (running[2], "3.csv")):
-        *label, number = line.split(",")
-        *expected, expected_number = [*predicted(capsys, kind, file)[0].values()][1:]
+    for T in (2, 3, 6, len(values)):
+        write(f"{T}.csv", kind, values[max(0, T - size) : T])
+        *label, number = running[T - 1].split(",")
+        *expected, expected_number = [*predicted(capsys, kind, f"{T}.csv")[0].values()][1:]
         assert label == expected
         assert float(number) == pytest.approx(float(expected_number), rel=1e-5)
-    as_json, _ = streamed(capsys, text(values), kind, "--json")
+    as_json, _ = streamed(capsys, text(values), kind, "--json", *options)
     assert len(as_json) == len(running)
     keys = {"classify": {"label", "probability"}, "regress": {"value"}}
     assert {*map(frozenset, map(json.loads, as_json))} == {frozenset(keys[kind])}
 
 
+def test_a_stream_names_a_channel_without_values(capsys: Capture) -> None:
+    rows = "5,6\n" * 2 + "?,6\n" * 5 + "5,6\n" + "?,6\n" * 3
+    lines, err = streamed(capsys, rows, "named/classify", "--last", "3")
+    lost = (
+        "no value in channel x in the last 3 rows, up to number {}: predictions use its mean over the training series"
+    )
+    assert err.splitlines()[1:] == [lost.format(5), lost.format(11)]
+    assert len(lines) == 11
+    _, err = streamed(capsys, "?,6\n", "classify", "--last", "1")
+    assert "no value in channel 1 in the last 1 row, up to number 1" in err
+
+
+def test_quoted_numbers_with_decimal_commas(capsys: Capture) -> None:
+    want = streamed(capsys, "5.5,6\n5,6.25\n", "classify")
+    for rows in ('"5,5",6\n5,"6,25"\n', '"5,5","6"\n"5","6,25"\n', "5,5;6\n5;6,25\n", "5,5\t6\n5\t6,25\n"):
+        assert streamed(capsys, rows, "classify", "--decimal", ",") == want
+
+
+def test_cells_that_are_no_csv_get_one_line(capsys: Capture) -> None:
+    for row in ("5,6\r7\n", f"{'5' * 200_000},6\n", '"5,6\n'):
+        with Patch.context() as patch:
+            patch.setattr("sys.stdin", iter([row]))
+            assert main(["predict", "classify", "--stream"]) == 1
+        err = capsys.readouterr().err.splitlines()
+        assert err[0].startswith("error: row 1")
+        assert len(err) == 1
+
+
 BAD_ROWS = [
-    ("1,2\n1,2,3\n", "row 2 has shape (3,): expected (2,), one value for each channel"),
+    ("1,2\n1,2,3\n", "row 2 has 3 values, but the first row has 2; correct it"),
+    ("1,2,3\n", "row 1 has 3 values, but the model has 2 channels; pipe in the channels alone"),
     ("1,2\n\n1,x\n", "row 3: 'x' is not a finite number: expected numbers, or an empty cell for a missing"),
     ("1,2\n1,\x1b[2J\n", "row 2: '�[2J' is not a finite number"),
     ("1,1e300\n", "row 1 holds 1e+300 in column 2: expected numbers up to 1e+30; scale them"),
@@ -198,8 +237,9 @@ BAD_ROWS = [
 def test_bad_rows_get_one_line(kind: str, capsys: Capture) -> None:
     for rows, message in BAD_ROWS:
         _, err = streamed(capsys, rows, kind, status=1)
-        assert err.startswith(f"error: {message}")
-        assert err.count("\n") == 1
+        *notes, error, _ = err.split("\n")
+        assert error.startswith(f"error: {message}")
+        assert len(notes) == (message[4] > "1")
 
 
 @pytest.mark.parametrize("kind", STREAMING)
@@ -215,10 +255,34 @@ def test_a_stream_may_begin_with_a_header(kind: str, capsys: Capture) -> None:
     assert "row 2: 'x' is not a finite number" in err  # only the first row is a header
 
 
+def test_a_header_names_the_channels_among_other_columns(capsys: Capture) -> None:
+    values = series_for("classify")
+    expected = streamed(capsys, text(values), "named/classify")
+    other = [f"{i},{y},2024-01-01 00:00:{i:02},{x}\n" for i, (x, y) in enumerate(values.tolist())]
+    assert streamed(capsys, "t_s,y,when,x\n" + "".join(other), "named/classify") == expected
+    assert streamed(capsys, "y;x\n" + text(values[:, ::-1]).replace(",", ";"), "named/classify") == expected
+    _, err = streamed(capsys, "".join(other), "named/classify", status=1)
+    assert "error: row 1 has 4 values, but the model has 2 channels; put a header with x, y before the rows" in err
+
+
+def test_columns_that_the_training_skipped_by_number_are_skipped_in_a_stream(capsys: Capture) -> None:
+    rows = [f"{t},{i},{x},{y},{i % 2}" for i, s in enumerate(waves(10)) for t, (x, y) in enumerate(s.values)]
+    Path("t.csv").write_text("\n".join(rows) + "\n")
+    options = ["--skip-columns", "1", "--id", "2", "--label", "5", "--epochs", "1", "--hidden", "4", "--out", "c"]
+    assert main(["classify", "t.csv", *options]) == 0
+    values = series_for("classify")
+    more = "".join(f"{t},a,{x},{y},?\n" for t, (x, y) in enumerate(values.tolist()))
+    assert streamed(capsys, more, "c") == streamed(capsys, text(values), "c")
+
+
 def test_the_header_of_a_stream_is_checked(capsys: Capture) -> None:
     for header, model, message in (
-        ("y,x", "named/classify", "the header is y, x: expected x, y, in this order, the channels of the model; reo"),
-        ("x,y,z", "named/regress", "the header is x, y, z: expected x, y, in this order, the channels of the model"),
+        (
+            "y,z",
+            "named/classify",
+            "the header 'y, z' has the channel x not; it must name x, y, the channels of the mode",
+        ),
+        ("x,y,x", "named/regress", "the header 'x, y, x' has the channel x twice; it must name x, y, the channels"),
         ("1,2x", "named/classify", "row 1: '2x' is not a finite number"),  # a header has no number
         ("1,5;2", "named/classify", "row 1: '1,5' is not a finite number"),
         *((row, "classify", "row 1: ") for row in ("a,b", "1.2;abc", "1.2x;abc", "x,0", "a,?", "inf,a", "$5,$6")),

@@ -92,7 +92,8 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
             "got --proba for a forecaster: expected files, --decimal, --encoding or -",
         ),
         ("predict forecast --stream", "got --stream for a forecaster: expected files, --decimal, --encoding or --json"),
-        ("predict classify --stream", "--stream needs a model that runs forward only, and this one needs the end of"),
+        ("predict classify --stream --last 0", "--last is 0: expected a whole number from 1"),
+        ("predict classify wide.csv --last 3", "got --last without --stream; add --stream, or leave it out"),
         # names that would control the terminal
         ("predict \x1b[2J wide.csv", "can't read �[2J ("),
         ("regress levels.ts --out \x1b[2J/c", "can't write �[2J/c ("),

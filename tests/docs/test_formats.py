@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xrnn import GRU, Linear, Stack, use_backend
+from xrnn import GRU, Linear, Stack, to_c, use_backend
 from xrnn.commands.main import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "formats.md").read_text(encoding="utf-8")
@@ -38,6 +38,14 @@ def test_the_c_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     y = np.exp(readout(h[:, 0]))
     got = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
     np.testing.assert_allclose(got, y / y.sum(axis=-1, keepdims=True), atol=6e-4)
+
+
+def test_the_bytes_of_a_gesture_classifier(tmp_path: Path) -> None:
+    with use_backend("numpy"):
+        layers, scale = [GRU.init(3, 64, rng=0), Linear.init(64, 3, rng=1)], (np.zeros(3), np.ones(3))
+    to_c(layers, tmp_path / "g.c", scale=scale, mean=True, last=60, softmax=True)
+    (found,) = re.findall(r"scratch memory: ([\d,]+) bytes", (tmp_path / "g.c").read_text())
+    assert f"a GRU of 64 units, these are {found} bytes: {4 * 60 * 3} for the rows" in PAGE.replace("\n", " ")
 
 
 def test_the_gesture_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

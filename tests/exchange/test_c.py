@@ -180,6 +180,71 @@ def test_scale_and_mean_as_those_of_a_classifier(tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs(built(tmp_path, "model"), x.astype("float32")), y, rtol=1e-5, atol=1e-5)
 
 
+def last_models() -> dict[str, Any]:
+    """Layers and options of models that look at the last steps, in float32."""
+    gru, linear = drawn(GRU.init(2, 5)), drawn(Linear.init(5, 3))
+    scale = np.array([1e3, -2.0]), np.array([3.0, 0.25])
+    return {
+        "classifier": ([gru, linear], {"scale": scale, "mean": True, "softmax": True}),
+        "layers after it": ([drawn(LSTM.init(2, 5)), drawn(LayerNorm.init(5)), linear], {}),
+        "a layer alone": ([drawn(LSTM.init(2, 5)), drawn(xrnn.SLSTM.init(5, 3))], {"mean": True}),
+        "int8": ([quantize(gru), linear], {"mean": True}),
+        "one unit": ([drawn(RNN.init(2, 1))], {"mean": True}),
+    }
+
+
+@pytest.mark.parametrize("last", [1, 4, T, T + 1])
+@pytest.mark.parametrize("name", last_models())
+def test_the_last_steps_are_the_whole_signal(name: str, last: int, tmp_path: Path) -> None:
+    """y is what a program without `last` computes for these steps alone, bit for bit. `built` checks all accesses."""
+    layers, options = last_models()[name]
+    x = signal(2) * [3, 0.25] + [1e3, -2] if "scale" in options else signal(2)
+    if "scale" in options:
+        x[0, 0] = x[4:6, 1] = np.nan
+    x = np.concatenate([x, x[::-1]]).astype("float32")
+    to_c(layers, tmp_path / "model.c", **options)
+    program = built(tmp_path, "model")
+    want = [outputs(program, x[max(0, t - last) : t])[-1] for t in range(1, len(x) + 1)]
+    to_c(layers, tmp_path / "model.c", last=last, **options)
+    np.testing.assert_array_equal(outputs(built(tmp_path, "model"), x), want)
+
+
+def test_the_last_indices_of_an_embedding(tmp_path: Path) -> None:
+    embedding, rnn = xrnn.Embedding.init(5, 3, rng=0), drawn(RNN.init(3, 4))
+    to_c([embedding, rnn], tmp_path / "model.c", last=2)
+    index = np.array([0, 4, 2, 2, 1])
+    want = [streamed(rnn, embedding(index[max(0, t - 2) : t]))[-1] for t in range(1, 6)]
+    np.testing.assert_allclose(outputs(built(tmp_path, "model", index=True), index), want, **ROUNDING)
+
+
+SIZES = """
+#include <stdio.h>
+#include "model.c"
+int main(void) {
+    static model_state state, other;
+    static const float x[2] = {1, 2};
+    float y[model_OUTPUT], expected[model_OUTPUT];
+    model_init(&state);
+    model_init(&other);
+    for (int t = 0; t < 9; t++) model_step(&other, x, expected);
+    for (int t = 0; t < 8; t++) model_step(&state, x, NULL);
+    model_step(&state, x, y);
+    printf("%zu %d", sizeof state, memcmp(y, expected, sizeof y));
+}
+"""
+
+
+@pytest.mark.parametrize("name", last_models())
+def test_the_file_says_the_bytes_of_its_state_and_a_step_may_only_keep_x(name: str, tmp_path: Path) -> None:
+    layers, options = last_models()[name]
+    to_c(layers, tmp_path / "model.c", last=7, **options)
+    (tmp_path / "sizes.c").write_text(SIZES)
+    subprocess.run(["gcc", *WARNINGS, "sizes.c", "-o", "sizes", "-lm"], cwd=tmp_path, check=True)
+    size, different = subprocess.run([tmp_path / "sizes"], capture_output=True, text=True, check=True).stdout.split()
+    assert different == "0"
+    assert f"scratch memory: {int(size):,} bytes, if a double has 8. */" in (tmp_path / "model.c").read_text()
+
+
 def test_the_mean_of_a_million_steps(tmp_path: Path) -> None:
     """A sum in float would lose digits of each h: 0.3 % after as many steps."""
     rnn = drawn(RNN.init(1, 1))
@@ -283,6 +348,9 @@ def test_refused_models() -> None:
         (ValueError, [gru, Linear.init(3, 2, dtype="float64")], {}, "layers[1]"),
         (TypeError, gru, {"mean": "no"}, "mean is 'no': expected True or False"),
         (TypeError, gru, {"softmax": "no"}, "softmax is 'no': expected True or False"),
+        (ValueError, Linear.init(2, 3), {"last": 3}, "got last= without a recurrent layer"),
+        (ValueError, gru, {"last": -1}, "last is -1"),
+        (TypeError, gru, {"last": "3"}, "last is '3'"),
         (ValueError, Linear.init(2, 3), {"mean": True}, "mean=True without a recurrent layer"),
         (TypeError, gru, {"scale": np.zeros(2)}, "scale is a numpy.ndarray: expected a pair"),
         (ValueError, gru, {"scale": ([0.0] * 3, [1.0] * 2)}, "scale has shapes (3,) and (2,)"),
@@ -292,6 +360,8 @@ def test_refused_models() -> None:
     for kind, layers, options, words in rows:
         with one_line(kind, words):
             model_of(layers, **options)
+    with one_line(ValueError, "last is 2,000,000, but a C program keeps up to 1,048,576 steps; take a smaller number"):
+        source(model_of(gru, last=2_000_000), "model")
     with one_line(ValueError, "layers[0] has a size above 1,048,576"):
         source(model_of(xrnn.Embedding(np.zeros((2**20 + 1, 1), "float32"))), "model")
 

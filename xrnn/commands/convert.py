@@ -25,6 +25,7 @@ from xrnn.layers.quantized import quantize
 from xrnn.series import Forecaster, Regressor
 from xrnn.series.checks import DataError, ModelError, Scale, SettingsError, file_errors
 from xrnn.series.estimator import Estimator, kind_in
+from xrnn.series.labelled.estimators import LAST
 
 _WRITE: Final = (".onnx", ".safetensors", ".c")
 _WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote"
@@ -36,12 +37,15 @@ class ConvertOptions:
 
     lengths     for .onnx: add an input for the lengths of the rows
     states      for .onnx: add inputs and outputs for the states
+    last        for .c files of `classify` and `regress`: number of last rows that an output is about; by default, as
+                many as a series of the training has
     int8        for .c and .safetensors: quantize the recurrent layers to int8
     overwrite   replace OUT if it exists
     """
 
     lengths: bool = False
     states: bool = False
+    last: int | None = None
     int8: bool = False
     overwrite: bool = False
 
@@ -60,14 +64,17 @@ def convert(
     """
     if target.suffix not in _WRITE:
         raise SettingsError(f"OUT is {printable(str(target))}: expected a name with {', '.join(_WRITE)}")
-    for option, suffixes in {"lengths": [".onnx"], "states": [".onnx"], "int8": [".c", ".safetensors"]}.items():
-        if getattr(how, option) and target.suffix not in suffixes:
+    suffixes_of = {"lengths": [".onnx"], "states": [".onnx"], "last": [".c"], "int8": [".c", ".safetensors"]}
+    for option, suffixes in suffixes_of.items():
+        if getattr(how, option) not in (None, False) and target.suffix not in suffixes:
             raise SettingsError(f"got --{option} for {target.suffix}: expected {' or '.join(suffixes)}; leave it out")
     check_outputs([target], [source], overwrite=how.overwrite)
     with converting(), use_backend("numpy"):
         read = read_file(source)
         if isinstance(read, Estimator):
-            read = _model_of_series(source, read, target.suffix)
+            read = _model_of_series(source, read, target.suffix, how.last)
+        elif how.last is not None:
+            raise SettingsError(f"got --last for {source}, which is no model of `classify` or `regress`; leave it out")
         if not named_leaves(read):
             raise DataError(f"{source} has no layers: expected at least one to convert; name another file")
         if how.int8:
@@ -104,8 +111,13 @@ def read_file(source: Path) -> Any:
     return xrnn.load(source) if kind == "xrnn layer" else xrnn.load_checkpoint(source)
 
 
-def _model_of_series(source: Path, estimator: Any, suffix: str) -> Model:
-    """The layers of a Classifier or a Regressor, with its scale.   Raises DataError if the format can't hold it."""
+def _model_of_series(source: Path, estimator: Any, suffix: str, last: int | None) -> Model:
+    """The layers of a Classifier or a Regressor, with its scale.
+
+    last   number of last rows that an output of a C program is about; None: as many as a series of the training has
+
+    Raises DataError if the format can't hold the model, SettingsError for an invalid `last`.
+    """
     if isinstance(estimator, Forecaster):
         raise DataError(
             f"{source} is a forecaster, which has no layers: expected a model of `xrnn classify` or `regress`; run "
@@ -132,9 +144,19 @@ def _model_of_series(source: Path, estimator: Any, suffix: str) -> Model:
         scaled = W * deviation, b * deviation + mean
         layers[-1] = Linear(*(get_backend().asarray(np.asarray(each, W.dtype)) for each in scaled))
     labels = tuple(map(str, getattr(estimator, "classes_", ())))
+    rows = estimator.steps_ if last is None else last
+    LAST.check("last", rows)
     # A step of the converted model is a patch: its steps, each with the values of all channels, then the changes.
-    flat = model_of(layers).layers
-    return Model(flat, (scale.mean, scale.deviation), mean=True, softmax=bool(labels), labels=labels)
+    D, patch = estimator.channels_, estimator.patch_
+    return Model(
+        model_of(layers).layers,
+        (scale.mean, scale.deviation),
+        mean=True,
+        last=-(-rows // patch),
+        changes=range(D, 2 * D) if patch > 1 else range(0),
+        softmax=bool(labels),
+        labels=labels,
+    )
 
 
 def _quantized(layers: Any) -> Any:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
+
 from xrnn.arrays.select import use_backend
 from xrnn.commands.forecast import forecast_columns, steps_of
 from xrnn.commands.options import (
@@ -23,7 +25,7 @@ from xrnn.commands.options import (
     selected,
     with_options,
 )
-from xrnn.commands.output import escaped, to_stderr
+from xrnn.commands.output import counted, escaped, to_stderr
 from xrnn.files import quoted
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.checks import DataError, Series, SettingsError, file_errors, param
@@ -42,12 +44,16 @@ _OF_TEXT: Final = {each.name for each in fields(ReadingOptions)}  # the options 
 class PredictOptions:
     """What to print.
 
-    stream     predict after each row of one series from standard input, a row of values per line; not for forecasters
+    stream     predict after each row of an endless series from standard input, a row of values per line; not for
+               forecasters
+    last       with --stream, the number of last rows that a prediction is about; by default, as many as a series of the
+               training has
     proba      print the probability of every label too
     json       print each row of the table as a line of JSON
     """
 
     stream: bool = False
+    last: int | None = None
     proba: bool = False
     json: bool = False
 
@@ -71,6 +77,8 @@ def predict(
     if how.stream == bool(files):
         got = "both --stream and files" if how.stream else "neither a file nor --stream"
         raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
+    if how.last is not None and not how.stream:
+        raise SettingsError("got --last without --stream; add --stream, or leave it out")
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     kind = kind_in(checkpoint, wanted, ESTIMATORS)
     with use_backend(selected(backend).backend):
@@ -92,8 +100,7 @@ def _labels(
 ) -> Iterator[dict[str, Any]]:
     """A row for each series; without files, after each row of a stream. Numbers have the six digits of float32.
 
-    The last prediction of a stream is that for all rows as one series. An unusable file raises DataError before the
-    first prediction.
+    An unusable file raises DataError before the first prediction.
     """
     classifies = isinstance(estimator, Classifier)
     if how.proba and not classifies:
@@ -107,7 +114,7 @@ def _labels(
         predictions = estimator.predict_proba(series) if classifies else estimator.predict(series)
         _note(series, columns)
     else:
-        predictions = estimator.stream(_rows(columns.decimal, estimator.channels_, estimator.channel_names_))
+        predictions = estimator.stream(_with_notes(_rows(estimator, columns), estimator, how.last), how.last)
     for named, prediction in zip(names, predictions, strict=False):
         if not classifies:
             yield named | {"value": float(f"{prediction:.6g}")}
@@ -167,13 +174,14 @@ def _note(series: Sequence[Series], columns: Columns) -> None:
             to_stderr(f"{one.name} has no column {columns.id}: all its rows are read as one series")
 
 
-def _rows(decimal: str, channels: int, names: tuple[str, ...] | None) -> Iterator[HostArray]:
-    """The values (channels,) of each line of standard input that is not blank.
+def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostArray]:
+    """The values of the channels, (D,), in each line of standard input that is not blank.
 
-    names   the channels of the model, for which the first row may be a header; None if they have no names
+    If the model's channels have names, the first row may be a header: it may name more columns, in any order.
 
-    Raises DataError for an unusable row, and for a header with other names, or in another order.
+    Raises DataError for an unusable row, and for a header without the names of the channels.
     """
+    decimal, channels, names = columns.decimal, estimator.channels_, estimator.channel_names_
     expected = "expected a row of values per line; pipe them in, or name a file with <"
     if sys.stdin is None:  # a closed descriptor (`<&-`)
         raise DataError(f"standard input is closed: {expected}")
@@ -181,14 +189,58 @@ def _rows(decimal: str, channels: int, names: tuple[str, ...] | None) -> Iterato
         # As in files: a byte order mark is skipped, and bytes that are not UTF-8 become �, which is in no number.
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
     lines = ((f"row {number}", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
+    places: list[int] = []  # of the channels in a row
+    width = 0
     with file_errors(DataError, "read", Path("standard input"), expected):
-        for i, (name, line) in enumerate(lines):
-            cells = cells_in(line, decimal)
-            if i == 0 and cells == names:
-                continue
-            if i == 0 and names and is_header(cells) and not are_numbers(cells, decimal):
-                raise DataError(
-                    f"the header is {quoted(', '.join(cells))}: expected {quoted(', '.join(names))}, in this order, "
-                    "the channels of the model; reorder the columns"
+        for name, line in lines:
+            cells = cells_in(line, decimal, name)
+            if not width:
+                width = len(cells)
+                if names and (cells == names or (is_header(cells) and not are_numbers(cells, decimal))):
+                    places = _places_in_header(cells, names)
+                    continue
+                places = _places_by_number(width, channels, columns)
+            if len(cells) != width:
+                raise DataError(f"{name} has {counted(len(cells), 'value')}, but the first row has {width}; correct it")
+            if len(places) != channels:
+                remedy = (
+                    f"put a header with {', '.join(names)} before the rows" if names else "pipe in the channels alone"
                 )
-            yield as_row(numbers_in(cells, decimal, name), name, channels)
+                got = f"{name} has {counted(width, 'value')}, but the model has {counted(channels, 'channel')}"
+                raise DataError(f"{got}; {remedy}")
+            yield as_row(numbers_in([cells[i] for i in places], decimal, name), name, channels)
+
+
+def _with_notes(rows: Iterable[HostArray], estimator: Classifier | Regressor, given: int | None) -> Iterator[HostArray]:
+    """The rows. Lines on stderr say which rows a prediction is about, and name channels without a value in them.
+
+    given   the value of --last
+    """
+    last = given or estimator.steps_
+    without = np.zeros(estimator.channels_, np.int64)  # rows since the last value of each channel
+    for number, row in enumerate(rows, start=1):
+        if number == 1:
+            default = "" if given else ", as many as a series of the training has; --last changes this"
+            to_stderr(f"each prediction is about the last {counted(last, 'row')}{default}")
+        without = np.where(np.isnan(row), without + 1, 0)
+        for i in np.flatnonzero(without == last):
+            name = estimator.channel_names_[i] if estimator.channel_names_ else i + 1
+            got = f"no value in channel {name} in the last {counted(last, 'row')}, up to number {number:,}"
+            to_stderr(f"{got}: predictions use its mean over the training series")
+        yield row
+
+
+def _places_in_header(header: Sequence[str], names: Sequence[str]) -> list[int]:
+    """The place of each channel in the rows of a stream.   Raises DataError if a channel is missing or named twice."""
+    for name in names:
+        if header.count(name) != 1:
+            found = "twice" if name in header else "not"
+            got = f"the header {quoted(', '.join(header))!r} has the channel {quoted(name)} {found}"
+            raise DataError(f"{got}; it must name {quoted(', '.join(names))}, the channels of the model")
+    return [header.index(name) for name in names]
+
+
+def _places_by_number(width: int, channels: int, columns: Columns) -> list[int]:
+    """The places of the channels in rows without a header: all but the columns that the training named by numbers."""
+    named = {*columns.skip, columns.id, columns.time}
+    return [i for i in range(width) if width == channels or str(i + 1) not in named]

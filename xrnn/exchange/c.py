@@ -25,7 +25,8 @@ from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
 from xrnn.ops.cells.slstm import SLSTMCell
 from xrnn.typing import HostArray
 
-_LARGEST: Final = 2**20  # the largest size of a layer: the size of z must fit C's int
+_LARGEST: Final = 2**20  # the largest size of a layer, and number of steps: the size of z must fit C's int
+_BYTES: Final = {"float": 4, "int": 4, "double": 8, "int8_t": 1}
 
 
 class CCell(NamedTuple):
@@ -57,6 +58,7 @@ def to_c(
     *,
     scale: tuple[Any, Any] | None = None,
     mean: bool = False,
+    last: int = 0,
     softmax: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -70,12 +72,15 @@ def to_c(
     scale      (mean, deviation): standardise each feature of x. NaN is a missing value, and is replaced by the last
                known value of the feature, or by the mean
     mean       give the next layer the mean of the last recurrent layer's h over the steps so far
+    last       compute y from the last `last` steps alone, as if the signal began with them; 0: from all steps so far.
+               The state then keeps these x, and each y takes the time of `last` steps. `model_step(&state, x, NULL)`
+               only keeps x: a program that needs no y after each step saves the time
     softmax    the result is the softmax of the last layer
     overwrite  replace any file at `path`. By default, only an empty file or one that `to_c` wrote is replaced
 
     The file defines, for the name `model`:
 
-        enum { model_INPUT = 3, model_OUTPUT = 5 };
+        enum { model_INPUT = 3, model_OUTPUT = 5 };  /* and model_LAST, if `last` is not 0 */
         typedef struct model_state model_state;
         void model_init(model_state *state);
         void model_step(model_state *state, const float *x, float *y);
@@ -90,7 +95,7 @@ def to_c(
 
     >>> to_c([GRU.init(3, 8, rng=0), Linear.init(8, 2, rng=0)], "gesture.c", name="gesture")
     """
-    model = model_of(layers, scale=scale, mean=mean, softmax=softmax, quantized=True)
+    model = model_of(layers, scale=scale, mean=mean, last=last, softmax=softmax, quantized=True)
     content = source(model, identifier(name))
     write_own(path, content.encode("ascii"), "xrnn.to_c", _has_first_line, overwrite=overwrite)
 
@@ -122,6 +127,10 @@ def source(model: Model, name: str) -> str:
             raise ValueError(f"layers[{i}] has a size above {_LARGEST:,}: expected smaller layers for a C program")
         if is_recurrent(layer):
             cell_row(CELLS, layer, f"layers[{i}]", "to_c", "xrnn.exchange.c.CELLS")
+    if model.last > _LARGEST:
+        raise ValueError(
+            f"last is {model.last:,}, but a C program keeps up to {_LARGEST:,} steps; take a smaller number"
+        )
     main = "\n".join([*_constants(model), *_state(model), *_step(model)])
     helpers: list[str] = []
     head, functions = _cells_c()
@@ -210,22 +219,54 @@ def _state(model: Model) -> Iterator[str]:
     if model.labels:
         labels = ",\n".join(f"    {_literal(label)}" for label in model.labels)
         yield f"/* The names of the outputs, in UTF-8. */\nconst char *const @_labels[@_OUTPUT] = {{\n{labels}\n}};\n"
-    fields = {"x": model.layers[0].input_size} if model.scale is not None else {}
-    for i, layer in enumerate(model.layers):
-        if is_recurrent(layer):
-            fields |= {f"{state}{i}": layer.output_size for state in layer.cell.states}
-        elif type(layer) is not Embedding and i < len(model.layers) - 1:
-            fields[f"y{i}"] = layer.output_size
-    fields["z"] = max((_z_size(layer) for layer in model.layers if is_recurrent(layer)), default=1)
-    lines = "".join(f"    float {field}[{size}];\n" for field, size in fields.items())
-    if model.mean:
-        width = model.layers[model.last_recurrent].output_size
-        lines = f"    double steps, total[{width}];\n    float mean[{width}];\n{lines}"
-    if rounded := [max(each.input_size, each.output_size) for each in model.layers if is_int8(each)]:
-        lines += f"    int8_t q[{max(rounded)}];\n"
-    yield f"/* The state of one signal, and scratch memory. */\ntypedef struct @_state {{\n{lines}}} @_state;\n"
+    fields = _fields(model)
+    size = _size_of(fields)
+    if model.last:
+        yield f"enum {{ @_LAST = {model.last} }};\n"
+        lines = _declared(fields)
+        yield f"/* One pass over the last steps. */\ntypedef struct @_pass {{\n{lines}}} @_pass;\n"
+        kind = "int" if type(model.layers[0]) is Embedding else "float"
+        kept = [(kind, "rows", model.last * inputs), ("int", "next", 0), ("int", "count", 0)]
+        size = _size_of([*fields, *kept])
+        lines = f"    @_pass pass;\n{_declared(kept)}"
+    else:
+        lines = _declared(fields)
+    yield (
+        f"/* The state of one signal, and scratch memory: {size:,} bytes, if a double has 8. */\n"
+        f"typedef struct @_state {{\n{lines}}} @_state;\n"
+    )
     yield "/* To call before the first step of a signal. */\nvoid @_init(@_state *state);"
     yield "void @_init(@_state *state) { memset(state, 0, sizeof *state); }\n"
+
+
+def _fields(model: Model) -> list[tuple[str, str, int]]:
+    """The variables of a run over steps: type, name and number of elements, 0 for a scalar."""
+    fields: list[tuple[str, str, int]] = []
+    if model.mean:
+        width = model.layers[model.last_recurrent].output_size
+        fields += [("double", "steps", 0), ("double", "total", width), ("float", "mean", width)]
+    if model.scale is not None:
+        fields.append(("float", "x", model.layers[0].input_size))
+    for i, layer in enumerate(model.layers):
+        if is_recurrent(layer):
+            fields += [("float", f"{state}{i}", layer.output_size) for state in layer.cell.states]
+        elif type(layer) is not Embedding and i < len(model.layers) - 1:
+            fields.append(("float", f"y{i}", layer.output_size))
+    fields.append(("float", "z", max((_z_size(layer) for layer in model.layers if is_recurrent(layer)), default=1)))
+    rounded = [max(each.input_size, each.output_size) for each in model.layers if is_int8(each)]
+    return fields + ([("int8_t", "q", max(rounded))] if rounded else [])
+
+
+def _declared(fields: Sequence[tuple[str, str, int]]) -> str:
+    return "".join(f"    {kind} {name}{f'[{count}]' if count else ''};\n" for kind, name, count in fields)
+
+
+def _size_of(fields: Sequence[tuple[str, str, int]]) -> int:
+    """The size of a struct with these fields."""
+    size = 0
+    for kind, _, count in fields:
+        size += -size % _BYTES[kind] + _BYTES[kind] * max(count, 1)
+    return size + -size % max(_BYTES[kind] for kind, _, _ in fields)
 
 
 def _literal(text: str) -> str:
@@ -242,29 +283,61 @@ def _step(model: Model) -> Iterator[str]:
     """The function that runs one step."""
     inputs, outputs = _sizes(model)
     first = model.layers[0]
+    kind = "int" if type(first) is Embedding else "float"
     if type(first) is Embedding:
         meaning = f"one index in 0 to {first.input_size - 1}; another number counts as 0"
     else:
         meaning = f"{inputs} numbers" + ("; NaN for a missing one" if model.scale is not None else "")
-    signature = f"void @_step(@_state *state, const {'int' if type(first) is Embedding else 'float'} *x, float *y)"
-    yield f"/* The next step.   x: {meaning}; y: {outputs} numbers */\n{signature};\n{signature} {{"
-    yield "    (void)state;"  # some models without a recurrent layer do not use it
+    signature = f"void @_step(@_state *state, const {kind} *x, float *y)"
+    reads, answers = _statements(model)
+    if not model.last:
+        yield f"/* The next step.   x: {meaning}; y: {outputs} numbers */\n{signature};\n{signature} {{"
+        yield "    (void)state;"  # some models without a recurrent layer do not use it
+        yield from [*reads, *answers, "}"]
+        return
+    flag, argument = (", int first", ", i == @_LAST - state->count") if model.changes else ("", "")
+    yield f"/* One of the last steps. */\nstatic void @_read(@_pass *state, const {kind} *x{flag}) {{"
+    yield from [*reads, "}\n"]
+    yield "/* The result of the last steps. */\nstatic void @_answer(@_pass *state, float *y) {"
+    yield from [*answers, "}\n"]
+    yield f"/* The next step.   x: {meaning};"
+    yield f"   y: {outputs} numbers, computed from the last @_LAST steps alone; or NULL: x is only kept */"
+    yield f"{signature};\n{signature} {{"
+    yield f"    memcpy(state->rows + (size_t)state->next * {inputs}, x, {inputs} * sizeof *x);"
+    yield "    state->next = (state->next + 1) % @_LAST;"
+    yield "    if (state->count < @_LAST) state->count++;"
+    yield "    if (!y) return;"
+    yield "    memset(&state->pass, 0, sizeof state->pass);"
+    yield "    for (int i = @_LAST - state->count; i < @_LAST; i++)"
+    yield f"        @_read(&state->pass, state->rows + (size_t)((state->next + i) % @_LAST) * {inputs}{argument});"
+    yield "    @_answer(&state->pass, y);"
+    yield "}"
+
+
+def _statements(model: Model) -> tuple[list[str], list[str]]:
+    """The statements up to the last recurrent layer, and the mean after it; and those that compute y from there."""
+    reads: list[str] = []
+    answers: list[str] = []
+    inputs, outputs = _sizes(model)
     x = "x"
     if model.scale is not None:
-        yield f"    @_scaled({inputs}, @_scale_mean, @_scale_deviation, x, state->x);"
+        reads.append(f"    @_scaled({inputs}, @_scale_mean, @_scale_deviation, x, state->x);")
+        if model.last and model.changes:  # 0 is the mean
+            start, count = model.changes.start, len(model.changes)
+            reads.append(f"    if (first) memset(state->x + {start}, 0, {count} * sizeof *state->x);")
         x = "state->x"
     for i, layer in enumerate(model.layers):
         y = "y" if i == len(model.layers) - 1 else f"state->y{i}"
         calls, x = _call(layer, i, x, y)
-        yield from calls
+        (reads if i <= model.last_recurrent else answers).extend(calls)
         if model.mean and i == model.last_recurrent:
-            yield f"    @_average({layer.output_size}, ++state->steps, {x}, state->total, state->mean);"
+            reads.append(f"    @_average({layer.output_size}, ++state->steps, {x}, state->total, state->mean);")
             x = "state->mean"
     if x != "y":
-        yield f"    memcpy(y, {x}, {outputs} * sizeof *y);"
+        answers.append(f"    memcpy(y, {x}, {outputs} * sizeof *y);")
     if model.softmax:
-        yield f"    @_softmax({outputs}, y);"
-    yield "}"
+        answers.append(f"    @_softmax({outputs}, y);")
+    return reads, answers
 
 
 def _call(layer: Any, i: int, x: str, y: str) -> tuple[list[str], str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from xrnn.arrays.convert import check_numbers, to_numpy
 from xrnn.cells import CELLS, is_layer
-from xrnn.checks import check_bool
+from xrnn.checks import check_bool, check_integer
 from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.groups import HasParameters, Layers
 from xrnn.layers.base import like_states
@@ -39,6 +39,8 @@ class Model:
     layers    in order, without Stacks; only the first may be an Embedding
     scale     (mean, deviation), (D,) float64 each: x becomes (x - mean) / deviation, limited to ±1e6
     mean      the mean over time follows the last recurrent layer
+    last      number of last steps that an output is computed from; 0: all steps
+    changes   features of x that are unknown in the first of these steps: changes since the step before it
     softmax   the result is softmax(y)
     labels    the names of the outputs, if they have any
     """
@@ -46,6 +48,8 @@ class Model:
     layers: tuple[Any, ...]
     scale: tuple[HostArray, HostArray] | None = None
     mean: bool = False
+    last: int = 0
+    changes: range = range(0)
     softmax: bool = False
     labels: tuple[str, ...] = ()
 
@@ -64,6 +68,7 @@ def model_of(
     *,
     scale: tuple[Any, Any] | None = None,
     mean: bool = False,
+    last: int = 0,
     softmax: bool = False,
     quantized: bool = False,
 ) -> Model:
@@ -73,7 +78,7 @@ def model_of(
 
     Raises TypeError for other kinds, ValueError if a layer does not fit the one before it.
     """
-    model = layers if isinstance(layers, Model) else _model_of(layers, scale, mean, softmax)
+    model = layers if isinstance(layers, Model) else _model_of(layers, scale, mean, last, softmax)
     for i, layer in enumerate(model.layers):
         if is_int8(layer) and not quantized:
             raise TypeError(
@@ -91,7 +96,7 @@ def named_leaves(layers: ExportedLayers) -> list[tuple[str, Any]]:
     return [pair for i, layer in enumerate(given) for pair in _leaves(layer, f"layers[{i}]")]
 
 
-def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: bool) -> Model:
+def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, last: int, softmax: bool) -> Model:
     if isinstance(layers, str | os.PathLike):
         raise TypeError("layers is a path: expected layers; use xrnn.load, xrnn.load_checkpoint or `xrnn convert`")
     if isinstance(layers, Checkpoint) and str(layers.extra.get("job")).startswith("xrnn "):  # of an estimator
@@ -117,7 +122,10 @@ def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, softmax: b
     if scale is not None:
         scale = _scale(scale, named[0][1])
     mean, softmax = check_bool("mean", mean), check_bool("softmax", softmax)
-    model = Model(tuple(layer for _, layer in named), scale, mean=mean, softmax=softmax)
+    last = check_integer("last", last, least=0)
+    model = Model(tuple(layer for _, layer in named), scale, mean=mean, last=last, softmax=softmax)
+    if last and model.last_recurrent < 0:
+        raise ValueError("got last= without a recurrent layer, whose steps do not depend on each other; leave last out")
     if mean and model.last_recurrent < 0:
         raise ValueError(
             "got mean=True without a recurrent layer: expected one, because its h is averaged; leave mean out"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xrnn.arrays.convert import holds_mask
+from xrnn.files import quoted
 from xrnn.series.checks import DataError, Series, check_channels, check_sizes, checked
 from xrnn.typing import HostArray
 
@@ -19,13 +20,14 @@ SeriesLike: TypeAlias = ArrayLike | list[Series]
 Targets: TypeAlias = ArrayLike | Sequence[str | int | float]
 
 
-def as_series(X: Any, count: int | None = None) -> list[Series]:
+def as_series(X: Any, count: int | None = None, names: tuple[str, ...] | None = None) -> list[Series]:
     """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays, or of Series; NaN is a missing value.
 
     In a DataFrame whose index has two levels, the first level tells the series apart, the second sorts their steps, and
     each column is a channel. The series have the order of their first rows.
 
     count   the number of values in y; None without y
+    names   the channels of the model, if they have names: they are taken from a DataFrame (Tᵢ, D) that has all of them
 
     Raises TypeError for a sparse matrix; ValueError for invalid shapes and values.
     """
@@ -49,9 +51,15 @@ def as_series(X: Any, count: int | None = None) -> list[Series]:
         raise ValueError("X has 0 sample(s): expected at least one series")
     if count not in (None, len(X)):
         raise ValueError(f"y has {count} values: expected one for each of the {len(X)} series in X")
-    series = [_series(each, f"X[{i}]") for i, each in enumerate(X)]
+    series = [_series(_named(each, names), f"X[{i}]") for i, each in enumerate(X)]
     check_channels(series)
     return series
+
+
+def _named(given: Any, names: tuple[str, ...] | None) -> Any:
+    """The columns with these names of a DataFrame that has all of them, in this order; any other object as it is."""
+    columns = [*getattr(given, "columns", ())]
+    return given[[*names]] if names and {*names} <= {*columns} else given
 
 
 def _series(given: Any, name: str) -> Series:
@@ -96,13 +104,36 @@ def with_known(series: list[Series], known: Any, ahead: int, columns: int | None
     return together
 
 
-def as_row(given: Any, name: str, channels: int) -> HostArray:
-    """One step of a series (D,) as float64; NaN is a missing value.   Raises DataError and ValueError."""
+def as_row(given: Any, name: str, channels: int, names: tuple[str, ...] | None = None) -> HostArray:
+    """One step of a series (D,) as float64; NaN is a missing value.
+
+    given   an array; or values by the names of the channels, as a mapping or a pandas Series that has all of them
+    names   of the channels, if they have some
+
+    Raises DataError and ValueError.
+    """
+    if hasattr(given, "to_dict"):  # a pandas Series
+        by_name = given.to_dict()
+        given = by_name if names and all(isinstance(each, str) for each in by_name) else given
+    if isinstance(given, Mapping):
+        given = _values_by_name(given, name, names)
     row = as_numbers(given, name)
     if row.shape != (channels,):
-        raise DataError(f"{name} has shape {row.shape}: expected ({channels},), one value for each channel")
+        of = f": {', '.join(names)}" if names else ""
+        raise DataError(
+            f"{name} has shape {row.shape}, but the model has {channels} channels{of}; pass one value for each"
+        )
     check_sizes(row, name)
     return row
+
+
+def _values_by_name(given: Mapping[str, Any], name: str, names: tuple[str, ...] | None) -> list[Any]:
+    """The values of the channels, in their order.   Raises DataError if one is missing, or if they have no names."""
+    if names is None:
+        raise DataError(f"{name} has names, but the channels of the model have none; pass an array")
+    if missing := [each for each in names if each not in given]:
+        raise DataError(f"{name} has no channel {quoted(missing[0])!r}; the model has {', '.join(names)}")
+    return [given[each] for each in names]
 
 
 def as_numbers(given: Any, name: str) -> HostArray:

@@ -318,9 +318,13 @@ def _is_value(cell: str) -> bool:
     return bool(numbers and None not in numbers) or iso_time(cell) is not None
 
 
-def cells_in(line: str, decimal: str) -> tuple[str, ...]:
-    """The cells of a line of a stream, without their quotes."""
-    return tuple(cell.strip(' \t\r\n"') for cell in line.split(_separator(line, decimal)))
+def cells_in(line: str, decimal: str, where: str) -> tuple[str, ...]:
+    """The cells of a line of a stream, without their quotes. Errors begin with `where`.   Raises DataError."""
+    reader = csv.reader([line.strip("\r\n")], delimiter=_separator(line, decimal), skipinitialspace=True)
+    try:
+        return tuple(cell.strip() for row in reader for cell in row)
+    except csv.Error as error:
+        raise DataError(f"{where}: {error}; correct or remove it") from error
 
 
 def are_numbers(cells: Sequence[str], decimal: str) -> bool:

@@ -98,15 +98,12 @@ def test_they_tell_slow_waves_from_quick_ones(kind: Any) -> None:
         p = fitted.predict_proba(X_test)
         assert p.max(axis=1).min() > 0.7  # the factor of the outputs: without it, at most 0.88
         np.testing.assert_allclose(p.sum(axis=1), 1)
-    with one_line(SettingsError, "stream needs a model that runs forward only, and this one needs the end of a series"):
-        fitted.stream(X[:1])
 
 
 @pytest.mark.parametrize(
     ("params", "words"),
     [
         ({"model": "convolutions", "layers": 2}, "layers is 2, which model convolutions doesn't use: expected no othe"),
-        ({"one_way": True, "scaling": "each"}, "got one_way with scaling each: expected shared, since a stream can't"),
         ({"model": "rocket"}, "model is 'rocket': expected one of recurrent, convolutions"),
         ({"scaling": "none"}, "scaling is 'none': expected one of auto, shared, each"),
     ],

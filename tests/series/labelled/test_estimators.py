@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import itertools
 import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from datetime import date
 from enum import IntEnum
@@ -160,8 +163,9 @@ def test_the_channels_of_a_list_of_frames_have_names() -> None:
     classifier = Classifier(**SMALL).fit([DataFrame(each, columns=["x", "y"]) for each in X], y)
     assert classifier.channel_names_ == ("x", "y")
     swapped = [DataFrame(each, columns=["y", "x"]) for each in X]
+    other = [DataFrame(each, columns=["y", "z"]) for each in X]
     with one_line(DataError, "X[0] has the channel y, but the model has x there: expected the same names in the same"):
-        classifier.predict(swapped)
+        classifier.predict(other)
     with pytest.raises(ValueError, match=r"X\[1\] has the channel y, but X\[0\] has x there"):
         classifier.fit([DataFrame(X[0], columns=["x", "y"]), *swapped[1:]], y)
     classifier.save("c")
@@ -186,25 +190,123 @@ def test_masked_arrays_are_refused() -> None:
             kind().fit(X, np.ma.masked_equal(y, 0))
 
 
-@pytest.mark.parametrize("patch", [1, 4, 100])
-def test_a_stream_ends_in_the_prediction_for_the_series(patch: int) -> None:
-    """Within a patch too, with missing values, and with a patch that is longer than the series."""
-    X, y = np.random.default_rng(0).standard_normal((10, 66, 2)), np.arange(10) % 2
-    model = Classifier(**SMALL | {"epochs": 1}, one_way=True, patch=patch).fit(X, y)
-    X[1, 20:25, 0] = X[1, 30:31] = np.nan
-    for T in (1, 2, 33, 66):
-        np.testing.assert_allclose([*model.stream(X[1, :T])][-1], model.predict_proba([X[1, :T]])[0], rtol=1e-4)
+STREAMED: list[dict[str, Any]] = [
+    {},
+    {"one_way": True, "scaling": "each"},
+    {"scaling": "each"},
+    {"one_way": True, "patch": 4},
+    {"one_way": True, "patch": 100},
+    {"one_way": True, "cell": "lstm", "layers": 2},
+]
+
+
+@pytest.mark.parametrize("kind", [Classifier, Regressor])
+@pytest.mark.parametrize("params", STREAMED, ids=str)
+def test_a_prediction_for_a_stream_is_that_for_its_last_rows_alone(kind: Any, params: dict[str, Any]) -> None:
+    """Bit for bit: with missing values, within a patch, before and after the window is full."""
+    rng = np.random.default_rng(0)
+    X, y = [rng.standard_normal((T, 2)) for T in (5, 7, 7, 9, 30, 6)], np.arange(6) % 2
+    model = kind(**SMALL | {"epochs": 1} | params).fit(X, y)
+    patch = max(params.get("patch", 1), 1)
+    assert model.steps_ == -(-7 // patch) * patch  # the median
+    rows = rng.standard_normal((30, 2)) + np.arange(30)[:, None]
+    rows[3, 0] = rows[20:22] = np.nan
+    predict = model.predict_proba if kind is Classifier else model.predict
+    for last in (None, 1, 3, 30):
+        size = last or model.steps_
+        got = [*model.stream(rows, last)]
+        assert np.isfinite(got).all()
+        for T, found in enumerate(got, start=1):
+            window = rows[max(0, T - size) : T]
+            # `predict` refuses a channel without a value, and removes last rows without any.
+            if not np.isnan(window).all(axis=0).any() and not np.isnan(window[-1]).all():
+                np.testing.assert_array_equal(found, predict([window])[0])
+
+
+def test_convolutions_have_streams_too() -> None:
+    X, y = np.random.default_rng(0).standard_normal((10, 12, 2)), np.arange(10) % 2
+    model = Classifier(model="convolutions").fit(X, y)
+    rows = X[:2].reshape(-1, 2)
+    np.testing.assert_array_equal([*model.stream(rows)][20], model.predict_proba([rows[9:21]])[0])
+
+
+def test_a_stream_forgets_what_was_before_its_last_rows() -> None:
+    """After a long time of one label, the other one is seen at once; the mean over all rows would need as long."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(0, 0.1, (40, 10, 1))
+    X[::2] += 1
+    model = Classifier(hidden=8, epochs=20, one_way=True).fit(X, np.arange(40) % 2)
+    rows = rng.normal(0, 0.1, (1020, 1))
+    rows[:1000] += 1
+    before, after = np.split(np.array([*model.stream(rows)])[:, 1], [1000])
+    assert (before[10:] < 0.2).all()
+    assert (after[9:] > 0.8).all()
+
+
+def test_a_stream_keeps_only_its_last_rows() -> None:
+    X, y = np.random.default_rng(0).standard_normal((4, 8, 50)), np.arange(4) % 2
+    model = Classifier(**SMALL | {"epochs": 1}).fit([*X], y)
+    stream = model.stream(np.random.default_rng(i).standard_normal(50) for i in itertools.count())
+
+    def held() -> int:
+        for _ in range(300):
+            next(stream)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        first = held()
+        growth = held() - first
+    finally:
+        tracemalloc.stop()
+    assert growth < 300 * 50 * 8 / 4  # the rows would take four times as much
+
+
+def test_the_number_of_last_rows_is_checked() -> None:
+    X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
+    model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
+    invalid: list[Any] = [0, -1, 2.0, True, 2**31 + 1]
+    for last in invalid:
+        with pytest.raises(ValueError, match=r"^last is .*: expected a whole number from 1 to 2147483648"):
+            model.stream(X[0], last)
+
+
+def test_channels_are_found_by_their_names() -> None:
+    """In DataFrames, and in the rows of a stream: in any order, among other columns."""
+    pandas = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
+    rng, y = np.random.default_rng(0), np.arange(4) % 2
+    X = [pandas.DataFrame(rng.standard_normal((5, 2)), columns=["x", "y"]) for _ in y]
+    model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
+    more = [each.assign(t_s=np.arange(5.0))[["t_s", "y", "x"]] for each in X]
+    want = model.predict_proba(X)
+    np.testing.assert_array_equal(model.predict_proba(more), want)
+    assert model.score(more, y) == model.score(X, y)
+    levels = pandas.concat(more, keys=range(4))
+    np.testing.assert_array_equal(model.predict_proba(levels), want)
+    by_name = {name: more[0][name].to_numpy() for name in more[0]}
+    mappings = [{name: values[i] for name, values in by_name.items()} for i in range(5)]
+    expected = [*model.stream(X[0].to_numpy())]
+    for rows in (mappings, [row for _, row in more[0].iterrows()], [row for _, row in X[0].iterrows()]):
+        np.testing.assert_array_equal([*model.stream(rows)], expected)
+    with pytest.raises(DataError, match=r"^rows\[0\] has no channel 'y'; the model has x, y$"):
+        next(model.stream([{"x": 1.0, "z": 2.0}]))
+    with pytest.raises(DataError, match=r"^rows\[0\] has no channel 'y'"):
+        next(model.stream([pandas.Series({"x": 1.0, "z": 2.0})]))
+    unnamed = Classifier(**SMALL | {"epochs": 1}).fit([each.to_numpy() for each in X], y)
+    with pytest.raises(DataError, match=r"^rows\[0\] has names, but the channels of the model have none; pass an arr"):
+        next(unnamed.stream(mappings))
 
 
 def test_a_row_of_a_stream_that_does_not_fit_is_refused() -> None:
     X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
-    model = Classifier(**SMALL | {"epochs": 1}, one_way=True).fit(X, y)
+    model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
     for row, words in (
         ([1j, 2.0], "Complex data not supported: rows[1] has dtype complex128: expected numbers"),
         (["a", "b"], "rows[1] has dtype str32: expected numbers"),
         ([1.0, np.inf], "rows[1] holds inf in column 2: expected numbers"),
-        ([1.0], "rows[1] has shape (1,): expected (2,), one value for each"),
-        ([[1.0, 2.0]], "rows[1] has shape (1, 2): expected (2,)"),
+        ([1.0], "rows[1] has shape (1,), but the model has 2 channels; pass one value for each"),
+        ([[1.0, 2.0]], "rows[1] has shape (1, 2), but the model has 2 channels"),
     ):
         stream = model.stream([[1.0, np.nan], row])
         np.testing.assert_allclose(next(stream).sum(), 1)

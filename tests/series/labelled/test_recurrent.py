@@ -26,7 +26,7 @@ from xrnn.series.checks import DivergedError, Series
 from xrnn.series.labelled import recurrent
 from xrnn.series.labelled.base import Watcher, targets_of
 from xrnn.series.labelled.estimators import Classifier, Regressor
-from xrnn.series.labelled.recurrent import Model, Recurrent, Training, choose, patches
+from xrnn.series.labelled.recurrent import Model, Training, choose, patches
 from xrnn.typing import Array, HostArray
 
 SMALL: dict[str, Any] = {"hidden": 4, "layers": 2}
@@ -101,17 +101,6 @@ def test_a_patch_has_the_values_and_the_changes_of_its_steps(size: int) -> None:
     np.testing.assert_array_equal(steps[1:4, 2:], x[2:] - x[1:-1])
     assert np.isnan(steps[0, 2:]).all()
     assert np.isnan(steps[4:]).all()
-    steps[0, 2:] = x[1] - x[0]
-    np.testing.assert_array_equal(patches(x[1:], size, before=x[0]), joined)
-
-
-@every_cell
-def test_a_stream_ends_in_the_output_of_the_complete_series(backend: Backend, cell: str) -> None:
-    model, p = made(backend, cell=cell, one_way=True, **SMALL), Classifier(one_way=True)
-    x = np.random.default_rng(1).standard_normal((4, D)).astype(np.float32)
-    vars(p).update(layers_=dict(model), scale_=np.array([np.zeros(D), np.ones(D)]), patch_=1)
-    for T, streamed in enumerate(Recurrent(p).stream(x), start=1):
-        np.testing.assert_allclose(streamed, model.outputs([x[:T]]), rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_is_for_training_only_and_depends_on_the_update(backend: Backend) -> None:
@@ -398,7 +387,7 @@ def test_no_patch_is_tried_for_short_series_or_if_one_is_given(monkeypatch: pyte
     [
         (100.0, {}, "each", ["shared", "each"]),
         (2.0, {}, "shared", []),  # the deviations are close
-        (100.0, {"one_way": True}, "shared", []),  # a stream
+        (100.0, {"one_way": True}, "shared", []),  # a C program
         (2.0, {"scaling": "each"}, "each", []),
     ],
 )

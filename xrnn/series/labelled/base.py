@@ -7,7 +7,7 @@ computes outputs, for both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +24,7 @@ class Kind(ABC):
     """A kind of model of an estimator.
 
     p   the estimator, with valid parameters; when `learn` is called, it has `channels_` and what it has learnt from the
-        targets; when `outputs` or `stream` is called, it also has the attributes that `learn` has set
+        targets; when `outputs` is called, it also has the attributes that `learn` has set
     """
 
     def __init__(self, p: Any) -> None:
@@ -46,10 +46,6 @@ class Kind(ABC):
     @abstractmethod
     def outputs(self, series: list[Series]) -> HostArray:
         """The outputs for each series, (n, outputs) float64. The estimator computes its predictions from them."""
-
-    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
-        """The outputs (1, outputs) after each row (D,) of one series. Only a kind that allows `one_way` needs it."""
-        raise NotImplementedError
 
 
 class Watcher:

@@ -6,22 +6,23 @@ import math
 import sys
 import warnings
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from xrnn.files import quoted
-from xrnn.series.checks import LARGEST, DataError, Series, SettingsError, check_same, deviation_of, param
-from xrnn.series.estimator import RULES, Estimator, learnt_in, one_of
+from xrnn.series.checks import LARGEST, DataError, Series, check_same, deviation_of
+from xrnn.series.estimator import RULES, Estimator, learnt_in, one_of, whole
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
 from xrnn.series.labelled.base import Kind, Watcher, classes_of
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.recurrent import Recurrent
 from xrnn.typing import HostArray
 
+LAST: Final = whole(1, 2**31)  # rows that a prediction for a stream is about
 KINDS: Final[dict[str, type[Kind]]] = {"recurrent": Recurrent, "convolutions": Convolutions}
 
 
@@ -31,6 +32,8 @@ class LabelledEstimator(Estimator):
 
     channels_, channel_names_   of the series; the names are None if they have none
     losses_                     of every update; empty if the model is not trained by updates
+    steps_                      median number of steps of the training series, rounded up to complete patches: the
+                                number of rows that a prediction for a stream is about
     """
 
     model: str = "recurrent"
@@ -79,30 +82,50 @@ class LabelledEstimator(Estimator):
         names = next((each.channel_names for each in series if each.channel_names), None)
         vars(p).update(learnt, channels_=series[0].channels, channel_names_=names)
         model.learn(series, self.watcher)
+        patch = vars(p).get("patch_", 1)
+        p.steps_ = math.ceil(np.median([len(each.values) for each in series]) / patch) * patch
         self._finish_fit(self.check_params(), **learnt_in(vars(p)))
         return self
 
     def _predict(self, X: Any) -> HostArray:
-        model, series = self._fitted_model, as_series(X)
+        return self._decoded(self._fitted_model.outputs(self._series_of(X)))
+
+    def _series_of(self, X: Any, count: int | None = None) -> list[Series]:
+        """The series in X, see `as_series`, with the channels of the model.   Raises DataError for other channels."""
+        self._fitted()
+        series = as_series(X, count, self.channel_names_)
         for each in series:
             check_same(each, self.channels_, self.channel_names_)
-        return self._decoded(model.outputs(series))
+        return series
 
-    def stream(self, rows: Iterable[ArrayLike]) -> Iterator[HostArray]:
-        """The prediction after each row (D,) of one series: the probabilities (K,), or the number, 0-d.
+    def stream(self, rows: Iterable[Any], last: int | None = None) -> Iterator[HostArray]:
+        """The prediction after each row (D,) of an endless series: the probabilities (K,), or the number, 0-d.
 
-        The last prediction is that for all rows as one series. Raises ValueError unless `one_way` is True, and for a
-        row of another shape.
+        It is the prediction of `predict` for a series that consists of the last rows alone. Only these are kept, so the
+        memory of a stream is constant. The time of a prediction is that of a series of so many steps.
+
+        rows   arrays, or mappings and pandas' Series with the names of the channels. If a channel has no value in the
+               last rows, its mean over the training series is used
+        last   number of rows that a prediction is about; by default `steps_`. At the start of the stream, the rows are
+               fewer
+
+        Raises ValueError for an invalid `last`, and for a row of another shape.
         """
-        if not self._fitted().one_way:
-            got = f"{param('stream')} needs a model that runs forward only, and this one needs the end of a series"
-            raise SettingsError(f"{got}: train one with {param('model')} recurrent and {param('one_way')}")
-        outputs = self._fitted_model.stream(as_row(row, f"rows[{i}]", self.channels_) for i, row in enumerate(rows))
-        return (self._decoded(y)[0] for y in outputs)
+        self._fitted()
+        size = self.steps_ if last is None else last
+        LAST.check("last", size)
+        return self._predictions(rows, deque(maxlen=size))
+
+    def _predictions(self, rows: Iterable[Any], window: deque[HostArray]) -> Iterator[HostArray]:
+        model = self._fitted_model
+        for i, row in enumerate(rows):
+            window.append(as_row(row, f"rows[{i}]", self.channels_, self.channel_names_))
+            yield self._decoded(model.outputs([Series(np.array(window), None, "")]))[0]
 
     def _try(self) -> None:
         model, D, names = self._fitted_model, self.channels_, self.channel_names_
         has_scale = np.shape(self.scale_)[1] % D == 0 and (self.scale_[1] > 0).all()
+        LAST.check("steps_", self.steps_)
         has_names = names is None or (isinstance(names, tuple) and [*map(type, names)] == [str] * D)
         if not has_scale or not has_names or np.ndim(self.losses_) != 1:
             raise ValueError("scale_, losses_ or channel_names_ does not fit the number of channels")
@@ -128,7 +151,7 @@ class Classifier(LabelledEstimator):
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state in each direction, H
     layers           number of recurrent layers
-    one_way          run forward only, so that a stream can be followed; by default, in both directions
+    one_way          run forward only, as C programs do; by default, in both directions
     dropout          probability of dropout, between layers and after the mean over time
     noise            noise added to the training series, in standard deviations of each channel
     patch            number of consecutive steps to join, with their values and changes, into one; 0: chosen by left-out
@@ -173,7 +196,7 @@ class Classifier(LabelledEstimator):
     def score(self, X: SeriesLike, y: Targets) -> float:
         """The accuracy."""
         labels = as_labels(y)
-        return float(np.mean(self.predict(as_series(X, len(labels))) == labels))
+        return float(np.mean(self.predict(self._series_of(X, len(labels))) == labels))
 
     @property
     def _outputs(self) -> int:
@@ -219,7 +242,7 @@ class Regressor(LabelledEstimator):
     def score(self, X: SeriesLike, y: Targets) -> float:
         """R²; nan if all numbers in y are equal."""
         numbers = as_targets(y)
-        return r_squared(numbers, self.predict(as_series(X, len(numbers))))
+        return r_squared(numbers, self.predict(self._series_of(X, len(numbers))))
 
     def _decoded(self, y: HostArray) -> HostArray:
         return self.target_mean_ + self.target_deviation_ * y[:, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from xrnn.layers.stack import Stack
 from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
 from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.sequences import batches, pad
-from xrnn.series.checks import DivergedError, Scale, Series, SettingsError, param
+from xrnn.series.checks import DivergedError, Scale, Series, param
 from xrnn.series.labelled.base import VALIDATION, Kind, Watcher, hold_out, targets_of
 from xrnn.typing import Array, HostArray
 
@@ -50,9 +50,6 @@ class Recurrent(Kind):
 
     def check(self) -> None:
         self.p.rules["patch"].check("patch_", getattr(self.p, "patch_", 1))  # a file may be forged
-        if self.p.one_way and self.p.scaling == "each":
-            got = f"got {param('one_way')} with {param('scaling')} each"
-            raise SettingsError(f"{got}: expected shared, since a stream can't be scaled by later steps; leave one out")
 
     def learn(self, series: list[Series], watcher: Watcher) -> None:
         p = self.p
@@ -71,22 +68,6 @@ class Recurrent(Kind):
         x = [scale.apply(patches(values, patch)) for values in scaled(series, self.p.scaling_)]
         return Model(self.p.layers_).outputs(x)
 
-    def stream(self, rows: Iterable[HostArray]) -> Iterator[HostArray]:
-        """The outputs after each row, NaN for a missing value. The last ones are those for all rows as one series."""
-        model, scale, size = Model(self.p.layers_), Scale(*self.p.scale_), self.p.patch_
-        last = before = np.full((), np.nan)  # the last complete patch, and its last step
-        state, count = None, 0  # the state of the layers after it, and the number of complete patches
-        total: Any = 0.0  # Σ h (1, H) over them
-        waiting: list[HostArray] = []  # the steps after it
-        for row in rows:
-            waiting.append(row)
-            (values,) = patches(np.array(waiting), size, before)
-            filled = np.where(np.isnan(values), last, values)
-            h, after = model.stack.stream(model.backend.asarray(scale.apply(filled[None])), state)
-            yield model.backend.to_numpy(model.linear((total + h) / (count + 1)))
-            if len(waiting) == size:
-                last, before, state, total, count, waiting = filled, row, after, total + h, count + 1, []
-
 
 def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
     """The number of steps in a patch, and the scaling: those of `p`, or chosen if they are 0 and "auto".
@@ -99,7 +80,7 @@ def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
     left, median = len(divided[0][1]), float(np.median([len(each.values) for each in train]))
     patch = p.patch or (min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST) if left and median >= _SHORT else 1)
     scaling = "shared" if p.scaling == "auto" else p.scaling
-    # a stream has no deviation of the complete series
+    # C programs have one scale for all series
     both_scalings = left and p.scaling == "auto" and not p.one_way and _far_apart(train)
     if not both_scalings and (p.patch or patch == 1):
         return patch, scaling
@@ -152,20 +133,19 @@ def scaled(series: list[Series], scaling: str) -> list[HostArray]:
     return [(each - scale.mean) / scale.deviation for each, scale in zip(values, scales, strict=True)]
 
 
-def patches(values: HostArray, size: int, before: Any = np.nan) -> HostArray:
+def patches(values: HostArray, size: int) -> HostArray:
     """Join `size` consecutive steps into one, with their values and changes: (T, D) → (⌈T / size⌉, 2 · size · D).
 
     The change of a step is its value minus that of the step before: as in MultiRocket (Tan et al., 2022), the model
-    gets the differences beside the series. Steps after the last one are missing. A size of 1 leaves the values alone.
-
-    before   the step before the first one, (D,); NaN if there is none, so that the first change is missing
+    gets the differences beside the series. The first change and steps after the last one are missing. A size of 1
+    leaves the values alone.
     """
     if size == 1:
         return values
     T, D = values.shape
     padded = np.full((T + -T % size, 2 * D), np.nan)
     padded[:T, :D] = values
-    padded[:T, D:] = np.diff(values, axis=0, prepend=np.broadcast_to(before, (1, D)))
+    padded[:T, D:] = np.diff(values, axis=0, prepend=np.nan)
     return padded.reshape(-1, 2 * size * D)
 
 
