@@ -383,3 +383,69 @@ TIME = "is not a time like the others"
 def test_bad_tables_get_one_line(X: Any, columns: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=f"^.*{re.escape(words)}.*$"):
         Forecaster(**SMALL | columns).fit(X)
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin", "UTC"])
+def test_times_of_arrow_keep_their_zone(unit: str, zone: str | None) -> None:
+    """Across a change of the clock, in each form of X; the forecasts have times of the same dtype."""
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install -e '.[test]'")
+    hours = pandas.date_range("2024-03-29 20:00", periods=40, freq="h", tz=zone)
+    dtype = pandas.ArrowDtype(pyarrow.timestamp(unit, tz=zone))
+    arrow = pandas.Series(hours).astype(dtype)
+    values = growth(37)
+    want = Forecaster(**SMALL).fit(pandas.Series(values, hours[:37])).predict()
+    for X, names in (
+        (pandas.Series(values, pandas.Index(arrow[:37])), {}),
+        (pandas.DataFrame({"a": values}, pandas.Index(arrow[:37])), {}),
+        (pandas.DataFrame({"t": arrow[:37], "a": values}), {"time": "t"}),
+        (pandas.DataFrame({"t": arrow[:37], "a": values, "i": "x"}), {"time": "t", "id": "i", "target": "a"}),
+    ):
+        got = Forecaster(**SMALL | names).fit(X).predict()
+        times = got["t"] if "id" in names else got.index
+        assert times.dtype == dtype
+        assert [*times] == [*hours[37:]]
+        assert str(times[0].tz) == str(hours.tz)
+        np.testing.assert_array_equal(np.ravel(got["a"] if "id" in names else got), want)
+
+
+def test_dates_of_arrow_are_times() -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install -e '.[test]'")
+    days = pandas.Series(pandas.date_range("2024-01-01", periods=43)).astype(pandas.ArrowDtype(pyarrow.date32()))
+    got = Forecaster(**SMALL).fit(pandas.DataFrame({"a": growth(40)}, pandas.Index(days[:40]))).predict()
+    assert [*got.index] == [*days[40:]]
+
+
+BERLIN, LONDON = (pandas.Timestamp(f"2024-01-01 0{i}:00", tz=zone) for i, zone in ((1, "Europe/Berlin"), (0, "UTC")))
+
+
+@pytest.mark.parametrize(
+    ("ids", "series"),
+    [((0.0, -0.0), 1), ((1, True), 1), ((BERLIN, LONDON), 1), (("1", 1), 1), (("1.0", 1.0), 2), ((" a", "a"), 1)],
+    ids=str,
+)
+@pytest.mark.parametrize("levels", [False, True])
+def test_equal_identifiers_are_one_series(ids: tuple[Any, Any], series: int, levels: bool) -> None:
+    kind = float if ids[0] == 0 else object
+    X = pandas.DataFrame({"i": pandas.Series([ids[t % 2] for t in range(40)], dtype=kind), "t": range(40)})
+    X["v"] = growth(40)
+    if series == 2:
+        X["t"] //= 2
+    forecaster = Forecaster(**SMALL, id="i", time="t", target="v")
+    got = forecaster.fit(X.set_index(["i", "t"]) if levels else X).predict()
+    assert len(got) == 3 * series
+    found = got.index.get_level_values(0) if levels else got["i"]
+    assert [*found.unique()] == [*ids[:series]]
+
+
+def test_columns_with_numbers_as_names() -> None:
+    price = np.random.default_rng(0).random(43)
+    X = pandas.DataFrame({7: growth(43), 8: price}, QUARTERS)
+    X.loc[QUARTERS[40:], 7] = np.nan
+    got = Forecaster(**SMALL, target="7", known="8").fit(X[:40]).predict(X)
+    np.testing.assert_array_equal(got, expected(growth(43), known=price[:, None])[:, 1])
+    both = X.assign(**{"7": 0.0})  # the name as it stands is preferred
+    with pytest.raises(ValueError, match="too few rows, missing or equal values"):
+        Forecaster(**SMALL, target="7", known="8").fit(both[:40])
+    with pytest.raises(ValueError, match=r"^X has no column '9': expected 9; it has 7, 8$"):
+        Forecaster(**SMALL, target="9").fit(X)

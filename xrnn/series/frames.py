@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrnn.series.checks import Series, Time, checked
-from xrnn.series.tables import Columns, Table
+from xrnn.series.tables import Columns, Table, cell_of, text_of
 
 if TYPE_CHECKING:
     from xrnn.series.forecast.series import OneSeries
@@ -36,6 +36,7 @@ class Form:
     targets   the names in X of the targets: an index of all series of a wide frame, else one name
     wide      True for a column for each series
     levels    True if the index of X holds the series and the times
+    dtype     of the times in X: forecasts have times of the same dtype
     """
 
     frame: Any
@@ -43,13 +44,17 @@ class Form:
     targets: Any
     wide: bool
     levels: bool
+    dtype: Any
 
     @property
     def ids(self) -> list[Any]:
         """The identifier of each series: its value of `id` in a long frame, else the name of its column."""
         if len(self.keys) == 1:
             return [*self.targets]
-        return [*{str(each).strip(): each for each in self.frame.iloc[:, 0].unique()}.values()]
+        by_text: dict[str, Any] = {}
+        for each in self.frame.iloc[:, 0].unique():
+            by_text.setdefault(text_of(cell_of(each)), each)
+        return [*by_text.values()]
 
     @property
     def times(self) -> Any:
@@ -84,8 +89,10 @@ class Form:
         if isinstance(given, pandas.PeriodIndex):
             return index.to_period(given.freq)
         if index.tz is not None:
-            return index.tz_convert(zone or times[0].tzinfo)
-        return index.tz_localize(zone, ambiguous=np.ones(len(index), bool), nonexistent="shift_forward")
+            index = index.tz_convert(zone or times[0].tzinfo)
+        else:
+            index = index.tz_localize(zone, ambiguous=np.ones(len(index), bool), nonexistent="shift_forward")
+        return index.astype(self.dtype) if _is_arrow_time(self.dtype) else index
 
     def values(self, series: Sequence[OneSeries], level: int | None) -> Any:
         """The forecasts of series in this form: of the quantile with this number, or of all quantiles."""
@@ -120,13 +127,13 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
         return None
-    levels = X.index.nlevels
+    levels, index = X.index.nlevels, _own_times(X.index)
     if X.ndim == 1:  # it has no columns to name
         id_name, time, target, known = "", "", "", ()
     elif levels == 2:  # the index has both
         id_name, time = "", ""
     is_wide = X.ndim == 2 and levels == 1 and not (id_name or time or target or known)
-    if is_wide and not isinstance(X.index, pandas.DatetimeIndex | pandas.PeriodIndex):
+    if is_wide and not isinstance(index, pandas.DatetimeIndex | pandas.PeriodIndex):
         return None
     frame = X if X.ndim == 2 else X.to_frame(X.name)
     if not frame.size:
@@ -135,34 +142,68 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
         raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
     if len(twice := frame.columns[frame.columns.duplicated()]):
         raise ValueError(f"X has two columns {twice[0]!r}: expected columns with different names; rename one")
-    keys = [each for each in (id_name, time) if each]
+    if not is_wide:
+        id_name, time, target, *known = (_column(frame, each) for each in (id_name, time, target, *known))
+    keys = [each for each in (id_name, time) if each != ""]
     used = frame if is_wide else _used(frame, keys, target, known)
     parts = [frame[each] for each in keys]
     if not time:
         keys, parts = [*keys, *X.index.names], [*parts, *map(X.index.get_level_values, range(levels))]
     if len(keys) == 2:
         keys = [default if key is None else key for key, default in zip(keys, ("id", "time"), strict=True)]
+    dtype = parts[-1].dtype
+    parts[-1] = _own_times(parts[-1])
+    if len(parts) == 2:
+        parts[0] = _without_equal_ids(parts[0])
     parts += [used.iloc[:, i] for i in range(used.shape[1])]
     table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)})
     table.columns = [*map(str, keys), *("value" if each is None else str(each) for each in used.columns)]
-    return Form(table, keys, used.columns if is_wide else [*used.columns][:1], is_wide, levels == 2)
+    return Form(table, keys, used.columns if is_wide else [*used.columns][:1], is_wide, levels == 2, dtype)
 
 
-def _used(frame: Any, keys: Sequence[str], target: str, known: Sequence[str]) -> Any:
+def _is_arrow_time(dtype: Any) -> bool:
+    """Whether this is the dtype of Arrow's dates or time stamps, in pandas' ArrowDtype."""
+    return str(getattr(dtype, "pyarrow_dtype", "")).startswith(("timestamp", "date"))
+
+
+def _own_times(values: Any) -> Any:
+    """A column or an index; with pandas' own dtype, which has the zone, if it holds Arrow's times."""
+    if not _is_arrow_time(values.dtype):
+        return values
+    arrow = values.dtype.pyarrow_dtype
+    unit, zone = getattr(arrow, "unit", "s"), getattr(arrow, "tz", None)
+    return values.astype(f"datetime64[{unit}, {zone}]" if zone else f"datetime64[{unit}]")
+
+
+def _without_equal_ids(ids: Any) -> Any:
+    """The identifiers; those that are equal to an earlier one, such as 0.0 and -0.0 or 1 and True, are that one."""
+    pandas: Any = sys.modules["pandas"]
+    places, different = pandas.factorize(ids, use_na_sentinel=False)
+    return different.take(places)
+
+
+def _column(frame: Any, name: str) -> Any:
+    """The column with this name, or the one whose name has this text, such as 1.   The name itself if there is none."""
+    if name in frame.columns:
+        return name
+    return next((each for each in frame.columns if str(each) == name), name)
+
+
+def _used(frame: Any, keys: Sequence[Any], target: Any, known: Sequence[Any]) -> Any:
     """The columns to forecast and the known ones of a frame that is not wide.   keys: those of identifiers and times
 
     The default target is the only column that is neither a key nor known. Raises ValueError if there is none or
     several, and if a column is missing or named twice.
     """
-    given, columns = [each for each in (*keys, target, *known) if each], [*frame.columns]
+    given, columns = [each for each in (*keys, target, *known) if each != ""], [*frame.columns]
+    shown = ", ".join(map(str, given))
     if len({*given}) < len(given):
-        raise ValueError(f"id, time, target and known are {', '.join(given)}: expected different columns; name others")
+        raise ValueError(f"id, time, target and known are {shown}: expected different columns; name others")
     if missing := [each for each in given if each not in columns]:
-        expected, got = (", ".join(map(str, each)) for each in (given, columns))
-        raise ValueError(f"X has no column {missing[0]!r}: expected {expected}; it has {got}")
-    targets = [target] if target else [each for each in columns if each not in given]
+        raise ValueError(f"X has no column {missing[0]!r}: expected {shown}; it has {', '.join(map(str, columns))}")
+    targets = [target] if target != "" else [each for each in columns if each not in given]
     if len(targets) != 1:
-        besides = ", ".join(given) or "the index"
+        besides = shown or "the index"
         raise ValueError(
             f"X has {len(targets)} columns besides {besides}: expected one to forecast; name it by Forecaster(target=)"
         )

@@ -137,7 +137,7 @@ def _values_by_name(given: Mapping[str, Any], name: str, names: tuple[str, ...] 
 
 
 def as_numbers(given: Any, name: str) -> HostArray:
-    """`given` as float64.
+    """`given` as float64. pandas' NA becomes NaN.
 
     Raises ValueError for text, times, complex numbers and masked arrays, TypeError for other objects.
     """
@@ -147,6 +147,9 @@ def as_numbers(given: Any, name: str) -> HostArray:
         start = "Complex data not supported: " if values.dtype.kind == "c" else ""
         dtype = values.dtype.name
         raise ValueError(f"{start}{name} has dtype {dtype}: expected numbers; convert it, as by astype('float64')")
+    if values.dtype.kind == "O":
+        is_missing = np.frompyfunc(lambda each: type(each).__name__ == "NAType", 1, 1)(values).astype(bool)
+        values = np.where(is_missing, np.nan, values)
     try:
         return values.astype(np.float64)
     except TypeError as error:

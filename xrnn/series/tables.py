@@ -103,11 +103,11 @@ def read_by_pandas(path: Path, columns: Columns) -> Table:
         got = f"{path} can't be read ({printable(str(error))[:80]})"
         expected = f"a complete {suffix} file, and pandas with openpyxl or pyarrow"
         raise DataError(f"{got}: expected {expected}; install them, or use another copy") from error
-    rows = {i: [*map(_cell, row)] for i, row in enumerate(sheet.itertuples(index=False), start=1)}
+    rows = {i: [*map(cell_of, row)] for i, row in enumerate(sheet.itertuples(index=False), start=1)}
     return Table.of_rows({i: row for i, row in rows.items() if any(map(text_of, row))}, str(path), columns, "row")
 
 
-def _cell(value: Any) -> Cell:
+def cell_of(value: Any) -> Cell:
     """A value of a frame or a spreadsheet; times become text in ISO's form."""
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1023):
         return value
@@ -136,7 +136,7 @@ class Table:
     @classmethod
     def of(cls, frame: Any, name: str, columns: Columns) -> Self:
         """The table of a DataFrame."""
-        rows = [*zip(*(map(_cell, frame.iloc[:, i].tolist()) for i in range(frame.shape[1])), strict=True)]
+        rows = [*zip(*(map(cell_of, frame.iloc[:, i].tolist()) for i in range(frame.shape[1])), strict=True)]
         return cls(name, columns, tuple(map(str, frame.columns)), rows, lambda i: f"{name}, row {i + 1}")
 
     @classmethod

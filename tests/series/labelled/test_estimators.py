@@ -298,6 +298,30 @@ def test_channels_are_found_by_their_names() -> None:
         next(unnamed.stream(mappings))
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "Float32", "boolean", "int32[pyarrow]", "object"])
+def test_nullable_frames_have_missing_values(dtype: str) -> None:
+    """In arrays, in lists of frames, in a frame with two levels and in the rows of a stream."""
+    pandas = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
+    if "pyarrow" in dtype:
+        pytest.importorskip("pyarrow", reason="needs pyarrow: pip install -e '.[test]'")
+    rng, y = np.random.default_rng(0), np.arange(4) % 2
+    values = rng.integers(0, 2, (4, 6, 2)).astype(float)
+    values[:, 1, 0] = values[:, 3, 1] = np.nan
+    X = [pandas.DataFrame(each, columns=["x", "y"]).astype(object).where(~np.isnan(each), pandas.NA) for each in values]
+    frames = [each.astype(dtype) for each in X]
+    plain = [pandas.DataFrame(each, columns=["x", "y"]) for each in values]
+    model = Classifier(**SMALL | {"epochs": 1}).fit(plain, y)
+    want = model.predict_proba(plain)
+    for given in (frames, pandas.concat(frames, keys=range(4))):
+        fitted = Classifier(**SMALL | {"epochs": 1}).fit(given, y)
+        np.testing.assert_array_equal(fitted.predict_proba(given), want)
+    rows = [row for _, row in frames[0].iterrows()]
+    np.testing.assert_array_equal([*model.stream(rows)][-1], [*model.stream(values[0])][-1])
+    wide = pandas.DataFrame([each["x"].tolist() for each in frames]).astype(dtype)  # (n, T)
+    of_wide = Classifier(**SMALL | {"epochs": 1}).fit(values[..., 0], y)
+    np.testing.assert_array_equal(of_wide.predict_proba(wide), of_wide.predict_proba(values[..., 0]))
+
+
 def test_a_row_of_a_stream_that_does_not_fit_is_refused() -> None:
     X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
     model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
