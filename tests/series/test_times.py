@@ -64,6 +64,9 @@ def test_other_text_is_not_like_a_date(name: str) -> None:
     assert not hold_dates([name])
 
 
+JANUARY = [datetime(2001, 1, 1) + timedelta(days=i) for i in range(59)]  # and February
+
+
 @pytest.mark.parametrize(
     ("cells", "first"),
     [
@@ -82,13 +85,19 @@ def test_other_text_is_not_like_a_date(name: str) -> None:
         (["2024010121", "2024010122"], "2024-01-01 21:00:00"),
         (["1706400000", "1706403600"], "1706400000"),
         (["Dec 98", "Dec 99", "Dec 00", "Dec 01"], "1998-12-01"),
+        ([f"{day:02}-Jan-24" for day in range(1, 29)], "2024-01-01"),
+        ([f"{day:02}-Jan-24 14:0{day % 10}" for day in range(1, 29)], "2024-01-01 14:01:00"),
+        (["31-Jan-24", "29-Feb-24"], "2024-01-31"),
+        (["01-Jul-24", "03-Jul-24", "11-Jul-24"], "2024-07-01"),  # unequal steps
+        ([f"{each:%y-%b-%d}" for each in JANUARY], "2001-01-01"),  # steps are equal in one order alone
+        ([f"{each:%d-%b-%y}" for each in JANUARY], "2001-01-01"),
+        (["24-Jan-31", "24-Feb-29", "24-Mar-31"], "2024-01-31"),
     ],
 )
 def test_the_order_of_day_month_and_year_is_that_which_fits_all_cells(cells: list[str], first: str) -> None:
     assert read(*cells)[0] == first
 
 
-JANUARY = [datetime(2001, 1, 1) + timedelta(days=i) for i in range(59)]  # and February
 OTHER = "is not a time like the others: expected all numbers or all"
 
 
@@ -114,6 +123,13 @@ OTHER = "is not a time like the others: expected all numbers or all"
         (["Nov 15", "Dec 15", "Jan 15"], "'Nov 15' may be a day, a month or a number"),
         (["Dec 05", "Jan 05"], "'Dec 05' may be a day, a month or a number"),
         (["Jan 31", "Feb 28", "Mar 31"], "'Jan 31' may be a day, a month or a number"),
+        ([f"24-Jan-{day:02}" for day in range(1, 29)], "'24-Jan-01' may be 2001-01-24 or 2024-01-01, and no other row"),
+        (["24-Jan-01", "24-Feb-05"], "'24-Jan-01' may be 2001-01-24 or 2024-01-01, and no other row tells which"),
+        ([f"24-Jan-{day:02} 12:00" for day in range(1, 29)], "'24-Jan-01 12:00' may be 2001-01-24 12:00:00 or 2024-"),
+        *(
+            ([f"{month} {hour:02}:00" for hour in range(24)], f"'{month} 00:00' {OTHER}")
+            for month in ("Jan 02", "Jan 2002", "2002 Jan", "01/2002", "2002/01", "2002M01")
+        ),
         (["day 01", "day 02"], f"row 1: 'day 01' {OTHER}"),
         *(
             ([f"{day:{form}}" for day in JANUARY], "may be a day, a month or a number: expected dates with one reading")

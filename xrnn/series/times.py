@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -22,17 +22,22 @@ from xrnn.typing import HostArray
 # The forms in a row can read one text, in different orders: a day above 12, or equal steps, decides. `iso_time` reads
 # dates such as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
 _FORMS: Final = (
-    *zip(("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%Y/%m", "%m/%Y", "%YM%m")),
-    *zip(("%d %b %Y", "%d %b %y", "%b %d %Y", "%Y %b", "%b %Y", "%b %y")),
+    ("%Y-%m-%d",),
+    ("%Y/%m/%d",),
+    ("%Y.%m.%d",),
+    ("%d.%m.%Y",),
+    ("%d %b %Y",),
+    ("%b %d %Y",),
     ("%m/%d/%Y", "%d/%m/%Y"),
     ("%m-%d-%Y", "%d-%m-%Y"),
     ("%m/%d/%y", "%d/%m/%y", "%y/%m/%d"),
     ("%m-%d-%y", "%d-%m-%y", "%y-%m-%d"),
     ("%d.%m.%y", "%y.%m.%d"),
 )
+_MONTHS: Final = ("%Y/%m", "%m/%Y", "%YM%m", "%Y %b", "%b %Y", "%b %y")  # a month has no time of day
 _CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-_DATES_OR_NUMBERS: Final = ("%y%m%d", "%d%m%y", "%m%d%y", "%d%m%Y", "%m%d%Y")
+_DATES_OR_NUMBERS: Final = {6: ("%y%m%d", "%d%m%y", "%m%d%y"), 8: ("%d%m%Y", "%m%d%Y")}  # by the number of digits
 _MONTH: Final = re.compile(
     r"(?<![^\W\d_])(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|"
     r"nov(ember)?|dec(ember)?)(?![^\W\d_])\.?",
@@ -63,23 +68,51 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     plain = {cell: _plain(cell) for cell in dict.fromkeys(cells)}  # many series may have the same times
     if _are_ambiguous([*plain.values()]):
         raise error(cells[0], "may be a day, a month or a number: expected dates with one reading")
-    most = 0
+    most = 0  # cells that a reader can read, before the first one that it can't
     for readers in _READERS:
-        found = [
-            tuple(itertools.takewhile(lambda time: time is not None, map(read, plain.values()))) for read in readers
-        ]
-        readings = dict.fromkeys(times for times in found if len(times) == len(plain))
-        equal = [times for times in readings if len(readings) == 1 or _have_a_step(times)]
-        if len(equal) == 1:
-            times = dict(zip(plain, _local(equal[0]), strict=True))
-            return [times[cell] for cell in cells]
-        if readings:
-            cell, *read = next(each for each in zip(plain, *readings, strict=True) if len({*each[1:]}) > 1)
-            got = f"may be {' or '.join(map(show, dict.fromkeys(read)))}, and no other row tells which"
-            raise error(cell, f"{got}: expected dates with one reading")
-        most = max(most, *map(len, found))
+        readings: list[Sequence[Time]] = []
+        for read in readers:
+            times = _read_all(read, [*plain.values()])
+            most = max(most, len(times))
+            if len(times) == len(plain) and times not in readings:
+                readings.append(times)
+        if not readings:
+            continue
+        chosen = _chosen(readings, prefers_first=readers in _DAY_MONTH_YEAR)
+        if chosen is None:
+            i = next(i for i in range(len(plain)) if len({times[i] for times in readings}) > 1)
+            found = dict.fromkeys(show(times[i]) for times in readings)
+            got = f"may be {' or '.join(found)}, and no other row tells which"
+            raise error([*plain][i], f"{got}: expected dates with one reading")
+        by_cell = dict(zip(plain, _local(chosen), strict=True))
+        return [by_cell[cell] for cell in cells]
     got = "is not a time like the others: expected all numbers or all dates in one form"
     raise error([*plain][most], got, ", or remove the row")
+
+
+def _read_all(read: Callable[[str], Time | None], cells: Sequence[str]) -> list[Time]:
+    """The times in the cells up to the first one that `read` can't read."""
+    times = []
+    for cell in cells:
+        time = read(cell)
+        if time is None:
+            break
+        times.append(time)
+    return times
+
+
+def _chosen(readings: Sequence[Sequence[Any]], *, prefers_first: bool) -> Sequence[Any] | None:
+    """The only reading, or the only one with equal steps. None if several remain.
+
+    prefers_first   the first reading is the usual one: it is taken unless another brings the dates closer together
+    """
+    if len(readings) == 1:
+        return readings[0]
+    equal = [times for times in readings if _have_a_step(times)]
+    if len(equal) == 1:
+        return equal[0]
+    spans = [max(times) - min(times) for times in readings]
+    return readings[0] if prefers_first and spans[0] == min(spans) else None
 
 
 def hold_dates(cells: Sequence[str]) -> bool:
@@ -105,15 +138,18 @@ def _are_ambiguous(cells: Sequence[str]) -> bool:
     """
     months: list[Any] = [_parsed("%b %y", cell) for cell in cells if re.fullmatch(r"\w{3} ([012]\d|3[01])", cell)]
     if len(months) == len(cells) and None not in months:
-        step, odd = _best_step(sorted(months)) if len({each.year for each in months}) > 1 else (Step(0), [])
-        if step.season > 1 and not odd:
-            return False
+        if len({month.year for month in months}) > 1:
+            step, odd = _best_step(sorted(months))
+            if step.season > 1 and not odd:
+                return False
         return any(a >= b or a.month == b.month for a, b in itertools.pairwise(months))
     cells = [cell.zfill(8) if len(cell) == 7 else cell for cell in cells]
-    return not all(map(_digits, cells)) and any(
-        all(cell.isdecimal() and len(cell) == 6 + 2 * ("Y" in form) and _parsed(form, cell) for cell in cells)
-        for form in _DATES_OR_NUMBERS
-    )
+    if all(map(_digits, cells)):
+        return False
+    for length, forms in _DATES_OR_NUMBERS.items():
+        if all(cell.isdecimal() and len(cell) == length for cell in cells):
+            return any(all(_parsed(form, cell) for cell in cells) for form in forms)
+    return False
 
 
 def iso_time(cell: str, has_offset: bool | None = None) -> datetime | None:
@@ -154,11 +190,18 @@ def _parsed(form: str, cell: str) -> datetime | None:
         return None
 
 
+_Readers: TypeAlias = tuple[Callable[[str], Time | None], ...]
+# 31-Jan-24, which is far more usual than 24-Jan-31
+_DAY_MONTH_YEAR: Final[list[_Readers]] = [
+    tuple(partial(_parsed, form + clock) for form in ("%d %b %y", "%y %b %d")) for clock in _CLOCKS
+]
 # In the order in which they are tried; the readers of a row read the same text in several orders.
-_READERS: Final[tuple[tuple[Callable[[str], Time | None], ...], ...]] = (
+_READERS: Final[tuple[_Readers, ...]] = (
     (_digits,),
     (as_number,),
     (partial(iso_time, has_offset=True), partial(iso_time, has_offset=False)),
+    *((partial(_parsed, form),) for form in _MONTHS),
+    *_DAY_MONTH_YEAR,
     *(tuple(partial(_parsed, form + clock) for form in forms) for forms in _FORMS for clock in _CLOCKS),
 )
 
