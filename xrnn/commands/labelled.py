@@ -36,6 +36,7 @@ TrainArgument = Annotated[
 ]
 TestArgument = Annotated[Path | None, argument("TEST", "Series to test on. Default: a quarter of TRAIN.")]
 
+_LEAST_RISES: Final = 10  # of a channel: in fewer rows, values may rise by chance
 _BASELINE: Final = "convolutions"  # the kind of model that is trained and tested beside another one
 _DEFAULT: Final = "datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"  # in the package aeon
 
@@ -96,6 +97,8 @@ def read_series(
     columns = columns_of(given, numbers=numbers)
     train, *others = [[_labelled(each, numbers) for each in read_path(path, columns)] for path in used]
     D = check_channels([*train, *itertools.chain(*others)])
+    if line := _rising_channels(train):
+        to_stderr(line)
     labels = None if numbers else classes_of([each.label for each in train], by_number=True)
     if others:
         test = others[0]
@@ -112,6 +115,26 @@ def read_series(
         f"{counted(D, 'channel')}{names}, {span([len(each.values) for each in train + test])} steps"
     )
     return train, test, about
+
+
+def _rising_channels(series: Sequence[Series]) -> str:
+    """A line: which channels rise in each row of every series, as times and numbers of rows do; empty if none does.
+
+    Channels without names are not looked at, and neither is a single one: it may be such a signal.
+    """
+    channels = series[0].channel_names or ()
+    rises = [np.diff(each.values, axis=0) > 0 for each in series]  # False for a missing value
+    if len(channels) < 2 or sum(map(len, rises)) < _LEAST_RISES:
+        return ""
+    rising = [name for i, name in enumerate(channels) if all(each[:, i].all() for each in rises)]
+    if not rising:
+        return ""
+    names, columns = quoted(", ".join(rising)), quoted(",".join(rising))
+    if len(rising) == 1:
+        got = f"{names} rises in each row of every series, and is a channel of the model"
+        return f"{got}: if it is a time or a row number, leave it out by --skip-columns {columns}"
+    got = f"{names} rise in each row of every series, and are channels of the model"
+    return f"{got}: if they are times or row numbers, leave them out by --skip-columns {columns}"
 
 
 def _default_paths() -> list[Path]:
