@@ -20,9 +20,11 @@ def noted(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> list[frozenset[s
     asked: list[frozenset[str]] = []
     run = backend.recurrence_backward
 
-    def note(cell: Any, trace: Any, dstates: Any, grads: Sequence[Any] | None, needs_dx: bool = True) -> Any:
+    def note(
+        cell: Any, trace: Any, dstates: Any, grads: Sequence[Any] | None, needs_dx: bool = True, dadd: Any = None
+    ) -> Any:
         asked.append((DX if needs_dx else NEITHER) | (NEITHER if grads is None else DWEIGHTS))
-        return run(cell, trace, dstates, grads, needs_dx)
+        return run(cell, trace, dstates, grads, needs_dx, dadd)
 
     monkeypatch.setattr(backend, "recurrence_backward", note)
     return asked

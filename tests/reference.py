@@ -164,7 +164,7 @@ def of_heads(step: StepFunction) -> StepFunction:
             parts = anp.transpose(a.reshape(rows, width // (k * K), k, K), (2, 0, 1, 3))
             return parts.reshape(k, rows, width // k)
 
-        after = step(x, tuple(map(of_each, states)), of_each(Wx), Wh, of_each(b[None]))
+        after = step(x, tuple(map(of_each, states)), of_each(Wx), Wh, of_each(b if b.ndim == 2 else b[None]))
         return tuple(anp.transpose(state, (1, 0, 2)).reshape(len(x), k * K) for state in after)
 
     return with_heads
@@ -255,6 +255,7 @@ class Problem:
     weights: list[HostArray]  # Wx, Wh, b, then the cell's own parameters
     dstates: list[HostArray | None]  # (T, N, H) for each state
     layouts: Sequence[str] = field(default_factory=lambda: ["C"] * 8)  # of x, the states, the weights, the gradients
+    add: HostArray | None = None  # (T, N, columns of b), in the layout of x
 
     @property
     def case(self) -> CellCase:
@@ -285,6 +286,10 @@ class Problem:
         weights = [lay_out(backend, w, layout) for w, layout in zip(self.weights, layouts, strict=True)]
         return self.case.layer(*weights, reverse=self.reverse)
 
+    def added(self, backend: Backend) -> Any:
+        """`add` on the backend and in its layout."""
+        return None if self.add is None else lay_out(backend, self.add, self.layouts[0])
+
     def operands(self, backend: Backend) -> tuple[Any, list[Any], list[Any]]:
         """x, the initial states and the gradients of the results, on the backend and in their layouts."""
         x = lay_out(backend, self.x, self.layouts[0])
@@ -308,13 +313,15 @@ def problem(
     layouts: Sequence[str] | None = None,
     dc: bool = True,
     heads: int | None = None,
+    add: bool = False,
 ) -> Problem:
     """A problem with these sizes T, N, D, H.
 
     lengths   a list, or "ragged" for random lengths, which include 0 and T if N allows
     heads     of a cell with heads; default: the least divisor of H above 1
+    add       whether there are terms besides x @ Wx, h @ Wh and b
 
-    x is NaN past the length of a row, because it must not be read there.
+    x and add are NaN past the length of a row, because they must not be read there.
     """
     (T, N, _, _), case = sizes, CELLS[cell]
     own = [case.axes] * len(case.own)
@@ -339,6 +346,9 @@ def problem(
         layouts=layouts or ["C"] * 8,
     )
     p.x[p.past_end] = np.nan
+    if add:
+        p.add = np.random.default_rng(seed + 1).standard_normal((T, N, len(p.weights[2]))).astype(dtype)
+        p.add[p.past_end] = np.nan
     return p
 
 
@@ -352,22 +362,30 @@ def of_dense(Wh: HostArray, heads: int | None) -> HostArray:
 @dataclass
 class Solution:
     states: list[HostArray]  # (T, N, H) for each state
-    gradients: dict[str, HostArray]  # dx, dh_prev, …, dWx, dWh, db, …
+    gradients: dict[str, HostArray]  # dx, dh_prev, …, dWx, dWh, db, …, and dadd if there is an `add`
 
 
 def states_of(
-    step: StepFunction, x: Any, initial: Any, weights: Any, past_end: HostArray | None = None, reverse: bool = False
+    step: StepFunction,
+    x: Any,
+    add: Any,
+    initial: Any,
+    weights: Any,
+    past_end: HostArray | None = None,
+    reverse: bool = False,
 ) -> list[list[Any]]:
     """The states after each step, a list of T arrays for each state.
 
-    past_end   (T, N): True if a step does not change the states of a row. x must be finite there: a NaN would make
-               autograd's gradient of `where` NaN.
+    add        (T, N, columns of b), or None: a b of each step and row
+    past_end   (T, N): True if a step does not change the states of a row. x and add must be finite there: a NaN would
+               make autograd's gradient of `where` NaN.
     """
+    Wx, Wh, b, *own = weights
     T = len(x)
     results: list[list[Any]] = [[None] * T for _ in initial]
     states = tuple(initial)
     for t in range(T)[:: -1 if reverse else 1]:
-        after = step(x[t], states, *weights)
+        after = step(x[t], states, Wx, Wh, b if add is None else b + add[t], *own)
         if past_end is not None:
             after = tuple(anp.where(past_end[t][:, None], old, new) for old, new in zip(states, after, strict=True))
         states = after
@@ -384,23 +402,26 @@ def solve_steps(
     dstates: Sequence[HostArray | None],
     past_end: HostArray | None = None,
     reverse: bool = False,
+    add: HostArray | None = None,
 ) -> tuple[list[HostArray], list[HostArray]]:
-    """→ the states after each step, (T, N, H) each, and the gradients of ⟨dstates, states⟩ by x, the initial states and
-    the weights, all in float64."""
-    x, *rest = (np.asarray(a, "float64") for a in (x, *initial, *weights))
-    S, shape = len(initial), (*x.shape[:2], initial[0].shape[1])
-    if past_end is not None:
-        x = np.where(past_end[..., None], 0, x)
+    """→ the states after each step, (T, N, H) each, and the gradients of ⟨dstates, states⟩ by x, the initial states,
+    the weights, and add if it is given, all in float64."""
+    S, W, shape = len(initial), len(weights), (*x.shape[:2], initial[0].shape[1])
+    of_steps = [a if past_end is None else np.where(past_end[..., None], 0, a) for a in (x, add) if a is not None]
+    arguments = [np.asarray(a, "float64") for a in (of_steps[0], *initial, *weights, *of_steps[1:])]
 
-    def total(x: Any, *rest: Any) -> Any:
-        loss = 0.0 * sum(anp.sum(a) for a in (x, *rest))  # depends on every argument, even if T = 0
-        for d, result in zip(dstates, states_of(step, x, rest[:S], rest[S:], past_end, reverse), strict=True):
+    def states(x: Any, *rest: Any) -> Any:
+        return states_of(step, x, rest[S + W] if rest[S + W :] else None, rest[:S], rest[S : S + W], past_end, reverse)
+
+    def total(*arguments: Any) -> Any:
+        loss = 0.0 * sum(anp.sum(a) for a in arguments)  # depends on every argument, even if T = 0
+        for d, result in zip(dstates, states(*arguments), strict=True):
             for d_t, state in zip([] if d is None else np.asarray(d, "float64"), result, strict=d is not None):
                 loss = loss + anp.sum(d_t * state)
         return loss
 
-    results = states_of(step, x, rest[:S], rest[S:], past_end, reverse)
-    gradients = grad(total, tuple(range(1 + len(rest))))(x, *rest)
+    results = states(*arguments)
+    gradients = grad(total, tuple(range(len(arguments))))(*arguments)
     return [np.array(result, "float64").reshape(shape) for result in results], list(gradients)
 
 
@@ -410,16 +431,17 @@ _solved: dict[bytes, Solution] = {}
 def solve(p: Problem) -> Solution:
     """The solution of a problem. It is cached and read-only, because all backends and forms are compared with it."""
     digest = hashlib.blake2b(repr((p.cell, p.reverse)).encode())
-    for array in (p.lengths, p.x, *p.initial, *p.weights, *p.dstates):
+    for array in (p.lengths, p.x, p.add, *p.initial, *p.weights, *p.dstates):
         digest.update(repr(array is not None and (array.dtype, array.shape)).encode())
         digest.update(b"" if array is None else array.tobytes())
     key = digest.digest()
     if key not in _solved:
         past_end = None if p.lengths is None else p.past_end
-        states, gradients = solve_steps(p.case.step, p.x, p.initial, p.weights, p.dstates, past_end, p.reverse)
+        states, gradients = solve_steps(p.case.step, p.x, p.initial, p.weights, p.dstates, past_end, p.reverse, p.add)
         for array in (*states, *gradients):
             array.flags.writeable = False
-        _solved[key] = Solution(states, dict(zip(p.gradient_names, gradients, strict=True)))
+        names = [*p.gradient_names, *(() if p.add is None else ["dadd"])]
+        _solved[key] = Solution(states, dict(zip(names, gradients, strict=True)))
     return _solved[key]
 
 

@@ -202,11 +202,13 @@ class Backend:
         dstates: Sequence[Array | None],
         grads: Sequence[Array] | None,
         needs_dx: bool = True,
+        dadd: Array | None = None,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         """The gradients of `recurrence_forward` → dx, dinitial; see `xrnn.ops.recurrence.backward`.
 
         If `grads` is None, the gradients of the weights are not computed. Without `needs_dx`, dx is not computed, and
-        None is returned for it. The other gradients have the same bits in all cases.
+        None is returned for it. `dadd`, C-contiguous, is overwritten by the gradient of `Inputs.add`; None if it is not
+        needed. The other gradients have the same bits in all cases.
 
         The operation includes the products after the loop over time, so that a form may compute them chunk by chunk and
         need not store dz for all steps.
@@ -214,7 +216,7 @@ class Backend:
         Raises TypeError if a gradient does not fit the trace, as `recurrence_forward`.
         """
         trace.check(dstates)
-        return recurrence.backward(self.xp, self.products(), cell, trace, dstates, grads, needs_dx)
+        return recurrence.backward(self.xp, self.products(), cell, trace, dstates, grads, needs_dx, dadd)
 
     def affine_forward(self, x: Array, W: Array, b: Array) -> Array:
         """y = x @ W + b; see `xrnn.ops.affine.forward`."""

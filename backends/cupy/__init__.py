@@ -88,6 +88,7 @@ class CupyBackend(Backend):
         dstates: Sequence[Array | None],
         grads: Sequence[Array] | None,
         needs_dx: bool = True,
+        dadd: Array | None = None,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         if bound := self._decide(cell, trace.inputs, True):
             one_step = trace.inputs.x.ndim == 2
@@ -100,10 +101,11 @@ class CupyBackend(Backend):
                 dz, dinitial = self.launcher.backward(bound, cell, trace, above, coefficients, dparams)
                 if dparams:
                     cell.params_gradient(self.xp, trace.inputs.own, coefficients, dparams)
-                return recurrence.from_dz(self.xp, self.products(), cell, trace, dz, grads, needs_dx), dinitial
+                dx = recurrence.from_dz(self.xp, self.products(), cell, trace, dz, grads, needs_dx, dadd)
+                return dx, dinitial
             except Exception as error:
                 self._note(bound, error)
-        return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
+        return super().recurrence_backward(cell, trace, dstates, grads, needs_dx, dadd)
 
     def _decide(self, cell: Cell, inputs: Inputs, backward: bool) -> Bound | None:
         """The kernel that runs on the current device, None for the plain form. The first time it is tested there."""

@@ -306,6 +306,7 @@ class Launcher:
         T, N, H, reverse = bound.request.T, bound.request.N, bound.request.H, inputs.reverse
         Wh = xp.ascontiguousarray(inputs.Wh)
         x = inputs.x if inputs.x.ndim == 3 else inputs.x[None]
+        add = inputs.add  # past a row's end it reaches only z there, which has no meaning
         states = [xp.empty((T + 1, N, H), dtype) for _ in cell.states]
         if form == "group":
             _empty(states[0])
@@ -319,14 +320,15 @@ class Launcher:
         own, lengths = self._own(cell.coefficients(xp, inputs.own), dtype), self._lengths(inputs)
         end = *bound.sizes[1:], _FLAGS[reverse], _FLAGS[keeps]
         for steps in _chunks(T, length, reverse):
-            x_here, z_here, around, lengths_here, count = x, z, states, lengths, bound.sizes[0]
+            x_here, add_here, z_here, around, lengths_here, count = x, add, z, states, lengths, bound.sizes[0]
             if length < T:
                 count = np.int32(steps.stop - steps.start)
                 x_here, z_here = x[steps], z[steps] if keeps else z[:count]
+                add_here = None if add is None else add[steps]
                 around = [state[steps.start : steps.stop + 1] for state in states]
                 # They count from step 0.
                 lengths_here = lengths if lengths is _NULL else lengths - np.int32(steps.start)
-            recurrence.project_input(xp, self.cublas.dot, cell, inputs, x_here, z_here)
+            recurrence.project_input(xp, self.cublas.dot, cell, inputs, x_here, add_here, z_here)
             args = z_here, *_each(around), *_each(given), *own, lengths_here, count, *end
             if form == "stepwise":
                 self._forward_steps(bound, Wh, around[0], args, reverse)

@@ -68,8 +68,8 @@ class NumpyBackend(Backend):
                 frozen.made = kernels.PackedForms(frozen.Wx, frozen.Wh), cell.coefficients(np, inputs.own)
             packed, own = frozen.made
         return kernels.forward(
-            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, lengths, inputs.reverse, own, training,
-            precision().products, packed,
+            name, inputs.x, inputs.Wx, inputs.Wh, inputs.b, inputs.initial, inputs.add, lengths, inputs.reverse, own,
+            training, precision().products, packed,
         )  # fmt: skip
 
     def recurrence_backward(
@@ -79,10 +79,11 @@ class NumpyBackend(Backend):
         dstates: Sequence[Array | None],
         grads: Sequence[Array] | None,
         needs_dx: bool = True,
+        dadd: Array | None = None,
     ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
         name = kernel_of(cell)
         if not name:
-            return super().recurrence_backward(cell, trace, dstates, grads, needs_dx)
+            return super().recurrence_backward(cell, trace, dstates, grads, needs_dx, dadd)
         inputs, (dWx, dWh, db, *dparams) = trace.inputs, grads or (None, None, None)
         x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.lengths, inputs.reverse
         if lengths is not None:
@@ -90,7 +91,7 @@ class NumpyBackend(Backend):
         own = cell.coefficients(np, inputs.own)
         result = kernels.backward(
             name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, own, dstates, dWx, dWh, db, dparams or None,
-            needs_dx, precision().products,
+            dadd, needs_dx, precision().products,
         )  # fmt: skip
         if dparams:
             cell.params_gradient(np, inputs.own, own, dparams)
@@ -135,12 +136,13 @@ class NumpyBackend(Backend):
         if frozen.made is None:
             frozen.made = [[*map(self.parameter, pack(W, len(frozen.Wh)))] for W in (frozen.Wx, frozen.Wh)]
         Wx, Wh = frozen.made
-        x = x if x.ndim == 3 else x[None]
-        slots = None
+        add, slots = inputs.add, None
+        if x.ndim == 2:
+            x, add = x[None], None if add is None else add[None]
         if inputs.reverse or inputs.lengths is not None:
-            x, slots = _from_first_steps(x, inputs.lengths, inputs.reverse)
+            x, add, slots = _from_first_steps(x, add, inputs.lengths, inputs.reverse)
         own = cell.coefficients(np, inputs.own)
-        states = kernels.int8_forward(name, x, Wx, Wh, inputs.b, inputs.initial, own)
+        states = kernels.int8_forward(name, x, Wx, Wh, inputs.b, inputs.initial, add, own)
         if slots is not None:
             states = tuple(np.take_along_axis(state, slots, axis=0) for state in states)
         return states, None, None
@@ -152,18 +154,22 @@ class NumpyBackend(Backend):
         return array
 
 
-def _from_first_steps(x: Array, lengths: Array | None, reverse: bool) -> tuple[Array, Array]:
-    """A sequence for a kernel that runs all rows from the first step to the last, without lengths and direction.
+def _from_first_steps(
+    x: Array, add: Array | None, lengths: Array | None, reverse: bool
+) -> tuple[Array, Array | None, Array]:
+    """Operands for a kernel that runs all rows from the first step to the last, without lengths and direction.
 
-    → x in the order of each row's run, and for each slot of a state, (T + 1, N, 1), the slot of the kernel's result.
+    → x and add in the order of each row's run, and for each slot of a state, (T + 1, N, 1), the slot of the kernel's
+    result.
     """
     T, N, _ = x.shape
     ends = np.full(N, T) if lengths is None else lengths
     slots = np.arange(T + 1)[:, None]
     if not reverse:
-        return x, np.minimum(slots, ends)[..., None]
+        return x, add, np.minimum(slots, ends)[..., None]
     steps = np.maximum(ends - 1 - slots[:T], 0)[..., None]
-    return np.take_along_axis(x, steps, axis=0), np.maximum(ends - slots, 0)[..., None]
+    x, add = np.take_along_axis(x, steps, axis=0), None if add is None else np.take_along_axis(add, steps, axis=0)
+    return x, add, np.maximum(ends - slots, 0)[..., None]
 
 
 def kernel_of(cell: Cell) -> str | None:

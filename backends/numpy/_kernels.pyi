@@ -162,6 +162,7 @@ def forward(
     Wh: Array,
     b: Array,
     initial: Sequence[Array | None] | None,
+    add: Array | None,
     lengths: Array | None,
     reverse: bool,
     own: tuple[Array | float, ...],
@@ -178,6 +179,7 @@ def forward(
     leaves it (kernels/cells); it is None without `training`, and if the backward pass does not need it. The kernels
     keep nothing else: kept is None.
 
+    add     (T, N, PRE·H), or (N, PRE·H) for one step: added to z, with the parts of b; None for zeros
     cell    one of `cells()`: the names in kernels/cells
     own     the cell's own parameters, `Cell.coefficients`: an array (H,) each, or a number for all units
     packed  the packed weights of Wx and Wh; None if Wx and Wh may change
@@ -201,6 +203,7 @@ def backward(
     dWh: Array | None,
     db: Array | None,
     d_own: Sequence[Array] | None,
+    dadd: Array | None,
     needs_dx: bool,
     products: int,
     /,
@@ -209,7 +212,8 @@ def backward(
 
     → dx (T, N, D), None unless `needs_dx`, and dinitial, (N, H) for each state. If x is (N, D), dstates are (N, H) and
     dx is (N, D). Overwrites dWx and dWh, in C or Fortran order, and db, unless all three are None. dWh of several heads
-    is in C order. Also overwrites d_own, the gradients of `own`, (H,) each, unless db or d_own is None.
+    is in C order. Also overwrites d_own, the gradients of `own`, (H,) each, unless db or d_own is None, and dadd,
+    C-contiguous, the gradient of `add`, unless it is None.
     """
 
 def int8_forward(
@@ -219,6 +223,7 @@ def int8_forward(
     Wh: tuple[Array, Array, Array],
     b: Array,
     initial: Sequence[Array | None] | None,
+    add: Array | None,
     own: tuple[Array | float, ...],
 ) -> tuple[Array, ...]:
     """Inference with weights of 8 bits: x (T, N, D) → the states, (T+1, N, H) each, all float32.

@@ -126,7 +126,8 @@ NB_MODULE(_kernels, m) {
     m.def("repays_bfloat16", repays_bfloat16);
     m.def("repays_tiles", repays_tiles);
     m.def("tanh", [](nb::handle x) { return is_float32(x) ? tanh_of<float>(x) : tanh_of<double>(x); });
-    m.def("int8_forward", int8_forward);
+    m.def("int8_forward", int8_forward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+          nb::arg().none(), nb::arg());
     m.def("int8_instructions", [](int64_t N) { return FastestInt8Sums(N).by; });
     nb::class_<PackedForms>(m, "PackedForms").def(nb::init<nb::object, nb::object>(), nb::arg("Wx"), nb::arg("Wh"));
     if (PyModule_AddFunctions(m.ptr(), RECURRENCES)) throw nb::python_error();

@@ -76,6 +76,7 @@ class Problem:
     unaligned: bool = False  # whether the operands lie at addresses that are no multiples of 16 bytes
     spoil: float | Literal["all bits set"] | None = None
     spoilt: Literal["x", "h_prev", "dh", "Wh"] = "x"
+    add: bool = False  # whether there are terms besides x @ Wx, h @ Wh and b
     missing_blocks: int = 0  # of those that share Wh: launched without them
     patience: int = 1 << 40
 
@@ -117,7 +118,9 @@ class Outcome:
 def draw(variant: Variant, p: Problem) -> reference.Problem:
     lengths = None if p.lengths is None else [min(length, p.T) for length in p.lengths][: p.N]
     cell, sizes = CELLS[variant.cell.template], (p.T, p.N, D, p.H)
-    drawn = reference.problem(cell, sizes, variant.dtype, reverse=p.reverse, lengths=lengths, dc=p.dc, heads=p.heads)
+    drawn = reference.problem(
+        cell, sizes, variant.dtype, reverse=p.reverse, lengths=lengths, dc=p.dc, heads=p.heads, add=p.add
+    )
     if p.heads > 1 and drawn.weights[1].ndim == 2:
         drawn.weights[1] = dense(np, of_heads(drawn.weights[1], p.heads))
     if not p.given:
@@ -163,6 +166,8 @@ def run(
     lengths = None if drawn.lengths is None else standin.asarray(drawn.lengths)
     initial = [place(state) if p.given else None for state in drawn.initial]
     inputs = Inputs(x, Wx, Wh, b, initial, lengths, p.reverse, own)
+    if drawn.add is not None:
+        inputs.add = place(drawn.add)
     request = Request(variant.cell, variant.backward, variant.dtype, *inputs.sizes(), p.heads)
     with np.errstate(invalid="ignore"):
         solution = reference.solve(drawn)
@@ -192,9 +197,10 @@ def run(
             coefficients = cell.coefficients(standin, own)
             dz, dinitial = launcher.backward(bound, cell, plain, dstates, coefficients, grads[3:])
             cell.params_gradient(standin, own, coefficients, grads[3:])
-            dx = recurrence.from_dz(standin, PRODUCTS, cell, plain, dz, grads)
-            names = [*drawn.gradient_names, "dz"]
-            found = {name: standin.asnumpy(a) for name, a in zip(names, (dx, *dinitial, *grads, dz), strict=True)}
+            dadd = standin.empty_like(dz)
+            dx = recurrence.from_dz(standin, PRODUCTS, cell, plain, dz, grads, dadd=dadd)
+            names = [*drawn.gradient_names, "dadd", "dz"]
+            found = {name: standin.asnumpy(a) for name, a in zip(names, (dx, *dinitial, *grads, dadd, dz), strict=True)}
             expected = solution.gradients | {"dWh": of_heads(solution.gradients["dWh"], p.heads)}
     return Outcome(found, dict(expected), int(launcher._word(launch.USER)[0][0]))
 

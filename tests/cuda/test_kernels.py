@@ -48,11 +48,11 @@ def two_cells(variants: list[Variant]) -> list[Any]:
 
 
 PROBLEMS = {
-    "lengths in reverse": Problem(lengths=LENGTHS, reverse=True),
+    "lengths in reverse": Problem(lengths=LENGTHS, reverse=True, add=True),
     "one of everything": Problem(T=1, N=1, H=1, units=1, groups=1),
     "one step": Problem(T=1, reverse=True, lengths=(0, 1, 0, 1, 1)),
     "rows of whole vectors": Problem(H=24, units=12),
-    "unaligned operands": Problem(H=24, units=12, unaligned=True),
+    "unaligned operands": Problem(H=24, units=12, unaligned=True, add=True),
     "several tiles a group": Problem(T=3, N=11, H=9, units=4, groups=1, reverse=True),
     "odd heads": Problem(T=3, N=1, H=20, heads=4, units=2, groups=1, reverse=True),
     "no initial state, no gradient of c": Problem(given=False, dc=False, N=3),

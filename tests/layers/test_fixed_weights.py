@@ -279,7 +279,10 @@ def test_is_close_to_the_float32_layer_but_not_equal(form: str, name: str, rever
     for n, length in enumerate(lengths or []):
         x[length:, n] = np.nan
     states = draw_initial(layer.cell, 4, layer.output_size)
-    found, expected = (as_tuple(each(x, *states, lengths=lengths)) for each in (quantize(layer), layer))
+    options = {"lengths": lengths, "add": draw(*x.shape[:2], len(layer.b), seed=3)}
+    for n, length in enumerate(lengths or []):
+        options["add"][length:, n] = np.nan
+    found, expected = (as_tuple(each(x, *states, **options)) for each in (quantize(layer), layer))
     for got, want in zip(found, expected, strict=True):
         assert got.shape == want.shape
         error = np.abs(got - want).max()

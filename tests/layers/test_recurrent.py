@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.errors import one_line
 from tests.layers.kinds import as_tuple, host, poison
 from tests.reference import CELLS, Problem, has_kernel, problem, solve
-from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM
+from xrnn import GRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, freeze
 from xrnn.backend import Backend
 from xrnn.typing import HostArray
 
@@ -66,17 +66,24 @@ class Run:
         self.layer: Any = p.layer(backend)
         self.x, self.initial, dstates = p.operands(backend)
         self.dstates = dstates[: len(dstates) - p.case.stabilisers]
+        self.add: Any = p.added(backend)
+        self.dadd: Any = None if self.add is None else backend.xp.full(self.add.shape, np.nan, p.dtype)
 
     def forward(self) -> list[HostArray]:
-        return host(self.backend, self.layer.forward(self.x, *self.initial, lengths=self.p.lengths))
+        return host(self.backend, self.layer.forward(self.x, *self.initial, lengths=self.p.lengths, add=self.add))
 
     def call(self) -> list[HostArray]:
-        return host(self.backend, self.layer(self.x, *self.initial, lengths=self.p.lengths))
+        return host(self.backend, self.layer(self.x, *self.initial, lengths=self.p.lengths, add=self.add))
 
     def backward(self, **options: Any) -> dict[str, HostArray]:
         poison(self.layer)
-        found = [*self.layer.backward(*self.dstates, **options), *self.layer.grads]
-        return {name: self.backend.to_numpy(a).copy() for name, a in zip(self.p.returned, found, strict=True)}
+        found, names = (
+            [*self.layer.backward(*self.dstates, **options, dadd=self.dadd), *self.layer.grads],
+            self.p.returned,
+        )
+        if self.dadd is not None:
+            found, names = [*found, self.dadd], [*names, "dadd"]
+        return {name: self.backend.to_numpy(a).copy() for name, a in zip(names, found, strict=True)}
 
 
 def assert_solved(run: Run, results: list[HostArray], gradients: dict[str, HostArray]) -> None:
@@ -100,22 +107,22 @@ def test_values_and_gradients(backend: Backend, cell: str, half: int) -> None:
             continue
         for i, lengths in enumerate((None, "ragged")):
             reverse, dtype = bool((k + i) % 2), ("float32", "float64")[(k // 2 + k // 4 + i) % 2]
-            run = Run(problem(cell, sizes, dtype, reverse=reverse, lengths=lengths), backend)
+            run = Run(problem(cell, sizes, dtype, reverse=reverse, lengths=lengths, add=bool(i)), backend)
             assert_solved(run, run.forward(), run.backward())
 
 
 @either_direction
 def test_one_step_is_a_sequence_of_length_one(backend: Backend, cell: str, reverse: bool) -> None:
-    p = problem(cell, (1, 4, 3, 5), "float32", reverse=reverse)
+    p = problem(cell, (1, 4, 3, 5), "float32", reverse=reverse, add=True)
     step, sequence = Run(p, backend), Run(p, backend)
-    step.x, step.dstates = step.x[0], [d[0] for d in step.dstates]
+    step.x, step.dstates, step.add, step.dadd = step.x[0], [d[0] for d in step.dstates], step.add[0], step.dadd[0]
     for got, called, want in zip(step.forward(), step.call(), sequence.forward(), strict=True):
         assert got.shape == called.shape == (4, step.layer.output_size)
         assert_array_equal(got, want[0])
         assert_array_equal(called, want[0])
     found = step.backward()
     for name, want in sequence.backward().items():
-        assert_array_equal(found[name], want[0] if name == "dx" else want)
+        assert_array_equal(found[name], want[0] if name in ("dx", "dadd") else want)
 
 
 @every_layer
@@ -141,13 +148,13 @@ def test_lengths_as_lists_and_arrays(backend: Backend) -> None:
 
 @every_equation
 def test_a_stream_in_chunks_equals_one_call(backend: Backend, cell: str) -> None:
-    run = Run(problem(cell, (6, 2, 3, 4)), backend)
-    complete = host(backend, run.layer(run.x))[0]
-    h, state = run.layer.stream(run.x[:3])
+    run = Run(problem(cell, (6, 2, 3, 4), add=True), backend)
+    complete = host(backend, run.layer(run.x, add=run.add))[0]
+    h, state = run.layer.stream(run.x[:3], add=run.add[:3])
     pieces = [backend.to_numpy(h)]
-    h, state = run.layer.stream(run.x[3], state)  # a single step
+    h, state = run.layer.stream(run.x[3], state, add=run.add[3])  # a single step
     pieces.append(backend.to_numpy(h)[None])
-    pieces.append(backend.to_numpy(run.layer.stream(run.x[4:], state)[0]))
+    pieces.append(backend.to_numpy(run.layer.stream(run.x[4:], state, add=run.add[4:])[0]))
     assert_allclose(np.concatenate(pieces), complete, rtol=0, atol=1e-13)
     assert isinstance(state, tuple) == (len(run.p.case.states) > 1)
     assert run.layer.cache is None
@@ -168,6 +175,43 @@ def test_an_input_that_is_data_needs_no_gradient(backend: Backend, cell: str) ->
         assert dx is None
         for (name, want), got in zip(expected.items(), (*others, *run.layer.grads), strict=True):
             assert_array_equal(backend.to_numpy(got), want, err_msg=name)
+
+
+@every_equation
+def test_terms_before_the_nonlinearity(backend: Backend, cell: str) -> None:
+    """Values and gradients: above. Zeros change nothing, a frozen layer gives the same bits, and dadd needs no add."""
+    with_terms, without = (Run(problem(cell, add=add), backend) for add in (True, False))
+    frozen = freeze(with_terms.layer)(with_terms.x, *with_terms.initial, add=with_terms.add)
+    for got, want in zip(host(backend, frozen), with_terms.call(), strict=True):
+        assert_array_equal(got, want)
+    with_terms.add = 0 * with_terms.add
+    for got, want in zip(with_terms.forward(), without.forward(), strict=True):
+        assert_array_equal(got, want)
+    without.dadd = backend.xp.full(with_terms.add.shape, np.nan)
+    found = without.backward()
+    for name, want in with_terms.backward().items():
+        assert_array_equal(found[name], want, err_msg=name)
+    T, N, width = with_terms.add.shape
+    db = backend.to_numpy(without.dadd).reshape(T * N, width).sum(axis=0)
+    assert_allclose(db, found["db"], rtol=0, atol=1e-12)
+
+
+@every_layer
+def test_wrong_terms_are_refused(backend: Backend, cell: str) -> None:
+    run = Run(problem(cell, (3, 2, 3, 4), add=True), backend)
+    layer, width = run.layer, run.add.shape[-1]
+    expected = f"expects (3, 2, {width}): the steps and rows of x, the columns of b"
+    for wrong in (run.add[:2], run.add[:, :1], run.add[..., 1:], run.add[0]):
+        for call in (layer.forward, layer):
+            with one_line(ValueError, "add has shape", expected):
+                call(run.x, add=wrong)
+    with one_line(TypeError, "add has dtype float32"):
+        layer.forward(run.x, add=run.add.astype("float32"))
+    run.forward()
+    with one_line(ValueError, "dadd has shape", expected):
+        layer.backward(*run.dstates, dadd=run.dadd[1:])
+    with one_line(ValueError, "dadd is not C-contiguous: expected an array in C order"):
+        layer.backward(*run.dstates, dadd=run.dadd.swapaxes(0, 1).copy().swapaxes(0, 1))
 
 
 @every_layer

@@ -42,6 +42,7 @@ def problems(draw: st.DrawFn, most: int = 35) -> Problem:
         lengths=lengths,
         layouts=draw(st.tuples(*[st.sampled_from(LAYOUTS)] * 8)),
         dc=draw(st.booleans()),
+        add=draw(st.booleans()),
     )
 
 
@@ -55,6 +56,7 @@ class Run:
         Wx, Wh, b, *own = layer.params
         draws = Draws(backend.xp, (0, 0))
         self.cell, self.inputs = layer.cell, Inputs(x, Wx, Wh, b, tuple(initial), lengths, p.reverse, own, draws)
+        self.inputs.add = p.added(backend)
 
     def forward(self, *, training: bool = True) -> Trace:
         return Trace(self.inputs, *self.backend.recurrence_forward(self.cell, self.inputs, training))
@@ -65,16 +67,17 @@ class Run:
     def backward(
         self, trace: Trace, *, needs_dx: bool = True, needs_dweights: bool = True, order: str = "C"
     ) -> dict[str, HostArray]:
-        """The gradients by name; those of the weights are written over NaN, in arrays of this order."""
+        """The gradients by name; dadd, and those of the weights, in arrays of this order, are written over NaN."""
         xp, orders = self.backend.xp, {2: order}  # a layer's gradient of several heads is always in C order
         poisoned = [xp.full(w.shape, np.nan, self.p.dtype, orders.get(w.ndim, "C")) for w in self.p.weights]
         grads = poisoned if needs_dweights else None
-        dx, dinitial = self.backend.recurrence_backward(self.cell, trace, self.dstates, grads, needs_dx)
+        dadd = None if self.p.add is None else xp.full(self.p.add.shape, np.nan, self.p.dtype)
+        dx, dinitial = self.backend.recurrence_backward(self.cell, trace, self.dstates, grads, needs_dx, dadd)
         assert (dx is not None) == needs_dx
-        gradients = (dx, *dinitial, *(grads or [None] * len(poisoned)))
+        gradients = (dx, *dinitial, *(grads or [None] * len(poisoned)), dadd)
         return {
             name: self.backend.to_numpy(array)
-            for name, array in zip(self.p.gradient_names, gradients, strict=True)
+            for name, array in zip([*self.p.gradient_names, "dadd"], gradients, strict=True)
             if array is not None
         }
 
@@ -107,7 +110,7 @@ def test_nan_and_infinity_reach_the_same_elements_in_each_form(
     data: st.DataObject, p: Problem, needs_dx: bool, needs_dweights: bool
 ) -> None:
     """One of them is in one operand. A form may have NaN where another has infinity: (1 - a)·h and h - a·h differ."""
-    array = data.draw(st.sampled_from([a for a in (p.x, *p.initial, *p.weights, *p.dstates) if a is not None]))
+    array = data.draw(st.sampled_from([a for a in (p.x, p.add, *p.initial, *p.weights, *p.dstates) if a is not None]))
     # With one element NumPy calls BLAS' axpy, in which 0 · NaN and 0 · ∞ are 0.
     if array.size and p.initial[0].size != 1:
         array.flat[data.draw(st.integers(0, array.size - 1))] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))

@@ -38,39 +38,60 @@ class LSTM(RecurrentLayer):
         super().__init__(LSTMCell(), Wx, Wh, b, reverse=reverse)
 
     def forward(
-        self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Lengths | None = None
+        self,
+        x: Array,
+        h_prev: Array | None = None,
+        c_prev: Array | None = None,
+        *,
+        lengths: Lengths | None = None,
+        add: Array | None = None,
     ) -> tuple[Array, Array]:
         """One step, x (N, D) → h and c (N, H), or a sequence, x (T, N, D) → h and c after every step (T, N, H).
 
         h_prev, c_prev   (N, H), None for zeros
-        lengths          (N,) integers in [0, T]: past its length a row keeps its states, and x is not read there
+        lengths          (N,) integers in [0, T]: past its length a row keeps its states, and x and add are not read
+        add              (T, N, 4H), or (N, 4H) for one step: a term of each pre-activation, as a b that differs between
+                         steps and rows; for noise. None for nothing
 
         Keeps a cache for `backward`. The results are views of buffers that the layer does not write again. Do not
         change them, `x` or the weights before `backward`.
         """
-        h, c = self._run(x, (h_prev, c_prev), lengths, training=True)
+        h, c = self._run(x, (h_prev, c_prev), lengths, training=True, add=add)
         slots = self._slots[x.ndim]
         return h[slots], c[slots]
 
     def backward(
-        self, dh: Array, dc: Array | None = None, *, cache: Cache | None = None, needs_dx: bool = True
+        self,
+        dh: Array,
+        dc: Array | None = None,
+        *,
+        cache: Cache | None = None,
+        needs_dx: bool = True,
+        dadd: Array | None = None,
     ) -> tuple[ArrayIfNeeded, Array, Array]:
         """The gradients dh and dc of the results of a `forward` → dx, in the shape of x, dh_prev and dc_prev (N, H).
 
         dc         None if the loss does not depend on c
         cache      `layer.cache` as it was after an earlier forward; None for the last forward
         needs_dx   False if the gradient of x is not needed: dx is then None
+        dadd       a C-contiguous array of the shape of `add`, overwritten by its gradient; None if it is not needed
 
         Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
         replaced since; ValueError for the cache of another layer.
         """
-        dx, dh_prev, dc_prev = self._backward((dh, dc), cache, needs_dx)
+        dx, dh_prev, dc_prev = self._backward((dh, dc), cache, needs_dx, dadd)
         return dx, dh_prev, dc_prev
 
     def __call__(
-        self, x: Array, h_prev: Array | None = None, c_prev: Array | None = None, *, lengths: Lengths | None = None
+        self,
+        x: Array,
+        h_prev: Array | None = None,
+        c_prev: Array | None = None,
+        *,
+        lengths: Lengths | None = None,
+        add: Array | None = None,
     ) -> tuple[Array, Array]:
         """Inference: the results of `forward`, without a cache."""
-        h, c = self._run(x, (h_prev, c_prev), lengths, training=False)
+        h, c = self._run(x, (h_prev, c_prev), lengths, training=False, add=add)
         slots = self._slots[x.ndim]
         return h[slots], c[slots]

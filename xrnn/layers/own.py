@@ -85,39 +85,52 @@ class Recurrent(RecurrentLayer):
     def remade(self, *params: Any) -> Self:
         return type(self)(self.cell, *params, **self.options)
 
-    def forward(self, x: Array, *initial: Array | None, lengths: Lengths | None = None) -> Results:
+    def forward(
+        self, x: Array, *initial: Array | None, lengths: Lengths | None = None, add: Array | None = None
+    ) -> Results:
         """One step, x (N, D) → (N, H), or a sequence, x (T, N, D) → (T, N, H), for each state of the cell.
 
         initial   the initial states, (N, H) each; None or a missing one means zeros
-        lengths   (N,) integers in [0, T]: past its length a row keeps its states, and x is not read there
+        lengths   (N,) integers in [0, T]: past its length a row keeps its states, and x and add are not read there
+        add       (T, N, columns of b), or (N, columns of b) for one step: a term of each pre-activation, as a b that
+                  differs between steps and rows; for noise. None for nothing
 
         Keeps a cache for `backward`. The results are views of buffers that the layer does not write again. Do not
         change them, `x` or the weights before `backward`.
         """
-        return self._results(x, initial, lengths, training=True)
+        return self._results(x, initial, lengths, training=True, add=add)
 
     def backward(
-        self, *dstates: Array | None, cache: Cache | None = None, needs_dx: bool = True
+        self, *dstates: Array | None, cache: Cache | None = None, needs_dx: bool = True, dadd: Array | None = None
     ) -> tuple[ArrayIfNeeded, ...]:
         """The gradients of the results of a `forward` → dx, in the shape of x, and that of each initial state.
 
         dstates    the gradient of each result; None or a missing one means zeros; the first one is required
         cache      `layer.cache` as it was after an earlier forward; None for the last forward
         needs_dx   False if the gradient of x is not needed: dx is then None
+        dadd       a C-contiguous array of the shape of `add`, overwritten by its gradient; None if it is not needed
 
         Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
         replaced since; ValueError for the cache of another layer.
         """
-        return self._backward(self._padded(dstates), cache, needs_dx)
+        return self._backward(self._padded(dstates), cache, needs_dx, dadd)
 
-    def __call__(self, x: Array, *initial: Array | None, lengths: Lengths | None = None) -> Results:
+    def __call__(
+        self, x: Array, *initial: Array | None, lengths: Lengths | None = None, add: Array | None = None
+    ) -> Results:
         """Inference: the results of `forward`, without a cache."""
-        return self._results(x, initial, lengths, training=False)
+        return self._results(x, initial, lengths, training=False, add=add)
 
     def _results(
-        self, x: Array, initial: Sequence[Array | None], lengths: Lengths | None, *, training: bool
+        self,
+        x: Array,
+        initial: Sequence[Array | None],
+        lengths: Lengths | None,
+        *,
+        training: bool,
+        add: Array | None,
     ) -> Results:
-        states = self._run(x, self._padded(initial), lengths, training=training)
+        states = self._run(x, self._padded(initial), lengths, training=training, add=add)
         return single([state[self._slots[x.ndim]] for state in states])
 
     def _padded(self, given: Sequence[Array | None]) -> tuple[Array | None, ...]:

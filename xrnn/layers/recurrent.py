@@ -221,25 +221,34 @@ class RecurrentLayer(Layer):
                 "float32 layer again"
             )
 
-    def stream(self, x: Array, state: StreamState | None = None) -> tuple[Array, StreamState]:
+    def stream(
+        self, x: Array, state: StreamState | None = None, *, add: Array | None = None
+    ) -> tuple[Array, StreamState]:
         """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
 
         state   the state that the previous call returned; None at the beginning. It is (N, H), or a tuple of such
                 arrays if the cell has several states. The layer does not keep it, so one layer may process many
                 signals, also in several threads.
+        add     as in `forward`
 
         Raises ValueError for a layer that runs in reverse.
         """
         if self.reverse:
             self._refuse_stream()
-        states = self._run(x, self._all_states(state), None, training=False)
+        states = self._run(x, self._all_states(state), None, training=False, add=add)
         final = self._final(states)
         return states[0][self._slots[x.ndim]], final[0] if len(final) == 1 else final
 
     # ---- one run and one backward, for all public methods ----
 
     def _run(
-        self, x: Array, initial: Sequence[Array | None], lengths: Lengths | None, *, training: bool
+        self,
+        x: Array,
+        initial: Sequence[Array | None],
+        lengths: Lengths | None,
+        *,
+        training: bool,
+        add: Array | None = None,
     ) -> Sequence[Array]:
         """All T + 1 slots of each state. With `training`, keeps the cache."""
         p, known = self.params, self._registered
@@ -248,6 +257,7 @@ class RecurrentLayer(Layer):
         if lengths is not None:
             lengths = self.checked_lengths(lengths, x)
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
+        inputs.add = add
         if len(p) > 3:
             inputs.own = self._own_params()
         store = self.store
@@ -259,7 +269,7 @@ class RecurrentLayer(Layer):
             if self._single_device:
                 states, z, kept = store.run(self.cell, inputs, training)
             else:
-                self._check_input(x, initial)
+                self._check_input(x, initial, add)
                 with self.backend.device_of(x):
                     states, z, kept = store.run(self.cell, inputs, training)
         except TypeError as error:
@@ -270,7 +280,7 @@ class RecurrentLayer(Layer):
                 self.forward_calls += self.cell.draws
             return states
         # This is outside `except`, so that the error is not chained to the error of the backend.
-        self._check_input(x, initial)
+        self._check_input(x, initial, add)
         self._accept_replaced()
         raise failure
 
@@ -292,7 +302,7 @@ class RecurrentLayer(Layer):
         return final
 
     def _backward(
-        self, dstates: Sequence[Array | None], cache: Cache | None, needs_dx: bool
+        self, dstates: Sequence[Array | None], cache: Cache | None, needs_dx: bool, dadd: Array | None = None
     ) -> tuple[ArrayIfNeeded, ...]:
         needs_dx = check_bool("needs_dx", needs_dx)
         found: Any = self.cache if cache is None else cache
@@ -300,10 +310,12 @@ class RecurrentLayer(Layer):
         self._check_cache(cache)
         if dstates[0] is None or not self._single_device:
             self._check_gradients(dstates, cache)
+        if dadd is not None:
+            self._check_dadd(dadd, cache)
         grads = self.grads if self._needs_grads else None
         try:
             with self.backend.device_of(cache.inputs.x):
-                dx, dinitial = self.backend.recurrence_backward(self.cell, cache, dstates, grads, needs_dx)
+                dx, dinitial = self.backend.recurrence_backward(self.cell, cache, dstates, grads, needs_dx, dadd)
         except TypeError as error:
             failure = error
         else:
@@ -414,7 +426,7 @@ class RecurrentLayer(Layer):
             )
         return states
 
-    def _check_input(self, x: Array, initial: Sequence[Array | None]) -> None:
+    def _check_input(self, x: Array, initial: Sequence[Array | None], add: Array | None = None) -> None:
         # For most host arrays these comparisons are enough. They take less time than a call of `_is_ours`.
         kind, dtype, single_device = self._array_type, self._dtype, self._single_device
         if not ((type(x) is kind and x.dtype is dtype and single_device) or self._is_ours(x)):
@@ -430,6 +442,17 @@ class RecurrentLayer(Layer):
             if not (ours and state.shape == expected):
                 name = next(name for name, given in zip(self._state_names, initial, strict=True) if given is state)
                 self._refuse(name, state, show_shape(expected), "N as in x, H as in Wh")
+        if add is not None:
+            self._check("add", add, (*shape[:-1], len(self.params[2])), "the steps and rows of x, the columns of b")
+
+    def _check_dadd(self, dadd: Array, cache: Cache) -> None:
+        """Refuse a dadd that the gradient of `add` cannot be written to."""
+        shape = *cache.inputs.x.shape[:-1], len(self.params[2])
+        self._check("dadd", dadd, shape, "the steps and rows of x, the columns of b")
+        if not dadd.flags.c_contiguous:
+            raise ValueError(
+                "dadd is not C-contiguous: expected an array in C order; pass xp.empty(add.shape, add.dtype)"
+            )
 
     def _refuse_input(self, x: Array) -> NoReturn:
         D = self.input_size
@@ -450,32 +473,41 @@ class RecurrentLayer(Layer):
 class SingleStateLayer(RecurrentLayer):
     """A recurrent layer whose cell has one state, h."""
 
-    def forward(self, x: Array, h_prev: Array | None = None, *, lengths: Lengths | None = None) -> Array:
+    def forward(
+        self, x: Array, h_prev: Array | None = None, *, lengths: Lengths | None = None, add: Array | None = None
+    ) -> Array:
         """One step, x (N, D) → h (N, H), or a sequence, x (T, N, D) → h after every step (T, N, H).
 
         h_prev    (N, H), None for zeros
-        lengths   (N,) integers in [0, T]: past its length a row keeps its state, and x is not read there
+        lengths   (N,) integers in [0, T]: past its length a row keeps its state, and x and add are not read there
+        add       (T, N, columns of b), or (N, columns of b) for one step: a term of each pre-activation, as a b that
+                  differs between steps and rows; for noise. None for nothing
 
         Keeps a cache for `backward`. The result is a view of a buffer that the layer does not write again. Do not
         change it, `x` or the weights before `backward`.
         """
-        return self._run(x, (h_prev,), lengths, training=True)[0][self._slots[x.ndim]]
+        return self._run(x, (h_prev,), lengths, training=True, add=add)[0][self._slots[x.ndim]]
 
-    def backward(self, dh: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> tuple[ArrayIfNeeded, Array]:
+    def backward(
+        self, dh: Array, *, cache: Cache | None = None, needs_dx: bool = True, dadd: Array | None = None
+    ) -> tuple[ArrayIfNeeded, Array]:
         """The gradient dh of the result of a `forward` → dx, in the shape of x, and dh_prev (N, H).
 
         cache      `layer.cache` as it was after an earlier forward; None for the last forward
         needs_dx   False if the gradient of x is not needed: dx is then None
+        dadd       a C-contiguous array of the shape of `add`, overwritten by its gradient; None if it is not needed
 
         Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
         replaced since; ValueError for the cache of another layer.
         """
-        dx, dh_prev = self._backward((dh,), cache, needs_dx)
+        dx, dh_prev = self._backward((dh,), cache, needs_dx, dadd)
         return dx, dh_prev
 
-    def __call__(self, x: Array, h_prev: Array | None = None, *, lengths: Lengths | None = None) -> Array:
+    def __call__(
+        self, x: Array, h_prev: Array | None = None, *, lengths: Lengths | None = None, add: Array | None = None
+    ) -> Array:
         """Inference: the result of `forward`, without a cache."""
-        return self._run(x, (h_prev,), lengths, training=False)[0][self._slots[x.ndim]]
+        return self._run(x, (h_prev,), lengths, training=False, add=add)[0][self._slots[x.ndim]]
 
 
 def check_cell_type(cell: Any) -> None:

@@ -129,10 +129,10 @@ class RNN(SingleStateLayer):
         return options | {"leak": None, "trains_leak": True} if self.trains_leak else options
 
     def backward(
-        self, dh_next: Array, *, cache: Cache | None = None, needs_dx: bool = True
+        self, dh_next: Array, *, cache: Cache | None = None, needs_dx: bool = True, dadd: Array | None = None
     ) -> tuple[ArrayIfNeeded, Array]:
         """The same as `SingleStateLayer.backward`. Only the name of the first argument differs."""
-        return super().backward(dh_next, cache=cache, needs_dx=needs_dx)
+        return super().backward(dh_next, cache=cache, needs_dx=needs_dx, dadd=dadd)
 
 
 def _start_of_leak(leak: Any, leak_logit: Any, b: Array) -> Any:

@@ -85,16 +85,19 @@ class SLSTM(RecurrentLayer):
         m_prev: Array | None = None,
         *,
         lengths: Lengths | None = None,
+        add: Array | None = None,
     ) -> tuple[Array, Array, Array, Array]:
         """One step, x (N, D) → h, c, n, m (N, H) each, or a sequence, x (T, N, D) → all of them after every step.
 
         h_prev, …   (N, H), None for zeros; n_prev ≥ 0. A unit with n = 0 is fresh: c_prev needs its n_prev
-        lengths     (N,) integers in [0, T]: past its length a row keeps its states, and x is not read there
+        lengths     (N,) integers in [0, T]: past its length a row keeps its states, and x and add are not read there
+        add         (T, N, 4H), or (N, 4H) for one step: a term of each pre-activation, as a b that differs between
+                    steps and rows; for noise. None for nothing
 
         Keeps a cache for `backward`. The results, (T, N, H) for a sequence, are views of buffers that the layer does
         not write again. Do not change them, `x` or the weights before `backward`.
         """
-        return self._results(x, (h_prev, c_prev, n_prev, m_prev), lengths, training=True)
+        return self._results(x, (h_prev, c_prev, n_prev, m_prev), lengths, training=True, add=add)
 
     def backward(
         self,
@@ -104,6 +107,7 @@ class SLSTM(RecurrentLayer):
         *,
         cache: Cache | None = None,
         needs_dx: bool = True,
+        dadd: Array | None = None,
     ) -> tuple[ArrayIfNeeded, Array, Array, Array]:
         """The gradients dh, dc and dn of the results of a `forward` → dx, dh_prev, dc_prev and dn_prev (N, H).
 
@@ -112,11 +116,12 @@ class SLSTM(RecurrentLayer):
         dc, dn     None if the loss does not depend on c or n
         cache      `layer.cache` as it was after an earlier forward; None for the last forward
         needs_dx   False if the gradient of x is not needed: dx, in the shape of x, is then None
+        dadd       a C-contiguous array of the shape of `add`, overwritten by its gradient; None if it is not needed
 
         Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
         replaced since; ValueError for the cache of another layer.
         """
-        dx, dh_prev, dc_prev, dn_prev, _ = self._backward((dh, dc, dn, None), cache, needs_dx)
+        dx, dh_prev, dc_prev, dn_prev, _ = self._backward((dh, dc, dn, None), cache, needs_dx, dadd)
         return dx, dh_prev, dc_prev, dn_prev
 
     def __call__(
@@ -128,23 +133,36 @@ class SLSTM(RecurrentLayer):
         m_prev: Array | None = None,
         *,
         lengths: Lengths | None = None,
+        add: Array | None = None,
     ) -> tuple[Array, Array, Array, Array]:
         """Inference: the results of `forward`, without a cache."""
-        return self._results(x, (h_prev, c_prev, n_prev, m_prev), lengths, training=False)
+        return self._results(x, (h_prev, c_prev, n_prev, m_prev), lengths, training=False, add=add)
 
     def _run(
-        self, x: Array, initial: Sequence[Array | None], lengths: Lengths | None, *, training: bool
+        self,
+        x: Array,
+        initial: Sequence[Array | None],
+        lengths: Lengths | None,
+        *,
+        training: bool,
+        add: Array | None = None,
     ) -> Sequence[Array]:
         if initial[1] is not None and initial[2] is None:
             raise ValueError(
                 "got c_prev without n_prev: expected both, because n_prev is the normaliser of c_prev; pass the n that "
                 "was returned with this c"
             )
-        return super()._run(x, initial, lengths, training=training)
+        return super()._run(x, initial, lengths, training=training, add=add)
 
     def _results(
-        self, x: Array, initial: tuple[Array | None, ...], lengths: Lengths | None, *, training: bool
+        self,
+        x: Array,
+        initial: tuple[Array | None, ...],
+        lengths: Lengths | None,
+        *,
+        training: bool,
+        add: Array | None,
     ) -> tuple[Array, Array, Array, Array]:
-        h, c, n, m = self._run(x, initial, lengths, training=training)
+        h, c, n, m = self._run(x, initial, lengths, training=training, add=add)
         slots = self._slots[x.ndim]
         return h[slots], c[slots], n[slots], m[slots]

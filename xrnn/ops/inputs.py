@@ -40,6 +40,8 @@ class Inputs:
     own: Sequence[Array] = ()  # the cell's own parameters
     draws: Draws | None = None  # random numbers, for a cell with `draws = True`
     frozen: FrozenWeights | None = None  # of Wx and Wh if they cannot change, for inference
+    # Added to z: (T, N, pre · H), or (N, pre · H) for one step, with the parts of b. None for zeros.
+    add: Array | None = None
 
     def sizes(self) -> tuple[int, int, int, int]:
         """T, N, D, H."""
@@ -55,15 +57,17 @@ class Inputs:
         return shape[0] if len(shape) == 3 else 1
 
     def check(self) -> None:
-        """Raise TypeError unless x and the initial states have the type and dtype of the weights, and their sizes."""
+        """Raise TypeError unless x, the initial states and `add` have the type, dtype and sizes of the weights."""
         x, b = self.x, self.b  # not Wx, which may be an Int8Matrix
         kind, dtype = type(b), b.dtype
         if not (type(x) is kind and x.dtype == dtype and x.ndim in (2, 3) and x.shape[-1] == len(self.Wx)):
             raise TypeError("x does not fit the weights in type, dtype or shape")
         expected = x.shape[-2], self.hidden_size()
         for state in self.initial:
-            if state is not None and not (type(state) is kind and state.dtype == dtype and state.shape == expected):
+            if state is not None and not _fits(state, b, expected):
                 raise TypeError("an initial state does not fit x and the weights in type, dtype or shape")
+        if self.add is not None and not _fits(self.add, b, (*x.shape[:-1], len(b))):
+            raise TypeError("add does not fit x and the weights in type, dtype or shape")
 
 
 @dataclass(slots=True, eq=False)
@@ -82,9 +86,9 @@ class Trace:
 
     def check(self, dstates: Sequence[Array | None]) -> None:
         """Raise TypeError unless the gradients of the states have their type, dtype and number of rows."""
-        like, shape = self.states[0], (*self.inputs.x.shape[:-1], self.inputs.hidden_size())
+        shape = *self.inputs.x.shape[:-1], self.inputs.hidden_size()
         for d in dstates:
-            if d is not None and not (type(d) is type(like) and d.dtype == like.dtype and d.shape == shape):
+            if d is not None and not _fits(d, self.states[0], shape):
                 raise TypeError("the gradient of a state does not fit the trace in type, dtype or shape")
 
     def before(self, steps: slice) -> list[Array]:
@@ -98,6 +102,11 @@ class Trace:
     def _shifted(self, steps: slice, slots: int) -> list[Array]:
         shifted = slice(steps.start + slots, steps.stop + slots)
         return [s[shifted] for s in self.states]
+
+
+def _fits(array: Any, like: Array, shape: tuple[int, ...]) -> bool:
+    """Whether `array` has the type and dtype of `like`, and this shape."""
+    return type(array) is type(like) and bool(array.dtype == like.dtype) and array.shape == shape
 
 
 Outputs: TypeAlias = tuple[Sequence[Array], Array | None, Array | None]  # the states, z and kept of a `Trace`

@@ -34,7 +34,7 @@ CHUNK: Final = 2**20
 
 
 def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: bool) -> Trace:
-    """z[t] = x[t] @ Wx + h[t-1] @ Wh + b, then one step of the cell for each t. Keeps z and kept only in training."""
+    """z[t] = x[t] @ Wx + h[t-1] @ Wh + b + add[t], then a step of the cell. Keeps z and kept only in training."""
     T, N, _, H = inputs.sizes()
     W, products = inputs.Wh, heads.products_with(products, inputs.Wh)
     if T != 1 and not isinstance(W, Int8Matrix):  # for one step the copy takes longer than the product
@@ -42,12 +42,13 @@ def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: b
     if cell.pointwise and inputs.lengths is None:
         trace = _allocate(xp, cell, inputs, T, N, 0, training)
         (h,) = trace.states
-        project_input(xp, products.dot, cell, inputs, inputs.x, h[:-1] if inputs.reverse else h[1:])
+        project_input(xp, products.dot, cell, inputs, inputs.x, inputs.add, h[:-1] if inputs.reverse else h[1:])
         pointwise_steps(xp, products, cell, W, h, backwards=inputs.reverse)
         return trace
 
     length, idle = _steps_at_once(cell, T, N, H), _idle(xp, inputs)
-    trace, x = _allocate(xp, cell, inputs, T, N, length, training), _masked(xp, inputs.x, idle)
+    trace = _allocate(xp, cell, inputs, T, N, length, training)
+    x, add = (_masked(xp, operand, idle) for operand in (inputs.x, inputs.add))
     run = Run(
         xp=xp,
         products=products,
@@ -57,10 +58,10 @@ def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: b
         constants=cell.constants(xp, inputs.x.dtype),
         draws=inputs.draws,
     )
-    for states, x_of_chunk, z, kept, idle_of_chunk in _operands(trace, x, idle, T, length):
+    for states, x_of_chunk, add_of_chunk, z, kept, idle_of_chunk in _operands(trace, x, add, idle, T, length):
         if cell.pointwise:
             z = states[0][:-1] if inputs.reverse else states[0][1:]
-        project_input(xp, products.dot, cell, inputs, x_of_chunk, z)
+        project_input(xp, products.dot, cell, inputs, x_of_chunk, add_of_chunk, z)
         forward_steps(run, cell, states, z, kept, idle_of_chunk, backwards=inputs.reverse)
     if not training or not cell.keeps_z:
         trace.z = None
@@ -77,11 +78,13 @@ def backward(
     dstates: Sequence[Array | None],
     grads: Sequence[Array] | None,
     needs_dx: bool = True,
+    dadd: Array | None = None,
 ) -> tuple[ArrayIfNeeded, tuple[Array, ...]]:
     """The gradients of Σ dstates · states after each step → dx, dinitial.
 
     dstates    (T, N, H) for each state, or (N, H) if x is one step; None for zeros
     grads      the gradients of the parameters, in their order, overwritten; None if they are not needed
+    dadd       the gradient of `Inputs.add`, overwritten; None if it is not needed
     dx         in the shape of x; None without `needs_dx`
     dinitial   (N, H) for each state
     """
@@ -94,7 +97,7 @@ def backward(
     dz, dinitial = through_time(xp, products, cell, trace, dstates, dparams, coefficients)
     if dparams:
         cell.params_gradient(xp, trace.inputs.own, coefficients, dparams)
-    return from_dz(xp, products, cell, trace, dz, grads, needs_dx), dinitial
+    return from_dz(xp, products, cell, trace, dz, grads, needs_dx, dadd), dinitial
 
 
 def through_time(
@@ -154,15 +157,20 @@ def from_dz(
     dz: Array,
     grads: Sequence[Array] | None,
     needs_dx: bool = True,
+    dadd: Array | None = None,
 ) -> ArrayIfNeeded:
     """dWx = Σ x[t]ᵀ @ dz[t], dWh = Σ h[t-1]ᵀ @ dz[t], db = Σ dz[t], overwritten; dx[t] = dz[t] @ Wxᵀ, returned.
 
-    One product each, over all steps, and only for the gradients that `backward` needs.
+    One product each, over all steps, and only for the gradients that `backward` needs. dadd = dz, with the parts of b.
     """
+    inputs = trace.inputs
+    T, N, _, H = inputs.sizes()
+    if dadd is not None:
+        for part, block in segments(cell.from_b, cell.pre, H):
+            dadd[..., part] = dz.reshape(dadd.shape)[..., block]
     if grads is None and not needs_dx:
         return None
-    inputs = trace.inputs
-    (T, N, _, H), idle = inputs.sizes(), _idle(xp, inputs)
+    idle = _idle(xp, inputs)
     dz = dz.reshape(T * N, cell.pre * H)
     dz_of_x = _fed_by_x(xp, cell, dz, H)
     if grads is not None:
@@ -224,11 +232,11 @@ def _idle(xp: Any, inputs: Inputs) -> Array | None:
 
 
 def _masked(xp: Any, operand: Any, idle: Any) -> Any:
-    """An operand of a product, (T, N, ·), with zeros past each row's length.
+    """An operand of a product, (T, N, ·), with zeros past each row's length; None stays None.
 
     dz is 0 there, but that is not enough: 0 · NaN and 0 · ∞ are NaN.
     """
-    return operand if idle is None else xp.where(idle, operand.dtype.type(0), operand)
+    return operand if operand is None or idle is None else xp.where(idle, operand.dtype.type(0), operand)
 
 
 def _masked_step(xp: Any, at: StepArrays, idle: Any) -> StepArrays:
@@ -236,7 +244,7 @@ def _masked_step(xp: Any, at: StepArrays, idle: Any) -> StepArrays:
     if idle is None:
         return at
     of_blocks = idle[:, None]
-    z, kept = (None if each is None else _masked(xp, each, of_blocks) for each in (at.z, at.kept))
+    z, kept = (_masked(xp, each, of_blocks) for each in (at.z, at.kept))
     before, after = ([_masked(xp, state, idle) for state in states] for states in (at.before, at.after))
     return StepArrays(z, before, after, kept)
 
@@ -257,14 +265,17 @@ def _allocate(xp: Any, cell: Cell, inputs: Inputs, T: int, N: int, length: int, 
     return trace
 
 
-def _operands(trace: Trace, x: Array, idle: Array | None, T: int, length: int) -> Iterator[tuple[Any, ...]]:
-    """For each chunk of steps, in the order of the run: the states around them, x, z, kept and idle."""
+def _operands(
+    trace: Trace, x: Array, add: Array | None, idle: Array | None, T: int, length: int
+) -> Iterator[tuple[Any, ...]]:
+    """For each chunk of steps, in the order of the run: the states around them, x, add, z, kept and idle."""
     if length == T:  # one chunk, the usual case: making the views below would take as long as a small layer's step
-        yield trace.states, x, trace.z, trace.kept, idle
+        yield trace.states, x, add, trace.z, trace.kept, idle
         return
     for steps in _chunks(T, length, trace.inputs.reverse):
         around = slice(steps.start, steps.stop + 1)
-        yield cut(trace.states, around), x[steps], _place(trace.z, steps), _place(trace.kept, steps), cut(idle, steps)
+        z, kept = _place(trace.z, steps), _place(trace.kept, steps)
+        yield cut(trace.states, around), x[steps], cut(add, steps), z, kept, cut(idle, steps)
 
 
 def _place(room: Array | None, steps: slice) -> Any:
@@ -286,8 +297,15 @@ def _chunks(T: int, length: int, reverse: bool) -> list[slice]:
     return chunks[::-1] if reverse else chunks
 
 
-def project_input(xp: Any, dot: Callable[..., Any], cell: Cell, inputs: Inputs, x: Array, z: Array) -> None:
-    """z = x @ Wx + b; `dot` is that of `Products`.   x (steps, N, D), or (N, D) of one step, z (steps, N, pre · H)."""
+def project_input(
+    xp: Any, dot: Callable[..., Any], cell: Cell, inputs: Inputs, x: Array, add: Array | None, z: Array
+) -> None:
+    """z = x @ Wx + b + add; `dot` is that of `Products`.
+
+    x     (steps, N, D), or (N, D) of one step
+    add   (steps, N, pre · H), or (N, pre · H), None for zeros
+    z     (steps, N, pre · H), overwritten
+    """
     H, (steps, N, width) = inputs.hidden_size(), z.shape
     rows = () if steps * N == 1 else (steps * N,)  # NumPy adds two vectors twice as fast as (1, n) and (n,)
     x, z = x.reshape(*rows, x.shape[-1]), z.reshape(*rows, width)
@@ -295,12 +313,16 @@ def project_input(xp: Any, dot: Callable[..., Any], cell: Cell, inputs: Inputs, 
     if from_x[0][0] is ALL:
         dot(x, inputs.Wx, z)
         z += inputs.b
-        return
-    xWx = dot(x, inputs.Wx)
-    for part, block in from_x:
-        xp.add(xWx[..., part], inputs.b[part], out=z[..., block])
-    for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
-        z[..., block] = inputs.b[part]
+    else:
+        xWx = dot(x, inputs.Wx)
+        for part, block in from_x:
+            xp.add(xWx[..., part], inputs.b[part], out=z[..., block])
+        for part, block in segments(cell.from_b, cell.pre, H, len(cell.from_x)):
+            z[..., block] = inputs.b[part]
+    if add is not None:
+        add = add.reshape(z.shape)
+        for part, block in segments(cell.from_b, cell.pre, H):
+            z[..., block] += add[..., part]
 
 
 # ---- after the loop ----

@@ -47,11 +47,12 @@ struct Int8Input {
 
 // → states
 nb::object int8_forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
-                        nb::handle own) {
+                        nb::handle add, nb::handle own) {
     const Recurrence<float>& cell = recurrence<float>(name);
     const int64_t T = size(x, 0), N = size(x, 1), D = size(x, 2), H = size(b, 0) / cell.pre;
     Input<float> x_in(x, {T, N, D}), b_in(b, {cell.pre * H});
     const Int8Input Wx_in(Wx, D, cell.x_gates, H), Wh_in(Wh, H, cell.h_gates, H);
+    StepsInput<float> add_in;
     std::optional<Input<float>> initial_in[MOST_STATES];
     std::optional<OwnParameter<float>> own_in[MOST_OWN];
     Int8Forward f = {.T = T,
@@ -62,6 +63,7 @@ nb::object int8_forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle
                      .Wx = Wx_in.matrix(),
                      .Wh = Wh_in.matrix(),
                      .b = b_in.contiguous().data(),
+                     .add = add_in.rows(add, false, T, N, cell.pre * H),
                      .initial = {},
                      .own = {},
                      .states = {},

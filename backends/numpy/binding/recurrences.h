@@ -59,6 +59,22 @@ class OwnParameter {
     std::vector<S> repeated;
 };
 
+// An array (T, N, columns), or (N, columns) of one step, read through the strides of its first axes. It must outlive the
+// call.
+template <class S>
+class StepsInput {
+   public:
+    StepRows<S> rows(nb::handle given, bool one_step, int64_t T, int64_t N, int64_t columns) {
+        if (given.is_none()) return {};
+        array.emplace(one_step ? Input<S>(given, {N, columns}) : Input<S>(given, {T, N, columns}));
+        array->contiguous_rows();
+        return {.data = array->data(), .step = array->stride(0), .row = array->stride(one_step ? 0 : 1)};
+    }
+
+   private:
+    std::optional<Input<S>> array;
+};
+
 // The inputs of both directions. It must outlive the call.
 template <class S>
 struct SequenceInputs {
@@ -147,15 +163,18 @@ Form<S> form_of(int products, const Recurrence<S>& cell, const SequenceInputs<S>
 // → states, z, kept, which is None
 template <class S>
 nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle b, nb::handle initial,
-                   nb::handle lengths, bool reverse, nb::handle own, bool training, int products, nb::handle packed) {
+                   nb::handle add, nb::handle lengths, bool reverse, nb::handle own, bool training, int products,
+                   nb::handle packed) {
     const Recurrence<S>& cell = recurrence<S>(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
     const Input<S> b_in(b, {cell.pre * in.H});
+    StepsInput<S> add_in;
     std::optional<Input<S>> initial_in[MOST_STATES];
     Forward<S> f = {.sequence = in.sequence(reverse),
                     .packed = nullptr,
                     .b = b_in.data(),
                     .b_stride = b_in.stride(0),
+                    .add = add_in.rows(add, in.one_step, in.T, in.N, cell.pre * in.H),
                     .initial = {},
                     .states = {},
                     .z = nullptr};
@@ -196,10 +215,11 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
 template <class S>
 nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, nb::handle states, nb::handle z,
                     nb::handle lengths, bool reverse, nb::handle own, nb::handle dstates, nb::handle dWx,
-                    nb::handle dWh, nb::handle db, nb::handle d_own, bool needs_dx, int products) {
+                    nb::handle dWh, nb::handle db, nb::handle d_own, nb::handle dadd, bool needs_dx, int products) {
     const Recurrence<S>& cell = recurrence<S>(name);
     const SequenceInputs<S> in(cell, x, Wx, Wh, lengths, own);
-    std::optional<Input<S>> states_in[MOST_STATES], dstates_in[MOST_STATES], z_in;
+    std::optional<Input<S>> states_in[MOST_STATES], z_in;
+    StepsInput<S> dstates_in[MOST_STATES];
     nb::object dx = !needs_dx     ? nb::none()
                     : in.one_step ? empty<S>({in.N, in.D})
                                   : empty<S>({in.T, in.N, in.D}),
@@ -212,6 +232,7 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
                      .dWh = {nullptr, false},
                      .db = nullptr,
                      .d_own = {},
+                     .dadd = nullptr,
                      .dx = needs_dx ? data<S>(dx) : nullptr,
                      .dinitial = {}};
     for (int k = 0; k < cell.states; ++k) {
@@ -224,12 +245,7 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
         }
         states_in[array].emplace(item(states, array), std::initializer_list<int64_t>{in.T + 1, in.N, in.state_row});
         f.states[k] = states_in[array]->contiguous().data();
-        if (const nb::handle given = item(dstates, array); !given.is_none()) {
-            dstates_in[array].emplace(in.one_step ? Input<S>(given, {in.N, in.state_row})
-                                                  : Input<S>(given, {in.T, in.N, in.state_row}));
-            const Input<S>& above = dstates_in[array]->contiguous_rows();
-            f.dstates[k] = {.data = above.data(), .step = above.stride(0), .row = above.stride(in.one_step ? 0 : 1)};
-        }
+        f.dstates[k] = dstates_in[array].rows(item(dstates, array), in.one_step, in.T, in.N, in.state_row);
         nb::object made = empty<S>({in.N, in.state_row});
         f.dinitial[k] = data<S>(made);
         PyTuple_SET_ITEM(dinitial.ptr(), array, made.release().ptr());
@@ -246,30 +262,31 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
         f.db = output<S>(db, {B});
         for (int k = 0; k < cell.own && !d_own.is_none(); ++k) f.d_own[k] = output<S>(item(d_own, k), {in.H});
     }
+    if (!dadd.is_none()) f.dadd = in.one_step ? output<S>(dadd, {in.N, B}) : output<S>(dadd, {in.T, in.N, B});
     const Call call(&Recurrence<S>::backward, cell, in, form_of(products, cell, in));
     static_assert(MOST_OWN == 4);
     run_into<S>({{f.dWx.data, in.D * X}, {f.dWh.data, in.H * R}, {f.db, B}, {f.d_own[0], in.H}, {f.d_own[1], in.H},
-                 {f.d_own[2], in.H}, {f.d_own[3], in.H}},
+                 {f.d_own[2], in.H}, {f.d_own[3], in.H}, {f.dadd, in.T * in.N * B}},
                 call.operation, f, call.division);
     return tuple_of(dx, dinitial);
 }
 
 PyObject* call_forward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, b, initial, lengths, reverse, own, training, products, packed] =
-            take<12>(arguments, count);
+        const auto [cell, x, Wx, Wh, b, initial, add, lengths, reverse, own, training, products, packed] =
+            take<13>(arguments, count);
         const auto f = is_float32(x) ? forward<float> : forward<double>;
-        return f(cell, x, Wx, Wh, b, initial, lengths, reverse.is(Py_True), own, training.is(Py_True),
+        return f(cell, x, Wx, Wh, b, initial, add, lengths, reverse.is(Py_True), own, training.is(Py_True),
                  nb::cast<int>(products), packed);
     });
 }
 
 PyObject* call_backward(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     return answer([&] {
-        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, own, dstates, dWx, dWh, db, d_own, needs_dx, products] =
-            take<16>(arguments, count);
+        const auto [cell, x, Wx, Wh, states, z, lengths, reverse, own, dstates, dWx, dWh, db, d_own, dadd, needs_dx,
+                    products] = take<17>(arguments, count);
         const auto f = is_float32(x) ? backward<float> : backward<double>;
-        return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), own, dstates, dWx, dWh, db, d_own,
+        return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), own, dstates, dWx, dWh, db, d_own, dadd,
                  needs_dx.is(Py_True), nb::cast<int>(products));
     });
 }

@@ -191,6 +191,7 @@ struct BackwardPass {
     XRNN_INLINE void differentiate_vector(const Share<S>& mine, int64_t t, int64_t column, int n, int64_t begin,
                                           int64_t end, int64_t active, Gradient out) const {
         constexpr int PRE = Cell::PRE;
+        constexpr Gates GATES = gates_of<Cell>();
         const int64_t H = sequence.H, step = sequence.N * sequence.state_row, units = panels.padded();
         Vec<S> own[xrnn::MOST_OWN] = {};
         for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(sequence.own[i] + column, n);
@@ -200,7 +201,9 @@ struct BackwardPass {
             new_states[k] = f.states[k] + (t + !sequence.reverse) * step + column;
             above[k] = f.dstates[k].data ? f.dstates[k].data + t * f.dstates[k].step + column : nullptr;
         }
-        const S* const z_of_step = Cell::KEEPS_Z ? f.z + t * PRE * sequence.N * H + column : nullptr;
+        const int64_t z_at = t * PRE * sequence.N * H + column;
+        const S* const z_of_step = Cell::KEEPS_Z ? f.z + z_at : nullptr;
+        S* const dadd = f.dadd ? f.dadd + z_at : nullptr;
         Exceptions<P> exceptions;
         for (int64_t m = begin; m < end; ++m) {
             const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * sequence.state_row,
@@ -212,6 +215,7 @@ struct BackwardPass {
             }
             if (slot >= active) {  // past its end a row keeps its states
                 for (int k = 0; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dafter[k]);
+                for (int g = 0; g < PRE && dadd; ++g) store_columns<S, WHOLE>(dadd + (row * PRE + g) * H, Vec<S>{}, n);
                 continue;
             }
             Vec<S> old[Cell::STATES], now[Cell::STATES], z[PRE], dz[PRE + Cell::OWN], dbefore[Cell::STATES];
@@ -230,6 +234,9 @@ struct BackwardPass {
                     exceptions.template see<WHOLE>(dz[g], n);
                 }
             }
+            if (dadd)
+                for (int g = 0; g < PRE; ++g)
+                    store_columns<S, WHOLE>(dadd + (row * PRE + GATES.b_of[g]) * H, dz[g], n);
             for (int i = 0; i < Cell::OWN && own_sums[0]; ++i)
                 store<S>(own_sums[i] + carried, load<S>(own_sums[i] + carried) + dz[PRE + i]);
             for (int k = Cell::DIRECT ? 0 : 1; k < Cell::STATES; ++k) store<S>(carry[k] + carried, dbefore[k]);

@@ -1,4 +1,4 @@
-// The recurrence: z = x[t] @ Wx + h[t-1] @ Wh + b, then one step of the cell.
+// The recurrence: z = x[t] @ Wx + h[t-1] @ Wh + b + add[t], then one step of the cell.
 //
 // A thread owns the same rows or units at every step. By rows it reads only values that it wrote itself. By columns it
 // reads complete rows of the step before, so all threads meet at a barrier between two steps.
@@ -54,6 +54,7 @@ struct ForwardPass {
         Operand<P> x, h;
         Operand<S> xz;  // with project_first used in place of x
         S* sums;        // my pre-activations, in z
+        const S* add;   // Forward::add of this step
         const S* before[xrnn::MOST_STATES];
         S* after[xrnn::MOST_STATES];
         S* z;        // (N, gates · H); null if it is not kept
@@ -179,6 +180,7 @@ struct ForwardPass {
     XRNN_INLINE void step_vector(const Share<S>& mine, const Operands& in, int64_t column, int n, const S* sums,
                                  int64_t stride, int64_t begin, int64_t rows) const {
         constexpr int PRE = Cell::PRE;
+        constexpr Gates GATES = gates_of<Cell>();
         const int64_t H = sequence.H;
         Vec<S> own[xrnn::MOST_OWN] = {};
         for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(sequence.own[i] + column, n);
@@ -187,6 +189,9 @@ struct ForwardPass {
             const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
             Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES];
             for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * stride);
+            if (in.add)
+                for (int g = 0; g < PRE; ++g)
+                    z[g] += load_columns<S, WHOLE>(in.add + row * f.add.row + GATES.b_of[g] * H + column, n);
             for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
             Cell::step(z, old, now, own);
             for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);
@@ -371,6 +376,7 @@ struct ForwardPass {
                        .h = h_of_step(mine, i),
                        .xz = {nullptr, xz_row()},
                        .sums = z + id * z_size(),
+                       .add = f.add.data ? f.add.data + t * f.add.step : nullptr,
                        .before = {},
                        .after = {},
                        .z = f.z ? f.z + t * sequence.N * gates.count * sequence.H : nullptr,
@@ -509,7 +515,7 @@ struct ForwardPass {
         });
     }
 
-    // Prefetch the arrays that step_cell writes, and the states that no sum reads.
+    // Prefetch the arrays that step_cell writes, and those that it reads and no sum reads.
     void fetch_ahead(const Share<S>& mine, const Operands& in, Piece p, int64_t begin, int64_t rows) const {
         const int64_t n = (p.width - 1) * W + p.last;
         for (int64_t m = begin; m < begin + rows; ++m) {
@@ -518,6 +524,8 @@ struct ForwardPass {
             for (int k = 1; k < states; ++k) fetch(in.before[k] + at, n);
             for (int g = 0; g < gates.count && in.z; ++g)
                 fetch(in.z + (row * gates.count + g) * sequence.H + p.begin, n);
+            for (int g = 0; g < gates.count && in.add; ++g)
+                fetch(in.add + row * f.add.row + g * sequence.H + p.begin, n);
         }
     }
 };

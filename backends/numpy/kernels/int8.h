@@ -31,6 +31,7 @@ struct Int8Forward {
     const float* x;                     // (T, N, D) contiguous
     Int8Matrix Wx, Wh;
     const float* b;                     // (PRE·H,) contiguous
+    StepRows<float> add;                // (T, N, PRE·H), added to z, with the parts of b
     Matrix<float> initial[MOST_STATES];  // (N, H) each; null data for zeros
     const float* own[MOST_OWN];         // (H,) each, contiguous
     float* states[MOST_STATES];         // out (T+1, N, H) each, contiguous

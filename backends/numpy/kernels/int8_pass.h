@@ -1,4 +1,5 @@
-// The recurrence of int8.h: z = x[t] @ Wx + h[t-1] @ Wh + b with factors of 8 bits, then one step of the cell in float32.
+// The recurrence of int8.h: z = x[t] @ Wx + h[t-1] @ Wh + b + add[t] with factors of 8 bits, then one step of the
+// cell in float32.
 //
 // A step quantizes the rows of x and h: each row has one scale. Each thread does this for all rows: with the few rows
 // that int8 weights are meant for, this takes less time than a second barrier. Then it computes its own panels of units.
@@ -129,6 +130,9 @@ struct Int8Pass {
                     z[g] = load_columns<float>(f.b + GATES.b_of[g] * f.H + begin + j, n);
                     if (from_x >= 0) z[g] += product(f.Wx, p, from_x, j, mine.x_scale[row], row, mine.x_sums);
                     if (from_h >= 0) z[g] += product(f.Wh, p, from_h, j, mine.h_scale[row], row, mine.h_sums);
+                    if (f.add.data)
+                        z[g] += load_columns<float>(
+                            f.add.data + t * f.add.step + row * f.add.row + GATES.b_of[g] * f.H + begin + j, n);
                 }
                 for (int k = 0; k < Cell::STATES; ++k) before[k] = load_columns<float>(state(k, t) + at, n);
                 for (int k = 0; k < Cell::OWN; ++k) own_of_cell[k] = load_columns<float>(f.own[k] + begin + j, n);

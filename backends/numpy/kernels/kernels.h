@@ -18,6 +18,13 @@ struct Matrix {
     int64_t row, col;  // strides, of any sign
 };
 
+// An array (T, N, ·), contiguous within a row. Null data: there is none.
+template <class S>
+struct StepRows {
+    const S* data;
+    int64_t step, row;  // strides
+};
+
 // The recurrent weights of several heads are one matrix for each head, `stride` apart. Head j has the units
 // [j · H/count, (j + 1) · H/count). Its h feeds its own units only.
 struct Heads {
@@ -61,6 +68,7 @@ struct Forward {
     const PackedWeights* packed;     // Wx and Wh, packed before; null: the pass packs them, or reads them unpacked
     const S* b;                      // (PRE·H,) with stride b_stride
     int64_t b_stride;
+    StepRows<S> add;                 // (T, N, PRE·H), added to z, with the parts of b; not read past a row's end
     Matrix<S> initial[MOST_STATES];  // (N, H) each, or null data for zeros
     S* states[MOST_STATES];          // out (T+1, N, H) each, with rows of state_row elements
     S* z;                            // out (T, N, PRE·H) contiguous, as the cell's step leaves it, 0 past a row's end;
@@ -75,13 +83,11 @@ struct Backward {
     Sequence<S> sequence;
     const S* states[MOST_STATES];  // as Forward wrote them
     const S* z;                    // as Forward wrote it; null if the cell does not need it
-    struct Above {                 // (T, N, H), contiguous within a row; null data for zeros
-        const S* data;
-        int64_t step, row;
-    } dstates[MOST_STATES];
+    StepRows<S> dstates[MOST_STATES];  // (T, N, H) each; null data for zeros
     WeightGradient<S> dWx, dWh;    // of (D, X·H), (H, R·H); with several heads dWh is contiguous, head after head
     S* db;                         // out (PRE·H,) contiguous; null: neither db nor dWx, dWh and d_own are computed
     S* d_own[MOST_OWN];            // out (H,) contiguous each: the gradients of `own`; null: not computed
+    S* dadd;                       // out (T, N, PRE·H) contiguous: dz, with the parts of b; null: not computed
     S* dx;                         // out (T, N, D) contiguous; null: not computed
     S* dinitial[MOST_STATES];      // out (N, H) each, with rows of state_row elements
 };

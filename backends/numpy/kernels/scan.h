@@ -1,4 +1,5 @@
-// The forward pass of a cell without a recurrent product: z = x[t] @ Wx + b, then one step of the cell.
+// The forward pass of a cell without a recurrent product: z = x[t] @ Wx + b + add[t], then one step of
+// the cell.
 //
 // z does not depend on h. The products of several steps are computed first, as one product over the rows of all these
 // steps. So tiles are tall even for a batch of one row. Then one pass over these steps, a chunk, runs the cell, with
@@ -165,11 +166,13 @@ struct ScanPass {
     template <class Cell, int VECTORS, bool WHOLE>
     XRNN_INLINE void scan_vectors(const Share<S>& mine, const Chunk& chunk, Piece p, int v, int n) const {
         constexpr int PRE = Cell::PRE, STATES = Cell::STATES;
+        constexpr Gates GATES = gates_of<Cell>();
         const int64_t H = sequence.H, N = sequence.N, state_row = sequence.state_row, column = p.begin + v * W,
                       gate_stride = p.width * W;
         const int64_t steps = chunk.end - chunk.begin, direction = sequence.reverse ? -1 : 1;
         const int64_t first = sequence.reverse ? chunk.end - 1 : chunk.begin;
         const S* const sums = chunk.sums + v * W;
+        const xrnn::StepRows<S> add = f.add;
         S *states[STATES], *const kept = f.z;
         for (int k = 0; k < STATES; ++k) states[k] = f.states[k] + column;
         Vec<S> own[VECTORS][xrnn::MOST_OWN] = {};
@@ -179,13 +182,15 @@ struct ScanPass {
         for (int64_t m = chunk.first; m < chunk.last; ++m) {
             const int64_t row = slots.row(mine.slot(m)), place = m - chunk.first;
             int64_t at = ((first + sequence.reverse) * N + row) * state_row,
-                    z_at = (first * N + row) * PRE * H + column;
+                    z_at = (first * N + row) * PRE * H + column,
+                    add_at = first * add.step + row * add.row + column;
             Vec<S> state[VECTORS][STATES];
             for (int k = 0; k < STATES; ++k)
                 for (int u = 0; u < VECTORS; ++u) state[u][k] = load_columns<S, WHOLE>(states[k] + at + u * W, n);
             // The number of rows of the chunk before a step is rows[0], and after it rows[1].
             const int64_t* rows = chunk.at + (first - chunk.begin);
-            for (int64_t i = 0; i < steps; ++i, rows += direction, z_at += direction * N * PRE * H) {
+            for (int64_t i = 0; i < steps;
+                 ++i, rows += direction, z_at += direction * N * PRE * H, add_at += direction * add.step) {
                 at += direction * N * state_row;
                 const bool runs = place < rows[1] - rows[0];  // past its end a row keeps its states, and z is 0
                 const S* const from = sums + (rows[0] + place) * PRE * gate_stride;
@@ -194,6 +199,9 @@ struct ScanPass {
                     if (runs) {
                         Vec<S> now[STATES];
                         for (int g = 0; g < PRE; ++g) z[g] = load<S>(from + g * gate_stride + u * W);
+                        if (add.data)
+                            for (int g = 0; g < PRE; ++g)
+                                z[g] += load_columns<S, WHOLE>(add.data + add_at + GATES.b_of[g] * H + u * W, n);
                         Cell::step(z, state[u], now, own[u]);
                         for (int k = 0; k < STATES; ++k) state[u][k] = now[k];
                     }

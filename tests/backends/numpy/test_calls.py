@@ -134,7 +134,7 @@ def test_arrays_that_do_not_fit_are_refused_before_they_are_read() -> None:
 
     def forward(x: Any = x, initial: Any = (h, c), params: Any = layer.params) -> Any:
         Wx, Wh, b = params
-        return kernels.forward("lstm", x, Wx, Wh, b, initial, None, False, (), False, 0, None)
+        return kernels.forward("lstm", x, Wx, Wh, b, initial, None, None, False, (), False, 0, None)
 
     assert forward() is not None
     assert forward(x[0], (None, c)) is not None
@@ -216,11 +216,13 @@ def test_which_calls_keep_the_gil() -> None:
 
     def forward(T: int, N: int, H: int) -> Callable[[], object]:
         x, Wx, Wh = (np.zeros(shape, "float32", order="F") for shape in [(T, N, 1), (1, H), (H, H)])
-        return lambda: kernels.forward("tanh", x, Wx, Wh, np.zeros(H, "f4"), None, None, False, (), False, 0, None)
+        return lambda: kernels.forward(
+            "tanh", x, Wx, Wh, np.zeros(H, "f4"), None, None, None, False, (), False, 0, None
+        )
 
     def backward(N: int, H: int) -> Callable[[], object]:
         x, h, dWx, dWh, db = (np.zeros(shape, "float32") for shape in [(1, N, 1), (2, N, H), (1, H), (H, H), H])
-        rest: Any = None, None, False, (), None, dWx, dWh, db, None, True, 0
+        rest: Any = None, None, False, (), None, dWx, dWh, db, None, None, True, 0
         return lambda: kernels.backward("tanh", x, dWx, dWh, (h,), *rest)
 
     def affine(D: int, C: int) -> Callable[[], object]:

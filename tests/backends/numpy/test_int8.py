@@ -51,12 +51,13 @@ def test_agrees_with_the_plain_form(level: str, name: str, sizes: tuple[int, int
     T, N, D, H = sizes
     layer: Any = quantize(problem(name, (1, 1, D, H), "float32").layer(get_backend("numpy")))
     x, states = draw(T, N, D), draw_initial(layer.cell, N, H)
+    add = None if name in NAMES[::2] else draw(T, N, len(layer.b), seed=1)
     with use_fused(False):
-        expected = as_tuple(layer(x, *states))
+        expected = as_tuple(layer(x, *states, add=add))
     first: Any = ()
     for threads in (1, 2, 5):
         kernels.force_partition(threads, "columns", False)
-        found = as_tuple(layer(x, *states))
+        found = as_tuple(layer(x, *states, add=add))
         for got, want in zip(found, expected, strict=True):
             # The integers are equal in the first step. A rounding error of h may then change one by a unit.
             assert_allclose(got[0], want[0], rtol=0, atol=2e-6)
@@ -130,7 +131,7 @@ def test_the_kernel_refuses_arrays_that_do_not_fit() -> None:
     layer, x = quantize(LSTM.init(5, 20, rng=0)), draw(2, 3, 5)
     *matrices, b, Wx_scale, Wh_scale = layer.params
     Wx, Wh = (pack(matrix, 20) for matrix in map(Int8Matrix, matrices, (Wx_scale, Wh_scale)))
-    right: dict[str, Any] = {"x": x, "Wx": Wx, "Wh": Wh, "b": b, "initial": (None, None), "own": ()}
+    right: dict[str, Any] = {"x": x, "Wx": Wx, "Wh": Wh, "b": b, "initial": (None, None), "add": None, "own": ()}
     kernels.int8_forward("lstm", *right.values())
     wrong: list[dict[str, Any]] = [
         {"Wh": (Wh[0][:, :-1], *Wh[1:])},
@@ -139,6 +140,7 @@ def test_the_kernel_refuses_arrays_that_do_not_fit() -> None:
         {"x": x.astype("float64")},
         {"b": b[:-3]},
         {"initial": (draw(3, 19), None)},
+        {"add": draw(2, 3, 79)},
         {"own": (0.5,)},
     ]
     for change in wrong:

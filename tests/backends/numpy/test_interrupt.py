@@ -39,7 +39,7 @@ def forward():
 
 def backward(grads=rnn.grads, needs_dx=True):
     states = (np.zeros((T + 1, N, H), np.float32),)
-    kernels.backward("tanh", x, Wx, Wh, states, None, None, False, (), (dh,), *grads, None, needs_dx, 0)
+    kernels.backward("tanh", x, Wx, Wh, states, None, None, False, (), (dh,), *grads, None, None, needs_dx, 0)
 
 def check():
     for array, wanted in zip(train(0), expected, strict=True):

@@ -48,8 +48,8 @@ def test_every_cell_in_every_precision(any_level: str, cell: str, sizes: tuple[i
     """The precision is the expected one: otherwise the results in bfloat16 would have, or lack, the bits of float32."""
     assert kernels.level() == any_level
     ways: list[Any] = [
-        ({}, {"lengths": "ragged"}, "C"),
-        ({"lengths": "ragged", "reverse": True}, {"reverse": True}, "F"),
+        ({"add": True}, {"lengths": "ragged"}, "C"),
+        ({"lengths": "ragged", "reverse": True}, {"reverse": True, "add": True}, "F"),
     ]
     for options, in_float64, order in ways:
         check(problem(cell, sizes, "float64", **in_float64), order)

@@ -119,6 +119,7 @@ def test_a_step_with_rows_of_weights_pages_apart(level: str, rows: int) -> None:
 def test_any_strides_and_order(level: str, cell: str, sizes: tuple[int, int, int, int], lengths: str | None) -> None:
     """At the second size, weights in C order are read in strips, all others in packed panels."""
     options: dict[str, Any] = {"sizes": sizes, "dtype": "float32", "lengths": lengths}
+    options["add"] = True
     expected = results(problem(cell, **options))
     for layout in LAYOUTS[1:]:
         got = results(problem(cell, **options, layouts=[layout] * 8))
@@ -163,8 +164,8 @@ HEADS = [((3, 7, 5, 128), 4), ((3, 26, 9, 144), 3), ((4, 5, 70, 120), 4), ((20, 
 )
 def test_heads_of_any_width(level: str, cell: str, of: tuple[tuple[int, int, int, int], int], dtype: str) -> None:
     sizes, heads = of
-    for options in ({}, {"lengths": "ragged", "reverse": True}):
-        p = problem(cell, sizes, dtype, heads=heads, **options)  # type: ignore[arg-type]
+    for options in ({"add": True}, {"lengths": "ragged", "reverse": True}):
+        p = problem(cell, sizes, dtype, heads=heads, **options)
         check(p)
         if dtype == "float32":
             check_same_bits(partial(results, p, left_out=False), heads, 11)
@@ -227,7 +228,8 @@ SAME_BITS = [
 @pytest.mark.parametrize(("level", "cell", "turn", "every"), SAME_BITS, indirect=["level"])
 def test_same_bits_however_divided(level: str, cell: str, turn: int, every: bool) -> None:
     sizes, lengths = BITS_PROBLEMS[turn]
-    p = problem(cell, sizes, "float32", lengths=lengths, reverse=lengths is not None)
+    add = bool((turn // 2 + FUSED_CELLS.index(cell)) % 2)
+    p = problem(cell, sizes, "float32", lengths=lengths, reverse=lengths is not None, add=add)
     check_same_bits(partial(results, p, left_out=False), turn + FUSED_CELLS.index(cell), 3 if every else 11)
 
 
@@ -287,6 +289,21 @@ def test_a_leak_is_a_number_of_any_type(leak: Any) -> None:
         assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("cell", FUSED_CELLS)
+def test_terms_that_are_the_same_at_each_step_or_in_each_row(level: str, cell: str) -> None:
+    """Broadcast views are read where they are: a stride may be 0."""
+    p = problem(cell, (5, 7, 3, 21), "float32", add=True)
+    assert p.add is not None
+    for view in (p.add[:1], p.add[:, :1], p.add[:1, :1, :1]):
+        p.add = np.broadcast_to(view, p.add.shape).copy()
+        expected = check(p)
+        p.add = np.broadcast_to(view, p.add.shape)
+        run = Run(p, get_backend("numpy"))
+        run.inputs.add = p.add
+        for name, got in zip(p.case.states, run.results(run.forward()), strict=True):
+            assert_array_equal(got, expected[name])
+
+
 # ---- bad input ----
 
 
@@ -297,11 +314,11 @@ def test_wrong_arguments_are_refused() -> None:
     def gru(
         name: Any = "gru", b: Any = b, initial: Any = None, lengths: Any = None, own: Any = ()
     ) -> Callable[[], Any]:
-        return lambda: kernels.forward(name, x, Wx, Wh, b, initial, lengths, False, own, False, 0, None)
+        return lambda: kernels.forward(name, x, Wx, Wh, b, initial, None, lengths, False, own, False, 0, None)
 
     def leaky(*own: Any) -> Callable[[], Any]:
         of_leaky = x, Wx[:, :H], Wh[:, :H], b[:H]
-        return lambda: kernels.forward("leaky_tanh", *of_leaky, None, None, False, own, False, 0, None)
+        return lambda: kernels.forward("leaky_tanh", *of_leaky, None, None, None, False, own, False, 0, None)
 
     gru()()
     leaky(np.ones(H, "float32"))()
