@@ -158,7 +158,7 @@ def test_without_a_path_the_files_of_aeon_are_read(tmp_path: Path, monkeypatch: 
 def test_a_channel_that_rises_in_each_row_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """Seconds in a column become a channel; the model would learn how long a recording is."""
 
-    def noted(header: str, *columns: str, **table: str) -> str:
+    def noted(header: str, *columns: str, skip: str = "") -> str:
         for i in range(4):
             folder = Path("f") / "ab"[i % 2]
             folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def test_a_channel_that_rises_in_each_row_is_named(capsys: pytest.CaptureFixture
             x = {"x": rng.standard_normal(4), "t_s": np.arange(4) / 10, "n": np.arange(4) + rng.random(4)}
             lines = [",".join(str(x[name][t]) for name in columns) for t in range(4)]
             (folder / f"{i}.csv").write_text("\n".join([header, *lines]) + "\n")
-        read([Path("f")], **table)
+        read([Path("f")], skip_columns=skip)
         return capsys.readouterr().err
 
     one = (
@@ -175,7 +175,7 @@ def test_a_channel_that_rises_in_each_row_is_named(capsys: pytest.CaptureFixture
     assert noted("t_s,x", "t_s", "x") == f"{one}it out by --skip-columns t_s\n"
     both = "t_s, n rise in each row of every series, and are channels of the model: if they are times or row numbers, "
     assert noted("t_s,n,x", "t_s", "n", "x") == f"{both}leave them out by --skip-columns t_s,n\n"
-    assert noted("t_s,x", "t_s", "x", skip_columns="t_s") == ""
+    assert noted("t_s,x", "t_s", "x", skip="t_s") == ""
     assert noted("time,x", "t_s", "x") == ""  # no channel
     assert noted("t_s", "t_s") == ""  # the only channel
     assert noted("a,b", "x", "x") == ""

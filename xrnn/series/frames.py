@@ -143,7 +143,8 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     if len(twice := frame.columns[frame.columns.duplicated()]):
         raise ValueError(f"X has two columns {twice[0]!r}: expected columns with different names; rename one")
     if not is_wide:
-        id_name, time, target, *known = (_column(frame, each) for each in (id_name, time, target, *known))
+        id_name, time, target = (_column(frame, each) for each in (id_name, time, target))
+        known = tuple(_column(frame, each) for each in known)
     keys = [each for each in (id_name, time) if each != ""]
     used = frame if is_wide else _used(frame, keys, target, known)
     parts = [frame[each] for each in keys]
