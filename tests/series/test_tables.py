@@ -109,7 +109,6 @@ def test_columns_are_read_as_the_options_say(
     np.testing.assert_array_equal(series.values, values)
 
 
-WITH = "a missing value; if , begins the decimals, give decimal ,; if it separates thousands, remove it"
 LONG = "sensor,t,x,y,kind\nb,2,5,6,run\na,1,1,2,walk\nb,1,3,4,run\na,2,,8,walk\n"
 
 
@@ -127,7 +126,7 @@ def test_an_excel_sheet_is_read_as_its_cells_are_shown() -> None:
         assert series.channel_names == channels
         np.testing.assert_array_equal(series.values, np.array([[1.5, 7], [n, 8]])[: len(channels), : len(channels)])
         assert series.times == ((datetime(2024, 5, 31), datetime(2024, 6, 30)) if columns.timed else None)
-    with one_line(DataError, "f.xlsx, row 2, column when: '2024-05-31T00:00:00' is not a finite number"):
+    with one_line(DataError, "f.xlsx, row 2, column when: '2024-05-31T00:00:00' is not a number"):
         read_path(Path("f.xlsx"), Columns(channels=("when",)))
     sheet.create_sheet("Köln")
     sheet.save("f.xlsx")
@@ -146,7 +145,7 @@ def test_a_parquet_file_keeps_its_types() -> None:
         b, a = read_path(Path("f.parquet"), replace(TIMED, id="id", channels=("n",)))
         assert (b.id, b.values.tolist(), a.times) == ("b", [[7]], (datetime(2024, 6, 30),))
     frame.to_parquet("f.parquet")
-    with one_line(DataError, "f.parquet, row 1, column id: 'b' is not a finite number"):
+    with one_line(DataError, "f.parquet, row 1, column id: 'b' is not a number"):
         read_path(Path("f.parquet"), Columns(channels=("id",)))
     Path("f.parquet").write_bytes(b"PAR1")
     with one_line(DataError, "f.parquet can't be read (", "): expected a complete .parquet file, and pandas"):
@@ -177,6 +176,61 @@ def test_text_that_is_not_utf_8_is_read_as_excel_writes_it(caplog: pytest.LogCap
         read(content.replace(b"\xf6", b"\xff"), Columns(encoding="utf-8"))
     with one_line(DataError, "f.csv is not UTF-8: expected UTF-8; save it so, or give encoding"):
         read(b"x\n1\n\x81\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "values", "line"),
+    [
+        ("x;y\n6.451,22;1\n1.234,56;2\n1,5;3\n", [[6451.22, 1], [1234.56, 2], [1.5, 3]], "6.451,22 is read as 6451.22"),
+        ("x;y\n1.000;1,5\n1.100;2\n", [[1000, 1.5], [1100, 2]], "1.000 is read as 1000"),  # by another column
+        ("x\ty\n-1.234.567,5\t1\n", [[-1234567.5, 1]], "-1.234.567,5 is read as -1234567.5"),
+        ('x,y\n"1,234.56",1\n"1,000",2\n', [[1234.56, 1], [1000, 2]], "1,234.56 is read as 1234.56"),
+        ('x,y\n"5,000,000",1\n', [[5e6, 1]], "5,000,000 is read as 5000000"),
+        ("x\n1,5\n2,5\n", [[1.5], [2.5]], "1,5 is read as 1.5"),  # one column
+        ('x,y\n"1,5",1\n', [[1.5, 1]], "1,5 is read as 1.5"),
+        ("x;y\n5,0000;1\n", [[5, 1]], "5,0000 is read as 5"),
+        ("6.451,22;1\n1.234,56;2\n", [[6451.22, 1], [1234.56, 2]], "6.451,22 is read as 6451.22"),  # no header
+        # three digits after each point, beside numbers from 500 without one
+        (
+            "x;y\n850;1\n1.000;2\n1.100;3\n",
+            [[850, 1], [1, 2], [1.1, 3]],
+            "1.000 is read as 1; if this is wrong, give --",
+        ),
+        ("x\ty\n1.000\t1\n1.100\t2\n", [[1, 1], [1.1, 2]], "1.000 is read as 1"),
+        ("x,y\n1.000,1\n1.100,2\n", [[1, 1], [1.1, 2]], ""),  # where commas separate cells, points begin decimals
+        ("x;y\n1.000;1\n1.25;2\n", [[1, 1], [1.25, 2]], ""),
+        ("x;y\n0.125;1\n0.250;2\n", [[0.125, 1], [0.25, 2]], ""),
+        ("x;y\n1.5;1\n", [[1.5, 1]], ""),
+    ],
+)
+def test_the_signs_of_decimals_and_thousands_are_found(
+    content: str, values: list[list[float]], line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (series,) = read(content)
+    np.testing.assert_array_equal(series.values, values)
+    assert len(caplog.messages) == bool(line)
+    assert all(each.startswith(f"f.csv: {line}") for each in caplog.messages)
+
+
+def test_an_option_decides_about_decimals_and_thousands(caplog: pytest.LogCaptureFixture) -> None:
+    for decimal, content, value in (
+        (",", "x;y\n1.000;2\n", 1000),
+        (",", "x;y\n5.000,5;2\n", 5000.5),
+        (",", "x;y\n5,000;2\n", 5),
+        (".", "x;y\n5,000;2\n", 5000),
+        (".", "x;y\n1.000;2\n", 1),
+        (".", "x;y\n5,000,000.25;2\n", 5000000.25),
+    ):
+        (series,) = read(content, Columns(decimal=decimal))
+        assert series.values[0, 0] == value
+    assert not caplog.messages
+
+
+def test_the_signs_of_targets() -> None:
+    a, b = read("id;x;y\na;1;1.234,5\nb;2;7\n", Columns(id="id", label="y", targets=True))
+    assert (a.label, b.label) == ("1234.5", "7.0")
+    a, b = read("id;x;y\na;1;1.234,5\nb;2;7\n", Columns(id="id", label="y"))
+    assert (a.label, b.label) == ("1.234,5", "7")
 
 
 def test_the_long_form_is_split_by_the_id_and_sorted_by_time() -> None:
@@ -260,28 +314,29 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
     [
         ("", {}, "f.csv has no values: expected at least one step; leave the file out"),
         ("x,y\n", {}, "f.csv has no values: expected at least one step"),
-        ("x,y\n1,2\n3,x\n", {}, "f.csv, line 3, column y: 'x' is not a finite number: expected numbers, or an empty c"),
+        ("x,y\n1,2\n3,x\n", {}, "f.csv, line 3, column y: 'x' is not a number; correct it, write"),
         ("x,y\n1,2\n3,x\n", {}, "; correct it, write categories as numbers, or leave the column out by skip_columns"),
         ("x,y\n1,2\n3,x\n", {"timed": True}, "as numbers, or name the column to forecast by target"),
         ("x,\n1,\n", {}, "f.csv has no value in channel 2: expected at least one"),  # a separator at the end
-        ("x,y\n1,yes\n3,maybe\n", {}, "f.csv, line 3, column y: 'maybe' is not a finite number"),
-        ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a finite number"),
-        ("x,y\n1,1_0\n", {}, "f.csv, line 2, column y: '1_0' is not a finite number"),
-        *(
-            (
-                f"x;y\n{number};2\n",
-                {},
-                f"'{number}' is not a finite number: expected numbers, or an empty cell for {WITH}",
-            )
-            for number in ("1,5", "5,000", "5,000,000", "-5,000.5", "5,0000")
+        ("x,y\n1,yes\n3,maybe\n", {}, "f.csv, line 3, column y: 'maybe' is not a number"),
+        ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a number"),
+        ("x,y\n1,1_0\n", {}, "f.csv, line 2, column y: '1_0' is not a number"),
+        ("x;y\n5,000;2\n", {}, "f.csv: '5,000' may be 5 or 5000; give decimal , or decimal ."),
+        (
+            "x;y\n1,5;2.5\n",
+            {},
+            "f.csv, line 2, column x: '1,5' has , before the decimals, but the numbers are read with .",
         ),
-        *(
-            (f"x;y\n{number};2\n", {"decimal": ","}, "; if . begins the decimals, give decimal .; if it separates")
-            for number in ("1.5", "5.000", "5.000,5", "1.000,5")
+        (
+            "x;y\n1.5;2\n",
+            COMMA,
+            "f.csv, line 2, column x: '1.5' has . before the decimals, but the numbers are read wi",
         ),
+        ("x;y\n1,5;2\n", {"decimal": "."}, "but the numbers are read with .; correct it, or give decimal ,"),
+        ("x;y\n1,00.5;2\n", {}, "f.csv, line 2, column x: '1,00.5' is not a number; correct it, write categories as"),
         ("x,y,x\n1,2,3\n", {}, "f.csv has two channels 'x': expected different names; rename or remove one"),
         ("a,,\n1,2,3\n", {}, "f.csv has two channels '': expected different names"),
-        ("sep=;\nx;y\n1;2\n", {}, "f.csv, line 2, column sep=: 'x' is not a finite number"),
+        ("sep=;\nx;y\n1;2\n", {}, "f.csv, line 2, column sep=: 'x' is not a number"),
         *(
             (
                 "\ufeffx;ü\n1;2\n".encode(name),
@@ -291,8 +346,8 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
             for name in ("utf-16-le", "utf-16-be", "utf-32")
         ),
         (b"1\0\n", {}, "f.csv is UTF-16 or no text"),  # without a byte order mark
-        ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a finite number"),  # no header: it holds a number
-        ("x,\x1b[2J\n1,z\n", {}, "f.csv, line 2, column �[2J: 'z' is not a finite number"),
+        ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a number"),  # no header: it holds a number
+        ("x,\x1b[2J\n1,z\n", {}, "f.csv, line 2, column �[2J: 'z' is not a number"),
         ("x,y\n1,2\n1\n", {}, "f.csv, line 3 has 1 values, but the rows before have 2: expected the same number of va"),
         (",x,y\n0,,1\n", {}, "f.csv has no value in channel x: expected at least one; leave out the series or the"),
         ("1,nan\n", {}, "f.csv has no value in channel 2: expected at least one"),
@@ -344,12 +399,11 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
             {"timed": True, "channels": ("v",)},
             "f.csv, line 3: 'Fév 2021' is not a time",
         ),
-        ("v,when\n1,2024-01-01\n", {}, "column when: '2024-01-01' is not a finite number"),
+        ("v,when\n1,2024-01-01\n", {}, "column when: '2024-01-01' is not a number"),
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
         # a title above the header
-        ("Sales;\nday;v\n1;2\n", {}, "f.csv, line 2, column Sales: 'day' is not a finite number"),
+        ("Sales;\nday;v\n1;2\n", {}, "f.csv, line 2, column Sales: 'day' is not a number"),
         ("Sales\nday;v\n2024-05-01;1,5\n", {}, "f.csv has no channel: expected a column of numbers besides"),
-        ("x\n1,5\n2,5\n", {}, "f.csv, line 2, column x: '1,5' is not a finite number"),
         ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is"),
     ],
 )

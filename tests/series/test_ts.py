@@ -71,7 +71,7 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
             (text, "f.ts has no @data, no @classLabel or no series: expected all three; is the file complete?")
             for text in ("", "@classLabel true a b\n", "@data\n1,2:3,4\n", "1,2,3\n", HEADER)
         ),
-        (HEADER + "(0,1),(1,2):a", "f.ts, line 4, channel 1: '(0' is not a finite number"),  # time stamps
+        (HEADER + "(0,1),(1,2):a", "f.ts, line 4, channel 1: '(0' is not a number"),  # time stamps
         (
             "@targetLabel true\n@data\n1:2.5\n",
             "f.ts has @targetLabel, numbers to predict: expected labels; use `xrnn regress`",
@@ -88,13 +88,13 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
         (HEADER + ":a", "f.ts, line 4 has no values: expected at least one step; leave the series out"),
         (HEADER + "?,?:?,?:a", "f.ts, line 4 has no values: expected at least one step"),
         (HEADER + "1,2:?,?:a", "f.ts, line 4 has no value in channel 2: expected at least one; leave out the series"),
-        (HEADER + "1,2:1,inf:a", "f.ts, line 4, channel 2: 'inf' is not a finite number"),
+        (HEADER + "1,2:1,inf:a", "f.ts, line 4, channel 2: 'inf' is not a number"),
         *(
-            (HEADER + f"1,{cell}:a", f"f.ts, line 4, channel 1: '{cell}' is not a finite number: expected numbers, or")
+            (HEADER + f"1,{cell}:a", f"f.ts, line 4, channel 1: '{cell}' is not a number; correct or remove it")
             for cell in ("fast", "1_0")
         ),
         (HEADER + "1e200:a", "f.ts, line 4 holds 1e+200 in row 1, column 1: expected numbers up to 1e+30; scale"),
-        (HEADER + "1,\x1b[2J:a", "f.ts, line 4, channel 1: '�[2J' is not a finite number"),
+        (HEADER + "1,\x1b[2J:a", "f.ts, line 4, channel 1: '�[2J' is not a number"),
         ("@classLabel true\n@data\n1,2:3,4\n", "f.ts, line 3: '3,4' is not a label"),
     ],
 )

@@ -18,8 +18,9 @@ from xrnn.commands.progress import TrainingProgress
 from xrnn.files import printable, quoted
 from xrnn.info import selection_lines
 from xrnn.series import Regressor
-from xrnn.series.checks import LARGEST, DataError, Series, as_number, check_channels, param
+from xrnn.series.checks import LARGEST, DataError, Series, check_channels, param
 from xrnn.series.labelled.base import TEST, classes_of, hold_out
+from xrnn.series.numbers import as_number
 from xrnn.series.read import read_path
 from xrnn.typing import HostArray
 

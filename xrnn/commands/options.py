@@ -25,7 +25,7 @@ from xrnn.series.tables import Columns, names_in
 class ReadingOptions:
     """How to read text files.
 
-    decimal     decimal separator of numbers that are text; by default a point
+    decimal     sign before the decimals of numbers that are text; by default the one that a file shows
     encoding    encoding of text files; by default UTF-8, or cp1252 if a file is not UTF-8
     """
 
@@ -185,4 +185,4 @@ def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
         _RULES[name].check(name, given[name])
     table = TableOptions(**{each.name: given[each.name] for each in fields(TableOptions) if each.name in given})
     skip = names_in(table.skip_columns)
-    return Columns(table.decimal or ".", skip, table.id, table.time, table.label, numbers, encoding=table.encoding)
+    return Columns(table.decimal, skip, table.id, table.time, table.label, numbers, encoding=table.encoding)

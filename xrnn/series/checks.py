@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -201,12 +200,3 @@ def read_text(path: Path, encoding: str = "") -> str:
                 logging.getLogger("xrnn").warning(f"{path} is not UTF-8, and is read as cp1252; {remedy}")
             return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     raise DataError(f"{path} is not {encoding or 'UTF-8'}: expected UTF-8; save it so, or give {param('encoding')}")
-
-
-def as_number(field: str) -> float | None:
-    """The finite number in `field`, or None."""
-    try:
-        value = float(field)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and "_" not in field else None  # float("1_0") is 10

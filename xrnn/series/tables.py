@@ -28,13 +28,21 @@ from typing import Any, Final, Self
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import DataError, Series, Time, as_number, checked, param, read_text
+from xrnn.series.checks import DataError, Series, Time, checked, param, read_text
+from xrnn.series.numbers import (
+    MISSING_CELLS,
+    Cell,
+    as_number,
+    chosen_decimal,
+    decimal_in,
+    is_number,
+    not_a_number,
+    number_in,
+    sign_in,
+)
 from xrnn.series.times import CLOCK_CHANGE, hold_dates, iso_time, read_times, show
 from xrnn.typing import HostArray
 
-# What pandas, spreadsheets and C programs write for a missing value, in lower case.
-_MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
-_WORDS: Final = {**dict.fromkeys(_MISSING_CELLS, math.nan), "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
 _PARTS_OF_YEARS: Final = {"month": "{:g}-{:02g}", "quarter": "{:g}-Q{:g}"}  # with the form of a date
@@ -42,14 +50,12 @@ _NUMBERS_OF_TIMES: Final = re.compile(r"year [12]\d{3}|month (19|20)\d\d(0[1-9]|
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
 
-Cell = str | float  # a number is NaN if it is missing
-
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """How to read a table. A column is given by its name or by its number, counted from 1."""
 
-    decimal: str = "."
+    decimal: str = ""  # the sign of the decimals, "." or ","; empty: found in each file
     skip: tuple[str, ...] = ()
     id: str = ""  # the column that identifies a series; empty: the file holds one series
     time: str = ""  # the column to sort the steps of a series by; empty: they are in the order of the file
@@ -86,7 +92,7 @@ def read_csv(path: Path, columns: Columns) -> Table:
             rows[reader.line_num] = [*map(str.strip, row)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}: expected cells of numbers; is this CSV?") from error
-    return Table.of_rows(rows, str(path), columns, "line")
+    return Table.of_rows(rows, str(path), columns, "line", separator)
 
 
 def read_by_pandas(path: Path, columns: Columns) -> Table:
@@ -132,6 +138,7 @@ class Table:
     header: tuple[str, ...]  # empty without one
     rows: Sequence[Sequence[Cell]]
     where: Callable[[int], str]  # the start of an error about a row
+    separator: str = ""  # between the cells of a file of text
 
     @classmethod
     def of(cls, frame: Any, name: str, columns: Columns) -> Self:
@@ -140,12 +147,15 @@ class Table:
         return cls(name, columns, tuple(map(str, frame.columns)), rows, lambda i: f"{name}, row {i + 1}")
 
     @classmethod
-    def of_rows(cls, rows: Mapping[int, Sequence[Cell]], name: str, columns: Columns, unit: str) -> Self:
+    def of_rows(
+        cls, rows: Mapping[int, Sequence[Cell]], name: str, columns: Columns, unit: str, separator: str = ""
+    ) -> Self:
         """The table of rows by their numbers in a file. If the first row is one of names, it is the header."""
         header = tuple(map(text_of, next(iter(rows.values()), ())))
         header = header if is_header(header) else ()
         numbers = [*rows][bool(header) :]
-        return cls(name, columns, header, [rows[i] for i in numbers], lambda i: f"{name}, {unit} {numbers[i]}")
+        cells = [rows[i] for i in numbers]
+        return cls(name, columns, header, cells, lambda i: f"{name}, {unit} {numbers[i]}", separator)
 
     def series(self) -> list[Series]:
         """One series, or one for each value of the id column.
@@ -166,11 +176,13 @@ class Table:
         used = used or left[self._is_index(left) :]
         if not used:
             raise DataError(f"{self.name} has no channel: expected a column of numbers besides an index and named ones")
-        times, values, made = self.times(times_at), self.numbers(used), []
+        of_targets = [label_at] if columns.targets and label_at is not None else []
+        decimal = self.decimal([*used, *of_targets])
+        times, values, made = self.times(times_at), self.numbers(used, decimal), []
         names = tuple(self.header[i] for i in used) if self.header else None
         time_names, unused = tuple(map(self.shown, times_at)), tuple(self.shown(i) for i in left if i not in used)
         for key, name, steps in self.groups(id_at, times, is_named=time_at is not None):
-            label = None if label_at is None else self.label(label_at, steps, name)
+            label = None if label_at is None else self.label(label_at, steps, name, decimal)
             of_steps = tuple(times[i] for i in steps) if times else None
             made.append(checked(Series(values[steps], label, name, names, of_steps, key, time_names, unused)))
         return made
@@ -272,35 +284,52 @@ class Table:
         at = "" if id_at is None else f", {self.shown(id_at)} "
         return [(key, f"{self.name}{at}{key}", steps) for key, steps in groups.items()]
 
-    def label(self, label_at: int, steps: Sequence[int], name: str) -> str | None:
-        """The label of a series from the cells of its rows."""
+    def label(self, label_at: int, steps: Sequence[int], name: str, decimal: str) -> str | None:
+        """The label of a series from the cells of its rows; a number to predict in Python's form."""
         label, *others = sorted({text_of(self.rows[i][label_at]) for i in steps})
         if others:
             got = f"{printable(name)} has the labels {quoted(label)} and {quoted(others[0])}"
             raise DataError(f"{got}: expected one for a series; correct the column, or give {param('id')}")
-        if label.lower() in _MISSING_CELLS:
+        if label.lower() in MISSING_CELLS:
             return None
-        return _with_point(label, self.columns.decimal) if self.columns.targets else label
+        target = number_in(label, decimal) if self.columns.targets and is_number(label) else None
+        return label if target is None else repr(target)
 
-    def numbers(self, places: Sequence[int]) -> HostArray:
-        """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError."""
-        chosen = f"name the column to forecast by {param('target')}"
-        if not self.columns.timed:
-            chosen = f"leave the column out by {param('skip_columns')}"
-        columns = [[_parsed(row[place], self.columns.decimal) for row in self.rows] for place in places]
+    def decimal(self, places: Sequence[int]) -> str:
+        """The sign of the decimals in these columns: the given one, or that which their cells show.
+
+        Raises DataError if they do not show it.
+        """
+        if self.columns.decimal:
+            return self.columns.decimal
+        cells = [row[place] for place in places for row in self.rows]
+        return chosen_decimal(cells, self.name, notes_points=self.separator in (";", "\t"))
+
+    def numbers(self, places: Sequence[int], decimal: str = "") -> HostArray:
+        """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError.
+
+        decimal   the sign of the decimals; empty: see `decimal`
+        """
+        decimal = decimal or self.decimal(places)
+        columns = [[number_in(row[place], decimal) for row in self.rows] for place in places]
         for place, values in zip(places, columns, strict=True):
             if None in values:
                 i = values.index(None)
                 where = f"{self.where(i)}, column {quoted(self.shown(place))}"
+                chosen = f"leave the column out by {param('skip_columns')}"
+                if self.columns.timed:
+                    chosen = f"name the column to forecast by {param('target')}"
                 remedy = f"correct it, write categories as numbers, or {chosen}"
-                raise _not_a_number(self.rows[i][place], self.columns.decimal, where, remedy)
+                raise not_a_number(self.rows[i][place], decimal, where, remedy)
         return np.array([*zip(*columns, strict=True)], dtype=np.float64)
 
 
 def _separator(text: str, decimal: str) -> str:
     """The first of _SEPARATORS that is in every line; if there is none, the most frequent one in the first line."""
     lines = [line for line in text[: 2**20].splitlines()[:_SAMPLE] if line.strip()] or [""]
-    candidates = _SEPARATORS if '"' in "".join(lines) else _SEPARATORS.replace(decimal, "")  # 2024-05-31,"1,5"
+    candidates = _SEPARATORS
+    if decimal == "," and '"' not in "".join(lines):  # unlike 2024-05-31,"1,5"
+        candidates = _SEPARATORS.replace(",", "")
     in_all = [each for each in candidates if all(each in line for line in lines)]
     return in_all[0] if in_all else max(candidates, key=lines[0].count)
 
@@ -309,13 +338,13 @@ def is_header(row: Sequence[str]) -> bool:
     """True for a row of names. So is ",0,1,2", which pandas writes for columns without names."""
     if len(row) > 1 and not _is_value(row[0]) and [*row[1:]] == [str(i) for i in range(len(row) - 1)]:
         return True
-    return not any(map(_is_value, row)) and any(cell.lower() not in _MISSING_CELLS for cell in row)
+    return not any(map(_is_value, row)) and any(cell.lower() not in MISSING_CELLS for cell in row)
 
 
 def _is_value(cell: str) -> bool:
     """True for a number, several numbers with spaces between them, or an ISO time."""
-    numbers = [as_number(part) for part in cell.replace(",", ".").split()]
-    return bool(numbers and None not in numbers) or iso_time(cell) is not None
+    parts = cell.split()
+    return (bool(parts) and all(map(is_number, parts))) or iso_time(cell) is not None
 
 
 def cells_in(line: str, decimal: str, where: str) -> tuple[str, ...]:
@@ -329,32 +358,20 @@ def cells_in(line: str, decimal: str, where: str) -> tuple[str, ...]:
 
 def are_numbers(cells: Sequence[str], decimal: str) -> bool:
     """Whether `numbers_in` can read the cells."""
-    return None not in (_parsed(cell, decimal) for cell in cells)
+    sign = decimal or decimal_in(cells) or "."
+    return all(number_in(cell, sign) is not None for cell in cells)
 
 
 def numbers_in(cells: Sequence[str], decimal: str, where: str) -> list[float]:
-    """The numbers, NaN for a missing value. Errors begin with `where`.   Raises DataError."""
-    values = [_parsed(cell, decimal) for cell in cells]
-    if None in values:
-        raise _not_a_number(cells[values.index(None)], decimal, where, "correct or remove it")
-    return [value for value in values if value is not None]
+    """The numbers, NaN for a missing value. Errors begin with `where`.   Raises DataError.
 
-
-def _parsed(cell: Cell, decimal: str) -> float | None:
-    """The number in a cell, NaN for a missing value, 1 for yes and true, 0 for no and false, None for other text."""
-    if not isinstance(cell, str):
-        return None if math.isinf(cell) else float(cell)
-    return _WORDS.get(cell.strip().lower(), as_number(_with_point(cell, decimal)))
-
-
-def _with_point(number: str, decimal: str) -> str:
-    """The text of a number with `decimal` as its decimal point, with a point instead."""
-    return number if decimal == "." else number.translate({ord(","): ".", ord("."): ","})
-
-
-def _not_a_number(cell: Cell, decimal: str, where: str, remedy: str) -> DataError:
-    text, sign = text_of(cell), "," if decimal == "." else "."
-    if sign in text and as_number(_with_point(text.replace(sign, ""), decimal)) is not None:
-        remedy = f"if {sign} begins the decimals, give {param('decimal')} {sign}; if it separates thousands, remove it"
-    got = f"{printable(where)}: {quoted(text)!r} is not a finite number"
-    return DataError(f"{got}: expected numbers, or an empty cell for a missing value; {remedy}")
+    decimal   the sign of the decimals; empty: the one that the cells show
+    """
+    sign = decimal or sign_in(cells, where)
+    values = []
+    for cell in cells:
+        value = number_in(cell, sign)
+        if value is None:
+            raise not_a_number(cell, sign, where, "correct or remove it")
+        values.append(value)
+    return values

@@ -1,0 +1,129 @@
+"""Numbers in text: words for missing values, yes and no, and the signs of decimals and thousands.
+
+A number has one sign, a point or a comma, before its decimals; the other one may separate groups of three digits.
+
+    1,5        6.451,22    a comma before the decimals
+    1.5        6,451.22    a point before the decimals
+    6.451      6,451       one of both: other cells decide, or the option `decimal`
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from xrnn.files import printable, quoted
+from xrnn.series.checks import DataError, param
+
+Cell = str | float  # a number is NaN if it is missing
+
+# What pandas, spreadsheets and C programs write for a missing value, in lower case.
+MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
+_WORDS: Final = {**dict.fromkeys(MISSING_CELLS, math.nan), "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_GROUPED: Final = {  # numbers with thousands, by the sign of their decimals
+    ".": re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?"),
+    ",": re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?"),
+}
+_OTHER: Final = {".": ",", ",": "."}
+
+
+def as_number(field: str) -> float | None:
+    """The finite number in `field`, in Python's form, or None."""
+    try:
+        value = float(field)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in field else None  # float("1_0") is 10
+
+
+def number_in(cell: Cell, decimal: str) -> float | None:
+    """The number in a cell, NaN for a missing value, 1 for yes and true, 0 for no and false, None for other text.
+
+    decimal   the sign of the decimals, "." or ","
+    """
+    if not isinstance(cell, str):
+        return None if math.isinf(cell) else float(cell)
+    text = cell.strip()
+    if (word := _WORDS.get(text.lower())) is not None:
+        return word
+    thousands = _OTHER[decimal]
+    if thousands in text:
+        if not _GROUPED[decimal].fullmatch(text):
+            return None
+        text = text.replace(thousands, "")
+    return as_number(text.replace(",", "."))
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is a number, with either sign for its decimals."""
+    return any(number_in(text, sign) is not None for sign in _OTHER) and text.lower() not in _WORDS
+
+
+def decimal_in(cells: Iterable[Cell]) -> str:
+    """The sign of the decimals that the cells show: "." or ","; empty if all their numbers could have either.
+
+    If some numbers have a comma and others a point, it is the point.
+    """
+    found = ""
+    for cell in cells:
+        if not isinstance(cell, str) or not ("," in cell or "." in cell):
+            continue
+        has_point, has_comma = (number_in(cell, sign) is not None for sign in ".,")
+        if has_point and not has_comma:
+            return "."
+        if has_comma and not has_point:
+            found = ","
+    return found
+
+
+def sign_in(cells: Sequence[Cell], where: str) -> str:
+    """The sign of the decimals in these cells; a point if they show none.
+
+    Raises DataError if they do not tell whether a number such as 1,000 is 1 or 1000.   where: the start of the error
+    """
+    sign = decimal_in(cells)
+    if sign:
+        return sign
+    for cell in cells:
+        if isinstance(cell, str) and "," in cell and number_in(cell, ",") is not None:
+            values = " or ".join(f"{number_in(cell, each):.15g}" for each in ",.")
+            signs = f"{param('decimal')} , or {param('decimal')} ."
+            raise DataError(f"{printable(where)}: {quoted(cell)!r} may be {values}; give {signs}")
+    return "."
+
+
+def chosen_decimal(cells: Sequence[Cell], name: str, *, notes_points: bool = False) -> str:
+    """`sign_in` for the cells of a file. A line tells how they are read, unless they have only points.
+
+    name           of the file
+    notes_points   also tell that a number such as 1.000 is read as 1, if all numbers with a point are like it
+    """
+    sign = sign_in(cells, name)
+    text = [cell for cell in cells if isinstance(cell, str)]
+    signs = ",." if sign == "," else ","
+    examples = [cell for cell in text if any(map(cell.count, signs)) and number_in(cell, sign) is not None]
+    if notes_points and not decimal_in(cells):
+        examples = [cell for cell in text if _GROUPED[","].fullmatch(cell)]
+    if examples:
+        cell = max(examples, key=len)
+        how = f"{printable(name)}: {quoted(cell)} is read as {number_in(cell, sign):.15g}"
+        logging.getLogger("xrnn").warning(f"{how}; if this is wrong, give --decimal {_OTHER[sign]}")
+    return sign
+
+
+def not_a_number(cell: Cell, decimal: str, where: str, remedy: str) -> DataError:
+    """The error for a cell of text that `number_in` can't read with this sign.
+
+    where   the file, the line, the column
+    """
+    text, other = str(cell).strip(), _OTHER[decimal]
+    start = f"{printable(where)}: {quoted(text)!r}"
+    if number_in(text, other) is not None:
+        return DataError(
+            f"{start} has {other} before the decimals, but the numbers are read with {decimal}; correct it, or give "
+            f"{param('decimal')} {other}"
+        )
+    return DataError(f"{start} is not a number; {remedy}")
