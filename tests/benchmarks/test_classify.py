@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import classify
-from xrnn.series.checks import Series
+from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
 pytestmark = pytest.mark.needs("torch", "bench")

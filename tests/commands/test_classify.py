@@ -21,7 +21,7 @@ from tests.series.waves import waves, write_folder, write_ts
 from xrnn.commands.classify import draw_confusion, report_labels
 from xrnn.commands.main import main
 from xrnn.commands.output import Draw, drawn
-from xrnn.series.checks import Series
+from xrnn.series.one_series import Series
 
 pytestmark = pytest.mark.usefixtures("workdir")
 

@@ -12,8 +12,9 @@ from tests.commands.runs import write_levels
 from tests.errors import one_line, refused
 from tests.series.waves import waves, write_csv, write_folder, write_ts
 from xrnn.commands.labelled import read_series
-from xrnn.series.checks import DataError, Series
+from xrnn.series.errors import DataError
 from xrnn.series.labelled.base import classes_of
+from xrnn.series.one_series import Series
 
 pytestmark = pytest.mark.usefixtures("workdir")
 

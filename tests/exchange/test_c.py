@@ -164,7 +164,7 @@ def test_an_embedding_reads_an_index(tmp_path: Path) -> None:
 
 def test_scale_and_mean_as_those_of_a_classifier(tmp_path: Path) -> None:
     """Missing values keep the last value, or the mean at first; large ones are limited."""
-    from xrnn.series.checks import Scale
+    from xrnn.series.scale import Scale
 
     stack, linear = drawn(GRU.init(2, 5)), drawn(Linear.init(5, 3))
     mean, deviation = np.array([1e3, -2.0]), np.array([3.0, 0.25])

@@ -24,7 +24,7 @@ from tests.errors import one_line
 from tests.forge import little_memory
 from xrnn.files import FileError
 from xrnn.series import Classifier, Forecaster, Regressor
-from xrnn.series.checks import SettingsError, param
+from xrnn.series.errors import SettingsError, param
 from xrnn.series.estimator import kind_in
 from xrnn.typing import HostArray
 

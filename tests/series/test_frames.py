@@ -14,7 +14,7 @@ from tests.commands.runs import failed, growth
 from tests.errors import refused
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
-from xrnn.series.checks import DataError
+from xrnn.series.errors import DataError
 from xrnn.typing import HostArray
 
 pandas: Any = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
@@ -347,7 +347,11 @@ TIME = "is not a time like the others"
         (at(3, "x"), {}, "column y: 'x' is not a number; correct it, write categories as numbers"),
         (at(3, np.complex128(1 + 2j)), {}, "X, row 4, column y: '(1+2j)' is not a number"),
         (Y[:40] * 1j, {}, "X, row 1, column y: '10j' is not a number"),
-        (pandas.Series(QUARTERS[:40], QUARTERS[:40]), {}, "column quarter: '2001-01-01T00:00:00' is not a number; correct"),
+        (
+            pandas.Series(QUARTERS[:40], QUARTERS[:40]),
+            {},
+            "column quarter: '2001-01-01T00:00:00' is not a number; correct",
+        ),
         (pandas.Series(QUARTERS[1:41] - QUARTERS[:40], QUARTERS[:40]), {}, "row 1, column quarter: '"),
         (LONG.assign(shop=LONG.shop.where(np.arange(40) != 3)), {"id": "shop"}, "X, row 4 has no value in column shop"),
         *((LONG, {"id": "shop", "known": [n]}, "X has no column 'a': expected shop, a") for n in ("a,b", " a")),

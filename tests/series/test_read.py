@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.series.checks import DataError
+from xrnn.series.errors import DataError
 from xrnn.series.read import read_path
 from xrnn.series.tables import Columns
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.series.checks import DataError
+from xrnn.series.errors import DataError
 from xrnn.series.times import calendar_columns, hold_dates, read_times, show, step_of
 
 

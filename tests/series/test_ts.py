@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.errors import one_line
-from xrnn.series.checks import DataError, Series
+from xrnn.series.errors import DataError
+from xrnn.series.one_series import Series
 from xrnn.series.ts import read_ts
 
 n = np.nan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xrnn.series.checks import Series
+from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
 LABELS = ["slow", "quick"]

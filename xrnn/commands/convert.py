@@ -23,9 +23,10 @@ from xrnn.files import printable
 from xrnn.layers.linear import Linear
 from xrnn.layers.quantized import quantize
 from xrnn.series import Forecaster, Regressor
-from xrnn.series.checks import DataError, ModelError, Scale, SettingsError, file_errors
+from xrnn.series.errors import DataError, ModelError, SettingsError, file_errors
 from xrnn.series.estimator import Estimator, kind_in
 from xrnn.series.labelled.estimators import LAST
+from xrnn.series.scale import Scale
 
 _WRITE: Final = (".onnx", ".safetensors", ".c")
 _WANTED: Final = "a file of xrnn; name one that xrnn.save, xrnn.save_checkpoint or a command wrote"

@@ -15,10 +15,11 @@ from xrnn.commands.options import ReadingOptions, RunOptions, argument, columns_
 from xrnn.commands.output import Run, counted, in_picture, span, table
 from xrnn.files import printable
 from xrnn.series import Forecaster
-from xrnn.series.checks import DataError, Series, check_channels, param
+from xrnn.series.errors import DataError, param
 from xrnn.series.forecast.estimator import listed, naive_forecasts
 from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores
 from xrnn.series.forecast.series import Model, OneSeries
+from xrnn.series.one_series import Series, check_channels
 from xrnn.series.read import read_path
 from xrnn.series.tables import Columns, names_in
 from xrnn.series.times import show

@@ -15,7 +15,7 @@ from xrnn.exchange.checkpoint import Checkpoint
 from xrnn.exchange.model import named_leaves
 from xrnn.files import printable
 from xrnn.info import config, explain_sizes, explained
-from xrnn.series.checks import SettingsError
+from xrnn.series.errors import SettingsError
 from xrnn.series.estimator import Estimator, learnt_in
 
 _MAX_SIZE: Final = 10**18  # the sum of two sizes then fits 64 bits

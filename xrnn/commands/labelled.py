@@ -18,9 +18,10 @@ from xrnn.commands.progress import TrainingProgress
 from xrnn.files import printable, quoted
 from xrnn.info import selection_lines
 from xrnn.series import Regressor
-from xrnn.series.checks import LARGEST, DataError, Series, check_channels, param
+from xrnn.series.errors import DataError, param
 from xrnn.series.labelled.base import TEST, classes_of, hold_out
 from xrnn.series.numbers import as_number
+from xrnn.series.one_series import LARGEST, Series, check_channels
 from xrnn.series.read import read_path
 from xrnn.typing import HostArray
 

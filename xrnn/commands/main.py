@@ -21,7 +21,7 @@ from xrnn.commands.output import drop, to_stderr
 from xrnn.commands.predict import predict
 from xrnn.commands.regress import regress
 from xrnn.files import FileError
-from xrnn.series.checks import ModelError
+from xrnn.series.errors import ModelError
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]

@@ -16,7 +16,7 @@ import typer
 from xrnn.arrays.registry import choices
 from xrnn.arrays.select import Selection, select
 from xrnn.series import Classifier
-from xrnn.series.checks import SettingsError
+from xrnn.series.errors import SettingsError
 from xrnn.series.estimator import Rule, one_of
 from xrnn.series.tables import Columns, names_in
 

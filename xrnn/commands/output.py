@@ -19,7 +19,7 @@ from rich.cells import cell_len, set_cell_size
 from xrnn.commands.options import RunOptions
 from xrnn.files import check_output, check_writable, printable, real_path, same_file, write_file
 from xrnn.optional import install_hint
-from xrnn.series.checks import ModelError, file_errors
+from xrnn.series.errors import ModelError, file_errors
 
 Results: TypeAlias = dict[str, Any]  # for JSON
 Draw: TypeAlias = Callable[[Any], None]  # fills a Matplotlib figure

@@ -28,10 +28,11 @@ from xrnn.commands.options import (
 from xrnn.commands.output import counted, escaped, to_stderr
 from xrnn.files import quoted
 from xrnn.series import Classifier, Forecaster, Regressor
-from xrnn.series.checks import DataError, Series, SettingsError, file_errors, param
+from xrnn.series.errors import DataError, SettingsError, file_errors, param
 from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
+from xrnn.series.one_series import Series
 from xrnn.series.read import TABLES, read_path
 from xrnn.series.tables import Columns, are_numbers, cells_in, is_header, names_in, numbers_in
 from xrnn.typing import HostArray

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xrnn.series.checks import Series, Time, checked
+from xrnn.series.one_series import Series, Time, checked
 from xrnn.series.tables import Columns, Table, cell_of, text_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from xrnn.arrays.convert import holds_mask
 from xrnn.files import quoted
-from xrnn.series.checks import DataError, Series, check_channels, check_sizes, checked
+from xrnn.series.errors import DataError
+from xrnn.series.one_series import Series, check_channels, check_sizes, checked
 from xrnn.typing import HostArray
 
 # X: an array or a DataFrame (n, T) or (n, T, D), or a list of such series (Tᵢ,) or (Tᵢ, D), as numbers or from files.

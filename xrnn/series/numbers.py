@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import DataError, param
+from xrnn.series.errors import DataError, param
 
 Cell = str | float  # a number is NaN if it is missing
 

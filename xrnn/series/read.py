@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable
-from xrnn.series.checks import DataError, Series, checked, file_errors
+from xrnn.series.errors import DataError, file_errors
+from xrnn.series.one_series import Series, checked
 from xrnn.series.tables import Columns, read_by_pandas, read_csv
 from xrnn.series.ts import read_ts
 

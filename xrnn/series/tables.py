@@ -28,7 +28,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import DataError, Series, Time, checked, param, read_text
+from xrnn.series.errors import DataError, param
 from xrnn.series.numbers import (
     MISSING_CELLS,
     Cell,
@@ -40,6 +40,8 @@ from xrnn.series.numbers import (
     number_in,
     sign_in,
 )
+from xrnn.series.one_series import Series, Time, checked
+from xrnn.series.text import read_text
 from xrnn.series.times import CLOCK_CHANGE, hold_dates, iso_time, read_times, show
 from xrnn.typing import HostArray
 

@@ -21,8 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from xrnn.files import quoted
-from xrnn.series.checks import DataError, Series, checked, read_text
+from xrnn.series.errors import DataError
+from xrnn.series.one_series import Series, checked
 from xrnn.series.tables import numbers_in
+from xrnn.series.text import read_text
 
 
 def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Series]:

@@ -12,7 +12,8 @@ from tests.commands.runs import growth
 from tests.errors import one_line, refused
 from xrnn.commands.main import main
 from xrnn.series import Forecaster, NotFittedError
-from xrnn.series.checks import DataError, Series, SettingsError
+from xrnn.series.errors import DataError, SettingsError
+from xrnn.series.one_series import Series
 
 SMALL: dict[str, Any] = {"horizon": 3, "season": 4}
 NOISE = 0.02 * np.random.default_rng(0).standard_normal(116)

@@ -13,12 +13,13 @@ from tests.commands.runs import growth
 from tests.errors import one_line, refused
 from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, series, settings_of, smoothed
 from xrnn.series import Forecaster
-from xrnn.series.checks import DataError, Series, SettingsError
+from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.estimator import parse_quantiles
 from xrnn.series.forecast import linear
 from xrnn.series.forecast.estimator import listed, naive_forecasts
 from xrnn.series.forecast.fit import backtest, drift, fit_series, mean_scores, quantile_offsets, seasonal_naive
 from xrnn.series.forecast.series import OneSeries
+from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
 LEVELS = (0.1, 0.5, 0.9)

@@ -11,12 +11,12 @@ import pytest
 from tests.reference import gru as gru_step
 from tests.series.forecast.tiny import settings_of
 from xrnn.series import Forecaster
-from xrnn.series.checks import Series
 from xrnn.series.forecast.fit import fit_series
 from xrnn.series.forecast.linear import affine
 from xrnn.series.forecast.recurrent import gru, output_layers, recurrent_part, states
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.forecast.smoothing import with_errors
+from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
 RNG = np.random.default_rng

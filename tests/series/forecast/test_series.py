@@ -11,9 +11,10 @@ from tests.commands.runs import growth
 from tests.errors import one_line
 from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of, series, settings_of
 from xrnn.series import Forecaster
-from xrnn.series.checks import DataError, Series
+from xrnn.series.errors import DataError
 from xrnn.series.forecast.fit import backtest, fit_series
 from xrnn.series.forecast.series import fill, mase_divisor
+from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from xrnn.series import Forecaster
-from xrnn.series.checks import Series
 from xrnn.series.forecast.fit import fit_series
 from xrnn.series.forecast.series import OneSeries, Settings
 from xrnn.series.forecast.smoothing import with_errors
+from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
 SMALL: Final[dict[str, Any]] = {"horizon": 4, "season": 4}

@@ -12,10 +12,11 @@ from tests.errors import one_line
 from tests.series.waves import waves
 from xrnn.commands.main import main
 from xrnn.series import Classifier, Regressor
-from xrnn.series.checks import Series, SettingsError
+from xrnn.series.errors import SettingsError
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.estimators import KINDS
+from xrnn.series.one_series import Series
 
 
 class Counting(Convolutions):

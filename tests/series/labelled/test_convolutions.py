@@ -10,7 +10,7 @@ import pytest
 from tests.errors import one_line
 from tests.series.waves import waves
 from xrnn.series import Classifier, Regressor
-from xrnn.series.checks import SettingsError
+from xrnn.series.errors import SettingsError
 from xrnn.series.labelled import convolutions
 from xrnn.series.labelled.convolutions import Kernels, leave_one_out_ridge
 from xrnn.typing import HostArray

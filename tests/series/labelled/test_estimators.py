@@ -24,7 +24,7 @@ from tests.series.waves import waves, write_folder, write_ts
 from xrnn.commands.main import main
 from xrnn.files import FileError
 from xrnn.series import Classifier, NotFittedError, Regressor
-from xrnn.series.checks import DataError, SettingsError
+from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.read import read_path
 from xrnn.typing import HostArray

@@ -22,11 +22,12 @@ from xrnn.backend import Backend
 from xrnn.cells import CELLS
 from xrnn.exchange.description import put_together, take_apart
 from xrnn.sequences import pad
-from xrnn.series.checks import DivergedError, Series
+from xrnn.series.errors import DivergedError
 from xrnn.series.labelled import recurrent
 from xrnn.series.labelled.base import Watcher, targets_of
 from xrnn.series.labelled.estimators import Classifier, Regressor
 from xrnn.series.labelled.recurrent import Model, Training, choose, patches
+from xrnn.series.one_series import Series
 from xrnn.typing import Array, HostArray
 
 SMALL: dict[str, Any] = {"hidden": 4, "layers": 2}

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from xrnn.files import printable
-from xrnn.series.checks import DataError, Scale, Series, check_same
+from xrnn.series.errors import DataError
 from xrnn.series.forecast.linear import FAR, effect_of, linear_part
 from xrnn.series.forecast.recurrent import EQUAL, UNITS, recurrent_part
 from xrnn.series.forecast.series import (
@@ -27,6 +27,8 @@ from xrnn.series.forecast.series import (
     mase_divisor,
 )
 from xrnn.series.forecast.smoothing import confidence, preference
+from xrnn.series.one_series import Series, check_same
+from xrnn.series.scale import Scale
 from xrnn.series.times import Step, step_of
 from xrnn.typing import HostArray
 

@@ -10,10 +10,12 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.checks import DataError, Scale, Series, Time
+from xrnn.series.errors import DataError
 from xrnn.series.forecast.linear import FAR, affine
 from xrnn.series.forecast.recurrent import states
 from xrnn.series.forecast.smoothing import exponential, with_errors
+from xrnn.series.one_series import Series, Time
+from xrnn.series.scale import Scale
 from xrnn.series.times import calendar_columns, show
 from xrnn.typing import HostArray
 

@@ -17,8 +17,10 @@ from xrnn.arrays.convert import to_numpy
 from xrnn.arrays.select import get_backend
 from xrnn.layers.linear import Linear
 from xrnn.losses import softmax_cross_entropy
-from xrnn.series.checks import Scale, Series, SettingsError, param
+from xrnn.series.errors import SettingsError, param
 from xrnn.series.labelled.base import Kind, Watcher, groups_of, targets_of
+from xrnn.series.one_series import Series
+from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
 _TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 
 from xrnn.files import quoted
-from xrnn.series.checks import LARGEST, DataError, Series, check_same, deviation_of
+from xrnn.series.errors import DataError
 from xrnn.series.estimator import RULES, Estimator, learnt_in, one_of, whole
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
 from xrnn.series.labelled.base import Kind, Watcher, classes_of
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.recurrent import Recurrent
+from xrnn.series.one_series import LARGEST, Series, check_same
+from xrnn.series.scale import deviation_of
 from xrnn.typing import HostArray
 
 LAST: Final = whole(1, 2**31)  # rows that a prediction for a stream is about

@@ -18,8 +18,10 @@ from xrnn.layers.stack import Stack
 from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
 from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.sequences import batches, pad
-from xrnn.series.checks import DivergedError, Scale, Series, param
+from xrnn.series.errors import DivergedError, param
 from xrnn.series.labelled.base import VALIDATION, Kind, Watcher, hold_out, targets_of
+from xrnn.series.one_series import Series
+from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
 
 _SHORT: Final = 64  # steps: shorter series get no patches

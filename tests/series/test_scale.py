@@ -1,24 +1,11 @@
-"""The channels of all series are the same. Scale: channels are standardised, and missing values are replaced."""
+"""Channels are standardised, and missing values are replaced."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tests.errors import one_line
-from xrnn.series.checks import DataError, Scale, Series, check_channels
-
-
-def test_channels_of_another_number_or_with_other_names_get_one_line() -> None:
-    a, b, c, unnamed = (
-        Series(np.ones((1, channels)), None, name, tuple(names) or None)
-        for channels, name, names in ((2, "a", "xy"), (2, "b", "xz"), (3, "c", "xyz"), (2, "d", ""))
-    )
-    assert check_channels([a, unnamed, a]) == 2
-    with one_line(DataError, "b has the channel z, but a has y there: expected the same names in the same order"):
-        check_channels([a, b])
-    with one_line(DataError, "c has 3 channels, but a has 2: expected the same number in all"):
-        check_channels([a, c])
+from xrnn.series.scale import Scale
 
 
 def test_channels_get_mean_0_and_deviation_1() -> None:

@@ -1,0 +1,92 @@
+"""One time series: its values, names and times, and the checks of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+
+from xrnn.files import printable, quoted
+from xrnn.series.errors import DataError
+from xrnn.typing import HostArray
+
+LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
+
+Time = float | datetime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    values: HostArray  # (T, D) float64, T ≥ 1; NaN for a missing value
+    label: Any  # text from a file; from Python also a bool, int or float; None if there is none
+    name: str  # shown in errors and predictions
+    channel_names: tuple[str, ...] | None = None  # from the header of the file, if it has one
+    times: tuple[Time, ...] | None = None  # of the steps, in a file with a column of times
+    id: str = ""  # in the column that tells the series of a file apart; empty without one
+    time_names: tuple[str, ...] = ()  # the columns of the times in a table
+    unused: tuple[str, ...] = ()  # the columns of the table that are neither channels nor named by an option
+
+    @property
+    def channels(self) -> int:
+        return int(self.values.shape[1])
+
+    @property
+    def target_rows(self) -> range:
+        """From the first value of the first channel to its last one; empty without a value."""
+        known = np.flatnonzero(~np.isnan(self.values[:, 0]))
+        return range(known[0], known[-1] + 1) if known.size else range(0)
+
+    def part(self, start: int, stop: int | None = None) -> Series:
+        return replace(self, values=self.values[start:stop], times=self.times and self.times[start:stop])
+
+
+def checked(series: Series) -> Series:
+    """The series without its final steps that have no value, which are padding.
+
+    Raises DataError if there is no step, no channel, a channel without any value, infinity, or a number beyond 1e30,
+    and if two channels have one name.
+    """
+    shown, names = printable(series.name), series.channel_names or ()
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise DataError(f"{shown} has two channels {quoted(twice)!r}: expected different names; rename or remove one")
+    known = ~np.isnan(series.values)
+    steps = np.flatnonzero(known.any(axis=1))
+    if not steps.size:
+        raise DataError(f"{shown} has no values: expected at least one step; leave the series out")
+    for i in np.flatnonzero(~known.any(axis=0)):
+        got = f"{shown} has no value in channel {(names and quoted(names[i])) or i + 1}"
+        raise DataError(f"{got}: expected at least one; leave out the series or the channel")
+    check_sizes(series.values, series.name)
+    return series.part(0, steps[-1] + 1)
+
+
+def check_sizes(values: HostArray, name: str) -> None:
+    """Refuse infinity and numbers beyond 1e30 in values (D,) or (T, D).   Raises DataError."""
+    for *row, column in np.argwhere(np.abs(values) > LARGEST):  # NaN is not larger
+        place = f"row {row[0] + 1}, column {column + 1}" if row else f"column {column + 1}"
+        got = f"{printable(name)} holds {values[*row, column]:g} in {place}"
+        raise DataError(f"{got}: expected numbers up to {LARGEST:g}; scale them, or leave the series out")
+
+
+def check_channels(series: Sequence[Series]) -> int:
+    """The number of channels D, which must be the same in all series.   Raises DataError."""
+    first = series[0]
+    for each in series:
+        check_same(each, first.channels, first.channel_names, printable(first.name))
+    return first.channels
+
+
+def check_same(series: Series, channels: int, names: tuple[str, ...] | None, others: str = "the model") -> None:
+    """Raises DataError unless the channels have the number and the names of those of `others`."""
+    name = printable(series.name)
+    if series.channels != channels:
+        got = f"{name} has {series.channels} channels, but {others} has {channels}"
+        raise DataError(f"{got}: expected the same number in all; correct it or leave it out")
+    if series.channel_names and names and series.channel_names != names:
+        i = next(i for i in range(channels) if series.channel_names[i] != names[i])
+        got = f"{name} has the channel {quoted(series.channel_names[i])}, but {others} has {quoted(names[i])} there"
+        raise DataError(f"{got}: expected the same names in the same order; rename or reorder the columns")
