@@ -28,8 +28,8 @@ import numpy as np
 from benchmarks import machine
 from xrnn.series import Classifier, Regressor
 from xrnn.series.one_series import Series
+from xrnn.series.reading.ts import read_ts
 from xrnn.series.scale import Scale
-from xrnn.series.ts import read_ts
 from xrnn.typing import HostArray
 
 

@@ -20,9 +20,9 @@ from xrnn.series.forecast.estimator import listed, naive_forecasts
 from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.one_series import Series, check_channels
-from xrnn.series.read import read_path
-from xrnn.series.tables import Columns, names_in
-from xrnn.series.times import show
+from xrnn.series.reading.files import read_path
+from xrnn.series.reading.tables import Columns, names_in
+from xrnn.series.reading.times import show
 from xrnn.typing import HostArray
 
 _MOST_PRINTED: Final = 40  # steps ahead, or series

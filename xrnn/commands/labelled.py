@@ -20,9 +20,9 @@ from xrnn.info import selection_lines
 from xrnn.series import Regressor
 from xrnn.series.errors import DataError, param
 from xrnn.series.labelled.base import TEST, classes_of, hold_out
-from xrnn.series.numbers import as_number
 from xrnn.series.one_series import LARGEST, Series, check_channels
-from xrnn.series.read import read_path
+from xrnn.series.reading.files import read_path
+from xrnn.series.reading.numbers import as_number
 from xrnn.typing import HostArray
 
 Report: TypeAlias = tuple[list[str], Results, Draw]  # lines to print, the same for JSON, the picture

@@ -18,7 +18,7 @@ from xrnn.arrays.select import Selection, select
 from xrnn.series import Classifier
 from xrnn.series.errors import SettingsError
 from xrnn.series.estimator import Rule, one_of
-from xrnn.series.tables import Columns, names_in
+from xrnn.series.reading.tables import Columns, names_in
 
 
 @dataclass(kw_only=True)

@@ -33,8 +33,8 @@ from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
 from xrnn.series.one_series import Series
-from xrnn.series.read import TABLES, read_path
-from xrnn.series.tables import Columns, are_numbers, cells_in, is_header, names_in, numbers_in
+from xrnn.series.reading.files import TABLES, read_path
+from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, names_in, numbers_in
 from xrnn.typing import HostArray
 
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file

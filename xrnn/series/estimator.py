@@ -29,7 +29,7 @@ from xrnn.cells import CELLS
 from xrnn.exchange.checkpoint import checkpoint_content, peek, read_checkpoint
 from xrnn.files import FileError, format_in, open_arrays, printable, quoted, write_own
 from xrnn.series.errors import SettingsError, param
-from xrnn.series.numbers import as_number
+from xrnn.series.reading.numbers import as_number
 
 
 class Rule(NamedTuple):

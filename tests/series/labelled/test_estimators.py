@@ -26,7 +26,7 @@ from xrnn.files import FileError
 from xrnn.series import Classifier, NotFittedError, Regressor
 from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.labelled.base import Watcher
-from xrnn.series.read import read_path
+from xrnn.series.reading.files import read_path
 from xrnn.typing import HostArray
 
 SMALL: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "epochs": 20}

@@ -16,11 +16,11 @@ from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator, parse_quantiles
 from xrnn.series.forecast.fit import as_fitted, fit_series
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, mase_divisor
-from xrnn.series.frames import Form, form_of
 from xrnn.series.inputs import as_series, with_known
 from xrnn.series.one_series import Series
+from xrnn.series.reading.frames import Form, form_of
+from xrnn.series.reading.tables import names_in
 from xrnn.series.scale import Scale
-from xrnn.series.tables import names_in
 
 
 def listed(what: str, names: Sequence[str], count: int) -> str:

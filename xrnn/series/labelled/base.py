@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from xrnn.series.numbers import as_number
 from xrnn.series.one_series import Series
+from xrnn.series.reading.numbers import as_number
 from xrnn.typing import HostArray
 
 # Held-out parts of the series: the share, and the spawn key of its random stream. recurrent.py has other keys.

@@ -17,8 +17,8 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError
-from xrnn.series.numbers import as_number
 from xrnn.series.one_series import Time, check_sizes
+from xrnn.series.reading.numbers import as_number
 from xrnn.typing import HostArray
 
 # The forms in a row can read one text, in different orders: a day above 12, or equal steps, decides. `iso_time` reads

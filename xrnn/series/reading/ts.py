@@ -23,8 +23,8 @@ import numpy as np
 from xrnn.files import quoted
 from xrnn.series.errors import DataError
 from xrnn.series.one_series import Series, checked
-from xrnn.series.tables import numbers_in
-from xrnn.series.text import read_text
+from xrnn.series.reading.tables import numbers_in
+from xrnn.series.reading.text import read_text
 
 
 def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Series]:

@@ -11,7 +11,7 @@ import pytest
 from tests.errors import one_line
 from xrnn.series.errors import DataError
 from xrnn.series.one_series import Series
-from xrnn.series.ts import read_ts
+from xrnn.series.reading.ts import read_ts
 
 n = np.nan
 HEADER = "@problemName Some\n@classLabel true a b\n@data\n"

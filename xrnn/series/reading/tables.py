@@ -29,7 +29,8 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
-from xrnn.series.numbers import (
+from xrnn.series.one_series import Series, Time, checked
+from xrnn.series.reading.numbers import (
     MISSING_CELLS,
     Cell,
     as_number,
@@ -40,9 +41,8 @@ from xrnn.series.numbers import (
     number_in,
     sign_in,
 )
-from xrnn.series.one_series import Series, Time, checked
-from xrnn.series.text import read_text
-from xrnn.series.times import CLOCK_CHANGE, hold_dates, iso_time, read_times, show
+from xrnn.series.reading.text import read_text
+from xrnn.series.reading.times import CLOCK_CHANGE, hold_dates, iso_time, read_times, show
 from xrnn.typing import HostArray
 
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")

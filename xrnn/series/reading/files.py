@@ -12,8 +12,8 @@ import numpy as np
 from xrnn.files import printable
 from xrnn.series.errors import DataError, file_errors
 from xrnn.series.one_series import Series, checked
-from xrnn.series.tables import Columns, read_by_pandas, read_csv
-from xrnn.series.ts import read_ts
+from xrnn.series.reading.tables import Columns, read_by_pandas, read_csv
+from xrnn.series.reading.ts import read_ts
 
 TABLES: Final = {".csv": read_csv, ".xlsx": read_by_pandas, ".parquet": read_by_pandas}
 _FILES: Final = f"a .ts, {', '.join(TABLES)} or .npy file"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.series.errors import DataError
-from xrnn.series.times import calendar_columns, hold_dates, read_times, show, step_of
+from xrnn.series.reading.times import calendar_columns, hold_dates, read_times, show, step_of
 
 
 def read(*cells: str) -> list[str]:

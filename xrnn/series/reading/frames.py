@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrnn.series.one_series import Series, Time, checked
-from xrnn.series.tables import Columns, Table, cell_of, text_of
+from xrnn.series.reading.tables import Columns, Table, cell_of, text_of
 
 if TYPE_CHECKING:
     from xrnn.series.forecast.series import OneSeries

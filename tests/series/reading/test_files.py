@@ -11,8 +11,8 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.series.errors import DataError
-from xrnn.series.read import read_path
-from xrnn.series.tables import Columns
+from xrnn.series.reading.files import read_path
+from xrnn.series.reading.tables import Columns
 
 pytestmark = pytest.mark.usefixtures("workdir")
 

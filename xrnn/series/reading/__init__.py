@@ -1,0 +1,1 @@
+"""Readers of series: files of any format, and the objects of pandas."""
