@@ -22,7 +22,7 @@ from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.one_series import Series, check_channels
 from xrnn.series.reading.files import read_path
 from xrnn.series.reading.tables import Columns, names_in
-from xrnn.series.reading.times import show
+from xrnn.series.steps import show
 from xrnn.typing import HostArray
 
 _MOST_PRINTED: Final = 40  # steps ahead, or series

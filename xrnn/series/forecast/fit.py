@@ -28,8 +28,8 @@ from xrnn.series.forecast.series import (
 )
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.one_series import Series, check_same
-from xrnn.series.reading.times import Step, step_of
 from xrnn.series.scale import Scale
+from xrnn.series.steps import Step, step_of
 from xrnn.typing import HostArray
 
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest

@@ -15,8 +15,8 @@ from xrnn.series.forecast.linear import FAR, affine
 from xrnn.series.forecast.recurrent import states
 from xrnn.series.forecast.smoothing import exponential, with_errors
 from xrnn.series.one_series import Series, Time
-from xrnn.series.reading.times import calendar_columns, show
 from xrnn.series.scale import Scale
+from xrnn.series.steps import calendar_columns, show
 from xrnn.typing import HostArray
 
 LEAST_ROWS: Final = 4  # before the first window

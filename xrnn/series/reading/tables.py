@@ -42,7 +42,8 @@ from xrnn.series.reading.numbers import (
     sign_in,
 )
 from xrnn.series.reading.text import read_text
-from xrnn.series.reading.times import CLOCK_CHANGE, hold_dates, iso_time, read_times, show
+from xrnn.series.reading.times import hold_dates, iso_time, read_times
+from xrnn.series.steps import CLOCK_CHANGE, show
 from xrnn.typing import HostArray
 
 _TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
