@@ -310,6 +310,36 @@ class MixesInTraining(MixesRows):
             at.after[0][...] = run.xp.tanh(at.z[0])
 
 
+class NotRepeatable(MixesRows):
+    """Noise that is not from run.draws."""
+
+    rng = np.random.default_rng(0)
+
+    def step(self, run: Any, at: Any) -> None:
+        noise = self.rng.standard_normal(at.z[0].shape)
+        at.after[0][...] = run.xp.tanh(at.z[0] + run.xp.asarray(noise))
+
+
+class Noisy(NotRepeatable):
+    """h[t] = tanh(z[t] + noise)."""
+
+    draws = True
+
+    def step(self, run: Any, at: Any) -> None:
+        z = at.z[0]
+        if run.training:
+            z += run.draws.normal(z.shape, z.dtype)
+        at.after[0][...] = run.xp.tanh(z)
+
+    def gradient(self, run: Any, at: Any, dafter: Any, dz: Any, dbefore: Any) -> None:
+        dz[0] = dafter[0] * (1 - at.after[0] ** 2)
+        dbefore[0][...] = 0
+
+
+def test_a_cell_with_noise_of_its_own(backend: Backend) -> None:
+    check_cell(Noisy(), backend=backend)
+
+
 def spoiled(base: Any, gradient: str, k: int, factor: float) -> type[Cell]:
     """A cell with one wrong gradient. One that is never written holds the NaN that check_cell puts there."""
 
@@ -328,6 +358,7 @@ MIXED = "gives row 0 another h if the other rows of the batch change: expected r
     ("cell", "words"),
     [
         *((cell, f"the cell '{cell.name}' {MIXED}") for cell in (MixesRows, DividesByRows, MixesInTraining)),
+        (NotRepeatable, "the cell 'NotRepeatable' is not repeatable: a second run of the same steps gives another h"),
         (LeavesAfter, "the step of the cell 'LeavesAfter' leaves after[0] unwritten: expected numbers everywhere"),
         (LeavesKept, "the step of the cell 'LeavesKept' leaves kept unwritten"),
         (Differs, "a call of the cell 'Differs' gives another h than forward"),

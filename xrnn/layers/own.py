@@ -151,8 +151,8 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     initial states are then zeros.
 
     Raises GradientMismatchError if the gradient is wrong, if `step` or `gradient` leaves a part of its results
-    unwritten, if a call and `forward` give different results although the cell has no `draws`, or if a row of a batch
-    depends on the other rows.
+    unwritten, if a second run of the same steps gives other results, if a call and `forward` give different results
+    although the cell has no `draws`, or if a row of a batch depends on the other rows.
 
     >>> from xrnn import LSTMCell
     >>> check_cell(LSTMCell())  # no error: the gradient is right
@@ -166,6 +166,7 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     x, H = backend.asarray(rng.standard_normal((T, N, D))), layer.output_size
     states = [backend.asarray((not cell.stabilisers) * rng.standard_normal((N, H))) for _ in cell.states]
     _check_written(layer, x[0], states, backend)
+    _check_repeatable(layer, x, states)
 
     compared = 1 if cell.stabilisers else len(states)
 
@@ -194,6 +195,21 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     _check_rows(layer, x, states)
     names = ["x", *(f"{state}_prev" for state in cell.states), *layer.names]
     gradcheck(forward, backward, [x, *states, *(param.copy() for param in layer.params)], names=names)
+
+
+def _check_repeatable(layer: Recurrent, x: Array, states: Sequence[Array]) -> None:
+    """Compare two runs of the same steps. Finite differences of a cell that is not repeatable have no meaning."""
+
+    def run() -> tuple[Array, ...]:
+        layer.forward_calls = 0  # the same random numbers of `run.draws`
+        return as_tuple(layer.forward(x, *states))
+
+    for name, first, second in zip(layer.cell.states, run(), run(), strict=True):
+        if not bool(((first == second) | (first != first)).all()):  # the last is true for NaN
+            raise GradientMismatchError(
+                f"the cell {layer.cell.name!r} is not repeatable: a second run of the same steps gives another {name}; "
+                "set draws = True and take random numbers from run.draws, and keep nothing on the cell between steps"
+            )
 
 
 def _check_rows(layer: Recurrent, x: Array, states: Sequence[Array]) -> None:
