@@ -35,6 +35,18 @@ def test_the_cell_of_your_own(tmp_path: Path) -> None:
     assert float(printed.split()[1]) == pytest.approx(float(shown[1]), abs=0.003)  # on another machine
 
 
+def test_where_the_time_of_a_loop_goes(tmp_path: Path) -> None:
+    """The page shows the lines that the script prints, with the times of one machine."""
+
+    def words(text: str) -> list[str]:
+        return [re.sub(r"[0-9]+\.[0-9]", "", line) for line in text.splitlines()]
+
+    shown = re.search(r"python where_time_goes.py\n(.*?)```", (DOCS / "profile.md").read_text("utf-8"), re.DOTALL)
+    assert shown
+    text = (DOCS / "where_time_goes.py").read_text("utf-8")
+    assert words(run(text.replace("0.2, 60", "0.2, 6"), tmp_path)) == words(shown[1])
+
+
 def test_two_starts_of_the_tagger_equal_a_run_without_interruption(tmp_path: Path) -> None:
     text, page = (DOCS / "tagger.py").read_text("utf-8"), (DOCS / "network.md").read_text("utf-8")
     shown = re.findall(r"^(\d+ updates: loss) (\d\.\d+)$", page, re.MULTILINE)
