@@ -23,7 +23,7 @@ from benchmarks.problems import Affine, Classification
 from tests.layouts import lay_out
 from tests.own_cells import Integrator, IntegratorByItself, LayerNormLSTM, Zoneout, ZoneoutLSTM
 from tests.peephole.layer import PeepholeLSTM
-from xrnn import GRU, LRU, LSTM, RNN, SLSTM, MinGRU, MinLSTM, Recurrent, get_backend
+from xrnn import GRU, LRU, LSTM, RNN, SLSTM, CurrentRNN, MinGRU, MinLSTM, Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import HostArray
@@ -55,6 +55,24 @@ def log_sigmoid(z: Any) -> Any:
 def elman(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, f: Callable[[Any], Any] = anp.tanh) -> tuple[Any, ...]:
     (h,) = states
     return (f(x @ Wx + h @ Wh + b),)
+
+
+def softplus(z: Any) -> Any:
+    return anp.logaddexp(0.0, z)
+
+
+def current(
+    x: Any, states: Any, Wx: Any, Wh: Any, b: Any, leak_logit: Any = None, f: Any = anp.tanh, leak: Any = 0.3
+) -> tuple[Any, ...]:
+    h, v = states
+    if leak_logit is not None:
+        leak = sigmoid(leak_logit)
+    v_next = (1 - leak) * v + leak * (x @ Wx + h @ Wh + b)
+    return f(v_next), v_next
+
+
+def current_by_unit(x: Any, states: Any, Wx: Any, Wh: Any, b: Any, f: Any) -> tuple[Any, ...]:
+    return current(x, states, Wx, Wh, b, f=f, leak=leaks(Wx.shape[1]))
 
 
 def leaky(x: Any, states: Any, Wx: Any, Wh: Any, b: Any) -> tuple[Any, ...]:
@@ -209,6 +227,27 @@ CELLS: Final = {
         partial(leaky_by_unit, f=relu),
         lambda *p, **o: RNN(*p, nonlinearity="relu", leak=leaks(p[1].shape[0]), **o),
         smooth=False,
+    ),
+    "softplus": CellCase(partial(elman, f=softplus), partial(RNN, nonlinearity="softplus")),
+    "leaky softplus": CellCase(
+        partial(leaky_by_unit, f=softplus),
+        lambda *p, **o: RNN(*p, nonlinearity="softplus", leak=leaks(p[1].shape[0]), **o),
+    ),
+    "current rnn": CellCase(current, lambda *p, **o: CurrentRNN(*p, leak=0.3, **o), states=("h", "v")),
+    "current relu": CellCase(
+        partial(current_by_unit, f=relu),
+        lambda *p, **o: CurrentRNN(*p, nonlinearity="relu", leak=leaks(p[1].shape[0]), **o),
+        states=("h", "v"),
+        smooth=False,
+    ),
+    "current softplus": CellCase(
+        partial(current, f=softplus),
+        partial(CurrentRNN, nonlinearity="softplus", trains_leak=True),
+        states=("h", "v"),
+        own=("leak_logit",),
+    ),
+    "current heads": CellCase(
+        of_heads(current), lambda *p, **o: CurrentRNN(*p, leak=0.3, **o), states=("h", "v"), heads=True
     ),
     "trained leak": CellCase(trained_leak, partial(RNN, trains_leak=True), own=("leak_logit",)),
     "lstm": CellCase(lstm, LSTM, (4, 4, 4), ("h", "c")),

@@ -23,6 +23,7 @@ from xrnn.info import show_config
 from xrnn.layers.base import Layer
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.composite import Part, States
+from xrnn.layers.current import CurrentRNN
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.frozen import freeze
@@ -54,7 +55,7 @@ from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
+from xrnn.ops.cells.rnn import CurrentRNNCell, LeakyRNNCell, RNNCell, TrainedLeakCurrentRNNCell, TrainedLeakRNNCell
 from xrnn.ops.cells.slstm import SLSTMCell
 from xrnn.optim import EMA, SGD, Adam, Optimizer, clip_grad_norm, cosine, linear
 from xrnn.precision import set_precision, use_precision
@@ -117,6 +118,8 @@ __all__ = [
     "Bidirectional",
     "Cell",
     "Checkpoint",
+    "CurrentRNN",
+    "CurrentRNNCell",
     "DType",
     "Directed",
     "Dropout",
@@ -153,6 +156,7 @@ __all__ = [
     "StepArrays",
     "StreamState",
     "SupportsDLPack",
+    "TrainedLeakCurrentRNNCell",
     "TrainedLeakRNNCell",
     "asarray",
     "backend_of",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeVar
 
 from xrnn.layers.bidirectional import Bidirectional
+from xrnn.layers.current import CurrentRNN
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.embedding import Embedding
 from xrnn.layers.gru import GRU
@@ -25,7 +26,7 @@ from xrnn.layers.slstm import SLSTM
 from xrnn.layers.stack import Stack
 from xrnn.messages import kind_of
 from xrnn.ops.cell import Cell
-from xrnn.ops.cells.rnn import LeakyRNNCell
+from xrnn.ops.cells.rnn import CurrentRNNCell, LeakyRNNCell
 
 LayerClass = TypeVar("LayerClass", bound=type[RecurrentLayer])
 
@@ -38,10 +39,10 @@ CELLS: Final[dict[str, Any]] = {
     "slstm": SLSTM,
     "lru": LRU,
 }
-# The cells of these layers with other options, in `xrnn info --cell`.
-VARIANTS: Final[dict[str, Cell]] = {"leak": LeakyRNNCell(0.5)}
+# The cells of these layers with other options, and of a layer in `LEAVES`, in `xrnn info --cell`.
+VARIANTS: Final[dict[str, Cell]] = {"leak": LeakyRNNCell(0.5), "current-rnn": CurrentRNNCell(0.5)}
 # The other layers that files hold under the name of their class.
-LEAVES: Final[tuple[Any, ...]] = (Linear, Embedding, LayerNorm, Dropout, Recurrent)
+LEAVES: Final[tuple[Any, ...]] = (CurrentRNN, Linear, Embedding, LayerNorm, Dropout, Recurrent)
 CONTAINERS: Final[tuple[Any, ...]] = (Bidirectional, Stack, Network)
 
 

@@ -10,7 +10,7 @@ from xrnn.ops.cells.gru import GRUCell
 from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
-from xrnn.ops.cells.rnn import Nonlinearity, RNNCell, TrainedLeakRNNCell
+from xrnn.ops.cells.rnn import Nonlinearity, RNNCell, TrainedLeakCurrentRNNCell, TrainedLeakRNNCell
 from xrnn.ops.cells.slstm import SLSTMCell
 
 
@@ -50,12 +50,22 @@ def _elman(leaky: bool, nonlinearity: Nonlinearity) -> CellKernel:
     return CellKernel("leak" if leaky else "rnn", template, "elman.h", cell, 20 if leaky else 0)
 
 
+def _current(nonlinearity: Nonlinearity) -> CellKernel:
+    cell = TrainedLeakCurrentRNNCell(nonlinearity)
+    return CellKernel("current-rnn", f"Current{nonlinearity.title()}Elman", "elman.h", cell, 20)
+
+
 # By the `kernel_name` of the cell.
 KERNELS: Final = {
     "relu": _elman(False, "relu"),
+    "softplus": _elman(False, "softplus"),
     "tanh": _elman(False, "tanh"),
     "leaky_relu": _elman(True, "relu"),
+    "leaky_softplus": _elman(True, "softplus"),
     "leaky_tanh": _elman(True, "tanh"),
+    "current_relu": _current("relu"),
+    "current_softplus": _current("softplus"),
+    "current_tanh": _current("tanh"),
     "lstm": CellKernel("lstm", "Lstm", "lstm.h", LSTMCell(), 200),
     "gru": CellKernel("gru", "Gru", "gru.h", GRUCell(), 150),
     "min_gru_positive": CellKernel("min-gru", "MinGruPositive", "min_gru.h", MinGRUCell("positive"), 0),

@@ -26,7 +26,8 @@ from xrnn.backends.cupy import choice, launch
 from xrnn.backends.cupy.choice import Candidate, Request
 from xrnn.backends.cupy.launch import Launcher, Variant
 from xrnn.ops import recurrence
-from xrnn.ops.cells.rnn import LeakyRNNCell
+from xrnn.ops.cell import Cell
+from xrnn.ops.cells.rnn import CurrentRNNCell, LeakyRNNCell
 from xrnn.ops.heads import dense
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.products import Products
@@ -35,10 +36,15 @@ from xrnn.typing import HostArray
 PRODUCTS = Products(standin.ndarray.dot, standin.matmul, standin_backend.make().matmul_add)
 Edits: TypeAlias = tuple[tuple[str, str], ...]  # parts of the source, and what replaces them
 LENGTHS: Final = (0, 4, 2, 3, 1)
-# The cell of tests/reference.py by template. That of LeakyReluElman doesn't train its leaks.
+# The cell of tests/reference.py by template. Some don't train their leaks: `untrained` of `run`.
 CELLS: Final = {
     "TanhElman": "rnn",
     "ReluElman": "relu",
+    "SoftplusElman": "softplus",
+    "LeakySoftplusElman": "leaky softplus",
+    "CurrentTanhElman": "current rnn",
+    "CurrentReluElman": "current relu",
+    "CurrentSoftplusElman": "current softplus",
     "LeakyTanhElman": "trained leak",
     "LeakyReluElman": "leaky relu",
     "Lstm": "lstm",
@@ -157,9 +163,14 @@ def run(
     """Forward: the states, and z if it is kept. Backward, from the plain form's forward: dx, dWx, dWh and db, which
     together show each element of dz, and the gradients of the initial states."""
     p, drawn, launcher = problem, draw(variant, problem), Launcher(standin)
-    cell = variant.cell.cell
-    if variant.cell.template == "LeakyReluElman":
-        cell = LeakyRNNCell(standin.asarray(reference.leaks(p.H).astype(variant.dtype)), "relu")
+    by_unit = standin.asarray(reference.leaks(p.H).astype(variant.dtype))
+    untrained: dict[str, Cell] = {
+        "LeakyReluElman": LeakyRNNCell(by_unit, "relu"),
+        "LeakySoftplusElman": LeakyRNNCell(by_unit, "softplus"),
+        "CurrentTanhElman": CurrentRNNCell(0.3),
+        "CurrentReluElman": CurrentRNNCell(by_unit, "relu"),
+    }
+    cell = untrained.get(variant.cell.template, variant.cell.cell)
     place = unaligned if p.unaligned else standin.asarray
     Wx, Wh, *more = drawn.weights
     x, Wx, Wh, b, *own = (place(a) for a in (drawn.x, Wx, of_heads(Wh, p.heads), *more))

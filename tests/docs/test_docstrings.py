@@ -21,6 +21,7 @@ WITHOUT = {
     *("ParameterGroup", "Part", "RecurrentLayer", "Run", "SingleStateLayer", "States", "StepArrays"),
     *("Backend", "Cell", "GRUCell", "LSTMCell", "LeakyRNNCell", "RNNCell", "sigmoid"),
     *("MinGRUCell", "MinLSTMCell", "LRUCell", "SLSTMCell", "TrainedLeakRNNCell"),
+    *("CurrentRNNCell", "TrainedLeakCurrentRNNCell"),
     *("show_config", "xp"),
 }
 NAMES = [

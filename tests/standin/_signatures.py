@@ -42,8 +42,19 @@ CREATION: Final = {
 
 UFUNCS: Final = (
     *("abs", "absolute", "add", "ceil", "cos", "divide", "equal", "exp", "expm1", "floor", "floor_divide", "greater"),
-    *("greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p", "logical_and"),
-    *("logical_not", "logical_or", "maximum", "minimum", "multiply", "negative", "not_equal", "power", "reciprocal"),
+    *("greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p", "logaddexp"),
+    *(
+        "logical_and",
+        "logical_not",
+        "logical_or",
+        "maximum",
+        "minimum",
+        "multiply",
+        "negative",
+        "not_equal",
+        "power",
+        "reciprocal",
+    ),
     *("remainder", "sign", "signbit", "sin", "sqrt", "square", "subtract", "tanh", "true_divide"),
 )
 

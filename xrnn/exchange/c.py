@@ -21,7 +21,7 @@ from xrnn.ops.cells.gru import GRUCell, GRUResetBeforeCell
 from xrnn.ops.cells.lru import LRUCell
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.ops.cells.minimal import MinGRUCell, MinLSTMCell
-from xrnn.ops.cells.rnn import LeakyRNNCell, RNNCell, TrainedLeakRNNCell
+from xrnn.ops.cells.rnn import NONLINEARITIES, LeakyRNNCell, RNNCell, TrainedLeakRNNCell
 from xrnn.ops.cells.slstm import SLSTMCell
 from xrnn.typing import HostArray
 
@@ -410,7 +410,7 @@ def _reset_before(layer: Any, i: int) -> list[str]:
 
 
 def _rnn(cell: Any, own: Sequence[Any]) -> Mapping[str, Any]:
-    return {"leak": own[0] if own else None, "relu": int(cell.nonlinearity == "relu")}
+    return {"leak": own[0] if own else None, "f": NONLINEARITIES.index(cell.nonlinearity)}
 
 
 def _minimal(cell: Any, own: Sequence[Any]) -> Mapping[str, Any]:

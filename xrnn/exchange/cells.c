@@ -82,10 +82,11 @@ static void xrnn_softmax(int C, float *y) {
     for (int i = 0; i < C; i++) y[i] /= sum;
 }
 
-/* h = (1 - leak) h + leak f(z),   f = relu or tanh; without a leak h = f(z) */
-static void xrnn_rnn(int H, const float *leak, int relu, const float *z, float *h) {
+/* h = (1 - leak) h + leak f(z),   f = 0: tanh, 1: relu, 2: softplus; without a leak h = f(z) */
+static void xrnn_rnn(int H, const float *leak, int f, const float *z, float *h) {
     for (int j = 0; j < H; j++) {
-        const float y = relu ? (z[j] < 0 ? 0 : z[j]) : tanhf(z[j]);
+        const float positive = z[j] < 0 ? 0 : z[j];
+        const float y = f == 0 ? tanhf(z[j]) : f == 1 ? positive : positive + log1pf(expf(-fabsf(z[j])));
         h[j] = leak ? (1 - leak[j]) * h[j] + leak[j] * y : y;
     }
 }

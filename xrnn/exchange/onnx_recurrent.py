@@ -12,6 +12,7 @@ from xrnn.exchange.onnx_flows import Flow, Flows, Part, flipped, same, swapped, 
 from xrnn.exchange.onnx_weights import OPERATORS
 from xrnn.exchange.onnx_weights import from_onnx as xrnn_weights
 from xrnn.files import FileError
+from xrnn.ops.cells.rnn import NONLINEARITIES
 from xrnn.typing import HostArray
 
 _DIRECTIONS: Final = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
@@ -134,7 +135,7 @@ class RecurrentNode:
         names = [_text(name) for name in given] or [*defaults] * len(self._ways)
         mine = tuple(name.capitalize() for name in names[k * len(defaults) : (k + 1) * len(defaults)])
         more: dict[str, Any] = {}
-        is_rnn = self._node.op_type == "RNN" and mine in (("Tanh",), ("Relu",))
+        is_rnn = self._node.op_type == "RNN" and mine in [(name.capitalize(),) for name in NONLINEARITIES]
         if len(names) != len(defaults) * len(self._ways) or not (is_rnn or mine == defaults):
             raise self._refused(f"the activations {', '.join(names)}", ", ".join(defaults * len(self._ways)))
         if is_rnn:

@@ -257,7 +257,8 @@ class RecurrentLayer(Layer):
         if lengths is not None:
             lengths = self.checked_lengths(lengths, x)
         inputs = Inputs(x, p[0], p[1], p[2], initial, lengths, self.reverse)
-        inputs.add = add
+        if add is not None:
+            inputs.add = add
         if len(p) > 3:
             inputs.own = self._own_params()
         store = self.store

@@ -1,8 +1,8 @@
 // The cells that have kernels. A new cell is one header in cells/ and its name in the list below.
 //
 // A header in cells/ defines a template over V: a vector of units on the CPU, a single number on a GPU. It uses nothing
-// but XRNN_INLINE, multiply_add(V, V, V) and tanh(V), which must be declared before it is included. So CUDA compiles
-// the same headers.
+// but XRNN_INLINE, multiply_add(V, V, V), tanh(V) and the functions that it names, which must be declared before it is
+// included. So CUDA compiles the same headers.
 //
 //   NAME                 the name by which Python finds the kernels; no two cells share one
 //   STATES               states of a unit; the first is h, the factor of Wh
@@ -39,7 +39,8 @@ namespace {
 template <template <class> class... CellOf>
 struct CellList {};
 
-using Cells = CellList<TanhElman, ReluElman, LeakyTanhElman, LeakyReluElman, Lstm, Gru, MinGru, MinGruPositive, MinLstm,
+using Cells = CellList<TanhElman, ReluElman, SoftplusElman, LeakyTanhElman, LeakyReluElman, LeakySoftplusElman,
+                       CurrentTanhElman, CurrentReluElman, CurrentSoftplusElman, Lstm, Gru, MinGru, MinGruPositive, MinLstm,
 #if defined(XRNN_FOR_TESTS)
                        PeepholeLstm,
 #endif

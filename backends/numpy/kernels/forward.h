@@ -181,7 +181,8 @@ struct ForwardPass {
                                  int64_t stride, int64_t begin, int64_t rows) const {
         constexpr int PRE = Cell::PRE;
         constexpr Gates GATES = gates_of<Cell>();
-        const int64_t H = sequence.H;
+        const int64_t H = sequence.H, add_row = f.add.row;
+        const S* const add = in.add;  // local, because the compiler assumes that a store may change a member
         Vec<S> own[xrnn::MOST_OWN] = {};
         for (int i = 0; i < Cell::OWN; ++i) own[i] = load_columns<S, WHOLE>(sequence.own[i] + column, n);
         Exceptions<P> exceptions;
@@ -189,9 +190,9 @@ struct ForwardPass {
             const int64_t slot = mine.slot(m), row = slots.row(slot), at = row * H + column;
             Vec<S> z[PRE], old[Cell::STATES], now[Cell::STATES];
             for (int g = 0; g < PRE; ++g) z[g] = load<S>(sums + g * stride);
-            if (in.add)
+            if (add)
                 for (int g = 0; g < PRE; ++g)
-                    z[g] += load_columns<S, WHOLE>(in.add + row * f.add.row + GATES.b_of[g] * H + column, n);
+                    z[g] += load_columns<S, WHOLE>(add + row * add_row + GATES.b_of[g] * H + column, n);
             for (int k = 0; k < Cell::STATES; ++k) old[k] = load_columns<S, WHOLE>(in.before[k] + at, n);
             Cell::step(z, old, now, own);
             for (int k = 0; k < Cell::STATES; ++k) store_columns<S, WHOLE>(in.after[k] + at, now[k], n);

@@ -38,7 +38,7 @@ struct WeightGradient {
     bool transposed;
 };
 
-constexpr int MOST_CELLS = 16, MOST_STATES = 4, MOST_OWN = 4;
+constexpr int MOST_CELLS = 24, MOST_STATES = 4, MOST_OWN = 4;
 
 // The arguments of both directions. The cell defines the number of its states, of its pre-activations (PRE), and of the
 // pre-activations that x and h feed (X and R): cell_list.h.

@@ -27,7 +27,7 @@ SMALL_GROUP = (4, 3, 3, 60)  # fits the group forms of all cells in float64
 FORMS: Final = {"stepwise": ONE_BLOCK, "one-block": ONE_BLOCK, "group": SMALL_GROUP, "group-partial": SMALL_GROUP}
 SIZES: Final = {**FORMS, "scan": ONE_BLOCK}
 # The cells with and without a recurrent product, as tests/reference.py names them.
-RECURRENT: Final = [name for name, kernel in NAMED.items() if kernel.fed]
+RECURRENT: Final = [name.replace("-", " ") for name, kernel in NAMED.items() if kernel.fed]
 SCANNED: Final = [name.replace("-", " ") for name, kernel in NAMED.items() if not kernel.fed]
 
 

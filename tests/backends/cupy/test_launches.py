@@ -18,9 +18,15 @@ from xrnn.backends.cupy import CupyBackend
 PER_STEP: Final = {
     "rnn": ((1, 1), (1, 1)),
     "relu": ((1, 1), (1, 1)),
+    "softplus": ((1, 1), (1, 1)),
     "leak": ((1, 4), (1, 3)),
     "leak by unit": ((1, 4), (1, 3)),
     "leaky relu": ((1, 4), (1, 3)),
+    "leaky softplus": ((1, 4), (1, 3)),
+    "current rnn": ((1, 5), (1, 6)),
+    "current relu": ((1, 5), (1, 7)),
+    "current softplus": ((1, 5), (1, 12)),
+    "current heads": ((1, 6), (1, 7)),
     "trained leak": ((1, 4), (1, 8)),
     "lstm": ((1, 9), (1, 7)),
     "gru": ((1, 11), (1, 4)),
@@ -44,6 +50,7 @@ LENGTHS: Final = {
     **{cell: (len(case.states), (3 if case.own else 2) * len(case.states) + 1) for cell, case in CELLS.items()},
     "rnn": (1, 4),
     "relu": (1, 4),
+    "softplus": (1, 4),
     "rnn heads": (1, 4),
 }
 STEPWISE: Final = (*RECURRENT, "relu", "leak by unit", "leaky relu", "trained leak", "rnn heads", "gru heads")

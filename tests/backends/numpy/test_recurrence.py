@@ -323,7 +323,7 @@ def test_wrong_arguments_are_refused() -> None:
     gru()()
     leaky(np.ones(H, "float32"))()
     cells, owns = (
-        "expected a cell that has kernels: tanh, relu, leaky_tanh",
+        "expected a cell that has kernels: tanh, relu, softplus, leaky_tanh",
         "expected a tuple of {} own parameters of the cell",
     )
     others: list[Any] = [(np.ones(H, "float32"),), (0.5,), None, [], 1]

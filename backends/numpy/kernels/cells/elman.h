@@ -1,5 +1,8 @@
 // h[t] = φ(z),  z = x[t] @ Wx + h[t-1] @ Wh + b        (Elman, 1990)
-// leaky:  h[t] = (1 - leak) h[t-1] + leak φ(z)         (Jaeger et al., 2007)
+// leaky:    h[t] = (1 - leak) h[t-1] + leak φ(z)       (Jaeger et al., 2007)
+// current:  v[t] = (1 - leak) v[t-1] + leak z,  h[t] = φ(v[t])        (Miller and Fumarola, 2012)
+//
+// This header also needs exp_negative(V) for a V ≤ 0, and log1p(V) for a V in [0, 1].
 #pragma once
 
 namespace {
@@ -23,6 +26,20 @@ struct Relu {
     template <class V>
     static XRNN_INLINE V slope(V y) {
         return y > V{} ? V{} + 1 : V{};
+    }
+};
+
+// log(1 + exp(z))
+struct Softplus {
+    template <class V>
+    static XRNN_INLINE V value(V z) {
+        return (z < V{} ? V{} : z) + log1p(exp_negative(z < V{} ? z : -z));
+    }
+    template <class V>
+    static XRNN_INLINE V slope(V y) {  // σ(z) = 1 - exp(-y); for a small y its series, since the difference loses digits
+        const V series = y * (1 - y / 2 * (1 - y / 3 * (1 - y / 4 * (1 - y / 5))));
+        const V difference = 1 - exp_negative(-y);
+        return 64 * y < V{} + 1 ? series : difference;
     }
 };
 
@@ -62,6 +79,27 @@ struct LeakyElman {
     }
 };
 
+template <class V, class Phi>
+struct CurrentElman {
+    static constexpr int STATES = 2, PRE = 1, OWN = 1;  // the states are h, v; leak
+    static constexpr int FROM_X[] = {0}, FROM_H[] = {0};
+    static constexpr bool KEEPS_Z = false, DIRECT = false;  // h depends on the previous h through z alone
+
+    static XRNN_INLINE void step(V* z, const V* before, V* after, const V* own) {
+        const V leak = own[0];
+        after[1] = multiply_add(leak, z[0], (1 - leak) * before[1]);
+        after[0] = Phi::value(after[1]);
+    }
+
+    static XRNN_INLINE void gradient(const V* dafter, const V* before, const V* after, const V*, const V* own, V* dz,
+                                     V* dbefore) {
+        const V leak = own[0], dv = multiply_add(dafter[0], Phi::slope(after[0]), dafter[1]);
+        dz[0] = leak * dv;
+        dz[1] = dv * ((after[1] - before[1]) / leak);  // of the leak: z - v
+        dbefore[1] = (1 - leak) * dv;
+    }
+};
+
 template <class V>
 struct TanhElman : Elman<V, Tanh> {
     static constexpr const char* NAME = "tanh";
@@ -71,12 +109,32 @@ struct ReluElman : Elman<V, Relu> {
     static constexpr const char* NAME = "relu";
 };
 template <class V>
+struct SoftplusElman : Elman<V, Softplus> {
+    static constexpr const char* NAME = "softplus";
+};
+template <class V>
 struct LeakyTanhElman : LeakyElman<V, Tanh> {
     static constexpr const char* NAME = "leaky_tanh";
 };
 template <class V>
 struct LeakyReluElman : LeakyElman<V, Relu> {
     static constexpr const char* NAME = "leaky_relu";
+};
+template <class V>
+struct LeakySoftplusElman : LeakyElman<V, Softplus> {
+    static constexpr const char* NAME = "leaky_softplus";
+};
+template <class V>
+struct CurrentTanhElman : CurrentElman<V, Tanh> {
+    static constexpr const char* NAME = "current_tanh";
+};
+template <class V>
+struct CurrentReluElman : CurrentElman<V, Relu> {
+    static constexpr const char* NAME = "current_relu";
+};
+template <class V>
+struct CurrentSoftplusElman : CurrentElman<V, Softplus> {
+    static constexpr const char* NAME = "current_softplus";
 };
 
 }  // namespace
