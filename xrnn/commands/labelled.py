@@ -112,8 +112,9 @@ def read_series(
             f"{used[0]} has too few series to hold out some: expected at least two of a label; add some, or name a TEST"
         )
     names = next((f" ({', '.join(each.channel_names)})" for each in train if each.channel_names), "")
+    held_out = "" if others else ", held out"
     about = (
-        f"series: {len(train):,} to train on, {len(test):,} to test on{', held out' * (not others)}; "
+        f"series: {len(train):,} to train on, {len(test):,} to test on{held_out}; "
         f"{counted(D, 'channel')}{names}, {span([len(each.values) for each in train + test])} steps"
     )
     return train, test, about

@@ -127,7 +127,7 @@ def span(sizes: Sequence[int]) -> str:
 
 def counted(count: int, noun: str) -> str:
     """ "1 step", "2 steps"."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def to_stderr(text: str) -> None:

@@ -143,7 +143,12 @@ def _forecasts(
     forecaster: Forecaster, given: dict[str, str], files: Sequence[Path], how: PredictOptions
 ) -> Iterator[dict[str, Any]]:
     """A row for each step ahead of each series."""
-    if refused := [*sorted(given.keys() - _OF_TEXT), *["proba"] * how.proba, *["stream"] * (not files)]:
+    refused = sorted(given.keys() - _OF_TEXT)
+    if how.proba:
+        refused.append("proba")
+    if how.stream:
+        refused.append("stream")
+    if refused:
         expected = "files, --decimal, --encoding or --json"
         raise SettingsError(f"got {param(refused[0])} for a forecaster: expected {expected}; leave it out")
     p = forecaster.check_params()

@@ -57,8 +57,10 @@ def checked(series: Series) -> Series:
     steps = np.flatnonzero(known.any(axis=1))
     if not steps.size:
         raise DataError(f"{shown} has no values: expected at least one step; leave the series out")
-    for i in np.flatnonzero(~known.any(axis=0)):
-        got = f"{shown} has no value in channel {(names and quoted(names[i])) or i + 1}"
+    empty = np.flatnonzero(~known.any(axis=0))
+    if empty.size:
+        channel = (quoted(names[empty[0]]) if names else "") or empty[0] + 1
+        got = f"{shown} has no value in channel {channel}"
         raise DataError(f"{got}: expected at least one; leave out the series or the channel")
     check_sizes(series.values, series.name)
     return series.part(0, steps[-1] + 1)
@@ -66,7 +68,9 @@ def checked(series: Series) -> Series:
 
 def check_sizes(values: HostArray, name: str) -> None:
     """Refuse infinity and numbers beyond 1e30 in values (D,) or (T, D).   Raises DataError."""
-    for *row, column in np.argwhere(np.abs(values) > LARGEST):  # NaN is not larger
+    too_large = np.argwhere(np.abs(values) > LARGEST)  # NaN is not larger
+    if len(too_large):
+        *row, column = too_large[0]
         place = f"row {row[0] + 1}, column {column + 1}" if row else f"column {column + 1}"
         got = f"{printable(name)} holds {values[*row, column]:g} in {place}"
         raise DataError(f"{got}: expected numbers up to {LARGEST:g}; scale them, or leave the series out")

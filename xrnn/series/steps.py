@@ -43,7 +43,9 @@ class Step:
     @property
     def name(self) -> str:
         """The step as text: "1 month", "15 minutes", "1 working day"; a number has no unit."""
-        return f"{self.count:g} {self.unit}{'s' * (self.count != 1)}" if self.unit else f"{self.count:.4g}"
+        if not self.unit:
+            return f"{self.count:.4g}"
+        return f"{self.count:g} {self.unit}" if self.count == 1 else f"{self.count:g} {self.unit}s"
 
     @cached_property
     def duration(self) -> timedelta:
@@ -112,9 +114,10 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
     got, remedy = "unequal steps", "correct them"
     if b > step.next(a):
         got, remedy = "a gap in its times", "add the missing rows, of which a few may have empty cells"
+    clock = CLOCK_CHANGE if isinstance(b, datetime) else ""
     raise DataError(
         f"{printable(name)} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, or "
-        f"remove the column of times{CLOCK_CHANGE * isinstance(b, datetime)}"
+        f"remove the column of times{clock}"
     )
 
 

@@ -356,8 +356,8 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         (b"1\n\x80\x04\0\xff", {}, "f.csv is UTF-16 or no text"),
         (b"1\n\x80\x04\xff", {}, "f.csv, line 2, column 1: '"),
         ("\ufeffДата;Имя\n1;2\n".encode("utf-16-le"), {}, "f.csv is UTF-16 or no text"),
-        ("2024-01-01\n2024-01-02\n", {}, "f.csv has no channel: expected a column of numbers besides an index and"),
-        ("x\n1\n", {"skip": ("x",)}, "f.csv has no channel"),
+        ("2024-01-01\n2024-01-02\n", {}, "f.csv has no column left for values: all are the index, or named by opt"),
+        ("x\n1\n", {"skip": ("x",)}, "f.csv has no column left for values"),
         (
             "x,y\n1,2\n",
             {"channels": ("x", "z")},
@@ -404,7 +404,7 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
         # a title above the header
         ("Sales;\nday;v\n1;2\n", {}, "f.csv, line 2, column Sales: 'day' is not a number"),
-        ("Sales\nday;v\n2024-05-01;1,5\n", {}, "f.csv has no channel: expected a column of numbers besides"),
+        ("Sales\nday;v\n2024-05-01;1,5\n", {}, "f.csv has no column left for values: all are the index, or"),
         ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is"),
     ],
 )

@@ -58,7 +58,8 @@ class Recurrent(Kind):
         p.patch_, p.scaling_ = choose(p, series, watcher)
         training = Training(p, p.patch_, scaled(series, p.scaling_), targets_of(series))
         weights = sum(each.size for each in training.model.params)
-        layers = f"{'' if p.one_way else 'bidirectional '}{CELLS[p.cell].__name__} layer{'s' * (p.layers > 1)}"
+        kind = CELLS[p.cell].__name__ if p.one_way else f"bidirectional {CELLS[p.cell].__name__}"
+        layers = f"{kind} layer" if p.layers == 1 else f"{kind} layers"
         options = f"--patch {p.patch_} --scaling {p.scaling_}"
         watcher.tell(f"model: {p.layers} {layers} of {p.hidden}, {weights:,} weights; {options}")
         watcher.run(training, p.epochs * training.per_epoch if p.epochs else training.total)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -132,6 +132,17 @@ def text_of(cell: Cell) -> str:
     return "" if math.isnan(cell) else repr(cell).removesuffix(".0")
 
 
+class Roles(NamedTuple):
+    """What the columns of a table are, by their indices."""
+
+    id: int | None
+    label: int | None
+    times: list[int]
+    times_are_named: bool  # True if an option names the column of times
+    channels: list[int]
+    unused: list[int]  # neither named by an option nor one of the others
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """The cells of a table. A column is given by its index, a row by its index in `rows`."""
@@ -161,34 +172,55 @@ class Table:
         return cls(name, columns, header, cells, lambda i: f"{name}, {unit} {numbers[i]}", separator)
 
     def series(self) -> list[Series]:
-        """One series, or one for each value of the id column.
-
-        Columns get their roles in this order: 1. those that options name; 2. times, if they are used, see `_times_at`;
-        3. an index, if the first of the others is one; 4. channels: those that options name, if the table has all of
-        them, else all others. Raises DataError.
-        """
-        columns = self.columns
+        """One series, or one for each value of the id column.   Raises DataError."""
         if not self.rows:
             raise DataError(f"{self.name} has no values: expected at least one step; leave the file out")
-        used = [i for i in map(self.place, columns.channels) if i is not None]
-        used = used if len(used) == len(columns.channels) else []
-        id_at, time_at, label_at, *skipped = map(self.place, (columns.id, columns.time, columns.label, *columns.skip))
-        left = [i for i in range(len(self.rows[0])) if i not in (id_at, time_at, label_at, *skipped)]
-        times_at = self._times_at(left, used) if time_at is None else [time_at]
-        left = [i for i in left if i not in times_at]
-        used = used or left[self._is_index(left) :]
-        if not used:
-            raise DataError(f"{self.name} has no channel: expected a column of numbers besides an index and named ones")
-        of_targets = [label_at] if columns.targets and label_at is not None else []
-        decimal = self.decimal([*used, *of_targets])
-        times, values, made = self.times(times_at), self.numbers(used, decimal), []
-        names = tuple(self.header[i] for i in used) if self.header else None
-        time_names, unused = tuple(map(self.shown, times_at)), tuple(self.shown(i) for i in left if i not in used)
-        for key, name, steps in self.groups(id_at, times, is_named=time_at is not None):
-            label = None if label_at is None else self.label(label_at, steps, name, decimal)
-            of_steps = tuple(times[i] for i in steps) if times else None
-            made.append(checked(Series(values[steps], label, name, names, of_steps, key, time_names, unused)))
+        roles = self.roles()
+        numbers = list(roles.channels)
+        if self.columns.targets and roles.label is not None:
+            numbers.append(roles.label)
+        decimal = self.decimal(numbers)
+        times = self.times(roles.times)
+        values = self.numbers(roles.channels, decimal)
+        made = []
+        for id, name, rows in self.groups(roles.id, times, is_named=roles.times_are_named):
+            one = Series(
+                values[rows],
+                label=None if roles.label is None else self.label(roles.label, rows, name, decimal),
+                name=name,
+                channel_names=tuple(self.header[i] for i in roles.channels) if self.header else None,
+                times=tuple(times[i] for i in rows) if times else None,
+                id=id,
+                time_names=tuple(map(self.shown, roles.times)),
+                unused=tuple(map(self.shown, roles.unused)),
+            )
+            made.append(checked(one))
         return made
+
+    def roles(self) -> Roles:
+        """The roles of the columns. Each step takes columns from those that are left.   Raises DataError."""
+        columns = self.columns
+        # 1. those that options name
+        id, time, label = (self.place(each) for each in (columns.id, columns.time, columns.label))
+        skipped = [self.place(each) for each in columns.skip]
+        named = [i for i in map(self.place, columns.channels) if i is not None]
+        channels = named if len(named) == len(columns.channels) else []  # all of them, or none
+        left = [i for i in range(len(self.rows[0])) if i not in (id, time, label, *skipped)]
+        # 2. times, which may be two columns, of years and of months or quarters
+        if time is not None:
+            times = [time]
+        elif columns.timed and len(left) > 1:
+            times = self._columns_of_times(left, channels)
+        else:
+            times = []
+        left = [i for i in left if i not in times]
+        # 3. channels: without names, all that are left, but for an index before them
+        if not channels:
+            channels = left[1:] if self._begins_with_index(left) else left
+        if not channels:
+            raise DataError(f"{self.name} has no column left for values: all are the index, or named by options")
+        unused = [i for i in left if i not in channels]
+        return Roles(id, label, times, time is not None, channels, unused)
 
     def place(self, column: str) -> int | None:
         """The index of a column that is given by its name or number; None for "", and for a missing optional column.
@@ -218,27 +250,31 @@ class Table:
         """The name of a column; its number if it has none."""
         return (self.header[place] if self.header else "") or str(place + 1)
 
-    def _times_at(self, left: Sequence[int], used: Sequence[int]) -> list[int]:
-        """If times are used: the first column of times, else an index of numbers, or the columns of years and parts.
+    def _columns_of_times(self, left: Sequence[int], channels: Sequence[int]) -> list[int]:
+        """The first column of times, else an index of numbers, else columns of years and their parts; [] without any.
 
-        left   the columns without a role so far;   used: the channels among them
+        left       the columns without a role so far
+        channels   those of them that options name
         """
-        if not self.columns.timed or len(left) < 2:
-            return []
-        free = [i for i in left if i not in used]
+        free = [i for i in left if i not in channels]
         for i in free:
             if self._holds_times(i):
                 return [i]
-        if left[0] in free and self._is_index(left) and None not in map(as_number, self.texts(left[0])):
+        if left[0] in free and self._begins_with_index(left) and None not in map(as_number, self.texts(left[0])):
             return [left[0]]
         by_name = {self.shown(i).lower(): i for i in free}
-        parts = [by_name[part] for part in _PARTS_OF_YEARS if part in by_name]
-        return [by_name["year"], parts[0]] if parts and "year" in by_name else []
+        for part in _PARTS_OF_YEARS:
+            if part in by_name and "year" in by_name:
+                return [by_name["year"], by_name[part]]
+        return []
 
-    def _is_index(self, left: Sequence[int]) -> bool:
+    def _begins_with_index(self, left: Sequence[int]) -> bool:
         """Whether the first of these columns holds the names or times of the rows instead of values."""
-        is_named = left and self.header and self.header[left[0]].lower() in _INDEX_NAMES
-        return len(left) > 1 if is_named else bool(left) and self._holds_times(left[0])
+        if not left:
+            return False
+        if self.header and self.header[left[0]].lower() in _INDEX_NAMES:
+            return len(left) > 1
+        return self._holds_times(left[0])
 
     def _holds_times(self, place: int) -> bool:
         """True for dates, in a column called time or date, and for different years or months in one of that name."""
@@ -282,7 +318,8 @@ class Table:
                     other = self.where(a).removeprefix(f"{self.name}, ")
                     got = f"the time {show(times[b])} is {'also' if times[a] == times[b] else 'before that'} in {other}"
                     remedy = f"sort or remove rows, or give {param('time')} and {param('id')}"
-                    remedy += CLOCK_CHANGE * isinstance(times[b], datetime)
+                    if isinstance(times[b], datetime):
+                        remedy += CLOCK_CHANGE
                     raise DataError(f"{self.where(b)}: {got}: expected a later one in each row of a series; {remedy}")
         at = "" if id_at is None else f", {self.shown(id_at)} "
         return [(key, f"{self.name}{at}{key}", steps) for key, steps in groups.items()]
