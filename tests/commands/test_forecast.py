@@ -17,6 +17,7 @@ from tests.commands.runs import Capture, failed, files, growth
 from tests.commands.runs import write_rows as write
 from xrnn.commands.forecast import draw_forecasts, read_series
 from xrnn.commands.main import main
+from xrnn.commands.options import ReadingOptions
 from xrnn.series import Forecaster
 from xrnn.series.forecast.fit import backtest, fit_series
 from xrnn.typing import HostArray
@@ -284,7 +285,7 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
         write(f"{k}.csv", growth(61) + np.random.default_rng(k).normal(0, k + 0.1, 61))
     params = Forecaster(horizon=5, season=4).check_params()
     files = [Path(f"{k}.csv") for k in range(count)]
-    read, figure = read_series(files, params, {}), matplotlib.Figure()
+    read, figure = read_series(files, params, ReadingOptions()), matplotlib.Figure()
     series, tests = fit_series(read, params.settings), backtest(read, params.settings)
     draw_forecasts(figure, series, tests, "forecasts: …")
     assert figure.get_supxlabel() == "forecasts: …"

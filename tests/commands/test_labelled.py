@@ -12,6 +12,7 @@ from tests.commands.runs import write_levels
 from tests.errors import one_line, refused
 from tests.series.waves import waves, write_csv, write_folder, write_ts
 from xrnn.commands.labelled import read_series
+from xrnn.commands.options import TableOptions
 from xrnn.series.errors import DataError
 from xrnn.series.labelled.base import classes_of
 from xrnn.series.one_series import Series
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("workdir")
 def read(
     paths: list[Path], seed: int = 0, *, numbers: bool = False, **table: str
 ) -> tuple[list[Series], list[Series], str]:
-    return read_series(paths, table, seed, numbers=numbers)
+    return read_series(paths, TableOptions(**table), seed, numbers=numbers)
 
 
 def series(label: str, T: int = 3, D: int = 2) -> Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 
-from xrnn.commands.options import ReadingOptions, RunOptions, argument, columns_of, with_options
+from xrnn.commands.options import ReadingOptions, RunOptions, argument, with_options
 from xrnn.commands.output import Run, counted, in_picture, span, table
 from xrnn.files import printable
 from xrnn.series import Forecaster
@@ -49,7 +49,7 @@ def forecast(
     """
     run = Run(options, "forecaster.safetensors", files)
     params = forecaster.check_params()
-    read = read_series(files, params, reading.given)
+    read = read_series(files, params, reading)
     series = forecaster.learn(read)
     for each in series:
         each.check_known()
@@ -71,15 +71,15 @@ def forecast(
     run.finish(results, lambda figure: draw_forecasts(figure, series, tests, parts))
 
 
-def forecast_columns(p: Forecaster, given: Mapping[str, str]) -> Columns:
-    """How to read the tables of a forecaster.   p: its parameters;   given: ReadingOptions.   Raises SettingsError."""
+def forecast_columns(p: Forecaster, reading: ReadingOptions) -> Columns:
+    """How to read the tables of a forecaster.   p: its parameters.   Raises SettingsError."""
     used = (p.target, *names_in(str(p.known))) if p.target else ()
-    return replace(columns_of(given), id=p.id, time=p.time, timed=True, channels=used)
+    return replace(reading.columns(), id=p.id, time=p.time, timed=True, channels=used)
 
 
-def read_series(paths: Sequence[Path], p: Forecaster, given: Mapping[str, str]) -> list[Series]:
-    """The series in the files, the target first.   p, given: see `forecast_columns`.   Raises DataError."""
-    columns = forecast_columns(p, given)
+def read_series(paths: Sequence[Path], p: Forecaster, reading: ReadingOptions) -> list[Series]:
+    """The series in the files, the target first.   p: the parameters.   Raises DataError."""
+    columns = forecast_columns(p, reading)
     series = [each for path in paths for each in read_path(path, columns)]
     channels = check_channels(series)
     if (channels > 1 or p.known) and not p.target:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import numpy as np
 
 from xrnn.arrays.select import use_backend
-from xrnn.commands.options import TableOptions, argument, columns_of, selected
+from xrnn.commands.options import TableOptions, argument, selected
 from xrnn.commands.output import Draw, Results, Run, counted, escaped, span, to_stderr
 from xrnn.commands.progress import TrainingProgress
 from xrnn.files import printable, quoted
@@ -57,7 +57,7 @@ def train_and_test(
     report   a function of the estimator, the targets of TEST, the predictions, and those of the baseline, if it ran
     """
     selection, numbers = selected(backend), isinstance(estimator, Regressor)
-    train, test, about = read_series(paths, table.given, estimator.check_params().seed, numbers=numbers)
+    train, test, about = read_series(paths, table, estimator.check_params().seed, numbers=numbers)
     run.say(*selection_lines(selection), about)
     labels, truth = [each.label for each in train], np.array([each.label for each in test])
     estimator.reading_, estimator.watcher = table.given, (progress := TrainingProgress(run))
@@ -82,21 +82,21 @@ def train_and_test(
 
 
 def read_series(
-    paths: Sequence[Path | None], given: Mapping[str, str], seed: int, *, numbers: bool
+    paths: Sequence[Path | None], table: TableOptions, seed: int, *, numbers: bool
 ) -> tuple[list[Series], list[Series], str]:
     """The series to train on and to test on, with the same channels, and a line about them.
 
     Without TRAIN, they are the series of JapaneseVowels. Without TEST, a quarter of each group of series is held out
     and tested on: a group has one label, or all series to regress on. The seed decides which series.
 
-    paths     TRAIN and TEST;   given: the given TableOptions, by name
+    paths     TRAIN and TEST
     numbers   False: the labels are text
 
     Raises DataError if a file can't be read, if series have different channels, if there are too few, or if a label or
     target of TEST does not fit TRAIN.
     """
     used = [path for path in paths if path] or _default_paths()
-    columns = columns_of(given, numbers=numbers)
+    columns = replace(table.columns(), targets=numbers)
     train, *others = [[_labelled(each, numbers) for each in read_path(path, columns)] for path in used]
     D = check_channels([*train, *itertools.chain(*others)])
     if line := _rising_channels(train):

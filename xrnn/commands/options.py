@@ -6,10 +6,10 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, Self, get_args
 
 import typer
 
@@ -34,8 +34,20 @@ class ReadingOptions:
 
     @property
     def given(self) -> dict[str, str]:
-        """The options that the command line gives, by name."""
+        """The options that the command line gives, by name. A checkpoint keeps them."""
         return {name: value for name, value in vars(self).items() if value}
+
+    def or_kept(self, kept: Mapping[str, str]) -> Self:
+        """These options, and the kept ones of a checkpoint where the command line gives none."""
+        names = [each.name for each in fields(self)]
+        return type(self)(**{name: getattr(self, name) or kept.get(name, "") for name in names})
+
+    def columns(self) -> Columns:
+        """How to read tables.   Raises SettingsError."""
+        for name, value in self.given.items():
+            if name in _RULES:
+                _RULES[name].check(name, value)
+        return Columns(self.decimal, encoding=self.encoding)
 
 
 @dataclass(kw_only=True)
@@ -52,6 +64,16 @@ class TableOptions(ReadingOptions):
     id: str = ""
     time: str = ""
     label: str = ""
+
+    @property
+    def named(self) -> set[str]:
+        """The columns that the options name."""
+        return {*names_in(self.skip_columns), self.id, self.time, self.label} - {""}
+
+    def columns(self) -> Columns:
+        """How to read tables.   Raises SettingsError."""
+        skip = names_in(self.skip_columns)
+        return replace(super().columns(), skip=skip, id=self.id, time=self.time, label=self.label)
 
 
 @dataclass(kw_only=True)
@@ -173,16 +195,3 @@ def selected(backend: str | None) -> Selection:
         return select(backend, f"--backend {backend}")
     except ValueError as error:
         raise SettingsError(str(error)) from error
-
-
-def columns_of(given: Mapping[str, str], *, numbers: bool = False) -> Columns:
-    """How to read tables.   Raises SettingsError.
-
-    given     the given TableOptions, by name
-    numbers   True: labels are numbers to predict
-    """
-    for name in given.keys() & _RULES.keys():
-        _RULES[name].check(name, given[name])
-    table = TableOptions(**{each.name: given[each.name] for each in fields(TableOptions) if each.name in given})
-    skip = names_in(table.skip_columns)
-    return Columns(table.decimal, skip, table.id, table.time, table.label, numbers, encoding=table.encoding)

@@ -21,7 +21,6 @@ from xrnn.commands.options import (
     ReadingOptions,
     TableOptions,
     argument,
-    columns_of,
     selected,
     with_options,
 )
@@ -34,7 +33,7 @@ from xrnn.series.forecast.estimator import naive_forecasts
 from xrnn.series.inputs import as_row
 from xrnn.series.one_series import Series
 from xrnn.series.reading.files import TABLES, read_path
-from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, names_in, numbers_in
+from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, numbers_in
 from xrnn.typing import HostArray
 
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file
@@ -84,7 +83,7 @@ def predict(
     kind = kind_in(checkpoint, wanted, ESTIMATORS)
     with use_backend(selected(backend).backend):
         estimator = ESTIMATORS[kind].load(checkpoint)
-        rows = (_forecasts if kind == Forecaster.job else _labels)(estimator, table.given, files or [], how)
+        rows = (_forecasts if kind == Forecaster.job else _labels)(estimator, table, files or [], how)
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for i, row in enumerate(rows):
             if how.json:
@@ -97,7 +96,7 @@ def predict(
 
 
 def _labels(
-    estimator: Classifier | Regressor, given: dict[str, str], files: Sequence[Path], how: PredictOptions
+    estimator: Classifier | Regressor, table: TableOptions, files: Sequence[Path], how: PredictOptions
 ) -> Iterator[dict[str, Any]]:
     """A row for each series; without files, after each row of a stream. Numbers have the six digits of float32.
 
@@ -106,7 +105,7 @@ def _labels(
     classifies = isinstance(estimator, Classifier)
     if how.proba and not classifies:
         raise SettingsError("got --proba for a model that predicts numbers: expected a classifier; leave it out")
-    columns = _columns(estimator, given)
+    columns = _columns(estimator, table)
     names: Iterable[dict[str, Any]] = itertools.repeat({})
     predictions: Iterable[HostArray]
     if files:
@@ -125,25 +124,29 @@ def _labels(
         yield row | {f"p({label})": share for label, share in zip(labels, p, strict=True) if how.proba}
 
 
-def _columns(estimator: Classifier | Regressor, given: dict[str, str]) -> Columns:
+def _columns(estimator: Classifier | Regressor, table: TableOptions) -> Columns:
     """How to read new tables: as in training, except for the given options.
 
     Columns that only the training named may be absent: new files usually have no labels.
     """
-    kept = columns_of(estimator.reading_)
-    needed = {name for option in given.keys() - _OF_TEXT for name in names_in(given[option])}
+    kept = TableOptions().or_kept(estimator.reading_)
     channels = estimator.channel_names_ or ()
-    optional = frozenset({*kept.skip, kept.id, kept.time, kept.label} - needed | {*channels})
-    columns = columns_of({**estimator.reading_, **given}, numbers=True)
-    skip = (*columns.skip, columns.label)  # labels are not used
-    return replace(columns, skip=skip, label="", channels=channels, optional=optional)
+    columns = table.or_kept(estimator.reading_).columns()
+    return replace(
+        columns,
+        skip=(*columns.skip, columns.label),  # labels are not used
+        label="",
+        targets=True,  # a .ts file may have numbers in place of labels
+        channels=channels,
+        optional=frozenset(kept.named - table.named | {*channels}),
+    )
 
 
 def _forecasts(
-    forecaster: Forecaster, given: dict[str, str], files: Sequence[Path], how: PredictOptions
+    forecaster: Forecaster, table: TableOptions, files: Sequence[Path], how: PredictOptions
 ) -> Iterator[dict[str, Any]]:
     """A row for each step ahead of each series."""
-    refused = sorted(given.keys() - _OF_TEXT)
+    refused = sorted(table.given.keys() - _OF_TEXT)
     if how.proba:
         refused.append("proba")
     if how.stream:
@@ -152,7 +155,7 @@ def _forecasts(
         expected = "files, --decimal, --encoding or --json"
         raise SettingsError(f"got {param(refused[0])} for a forecaster: expected {expected}; leave it out")
     p = forecaster.check_params()
-    columns, optional = forecast_columns(p, {**forecaster.reading_, **given}), {p.id, p.time}
+    columns, optional = forecast_columns(p, table.or_kept(forecaster.reading_)), {p.id, p.time}
     if not columns.channels:
         columns = replace(columns, channels=forecaster.model_.channel_names or ())
         optional |= {*columns.channels}

@@ -448,6 +448,9 @@ def test_columns_with_numbers_as_names() -> None:
     X.loc[QUARTERS[40:], 7] = np.nan
     got = Forecaster(**SMALL, target="7", known="8").fit(X[:40]).predict(X)
     np.testing.assert_array_equal(got, expected(growth(43), known=price[:, None])[:, 1])
+    numbered = X[:40].reset_index(drop=True).assign(t=QUARTERS[:40]).rename(columns={"t": 0})
+    got = Forecaster(**SMALL, time="0", target="7", known="8").fit(numbered)
+    assert got.model_.step == "3 months"
     both = X.assign(**{"7": 0.0})  # the name as it stands is preferred
     with pytest.raises(ValueError, match="too few rows, missing or equal values"):
         Forecaster(**SMALL, target="7", known="8").fit(both[:40])

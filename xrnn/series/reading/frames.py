@@ -35,7 +35,7 @@ class Form:
     keys      the names in X of identifiers and times, or of times
     targets   the names in X of the targets: an index of all series of a wide frame, else one name
     wide      True for a column for each series
-    levels    True if the index of X holds the series and the times
+    in_index  True if the index of X has two levels, the series and the times
     dtype     of the times in X: forecasts have times of the same dtype
     """
 
@@ -43,7 +43,7 @@ class Form:
     keys: Sequence[Any]
     targets: Any
     wide: bool
-    levels: bool
+    in_index: bool
     dtype: Any
 
     @property
@@ -94,27 +94,27 @@ class Form:
             index = index.tz_localize(zone, ambiguous=np.ones(len(index), bool), nonexistent="shift_forward")
         return index.astype(self.dtype) if _is_arrow_time(self.dtype) else index
 
-    def values(self, series: Sequence[OneSeries], level: int | None) -> Any:
-        """The forecasts of series in this form: of the quantile with this number, or of all quantiles."""
+    def values(self, series: Sequence[OneSeries], place: int | None) -> Any:
+        """The forecasts of series in this form: of the quantile at this place, or of all quantiles."""
         pandas: Any = sys.modules["pandas"]
-        levels = pandas.Index(series[0].model.levels, name="quantile")
-        made = [pandas.DataFrame(each.forecast, self.index(each.times_ahead), levels) for each in series]
-        if level is not None:
-            made = [each.iloc[:, level].rename(self.targets[0]) for each in made]
+        quantiles = pandas.Index(series[0].model.levels, name="quantile")
+        made = [pandas.DataFrame(each.forecast, self.index(each.times_ahead), quantiles) for each in series]
+        if place is not None:
+            made = [each.iloc[:, place].rename(self.targets[0]) for each in made]
         if self.wide:
             columns = self.targets
-            if level is None:
-                columns = columns.repeat(len(levels))
+            if place is None:
+                columns = columns.repeat(len(quantiles))
                 parts = [columns.get_level_values(i) for i in range(columns.nlevels)]
-                names = [*columns.names, levels.name]
-                columns = pandas.MultiIndex.from_arrays([*parts, [*levels] * len(made)], names=names)
+                names = [*columns.names, quantiles.name]
+                columns = pandas.MultiIndex.from_arrays([*parts, [*quantiles] * len(made)], names=names)
             return pandas.concat(made, axis=1, sort=True).set_axis(columns, axis=1)
         if len(self.keys) == 1:
             return made[0]
         together = pandas.concat(made)
         ids = [key for key, each in zip(self.ids, made, strict=True) for _ in range(len(each))]
         together = together.set_axis(pandas.MultiIndex.from_arrays([ids, together.index], names=self.keys))
-        return together if self.levels else together.reset_index(allow_duplicates=True)
+        return together if self.in_index else together.reset_index(allow_duplicates=True)
 
 
 def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]) -> Form | None:
@@ -127,7 +127,8 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(X, pandas.Series | pandas.DataFrame):
         return None
-    levels, index = X.index.nlevels, _own_times(X.index)
+    levels = X.index.nlevels
+    index = _own_times(X.index)
     if X.ndim == 1:  # it has no columns to name
         id_name, time, target, known = "", "", "", ()
     elif levels == 2:  # the index has both
@@ -148,8 +149,9 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     keys = [each for each in (id_name, time) if each != ""]
     used = frame if is_wide else _used(frame, keys, target, known)
     parts = [frame[each] for each in keys]
-    if not time:
-        keys, parts = [*keys, *X.index.names], [*parts, *map(X.index.get_level_values, range(levels))]
+    if time == "":  # times are in the index; a column may be called 0
+        keys = [*keys, *X.index.names]
+        parts = [*parts, *map(X.index.get_level_values, range(levels))]
     if len(keys) == 2:
         keys = [default if key is None else key for key, default in zip(keys, ("id", "time"), strict=True)]
     dtype = parts[-1].dtype
