@@ -3,7 +3,8 @@
 beside   the forward and backward passes of three cells, alone and with a product of NumPy after each pair of passes;
          and the time of that product
 loop     an update of a training loop: the loop in NumPy alone; the same with the recurrence ported to xrnn and the
-         readout as it was, `h @ W`; and with `xrnn.Linear` as readout
+         readout as it was, `h @ W`; and with `xrnn.Linear` as readout. The loop of the leaky layer has noise in the
+         units, drawn in each update, and one sign for the weights of a unit: docs/how-to/constraints.md
 
 NumPy's BLAS may keep its threads polling after a product, on the CPUs that xrnn's threads need. `SETTINGS` says what
 can be done about it. Each row of a part runs in its own process. The processes take turns, and those that wait are
@@ -45,7 +46,7 @@ CASES: Final = (
     Case(20, 64, 512, 1024),
 )
 PRODUCTS: Final = (200, 600)  # rows and columns of both matrices
-LOOPS: Final = (Case(100, 32, 10, 200), Case(50, 16, 64, 256, cell="lstm"))
+LOOPS: Final = (Case(100, 32, 10, 200), Case(50, 16, 64, 256, cell="lstm"), Case(100, 32, 10, 200, cell="leak"))
 OUTPUTS: Final = 10
 FORMS: Final = ("NumPy alone", "xrnn, h @ W", "xrnn, Linear")
 _WARM: Final = 0.2  # the part of a turn that is not measured
@@ -80,6 +81,22 @@ class Beside:
         return {name: statistics.median(of_call) for name, of_call in times.items()}
 
 
+class Dale:
+    """Wh = |raw| · sign, with one sign for each row: four of five units excite."""
+
+    def __init__(self, Wh: HostArray) -> None:
+        H = len(Wh)
+        self._sign = np.where(np.arange(H) < 0.8 * H, 1, -1)[:, None].astype(Wh.dtype)
+        self._Wh, self.raw = Wh, np.abs(Wh)
+        self.write_weights()
+
+    def write_weights(self) -> None:
+        np.multiply(np.abs(self.raw), self._sign, out=self._Wh)
+
+    def gradient(self, dWh: HostArray) -> HostArray:
+        return dWh * self._sign * np.sign(self.raw)
+
+
 class Loop:
     """A training loop: a recurrence and a readout, mean squared error, gradient descent."""
 
@@ -92,23 +109,34 @@ class Loop:
         self._loop = importlib.import_module(f"benchmarks.peers.loops.{case.cell}")
         self._layer = LAYERS[case.cell](*self._weights)
         self._readout = xrnn.Linear(self._W, np.zeros(OUTPUTS, np.float32))
+        self._dale = Dale(self._weights[1]) if case.cell == "leak" else None
+        self._rng, self._terms = rng, dict[str, HostArray]()  # of a recurrence, besides x and h_prev
 
     def update(self) -> float:
         """→ the loss."""
+        case, trained = self._case, [*self._weights, self._W]
+        if self._dale:
+            noise = self._rng.standard_normal((case.T, case.N, case.H), np.float32)
+            self._terms["add"] = np.multiply(noise, np.float32(0.1), out=noise)
+            trained[1] = self._dale.raw
         loss, gradients = self._numpy() if self._form == FORMS[0] else self._ported()
-        for w, dw in zip([*self._weights, self._W], gradients, strict=True):
+        if self._dale:
+            gradients[1] = self._dale.gradient(gradients[1])
+        for w, dw in zip(trained, gradients, strict=True):
             w -= np.float32(0.01) * dw
+        if self._dale:
+            self._dale.write_weights()
         return loss
 
     def _numpy(self) -> tuple[float, list[HostArray]]:
         problem, (Wx, Wh, b) = self._problem, self._weights
-        hs, kept = self._loop.forward(problem.x, *problem.states, Wx, Wh, b)
+        hs, kept = self._loop.forward(problem.x, *problem.states, Wx, Wh, b, **self._terms)
         loss, dh, dW = self._own_readout(hs[1:])
         *_, dWx, dWh, db = self._loop.backward(dh, hs, kept, problem.x, Wx, Wh)
         return loss, [dWx, dWh, db, dW]
 
     def _ported(self) -> tuple[float, list[HostArray]]:
-        result = self._layer.forward(self._problem.x, *self._problem.states)
+        result = self._layer.forward(self._problem.x, *self._problem.states, **self._terms)
         h = result[0] if isinstance(result, tuple) else result
         if self._form == "xrnn, Linear":
             y = self._readout.forward(h)

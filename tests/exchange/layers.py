@@ -20,6 +20,7 @@ ROUNDING: Any = {"rtol": 2e-6, "atol": 2e-6}
 ONE_WAY: dict[str, Any] = {
     "tanh": lambda **o: RNN.init(D, H, **o),
     "relu": lambda **o: RNN.init(D, H, nonlinearity="relu", **o),
+    "softplus": lambda **o: RNN.init(D, H, nonlinearity="softplus", **o),
     "lstm": lambda **o: LSTM.init(D, H, **o),
     "gru": lambda **o: GRU.init(D, H, **o),
     "gru, reset before": lambda **o: GRU.init(D, H, reset_after=False, **o),

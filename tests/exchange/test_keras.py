@@ -25,6 +25,7 @@ pytestmark = [
 KERAS: dict[str, Any] = {
     "SimpleRNN": lambda **o: keras.layers.SimpleRNN(H, **o),
     "relu": lambda **o: keras.layers.SimpleRNN(H, activation="relu", **o),
+    "softplus": lambda **o: keras.layers.SimpleRNN(H, activation="softplus", **o),
     "LSTM": lambda **o: keras.layers.LSTM(H, **o),
     "GRU": lambda **o: keras.layers.GRU(H, **o),
     "reset before": lambda **o: keras.layers.GRU(H, reset_after=False, **o),
@@ -174,7 +175,7 @@ def test_keras_layers_that_are_refused() -> None:
     rows: list[tuple[type[Exception], Any, str, str]] = [
         (ValueError, built(L.LSTM(H, activation="relu")), "activation='relu'", "expected tanh"),
         (ValueError, built(L.GRU(H, recurrent_activation="hard_sigmoid")), "='hard_sigmoid'", "expected sigmoid"),
-        (ValueError, built(L.SimpleRNN(H, activation="linear")), "='linear'", "expected tanh or relu"),
+        (ValueError, built(L.SimpleRNN(H, activation="linear")), "='linear'", "expected tanh or relu or softplus"),
         (ValueError, built(L.Dense(H, activation="softmax")), "='softmax'", "expected linear"),
         (ValueError, built(L.Bidirectional(L.GRU(H), merge_mode="sum")), "merge_mode='sum'", "expected 'concat'"),
         *((TypeError, layer, "layer is a", "one by one") for layer in (Mine(H), L.RNN(L.LSTMCell(H)), L.ReLU(), 3)),

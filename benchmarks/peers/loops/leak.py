@@ -8,13 +8,17 @@ from benchmarks.cases import LEAK
 from xrnn.typing import HostArray
 
 
-def forward(x: HostArray, h_prev: HostArray, Wx: HostArray, Wh: HostArray, b: HostArray) -> tuple[HostArray, HostArray]:
+def forward(
+    x: HostArray, h_prev: HostArray, Wx: HostArray, Wh: HostArray, b: HostArray, add: HostArray | None = None
+) -> tuple[HostArray, HostArray]:
     T, N, D = x.shape
     H = len(b)
     hs = np.empty((T + 1, N, H), x.dtype)
     hs[0] = h_prev
     ys = np.matmul(x.reshape(T * N, D), Wx).reshape(T, N, H)
     ys += b
+    if add is not None:
+        ys += add
     recurrent = np.empty((N, H), x.dtype)
     for t in range(T):
         ys[t] += np.matmul(hs[t], Wh, out=recurrent)
