@@ -16,22 +16,23 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.cases import COMMON, SIZES, Case
-from benchmarks.peers import MODULES
+from benchmarks.peers import MODULES, MODULES_IN_BFLOAT16
 from benchmarks.ratios import ratio
 from benchmarks.tables import table, wide_console
 from benchmarks.worker import timed, workers
 
 _PEERS: Final = ("torch", MODULES)
+_UNDER_AUTOCAST: Final = ("torch-bfloat16", MODULES_IN_BFLOAT16)
 _OPERATIONS: Final = {"forward": "inference", "train": "training", "train on data": "training on data"}
 
 CASES: Final = tuple(Case(*sizes, cell=cell) for cell in COMMON for sizes in SIZES["lstm"])
 
 
-def measure(cases: Sequence[Case], rounds: int, threads: int) -> dict[str, Any]:
-    """Times in microseconds, one a round."""
+def measure(cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: int) -> dict[str, Any]:
+    """Times in microseconds, one a round. `peers`: PyTorch's modules, then xrnn.torch's."""
     machine.pin(threads)
     measured = []
-    with workers(_PEERS, threads) as started:
+    with workers(peers, threads) as started:
         if not started:
             sys.exit("nothing to compare: PyTorch is not installed")
         for case in cases:
@@ -41,7 +42,7 @@ def measure(cases: Sequence[Case], rounds: int, threads: int) -> dict[str, Any]:
             measured.append({"case": case.name, "cell": case.cell, **sizes, "microseconds": times, "errors": errors})
         versions = {worker.peer: worker.about for worker in started}
     about = machine.describe(threads)
-    return {"machine": about, "versions": versions, "dtype": "float32", "rounds": rounds, "cases": measured}
+    return {"machine": about, "versions": versions, "peers": [*peers], "rounds": rounds, "cases": measured}
 
 
 def print_modules(results: dict[str, Any], console: Console) -> None:
@@ -57,7 +58,7 @@ def print_modules(results: dict[str, Any], console: Console) -> None:
         for case in cases:
             row = [", ".join(str(case[letter]) for letter in "TNDH")]
             for operation in _OPERATIONS:
-                theirs, ours = (case["microseconds"][operation][peer] for peer in _PEERS)
+                theirs, ours = (case["microseconds"][operation][peer] for peer in results["peers"])
                 compared = ratio(ours, theirs)
                 ratios[operation].append(compared.median)
                 row += [f"{statistics.median(times):,.1f}" for times in (theirs, ours)]
@@ -75,13 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--cases", default="", help="only cases of this cell, or with such a part in the name: N64-D256"
     )
+    parser.add_argument("--autocast", action="store_true", help="both under torch.autocast to bfloat16")
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
     cases = machine.cases_named(parser, CASES, options.cases)
     machine.print_version()
-    results = measure(cases, options.rounds, options.threads)
-    machine.write(results, options.out / "torch_modules.json")
+    results = measure(cases, _UNDER_AUTOCAST if options.autocast else _PEERS, options.rounds, options.threads)
+    machine.write(results, options.out / f"torch_modules{'_autocast' if options.autocast else ''}.json")
     print_modules(results, wide_console())
 
 

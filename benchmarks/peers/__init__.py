@@ -65,16 +65,19 @@ PEERS: Final = {
     "xrnn-bfloat16": Peer("xrnn_layer", environment={"XRNN_PRECISION": "bfloat16"}, tolerance=_BFLOAT16),
     "bare-read": Peer("bare_read"),
     "torch-bfloat16": Peer("torch_rnn", {"bfloat16": True}, tolerance=_BFLOAT16),
+    "xrnn.torch-bfloat16": Peer("torch_rnn", {"library": "xrnn.torch", "bfloat16": True}, tolerance=_BFLOAT16),
 }
-MODULES: Final = "xrnn.torch"
+MODULES, MODULES_IN_BFLOAT16 = "xrnn.torch", "xrnn.torch-bfloat16"
 TORCH: Final = ("torch", "torch-minimal")  # PyTorch's own modules, and eager code for the cells that it lacks
 IN_BFLOAT16: Final = ("xrnn-bfloat16", "torch-bfloat16")
 FROZEN, BARE_READ = "xrnn.freeze", "bare-read"
 THREE_PRODUCTS: Final = "xrnn-bfloat16x3"
-OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, THREE_PRODUCTS, "xrnn-bfloat16")
+OURS: Final = ("xrnn", FROZEN, "xrnn-plain", MODULES, MODULES_IN_BFLOAT16, THREE_PRODUCTS, "xrnn-bfloat16")
 # The default peers of a comparison. `benchmarks.torch_modules` compares xrnn.torch with PyTorch.
 COMPARED: Final = tuple(
-    peer for peer in PEERS if peer not in (MODULES, FROZEN, BARE_READ, THREE_PRODUCTS, *IN_BFLOAT16)
+    peer
+    for peer in PEERS
+    if peer not in (MODULES, MODULES_IN_BFLOAT16, FROZEN, BARE_READ, THREE_PRODUCTS, *IN_BFLOAT16)
 )
 # The default peers of `benchmarks.compare --steps` and `--tiles`.
 OF_STEPS: Final = ("xrnn", FROZEN, "onnxruntime", "torch")

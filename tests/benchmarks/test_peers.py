@@ -30,6 +30,7 @@ CELLS = {
     "torch": {"rnn", "lstm", "gru"},
     "xrnn.torch": {"rnn", "lstm", "gru"},
     "torch-bfloat16": {"rnn", "lstm", "gru"},
+    "xrnn.torch-bfloat16": {"rnn", "lstm", "gru"},
     "torch-minimal": {"min-gru", "min-lstm", "slstm", "lru"},
     "onnxruntime": {"rnn", "lstm", "gru"},
     "reservoirpy": {"leak"},

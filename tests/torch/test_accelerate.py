@@ -117,9 +117,12 @@ def test_explain_gives_the_reason() -> None:
     for model, says in models:
         assert xrnn.torch.explain(model) == {"": says}
     modules = accelerated("GRU", 3, 4), xrnn.torch.LRU(3, 4)
-    with torch.autocast("cpu", torch.bfloat16):
-        for module in modules:
-            assert xrnn.torch.explain(module) == {"": "PyTorch: autocast is on"}
+    for module in modules:
+        with torch.autocast("cpu", torch.bfloat16):
+            assert xrnn.torch.explain(module) == {"": "kernels"}
+        with torch.autocast("cpu", torch.float16):
+            (says,) = xrnn.torch.explain(module).values()
+            assert says.startswith("PyTorch: autocast is on, to another dtype than bfloat16")
     with use_fused(False):
         assert xrnn.torch.accelerate(modules[0]) == {"": "xrnn's plain form: XRNN_FUSED=0 or use_fused(False)"}
     assert xrnn.torch.explain(nn.Linear(3, 4)) == {}

@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
+import xrnn.torch
 from tests.torch.conftest import Fallbacks
 from tests.torch.pairs import pair
 
@@ -18,7 +19,7 @@ X = torch.linspace(-1, 1, 5 * 2 * 3).reshape(5, 2, 3)
 
 
 def autocast(module: Any) -> Any:
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.float16):
         return module(X)[0]
 
 
@@ -59,6 +60,35 @@ def test_an_unsupported_call_runs_in_pytorch(call: str, fallbacks: Fallbacks) ->
     reasons = fallbacks.take()
     assert reasons
     assert all(reason.startswith(f"GRU runs in PyTorch: {why}") for reason in reasons)
+
+
+def test_fallbacks_are_counted_and_logged_once(fallbacks: Fallbacks, caplog: pytest.LogCaptureFixture) -> None:
+    """By module and reason: a program that ends in PyTorch says so, but not at each call."""
+    _, ours = pair("GRU", 3, 4)
+    _, other = pair("GRU", 3, 4)
+    with torch.no_grad():
+        for _ in range(3):
+            autocast(ours)
+        ours(X.as_subclass(Watched))
+        autocast(other)
+        ours(X)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    casts = "autocast is on, to another dtype than bfloat16 or on another device than the CPU"
+    watched = "the input is a Watched, not a plain tensor"
+    assert warned == [f"GRU runs in PyTorch: {why}" for why in (casts, watched, casts)]
+    assert xrnn.torch.explain(ours) == {"": f"kernels; ran in PyTorch: {casts} (3 times); {watched} (1 times)"}
+    fallbacks.take()
+
+
+def test_the_number_of_reasons_is_limited(fallbacks: Fallbacks) -> None:
+    """A program may call a module with any number of shapes."""
+    _, ours = pair("GRU", 3, 4)
+    for n in range(1, 30):
+        ours(torch.zeros(n, 0, 3))
+    (says,) = xrnn.torch.explain(ours).values()
+    assert says.count("times)") == 9
+    assert says.startswith("kernels; ran in PyTorch: other reasons (21 times); the input is (")
+    fallbacks.take()
 
 
 def test_a_weight_that_has_become_a_subclass(fallbacks: Fallbacks) -> None:

@@ -7,7 +7,7 @@
     layer = xrnn.torch.GRU(32, 64, num_layers=2)      # or in place of torch.nn.GRU
     layer = xrnn.torch.MinGRU(32, 64)                 # or MinLSTM, SLSTM, LRU: PyTorch has none of them
 
-Calls that the kernels do not support run in PyTorch as before; the logger `xrnn.torch` gives the reason at level DEBUG.
+Calls that the kernels do not support run in PyTorch as before; the logger `xrnn.torch` warns once of each reason.
 """
 
 from xrnn.exchange.torch import import_torch as _import_torch

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from xrnn.backend import fused_forms
+from xrnn.torch.fallbacks import counted
 from xrnn.torch.forward import PYTORCH_FORWARDS
 from xrnn.torch.methods import bind, is_bound, unbind
 from xrnn.torch.modules import KernelModule
@@ -57,14 +58,18 @@ def explain(model: nn.Module) -> dict[str, str]:
 
     With XRNN_FUSED=0 or `use_fused(False)`, the answer is "xrnn's plain form: " and the reason. It also
     depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still run in
-    PyTorch, for example because of the dtype of its input; the logger `xrnn.torch` then gives the reason at level
-    DEBUG.
+    PyTorch, for example because of the dtype of its input. The answer then goes on with the number of such calls, for
+    each reason, and the logger `xrnn.torch` gives each reason once, at level WARNING.
 
     Raises TypeError if `model` is not a module.
     """
     ours = "kernels" if fused_forms().enabled else "xrnn's plain form: XRNN_FUSED=0 or use_fused(False)"
-    obstacles = {name: _why_pytorch(module) for name, module in _named_modules(model) if _is_recurrent(module)}
-    return {name: ours if why is None else f"PyTorch: {why}" for name, why in obstacles.items()}
+    answers = {}
+    for name, module in _named_modules(model):
+        if _is_recurrent(module):
+            why = _why_pytorch(module)
+            answers[name] = (ours if why is None else f"PyTorch: {why}") + counted(module)
+    return answers
 
 
 def _named_modules(model: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xrnn.exchange.torch_weights import CELLS, merged_bias, split, transposed
 from xrnn.ops.cell import Cell
+from xrnn.torch.fallbacks import Reasons
 from xrnn.torch.memory import Memory
 from xrnn.typing import Array
 
@@ -33,6 +34,7 @@ class Direction:
     tensors: list[Tensor]  # the weights, detached: after `weight.data = …` they still have the old values
     layouts: Layouts  # of `tensors`, when the arrays were made
     arrays: list[Array]  # in the order of `torch_weights.TorchWeights`
+    reasons: Reasons  # of the module, for gradients that run in PyTorch
     cell: Cell = field(init=False)
     Wx: Array = field(init=False)  # (D, G·H), a view of weight_ih
     Wh: Array = field(init=False)  # (H, G·H), a view of weight_hh, or (k, H/k, G·H/k)
@@ -51,15 +53,15 @@ class Direction:
         self.last = slice(0, 1) if self.reverse else slice(-1, None)
 
     @classmethod
-    def of(cls, mode: str, memory: Memory, reverse: bool, weights: Sequence[Tensor]) -> Direction:
+    def of(cls, mode: str, memory: Memory, reverse: bool, weights: Sequence[Tensor], reasons: Reasons) -> Direction:
         tensors = [w.detach() for w in weights]
-        return cls(mode, memory, reverse, tensors, layouts_of(tensors), [memory.weight(t) for t in tensors])
+        return cls(mode, memory, reverse, tensors, layouts_of(tensors), [memory.weight(t) for t in tensors], reasons)
 
     def with_weights(self, weights: Sequence[Tensor]) -> Direction:
         """This direction with other weights. Returns `self` if its arrays are views of these weights already."""
         if layouts_of(weights) == self.layouts:
             return self
-        return self.of(self.mode, self.memory, self.reverse, weights)
+        return self.of(self.mode, self.memory, self.reverse, weights, self.reasons)
 
     @property
     def bias(self) -> Array:

@@ -12,8 +12,10 @@ from torch import _VF, Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from xrnn.exchange.torch_weights import CELLS
+from xrnn.torch.autocast import under_autocast
+from xrnn.torch.fallbacks import count, reasons_of
 from xrnn.torch.recurrence import recurrence, refuse_memory
-from xrnn.torch.unsupported import Unsupported, check_mode, check_tensor, dynamo_callback, in_dynamo
+from xrnn.torch.unsupported import Unsupported, casts, check_mode, check_tensor, dynamo_callback, in_dynamo
 from xrnn.torch.weights import directions_of, weights_of
 
 _log: Final = logging.getLogger("xrnn.torch")
@@ -43,6 +45,8 @@ def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
         if original not in PYTORCH_FORWARDS:
             raise Unsupported("its forward was replaced")
         call, states = _packed if isinstance(input, PackedSequence) else _padded, _given(module, hx)
+        if casts():
+            call = functools.partial(under_autocast, call, original)
         if dynamo_callback() is not None:
             return _uncompiled()(call, module, input, states)
         return call(module, input, states)
@@ -51,9 +55,15 @@ def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
     except MemoryError as error:
         refuse_memory(module.mode, error)
     # Outside the `except` block, so that an error from PyTorch does not have Unsupported as its context.
-    if not in_dynamo():  # a logging call would break the graph of torch.compile
+    if in_dynamo():  # a logging call would break the graph of torch.compile
+        return original(module, input, hx)
+    try:
+        result = original(module, input, hx)
+    except BaseException:
         _log.debug("%s runs in PyTorch: %s", type(module).__name__, why)
-    return original(module, input, hx)
+        raise
+    count(reasons_of(module), type(module).__name__, why)
+    return result
 
 
 def _given(module: Any, hx: Any) -> list[Any]:

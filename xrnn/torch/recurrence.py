@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from operator import is_not
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -13,12 +13,12 @@ from torch import Tensor
 from xrnn.exchange.torch_weights import bias_gradients, transposed
 from xrnn.ops.heads import hidden_size
 from xrnn.ops.inputs import Inputs, Trace
+from xrnn.precision import precision, use_precision
 from xrnn.torch import original
 from xrnn.torch.direction import Direction
+from xrnn.torch.fallbacks import count
 from xrnn.torch.unsupported import Unsupported, check_gradients
 from xrnn.typing import Array
-
-_log: Final = logging.getLogger("xrnn.torch")
 
 
 def recurrence(
@@ -50,6 +50,7 @@ class _Recurrence(torch.autograd.Function):
             if trace.z is not None:
                 kept.append(tensor(trace.z))
         ctx.direction, ctx.lengths, ctx.states, ctx.weights = direction, lengths, states, others[states:]
+        ctx.precision = precision().name
         ctx.leaf = (x, trace.inputs.x) if x.is_leaf else (None, None)
         # The result h is a view of kept[0]. It is saved so that PyTorch refuses `backward` if the caller changes it.
         ctx.save_for_backward(x, *others, results[0], *kept)
@@ -70,20 +71,25 @@ class _Recurrence(torch.autograd.Function):
         try:
             check_gradients((dh, *dfinal))
         except Unsupported as why:
-            _log.debug("%s: the gradient runs in PyTorch: %s", direction.mode, why)
+            count(direction.reasons, f"{direction.mode}: the gradient", why)
             if x is leaf:
                 x = original.with_value(x, direction.memory.tensor(leaf_array))
             weights = list(map(original.with_value, weights, values))
             gradients = original.gradients(direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
             return None, None, None, *gradients
         try:
-            with direction.memory.entered():
+            # Autocast ends before `backward`, which has the precision of the forward pass all the same.
+            with direction.memory.entered(), _precision(ctx.precision):
                 direction = direction.with_weights(values)
                 x = leaf_array if x is leaf else direction.memory.array(x)
                 found = _backward(direction, x, ctx.lengths, states, kept, dh, dfinal, needed)
         except MemoryError as error:
             refuse_memory(direction.mode, error)
         return None, None, None, *found
+
+
+def _precision(name: Any) -> AbstractContextManager[None]:
+    return nullcontext() if precision().name == name else use_precision(name)
 
 
 def refuse_memory(mode: str, error: MemoryError) -> NoReturn:

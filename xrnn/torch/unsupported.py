@@ -13,7 +13,7 @@ PLAIN: Final = frozenset((torch.Tensor, torch.nn.Parameter))
 
 
 # Names for PyTorch's functions: to look them up in its modules would take as long as to call them.
-_casts: Final = torch._C._is_any_autocast_enabled
+casts: Final = torch._C._is_any_autocast_enabled
 _traced: Final = torch._C._get_tracing_state
 _compiled: Final = torch.compiler.is_compiling
 in_dynamo: Final = torch.compiler.is_dynamo_compiling
@@ -27,19 +27,29 @@ class Unsupported(Exception):
     """The kernels do not support this call; the message is the reason."""
 
 
+class Recorded(Unsupported):
+    """PyTorch records its own operations, as the caller wants: no reason for a warning."""
+
+
 def check_mode() -> None:
     """Raises Unsupported in modes that change or record PyTorch's operations, since kernels bypass these."""
     # This check is first: torch.compile knows it, and would break its graph at the others.
     if _compiled() or _traced() is not None:
-        raise Unsupported("the model is being traced, compiled or exported")
-    if _casts():
-        raise Unsupported("autocast is on")
+        raise Recorded("the model is being traced, compiled or exported")
+    if casts() and not rounds_to_bfloat16():
+        raise Unsupported("autocast is on, to another dtype than bfloat16 or on another device than the CPU")
     if _transformed():
         raise Unsupported("a transform of torch.func (vmap, grad, …) is active")
     if _dispatched():
         raise Unsupported("a TorchDispatchMode is active")
     if forward_ad._current_level >= 0:
         raise Unsupported("forward-mode differentiation is active")
+
+
+def rounds_to_bfloat16() -> bool:
+    """Whether autocast to bfloat16 is on for the CPU, and none for CUDA."""
+    on, dtype_of = torch.is_autocast_enabled, torch.get_autocast_dtype
+    return on("cpu") and dtype_of("cpu") is torch.bfloat16 and not on("cuda")
 
 
 def check_tensor(name: str, tensor: Any, like: torch.Tensor | None = None) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from xrnn.exchange.torch_weights import CELLS, shapes
 from xrnn.torch.direction import Direction, Layouts, layouts_of
+from xrnn.torch.fallbacks import reasons_of
 from xrnn.torch.memory import memory_of
 from xrnn.torch.unsupported import DTYPES, PLAIN, Unsupported, check_tensor
 
@@ -86,6 +87,7 @@ def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
             f"it has {len(weights)} weights, but num_layers={module.num_layers}, bidirectional={module.bidirectional} "
             f"and bias={module.bias} need {expected}"
         )
+    reasons = reasons_of(module)
     made = []
     for k in range(count * module.num_layers):
         own = slice(k * width, (k + 1) * width)
@@ -95,5 +97,5 @@ def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
             check_tensor(name, w, x)
             if w.shape != shape:
                 raise Unsupported(f"{name} is {tuple(w.shape)}, not {shape}")
-        made.append(Direction.of(module.mode, memory, k % count == 1, weights[own]))
+        made.append(Direction.of(module.mode, memory, k % count == 1, weights[own], reasons))
     return Wrapped(_sizes_of(module.__dict__), x.dtype, x.device, layouts_of(weights), made)

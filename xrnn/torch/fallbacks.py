@@ -1,0 +1,45 @@
+"""Calls and gradients that ran in PyTorch: counted by module and reason, and logged once for each."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+from xrnn.torch.unsupported import Recorded, Unsupported
+
+Reasons: TypeAlias = Counter[str]
+
+_log: Final = logging.getLogger("xrnn.torch")
+_MOST_REASONS: Final = 8  # of a module; a reason may name a shape, and a program may use any number of shapes
+_OTHER: Final = "other reasons"
+_reasons: Final[WeakKeyDictionary[Any, Reasons]] = WeakKeyDictionary()
+
+
+def reasons_of(module: Any) -> Reasons:
+    """The counts of this module."""
+    return _reasons.setdefault(module, Counter())
+
+
+def count(reasons: Reasons, what: str, why: Unsupported) -> None:
+    """Count a call or a gradient, and log it: at level WARNING the first time for this reason, then at DEBUG.
+
+    what   ran in PyTorch, for the message: "LSTM", or "LSTM: the gradient"
+    """
+    level = logging.DEBUG
+    if not isinstance(why, Recorded):
+        reason = f"the gradient: {why}" if what.endswith("the gradient") else str(why)
+        is_new = reason not in reasons and len(reasons) < _MOST_REASONS
+        reasons[reason if reason in reasons or is_new else _OTHER] += 1
+        if is_new:
+            level = logging.WARNING
+    _log.log(level, "%s runs in PyTorch: %s", what, why)
+
+
+def counted(module: Any) -> str:
+    """What ran in PyTorch so far, for `explain`: "" if nothing did."""
+    reasons = _reasons.get(module)
+    if not reasons:
+        return ""
+    return "; ran in PyTorch: " + "; ".join(f"{reason} ({n:,} times)" for reason, n in reasons.most_common())
