@@ -18,10 +18,12 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from xrnn.ops import affine, cross_entropy, int8, recurrence
+from xrnn.ops import affine, causal_convolution, cross_entropy, int8, recurrence, selective_scan
+from xrnn.ops.causal_convolution import ConvolutionGradients, ConvolutionInputs, ConvolutionOutputs
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
 from xrnn.ops.products import Products, in_bfloat16
+from xrnn.ops.selective_scan import ScanGradients, ScanInputs, ScanOutputs
 from xrnn.precision import check_environment
 from xrnn.precision import precision as precision
 from xrnn.setting import Setting, within
@@ -36,9 +38,20 @@ Operation: TypeAlias = Literal[
     "cross_entropy",
     "add_rows",
     "int8_forward",
+    "selective_scan_forward",
+    "selective_scan_backward",
+    "causal_convolution_forward",
+    "causal_convolution_backward",
 ]
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 RECURRENCES: Final[tuple[Operation, ...]] = ("recurrence_forward", "recurrence_backward")
+# The operations of selective state-space models, which have no cell.
+STATE_SPACES: Final[tuple[Operation, ...]] = (
+    "selective_scan_forward",
+    "selective_scan_backward",
+    "causal_convolution_forward",
+    "causal_convolution_backward",
+)
 # The operations whose products of float32 arrays `set_precision` may change.
 MULTIPLYING: Final[tuple[Operation, ...]] = (*RECURRENCES, "affine_forward", "affine_backward")
 
@@ -241,3 +254,31 @@ class Backend:
         inputs.check()
         trace = recurrence.forward(self.xp, int8.products(self.products()), cell, inputs, training=False)
         return trace.states, None, None
+
+    def selective_scan_forward(self, inputs: ScanInputs, training: bool) -> ScanOutputs:
+        """→ y, last, saved; see `xrnn.ops.selective_scan`. `saved` is None unless `training`.
+
+        Raises TypeError if the inputs do not fit each other.
+        """
+        inputs.check()
+        return selective_scan.forward(self.xp, inputs, training)
+
+    def selective_scan_backward(
+        self, inputs: ScanInputs, saved: Array, dy: Array | None, dlast: Array | None = None
+    ) -> ScanGradients:
+        """The gradients of `selective_scan_forward` by all operands, from those of y and last; None for zeros.
+
+        saved   as the forward pass in training returned it
+        """
+        return selective_scan.backward(self.xp, inputs, saved, dy, dlast)
+
+    def causal_convolution_forward(self, inputs: ConvolutionInputs) -> ConvolutionOutputs:
+        """→ y, last; see `xrnn.ops.causal_convolution`.   Raises TypeError if the inputs do not fit each other."""
+        inputs.check()
+        return causal_convolution.forward(self.xp, inputs)
+
+    def causal_convolution_backward(
+        self, inputs: ConvolutionInputs, dy: Array | None, dlast: Array | None = None
+    ) -> ConvolutionGradients:
+        """The gradients of `causal_convolution_forward` by all operands, from those of y and last; None for zeros."""
+        return causal_convolution.backward(self.xp, inputs, dy, dlast)

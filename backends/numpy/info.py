@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xrnn import optional
-from xrnn.backend import MULTIPLYING, RECURRENCES, Backend, Explanation, Operation, fused_forms, precision
+from xrnn.backend import MULTIPLYING, RECURRENCES, STATE_SPACES, Backend, Explanation, Operation, fused_forms, precision
 from xrnn.backends import numpy as cpu
 from xrnn.backends.numpy import machine
 from xrnn.ops.cell import Cell
@@ -32,7 +32,7 @@ def explain(
     backend: Backend, default: Explanation, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any
 ) -> Explanation:
     """Which form of `operation` runs, and why: see `xrnn.info.explain`."""
-    if operation == "matmul_add" or not fused_forms().enabled:
+    if operation in ("matmul_add", *STATE_SPACES) or not fused_forms().enabled:
         return default
     if operation == "add_rows":
         return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")

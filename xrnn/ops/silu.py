@@ -1,0 +1,24 @@
+"""silu(x) = x σ(x), its derivative, and σ, as new arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xrnn.ops.cells import gates
+from xrnn.typing import Array
+
+
+def sigmoid(xp: Any, x: Array) -> Array:
+    y: Array = xp.array(x)
+    gates.sigmoid(xp, y)
+    return y
+
+
+def silu(xp: Any, x: Array) -> Array:
+    return x * sigmoid(xp, x)
+
+
+def silu_slope(xp: Any, x: Array) -> Array:
+    """The derivative of silu."""
+    s = sigmoid(xp, x)
+    return s * (1 + x * (1 - s))
