@@ -74,12 +74,12 @@ def cases() -> dict[str, list[str]]:
     found = dict(CASES)
     for name, words in TRAINED.items():
         command = name.split("-")[0]
-        train = f"{command} {words}" + " --seed 3 --epochs 4" * (command != "forecast")
+        train = f"{command} {words}" + ("" if command == "forecast" else " --seed 3 --epochs 4")
         predict = f"predict {MODELS[command]}.safetensors {words.split(' --')[0].split()[-1]}"
         found[name] = [
             train,
             f"{train} --json --out second.safetensors",
-            f"{predict} --json" + " --proba" * (command == "classify"),
+            f"{predict} --json" + (" --proba" if command == "classify" else ""),
             f"info {MODELS[command]}.safetensors",
         ]
     return found

@@ -60,22 +60,22 @@ def copy_checkout() -> None:
 def planted(path: Path, text: str, replacement: str, compiles: str) -> Iterator[None]:
     """`compiles`: a part of the object's path. The file keeps its time of change: no other object is compiled."""
     code, times = path.read_text(encoding="utf-8"), path.stat()
-    outputs = [each for each in BUILD.rglob("*.o") if compiles and compiles in str(each.relative_to(BUILD))]
+    outputs = [file for file in BUILD.rglob("*.o") if compiles and compiles in str(file.relative_to(BUILD))]
     outputs += [*COPY.glob("backends/numpy/_kernels*.so")] if outputs else []
 
     def write(code: str) -> None:
         path.write_text(code, encoding="utf-8")
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
-    for each in outputs:
-        each.rename(f"{each}.sound")
+    for file in outputs:
+        file.rename(f"{file}.sound")
     write(code.replace(text, replacement))
     try:
         run("cmake", "--build", BUILD)
         yield
     finally:
-        for each in outputs:
-            Path(f"{each}.sound").replace(each)
+        for file in outputs:
+            Path(f"{file}.sound").replace(file)
         write(code)
 
 

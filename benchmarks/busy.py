@@ -118,7 +118,7 @@ def rates(workers: Sequence[Child], case: Case, settings: Mapping[str, int], sec
     for worker in workers:
         worker.send("rates", numbers, seconds / max(1, round(seconds / TURN)), start, start + seconds * len(numbers))
     by_worker = [worker.receive() for worker in workers]
-    return {name: sum(each[threads] for each in by_worker) for name, threads in settings.items()}
+    return {name: sum(worker[threads] for worker in by_worker) for name, threads in settings.items()}
 
 
 Measured = dict[str, dict[str, list[float]]]  # setup, such as the number of processes → setting → a rate for each round

@@ -56,7 +56,7 @@ class Case:
     @property
     def name(self) -> str:
         kind = "" if self.cell == "rnn" else f"{self.cell}-"
-        return f"{kind}T{self.T}-N{self.N}-D{self.D}-H{self.H}{'-ragged' * self.ragged}"
+        return f"{kind}T{self.T}-N{self.N}-D{self.D}-H{self.H}{'-ragged' if self.ragged else ''}"
 
     @property
     def base(self) -> Case | None:

@@ -202,13 +202,13 @@ def beside(rounds: int, seconds: float, console: Console) -> list[dict[str, Any]
     first = next(iter(SETTINGS))
 
     def compared(call: str, row: Row, alone: Row) -> str:
-        ours, theirs = ([each[call] for each in times[name]] for name in (alone, row))
+        ours, theirs = ([one_round[call] for one_round in times[name]] for name in (alone, row))
         return f"{ratio(ours, theirs).median:.2f}"
 
     lines = []
     for setting in SETTINGS:
         for case in CASES:
-            alone = statistics.median(each["passes"] for each in times[case, None, setting])
+            alone = statistics.median(one_round["passes"] for one_round in times[case, None, setting])
             ratios = [compared("passes", (case, product, setting), (case, None, first)) for product in products]
             of_product = [compared("product", (case, p, setting), (None, p, first)) for p in PRODUCTS]
             lines.append([setting, case.name, f"{alone:,.0f}", *ratios, *of_product])
@@ -224,8 +224,8 @@ def loop(rounds: int, seconds: float, console: Console) -> list[dict[str, Any]]:
     first, lines = next(iter(SETTINGS)), []
     for setting in SETTINGS:
         for case in LOOPS:
-            before = [each["update"] for each in times[case, FORMS[0], first]]
-            after = [[each["update"] for each in times[case, form, setting]] for form in FORMS]
+            before = [one_round["update"] for one_round in times[case, FORMS[0], first]]
+            after = [[one_round["update"] for one_round in times[case, form, setting]] for form in FORMS]
             speeds = [f"{ratio(updates, before).median:.2f}" for updates in after]
             lines.append([setting, case.name, f"{statistics.median(before):,.0f}", *speeds])
     columns = ["", "T, N, D, H", "NumPy alone, µs", *FORMS]

@@ -145,13 +145,13 @@ class Apart:
 
     def ask(self, updates: int) -> dict[str, Any]:
         """The times of the slowest."""
-        for each in self._all:
-            each.send(updates)
-        return max((each.receive() for each in self._all), key=lambda times: float(times["seconds"]))
+        for process in self._all:
+            process.send(updates)
+        return max((process.receive() for process in self._all), key=lambda times: float(times["seconds"]))
 
     def close(self) -> None:
-        for each in self._all:
-            each.close()
+        for process in self._all:
+            process.close()
 
 
 @contextlib.contextmanager
@@ -179,8 +179,8 @@ def measure(cell: str, size: int, batch: int, steps: int, rounds: int, updates: 
     return {
         "cell": cell,
         "groups": [asdict(group) for group in groups],
-        "seconds": {name: [each["seconds"] / updates for each in results] for name, results in asked.items()},
-        "reduced": [each["reduced"] / updates for each in of_ranks],
+        "seconds": {name: [answer["seconds"] / updates for answer in results] for name, results in asked.items()},
+        "reduced": [answer["reduced"] / updates for answer in of_ranks],
         "sent": of_ranks[0]["sent"],
     }
 
@@ -188,8 +188,8 @@ def measure(cell: str, size: int, batch: int, steps: int, rounds: int, updates: 
 def in_turns(running: Mapping[str, Started | Apart], rounds: int, updates: int) -> dict[str, list[dict[str, Any]]]:
     """The results of each round, by name. Each makes a round before, which is not counted."""
     asked: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
-    for each in running.values():
-        each.ask(updates)
+    for group in running.values():
+        group.ask(updates)
     for order in rotated(list(running), rounds):
         for name in order:
             asked[name].append(running[name].ask(updates))
@@ -215,7 +215,7 @@ def report(results: dict[str, Any]) -> str:
 
 def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[str]:
     cell, seconds = results["cell"], results["seconds"]
-    lines, of = [f"{cell}"], {(each["library"], each["size"], each["batch"]): each for each in results["groups"]}
+    lines, of = [f"{cell}"], {(group["library"], group["size"], group["batch"]): group for group in results["groups"]}
 
     def times(library: str, count: int) -> list[float]:
         return seconds[Group(library, count, batch).name]
@@ -224,11 +224,13 @@ def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[
         if (library, 1, batch) not in of:
             continue
         rate = steps * batch * size / statistics.median(times(library, size))
-        low, speedup, high = (size * each for each in quartiles(_divided(times(library, 1), times(library, size))))
+        low, speedup, high = (
+            size * quotient for quotient in quartiles(_divided(times(library, 1), times(library, size)))
+        )
         lines.append(f"  {name:22} {rate:>9,.0f} characters/s, {speedup:.2f} ({low:.2f}–{high:.2f}) times one process")
         if library != "xrnn":
             lines.append(f"  {'xrnn / ' + name:33} {ratio(times('xrnn', size), times(library, size))}")
-    low, speedup, high = (size * each for each in quartiles(_divided(times("xrnn", 1), seconds[_APART])))
+    low, speedup, high = (size * quotient for quotient in quartiles(_divided(times("xrnn", 1), seconds[_APART])))
     lines.append(f"  {'processes that train alone':33} {speedup:.2f} ({low:.2f}–{high:.2f}) times one process")
     alone, together = (statistics.median(times("xrnn", count)) for count in (1, size))
     share, sent = statistics.median(results["reduced"]) / together, results["sent"]

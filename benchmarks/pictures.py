@@ -43,7 +43,7 @@ def draw_speed(results: dict[str, Any], path: Path) -> None:
 
     for narrow in (False, True):
         for dark in (False, True):
-            name = path.stem + "-narrow" * narrow + "-dark" * dark + path.suffix
+            name = f"{path.stem}{'-narrow' if narrow else ''}{'-dark' if dark else ''}{path.suffix}"
             with pyplot.rc_context(_DARK if dark else {}):
                 _draw_speed(pyplot, results, path.with_name(name), narrow)
 

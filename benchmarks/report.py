@@ -40,7 +40,9 @@ NAMES: Final = {
 }
 # Table titles by (cell, ragged).
 KINDS: Final = {
-    (cell, ragged): NAMES[cell] + ", different lengths" * ragged for cell in GATES for ragged in (False, True)
+    (cell, ragged): NAMES[cell] + (", different lengths" if ragged else "")
+    for cell in GATES
+    for ragged in (False, True)
 }
 TITLES: Final = {"step": "one step", "forward": "forward", "train": "forward + backward"}
 _COLOURS: Final = {"ahead": "green", "behind": "red", "tie": "yellow"}
@@ -268,9 +270,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not path.is_file():
                 parser.error(f"{path} is no file: expected two files of python -m benchmarks.compare")
         old, new = ({"path": path, **machine.read(path)} for path in (folder, options.new))
-        for each in (old, new):
-            if "cases" not in each:
-                parser.error(f"{each['path']} holds no cases: expected two files of python -m benchmarks.compare")
+        for results in (old, new):
+            if "cases" not in results:
+                parser.error(f"{results['path']} holds no cases: expected two files of python -m benchmarks.compare")
         print_changes(old, new, console)
         return
     if folder.is_file():

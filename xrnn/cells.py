@@ -75,10 +75,10 @@ def register_cell(layer: LayerClass) -> LayerClass:
         got = layer.__name__ if isinstance(layer, type) else f"a {kind_of(layer)}"
         raise TypeError(f"layer is {got}: expected a subclass of RecurrentLayer; pass the class itself")
     name = layer._cell_with({}).name
-    earlier = [key for key, each in CELLS.items() if _place(each) == _place(layer)]
-    others = {key: each for key, each in CELLS.items() if key not in earlier}
+    earlier = [key for key, registered in CELLS.items() if _place(registered) == _place(layer)]
+    others = {key: registered for key, registered in CELLS.items() if key not in earlier}
     kinds = (*others.values(), *LEAVES, *CONTAINERS)
-    if name in (*others, *VARIANTS) or layer.__name__ in (each.__name__ for each in kinds):
+    if name in (*others, *VARIANTS) or layer.__name__ in (kind.__name__ for kind in kinds):
         raise ValueError(
             f"{layer.__name__} with the cell {name!r} has the name of a registered layer: expected new names; rename "
             "the class and its cell"

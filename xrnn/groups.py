@@ -133,8 +133,14 @@ def _as_list(layers: Any) -> list[Any]:
     if isinstance(layers, dict) and isinstance(layers.get("layers"), list | tuple | dict):
         raise TypeError("layers is one parameter group: expected a list of groups; put it into a list, as in [group]")
     given: list[Any] = []
-    for each in [layers] if _is_network(layers) else layers.values() if isinstance(layers, Mapping) else layers:
-        given += _distinct([*each.values()]) if _is_network(each) else [each]
+    if _is_network(layers):
+        listed: Iterable[Any] = [layers]
+    elif isinstance(layers, Mapping):
+        listed = layers.values()
+    else:
+        listed = layers
+    for layer in listed:
+        given += _distinct([*layer.values()]) if _is_network(layer) else [layer]
     return given
 
 
@@ -158,7 +164,7 @@ def checked_layers(layers: Layers) -> list[HasParameters]:
     for i, layer in enumerate(given):
         if not (hasattr(layer, "params") and hasattr(layer, "grads")):
             of_torch = type(layer).__module__.startswith("torch.")
-            remedy = "; for the parameters of PyTorch's modules use torch.optim" * of_torch
+            remedy = "; for the parameters of PyTorch's modules use torch.optim" if of_torch else ""
             raise TypeError(f"layers[{i}] is a {kind_of(layer)}: {_EXAMPLE}{remedy}")
         for k, param in enumerate(layer.params):
             if is_read_only(param):
@@ -175,10 +181,10 @@ def checked_layers(layers: Layers) -> list[HasParameters]:
 def groups_of(layers: LayersOrGroups, lr: float) -> list[Group]:
     """The groups of the `layers` of an optimizer; the layers that stand in no group form the first one."""
     given = _as_list(layers)
-    own = [each for each in given if isinstance(each, dict)]
-    rest = checked_layers([each for each in given if not isinstance(each, dict)])
+    own = [entry for entry in given if isinstance(entry, dict)]
+    rest = checked_layers([entry for entry in given if not isinstance(entry, dict)])
     groups = [Group(rest, None, 1.0, None)] if rest or not own else []
-    groups += [_group(each, f"groups[{i}]", lr) for i, each in enumerate(own, start=len(groups))]
+    groups += [_group(entry, f"groups[{i}]", lr) for i, entry in enumerate(own, start=len(groups))]
     for group in groups:
         refuse_untrained(group.layers)
     return groups
@@ -189,11 +195,13 @@ def refuse_untrained(layers: Iterable[Any]) -> None:
     for layer in layers:
         if not getattr(layer, "needs_grads", True):
             inner = getattr(layer, "layers", [])
-            some = any(each.needs_grads for each in inner)
+            if any(part.needs_grads for part in inner):
+                where, remedy = " in a layer of it", "list its other layers instead"
+            else:
+                where, remedy = "", "leave this one out"
             raise ValueError(
-                f"layers has a {kind_of(layer)} with needs_grads=False{' in a layer of it' * some}: expected layers "
-                f"that are trained; {'list its other layers instead' if some else 'leave this one out'}, or set its "
-                "needs_grads to True"
+                f"layers has a {kind_of(layer)} with needs_grads=False{where}: expected layers that are trained; "
+                f"{remedy}, or set its needs_grads to True"
             )
 
 

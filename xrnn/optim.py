@@ -69,7 +69,7 @@ class _Updates:
 
     def __repr__(self) -> str:
         first, count = self._options[0], len(self.params)
-        return f"{type(self).__name__}({first}={getattr(self, first):g}, {count} array{'s' * (count != 1)})"
+        return f"{type(self).__name__}({first}={getattr(self, first):g}, {count} array{'' if count == 1 else 's'})"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class Optimizer(_Updates):
         Raises ValueError for a layer that is not one of this optimizer's.
         """
         grads = self._layer_grads if layer is None else layer.grads
-        if not {id(g) for g in grads} <= {id(g) for each in self.layers for g in each.grads}:
+        if not {id(g) for g in grads} <= {id(g) for layer in self.layers for g in layer.grads}:
             raise ValueError(
                 f"this optimizer does not hold this {kind_of(layer)}: expected one of the layers it was made of"
             )

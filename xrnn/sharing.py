@@ -79,7 +79,7 @@ def refuse_shared(layers: Mapping[Any, Any], problem: str, remedy: str) -> None:
 def _overlaps(arrays: Sequence[Array]) -> list[tuple[int, int]]:
     """The indices (later, earlier) of every two arrays that share memory."""
     outlines = [backend_of(array).outline(array) for array in arrays]
-    bounds = sorted((*np.lib.array_utils.byte_bounds(each), i) for i, each in enumerate(outlines) if each.size)
+    bounds = sorted((*np.lib.array_utils.byte_bounds(array), i) for i, array in enumerate(outlines) if array.size)
     pairs: list[tuple[int, int]] = []
     open_: list[tuple[int, int]] = []  # the end and the index of the arrays that end after the first byte of this one
     for first, end, i in bounds:

@@ -20,8 +20,11 @@ struct Run {
     XRNN_INLINE int t(int i) const { return reverse ? i : T - 1 - i; }
     XRNN_INLINE void join() {
 #pragma unroll
-        for (int k = 1; k < kJoined; ++k)
-            s[k] = s[0] + k * H, above[k] = above[0] ? above[0] + k * H : nullptr, d_given[k] = d_given[0] + k * H;
+        for (int k = 1; k < kJoined; ++k) {
+            s[k] = s[0] + k * H;
+            above[k] = above[0] ? above[0] + k * H : nullptr;
+            d_given[k] = d_given[0] + k * H;
+        }
     }
     XRNN_INLINE size_t place(int row, int unit) const { return static_cast<size_t>(row) * kJoined * H + unit; }
     XRNN_INLINE size_t step() const { return place(N, 0); }
@@ -65,8 +68,11 @@ struct Run {
             for (int g = 0; g < kPre; ++g) in.z[g] = p[static_cast<size_t>(g) * H];
         }
 #pragma unroll
-        for (int k = 0; k < kStates; ++k)
-            in.before[k] = s[k][before], in.after[k] = s[k][after], in.above[k] = above[k] ? above[k][at] : Real(0);
+        for (int k = 0; k < kStates; ++k) {
+            in.before[k] = s[k][before];
+            in.after[k] = s[k][after];
+            in.above[k] = above[k] ? above[k][at] : Real(0);
+        }
         return in;
     }
     // Whether the carry of state k may differ from 0. If not, it isn't read.

@@ -45,7 +45,7 @@ class CellKernel:
 
 
 def _elman(leaky: bool, nonlinearity: Nonlinearity) -> CellKernel:
-    template = f"{'Leaky' * leaky}{nonlinearity.title()}Elman"
+    template = f"{'Leaky' if leaky else ''}{nonlinearity.title()}Elman"
     cell = TrainedLeakRNNCell(nonlinearity) if leaky else RNNCell(nonlinearity)
     return CellKernel("leak" if leaky else "rnn", template, "elman.h", cell, 20 if leaky else 0)
 

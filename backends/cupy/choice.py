@@ -427,7 +427,7 @@ def table(device: Device, request: Request) -> str:
     r, chosen = request, choose(device, request)
     lines = [
         f"{r.cell.name} {'backward' if r.backward else 'forward'}, {r.dtype}, T={r.T} N={r.N} D={r.D} H={r.H}"
-        f"{f' heads={r.heads}' * (r.heads > 1)}, on {device.name}; times are predicted, not measured",
+        f"{f' heads={r.heads}' if r.heads > 1 else ''}, on {device.name}; times are predicted, not measured",
         f"  {'form':13} {'grid':>9} {'threads':>7} {'rows':>4} {'held':>4} {'shared':>9} {'µs a step':>9} {'µs':>9}",
     ]
     for c in candidates(device, request):

@@ -19,7 +19,10 @@ struct Run {
     XRNN_INLINE int t(int i) const { return reverse ? T - 1 - i : i; }
     XRNN_INLINE void join() {
 #pragma unroll
-        for (int k = 1; k < kJoined; ++k) s[k] = s[0] + k * H, given[k] = given[0] ? given[0] + k * H : nullptr;
+        for (int k = 1; k < kJoined; ++k) {
+            s[k] = s[0] + k * H;
+            given[k] = given[0] ? given[0] + k * H : nullptr;
+        }
     }
     XRNN_INLINE size_t place(int row, int unit) const { return static_cast<size_t>(row) * kJoined * H + unit; }
     XRNN_INLINE size_t step() const { return place(N, 0); }

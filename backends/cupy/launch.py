@@ -373,7 +373,7 @@ class Launcher:
             # first).
             if number:
                 edge = slice(0, 1) if inputs.reverse else slice(int(count) - 1, None)
-                dabove_here = [self._added(*each, edge, count) for each in zip(dabove_here, dinitial, strict=True)]
+                dabove_here = [self._added(*pair, edge, count) for pair in zip(dabove_here, dinitial, strict=True)]
             gradients = dz_here, *_each(dinitial), d_own
             args = z_here, *_each(around), *_each(dabove_here), *gradients, *own, lengths_here, count, *end
             if form == "stepwise":

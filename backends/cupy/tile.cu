@@ -77,7 +77,8 @@ struct Tile {
         team = divides ? min(32, blockDim.x) : blockDim.x;
         span = divides ? team : g.column_threads;
         const int share = team / g.column_threads * slice, all = ROWS * kVector * g.column_threads;
-        begin = threadIdx.x / team * share, end = min(g.K, begin + share);
+        begin = threadIdx.x / team * share;
+        end = min(g.K, begin + share);
         sums = blockDim.x / span;
         place = threadIdx.x / span * all + column_index * kVector;
         left = all >= span ? all / span : threadIdx.x % span < all;  // of copies, the first
@@ -214,7 +215,9 @@ struct Outputs {
 #pragma unroll
         for (int e = 0; e < OUTPUTS; ++e) {
             const int at = threadIdx.x + e * blockDim.x;
-            n[e] = at / own, u[e] = at % own, unit_own[e] = run.own_of(first + u[e]);
+            n[e] = at / own;
+            u[e] = at % own;
+            unit_own[e] = run.own_of(first + u[e]);
         }
     }
     XRNN_INLINE void ask(const Run& run, int i, int first_row, int rows) {

@@ -57,9 +57,6 @@ def set_on_delays(function: Callable[[], bool]) -> None:
     CPUs.
     """
 
-def hold_threads(held: bool) -> None:
-    """For tests and measurements: always use all threads that are asked for, however long they wait for each other."""
-
 class ThreadLimit:
     """The policy for the number of threads. Times are nanoseconds; `kind` is a hash of an operation and its sizes."""
 
@@ -96,9 +93,6 @@ def uses_openmp() -> bool:
 def set_quota(cpus: int | None) -> None:
     """Use at most this number of threads from now on; None: the number that the affinity allows."""
 
-def set_thread_cap(threads: int | None) -> None:
-    """For tests: use this cap in place of the CPUs that the process may use; None: these CPUs again."""
-
 def partition(
     T: int, N: int, K: int, H: int, itemsize: int, max_threads: int, Wx: tuple[int, int], tiles: bool = False
 ) -> tuple[int, Literal["rows", "columns"], bool]:
@@ -116,15 +110,6 @@ def scan_partition(
 def is_worth_waking(multiply_adds: int, itemsize: int, weight_bytes: int) -> bool:
     """Whether a call with these multiply-adds and bytes of weights wakes threads that sleep."""
 
-def set_l2(bytes: int | None) -> None:
-    """For tests: the size of a core's second-level cache that divides the work; None: as the system says."""
-
-def force_partition(threads: int, split: Literal["rows", "columns"], project_first: bool) -> None:
-    """For tests and measurements: divide every pass like this from now on; 0 threads: by the usual choice again.
-
-    ValueError for more threads than the kernels can have, or another split.
-    """
-
 def form(products: int, T: int, N: int, K: int, H: int, heads: int = 1, units: int = 0) -> tuple[int, bool]:
     """The form of the products of a float32 call → bytes of an operand for each term of a sum, whether by tiles.
 
@@ -140,9 +125,6 @@ def repays_bfloat16(T: int, N: int, K: int, H: int) -> bool:
 
 def repays_tiles(products: int, T: int, N: int, K: int, H: int) -> bool:
     """Whether this number of products of bfloat16 parts by tiles is faster than float32 in this size."""
-
-def force_products(forced: bool) -> None:
-    """For tests and measurements: take products of bfloat16 parts in every size, if the level has them."""
 
 def tanh(x: Array) -> Array:
     """tanh of x (n,), by the function that the cells use."""
@@ -249,3 +231,23 @@ def cross_entropy(logits: Array, targets: Array, weights: Array) -> tuple[Array,
 
     ValueError if C is 0, IndexError for a target outside [0, C).
     """
+
+# ---- for tests and measurements: binding/for_tests.h ----
+
+def hold_threads(held: bool) -> None:
+    """Always use all threads that are asked for, however long they wait for each other."""
+
+def force_partition(threads: int, split: Literal["rows", "columns"], project_first: bool) -> None:
+    """Divide every pass like this from now on; 0 threads: by the usual choice again.
+
+    ValueError for more threads than the kernels can have, or another split.
+    """
+
+def force_products(forced: bool) -> None:
+    """Take products of bfloat16 parts in every size, if the level has them."""
+
+def set_thread_cap(threads: int | None) -> None:
+    """Use this cap in place of the CPUs that the process may use; None: these CPUs again."""
+
+def set_l2(bytes: int | None) -> None:
+    """The size of a core's second-level cache that divides the work; None: as the system says."""

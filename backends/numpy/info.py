@@ -152,4 +152,4 @@ def _number_of_threads() -> str:
 
 
 def _cpus(count: int) -> str:
-    return f"{count} CPU{'s' * (count > 1)}"
+    return f"{count} CPU{'s' if count > 1 else ''}"

@@ -17,6 +17,7 @@
 
 #include "binding/arrays.h"
 #include "binding/calls.h"
+#include "binding/for_tests.h"
 #include "binding/int8.h"
 #include "binding/levels.h"
 #include "binding/outputs.h"
@@ -71,7 +72,6 @@ NB_MODULE(_kernels, m) {
     m.def("asked_threads", asked_threads);
     m.def("thread_cap", thread_cap);
     m.def("set_quota", [](std::optional<int> cpus) { set_quota(cpus.value_or(0)); }, nb::arg("cpus").none());
-    m.def("set_thread_cap", [](std::optional<int> n) { set_thread_cap(n.value_or(0)); }, nb::arg("threads").none());
     m.def("use_openmp", [](std::optional<std::array<uintptr_t, 3>> addresses) {
         if (!addresses) return use_openmp(nullptr);
         const auto [parallel, max_threads, num_threads] = *addresses;
@@ -86,9 +86,9 @@ NB_MODULE(_kernels, m) {
     m.attr("OPENMP") = false;
 #endif
     m.def("uses_openmp", [] { return openmp_in_use() != nullptr; });
+    for_tests::define(m);
     set_interrupt(interrupted);
     m.def("set_on_delays", set_on_delays, nb::arg("function"));
-    m.def("hold_threads", hold_threads);
     nb::class_<ThreadLimit>(m, "ThreadLimit")
         .def(nb::init<std::function<int64_t()>>(), nb::arg("cpu_clock"))
         .def("threads", &ThreadLimit::threads, nb::arg("most"))
@@ -103,21 +103,12 @@ NB_MODULE(_kernels, m) {
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
     }, nb::arg("T"), nb::arg("N"), nb::arg("K"), nb::arg("H"), nb::arg("itemsize"), nb::arg("max_threads"),
        nb::arg("Wx"), nb::arg("tiles") = false);
-    m.def("set_l2", [](std::optional<int64_t> bytes) { set_l2(bytes.value_or(0)); }, nb::arg("bytes").none());
     m.def("scan_partition", [](int64_t T, int64_t N, int64_t D, int64_t gates, int64_t H, int64_t itemsize,
                                int max_threads, bool tiles) {
         const Partition p = choose_scan_partition(T, N, D, gates, H, itemsize, max_threads, tiles);
         return nb::make_tuple(p.threads, p.split == Split::ROWS ? "rows" : "columns", p.project_first);
     }, nb::arg("T"), nb::arg("N"), nb::arg("D"), nb::arg("gates"), nb::arg("H"), nb::arg("itemsize"),
        nb::arg("max_threads"), nb::arg("tiles") = false);
-    m.def("force_partition", [](int threads, const std::string& split, bool project_first) {
-        const bool by_rows = split == "rows";
-        if (threads < 0 || threads > MOST_THREADS || !(by_rows || split == "columns"))
-            throw nb::value_error("expected 0 to 64 threads, by rows or columns");
-        hold_threads(threads > 0);
-        forced = {threads, by_rows ? Split::ROWS : Split::COLUMNS, project_first, !by_rows};
-    });
-    m.def("force_products", [](bool forced) { force_products = forced; });
     m.def("form", [](int products, int64_t T, int64_t N, int64_t K, int64_t H, int64_t heads, int64_t units) {
         const Form<float> form = form_of<float>(products, T, N, K, H, heads, units);
         return nb::make_tuple(form.size, form.tiles);

@@ -15,7 +15,7 @@ from xrnn.backends.cupy.choice import Candidate, Device, Request
 
 def predicted(device: Device, dtype: str, T: int, cell: str, heads: int = 1) -> list[str]:
     """The choices over hidden and batch sizes, D = H: form, grid, rows of a tile, and the microseconds of a step."""
-    of = f"{cell}{f' with {heads} heads' * (heads > 1)} on {device.name}, {dtype}, T={T}, D=H"
+    of = f"{cell}{f' with {heads} heads' if heads > 1 else ''} on {device.name}, {dtype}, T={T}, D=H"
     lines = [f"{of}: the choice and its µs a step, predicted, not measured"]
     for backward in (False, True):
         lines.append(f"{'backward' if backward else 'forward':>8}" + "".join(f"{f'N={N}':>25}" for N in BATCHES))

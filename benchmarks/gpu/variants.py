@@ -69,7 +69,7 @@ def compare(
             break
         why, _ = backend.selftest.failure(candidate, request)
         grid = " × ".join(map(str, candidate.grid))
-        heads = f" heads={request.heads}" * (request.heads > 1)
+        heads = f" heads={request.heads}" if request.heads > 1 else ""
         found[f"{Variant.of(candidate, request)}, H={request.H}{heads}, grid {grid}"] = why
         tell(found)
     return found
@@ -87,7 +87,7 @@ def compile_all(device: Device, few: int | None, seconds: float) -> None:
 
     A variant that was not compiled, or failed, is compiled at its first use, which reports the error.
     """
-    every = [*dict.fromkeys(Variant.of(*each) for each in itertools.islice(compared(device), few))]
+    every = [*dict.fromkeys(Variant.of(*request) for request in itertools.islice(compared(device), few))]
     end = time.monotonic() + seconds
     number = min(8, os.cpu_count() or 1)  # each process has a context of some hundred megabytes on the GPU
     spawn = get_context("spawn")

@@ -65,7 +65,7 @@ def build(problem: Problem, threads: int, frozen: bool = False) -> Built:
         explain(layer.backend, operation, layer.cell, sizes, x.dtype)
         for operation in ("recurrence_forward", "recurrence_backward")
     )
-    forms = [e.form + " by tiles" * ("by amx" in e.why) for e in explanations]
+    forms = [e.form + (" by tiles" if "by amx" in e.why else "") for e in explanations]
     return Built(
         {
             **calls,

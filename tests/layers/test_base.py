@@ -30,7 +30,8 @@ def test_repr(backend: Backend) -> None:
     assert repr(Linear.init(30, 50, dtype="float64", backend=backend)) == (
         f"Linear(30 → 50, 1,550 parameters, float64, {backend.name})"
     )
-    assert repr(freeze(LSTM.init(3, 8, backend=backend))) == "frozen " * (backend.name == "numpy") + shown
+    expected = f"frozen {shown}" if backend.name == "numpy" else shown
+    assert repr(freeze(LSTM.init(3, 8, backend=backend))) == expected
     assert repr(Embedding.init(10, 3, backend=backend)) == f"Embedding(10 → 3, 30 parameters, float32, {backend.name})"
     assert repr(Dropout(0.5, seed=3)) == "Dropout(0.5, seed=3, layer=0)"
     assert repr(Stack([lstm, LSTM.init(8, 2, backend=backend)])).startswith(f"Stack({shown}, LSTM(8 → 2, ")

@@ -34,7 +34,9 @@ struct PeepholeLstm {
         dz[1] = dc * c * (f * (1 - f));
         dz[2] = dc * i * (1 - g * g);
         dbefore[1] = multiply_add(dz[0], own[0], multiply_add(dz[1], own[1], f * dc));
-        dz[4] = dz[0] * c, dz[5] = dz[1] * c, dz[6] = dz[3] * after[1];
+        dz[4] = dz[0] * c;
+        dz[5] = dz[1] * c;
+        dz[6] = dz[3] * after[1];
     }
 };
 

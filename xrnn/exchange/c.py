@@ -253,7 +253,7 @@ def _fields(model: Model) -> list[tuple[str, str, int]]:
         elif type(layer) is not Embedding and i < len(model.layers) - 1:
             fields.append(("float", f"y{i}", layer.output_size))
     fields.append(("float", "z", max((_z_size(layer) for layer in model.layers if is_recurrent(layer)), default=1)))
-    rounded = [max(each.input_size, each.output_size) for each in model.layers if is_int8(each)]
+    rounded = [max(layer.input_size, layer.output_size) for layer in model.layers if is_int8(layer)]
     return fields + ([("int8_t", "q", max(rounded))] if rounded else [])
 
 

@@ -181,8 +181,8 @@ def describe_all(layers: Mapping[str, Any], optimizer: Any, arrays: dict[str, Ar
     )
     several = optimizer if isinstance(optimizer, Mapping) else {} if optimizer is None else {"": optimizer}
     optimizers = [
-        [name, _describe_optimizer(name, each, layers, f"optimizer.{i}.", arrays)]
-        for i, (name, each) in enumerate(several.items())
+        [name, _describe_optimizer(name, value, layers, f"optimizer.{i}.", arrays)]
+        for i, (name, value) in enumerate(several.items())
     ]
     return {"layers": described, "optimizers": optimizers, "several": isinstance(optimizer, Mapping)}
 
@@ -255,12 +255,12 @@ def make_checkpoint(
     }
     made: dict[str, Any] = {}
     layers: dict[str, Any] = {
-        name: build(each, f"layers.{i}.", left, cells or {}, made)
-        for i, (name, each) in enumerate(_pairs(description, "layers"))
+        name: build(value, f"layers.{i}.", left, cells or {}, made)
+        for i, (name, value) in enumerate(_pairs(description, "layers"))
     }
     optimizers: dict[str, Any] = {
-        name: _restored(each, layers, f"optimizer.{i}.", left)
-        for i, (name, each) in enumerate(_pairs(description, "optimizers"))
+        name: _restored(value, layers, f"optimizer.{i}.", left)
+        for i, (name, value) in enumerate(_pairs(description, "optimizers"))
     }
     optimizer: Any = optimizers if description.get("several") else optimizers.get("")
     extra = _decoded(description.pop("extra", None), left, target, 0)
@@ -330,7 +330,7 @@ def _pairs(description: Description, key: str) -> list[tuple[str, Any]]:
         isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
     ):
         raise ValueError(f"{key} is not a list of names and descriptions")
-    return [(name, each) for name, each in pairs]
+    return [(name, value) for name, value in pairs]
 
 
 # ---- other values, as JSON. A dict is {"dict": …}, a tuple {"tuple": …}, an array {"array": name, "host": …} ----

@@ -45,7 +45,7 @@ def _leaves() -> dict[str, Any]:
 
 
 def _kinds() -> tuple[str, ...]:
-    return (*_leaves(), *(each.__name__ for each in CONTAINERS))
+    return (*_leaves(), *(container.__name__ for container in CONTAINERS))
 
 
 def canonical(description: Description) -> str:
@@ -75,7 +75,7 @@ def describe(
     """
     if depth > _DEEPEST:
         raise ValueError(f"layers are nested more than {_DEEPEST} deep: expected fewer; join inner Stacks to one")
-    same = next((key for key, each in seen.items() if each is layer), None)
+    same = next((key for key, described in seen.items() if described is layer), None)
     if same is not None:
         return {"same": same}
     seen[prefix] = layer

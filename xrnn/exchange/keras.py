@@ -210,9 +210,9 @@ def _check_activation(
 ) -> str:
     """The name of an activation.   Raises ValueError for one that is not `expected`."""
     got = getattr(layer, which, keras.activations.linear)
-    for each in expected:
-        if got is keras.activations.get(each):
-            return each
+    for activation in expected:
+        if got is keras.activations.get(activation):
+            return activation
     shown = getattr(got, "__name__", str(got))
     raise ValueError(f"{name} has {which}={shown!r}: expected {' or '.join(expected)}; {remedy}")
 

@@ -58,7 +58,7 @@ def _texts(model: Any) -> Iterator[Any]:
         yield from (tensor.name, *(text for entry in tensor.external_data for text in (entry.key, entry.value)))
     for value in (*graph.input, *graph.output):
         yield from (value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim))
-    yield from (each.domain for each in model.opset_import)
+    yield from (opset.domain for opset in model.opset_import)
 
 
 class Constants:

@@ -179,7 +179,7 @@ class Flows:
             found += [flow for flow in owners if flow not in found]
         longest = max(len(flow.chain()) for flow in found)
         last = self._joined([flow for flow in found if len(flow.chain()) == longest])
-        before = [each for flow in last.chain()[:-1] for each in (flow, *flow.halves)] if last else []
+        before = [earlier for flow in last.chain()[:-1] for earlier in (flow, *flow.halves)] if last else []
         if last is None or any(flow not in before for flow in found if len(flow.chain()) < longest):
             raise FileError("the outputs come from several branches: expected a chain of layers; export each alone")
         each_half = [half for flow in last.chain() for half in flow.halves or (flow,)]

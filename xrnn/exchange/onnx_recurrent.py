@@ -96,12 +96,12 @@ class RecurrentNode:
             raise refused(self._node, "reads neither the input of the graph nor the results of one layer", CHAIN)
         flow, view = source
         if view in (swapped, swapped_flipped):
-            if any(each.is_timed for each in flow.chain()):
+            if any(earlier.is_timed for earlier in flow.chain()):
                 raise self._refused("the batch as its time axis", "the time axis of the other layers")
-            for each in flow.chain():  # the first recurrent layer shows which axis is time
-                each.array = each.array.swapaxes(0, 1)
-        for each in flow.chain():
-            each.is_timed = True
+            for earlier in flow.chain():  # the first recurrent layer shows which axis is time
+                earlier.array = earlier.array.swapaxes(0, 1)
+        for earlier in flow.chain():
+            earlier.is_timed = True
         return flow, view in (flipped, swapped_flipped)
 
     def _check_states(self, flows: Flows, T: int) -> None:

@@ -260,7 +260,7 @@ class _Graph:
             for state, of_state in rows.items():
                 name = self._state_name(state, "prev", k, several)
                 of_state.append(self.add("Unsqueeze", self._input(name, ["N", part.hidden_size]), self.integers(0)))
-        return [self.add("Concat", *each, axis=0) if len(parts) > 1 else each[0] for each in rows.values()]
+        return [self.add("Concat", *row, axis=0) if len(parts) > 1 else row[0] for row in rows.values()]
 
     def _name_final(self, parts: list[Any], final: list[str], several: bool) -> None:
         if not self._states:

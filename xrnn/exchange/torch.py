@@ -77,7 +77,7 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
     (cls, options), cell = torch_weights.MODES[module.mode], torch_weights.CELLS[module.mode]
     names = [torch_weights.parameter_names(cell, *place, module.bias) for place in places]
     state, target = module.state_dict(), get_backend(backend)
-    _check_keys(state, [name for each in names for name in each])
+    _check_keys(state, [name for name_list in names for name in name_list])
     if type(module) not in [getattr(torch.nn, name, None) for name in _RECURRENT] and not _is_ours(type(module)):
         raise TypeError(
             f"module is a {full_name(type(module))}: expected torch.nn.RNN, LSTM or GRU themselves; a subclass may "
@@ -207,7 +207,7 @@ def to_torch(layer: HasParameters) -> torch.nn.Module:
     if type(layer) is Linear or type(layer) is Embedding:
         return _to_table(torch, layer)
     layers = layer.layers if type(layer) is Stack else [layer]
-    rows: list[list[Any]] = [[*each.layers] if type(each) is Bidirectional else [each] for each in layers]
+    rows: list[list[Any]] = [[*layer.layers] if type(layer) is Bidirectional else [layer] for layer in layers]
     mode = _common_mode(rows)
     first, dropouts = rows[0][0], {d.p for d in layer.dropout} if type(layer) is Stack else set()
     if len(dropouts) > 1:

@@ -128,8 +128,9 @@ class Layer:
 
     def __repr__(self) -> str:
         count = sum(param.size for param in self.params)
+        title = f"frozen {self.title}" if self.is_frozen else self.title
         return (
-            f"{'frozen ' * self.is_frozen}{self.title}({self.input_size} → {self.output_size}, {count:,} parameters, "
+            f"{title}({self.input_size} → {self.output_size}, {count:,} parameters, "
             f"{self.params[0].dtype.name}, {self.backend.name})"
         )
 

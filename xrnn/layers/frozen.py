@@ -46,5 +46,5 @@ def parts_of(layer: Any) -> list[Layer]:
     """All layers with parameters: those in a Stack, Bidirectional or Network, or the layer itself."""
     if isinstance(layer, Composite | Network):
         inner = layer.layers if isinstance(layer, Composite) else layer.values()
-        return [part for each in inner for part in parts_of(each)]
+        return [part for inner_layer in inner for part in parts_of(inner_layer)]
     return [layer] if isinstance(layer, Layer) else []

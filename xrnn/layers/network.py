@@ -46,7 +46,7 @@ class Network(Mapping[str, Any]):
 
     def __init__(self, /, **layers: Any) -> None:
         for name, layer in layers.items():
-            if not all(hasattr(layer, each) for each in ("params", "grads", "named_params")):
+            if not all(hasattr(layer, attribute) for attribute in ("params", "grads", "named_params")):
                 raise TypeError(f"{name} is a {kind_of(layer)}: expected a layer, as in Network(gru=GRU.init(3, 8))")
             if isinstance(layer, Network):
                 raise TypeError(f"{name} is a Network: expected a layer; pass its layers, Network(**network)")

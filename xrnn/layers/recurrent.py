@@ -173,7 +173,7 @@ class RecurrentLayer(Layer):
 
     @property
     def title(self) -> str:
-        return f"{'quantized ' * self.is_int8}{super().title}"
+        return f"quantized {super().title}" if self.is_int8 else super().title
 
     @property
     def is_int8(self) -> bool:
@@ -422,7 +422,7 @@ class RecurrentLayer(Layer):
         states = state if isinstance(state, tuple) else (state,)
         if len(states) != len(self._no_states):
             raise ValueError(
-                f"got {len(states)} state{'s' * (len(states) != 1)}, but this {self.title} expects "
+                f"got {len(states)} state{'' if len(states) == 1 else 's'}, but this {self.title} expects "
                 f"{len(self._no_states)}, {' and '.join(self.cell.states)}: pass the state that it returned"
             )
         return states

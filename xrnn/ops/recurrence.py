@@ -244,7 +244,7 @@ def _masked_step(xp: Any, at: StepArrays, idle: Any) -> StepArrays:
     if idle is None:
         return at
     of_blocks = idle[:, None]
-    z, kept = (_masked(xp, each, of_blocks) for each in (at.z, at.kept))
+    z, kept = (_masked(xp, array, of_blocks) for array in (at.z, at.kept))
     before, after = ([_masked(xp, state, idle) for state in states] for states in (at.before, at.after))
     return StepArrays(z, before, after, kept)
 

@@ -158,7 +158,7 @@ class World:
             raise ParallelError(message)
         for rank, (_, other) in enumerate(texts):
             if other != texts[0][1]:
-                first, other = (each[2 * _DIGEST :] for each in (texts[0][1], other))
+                first, other = (text[2 * _DIGEST :] for text in (texts[0][1], other))
                 raise ValueError(
                     f"{what} differ between ranks: rank 0 has {first}, rank {rank} has {other}; "
                     "call with the same sizes, dtypes and backends in all ranks"

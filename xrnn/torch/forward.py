@@ -144,7 +144,7 @@ def _layers(module: Any, x: Tensor, states: list[Tensor], lengths: Tensor | None
         x = results[0] if count == 1 else torch.cat(results, dim=2)
         if module.dropout and module.training and first + count < len(each):
             x = nn.functional.dropout(x, module.dropout)
-    return x, [torch.cat(each) for each in zip(*finals, strict=True)]
+    return x, [torch.cat(states) for states in zip(*finals, strict=True)]
 
 
 def _returned(module: Any, final: list[Tensor]) -> Any:

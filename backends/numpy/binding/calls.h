@@ -13,26 +13,15 @@
 #include <nanobind/nanobind.h>
 
 #include "../kernels/partition.h"
-#include "../kernels/threads/job.h"
 #include "../kernels/threads/parallel.h"
 #include "../kernels/threads/throughput.h"
 #include "../kernels/threads/waiting.h"
+#include "for_tests.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
 
 namespace {
-
-// For tests and measurements: the partition to use in place of the usual choice; 0 threads: none.
-Partition forced = {0, Split::ROWS, false, false};
-
-// For tests and measurements: always use all threads.
-bool threads_held = false;
-
-void hold_threads(bool hold) {
-    require_all_threads(hold);
-    threads_held = hold;
-}
 
 // All calls share it. Their threads hold the GIL when they use it.
 ThreadLimit thread_limit;
@@ -65,7 +54,7 @@ struct MeasuredCall {
 // The number of threads of a call that could use `most`.
 MeasuredCall choose_threads_now(uint64_t kind, int64_t multiply_adds, int64_t size, int64_t weight_bytes, int most) {
     MeasuredCall call = {.most = most, .threads = most};
-    if (!threads_held && most > 1)
+    if (!for_tests::threads_held && most > 1)
         call = {.kind = kind, .most = most, .threads = thread_limit.threads(most), .multiply_adds = double(multiply_adds)};
     call.threads = ready_threads(call.threads, is_worth_waking(multiply_adds, size, weight_bytes));
     return call;
@@ -93,7 +82,7 @@ struct Division {
 template <class Operation, class PartitionOf>
 Division<Partition> divide_by(Operation operation, int64_t T, int64_t N, int64_t K, int64_t H, int64_t size,
                               int passes, PartitionOf partition_of) {
-    if (forced.threads) return {forced};
+    if (for_tests::partition.threads) return {for_tests::partition};
     const int64_t multiply_adds = count_multiply_adds(T, N, K, H);
     // An empty axis counts as 1: the call still packs the weights, zeroes their gradients, or fills y.
     const auto at_least_one = [](int64_t n) { return std::max<int64_t>(n, 1); };
@@ -121,7 +110,7 @@ Division<Partition> divide(Operation operation, int64_t T, int64_t N, int64_t K,
 
 template <class Operation>
 Division<int> divide(Operation operation, int64_t multiply_adds, int64_t size) {
-    if (forced.threads) return {forced.threads};
+    if (for_tests::partition.threads) return {for_tests::partition.threads};
     const int threads = choose_threads(multiply_adds, size, most_threads(multiply_adds, size, false), false);
     if (threads == 1) return {1};
     const uint64_t kind = kind_of(operation, {magnitude(multiply_adds), threads});
@@ -177,10 +166,12 @@ void take_gil(PyThreadState* state) {
 // False if the operation had no memory.
 template <class Operation, class Arguments, class Threads>
 bool apply(Operation operation, const Arguments& arguments, Threads threads) {
-    if constexpr (std::is_void_v<decltype(operation(arguments, threads))>)
-        return operation(arguments, threads), true;
-    else
+    if constexpr (std::is_void_v<decltype(operation(arguments, threads))>) {
+        operation(arguments, threads);
+        return true;
+    } else {
         return operation(arguments, threads);
+    }
 }
 
 // Called after every few delays of the kernels' threads (waiting.h), until it returns True.

@@ -20,7 +20,10 @@ struct FastestInt8Sums {
     const char* by = sums ? "avx512vnni" : level.name;
 
     explicit FastestInt8Sums(int64_t N) {
-        if (level.int8_tiles && N >= INT8_TILE_ROWS) sums = level.int8_tiles, by = level.name;
+        if (level.int8_tiles && N >= INT8_TILE_ROWS) {
+            sums = level.int8_tiles;
+            by = level.name;
+        }
     }
 };
 

@@ -7,6 +7,7 @@
 #include <nanobind/nanobind.h>
 
 #include "../kernels/threads/system.h"
+#include "for_tests.h"
 #include "level.h"
 
 namespace nb = nanobind;
@@ -105,9 +106,6 @@ const Operations<S>& operations() {
         return level.f64();
 }
 
-// For tests and measurements: take products of bfloat16 parts in every size.
-bool force_products = false;
-
 bool repays(const Products& products, int count, int64_t T, int64_t N, int64_t K, int64_t H) {
     return products.tiles ? repays_tiles(count, T, N, K, H) : repays_bfloat16(T, N, K, H);
 }
@@ -139,7 +137,7 @@ Form<S> form_of(int count, int64_t T, int64_t N, int64_t K, int64_t H, int64_t h
     if constexpr (sizeof(S) == 4) {
         const Products* const products = level.products(count);
         if (products && keeps_heads_apart(*products, heads, units) &&
-            (force_products || repays(*products, count, T, N, K, H)))
+            (for_tests::products_forced || repays(*products, count, T, N, K, H)))
             return {products->operations(), products->size, products->tiles};
     }
     return plain_form<S>();

@@ -99,7 +99,10 @@ struct SequenceInputs {
           Wh(has_heads ? Input<S>(Wh_, {heads, units(), cell.h_gates * units()})
                        : Input<S>(Wh_, {state_row, cell.h_gates * H})) {
         x.contiguous();
-        if (!lengths_.is_none()) lengths.emplace(lengths_, std::initializer_list<int64_t>{N}), lengths->own_copy();
+        if (!lengths_.is_none()) {
+            lengths.emplace(lengths_, std::initializer_list<int64_t>{N});
+            lengths->own_copy();
+        }
         if (!PyTuple_Check(own_.ptr()) || PyTuple_GET_SIZE(own_.ptr()) != cell.own)
             throw nb::value_error(("expected a tuple of " + std::to_string(cell.own) + " own parameters of the cell " +
                                    cell.name).c_str());
@@ -178,7 +181,8 @@ nb::object forward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh, 
                     .initial = {},
                     .states = {},
                     .z = nullptr};
-    nb::object states = nb::steal(PyTuple_New(cell.states / cell.joined)), z = nb::none();
+    nb::object states = nb::steal(PyTuple_New(cell.states / cell.joined));
+    nb::object z = nb::none();
     for (int k = 0; k < cell.states; ++k) {
         const int array = k / cell.joined;
         if (k % cell.joined == 0) {
@@ -222,8 +226,8 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
     StepsInput<S> dstates_in[MOST_STATES];
     nb::object dx = !needs_dx     ? nb::none()
                     : in.one_step ? empty<S>({in.N, in.D})
-                                  : empty<S>({in.T, in.N, in.D}),
-               dinitial = nb::steal(PyTuple_New(cell.states / cell.joined));
+                                  : empty<S>({in.T, in.N, in.D});
+    nb::object dinitial = nb::steal(PyTuple_New(cell.states / cell.joined));
     Backward<S> f = {.sequence = in.sequence(reverse),
                      .states = {},
                      .z = nullptr,
@@ -238,7 +242,8 @@ nb::object backward(nb::handle name, nb::handle x, nb::handle Wx, nb::handle Wh,
     for (int k = 0; k < cell.states; ++k) {
         const int array = k / cell.joined;
         if (k % cell.joined) {
-            f.states[k] = f.states[k - 1] + in.H, f.dinitial[k] = f.dinitial[k - 1] + in.H;
+            f.states[k] = f.states[k - 1] + in.H;
+            f.dinitial[k] = f.dinitial[k - 1] + in.H;
             f.dstates[k] = f.dstates[k - 1];
             if (f.dstates[k].data) f.dstates[k].data += in.H;
             continue;

@@ -297,7 +297,8 @@ struct BackwardPass {
                 const Piece p = mine.piece(0, j);
                 Product<P> product(order);
                 WhT.add_to(product, p, 0, a + local.chain_begin(c), a_row, local.chain_begin(c), local.chain_end(c));
-                product.out = local_chain(c, mine.first) + p.begin, product.out_row = panels.padded();
+                product.out = local_chain(c, mine.first) + p.begin;
+                product.out_row = panels.padded();
                 run_rows(product, p.width, rows);
             }
     }
@@ -311,7 +312,10 @@ struct BackwardPass {
         Product<P> product(order);
         product.out_row = mine.stride * panels.padded();
         product.out = carry[0] + mine.first * panels.padded() + begin * product.out_row + p.begin;
-        if (shape.direct) product.init = product.out, product.init_row = product.out_row;
+        if (shape.direct) {
+            product.init = product.out;
+            product.init_row = product.out_row;
+        }
         a += begin * a_row;
         if (local.count == 0) {
             add_gates(product, WhT, p, gates.count, gates.h_of, length, a, a_row, next);
@@ -331,7 +335,10 @@ struct BackwardPass {
             Product<P> product(order);
             product.out_row = mine.stride * panels.padded();
             product.out = carry[0] + mine.first * panels.padded() + begin * product.out_row + piece.begin;
-            if (shape.direct) product.init = product.out, product.init_row = product.out_row;
+            if (shape.direct) {
+                product.init = product.out;
+                product.init_row = product.out_row;
+            }
             product.last = piece.last;
             for (int g = 0; g < gates.count; ++g)
                 if (const int r = gates.h_of[g]; r >= 0)
@@ -379,8 +386,10 @@ struct BackwardPass {
         GradientOperands<P> operands = {of_chunk.dz, of_chunk.dz_rows, dz_down, {x_rows, h_rows}};
         if constexpr (!IS_PAIR<P>) {
             operands.dz_down = of_chunk.dz;
-            if (!sequence.lengths)
-                operands.x[0] = sequence.x + begin * N * D, operands.x[1] = h_before() + begin * N * sequence.H;
+            if (!sequence.lengths) {
+                operands.x[0] = sequence.x + begin * N * D;
+                operands.x[1] = h_before() + begin * N * sequence.H;
+            }
         }
         S* const dx = !f.dx ? nullptr : sequence.lengths ? dx_rows : f.dx + begin * N * D;
         products.add(operands, rows, dx, first, id, n, poll);

@@ -30,8 +30,13 @@
 #include "cells/min_gru.h"
 #include "cells/min_lstm.h"
 #include "cells/slstm.h"
-#if defined(XRNN_FOR_TESTS)
-#include "../../../tests/peephole/peephole_lstm.h"
+
+// A build may add cells: XRNN_MORE_CELLS is a header that defines MORE_CELLS: the names of their templates, each after a comma.
+// They come last, so that xrnn's own cells have the same numbers in every build.
+#if defined(XRNN_MORE_CELLS)
+#include XRNN_MORE_CELLS
+#else
+#define MORE_CELLS
 #endif
 
 namespace {
@@ -40,10 +45,7 @@ template <template <class> class... CellOf>
 struct CellList {};
 
 using Cells = CellList<TanhElman, ReluElman, SoftplusElman, LeakyTanhElman, LeakyReluElman, LeakySoftplusElman,
-                       CurrentTanhElman, CurrentReluElman, CurrentSoftplusElman, Lstm, Gru, MinGru, MinGruPositive, MinLstm,
-#if defined(XRNN_FOR_TESTS)
-                       PeepholeLstm,
-#endif
-                       MinLstmPositive, Slstm, SlstmSigmoid, Lru>;
+                       CurrentTanhElman, CurrentReluElman, CurrentSoftplusElman, Lstm, Gru, MinGru, MinGruPositive,
+                       MinLstm, MinLstmPositive, Slstm, SlstmSigmoid, Lru MORE_CELLS>;
 
 }  // namespace

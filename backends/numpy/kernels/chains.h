@@ -29,7 +29,11 @@ struct LocalChains {
         const int64_t from = (first + chain - 1) / chain * chain;
         int64_t to = last == H ? H : last / chain * chain;
         if (to > from + MOST * chain) to = from + MOST * chain;
-        if (from < to) begin = from, end = to, count = int((to - from + chain - 1) / chain);
+        if (from < to) {
+            begin = from;
+            end = to;
+            count = int((to - from + chain - 1) / chain);
+        }
     }
     int64_t chain_begin(int i) const { return begin + i * chain; }
     int64_t chain_end(int i) const { return i + 1 < count ? begin + (i + 1) * chain : end; }

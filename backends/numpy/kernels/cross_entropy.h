@@ -40,7 +40,11 @@ struct CrossEntropyPass {
         Vec<S> sums = {}, chain = {};
         int64_t c = 0;
         for (int64_t room = CHAIN; c + W <= f.C; c += W, --room) {
-            if (room == 0) sums += chain, chain = Vec<S>{}, room = CHAIN;
+            if (room == 0) {
+                sums += chain;
+                chain = Vec<S>{};
+                room = CHAIN;
+            }
             const Vec<S> e = exp_negative<S>(load<S>(z + c) - highest);
             store<S>(dz + c, e);
             chain += e;

@@ -29,7 +29,10 @@ struct Shape {
 // Fills `from` and `of` of Gates from FROM_X or FROM_H. Returns the number of parts.
 template <int PARTS>
 constexpr int feed(const int (&gates)[PARTS], int* from, int* of) {
-    for (int i = 0; i < PARTS; ++i) from[i] = gates[i], of[gates[i]] = i;
+    for (int i = 0; i < PARTS; ++i) {
+        from[i] = gates[i];
+        of[gates[i]] = i;
+    }
     return PARTS;
 }
 constexpr int feed(decltype(nullptr), int*, int*) { return 0; }

@@ -32,7 +32,10 @@ inline float quantize_int8(const float* row, int64_t n, uint8_t* q) {
     for (; i + W <= n; i += W) measure(load<float>(row + i));
     if (i < n) measure(load_part<float>(row + i, int(n - i)));
     float max = 0, nan = 0;
-    for (int j = 0; j < W; ++j) max = most[j] > max ? most[j] : max, nan += not_finite[j];
+    for (int j = 0; j < W; ++j) {
+        max = most[j] > max ? most[j] : max;
+        nan += not_finite[j];
+    }
     const bool is_zero = !(max >= 1e-30f) || nan != 0;
     const float inverse = is_zero ? 0.0f : 127 / max;
 

@@ -113,7 +113,10 @@ constexpr xrnn::Operations<Sum<P>> operations_of(CellList<CellOf...>) {
                                            .affine_gradients = affine_gradients,
                                            .cross_entropy = nullptr,
                                            .tanh = nullptr};
-    if constexpr (!IS_PAIR<P>) operations.cross_entropy = cross_entropy<P>, operations.tanh = tanh_of<P>;
+    if constexpr (!IS_PAIR<P>) {
+        operations.cross_entropy = cross_entropy<P>;
+        operations.tanh = tanh_of<P>;
+    }
     return operations;
 }
 

@@ -78,8 +78,10 @@ XRNN_INLINE Vec<Pair> pairs_along(Vec<float> first, Vec<float> second) {
     constexpr int W = Simd<float>::LANES;
     Vec<float> even = {}, odd = {};
     for (int i = 0; i < W; i += 2) {
-        even[i / 2] = first[i], odd[i / 2] = first[i + 1];
-        even[(W + i) / 2] = second[i], odd[(W + i) / 2] = second[i + 1];
+        even[i / 2] = first[i];
+        odd[i / 2] = first[i + 1];
+        even[(W + i) / 2] = second[i];
+        odd[(W + i) / 2] = second[i + 1];
     }
     return pairs_across(even, odd);
 }
@@ -128,7 +130,12 @@ inline void copy_elements(const float* from, int64_t n, Pair* to) {
     constexpr int W = Simd<float>::LANES;
     for (; n >= 2 * W; n -= 2 * W, from += 2 * W, to += W)
         store<Pair>(to, pairs_along(load<float>(from), load<float>(from + W)));
-    if (n > W) store_elements<float, true>(to, 0, load<float>(from), W), n -= W, from += W, to += W / 2;
+    if (n > W) {
+        store_elements<float, true>(to, 0, load<float>(from), W);
+        n -= W;
+        from += W;
+        to += W / 2;
+    }
     if (n > 0) store_elements<float, false>(to, 0, load_columns<float>(from, int(n)), int(n));
 }
 

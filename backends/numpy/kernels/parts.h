@@ -89,7 +89,8 @@ XRNN_INLINE void split(Vec<float> first, Vec<float> second, Join join, Use use) 
     for (int p = 0; p < PARTS; ++p) {
         use(p, join(first, second));
         if (p + 1 == PARTS) break;
-        first -= (Vec<float>)rounded(first), second -= (Vec<float>)rounded(second);
+        first -= (Vec<float>)rounded(first);
+        second -= (Vec<float>)rounded(second);
     }
 }
 

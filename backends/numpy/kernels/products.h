@@ -62,7 +62,8 @@ struct AffinePass {
                 Product<P> product(order);
                 W.add_to(product, p, 0, x, x_length);
                 product.init = bias + p.begin;
-                product.out = f.y + begin * f.C + p.begin, product.out_row = f.C;
+                product.out = f.y + begin * f.C + p.begin;
+                product.out_row = f.C;
                 product.last = p.last;
                 run_rows(product, p.width, end - begin);
             }
@@ -179,7 +180,8 @@ struct GradientProducts {
         if (!db) return;
         P* b = packed + id * PACKED;
         const int64_t my_begin = first_panel(id, n), my_end = first_panel(id + 1, n);
-        for (int64_t begin = 0; begin == 0 || begin < rows; begin += CHUNK, first = false) {
+        for (int64_t begin = 0; begin == 0 || begin < rows; begin += CHUNK) {
+            const bool overwrites = first && begin == 0;
             const int64_t rows_of_chunk = rows - begin < CHUNK ? rows - begin : CHUNK;
             const int64_t K = elements<P>(rows_of_chunk), row = elements<P>(begin);
             for (int64_t i = my_begin; i < my_end; ++i) {
@@ -192,21 +194,24 @@ struct GradientProducts {
                 else
                     copy_rows(of.dz_down + row * width + g * H + c, width, K, columns.valid(p), int(b_row), b);
                 int64_t numbers_row = width;
-                if constexpr (!IS_PAIR<P>) numbers = b, numbers_row = b_row;  // nearer, and side by side
-                add_rows(numbers, numbers_row, rows_of_chunk, columns.valid(p), db + gates.b_of[g] * H + c, first);
+                if constexpr (!IS_PAIR<P>) {  // nearer, and side by side
+                    numbers = b;
+                    numbers_row = b_row;
+                }
+                add_rows(numbers, numbers_row, rows_of_chunk, columns.valid(p), db + gates.b_of[g] * H + c, overwrites);
                 for (int m = 0; m < 2; ++m) {
                     const Map& map = maps[m];
                     if (map.of[g] < 0 || map.D == 0) continue;
                     if constexpr (IS_PART<P>)
-                        add_part_product(map, p, g, of.x[m] + row * map.D, b, K, first);
+                        add_part_product(map, p, g, of.x[m] + row * map.D, b, K, overwrites);
                     else if (!map.dW.transposed)
-                        add_panel(map, columns.piece(p), g, of.x[m] + row * map.D, b, b_row, K, first);
+                        add_panel(map, columns.piece(p), g, of.x[m] + row * map.D, b, b_row, K, overwrites);
                 }
             }
             if constexpr (!IS_PART<P>)
                 for (int m = 0; m < 2; ++m)
                     if (maps[m].dW.transposed)
-                        add_transposed(maps[m], of.dz_down + row * width, of.x[m] + row * maps[m].D, K, b, first, id,
+                        add_transposed(maps[m], of.dz_down + row * width, of.x[m] + row * maps[m].D, K, b, overwrites, id,
                                        n, poll);
         }
     }
@@ -241,7 +246,8 @@ struct GradientProducts {
                 Product<P> product(dx_order);
                 const int64_t dz_row = gates.count * length;
                 add_gates(product, WT, p, gates.count, gates.x_of, length, dz + begin * dz_row, dz_row);
-                product.out = dx + begin * D + p.begin, product.out_row = D;
+                product.out = dx + begin * D + p.begin;
+                product.out_row = D;
                 product.last = p.last;
                 run_rows(product, p.width, row1 - begin < CHUNK ? row1 - begin : CHUNK);
             }
@@ -288,7 +294,8 @@ struct GradientProducts {
         add_segment(product, x, K, 1, b, columns.width(p) * Simd<S>::LANES, K);
         product.out = map.dW.data + (map.dW.transposed ? column * map.D : column);
         product.out_row = map.dW.transposed ? map.D : row;
-        product.init = first ? nullptr : product.out, product.init_row = product.out_row;
+        product.init = first ? nullptr : product.out;
+        product.init_row = product.out_row;
         product.last = columns.last(p);
         product.of_chunks = true;
         if constexpr (IS_PART<P>) run_rows(product, columns.width(p), map.D, map.dW.transposed);
@@ -313,8 +320,10 @@ struct GradientProducts {
                      int64_t K, S* out, int64_t out_row, bool first) const {
         Product<P> product(order);
         add_segment(product, a, 1, a_row, b, b_row, K);
-        product.init = first ? nullptr : out, product.init_row = out_row;
-        product.out = out, product.out_row = out_row;
+        product.init = first ? nullptr : out;
+        product.init_row = out_row;
+        product.out = out;
+        product.out_row = out_row;
         product.last = p.last;
         product.far = far;
         run_rows(product, p.width, rows);

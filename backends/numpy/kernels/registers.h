@@ -108,7 +108,8 @@ struct Registers {
         Vec<float> b_first[16], b_second[16];
         for (int k = 0; k < 16; ++k) {
             const Vec<Pair> b = ::load<Pair>(tiles[B][k]);
-            b_first[k] = (Vec<float>)(b << 16), b_second[k] = (Vec<float>)(b & UPPER);
+            b_first[k] = (Vec<float>)(b << 16);
+            b_second[k] = (Vec<float>)(b & UPPER);
         }
         for (int m = 0; m < 16; ++m) {
             Vec<float> first = {}, second = {};

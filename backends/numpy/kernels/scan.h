@@ -77,8 +77,8 @@ struct ScanPass {
     }
 
     void thread(int id, int n) {
-        const Share<S> mine(panels, sequence.N, sequence.lengths, partition.split, id, n),
-            packing(panels, sequence.N, false, Split::COLUMNS, id, n);
+        const Share<S> mine(panels, sequence.N, sequence.lengths, partition.split, id, n);
+        const Share<S> packing(panels, sequence.N, false, Split::COLUMNS, id, n);
         if (!f.packed) Wx.pack(packing.panel0, packing.panel1);
         for (int64_t m = 0; m < mine.count(); ++m)
             write_initial_states(f, states, slots.row(mine.slot(m)), mine.column0, mine.column1);
@@ -91,7 +91,8 @@ struct ScanPass {
             const int64_t steps = ROWS / (chunk.last - chunk.first);
             for (int64_t i = 0; i < sequence.T; i += steps) {
                 const int64_t count = sequence.T - i < steps ? sequence.T - i : steps;
-                chunk.begin = sequence.reverse ? sequence.T - i - count : i, chunk.end = chunk.begin + count;
+                chunk.begin = sequence.reverse ? sequence.T - i - count : i;
+                chunk.end = chunk.begin + count;
                 run(mine, chunk, id, poll);
                 if (poll.has_stopped()) return;
             }

@@ -46,7 +46,10 @@ struct Slots {
 
     template <class S>
     Slots(const int64_t* lengths, int64_t T, int64_t N, Arena<S>& arena) : lengths(lengths), T(T), N(N) {
-        if (lengths) order = arena.template take_of<int64_t>(N), ends = arena.template take_of<int64_t>(T + 2);
+        if (lengths) {
+            order = arena.template take_of<int64_t>(N);
+            ends = arena.template take_of<int64_t>(T + 2);
+        }
     }
 
     // Counting sort. A length outside [0, T] counts as the nearer end, so that all indices stay within the arrays.
@@ -83,12 +86,16 @@ struct Share {
 
     Share(const Panels<S>& panels, int64_t rows, bool take_turns, Split split, int id, int n)
         : panels(panels), end(rows), panel1(panels.count) {
-        if (split == Split::COLUMNS)
-            panel0 = share(panels.count, id, n), panel1 = share(panels.count, id + 1, n);
-        else if (take_turns)
-            first = id, stride = n;
-        else
-            first = share(rows, id, n), end = share(rows, id + 1, n);
+        if (split == Split::COLUMNS) {
+            panel0 = share(panels.count, id, n);
+            panel1 = share(panels.count, id + 1, n);
+        } else if (take_turns) {
+            first = id;
+            stride = n;
+        } else {
+            first = share(rows, id, n);
+            end = share(rows, id + 1, n);
+        }
         slot_count = below(end);
         column0 = panels.begin(panel0);
         column1 = panel1 < panels.count ? panels.begin(panel1) : panels.columns;

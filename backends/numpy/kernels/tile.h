@@ -65,9 +65,14 @@ template <class P>
 XRNN_INLINE void add_segment(Product<P>& product, const P* a, int64_t a_row, int64_t a_col, const P* b, int64_t b_row,
                              int64_t K) {
     Segment<P>& segment = product.segments[product.count++];
-    segment.a = a, segment.a_row = a_row, segment.a_col = a_col;
-    segment.b = b, segment.b_row = b_row;
-    segment.K = K, segment.chain = nullptr, segment.next = segment.ahead = nullptr;
+    segment.a = a;
+    segment.a_row = a_row;
+    segment.a_col = a_col;
+    segment.b = b;
+    segment.b_row = b_row;
+    segment.K = K;
+    segment.chain = nullptr;
+    segment.next = segment.ahead = nullptr;
 }
 
 // The error of a chain grows with its length. A product by blocks adds about 256 terms one after another, too.
@@ -164,9 +169,11 @@ constexpr int64_t LINE = 64 / int64_t(sizeof(P));
 template <class P>
 XRNN_INLINE void look_ahead(Segment<P>& s, bool far, int64_t height) {
     if (far) {
-        s.ahead = s.a + 8 * s.a_col + (height - 1) * s.a_row, s.ahead_step = s.a_col;
+        s.ahead = s.a + 8 * s.a_col + (height - 1) * s.a_row;
+        s.ahead_step = s.a_col;
     } else if (s.next) {
-        s.ahead = s.next < s.next_end ? s.next : nullptr, s.ahead_step = LINE<P>;
+        s.ahead = s.next < s.next_end ? s.next : nullptr;
+        s.ahead_step = LINE<P>;
         s.next += s.K * LINE<P>;
     }
 }
@@ -192,7 +199,10 @@ XRNN_INLINE void accumulate(Vec<Sum<P>> (&sums)[U][MR][NV], const P* a, int64_t 
 #pragma GCC unroll 8
         for (int u = 0; u < U; ++u, a += a_col, b += b_row) {
             if constexpr (prefetches(MR, NV)) prefetch_row<P, NV>(b + 8 * b_row);
-            if constexpr (AHEAD) __builtin_prefetch(ahead), ahead += ahead_step;
+            if constexpr (AHEAD) {
+                __builtin_prefetch(ahead);
+                ahead += ahead_step;
+            }
             add_term<P, MR, NV>(sums[u], a, a_row, b);
         }
     if constexpr (U > 1)
@@ -237,7 +247,8 @@ void compute_tile(const Product<P>& product) {
     bool closed = false;
     const auto add = [&]() __attribute__((always_inline)) {
         close<P, MR, NV>(product, sums[0], start, start_row);
-        start = product.out, start_row = product.out_row;
+        start = product.out;
+        start_row = product.out_row;
         closed = true;
     };
     for (int i = 0; i < product.count; ++i) {
@@ -259,7 +270,9 @@ void compute_tile(const Product<P>& product) {
                 accumulate<false, P, MR, NV, U>(sums, a, s.a_row, s.a_col, b, s.b_row, k, ahead, s.ahead_step);
             fold<S, MR, NV, U>(sums);
             add();
-            a += k * s.a_col, b += k * s.b_row, left -= k;
+            a += k * s.a_col;
+            b += k * s.b_row;
+            left -= k;
             if (ahead) ahead += k * s.ahead_step;
         }
     }

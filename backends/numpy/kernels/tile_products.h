@@ -89,7 +89,8 @@ struct AmxTile {
             for (int m = 0; m < W; ++m) square[m] = load<float>(sums[m]);
             transpose<float>(square);
             for (int m = 0; m < W; ++m) store<float>(sums[m], square[m]);
-            rows = columns_of(j), columns = rows_of(i);
+            rows = columns_of(j);
+            columns = rows_of(i);
         }
         const bool adds = product.of_chunks && product.init;
         const float* const start = adds ? product.init + place(i, j, product.init_row) : nullptr;

@@ -78,7 +78,8 @@ struct Panels {
         count = (vectors + widest - 1) / widest;
         if (threads > 1) count = (count + threads - 1) / threads * threads;
         if (count > vectors) count = vectors;
-        narrow = count > 1 ? vectors / count : vectors, wide = count > 1 ? vectors % count : 0;
+        narrow = count > 1 ? vectors / count : vectors;
+        wide = count > 1 ? vectors % count : 0;
     }
     int64_t begin(int64_t p) const { return (p * narrow + (p < wide ? p : wide)) * W; }
     int width(int64_t p) const { return static_cast<int>(narrow + (p < wide)); }
@@ -123,7 +124,8 @@ void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int wid
             if (rows < TALL || columns < W) {  // a copy filled up with zeros
                 __builtin_memset(edge, 0, sizeof(edge));
                 for (int i = 0; i < columns; ++i) copy(p + i * from_col, 1, rows, edge[i]);
-                p = edge[0], next = TALL;
+                p = edge[0];
+                next = TALL;
             }
             Vec<P> square[W];
 #pragma GCC unroll 16
@@ -279,7 +281,10 @@ struct Weights : GateMatrix<Sum<P>> {
         const P* b = packed_panel(p, g);
         int64_t b_row = p.width * W;
         if constexpr (!IS_PAIR<P>)
-            if (is_in_place(p)) b = matrix.data + offset(p, g), b_row = matrix.row;
+            if (is_in_place(p)) {
+                b = matrix.data + offset(p, g);
+                b_row = matrix.row;
+            }
         add_segment(product, a, a_row, 1, b + begin * b_row, b_row, end - begin);
         if constexpr (!IS_PAIR<P>)
             if (next.piece) announce(product, packed_panel(*next.piece, g), begin, end, next);
@@ -394,8 +399,11 @@ int64_t pack(Matrix<Sum<P>> matrix, Heads heads, int64_t K, int gates, int64_t H
 template <class P>
 XRNN_INLINE void add_chain(Product<P>& product, const Sum<P>* sums, int64_t row) {
     Segment<P>& segment = product.segments[product.count++];
-    segment.a = nullptr, segment.a_row = 0, segment.next = nullptr;
-    segment.chain = sums, segment.chain_row = row;
+    segment.a = nullptr;
+    segment.a_row = 0;
+    segment.next = nullptr;
+    segment.chain = sums;
+    segment.chain_row = row;
 }
 
 }  // namespace

@@ -20,6 +20,9 @@ std::vector<xrnn::Level> xrnn::test_levels() {
                    .one = &ONE,
                    .int8_tiles = int8_sums_emulated_amx};
     Level pairs = tiles;
-    pairs.name = "pairs-emulated", pairs.three = nullptr, pairs.one = &PAIRS, pairs.int8_tiles = nullptr;
+    pairs.name = "pairs-emulated";
+    pairs.three = nullptr;
+    pairs.one = &PAIRS;
+    pairs.int8_tiles = nullptr;
     return {tiles, pairs};
 }

@@ -18,7 +18,8 @@ struct Gru {
 
     // z becomes n, r, u, z₃.
     static XRNN_INLINE void step(V* z, const V* before, V* after, const V*) {
-        z[1] = sigmoid(z[1]), z[2] = sigmoid(z[2]);
+        z[1] = sigmoid(z[1]);
+        z[2] = sigmoid(z[2]);
         z[0] = tanh(multiply_add(z[1], z[3], z[0]));
         after[0] = multiply_add(z[2], before[0] - z[0], z[0]);
     }

@@ -21,7 +21,8 @@ struct Lru {
     static XRNN_INLINE void gradient(const V* dafter, const V* before, const V* after, const V*, const V* own, V* dz,
                                      V* dbefore) {
         const V re = own[0], im = own[1], g = own[2], d_re = dafter[0], d_im = dafter[1];
-        dz[0] = g * d_re, dz[1] = g * d_im;
+        dz[0] = g * d_re;
+        dz[1] = g * d_im;
         dbefore[0] = multiply_add(re, d_re, im * d_im);
         dbefore[1] = multiply_add(re, d_im, -im * d_re);
         dz[2] = multiply_add(before[0], d_re, before[1] * d_im);

@@ -15,7 +15,10 @@ struct Lstm {
 
     // z becomes i, f, g, o.
     static XRNN_INLINE void step(V* z, const V* before, V* after, const V*) {
-        z[0] = sigmoid(z[0]), z[1] = sigmoid(z[1]), z[2] = tanh(z[2]), z[3] = sigmoid(z[3]);
+        z[0] = sigmoid(z[0]);
+        z[1] = sigmoid(z[1]);
+        z[2] = tanh(z[2]);
+        z[3] = sigmoid(z[3]);
         after[1] = multiply_add(z[1], before[1], z[0] * z[2]);
         after[0] = z[3] * tanh(after[1]);
     }

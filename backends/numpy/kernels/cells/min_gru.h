@@ -39,7 +39,8 @@ struct MinGruOf {
 
     // z becomes u, y.
     static XRNN_INLINE void step(V* z, const V* before, V* after, const V*) {
-        z[0] = sigmoid(z[0]), z[1] = G::value(z[1]);
+        z[0] = sigmoid(z[0]);
+        z[1] = G::value(z[1]);
         after[0] = multiply_add(z[0], z[1] - before[0], before[0]);
     }
 

@@ -22,7 +22,9 @@ struct MinLstmOf {
         V least = z0 < z1 ? z0 : z1;
         least = least < V{} ? least : V{};
         const V e = exp_negative(least), a = e + exp_negative(least - z0), b = e + exp_negative(least - z1);
-        z[0] = a / (a + b), z[1] = sigmoid(z0), z[2] = G::value(z[2]);
+        z[0] = a / (a + b);
+        z[1] = sigmoid(z0);
+        z[2] = G::value(z[2]);
         after[0] = multiply_add(z[0], z[2] - before[0], before[0]);
     }
 

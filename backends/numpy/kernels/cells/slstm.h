@@ -50,7 +50,10 @@ struct SlstmOf {
         m = d == d ? m : d;  // NaN
         after[3] = before[2] == V{} ? log_i : m;
         const ScaledGates<V> scaled = scale(d, before[2]);
-        z[0] = d, z[1] = log_f.slope, z[2] = tanh(z[2]), z[3] = sigmoid(z[3]);
+        z[0] = d;
+        z[1] = log_f.slope;
+        z[2] = tanh(z[2]);
+        z[3] = sigmoid(z[3]);
         after[1] = multiply_add(scaled.f, before[1], scaled.i * z[2]);
         after[2] = multiply_add(scaled.f, before[2], scaled.i);
         after[0] = z[3] * (after[1] / after[2]);
