@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.built import NOT_BUILT
 from tests.errors import one_line
+from tests.needs_kernels import NOT_BUILT
 from xrnn import RNN, get_backend, set_precision, use_fused, use_precision
 from xrnn.backend import RECURRENCES, Operation
 from xrnn.backends.numpy import kernels

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.built import NEEDS_KERNELS
+from tests.needs_kernels import NEEDS_KERNELS
 from xrnn import use_backend
 from xrnn.backend import Backend
 

@@ -34,7 +34,7 @@ from xrnn.layers.lru import LRU
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.network import Network
-from xrnn.layers.own import Recurrent, check_cell
+from xrnn.layers.own_cell import Recurrent, check_cell
 from xrnn.layers.quantized import quantize
 from xrnn.layers.recurrent import RecurrentLayer, SingleStateLayer
 from xrnn.layers.rnn import RNN

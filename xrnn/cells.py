@@ -19,7 +19,7 @@ from xrnn.layers.lru import LRU
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.network import Network
-from xrnn.layers.own import Recurrent
+from xrnn.layers.own_cell import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer, shapes_of
 from xrnn.layers.rnn import RNN
 from xrnn.layers.slstm import SLSTM

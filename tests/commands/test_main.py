@@ -15,9 +15,9 @@ import pytest
 import safetensors.numpy
 
 import xrnn
-from tests.built import NEEDS_KERNELS
 from tests.commands.runs import CLASSIFY, REGRESS, Capture, updates_in
 from tests.fresh import DEFAULT_SIGNALS, STANDIN_AS_CUPY, XRNN, run_python
+from tests.needs_kernels import NEEDS_KERNELS
 from xrnn.commands.main import main
 
 COMMAND = [sys.executable, "-c", XRNN]

@@ -14,7 +14,7 @@ import pytest
 
 import xrnn
 from tests.commands.runs import REGRESS, RUNS, Capture, Patch, failed, raising, write_data
-from tests.forge import Forgery
+from tests.safetensors_bytes import Forgery
 from tests.series.waves import write_csv
 from xrnn.arrays import registry
 from xrnn.backend import BackendUnavailableError

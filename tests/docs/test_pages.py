@@ -20,7 +20,7 @@ from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
 
 import xrnn
-from tests.built import NOT_BUILT
+from tests.needs_kernels import NOT_BUILT
 from xrnn import LSTM, Stack, use_backend
 from xrnn.backends.numpy import kernels
 from xrnn.cells import CELLS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import xrnn
-from tests.forge import Forgery
+from tests.safetensors_bytes import Forgery
 from xrnn import GRU, LRU, LSTM, RNN, SLSTM, Adam, Bidirectional, Cell, Linear, MinGRU, MinLSTM, Stack, to_numpy
 from xrnn.exchange.checkpoint import checkpoint_content
 from xrnn.exchange.description import canonical, take_apart

@@ -18,7 +18,7 @@ from tests import standin
 from tests.conftest import STANDIN
 from tests.errors import one_line, refused
 from tests.exchange.layers import Scaled, assert_alike, checkpoint_file
-from tests.forge import Forgery, Tensor, changed, little_memory, tensor, without
+from tests.safetensors_bytes import Forgery, Tensor, changed, little_memory, tensor, without
 from xrnn import EMA, GRU, LSTM, RNN, SGD, Adam, Checkpoint, Linear, Network, Stack, load_checkpoint, save_checkpoint
 from xrnn.backend import Backend
 from xrnn.files import FileError

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import xrnn
-from tests.drawn import draw
 from tests.fresh import output_of
+from tests.random_operands import draw
 from xrnn import GRU, RNN, to_numpy
 from xrnn.backend import Backend
 from xrnn.ops.heads import dense

@@ -13,8 +13,8 @@ import pytest
 import xrnn
 from tests.errors import one_line, refused
 from tests.exchange.layers import SHARED, XRNN_ONLY, D, H, Scaled, assert_alike, cell_file, flat, stack_file, x_of
-from tests.forge import Forgery, changed, little_memory, tensor, without
 from tests.fresh import output_of
+from tests.safetensors_bytes import Forgery, changed, little_memory, tensor, without
 from xrnn import GRU, LSTM, RNN, Bidirectional, Cell, Dropout, Linear, Recurrent, Stack, load, save, to_numpy
 from xrnn.backend import Backend
 from xrnn.exchange.description import canonical, take_apart

@@ -17,10 +17,10 @@ import onnx
 import pytest
 from onnx import helper
 
+from tests.combinations import thin
 from tests.errors import one_line, refused
 from tests.exchange.layers import ROUNDING, D, H, leaves, results, x_of
 from tests.exchange.onnx_models import graph_of, run
-from tests.thin import thin
 from xrnn import GRU, Bidirectional, Linear, from_onnx
 from xrnn.files import FileError
 

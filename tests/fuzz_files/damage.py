@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from tests.forge import Forgery, Tensor
+from tests.safetensors_bytes import Forgery, Tensor
 
 # Replacements for a value.
 VALUES: list[Any] = [

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.forge import little_memory
-from tests.fuzz_files import own
+from tests.fuzz_files import xrnn_files
+from tests.safetensors_bytes import little_memory
 
 FILES = int(os.environ.get("XRNN_FUZZ_FILES", 75))
 
@@ -61,9 +61,9 @@ def outcomes(subject: Any, folder: Path) -> Counter[str]:
     return counts
 
 
-@pytest.mark.parametrize("kind", own.KINDS)
+@pytest.mark.parametrize("kind", xrnn_files.KINDS)
 def test_files_are_read_as_written_or_refused(tmp_path: Path, kind: str) -> None:
-    found = outcomes(own.KINDS[kind], tmp_path)
+    found = outcomes(xrnn_files.KINDS[kind], tmp_path)
     assert found["damaged and refused"] > 0.46 * FILES
     assert found["forged and refused"] > 0.2 * FILES
     assert found["forged and read"] > 0  # harmless changes, such as another weight

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.testing import assert_allclose
 
-from tests.drawn import draw, draw_on
 from tests.peephole.cell import PeepholeLSTMCell
+from tests.random_operands import draw, draw_on
 from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, LayerNorm, Linear, Recurrent, Stack, backend_of
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import pytest
 
+from tests.combinations import thin
 from tests.layers.test_recurrent import Run
 from tests.reference import problem, solve
-from tests.thin import thin
 from xrnn import get_backend, init, use_precision
 from xrnn.backends.numpy import kernels
 

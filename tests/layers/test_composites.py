@@ -12,11 +12,11 @@ from numpy.testing import assert_array_equal
 
 from tests import standin as cp
 from tests.conftest import STANDIN
-from tests.drawn import draw_on
 from tests.errors import one_line, refused
+from tests.gradient_choices import BOTH, DWEIGHTS, noted
 from tests.layers import kinds
 from tests.layers.kinds import RAGGED, D, N, T, as_tuple, assert_same, draw_states, host, make, make_both, poison
-from tests.needs import BOTH, DWEIGHTS, noted
+from tests.random_operands import draw_on
 from tests.standin.counting import counted
 from xrnn import GRU, LSTM, RNN, SLSTM, Bidirectional, Dropout, LayerNorm, Linear, Stack
 from xrnn.backend import Backend
@@ -245,7 +245,7 @@ def test_calls_that_do_not_fit(backend: Backend) -> None:
         (ValueError, lambda: stack.forward(x, (states[0], states[1][:1], *states[2:])), "got 1 state"),
         (ValueError, lambda: stack(x, (states[1], *states[1:])), "got 2 states", "this RNN expects 1, h"),
         (ValueError, lambda: stack.forward(x, cut), "h_prev has shape (2, 6), but this LSTM expects (3, 6)"),
-        (TypeError, lambda: stack.forward(x, add=x), "unexpected keyword argument 'add'"),
+        (TypeError, lambda: stack.forward(x, add=x), "unexpected keyword argument 'add'"),  # type: ignore[call-arg]
         (ValueError, lambda: stack.backward(h, states[:1]), "dstates has 1 entries: expected a tuple of 4"),
         (ValueError, lambda: stack.backward(h, dcut), "dh has shape (2, 4), but this Recurrent expects (3, 4)"),
         (ValueError, lambda: stack.backward(h[1:], final), "dh has shape (4, 3, 4)", "expects (5, 3, 4)"),

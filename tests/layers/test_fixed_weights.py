@@ -19,15 +19,15 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import xrnn
-from tests.built import NEEDS_KERNELS
+from tests.combinations import thin
 from tests.conftest import STANDIN
-from tests.drawn import draw, draw_initial
 from tests.errors import one_line, refused
 from tests.layers.kinds import as_tuple
 from tests.layers.test_recurrent import Run, each, in_turn
+from tests.needs_kernels import NEEDS_KERNELS
 from tests.peephole.layer import PeepholeLSTM
+from tests.random_operands import draw, draw_initial
 from tests.reference import CELLS, problem
-from tests.thin import thin
 from xrnn import GRU, LRU, LSTM, RNN, Bidirectional, Linear, Stack, freeze, load, quantize, save, use_fused
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 import xrnn
 from tests.errors import one_line, refused
 from tests.exchange.layers import Scaled, assert_alike
-from tests.forge import Forgery, changed
+from tests.safetensors_bytes import Forgery, changed
 from xrnn import GRU, SGD, Adam, Linear, Network, Stack, load, load_checkpoint, save, save_checkpoint
 from xrnn.backend import Backend
 from xrnn.files import FileError

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from tests.drawn import draw
+from tests.random_operands import draw
 from xrnn.ops.int8 import product, quantize_columns, quantize_rows
 
 

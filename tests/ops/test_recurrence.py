@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from tests.combinations import thin
 from tests.layouts import LAYOUTS
 from tests.reference import CELLS, Problem, problem, solve
-from tests.thin import thin
 from xrnn import GRU, LSTM, RNN, get_backend, use_fused
 from xrnn.backend import Backend
 from xrnn.ops import recurrence

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.combinations import thin
 from tests.errors import one_line
 from tests.fresh import run_python
 from tests.parallel.launch import NEEDS_MPI, command, environment, mpiexec, output_of
-from tests.thin import thin
 from xrnn.parallel import ParallelError, world
 from xrnn.parallel.launcher import timeout
 

@@ -21,7 +21,7 @@ import pytest
 import xrnn
 from tests.commands.runs import growth
 from tests.errors import one_line
-from tests.forge import little_memory
+from tests.safetensors_bytes import little_memory
 from xrnn.files import FileError
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.errors import SettingsError, param

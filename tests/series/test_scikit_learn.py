@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.built import NEEDS_KERNELS
+from tests.needs_kernels import NEEDS_KERNELS
 from xrnn.series import Classifier, Forecaster, Regressor
 
 pytestmark = [pytest.mark.needs("sklearn", "series"), pytest.mark.usefixtures("workdir")]

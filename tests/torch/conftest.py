@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.built import NEEDS_KERNELS
+from tests.needs_kernels import NEEDS_KERNELS
 
 KINDS: Final = ("RNN", "LSTM", "GRU")
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import xrnn.torch
 from tests.errors import one_line
-from tests.needs import DWEIGHTS, DX, NEITHER, noted
+from tests.gradient_choices import DWEIGHTS, DX, NEITHER, noted
 from tests.torch.conftest import Fallbacks
 from tests.torch.pairs import agree, everything, pair, states_of
 from xrnn import get_backend

@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import xrnn
 import xrnn.torch
+from tests.combinations import thin
 from tests.errors import one_line, refused
-from tests.thin import thin
 from tests.torch.pairs import agree, everything, states_of
 from xrnn.exchange.torch_weights import CELLS
 from xrnn.ops.cells.lru import LEAST_NU

@@ -19,7 +19,7 @@ from xrnn.files import quoted
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.dropout import Dropout
 from xrnn.layers.network import Network
-from xrnn.layers.own import Recurrent
+from xrnn.layers.own_cell import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.layers.stack import Stack
 from xrnn.layers.store import Int8Store

@@ -1,6 +1,16 @@
-"""Finds the layers that an array comes from.
+"""Finds the layers that an array of an ONNX graph comes from.
 
-Each layer returns numbers that no other layer returns, so that a number in an array shows its layer.
+The graph is run once, with numbers that serve as names: no two elements have the same one. An operator that moves
+elements, such as Transpose, moves their numbers with them. A layer does not compute: it returns new numbers. So the
+numbers that a layer reads show which layer they come from, and how they were moved on the way:
+
+    the input of the graph    1 … 30, as (T, N, F) = (5, 2, 3)
+    GRU reads 1 … 30          returns 31 … 70, as (5, 2, 4)
+    Transpose                 the same numbers, as (2, 5, 4)
+    Linear reads these        they belong to the GRU, and are its results with the first two axes swapped
+
+`Flows` gives each layer its numbers (`fresh`, from FIRST on), knows the owner of each number (`owners`), and finds the
+layer and the view of its results that an array is (`source`).
 """
 
 from __future__ import annotations

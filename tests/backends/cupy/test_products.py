@@ -9,8 +9,8 @@ import pytest
 
 from tests import standin as cp
 from tests.conftest import STANDIN
-from tests.drawn import draw
 from tests.layouts import LAYOUTS, lay_out
+from tests.random_operands import draw
 from tests.standin.counting import Counters, counted
 from xrnn import GRU, LSTM, RNN, use_fused, use_precision
 from xrnn.backends.cupy.products import Cublas

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.built import NOT_BUILT
+from tests.needs_kernels import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 LEVELS = kernels.levels() if kernels else []

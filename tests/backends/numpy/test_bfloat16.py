@@ -21,9 +21,9 @@ from tests.backends.numpy import test_recurrence as recurrence
 from tests.backends.numpy.conftest import EMULATED, LEVELS, PAIRS
 from tests.backends.numpy.test_levels import has_reduced_products
 from tests.backends.numpy.test_recurrence import BITS_PROBLEMS, FUSED_CELLS, check_same_bits
+from tests.combinations import thin
 from tests.layouts import LAYOUTS, lay_out
 from tests.reference import Problem, problem, solve_affine
-from tests.thin import thin
 from xrnn import LSTM, RNN, freeze, get_backend, use_precision
 from xrnn.backends.numpy import kernels
 from xrnn.info import describe, explain

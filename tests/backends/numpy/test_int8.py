@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.backends.numpy.conftest import EMULATED, LEVELS
-from tests.built import NEEDS_KERNELS
-from tests.drawn import draw, draw_initial
+from tests.combinations import thin
 from tests.layers.kinds import as_tuple
+from tests.needs_kernels import NEEDS_KERNELS
+from tests.random_operands import draw, draw_initial
 from tests.reference import problem
-from tests.thin import thin
 from xrnn import GRU, LSTM, RNN, get_backend, quantize, use_fused
 from xrnn.backends.numpy import kernels
 from xrnn.backends.numpy.int8 import OFFSET, pack

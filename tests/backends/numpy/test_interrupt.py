@@ -10,8 +10,8 @@ import os
 import pytest
 
 from tests.backends.numpy.test_threads import in_fresh_process, on_each_kind_of_threads
-from tests.built import NOT_BUILT
 from tests.fresh import DEFAULT_SIGNALS
+from tests.needs_kernels import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 if not kernels:

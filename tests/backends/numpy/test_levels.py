@@ -13,8 +13,8 @@ from numpy.testing import assert_array_equal
 
 from tests.backends.numpy.conftest import EMULATED, LEVELS, on_level
 from tests.backends.numpy.test_recurrence import FUSED_CELLS, SIZES, check, refuse_plain_forms, results
+from tests.combinations import thin
 from tests.reference import Problem, problem
-from tests.thin import thin
 from xrnn import use_precision
 from xrnn.backends.numpy import kernels
 

@@ -13,11 +13,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks import problems
 from tests.backends.numpy.conftest import LEVELS
+from tests.combinations import thin
 from tests.errors import refused
 from tests.layouts import LAYOUTS
 from tests.ops.test_recurrence import Run
 from tests.reference import CELLS, Problem, has_kernel, problem, solve, solve_affine, solve_classification
-from tests.thin import thin
 from xrnn import Recurrent, get_backend
 from xrnn.backend import Backend
 from xrnn.backends.numpy import kernels

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.backends.numpy.test_threads import in_fresh_process
-from tests.built import NOT_BUILT
+from tests.needs_kernels import NOT_BUILT
 from xrnn.backends.numpy import kernels
 
 if not kernels:

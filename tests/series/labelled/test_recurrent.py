@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import STANDIN
-from tests.needs import BOTH, DWEIGHTS, noted
+from tests.gradient_choices import BOTH, DWEIGHTS, noted
 from tests.series.labelled.tiny import TINY, prepared
 from tests.series.waves import imbalanced, waves
 from tests.standin.counting import counted

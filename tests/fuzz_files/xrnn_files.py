@@ -16,8 +16,8 @@ import safetensors
 
 import xrnn
 from tests.exchange.layers import Scaled, cell_file, checkpoint_file, quantized_file, stack_file
-from tests.forge import Forgery
 from tests.fuzz_files.damage import change, damaged
+from tests.safetensors_bytes import Forgery
 from xrnn.exchange.checkpoint import describe_all, encoded
 from xrnn.exchange.description import canonical, take_apart
 from xrnn.files import FileError

@@ -11,9 +11,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import xrnn
-from tests.drawn import draw_on
 from tests.errors import one_line, refused
 from tests.own_cells import EXAMPLES, Integrator, IntegratorByItself, Zoneout, ZoneoutLSTM
+from tests.random_operands import draw_on
 from xrnn import Cell, GradientMismatchError, Recurrent, check_cell, gradcheck
 from xrnn.backend import RECURRENCES, Backend
 from xrnn.info import explain
