@@ -71,12 +71,10 @@ def test_predict_reads_tables_as_the_training_did(capsys: Capture) -> None:
     np.save("one.npy", train[0].values)  # it has no columns
     assert main(["predict", "c", "one.npy"]) == 0
     assert not capsys.readouterr().err
-    assert failed(capsys, "predict", "c", "one.csv", "--id", "id").startswith(
-        "one.csv has no column id: expected a name"
-    )
+    assert failed(capsys, "predict", "c", "one.csv", "--id", "id").startswith("one.csv has no column id")
     Path("other.csv").write_text("x;z\n1,5;2\n")
     assert failed(capsys, "predict", "c", "other.csv").startswith(
-        "other.csv has the channel z, but the model has y there: expected"
+        "other.csv has the channel z, but the model has y there; rename or reorder the columns"
     )
 
 

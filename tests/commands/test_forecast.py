@@ -175,10 +175,10 @@ COLUMN, TWO = ["v", *["1", "2"] * 20], ["v,k", *["1,2", "2,1"] * 20]
 def test_bad_input_gets_one_line_and_writes_nothing(capsys: Capture) -> None:
     """Tables, times and series are tested with their modules."""
     for rows, options, words in (
-        (TWO, "", "f.csv has 2 columns of numbers: v, k: expected the one to forecast; add --target COLUMN"),
-        (COLUMN, "--known v", "f.csv has 1 columns of numbers: v: expected the one to forecast; add --target COLUMN"),
+        (TWO, "", "f.csv has 2 columns of numbers: v, k; name the one to forecast: --target COLUMN"),
+        (COLUMN, "--known v", "f.csv has 1 columns of numbers: v; name the one to forecast: --target COLUMN"),
         (TWO, "--target v --known k", "f.csv has no value in row 41 of the known column k"),
-        (TWO, "--target v --known k,v", "f.csv has two channels 'v': expected different names"),
+        (TWO, "--target v --known k,v", "f.csv has two channels 'v'"),
         (["v", *["1"] * 40], "", "f.csv has too few rows, missing or equal values"),
     ):
         Path("f.csv").write_text("\n".join(rows))
@@ -188,7 +188,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(capsys: Capture) -> None:
 
 def test_a_million_columns_get_one_line(capsys: Capture) -> None:
     np.save("f.npy", np.zeros((2, 1_000_000)))
-    words = "f.npy has 1000000 columns of numbers: expected the one to forecast"
+    words = "f.npy has 1000000 columns of numbers"
     line = failed(capsys, "forecast", "f.npy", *OPTIONS)
     assert (words in line, len(line) < 500) == (True, True)
 

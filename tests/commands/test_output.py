@@ -26,9 +26,9 @@ from xrnn.commands.output import Run, counted, span, table
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are POSIX's")
 ELSEWHERE = "can't write {}: expected the name of a file, but it is {}"
-IN_A_FOLDER = "can't write {} ({}): expected an existing folder with write permission; make it or name another"
-NEW = "{} exists: expected a new name; name another, or replace it with --overwrite"
-READS = "{} is among the files to read: expected another place; name another"
+IN_A_FOLDER = "can't write {} ({}): make the folder, or choose one that you may write to"
+NEW = "{} already exists; choose another name, or --overwrite"
+READS = "{} is among the files to read; write to another place"
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
@@ -82,7 +82,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("options", "message"),
     [
         ("--out ./link", NEW.format("link")),
-        ("--out levels.ts", "--out is levels.ts: expected a name that ends in .safetensors; change the ending"),
+        ("--out levels.ts", "--out is levels.ts; the name must end in .safetensors"),
         ("--out .", ELSEWHERE.format(".", "a folder; name a file in it")),
         ("--out fifo --overwrite", ELSEWHERE.format("fifo", "a device, a pipe or a socket; name")),
         ("--out nowhere/c", IN_A_FOLDER.format("nowhere/c", "No such file or directory")),

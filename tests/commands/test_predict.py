@@ -301,7 +301,7 @@ def test_what_standard_input_may_hold(capsys: Capture) -> None:
 
 
 def test_an_input_that_can_not_be_read_gets_one_line(capsys: Capture, monkeypatch: Patch) -> None:
-    expected = "expected a row of values per line; pipe them in, or name a file with <\n"
+    expected = "pipe rows of values in, or name a file with <\n"
     assert streamed(capsys, None, "classify", status=1) == ([], f"error: standard input is closed: {expected}")  # <&-
     stdin = io.TextIOWrapper(raw := io.BytesIO())
     monkeypatch.setattr(raw, "read1", raising(OSError(errno.EBADF, "Bad file descriptor")))  # 0>file

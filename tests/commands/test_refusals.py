@@ -23,7 +23,7 @@ from xrnn.commands.main import main
 SIZE = "expected a whole number from 1 to 1048576"
 ANY = "expected a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
 GONE = "No such file or directory"
-MEMORY = "expected less work; lower the sizes, or give fewer or shorter series"
+MEMORY = "use fewer or shorter series, or train with a lower --hidden or --batch"
 FIFO = "fifo is not a regular file: "
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -77,16 +77,16 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("regress levels.ts --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
         ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file, or a folder; check"),
-        ("classify levels.ts", "levels.ts has @targetLabel, numbers to predict: expected labels; use `xrnn regress`"),
+        ("classify levels.ts", "levels.ts has @targetLabel, numbers to predict in place of labels; use `xrnn regress`"),
         # a checkpoint to use
         ("predict fifo wide.csv", FIFO + ANY),
         ("predict gone wide.csv", f"can't read gone ({GONE}): {ANY}"),
         ("predict layer wide.csv", f"layer has format xrnn layer: {ANY}"),
         ("predict titled wide.csv", "titled has version �]0;title�: expected 1; use the xrnn that wrote it"),
-        ("predict classify", "got neither a file nor --stream: expected one of them; name files, or give --stream"),
-        ("predict classify wide.csv --stream", "got both --stream and files: expected one of them; name files, or"),
-        ("predict classify wide.csv", "wide.csv has 3 channels, but the model has 2: expected the same number in all"),
-        ("predict regress others.ts --proba", "got --proba for a model that predicts numbers: expected a classifier"),
+        ("predict classify", "got neither a file nor --stream; name files, or give --stream"),
+        ("predict classify wide.csv --stream", "got both --stream and files"),
+        ("predict classify wide.csv", "wide.csv has 3 channels, but the model has 2"),
+        ("predict regress others.ts --proba", "got --proba for a model that predicts numbers"),
         (
             "predict forecast rows.csv --proba",
             "got --proba for a forecaster: expected files, --decimal, --encoding or -",
@@ -130,8 +130,8 @@ def test_labels_that_can_not_be_learnt_are_refused_after_the_line_about_the_seri
         ("fly", "o such command 'fly'", "xrnn"),
         ("--fly", "", "xrnn"),
         # An unset shell variable gives an empty path, which would mean the working directory.
-        ("regress ''", ": it is empty: expected a path", "xrnn regress"),
-        ("regress x --out ''", ": it is empty: expected a path", "xrnn regress"),
+        ("regress ''", ": the path is empty", "xrnn regress"),
+        ("regress x --out ''", ": the path is empty", "xrnn regress"),
     ],
 )
 def test_a_wrong_command_line_names_the_help_that_explains_it(
@@ -164,6 +164,6 @@ def test_a_backend_is_named_or_refused(words: list[str], capsys: Capture, monkey
 def test_a_failure_of_a_prediction_gets_one_line(capsys: Capture, monkeypatch: Patch) -> None:
     words = ["predict", "classify", "test.ts"]
     monkeypatch.setattr("xrnn.series.Classifier.predict_proba", raising(MemoryError("80 TiB")))
-    assert refusal(capsys, words) == f"out of memory (80 TiB): {MEMORY}"
+    assert refusal(capsys, words) == f"out of memory (80 TiB); {MEMORY}"
     monkeypatch.setattr("xrnn.Linear.__call__", raising(KeyboardInterrupt()))
     assert refusal(capsys, words, 130) == "interrupted"

@@ -75,7 +75,7 @@ def test_times_end_with_the_year_9999() -> None:
         times = [datetime(9999, 12, 30) - size, datetime(9999, 12, 30)]
         step = step_of(times, "f")
         assert step is not None
-        with one_line(DataError, "the steps after 9999-12-30 pass the year 9999: expected earlier ones; correct the"):
+        with one_line(DataError, "the steps after 9999-12-30 pass the year 9999"):
             step.after(times[-1], 2)
 
 
@@ -142,8 +142,14 @@ UTC_DAYS = [datetime(2024, 3, day, 23 - (day > 30), tzinfo=UTC) for day in range
             "between 2001-01-06 and 2001-01-08: expected steps of 1 day; ",
         ),
         (UTC_DAYS, "1 day; correct them, or remove the column of times; if the clock changed there, give times with"),
-        ([datetime(9999, 12, day) for day in (1, 30, 31)], "the steps after 9999-12-30 pass the year 9999: expected"),
-        ([datetime(year, 1, 1) for year in (8000, 9500, 9999)], "the steps after 9500-01-01 pass the year 9999: ex"),
+        (
+            [datetime(9999, 12, day) for day in (1, 30, 31)],
+            "the steps after 9999-12-30 pass the year 9999; correct the times",
+        ),
+        (
+            [datetime(year, 1, 1) for year in (8000, 9500, 9999)],
+            "the steps after 9500-01-01 pass the year 9999; correct the times",
+        ),
         ([-1e308, 1e308], "the column of times of f holds -1e+308 in row 1, column 1: expected numbers up to 1e+30"),
     ],
 )

@@ -77,7 +77,7 @@ def convert(
         elif how.last is not None:
             raise SettingsError(f"got --last for {source}, which is no model of `classify` or `regress`; leave it out")
         if not named_leaves(read):
-            raise DataError(f"{source} has no layers: expected at least one to convert; name another file")
+            raise DataError(f"{source} has no layers to convert; name another file")
         if how.int8:
             read = _quantized(read)
         with file_errors(ModelError, "write", target, "the old file is unchanged"):
@@ -120,10 +120,7 @@ def _model_of_series(source: Path, estimator: Any, suffix: str, last: int | None
     Raises DataError if the format can't hold the model, SettingsError for an invalid `last`.
     """
     if isinstance(estimator, Forecaster):
-        raise DataError(
-            f"{source} is a forecaster, which has no layers: expected a model of `xrnn classify` or `regress`; run "
-            "`xrnn predict` to forecast"
-        )
+        raise DataError(f"{source} is a forecaster, which has no layers to convert; run `xrnn predict` to forecast")
     if suffix == ".safetensors":
         raise DataError(
             f"{source} scales its input and takes a mean over time, which layers in .safetensors can't hold: expected "

@@ -86,7 +86,7 @@ def read_series(paths: Sequence[Path], p: Forecaster, reading: ReadingOptions) -
         names = series[0].channel_names
         have = f": {', '.join(map(printable, names))}"[:200] if names else ""
         raise DataError(
-            f"{printable(series[0].name)} has {channels} columns of numbers{have}: expected the one to forecast; add "
+            f"{printable(series[0].name)} has {channels} columns of numbers{have}; name the one to forecast: "
             f"{param('target')} COLUMN"
         )
     return series

@@ -39,10 +39,10 @@ def info(
     With FILE, print what the file holds.
     """
     if explain is None and cell != "rnn":
-        raise SettingsError("got --cell without --explain: expected both; add --explain T N D H")
+        raise SettingsError("got --cell without --explain; add --explain T N D H")
     if file is not None:
         if explain is not None:
-            raise SettingsError("got both FILE and --explain: expected one of them; leave one out")
+            raise SettingsError("got both FILE and --explain; leave one out")
         print(_description(file))
         return
     if explain is None:

@@ -109,7 +109,7 @@ def read_series(
         train, test = hold_out(train, TEST, seed)
     if not test:
         raise DataError(
-            f"{used[0]} has too few series to hold out some: expected at least two of a label; add some, or name a TEST"
+            f"{used[0]} has too few series to hold out some; add series, so that a label has two, or name a TEST"
         )
     names = next((f" ({', '.join(each.channel_names)})" for each in train if each.channel_names), "")
     held_out = "" if others else ", held out"
@@ -156,7 +156,7 @@ def _labelled(series: Series, numbers: bool) -> Series:
     """The series with its label, or with the number to predict.   Raises DataError if it has none."""
     if series.label is None:
         raise DataError(
-            f"{printable(series.name)} has no label: expected one for each series; name a .ts file with labels, a "
+            f"{printable(series.name)} has no label; name a .ts file with labels, a "
             f"folder of labels, or a table with {param('id')} and {param('label')}"
         )
     if not numbers:
@@ -178,7 +178,7 @@ def _check_test(train: list[Series], test: list[Series], labels: list[Any] | Non
 
     if {*map(content, test)} <= {*map(content, train)}:
         raise DataError(
-            f"{paths[1]} has only series that {paths[0]} has too: expected series that the model has not seen; name "
+            f"{paths[1]} has only series that {paths[0]} has too; the model has already seen these: name "
             "another TEST, or leave it out to hold out a part of TRAIN"
         )
     if strange := [each for each in test if labels and each.label not in labels]:

@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         drop(sys.stdout)  # the output is lost: a closed pipe, a full device, a closed terminal
         if error.errno == errno.EPIPE:
             return 128 + getattr(signal, "SIGPIPE", 13)  # as of a program that SIGPIPE has ended
-        return _fail(f"can't write the output ({error.strerror}): expected free space; saved files are complete", 1)
+        return _fail(
+            f"can't write the output ({error.strerror}); is the disk full? Files already saved are complete", 1
+        )
 
 
 def _run(arguments: list[str]) -> int:
@@ -76,7 +78,8 @@ def _run(arguments: list[str]) -> int:
         return _fail("interrupted", 130)
     except MemoryError as error:
         return _fail(
-            f"out of memory ({error}): expected less work; lower the sizes, or give fewer or shorter series", 1
+            f"out of memory ({error}); use fewer or shorter series, or train with a lower --hidden or --batch",
+            1,
         )
 
 

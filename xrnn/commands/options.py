@@ -180,7 +180,7 @@ def argument(metavar: str, text: str) -> Any:
 def path(text: str) -> Path:
     """The path that an option or argument names.   Raises typer.BadParameter for an empty one."""
     if not text:  # an unset shell variable; `Path` would make it the working directory
-        raise typer.BadParameter("it is empty: expected a path")
+        raise typer.BadParameter("the path is empty")
     return Path(text)
 
 

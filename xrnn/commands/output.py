@@ -24,7 +24,7 @@ from xrnn.series.errors import ModelError, file_errors
 Results: TypeAlias = dict[str, Any]  # for JSON
 Draw: TypeAlias = Callable[[Any], None]  # fills a Matplotlib figure
 
-_REFUSAL: Final = "exists: expected a new name; name another, or replace it with --overwrite"
+_REFUSAL: Final = "already exists; choose another name, or --overwrite"
 
 
 class Run:
@@ -38,7 +38,7 @@ class Run:
         self._options, self.out = options, options.out or Path(default)
         self._picture = self.out.parent / f"{self.out.stem}.png"
         if self.out.suffix.lower() not in (".safetensors", ""):
-            raise ModelError(f"--out is {self.out}: expected a name that ends in .safetensors; change the ending")
+            raise ModelError(f"--out is {self.out}; the name must end in .safetensors")
         check_outputs([self.out, self._picture], filter(None, inputs), overwrite=options.overwrite)
 
     def say(self, *texts: str) -> None:
@@ -65,7 +65,7 @@ class Run:
             print(json.dumps(results | files))
 
     def _write(self, path: Path, content: bytes) -> None:
-        with file_errors(ModelError, "write", path, "expected free space and permission"):
+        with file_errors(ModelError, "write", path, "is the disk full, or read-only?"):
             write_file(path, content, lambda _: self._options.overwrite, _REFUSAL)
 
 
@@ -75,13 +75,13 @@ def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path], *, overwrite:
     inputs   files, and folders, whose subfolders hold the files to read
     """
     for output in outputs:
-        expected = "expected an existing folder with write permission; make it or name another"
+        expected = "make the folder, or choose one that you may write to"
         with file_errors(ModelError, "write", output, expected):
             check_writable(output)
             check_output(output, lambda _: overwrite, _REFUSAL)
     for output, path in itertools.product(outputs, inputs):
         if same_file(output, path) or real_path(output).parent.parent == real_path(path):
-            raise ModelError(f"{output} is among the files to read: expected another place; name another")
+            raise ModelError(f"{output} is among the files to read; write to another place")
 
 
 def drawn(draw: Draw) -> bytes | None:

@@ -76,7 +76,7 @@ def predict(
     """
     if how.stream == bool(files):
         got = "both --stream and files" if how.stream else "neither a file nor --stream"
-        raise SettingsError(f"got {got}: expected one of them; name files, or give --stream")
+        raise SettingsError(f"got {got}; name files, or give --stream")
     if how.last is not None and not how.stream:
         raise SettingsError("got --last without --stream; add --stream, or leave it out")
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
@@ -104,7 +104,7 @@ def _labels(
     """
     classifies = isinstance(estimator, Classifier)
     if how.proba and not classifies:
-        raise SettingsError("got --proba for a model that predicts numbers: expected a classifier; leave it out")
+        raise SettingsError("got --proba for a model that predicts numbers, which have no probabilities; leave it out")
     columns = _columns(estimator, table)
     names: Iterable[dict[str, Any]] = itertools.repeat({})
     predictions: Iterable[HostArray]
@@ -191,7 +191,7 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
     Raises DataError for an unusable row, and for a header without the names of the channels.
     """
     decimal, channels, names = columns.decimal, estimator.channels_, estimator.channel_names_
-    expected = "expected a row of values per line; pipe them in, or name a file with <"
+    expected = "pipe rows of values in, or name a file with <"
     if sys.stdin is None:  # a closed descriptor (`<&-`)
         raise DataError(f"standard input is closed: {expected}")
     if isinstance(sys.stdin, io.TextIOWrapper):

@@ -49,7 +49,7 @@ def as_series(X: Any, count: int | None = None, names: tuple[str, ...] | None = 
     if not hasattr(X, "__len__"):
         raise TypeError(f"X is a {type(X).__name__}: expected an array (n, T), or a list of series")
     if len(X) == 0:
-        raise ValueError("X has 0 sample(s): expected at least one series")
+        raise ValueError("X has 0 sample(s): at least one series is needed")
     if count not in (None, len(X)):
         raise ValueError(f"y has {count} values: expected one for each of the {len(X)} series in X")
     series = [_series(_named(each, names), f"X[{i}]") for i, each in enumerate(X)]

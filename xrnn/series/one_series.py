@@ -52,16 +52,16 @@ def checked(series: Series) -> Series:
     shown, names = printable(series.name), series.channel_names or ()
     if len(set(names)) < len(names):
         twice = next(each for each in names if names.count(each) > 1)
-        raise DataError(f"{shown} has two channels {quoted(twice)!r}: expected different names; rename or remove one")
+        raise DataError(f"{shown} has two channels {quoted(twice)!r}; rename or remove one")
     known = ~np.isnan(series.values)
     steps = np.flatnonzero(known.any(axis=1))
     if not steps.size:
-        raise DataError(f"{shown} has no values: expected at least one step; leave the series out")
+        raise DataError(f"{shown} has no values; leave the series out")
     empty = np.flatnonzero(~known.any(axis=0))
     if empty.size:
         channel = (quoted(names[empty[0]]) if names else "") or empty[0] + 1
         got = f"{shown} has no value in channel {channel}"
-        raise DataError(f"{got}: expected at least one; leave out the series or the channel")
+        raise DataError(f"{got}; leave out the series or the channel")
     check_sizes(series.values, series.name)
     return series.part(0, steps[-1] + 1)
 
@@ -89,8 +89,8 @@ def check_same(series: Series, channels: int, names: tuple[str, ...] | None, oth
     name = printable(series.name)
     if series.channels != channels:
         got = f"{name} has {series.channels} channels, but {others} has {channels}"
-        raise DataError(f"{got}: expected the same number in all; correct it or leave it out")
+        raise DataError(f"{got}; correct the series, or leave it out")
     if series.channel_names and names and series.channel_names != names:
         i = next(i for i in range(channels) if series.channel_names[i] != names[i])
         got = f"{name} has the channel {quoted(series.channel_names[i])}, but {others} has {quoted(names[i])} there"
-        raise DataError(f"{got}: expected the same names in the same order; rename or reorder the columns")
+        raise DataError(f"{got}; rename or reorder the columns")

@@ -91,7 +91,7 @@ class Step:
                 times.append(self.next(times[-1]))
         except (ValueError, OverflowError) as error:
             got = f"the steps after {show(last)} pass the year 9999"
-            raise DataError(f"{got}: expected earlier ones; correct the times") from error
+            raise DataError(f"{got}; correct the times") from error
         return times[1:]
 
 

@@ -97,7 +97,7 @@ def test_known_columns() -> None:
     shape, items = "known[0] has shape ({}): expected ({}, 2)", "known has 1 items: expected one for each of the 2 ser"
     empty = Series(np.insert(known[0], 0, np.nan, axis=1), None, "s")
     refused(
-        (ValueError, loaded.predict, "got no X, and a loaded Forecaster keeps no series: expected X"),
+        (ValueError, loaded.predict, "got no X: a loaded Forecaster keeps no training series; pass X"),
         (DataError, lambda: loaded.forecast(empty), "s has no value before the steps to forecast: expected some; leav"),
         (DataError, lambda: plain.score(X[:, :2]), "X[0] has no value before the steps to forecast: expected some; le"),
         (ValueError, forecaster.predict, "known is None: expected the 2 known columns of `fit`; give known="),

@@ -91,8 +91,8 @@ NOT_WHOLE = "f.npy can't be used ("
             lambda: saved(np.array([[1]], np.longdouble)),
             " (1, 1)): expected a complete .npy file of numbers of 64 bits or less",
         ),
-        (lambda: saved(np.zeros((0, 2))), "f.npy has no values: expected at least one step"),
-        (lambda: saved(np.zeros((2, 0))), "f.npy has no values: expected at least one step"),
+        (lambda: saved(np.zeros((0, 2))), "f.npy has no values"),
+        (lambda: saved(np.zeros((2, 0))), "f.npy has no values"),
         (lambda: file("f.npy", b""), NOT_WHOLE),
         (lambda: file("f.npy", b"\x80\x04K\x01."), NOT_WHOLE),  # a pickle
         (lambda: file("f.npy", "text"), NOT_WHOLE),

@@ -172,7 +172,7 @@ def test_models_with_known_columns_cross_between_pandas_and_the_commands(capsys:
         printed = [json.loads(line)["0.5"] for line in capsys.readouterr().out.splitlines()]
         for columns in (["price", "promo", "sold"], ["sold", "promo", "price"]):
             np.testing.assert_allclose(Forecaster.load(name).predict(table[columns]), printed, rtol=1e-6)
-    assert failed(capsys, "predict", "command", "other.csv").startswith("other.csv has no column sold: expected a name")
+    assert failed(capsys, "predict", "command", "other.csv").startswith("other.csv has no column sold")
 
 
 @pytest.mark.parametrize(
@@ -338,9 +338,9 @@ TIME = "is not a time like the others"
         (
             Y[:40].set_axis(pandas.to_datetime(np.arange(40) * 7, unit="ns")),
             {},
-            "X has times of nanoseconds: expected whole microseconds; round them, or number the rows",
+            "X has times of nanoseconds; round them to microseconds, or number the rows",
         ),
-        (WIDE.set_axis(["a", "a"], axis=1), {}, "X has two columns 'a': expected columns with different names"),
+        (WIDE.set_axis(["a", "a"], axis=1), {}, "X has two columns 'a'"),
         *((X, {}, "X has the shape (") for X in (WIDE[[]], WIDE[:0], Y[:0])),
         (LONG.assign(z=1).set_index(["shop", "z"], append=True), {}, "X has an index of 3 levels: expected times, or"),
         (LONG[:0], {"id": "shop"}, "X has the shape (0, 2): expected at least one row and one column; add some"),
@@ -367,15 +367,15 @@ TIME = "is not a time like the others"
             (
                 X,
                 {name: "b"},
-                "X has no column 'b': expected a DataFrame; give one, or leave the names out",
+                "X has no column 'b'; give a DataFrame, or leave the names out",
             )
             for X in (Y[:40], pandas.concat({"a": Y[:40]}), np.ones((1, 9)))
             for name in ("id", "time", "target", "known")
         ),
         (WIDE, {"known": "c"}, "X has no column 'c': expected c; it has a, b"),
-        (WIDE.assign(c=1), {"known": "c"}, "X has 2 columns besides c: expected one to forecast"),
+        (WIDE.assign(c=1), {"known": "c"}, "X has 2 columns besides c"),
         (WIDE, {"time": "day"}, "X has no column 'day': expected day; it has a, b"),
-        (pandas.concat({"a": WIDE}), {}, "X has 2 columns besides the index: expected one to forecast"),
+        (pandas.concat({"a": WIDE}), {}, "X has 2 columns besides the index"),
         (pandas.concat({"a": Y[:40]}).to_frame(), {"known": "b"}, "X has no column 'b': expected b; it has y"),
         (
             WIDE.set_axis(LEVELS, axis=1),

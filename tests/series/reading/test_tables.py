@@ -133,7 +133,9 @@ def test_an_excel_sheet_is_read_as_its_cells_are_shown() -> None:
     sheet.save("f.xlsx")
     assert len(read_path(Path("f.xlsx"), Columns(skip=("when",)))) == 1  # the first sheet
     Path("f.xlsx").write_bytes(b"PK\x03\x04")
-    with one_line(DataError, "f.xlsx can't be read (", "): expected a complete .xlsx file, and pandas with"):
+    with one_line(
+        DataError, "f.xlsx can't be read (", "); install pandas and openpyxl, or use another copy of the file"
+    ):
         read_path(Path("f.xlsx"))
 
 
@@ -149,7 +151,9 @@ def test_a_parquet_file_keeps_its_types() -> None:
     with one_line(DataError, "f.parquet, row 1, column id: 'b' is not a number"):
         read_path(Path("f.parquet"), Columns(channels=("id",)))
     Path("f.parquet").write_bytes(b"PAR1")
-    with one_line(DataError, "f.parquet can't be read (", "): expected a complete .parquet file, and pandas"):
+    with one_line(
+        DataError, "f.parquet can't be read (", "); install pandas and pyarrow, or use another copy of the file"
+    ):
         read_path(Path("f.parquet"))
 
 
@@ -159,7 +163,7 @@ def test_without_its_package_a_file_gets_one_line(suffix: str, package: str, mon
     with zipfile.ZipFile(f"f{suffix}", "w") as archive:
         archive.writestr("xl/workbook.xml", "")
     monkeypatch.setitem(sys.modules, package, None)
-    with one_line(DataError, f"f{suffix} can't be read (", package, "openpyxl or pyarrow; install them, or use anoth"):
+    with one_line(DataError, f"f{suffix} can't be read (", package, "; install pandas and "):
         read_path(Path(f"f{suffix}"))
 
 
@@ -173,9 +177,9 @@ def test_text_that_is_not_utf_8_is_read_as_excel_writes_it(caplog: pytest.LogCap
     for name in ("cp437", "utf-8", "utf-16-le"):
         (series,) = read("\ufeffx;ü\n1;2\n".encode(name, "ignore"), Columns(encoding=name))
         assert series.channel_names == ("x", "ü")
-    with one_line(DataError, "f.csv is not utf-8: expected UTF-8; save it so, or give encoding"):
+    with one_line(DataError, "f.csv is not utf-8; save it as UTF-8, or give encoding"):
         read(content.replace(b"\xf6", b"\xff"), Columns(encoding="utf-8"))
-    with one_line(DataError, "f.csv is not UTF-8: expected UTF-8; save it so, or give encoding"):
+    with one_line(DataError, "f.csv is not UTF-8; save it as UTF-8, or give encoding"):
         read(b"x\n1\n\x81\n")
 
 
@@ -313,12 +317,12 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
 @pytest.mark.parametrize(
     ("content", "columns", "words"),
     [
-        ("", {}, "f.csv has no values: expected at least one step; leave the file out"),
-        ("x,y\n", {}, "f.csv has no values: expected at least one step"),
+        ("", {}, "f.csv has no values; leave the file out"),
+        ("x,y\n", {}, "f.csv has no values"),
         ("x,y\n1,2\n3,x\n", {}, "f.csv, line 3, column y: 'x' is not a number; correct it, write"),
         ("x,y\n1,2\n3,x\n", {}, "; correct it, write categories as numbers, or leave the column out by skip_columns"),
         ("x,y\n1,2\n3,x\n", {"timed": True}, "as numbers, or name the column to forecast by target"),
-        ("x,\n1,\n", {}, "f.csv has no value in channel 2: expected at least one"),  # a separator at the end
+        ("x,\n1,\n", {}, "f.csv has no value in channel 2"),  # a separator at the end
         ("x,y\n1,yes\n3,maybe\n", {}, "f.csv, line 3, column y: 'maybe' is not a number"),
         ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a number"),
         ("x,y\n1,1_0\n", {}, "f.csv, line 2, column y: '1_0' is not a number"),
@@ -335,24 +339,24 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         ),
         ("x;y\n1,5;2\n", {"decimal": "."}, "but the numbers are read with .; correct it, or give decimal ,"),
         ("x;y\n1,00.5;2\n", {}, "f.csv, line 2, column x: '1,00.5' is not a number; correct it, write categories as"),
-        ("x,y,x\n1,2,3\n", {}, "f.csv has two channels 'x': expected different names; rename or remove one"),
-        ("a,,\n1,2,3\n", {}, "f.csv has two channels '': expected different names"),
+        ("x,y,x\n1,2,3\n", {}, "f.csv has two channels 'x'; rename or remove one"),
+        ("a,,\n1,2,3\n", {}, "f.csv has two channels ''"),
         ("sep=;\nx;y\n1;2\n", {}, "f.csv, line 2, column sep=: 'x' is not a number"),
         *(
             (
                 "\ufeffx;ü\n1;2\n".encode(name),
                 {},
-                "f.csv is UTF-16 or no text: expected UTF-8; save it so, or give encodi",
+                "f.csv is UTF-16 or no text; save it as UTF-8, or give encodi",
             )
             for name in ("utf-16-le", "utf-16-be", "utf-32")
         ),
         (b"1\0\n", {}, "f.csv is UTF-16 or no text"),  # without a byte order mark
         ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a number"),  # no header: it holds a number
         ("x,\x1b[2J\n1,z\n", {}, "f.csv, line 2, column �[2J: 'z' is not a number"),
-        ("x,y\n1,2\n1\n", {}, "f.csv, line 3 has 1 values, but the rows before have 2: expected the same number of va"),
-        (",x,y\n0,,1\n", {}, "f.csv has no value in channel x: expected at least one; leave out the series or the"),
-        ("1,nan\n", {}, "f.csv has no value in channel 2: expected at least one"),
-        ("?,1\n?,2\n", {}, "f.csv has no value in channel 1: expected at least one"),
+        ("x,y\n1,2\n1\n", {}, "f.csv, line 3 has 1 values, but the rows before have 2"),
+        (",x,y\n0,,1\n", {}, "f.csv has no value in channel x"),
+        ("1,nan\n", {}, "f.csv has no value in channel 2"),
+        ("?,1\n?,2\n", {}, "f.csv has no value in channel 1"),
         (b"1\n\x80\x04\0\xff", {}, "f.csv is UTF-16 or no text"),
         (b"1\n\x80\x04\xff", {}, "f.csv, line 2, column 1: '"),
         ("\ufeffДата;Имя\n1;2\n".encode("utf-16-le"), {}, "f.csv is UTF-16 or no text"),
@@ -369,17 +373,17 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         ("1,2\n", {"skip": ("3",)}, "f.csv has no column 3: expected a name, or a number from 1 to 2; it has no names"),
         ("x\n1\n", {"skip": ("z",)}, "expected a name, or a number from 1 to 1; it has x"),
         ("x,x\n1,2\n", {"skip": ("x",)}, "f.csv has two columns x: expected a name, or a number from 1 to 2"),
-        ("i,x\n1,2\n,3\n", {"id": "i"}, "f.csv, line 3 has no value in column i, which id names: expected the name"),
+        ("i,x\n1,2\n,3\n", {"id": "i"}, "f.csv, line 3 has no value in column i, which id names"),
         (
             LONG,
             {"id": "t", "label": "kind", "skip": ("sensor",)},
-            "f.csv, t 2 has the labels run and walk: expected one for a series",
+            "f.csv, t 2 has the labels run and walk",
         ),
-        (LONG, {"time": "t", "skip": ("sensor", "kind")}, "f.csv, line 4: the time 1 is also in line 3: expected a la"),
+        (LONG, {"time": "t", "skip": ("sensor", "kind")}, "f.csv, line 4: the time 1 is also in line 3"),
         (
             "when,v\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,3\n",
             {"timed": True},
-            "also in line 3: expected a later one in each row of a series; sort or remove rows, or give time and id; "
+            "also in line 3; sort or remove rows, or give time and id; "
             "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00",
         ),
         # the column that `time` names is absent: another one was looked for
@@ -388,7 +392,7 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         (
             ",v\n2,1\n1,2\n0,3\n",
             {"timed": True},
-            "f.csv, line 3: the time 1 is before that in line 2: expected a later",
+            "f.csv, line 3: the time 1 is before that in line 2",
         ),
         (
             "date,v\n1. Quartal,1\n",
@@ -418,5 +422,5 @@ def test_files_without_named_columns_get_one_line() -> None:
     np.save("f.npy", np.ones((2, 1)))
     for name in ("f.ts", "f.npy"):
         for columns in (Columns(id="x"), Columns(channels=("1",))):
-            with one_line(DataError, f"{name} has columns without names: expected a table; leave out the options"):
+            with one_line(DataError, f"{name} has "):
                 read_path(Path(name), columns)

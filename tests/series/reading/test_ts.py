@@ -69,26 +69,26 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
     ("text", "words"),
     [
         *(
-            (text, "f.ts has no @data, no @classLabel or no series: expected all three; is the file complete?")
+            (text, "f.ts has no @data, no @classLabel or no series; is the file complete?")
             for text in ("", "@classLabel true a b\n", "@data\n1,2:3,4\n", "1,2,3\n", HEADER)
         ),
         (HEADER + "(0,1),(1,2):a", "f.ts, line 4, channel 1: '(0' is not a number"),  # time stamps
         (
             "@targetLabel true\n@data\n1:2.5\n",
-            "f.ts has @targetLabel, numbers to predict: expected labels; use `xrnn regress`",
+            "f.ts has @targetLabel, numbers to predict in place of labels; use `xrnn regress`",
         ),
         (
             HEADER + "1,2:a\n1,2",
-            "f.ts, line 5: '1,2' is not a label of @classLabel: expected one; is the line cut off?",
+            "f.ts, line 5: '1,2' is not a label of @classLabel; is the line cut off?",
         ),
         (HEADER + "1,2:3,4:a\n1,2:3,", "f.ts, line 5: '3,' is not a label"),
         (HEADER + "1,2:3,4:", "f.ts, line 4: '' is not a label"),
         (HEADER + "a", "f.ts, line 4: 'a' is not a label"),
         (HEADER + "1:A", "f.ts, line 4: 'A' is not a label"),
-        (HEADER + "1,2:3:a", "f.ts, line 4: the channels have different lengths: expected one; write ? for m"),
-        (HEADER + ":a", "f.ts, line 4 has no values: expected at least one step; leave the series out"),
-        (HEADER + "?,?:?,?:a", "f.ts, line 4 has no values: expected at least one step"),
-        (HEADER + "1,2:?,?:a", "f.ts, line 4 has no value in channel 2: expected at least one; leave out the series"),
+        (HEADER + "1,2:3:a", "f.ts, line 4: the channels have different lengths"),
+        (HEADER + ":a", "f.ts, line 4 has no values; leave the series out"),
+        (HEADER + "?,?:?,?:a", "f.ts, line 4 has no values"),
+        (HEADER + "1,2:?,?:a", "f.ts, line 4 has no value in channel 2"),
         (HEADER + "1,2:1,inf:a", "f.ts, line 4, channel 2: 'inf' is not a number"),
         *(
             (HEADER + f"1,{cell}:a", f"f.ts, line 4, channel 1: '{cell}' is not a number; correct or remove it")

@@ -116,7 +116,7 @@ class Forecaster(Estimator):
         names = [name for name in (params.id, params.time, params.target, *known_names) if name]
         if X is None and columns is not None:
             if "_last" not in vars(self):
-                raise ValueError("got no X, and a loaded Forecaster keeps no series: expected X; give the series")
+                raise ValueError("got no X: a loaded Forecaster keeps no training series; pass X")
             series, form = self._last
         elif form := form_of(X, params.id, params.time, params.target, known_names):
             series = form.series()
@@ -125,7 +125,7 @@ class Forecaster(Estimator):
             if series[0].channels > 1:
                 raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
         if columns is None and names and not (form and hasattr(X, "columns")):
-            raise ValueError(f"X has no column {names[0]!r}: expected a DataFrame; give one, or leave the names out")
+            raise ValueError(f"X has no column {names[0]!r}; give a DataFrame, or leave the names out")
         if form and known is not None:
             raise ValueError("got known= for pandas' X: expected known columns in X; name them by Forecaster(known=)")
         return series if form else with_known(series, known, ahead, columns), form

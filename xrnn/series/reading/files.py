@@ -24,13 +24,13 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
     if os.path.isdir(path):  # unlike `Path.is_dir`, it returns False if the name is too long or access is denied
         return _read_folder(path, columns)
     suffix = path.suffix.lower()
-    with file_errors(DataError, "read", path, "expected a readable file; check the path and its permissions"):
+    with file_errors(DataError, "read", path, "check the path and its permissions"):
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
             raise DataError(f"{path} {got}: expected {_FILES}, or a folder; check the path")
         named = {columns.id, columns.time, columns.label, *columns.skip, *columns.channels}
         if suffix in (".ts", ".npy") and named - columns.optional - {""}:
-            raise DataError(f"{path} has columns without names: expected a table; leave out the options that name some")
+            raise DataError(f"{path} has no column names; leave out the options that name columns")
         if suffix == ".ts":
             return read_ts(path, targets=columns.targets, encoding=columns.encoding)
         if suffix == ".npy":

@@ -64,7 +64,7 @@ class Form:
         """The series, sorted by time, without the rows before the first value.   Raises ValueError."""
         frame, first, index = self.frame.copy(deep=False), len(self.keys), self.times
         if np.any(np.asarray(getattr(index, "nanosecond", 0)) > 0):  # NaN of a missing time
-            raise ValueError("X has times of nanoseconds: expected whole microseconds; round them, or number the rows")
+            raise ValueError("X has times of nanoseconds; round them to microseconds, or number the rows")
         if getattr(index.dtype, "tz", None) and len({*index.time}) == 1:  # a day later is the same time of day
             frame.isetitem(first - 1, index.tz_localize(None))
         table = Table.of(frame, "X", Columns(timed=True))
@@ -142,7 +142,7 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     if levels > 2:
         raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
     if len(twice := frame.columns[frame.columns.duplicated()]):
-        raise ValueError(f"X has two columns {twice[0]!r}: expected columns with different names; rename one")
+        raise ValueError(f"X has two columns {twice[0]!r}; rename one")
     if not is_wide:
         id_name, time, target = (_column(frame, each) for each in (id_name, time, target))
         known = tuple(_column(frame, each) for each in known)
@@ -201,13 +201,13 @@ def _used(frame: Any, keys: Sequence[Any], target: Any, known: Sequence[Any]) ->
     given, columns = [each for each in (*keys, target, *known) if each != ""], [*frame.columns]
     shown = ", ".join(map(str, given))
     if len({*given}) < len(given):
-        raise ValueError(f"id, time, target and known are {shown}: expected different columns; name others")
+        raise ValueError(f"id, time, target and known are {shown}; name different columns")
     if missing := [each for each in given if each not in columns]:
         raise ValueError(f"X has no column {missing[0]!r}: expected {shown}; it has {', '.join(map(str, columns))}")
     targets = [target] if target != "" else [each for each in columns if each not in given]
     if len(targets) != 1:
         besides = shown or "the index"
         raise ValueError(
-            f"X has {len(targets)} columns besides {besides}: expected one to forecast; name it by Forecaster(target=)"
+            f"X has {len(targets)} columns besides {besides}; name the one to forecast by Forecaster(target=)"
         )
     return frame.iloc[:, [columns.index(each) for each in (*targets, *known)]]

@@ -90,8 +90,7 @@ def read_csv(path: Path, columns: Columns) -> Table:
             width = width or len(row)
             if len(row) != width:
                 got = f"{path}, line {reader.line_num} has {len(row)} values, but the rows before have {width}"
-                expected = "the same number of values in every row, and the header in the first line"
-                raise DataError(f"{got}: expected {expected}; correct the row")
+                raise DataError(f"{got}; correct the row, or remove lines above the header")
             rows[reader.line_num] = [*map(str.strip, row)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}: expected cells of numbers; is this CSV?") from error
@@ -110,8 +109,8 @@ def read_by_pandas(path: Path, columns: Columns) -> Table:
         sheet = pandas.read_excel(path, header=None, dtype=object, na_filter=False)
     except Exception as error:  # of a missing package; a damaged archive raises many kinds of errors
         got = f"{path} can't be read ({printable(str(error))[:80]})"
-        expected = f"a complete {suffix} file, and pandas with openpyxl or pyarrow"
-        raise DataError(f"{got}: expected {expected}; install them, or use another copy") from error
+        packages = "pandas and openpyxl" if suffix == ".xlsx" else "pandas and pyarrow"
+        raise DataError(f"{got}; install {packages}, or use another copy of the file") from error
     rows = {i: [*map(cell_of, row)] for i, row in enumerate(sheet.itertuples(index=False), start=1)}
     return Table.of_rows({i: row for i, row in rows.items() if any(map(text_of, row))}, str(path), columns, "row")
 
@@ -174,7 +173,7 @@ class Table:
     def series(self) -> list[Series]:
         """One series, or one for each value of the id column.   Raises DataError."""
         if not self.rows:
-            raise DataError(f"{self.name} has no values: expected at least one step; leave the file out")
+            raise DataError(f"{self.name} has no values; leave the file out")
         roles = self.roles()
         numbers = list(roles.channels)
         if self.columns.targets and roles.label is not None:
@@ -306,7 +305,7 @@ class Table:
         ids = [""] * len(self.rows) if id_at is None else self.texts(id_at)
         if id_at is not None and "" in ids:
             got = f"{self.where(ids.index(''))} has no value in column {self.shown(id_at)}, which {param('id')} names"
-            raise DataError(f"{got}: expected the name or number of a series; fill it in, or remove the row")
+            raise DataError(f"{got}; fill it in, or remove the row")
         groups: dict[str, list[int]] = {key: [] for key in ids}
         for i, key in enumerate(ids):
             groups[key].append(i)
@@ -320,7 +319,7 @@ class Table:
                     remedy = f"sort or remove rows, or give {param('time')} and {param('id')}"
                     if isinstance(times[b], datetime):
                         remedy += CLOCK_CHANGE
-                    raise DataError(f"{self.where(b)}: {got}: expected a later one in each row of a series; {remedy}")
+                    raise DataError(f"{self.where(b)}: {got}; {remedy}")
         at = "" if id_at is None else f", {self.shown(id_at)} "
         return [(key, f"{self.name}{at}{key}", steps) for key, steps in groups.items()]
 
@@ -329,7 +328,7 @@ class Table:
         label, *others = sorted({text_of(self.rows[i][label_at]) for i in steps})
         if others:
             got = f"{printable(name)} has the labels {quoted(label)} and {quoted(others[0])}"
-            raise DataError(f"{got}: expected one for a series; correct the column, or give {param('id')}")
+            raise DataError(f"{got}; correct the column, or give {param('id')}")
         if label.lower() in MISSING_CELLS:
             return None
         target = number_in(label, decimal) if self.columns.targets and is_number(label) else None

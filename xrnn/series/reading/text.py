@@ -18,7 +18,7 @@ def read_text(path: Path, encoding: str = "") -> str:
     """
     content = path.read_bytes()
     if not encoding and 0 in content:
-        raise DataError(f"{path} is UTF-16 or no text: expected UTF-8; save it so, or give {param('encoding')} utf-16")
+        raise DataError(f"{path} is UTF-16 or no text; save it as UTF-8, or give {param('encoding')} utf-16")
     for name in [encoding] if encoding else ["utf-8", "cp1252"]:
         with contextlib.suppress(UnicodeDecodeError):
             text = content.decode(name)
@@ -26,4 +26,4 @@ def read_text(path: Path, encoding: str = "") -> str:
                 remedy = "if letters are wrong, name its encoding by --encoding"
                 logging.getLogger("xrnn").warning(f"{path} is not UTF-8, and is read as cp1252; {remedy}")
             return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    raise DataError(f"{path} is not {encoding or 'UTF-8'}: expected UTF-8; save it so, or give {param('encoding')}")
+    raise DataError(f"{path} is not {encoding or 'UTF-8'}; save it as UTF-8, or give {param('encoding')}")

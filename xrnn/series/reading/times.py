@@ -63,7 +63,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
 
     plain = {cell: _plain(cell) for cell in dict.fromkeys(cells)}  # many series may have the same times
     if _are_ambiguous([*plain.values()]):
-        raise error(cells[0], "may be a day, a month or a number: expected dates with one reading")
+        raise error(cells[0], "may be a day, a month or a number")
     most = 0  # cells that a reader can read, before the first one that it can't
     for readers in _READERS:
         readings: list[Sequence[Time]] = []
@@ -79,10 +79,10 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
             i = next(i for i in range(len(plain)) if len({times[i] for times in readings}) > 1)
             found = dict.fromkeys(show(times[i]) for times in readings)
             got = f"may be {' or '.join(found)}, and no other row tells which"
-            raise error([*plain][i], f"{got}: expected dates with one reading")
+            raise error([*plain][i], f"{got}")
         by_cell = dict(zip(plain, _local(chosen), strict=True))
         return [by_cell[cell] for cell in cells]
-    got = "is not a time like the others: expected all numbers or all dates in one form"
+    got = "is not a time like the others, which are numbers, or dates in one form"
     raise error([*plain][most], got, ", or remove the row")
 
 

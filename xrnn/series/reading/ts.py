@@ -43,9 +43,9 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
     flags = {tag for tag, words in tags.items() if words and words[0].lower() == "true"}
     labels = {"@classlabel", "@targetlabel"}
     if "@data" not in tags or not labels & tags.keys() or not data:
-        raise DataError(f"{path} has no @data, no @classLabel or no series: expected all three; is the file complete?")
+        raise DataError(f"{path} has no @data, no @classLabel or no series; is the file complete?")
     if "@targetlabel" in flags and not targets:
-        raise DataError(f"{path} has @targetLabel, numbers to predict: expected labels; use `xrnn regress`")
+        raise DataError(f"{path} has @targetLabel, numbers to predict in place of labels; use `xrnn regress`")
     return [_series(bool(labels & flags), tags.get("@classlabel", [])[1:], line, where) for where, line in data]
 
 
@@ -55,8 +55,8 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
     label = channels.pop().strip() if has_label else ""
     is_valid = label in declared if declared else label and "," not in label
     if has_label and not (channels and is_valid):
-        raise DataError(f"{where}: {quoted(label)!r} is not a label of @classLabel: expected one; is the line cut off?")
+        raise DataError(f"{where}: {quoted(label)!r} is not a label of @classLabel; is the line cut off?")
     values = [numbers_in(each.split(","), ".", f"{where}, channel {i}") for i, each in enumerate(channels, start=1)]
     if len({*map(len, values)}) > 1:
-        raise DataError(f"{where}: the channels have different lengths: expected one; write ? for missing values")
+        raise DataError(f"{where}: the channels have different lengths; write ? for missing values")
     return checked(Series(np.array(values, dtype=np.float64).T, label or None, where))
