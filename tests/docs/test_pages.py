@@ -90,7 +90,10 @@ def test_the_reference_has_the_public_names_and_no_others() -> None:
 
 # `forward` makes a Cache for `backward`, the commands a Model for exports. The others are arguments of a backend's
 # operations.
-OPAQUE = {"Cache", "Model", "Inputs", "Trace", "Products", "Draws"}
+OPAQUE = {
+    *("Cache", "Model", "Inputs", "Trace", "Products", "Draws"),
+    *("ConvolutionGradients", "ConvolutionInputs", "ConvolutionOutputs", "ScanGradients", "ScanInputs", "ScanOutputs"),
+}
 
 
 def types_in(hint: Any) -> Iterator[type]:
