@@ -6,6 +6,7 @@
     xrnn.torch.restore(model)                         # undo accelerate
     layer = xrnn.torch.GRU(32, 64, num_layers=2)      # or in place of torch.nn.GRU
     layer = xrnn.torch.MinGRU(32, 64)                 # or MinLSTM, SLSTM, LRU: PyTorch has none of them
+    y = xrnn.torch.selective_scan_fn(u, delta, A, B, C)   # as in mamba_ssm, on a CPU
 
 Calls that the kernels do not support run in PyTorch as before; the logger `xrnn.torch` warns once of each reason.
 """
@@ -17,5 +18,20 @@ _import_torch("xrnn.torch")  # first: without PyTorch the imports below would fa
 from xrnn.torch.accelerate import accelerate, explain, restore  # noqa: E402
 from xrnn.torch.modules import GRU, LSTM, RNN  # noqa: E402
 from xrnn.torch.not_in_pytorch import LRU, SLSTM, MinGRU, MinLSTM  # noqa: E402
+from xrnn.torch.selective_scan import causal_conv1d_fn, selective_scan_fn, selective_state_update  # noqa: E402
 
-__all__ = ["GRU", "LRU", "LSTM", "RNN", "SLSTM", "MinGRU", "MinLSTM", "accelerate", "explain", "restore"]
+__all__ = [
+    "GRU",
+    "LRU",
+    "LSTM",
+    "RNN",
+    "SLSTM",
+    "MinGRU",
+    "MinLSTM",
+    "accelerate",
+    "causal_conv1d_fn",
+    "explain",
+    "restore",
+    "selective_scan_fn",
+    "selective_state_update",
+]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
-from xrnn.torch.unsupported import Recorded, Unsupported
+from xrnn.torch.unsupported import Recorded, Unsupported, in_dynamo
 
 Reasons: TypeAlias = Counter[str]
 
@@ -35,6 +36,19 @@ def count(reasons: Reasons, what: str, why: Unsupported) -> None:
         if is_new:
             level = logging.WARNING
     _log.log(level, "%s runs in PyTorch: %s", what, why)
+
+
+def run_original(original: Callable[..., Any], why: Unsupported, module: Any, *arguments: Any, **options: Any) -> Any:
+    """The result of the `forward` that the module had before, and a count of the call."""
+    if in_dynamo():  # a logging call would break the graph of torch.compile
+        return original(module, *arguments, **options)
+    try:
+        result = original(module, *arguments, **options)
+    except BaseException:
+        _log.debug("%s runs in PyTorch: %s", type(module).__name__, why)
+        raise
+    count(reasons_of(module), type(module).__name__, why)
+    return result
 
 
 def counted(module: Any) -> str:

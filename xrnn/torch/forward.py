@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,12 +12,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from xrnn.exchange.torch_weights import CELLS
 from xrnn.torch.autocast import under_autocast
-from xrnn.torch.fallbacks import count, reasons_of
+from xrnn.torch.fallbacks import run_original
 from xrnn.torch.recurrence import recurrence, refuse_memory
 from xrnn.torch.unsupported import Unsupported, casts, check_mode, check_tensor, dynamo_callback, in_dynamo
 from xrnn.torch.weights import directions_of, weights_of
-
-_log: Final = logging.getLogger("xrnn.torch")
 
 # A replaced forward has other globals, even if functools.wraps gave it the name and module of the original.
 _FORWARDS: Final[list[Any]] = [nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward]
@@ -55,15 +52,7 @@ def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
     except MemoryError as error:
         refuse_memory(module.mode, error)
     # Outside the `except` block, so that an error from PyTorch does not have Unsupported as its context.
-    if in_dynamo():  # a logging call would break the graph of torch.compile
-        return original(module, input, hx)
-    try:
-        result = original(module, input, hx)
-    except BaseException:
-        _log.debug("%s runs in PyTorch: %s", type(module).__name__, why)
-        raise
-    count(reasons_of(module), type(module).__name__, why)
-    return result
+    return run_original(original, why, module, input, hx)
 
 
 def _given(module: Any, hx: Any) -> list[Any]:
