@@ -2,11 +2,15 @@
 
 Both run the same code, each in its own process: inference under inference_mode, training by `backward`. The input of
 *training* needs a gradient, as in every layer but a model's first; the input of *training on data* needs none.
+
+Packed cases have rows of different lengths; each call packs them and pads the result. `--autocast` measures both within
+torch.autocast("cpu", torch.bfloat16).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 from collections.abc import Sequence
@@ -15,7 +19,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.cases import COMMON, SIZES, Case
+from benchmarks.cases import COMMON, RAGGED_SIZES, SIZES, Case
 from benchmarks.peers import MODULES, MODULES_IN_BFLOAT16, OURS
 from benchmarks.ratios import ratio
 from benchmarks.tables import table, wide_console
@@ -25,7 +29,12 @@ _PEERS: Final = ("torch", MODULES)
 _UNDER_AUTOCAST: Final = ("torch-bfloat16", MODULES_IN_BFLOAT16)
 _OPERATIONS: Final = {"forward": "inference", "train": "training", "train on data": "training on data"}
 
-CASES: Final = tuple(Case(*sizes, cell=cell) for cell in COMMON for sizes in SIZES["lstm"])
+# One packed sequence, as in a service, and few packed rows with wide weights.
+_PACKED: Final = ((50, 1, 64, 64), (50, 1, 256, 256), (20, 1, 512, 1024), (35, 3, 256, 384), *RAGGED_SIZES)
+CASES: Final = (
+    *(Case(*sizes, cell=cell) for cell in COMMON for sizes in SIZES["lstm"]),
+    *(Case(*sizes, cell=cell, ragged=True) for cell in COMMON for sizes in _PACKED),
+)
 
 
 def measure(cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: int) -> dict[str, Any]:
@@ -42,7 +51,16 @@ def measure(cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: i
             wrong = [line for found in prepared.values() for line in found["wrong"]]
             times = timed(started, list(_OPERATIONS), rounds)
             sizes = {letter: getattr(case, letter) for letter in "TNDH"}
-            measured.append({"case": case.name, "cell": case.cell, **sizes, "microseconds": times, "errors": errors})
+            measured.append(
+                {
+                    "case": case.name,
+                    "cell": case.cell,
+                    "packed": case.ragged,
+                    **sizes,
+                    "microseconds": times,
+                    "errors": errors,
+                }
+            )
             measured[-1]["wrong"] = wrong
         versions = {worker.peer: worker.about for worker in started}
     about = machine.describe(threads)
@@ -53,8 +71,8 @@ def print_modules(results: dict[str, Any], console: Console) -> None:
     columns = ["T, N, D, H"]
     for operation in _OPERATIONS:
         columns += [f"{_OPERATIONS[operation]}:\nPyTorch", "\nxrnn", "\nPyTorch / xrnn"]
-    for cell in COMMON:
-        cases = [case for case in results["cases"] if case["cell"] == cell]
+    for cell, packed in itertools.product(COMMON, (False, True)):
+        cases = [case for case in results["cases"] if (case["cell"], case["packed"]) == (cell, packed)]
         if not cases:
             continue
         ratios: dict[str, list[float]] = {operation: [] for operation in _OPERATIONS}
@@ -71,7 +89,8 @@ def print_modules(results: dict[str, Any], console: Console) -> None:
                 row += [f"{statistics.median(times):,.1f}" for times in (theirs, ours)]
                 row.append(f"{compared} {compared.verdict}")
             rows.append(row)
-        console.print(table(f"torch.nn.{cell.upper()} and xrnn.torch's, microseconds", columns, rows))
+        title = f"torch.nn.{cell.upper()} and xrnn.torch's, {'packed' if packed else 'padded'}, microseconds"
+        console.print(table(title, columns, rows))
         means = (f"{_OPERATIONS[name]} {statistics.geometric_mean(medians):.2f}" for name, medians in ratios.items())
         console.print(f"PyTorch / xrnn over {len(cases)} sizes, geometric mean: {', '.join(means)}")
 

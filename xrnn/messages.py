@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+_CONVERTED: Final = ("rnn.RNNBase", "linear.Linear", "sparse.Embedding")  # by xrnn.from_torch
 
 
 def kind_of(value: object) -> str:
     """The type of `value` for an error message: `list`, `numpy.ndarray`; for PyTorch's modules with the remedy."""
-    name = full_name(type(value))
-    is_module = any(full_name(base) == "torch.nn.modules.module.Module" for base in type(value).__mro__)
-    return f"{name} (convert it by xrnn.from_torch)" if is_module else name
+    name, bases = full_name(type(value)), _bases(value)
+    if "torch.nn.modules.module.Module" not in bases:
+        return name
+    return f"{name} (convert {'its parts' if is_torch_network(value) else 'it'} by xrnn.from_torch)"
+
+
+def is_torch_network(value: object) -> bool:
+    """Whether `value` is a module of PyTorch of which only the parts can be converted."""
+    bases = _bases(value)
+    converted = any(f"torch.nn.modules.{name}" in bases for name in _CONVERTED)
+    return "torch.nn.modules.module.Module" in bases and not converted
+
+
+def _bases(value: object) -> list[str]:
+    return [full_name(base) for base in type(value).__mro__]
 
 
 def full_name(kind: type) -> str:

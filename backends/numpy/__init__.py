@@ -57,9 +57,7 @@ class NumpyBackend(Backend):
         name = kernel_of(cell)
         if not name:
             return super().recurrence_forward(cell, inputs, training)
-        lengths = inputs.lengths
-        if lengths is not None:
-            lengths = lengths.astype(np.int64, copy=False)
+        lengths = _lengths_of(inputs)
         frozen: Any = inputs.frozen
         if frozen is None:
             packed, own = None, cell.coefficients(np, inputs.own)
@@ -85,9 +83,7 @@ class NumpyBackend(Backend):
         if not name:
             return super().recurrence_backward(cell, trace, dstates, grads, needs_dx, dadd)
         inputs, (dWx, dWh, db, *dparams) = trace.inputs, grads or (None, None, None)
-        x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, inputs.lengths, inputs.reverse
-        if lengths is not None:
-            lengths = lengths.astype(np.int64, copy=False)
+        x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, _lengths_of(inputs), inputs.reverse
         own = cell.coefficients(np, inputs.own)
         result = kernels.backward(
             name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, own, dstates, dWx, dWh, db, dparams or None,
@@ -152,6 +148,14 @@ class NumpyBackend(Backend):
 
     def outline(self, array: Array) -> HostArray:
         return array
+
+
+def _lengths_of(inputs: Inputs) -> Array | None:
+    """The lengths as the kernels take them; None if all rows have T steps, because the kernels are then faster."""
+    lengths = inputs.lengths
+    if lengths is None or bool((lengths >= len(inputs.x)).all()):
+        return None
+    return lengths.astype(np.int64, copy=False)
 
 
 def _from_first_steps(

@@ -19,7 +19,7 @@ import xrnn.torch
 from tests.errors import one_line, refused
 from tests.exchange.layers import assert_alike, leaves, results, x_of
 from tests.torch.pairs import accelerated
-from xrnn import GRU, LSTM, RNN, Bidirectional, Recurrent, Stack, from_torch, to_torch
+from xrnn import GRU, LSTM, RNN, Bidirectional, Recurrent, Stack, from_torch, to_onnx, to_torch
 from xrnn.backend import Backend
 from xrnn.exchange import torch_weights
 from xrnn.ops.cells.lstm import LSTMCell
@@ -282,3 +282,17 @@ def test_layers_without_a_module_are_refused() -> None:
 def test_a_recurrent_with_the_cell_of_a_layer() -> None:
     layer = Recurrent.init(LSTMCell(), 2, 3, rng=0)
     assert_alike(from_torch(to_torch(layer)), LSTM(*layer.params))
+
+
+class Tagger(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.out = torch.nn.GRU(3, 8), torch.nn.Linear(8, 2)
+
+
+def test_the_error_for_a_network_in_pytorch_can_be_followed() -> None:
+    net = Tagger()
+    with one_line(TypeError, "Tagger (convert its parts by xrnn.from_torch)", "torch.onnx.export"):
+        to_onnx(net)
+    model = to_onnx([from_torch(part) for part in (net.gru, net.out)])
+    assert [node.op_type for node in model.graph.node if node.op_type in ("GRU", "MatMul")] == ["GRU", "MatMul"]

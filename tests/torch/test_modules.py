@@ -17,6 +17,7 @@ import xrnn.torch
 from tests.conftest import STANDIN
 from tests.torch.conftest import KINDS
 from tests.torch.pairs import agree, everything, pair, states_of
+from xrnn import get_backend
 from xrnn.torch import weights
 from xrnn.torch.memory import Host
 from xrnn.typing import Array
@@ -70,6 +71,32 @@ def test_results_and_gradients(
         assert all(a is None if b is None else torch.equal(a, b) for a, b in zip(got[1:], want[1:], strict=True))
         got, want = got.data, want.data
     agree([got], [want])
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("sort", [True, False])
+def test_packed_rows_of_equal_lengths_run_without_lengths(
+    kind: str, rows: int, sort: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernels take longer with lengths. Packed, such rows lie in memory as padded ones: nothing is copied."""
+    theirs, ours = pair(kind, 3, 4, 2, bidirectional=True, dtype=torch.float64)
+    x = pack_padded_sequence(torch.randn(5, rows, 3, dtype=torch.float64), [5] * rows, enforce_sorted=sort)
+    hx = states_of(theirs, rows)
+    given, forward = list[Any](), get_backend("numpy").recurrence_forward
+
+    def noting(cell: Any, inputs: Any, training: bool) -> Any:
+        given.append(inputs)
+        return forward(cell, inputs, training)
+
+    monkeypatch.setattr(get_backend("numpy"), "recurrence_forward", noting)
+    agree(everything(ours, x, hx), everything(theirs, x, hx))
+    assert len(given) == 4
+    assert all(inputs.lengths is None for inputs in given)
+    with torch.no_grad():
+        h, _ = ours(x)
+    agree([h.data], [theirs(x)[0].data.detach()])
+    assert given[4].x.ctypes.data == x.data.data_ptr()
+    assert torch.equal(h.batch_sizes, x.batch_sizes)
 
 
 def test_dropout_between_the_layers(kind: str) -> None:

@@ -63,6 +63,46 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert in_fresh_process(code, OMP_NUM_THREADS="2").splitlines() == printed
 
 
+def test_a_forked_child_runs_both_directions_and_several_layers() -> None:
+    """Its results are large enough for PyTorch to join them on its threads, for which the child would wait forever."""
+    code = """
+import os, signal, torch, xrnn.torch
+torch.manual_seed(0)
+torch.set_num_threads(2)
+module, x = xrnn.torch.LSTM(64, 128, num_layers=2, bidirectional=True), torch.randn(20, 64, 64)
+want = [h.detach().numpy() for h in (module(x)[0], *module(x)[1])]
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    h, (last, c) = module(x)
+    with torch.no_grad():
+        again = module(x)[0]
+    same = [(a.detach().numpy() == b).all() for a, b in zip((h, last, c), want, strict=True)]
+    os._exit(0 if all(same) and (again.numpy() == want[0]).all() else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert in_fresh_process(code, OMP_NUM_THREADS="2") == "0"
+
+
+def test_with_one_thread_a_forked_child_trains_in_pytorch_too() -> None:
+    """The remedy of docs/how-to/deploy.md."""
+    code = """
+import os, signal, torch, xrnn.torch
+torch.set_num_threads(2)
+model = torch.nn.Sequential(xrnn.torch.GRU(64, 128, bidirectional=True))
+linear, x = torch.nn.Linear(256, 256), torch.randn(20, 64, 64)
+linear(model(x)[0]).sum().backward()
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    linear(model(x)[0]).sum().backward()
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert in_fresh_process(code, OMP_NUM_THREADS="2") == "0"
+
+
 def test_without_pytorchs_threads_the_kernels_use_their_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fallbacks: Fallbacks
 ) -> None:

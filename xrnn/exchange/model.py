@@ -23,7 +23,7 @@ from xrnn.layers.embedding import Embedding
 from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.stack import Stack
-from xrnn.messages import kind_of
+from xrnn.messages import is_torch_network, kind_of
 from xrnn.ops.cell import Cell
 from xrnn.typing import HostArray
 
@@ -106,6 +106,12 @@ def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, last: int,
         raise ValueError("layers is empty: expected at least one layer")
     for i, (name, layer) in enumerate(named):
         if not is_layer(layer) and type(layer) not in _OTHERS:
+            if is_torch_network(layer):
+                raise TypeError(
+                    f"{name} is a {kind_of(layer)}: expected layers of xrnn in their order, such as "
+                    "[xrnn.from_torch(net.gru), xrnn.from_torch(net.out)]; or export the complete network by "
+                    "torch.onnx.export"
+                )
             kinds = ", ".join(kind.__name__ for kind in (*CELLS.values(), *_OTHERS))
             raise TypeError(
                 f"{name} is a {kind_of(layer)}: expected {kinds} or a Stack of them; other formats have no such "

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from xrnn.exchange.torch_weights import CELLS
 from xrnn.torch.autocast import under_autocast
 from xrnn.torch.fallbacks import run_original
+from xrnn.torch.joined import side_by_side, stacked
 from xrnn.torch.recurrence import recurrence, refuse_memory
 from xrnn.torch.unsupported import Unsupported, casts, check_mode, check_tensor, dynamo_callback, in_dynamo
 from xrnn.torch.weights import directions_of, weights_of
@@ -88,12 +89,20 @@ def _packed(module: Any, packed: PackedSequence, states: list[Tensor]) -> Any:
     check_tensor("the input", data)
     if data.dim() != 2:
         raise Unsupported(f"the packed input has {data.dim()} dimensions")
-    x, lengths = _VF._pad_packed_sequence(data, sizes, False, 0.0, -1)
+    rows = sizes.tolist()  # the number of running rows in each step, in descending order
+    lengths = None
+    if rows[0] == rows[-1] and len(rows) * rows[0] == len(data):  # equal lengths, as for one sequence: packed is padded
+        x = data.reshape(len(rows), rows[0], -1)
+    else:
+        x, lengths = _VF._pad_packed_sequence(data, sizes, False, 0.0, -1)
     states = _checked_states(module, x, states)
     if order is not None:
         states = [state.index_select(1, order) for state in states]
     h, final = _layers(module, x, states, lengths)
-    h, _ = _VF._pack_padded_sequence(h, lengths, False)
+    if lengths is None:
+        h = h.reshape(len(data), -1)
+    else:
+        h, _ = _VF._pack_padded_sequence(h, lengths, False)
     if back is not None:
         final = [state.index_select(1, back) for state in final]
     return PackedSequence(h, sizes, order, back), _returned(module, final)
@@ -130,10 +139,10 @@ def _layers(module: Any, x: Tensor, states: list[Tensor], lengths: Tensor | None
             h, *final = recurrence(each[k], x, lengths, initial, own)
             results.append(h)
             finals.append(final)
-        x = results[0] if count == 1 else torch.cat(results, dim=2)
+        x = results[0] if count == 1 else side_by_side(each[first].memory, *results)
         if module.dropout and module.training and first + count < len(each):
             x = nn.functional.dropout(x, module.dropout)
-    return x, [torch.cat(states) for states in zip(*finals, strict=True)]
+    return x, [stacked(each[0].memory, of_state) for of_state in zip(*finals, strict=True)]
 
 
 def _returned(module: Any, final: list[Tensor]) -> Any:

@@ -153,6 +153,31 @@ def test_a_length_outside_its_range_counts_as_the_nearer_end() -> None:
         assert_array_equal(got[key], value, err_msg=key)
 
 
+@pytest.mark.parametrize("rows", [1, 4])
+def test_equal_lengths_are_no_lengths(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With lengths the kernels compute x @ Wx in each step, and copy the rows that run."""
+    sizes = (4, rows, 2, 6)
+    given: list[object] = []
+    expected = results(problem("gru", sizes))
+
+    def note(name: str, argument: int) -> None:
+        kernel = getattr(kernels, name)
+
+        def noting(*arguments: Any) -> Any:
+            given.append(arguments[argument])
+            return kernel(*arguments)
+
+        monkeypatch.setattr(kernels, name, noting)
+
+    note("forward", 7)
+    note("backward", 6)
+    got = results(problem("gru", sizes, lengths=[4] * rows))
+    for key, value in expected.items():
+        assert_array_equal(got[key], value, err_msg=key)
+    assert given
+    assert all(lengths is None for lengths in given)
+
+
 # Heads of whole vectors, heads that end within a vector or a panel, and narrow ones.
 HEADS = [((3, 7, 5, 128), 4), ((3, 26, 9, 144), 3), ((4, 5, 70, 120), 4), ((20, 14, 3, 40), 5), ((2, 1, 9, 256), 2)]
 
