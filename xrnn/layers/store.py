@@ -17,7 +17,7 @@ from xrnn.ops.inputs import FrozenWeights, Inputs, Outputs
 from xrnn.ops.int8 import Int8Matrix
 from xrnn.typing import Array
 
-_LARGEST: Final = 2**16  # the most rows of an int8 matrix: 2¹⁶ · 255 · 128 < 2³¹, so no sum of 32 bits overflows
+LARGEST: Final = 2**16  # the most rows of an int8 matrix: 2¹⁶ · 255 · 128 < 2³¹, so no sum of 32 bits overflows
 
 
 def unchangeable(array: Array) -> Array:
@@ -104,9 +104,9 @@ class Int8Store(Store):
                     f"{name} has shape {matrix.shape} and its scale {matrix.scale.shape}: expected a matrix with one "
                     "scale for each column; use quantize"
                 )
-        if max(len(Wx), len(Wh)) > _LARGEST:
+        if max(len(Wx), len(Wh)) > LARGEST:
             raise ValueError(
-                f"this {title} has {len(Wx):,} inputs and {len(Wh):,} units: expected at most {_LARGEST:,} of each, "
+                f"this {title} has {len(Wx):,} inputs and {len(Wh):,} units: expected at most {LARGEST:,} of each, "
                 "because the sums have 32 bits; keep the float32 layer"
             )
         return [unchangeable(array) for array in arrays]

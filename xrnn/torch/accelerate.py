@@ -15,15 +15,24 @@ from xrnn.torch.forward import PYTORCH_FORWARDS
 from xrnn.torch.methods import bind, is_bound, unbind
 from xrnn.torch.modules import KernelModule
 from xrnn.torch.unsupported import Unsupported, check_mode
-from xrnn.torch.weights import directions_of, drop_wrapped, weights_of
+from xrnn.torch.weights import INFERENCE, directions_of, drop_wrapped, weights_of
 
 _TYPES: Final = (nn.RNN, nn.LSTM, nn.GRU)
 
 
-def accelerate(model: nn.Module) -> dict[str, str]:
+def accelerate(model: nn.Module, *, freeze: bool = False, int8: bool = False) -> dict[str, str]:
     """Make every nn.RNN, nn.LSTM and nn.GRU in `model` run on xrnn's kernels, in place → the result of `explain`.
 
-    The result says where each recurrent module now runs. A second call changes nothing and returns the same.
+    freeze   for inference: keep the weights in the layout of the kernels, so that a call does not make it. Parameters
+             stay, and take their memory
+    int8     for inference: with weights of 8 bits, as `xrnn.quantize` makes them; freezes too. Float32 on the CPU only
+
+    The result says where each recurrent module now runs. A second call with the same options changes nothing and
+    returns the same; a call without `freeze` and `int8` makes the modules trainable again.
+
+    `backward` through a frozen module raises RuntimeError. It notices new weights of `load_state_dict` and other
+    changes in place, which PyTorch counts, at its next call. It does not notice changes that PyTorch does not count:
+    in `weight.data`, and in an array of `weight.numpy()`. The modules of xrnn.torch are frozen too.
 
     The modules keep their type, Parameters, hooks, parametrisations, mode and device; only `forward` changes, as an
     attribute of the module. The model itself may be such a module; its name is then empty. Subclasses, modules whose
@@ -37,7 +46,17 @@ def accelerate(model: nn.Module) -> dict[str, str]:
     for _, module in _named_modules(model):
         if not is_bound(module) and _obstacle(module) is None:
             bind(module)
+        if is_bound(module) or isinstance(module, KernelModule):
+            _set_inference(module, "int8" if int8 else "frozen" if freeze else None)
     return explain(model)
+
+
+def _set_inference(module: nn.Module, inference: str | None) -> None:
+    if vars(module).get(INFERENCE) != inference:
+        vars(module).pop(INFERENCE, None)
+        drop_wrapped(module)
+    if inference:
+        vars(module)[INFERENCE] = inference
 
 
 def restore(model: nn.Module) -> list[str]:
@@ -56,6 +75,7 @@ def restore(model: nn.Module) -> list[str]:
 def explain(model: nn.Module) -> dict[str, str]:
     """Where each recurrent module in `model` runs, by its name: "kernels", or "PyTorch: " and the reason.
 
+    A module that only infers runs on "kernels, frozen" or "kernels, int8".
     With XRNN_FUSED=0 or `use_fused(False)`, the answer is "xrnn's plain form: " and the reason. It also
     depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still run in
     PyTorch, for example because of the dtype of its input. The answer then goes on with the number of such calls, for
@@ -68,7 +88,8 @@ def explain(model: nn.Module) -> dict[str, str]:
     for name, module in _named_modules(model):
         if _is_recurrent(module):
             why = _why_pytorch(module)
-            answers[name] = (ours if why is None else f"PyTorch: {why}") + counted(module)
+            inference = f", {vars(module)[INFERENCE]}" if INFERENCE in vars(module) else ""
+            answers[name] = (ours + inference if why is None else f"PyTorch: {why}") + counted(module)
     return answers
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from xrnn.exchange.torch_weights import CELLS, merged_bias, split, transposed
 from xrnn.ops.cell import Cell
+from xrnn.ops.inputs import FrozenWeights
+from xrnn.ops.int8 import quantize_columns
 from xrnn.torch.fallbacks import Reasons
 from xrnn.torch.memory import Memory
 from xrnn.typing import Array
@@ -36,13 +38,16 @@ class Direction:
     arrays: list[Array]  # in the order of `torch_weights.TorchWeights`
     reasons: Reasons  # of the module, for gradients that run in PyTorch
     cell: Cell = field(init=False)
-    Wx: Array = field(init=False)  # (D, G·H), a view of weight_ih
-    Wh: Array = field(init=False)  # (H, G·H), a view of weight_hh, or (k, H/k, G·H/k)
+    Wx: Any = field(init=False)  # (D, G·H), a view of weight_ih; an Int8Matrix after `freeze(int8=True)`
+    Wh: Any = field(init=False)  # (H, G·H), a view of weight_hh, or (k, H/k, G·H/k); or an Int8Matrix
     biases: Sequence[Array] = field(init=False)  # bias_ih, bias_hh (G·H,); empty if bias=False
     own: Sequence[Array] = field(init=False)  # the cell's own parameters
     initial: tuple[None, ...] = field(init=False)  # initial states of zeros: None for each
     after: slice = field(init=False)  # the index of the states after each step
     last: slice = field(init=False)  # the index of the final state
+    frozen: FrozenWeights | None = field(init=False, default=None)  # after `freeze`
+    is_int8: bool = field(init=False, default=False)
+    _fixed_bias: Array | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.cell = CELLS[self.mode]
@@ -63,7 +68,16 @@ class Direction:
             return self
         return self.of(self.mode, self.memory, self.reverse, weights, self.reasons)
 
+    def freeze(self, *, int8: bool) -> None:
+        """Keep what the backend makes of the weights, for inference. The caller must drop it if the weights change."""
+        self._fixed_bias, self.is_int8 = self.bias, int8
+        if int8:
+            self.Wx, self.Wh = quantize_columns(self.Wx), quantize_columns(self.Wh)
+        self.frozen = FrozenWeights(self.Wx, self.Wh)
+
     @property
     def bias(self) -> Array:
-        """b, the sum of PyTorch's two. It is not cached: PyTorch does not report changes through `.data`."""
+        """b, the sum of PyTorch's two. It is only kept by `freeze`: PyTorch does not report changes through `.data`."""
+        if self._fixed_bias is not None:
+            return self._fixed_bias
         return merged_bias(self.memory.backend.xp, self.cell, self.arrays[0], *self.biases)

@@ -12,9 +12,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from xrnn.exchange.torch_weights import CELLS
 from xrnn.torch.autocast import under_autocast
+from xrnn.torch.direction import Direction
 from xrnn.torch.fallbacks import run_original
 from xrnn.torch.joined import side_by_side, stacked
-from xrnn.torch.recurrence import recurrence, refuse_memory
+from xrnn.torch.recurrence import recurrence, refuse_memory, untrainable
 from xrnn.torch.unsupported import Unsupported, casts, check_mode, check_tensor, dynamo_callback, in_dynamo
 from xrnn.torch.weights import directions_of, weights_of
 
@@ -128,6 +129,22 @@ def _layers(module: Any, x: Tensor, states: list[Tensor], lengths: Tensor | None
         raise Unsupported(f"the input is {tuple(x.shape)}")
     weights = weights_of(module)
     each = directions_of(module, weights, x)
+    if each[0].frozen is not None and torch.is_grad_enabled():
+        with torch.no_grad():
+            h, final = _each_layer(module, each, x, states, lengths, weights)
+        return untrainable(module.mode, [h, *final], [x, *states, *weights])
+    return _each_layer(module, each, x, states, lengths, weights)
+
+
+def _each_layer(
+    module: Any,
+    each: list[Direction],
+    x: Tensor,
+    states: list[Tensor],
+    lengths: Tensor | None,
+    weights: list[Tensor],
+) -> tuple[Tensor, list[Tensor]]:
+    """`_layers` with these directions."""
     if len(each) == 1:
         h, *final = recurrence(each[0], x, lengths, states, weights)
         return h, final

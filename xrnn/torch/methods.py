@@ -14,7 +14,7 @@ from typing import Any, Final
 from torch import nn
 
 from xrnn.torch.forward import run
-from xrnn.torch.weights import drop_wrapped
+from xrnn.torch.weights import INFERENCE, drop_wrapped
 
 _log: Final = logging.getLogger("xrnn.torch")
 
@@ -100,6 +100,7 @@ def bind(module: nn.Module) -> None:
 def unbind(module: nn.Module) -> None:
     for name in _METHODS:
         vars(module).pop(name, None)
+    vars(module).pop(INFERENCE, None)
     drop_wrapped(module)
 
 

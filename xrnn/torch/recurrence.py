@@ -92,6 +92,31 @@ def _precision(name: Any) -> AbstractContextManager[None]:
     return nullcontext() if precision().name == name else use_precision(name)
 
 
+def untrainable(mode: str, results: Sequence[Tensor], operands: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The results of a frozen module, h first, as a part of PyTorch's graph if an operand needs a gradient.
+
+    `backward` then raises RuntimeError: without this node, the module would silently get no gradient.
+    """
+    if any(operand.requires_grad for operand in operands):
+        results = _Untrainable.apply(mode, len(results), *results, *operands)
+    h, *final = results
+    return h, final
+
+
+class _Untrainable(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, mode: str, count: int, *tensors: Tensor) -> Any:
+        ctx.mode = mode
+        return tuple(result.detach() for result in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
+        raise RuntimeError(
+            f"backward of a frozen {ctx.mode}: expected inference only; call xrnn.torch.accelerate(model), without "
+            "freeze and int8, before the training"
+        )
+
+
 def refuse_memory(mode: str, error: MemoryError) -> NoReturn:
     """Raises RuntimeError with PyTorch's words, because programs search for them and retry with a smaller batch."""
     raise RuntimeError(
@@ -104,6 +129,9 @@ def _forward(d: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[
     inputs = _inputs(d, array(x), d.bias, lengths)
     if initial:
         inputs.initial = [array(state)[0] for state in initial]
+    inputs.frozen = d.frozen
+    if d.is_int8:
+        return Trace(inputs, *d.memory.backend.int8_forward(d.cell, inputs))
     return Trace(inputs, *d.memory.backend.recurrence_forward(d.cell, inputs, training))
 
 

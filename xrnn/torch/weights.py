@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xrnn.exchange.torch_weights import CELLS, shapes
+from xrnn.layers.store import LARGEST
 from xrnn.torch.direction import Direction, Layouts, layouts_of
 from xrnn.torch.fallbacks import reasons_of
 from xrnn.torch.memory import memory_of
@@ -17,6 +18,8 @@ from xrnn.torch.unsupported import DTYPES, PLAIN, Unsupported, check_tensor
 
 # The attribute of a module that holds its wrapped weights.
 WRAPPED: Final = "_xrnn_wrapped"
+# The attribute of a module that only infers: "frozen" or "int8". Other modules have none.
+INFERENCE: Final = "_xrnn_inference"
 
 # The attributes of a module that determine its weights and their shapes.
 _sizes_of: Final = itemgetter(
@@ -32,6 +35,8 @@ class Wrapped:
     dtype: torch.dtype
     device: torch.device
     layouts: Layouts
+    inference: str | None  # the module's INFERENCE
+    versions: list[int]  # of the weights of a frozen module, which PyTorch counts in each change in place
     directions: list[Direction]
 
     def fits(self, module: nn.RNNBase, x: Tensor, weights: list[Tensor]) -> bool:
@@ -40,6 +45,8 @@ class Wrapped:
             and x.dtype is self.dtype
             and x.device == self.device
             and layouts_of(weights) == self.layouts
+            and module.__dict__.get(INFERENCE) == self.inference
+            and (self.inference is None or _versions_of(weights) == self.versions)
         )
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
@@ -98,4 +105,31 @@ def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
             if w.shape != shape:
                 raise Unsupported(f"{name} is {tuple(w.shape)}, not {shape}")
         made.append(Direction.of(module.mode, memory, k % count == 1, weights[own], reasons))
-    return Wrapped(_sizes_of(module.__dict__), x.dtype, x.device, layouts_of(weights), made)
+    inference: str | None = module.__dict__.get(INFERENCE)
+    versions = _versions_of(weights) if inference else []
+    if inference == "int8":
+        _check_int8(made, x.dtype)
+    if inference:
+        for direction in made:
+            direction.freeze(int8=inference == "int8")
+    return Wrapped(_sizes_of(module.__dict__), x.dtype, x.device, layouts_of(weights), inference, versions, made)
+
+
+def _versions_of(weights: list[Tensor]) -> list[int]:
+    if any(w.is_inference() for w in weights):
+        raise Unsupported(
+            "it is frozen, and its weights are inference tensors, whose changes PyTorch does not count: make the "
+            "module outside of torch.inference_mode"
+        )
+    return [w._version for w in weights]
+
+
+def _check_int8(directions: list[Direction], dtype: torch.dtype) -> None:
+    """Raises Unsupported unless the weights can be quantized, as `xrnn.quantize`."""
+    if dtype is not torch.float32 or directions[0].memory.backend.name != "numpy":
+        raise Unsupported("weights of 8 bits are made of float32 weights on the CPU only")
+    for direction in directions:
+        if direction.Wh.ndim != 2 or max(len(direction.Wx), len(direction.Wh)) > LARGEST:
+            raise Unsupported("weights of 8 bits have no heads, and at most 65,536 inputs and units")
+        if not all(bool(w.isfinite().all()) for w in direction.tensors):
+            raise Unsupported("a weight is NaN or infinite, which 8 bits cannot hold")
