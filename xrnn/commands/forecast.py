@@ -12,11 +12,11 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 from xrnn.commands.options import ReadingOptions, RunOptions, argument, with_options
-from xrnn.commands.output import Run, counted, in_picture, span, table
+from xrnn.commands.output import Run, counted, in_picture, span, table, to_stderr
 from xrnn.files import printable
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError, param
-from xrnn.series.forecast.estimator import listed, naive_forecasts
+from xrnn.series.forecast.estimator import listed, naive_forecasts, outlier_lines
 from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.one_series import Series, check_channels
@@ -53,7 +53,10 @@ def forecast(
     series = forecaster.learn(read)
     for each in series:
         each.check_known()
-    run.say(*about_data(series))
+    outliers = outlier_lines(series)
+    run.say(*about_data(series), *outliers)
+    for line in outliers:
+        to_stderr(line)
     forecaster.reading_ = reading.given
     run.save(forecaster)
     tests = backtest(read, params.settings)

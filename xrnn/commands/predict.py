@@ -29,7 +29,7 @@ from xrnn.files import quoted
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.errors import DataError, SettingsError, file_errors, param
 from xrnn.series.estimator import kind_in
-from xrnn.series.forecast.estimator import naive_forecasts
+from xrnn.series.forecast.estimator import naive_forecasts, outlier_lines
 from xrnn.series.inputs import as_row
 from xrnn.series.one_series import Series
 from xrnn.series.reading.files import TABLES, read_path
@@ -164,6 +164,8 @@ def _forecasts(
     forecasts = [forecaster.forecast(each) for each in series]
     _note(series, columns)
     if line := naive_forecasts(forecasts):
+        to_stderr(line)
+    for line in outlier_lines(forecasts):
         to_stderr(line)
     for forecast in forecasts:
         for i, step in enumerate(steps_of(forecast), start=1):

@@ -456,3 +456,14 @@ def test_columns_with_numbers_as_names() -> None:
         Forecaster(**SMALL, target="7", known="8").fit(both[:40])
     with pytest.raises(ValueError, match=r"^X has no column '9': expected 9; it has 7, 8$"):
         Forecaster(**SMALL, target="9").fit(X)
+
+
+def test_a_column_of_dates_holds_the_times_without_a_name() -> None:
+    """As the commands find it in a file; the index numbers the rows."""
+    X = pandas.DataFrame({"t": QUARTERS[:40], "v": growth(40)})
+    got = Forecaster(**SMALL, target="v").fit(X)
+    named = Forecaster(**SMALL, time="t", target="v").fit(X)
+    assert got.model_.step == "3 months"
+    np.testing.assert_array_equal(got.predict(), named.predict())
+    assert [*got.predict().index] == [*QUARTERS[40:43]]
+    assert Forecaster(**SMALL).fit(X[3:]).model_.step == "3 months"  # the only other column is the target

@@ -6,21 +6,24 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
 from xrnn.checks import check_size
-from xrnn.files import quoted
+from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator, parse_quantiles
 from xrnn.series.forecast.fit import as_fitted, fit_series
-from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, mase_divisor
+from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings
 from xrnn.series.inputs import as_series, with_known
 from xrnn.series.one_series import Series
 from xrnn.series.reading.frames import Form, form_of
 from xrnn.series.reading.tables import names_in
 from xrnn.series.scale import Scale
+from xrnn.series.steps import show
+
+_MOST_NAMED: Final = 5  # outliers of a series
 
 
 def listed(what: str, names: Sequence[str], count: int) -> str:
@@ -31,6 +34,27 @@ def listed(what: str, names: Sequence[str], count: int) -> str:
 def naive_forecasts(series: Sequence[OneSeries]) -> str:
     """A line: which forecasts are naive; empty if none is."""
     return listed("naive forecasts for", [each.id for each in series if each.flawed], len(series))
+
+
+def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
+    """A line for each series with outliers: which values count little."""
+    lines = []
+    for one in series:
+        found = [_outlier(one, row, expected) for row, expected in one.outliers.items()]
+        if found:
+            more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+            shown = "; ".join(found[:_MOST_NAMED])
+            lines.append(f"{printable(one.name)}: far from the values around it, and counts little: {shown}{more}")
+    return lines
+
+
+def _outlier(one: OneSeries, row: int, expected: float) -> str:
+    """ "2024-06-28: 48,000, 9 times the usual"."""
+    value, times = float(one.target[row]), one.given.times or ()
+    place = show(times[row]) if row < len(times) else f"row {row + 1 + one.skipped}"
+    ratio = value / expected if expected else 0.0
+    usual = f"{ratio:.2g} times the usual" if 1.5 < ratio < 1e3 else f"the usual is {expected:,.4g}"
+    return f"{place}: {value:,.6g}, {usual}"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -63,7 +87,8 @@ class Forecaster(Estimator):
 
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
     `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only
-    some are, their forecasts repeat their last values, and a warning names them.
+    some are, their forecasts repeat their last values, and a warning names them. A single value that is far from all
+    around it counts little, and a warning names it.
     """
 
     horizon: int = 12
@@ -85,7 +110,8 @@ class Forecaster(Estimator):
                 are not used. In a DataFrame, they are columns that Forecaster(known=) names
         """
         series, form = self._read(X, known, 0)
-        self.learn(series)
+        for line in outlier_lines(self.learn(series)):
+            warnings.warn(line, stacklevel=2)
         if getattr(X, "ndim", 0) > 1:
             self.n_features_in_ = X.shape[1]  # as in scikit-learn
         self._last = series, form  # for `predict` without X
@@ -160,6 +186,8 @@ class Forecaster(Estimator):
         model = self._fitted_model
         series, form = self._read(X, known, model.horizon, model.known)
         forecasts = self._forecasts(series, stacklevel=4)
+        for line in outlier_lines(forecasts) if X is not None else []:
+            warnings.warn(line, stacklevel=3)
         if form:
             return form.values(forecasts, level)
         values = np.stack([each.forecast for each in forecasts])
@@ -176,10 +204,8 @@ class Forecaster(Estimator):
         model = self._fitted_model
         F = model.horizon
         series, _ = self._read(X, known, 0, model.known)
-        scores = []
-        for each in self._forecasts(series, F, stacklevel=3):
-            past, actual = np.split(each.target, [-F])
-            scores.append(np.nanmean(np.abs(each.median - actual)) / mase_divisor(past, model.season))
+        forecasts = self._forecasts(series, F, stacklevel=3)
+        scores = [np.nanmean(np.abs(one.median - one.target[-F:])) / one.mase_divisor for one in forecasts]
         if np.isnan(scores).all():
             raise ValueError(f"X has {TOO_FEW}: expected series that change before their last {F} values; give others")
         return -float(np.nanmean(scores))
@@ -210,7 +236,7 @@ class Forecaster(Estimator):
             model.learn([each.part(0, each.target_rows.stop - back) for each in used.values()])
             forecasts = model._forecasts([*used.values()], back, stacklevel=3)
             for key, each in zip(used, forecasts, strict=True):
-                cut, times = each.cut, each.given.times or range(1, len(each.target) + 1)
+                cut, times = each.cut, each.given.times or range(1 + each.skipped, len(each.target) + 1 + each.skipped)
                 for i, quantiles in enumerate(each.forecast.tolist()):
                     rows.append((key, times[cut - 1], i + 1, times[cut + i], float(each.target[cut + i]), *quantiles))
         names = ("series", "cutoff", "step", "time", "value", *(f"{q:g}" for q in model.levels_))
@@ -229,7 +255,9 @@ class Forecaster(Estimator):
         series = as_fitted(series, model)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value before the steps to forecast: expected some; leave it out")
-        one = OneSeries(series, model, rows)
+        start = series.target_rows.start
+        one = OneSeries(series.part(start), model, None if rows is None else rows - start)
+        one.skipped = start
         one.check_known()
         return one
 

@@ -24,7 +24,6 @@ from xrnn.series.forecast.series import (
     Settings,
     Setup,
     fill,
-    mase_divisor,
 )
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.one_series import Series, check_same
@@ -77,6 +76,8 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
 
     Raises DataError.
     """
+    skipped = [one.target_rows.start for one in series]
+    series = [one.part(start) for one, start in zip(series, skipped, strict=True)]
     longest = max(series, key=lambda one: len(one.times or ()))
     step = step_of(longest.times or (), longest.name)
     rows = [one.target_rows.stop for one in series]
@@ -92,7 +93,7 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
         )
     setup = replace(setup, known_scale=Scale.of(one.given.values[: one.cut, 1:] for one in prepared))
     has_dates = all(isinstance((one.times or [0])[0], datetime) for one in series)
-    fit = _chosen(series, setup, ends, step.calendar(max(rows)) if step and has_dates else "")
+    fit = _chosen(prepared, setup, step.calendar(max(rows)) if step and has_dates else "")
     smoothing, tests = _share_of_smoothing(fit)
     spread, offsets = _intervals(fit.series, tests, settings.levels)
     recurrent = _recurrent(fit, smoothing)
@@ -105,7 +106,10 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
         offsets=offsets,
         spread=spread,
     )
-    return [OneSeries(one, model, end) for one, end in zip(series, ends, strict=True)]
+    fitted = [OneSeries(one.given, model, one.cut, one.outliers) for one in prepared]
+    for one, start in zip(fitted, skipped, strict=True):
+        one.skipped = start
+    return fitted
 
 
 def _sizes(series: Sequence[Series], rows: list[int], cuts: list[int], step: Step | None, settings: Settings) -> Setup:
@@ -157,19 +161,18 @@ def as_fitted(series: Series, model: Setup, other: str = "the model was trained 
     return replace(series, times=(*times, *step.after(times[-1], model.horizon)))
 
 
-def _chosen(series: Sequence[Series], setup: Setup, ends: Sequence[int], calendar: str) -> LinearFit:
+def _chosen(series: Sequence[PreparedSeries], setup: Setup, calendar: str) -> LinearFit:
     """The linear part, of the logarithms if they help, and with a calendar if it helps.
 
     The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then
     smaller, or equal within 5 %: intervals of logarithms grow with the level, as errors of most growing series do. It
     has calendar columns if they lower these errors by more than 5 %.
 
-    ends       the number of rows of each series to learn from
     calendar   the name of the calendar columns to try; empty for none
     """
 
     def fit(setup: Setup) -> LinearFit:
-        return _linear_fit([PreparedSeries(one, setup, end) for one, end in zip(series, ends, strict=True)])
+        return _linear_fit([one.with_setup(setup) for one in series])
 
     best = fit(setup)
     values = [one.seen for one in best.series]
@@ -369,8 +372,8 @@ def backtest(series: Sequence[Series], settings: Settings) -> list[Backtest]:
         seasons["weekly_naive"] = 7 * m
     results = []
     for place, one, origins, actual in tests:
-        quantiles = one.quantiles(origins)
-        filled = fill(one.target, m)
+        quantiles = one.quantiles_held_out(origins)
+        filled = fill(one.without_outliers, m)
         naive = {name: seasonal_naive(filled, origins, F, season) for name, season in seasons.items()}
         scores = _scores(one, actual, quantiles, naive | {"drift": drift(filled, origins, F)})
         results.append(Backtest(place, one, origins, quantiles, naive["seasonal_naive"], scores))
@@ -378,17 +381,20 @@ def backtest(series: Sequence[Series], settings: Settings) -> list[Backtest]:
 
 
 def _scores(one: OneSeries, actual: HostArray, quantiles: HostArray, others: dict[str, HostArray]) -> Scores:
-    """Of the model, from its quantiles (N, F, Q), and of others, from their forecasts (N, F).   actual   (N, F)"""
-    levels, unit = one.model.levels, mase_divisor(one.target[: one.cut], one.model.season)
+    """Of the model, from its quantiles (N, F, Q), and of others, from their forecasts (N, F).
+
+    actual   (N, F), NaN for an outlier
+    """
+    levels, unit = one.model.levels, one.mase_divisor
     scores: Scores = {}
     for name, values in {"model": quantiles[..., levels.index(0.5)], **others}.items():
         error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
-        smape = (200 * error / np.maximum(size, 1e-300)).mean()
-        steps = error.mean(axis=0) / unit
+        smape = np.nanmean(200 * error / np.maximum(size, 1e-300))
+        steps = np.nanmean(error, axis=0) / unit
         scores[name] = {"mase": float(steps.mean()), "smape": float(smape), "steps": steps.tolist()}
-    inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1])
+    inside = ((quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1]))[~np.isnan(actual)]
     above, q = actual[..., None] - quantiles, np.array(levels)
-    pinball = np.maximum(q * above, (q - 1) * above).mean() / unit
+    pinball = np.nanmean(np.maximum(q * above, (q - 1) * above)) / unit
     scores["model"] |= {"coverage": float(inside.mean()), "pinball": float(pinball)}
     return scores
 

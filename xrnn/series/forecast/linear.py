@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.series.forecast.smoothing import by_errors
+from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
 FAR: Final = 1e3  # scales from the level: values are clipped here, so that one outlier does not decide the linear part
@@ -15,6 +16,8 @@ _PENALTIES: Final = 10.0 ** np.arange(-1, 5)
 _SPLITS: Final = np.linspace(0.35, 1, 7)  # shares of the rows
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
 _MOST_LAGS: Final = 512
+_TOLERATED: Final = 1.5  # median errors: larger ones count less in a robust regression
+_REPEATS: Final = 30
 # Limit on the multiply-adds of repeating a one-step forecast. Above it, candidates are only solved directly.
 _MOST_PRODUCTS: Final = 2**22
 
@@ -39,6 +42,31 @@ def effect_of(values: HostArray, columns: HostArray) -> HostArray:
         return np.zeros(K)
     x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
     return ridge(x.T @ x, x.T @ y, [1.0])[0]
+
+
+def robust_effect(values: HostArray, columns: HostArray, season: int) -> HostArray:
+    """The effect (T,) of known columns (T, K) on values (T,), which single wrong values hardly change.
+
+    As in `effect_of`, but a change whose error e is larger than 1.5 s has the weight 1.5 s / e, for the median |error|
+    s   (Huber, 1964; the weights are found by repeated solutions).
+    """
+    x = Scale.of([columns]).apply(columns).astype(np.float64)
+    change, change_of_columns = values[season:] - values[:-season], x[season:] - x[:-season]
+    known = ~np.isnan(change)
+    A, y = np.append(change_of_columns[known], np.ones((known.sum(), 1)), axis=1), change[known]
+    if len(y) <= A.shape[1]:
+        return np.zeros(len(values))
+    weight = np.ones(len(y))
+    for _ in range(_REPEATS):
+        weighted = A * weight[:, None]
+        effect = ridge(weighted.T @ A, weighted.T @ y, [1e-3 * weight.sum() + 1e-12])[0]
+        error = np.abs(y - A @ effect)
+        # If most changes are explained exactly, the limit is a share of the largest error, so that no weight is 0.
+        limit = max(_TOLERATED * float(np.median(error)), 1e-6 * float(error.max()))
+        if limit == 0:
+            break
+        weight = limit / np.maximum(error, limit)
+    return x @ effect[:-1]
 
 
 def linear_part(

@@ -11,7 +11,8 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError
-from xrnn.series.forecast.linear import FAR, affine
+from xrnn.series.forecast.linear import FAR, affine, robust_effect
+from xrnn.series.forecast.outliers import find_outliers, find_suspects
 from xrnn.series.forecast.recurrent import states
 from xrnn.series.forecast.smoothing import exponential, with_errors
 from xrnn.series.one_series import Series, Time
@@ -23,6 +24,8 @@ LEAST_ROWS: Final = 4  # before the first window
 _LEAST_DEVIATION: Final = 1e-150  # of a series: the square of a smaller number is 0 in float64
 _LEAST_SCALE: Final = 0.05  # of the series' deviation: a context without changes has no scale of its own
 _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
+_ROUNDING: Final = 1e-6
+_UNSURE: Final = 4  # rows after a possible outlier, in which they may show that it is none
 _REACH: Final = 3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the past range
 TOO_FEW: Final = "too few rows, missing or equal values"
 
@@ -109,15 +112,21 @@ def fill(values: HostArray, season: int) -> HostArray:
 def mase_divisor(values: HostArray, season: int) -> float:
     """The mean |v[t] - v[t - season]| of values (T,); NaN for a missing value.
 
-    If it is 0, because the series is strictly periodic, or if no two known values are a season apart: the mean
-    |v[t] - v[t - 1]|. NaN if this is 0 or unknown too: the MASE is then undefined.
+    If it is 0 up to rounding, because the series is strictly periodic, or if no two known values are a season apart:
+    the mean |v[t] - v[t - 1]|. NaN if this is 0 or unknown too: the MASE is then undefined. Below 1e-6
+    of the mean |v[t] - v[t - 1]|, it is rounding: that of float32 is 1e-7.
     """
-    for distance in (season, 1):
-        changes = np.abs(values[distance:] - values[:-distance])
-        changes = changes[~np.isnan(changes)]
-        if changes.any():
-            return float(changes.mean())
-    return np.nan
+    of_rows, of_season = (_mean_change(values, distance) for distance in (1, season))
+    if of_season > _ROUNDING * np.nan_to_num(of_rows):
+        return of_season
+    return of_rows if of_rows > 0 else np.nan
+
+
+def _mean_change(values: HostArray, distance: int) -> float:
+    """The mean |v[t] - v[t - distance]|; NaN if all are unknown."""
+    changes = np.abs(values[distance:] - values[:-distance])
+    changes = changes[~np.isnan(changes)]
+    return float(changes.mean()) if changes.size else np.nan
 
 
 class PreparedSeries:
@@ -131,19 +140,27 @@ class PreparedSeries:
     unit        the mean change over a season there. Both come from the series itself, because a new file does not say
                 which training series it continues
     flawed      whether there are too few rows, missing or equal values: the unit is 0, and the forecast naive
-    seen        the known values of the target before the cut
-    values      (T,): the target, or its logarithms, NaN if missing
+    outliers    the value that is expected in place of each outlier before the cut, by its row: see `find_outliers`
+    seen        the known values of the target before the cut, without outliers
+    values      (T,): the target, or its logarithms; NaN if missing or an outlier
     """
 
-    def __init__(self, given: Series, setup: Setup, cut: int | None = None) -> None:
+    def __init__(
+        self, given: Series, setup: Setup, cut: int | None = None, outliers: dict[int, float] | None = None
+    ) -> None:
+        """outliers: None to find them"""
         self.given, self.setup = given, setup
         self.name, self.id = given.name, given.id or given.name
         self.target: HostArray = given.values[: given.target_rows.stop, 0]
         self.cut = len(self.target) if cut is None else cut
-        past = self.target[: self.cut]
+        self.outliers = self._outliers_before(self.cut) if outliers is None else outliers
+        target = self.target.copy()
+        target[[*self.outliers]] = np.nan
+        past = target[: self.cut]
         self.seen: HostArray = past[~np.isnan(past)]
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
+        self.mase_divisor = mase_divisor(past, setup.season)
         if setup.log:
             past = np.log(np.where(past > 0, past, np.nan))
         known = past[~np.isnan(past)]
@@ -152,11 +169,38 @@ class PreparedSeries:
         self.unit = float(np.nan_to_num(mase_divisor(past, setup.season))) if usable else 0.0
         self.flawed = self.unit == 0
         self.log = setup.log and not self.flawed
-        self.values: HostArray = np.log(np.maximum(self.target, self._smallest)) if self.log else self.target
+        self.values: HostArray = self._scaled(target)
+
+    def _scaled(self, target: HostArray) -> HostArray:
+        """These values of the target, or their logarithms."""
+        return np.log(np.maximum(target, self._smallest)) if self.log else target
+
+    def _outliers_before(self, row: int) -> dict[int, float]:
+        """The outliers among the rows before this one, which may depend on these rows only."""
+        season = self.setup.season
+        target = self.target[:row]
+        effect = np.zeros(len(target))
+        if self.setup.known:
+            effect = robust_effect(target, self.given.values[: len(target), 1:], season)
+        values = target - effect
+        outliers = find_outliers(values, season)
+        if outliers and max(outliers) == np.flatnonzero(~np.isnan(values))[-1]:
+            # No row after the last one says what the level is: exponential smoothing forecasts the row.
+            last = max(outliers)
+            for outlier, expected in outliers.items():
+                values[outlier] = expected
+            past = fill(values[:last], season)
+            logs = np.log(past) if (past > 0).all() else None
+            outliers[last] = float(with_errors(past, logs, np.array([last]), 1, season)[0][0, 0])
+        return {outlier: expected + effect[outlier] for outlier, expected in outliers.items()}
+
+    def with_setup(self, setup: Setup) -> PreparedSeries:
+        """The same rows for another setup with the same season."""
+        return PreparedSeries(self.given, setup, self.cut, self.outliers)
 
     def with_effect(self, effect: HostArray) -> PreparedSeries:
         """The same series without this effect of the columns."""
-        prepared = PreparedSeries(self.given, replace(self.setup, effect=effect), self.cut)
+        prepared = self.with_setup(replace(self.setup, effect=effect))
         prepared.columns = self.columns  # calendar columns take long to make
         return prepared
 
@@ -176,8 +220,11 @@ class PreparedSeries:
 
     @cached_property
     def filled(self) -> HostArray:
-        """The values (T,) without the effect of the columns and without missing values."""
-        return fill(self.values - self.effect[: len(self.values)], self.setup.season)
+        """The values (T,) without the effect of the columns, missing values and outliers."""
+        values = self.values.copy()
+        if self.outliers:
+            values[[*self.outliers]] = self._scaled(np.array([*self.outliers.values()]))
+        return fill(values - self.effect[: len(values)], self.setup.season)
 
     def ahead(self, values: HostArray, origins: HostArray) -> HostArray:
         """The values (N, F) of the steps from each origin; NaN after the last one."""
@@ -241,15 +288,23 @@ class PreparedSeries:
         """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
         values = forecasts + self.ahead(self.effect, origins)
         values = exponential(values) if self.log else values
-        errors = np.abs(values - self.ahead(self.target, origins)).mean(axis=1)
-        return errors / mase_divisor(self.target[: self.cut], self.setup.season)
+        target = self.target.copy()
+        target[[*self.outliers]] = np.nan
+        return np.abs(values - self.ahead(target, origins)).mean(axis=1) / self.mase_divisor
 
 
 class OneSeries(PreparedSeries):
-    """A series and its forecasts by a model."""
+    """A series and its forecasts by a model.
 
-    def __init__(self, given: Series, model: Model, cut: int | None = None) -> None:
-        super().__init__(given, model, cut)
+    skipped   the number of rows before the first value, which are not in `given`
+    """
+
+    skipped = 0
+
+    def __init__(
+        self, given: Series, model: Model, cut: int | None = None, outliers: dict[int, float] | None = None
+    ) -> None:
+        super().__init__(given, model, cut, outliers)
         self.model = model
 
     @cached_property
@@ -293,6 +348,26 @@ class OneSeries(PreparedSeries):
         most = np.maximum.accumulate(self.filled)[origins - 1, None]
         return least - margin, most + margin
 
+    def quantiles_held_out(self, origins: HostArray) -> HostArray:
+        """The forecasts (N, F, Q) from the cut or later rows. Each sees only the rows before its origin.
+
+        An outlier is found by the rows beside it, too. So until four more rows are known, those that count as outliers
+        may change from origin to origin.
+        """
+        suspects = find_suspects(self.target, self.model.season, self.cut)
+        changes = {row + later for row in suspects for later in range(1, _UNSURE + 1)}
+        points = np.array(sorted({self.cut, *(row for row in changes if row <= origins[-1])}))
+        outliers = [self._outliers_before(point) for point in points]
+        of_origins = np.searchsorted(points, origins, side="right") - 1
+        quantiles = np.empty((len(origins), self.model.horizon, len(self.model.levels)))
+        first = 0
+        for end in (*(np.flatnonzero(np.diff(of_origins)) + 1), len(origins)):
+            before = outliers[of_origins[first]]
+            view = self if before == self.outliers else OneSeries(self.given, self.model, self.cut, before)
+            quantiles[first:end] = view.quantiles(origins[first:end])
+            first = end
+        return quantiles
+
     def plain(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F) without the effect of the columns."""
         forecasts, recent = self.averaged(origins, self.model.linear, self.model.smoothing)
@@ -320,15 +395,26 @@ class OneSeries(PreparedSeries):
         time = f" ({show(times[row])})" if row < len(times) else ""
         value = f"{values[row, k]:g}" if far[row, k] else "no value"
         column = quoted(names[1 + k]) if names else k + 1
+        place = row + 1 + self.skipped
         raise DataError(
-            f"{printable(self.name)} has {value} in row {row + 1}{time} of the known column {column}: expected a "
+            f"{printable(self.name)} has {value} in row {place}{time} of the known column {column}: expected a "
             f"number in each of the {self.model.horizon} rows after the last value of the target, within "
             f"{_FAR_KNOWN * scale.deviation[k]:.3g} of the mean of training; correct or add it"
         )
 
     def held_out(self) -> tuple[HostArray, HostArray]:
-        """The origins (N,) from the cut on whose steps ahead are all known (rolling origin), and these steps (N, F)."""
+        """The origins (N,) from the cut on whose steps ahead are all known (rolling origin), and these steps (N, F).
+
+        A step is NaN if its value is an outlier among all rows: no forecast can know it.
+        """
         origins = np.arange(max(self.cut, self.model.least_rows), len(self.target) - self.model.horizon + 1)
         actual = self.ahead(self.target, origins)
         known = ~np.isnan(actual).any(axis=1)
-        return origins[known], actual[known]
+        return origins[known], self.ahead(self.without_outliers, origins[known])
+
+    @cached_property
+    def without_outliers(self) -> HostArray:
+        """The target (T,), NaN for an outlier among all rows, also those after the cut. No forecast may use it."""
+        target = self.target.copy()
+        target[[*self._outliers_before(len(target))]] = np.nan
+        return target

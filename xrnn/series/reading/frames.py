@@ -133,6 +133,8 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
         id_name, time, target, known = "", "", "", ()
     elif levels == 2:  # the index has both
         id_name, time = "", ""
+    elif levels == 1 and time == "" and _counts_rows(index):
+        time = _time_column(X)
     is_wide = X.ndim == 2 and levels == 1 and not (id_name or time or target or known)
     if is_wide and not isinstance(index, pandas.DatetimeIndex | pandas.PeriodIndex):
         return None
@@ -162,6 +164,20 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)})
     table.columns = [*map(str, keys), *("value" if each is None else str(each) for each in used.columns)]
     return Form(table, keys, used.columns if is_wide else [*used.columns][:1], is_wide, levels == 2, dtype)
+
+
+def _counts_rows(index: Any) -> bool:
+    """Whether an index has no name and no times, but whole numbers, as pandas numbers rows."""
+    return index.name is None and index.dtype.kind == "i"
+
+
+def _time_column(frame: Any) -> Any:
+    """The name of the first column of dates, as the commands find it in a file; empty without one."""
+    for name, column in frame.items():
+        values = _own_times(column)
+        if values.dtype.kind == "M" or isinstance(values.dtype, sys.modules["pandas"].PeriodDtype):
+            return name
+    return ""
 
 
 def _is_arrow_time(dtype: Any) -> bool:

@@ -1,0 +1,125 @@
+"""Outliers: single values that are far from all values to which they could belong."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from xrnn.typing import HostArray
+
+# The constants were chosen on M1, on the 1st, 3rd, 5th … series of M3, and on simulated series.
+_FARTHER: Final = 4.0  # times the distance of any other row
+_LEAST_DISTANCE: Final = 5.0  # deviations of the other values
+_LEAST_ROWS: Final = 8  # whose distance is above 0: fewer can't show which distances are usual
+_LARGEST_SHARE: Final = 0.02  # of these rows: more values at one distance are no outliers but come again
+_NEIGHBOURS: Final = 3  # on each side
+
+
+def find_outliers(values: HostArray, season: int) -> dict[int, float]:
+    """The row of each outlier in values (T,), NaN for a missing one, and the value that its neighbours suggest.
+
+    An outlier is one row. It is far from the rows beside it, from the median of three rows on each side, and from the
+    values a season before and after it. So two rows of a new level are no outliers, nor is a peak of each year. Its
+    distance, the smallest of these, is more than four times that of each other row, and more than five deviations of
+    the other values: in a series with many large changes, as that of intermittent demand, no change is an outlier.
+    Positive values are compared by their logarithms too.
+    """
+    rows = np.flatnonzero(~np.isnan(values))
+    known = values[rows]
+    if len(rows) <= _LEAST_ROWS:
+        return {}
+    found = _in_one_scale(known, rows, season)
+    if (known > 0).all():
+        found |= {
+            row: float(np.exp(value)) for row, value in _in_one_scale(np.log(known), rows, season).items()
+        } | found
+    return dict(sorted(found.items()))
+
+
+def find_suspects(values: HostArray, season: int, cut: int) -> list[int]:
+    """The rows from `cut` on that may be outliers as long as the rows after them are unknown."""
+    rows = np.flatnonzero(~np.isnan(values))
+    known = values[rows]
+    past = int((rows < cut).sum())
+    suspects: set[int] = set()
+    if past <= _LEAST_ROWS:
+        return []
+    scales = [known, np.log(known)] if (known > 0).all() else [known]
+    for scaled in scales:
+        distance, _ = _distances(scaled, rows, season)
+        usual = np.sort(distance[:past])[-2]  # one may be an outlier
+        y = scaled - _season(scaled, rows, season)
+        sudden = np.abs(np.diff(y, prepend=y[:1])) > _FARTHER / 2 * usual
+        suspects |= {int(row) for row in rows[sudden] if row >= cut}
+    return sorted(suspects)
+
+
+def _in_one_scale(known: HostArray, rows: HostArray, season: int) -> dict[int, float]:
+    found: dict[int, float] = {}
+    while len(found) < max(_LARGEST_SHARE * len(known), 1):
+        distance, expected = _distances(known, rows, season)
+        order = np.argsort(-distance)
+        count = _number_of_outliers(known, distance, order)
+        if not count:
+            break
+        for i in order[:count]:
+            found[int(rows[i])] = float(expected[i])
+        left = np.delete(np.arange(len(rows)), order[:count])
+        known, rows = known[left], rows[left]
+    return found
+
+
+def _number_of_outliers(known: HostArray, distance: HostArray, order: HostArray) -> int:
+    """The number of rows at the start of `order`, from the largest distance to the smallest, that are outliers."""
+    usual = int((distance > 0).sum())
+    if usual <= _LEAST_ROWS:
+        return 0
+    for count in range(1, max(int(_LARGEST_SHARE * usual), 1) + 1):
+        least, next_largest = distance[order[count - 1]], distance[order[count]]
+        if least > _FARTHER * next_largest and least > _LEAST_DISTANCE * known[order[count:]].std() > 0:
+            return count
+    return 0
+
+
+def _distances(known: HostArray, rows: HostArray, season: int) -> tuple[HostArray, HostArray]:
+    """The distance of each known value from the values to which it could belong; and the expected values. Both (n,)."""
+    seasons = _season(known, rows, season)
+    y = known - seasons
+    padded = np.pad(y, _NEIGHBOURS, constant_values=np.nan)
+    n = len(y)
+    before, after = ([padded[_NEIGHBOURS + sign * i :][:n] for i in (1, 2, 3)] for sign in (-1, 1))
+    medians = _median(*before), _median(*after)
+    references = [before[0], after[0], *medians]
+    distance = np.nanmin(np.abs(np.array(references) - y), axis=0)
+    if season > 1:
+        table = np.full(rows[-1] + 1 + 2 * season, np.nan)
+        table[rows + season] = known
+        for other in (table[rows], table[rows + 2 * season]):
+            distance = np.fmin(distance, np.abs(known - other))
+    both = np.array([each for side in (before, after) for each in side])
+    both.sort(axis=0)  # NaN is last
+    count = (~np.isnan(both)).sum(axis=0)
+    index = np.arange(n)
+    expected = (both[(count - 1) // 2, index] + both[count // 2, index]) / 2
+    return distance, expected + seasons
+
+
+def _median(a: HostArray, b: HostArray, c: HostArray) -> HostArray:
+    """Of three arrays; NaN if one is."""
+    return np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
+
+
+def _season(known: HostArray, rows: HostArray, season: int) -> HostArray:
+    """The season of each known value: the medians of its phases, without the level; 0 if they don't help."""
+    cycles = (rows[-1] + 1) // season
+    if season == 1 or cycles < 3:
+        return np.zeros(len(known))
+    x = np.interp(np.arange(cycles * season), rows, known)
+    level = np.median(x.reshape(cycles, season), axis=1)
+    centers = (np.arange(cycles) + 0.5) * season - 0.5
+    detrended = x - np.interp(np.arange(len(x)), centers, level)
+    phases = np.median(detrended.reshape(cycles, season), axis=0)
+    seasons = phases[rows % season]
+    helps = np.median(np.abs(np.diff(known - seasons))) < np.median(np.abs(np.diff(known)))
+    return seasons if helps else np.zeros(len(known))
