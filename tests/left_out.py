@@ -23,6 +23,7 @@ import pytest
 _IMPORTS: Final = {
     **dict.fromkeys(("hypothesis", "autograd", "mpmath", "threadpoolctl"), "test"),
     "torch": "torch",
+    "transformers": "bench",
     "onnx": "onnx",
     "onnxruntime": "bench",
     "cupy": "proof",

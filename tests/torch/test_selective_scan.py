@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import xrnn.torch
 from tests.errors import refused
 from tests.torch.conftest import Fallbacks
 from tests.torch.pairs import agree
+from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.torch import causal_conv1d_fn, selective_scan_fn, selective_state_update
 
@@ -129,7 +129,7 @@ def test_half_precision_is_computed_in_float32() -> None:
 def test_the_scan_runs_on_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     for name in ("selective_scan_forward", "selective_scan_backward", "causal_convolution_forward"):
-        backend: Any = type(xrnn.get_backend("numpy"))
+        backend: Any = type(get_backend("numpy"))
         original = getattr(backend, name)
 
         def counted(

@@ -13,6 +13,8 @@ from xrnn.backend import fused_forms
 from xrnn.torch.fallbacks import counted
 from xrnn.torch.forward import PYTORCH_FORWARDS
 from xrnn.torch.methods import bind, is_bound, unbind
+from xrnn.torch.mixers import check_mixer, is_mixer
+from xrnn.torch.mixers import obstacle as obstacle_of_mixer
 from xrnn.torch.modules import KernelModule
 from xrnn.torch.unsupported import Unsupported, check_mode
 from xrnn.torch.weights import INFERENCE, directions_of, drop_wrapped, weights_of
@@ -22,6 +24,9 @@ _TYPES: Final = (nn.RNN, nn.LSTM, nn.GRU)
 
 def accelerate(model: nn.Module, *, freeze: bool = False, int8: bool = False) -> dict[str, str]:
     """Make every nn.RNN, nn.LSTM and nn.GRU in `model` run on xrnn's kernels, in place → the result of `explain`.
+
+    The same holds for the Mamba mixers of transformers: MambaMixer, FalconMambaMixer and JambaMambaMixer, of versions
+    4.57 and 5.24. `freeze` and `int8` do not change them.
 
     freeze   for inference: keep the weights in the layout of the kernels, so that a call does not make it. Parameters
              stay, and take their memory
@@ -46,7 +51,7 @@ def accelerate(model: nn.Module, *, freeze: bool = False, int8: bool = False) ->
     for _, module in _named_modules(model):
         if not is_bound(module) and _obstacle(module) is None:
             bind(module)
-        if is_bound(module) or isinstance(module, KernelModule):
+        if (is_bound(module) and not is_mixer(module)) or isinstance(module, KernelModule):
             _set_inference(module, "int8" if int8 else "frozen" if freeze else None)
     return explain(model)
 
@@ -104,12 +109,14 @@ def _named_modules(model: nn.Module) -> Iterator[tuple[str, Any]]:
 def _is_recurrent(module: Any) -> bool:
     if isinstance(module, torch.jit.RecursiveScriptModule):  # its qualified name has the module of the original class
         return bool(module._c._type().qualified_name().startswith("__torch__.torch.nn.modules.rnn."))
-    return isinstance(module, nn.RNNBase | nn.RNNCellBase)
+    return isinstance(module, nn.RNNBase | nn.RNNCellBase) or is_mixer(module)
 
 
 def _obstacle(module: nn.Module) -> str | None:
     """The reason why `accelerate` leaves this module unchanged, or None."""
     kind: Any = parametrize.type_before_parametrizations(module)
+    if is_mixer(module):
+        return "its forward was replaced" if "forward" in vars(module) else obstacle_of_mixer(module)
     if kind not in _TYPES:
         return f"its type is {kind.__module__}.{kind.__qualname__}, not torch.nn.RNN, LSTM or GRU itself"
     if "forward" in vars(module) or type(module).forward not in PYTORCH_FORWARDS:
@@ -121,6 +128,9 @@ def _why_pytorch(module: Any) -> str | None:
     if not isinstance(module, KernelModule) and not is_bound(module):
         return _obstacle(module) or "call xrnn.torch.accelerate(model) first"
     try:
+        if is_mixer(module):
+            check_mixer(module)
+            return None
         check_mode()
         weights = weights_of(module)
         directions_of(module, weights, weights[0])

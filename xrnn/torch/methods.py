@@ -14,6 +14,7 @@ from typing import Any, Final
 from torch import nn
 
 from xrnn.torch.forward import run
+from xrnn.torch.mixers import is_mixer, run_mixer
 from xrnn.torch.weights import INFERENCE, drop_wrapped
 
 _log: Final = logging.getLogger("xrnn.torch")
@@ -50,6 +51,11 @@ def _module(ref: Callable[[], Any]) -> Any:
 def _forward(ref: Any, input: Any, hx: Any = None) -> Any:
     module = ref() or _module(ref)
     return run(module, type(module).forward, input, hx)
+
+
+def _mixer_forward(ref: Any, *arguments: Any, **options: Any) -> Any:
+    module = _module(ref)
+    return run_mixer(module, type(module).forward, *arguments, **options)
 
 
 def _apply(ref: Any, *arguments: Any, **options: Any) -> Any:
@@ -94,7 +100,8 @@ _METHODS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def bind(module: nn.Module) -> None:
-    vars(module).update({name: _bound(function, module) for name, function in _METHODS.items()})
+    methods = _METHODS | {"forward": _mixer_forward} if is_mixer(module) else _METHODS
+    vars(module).update({name: _bound(function, module) for name, function in methods.items()})
 
 
 def unbind(module: nn.Module) -> None:
