@@ -89,7 +89,8 @@ class SLSTM(RecurrentLayer):
     ) -> tuple[Array, Array, Array, Array]:
         """One step, x (N, D) → h, c, n, m (N, H) each, or a sequence, x (T, N, D) → all of them after every step.
 
-        h_prev, …   (N, H), None for zeros; n_prev ≥ 0. A unit with n = 0 is fresh: c_prev needs its n_prev
+        h_prev, c_prev, n_prev, m_prev   (N, H) each, None for zeros; n_prev ≥ 0. A unit with n = 0 is fresh: c_prev
+                                         needs its n_prev
         lengths     (N,) integers in [0, T]: past its length a row keeps its states, and x and add are not read there
         add         (T, N, 4H), or (N, 4H) for one step: a term of each pre-activation, as a b that differs between
                     steps and rows; for noise. None for nothing

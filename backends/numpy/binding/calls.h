@@ -187,7 +187,7 @@ void set_on_delays(nb::object function) {
 
 void report_delays() {
     next_report = count_delays() + DELAYS;
-    if (!on_delays) return;
+    if (!on_delays || in_forked_child()) return;
     try {
         if (nb::cast<bool>(nb::handle(on_delays)())) Py_CLEAR(on_delays);
     } catch (nb::python_error& error) {
