@@ -215,6 +215,19 @@ def test_quoted_numbers_with_decimal_commas(capsys: Capture) -> None:
         assert streamed(capsys, rows, "classify") == want  # a sign that can be read only so is found
 
 
+def test_the_sign_of_decimals_is_that_of_the_whole_stream(capsys: Capture) -> None:
+    """A later row, such as 1.234, could have either sign by itself."""
+    rows = "5,5;6\n1.234;2\n"
+    want = streamed(capsys, rows, "classify", "--decimal", ",")
+    assert streamed(capsys, rows, "classify") == want
+    assert streamed(capsys, "5.5;6\n1.234;2\n", "classify")[0][1] != want[0][1]
+    lines, err = streamed(capsys, "1.234;2\n5,5;6\n", "classify", status=1)
+    assert len(lines) == 1
+    assert (
+        "row 2 has decimals after a comma, but the points of row 1 were read as decimal signs; give --decimal ," in err
+    )
+
+
 def test_cells_that_are_no_csv_get_one_line(capsys: Capture) -> None:
     for row in ("5,6\r7\n", f"{'5' * 200_000},6\n", '"5,6\n'):
         with Patch.context() as patch:
@@ -281,9 +294,9 @@ def test_the_header_of_a_stream_is_checked(capsys: Capture) -> None:
         (
             "y,z",
             "named/classify",
-            "the header 'y, z' has the channel x not; it must name x, y, the channels of the mode",
+            "the header 'y, z' lacks the channel x; it must name x, y, the channels of the model",
         ),
-        ("x,y,x", "named/regress", "the header 'x, y, x' has the channel x twice; it must name x, y, the channels"),
+        ("x,y,x", "named/regress", "the header 'x, y, x' names twice the channel x; it must name x, y, the channels"),
         ("1,2x", "named/classify", "row 1: '2x' is not a number"),  # a header has no number
         ("1,500;2", "named/classify", "row 1: '1,500' may be 1.5 or 1500; give --decimal , or --decimal ."),
         *((row, "classify", "row 1: ") for row in ("a,b", "1.2;abc", "1.2x;abc", "x,0", "a,?", "inf,a", "$5,$6")),

@@ -33,6 +33,7 @@ from xrnn.series.forecast.estimator import naive_forecasts, outlier_lines
 from xrnn.series.inputs import as_row
 from xrnn.series.one_series import Series
 from xrnn.series.reading.files import TABLES, read_path
+from xrnn.series.reading.numbers import decimal_in
 from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, numbers_in
 from xrnn.typing import HostArray
 
@@ -202,6 +203,8 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
     lines = ((f"row {number}", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
     places: list[int] = []  # of the channels in a row
     width = 0
+    sign = decimal  # the sign of decimals; "" until a row shows it
+    with_point = ""  # the first row with a point that was read before that, as the sign of decimals
     with file_errors(DataError, "read", Path("standard input"), expected):
         for name, line in lines:
             cells = cells_in(line, decimal, name)
@@ -217,9 +220,21 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
                 remedy = (
                     f"put a header with {', '.join(names)} before the rows" if names else "pipe in the channels alone"
                 )
+                if width == 2 * channels and not decimal and "," in line:
+                    remedy += ", or give --decimal , if the commas are decimal signs"
                 got = f"{name} has {counted(width, 'value')}, but the model has {counted(channels, 'channel')}"
                 raise DataError(f"{got}; {remedy}")
-            yield as_row(numbers_in([cells[i] for i in places], decimal, name), name, channels)
+            values = [cells[i] for i in places]
+            if not sign:
+                sign = decimal_in(values)
+                if sign == "," and with_point:
+                    got = (
+                        f"{name} has decimals after a comma, but the points of {with_point} were read as decimal signs"
+                    )
+                    raise DataError(f"{got}; give --decimal ,")
+                if not with_point and any("." in cell for cell in values):
+                    with_point = name
+            yield as_row(numbers_in(values, sign, name), name, channels)
 
 
 def _with_notes(rows: Iterable[HostArray], estimator: Classifier | Regressor, given: int | None) -> Iterator[HostArray]:
@@ -244,10 +259,11 @@ def _with_notes(rows: Iterable[HostArray], estimator: Classifier | Regressor, gi
 def _places_in_header(header: Sequence[str], names: Sequence[str]) -> list[int]:
     """The place of each channel in the rows of a stream.   Raises DataError if a channel is missing or named twice."""
     for name in names:
-        if header.count(name) != 1:
-            found = "twice" if name in header else "not"
-            got = f"the header {quoted(', '.join(header))!r} has the channel {quoted(name)} {found}"
-            raise DataError(f"{got}; it must name {quoted(', '.join(names))}, the channels of the model")
+        if header.count(name) == 1:
+            continue
+        fault = "lacks the channel" if name not in header else "names twice the channel"
+        got = f"the header {quoted(', '.join(header))!r} {fault} {quoted(name)}"
+        raise DataError(f"{got}; it must name {quoted(', '.join(names))}, the channels of the model")
     return [header.index(name) for name in names]
 
 
