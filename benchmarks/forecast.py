@@ -13,7 +13,7 @@ of all" are xrnn without its recurrent part. If a method fails on a series, as s
 is the seasonal naive one; the number of these series is printed. If Theta is among the methods, the last row has the
 means over the kinds of series of MASE / Theta's MASE, with their standard errors. The constants of xrnn were chosen on
 M1 and on the odd series of M3, the 1st, 3rd, 5th … of each kind. None was chosen on the even ones or on those of
-tourism; docs/reference/forecast.md says when they were looked at.
+tourism. But both have been looked at several times, so they prove nothing any more (docs/reference/forecast.md).
 """
 
 from __future__ import annotations
