@@ -71,14 +71,14 @@ def peak(peer: str, operation: str, case: Case, threads: int) -> int | None:
     call = build(peer, Problem(case), threads).calls[operation]
     ctypes.CDLL(None).malloc_trim(0)  # otherwise the call could reuse memory that was freed before
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-    before = _status("VmRSS")
+    before = status("VmRSS")
     result = call()
-    after = _status("VmHWM")
+    after = status("VmHWM")
     del result
     return after - before
 
 
-def _status(field: str) -> int:
+def status(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024

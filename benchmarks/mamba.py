@@ -1,0 +1,501 @@
+"""The selective scan and Mamba models beside other libraries on the CPU: `python -m benchmarks.mamba`.
+
+    operations   the scan with softplus, D and z, forward and with all gradients, beside transformers' loop, the
+                 parallel scan of mamba.py, and JAX's lax.scan and associative_scan
+    models       random MambaForCausalLM of transformers with 4 layers: its own code, with use_mambapy=True, and
+                 accelerated by xrnn.torch; the forward pass of a prompt, a training step, one token with a cache
+    memory       the peak of a model's call above that of the loaded model
+
+Each library runs in its own process, with the same inputs and weights. Before a call is timed, its results are
+compared: those of an operation with xrnn's plain form in float64, those of a model with transformers'. A call of more
+than two seconds is timed once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import functools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks import machine
+from benchmarks.memory import status
+from benchmarks.processes import Child, MissingLibraryError, environment, rotated
+from benchmarks.ratios import ratio
+from benchmarks.tables import table, wide_console
+from benchmarks.worker import measure
+from xrnn.ops import selective_scan
+
+Call: TypeAlias = Callable[[], list[Any]]
+
+SCANS: Final = ((1, 512, 512, 16), (8, 256, 1536, 16), (1, 2048, 1536, 16))  # N, T, D, K
+MODELS: Final[dict[str, tuple[tuple[int, int, int], ...]]] = {  # hidden size, N, T
+    "forward": ((256, 1, 128), (256, 1, 512), (256, 1, 2048), (256, 8, 512), (768, 1, 512), (768, 1, 2048)),
+    "training": ((256, 1, 128), (256, 1, 512), (256, 8, 128), (768, 1, 128), (768, 1, 512)),
+    "one token": ((256, 1, 1), (768, 1, 1)),
+}
+# More than two minutes for a call.
+TOO_LONG: Final[dict[Any, tuple[str, ...]]] = {("training", (768, 1, 512)): ("transformers",)}
+MEMORY: Final = {"forward": (768, 1, 512), "training": (256, 1, 512)}
+QUICK: Final[Any] = (((1, 5, 7, 3),), dict.fromkeys(MODELS, ((16, 1, 4),)), {"training": (16, 1, 4)})
+# Multiply-adds of a step, channel and key, or instructions that take their place: 8 of the first 10 are 2^x.
+SLOTS: Final = {"forward": 10, "training": 10 + 18}
+_ONCE: Final = 2.0  # seconds
+_LIMIT: Final = 600.0  # seconds for one answer
+_TOLERANCE: Final = 2e-4  # of the largest element
+
+
+# ---- operations ----
+
+
+@functools.cache
+def scan_operands(N: int, T: int, D: int, K: int) -> dict[str, Any]:
+    """In mamba_ssm's layouts, as views of arrays (N, T, columns): in a model the channels are neighbours in memory."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> Any:
+        return rng.standard_normal(shape).astype("float32")
+
+    return {
+        "u": draw(N, T, D).swapaxes(1, 2),
+        "delta": (draw(N, T, D) - 3).swapaxes(1, 2),
+        "A": -16 * rng.random((D, K)).astype("float32"),
+        "B": draw(N, T, K).swapaxes(1, 2),
+        "C": draw(N, T, K).swapaxes(1, 2),
+        "D": draw(D),
+        "z": draw(N, T, D).swapaxes(1, 2),
+        "delta_bias": draw(D),
+    }
+
+
+def expected_scan(sizes: tuple[int, ...], training: bool) -> list[Any]:
+    """The result, or the gradients of its sum, by the plain form in float64."""
+    u, delta, A, B, C, skip, z, bias = (array.astype("float64") for array in scan_operands(*sizes).values())
+    u, delta, B, C, z = (array.transpose(2, 0, 1) for array in (u, delta, B, C, z))
+    inputs = selective_scan.ScanInputs(u, delta, A, B, C, skip, z, bias, softplus=True)
+    y, _, saved = selective_scan.forward(np, inputs, training)
+    if not training:
+        return [y.transpose(1, 2, 0)]
+    assert saved is not None
+    gradients: list[Any] = [*selective_scan.backward(np, inputs, saved, np.ones_like(y))][:8]
+    return [np.moveaxis(g, 0, -1) if np.ndim(g) == 3 else g for g in gradients]
+
+
+def _scan_by_torch(scan: Callable[..., Any], sizes: tuple[int, ...]) -> dict[str, Call]:
+    import torch
+
+    leaves = {name: torch.from_numpy(array).requires_grad_() for name, array in scan_operands(*sizes).items()}
+
+    def forward() -> list[Any]:
+        with torch.inference_mode():
+            return [scan(**leaves)]
+
+    def training() -> list[Any]:
+        return list(torch.autograd.grad(scan(**leaves).sum(), list(leaves.values())))
+
+    return {"forward": forward, "training": training}
+
+
+def _scan_of_xrnn(sizes: tuple[int, ...]) -> dict[str, Call]:
+    from xrnn.torch import selective_scan_fn
+
+    return _scan_by_torch(functools.partial(selective_scan_fn, delta_softplus=True), sizes)
+
+
+def _scan_of_transformers(sizes: tuple[int, ...]) -> dict[str, Call]:
+    import transformers
+    from transformers.models.mamba import modeling_mamba
+
+    transformers.logging.set_verbosity_error()
+
+    def scan(u: Any, **others: Any) -> Any:
+        return modeling_mamba.mamba_selective_scan(u, others.pop("delta"), **others, delta_softplus=True)
+
+    return _scan_by_torch(scan, sizes)
+
+
+def _scan_of_mambapy(sizes: tuple[int, ...]) -> dict[str, Call]:
+    import transformers
+    from transformers.models.mamba import modeling_mamba
+
+    transformers.logging.set_verbosity_error()
+
+    def scan(u: Any, **others: Any) -> Any:
+        delta = others.pop("delta")
+        return modeling_mamba.mamba_selective_scan(u, delta, **others, delta_softplus=True, use_mambapy=True)
+
+    return _scan_by_torch(scan, sizes)
+
+
+def _scan_of_jax(kind: str, sizes: tuple[int, ...]) -> dict[str, Call]:
+    import jax
+    from jax import numpy as jnp
+
+    operands = [
+        jnp.asarray(np.ascontiguousarray(array.swapaxes(1, 2) if array.ndim == 3 else array))
+        for array in scan_operands(*sizes).values()
+    ]
+    N, _, D, K = sizes
+
+    def scan(u: Any, delta: Any, A: Any, B: Any, C: Any, skip: Any, z: Any, bias: Any) -> Any:
+        delta = jax.nn.softplus(delta + bias)
+        if kind == "lax.scan":
+
+            def step(S: Any, at: Any) -> Any:
+                u, delta, B, C = at
+                S = jnp.exp(delta[..., None] * A) * S + (delta * u)[..., None] * B[:, None]
+                return S, (S * C[:, None]).sum(-1)
+
+            by_step = [each.swapaxes(0, 1) for each in (u, delta, B, C)]
+            y = jax.lax.scan(step, jnp.zeros((N, D, K)), by_step)[1].swapaxes(0, 1)
+        else:
+            factors, terms = jnp.exp(delta[..., None] * A), (delta * u)[..., None] * B[:, :, None]
+            merge = lambda left, right: (left[0] * right[0], right[0] * left[1] + right[1])  # noqa: E731
+            y = (jax.lax.associative_scan(merge, (factors, terms), axis=1)[1] * C[:, :, None]).sum(-1)
+        return (y + skip * u) * jax.nn.silu(z)
+
+    run = jax.jit(scan)
+    differentiate = jax.jit(jax.grad(lambda *given: scan(*given).sum(), argnums=tuple(range(len(operands)))))
+
+    def with_channels_second(results: Sequence[Any]) -> list[Any]:
+        return [r.swapaxes(1, 2) if r.ndim == 3 else r for r in jax.block_until_ready(list(results))]
+
+    return {
+        "forward": lambda: with_channels_second([run(*operands)]),
+        "training": lambda: with_channels_second(differentiate(*operands)),
+    }
+
+
+SCAN_PEERS: Final[dict[str, Callable[[tuple[int, ...]], dict[str, Call]]]] = {
+    "xrnn": _scan_of_xrnn,
+    "transformers": _scan_of_transformers,
+    "mamba.py": _scan_of_mambapy,
+    "JAX lax.scan": functools.partial(_scan_of_jax, "lax.scan"),
+    "JAX associative_scan": functools.partial(_scan_of_jax, "associative_scan"),
+}
+
+
+# ---- models ----
+
+MODEL_PEERS: Final = ("xrnn", "transformers", "mamba.py")
+
+
+def _model(peer: str, hidden: int) -> Any:
+    import torch
+    import transformers
+
+    import xrnn.torch
+
+    transformers.logging.set_verbosity_error()
+    torch.manual_seed(0)
+    config = transformers.MambaConfig(
+        vocab_size=256, hidden_size=hidden, num_hidden_layers=4, use_mambapy=peer == "mamba.py"
+    )
+    model = transformers.MambaForCausalLM(config)
+    if peer == "xrnn":
+        where = xrnn.torch.accelerate(model)
+        assert set(where.values()) == {"kernels"}, where
+    return model
+
+
+def model_call(peer: str, kind: str, hidden: int, N: int, T: int) -> Call:
+    import torch
+
+    model = _model(peer, hidden)
+    tokens = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (N, T)))
+    if kind == "training":
+        model.train()
+
+        def train() -> list[Any]:
+            model.zero_grad()
+            model(tokens, labels=tokens, use_cache=False).loss.backward()
+            return [p.grad for p in model.parameters()]
+
+        return train
+    model.eval()
+    if kind == "forward":
+        return lambda: [_without_gradient(model, tokens, use_cache=False).logits]
+    filled = _without_gradient(model, tokens.repeat(1, 8), use_cache=True)
+    return lambda: [_without_gradient(model, tokens, use_cache=True, cache=filled.cache).logits]
+
+
+def _without_gradient(model: Any, *arguments: Any, **options: Any) -> Any:
+    import torch
+
+    with torch.no_grad():
+        return model(*arguments, **options)
+
+
+# ---- a library in its own process ----
+
+
+class Library:
+    """One library in a child process."""
+
+    def __init__(self, peer: str, threads: int) -> None:
+        if peer.startswith("JAX"):
+            import jax  # noqa: F401
+        else:
+            import torch
+            import transformers  # noqa: F401
+
+            torch.set_num_threads(threads)
+            if peer == "mamba.py":
+                import mambapy  # noqa: F401
+        self._peer = peer
+        self._call: Call = list
+        self._first = 0.0
+
+    def prepare_scan(self, sizes: tuple[int, ...], kind: str) -> float:
+        """→ the error beside the plain form in float64, of the largest element."""
+        self._call = SCAN_PEERS[self._peer](sizes)[kind]
+        return error(self._run(), expected_scan(sizes, kind == "training"))
+
+    def prepare_model(self, kind: str, hidden: int, N: int, T: int) -> list[Any]:
+        """→ the results of the first call, for the comparison."""
+        self._call = model_call(self._peer, kind, hidden, N, T)
+        return self._run()
+
+    def _run(self) -> list[Any]:
+        start = time.perf_counter()
+        results = self._call()
+        self._first = time.perf_counter() - start
+        return [np.asarray(each.detach() if hasattr(each, "detach") else each) for each in results]
+
+    def time(self) -> float:
+        """Microseconds of a call."""
+        return 1e6 * (self._first if self._first > _ONCE else measure(self._call))
+
+    def peak(self, kind: str, hidden: int, N: int, T: int) -> int:
+        """The peak of a call in bytes, above the loaded model. A small call comes first, which loads the code."""
+        model_call(self._peer, kind, 32, 1, 16)()
+        call = model_call(self._peer, kind, hidden, N, T)
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise the call could reuse memory that was freed before
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+        before = status("VmRSS")
+        results = call()
+        after = status("VmHWM")
+        del results
+        return after - before
+
+
+def error(results: Sequence[Any], expected: Sequence[Any]) -> float:
+    """The largest error, of the largest element of each array."""
+    return max(
+        float(np.abs(got - want).max() / np.abs(want).max()) for got, want in zip(results, expected, strict=True)
+    )
+
+
+@contextlib.contextmanager
+def libraries(peers: Sequence[str], threads: int) -> Iterator[dict[str, Child]]:
+    """Those that are installed; one line says which are left out."""
+    started: dict[str, Child] = {}
+    try:
+        for peer in peers:
+            try:
+                started[peer] = _child(peer, threads)
+            except MissingLibraryError as missing:
+                print(f"left out {missing}. Remedy: pip install -e '.[bench]'", flush=True)
+        yield started
+    finally:
+        for child in started.values():
+            child.close()
+
+
+def _child(peer: str, threads: int) -> Child:
+    xla = {"XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"}
+    return Child(Library, peer, threads, environment=environment(threads) | xla, suspend=True, limit=_LIMIT)
+
+
+def _timed(started: dict[str, Child], rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {peer: [] for peer in started}
+    for order in rotated(list(started), rounds):
+        for peer in order:
+            times[peer].append(started[peer].ask("time"))
+    return times
+
+
+# ---- measurements ----
+
+
+def measure_scans(scans: Sequence[tuple[int, ...]], rounds: int, threads: int) -> list[dict[str, Any]]:
+    measured = []
+    with libraries(list(SCAN_PEERS), threads) as started:
+        for kind in SLOTS:
+            for sizes in scans:
+                errors = {peer: child.ask("prepare_scan", sizes, kind) for peer, child in started.items()}
+                _check(f"{kind} of the scan {sizes}", errors)
+                N, T, D, K = sizes
+                times = _timed(started, rounds)
+                limit = SLOTS[kind] * N * T * D * K / _rate(threads)
+                row = {"operation": kind, "N": N, "T": T, "D": D, "K": K, "limit_microseconds": 1e6 * limit}
+                measured.append(row | {"microseconds": times, "errors": errors})
+    return measured
+
+
+def measure_models(models: dict[str, Sequence[tuple[int, ...]]], rounds: int, threads: int) -> list[dict[str, Any]]:
+    measured = []
+    with libraries(MODEL_PEERS, threads) as started:
+        for kind, cases in models.items():
+            for case in cases:
+                chosen = {p: c for p, c in started.items() if p not in TOO_LONG.get((kind, case), ())}
+                results = {peer: child.ask("prepare_model", kind, *case) for peer, child in chosen.items()}
+                first = results.get("transformers", results["xrnn"])
+                errors = {peer: error(each, first) for peer, each in results.items()}
+                _check(f"{kind} of the model {case}", errors)
+                hidden, N, T = case
+                row = {"operation": kind, "hidden": hidden, "N": N, "T": T}
+                measured.append(row | {"microseconds": _timed(chosen, rounds), "differences": errors})
+    return measured
+
+
+def measure_memory(cases: dict[str, tuple[int, ...]], threads: int) -> list[dict[str, Any]]:
+    measured = []
+    for kind, (hidden, N, T) in cases.items():
+        peaks = {}
+        for peer in MODEL_PEERS:
+            with contextlib.suppress(MissingLibraryError), _child(peer, threads) as child:
+                peaks[peer] = child.ask("peak", kind, hidden, N, T)
+        measured.append({"operation": kind, "hidden": hidden, "N": N, "T": T, "peak_bytes": peaks})
+    return measured
+
+
+def _check(what: str, errors: dict[str, float]) -> None:
+    for peer, found in errors.items():
+        if not found < _TOLERANCE:
+            raise RuntimeError(f"{peer}, {what}: results differ by {found:.1e}, expected below {_TOLERANCE}")
+
+
+@functools.cache
+def _rate(threads: int) -> float:
+    """Multiply-adds per second of a large matrix product in float32, on this number of threads."""
+    size = 1536
+    with machine.threadpools().threadpool_limits(threads):
+        a = np.ones((size, size), "float32")
+        return size**3 / min(measure(lambda: a @ a, at_least=0.1, at_most=0.5) for _ in range(3))
+
+
+# ---- tables and picture ----
+
+
+def print_mamba(results: dict[str, Any], console: Console) -> None:
+    names = {"scans": "selective scan", "models": "MambaForCausalLM, 4 layers"}
+    for part, title in names.items():
+        rows_of: dict[str, list[Any]] = {}
+        for row in results[part]:
+            rows_of.setdefault(row["operation"], []).append(row)
+        for kind, rows in rows_of.items():
+            peers = list(dict.fromkeys(peer for row in rows for peer in row["microseconds"]))
+            others = [peer for peer in peers if peer != "xrnn"]
+            sizes = "N, T, D, K" if part == "scans" else "hidden, N, T"
+            columns = [
+                sizes,
+                "xrnn, ms",
+                *(["of the limit"] if part == "scans" else []),
+                *(f"{p} / xrnn" for p in others),
+            ]
+            lines = []
+            for row in rows:
+                times = row["microseconds"]
+                ours = statistics.median(times["xrnn"])
+                line = [", ".join(str(row[size]) for size in sizes.split(", ")), f"{ours / 1e3:,.2f}"]
+                line += [f"{row['limit_microseconds'] / ours:.0%}"] if part == "scans" else []
+                line += [f"{ratio(times['xrnn'], times[p]).median:.1f}" if p in times else "" for p in others]
+                lines.append(line)
+            console.print(table(f"{title}: {kind}", columns, lines))
+    lines = [
+        [f"{row['operation']}, {row['hidden']}, {row['N']}, {row['T']}"]
+        + [f"{row['peak_bytes'][peer] / 2**20:,.0f}" if peer in row["peak_bytes"] else "" for peer in MODEL_PEERS]
+        for row in results["memory"]
+    ]
+    console.print(table("peak memory above the model, MiB", ["hidden, N, T", *MODEL_PEERS], lines))
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """One bar chart: how many times as fast as transformers each model is."""
+    import matplotlib
+
+    matplotlib.use("agg")  # into a file, without a display
+    from matplotlib import pyplot
+
+    rows = [row for row in results["models"] if "transformers" in row["microseconds"]]
+    figure, axes = pyplot.subplots(figsize=(9, 4), layout="constrained")
+    bars = {"xrnn": ("accelerated by xrnn.torch", "#0072b2"), "mamba.py": ("with use_mambapy=True", "#e69f00")}
+    for number, (peer, (label, colour)) in enumerate(bars.items()):
+        speeds = [ratio(row["microseconds"][peer], row["microseconds"]["transformers"]).median for row in rows]
+        places = [place + 0.4 * (number - 0.5) for place in range(len(rows))]
+        drawn = axes.bar(places, [speed - 1 for speed in speeds], 0.4, bottom=1, label=label, color=colour)
+        axes.bar_label(drawn, [f"{speed:.1f}" if speed < 10 else f"{speed:.0f}" for speed in speeds], fontsize=7)
+    axes.axhline(1, color="#d55e00", linewidth=1.8, label="transformers (1)")
+    axes.set_yscale("log")
+    axes.set_ylabel("times as fast as transformers\n(higher is better)")
+    labels = [f"{row['operation']}\nd={row['hidden']}\nN={row['N']}, T={row['T']}" for row in rows]
+    axes.set_xticks(range(len(rows)), labels, fontsize=7)
+    axes.grid(True, axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=8)
+    about, found = results["machine"], results["versions"]
+    libraries = f"PyTorch {found['torch'].removesuffix('+cpu')}, transformers {found['transformers']}"
+    figure.supxlabel(
+        f"{about['cpu']}, {about['threads']} threads, float32, {about['date'][:10]}. {libraries}", fontsize=8
+    )
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mamba", description="Mamba beside other libraries")
+    parts = ["scans", *MODELS, "memory"]
+    parser.add_argument(
+        "--parts",
+        type=machine.some_of(parts),
+        default=parts,
+        help=f"some of {', '.join(parts)}, with commas between them; the file in --out keeps the other parts",
+    )
+    parser.add_argument("--rounds", type=machine.positive, default=5, help="(default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see whether everything works")
+    parser.add_argument("--draw", metavar="PNG", type=Path, help="draw the file in --out, and measure nothing")
+    machine.add_options(parser)
+    options = parser.parse_args(arguments)
+    file = options.out / f"mamba-{options.threads}.json"
+    if options.draw:
+        draw(machine.read(file), options.draw)
+        return
+    machine.print_version()
+    machine.pin(options.threads)
+    results: dict[str, Any] = {"scans": [], "models": [], "memory": []}
+    if file.exists() and options.parts != parts:
+        results = machine.read(file)
+    sizes: Any = QUICK if options.quick else (SCANS, MODELS, MEMORY)
+    scans, models, memory = sizes
+    chosen = {kind: cases for kind, cases in models.items() if kind in options.parts}
+    if "scans" in options.parts:
+        results["scans"] = measure_scans(scans, options.rounds, options.threads)
+    kept = [row for row in results["models"] if row["operation"] not in chosen]
+    results["models"] = kept + measure_models(chosen, options.rounds, options.threads)
+    if "memory" in options.parts:
+        results["memory"] = measure_memory(memory, options.threads)
+    results |= {"machine": machine.describe(options.threads), "versions": versions()}
+    machine.write(results, file)
+    print_mamba(results, wide_console())
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for name in ("torch", "transformers", "mambapy", "jax"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+if __name__ == "__main__":
+    main()

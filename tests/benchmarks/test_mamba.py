@@ -1,0 +1,35 @@
+"""benchmarks.mamba at tiny sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import machine, mamba
+from tests.needs_kernels import NEEDS_KERNELS
+
+pytestmark = [
+    NEEDS_KERNELS,
+    pytest.mark.needs("transformers", "bench"),
+    pytest.mark.needs("mambapy", "bench"),
+    pytest.mark.needs("jax", "bench"),
+]
+
+
+def test_all_libraries_are_compared(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    mamba.main(["--quick", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)])
+    results = machine.read(tmp_path / "mamba-1.json")
+    assert [set(row["microseconds"]) for row in results["scans"]] == [set(mamba.SCAN_PEERS)] * 2
+    assert [set(row["microseconds"]) for row in results["models"]] == [set(mamba.MODEL_PEERS)] * 3
+    assert set(results["memory"][0]["peak_bytes"]) == set(mamba.MODEL_PEERS)
+    mamba.main(["--threads", "1", "--out", str(tmp_path), "--draw", str(tmp_path / "mamba.png")])
+    assert (tmp_path / "mamba.png").stat().st_size > 10_000
+    printed = capfd.readouterr().out
+    assert "selective scan: training" in printed
+    assert "MambaForCausalLM, 4 layers: one token" in printed
+
+
+def test_a_wrong_result_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"mamba\.py, forward: results differ by 1\.0e-02"):
+        mamba._check("forward", {"xrnn": 1e-6, "mamba.py": 1e-2})
