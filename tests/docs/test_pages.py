@@ -35,6 +35,7 @@ OTHERS = {
 }
 NEEDS = {
     "import torch": ("torch", "torch"),
+    "from transformers": ("transformers", "bench"),
     "to_onnx(": ("onnx", "onnx"),
     "to_keras(": ("keras", "keras"),
     "from sklearn": ("sklearn", "series"),
@@ -54,7 +55,7 @@ def pages() -> Iterator[Any]:
 @pytest.mark.parametrize("page", [*pages()])
 def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    if page == "tutorials/pytorch.md" and not kernels:
+    if page in ("tutorials/pytorch.md", "how-to/mamba.md") and not kernels:
         pytest.skip(NOT_BUILT)
     monkeypatch.chdir(tmp_path)  # where the code writes its files
     with use_backend("numpy"), patch.dict(CELLS):  # a page registers a layer
