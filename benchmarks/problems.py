@@ -1,6 +1,7 @@
 """Random operands for every operation, for benchmarks and tests. `tests.reference` computes the expected results.
 
-T time steps, N batch, D input size, H hidden size; rows and C columns of an affine map.
+T time steps, N batch, D input size, H hidden size; rows and C columns of an affine map. A selective scan
+has D channels with K states each, a convolution W taps.
 """
 
 from __future__ import annotations
@@ -35,6 +36,20 @@ class Classification:
     logits: HostArray  # (rows, C)
     targets: HostArray  # (rows,), each in [0, C)
     weight: HostArray  # (rows,), positive
+
+
+@dataclass
+class Scan:
+    operands: dict[str, Any]  # HostArrays by their names in `xrnn.ops.selective_scan.ScanInputs`
+    dy: HostArray  # (T, N, D)
+    dlast: HostArray  # (N, D, K)
+
+
+@dataclass
+class Convolution:
+    operands: dict[str, Any]  # HostArrays by their names in `xrnn.ops.causal_convolution.ConvolutionInputs`
+    dy: HostArray  # (T, N, D)
+    dlast: HostArray  # (W - 1, N, D)
 
 
 def recurrence(
@@ -79,6 +94,47 @@ def classification(rows: int, C: int, dtype: Any, seed: int = 0, scale: float = 
     draw = _Draw(dtype, seed, rows, C)
     targets = draw.rng.integers(0, C, rows)
     return Classification(draw(rows, C, scale=scale), targets, draw.rng.uniform(0.1, 1, rows).astype(dtype))
+
+
+def scan(
+    sizes: tuple[int, int, int, int], dtype: Any, seed: int = 0, groups: int | None = None, constant: str = ""
+) -> Scan:
+    """Operands with these sizes T, N, D, K.
+
+    groups     of B and C; None: B and C are (T, N, K)
+    constant   which of "B" and "C" are (D, K), the same for all steps and rows: "", "B", "C" or "BC"
+
+    With a bias near -2, softplus gives steps of about 0.1, as in a new model.
+    """
+    (T, N, D, K), draw = sizes, _Draw(dtype, seed, *sizes)
+    of_steps = (T, N, K) if groups is None else (T, N, groups, K)
+    return Scan(
+        {
+            "u": draw(T, N, D),
+            "delta": draw(T, N, D),
+            "A": -abs(draw(D, K, scale=4)),
+            "B": draw(*((D, K) if "B" in constant else of_steps)),
+            "C": draw(*((D, K) if "C" in constant else of_steps)),
+            "skip": draw(D),
+            "z": draw(T, N, D),
+            "bias": draw(D) - np.asarray(2, dtype),
+            "initial": draw(N, D, K),
+        },
+        draw(T, N, D),
+        draw(N, D, K),
+    )
+
+
+def convolution(sizes: tuple[int, int, int, int], dtype: Any, seed: int = 0) -> Convolution:
+    """Operands with these sizes T, N, D, W."""
+    (T, N, D, W), draw = sizes, _Draw(dtype, seed, *sizes)
+    operands = {
+        "x": draw(T, N, D),
+        "weight": draw(D, W, scale=max(W, 1) ** -0.5),
+        "bias": draw(D),
+        "initial": draw(W - 1, N, D),
+    }
+    return Convolution(operands, draw(T, N, D), draw(W - 1, N, D))
 
 
 class _Draw:

@@ -19,7 +19,7 @@ from autograd import grad
 from autograd.tracer import getval
 
 from benchmarks import problems
-from benchmarks.problems import Affine, Classification
+from benchmarks.problems import Affine, Classification, Convolution, Scan
 from tests.layouts import lay_out
 from tests.own_cells import Integrator, IntegratorByItself, LayerNormLSTM, Zoneout, ZoneoutLSTM
 from tests.peephole.layer import PeepholeLSTM
@@ -507,3 +507,97 @@ def solve_classification(p: Classification) -> dict[str, HostArray]:
         return weight * (anp.log(anp.sum(anp.exp(z), axis=1)) - z[rows, p.targets])
 
     return {"losses": losses(logits), "dlogits": grad(lambda z: anp.sum(losses(z)))(logits)}
+
+
+# ---- the selective scan and the causal convolution ----
+
+
+def selective_scan_step(
+    S: Any, u: Any, delta: Any, A: Any, B: Any, C: Any, skip: Any, z: Any, bias: Any, softplus_of_delta: bool
+) -> tuple[Any, Any]:
+    """One step of Mamba → S, y.   S (N, D, K), u, delta, z (N, D), B and C as they broadcast to (N, D, K)."""
+    step = delta + bias
+    if softplus_of_delta:
+        step = softplus(step)
+    S = anp.exp(step[:, :, None] * A) * S + (step * u)[:, :, None] * B
+    y = anp.sum(S * C, axis=-1) + skip * u
+    return S, y * z * sigmoid(z)
+
+
+def of_channels(array: Any, t: int, D: int) -> Any:
+    """B or C of a step, which broadcasts to (N, D, K): each group of channels has its own, or each channel."""
+    if array.ndim == 2:
+        return array[None]
+    if array.ndim == 3:
+        return array[t][:, None]
+    return anp.repeat(array[t], D // array.shape[2], axis=1)
+
+
+def solve_scan(p: Scan, softplus: bool = True, lengths: HostArray | None = None) -> dict[str, HostArray]:
+    """y, last, and the gradients of ⟨dy, y⟩ + ⟨dlast, last⟩ by each operand, in float64: y, last, du, ddelta, …
+
+    Without z, a gate of 1 is used: z is chosen so that silu(z) = 1. Other missing operands are zeros.
+    """
+    (T, N, D), K = p.operands["u"].shape, p.operands["A"].shape[1]
+    zeros = {"skip": (D,), "bias": (D,), "initial": (N, D, K)}
+    operands = {name: np.zeros(shape) for name, shape in zeros.items()} | p.operands
+    names = list(operands)
+    past_end = np.arange(T)[:, None] >= (np.full(N, T) if lengths is None else lengths)
+    values = [np.asarray(operands[name], "float64") for name in names]
+    for name, value in zip(names, values, strict=True):  # past the end of a row: any finite number
+        if name in ("u", "delta", "z") or (name in "BC" and value.ndim > 2):
+            value[past_end] = 0
+
+    def results(*values: Any) -> tuple[Any, Any]:
+        o = dict(zip(names, values, strict=True))
+        S, ys = o["initial"], []
+        for t in range(T):
+            z = o["z"][t] if "z" in o else SILU_IS_ONE
+            B, C = (of_channels(o[name], t, D) for name in "BC")
+            new, y = selective_scan_step(S, o["u"][t], o["delta"][t], o["A"], B, C, o["skip"], z, o["bias"], softplus)
+            S = anp.where(past_end[t][:, None, None], S, new)
+            ys.append(anp.where(past_end[t][:, None], 0.0, y))
+        return anp.array(ys), S
+
+    return _solution(names, values, results, ("y", "last"), (p.dy, p.dlast))
+
+
+SILU_IS_ONE: Final = 1.2784645427610738  # silu of it is 1
+
+
+def solve_convolution(p: Convolution, silu: bool = True, lengths: HostArray | None = None) -> dict[str, HostArray]:
+    """y, last, and the gradients of ⟨dy, y⟩ + ⟨dlast, last⟩ by each operand, in float64: y, last, dx, dweight, …"""
+    (T, N, D), W = p.operands["x"].shape, p.operands["weight"].shape[1]
+    operands = {"bias": np.zeros(D), "initial": np.zeros((W - 1, N, D))} | p.operands
+    names, ends = list(operands), np.full(N, T) if lengths is None else lengths
+    past_end = np.arange(T)[:, None] >= ends
+    values = [np.asarray(operands[name], "float64") for name in names]
+    values[names.index("x")][past_end] = 0
+
+    def results(*values: Any) -> tuple[Any, Any]:
+        o = dict(zip(names, values, strict=True))
+        x = anp.concatenate([o["initial"], o["x"]])
+        ys = []
+        for t in range(T):
+            a = o["bias"] + sum(o["weight"][:, j] * x[t + j] for j in range(W))
+            ys.append(anp.where(past_end[t][:, None], 0.0, a * sigmoid(a) if silu else a))
+        return anp.array(ys), x[ends + np.arange(W - 1)[:, None], np.arange(N)]
+
+    return _solution(names, values, results, ("y", "last"), (p.dy, p.dlast))
+
+
+def _solution(
+    names: Sequence[str],
+    values: Sequence[HostArray],
+    results: Callable[..., tuple[Any, ...]],
+    outputs: Sequence[str],
+    weights: Sequence[HostArray],
+) -> dict[str, HostArray]:
+    """The outputs of `results(*values)` by name, and the gradients of Σ ⟨weight, output⟩, with d before the name."""
+
+    def total(*values: Any) -> Any:
+        return sum(anp.sum(weight * output) for weight, output in zip(weights, results(*values), strict=True))
+
+    gradients = grad(total, tuple(range(len(values))))(*values)
+    found = dict(zip(outputs, results(*values), strict=True))
+    return found | {f"d{name}": g for name, g in zip(names, gradients, strict=True)}

@@ -14,8 +14,10 @@ from xrnn.backend import Backend, fused_forms, precision
 from xrnn.backends.numpy.blas import explain_delays
 from xrnn.backends.numpy.int8 import pack
 from xrnn.backends.numpy.quota import cpu_quota
+from xrnn.ops.causal_convolution import ConvolutionGradients, ConvolutionInputs, ConvolutionOutputs
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import FrozenWeights, Inputs, Outputs, Trace
+from xrnn.ops.selective_scan import ScanGradients, ScanInputs, ScanOutputs
 from xrnn.typing import Array, ArrayIfNeeded, HostArray
 
 try:
@@ -143,6 +145,31 @@ class NumpyBackend(Backend):
             states = tuple(np.take_along_axis(state, slots, axis=0) for state in states)
         return states, None, None
 
+    def selective_scan_forward(self, inputs: ScanInputs, training: bool) -> ScanOutputs:
+        if not _has_scan_kernel(inputs):
+            return super().selective_scan_forward(inputs, training)
+        return ScanOutputs(*kernels.selective_scan(*_scan_operands(inputs, training)))
+
+    def selective_scan_backward(
+        self, inputs: ScanInputs, saved: Array, dy: Array | None, dlast: Array | None = None
+    ) -> ScanGradients:
+        if not _has_scan_kernel(inputs):
+            return super().selective_scan_backward(inputs, saved, dy, dlast)
+        du, ddelta, dA, dB, dC, *others = kernels.selective_scan_gradients(*_scan_operands(inputs, saved, dy, dlast))
+        return ScanGradients(du, ddelta, dA, dB.reshape(inputs.B.shape), dC.reshape(inputs.C.shape), *others)
+
+    def causal_convolution_forward(self, inputs: ConvolutionInputs) -> ConvolutionOutputs:
+        if not (kernels and fused_forms().enabled and inputs.x.size):
+            return super().causal_convolution_forward(inputs)
+        return ConvolutionOutputs(*kernels.causal_convolution(*_convolution_operands(inputs)))
+
+    def causal_convolution_backward(
+        self, inputs: ConvolutionInputs, dy: Array | None, dlast: Array | None = None
+    ) -> ConvolutionGradients:
+        if not (kernels and fused_forms().enabled and inputs.x.size):
+            return super().causal_convolution_backward(inputs, dy, dlast)
+        return ConvolutionGradients(*kernels.causal_convolution_gradients(*_convolution_operands(inputs, dy, dlast)))
+
     def address(self, array: Array) -> int:
         return array.ctypes.data
 
@@ -174,6 +201,37 @@ def _from_first_steps(
     steps = np.maximum(ends - 1 - slots[:T], 0)[..., None]
     x, add = np.take_along_axis(x, steps, axis=0), None if add is None else np.take_along_axis(add, steps, axis=0)
     return x, add, np.maximum(ends - slots, 0)[..., None]
+
+
+def _has_scan_kernel(inputs: ScanInputs) -> bool:
+    """Whether the kernel computes this scan: B and C are for each step, with the same groups, and no size is 0."""
+    return bool(
+        kernels
+        and fused_forms().enabled
+        and inputs.u.size
+        and inputs.A.size
+        and inputs.B.ndim > 2
+        and inputs.B.shape == inputs.C.shape
+    )
+
+
+def _scan_operands(inputs: ScanInputs, *others: Any) -> Any:
+    B, C, groups = inputs.B, inputs.C, 1
+    if B.ndim == 4:
+        T, N, groups, K = B.shape
+        B, C = B.reshape(T, N, groups * K), C.reshape(T, N, groups * K)
+    return (
+        inputs.u, inputs.delta, inputs.A, B, C, groups, inputs.skip, inputs.z, inputs.bias, inputs.softplus,
+        inputs.initial, _as_int64(inputs.lengths), *others,
+    )  # fmt: skip
+
+
+def _convolution_operands(inputs: ConvolutionInputs, *others: Any) -> Any:
+    return inputs.x, inputs.weight, inputs.bias, inputs.silu, inputs.initial, _as_int64(inputs.lengths), *others
+
+
+def _as_int64(lengths: Array | None) -> Array | None:
+    return None if lengths is None else lengths.astype(np.int64, copy=False)
 
 
 def kernel_of(cell: Cell) -> str | None:

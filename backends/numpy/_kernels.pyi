@@ -232,6 +232,73 @@ def cross_entropy(logits: Array, targets: Array, weights: Array) -> tuple[Array,
     ValueError if C is 0, IndexError for a target outside [0, C).
     """
 
+def selective_scan(
+    u: Array,
+    delta: Array,
+    A: Array,
+    B: Array,
+    C: Array,
+    groups: int,
+    skip: Array | None,
+    z: Array | None,
+    bias: Array | None,
+    softplus: bool,
+    initial: Array | None,
+    lengths: Array | None,
+    training: bool,
+    /,
+) -> tuple[Array, Array, Array | None]:
+    """The selective scan → y (T, N, D), last (N, D, K), saved (⌈T / 16⌉, N, K, D), or None unless `training`.
+
+    The operands are those of `xrnn.ops.selective_scan.ScanInputs`, but B and C are (T, N, groups · K), and lengths are
+    int64. No size is 0. Arrays of steps are copied if their last axis is not contiguous.
+
+    TypeError for arrays that do not fit each other.
+    """
+
+def selective_scan_gradients(
+    u: Array,
+    delta: Array,
+    A: Array,
+    B: Array,
+    C: Array,
+    groups: int,
+    skip: Array | None,
+    z: Array | None,
+    bias: Array | None,
+    softplus: bool,
+    initial: Array | None,
+    lengths: Array | None,
+    saved: Array,
+    dy: Array | None,
+    dlast: Array | None,
+    /,
+) -> tuple[Array, Array, Array, Array, Array, Array | None, Array | None, Array | None, Array | None]:
+    """→ du, ddelta, dA, dB, dC, dskip, dz, dbias, dinitial; None for the last four if the operand is None."""
+
+def causal_convolution(
+    x: Array, weight: Array, bias: Array | None, silu: bool, initial: Array | None, lengths: Array | None, /
+) -> tuple[Array, Array]:
+    """The causal convolution → y (T, N, D), last (W - 1, N, D).
+
+    The operands are those of `xrnn.ops.causal_convolution.ConvolutionInputs`; lengths are int64. T, N and D are not 0.
+
+    TypeError for arrays that do not fit each other.
+    """
+
+def causal_convolution_gradients(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    silu: bool,
+    initial: Array | None,
+    lengths: Array | None,
+    dy: Array | None,
+    dlast: Array | None,
+    /,
+) -> tuple[Array, Array, Array | None, Array | None]:
+    """→ dx, dweight, dbias, dinitial; None for the last two if the operand is None."""
+
 # ---- for tests and measurements: binding/for_tests.h ----
 
 def hold_threads(held: bool) -> None:

@@ -32,12 +32,17 @@ def explain(
     backend: Backend, default: Explanation, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any
 ) -> Explanation:
     """Which form of `operation` runs, and why: see `xrnn.info.explain`."""
-    if operation in ("matmul_add", *STATE_SPACES) or not fused_forms().enabled:
+    if operation == "matmul_add" or not fused_forms().enabled:
         return default
     if operation == "add_rows":
         return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
     if not cpu.kernels:
         return Explanation("plain", not_built() + _products(operation, dtype))
+    if operation in STATE_SPACES:
+        why = f"{cpu.kernels.level()}, threads divide rows and channels"
+        if operation.startswith("selective_scan"):
+            why += "; the plain form if B or C is (D, K)"
+        return Explanation("fused", why)
     if operation in (*RECURRENCES, "int8_forward") and not cpu.kernel_of(cell):
         why = f"there is no kernel for the cell {cell.name!r}"
         return Explanation("plain", why + _products(operation, dtype, has_kernel=False))

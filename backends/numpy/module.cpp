@@ -23,6 +23,7 @@
 #include "binding/outputs.h"
 #include "binding/packed.h"
 #include "binding/recurrences.h"
+#include "binding/state_spaces.h"
 #include "kernels/threads/openmp.h"
 
 #if defined(__clang__)
@@ -133,4 +134,5 @@ NB_MODULE(_kernels, m) {
     m.def("cross_entropy", [](nb::handle logits, nb::handle targets, nb::handle weights) {
         return (is_float32(logits) ? cross_entropy<float> : cross_entropy<double>)(logits, targets, weights);
     });
+    define_state_spaces(m);
 }

@@ -150,9 +150,9 @@ def backward(xp: Any, inputs: ScanInputs, saved: Array, dy: Array | None, dlast:
             _add(dB, t, steps.within_step(t, dS * steps.v[t][:, :, None]))
             dv[t] = (dS * steps.B(t)).sum(axis=-1)
             dbefore = dS * xp.exp(delta[t][:, :, None] * A)
-            w = steps.within_step(t, dbefore * before)
+            w = dbefore * before
             ddelta[t] = (w * A).sum(axis=-1)
-            dA += (w * delta[t][:, :, None]).sum(axis=0)
+            dA += steps.within_step(t, w * delta[t][:, :, None]).sum(axis=0)
             g = steps.choose(t, dbefore, g)
     du = dv * delta
     ddelta += dv * u
@@ -222,8 +222,9 @@ class _Steps:
             return array[None]
         if array.ndim == 3:
             return array[t][:, None]
-        repeated: Array = self._xp.repeat(array[t], self._channels // array.shape[2], axis=1)
-        return repeated
+        _, N, groups, K = array.shape
+        of_group = self._xp.broadcast_to(array[t][:, :, None], (N, groups, self._channels // groups, K))
+        return of_group.reshape(N, self._channels, K)
 
 
 def _add(out: Array, t: int, values: Array) -> None:

@@ -90,17 +90,23 @@ XRNN_INLINE Vec<S> exp_negative(Vec<S> x) {
     return x < least ? V{} : y;
 }
 
-// log(1 + x) for 0 ≤ x ≤ 1: 2 artanh(s) = 2 (s + s³/3 + s⁵/5 + …) with s = x / (x + 2) ≤ 1/3. The first term that is left
-// out is below half a unit in the last place.
+// 2 artanh(s) = 2 (s + s³/3 + s⁵/5 + …) for 0 ≤ s ≤ 1/3. The first term that is left out is below half a unit in the last
+// place.
 template <class S>
-XRNN_INLINE Vec<S> log1p(Vec<S> x) {
+XRNN_INLINE Vec<S> twice_artanh(Vec<S> s) {
     using V = Vec<S>;
     constexpr int terms = sizeof(S) == 4 ? 7 : 16;
-    const V s = x / (x + 2), square = s * s;
+    const V square = s * s;
     V sum = V{} + S(1) / (2 * terms - 1);
 #pragma GCC unroll 16
     for (int i = terms - 1; i > 0; --i) sum = multiply_add(sum, square, broadcast<S>(S(1) / (2 * i - 1)));
     return 2 * s * sum;
+}
+
+// log(1 + x) for 0 ≤ x ≤ 1
+template <class S>
+XRNN_INLINE Vec<S> log1p(Vec<S> x) {
+    return twice_artanh<S>(x / (x + 2));
 }
 
 // For the cells: their templates know the type V of a vector, but not that of its elements.

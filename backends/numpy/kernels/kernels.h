@@ -125,6 +125,75 @@ struct CrossEntropy {
     S* losses;               // out (rows,)
 };
 
+// The steps between two states that a selective scan saves: CHUNK of xrnn/ops/selective_scan.py.
+constexpr int64_t SCAN_CHUNK = 16;
+
+// The operands of a selective scan: selective_scan.h has its equations. D channels, K keys of a state, D/groups
+// channels of a group.
+template <class S>
+struct SelectiveScan {
+    int64_t T, N, D, K, groups;
+    StepRows<S> u, delta, z;  // (T, N, D); z has null data if there is none
+    Matrix<S> A;              // (D, K)
+    StepRows<S> B, C;         // (T, N, groups · K)
+    const S *skip, *bias;     // (D,) contiguous; null: zeros
+    bool softplus;
+    const S* initial;         // (N, D, K) contiguous; null: zeros
+    const int64_t* lengths;   // (N,) contiguous. Past its end a row keeps its state, and y is 0. Null: all are T
+};
+
+template <class S>
+struct ScanForward {
+    SelectiveScan<S> scan;
+    S* y;      // out (T, N, D) contiguous
+    S* last;   // out (N, D, K) contiguous
+    S* saved;  // out (⌈T / SCAN_CHUNK⌉, N, K, D) contiguous: the states before steps 0, SCAN_CHUNK, …; null: not saved
+};
+
+template <class S>
+struct ScanBackward {
+    SelectiveScan<S> scan;
+    const S* saved;      // as ScanForward wrote it
+    StepRows<S> dy;      // (T, N, D); null data for zeros
+    const S* dlast;      // (N, D, K) contiguous; null: zeros
+    S *du, *ddelta;      // out (T, N, D) contiguous
+    S* dz;               // out (T, N, D) contiguous; null if z is
+    S* dA;               // out (D, K) contiguous
+    S *dB, *dC;          // out (T, N, groups · K) contiguous
+    S *dskip, *dbias;    // out (D,); null: not computed
+    S* dinitial;         // out (N, D, K) contiguous; null: not computed
+};
+
+// The causal convolution of each channel by itself: causal_convolution.h has its equations. W taps.
+template <class S>
+struct CausalConvolution {
+    int64_t T, N, D, W;
+    StepRows<S> x;           // (T, N, D)
+    Matrix<S> weight;        // (D, W)
+    const S* bias;           // (D,) contiguous; null: zeros
+    bool silu;
+    StepRows<S> initial;     // (W - 1, N, D); null data for zeros
+    const int64_t* lengths;  // (N,) contiguous; past its end y of a row is 0. Null: all are T
+};
+
+template <class S>
+struct ConvolutionForward {
+    CausalConvolution<S> convolution;
+    S* y;     // out (T, N, D) contiguous
+    S* last;  // out (W - 1, N, D) contiguous
+};
+
+template <class S>
+struct ConvolutionBackward {
+    CausalConvolution<S> convolution;
+    StepRows<S> dy;     // (T, N, D); null data for zeros
+    StepRows<S> dlast;  // (W - 1, N, D); null data for zeros
+    S* dx;              // out (T, N, D) contiguous
+    S* dweight;         // out (D, W) contiguous
+    S* dbias;           // out (D,); null: not computed
+    S* dinitial;        // out (W - 1, N, D) contiguous; null: not computed
+};
+
 struct Int8Forward;  // int8.h
 
 // The kernels of a cell, and its numbers that determine the shapes of the arrays. Operations that need scratch memory
@@ -152,13 +221,17 @@ struct Operations {
     bool (*affine)(const Affine<S>&, Partition);
     bool (*affine_gradients)(const AffineGradients<S>&, int threads);
     void (*cross_entropy)(const CrossEntropy<S>&, int threads);
+    bool (*selective_scan)(const ScanForward<S>&, int threads);
+    bool (*selective_scan_gradients)(const ScanBackward<S>&, int threads);
+    bool (*causal_convolution)(const ConvolutionForward<S>&, int threads);
+    bool (*causal_convolution_gradients)(const ConvolutionBackward<S>&, int threads);
     void (*tanh)(const S* x, S* y, int64_t size);  // y = tanh(x), for the test of its accuracy
 };
 
 // The operations of each instruction-set level on each element type: level.cpp.
 const Operations<float>& baseline_float();
 const Operations<double>& baseline_double();
-// Products in bfloat16, here with emulated instructions, for tests; no cross-entropy and no tanh.
+// Products in bfloat16, here with emulated instructions, for tests; and no operations without products.
 const Operations<float>& emulated_bfloat16_float();
 #if defined(__x86_64__)
 const Operations<float>& avx2_float();
@@ -167,7 +240,7 @@ const Operations<float>& avx512_float();
 const Operations<double>& avx512_double();
 const Operations<float>& avx512bf16_float();  // products in bfloat16, by the instructions
 // Products by tiles, as 3 or 1 products of bfloat16 parts (parts.h). Operands that parts cannot represent are computed by
-// avx512_float. cross_entropy and tanh are null here.
+// avx512_float. Operations without products are null here.
 const Operations<float>& amx3_float();
 const Operations<float>& amx1_float();
 #endif

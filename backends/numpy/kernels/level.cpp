@@ -6,10 +6,12 @@
 // without products. Everything but the function at the end is in an anonymous namespace and uses no `std::` template, so
 // that no symbol of a higher level can replace one of a lower level.
 #include "backward.h"
+#include "causal_convolution.h"
 #include "cross_entropy.h"
 #include "forward.h"
 #include "int8_pass.h"
 #include "products.h"
+#include "selective_scan.h"
 
 namespace {
 
@@ -112,9 +114,17 @@ constexpr xrnn::Operations<Sum<P>> operations_of(CellList<CellOf...>) {
                                            .affine = affine,
                                            .affine_gradients = affine_gradients,
                                            .cross_entropy = nullptr,
+                                           .selective_scan = nullptr,
+                                           .selective_scan_gradients = nullptr,
+                                           .causal_convolution = nullptr,
+                                           .causal_convolution_gradients = nullptr,
                                            .tanh = nullptr};
     if constexpr (!IS_PAIR<P>) {
         operations.cross_entropy = cross_entropy<P>;
+        operations.selective_scan = selective_scan<P>;
+        operations.selective_scan_gradients = selective_scan_gradients<P>;
+        operations.causal_convolution = causal_convolution<P>;
+        operations.causal_convolution_gradients = causal_convolution_gradients<P>;
         operations.tanh = tanh_of<P>;
     }
     return operations;
