@@ -10,10 +10,20 @@ import numpy as np
 from xrnn.arrays.select import backend_of
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_float, check_place, dtype_of, is_read_only
-from xrnn.layers.store import unchangeable
 from xrnn.messages import cast_hint, kind_of
 from xrnn.sharing import users_of
 from xrnn.typing import Array
+
+
+def unchangeable(array: Array) -> Array:
+    """A copy of `array` that cannot change, if its backend has such arrays.
+
+    The copy of a NumPy array lies in the memory of a `bytes` object: NumPy never makes such an array writable.
+    """
+    if type(array) is not np.ndarray:
+        return array.copy()
+    order: Any = "F" if array.flags.fnc else "C"
+    return np.frombuffer(array.tobytes(order), array.dtype).reshape(array.shape, order=order)
 
 
 class ByName:

@@ -14,7 +14,7 @@ from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_integer, check_lengths, check_size
 from xrnn.layers.base import ByName, Layer, show_shape
-from xrnn.layers.store import FrozenStore, Int8Store, Store, unchangeable
+from xrnn.layers.store import FrozenStore, Int8Store, Store
 from xrnn.messages import kind_of
 from xrnn.ops.cell import Cell, check_tuples
 from xrnn.ops.heads import hidden_size
@@ -167,13 +167,12 @@ class RecurrentLayer(Layer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if self.is_int8:
-            self.params = [unchangeable(param) for param in self.params]
-            self._register()
+        self.params = self._store_type.restored(self.params)
+        self._register()
 
     @property
     def title(self) -> str:
-        return f"quantized {super().title}" if self.is_int8 else super().title
+        return self._store_type.prefix + super().title
 
     @property
     def is_int8(self) -> bool:
@@ -187,16 +186,13 @@ class RecurrentLayer(Layer):
 
     @property
     def is_frozen(self) -> bool:
-        return super().is_frozen and not self.is_int8
+        return self._store_type.is_frozen(self)
 
     def freeze_params(self) -> None:
-        if not self.is_int8:  # its arrays cannot change
-            super().freeze_params()
-            self.store = FrozenStore(self.title, self.backend, self.params)
+        self._store_type.freeze(self)
 
     def _check_kinds(self) -> None:
-        if not self.is_int8:
-            super()._check_kinds()
+        self._store_type.check_kinds(self)
 
     def _register(self) -> None:
         known = getattr(self, "_registered", ())
@@ -207,19 +203,10 @@ class RecurrentLayer(Layer):
             self.store = self._store_type(self.title, self.backend, self.params)
 
     def _make_grads(self) -> None:
-        if self.is_int8:
-            self.grads = []
-        else:
-            super()._make_grads()
+        self._store_type.make_grads(self)
 
     def _accept_replaced(self) -> None:
-        if not self.is_int8:
-            super()._accept_replaced()
-        elif any(map(operator.is_not, self.params, self._registered)):
-            raise ValueError(
-                f"params of this {self.title} were replaced: expected the arrays that it was made of; quantize the "
-                "float32 layer again"
-            )
+        self._store_type.accept_replaced(self)
 
     def stream(
         self, x: Array, state: StreamState | None = None, *, add: Array | None = None

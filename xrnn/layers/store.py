@@ -1,34 +1,30 @@
 """How a recurrent layer keeps its weights: in arrays that may change, in frozen arrays, or in 8 bits.
 
-A store runs the forward pass of its layer, and says whether the layer can be trained.
+A store runs the forward pass of its layer. Everything that depends on the kind of weights is here: whether they have
+gradients, may be replaced, frozen or trained, and how a copy gets them back.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
 from xrnn.backend import Backend
+from xrnn.checks import is_read_only
+from xrnn.layers.base import Layer, unchangeable
 from xrnn.messages import kind_of
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import FrozenWeights, Inputs, Outputs
 from xrnn.ops.int8 import Int8Matrix
 from xrnn.typing import Array
 
+if TYPE_CHECKING:
+    from xrnn.layers.recurrent import RecurrentLayer
+
 LARGEST: Final = 2**16  # the most rows of an int8 matrix: 2¹⁶ · 255 · 128 < 2³¹, so no sum of 32 bits overflows
-
-
-def unchangeable(array: Array) -> Array:
-    """A copy of `array` that cannot change, if its backend has such arrays.
-
-    The copy of a NumPy array lies in the memory of a `bytes` object: NumPy never makes such an array writable.
-    """
-    if type(array) is not np.ndarray:
-        return array.copy()
-    order: Any = "F" if array.flags.fnc else "C"
-    return np.frombuffer(array.tobytes(order), array.dtype).reshape(array.shape, order=order)
 
 
 class Store:
@@ -36,9 +32,13 @@ class Store:
 
     run      (cell, inputs, training) → the result of `Backend.recurrence_forward`
     frozen   `Inputs.frozen` of an inference
+    prefix   what the layer's title begins with
+
+    The static methods are steps of the layer's own methods of these names. Here they are those of every layer.
     """
 
     reference: ClassVar[int] = 0  # the index of the parameter that decides the backend, dtype and device of the layer
+    prefix: ClassVar[str] = ""
     run: Callable[[Cell, Inputs, bool], Outputs]
     frozen: FrozenWeights | None = None
 
@@ -47,6 +47,32 @@ class Store:
 
     def check_training(self, what: str) -> None:
         """Raises RuntimeError if the layer can't be trained.   what: the method that was called"""
+
+    @staticmethod
+    def check_kinds(layer: Layer) -> None:
+        Layer._check_kinds(layer)
+
+    @staticmethod
+    def make_grads(layer: Layer) -> None:
+        Layer._make_grads(layer)
+
+    @staticmethod
+    def accept_replaced(layer: Layer) -> None:
+        Layer._accept_replaced(layer)
+
+    @staticmethod
+    def freeze(layer: RecurrentLayer) -> None:
+        Layer.freeze_params(layer)
+        layer.store = FrozenStore(layer.title, layer.backend, layer.params)
+
+    @staticmethod
+    def is_frozen(layer: Layer) -> bool:
+        return is_read_only(layer.params[0])
+
+    @staticmethod
+    def restored(params: list[Array]) -> list[Array]:
+        """The parameters of a copy, from the copied arrays, which may change."""
+        return params
 
 
 class FrozenStore(Store):
@@ -62,6 +88,7 @@ class Int8Store(Store):
 
     name: ClassVar[str] = "int8"  # in files
     reference = 2  # b
+    prefix = "quantized "
     scales: ClassVar[tuple[str, str]] = ("Wx_scale", "Wh_scale")
 
     def __init__(self, title: str, backend: Backend, params: Sequence[Array]) -> None:
@@ -82,6 +109,34 @@ class Int8Store(Store):
             f"{what} of a {self._title}: expected a call or stream, because integers of 8 bits can't be trained; train "
             "the float32 layer, then quantize it again"
         )
+
+    @staticmethod
+    def check_kinds(layer: Layer) -> None:
+        """`flat` has checked the arrays."""
+
+    @staticmethod
+    def make_grads(layer: Layer) -> None:
+        layer.grads = []
+
+    @staticmethod
+    def accept_replaced(layer: Layer) -> None:
+        if any(map(operator.is_not, layer.params, layer._registered)):
+            raise ValueError(
+                f"params of this {layer.title} were replaced: expected the arrays that it was made of; quantize the "
+                "float32 layer again"
+            )
+
+    @staticmethod
+    def freeze(layer: RecurrentLayer) -> None:
+        """The arrays can't change already."""
+
+    @staticmethod
+    def is_frozen(layer: Layer) -> bool:
+        return False  # it is called quantized, not frozen
+
+    @staticmethod
+    def restored(params: list[Array]) -> list[Array]:
+        return [unchangeable(param) for param in params]
 
     @staticmethod
     def flat(title: str, names: Sequence[str], params: Sequence[Any]) -> list[Array]:

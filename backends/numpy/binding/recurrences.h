@@ -10,6 +10,7 @@
 
 #include "arrays.h"
 #include "calls.h"
+#include "fastcall.h"
 #include "levels.h"
 #include "packed.h"
 
@@ -294,11 +295,6 @@ PyObject* call_backward(PyObject*, PyObject* const* arguments, Py_ssize_t count)
         return f(cell, x, Wx, Wh, states, z, lengths, reverse.is(Py_True), own, dstates, dWx, dWh, db, d_own, dadd,
                  needs_dx.is(Py_True), nb::cast<int>(products));
     });
-}
-
-template <class F>
-PyMethodDef method(const char* name, F* f) {
-    return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f)), METH_FASTCALL, nullptr};
 }
 
 PyMethodDef RECURRENCES[] = {method("forward", call_forward), method("backward", call_backward), {}};
