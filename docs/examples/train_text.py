@@ -63,7 +63,7 @@ MARK = "xrnn train_text.py"  # in the checkpoints of this script
 # --------
 #
 # The text is read in three parts. The model is trained on the first. The second, the validation text, chooses the
-# weights to keep: on a short text, a model that trains on learns the text by heart and gets worse on others. The third
+# weights to keep: on a short text, a model that keeps training memorises the text and gets worse on others. The third
 # is held out for the score at the end: the score of the validation text would be too good, since the weights were
 # chosen by it. One file in twenty is for validation, and another one is held out. A hash of the names chooses these
 # files, so they are the same in each run. With too few files, the last two twentieths of the text take their place.
@@ -340,7 +340,7 @@ def train(options):
     early = (
         ""
         if model.gains
-        else f"; stopped, since {PATIENCE:,} updates gained nothing there"
+        else f"; stopped, since {PATIENCE:,} updates brought no gain there"
     )
     print(
         f"kept: the average after update {model.best_update:,}, the best on the validation text{early}"

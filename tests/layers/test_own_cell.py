@@ -99,7 +99,11 @@ def test_gradients_with_masks_and_lengths_match_differences(backend: Backend, re
 
 
 @pytest.mark.parametrize(
-    "make", [GRUCell, GRUResetBeforeCell, LRUCell, xrnn.SLSTMCell, lambda: ZoneoutLSTM(0.3), lambda: Right()]
+    "make",
+    [
+        *(GRUCell, GRUResetBeforeCell, LRUCell, xrnn.SLSTMCell),
+        *(lambda: xrnn.CurrentRNNCell(0.3), lambda: ZoneoutLSTM(0.3), lambda: Right()),
+    ],
 )
 def test_right_cells_pass_the_check(backend: Backend, make: Callable[[], Cell]) -> None:
     check_cell(make(), backend=backend)

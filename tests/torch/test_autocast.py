@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import xrnn.torch
 from tests.torch.pairs import pair
 from xrnn import use_precision
+from xrnn.torch.autocast import _result_dtypes
 
 B16, F32, F64 = torch.bfloat16, torch.float32, torch.float64
 D, H = 4, 32
@@ -81,6 +82,20 @@ def test_no_random_numbers_are_drawn(kind: str) -> None:
     with torch.autocast("cpu", B16):
         ours(torch.ones(5, 2, D))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_another_default_device(kind: str) -> None:
+    """A program may make its tensors on another device by default."""
+    _, ours = pair(kind, D, H)
+    x = torch.randn(5, 2, D)
+    _result_dtypes.cache_clear()  # it asks PyTorch once
+    torch.set_default_device("meta")
+    try:
+        with torch.autocast("cpu", B16):
+            h, _ = ours(x)
+    finally:
+        torch.set_default_device(None)
+    assert h.device.type == "cpu"
 
 
 @pytest.mark.parametrize("name", ["MinGRU", "MinLSTM", "SLSTM", "LRU"])

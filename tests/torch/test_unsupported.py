@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import xrnn.torch
 from tests.torch.conftest import Fallbacks
-from tests.torch.pairs import pair
+from tests.torch.pairs import accelerated, pair
 
 X = torch.linspace(-1, 1, 5 * 2 * 3).reshape(5, 2, 3)
 
@@ -77,6 +77,19 @@ def test_fallbacks_are_counted_and_logged_once(fallbacks: Fallbacks, caplog: pyt
     watched = "the input is a Watched, not a plain tensor"
     assert warned == [f"GRU runs in PyTorch: {why}" for why in (casts, watched, casts)]
     assert xrnn.torch.explain(ours) == {"": f"kernels; ran in PyTorch: {casts} (3 times); {watched} (1 times)"}
+    fallbacks.take()
+
+
+def test_the_calls_of_a_replica_count_for_its_module(fallbacks: Fallbacks, caplog: pytest.LogCaptureFixture) -> None:
+    """nn.DataParallel makes new replicas in each call."""
+    ours = accelerated("GRU", 3, 4)
+    for _ in range(3):
+        replica = ours._replicate_for_data_parallel()
+        replica._parameters = ours._parameters
+        with torch.no_grad():
+            autocast(replica)
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    assert xrnn.torch.explain(ours)[""].endswith("(3 times)")
     fallbacks.take()
 
 

@@ -252,7 +252,7 @@ def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend:
         xp=xp,
         products=backend.products(),
         W=Wh,
-        params=own,
+        params=cell.coefficients(xp, own),
         dparams=[xp.zeros_like(param) for param in own],
         training=True,
         constants=cell.constants(xp, x.dtype),

@@ -83,8 +83,8 @@ def explain(model: nn.Module) -> dict[str, str]:
     A module that only infers runs on "kernels, frozen" or "kernels, int8".
     With XRNN_FUSED=0 or `use_fused(False)`, the answer is "xrnn's plain form: " and the reason. It also
     depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still run in
-    PyTorch, for example because of the dtype of its input. The answer then goes on with the number of such calls, for
-    each reason, and the logger `xrnn.torch` gives each reason once, at level WARNING.
+    PyTorch, for example because of the dtype of its input. The answer then lists the number of such calls by reason,
+    and the logger `xrnn.torch` gives each reason once, at level WARNING.
 
     Raises TypeError if `model` is not a module.
     """

@@ -1,4 +1,4 @@
-"""Calls under autocast to bfloat16: in float32, with products in bfloat16, and results of the dtypes of PyTorch's."""
+"""Calls under autocast to bfloat16: in float32, with products in bfloat16; results have the dtypes of PyTorch's."""
 
 from __future__ import annotations
 
@@ -55,20 +55,21 @@ def _result_dtypes(
     x_dtype: torch.dtype,
     state_dtype: torch.dtype | None = None,
 ) -> tuple[torch.dtype, torch.dtype]:
-    """The dtypes of h and of the final states. PyTorch documents no rule, so a module with one unit shows them."""
+    """The dtypes of h and of the final states. PyTorch documents no rule, so a module with one unit is run to see."""
     options = {"nonlinearity": mode[4:].lower()} if kind is nn.RNN else {}
     dtype = torch.float64 if x_dtype is torch.float64 else torch.float32
     # On "meta" first: initial weights would be drawn from the program's random numbers.
     tiny = kind(1, 1, 1 + deep, bidirectional=bidirectional, device="meta", dtype=dtype, **options).to_empty(
         device="cpu"
     )
-    x: Any = torch.zeros((2, 2, 1), dtype=x_dtype)  # with one step, packed or not, some dtypes are others
+    # Two steps: PyTorch runs a single packed step in another way. The program may have set another default device.
+    x: Any = torch.zeros((2, 2, 1), dtype=x_dtype, device="cpu")
     if ragged:
         x = pack_padded_sequence(x, [2, 1])
     hx: Any = None
     if state_dtype is not None:
         cell = CELLS[mode]
-        each = torch.zeros(((1 + deep) * (1 + bidirectional), 2, cell.components), dtype=state_dtype)
+        each = torch.zeros(((1 + deep) * (1 + bidirectional), 2, cell.components), dtype=state_dtype, device="cpu")
         hx = (each,) * len(cell.states) if len(cell.states) > 1 else each
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         h, final = original(tiny, x, hx)

@@ -23,6 +23,11 @@ def reasons_of(module: Any) -> Reasons:
     return _reasons.setdefault(module, Counter())
 
 
+def share(module: Any, replica: Any) -> None:
+    """Count the calls of `replica`, such as one of nn.DataParallel, as those of `module`."""
+    _reasons[replica] = reasons_of(module)
+
+
 def count(reasons: Reasons, what: str, why: Unsupported) -> None:
     """Count a call or a gradient, and log it: at level WARNING the first time for this reason, then at DEBUG.
 

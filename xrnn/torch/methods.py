@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from torch import nn
 
+from xrnn.torch.fallbacks import share
 from xrnn.torch.forward import run
 from xrnn.torch.mixers import is_mixer, run_mixer
 from xrnn.torch.weights import INFERENCE, drop_wrapped
@@ -69,6 +70,7 @@ def _replicate(ref: Any) -> Any:
     module = _module(ref)
     replica = type(module)._replicate_for_data_parallel(module)
     bind(replica)
+    share(module, replica)
     return replica
 
 

@@ -78,7 +78,7 @@ class _Recurrence(torch.autograd.Function):
             gradients = original.gradients(direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
             return None, None, None, *gradients
         try:
-            # Autocast ends before `backward`, which has the precision of the forward pass all the same.
+            # `backward` runs after the block of autocast, so the precision of the forward pass is set again here.
             with direction.memory.entered(), _precision(ctx.precision):
                 direction = direction.with_weights(values)
                 x = leaf_array if x is leaf else direction.memory.array(x)

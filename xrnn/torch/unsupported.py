@@ -47,7 +47,7 @@ def check_mode() -> None:
 
 
 def rounds_to_bfloat16() -> bool:
-    """Whether autocast to bfloat16 is on for the CPU, and none for CUDA."""
+    """Whether autocast to bfloat16 is on for the CPU, and off for CUDA."""
     on, dtype_of = torch.is_autocast_enabled, torch.get_autocast_dtype
     return on("cpu") and dtype_of("cpu") is torch.bfloat16 and not on("cuda")
 
