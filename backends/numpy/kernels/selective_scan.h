@@ -276,10 +276,11 @@ class ForwardScan {
                 store<S>(input + at, x * u);
                 store<S>(sums + at, scan.skip ? load_columns<S>(scan.skip + d, lanes) * u : V{});
             }
+        const xrnn::StepRows<S> arrays[] = {scan.u, scan.delta, scan.z};
         for (int v = 0; v < panel.vectors; ++v) {
-            // The rows of a later chunk lie in other pages, where the CPU's prefetcher does not look for them.
+            // The rows of the next chunk lie in other pages, where the CPU's prefetcher does not look for them.
             for (int64_t t = t0 + CHUNK + 2 * v; t < t0 + CHUNK + 2 * v + 2 && t < scan.T; ++t)
-                for (const auto& array : {scan.u, scan.delta, scan.z}) panel.fetch(array, t, n);
+                for (const auto& array : arrays) panel.fetch(array, t, n);
             for (int64_t k = 0; k < shape.keys; k += KEYS) keys(v, k, steps);
         }
         for (int64_t i = 0; i < steps; ++i)
@@ -449,12 +450,13 @@ class BackwardScan {
             if (poll.stops(2 * CHUNK * shape.work())) return false;
             const int64_t t0 = chunk * CHUNK, steps = end - t0 < CHUNK ? end - t0 : CHUNK;
             prepare(panel, n, t0, steps);
+            const xrnn::StepRows<S> arrays[] = {scan.u, scan.delta, scan.z, f.dy};
             for (int64_t k = 0; k < shape.keys; k += KEYS) {
                 for (int64_t i = 0; i < steps * KEYS; ++i) records[i].dB = records[i].dC = V{};
                 for (int v = 0; v < panel.vectors; ++v) {
                     // The rows of the chunk before lie in other pages, where the CPU's prefetcher does not look.
                     for (int64_t t = t0 - CHUNK + 2 * v; k == 0 && t >= 0 && t < t0 - CHUNK + 2 * v + 2; ++t)
-                        for (const auto& array : {scan.u, scan.delta, scan.z, f.dy}) panel.fetch(array, t, n);
+                        for (const auto& array : arrays) panel.fetch(array, t, n);
                     if (scan.z.data)
                         states<true>(panel, n, chunk, v, k, steps);
                     else
@@ -472,8 +474,9 @@ class BackwardScan {
     // The gradients of a step past the end of a row.
     void clear(const Panel& panel, int64_t n, int64_t t) {
         const int64_t at = (t * scan.N + n) * scan.D + panel.d0;
+        S* const outputs[] = {f.du, f.ddelta, f.dz};
         for (int v = 0; v < panel.vectors; ++v)
-            for (S* const out : {f.du, f.ddelta, f.dz})
+            for (S* const out : outputs)
                 if (out) store_columns<S>(out + at + v * W, V{}, panel.lanes(v));
         for (int64_t k = 0; k < scan.K; ++k) {
             *sum_at(f.dB, parts_of_B(), panel, n, t, k) = 0;
