@@ -32,6 +32,7 @@ from xrnn.layers.layer_norm import LayerNorm
 from xrnn.layers.linear import Linear
 from xrnn.layers.lru import LRU
 from xrnn.layers.lstm import LSTM
+from xrnn.layers.mamba import Mamba
 from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.network import Network
 from xrnn.layers.own_cell import Recurrent, check_cell
@@ -137,6 +138,7 @@ __all__ = [
     "LeakyRNNCell",
     "Lengths",
     "Linear",
+    "Mamba",
     "MinGRU",
     "MinGRUCell",
     "MinLSTM",

@@ -11,7 +11,20 @@ from numpy.testing import assert_allclose
 
 from tests.peephole.cell import PeepholeLSTMCell
 from tests.random_operands import draw, draw_on
-from xrnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, LayerNorm, Linear, Recurrent, Stack, backend_of
+from xrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Mamba,
+    Recurrent,
+    Stack,
+    backend_of,
+)
 from xrnn.backend import Backend
 from xrnn.ops.cells.lstm import LSTMCell
 from xrnn.typing import HostArray
@@ -122,6 +135,7 @@ _MAKE: Final[dict[str, Callable[..., Any]]] = {
     "Linear": partial(Linear.init, D, 5),
     "LayerNorm": lambda rng, **options: LayerNorm.init(D, **options),
     "Embedding": partial(Embedding.init, 7, 5),
+    "Mamba": partial(Mamba.init, D, 5, state_size=3, taps=3, rank=2),
     "Stack": partial(Stack.init, GRU, D, 5, 2),
     "Bidirectional": partial(Bidirectional.init, LSTM, D, 5),
     "Stack with dropout": partial(Stack.init, GRU, D, 5, 2, bidirectional=True, dropout=0.5),

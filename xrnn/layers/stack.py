@@ -12,6 +12,7 @@ from xrnn.checks import check_bool, check_integer, check_number, check_size
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.composite import Composite, Part, States
 from xrnn.layers.dropout import Dropout
+from xrnn.layers.mamba import Mamba
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
@@ -64,7 +65,7 @@ class Stack(Composite):
     @classmethod
     def init(
         cls,
-        layer: type[RecurrentLayer],
+        layer: type[RecurrentLayer | Mamba],
         input_size: int,
         hidden_size: int,
         depth: int = 2,
@@ -74,19 +75,21 @@ class Stack(Composite):
         rng: np.random.Generator | int | None = None,
         **options: Any,
     ) -> Self:
-        """A stack of `depth` layers of the recurrent class `layer`, with new weights.
+        """A stack of `depth` layers of the recurrent class `layer`, or of `Mamba`, with new weights.
 
-        bidirectional   make each layer a `Bidirectional` of two
+        bidirectional   make each layer a `Bidirectional` of two; not for Mamba
         options         more arguments of `layer.init`: dtype, backend, nonlinearity, …
         """
         size, rng = check_size("input_size", input_size), init.as_generator(rng)
         bidirectional = check_bool("bidirectional", bidirectional)
         layers: list[Any] = []
         for _ in range(check_integer("depth", depth, least=1)):
-            if bidirectional:
+            if not bidirectional:
+                layers.append(layer.init(size, hidden_size, rng=rng, **options))
+            elif issubclass(layer, RecurrentLayer):
                 layers.append(Bidirectional.init(layer, size, hidden_size, rng=rng, **options))
             else:
-                layers.append(layer.init(size, hidden_size, rng=rng, **options))
+                raise TypeError(f"{layer.__name__} does not run in reverse: expected bidirectional=False; leave it out")
             size = layers[-1].output_size
         return cls(layers, dropout=dropout, rng=rng)
 
