@@ -63,7 +63,8 @@ class Mamba(Layer):
     `conv` its conv1d.weight without the axis in the middle. Inputs are time-major, (T, N, D), or one step (N, D).
 
     The state before the first step is a pair, zeros if it is None: the inputs of the convolution in the last W - 1
-    steps, (W - 1, N, E), and S, (N, E, K). The paper adds x to the result, and normalizes x before the layer.
+    steps, (W - 1, N, E), and S, (N, E, K). In the paper, a LayerNorm or RMSNorm is applied to x before each layer, and
+    x is added to the result. In a Stack of these layers, put a LayerNorm after each: the h of a new layer is small.
 
     Raises TypeError for another type or dtype of the arrays, ValueError for another shape or device.
 
