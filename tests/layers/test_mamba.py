@@ -226,13 +226,18 @@ def test_it_learns(backend: Backend) -> None:
     assert losses[-1] < 0.3 * losses[0]
 
 
-def test_other_formats_refuse_it(workdir: Path) -> None:
+def test_c_and_int8_refuse_it(workdir: Path) -> None:
     mamba = Mamba.init(3, 4, rng=0, backend="numpy")
     refused(
-        (TypeError, lambda: to_onnx(mamba, "m.onnx"), "layers[0] is a xrnn.layers.mamba.Mamba: expected"),
         (TypeError, lambda: to_c(mamba, "m.c"), "layers[0] is a xrnn.layers.mamba.Mamba: expected"),
         (TypeError, lambda: quantize(mamba), "Mamba: expected a recurrent layer"),
     )
+
+
+@pytest.mark.needs("onnx", "onnx")
+def test_onnx_refuses_it(workdir: Path) -> None:
+    with one_line(TypeError, "layers[0] is a xrnn.layers.mamba.Mamba: expected"):
+        to_onnx(Mamba.init(3, 4, rng=0, backend="numpy"), "m.onnx")
 
 
 @pytest.mark.needs("keras", "keras")
