@@ -65,8 +65,9 @@ class OpenBLAS:
     def _timeout(self) -> int:
         try:
             return int(self._function("thread_timeout")())
-        except LookupError:  # older than 0.3.4
-            return 0
+        except LookupError:  # NumPy 2.5 hides the function: the variable may have changed since
+            value = os.environ.get("OPENBLAS_THREAD_TIMEOUT", "").strip()
+            return int(value) if value.isdigit() else 0
 
 
 @functools.cache
