@@ -27,7 +27,9 @@ from xrnn import (
     RNN,
     SLSTM,
     Adam,
+    LayerNorm,
     Linear,
+    Mamba,
     MinGRU,
     MinLSTM,
     Stack,
@@ -48,6 +50,7 @@ CELLS = {
     "minLSTM": (MinLSTM, {}),
     "sLSTM": (SLSTM, {}),
     "LRU": (LRU, {}),
+    "Mamba": (Mamba, {}),
 }
 
 # %%
@@ -55,7 +58,8 @@ CELLS = {
 # --------------------
 #
 # Two recurrent layers and a readout. The layers differ in what else they return: an LSTM returns the cell states, too.
-# In each of them ``h`` comes first, and dx comes first in the backward pass.
+# In each of them ``h`` comes first, and dx comes first in the backward pass. The h of a new Mamba layer is small, so a
+# LayerNorm follows it. The other cells do without.
 
 
 def first(result):
@@ -66,7 +70,10 @@ def make(cell, inputs, outputs, units, rng):
     kind, options = CELLS[cell]
     lower = kind.init(inputs, units, rng=rng, **options)
     upper = kind.init(lower.output_size, units, rng=rng, **options)
-    return Stack([lower, upper]), Linear.init(upper.output_size, outputs, rng=rng)
+    layers = [lower, upper]
+    if kind is Mamba:
+        layers = [lower, LayerNorm.init(units), upper, LayerNorm.init(units)]
+    return Stack(layers), Linear.init(upper.output_size, outputs, rng=rng)
 
 
 def train(model, batch, updates, lr=0.01):
@@ -178,7 +185,7 @@ plt.show()
 #
 # The second task is closer to most data than the first, whose pause always has the same length.
 #
-# - `GRU`: first. It is among the best at both tasks, and has three quarters of the weights of an LSTM.
+# - `GRU`: first. It is good at both tasks, and has three quarters of the weights of an LSTM.
 # - `LSTM`: for models that other programs also run. Here it needs more updates than a GRU.
 # - ``heads=``: if the recurrent product takes most of the time. With four heads it takes a quarter.
 # - `RNN`: for the fastest step, if the memory need not be long. With a ``leak``, which is trained here, it reacts more
@@ -187,6 +194,9 @@ plt.show()
 #   however, so that they need more updates to count the steps of a pause.
 # - `SLSTM`: if one input may have to outweigh all before it, since its input gate has no upper limit. It learns slowly
 #   here.
+# - `Mamba`: the best at both tasks, with a LayerNorm after each layer. It has more weights than a GRU and takes several
+#   times as long for an update. Its factors depend on the input, so that it can keep what matters and ignore the rest.
+#   Only xrnn's own files hold it.
 # - `LRU`: for memory over hundreds of steps. It is linear in its inputs, so put a nonlinearity after it; here there is
 #   none.
 #
