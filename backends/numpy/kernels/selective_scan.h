@@ -450,13 +450,9 @@ class BackwardScan {
             if (poll.stops(2 * CHUNK * shape.work())) return false;
             const int64_t t0 = chunk * CHUNK, steps = end - t0 < CHUNK ? end - t0 : CHUNK;
             prepare(panel, n, t0, steps);
-            const xrnn::StepRows<S> arrays[] = {scan.u, scan.delta, scan.z, f.dy};
             for (int64_t k = 0; k < shape.keys; k += KEYS) {
                 for (int64_t i = 0; i < steps * KEYS; ++i) records[i].dB = records[i].dC = V{};
                 for (int v = 0; v < panel.vectors; ++v) {
-                    // The rows of the chunk before lie in other pages, where the CPU's prefetcher does not look.
-                    for (int64_t t = t0 - CHUNK + 2 * v; k == 0 && t >= 0 && t < t0 - CHUNK + 2 * v + 2; ++t)
-                        for (const auto& array : arrays) panel.fetch(array, t, n);
                     if (scan.z.data)
                         states<true>(panel, n, chunk, v, k, steps);
                     else
@@ -469,6 +465,22 @@ class BackwardScan {
         }
         if (f.dinitial) panel.write(f.dinitial + (n * D + panel.d0) * K, dstates);
         return true;
+    }
+
+    // Prefetch the channels from d on of a step: during the first block of keys the operands of the chunk before, during
+    // the last block the results of this chunk. The CPU's prefetcher does not load them, because each step lies in
+    // another page. One vector per step of the recurrence, because the CPU can wait for only a few lines at a time.
+    XRNN_INLINE void fetch(int64_t t, int64_t n, int64_t d, int64_t k) const {
+        if (k == 0 && t >= CHUNK) {
+            const xrnn::StepRows<S>* const operands[] = {&scan.u, &scan.delta, &scan.z, &f.dy};
+            for (const auto* from : operands)
+                if (from->data) ::fetch<S>(from->data + (t - CHUNK) * from->step + n * from->row + d, W);
+        }
+        if (k + KEYS >= shape.keys) {
+            const S* const results[] = {f.du, f.ddelta, f.dz};
+            for (const S* const result : results)
+                if (result) ::fetch<S>(result + (t * scan.N + n) * scan.D + d, W);
+        }
     }
 
     // The gradients of a step past the end of a row.
@@ -525,7 +537,8 @@ class BackwardScan {
     // The states of the chunk and their decays, a second time.   GATED: also Σ C S, for the gradient of z
     template <bool GATED>
     void states(const Panel& panel, int64_t n, int64_t chunk, int v, int64_t k, int64_t steps) {
-        const S* const saved = f.saved + ((chunk * scan.N + n) * scan.K + k) * scan.D + panel.d0 + v * W;
+        const int64_t d = panel.d0 + v * W;
+        const S* const saved = f.saved + ((chunk * scan.N + n) * scan.K + k) * scan.D + d;
         const S *const delta = this->delta + v * CHUNK * W, *const input = this->input + v * CHUNK * W;
         S* const sums = this->sums + v * CHUNK * W;
         Record* record = records;
@@ -538,6 +551,7 @@ class BackwardScan {
         }
         for (int64_t i = 0; i < steps; ++i, record += KEYS) {
             const S *const b = B + i * shape.keys + k, *const c = C + i * shape.keys + k;
+            fetch(chunk * CHUNK + i, n, d, k);
             const V step = load<S>(delta + i * W), v = load<S>(input + i * W);
             V y = {};
 #pragma GCC unroll 8
