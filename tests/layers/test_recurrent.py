@@ -214,6 +214,26 @@ def test_wrong_terms_are_refused(backend: Backend, cell: str) -> None:
         layer.backward(*run.dstates, dadd=run.dadd.swapaxes(0, 1).copy().swapaxes(0, 1))
 
 
+@every_form
+def test_dadd_may_overlap_add_only(backend: Backend) -> None:
+    """A dadd in the memory of another array would destroy the values from which the gradients are computed."""
+    rng = np.random.default_rng(0)
+    x, dh, add = (backend.asarray(rng.standard_normal((2, 2, n))) for n in (8, 4, 4))
+    rnn = RNN.init(8, 4, rng=0, dtype="float64", backend=backend)
+    h = rnn.forward(x, add=add)
+    expected = [backend.to_numpy(array).copy() for array in (*rnn.backward(dh), *rnn.grads)]
+    others = {"x": x, "h": h, "dh_next": dh, "Wx": rnn.Wx, "Wh": rnn.Wh, "dWx": rnn.grads[0], "dWh": rnn.grads[1]}
+    for name, array in others.items():
+        overlapping = array.reshape(-1)[-add.size :].reshape(add.shape)
+        assert overlapping.flags.c_contiguous
+        with one_line(ValueError, f"dadd overlaps {name} in memory, which backward needs", "pass xp.empty(add.shape"):
+            rnn.backward(dh, dadd=overlapping)
+    poison(rnn)
+    for want, got in zip(expected, (*rnn.backward(dh, dadd=add), *rnn.grads), strict=True):
+        assert_array_equal(backend.to_numpy(got), want)
+    assert_allclose(backend.to_numpy(add).sum(axis=(0, 1)), expected[-1], rtol=0, atol=1e-14)
+
+
 @every_layer
 def test_a_layer_writes_to_its_own_memory_only(backend: Backend, cell: str) -> None:
     """Inputs and earlier results keep their values, gradients their addresses."""

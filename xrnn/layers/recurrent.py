@@ -299,7 +299,7 @@ class RecurrentLayer(Layer):
         if dstates[0] is None or not self._single_device:
             self._check_gradients(dstates, cache)
         if dadd is not None:
-            self._check_dadd(dadd, cache)
+            self._check_dadd(dadd, dstates, cache)
         grads = self.grads if self._needs_grads else None
         try:
             with self.backend.device_of(cache.inputs.x):
@@ -433,14 +433,30 @@ class RecurrentLayer(Layer):
         if add is not None:
             self._check("add", add, (*shape[:-1], len(self.params[2])), "the steps and rows of x, the columns of b")
 
-    def _check_dadd(self, dadd: Array, cache: Cache) -> None:
-        """Refuse a dadd that the gradient of `add` cannot be written to."""
+    def _check_dadd(self, dadd: Array, dstates: Sequence[Array | None], cache: Cache) -> None:
+        """Refuse a dadd that the gradient of `add` cannot be written to: `backward` needs all other arrays as well."""
         shape = *cache.inputs.x.shape[:-1], len(self.params[2])
         self._check("dadd", dadd, shape, "the steps and rows of x, the columns of b")
         if not dadd.flags.c_contiguous:
             raise ValueError(
                 "dadd is not C-contiguous: expected an array in C order; pass xp.empty(add.shape, add.dtype)"
             )
+        others = {
+            "x": cache.inputs.x,
+            **dict(zip(self.cell.states, cache.states, strict=True)),
+            **dict(zip(self._gradient_names, dstates, strict=True)),
+            "the cache": cache.z,
+            "the cache of the cell": cache.kept,
+            **dict(zip(self.names, self.params, strict=True)),
+            **{f"d{name}": grad for name, grad in zip(self.names, self.grads, strict=True)},
+        }
+        outline = self.backend.outline
+        for name, array in others.items():
+            if array is not None and np.shares_memory(outline(dadd), outline(array)):
+                raise ValueError(
+                    f"dadd overlaps {name} in memory, which backward needs: expected an array of its own; "
+                    "pass xp.empty(add.shape, add.dtype)"
+                )
 
     def _refuse_input(self, x: Array) -> NoReturn:
         D = self.input_size
@@ -486,7 +502,8 @@ class SingleStateLayer(RecurrentLayer):
         dadd       a C-contiguous array of the shape of `add`, overwritten by its gradient; None if it is not needed
 
         Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
-        replaced since; ValueError for the cache of another layer.
+        replaced since; ValueError for the cache of another layer, and for a dadd that overlaps another array of this
+        call.
         """
         dx, dh_prev = self._backward((dh,), cache, needs_dx, dadd)
         return dx, dh_prev
