@@ -271,6 +271,7 @@ def test_the_columns_of_times_and_the_unused_ones_are_named() -> None:
         ("season,v\n2020,1\n2021,2\n", {"channels": ("v",)}, None),  # named to the user as unused
         ("v,year\n1,2020\n2,2021\n", {"channels": ("v",)}, [2020, 2021]),
         ("year,month,v\n2020,1,1\n2020,2,2\n", {}, [2020, 2020]),
+        ("Monat;v\n12.2020;1\n01.2021;2\n", {}, [2020, 2021]),
         ("month,v\n202012,1\n202101,2\n", {"channels": ("v",)}, [2020, 2021]),
         ("v,Month\n1,202012\n2,202101\n", {}, [2020, 2021]),
         ("v,Year,Quarter\n1,2020.0,4.0\n2,2021.0,1.0\n", {}, [2020, 2021]),

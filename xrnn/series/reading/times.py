@@ -28,12 +28,15 @@ _FORMS: Final = (
     ("%m-%d-%Y", "%d-%m-%Y"),
     ("%m/%d/%y", "%d/%m/%y", "%y/%m/%d"),
     ("%m-%d-%y", "%d-%m-%y", "%y-%m-%d"),
-    ("%d.%m.%y", "%y.%m.%d"),
+    ("%d %b %y", "%y %b %d"),
 )
+_USUAL_FIRST: Final = ("%d.%m.%y", "%y.%m.%d")  # with points, the day comes first in German, Polish, …
 _MONTHS: Final = ("%Y/%m", "%m/%Y", "%YM%m", "%Y %b", "%b %Y", "%b %y")  # a month has no time of day
 _CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _DATES_OR_NUMBERS: Final = {6: ("%y%m%d", "%d%m%y", "%m%d%y"), 8: ("%d%m%Y", "%m%d%Y")}  # by the number of digits
+_MONTH_BEFORE_YEAR: Final = re.compile(r"(0?[1-9]|1[0-2])\.(19|20)\d\d")  # 01.2024
+_YEAR_BEFORE_MONTH: Final = re.compile(r"(19|20)\d\d\.(0[1-9]|1[0-2])")  # 2024.01
 _MONTH: Final = re.compile(
     r"(?<![^\W\d_])(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|"
     r"nov(ember)?|dec(ember)?)(?![^\W\d_])\.?",
@@ -53,8 +56,8 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     where   the start of an error about cells[i]: the file and the line
 
     Dates such as 3/4/2024 and 3/4/24 are read in the order of day, month and year that fits all cells; if several fit,
-    in the one that gives equal steps. Raises DataError if not exactly one of these does, and for cells that are neither
-    all numbers nor all dates in one form.
+    in the one that gives equal steps. If not exactly one of these does, dates such as 03.04.24 begin with the day, and
+    others raise DataError; so do cells that are neither all numbers nor all dates in one form.
     """
 
     def error(cell: str, got: str, other: str = "") -> DataError:
@@ -65,7 +68,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     if _are_ambiguous([*plain.values()]):
         raise error(cells[0], "may be a day, a month or a number")
     most = 0  # cells that a reader can read, before the first one that it can't
-    for readers in _READERS:
+    for readers in [(_month,)] if _are_months([*plain]) else _READERS:
         readings: list[Sequence[Time]] = []
         for read in readers:
             times = _read_all(read, [*plain.values()])
@@ -74,7 +77,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
                 readings.append(times)
         if not readings:
             continue
-        chosen = _chosen(readings, prefers_first=readers in _DAY_MONTH_YEAR)
+        chosen = _chosen(readings, prefers_first=readers in _DAY_FIRST)
         if chosen is None:
             i = next(i for i in range(len(plain)) if len({times[i] for times in readings}) > 1)
             found = dict.fromkeys(show(times[i]) for times in readings)
@@ -100,22 +103,42 @@ def _read_all(read: Callable[[str], Time | None], cells: Sequence[str]) -> list[
 def _chosen(readings: Sequence[Sequence[Any]], *, prefers_first: bool) -> Sequence[Any] | None:
     """The only reading, or the only one with equal steps. None if several remain.
 
-    prefers_first   the first reading is the usual one: it is taken unless another brings the dates closer together
+    prefers_first   the first reading is the usual one: it is taken if steps do not decide
     """
     if len(readings) == 1:
         return readings[0]
     equal = [times for times in readings if _have_a_step(times)]
     if len(equal) == 1:
         return equal[0]
-    spans = [max(times) - min(times) for times in readings]
-    return readings[0] if prefers_first and spans[0] == min(spans) else None
+    return readings[0] if prefers_first else None
 
 
 def hold_dates(cells: Sequence[str]) -> bool:
-    """True for a column of dates: at least half of the cells resemble dates, or all are numbers such as 20240531."""
+    """True for a column of dates: at least half of the cells resemble dates, or all are numbers such as 20240531.
+
+    Months such as 01.2024 are dates if one of them begins with 0, and 2024.01 if only the months have equal steps.
+    """
+    if _are_months(cells):
+        return True
     if as_number(cells[0]) is not None:
         return len(cells[0]) > 6 and all(map(_digits, cells))  # values may well be like 202405
     return 2 * sum(as_number(cell) is None and bool(_LIKE_A_DATE.match(cell)) for cell in cells) >= len(cells)
+
+
+def _are_months(cells: Sequence[str]) -> bool:
+    """Whether cells that could be numbers, such as 01.2024 or 2024.01, are months."""
+    if all(map(_MONTH_BEFORE_YEAR.fullmatch, cells)):
+        return any(cell.startswith("0") for cell in cells)
+    if not all(map(_YEAR_BEFORE_MONTH.fullmatch, cells)):
+        return False
+    return _have_a_step(map(_month, cells)) and not _have_a_step(map(float, cells))
+
+
+def _month(cell: str) -> datetime | None:
+    """The month in 01.2024 or 2024.01; None for other text."""
+    if _MONTH_BEFORE_YEAR.fullmatch(cell):
+        return _parsed("%m.%Y", cell)
+    return _parsed("%Y.%m", cell) if _YEAR_BEFORE_MONTH.fullmatch(cell) else None
 
 
 def _plain(cell: str) -> str:
@@ -187,16 +210,15 @@ def _parsed(form: str, cell: str) -> datetime | None:
 
 
 _Readers: TypeAlias = tuple[Callable[[str], Time | None], ...]
-# 31-Jan-24, which is far more usual than 24-Jan-31
-_DAY_MONTH_YEAR: Final[list[_Readers]] = [
-    tuple(partial(_parsed, form + clock) for form in ("%d %b %y", "%y %b %d")) for clock in _CLOCKS
+_DAY_FIRST: Final[list[_Readers]] = [
+    tuple(partial(_parsed, form + clock) for form in _USUAL_FIRST) for clock in _CLOCKS
 ]
 # In the order in which they are tried; the readers of a row read the same text in several orders.
 _READERS: Final[tuple[_Readers, ...]] = (
     (_digits,),
-    (as_number,),
+    (as_number, _month),
     (partial(iso_time, has_offset=True), partial(iso_time, has_offset=False)),
     *((partial(_parsed, form),) for form in _MONTHS),
-    *_DAY_MONTH_YEAR,
+    *_DAY_FIRST,
     *(tuple(partial(_parsed, form + clock) for form in forms) for forms in _FORMS for clock in _CLOCKS),
 )
