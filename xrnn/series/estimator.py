@@ -76,6 +76,7 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
 
 
 _MOST_STEPS: Final = 2**16  # of a context or a horizon
+_COLUMNS: Final = ("id", "time", "target", "known")  # parameters that name columns, as text or as whole numbers
 RULES: Final[Mapping[str, Rule]] = {
     "cell": one_of(CELLS),
     "hidden": whole(1),
@@ -97,7 +98,7 @@ RULES: Final[Mapping[str, Rule]] = {
         "numbers between 0 and 1 that differ in their first six digits, with commas between them, such as 0.1,0.9",
         lambda value: isinstance(value, str) and bool(parse_quantiles(value)),
     ),
-    **dict.fromkeys(("id", "time", "target", "known"), Rule("text", lambda value: isinstance(value, str))),
+    **dict.fromkeys(_COLUMNS, Rule("the name of a column", lambda value: isinstance(value, str))),
 }
 
 
@@ -183,14 +184,16 @@ class Estimator(ABC):
         return loaded
 
     def check_params(self) -> Self:
-        """A copy with the parameters as plain Python values, and lists as text with commas.
+        """A copy with the parameters as plain Python values, and lists and the numbers of columns as text.
 
         Raises SettingsError for an invalid one.
         """
         params = self.get_params()
         for name, value in params.items():
             plain = value.tolist() if hasattr(value, "tolist") else value
-            params[name] = ",".join(map(str, plain)) if isinstance(plain, list | tuple) else plain
+            if isinstance(plain, list | tuple):
+                plain = ",".join(map(str, plain))
+            params[name] = str(plain) if name in _COLUMNS and type(plain) is int else plain
             self.rules[name].check(name, params[name])
         return type(self)(**params)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -58,19 +58,36 @@ def as_series(X: Any, count: int | None = None, names: tuple[str, ...] | None = 
 
 
 def _named(given: Any, names: tuple[str, ...] | None) -> Any:
-    """The columns with these names of a DataFrame that has all of them, in this order; any other object as it is."""
+    """A DataFrame with the columns that have these names, in this order, if it has all of them.
+
+    Columns that are numbered from 0 are put in the order of their numbers. Any other object is returned as it is.
+    """
     columns = [*getattr(given, "columns", ())]
-    return given[[*names]] if names and {*names} <= {*columns} else given
+    by_text = _by_text(columns)
+    if names and {*names} <= by_text.keys():
+        return given[[by_text[each] for each in names]]
+    return given[sorted(columns)] if _are_numbered(columns) else given
+
+
+def _by_text(names: Iterable[Any]) -> dict[str, Any]:
+    """Names, which may be numbers, by their text. If two have the same text, it stands for the one that is text."""
+    each_name = [*names]
+    return {str(each): each for each in each_name} | {each: each for each in each_name if isinstance(each, str)}
+
+
+def _are_numbered(names: Collection[Any]) -> bool:
+    """Whether the names are 0, 1, …, in any order: pandas gives such numbers to columns without names."""
+    return all(type(each) is int for each in names) and {*names} == {*range(len(names))} and bool(names)
 
 
 def _series(given: Any, name: str) -> Series:
-    """A series (T,) or (T, D). The columns of a DataFrame are the names of its channels, if all are text."""
+    """A series (T,) or (T, D). The columns of a DataFrame are the names of its channels, unless they count from 0."""
     values = as_numbers(given, name)
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(f"{name} has shape {values.shape}: expected (T,) or (T, D), with at least one step")
-    names = tuple(getattr(given, "columns", ()))
-    are_text = names and all(isinstance(each, str) for each in names)
-    return checked(Series(values.reshape(len(values), -1), None, name, names if are_text else None))
+    columns = [*getattr(given, "columns", ())]
+    names = tuple(map(str, columns)) if columns and not _are_numbered(columns) else None
+    return checked(Series(values.reshape(len(values), -1), None, name, names))
 
 
 def with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:
@@ -115,7 +132,7 @@ def as_row(given: Any, name: str, channels: int, names: tuple[str, ...] | None =
     """
     if hasattr(given, "to_dict"):  # a pandas Series
         by_name = given.to_dict()
-        given = by_name if names and all(isinstance(each, str) for each in by_name) else given
+        given = by_name if names or _are_numbered(by_name) else given
     if isinstance(given, Mapping):
         given = _values_by_name(given, name, names)
     row = as_numbers(given, name)
@@ -129,12 +146,19 @@ def as_row(given: Any, name: str, channels: int, names: tuple[str, ...] | None =
 
 
 def _values_by_name(given: Mapping[str, Any], name: str, names: tuple[str, ...] | None) -> list[Any]:
-    """The values of the channels, in their order.   Raises DataError if one is missing, or if they have no names."""
+    """The values of the channels, in their order; those of a mapping from 0, 1, … in the order of these numbers.
+
+    Raises DataError if a channel is missing, or if the channels of the model have no names.
+    """
+    by_text = _by_text(given)
+    if names and {*names} <= by_text.keys():
+        return [given[by_text[each]] for each in names]
+    if _are_numbered(given):
+        return [given[i] for i in range(len(given))]
     if names is None:
         raise DataError(f"{name} has names, but the channels of the model have none; pass an array")
-    if missing := [each for each in names if each not in given]:
-        raise DataError(f"{name} has no channel {quoted(missing[0])!r}; the model has {', '.join(names)}")
-    return [given[each] for each in names]
+    missing = next(each for each in names if each not in by_text)
+    raise DataError(f"{name} has no channel {quoted(missing)!r}; the model has {', '.join(names)}")
 
 
 def as_numbers(given: Any, name: str) -> HostArray:

@@ -298,6 +298,31 @@ def test_channels_are_found_by_their_names() -> None:
         next(unnamed.stream(mappings))
 
 
+@pytest.mark.parametrize("names", [[0, 1, 2], [7, 8, 9], ["x", 1, 2.5]])
+def test_channels_with_numbers_as_names_are_found_by_them(names: list[Any]) -> None:
+    pandas = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
+    rng, y = np.random.default_rng(0), np.arange(4) % 2
+    X = [pandas.DataFrame(rng.standard_normal((5, 3)), columns=names) for _ in y]
+    other = [each[[names[2], names[0], names[1]]] for each in X]
+    model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
+    want = model.predict_proba(X)
+    np.testing.assert_array_equal(model.predict_proba(other), want)
+    np.testing.assert_array_equal(model.predict_proba(pandas.concat(other, keys=range(4))), want)
+    np.testing.assert_array_equal(model.predict_proba([each.to_numpy() for each in X]), want)
+    regressor = Regressor(**SMALL | {"epochs": 1}).fit(X, y)
+    np.testing.assert_array_equal(regressor.predict(other), regressor.predict(X))
+    rows = [row for _, row in other[0].iterrows()]
+    expected = [*model.stream(X[0].to_numpy())]
+    for given in (rows, [row.to_dict() for row in rows]):
+        np.testing.assert_array_equal([*model.stream(given)], expected)
+    if names == [0, 1, 2]:  # pandas numbers columns without names: a fit puts them in order too
+        mixed = Classifier(**SMALL | {"epochs": 1}).fit([X[0], *other[1:]], y)
+        np.testing.assert_array_equal(mixed.predict_proba(X), want)
+    else:
+        with one_line(DataError, f"X[1] has the channel {names[2]}, but X[0] has {names[0]} there; rename or reorder"):
+            model.fit([X[0], *other[1:]], y)
+
+
 @pytest.mark.parametrize("dtype", ["Int64", "Float32", "boolean", "int32[pyarrow]", "object"])
 def test_nullable_frames_have_missing_values(dtype: str) -> None:
     """In arrays, in lists of frames, in a frame with two levels and in the rows of a stream."""

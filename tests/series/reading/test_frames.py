@@ -451,6 +451,11 @@ def test_columns_with_numbers_as_names() -> None:
     numbered = X[:40].reset_index(drop=True).assign(t=QUARTERS[:40]).rename(columns={"t": 0})
     got = Forecaster(**SMALL, time="0", target="7", known="8").fit(numbered)
     assert got.model_.step == "3 months"
+    by_number = Forecaster(**SMALL, time=0, target=np.int64(7), known=8).fit(numbered)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(by_number.predict(X.reset_index(names=0)), got.predict(X.reset_index(names=0)))
+    assert by_number.get_params()["time"] == 0
+    with pytest.raises(ValueError, match="^time is True: expected the name of a column$"):
+        Forecaster(**SMALL, time=True).fit(numbered)  # type: ignore[arg-type]
     both = X.assign(**{"7": 0.0})  # the name as it stands is preferred
     with pytest.raises(ValueError, match="too few rows, missing or equal values"):
         Forecaster(**SMALL, target="7", known="8").fit(both[:40])
