@@ -454,7 +454,7 @@ def test_columns_with_numbers_as_names() -> None:
     by_number = Forecaster(**SMALL, time=0, target=np.int64(7), known=8).fit(numbered)  # type: ignore[arg-type]
     np.testing.assert_array_equal(by_number.predict(X.reset_index(names=0)), got.predict(X.reset_index(names=0)))
     assert by_number.get_params()["time"] == 0
-    with pytest.raises(ValueError, match="^time is True: expected the name of a column$"):
+    with pytest.raises(ValueError, match=r"^time is True: expected the name of a column$"):
         Forecaster(**SMALL, time=True).fit(numbered)  # type: ignore[arg-type]
     both = X.assign(**{"7": 0.0})  # the name as it stands is preferred
     with pytest.raises(ValueError, match="too few rows, missing or equal values"):

@@ -71,8 +71,8 @@ class Forecaster(Estimator):
         forecaster.predict(X_new, known=K_new)                     # (n, T + 12, k), of the rows of X_new and the steps
 
     With pandas, a Series is one series. A DataFrame is wide, with a column for each series, if its index holds times.
-    It is long if `id` names the column that tells the series apart, by text or by a whole number. If only `target` is given, it holds one series.
-    Forecasts then have the same form, and the season follows from the times:
+    It is long if `id` names the column that tells the series apart. If only `target` is given, it holds one series.
+    Names may be whole numbers. Forecasts then have the same form, and the season follows from the times:
 
         Forecaster(horizon=12).fit(y).predict()                    # y: a Series → a Series with the next times
         Forecaster(horizon=12, id="shop", time="day", target="sold", known="price").fit(table)
