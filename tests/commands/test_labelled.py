@@ -161,7 +161,7 @@ def test_without_a_path_the_files_of_aeon_are_read(tmp_path: Path, monkeypatch: 
     assert (len(train), len(test)) == (4, 4)
 
 
-def test_a_channel_that_rises_in_each_row_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_channel_that_rises_or_falls_steadily_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """Seconds in a column become a channel; the model would learn how long a recording is."""
 
     def noted(header: str, *columns: str, skip: str = "") -> str:
@@ -169,18 +169,31 @@ def test_a_channel_that_rises_in_each_row_is_named(capsys: pytest.CaptureFixture
             folder = Path("f") / "ab"[i % 2]
             folder.mkdir(parents=True, exist_ok=True)
             rng = np.random.default_rng(i)
-            x = {"x": rng.standard_normal(4), "t_s": np.arange(4) / 10, "n": np.arange(4) + rng.random(4)}
-            lines = [",".join(str(x[name][t]) for name in columns) for t in range(4)]
+            t = np.arange(8)
+            x = {
+                "x": rng.standard_normal(8),
+                "t_s": t / 10,
+                "n": t + rng.random(8),
+                "seconds": t // 2,
+                "left": 100 - t,
+                "gaps": np.where(t % 3 == 1, np.nan, t),
+                "step": 1 * (t > 3),  # too few changes
+                "both": t if i else -t,
+            }
+            lines = [",".join(str(x[name][t]) for name in columns) for t in range(8)]
             (folder / f"{i}.csv").write_text("\n".join([header, *lines]) + "\n")
         read([Path("f")], skip_columns=skip)
         return capsys.readouterr().err
 
     one = (
-        "t_s rises in each row of every series, and is a channel of the model: if it is a time or a row number, leave "
+        "t_s rises or falls steadily in every series, and is a channel of the model: if it is a time or a row number, "
     )
-    assert noted("t_s,x", "t_s", "x") == f"{one}it out by --skip-columns t_s\n"
-    both = "t_s, n rise in each row of every series, and are channels of the model: if they are times or row numbers, "
-    assert noted("t_s,n,x", "t_s", "n", "x") == f"{both}leave them out by --skip-columns t_s,n\n"
+    assert noted("t_s,x", "t_s", "x") == f"{one}leave it out by --skip-columns t_s\n"
+    for name in ("seconds", "left", "gaps"):
+        assert noted("t_s,x", name, "x") == f"{one}leave it out by --skip-columns t_s\n", name
+    assert noted("step,both,x", "step", "both", "x") == ""
+    both = "t_s, n rise or fall steadily in every series, and are channels of the model: if they are times or row "
+    assert noted("t_s,n,x", "t_s", "n", "x") == f"{both}numbers, leave them out by --skip-columns t_s,n\n"
     assert noted("t_s,x", "t_s", "x", skip="t_s") == ""
     assert noted("time,x", "t_s", "x") == ""  # no channel
     assert noted("t_s", "t_s") == ""  # the only channel

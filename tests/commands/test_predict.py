@@ -199,13 +199,26 @@ def test_a_line_of_a_stream_is_the_prediction_for_a_file_of_the_last_rows(
 def test_a_stream_names_a_channel_without_values(capsys: Capture) -> None:
     rows = "5,6\n" * 2 + "?,6\n" * 5 + "5,6\n" + "?,6\n" * 3
     lines, err = streamed(capsys, rows, "named/classify", "--last", "3")
-    lost = (
-        "no value in channel x in the last 3 rows, up to number {}: predictions use its mean over the training series"
-    )
+    mean = ": predictions use its mean over the training series"
+    lost = f"no value in channel x in the last 3 rows, up to {{}}{mean}"
     assert err.splitlines()[1:] == [lost.format(5), lost.format(11)]
     assert len(lines) == 11
     _, err = streamed(capsys, "?,6\n", "classify", "--last", "1")
-    assert "no value in channel 1 in the last 1 row, up to number 1" in err
+    assert "no value in channel 1 in the first 1 row:" in err
+    # without a value from the start: a line after 10 rows, not only after as many as a prediction is about
+    rows = "?,6\n" * 25 + "5,6\n" + "?,6\n" * 20
+    _, err = streamed(capsys, rows, "named/classify", "--last", "20")
+    assert err.splitlines()[1:] == [
+        f"no value in channel x in the first 10 rows{mean}",
+        f"no value in channel x in the last 20 rows, up to 46{mean}",
+    ]
+    _, err = streamed(capsys, "?,6\n" * 9 + "5,6\n" * 5, "named/classify", "--last", "20")
+    assert len(err.splitlines()) == 1
+
+
+def test_the_help_of_last_says_what_it_costs(capsys: Capture) -> None:
+    main(["predict", "--help"])
+    assert "its cost grows with their number" in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
 def test_quoted_numbers_with_decimal_commas(capsys: Capture) -> None:

@@ -38,7 +38,7 @@ TrainArgument = Annotated[
 ]
 TestArgument = Annotated[Path | None, argument("TEST", "Series to test on. Default: a quarter of TRAIN.")]
 
-_LEAST_RISES: Final = 10  # of a channel: in fewer rows, values may rise by chance
+_LEAST_CHANGES: Final = 10  # of a channel: with fewer, values may rise or fall by chance
 _BASELINE: Final = "convolutions"  # the kind of model that is trained and tested beside another one
 _DEFAULT: Final = "datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"  # in the package aeon
 
@@ -99,7 +99,7 @@ def read_series(
     columns = replace(table.columns(), targets=numbers)
     train, *others = [[_labelled(each, numbers) for each in read_path(path, columns)] for path in used]
     D = check_channels([*train, *itertools.chain(*others)])
-    if line := _rising_channels(train):
+    if line := _channels_like_times(train):
         to_stderr(line)
     labels = None if numbers else classes_of([each.label for each in train], by_number=True)
     if others:
@@ -120,24 +120,35 @@ def read_series(
     return train, test, about
 
 
-def _rising_channels(series: Sequence[Series]) -> str:
-    """A line: which channels rise in each row of every series, as times and numbers of rows do; empty if none does.
+def _channels_like_times(series: Sequence[Series]) -> str:
+    """A line: which channels rise or fall steadily in every series, as times and row numbers do; empty if none does.
 
     Channels without names are not looked at, and neither is a single one: it may be such a signal.
     """
     channels = series[0].channel_names or ()
-    rises = [np.diff(each.values, axis=0) > 0 for each in series]  # False for a missing value
-    if len(channels) < 2 or sum(map(len, rises)) < _LEAST_RISES:
+    if len(channels) < 2:
         return ""
-    rising = [name for i, name in enumerate(channels) if all(each[:, i].all() for each in rises)]
-    if not rising:
+    like_times = [name for i, name in enumerate(channels) if _is_steady([each.values[:, i] for each in series])]
+    if not like_times:
         return ""
-    names, columns = quoted(", ".join(rising)), quoted(",".join(rising))
-    if len(rising) == 1:
-        got = f"{names} rises in each row of every series, and is a channel of the model"
+    names, columns = quoted(", ".join(like_times)), quoted(",".join(like_times))
+    if len(like_times) == 1:
+        got = f"{names} rises or falls steadily in every series, and is a channel of the model"
         return f"{got}: if it is a time or a row number, leave it out by --skip-columns {columns}"
-    got = f"{names} rise in each row of every series, and are channels of the model"
+    got = f"{names} rise or fall steadily in every series, and are channels of the model"
     return f"{got}: if they are times or row numbers, leave them out by --skip-columns {columns}"
+
+
+def _is_steady(series: Sequence[HostArray]) -> bool:
+    """Whether a channel never falls in any series, or never rises, and changes in most of them.
+
+    It may stay equal in some steps, as whole seconds do, and lack values.
+    """
+    changes = [np.diff(values[~np.isnan(values)]) for values in series]
+    together = np.concatenate(changes)
+    if np.count_nonzero(together) < _LEAST_CHANGES or 2 * sum(each.any() for each in changes) < len(series):
+        return False
+    return bool((together >= 0).all() or (together <= 0).all())
 
 
 def _default_paths() -> list[Path]:

@@ -38,6 +38,7 @@ from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header
 from xrnn.typing import HostArray
 
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file
+_FIRST_ROWS: Final = 10  # of a stream: a channel without any value in these is named
 _OF_TEXT: Final = {each.name for each in fields(ReadingOptions)}  # the options of `TableOptions` that name no column
 
 
@@ -48,7 +49,7 @@ class PredictOptions:
     stream     predict after each row of an endless series from standard input, a row of values per line; not for
                forecasters
     last       with --stream, the number of last rows that a prediction is about; by default, as many as a series of the
-               training has
+               training has. All of these are computed again after each row, so its cost grows with their number
     proba      print the probability of every label too
     json       print each row of the table as a line of JSON
     """
@@ -240,19 +241,26 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
 def _with_notes(rows: Iterable[HostArray], estimator: Classifier | Regressor, given: int | None) -> Iterator[HostArray]:
     """The rows. Lines on stderr say which rows a prediction is about, and name channels without a value in them.
 
+    A channel that has no value from the start is named after 10 rows: it may not be connected. An earlier line would
+    also name channels that only some rows have.
+
     given   the value of --last
     """
     last = given or estimator.steps_
+    first = min(last, _FIRST_ROWS)
     without = np.zeros(estimator.channels_, np.int64)  # rows since the last value of each channel
     for number, row in enumerate(rows, start=1):
         if number == 1:
             default = "" if given else ", as many as a series of the training has; --last changes this"
             to_stderr(f"each prediction is about the last {counted(last, 'row')}{default}")
         without = np.where(np.isnan(row), without + 1, 0)
-        for i in np.flatnonzero(without == last):
+        if number == first:
+            found, where = without == first, f"the first {counted(first, 'row')}"
+        else:
+            found, where = (without == last) & (without < number), f"the last {counted(last, 'row')}, up to {number:,}"
+        for i in np.flatnonzero(found):
             name = estimator.channel_names_[i] if estimator.channel_names_ else i + 1
-            got = f"no value in channel {name} in the last {counted(last, 'row')}, up to number {number:,}"
-            to_stderr(f"{got}: predictions use its mean over the training series")
+            to_stderr(f"no value in channel {name} in {where}: predictions use its mean over the training series")
         yield row
 
 

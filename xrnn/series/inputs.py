@@ -145,7 +145,7 @@ def as_row(given: Any, name: str, channels: int, names: tuple[str, ...] | None =
     return row
 
 
-def _values_by_name(given: Mapping[str, Any], name: str, names: tuple[str, ...] | None) -> list[Any]:
+def _values_by_name(given: Mapping[Any, Any], name: str, names: tuple[str, ...] | None) -> list[Any]:
     """The values of the channels, in their order; those of a mapping from 0, 1, … in the order of these numbers.
 
     Raises DataError if a channel is missing, or if the channels of the model have no names.
