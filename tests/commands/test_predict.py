@@ -236,9 +236,48 @@ def test_the_sign_of_decimals_is_that_of_the_whole_stream(capsys: Capture) -> No
     assert streamed(capsys, "5.5;6\n1.234;2\n", "classify")[0][1] != want[0][1]
     lines, err = streamed(capsys, "1.234;2\n5,5;6\n", "classify", status=1)
     assert len(lines) == 1
-    assert (
-        "row 2 has decimals after a comma, but the points of row 1 were read as decimal signs; give --decimal ," in err
-    )
+    assert "row 2 has , before the decimals, but row 1 was read with .; give --decimal ," in err
+
+
+SIGNS = {".": "5.5;6\n1.25;2\n", ",": "5,5;6\n1,25;2\n"}
+
+
+@pytest.mark.parametrize("sign", ".,")
+def test_predict_reads_with_the_sign_of_the_training(
+    sign: str, capsys: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It decides about numbers that could have either sign, in files and streams, and a line tells so."""
+    rows = [f"{i};{x:.2f};{y:.2f};{i % 2}" for i, s in enumerate(waves(10)) for x, y in s.values]
+    Path("t.csv").write_text("id;x;y;kind\n" + "\n".join(rows).replace(".", sign))
+    run = ["classify", "t.csv", *CLASSIFY.options, "--id", "id", "--label", "kind", "--epochs", "1", "--out", "m"]
+    assert main(run) == 0
+    Path("new.csv").write_text("x;y\n1.250;2.500\n3.750;1.125\n")
+    Path("other.csv").write_text("x,y\n1.250,2.500\n3.750,1.125\n")  # commas separate cells: points begin decimals
+
+    def answer(*words: str) -> str:
+        capsys.readouterr()
+        caplog.clear()
+        assert main(["predict", "m", *words]) == 0
+        return capsys.readouterr().out.replace(words[0], "")
+
+    found = answer("new.csv")
+    (line,) = caplog.messages
+    other = ".,"[sign == "."]
+    value = "1250" if sign == "," else "1.25"
+    assert line == f"new.csv: 1.250 is read as {value}, as in the training; if this is wrong, give --decimal {other}"
+    assert found == answer("new.csv", "--decimal", sign)
+    assert found != answer("new.csv", "--decimal", other)
+    want = answer("new.csv", "--decimal", ".")
+    assert answer("other.csv") == want
+    assert caplog.messages == []
+    first, _ = streamed(capsys, "1.250;2.500\n3.750;1.125\n", "m")
+    assert caplog.messages == [line.replace("new.csv", "row 1")]
+    assert first == streamed(capsys, "1.250;2.500\n3.750;1.125\n", "m", "--decimal", sign)[0]
+    lines, err = streamed(capsys, "1.250;2.500\n" + SIGNS[other], "m", status=1)
+    assert len(lines) == 1
+    assert f"row 2 has {other} before the decimals, but row 1 was read with {sign}; give --decimal {other}" in err
+    Path("new.csv").write_text(SIGNS[other])  # the cells of a file show its sign
+    assert answer("new.csv") == answer("new.csv", "--decimal", other)
 
 
 def test_cells_that_are_no_csv_get_one_line(capsys: Capture) -> None:
@@ -311,7 +350,7 @@ def test_the_header_of_a_stream_is_checked(capsys: Capture) -> None:
         ),
         ("x,y,x", "named/regress", "the header 'x, y, x' names twice the channel x; it must name x, y, the channels"),
         ("1,2x", "named/classify", "row 1: '2x' is not a number"),  # a header has no number
-        ("1,500;2", "named/classify", "row 1: '1,500' may be 1.5 or 1500; give --decimal , or --decimal ."),
+        ("1,500;2", "classify", "row 1: '1,500' may be 1.5 or 1500; give --decimal , or --decimal ."),
         *((row, "classify", "row 1: ") for row in ("a,b", "1.2;abc", "1.2x;abc", "x,0", "a,?", "inf,a", "$5,$6")),
     ):
         lines, err = streamed(capsys, f"{header}\n5,5.8\n", model, status=1)

@@ -57,7 +57,7 @@ def forecast(
     run.say(*about_data(series), *outliers)
     for line in outliers:
         to_stderr(line)
-    forecaster.reading_ = reading.given
+    forecaster.reading_ = reading.kept(read)
     run.save(forecaster)
     tests = backtest(read, params.settings)
     scores = mean_scores(tests) if tests else {}

@@ -60,7 +60,7 @@ def train_and_test(
     train, test, about = read_series(paths, table, estimator.check_params().seed, numbers=numbers)
     run.say(*selection_lines(selection), about)
     labels, truth = [each.label for each in train], np.array([each.label for each in test])
-    estimator.reading_, estimator.watcher = table.given, (progress := TrainingProgress(run))
+    estimator.reading_, estimator.watcher = table.kept(train), (progress := TrainingProgress(run))
     with use_backend(selection.backend):
         estimator.fit(train, labels)
     run.save(estimator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -18,7 +18,12 @@ from xrnn.arrays.select import Selection, select
 from xrnn.series import Classifier
 from xrnn.series.errors import SettingsError
 from xrnn.series.estimator import Rule, one_of
+from xrnn.series.one_series import Series
 from xrnn.series.reading.tables import Columns, names_in
+
+FOUND_DECIMAL: Final = (
+    "found decimal"  # in a checkpoint, beside the names of options: the sign in files of the training
+)
 
 
 @dataclass(kw_only=True)
@@ -34,13 +39,21 @@ class ReadingOptions:
 
     @property
     def given(self) -> dict[str, str]:
-        """The options that the command line gives, by name. A checkpoint keeps them."""
+        """The options that the command line gives, by name."""
         return {name: value for name, value in vars(self).items() if value}
 
     def or_kept(self, kept: Mapping[str, str]) -> Self:
         """These options, and the kept ones of a checkpoint where the command line gives none."""
         names = [each.name for each in fields(self)]
         return type(self)(**{name: getattr(self, name) or kept.get(name, "") for name in names})
+
+    def kept(self, series: Sequence[Series]) -> dict[str, str]:
+        """What a checkpoint keeps of the reading of these series: the options, and the sign of decimals in the files.
+
+        The sign is not kept if files differ.
+        """
+        signs = {each.decimal for each in series} - {""}
+        return self.given | ({FOUND_DECIMAL: signs.pop()} if len(signs) == 1 else {})
 
     def columns(self) -> Columns:
         """How to read tables.   Raises SettingsError."""

@@ -17,6 +17,7 @@ import numpy as np
 from xrnn.arrays.select import use_backend
 from xrnn.commands.forecast import forecast_columns, steps_of
 from xrnn.commands.options import (
+    FOUND_DECIMAL,
     BackendOption,
     ReadingOptions,
     TableOptions,
@@ -33,8 +34,8 @@ from xrnn.series.forecast.estimator import naive_forecasts, outlier_lines
 from xrnn.series.inputs import as_row
 from xrnn.series.one_series import Series
 from xrnn.series.reading.files import TABLES, read_path
-from xrnn.series.reading.numbers import decimal_in
-from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, numbers_in
+from xrnn.series.reading.numbers import chosen_decimal, decimal_in
+from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, may_group, numbers_in
 from xrnn.typing import HostArray
 
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file
@@ -136,6 +137,7 @@ def _columns(estimator: Classifier | Regressor, table: TableOptions) -> Columns:
     columns = table.or_kept(estimator.reading_).columns()
     return replace(
         columns,
+        usual_decimal=estimator.reading_.get(FOUND_DECIMAL, ""),
         skip=(*columns.skip, columns.label),  # labels are not used
         label="",
         targets=True,  # a .ts file may have numbers in place of labels
@@ -161,7 +163,8 @@ def _forecasts(
     if not columns.channels:
         columns = replace(columns, channels=forecaster.model_.channel_names or ())
         optional |= {*columns.channels}
-    columns = replace(columns, optional=frozenset(optional))
+    usual = forecaster.reading_.get(FOUND_DECIMAL, "")
+    columns = replace(columns, optional=frozenset(optional), usual_decimal=usual)
     series = _read(files, columns)
     forecasts = [forecaster.forecast(each) for each in series]
     _note(series, columns)
@@ -205,7 +208,7 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
     places: list[int] = []  # of the channels in a row
     width = 0
     sign = decimal  # the sign of decimals; "" until a row shows it
-    with_point = ""  # the first row with a point that was read before that, as the sign of decimals
+    unsure, read_with = "", ""  # the first row before that with a number of either sign, and the sign it was read with
     with file_errors(DataError, "read", Path("standard input"), expected):
         for name, line in lines:
             cells = cells_in(line, decimal, name)
@@ -228,14 +231,13 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
             values = [cells[i] for i in places]
             if not sign:
                 sign = decimal_in(values)
-                if sign == "," and with_point:
-                    got = (
-                        f"{name} has decimals after a comma, but the points of {with_point} were read as decimal signs"
-                    )
-                    raise DataError(f"{got}; give --decimal ,")
-                if not with_point and any("." in cell for cell in values):
-                    with_point = name
-            yield as_row(numbers_in(values, sign, name), name, channels)
+                if sign and unsure and sign != read_with:
+                    got = f"{name} has {sign} before the decimals, but {unsure} was read with {read_with}"
+                    raise DataError(f"{got}; give --decimal {sign}")
+                if not sign and not unsure and any("." in cell or "," in cell for cell in values):
+                    unsure, usual = name, columns.usual_decimal
+                    read_with = chosen_decimal(values, name, usual=usual, points_may_group=may_group(line, decimal))
+            yield as_row(numbers_in(values, sign or read_with, name), name, channels)
 
 
 def _with_notes(rows: Iterable[HostArray], estimator: Classifier | Regressor, given: int | None) -> Iterator[HostArray]:

@@ -173,6 +173,8 @@ def as_numbers(given: Any, name: str) -> HostArray:
         dtype = values.dtype.name
         raise ValueError(f"{start}{name} has dtype {dtype}: expected numbers; convert it, as by astype('float64')")
     if values.dtype.kind == "O":
+        if text := [each for each in values.flat if isinstance(each, str)]:
+            raise ValueError(f"{name} holds the text {quoted(text[0])!r}; convert it to numbers")
         is_missing = np.frompyfunc(lambda each: type(each).__name__ == "NAType", 1, 1)(values).astype(bool)
         values = np.where(is_missing, np.nan, values)
     try:

@@ -116,7 +116,7 @@ def test_known_columns() -> None:
         (DataError, lambda: forecaster.predict(known=infinite[:, 60:]), holds.format(2)),
         (DataError, lambda: forecaster.fit(X, known=infinite), holds.format(62)),
         (ValueError, lambda: plain.predict(X, known=known), no_columns),
-        (SettingsError, lambda: Forecaster(known=None).fit(X), "known is None: expected text"),  # type: ignore[arg-type]
+        (SettingsError, lambda: Forecaster(known=None).fit(X), "known is None: expected the name of a column"),  # type: ignore[arg-type]
     )
 
 

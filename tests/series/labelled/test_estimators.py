@@ -354,6 +354,7 @@ def test_a_row_of_a_stream_that_does_not_fit_is_refused() -> None:
         ([1j, 2.0], "Complex data not supported: rows[1] has dtype complex128: expected numbers"),
         (["a", "b"], "rows[1] has dtype str32: expected numbers"),
         ([1.0, np.inf], "rows[1] holds inf in column 2: expected numbers"),
+        (np.array(["1.000", 2.0], object), "rows[1] holds the text '1.000'; convert it to numbers"),
         ([1.0], "rows[1] has shape (1,), but the model has 2 channels; pass one value for each"),
         ([[1.0, 2.0]], "rows[1] has shape (1, 2), but the model has 2 channels"),
     ):

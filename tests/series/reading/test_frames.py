@@ -442,6 +442,24 @@ def test_equal_identifiers_are_one_series(ids: tuple[Any, Any], series: int, lev
     assert [*found.unique()] == [*ids[:series]]
 
 
+def test_numbers_as_text_in_a_frame(caplog: pytest.LogCaptureFixture) -> None:
+    values = 1000 + 7 * np.arange(40)
+    X = pandas.DataFrame({"v": [f"{each // 1000}.{each % 1000:03}" for each in values]}, QUARTERS[:40])
+    got = Forecaster(**SMALL).fit(X).predict()
+    np.testing.assert_array_equal(got, Forecaster(**SMALL).fit(X.astype(float)).predict())
+    assert caplog.messages == ["X: 1.000 is read as 1; if this is wrong, convert the column to numbers"]
+    X.loc[QUARTERS[3], "v"] = "1.234,5"
+    Forecaster(**SMALL).fit(X)
+    assert caplog.messages[1:] == ["X: 1.234,5 is read as 1234.5; if this is wrong, convert the column to numbers"]
+    X.loc[QUARTERS[3], "v"] = "2,5"
+    X.loc[QUARTERS[4], "v"] = "2.5"
+    with pytest.raises(ValueError, match=r"has , before the decimals, but the numbers .*; correct it, or convert"):
+        Forecaster(**SMALL).fit(X)
+    X["v"] = "1,000"
+    with pytest.raises(ValueError, match=r"^X: '1,000' may be 1 or 1000; convert the column to numbers$"):
+        Forecaster(**SMALL).fit(X)
+
+
 def test_columns_with_numbers_as_names() -> None:
     price = np.random.default_rng(0).random(43)
     X = pandas.DataFrame({7: growth(43), 8: price}, QUARTERS)

@@ -203,6 +203,9 @@ def test_text_that_is_not_utf_8_is_read_as_excel_writes_it(caplog: pytest.LogCap
         ),
         ("x\ty\n1.000\t1\n1.100\t2\n", [[1, 1], [1.1, 2]], "1.000 is read as 1"),
         ("x,y\n1.000,1\n1.100,2\n", [[1, 1], [1.1, 2]], ""),  # where commas separate cells, points begin decimals
+        ('x,y\n"1.000",1\n"1.100",2\n', [[1, 1], [1.1, 2]], "1.000 is read as 1; if this is wrong, give --decimal ,"),
+        ('"x","y"\n"1.000","1"\n"2.5","2"\n', [[1, 1], [2.5, 2]], ""),
+        ("x|y\n1.000|1\n", [[1, 1]], "1.000 is read as 1"),
         ("x;y\n1.000;1\n1.25;2\n", [[1, 1], [1.25, 2]], ""),
         ("x;y\n0.125;1\n0.250;2\n", [[0.125, 1], [0.25, 2]], ""),
         ("x;y\n1.5;1\n", [[1.5, 1]], ""),
@@ -215,6 +218,39 @@ def test_the_signs_of_decimals_and_thousands_are_found(
     np.testing.assert_array_equal(series.values, values)
     assert len(caplog.messages) == bool(line)
     assert all(each.startswith(f"f.csv: {line}") for each in caplog.messages)
+
+
+@pytest.mark.needs("openpyxl", "test")
+def test_the_signs_of_text_in_a_sheet_are_found(caplog: pytest.LogCaptureFixture) -> None:
+    book: Any = importlib.import_module("openpyxl").Workbook()
+    for row in [["x", "y"], ["1.000", 1.234], ["1.100", 2]]:
+        book.active.append(row)
+    book.save("f.xlsx")
+    (series,) = read_path(Path("f.xlsx"))
+    np.testing.assert_array_equal(series.values, [[1, 1.234], [1.1, 2]])
+    assert caplog.messages == ["f.xlsx: 1.000 is read as 1; if this is wrong, give --decimal ,"]
+    caplog.clear()
+    (series,) = read_path(Path("f.xlsx"), Columns(usual_decimal=","))
+    np.testing.assert_array_equal(series.values, [[1000, 1.234], [1100, 2]])
+    said = "f.xlsx: 1.000 is read as 1000, as in the training; if this is wrong, give --decimal ."
+    assert caplog.messages == [said]
+
+
+def test_the_sign_of_the_training_is_for_files_that_show_none(caplog: pytest.LogCaptureFixture) -> None:
+    for usual, content, value, line in (
+        (",", "x;y\n1.000;2\n", 1000, "1.000 is read as 1000, as in the training; if this is wrong, give --decimal ."),
+        (".", "x;y\n1,000;2\n", 1000, "1,000 is read as 1000, as in the training; if this is wrong, give --decimal ,"),
+        (".", "x;y\n1.000;2\n", 1, "1.000 is read as 1, as in the training"),
+        (",", "x;y\n1.5;1.000\n", 1.5, ""),
+        (".", "x;y\n1,5;1.000\n", 1.5, "1.000 is read as 1000; if"),
+        (",", "x,y\n1.000,2\n", 1, ""),
+        (",", "x;y\n5;2\n", 5, ""),
+    ):
+        caplog.clear()
+        (series,) = read(content, Columns(usual_decimal=usual))
+        assert series.values[0, 0] == value
+        assert len(caplog.messages) == bool(line)
+        assert all(each.startswith(f"f.csv: {line}") for each in caplog.messages)
 
 
 def test_an_option_decides_about_decimals_and_thousands(caplog: pytest.LogCaptureFixture) -> None:

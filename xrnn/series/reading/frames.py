@@ -67,7 +67,7 @@ class Form:
             raise ValueError("X has times of nanoseconds; round them to microseconds, or number the rows")
         if getattr(index.dtype, "tz", None) and len({*index.time}) == 1:  # a day later is the same time of day
             frame.isetitem(first - 1, index.tz_localize(None))
-        table = Table.of(frame, "X", Columns(timed=True))
+        table = Table.of(frame, "X", Columns(timed=True, of_frame=True))
         times, values = table.times([first - 1]), table.numbers(range(first, len(table.header)))
         made = []
         for key, name, rows in table.groups(0 if first == 2 else None, times, is_named=True):

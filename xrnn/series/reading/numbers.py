@@ -28,6 +28,7 @@ _GROUPED: Final = {  # numbers with thousands, by the sign of their decimals
     ",": re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?"),
 }
 _OTHER: Final = {".": ",", ",": "."}
+_CONVERT: Final = "convert the column to numbers"  # the remedy for a frame
 
 
 def as_number(field: str) -> float | None:
@@ -79,10 +80,13 @@ def decimal_in(cells: Iterable[Cell]) -> str:
     return found
 
 
-def sign_in(cells: Sequence[Cell], where: str) -> str:
+def sign_in(cells: Sequence[Cell], where: str, *, of_frame: bool = False) -> str:
     """The sign of the decimals in these cells; a point if they show none.
 
-    Raises DataError if they do not tell whether a number such as 1,000 is 1 or 1000.   where: the start of the error
+    where      the start of an error
+    of_frame   the cells are those of a frame, whose columns can be converted
+
+    Raises DataError if they do not tell whether a number such as 1,000 is 1 or 1000.
     """
     sign = decimal_in(cells)
     if sign:
@@ -90,31 +94,43 @@ def sign_in(cells: Sequence[Cell], where: str) -> str:
     for cell in cells:
         if isinstance(cell, str) and "," in cell and number_in(cell, ",") is not None:
             values = " or ".join(f"{number_in(cell, each):.15g}" for each in ",.")
-            signs = f"{param('decimal')} , or {param('decimal')} ."
-            raise DataError(f"{printable(where)}: {quoted(cell)!r} may be {values}; give {signs}")
+            remedy = f"give {param('decimal')} , or {param('decimal')} ."
+            raise DataError(f"{printable(where)}: {quoted(cell)!r} may be {values}; {_CONVERT if of_frame else remedy}")
     return "."
 
 
-def chosen_decimal(cells: Sequence[Cell], name: str, *, notes_points: bool = False) -> str:
-    """`sign_in` for the cells of a file. A line tells how they are read, unless they have only points.
+def chosen_decimal(
+    cells: Sequence[Cell], name: str, *, usual: str = "", points_may_group: bool = False, of_frame: bool = False
+) -> str:
+    """`sign_in` for the cells of a file or a frame. A line tells how they are read, unless they have only points.
 
-    name           of the file
-    notes_points   also tell that a number such as 1.000 is read as 1, if all numbers with a point are like it
+    name               of the file
+    usual              sign that the training had, for cells that could have either; empty if it is not known
+    points_may_group   a number such as 1.000 may be 1000. If all numbers with a point are like it, a line tells how
+                       they are read. False where commas separate the cells: then points begin decimals
+    of_frame           the cells are those of a frame
     """
-    sign = sign_in(cells, name)
+    shown = decimal_in(cells)
+    usual = usual if points_may_group and not shown else ""
+    sign = usual or sign_in(cells, name, of_frame=of_frame)
     text = [cell for cell in cells if isinstance(cell, str)]
-    signs = ",." if sign == "," else ","
-    examples = [cell for cell in text if any(map(cell.count, signs)) and number_in(cell, sign) is not None]
-    if notes_points and not decimal_in(cells):
+    if usual:
+        examples = [cell for cell in text if any(form.fullmatch(cell) for form in _GROUPED.values())]
+    elif points_may_group and not shown:
         examples = [cell for cell in text if _GROUPED[","].fullmatch(cell)]
+    else:
+        signs = ",." if sign == "," else ","
+        examples = [cell for cell in text if any(map(cell.count, signs)) and number_in(cell, sign) is not None]
     if examples:
         cell = max(examples, key=len)
         how = f"{printable(name)}: {quoted(cell)} is read as {number_in(cell, sign):.15g}"
-        logging.getLogger("xrnn").warning(f"{how}; if this is wrong, give --decimal {_OTHER[sign]}")
+        how += ", as in the training" if usual else ""
+        remedy = _CONVERT if of_frame else f"give --decimal {_OTHER[sign]}"
+        logging.getLogger("xrnn").warning(f"{how}; if this is wrong, {remedy}")
     return sign
 
 
-def not_a_number(cell: Cell, decimal: str, where: str, remedy: str) -> DataError:
+def not_a_number(cell: Cell, decimal: str, where: str, remedy: str, *, of_frame: bool = False) -> DataError:
     """The error for a cell of text that `number_in` can't read with this sign.
 
     where   the file, the line, the column
@@ -122,8 +138,7 @@ def not_a_number(cell: Cell, decimal: str, where: str, remedy: str) -> DataError
     text, other = str(cell).strip(), _OTHER[decimal]
     start = f"{printable(where)}: {quoted(text)!r}"
     if number_in(text, other) is not None:
-        return DataError(
-            f"{start} has {other} before the decimals, but the numbers are read with {decimal}; correct it, or give "
-            f"{param('decimal')} {other}"
-        )
+        option = f"give {param('decimal')} {other}"
+        got = f"{start} has {other} before the decimals, but the numbers are read with {decimal}"
+        return DataError(f"{got}; correct it, or {_CONVERT if of_frame else option}")
     return DataError(f"{start} is not a number; {remedy}")

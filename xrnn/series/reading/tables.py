@@ -51,6 +51,7 @@ _INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
 _PARTS_OF_YEARS: Final = {"month": "{:g}-{:02g}", "quarter": "{:g}-Q{:g}"}  # with the form of a date
 _NUMBERS_OF_TIMES: Final = re.compile(r"year [12]\d{3}|month (19|20)\d\d(0[1-9]|1[0-2])")  # with the column's name
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
+_QUOTED_GROUPS: Final = re.compile(r'"[-+]?[1-9]\d{0,2}([.,]\d{3})+"')  # "1.000"
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
 
 
@@ -59,6 +60,8 @@ class Columns:
     """How to read a table. A column is given by its name or by its number, counted from 1."""
 
     decimal: str = ""  # the sign of the decimals, "." or ","; empty: found in each file
+    usual_decimal: str = ""  # the sign that the training had: for files that do not show theirs
+    of_frame: bool = False  # True: the table is a frame, and options of commands do not apply
     skip: tuple[str, ...] = ()
     id: str = ""  # the column that identifies a series; empty: the file holds one series
     time: str = ""  # the column to sort the steps of a series by; empty: they are in the order of the file
@@ -80,6 +83,7 @@ def read_csv(path: Path, columns: Columns) -> Table:
     text = read_text(path, columns.encoding)
     separator = _separator(text, columns.decimal)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    points_may_group = separator != "," or bool(_QUOTED_GROUPS.search(text))
     rows: dict[int, list[str]] = {}
     width = 0
     try:
@@ -94,7 +98,7 @@ def read_csv(path: Path, columns: Columns) -> Table:
             rows[reader.line_num] = [*map(str.strip, row)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}: expected cells of numbers; is this CSV?") from error
-    return Table.of_rows(rows, str(path), columns, "line", separator)
+    return Table.of_rows(rows, str(path), columns, "line", points_may_group=points_may_group)
 
 
 def read_by_pandas(path: Path, columns: Columns) -> Table:
@@ -151,7 +155,7 @@ class Table:
     header: tuple[str, ...]  # empty without one
     rows: Sequence[Sequence[Cell]]
     where: Callable[[int], str]  # the start of an error about a row
-    separator: str = ""  # between the cells of a file of text
+    points_may_group: bool = True  # a number that is text, such as 1.000, may be 1000
 
     @classmethod
     def of(cls, frame: Any, name: str, columns: Columns) -> Self:
@@ -161,14 +165,20 @@ class Table:
 
     @classmethod
     def of_rows(
-        cls, rows: Mapping[int, Sequence[Cell]], name: str, columns: Columns, unit: str, separator: str = ""
+        cls,
+        rows: Mapping[int, Sequence[Cell]],
+        name: str,
+        columns: Columns,
+        unit: str,
+        *,
+        points_may_group: bool = True,
     ) -> Self:
         """The table of rows by their numbers in a file. If the first row is one of names, it is the header."""
         header = tuple(map(text_of, next(iter(rows.values()), ())))
         header = header if is_header(header) else ()
         numbers = [*rows][bool(header) :]
         cells = [rows[i] for i in numbers]
-        return cls(name, columns, header, cells, lambda i: f"{name}, {unit} {numbers[i]}", separator)
+        return cls(name, columns, header, cells, lambda i: f"{name}, {unit} {numbers[i]}", points_may_group)
 
     def series(self) -> list[Series]:
         """One series, or one for each value of the id column.   Raises DataError."""
@@ -179,6 +189,8 @@ class Table:
         if self.columns.targets and roles.label is not None:
             numbers.append(roles.label)
         decimal = self.decimal(numbers)
+        text = [cell for row in self.rows for i in numbers if isinstance(cell := row[i], str)]
+        has_sign = any("." in cell or "," in cell for cell in text)
         times = self.times(roles.times)
         values = self.numbers(roles.channels, decimal)
         made = []
@@ -192,6 +204,7 @@ class Table:
                 id=id,
                 time_names=tuple(map(self.shown, roles.times)),
                 unused=tuple(map(self.shown, roles.unused)),
+                decimal=decimal if has_sign else "",
             )
             made.append(checked(one))
         return made
@@ -341,8 +354,13 @@ class Table:
         """
         if self.columns.decimal:
             return self.columns.decimal
-        cells = [row[place] for place in places for row in self.rows]
-        return chosen_decimal(cells, self.name, notes_points=self.separator in (";", "\t"))
+        return chosen_decimal(
+            [row[place] for place in places for row in self.rows],
+            self.name,
+            usual=self.columns.usual_decimal,
+            points_may_group=self.points_may_group,
+            of_frame=self.columns.of_frame,
+        )
 
     def numbers(self, places: Sequence[int], decimal: str = "") -> HostArray:
         """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError.
@@ -359,7 +377,7 @@ class Table:
                 if self.columns.timed:
                     chosen = f"name the column to forecast by {param('target')}"
                 remedy = f"correct it, write categories as numbers, or {chosen}"
-                raise not_a_number(self.rows[i][place], decimal, where, remedy)
+                raise not_a_number(self.rows[i][place], decimal, where, remedy, of_frame=self.columns.of_frame)
         return np.array([*zip(*columns, strict=True)], dtype=np.float64)
 
 
@@ -393,6 +411,11 @@ def cells_in(line: str, decimal: str, where: str) -> tuple[str, ...]:
         return tuple(cell.strip() for row in reader for cell in row)
     except csv.Error as error:
         raise DataError(f"{where}: {error}; correct or remove it") from error
+
+
+def may_group(line: str, decimal: str) -> bool:
+    """Whether a number such as 1.000 in a line of a stream may be 1000: commas that separate cells leave no doubt."""
+    return _separator(line, decimal) != "," or bool(_QUOTED_GROUPS.search(line))
 
 
 def are_numbers(cells: Sequence[str], decimal: str) -> bool:
