@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -55,6 +56,7 @@ STATE_SPACES: Final[tuple[Operation, ...]] = (
 # The operations whose products of float32 arrays `set_precision` may change.
 MULTIPLYING: Final[tuple[Operation, ...]] = (*RECURRENCES, "affine_forward", "affine_backward")
 
+_parameters: Final[weakref.WeakValueDictionary[int, Any]] = weakref.WeakValueDictionary()  # of `parameter`, by id
 _HOST: Final = contextlib.nullcontext()  # `device_of` of a backend with a single device
 
 
@@ -122,6 +124,11 @@ def outline_at(address: int, shape: tuple[int, ...], strides: tuple[int, ...], d
     return np.asarray(_Place(interface))
 
 
+def is_parameter(array: Any) -> bool:
+    """Whether `Backend.parameter` has made this array."""
+    return _parameters.get(id(array)) is array
+
+
 class Backend:
     """An array namespace `xp`, and the plain forms of the operations that a backend may override."""
 
@@ -165,6 +172,7 @@ class Backend:
         values = self.asarray(array, dtype)
         made = self.zeros(values.shape, values.dtype)
         made[...] = values
+        _parameters[id(made)] = made
         return made
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:

@@ -146,6 +146,34 @@ for _ in range(2):
     assert output_of(NO_CUPY + code, XRNN_BACKEND="cupy").splitlines() == [error, error]
 
 
+def test_an_explicit_backend_of_other_layers_is_no_permission() -> None:
+    """NumPy's use by an argument or in a block is allowed; the caller's NumPy arrays elsewhere are still refused."""
+    code = """
+import copy, os, tempfile
+import numpy as np, xrnn
+x = np.ones((4, 5, 2), "float32")
+layer = xrnn.RNN.init(2, 3, backend="numpy")
+print(layer.forward(x).shape, copy.deepcopy(layer).forward(x).shape)
+with tempfile.TemporaryDirectory() as folder:
+    xrnn.save(path := os.path.join(folder, "layer"), layer)
+    print(xrnn.load(path, backend="numpy").forward(x).shape)
+with xrnn.use_backend("numpy"):
+    print(xrnn.RNN(*(np.array(each) for each in layer.params)).forward(x).shape)
+for make in (
+    lambda: xrnn.RNN(*(np.array(each) for each in layer.params)),
+    lambda: xrnn.Linear(np.ones((2, 3)), np.ones(3)),
+    lambda: xrnn.RNN.init(2, 3),
+):
+    try:
+        print(make())
+    except xrnn.BackendUnavailableError as error:
+        print(str(error)[:60])
+"""
+    shape, error = "(4, 5, 3)", "XRNN_BACKEND=cupy asked for cupy, but CuPy is not installed:"
+    lines = output_of(NO_CUPY + code, XRNN_BACKEND="cupy").splitlines()
+    assert lines == [f"{shape} {shape}", shape, shape, error, error, error]
+
+
 def test_numpy_arrays_beside_another_backend_that_works() -> None:
     """Its loader may itself use NumPy arrays."""
     code = """

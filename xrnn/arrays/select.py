@@ -19,7 +19,7 @@ import numpy as np
 
 from xrnn.arrays import registry
 from xrnn.arrays.registry import by_array_type
-from xrnn.backend import Backend, BackendUnavailableError
+from xrnn.backend import Backend, BackendUnavailableError, is_parameter
 from xrnn.messages import kind_of
 from xrnn.setting import Setting, within
 
@@ -160,10 +160,8 @@ def backend_of(array: Any, name: str = "array") -> Backend:
     # A backend's library is imported only if the array's type comes from it.
     module = type(array).__module__.partition(".")[0]
     if module in registry.loaders:
-        choice, decided_by = _requested()
+        _check_request()
         with registry.lock:
-            if choice != "auto" and choice not in registry.loading:
-                _resolve(choice, decided_by)
             found = registry.load(module)
         if isinstance(found, Backend) and found.owns(array):
             return found
@@ -173,6 +171,23 @@ def backend_of(array: Any, name: str = "array") -> Backend:
     if isinstance(array, np.ma.MaskedArray):
         remedy = f"use {name}.filled(0), or another value for what is masked"
     raise TypeError(f"{name} is a {kind_of(array)}: expected an array of {' or '.join(registry.loaded)}; {remedy}")
+
+
+def refuse_fallback(array: Any) -> None:
+    """Raises BackendUnavailableError for the caller's array if the requested backend can't run.
+
+    Arrays that xrnn made for a layer are on a backend that was requested, perhaps by an argument `backend=`.
+    """
+    if not is_parameter(array):
+        _check_request()
+
+
+def _check_request() -> None:
+    """Raises BackendUnavailableError if the requested backend can't run, ValueError for an unknown one."""
+    choice, decided_by = _requested()
+    with registry.lock:
+        if choice != "auto" and choice not in registry.loading:
+            _resolve(choice, decided_by)
 
 
 def device_of(array: Any) -> contextlib.AbstractContextManager[object]:

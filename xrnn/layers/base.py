@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from xrnn.arrays.select import backend_of
+from xrnn.arrays.select import backend_of, refuse_fallback
 from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_float, check_place, dtype_of, is_read_only
 from xrnn.messages import cast_hint, kind_of
@@ -84,6 +84,7 @@ class Layer:
 
     def __init__(self, *params: Array) -> None:
         check_float(self.names[self._reference], params[self._reference])
+        refuse_fallback(params[self._reference])
         self.params: list[Array] = list(params)
         self._bind_to(params[self._reference])
         self._check_kinds()
