@@ -42,6 +42,11 @@ _precision: ContextVar[Precision] = ContextVar("xrnn_precision", default=_proces
 precision: Final = _precision.get
 
 
+def is_chosen_in_block() -> bool:
+    """Whether a block of `use_precision` decides the precision in effect."""
+    return precision()._open() is not _process
+
+
 def check(name: str, decided_by: str) -> None:
     """Raise ValueError if `name` is not a precision."""
     if name not in NAMES:

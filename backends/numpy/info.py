@@ -122,6 +122,11 @@ def _refused() -> str:
     return f" (amx: the system refused this process the tile registers: {refusal})" if refusal else ""
 
 
+def bfloat16_obstacle() -> str | None:
+    """Why the kernels compute products in float32 if bfloat16 is asked for; None if they do not."""
+    return None if cpu.kernels and cpu.kernels.products_by(1) else _no_bfloat16()
+
+
 def _no_bfloat16(has_kernel: bool = True) -> str:
     """Why products in bfloat16 are computed in float32.   has_kernel: False for a cell without a kernel"""
     if has_kernel and cpu.kernels and cpu.kernels.has_bfloat16_instruction() and cpu.kernels.level() == "avx512":

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import xrnn.torch
 from tests.torch.pairs import pair
 from xrnn import use_precision
-from xrnn.torch.autocast import _result_dtypes
+from xrnn.torch.bfloat16 import _result_dtypes
 
 B16, F32, F64 = torch.bfloat16, torch.float32, torch.float64
 D, H = 4, 32

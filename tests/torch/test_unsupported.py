@@ -42,7 +42,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "grad": (lambda m: torch.func.grad(lambda x: m(x)[0].sum())(X), "a transform of torch.func"),
     "dispatch mode": (counted, "a TorchDispatchMode is active"),
     "forward mode": (dual, "forward-mode differentiation is active"),
-    "half precision": (lambda m: m.to(torch.bfloat16)(X.bfloat16())[0], "no kernel computes in torch.bfloat16"),
+    "half precision": (lambda m: m.half()(X.half())[0], "no kernel computes in torch.float16"),
     "meta": (lambda m: m.to("meta")(X.to("meta"))[0].shape, "xrnn has no backend for the device meta"),
     "a subclass": (lambda m: m(X.as_subclass(Watched))[0], "the input is a Watched, not a plain tensor"),
     "trace": (lambda m: torch.jit.trace(m, X)(X)[0], "the model is being traced"),

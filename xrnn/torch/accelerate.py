@@ -10,20 +10,25 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from xrnn.backend import fused_forms
+from xrnn.backends.numpy.info import bfloat16_obstacle
+from xrnn.torch.bfloat16 import precision_in_use
 from xrnn.torch.fallbacks import counted
 from xrnn.torch.forward import PYTORCH_FORWARDS
 from xrnn.torch.methods import bind, is_bound, unbind
 from xrnn.torch.mixers import check_mixer, is_mixer
 from xrnn.torch.mixers import obstacle as obstacle_of_mixer
 from xrnn.torch.modules import KernelModule
-from xrnn.torch.unsupported import Unsupported, check_mode
-from xrnn.torch.weights import INFERENCE, directions_of, drop_wrapped, weights_of
+from xrnn.torch.unsupported import Unsupported, casts, check_mode
+from xrnn.torch.weights import INFERENCE, are_bfloat16, directions_of, drop_wrapped, in_float32, weights_of
 
-_TYPES: Final = (nn.RNN, nn.LSTM, nn.GRU)
+_TYPES: Final = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 
 
 def accelerate(model: nn.Module, *, freeze: bool = False, int8: bool = False) -> dict[str, str]:
     """Make every nn.RNN, nn.LSTM and nn.GRU in `model` run on xrnn's kernels, in place → the result of `explain`.
+
+    Modules may be float32, float64 or, on a CPU, bfloat16. With `int8`, nn.RNNCell, nn.LSTMCell and nn.GRUCell run on
+    the kernels too; without it they stay in PyTorch, which is as fast for a single step.
 
     The same holds for the Mamba mixers of transformers: MambaMixer, FalconMambaMixer and JambaMambaMixer, of versions
     4.57 and 5.24. `freeze` and `int8` do not change them.
@@ -49,7 +54,10 @@ def accelerate(model: nn.Module, *, freeze: bool = False, int8: bool = False) ->
     Raises TypeError if `model` is not a module.
     """
     for _, module in _named_modules(model):
-        if not is_bound(module) and _obstacle(module) is None:
+        if isinstance(module, nn.RNNCellBase) and not int8:
+            if is_bound(module):
+                unbind(module)
+        elif not is_bound(module) and _obstacle(module) is None:
             bind(module)
         if (is_bound(module) and not is_mixer(module)) or isinstance(module, KernelModule):
             _set_inference(module, "int8" if int8 else "frozen" if freeze else None)
@@ -94,7 +102,8 @@ def explain(model: nn.Module) -> dict[str, str]:
         if _is_recurrent(module):
             why = _why_pytorch(module)
             inference = f", {vars(module)[INFERENCE]}" if INFERENCE in vars(module) else ""
-            answers[name] = (ours + inference if why is None else f"PyTorch: {why}") + counted(module)
+            products = _not_in_bfloat16(module) if why is None else ""
+            answers[name] = (ours + inference + products if why is None else f"PyTorch: {why}") + counted(module)
     return answers
 
 
@@ -118,24 +127,47 @@ def _obstacle(module: nn.Module) -> str | None:
     if is_mixer(module):
         return "its forward was replaced" if "forward" in vars(module) else obstacle_of_mixer(module)
     if kind not in _TYPES:
-        return f"its type is {kind.__module__}.{kind.__qualname__}, not torch.nn.RNN, LSTM or GRU itself"
+        return f"its type is {kind.__module__}.{kind.__qualname__}, not torch.nn.RNN, LSTM, GRU or one of their cells"
     if "forward" in vars(module) or type(module).forward not in PYTORCH_FORWARDS:
         return "its forward was replaced"
-    return f"it has proj_size={module.proj_size}" if module.proj_size else None
+    return f"it has proj_size={module.proj_size}" if getattr(module, "proj_size", 0) else None
 
 
 def _why_pytorch(module: Any) -> str | None:
     if not isinstance(module, KernelModule) and not is_bound(module):
-        return _obstacle(module) or "call xrnn.torch.accelerate(model) first"
+        first = "call xrnn.torch.accelerate(model) first"
+        if isinstance(module, nn.RNNCellBase):
+            first = "a single step is as fast there; accelerate(model, int8=True) runs it on the kernels"
+        return _obstacle(module) or first
     try:
         if is_mixer(module):
             check_mixer(module)
             return None
         check_mode()
         weights = weights_of(module)
-        directions_of(module, weights, weights[0])
+        if are_bfloat16(weights):
+            in_float32(module, weights, weights[0].float())
+        else:
+            directions_of(module, weights, weights[0])
     except Unsupported as why:
         return str(why)
     finally:
         drop_wrapped(module)  # a question leaves no trace
     return None
+
+
+def _not_in_bfloat16(module: Any) -> str:
+    """Why products are not in bfloat16 though autocast or the weights ask for it; "" if they are, or are not asked for.
+
+    Small layers compute in float32 on every CPU: this says nothing about sizes.
+    """
+    if is_mixer(module) or vars(module).get(INFERENCE) == "int8":
+        return ""
+    weights = weights_of(module)
+    if weights[0].device.type != "cpu" or not (casts() or are_bfloat16(weights)):
+        return ""
+    name, decided_by = precision_in_use()
+    if name != "bfloat16":
+        return f", products in {name}: {decided_by}"
+    obstacle = bfloat16_obstacle()
+    return f", products in float32: {obstacle}" if obstacle and fused_forms().enabled else ""

@@ -11,16 +11,16 @@ from torch import _VF, Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from xrnn.exchange.torch_weights import CELLS
-from xrnn.torch.autocast import under_autocast
+from xrnn.torch.bfloat16 import in_bfloat16, under_autocast
 from xrnn.torch.direction import Direction
 from xrnn.torch.fallbacks import run_original
 from xrnn.torch.joined import side_by_side, stacked
 from xrnn.torch.recurrence import recurrence, refuse_memory, untrainable
 from xrnn.torch.unsupported import Unsupported, casts, check_mode, check_tensor, dynamo_callback, in_dynamo
-from xrnn.torch.weights import directions_of, weights_of
+from xrnn.torch.weights import are_bfloat16, directions_of, in_float32, mode_of, weights_of
 
 # A replaced forward has other globals, even if functools.wraps gave it the name and module of the original.
-_FORWARDS: Final[list[Any]] = [nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward]
+_FORWARDS: Final[list[Any]] = [kind.forward for kind in (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)]
 PYTORCH_FORWARDS: Final = {f for f in _FORWARDS if getattr(f, "__globals__", None) is vars(nn.modules.rnn)}
 
 
@@ -37,22 +37,27 @@ def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
     """
     # Unless `allow_rnn` is set, torch.compile leaves recurrent modules out of its graphs; PyTorch 2.15 still compiles
     # what they call.
-    if in_dynamo() and not torch.compiler.is_exporting() and not torch._dynamo.config.allow_rnn:
+    is_cell = isinstance(module, nn.RNNCellBase)
+    if in_dynamo() and not is_cell and not torch.compiler.is_exporting() and not torch._dynamo.config.allow_rnn:
         return torch.compiler.disable(run)(module, original, input, hx)
     try:
         check_mode()
         if original not in PYTORCH_FORWARDS:
             raise Unsupported("its forward was replaced")
-        call, states = _packed if isinstance(input, PackedSequence) else _padded, _given(module, hx)
+        packed = isinstance(input, PackedSequence)
+        call: Callable[..., Any] = _one_step if is_cell else _packed if packed else _padded
+        states = _given(module, hx)
         if casts():
             call = functools.partial(under_autocast, call, original)
+        elif getattr(input.data if packed else input, "dtype", None) is torch.bfloat16:
+            call = functools.partial(in_bfloat16, call)
         if dynamo_callback() is not None:
             return _uncompiled()(call, module, input, states)
         return call(module, input, states)
     except Unsupported as found:
         why = found
     except MemoryError as error:
-        refuse_memory(module.mode, error)
+        refuse_memory(mode_of(module), error)
     # Outside the `except` block, so that an error from PyTorch does not have Unsupported as its context.
     return run_original(original, why, module, input, hx)
 
@@ -61,7 +66,7 @@ def _given(module: Any, hx: Any) -> list[Any]:
     """The initial states as a list: empty if none are given, or one for each state of the cell."""
     if hx is None:
         return []
-    states = CELLS[module.mode].states
+    states = CELLS[mode_of(module)].states
     if len(states) == 1:
         return [hx]
     if not isinstance(hx, tuple | list) or len(hx) != len(states):
@@ -69,23 +74,41 @@ def _given(module: Any, hx: Any) -> list[Any]:
     return list(hx)
 
 
-def _padded(module: Any, x: Tensor, states: list[Tensor]) -> Any:
-    """x (T, N, D), with batch_first (N, T, D), or unbatched (T, D)."""
+def _one_step(cell: Any, x: Tensor, states: list[Tensor], convert: bool = False) -> Any:
+    """A step of nn.RNNCell, LSTMCell or GRUCell: x (N, D), or unbatched (D,).   `convert` as in `_layers`."""
+    check_tensor("the input", x)
+    unbatched = x.dim() == 1
+    if x.dim() not in (1, 2):
+        raise Unsupported(f"the input has {x.dim()} dimensions")
+    shape = (cell.hidden_size,) if unbatched else (len(x), cell.hidden_size)
+    for state in states:
+        check_tensor("a state", state, x)
+        if state.shape != shape:
+            raise Unsupported(f"a state is {tuple(state.shape)}")
+    if unbatched:
+        x, states = x.unsqueeze(0), [state.unsqueeze(0) for state in states]
+    _, final = _layers(cell, x.unsqueeze(0), [state.unsqueeze(0) for state in states], None, convert)
+    after = [state[0, 0] if unbatched else state[0] for state in final]
+    return after[0] if len(after) == 1 else tuple(after)
+
+
+def _padded(module: Any, x: Tensor, states: list[Tensor], convert: bool = False) -> Any:
+    """x (T, N, D), with batch_first (N, T, D), or unbatched (T, D).   `convert` as in `_layers`."""
     check_tensor("the input", x)
     if x.dim() == 2:
         x = x.unsqueeze(1)
         states = _checked_states(module, x, states, unbatched=True)
-        h, final = _layers(module, x, states, None)
+        h, final = _layers(module, x, states, None, convert)
         return h.squeeze(1), _returned(module, [state.squeeze(1) for state in final])
     if x.dim() != 3:
         raise Unsupported(f"the input has {x.dim()} dimensions")
     if module.batch_first:
         x = x.transpose(0, 1)
-    h, final = _layers(module, x, _checked_states(module, x, states), None)
+    h, final = _layers(module, x, _checked_states(module, x, states), None, convert)
     return h.transpose(0, 1) if module.batch_first else h, _returned(module, final)
 
 
-def _packed(module: Any, packed: PackedSequence, states: list[Tensor]) -> Any:
+def _packed(module: Any, packed: PackedSequence, states: list[Tensor], convert: bool = False) -> Any:
     data, sizes, order, back = packed
     check_tensor("the input", data)
     if data.dim() != 2:
@@ -99,7 +122,7 @@ def _packed(module: Any, packed: PackedSequence, states: list[Tensor]) -> Any:
     states = _checked_states(module, x, states)
     if order is not None:
         states = [state.index_select(1, order) for state in states]
-    h, final = _layers(module, x, states, lengths)
+    h, final = _layers(module, x, states, lengths, convert)
     if lengths is None:
         h = h.reshape(len(data), -1)
     else:
@@ -123,16 +146,24 @@ def _checked_states(module: Any, x: Tensor, states: list[Tensor], unbatched: boo
     return [state.unsqueeze(1) for state in states] if unbatched else states
 
 
-def _layers(module: Any, x: Tensor, states: list[Tensor], lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-    """x (T, N, D), states (layers · directions, N, H) → h (T, N, directions · H), final states of the same shape."""
+def _layers(
+    module: Any, x: Tensor, states: list[Tensor], lengths: Tensor | None, convert: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """x (T, N, D), states (layers · directions, N, H) → h (T, N, directions · H), final states of the same shape.
+
+    convert   weights in bfloat16 are converted to float32, which x has
+    """
     if not x.numel() or x.shape[2] != module.input_size:
         raise Unsupported(f"the input is {tuple(x.shape)}")
     weights = weights_of(module)
-    each = directions_of(module, weights, x)
+    if convert and are_bfloat16(weights):
+        weights, each = in_float32(module, weights, x)
+    else:
+        each = directions_of(module, weights, x)
     if each[0].frozen is not None and torch.is_grad_enabled():
         with torch.no_grad():
             h, final = _each_layer(module, each, x, states, lengths, weights)
-        return untrainable(module.mode, [h, *final], [x, *states, *weights])
+        return untrainable(each[0].mode, [h, *final], [x, *states, *weights])
     return _each_layer(module, each, x, states, lengths, weights)
 
 

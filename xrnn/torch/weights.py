@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,33 +17,60 @@ from xrnn.torch.fallbacks import reasons_of
 from xrnn.torch.memory import memory_of
 from xrnn.torch.unsupported import DTYPES, PLAIN, Unsupported, check_tensor
 
+# mode, input_size, hidden_size, num_layers, bias, bidirectional, proj_size, and the names of the weights.
+Sizes: TypeAlias = tuple[str, int, int, int, bool, bool, int, Sequence[str]]
+
 # The attribute of a module that holds its wrapped weights.
 WRAPPED: Final = "_xrnn_wrapped"
 # The attribute of a module that only infers: "frozen" or "int8". Other modules have none.
 INFERENCE: Final = "_xrnn_inference"
 
 # The attributes of a module that determine its weights and their shapes.
-_sizes_of: Final = itemgetter(
+_sizes_of_layers: Final = itemgetter(
     "mode", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "_flat_weights_names"
 )
+_sizes_of_cell: Final = itemgetter("input_size", "hidden_size", "bias")
+_OF_CELLS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def mode_of(module: nn.Module) -> str:
+    """The name of the module's cell in `CELLS`.   Raises Unsupported for an RNNCell with another nonlinearity."""
+    mode: str | None = module.__dict__.get("mode")
+    if mode is None:  # nn.LSTMCell, GRUCell or RNNCell
+        mode = "LSTM" if isinstance(module, nn.LSTMCell) else "GRU" if isinstance(module, nn.GRUCell) else None
+        mode = mode or f"RNN_{str(module.nonlinearity).upper()}"
+        if mode not in CELLS:
+            raise Unsupported(f"its nonlinearity is {module.nonlinearity!r}")
+    return mode
+
+
+def sizes_of(module: nn.Module) -> Sizes:
+    """A cell, such as nn.LSTMCell, has the sizes of one layer."""
+    attributes = module.__dict__
+    if "mode" in attributes:
+        return _sizes_of_layers(attributes)
+    D, H, bias = _sizes_of_cell(attributes)
+    return mode_of(module), D, H, 1, bias, False, 0, _OF_CELLS if bias else _OF_CELLS[:2]
 
 
 @dataclass(slots=True, eq=False)
 class Wrapped:
     """The directions of all layers of a module. Copies and pickles of the module hold None instead."""
 
-    sizes: tuple[Any, ...]
-    dtype: torch.dtype
+    sizes: Sizes
+    dtype: torch.dtype  # of the input
+    converted: bool  # from weights in bfloat16
     device: torch.device
     layouts: Layouts
     inference: str | None  # the module's INFERENCE
     versions: list[int]  # of the weights of a frozen module, which PyTorch counts in each change in place
     directions: list[Direction]
 
-    def fits(self, module: nn.RNNBase, x: Tensor, weights: list[Tensor]) -> bool:
+    def fits(self, module: nn.Module, x: Tensor, weights: list[Tensor], convert: bool) -> bool:
         return (
-            _sizes_of(module.__dict__) == self.sizes
+            sizes_of(module) == self.sizes
             and x.dtype is self.dtype
+            and convert is self.converted
             and x.device == self.device
             and layouts_of(weights) == self.layouts
             and module.__dict__.get(INFERENCE) == self.inference
@@ -53,26 +81,46 @@ class Wrapped:
         return type(None), ()
 
 
-def weights_of(module: nn.RNNBase) -> list[Tensor]:
+def weights_of(module: nn.Module) -> list[Tensor]:
     """The current weights of all directions of all layers.   Raises Unsupported if one is not a plain tensor."""
-    parameters = module._parameters
+    parameters, names = module._parameters, sizes_of(module)[-1]
+    weights: list[Any]
     try:
-        weights = [parameters[name] for name in module._flat_weights_names]
+        weights = [parameters[name] for name in names]
     except KeyError:  # a buffer, parametrised, or a replica of nn.DataParallel
-        weights = [getattr(module, name, None) for name in module._flat_weights_names]
+        weights = [getattr(module, name, None) for name in names]
     if not PLAIN.issuperset(map(type, weights)):
         kind = next(type(w) for w in weights if type(w) not in PLAIN)
         raise Unsupported(f"a weight is a {kind.__name__}, not a plain tensor")
     return weights
 
 
-def directions_of(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> list[Direction]:
-    """The directions of all layers.   Raises Unsupported if the weights do not fit x or have no kernel."""
+def are_bfloat16(weights: list[Tensor]) -> bool:
+    return all(w.dtype is torch.bfloat16 for w in weights)
+
+
+def in_float32(module: nn.Module, weights: list[Tensor], x: Tensor) -> tuple[list[Tensor], list[Direction]]:
+    """The weights of a module in bfloat16 as float32, for one call, and their directions.
+
+    The conversions are operations of PyTorch, so that the gradients are bfloat16. The copies are not kept, except by a
+    module that only infers.
+    """
+    if INFERENCE in module.__dict__:
+        return weights, directions_of(module, weights, x, convert=True)
+    weights = [w.float() for w in weights]
+    return weights, _wrap(module, weights, x).directions
+
+
+def directions_of(module: nn.Module, weights: list[Tensor], x: Tensor, *, convert: bool = False) -> list[Direction]:
+    """The directions of all layers.   Raises Unsupported if the weights do not fit x or have no kernel.
+
+    convert   compute with float32 copies of weights in bfloat16
+    """
     wrapped: Wrapped | None = module.__dict__.get(WRAPPED)
-    if wrapped and wrapped.fits(module, x, weights):
+    if wrapped and wrapped.fits(module, x, weights, convert):
         return wrapped.directions
     drop_wrapped(module)  # before `_wrap`, which may raise: the old weights must not stay in memory
-    wrapped = _wrap(module, weights, x)
+    wrapped = _wrap(module, weights, x, convert)
     module.__dict__[WRAPPED] = wrapped  # replaced, not changed: another thread may be reading the old one
     return wrapped.directions
 
@@ -81,38 +129,50 @@ def drop_wrapped(module: nn.Module) -> None:
     module.__dict__.pop(WRAPPED, None)
 
 
-def _wrap(module: nn.RNNBase, weights: list[Tensor], x: Tensor) -> Wrapped:
-    if module.proj_size:
-        raise Unsupported(f"it has proj_size={module.proj_size}")
+def _wrap(module: nn.Module, given: list[Tensor], x: Tensor, convert: bool = False) -> Wrapped:
+    sizes = sizes_of(module)
+    mode, input_size, hidden_size, num_layers, bias, bidirectional, proj_size, names = sizes
+    if proj_size:
+        raise Unsupported(f"it has proj_size={proj_size}")
     if x.dtype not in DTYPES:
         raise Unsupported(f"no kernel computes in {x.dtype}")
-    memory, count, cell = memory_of(x.device), 2 if module.bidirectional else 1, CELLS[module.mode]
-    width = (4 if module.bias else 2) + len(cell.params)
-    expected = width * count * module.num_layers
-    if len(weights) != expected:
+    memory, count, cell = memory_of(x.device), 2 if bidirectional else 1, CELLS[mode]
+    width = (4 if bias else 2) + len(cell.params)
+    expected = width * count * num_layers
+    if len(given) != expected:
         raise Unsupported(
-            f"it has {len(weights)} weights, but num_layers={module.num_layers}, bidirectional={module.bidirectional} "
-            f"and bias={module.bias} need {expected}"
+            f"it has {len(given)} weights, but num_layers={num_layers}, bidirectional={bidirectional} "
+            f"and bias={bias} need {expected}"
         )
+    weights = [w.detach().float() for w in given] if convert else given
     reasons = reasons_of(module)
     made = []
-    for k in range(count * module.num_layers):
+    for k in range(count * num_layers):
         own = slice(k * width, (k + 1) * width)
-        D = module.input_size if k < count else count * module.hidden_size * cell.components
-        wanted = shapes(cell, D, module.hidden_size, getattr(module, "heads", None), module.bias)
-        for name, w, shape in zip(module._flat_weights_names[own], weights[own], wanted, strict=True):
+        D = input_size if k < count else count * hidden_size * cell.components
+        wanted = shapes(cell, D, hidden_size, getattr(module, "heads", None), bias)
+        for name, w, shape in zip(names[own], weights[own], wanted, strict=True):
             check_tensor(name, w, x)
             if w.shape != shape:
                 raise Unsupported(f"{name} is {tuple(w.shape)}, not {shape}")
-        made.append(Direction.of(module.mode, memory, k % count == 1, weights[own], reasons))
+        made.append(Direction.of(mode, memory, k % count == 1, weights[own], reasons))
     inference: str | None = module.__dict__.get(INFERENCE)
-    versions = _versions_of(weights) if inference else []
+    versions = _versions_of(given) if inference else []
     if inference == "int8":
         _check_int8(made, x.dtype)
     if inference:
         for direction in made:
             direction.freeze(int8=inference == "int8")
-    return Wrapped(_sizes_of(module.__dict__), x.dtype, x.device, layouts_of(weights), inference, versions, made)
+    return Wrapped(
+        sizes=sizes,
+        dtype=x.dtype,
+        converted=convert,
+        device=x.device,
+        layouts=layouts_of(given),
+        inference=inference,
+        versions=versions,
+        directions=made,
+    )
 
 
 def _versions_of(weights: list[Tensor]) -> list[int]:
