@@ -39,6 +39,7 @@ from xrnn.typing import HostArray
 SETTINGS: Final[dict[str, dict[str, str]]] = {
     "as installed": {},
     "no polling": {"OPENBLAS_THREAD_TIMEOUT": "4"},
+    "shared threads": {"XRNN_SHARE_THREADS": "1"},
 }
 CASES: Final = (
     Case(35, 3, 40, 100, cell="gru"),

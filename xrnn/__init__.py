@@ -61,6 +61,7 @@ from xrnn.ops.cells.slstm import SLSTMCell
 from xrnn.optim import EMA, SGD, Adam, Optimizer, clip_grad_norm, cosine, linear
 from xrnn.precision import set_precision, use_precision
 from xrnn.sequences import Directed, batches, last, last_gradient, pad
+from xrnn.threads import share_threads
 from xrnn.typing import Array, DType, HostArray, Lengths, StreamState, SupportsDLPack
 
 # Names whose modules are imported at their first use, so that `import xrnn` does not import the modules' dependencies.
@@ -190,6 +191,7 @@ __all__ = [
     "save_checkpoint",
     "set_backend",
     "set_precision",
+    "share_threads",
     "show_config",
     "sigmoid",
     "softmax_cross_entropy",

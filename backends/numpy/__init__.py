@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xrnn.backend import Backend, fused_forms, precision
-from xrnn.backends.numpy.blas import explain_delays
+from xrnn.backends.numpy.blas import explain_delays, share_threads
 from xrnn.backends.numpy.int8 import pack
 from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.causal_convolution import ConvolutionGradients, ConvolutionInputs, ConvolutionOutputs
@@ -49,6 +50,20 @@ class NumpyBackend(Backend):
             kernels.set_level(os.environ.get("XRNN_ISA", "").strip().lower() or kernels.levels()[-1])
             kernels.set_quota(cpu_quota())
             kernels.set_on_delays(explain_delays)
+        match os.environ.get("XRNN_SHARE_THREADS", "").strip() or "0":
+            case "1":  # a program that sets it runs with every BLAS
+                try:
+                    self.share_threads(True)
+                except RuntimeError as error:
+                    logging.getLogger("xrnn").warning(f"XRNN_SHARE_THREADS=1 has no effect: {error}")
+            case "0":
+                pass
+            case other:
+                raise ValueError(f"XRNN_SHARE_THREADS is {other!r}: expected 0, or 1 for NumPy's products too; set one")
+
+    def share_threads(self, shared: bool) -> None:
+        """See `xrnn.share_threads`."""
+        share_threads(shared)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Zeros at a multiple of 64 bytes: a vector takes longer to load if it lies in two lines of the cache."""

@@ -50,6 +50,21 @@ def set_level(name: str) -> None:
 def max_threads() -> int:
     """The number of threads that a call may use: `asked_threads()` up to `thread_cap()`."""
 
+def share_threads_with(set_callback: int, most_threads: int, shared: bool) -> None:
+    """From now on the products of an OpenBLAS run on the kernels' threads, or, if not `shared`, on its own again.
+
+    A forked child uses OpenBLAS's own threads.
+
+    set_callback  the address of its openblas_set_threads_callback_function; it must stay loaded
+    most_threads  the number of threads for which it was built, MAX_THREADS in its configuration
+    """
+
+def shares_threads_with(set_callback: int) -> bool:
+    """Whether the products of that OpenBLAS run on the kernels' threads in this process."""
+
+def count_unknown_products() -> int:
+    """The number of products on the kernels' threads whose jobs OpenBLAS described in another way than expected."""
+
 def set_on_delays(function: Callable[[], bool]) -> None:
     """From now on call this function after every few delays of the kernels' threads, until it returns True.
 

@@ -14,6 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
+try:
+    from xrnn.backends.numpy import _kernels as kernels
+except ImportError:  # no compiler during the installation, or a checkout without an installation
+    kernels = None  # type: ignore[assignment]
+
 # The wheels of NumPy and SciPy rename OpenBLAS's functions, so that a process can load several copies.
 _PREFIXES, _SUFFIXES = ("", "scipy_"), ("", "64_")
 # A thread of OpenBLAS polls for 2 to the power of OPENBLAS_THREAD_TIMEOUT cycles (0: not set, which means 26) and then
@@ -36,9 +41,12 @@ class OpenBLAS:
 
     def __init__(self, module: Any) -> None:
         self._library = ctypes.CDLL(module.__file__)
+        self._product = getattr(module, "dgemm", None)  # SciPy's
         get_config = self._function("get_config")
         get_config.restype = ctypes.c_char_p
-        _, self.version, *self.options = get_config().decode().split()
+        _, self.version, *options = get_config().decode().split()
+        facts = dict(option.partition("=")[::2] for option in options)
+        self.most_threads = int(facts.get("MAX_THREADS", 1))
 
     def _function(self, name: str) -> Any:
         for prefix in _PREFIXES:
@@ -58,9 +66,47 @@ class OpenBLAS:
         return bool(self._function("get_parallel")() == 1)
 
     @property
+    def set_callback(self) -> int:
+        """The address of the function that passes its products to other threads; 0: it has none (before 0.3.27)."""
+        try:
+            return ctypes.cast(self._function("set_threads_callback_function"), ctypes.c_void_p).value or 0
+        except LookupError:
+            return 0
+
+    def multiply(self) -> None:
+        """Compute a product that is large enough for all threads."""
+        a = np.ones((512, 512))
+        if self._product:
+            self._product(1.0, a, a)
+        else:
+            a @ a
+
+    def cannot_share(self) -> str:
+        """The reason why its products cannot run on the kernels' threads; "" if they can."""
+        name = f"OpenBLAS {self.version}"
+        if sys.platform == "win32":
+            return f"on Windows, {name} keeps its threads: {_REMEDY} instead"
+        if not self.has_own_threads:
+            return f"{name} has no threads of its own"
+        if not self.set_callback:
+            return f"{name} lets no other threads run its products: update NumPy to one with OpenBLAS 0.3.27 or newer"
+        if 2 * self.threads > self.most_threads:  # the products' threads have other numbers than its own
+            return (
+                f"{name} uses {self.threads} threads and has room for {self.most_threads}: expected at most half as "
+                f"many; set OPENBLAS_NUM_THREADS={self.most_threads // 2}"
+            )
+        return ""
+
+    @property
+    def shares_threads(self) -> bool:
+        """Whether its products run on the kernels' threads."""
+        return bool(kernels) and kernels.shares_threads_with(self.set_callback)
+
+    @property
     def polls(self) -> bool:
         """Whether its threads use their CPUs for tens of milliseconds after each product."""
-        return self.has_own_threads and self.threads > 1 and not 0 < self._timeout() <= _SHORT_TIMEOUT
+        timeout_is_short = 0 < self._timeout() <= _SHORT_TIMEOUT
+        return self.has_own_threads and self.threads > 1 and not timeout_is_short and not self.shares_threads
 
     def _timeout(self) -> int:
         try:
@@ -102,7 +148,9 @@ def describe() -> str:
         return f"OpenBLAS {library.version}, 1 thread"
     if not library.has_own_threads:
         return f"OpenBLAS {library.version}, {threads} threads of an OpenMP library"
-    if library.polls:
+    if library.shares_threads:
+        why = "those of the kernels (share_threads)"
+    elif library.polls:
         why = f"which poll after each product, on the CPUs that the kernels need: {_REMEDY}"
     else:
         why = "which sleep after each product"
@@ -120,6 +168,30 @@ def _threads_of_another() -> str:
     return f"{'/'.join(map(str, sorted(counts))) or 'unknown'} threads"
 
 
+def share_threads(shared: bool) -> None:
+    """See `xrnn.share_threads`."""
+    libraries = loaded()
+    if shared:
+        if not kernels:
+            raise RuntimeError("xrnn has no compiled kernels here, so there are no threads to share: pip install -e .")
+        if not libraries:
+            raise RuntimeError("NumPy's BLAS is another library than OpenBLAS, and can't share the kernels' threads")
+        for reason in filter(None, (library.cannot_share() for library in libraries)):
+            raise RuntimeError(reason)
+    changed = [library for library in libraries if shared != library.shares_threads]
+    for library in changed:
+        unknown = kernels.count_unknown_products()
+        kernels.share_threads_with(library.set_callback, library.most_threads, shared)
+        if shared:
+            library.multiply()
+            if kernels.count_unknown_products() > unknown:
+                share_threads(False)
+                raise RuntimeError(
+                    f"OpenBLAS {library.version} describes the work of its threads in a way that xrnn does not know: "
+                    f"{_REMEDY} instead"
+                )
+
+
 def explain_delays() -> bool:
     """The kernels' threads have waited long for a CPU. If OpenBLAS's threads are the cause, log how to stop them.
 
@@ -129,7 +201,7 @@ def explain_delays() -> bool:
         return False
     _log.warning(
         "the threads of OpenBLAS poll after each matrix product of NumPy, on the CPUs that the kernels need: "
-        f"{_REMEDY}, or take xrnn.Linear for the product (docs/errors.md#speed)"
+        f"{_REMEDY}, call xrnn.share_threads(), or take xrnn.Linear for the product"
     )
     return True
 

@@ -24,6 +24,7 @@
 #include "binding/packed.h"
 #include "binding/recurrences.h"
 #include "binding/state_spaces.h"
+#include "kernels/threads/blas.h"
 #include "kernels/threads/openmp.h"
 
 #if defined(__clang__)
@@ -89,6 +90,14 @@ NB_MODULE(_kernels, m) {
     m.def("uses_openmp", [] { return openmp_in_use() != nullptr; });
     for_tests::define(m);
     set_interrupt(interrupted);
+    m.def("share_threads_with", [](uintptr_t set_callback, int most_threads, bool shared) {
+        if (most_threads < 1) throw nb::value_error("expected at least one thread");
+        share_threads_with(reinterpret_cast<SetCallback>(set_callback), most_threads, shared);
+    }, nb::arg("set_callback"), nb::arg("most_threads"), nb::arg("shared"));
+    m.def("shares_threads_with", [](uintptr_t set_callback) {
+        return shares_threads_with(reinterpret_cast<SetCallback>(set_callback));
+    }, nb::arg("set_callback"));
+    m.def("count_unknown_products", count_unknown_products);
     m.def("set_on_delays", set_on_delays, nb::arg("function"));
     nb::class_<ThreadLimit>(m, "ThreadLimit")
         .def(nb::init<std::function<int64_t()>>(), nb::arg("cpu_clock"))

@@ -133,7 +133,7 @@ struct Team {
     }
 
     // Call `wanted` workers. → how long to wait for their answers, in nanoseconds.
-    int64_t call(int wanted) {
+    int64_t call(int wanted, bool all_required) {
         take(wanted, [](Worker& worker) { return worker.change(AWAKE, CALLED); });
         if (count == wanted) return ANSWER;
         take(wanted, [](Worker& worker) { return wake(worker, CALLED); });
@@ -142,19 +142,19 @@ struct Team {
             if (!worker) break;
             members[count++] = worker;
         }
-        if (all_threads_required()) take(wanted, [](Worker& worker) { return worker.change(WAKING, CALLED); });
+        if (all_required) take(wanted, [](Worker& worker) { return worker.change(WAKING, CALLED); });
         return WAKING_UP;
     }
 
-    // Keep the workers that answer within `timeout` nanoseconds.
-    void await_answers(int64_t timeout) {
+    // Keep the workers that answer within `timeout` nanoseconds, or all of them.
+    void await_answers(int64_t timeout, bool all_required) {
         const int64_t began = clock_now();
         int ready = 0;
         for (int i = 0; i < count; ++i) {
             Worker& worker = *members[i];
             for (int spins = 1; worker.state.load(std::memory_order_acquire) == CALLED; ++spins) {
                 relax();
-                if (spins % 16 == 0 && clock_now() - began > timeout && !all_threads_required() &&
+                if (spins % 16 == 0 && clock_now() - began > timeout && !all_required &&
                     worker.change(CALLED, WAKING))
                     note_delay();
             }
@@ -162,7 +162,33 @@ struct Team {
         }
         count = ready;
     }
+
+    // Start the job's share of each worker, of n shares in all.
+    void run(Job& job, int n) {
+        const int64_t now = clock_now();
+        for (int id = 1; id <= count; ++id) {
+            Worker& worker = *members[id - 1];
+            const bool moves = now - worker.cpus_at > AFFINITY_AGE && worker.update_cpus(now);
+            worker.task = {.job = &job, .id = id, .n = n, .moves = moves};
+            worker.state.store(RUNNING, std::memory_order_release);
+        }
+    }
 };
+
+void* run_and_end(void* argument) {
+    const Task task = *static_cast<Task*>(argument);
+    delete static_cast<Task*>(argument);
+    task.job->run(task.id, task.n);
+    task.job->finished();
+    return nullptr;
+}
+
+// A thread for one task. If the system has no more threads, this waits until it has.
+void start_thread_for(const Task& task) {
+    pthread_t thread;
+    Task* const copy = new Task(task);
+    for (Waiting waiting; !start_thread(run_and_end, copy, &thread);) waiting.once();
+}
 
 }  // namespace
 
@@ -182,17 +208,21 @@ void wake_workers(int lacking, int most) {
 
 void run_on_pool(Job& job, int most) {
     Team team;
-    team.await_answers(team.call(most - 1));
-
-    const int64_t now = clock_now();
+    const bool all_required = all_threads_required();
+    team.await_answers(team.call(most - 1, all_required), all_required);
     const int n = team.count + 1;
     job.running = team.count;
-    for (int id = 1; id < n; ++id) {
-        Worker& worker = *team.members[id - 1];
-        const bool moves = now - worker.cpus_at > AFFINITY_AGE && worker.update_cpus(now);
-        worker.task = {.job = &job, .id = id, .n = n, .moves = moves};
-        worker.state.store(RUNNING, std::memory_order_release);
-    }
+    team.run(job, n);
+    job.lead(n);
+}
+
+void run_at_once(Job& job, int n) {
+    Team team;
+    team.call(n - 1, true);
+    team.await_answers(0, true);
+    job.running = n - 1;
+    team.run(job, n);
+    for (int id = team.count + 1; id < n; ++id) start_thread_for({.job = &job, .id = id, .n = n});
     job.lead(n);
 }
 

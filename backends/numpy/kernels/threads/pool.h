@@ -12,6 +12,10 @@ namespace xrnn {
 // Run a job on at most `most` threads: the caller's and the pool's.
 void run_on_pool(Job& job, int most);
 
+// Run a job on exactly n threads at the same time, the caller's and n - 1 others, however long they take to start. If
+// too few workers are free, new threads run the rest: the caller of a busy worker may be waiting for this job.
+void run_at_once(Job& job, int n);
+
 // The number of threads that a call could use at once, at most `most`: the caller's and the workers that are awake.
 int count_awake(int most);
 
