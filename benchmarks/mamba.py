@@ -49,6 +49,7 @@ MEMORY: Final = {"forward": (768, 1, 512), "training": (256, 1, 512)}
 QUICK: Final[Any] = (((1, 5, 7, 3),), dict.fromkeys(MODELS, ((16, 1, 4),)), {"training": (16, 1, 4)})
 # Multiply-adds of a step, channel and key, or instructions that take their place: 8 of the first 10 are 2^x.
 SLOTS: Final = {"forward": 10, "training": 10 + 18}
+_PRODUCT: Final = 1536  # the size of a large matrix product, whose rate is the machine's limit
 _ONCE: Final = 2.0  # seconds
 _LIMIT: Final = 600.0  # seconds for one answer
 _TOLERANCE: Final = 2e-4  # of the largest element
@@ -265,6 +266,14 @@ class Library:
         self._call = model_call(self._peer, kind, hidden, N, T)
         return self._run()
 
+    def prepare_product(self) -> None:
+        """Time a large matrix product from now on."""
+        import torch
+
+        a = torch.ones((_PRODUCT, _PRODUCT))
+        self._call = lambda: [a @ a]
+        self._run()
+
     def _run(self) -> list[Any]:
         start = time.perf_counter()
         results = self._call()
@@ -329,16 +338,18 @@ def _timed(started: dict[str, Child], rounds: int) -> dict[str, list[float]]:
 
 def measure_scans(kinds: Sequence[str], scans: Sequence[Any], rounds: int, threads: int) -> list[dict[str, Any]]:
     measured = []
-    with libraries(list(SCAN_PEERS), threads) as started:
+    with libraries(list(SCAN_PEERS), threads) as started, _child("product", threads) as product:
+        product.ask("prepare_product")
         for kind in kinds:
             for sizes in scans:
                 chosen = _quick_enough(started, kind, sizes)
                 results = {peer: child.ask("prepare_scan", kind, *sizes) for peer, child in chosen.items()}
                 errors = _errors(results, expected_scan(sizes, kind == "training"), f"{kind} of the scan {sizes}")
+                times = _timed(chosen | {"product": product}, rounds)
+                products = times.pop("product")
                 N, T, D, K = sizes
-                limit = SLOTS[kind] * N * T * D * K / _rate(threads)
-                row = {"operation": kind, "N": N, "T": T, "D": D, "K": K, "limit_microseconds": 1e6 * limit}
-                measured.append(row | {"microseconds": _timed(chosen, rounds), "errors": errors})
+                row = {"operation": kind, "N": N, "T": T, "D": D, "K": K}
+                measured.append(row | {"microseconds": times, "product_microseconds": products, "errors": errors})
     return measured
 
 
@@ -381,13 +392,11 @@ def _errors(results: dict[str, list[Any]], expected: list[Any], what: str) -> di
     return errors
 
 
-@functools.cache
-def _rate(threads: int) -> float:
-    """Multiply-adds per second of a large matrix product in float32, on this number of threads."""
-    size = 1536
-    with machine.threadpools().threadpool_limits(threads):
-        a = np.ones((size, size), "float32")
-        return size**3 / min(measure(lambda: a @ a, at_least=0.1, at_most=0.5) for _ in range(3))
+def share_of_limit(row: dict[str, Any]) -> float:
+    """The time in which the machine's rate allows the multiply-adds of a scan, divided by xrnn's; the median."""
+    adds = SLOTS[row["operation"]] * row["N"] * row["T"] * row["D"] * row["K"]
+    rounds = zip(row["product_microseconds"], row["microseconds"]["xrnn"], strict=True)
+    return statistics.median(adds / _PRODUCT**3 * product / ours for product, ours in rounds)
 
 
 # ---- tables and picture ----
@@ -414,7 +423,7 @@ def print_mamba(results: dict[str, Any], console: Console) -> None:
                 times = row["microseconds"]
                 ours = statistics.median(times["xrnn"])
                 line = [", ".join(str(row[size]) for size in sizes.split(", ")), f"{ours / 1e3:,.2f}"]
-                line += [f"{row['limit_microseconds'] / ours:.0%}"] if part == "scans" else []
+                line += [f"{share_of_limit(row):.0%}"] if part == "scans" else []
                 line += [f"{ratio(times['xrnn'], times[p]).median:.1f}" if p in times else "" for p in others]
                 lines.append(line)
             console.print(table(f"{title}: {kind}", columns, lines))
