@@ -1,7 +1,7 @@
 """Random operands for every operation, for benchmarks and tests. `tests.reference` computes the expected results.
 
 T time steps, N batch, D input size, H hidden size; rows and C columns of an affine map. A selective scan
-has D channels with K states each, a convolution W taps.
+has D channels with K states each, a convolution W taps, a matrix memory H heads with K keys and V values.
 """
 
 from __future__ import annotations
@@ -43,6 +43,13 @@ class Scan:
     operands: dict[str, Any]  # HostArrays by their names in `xrnn.ops.selective_scan.ScanInputs`
     dy: HostArray  # (T, N, D)
     dlast: HostArray  # (N, D, K)
+
+
+@dataclass
+class Memory:
+    operands: dict[str, Any]  # HostArrays by their names in `xrnn.ops.matrix_memory.MemoryInputs`
+    dy: HostArray  # (T, N, H, V)
+    dlast: HostArray  # (N, H, K, V)
 
 
 @dataclass
@@ -122,6 +129,23 @@ def scan(
         },
         draw(T, N, D),
         draw(N, D, K),
+    )
+
+
+def memory(sizes: tuple[int, int, int, int, int], dtype: Any, seed: int = 0, groups: int | None = None) -> Memory:
+    """Operands with these sizes T, N, H, K, V.   groups: of q and k; None: one for each head"""
+    (T, N, H, K, V), draw = sizes, _Draw(dtype, seed, *sizes)
+    groups = H if groups is None else groups
+    return Memory(
+        {
+            "q": draw(T, N, groups, K, scale=max(K, 1) ** -0.5),
+            "k": draw(T, N, groups, K),
+            "v": draw(T, N, H, V),
+            "log_decay": -abs(draw(T, N, H, scale=0.3)),
+            "initial": draw(N, H, K, V),
+        },
+        draw(T, N, H, V),
+        draw(N, H, K, V),
     )
 
 

@@ -19,7 +19,7 @@ from autograd import grad
 from autograd.tracer import getval
 
 from benchmarks import problems
-from benchmarks.problems import Affine, Classification, Convolution, Scan
+from benchmarks.problems import Affine, Classification, Convolution, Memory, Scan
 from tests.layouts import lay_out
 from tests.own_cells import Integrator, IntegratorByItself, LayerNormLSTM, Zoneout, ZoneoutLSTM
 from tests.peephole.layer import PeepholeLSTM
@@ -509,7 +509,7 @@ def solve_classification(p: Classification) -> dict[str, HostArray]:
     return {"losses": losses(logits), "dlogits": grad(lambda z: anp.sum(losses(z)))(logits)}
 
 
-# ---- the selective scan and the causal convolution ----
+# ---- the selective scan, the matrix memory and the causal convolution ----
 
 
 def selective_scan_step(
@@ -563,6 +563,31 @@ def solve_scan(p: Scan, softplus: bool = True, lengths: HostArray | None = None)
 
 
 SILU_IS_ONE: Final = 1.2784645427610738  # silu of it is 1
+
+
+def solve_memory(p: Memory, lengths: HostArray | None = None) -> dict[str, HostArray]:
+    """y, last, and the gradients of ⟨dy, y⟩ + ⟨dlast, last⟩ by each operand, in float64: y, last, dq, dk, …"""
+    T, N, H, V = p.operands["v"].shape
+    groups, K = p.operands["k"].shape[2:]
+    operands = {"initial": np.zeros((N, H, K, V))} | p.operands
+    names = list(operands)
+    past_end = np.arange(T)[:, None] >= (np.full(N, T) if lengths is None else lengths)
+    values = [np.asarray(operands[name], "float64") for name in names]
+    for name, value in zip(names, values, strict=True):  # past the end of a row: any finite number
+        if name != "initial":
+            value[past_end] = 0
+
+    def results(*values: Any) -> tuple[Any, Any]:
+        o = dict(zip(names, values, strict=True))
+        S, ys = o["initial"], []
+        for t in range(T):
+            q, k = (anp.repeat(o[name][t], H // groups, axis=1) for name in "qk")
+            new = anp.exp(o["log_decay"][t])[:, :, None, None] * S + anp.einsum("nhk,nhv->nhkv", k, o["v"][t])
+            S = anp.where(past_end[t][:, None, None, None], S, new)
+            ys.append(anp.where(past_end[t][:, None, None], 0.0, anp.einsum("nhk,nhkv->nhv", q, S)))
+        return anp.array(ys), S
+
+    return _solution(names, values, results, ("y", "last"), (p.dy, p.dlast))
 
 
 def solve_convolution(p: Convolution, silu: bool = True, lengths: HostArray | None = None) -> dict[str, HostArray]:

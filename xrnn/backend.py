@@ -19,10 +19,11 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from xrnn.ops import affine, causal_convolution, cross_entropy, int8, recurrence, selective_scan
+from xrnn.ops import affine, causal_convolution, cross_entropy, int8, matrix_memory, recurrence, selective_scan
 from xrnn.ops.causal_convolution import ConvolutionGradients, ConvolutionInputs, ConvolutionOutputs
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import Inputs, Outputs, Trace
+from xrnn.ops.matrix_memory import MemoryGradients, MemoryInputs, MemoryOutputs
 from xrnn.ops.products import Products, in_bfloat16
 from xrnn.ops.selective_scan import ScanGradients, ScanInputs, ScanOutputs
 from xrnn.precision import check_environment
@@ -41,6 +42,8 @@ Operation: TypeAlias = Literal[
     "int8_forward",
     "selective_scan_forward",
     "selective_scan_backward",
+    "matrix_memory_forward",
+    "matrix_memory_backward",
     "causal_convolution_forward",
     "causal_convolution_backward",
 ]
@@ -50,6 +53,8 @@ RECURRENCES: Final[tuple[Operation, ...]] = ("recurrence_forward", "recurrence_b
 STATE_SPACES: Final[tuple[Operation, ...]] = (
     "selective_scan_forward",
     "selective_scan_backward",
+    "matrix_memory_forward",
+    "matrix_memory_backward",
     "causal_convolution_forward",
     "causal_convolution_backward",
 )
@@ -279,6 +284,23 @@ class Backend:
         saved   as the forward pass in training returned it
         """
         return selective_scan.backward(self.xp, inputs, saved, dy, dlast)
+
+    def matrix_memory_forward(self, inputs: MemoryInputs, training: bool) -> MemoryOutputs:
+        """→ y, last, saved; see `xrnn.ops.matrix_memory`. `saved` is None unless `training`.
+
+        Raises TypeError if the inputs do not fit each other.
+        """
+        inputs.check()
+        return matrix_memory.forward(self.xp, inputs, training)
+
+    def matrix_memory_backward(
+        self, inputs: MemoryInputs, saved: Array, dy: Array | None, dlast: Array | None = None
+    ) -> MemoryGradients:
+        """The gradients of `matrix_memory_forward` by all operands, from those of y and last; None for zeros.
+
+        saved   as the forward pass in training returned it
+        """
+        return matrix_memory.backward(self.xp, inputs, saved, dy, dlast)
 
     def causal_convolution_forward(self, inputs: ConvolutionInputs) -> ConvolutionOutputs:
         """→ y, last; see `xrnn.ops.causal_convolution`.   Raises TypeError if the inputs do not fit each other."""
