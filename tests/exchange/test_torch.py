@@ -268,6 +268,12 @@ def test_layers_without_a_module_are_refused() -> None:
     refused(
         (TypeError, making(xrnn.Dropout(0.5)), "layer is a xrnn.layers.dropout.Dropout: expected RNN, LSTM, GRU"),
         (TypeError, making(MyGRU.init(2, 3)), "MyGRU: expected RNN, LSTM, GRU"),
+        (
+            TypeError,
+            making(RNN.init(2, 3, nonlinearity="softplus")),
+            "layer is a RNN with nonlinearity='softplus', which PyTorch does not have; write it to .safetensors, or",
+        ),
+        (TypeError, making(RNN.init(2, 3, leak=0.5)), "layer is a RNN with the cell 'leaky_rnn', which PyTorch does"),
         (TypeError, making(xrnn.quantize(LSTM.init(2, 3))), "layer is a quantized LSTM: expected RNN, LSTM, GRU"),
         (TypeError, making(Stack([Stack.init(RNN, 2, 3)])), "stack.Stack: expected RNN, LSTM, GRU, a"),
         (ValueError, making(LSTM.init(2, 3, reverse=True)), "layer has reverse=True alone: expected a"),

@@ -344,6 +344,23 @@ def test_a_cell_with_noise_of_its_own(backend: Backend) -> None:
     check_cell(Noisy(), backend=backend)
 
 
+class NoisyAtAllTimes(Noisy):
+    """It draws also in inference."""
+
+    def step(self, run: Any, at: Any) -> None:
+        at.after[0][...] = at.z[0] + run.draws.normal(at.z[0].shape, at.z[0].dtype)
+
+
+def test_random_numbers_that_a_run_does_not_have(backend: Backend) -> None:
+    without = type("WithoutDraws", (Noisy,), {"draws": False})()
+    x = backend.xp.ones((3, 2, 3))
+    for cell, method in ((without, "forward"), (NoisyAtAllTimes(), "__call__")):
+        layer = Recurrent.init(cell, 3, 4, rng=0, dtype="float64", backend=backend)
+        with one_line(RuntimeError, "run.draws has no random numbers in this run: set draws = True", "run.training"):
+            getattr(layer, method)(x)
+    Recurrent.init(NoisyAtAllTimes(), 3, 4, rng=0, dtype="float64", backend=backend).forward(x)
+
+
 def spoiled(base: Any, gradient: str, k: int, factor: float) -> type[Cell]:
     """A cell with one wrong gradient. One that is never written holds the NaN that check_cell puts there."""
 

@@ -353,3 +353,22 @@ def test_wrong_numbers_of_heads() -> None:
         (ValueError, lambda: xrnn.quantize(lstm), "this LSTM has 2 heads: expected a matrix Wh; use free"),
         *((ValueError, lambda s=s: LSTM(*arrays((2, 24), s, (24,))), f"Wh has shape {s}, but this") for s in misfits),
     )
+
+
+# ---- softplus ----
+
+
+def test_softplus_of_extreme_numbers(backend: Backend) -> None:
+    """A NaN of one row stays in this row, and nothing warns; large numbers do not overflow. Warnings are errors."""
+    zeros = [backend.xp.zeros(shape) for shape in ((1, 1), (1, 1), (1,))]
+    zeros[0][...] = 1
+    z = np.array([np.nan, 0, 1, -1, 40, -40, 700, -700, 1e6, -1e6])
+    h = np.where(z > 30, z, np.log1p(np.exp(np.minimum(z, 30))))
+    for fused in (True, False):
+        with use_fused(fused):
+            rnn = RNN(*zeros, nonlinearity="softplus")
+            found = backend.to_numpy(rnn.forward(backend.asarray(z[:, None])))[:, 0]
+            assert_allclose(found, h, rtol=1e-14, atol=0)
+            dx, _ = rnn.backward(backend.xp.ones((len(z), 1)))
+            slope = 1 / (1 + np.exp(np.minimum(-z, 700)))
+            assert_allclose(backend.to_numpy(dx)[:, 0], slope, rtol=1e-9, atol=1e-15)

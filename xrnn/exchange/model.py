@@ -194,7 +194,14 @@ def cell_row(table: Mapping[type[Cell], Row], layer: Any, name: str, format: str
 
 def unknown_cell(layer: Any, name: str, format: str, known: Iterable[Any], remedy: str) -> TypeError:
     """The error for a layer whose cell a format does not have.   known: the cells that it has"""
+    known = [*known]
     names = ", ".join(dict.fromkeys(cell.name for cell in known))
+    if any(type(cell) is type(layer.cell) for cell in known):  # it has the cell with other options
+        options = ", ".join(f"{option}={value!r}" for option, value in vars(layer.cell).items())
+        return TypeError(
+            f"{name} is a {layer.title} with {options}, which {format} does not have; write it to .safetensors, or "
+            f"{remedy}"
+        )
     return TypeError(
         f"{name} is a {layer.title} with the cell {layer.cell.name!r}, which {format} does not have: expected one of "
         f"{names}; write it to .safetensors, or {remedy}"

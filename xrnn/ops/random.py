@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
@@ -32,6 +32,26 @@ class Draws:
     def _next_words(self) -> tuple[int, ...]:
         self._count += 1
         return *self._words, self._count - 1
+
+
+class NoDraws:
+    """In place of `Draws` in a run that has no random numbers. Each use raises RuntimeError."""
+
+    def keep(self, shape: tuple[int, ...], p: float) -> NoReturn:
+        _refuse_draw()
+
+    def normal(self, shape: tuple[int, ...], dtype: Any) -> NoReturn:
+        _refuse_draw()
+
+
+def _refuse_draw() -> NoReturn:
+    raise RuntimeError(
+        "run.draws has no random numbers in this run: set draws = True in the class of the cell, and use run.draws "
+        "only if run.training is True"
+    )
+
+
+NO_DRAWS: Final = NoDraws()
 
 
 def keep(xp: Any, shape: tuple[int, ...], p: float, words: Sequence[int]) -> Array:

@@ -16,6 +16,7 @@ from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.int8 import Int8Matrix
 from xrnn.ops.parts import ALL, columns, segments
 from xrnn.ops.products import Products
+from xrnn.ops.random import NO_DRAWS
 from xrnn.ops.steps import (
     blocks,
     cut,
@@ -56,7 +57,7 @@ def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: b
         params=cell.coefficients(xp, inputs.own),
         training=training,
         constants=cell.constants(xp, inputs.x.dtype),
-        draws=inputs.draws,
+        draws=inputs.draws or NO_DRAWS,
     )
     for states, x_of_chunk, add_of_chunk, z, kept, idle_of_chunk in _operands(trace, x, add, idle, T, length):
         if cell.pointwise:
@@ -136,7 +137,7 @@ def through_time(
         params=coefficients,
         dparams=dparams,
         training=True,
-        draws=inputs.draws,
+        draws=inputs.draws or NO_DRAWS,
     )
     dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # the gradient of the states after the current step
     for steps in chunks:
