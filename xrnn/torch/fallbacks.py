@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
-from xrnn.torch.unsupported import Recorded, Unsupported, in_dynamo
+from xrnn.torch.unsupported import Recorded, Slower, Unsupported, in_dynamo
 
 Reasons: TypeAlias = Counter[str]
 
@@ -38,7 +38,7 @@ def count(reasons: Reasons, what: str, why: Unsupported) -> None:
         reason = f"the gradient: {why}" if what.endswith("the gradient") else str(why)
         is_new = reason not in reasons and len(reasons) < _MOST_REASONS
         reasons[reason if reason in reasons or is_new else _OTHER] += 1
-        if is_new:
+        if is_new and not isinstance(why, Slower):
             level = logging.WARNING
     _log.log(level, "%s runs in PyTorch: %s", what, why)
 

@@ -16,8 +16,8 @@ from xrnn.torch.direction import Direction
 from xrnn.torch.fallbacks import run_original
 from xrnn.torch.joined import side_by_side, stacked
 from xrnn.torch.recurrence import recurrence, refuse_memory, untrainable
-from xrnn.torch.unsupported import Unsupported, casts, check_mode, check_tensor, dynamo_callback, in_dynamo
-from xrnn.torch.weights import are_bfloat16, directions_of, in_float32, mode_of, weights_of
+from xrnn.torch.unsupported import Slower, Unsupported, casts, check_mode, check_tensor, dynamo_callback, in_dynamo
+from xrnn.torch.weights import INFERENCE, are_bfloat16, directions_of, in_float32, mode_of, weights_of
 
 # A replaced forward has other globals, even if functools.wraps gave it the name and module of the original.
 _FORWARDS: Final[list[Any]] = [kind.forward for kind in (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)]
@@ -156,6 +156,8 @@ def _layers(
     if not x.numel() or x.shape[2] != module.input_size:
         raise Unsupported(f"the input is {tuple(x.shape)}")
     weights = weights_of(module)
+    if not convert and lengths is None and INFERENCE not in module.__dict__:
+        _check_repays_packing(module, x, weights)
     if convert and are_bfloat16(weights):
         weights, each = in_float32(module, weights, x)
     else:
@@ -165,6 +167,25 @@ def _layers(
             h, final = _each_layer(module, each, x, states, lengths, weights)
         return untrainable(each[0].mode, [h, *final], [x, *states, *weights])
     return _each_layer(module, each, x, states, lengths, weights)
+
+
+# The kernels read weights in an order of their own. In PyTorch's memory the columns of xrnn's matrices are contiguous,
+# so each call transposes them. For a few steps of few rows this takes longer than PyTorch's products, which use the
+# weights as they lie. Measured on two cores, with one thread and with two, at D and H from 256 to 1024: the kernels are
+# as fast for weights of 2 MiB from 12 steps of one row on, and from 6 steps of three rows; in training from 2 steps on.
+# PyTorch's own LSTM reorders the weights for inference too.
+_WIDE: Final = 2 << 20
+_FEW_ROWS: Final = 4
+
+
+def _check_repays_packing(module: Any, x: Tensor, weights: list[Tensor]) -> None:
+    """Raises Slower for a few steps of few rows with wide weights, unless the weights are frozen."""
+    T, N, _ = x.shape
+    if T >= 12 or N > _FEW_ROWS or weights[0].nbytes + weights[1].nbytes < _WIDE or x.device.type != "cpu":
+        return
+    trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights))
+    if mode_of(module) in ("RNN_TANH", "RNN_RELU", "GRU") and (2 if trains else 12 if N == 1 else 6) > T:
+        raise Slower("few steps of wide weights are faster there; accelerate(model, freeze=True) is for inference")
 
 
 def _each_layer(

@@ -31,6 +31,10 @@ class Recorded(Unsupported):
     """PyTorch records its own operations, as the caller wants: no reason for a warning."""
 
 
+class Slower(Unsupported):
+    """PyTorch is faster for this call. It is counted, but no reason for a warning."""
+
+
 def check_mode() -> None:
     """Raises Unsupported in modes that change or record PyTorch's operations, since kernels bypass these."""
     # This check is first: torch.compile knows it, and would break its graph at the others.
