@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def windows(count: int, sign: float, noise: float = 0.0) -> tuple[HostArray, ...
 def share(count: int, sign: float, noise: float = 0.0) -> tuple[int, float]:
     """The number of the penalty, and the share, of the output layer of this number of series."""
     recent, errors, places = windows(count, sign, noise)
-    ratio = recurrent_part(count, recent, errors, places) / output_layers(states(recent), errors, PENALTIES)
+    ratio = recurrent_part(count, recent, errors, places)[0] / output_layers(states(recent), errors, PENALTIES)
     best = int(np.ptp(ratio, axis=(1, 2)).argmin())
     np.testing.assert_allclose(ratio[best], ratio[best, 0, 0], atol=1e-6)
     return best, float(ratio[best].mean())
@@ -132,13 +133,15 @@ def test_its_share_is_the_part_of_its_gain_in_later_rows_that_is_not_chance() ->
 
 
 def test_without_a_gain_its_share_is_0_in_one_series_and_that_of_trust_in_many() -> None:
-    assert not recurrent_part(1, *windows(1, 0.0, noise=1.0)).any()
-    assert not recurrent_part(1, *windows(1, -1.0)).any()
+    for windows_without_gain in (windows(1, 0.0, noise=1.0), windows(1, -1.0)):
+        V, of_earlier_rows = recurrent_part(1, *windows_without_gain)
+        assert not V.any()
+        assert of_earlier_rows == {}
     assert 0 < share(20, 0.0, noise=3.0)[1] <= 0.1
     assert 0.1 < share(90, 0.0, noise=3.0)[1] <= 0.69
     assert share(90, -1.0)[1] < 0.02
     recent, errors, places = windows(20, 1.0)
-    assert not recurrent_part(20, recent, np.where(places < 0.8, errors, np.nan), places).any()  # no errors to test it
+    assert not recurrent_part(20, recent, np.where(places < 0.8, errors, np.nan), places)[0].any()  # none to test it
 
 
 def mean_errors(model: Model, given: list[HostArray], origins: HostArray) -> tuple[float, float]:
@@ -162,10 +165,38 @@ def test_forecasts_of_many_series_have_smaller_errors_with_it() -> None:
     assert with_it < 0.93 * without_it
 
 
-def test_a_long_chaotic_series_has_a_smaller_error_with_it_and_noise_no_larger_one() -> None:
-    v = np.zeros(330)
-    for t in range(2, 330):
+def henon(rows: int) -> HostArray:
+    v = np.zeros(rows)
+    for t in range(2, rows):
         v[t] = 1 - 1.4 * v[t - 1] ** 2 + 0.3 * v[t - 2]  # (Hénon, 1976)
+    return v
+
+
+def test_the_intervals_are_those_of_the_corrected_forecast() -> None:
+    values = henon(700)
+    fit = fitted([values[:500]], 2)[0]
+    later = OneSeries(Series(values[:, None], None, ""), fit.model)
+    origins = np.arange(500, 698)
+    quantiles = later.quantiles(origins)
+    actual = values[origins[:, None] + np.arange(2)]
+    inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., 2])
+    assert 0.7 < inside.mean() < 0.93
+    error = np.abs(actual - quantiles[..., 1]).mean()
+    assert (quantiles[..., 2] - quantiles[..., 0]).mean() < 6 * error
+
+
+def test_an_earlier_correction_has_seen_no_later_error() -> None:
+    recent, errors, places = windows(20, 1.0)
+    of_earlier_rows = recurrent_part(20, recent, errors, places)[1]
+    assert [*of_earlier_rows] == [0.65, 0.8]
+    other = np.where(places >= 0.65, 3 * errors, errors)
+    changed = recurrent_part(20, recent, other, places)[1]
+    np.testing.assert_allclose(changed[0.65], of_earlier_rows[0.65], rtol=0.02, atol=1e-9)  # the share is of all rows
+    assert np.abs(changed[0.8] - of_earlier_rows[0.8]).max() > 0.01
+
+
+def test_a_long_chaotic_series_has_a_smaller_error_with_it_and_noise_no_larger_one() -> None:
+    v = henon(330)
     with_it, without_it = mean_errors(fitted([v[:300]], 2)[0].model, [v], np.arange(300, 329))
     assert with_it < 0.6 * without_it
     noise = RNG(0).normal(size=330)
@@ -200,10 +231,10 @@ def test_windows_to_learn_from_are_limited(
 ) -> None:
     seen: list[tuple[HostArray, HostArray]] = []
 
-    def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArray) -> HostArray:
+    def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArray) -> tuple[HostArray, Any]:
         assert n == count
         seen.append((errors, places))
-        return np.zeros((101, horizon))
+        return np.zeros((101, horizon)), {}
 
     for name, value in (("recurrent_part", recurrent_part), ("_MOST_WINDOWS", most), ("_MOST_AHEAD", ahead)):
         monkeypatch.setattr(f"xrnn.series.forecast.fit.{name}", value)

@@ -13,7 +13,7 @@ from tests.series.forecast.tiny import TINY, fit_of, forecast_of, forecaster_of,
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError
 from xrnn.series.forecast.fit import backtest, fit_series
-from xrnn.series.forecast.series import fill, mase_divisor
+from xrnn.series.forecast.series import OneSeries, fill, mase_divisor
 from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
@@ -101,3 +101,58 @@ def test_the_known_columns_of_a_series_that_does_not_change_may_be_empty() -> No
     short = np.array([[2.0, np.nan], [2.0, np.nan]])
     _, one = fit_series([series(columns), series(short)], settings_of(**TINY, target="v", known="k"))
     np.testing.assert_array_equal(one.median, 2)
+
+
+def test_a_walk_beside_series_that_grow_by_a_percentage_does_not_grow_so() -> None:
+    """Logarithms help the others. The changes of the walk do not grow with its level: they hold for it no longer."""
+    t = np.arange(120)
+    for seed in range(314, 326):
+        rng = np.random.default_rng(seed)
+        steps = rng.uniform(0.2, 0.8) + rng.standard_normal(29) * rng.uniform(0.3, 1.5)
+        walk = 1.7 + np.append(0, steps).cumsum()
+        rng = np.random.default_rng(seed + 1000)
+        others = [
+            100 + 20 * np.sin(2 * np.pi * t / 12) + 3 * rng.standard_normal(120),
+            rng.poisson(6, 100) + 0.0,
+            50 + rng.standard_normal(90).cumsum(),
+            10 * np.exp(0.02 * t[:80] + 0.05 * rng.standard_normal(80)),
+        ]
+        forecast = Forecaster(horizon=12).fit([walk, *others]).predict()[0]
+        assert forecast.max() < walk.max() + 0.9 * np.ptp(walk), seed
+        assert forecast.min() > walk.min() - 0.9 * np.ptp(walk), seed
+
+
+def test_a_model_of_logarithms_takes_those_of_growth_by_a_percentage_only() -> None:
+    rng, t = np.random.default_rng(76_000), np.arange(96)
+    growing = np.exp(0.03 * t + 0.3 * np.sin(np.pi * t / 6) + 0.1 * rng.standard_normal(96))
+    walk = 2 + np.maximum.accumulate(0.5 * t + rng.standard_normal(96).cumsum().clip(0))
+    one = fit_of(growing, season=12)
+    assert one.model.log
+    assert one.log
+    assert not OneSeries(series(walk), one.model).log
+
+
+def panels() -> list[HostArray]:
+    """Series that are exact for some rows, so that errors there are rounding; or noisy, with a late start."""
+    t, rng = np.arange(60.0), np.random.default_rng(77_000)
+    growth_of = [10 * np.exp(0.02 * t + 0.05 * rng.standard_normal(60)) for _ in range(3)]
+    late = 10 * np.exp(0.02 * t)
+    late[:40] = np.nan
+    exact = [5 + 0.5 * t, np.resize([1.0, 2, 5, 3], 60), late]
+    late_and_noisy = np.where(t < 35, np.nan, growth_of[2])
+    return [
+        np.array(exact),
+        np.array([*growth_of, np.where(t < 30, 100.0, 3 * growth_of[0])]),
+        np.array([*growth_of[:2], late_and_noisy]),
+    ]
+
+
+@pytest.mark.parametrize("factor", [256.0, 1e-3])
+def test_the_forecast_of_a_multiple_is_the_multiple_of_the_forecast(factor: float) -> None:
+    for panel in panels():
+        for season in (1, 12):
+            plain, of_multiple = (
+                Forecaster(horizon=6, season=season).fit(values).predict_quantiles()
+                for values in (panel, factor * panel)
+            )
+            np.testing.assert_allclose(of_multiple / factor, plain, rtol=1e-4)

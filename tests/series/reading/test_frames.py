@@ -490,3 +490,35 @@ def test_a_column_of_dates_holds_the_times_without_a_name() -> None:
     np.testing.assert_array_equal(got.predict(), named.predict())
     assert [*got.predict().index] == [*QUARTERS[40:43]]
     assert Forecaster(**SMALL).fit(X[3:]).model_.step == "3 months"  # the only other column is the target
+
+
+def test_a_panel_with_a_late_starter_is_forecast_the_same_in_any_form(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(78_000)
+    panel = growth(40) * np.array([[1.0], [3], [0.2]]) * np.exp(0.05 * rng.standard_normal((3, 40)))
+    panel[1, :25] = np.nan
+    wide = pandas.DataFrame(panel.T, QUARTERS[:40], columns=["a", "b", "c"])
+    long = wide.melt(ignore_index=False, var_name="shop", value_name="sold")
+    expected = Forecaster(**SMALL).fit(panel).predict_quantiles()
+
+    def check(got: Any) -> None:
+        np.testing.assert_allclose(np.reshape(got, expected.shape), expected, rtol=1e-9)
+
+    check(Forecaster(**SMALL).fit([each[~np.isnan(each)] for each in panel]).predict_quantiles())
+    check(Forecaster(**SMALL).fit(wide).predict_quantiles().to_numpy().reshape(3, 3, 3).swapaxes(0, 1))
+    for table in (long, long.dropna()):
+        check(Forecaster(**SMALL, id="shop").fit(table).predict_quantiles().iloc[:, -3:].to_numpy(float))
+        table.to_csv("long.csv", index_label="day")
+        check(of_command(capsys, "long.csv", "--id", "shop"))
+    for name, values in wide.items():
+        np.save(f"{name}.npy", values.to_numpy()[:, None])
+        values.to_csv(f"{name}.csv", index_label="day", header=["sold"])
+    for kind in ("npy", "csv"):
+        check(of_command(capsys, *(f"{name}.{kind}" for name in wide)))
+
+
+def of_command(capsys: pytest.CaptureFixture[str], *words: str) -> list[list[float]]:
+    """The quantiles of each step that `xrnn forecast` prints."""
+    capsys.readouterr()
+    assert main(["forecast", *words, "--horizon", "3", "--season", "4", "--json", "--overwrite"]) == 0
+    steps = json.loads(capsys.readouterr().out)["forecast"]
+    return [list(step["quantiles"].values()) for step in steps]

@@ -13,8 +13,8 @@ import numpy as np
 
 from xrnn.files import printable
 from xrnn.series.errors import DataError
-from xrnn.series.forecast.linear import FAR, effect_of, linear_part
-from xrnn.series.forecast.recurrent import EQUAL, UNITS, recurrent_part
+from xrnn.series.forecast.linear import FAR, affine, effect_of, linear_part
+from xrnn.series.forecast.recurrent import EQUAL, UNITS, recurrent_part, states
 from xrnn.series.forecast.series import (
     LEAST_ROWS,
     TOO_FEW,
@@ -45,11 +45,15 @@ Scores = dict[str, dict[str, Any]]  # by method and name, see `Backtest`
 
 
 class Test(NamedTuple):
-    """Forecasts (N, F) of a series at left-out origins (N,), without the effect of the columns."""
+    """Forecasts (N, F) of a series at left-out origins (N,), without the effect of the columns.
+
+    recent   (N, 48, 2), what the recurrent part reads, see `smoothing.with_errors`; empty in tests of the linear part
+    """
 
     series: PreparedSeries
     origins: HostArray
     forecasts: HostArray
+    recent: HostArray
 
 
 class LinearFit(NamedTuple):
@@ -95,8 +99,8 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
     has_dates = all(isinstance((one.times or [0])[0], datetime) for one in series)
     fit = _chosen(prepared, setup, step.calendar(max(rows)) if step and has_dates else "")
     smoothing, tests = _share_of_smoothing(fit)
-    spread, offsets = _intervals(fit.series, tests, settings.levels)
-    recurrent = _recurrent(fit, smoothing)
+    recurrent, tests = _recurrent(fit, smoothing, tests)
+    spread, offsets = _intervals(tests, settings.levels)
     model = Model(
         **vars(fit.series[0].setup),
         linear=fit.linear,
@@ -166,7 +170,8 @@ def _chosen(series: Sequence[PreparedSeries], setup: Setup, calendar: str) -> Li
 
     The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then
     smaller, or equal within 5 %: intervals of logarithms grow with the level, as errors of most growing series do. It
-    has calendar columns if they lower these errors by more than 5 %.
+    forecasts the values of a series whose changes do not grow with its level. It has calendar columns if they lower
+    these errors by more than 5 %.
 
     calendar   the name of the calendar columns to try; empty for none
     """
@@ -176,8 +181,12 @@ def _chosen(series: Sequence[PreparedSeries], setup: Setup, calendar: str) -> Li
 
     best = fit(setup)
     values = [one.seen for one in best.series]
-    if all((seen > 0).all() for seen in values) and sum(map(_jumps, values)) <= len(values) / 2:
-        setup_of_logs = replace(setup, log=True)
+    setup_of_logs = replace(setup, log=True)
+    if (
+        all((seen > 0).all() for seen in values)
+        and sum(map(_jumps, values)) <= len(values) / 2
+        and any(one.with_setup(setup_of_logs).log for one in best.series)
+    ):
         fit_of_logs = fit(setup_of_logs)
         if fit_of_logs.error < EQUAL * best.error:
             best, setup = fit_of_logs, setup_of_logs
@@ -219,7 +228,7 @@ def _linear_fit(series: Sequence[PreparedSeries]) -> LinearFit:
     tests = []
     for one, at, of_series in zip(used, origins, forecasts, strict=True):
         left_out = ~np.isnan(of_series[:, 0])
-        tests.append(Test(one, at[left_out], of_series[left_out]))
+        tests.append(Test(one, at[left_out], of_series[left_out], np.zeros((0, 0, 2))))
     return LinearFit(used, linear, tests, _mean_error(tests))
 
 
@@ -237,29 +246,21 @@ def _share_of_smoothing(fit: LinearFit) -> tuple[float, list[Test]]:
 
     for the ratio r of its mean error to that of exponential smoothing on n left-out windows.
     """
-    smoothed = [test._replace(forecasts=test.series.smoothed(test.origins)[0]) for test in fit.tests]
+    smoothed = [_smoothed(test.series, test.origins) for test in fit.tests]
     n, error = sum(len(test.origins) for test in fit.tests), _mean_error(smoothed)
     # Without tests, and for rows that do not change, whose MASE is unknown: exponential smoothing alone.
     share = confidence(n) * preference(fit.error**2, error**2) if np.isfinite(error) else 0.0
     w = round(float(1 - share), 2)
     return w, [
-        test._replace(forecasts=w * other.forecasts + (1 - w) * test.forecasts)
+        other._replace(forecasts=w * other.forecasts + (1 - w) * test.forecasts)
         for test, other in zip(fit.tests, smoothed, strict=True)
     ]
 
 
-def _intervals(
-    series: Sequence[PreparedSeries], tests: Sequence[Test], levels: tuple[float, ...]
-) -> tuple[float, HostArray]:
-    """The spread and the offsets of the quantiles, from the errors of the tests.
-
-    If they are few, the errors are those of exponential smoothing in the last half of the rows: it learns nothing, so
-    it has not seen the values that it forecasts.
-    """
-    if sum(len(test.origins) for test in tests) < _FEW:
-        tests = [Test(one, one.last_half, one.smoothed(one.last_half)[0]) for one in series]
-    errors = np.concatenate([(one.actual(at) - forecasts) / one.unit for one, at, forecasts in tests])
-    reach = np.concatenate([one.reach(at) for one, at, _ in tests])
+def _intervals(tests: Sequence[Test], levels: tuple[float, ...]) -> tuple[float, HostArray]:
+    """The spread and the offsets of the quantiles, from the errors of the tests."""
+    errors = np.concatenate([(one.actual(at) - forecasts) / one.unit for one, at, forecasts, _ in tests])
+    reach = np.concatenate([one.reach(at) for one, at, *_ in tests])
     spread = spread_of(errors, reach)
     return spread, quantile_offsets(errors / (1 + spread * reach), levels)
 
@@ -315,8 +316,20 @@ def _widths(mean: HostArray, count: HostArray) -> HostArray:
     return np.maximum(height + max(slope, 0.0) * apart, least)
 
 
-def _recurrent(fit: LinearFit, smoothing: float) -> HostArray:
-    """The recurrent part, from windows in the last half of the rows; fewer of each series if there are more."""
+def _smoothed(one: PreparedSeries, origins: HostArray) -> Test:
+    forecasts, recent = one.smoothed(origins)
+    return Test(one, origins, forecasts, recent.astype(np.float32))
+
+
+def _recurrent(fit: LinearFit, smoothing: float, tests: Sequence[Test]) -> tuple[HostArray, list[Test]]:
+    """The recurrent part, from windows in the last half of the rows; fewer of each series if there are more.
+
+    Also the tests from which the intervals come. If the given ones are few, these are forecasts of exponential
+    smoothing in the last half of the rows: it learns nothing, so it has not seen the values that it forecasts. If there
+    is a recurrent part, they are corrected by it: see `_corrected`.
+    """
+    if sum(len(test.origins) for test in tests) < _FEW:
+        tests = [_smoothed(one, one.last_half) for one in fit.series]
     setup = fit.series[0].setup
     long = [one for one in fit.series if one.cut > setup.least_rows]
     most = max(min(_MOST_WINDOWS, _MOST_AHEAD // setup.horizon) // max(len(long), _LEAST_SERIES), 1)
@@ -328,8 +341,28 @@ def _recurrent(fit: LinearFit, smoothing: float) -> HostArray:
         places = (at[:, None] + np.arange(setup.horizon)) / one.cut
         windows.append((recent, (one.actual(at) - forecasts) / one.unit, places))
     if not windows:
-        return np.zeros((UNITS + 1, setup.horizon))
-    return recurrent_part(len(long), *map(np.concatenate, zip(*windows, strict=True)))
+        return np.zeros((UNITS + 1, setup.horizon)), [*tests]
+    recurrent, of_earlier_rows = recurrent_part(len(long), *map(np.concatenate, zip(*windows, strict=True)))
+    return recurrent, _corrected(tests, of_earlier_rows) if recurrent.any() else [*tests]
+
+
+def _corrected(tests: Sequence[Test], recurrent: dict[float, HostArray]) -> list[Test]:
+    """The tests after the first split of the rows, corrected by the recurrent part of the last split before each.
+
+    If they are few, also the tests before the first split, which nothing corrects.
+
+    recurrent   (H + 1, F) by split: see `recurrent_part`
+    """
+    parts = [np.searchsorted([*recurrent], test.origins / test.series.cut, side="right") for test in tests]
+    uses_all = sum(np.count_nonzero(part) for part in parts) < _FEW
+    corrected = []
+    for (one, origins, forecasts, recent), part in zip(tests, parts, strict=True):
+        h, plain = states(recent), np.zeros_like(forecasts)
+        corrections = np.stack([plain, *(one.unit * affine(h, V) for V in recurrent.values())])
+        used = (part > 0) | uses_all
+        values = forecasts + corrections[part, np.arange(len(part))]
+        corrected.append(Test(one, origins[used], values[used], recent[used]))
+    return corrected
 
 
 class Backtest(NamedTuple):

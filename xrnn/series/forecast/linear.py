@@ -16,6 +16,7 @@ _PENALTIES: Final = 10.0 ** np.arange(-1, 5)
 _SPLITS: Final = np.linspace(0.35, 1, 7)  # shares of the rows
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
 _MOST_LAGS: Final = 512
+_ROUNDING: Final = 1e-6  # errors below this share of the values are rounding: they are computed in float32
 _TOLERATED: Final = 1.5  # median errors: larger ones count less in a robust regression
 _REPEATS: Final = 30
 # Limit on the multiply-adds of repeating a one-step forecast. Above it, candidates are only solved directly.
@@ -94,6 +95,7 @@ def linear_part(
     sums = np.zeros((C + F + 1, C + F + 1))  # the moments of all windows before the split
     one_step_sums = np.zeros((C + 2, C + 2))
     errors: HostArray | None = None  # of each candidate, over the splits so far; None before the first test
+    rounding = 0.0  # the part of these errors that is rounding
     forecasts = np.full(ahead.shape, np.nan)
     for split in range(len(_SPLITS)):
         new = complete & (solved_from == split)
@@ -111,12 +113,13 @@ def linear_part(
         if errors is None:
             errors = np.zeros(y.shape[1])
         else:
-            forecasts[tested] = by_errors(errors) @ y
+            forecasts[tested] = by_errors(errors, rounding) @ y
         size = np.abs(y - ahead[tested, None].astype(np.float32)).mean(axis=2)
         errors = errors + (scale[tested] * size).sum(axis=0)
+        rounding += _ROUNDING * float((scale[tested] * np.abs(ahead[tested]).mean(axis=1, keepdims=True)).sum())
     W = np.zeros((C + 1, F))
     if errors is not None:
-        for weight, M in zip(by_errors(errors), candidates(sums, one_step_sums, season), strict=True):
+        for weight, M in zip(by_errors(errors, rounding), candidates(sums, one_step_sums, season), strict=True):
             if weight:  # a map without weight may be infinite
                 W += weight * M
     return W, forecasts

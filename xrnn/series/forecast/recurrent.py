@@ -20,11 +20,14 @@ _LARGEST_INPUT_WEIGHT: Final = 0.5
 _PENALTIES: Final = (3.0, 0.3, 0.03, 3e-3, 3e-4)
 EQUAL: Final = 1.05  # errors count as equal if their ratio is smaller
 _LARGEST_ERROR: Final = 4.0  # in median errors of its step ahead: larger ones are clipped
+_SPLITS: Final = (0.65, 0.8)  # shares of the rows: forecasts of the later ones are corrected by the earlier ones
 _TEST_FROM: Final = 0.8  # share of the rows: errors of the later ones test what the earlier ones gave
 _BATCH: Final = 1024
 
 
-def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArray) -> HostArray:
+def recurrent_part(
+    n: int, recent: HostArray, errors: HostArray, places: HostArray
+) -> tuple[HostArray, dict[float, HostArray]]:
     """s · V (H + 1, F), with V from all windows of n series, and the share s in steps of 0.01:
 
         s = max(1 - v / (g² (k / F - 1)), min(2 w, 1) n² / (n² + 60²)),   w = 1 / (1 + r¹⁶)
@@ -39,6 +42,8 @@ def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArr
     λ is the largest penalty whose error in the test is within 5 % of the least. V is 0 if there are no errors to solve
     or to test it.
 
+    Also, for each split of the rows, s · V with V solved on the windows before the split only; none if V is 0.
+
     recent   (N, 48, 2): see `smoothing.with_errors`
     errors   (N, F), of the forecasts without the recurrent part, in units of the series; NaN if unknown
     places   (N, F), of the steps ahead, as shares of the rows
@@ -49,7 +54,7 @@ def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArr
     tested &= places[:, 0] >= _TEST_FROM
     V = np.zeros((UNITS + 1, F))
     if not solved.any() or not tested.any():
-        return V
+        return V, {}
     h = states(recent)
     maps = [V, *output_layers(h[solved], early[solved], _PENALTIES)]
     size = np.array([np.nanmean(np.abs(errors[tested] - affine(h[tested], each)), axis=1) for each in maps])
@@ -60,7 +65,16 @@ def recurrent_part(n: int, recent: HostArray, errors: HostArray, places: HostArr
     if gain.mean() > 0 and independent > 1:
         share = max(share, 1 - gain.var() / (gain.mean() ** 2 * (independent - 1)))
     share = round(float(share), 2)
-    return share * output_layers(h, errors, _PENALTIES[best : best + 1])[0] if share else V
+    if not share:
+        return V, {}
+    penalty = _PENALTIES[best : best + 1]
+    of_earlier_rows = {}
+    for split in _SPLITS:
+        before = np.where(places < split, errors, np.nan)
+        known = ~np.isnan(before).all(axis=1)
+        if known.any():
+            of_earlier_rows[split] = share * output_layers(h[known], before[known], penalty)[0]
+    return share * output_layers(h, errors, penalty)[0], of_earlier_rows
 
 
 def output_layers(h: HostArray, errors: HostArray, penalties: Sequence[float]) -> HostArray:

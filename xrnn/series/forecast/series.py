@@ -26,6 +26,7 @@ _LEAST_SCALE: Final = 0.05  # of the series' deviation: a context without change
 _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
 _ROUNDING: Final = 1e-6
 _UNSURE: Final = 4  # rows after a possible outlier, in which they may show that it is none
+_AMOUNTS: Final = 1.25  # see `PreparedSeries._grows_by_amounts`
 _REACH: Final = 3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the past range
 TOO_FEW: Final = "too few rows, missing or equal values"
 
@@ -161,15 +162,26 @@ class PreparedSeries:
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
         self.mase_divisor = mase_divisor(past, setup.season)
-        if setup.log:
-            past = np.log(np.where(past > 0, past, np.nan))
+        in_logs = np.log(np.where(past > 0, past, np.nan))
+        takes_logs = setup.log and not self._grows_by_amounts(in_logs)
+        if takes_logs:
+            past = in_logs
         known = past[~np.isnan(past)]
         self.deviation = float(known.std()) if known.size else 0.0
         usable = self.deviation >= _LEAST_DEVIATION
         self.unit = float(np.nan_to_num(mase_divisor(past, setup.season))) if usable else 0.0
         self.flawed = self.unit == 0
-        self.log = setup.log and not self.flawed
+        self.log = takes_logs and not self.flawed
         self.values: HostArray = self._scaled(target)
+
+    def _grows_by_amounts(self, logs: HostArray) -> bool:
+        """Whether its changes do not grow with its level, so that a forecast of its logarithms would grow too fast.
+
+        The mean change of the logarithms, times the mean of the values, is the mean change of the values if a change
+        is a share of the level; it is larger if changes are as large at a low level as at a high one.
+        """
+        change = mase_divisor(logs, self.setup.season)
+        return change > 0 and bool(change * self.seen.mean() > _AMOUNTS * self.mase_divisor)
 
     def _scaled(self, target: HostArray) -> HostArray:
         """These values of the target, or their logarithms."""

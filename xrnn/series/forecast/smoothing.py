@@ -21,6 +21,8 @@ _SEASONS: Final = 8
 _MOST_ROWS: Final = 8 * 168  # read by the members, so that time and memory do not grow with longer seasons
 _POWER: Final = 16
 _LARGEST_RATIO: Final = 1e15  # of errors: its power is finite
+# Errors below this share of the values count as equal: they are rounding, which differs if the values are multiplied.
+_ROUNDING: Final = 1e-10
 _BEYOND: Final = 1.25  # the factor by which a forecast of logarithms may leave the range of the values
 _FEW: Final = 60  # with this number of rows or windows, `confidence` is ½
 _FIRST_ROWS: Final = 3  # whose mean is the first level of damped trends
@@ -84,9 +86,12 @@ def preference(error: Any, other: Any) -> Any:
     return 1 / (1 + np.minimum(error / np.maximum(other, 1e-300), _LARGEST_RATIO) ** _POWER)
 
 
-def by_errors(errors: HostArray) -> HostArray:
-    """Weights w ∝ 1 / error¹⁶ with the sum 1: both (…, M)."""
-    e = errors + 1e-300  # not 0
+def by_errors(errors: HostArray, rounding: Any) -> HostArray:
+    """Weights w ∝ 1 / error¹⁶ with the sum 1: both (…, M).
+
+    rounding   (…, 1) or a number: the size of errors that are rounding only, so that their order is chance
+    """
+    e = errors + rounding + 1e-300  # not 0
     w: HostArray = (e.min(axis=-1, keepdims=True) / e) ** _POWER
     w /= w.sum(axis=-1, keepdims=True)
     return w
@@ -146,7 +151,7 @@ def _seasons(detrended: HostArray, season: int) -> HostArray:
 
 
 def _average(x: HostArray, horizon: int) -> tuple[HostArray, ...]:
-    """Σ w (level + (φ + φ² + … + φʰ) · trend), for each step ahead h: (N, F); Σ w · error (N,).
+    """Σ w (level + (φ + φ² + … + φʰ) · trend), for each step ahead h: (N, F); Σ w · error + rounding (N,).
 
     w ∝ 1 / error¹⁶ in each kind of members, with the sum 0.45 for constant trends, 0.55 for others. Also returns the
     values of the last rows (N, up to 48) minus their forecasts one step ahead, with the same w; 0 before the first row.
@@ -156,12 +161,13 @@ def _average(x: HostArray, horizon: int) -> tuple[HostArray, ...]:
     levels, trends = _states(x)
     reach = np.cumsum(_MEMBERS[:, 2] ** np.arange(1, horizon + 1)[:, None], axis=0)  # (F, M)
     errors = _errors(x, levels, trends, reach)
-    constant, other = (by_errors(each) for each in np.split(errors, [len(_CONSTANT)], axis=1))
+    rounding = _ROUNDING * np.nanmax(np.abs(x), axis=1, keepdims=True)
+    constant, other = (by_errors(each, rounding) for each in np.split(errors, [len(_CONSTANT)], axis=1))
     w = np.concatenate([_CONSTANT_SHARE * constant, (1 - _CONSTANT_SHARE) * other], axis=1)
     y: HostArray = (w * levels[-1]).sum(axis=1, keepdims=True) + (w * trends[-1]) @ reach.T
     last = slice(-min(_RECENT, x.shape[1]) - 1, -1)
     one = np.einsum("rnm,nm->nr", levels[last], w) + np.einsum("rnm,nm->nr", trends[last], w * _MEMBERS[:, 2])
-    return y, (w * errors).sum(axis=1), np.nan_to_num(x[:, -one.shape[1] :] - one)
+    return y, (w * errors).sum(axis=1) + rounding[:, 0], np.nan_to_num(x[:, -one.shape[1] :] - one)
 
 
 def _states(x: HostArray) -> tuple[HostArray, HostArray]:
