@@ -234,3 +234,29 @@ def test_errors() -> None:
         (SettingsError, fitting([growth(40)], horizon=0), "horizon is 0: expected a whole number from 1"),
         (ValueError, lambda: not_fitted.set_params(size=1), "size is no parameter of Forecaster: expected horizon"),
     )
+
+
+def test_fewer_rows_than_the_model_reads_are_named_and_have_wider_intervals(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each part of a long series is forecast from its last rows alone: the intervals hold their share of the values."""
+    rng, t = np.random.default_rng(79_000), np.arange(480)
+    values = 100 + 25 * np.sin(np.pi * t / 6) + 0.3 * rng.standard_normal(480).cumsum() + 3 * rng.standard_normal(480)
+    forecaster = Forecaster(horizon=6, season=12).fit([values[:240]])
+    (context,) = forecaster.model_.widening.shape
+    assert context == 36
+    for rows in (4, 8, 12, 14, 24):
+        ends = range(250, 474, 6)
+        with pytest.warns(UserWarning, match="wider intervals for 38 of 38 series .*fewer rows than the 36 that the"):
+            quantiles = forecaster.predict_quantiles([values[end - rows : end] for end in ends])
+        actual = np.stack([values[end : end + 6] for end in ends])
+        inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., 2])
+        assert inside.mean() > 0.7, rows
+    forecaster.predict([values[:36]])  # no warning
+    forecaster.save("f")
+    Path("short.csv").write_text("".join(f"{v}\n" for v in values[:20]))
+    assert main(["predict", "f", "short.csv"]) == 0
+    assert capsys.readouterr().err == (
+        "wider intervals for 1 of 1 series (short.csv): fewer rows than the 36 that the model reads; "
+        "give the complete history\n"
+    )

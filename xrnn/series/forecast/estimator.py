@@ -26,14 +26,22 @@ from xrnn.series.steps import show
 _MOST_NAMED: Final = 5  # outliers of a series
 
 
-def listed(what: str, names: Sequence[str], count: int) -> str:
-    """A line: which of `count` series are `what`, since they have too few rows; empty if none is."""
-    return f"{what} {len(names):,} of {count:,} series ({quoted(', '.join(names))}): {TOO_FEW}" if names else ""
+def listed(what: str, names: Sequence[str], count: int, why: str = TOO_FEW) -> str:
+    """A line: which of `count` series are `what`, and why; empty if none is."""
+    return f"{what} {len(names):,} of {count:,} series ({quoted(', '.join(names))}): {why}" if names else ""
 
 
 def naive_forecasts(series: Sequence[OneSeries]) -> str:
     """A line: which forecasts are naive; empty if none is."""
     return listed("naive forecasts for", [each.id for each in series if each.flawed], len(series))
+
+
+def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
+    """Lines about series to predict: which have fewer rows than the model reads, and which values count little."""
+    short = [each.id for each in series if each.is_short and not each.flawed]
+    why = f"fewer rows than the {series[0].model.context} that the model reads; give the complete history"
+    line = listed("wider intervals for", short, len(series), why)
+    return [line, *outlier_lines(series)] if line else outlier_lines(series)
 
 
 def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
@@ -186,7 +194,7 @@ class Forecaster(Estimator):
         model = self._fitted_model
         series, form = self._read(X, known, model.horizon, model.known)
         forecasts = self._forecasts(series, stacklevel=4)
-        for line in outlier_lines(forecasts) if X is not None else []:
+        for line in notes_on_new(forecasts) if X is not None else []:
             warnings.warn(line, stacklevel=3)
         if form:
             return form.values(forecasts, level)
@@ -278,7 +286,9 @@ class Forecaster(Estimator):
         has_linear = model.linear.shape == (model.context + 1, F) and 1 <= model.season <= model.context
         has_scale = (model.known_scale.deviation > 0).all()
         has_names = names is None or [*map(type, names)] == [str] * (1 + model.known)
-        if not (has_linear and has_scale and has_names and model.levels == levels and isinstance(model.step, str)):
+        has_widening = model.widening.shape == (model.context,) and (model.widening >= 1).all()
+        fits = has_linear and has_scale and has_names and has_widening
+        if not (fits and model.levels == levels and isinstance(model.step, str)):
             raise ValueError("model_ has a linear part, a scale, names or levels that do not fit")
         values = np.column_stack([np.arange(1.0, rows + 1), np.tile(model.known_scale.mean, (rows, 1))])
         days = np.arange(rows + F).astype("M8[D]").astype("M8[s]").tolist()

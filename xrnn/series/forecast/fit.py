@@ -39,6 +39,8 @@ _INDEPENDENT: Final = 1.25  # independent errors in a window: those of overlappi
 _SYMMETRIC: Final = 5  # the weight of offsets of equal size above and below, in independent windows
 _MOST_WINDOWS: Final = 20_000  # of all series, that the recurrent part is learnt from
 _MOST_AHEAD: Final = 200_000  # values ahead of these windows
+_ORIGINS: Final = 16  # of forecasts from fewer rows
+_LARGEST_LEVEL: Final = 0.9  # of the quantiles of their errors
 _LEAST_SERIES: Final = 20  # of fewer series, no more windows of each are used
 
 Scores = dict[str, dict[str, Any]]  # by method and name, see `Backtest`
@@ -109,7 +111,9 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
         levels=settings.levels,
         offsets=offsets,
         spread=spread,
+        widening=np.ones(setup.context),
     )
+    model = replace(model, widening=_widening(fit.series, model))
     fitted = [OneSeries(one.given, model, one.cut, one.outliers) for one in prepared]
     for one, start in zip(fitted, skipped, strict=True):
         one.skipped = start
@@ -349,20 +353,58 @@ def _recurrent(fit: LinearFit, smoothing: float, tests: Sequence[Test]) -> tuple
 def _corrected(tests: Sequence[Test], recurrent: dict[float, HostArray]) -> list[Test]:
     """The tests after the first split of the rows, corrected by the recurrent part of the last split before each.
 
-    If they are few, also the tests before the first split, which nothing corrects.
+    If they are few, all tests without a correction: it was chosen on these rows, so few errors would look too small.
 
     recurrent   (H + 1, F) by split: see `recurrent_part`
     """
     parts = [np.searchsorted([*recurrent], test.origins / test.series.cut, side="right") for test in tests]
-    uses_all = sum(np.count_nonzero(part) for part in parts) < _FEW
+    if sum(np.count_nonzero(part) for part in parts) < _FEW:
+        return [*tests]
     corrected = []
     for (one, origins, forecasts, recent), part in zip(tests, parts, strict=True):
         h, plain = states(recent), np.zeros_like(forecasts)
         corrections = np.stack([plain, *(one.unit * affine(h, V) for V in recurrent.values())])
-        used = (part > 0) | uses_all
+        used = part > 0
         values = forecasts + corrections[part, np.arange(len(part))]
         corrected.append(Test(one, origins[used], values[used], recent[used]))
     return corrected
+
+
+def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
+    """By what factor (C,) the intervals of a series with fewer rows than the context must be wider.
+
+    Errors of forecasts from the last n rows before some origins, in units of these rows, are compared with errors of
+    forecasts from all rows before them: the factor is the ratio of their quantiles, at least 1. It is measured for some
+    numbers of rows, and is linear between them. A smaller number never has a smaller factor.
+    """
+    F, C = model.horizon, model.context
+    long = [one for one in series if one.cut > C + F]
+    long = long[:: -(-len(long) // _ORIGINS)] if long else []
+    lengths = np.unique([2, 4, *np.geomspace(4, C, 4).astype(int), model.season + 1]).clip(2, C)
+    errors: dict[int, list[HostArray]] = {int(n): [] for n in lengths}
+    of_all = []
+    for one in long:
+        for origin in np.linspace(max(C, one.cut // 2), one.cut - F, -(-_ORIGINS // len(long))).astype(int):
+            if np.isnan(one.values[origin - C : origin + F]).any():
+                continue
+            of_all.append(_relative_errors(one, 0, origin, model))
+            for n, of_n in errors.items():
+                of_n.append(_relative_errors(one, origin - n, origin, model))
+    level = min(model.levels[-1] - model.levels[0], _LARGEST_LEVEL)
+    quantiles = [np.nanquantile(np.append(of_n, 0), level) for of_n in (of_all, *errors.values())]
+    factors = np.array(quantiles[1:]) / max(quantiles[0], 1e-300) if quantiles[0] > 0 else np.ones(len(lengths))
+    factors = np.maximum.accumulate(factors[::-1].clip(1))[::-1]
+    return np.interp(np.arange(C), lengths, factors)
+
+
+def _relative_errors(one: PreparedSeries, start: int, origin: int, model: Model) -> HostArray:
+    """The errors (F,) of a forecast from the rows from `start` to `origin`, in widths; NaN if it is naive."""
+    part = OneSeries(one.given.part(start, origin + model.horizon), model, origin - start)
+    at = np.array([part.cut])
+    if part.flawed:
+        return np.full(model.horizon, np.nan)
+    actual = part.ahead(part.values - part.effect[: len(part.values)], at)
+    return np.abs(actual - part.plain(at))[0] / part.width(at)[0]
 
 
 class Backtest(NamedTuple):

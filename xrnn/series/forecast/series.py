@@ -26,7 +26,7 @@ _LEAST_SCALE: Final = 0.05  # of the series' deviation: a context without change
 _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from the mean of training are refused
 _ROUNDING: Final = 1e-6
 _UNSURE: Final = 4  # rows after a possible outlier, in which they may show that it is none
-_AMOUNTS: Final = 1.25  # see `PreparedSeries._grows_by_amounts`
+_AMOUNTS: Final = 1.3  # see `PreparedSeries._grows_by_amounts`
 _REACH: Final = 3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the past range
 TOO_FEW: Final = "too few rows, missing or equal values"
 
@@ -82,7 +82,8 @@ class Model(Setup):
 
     `smoothed` is the forecast of exponential smoothing, z (C,) the context scaled by its own level and scale, and h
     (H,) the last state of a GRU that read the recent errors of exponential smoothing. They are computed without the
-    effect of the columns, of logarithms if `log`. A quantile is the forecast + unit · (1 + spread · reach) · offset.
+    effect of the columns, of logarithms if `log`. A quantile is the forecast + width · offset, with the width
+    unit · (1 + spread · reach) · widening.
 
     linear          (C + 1, F), 0 if there is no linear part
     smoothing       the share of exponential smoothing
@@ -90,6 +91,7 @@ class Model(Setup):
     levels          the Q quantiles, with the median
     offsets         (F, Q), the distances of the quantiles from the forecast, in units of a series; 0 for the median
     spread          how much an interval widens for a reach of 1: the reach is the size of the effect of known columns
+    widening        (C,), by the number of rows of a series that has fewer than the context; otherwise 1
     """
 
     linear: HostArray = field(repr=False)
@@ -98,6 +100,7 @@ class Model(Setup):
     levels: tuple[float, ...]
     offsets: HostArray = field(repr=False)
     spread: float
+    widening: HostArray = field(repr=False)
 
 
 def fill(values: HostArray, season: int) -> HostArray:
@@ -162,10 +165,9 @@ class PreparedSeries:
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
         self.mase_divisor = mase_divisor(past, setup.season)
-        in_logs = np.log(np.where(past > 0, past, np.nan))
-        takes_logs = setup.log and not self._grows_by_amounts(in_logs)
+        takes_logs = setup.log and not self._grows_by_amounts(past)
         if takes_logs:
-            past = in_logs
+            past = np.log(np.where(past > 0, past, np.nan))
         known = past[~np.isnan(past)]
         self.deviation = float(known.std()) if known.size else 0.0
         usable = self.deviation >= _LEAST_DEVIATION
@@ -174,14 +176,20 @@ class PreparedSeries:
         self.log = takes_logs and not self.flawed
         self.values: HostArray = self._scaled(target)
 
-    def _grows_by_amounts(self, logs: HostArray) -> bool:
+    def _grows_by_amounts(self, past: HostArray) -> bool:
         """Whether its changes do not grow with its level, so that a forecast of its logarithms would grow too fast.
 
-        The mean change of the logarithms, times the mean of the values, is the mean change of the values if a change
-        is a share of the level; it is larger if changes are as large at a low level as at a high one.
+        A change d over a season is L · |change of the logarithm|, with the logarithmic mean L of both values. So the
+        mean change of the logarithms, times the mean L, is the mean d if a change is a share of the level. It is larger
+        if changes are as large at a low level as at a high one.
         """
-        change = mase_divisor(logs, self.setup.season)
-        return change > 0 and bool(change * self.seen.mean() > _AMOUNTS * self.mase_divisor)
+        distance = self.setup.season if len(past) > self.setup.season else 1
+        before, after = past[:-distance], past[distance:]
+        used = (before > 0) & (after > 0)
+        d, of_logs = np.abs(after - before)[used], np.abs(np.log(after[used] / before[used]))
+        changed = of_logs > 0
+        d, of_logs = d[changed], of_logs[changed]
+        return bool(d.size) and bool(of_logs.mean() * (d / of_logs).mean() > _AMOUNTS * d.mean())
 
     def _scaled(self, target: HostArray) -> HostArray:
         """These values of the target, or their logarithms."""
@@ -319,6 +327,11 @@ class OneSeries(PreparedSeries):
         super().__init__(given, model, cut, outliers)
         self.model = model
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it has fewer rows than the model reads, so that its intervals are wider."""
+        return self.cut < self.model.context
+
     @cached_property
     def forecast(self) -> HostArray:
         """The quantiles (F, Q) of the steps from the cut on."""
@@ -343,12 +356,16 @@ class OneSeries(PreparedSeries):
             plain = np.resize(fill(self.values[: self.cut], season)[-season:], effect.shape)
         else:
             plain = self.plain(origins)
-        width = self.unit * (1 + model.spread * self.reach(origins))
-        quantiles: HostArray = (plain + effect)[..., None] + width[..., None] * model.offsets
+        quantiles: HostArray = (plain + effect)[..., None] + self.width(origins)[..., None] * model.offsets
         if self.log:
             least, most = ((limit + effect)[..., None] for limit in self._limits(origins))
             quantiles = exponential(quantiles.clip(least, most))
         return quantiles.clip(0) if (self.seen >= 0).all() else quantiles
+
+    def width(self, origins: HostArray) -> HostArray:
+        """The widths (N, F) of the intervals, see `Model`."""
+        width = self.unit * (1 + self.model.spread * self.reach(origins))
+        return width * self.model.widening[self.cut] if self.is_short else width
 
     def _limits(self, origins: HostArray) -> tuple[HostArray, HostArray]:
         """The range (N, 1) of the logarithms so far, widened by three times their usual change over a horizon.
