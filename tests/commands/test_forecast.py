@@ -63,7 +63,7 @@ def test_the_scale_of_a_series_is_kept(capsys: Capture) -> None:
         if unit == 1:
             expected = got
             assert 0 < np.abs(got[:, 0] - got[:, 2]).max() < 5  # 0.05 deviations of the series are 0.6
-        np.testing.assert_allclose(got, unit * expected, rtol=1e-9)
+        np.testing.assert_allclose(got, unit * expected, rtol=1e-7)
 
 
 def test_series_of_one_name_keep_their_scales(capsys: Capture) -> None:
@@ -76,7 +76,7 @@ def test_series_of_one_name_keep_their_scales(capsys: Capture) -> None:
     for name, *options in (["d.csv"], ["ids.csv", "--id", "id", "--season", "4"]):
         files = [f"a/{name}", f"b/{name}"]
         trained = fitted(capsys, *files, *OPTIONS, *options)
-        assert (trained[0] > 10).all()
+        assert (trained[0] > 5).all()
         assert (trained[0] < 30).all()
         np.testing.assert_allclose(trained[1], 1e6 * trained[0], rtol=1e-6)
         np.testing.assert_allclose(forecasts(capsys, *files), trained, rtol=1e-9)

@@ -70,6 +70,7 @@ def forecast(
     results: dict[str, Any] = {"backtest": scores or None}
     if len(tests) > 1:
         results["series"] = [{"name": each.series.name} | each.scores for each in tests]
+    results["outliers"] = [{"name": each.name} | outlier for each in series for outlier in outliers_of(each)]
     results["forecast"] = [{"name": each.name} | step for each in series for step in steps_of(each)]
     run.finish(results, lambda figure: draw_forecasts(figure, series, tests, parts))
 
@@ -181,6 +182,17 @@ def parts_of(model: Model) -> str:
     if not model.linear.any():
         return f"forecasts: exponential smoothing{corrected}; too few rows were left out to test a linear part"
     return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part{corrected}"
+
+
+def outliers_of(series: OneSeries) -> list[dict[str, Any]]:
+    """The values that count little, for JSON; "time" only if the series has times."""
+    times = series.given.times or ()
+    return [
+        {"row": row + 1 + series.skipped}
+        | ({"time": show(times[row])} if row < len(times) else {})
+        | {"value": float(series.target[row]), "expected": expected}
+        for row, expected in series.outliers.items()
+    ]
 
 
 def steps_of(series: OneSeries) -> list[dict[str, Any]]:

@@ -109,6 +109,7 @@ def test_a_trend_is_damped_and_a_constant_is_continued() -> None:
 @pytest.mark.parametrize(
     ("rows", "F", "season"), [(6, 6, 1), (8, 8, 12), (14, 6, 1), (30, 12, 12), (30, 6, 12), (9, 2, 4)]
 )
+@pytest.mark.filterwarnings("ignore:wider intervals")
 def test_every_series_of_six_rows_gets_a_forecast_at_a_horizon_up_to_its_length(rows: int, F: int, season: int) -> None:
     values = growth(rows) + np.random.default_rng(0).standard_normal(rows) - 20
     forecaster = Forecaster(horizon=F, season=season)

@@ -113,7 +113,8 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
         spread=spread,
         widening=np.ones(setup.context),
     )
-    model = replace(model, widening=_widening(fit.series, model))
+    if not held_out or any(one.cut < setup.context for one in prepared):
+        model = replace(model, widening=_widening(fit.series, model))
     fitted = [OneSeries(one.given, model, one.cut, one.outliers) for one in prepared]
     for one, start in zip(fitted, skipped, strict=True):
         one.skipped = start
@@ -380,11 +381,12 @@ def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
     F, C = model.horizon, model.context
     long = [one for one in series if one.cut > C + F]
     long = long[:: -(-len(long) // _ORIGINS)] if long else []
-    lengths = np.unique([2, 4, *np.geomspace(4, C, 4).astype(int), model.season + 1]).clip(2, C)
+    lengths = np.unique(np.clip([2, 4, *np.geomspace(4, C, 4), model.season + 1], 1, C).astype(int))
     errors: dict[int, list[HostArray]] = {int(n): [] for n in lengths}
     of_all = []
     for one in long:
-        for origin in np.linspace(max(C, one.cut // 2), one.cut - F, -(-_ORIGINS // len(long))).astype(int):
+        first = max(C, min(one.cut // 2, one.cut - F))
+        for origin in np.linspace(first, one.cut - F, -(-_ORIGINS // len(long))).astype(int):
             if np.isnan(one.values[origin - C : origin + F]).any():
                 continue
             of_all.append(_relative_errors(one, 0, origin, model))
@@ -399,12 +401,17 @@ def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
 
 def _relative_errors(one: PreparedSeries, start: int, origin: int, model: Model) -> HostArray:
     """The errors (F,) of a forecast from the rows from `start` to `origin`, in widths; NaN if it is naive."""
-    part = OneSeries(one.given.part(start, origin + model.horizon), model, origin - start)
-    at = np.array([part.cut])
+    end = origin + model.horizon
+    values = one.given.values[start:end].copy()
+    values[origin - start :, 0] = np.nan
+    times = one.given.times and one.given.times[start : end + model.horizon]  # as in `as_fitted`
+    part = OneSeries(replace(one.given, values=values, times=times), model)
     if part.flawed:
         return np.full(model.horizon, np.nan)
-    actual = part.ahead(part.values - part.effect[: len(part.values)], at)
-    return np.abs(actual - part.plain(at))[0] / part.width(at)[0]
+    at = np.array([part.cut])
+    forecast = part.plain(at)[0] + part.ahead(part.effect, at)[0]
+    actual = part.scaled(one.target[origin:end])
+    return np.abs(actual - forecast) / part.width(at)[0]
 
 
 class Backtest(NamedTuple):

@@ -1,4 +1,4 @@
-"""Outliers: single values that are far from all values to which they could belong."""
+"""Outliers: single values, or two or three in a row, that are far from all values to which they could belong."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ _LEAST_DISTANCE: Final = 5.0  # deviations of the other values
 _LEAST_ROWS: Final = 8  # whose distance is above 0: fewer can't show which distances are usual
 _LARGEST_SHARE: Final = 0.02  # of these rows: more values at one distance are no outliers but come again
 _NEIGHBOURS: Final = 3  # on each side
+_LENGTHS: Final = (1, 2, 3)  # of runs of outliers; a longer one is a change that the forecast follows
 
 
 def find_outliers(values: HostArray, season: int) -> dict[int, float]:
     """The row of each outlier in values (T,), NaN for a missing one, and the value that its neighbours suggest.
 
-    An outlier is one row. It is far from the rows beside it, from the median of three rows on each side, and from the
-    values a season before and after it. So two rows of a new level are no outliers, nor is a peak of each year. Its
-    distance, the smallest of these, is more than four times that of each other row, and more than five deviations of
-    the other values: in a series with many large changes, as that of intermittent demand, no change is an outlier.
-    Positive values are compared by their logarithms too.
+    An outlier is a run of up to three rows. Each is far from the rows beside the run, from the median of three rows on
+    each side of it, and from the values a season before and after the row. So the last two rows, at a new level, are no
+    outliers: two or three rows are only if three rows on each side show that the level stays. Nor is a peak of each
+    year. The distance of a run, the smallest of these, is more than four times that of each other run of this length,
+    and more than five deviations of the other values: in a series with many large changes, as that of intermittent
+    demand, no change is an outlier. Positive values are compared by their logarithms too.
     """
     rows = np.flatnonzero(~np.isnan(values))
     known = values[rows]
@@ -57,52 +59,64 @@ def find_suspects(values: HostArray, season: int, cut: int) -> list[int]:
 
 def _in_one_scale(known: HostArray, rows: HostArray, season: int) -> dict[int, float]:
     found: dict[int, float] = {}
-    while len(found) < max(_LARGEST_SHARE * len(known), 1):
-        distance, expected = _distances(known, rows, season)
-        order = np.argsort(-distance)
-        count = _number_of_outliers(known, distance, order)
-        if not count:
-            break
-        for i in order[:count]:
-            found[int(rows[i])] = float(expected[i])
-        left = np.delete(np.arange(len(rows)), order[:count])
-        known, rows = known[left], rows[left]
+    for length in _LENGTHS:
+        runs = 0
+        while runs < max(_LARGEST_SHARE * len(known), 1) and len(known) > length:
+            distance, expected = _distances(known, rows, season, length)
+            first = _outliers_at(known, distance, length)
+            if not len(first):
+                break
+            runs += len(first)
+            places = (first[:, None] + np.arange(length)).ravel()
+            found |= {int(row): float(value) for row, value in zip(rows[places], expected[first].ravel(), strict=True)}
+            known, rows = np.delete(known, places), np.delete(rows, places)
     return found
 
 
-def _number_of_outliers(known: HostArray, distance: HostArray, order: HostArray) -> int:
-    """The number of rows at the start of `order`, from the largest distance to the smallest, that are outliers."""
+def _outliers_at(known: HostArray, distance: HostArray, length: int) -> HostArray:
+    """The places of the first values of the runs of outliers."""
+    order = np.argsort(-distance)
     usual = int((distance > 0).sum())
-    if usual <= _LEAST_ROWS:
-        return 0
-    for count in range(1, max(int(_LARGEST_SHARE * usual), 1) + 1):
-        least, next_largest = distance[order[count - 1]], distance[order[count]]
-        if least > _FARTHER * next_largest and least > _LEAST_DISTANCE * known[order[count:]].std() > 0:
-            return count
-    return 0
+    if usual > _LEAST_ROWS:
+        for count in range(1, max(int(_LARGEST_SHARE * usual), 1) + 1):
+            first, next_largest = order[:count], distance[order[count]]
+            least = distance[first[-1]]
+            if least > _FARTHER * next_largest:
+                others = np.delete(known, (first[:, None] + np.arange(length)).ravel())
+                if least > _LEAST_DISTANCE * others.std() > 0:
+                    return first
+    return order[:0]
 
 
-def _distances(known: HostArray, rows: HostArray, season: int) -> tuple[HostArray, HostArray]:
-    """The distance of each known value from the values to which it could belong; and the expected values. Both (n,)."""
+def _distances(known: HostArray, rows: HostArray, season: int, length: int = 1) -> tuple[HostArray, HostArray]:
+    """The distance (R,) of each run of known values from the values to which it could belong; and the expected values
+    (R, length).
+    """
     seasons = _season(known, rows, season)
     y = known - seasons
     padded = np.pad(y, _NEIGHBOURS, constant_values=np.nan)
-    n = len(y)
-    before, after = ([padded[_NEIGHBOURS + sign * i :][:n] for i in (1, 2, 3)] for sign in (-1, 1))
+    R = len(y) - length + 1
+    before = [padded[_NEIGHBOURS - i :][:R] for i in (1, 2, 3)]
+    after = [padded[_NEIGHBOURS + length - 1 + i :][:R] for i in (1, 2, 3)]
     medians = _median(*before), _median(*after)
-    references = [before[0], after[0], *medians]
-    distance = np.nanmin(np.abs(np.array(references) - y), axis=0)
-    if season > 1:
-        table = np.full(rows[-1] + 1 + 2 * season, np.nan)
-        table[rows + season] = known
-        for other in (table[rows], table[rows + 2 * season]):
-            distance = np.fmin(distance, np.abs(known - other))
-    both = np.array([each for side in (before, after) for each in side])
+    references = np.array([before[0], after[0], *medians])
+    table = np.full(rows[-1] + 1 + 2 * season, np.nan)
+    table[rows + season] = known
+    distance = np.full(R, np.inf)
+    for i in range(length):
+        of_row = slice(i, i + R)
+        distance = np.fmin(distance, np.nanmin(np.abs(references - y[of_row]), axis=0))
+        if season > 1:
+            for other in (table[rows[of_row]], table[rows[of_row] + 2 * season]):
+                distance = np.fmin(distance, np.abs(known[of_row] - other))
+    if length > 1:
+        distance[np.isnan(medians).any(axis=0)] = 0
+    both = np.array([*before, *after])
     both.sort(axis=0)  # NaN is last
     count = (~np.isnan(both)).sum(axis=0)
-    index = np.arange(n)
-    expected = (both[(count - 1) // 2, index] + both[count // 2, index]) / 2
-    return distance, expected + seasons
+    index = np.arange(R)
+    middle = (both[(count - 1) // 2, index] + both[count // 2, index]) / 2
+    return distance, np.stack([middle + seasons[i : i + R] for i in range(length)], axis=1)
 
 
 def _median(a: HostArray, b: HostArray, c: HostArray) -> HostArray:

@@ -174,7 +174,7 @@ class PreparedSeries:
         self.unit = float(np.nan_to_num(mase_divisor(past, setup.season))) if usable else 0.0
         self.flawed = self.unit == 0
         self.log = takes_logs and not self.flawed
-        self.values: HostArray = self._scaled(target)
+        self.values: HostArray = self.scaled(target)
 
     def _grows_by_amounts(self, past: HostArray) -> bool:
         """Whether its changes do not grow with its level, so that a forecast of its logarithms would grow too fast.
@@ -191,7 +191,7 @@ class PreparedSeries:
         d, of_logs = d[changed], of_logs[changed]
         return bool(d.size) and bool(of_logs.mean() * (d / of_logs).mean() > _AMOUNTS * d.mean())
 
-    def _scaled(self, target: HostArray) -> HostArray:
+    def scaled(self, target: HostArray) -> HostArray:
         """These values of the target, or their logarithms."""
         return np.log(np.maximum(target, self._smallest)) if self.log else target
 
@@ -243,7 +243,7 @@ class PreparedSeries:
         """The values (T,) without the effect of the columns, missing values and outliers."""
         values = self.values.copy()
         if self.outliers:
-            values[[*self.outliers]] = self._scaled(np.array([*self.outliers.values()]))
+            values[[*self.outliers]] = self.scaled(np.array([*self.outliers.values()]))
         return fill(values - self.effect[: len(values)], self.setup.season)
 
     def ahead(self, values: HostArray, origins: HostArray) -> HostArray:
