@@ -132,6 +132,9 @@ def test_changes_of_some_rows_that_stay_or_come_again_are_no_outliers() -> None:
     for rows in (2, 3, 6, 20, 60):  # a new level to the end
         level = 100 + noise + np.where(np.arange(120) >= 120 - rows, 900.0, 0)
         assert find_outliers(level, 1) == {}, rows
+        assert find_outliers(np.where(level > 500, 10 * (100 + 2 * noise), level), 1) == {}, (
+            rows
+        )  # also with more noise
     for length in (4, 8):  # longer than a run of outliers
         assert find_outliers(100 + noise + np.where(np.isin(np.arange(120), 50 + np.arange(length)), 900, 0), 1) == {}
     peaks = np.isin(np.arange(120) % 12, [10, 11])

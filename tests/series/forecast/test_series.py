@@ -83,6 +83,13 @@ def test_a_series_without_negative_values_gets_no_negative_forecast() -> None:
     assert (forecast_of(values - 1)[:, 0] < 0).any()
 
 
+def test_the_interval_of_a_series_that_falls_to_0_is_not_empty() -> None:
+    values = np.append(50 + np.random.default_rng(1).standard_normal(60).cumsum(), [0.0, 0.0])
+    quantiles = forecast_of(values, horizon=6, season=1)
+    np.testing.assert_array_equal(quantiles[3:, :2], 0)
+    assert (quantiles[:, 2] > 0.5).all()
+
+
 def test_a_series_whose_neighbours_are_unknown_has_no_scale() -> None:
     """Its MASE would have the unit of its values: it is refused alone, and not scored among others."""
     sparse, settings = np.arange(80.0), {"horizon": 1, "season": 1}

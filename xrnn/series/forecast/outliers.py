@@ -11,6 +11,7 @@ from xrnn.typing import HostArray
 # The constants were chosen on M1, on the 1st, 3rd, 5th … series of M3, and on simulated series.
 _FARTHER: Final = 4.0  # times the distance of any other row
 _LEAST_DISTANCE: Final = 5.0  # deviations of the other values
+_LEAST_SHARE: Final = 0.5  # of the distance from the rows around: two rows at a new level are nearer to each other
 _LEAST_ROWS: Final = 8  # whose distance is above 0: fewer can't show which distances are usual
 _LARGEST_SHARE: Final = 0.02  # of these rows: more values at one distance are no outliers but come again
 _NEIGHBOURS: Final = 3  # on each side
@@ -49,7 +50,7 @@ def find_suspects(values: HostArray, season: int, cut: int) -> list[int]:
         return []
     scales = [known, np.log(known)] if (known > 0).all() else [known]
     for scaled in scales:
-        distance, _ = _distances(scaled, rows, season)
+        distance, *_ = _distances(scaled, rows, season)
         usual = np.sort(distance[:past])[-2]  # one may be an outlier
         y = scaled - _season(scaled, rows, season)
         sudden = np.abs(np.diff(y, prepend=y[:1])) > _FARTHER / 2 * usual
@@ -62,8 +63,8 @@ def _in_one_scale(known: HostArray, rows: HostArray, season: int) -> dict[int, f
     for length in _LENGTHS:
         runs = 0
         while runs < max(_LARGEST_SHARE * len(known), 1) and len(known) > length:
-            distance, expected = _distances(known, rows, season, length)
-            first = _outliers_at(known, distance, length)
+            distance, expected, is_alone = _distances(known, rows, season, length)
+            first = _outliers_at(known, distance, is_alone, length)
             if not len(first):
                 break
             runs += len(first)
@@ -73,7 +74,7 @@ def _in_one_scale(known: HostArray, rows: HostArray, season: int) -> dict[int, f
     return found
 
 
-def _outliers_at(known: HostArray, distance: HostArray, length: int) -> HostArray:
+def _outliers_at(known: HostArray, distance: HostArray, is_alone: HostArray, length: int) -> HostArray:
     """The places of the first values of the runs of outliers."""
     order = np.argsort(-distance)
     usual = int((distance > 0).sum())
@@ -81,16 +82,16 @@ def _outliers_at(known: HostArray, distance: HostArray, length: int) -> HostArra
         for count in range(1, max(int(_LARGEST_SHARE * usual), 1) + 1):
             first, next_largest = order[:count], distance[order[count]]
             least = distance[first[-1]]
-            if least > _FARTHER * next_largest:
+            if least > _FARTHER * next_largest and is_alone[first].all():
                 others = np.delete(known, (first[:, None] + np.arange(length)).ravel())
                 if least > _LEAST_DISTANCE * others.std() > 0:
                     return first
     return order[:0]
 
 
-def _distances(known: HostArray, rows: HostArray, season: int, length: int = 1) -> tuple[HostArray, HostArray]:
-    """The distance (R,) of each run of known values from the values to which it could belong; and the expected values
-    (R, length).
+def _distances(known: HostArray, rows: HostArray, season: int, length: int = 1) -> tuple[HostArray, ...]:
+    """The distance (R,) of each run of known values from the values to which it could belong; the expected values
+    (R, length); and whether each run is far from all of these in comparison with its distance from the rows around.
     """
     seasons = _season(known, rows, season)
     y = known - seasons
@@ -102,21 +103,23 @@ def _distances(known: HostArray, rows: HostArray, season: int, length: int = 1) 
     references = np.array([before[0], after[0], *medians])
     table = np.full(rows[-1] + 1 + 2 * season, np.nan)
     table[rows + season] = known
-    distance = np.full(R, np.inf)
+    both = np.array([*before, *after])
+    both.sort(axis=0)  # NaN is last
+    count = (~np.isnan(both)).sum(axis=0)
+    index = np.arange(R)
+    middle = (both[(count - 1) // 2, index] + both[count // 2, index]) / 2
+    distance, from_middle = np.full((2, R), np.inf)
     for i in range(length):
         of_row = slice(i, i + R)
+        from_middle = np.minimum(from_middle, np.abs(y[of_row] - middle))
         distance = np.fmin(distance, np.nanmin(np.abs(references - y[of_row]), axis=0))
         if season > 1:
             for other in (table[rows[of_row]], table[rows[of_row] + 2 * season]):
                 distance = np.fmin(distance, np.abs(known[of_row] - other))
     if length > 1:
         distance[np.isnan(medians).any(axis=0)] = 0
-    both = np.array([*before, *after])
-    both.sort(axis=0)  # NaN is last
-    count = (~np.isnan(both)).sum(axis=0)
-    index = np.arange(R)
-    middle = (both[(count - 1) // 2, index] + both[count // 2, index]) / 2
-    return distance, np.stack([middle + seasons[i : i + R] for i in range(length)], axis=1)
+    expected = np.stack([middle + seasons[i : i + R] for i in range(length)], axis=1)
+    return distance, expected, distance >= _LEAST_SHARE * from_middle
 
 
 def _median(a: HostArray, b: HostArray, c: HostArray) -> HostArray:

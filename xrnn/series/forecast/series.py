@@ -356,11 +356,14 @@ class OneSeries(PreparedSeries):
             plain = np.resize(fill(self.values[: self.cut], season)[-season:], effect.shape)
         else:
             plain = self.plain(origins)
-        quantiles: HostArray = (plain + effect)[..., None] + self.width(origins)[..., None] * model.offsets
+        forecast, above = (plain + effect)[..., None], self.width(origins)[..., None] * model.offsets
         if self.log:
             least, most = ((limit + effect)[..., None] for limit in self._limits(origins))
-            quantiles = exponential(quantiles.clip(least, most))
-        return quantiles.clip(0) if (self.seen >= 0).all() else quantiles
+            return exponential((forecast + above).clip(least, most))
+        if (self.seen >= 0).all():
+            # The offsets are added to the limited forecast: otherwise, the interval of a falling series would be empty.
+            return (forecast.clip(0) + above).clip(0)
+        return forecast + above
 
     def width(self, origins: HostArray) -> HostArray:
         """The widths (N, F) of the intervals, see `Model`."""
