@@ -1,8 +1,8 @@
 // The cells that have kernels. A new cell is one header in cells/ and its name in the list below.
 //
-// A header in cells/ defines a template over V: a vector of units on the CPU, a single number on a GPU. It uses nothing
-// but XRNN_INLINE, multiply_add(V, V, V), tanh(V) and the functions that it names, which must be declared before it is
-// included. So CUDA compiles the same headers.
+// A header in cells/ defines a template over V: a vector of units on the CPU, a single number on a GPU. CUDA compiles the
+// same headers, so they may use only XRNN_INLINE, multiply_add(V, V, V) and tanh(V). A header that calls another function
+// says so in its first lines, and this function must be declared before the header is included.
 //
 //   NAME                 the name by which Python finds the kernels; no two cells share one
 //   STATES               states of a unit; the first is h, the factor of Wh
@@ -11,8 +11,8 @@
 //                        nullptr if h feeds none: scan.h then runs the cell
 //   OWN                  own parameters of a unit, such as its leak: arrays (H,), the `coefficients` of the Python cell
 //   KEEPS_Z              the gradient reads z, as `step` left it
-//   JOINED               optional, for a cell that scan.h runs: its states lie side by side in one array (…, STATES · H),
-//                        which is one state of the Python cell, with STATES · H units
+//   JOINED               optional, for cells that scan.h runs: the Python cell has one state, (…, STATES · H), in which
+//                        the STATES states of this template lie side by side
 //   DIRECT               h depends on the previous h outside z too, so `gradient` writes dbefore[0]
 //   step(z, before, after, own)
 //                        the states after a step, from z and the states before it; it may change z

@@ -2,7 +2,7 @@
 // leaky:    h[t] = (1 - leak) h[t-1] + leak φ(z)       (Jaeger et al., 2007)
 // current:  v[t] = (1 - leak) v[t-1] + leak z,  h[t] = φ(v[t])        (Miller and Fumarola, 2012)
 //
-// This header also needs exp_negative(V) for a V ≤ 0, and log1p(V) for a V in [0, 1].
+// It calls exp_negative(z), defined for z ≤ 0, and log1p(z), defined for z in [0, 1]: declare both before this header.
 #pragma once
 
 namespace {
