@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.ops.products import MatmulAdd, Products
-from xrnn.ops.random import NO_DRAWS, Draws, NoDraws
+from xrnn.ops.random import NO_DRAWS, Draws
 from xrnn.typing import Array, HostArray
 
 
@@ -28,7 +28,7 @@ class Run:
     dparams: Sequence[Array] = ()  # the gradients of `params`: zeros at first; `gradient` adds to them
     training: bool = False
     constants: Any = None  # the result of `Cell.constants`; None in `gradient`
-    draws: Draws | NoDraws = NO_DRAWS  # random numbers for a cell with `draws = True`, in training
+    draws: Draws = NO_DRAWS  # random numbers for a cell with `draws = True`, in training
 
     @property
     def matmul_add(self) -> MatmulAdd:

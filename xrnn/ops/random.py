@@ -34,8 +34,11 @@ class Draws:
         return *self._words, self._count - 1
 
 
-class NoDraws:
-    """In place of `Draws` in a run that has no random numbers. Each use raises RuntimeError."""
+class _NoDraws(Draws):
+    """The `Draws` of a run that has no random numbers. Each use raises RuntimeError."""
+
+    def __init__(self) -> None:
+        super().__init__(None, ())
 
     def keep(self, shape: tuple[int, ...], p: float) -> NoReturn:
         _refuse_draw()
@@ -51,7 +54,7 @@ def _refuse_draw() -> NoReturn:
     )
 
 
-NO_DRAWS: Final = NoDraws()
+NO_DRAWS: Final[Draws] = _NoDraws()
 
 
 def keep(xp: Any, shape: tuple[int, ...], p: float, words: Sequence[int]) -> Array:
