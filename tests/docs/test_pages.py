@@ -94,6 +94,7 @@ def test_the_reference_has_the_public_names_and_no_others() -> None:
 OPAQUE = {
     *("Cache", "Model", "Inputs", "Trace", "Products", "Draws"),
     *("ConvolutionGradients", "ConvolutionInputs", "ConvolutionOutputs", "ScanGradients", "ScanInputs", "ScanOutputs"),
+    *("MemoryGradients", "MemoryInputs", "MemoryOutputs"),
 }
 
 
