@@ -119,7 +119,7 @@ def test_labels_and_names_are_printed_with_escapes(capsys: Capture) -> None:
     assert {label for label, *_ in named} <= table
     assert any(name.startswith("waves/\\x1b[2J/") for *_, name in named)
     write_ts(Path("test.ts"), [replace(waves(1)[0], label="\x03")], ["\x03"])
-    words = "has the label \\x03: expected one that TRAIN has, \\x02, \\x1b[2J, "
+    words = "has the label \\x03, but TRAIN has only \\x02, \\x1b[2J, "
     assert words in failed(capsys, "classify", "waves", "test.ts")
     next(Path("waves/\x1b[2J").iterdir()).write_text("x")
     failed(capsys, "classify", "waves", "--out", "d")  # and is printable

@@ -144,11 +144,11 @@ def test_the_number_of_last_rows_belongs_to_c_files_of_series(capsys: Capture) -
 
 def test_a_refusal_says_how_to_train_a_model_that_the_format_holds(capsys: Capture) -> None:
     trained("--patch", "2", "--scaling", "each")
-    trained_with = "can't be converted to {}: expected a model trained with {}; train one"
+    trained_with = "can't be converted to {}; train a model with {}"
     for suffix, words in (
         (".onnx", trained_with.format(".onnx", "--scaling shared, --patch 1")),
         (".c", trained_with.format(".c", "--scaling shared, --one-way")),
-        (".safetensors", "takes a mean over time, which layers in .safetensors can't hold: expected .c or .onnx; con"),
+        (".safetensors", "takes a mean over time, which layers in .safetensors can't hold; convert it to .c or .onnx"),
     ):
         assert words in failed(capsys, "convert", "c.safetensors", f"a{suffix}")
     trained("--overwrite", "--patch", "2")
@@ -257,7 +257,7 @@ def test_what_cannot_be_converted(capsys: Capture) -> None:
     Path("other.st").write_bytes(b"abc")
     before = sorted(os.listdir())
     for words, message in (
-        ("a.safetensors b.txt", "OUT is b.txt: expected a name with .onnx, .safetensors, .c"),
+        ("a.safetensors b.txt", "OUT is b.txt; its name must end in .onnx, .safetensors, .c"),
         (
             "other.st b.c",
             "other.st is not a safetensors file: expected a file of xrnn; name one that xrnn.save, xrnn.s",
@@ -265,8 +265,8 @@ def test_what_cannot_be_converted(capsys: Capture) -> None:
         ("a.safetensors a.safetensors", "already exists; choose another name, or --overwrite"),
         ("a.safetensors a.safetensors --overwrite", "a.safetensors is among the files to read"),
         ("a.safetensors 日本.c", "name is '日本': expected an ASCII letter or digit"),
-        ("a.safetensors b.c --lengths", "got --lengths for .c: expected .onnx; leave it out"),
-        ("a.safetensors b.onnx --int8", "got --int8 for .onnx: expected .c or .safetensors"),
+        ("a.safetensors b.c --lengths", "got --lengths for .c, but it is for .onnx; leave it out"),
+        ("a.safetensors b.onnx --int8", "got --int8 for .onnx, but it is for .c and .safetensors"),
         ("a.safetensors b.c", "runs in reverse"),
         ("a.safetensors b.onnx", "the cell 'leaky_rnn', which ONNX does not have"),
         ("two.safetensors b.onnx", "layers[1] takes 3 features, but the layer before it gives 4"),

@@ -94,7 +94,7 @@ def test_targets_with_a_decimal_comma() -> None:
 def test_bad_targets_get_one_line() -> None:
     for label in ("x", "nan", "1e31"):
         Path("f.ts").write_text("\n".join(["@targetLabel true", "@data", "1,1:1", f"1,1:{label}", "1,1:2", "1,1:3"]))
-        with one_line(DataError, f"f.ts, line 4 has the target '{label}': expected a number up to 1e+30; correct"):
+        with one_line(DataError, f"f.ts, line 4 has the target '{label}', which is no number up to 1e+30; correct"):
             read([Path("f.ts")], numbers=True)
 
 
@@ -102,7 +102,11 @@ def test_series_that_do_not_fit_get_one_line() -> None:
     for train, test, words in (
         ([series("a"), series("b")], [], "f.ts has too few series to hold out some"),
         ([series("a"), series("b", D=3)], [], "f.ts, line 6 has 3 channels, but f.ts, line 5 has 2"),
-        ([series("a"), series("b")], [series("a"), series("c")], "g.ts, line 6 has the label c: expected one that TRA"),
+        (
+            [series("a"), series("b")],
+            [series("a"), series("c")],
+            "g.ts, line 6 has the label c, but TRAIN has only a, b",
+        ),
         (
             [series("a"), series("b")],
             [series("a", D=1)],
@@ -141,7 +145,7 @@ def test_series_without_a_label_get_one_line() -> None:
 
 def test_without_a_path_the_files_of_aeon_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package is not imported: importing this one would fail."""
-    words = "comes with the package aeon, which is not installed: expected TRAIN, or `pip install --no-deps aeon` (its"
+    words = "comes with the package aeon, which is not installed; name TRAIN, or run `pip install --no-deps aeon` (its"
     with monkeypatch.context() as patch:
         patch.setattr("sys.path", [])
         with one_line(DataError, words):

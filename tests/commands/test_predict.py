@@ -295,7 +295,7 @@ BAD_ROWS = [
     ("1,2,3\n", "row 1 has 3 values, but the model has 2 channels; pipe in the channels alone"),
     ("1,2\n\n1,x\n", "row 3: 'x' is not a number; correct or remove it"),
     ("1,2\n1,\x1b[2J\n", "row 2: '�[2J' is not a number"),
-    ("1,1e300\n", "row 1 holds 1e+300 in column 2: expected numbers up to 1e+30; scale them"),
+    ("1,1e300\n", "row 1 holds 1e+300 in column 2; scale the numbers to at most 1e+30"),
 ]
 
 
@@ -367,7 +367,7 @@ def test_what_standard_input_may_hold(capsys: Capture) -> None:
 
 def test_an_input_that_can_not_be_read_gets_one_line(capsys: Capture, monkeypatch: Patch) -> None:
     expected = "pipe rows of values in, or name a file with <\n"
-    assert streamed(capsys, None, "classify", status=1) == ([], f"error: standard input is closed: {expected}")  # <&-
+    assert streamed(capsys, None, "classify", status=1) == ([], f"error: standard input is closed; {expected}")  # <&-
     stdin = io.TextIOWrapper(raw := io.BytesIO())
     monkeypatch.setattr(raw, "read1", raising(OSError(errno.EBADF, "Bad file descriptor")))  # 0>file
     message = f"error: can't read standard input (Bad file descriptor): {expected}"

@@ -76,7 +76,7 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("forecast rows.csv --quantiles 1", "--quantiles is '1': expected numbers between 0 and 1 that differ in"),
         ("regress levels.ts --seed -1", "--seed is -1: expected a whole number of at least 0"),
         # data
-        ("classify gone", "gone doesn't exist: expected a .ts, .csv, .xlsx, .parquet or .npy file, or a folder; check"),
+        ("classify gone", "gone doesn't exist; check"),
         ("classify levels.ts", "levels.ts has @targetLabel, numbers to predict in place of labels; use `xrnn regress`"),
         # a checkpoint to use
         ("predict fifo wide.csv", FIFO + ANY),
@@ -89,9 +89,9 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("predict regress others.ts --proba", "got --proba for a model that predicts numbers"),
         (
             "predict forecast rows.csv --proba",
-            "got --proba for a forecaster: expected files, --decimal, --encoding or -",
+            "got --proba for a forecaster, which takes --decimal, --encoding and",
         ),
-        ("predict forecast --stream", "got --stream for a forecaster: expected files, --decimal, --encoding or --json"),
+        ("predict forecast --stream", "got --stream for a forecaster, which takes --decimal, --encoding and"),
         ("predict classify --stream --last 0", "--last is 0: expected a whole number from 1"),
         ("predict classify wide.csv --last 3", "got --last without --stream; add --stream, or leave it out"),
         # names that would control the terminal
@@ -111,7 +111,7 @@ def test_labels_that_can_not_be_learnt_are_refused_after_the_line_about_the_seri
     assert main(["classify", "one.ts"]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].startswith("series: ")
-    assert err.startswith("error: got 1 class(es), ['a']: expected two or more; add series")
+    assert err.startswith("error: got 1 class(es), ['a']; add series with other labels")
     assert (err.count("\n"), contents()) == (1, before)
 
 

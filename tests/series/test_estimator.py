@@ -191,7 +191,7 @@ NAN = [[0.0, math.nan], [1, 1]]
 # Changes of the `extra` of a file, and a word of the refusal.
 FORGED: list[tuple[Any, Change, str]] = [
     (Classifier, params(hidden=0), "(hidden is 0: expected a whole number from 1"),
-    (Classifier, params(colour="red"), "(colour is no parameter of Classifier: expected model"),
+    (Classifier, params(colour="red"), "(colour is no parameter of Classifier; it has model"),
     *((Classifier, lambda extra, n=n: extra.update(params=n), "(") for n in ("{", [1], None)),
     *((Classifier, lambda extra, n=n: extra.update(learnt=n), "(") for n in ("{", [1], None)),
     (Classifier, params(**CONVOLUTIONS), "longest_"),
@@ -204,7 +204,7 @@ FORGED: list[tuple[Any, Change, str]] = [
     *((Classifier, learnt(reading_=n), "(") for n in ({"decimal": 1}, np.zeros(0), 3, "ab")),
     *((Classifier, learnt(scale_=np.array(n)), "(") for n in (NAN, [[0.0], [1]], [0.0, 1], [[0.0, 0], [0, 1]])),
     (Classifier, learnt(losses_=3), "losses_"),
-    (Forecaster, params(layers=2), "(layers is no parameter of Forecaster: expected horizon"),
+    (Forecaster, params(layers=2), "(layers is no parameter of Forecaster; it has horizon"),
     (Forecaster, params(quantiles="0.5,2"), "(quantiles is '0.5,2': expected numbers between 0 and 1"),
     (Forecaster, lambda extra: extra["learnt"].pop("model_"), "model_"),
     (Forecaster, learnt(model_=()), "("),

@@ -64,11 +64,13 @@ def convert(
     in a .c file have its name. A model of `classify` or `regress` in .onnx or .c scales its input itself.
     """
     if target.suffix not in _WRITE:
-        raise SettingsError(f"OUT is {printable(str(target))}: expected a name with {', '.join(_WRITE)}")
+        raise SettingsError(f"OUT is {printable(str(target))}; its name must end in {', '.join(_WRITE)}")
     suffixes_of = {"lengths": [".onnx"], "states": [".onnx"], "last": [".c"], "int8": [".c", ".safetensors"]}
     for option, suffixes in suffixes_of.items():
         if getattr(how, option) not in (None, False) and target.suffix not in suffixes:
-            raise SettingsError(f"got --{option} for {target.suffix}: expected {' or '.join(suffixes)}; leave it out")
+            raise SettingsError(
+                f"got --{option} for {target.suffix}, but it is for {' and '.join(suffixes)}; leave it out"
+            )
     check_outputs([target], [source], overwrite=how.overwrite)
     with converting(), use_backend("numpy"):
         read = read_file(source)
@@ -123,8 +125,8 @@ def _model_of_series(source: Path, estimator: Any, suffix: str, last: int | None
         raise DataError(f"{source} is a forecaster, which has no layers to convert; run `xrnn predict` to forecast")
     if suffix == ".safetensors":
         raise DataError(
-            f"{source} scales its input and takes a mean over time, which layers in .safetensors can't hold: expected "
-            ".c or .onnx; convert to one of them"
+            f"{source} scales its input and takes a mean over time, which layers in .safetensors can't hold; "
+            "convert it to .c or .onnx"
         )
     needed = {
         "--model recurrent": estimator.model != "recurrent",
@@ -134,7 +136,7 @@ def _model_of_series(source: Path, estimator: Any, suffix: str, last: int | None
     }
     if any(needed.values()):
         options = ", ".join(option for option, is_needed in needed.items() if is_needed)
-        raise DataError(f"{source} can't be converted to {suffix}: expected a model trained with {options}; train one")
+        raise DataError(f"{source} can't be converted to {suffix}; train a model with {options}")
     layers, scale = list(estimator.layers_.values()), Scale(*estimator.scale_)
     if isinstance(estimator, Regressor):  # the model predicts standardised numbers
         W, b = map(host, layers[-1].params)

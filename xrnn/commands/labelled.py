@@ -157,8 +157,8 @@ def _default_paths() -> list[Path]:
     paths = [Path(str(aeon.origin)).parent / _DEFAULT.format(part) for part in ("TRAIN", "TEST")] if aeon else []
     if not paths or not all(path.is_file() for path in paths):
         raise DataError(
-            "got no path, and JapaneseVowels, the default, comes with the package aeon, which is not installed: "
-            "expected TRAIN, or `pip install --no-deps aeon` (its dependencies are large, and not needed)"
+            "got no path, and JapaneseVowels, the default, comes with the package aeon, which is not installed; "
+            "name TRAIN, or run `pip install --no-deps aeon` (its dependencies are large, and not needed)"
         )
     return paths
 
@@ -175,7 +175,7 @@ def _labelled(series: Series, numbers: bool) -> Series:
     number = as_number(series.label)
     if number is None or abs(number) > LARGEST:
         raise DataError(
-            f"{printable(series.name)} has the target {quoted(str(series.label))!r}: expected a number up to "
+            f"{printable(series.name)} has the target {quoted(str(series.label))!r}, which is no number up to "
             f"{LARGEST:g}; correct it, or leave the series out"
         )
     return replace(series, label=number)
@@ -194,8 +194,8 @@ def _check_test(train: list[Series], test: list[Series], labels: list[Any] | Non
         )
     if strange := [each for each in test if labels and each.label not in labels]:
         raise DataError(
-            f"{printable(strange[0].name)} has the label {quoted(escaped(strange[0].label))}: expected one that TRAIN "
-            f"has, {', '.join(map(escaped, labels or ()))[:200]}; leave the series out, or add some to TRAIN"
+            f"{printable(strange[0].name)} has the label {quoted(escaped(strange[0].label))}, but TRAIN has only "
+            f"{', '.join(map(escaped, labels or ()))[:200]}; leave the series out, or add some to TRAIN"
         )
 
 

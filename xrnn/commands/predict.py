@@ -156,8 +156,8 @@ def _forecasts(
     if how.stream:
         refused.append("stream")
     if refused:
-        expected = "files, --decimal, --encoding or --json"
-        raise SettingsError(f"got {param(refused[0])} for a forecaster: expected {expected}; leave it out")
+        got = f"got {param(refused[0])} for a forecaster, which takes --decimal, --encoding and --json"
+        raise SettingsError(f"{got}; leave it out")
     p = forecaster.check_params()
     columns, optional = forecast_columns(p, table.or_kept(forecaster.reading_)), {p.id, p.time}
     if not columns.channels:
@@ -198,9 +198,9 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
     Raises DataError for an unusable row, and for a header without the names of the channels.
     """
     decimal, channels, names = columns.decimal, estimator.channels_, estimator.channel_names_
-    expected = "pipe rows of values in, or name a file with <"
+    advice = "pipe rows of values in, or name a file with <"
     if sys.stdin is None:  # a closed descriptor (`<&-`)
-        raise DataError(f"standard input is closed: {expected}")
+        raise DataError(f"standard input is closed; {advice}")
     if isinstance(sys.stdin, io.TextIOWrapper):
         # As in files: a byte order mark is skipped, and bytes that are not UTF-8 become �, which is in no number.
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
@@ -209,7 +209,7 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
     width = 0
     sign = decimal  # the sign of decimals; "" until a row shows it
     unsure, read_with = "", ""  # the first row before that with a number of either sign, and the sign it was read with
-    with file_errors(DataError, "read", Path("standard input"), expected):
+    with file_errors(DataError, "read", Path("standard input"), advice):
         for name, line in lines:
             cells = cells_in(line, decimal, name)
             if not width:

@@ -134,7 +134,7 @@ class Estimator(ABC):
         names = list(self.get_params())
         for name, value in params.items():
             if name not in names:
-                raise ValueError(f"{name} is no parameter of {type(self).__name__}: expected {', '.join(names)}")
+                raise ValueError(f"{name} is no parameter of {type(self).__name__}; it has {', '.join(names)}")
             setattr(self, name, value)
         return self
 
@@ -178,8 +178,8 @@ class Estimator(ABC):
                 loaded._try()
         except Exception as error:  # a file may hold anything, and so fail anywhere
             raise FileError(
-                f"{file.name} is damaged, or was written by another version of xrnn ({quoted(str(error))}): expected a "
-                f"model that this version trained; train it again by `{cls.writer}`"
+                f"{file.name} is damaged, or was written by another version of xrnn ({quoted(str(error))}); "
+                f"train it again by `{cls.writer}`"
             ) from error
         return loaded
 
@@ -225,7 +225,7 @@ class Estimator(ABC):
             loaded = sys.modules.get("sklearn.exceptions")
             kinds = (NotFittedError, loaded.NotFittedError) if loaded else (NotFittedError,)
             error = type("NotFittedError", kinds, {"__module__": "xrnn.series"})
-            raise error(f"this {type(self).__name__} is not fitted: expected `fit` first; call fit with data")
+            raise error(f"this {type(self).__name__} is not fitted; call fit first")
         return self._params_of_fit
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -37,7 +37,7 @@ def as_series(X: Any, count: int | None = None, names: tuple[str, ...] | None = 
     if getattr(getattr(X, "index", None), "nlevels", 1) == 2:
         X = [of_series.sort_index(level=1, kind="stable") for _, of_series in X.groupby(level=0, sort=False)]
     if hasattr(X, "toarray"):
-        raise TypeError("X is a sparse matrix: expected an array; use X.toarray()")
+        raise TypeError("X is a sparse matrix; use X.toarray()")
     if hasattr(X, "__array__"):
         refuse_mask(X, "X")
         X = np.asarray(X)
@@ -47,11 +47,11 @@ def as_series(X: Any, count: int | None = None, names: tuple[str, ...] | None = 
         if 0 in X.shape[1:]:
             raise ValueError(f"X has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: add steps")
     if not hasattr(X, "__len__"):
-        raise TypeError(f"X is a {type(X).__name__}: expected an array (n, T), or a list of series")
+        raise TypeError(f"X is a {type(X).__name__}; give an array (n, T), or a list of series")
     if len(X) == 0:
         raise ValueError("X has 0 sample(s): at least one series is needed")
     if count not in (None, len(X)):
-        raise ValueError(f"y has {count} values: expected one for each of the {len(X)} series in X")
+        raise ValueError(f"y has {count} values, but X has {len(X)} series; give a value for each")
     series = [_series(_named(each, names), f"X[{i}]") for i, each in enumerate(X)]
     check_channels(series)
     return series
@@ -84,7 +84,7 @@ def _series(given: Any, name: str) -> Series:
     """A series (T,) or (T, D). The columns of a DataFrame are the names of its channels, unless they count from 0."""
     values = as_numbers(given, name)
     if values.ndim not in (1, 2) or not values.size:
-        raise ValueError(f"{name} has shape {values.shape}: expected (T,) or (T, D), with at least one step")
+        raise ValueError(f"{name} has shape {values.shape}; give (T,) or (T, D), with at least one step")
     columns = [*getattr(given, "columns", ())]
     names = tuple(map(str, columns)) if columns and not _are_numbered(columns) else None
     return checked(Series(values.reshape(len(values), -1), None, name, names))
@@ -101,12 +101,12 @@ def with_known(series: list[Series], known: Any, ahead: int, columns: int | None
     """
     if known is None:
         if columns:
-            raise ValueError(f"known is None: expected the {columns} known columns of `fit`; give known=")
+            raise ValueError(f"known is None, but `fit` had {columns} known columns; give known=")
         return series
     if columns == 0:
-        raise ValueError("got known, but `fit` had no known columns: expected None; leave it out")
+        raise ValueError("got known, but `fit` had no known columns; leave it out")
     if len(known) != len(series):
-        raise ValueError(f"known has {len(known)} items: expected one for each of the {len(series)} series")
+        raise ValueError(f"known has {len(known)} items, but X has {len(series)} series; give one for each")
     together = []
     for i, (each, of_series) in enumerate(zip(series, known, strict=True)):
         given = as_numbers(of_series, f"known[{i}]")
@@ -114,7 +114,9 @@ def with_known(series: list[Series], known: Any, ahead: int, columns: int | None
         rows = ahead if past.size else len(each.values) + ahead
         K = columns or (given.shape[1] if given.ndim == 2 else 1)
         if given.ndim != 2 or len(given) < rows or (past.size and len(given) > rows) or given.shape[1] != K:
-            raise ValueError(f"known[{i}] has shape {given.shape}: expected {(rows, K)}")
+            raise ValueError(
+                f"known[{i}] has shape {given.shape}, but must be {(rows, K)}; add or remove rows or columns"
+            )
         check_sizes(given, f"known[{i}]")
         given = np.concatenate([past, given]) if past.size else given[:rows]
         target = np.append(each.values[:, 0], np.full(ahead, np.nan))
@@ -171,7 +173,7 @@ def as_numbers(given: Any, name: str) -> HostArray:
     if values.dtype.kind not in "biufO":
         start = "Complex data not supported: " if values.dtype.kind == "c" else ""
         dtype = values.dtype.name
-        raise ValueError(f"{start}{name} has dtype {dtype}: expected numbers; convert it, as by astype('float64')")
+        raise ValueError(f"{start}{name} has dtype {dtype}; convert it to numbers, as by astype('float64')")
     if values.dtype.kind == "O":
         if text := [each for each in values.flat if isinstance(each, str)]:
             raise ValueError(f"{name} holds the text {quoted(text[0])!r}; convert it to numbers")
@@ -180,10 +182,10 @@ def as_numbers(given: Any, name: str) -> HostArray:
     try:
         return values.astype(np.float64)
     except TypeError as error:
-        raise TypeError(f"{name} holds an object that is no number ({error}): expected numbers; convert it") from error
+        raise TypeError(f"{name} holds an object that is no number ({error}); convert it") from error
 
 
 def refuse_mask(given: Any, name: str) -> None:
     """Raises ValueError for a masked array, or a list that holds one: NumPy would use the masked values."""
     if holds_mask(given):
-        raise ValueError(f"{name} is or holds a masked array: expected NaN for missing values; use its filled(np.nan)")
+        raise ValueError(f"{name} is or holds a masked array; use its filled(np.nan), since NaN is a missing value")

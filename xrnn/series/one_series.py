@@ -74,7 +74,7 @@ def check_sizes(values: HostArray, name: str) -> None:
         *row, column = too_large[0]
         place = f"row {row[0] + 1}, column {column + 1}" if row else f"column {column + 1}"
         got = f"{printable(name)} holds {values[*row, column]:g} in {place}"
-        raise DataError(f"{got}: expected numbers up to {LARGEST:g}; scale them, or leave the series out")
+        raise DataError(f"{got}; scale the numbers to at most {LARGEST:g}, or leave the series out")
 
 
 def check_channels(series: Sequence[Series]) -> int:

@@ -116,8 +116,8 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
         got, remedy = "a gap in its times", "add the missing rows, of which a few may have empty cells"
     clock = CLOCK_CHANGE if isinstance(b, datetime) else ""
     raise DataError(
-        f"{printable(name)} has {got} between {show(a)} and {show(b)}: expected steps of {step.name}; {remedy}, or "
-        f"remove the column of times{clock}"
+        f"{printable(name)} has {got} between {show(a)} and {show(b)}, but steps of {step.name} elsewhere; {remedy}, "
+        f"or remove the column of times{clock}"
     )
 
 

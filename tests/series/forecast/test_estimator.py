@@ -69,7 +69,7 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
     assert {each.filename for each in warned} == {__file__}
     with (
         pytest.warns(UserWarning, match="^naive forecasts for 1 of 1"),
-        pytest.raises(ValueError, match=r"^X has too few rows, missing or equal values: expected series that change"),
+        pytest.raises(ValueError, match=r"^X has too few rows, missing or equal values; give series that change"),
     ):
         forecaster.score([np.ones(9)])
 
@@ -91,22 +91,25 @@ def test_known_columns() -> None:
     infinite, masked, plain = known.copy(), np.ma.masked_greater(known, 0.5), Forecaster(**SMALL).fit(X)
     infinite[1, 61, 0] = np.inf
     holds, no_columns = (
-        "known[1] holds inf in row {}, column 1: expected numbers up to 1e+30",
+        "known[1] holds inf in row {}, column 1; scale the numbers to at most 1e+30",
         "`fit` had no known colum",
     )
-    shape, items = "known[0] has shape ({}): expected ({}, 2)", "known has 1 items: expected one for each of the 2 ser"
+    shape, items = (
+        "known[0] has shape ({}), but must be ({}, 2)",
+        "known has 1 items, but X has 2 series; give one for each",
+    )
     empty = Series(np.insert(known[0], 0, np.nan, axis=1), None, "s")
     refused(
         (ValueError, loaded.predict, "got no X: a loaded Forecaster keeps no training series; pass X"),
-        (DataError, lambda: loaded.forecast(empty), "s has no value before the steps to forecast: expected some; leav"),
-        (DataError, lambda: plain.score(X[:, :2]), "X[0] has no value before the steps to forecast: expected some; le"),
-        (ValueError, forecaster.predict, "known is None: expected the 2 known columns of `fit`; give known="),
+        (DataError, lambda: loaded.forecast(empty), "s has no value before the steps to forecast; leav"),
+        (DataError, lambda: plain.score(X[:, :2]), "X[0] has no value before the steps to forecast; leave"),
+        (ValueError, forecaster.predict, "known is None, but `fit` had 2 known columns; give known="),
         (ValueError, lambda: forecaster.predict(known=known[:, 61:]), shape.format("2, 2", 3)),
         (ValueError, lambda: forecaster.predict(known=known), shape.format("63, 2", 3)),
         (ValueError, lambda: forecaster.predict(X[:, :60], known=known[..., :1]), shape.format("63, 1", 63)),
         (ValueError, lambda: forecaster.fit(X, known=known[:1]), items),
-        (ValueError, lambda: forecaster.fit(X, known=[1.0, 2.0]), "known[0] has shape (): expected (63, 1)"),
-        (ValueError, lambda: forecaster.fit(X, known=known[..., 0]), "known[0] has shape (63,): expected (63, 1)"),
+        (ValueError, lambda: forecaster.fit(X, known=[1.0, 2.0]), "known[0] has shape (), but must be (63, 1)"),
+        (ValueError, lambda: forecaster.fit(X, known=known[..., 0]), "known[0] has shape (63,), but must be (63, 1)"),
         (
             ValueError,
             lambda: forecaster.fit(X, known=known * 1j),
@@ -167,7 +170,7 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
     X[:, 41:] = 1e6  # rows after the first cutoff change nothing before
     again = Forecaster(**SMALL | {"horizon": 2}).cross_validation(X, step=3, windows=2, known=known)
     np.testing.assert_array_equal(again["0.9"][:4], got["0.9"][:4])
-    with one_line(ValueError, "X has only 46 rows: expected more than 48; lower windows, step or horizon"):
+    with one_line(ValueError, "X has only 46 rows, and needs more than 48; lower windows, step or horizon"):
         Forecaster(**SMALL).cross_validation(X, windows=16, known=known)
     with one_line(ValueError, "step is 0: expected"):
         Forecaster(**SMALL).cross_validation(X, step=0, known=known)
@@ -227,12 +230,12 @@ def test_errors() -> None:
     with pytest.raises(NotFittedError, match="this Forecaster is not fitted"):
         not_fitted.predict()
     refused(
-        (TypeError, fitting(None), "X is a NoneType: expected an array (n, T), or a list of series"),
+        (TypeError, fitting(None), "X is a NoneType; give an array (n, T), or a list of series"),
         (DataError, fitting(np.ones((1, 40))), "X[0] has too few rows, missing or equal values"),
         (DataError, fitting([np.ones(8), growth(1)]), "X[0] has too few rows, missing or equal values"),
-        (ValueError, fitting(np.ones((1, 40, 2))), "X[0] has 2 channels: expected one"),
+        (ValueError, fitting(np.ones((1, 40, 2))), "X[0] has 2 channels, but a forecast has one"),
         (SettingsError, fitting([growth(40)], horizon=0), "horizon is 0: expected a whole number from 1"),
-        (ValueError, lambda: not_fitted.set_params(size=1), "size is no parameter of Forecaster: expected horizon"),
+        (ValueError, lambda: not_fitted.set_params(size=1), "size is no parameter of Forecaster; it has horizon"),
     )
 
 

@@ -50,7 +50,7 @@ def test_a_new_kind_is_trained_saved_loaded_and_described(
         kind(model="counting", layers=2).fit(X, y)
     assert main(["info", "model"]) == 0
     assert "\ncount: 20\n" in capsys.readouterr().out
-    assert failed(capsys, "convert", "model", "model.c").startswith("model can't be converted to .c: expected a model")
+    assert failed(capsys, "convert", "model", "model.c").startswith("model can't be converted to .c; train a model")
     monkeypatch.undo()
     with one_line(SettingsError, "model is 'counting': expected one of recurrent, convolutions"):
         kind(model="counting").fit(X, y)

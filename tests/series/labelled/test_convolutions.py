@@ -103,7 +103,7 @@ def test_they_tell_slow_waves_from_quick_ones(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"model": "convolutions", "layers": 2}, "layers is 2, which model convolutions doesn't use: expected no othe"),
+        ({"model": "convolutions", "layers": 2}, "layers is 2, which model convolutions doesn't use; leave it out"),
         ({"model": "rocket"}, "model is 'rocket': expected one of recurrent, convolutions"),
         ({"scaling": "none"}, "scaling is 'none': expected one of auto, shared, each"),
     ],

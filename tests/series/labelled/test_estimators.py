@@ -58,7 +58,7 @@ def test_a_classifier_learns_labels_of_each_type(names: tuple[Any, Any]) -> None
     classifier = Classifier(**SMALL).fit(X, labels)
     assert set(classifier.classes_.tolist()) == set(names)
     assert classifier.score(X, labels) == 1
-    with pytest.raises(ValueError, match=f"^y has 1 values: expected one for each of the {len(labels)} series in X$"):
+    with pytest.raises(ValueError, match=f"^y has 1 values, but X has {len(labels)} series; give a value for each$"):
         classifier.score(X, labels[:1])
     assert classifier.predict(X).tolist() == labels
     p = classifier.predict_proba(X)
@@ -181,9 +181,7 @@ def test_masked_arrays_are_refused() -> None:
     masks: dict[str, Any] = {"X": masked, "X[0]": [*masked], "X[1]": [X[0], [*masked[1]], *X[2:]]}
     for name, given in masks.items():
         for use in (lambda X: Classifier().fit(X, y), model.predict):
-            with one_line(
-                ValueError, f"{name} is or holds a masked array: expected NaN for missing values; use its fil"
-            ):
+            with one_line(ValueError, f"{name} is or holds a masked array; use its fil"):
                 use(given)
     for kind in (Classifier, Regressor):
         with one_line(ValueError, "y is or holds a masked array"):
@@ -351,9 +349,9 @@ def test_a_row_of_a_stream_that_does_not_fit_is_refused() -> None:
     X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
     model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
     for row, words in (
-        ([1j, 2.0], "Complex data not supported: rows[1] has dtype complex128: expected numbers"),
-        (["a", "b"], "rows[1] has dtype str32: expected numbers"),
-        ([1.0, np.inf], "rows[1] holds inf in column 2: expected numbers"),
+        ([1j, 2.0], "Complex data not supported: rows[1] has dtype complex128; convert it to numbers"),
+        (["a", "b"], "rows[1] has dtype str32; convert it to numbers"),
+        ([1.0, np.inf], "rows[1] holds inf in column 2; scale the numbers"),
         (np.array(["1.000", 2.0], object), "rows[1] holds the text '1.000'; convert it to numbers"),
         ([1.0], "rows[1] has shape (1,), but the model has 2 channels; pass one value for each"),
         ([[1.0, 2.0]], "rows[1] has shape (1, 2), but the model has 2 channels"),
@@ -382,7 +380,7 @@ BAD_LABELS = [
     (np.longdouble(1), "y[1] is np.longdouble('1.0'): expected text"),
     ([1], "y[1] is [1]: expected text"),
     (np.datetime64(1, "ns"), "y[1] is np.datetime64('"),
-    (3, "y holds labels of the types int, str: expected one type; use text"),
+    (3, "y holds labels of the types int, str; use one type, such as text"),
 ]
 
 
@@ -391,44 +389,44 @@ BAD_LABELS = [
     [
         *((Classifier, np.ones((4, 3)), ["a", label, "a", label], words) for label, words in BAD_LABELS),
         *(
-            (Classifier, ONES, y, f"y is a {type(y).__name__}: expected a list or an array with one value for each ser")
+            (Classifier, ONES, y, f"y is a {type(y).__name__}; give a list or an array with a value for each ser")
             for y in ({"a", "b"}, {"a": 1}, "ab", b"ab", 5, iter("ab"))
         ),
-        (Classifier, ONES, [1, 1], "got 1 class(es), [1]: expected two or more; add series"),
+        (Classifier, ONES, [1, 1], "got 1 class(es), [1]; add series with other labels"),
         (Classifier, ONES, None, "requires y to be passed"),
-        (Classifier, ONES, [1, 2, 3], "y has 3 values: expected one for each of the 2 series in X"),
+        (Classifier, ONES, [1, 2, 3], "y has 3 values, but X has 2 series; give a value for each"),
         (Classifier, ONES, [0.5, 1.5], "Unknown label type: y[0] is 0.5"),
-        (Classifier, ONES, np.ones((2, 2)), "y has shape (2, 2): expected one value for each series"),
+        (Classifier, ONES, np.ones((2, 2)), "y has shape (2, 2); give a value for each series"),
         *((Classifier, ONES, each, "Unknown label type: y[0] is np.") for each in TIMES),
         (
             Classifier,
             np.ones((3, 3)),
             [True, 1, 0],
-            "y holds labels of the types bool, int: expected one type; use text",
+            "y holds labels of the types bool, int; use one type, such as text",
         ),
         (Classifier, np.ones(3), [1, 2], "X has shape (3,): expected (n, T) or (n, T, D). Reshape your data"),
-        (Classifier, [1.0, 2.0], [1, 2], "X[0] has shape (): expected (T,) or (T, D)"),
+        (Classifier, [1.0, 2.0], [1, 2], "X[0] has shape (); give (T,) or (T, D)"),
         (Classifier, [np.ones((3, 2)), np.ones((3, 1))], [1, 2], "X[1] has 1 channels"),
         (
             Classifier,
             np.full((2, 3), np.inf),
             [1, 2],
-            "X[0] holds inf in row 1, column 1: expected numbers up to 1e+30",
+            "X[0] holds inf in row 1, column 1; scale the numbers to at most 1e+30",
         ),
         (Classifier, np.full((2, 3), np.nan), [1, 2], "X[0] has no values"),
         (Classifier, ONES * 1j, [1, 2], "Complex data not supported"),
-        (Regressor, ONES, [1.0, np.nan], "y holds NaN, infinity or a larger number: expected numbers up to 1e+30"),
+        (Regressor, ONES, [1.0, np.nan], "y holds NaN, infinity or a number beyond 1e+30; correct it"),
         (Regressor, np.zeros((0, 3)), [], "got 0 sample(s) without different targets"),
         (
             Regressor,
             ONES,
             [1, 1],
-            "got 2 sample(s) without different targets: expected at least two series whose targets",
+            "got 2 sample(s) without different targets; add series with other targets",
         ),
         (Regressor, ONES, [date(2024, 1, 1)] * 2, "y holds an object that is no number (float() argument must be"),
-        (Regressor, ONES, ["1", "2"], "y has dtype str32: expected numbers; convert it"),
-        *((Regressor, ONES, y, f"y has dtype {y.dtype.name}: expected numbers") for y in TIMES),
-        (Regressor, [TIMES[0]] * 2, [1, 2], "X[0] has dtype datetime64[us]: expected numbers"),
+        (Regressor, ONES, ["1", "2"], "y has dtype str32; convert it to numbers"),
+        *((Regressor, ONES, y, f"y has dtype {y.dtype.name}; convert it to numbers") for y in TIMES),
+        (Regressor, [TIMES[0]] * 2, [1, 2], "X[0] has dtype datetime64[us]; convert it to numbers"),
     ],
 )
 def test_bad_data_gets_one_line(kind: Any, X: Any, y: Any, words: str) -> None:
@@ -436,7 +434,7 @@ def test_bad_data_gets_one_line(kind: Any, X: Any, y: Any, words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=re.escape(words)) as caught:
         estimator.fit(X, y)
     assert "\n" not in str(caught.value)
-    with pytest.raises(NotFittedError, match=f"this {kind.__name__} is not fitted: expected `fit` first"):
+    with pytest.raises(NotFittedError, match=f"this {kind.__name__} is not fitted; call fit first"):
         estimator.predict(ONES)
 
 
@@ -448,7 +446,7 @@ def test_targets_of_any_size_are_learnt(size: float) -> None:
     assert regressor.target_deviation_ == pytest.approx(np.std([label == "slow" for label in y]) * size, rel=1e-12)
     assert regressor.score(X, targets) > 0.9
     assert np.isnan(regressor.score(X, np.ones(20)))
-    with one_line(ValueError, "y has 1 values: expected one for each of the 20 series in X"):
+    with one_line(ValueError, "y has 1 values, but X has 20 series; give a value for each"):
         regressor.score(X, targets[:1])
     np.testing.assert_allclose(regressor.predict(X) / size, np.array(targets) / size, atol=0.3)
 
@@ -468,7 +466,7 @@ def test_two_levels_of_an_index_are_the_series_and_their_steps() -> None:
 def test_other_errors() -> None:
     X, y = data()
     classifier = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
-    names = "size is no parameter of Classifier: expected model, cel"
+    names = "size is no parameter of Classifier; it has model, cel"
     refused(
         (ValueError, lambda: Classifier().set_params(size=1), names),
         (DataError, lambda: classifier.predict(ONES), "X[0] has 1 channels, but the model has 2"),
@@ -511,7 +509,7 @@ print(Classifier(hidden=4, epochs=1).fit(X, np.arange(8) % 2).get_params()["hidd
     np.testing.assert_allclose(json.loads(printed[0]), Classifier.load("c").predict_proba(X), rtol=1e-6)
     np.testing.assert_allclose(json.loads(printed[1]), Classifier.load("c").predict_proba(X)[0], rtol=1e-5)
     np.testing.assert_allclose(json.loads(printed[2]), Regressor.load("r").predict(X), rtol=1e-6)
-    assert printed[3:] == ["this Classifier is not fitted: expected `fit` first; call fit with data", "4"]
+    assert printed[3:] == ["this Classifier is not fitted; call fit first", "4"]
 
 
 def test_more_channels_than_steps_give_a_warning() -> None:

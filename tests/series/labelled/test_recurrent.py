@@ -274,14 +274,12 @@ def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Back
     training = prepared().training(backend)
     training.run(1)
     training.model.linear.params[1][0] = math.nan
-    with pytest.raises(DivergedError, match=r"^the loss is nan at update 2: expected a finite number; lower lr$"):
+    with pytest.raises(DivergedError, match=r"^the loss is nan at update 2; lower lr$"):
         training.run(1)
     assert len(training.losses) == 1
     training = prepared().training(backend)
     training.model.linear.params[1][0] = math.inf
-    with pytest.raises(
-        DivergedError, match=r"^linear.b is not finite after update 0: expected finite numbers; lower lr"
-    ):
+    with pytest.raises(DivergedError, match=r"^linear.b is not finite after update 0; lower lr"):
         training.run(0)
 
 

@@ -402,14 +402,14 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         (
             "x,y\n1,2\n",
             {"channels": ("x", "z")},
-            "f.csv has no column z: expected a name, or a number from 1",
+            "f.csv has no column z; give a name, or a number from 1",
         ),
         ("3/4/2024,1\n5/6/2024,2\n", {"timed": True}, "f.csv, line 1: '3/4/2024' may be 2024-03-04 or 2024-04-03"),
         ("when,v\n2024_05_31,1\n", {"timed": True}, "f.csv, line 2: '2024_05_31' is not a time like the others"),
-        ("x,y\n1,2\n", {"skip": ("z",)}, "f.csv has no column z: expected a name, or a number from 1 to 2; it has"),
-        ("1,2\n", {"skip": ("3",)}, "f.csv has no column 3: expected a name, or a number from 1 to 2; it has no names"),
-        ("x\n1\n", {"skip": ("z",)}, "expected a name, or a number from 1 to 1; it has x"),
-        ("x,x\n1,2\n", {"skip": ("x",)}, "f.csv has two columns x: expected a name, or a number from 1 to 2"),
+        ("x,y\n1,2\n", {"skip": ("z",)}, "f.csv has no column z; give a name, or a number from 1 to 2: it has"),
+        ("1,2\n", {"skip": ("3",)}, "f.csv has no column 3; give a name, or a number from 1 to 2: it has no names"),
+        ("x\n1\n", {"skip": ("z",)}, "give a name, or a number from 1 to 1: it has x"),
+        ("x,x\n1,2\n", {"skip": ("x",)}, "f.csv has two columns x; give a name, or a number from 1 to 2"),
         ("i,x\n1,2\n,3\n", {"id": "i"}, "f.csv, line 3 has no value in column i, which id names"),
         (
             LONG,
@@ -446,7 +446,7 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         # a title above the header
         ("Sales;\nday;v\n1;2\n", {}, "f.csv, line 2, column Sales: 'day' is not a number"),
         ("Sales\nday;v\n2024-05-01;1,5\n", {}, "f.csv has no column left for values: all are the index, or"),
-        ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072): expected cells of numbers; is"),
+        ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072); is this a table"),
     ],
 )
 def test_bad_files_get_one_line(content: str | bytes, columns: dict[str, Any], words: str) -> None:

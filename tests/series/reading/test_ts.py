@@ -94,7 +94,7 @@ def test_missing_values_labels_and_encodings(text: str, encoding: str, labels: A
             (HEADER + f"1,{cell}:a", f"f.ts, line 4, channel 1: '{cell}' is not a number; correct or remove it")
             for cell in ("fast", "1_0")
         ),
-        (HEADER + "1e200:a", "f.ts, line 4 holds 1e+200 in row 1, column 1: expected numbers up to 1e+30; scale"),
+        (HEADER + "1e200:a", "f.ts, line 4 holds 1e+200 in row 1, column 1; scale the numbers to at most 1e+30"),
         (HEADER + "1,\x1b[2J:a", "f.ts, line 4, channel 1: '�[2J' is not a number"),
         ("@classLabel true\n@data\n1,2:3,4\n", "f.ts, line 3: '3,4' is not a label"),
     ],

@@ -157,11 +157,13 @@ class Forecaster(Estimator):
         else:
             series = as_series(X)
             if series[0].channels > 1:
-                raise ValueError(f"X[0] has {series[0].channels} channels: expected one; X is (n, T), one series a row")
+                raise ValueError(
+                    f"X[0] has {series[0].channels} channels, but a forecast has one; X is (n, T), one series a row"
+                )
         if columns is None and names and not (form and hasattr(X, "columns")):
             raise ValueError(f"X has no column {names[0]!r}; give a DataFrame, or leave the names out")
         if form and known is not None:
-            raise ValueError("got known= for pandas' X: expected known columns in X; name them by Forecaster(known=)")
+            raise ValueError("got known= for pandas' X; name known columns in X by Forecaster(known=)")
         return series if form else with_known(series, known, ahead, columns), form
 
     @property
@@ -215,7 +217,7 @@ class Forecaster(Estimator):
         forecasts = self._forecasts(series, F, stacklevel=3)
         scores = [np.nanmean(np.abs(one.median - one.target[-F:])) / one.mase_divisor for one in forecasts]
         if np.isnan(scores).all():
-            raise ValueError(f"X has {TOO_FEW}: expected series that change before their last {F} values; give others")
+            raise ValueError(f"X has {TOO_FEW}; give series that change before their last {F} values")
         return -float(np.nanmean(scores))
 
     def cross_validation(self, X: Any, step: int | None = None, windows: int = 3, *, known: Any = None) -> Any:
@@ -236,7 +238,7 @@ class Forecaster(Estimator):
         step = F if step is None else check_size("step", step)
         farthest = F + (check_size("windows", windows) - 1) * step
         if (most := max(len(each.target_rows) for each in series)) <= farthest:
-            raise ValueError(f"X has only {most} rows: expected more than {farthest}; lower windows, step or horizon")
+            raise ValueError(f"X has only {most} rows, and needs more than {farthest}; lower windows, step or horizon")
         keys = form.ids if form else range(len(series))
         model, rows = type(self)(**self.get_params()), list[tuple[Any, ...]]()
         for back in range(farthest, F - 1, -step):
@@ -262,7 +264,7 @@ class Forecaster(Estimator):
         model = self._fitted_model
         series = as_fitted(series, model)
         if np.isnan(series.values[:rows, 0]).all():
-            raise DataError(f"{series.name} has no value before the steps to forecast: expected some; leave it out")
+            raise DataError(f"{series.name} has no value before the steps to forecast; leave it out")
         start = series.target_rows.start
         one = OneSeries(series.part(start), model, None if rows is None else rows - start)
         one.skipped = start

@@ -94,8 +94,7 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
     prepared = [PreparedSeries(one, setup, end) for one, end in zip(series, ends, strict=True)]
     if all(one.flawed for one in prepared):
         raise DataError(
-            f"{printable(prepared[0].name)} has {TOO_FEW}: expected at least two rows with values that change; add "
-            "rows, or leave it out"
+            f"{printable(prepared[0].name)} has {TOO_FEW}; add rows with values that change, or leave it out"
         )
     setup = replace(setup, known_scale=Scale.of(one.given.values[: one.cut, 1:] for one in prepared))
     has_dates = all(isinstance((one.times or [0])[0], datetime) for one in series)
@@ -155,8 +154,8 @@ def as_fitted(series: Series, model: Setup, other: str = "the model was trained 
     times = series.times or ()
     if model.calendar and not (times and isinstance(times[0], datetime)):
         raise DataError(
-            f"{printable(series.name)} has no dates, and the model uses the {model.calendar}: expected dates; add a "
-            "column or an index of them"
+            f"{printable(series.name)} has no dates, and the model uses the {model.calendar}; add a column or an index "
+            "of dates"
         )
     step = step_of(times, series.name, like=model.step)
     if not step:
@@ -164,8 +163,8 @@ def as_fitted(series: Series, model: Setup, other: str = "the model was trained 
     is_unit = " " in step.name  # numbers have no unit, and are compared with numbers only
     if model.step and step.name != model.step and is_unit == (" " in model.step):
         raise DataError(
-            f"{printable(series.name)} has steps of {step.name}, but {other} steps of {model.step}: expected the same "
-            "steps; correct the times, or train a model for each"
+            f"{printable(series.name)} has steps of {step.name}, but {other} steps of {model.step}; correct the times, "
+            "or train a model for each"
         )
     return replace(series, times=(*times, *step.after(times[-1], model.horizon)))
 

@@ -134,7 +134,7 @@ class Convolutions(Kind):
         for each in fields(p):
             if each.name not in ("model", "seed") and (value := getattr(p, each.name)) != each.default:
                 got = f"{param(each.name)} is {value}, which {param('model')} {p.model} doesn't use"
-                raise SettingsError(f"{got}: expected no other parameter than {param('seed')}; leave it out")
+                raise SettingsError(f"{got}; leave it out")
 
     def learn(self, series: list[Series], watcher: Watcher) -> None:
         p, seed, backend = self.p, self.p.seed, get_backend()

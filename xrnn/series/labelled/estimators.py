@@ -182,7 +182,7 @@ class Classifier(LabelledEstimator):
         from_files = isinstance(X, list) and bool(X) and isinstance(X[0], Series)
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
-            raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}: expected two or more; add series")
+            raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}; add series with other labels")
         targets = np.array([classes.index(each) for each in labels], np.int32)
         return self._learn(X, targets, classes_=np.array(classes))
 
@@ -232,7 +232,7 @@ class Regressor(LabelledEstimator):
         numbers = as_targets(y)
         if not numbers.size or np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
             got = f"got {len(numbers)} sample(s) without different targets"
-            raise DataError(f"{got}: expected at least two series whose targets differ; add some")
+            raise DataError(f"{got}; add series with other targets")
         mean, deviation = float(numbers.mean()), float(deviation_of(numbers))
         targets = ((numbers - mean) / deviation).astype(np.float32)
         return self._learn(X, targets, target_mean_=mean, target_deviation_=deviation)
@@ -262,7 +262,7 @@ def as_labels(y: Any) -> list[Any]:
                 "end, bools or whole numbers of 64 bits; use str(label), or Regressor for numbers"
             )
     if len(names := {type(each).__name__ for each in given}) > 1:
-        raise ValueError(f"y holds labels of the types {', '.join(sorted(names))}: expected one type; use text")
+        raise ValueError(f"y holds labels of the types {', '.join(sorted(names))}; use one type, such as text")
     return given
 
 
@@ -279,15 +279,15 @@ def as_targets(y: Any) -> HostArray:
     """The numbers in y, (n,) float64.   Raises ValueError."""
     targets: HostArray = _column(None if y is None else as_numbers(y, "y"))
     if not (np.abs(targets) <= LARGEST).all():  # False for NaN
-        raise ValueError(f"y holds NaN, infinity or a larger number: expected numbers up to {LARGEST:g}; correct it")
+        raise ValueError(f"y holds NaN, infinity or a number beyond {LARGEST:g}; correct it")
     return targets
 
 
 def _column(y: Any) -> Any:
     if y is None:
-        raise ValueError("requires y to be passed, but the target y is None: expected one value for each series")
+        raise ValueError("requires y to be passed, but the target y is None; give a value for each series")
     if isinstance(y, str | bytes | Mapping | Set) or not (hasattr(y, "__len__") or hasattr(y, "__array__")):
-        raise TypeError(f"y is a {type(y).__name__}: expected a list or an array with one value for each series")
+        raise TypeError(f"y is a {type(y).__name__}; give a list or an array with a value for each series")
     if hasattr(y, "__array__"):
         refuse_mask(y, "y")
         y = np.asarray(y)
@@ -296,9 +296,9 @@ def _column(y: Any) -> Any:
             warnings.warn("A column-vector y was passed when a 1d array was expected: use ravel()", kind, stacklevel=4)
             y = y.ravel()
         if y.ndim != 1:
-            raise ValueError(f"y has shape {y.shape}: expected one value for each series, (n,); use y.ravel()")
+            raise ValueError(f"y has shape {y.shape}; give a value for each series, (n,)")
         if y.dtype.kind == "c":
-            raise ValueError(f"Complex data not supported: y is {y.dtype}; expected real numbers or labels")
+            raise ValueError(f"Complex data not supported: y is {y.dtype}; give real numbers or labels")
     return y
 
 

@@ -269,7 +269,7 @@ class Training:
         for name, each in self.model.named_params.items():
             if not np.isfinite(to_numpy(each)).all():
                 found = f"{name} is not finite after update {self._optimizer.steps:,}"
-                raise DivergedError(f"{found}: expected finite numbers; lower {param('lr')}")
+                raise DivergedError(f"{found}; lower {param('lr')}")
 
     def step(self, *batch: HostArray) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
@@ -299,5 +299,5 @@ class Training:
         for update, loss in enumerate(losses.tolist(), len(self.losses) + 1):
             if not math.isfinite(loss):
                 found = f"the loss is {loss} at update {update:,}"
-                raise DivergedError(f"{found}: expected a finite number; lower {param('lr')}")
+                raise DivergedError(f"{found}; lower {param('lr')}")
             self.losses.append(loss)

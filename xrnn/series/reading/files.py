@@ -27,7 +27,7 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
     with file_errors(DataError, "read", path, "check the path and its permissions"):
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
-            raise DataError(f"{path} {got}: expected {_FILES}, or a folder; check the path")
+            raise DataError(f"{path} {got}; check the path")
         named = {columns.id, columns.time, columns.label, *columns.skip, *columns.channels}
         if suffix in (".ts", ".npy") and named - columns.optional - {""}:
             raise DataError(f"{path} has no column names; leave out the options that name columns")
@@ -37,7 +37,7 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
             return [_read_npy(path)]
         if suffix in TABLES:
             return TABLES[suffix](path, columns).series()
-    raise DataError(f"{path} is not {_FILES}: expected a name with one of these endings, or a folder of labels")
+    raise DataError(f"{path} is not {_FILES}; convert it, or name another")
 
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
@@ -45,8 +45,8 @@ def _read_folder(folder: Path, columns: Columns) -> list[Series]:
     files = [path for path in sorted(folder.glob("[!.]*/[!.]*")) if path.suffix.lower() in (*TABLES, ".npy")]
     places = [*filter(os.path.isdir, folder.glob("[!.]*"))] or [folder]
     if empty := {*places} - {path.parent for path in files}:
-        expected = f"a folder for each label, with {', '.join(TABLES)} or .npy files in it"
-        raise DataError(f"{min(empty)} holds no series: expected {expected}; add some, or check the permissions")
+        remedy = f"put {', '.join(TABLES)} or .npy files into a folder for each label, or check the permissions"
+        raise DataError(f"{min(empty)} holds no series; {remedy}")
     series: list[Series] = []
     for path in files:
         # An escape stands for each byte of the name that is not UTF-8.
@@ -66,6 +66,6 @@ def _read_npy(path: Path) -> Series:
             raise ValueError(f"it holds {array.dtype} {array.shape}")
     except Exception as error:  # the header is a Python literal: its parser raises many kinds of errors
         got = f"{path} can't be used ({printable(str(error))[:80]})"
-        expected = "a complete .npy file of numbers of 64 bits or less, (time, channels), of one series"
-        raise DataError(f"{got}: expected {expected}; use numpy.save, with a file for each series") from error
+        remedy = "save the numbers of each series, (time, channels), in a file of its own by numpy.save"
+        raise DataError(f"{got}; {remedy}") from error
     return checked(Series(np.array(array, dtype=np.float64), None, str(path)))

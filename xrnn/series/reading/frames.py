@@ -140,9 +140,11 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
         return None
     frame = X if X.ndim == 2 else X.to_frame(X.name)
     if not frame.size:
-        raise ValueError(f"X has the shape {frame.shape}: expected at least one row and one column; add some")
+        raise ValueError(f"X has the shape {frame.shape}; add rows and columns of values")
     if levels > 2:
-        raise ValueError(f"X has an index of {levels} levels: expected times, or series and times; use X.reset_index()")
+        raise ValueError(
+            f"X has an index of {levels} levels; keep times in it, or series and times: use X.reset_index()"
+        )
     if len(twice := frame.columns[frame.columns.duplicated()]):
         raise ValueError(f"X has two columns {twice[0]!r}; rename one")
     if not is_wide:
@@ -219,7 +221,7 @@ def _used(frame: Any, keys: Sequence[Any], target: Any, known: Sequence[Any]) ->
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {shown}; name different columns")
     if missing := [each for each in given if each not in columns]:
-        raise ValueError(f"X has no column {missing[0]!r}: expected {shown}; it has {', '.join(map(str, columns))}")
+        raise ValueError(f"X has no column {missing[0]!r}; it has {', '.join(map(str, columns))}")
     targets = [target] if target != "" else [each for each in columns if each not in given]
     if len(targets) != 1:
         besides = shown or "the index"

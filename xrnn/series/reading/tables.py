@@ -97,7 +97,7 @@ def read_csv(path: Path, columns: Columns) -> Table:
                 raise DataError(f"{got}; correct the row, or remove lines above the header")
             rows[reader.line_num] = [*map(str.strip, row)]
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}: expected cells of numbers; is this CSV?") from error
+        raise DataError(f"{path}, line {reader.line_num}: {error}; is this a table in CSV?") from error
     return Table.of_rows(rows, str(path), columns, "line", points_may_group=points_may_group)
 
 
@@ -252,7 +252,7 @@ class Table:
             return found[0]
         got = f"{self.name} has {'two columns' if found else 'no column'} {quoted(column)}"
         names = printable(", ".join(self.header))[:200] or "no names"
-        raise DataError(f"{got}: expected a name, or a number from 1 to {width}; it has {names}")
+        raise DataError(f"{got}; give a name, or a number from 1 to {width}: it has {names}")
 
     def texts(self, place: int) -> list[str]:
         """The text of a column."""
