@@ -102,18 +102,21 @@ def about_data(series: Sequence[OneSeries]) -> list[str]:
     step = f", steps of {model.step}" if model.step else ""
     name = printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
     missing = sum(int(np.isnan(each.given.values[: each.cut]).sum()) for each in series)
-    line = (
-        f"series: {name}, {span([each.cut for each in series])} rows"
-        + f", {counted(missing, 'missing value')}" * (missing > 0)
-        + f", season {model.season}; {counted(model.horizon, 'step')} ahead from {model.context}"
-    )
-    tables = {
-        f"times: {', '.join(each.time_names) + step if each.time_names else 'none'}"
-        + f"; columns: {', '.join(each.channel_names or ())}" * bool(each.channel_names)
-        + f"; unused columns: {', '.join(each.unused)}" * bool(each.unused)
-        for each in given
-    }
+    line = f"series: {name}, {span([each.cut for each in series])} rows"
+    if missing:
+        line += f", {counted(missing, 'missing value')}"
+    line += f", season {model.season}; {counted(model.horizon, 'step')} ahead from {model.context}"
+    tables = {_about_table(each, step) for each in given}
     return [line, *sorted(tables), _different_ends(given)]
+
+
+def _about_table(series: Series, step: str) -> str:
+    line = f"times: {', '.join(series.time_names) + step if series.time_names else 'none'}"
+    if series.channel_names:
+        line += f"; columns: {', '.join(series.channel_names)}"
+    if series.unused:
+        line += f"; unused columns: {', '.join(series.unused)}"
+    return line
 
 
 def _different_ends(series: Sequence[Series]) -> str:
@@ -166,8 +169,9 @@ def series_table(tests: Sequence[Backtest], scores: Scores) -> str:
         [each.series.name, *(f"{each.scores[method]['mase']:.3f}" for method in methods)]
         for each in tests[:_MOST_PRINTED]
     ]
+    printed = table(["MASE", *methods.values()], *rows)
     more = len(tests) - _MOST_PRINTED
-    return table(["MASE", *methods.values()], *rows) + f"\n… and {more:,} more in --json" * (more > 0)
+    return f"{printed}\n… and {more:,} more in --json" if more > 0 else printed
 
 
 def _methods(scores: Scores) -> dict[str, str]:
@@ -178,7 +182,8 @@ def _methods(scores: Scores) -> dict[str, str]:
 
 def parts_of(model: Model) -> str:
     """A line: the parts of the forecast."""
-    share, corrected = model.smoothing, ", corrected by a recurrent part" * bool(model.recurrent.any())
+    share = model.smoothing
+    corrected = ", corrected by a recurrent part" if model.recurrent.any() else ""
     if not model.linear.any():
         return f"forecasts: exponential smoothing{corrected}; too few rows were left out to test a linear part"
     return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part{corrected}"
