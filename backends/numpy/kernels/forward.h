@@ -146,14 +146,18 @@ struct ForwardPass {
         const Share<S> mine(panels, sequence.N, sequence.lengths, partition.split, id, n),
             packing(panels, sequence.N, false, Split::COLUMNS, id, n),
             my_rows(panels, sequence.N, sequence.lengths, Split::ROWS, id, n);
-        if (!prepacked) Wx.pack(packing.panel0, packing.panel1), Wh.pack(packing.panel0, packing.panel1);
+        if (!prepacked) {
+            Wx.pack(packing.panel0, packing.panel1);
+            Wh.pack(packing.panel0, packing.panel1);
+        }
         begin_rows(my_rows);
         barrier.wait(id, n);
         StopPoll poll(barrier.stop, id);
         int64_t begin = 0, end = 0;  // xz holds the steps [begin, end)
         for (int64_t i = 0; i < sequence.T; ++i) {
             if (project_first && i == end) {
-                begin = end, end += project(mine, i, id, poll);
+                begin = end;
+                end += project(mine, i, id, poll);
                 if (Wx.in_strips() || Wh.in_strips()) exchange(id, n);
             }
             step(mine, i, sequence.reverse ? end - 1 - i : i - begin, id, n, poll);
@@ -296,7 +300,10 @@ struct ForwardPass {
         const int64_t steps = sequence.T - i < projected_steps ? sequence.T - i : projected_steps;
         const int64_t begin = sequence.reverse ? sequence.T - i - steps : i;
         if constexpr (!IS_PAIR<P>)
-            if (Wx.in_strips()) return project_in_strips(mine, begin, steps, poll), steps;
+            if (Wx.in_strips()) {
+                project_in_strips(mine, begin, steps, poll);
+                return steps;
+            }
         project_in_panels(mine, begin, steps, id, poll);
         return steps;
     }
@@ -382,7 +389,10 @@ struct ForwardPass {
                        .after = {},
                        .z = f.z ? f.z + t * sequence.N * gates.count * sequence.H : nullptr,
                        .h_slots = gathers ? h_slots[(i + 1) % 2] : nullptr};
-        for (int k = 0; k < states; ++k) in.before[k] = before(k, t), in.after[k] = after(k, t);
+        for (int k = 0; k < states; ++k) {
+            in.before[k] = before(k, t);
+            in.after[k] = after(k, t);
+        }
         if (project_first) in.xz.data = xz + (place * sequence.N + mine.first) * xz_row();
         return in;
     }
@@ -450,7 +460,8 @@ struct ForwardPass {
                     const int64_t begin = local.chain_begin(c);
                     Product<P> product(h_order);
                     Wh.add_to(product, p, r, h.data + begin, h.row, begin, local.chain_end(c));
-                    product.out = local_chain(c, r, mine.first) + p.begin, product.out_row = panels.padded();
+                    product.out = local_chain(c, r, mine.first) + p.begin;
+                    product.out_row = panels.padded();
                     run_rows(product, p.width, mine.end - mine.first);
                 }
             }
@@ -467,7 +478,8 @@ struct ForwardPass {
         S* const out = in.sums + g * width * W;
         const int64_t out_row = gates.count * width * W;
         Product<P> product(h_order);
-        product.out = out, product.out_row = out_row;
+        product.out = out;
+        product.out_row = out_row;
         product.init = bias + g * panels.padded() + p.begin;
         if (x_gate >= 0 && project_first) {
             product.init = in.xz.data + begin * in.xz.row + x_gate * panels.padded() + p.begin;
@@ -479,8 +491,10 @@ struct ForwardPass {
                 run_rows(product, width, rows);
                 if (h_gate < 0) return;
                 product = Product<P>(h_order);
-                product.out = out, product.out_row = out_row;
-                product.init = out, product.init_row = out_row;
+                product.out = out;
+                product.out_row = out_row;
+                product.init = out;
+                product.init_row = out_row;
             }
         }
         if (h_gate >= 0 && sequence.heads.count > 1) return add_heads(product, p, h_gate, in, begin, rows);
@@ -504,12 +518,17 @@ struct ForwardPass {
         }
         S* const out = product.out;
         Operand<S> init = {product.init, product.init_row};
-        if (product.count > 0) run_rows(product, p.width, rows), init = {out, product.out_row};
+        if (product.count > 0) {
+            run_rows(product, p.width, rows);
+            init = {out, product.out_row};
+        }
         each_head<S>(p, sequence.heads, head_size(), [&](Piece piece) {
             Product<P> sums(h_order);
             const int64_t at = piece.begin - p.begin;
-            sums.init = init.data + at, sums.init_row = init.row;
-            sums.out = out + at, sums.out_row = product.out_row;
+            sums.init = init.data + at;
+            sums.init_row = init.row;
+            sums.out = out + at;
+            sums.out_row = product.out_row;
             sums.last = piece.last;
             Wh.add_to(sums, piece, h_gate, h_of(piece.head), in.h.row);
             run_rows(sums, piece.width, rows);
