@@ -57,13 +57,18 @@ int unknown_products = 0;
 std::vector<SetCallback>& sharing = *new std::vector<SetCallback>;
 int last_number = MOST_JOBS - 1;
 
-void* scratch_of(int job) {
-#if !defined(_WIN32)
-    if (!memory[job]) {
-        void* const pages = mmap(nullptr, SCRATCH_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, -1, 0);
-        if (pages != MAP_FAILED) memory[job] = pages;
-    }
+#if defined(_WIN32)
+void* map_scratch(size_t) { return nullptr; }
+#else
+void* map_scratch(size_t bytes) {
+    const int flags = MAP_PRIVATE | MAP_ANON | MAP_NORESERVE;
+    void* const pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    return pages == MAP_FAILED ? nullptr : pages;
+}
 #endif
+
+void* scratch_of(int job) {
+    if (!memory[job]) memory[job] = map_scratch(SCRATCH_BYTES);
     return memory[job];
 }
 
@@ -104,6 +109,9 @@ void run_product(int, RunJob run, int count, size_t size, void* jobs, int argume
     run_at_once(job, count);
 }
 
+#if defined(_WIN32)
+void register_fork_handler() {}  // a process cannot fork
+#else
 // The lock may have been held by a thread that the child does not have.
 void in_child() {
     new (&running) std::mutex;
@@ -111,11 +119,8 @@ void in_child() {
     sharing.clear();
 }
 
-void register_fork_handler() {
-#if !defined(_WIN32)
-    pthread_atfork(nullptr, nullptr, in_child);
+void register_fork_handler() { pthread_atfork(nullptr, nullptr, in_child); }
 #endif
-}
 
 }  // namespace
 

@@ -185,7 +185,7 @@ void* run_and_end(void* argument) {
 
 // A thread for one task. If the system has no more threads, this waits until it has.
 void start_thread_for(const Task& task) {
-    pthread_t thread;
+    Thread thread;
     Task* const copy = new Task(task);
     for (Waiting waiting; !start_thread(run_and_end, copy, &thread);) waiting.once();
 }
@@ -222,7 +222,7 @@ void run_at_once(Job& job, int n) {
     team.await_answers(0, true);
     job.running = n - 1;
     team.run(job, n);
-    for (int id = team.count + 1; id < n; ++id) start_thread_for({.job = &job, .id = id, .n = n});
+    for (int id = team.count + 1; id < n; ++id) start_thread_for({.job = &job, .id = id, .n = n, .moves = false});
     job.lead(n);
 }
 
