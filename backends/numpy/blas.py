@@ -151,7 +151,7 @@ def describe() -> str:
     if library.shares_threads:
         why = "those of the kernels (share_threads)"
     elif library.polls:
-        why = f"which poll after each product, on the CPUs that the kernels need: {_REMEDY}"
+        why = f"which poll after each product, on the CPUs that the kernels need: call xrnn.share_threads(), or {_REMEDY}"
     else:
         why = "which sleep after each product"
     return f"OpenBLAS {library.version}, {threads} threads, {why}"
@@ -201,7 +201,7 @@ def explain_delays() -> bool:
         return False
     _log.warning(
         "the threads of OpenBLAS poll after each matrix product of NumPy, on the CPUs that the kernels need: "
-        f"{_REMEDY}, call xrnn.share_threads(), or take xrnn.Linear for the product"
+        f"call xrnn.share_threads(), take xrnn.Linear for the product, or {_REMEDY}"
     )
     return True
 

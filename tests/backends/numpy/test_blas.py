@@ -24,8 +24,8 @@ def test_whether_its_threads_poll() -> None:
     for timeout in ("", "26"):
         line = output_of(DESCRIBE, OPENBLAS_THREAD_TIMEOUT=timeout, **two)
         assert line.endswith(
-            ", 2 threads, which poll after each product, on the CPUs that the kernels need: set "
-            "OPENBLAS_THREAD_TIMEOUT=4 before NumPy is imported"
+            ", 2 threads, which poll after each product, on the CPUs that the kernels need: call "
+            "xrnn.share_threads(), or set OPENBLAS_THREAD_TIMEOUT=4 before NumPy is imported"
         )
     assert output_of(DESCRIBE, OPENBLAS_NUM_THREADS="1").endswith(", 1 thread")
 
