@@ -151,7 +151,10 @@ def describe() -> str:
     if library.shares_threads:
         why = "those of the kernels (share_threads)"
     elif library.polls:
-        why = f"which poll after each product, on the CPUs that the kernels need: call xrnn.share_threads(), or {_REMEDY}"
+        why = (
+            "which poll after each product, on the CPUs that the kernels need: call xrnn.share_threads(), or "
+            f"{_REMEDY}"
+        )
     else:
         why = "which sleep after each product"
     return f"OpenBLAS {library.version}, {threads} threads, {why}"
