@@ -152,8 +152,7 @@ def describe() -> str:
         why = "those of the kernels (share_threads)"
     elif library.polls:
         why = (
-            "which poll after each product, on the CPUs that the kernels need: call xrnn.share_threads(), or "
-            f"{_REMEDY}"
+            f"which poll after each product, on the CPUs that the kernels need: call xrnn.share_threads(), or {_REMEDY}"
         )
     else:
         why = "which sleep after each product"
