@@ -87,6 +87,26 @@ def test_one_bad_value_hardly_changes_a_forecast_of_real_data(name: str, column:
     assert max(after) < 2 * before
 
 
+@pytest.mark.filterwarnings("ignore:.*counts little")
+@pytest.mark.usefixtures("medians_only")
+@pytest.mark.parametrize("rows", [2, 4])
+def test_a_new_level_of_one_series_hardly_changes_the_forecast_of_another(rows: int) -> None:
+    """Its windows are far from those of the other series. They have a limited weight in the linear part of both."""
+    before, after = np.zeros(2)
+    for seed in range(79_000, 79_004):
+        rng = np.random.default_rng(seed)
+        season = 100 + 20 * np.sin(2 * np.pi * np.arange(68) / 12)
+        first, second = season + 3 * rng.standard_normal((2, 68))
+        changed = first.copy()
+        changed[60 - rows :] *= 100
+        for_plain, for_changed = (
+            np.abs(Forecaster(horizon=F, season=12).fit([given[:-F], second[:-F]]).predict()[1] - second[-F:]).mean()
+            for given in (first, changed)
+        )
+        before, after = before + for_plain, after + for_changed
+    assert after < 1.1 * before
+
+
 def test_a_new_level_a_yearly_peak_and_intermittent_demand_are_no_outliers() -> None:
     rng = np.random.default_rng(71_000)
     level = 100 + rng.standard_normal(60)
