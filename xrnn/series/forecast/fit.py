@@ -40,6 +40,7 @@ _SYMMETRIC: Final = 5  # the weight of offsets of equal size above and below, in
 _MOST_WINDOWS: Final = 20_000  # of all series, that the recurrent part is learnt from
 _MOST_AHEAD: Final = 200_000  # values ahead of these windows
 _ORIGINS: Final = 16  # of forecasts from fewer rows
+_MOST_CONTEXTS: Final = 10  # before these origins: exponential smoothing reads no more
 _LARGEST_LEVEL: Final = 0.9  # of the quantiles of their errors
 _LEAST_SERIES: Final = 20  # of fewer series, no more windows of each are used
 
@@ -374,8 +375,8 @@ def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
     """By what factor (C,) the intervals of a series with fewer rows than the context must be wider.
 
     Errors of forecasts from the last n rows before some origins, in units of these rows, are compared with errors of
-    forecasts from all rows before them: the factor is the ratio of their quantiles, at least 1. It is measured for some
-    numbers of rows, and is linear between them. A smaller number never has a smaller factor.
+    forecasts from all rows before them, up to ten contexts: the factor is the ratio of their quantiles, at least 1. It
+    is measured for some numbers of rows, and is linear between them. A smaller number never has a smaller factor.
     """
     F, C = model.horizon, model.context
     long = [one for one in series if one.cut > C + F]
@@ -388,7 +389,7 @@ def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
         for origin in np.linspace(first, one.cut - F, -(-_ORIGINS // len(long))).astype(int):
             if np.isnan(one.values[origin - C : origin + F]).any():
                 continue
-            of_all.append(_relative_errors(one, 0, origin, model))
+            of_all.append(_relative_errors(one, max(origin - _MOST_CONTEXTS * C, 0), origin, model))
             for n, of_n in errors.items():
                 of_n.append(_relative_errors(one, origin - n, origin, model))
     level = min(model.levels[-1] - model.levels[0], _LARGEST_LEVEL)
