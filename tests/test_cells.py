@@ -202,7 +202,7 @@ def test_registering_is_checked(built_in: None) -> None:
         *((ValueError, registering(of_cell("mine", name)), f"{name} with the cell", taken) for name in own_names),
         (ValueError, registering(of_cell("leak", "Mine")), f"Mine with the cell 'leak'{taken}"),
         *((TypeError, registering(kind), "expected a subclass of RecurrentLayer; pass the class") for kind in others),
-        (TypeError, registering(no_cell), "NoCell has no cell_type: expected the class of its cell; add it to the"),
+        (TypeError, registering(no_cell), "NoCell has no cell_type: set it to the class of its cell"),
         (TypeError, lambda: no_cell.init(2, 3), "NoCell has no cell_type"),
     )
     assert list(CELLS) == before

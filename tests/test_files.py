@@ -211,7 +211,7 @@ def test_a_file_of_another_program_is_kept(writers: dict[str, Callable[..., obje
         size = path.stat().st_size
         for content, each in itertools.product(contents, (path, link)):
             path.write_bytes(content)
-            with one_line(FileExistsError, f"{each} exists, and {name} did not write it: expected a new name"):
+            with one_line(FileExistsError, f"{each} already exists, and {name} did not write it: choose another name"):
                 write(each)
             assert path.read_bytes() == content
             assert sorted(tmp_path.iterdir()) == [path, foreign, link]
@@ -227,7 +227,7 @@ def test_the_functions_replace_no_file_of_each_other(writers: dict[str, Callable
     for name, other in itertools.permutations(writers, 2):
         writers[other](path, overwrite=True)
         content = path.read_bytes()
-        with one_line(FileExistsError, f"{path} exists, and {name} did not write it"):
+        with one_line(FileExistsError, f"{path} already exists, and {name} did not write it"):
             writers[name](path)
         assert path.read_bytes() == content
     with one_line(IsADirectoryError, "file/ is a folder's name: expected that of a file; name one in it"):
@@ -241,7 +241,7 @@ def test_a_checkpoint_replaces_that_of_a_command_only_with_its_job(
     for job in (np.arange(3), "mine", None, "xrnn series classifier", "xrnn series classifier"):
         save_run(path, job=job)  # any `job` of a user's own
     for other in ("xrnn series regression", np.arange(3)):
-        with one_line(FileExistsError, f"{path} exists, and xrnn.save_checkpoint did not write it"):
+        with one_line(FileExistsError, f"{path} already exists, and xrnn.save_checkpoint did not write it"):
             save_run(path, job=other)
     writers["Classifier.save"](path)
     checkpoint = xrnn.load_checkpoint(path)

@@ -208,7 +208,7 @@ def write_own(
         raise IsADirectoryError(
             f"{printable(os.fspath(path))} is a folder's name: expected that of a file; name one in it"
         )
-    refusal = f"exists, and {writer} did not write it: expected a new name; name another, or pass overwrite=True"
+    refusal = f"already exists, and {writer} did not write it: choose another name, or pass overwrite=True"
     may_replace = (lambda _: True) if check_bool("overwrite", overwrite) else has_mark
     write_file(Path(path), content, may_replace, refusal)
 

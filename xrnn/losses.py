@@ -186,7 +186,7 @@ def balanced_weights(labels: Array, classes: int | None = None, *, dtype: DType 
     check_index("labels", labels, backend, labels.device, "labels")
     on_host = backend.to_numpy(labels).astype("int64").ravel()
     if not on_host.size:
-        raise ValueError("labels is empty: expected at least one label; pass those of the training data")
+        raise ValueError("labels is empty: pass those of the training data")
     C = int(on_host.max()) + 1 if classes is None else check_integer("classes", classes, least=1)
     if not 0 <= on_host.min() <= on_host.max() < C:
         raise IndexError(f"labels holds values from {on_host.min()} to {on_host.max()}: expected 0 to {C - 1}")

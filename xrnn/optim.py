@@ -389,7 +389,7 @@ class EMA(_Updates):
         self._refuse_applied()
         check_same("params", self._layer_params(), self._weights, "EMA")
         if not self._count:
-            raise RuntimeError("the average has no weights yet: expected an update; call update() first")
+            raise RuntimeError("the average has no weights yet: call update() first")
         self._swap()
         try:
             yield
@@ -463,7 +463,7 @@ def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> Array:
             "use [grads] for one array, list(grads) for a generator"
         )
     if not grads:
-        raise ValueError("grads is empty: expected the gradients to scale; pass optimizer.grads")
+        raise ValueError("grads is empty: pass optimizer.grads")
     backend = check_float("grads[0]", grads[0])
     for i, g in enumerate(grads):
         check_place(f"grads[{i}]", g, backend, grads[0].device, "grads[0]")

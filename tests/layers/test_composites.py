@@ -196,7 +196,7 @@ def test_layers_that_make_no_composite(backend: Backend) -> None:
         for size, reverse in ((5, False), (D, True), (D + 1, True))
     )
     (ahead, reverse), not_a_layer = make_both(backend), cast(Any, linear)
-    twice, alike = "a layer is given twice: expected different layers", "computes in float64"
+    twice, alike = "a layer is given twice: make another", "computes in float64"
     refused(
         (ValueError, lambda: Stack([a, b]), "layers[0] gives 5 features", "layers[1] takes 6", "expected equal sizes"),
         (ValueError, lambda: Stack([]), "layers is empty", "expected at least one recurrent layer"),

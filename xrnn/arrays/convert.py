@@ -82,7 +82,7 @@ def holds_mask(value: Any, depth: int = _MOST_AXES) -> bool:
 def _numbers(value: Any) -> HostArray:
     """A NumPy array of a number or of nested lists.   Raises TypeError for anything else, such as None or a string."""
     if holds_mask(value):
-        raise TypeError("array holds a masked array: expected plain ones; use filled(0) of each")
+        raise TypeError("array holds a masked array: use filled(0) of each")
     with contextlib.suppress(ValueError):  # lists of unequal lengths, and a list that holds itself
         array = np.asarray(value)
         if array.dtype.kind in (*_NUMBERS, "c"):

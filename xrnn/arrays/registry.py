@@ -121,7 +121,7 @@ def _run_loader(name: str, loader: Loader) -> Backend:
         backend = run()
     except ImportError as error:
         raise BackendUnavailableError(
-            f"it can't be imported ({error}): expected its package and what that needs; install them"
+            f"it can't be imported ({error}): install its package and what that needs"
         ) from error
     if not isinstance(backend, Backend) or backend.name != name:
         raise TypeError(

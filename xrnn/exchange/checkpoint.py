@@ -200,9 +200,7 @@ def _describe_optimizer(
     known = {id(layer): place for place, layer in _places(layers)}
     for layer in optimizer.layers:
         if id(layer) not in known:
-            raise ValueError(
-                f"{shown} updates a {kind_of(layer)} that is not in layers: expected all its layers; add this one"
-            )
+            raise ValueError(f"{shown} updates a {kind_of(layer)} that is not in layers: add this one")
     if getattr(optimizer, "accumulated", False):
         raise ValueError(f"{shown} has accumulated gradients, which are not saved: call step() first")
     _make_optimizer(kind, [], optimizer.options)  # refuses attributes that the constructor would refuse
@@ -338,9 +336,7 @@ def _pairs(description: Description, key: str) -> list[tuple[str, Any]]:
 
 def encoded(value: Any, name: str, arrays: dict[str, Array], depth: int) -> Any:
     if depth > _DEEPEST:
-        raise ValueError(
-            f"{name[:80]} is nested more than {_DEEPEST} deep: expected fewer lists and dicts; flatten extra"
-        )
+        raise ValueError(f"{name[:80]} is nested more than {_DEEPEST} deep: flatten extra")
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):

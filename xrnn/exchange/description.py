@@ -74,7 +74,7 @@ def describe(
     seen   the described layers by their prefix. A layer that is among them is described by a reference to it
     """
     if depth > _DEEPEST:
-        raise ValueError(f"layers are nested more than {_DEEPEST} deep: expected fewer; join inner Stacks to one")
+        raise ValueError(f"layers are nested more than {_DEEPEST} deep: join inner Stacks to one")
     same = next((key for key, described in seen.items() if described is layer), None)
     if same is not None:
         return {"same": same}

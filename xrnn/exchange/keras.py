@@ -121,7 +121,7 @@ def from_keras(layer: keras.Layer, *, backend: str | Backend | None = None) -> A
         return alone
     parts = [part for part in layer.layers if type(part) is not keras.layers.Dropout]
     if not parts:
-        raise ValueError("layer is an empty Sequential: expected at least one layer; add one")
+        raise ValueError("layer is an empty Sequential: add a layer")
     made: list[Any] = []
     backwards = False  # whether Keras passes the steps to the next layer from the last to the first
     for i, (part, after) in enumerate(itertools.pairwise([*parts, None])):
@@ -154,7 +154,7 @@ def _from_layer(keras: Any, layer: Any, name: str, target: Backend, backwards: b
             "Embedding, or a Sequential of them; convert the parts of a larger model one by one"
         )
     if not layer.built or not layer.weights:
-        raise ValueError(f"{name} has no weights: expected a built layer; call it on an input, or build(…), first")
+        raise ValueError(f"{name} has no weights yet: call it on an input, or build(…), first")
     if kind == "Bidirectional":
         directions = [layer.forward_layer, layer.backward_layer]
         if layer.merge_mode != "concat" or [part.go_backwards for part in directions] != [False, True]:
@@ -199,7 +199,7 @@ def _check_table(keras: Any, layer: Any, name: str) -> None:
     if getattr(layer, "mask_zero", False):
         raise ValueError(f"{name} has mask_zero=True: expected False; pass lengths to the recurrent layers instead")
     if getattr(layer, "lora_enabled", False):
-        raise ValueError(f"{name} has LoRA weights: expected none; add their product to the weights")
+        raise ValueError(f"{name} has LoRA weights: add their product to the weights first")
     without = "xrnn's Linear has no activation; set layer.activation to keras.activations.linear, and apply the other"
     without += " to the result (to_c and to_onnx: softmax=True). `xrnn convert` does this for a softmax at the end"
     _check_activation(keras, layer, name, "activation", ("linear",), without)

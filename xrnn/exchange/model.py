@@ -98,7 +98,7 @@ def named_leaves(layers: ExportedLayers) -> list[tuple[str, Any]]:
 
 def _model_of(layers: Any, scale: tuple[Any, Any] | None, mean: bool, last: int, softmax: bool) -> Model:
     if isinstance(layers, str | os.PathLike):
-        raise TypeError("layers is a path: expected layers; use xrnn.load, xrnn.load_checkpoint or `xrnn convert`")
+        raise TypeError("layers is a path: use xrnn.load, xrnn.load_checkpoint or `xrnn convert`")
     if isinstance(layers, Checkpoint) and str(layers.extra.get("job")).startswith("xrnn "):  # of an estimator
         raise ValueError("layers is a checkpoint of a model of series, which needs its scale: use `xrnn convert`")
     named = named_leaves(layers)

@@ -177,7 +177,7 @@ def _values(state: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], sta
                 f"{name} of module has the layout {tensor.layout}: expected a dense tensor; use its to_dense()"
             )
         if tensor.is_meta:
-            raise ValueError(f"{name} of module is on the device meta: expected values; load the weights first")
+            raise ValueError(f"{name} of module is on the device meta: load the weights first")
         values.append(tensor.cpu().resolve_neg().numpy())
         if not np.isfinite(values[-1]).all():
             warnings.warn(f"{name} of module holds NaN or infinity: the layer computes NaN", stacklevel=stacklevel)

@@ -70,7 +70,7 @@ class Composite:
             self._check_alike()
         parts = [*self.layers, *self.grads]  # the gradients, to find layers in nested composites too
         if len({id(part) for part in parts}) < len(parts):
-            raise ValueError("a layer is given twice: expected different layers; make another, or copy.deepcopy it")
+            raise ValueError("a layer is given twice: make another, or copy.deepcopy it")
         self.cache: Any = None
 
     def _check_alike(self) -> None:

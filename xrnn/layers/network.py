@@ -49,7 +49,7 @@ class Network(Mapping[str, Any]):
             if not all(hasattr(layer, attribute) for attribute in ("params", "grads", "named_params")):
                 raise TypeError(f"{name} is a {kind_of(layer)}: expected a layer, as in Network(gru=GRU.init(3, 8))")
             if isinstance(layer, Network):
-                raise TypeError(f"{name} is a Network: expected a layer; pass its layers, Network(**network)")
+                raise TypeError(f"{name} is a Network: pass its layers, Network(**network)")
         self._layers: dict[str, Any] = {}
         if taken := [name for name in layers if name in dir(self)]:
             raise ValueError(
@@ -136,7 +136,7 @@ def _check_params(layers: Mapping[str, Any]) -> None:
         for key, param in layer.named_params.items():
             full = f"{name}.{key}"
             if named.setdefault(full, param) is not param:
-                raise ValueError(f"two parameters have the name {full}: expected different names; rename {name}")
+                raise ValueError(f"two parameters have the name {full}: rename {name}")
         for key, param, grad in zip(layer.named_params, layer.params, layer.grads, strict=False):  # int8 has no grads
             other, its_grad = first.setdefault(id(param), (f"{name}.{key}", grad))
             if its_grad is not grad:

@@ -56,6 +56,6 @@ def quantize(layer: AnyLayer) -> AnyLayer:
         raise ValueError(f"this {title} has {layer.heads} heads: expected a matrix Wh; use freeze, which keeps float32")
     for name, param in layer.named_params.items():
         if not np.isfinite(param).all():
-            raise ValueError(f"{name} of this {title} has NaN or infinity: expected finite weights; train it again")
+            raise ValueError(f"{name} of this {title} has NaN or infinity: train it again")
     Wx, Wh, *others = layer.params
     return layer.remade(quantize_columns(Wx), quantize_columns(Wh), *others)

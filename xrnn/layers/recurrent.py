@@ -149,7 +149,7 @@ class RecurrentLayer(Layer):
     def _cell_with(cls, options: Mapping[str, Any]) -> Cell:
         """A cell with the same parameters as the cell of a layer with these options."""
         if not hasattr(cls, "cell_type"):
-            raise TypeError(f"{cls.__name__} has no cell_type: expected the class of its cell; add it to the class")
+            raise TypeError(f"{cls.__name__} has no cell_type: set it to the class of its cell")
         return cls.cell_type()
 
     @classmethod

@@ -256,7 +256,7 @@ class _Buffer:
         share = float(self._limits.dtype.type(weight)) / 2.0**self._bits  # the sum of the shares does not overflow
         host.sum(shares := np.array([share]))
         if not shares[0]:
-            raise ValueError("weight is 0 in all ranks: expected a positive weight in one of them; skip the update")
+            raise ValueError("weight is 0 in all ranks: skip the update")
         total, exponent = math.frexp(shares[0])
         with self.layout.backend.device_of(arrays[0]):
             self._multiply(arrays, math.ldexp(share, -exponent - 1))
@@ -291,7 +291,7 @@ def _checked(arrays: Any) -> Backend:
     if not isinstance(arrays, Sequence):
         raise TypeError(f"arrays is a {kind_of(arrays)}: expected a list of arrays, such as optimizer.grads")
     if not arrays:
-        raise ValueError("arrays is empty: expected the arrays to average; pass optimizer.grads")
+        raise ValueError("arrays is empty: pass optimizer.grads")
     backend = check_float("arrays[0]", arrays[0])
     for i, array in enumerate(arrays):
         check_place(f"arrays[{i}]", array, backend, arrays[0].device, "arrays[0]")
