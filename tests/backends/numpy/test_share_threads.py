@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 import xrnn
@@ -54,6 +56,31 @@ def test_the_comparison_finds_a_wrong_bit(soak: Soak) -> None:
             soak.check([0], [0])
     finally:
         soak._expected[0][0] = right
+
+
+# The kernels run signal handlers in the middle of a call, while their workers wait for the caller.
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that send signals")
+@pytest.mark.usefixtures("shared")
+def test_products_in_a_signal_handler_during_a_call() -> None:
+    rng = np.random.default_rng(0)
+    layer = xrnn.RNN.init(64, 256, rng=1, backend="numpy")
+    x, (a, b) = rng.standard_normal((400, 16, 64), np.float32), rng.standard_normal((2, 300, 300))
+    expected, product = layer.forward(x).copy(), a @ b
+    equal: list[bool] = []
+
+    def handler(*_: object) -> None:
+        equal.append(np.array_equal(a @ b, product))
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        while len(equal) < 20:
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            assert np.array_equal(layer.forward(x), expected)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert all(equal)
 
 
 # The types of OpenBLAS's callback and of the function that it is given for a job.
