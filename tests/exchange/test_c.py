@@ -340,7 +340,7 @@ def test_refused_models() -> None:
         (TypeError, own, {}, "is a tests.peephole.layer.PeepholeLSTM"),
         (TypeError, 3, {}, "is a int: expected RNN"),
         (TypeError, ["x"], {}, "is a str: expected RNN"),
-        (TypeError, Path("x"), {}, "layers is a path: expected layers"),
+        (TypeError, Path("x"), {}, "layers is a path: use xrnn.load"),
         (ValueError, [], {}, "layers is empty"),
         (ValueError, series, {}, "a model of series, which needs its scale"),
         (ValueError, [gru, Linear.init(4, 2)], {}, "takes 4 features, but the layer before it gives 3"),

@@ -218,7 +218,7 @@ def test_unsupported_content_is_not_saved(tmp_path: Path) -> None:
         (ValueError, saving(overlapping), "params[0] of layers['b'] overlaps params[0] of"),
         (TypeError, with_optimizer(Own([layer], 0.1)), "expected SGD, Adam, EMA, or a dict of them"),
         (TypeError, with_optimizer({"a": 3}), "optimizer['a'] is a int: expected SGD, Adam, EMA"),
-        (ValueError, with_optimizer(SGD([layer, other])), "Linear that is not in layers: expected all"),
+        (ValueError, with_optimizer(SGD([layer, other])), "Linear that is not in layers: add this one"),
         (ValueError, with_optimizer(pending), "accumulated gradients, which are not saved: call step()"),
         (ValueError, with_optimizer(steps), "count is -5: expected an integer, at least 0"),
         (ValueError, with_optimizer(nesterov), "nesterov is True, but momentum is 0"),

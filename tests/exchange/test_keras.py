@@ -182,7 +182,7 @@ def test_keras_layers_that_are_refused() -> None:
         (ValueError, L.LSTM(H), "layer has no weights yet: call it on an input"),
         (ValueError, built(L.Embedding(4, 2, mask_zero=True)), "layer has mask_zero=True", "pass lengths"),
         (TypeError, half, "weights in float16", "expected float32 or float64"),
-        (ValueError, keras.Sequential(), "layer is an empty Sequential", "expected"),
+        (ValueError, keras.Sequential(), "layer is an empty Sequential", "add a layer"),
         (ValueError, lora, "layer has LoRA weights", "add their product to the weights"),
         (ValueError, two, "layers[0] has return_sequences=False", "expected True"),
     ]

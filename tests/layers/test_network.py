@@ -189,7 +189,7 @@ def test_what_it_refuses(tmp_path: Path) -> None:
         (TypeError, lambda: Network(gru=layers), "gru is a tuple: expected a layer, as in Network(gru=GRU.init(3, 8))"),
         (TypeError, lambda: Network(inner=network), "inner is a Network: pass its layers, Network(*"),
         (AttributeError, lambda: network.gru, "this Tagger has no layer 'gru': expected one of stack, readout, drop"),
-        (ValueError, lambda: Network(**same_name), "two parameters have the name a.0.Wx: rename a.0.Wx"),
+        (ValueError, lambda: Network(**same_name), "two parameters have the name a.0.Wx: rename a.0"),
         (ValueError, lambda: Network(first=first, second=second), same_array),
         (TypeError, lambda: save_checkpoint(tmp_path / "file", file), "layer is a tests.layers.test_network.Tagger"),
     )

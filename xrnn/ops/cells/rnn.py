@@ -35,10 +35,8 @@ class RNNCell(Cell):
         elif self.nonlinearity == "relu":
             xp.maximum(z, 0, out=z)
         else:
-            # log(1 + exp(z)) without overflow. logaddexp(0, z) is the same, but warns of a NaN.
-            tail = xp.log1p(xp.exp(-abs(z)))
-            xp.maximum(z, 0, out=z)
-            z += tail
+            with np.errstate(invalid="ignore"):  # NumPy's logaddexp warns of a NaN
+                xp.logaddexp(0, z, out=z)
 
     def step(self, run: Run, at: StepArrays) -> None:
         self.activate(run.xp, at.after[0])  # it holds z: see `Cell.pointwise`
