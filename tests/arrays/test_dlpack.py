@@ -131,7 +131,7 @@ def test_tensors_that_can_not_be_shared() -> None:
     for tensor, words in [
         (torch.ones(3, requires_grad=True), "array is a torch.Tensor that requires grad: expected values alone"),
         (torch.nn.Parameter(torch.ones(3)), "array is a torch.nn.parameter.Parameter that requires grad: expected"),
-        (torch.ones(3, dtype=torch.bfloat16), "torch.Tensor of dtype torch.bfloat16 that can't be taken over (Unsupp"),
+        (torch.ones(3, dtype=torch.bfloat16), "torch.Tensor of dtype torch.bfloat16 that can't be taken over ("),
         (torch.ones(3).to(torch.float8_e4m3fn), "torch.Tensor of dtype torch.float8_e4m3fn that can't be taken over ("),
         (torch.eye(3).to_sparse(), "that can't be taken over (Can't export tensors with layout other than"),
         (torch.ones(3, dtype=torch.complex64).conj(), "that can't be taken over (Can't export tensors with the conj"),

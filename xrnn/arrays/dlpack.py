@@ -44,9 +44,9 @@ def take_over(array: Any, kind: str, backend: Backend) -> Any:
     try:
         where = int(array.__dlpack_device__()[0])
         if where in backend.dlpack_devices:
-            return backend.xp.from_dlpack(array)
+            return _checked(backend.xp.from_dlpack(array))
         if where in _HOST:
-            return np.from_dlpack(array)
+            return _checked(np.from_dlpack(array))
     except Exception as error:  # each library raises its own types
         what = f" of dtype {array.dtype}" if hasattr(array, "dtype") else ""
         raise TypeError(
@@ -57,6 +57,13 @@ def take_over(array: Any, kind: str, backend: Backend) -> Any:
         f"array is a {kind} on {getattr(array, 'device', f'the DLPack device {where}')}: expected one on the CPU or "
         f"on a device of the {backend.name} backend; copy it to the CPU with its own library first"
     )
+
+
+def _checked(array: Any) -> Any:
+    """`array`, unless its dtype is a package's: NumPy 2.5 takes bfloat16 over if ml_dtypes is imported."""
+    if array.dtype.kind == "V":
+        raise BufferError("Unsupported dtype")
+    return array
 
 
 def _first_line(error: Exception) -> str:
