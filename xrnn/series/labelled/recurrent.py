@@ -108,7 +108,7 @@ def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
 
 def _far_apart(series: list[Series]) -> bool:
     """Whether the deviations of a channel differ by more than the ratio _APART, without a tenth at each end."""
-    deviations = np.array([np.nanstd(each.values, axis=0) for each in series if len(each.values) > 1] or [[0.0]])
+    deviations = np.array([np.nanstd(each.values, axis=0) for each in series if len(each.values) > 1] or [np.zeros(1)])
     low, high = np.nanquantile(deviations, [0.1, 0.9], axis=0)
     return bool((high > _APART * low).any())
 
