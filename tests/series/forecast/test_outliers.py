@@ -76,7 +76,7 @@ def test_one_bad_value_hardly_changes_any_forecast(kind: str, season: int, count
 
 
 @pytest.mark.usefixtures("medians_only")
-@pytest.mark.needs("statsmodels", "bench-series")
+@pytest.mark.needs("statsmodels", "dev")
 @pytest.mark.filterwarnings("ignore:.*counts little")
 @pytest.mark.parametrize(("name", "column", "season"), [("macrodata", "realcons", 4), ("sunspots", "SUNACTIVITY", 11)])
 def test_one_bad_value_hardly_changes_a_forecast_of_real_data(name: str, column: str, season: int) -> None:
