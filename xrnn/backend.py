@@ -160,6 +160,10 @@ class Backend:
     def __repr__(self) -> str:
         return f"<xrnn backend {self.name}>"
 
+    def overrides(self, operation: Operation) -> bool:
+        """Whether this backend has a form of its own of `operation`. Otherwise the plain form always runs."""
+        return getattr(type(self), operation) is not getattr(Backend, operation)
+
     def owns(self, array: object) -> bool:
         """Whether `array` is an array of this backend. Subclasses are not: their operators may mean something else."""
         return type(array) is self.xp.ndarray

@@ -47,7 +47,7 @@ def explain(backend: Backend, operation: Operation, cell: Cell, shapes: Mapping[
         if precision().bfloat16 and np.dtype(dtype) == np.float32 and operation in MULTIPLYING:
             why += "; factors of products rounded to bfloat16"
         default = Explanation("plain", why)
-    elif not backend.info and getattr(type(backend), operation) is not getattr(Backend, operation):
+    elif not backend.info and backend.overrides(operation):
         default = Explanation("own", f"the {backend.name} backend replaces the plain form")
     if not backend.info:
         return default

@@ -32,7 +32,7 @@ def explain(
     backend: Backend, default: Explanation, operation: Operation, cell: Cell, shapes: Mapping[str, int], dtype: Any
 ) -> Explanation:
     """Which form of `operation` runs, and why: see `xrnn.info.explain`."""
-    if operation in ("matmul_add", "matrix_memory_forward", "matrix_memory_backward") or not fused_forms().enabled:
+    if not backend.overrides(operation) or not fused_forms().enabled:
         return default
     if operation == "add_rows":
         return Explanation("sorted", "the indices are sorted once, then each run of equal ones is summed")
