@@ -1,4 +1,4 @@
-"""The speed beside NumPy's matrix products: `python -m benchmarks.company`, two minutes.
+"""The speed beside NumPy's matrix products: `python -m benchmarks.company`, three minutes.
 
 beside   the forward and backward passes of three cells, alone and with a product of NumPy after each pair of passes;
          and the time of that product
@@ -6,8 +6,8 @@ loop     an update of a training loop: the loop in NumPy alone; the same with th
          readout as it was, `h @ W`; and with `xrnn.Linear` as readout. The loop of the leaky layer has noise in the
          units, drawn in each update, and one sign for the weights of a unit: docs/how-to/constraints.md
 
-NumPy's BLAS may keep its threads polling after a product, on the CPUs that xrnn's threads need. `SETTINGS` says what
-can be done about it. Each row of a part runs in its own process. The processes take turns, and those that wait are
+NumPy's BLAS may keep its threads polling after a product, on the CPUs that xrnn's threads need. `SETTINGS` has what
+can be done about it, and one thread for comparison. Each row of a part runs in its own process. The processes take turns, and those that wait are
 stopped.
 """
 
@@ -40,6 +40,7 @@ SETTINGS: Final[dict[str, dict[str, str]]] = {
     "as installed": {},
     "no polling": {"OPENBLAS_THREAD_TIMEOUT": "4"},
     "shared threads": {"XRNN_SHARE_THREADS": "1"},
+    "one thread": {"OMP_NUM_THREADS": "1"},  # of xrnn and of NumPy: what the product does to the caches is left
 }
 CASES: Final = (
     Case(35, 3, 40, 100, cell="gru"),
