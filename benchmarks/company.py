@@ -7,8 +7,8 @@ loop     an update of a training loop: the loop in NumPy alone; the same with th
          units, drawn in each update, and one sign for the weights of a unit: docs/how-to/constraints.md
 
 NumPy's BLAS may keep its threads polling after a product, on the CPUs that xrnn's threads need. `SETTINGS` has what
-can be done about it, and one thread for comparison. Each row of a part runs in its own process. The processes take turns, and those that wait are
-stopped.
+can be done about it, and one thread for comparison. Each row of a part runs in its own process. The processes take
+turns, and those that wait are stopped.
 """
 
 from __future__ import annotations

@@ -30,24 +30,23 @@ def test_the_options_are_those_of_cupy() -> None:
     assert ours == ["--std=c++17", "-DREAL=float", "-ftz=true", "-arch=sm_90", "--device-as-default-execution-space"]
 
 
-# A few bytes of these variants do not fit in registers, and lie in memory that the nearest cache holds.
-SPILLED = {"CurrentTanhElman one-block backward float64 rows=2 held=32-90": 64}
+# By variant and architecture: the bytes of the stack, and those moved to it since the registers do not hold them.
+SPILLED = {"CurrentTanhElman one-block backward float64 rows=2 held=32-90": (32, 56)}
 
 
 @pytest.mark.parametrize(("variant", "arch"), list(compiled.compiled_variants()), ids=str)
 def test_a_variant_fits(variant: Variant, arch: str) -> None:
     found = compiled.compile_variant(variant, arch)
-    if most := SPILLED.get(f"{variant}-{arch}"):
-        assert 0 < found.spilled <= most
-        return
-    assert (found.stack, found.spilled) == (0, 0)
+    on_stack = SPILLED.get(f"{variant}-{arch}", (0, 0))
+    assert (found.stack, found.spilled) == on_stack
     registers = 8 * math.ceil(found.registers / 8)  # a thread's registers are allocated by eights
     assert registers * THREADS <= REGISTER_FILE
     assert found.static_shared == 0  # so all shared memory is dynamic, as the selection counts it
     if not compiled.is_largest(variant):
         return
     assert found.count("EXIT") > 0
-    assert (found.count("LDL"), found.count("STL")) == (0, 0)  # registers stay registers
+    if on_stack == (0, 0):
+        assert (found.count("LDL"), found.count("STL")) == (0, 0)  # registers stay registers
     # Sums in a fixed order, and tanh to its full precision.
     assert found.count("ATOM") + found.count("RED.") + found.count("MUFU.TANH") == 0
     assert found.count("ST.") == 0
