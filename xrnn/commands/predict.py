@@ -105,8 +105,8 @@ def _labels(
 
     An unusable file raises DataError before the first prediction.
     """
-    classifies = isinstance(estimator, Classifier)
-    if how.proba and not classifies:
+    labels: list[Any] = estimator.classes_.tolist() if isinstance(estimator, Classifier) else []
+    if how.proba and not labels:
         raise SettingsError("got --proba for a model that predicts numbers, which have no probabilities; leave it out")
     columns = _columns(estimator, table)
     names: Iterable[dict[str, Any]] = itertools.repeat({})
@@ -114,15 +114,18 @@ def _labels(
     if files:
         series = _read(files, columns)
         names = [{"name": each.name} for each in series]
-        predictions = estimator.predict_proba(series) if classifies else estimator.predict(series)
+        if isinstance(estimator, Classifier):
+            predictions = estimator.predict_proba(series)
+        else:
+            predictions = estimator.predict(series)
         _note(series, columns)
     else:
         predictions = estimator.stream(_with_notes(_rows(estimator, columns), estimator, how.last), how.last)
     for named, prediction in zip(names, predictions, strict=False):
-        if not classifies:
+        if not labels:
             yield named | {"value": float(f"{prediction:.6g}")}
             continue
-        labels, p, best = estimator.classes_.tolist(), prediction.round(6).tolist(), int(prediction.argmax())
+        p, best = prediction.round(6).tolist(), int(prediction.argmax())
         row = named | {"label": labels[best], "probability": p[best]}
         yield row | {f"p({label})": share for label, share in zip(labels, p, strict=True) if how.proba}
 

@@ -1,7 +1,8 @@
-"""A kind of model needs its class, derived from `Kind`, and an entry of `KINDS`. Everything else follows."""
+"""A model needs its class, derived from `FittedModel`, and an entry of `MODELS`. Everything else follows."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,30 +14,35 @@ from tests.series.waves import waves
 from xrnn.commands.main import main
 from xrnn.series import Classifier, Regressor
 from xrnn.series.errors import SettingsError
-from xrnn.series.labelled.base import Watcher
+from xrnn.series.labelled.base import FittedModel, Parameters, Task, Watcher
 from xrnn.series.labelled.convolutions import Convolutions
-from xrnn.series.labelled.estimators import KINDS
+from xrnn.series.labelled.estimators import MODELS
 from xrnn.series.one_series import Series
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Counting(Convolutions):
     """It also learns the number of series."""
 
-    def check(self) -> None:
-        if self.p.layers > 1:
+    count_: int
+
+    @classmethod
+    def check(cls, params: Parameters) -> None:
+        if params.layers > 1:
             raise SettingsError("layers is set")
 
-    def learn(self, series: list[Series], watcher: Watcher) -> None:
-        super().learn(series, watcher)
-        self.p.count_ = len(series)
+    @classmethod
+    def fit(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
+        model = Convolutions.fit(params, task, series, watcher)
+        return cls(**vars(model), count_=len(series))
 
 
 @pytest.mark.usefixtures("workdir")
 @pytest.mark.parametrize("kind", [Classifier, Regressor])
-def test_a_new_kind_is_trained_saved_loaded_and_described(
+def test_a_new_model_is_trained_saved_loaded_and_described(
     kind: Any, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setitem(KINDS, "counting", Counting)
+    monkeypatch.setitem(MODELS, "counting", Counting)
     X = [each.values for each in waves(20)]
     y = [int(each.label == "quick") for each in waves(20)]
     estimator = kind(model="counting").fit(X, y)

@@ -26,7 +26,7 @@ from xrnn.series.errors import DivergedError
 from xrnn.series.labelled import recurrent
 from xrnn.series.labelled.base import Watcher, targets_of
 from xrnn.series.labelled.estimators import Classifier, Regressor
-from xrnn.series.labelled.recurrent import Model, Training, choose, patches
+from xrnn.series.labelled.recurrent import SeriesNetwork, Training, choose, patches
 from xrnn.series.one_series import Series
 from xrnn.typing import Array, HostArray
 
@@ -36,24 +36,22 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 every_way = pytest.mark.parametrize("one_way", [False, True])
 
 
-def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -> Model:
-    p: Any = Classifier(**params)
-    p.classes_ = np.arange(outputs)
+def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -> SeriesNetwork:
     with use_backend(backend):
-        return Model.new(p, channels)
+        return SeriesNetwork.new(Classifier(**params), channels, outputs)
 
 
-def in_float64(backend: Backend, **params: Any) -> Model:
+def in_float64(backend: Backend, **params: Any) -> SeriesNetwork:
     model, p = made(backend, **SMALL | params), Classifier(**SMALL | params)
     parts = {name: take_apart(layer) for name, layer in model.items()}
     layers = {
         name: put_together(description, {key: array.astype("float64") for key, array in arrays.items()})
         for name, (description, arrays) in parts.items()
     }
-    return Model(layers, p.dropout, p.seed)
+    return SeriesNetwork(layers, p.dropout, p.seed)
 
 
-def start_at(model: Model, update: int) -> None:
+def start_at(model: SeriesNetwork, update: int) -> None:
     """The number of the next update determines the masks of dropout."""
     for dropout in (*model.stack.dropout, model._dropout):
         dropout.forward_calls = update
@@ -181,9 +179,9 @@ def test_the_learning_rate_falls_over_the_steps_of_a_run_by_default(backend: Bac
 @every_kind
 def test_the_linear_layer_of_a_classifier_learns_ten_times_as_fast(kind: Any, series: Any) -> None:
     training = prepared(series, kind).training()
-    before = [each.copy() for each in training.model.params]
+    before = [each.copy() for each in training.network.params]
     training.run(1)  # Adam's first update changes each weight by its learning rate
-    *others, W, _ = (np.abs(after - old).max() for after, old in zip(training.model.params, before, strict=True))
+    *others, W, _ = (np.abs(after - old).max() for after, old in zip(training.network.params, before, strict=True))
     assert max(others) == pytest.approx(TINY["lr"], rel=1e-2)
     assert W / max(others) == pytest.approx(10 if kind is Classifier else 1, rel=1e-2)
 
@@ -192,7 +190,7 @@ def test_gradients_are_clipped() -> None:
     training = prepared(NUMBERS, Regressor).training()
     training._targets *= 1000
     training.run(1)
-    assert sum(float(np.square(each).sum()) for each in training.model.grads) == pytest.approx(1, rel=1e-5)
+    assert sum(float(np.square(each).sum()) for each in training.network.grads) == pytest.approx(1, rel=1e-5)
 
 
 def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None:
@@ -212,9 +210,9 @@ def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None
 
 def test_the_epochs_follow_from_the_count_of_series(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "input", lambda _, values: values)  # it takes a second for many series
-    p = prepared(hidden=1).p
+    ready = prepared(hidden=1)
     for count, epochs in ((1, 1600), (50, 226), (270, 97), (40_000, 10)):
-        training = Training(p, 1, [np.zeros((1, 1))] * count, np.zeros(count, np.int32))
+        training = Training(ready.params, ready.task, 1, [np.zeros((1, 1))] * count, np.zeros(count, np.int32))
         assert training.total == epochs * training.per_epoch
 
 
@@ -247,7 +245,7 @@ def test_noise_has_the_given_deviation_and_does_not_change_the_series() -> None:
 @pytest.mark.parametrize("changes", [{}, {"layers": 3}, {"one_way": True}], ids=str)
 def test_training_agrees_on_every_backend(kind: Any, series: Any, changes: dict[str, Any], backend: Backend) -> None:
     trainings = [prepared(series, kind, **changes).training(each) for each in (backend, "numpy")]
-    for one, other in zip(trainings[0].model.params, trainings[1].model.params, strict=True):
+    for one, other in zip(trainings[0].network.params, trainings[1].network.params, strict=True):
         np.testing.assert_array_equal(backend.to_numpy(one), other, strict=True)
     for training in trainings:
         training.run(5)
@@ -273,12 +271,12 @@ def test_a_step_sends_its_batch_in_three_transfers_and_waits_for_nothing(kind: A
 def test_the_first_loss_and_a_weight_that_are_not_finite_are_named(backend: Backend) -> None:
     training = prepared().training(backend)
     training.run(1)
-    training.model.linear.params[1][0] = math.nan
+    training.network.linear.params[1][0] = math.nan
     with pytest.raises(DivergedError, match=r"^the loss is nan at update 2; lower lr$"):
         training.run(1)
     assert len(training.losses) == 1
     training = prepared().training(backend)
-    training.model.linear.params[1][0] = math.inf
+    training.network.linear.params[1][0] = math.inf
     with pytest.raises(DivergedError, match=r"^linear.b is not finite after update 0; lower lr"):
         training.run(0)
 
@@ -303,9 +301,9 @@ def test_the_seed_decides_the_weights_and_the_draws(backend: Backend) -> None:
 def test_balanced_weights_give_each_label_the_same_share() -> None:
     ready = prepared(imbalanced(2, 6), balance=True, batch=8, dropout=0.0, noise=0.0)
     training = ready.training()
-    y = training.model.outputs([*map(training.input, training._values)])
+    y = training.network.outputs([*map(training.input, training._values)])
     nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), targets_of(ready.series)]
-    is_rare = targets_of(ready.series) == [*ready.p.classes_].index("quick")
+    is_rare = targets_of(ready.series) == ready.classes.index("quick")
     training.run(1)
     assert training.losses[0] == pytest.approx((nats[is_rare].mean() + nats[~is_rare].mean()) / 2, rel=1e-5)
 
@@ -314,7 +312,7 @@ def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend
     ready = prepared(NUMBERS, Regressor, batch=10, dropout=0.0, noise=0.0)
     training, targets = ready.training(backend), targets_of(ready.series)
     np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-6)
-    y = training.model.outputs([*map(training.input, training._values)])[:, 0]
+    y = training.network.outputs([*map(training.input, training._values)])[:, 0]
     training.run(1)
     assert training.losses[0] == pytest.approx(np.square(y - targets).mean(), rel=1e-4)
 
@@ -337,14 +335,14 @@ def chosen(T: int, watcher: Watcher | None = None, count: int = 20, kind: Any = 
     if kind is Regressor:
         series = [replace(each, label=float(each.label)) for each in series]
     ready = prepared(series, kind, **params)
-    return choose(ready.p, ready.series, watcher or Watcher())[0]
+    return choose(ready.params, ready.task, ready.series, watcher or Watcher())[0]
 
 
 def with_errors(patch: pytest.MonkeyPatch, errors: dict[int, float]) -> list[tuple[Any, Any, Any]]:
     """Let patches have these errors → (size, training series, left-out series) of each training."""
     tried: list[tuple[Any, Any, Any]] = []
 
-    def error(p: Any, size: int, scaling: str, train: Any, left: Any) -> float:
+    def error(params: Any, task: Any, size: int, scaling: str, train: Any, left: Any) -> float:
         tried.append((size, train, left))
         return errors[size]
 
@@ -400,7 +398,7 @@ def test_each_series_is_scaled_by_itself_if_that_is_clearly_better(
         for i in range(24)
     ]
     ready = prepared(series, **{"hidden": 6, "layers": 1} | params)
-    assert choose(ready.p, ready.series, told) == (1, scaling)
+    assert choose(ready.params, ready.task, ready.series, told) == (1, scaling)
     assert [line.split()[3].rstrip(":") for line in told.lines[1:]] == tried
 
 
@@ -425,4 +423,4 @@ def test_a_training_that_diverges_has_an_infinite_error(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Training, "read_losses", diverged)
     ready = prepared(noise(20, 64))
-    assert recurrent._error(ready.p, 2, "shared", ready.series[:10], ready.series[10:]) == np.inf
+    assert recurrent._error(ready.params, ready.task, 2, "shared", ready.series[:10], ready.series[10:]) == np.inf

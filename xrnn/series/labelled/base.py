@@ -1,14 +1,15 @@
-"""What a kind of model is, and the series that are left out of a training.
+"""The base class of the models of Classifier and Regressor, and the series that are left out of a training.
 
-An estimator knows what to predict: `Classifier` labels, `Regressor` numbers. A kind of model knows how: it learns, and
-computes outputs, for both.
+An estimator knows what to predict: `Classifier` labels, `Regressor` numbers. A model knows how: it learns, and computes
+outputs, for both.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -21,28 +22,58 @@ TEST: Final = (0.25, 1)
 VALIDATION: Final = (0.2, 4)
 
 
-class Kind(ABC):
-    """A kind of model of an estimator.
+@dataclass(eq=False, kw_only=True)
+class Parameters:
+    """The parameters that Classifier, whose docstring describes them, and Regressor share."""
 
-    p   the estimator, with valid parameters; when `learn` is called, it has `channels_` and what it has learnt from the
-        targets; when `outputs` is called, it also has the attributes that `learn` has set
+    model: str = "recurrent"
+    cell: str = "gru"
+    hidden: int = 64
+    layers: int = 1
+    one_way: bool = False
+    dropout: float = 0.3
+    noise: float = 0.3
+    patch: int = 0
+    scaling: str = "auto"
+    lr: float = 0.003
+    batch: int = 32
+    epochs: int | None = None
+    seed: int = 0
+
+
+class Task(NamedTuple):
+    """What a model learns."""
+
+    outputs: int  # 1 for numbers to predict, else the number of labels
+    balance: bool = False  # True: all labels have the same total weight in the loss
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedModel(ABC):
+    """A model of an estimator. The estimator has all fields but the first as attributes, and its files hold these.
+
+    params      the parameters of the fit, which are valid
+    channels_   the number of channels, D
+    scale_      (2, F): the mean and the deviation of each feature; F is a multiple of D
+    losses_     of every update; empty if the model is not trained by updates
+    layers_     by name
     """
 
-    def __init__(self, p: Any) -> None:
-        self.p = p
-        self.check()
+    params: Parameters
+    channels_: int
+    scale_: HostArray
+    losses_: HostArray
+    layers_: dict[str, Any]
 
+    @classmethod
     @abstractmethod
-    def check(self) -> None:
-        """Raises SettingsError for parameters that the kind does not use, or that do not fit together."""
+    def check(cls, params: Parameters) -> None:
+        """Raises SettingsError for parameters that the model does not use, or that do not fit together."""
 
+    @classmethod
     @abstractmethod
-    def learn(self, series: list[Series], watcher: Watcher) -> None:
-        """Set the learnt attributes of `p`, with `losses_` and `scale_`.   Raises ModelError.
-
-        series   their labels are those of `targets_of`
-        scale_   (2, F): the mean and the deviation of each feature; F is a multiple of the number of channels
-        """
+    def fit(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
+        """A model that has learnt from the series, whose labels are those of `targets_of`.   Raises ModelError."""
 
     @abstractmethod
     def outputs(self, series: list[Series]) -> HostArray:
@@ -58,6 +89,12 @@ class Watcher:
     def run(self, training: Any, last: int) -> None:
         """Run a training of up to `last` updates."""
         training.run(last)
+
+
+def probabilities(y: HostArray) -> HostArray:
+    """The probabilities of the labels, from the outputs of a model: p(label | x) = softmax(y)."""
+    e = np.exp(y.astype(np.float64) - y.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
 
 
 def targets_of(series: Sequence[Series]) -> HostArray:

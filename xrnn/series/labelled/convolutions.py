@@ -7,7 +7,7 @@ series is above a threshold. The kernels are fixed, the thresholds come from the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Final
 
@@ -18,7 +18,7 @@ from xrnn.arrays.select import get_backend
 from xrnn.layers.linear import Linear
 from xrnn.losses import softmax_cross_entropy
 from xrnn.series.errors import SettingsError, param
-from xrnn.series.labelled.base import Kind, Watcher, groups_of, targets_of
+from xrnn.series.labelled.base import FittedModel, Parameters, Task, Watcher, groups_of, targets_of
 from xrnn.series.one_series import Series
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
@@ -121,43 +121,58 @@ def leave_one_out_ridge(features: HostArray, targets: HostArray, outputs: int) -
     return factor * W, factor * (y_mean - mean @ W), penalty
 
 
-class Convolutions(Kind):
-    """y = features(x) @ W + b. It learns
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Convolutions(FittedModel):
+    """y = features(x) @ W + b
 
-    longest_       the number of steps of the longest training series
     scale_         mean and deviation of each channel, (2, D)
+    longest_       the number of steps of the longest training series
     thresholds_    of the kernels
     """
 
-    def check(self) -> None:
-        p = self.p
-        for each in fields(p):
-            if each.name not in ("model", "seed") and (value := getattr(p, each.name)) != each.default:
-                got = f"{param(each.name)} is {value}, which {param('model')} {p.model} doesn't use"
+    longest_: int
+    thresholds_: HostArray
+
+    @classmethod
+    def check(cls, params: Parameters) -> None:
+        for each in fields(params):
+            if not each.init or each.name in ("model", "seed"):
+                continue
+            value = getattr(params, each.name)
+            if value != each.default:
+                got = f"{param(each.name)} is {value}, which {param('model')} {params.model} doesn't use"
                 raise SettingsError(f"{got}; leave it out")
 
-    def learn(self, series: list[Series], watcher: Watcher) -> None:
-        p, seed, backend = self.p, self.p.seed, get_backend()
-        p.longest_ = max(len(each.values) for each in series)
-        kernels = Kernels(p.channels_, p.longest_, seed)
+    @classmethod
+    def fit(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
+        seed, backend, channels = params.seed, get_backend(), series[0].channels
+        longest = max(len(each.values) for each in series)
+        kernels = Kernels(channels, longest, seed)
         # To solve for: all series, or of many a random part of each group, at least one series.
         rng, share = np.random.default_rng(seed), min(1, _MOST_SERIES / len(series))
         parts = [rng.permutation(each)[: max(1, round(len(each) * share))] for each in groups_of(series)]
         series = [series[i] for i in np.sort(np.concatenate(parts))]
         scale = Scale.of(each.values for each in series)
         x = [scale.apply(each.values) for each in series]
-        p.scale_, p.thresholds_ = np.array([scale.mean, scale.deviation]), kernels.thresholds_of(x, seed)
-        W, b, penalty = leave_one_out_ridge(kernels.features(x, p.thresholds_), targets_of(series), p._outputs)
-        p.losses_ = np.zeros(0)
-        p.layers_ = {"linear": Linear(*(backend.asarray(np.float32(each)) for each in (W, b)))}
+        thresholds = kernels.thresholds_of(x, seed)
+        W, b, penalty = leave_one_out_ridge(kernels.features(x, thresholds), targets_of(series), task.outputs)
         model = f"model: ridge regression on {len(W):,} random convolutions of {len(series):,} series"
         watcher.tell(f"{model}; penalty {penalty:g}; seed {seed}")
+        return Convolutions(
+            params=params,
+            channels_=channels,
+            scale_=np.array([scale.mean, scale.deviation]),
+            losses_=np.zeros(0),
+            layers_={"linear": Linear(*(backend.asarray(np.float32(each)) for each in (W, b)))},
+            longest_=longest,
+            thresholds_=thresholds,
+        )
 
     def outputs(self, series: list[Series]) -> HostArray:
-        p, linear = self.p, self.p.layers_["linear"]
-        kernels, scale = Kernels(p.channels_, p.longest_, p.seed), Scale(*p.scale_)
+        linear, scale = self.layers_["linear"], Scale(*self.scale_)
+        kernels = Kernels(self.channels_, self.longest_, self.params.seed)
         y = np.zeros((len(series), linear.output_size))
         for rows in np.split(np.arange(len(series)), range(_AT_ONCE, len(series), _AT_ONCE)):
             x = [scale.apply(series[i].values) for i in rows]
-            y[rows] = to_numpy(linear(linear.backend.asarray(kernels.features(x, p.thresholds_))))
+            y[rows] = to_numpy(linear(linear.backend.asarray(kernels.features(x, self.thresholds_))))
         return y

@@ -8,16 +8,16 @@ import warnings
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
 from xrnn.files import quoted
 from xrnn.series.errors import DataError
-from xrnn.series.estimator import RULES, Estimator, learnt_in, one_of, whole
+from xrnn.series.estimator import RULES, Estimator, one_of, whole
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
-from xrnn.series.labelled.base import Kind, Watcher, classes_of
+from xrnn.series.labelled.base import FittedModel, Parameters, Task, Watcher, classes_of, probabilities
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.recurrent import Recurrent
 from xrnn.series.one_series import LARGEST, Series, check_same
@@ -25,68 +25,67 @@ from xrnn.series.scale import deviation_of
 from xrnn.typing import HostArray
 
 LAST: Final = whole(1, 2**31)  # rows that a prediction for a stream is about
-KINDS: Final[dict[str, type[Kind]]] = {"recurrent": Recurrent, "convolutions": Convolutions}
+MODELS: Final[dict[str, type[FittedModel]]] = {"recurrent": Recurrent, "convolutions": Convolutions}
 
 
 @dataclass(eq=False, kw_only=True)
-class LabelledEstimator(Estimator):
-    """Each field is a parameter of the estimators.
+class LabelledEstimator(Parameters, Estimator):
+    """What Classifier and Regressor share. Besides the fields of the fitted model, `fit` sets
 
-    channels_, channel_names_   of the series; the names are None if they have none
-    losses_                     of every update; empty if the model is not trained by updates
-    steps_                      median number of steps of the training series, rounded up to complete patches: the
-                                number of rows that a prediction for a stream is about
+    channel_names_   of the series; None if they have none
+    steps_           median number of steps of the training series, rounded up to complete patches: the number of rows
+                     that a prediction for a stream is about
     """
 
-    model: str = "recurrent"
-    cell: str = "gru"
-    hidden: int = 64
-    layers: int = 1
-    one_way: bool = False
-    dropout: float = 0.3
-    noise: float = 0.3
-    patch: int = 0
-    scaling: str = "auto"
-    lr: float = 0.003
-    batch: int = 32
-    epochs: int | None = None
-    seed: int = 0
+    channels_: int = field(init=False, repr=False)
+    channel_names_: tuple[str, ...] | None = field(init=False, repr=False)
+    steps_: int = field(init=False, repr=False)
+    scale_: HostArray = field(init=False, repr=False)
+    losses_: HostArray = field(init=False, repr=False)
+    patch_: int = field(init=False, repr=False)  # only of a recurrent model
 
-    rules: ClassVar = {**RULES, "model": one_of(KINDS)}
+    rules: ClassVar = {**RULES, "model": one_of(MODELS)}
     watcher: ClassVar[Watcher] = Watcher()  # follows `fit`: a command sets one that shows the progress
 
-    if TYPE_CHECKING:
+    @property
+    @abstractmethod
+    def _outputs(self) -> int:
+        """The number of outputs of the model."""
 
-        def __getattr__(self, name: str) -> Any:
-            """The learnt attributes. Each kind has its own."""
+    @abstractmethod
+    def predict(self, X: SeriesLike) -> HostArray:
+        """The prediction for each series, (n,)."""
 
     @abstractmethod
     def _decoded(self, y: HostArray) -> HostArray:
         """The predictions from the outputs (n, outputs), float64."""
 
     @property
-    def _fitted_model(self) -> Kind:
-        """The fitted model, of the kind that the parameter `model` names."""
-        p = self._fitted()
-        vars(p).update(learnt_in(vars(self)))
-        return KINDS[p.model](p)
+    def _fitted_model(self) -> FittedModel:
+        params = self._fitted()
+        kind = MODELS[params.model]
+        return kind(params=params, **{name: getattr(self, name) for name in _learnt_by(kind)})
 
-    def _learn(self, X: Any, targets: HostArray, **learnt: Any) -> Self:
-        """Learn from X and the targets, see `targets_of`.   learnt: the attributes that `fit` has learnt from y"""
-        p: Any = self.check_params()
-        model = KINDS[p.model](p)
+    def _learn(self, params: Self, task: Task, X: Any, targets: HostArray, **learnt: Any) -> Self:
+        """Learn from X and the targets, see `targets_of`.
+
+        params   from `check_params`
+        learnt   the attributes that `fit` has learnt from y
+        """
+        kind = MODELS[params.model]
+        kind.check(params)
         if getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
             read = f"X has shape {X.shape}: expected (n, T, D), that is {X.shape[1]} steps of {X.shape[2]} channels"
             warnings.warn(f"{read}; if it is (n, channels, T), use X.swapaxes(1, 2), else list(X)", stacklevel=3)
         series = [replace(each, label=of) for each, of in zip(as_series(X, len(targets)), targets, strict=True)]
         if getattr(X, "ndim", 0) > 1:
-            p.n_features_in_ = X.shape[1]  # as in scikit-learn, but the second axis is time
-        names = next((each.channel_names for each in series if each.channel_names), None)
-        vars(p).update(learnt, channels_=series[0].channels, channel_names_=names)
-        model.learn(series, self.watcher)
-        patch = vars(p).get("patch_", 1)
-        p.steps_ = math.ceil(np.median([len(each.values) for each in series]) / patch) * patch
-        self._finish_fit(self.check_params(), **learnt_in(vars(p)))
+            learnt["n_features_in_"] = X.shape[1]  # as in scikit-learn, but the second axis is time
+        model = kind.fit(params, task, series, self.watcher)
+        patch = getattr(model, "patch_", 1)  # only a recurrent model has patches
+        learnt |= {name: getattr(model, name) for name in _learnt_by(kind)}
+        learnt["channel_names_"] = next((each.channel_names for each in series if each.channel_names), None)
+        learnt["steps_"] = math.ceil(np.median([len(each.values) for each in series]) / patch) * patch
+        self._finish_fit(params, **learnt)
         return self
 
     def _predict(self, X: Any) -> HostArray:
@@ -125,6 +124,8 @@ class LabelledEstimator(Estimator):
             yield self._decoded(model.outputs([Series(np.array(window), None, "")]))[0]
 
     def _try(self) -> None:
+        params = self._fitted()
+        MODELS[params.model].check(params)
         model, D, names = self._fitted_model, self.channels_, self.channel_names_
         has_scale = np.shape(self.scale_)[1] % D == 0 and (self.scale_[1] > 0).all()
         LAST.check("steps_", self.steps_)
@@ -136,6 +137,11 @@ class LabelledEstimator(Estimator):
         shapes = y.shape, self.predict(series).shape
         if shapes != ((1, self._outputs), (1,)) or not np.isfinite(self._decoded(y)).all():
             raise ValueError("a prediction has another shape, or is not finite")
+
+
+def _learnt_by(kind: type[FittedModel]) -> list[str]:
+    """The names of the attributes that an estimator has from its fitted model."""
+    return [each.name for each in fields(kind) if each.name != "params"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -171,6 +177,7 @@ class Classifier(LabelledEstimator):
     """
 
     balance: bool = False
+    classes_: HostArray = field(init=False, repr=False)  # the labels, (K,)
 
     job = "xrnn series classifier"
     estimator_type = "classifier"
@@ -184,7 +191,8 @@ class Classifier(LabelledEstimator):
         if len(classes) < 2:
             raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}; add series with other labels")
         targets = np.array([classes.index(each) for each in labels], np.int32)
-        return self._learn(X, targets, classes_=np.array(classes))
+        params = self.check_params()
+        return self._learn(params, Task(len(classes), params.balance), X, targets, classes_=np.array(classes))
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The likeliest label of each series, (n,)."""
@@ -202,13 +210,10 @@ class Classifier(LabelledEstimator):
 
     @property
     def _outputs(self) -> int:
-        """The number of outputs of the model."""
         return len(self.classes_)
 
     def _decoded(self, y: HostArray) -> HostArray:
-        """The probabilities of the labels: p(label | x) = softmax(y)."""
-        e = np.exp(y.astype(np.float64) - y.max(axis=-1, keepdims=True))
-        return e / e.sum(axis=-1, keepdims=True)
+        return probabilities(y)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -221,6 +226,9 @@ class Regressor(LabelledEstimator):
     The parameters are those of Classifier, without `balance`. `save` writes the files of `xrnn regress`. Raises
     ValueError for invalid parameters and data.
     """
+
+    target_mean_: float = field(init=False, repr=False)
+    target_deviation_: float = field(init=False, repr=False)
 
     job = "xrnn series regression"
     estimator_type = "regressor"
@@ -235,7 +243,8 @@ class Regressor(LabelledEstimator):
             raise DataError(f"{got}; add series with other targets")
         mean, deviation = float(numbers.mean()), float(deviation_of(numbers))
         targets = ((numbers - mean) / deviation).astype(np.float32)
-        return self._learn(X, targets, target_mean_=mean, target_deviation_=deviation)
+        learnt = {"target_mean_": mean, "target_deviation_": deviation}
+        return self._learn(self.check_params(), Task(outputs=1), X, targets, **learnt)
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The number of each series, (n,) float64."""

@@ -1,10 +1,11 @@
-"""The recurrent kind of model: patches of the series, recurrent layers, the mean over time, a linear layer."""
+"""The recurrent model: patches of the series, recurrent layers, the mean over time, a linear layer."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -19,7 +20,17 @@ from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entr
 from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.sequences import batches, pad
 from xrnn.series.errors import DivergedError, param
-from xrnn.series.labelled.base import VALIDATION, Kind, Watcher, hold_out, targets_of
+from xrnn.series.estimator import RULES
+from xrnn.series.labelled.base import (
+    VALIDATION,
+    FittedModel,
+    Parameters,
+    Task,
+    Watcher,
+    hold_out,
+    probabilities,
+    targets_of,
+)
 from xrnn.series.one_series import Series
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
@@ -42,62 +53,82 @@ _ORDER, _NOISE, _START = 2, 3, 5  # spawn keys: each gives an independent random
 _LOWEST: Final = 0.05  # the lowest learning rate, divided by the highest; it stays after the last update of the cosine
 
 
-class Recurrent(Kind):
-    """It learns
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recurrent(FittedModel):
+    """Recurrent layers on patches of the series.
 
-    patch_, scaling_     the number of steps in a patch, and "shared" or "each"
-    losses_              of every update
-    scale_               mean and deviation of each feature, (2, features)
+    patch_      the number of steps in a patch
+    scaling_    "shared" or "each"
+    scale_      mean and deviation of each feature, (2, features)
     """
 
-    def check(self) -> None:
-        self.p.rules["patch"].check("patch_", getattr(self.p, "patch_", 1))  # a file may be forged
+    patch_: int
+    scaling_: str
 
-    def learn(self, series: list[Series], watcher: Watcher) -> None:
-        p = self.p
-        p.patch_, p.scaling_ = choose(p, series, watcher)
-        training = Training(p, p.patch_, scaled(series, p.scaling_), targets_of(series))
-        weights = sum(each.size for each in training.model.params)
-        kind = CELLS[p.cell].__name__ if p.one_way else f"bidirectional {CELLS[p.cell].__name__}"
-        layers = f"{kind} layer" if p.layers == 1 else f"{kind} layers"
-        options = f"--patch {p.patch_} --scaling {p.scaling_}"
-        watcher.tell(f"model: {p.layers} {layers} of {p.hidden}, {weights:,} weights; {options}")
-        watcher.run(training, p.epochs * training.per_epoch if p.epochs else training.total)
-        p.losses_, p.layers_ = np.array(training.losses), dict(training.model)
-        p.scale_ = np.array([training.scale.mean, training.scale.deviation])
+    def __post_init__(self) -> None:
+        RULES["patch"].check("patch_", self.patch_)  # a file may be forged
+
+    @classmethod
+    def check(cls, params: Parameters) -> None:
+        """It uses all parameters."""
+
+    @classmethod
+    def fit(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
+        patch, scaling = choose(params, task, series, watcher)
+        training = Training(params, task, patch, scaled(series, scaling), targets_of(series))
+        weights = sum(each.size for each in training.network.params)
+        cell = CELLS[params.cell].__name__
+        kind = cell if params.one_way else f"bidirectional {cell}"
+        title = f"{kind} layer" if params.layers == 1 else f"{kind} layers"
+        options = f"--patch {patch} --scaling {scaling}"
+        watcher.tell(f"model: {params.layers} {title} of {params.hidden}, {weights:,} weights; {options}")
+        watcher.run(training, params.epochs * training.per_epoch if params.epochs else training.total)
+        return Recurrent(
+            params=params,
+            channels_=series[0].channels,
+            scale_=np.array([training.scale.mean, training.scale.deviation]),
+            losses_=np.array(training.losses),
+            layers_=dict(training.network),
+            patch_=patch,
+            scaling_=scaling,
+        )
 
     def outputs(self, series: list[Series]) -> HostArray:
-        scale, patch = Scale(*self.p.scale_), self.p.patch_
-        x = [scale.apply(patches(values, patch)) for values in scaled(series, self.p.scaling_)]
-        return Model(self.p.layers_).outputs(x)
+        scale = Scale(*self.scale_)
+        x = [scale.apply(patches(values, self.patch_)) for values in scaled(series, self.scaling_)]
+        return SeriesNetwork(self.layers_).outputs(x)
 
 
-def choose(p: Any, train: list[Series], watcher: Watcher) -> tuple[int, str]:
-    """The number of steps in a patch, and the scaling: those of `p`, or chosen if they are 0 and "auto".
+def choose(params: Parameters, task: Task, train: list[Series], watcher: Watcher) -> tuple[int, str]:
+    """The number of steps in a patch, and the scaling: those of the parameters, or chosen if they are 0 and "auto".
 
     The first choice is one scale for all series, and a patch near half the square root of the median length T: a series
     then has about 2 √T patches. Scaling each series by itself, then a quarter of the patch, a quarter of that and so on
     replace it if they are clearly better on left-out series. Large patches come first: they train quickly.
     """
-    divided = [hold_out(train, VALIDATION, p.seed + k) for k in range(_MOST_DIVISIONS)]
+    divided = [hold_out(train, VALIDATION, params.seed + k) for k in range(_MOST_DIVISIONS)]
     left, median = len(divided[0][1]), float(np.median([len(each.values) for each in train]))
-    patch = p.patch or (min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST) if left and median >= _SHORT else 1)
-    scaling = "shared" if p.scaling == "auto" else p.scaling
+    patch, scaling = params.patch or 1, params.scaling
+    if not params.patch and left and median >= _SHORT:
+        patch = min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST)
+    if params.scaling == "auto":
+        scaling = "shared"
     # C programs have one scale for all series
-    both_scalings = left and p.scaling == "auto" and not p.one_way and _far_apart(train)
-    if not both_scalings and (p.patch or patch == 1):
+    both_scalings = left and params.scaling == "auto" and not params.one_way and _far_apart(train)
+    if not both_scalings and (params.patch or patch == 1):
         return patch, scaling
     watcher.tell("choosing by short trainings, tested on series that they leave out")
 
     def error_of(size: int, scaling: str) -> float:
-        error = float(np.mean([_error(p, size, scaling, *parts) for parts in divided[: -(-_TESTED // left)]]))
+        divisions = divided[: -(-_TESTED // left)]
+        error = float(np.mean([_error(params, task, size, scaling, *parts) for parts in divisions]))
         watcher.tell(f"  --patch {size} --scaling {scaling}: error {error:.3f}")
         return error
 
     lowest = error_of(patch, scaling)
     if both_scalings and (error := error_of(patch, "each")) < _BETTER * lowest:
         scaling, lowest = "each", error
-    while patch > 1 and not p.patch:
+    while patch > 1 and not params.patch:
         size = max(1, patch // 4)
         error = error_of(size, scaling)
         if lowest < math.inf and error >= _BETTER * lowest:
@@ -113,18 +144,19 @@ def _far_apart(series: list[Series]) -> bool:
     return bool((high > _APART * low).any())
 
 
-def _error(p: Any, size: int, scaling: str, train: list[Series], left: list[Series]) -> float:
+def _error(params: Parameters, task: Task, size: int, scaling: str, train: list[Series], left: list[Series]) -> float:
     """The error on `left` after a short training on `train`; infinite if it diverged."""
-    training = Training(p, size, scaled(train, scaling), targets_of(train))
+    training = Training(params, task, size, scaled(train, scaling), targets_of(train))
     try:
         training.total = max(1, round(_SHARE * training.total))
         training.run(training.total)
     except DivergedError:
         return math.inf
-    y, targets = training.model.outputs([training.input(each) for each in scaled(left, scaling)]), targets_of(left)
+    y = training.network.outputs([training.input(each) for each in scaled(left, scaling)])
+    targets = targets_of(left)
     if targets.dtype.kind == "f":
         return float(np.square(y[:, 0] - targets).mean())
-    return float(1 - p._decoded(y)[np.arange(len(y)), targets].mean())
+    return float(1 - probabilities(y)[np.arange(len(y)), targets].mean())
 
 
 def scaled(series: list[Series], scaling: str) -> list[HostArray]:
@@ -152,7 +184,7 @@ def patches(values: HostArray, size: int) -> HostArray:
     return padded.reshape(-1, 2 * size * D)
 
 
-class Model(Network):
+class SeriesNetwork(Network):
     """y = dropout(mean of h[t] over t < length) @ W + b, h = stack(x)   (Graves & Schmidhuber, 2005)."""
 
     stack: Stack
@@ -164,11 +196,11 @@ class Model(Network):
         self._dropout = Dropout(dropout, seed=seed, layer=len(self.stack.layers))
 
     @classmethod
-    def new(cls, p: Any, size: int) -> Self:
+    def new(cls, p: Parameters, size: int, outputs: int) -> Self:
         """For inputs of `size` features, with float32 weights that are the same on every backend."""
         rng = np.random.default_rng(p.seed)
         new = Stack.init(CELLS[p.cell], size, p.hidden, p.layers, bidirectional=not p.one_way, rng=rng)
-        linear = Linear.init(new.output_size, p._outputs, rng=rng)
+        linear = Linear.init(new.output_size, outputs, rng=rng)
         stack = Stack(new.layers, dropout=p.dropout, rng=p.seed)
         return cls({"stack": stack, "linear": linear}, p.dropout, p.seed)
 
@@ -205,27 +237,28 @@ class Model(Network):
 
 
 class Training:
-    """The updates of a new model. The seed and the number of an update determine its random draws.
+    """The updates of a new network. The seed and the number of an update determine its random draws.
 
-    p           an estimator that has learnt from the targets
     values      of the series, (T, D) each
-    targets     (n,)
+    targets     (n,), see `targets_of`
 
     losses      one per update, up to the last `read_losses`
     per_epoch   updates in an epoch
     total       updates until the learning rate is the lowest
     """
 
-    def __init__(self, p: Any, patch: int, values: list[HostArray], targets: HostArray) -> None:
-        self._p, self._patch, self._values, self._targets = p, patch, values, targets
+    def __init__(self, params: Parameters, task: Task, patch: int, values: list[HostArray], targets: HostArray) -> None:
+        self._params, self._patch = params, patch
+        self._values, self._targets = values, targets
         self.scale = Scale.of(patches(each, patch) for each in values)
         self._inputs = [self.input(each) for each in values]
-        self.model = Model.new(p, len(self.scale.mean))
-        balanced = getattr(p, "balance", False)  # only a Classifier has it
-        self._weights = self.model.backend.asarray(balanced_weights(targets, p._outputs)) if balanced else None
-        rate = _LINEAR_RATE[targets.dtype.kind]
-        self._optimizer = Adam([self.model.stack, {"layers": [self.model.linear], "lr": rate * p.lr}], p.lr)
-        self.per_epoch = -(-len(values) // p.batch)
+        self.network = SeriesNetwork.new(params, len(self.scale.mean), task.outputs)
+        self._class_weight = None
+        if task.balance:
+            self._class_weight = self.network.backend.asarray(balanced_weights(targets, task.outputs))
+        linear_lr = _LINEAR_RATE[targets.dtype.kind] * params.lr
+        self._optimizer = Adam([self.network.stack, {"layers": [self.network.linear], "lr": linear_lr}], params.lr)
+        self.per_epoch = -(-len(values) // params.batch)
         # Found on sets of 40 to 270 series. The number of updates grows with the square root of the number of series.
         self.total = max(10, round(1600 / math.sqrt(len(values)))) * self.per_epoch
         self.losses: list[float] = []
@@ -242,19 +275,19 @@ class Training:
         not depend on where the patches begin. A complete patch must be left. The same idea: window slicing (Le Guennec
         et al., 2016).
         """
-        p, steps = self._p, np.array([len(each) for each in self._inputs])
+        params, steps = self._params, np.array([len(each) for each in self._inputs])
         starts = (np.array([len(each) for each in self._values]) - self._patch + 1).clip(1, self._patch)
-        epochs = (batches(steps, p.batch, rng=self._rng(_ORDER, epoch)) for epoch in itertools.count())
+        epochs = (batches(steps, params.batch, rng=self._rng(_ORDER, epoch)) for epoch in itertools.count())
         for update, chosen in enumerate(itertools.chain.from_iterable(epochs)):
             cuts = self._rng(_START, update).integers(starts[chosen])
             parts = zip(chosen.tolist(), cuts.tolist(), strict=True)
             x, lengths = pad([self.input(self._values[i][cut:]) if cut else self._inputs[i] for i, cut in parts])
-            if p.noise:
-                x += np.float32(p.noise) * self._rng(_NOISE, update).standard_normal(x.shape, dtype=np.float32)
+            if params.noise:
+                x += np.float32(params.noise) * self._rng(_NOISE, update).standard_normal(x.shape, dtype=np.float32)
             yield x, lengths, self._targets[chosen]
 
     def _rng(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self._p.seed, spawn_key=key))
+        return np.random.default_rng(np.random.SeedSequence(self._params.seed, spawn_key=key))
 
     def run(self, last: int, stops: Callable[[], bool] = lambda: False) -> None:
         """Make `last` updates, or fewer if `stops`, which is called after each one, returns True.
@@ -266,24 +299,24 @@ class Training:
             if stops():
                 break
         self.read_losses()
-        for name, each in self.model.named_params.items():
+        for name, each in self.network.named_params.items():
             if not np.isfinite(to_numpy(each)).all():
                 found = f"{name} is not finite after update {self._optimizer.steps:,}"
                 raise DivergedError(f"{found}; lower {param('lr')}")
 
     def step(self, *batch: HostArray) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
-        x, lengths, targets = map(self.model.backend.asarray, batch)
+        x, lengths, targets = map(self.network.backend.asarray, batch)
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
-            y = self.model.forward(x, lengths)
+            y = self.network.forward(x, lengths)
             if self._targets.dtype.kind == "f":
                 loss, dy = mean_squared_error(y, targets[:, None])
             else:
-                loss, dy = softmax_cross_entropy(y, targets, class_weight=self._weights)
-            self.model.backward(dy)
+                loss, dy = softmax_cross_entropy(y, targets, class_weight=self._class_weight)
+            self.network.backward(dy)
             clip_grad_norm(self._optimizer.grads, _MAX_NORM)
-            self._optimizer.lr = self._p.lr * max(_LOWEST, cosine(self._optimizer.steps + 1, self.total))
+            self._optimizer.lr = self._params.lr * max(_LOWEST, cosine(self._optimizer.steps + 1, self.total))
             self._optimizer.step()
         self._unread.append(loss)
 
@@ -294,7 +327,7 @@ class Training:
         """
         if not self._unread:
             return
-        losses = self.model.backend.to_numpy(self.model.backend.xp.stack(self._unread))
+        losses = self.network.backend.to_numpy(self.network.backend.xp.stack(self._unread))
         self._unread = []
         for update, loss in enumerate(losses.tolist(), len(self.losses) + 1):
             if not math.isfinite(loss):
