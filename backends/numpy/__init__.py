@@ -18,6 +18,7 @@ from xrnn.backends.numpy.quota import cpu_quota
 from xrnn.ops.causal_convolution import ConvolutionGradients, ConvolutionInputs, ConvolutionOutputs
 from xrnn.ops.cell import Cell
 from xrnn.ops.inputs import FrozenWeights, Inputs, Outputs, Trace
+from xrnn.ops.matrix_memory import MemoryGradients, MemoryInputs, MemoryOutputs
 from xrnn.ops.selective_scan import ScanGradients, ScanInputs, ScanOutputs
 from xrnn.typing import Array, ArrayIfNeeded, HostArray
 
@@ -173,6 +174,19 @@ class NumpyBackend(Backend):
         du, ddelta, dA, dB, dC, *others = kernels.selective_scan_gradients(*_scan_operands(inputs, saved, dy, dlast))
         return ScanGradients(du, ddelta, dA, dB.reshape(inputs.B.shape), dC.reshape(inputs.C.shape), *others)
 
+    def matrix_memory_forward(self, inputs: MemoryInputs, training: bool) -> MemoryOutputs:
+        if not _has_memory_kernel(inputs):
+            return super().matrix_memory_forward(inputs, training)
+        inputs.check()
+        return MemoryOutputs(*kernels.matrix_memory(*_memory_operands(inputs, training)))
+
+    def matrix_memory_backward(
+        self, inputs: MemoryInputs, saved: Array, dy: Array | None, dlast: Array | None = None
+    ) -> MemoryGradients:
+        if not _has_memory_kernel(inputs):
+            return super().matrix_memory_backward(inputs, saved, dy, dlast)
+        return MemoryGradients(*kernels.matrix_memory_gradients(*_memory_operands(inputs, saved, dy, dlast)))
+
     def causal_convolution_forward(self, inputs: ConvolutionInputs) -> ConvolutionOutputs:
         if not (kernels and fused_forms().enabled and inputs.x.size):
             return super().causal_convolution_forward(inputs)
@@ -239,6 +253,16 @@ def _scan_operands(inputs: ScanInputs, *others: Any) -> Any:
         inputs.u, inputs.delta, inputs.A, B, C, groups, inputs.skip, inputs.z, inputs.bias, inputs.softplus,
         inputs.initial, _as_int64(inputs.lengths), *others,
     )  # fmt: skip
+
+
+def _has_memory_kernel(inputs: MemoryInputs) -> bool:
+    """Whether the kernel computes this memory: no size is 0."""
+    return bool(kernels and fused_forms().enabled and inputs.v.size and inputs.k.size)
+
+
+def _memory_operands(inputs: MemoryInputs, *others: Any) -> Any:
+    lengths = _as_int64(inputs.lengths)
+    return inputs.q, inputs.k, inputs.v, inputs.log_decay, inputs.initial, lengths, *others
 
 
 def _convolution_operands(inputs: ConvolutionInputs, *others: Any) -> Any:

@@ -291,6 +291,38 @@ def selective_scan_gradients(
 ) -> tuple[Array, Array, Array, Array, Array, Array | None, Array | None, Array | None, Array | None]:
     """→ du, ddelta, dA, dB, dC, dskip, dz, dbias, dinitial; None for the last four if the operand is None."""
 
+def matrix_memory(
+    q: Array,
+    k: Array,
+    v: Array,
+    log_decay: Array,
+    initial: Array | None,
+    lengths: Array | None,
+    training: bool,
+    /,
+) -> tuple[Array, Array, Array | None]:
+    """The matrix memory → y (T, N, H, V), last (N, H, K, V), saved (⌈T / 64⌉, N, H, K, V), or None unless `training`.
+
+    The operands are those of `xrnn.ops.matrix_memory.MemoryInputs`; lengths are int64. No size is 0. q, k and v are
+    copied if their last axis is not contiguous.
+
+    TypeError for arrays that do not fit each other.
+    """
+
+def matrix_memory_gradients(
+    q: Array,
+    k: Array,
+    v: Array,
+    log_decay: Array,
+    initial: Array | None,
+    lengths: Array | None,
+    saved: Array,
+    dy: Array | None,
+    dlast: Array | None,
+    /,
+) -> tuple[Array, Array, Array, Array, Array | None]:
+    """→ dq, dk, dv, dlog_decay, dinitial; None for the last one if the operand is None."""
+
 def causal_convolution(
     x: Array, weight: Array, bias: Array | None, silu: bool, initial: Array | None, lengths: Array | None, /
 ) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-// The selective scan and the causal convolution. _kernels.pyi describes the shapes.
+// The selective scan, the matrix memory and the causal convolution. _kernels.pyi describes the shapes.
 #pragma once
 
 #include <optional>
@@ -148,6 +148,101 @@ nb::object selective_scan_gradients(nb::handle u, nb::handle delta, nb::handle A
     return tuple_of(du, ddelta, dA, dB, dC, dskip, dz, dbias, dinitial);
 }
 
+// An array (T, N, heads, columns), read through its strides but for those of its last axis.
+template <class S>
+class HeadsInput {
+   public:
+    HeadRows<S> rows(nb::handle given, int64_t T, int64_t N, int64_t heads, int64_t columns) {
+        if (given.is_none()) return {};
+        array.emplace(given, std::initializer_list<int64_t>{T, N, heads, columns});
+        array->contiguous_rows();
+        return {.data = array->data(), .step = array->stride(0), .row = array->stride(1), .head = array->stride(2)};
+    }
+
+   private:
+    std::optional<Input<S>> array;
+};
+
+template <class S>
+struct MemoryInputs {
+    int64_t T, N, H, K, V, groups;
+    HeadsInput<S> q, k, v;
+    Input<S> log_decay;
+    OptionalInput<S> initial;
+    Lengths lengths;
+    MatrixMemory<S> memory;
+
+    MemoryInputs(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_decay_, nb::handle initial_,
+                 nb::handle lengths_)
+        : T(size(v_, 0)),
+          N(size(v_, 1)),
+          H(size(v_, 2)),
+          K(size(k_, 3)),
+          V(size(v_, 3)),
+          groups(size(k_, 2)),
+          log_decay(log_decay_, {T, N, H}),
+          initial(initial_, {N, H, K, V}),
+          lengths(lengths_, N) {
+        if (T < 1 || N < 1 || H < 1 || K < 1 || V < 1 || groups < 1 || H % groups)
+            throw nb::type_error("expected sizes of 1 or more, and groups that divide the heads");
+        memory = {.T = T,
+                  .N = N,
+                  .H = H,
+                  .K = K,
+                  .V = V,
+                  .groups = groups,
+                  .q = q.rows(q_, T, N, groups, K),
+                  .k = k.rows(k_, T, N, groups, K),
+                  .v = v.rows(v_, T, N, H, V),
+                  .log_decay = {.data = log_decay.data(),
+                                .step = log_decay.stride(0),
+                                .row = log_decay.stride(1),
+                                .head = log_decay.stride(2)},
+                  .initial = initial.data(),
+                  .lengths = lengths.data()};
+    }
+
+    // The multiply-adds of a forward pass: an element of the state takes two or three in a step.
+    int64_t work() const { return T * N * H * K * V * 5 / 2; }
+};
+
+template <class S>
+nb::object matrix_memory(nb::handle q, nb::handle k, nb::handle v, nb::handle log_decay, nb::handle initial,
+                         nb::handle lengths, bool training) {
+    const MemoryInputs<S> in(q, k, v, log_decay, initial, lengths);
+    nb::object y = empty<S>({in.T, in.N, in.H, in.V}), last = empty<S>({in.N, in.H, in.K, in.V}), saved = nb::none();
+    if (training) saved = empty<S>({(in.T + MEMORY_CHUNK - 1) / MEMORY_CHUNK, in.N, in.H, in.K, in.V});
+    const MemoryForward<S> f = {
+        .memory = in.memory, .y = data<S>(y), .last = data<S>(last), .saved = data_or_null<S>(saved)};
+    const auto operation = operations<S>().matrix_memory;
+    run_into<S>({}, operation, f, divide_tasks(operation, in.work(), sizeof(S), in.N * in.H * in.V));
+    return tuple_of(y, last, saved);
+}
+
+template <class S>
+nb::object matrix_memory_gradients(nb::handle q, nb::handle k, nb::handle v, nb::handle log_decay, nb::handle initial,
+                                   nb::handle lengths, nb::handle saved, nb::handle dy, nb::handle dlast) {
+    const MemoryInputs<S> in(q, k, v, log_decay, initial, lengths);
+    const auto [T, N, H, K, V] = std::array{in.T, in.N, in.H, in.K, in.V};
+    const OptionalInput<S> saved_in(saved, {(T + MEMORY_CHUNK - 1) / MEMORY_CHUNK, N, H, K, V}),
+        dlast_in(dlast, {N, H, K, V});
+    HeadsInput<S> dy_in;
+    nb::object dq = empty<S>({T, N, in.groups, K}), dk = empty<S>({T, N, in.groups, K}), dv = empty<S>({T, N, H, V}),
+               dlog_decay = empty<S>({T, N, H}), dinitial = gradient_of<S>(initial, {N, H, K, V});
+    const MemoryBackward<S> f = {.memory = in.memory,
+                                 .saved = saved_in.data(),
+                                 .dy = dy_in.rows(dy, T, N, H, V),
+                                 .dlast = dlast_in.data(),
+                                 .dq = data<S>(dq),
+                                 .dk = data<S>(dk),
+                                 .dv = data<S>(dv),
+                                 .dlog_decay = data<S>(dlog_decay),
+                                 .dinitial = data_or_null<S>(dinitial)};
+    const auto operation = operations<S>().matrix_memory_gradients;
+    run_into<S>({}, operation, f, divide_tasks(operation, 3 * in.work(), sizeof(S), N * H * (K + V)));
+    return tuple_of(dq, dk, dv, dlog_decay, dinitial);
+}
+
 template <class S>
 struct ConvolutionInputs {
     int64_t T, N, D, W;
@@ -235,6 +330,17 @@ void define_state_spaces(nb::module_& m) {
                        skip, z, bias, softplus, initial, lengths, saved, dy, dlast);
     }, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(),
        nb::arg().none(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg().none(), nb::arg().none());
+    m.def("matrix_memory", [](nb::handle q, nb::handle k, nb::handle v, nb::handle log_decay, nb::handle initial,
+                              nb::handle lengths, bool training) {
+        return by_type(v, matrix_memory<float>, matrix_memory<double>, q, k, v, log_decay, initial, lengths, training);
+    }, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg());
+    m.def("matrix_memory_gradients", [](nb::handle q, nb::handle k, nb::handle v, nb::handle log_decay,
+                                        nb::handle initial, nb::handle lengths, nb::handle saved, nb::handle dy,
+                                        nb::handle dlast) {
+        return by_type(v, matrix_memory_gradients<float>, matrix_memory_gradients<double>, q, k, v, log_decay, initial,
+                       lengths, saved, dy, dlast);
+    }, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg().none(),
+       nb::arg().none());
     m.def("causal_convolution", [](nb::handle x, nb::handle weight, nb::handle bias, bool silu, nb::handle initial,
                                    nb::handle lengths) {
         return by_type(x, causal_convolution<float>, causal_convolution<double>, x, weight, bias, silu, initial,

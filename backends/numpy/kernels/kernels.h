@@ -164,6 +164,49 @@ struct ScanBackward {
     S* dinitial;         // out (N, D, K) contiguous; null: not computed
 };
 
+// The steps between two states that a matrix memory saves: CHUNK of xrnn/ops/matrix_memory.py.
+constexpr int64_t MEMORY_CHUNK = 64;
+
+// An array (T, N, heads, ·), contiguous within a head. Null data: there is none.
+template <class S>
+struct HeadRows {
+    const S* data;
+    int64_t step, row, head;  // strides
+};
+
+// The operands of a matrix memory: matrix_memory.h has its equations. H heads, K keys, V values, H/groups heads of a
+// group.
+template <class S>
+struct MatrixMemory {
+    int64_t T, N, H, K, V, groups;
+    HeadRows<S> q, k;         // (T, N, groups, K)
+    HeadRows<S> v;            // (T, N, H, V)
+    HeadRows<S> log_decay;    // (T, N, H, 1)
+    const S* initial;         // (N, H, K, V) contiguous; null: zeros
+    const int64_t* lengths;   // (N,) contiguous. Past its end a row keeps its state, and y is 0. Null: all are T
+};
+
+template <class S>
+struct MemoryForward {
+    MatrixMemory<S> memory;
+    S* y;      // out (T, N, H, V) contiguous
+    S* last;   // out (N, H, K, V) contiguous
+    S* saved;  // out (⌈T / MEMORY_CHUNK⌉, N, H, K, V) contiguous: the states before steps 0, MEMORY_CHUNK, …; null:
+               // not saved
+};
+
+template <class S>
+struct MemoryBackward {
+    MatrixMemory<S> memory;
+    const S* saved;   // as MemoryForward wrote it
+    HeadRows<S> dy;   // (T, N, H, V); null data for zeros
+    const S* dlast;   // (N, H, K, V) contiguous; null: zeros
+    S *dq, *dk;       // out (T, N, groups, K) contiguous
+    S* dv;            // out (T, N, H, V) contiguous
+    S* dlog_decay;    // out (T, N, H) contiguous
+    S* dinitial;      // out (N, H, K, V) contiguous; null: not computed
+};
+
 // The causal convolution of each channel by itself: causal_convolution.h has its equations. W taps.
 template <class S>
 struct CausalConvolution {
@@ -223,6 +266,8 @@ struct Operations {
     void (*cross_entropy)(const CrossEntropy<S>&, int threads);
     bool (*selective_scan)(const ScanForward<S>&, int threads);
     bool (*selective_scan_gradients)(const ScanBackward<S>&, int threads);
+    bool (*matrix_memory)(const MemoryForward<S>&, int threads);
+    bool (*matrix_memory_gradients)(const MemoryBackward<S>&, int threads);
     bool (*causal_convolution)(const ConvolutionForward<S>&, int threads);
     bool (*causal_convolution_gradients)(const ConvolutionBackward<S>&, int threads);
     void (*tanh)(const S* x, S* y, int64_t size);  // y = tanh(x), for the test of its accuracy

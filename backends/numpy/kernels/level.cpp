@@ -10,6 +10,7 @@
 #include "cross_entropy.h"
 #include "forward.h"
 #include "int8_pass.h"
+#include "matrix_memory.h"
 #include "products.h"
 #include "selective_scan.h"
 
@@ -116,6 +117,8 @@ constexpr xrnn::Operations<Sum<P>> operations_of(CellList<CellOf...>) {
                                            .cross_entropy = nullptr,
                                            .selective_scan = nullptr,
                                            .selective_scan_gradients = nullptr,
+                                           .matrix_memory = nullptr,
+                                           .matrix_memory_gradients = nullptr,
                                            .causal_convolution = nullptr,
                                            .causal_convolution_gradients = nullptr,
                                            .tanh = nullptr};
@@ -123,6 +126,8 @@ constexpr xrnn::Operations<Sum<P>> operations_of(CellList<CellOf...>) {
         operations.cross_entropy = cross_entropy<P>;
         operations.selective_scan = selective_scan<P>;
         operations.selective_scan_gradients = selective_scan_gradients<P>;
+        operations.matrix_memory = matrix_memory<P>;
+        operations.matrix_memory_gradients = matrix_memory_gradients<P>;
         operations.causal_convolution = causal_convolution<P>;
         operations.causal_convolution_gradients = causal_convolution_gradients<P>;
         operations.tanh = tanh_of<P>;

@@ -15,7 +15,7 @@
 #include "exp2.h"
 #include "kernels.h"
 #include "share.h"
-#include "threads/scratch.h"
+#include "tasks.h"
 #include "transpose.h"
 
 namespace {
@@ -48,32 +48,6 @@ struct Logistic {
         return positive + twice_artanh<S>(e * reciprocal<S>(e + 2));
     }
 };
-
-// The sum of the lanes of a and of b, in pairs of lanes d apart: lane j gets that of a if j & d is 0, and otherwise
-// that of b.
-template <class S, int d>
-XRNN_INLINE Vec<S> add_pairs(Vec<S> a, Vec<S> b) {
-#if defined(XRNN_SHUFFLES)
-    exchange<S, d>(a, b, typename LanesBelow<Simd<S>::LANES>::Type());
-    return a + b;
-#else
-    Vec<S> sums;
-    for (int j = 0; j < Simd<S>::LANES; ++j) sums[j] = j & d ? b[j - d] + b[j] : a[j] + a[j + d];
-    return sums;
-#endif
-}
-
-// Lane j: the sum of the lanes of rows[j].
-template <class S, int d = 1>
-XRNN_INLINE Vec<S> sums_of_lanes(Vec<S> (&rows)[Simd<S>::LANES]) {
-    constexpr int W = Simd<S>::LANES;
-#pragma GCC unroll 16
-    for (int i = 0; i < W; i += 2 * d) rows[i] = add_pairs<S, d>(rows[i], rows[i + d]);
-    if constexpr (2 * d < W)
-        return sums_of_lanes<S, 2 * d>(rows);
-    else
-        return rows[0];
-}
 
 template <class S>
 struct ScanShape {
@@ -653,33 +627,6 @@ class BackwardScan {
             }
     }
 };
-
-// A pass whose tasks do not wait for each other, on several threads. Its `thread` runs some of the tasks, with scratch
-// memory of its own. A pass with `add_parts` also has memory for parts of sums, which it adds when all tasks have
-// ended. False if there is no memory.
-template <class S, class Pass>
-bool run_tasks(Pass pass, int threads) {
-    constexpr bool HAS_PARTS = requires { pass.add_parts(0, 1); };
-    constexpr int64_t LINE = 64 / sizeof(S);
-    const int64_t each = (pass.scratch() + LINE - 1) / LINE * LINE;
-    int64_t wanted = threads * each;
-    if constexpr (HAS_PARTS) wanted += pass.parts_size();
-    S* const memory = static_cast<S*>(xrnn::scratch(size_t(wanted) * sizeof(S)));
-    if (!memory) return false;
-    if constexpr (HAS_PARTS) pass.parts = memory + threads * each;
-
-    xrnn::Stop stop;
-    const auto on_threads = [&](auto f) {
-        xrnn::parallel(threads, [](int id, int n, void* p) { (*static_cast<decltype(f)*>(p))(id, n); }, &f, &stop);
-    };
-    on_threads([&](int id, int n) {
-        Pass mine = pass;
-        mine.thread(id, n, memory + id * each, stop);
-    });
-    if constexpr (HAS_PARTS) on_threads([&](int id, int n) { pass.add_parts(id, n); });
-    xrnn::trim_scratch();
-    return true;
-}
 
 template <class S>
 bool selective_scan(const xrnn::ScanForward<S>& f, int threads) {

@@ -1,4 +1,4 @@
-// The transpose of W vectors of W lanes, in registers.
+// The transpose of W vectors of W lanes, and the sums of their lanes, in registers.
 //
 // It takes log2(W) rounds. Round d = 1, 2, 4, … exchanges the upper right quarter of each block of 2d × 2d with its
 // lower left quarter.
@@ -59,5 +59,31 @@ XRNN_INLINE void transpose(Vec<S> (&rows)[Simd<S>::LANES]) {
 }
 
 #endif
+
+// The sum of the lanes of a and of b, in pairs of lanes d apart: lane j gets that of a if j & d is 0, and otherwise
+// that of b.
+template <class S, int d>
+XRNN_INLINE Vec<S> add_pairs(Vec<S> a, Vec<S> b) {
+#if defined(XRNN_SHUFFLES)
+    exchange<S, d>(a, b, typename LanesBelow<Simd<S>::LANES>::Type());
+    return a + b;
+#else
+    Vec<S> sums;
+    for (int j = 0; j < Simd<S>::LANES; ++j) sums[j] = j & d ? b[j - d] + b[j] : a[j] + a[j + d];
+    return sums;
+#endif
+}
+
+// Lane j: the sum of the lanes of rows[j].
+template <class S, int d = 1>
+XRNN_INLINE Vec<S> sums_of_lanes(Vec<S> (&rows)[Simd<S>::LANES]) {
+    constexpr int W = Simd<S>::LANES;
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i += 2 * d) rows[i] = add_pairs<S, d>(rows[i], rows[i + d]);
+    if constexpr (2 * d < W)
+        return sums_of_lanes<S, 2 * d>(rows);
+    else
+        return rows[0];
+}
 
 }  // namespace

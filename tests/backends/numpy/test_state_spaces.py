@@ -1,4 +1,4 @@
-"""The kernels of the selective scan and of the convolution: correct at every level, the same bits on all threads."""
+"""The kernels of the operations of state-space models: correct at every level, the same bits on all threads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks import problems
+from tests.ops.test_matrix_memory import remembered
 from tests.ops.test_selective_scan import TOLERANCE, scanned
-from tests.reference import solve_convolution, solve_scan
+from tests.reference import solve_convolution, solve_memory, solve_scan
 from xrnn import get_backend
 from xrnn.backend import STATE_SPACES, Backend
 from xrnn.backends.numpy import kernels
 from xrnn.info import explain
 from xrnn.ops.causal_convolution import ConvolutionInputs
 from xrnn.ops.cells.rnn import RNNCell
+from xrnn.ops.matrix_memory import MemoryInputs
 from xrnn.ops.selective_scan import ScanInputs
 from xrnn.typing import HostArray
 
@@ -95,6 +97,37 @@ def test_the_convolution_at_each_level(level: str, dtype: str, sizes: tuple[int,
     p = problems.convolution(sizes, dtype)
     for lengths in (None, np.arange(sizes[1]) * 7 % (sizes[0] + 1)):
         check(partial(convolved, p, lengths=lengths), solve_convolution(p, True, lengths), dtype)
+
+
+# Steps: one, a block, one more than a chunk. Keys and values: one, a panel of each level and one more.
+@DTYPES
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [
+        ((1, 1, 1, 1, 1), None),
+        ((4, 2, 1, 33, 32), None),
+        ((65, 1, 2, 3, 17), None),
+        ((70, 2, 6, 70, 33), 2),
+        ((131, 3, 2, 16, 40), 1),
+    ],
+)
+def test_the_memory_at_each_level(
+    level: str, dtype: str, sizes: tuple[int, int, int, int, int], groups: int | None
+) -> None:
+    backend, p = get_backend("numpy"), problems.memory(sizes, dtype, groups=groups)
+    for lengths in (None, np.arange(sizes[1]) * 7 % (sizes[0] + 1)):
+        check(partial(remembered, backend, p, lengths=lengths), solve_memory(p, lengths), dtype)
+
+
+def test_the_gradient_of_decays_is_a_sum_without_differences() -> None:
+    """A running sum of y · dy - v · dv over all steps would lose digits here."""
+    p = problems.memory((500, 1, 1, 16, 16), "float32")
+    p.operands["log_decay"] -= np.float32(3)  # strong decays
+    expected = solve_memory(p)["dlog_decay"]
+    inputs, backend = MemoryInputs(**p.operands), get_backend("numpy")
+    saved: Any = backend.matrix_memory_forward(inputs, True).saved
+    found = backend.matrix_memory_backward(inputs, saved, p.dy, p.dlast).log_decay
+    assert abs(found - expected).max() < 1e-6 * abs(expected).max()
 
 
 @DTYPES
@@ -176,12 +209,24 @@ def test_strides_of_steps_and_rows_are_read_in_place(axis: str, monkeypatch: pyt
         assert_allclose(g, want, rtol=0, atol=3e-5 * abs(want).max(), err_msg=name)
 
 
+@pytest.mark.parametrize("axis", ["steps", "rows"])
+def test_strides_of_a_memory_are_read_in_place(axis: str) -> None:
+    """Batch-first arrays, (N, T, heads, columns), and reversed time."""
+    p = problems.memory((21, 3, 2, 5, 40), "float32")
+    backend, expected = get_backend("numpy"), solve_memory(p)
+    for name in ("q", "k", "v", "log_decay"):
+        array = p.operands[name]
+        if axis == "rows":
+            p.operands[name] = np.ascontiguousarray(array.swapaxes(0, 1)).swapaxes(0, 1)
+        else:
+            p.operands[name] = np.ascontiguousarray(array[::-1])[::-1]
+    for name, got in remembered(backend, p).items():
+        assert_allclose(got, expected[name], rtol=0, atol=3e-5 * abs(expected[name]).max(), err_msg=name)
+
+
 @pytest.mark.parametrize("operation", STATE_SPACES)
 def test_info_explains_the_form(operation: Any) -> None:
     backend = get_backend("numpy")
     explanation = explain(backend, operation, RNNCell(), {"T": 50, "N": 16, "D": 64, "H": 256}, "float32")
-    if backend.overrides(operation):
-        assert explanation.form == "fused"
-        assert explanation.why.startswith(kernels.level())
-    else:
-        assert explanation.form == "plain"
+    assert explanation.form == "fused"
+    assert explanation.why.startswith(kernels.level())
