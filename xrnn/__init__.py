@@ -33,6 +33,7 @@ from xrnn.layers.linear import Linear
 from xrnn.layers.lru import LRU
 from xrnn.layers.lstm import LSTM
 from xrnn.layers.mamba import Mamba
+from xrnn.layers.mamba2 import Mamba2
 from xrnn.layers.minimal import MinGRU, MinLSTM
 from xrnn.layers.network import Network
 from xrnn.layers.own_cell import Recurrent, check_cell
@@ -140,6 +141,7 @@ __all__ = [
     "Lengths",
     "Linear",
     "Mamba",
+    "Mamba2",
     "MinGRU",
     "MinGRUCell",
     "MinLSTM",

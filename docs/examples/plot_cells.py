@@ -30,6 +30,7 @@ from xrnn import (
     LayerNorm,
     Linear,
     Mamba,
+    Mamba2,
     MinGRU,
     MinLSTM,
     Stack,
@@ -51,6 +52,7 @@ CELLS = {
     "sLSTM": (SLSTM, {}),
     "LRU": (LRU, {}),
     "Mamba": (Mamba, {}),
+    "Mamba-2": (Mamba2, {"state_size": 32}),
 }
 
 # %%
@@ -59,7 +61,7 @@ CELLS = {
 #
 # Two recurrent layers and a readout. The layers differ in what else they return: an LSTM returns the cell states, too.
 # In each of them ``h`` comes first, and dx comes first in the backward pass. The h of a new Mamba layer is small, so a
-# LayerNorm follows it. The other cells do without.
+# LayerNorm follows it, and also that of Mamba-2. The other cells do without.
 
 
 def first(result):
@@ -71,7 +73,7 @@ def make(cell, inputs, outputs, units, rng):
     lower = kind.init(inputs, units, rng=rng, **options)
     upper = kind.init(lower.output_size, units, rng=rng, **options)
     layers = [lower, upper]
-    if kind is Mamba:
+    if kind in (Mamba, Mamba2):
         layers = [lower, LayerNorm.init(units), upper, LayerNorm.init(units)]
     return Stack(layers), Linear.init(upper.output_size, outputs, rng=rng)
 
@@ -197,6 +199,7 @@ plt.show()
 # - `Mamba`: the best at both tasks, with a LayerNorm after each layer. It has more weights than a GRU and takes several
 #   times as long for an update. Its factors depend on the input, so that it can keep what matters and ignore the rest.
 #   Only xrnn's own files hold it.
+# - `Mamba2`: it reaches what `Mamba` does. Its states are larger, with 32 keys here, and an update takes longer.
 # - `LRU`: for memory over hundreds of steps. It is linear in its inputs, so put a nonlinearity after it; here there is
 #   none.
 #

@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import numpy as np
 
 from xrnn import init
 from xrnn.arrays.select import get_backend
 from xrnn.backend import Backend
-from xrnn.checks import check_bool, check_lengths, check_size
-from xrnn.layers.base import Layer
-from xrnn.messages import kind_of
+from xrnn.checks import check_size
+from xrnn.layers.state_space import Cache, State, StateSpaceLayer
 from xrnn.ops.causal_convolution import ConvolutionInputs
 from xrnn.ops.selective_scan import ScanInputs
-from xrnn.typing import Array, ArrayIfNeeded, DType, Lengths
+from xrnn.typing import Array, ArrayIfNeeded, DType
 
-# The last W - 1 inputs of the convolution (W - 1, N, E), and the states (N, E, K).
-MambaState: TypeAlias = tuple[Array, Array]
-
-# In a new layer, the steps softplus(dt_bias) are between these, evenly on a logarithmic scale.
 _SHORTEST_STEP: Final = 1e-3
 _LONGEST_STEP: Final = 0.1
 
 
-@dataclass(slots=True, eq=False)
-class Cache:
-    """What a forward keeps for `backward`."""
+def new_dt_bias(rng: np.random.Generator, size: int) -> np.ndarray[Any, np.dtype[Any]]:
+    """Biases whose softplus is between 0.001 and 0.1, evenly on a logarithmic scale."""
+    step = np.exp(rng.uniform(math.log(_SHORTEST_STEP), math.log(_LONGEST_STEP), size))
+    inverse_of_softplus: np.ndarray[Any, np.dtype[Any]] = step + np.log(-np.expm1(-step))
+    return inverse_of_softplus
 
-    x: Array  # (T, N, D), with zeros past the end of a row
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """What a forward keeps for the gradients."""
+
     convolution: ConvolutionInputs
     scan: ScanInputs
     projected: Array  # (T · N, R + 2K): the R columns that dt_proj reads, B, C
     y: Array  # (T, N, E), the result of the scan
-    saved: Array  # the states that the scan saved
-    one_step: bool  # x was (N, D)
-    params: tuple[Array, ...]
-    updates: int
+    saved: Any  # the states that the scan saved
 
 
-class Mamba(Layer):
+class Mamba(StateSpaceLayer):
     """A selective state-space model: the mixer of Mamba   (Gu & Dao, 2023).
 
     u, z = split(x @ in_proj)
@@ -85,9 +82,6 @@ class Mamba(Layer):
     skip: Array
     out_proj: Array
     names = ("in_proj", "conv", "conv_bias", "x_proj", "dt_proj", "dt_bias", "A_log", "skip", "out_proj")
-    streams = True
-    _cache_type = Cache
-    _forward_arguments = "x, state"
 
     def __init__(self, *params: Array) -> None:
         if len(params) != len(self.names):
@@ -144,122 +138,60 @@ class Mamba(Layer):
         E, K, W = check_size("expand", expand) * H, check_size("state_size", state_size), check_size("taps", taps)
         R = math.ceil(H / 16) if rank is None else check_size("rank", rank)
         rng, dtype, backend = init.as_generator(rng), init.as_dtype(dtype), get_backend(backend)
-        step = np.exp(rng.uniform(math.log(_SHORTEST_STEP), math.log(_LONGEST_STEP), E))
+        dt_bias = new_dt_bias(rng, E)
         params = [
             init.glorot_uniform(rng, D, 2 * E),
             rng.uniform(-(W**-0.5), W**-0.5, (E, W)),
             np.zeros(E),
             init.glorot_uniform(rng, E, R + 2 * K),
             rng.uniform(-(R**-0.5), R**-0.5, (R, E)),
-            step + np.log(-np.expm1(-step)),  # the inverse of softplus
+            dt_bias,
             np.log(np.tile(np.arange(1, K + 1.0), (E, 1))),
             np.ones(E),
             init.glorot_uniform(rng, E, H),
         ]
         return cls(*(backend.parameter(param, dtype) for param in params))
 
-    @property
-    def directions(self) -> tuple[tuple[int, bool], ...]:
-        return ((self.output_size, False),)
+    def _state_shapes(self, N: int) -> dict[str, tuple[int, ...]]:
+        taps, K = self.params[1].shape[1], self.params[6].shape[1]
+        return {
+            "the last inputs of the convolution": (taps - 1, N, self.channels),
+            "the states": (N, self.channels, K),
+        }
 
-    def forward(
-        self, x: Array, state: MambaState | None = None, *, lengths: Lengths | None = None
-    ) -> tuple[Array, MambaState]:
-        """A sequence x (T, N, D) or one step (N, D) → h of the same rank, and the state after the last step.
-
-        state    the state before the first step, such as one that an earlier call returned; None for zeros
-        lengths  (N,) integers in [0, T]: past its length a row keeps its state, h is 0, and x is not used
-
-        Keeps a cache for `backward`.
-        """
-        return self._run(x, state, None if lengths is None else self.checked_lengths(lengths, x), training=True)
-
-    def __call__(
-        self, x: Array, state: MambaState | None = None, *, lengths: Lengths | None = None
-    ) -> tuple[Array, MambaState]:
-        """Inference: the results of `forward`, without a cache."""
-        return self._run(x, state, None if lengths is None else self.checked_lengths(lengths, x), training=False)
-
-    def stream(self, x: Array, state: MambaState | None = None) -> tuple[Array, MambaState]:
-        """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
-
-        state   the state that the previous call returned; None at the beginning. The layer does not keep it, so one
-                layer may process many signals, also in several threads.
-        """
-        return self._run(x, state, None, training=False)
-
-    def backward(
-        self, dh: Array, dstate: MambaState | None = None, *, cache: Cache | None = None, needs_dx: bool = True
-    ) -> tuple[ArrayIfNeeded, MambaState]:
-        """The gradients of the results of a `forward` → dx, and the gradient of its initial state.
-
-        dstate     the gradient of the returned state; None for zeros
-        cache      `layer.cache` as it was after an earlier forward; None for the last forward
-        needs_dx   False if x is data: dx is not computed, and None is returned
-
-        Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
-        replaced since.
-        """
-        needs_dx = check_bool("needs_dx", needs_dx)
-        c: Cache = self._cached(cache)
-        if c.updates != self.updates or any(map(operator.is_not, c.params, self.params)):
-            self._refuse_changed(c.updates)
-        T, N, _ = c.x.shape
-        shape = (N, self.output_size) if c.one_step else (T, N, self.output_size)
-        self._check("dh", dh, shape, "the shape of what the last forward returned")
-        dlast: Sequence[Array | None] = (None, None) if dstate is None else self._state("dstate", dstate, N)
-        with self.backend.device_of(dh):
-            dx, dinitial = self._gradients(c, dh.reshape(T * N, self.output_size), dlast, needs_dx)
-        if dx is not None:
-            dx = dx.reshape(c.x.shape[1:] if c.one_step else c.x.shape)
-        return dx, dinitial
-
-    def _run(
-        self, x: Array, state: MambaState | None, lengths: Array | None, *, training: bool
-    ) -> tuple[Array, MambaState]:
-        if any(map(operator.is_not, self.params, self._registered)):
-            self._accept_replaced()
-        self._check_input(x)
-        one_step = x.ndim == 2
-        N = x.shape[-2]
-        of_convolution, of_scan = (None, None) if state is None else self._state("state", state, N)
-        backend, xp = self.backend, self.backend.xp
-        with backend.device_of(x):
-            x = x[None] if one_step else x
-            T = len(x)
-            if lengths is not None:  # an unused x may be NaN, and 0 · NaN would reach the gradients of the weights
-                x = xp.where((xp.arange(T)[:, None] < lengths)[:, :, None], x, xp.zeros((), x.dtype))
-            in_proj, conv, conv_bias, x_proj, dt_proj, dt_bias, A_log, skip, out_proj = self.params
-            E, K, R = self.channels, A_log.shape[1], len(dt_proj)
-            both = self._product(x.reshape(T * N, self.input_size), in_proj).reshape(T, N, 2 * E)
-            convolution = ConvolutionInputs(both[..., :E], conv, conv_bias, True, of_convolution, lengths)
-            u, last_inputs = backend.causal_convolution_forward(convolution)
-            projected = self._product(u.reshape(T * N, E), x_proj)
-            scan = ScanInputs(
-                u=u,
-                delta=self._product(projected[:, :R], dt_proj).reshape(T, N, E),
-                A=-xp.exp(A_log),
-                B=projected[:, R : R + K].reshape(T, N, K),
-                C=projected[:, R + K :].reshape(T, N, K),
-                skip=skip,
-                z=both[..., E:],
-                bias=dt_bias,
-                softplus=True,
-                initial=of_scan,
-                lengths=lengths,
-            )
-            y, last, saved = backend.selective_scan_forward(scan, training)
-            h = self._product(y.reshape(T * N, E), out_proj)
-        if saved is not None:
-            self.cache = Cache(x, convolution, scan, projected, y, saved, one_step, tuple(self.params), self.updates)
-        shape = (N, self.output_size) if one_step else (T, N, self.output_size)
-        return h.reshape(shape), (last_inputs, last)
+    def _forward(
+        self, x: Array, state: Sequence[Array | None], lengths: Array | None, training: bool
+    ) -> tuple[Array, State, Kept]:
+        T, N, _ = x.shape
+        backend, (of_convolution, of_scan) = self.backend, state
+        in_proj, conv, conv_bias, x_proj, dt_proj, dt_bias, A_log, skip, out_proj = self.params
+        E, K, R = self.channels, A_log.shape[1], len(dt_proj)
+        both = self._product(x.reshape(T * N, self.input_size), in_proj).reshape(T, N, 2 * E)
+        convolution = ConvolutionInputs(both[..., :E], conv, conv_bias, True, of_convolution, lengths)
+        u, last_inputs = backend.causal_convolution_forward(convolution)
+        projected = self._product(u.reshape(T * N, E), x_proj)
+        scan = ScanInputs(
+            u=u,
+            delta=self._product(projected[:, :R], dt_proj).reshape(T, N, E),
+            A=-backend.xp.exp(A_log),
+            B=projected[:, R : R + K].reshape(T, N, K),
+            C=projected[:, R + K :].reshape(T, N, K),
+            skip=skip,
+            z=both[..., E:],
+            bias=dt_bias,
+            softplus=True,
+            initial=of_scan,
+            lengths=lengths,
+        )
+        y, last, saved = backend.selective_scan_forward(scan, training)
+        h = self._product(y.reshape(T * N, E), out_proj)
+        return h, (last_inputs, last), Kept(convolution, scan, projected, y, saved)
 
     def _gradients(
-        self, c: Cache, dh: Array, dlast: Sequence[Array | None], needs_dx: bool
-    ) -> tuple[ArrayIfNeeded, MambaState]:
-        """Overwrites `grads` → dx (T · N, D), and the gradient of the initial state."""
-        T, N, _ = c.x.shape
+        self, cache: Cache, dh: Array, dlast: Sequence[Array | None], needs_dx: bool
+    ) -> tuple[ArrayIfNeeded, State]:
+        T, N, _ = cache.x.shape
+        c: Kept = cache.kept
         E, backend, xp = self.channels, self.backend, self.backend.xp
         in_proj, _, _, x_proj, dt_proj, _, A_log, _, out_proj = self.params
         R = len(dt_proj)
@@ -270,8 +202,8 @@ class Mamba(Layer):
         convolution, scan = c.convolution, c.scan
         if convolution.initial is None:
             taps = convolution.weight.shape[1]
-            convolution = replace(convolution, initial=xp.zeros((taps - 1, N, E), c.x.dtype))
-            scan = replace(scan, initial=xp.zeros((N, *A_log.shape), c.x.dtype))
+            convolution = replace(convolution, initial=xp.zeros((taps - 1, N, E), cache.x.dtype))
+            scan = replace(scan, initial=xp.zeros((N, *A_log.shape), cache.x.dtype))
 
         dy = self._product_backward(c.y.reshape(T * N, E), out_proj, dh, d_out_proj)
         of_scan = backend.selective_scan_backward(scan, c.saved, dy.reshape(T, N, E), dlast[1])
@@ -288,7 +220,7 @@ class Mamba(Layer):
         du += of_scan.u
         of_convolution = backend.causal_convolution_backward(convolution, du, dlast[0])
         dboth = xp.concatenate((of_convolution.x, of_scan.z), axis=2).reshape(T * N, 2 * E)
-        dx = self._product_backward(c.x.reshape(T * N, self.input_size), in_proj, dboth, d_in_proj, needs_dx)
+        dx = self._product_backward(cache.x.reshape(T * N, self.input_size), in_proj, dboth, d_in_proj, needs_dx)
         d_conv[...] = of_convolution.weight
         d_conv_bias[...] = of_convolution.bias
         d_dt_bias[...] = of_scan.bias
@@ -296,48 +228,3 @@ class Mamba(Layer):
         d_skip[...] = of_scan.skip
         dinitial: Any = of_convolution.initial, of_scan.initial
         return dx, dinitial
-
-    def _product(self, x: Array, W: Array) -> Array:
-        """x @ W"""
-        return self.backend.affine_forward(x, W, self.backend.xp.zeros(W.shape[1], W.dtype))
-
-    def _product_backward(self, x: Array, W: Array, dy: Array, dW: Array, needs_dx: bool = True) -> ArrayIfNeeded:
-        """dW = xᵀ @ dy is overwritten; → dx = dy @ Wᵀ, None without `needs_dx`."""
-        return self.backend.affine_backward(x, W, dy, dW, self.backend.xp.empty(W.shape[1], W.dtype), needs_dx)
-
-    # ---- checks ----
-
-    def _check_input(self, x: Array) -> None:
-        if not (self._is_ours(x) and x.ndim in (2, 3) and x.shape[-1] == self.input_size):
-            D = self.input_size
-            self._refuse("x", x, f"(T, N, {D}) or (N, {D})", f"in_proj is {self.params[0].shape}")
-
-    def _state(self, name: str, state: Any, N: int) -> MambaState:
-        """Refuse anything but a state for N rows, or its gradient."""
-        if not isinstance(state, tuple | list) or len(state) != 2:
-            got = f"has {len(state)} entries" if isinstance(state, tuple | list) else f"is a {kind_of(state)}"
-            raise ValueError(
-                f"{name} {got}: expected two arrays, the last inputs of the convolution and the states; pass on what "
-                f"this {self.title} returned"
-            )
-        taps, K = self.params[1].shape[1], self.params[6].shape[1]
-        self._check(f"{name}[0]", state[0], (taps - 1, N, self.channels), "the last inputs of the convolution")
-        self._check(f"{name}[1]", state[1], (N, self.channels, K), "the states")
-        return state[0], state[1]
-
-    # ---- as a part of a Stack ----
-
-    def checked_lengths(self, lengths: Lengths, x: Array) -> Array:
-        """`lengths` as an array on the device of this layer.   Raises TypeError, ValueError."""
-        self._check_input(x)
-        if x.ndim == 2:
-            raise ValueError("got lengths for one step, x (N, D): expected a sequence, x (T, N, D); leave lengths out")
-        T, N, _ = x.shape
-        with self.backend.device_of(x):
-            return check_lengths(lengths, N, T, self.backend, self._device, f"this {self.title}")
-
-    def forward_part(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, MambaState]:
-        return self._run(x, state, lengths, training=training)
-
-    def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, MambaState]:
-        return self.backward(dh, dfinal, cache=cache, needs_dx=needs_dx)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from xrnn.ops.silu import sigmoid, silu, silu_slope
+from xrnn.ops.silu import sigmoid, silu, silu_slope, softplus
 from xrnn.typing import Array
 
 # The steps between two saved states. The backward pass computes the states between them a second time.
@@ -182,7 +182,7 @@ class _Steps:
         T, _, D, _ = inputs.sizes()
         self._xp, self._inputs, self._channels = xp, inputs, D
         self.raw = inputs.delta if inputs.bias is None else inputs.delta + inputs.bias
-        self.delta = _softplus(xp, self.raw) if inputs.softplus else self.raw
+        self.delta = softplus(xp, self.raw) if inputs.softplus else self.raw
         self.v = self.delta * inputs.u
         # (T, N): False past the end of a row
         self._runs = None if inputs.lengths is None else xp.arange(T)[:, None] < inputs.lengths
@@ -236,10 +236,3 @@ def _add(out: Array, t: int, values: Array) -> None:
     else:
         (N, D, K), groups = values.shape, out.shape[2]
         out[t] = values.reshape(N, groups, D // groups, K).sum(axis=2)
-
-
-def _softplus(xp: Any, x: Array) -> Array:
-    """log(1 + eˣ)."""
-    y: Array = xp.log1p(xp.exp(-xp.abs(x)))
-    y += xp.maximum(x, 0)
-    return y

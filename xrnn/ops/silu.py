@@ -1,4 +1,4 @@
-"""silu(x) = x σ(x), its derivative, and σ, as new arrays."""
+"""silu(x) = x σ(x), its derivative, σ, and softplus, as new arrays."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def silu_slope(xp: Any, x: Array) -> Array:
     """The derivative of silu."""
     s = sigmoid(xp, x)
     return s * (1 + x * (1 - s))
+
+
+def softplus(xp: Any, x: Array) -> Array:
+    """log(1 + eˣ)."""
+    y: Array = xp.log1p(xp.exp(-xp.abs(x)))
+    y += xp.maximum(x, 0)
+    return y

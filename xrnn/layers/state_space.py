@@ -1,0 +1,173 @@
+"""What the layers of state-space models share: their calls, their states, and the checks of their arguments."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from xrnn.checks import check_bool, check_lengths
+from xrnn.layers.base import Layer
+from xrnn.messages import kind_of
+from xrnn.typing import Array, ArrayIfNeeded, Lengths
+
+# The two parts of the state after a step: see the layer.
+State: TypeAlias = tuple[Array, Array]
+
+
+@dataclass(slots=True, eq=False)
+class Cache:
+    """What a forward keeps for `backward`."""
+
+    x: Array  # (T, N, D), with zeros past the end of a row
+    lengths: Array | None
+    kept: Any  # what the layer's own steps keep
+    one_step: bool  # x was (N, D)
+    params: tuple[Array, ...]
+    updates: int
+
+
+class StateSpaceLayer(Layer):
+    """A layer whose state has two parts, of any shapes.
+
+    Subclasses define `_forward`, `_gradients` and `_state_shapes`.
+    """
+
+    streams = True
+    _cache_type = Cache
+    _forward_arguments = "x, state"
+    hidden_size: int
+
+    def _forward(
+        self, x: Array, state: Sequence[Array | None], lengths: Array | None, training: bool
+    ) -> tuple[Array, State, Any]:
+        """x (T, N, D) → h (T · N, H), the state after the last step, and what `_gradients` needs, None if not training.
+
+        state   its parts before the first step, None for zeros
+        """
+        raise NotImplementedError
+
+    def _gradients(
+        self, cache: Cache, dh: Array, dlast: Sequence[Array | None], needs_dx: bool
+    ) -> tuple[ArrayIfNeeded, State]:
+        """Overwrites `grads`; dh (T · N, H) → dx (T · N, D), and the gradient of the initial state."""
+        raise NotImplementedError
+
+    def _state_shapes(self, N: int) -> dict[str, tuple[int, ...]]:
+        """What each part of the state is, and its shape."""
+        raise NotImplementedError
+
+    @property
+    def directions(self) -> tuple[tuple[int, bool], ...]:
+        return ((self.output_size, False),)
+
+    def forward(self, x: Array, state: State | None = None, *, lengths: Lengths | None = None) -> tuple[Array, State]:
+        """A sequence x (T, N, D) or one step (N, D) → h of the same rank, and the state after the last step.
+
+        state    the state before the first step, such as one that an earlier call returned; None for zeros
+        lengths  (N,) integers in [0, T]: past its length a row keeps its state, h is 0, and x is not used
+
+        Keeps a cache for `backward`.
+        """
+        return self._run(x, state, None if lengths is None else self.checked_lengths(lengths, x), training=True)
+
+    def __call__(self, x: Array, state: State | None = None, *, lengths: Lengths | None = None) -> tuple[Array, State]:
+        """Inference: the results of `forward`, without a cache."""
+        return self._run(x, state, None if lengths is None else self.checked_lengths(lengths, x), training=False)
+
+    def stream(self, x: Array, state: State | None = None) -> tuple[Array, State]:
+        """Inference on the next step (N, D) or steps (T, N, D) of an endless signal → h, state.
+
+        state   the state that the previous call returned; None at the beginning. The layer does not keep it, so one
+                layer may process many signals, also in several threads.
+        """
+        return self._run(x, state, None, training=False)
+
+    def backward(
+        self, dh: Array, dstate: State | None = None, *, cache: Cache | None = None, needs_dx: bool = True
+    ) -> tuple[ArrayIfNeeded, State]:
+        """The gradients of the results of a `forward` → dx, and the gradient of its initial state.
+
+        dstate     the gradient of the returned state; None for zeros
+        cache      `layer.cache` as it was after an earlier forward; None for the last forward
+        needs_dx   False if x is data: dx is not computed, and None is returned
+
+        Overwrites `grads`. Raises RuntimeError if there was no `forward`, or if the weights have been updated or
+        replaced since.
+        """
+        needs_dx = check_bool("needs_dx", needs_dx)
+        c: Cache = self._cached(cache)
+        if c.updates != self.updates or any(map(operator.is_not, c.params, self.params)):
+            self._refuse_changed(c.updates)
+        T, N, _ = c.x.shape
+        shape = (N, self.output_size) if c.one_step else (T, N, self.output_size)
+        self._check("dh", dh, shape, "the shape of what the last forward returned")
+        dlast: Sequence[Array | None] = (None, None) if dstate is None else self._checked_state("dstate", dstate, N)
+        with self.backend.device_of(dh):
+            dx, dinitial = self._gradients(c, dh.reshape(T * N, self.output_size), dlast, needs_dx)
+        if dx is not None:
+            dx = dx.reshape(c.x.shape[1:] if c.one_step else c.x.shape)
+        return dx, dinitial
+
+    def _run(self, x: Array, state: State | None, lengths: Array | None, *, training: bool) -> tuple[Array, State]:
+        if any(map(operator.is_not, self.params, self._registered)):
+            self._accept_replaced()
+        self._check_input(x)
+        one_step = x.ndim == 2
+        N = x.shape[-2]
+        before: Sequence[Array | None] = (None, None) if state is None else self._checked_state("state", state, N)
+        xp = self.backend.xp
+        with self.backend.device_of(x):
+            x = x[None] if one_step else x
+            if lengths is not None:  # an unused x may be NaN, and 0 · NaN would reach the gradients of the weights
+                x = xp.where((xp.arange(len(x))[:, None] < lengths)[:, :, None], x, xp.zeros((), x.dtype))
+            h, after, kept = self._forward(x, before, lengths, training)
+        if training:
+            self.cache = Cache(x, lengths, kept, one_step, tuple(self.params), self.updates)
+        shape = (N, self.output_size) if one_step else (len(x), N, self.output_size)
+        return h.reshape(shape), after
+
+    def _product(self, x: Array, W: Array) -> Array:
+        """x @ W"""
+        return self.backend.affine_forward(x, W, self.backend.xp.zeros(W.shape[1], W.dtype))
+
+    def _product_backward(self, x: Array, W: Array, dy: Array, dW: Array, needs_dx: bool = True) -> ArrayIfNeeded:
+        """dW = xᵀ @ dy is overwritten; → dx = dy @ Wᵀ, None without `needs_dx`."""
+        return self.backend.affine_backward(x, W, dy, dW, self.backend.xp.empty(W.shape[1], W.dtype), needs_dx)
+
+    # ---- checks ----
+
+    def _check_input(self, x: Array) -> None:
+        if not (self._is_ours(x) and x.ndim in (2, 3) and x.shape[-1] == self.input_size):
+            D = self.input_size
+            self._refuse("x", x, f"(T, N, {D}) or (N, {D})", f"in_proj is {self.params[0].shape}")
+
+    def _checked_state(self, name: str, state: Any, N: int) -> Sequence[Array]:
+        """Refuse anything but a state for N rows, or its gradient."""
+        shapes = self._state_shapes(N)
+        if not isinstance(state, tuple | list) or len(state) != len(shapes):
+            got = f"has {len(state)} entries" if isinstance(state, tuple | list) else f"is a {kind_of(state)}"
+            raise ValueError(
+                f"{name} {got}: expected two arrays, {' and '.join(shapes)}; pass on what this {self.title} returned"
+            )
+        for i, ((what, shape), part) in enumerate(zip(shapes.items(), state, strict=True)):
+            self._check(f"{name}[{i}]", part, shape, what)
+        return state
+
+    # ---- as a part of a Stack ----
+
+    def checked_lengths(self, lengths: Lengths, x: Array) -> Array:
+        """`lengths` as an array on the device of this layer.   Raises TypeError, ValueError."""
+        self._check_input(x)
+        if x.ndim == 2:
+            raise ValueError("got lengths for one step, x (N, D): expected a sequence, x (T, N, D); leave lengths out")
+        T, N, _ = x.shape
+        with self.backend.device_of(x):
+            return check_lengths(lengths, N, T, self.backend, self._device, f"this {self.title}")
+
+    def forward_part(self, x: Array, state: Any, lengths: Any, *, training: bool) -> tuple[Array, State]:
+        return self._run(x, state, lengths, training=training)
+
+    def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, State]:
+        return self.backward(dh, dfinal, cache=cache, needs_dx=needs_dx)
