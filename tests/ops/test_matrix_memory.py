@@ -13,8 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks import problems
 from tests.errors import one_line
-from tests.layouts import LAYOUTS, lay_out
-from tests.ops.test_selective_scan import DTYPES, agrees, on
+from tests.layouts import LAYOUTS
+from tests.ops.test_selective_scan import DTYPES, agrees, on, results
 from tests.reference import solve_memory
 from xrnn import use_fused
 from xrnn.backend import Backend
@@ -23,22 +23,8 @@ from xrnn.typing import Array
 
 
 def remembered(backend: Backend, p: problems.Memory, layouts: Iterable[str] = (), **options: Any) -> dict[str, Array]:
-    """y, last and all gradients of the form in effect, by the names of `solve_memory`."""
-    each = iter(layouts)
-    operands: dict[str, Any] = {name: lay_out(backend, a, next(each, "C")) for name, a in p.operands.items()}
-    inputs = MemoryInputs(**operands, **options)
-    y, last, saved = backend.matrix_memory_forward(inputs, True)
-    without = backend.matrix_memory_forward(inputs, False)
-    assert without.saved is None
-    assert_array_equal(backend.to_numpy(without.y), backend.to_numpy(y))
-    assert_array_equal(backend.to_numpy(without.last), backend.to_numpy(last))
-    assert saved is not None
-    gradients = backend.matrix_memory_backward(
-        inputs, saved, lay_out(backend, p.dy, next(each, "C")), lay_out(backend, p.dlast, next(each, "C"))
-    )
-    by_name = {f"d{name}": g for name, g in gradients._asdict().items() if g is not None}
-    assert by_name.keys() == {f"d{name}" for name in p.operands}
-    return {"y": y, "last": last} | by_name
+    """The results by the names of `solve_memory`."""
+    return results(backend, "matrix_memory", MemoryInputs, p, layouts, options)
 
 
 # Sizes of 1, and some around those of a chunk of steps, of the steps of a pass, and of the vectors of a block.

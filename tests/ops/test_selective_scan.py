@@ -38,23 +38,35 @@ def on(backend: Backend, operands: dict[str, Any]) -> dict[str, Any]:
     return {name: backend.asarray(array) for name, array in operands.items()}
 
 
-def scanned(backend: Backend, p: problems.Scan, layouts: Iterable[str] = (), **options: Any) -> dict[str, Array]:
-    """y, last and all gradients of the form in effect, by the names of `solve_scan`."""
-    each = iter(layouts)
-    operands: dict[str, Any] = {name: lay_out(backend, a, next(each, "C")) for name, a in p.operands.items()}
-    inputs = ScanInputs(**operands, **options)
-    y, last, saved = backend.selective_scan_forward(inputs, True)
-    without = backend.selective_scan_forward(inputs, False)
+def results(
+    backend: Backend, operation: str, kind: type[Any], p: Any, layouts: Iterable[str], options: dict[str, Any]
+) -> dict[str, Array]:
+    """y, last and all gradients of an operation of state-space models, by the names of the operands.
+
+    operation   its methods are `operation`_forward and `operation`_backward
+    kind        the class of its inputs
+    layouts     of the operands, then of dy and dlast
+    """
+    names = iter(layouts)
+    operands = {name: lay_out(backend, a, next(names, "C")) for name, a in p.operands.items()}
+    inputs = kind(**operands, **options)
+    forward, backward = getattr(backend, f"{operation}_forward"), getattr(backend, f"{operation}_backward")
+    y, last, saved = forward(inputs, True)
+    without = forward(inputs, False)
     assert without.saved is None
     assert_array_equal(backend.to_numpy(without.y), backend.to_numpy(y))
     assert_array_equal(backend.to_numpy(without.last), backend.to_numpy(last))
     assert saved is not None
-    gradients = backend.selective_scan_backward(
-        inputs, saved, lay_out(backend, p.dy, next(each, "C")), lay_out(backend, p.dlast, next(each, "C"))
-    )
+    dy, dlast = (lay_out(backend, a, next(names, "C")) for a in (p.dy, p.dlast))
+    gradients = backward(inputs, saved, dy, dlast)
     by_name = {f"d{name}": g for name, g in gradients._asdict().items() if g is not None}
     assert by_name.keys() == {f"d{name}" for name in p.operands}
     return {"y": y, "last": last} | by_name
+
+
+def scanned(backend: Backend, p: problems.Scan, layouts: Iterable[str] = (), **options: Any) -> dict[str, Array]:
+    """The results by the names of `solve_scan`."""
+    return results(backend, "selective_scan", ScanInputs, p, layouts, options)
 
 
 # Sizes of 1, and some around those of a chunk of steps, a block of keys, a vector and a panel of channels.
