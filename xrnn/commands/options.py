@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Final, Self, get_args
@@ -21,9 +21,8 @@ from xrnn.series.estimator import Rule, one_of
 from xrnn.series.one_series import Series
 from xrnn.series.reading.tables import Columns, names_in
 
-FOUND_DECIMAL: Final = (
-    "found decimal"  # in a checkpoint, beside the names of options: the sign in files of the training
-)
+# In a checkpoint, beside the names of options: the sign of decimals in the files of the training.
+_FOUND_DECIMAL: Final = "found decimal"
 
 
 @dataclass(kw_only=True)
@@ -36,16 +35,18 @@ class ReadingOptions:
 
     decimal: str = ""
     encoding: str = ""
+    usual_decimal: str = field(init=False, default="")  # see `Columns`
 
     @property
     def given(self) -> dict[str, str]:
         """The options that the command line gives, by name."""
-        return {name: value for name, value in vars(self).items() if value}
+        return {each.name: value for each in fields(self) if each.init and (value := getattr(self, each.name))}
 
     def or_kept(self, kept: Mapping[str, str]) -> Self:
-        """These options, and the kept ones of a checkpoint where the command line gives none."""
-        names = [each.name for each in fields(self)]
-        return type(self)(**{name: getattr(self, name) or kept.get(name, "") for name in names})
+        """These options, and those that a checkpoint keeps of the training in place of options that are not given."""
+        options = type(self)(**{each.name: kept.get(each.name, "") for each in fields(self) if each.init} | self.given)
+        options.usual_decimal = kept.get(_FOUND_DECIMAL, "")
+        return options
 
     def kept(self, series: Sequence[Series]) -> dict[str, str]:
         """What a checkpoint keeps of the reading of these series: the options, and the sign of decimals in the files.
@@ -53,14 +54,14 @@ class ReadingOptions:
         The sign is not kept if files differ.
         """
         signs = {each.decimal for each in series} - {""}
-        return self.given | ({FOUND_DECIMAL: signs.pop()} if len(signs) == 1 else {})
+        return self.given | ({_FOUND_DECIMAL: signs.pop()} if len(signs) == 1 else {})
 
     def columns(self) -> Columns:
         """How to read tables.   Raises SettingsError."""
         for name, value in self.given.items():
             if name in _RULES:
                 _RULES[name].check(name, value)
-        return Columns(self.decimal, encoding=self.encoding)
+        return Columns(self.decimal, self.usual_decimal, encoding=self.encoding)
 
 
 @dataclass(kw_only=True)

@@ -17,7 +17,6 @@ import numpy as np
 from xrnn.arrays.select import use_backend
 from xrnn.commands.forecast import forecast_columns, steps_of
 from xrnn.commands.options import (
-    FOUND_DECIMAL,
     BackendOption,
     ReadingOptions,
     TableOptions,
@@ -140,7 +139,6 @@ def _columns(estimator: Classifier | Regressor, table: TableOptions) -> Columns:
     columns = table.or_kept(estimator.reading_).columns()
     return replace(
         columns,
-        usual_decimal=estimator.reading_.get(FOUND_DECIMAL, ""),
         skip=(*columns.skip, columns.label),  # labels are not used
         label="",
         targets=True,  # a .ts file may have numbers in place of labels
@@ -166,8 +164,7 @@ def _forecasts(
     if not columns.channels:
         columns = replace(columns, channels=forecaster.model_.channel_names or ())
         optional |= {*columns.channels}
-    usual = forecaster.reading_.get(FOUND_DECIMAL, "")
-    columns = replace(columns, optional=frozenset(optional), usual_decimal=usual)
+    columns = replace(columns, optional=frozenset(optional))
     series = _read(files, columns)
     forecasts = [forecaster.forecast(each) for each in series]
     _note(series, columns)
