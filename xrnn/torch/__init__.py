@@ -18,7 +18,12 @@ _import_torch("xrnn.torch")  # first: without PyTorch the imports below would fa
 from xrnn.torch.accelerate import accelerate, explain, restore  # noqa: E402
 from xrnn.torch.modules import GRU, LSTM, RNN  # noqa: E402
 from xrnn.torch.not_in_pytorch import LRU, SLSTM, MinGRU, MinLSTM  # noqa: E402
-from xrnn.torch.selective_scan import causal_conv1d_fn, selective_scan_fn, selective_state_update  # noqa: E402
+from xrnn.torch.selective_scan import (  # noqa: E402
+    causal_conv1d_fn,
+    mamba_chunk_scan_combined,
+    selective_scan_fn,
+    selective_state_update,
+)
 
 __all__ = [
     "GRU",
@@ -31,6 +36,7 @@ __all__ = [
     "accelerate",
     "causal_conv1d_fn",
     "explain",
+    "mamba_chunk_scan_combined",
     "restore",
     "selective_scan_fn",
     "selective_state_update",

@@ -1,8 +1,8 @@
-"""The selective scan and the causal convolution of Mamba, as functions with the signatures of mamba_ssm.
+"""The scans and the causal convolution of Mamba and Mamba-2, as functions with the signatures of mamba_ssm.
 
 mamba_ssm and causal_conv1d run on CUDA only. A program that imports their functions runs on a CPU with these instead:
 
-    from xrnn.torch import causal_conv1d_fn, selective_scan_fn, selective_state_update
+    from xrnn.torch import causal_conv1d_fn, mamba_chunk_scan_combined, selective_scan_fn, selective_state_update
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from math import inf
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from xrnn.backend import Backend
 from xrnn.ops.causal_convolution import ConvolutionInputs
+from xrnn.ops.matrix_memory import MemoryInputs
 from xrnn.ops.selective_scan import ScanInputs
 from xrnn.torch.operation import Arrays, apply
 from xrnn.torch.unsupported import in_dynamo
@@ -73,6 +75,32 @@ def _by_step(B: Tensor, u: Tensor) -> Tensor:
     if B.dim() == 2:
         return B.expand(len(u), 1, *B.shape)
     return B[:, :, None] if B.dim() == 3 else B.repeat_interleave(u.shape[2] // B.shape[2], dim=2)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixMemory:
+    """q, k (T, N, G, K), v (T, N, H, V), log_decay (T, N, H), initial (N, H, K, V)
+    → y (T, N, H, V), last (N, H, K, V)."""
+
+    name = "mamba_chunk_scan_combined"
+
+    def forward(self, backend: Backend, operands: Any, training: bool) -> tuple[tuple[Array, ...], ArrayIfNeeded]:
+        y, last, saved = backend.matrix_memory_forward(MemoryInputs(*operands), training)
+        return (y, last), saved
+
+    def backward(self, backend: Backend, operands: Any, saved: ArrayIfNeeded, dresults: Arrays) -> Arrays:
+        assert saved is not None
+        return backend.matrix_memory_backward(MemoryInputs(*operands), saved, *dresults)
+
+    def in_pytorch(self, operands: Any) -> tuple[Tensor, ...]:
+        q, k, v, log_decay, initial = operands
+        S = v.new_zeros((*v.shape[1:3], k.shape[3], v.shape[3])) if initial is None else initial
+        q, k = (each.repeat_interleave(v.shape[2] // each.shape[2], dim=2) for each in (q, k))
+        ys = []
+        for q_t, k_t, v_t, a_t in zip(*(each.unbind() for each in (q, k, v, torch.exp(log_decay))), strict=True):
+            S = a_t[..., None, None] * S + k_t[..., None] * v_t[:, :, None]
+            ys.append((S * q_t[..., None]).sum(dim=2))
+        return torch.stack(ys) if ys else torch.zeros_like(v), S
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +184,78 @@ def selective_scan_fn(
     y, last = apply(Scan(bool(delta_softplus)), operands)
     out = _channels_second(y, like=u)
     return (out, last) if return_last_state else out
+
+
+@_outside_graphs
+def mamba_chunk_scan_combined(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    chunk_size: int | None = None,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    initial_states: Tensor | None = None,
+    seq_idx: None = None,
+    cu_seqlens: None = None,
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = (0.0, inf),
+    return_final_states: bool = False,
+) -> Any:
+    """mamba_ssm's `mamba_chunk_scan_combined`, the scan of Mamba-2 → out (batch, L, heads, dim), or (out,
+    final_states) with `return_final_states`.
+
+    x, z             (batch, L, heads, dim)
+    dt               (batch, L, heads); with dt_bias and softplus it is then bounded by dt_limit
+    A, dt_bias       (heads,)
+    B, C             (batch, L, groups, N), each group for heads / groups neighbouring heads
+    D                (heads,) or (heads, dim)
+    initial_states   (batch, heads, dim, N), the states before the first step; zeros by default
+    chunk_size       has no effect: the kernels have no chunks of a size to choose
+
+    `final_states` are (batch, heads, dim, N), and have a gradient. `out` has the dtype of x. Float64 operands are
+    computed in float64, all others in float32.
+
+    Raises ValueError for other shapes, and for `seq_idx` or `cu_seqlens`; TypeError for a complex operand.
+    """
+    for name, given in {"seq_idx": seq_idx, "cu_seqlens": cu_seqlens}.items():
+        if given is not None:
+            raise ValueError(
+                f"{name} is not supported: expected None; call mamba_chunk_scan_combined for each sequence"
+            )
+    if x.dim() != 4 or B.dim() != 4:
+        name, given = ("x", x) if x.dim() != 4 else ("B", B)
+        raise ValueError(f"{name} is {tuple(given.shape)}: expected four axes, (batch, L, heads or groups, size)")
+    N, L, H, V = x.shape
+    groups, K = B.shape[2:]
+    if not groups or H % groups:
+        raise ValueError(f"B has {groups} groups, which do not divide the {H} heads of x")
+    shapes = {"dt": (dt, (N, L, H)), "A": (A, (H,)), "dt_bias": (dt_bias, (H,)), "z": (z, (N, L, H, V))}
+    shapes |= {"B": (B, (N, L, groups, K)), "C": (C, (N, L, groups, K))}
+    shapes |= {"initial_states": (initial_states, (N, H, V, K))}
+    _check_shapes(shapes)
+    if D is not None and tuple(D.shape) not in ((H,), (H, V)):
+        raise ValueError(f"D is {tuple(D.shape)}: expected ({H},) or ({H}, {V})")
+    dtype = _compute_dtype(x, dt, A, B, C, D, z, dt_bias, initial_states)
+    u, step = x.to(dtype), dt.to(dtype)
+    if dt_bias is not None:
+        step = step + dt_bias.to(dtype)
+    if dt_softplus:
+        step = F.softplus(step)
+    if dt_limit != (0.0, inf) or not dt_softplus:  # a softplus is positive
+        step = step.clamp(*dt_limit)
+    operands = [C.to(dtype), B.to(dtype), u * step[..., None], step * A.to(dtype)]
+    initial = None if initial_states is None else initial_states.to(dtype).transpose(2, 3)
+    y, last = apply(MatrixMemory(), [*(each.transpose(0, 1) for each in operands), initial])
+    out = y.transpose(0, 1)
+    if D is not None:
+        out = out + u * (D if D.dim() == 2 else D[:, None]).to(dtype)
+    if z is not None:
+        out = out * F.silu(z.to(dtype))
+    out = out.to(x.dtype).contiguous()
+    return (out, last.transpose(2, 3)) if return_final_states else out
 
 
 @_outside_graphs
