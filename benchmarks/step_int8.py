@@ -30,7 +30,9 @@ def measure_int8(sizes: Sequence[int], rounds: int, threads: int) -> dict[str, A
 
     Each library and size has its own process: the threads of the one before would still poll.
     """
-    libraries = ["xrnn, float32", "xrnn, int8"] + [_ONNX] * bool(find_spec("onnxruntime"))
+    libraries = ["xrnn, float32", "xrnn, int8"]
+    if find_spec("onnxruntime"):
+        libraries.append(_ONNX)
     rows = []
     for size in sizes:
         times = {}

@@ -178,8 +178,9 @@ def share_threads(shared: bool) -> None:
             raise RuntimeError("xrnn has no compiled kernels here, so there are no threads to share: pip install -e .")
         if not libraries:
             raise RuntimeError("NumPy's BLAS is another library than OpenBLAS, and can't share the kernels' threads")
-        for reason in filter(None, (library.cannot_share() for library in libraries)):
-            raise RuntimeError(reason)
+        reasons = [reason for library in libraries if (reason := library.cannot_share())]
+        if reasons:
+            raise RuntimeError(reasons[0])
     changed = [library for library in libraries if shared != library.shares_threads]
     for library in changed:
         unknown = kernels.count_unknown_products()

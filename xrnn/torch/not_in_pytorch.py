@@ -18,7 +18,7 @@ from xrnn.ops.cells.minimal import Candidate, MinGRUCell
 from xrnn.ops.cells.slstm import ForgetGate, SLSTMCell
 from xrnn.torch.forward import PYTORCH_FORWARDS, run
 from xrnn.torch.modules import KernelModule
-from xrnn.torch.original import step_by_step
+from xrnn.torch.pytorch_operations import step_by_step
 
 
 class _OwnModule(KernelModule):

@@ -14,7 +14,7 @@ from xrnn.exchange.torch_weights import bias_gradients, transposed
 from xrnn.ops.heads import hidden_size
 from xrnn.ops.inputs import Inputs, Trace
 from xrnn.precision import precision, use_precision
-from xrnn.torch import original
+from xrnn.torch import pytorch_operations
 from xrnn.torch.direction import Direction
 from xrnn.torch.fallbacks import count
 from xrnn.torch.unsupported import Unsupported, check_gradients
@@ -73,9 +73,9 @@ class _Recurrence(torch.autograd.Function):
         except Unsupported as why:
             count(direction.reasons, f"{direction.mode}: the gradient", why)
             if x is leaf:
-                x = original.with_value(x, direction.memory.tensor(leaf_array))
-            weights = list(map(original.with_value, weights, values))
-            gradients = original.gradients(direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
+                x = pytorch_operations.with_value(x, direction.memory.tensor(leaf_array))
+            weights = list(map(pytorch_operations.with_value, weights, values))
+            gradients = pytorch_operations.gradients(direction, x, ctx.lengths, initial, weights, (dh, *dfinal), needed)
             return None, None, None, *gradients
         try:
             # `backward` runs after the block of autocast, so the precision of the forward pass is set again here.
