@@ -16,17 +16,20 @@
 //   y[b] = P[b] Sᵀ q[b] + Σ_{a≤b} R[a,b] ⟨q[b], k[a]⟩ v[a]       P[b] = a[0] … a[b],  R[a,b] = a[a+1] … a[b]
 //   S after the block = P[last] S + Σ_a R[a,last] k[a] v[a]ᵀ
 //
-// so an element of the state costs 2 + 1/STEPS multiply-adds in a step instead of 3. Lanes are the columns of the state:
-// nothing is summed across lanes but the scores ⟨q[b], k[a]⟩. A task is a row of the batch, a head and a panel of
-// columns, for all steps. Its state is in the nearest cache.
+// so an element of the state costs 2 + 1/STEPS multiply-adds in a step instead of 3. Lanes are the columns of the
+// state: nothing is summed across lanes but the scores ⟨q[b], k[a]⟩. A task is a row of the batch, a head and a panel
+// of columns, for all steps. Its state is in the nearest cache.
 //
-// dlog_decay[t] is a[t] ⟨D[t], S[t-1]⟩. The task of dk has Dᵀ, and computes Sᵀ before each block of a chunk together with
-// dq. With both before and after a block, the gradient of its step t is
+// dlog_decay[t] is a[t] ⟨D[t], S[t-1]⟩. The task of dk has Dᵀ, and computes Sᵀ before each block of a chunk together
+// with dq. With S before a block and D after it, the gradient of its step t is
 //
 //   P[last] a[last+1] ⟨S, D⟩ + Σ_{b≥t} P[b] ⟨q[b], S dy[b]⟩ + Σ_{a<t} R[a,last+1] ⟨k[a], D v[a]⟩
 //     + Σ_{a<t≤b} R[a,b] ⟨q[b], k[a]⟩ ⟨v[a], dy[b]⟩
 //
 // These are sums without differences. (The usual form, a running sum of y · dy - v · dv, loses digits.)
+//
+// Decays and their products are computed in float64 and rounded once for each block: the relative error of a decay
+// near 1 adds up over the many steps in which the state remains.
 //
 // Tasks never wait for each other. They depend on the sizes only, and sums over heads and panels are added in their
 // order, so the number of threads does not change any bit.
@@ -48,7 +51,7 @@ struct MemoryShape {
     static constexpr int64_t PANEL = VECTORS * W;            // columns of a panel
     static constexpr int64_t CHUNK = xrnn::MEMORY_CHUNK, BLOCKS = CHUNK / STEPS;
     static constexpr int64_t SCORES = STEPS * STEPS;         // of a block
-    static constexpr S LOG2_E = S(1.4426950408889634);
+    static constexpr double LOG2_E = 1.4426950408889634;
 
     const xrnn::MatrixMemory<S>& memory;
     const int64_t heads;  // of a group
@@ -59,8 +62,12 @@ struct MemoryShape {
     static int64_t in_lines(int64_t elements) { return (elements + W - 1) / W * W; }
     int64_t blocks() const { return (memory.T + STEPS - 1) / STEPS; }
     int64_t chunks() const { return (memory.T + CHUNK - 1) / CHUNK; }
-    // Elements of the decays of a row and head, and of the longest row of an operand with a panel after it.
-    int64_t decays() const { return in_lines(memory.T + STEPS + 1); }
+    // The decays of a row and head.
+    int64_t decays() const {
+        constexpr int64_t LANES = Simd<double>::LANES;
+        return (memory.T + STEPS + LANES) / LANES * LANES;
+    }
+    // Elements of the longest row of an operand with a panel after it.
     int64_t zeros() const { return in_lines(memory.K > memory.V ? memory.K : memory.V) + PANEL; }
 
     int64_t end_of(int64_t n) const {  // the number of steps of a row
@@ -104,24 +111,37 @@ struct MemoryBlock {
     V sums[M][VECTORS];          // of query · state over the rows
 
     // decays: from step t0 on, M + 1 of them.   scores: ⟨·[b], ·[a]⟩ at [b][a], for a ≤ b
-    XRNN_INLINE MemoryBlock(const Track<S>& k, const Track<S>& v, const Track<S>& q, int64_t t0, const S* decays,
+    XRNN_INLINE MemoryBlock(const Track<S>& k, const Track<S>& v, const Track<S>& q, int64_t t0, const double* decays,
                             const S* scores) {
         for (int j = 0; j < M; ++j) keys[j] = k.at(t0 + j), values[j] = v.at(t0 + j), queries[j] = q.at(t0 + j);
         for (int b = 0; b < M; ++b) {
-            S between = 1;
+            double between = 1;
             for (int a = b; a >= 0; between *= decays[a], --a)
-                weights[b][a] = between * scores[b * MemoryShape<S>::STEPS + a];
+                weights[b][a] = S(between) * scores[b * MemoryShape<S>::STEPS + a];
         }
+        double product = 1;
         if constexpr (REVERSED) {
-            writes[0] = 1, reads[M - 1] = decays[M];
-            for (int j = 1; j < M; ++j) writes[j] = writes[j - 1] * decays[j];
-            for (int j = M - 2; j >= 0; --j) reads[j] = reads[j + 1] * decays[j + 1];
-            all = reads[0];
+            for (int j = 0; j < M; ++j) {
+                writes[j] = S(product);
+                product *= decays[j + 1];
+            }
+            product = 1;
+            for (int j = M - 1; j >= 0; --j) {
+                product *= decays[j + 1];
+                reads[j] = S(product);
+            }
         } else {
-            writes[M - 1] = 1, all = 1;
-            for (int j = M - 2; j >= 0; --j) writes[j] = writes[j + 1] * decays[j + 1];
-            for (int j = 0; j < M; ++j) reads[j] = all *= decays[j];
+            for (int j = M - 1; j >= 0; --j) {
+                writes[j] = S(product);
+                product *= decays[j];
+            }
+            product = 1;
+            for (int j = 0; j < M; ++j) {
+                product *= decays[j];
+                reads[j] = S(product);
+            }
         }
+        all = S(product);
     }
 
     // to (rows, VECTORS, W) ← the state after the block from that before it, which may be the same array.
@@ -163,9 +183,11 @@ struct MemoryBlock {
     XRNN_INLINE V result(const Columns<S>& columns, int j, int v) const {
         V out = sums[j][v] * reads[j];
         if constexpr (REVERSED)
-            for (int b = j; b < M; ++b) out = multiply_add(broadcast<S>(weights[b][j]), columns.load(values[b], v), out);
+            for (int b = j; b < M; ++b)
+                out = multiply_add(broadcast<S>(weights[b][j]), columns.load(values[b], v), out);
         else
-            for (int a = 0; a <= j; ++a) out = multiply_add(broadcast<S>(weights[j][a]), columns.load(values[a], v), out);
+            for (int a = 0; a <= j; ++a)
+                out = multiply_add(broadcast<S>(weights[j][a]), columns.load(values[a], v), out);
         return out;
     }
 };
@@ -182,16 +204,19 @@ class MemoryPass {
    protected:
     const xrnn::MatrixMemory<S>& memory;
     const Shape shape;
-    S *zeros, *decays, *scores;  // zeros(), decays(), (blocks, STEPS, STEPS): ⟨q[b], k[a]⟩
+    double* decays;
+    S *zeros, *scores;  // zeros(), (blocks, STEPS, STEPS): ⟨q[b], k[a]⟩
     int64_t decays_read = -1, scores_read = -1;
 
     explicit MemoryPass(const xrnn::MatrixMemory<S>& memory) : memory(memory), shape(memory) {}
 
-    int64_t shared_scratch() const { return shape.zeros() + shape.decays() + shape.in_lines(shape.blocks() * SCORES); }
+    // Elements of S in the place of the decays.
+    int64_t decays_size() const { return shape.decays() * int64_t(sizeof(double) / sizeof(S)); }
+    int64_t shared_scratch() const { return decays_size() + shape.zeros() + shape.in_lines(shape.blocks() * SCORES); }
     S* take_scratch(S* from) {  // → the memory after it
-        zeros = from;
-        decays = zeros + shape.zeros();
-        scores = decays + shape.decays();
+        decays = reinterpret_cast<double*>(from);
+        zeros = from + decays_size();
+        scores = zeros + shape.zeros();
         for (int64_t i = 0; i < shape.zeros(); i += W) store<S>(zeros + i, V{});
         return scores + shape.in_lines(shape.blocks() * SCORES);
     }
@@ -209,8 +234,9 @@ class MemoryPass {
         const xrnn::HeadRows<S>& from = memory.log_decay;
         const int64_t end = shape.end_of(n);
         for (int64_t t = 0; t < shape.decays(); ++t)
-            decays[t] = t < end ? from.data[t * from.step + n * from.row + h * from.head] : S(0);
-        for (int64_t t = 0; t < shape.decays(); t += W) store<S>(decays + t, exp2<S>(load<S>(decays + t) * Shape::LOG2_E));
+            decays[t] = t < end ? double(from.data[t * from.step + n * from.row + h * from.head]) : 0.0;
+        for (int64_t t = 0; t < shape.decays(); t += Simd<double>::LANES)
+            store<double>(decays + t, exp2<double>(load<double>(decays + t) * Shape::LOG2_E));
     }
 
     // scores ← those of q and k
@@ -299,7 +325,8 @@ class ForwardMemory : MemoryPass<S> {
             const int64_t row = task / panels / memory.H, h = task / panels % memory.H;
             this->read_decays(row, h);
             this->read_scores(row, h / shape.heads);
-            if (!(columns.count > W ? run<Base::VECTORS>(columns, row, h, poll) : run<1>(columns, row, h, poll))) return;
+            if (!(columns.count > W ? run<Base::VECTORS>(columns, row, h, poll) : run<1>(columns, row, h, poll)))
+                return;
         }
     }
 
@@ -386,7 +413,8 @@ class BackwardMemory : MemoryPass<S> {
                 const int64_t row = i / panels / memory.H, h = i / panels % memory.H;
                 this->read_decays(row, h);
                 this->read_scores(row, h / shape.heads);
-                if (!(columns.count > W ? values<Base::VECTORS>(columns, row, h, poll) : values<1>(columns, row, h, poll)))
+                if (!(columns.count > W ? values<Base::VECTORS>(columns, row, h, poll)
+                                        : values<1>(columns, row, h, poll)))
                     return;
             }
     }
@@ -440,7 +468,8 @@ class BackwardMemory : MemoryPass<S> {
             for (int64_t chunk = (end + CHUNK - 1) / CHUNK - 1; chunk >= 0; --chunk) {
                 if (poll.stops(CHUNK * memory.V * VECTORS * W * 6)) return false;
                 const int64_t t0 = chunk * CHUNK, t1 = end - t0 < CHUNK ? end : t0 + CHUNK;
-                this->write_scores(value_scores, this->track(f.dy, n, h), this->track(memory.v, n, h), memory.V, t0, t1);
+                const Track<S> dy = this->track(f.dy, n, h);
+                this->write_scores(value_scores, dy, this->track(memory.v, n, h), memory.V, t0, t1);
                 const S* const saved = f.saved + chunk * memory.N * memory.H * memory.K * memory.V + at;
                 this->template read_transposed<VECTORS>(states, saved, memory.V, columns);
                 for (int64_t t = t0; t < t1; t += STEPS) {
@@ -483,10 +512,11 @@ class BackwardMemory : MemoryPass<S> {
                                                 value_scores + block * SCORES);
         steps.run(columns, memory.V, states + block * size, states + (block + 1) * size);
         for (int j = 0; j < M && t + j < end; ++j) {
+            const S* const q = this->track(memory.q, n, group).at(t + j);
             V product = {};
             for (int v = 0; v < VECTORS; ++v) {
                 add_head(f.dq + row_of_keys(t + j, n, group), columns, v, steps.result(columns, j, v), h);
-                product = multiply_add(columns.load(this->track(memory.q, n, group).at(t + j), v), steps.sums[j][v], product);
+                product = multiply_add(columns.load(q, v), steps.sums[j][v], product);
             }
             store<S>(decay_sums + (t - t0 + j) * W, product * steps.reads[j]);
         }
@@ -500,8 +530,9 @@ class BackwardMemory : MemoryPass<S> {
                                                this->track(memory.v, n, h), t, this->decays + t,
                                                value_scores + block * SCORES);
         V common;  // the terms of all steps
-        steps.template run<true>(columns, memory.V, gradient, gradient, states + block * memory.V * VECTORS * W, &common);
-        common *= steps.all * this->decays[t];
+        const S* const before = states + block * memory.V * VECTORS * W;
+        steps.template run<true>(columns, memory.V, gradient, gradient, before, &common);
+        common *= S(double(steps.all) * this->decays[t]);
         V of_steps[M];
         for (int j = 0; j < M && t + j < end; ++j) of_steps[j] = load<S>(decay_sums + (t - t0 + j) * W);
         for (int j = 0; j < M && t + j < end; ++j)
@@ -544,7 +575,7 @@ class BackwardMemory : MemoryPass<S> {
                 values_of_block<STEPS, VECTORS>(columns, n, h, t, end, dv, step);
         }
         if (!f.dinitial) return true;
-        const V decay = broadcast<S>(this->decays[0]);
+        const V decay = broadcast<S>(S(this->decays[0]));
         for (int64_t i = 0; i < K * VECTORS * W; i += W) store<S>(gradient + i, load<S>(gradient + i) * decay);
         this->template write_state<VECTORS>(f.dinitial + at, gradient, K, width, columns);
         return true;
