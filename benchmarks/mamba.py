@@ -2,6 +2,8 @@
 
     operations   the scan with softplus, D and z, forward and with all gradients, beside transformers' loop, the
                  parallel scan of mamba.py, and JAX's lax.scan and associative_scan
+    chunk scans  the scan of Mamba-2 with softplus and D, forward and with all gradients, beside transformers' own code,
+                 which computes it by matrix products of chunks
     models       random MambaForCausalLM of transformers with 4 layers: its own code, with use_mambapy=True, and
                  accelerated by xrnn.torch; the forward pass of a prompt, a training step, one token with a cache
     memory       the peak of a model's call above that of the loaded model
@@ -33,11 +35,13 @@ from benchmarks.processes import Child, MissingLibraryError, environment, rotate
 from benchmarks.ratios import ratio
 from benchmarks.tables import table, wide_console
 from benchmarks.worker import measure
+from xrnn import use_fused
 from xrnn.ops import selective_scan
 
 Call: TypeAlias = Callable[[], list[Any]]
 
 SCANS: Final = ((1, 512, 512, 16), (8, 256, 1536, 16))  # N, T, D, K
+CHUNK_SCANS: Final = ((1, 512, 24, 64, 128), (8, 256, 8, 64, 128))  # N, T, heads, channels of a head, K
 MODELS: Final[dict[str, tuple[tuple[int, int, int], ...]]] = {  # hidden size, N, T
     "forward": ((256, 1, 128), (256, 1, 512), (256, 1, 2048), (256, 8, 512), (768, 1, 512), (768, 1, 2048)),
     "training": ((256, 1, 128), (256, 1, 512), (256, 8, 128), (768, 1, 128), (768, 1, 512)),
@@ -46,7 +50,12 @@ MODELS: Final[dict[str, tuple[tuple[int, int, int], ...]]] = {  # hidden size, N
 # Without transformers' own code, whose call takes more than half a minute: its training grows with T².
 TOO_LONG: Final = {("training", SCANS[1]), ("training", (768, 1, 512))}
 MEMORY: Final = {"forward": (768, 1, 512), "training": (256, 1, 512)}
-QUICK: Final[Any] = (((1, 5, 7, 3),), dict.fromkeys(MODELS, ((16, 1, 4),)), {"training": (16, 1, 4)})
+QUICK: Final[Any] = (
+    ((1, 5, 7, 3),),
+    ((1, 5, 2, 3, 4),),
+    dict.fromkeys(MODELS, ((16, 1, 4),)),
+    {"training": (16, 1, 4)},
+)
 # Multiply-adds of a step, channel and key, or instructions that take their place: 8 of the first 10 are 2^x.
 SLOTS: Final = {"forward": 10, "training": 10 + 18}
 _PRODUCT: Final = 1536  # the size of a large matrix product, whose rate is the machine's limit
@@ -92,9 +101,13 @@ def expected_scan(sizes: tuple[int, ...], training: bool) -> list[Any]:
 
 
 def _scan_by_torch(scan: Callable[..., Any], sizes: tuple[int, ...]) -> dict[str, Call]:
+    return _calls_of_torch(scan, scan_operands(*sizes))
+
+
+def _calls_of_torch(scan: Callable[..., Any], operands: dict[str, Any]) -> dict[str, Call]:
     import torch
 
-    leaves = {name: torch.from_numpy(array).requires_grad_() for name, array in scan_operands(*sizes).items()}
+    leaves = {name: torch.from_numpy(array).requires_grad_() for name, array in operands.items()}
 
     def forward() -> list[Any]:
         with torch.inference_mode():
@@ -185,6 +198,68 @@ SCAN_PEERS: Final[dict[str, Callable[[tuple[int, ...]], dict[str, Call]]]] = {
 }
 
 
+# ---- the scan of Mamba-2 ----
+
+
+@functools.cache
+def chunk_scan_operands(N: int, T: int, heads: int, dim: int, K: int) -> dict[str, Any]:
+    """In mamba_ssm's layouts."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape: int) -> Any:
+        return rng.standard_normal(shape).astype("float32")
+
+    return {
+        "x": draw(N, T, heads, dim),
+        "dt": draw(N, T, heads) - 3,
+        "A": -16 * rng.random(heads).astype("float32"),
+        "B": draw(N, T, 1, K),
+        "C": draw(N, T, 1, K),
+        "D": draw(heads),
+        "dt_bias": draw(heads),
+    }
+
+
+def expected_chunk_scan(sizes: tuple[int, ...], training: bool) -> list[Any]:
+    """The result, or the gradients of its sum, by the plain form in float64."""
+    with use_fused(False):
+        calls = _chunk_scan_by_torch(_combined(), sizes, "float64")
+        return [each.detach().numpy() for each in calls["training" if training else "forward"]()]
+
+
+def _combined() -> Callable[..., Any]:
+    from xrnn.torch import mamba_chunk_scan_combined
+
+    return functools.partial(mamba_chunk_scan_combined, dt_softplus=True)
+
+
+def _chunk_scan_by_torch(scan: Callable[..., Any], sizes: tuple[int, ...], dtype: str = "float32") -> dict[str, Call]:
+    return _calls_of_torch(scan, {name: array.astype(dtype) for name, array in chunk_scan_operands(*sizes).items()})
+
+
+def _chunk_scan_of_xrnn(sizes: tuple[int, ...]) -> dict[str, Call]:
+    return _chunk_scan_by_torch(_combined(), sizes)
+
+
+def _chunk_scan_of_transformers(sizes: tuple[int, ...]) -> dict[str, Call]:
+    import transformers
+    from transformers.models.mamba2 import modeling_mamba2
+
+    transformers.logging.set_verbosity_error()
+    chunk_size = transformers.Mamba2Config().chunk_size
+
+    def scan(x: Any, **others: Any) -> Any:
+        return modeling_mamba2.mamba2_chunk_scan(x, chunk_size=chunk_size, **others, dt_softplus=True)
+
+    return _chunk_scan_by_torch(scan, sizes)
+
+
+CHUNK_SCAN_PEERS: Final[dict[str, Callable[[tuple[int, ...]], dict[str, Call]]]] = {
+    "xrnn": _chunk_scan_of_xrnn,
+    "transformers": _chunk_scan_of_transformers,
+}
+
+
 # ---- models ----
 
 MODEL_PEERS: Final = ("xrnn", "transformers", "mamba.py")
@@ -259,6 +334,11 @@ class Library:
     def prepare_scan(self, kind: str, *sizes: int) -> list[Any]:
         """→ the results of the first call, for the comparison."""
         self._call = SCAN_PEERS[self._peer](sizes)[kind]
+        return self._run()
+
+    def prepare_chunk_scan(self, kind: str, *sizes: int) -> list[Any]:
+        """→ the results of the first call, for the comparison."""
+        self._call = CHUNK_SCAN_PEERS[self._peer](sizes)[kind]
         return self._run()
 
     def prepare_model(self, kind: str, hidden: int, N: int, T: int) -> list[Any]:
@@ -353,6 +433,19 @@ def measure_scans(kinds: Sequence[str], scans: Sequence[Any], rounds: int, threa
     return measured
 
 
+def measure_chunk_scans(kinds: Sequence[str], scans: Sequence[Any], rounds: int, threads: int) -> list[dict[str, Any]]:
+    measured = []
+    with libraries(list(CHUNK_SCAN_PEERS), threads) as started:
+        for kind in kinds:
+            for sizes in scans:
+                results = {peer: child.ask("prepare_chunk_scan", kind, *sizes) for peer, child in started.items()}
+                expected = expected_chunk_scan(sizes, kind == "training")
+                errors = _errors(results, expected, f"{kind} of the chunk scan {sizes}")
+                row = {"operation": kind, **dict(zip(("N", "T", "heads", "dim", "K"), sizes, strict=True))}
+                measured.append(row | {"microseconds": _timed(started, rounds), "errors": errors})
+    return measured
+
+
 def measure_models(models: dict[str, Sequence[Any]], rounds: int, threads: int) -> list[dict[str, Any]]:
     measured = []
     with libraries(MODEL_PEERS, threads) as started:
@@ -406,15 +499,18 @@ def share_of_limit(row: dict[str, Any]) -> float:
 
 
 def print_mamba(results: dict[str, Any], console: Console) -> None:
-    names = {"scans": "selective scan", "models": "MambaForCausalLM, 4 layers"}
-    for part, title in names.items():
+    names = {
+        "scans": ("selective scan", "N, T, D, K"),
+        "chunk scans": ("scan of Mamba-2", "N, T, heads, dim, K"),
+        "models": ("MambaForCausalLM, 4 layers", "hidden, N, T"),
+    }
+    for part, (title, sizes) in names.items():
         rows_of: dict[str, list[Any]] = {}
-        for row in results[part]:
+        for row in results.get(part, []):
             rows_of.setdefault(row["operation"], []).append(row)
         for kind, rows in rows_of.items():
             peers = list(dict.fromkeys(peer for row in rows for peer in row["microseconds"]))
             others = [peer for peer in peers if peer != "xrnn"]
-            sizes = "N, T, D, K" if part == "scans" else "hidden, N, T"
             columns = [
                 sizes,
                 "xrnn, ms",
@@ -472,7 +568,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mamba", description="Mamba beside other libraries")
     of_scans = {f"scan {kind}": kind for kind in SLOTS}
-    parts = [*of_scans, *MODELS, "memory"]
+    of_chunk_scans = {f"chunk scan {kind}": kind for kind in SLOTS}
+    parts = [*of_scans, *of_chunk_scans, *MODELS, "memory"]
     parser.add_argument(
         "--parts",
         type=machine.some_of(parts),
@@ -490,17 +587,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     machine.print_version()
     machine.pin(options.threads)
-    results: dict[str, Any] = {"scans": [], "models": [], "memory": []}
+    results: dict[str, Any] = {"scans": [], "chunk scans": [], "models": [], "memory": []}
     if file.exists() and options.parts != parts:
-        results = machine.read(file)
-    sizes: Any = QUICK if options.quick else (SCANS, MODELS, MEMORY)
-    scans, models, memory = sizes
+        results |= machine.read(file)
+    sizes: Any = QUICK if options.quick else (SCANS, CHUNK_SCANS, MODELS, MEMORY)
+    scans, chunk_scans, models, memory = sizes
     kinds = [kind for part, kind in of_scans.items() if part in options.parts]
     chosen = {kind: cases for kind, cases in models.items() if kind in options.parts}
     results["scans"] = [row for row in results["scans"] if row["operation"] not in kinds]
     results["models"] = [row for row in results["models"] if row["operation"] not in chosen]
     if kinds:
         results["scans"] += measure_scans(kinds, scans, options.rounds, options.threads)
+    if kinds := [kind for part, kind in of_chunk_scans.items() if part in options.parts]:
+        kept = [row for row in results["chunk scans"] if row["operation"] not in kinds]
+        measured = measure_chunk_scans(kinds, chunk_scans, options.rounds, options.threads)
+        results["chunk scans"] = kept + measured
     if chosen:
         results["models"] += measure_models(chosen, options.rounds, options.threads)
     if "memory" in options.parts:

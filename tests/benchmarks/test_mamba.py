@@ -22,12 +22,14 @@ def test_all_libraries_are_compared(tmp_path: Path, capfd: pytest.CaptureFixture
     mamba.main(["--quick", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)])
     results = machine.read(tmp_path / "mamba-1.json")
     assert [set(row["microseconds"]) for row in results["scans"]] == [set(mamba.SCAN_PEERS)] * 2
+    assert [set(row["microseconds"]) for row in results["chunk scans"]] == [set(mamba.CHUNK_SCAN_PEERS)] * 2
     assert [set(row["microseconds"]) for row in results["models"]] == [set(mamba.MODEL_PEERS)] * 3
     assert set(results["memory"][0]["peak_bytes"]) == set(mamba.MODEL_PEERS)
     mamba.main(["--threads", "1", "--out", str(tmp_path), "--draw", str(tmp_path / "mamba.png")])
     assert (tmp_path / "mamba.png").stat().st_size > 10_000
     printed = capfd.readouterr().out
     assert "selective scan: training" in printed
+    assert "scan of Mamba-2: training" in printed
     assert "MambaForCausalLM, 4 layers: one token" in printed
 
 
