@@ -209,17 +209,17 @@ def test_a_new_layer(backend: Backend) -> None:
     assert Mamba2.init(8, 128, rng=0, backend=backend).heads == 4
 
 
-def test_it_learns(backend: Backend) -> None:
+def test_it_learns() -> None:
     """To repeat the sign that it saw three steps before."""
-    layer = Mamba2.init(1, 8, state_size=4, rng=0, backend=backend)
-    readout = xrnn.Linear.init(8, 1, rng=1, backend=backend)
+    layer = Mamba2.init(1, 8, state_size=4, rng=0, backend="numpy")
+    readout = xrnn.Linear.init(8, 1, rng=1, backend="numpy")
     optimizer, rng = Adam([layer, readout], lr=0.02), np.random.default_rng(2)
     losses = []
     for _ in range(60):
         x = np.sign(rng.standard_normal((20, 8, 1))).astype("float32")
         target = np.concatenate([np.zeros_like(x[:3]), x[:-3]])
-        h, _ = layer.forward(backend.asarray(x))
-        loss, dy = xrnn.mean_squared_error(readout.forward(h), backend.asarray(target))
+        h, _ = layer.forward(x)
+        loss, dy = xrnn.mean_squared_error(readout.forward(h), target)
         layer.backward(readout.backward(dy), needs_dx=False)
         xrnn.clip_grad_norm(optimizer.grads, 1.0)
         optimizer.step()

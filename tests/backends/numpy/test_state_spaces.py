@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,16 @@ def test_the_convolution_at_each_level(level: str, dtype: str, sizes: tuple[int,
         check(partial(convolved, p, lengths=lengths), solve_convolution(p, True, lengths), dtype)
 
 
+@cache
+def solved_memory(
+    sizes: tuple[int, int, int, int, int], dtype: str, groups: int | None, ragged: bool
+) -> tuple[problems.Memory, HostArray | None, dict[str, HostArray]]:
+    """→ a problem, the lengths of its rows, and its solution in float64: the same at each level."""
+    p = problems.memory(sizes, dtype, groups=groups)
+    lengths = np.arange(sizes[1]) * 7 % (sizes[0] + 1) if ragged else None
+    return p, lengths, solve_memory(p, lengths)
+
+
 # Steps: one, a block, one more than a chunk. Keys and values: one, a panel of each level and one more.
 @DTYPES
 @pytest.mark.parametrize(
@@ -114,9 +124,9 @@ def test_the_convolution_at_each_level(level: str, dtype: str, sizes: tuple[int,
 def test_the_memory_at_each_level(
     level: str, dtype: str, sizes: tuple[int, int, int, int, int], groups: int | None
 ) -> None:
-    backend, p = get_backend("numpy"), problems.memory(sizes, dtype, groups=groups)
-    for lengths in (None, np.arange(sizes[1]) * 7 % (sizes[0] + 1)):
-        check(partial(remembered, backend, p, lengths=lengths), solve_memory(p, lengths), dtype)
+    for ragged in (False, True):
+        p, lengths, expected = solved_memory(sizes, dtype, groups, ragged)
+        check(partial(remembered, get_backend("numpy"), p, lengths=lengths), expected, dtype)
 
 
 def test_the_gradient_of_decays_is_a_sum_without_differences() -> None:
