@@ -105,6 +105,20 @@ def test_known_columns_help(capsys: Capture) -> None:
     assert line.startswith("short.csv has no value in row 122 (121) of the known column k: expected a number in each")
 
 
+def test_a_known_value_ahead_that_no_row_before_resembles_is_named(capsys: Capture) -> None:
+    rows = [f"{i},{i % 5 + 9 * (i % 7 == 3) if i < 40 else ''},{i % 7 == 3:d}" for i in range(43)]
+    rows[41] = "41,,100"
+    Path("f.csv").write_text("\n".join(["t,v,promotion", *rows]))
+    line = (
+        "f.csv: known column promotion is 100 in 41, and from 0 to 1 in the rows before the forecast; "
+        "correct it if it is a typing error\n"
+    )
+    main(["forecast", "f.csv", *OPTIONS, "--target", "v", "--known", "promotion", "--time", "t"])
+    assert line in capsys.readouterr().err
+    main(["predict", "forecaster.safetensors", "f.csv"])
+    assert line in capsys.readouterr().err
+
+
 def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: Capture) -> None:
     """Another known column has a value in its row. A cell beyond the horizon, or in the past, may be empty."""
     values = np.array([[math.nan if i > 39 else i % 5, i % 3, i % 7] for i in range(45)])

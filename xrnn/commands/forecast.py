@@ -16,7 +16,7 @@ from xrnn.commands.output import Run, counted, in_picture, span, table, to_stder
 from xrnn.files import printable
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError, param
-from xrnn.series.forecast.estimator import listed, naive_forecasts, outlier_lines
+from xrnn.series.forecast.estimator import known_lines, listed, naive_forecasts, outlier_lines
 from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.one_series import Series, check_channels
@@ -53,9 +53,9 @@ def forecast(
     series = forecaster.learn(read)
     for each in series:
         each.check_known()
-    outliers = outlier_lines(series)
-    run.say(*about_data(series), *outliers)
-    for line in outliers:
+    doubtful = [*outlier_lines(series), *known_lines(series)]
+    run.say(*about_data(series), *doubtful)
+    for line in doubtful:
         to_stderr(line)
     forecaster.reading_ = reading.kept(read)
     run.save(forecaster)

@@ -29,7 +29,7 @@ from xrnn.files import quoted
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.errors import DataError, SettingsError, file_errors, param
 from xrnn.series.estimator import kind_in
-from xrnn.series.forecast.estimator import naive_forecasts, notes_on_new
+from xrnn.series.forecast.estimator import known_lines, naive_forecasts, notes_on_new
 from xrnn.series.inputs import as_row
 from xrnn.series.one_series import Series
 from xrnn.series.reading.files import TABLES, read_path
@@ -170,7 +170,7 @@ def _forecasts(
     _note(series, columns)
     if line := naive_forecasts(forecasts):
         to_stderr(line)
-    for line in notes_on_new(forecasts):
+    for line in [*notes_on_new(forecasts), *known_lines(forecasts)]:
         to_stderr(line)
     for forecast in forecasts:
         for i, step in enumerate(steps_of(forecast), start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,28 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
         pytest.raises(ValueError, match=r"^X has too few rows, missing or equal values; give series that change"),
     ):
         forecaster.score([np.ones(9)])
+
+
+def test_a_known_value_ahead_that_no_row_before_resembles_is_named() -> None:
+    promotion = (np.arange(63) % 7 == 3).astype(float)
+    X, known = growth(63)[None] + 20 * promotion, np.stack([promotion, np.full(63, 2.0)], axis=1)[None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        forecaster = Forecaster(**SMALL).fit(X[:, :60], known=known[:, :60])
+        forecaster.predict(known=known[:, 60:])
+        usual = known[:, 60:].copy()
+        usual[0, 1, 0] = 1.9  # not farther from 1 than 0 is
+        forecaster.predict(known=usual)
+    wrong = known.copy()
+    wrong[0, 61, 0] = 100
+    named = (
+        r"^X\[0\]: known column 1 is 100 in row 62, and from 0 to 1 in the rows before the forecast; "
+        r"correct it if it is a typing error$"
+    )
+    with pytest.warns(UserWarning, match=named):
+        forecaster.predict(known=wrong[:, 60:])
+    with pytest.warns(UserWarning, match=named):
+        forecaster.predict(X[:, :60], known=wrong)
 
 
 def test_known_columns() -> None:

@@ -44,6 +44,23 @@ def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
     return [line, *outlier_lines(series)] if line else outlier_lines(series)
 
 
+def known_lines(series: Sequence[OneSeries]) -> list[str]:
+    """A line for each series with known values ahead that are far outside those of the rows before."""
+    lines = []
+    for one in series:
+        found = [] if one.flawed else one.new_known()
+        if not found:
+            continue
+        row, k, least, greatest = found[0]
+        names = one.given.channel_names
+        column = f"known column {quoted(names[1 + k]) if names else k + 1}"
+        value = f"{one.given.values[row, 1 + k]:.6g} in {_place(one, row)}"
+        more = f" ({len(found):,} such values)" if len(found) > 1 else ""
+        before = f"and from {least:.6g} to {greatest:.6g} in the rows before the forecast"
+        lines.append(f"{printable(one.name)}: {column} is {value}, {before}{more}; correct it if it is a typing error")
+    return lines
+
+
 def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
     """A line for each series with outliers: which values count little."""
     lines = []
@@ -58,11 +75,15 @@ def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
 
 def _outlier(one: OneSeries, row: int, expected: float) -> str:
     """ "2024-06-28: 48,000, 9 times the usual"."""
-    value, times = float(one.target[row]), one.given.times or ()
-    place = show(times[row]) if row < len(times) else f"row {row + 1 + one.skipped}"
+    value = float(one.target[row])
     ratio = value / expected if expected else 0.0
     usual = f"{ratio:.2g} times the usual" if 1.5 < ratio < 1e3 else f"the usual is {expected:,.4g}"
-    return f"{place}: {value:,.6g}, {usual}"
+    return f"{_place(one, row)}: {value:,.6g}, {usual}"
+
+
+def _place(one: OneSeries, row: int) -> str:
+    times = one.given.times or ()
+    return show(times[row]) if row < len(times) else f"row {row + 1 + one.skipped}"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -196,7 +217,8 @@ class Forecaster(Estimator):
         model = self._fitted_model
         series, form = self._read(X, known, model.horizon, model.known)
         forecasts = self._forecasts(series, stacklevel=4)
-        for line in notes_on_new(forecasts) if X is not None else []:
+        notes = notes_on_new(forecasts) if X is not None else []
+        for line in [*notes, *known_lines(forecasts)]:
             warnings.warn(line, stacklevel=3)
         if form:
             return form.values(forecasts, level)

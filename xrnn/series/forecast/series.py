@@ -434,6 +434,24 @@ class OneSeries(PreparedSeries):
             f"{_FAR_KNOWN * scale.deviation[k]:.3g} of the mean of training; correct or add it"
         )
 
+    def new_known(self) -> list[tuple[int, int, float, float]]:
+        """The known values ahead that are far outside those of the rows before: row, column, least and greatest before.
+
+        Far is farther from them than these are from each other. No row has shown the effect of such a value.
+        """
+        found = []
+        values = self.given.values[: self.cut + self.model.horizon, 1:]
+        for k, column in enumerate(values.T):
+            before = column[: self.cut][~np.isnan(column[: self.cut])]
+            if not len(before):
+                continue
+            least, greatest = float(before.min()), float(before.max())
+            far = np.maximum(least - column, column - greatest) > greatest - least
+            far[: self.cut] = False
+            if least < greatest:
+                found += [(int(row), k, least, greatest) for row in np.flatnonzero(far)]
+        return found
+
     def held_out(self) -> tuple[HostArray, HostArray]:
         """The origins (N,) from the cut on whose steps ahead are all known (rolling origin), and these steps (N, F).
 
