@@ -237,6 +237,10 @@ def test_the_sign_of_decimals_is_that_of_the_whole_stream(capsys: Capture) -> No
     lines, err = streamed(capsys, "1.234;2\n5,5;6\n", "classify", status=1)
     assert len(lines) == 1
     assert "row 2 has , before the decimals, but row 1 was read with .; give --decimal ," in err
+    lines, err = streamed(capsys, "1.5;2\n5,5;6\n", "classify", status=1)
+    assert len(lines) == 1
+    got = "row 2: '5,5' has , before the decimals, but the rows before have ."
+    assert f"{got}; write all numbers with the same sign" in err
 
 
 SIGNS = {".": "5.5;6\n1.25;2\n", ",": "5,5;6\n1,25;2\n"}
@@ -264,14 +268,15 @@ def test_predict_reads_with_the_sign_of_the_training(
     (line,) = caplog.messages
     other = ".,"[sign == "."]
     value = "1250" if sign == "," else "1.25"
-    assert line == f"new.csv: 1.250 is read as {value}, as in the training; if this is wrong, give --decimal {other}"
+    how = f"is read as {value}, as in the training; if this is wrong, give --decimal {other}"
+    assert line == f"new.csv: 1.250 in columns x, y {how}"
     assert found == answer("new.csv", "--decimal", sign)
     assert found != answer("new.csv", "--decimal", other)
     want = answer("new.csv", "--decimal", ".")
     assert answer("other.csv") == want
     assert caplog.messages == []
     first, _ = streamed(capsys, "1.250;2.500\n3.750;1.125\n", "m")
-    assert caplog.messages == [line.replace("new.csv", "row 1")]
+    assert caplog.messages == [f"row 1: 1.250 {how}"]
     assert first == streamed(capsys, "1.250;2.500\n3.750;1.125\n", "m", "--decimal", sign)[0]
     lines, err = streamed(capsys, "1.250;2.500\n" + SIGNS[other], "m", status=1)
     assert len(lines) == 1

@@ -33,6 +33,7 @@ from xrnn.series.forecast.estimator import known_lines, naive_forecasts, notes_o
 from xrnn.series.inputs import as_row
 from xrnn.series.one_series import Series
 from xrnn.series.reading.files import TABLES, read_path
+from xrnn.series.reading.notes import tell
 from xrnn.series.reading.numbers import chosen_decimal, decimal_in
 from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, may_group, numbers_in
 from xrnn.typing import HostArray
@@ -236,8 +237,11 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
                     raise DataError(f"{got}; give --decimal {sign}")
                 if not sign and not unsure and any("." in cell or "," in cell for cell in values):
                     unsure, usual = name, columns.usual_decimal
-                    read_with = chosen_decimal(values, name, usual=usual, points_may_group=may_group(line, decimal))
-            yield as_row(numbers_in(values, sign or read_with, name), name, channels)
+                    grouped = may_group(line, decimal)
+                    read_with, notes = chosen_decimal({"": values}, name, usual=usual, points_may_group=grouped)
+                    tell(name, notes)
+            others = "the rows before have" if sign and not decimal else ""
+            yield as_row(numbers_in(values, sign or read_with, name, others), name, channels)
 
 
 def _with_notes(rows: Iterable[HostArray], estimator: Classifier | Regressor, given: int | None) -> Iterator[HostArray]:

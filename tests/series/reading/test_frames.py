@@ -451,7 +451,7 @@ def test_numbers_as_text_in_a_frame(caplog: pytest.LogCaptureFixture) -> None:
     X = pandas.DataFrame({"v": [f"{each // 1000}.{each % 1000:03}" for each in values]}, QUARTERS[:40])
     got = Forecaster(**SMALL).fit(X).predict()
     np.testing.assert_array_equal(got, Forecaster(**SMALL).fit(X.astype(float)).predict())
-    assert caplog.messages == ["X: 1.000 is read as 1; if this is wrong, convert the column to numbers"]
+    assert caplog.messages == ["X: 1.000 in column v is read as 1; if this is wrong, convert the column to numbers"]
     X.loc[QUARTERS[3], "v"] = "1.234,5"
     Forecaster(**SMALL).fit(X)
     assert caplog.messages[1:] == ["X: 1.234,5 is read as 1234.5; if this is wrong, convert the column to numbers"]

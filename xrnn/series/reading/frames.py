@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrnn.series.one_series import Series, Time, checked
+from xrnn.series.reading.notes import tell
 from xrnn.series.reading.tables import Columns, Table, cell_of, text_of
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class Form:
         if getattr(index.dtype, "tz", None) and len({*index.time}) == 1:  # a day later is the same time of day
             frame.isetitem(first - 1, index.tz_localize(None))
         table = Table.of(frame, "X", Columns(timed=True, of_frame=True))
-        times, values = table.times([first - 1]), table.numbers(range(first, len(table.header)))
+        places = range(first, len(table.header))
+        decimal, notes = table.decimal(places)
+        tell(table.name, notes)
+        times, values = table.times([first - 1]), table.numbers(places, decimal)
         made = []
         for key, name, rows in table.groups(0 if first == 2 else None, times, is_named=True):
             of_steps, of_rows = tuple(times[row] for row in rows), values[rows]

@@ -9,14 +9,15 @@ A number has one sign, a point or a comma, before its decimals; the other one ma
 
 from __future__ import annotations
 
-import logging
+import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
+from xrnn.series.reading.notes import Note
 
 Cell = str | float  # a number is NaN if it is missing
 
@@ -100,20 +101,31 @@ def sign_in(cells: Sequence[Cell], where: str, *, of_frame: bool = False) -> str
 
 
 def chosen_decimal(
-    cells: Sequence[Cell], name: str, *, usual: str = "", points_may_group: bool = False, of_frame: bool = False
-) -> str:
-    """`sign_in` for the cells of a file or a frame. A line tells how they are read, unless they have only points.
+    columns: Mapping[str, Sequence[Cell]],
+    name: str,
+    *,
+    usual: str = "",
+    points_may_group: bool = False,
+    of_frame: bool = False,
+) -> tuple[str, list[Note]]:
+    """`sign_in` for the columns of a file or a frame, and how they are read, unless they have only points.
 
+    columns            their cells, by their names; the name of a row of a stream is empty
     name               of the file
     usual              sign that the training had, for cells that could have either; empty if it is not known
-    points_may_group   a number such as 1.000 may be 1000. If all numbers with a point are like it, a line tells how
+    points_may_group   a number such as 1.000 may be 1000. If all numbers with a point are like it, a note tells how
                        they are read. False where commas separate the cells: then points begin decimals
     of_frame           the cells are those of a frame
     """
+    cells = [*itertools.chain(*columns.values())]
     shown = decimal_in(cells)
     usual = usual if points_may_group and not shown else ""
-    sign = usual or sign_in(cells, name, of_frame=of_frame)
-    text = [cell for cell in cells if isinstance(cell, str)]
+    doubtful = [column for column, its_cells in columns.items() if _are_doubtful(its_cells)]
+    in_columns = ""
+    if any(doubtful):
+        in_columns = f"column{'' if len(doubtful) == 1 else 's'} {printable(', '.join(doubtful))[:80]}"
+    sign = usual or sign_in(cells, f"{name}, {in_columns}" if in_columns else name, of_frame=of_frame)
+    text = [cell for column in doubtful or columns for cell in columns[column] if isinstance(cell, str)]
     if usual:
         examples = [cell for cell in text if any(form.fullmatch(cell) for form in _GROUPED.values())]
     elif points_may_group and not shown:
@@ -121,22 +133,47 @@ def chosen_decimal(
     else:
         signs = ",." if sign == "," else ","
         examples = [cell for cell in text if any(map(cell.count, signs)) and number_in(cell, sign) is not None]
-    if examples:
-        cell = max(examples, key=len)
-        how = f"{printable(name)}: {quoted(cell)} is read as {number_in(cell, sign):.15g}"
-        how += ", as in the training" if usual else ""
-        remedy = _CONVERT if of_frame else f"give --decimal {_OTHER[sign]}"
-        logging.getLogger("xrnn").warning(f"{how}; if this is wrong, {remedy}")
-    return sign
+    if not examples:
+        return sign, []
+    cell = max(examples, key=len)
+    fact = quoted(cell)
+    if in_columns:
+        fact += f" in {in_columns}"
+    fact += f" is read as {number_in(cell, sign):.15g}"
+    if usual:
+        fact += ", as in the training"
+    return sign, [Note(fact, _CONVERT if of_frame else f"give --decimal {_OTHER[sign]}")]
 
 
-def not_a_number(cell: Cell, decimal: str, where: str, remedy: str, *, of_frame: bool = False) -> DataError:
+def _are_doubtful(cells: Iterable[Cell]) -> bool:
+    """Whether numbers of a column, such as 1.000 or 1,000, may be 1 or 1000, and no other one tells which."""
+    may_be_both = (
+        isinstance(cell, str)
+        and ("," in cell or "." in cell)
+        and all(number_in(cell, sign) is not None for sign in ".,")
+        for cell in cells
+    )
+    return not decimal_in(cells) and any(may_be_both)
+
+
+def shows(cell: Cell, decimal: str) -> bool:
+    """Whether the cell is a number with this sign before its decimals alone."""
+    return decimal_in([cell]) == decimal
+
+
+def not_a_number(
+    cell: Cell, decimal: str, where: str, remedy: str, *, of_frame: bool = False, others: str = ""
+) -> DataError:
     """The error for a cell of text that `number_in` can't read with this sign.
 
-    where   the file, the line, the column
+    where    the file, the line, the column
+    others   what has numbers that can be read with this sign only, and a verb: "the rows before have"; empty if nothing
     """
     text, other = str(cell).strip(), _OTHER[decimal]
     start = f"{printable(where)}: {quoted(text)!r}"
+    if number_in(text, other) is not None and others:
+        got = f"{start} has {other} before the decimals, but {others} {decimal}"
+        return DataError(f"{got}; write all numbers with the same sign")
     if number_in(text, other) is not None:
         option = f"give {param('decimal')} {other}"
         got = f"{start} has {other} before the decimals, but the numbers are read with {decimal}"

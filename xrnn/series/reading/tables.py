@@ -30,6 +30,7 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
 from xrnn.series.one_series import Series, Time, checked
+from xrnn.series.reading.notes import Note, tell
 from xrnn.series.reading.numbers import (
     MISSING_CELLS,
     Cell,
@@ -39,6 +40,7 @@ from xrnn.series.reading.numbers import (
     is_number,
     not_a_number,
     number_in,
+    shows,
     sign_in,
 )
 from xrnn.series.reading.text import read_text
@@ -80,7 +82,7 @@ def names_in(text: str) -> tuple[str, ...]:
 
 def read_csv(path: Path, columns: Columns) -> Table:
     """The table in a .csv file.   Raises DataError and OSError."""
-    text = read_text(path, columns.encoding)
+    text, notes = read_text(path, columns.encoding)
     separator = _separator(text, columns.decimal)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     points_may_group = separator != "," or bool(_QUOTED_GROUPS.search(text))
@@ -98,7 +100,7 @@ def read_csv(path: Path, columns: Columns) -> Table:
             rows[reader.line_num] = [*map(str.strip, row)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; is this a table in CSV?") from error
-    return Table.of_rows(rows, str(path), columns, "line", points_may_group=points_may_group)
+    return Table.of_rows(rows, str(path), columns, "line", notes, points_may_group=points_may_group)
 
 
 def read_by_pandas(path: Path, columns: Columns) -> Table:
@@ -155,6 +157,7 @@ class Table:
     header: tuple[str, ...]  # empty without one
     rows: Sequence[Sequence[Cell]]
     where: Callable[[int], str]  # the start of an error about a row
+    notes: Sequence[Note] = ()  # how the cells were read
     points_may_group: bool = True  # a number that is text, such as 1.000, may be 1000
 
     @classmethod
@@ -170,6 +173,7 @@ class Table:
         name: str,
         columns: Columns,
         unit: str,
+        notes: Sequence[Note] = (),
         *,
         points_may_group: bool = True,
     ) -> Self:
@@ -178,7 +182,7 @@ class Table:
         header = header if is_header(header) else ()
         numbers = [*rows][bool(header) :]
         cells = [rows[i] for i in numbers]
-        return cls(name, columns, header, cells, lambda i: f"{name}, {unit} {numbers[i]}", points_may_group)
+        return cls(name, columns, header, cells, lambda i: f"{name}, {unit} {numbers[i]}", notes, points_may_group)
 
     def series(self) -> list[Series]:
         """One series, or one for each value of the id column.   Raises DataError."""
@@ -188,7 +192,8 @@ class Table:
         numbers = list(roles.channels)
         if self.columns.targets and roles.label is not None:
             numbers.append(roles.label)
-        decimal = self.decimal(numbers)
+        decimal, notes = self.decimal(numbers)
+        tell(self.name, [*self.notes, *notes])
         text = [cell for row in self.rows for i in numbers if isinstance(cell := row[i], str)]
         has_sign = any("." in cell or "," in cell for cell in text)
         times = self.times(roles.times)
@@ -303,7 +308,8 @@ class Table:
         """The times in a column, or in two, of years and of quarters or months; [] without one.   Raises DataError."""
         if len(places) == 2:
             form = _PARTS_OF_YEARS[self.shown(places[1]).lower()]
-            return read_times([form.format(*row) for row in self.numbers(places)], self.where)
+            decimal, _ = self.decimal(places)
+            return read_times([form.format(*row) for row in self.numbers(places, decimal)], self.where)
         return read_times(self.texts(places[0]), self.where) if places else []
 
     def groups(self, id_at: int | None, times: Sequence[Time], *, is_named: bool) -> list[tuple[str, str, list[int]]]:
@@ -347,27 +353,26 @@ class Table:
         target = number_in(label, decimal) if self.columns.targets and is_number(label) else None
         return label if target is None else repr(target)
 
-    def decimal(self, places: Sequence[int]) -> str:
-        """The sign of the decimals in these columns: the given one, or that which their cells show.
+    def decimal(self, places: Sequence[int]) -> tuple[str, list[Note]]:
+        """The sign of the decimals in these columns, and how they are read: the given one, or that of their cells.
 
         Raises DataError if they do not show it.
         """
         if self.columns.decimal:
-            return self.columns.decimal
+            return self.columns.decimal, []
         return chosen_decimal(
-            [row[place] for place in places for row in self.rows],
+            {self.shown(place): [row[place] for row in self.rows] for place in places},
             self.name,
             usual=self.columns.usual_decimal,
             points_may_group=self.points_may_group,
             of_frame=self.columns.of_frame,
         )
 
-    def numbers(self, places: Sequence[int], decimal: str = "") -> HostArray:
+    def numbers(self, places: Sequence[int], decimal: str) -> HostArray:
         """Columns as (rows, columns) float64, NaN for a missing value.   Raises DataError.
 
-        decimal   the sign of the decimals; empty: see `decimal`
+        decimal   the sign of the decimals
         """
-        decimal = decimal or self.decimal(places)
         columns = [[number_in(row[place], decimal) for row in self.rows] for place in places]
         for place, values in zip(places, columns, strict=True):
             if None in values:
@@ -377,8 +382,19 @@ class Table:
                 if self.columns.timed:
                     chosen = f"name the column to forecast by {param('target')}"
                 remedy = f"correct it, write categories as numbers, or {chosen}"
-                raise not_a_number(self.rows[i][place], decimal, where, remedy, of_frame=self.columns.of_frame)
+                others = self._cell_with(decimal, places)
+                of_frame = self.columns.of_frame
+                raise not_a_number(self.rows[i][place], decimal, where, remedy, of_frame=of_frame, others=others)
         return np.array([*zip(*columns, strict=True)], dtype=np.float64)
+
+    def _cell_with(self, decimal: str, places: Sequence[int]) -> str:
+        """The start of a sentence: the first cell in these columns that shows this sign has; empty without one."""
+        for i, row in enumerate(self.rows):
+            for place in places:
+                if shows(row[place], decimal):
+                    where = self.where(i).removeprefix(f"{self.name}, ")
+                    return f"{str(row[place])!r} ({where}, column {quoted(self.shown(place))}) has"
+        return ""
 
 
 def _separator(text: str, decimal: str) -> str:
@@ -424,16 +440,17 @@ def are_numbers(cells: Sequence[str], decimal: str) -> bool:
     return all(number_in(cell, sign) is not None for cell in cells)
 
 
-def numbers_in(cells: Sequence[str], decimal: str, where: str) -> list[float]:
+def numbers_in(cells: Sequence[str], decimal: str, where: str, others: str = "") -> list[float]:
     """The numbers, NaN for a missing value. Errors begin with `where`.   Raises DataError.
 
     decimal   the sign of the decimals; empty: the one that the cells show
+    others    the rows before that show this sign; empty if there are none
     """
     sign = decimal or sign_in(cells, where)
     values = []
     for cell in cells:
         value = number_in(cell, sign)
         if value is None:
-            raise not_a_number(cell, sign, where, "correct or remove it")
+            raise not_a_number(cell, sign, where, "correct or remove it", others=others)
         values.append(value)
     return values

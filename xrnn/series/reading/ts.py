@@ -23,6 +23,7 @@ import numpy as np
 from xrnn.files import quoted
 from xrnn.series.errors import DataError
 from xrnn.series.one_series import Series, checked
+from xrnn.series.reading.notes import tell
 from xrnn.series.reading.tables import numbers_in
 from xrnn.series.reading.text import read_text
 
@@ -32,9 +33,11 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
 
     Raises DataError, with the number of the line, and OSError.
     """
+    text, notes = read_text(path, encoding)
+    tell(str(path), notes)
     tags: dict[str, list[str]] = {}
     data: list[tuple[str, str]] = []
-    for number, line in enumerate(map(str.strip, read_text(path, encoding).split("\n")), start=1):
+    for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
         if line.startswith("@"):
             tag, *words = line.split()
             tags[tag.lower()] = words
