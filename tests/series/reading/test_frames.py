@@ -457,10 +457,12 @@ def test_numbers_as_text_in_a_frame(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages[1:] == ["X: 1.234,5 is read as 1234.5; if this is wrong, convert the column to numbers"]
     X.loc[QUARTERS[3], "v"] = "2,5"
     X.loc[QUARTERS[4], "v"] = "2.5"
-    with pytest.raises(ValueError, match=r"has , before the decimals, but the numbers .*; correct it, or convert"):
+    with pytest.raises(
+        ValueError, match=r"has , before the decimals, but .* has \.; write all numbers with the same sign"
+    ):
         Forecaster(**SMALL).fit(X)
     X["v"] = "1,000"
-    with pytest.raises(ValueError, match=r"^X: '1,000' may be 1 or 1000; convert the column to numbers$"):
+    with pytest.raises(ValueError, match=r"^X, column v: '1,000' may be 1 or 1000; convert the column to numbers$"):
         Forecaster(**SMALL).fit(X)
 
 
