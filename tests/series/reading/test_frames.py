@@ -271,7 +271,8 @@ def test_bad_known_columns_get_one_line() -> None:
         *((ValueError, lambda X=X: Forecaster(**SMALL).fit(X, known=KNOWN), words) for X in (Y[:40], WIDE, past)),
         (ValueError, lambda: fitted.predict(known=KNOWN[40:]), words),
     )
-    fitted.predict(with_price(41, 100.0))
+    with pytest.warns(UserWarning, match="known column price is 100 in 2011-04-01, and from"):
+        fitted.predict(with_price(41, 100.0))
     fitted.predict(with_price(20, 1e5))  # before the context
     zero = Forecaster(**SMALL, target="y", known="price").fit(past.assign(price=0.0))
     zero.predict(with_price(0, 1.0).assign(price=1.0))
