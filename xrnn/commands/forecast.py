@@ -70,7 +70,9 @@ def forecast(
     results: dict[str, Any] = {"backtest": scores or None}
     if len(tests) > 1:
         results["series"] = [{"name": each.series.name} | each.scores for each in tests]
-    results["outliers"] = [{"name": each.name} | outlier for each in series for outlier in outliers_of(each)]
+    for kind in ("outliers", "new_level"):
+        rows = [(each, getattr(each.left_out, kind)) for each in series]
+        results[kind] = [{"name": each.name} | row for each, left_out in rows for row in rows_of(each, left_out)]
     results["forecast"] = [{"name": each.name} | step for each in series for step in steps_of(each)]
     run.finish(results, lambda figure: draw_forecasts(figure, series, tests, parts))
 
@@ -189,14 +191,14 @@ def parts_of(model: Model) -> str:
     return f"forecasts: {share:.0%} exponential smoothing, {1 - share:.0%} linear part{corrected}"
 
 
-def outliers_of(series: OneSeries) -> list[dict[str, Any]]:
-    """The values that count little, for JSON; "time" only if the series has times."""
+def rows_of(series: OneSeries, left_out: dict[int, float]) -> list[dict[str, Any]]:
+    """These rows, for JSON, with the expected values; "time" only if the series has times."""
     times = series.given.times or ()
     return [
         {"row": row + 1 + series.skipped}
         | ({"time": show(times[row])} if row < len(times) else {})
         | {"value": float(series.target[row]), "expected": expected}
-        for row, expected in series.outliers.items()
+        for row, expected in left_out.items()
     ]
 
 

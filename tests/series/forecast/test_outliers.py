@@ -13,7 +13,7 @@ from tests.series.forecast.tiny import forecast_of, series, settings_of
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.series.forecast.fit import backtest
-from xrnn.series.forecast.outliers import find_outliers
+from xrnn.series.forecast.outliers import find_outliers, rows_of_new_level
 from xrnn.series.forecast.series import mase_divisor
 from xrnn.typing import HostArray
 
@@ -87,7 +87,7 @@ def test_one_bad_value_hardly_changes_a_forecast_of_real_data(name: str, column:
     assert max(after) < 2 * before
 
 
-@pytest.mark.filterwarnings("ignore:.*counts little")
+@pytest.mark.filterwarnings("ignore:.*(counts little|a new level)")
 @pytest.mark.usefixtures("medians_only")
 @pytest.mark.parametrize("rows", [2, 4])
 def test_a_new_level_of_one_series_hardly_changes_the_forecast_of_another(rows: int) -> None:
@@ -163,6 +163,68 @@ def test_changes_of_some_rows_that_stay_or_come_again_are_no_outliers() -> None:
     assert find_outliers(100 + noise + 900 * promotions, 1) == {}
     bursts = np.where(np.repeat(rng.random(60) < 0.15, 2), rng.lognormal(2, 0.7, 120), 0.0)
     assert find_outliers(bursts, 1) == {}
+
+
+@pytest.mark.usefixtures("medians_only")
+@pytest.mark.parametrize("length", [2, 3])
+@pytest.mark.parametrize("factor", [10, 100, 1000, 0.01])
+def test_bad_last_rows_or_a_new_level_are_followed_with_intervals_that_reach_to_the_level_before(
+    length: int, factor: float
+) -> None:
+    """Nothing shows which of the two they are: a warning says so."""
+    values = simulated("days", 80_000)
+    past, later = values[:-F], values[-F:]
+    before = Forecaster(horizon=F, season=7).fit([past]).predict()[0]
+    changed = past.copy()
+    changed[-length:] *= factor
+    forecaster = Forecaster(horizon=F, season=7)
+    with pytest.warns(UserWarning, match="the last values may be errors or a new level"):
+        forecaster.fit([changed])
+    lowest, median, highest = forecaster.predict_quantiles()[0].T
+    assert np.abs(median / factor - later).mean() < 2 * np.abs(before - later).mean()
+    assert (lowest <= 1.2 * np.minimum(before, median)).all()
+    assert (highest >= 0.8 * np.maximum(before, median)).all()
+
+
+def test_which_last_rows_may_be_a_new_level() -> None:
+    for seed in range(20):
+        values = simulated("trend", 81_000 + seed)
+        assert rows_of_new_level(values, 1) == []
+        for length, expected in ((2, [66, 67]), (3, [65, 66, 67]), (5, [])):
+            changed = values.copy()
+            changed[-length:] *= 20
+            assert rows_of_new_level(changed, 1) == expected
+    demand = np.where(np.random.default_rng(81_000).random(200) < 0.2, 5.0, 0.0)
+    demand[-4:] = [0, 0, 5, 5]
+    assert rows_of_new_level(demand, 1) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_constant_series_with_other_last_values_has_an_interval(count: int) -> None:
+    forecaster = Forecaster(horizon=4, season=7)
+    with pytest.warns(UserWarning, match="the last values may be errors or a new level"):
+        forecaster.fit([np.append(np.full(60, 5.0), np.full(count, 7.0))])
+    np.testing.assert_allclose(forecaster.predict_quantiles()[0], [[5, 7, 7]] * 4)
+
+
+@pytest.mark.filterwarnings("ignore:.*counts little")
+@pytest.mark.parametrize("after", [1, 2])
+def test_bad_values_before_the_last_good_row_are_outliers(after: int) -> None:
+    values = simulated("days", 82_000)
+    bad = values.copy()
+    rows = np.arange(len(bad) - after - 3, len(bad) - after)
+    bad[rows] *= 10
+    found = find_outliers(bad, 7)
+    assert [*found] == [*rows]
+    np.testing.assert_allclose([*found.values()], values[rows], rtol=0.5)
+
+
+def test_a_forecast_of_values_with_far_last_rows_stays_near_their_range() -> None:
+    values = simulated("days", 83_000)
+    values[-5:] *= 1000
+    values[40] = 0  # no logarithms
+    forecast = Forecaster(horizon=30, season=7).fit([values]).predict()
+    assert forecast.max() < 3 * values.max()
 
 
 def test_a_known_promotion_is_no_outlier() -> None:

@@ -62,14 +62,20 @@ def known_lines(series: Sequence[OneSeries]) -> list[str]:
 
 
 def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
-    """A line for each series with outliers: which values count little."""
+    """Lines for each series: which values count little, and which last ones may be errors or a new level."""
     lines = []
     for one in series:
-        found = [_outlier(one, row, expected) for row, expected in one.outliers.items()]
+        found = [_outlier(one, row, expected) for row, expected in one.left_out.outliers.items()]
         if found:
             more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
             shown = "; ".join(found[:_MOST_NAMED])
             lines.append(f"{printable(one.name)}: far from the values around it, and counts little: {shown}{more}")
+        if new_level := one.left_out.new_level:
+            shown = "; ".join(_outlier(one, row, expected) for row, expected in new_level.items())
+            lines.append(
+                f"{printable(one.name)}: the last values may be errors or a new level, so the forecast follows them, "
+                f"and its intervals reach to the level before: {shown}; correct them if they are errors"
+            )
     return lines
 
 
@@ -77,7 +83,9 @@ def _outlier(one: OneSeries, row: int, expected: float) -> str:
     """ "2024-06-28: 48,000, 9 times the usual"."""
     value = float(one.target[row])
     ratio = value / expected if expected else 0.0
-    usual = f"{ratio:.2g} times the usual" if 1.5 < ratio < 1e3 else f"the usual is {expected:,.4g}"
+    usual = f"the usual is {expected:,.4g}"
+    if 1.5 < ratio < 1e3:
+        usual = f"{ratio:.{0 if ratio > 10 else 1}f} times the usual"
     return f"{_place(one, row)}: {value:,.6g}, {usual}"
 
 
@@ -117,7 +125,8 @@ class Forecaster(Estimator):
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
     `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only
     some are, their forecasts repeat their last values, and a warning names them. A single value that is far from all
-    around it counts little, and a warning names it.
+    around it counts little, and a warning names it. So it does with two or three last values, which may be errors
+    or a new level: the forecast follows them.
     """
 
     horizon: int = 12

@@ -115,7 +115,7 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
     )
     if not held_out or any(one.cut < setup.context for one in prepared):
         model = replace(model, widening=_widening(fit.series, model))
-    fitted = [OneSeries(one.given, model, one.cut, one.outliers) for one in prepared]
+    fitted = [OneSeries(one.given, model, one.cut, one.left_out) for one in prepared]
     for one, start in zip(fitted, skipped, strict=True):
         one.skipped = start
     return fitted

@@ -1,8 +1,11 @@
-"""Outliers: single values, or two or three in a row, that are far from all values to which they could belong."""
+"""Outliers: single values, or two or three in a row, that are far from all values to which they could belong.
+
+Two or three such rows at the end may be errors or a new level: `rows_of_new_level`.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -15,18 +18,36 @@ _LEAST_SHARE: Final = 0.5  # of the distance from the rows around: two rows at a
 _LEAST_ROWS: Final = 8  # whose distance is above 0: fewer can't show which distances are usual
 _LARGEST_SHARE: Final = 0.02  # of these rows: more values at one distance are no outliers but come again
 _NEIGHBOURS: Final = 3  # on each side
-_LENGTHS: Final = (1, 2, 3)  # of runs of outliers; a longer one is a change that the forecast follows
+_LENGTHS: Final = (3, 2, 1)  # of runs of outliers; a longer one is a change that the forecast follows
+_LEAST_RUN: Final = 4  # equal rows of each level of a series whose level changes seldom
+
+
+class LeftOut(NamedTuple):
+    """The value that is expected in place of each row that the fit leaves out, by this row.
+
+    outliers    see `find_outliers`
+    new_level   see `rows_of_new_level`
+    """
+
+    outliers: dict[int, float]
+    new_level: dict[int, float]
+
+    @property
+    def all(self) -> dict[int, float]:
+        """Of both kinds."""
+        return self.outliers | self.new_level
 
 
 def find_outliers(values: HostArray, season: int) -> dict[int, float]:
     """The row of each outlier in values (T,), NaN for a missing one, and the value that its neighbours suggest.
 
-    An outlier is a run of up to three rows. Each is far from the rows beside the run, from the median of three rows on
-    each side of it, and from the values a season before and after the row. So the last two rows, at a new level, are no
-    outliers: two or three rows are only if three rows on each side show that the level stays. Nor is a peak of each
-    year. The distance of a run, the smallest of these, is more than four times that of each other run of this length,
-    and more than five deviations of the other values: in a series with many large changes, as that of intermittent
-    demand, no change is an outlier. Positive values are compared by their logarithms too.
+    An outlier is a run of up to three rows. Each is far from the rows beside the run, from the median of three rows
+    on each side of it, and from the values a season before and after the row. So the last two rows, at a new level,
+    are no outliers: two or three rows are only if three rows on each side show that the level stays, or fewer rows
+    if all rows around are near to each other. Nor is a peak of each year. The distance of a run, the smallest of
+    these, is more than four times that of each other run of this length, and more than five deviations of the other
+    values: in a series with many large changes, as that of intermittent demand, no change is an outlier. Positive
+    values are compared by their logarithms too.
     """
     rows = np.flatnonzero(~np.isnan(values))
     known = values[rows]
@@ -38,6 +59,32 @@ def find_outliers(values: HostArray, season: int) -> dict[int, float]:
             row: float(np.exp(value)) for row, value in _in_one_scale(np.log(known), rows, season).items()
         } | found
     return dict(sorted(found.items()))
+
+
+def rows_of_new_level(values: HostArray, season: int) -> list[int]:
+    """The last two or three rows with values, if they may be errors or a new level; otherwise [].
+
+    values (T,), NaN for a missing value or an outlier. As long as no row follows, nothing shows which of the two it is.
+    Two or three rows must be as far from the rows before them as outliers are. If these have only a few levels of four
+    or more equal rows, up to three last rows with other, equal values are enough.
+    """
+    rows = np.flatnonzero(~np.isnan(values))
+    known = values[rows]
+    if len(rows) <= _LEAST_ROWS + max(_LENGTHS):
+        return []
+    changes = np.flatnonzero(np.diff(known)) + 1
+    runs = np.diff(changes, prepend=0, append=len(known))
+    if 0 < len(changes) <= _LEAST_ROWS and runs[-1] < _LEAST_RUN <= runs[:-1].min():
+        return [int(row) for row in rows[-runs[-1] :]]
+    scales = [np.log(known), known] if (known > 0).all() else [known]
+    for scaled in scales:
+        for length in (3, 2):
+            distance, _, is_alone = _distances(scaled, rows, season, length)
+            others = distance[:-length]
+            is_far = distance[-1] > max(_FARTHER * others.max(), _LEAST_DISTANCE * scaled[:-length].std())
+            if is_far and is_alone[-1] and (others > 0).sum() > _LEAST_ROWS:
+                return [int(row) for row in rows[-length:]]
+    return []
 
 
 def find_suspects(values: HostArray, season: int, cut: int) -> list[int]:
@@ -64,6 +111,8 @@ def _in_one_scale(known: HostArray, rows: HostArray, season: int) -> dict[int, f
         runs = 0
         while runs < max(_LARGEST_SHARE * len(known), 1) and len(known) > length:
             distance, expected, is_alone = _distances(known, rows, season, length)
+            if length > 1:
+                distance[-1] = 0  # see `rows_of_new_level`
             first = _outliers_at(known, distance, is_alone, length)
             if not len(first):
                 break
@@ -117,7 +166,10 @@ def _distances(known: HostArray, rows: HostArray, season: int, length: int = 1) 
             for other in (table[rows[of_row]], table[rows[of_row] + 2 * season]):
                 distance = np.fmin(distance, np.abs(known[of_row] - other))
     if length > 1:
-        distance[np.isnan(medians).any(axis=0)] = 0
+        for i in np.flatnonzero(np.isnan(medians).any(axis=0))[:-1]:  # the last run has no row after it
+            around = np.append(y[max(i - _NEIGHBOURS, 0) : i], y[i + length : i + length + _NEIGHBOURS])
+            returns = i > 0 and np.ptp(around) <= _LEAST_SHARE * distance[i]
+            distance[i] = distance[i] if returns else 0
     expected = np.stack([middle + seasons[i : i + R] for i in range(length)], axis=1)
     return distance, expected, distance >= _LEAST_SHARE * from_middle
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
@@ -12,7 +12,7 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError
 from xrnn.series.forecast.linear import FAR, affine, robust_effect
-from xrnn.series.forecast.outliers import find_outliers, find_suspects
+from xrnn.series.forecast.outliers import LeftOut, find_outliers, find_suspects, rows_of_new_level
 from xrnn.series.forecast.recurrent import states
 from xrnn.series.forecast.smoothing import exponential, with_errors
 from xrnn.series.one_series import Series, Time
@@ -113,6 +113,13 @@ def fill(values: HostArray, season: int) -> HostArray:
     return filled
 
 
+def _without(values: HostArray, rows: Iterable[int]) -> HostArray:
+    """values (T,) with NaN in these rows."""
+    values = values.copy()
+    values[[*rows]] = np.nan
+    return values
+
+
 def mase_divisor(values: HostArray, season: int) -> float:
     """The mean |v[t] - v[t - season]| of values (T,); NaN for a missing value.
 
@@ -144,24 +151,23 @@ class PreparedSeries:
     unit        the mean change over a season there. Both come from the series itself, because a new file does not say
                 which training series it continues
     flawed      whether there are too few rows, missing or equal values: the unit is 0, and the forecast naive
-    outliers    the value that is expected in place of each outlier before the cut, by its row: see `find_outliers`
-    seen        the known values of the target before the cut, without outliers
-    values      (T,): the target, or its logarithms; NaN if missing or an outlier
+    left_out    the outliers before the cut, and the last rows that may be errors or a new level
+    seen        the known values of the target before the cut, without these
+    values      (T,): the target, or its logarithms; NaN if missing or left out
     """
 
-    def __init__(
-        self, given: Series, setup: Setup, cut: int | None = None, outliers: dict[int, float] | None = None
-    ) -> None:
-        """outliers: None to find them"""
+    def __init__(self, given: Series, setup: Setup, cut: int | None = None, left_out: LeftOut | None = None) -> None:
+        """left_out: None to find these rows"""
         self.given, self.setup = given, setup
         self.name, self.id = given.name, given.id or given.name
         self.target: HostArray = given.values[: given.target_rows.stop, 0]
         self.cut = len(self.target) if cut is None else cut
-        self.outliers = self._outliers_before(self.cut) if outliers is None else outliers
-        target = self.target.copy()
-        target[[*self.outliers]] = np.nan
+        self.left_out = self._left_out_before(self.cut) if left_out is None else left_out
+        target = _without(self.target, self.left_out.all)
         past = target[: self.cut]
         self.seen: HostArray = past[~np.isnan(past)]
+        if self.left_out.new_level and np.ptp(self.seen) == 0:  # only the new level tells how large changes are
+            past = self.target[: self.cut]
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
         self.mase_divisor = mase_divisor(past, setup.season)
@@ -195,28 +201,37 @@ class PreparedSeries:
         """These values of the target, or their logarithms."""
         return np.log(np.maximum(target, self._smallest)) if self.log else target
 
-    def _outliers_before(self, row: int) -> dict[int, float]:
-        """The outliers among the rows before this one, which may depend on these rows only."""
+    def _left_out_before(self, row: int) -> LeftOut:
+        """The rows to leave out among those before this one, on which they depend alone."""
         season = self.setup.season
         target = self.target[:row]
         effect = np.zeros(len(target))
         if self.setup.known:
             effect = robust_effect(target, self.given.values[: len(target), 1:], season)
         values = target - effect
-        outliers = find_outliers(values, season)
-        if outliers and max(outliers) == np.flatnonzero(~np.isnan(values))[-1]:
-            # No row after the last one says what the level is: exponential smoothing forecasts the row.
-            last = max(outliers)
+        # A new level is no outlier, but outliers may hide it.
+        found_first = {} if rows_of_new_level(values, season) else find_outliers(values, season)
+        new_level = dict.fromkeys(rows_of_new_level(_without(values, found_first), season), 0.0)
+        outliers = find_outliers(_without(values, new_level), season) if new_level else found_first
+        last = [*new_level] or [place for place in outliers if place == np.flatnonzero(~np.isnan(values))[-1]]
+        if last:
+            # No row after the last ones says what the level is: exponential smoothing forecasts them.
             for outlier, expected in outliers.items():
                 values[outlier] = expected
-            past = fill(values[:last], season)
+            past = fill(values[: last[0]], season)
             logs = np.log(past) if (past > 0).all() else None
-            outliers[last] = float(with_errors(past, logs, np.array([last]), 1, season)[0][0, 0])
-        return {outlier: expected + effect[outlier] for outlier, expected in outliers.items()}
+            steps = last[-1] - last[0] + 1
+            ahead = with_errors(past, logs, np.array([len(past)]), steps, season)[0][0]
+            for place in last:
+                (new_level if new_level else outliers)[place] = float(ahead[place - last[0]])
+        found = [
+            {place: value + effect[place] for place, value in of_kind.items()} for of_kind in (outliers, new_level)
+        ]
+        return LeftOut(*found)
 
     def with_setup(self, setup: Setup) -> PreparedSeries:
         """The same rows for another setup with the same season."""
-        return PreparedSeries(self.given, setup, self.cut, self.outliers)
+        return PreparedSeries(self.given, setup, self.cut, self.left_out)
 
     def with_effect(self, effect: HostArray) -> PreparedSeries:
         """The same series without this effect of the columns."""
@@ -242,8 +257,8 @@ class PreparedSeries:
     def filled(self) -> HostArray:
         """The values (T,) without the effect of the columns, missing values and outliers."""
         values = self.values.copy()
-        if self.outliers:
-            values[[*self.outliers]] = self.scaled(np.array([*self.outliers.values()]))
+        if expected := self.left_out.all:
+            values[[*expected]] = self.scaled(np.array([*expected.values()]))
         return fill(values - self.effect[: len(values)], self.setup.season)
 
     def ahead(self, values: HostArray, origins: HostArray) -> HostArray:
@@ -308,8 +323,7 @@ class PreparedSeries:
         """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
         values = forecasts + self.ahead(self.effect, origins)
         values = exponential(values) if self.log else values
-        target = self.target.copy()
-        target[[*self.outliers]] = np.nan
+        target = _without(self.target, self.left_out.all)
         return np.abs(values - self.ahead(target, origins)).mean(axis=1) / self.mase_divisor
 
 
@@ -321,10 +335,8 @@ class OneSeries(PreparedSeries):
 
     skipped = 0
 
-    def __init__(
-        self, given: Series, model: Model, cut: int | None = None, outliers: dict[int, float] | None = None
-    ) -> None:
-        super().__init__(given, model, cut, outliers)
+    def __init__(self, given: Series, model: Model, cut: int | None = None, left_out: LeftOut | None = None) -> None:
+        super().__init__(given, model, cut, left_out)
         self.model = model
 
     @property
@@ -349,17 +361,38 @@ class OneSeries(PreparedSeries):
         return times[:F] if len(times) >= F else range(1, F + 1)
 
     def quantiles(self, origins: HostArray) -> HostArray:
-        """The forecasts (N, F, Q) of the steps from the origins (N,)."""
+        """The forecasts (N, F, Q) of the steps from the origins (N,).
+
+        If the last rows may be errors or a new level, the median follows them: it is the forecast from the rows before,
+        moved by the median of their differences from the expected values, or of the ratios if the model forecasts
+        logarithms. The quantiles are the outer ones of the forecasts before and after the move.
+        """
+        before = self._quantiles(origins)
+        if not (new_level := self.left_out.new_level):
+            return before
+        values, expected = self.target[[*new_level]], np.array([*new_level.values()])
+        if self.log and (values > 0).all():
+            moved = before * np.median(values / expected)
+        else:
+            moved = before + np.median(values - expected)
+            moved = moved.clip(0) if (self.seen >= 0).all() and (values >= 0).all() else moved
+        levels = np.array(self.model.levels)
+        low, high = np.minimum(before, moved), np.maximum(before, moved)
+        return np.where(levels < 0.5, low, np.where(levels > 0.5, high, moved))
+
+    def _quantiles(self, origins: HostArray) -> HostArray:
+        """The forecasts (N, F, Q) without the new level."""
         model, effect = self.model, self.ahead(self.effect, origins)
         if self.flawed:  # the last season, or the last value if there are fewer rows
             season = model.season if model.season <= self.cut else 1
             plain = np.resize(fill(self.values[: self.cut], season)[-season:], effect.shape)
         else:
             plain = self.plain(origins)
+        least, most = ((limit + effect)[..., None] for limit in self._limits(origins))
         forecast, above = (plain + effect)[..., None], self.width(origins)[..., None] * model.offsets
         if self.log:
-            least, most = ((limit + effect)[..., None] for limit in self._limits(origins))
             return exponential((forecast + above).clip(least, most))
+        forecast = forecast.clip(least, most)
         if (self.seen >= 0).all():
             # The offsets are added to the limited forecast: otherwise, the interval of a falling series would be empty.
             return (forecast.clip(0) + above).clip(0)
@@ -371,13 +404,15 @@ class OneSeries(PreparedSeries):
         return width * self.model.widening[self.cut] if self.is_short else width
 
     def _limits(self, origins: HostArray) -> tuple[HostArray, HostArray]:
-        """The range (N, 1) of the logarithms so far, widened by three times their usual change over a horizon.
+        """The range (N, 1) of the values so far, widened by three times their usual change over a horizon.
 
-        Without limits, a last value that is an error, such as 1e30, could be continued as a trend, to infinity.
+        If the model forecasts no logarithms, it is widened at least by the range itself. Without limits, a last value
+        that is an error, such as 1e30, could be continued as a trend, to infinity.
         """
-        margin = _REACH * self.unit * max(self.model.horizon / self.model.season, 1)
         least = np.minimum.accumulate(self.filled)[origins - 1, None]
         most = np.maximum.accumulate(self.filled)[origins - 1, None]
+        margin = _REACH * self.unit * max(self.model.horizon / self.model.season, 1)
+        margin = margin if self.log else np.maximum(margin, most - least)
         return least - margin, most + margin
 
     def quantiles_held_out(self, origins: HostArray) -> HostArray:
@@ -387,15 +422,16 @@ class OneSeries(PreparedSeries):
         may change from origin to origin.
         """
         suspects = find_suspects(self.target, self.model.season, self.cut)
-        changes = {row + later for row in suspects for later in range(1, _UNSURE + 1)}
+        rows = np.flatnonzero(~np.isnan(self.target))
+        changes = {int(row) + 1 for suspect in suspects for row in rows[rows >= suspect][:_UNSURE]}
         points = np.array(sorted({self.cut, *(row for row in changes if row <= origins[-1])}))
-        outliers = [self._outliers_before(point) for point in points]
+        left_out = [self._left_out_before(point) for point in points]
         of_origins = np.searchsorted(points, origins, side="right") - 1
         quantiles = np.empty((len(origins), self.model.horizon, len(self.model.levels)))
         first = 0
         for end in (*(np.flatnonzero(np.diff(of_origins)) + 1), len(origins)):
-            before = outliers[of_origins[first]]
-            view = self if before == self.outliers else OneSeries(self.given, self.model, self.cut, before)
+            before = left_out[of_origins[first]]
+            view = self if before == self.left_out else OneSeries(self.given, self.model, self.cut, before)
             quantiles[first:end] = view.quantiles(origins[first:end])
             first = end
         return quantiles
@@ -464,7 +500,5 @@ class OneSeries(PreparedSeries):
 
     @cached_property
     def without_outliers(self) -> HostArray:
-        """The target (T,), NaN for an outlier among all rows, also those after the cut. No forecast may use it."""
-        target = self.target.copy()
-        target[[*self._outliers_before(len(target))]] = np.nan
-        return target
+        """The target (T,), NaN for a row to leave out among all, also those after the cut. No forecast may use it."""
+        return _without(self.target, self._left_out_before(len(self.target)).all)
