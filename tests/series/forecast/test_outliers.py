@@ -56,10 +56,21 @@ def errors_with_bad_values(given: list[HostArray], season: int) -> dict[tuple[in
 @pytest.mark.parametrize(
     ("kind", "season", "count", "seeds"),
     [
-        *(("days", 7, count, 2) for count in (1, 2, 5)),
-        *(("trend", 1, count, 2) for count in (1, 2, 5)),
-        *(("counts", 1, count, 2) for count in (1, 2, 5)),
-        ("trend", 1, 20, 1),
+        ("days", 7, 1, 2),
+        ("trend", 1, 1, 2),
+        ("trend", 1, 2, 2),
+        ("counts", 1, 1, 2),
+        ("counts", 1, 2, 2),
+        *(
+            pytest.param(*case, marks=pytest.mark.proof)
+            for case in [
+                ("days", 7, 2, 2),
+                ("days", 7, 5, 2),
+                ("trend", 1, 5, 2),
+                ("counts", 1, 5, 2),
+                ("trend", 1, 20, 1),
+            ]
+        ),
     ],
 )
 def test_one_bad_value_hardly_changes_any_forecast(kind: str, season: int, count: int, seeds: int) -> None:
