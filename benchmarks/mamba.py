@@ -32,7 +32,7 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.memory import status
 from benchmarks.processes import Child, MissingLibraryError, environment, rotated
-from benchmarks.ratios import ratio
+from benchmarks.ratios import fastest, ratio
 from benchmarks.tables import table, wide_console
 from benchmarks.worker import measure
 from xrnn import use_fused
@@ -517,15 +517,20 @@ def print_mamba(results: dict[str, Any], console: Console) -> None:
                 *(["of the limit"] if part == "scans" else []),
                 *(f"{p} / xrnn" for p in others),
             ]
-            lines = []
+            lines, ratios = [], []
             for row in rows:
                 times = row["microseconds"]
+                theirs = {peer: of_peer for peer, of_peer in times.items() if peer != "xrnn"}
+                ratios.append(ratio(times["xrnn"], theirs[fastest(theirs)]).median)
                 ours = statistics.median(times["xrnn"])
                 line = [", ".join(str(row[size]) for size in sizes.split(", ")), f"{ours / 1e3:,.2f}"]
                 line += [f"{share_of_limit(row):.0%}"] if part == "scans" else []
                 line += [f"{ratio(times['xrnn'], times[p]).median:.1f}" if p in times else "" for p in others]
                 lines.append(line)
-            console.print(table(f"{title}: {kind}", columns, lines))
+            mean = f"fastest other / xrnn, geometric mean: {statistics.geometric_mean(ratios):.1f}"
+            console.print(table(f"{title}: {kind}; {mean}", columns, lines))
+    if not results["memory"]:
+        return
     lines = [
         [f"{row['operation']}, {row['hidden']}, {row['N']}, {row['T']}"]
         + [f"{row['peak_bytes'][peer] / 2**20:,.0f}" if peer in row["peak_bytes"] else "" for peer in MODEL_PEERS]
