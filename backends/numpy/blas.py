@@ -200,7 +200,7 @@ def explain_delays() -> bool:
 
     → whether the cause was found and logged
     """
-    if not (any(library.polls for library in loaded()) and _unknown_thread_runs()):
+    if not (any(library.polls for library in loaded()) and _a_thread_of_blas_runs()):
         return False
     _log.warning(
         "the threads of OpenBLAS poll after each matrix product of NumPy, on the CPUs that the kernels need: "
@@ -209,13 +209,19 @@ def explain_delays() -> bool:
     return True
 
 
-def _unknown_thread_runs() -> bool:
-    """Whether a thread of this process uses a CPU that is neither Python's nor a worker of the kernels (Linux)."""
-    known = {str(thread.native_id) for thread in threading.enumerate()}
-    for task in Path("/proc/self/task").glob("*"):
+def _a_thread_of_blas_runs() -> bool:
+    """Whether one of the threads that OpenBLAS started with NumPy uses a CPU (Linux)."""
+    for task in _STARTED_WITH_NUMPY:
         with contextlib.suppress(OSError):  # the thread has ended
-            status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
-            is_worker = int(status["SigBlk"], 16).bit_count() > 32  # workers block all signals
-            if task.name not in known and not is_worker and status["State"].strip().startswith("R"):
+            if "\nState:\tR" in Path("/proc/self/task", task, "status").read_text():
                 return True
     return False
+
+
+def _threads_besides_python() -> set[str]:
+    return {task.name for task in Path("/proc/self/task").glob("*")} - {str(t.native_id) for t in threading.enumerate()}
+
+
+# NumPy is imported now, and OpenBLAS has started its threads. Those of other libraries start with their first work:
+# PyTorch's also poll, after its own products.
+_STARTED_WITH_NUMPY: Final = _threads_besides_python()

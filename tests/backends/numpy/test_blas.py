@@ -65,6 +65,28 @@ def test_delays_are_explained_by_threads_that_poll() -> None:
         assert (sleeping.stdout, sleeping.stderr) == ("False\n", "")
 
 
+# A thread of another library, as those of PyTorch, which computes while OpenBLAS's threads sleep.
+OTHER = """
+import _thread
+import time
+from xrnn.backends.numpy import blas
+def compute():
+    while True:
+        pass
+_thread.start_new_thread(compute, ())
+found = False
+for _ in range(100):
+    time.sleep(0.001)
+    found = found or blas.explain_delays()
+print(found)
+"""
+
+
+def test_threads_of_another_library_are_not_taken_for_those_of_openblas() -> None:
+    done = run_python(OTHER, OPENBLAS_NUM_THREADS="2", OPENBLAS_THREAD_TIMEOUT="26")
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
 # Three threads on one CPU wait long for each other in every call.
 DELAYED = """
 import os
