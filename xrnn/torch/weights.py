@@ -36,12 +36,24 @@ _OF_CELLS: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def mode_of(module: nn.Module) -> str:
     """The name of the module's cell in `CELLS`.   Raises Unsupported for an RNNCell with another nonlinearity."""
     mode: str | None = module.__dict__.get("mode")
-    if mode is None:  # nn.LSTMCell, GRUCell or RNNCell
-        mode = "LSTM" if isinstance(module, nn.LSTMCell) else "GRU" if isinstance(module, nn.GRUCell) else None
-        mode = mode or f"RNN_{str(module.nonlinearity).upper()}"
-        if mode not in CELLS:
-            raise Unsupported(f"its nonlinearity is {module.nonlinearity!r}")
+    if mode is not None:
+        return mode
+    if isinstance(module, nn.LSTMCell):
+        return "LSTM"
+    if isinstance(module, nn.GRUCell):
+        return "GRU"
+    mode = f"RNN_{str(module.nonlinearity).upper()}"
+    if mode not in CELLS:
+        raise Unsupported(f"its nonlinearity is {module.nonlinearity!r}")
     return mode
+
+
+def names_of(module: nn.Module) -> Sequence[str]:
+    """The names of the weights of all directions of all layers."""
+    attributes = module.__dict__
+    if "mode" in attributes:
+        return attributes["_flat_weights_names"]
+    return _OF_CELLS if attributes["bias"] else _OF_CELLS[:2]
 
 
 def sizes_of(module: nn.Module) -> Sizes:
@@ -50,7 +62,7 @@ def sizes_of(module: nn.Module) -> Sizes:
     if "mode" in attributes:
         return _sizes_of_layers(attributes)
     D, H, bias = _sizes_of_cell(attributes)
-    return mode_of(module), D, H, 1, bias, False, 0, _OF_CELLS if bias else _OF_CELLS[:2]
+    return mode_of(module), D, H, 1, bias, False, 0, names_of(module)
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +95,7 @@ class Wrapped:
 
 def weights_of(module: nn.Module) -> list[Tensor]:
     """The current weights of all directions of all layers.   Raises Unsupported if one is not a plain tensor."""
-    parameters, names = module._parameters, sizes_of(module)[-1]
+    parameters, names = module._parameters, names_of(module)
     weights: list[Any]
     try:
         weights = [parameters[name] for name in names]
