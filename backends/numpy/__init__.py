@@ -256,7 +256,7 @@ def _scan_operands(inputs: ScanInputs, *others: Any) -> Any:
 
 
 def _has_memory_kernel(inputs: MemoryInputs) -> bool:
-    """Whether the kernel computes this memory: no size is 0."""
+    """Whether the kernels are there and in use, and no size is 0."""
     return bool(kernels and fused_forms().enabled and inputs.v.size and inputs.k.size)
 
 

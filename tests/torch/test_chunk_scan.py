@@ -87,6 +87,7 @@ def test_operands_may_be_left_out() -> None:
     agree([mamba_chunk_scan_combined(x, dt, A, B, C, dt_softplus=True)], [want])
     step = F.softplus(dt)
     agree([mamba_chunk_scan_combined(x, step, A, B, C, 64)], [want])
+    agree([mamba_chunk_scan_combined(x, dt, A, B, C)], [mamba_chunk_scan_combined(x, dt.relu(), A, B, C)])
     half = mamba_chunk_scan_combined(x.bfloat16(), step, A, B, C)
     assert half.dtype is torch.bfloat16
     assert half.shape == x.shape
@@ -134,5 +135,8 @@ def test_errors_name_the_argument() -> None:
         (ValueError, scan(D=torch.randn(5)), "D is (5,): expected (6,) or (6, 3)"),
         (ValueError, scan(seq_idx=1), "seq_idx is not supported"),
         (ValueError, scan(cu_seqlens=1), "cu_seqlens is not supported"),
+        (ValueError, scan(return_varlen_states=True), "return_varlen_states is not supported"),
+        (ValueError, scan(dt_limit=(0.1,)), "dt_limit is (0.1,): expected two numbers"),
+        (TypeError, scan(x=given["x"].int()), "x holds torch.int32, but `out` has its dtype"),
         (TypeError, scan(A=given["A"].cfloat()), "an operand is complex"),
     )

@@ -57,7 +57,7 @@ class Mamba2(StateSpaceLayer):
     norm       (E,)                                dt_bias, A_log, skip (P,) each
     out_proj   (E, H)
 
-    These are the parameters of `mamba_ssm.Mamba2` with one group, whose linear layers have transposed weights; `skip`
+    These are the parameters of `mamba_ssm.Mamba2` with ngroups=1, which stores in_proj and out_proj transposed; `skip`
     is its D, `norm` its norm.weight, and `conv` its conv1d.weight without the axis in the middle. Inputs are
     time-major, (T, N, D), or one step (N, D).
 

@@ -22,7 +22,7 @@ class Cache:
 
     x: Array  # (T, N, D), with zeros past the end of a row
     lengths: Array | None
-    kept: Any  # what the layer's own steps keep
+    kept: Any  # what `_gradients` of the layer needs
     one_step: bool  # x was (N, D)
     params: tuple[Array, ...]
     updates: int
@@ -42,7 +42,7 @@ class StateSpaceLayer(Layer):
     def _forward(
         self, x: Array, state: Sequence[Array | None], lengths: Array | None, training: bool
     ) -> tuple[Array, State, Any]:
-        """x (T, N, D) → h (T · N, H), the state after the last step, and what `_gradients` needs, None if not training.
+        """x (T, N, D) → h (T · N, H), the state after the last step, and what `_gradients` needs.
 
         state   its parts before the first step, None for zeros
         """
@@ -55,7 +55,7 @@ class StateSpaceLayer(Layer):
         raise NotImplementedError
 
     def _state_shapes(self, N: int) -> dict[str, tuple[int, ...]]:
-        """What each part of the state is, and its shape."""
+        """The name and the shape of each part of the state."""
         raise NotImplementedError
 
     @property

@@ -26,7 +26,9 @@ class MemoryInputs:
     q: Array  # (T, N, G, K)
     k: Array  # (T, N, G, K)
     v: Array  # (T, N, H, V)
-    log_decay: Array  # (T, N, H), ≤ 0 for a state that does not grow; -inf: the state before the step is forgotten
+    # (T, N, H), ≤ 0 for a state that does not grow; -inf: the state before the step is forgotten. If it grows, the sum
+    # over four steps must stay below 88 in float32: its exponential would overflow.
+    log_decay: Array
     initial: Array | None = None  # (N, H, K, V), None for zeros
     # (N,) integers in [0, T], None if all rows have T steps. Past its end a row keeps its state, y and all gradients
     # of the step are 0, and no operand of the step is used.

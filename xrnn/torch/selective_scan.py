@@ -203,28 +203,34 @@ def mamba_chunk_scan_combined(
     dt_softplus: bool = False,
     dt_limit: tuple[float, float] = (0.0, inf),
     return_final_states: bool = False,
+    return_varlen_states: bool = False,
 ) -> Any:
     """mamba_ssm's `mamba_chunk_scan_combined`, the scan of Mamba-2 → out (batch, L, heads, dim), or (out,
     final_states) with `return_final_states`.
 
     x, z             (batch, L, heads, dim)
-    dt               (batch, L, heads); with dt_bias and softplus it is then bounded by dt_limit
+    dt               (batch, L, heads); dt_bias is added, softplus taken, and the result bounded by dt_limit: by
+                     default, negative steps become 0
     A, dt_bias       (heads,)
     B, C             (batch, L, groups, N), each group for heads / groups neighbouring heads
     D                (heads,) or (heads, dim)
     initial_states   (batch, heads, dim, N), the states before the first step; zeros by default
-    chunk_size       has no effect: the kernels have no chunks of a size to choose
+    chunk_size       is ignored
 
     `final_states` are (batch, heads, dim, N), and have a gradient. `out` has the dtype of x. Float64 operands are
     computed in float64, all others in float32.
 
-    Raises ValueError for other shapes, and for `seq_idx` or `cu_seqlens`; TypeError for a complex operand.
+    Raises ValueError for other shapes, and for `seq_idx`, `cu_seqlens` or `return_varlen_states`; TypeError for a
+    complex operand, or an x that does not hold floating-point numbers.
     """
-    for name, given in {"seq_idx": seq_idx, "cu_seqlens": cu_seqlens}.items():
-        if given is not None:
-            raise ValueError(
-                f"{name} is not supported: expected None; call mamba_chunk_scan_combined for each sequence"
-            )
+    of_sequences = {
+        "seq_idx": seq_idx is not None,
+        "cu_seqlens": cu_seqlens is not None,
+        "return_varlen_states": return_varlen_states,
+    }
+    for name, is_given in of_sequences.items():
+        if is_given:
+            raise ValueError(f"{name} is not supported; leave it out, and call the function for each sequence")
     if x.dim() != 4 or B.dim() != 4:
         name, given = ("x", x) if x.dim() != 4 else ("B", B)
         raise ValueError(f"{name} is {tuple(given.shape)}: expected four axes, (batch, L, heads or groups, size)")
@@ -238,7 +244,11 @@ def mamba_chunk_scan_combined(
     _check_shapes(shapes)
     if D is not None and tuple(D.shape) not in ((H,), (H, V)):
         raise ValueError(f"D is {tuple(D.shape)}: expected ({H},) or ({H}, {V})")
+    if len(dt_limit) != 2:
+        raise ValueError(f"dt_limit is {dt_limit}: expected two numbers, the least and the greatest step")
     dtype = _compute_dtype(x, dt, A, B, C, D, z, dt_bias, initial_states)
+    if not x.is_floating_point():
+        raise TypeError(f"x holds {x.dtype}, but `out` has its dtype: expected floating-point numbers")
     u, step = x.to(dtype), dt.to(dtype)
     if dt_bias is not None:
         step = step + dt_bias.to(dtype)

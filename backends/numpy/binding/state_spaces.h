@@ -148,7 +148,7 @@ nb::object selective_scan_gradients(nb::handle u, nb::handle delta, nb::handle A
     return tuple_of(du, ddelta, dA, dB, dC, dskip, dz, dbias, dinitial);
 }
 
-// An array (T, N, heads, columns), read through its strides but for those of its last axis.
+// An array (T, N, heads, columns), read in place if its last axis is contiguous, otherwise copied.
 template <class S>
 class HeadsInput {
    public:
@@ -202,7 +202,7 @@ struct MemoryInputs {
                   .lengths = lengths.data()};
     }
 
-    // The multiply-adds of a forward pass: an element of the state takes two or three in a step.
+    // The multiply-adds of a forward pass: about 2.5 for each element of the state and step.
     int64_t work() const { return T * N * H * K * V * 5 / 2; }
 };
 

@@ -11,25 +11,27 @@
 //   dk        reversed   a[t+1]   dy    q       v        Dᵀ  (V, K)
 //   dv        reversed   a[t+1]   q     dy      k        D   (K, V)
 //
-// A pass reads its state once in STEPS steps. In time, with the state S before a block of steps,
+// A pass reads its state once in STEPS steps. In a pass in time order, if S is the state before a block of steps,
 //
 //   y[b] = P[b] Sᵀ q[b] + Σ_{a≤b} R[a,b] ⟨q[b], k[a]⟩ v[a]       P[b] = a[0] … a[b],  R[a,b] = a[a+1] … a[b]
 //   S after the block = P[last] S + Σ_a R[a,last] k[a] v[a]ᵀ
 //
 // so an element of the state costs 2 + 1/STEPS multiply-adds in a step instead of 3. Lanes are the columns of the
-// state: nothing is summed across lanes but the scores ⟨q[b], k[a]⟩. A task is a row of the batch, a head and a panel
-// of columns, for all steps. Its state is in the nearest cache.
+// state: sums across lanes are needed only for the scores ⟨q[b], k[a]⟩ and for dlog_decay. A task is a row of the
+// batch, a head (for dq and dk a group of heads) and a panel of columns, for all steps. So its state stays in a near
+// cache.
 //
-// dlog_decay[t] is a[t] ⟨D[t], S[t-1]⟩. The task of dk has Dᵀ, and computes Sᵀ before each block of a chunk together
-// with dq. With S before a block and D after it, the gradient of its step t is
+// dlog_decay[t] is a[t] ⟨D[t], S[t-1]⟩. The task of dk has Dᵀ. While it computes dq, it stores Sᵀ before each block
+// of a chunk. With S before a block and D after it, the gradient of its step t is
 //
 //   P[last] a[last+1] ⟨S, D⟩ + Σ_{b≥t} P[b] ⟨q[b], S dy[b]⟩ + Σ_{a<t} R[a,last+1] ⟨k[a], D v[a]⟩
 //     + Σ_{a<t≤b} R[a,b] ⟨q[b], k[a]⟩ ⟨v[a], dy[b]⟩
 //
 // These are sums without differences. (The usual form, a running sum of y · dy - v · dv, loses digits.)
 //
-// Decays and their products are computed in float64 and rounded once for each block: the relative error of a decay
-// near 1 adds up over the many steps in which the state remains.
+// Decays and their products are computed in float64, and rounded for each block: the relative error of a decay near 1
+// adds up over the many steps in which the state remains. The product over a block must not overflow: the sum of
+// log_decay over STEPS steps stays below 88 in float32.
 //
 // Tasks never wait for each other. They depend on the sizes only, and sums over heads and panels are added in their
 // order, so the number of threads does not change any bit.
@@ -61,13 +63,12 @@ struct MemoryShape {
     static int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
     static int64_t in_lines(int64_t elements) { return (elements + W - 1) / W * W; }
     int64_t blocks() const { return (memory.T + STEPS - 1) / STEPS; }
-    int64_t chunks() const { return (memory.T + CHUNK - 1) / CHUNK; }
-    // The decays of a row and head.
+    // The size of the decays of a row and head, in elements of float64.
     int64_t decays() const {
         constexpr int64_t LANES = Simd<double>::LANES;
         return (memory.T + STEPS + LANES) / LANES * LANES;
     }
-    // Elements of the longest row of an operand with a panel after it.
+    // The length of the row of zeros: the longest row of an operand, in complete vectors, and a panel.
     int64_t zeros() const { return in_lines(memory.K > memory.V ? memory.K : memory.V) + PANEL; }
 
     int64_t end_of(int64_t n) const {  // the number of steps of a row
@@ -106,9 +107,9 @@ struct MemoryBlock {
     using V = Vec<S>;
     static constexpr int W = Simd<S>::LANES;
     const S *keys[M], *values[M], *queries[M];
-    S all, reads[M], writes[M];  // factors of the state, of the state in the sums, and of the values that are added
+    S all, reads[M], writes[M];  // the decay over the block; the factors of query · state; those of the values
     S weights[M][M];             // [b][a], a ≤ b: R[a,b] times the score
-    V sums[M][VECTORS];          // of query · state over the rows
+    V sums[M][VECTORS];          // Σ over the rows of query · state
 
     // decays: from step t0 on, M + 1 of them.   scores: ⟨·[b], ·[a]⟩ at [b][a], for a ≤ b
     XRNN_INLINE MemoryBlock(const Track<S>& k, const Track<S>& v, const Track<S>& q, int64_t t0, const double* decays,
@@ -210,7 +211,7 @@ class MemoryPass {
 
     explicit MemoryPass(const xrnn::MatrixMemory<S>& memory) : memory(memory), shape(memory) {}
 
-    // Elements of S in the place of the decays.
+    // The size of the decays, in elements of S.
     int64_t decays_size() const { return shape.decays() * int64_t(sizeof(double) / sizeof(S)); }
     int64_t shared_scratch() const { return decays_size() + shape.zeros() + shape.in_lines(shape.blocks() * SCORES); }
     S* take_scratch(S* from) {  // → the memory after it
@@ -434,7 +435,7 @@ class BackwardMemory : MemoryPass<S> {
     S* gradient;      // D (K, vectors, W), or Dᵀ (V, vectors, W)
     S* states;        // (BLOCKS + 1, V, vectors, W): Sᵀ before each block of a chunk, and after the last one
     S* value_scores;  // (BLOCKS, STEPS, STEPS): ⟨dy[b], v[a]⟩
-    S* decay_sums;    // (CHUNK, W): first P[b] q[b] ∘ S dy[b], then dlog_decay, both to be summed over their lanes
+    S* decay_sums;    // (CHUNK, W): first P[b] q[b] ∘ S dy[b], then dlog_decay, each the sum of its lanes
 
     int64_t key_panels() const { return shape.panels(memory.K); }
     // Tasks of dq, dk and dlog_decay come first, then those of dv.
@@ -529,7 +530,7 @@ class BackwardMemory : MemoryPass<S> {
         MemoryBlock<S, M, VECTORS, true> steps(this->track(f.dy, n, h), this->track(memory.q, n, group),
                                                this->track(memory.v, n, h), t, this->decays + t,
                                                value_scores + block * SCORES);
-        V common;  // the terms of all steps
+        V common;  // the term that all steps of the block share
         const S* const before = states + block * memory.V * VECTORS * W;
         steps.template run<true>(columns, memory.V, gradient, gradient, before, &common);
         common *= S(double(steps.all) * this->decays[t]);

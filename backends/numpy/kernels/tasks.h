@@ -7,8 +7,8 @@
 
 namespace {
 
-// Runs a pass. Its `thread` runs some of the tasks, with scratch memory of its own. A pass with `add_parts` also has
-// memory for parts of sums, which it adds when all tasks have ended. False if there is no memory.
+// Runs a pass. Its `thread` runs some of the tasks, with scratch memory of its own. A pass with `add_parts` also
+// gets memory for parts of sums, which it adds when all tasks have ended. False if the memory can't be allocated.
 template <class S, class Pass>
 bool run_tasks(Pass pass, int threads) {
     constexpr bool HAS_PARTS = requires { pass.add_parts(0, 1); };
