@@ -30,8 +30,8 @@ def test_the_options_are_those_of_cupy() -> None:
     assert ours == ["--std=c++17", "-DREAL=float", "-ftz=true", "-arch=sm_90", "--device-as-default-execution-space"]
 
 
-# The registers do not hold a few values of these variants and architectures: up to MOST_SPILLED bytes, by the version of
-# the compiler.
+# The registers do not hold a few values of these variants and architectures: up to MOST_SPILLED bytes, which depend on
+# the version of the compiler.
 SPILLED = (
     "CurrentTanhElman one-block backward float64 rows=2 held=32-90",
     "Slstm one-block backward float64 rows=2 held=32-90",
