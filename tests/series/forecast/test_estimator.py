@@ -75,6 +75,21 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
         forecaster.score([np.ones(9)])
 
 
+def test_a_model_of_logarithms_forecasts_negative_values_without_them() -> None:
+    forecaster = Forecaster(**SMALL).fit([GROWING[:100]])
+    assert forecaster.model_.log
+    line = (
+        r"^forecasts without logarithms for 1 of 2 series \(X\[1\]\): negative values, of which the training had none; "
+        r"correct them if they are errors$"
+    )
+    ahead = GROWING[100:103]
+    with pytest.warns(UserWarning, match=line):
+        of_positive, of_negative = forecaster.predict_quantiles([GROWING[:100], GROWING[:100] - 10])
+    np.testing.assert_array_equal(of_positive, forecaster.predict_quantiles([GROWING[:100]])[0])
+    assert (of_negative[:, 0] < of_negative[:, 2]).all()
+    np.testing.assert_allclose(of_negative[:, 1] + 10, ahead, rtol=0.2)
+
+
 def test_a_known_value_ahead_that_no_row_before_resembles_is_named() -> None:
     promotion = (np.arange(63) % 7 == 3).astype(float)
     X, known = growth(63)[None] + 20 * promotion, np.stack([promotion, np.full(63, 2.0)], axis=1)[None]

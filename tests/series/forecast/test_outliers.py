@@ -294,3 +294,17 @@ def test_rows_before_the_first_value_are_left_out() -> None:
     padded = np.append(np.full(20, np.nan), walk)
     forecasts = [Forecaster(horizon=4).fit([given]).predict_quantiles() for given in (walk, padded)]
     np.testing.assert_array_equal(*forecasts)
+
+
+def test_the_backtest_follows_a_level_that_begins_just_before_its_cut() -> None:
+    """The first forecast is moved to the new level; those that know more rows of it are not moved again."""
+    rng = np.random.default_rng(0)
+    level = np.append(100 + rng.normal(0, 2, 78), 160 + rng.normal(0, 2, 22))
+    (test,) = backtest([series(level)], settings_of(horizon=6, season=1))
+    assert test.scores["model"]["mase"] < 5
+
+
+def test_the_start_of_a_growth_is_no_level() -> None:
+    growing = np.append(100 + np.random.default_rng(1).normal(0, 1, 30), 100 + np.arange(1.0, 17) * 30)
+    for rows in (32, 33, 34):
+        assert rows_of_new_level(growing[:rows], 1) == []

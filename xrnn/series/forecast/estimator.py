@@ -37,11 +37,16 @@ def naive_forecasts(series: Sequence[OneSeries]) -> str:
 
 
 def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
-    """Lines about series to predict: which have fewer rows than the model reads, and which values count little."""
+    """Lines about series to predict: which are short or negative, and which values count little."""
     short = [each.id for each in series if each.is_short and not each.flawed]
-    why = f"fewer rows than the {series[0].model.context} that the model reads; give the complete history"
-    line = listed("wider intervals for", short, len(series), why)
-    return [line, *outlier_lines(series)] if line else outlier_lines(series)
+    too_short = f"fewer rows than the {series[0].model.context} that the model reads; give the complete history"
+    negative = [each.id for each in series if each.model.log and (each.seen < 0).any()]
+    new = "negative values, of which the training had none; correct them if they are errors"
+    lines = [
+        listed("wider intervals for", short, len(series), too_short),
+        listed("forecasts without logarithms for", negative, len(series), new),
+    ]
+    return [*filter(None, lines), *outlier_lines(series)]
 
 
 def known_lines(series: Sequence[OneSeries]) -> list[str]:

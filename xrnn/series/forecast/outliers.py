@@ -65,8 +65,8 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
     """The last two or three rows with values, if they may be errors or a new level; otherwise [].
 
     values (T,), NaN for a missing value or an outlier. As long as no row follows, nothing shows which of the two it is.
-    Two or three rows must be as far from the rows before them as outliers are. If these have only a few levels of four
-    or more equal rows, up to three last rows with other, equal values are enough.
+    Two or three rows must be as far from the rows before them as outliers are, and near to each other. If all rows
+    before, at least four, are equal, one to three last rows of another value are enough.
     """
     rows = np.flatnonzero(~np.isnan(values))
     known = values[rows]
@@ -74,7 +74,7 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
         return []
     changes = np.flatnonzero(np.diff(known)) + 1
     runs = np.diff(changes, prepend=0, append=len(known))
-    if 0 < len(changes) <= _LEAST_ROWS and runs[-1] < _LEAST_RUN <= runs[:-1].min():
+    if len(changes) == 1 and runs[-1] < _LEAST_RUN <= runs[:-1].min():
         return [int(row) for row in rows[-runs[-1] :]]
     scales = [np.log(known), known] if (known > 0).all() else [known]
     for scaled in scales:
@@ -82,7 +82,9 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
             distance, _, is_alone = _distances(scaled, rows, season, length)
             others = distance[:-length]
             is_far = distance[-1] > max(_FARTHER * others.max(), _LEAST_DISTANCE * scaled[:-length].std())
-            if is_far and is_alone[-1] and (others > 0).sum() > _LEAST_ROWS:
+            of_level = (scaled - _season(scaled, rows, season))[-length:]
+            is_level = np.ptp(of_level) <= _LEAST_SHARE * distance[-1]  # otherwise a growth may have begun
+            if is_level and is_far and is_alone[-1] and (others > 0).sum() > _LEAST_ROWS:
                 return [int(row) for row in rows[-length:]]
     return []
 

@@ -171,7 +171,7 @@ class PreparedSeries:
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
         self.mase_divisor = mase_divisor(past, setup.season)
-        takes_logs = setup.log and not self._grows_by_amounts(past)
+        takes_logs = setup.log and not (past < 0).any() and not self._grows_by_amounts(past)
         if takes_logs:
             past = np.log(np.where(past > 0, past, np.nan))
         known = past[~np.isnan(past)]
@@ -421,10 +421,11 @@ class OneSeries(PreparedSeries):
         An outlier is found by the rows beside it, too. So until four more rows are known, those that count as outliers
         may change from origin to origin.
         """
-        suspects = find_suspects(self.target, self.model.season, self.cut)
+        # Rows after the cut show whether the last ones before it are a new level.
+        suspects = [*self.left_out.new_level, *find_suspects(self.target, self.model.season, self.cut)]
         rows = np.flatnonzero(~np.isnan(self.target))
         changes = {int(row) + 1 for suspect in suspects for row in rows[rows >= suspect][:_UNSURE]}
-        points = np.array(sorted({self.cut, *(row for row in changes if row <= origins[-1])}))
+        points = np.array(sorted({self.cut, *(row for row in changes if self.cut <= row <= origins[-1])}))
         left_out = [self._left_out_before(point) for point in points]
         of_origins = np.searchsorted(points, origins, side="right") - 1
         quantiles = np.empty((len(origins), self.model.horizon, len(self.model.levels)))
