@@ -35,7 +35,7 @@ from xrnn.series.one_series import Series
 from xrnn.series.reading.files import TABLES, read_path
 from xrnn.series.reading.notes import tell
 from xrnn.series.reading.numbers import chosen_decimal, decimal_in
-from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, may_group, numbers_in
+from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, may_group, names_in, numbers_in
 from xrnn.typing import HostArray
 
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file
@@ -238,7 +238,9 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
                 if not sign and not unsure and any("." in cell or "," in cell for cell in values):
                     unsure, usual = name, columns.usual_decimal
                     grouped = may_group(line, decimal)
-                    read_with, notes = chosen_decimal({"": values}, name, usual=usual, points_may_group=grouped)
+                    read_with, notes = chosen_decimal(
+                        {"": values}, name, usual=usual, of="the training", points_may_group=grouped
+                    )
                     tell(name, notes)
             others = "the rows before have" if sign and not decimal else ""
             yield as_row(numbers_in(values, sign or read_with, name, others), name, channels)
@@ -283,5 +285,5 @@ def _places_in_header(header: Sequence[str], names: Sequence[str]) -> list[int]:
 
 def _places_by_number(width: int, channels: int, columns: Columns) -> list[int]:
     """The places of the channels in rows without a header: all but the columns that the training named by numbers."""
-    named = {*columns.skip, columns.id, columns.time}
+    named = {*columns.skip, columns.id, *names_in(columns.time)}
     return [i for i in range(width) if width == channels or str(i + 1) not in named]

@@ -354,6 +354,88 @@ def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years
     assert times == years
 
 
+@pytest.mark.parametrize(
+    ("content", "columns", "times"),
+    [
+        ("Jahr;Monat;v\n2020;11;1\n2020;12;2\n", {}, [(2020, 11, 1), (2020, 12, 1)]),
+        ("Monat;Jahr;v\nNovember;2020;1\nDez;2020;2\n", {}, [(2020, 11, 1), (2020, 12, 1)]),
+        ("Jahr;Monat;v\n2020;Jan;1\n2020;Mrz;2\n", {}, [(2020, 1, 1), (2020, 3, 1)]),
+        ("année;mois;v\n2020;1;1\n2020;2;2\n", {}, [(2020, 1, 1), (2020, 2, 1)]),
+        ("año;trimestre;v\n2020;1;1\n2020;2;2\n", {}, [(2020, 1, 1), (2020, 4, 1)]),
+        ("anno;mese;v\n2020;gen;1\n2020;feb;2\n", {}, [(2020, 1, 1), (2020, 2, 1)]),
+        ("jaar;week;v\n2020;1;1\n2020;2;2\n", {}, [(2019, 12, 30), (2020, 1, 6)]),
+        ("Jahr;KW;v\n2024;51;1\n2024;52;2\n", {}, [(2024, 12, 16), (2024, 12, 23)]),
+        ("day;clock;v\n2020-01-01;10:00;1\n2020-01-02;10:00;2\n", {"time": "day,clock"}, [(2020, 1, 1), (2020, 1, 2)]),
+        ("m;y;v\nmai;2020;1\njuin;2020;2\n", {"time": "m,y"}, [(2020, 5, 1), (2020, 6, 1)]),
+        ("month;year;v\n1;2020;1\n2;2020;2\n", {"time": "month,year"}, [(2020, 1, 1), (2020, 2, 1)]),
+    ],
+)
+def test_times_in_several_languages_and_in_two_columns(
+    content: str, columns: dict[str, Any], times: list[tuple[int, int, int]]
+) -> None:
+    (series,) = read(content, replace(TIMED, **columns))
+    np.testing.assert_array_equal(series.values, [[1], [2]])
+    assert series.times is not None
+    assert [(time.year, time.month, time.day) for time in series.times if isinstance(time, datetime)] == times
+
+
+def test_two_optional_columns_of_times_may_be_absent() -> None:
+    columns = replace(TIMED, time="day,clock", optional=frozenset(["day,clock"]), channels=("v",))
+    (series,) = read("v,day\n1,2020-01-01\n2,2020-01-02\n", columns)
+    assert series.time_names == ("day",)
+    with one_line(DataError, "f.csv has no column clock"):
+        read("v,day\n1,2020-01-01\n2,2020-01-02\n", replace(columns, optional=frozenset()))
+
+
+def test_words_that_name_values_in_another_language_name_no_times(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("data", "tag", "kW", "week"):
+        (series,) = read(f"{name},v\n5,1\n3,2\n", TIMED)
+        assert (series.channel_names, series.times) == ((name, "v"), None)
+    for name in ("kW", "week"):  # the numbers are no weeks
+        (series,) = read(f"year,{name},v\n2020,53.5,1\n2020,60,2\n", TIMED)
+        assert (series.channel_names, series.times) == (("year", name, "v"), None)
+    assert not caplog.messages
+    (series,) = read("data;v\n31/01/2020;1\n01/02/2020;2\n", TIMED)  # its cells are dates
+    assert series.time_names == ("data",)
+
+
+def test_a_column_that_looks_like_times_and_was_not_found_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    named = replace(TIMED, channels=("v",))
+    for column, cells in [("season", "2020 2021"), ("Monat", "1 2")]:
+        a, b = cells.split()
+        (series,) = read(f"v,{column}\n1,{a}\n2,{b}\n", named)
+        assert series.times is None
+        got = f"f.csv: no times were found, though column {column} looks like them"
+        assert caplog.messages == [f"{got}; if this is wrong, give --time {column}"]
+        caplog.clear()
+    read("v,w\n1,5\n2,3\n", named)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"), [("ja", "nein"), ("Wahr", "Falsch"), ("oui", "non"), ("sí", "no"), ("ja", "nee")]
+)
+def test_yes_and_no_in_several_languages(yes: str, no: str) -> None:
+    (series,) = read(f"x;v\n{yes};1\n{no};2\n")
+    np.testing.assert_array_equal(series.values, [[1, 1], [0, 2]])
+
+
+def test_a_column_of_x_and_empty_cells_is_yes_and_no_in_a_table_to_forecast() -> None:
+    content = "date;k;v\n2020-01-01;x;1\n2020-01-02;;2\n"
+    (series,) = read(content, TIMED)
+    np.testing.assert_array_equal(series.values, [[1, 1], [0, 2]])
+    with one_line(DataError, "'x' is not a number"):
+        read(content)
+
+
+def test_the_language_of_a_header_decides_about_thousands(caplog: pytest.LogCaptureFixture) -> None:
+    (series,) = read("Datum;v\n2020-01-01;1.000\n2020-01-02;2.000\n", TIMED)
+    np.testing.assert_array_equal(series.values, [[1000], [2000]])
+    assert caplog.messages == [
+        "f.csv: 1.000 in column v is read as 1000, as in German; if this is wrong, give --decimal ."
+    ]
+
+
 def test_years_of_several_series_are_times() -> None:
     for series in read("year,id,v\n2020,a,1\n2020,b,2\n2021,a,3\n2021,b,4\n", replace(TIMED, id="id")):
         assert (series.times, series.channel_names) == ((2020, 2021), ("v",))
@@ -468,9 +550,9 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
             "f.csv, line 2: '1. Quartal' is not a time like",
         ),
         (
-            "t,v\nJan 2021,1\nFév 2021,1\n",
+            "t,v\nJan 2021,1\nTammi 2021,1\n",
             {"timed": True, "channels": ("v",)},
-            "f.csv, line 3: 'Fév 2021' is not a time",
+            "f.csv, line 3: 'Tammi 2021' is not a time",
         ),
         ("v,when\n1,2024-01-01\n", {}, "column when: '2024-01-01' is not a number"),
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),

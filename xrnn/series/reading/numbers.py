@@ -17,13 +17,14 @@ from typing import Final
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
+from xrnn.series.reading.languages import NO, YES
 from xrnn.series.reading.notes import Note
 
 Cell = str | float  # a number is NaN if it is missing
 
 # What pandas, spreadsheets and C programs write for a missing value, in lower case.
 MISSING_CELLS: Final = ("", "?", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none")
-_WORDS: Final = {**dict.fromkeys(MISSING_CELLS, math.nan), "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_WORDS: Final = {**dict.fromkeys(MISSING_CELLS, math.nan), **dict.fromkeys(YES, 1.0), **dict.fromkeys(NO, 0.0)}
 _GROUPED: Final = {  # numbers with thousands, by the sign of their decimals
     ".": re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?"),
     ",": re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?"),
@@ -42,7 +43,9 @@ def as_number(field: str) -> float | None:
 
 
 def number_in(cell: Cell, decimal: str) -> float | None:
-    """The number in a cell, NaN for a missing value, 1 for yes and true, 0 for no and false, None for other text.
+    """The number in a cell, NaN for a missing value, 1 for yes and true, 0 for no and false, in each of the languages.
+
+    None for other text.
 
     decimal   the sign of the decimals, "." or ","
     """
@@ -105,6 +108,7 @@ def chosen_decimal(
     name: str,
     *,
     usual: str = "",
+    of: str = "",
     points_may_group: bool = False,
     of_frame: bool = False,
 ) -> tuple[str, list[Note]]:
@@ -112,7 +116,8 @@ def chosen_decimal(
 
     columns            their cells, by their names; the name of a row of a stream is empty
     name               of the file
-    usual              sign that the training had, for cells that could have either; empty if it is not known
+    usual              sign for cells that could have either; empty if it is not known
+    of                 what has this sign: "the training", or the name of a language
     points_may_group   a number such as 1.000 may be 1000. If all numbers with a point are like it, a note tells how
                        they are read. False where commas separate the cells: then points begin decimals
     of_frame           the cells are those of a frame
@@ -141,7 +146,7 @@ def chosen_decimal(
         fact += f" in {in_columns}"
     fact += f" is read as {number_in(cell, sign):.15g}"
     if usual:
-        fact += ", as in the training"
+        fact += f", as in {of}"
     return sign, [Note(fact, _CONVERT if of_frame else f"give --decimal {_OTHER[sign]}")]
 
 

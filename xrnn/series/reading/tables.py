@@ -30,6 +30,7 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
 from xrnn.series.one_series import Series, Time, checked
+from xrnn.series.reading.languages import LANGUAGES, language_of, unit_of
 from xrnn.series.reading.notes import Note, tell
 from xrnn.series.reading.numbers import (
     MISSING_CELLS,
@@ -48,10 +49,9 @@ from xrnn.series.reading.times import hold_dates, iso_time, read_times
 from xrnn.series.steps import CLOCK_CHANGE, show
 from xrnn.typing import HostArray
 
-_TIME_NAMES: Final = ("time", "timestamp", "date", "datetime")
-_INDEX_NAMES: Final = ("", "unnamed: 0", "index", *_TIME_NAMES)
-_PARTS_OF_YEARS: Final = {"month": "{:g}-{:02g}", "quarter": "{:g}-Q{:g}"}  # with the form of a date
-_NUMBERS_OF_TIMES: Final = re.compile(r"year [12]\d{3}|month (19|20)\d\d(0[1-9]|1[0-2])")  # with the column's name
+_INDEX_NAMES: Final = ("", "unnamed: 0", "index")
+_PARTS_OF_YEARS: Final = {"month": "{:g}-{:02g}", "quarter": "{:g}-Q{:g}", "week": "{:g}-W{:02g}"}  # forms of dates
+_NUMBERS_OF_TIMES: Final = re.compile(r"year [12]\d{3}|month (19|20)\d\d(0[1-9]|1[0-2])")  # with the column's unit
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _QUOTED_GROUPS: Final = re.compile(r'"[-+]?[1-9]\d{0,2}([.,]\d{3})+"')  # "1.000"
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
@@ -66,7 +66,7 @@ class Columns:
     of_frame: bool = False  # True: the table is a frame, and options of commands do not apply
     skip: tuple[str, ...] = ()
     id: str = ""  # the column that identifies a series; empty: the file holds one series
-    time: str = ""  # the column to sort the steps of a series by; empty: they are in the order of the file
+    time: str = ""  # the column, or two with a comma, to sort the steps by; empty: they are in the order of the file
     label: str = ""
     targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: all other columns
@@ -143,7 +143,7 @@ class Roles(NamedTuple):
     id: int | None
     label: int | None
     times: list[int]
-    times_are_named: bool  # True if an option names the column of times
+    times_are_named: bool  # True if an option names the columns of times
     channels: list[int]
     unused: list[int]  # neither named by an option nor one of the others
 
@@ -193,7 +193,7 @@ class Table:
         if self.columns.targets and roles.label is not None:
             numbers.append(roles.label)
         decimal, notes = self.decimal(numbers)
-        tell(self.name, [*self.notes, *notes])
+        tell(self.name, [*self.notes, *notes, *self._unnoticed_times(roles)])
         text = [cell for row in self.rows for i in numbers if isinstance(cell := row[i], str)]
         has_sign = any("." in cell or "," in cell for cell in text)
         times = self.times(roles.times)
@@ -218,14 +218,15 @@ class Table:
         """The roles of the columns. Each step takes columns from those that are left.   Raises DataError."""
         columns = self.columns
         # 1. those that options name
-        id, time, label = (self.place(each) for each in (columns.id, columns.time, columns.label))
+        id, label = self.place(columns.id), self.place(columns.label)
+        named_times = self._named_times()
         skipped = [self.place(each) for each in columns.skip]
         named = [i for i in map(self.place, columns.channels) if i is not None]
         channels = named if len(named) == len(columns.channels) else []  # all of them, or none
-        left = [i for i in range(len(self.rows[0])) if i not in (id, time, label, *skipped)]
-        # 2. times, which may be two columns, of years and of months or quarters
-        if time is not None:
-            times = [time]
+        left = [i for i in range(len(self.rows[0])) if i not in (id, label, *named_times, *skipped)]
+        # 2. times, which may be two columns, such as years and months
+        if named_times:
+            times = named_times
         elif columns.timed and len(left) > 1:
             times = self._columns_of_times(left, channels)
         else:
@@ -237,7 +238,38 @@ class Table:
         if not channels:
             raise DataError(f"{self.name} has no column left for values: all are the index, or named by options")
         unused = [i for i in left if i not in channels]
-        return Roles(id, label, times, time is not None, channels, unused)
+        return Roles(id, label, times, bool(named_times), channels, unused)
+
+    def _named_times(self) -> list[int]:
+        """The columns of times that the option names: one or two, [] if they may be absent.   Raises DataError."""
+        given = self.columns.time
+        names = names_in(given)
+        if len(names) != 2 or given in self.header:
+            names = (given,)
+        elif given in self.columns.optional and any(name not in self.header and not name.isdecimal() for name in names):
+            return []
+        return [place for name in names if (place := self.place(name)) is not None]
+
+    def _unnoticed_times(self, roles: Roles) -> list[Note]:
+        """A note about the first unused column that looks like times, if times are needed and were not found."""
+        if not self.columns.timed or roles.times:
+            return []
+        for i in roles.unused:
+            if unit_of(self.shown(i)) or self._ascends(i, roles.id):
+                column = printable(self.shown(i))
+                return [Note(f"no times were found, though column {column} looks like them", f"give --time {column}")]
+        return []
+
+    def _ascends(self, place: int, id_at: int | None) -> bool:
+        """Whether the numbers in a column ascend in each series."""
+        last: dict[str, float] = {}
+        for row in self.rows:
+            number = as_number(text_of(row[place]))
+            key = "" if id_at is None else text_of(row[id_at])
+            if number is None or number <= last.get(key, -math.inf):
+                return False
+            last[key] = number
+        return True
 
     def place(self, column: str) -> int | None:
         """The index of a column that is given by its name or number; None for "", and for a missing optional column.
@@ -279,38 +311,53 @@ class Table:
                 return [i]
         if left[0] in free and self._begins_with_index(left) and None not in map(as_number, self.texts(left[0])):
             return [left[0]]
-        by_name = {self.shown(i).lower(): i for i in free}
+        by_unit = {unit_of(self.shown(i)): i for i in free}
         for part in _PARTS_OF_YEARS:
-            if part in by_name and "year" in by_name:
-                return [by_name["year"], by_name[part]]
+            if part in by_unit and "year" in by_unit and (part != "week" or self._holds_weeks(by_unit[part])):
+                return [by_unit["year"], by_unit[part]]
         return []
 
     def _begins_with_index(self, left: Sequence[int]) -> bool:
         """Whether the first of these columns holds the names or times of the rows instead of values."""
         if not left:
             return False
-        if self.header and self.header[left[0]].lower() in _INDEX_NAMES:
-            return len(left) > 1
+        if self.header:
+            name = self.header[left[0]].lower()
+            if name in _INDEX_NAMES or unit_of(name) == "time":
+                return len(left) > 1
         return self._holds_times(left[0])
 
     def _holds_times(self, place: int) -> bool:
         """True for dates, in a column called time or date, and for different years or months in one of that name."""
-        cells, name = self.texts(place), self.shown(place).lower()
-        if name in _TIME_NAMES or hold_dates(cells):
+        cells, unit = self.texts(place), unit_of(self.shown(place))
+        if unit == "time" or hold_dates(cells):
             return True
-        if not all(_NUMBERS_OF_TIMES.fullmatch(f"{name} {cell}") for cell in cells):
+        if not all(_NUMBERS_OF_TIMES.fullmatch(f"{unit} {cell}") for cell in cells):
             return False
         id_at = self.place(self.columns.id)
         ids = cells if id_at is None else self.texts(id_at)
         return len({*zip(cells, ids, strict=True)}) == len(cells)
 
+    def _holds_weeks(self, place: int) -> bool:
+        """Whether all cells are numbers of weeks. A column called week or kW may also hold values."""
+        return all(cell.isdecimal() and 1 <= int(cell) <= 53 for cell in self.texts(place))
+
     def times(self, places: Sequence[int]) -> list[Time]:
-        """The times in a column, or in two, of years and of quarters or months; [] without one.   Raises DataError."""
-        if len(places) == 2:
-            form = _PARTS_OF_YEARS[self.shown(places[1]).lower()]
-            decimal, _ = self.decimal(places)
+        """The times in a column, or in two; [] without one.   Raises DataError.
+
+        Two columns hold years and the numbers of quarters, months or weeks, or two parts of a date, such as names of
+        months and years, or a day and the time of day.
+        """
+        if len(places) < 2:
+            return read_times(self.texts(places[0]), self.where) if places else []
+        if unit_of(self.shown(places[1])) == "year":
+            places = places[::-1]
+        units = [unit_of(self.shown(place)) for place in places]
+        parts = [self.texts(place) for place in places]
+        if units[0] == "year" and units[1] in _PARTS_OF_YEARS and None not in map(as_number, parts[1]):
+            form, decimal = _PARTS_OF_YEARS[units[1]], self.decimal(places)[0]
             return read_times([form.format(*row) for row in self.numbers(places, decimal)], self.where)
-        return read_times(self.texts(places[0]), self.where) if places else []
+        return read_times([*map(" ".join, zip(*parts, strict=True))], self.where)
 
     def groups(self, id_at: int | None, times: Sequence[Time], *, is_named: bool) -> list[tuple[str, str, list[int]]]:
         """For each series: its identifier, its name, and its rows, sorted by their times.
@@ -360,10 +407,14 @@ class Table:
         """
         if self.columns.decimal:
             return self.columns.decimal, []
+        usual, of = self.columns.usual_decimal, "the training"
+        if not usual and (language := language_of([*self.header])):
+            usual, of = LANGUAGES[language].decimal, language
         return chosen_decimal(
             {self.shown(place): [row[place] for row in self.rows] for place in places},
             self.name,
-            usual=self.columns.usual_decimal,
+            usual=usual,
+            of=of,
             points_may_group=self.points_may_group,
             of_frame=self.columns.of_frame,
         )
@@ -373,7 +424,7 @@ class Table:
 
         decimal   the sign of the decimals
         """
-        columns = [[number_in(row[place], decimal) for row in self.rows] for place in places]
+        columns = [self._numbers(place, decimal) for place in places]
         for place, values in zip(places, columns, strict=True):
             if None in values:
                 i = values.index(None)
@@ -386,6 +437,17 @@ class Table:
                 of_frame = self.columns.of_frame
                 raise not_a_number(self.rows[i][place], decimal, where, remedy, of_frame=of_frame, others=others)
         return np.array([*zip(*columns, strict=True)], dtype=np.float64)
+
+    def _numbers(self, place: int, decimal: str) -> list[float | None]:
+        """The number in each cell of a column; None for other text.
+
+        In a table to forecast, a column whose cells are all x or empty, with both of them, holds 1 and 0. Elsewhere
+        this would depend on the file: one series alone could have only empty cells, which are missing values.
+        """
+        cells = [row[place] for row in self.rows]
+        if self.columns.timed and {text_of(cell).lower() for cell in cells} == {"x", ""}:
+            return [float(text_of(cell) != "") for cell in cells]
+        return [number_in(cell, decimal) for cell in cells]
 
     def _cell_with(self, decimal: str, places: Sequence[int]) -> str:
         """The start of a sentence: the first cell in these columns that shows this sign has; empty without one."""

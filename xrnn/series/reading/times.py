@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from xrnn.files import quoted
 from xrnn.series.errors import DataError
 from xrnn.series.one_series import Time
+from xrnn.series.reading.languages import LANGUAGES, MONTHS
 from xrnn.series.reading.numbers import as_number
 from xrnn.series.steps import best_step, show
 
@@ -37,15 +38,15 @@ _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: 
 _DATES_OR_NUMBERS: Final = {6: ("%y%m%d", "%d%m%y", "%m%d%y"), 8: ("%d%m%Y", "%m%d%Y")}  # by the number of digits
 _MONTH_BEFORE_YEAR: Final = re.compile(r"(0?[1-9]|1[0-2])\.(19|20)\d\d")  # 01.2024
 _YEAR_BEFORE_MONTH: Final = re.compile(r"(19|20)\d\d\.(0[1-9]|1[0-2])")  # 2024.01
-_MONTH: Final = re.compile(
-    r"(?<![^\W\d_])(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|"
-    r"nov(ember)?|dec(ember)?)(?![^\W\d_])\.?",
-    re.IGNORECASE,
-)
+_ENGLISH: Final = [names.split()[-1] for names in LANGUAGES["English"].months.split(",")]  # the short names
+_NO_LETTER_BEFORE, _NO_LETTER_AFTER = r"(?<![^\W\d_])", r"(?![^\W\d_])"
+_MONTH: Final = re.compile(rf"{_NO_LETTER_BEFORE}({'|'.join(MONTHS)}){_NO_LETTER_AFTER}\.?", re.IGNORECASE)
+_ALSO_ENGLISH: Final = {"set", "gen", "mag", "ago", "mars"}  # names of months, but "set 1" is no date
+_CLEAR_MONTH: Final = "|".join(MONTHS.keys() - _ALSO_ENGLISH)
 _LIKE_A_DATE: Final = re.compile(  # 31/05/24, 2024_05_31, 2024Q3, KW 05-2024, 31 May
     r"([^\W\d_]{1,9}[.,]? )?(\d{1,2}(?P<separator>[/.-] ?)\d{1,2}(?P=separator)\d\d(\d\d)?|"
     r"(1[5-9]|20)\d\d([-/._ ][QW]?|[MQ])\d{1,3}|\d{1,2}[-/._ ](19|20)\d\d)(\D|$)|"
-    rf"(?=.*\d).*{_MONTH.pattern}",
+    rf"(?=.*\d).*{_NO_LETTER_BEFORE}({_CLEAR_MONTH}){_NO_LETTER_AFTER}",
     re.IGNORECASE,
 )
 
@@ -142,11 +143,16 @@ def _month(cell: str) -> datetime | None:
 
 
 def _plain(cell: str) -> str:
-    """A date without commas, with the short name of its month: 1-July-2024 → 1 Jul 2024; 2024 Q3 → 2024-07."""
+    """A date without commas, with the English short name of its month.
+
+    1-July-2024, 1. Juli 2024 and 1 juil. 2024 become 1 Jul 2024; 2024 Q3 becomes 2024-07.
+    """
     cell = re.sub(r"^(\d{4})[ -]?Q([1-4])$", lambda part: f"{part[1]}-{3 * int(part[2]) - 2:02}", cell)
     cell = re.sub(r"(?<=\d)(?=[ap]m$)", " ", cell.replace(",", " "), flags=re.IGNORECASE)
-    named = _MONTH.sub(lambda name: f" {name[1][:3]} ", cell)
-    return cell if named == cell else re.sub("[- ]+", " ", named).strip()
+    named = _MONTH.sub(lambda name: f" {_ENGLISH[MONTHS[name[1].lower()] - 1]} ", cell)
+    if named == cell:
+        return cell
+    return re.sub("[- ]+", " ", re.sub(r"^(\d\d?)\. ", r"\1 ", named)).strip()
 
 
 def _are_ambiguous(cells: Sequence[str]) -> bool:
