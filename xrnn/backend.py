@@ -303,7 +303,10 @@ class Backend:
         """The gradients of `matrix_memory_forward` by all operands, from those of y and last; None for zeros.
 
         saved   as the forward pass in training returned it
+
+        Raises TypeError if the operands do not fit each other.
         """
+        inputs.check_backward(saved, dy, dlast)
         return matrix_memory.backward(self.xp, inputs, saved, dy, dlast)
 
     def causal_convolution_forward(self, inputs: ConvolutionInputs) -> ConvolutionOutputs:

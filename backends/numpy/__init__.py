@@ -185,6 +185,7 @@ class NumpyBackend(Backend):
     ) -> MemoryGradients:
         if not _has_memory_kernel(inputs):
             return super().matrix_memory_backward(inputs, saved, dy, dlast)
+        inputs.check_backward(saved, dy, dlast)
         return MemoryGradients(*kernels.matrix_memory_gradients(*_memory_operands(inputs, saved, dy, dlast)))
 
     def causal_convolution_forward(self, inputs: ConvolutionInputs) -> ConvolutionOutputs:

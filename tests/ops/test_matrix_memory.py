@@ -167,3 +167,22 @@ def test_operands_that_do_not_fit_are_refused(backend: Backend, form: str) -> No
     refused("v is not (T, N, H, V)", v=zeros((5, 2, 6), "float32"))
     refused("4 groups", "do not divide the 6 heads", q=zeros((5, 2, 4, 3), "float32"), k=zeros((5, 2, 4, 3), "float32"))
     refused("lengths is not (N,)", lengths=backend.xp.full(3, 5))
+    for dtype in ("int64", "float16"):
+        cast = {
+            name: array.astype(dtype) for name, array in problems.memory((5, 2, 6, 3, 4), "float32").operands.items()
+        }
+        refused(f"v has dtype {dtype}: expected float32 or float64", **on(backend, cast))
+
+
+def test_gradients_that_do_not_fit_are_refused(backend: Backend, form: str) -> None:
+    p = problems.memory((5, 2, 6, 3, 4), "float32", groups=2)
+    inputs = MemoryInputs(**on(backend, p.operands))
+    fitting = {"saved": backend.matrix_memory_forward(inputs, True).saved} | on(backend, {"dy": p.dy, "dlast": p.dlast})
+    for name, array in fitting.items():
+        assert array is not None
+        for wrong in (array[:, :1], array.astype("float64")):
+            operands: dict[str, Any] = fitting | {name: wrong}
+            with one_line(TypeError, f"{name} does not fit v and k"):
+                backend.matrix_memory_backward(inputs, **operands)
+    with one_line(TypeError, "saved is None: expected the states that a forward pass with training=True saved"):
+        backend.matrix_memory_backward(inputs, backend.matrix_memory_forward(inputs, False).saved, None)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from xrnn.ops.operands import check_fits, check_float
 from xrnn.ops.silu import silu, silu_slope
 from xrnn.typing import Array
 
@@ -40,13 +41,10 @@ class ConvolutionInputs:
         x = self.x
         if x.ndim != 3 or self.weight.ndim != 2 or self.weight.shape[1] == 0:
             raise TypeError("x is not (T, N, D), or weight is not (D, W) with W ≥ 1")
+        check_float("x", x)
         _, N, D, W = self.sizes()
         for name, shape in {"weight": (D, W), "bias": (D,), "initial": (W - 1, N, D)}.items():
-            array: Any = getattr(self, name)
-            if array is None:
-                continue
-            if not (type(array) is type(x) and array.dtype == x.dtype and array.shape == shape):
-                raise TypeError(f"{name} does not fit x in type, dtype or shape")
+            check_fits(name, getattr(self, name), x, shape, "x")
         if self.lengths is not None and self.lengths.shape != (N,):
             raise TypeError("lengths is not (N,)")
 

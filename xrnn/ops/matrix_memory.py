@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from xrnn.ops.operands import check_fits, check_float
 from xrnn.typing import Array
 
 # The steps between two saved states. The backward pass computes the states between them a second time.
@@ -43,6 +44,7 @@ class MemoryInputs:
         """Raise TypeError unless all arrays have the type, the dtype and the sizes of v and k."""
         if self.v.ndim != 4 or self.k.ndim != 4:
             raise TypeError("v is not (T, N, H, V), or k is not (T, N, G, K)")
+        check_float("v", self.v)
         T, N, H, K, V = self.sizes()
         groups = self.k.shape[2]
         shapes = {
@@ -52,15 +54,21 @@ class MemoryInputs:
             "initial": (N, H, K, V),
         }
         for name, shape in shapes.items():
-            array = getattr(self, name)
-            if array is None:
-                continue
-            if not (type(array) is type(self.v) and array.dtype == self.v.dtype and array.shape == shape):
-                raise TypeError(f"{name} does not fit v and k in type, dtype or shape")
+            check_fits(name, getattr(self, name), self.v, shape, "v and k")
         if groups == 0 or H % groups:
             raise TypeError(f"k has {groups} groups, which do not divide the {H} heads")
         if self.lengths is not None and self.lengths.shape != (N,):
             raise TypeError("lengths is not (N,)")
+
+    def check_backward(self, saved: Array | None, dy: Array | None, dlast: Array | None) -> None:
+        """Raise TypeError unless these inputs fit each other, and the operands of `backward` fit them."""
+        self.check()
+        if saved is None:
+            raise TypeError("saved is None: expected the states that a forward pass with training=True saved")
+        T, N, H, K, V = self.sizes()
+        check_fits("saved", saved, self.v, (-(-T // CHUNK), N, H, K, V), "v and k")
+        check_fits("dy", dy, self.v, (T, N, H, V), "v and k")
+        check_fits("dlast", dlast, self.v, (N, H, K, V), "v and k")
 
 
 class MemoryOutputs(NamedTuple):

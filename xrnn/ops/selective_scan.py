@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from xrnn.ops.operands import check_fits, check_float
 from xrnn.ops.silu import sigmoid, silu, silu_slope, softplus
 from xrnn.typing import Array
 
@@ -55,26 +56,20 @@ class ScanInputs:
         u, A = self.u, self.A
         if u.ndim != 3 or A.ndim != 2:
             raise TypeError("u is not (T, N, D), or A is not (D, K)")
+        check_float("u", u)
         T, N, D, K = self.sizes()
         shapes = {"delta": u.shape, "A": (D, K), "skip": (D,), "z": u.shape, "bias": (D,), "initial": (N, D, K)}
         for name, shape in shapes.items():
-            _check_fits(name, getattr(self, name), u, shape)
+            check_fits(name, getattr(self, name), u, shape, "u")
         for name in ("B", "C"):
             array = getattr(self, name)
             groups = array.shape[2] if array.ndim == 4 else 1
             shape = {2: (D, K), 3: (T, N, K)}.get(array.ndim, (T, N, groups, K))
-            _check_fits(name, array, u, shape)
+            check_fits(name, array, u, shape, "u")
             if groups == 0 or D % groups:
                 raise TypeError(f"{name} has {groups} groups, which do not divide the {D} channels")
         if self.lengths is not None and self.lengths.shape != (N,):
             raise TypeError("lengths is not (N,)")
-
-
-def _check_fits(name: str, array: Any, like: Array, shape: tuple[int, ...]) -> None:
-    if array is None:
-        return
-    if not (type(array) is type(like) and array.dtype == like.dtype and array.shape == shape):
-        raise TypeError(f"{name} does not fit u in type, dtype or shape")
 
 
 class ScanOutputs(NamedTuple):
