@@ -84,10 +84,6 @@ class Mamba(StateSpaceLayer):
     names = ("in_proj", "conv", "conv_bias", "x_proj", "dt_proj", "dt_bias", "A_log", "skip", "out_proj")
 
     def __init__(self, *params: Array) -> None:
-        if len(params) != len(self.names):
-            raise TypeError(
-                f"got {len(params)} parameters, but a Mamba has {len(self.names)}: pass {', '.join(self.names)}"
-            )
         super().__init__(*params)
         in_proj, conv, conv_bias, x_proj, dt_proj, dt_bias, A_log, skip, out_proj = params
         self._check("conv", conv, ("E", "W"), "W taps for each of E channels")
@@ -188,22 +184,17 @@ class Mamba(StateSpaceLayer):
         return h, (last_inputs, last), Kept(convolution, scan, projected, y, saved)
 
     def _gradients(
-        self, cache: Cache, dh: Array, dlast: Sequence[Array | None], needs_dx: bool
+        self, cache: Cache, dh: Array, dlast: Sequence[Array | None], needs_dx: bool, grads: Sequence[Array]
     ) -> tuple[ArrayIfNeeded, State]:
         T, N, _ = cache.x.shape
         c: Kept = cache.kept
         E, backend, xp = self.channels, self.backend, self.backend.xp
         in_proj, _, _, x_proj, dt_proj, _, A_log, _, out_proj = self.params
         R = len(dt_proj)
-        grads = self.grads if self._needs_grads else [xp.empty_like(grad) for grad in self.grads]
         d_in_proj, d_conv, d_conv_bias, d_x_proj, d_dt_proj, d_dt_bias, d_A_log, d_skip, d_out_proj = grads
 
-        # An initial state that was not given is zeros. Its gradient is returned too.
-        convolution, scan = c.convolution, c.scan
-        if convolution.initial is None:
-            taps = convolution.weight.shape[1]
-            convolution = replace(convolution, initial=xp.zeros((taps - 1, N, E), cache.x.dtype))
-            scan = replace(scan, initial=xp.zeros((N, *A_log.shape), cache.x.dtype))
+        convolution = replace(c.convolution, initial=self._or_zeros(c.convolution.initial, 0, N))
+        scan = replace(c.scan, initial=self._or_zeros(c.scan.initial, 1, N))
 
         dy = self._product_backward(c.y.reshape(T * N, E), out_proj, dh, d_out_proj)
         of_scan = backend.selective_scan_backward(scan, c.saved, dy.reshape(T, N, E), dlast[1])

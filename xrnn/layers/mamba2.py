@@ -85,10 +85,6 @@ class Mamba2(StateSpaceLayer):
     names = ("in_proj", "conv", "conv_bias", "dt_bias", "A_log", "skip", "norm", "out_proj")
 
     def __init__(self, *params: Array) -> None:
-        if len(params) != len(self.names):
-            raise TypeError(
-                f"got {len(params)} parameters, but a Mamba2 has {len(self.names)}: pass {', '.join(self.names)}"
-            )
         super().__init__(*params)
         in_proj, conv, conv_bias, dt_bias, A_log, skip, norm, out_proj = params
         self._check("norm", norm, ("E",), "a factor for each of E channels")
@@ -201,22 +197,17 @@ class Mamba2(StateSpaceLayer):
         return h, (last_inputs, last), kept
 
     def _gradients(
-        self, cache: Cache, dh: Array, dlast: Sequence[Array | None], needs_dx: bool
+        self, cache: Cache, dh: Array, dlast: Sequence[Array | None], needs_dx: bool, grads: Sequence[Array]
     ) -> tuple[ArrayIfNeeded, State]:
         T, N, _ = cache.x.shape
         c: Kept = cache.kept
         backend, xp, E, K = self.backend, self.backend.xp, self.channels, self.state_size
         in_proj, _, _, dt_bias, _, skip, norm, out_proj = self.params
-        grads = self.grads if self._needs_grads else [xp.empty_like(grad) for grad in self.grads]
         d_in_proj, d_conv, d_conv_bias, d_dt_bias, d_A_log, d_skip, d_norm, d_out_proj = grads
         z, dt = c.projected[..., :E], c.projected[..., 2 * E + 2 * K :]
 
-        # An initial state that was not given is zeros. Its gradient is returned too.
-        convolution, memory = c.convolution, c.memory
-        if convolution.initial is None:
-            inputs, states = self._state_shapes(N).values()
-            convolution = replace(convolution, initial=xp.zeros(inputs, cache.x.dtype))
-            memory = replace(memory, initial=xp.zeros(states, cache.x.dtype))
+        convolution = replace(c.convolution, initial=self._or_zeros(c.convolution.initial, 0, N))
+        memory = replace(c.memory, initial=self._or_zeros(c.memory.initial, 1, N))
         if cache.lengths is not None:
             runs = (xp.arange(T)[:, None] < cache.lengths).reshape(T * N, 1)
             dh = xp.where(runs, dh, xp.zeros((), dh.dtype))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
+import numpy as np
+
+from xrnn.backend import Backend
 from xrnn.checks import check_bool, check_lengths
 from xrnn.layers.base import Layer
 from xrnn.messages import kind_of
-from xrnn.typing import Array, ArrayIfNeeded, Lengths
+from xrnn.typing import Array, ArrayIfNeeded, DType, Lengths
 
 # The two parts of the state after a step: see the layer.
 State: TypeAlias = tuple[Array, Array]
@@ -31,13 +34,33 @@ class Cache:
 class StateSpaceLayer(Layer):
     """A layer whose state has two parts, of any shapes.
 
-    Subclasses define `_forward`, `_gradients` and `_state_shapes`.
+    Subclasses define `init`, `_forward`, `_gradients` and `_state_shapes`.
     """
 
     streams = True
     _cache_type = Cache
     _forward_arguments = "x, state"
     hidden_size: int
+
+    @classmethod
+    def init(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        rng: np.random.Generator | int | None = None,
+        dtype: DType = "float32",
+        backend: str | Backend | None = None,
+    ) -> Self:
+        """A layer with new weights, on the selected backend."""
+        raise NotImplementedError
+
+    def __init__(self, *params: Array) -> None:
+        if len(params) != len(self.names):
+            raise TypeError(
+                f"got {len(params)} parameters, but a {self.title} has {len(self.names)}: pass {', '.join(self.names)}"
+            )
+        super().__init__(*params)
 
     def _forward(
         self, x: Array, state: Sequence[Array | None], lengths: Array | None, training: bool
@@ -49,9 +72,12 @@ class StateSpaceLayer(Layer):
         raise NotImplementedError
 
     def _gradients(
-        self, cache: Cache, dh: Array, dlast: Sequence[Array | None], needs_dx: bool
+        self, cache: Cache, dh: Array, dlast: Sequence[Array | None], needs_dx: bool, grads: Sequence[Array]
     ) -> tuple[ArrayIfNeeded, State]:
-        """Overwrites `grads`; dh (T · N, H) → dx (T · N, D), and the gradient of the initial state."""
+        """dh (T · N, H) → dx (T · N, D), and the gradient of the initial state.
+
+        grads   overwritten by the gradients of `params`
+        """
         raise NotImplementedError
 
     def _state_shapes(self, N: int) -> dict[str, tuple[int, ...]]:
@@ -105,7 +131,8 @@ class StateSpaceLayer(Layer):
         self._check("dh", dh, shape, "the shape of what the last forward returned")
         dlast: Sequence[Array | None] = (None, None) if dstate is None else self._checked_state("dstate", dstate, N)
         with self.backend.device_of(dh):
-            dx, dinitial = self._gradients(c, dh.reshape(T * N, self.output_size), dlast, needs_dx)
+            grads = self.grads if self._needs_grads else [self.backend.xp.empty_like(grad) for grad in self.grads]
+            dx, dinitial = self._gradients(c, dh.reshape(T * N, self.output_size), dlast, needs_dx, grads)
         if dx is not None:
             dx = dx.reshape(c.x.shape[1:] if c.one_step else c.x.shape)
         return dx, dinitial
@@ -135,6 +162,14 @@ class StateSpaceLayer(Layer):
     def _product_backward(self, x: Array, W: Array, dy: Array, dW: Array, needs_dx: bool = True) -> ArrayIfNeeded:
         """dW = xᵀ @ dy is overwritten; → dx = dy @ Wᵀ, None without `needs_dx`."""
         return self.backend.affine_backward(x, W, dy, dW, self.backend.xp.empty(W.shape[1], W.dtype), needs_dx)
+
+    def _or_zeros(self, initial: Array | None, part: int, N: int) -> Array:
+        """`initial`, a part of the state, or zeros if it is None: their gradient is returned too."""
+        if initial is not None:
+            return initial
+        shapes = list(self._state_shapes(N).values())
+        zeros: Array = self.backend.xp.zeros(shapes[part], self._dtype)
+        return zeros
 
     # ---- checks ----
 
