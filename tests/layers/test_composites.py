@@ -18,7 +18,7 @@ from tests.layers import kinds
 from tests.layers.kinds import RAGGED, D, N, T, as_tuple, assert_same, draw_states, host, make, make_both, poison
 from tests.random_operands import draw_on
 from tests.standin.counting import counted
-from xrnn import GRU, LSTM, RNN, SLSTM, Bidirectional, Dropout, LayerNorm, Linear, Stack
+from xrnn import GRU, LSTM, RNN, SLSTM, Bidirectional, Dropout, LayerNorm, Linear, Mamba2, Stack
 from xrnn.backend import Backend
 
 
@@ -196,6 +196,7 @@ def test_layers_that_make_no_composite(backend: Backend) -> None:
         for size, reverse in ((5, False), (D, True), (D + 1, True))
     )
     (ahead, reverse), not_a_layer = make_both(backend), cast(Any, linear)
+    mamba = Mamba2.init(D, 3, dtype="float64", backend=backend)
     twice, alike = "a layer is given twice: make another", "computes in float64"
     refused(
         (ValueError, lambda: Stack([a, b]), "layers[0] gives 5 features", "layers[1] takes 6", "expected equal sizes"),
@@ -212,7 +213,18 @@ def test_layers_that_make_no_composite(backend: Backend) -> None:
         (ValueError, lambda: Bidirectional(reverse, ahead), "forward is a GRU with reverse=True"),
         (ValueError, lambda: Bidirectional(ahead, make_both(backend)[0]), "backward is a LSTM with reverse=False"),
         (ValueError, lambda: Bidirectional(ahead, other), "forward takes 4 features, but backward takes 5"),
-        (ValueError, lambda: Bidirectional(Stack([ahead]), reverse), "forward is a Stack"),
+        (ValueError, lambda: Bidirectional(Stack([ahead]), reverse), "forward is a Stack, which has no direction"),
+        (
+            ValueError,
+            lambda: Bidirectional(ahead, mamba),
+            "backward is a Mamba2, which has no direction",
+            "such as a GRU",
+        ),
+        (
+            TypeError,
+            lambda: Bidirectional.init(Mamba2, 3, 4),
+            "Mamba2 does not run in reverse: expected a recurrent layer",
+        ),
         (TypeError, lambda: Bidirectional(not_a_layer, reverse), "layers[0] is a xrnn.layers.linear.Linear"),
     )
     if backend.name != "numpy":

@@ -9,6 +9,8 @@ import numpy as np
 from xrnn import init
 from xrnn.arrays.select import backend_of, device_of
 from xrnn.layers.composite import Composite, Part, States
+from xrnn.layers.mamba import Mamba
+from xrnn.layers.mamba2 import Mamba2
 from xrnn.layers.recurrent import RecurrentLayer
 from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
@@ -34,10 +36,15 @@ class Bidirectional(Composite):
     def __init__(self, forward: Part, backward: Part) -> None:
         super().__init__([forward, backward])
         for name, layer, reverse in (("forward", forward, False), ("backward", backward, True)):
-            if getattr(layer, "reverse", None) is not reverse:
+            if not hasattr(layer, "reverse"):
                 raise ValueError(
-                    f"{name} is a {layer.title} with reverse={getattr(layer, 'reverse', None)}: expected a layer made "
+                    f"{name} is a {layer.title}, which has no direction: expected a recurrent layer, such as a GRU, "
                     f"with reverse={reverse}"
+                )
+            if layer.reverse is not reverse:
+                raise ValueError(
+                    f"{name} is a {layer.title} with reverse={layer.reverse}: expected a layer made with "
+                    f"reverse={reverse}"
                 )
         if forward.input_size != backward.input_size:
             raise ValueError(
@@ -48,7 +55,7 @@ class Bidirectional(Composite):
     @classmethod
     def init(
         cls,
-        layer: type[RecurrentLayer],
+        layer: type[RecurrentLayer | Mamba | Mamba2],
         input_size: int,
         hidden_size: int,
         *,
@@ -58,7 +65,13 @@ class Bidirectional(Composite):
         """Two layers of the recurrent class `layer`, of `hidden_size` each, with new weights.
 
         options   more arguments of `layer.init`: dtype, backend, nonlinearity, …
+
+        Raises TypeError for a class that is not recurrent, such as Mamba.
         """
+        if not issubclass(layer, RecurrentLayer):
+            raise TypeError(
+                f"{layer.__name__} does not run in reverse: expected a recurrent layer, such as GRU, or one direction"
+            )
         rng = init.as_generator(rng)
         return cls(
             *(layer.init(input_size, hidden_size, reverse=reverse, rng=rng, **options) for reverse in (False, True))

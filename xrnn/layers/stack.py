@@ -85,12 +85,10 @@ class Stack(Composite):
         bidirectional = check_bool("bidirectional", bidirectional)
         layers: list[Any] = []
         for _ in range(check_integer("depth", depth, least=1)):
-            if not bidirectional:
-                layers.append(layer.init(size, hidden_size, rng=rng, **options))
-            elif issubclass(layer, RecurrentLayer):
+            if bidirectional:
                 layers.append(Bidirectional.init(layer, size, hidden_size, rng=rng, **options))
             else:
-                raise TypeError(f"{layer.__name__} does not run in reverse: expected bidirectional=False; leave it out")
+                layers.append(layer.init(size, hidden_size, rng=rng, **options))
             size = layers[-1].output_size
         return cls(layers, dropout=dropout, rng=rng)
 
