@@ -298,6 +298,36 @@ def test_one_line_says_how_a_file_was_read(caplog: pytest.LogCaptureFixture) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "values"),
+    [
+        ("x,y\n998,1\n1.002,2\n", {"decimal": "."}, [998, 1.002]),
+        ("x,y\n998,1\n1.002,2\n", {"usual_decimal": "."}, [998, 1.002]),  # as in the training
+        ("x,y\n998,1\n1.002,2\n1.25,2\n", {}, [998, 1.002, 1.25]),
+        ("x,y\n998,1\n1.002,2\n1003,2\n", {}, [998, 1.002, 1003]),
+        ("x,y\n2,1\n1.002,2\n", {}, [2, 1.002]),
+        ("x,y\n1.002,998\n1.003,999\n", {}, [1.002, 1.003]),
+        ("x,y\n0.125,1\n998,2\n", {}, [0.125, 998]),
+    ],
+)
+def test_points_between_commas_begin_decimals(content: str, options: dict[str, Any], values: list[float]) -> None:
+    (series,) = read(content, Columns(**options))
+    np.testing.assert_array_equal(series.values[:, 0], values)
+
+
+def test_points_between_commas_that_may_separate_thousands_are_refused() -> None:
+    with one_line(
+        DataError, "'1.002' in column x may be 1002, since '998' has no decimals; write 1002, or give decimal ."
+    ):
+        read("x,y\n998,1\n1.002,2\n1.010,2\n", Columns())
+
+
+def test_an_error_in_the_numbers_comes_without_a_note_about_them(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DataError):
+        read("x;y\n6.451,22;1\n1.234,56;2\n1.2.3;2\n", Columns(channels=("x", "y")))
+    assert not caplog.messages
+
+
 def test_the_signs_of_targets() -> None:
     a, b = read("id;x;y\na;1;1.234,5\nb;2;7\n", Columns(id="id", label="y", targets=True))
     assert (a.label, b.label) == ("1234.5", "7.0")

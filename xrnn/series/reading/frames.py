@@ -71,8 +71,8 @@ class Form:
         table = Table.of(frame, "X", Columns(timed=True, of_frame=True))
         places = range(first, len(table.header))
         decimal, notes = table.decimal(places)
-        tell(table.name, notes)
         times, values = table.times([first - 1]), table.numbers(places, decimal)
+        tell(table.name, notes)
         made = []
         for key, name, rows in table.groups(0 if first == 2 else None, times, is_named=True):
             of_steps, of_rows = tuple(times[row] for row in rows), values[rows]

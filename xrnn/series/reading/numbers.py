@@ -150,6 +150,29 @@ def chosen_decimal(
     return sign, [Note(fact, _CONVERT if of_frame else f"give --decimal {_OTHER[sign]}")]
 
 
+def refuse_thousands(columns: Mapping[str, Sequence[Cell]], name: str) -> None:
+    """Raise DataError if a column has numbers such as 998 and 1.002, no other form of decimals and no 1002.
+
+    The points of such numbers seem to separate thousands, where the sign of the decimals is otherwise a point.
+
+    columns   cells, by the names of their columns
+    name      of the file
+    """
+    for column, cells in columns.items():
+        text = [cell.strip() for cell in cells if isinstance(cell, str)]
+        with_point = [cell for cell in text if "." in cell and number_in(cell, ".") is not None]
+        whole = [cell for cell in text if cell.isdecimal()]
+        hundreds = [cell for cell in whole if len(cell) == 3 and cell[0] != "0"]
+        are_groups = all(_GROUPED[","].fullmatch(cell) for cell in with_point)
+        if with_point and hundreds and are_groups and max(map(len, whole)) == 3:
+            grouped, of = with_point[0], f" in column {quoted(column)}" if column else ""
+            thousands = f"{number_in(grouped, ','):.15g}"
+            raise DataError(
+                f"{printable(name)}: {quoted(grouped)!r}{of} may be {thousands}, since {hundreds[0]!r} has no "
+                f"decimals; write {thousands}, or give {param('decimal')} . if the point begins decimals"
+            )
+
+
 def _are_doubtful(cells: Iterable[Cell]) -> bool:
     """Whether numbers of a column, such as 1.000 or 1,000, may be 1 or 1000, and no other one tells which."""
     may_be_both = (

@@ -41,6 +41,7 @@ from xrnn.series.reading.numbers import (
     is_number,
     not_a_number,
     number_in,
+    refuse_thousands,
     shows,
     sign_in,
 )
@@ -193,11 +194,12 @@ class Table:
         if self.columns.targets and roles.label is not None:
             numbers.append(roles.label)
         decimal, notes = self.decimal(numbers)
-        tell(self.name, [*self.notes, *notes, *self._unnoticed_times(roles)])
         text = [cell for row in self.rows for i in numbers if isinstance(cell := row[i], str)]
         has_sign = any("." in cell or "," in cell for cell in text)
         times = self.times(roles.times)
         values = self.numbers(roles.channels, decimal)
+        # only now: an error in the numbers could contradict a note about their decimals
+        tell(self.name, [*self.notes, *notes, *self._unnoticed_times(roles)])
         made = []
         for id, name, rows in self.groups(roles.id, times, is_named=roles.times_are_named):
             one = Series(
@@ -410,8 +412,12 @@ class Table:
         usual, of = self.columns.usual_decimal, "the training"
         if not usual and (language := language_of([*self.header])):
             usual, of = LANGUAGES[language].decimal, language
+        cells = {self.shown(place): [row[place] for row in self.rows] for place in places}
+        # where points may group, a line tells how such numbers are read
+        if not self.points_may_group and not self.columns.usual_decimal:
+            refuse_thousands(cells, self.name)
         return chosen_decimal(
-            {self.shown(place): [row[place] for row in self.rows] for place in places},
+            cells,
             self.name,
             usual=usual,
             of=of,
