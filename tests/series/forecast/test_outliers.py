@@ -131,6 +131,82 @@ def test_a_new_level_a_yearly_peak_and_intermittent_demand_are_no_outliers() -> 
     assert find_outliers(demand, 1) == {}
 
 
+@pytest.mark.parametrize(
+    ("rows", "factor", "value"),
+    [
+        ([50, 52], 10, 0),
+        ([13, 37, 66, 88], 10, 0),
+        ([20, 60, 95], 100, 0),
+        ([83, 95], 10, 0),  # a year apart
+        ([*range(3, 96, 10)], 0, -999),
+        ([13, 37, 66, 88], 0, 0),
+    ],
+)
+def test_several_typing_errors_do_not_hide_each_other(rows: list[int], factor: float, value: float) -> None:
+    t = np.arange(96)
+    for seed in range(84_000, 84_010):
+        noise = 5 * np.random.default_rng(seed).standard_normal(96)
+        values = 200 + 0.5 * t + 30 * np.sin(2 * np.pi * t / 12) + noise
+        assert find_outliers(values, 12) == {}
+        bad = values.copy()
+        bad[rows] = bad[rows] * factor + value
+        found = find_outliers(bad, 12)
+        assert [*found] == rows
+        np.testing.assert_allclose([*found.values()], values[rows], atol=60)
+
+
+def test_a_zero_in_the_last_row_of_values_far_above_zero_is_an_outlier() -> None:
+    for seed in range(87_000, 87_010):
+        noise = np.random.default_rng(seed).standard_normal(400)
+        values = 110 * np.resize([1, 1.1, 0.9, 1, 1.2, 1.3, 0.7], 400) * np.exp(0.06 * noise)
+        bad = np.append(values[:-1], 0)
+        assert [*find_outliers(bad, 7)] == [399]
+
+
+@pytest.mark.filterwarnings("ignore:.*counts little")
+@pytest.mark.usefixtures("medians_only")
+def test_several_typing_errors_hardly_change_the_forecast() -> None:
+    values = simulated("days", 85_000)
+    past, later = values[:-F], values[-F:]
+    before = np.abs(Forecaster(horizon=F, season=7).fit([past]).predict()[0] - later).mean()
+    for rows, factor in (([50, 52], 10), ([13, 37, 66, 88], 10), ([139], 0)):
+        bad = past.copy()
+        bad[rows] *= factor
+        assert np.abs(Forecaster(horizon=F, season=7).fit([bad]).predict()[0] - later).mean() < 1.5 * before
+
+
+@pytest.mark.parametrize(("row", "factor"), [(95, 100), (95, 10), (90, 100), (60, 100), (60, 0), (95, 0)])
+def test_a_typing_error_of_a_price_that_seldom_changes_is_an_outlier(row: int, factor: float) -> None:
+    t = np.arange(96)
+    changing = np.where(t < 40, 9.99, np.where(t < 80, 12.99, 10.99))
+    for price in (np.full(96, 9.99), changing):
+        assert find_outliers(price, 12) == {}
+        bad = price.copy()
+        bad[row] *= factor
+        assert find_outliers(bad, 12) == {row: pytest.approx(price[row])}
+        assert rows_of_new_level(bad, 12) == []
+
+
+def test_values_like_typing_errors_that_belong_to_a_series_are_no_outliers() -> None:
+    rng = np.random.default_rng(86_000)
+    noise = rng.standard_normal(120)
+    two_years = np.where(np.arange(24) % 12 == 11, 1000.0, 100) + noise[:24]
+    assert find_outliers(two_years, 12) == {}
+    often = np.where(np.arange(120) % 5 == 2, 1000.0, 100) + noise
+    assert find_outliers(often, 1) == {}
+    days = np.arange("2023-01-01", "2024-02-05", dtype="datetime64[D]")
+    day_of_month = (days - days.astype("datetime64[M]")).astype(int) + 1
+    paydays = np.where(day_of_month == 25, 1000.0, 100) + rng.standard_normal(400)
+    assert find_outliers(paydays, 7) == {}
+    closed_on_sundays = np.where(np.arange(120) % 7 == 6, 0.0, 100 + noise)
+    assert find_outliers(closed_on_sundays, 7) == {}
+    for seed in (1315, 1317, 1324):
+        counts = np.random.default_rng(seed)
+        counts.standard_normal(120)
+        assert find_outliers(counts.poisson(6, 100) + 0.0, 1) == {}  # with a single 0
+    assert find_outliers(np.arange(80) + 5.0 * (np.arange(80) % 4), 4) == {}  # begins at 0
+
+
 @pytest.mark.parametrize("length", [2, 3])
 @pytest.mark.parametrize(("kind", "season"), [("days", 7), ("trend", 1), ("counts", 1)])
 def test_two_or_three_bad_values_in_a_row_are_outliers(kind: str, season: int, length: int) -> None:

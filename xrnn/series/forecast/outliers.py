@@ -19,6 +19,14 @@ _LEAST_ROWS: Final = 8  # whose distance is above 0: fewer can't show which dist
 _LARGEST_SHARE: Final = 0.02  # of these rows: more values at one distance are no outliers but come again
 _NEIGHBOURS: Final = 3  # on each side
 _LENGTHS: Final = (3, 2, 1)  # of runs of outliers; a longer one is a change that the forecast follows
+_TYPED_SHARE: Final = 0.12  # of the values, at most, are typing errors
+_TYPED_RATIO: Final = 1.5  # of a typing error of a factor 10, 100 or 1000, without this factor, to the usual value
+_ZERO_RATIO: Final = 0.4  # of each other value to their median: in such a series a value of 0 or below is an error
+_REGULAR: Final = (
+    4,
+    1.25,
+)  # rows, and ratio, at most, of the longest and the shortest time between peaks that come again
+_REPEATS: Final = 3  # of the search for typing errors, each without those found before
 _LEAST_RUN: Final = 4  # equal rows of each level of a series whose level changes seldom
 
 
@@ -47,13 +55,17 @@ def find_outliers(values: HostArray, season: int) -> dict[int, float]:
     if all rows around are near to each other. Nor is a peak of each year. The distance of a run, the smallest of
     these, is more than four times that of each other run of this length, and more than five deviations of the other
     values: in a series with many large changes, as that of intermittent demand, no change is an outlier. Positive
-    values are compared by their logarithms too.
+    values are compared by their logarithms too. Single values that look like typing errors are found first, even if
+    there are several; see `_typing_errors`.
     """
     rows = np.flatnonzero(~np.isnan(values))
     known = values[rows]
     if len(rows) <= _LEAST_ROWS:
         return {}
-    found = _in_one_scale(known, rows, season)
+    typed = _typing_errors(known, rows, season)
+    kept = ~np.isin(rows, [*typed])
+    rows, known = rows[kept], known[kept]
+    found = typed | _in_one_scale(known, rows, season)
     if (known > 0).all():
         found |= {
             row: float(np.exp(value)) for row, value in _in_one_scale(np.log(known), rows, season).items()
@@ -71,6 +83,8 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
     rows = np.flatnonzero(~np.isnan(values))
     known = values[rows]
     if len(rows) <= _LEAST_ROWS + max(_LENGTHS):
+        return []
+    if rows[-1] in _typing_errors(known, rows, season):
         return []
     changes = np.flatnonzero(np.diff(known)) + 1
     runs = np.diff(changes, prepend=0, append=len(known))
@@ -105,6 +119,71 @@ def find_suspects(values: HostArray, season: int, cut: int) -> list[int]:
         sudden = np.abs(np.diff(y, prepend=y[:1])) > _FARTHER / 2 * usual
         suspects |= {int(row) for row in rows[sudden] if row >= cut}
     return sorted(suspects)
+
+
+def _typing_errors(known: HostArray, rows: HostArray, season: int) -> dict[int, float]:
+    """The row of each single value that looks like a typing error, and its usual value.
+
+    The usual value is the median of three values on each side, which follows level and season. An error is about 10,
+    100 or 1000 times as large, and its distance is more than four times that of each value that is no error. Or it is 0
+    or negative, if no other value is near 0 and 0 is more than five deviations from the usual: neither counts with a
+    single 0 nor a line that begins at 0 have an error. Errors hide each other, so the search is repeated without those
+    that were found. Values that are side by side, too many, at regular times as paydays are, or in half of all cycles
+    at the same place are no errors.
+    """
+    nothing: dict[int, float] = {}
+    if known.min() > 0 and known.max() < 10 / _TYPED_RATIO * known.min():
+        return nothing
+    error = np.zeros(len(known), bool)
+    for _ in range(_REPEATS):
+        usual = _usual(np.interp(rows, rows[~error], known[~error]), rows, season)
+        if usual.min() <= 0:
+            return nothing
+        ratio = known / usual
+        power = 10.0 ** np.clip(np.rint(np.log10(np.maximum(ratio, 1))), 0, 3)
+        is_multiple = (power > 1) & (np.abs(np.log(np.maximum(ratio, 1) / power)) < np.log(_TYPED_RATIO))
+        found = is_multiple | (known <= 0)
+        if (found == error).all():
+            break
+        error = found
+        if error.sum() > max(_TYPED_SHARE * len(known), 1):
+            return nothing
+    farthest = np.abs(known - usual)[~error].max()
+    if (error & (known > 0) & (known - usual <= _FARTHER * farthest)).any():
+        return nothing
+    if (error & (known <= 0)).any():
+        good = known[~error]
+        if good.min() < _ZERO_RATIO * np.median(good) or _LEAST_DISTANCE * ratio[~error].std() > 1:
+            return nothing
+    places = rows[error]
+    if (np.diff(places) == 1).any() or _come_again(rows[error & (known > 0)]):
+        return nothing
+    if season > 1:
+        errors, all_rows = np.bincount(places % season, minlength=season), np.bincount(rows % season, minlength=season)
+        if ((errors > 1) & (2 * errors >= all_rows)).any():
+            return nothing
+    return {int(row): float(value) for row, value in zip(places, usual[error], strict=True)}
+
+
+def _come_again(peaks: HostArray) -> bool:
+    """Whether three or more rows are at nearly equal distances, as the first days of months are."""
+    if len(peaks) < 3:
+        return False
+    between = np.diff(peaks)
+    rows, ratio = _REGULAR
+    return bool(between.max() - between.min() <= rows and between.max() <= ratio * between.min())
+
+
+def _usual(known: HostArray, rows: HostArray, season: int) -> HostArray:
+    """The median (R,) of the three known values on each side of each row, without their seasons, with that of the row.
+
+    At both ends it is the median of the values on one side.
+    """
+    seasons = _season(known, rows, season)
+    padded = np.pad(known - seasons, _NEIGHBOURS, constant_values=np.nan)
+    distances = [i for i in range(2 * _NEIGHBOURS + 1) if i != _NEIGHBOURS]
+    around = np.array([padded[i : i + len(known)] for i in distances])
+    return np.asarray(np.nanmedian(around, axis=0) + seasons)
 
 
 def _in_one_scale(known: HostArray, rows: HostArray, season: int) -> dict[int, float]:
