@@ -52,7 +52,8 @@ def test_every_name_is_in_cupy() -> None:
     pairs = [(standin, cupy), (standin.cuda, cupy.cuda), (standin.ndarray((1,)), cupy.ndarray)]
     pairs += [(getattr(standin.cuda, n), getattr(cupy.cuda, n)) for n in ("Device", "Event", "Stream", "runtime")]
     extra = {name for ours, real in pairs for name in names(ours) if not hasattr(real, name)}
-    assert extra == {"cublas"}  # a module that has to be imported
+    # cublas is a module that has to be imported; NumPy 2.3 leaves a module, um, in the class of operators
+    assert extra - {"um"} == {"cublas"}
     operators = {n for n in dir(np.lib.mixins.NDArrayOperatorsMixin) if n.startswith("__") and n not in dir(object)}
     operators = {n for n in operators if callable(getattr(np.lib.mixins.NDArrayOperatorsMixin, n))}
     assert not {n for n in operators if not hasattr(cupy.ndarray, n) and getattr(standin.ndarray, n, None) is not None}
