@@ -238,9 +238,7 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
                 if not sign and not unsure and any("." in cell or "," in cell for cell in values):
                     unsure, usual = name, columns.usual_decimal
                     grouped = may_group(line, decimal)
-                    read_with, notes = chosen_decimal(
-                        {"": values}, name, usual=usual, of="the training", points_may_group=grouped
-                    )
+                    read_with, notes = chosen_decimal({"": values}, name, usual=usual, points_may_group=grouped)
                     tell(name, notes)
             others = "the rows before have" if sign and not decimal else ""
             yield as_row(numbers_in(values, sign or read_with, name, others), name, channels)

@@ -79,8 +79,8 @@ def test_a_model_of_logarithms_forecasts_negative_values_without_them() -> None:
     forecaster = Forecaster(**SMALL).fit([GROWING[:100]])
     assert forecaster.model_.log
     line = (
-        r"^forecasts without logarithms for 1 of 2 series \(X\[1\]\): negative values, of which the training had none; "
-        r"correct them if they are errors$"
+        r"^forecasts without logarithms for 1 of 2 series \(X\[1\]\): they have negative values, unlike the series "
+        r"of the training; correct these values if they are errors$"
     )
     ahead = GROWING[100:103]
     with pytest.warns(UserWarning, match=line):

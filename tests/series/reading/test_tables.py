@@ -305,6 +305,7 @@ def test_one_line_says_how_a_file_was_read(caplog: pytest.LogCaptureFixture) -> 
         ("x,y\n998,1\n1.002,2\n", {"usual_decimal": "."}, [998, 1.002]),  # as in the training
         ("x,y\n998,1\n1.002,2\n1.25,2\n", {}, [998, 1.002, 1.25]),
         ("x,y\n998,1\n1.002,2\n1003,2\n", {}, [998, 1.002, 1003]),
+        ("x,y\n998,1.5\n1.002,2\n", {}, [998, 1.002]),  # the other column shows the sign
         ("x,y\n2,1\n1.002,2\n", {}, [2, 1.002]),
         ("x,y\n1.002,998\n1.003,999\n", {}, [1.002, 1.003]),
         ("x,y\n0.125,1\n998,2\n", {}, [0.125, 998]),

@@ -41,7 +41,7 @@ def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
     short = [each.id for each in series if each.is_short and not each.flawed]
     too_short = f"fewer rows than the {series[0].model.context} that the model reads; give the complete history"
     negative = [each.id for each in series if each.model.log and (each.seen < 0).any()]
-    new = "negative values, of which the training had none; correct them if they are errors"
+    new = "they have negative values, unlike the series of the training; correct these values if they are errors"
     lines = [
         listed("wider intervals for", short, len(series), too_short),
         listed("forecasts without logarithms for", negative, len(series), new),

@@ -22,10 +22,8 @@ _LENGTHS: Final = (3, 2, 1)  # of runs of outliers; a longer one is a change tha
 _TYPED_SHARE: Final = 0.12  # of the values, at most, are typing errors
 _TYPED_RATIO: Final = 1.5  # of a typing error of a factor 10, 100 or 1000, without this factor, to the usual value
 _ZERO_RATIO: Final = 0.4  # of each other value to their median: in such a series a value of 0 or below is an error
-_REGULAR: Final = (
-    4,
-    1.25,
-)  # rows, and ratio, at most, of the longest and the shortest time between peaks that come again
+_REGULAR_ROWS: Final = 4  # at most, by which the longest distance of peaks that come again exceeds the shortest one
+_REGULAR_RATIO: Final = 1.25  # of these distances, at most
 _REPEATS: Final = 3  # of the search for typing errors, each without those found before
 _LEAST_RUN: Final = 4  # equal rows of each level of a series whose level changes seldom
 
@@ -170,8 +168,8 @@ def _come_again(peaks: HostArray) -> bool:
     if len(peaks) < 3:
         return False
     between = np.diff(peaks)
-    rows, ratio = _REGULAR
-    return bool(between.max() - between.min() <= rows and between.max() <= ratio * between.min())
+    longest, shortest = between.max(), between.min()
+    return bool(longest - shortest <= _REGULAR_ROWS and longest <= _REGULAR_RATIO * shortest)
 
 
 def _usual(known: HostArray, rows: HostArray, season: int) -> HostArray:

@@ -108,7 +108,7 @@ def chosen_decimal(
     name: str,
     *,
     usual: str = "",
-    of: str = "",
+    of: str = "the training",
     points_may_group: bool = False,
     of_frame: bool = False,
 ) -> tuple[str, list[Note]]:
@@ -117,7 +117,7 @@ def chosen_decimal(
     columns            their cells, by their names; the name of a row of a stream is empty
     name               of the file
     usual              sign for cells that could have either; empty if it is not known
-    of                 what has this sign: "the training", or the name of a language
+    of                 what has the usual sign: the training, or a language
     points_may_group   a number such as 1.000 may be 1000. If all numbers with a point are like it, a note tells how
                        they are read. False where commas separate the cells: then points begin decimals
     of_frame           the cells are those of a frame
@@ -151,13 +151,15 @@ def chosen_decimal(
 
 
 def refuse_thousands(columns: Mapping[str, Sequence[Cell]], name: str) -> None:
-    """Raise DataError if a column has numbers such as 998 and 1.002, no other form of decimals and no 1002.
+    """Raise DataError if a column has numbers such as 998 and 1.002, but no 1002, and no number shows the decimals.
 
-    The points of such numbers seem to separate thousands, where the sign of the decimals is otherwise a point.
+    The points of such numbers may separate thousands.
 
     columns   cells, by the names of their columns
     name      of the file
     """
+    if decimal_in(itertools.chain(*columns.values())):
+        return
     for column, cells in columns.items():
         text = [cell.strip() for cell in cells if isinstance(cell, str)]
         with_point = [cell for cell in text if "." in cell and number_in(cell, ".") is not None]
