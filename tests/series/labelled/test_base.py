@@ -26,15 +26,15 @@ class Counting(Convolutions):
 
     count_: int
 
-    @classmethod
-    def check(cls, params: Parameters) -> None:
+    @staticmethod
+    def check(params: Parameters) -> None:
         if params.layers > 1:
             raise SettingsError("layers is set")
 
-    @classmethod
-    def fit(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
+    @staticmethod
+    def fit(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
         model = Convolutions.fit(params, task, series, watcher)
-        return cls(**vars(model), count_=len(series))
+        return Counting(**vars(model), count_=len(series))
 
 
 @pytest.mark.usefixtures("workdir")

@@ -65,14 +65,14 @@ class FittedModel(ABC):
     losses_: HostArray
     layers_: dict[str, Any]
 
-    @classmethod
+    @staticmethod
     @abstractmethod
-    def check(cls, params: Parameters) -> None:
+    def check(params: Parameters) -> None:
         """Raises SettingsError for parameters that the model does not use, or that do not fit together."""
 
-    @classmethod
+    @staticmethod
     @abstractmethod
-    def fit(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
+    def fit(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
         """A model that has learnt from the series, whose labels are those of `targets_of`.   Raises ModelError."""
 
     @abstractmethod

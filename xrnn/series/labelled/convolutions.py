@@ -133,8 +133,8 @@ class Convolutions(FittedModel):
     longest_: int
     thresholds_: HostArray
 
-    @classmethod
-    def check(cls, params: Parameters) -> None:
+    @staticmethod
+    def check(params: Parameters) -> None:
         for each in fields(params):
             if not each.init or each.name in ("model", "seed"):
                 continue
@@ -143,8 +143,8 @@ class Convolutions(FittedModel):
                 got = f"{param(each.name)} is {value}, which {param('model')} {params.model} doesn't use"
                 raise SettingsError(f"{got}; leave it out")
 
-    @classmethod
-    def fit(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
+    @staticmethod
+    def fit(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
         seed, backend, channels = params.seed, get_backend(), series[0].channels
         longest = max(len(each.values) for each in series)
         kernels = Kernels(channels, longest, seed)

@@ -68,12 +68,12 @@ class Recurrent(FittedModel):
     def __post_init__(self) -> None:
         RULES["patch"].check("patch_", self.patch_)  # a file may be forged
 
-    @classmethod
-    def check(cls, params: Parameters) -> None:
+    @staticmethod
+    def check(params: Parameters) -> None:
         """It uses all parameters."""
 
-    @classmethod
-    def fit(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
+    @staticmethod
+    def fit(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
         patch, scaling = choose(params, task, series, watcher)
         training = Training(params, task, patch, scaled(series, scaling), targets_of(series))
         weights = sum(each.size for each in training.network.params)
