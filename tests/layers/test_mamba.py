@@ -262,7 +262,7 @@ def test_refusals() -> None:
         (ValueError, lambda: changed("out_proj", (7, 4)), "out_proj has shape (7, 4)"),
         (ValueError, lambda: mamba.forward(x[..., :4]), "x has shape (21, 3, 4)", "(T, N, 5) or (N, 5)"),
         (TypeError, lambda: mamba.forward(x.astype("float32")), "x has dtype float32"),
-        (ValueError, lambda: mamba.forward(x, state[:1]), "state has 1 entries", "expected two arrays"),  # type: ignore[arg-type]
+        (ValueError, lambda: mamba.forward(x, state[:1]), "state has 1 entries", "expected 2 arrays"),
         (ValueError, lambda: mamba.forward(x, 3), "state is a int"),  # type: ignore[arg-type]
         (ValueError, lambda: mamba.forward(x, (state[1], state[0])), "state[0] has shape (3, 8, 3)", "(3, 3, 8)"),
         (ValueError, lambda: mamba.forward(x[0], lengths=[1, 1, 1]), "lengths for one step"),

@@ -264,7 +264,7 @@ def test_refusals() -> None:
         (ValueError, lambda: changed("out_proj", (7, 4)), "out_proj has shape (7, 4)"),
         (ValueError, lambda: layer.forward(x[..., :4]), "x has shape (21, 3, 4)", "(T, N, 5) or (N, 5)"),
         (TypeError, lambda: layer.forward(x.astype("float32")), "x has dtype float32"),
-        (ValueError, lambda: layer.forward(x, state[:1]), "state has 1 entries", "expected two arrays"),  # type: ignore[arg-type]
+        (ValueError, lambda: layer.forward(x, state[:1]), "state has 1 entries", "expected 2 arrays"),
         (ValueError, lambda: layer.forward(x, (state[1], state[0])), "state[0] has shape (3, 2, 3, 4)", "(3, 3, 14)"),
         (ValueError, lambda: layer.forward(x[0], lengths=[1, 1, 1]), "lengths for one step"),
         (RuntimeError, lambda: layer.backward(dh), "backward needs a forward before it"),

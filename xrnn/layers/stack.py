@@ -12,9 +12,8 @@ from xrnn.checks import check_bool, check_integer, check_number, check_size
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.composite import Composite, Part, States
 from xrnn.layers.dropout import Dropout
-from xrnn.layers.mamba import Mamba
-from xrnn.layers.mamba2 import Mamba2
 from xrnn.layers.recurrent import RecurrentLayer
+from xrnn.layers.state_space import StateSpaceLayer
 from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
 
@@ -66,7 +65,7 @@ class Stack(Composite):
     @classmethod
     def init(
         cls,
-        layer: type[RecurrentLayer | Mamba | Mamba2],
+        layer: type[RecurrentLayer | StateSpaceLayer],
         input_size: int,
         hidden_size: int,
         depth: int = 2,
@@ -76,9 +75,9 @@ class Stack(Composite):
         rng: np.random.Generator | int | None = None,
         **options: Any,
     ) -> Self:
-        """A stack of `depth` layers of the recurrent class `layer`, or of `Mamba` or `Mamba2`, with new weights.
+        """A stack of `depth` layers of the recurrent class `layer`, or of `Mamba` or a similar layer, with new weights.
 
-        bidirectional   make each layer a `Bidirectional` of two; not for Mamba and Mamba2
+        bidirectional   make each layer a `Bidirectional` of two; not for Mamba and similar layers
         options         more arguments of `layer.init`: dtype, backend, nonlinearity, …
         """
         size, rng = check_size("input_size", input_size), init.as_generator(rng)

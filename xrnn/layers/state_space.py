@@ -15,8 +15,8 @@ from xrnn.layers.base import Layer
 from xrnn.messages import kind_of
 from xrnn.typing import Array, ArrayIfNeeded, DType, Lengths
 
-# The two parts of the state after a step: see the layer.
-State: TypeAlias = tuple[Array, Array]
+# The parts of the state after a step: see the layer.
+State: TypeAlias = tuple[Array, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +32,7 @@ class Cache:
 
 
 class StateSpaceLayer(Layer):
-    """A layer whose state has two parts, of any shapes.
+    """A layer whose state has several parts, of any shapes.
 
     Subclasses define `init`, `_forward`, `_gradients` and `_state_shapes`.
     """
@@ -129,7 +129,7 @@ class StateSpaceLayer(Layer):
         T, N, _ = c.x.shape
         shape = (N, self.output_size) if c.one_step else (T, N, self.output_size)
         self._check("dh", dh, shape, "the shape of what the last forward returned")
-        dlast: Sequence[Array | None] = (None, None) if dstate is None else self._checked_state("dstate", dstate, N)
+        dlast = self._checked_state("dstate", dstate, N)
         with self.backend.device_of(dh):
             grads = self.grads if self._needs_grads else [self.backend.xp.empty_like(grad) for grad in self.grads]
             dx, dinitial = self._gradients(c, dh.reshape(T * N, self.output_size), dlast, needs_dx, grads)
@@ -142,8 +142,7 @@ class StateSpaceLayer(Layer):
             self._accept_replaced()
         self._check_input(x)
         one_step = x.ndim == 2
-        N = x.shape[-2]
-        before: Sequence[Array | None] = (None, None) if state is None else self._checked_state("state", state, N)
+        before = self._checked_state("state", state, x.shape[-2])
         xp = self.backend.xp
         with self.backend.device_of(x):
             x = x[None] if one_step else x
@@ -152,7 +151,7 @@ class StateSpaceLayer(Layer):
             h, after, kept = self._forward(x, before, lengths, training)
         if training:
             self.cache = Cache(x, lengths, kept, one_step, tuple(self.params), self.updates)
-        shape = (N, self.output_size) if one_step else (len(x), N, self.output_size)
+        shape = (*x.shape[1 if one_step else 0 : 2], self.output_size)
         return h.reshape(shape), after
 
     def _product(self, x: Array, W: Array) -> Array:
@@ -178,13 +177,16 @@ class StateSpaceLayer(Layer):
             D = self.input_size
             self._refuse("x", x, f"(T, N, {D}) or (N, {D})", f"in_proj is {self.params[0].shape}")
 
-    def _checked_state(self, name: str, state: Any, N: int) -> Sequence[Array]:
-        """Refuse anything but a state for N rows, or its gradient."""
+    def _checked_state(self, name: str, state: Any, N: int) -> Sequence[Array | None]:
+        """The parts of a state for N rows, or of its gradient; None for each part if it is None.   Raises ValueError"""
         shapes = self._state_shapes(N)
+        if state is None:
+            return [None] * len(shapes)
         if not isinstance(state, tuple | list) or len(state) != len(shapes):
             got = f"has {len(state)} entries" if isinstance(state, tuple | list) else f"is a {kind_of(state)}"
             raise ValueError(
-                f"{name} {got}: expected two arrays, {' and '.join(shapes)}; pass on what this {self.title} returned"
+                f"{name} {got}: expected {len(shapes)} arrays, {', '.join(shapes)}; pass on what this {self.title} "
+                "returned"
             )
         for i, ((what, shape), part) in enumerate(zip(shapes.items(), state, strict=True)):
             self._check(f"{name}[{i}]", part, shape, what)
