@@ -4,7 +4,7 @@ Both run the same code, each in its own process: inference under inference_mode,
 *training* needs a gradient, as in every layer but a model's first; the input of *training on data* needs none.
 
 Packed cases have rows of different lengths; each call packs them and pads the result. `--autocast` measures both within
-torch.autocast("cpu", torch.bfloat16).
+torch.autocast("cpu", torch.bfloat16), `--few-steps` up to four rows of a few steps with wide weights.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ CASES: Final = (
     *(Case(*sizes, cell=cell) for cell in COMMON for sizes in SIZES["lstm"]),
     *(Case(*sizes, cell=cell, ragged=True) for cell in COMMON for sizes in _PACKED),
 )
+# The kernels then read PyTorch's weights in place, or the call runs in PyTorch.
+FEW_STEPS: Final = tuple(Case(T, N, 512, 1024, cell=cell) for cell in COMMON for N in (1, 2, 4) for T in (1, 3, 6, 20))
 
 
 def measure(cases: Sequence[Case], peers: Sequence[str], rounds: int, threads: int) -> dict[str, Any]:
@@ -103,13 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--cases", default="", help="only cases of this cell, or with such a part in the name: N64-D256"
     )
     parser.add_argument("--autocast", action="store_true", help="both under torch.autocast to bfloat16")
+    parser.add_argument("--few-steps", action="store_true", help="a few steps of up to four rows with wide weights")
     parser.add_argument("--rounds", type=machine.positive, default=7, help="(default: %(default)s)")
     machine.add_options(parser)
     options = parser.parse_args(arguments)
-    cases = machine.cases_named(parser, CASES, options.cases)
+    cases = machine.cases_named(parser, FEW_STEPS if options.few_steps else CASES, options.cases)
     machine.print_version()
     results = measure(cases, _UNDER_AUTOCAST if options.autocast else _PEERS, options.rounds, options.threads)
-    machine.write(results, options.out / f"torch_modules{'_autocast' if options.autocast else ''}.json")
+    kinds = ("_autocast" if options.autocast else "") + ("_few_steps" if options.few_steps else "")
+    machine.write(results, options.out / f"torch_modules{kinds}.json")
     print_modules(results, wide_console())
 
 

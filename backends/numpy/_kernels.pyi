@@ -363,5 +363,8 @@ def force_products(forced: bool) -> None:
 def set_thread_cap(threads: int | None) -> None:
     """Use this cap in place of the CPUs that the process may use; None: these CPUs again."""
 
+def kept_scratch() -> int:
+    """The bytes of scratch memory that the calling thread keeps for its next call: at most 64 MiB, otherwise 0."""
+
 def set_l2(bytes: int | None) -> None:
     """The size of a core's second-level cache that divides the work; None: as the system says."""

@@ -65,6 +65,18 @@ def test_unsupported_gradients_run_in_pytorch(kind: str, fallbacks: Fallbacks) -
     assert len(fallbacks.take()) == 1
 
 
+def test_several_gradients_of_a_packed_input_at_once(fallbacks: Fallbacks) -> None:
+    theirs, ours, x = both("LSTM")
+    x.requires_grad_()
+    dh = torch.randn(3, 7, 4, dtype=torch.float64)
+    got, want = (
+        torch.autograd.grad(m(pack_padded_sequence(x, [5, 2]))[0].data, x, dh, is_grads_batched=True)
+        for m in (ours, theirs)
+    )
+    agree(list(got), list(want))
+    assert len(fallbacks.take()) == 1
+
+
 def test_gradients_of_some_results_only(kind: str) -> None:
     theirs, ours, x = both(kind)
     for pick in (

@@ -118,7 +118,7 @@ def _packed(module: Any, packed: PackedSequence, states: list[Tensor], convert: 
     if rows[0] == rows[-1] and len(rows) * rows[0] == len(data):  # equal lengths, as for one sequence: packed is padded
         x = data.reshape(len(rows), rows[0], -1)
     else:
-        x, lengths = _VF._pad_packed_sequence(data, sizes, False, 0.0, -1)
+        x, lengths = _Padded.apply(data, sizes)
     states = _checked_states(module, x, states)
     if order is not None:
         states = [state.index_select(1, order) for state in states]
@@ -130,6 +130,26 @@ def _packed(module: Any, packed: PackedSequence, states: list[Tensor], convert: 
     if back is not None:
         final = [state.index_select(1, back) for state in final]
     return PackedSequence(h, sizes, order, back), _returned(module, final)
+
+
+class _Padded(torch.autograd.Function):
+    """data (rows of all steps, D), sizes (T,) → x (T, N, D), zero past the length of a row, and lengths (N,).
+
+    The gradient of PyTorch's operation is a graph of slices and additions, one for each step; this one is a selection.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, sizes: Tensor) -> Any:
+        ctx.sizes = sizes
+        x, lengths = _VF._pad_packed_sequence(data, sizes, False, 0.0, -1)
+        ctx.mark_non_differentiable(lengths)
+        return x, lengths
+
+    @staticmethod
+    def backward(ctx: Any, dx: Tensor, _: None) -> tuple[Tensor, None]:
+        running = torch.arange(dx.shape[1], device=ctx.sizes.device) < ctx.sizes[:, None]
+        rows = running.flatten().nonzero().squeeze(1).to(dx.device)
+        return dx.reshape(-1, dx.shape[2]).index_select(0, rows), None
 
 
 def _checked_states(module: Any, x: Tensor, states: list[Tensor], unbatched: bool = False) -> list[Tensor]:
@@ -169,11 +189,11 @@ def _layers(
     return _each_layer(module, each, x, states, lengths, weights)
 
 
-# The kernels read weights in an order of their own. In PyTorch's memory the columns of xrnn's matrices are contiguous,
-# so each call transposes them. For a few steps of few rows this takes longer than PyTorch's products, which use the
-# weights as they lie. Measured on two cores, with one thread and with two, at D and H from 256 to 1024: the kernels are
-# as fast for weights of 2 MiB from 12 steps of one row on, and from 6 steps of three rows; in training from 2 steps on.
-# PyTorch's own LSTM reorders the weights for inference too.
+# PyTorch's weights are the transposes of xrnn's. In inference with up to four rows in all steps together, and fewer
+# than four in a step, the kernels read them in place. For more they copy x's weights to another order in each call, and
+# in training all weights for the backward pass. For a few steps this takes longer than PyTorch's products. Measured on
+# two cores at D and H from 256 to 1024: the kernels are as fast for weights of 2 MiB from 12 steps of one row on, and
+# from 6 steps of three rows; in training from 2 steps on. PyTorch's own LSTM reorders the weights for inference too.
 _WIDE: Final = 2 << 20
 _FEW_ROWS: Final = 4
 
@@ -183,8 +203,11 @@ def _check_repays_packing(module: Any, x: Tensor, weights: list[Tensor]) -> None
     T, N, _ = x.shape
     if T >= 12 or N > _FEW_ROWS or weights[0].nbytes + weights[1].nbytes < _WIDE or x.device.type != "cpu":
         return
+    if mode_of(module) not in ("RNN_TANH", "RNN_RELU", "GRU"):
+        return
     trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *weights))
-    if mode_of(module) in ("RNN_TANH", "RNN_RELU", "GRU") and (2 if trains else 12 if N == 1 else 6) > T:
+    in_place = T * N <= _FEW_ROWS and N < _FEW_ROWS
+    if T < 2 if trains else not in_place and (T < 6 or N == 1):
         raise Slower("few steps of wide weights are faster there; accelerate(model, freeze=True) is for inference")
 
 

@@ -9,6 +9,7 @@
 #include "../kernels/partition.h"
 #include "../kernels/threads/job.h"
 #include "../kernels/threads/parallel.h"
+#include "../kernels/threads/scratch.h"
 
 namespace nb = nanobind;
 using namespace xrnn;
@@ -43,6 +44,7 @@ void define(nb::module_& m) {
     m.def("force_partition", force_partition);
     m.def("force_products", [](bool forced) { products_forced = forced; });
     m.def("set_thread_cap", [](std::optional<int> n) { set_thread_cap(n.value_or(0)); }, nb::arg("threads").none());
+    m.def("kept_scratch", kept_scratch);
     m.def("set_l2", [](std::optional<int64_t> bytes) { set_l2(bytes.value_or(0)); }, nb::arg("bytes").none());
 }
 

@@ -18,9 +18,11 @@
 //                  one head, h not in strips, not by     barrier (chains.h)
 //                  tiles
 //   prepacked      Forward::packed, if it suits()        this pass does not pack
-//   in strips      project_first, and one or two rows    Wx, Wh or both are read in the user's matrix (strip.h), not
-//                  for few steps: suits_strips; Wh of    packed; threads exchange sums at one more barrier
-//                  one head only
+//   in strips      project_first, and one or two rows,   Wx, Wh or both are read in the user's matrix (strip.h), not
+//                  or up to four if the columns of the   packed; threads exchange sums at one more barrier
+//                  weights are contiguous, for few
+//                  steps: suits_strips; Wh of one head
+//                  only
 //   heads          Sequence::heads                       a panel that spans several heads is split at their
 //                                                        boundaries; each piece sums over the units of its own
 //                                                        head
@@ -308,16 +310,19 @@ struct ForwardPass {
         return steps;
     }
 
-    // Over all steps x has one or two rows: the rows of one step, or one row at two steps. In both cases they are
-    // neighbours in memory.
+    // If my rows are all rows, those of several steps are neighbours in memory.
     void project_in_strips(const Share<S>& mine, int64_t begin, int64_t steps, StopPoll& poll) const {
-        const auto output = [&](int64_t c) {
-            const int64_t r = c / sequence.H, unit = c - r * sequence.H, units = panels.padded();
-            S* const out = xz + mine.first * xz_row() + r * units + unit;
-            return StripOutput<S>{bias + gates.from_x[r] * units + unit, 0, out, xz_row(), sequence.H - unit};
-        };
-        multiply_in_strips(Wx, mine, x_order, sequence.x + (begin * sequence.N + mine.first) * sequence.D, sequence.D,
-                           steps * (mine.end - mine.first), 0, poll, output);
+        const int64_t N = sequence.N, rows = mine.end - mine.first;
+        const int64_t passes = rows == N ? 1 : steps, together = rows == N ? steps * N : rows;
+        for (int64_t s = 0; s < passes; ++s) {
+            const auto output = [&](int64_t c) {
+                const int64_t r = c / sequence.H, unit = c - r * sequence.H, units = panels.padded();
+                S* const out = xz + (s * N + mine.first) * xz_row() + r * units + unit;
+                return StripOutput<S>{bias + gates.from_x[r] * units + unit, 0, out, xz_row(), sequence.H - unit};
+            };
+            multiply_in_strips(Wx, mine, x_order, sequence.x + ((begin + s) * N + mine.first) * sequence.D, sequence.D,
+                               together, 0, poll, output);
+        }
     }
 
     // x of my rows in some steps; the rows of two steps lie N · x_length apart.

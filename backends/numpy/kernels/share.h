@@ -130,7 +130,8 @@ void multiply_in_strips(const Weights<S>& weights, const Share<S>& mine, Order o
     for (int64_t i = 0; i < strips.count; ++i) {
         const int64_t p = t % 2 ? strips.count - 1 - i : i, column = first + strips.begin(p);
         if (poll.stops(rows * weights.K * strips.valid(p))) return;
-        run_strip<S>(order, a, a_row, rows, weights.matrix.data + column, weights.matrix.row, weights.K,
+        const auto& matrix = weights.matrix;
+        run_strip<S>(order, a, a_row, rows, matrix.data + column * matrix.col, matrix.row, matrix.col, weights.K,
                      strips.valid(p), [&](int64_t c) { return output(column + c); });
     }
 }

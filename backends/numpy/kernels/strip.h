@@ -10,14 +10,21 @@
 // A large NumPy array usually starts 16 bytes past a multiple of 64, and a vector that crosses two cache lines takes
 // longer to load. So if the length of b's rows is a multiple of the vector width, a strip reads aligned vectors. Only the
 // first and the last vector are not aligned, and they overlap their neighbours.
+//
+// If the columns of b are contiguous, as in the transposed weights of PyTorch, `multiply_columns` computes the same
+// sums.
 #pragma once
 
 #include "tile.h"
+#include "transpose.h"
 
 namespace {
 
 // Vectors of the widest strip: 4 KiB of a row of b, and as much of each row of sums.
 constexpr int STRIP = 4096 / VECTOR_BYTES;
+
+// Rows that are multiplied by contiguous columns at a time. They share the transposing of these columns.
+constexpr int MOST_ROWS_OF_COLUMNS = 4;
 
 // The destination of some columns of a strip. Columns of different gates may have different destinations.
 template <class S>
@@ -99,36 +106,141 @@ struct Strip {
     }
 };
 
+// f(column, destination, columns) for each destination of the columns [begin, end).
+template <class S, class Output, class F>
+XRNN_INLINE void each_output(const Output& output, int64_t begin, int64_t end, F f) {
+    for (int64_t c = begin, n; c < end; c += n) {
+        const StripOutput<S> to = output(c);
+        n = to.columns < end - c ? to.columns : end - c;
+        f(c, to, n);
+    }
+}
+
+// totals = start of the columns [begin, end); column `begin` is totals[…][0].
+template <int MR, class S, int64_t ROW, class Output>
+void read_starts(S (&totals)[MR][ROW], const Output& output, int64_t begin, int64_t end) {
+    each_output<S>(output, begin, end, [&](int64_t c, const StripOutput<S>& to, int64_t n) {
+        for (int m = 0; m < MR; ++m)
+            __builtin_memcpy(totals[m] + c - begin, to.start + m * to.start_row, n * sizeof(S));
+    });
+}
+
+// The destinations of these columns = totals.
+template <int MR, class S, int64_t ROW, class Output>
+void write_totals(const S (&totals)[MR][ROW], const Output& output, int64_t begin, int64_t end) {
+    each_output<S>(output, begin, end, [&](int64_t c, const StripOutput<S>& to, int64_t n) {
+        for (int m = 0; m < MR; ++m) __builtin_memcpy(to.out + m * to.out_row, totals[m] + c - begin, n * sizeof(S));
+    });
+}
+
 // a (MR, K) @ b (K, width), K > 0; `output(c)` is the StripOutput of column c.
 template <class S, int MR, int U, class Output>
 void strip(Order order, const S* a, int64_t a_row, const S* b, int64_t b_row, int64_t K, int64_t width,
            const Output& output) {
     Strip<S, MR, U> strip(width, b, b_row);
-    // f(its columns of totals, the destination, the row, the bytes) for each row and destination.
-    const auto each = [&](auto f) {
-        for (int64_t c = 0, n; c < width; c += n) {
-            const StripOutput<S> to = output(c);
-            n = to.columns < width - c ? to.columns : width - c;
-            for (int m = 0; m < MR; ++m) f(strip.totals[m] + c, to, m, n * sizeof(S));
-        }
-    };
-    each([](S* totals, const StripOutput<S>& to, int m, size_t bytes) {
-        __builtin_memcpy(totals, to.start + m * to.start_row, bytes);
-    });
+    read_starts<MR>(strip.totals, output, 0, width);
     for (int64_t begin = 0; begin < K; begin += order.chain)
         strip.add_chain(a + begin, a_row, b + begin * b_row, b_row, K - begin < order.chain ? K - begin : order.chain);
-    each([](const S* totals, const StripOutput<S>& to, int m, size_t bytes) {
-        __builtin_memcpy(to.out + m * to.out_row, totals, bytes);
-    });
+    write_totals<MR>(strip.totals, output, 0, width);
 }
 
-// The same for one row or two.
+// The same for a matrix whose columns are contiguous and lie b_col apart, as those of PyTorch's weights. Squares of W × W
+// elements are transposed in registers before each use. This takes about as long as reading them from the third level
+// of the cache; packing them would also write them there. Two squares at a time, because the sums of one wait for the
+// term before.
+template <class S, int MR, int U>
+struct ColumnSums {
+    static constexpr int W = Simd<S>::LANES, SQUARES = 2;
+    const S* const a;
+    const int64_t a_row;
+    Vec<S> sums[SQUARES][U][MR];
+
+    // sums += the first `terms` terms of a @ W columns, which begin at b.
+    template <bool WHOLE>
+    XRNN_INLINE void add_square(Vec<S> (&sums)[U][MR], int64_t k, const S* b, int64_t b_col, int terms) {
+        Vec<S> square[W];
+        if constexpr (WHOLE) {
+            load_transposed<S>(b + k, b_col, square);
+        } else {
+            for (int i = 0; i < W; ++i) square[i] = load_part<S>(b + i * b_col + k, terms);
+            transpose<S>(square);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i)
+            if (WHOLE || i < terms)
+#pragma GCC unroll 4
+                for (int m = 0; m < MR; ++m)
+                    sums[i % U][m] = multiply_add(broadcast<S>(a[m * a_row + k + i]), square[i], sums[i % U][m]);
+    }
+
+    // totals (MR, G · W) += a @ G · W columns, in chains
+    template <int G, int64_t ROW>
+    void add(S (&totals)[MR][ROW], Order order, const S* b, int64_t b_col, int64_t K) {
+        for (int64_t begin = 0; begin < K; begin += order.chain) {
+            const int64_t end = K - begin < order.chain ? K : begin + order.chain;
+            for (auto& of_square : sums)
+                for (auto& partial : of_square)
+                    for (auto& sum : partial) sum = Vec<S>{};
+            int64_t k = begin;
+            for (; k + W <= end; k += W)
+#pragma GCC unroll 2
+                for (int g = 0; g < G; ++g) add_square<true>(sums[g], k, b + g * W * b_col, b_col, W);
+            for (int g = 0; g < G && k < end; ++g)
+                add_square<false>(sums[g], k, b + g * W * b_col, b_col, int(end - k));
+            for (int g = 0; g < G; ++g)
+                for (int m = 0; m < MR; ++m) {
+                    Vec<S> sum = sums[g][0][m];
+                    if constexpr (U == 2) sum += sums[g][1][m];
+                    store<S>(totals[m] + g * W, load<S>(totals[m] + g * W) + sum);
+                }
+        }
+    }
+};
+
+// a (MR, K) @ b (K, width), K > 0, width ≥ W
+template <class S, int MR, int U, class Output>
+void multiply_columns(Order order, const S* a, int64_t a_row, const S* b, int64_t b_col, int64_t K, int64_t width,
+                      const Output& output) {
+    constexpr int W = Simd<S>::LANES, SQUARES = ColumnSums<S, MR, U>::SQUARES;
+    ColumnSums<S, MR, U> sums{a, a_row, {}};
+    alignas(64) S totals[MR][int64_t(SQUARES * W)];
+    for (int64_t c = 0; c < width;) {
+        const bool whole = width - c >= SQUARES * W;
+        const int64_t begin = whole || width - c >= W ? c : width - W, end = whole ? c + SQUARES * W : begin + W;
+        read_starts<MR>(totals, output, begin, end);
+        if (whole)
+            sums.template add<SQUARES>(totals, order, b + begin * b_col, b_col, K);
+        else
+            sums.template add<1>(totals, order, b + begin * b_col, b_col, K);
+        write_totals<MR>(totals, output, begin, end);
+        c = end;
+    }
+}
+
+// The same for MR rows of `multiply_columns`.
+template <class S, int MR, class Output>
+XRNN_INLINE void run_columns(Order order, const S* a, int64_t a_row, const S* b, int64_t b_col, int64_t K,
+                             int64_t width, const Output& output) {
+    const auto run = order.partials == 2 ? multiply_columns<S, MR, 2, Output> : multiply_columns<S, MR, 1, Output>;
+    run(order, a, a_row, b, b_col, K, width, output);
+}
+
+// a (rows, K) @ b (K, width) for up to FEW_ROWS rows, or if columns are contiguous, MOST_ROWS_OF_COLUMNS.
 template <class S, class Output>
-void run_strip(Order order, const S* a, int64_t a_row, int64_t rows, const S* b, int64_t b_row, int64_t K,
-               int64_t width, const Output& output) {
-    const auto run = order.partials == 2 ? (rows == 1 ? strip<S, 1, 2, Output> : strip<S, 2, 2, Output>)
-                                         : (rows == 1 ? strip<S, 1, 1, Output> : strip<S, 2, 1, Output>);
-    if (rows > 0) run(order, a, a_row, b, b_row, K, width, output);
+void run_strip(Order order, const S* a, int64_t a_row, int64_t rows, const S* b, int64_t b_row, int64_t b_col,
+               int64_t K, int64_t width, const Output& output) {
+    if (b_col == 1) {
+        const auto run = order.partials == 2 ? (rows == 1 ? strip<S, 1, 2, Output> : strip<S, 2, 2, Output>)
+                                             : (rows == 1 ? strip<S, 1, 1, Output> : strip<S, 2, 1, Output>);
+        if (rows > 0) run(order, a, a_row, b, b_row, K, width, output);
+        return;
+    }
+    switch (rows) {
+        case 1: return run_columns<S, 1>(order, a, a_row, b, b_col, K, width, output);
+        case 2: return run_columns<S, 2>(order, a, a_row, b, b_col, K, width, output);
+        case 3: return run_columns<S, 3>(order, a, a_row, b, b_col, K, width, output);
+        case 4: return run_columns<S, 4>(order, a, a_row, b, b_col, K, width, output);
+    }
 }
 
 }  // namespace

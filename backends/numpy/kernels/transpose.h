@@ -36,13 +36,47 @@ XRNN_INLINE void exchange(Vec<S>& a, Vec<S>& b, Lanes<j...>) {
     a = upper;
 }
 
-template <class S, int d = 1>
+// The rounds d to END / 2.
+template <class S, int d = 1, int END = Simd<S>::LANES>
 XRNN_INLINE void transpose(Vec<S> (&rows)[Simd<S>::LANES]) {
     constexpr int W = Simd<S>::LANES;
 #pragma GCC unroll 16
     for (int i = 0; i < W; ++i)
         if (!(i & d)) exchange<S, d>(rows[i], rows[i + d], typename LanesBelow<W>::Type());
-    if constexpr (2 * d < W) transpose<S, 2 * d>(rows);
+    if constexpr (2 * d < END) transpose<S, 2 * d, END>(rows);
+}
+
+// Half a vector.
+template <class S>
+struct Half {
+    typedef S V __attribute__((vector_size(VECTOR_BYTES / 2)));
+    typedef S Unaligned __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(S)), may_alias));
+};
+
+template <class S, int... j>
+XRNN_INLINE Vec<S> load_halves(const S* lower, const S* upper, Lanes<j...>) {
+    const typename Half<S>::V l = *reinterpret_cast<const typename Half<S>::Unaligned*>(lower),
+                              u = *reinterpret_cast<const typename Half<S>::Unaligned*>(upper);
+    return __builtin_shufflevector(l, u, j...);
+}
+
+// The transpose of the W rows that begin at p and lie `next` apart. The loads do the round d = W / 2: a load into half
+// of a register does not need the port of the shuffles, which are the slowest part.
+template <class S>
+XRNN_INLINE void load_transposed(const S* p, int64_t next, Vec<S> (&rows)[Simd<S>::LANES]) {
+    constexpr int W = Simd<S>::LANES, H = W / 2;
+    if constexpr (W < 4) {
+        for (int i = 0; i < W; ++i) rows[i] = load<S>(p + i * next);
+        return transpose<S>(rows);
+    } else {
+#pragma GCC unroll 8
+        for (int i = 0; i < H; ++i) {
+            const S *const upper = p + i * next, *const lower = upper + H * next;
+            rows[i] = load_halves(upper, lower, typename LanesBelow<W>::Type());
+            rows[i + H] = load_halves(upper + H, lower + H, typename LanesBelow<W>::Type());
+        }
+        transpose<S, 1, H>(rows);
+    }
 }
 
 #else  // lane by lane

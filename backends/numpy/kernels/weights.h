@@ -128,13 +128,13 @@ void copy_columns(const S* from, int64_t from_col, int64_t K, int valid, int wid
                 next = TALL;
             }
             Vec<P> square[W];
+            if constexpr (IS_PAIR<P>) {
 #pragma GCC unroll 16
-            for (int i = 0; i < W; ++i, p += next)
-                if constexpr (IS_PAIR<P>)
-                    square[i] = pairs_along(load<S>(p), load<S>(p + W));
-                else
-                    square[i] = load<S>(p);
-            transpose<P>(square);
+                for (int i = 0; i < W; ++i, p += next) square[i] = pairs_along(load<S>(p), load<S>(p + W));
+                transpose<P>(square);
+            } else {
+                load_transposed<S>(p, next, square);
+            }
 #pragma GCC unroll 16
             for (int i = 0; i < W; ++i)
                 if (i * TERMS<P> < rows) store<P>(to + (k / TERMS<P> + i) * width + c, square[i]);
@@ -222,7 +222,7 @@ struct Use {
 enum class Reading {
     PACKED,      // `pack` copies all panels before their use, and add_to reads the copies
     IN_PLACE,    // add_to reads panels of whole vectors in the user's matrix; only the others are packed
-    IN_STRIPS,   // multiply_in_strips reads the user's matrix
+    IN_STRIPS,   // multiply_in_strips reads the user's matrix, in strips, or in columns if these are contiguous
     ONE_BY_ONE,  // the pass packs each panel right before its use, by copy_panel
 };
 
@@ -302,23 +302,28 @@ struct Weights : GateMatrix<Sum<P>> {
           packed(static_cast<P*>(packed)) {}
 
     static Reading choose_reading(const From& from, Use use) {
-        if (!IS_PAIR<P> && from.matrix.col == 1) {
-            if (use.may_strip && suits_strips(from, use)) return Reading::IN_STRIPS;
-            if (suits_reading_in_place(from, use)) return Reading::IN_PLACE;
-        }
+        const bool in_rows = from.matrix.col == 1, in_columns = !in_rows && from.matrix.row == 1;
+        if (!IS_PAIR<P> && (in_rows || in_columns) && use.may_strip && suits_strips(from, use))
+            return Reading::IN_STRIPS;
+        if (!IS_PAIR<P> && in_rows && suits_reading_in_place(from, use)) return Reading::IN_PLACE;
         return use.single_use ? Reading::ONE_BY_ONE : Reading::PACKED;
     }
 
     // Strips save the packing; packed panels save a part of every pass. They save most if they fit the cores' own
-    // caches, and least with several gates and aligned rows, because strips read these fast. Measured on two cores at H
-    // from 256 to 1024.
+    // caches, and least with several gates and aligned rows, because strips read these fast. Columns are transposed at
+    // each step, so packing them pays earlier. Measured on two cores at H from 256 to 1024.
     static bool suits_strips(const From& from, Use use) {
-        constexpr int64_t FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, NARROWEST = 16;
+        constexpr int64_t FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, FEW_IF_WIDE_COLUMNS = 9, FEW_OF_ROWS = 4;
+        constexpr int NARROWEST = 16;
         const Panels<S>& panels = from.panels;
-        if (use.rows > FEW_ROWS || from.heads.count > 1 || from.part_rows == 0 || panels.vectors < NARROWEST ||
+        const bool in_columns = from.matrix.col != 1;
+        const int most_rows = in_columns ? MOST_ROWS_OF_COLUMNS : FEW_ROWS;
+        if (use.rows > most_rows || from.heads.count > 1 || from.part_rows == 0 || panels.vectors < NARROWEST ||
             panels.valid(panels.count - 1) < W)
             return false;
+        if (use.rows > FEW_ROWS) return use.passes < FEW_OF_ROWS;
         if (!is_wide<S>(use.rows, from.part_rows, from.gates * panels.columns)) return use.passes < FEW_PASSES;
+        if (in_columns) return use.passes < FEW_IF_WIDE_COLUMNS;
         return use.passes < (from.gates == 1 || from.matrix.row % W ? FEW_IF_WIDE : FEW_IF_WIDE_GATES);
     }
 

@@ -231,6 +231,6 @@ def test_which_calls_keep_the_gil() -> None:
 
     for brief in (forward(1, 1, 64), forward(0, 1, 64), backward(1, 64), backward(0, 64), affine(1, 64), affine(0, 64)):
         assert not runs_meanwhile(brief, int)
-    for long in (forward(20, 16, 64), forward(0, 1, 1024), backward(16, 256), backward(0, 1024), affine(64, 1024)):
+    for long in (forward(20, 16, 64), forward(0, 5, 1024), backward(16, 256), backward(0, 1024), affine(64, 1024)):
         assert runs_meanwhile(long, int)
     assert runs_meanwhile(affine(0, 100_000), int)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
@@ -114,10 +116,14 @@ def test_a_step_with_rows_of_weights_pages_apart(level: str, rows: int) -> None:
             assert_array_equal(got, want[name], err_msg=name)
 
 
-@pytest.mark.parametrize(("sizes", "lengths"), [((5, 3, 6, 21), "ragged"), ((2, 1, 6, 256), None)])
+@pytest.mark.parametrize(
+    ("sizes", "lengths"),
+    [((5, 3, 6, 21), "ragged"), ((2, 1, 6, 256), None), ((1, 2, 300, 263), None), ((3, 3, 7, 256), None)],
+)
 @pytest.mark.parametrize("cell", FUSED_CELLS)
 def test_any_strides_and_order(level: str, cell: str, sizes: tuple[int, int, int, int], lengths: str | None) -> None:
-    """At the second size, weights in C order are read in strips, all others in packed panels."""
+    """At the first size, all weights are packed. At the second and third, weights in C order are read in strips, and
+    weights in Fortran order, as PyTorch's, in columns; at the fourth only the latter. All others are packed."""
     options: dict[str, Any] = {"sizes": sizes, "dtype": "float32", "lengths": lengths}
     options["add"] = True
     expected = results(problem(cell, **options))
@@ -144,6 +150,38 @@ def test_gradients_in_the_other_order_have_the_same_bits(
             got = results(p, order="F", left_out=False)
         for key, value in expected.items():
             assert_array_equal(got[key], value, err_msg=f"{key}, {threads} threads")
+
+
+@pytest.mark.parametrize(
+    ("level", "cell", "sizes"),
+    thin(LEVELS, FUSED_CELLS, [(2, 2, 9, 256), (1, 4, 21, 263), (4, 1, 300, 256), (3, 3, 7, 257)]),
+    indirect=["level"],
+)
+def test_columns_give_the_same_bits_however_divided(level: str, cell: str, sizes: tuple[int, int, int, int]) -> None:
+    """Weights in PyTorch's order: up to four rows over a few steps read them in place."""
+    p = problem(cell, sizes, "float32", layouts=["Fortran"] * 8)
+    check(p)
+    check_same_bits(partial(results, p, left_out=False), 1, 11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
+def test_contiguous_columns_are_read_in_place(level: str, dtype: str) -> None:
+    """A call that packs Wh keeps scratch memory for at least the copy. Strided weights are always packed, and give the
+    same bits. Contiguous ones are packed too for five rows, or many steps."""
+    few = [(1, 1), (5, 2), (3, 3), (3, 4)]
+    for cell, (T, N) in itertools.product(("rnn", "lstm", "gru"), [*few, (30, 1), (4, 4), (3, 5)]):
+        states, kept = [], []
+        for layout in ("Fortran", "strided"):
+            run = Run(problem(cell, (T, N, 21, 271), dtype, layouts=[layout] * 8), get_backend("numpy"))
+            # The result depends on the division among threads. A new thread has no scratch memory yet.
+            with divided(1, "rows", True), ThreadPoolExecutor(1) as thread:
+                states.append(thread.submit(run.forward, training=False).result().states)
+                kept.append(thread.submit(kernels.kept_scratch).result() / run.inputs.Wh.nbytes)
+        for got, want in zip(*states, strict=True):
+            assert_array_equal(got, want)
+        assert kept[1] > 1
+        assert kept[0] < 0.5 if (T, N) in few else kept[0] > 1, (cell, T, N, kept)
 
 
 def test_a_length_outside_its_range_counts_as_the_nearer_end() -> None:

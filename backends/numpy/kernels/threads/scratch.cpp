@@ -68,6 +68,8 @@ void trim_scratch() {
     if (memory.size > MOST_KEPT) memory.clear();
 }
 
+size_t kept_scratch() { return memory.size; }
+
 ScratchSetAside::ScratchSetAside() : data(memory.data), size(memory.size) { memory.data = nullptr, memory.size = 0; }
 
 ScratchSetAside::~ScratchSetAside() {

@@ -20,6 +20,9 @@ void* scratch(size_t bytes);
 // the arithmetic of a small one; large memory is released.
 void trim_scratch();
 
+// Bytes that the calling thread keeps for the next operation. For tests.
+size_t kept_scratch();
+
 // While this object lives, `scratch` gives other memory. For a signal handler that runs operations in the middle of
 // one.
 class ScratchSetAside {
