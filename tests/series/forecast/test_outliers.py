@@ -13,7 +13,7 @@ from tests.series.forecast.tiny import forecast_of, series, settings_of
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.series.forecast.fit import backtest
-from xrnn.series.forecast.outliers import find_outliers, rows_of_new_level
+from xrnn.series.forecast.outliers import find_outliers, rows_of_new_level, unit_change
 from xrnn.series.forecast.series import mase_divisor
 from xrnn.typing import HostArray
 
@@ -98,7 +98,7 @@ def test_one_bad_value_hardly_changes_a_forecast_of_real_data(name: str, column:
     assert max(after) < 2 * before
 
 
-@pytest.mark.filterwarnings("ignore:.*(counts little|a new level)")
+@pytest.mark.filterwarnings("ignore:.*(counts little|a new level|are about 100 times)")
 @pytest.mark.usefixtures("medians_only")
 @pytest.mark.parametrize("rows", [2, 4])
 def test_a_new_level_of_one_series_hardly_changes_the_forecast_of_another(rows: int) -> None:
@@ -273,6 +273,87 @@ def test_bad_last_rows_or_a_new_level_are_followed_with_intervals_that_reach_to_
     assert (highest >= 0.8 * np.maximum(before, median)).all()
 
 
+@pytest.mark.parametrize("factor", [1000, 100, 10, 0.1, 0.01, 0.001])
+def test_four_to_twelve_last_rows_in_another_unit_are_found(factor: float) -> None:
+    t = np.arange(96)
+    for seed in range(88_000, 88_004):
+        rng = np.random.default_rng(seed)
+        year = 200 + 0.5 * t + 30 * np.sin(2 * np.pi * t / 12) + 8 * rng.standard_normal(96)
+        growth = 100 * 1.02**t * np.exp(0.02 * rng.standard_normal(96))
+        growth[40] *= 10  # a typing error does not hide the change
+        days = simulated("days", seed)
+        closed_on_sundays = np.where(np.arange(len(days)) % 7 == 6, 0.0, days)
+        cases = [(year, 12), (year[:24], 12), (growth, 1), (closed_on_sundays, 7), (days, 7)]
+        for values, season in cases:
+            assert unit_change(values, season) is None
+            for count in (4, 5, 8, 12):
+                rows = np.flatnonzero(values)[-count:]
+                changed = values.copy()
+                changed[rows[0] :] *= factor
+                found = unit_change(changed, season)
+                assert found
+                assert found[0] == rows[0]
+                assert found[1] == pytest.approx(factor)
+            changed[-2:] = values[-2:]
+            assert unit_change(changed, season) is None  # the unit before comes again
+
+
+def test_levels_growth_promotions_and_intermittent_demand_are_no_change_of_unit() -> None:
+    t = np.arange(100)
+    for seed in range(89_000, 89_020):
+        rng = np.random.default_rng(seed)
+        noise = rng.standard_normal(100)
+        shop = 100 * np.exp(0.03 * noise)
+        for level in (0.02, 0.05, 0.2, 0.5, 1.5, 3, 6, 16, 50):
+            assert unit_change(np.where(t >= 93, level * shop, shop), 1) is None
+        december = np.where(t % 12 == 11, 10 * shop, shop)
+        for end in (95, 96, 100):
+            assert unit_change(december[:end], 12) is None
+        assert unit_change(np.where(t % 20 >= 14, 10 * shop, shop), 1) is None  # promotions of six rows
+        assert unit_change(np.exp(0.3 * noise.cumsum()), 1) is None
+        assert unit_change(np.append(shop[:80], 100 * 1.5 ** t[:12]), 1) is None
+        assert unit_change(np.where(rng.random(100) < 0.2, rng.lognormal(2, 0.7, 100), 0.0), 1) is None
+        assert unit_change(rng.poisson(2, 100) + 0.0, 1) is None
+
+
+@pytest.mark.parametrize(("count", "factor"), [(4, 10), (8, 1000), (12, 0.01)])
+def test_a_forecast_after_a_change_of_unit_has_the_new_unit(count: int, factor: float) -> None:
+    """All quantiles, those of `predict` and those of a cutoff, are the multiples of those in one unit."""
+    t = np.arange(96)
+    values = 200 + 0.5 * t + 30 * np.sin(2 * np.pi * t / 12) + 8 * np.random.default_rng(90_000).standard_normal(96)
+    changed = values.copy()
+    changed[-count:] *= factor
+    same, forecaster = (Forecaster(horizon=F, season=12) for _ in range(2))
+    expected = same.fit([values]).predict_quantiles()
+    line = f"the last {count} values, from row {97 - count} on, are about "
+    with pytest.warns(UserWarning, match=line):
+        forecaster.fit([changed])
+    np.testing.assert_allclose(forecaster.predict_quantiles(), factor * expected, rtol=1e-6)
+    with pytest.warns(UserWarning, match=line):
+        new = same.predict_quantiles([changed])
+    np.testing.assert_allclose(new, factor * expected, rtol=1e-6)
+    with pytest.warns(UserWarning, match=f"(wider intervals|the last {count} values, from row {31 - count} on)"):
+        assert same.predict_quantiles([changed[-30:]])[0, :, 1].mean() == pytest.approx(factor * 240, rel=0.1)
+
+
+@pytest.mark.parametrize("later", [0, 3, 8, 14])
+def test_the_backtest_is_in_the_unit_that_each_forecast_can_know(later: int) -> None:
+    """No forecast can know a change after its origin. One before its origin is followed, also after twelve rows.
+
+    later   the number of rows after the first twelve in the new unit
+    """
+    values = 100 + np.random.default_rng(91_000).standard_normal(100)
+    (plain,) = backtest([series(values)], settings_of(horizon=4, season=1))
+    values[88 - later :] *= 1000
+    (test,) = backtest([series(values)], settings_of(horizon=4, season=1))
+    if later == 0:
+        assert test.scores["model"]["mase"] == pytest.approx(plain.scores["model"]["mase"])
+    medians = {origin: forecast[0, 1] for origin, forecast in zip(test.origins, test.forecasts, strict=True)}
+    unit = 1 if later == 0 else 1000
+    assert medians[96] == pytest.approx(100 * unit, rel=0.1)
+    assert medians[95] == pytest.approx(100 * unit, rel=0.1)
+
+
 def test_which_last_rows_may_be_a_new_level() -> None:
     for seed in range(20):
         values = simulated("trend", 81_000 + seed)
@@ -308,7 +389,7 @@ def test_bad_values_before_the_last_good_row_are_outliers(after: int) -> None:
 
 def test_a_forecast_of_values_with_far_last_rows_stays_near_their_range() -> None:
     values = simulated("days", 83_000)
-    values[-5:] *= 1000
+    values[-5:] *= 500  # no change of unit
     values[40] = 0  # no logarithms
     forecast = Forecaster(horizon=30, season=7).fit([values]).predict()
     assert forecast.max() < 3 * values.max()

@@ -75,13 +75,27 @@ def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
             more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
             shown = "; ".join(found[:_MOST_NAMED])
             lines.append(f"{printable(one.name)}: far from the values around it, and counts little: {shown}{more}")
-        if new_level := one.left_out.new_level:
+        _, new_level, factor = one.left_out
+        if factor != 1:
+            lines.append(_change_of_unit(one))
+        elif new_level:
             shown = "; ".join(_outlier(one, row, expected) for row, expected in new_level.items())
             lines.append(
                 f"{printable(one.name)}: the last values may be errors or a new level, so the forecast follows them, "
                 f"and its intervals reach to the level before: {shown}; correct them if they are errors"
             )
     return lines
+
+
+def _change_of_unit(one: OneSeries) -> str:
+    _, rows, factor = one.left_out
+    times = f"{factor:g} times" if factor > 1 else f"1/{1 / factor:.0f} of"
+    convert = f"divides them by {factor:g}" if factor > 1 else f"multiplies them by {1 / factor:.0f}"
+    return (
+        f"{printable(one.name)}: the last {len(rows)} values, from {_place(one, min(rows))} on, are about {times} "
+        f"those before. The fit {convert}, and the forecast is of their size; if the unit has changed, give all rows "
+        "in one unit"
+    )
 
 
 def _outlier(one: OneSeries, row: int, expected: float) -> str:
@@ -131,7 +145,8 @@ class Forecaster(Estimator):
     `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only
     some are, their forecasts repeat their last values, and a warning names them. A single value that is far from all
     around it counts little, and a warning names it. So it does with two or three last values, which may be errors
-    or a new level: the forecast follows them.
+    or a new level: the forecast follows them. A warning also says if the last values are 10, 100 or 1000 times those
+    before, or a share of them, as after a change of unit: the forecast has their unit.
     """
 
     horizon: int = 12

@@ -24,6 +24,7 @@ from xrnn.series.forecast.series import (
     Settings,
     Setup,
     fill,
+    in_one_unit,
 )
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.one_series import Series, check_same
@@ -79,7 +80,8 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
     part, with logarithms and a calendar if they help; the share of exponential smoothing; the intervals; the recurrent
     part.
 
-    held_out   True: the last fifth is left out, at least a horizon
+    held_out   True: the last fifth is left out, at least a horizon. The last rows may be in another unit, which no
+               forecast can know: they are then converted
 
     Raises DataError.
     """
@@ -91,6 +93,8 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
     cuts = [max(n - max(settings.horizon, round(_TEST_SHARE * n)), 0) for n in rows]
     setup = _sizes(series, rows, cuts, step, settings)
     series = [as_fitted(one, setup, f"{printable(longest.name)} has") for one in series]
+    if held_out:
+        series = [in_one_unit(one, setup.season) for one in series]
     ends = cuts if held_out else rows
     prepared = [PreparedSeries(one, setup, end) for one, end in zip(series, ends, strict=True)]
     if all(one.flawed for one in prepared):
@@ -403,6 +407,7 @@ def _relative_errors(one: PreparedSeries, start: int, origin: int, model: Model)
     """The errors (F,) of a forecast from the rows from `start` to `origin`, in widths; NaN if it is naive."""
     end = origin + model.horizon
     values = one.given.values[start:end].copy()
+    values[:, 0] = one.same_unit[start:end]
     values[origin - start :, 0] = np.nan
     times = one.given.times and one.given.times[start : end + model.horizon]  # as in `as_fitted`
     part = OneSeries(replace(one.given, values=values, times=times), model)
@@ -410,7 +415,7 @@ def _relative_errors(one: PreparedSeries, start: int, origin: int, model: Model)
         return np.full(model.horizon, np.nan)
     at = np.array([part.cut])
     forecast = part.plain(at)[0] + part.ahead(part.effect, at)[0]
-    actual = part.scaled(one.target[origin:end])
+    actual = part.scaled(one.same_unit[origin:end])
     return np.abs(actual - forecast) / part.width(at)[0]
 
 

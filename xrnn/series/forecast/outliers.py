@@ -1,6 +1,7 @@
 """Outliers: single values, or two or three in a row, that are far from all values to which they could belong.
 
-Two or three such rows at the end may be errors or a new level: `rows_of_new_level`.
+Two or three such rows at the end may be errors or a new level: `rows_of_new_level`. Four to twelve may be in another
+unit: `unit_change`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ _ZERO_RATIO: Final = 0.4  # of each other value to their median: in such a serie
 _REGULAR_ROWS: Final = 4  # at most, by which the longest distance of peaks that come again exceeds the shortest one
 _REGULAR_RATIO: Final = 1.25  # of these distances, at most
 _REPEATS: Final = 3  # of the search for typing errors, each without those found before
+_ROWS_OF_UNIT: Final = (4, 12)  # at least and at most, in another unit
+_LARGEST_POWER: Final = 3  # of ten, between two units
+_SUDDEN: Final = 2.0  # times any other change
+_NEAR_LEVELS: Final = (1.15, 1.5)  # ratios of two levels: at most the first, or up to the second if values change much
+_ROWS_OF_LEVEL: Final = 6  # at most
 _LEAST_RUN: Final = 4  # equal rows of each level of a series whose level changes seldom
 
 
@@ -32,16 +38,19 @@ class LeftOut(NamedTuple):
     """The value that is expected in place of each row that the fit leaves out, by this row.
 
     outliers    see `find_outliers`
-    new_level   see `rows_of_new_level`
+    new_level   see `rows_of_new_level`. After a change of unit, the rows in the new unit, with their values in the old
+                one: the fit uses these values instead of leaving the rows out
+    factor      the old unit divided by the new one, see `unit_change`; 1 without a change
     """
 
     outliers: dict[int, float]
     new_level: dict[int, float]
+    factor: float = 1.0
 
     @property
     def all(self) -> dict[int, float]:
         """Of both kinds."""
-        return self.outliers | self.new_level
+        return self.outliers | (self.new_level if self.factor == 1 else {})
 
 
 def find_outliers(values: HostArray, season: int) -> dict[int, float]:
@@ -99,6 +108,60 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
             if is_level and is_far and is_alone[-1] and (others > 0).sum() > _LEAST_ROWS:
                 return [int(row) for row in rows[-length:]]
     return []
+
+
+def unit_change(values: HostArray, season: int, known: int = 0) -> tuple[int, float] | None:
+    """The first of the last rows that are in another unit, and the factor: 10, 100, 1000, or one divided by these.
+
+    values (T,), NaN for a missing value. Four to twelve last rows are in another unit if their first change, without
+    the season and outliers, is more than twice as large as any other, all of logarithms; and if, divided by the factor,
+    they are at the level of the rows before or of those a season before. A value of 0 is 0 in each unit.
+
+    known   the last rows that a backtest adds to those of the fit: the change may be among them, even if they are more
+    """
+    rows = np.flatnonzero(values > 0)
+    if (values < 0).any():
+        return None
+    changes = np.diff(np.log10(values[rows]))
+    least, most = _ROWS_OF_UNIT
+    for count in range(least, min(max(most, known), len(rows) - _LEAST_ROWS) + 1):
+        power = float(np.rint(changes[-count]))
+        if 1 <= abs(power) <= _LARGEST_POWER and _is_change_of_unit(values, int(rows[-count]), power, season):
+            return int(rows[-count]), 10.0**power
+    return None
+
+
+def _is_change_of_unit(values: HostArray, first: int, power: float, season: int) -> bool:
+    """Whether the values from row `first` on continue those before after a division by a power of ten."""
+    same = in_old_unit(values, first, 10.0**power)
+    outliers = [*find_outliers(same, season)]
+    if outliers and outliers[-1] >= first:  # perhaps in the unit before, which comes again
+        return False
+    same[outliers] = np.nan
+    rows = np.flatnonzero(same > 0)
+    logs = np.log10(same[rows])
+    without_season = logs - _season(logs, rows, season)
+    place = int(np.searchsorted(rows, first))
+    count = min(len(rows) - place, place, _ROWS_OF_LEVEL)
+    if count < _ROWS_OF_UNIT[0]:
+        return False
+    changes = np.diff(without_season)
+    usual = float(np.abs(np.delete(changes, place - 1)).max())
+    apart = [np.median(without_season[place:][:count]) - np.median(without_season[place - count : place])]
+    by_row = np.full(rows[-1] + 1 + season, np.nan)
+    by_row[rows + season] = logs
+    of_season = (logs - by_row[rows])[(rows >= first) & (rows < first + season)]
+    if (~np.isnan(of_season)).sum() >= _ROWS_OF_UNIT[0]:
+        apart.append(np.nanmedian(of_season))
+    near = np.clip(usual / 2, *np.log10(_NEAR_LEVELS))
+    return bool(abs(power + changes[place - 1]) > _SUDDEN * usual and np.abs(apart).min() <= near)
+
+
+def in_old_unit(values: HostArray, first: int, factor: float) -> HostArray:
+    """values (T, …), those from row `first` on divided by the factor."""
+    same = values.copy()
+    same[first:] /= factor
+    return same
 
 
 def find_suspects(values: HostArray, season: int, cut: int) -> list[int]:

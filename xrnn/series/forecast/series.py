@@ -12,7 +12,14 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError
 from xrnn.series.forecast.linear import FAR, affine, robust_effect
-from xrnn.series.forecast.outliers import LeftOut, find_outliers, find_suspects, rows_of_new_level
+from xrnn.series.forecast.outliers import (
+    LeftOut,
+    find_outliers,
+    find_suspects,
+    in_old_unit,
+    rows_of_new_level,
+    unit_change,
+)
 from xrnn.series.forecast.recurrent import states
 from xrnn.series.forecast.smoothing import exponential, with_errors
 from xrnn.series.one_series import Series, Time
@@ -113,6 +120,16 @@ def fill(values: HostArray, season: int) -> HostArray:
     return filled
 
 
+def in_one_unit(given: Series, season: int) -> Series:
+    """The series with all rows in the unit of its first ones."""
+    change = unit_change(given.values[: given.target_rows.stop, 0], season)
+    if not change:
+        return given
+    values = given.values.copy()
+    values[:, 0] = in_old_unit(values[:, 0], *change)
+    return replace(given, values=values)
+
+
 def _without(values: HostArray, rows: Iterable[int]) -> HostArray:
     """values (T,) with NaN in these rows."""
     values = values.copy()
@@ -145,15 +162,16 @@ class PreparedSeries:
 
     given       as it was read; with the times of the steps ahead, if it has times
     target      (T,), NaN for a missing value
+    same_unit   (T,), the target; after a change of unit, in the unit of the rows before it
     cut         the number of rows to learn from; by default, all up to the last known value. Forecasts are made from
                 this row, or from later ones for a backtest
     deviation   the standard deviation in the rows to learn from; of the logarithms if the model forecasts these
     unit        the mean change over a season there. Both come from the series itself, because a new file does not say
                 which training series it continues
     flawed      whether there are too few rows, missing or equal values: the unit is 0, and the forecast naive
-    left_out    the outliers before the cut, and the last rows that may be errors or a new level
-    seen        the known values of the target before the cut, without these
-    values      (T,): the target, or its logarithms; NaN if missing or left out
+    left_out    the outliers before the cut, and the last rows that may be errors or a new level, or in another unit
+    seen        the known values before the cut, in one unit, without the rows that are left out of the fit
+    values      (T,): those of `same_unit`, or their logarithms; NaN if missing or left out
     """
 
     def __init__(self, given: Series, setup: Setup, cut: int | None = None, left_out: LeftOut | None = None) -> None:
@@ -163,14 +181,16 @@ class PreparedSeries:
         self.target: HostArray = given.values[: given.target_rows.stop, 0]
         self.cut = len(self.target) if cut is None else cut
         self.left_out = self._left_out_before(self.cut) if left_out is None else left_out
-        target = _without(self.target, self.left_out.all)
+        _, new_level, factor = self.left_out
+        self.same_unit = in_old_unit(self.target, min(new_level), factor) if factor != 1 else self.target
+        target = _without(self.same_unit, self.left_out.all)
         past = target[: self.cut]
         self.seen: HostArray = past[~np.isnan(past)]
-        if self.left_out.new_level and np.ptp(self.seen) == 0:  # only the new level tells how large changes are
+        if factor == 1 and new_level and np.ptp(self.seen) == 0:  # only the new level tells how large changes are
             past = self.target[: self.cut]
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
-        self.mase_divisor = mase_divisor(past, setup.season)
+        self.mase_divisor = mase_divisor(past, setup.season) * factor
         takes_logs = setup.log and not (past < 0).any() and not self._grows_by_amounts(past)
         if takes_logs:
             past = np.log(np.where(past > 0, past, np.nan))
@@ -205,13 +225,15 @@ class PreparedSeries:
         """The rows to leave out among those before this one, on which they depend alone."""
         season = self.setup.season
         target = self.target[:row]
+        change = unit_change(target, season, row - self.cut)
+        target = in_old_unit(target, *change) if change else target
         effect = np.zeros(len(target))
         if self.setup.known:
             effect = robust_effect(target, self.given.values[: len(target), 1:], season)
         values = target - effect
         # A new level is no outlier, but outliers may hide it.
-        found_first = {} if rows_of_new_level(values, season) else find_outliers(values, season)
-        new_level = dict.fromkeys(rows_of_new_level(_without(values, found_first), season), 0.0)
+        found_first = {} if rows_of_new_level(values, season) and not change else find_outliers(values, season)
+        new_level = dict.fromkeys(rows_of_new_level(_without(values, found_first), season) if not change else [], 0.0)
         outliers = find_outliers(_without(values, new_level), season) if new_level else found_first
         last = [*new_level] or [place for place in outliers if place == np.flatnonzero(~np.isnan(values))[-1]]
         if last:
@@ -227,7 +249,11 @@ class PreparedSeries:
         found = [
             {place: value + effect[place] for place, value in of_kind.items()} for of_kind in (outliers, new_level)
         ]
-        return LeftOut(*found)
+        if not change:
+            return LeftOut(found[0], found[1])
+        first, factor = change
+        in_new_unit = [int(place) for place in first + np.flatnonzero(~np.isnan(target[first:]))]
+        return LeftOut(found[0], {place: float(target[place]) for place in in_new_unit}, factor)
 
     def with_setup(self, setup: Setup) -> PreparedSeries:
         """The same rows for another setup with the same season."""
@@ -323,8 +349,9 @@ class PreparedSeries:
         """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
         values = forecasts + self.ahead(self.effect, origins)
         values = exponential(values) if self.log else values
-        target = _without(self.target, self.left_out.all)
-        return np.abs(values - self.ahead(target, origins)).mean(axis=1) / self.mase_divisor
+        target = _without(self.same_unit, self.left_out.all)
+        errors = np.abs(values - self.ahead(target, origins)).mean(axis=1)
+        return errors * self.left_out.factor / self.mase_divisor
 
 
 class OneSeries(PreparedSeries):
@@ -365,11 +392,13 @@ class OneSeries(PreparedSeries):
 
         If the last rows may be errors or a new level, the median follows them: it is the forecast from the rows before,
         moved by the median of their differences from the expected values, or of the ratios if the model forecasts
-        logarithms. The quantiles are the outer ones of the forecasts before and after the move.
+        logarithms. The quantiles are the outer ones of the forecasts before and after the move. If the last rows are in
+        another unit, so are all quantiles.
         """
         before = self._quantiles(origins)
-        if not (new_level := self.left_out.new_level):
-            return before
+        _, new_level, factor = self.left_out
+        if not new_level or factor != 1:
+            return before * factor
         values, expected = self.target[[*new_level]], np.array([*new_level.values()])
         if self.log and (values > 0).all():
             moved = before * np.median(values / expected)
