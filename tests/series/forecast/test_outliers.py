@@ -155,12 +155,18 @@ def test_several_typing_errors_do_not_hide_each_other(rows: list[int], factor: f
         np.testing.assert_allclose([*found.values()], values[rows], atol=60)
 
 
-def test_a_zero_in_the_last_row_of_values_far_above_zero_is_an_outlier() -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_up_to_three_zeros_in_the_last_rows_of_values_far_above_zero_are_outliers(count: int) -> None:
     for seed in range(87_000, 87_010):
         noise = np.random.default_rng(seed).standard_normal(400)
-        values = 110 * np.resize([1, 1.1, 0.9, 1, 1.2, 1.3, 0.7], 400) * np.exp(0.06 * noise)
-        bad = np.append(values[:-1], 0)
-        assert [*find_outliers(bad, 7)] == [399]
+        days = 110 * np.resize([1, 1.1, 0.9, 1, 1.2, 1.3, 0.7], 400) * np.exp(0.06 * noise)
+        months = 200 + 30 * np.sin(2 * np.pi * np.arange(24) / 12) + 8 * noise[:24]
+        for values, season in ((days, 7), (months, 12), (100 + noise[:12], 1)):
+            bad = np.append(values[:-count], np.zeros(count))
+            rows = range(len(bad) - count, len(bad))
+            assert [*find_outliers(bad, season)] == [*rows][: count if count < 4 else 0]
+        counts = np.random.default_rng(seed).poisson(3, 60) + 0.0
+        assert find_outliers(np.append(counts, np.zeros(count)), 1) == {}
 
 
 @pytest.mark.filterwarnings("ignore:.*counts little")
@@ -169,7 +175,7 @@ def test_several_typing_errors_hardly_change_the_forecast() -> None:
     values = simulated("days", 85_000)
     past, later = values[:-F], values[-F:]
     before = np.abs(Forecaster(horizon=F, season=7).fit([past]).predict()[0] - later).mean()
-    for rows, factor in (([50, 52], 10), ([13, 37, 66, 88], 10), ([139], 0)):
+    for rows, factor in (([50, 52], 10), ([13, 37, 66, 88], 10), ([139], 0), ([138, 139], 0), ([137, 138, 139], 0)):
         bad = past.copy()
         bad[rows] *= factor
         assert np.abs(Forecaster(horizon=F, season=7).fit([bad]).predict()[0] - later).mean() < 1.5 * before

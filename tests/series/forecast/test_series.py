@@ -84,7 +84,7 @@ def test_a_series_without_negative_values_gets_no_negative_forecast() -> None:
 
 
 def test_the_interval_of_a_series_that_falls_to_0_is_not_empty() -> None:
-    values = np.append(50 + np.random.default_rng(1).standard_normal(60).cumsum(), [0.0, 0.0])
+    values = np.append(50 + np.random.default_rng(1).standard_normal(60).cumsum(), [30, 15, 5, 0.0, 0.0])
     quantiles = forecast_of(values, horizon=6, season=1)
     np.testing.assert_array_equal(quantiles[3:, :2], 0)
     assert (quantiles[:, 2] > 0.5).all()

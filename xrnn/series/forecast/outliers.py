@@ -26,6 +26,7 @@ _ZERO_RATIO: Final = 0.4  # of each other value to their median: in such a serie
 _REGULAR_ROWS: Final = 4  # at most, by which the longest distance of peaks that come again exceeds the shortest one
 _REGULAR_RATIO: Final = 1.25  # of these distances, at most
 _REPEATS: Final = 3  # of the search for typing errors, each without those found before
+_MOST_INCOMPLETE: Final = 3  # rows at the end
 _ROWS_OF_UNIT: Final = (4, 12)  # at least and at most, in another unit
 _LARGEST_POWER: Final = 3  # of ten, between two units
 _SUDDEN: Final = 2.0  # times any other change
@@ -78,6 +79,13 @@ def find_outliers(values: HostArray, season: int) -> dict[int, float]:
             row: float(np.exp(value)) for row, value in _in_one_scale(np.log(known), rows, season).items()
         } | found
     return dict(sorted(found.items()))
+
+
+def outliers_at_end(values: HostArray, outliers: dict[int, float]) -> list[int]:
+    """The outliers that no other known value of values (T,) follows."""
+    others = np.flatnonzero(~np.isnan(values))
+    others = others[~np.isin(others, [*outliers])]
+    return [row for row in outliers if row > others[-1]]
 
 
 def rows_of_new_level(values: HostArray, season: int) -> list[int]:
@@ -190,12 +198,14 @@ def _typing_errors(known: HostArray, rows: HostArray, season: int) -> dict[int, 
     or negative, if no other value is near 0 and 0 is more than five deviations from the usual: neither counts with a
     single 0 nor a line that begins at 0 have an error. Errors hide each other, so the search is repeated without those
     that were found. Values that are side by side, too many, at regular times as paydays are, or in half of all cycles
-    at the same place are no errors.
+    at the same place are no errors. But two or three last values of 0 or below are: often, these rows are incomplete.
     """
     nothing: dict[int, float] = {}
     if known.min() > 0 and known.max() < 10 / _TYPED_RATIO * known.min():
         return nothing
-    error = np.zeros(len(known), bool)
+    error = known <= 0
+    if error.all():
+        return nothing
     for _ in range(_REPEATS):
         usual = _usual(np.interp(rows, rows[~error], known[~error]), rows, season)
         if usual.min() <= 0:
@@ -204,11 +214,12 @@ def _typing_errors(known: HostArray, rows: HostArray, season: int) -> dict[int, 
         power = 10.0 ** np.clip(np.rint(np.log10(np.maximum(ratio, 1))), 0, 3)
         is_multiple = (power > 1) & (np.abs(np.log(np.maximum(ratio, 1) / power)) < np.log(_TYPED_RATIO))
         found = is_multiple | (known <= 0)
+        incomplete = _incomplete_rows(known, found)
+        if found.sum() - incomplete > max(_TYPED_SHARE * len(known), 1):
+            return nothing
         if (found == error).all():
             break
         error = found
-        if error.sum() > max(_TYPED_SHARE * len(known), 1):
-            return nothing
     farthest = np.abs(known - usual)[~error].max()
     if (error & (known > 0) & (known - usual <= _FARTHER * farthest)).any():
         return nothing
@@ -217,13 +228,20 @@ def _typing_errors(known: HostArray, rows: HostArray, season: int) -> dict[int, 
         if good.min() < _ZERO_RATIO * np.median(good) or _LEAST_DISTANCE * ratio[~error].std() > 1:
             return nothing
     places = rows[error]
-    if (np.diff(places) == 1).any() or _come_again(rows[error & (known > 0)]):
+    if (np.diff(places[: len(places) - incomplete]) == 1).any() or _come_again(rows[error & (known > 0)]):
         return nothing
     if season > 1:
         errors, all_rows = np.bincount(places % season, minlength=season), np.bincount(rows % season, minlength=season)
         if ((errors > 1) & (2 * errors >= all_rows)).any():
             return nothing
     return {int(row): float(value) for row, value in zip(places, usual[error], strict=True)}
+
+
+def _incomplete_rows(known: HostArray, error: HostArray) -> int:
+    """The number of errors at the end, if they are up to three values of 0 or below; otherwise 0."""
+    good = np.flatnonzero(~error)
+    at_end = len(known) - 1 - int(good[-1]) if len(good) else len(known)
+    return at_end if at_end <= _MOST_INCOMPLETE and (known[len(known) - at_end :] <= 0).all() else 0
 
 
 def _come_again(peaks: HostArray) -> bool:

@@ -17,6 +17,7 @@ from xrnn.series.forecast.outliers import (
     find_outliers,
     find_suspects,
     in_old_unit,
+    outliers_at_end,
     rows_of_new_level,
     unit_change,
 )
@@ -235,7 +236,7 @@ class PreparedSeries:
         found_first = {} if rows_of_new_level(values, season) and not change else find_outliers(values, season)
         new_level = dict.fromkeys(rows_of_new_level(_without(values, found_first), season) if not change else [], 0.0)
         outliers = find_outliers(_without(values, new_level), season) if new_level else found_first
-        last = [*new_level] or [place for place in outliers if place == np.flatnonzero(~np.isnan(values))[-1]]
+        last = [*new_level] or outliers_at_end(values, outliers)
         if last:
             # No row after the last ones says what the level is: exponential smoothing forecasts them.
             for outlier, expected in outliers.items():
