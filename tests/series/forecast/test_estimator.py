@@ -75,12 +75,12 @@ def test_the_score_is_that_of_forecasts_from_one_horizon_before_the_end(missing:
         forecaster.score([np.ones(9)])
 
 
-def test_a_model_of_logarithms_forecasts_negative_values_without_them() -> None:
+def test_a_model_of_logarithms_forecasts_values_of_0_or_below_without_them() -> None:
     forecaster = Forecaster(**SMALL).fit([GROWING[:100]])
     assert forecaster.model_.log
     line = (
-        r"^forecasts without logarithms for 1 of 2 series \(X\[1\]\): they have negative values, unlike the series "
-        r"of the training; correct these values if they are errors$"
+        r"^forecasts without logarithms for 1 of 2 series \(X\[1\]\): they have values of 0 or below, unlike the "
+        r"series of the training; correct these values if they are errors$"
     )
     ahead = GROWING[100:103]
     with pytest.warns(UserWarning, match=line):
@@ -88,6 +88,11 @@ def test_a_model_of_logarithms_forecasts_negative_values_without_them() -> None:
     np.testing.assert_array_equal(of_positive, forecaster.predict_quantiles([GROWING[:100]])[0])
     assert (of_negative[:, 0] < of_negative[:, 2]).all()
     np.testing.assert_allclose(of_negative[:, 1] + 10, ahead, rtol=0.2)
+    sold_out = GROWING[:100].copy()
+    sold_out[-12:] = 0
+    with pytest.warns(UserWarning, match="forecasts without logarithms for 1 of 1"):
+        (of_zeros,) = forecaster.predict_quantiles([sold_out])
+    assert (of_zeros[:, 2] - of_zeros[:, 0] > 0.01 * GROWING[99]).all()
 
 
 def test_a_known_value_ahead_that_no_row_before_resembles_is_named() -> None:

@@ -327,9 +327,9 @@ def test_a_series_too_short_for_a_backtest_has_intervals() -> None:
 
 
 def test_earlier_rows_that_do_not_change_are_left_to_exponential_smoothing() -> None:
-    """A series that is 0 up to its last fifth."""
+    """A series that is 0 up to its last fifth, except its first value."""
     noise = np.random.default_rng(0).standard_normal(40)
-    assert (fit_of(np.append(np.zeros(160), 5 + noise), horizon=3).model.offsets[:, 2] > 0).all()
+    assert (fit_of(np.append(np.append(5.0, np.zeros(160)), 5 + noise), horizon=3).model.offsets[:, 2] > 0).all()
 
 
 def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:

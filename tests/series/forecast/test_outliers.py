@@ -13,7 +13,7 @@ from tests.series.forecast.tiny import forecast_of, series, settings_of
 from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.series.forecast.fit import backtest
-from xrnn.series.forecast.outliers import find_outliers, rows_of_new_level, unit_change
+from xrnn.series.forecast.outliers import constant_rows, find_outliers, rows_of_new_level, unit_change
 from xrnn.series.forecast.series import mase_divisor
 from xrnn.typing import HostArray
 
@@ -379,6 +379,39 @@ def test_a_constant_series_with_other_last_values_has_an_interval(count: int) ->
     with pytest.warns(UserWarning, match="the last values may be errors or a new level"):
         forecaster.fit([np.append(np.full(60, 5.0), np.full(count, 7.0))])
     np.testing.assert_allclose(forecaster.predict_quantiles()[0], [[5, 7, 7]] * 4)
+
+
+def test_a_constant_part_before_a_series_begins_to_change_is_left_out() -> None:
+    noise = np.random.default_rng(92_000).standard_normal(60)
+    for level, count in ((250, 6), (250, 40), (5.5, 6)):
+        changing = level + 10 * noise[:count]
+        with_constant = np.append(np.full(90, 5.0), changing)
+        assert constant_rows(with_constant) == 90
+        with pytest.warns(UserWarning, match=f"before row 91 are 5, and none later; only the {count} rows after them"):
+            forecaster = Forecaster(horizon=4, season=1).fit([with_constant])
+        expected = Forecaster(horizon=4, season=1).fit([changing]).predict_quantiles()
+        np.testing.assert_array_equal(forecaster.predict_quantiles(), expected)
+        assert np.ptp(expected[0], axis=1).min() > 5
+    with pytest.warns(UserWarning, match="before row 91 are 5"):
+        forecaster.predict([with_constant])
+
+
+def test_constant_parts_of_prices_and_of_intermittent_demand_are_used() -> None:
+    rng = np.random.default_rng(93_000)
+    constant, changing = np.full(60, 5.0), 5 + rng.random(60)
+    for later in ([6] * 20, [6] * 20 + [7] * 20, [*changing[:20], 5], changing[:3], [*changing, *changing]):
+        assert constant_rows(np.append(constant, later)) == 0
+    assert constant_rows(np.append(np.zeros(60), rng.poisson(2, 60))) == 0
+    assert constant_rows(constant) == 0
+
+
+@pytest.mark.usefixtures("medians_only")
+def test_two_different_last_values_of_a_constant_series_may_be_a_new_level() -> None:
+    values = np.append(np.full(60, 5.0), [250, 240])
+    assert rows_of_new_level(values, 1) == [60, 61]
+    with pytest.warns(UserWarning, match="the last values may be errors or a new level"):
+        forecaster = Forecaster(horizon=2, season=1).fit([values])
+    np.testing.assert_allclose(forecaster.predict_quantiles()[0], [[5, 245, 245]] * 2)
 
 
 @pytest.mark.filterwarnings("ignore:.*counts little")

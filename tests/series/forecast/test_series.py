@@ -154,6 +154,7 @@ def panels() -> list[HostArray]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:.*all values before row 31 are")
 @pytest.mark.parametrize("factor", [256.0, 1e-3])
 def test_the_forecast_of_a_multiple_is_the_multiple_of_the_forecast(factor: float) -> None:
     for panel in panels():

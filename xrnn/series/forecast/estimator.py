@@ -15,7 +15,7 @@ from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator, parse_quantiles
 from xrnn.series.forecast.fit import as_fitted, fit_series
-from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings
+from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, first_row
 from xrnn.series.inputs import as_series, with_known
 from xrnn.series.one_series import Series
 from xrnn.series.reading.frames import Form, form_of
@@ -37,14 +37,14 @@ def naive_forecasts(series: Sequence[OneSeries]) -> str:
 
 
 def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
-    """Lines about series to predict: which are short or negative, and which values count little."""
+    """Lines about series to predict: which are short, which have no logarithms, and which values count little."""
     short = [each.id for each in series if each.is_short and not each.flawed]
     too_short = f"fewer rows than the {series[0].model.context} that the model reads; give the complete history"
-    negative = [each.id for each in series if each.model.log and (each.seen < 0).any()]
-    new = "they have negative values, unlike the series of the training; correct these values if they are errors"
+    without_logs = [each.id for each in series if each.model.log and each.has_no_logs]
+    new = "they have values of 0 or below, unlike the series of the training; correct these values if they are errors"
     lines = [
         listed("wider intervals for", short, len(series), too_short),
-        listed("forecasts without logarithms for", negative, len(series), new),
+        listed("forecasts without logarithms for", without_logs, len(series), new),
     ]
     return [*filter(None, lines), *outlier_lines(series)]
 
@@ -75,6 +75,11 @@ def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
             more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
             shown = "; ".join(found[:_MOST_NAMED])
             lines.append(f"{printable(one.name)}: far from the values around it, and counts little: {shown}{more}")
+        if one.constant is not None:
+            lines.append(
+                f"{printable(one.name)}: all values before {_place(one, 0)} are {one.constant:.6g}, and none later; "
+                f"only the {one.cut:,} rows after them are used"
+            )
         _, new_level, factor = one.left_out
         if factor != 1:
             lines.append(_change_of_unit(one))
@@ -316,9 +321,9 @@ class Forecaster(Estimator):
         series = as_fitted(series, model)
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value before the steps to forecast; leave it out")
-        start = series.target_rows.start
+        start, constant = first_row(series, rows)
         one = OneSeries(series.part(start), model, None if rows is None else rows - start)
-        one.skipped = start
+        one.skipped, one.constant = start, constant
         one.check_known()
         return one
 

@@ -24,6 +24,7 @@ from xrnn.series.forecast.series import (
     Settings,
     Setup,
     fill,
+    first_row,
     in_one_unit,
 )
 from xrnn.series.forecast.smoothing import confidence, preference
@@ -85,12 +86,12 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
 
     Raises DataError.
     """
-    skipped = [one.target_rows.start for one in series]
-    series = [one.part(start) for one, start in zip(series, skipped, strict=True)]
+    skipped = [first_row(one, _cut(one.target_rows, settings) if held_out else None) for one in series]
+    series = [one.part(start) for one, (start, _) in zip(series, skipped, strict=True)]
     longest = max(series, key=lambda one: len(one.times or ()))
     step = step_of(longest.times or (), longest.name)
     rows = [one.target_rows.stop for one in series]
-    cuts = [max(n - max(settings.horizon, round(_TEST_SHARE * n)), 0) for n in rows]
+    cuts = [_cut(range(n), settings) for n in rows]
     setup = _sizes(series, rows, cuts, step, settings)
     series = [as_fitted(one, setup, f"{printable(longest.name)} has") for one in series]
     if held_out:
@@ -120,9 +121,15 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
     if not held_out or any(one.cut < setup.context for one in prepared):
         model = replace(model, widening=_widening(fit.series, model))
     fitted = [OneSeries(one.given, model, one.cut, one.left_out) for one in prepared]
-    for one, start in zip(fitted, skipped, strict=True):
-        one.skipped = start
+    for one, (start, constant) in zip(fitted, skipped, strict=True):
+        one.skipped, one.constant = start, constant
     return fitted
+
+
+def _cut(rows: range, settings: Settings) -> int:
+    """The first of these rows that a backtest holds out: the first of the last fifth, or of the last horizon."""
+    n = len(rows)
+    return rows.start + max(n - max(settings.horizon, round(_TEST_SHARE * n)), 0)
 
 
 def _sizes(series: Sequence[Series], rows: list[int], cuts: list[int], step: Step | None, settings: Settings) -> Setup:

@@ -26,6 +26,8 @@ _ZERO_RATIO: Final = 0.4  # of each other value to their median: in such a serie
 _REGULAR_ROWS: Final = 4  # at most, by which the longest distance of peaks that come again exceeds the shortest one
 _REGULAR_RATIO: Final = 1.25  # of these distances, at most
 _REPEATS: Final = 3  # of the search for typing errors, each without those found before
+_LEAST_CONSTANT: Final = 0.5  # of all rows
+_LEAST_CHANGES: Final = 0.5  # of the rows after a constant part
 _MOST_INCOMPLETE: Final = 3  # rows at the end
 _ROWS_OF_UNIT: Final = (4, 12)  # at least and at most, in another unit
 _LARGEST_POWER: Final = 3  # of ten, between two units
@@ -93,7 +95,7 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
 
     values (T,), NaN for a missing value or an outlier. As long as no row follows, nothing shows which of the two it is.
     Two or three rows must be as far from the rows before them as outliers are, and near to each other. If all rows
-    before, at least four, are equal, one to three last rows of another value are enough.
+    before, at least four, are equal, one to three last rows of other values are enough.
     """
     rows = np.flatnonzero(~np.isnan(values))
     known = values[rows]
@@ -102,9 +104,8 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
     if rows[-1] in _typing_errors(known, rows, season):
         return []
     changes = np.flatnonzero(np.diff(known)) + 1
-    runs = np.diff(changes, prepend=0, append=len(known))
-    if len(changes) == 1 and runs[-1] < _LEAST_RUN <= runs[:-1].min():
-        return [int(row) for row in rows[-runs[-1] :]]
+    if len(changes) and len(known) - changes[0] < _LEAST_RUN <= changes[0]:
+        return [int(row) for row in rows[changes[0] :]]
     scales = [np.log(known), known] if (known > 0).all() else [known]
     for scaled in scales:
         for length in (3, 2):
@@ -116,6 +117,23 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
             if is_level and is_far and is_alone[-1] and (others > 0).sum() > _LEAST_ROWS:
                 return [int(row) for row in rows[-length:]]
     return []
+
+
+def constant_rows(values: HostArray) -> int:
+    """The number of first rows that are left out because a series was constant before it began to change; mostly 0.
+
+    values (T,), NaN for a missing value. The constant part has at least half of the rows, and nine. At least four rows
+    follow; none has the constant value, and at least half of them differ from the row before.
+    """
+    rows = np.flatnonzero(~np.isnan(values))
+    known = values[rows]
+    changes = np.flatnonzero(np.diff(known)) + 1
+    first = int(changes[0]) if len(changes) else 0
+    later = len(known) - first
+    if first <= _LEAST_ROWS or first < _LEAST_CONSTANT * len(known) or later < _LEAST_RUN:
+        return 0
+    comes_again = (known[first:] == known[0]).any()
+    return int(rows[first]) if not comes_again and len(changes) >= _LEAST_CHANGES * later else 0
 
 
 def unit_change(values: HostArray, season: int, known: int = 0) -> tuple[int, float] | None:

@@ -14,6 +14,7 @@ from xrnn.series.errors import DataError
 from xrnn.series.forecast.linear import FAR, affine, robust_effect
 from xrnn.series.forecast.outliers import (
     LeftOut,
+    constant_rows,
     find_outliers,
     find_suspects,
     in_old_unit,
@@ -121,6 +122,16 @@ def fill(values: HostArray, season: int) -> HostArray:
     return filled
 
 
+def first_row(given: Series, rows: int | None = None) -> tuple[int, float | None]:
+    """The first row that a forecast reads, and the value of a constant part before it; None without one.
+
+    rows   the number of rows that a forecast knows; None for all
+    """
+    start = given.target_rows.start
+    constant = constant_rows(given.values[start:rows, 0])
+    return start + constant, float(given.values[start, 0]) if constant else None
+
+
 def in_one_unit(given: Series, season: int) -> Series:
     """The series with all rows in the unit of its first ones."""
     change = unit_change(given.values[: given.target_rows.stop, 0], season)
@@ -192,7 +203,7 @@ class PreparedSeries:
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
         self.mase_divisor = mase_divisor(past, setup.season) * factor
-        takes_logs = setup.log and not (past < 0).any() and not self._grows_by_amounts(past)
+        takes_logs = setup.log and not self.has_no_logs and not self._grows_by_amounts(past)
         if takes_logs:
             past = np.log(np.where(past > 0, past, np.nan))
         known = past[~np.isnan(past)]
@@ -202,6 +213,11 @@ class PreparedSeries:
         self.flawed = self.unit == 0
         self.log = takes_logs and not self.flawed
         self.values: HostArray = self.scaled(target)
+
+    @property
+    def has_no_logs(self) -> bool:
+        """Whether a value is negative, or four are 0: a forecast of logarithms could not follow them."""
+        return bool((self.seen < 0).any() or (self.seen == 0).sum() >= LEAST_ROWS)
 
     def _grows_by_amounts(self, past: HostArray) -> bool:
         """Whether its changes do not grow with its level, so that a forecast of its logarithms would grow too fast.
@@ -358,10 +374,12 @@ class PreparedSeries:
 class OneSeries(PreparedSeries):
     """A series and its forecasts by a model.
 
-    skipped   the number of rows before the first value, which are not in `given`
+    skipped    the number of rows before the first value, or of a constant part, which are not in `given`
+    constant   the value of these rows; None if they have no value
     """
 
     skipped = 0
+    constant: float | None = None
 
     def __init__(self, given: Series, model: Model, cut: int | None = None, left_out: LeftOut | None = None) -> None:
         super().__init__(given, model, cut, left_out)
