@@ -479,6 +479,16 @@ def test_held_out_rows_decide_no_earlier_outlier() -> None:
     assert first[90] > 1500
 
 
+def test_a_bad_value_that_later_rows_reveal_does_not_lower_the_scores() -> None:
+    """The eight rows before the held-out ones are too few to find it."""
+    values = 100 + np.random.default_rng(94_000).standard_normal(12)
+    values[3] *= 5
+    (test,) = backtest([series(values)], settings_of(horizon=4, season=1))
+    assert test.series.left_out.outliers == {}
+    naive = np.abs(values[8:] - values[7]).mean() / np.abs(np.diff(values[[4, 5, 6, 7]])).mean()
+    assert test.scores["naive"]["mase"] == pytest.approx(naive, rel=0.4)
+
+
 def test_the_change_over_a_season_of_a_sine_is_rounding() -> None:
     for dtype in (np.float64, np.float32):
         sine = np.sin(2 * np.pi * np.arange(120) / 12).astype(dtype).astype(float)

@@ -26,6 +26,7 @@ from xrnn.series.forecast.series import (
     fill,
     first_row,
     in_one_unit,
+    mase_divisor,
 )
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.one_series import Series, check_same
@@ -432,10 +433,10 @@ class Backtest(NamedTuple):
     place    of the series among all
     seasonal_naive   the forecasts that repeat the last season, (N, F)
     scores   by method: `mase`, the mean absolute error divided by the mean |v[t] - v[t - season]| in the rows before
-             (Hyndman & Koehler, 2006); `steps`, the same of each step ahead; `smape`, the mean of 200 |error| /
-             (|value| + |forecast|), in percent. Of the model also `coverage`, the share of values between the lowest
-             and the highest quantile, and `pinball`, the mean loss of the quantiles in units of MASE: q · e for a value
-             that is e above the quantile q, (1 - q) · e for one below
+             (Hyndman & Koehler, 2006), see `_score_unit`; `steps`, the same of each step ahead; `smape`, the mean of
+             200 |error| / (|value| + |forecast|), in percent. Of the model also `coverage`, the share of values between
+             the lowest and the highest quantile, and `pinball`, the mean loss of the quantiles in units of MASE: q · e
+             for a value that is e above the quantile q, (1 - q) · e for one below
     """
 
     place: int
@@ -479,7 +480,7 @@ def _scores(one: OneSeries, actual: HostArray, quantiles: HostArray, others: dic
 
     actual   (N, F), NaN for an outlier
     """
-    levels, unit = one.model.levels, one.mase_divisor
+    levels, unit = one.model.levels, _score_unit(one)
     scores: Scores = {}
     for name, values in {"model": quantiles[..., levels.index(0.5)], **others}.items():
         error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
@@ -491,6 +492,16 @@ def _scores(one: OneSeries, actual: HostArray, quantiles: HostArray, others: dic
     pinball = np.nanmean(np.maximum(q * above, (q - 1) * above)) / unit
     scores["model"] |= {"coverage": float(inside.mean()), "pinball": float(pinball)}
     return scores
+
+
+def _score_unit(one: OneSeries) -> float:
+    """The mean change over a season in the rows before the held-out ones, without the outliers among all rows.
+
+    Some of these outliers are only known by later rows. With them, the errors would look too small. No forecast uses
+    this number: it divides the errors of all methods.
+    """
+    unit = mase_divisor(one.without_outliers[: one.cut], one.model.season) * one.left_out.factor
+    return one.mase_divisor if np.isnan(unit) else unit
 
 
 def mean_scores(tests: Sequence[Backtest]) -> Scores:
