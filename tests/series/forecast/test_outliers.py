@@ -169,6 +169,24 @@ def test_up_to_three_zeros_in_the_last_rows_of_values_far_above_zero_are_outlier
         assert find_outliers(np.append(counts, np.zeros(count)), 1) == {}
 
 
+@pytest.mark.parametrize("count", [6, 8, 10, 12])
+def test_a_typing_error_in_a_short_history_to_predict_is_named_and_hardly_widens_intervals(count: int) -> None:
+    t = np.arange(120)
+    values = 200 + 0.5 * t + 30 * np.sin(2 * np.pi * t / 12) + 8 * np.random.default_rng(95_000).standard_normal(120)
+    forecaster = Forecaster(horizon=4, season=12).fit([values])
+    history = values[-count:]
+    with pytest.warns(UserWarning, match="wider intervals"):
+        lowest, _, highest = forecaster.predict_quantiles([history])[0].T
+    for row in (count - 1, count - 3):
+        bad = history.copy()
+        bad[row] *= 10
+        with pytest.warns(UserWarning, match=f"(wider intervals|far from .* row {row + 1}: )"):
+            low, median, high = forecaster.predict_quantiles([bad])[0].T
+        assert [*find_outliers(bad, 12)] == [row]
+        assert median.max() < 2 * values.max()
+        assert (high - low).max() < 3 * (highest - lowest).max()
+
+
 @pytest.mark.filterwarnings("ignore:.*counts little")
 @pytest.mark.usefixtures("medians_only")
 def test_several_typing_errors_hardly_change_the_forecast() -> None:

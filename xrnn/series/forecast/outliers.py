@@ -28,6 +28,7 @@ _REGULAR_RATIO: Final = 1.25  # of these distances, at most
 _REPEATS: Final = 3  # of the search for typing errors, each without those found before
 _LEAST_CONSTANT: Final = 0.5  # of all rows
 _LEAST_CHANGES: Final = 0.5  # of the rows after a constant part
+_LEAST_GOOD: Final = 5  # rows beside typing errors
 _MOST_INCOMPLETE: Final = 3  # rows at the end
 _ROWS_OF_UNIT: Final = (4, 12)  # at least and at most, in another unit
 _LARGEST_POWER: Final = 3  # of ten, between two units
@@ -70,11 +71,11 @@ def find_outliers(values: HostArray, season: int) -> dict[int, float]:
     """
     rows = np.flatnonzero(~np.isnan(values))
     known = values[rows]
-    if len(rows) <= _LEAST_ROWS:
-        return {}
     typed = _typing_errors(known, rows, season)
     kept = ~np.isin(rows, [*typed])
     rows, known = rows[kept], known[kept]
+    if len(rows) <= _LEAST_ROWS:
+        return typed
     found = typed | _in_one_scale(known, rows, season)
     if (known > 0).all():
         found |= {
@@ -219,10 +220,10 @@ def _typing_errors(known: HostArray, rows: HostArray, season: int) -> dict[int, 
     at the same place are no errors. But two or three last values of 0 or below are: often, these rows are incomplete.
     """
     nothing: dict[int, float] = {}
-    if known.min() > 0 and known.max() < 10 / _TYPED_RATIO * known.min():
-        return nothing
     error = known <= 0
-    if error.all():
+    if (~error).sum() < _LEAST_GOOD:
+        return nothing
+    if not error.any() and known.max() < 10 / _TYPED_RATIO * known.min():
         return nothing
     for _ in range(_REPEATS):
         usual = _usual(np.interp(rows, rows[~error], known[~error]), rows, season)
@@ -233,7 +234,8 @@ def _typing_errors(known: HostArray, rows: HostArray, season: int) -> dict[int, 
         is_multiple = (power > 1) & (np.abs(np.log(np.maximum(ratio, 1) / power)) < np.log(_TYPED_RATIO))
         found = is_multiple | (known <= 0)
         incomplete = _incomplete_rows(known, found)
-        if found.sum() - incomplete > max(_TYPED_SHARE * len(known), 1):
+        too_many = found.sum() - incomplete > max(_TYPED_SHARE * len(known), 1)
+        if too_many or (~found).sum() < _LEAST_GOOD:
             return nothing
         if (found == error).all():
             break
