@@ -6,6 +6,8 @@
                  which computes it by matrix products of chunks
     models       random MambaForCausalLM of transformers with 4 layers: its own code, with use_mambapy=True, and
                  accelerated by xrnn.torch; the forward pass of a prompt, a training step, one token with a cache
+    models of    the same of Mamba2ForCausalLM, beside transformers' own code, with heads of 64 channels and states of
+    Mamba-2      128 keys
     memory       the peak of a model's call above that of the loaded model
 
 Each library runs in its own process, with the same inputs and weights. Before a call is timed, its results are
@@ -50,10 +52,16 @@ MODELS: Final[dict[str, tuple[tuple[int, int, int], ...]]] = {  # hidden size, N
 # Without transformers' own code, whose call takes more than half a minute: its training grows with T².
 TOO_LONG: Final = {("training", SCANS[1]), ("training", (768, 1, 512))}
 MEMORY: Final = {"forward": (768, 1, 512), "training": (256, 1, 512)}
+MODELS_2: Final[dict[str, tuple[tuple[int, int, int], ...]]] = {
+    "forward": ((256, 1, 512), (256, 1, 2048), (256, 8, 512), (768, 1, 512), (768, 1, 2048)),
+    "training": ((256, 1, 128), (256, 1, 512), (256, 8, 128), (768, 1, 512)),
+    "one token": ((256, 1, 1), (768, 1, 1)),
+}
 QUICK: Final[Any] = (
     ((1, 5, 7, 3),),
     ((1, 5, 2, 3, 4),),
     dict.fromkeys(MODELS, ((16, 1, 4),)),
+    dict.fromkeys(MODELS_2, ((32, 1, 4),)),
     {"training": (16, 1, 4)},
 )
 # Multiply-adds of a step, channel and key, or instructions that take their place: 8 of the first 10 are 2^x.
@@ -262,10 +270,10 @@ CHUNK_SCAN_PEERS: Final[dict[str, Callable[[tuple[int, ...]], dict[str, Call]]]]
 
 # ---- models ----
 
-MODEL_PEERS: Final = ("xrnn", "transformers", "mamba.py")
+MODEL_PEERS: Final = {"Mamba": ("xrnn", "transformers", "mamba.py"), "Mamba2": ("xrnn", "transformers")}
 
 
-def _model(peer: str, hidden: int) -> Any:
+def _model(family: str, peer: str, hidden: int) -> Any:
     import torch
     import transformers
 
@@ -273,20 +281,24 @@ def _model(peer: str, hidden: int) -> Any:
 
     transformers.logging.set_verbosity_error()
     torch.manual_seed(0)
-    config = transformers.MambaConfig(
-        vocab_size=256, hidden_size=hidden, num_hidden_layers=4, use_mambapy=peer == "mamba.py"
+    if family == "Mamba":
+        options: dict[str, Any] = {"use_mambapy": peer == "mamba.py"}
+    else:
+        options = {"head_dim": 64, "num_heads": 2 * hidden // 64, "n_groups": 1, "state_size": 128}
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=256, hidden_size=hidden, num_hidden_layers=4, **options
     )
-    model = transformers.MambaForCausalLM(config)
+    model = getattr(transformers, f"{family}ForCausalLM")(config)
     if peer == "xrnn":
         where = xrnn.torch.accelerate(model)
         assert set(where.values()) == {"kernels"}, where
     return model
 
 
-def model_call(peer: str, kind: str, hidden: int, N: int, T: int) -> Call:
+def model_call(family: str, peer: str, kind: str, hidden: int, N: int, T: int) -> Call:
     import torch
 
-    model = _model(peer, hidden)
+    model = _model(family, peer, hidden)
     tokens = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (N, T)))
     if kind == "training":
         model.train()
@@ -341,9 +353,9 @@ class Library:
         self._call = CHUNK_SCAN_PEERS[self._peer](sizes)[kind]
         return self._run()
 
-    def prepare_model(self, kind: str, hidden: int, N: int, T: int) -> list[Any]:
+    def prepare_model(self, family: str, kind: str, hidden: int, N: int, T: int) -> list[Any]:
         """→ the results of the first call, for the comparison."""
-        self._call = model_call(self._peer, kind, hidden, N, T)
+        self._call = model_call(family, self._peer, kind, hidden, N, T)
         return self._run()
 
     def prepare_product(self) -> None:
@@ -366,8 +378,8 @@ class Library:
 
     def peak(self, kind: str, hidden: int, N: int, T: int) -> int:
         """The peak of a call in bytes, above the loaded model. A small call comes first, which loads the code."""
-        model_call(self._peer, kind, 32, 1, 16)()
-        call = model_call(self._peer, kind, hidden, N, T)
+        model_call("Mamba", self._peer, kind, 32, 1, 16)()
+        call = model_call("Mamba", self._peer, kind, hidden, N, T)
         ctypes.CDLL(None).malloc_trim(0)  # otherwise the call could reuse memory that was freed before
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         before = status("VmRSS")
@@ -446,15 +458,15 @@ def measure_chunk_scans(kinds: Sequence[str], scans: Sequence[Any], rounds: int,
     return measured
 
 
-def measure_models(models: dict[str, Sequence[Any]], rounds: int, threads: int) -> list[dict[str, Any]]:
+def measure_models(family: str, models: dict[str, Sequence[Any]], rounds: int, threads: int) -> list[dict[str, Any]]:
     measured = []
-    with libraries(MODEL_PEERS, threads) as started:
+    with libraries(MODEL_PEERS[family], threads) as started:
         for kind, cases in models.items():
             for case in cases:
-                chosen = _quick_enough(started, kind, case)
-                results = {peer: child.ask("prepare_model", kind, *case) for peer, child in chosen.items()}
+                chosen = _quick_enough(started, kind, case) if family == "Mamba" else started
+                results = {peer: child.ask("prepare_model", family, kind, *case) for peer, child in chosen.items()}
                 first = results.get("transformers") or results["xrnn"]
-                errors = _errors(results, first, f"{kind} of the model {case}")
+                errors = _errors(results, first, f"{kind} of the {family} model {case}")
                 hidden, N, T = case
                 row = {"operation": kind, "hidden": hidden, "N": N, "T": T}
                 measured.append(row | {"microseconds": _timed(chosen, rounds), "errors": errors})
@@ -469,7 +481,7 @@ def measure_memory(cases: dict[str, tuple[int, ...]], threads: int) -> list[dict
     measured = []
     for kind, (hidden, N, T) in cases.items():
         peaks = {}
-        for peer in MODEL_PEERS:
+        for peer in MODEL_PEERS["Mamba"]:
             with contextlib.suppress(MissingLibraryError), _child(peer, threads) as child:
                 peaks[peer] = child.ask("peak", kind, hidden, N, T)
         measured.append({"operation": kind, "hidden": hidden, "N": N, "T": T, "peak_bytes": peaks})
@@ -503,6 +515,7 @@ def print_mamba(results: dict[str, Any], console: Console) -> None:
         "scans": ("selective scan", "N, T, D, K"),
         "chunk scans": ("scan of Mamba-2", "N, T, heads, dim, K"),
         "models": ("MambaForCausalLM, 4 layers", "hidden, N, T"),
+        "models of Mamba-2": ("Mamba2ForCausalLM, 4 layers", "hidden, N, T"),
     }
     for part, (title, sizes) in names.items():
         rows_of: dict[str, list[Any]] = {}
@@ -533,10 +546,13 @@ def print_mamba(results: dict[str, Any], console: Console) -> None:
         return
     lines = [
         [f"{row['operation']}, {row['hidden']}, {row['N']}, {row['T']}"]
-        + [f"{row['peak_bytes'][peer] / 2**20:,.0f}" if peer in row["peak_bytes"] else "" for peer in MODEL_PEERS]
+        + [
+            f"{row['peak_bytes'][peer] / 2**20:,.0f}" if peer in row["peak_bytes"] else ""
+            for peer in MODEL_PEERS["Mamba"]
+        ]
         for row in results["memory"]
     ]
-    console.print(table("peak memory above the model, MiB", ["hidden, N, T", *MODEL_PEERS], lines))
+    console.print(table("peak memory above the model, MiB", ["hidden, N, T", *MODEL_PEERS["Mamba"]], lines))
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -574,7 +590,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mamba", description="Mamba beside other libraries")
     of_scans = {f"scan {kind}": kind for kind in SLOTS}
     of_chunk_scans = {f"chunk scan {kind}": kind for kind in SLOTS}
-    parts = [*of_scans, *of_chunk_scans, *MODELS, "memory"]
+    of_models_2 = {f"Mamba-2 {kind}": kind for kind in MODELS_2}
+    parts = [*of_scans, *of_chunk_scans, *MODELS, *of_models_2, "memory"]
     parser.add_argument(
         "--parts",
         type=machine.some_of(parts),
@@ -592,11 +609,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     machine.print_version()
     machine.pin(options.threads)
-    results: dict[str, Any] = {"scans": [], "chunk scans": [], "models": [], "memory": []}
+    results: dict[str, Any] = {
+        "scans": [],
+        "chunk scans": [],
+        "models": [],
+        "models of Mamba-2": [],
+        "memory": [],
+    }
     if file.exists() and options.parts != parts:
         results |= machine.read(file)
-    sizes: Any = QUICK if options.quick else (SCANS, CHUNK_SCANS, MODELS, MEMORY)
-    scans, chunk_scans, models, memory = sizes
+    sizes: Any = QUICK if options.quick else (SCANS, CHUNK_SCANS, MODELS, MODELS_2, MEMORY)
+    scans, chunk_scans, models, models_2, memory = sizes
     kinds = [kind for part, kind in of_scans.items() if part in options.parts]
     chosen = {kind: cases for kind, cases in models.items() if kind in options.parts}
     results["scans"] = [row for row in results["scans"] if row["operation"] not in kinds]
@@ -608,7 +631,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured = measure_chunk_scans(kinds, chunk_scans, options.rounds, options.threads)
         results["chunk scans"] = kept + measured
     if chosen:
-        results["models"] += measure_models(chosen, options.rounds, options.threads)
+        results["models"] += measure_models("Mamba", chosen, options.rounds, options.threads)
+    if chosen_2 := {kind: models_2[kind] for part, kind in of_models_2.items() if part in options.parts}:
+        kept = [row for row in results["models of Mamba-2"] if row["operation"] not in chosen_2]
+        measured = measure_models("Mamba2", chosen_2, options.rounds, options.threads)
+        results["models of Mamba-2"] = kept + measured
     if "memory" in options.parts:
         results["memory"] = measure_memory(memory, options.threads)
     results |= {"machine": machine.describe(options.threads), "versions": versions()}

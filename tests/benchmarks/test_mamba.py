@@ -23,14 +23,17 @@ def test_all_libraries_are_compared(tmp_path: Path, capfd: pytest.CaptureFixture
     results = machine.read(tmp_path / "mamba-1.json")
     assert [set(row["microseconds"]) for row in results["scans"]] == [set(mamba.SCAN_PEERS)] * 2
     assert [set(row["microseconds"]) for row in results["chunk scans"]] == [set(mamba.CHUNK_SCAN_PEERS)] * 2
-    assert [set(row["microseconds"]) for row in results["models"]] == [set(mamba.MODEL_PEERS)] * 3
-    assert set(results["memory"][0]["peak_bytes"]) == set(mamba.MODEL_PEERS)
+    assert [set(row["microseconds"]) for row in results["models"]] == [set(mamba.MODEL_PEERS["Mamba"])] * 3
+    of_mamba2 = [set(row["microseconds"]) for row in results["models of Mamba-2"]]
+    assert of_mamba2 == [set(mamba.MODEL_PEERS["Mamba2"])] * 3
+    assert set(results["memory"][0]["peak_bytes"]) == set(mamba.MODEL_PEERS["Mamba"])
     mamba.main(["--threads", "1", "--out", str(tmp_path), "--draw", str(tmp_path / "mamba.png")])
     assert (tmp_path / "mamba.png").stat().st_size > 10_000
     printed = capfd.readouterr().out
     assert "selective scan: training" in printed
     assert "scan of Mamba-2: training" in printed
     assert "MambaForCausalLM, 4 layers: one token" in printed
+    assert "Mamba2ForCausalLM, 4 layers: one token" in printed
 
 
 def test_a_wrong_result_is_an_error() -> None:
