@@ -35,6 +35,7 @@ from xrnn.layers.lstm import LSTM
 from xrnn.layers.mamba import Mamba
 from xrnn.layers.mamba2 import Mamba2
 from xrnn.layers.minimal import MinGRU, MinLSTM
+from xrnn.layers.mlstm import MLSTM
 from xrnn.layers.network import Network
 from xrnn.layers.own_cell import Recurrent, check_cell
 from xrnn.layers.quantized import quantize
@@ -111,6 +112,7 @@ __all__ = [
     "GRU",
     "LRU",
     "LSTM",
+    "MLSTM",
     "RNN",
     "SGD",
     "SLSTM",

@@ -20,6 +20,7 @@ from xrnn.layers.lstm import LSTM
 from xrnn.layers.mamba import Mamba
 from xrnn.layers.mamba2 import Mamba2
 from xrnn.layers.minimal import MinGRU, MinLSTM
+from xrnn.layers.mlstm import MLSTM
 from xrnn.layers.network import Network
 from xrnn.layers.own_cell import Recurrent
 from xrnn.layers.recurrent import RecurrentLayer, shapes_of
@@ -44,7 +45,7 @@ CELLS: Final[dict[str, Any]] = {
 # The cells of these layers with other options, and of a layer in `LEAVES`, in `xrnn info --cell`.
 VARIANTS: Final[dict[str, Cell]] = {"leak": LeakyRNNCell(0.5), "current-rnn": CurrentRNNCell(0.5)}
 # The other layers that files hold under the name of their class.
-LEAVES: Final[tuple[Any, ...]] = (CurrentRNN, Mamba, Mamba2, Linear, Embedding, LayerNorm, Dropout, Recurrent)
+LEAVES: Final[tuple[Any, ...]] = (CurrentRNN, Mamba, Mamba2, MLSTM, Linear, Embedding, LayerNorm, Dropout, Recurrent)
 CONTAINERS: Final[tuple[Any, ...]] = (Bidirectional, Stack, Network)
 
 

@@ -14,6 +14,7 @@ from tests.random_operands import draw, draw_on
 from xrnn import (
     GRU,
     LSTM,
+    MLSTM,
     RNN,
     Bidirectional,
     Dropout,
@@ -138,6 +139,7 @@ _MAKE: Final[dict[str, Callable[..., Any]]] = {
     "Embedding": partial(Embedding.init, 7, 5),
     "Mamba": partial(Mamba.init, D, 5, state_size=3, taps=3, rank=2),
     "Mamba2": partial(Mamba2.init, D, 5, state_size=3, taps=3, heads=2),
+    "MLSTM": partial(MLSTM.init, D, 5, state_size=3),
     "Stack": partial(Stack.init, GRU, D, 5, 2),
     "Bidirectional": partial(Bidirectional.init, LSTM, D, 5),
     "Stack with dropout": partial(Stack.init, GRU, D, 5, 2, bidirectional=True, dropout=0.5),

@@ -10,7 +10,7 @@ import autograd.numpy as anp
 import numpy as np
 
 from tests.reference import selective_scan_step, sigmoid, softplus
-from xrnn import Mamba, Mamba2
+from xrnn import MLSTM, Mamba, Mamba2
 from xrnn.backend import Backend
 from xrnn.layers.state_space import StateSpaceLayer
 from xrnn.typing import Array, HostArray
@@ -67,6 +67,27 @@ def _mamba2(x: Any, last_inputs: Any, S: Any, *params: Any, lengths: HostArray |
     return anp.array(hs), last_inputs, S
 
 
+def _mlstm(x: Any, S: Any, n: Any, m: Any, *params: Any, lengths: HostArray | None = None) -> tuple[Any, ...]:
+    in_proj, igate_bias, fgate_bias, norm, out_proj = params
+    hs = []
+    for x_t, runs in zip(x, _running(x, lengths), strict=True):
+        q, k, v, o, i, f = anp.split(x_t @ in_proj, np.cumsum([P * K, P * K, E, E, P]), axis=1)
+        q, k = anp.reshape(q, (-1, P, K)) / K**0.5, anp.reshape(k, (-1, P, K))
+        log_i, log_f = i + igate_bias, -softplus(-(f + fgate_bias))
+        new_m = anp.maximum(log_f + m, log_i)
+        i, f = anp.exp(log_i - new_m)[..., None], anp.exp(log_f + m - new_m)[..., None]
+        new_n = f * n + i * k
+        new_S = f[..., None] * S + anp.einsum("nhk,nhv->nhkv", i * k, anp.reshape(v, (-1, P, E // P)))
+        size = anp.maximum(abs(anp.sum(new_n * q, axis=2)), anp.exp(-new_m))
+        r = anp.einsum("nhkv,nhk->nhv", new_S, q) / size[..., None]
+        r = r - anp.mean(r, axis=2, keepdims=True)
+        r = r / anp.sqrt(anp.mean(r * r, axis=2, keepdims=True) + 1e-6)
+        hs.append(anp.where(runs[:, None], (anp.reshape(r, (-1, E)) * norm * sigmoid(o)) @ out_proj, 0.0))
+        S, n = anp.where(runs[:, None, None, None], new_S, S), anp.where(runs[:, None, None], new_n, n)
+        m = anp.where(runs[:, None], new_m, m)
+    return anp.array(hs), S, n, m
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of layer, with small sizes."""
@@ -98,5 +119,8 @@ KINDS: Final = {
     "Mamba": Kind(Mamba, {"state_size": K, "taps": W, "rank": R}, ((W - 1, N, E), (N, E, K)), _mamba),
     "Mamba2": Kind(
         Mamba2, {"state_size": K, "taps": W, "heads": P}, ((W - 1, N, E + 2 * K), (N, P, K, E // P)), _mamba2
+    ),
+    "MLSTM": Kind(
+        MLSTM, {"state_size": K, "expand": E // H, "heads": P}, ((N, P, K, E // P), (N, P, K), (N, P)), _mlstm
     ),
 }

@@ -40,8 +40,8 @@ _LONGEST: Final = 2**16  # characters of a description, enough for about 500 lay
 def save(path: str | os.PathLike[str], layer: HasParameters, *, overwrite: bool = False) -> None:
     """Write a layer to a file that `load` reads: its arrays, its kind and its options.
 
-    layer       RNN, LSTM, GRU, Recurrent, Mamba, Mamba2, Bidirectional, Stack, Linear, Embedding, LayerNorm or Dropout,
-                on any backend, a quantized layer, or a Network of layers.
+    layer       a recurrent layer, such as RNN, LSTM, GRU or Recurrent, Mamba, Mamba2, MLSTM, Bidirectional, Stack,
+                Linear, Embedding, LayerNorm or Dropout, on any backend, a quantized layer, or a Network of layers.
                 The file keeps the seed of a Dropout and its count of forward calls, so that its masks continue. Of a
                 cell of your own it keeps the name and the attributes, which must be numbers and strings.
     overwrite   replace any file at `path`. By default, only an empty file or one that `save` wrote is replaced

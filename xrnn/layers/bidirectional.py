@@ -9,8 +9,10 @@ import numpy as np
 from xrnn import init
 from xrnn.arrays.select import backend_of, device_of
 from xrnn.layers.composite import Composite, Part, States
+from xrnn.layers.mamba import Mamba
+from xrnn.layers.mamba2 import Mamba2
+from xrnn.layers.mlstm import MLSTM
 from xrnn.layers.recurrent import RecurrentLayer
-from xrnn.layers.state_space import StateSpaceLayer
 from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
 
@@ -54,7 +56,7 @@ class Bidirectional(Composite):
     @classmethod
     def init(
         cls,
-        layer: type[RecurrentLayer | StateSpaceLayer],
+        layer: type[RecurrentLayer | Mamba | Mamba2 | MLSTM],
         input_size: int,
         hidden_size: int,
         *,

@@ -12,8 +12,10 @@ from xrnn.checks import check_bool, check_integer, check_number, check_size
 from xrnn.layers.bidirectional import Bidirectional
 from xrnn.layers.composite import Composite, Part, States
 from xrnn.layers.dropout import Dropout
+from xrnn.layers.mamba import Mamba
+from xrnn.layers.mamba2 import Mamba2
+from xrnn.layers.mlstm import MLSTM
 from xrnn.layers.recurrent import RecurrentLayer
-from xrnn.layers.state_space import StateSpaceLayer
 from xrnn.typing import Array, ArrayIfNeeded, Lengths
 
 
@@ -65,7 +67,7 @@ class Stack(Composite):
     @classmethod
     def init(
         cls,
-        layer: type[RecurrentLayer | StateSpaceLayer],
+        layer: type[RecurrentLayer | Mamba | Mamba2 | MLSTM],
         input_size: int,
         hidden_size: int,
         depth: int = 2,
