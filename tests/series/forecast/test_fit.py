@@ -276,7 +276,7 @@ def test_short_series_are_padded() -> None:
 def test_offsets_move_quantiles_but_not_the_median() -> None:
     fitted, at = fit_of(growth() - 10, **TINY), np.array([9, 30, 41])  # negative values have no logarithms
     offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
-    one = OneSeries(fitted.given, replace(fitted.model, offsets=offsets))
+    one = OneSeries(fitted.given, replace(fitted.model, offsets=np.stack([offsets, 9 * offsets])))
     np.testing.assert_allclose(one.quantiles(at), one.plain(at)[..., None] + one.unit * offsets)
 
 
@@ -286,6 +286,22 @@ def test_the_errors_are_those_of_forecasts_that_have_not_seen_the_values() -> No
     values = rng.standard_normal(300) * np.repeat([1, 10], [240, 60])
     quantiles = forecast_of(values, season=1)
     assert 0.5 * 2 * 1.28 * 4.5 < np.ptp(quantiles, axis=1).mean() < 2 * 2 * 1.28 * 10
+
+
+def test_series_that_are_mostly_0_do_not_narrow_the_intervals_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xrnn.series.forecast.fit._widening", lambda series, model: model.widening)  # saves time
+    rng = np.random.default_rng(96_000)
+    t = np.arange(132)
+    shops = 200 + 0.5 * t + 30 * np.sin(2 * np.pi * t / 12) + 8 * rng.standard_normal((6, 132))
+    slow = rng.poisson(0.1, (25, 132)) + 0.0
+    alone, beside = (
+        Forecaster(horizon=12, season=12).fit([*given[:, :120]]).predict_quantiles()
+        for given in (shops, np.concatenate([shops, slow]))
+    )
+    widths = [float((each[:6, :, 2] - each[:6, :, 0]).mean()) for each in (alone, beside)]
+    assert widths[1] > 0.9 * widths[0]
+    inside = (beside[6:, :, 0] <= slow[:, 120:]) & (slow[:, 120:] <= beside[6:, :, 2])
+    assert inside.mean() > 0.7
 
 
 def test_offsets_have_the_widths_of_the_steps_and_the_shares_of_the_levels() -> None:
@@ -329,7 +345,7 @@ def test_a_series_too_short_for_a_backtest_has_intervals() -> None:
 def test_earlier_rows_that_do_not_change_are_left_to_exponential_smoothing() -> None:
     """A series that is 0 up to its last fifth, except its first value."""
     noise = np.random.default_rng(0).standard_normal(40)
-    assert (fit_of(np.append(np.append(5.0, np.zeros(160)), 5 + noise), horizon=3).model.offsets[:, 2] > 0).all()
+    assert (fit_of(np.append(np.append(5.0, np.zeros(160)), 5 + noise), horizon=3).model.offsets[..., 2] > 0).all()
 
 
 def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:

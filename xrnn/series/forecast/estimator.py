@@ -345,7 +345,8 @@ class Forecaster(Estimator):
         has_scale = (model.known_scale.deviation > 0).all()
         has_names = names is None or [*map(type, names)] == [str] * (1 + model.known)
         has_widening = model.widening.shape == (model.context,) and (model.widening >= 1).all()
-        fits = has_linear and has_scale and has_names and has_widening
+        has_offsets = model.offsets.shape == (2, F, len(model.levels))
+        fits = has_linear and has_scale and has_names and has_widening and has_offsets
         if not (fits and model.levels == levels and isinstance(model.step, str)):
             raise ValueError("model_ has a linear part, a scale, names or levels that do not fit")
         values = np.column_stack([np.arange(1.0, rows + 1), np.tile(model.known_scale.mean, (rows, 1))])

@@ -275,11 +275,19 @@ def _share_of_smoothing(fit: LinearFit) -> tuple[float, list[Test]]:
 
 
 def _intervals(tests: Sequence[Test], levels: tuple[float, ...]) -> tuple[float, HostArray]:
-    """The spread and the offsets of the quantiles, from the errors of the tests."""
+    """The spread and the offsets (2, F, Q) of the quantiles, from the errors of the tests.
+
+    The first offsets are those of series that change often, the second those of series that seldom do. If one of these
+    has fewer than 40 windows, both are those of all.
+    """
     errors = np.concatenate([(one.actual(at) - forecasts) / one.unit for one, at, forecasts, _ in tests])
     reach = np.concatenate([one.reach(at) for one, at, *_ in tests])
     spread = spread_of(errors, reach)
-    return spread, quantile_offsets(errors / (1 + spread * reach), levels)
+    errors = errors / (1 + spread * reach)
+    seldom = np.concatenate([np.full(len(test.origins), test.series.seldom_changes) for test in tests])
+    if min(seldom.sum(), (~seldom).sum()) < _FEW:
+        return spread, np.stack([quantile_offsets(errors, levels)] * 2)
+    return spread, np.stack([quantile_offsets(errors[group], levels) for group in (~seldom, seldom)])
 
 
 def spread_of(errors: HostArray, reach: HostArray) -> float:

@@ -98,7 +98,8 @@ class Model(Setup):
     smoothing       the share of exponential smoothing
     recurrent       (H + 1, F), the output layer of the recurrent part, 0 if there is none
     levels          the Q quantiles, with the median
-    offsets         (F, Q), the distances of the quantiles from the forecast, in units of a series; 0 for the median
+    offsets         (2, F, Q), the distances of the quantiles from the forecast, in units of a series; 0 for the median.
+                    The second ones are those of series that seldom change: their errors are mostly far below a unit
     spread          how much an interval widens for a reach of 1: the reach is the size of the effect of known columns
     widening        (C,), by the number of rows of a series that has fewer than the context; otherwise 1
     """
@@ -178,6 +179,7 @@ class PreparedSeries:
     cut         the number of rows to learn from; by default, all up to the last known value. Forecasts are made from
                 this row, or from later ones for a backtest
     deviation   the standard deviation in the rows to learn from; of the logarithms if the model forecasts these
+    seldom_changes   whether most values there are equal to those before them, as in a series that is mostly 0
     unit        the mean change over a season there. Both come from the series itself, because a new file does not say
                 which training series it continues
     flawed      whether there are too few rows, missing or equal values: the unit is 0, and the forecast naive
@@ -202,6 +204,7 @@ class PreparedSeries:
             past = self.target[: self.cut]
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
+        self.seldom_changes = 2 * int((np.diff(self.seen) == 0).sum()) > len(self.seen)
         self.mase_divisor = mase_divisor(past, setup.season) * factor
         takes_logs = setup.log and not self.has_no_logs and not self._grows_by_amounts(past)
         if takes_logs:
@@ -437,7 +440,10 @@ class OneSeries(PreparedSeries):
         else:
             plain = self.plain(origins)
         least, most = ((limit + effect)[..., None] for limit in self._limits(origins))
-        forecast, above = (plain + effect)[..., None], self.width(origins)[..., None] * model.offsets
+        forecast, above = (
+            (plain + effect)[..., None],
+            self.width(origins)[..., None] * model.offsets[int(self.seldom_changes)],
+        )
         if self.log:
             return exponential((forecast + above).clip(least, most))
         forecast = forecast.clip(least, most)
