@@ -507,6 +507,57 @@ def test_a_column_of_dates_holds_the_times_without_a_name() -> None:
     assert Forecaster(**SMALL).fit(X[3:]).model_.step == "3 months"  # the only other column is the target
 
 
+@pytest.mark.parametrize(
+    ("times", "target"),
+    [
+        ({"t": QUARTERS}, ""),
+        ({"t": [f"{each:%Y-%m-%d}" for each in QUARTERS]}, ""),
+        ({"t": [each.date() for each in QUARTERS]}, "v"),
+        ({"t": pandas.Categorical([f"{each:%Y-%m}" for each in QUARTERS])}, ""),
+        ({"t": QUARTERS.to_period("Q")}, "v"),
+        ({"year": QUARTERS.year, "quarter": QUARTERS.quarter}, "v"),
+        ({"year": range(1980, 2023)}, "v"),
+        ({"time": range(5, 435, 10)}, "v"),
+        ({"n": range(43), "t": QUARTERS}, "v"),
+    ],
+    ids=lambda given: "-".join(given),
+)
+def test_the_times_of_a_frame_are_those_that_a_command_finds_in_its_file(
+    times: dict[str, Any], target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    X = pandas.DataFrame({"v": growth(43), **times})
+    X.to_csv("t.csv", index=False)
+    assert main(["forecast", "t.csv", "--horizon", "3", "--season", "4", "--target", "v", "--json"]) == 0
+    steps = json.loads(capsys.readouterr().out)["forecast"]
+    got = Forecaster(**SMALL, target=target).fit(X).predict_quantiles()
+    np.testing.assert_allclose(got, [[*each["quantiles"].values()] for each in steps], rtol=1e-9)
+    index = got.index.to_timestamp() if hasattr(got.index, "to_timestamp") else got.index
+    assert [f"{each:%Y-%m-%d}" if index.dtype.kind == "M" else f"{each:g}" for each in index] == [
+        str(each["time"]) for each in steps
+    ]
+
+
+def test_an_index_without_dates_leaves_the_times_to_a_column_of_dates() -> None:
+    X = pandas.DataFrame({"v": growth(40), "t": QUARTERS[:40]})
+    for index in (pandas.RangeIndex(40, name="n"), np.arange(40.0), [f"r{i}" for i in range(40)]):
+        assert Forecaster(**SMALL, target="v").fit(X.set_axis(index)).model_.step == "3 months"
+    assert Forecaster(**SMALL, target="v").fit(X.set_axis(QUARTERS[1:41])).predict().index[0] == QUARTERS[41]
+    text = X.set_axis([f"{each:%Y-%m-%d}" for each in QUARTERS[1:41]])
+    assert Forecaster(**SMALL, target="v").fit(text).predict().index[0] == QUARTERS[41]
+
+
+def test_two_columns_hold_the_times() -> None:
+    X = pandas.DataFrame({"y": QUARTERS[:40].year, "m": QUARTERS[:40].strftime("%B"), "v": growth(40)})
+    forecaster = Forecaster(**SMALL, time="m,y").fit(X)
+    assert [*forecaster.predict().index] == [*QUARTERS[40:]]
+    long = pandas.concat([X.assign(shop=shop, v=X["v"] * scale) for shop, scale in (("a", 1), ("b", 2))])
+    got = Forecaster(**SMALL, id="shop", time="m,y").fit(long).predict()
+    assert [*got.columns] == ["shop", "time", "v"]
+    assert [*got["time"]] == 2 * [*QUARTERS[40:]]
+    with pytest.raises(ValueError, match=r"^X has no column 'z'; it has y, m, v$"):
+        Forecaster(**SMALL, time="z,y").fit(X)
+
+
 def test_a_panel_with_a_late_starter_is_forecast_the_same_in_any_form(capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(78_000)
     panel = growth(40) * np.array([[1.0], [3], [0.2]]) * np.exp(0.05 * rng.standard_normal((3, 40)))

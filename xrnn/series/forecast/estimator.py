@@ -142,7 +142,8 @@ class Forecaster(Estimator):
     season           steps in a season; 0: from the times (12 if monthly, 7 if daily, …), else 1
     quantiles        quantiles to forecast besides the median
     id               column of a table that tells its series apart
-    time             column of times; by default the index of a DataFrame, or the column of dates in a file
+    time             column of times, or two, such as year,month; by default the index of a DataFrame if it holds times,
+                     or the column of dates, as in a file
     target           column to forecast; by default the only one
     known            columns known in advance, with values in the steps ahead too, such as price,promotion
 

@@ -15,16 +15,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from xrnn.series.one_series import Series, Time, checked
 from xrnn.series.reading.notes import tell
-from xrnn.series.reading.tables import Columns, Table, cell_of, text_of
+from xrnn.series.reading.tables import Columns, Table, cell_of, names_in, text_of
 
 if TYPE_CHECKING:
     from xrnn.series.forecast.series import OneSeries
+
+_TIMES: Final = Columns(timed=True, of_frame=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +70,7 @@ class Form:
             raise ValueError("X has times of nanoseconds; round them to microseconds, or number the rows")
         if getattr(index.dtype, "tz", None) and len({*index.time}) == 1:  # a day later is the same time of day
             frame.isetitem(first - 1, index.tz_localize(None))
-        table = Table.of(frame, "X", Columns(timed=True, of_frame=True))
+        table = Table.of(frame, "X", _TIMES)
         places = range(first, len(table.header))
         decimal, notes = table.decimal(places)
         times, values = table.times([first - 1]), table.numbers(places, decimal)
@@ -137,9 +139,10 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
         id_name, time, target, known = "", "", "", ()
     elif levels == 2:  # the index has both
         id_name, time = "", ""
-    elif levels == 1 and time == "" and _counts_rows(index):
-        time = _time_column(X)
-    is_wide = X.ndim == 2 and levels == 1 and not (id_name or time or target or known)
+    times = [time] if time != "" else []
+    if X.ndim == 2 and levels == 1:
+        times = _columns_named(X, time) if times else _columns_of_times(X, index, id_name, (target, *known))
+    is_wide = X.ndim == 2 and levels == 1 and not (id_name or times or target or known)
     if is_wide and not isinstance(index, pandas.DatetimeIndex | pandas.PeriodIndex):
         return None
     frame = X if X.ndim == 2 else X.to_frame(X.name)
@@ -152,12 +155,15 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     if len(twice := frame.columns[frame.columns.duplicated()]):
         raise ValueError(f"X has two columns {twice[0]!r}; rename one")
     if not is_wide:
-        id_name, time, target = (_column(frame, each) for each in (id_name, time, target))
+        id_name, target = (_column(frame, each) for each in (id_name, target))
         known = tuple(_column(frame, each) for each in known)
-    keys = [each for each in (id_name, time) if each != ""]
+    keys = [each for each in (id_name, *times) if each != ""]
     used = frame if is_wide else _used(frame, keys, target, known)
     parts = [frame[each] for each in keys]
-    if time == "":  # times are in the index; a column may be called 0
+    if len(times) == 2:
+        keys = [*keys[:-2], "time"]
+        parts = [*parts[:-2], pandas.Series(Table.of(frame[times], "X", _TIMES).times([0, 1]))]
+    if not times:  # they are in the index; a column may be called 0
         keys = [*keys, *X.index.names]
         parts = [*parts, *map(X.index.get_level_values, range(levels))]
     if len(keys) == 2:
@@ -177,13 +183,35 @@ def _counts_rows(index: Any) -> bool:
     return index.name is None and index.dtype.kind == "i"
 
 
-def _time_column(frame: Any) -> Any:
-    """The name of the first column of dates, as the commands find it in a file; empty without one."""
-    for name, column in frame.items():
-        values = _own_times(column)
-        if values.dtype.kind == "M" or isinstance(values.dtype, sys.modules["pandas"].PeriodDtype):
-            return name
-    return ""
+def _columns_of_times(frame: Any, index: Any, id_name: str, channels: Sequence[str]) -> list[Any]:
+    """The names of the columns of times, one or two, as the commands find them in a file; [] if the index holds them.
+
+    index     that of the frame, see `_own_times`
+    id_name, channels   names of other columns; empty for none
+    """
+    pandas: Any = sys.modules["pandas"]
+    if isinstance(index, pandas.DatetimeIndex | pandas.PeriodIndex):
+        return []
+    if not (id_name or any(channels)) and all(dtype.kind in "biuf" for dtype in frame.dtypes):
+        return []  # X (n, T)
+    if not _counts_rows(index):  # as in a file, it is the first column
+        frame = pandas.concat([index.to_series(frame.index, name=""), frame], axis=1)
+    names = [*frame.columns]
+    used = [_column(frame, each) for each in (id_name, *channels) if each != ""]
+    if any(each not in names for each in used):
+        return []  # `_used` refuses missing columns
+    places = [names.index(each) for each in used]
+    id_at = places.pop(0) if id_name != "" else None
+    left = [i for i in range(len(names)) if i != id_at]
+    found = Table.of(frame, "X", _TIMES).columns_of_times(left, places, id_at) if len(left) > 1 else []
+    return [names[i] for i in found if _counts_rows(index) or i > 0]
+
+
+def _columns_named(frame: Any, time: str) -> list[Any]:
+    """The name of the column of times, or of two, such as "year,month"."""
+    column = _column(frame, time)
+    both = [_column(frame, each) for each in names_in(time)]
+    return both if column not in frame.columns and len(both) == 2 else [column]
 
 
 def _is_arrow_time(dtype: Any) -> bool:

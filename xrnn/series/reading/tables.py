@@ -230,13 +230,13 @@ class Table:
         if named_times:
             times = named_times
         elif columns.timed and len(left) > 1:
-            times = self._columns_of_times(left, channels)
+            times = self.columns_of_times(left, channels, id)
         else:
             times = []
         left = [i for i in left if i not in times]
         # 3. channels: without names, all that are left, but for an index before them
         if not channels:
-            channels = left[1:] if self._begins_with_index(left) else left
+            channels = left[1:] if self._begins_with_index(left, id) else left
         if not channels:
             raise DataError(f"{self.name} has no column left for values: all are the index, or named by options")
         unused = [i for i in left if i not in channels]
@@ -301,17 +301,18 @@ class Table:
         """The name of a column; its number if it has none."""
         return (self.header[place] if self.header else "") or str(place + 1)
 
-    def _columns_of_times(self, left: Sequence[int], channels: Sequence[int]) -> list[int]:
+    def columns_of_times(self, left: Sequence[int], channels: Sequence[int], id_at: int | None) -> list[int]:
         """The first column of times, else an index of numbers, else columns of years and their parts; [] without any.
 
         left       the columns without a role so far
         channels   those of them that options name
+        id_at      the column of identifiers
         """
         free = [i for i in left if i not in channels]
         for i in free:
-            if self._holds_times(i):
+            if self._holds_times(i, id_at):
                 return [i]
-        if left[0] in free and self._begins_with_index(left) and None not in map(as_number, self.texts(left[0])):
+        if left[0] in free and self._begins_with_index(left, id_at) and None not in map(as_number, self.texts(left[0])):
             return [left[0]]
         by_unit = {unit_of(self.shown(i)): i for i in free}
         for part in _PARTS_OF_YEARS:
@@ -319,7 +320,7 @@ class Table:
                 return [by_unit["year"], by_unit[part]]
         return []
 
-    def _begins_with_index(self, left: Sequence[int]) -> bool:
+    def _begins_with_index(self, left: Sequence[int], id_at: int | None) -> bool:
         """Whether the first of these columns holds the names or times of the rows instead of values."""
         if not left:
             return False
@@ -327,16 +328,15 @@ class Table:
             name = self.header[left[0]].lower()
             if name in _INDEX_NAMES or unit_of(name) == "time":
                 return len(left) > 1
-        return self._holds_times(left[0])
+        return self._holds_times(left[0], id_at)
 
-    def _holds_times(self, place: int) -> bool:
+    def _holds_times(self, place: int, id_at: int | None) -> bool:
         """True for dates, in a column called time or date, and for different years or months in one of that name."""
         cells, unit = self.texts(place), unit_of(self.shown(place))
         if unit == "time" or hold_dates(cells):
             return True
         if not all(_NUMBERS_OF_TIMES.fullmatch(f"{unit} {cell}") for cell in cells):
             return False
-        id_at = self.place(self.columns.id)
         ids = cells if id_at is None else self.texts(id_at)
         return len({*zip(cells, ids, strict=True)}) == len(cells)
 
