@@ -89,6 +89,8 @@ JANUARY = [datetime(2001, 1, 1) + timedelta(days=i) for i in range(59)]  # and F
         ([f"01.{month:02}.24" for month in range(1, 13)], "2024-01-01"),
         (["24.01.31", "24.02.29", "24.03.31"], "2024-01-31"),
         (["99.05.31", "99.06.01"], "1999-05-31"),
+        ([f"31.12.{year:02}" for year in (*range(95, 100), *range(12))], "1995-12-31"),
+        ([f"{each:%y.%m.%d}" for each in JANUARY], "2001-01-01"),
         ([f"{month:02}.2024" for month in range(1, 13)], "2024-01-01"),
         ([f"{1 + i % 12}.{2023 + i // 12}" for i in range(14)], "2023-01-01"),
         ([f"{2023 + i // 12}.{1 + i % 12:02}" for i in range(14)], "2023-01-01"),
@@ -153,6 +155,7 @@ OTHER = "is not a time like the others"
             ([f"{month} {hour:02}:00" for hour in range(24)], f"'{month} 00:00' {OTHER}")
             for month in ("Jan 02", "Jan 2002", "2002 Jan", "01/2002", "2002/01", "2002M01")
         ),
+        ([f"24.01.{day:02}" for day in range(1, 29)], "'24.01.01' may be 2001-01-24 or 2024-01-01, and no other row"),
         (["day 01", "day 02"], f"row 1: 'day 01' {OTHER}"),
         *(
             ([f"{day:{form}}" for day in JANUARY], "may be a day, a month or a number")

@@ -104,14 +104,17 @@ def _read_all(read: Callable[[str], Time | None], cells: Sequence[str]) -> list[
 def _chosen(readings: Sequence[Sequence[Any]], *, prefers_first: bool) -> Sequence[Any] | None:
     """The only reading, or the only one with equal steps. None if several remain.
 
-    prefers_first   the first reading is the usual one: it is taken if steps do not decide
+    prefers_first   the first reading is the usual one: it is taken if steps do not decide, unless its steps are years
+                    and those of another reading are not: 24.01.01, 24.01.02, … may be days
     """
     if len(readings) == 1:
         return readings[0]
     equal = [times for times in readings if _have_a_step(times)]
     if len(equal) == 1:
         return equal[0]
-    return readings[0] if prefers_first else None
+    if not prefers_first or [*map(_are_years, equal)] == [True, False]:
+        return None
+    return readings[0]
 
 
 def hold_dates(cells: Sequence[str]) -> bool:
@@ -193,6 +196,11 @@ def _have_a_step(times: Iterable[Any]) -> bool:
     """Whether the distinct dates, once sorted, have a constant step."""
     distinct = sorted({*times})
     return len(distinct) > 1 and not best_step(distinct)[1]
+
+
+def _are_years(times: Sequence[Any]) -> bool:
+    """Whether all times have the same day and month."""
+    return len({(time.month, time.day) for time in times}) == 1
 
 
 def _local(times: Sequence[Any]) -> Sequence[Any]:
