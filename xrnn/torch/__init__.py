@@ -7,6 +7,7 @@
     layer = xrnn.torch.GRU(32, 64, num_layers=2)      # or in place of torch.nn.GRU
     layer = xrnn.torch.MinGRU(32, 64)                 # or MinLSTM, SLSTM, LRU: PyTorch has none of them
     y = xrnn.torch.selective_scan_fn(u, delta, A, B, C)   # as in mamba_ssm, on a CPU
+    out, state = xrnn.torch.chunk_retention(q, k, v)      # as in flash-linear-attention, on a CPU
 
 Calls that the kernels do not support run in PyTorch as before; the logger `xrnn.torch` warns once of each reason.
 """
@@ -18,6 +19,7 @@ _import_torch("xrnn.torch")  # first: without PyTorch the imports below would fa
 from xrnn.torch.accelerate import accelerate, explain, restore  # noqa: E402
 from xrnn.torch.modules import GRU, LSTM, RNN  # noqa: E402
 from xrnn.torch.not_in_pytorch import LRU, SLSTM, MinGRU, MinLSTM  # noqa: E402
+from xrnn.torch.retention import chunk_retention, fused_recurrent_retention  # noqa: E402
 from xrnn.torch.selective_scan import (  # noqa: E402
     causal_conv1d_fn,
     mamba_chunk_scan_combined,
@@ -35,7 +37,9 @@ __all__ = [
     "MinLSTM",
     "accelerate",
     "causal_conv1d_fn",
+    "chunk_retention",
     "explain",
+    "fused_recurrent_retention",
     "mamba_chunk_scan_combined",
     "restore",
     "selective_scan_fn",

@@ -82,7 +82,7 @@ class MatrixMemory:
     """q, k (T, N, G, K), v (T, N, H, V), log_decay (T, N, H), initial (N, H, K, V)
     → y (T, N, H, V), last (N, H, K, V)."""
 
-    name = "mamba_chunk_scan_combined"
+    name: str  # of the function that the caller called
 
     def forward(self, backend: Backend, operands: Any, training: bool) -> tuple[tuple[Array, ...], ArrayIfNeeded]:
         y, last, saved = backend.matrix_memory_forward(MemoryInputs(*operands), training)
@@ -132,7 +132,7 @@ class Convolution:
 # ---- the functions ----
 
 
-def _outside_graphs(function: _Function) -> _Function:
+def outside_graphs(function: _Function) -> _Function:
     """torch.compile leaves `function` out of its graphs, as it does with recurrent modules; torch.export records it."""
 
     @wraps(function)
@@ -144,7 +144,7 @@ def _outside_graphs(function: _Function) -> _Function:
     return called  # type: ignore[return-value]
 
 
-@_outside_graphs
+@outside_graphs
 def selective_scan_fn(
     u: Tensor,
     delta: Tensor,
@@ -171,7 +171,7 @@ def selective_scan_fn(
     Raises ValueError for other shapes, TypeError for a complex A, B or C.
     """
     _check_scan(u, A, B, C, {"delta": delta, "z": z, "D": D, "delta_bias": delta_bias})
-    dtype = _compute_dtype(u, delta, A, B, C, D, z, delta_bias)
+    dtype = compute_dtype(u, delta, A, B, C, D, z, delta_bias)
     operands = [
         *(_time_first(x, dtype) for x in (u, delta)),
         A.to(dtype),
@@ -186,7 +186,7 @@ def selective_scan_fn(
     return (out, last) if return_last_state else out
 
 
-@_outside_graphs
+@outside_graphs
 def mamba_chunk_scan_combined(
     x: Tensor,
     dt: Tensor,
@@ -241,12 +241,12 @@ def mamba_chunk_scan_combined(
     shapes = {"dt": (dt, (N, L, H)), "A": (A, (H,)), "dt_bias": (dt_bias, (H,)), "z": (z, (N, L, H, V))}
     shapes |= {"B": (B, (N, L, groups, K)), "C": (C, (N, L, groups, K))}
     shapes |= {"initial_states": (initial_states, (N, H, V, K))}
-    _check_shapes(shapes)
+    check_shapes(shapes)
     if D is not None and tuple(D.shape) not in ((H,), (H, V)):
         raise ValueError(f"D is {tuple(D.shape)}: expected ({H},) or ({H}, {V})")
     if len(dt_limit) != 2:
         raise ValueError(f"dt_limit is {dt_limit}: expected two numbers, the least and the greatest step")
-    dtype = _compute_dtype(x, dt, A, B, C, D, z, dt_bias, initial_states)
+    dtype = compute_dtype(x, dt, A, B, C, D, z, dt_bias, initial_states)
     if not x.is_floating_point():
         raise TypeError(f"x holds {x.dtype}, but `out` has its dtype: expected floating-point numbers")
     u, step = x.to(dtype), dt.to(dtype)
@@ -258,7 +258,7 @@ def mamba_chunk_scan_combined(
         step = step.clamp(*dt_limit)
     operands = [C.to(dtype), B.to(dtype), u * step[..., None], step * A.to(dtype)]
     initial = None if initial_states is None else initial_states.to(dtype).transpose(2, 3)
-    y, last = apply(MatrixMemory(), [*(each.transpose(0, 1) for each in operands), initial])
+    y, last = apply(MatrixMemory("mamba_chunk_scan_combined"), [*(each.transpose(0, 1) for each in operands), initial])
     out = y.transpose(0, 1)
     if D is not None:
         out = out + u * (D if D.dim() == 2 else D[:, None]).to(dtype)
@@ -268,7 +268,7 @@ def mamba_chunk_scan_combined(
     return (out, last.transpose(2, 3)) if return_final_states else out
 
 
-@_outside_graphs
+@outside_graphs
 def selective_state_update(
     state: Tensor,
     x: Tensor,
@@ -297,9 +297,9 @@ def selective_state_update(
     sizes, K = tuple(x.shape), state.shape[-1]
     shapes = {"state": (state, (*sizes, K)), "dt": (dt, sizes), "A": (A, (*sizes[1:], K)), "z": (z, sizes)}
     shapes |= {"D": (D, sizes[1:]), "dt_bias": (dt_bias, sizes[1:])}
-    _check_shapes(shapes)
+    check_shapes(shapes)
     with torch.no_grad():
-        first, dtype = (sizes[0], -1), _compute_dtype(state, x, dt, A, B, C, D, z, dt_bias)
+        first, dtype = (sizes[0], -1), compute_dtype(state, x, dt, A, B, C, D, z, dt_bias)
         operands = [
             x.reshape(1, *first),
             dt.reshape(1, *first),
@@ -316,7 +316,7 @@ def selective_state_update(
         return y.view(sizes).to(x.dtype)
 
 
-@_outside_graphs
+@outside_graphs
 def causal_conv1d_fn(
     x: Tensor,
     weight: Tensor,
@@ -348,8 +348,8 @@ def causal_conv1d_fn(
     if weight.dim() != 2 or len(weight) != D or not weight.shape[1]:
         raise ValueError(f"weight is {tuple(weight.shape)}: expected ({D}, width), for x {tuple(x.shape)}")
     W = weight.shape[1]
-    _check_shapes({"bias": (bias, (D,)), "initial_states": (initial_states, (N, D, W - 1))})
-    dtype = _compute_dtype(x, weight, bias, initial_states)
+    check_shapes({"bias": (bias, (D,)), "initial_states": (initial_states, (N, D, W - 1))})
+    dtype = compute_dtype(x, weight, bias, initial_states)
     initial = None if initial_states is None or W == 1 else _time_first(initial_states, dtype)
     y, last = apply(
         Convolution(activation is not None), [_time_first(x, dtype), _to(weight, dtype), _to(bias, dtype), initial]
@@ -361,7 +361,7 @@ def causal_conv1d_fn(
     return out, final if final_states_out is None else final_states_out.copy_(final)
 
 
-def _compute_dtype(*tensors: Tensor | None) -> torch.dtype:
+def compute_dtype(*tensors: Tensor | None) -> torch.dtype:
     """float64 if a tensor has it, else float32. Raises TypeError for complex tensors."""
     dtypes = {t.dtype for t in tensors if t is not None}
     if any(dtype.is_complex for dtype in dtypes):
@@ -404,10 +404,10 @@ def _check_scan(u: Tensor, A: Tensor, B: Tensor, C: Tensor, others: dict[str, Te
                 f"{D}, or {by_form[2]}"
             )
     for name, tensor in others.items():
-        _check_shapes({name: (tensor, (N, D, L) if name in ("delta", "z") else (D,))})
+        check_shapes({name: (tensor, (N, D, L) if name in ("delta", "z") else (D,))})
 
 
-def _check_shapes(expected: dict[str, tuple[Tensor | None, tuple[int, ...]]]) -> None:
+def check_shapes(expected: dict[str, tuple[Tensor | None, tuple[int, ...]]]) -> None:
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(f"{name} is {tuple(tensor.shape)}: expected {shape}")
