@@ -23,6 +23,7 @@ from xrnn.typing import HostArray
 _DAY: Final = timedelta(days=1)
 _UNITS: Final = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440, "second": _DAY / 86400, "working day": _DAY}
 _SEASONS: Final = {"1 month": 12, "3 months": 4, "7 days": 52, "1 day": 7, "1 working day": 5, "1 minute": 60}
+MIDNIGHT: Final = datetime.min.time()
 CLOCK_CHANGE: Final = "; if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
 _MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
@@ -113,8 +114,8 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
     a, b = odd[0]
     got, remedy = "unequal steps", "correct them"
     if b > step.next(a):
-        got, remedy = "a gap in its times", "add the missing rows, of which a few may have empty cells"
-    clock = CLOCK_CHANGE if isinstance(b, datetime) else ""
+        got, remedy = "a gap in its times", "add a row with an empty cell for each missing time"
+    clock = CLOCK_CHANGE if isinstance(b, datetime) and (a.time() != MIDNIGHT or b.time() != MIDNIGHT) else ""
     raise DataError(
         f"{printable(name)} has {got} between {show(a)} and {show(b)}, but steps of {step.name} elsewhere; {remedy}, "
         f"or remove the column of times{clock}"

@@ -1,4 +1,4 @@
-"""Single bad values count little and are named; changes that come again or stay are followed."""
+"""Single bad values are left out of the fit and are named; changes that come again or stay are followed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def errors_with_bad_values(given: list[HostArray], season: int) -> dict[tuple[in
     return errors
 
 
-@pytest.mark.filterwarnings("ignore:.*counts little")
+@pytest.mark.filterwarnings("ignore:.*left out of the fit")
 @pytest.mark.usefixtures("medians_only")
 @pytest.mark.parametrize(
     ("kind", "season", "count", "seeds"),
@@ -88,7 +88,7 @@ def test_one_bad_value_hardly_changes_any_forecast(kind: str, season: int, count
 
 @pytest.mark.usefixtures("medians_only")
 @pytest.mark.needs("statsmodels", "dev")
-@pytest.mark.filterwarnings("ignore:.*counts little")
+@pytest.mark.filterwarnings("ignore:.*left out of the fit")
 @pytest.mark.parametrize(("name", "column", "season"), [("macrodata", "realcons", 4), ("sunspots", "SUNACTIVITY", 11)])
 def test_one_bad_value_hardly_changes_a_forecast_of_real_data(name: str, column: str, season: int) -> None:
     datasets = importlib.import_module("statsmodels.datasets")
@@ -98,7 +98,7 @@ def test_one_bad_value_hardly_changes_a_forecast_of_real_data(name: str, column:
     assert max(after) < 2 * before
 
 
-@pytest.mark.filterwarnings("ignore:.*(counts little|a new level|are about 100 times)")
+@pytest.mark.filterwarnings("ignore:.*(left out of the fit|a new level|are about 100 times)")
 @pytest.mark.usefixtures("medians_only")
 @pytest.mark.parametrize("rows", [2, 4])
 def test_a_new_level_of_one_series_hardly_changes_the_forecast_of_another(rows: int) -> None:
@@ -187,7 +187,7 @@ def test_a_typing_error_in_a_short_history_to_predict_is_named_and_hardly_widens
         assert (high - low).max() < 3 * (highest - lowest).max()
 
 
-@pytest.mark.filterwarnings("ignore:.*counts little")
+@pytest.mark.filterwarnings("ignore:.*left out of the fit")
 @pytest.mark.usefixtures("medians_only")
 def test_several_typing_errors_hardly_change_the_forecast() -> None:
     values = simulated("days", 85_000)
@@ -245,7 +245,7 @@ def test_two_or_three_bad_values_in_a_row_are_outliers(kind: str, season: int, l
         assert max(found.values()) < 2 * values[: 30 + length].max()
 
 
-@pytest.mark.filterwarnings("ignore:.*counts little")
+@pytest.mark.filterwarnings("ignore:.*left out of the fit")
 def test_two_bad_values_in_a_row_hardly_change_the_forecast() -> None:
     values = simulated("days", 77_000)
     past, later = values[:-F], values[-F:]
@@ -432,7 +432,7 @@ def test_two_different_last_values_of_a_constant_series_may_be_a_new_level() -> 
     np.testing.assert_allclose(forecaster.predict_quantiles()[0], [[5, 245, 245]] * 2)
 
 
-@pytest.mark.filterwarnings("ignore:.*counts little")
+@pytest.mark.filterwarnings("ignore:.*left out of the fit")
 @pytest.mark.parametrize("after", [1, 2])
 def test_bad_values_before_the_last_good_row_are_outliers(after: int) -> None:
     values = simulated("days", 82_000)
@@ -472,7 +472,7 @@ def test_a_bad_value_is_named(
     Path("f.csv").write_text("\n".join(["day,sold", *rows]))
     assert main(["forecast", "f.csv", "--horizon", "4"]) == 0
     out, err = capsys.readouterr()
-    start = f"f.csv: far from the values around it, and counts little: {days[-5]}: "
+    start = f"f.csv: values far from those of the rows around are left out of the fit: {days[-5]}: "
     assert start in out
     assert err.startswith(start)
     assert "times the usual" in err
@@ -483,7 +483,7 @@ def test_a_bad_value_is_named(
     expected = outlier.pop("expected")
     assert outlier == {"name": "f.csv", "row": 144, "time": str(days[-5]), "value": round(values[-5])}
     assert 0.3 < expected / (values[-5] / 10) < 3
-    with pytest.warns(UserWarning, match=r"X\[0\]: far from .*: row 144: .*times the usual"):
+    with pytest.warns(UserWarning, match=r"X\[0\]: values far from .*: row 144: .*times the usual"):
         Forecaster(horizon=4, season=7).fit([values])
 
 

@@ -204,7 +204,7 @@ def test_a_long_chaotic_series_has_a_smaller_error_with_it_and_noise_no_larger_o
     assert with_it < 1.03 * without_it
 
 
-@pytest.mark.filterwarnings("ignore:.*counts little", "ignore:.*may be errors", "ignore:wider intervals")
+@pytest.mark.filterwarnings("ignore:.*left out of the fit", "ignore:.*may be errors", "ignore:wider intervals")
 def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path) -> None:
     values = jumps(30)
     forecaster = Forecaster(horizon=3).fit(values)

@@ -564,7 +564,7 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         (
             "when,v\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,3\n",
             {"timed": True},
-            "also in line 3; sort or remove rows, or give time and id; "
+            "also in line 3; correct or remove one of both, or give id; "
             "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00",
         ),
         # the column that `time` names is absent: another one was looked for

@@ -37,7 +37,7 @@ def naive_forecasts(series: Sequence[OneSeries]) -> str:
 
 
 def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
-    """Lines about series to predict: which are short, which have no logarithms, and which values count little."""
+    """Lines about series to predict: which are short, which have no logarithms, and which values are left out."""
     short = [each.id for each in series if each.is_short and not each.flawed]
     too_short = f"fewer rows than the {series[0].model.context} that the model reads; give the complete history"
     without_logs = [each.id for each in series if each.model.log and each.has_no_logs]
@@ -67,14 +67,15 @@ def known_lines(series: Sequence[OneSeries]) -> list[str]:
 
 
 def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
-    """Lines for each series: which values count little, and which last ones may be errors or a new level."""
+    """Lines for each series: which values are left out of the fit, and which last ones may be errors or a new level."""
     lines = []
     for one in series:
         found = [_outlier(one, row, expected) for row, expected in one.left_out.outliers.items()]
         if found:
             more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
             shown = "; ".join(found[:_MOST_NAMED])
-            lines.append(f"{printable(one.name)}: far from the values around it, and counts little: {shown}{more}")
+            why = "values far from those of the rows around are left out of the fit"
+            lines.append(f"{printable(one.name)}: {why}: {shown}{more}")
         if one.constant is not None:
             lines.append(
                 f"{printable(one.name)}: all values before {_place(one, 0)} are {one.constant:.6g}, and none later; "
@@ -104,12 +105,11 @@ def _change_of_unit(one: OneSeries) -> str:
 
 
 def _outlier(one: OneSeries, row: int, expected: float) -> str:
-    """ "2024-06-28: 48,000, 9 times the usual"."""
+    """ "2024-06-28: 48,000, 9.2 times the usual 5,213". Beside values around 0, a ratio would say nothing."""
     value = float(one.target[row])
-    ratio = value / expected if expected else 0.0
     usual = f"the usual is {expected:,.4g}"
-    if 1.5 < ratio < 1e3:
-        usual = f"{ratio:.{0 if ratio > 10 else 1}f} times the usual"
+    if (one.seen > 0).all() and 1.5 < (ratio := value / expected) < 1e3:
+        usual = f"{ratio:.{0 if ratio > 10 else 1}f} times the usual {expected:,.4g}"
     return f"{_place(one, row)}: {value:,.6g}, {usual}"
 
 
@@ -149,10 +149,10 @@ class Forecaster(Estimator):
 
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
     `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only
-    some are, their forecasts repeat their last values, and a warning names them. A single value that is far from all
-    around it counts little, and a warning names it. So it does with two or three last values, which may be errors
-    or a new level: the forecast follows them. A warning also says if the last values are 10, 100 or 1000 times those
-    before, or a share of them, as after a change of unit: the forecast has their unit.
+    some are, their forecasts repeat their last values, and a warning names them. A value that is far from those of the
+    rows around is left out of the fit, and a warning names it. A warning also names two or three last values that may
+    be errors or a new level: the forecast follows them. It also says if the last values are 10, 100 or 1000 times those
+    before, or such a share of them, as after a change of unit: the forecast has their unit.
     """
 
     horizon: int = 12

@@ -47,7 +47,7 @@ from xrnn.series.reading.numbers import (
 )
 from xrnn.series.reading.text import read_text
 from xrnn.series.reading.times import hold_dates, iso_time, read_times
-from xrnn.series.steps import CLOCK_CHANGE, show
+from xrnn.series.steps import CLOCK_CHANGE, MIDNIGHT, show
 from xrnn.typing import HostArray
 
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index")
@@ -383,9 +383,14 @@ class Table:
             for a, b in itertools.pairwise(steps):
                 if not times[a] < times[b]:  # type: ignore[operator]
                     other = self.where(a).removeprefix(f"{self.name}, ")
-                    got = f"the time {show(times[b])} is {'also' if times[a] == times[b] else 'before that'} in {other}"
-                    remedy = f"sort or remove rows, or give {param('time')} and {param('id')}"
-                    if isinstance(times[b], datetime):
+                    before, at = times[a], times[b]
+                    if before == at:
+                        got, remedy = f"is also in {other}", f"correct or remove one of both, or give {param('id')}"
+                    else:
+                        got = f"is before that in {other}"
+                        remedy = f"correct the time, sort the rows, or give {param('time')} and {param('id')}"
+                    got = f"the time {show(at)} {got}"
+                    if isinstance(at, datetime) and at.time() != MIDNIGHT:
                         remedy += CLOCK_CHANGE
                     raise DataError(f"{self.where(b)}: {got}; {remedy}")
         at = "" if id_at is None else f", {self.shown(id_at)} "
