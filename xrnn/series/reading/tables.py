@@ -383,14 +383,14 @@ class Table:
             for a, b in itertools.pairwise(steps):
                 if not times[a] < times[b]:  # type: ignore[operator]
                     other = self.where(a).removeprefix(f"{self.name}, ")
-                    before, at = times[a], times[b]
-                    if before == at:
+                    first, second = times[a], times[b]
+                    if first == second:
                         got, remedy = f"is also in {other}", f"correct or remove one of both, or give {param('id')}"
                     else:
                         got = f"is before that in {other}"
                         remedy = f"correct the time, sort the rows, or give {param('time')} and {param('id')}"
-                    got = f"the time {show(at)} {got}"
-                    if isinstance(at, datetime) and at.time() != MIDNIGHT:
+                    got = f"the time {show(second)} {got}"
+                    if isinstance(second, datetime) and second.time() != MIDNIGHT:
                         remedy += CLOCK_CHANGE
                     raise DataError(f"{self.where(b)}: {got}; {remedy}")
         at = "" if id_at is None else f", {self.shown(id_at)} "
