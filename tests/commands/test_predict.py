@@ -226,6 +226,16 @@ def test_quoted_numbers_with_decimal_commas(capsys: Capture) -> None:
     for rows in ('"5,5",6\n5,"6,25"\n', '"5,5","6"\n"5","6,25"\n', "5,5;6\n5;6,25\n", "5,5\t6\n5\t6,25\n"):
         assert streamed(capsys, rows, "classify", "--decimal", ",") == want
         assert streamed(capsys, rows, "classify") == want  # a sign that can be read only so is found
+    # only cells with a comma have quotes, as Python's csv writes them
+    want = streamed(capsys, "5,6\n5.5,6\n5,6\n", "classify")
+    for rows in ('5,6\n"5,5",6\n5,6\n', "5;6\n5,5;6\n5;6\n"):
+        assert streamed(capsys, rows, "classify", "--decimal", ",") == want
+    want = streamed(capsys, "x,y\n5.5,6\n5,6\n", "named/classify")
+    for rows in ('x,y\n"5,5",6\n5,6\n', 't,y,x\n"0,5",6,"5,5"\n1,6,5\n', "x;y\n5,5;6\n5;6\n"):
+        assert streamed(capsys, rows, "named/classify", "--decimal", ",") == want
+    want = streamed(capsys, "x,y\n5,6\n5.5,6\n", "named/classify")
+    for rows in ('t,x,y\n1,5,6\n2,"5,5",6\n', "x,y\n5;6\n5,5;6\n"):
+        assert streamed(capsys, rows, "named/classify", "--decimal", ",") == want
 
 
 def test_the_sign_of_decimals_is_that_of_the_whole_stream(capsys: Capture) -> None:

@@ -35,7 +35,16 @@ from xrnn.series.one_series import Series
 from xrnn.series.reading.files import TABLES, read_path
 from xrnn.series.reading.notes import tell
 from xrnn.series.reading.numbers import chosen_decimal, decimal_in
-from xrnn.series.reading.tables import Columns, are_numbers, cells_in, is_header, may_group, names_in, numbers_in
+from xrnn.series.reading.tables import (
+    Columns,
+    are_numbers,
+    cells_in,
+    is_header,
+    may_group,
+    names_in,
+    numbers_in,
+    separator_of,
+)
 from xrnn.typing import HostArray
 
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file
@@ -207,16 +216,17 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
     lines = ((f"row {number}", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
     places: list[int] = []  # of the channels in a row
-    width = 0
+    width, separator = 0, ""
     sign = decimal  # the sign of decimals; "" until a row shows it
     unsure, read_with = "", ""  # the first row before that with a number of either sign, and the sign it was read with
     with file_errors(DataError, "read", Path("standard input"), advice):
         for name, line in lines:
-            cells = cells_in(line, decimal, name)
+            separator = separator or _separator_in(line, name, width, estimator, columns)
+            cells = cells_in(line, separator, name)
             if not width:
                 width = len(cells)
                 if names and (cells == names or (is_header(cells) and not are_numbers(cells, decimal))):
-                    places = _places_in_header(cells, names)
+                    places, separator = _places_in_header(cells, names), ""
                     continue
                 places = _places_by_number(width, channels, columns)
             if len(cells) != width:
@@ -237,11 +247,29 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
                     raise DataError(f"{got}; give --decimal {sign}")
                 if not sign and not unsure and any("." in cell or "," in cell for cell in values):
                     unsure, usual = name, columns.usual_decimal
-                    grouped = may_group(line, decimal)
+                    grouped = may_group(line, separator)
                     read_with, notes = chosen_decimal({"": values}, name, usual=usual, points_may_group=grouped)
                     tell(name, notes)
             others = "the rows before have" if sign and not decimal else ""
             yield as_row(numbers_in(values, sign or read_with, name, others), name, channels)
+
+
+def _separator_in(line: str, where: str, width: int, estimator: Classifier | Regressor, columns: Columns) -> str:
+    """The sign between the cells of a stream, from its header or its first row of numbers.   Raises DataError.
+
+    With decimal commas, a comma separates cells if one of them has quotes, in a header with the names of the channels,
+    and between whole numbers if their number is right.
+
+    width   of the header; 0 without one
+    """
+    usual, other = separator_of(line, columns.decimal), separator_of(line, "")
+    if usual == other or usual in line:
+        return usual
+    cells, names, channels = cells_in(line, other, where), estimator.channel_names_, estimator.channels_
+    if not width and names and {*names} <= {*cells}:
+        return other
+    fits = len(cells) == width or (not width and len(_places_by_number(len(cells), channels, columns)) == channels)
+    return other if fits and max(channels, width) > 1 else usual
 
 
 def _with_notes(rows: Iterable[HostArray], estimator: Classifier | Regressor, given: int | None) -> Iterator[HostArray]:

@@ -84,7 +84,7 @@ def names_in(text: str) -> tuple[str, ...]:
 def read_csv(path: Path, columns: Columns) -> Table:
     """The table in a .csv file.   Raises DataError and OSError."""
     text, notes = read_text(path, columns.encoding)
-    separator = _separator(text, columns.decimal)
+    separator = separator_of(text, columns.decimal)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     points_may_group = separator != "," or bool(_QUOTED_GROUPS.search(text))
     rows: dict[int, list[str]] = {}
@@ -470,8 +470,11 @@ class Table:
         return ""
 
 
-def _separator(text: str, decimal: str) -> str:
-    """The first of _SEPARATORS that is in every line; if there is none, the most frequent one in the first line."""
+def separator_of(text: str, decimal: str) -> str:
+    """The sign between the cells: the first of _SEPARATORS that is in every line.
+
+    If there is none, it is the most frequent one in the first line.
+    """
     lines = [line for line in text[: 2**20].splitlines()[:_SAMPLE] if line.strip()] or [""]
     candidates = _SEPARATORS
     if decimal == "," and '"' not in "".join(lines):  # unlike 2024-05-31,"1,5"
@@ -493,18 +496,18 @@ def _is_value(cell: str) -> bool:
     return (bool(parts) and all(map(is_number, parts))) or iso_time(cell) is not None
 
 
-def cells_in(line: str, decimal: str, where: str) -> tuple[str, ...]:
+def cells_in(line: str, separator: str, where: str) -> tuple[str, ...]:
     """The cells of a line of a stream, without their quotes. Errors begin with `where`.   Raises DataError."""
-    reader = csv.reader([line.strip("\r\n")], delimiter=_separator(line, decimal), skipinitialspace=True)
+    reader = csv.reader([line.strip("\r\n")], delimiter=separator, skipinitialspace=True)
     try:
         return tuple(cell.strip() for row in reader for cell in row)
     except csv.Error as error:
         raise DataError(f"{where}: {error}; correct or remove it") from error
 
 
-def may_group(line: str, decimal: str) -> bool:
+def may_group(line: str, separator: str) -> bool:
     """Whether a number such as 1.000 in a line of a stream may be 1000: commas that separate cells leave no doubt."""
-    return _separator(line, decimal) != "," or bool(_QUOTED_GROUPS.search(line))
+    return separator != "," or bool(_QUOTED_GROUPS.search(line))
 
 
 def are_numbers(cells: Sequence[str], decimal: str) -> bool:
