@@ -62,8 +62,18 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
     ),
 }
 KEYS = {
-    "classify": {"accuracy", "balanced_accuracy", "macro_f1", "right", "series", "steps", "labels", "baseline"},
-    "regress": {"mae", "r2", "series", "steps", "mean_predictor", "baseline"},
+    "classify": {
+        "model",
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "right",
+        "series",
+        "steps",
+        "labels",
+        "baseline",
+    },
+    "regress": {"model", "mae", "r2", "series", "steps", "mean_predictor", "baseline"},
     "forecast": {"backtest", "forecast", "new_level", "outliers"},
 }
 

@@ -30,7 +30,7 @@ from xrnn.typing import HostArray
 
 
 def test_the_defaults() -> None:
-    defaults = {"model": "recurrent", "cell": "gru", "hidden": 64, "layers": 1, "one_way": False}
+    defaults = {"model": "auto", "cell": "gru", "hidden": 64, "layers": 1, "one_way": False}
     defaults |= {"dropout": 0.3, "noise": 0.3, "patch": 0, "scaling": "auto", "lr": 0.003, "batch": 32}
     defaults |= {"epochs": None, "seed": 0}
     assert Regressor().get_params() == defaults
@@ -194,7 +194,9 @@ FORGED: list[tuple[Any, Change, str]] = [
     (Classifier, params(colour="red"), "(colour is no parameter of Classifier; it has model"),
     *((Classifier, lambda extra, n=n: extra.update(params=n), "(") for n in ("{", [1], None)),
     *((Classifier, lambda extra, n=n: extra.update(learnt=n), "(") for n in ("{", [1], None)),
-    (Classifier, params(**CONVOLUTIONS), "longest_"),
+    (Classifier, params(**CONVOLUTIONS), "model_ is recurrent, but model is convolutions"),
+    (Classifier, lambda extra: extra["learnt"].update(model_="features"), "("),
+    (Classifier, lambda extra: extra["learnt"].update(model_=[]), "("),
     *((Classifier, lambda extra, n=n: extra["learnt"].pop(n), n) for n in ("classes_", "scale_", "losses_", "patch_")),
     *((Classifier, learnt(channels_=n), "(") for n in (3, 0, -1, 2**70)),
     *((Classifier, learnt(patch_=n), "(") for n in (2, 0, -1, 2**70, "1")),

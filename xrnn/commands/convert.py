@@ -129,7 +129,7 @@ def _model_of_series(source: Path, estimator: Any, suffix: str, last: int | None
             "convert it to .c or .onnx"
         )
     needed = {
-        "--model recurrent": estimator.model != "recurrent",
+        "--model recurrent": estimator.model_ != "recurrent",
         "--scaling shared": vars(estimator).get("scaling_") == "each",
         "--one-way": suffix == ".c" and not estimator.one_way,
         "--patch 1": suffix == ".onnx" and vars(estimator).get("patch_", 1) > 1,

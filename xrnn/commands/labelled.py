@@ -68,7 +68,7 @@ def train_and_test(
         to_stderr(f"stopped: {run.out} holds the model so far")
         return progress.status
     predicted, baseline, advice = estimator.predict(test), None, ""
-    if estimator.model != _BASELINE:
+    if estimator.model_ != _BASELINE and not estimator.compared_:
         baseline = type(estimator)(model=_BASELINE, seed=estimator.seed).fit(train, labels).predict(test)
     lines, results, draw = report(estimator, truth, predicted, baseline)
     run.say(*lines)
@@ -76,7 +76,11 @@ def train_and_test(
         errors, others = (np.abs(truth - each) if numbers else 1.0 * (truth != each) for each in (predicted, baseline))
         advice = _advice(errors - others, "mean absolute error" if numbers else "accuracy")
         results["baseline"]["ahead"] = bool(advice)
-    run.finish(results | {"series": len(truth), "steps": len(estimator.losses_)}, draw)
+    if estimator.compared_:
+        results |= {"compared": estimator.compared_}
+        if estimator.model_ != "recurrent":
+            advice = "--stream of `xrnn predict` runs this model, `xrnn convert` doesn't: for C, train with --one-way"
+    run.finish(results | {"model": estimator.model_, "series": len(truth), "steps": len(estimator.losses_)}, draw)
     run.say(advice)
     return 0
 

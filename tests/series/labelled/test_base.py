@@ -14,9 +14,9 @@ from tests.series.waves import waves
 from xrnn.commands.main import main
 from xrnn.series import Classifier, Regressor
 from xrnn.series.errors import SettingsError
-from xrnn.series.labelled.base import FittedModel, Parameters, Task, Watcher
+from xrnn.series.labelled.base import Candidate, Parameters, Task, Watcher
 from xrnn.series.labelled.convolutions import Convolutions
-from xrnn.series.labelled.estimators import MODELS
+from xrnn.series.labelled.kinds import MODELS
 from xrnn.series.one_series import Series
 
 
@@ -32,9 +32,9 @@ class Counting(Convolutions):
             raise SettingsError("layers is set")
 
     @staticmethod
-    def fit(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
-        model = Convolutions.fit(params, task, series, watcher)
-        return Counting(**vars(model), count_=len(series))
+    def candidate(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
+        tested = Convolutions.candidate(params, task, series, watcher)
+        return Candidate(tested.left_out, lambda: Counting(**vars(tested.fit()), count_=len(series)))
 
 
 @pytest.mark.usefixtures("workdir")
@@ -58,5 +58,5 @@ def test_a_new_model_is_trained_saved_loaded_and_described(
     assert "\ncount: 20\n" in capsys.readouterr().out
     assert failed(capsys, "convert", "model", "model.c").startswith("model can't be converted to .c; train a model")
     monkeypatch.undo()
-    with one_line(SettingsError, "model is 'counting': expected one of recurrent, convolutions"):
+    with one_line(SettingsError, "model is 'counting': expected one of auto, features, convolutions, recurrent"):
         kind(model="counting").fit(X, y)

@@ -67,7 +67,7 @@ def test_a_classifier_learns_labels_of_each_type(names: tuple[Any, Any]) -> None
     assert len(classifier.losses_) == 20 * 5
     classifier.save("c")
     assert Classifier.load("c").predict(X).tolist() == labels
-    assert repr(Classifier.load("c")).startswith("Classifier(model='recurrent', cell='gru', hidden=6, layers=1,")
+    assert repr(Classifier.load("c")).startswith("Classifier(model='auto', cell='gru', hidden=6, layers=1,")
 
 
 class Interrupted(Watcher):

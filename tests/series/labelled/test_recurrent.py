@@ -24,7 +24,7 @@ from xrnn.exchange.description import put_together, take_apart
 from xrnn.sequences import pad
 from xrnn.series.errors import DivergedError
 from xrnn.series.labelled import recurrent
-from xrnn.series.labelled.base import Watcher, targets_of
+from xrnn.series.labelled.base import Watcher, probabilities, targets_of
 from xrnn.series.labelled.estimators import Classifier, Regressor
 from xrnn.series.labelled.recurrent import SeriesNetwork, Training, choose, patches
 from xrnn.series.one_series import Series
@@ -335,18 +335,18 @@ def chosen(T: int, watcher: Watcher | None = None, count: int = 20, kind: Any = 
     if kind is Regressor:
         series = [replace(each, label=float(each.label)) for each in series]
     ready = prepared(series, kind, **params)
-    return choose(ready.params, ready.task, ready.series, watcher or Watcher())[0]
+    return choose(ready.params, ready.task, ready.series, watcher or Watcher()).patch
 
 
-def with_errors(patch: pytest.MonkeyPatch, errors: dict[int, float]) -> list[tuple[Any, Any, Any]]:
-    """Let patches have these errors → (size, training series, left-out series) of each training."""
-    tried: list[tuple[Any, Any, Any]] = []
+def with_errors(patch: pytest.MonkeyPatch, errors: dict[int, float]) -> list[tuple[int, list[HostArray]]]:
+    """Let patches have these errors → (size, parts that are left out) of each test."""
+    tried: list[tuple[int, list[HostArray]]] = []
 
-    def error(params: Any, task: Any, size: int, scaling: str, train: Any, left: Any) -> float:
-        tried.append((size, train, left))
-        return errors[size]
+    def test(params: Any, task: Any, size: int, scaling: str, series: Any, parts: Any) -> tuple[float, HostArray]:
+        tried.append((size, parts))
+        return errors[size], np.full((len(series), task.outputs), float(size))
 
-    patch.setattr(recurrent, "_error", error)
+    patch.setattr(recurrent, "_test", test)
     return tried
 
 
@@ -364,10 +364,16 @@ def test_a_smaller_patch_must_be_clearly_better(
     tried, told = with_errors(monkeypatch, errors), Told()
     assert chosen(1024, told) == expected
     assert told.lines[1:] == [f"  --patch {size} --scaling shared: error {error:.3f}" for size, error in errors.items()]
-    assert list(dict.fromkeys(size for size, _, _ in tried)) == list(errors)
-    for _, train, left in tried:
-        assert len(train) + len(left) == 20
-        assert not {each.name for each in train} & {each.name for each in left}
+    assert [size for size, _ in tried] == list(errors)
+    for _, parts in tried:
+        assert sorted(np.concatenate(parts)) == [*{*np.concatenate(parts)}]
+        assert len(parts) == 3
+
+
+def test_the_outputs_are_those_of_the_chosen_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_errors(monkeypatch, {16: 1.0, 4: 0.6, 1: 0.5})
+    ready = prepared(noise(20, 1024))
+    assert (choose(ready.params, ready.task, ready.series, Watcher()).left_out == 4).all()
 
 
 def test_no_patch_is_tried_for_short_series_or_if_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,23 +404,30 @@ def test_each_series_is_scaled_by_itself_if_that_is_clearly_better(
         for i in range(24)
     ]
     ready = prepared(series, **{"hidden": 6, "layers": 1} | params)
-    assert choose(ready.params, ready.task, ready.series, told) == (1, scaling)
+    assert choose(ready.params, ready.task, ready.series, told)[:2] == (1, scaling)
     assert [line.split()[3].rstrip(":") for line in told.lines[1:]] == tried
 
 
-@pytest.mark.parametrize("kind", [Classifier, pytest.param(Regressor, marks=pytest.mark.proof)])
-def test_the_error_is_that_of_a_short_training_on_left_out_series(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
-    errors: list[float] = []
-    of_a_training = recurrent._error
-
-    def noted(*arguments: Any) -> float:
-        errors.append(of_a_training(*arguments))
-        return errors[-1]
-
-    monkeypatch.setattr(recurrent, "_error", noted)
-    monkeypatch.setattr(recurrent, "_SHARE", 0.05)
-    assert chosen(64, kind=kind, layers=1, hidden=3) in (1, 4)
-    assert np.isfinite(errors).all()
+@pytest.mark.parametrize("kind", [Classifier, Regressor])
+def test_the_error_is_that_of_short_trainings_on_left_out_series(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    series = [replace(each, label=float(each.label)) for each in noise(10, 9)] if kind is Regressor else noise(10, 9)
+    ready, parts = prepared(series, kind, layers=1, hidden=3, epochs=6), [np.array([0, 1]), np.array([4, 7])]
+    error, left_out = recurrent._test(ready.params, ready.task, 1, "shared", ready.series, parts)
+    errors = []
+    for part in parts:
+        rest = [each for i, each in enumerate(ready.series) if i not in part]
+        training = replace(ready, series=rest).training()
+        training.total = 4  # a third of six epochs of two updates
+        training.run(4)
+        y = training.network.outputs([training.input(ready.series[i].values) for i in part])
+        targets = targets_of(ready.series)[part]
+        errors.append(
+            np.square(y[:, 0] - targets).mean() if kind is Regressor else 1 - probabilities(y)[[0, 1], targets].mean()
+        )
+        size = 1.0 if kind is Regressor else training.size()
+        np.testing.assert_array_equal(left_out[part], y / size)
+    assert error == pytest.approx(np.mean(errors), rel=1e-12)
+    assert np.flatnonzero(~np.isnan(left_out[:, 0])).tolist() == [0, 1, 4, 7]
 
 
 def test_a_training_that_diverges_has_an_infinite_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,4 +436,16 @@ def test_a_training_that_diverges_has_an_infinite_error(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Training, "read_losses", diverged)
     ready = prepared(noise(20, 64))
-    assert recurrent._error(ready.params, ready.task, 2, "shared", ready.series[:10], ready.series[10:]) == np.inf
+    error, left_out = recurrent._test(ready.params, ready.task, 2, "shared", ready.series, [np.arange(10)])
+    assert error == np.inf
+    assert np.isnan(left_out).all()
+
+
+def test_the_probabilities_of_a_long_training_are_those_of_left_out_series() -> None:
+    """The labels are noise: the training series are learnt by heart, but new ones can't be told apart."""
+    X = [each.values for each in noise(30, 12)]
+    y = [int(each.label) for each in noise(30, 12)]
+    classifier = Classifier(hidden=32, epochs=150, dropout=0.0, noise=0.0, batch=8).fit(X, y)
+    assert classifier.losses_[-1] < 0.1
+    new = [each.values for each in noise(60, 12)][30:]
+    assert classifier.predict_proba(new).max(axis=1).mean() < 0.7

@@ -7,26 +7,29 @@ outputs, for both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
+from xrnn.layers.linear import Linear
 from xrnn.series.one_series import Series
 from xrnn.series.reading.numbers import as_number
 from xrnn.typing import HostArray
 
+AUTO: Final = "auto"  # the kind of model that is the best of all
 # Held-out parts of the series: the share, and the spawn key of its random stream. recurrent.py has other keys.
 TEST: Final = (0.25, 1)
-VALIDATION: Final = (0.2, 4)
+_PARTS: Final = (5, 4)  # to leave out one after the other: their number, and the spawn key
+_FACTORS: Final = 2.0 ** np.arange(-10, 10, 0.25)  # of the outputs for labels
 
 
 @dataclass(eq=False, kw_only=True)
 class Parameters:
     """The parameters that Classifier, whose docstring describes them, and Regressor share."""
 
-    model: str = "recurrent"
+    model: str = AUTO
     cell: str = "gru"
     hidden: int = 64
     layers: int = 1
@@ -39,6 +42,11 @@ class Parameters:
     batch: int = 32
     epochs: int | None = None
     seed: int = 0
+
+    def of_recurrent(self) -> str:
+        """The name of the first parameter that is set and that only recurrent models use; empty if there is none."""
+        others = [each for each in fields(self) if each.init and each.name not in ("model", "seed")]
+        return next((each.name for each in others if getattr(self, each.name) != each.default), "")
 
 
 class Task(NamedTuple):
@@ -72,12 +80,41 @@ class FittedModel(ABC):
 
     @staticmethod
     @abstractmethod
-    def fit(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
-        """A model that has learnt from the series, whose labels are those of `targets_of`.   Raises ModelError."""
+    def candidate(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
+        """Test the model on left-out series. The labels of the series are those of `targets_of`.
+
+        Raises ModelError.
+        """
 
     @abstractmethod
     def outputs(self, series: list[Series]) -> HostArray:
         """The outputs for each series, (n, outputs) float64. The estimator computes its predictions from them."""
+
+    def times(self, factor: float) -> Self:
+        """The model with its outputs multiplied by `factor`."""
+        linear = self.layers_["linear"]
+        return replace(self, layers_=self.layers_ | {"linear": Linear(linear.W * factor, linear.b * factor)})
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A kind of model that was tested on left-out series, with its settings.
+
+    left_out   (n, outputs): the outputs for each series of models that did not learn from it; NaN for a series that was
+               never left out
+    fit        makes the model that has learnt from all series.   Raises ModelError
+    """
+
+    left_out: HostArray
+    fit: Callable[[], FittedModel]
+
+    def fit_calibrated(self, targets: HostArray) -> FittedModel:
+        """The fitted model; for labels, its outputs have the factor that fits their probabilities to left-out series.
+
+        Raises ModelError.
+        """
+        model = self.fit()
+        return model.times(factor_of(self.left_out, targets)) if targets.dtype.kind == "i" else model
 
 
 class Watcher:
@@ -95,6 +132,22 @@ def probabilities(y: HostArray) -> HostArray:
     """The probabilities of the labels, from the outputs of a model: p(label | x) = softmax(y)."""
     e = np.exp(y.astype(np.float64) - y.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
+
+
+def factor_of(left_out: HostArray, targets: HostArray) -> float:
+    """The factor of the outputs for labels with the lowest cross-entropy on left-out series (Guo et al., 2017).
+
+    The targets are smoothed as by Platt (2000): each label counts as found once more than in the n left-out series. So
+    even if all are right, their mean probability is about n / (n + 1), which is all that n series can show. 1 without
+    such series.
+    """
+    tested = ~np.isnan(left_out).any(axis=1)
+    y, (n, labels) = left_out[tested], (int(tested.sum()), left_out.shape[1])
+    if not n:
+        return 1.0
+    expected = ((targets[tested, None] == np.arange(labels)) * n + 1) / (n + labels)
+    losses = [-(expected * np.log(probabilities(y * each).clip(1e-300))).sum() for each in _FACTORS]
+    return float(_FACTORS[int(np.argmin(losses))])
 
 
 def targets_of(series: Sequence[Series]) -> HostArray:
@@ -129,3 +182,14 @@ def hold_out(series: Sequence[Series], part: tuple[float, int], seed: int) -> tu
         if len(group) > 1:
             held |= set(rng.permutation(group)[: max(1, round(len(group) * share))].tolist())
     return [s for i, s in enumerate(series) if i not in held], [s for i, s in enumerate(series) if i in held]
+
+
+def parts_of(series: Sequence[Series], seed: int) -> list[HostArray]:
+    """Divide the series into five parts to leave out, with about the same labels in each → their indices.
+
+    A series that is alone in its group is in no part. Parts of few series may be empty, and are left out.
+    """
+    count, key = _PARTS
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
+    dealt = [i for group in groups_of(series) if len(group) > 1 for i in rng.permutation(group).tolist()]
+    return [np.sort(dealt[k::count]) for k in range(min(count, len(dealt)))]

@@ -6,7 +6,7 @@ import math
 import sys
 import warnings
 from abc import abstractmethod
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Final, Self
@@ -17,26 +17,29 @@ from xrnn.files import quoted
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import RULES, Estimator, one_of, whole
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
-from xrnn.series.labelled.base import FittedModel, Parameters, Task, Watcher, classes_of, probabilities
-from xrnn.series.labelled.convolutions import Convolutions
-from xrnn.series.labelled.recurrent import Recurrent
+from xrnn.series.labelled.base import AUTO, FittedModel, Parameters, Task, Watcher, classes_of, probabilities
+from xrnn.series.labelled.kinds import MODELS, candidate_of
 from xrnn.series.one_series import LARGEST, Series, check_same
 from xrnn.series.scale import deviation_of
 from xrnn.typing import HostArray
 
 LAST: Final = whole(1, 2**31)  # rows that a prediction for a stream is about
-MODELS: Final[dict[str, type[FittedModel]]] = {"recurrent": Recurrent, "convolutions": Convolutions}
 
 
 @dataclass(eq=False, kw_only=True)
 class LabelledEstimator(Parameters, Estimator):
     """What Classifier and Regressor share. Besides the fields of the fitted model, `fit` sets
 
+    model_           kind of model that was fitted
+    compared_        of the kinds that were compared, the error on left-out series: the share of wrong labels; for
+                     numbers, the mean squared error divided by their variance
     channel_names_   of the series; None if they have none
     steps_           median number of steps of the training series, rounded up to complete patches: the number of rows
                      that a prediction for a stream is about
     """
 
+    model_: str = field(init=False, repr=False)
+    compared_: dict[str, float] = field(init=False, repr=False)
     channels_: int = field(init=False, repr=False)
     channel_names_: tuple[str, ...] | None = field(init=False, repr=False)
     steps_: int = field(init=False, repr=False)
@@ -44,7 +47,7 @@ class LabelledEstimator(Parameters, Estimator):
     losses_: HostArray = field(init=False, repr=False)
     patch_: int = field(init=False, repr=False)  # only of a recurrent model
 
-    rules: ClassVar = {**RULES, "model": one_of(MODELS)}
+    rules: ClassVar = {**RULES, "model": one_of(ChainMap[str, object](MODELS, {AUTO: None}))}  # type: ignore[arg-type]
     watcher: ClassVar[Watcher] = Watcher()  # follows `fit`: a command sets one that shows the progress
 
     @property
@@ -63,7 +66,7 @@ class LabelledEstimator(Parameters, Estimator):
     @property
     def _fitted_model(self) -> FittedModel:
         params = self._fitted()
-        kind = MODELS[params.model]
+        kind = MODELS[self.model_]
         return kind(params=params, **{name: getattr(self, name) for name in _learnt_by(kind)})
 
     def _learn(self, params: Self, task: Task, X: Any, targets: HostArray, **learnt: Any) -> Self:
@@ -72,17 +75,17 @@ class LabelledEstimator(Parameters, Estimator):
         params   from `check_params`
         learnt   the attributes that `fit` has learnt from y
         """
-        kind = MODELS[params.model]
-        kind.check(params)
         if getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
             read = f"X has shape {X.shape}: expected (n, T, D), that is {X.shape[1]} steps of {X.shape[2]} channels"
             warnings.warn(f"{read}; if it is (n, channels, T), use X.swapaxes(1, 2), else list(X)", stacklevel=3)
         series = [replace(each, label=of) for each, of in zip(as_series(X, len(targets)), targets, strict=True)]
         if getattr(X, "ndim", 0) > 1:
             learnt["n_features_in_"] = X.shape[1]  # as in scikit-learn, but the second axis is time
-        model = kind.fit(params, task, series, self.watcher)
+        candidate, learnt["compared_"] = candidate_of(params, task, series, self.watcher)
+        model = candidate.fit_calibrated(targets)
         patch = getattr(model, "patch_", 1)  # only a recurrent model has patches
-        learnt |= {name: getattr(model, name) for name in _learnt_by(kind)}
+        learnt |= {name: getattr(model, name) for name in _learnt_by(type(model))}
+        learnt["model_"] = next(name for name, kind in MODELS.items() if kind is type(model))
         learnt["channel_names_"] = next((each.channel_names for each in series if each.channel_names), None)
         learnt["steps_"] = math.ceil(np.median([len(each.values) for each in series]) / patch) * patch
         self._finish_fit(params, **learnt)
@@ -125,7 +128,10 @@ class LabelledEstimator(Parameters, Estimator):
 
     def _try(self) -> None:
         params = self._fitted()
-        MODELS[params.model].check(params)
+        if params.model != AUTO:
+            MODELS[params.model].check(params)
+            if params.model != self.model_:
+                raise ValueError(f"model_ is {self.model_}, but model is {params.model}")
         model, D, names = self._fitted_model, self.channels_, self.channel_names_
         has_scale = np.shape(self.scale_)[1] % D == 0 and (self.scale_[1] > 0).all()
         LAST.check("steps_", self.steps_)
@@ -154,8 +160,10 @@ class Classifier(LabelledEstimator):
 
     NaN is a missing value. Labels are text, bools or whole numbers, of Python or NumPy.
 
-    model            kind of model: recurrent; or convolutions, ridge regression on random convolutions, which trains in
-                     seconds and uses no other training parameter than seed
+    model            kind of model: features, ridge regression on summary features of the channels; convolutions, ridge
+                     regression on random convolutions; recurrent, recurrent layers; or auto: the best of these on
+                     left-out series, or recurrent if a parameter below other than seed is given, since the other kinds
+                     use none
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state in each direction, H
     layers           number of recurrent layers
@@ -172,8 +180,9 @@ class Classifier(LabelledEstimator):
     seed             seed of all random draws: the same seed gives the same results
     balance          give all labels the same total weight in the loss, so that rare ones count as much
 
-    After `fit`, `losses_` has the loss of every update; of a recurrent model, `patch_` is the number of steps in a
-    patch. `save` writes the files of `xrnn classify`. Raises ValueError for invalid parameters and data.
+    After `fit`, `model_` is the kind of the model, `compared_` has the errors of the kinds on left-out series, and
+    `losses_` the loss of every update; of a recurrent model, `patch_` is the number of steps in a patch. `save` writes
+    the files of `xrnn classify`. Raises ValueError for invalid parameters and data.
     """
 
     balance: bool = False

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -22,12 +22,13 @@ from xrnn.sequences import batches, pad
 from xrnn.series.errors import DivergedError, param
 from xrnn.series.estimator import RULES
 from xrnn.series.labelled.base import (
-    VALIDATION,
+    AUTO,
+    Candidate,
     FittedModel,
     Parameters,
     Task,
     Watcher,
-    hold_out,
+    parts_of,
     probabilities,
     targets_of,
 )
@@ -38,8 +39,8 @@ from xrnn.typing import Array, HostArray
 _SHORT: Final = 64  # steps: shorter series get no patches
 _MOST: Final = 256  # steps in a patch
 _APART: Final = 10.0  # between the deviations of the series: below this ratio, the scaling makes little difference
-_TESTED: Final = 40  # left-out series: few series are divided several times
-_MOST_DIVISIONS: Final = 3
+_TESTED: Final = 40  # left-out series, about: of few series, several parts are left out one after the other
+_MOST_PARTS: Final = 3
 _SHARE: Final = 1 / 3  # of the updates of a training
 # A later choice needs an error below this share of the lowest one so far: short trainings favour small patches, and a
 # few left-out series can't show small differences.
@@ -73,25 +74,34 @@ class Recurrent(FittedModel):
         """It uses all parameters."""
 
     @staticmethod
-    def fit(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> FittedModel:
-        patch, scaling = choose(params, task, series, watcher)
-        training = Training(params, task, patch, scaled(series, scaling), targets_of(series))
-        weights = sum(each.size for each in training.network.params)
-        cell = CELLS[params.cell].__name__
-        kind = cell if params.one_way else f"bidirectional {cell}"
-        title = f"{kind} layer" if params.layers == 1 else f"{kind} layers"
-        options = f"--patch {patch} --scaling {scaling}"
-        watcher.tell(f"model: {params.layers} {title} of {params.hidden}, {weights:,} weights; {options}")
-        watcher.run(training, params.epochs * training.per_epoch if params.epochs else training.total)
-        return Recurrent(
-            params=params,
-            channels_=series[0].channels,
-            scale_=np.array([training.scale.mean, training.scale.deviation]),
-            losses_=np.array(training.losses),
-            layers_=dict(training.network),
-            patch_=patch,
-            scaling_=scaling,
-        )
+    def candidate(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
+        targets = targets_of(series)
+        is_classifier = targets.dtype.kind == "i"
+        is_compared = params.model == AUTO and not params.of_recurrent()
+        tested = choose(params, task, series, watcher, always=is_classifier or is_compared)
+
+        def fit() -> FittedModel:
+            training = Training(params, task, tested.patch, scaled(series, tested.scaling), targets)
+            weights = sum(each.size for each in training.network.params)
+            cell = CELLS[params.cell].__name__
+            kind = cell if params.one_way else f"bidirectional {cell}"
+            title = f"{kind} layer" if params.layers == 1 else f"{kind} layers"
+            options = f"--patch {tested.patch} --scaling {tested.scaling}"
+            watcher.tell(f"model: {params.layers} {title} of {params.hidden}, {weights:,} weights; {options}")
+            watcher.run(training, training.length)
+            model = Recurrent(
+                params=params,
+                channels_=series[0].channels,
+                scale_=np.array([training.scale.mean, training.scale.deviation]),
+                losses_=np.array(training.losses),
+                layers_=dict(training.network),
+                patch_=tested.patch,
+                scaling_=tested.scaling,
+            )
+            is_calibrated = is_classifier and not np.isnan(tested.left_out).all()
+            return model.times(1 / training.size()) if is_calibrated else model
+
+        return Candidate(tested.left_out, fit)
 
     def outputs(self, series: list[Series]) -> HostArray:
         scale = Scale(*self.scale_)
@@ -99,42 +109,55 @@ class Recurrent(FittedModel):
         return SeriesNetwork(self.layers_).outputs(x)
 
 
-def choose(params: Parameters, task: Task, train: list[Series], watcher: Watcher) -> tuple[int, str]:
+class Tested(NamedTuple):
+    """The settings of a network, and a short training with them, see `_test`."""
+
+    patch: int
+    scaling: str
+    left_out: HostArray
+
+
+def choose(params: Parameters, task: Task, train: list[Series], watcher: Watcher, *, always: bool = False) -> Tested:
     """The number of steps in a patch, and the scaling: those of the parameters, or chosen if they are 0 and "auto".
 
     The first choice is one scale for all series, and a patch near half the square root of the median length T: a series
     then has about 2 √T patches. Scaling each series by itself, then a quarter of the patch, a quarter of that and so on
     replace it if they are clearly better on left-out series. Large patches come first: they train quickly.
+
+    always   test the first choice even if there is no other one
     """
-    divided = [hold_out(train, VALIDATION, params.seed + k) for k in range(_MOST_DIVISIONS)]
-    left, median = len(divided[0][1]), float(np.median([len(each.values) for each in train]))
+    parts, median = parts_of(train, params.seed), float(np.median([len(each.values) for each in train]))
     patch, scaling = params.patch or 1, params.scaling
-    if not params.patch and left and median >= _SHORT:
+    if not params.patch and parts and median >= _SHORT:
         patch = min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST)
     if params.scaling == "auto":
         scaling = "shared"
     # C programs have one scale for all series
-    both_scalings = left and params.scaling == "auto" and not params.one_way and _far_apart(train)
-    if not both_scalings and (params.patch or patch == 1):
-        return patch, scaling
-    watcher.tell("choosing by short trainings, tested on series that they leave out")
+    both_scalings = parts and params.scaling == "auto" and not params.one_way and _far_apart(train)
+    has_choice = both_scalings or not (params.patch or patch == 1)
+    if not parts or not (has_choice or always):
+        return Tested(patch, scaling, np.full((len(train), task.outputs), np.nan))
+    if has_choice:
+        watcher.tell("choosing by short trainings, tested on series that they leave out")
 
-    def error_of(size: int, scaling: str) -> float:
-        divisions = divided[: -(-_TESTED // left)]
-        error = float(np.mean([_error(params, task, size, scaling, *parts) for parts in divisions]))
-        watcher.tell(f"  --patch {size} --scaling {scaling}: error {error:.3f}")
-        return error
+    def test(size: int, scaling: str) -> tuple[float, HostArray]:
+        error, left_out = _test(params, task, size, scaling, train, parts[: -(-_TESTED // len(parts[0]))][:_MOST_PARTS])
+        if has_choice:
+            watcher.tell(f"  --patch {size} --scaling {scaling}: error {error:.3f}")
+        return error, left_out
 
-    lowest = error_of(patch, scaling)
-    if both_scalings and (error := error_of(patch, "each")) < _BETTER * lowest:
-        scaling, lowest = "each", error
+    lowest, left_out = test(patch, scaling)
+    if both_scalings:
+        error, of_each = test(patch, "each")
+        if error < _BETTER * lowest:
+            scaling, lowest, left_out = "each", error, of_each
     while patch > 1 and not params.patch:
         size = max(1, patch // 4)
-        error = error_of(size, scaling)
+        error, of_size = test(size, scaling)
         if lowest < math.inf and error >= _BETTER * lowest:
             break
-        patch, lowest = size, error
-    return patch, scaling
+        patch, lowest, left_out = size, error, of_size
+    return Tested(patch, scaling, left_out)
 
 
 def _far_apart(series: list[Series]) -> bool:
@@ -144,19 +167,31 @@ def _far_apart(series: list[Series]) -> bool:
     return bool((high > _APART * low).any())
 
 
-def _error(params: Parameters, task: Task, size: int, scaling: str, train: list[Series], left: list[Series]) -> float:
-    """The error on `left` after a short training on `train`; infinite if it diverged."""
-    training = Training(params, task, size, scaled(train, scaling), targets_of(train))
-    try:
-        training.total = max(1, round(_SHARE * training.total))
-        training.run(training.total)
-    except DivergedError:
-        return math.inf
-    y = training.network.outputs([training.input(each) for each in scaled(left, scaling)])
-    targets = targets_of(left)
-    if targets.dtype.kind == "f":
-        return float(np.square(y[:, 0] - targets).mean())
-    return float(1 - probabilities(y)[np.arange(len(y)), targets].mean())
+def _test(
+    params: Parameters, task: Task, size: int, scaling: str, series: list[Series], parts: Sequence[HostArray]
+) -> tuple[float, HostArray]:
+    """The error on left-out parts after short trainings, infinite if one diverged; and the outputs, see `Candidate`.
+
+    The outputs for labels grow with each update, so they are divided by their size on the series of the training.
+    """
+    values, targets = scaled(series, scaling), targets_of(series)
+    left_out, errors = np.full((len(series), task.outputs), np.nan), []
+    for part in parts:
+        rest = np.setdiff1d(np.arange(len(series)), part)
+        training = Training(params, task, size, [values[i] for i in rest], targets[rest])
+        training.total = max(1, round(_SHARE * min(training.length, training.total)))
+        try:
+            training.run(training.total)
+        except DivergedError:
+            return math.inf, np.full_like(left_out, np.nan)
+        y = training.network.outputs([training.input(values[i]) for i in part])
+        if targets.dtype.kind == "f":
+            errors.append(float(np.square(y[:, 0] - targets[part]).mean()))
+            left_out[part] = y
+        else:
+            errors.append(float(1 - probabilities(y)[np.arange(len(y)), targets[part]].mean()))
+            left_out[part] = y / training.size()
+    return float(np.mean(errors)), left_out
 
 
 def scaled(series: list[Series], scaling: str) -> list[HostArray]:
@@ -245,6 +280,7 @@ class Training:
     losses      one per update, up to the last `read_losses`
     per_epoch   updates in an epoch
     total       updates until the learning rate is the lowest
+    length      updates of a complete training
     """
 
     def __init__(self, params: Parameters, task: Task, patch: int, values: list[HostArray], targets: HostArray) -> None:
@@ -261,12 +297,18 @@ class Training:
         self.per_epoch = -(-len(values) // params.batch)
         # Found on sets of 40 to 270 series. The number of updates grows with the square root of the number of series.
         self.total = max(10, round(1600 / math.sqrt(len(values)))) * self.per_epoch
+        self.length = params.epochs * self.per_epoch if params.epochs else self.total
         self.losses: list[float] = []
         self._unread: list[Array] = []  # losses that are still on the device
 
     def input(self, values: HostArray) -> HostArray:
         """The model's input for a series (T, D): scaled patches."""
         return self.scale.apply(patches(values, self._patch))
+
+    def size(self) -> float:
+        """The root mean square of the outputs for the training series, after the mean of each series is subtracted."""
+        y = self.network.outputs(self._inputs)
+        return max(float(np.sqrt(np.square(y - y.mean(axis=1, keepdims=True)).mean())), 1e-30)
 
     def batches(self) -> Iterator[tuple[HostArray, HostArray, HostArray]]:
         """x (T, N, D), lengths (N,) and targets (N,) of each update. An epoch takes each series once, in a new order.
