@@ -51,7 +51,11 @@ MODELS: Final[dict[str, tuple[tuple[int, int, int], ...]]] = {  # hidden size, N
 }
 # Without transformers' own code, whose call takes more than half a minute: its training grows with T².
 TOO_LONG: Final = {("training", SCANS[1]), ("training", (768, 1, 512))}
-MEMORY: Final = {"forward": (768, 1, 512), "training": (256, 1, 512)}
+MEMORY: Final = tuple(
+    (family, kind, case)
+    for family in ("Mamba", "Mamba2")
+    for kind, case in (("forward", (768, 1, 512)), ("training", (256, 1, 512)))
+)
 MODELS_2: Final[dict[str, tuple[tuple[int, int, int], ...]]] = {
     "forward": ((256, 1, 512), (256, 1, 2048), (256, 8, 512), (768, 1, 512), (768, 1, 2048)),
     "training": ((256, 1, 128), (256, 1, 512), (256, 8, 128), (768, 1, 512)),
@@ -62,7 +66,7 @@ QUICK: Final[Any] = (
     ((1, 5, 2, 3, 4),),
     dict.fromkeys(MODELS, ((16, 1, 4),)),
     dict.fromkeys(MODELS_2, ((32, 1, 4),)),
-    {"training": (16, 1, 4)},
+    (("Mamba", "training", (16, 1, 4)), ("Mamba2", "training", (32, 1, 4))),
 )
 # Multiply-adds of a step, channel and key, or instructions that take their place: 8 of the first 10 are 2^x.
 SLOTS: Final = {"forward": 10, "training": 10 + 18}
@@ -376,10 +380,10 @@ class Library:
         """Microseconds of a call."""
         return 1e6 * (self._first if self._first > _ONCE else measure(self._call))
 
-    def peak(self, kind: str, hidden: int, N: int, T: int) -> int:
+    def peak(self, family: str, kind: str, hidden: int, N: int, T: int) -> int:
         """The peak of a call in bytes, above the loaded model. A small call comes first, which loads the code."""
-        model_call("Mamba", self._peer, kind, 32, 1, 16)()
-        call = model_call("Mamba", self._peer, kind, hidden, N, T)
+        model_call(family, self._peer, kind, 32, 1, 16)()
+        call = model_call(family, self._peer, kind, hidden, N, T)
         ctypes.CDLL(None).malloc_trim(0)  # otherwise the call could reuse memory that was freed before
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         before = status("VmRSS")
@@ -477,14 +481,15 @@ def _quick_enough(started: dict[str, Child], kind: str, case: tuple[int, ...]) -
     return {peer: child for peer, child in started.items() if peer != "transformers" or (kind, case) not in TOO_LONG}
 
 
-def measure_memory(cases: dict[str, tuple[int, ...]], threads: int) -> list[dict[str, Any]]:
+def measure_memory(cases: Sequence[tuple[str, str, Any]], threads: int) -> list[dict[str, Any]]:
     measured = []
-    for kind, (hidden, N, T) in cases.items():
+    for family, kind, (hidden, N, T) in cases:
         peaks = {}
-        for peer in MODEL_PEERS["Mamba"]:
+        for peer in MODEL_PEERS[family]:
             with contextlib.suppress(MissingLibraryError), _child(peer, threads) as child:
-                peaks[peer] = child.ask("peak", kind, hidden, N, T)
-        measured.append({"operation": kind, "hidden": hidden, "N": N, "T": T, "peak_bytes": peaks})
+                peaks[peer] = child.ask("peak", family, kind, hidden, N, T)
+        row = {"family": family, "operation": kind, "hidden": hidden, "N": N, "T": T}
+        measured.append(row | {"peak_bytes": peaks})
     return measured
 
 
@@ -545,14 +550,14 @@ def print_mamba(results: dict[str, Any], console: Console) -> None:
     if not results["memory"]:
         return
     lines = [
-        [f"{row['operation']}, {row['hidden']}, {row['N']}, {row['T']}"]
+        [f"{row['family']}, {row['operation']}, {row['hidden']}, {row['N']}, {row['T']}"]
         + [
             f"{row['peak_bytes'][peer] / 2**20:,.0f}" if peer in row["peak_bytes"] else ""
             for peer in MODEL_PEERS["Mamba"]
         ]
         for row in results["memory"]
     ]
-    console.print(table("peak memory above the model, MiB", ["hidden, N, T", *MODEL_PEERS["Mamba"]], lines))
+    console.print(table("peak memory above the model, MiB", ["model, hidden, N, T", *MODEL_PEERS["Mamba"]], lines))
 
 
 def draw(results: dict[str, Any], path: Path) -> None:

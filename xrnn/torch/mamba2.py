@@ -123,9 +123,9 @@ def _run(module: Any, hidden: Tensor, mask: Any, past: _Past, limits: tuple[floa
         past.add_inputs(x)
         y = _one_step(module, masked(last_of(module, past.window), mask), step, limits, past.state)
     else:
-        convolution = convolved(module, x, _before(past.window))
+        y = convolved(module, x, _before(past.window))
         past.add_inputs(x)
-        y, last = _scanned(module, masked(convolution, mask), step, limits, past.state)
+        y, last = _scanned(module, masked(y, mask), step, limits, past.state)
         past.set_state(last)
     # the norm applies the gate; Falcon-H1 may have no norm
     y = module.norm(y, z) if getattr(module, "mamba_rms_norm", True) else y * F.silu(z)

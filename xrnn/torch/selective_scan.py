@@ -258,10 +258,13 @@ def mamba_chunk_scan_combined(
         step = step.clamp(*dt_limit)
     operands = [C.to(dtype), B.to(dtype), u * step[..., None], step * A.to(dtype)]
     initial = None if initial_states is None else initial_states.to(dtype).transpose(2, 3)
-    y, last = apply(MatrixMemory("mamba_chunk_scan_combined"), [*(each.transpose(0, 1) for each in operands), initial])
-    out = y.transpose(0, 1)
+    out, last = apply(
+        MatrixMemory("mamba_chunk_scan_combined"), [*(each.transpose(0, 1) for each in operands), initial]
+    )
+    del operands  # without gradients, u · step is freed before the next arrays are made
+    out = out.transpose(0, 1)
     if D is not None:
-        out = out + u * (D if D.dim() == 2 else D[:, None]).to(dtype)
+        out = torch.addcmul(out, u, (D if D.dim() == 2 else D[:, None]).to(dtype))
     if z is not None:
         out = out * F.silu(z.to(dtype))
     out = out.to(x.dtype).contiguous()
