@@ -36,7 +36,7 @@ _MANY_ROWS: Final = 200  # in a panel: thick lines of many rows cover each other
 def forecast(
     files: Annotated[
         list[Path],
-        argument("FILE", ".csv, .xlsx, .parquet or .npy files with a row for each step, or .ts files."),
+        argument("FILE", ".csv, .txt, .xlsx, .parquet or .npy files with a row for each step, or .ts files."),
     ],
     *,
     forecaster: Forecaster,

@@ -31,8 +31,8 @@ TrainArgument = Annotated[
     Path | None,
     argument(
         "TRAIN",
-        "Series to train on: a .ts file, a table (.csv, .xlsx, .parquet) with --id and --label, or a folder that has a "
-        "folder of tables and .npy files for each label or number. Default of classify: JapaneseVowels, from the "
+        "Series to train on: a .ts file, a table (.csv, .txt, .xlsx, .parquet) with --id and --label, or a folder that "
+        "has a folder of tables and .npy files for each label or number. Default of classify: JapaneseVowels, from the "
         "package aeon.",
     ),
 ]

@@ -27,14 +27,18 @@ _FOUND_DECIMAL: Final = "found decimal"
 
 @dataclass(kw_only=True)
 class ReadingOptions:
-    """How to read text files.
+    """How to read files.
 
     decimal     sign before the decimals of numbers that are text; by default the one that a file shows
     encoding    encoding of text files; by default UTF-8, or cp1252 if a file is not UTF-8
+    skip_rows   number of rows above the header of a table; by default, titles there are found
+    sheet       sheet of an .xlsx file; by default the first one that has the named columns
     """
 
     decimal: str = ""
     encoding: str = ""
+    skip_rows: str = ""
+    sheet: str = ""
     usual_decimal: str = field(init=False, default="")  # see `Columns`
 
     @property
@@ -61,7 +65,13 @@ class ReadingOptions:
         for name, value in self.given.items():
             if name in _RULES:
                 _RULES[name].check(name, value)
-        return Columns(self.decimal, self.usual_decimal, encoding=self.encoding)
+        return Columns(
+            self.decimal,
+            self.usual_decimal,
+            encoding=self.encoding,
+            skip_rows=int(self.skip_rows) if self.skip_rows else None,
+            sheet=self.sheet,
+        )
 
 
 @dataclass(kw_only=True)
@@ -125,10 +135,11 @@ def _is_encoding(name: str) -> bool:
 _RULES: Final = {
     "decimal": one_of((".", ",")),
     "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
+    "skip_rows": Rule("a whole number of at least 0", lambda text: text.isdecimal() and len(text) < 10),
 }
 # The placeholder of an option's value, by its name, else by its type.
 _METAVARS: Final[dict[Any, str]] = {
-    **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…"},
+    **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…", "skip_rows": "N"},
     **dict.fromkeys(("id", "time", "label", "target"), "COLUMN"),
     **dict.fromkeys(("skip_columns", "known"), "COLUMN,COLUMN,…"),
 }

@@ -49,7 +49,7 @@ from xrnn.typing import HostArray
 
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file
 _FIRST_ROWS: Final = 10  # of a stream: a channel without any value in these is named
-_OF_TEXT: Final = {each.name for each in fields(ReadingOptions)}  # the options of `TableOptions` that name no column
+_OF_FILES: Final = [each.name for each in fields(ReadingOptions) if each.init]  # the options that name no column
 
 
 @dataclass(kw_only=True)
@@ -74,7 +74,8 @@ class PredictOptions:
 def predict(
     checkpoint: Annotated[Path, argument("CHECKPOINT", "A checkpoint of `xrnn classify`, `regress` or `forecast`.")],
     files: Annotated[
-        list[Path] | None, argument("FILE", ".ts, .csv, .xlsx, .parquet or .npy files, or folders as in training.")
+        list[Path] | None,
+        argument("FILE", ".ts, .csv, .txt, .xlsx, .parquet or .npy files, or folders as in training."),
     ] = None,
     *,
     table: TableOptions,
@@ -161,13 +162,14 @@ def _forecasts(
     forecaster: Forecaster, table: TableOptions, files: Sequence[Path], how: PredictOptions
 ) -> Iterator[dict[str, Any]]:
     """A row for each step ahead of each series."""
-    refused = sorted(table.given.keys() - _OF_TEXT)
+    refused = sorted(table.given.keys() - _OF_FILES)
     if how.proba:
         refused.append("proba")
     if how.stream:
         refused.append("stream")
     if refused:
-        got = f"got {param(refused[0])} for a forecaster, which takes --decimal, --encoding and --json"
+        taken = ", ".join(map(param, _OF_FILES))
+        got = f"got {param(refused[0])} for a forecaster, which takes {taken} and {param('json')}"
         raise SettingsError(f"{got}; leave it out")
     p = forecaster.check_params()
     columns, optional = forecast_columns(p, table.or_kept(forecaster.reading_)), {p.id, p.time}
@@ -262,7 +264,7 @@ def _separator_in(line: str, where: str, width: int, estimator: Classifier | Reg
 
     width   of the header; 0 without one
     """
-    usual, other = separator_of(line, columns.decimal), separator_of(line, "")
+    usual, other = separator_of([line], columns.decimal), separator_of([line], "")
     if usual == other or usual in line:
         return usual
     cells, names, channels = cells_in(line, other, where), estimator.channel_names_, estimator.channels_

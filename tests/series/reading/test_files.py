@@ -47,6 +47,18 @@ def test_a_folder_gives_its_labels_in_order_and_other_files_are_skipped() -> Non
         np.testing.assert_array_equal(each.values, np.array(values, np.float64))
 
 
+def test_text_files_are_tables_unless_a_folder_has_other_files() -> None:
+    (series,) = read_path(file("f.TXT", "x\ty\r\n1\t2\r\n".encode("utf-16")))  # "Unicode text" of Excel
+    assert (series.channel_names, series.values.tolist()) == (("x", "y"), [[1, 2]])
+    file("d/walk/a.txt", "1 2\n".replace(" ", "\t"))
+    file("d/run/a.csv", "3,4\n")
+    file("d/run/notes.txt", "mine")
+    assert [(each.label, each.values.tolist()) for each in read_path(Path("d"))] == [
+        ("run", [[3, 4]]),
+        ("walk", [[1, 2]]),
+    ]
+
+
 def test_a_column_of_labels_comes_before_the_name_of_a_folder() -> None:
     file("d/walk/a.csv", "x,kind\n1,run\n")
     for columns, label in ((Columns(label="kind"), "run"), (Columns(skip=("kind",)), "walk")):
@@ -55,11 +67,15 @@ def test_a_column_of_labels_comes_before_the_name_of_a_folder() -> None:
 
 def test_an_empty_folder_gets_one_line() -> None:
     Path("d").mkdir()
-    with one_line(DataError, "d holds no series; put .csv, .xlsx, .parquet or .npy files into a folder for each label"):
+    with one_line(
+        DataError, "d holds no series; put .csv, .txt, .xlsx, .parquet or .npy files into a folder for each label"
+    ):
         read_path(Path("d"))
     file("d/a/1.csv", "1")
     Path("d/b").mkdir()
-    with one_line(DataError, f"{Path('d/b')} holds no series; put .csv, .xlsx, .parquet or .npy files into a folder"):
+    with one_line(
+        DataError, f"{Path('d/b')} holds no series; put .csv, .txt, .xlsx, .parquet or .npy files into a folder"
+    ):
         read_path(Path("d"))
 
 
@@ -129,9 +145,9 @@ def test_missing_files_get_one_line() -> None:
 
 
 def test_other_files_get_one_line() -> None:
-    for name in ("f.txt", "f.dat"):
+    for name in ("f.doc", "f.dat"):
         with one_line(
-            DataError, f"{name} is not a .ts, .csv, .xlsx, .parquet or .npy file; convert it, or name another"
+            DataError, f"{name} is not a .ts, .csv, .txt, .xlsx, .parquet or .npy file; convert it, or name another"
         ):
             read_path(file(name, ""))
     for suffix in ("", ".ts", ".csv"):

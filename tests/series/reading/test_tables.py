@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import sys
 import zipfile
@@ -59,6 +60,12 @@ def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  #
         ("x, y\n 1, 2\n\n3 ,4 \n\n", ["x", "y"], [[1, 2], [3, 4]]),
         (b"\xef\xbb\xbfx,y\r\n1,2\r\n3,4\r\n", ["x", "y"], [[1, 2], [3, 4]]),
         (b"\xef\xbb\xbf1;2\r3;4", None, [[1, 2], [3, 4]]),
+        *[("x;ü\r\n1;2\r\n3;4\r\n".encode(name), ["x", "ü"], [[1, 2], [3, 4]]) for name in ("utf-16", "utf-8-sig")],
+        (codecs.BOM_UTF16_BE + "x\tü\n1\t2\n".encode("utf-16-be"), ["x", "ü"], [[1, 2]]),
+        ("sep=;\nx;y\n1;2\n", ["x", "y"], [[1, 2]]),
+        ("SEP=|\r\n1|2\r\n", None, [[1, 2]]),
+        ('"sep=,"\nx,y\n1,2\n', ["x", "y"], [[1, 2]]),
+        (codecs.BOM_UTF16_LE + "sep=\t\nx\ty\n1\t2\n".encode("utf-16-le"), ["x", "y"], [[1, 2]]),
         ("?,x\n1,2\n", ["?", "x"], [[1, 2]]),
         ("x,y\n-nan,1\n2,#N/A\n", ["x", "y"], [[n, 1], [2, n]]),  # C's printf, Excel
         ("year,x\n2023,1\n2024,2\n", ["x"], [[1], [2]]),
@@ -116,7 +123,132 @@ LONG = "sensor,t,x,y,kind\nb,2,5,6,run\na,1,1,2,walk\nb,1,3,4,run\na,2,,8,walk\n
 TYPED = [["when", "x", "n"], [datetime(2024, 5, 31), 1.5, 7], [datetime(2024, 6, 30), None, 8]]
 
 
-@pytest.mark.needs("openpyxl", "test")
+DAYS = "2024-05-01;1\n2024-05-02;2\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "notes"),
+    [
+        (f"Sales\n\nday;v\n{DAYS}", "'Sales' above the header is left out; if this is wrong, give --skip-rows 0"),
+        (f"Sales;\n;\nday;v\n{DAYS}", "'Sales' above the header is left out; if this is wrong, give --skip-rows 0"),
+        (
+            f"Sales, all shops\nMay: 3 days\nday;v\n{DAYS}",
+            "'Sales, all shops' and 1 more row above the header are left out; if this is wrong, give --skip-rows 0",
+        ),
+        (
+            f"day;v\n{DAYS}\nSource: till\n",
+            "'Source: till' below the table is left out; if this is wrong, fill in other cells of the row",
+        ),
+        (
+            f"day;v\n{DAYS};\n* preliminary;\nMay 2024 was closed;\n;\n",
+            "'* preliminary' and 1 more row below the table are left out; if this is wrong, fill in other cells",
+        ),
+        (
+            f"Sales\nday;v\n{DAYS}Source: till;\n",
+            "'Sales' above the header is left out; 'Source: till' below the table is left out; if this is wrong, give "
+            "--skip-rows 0; fill in other cells of the row",
+        ),
+    ],
+)
+def test_titles_and_comments_are_left_out(content: str, notes: str, caplog: pytest.LogCaptureFixture) -> None:
+    (series,) = read(content, TIMED)
+    assert (series.channel_names, series.time_names, series.values.tolist()) == (("v",), ("day",), [[1], [2]])
+    (line,) = caplog.messages
+    assert line.startswith(f"f.csv: {notes}")
+
+
+@pytest.mark.parametrize(
+    ("content", "values"),
+    [
+        (",v\nJan,?\nFeb,2\n", [[n], [2]]),  # a header without a first name
+        ("id,\na,yes\nb,no\n", [[1], [0]]),  # words in each row
+        ("shop;v\nA;1\nB;2\nC;\n", [[1], [2]]),  # a shop without a value
+        ("x\n1,5\n2,5\n", [[1.5], [2.5]]),  # one column
+    ],
+)
+def test_rows_like_titles_and_comments_are_kept(
+    content: str, values: list[list[float]], caplog: pytest.LogCaptureFixture
+) -> None:
+    skip = ("1",) if content[0] in ",is" else ()
+    (series,) = read(content, Columns(skip=skip))
+    np.testing.assert_array_equal(series.values, values)
+    assert not any("left out" in message for message in caplog.messages)
+
+
+def test_the_rows_above_a_table_may_be_counted() -> None:
+    for content, count in (
+        (f"Sales;2024\nday;v\n{DAYS}", 1),
+        (f"a,b\n1,2\nsep=;\nday;v\n{DAYS}", 2),
+        (f"day;v\n{DAYS}", 0),
+    ):
+        (series,) = read(content, replace(TIMED, skip_rows=count))
+        assert (series.channel_names, series.values.tolist()) == (("v",), [[1], [2]])
+    with one_line(DataError, "f.csv, line 4, column v: 'x' is not a number"):
+        read("a\nday;v\n2024-05-01;1\n2024-05-02;x\n", Columns(skip=("1",), skip_rows=1))
+    with one_line(DataError, "f.csv has no values"):
+        read("v\n1\n", Columns(skip_rows=5))
+
+
+def book(**sheets: list[list[Any]]) -> None:
+    """Write f.xlsx."""
+    made: Any = importlib.import_module("openpyxl").Workbook()
+    made.remove(made.active)
+    for name, rows in sheets.items():
+        sheet = made.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    made.save("f.xlsx")
+
+
+COVER: list[list[Any]] = [["Report"], ["made on", datetime(2024, 6, 1)], ["year", 2024], ["by", "till"]]
+SALES: list[list[Any]] = [
+    ["Sales"],
+    [],
+    ["day", "sales"],
+    [datetime(2024, 5, 1), 1],
+    [datetime(2024, 5, 2), 2],
+    ["Source: till"],
+]
+STOCK: list[list[Any]] = [["day", "stock"], [datetime(2024, 5, 1), 5], [datetime(2024, 5, 2), 6]]
+
+
+@pytest.mark.needs("openpyxl", "series")
+@pytest.mark.parametrize(
+    ("columns", "name", "others"),
+    [
+        ({}, "sales", "Cover, Stock"),
+        ({"channels": ("sales",)}, "sales", "Cover, Stock"),
+        ({"channels": ("stock",)}, "stock", "Cover, Sales"),
+        ({"time": "1", "channels": ("stock",)}, "stock", "Cover, Sales"),
+        ({"channels": ("stock",), "optional": frozenset(["stock"])}, "stock", "Cover, Sales"),
+        ({"sheet": "Stock"}, "stock", ""),
+    ],
+)
+def test_the_sheet_that_has_the_named_columns_is_read(
+    columns: dict[str, Any], name: str, others: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    book(Cover=COVER, Sales=SALES, Stock=STOCK)
+    (series,) = read_path(Path("f.xlsx"), replace(TIMED, **columns))
+    assert (series.channel_names, series.values.tolist()) == ((name,), [[1], [2]] if name == "sales" else [[5], [6]])
+    assert series.times == (datetime(2024, 5, 1), datetime(2024, 5, 2))
+    start = f"f.xlsx: the sheet {name.capitalize()} is read, and not {others}; "
+    assert [line.startswith(start) for line in caplog.messages] == [True] * bool(others)
+
+
+@pytest.mark.needs("openpyxl", "series")
+def test_a_sheet_that_can_not_be_used_gets_one_line() -> None:
+    book(Cover=COVER, Sales=[*SALES[2:4], [datetime(2024, 5, 2), "x"]])
+    with one_line(
+        DataError, "f.xlsx has no sheet with the columns price; name them as on one of its sheets: Cover, Sales"
+    ):
+        read_path(Path("f.xlsx"), replace(TIMED, channels=("price",)))
+    with one_line(DataError, "f.xlsx has no sheet May; give one of its sheets by sheet: Cover, Sales"):
+        read_path(Path("f.xlsx"), replace(TIMED, sheet="May"))
+    with one_line(DataError, "f.xlsx, sheet Sales, row 3, column sales: 'x' is not a number"):
+        read_path(Path("f.xlsx"), replace(TIMED, channels=("sales",)))
+
+
+@pytest.mark.needs("openpyxl", "series")
 def test_an_excel_sheet_is_read_as_its_cells_are_shown() -> None:
     sheet: Any = importlib.import_module("openpyxl").Workbook()
     for row in [*TYPED, [None, None, None]]:
@@ -225,7 +357,7 @@ def test_the_signs_of_decimals_and_thousands_are_found(
     assert all(each.startswith(f"f.csv: {line}") for each in caplog.messages)
 
 
-@pytest.mark.needs("openpyxl", "test")
+@pytest.mark.needs("openpyxl", "series")
 def test_the_signs_of_text_in_a_sheet_are_found(caplog: pytest.LogCaptureFixture) -> None:
     book: Any = importlib.import_module("openpyxl").Workbook()
     for row in [["x", "y"], ["1.000", 1.234], ["1.100", 2]]:
@@ -522,25 +654,25 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         ("x;y\n1,00.5;2\n", {}, "f.csv, line 2, column x: '1,00.5' is not a number; correct it, write categories as"),
         ("x,y,x\n1,2,3\n", {}, "f.csv has two channels 'x'; rename or remove one"),
         ("a,,\n1,2,3\n", {}, "f.csv has two channels ''"),
-        ("sep=;\nx;y\n1;2\n", {}, "f.csv, line 2, column sep=: 'x' is not a number"),
+        ("sep=;\nx;y\n1;a\n", {}, "f.csv, line 3, column y: 'a' is not a number"),
         *(
             (
-                "\ufeffx;ü\n1;2\n".encode(name),
+                "x;ü\n1;2\n".encode(name),
                 {},
-                "f.csv is UTF-16 or no text; save it as UTF-8, or give encodi",
+                "f.csv is UTF-16 without a byte order mark, or no text; save it as UTF-8, or give encodi",
             )
             for name in ("utf-16-le", "utf-16-be", "utf-32")
         ),
-        (b"1\0\n", {}, "f.csv is UTF-16 or no text"),  # without a byte order mark
+        (b"1\0\n", {}, "f.csv is UTF-16 without a byte order mark, or no text"),
+        (codecs.BOM_UTF16_LE + b"1\0\n", {}, "f.csv is not UTF-16; save it as UTF-8, or give encoding"),  # cut off
         ("1,x\n2,3\n", {}, "f.csv, line 1, column 2: 'x' is not a number"),  # no header: it holds a number
         ("x,\x1b[2J\n1,z\n", {}, "f.csv, line 2, column �[2J: 'z' is not a number"),
         ("x,y\n1,2\n1\n", {}, "f.csv, line 3 has 1 values, but the rows before have 2"),
         (",x,y\n0,,1\n", {}, "f.csv has no value in channel x"),
         ("1,nan\n", {}, "f.csv has no value in channel 2"),
         ("?,1\n?,2\n", {}, "f.csv has no value in channel 1"),
-        (b"1\n\x80\x04\0\xff", {}, "f.csv is UTF-16 or no text"),
+        (b"1\n\x80\x04\0\xff", {}, "f.csv is UTF-16 without a byte order mark, or no text"),
         (b"1\n\x80\x04\xff", {}, "f.csv, line 2, column 1: '"),
-        ("\ufeffДата;Имя\n1;2\n".encode("utf-16-le"), {}, "f.csv is UTF-16 or no text"),
         ("2024-01-01\n2024-01-02\n", {}, "f.csv has no column left for values: all are the index, or named by opt"),
         ("x\n1\n", {"skip": ("x",)}, "f.csv has no column left for values"),
         (
@@ -587,9 +719,15 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         ),
         ("v,when\n1,2024-01-01\n", {}, "column when: '2024-01-01' is not a number"),
         ("t,x\n2024-01-01,2\n,3\n", {"time": "t"}, "f.csv, line 3: '' is not a time like the others"),
-        # a title above the header
-        ("Sales;\nday;v\n1;2\n", {}, "f.csv, line 2, column Sales: 'day' is not a number"),
-        ("Sales\nday;v\n2024-05-01;1,5\n", {}, "f.csv has no column left for values: all are the index, or"),
+        # a title in two cells, a comment that begins as a time does, and no header
+        ("Sales;2024\nday;v\n1;2\n", {}, "f.csv, line 1, column 1: 'Sales' is not a number"),
+        ("day;v\n2024-05-01;1\n2024-05", {}, "f.csv, line 3 has 1 values, but the rows before have 2; correct"),
+        ("Sales\n2024-05-01;1,5\n", {}, "f.csv has no column left for values: all are the index, or"),
+        (
+            "a;b\nSales\nday;v\n1;2\n",
+            {},
+            "f.csv, line 2 has 1 values, but the rows before have 2; correct the row, or skip",
+        ),
         ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072); is this a table"),
     ],
 )

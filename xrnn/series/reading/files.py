@@ -15,7 +15,7 @@ from xrnn.series.one_series import Series, checked
 from xrnn.series.reading.tables import Columns, read_by_pandas, read_csv
 from xrnn.series.reading.ts import read_ts
 
-TABLES: Final = {".csv": read_csv, ".xlsx": read_by_pandas, ".parquet": read_by_pandas}
+TABLES: Final = {".csv": read_csv, ".txt": read_csv, ".xlsx": read_by_pandas, ".parquet": read_by_pandas}
 _FILES: Final = f"a .ts, {', '.join(TABLES)} or .npy file"
 
 
@@ -28,8 +28,7 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
             raise DataError(f"{path} {got}; check the path")
-        named = {columns.id, columns.time, columns.label, *columns.skip, *columns.channels}
-        if suffix in (".ts", ".npy") and named - columns.optional - {""}:
+        if suffix in (".ts", ".npy") and columns.named - columns.optional:
             raise DataError(f"{path} has no column names; leave out the options that name columns")
         if suffix == ".ts":
             return read_ts(path, targets=columns.targets, encoding=columns.encoding)
@@ -41,8 +40,13 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
 
 
 def _read_folder(folder: Path, columns: Columns) -> list[Series]:
-    """The series in every subfolder, with its name as their label. Hidden files and other types are skipped."""
+    """The series in every subfolder, with its name as their label. Hidden files and other types are skipped.
+
+    Beside files of another format, a .txt file holds notes.
+    """
     files = [path for path in sorted(folder.glob("[!.]*/[!.]*")) if path.suffix.lower() in (*TABLES, ".npy")]
+    with_others = {path.parent for path in files if path.suffix.lower() != ".txt"}
+    files = [path for path in files if path.suffix.lower() != ".txt" or path.parent not in with_others]
     places = [*filter(os.path.isdir, folder.glob("[!.]*"))] or [folder]
     if empty := {*places} - {path.parent for path in files}:
         remedy = f"put {', '.join(TABLES)} or .npy files into a folder for each label, or check the permissions"

@@ -1,8 +1,10 @@
 """Tables of series: .csv files as pandas and spreadsheets write them, .xlsx and .parquet files, and pandas' frames.
 
+    Walks of 2024          title lines above the header, which fill the first cell alone, are left out
     time,x,y,kind          an optional header: a first row without numbers and times
     2024-01-01,1.5,,walk   an empty cell or NaN is a missing value
     2024-01-02,1.7,2,walk  commas, semicolons, tabs or bars separate the cells
+    Source: sensors        so are comments below the table
 
 A table holds one series, with a row for each step, or many series in long form: a column then names the series of a
 row. `Table.series` has the rules for columns.
@@ -20,7 +22,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -56,6 +58,7 @@ _NUMBERS_OF_TIMES: Final = re.compile(r"year [12]\d{3}|month (19|20)\d\d(0[1-9]|
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _QUOTED_GROUPS: Final = re.compile(r'"[-+]?[1-9]\d{0,2}([.,]\d{3})+"')  # "1.000"
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?\n?', re.IGNORECASE)  # the first line of a file for Excel
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,14 @@ class Columns:
     channels: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: all other columns
     optional: frozenset[str] = frozenset()  # columns named above that may be absent from a file
     timed: bool = False  # True: the times of the steps are used. Without --time, their column is looked for
-    encoding: str = ""  # of a text file; empty: UTF-8, or else cp1252
+    encoding: str = ""  # of a text file; empty: UTF-16 by its mark, UTF-8, or else cp1252
+    skip_rows: int | None = None  # the number of rows above the header or the first row; None: title lines are found
+    sheet: str = ""  # of an .xlsx file; empty: the one that has the columns named above
+
+    @property
+    def named(self) -> set[str]:
+        """The columns that are named, also those that may be absent."""
+        return {self.id, self.time, self.label, *self.skip, *self.channels} - {""}
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -82,30 +92,36 @@ def names_in(text: str) -> tuple[str, ...]:
 
 
 def read_csv(path: Path, columns: Columns) -> Table:
-    """The table in a .csv file.   Raises DataError and OSError."""
+    """The table in a text file.   Raises DataError and OSError."""
     text, notes = read_text(path, columns.encoding)
-    separator = separator_of(text, columns.decimal)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    lines = [*io.StringIO(text, newline="")]
+    skipped = columns.skip_rows or 0
+    named = _SEPARATOR_LINE.fullmatch(lines[skipped]) if skipped < len(lines) else None
+    if named:
+        skipped += 1
+    separator = named[1] if named else separator_of(lines[skipped:], columns.decimal)
+    reader = csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True)
     points_may_group = separator != "," or bool(_QUOTED_GROUPS.search(text))
-    rows: dict[int, list[str]] = {}
-    width = 0
+    read: dict[int, Sequence[Cell]] = {}
     try:
         for row in reader:
-            # A blank line is skipped. In a file with one column, however, an empty cell is a missing value.
-            if not row or (row == [""] and width != 1):
-                continue
-            width = width or len(row)
-            if len(row) != width:
-                got = f"{path}, line {reader.line_num} has {len(row)} values, but the rows before have {width}"
-                raise DataError(f"{got}; correct the row, or remove lines above the header")
-            rows[reader.line_num] = [*map(str.strip, row)]
+            if row and (read or row != [""]):  # blank lines are skipped
+                read[skipped + reader.line_num] = [*map(str.strip, row)]
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; is this a table in CSV?") from error
-    return Table.of_rows(rows, str(path), columns, "line", notes, points_may_group=points_may_group)
+        raise DataError(f"{path}, line {skipped + reader.line_num}: {error}; is this a table in CSV?") from error
+    rows, more = _of_table(read, columns)
+    width = len(next(iter(rows.values()), ()))
+    if width != 1:  # with one column, an empty cell is a missing value
+        rows = {i: cells for i, cells in rows.items() if cells != [""]}
+    for i, cells in rows.items():
+        if len(cells) != width:
+            got = f"{path}, line {i} has {len(cells)} values, but the rows before have {width}"
+            raise DataError(f"{got}; correct the row, or skip lines above the header by {param('skip_rows')}")
+    return Table.of_rows(rows, str(path), columns, "line", [*notes, *more], points_may_group=points_may_group)
 
 
 def read_by_pandas(path: Path, columns: Columns) -> Table:
-    """The table in a .parquet file, or on the first sheet of an .xlsx file.   Raises DataError."""
+    """The table in a .parquet file, or on a sheet of an .xlsx file.   Raises DataError."""
     suffix = path.suffix.lower()
     try:
         pandas: Any = importlib.import_module("pandas")
@@ -113,13 +129,128 @@ def read_by_pandas(path: Path, columns: Columns) -> Table:
             frame = pandas.read_parquet(path)
             has_index = frame.index.names != [None] or not isinstance(frame.index, pandas.RangeIndex)
             return Table.of(frame.reset_index() if has_index else frame, str(path), columns)
-        sheet = pandas.read_excel(path, header=None, dtype=object, na_filter=False)
+        with pandas.ExcelFile(path) as book:
+            sheets = book.sheet_names
+            chosen = [columns.sheet] if columns.sheet in sheets else sheets
+            frames = {name: book.parse(name, header=None, dtype=object, na_filter=False) for name in chosen}
     except Exception as error:  # of a missing package; a damaged archive raises many kinds of errors
         got = f"{path} can't be read ({printable(str(error))[:80]})"
         packages = "pandas and openpyxl" if suffix == ".xlsx" else "pandas and pyarrow"
         raise DataError(f"{got}; install {packages}, or use another copy of the file") from error
-    rows = {i: [*map(cell_of, row)] for i, row in enumerate(sheet.itertuples(index=False), start=1)}
-    return Table.of_rows({i: row for i, row in rows.items() if any(map(text_of, row))}, str(path), columns, "row")
+    if columns.sheet and columns.sheet not in sheets:
+        names = quoted(", ".join(sheets))
+        raise DataError(
+            f"{path} has no sheet {quoted(columns.sheet)}; give one of its sheets by {param('sheet')}: {names}"
+        )
+    return _chosen({name: _table_on(frame, name, path, columns, len(sheets)) for name, frame in frames.items()}, path)
+
+
+def _table_on(frame: Any, sheet: str, path: Path, columns: Columns, sheets: int) -> Table:
+    """The table on a sheet of a file with this number of sheets."""
+    unit = "row" if sheets == 1 else f"sheet {quoted(sheet)}, row"
+    cells = ((i, [*map(cell_of, row)]) for i, row in enumerate(frame.itertuples(index=False), start=1))
+    rows, notes = _of_table({i: row for i, row in cells if i > (columns.skip_rows or 0) and _filled(row)}, columns)
+    return Table.of_rows(rows, str(path), columns, unit, notes)
+
+
+def _chosen(tables: Mapping[str, Table], path: Path) -> Table:
+    """The table on the first sheet that has all named columns; without names, on the first one that looks like a table.
+
+    Raises DataError if no sheet has the columns.
+    """
+    first, *others = tables.values()
+    if not others:
+        return first
+    columns = first.columns
+    needed = columns.named - columns.optional
+    with_all, with_needed = (
+        [name for name, table in tables.items() if wanted and all(map(table.has, wanted))]
+        for wanted in (columns.named, needed)
+    )
+    if needed and not with_needed:
+        names, sheets = quoted(", ".join(sorted(needed))), quoted(", ".join(tables))
+        raise DataError(f"{path} has no sheet with the columns {names}; name them as on one of its sheets: {sheets}")
+    with_numbers = [name for name, table in tables.items() if table.holds_numbers()]
+    name = next(iter(with_all or with_needed or with_numbers or tables))
+    unread = printable(", ".join(other for other in tables if other != name))[:200]
+    note = Note(f"the sheet {printable(name)} is read, and not {unread}", "give --sheet NAME")
+    return replace(tables[name], notes=[note, *tables[name].notes])
+
+
+def _of_table(rows: dict[int, Sequence[Cell]], columns: Columns) -> tuple[dict[int, Sequence[Cell]], list[Note]]:
+    """The rows of a file, by their numbers, without titles and comments, and notes about these.
+
+    If the number of rows above the table is given, no other titles are looked for.
+    """
+    notes: list[Note] = []
+    if columns.skip_rows is None:
+        rows, notes = _without_titles(rows)
+    rows, more = _without_comments(rows)
+    return rows, [*notes, *more]
+
+
+def _without_titles(rows: dict[int, Sequence[Cell]]) -> tuple[dict[int, Sequence[Cell]], list[Note]]:
+    """The rows without titles above the header, which are empty or fill their first cell alone; a note names them.
+
+    The header is the first row with several filled cells. The row below it must have values: else it may be no header.
+    """
+    numbers = [*rows]
+    place = next((i for i, number in enumerate(numbers) if len(_filled(rows[number])) > 1), 0)
+    titles, names = numbers[:place], [[*map(text_of, rows[number])] for number in numbers[place : place + 2]]
+    are_titles = all(_filled(rows[number]) in ([], [0]) for number in titles)
+    if not titles or not are_titles or len(names) < 2 or not is_header(names[0]) or is_header(names[1]):
+        return rows, []
+    texts = [text for number in titles if (text := text_of(rows[number][0]))]
+    return {i: rows[i] for i in numbers[place:]}, _left_out(texts, "above the header", "give --skip-rows 0")
+
+
+def _without_comments(rows: dict[int, Sequence[Cell]]) -> tuple[dict[int, Sequence[Cell]], list[Note]]:
+    """The rows without comments below the table, which fill their first cell alone; a note names them.
+
+    Empty rows there are left out, too. If the first column holds text in the table, too, such as names of shops, a row
+    is a comment only if it has no other cells.
+    """
+    numbers = [*rows]
+    width = len(rows[numbers[0]]) if numbers else 0
+    if width < 2 or len(numbers) < 3:
+        return rows, []
+    first = text_of(rows[numbers[1]][0])
+    holds_text = not _is_value(first) and not hold_dates([first])
+    end = len(numbers)
+    texts: list[str] = []
+    while end > 2:
+        row = rows[numbers[end - 1]]
+        filled, text = _filled(row), text_of(row[0])
+        if filled and (filled != [0] or not _is_comment(text) or (holds_text and len(row) == width)):
+            break
+        end, texts = end - 1, [text] * len(filled) + texts
+    return {i: rows[i] for i in numbers[:end]}, _left_out(texts, "below the table", "fill in other cells of the row")
+
+
+def _filled(row: Sequence[Cell]) -> list[int]:
+    """The places of the cells that are not empty."""
+    return [i for i, cell in enumerate(row) if text_of(cell)]
+
+
+def _is_comment(text: str) -> bool:
+    """Whether a text is neither a number nor a time. One that begins with a digit may be a time that is cut off."""
+    if text[0].isdecimal() or _is_value(text):
+        return False
+    try:
+        read_times([text], lambda i: "")
+    except DataError:
+        return True
+    return False
+
+
+def _left_out(texts: Sequence[str], where: str, remedy: str) -> list[Note]:
+    """A note about rows with these texts; none without texts."""
+    if not texts:
+        return []
+    first, more = f"{quoted(texts[0])!r}", len(texts) - 1
+    if not more:
+        return [Note(f"{first} {where} is left out", remedy)]
+    return [Note(f"{first} and {more} more row{'' if more == 1 else 's'} {where} are left out", remedy)]
 
 
 def cell_of(value: Any) -> Cell:
@@ -292,6 +423,18 @@ class Table:
         got = f"{self.name} has {'two columns' if found else 'no column'} {quoted(column)}"
         names = printable(", ".join(self.header))[:200] or "no names"
         raise DataError(f"{got}; give a name, or a number from 1 to {width}: it has {names}")
+
+    def has(self, column: str) -> bool:
+        """Whether a column has this name or number, or two columns those in "A,B"."""
+        width = len(self.rows[0]) if self.rows else 0
+        if column in self.header or (column.isdecimal() and 1 <= int(column) <= width):
+            return True
+        return "," in column and all(map(self.has, names_in(column)))
+
+    def holds_numbers(self) -> bool:
+        """Whether at least two rows, and half of all, hold a number, as those of a cover sheet do not."""
+        count = sum(any(number_in(cell, ".") is not None for cell in row if text_of(cell)) for row in self.rows)
+        return count > 1 and 2 * count >= len(self.rows)
 
     def texts(self, place: int) -> list[str]:
         """The text of a column."""
@@ -470,17 +613,28 @@ class Table:
         return ""
 
 
-def separator_of(text: str, decimal: str) -> str:
-    """The sign between the cells: the first of _SEPARATORS that is in every line.
+def separator_of(lines: Sequence[str], decimal: str) -> str:
+    """The first of _SEPARATORS that is in every line; if there is none, that of a header below titles.
 
-    If there is none, it is the most frequent one in the first line.
+    Else the most frequent one in the first line. Looks at the first lines that are not blank.
     """
-    lines = [line for line in text[: 2**20].splitlines()[:_SAMPLE] if line.strip()] or [""]
+    lines = [*itertools.islice((line[: 2**20] for line in lines if line.strip()), _SAMPLE)] or [""]
     candidates = _SEPARATORS
     if decimal == "," and '"' not in "".join(lines):  # unlike 2024-05-31,"1,5"
         candidates = _SEPARATORS.replace(",", "")
     in_all = [each for each in candidates if all(each in line for line in lines)]
-    return in_all[0] if in_all else max(candidates, key=lines[0].count)
+    if in_all:
+        return in_all[0]
+    of_header = {each: _lines_like_header(lines, each) for each in candidates}
+    best = max(candidates, key=of_header.__getitem__)
+    return best if 2 * of_header[best] > len(lines) else max(candidates, key=lines[0].count)
+
+
+def _lines_like_header(lines: Sequence[str], separator: str) -> int:
+    """The number of lines with this separator, if the first of them is a header; else 0."""
+    having = [line for line in lines if separator in line]
+    cells = [cell.strip() for cell in having[0].split(separator)] if having else []
+    return len(having) if len(_filled(cells)) > 1 and is_header(cells) else 0
 
 
 def is_header(row: Sequence[str]) -> bool:
