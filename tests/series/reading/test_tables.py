@@ -322,8 +322,9 @@ def test_text_that_is_not_utf_8_is_read_as_excel_writes_it(caplog: pytest.LogCap
         (
             "x;y\n1.000;1,5\n1.100;2\n",
             [[1000, 1.5], [1100, 2]],
-            "1.000 in column x is read as 1000",
+            "1.000 in column x is read as 1000; if this is wrong, write all numbers with the same sign before the",
         ),  # by another column
+        ("x;y\n1.5;1,000\n", [[1.5, 1000]], "1,000 in column y is read as 1000; if this is wrong, write all numbers"),
         ("x\ty\n-1.234.567,5\t1\n", [[-1234567.5, 1]], "-1.234.567,5 is read as -1234567.5"),
         ('x,y\n"1,234.56",1\n"1,000",2\n', [[1234.56, 1], [1000, 2]], "1,234.56 is read as 1234.56"),
         ('x,y\n"5,000,000",1\n', [[5e6, 1]], "5,000,000 is read as 5000000"),
@@ -500,6 +501,7 @@ def test_the_columns_of_times_and_the_unused_ones_are_named() -> None:
         ("v,a,b\n1,2020-01-01,2019-01-01\n2,2021-01-01,2020-01-01\n", {"channels": ("v",)}, [2020, 2021]),
         ("season,v\n2020,1\n2021,2\n", {"channels": ("v",)}, None),  # named to the user as unused
         ("v,year\n1,2020\n2,2021\n", {"channels": ("v",)}, [2020, 2021]),
+        ("Jahr;Monat;v\n2020;x;1\n2021;y;2\n", {"channels": ("v",)}, [2020, 2021]),
         ("year,month,v\n2020,1,1\n2020,2,2\n", {}, [2020, 2020]),
         ("Monat;v\n12.2020;1\n01.2021;2\n", {}, [2020, 2021]),
         ("month,v\n202012,1\n202101,2\n", {"channels": ("v",)}, [2020, 2021]),
@@ -531,6 +533,21 @@ def test_a_column_of_times_is_found(content: str, columns: dict[str, Any], years
         ("day;clock;v\n2020-01-01;10:00;1\n2020-01-02;10:00;2\n", {"time": "day,clock"}, [(2020, 1, 1), (2020, 1, 2)]),
         ("m;y;v\nmai;2020;1\njuin;2020;2\n", {"time": "m,y"}, [(2020, 5, 1), (2020, 6, 1)]),
         ("month;year;v\n1;2020;1\n2;2020;2\n", {"time": "month,year"}, [(2020, 1, 1), (2020, 2, 1)]),
+        # years that all differ
+        ("Jahr;Monat;v\n2020;12;1\n2021;1;2\n", {}, [(2020, 12, 1), (2021, 1, 1)]),
+        ("Jahr;Monat;v\n2020;Dez;1\n2021;Jan.;2\n", {}, [(2020, 12, 1), (2021, 1, 1)]),
+        (",year,month,v\n0,2020,12,1\n1,2021,1,2\n", {}, [(2020, 12, 1), (2021, 1, 1)]),
+        ("Jahr;KW;v\n2024;W05;1\n2024;KW 6;2\n", {}, [(2024, 1, 29), (2024, 2, 5)]),
+        ("year,quarter,v\n2024,Q1,1\n2024,Q2,2\n", {}, [(2024, 1, 1), (2024, 4, 1)]),
+        ("year,month,day,v\n2020,1,31,1\n2020,2,1,2\n", {}, [(2020, 1, 31), (2020, 2, 1)]),
+        ("Tag;Monat;Jahr;v\n31;Jan;2020;1\n1;Feb;2020;2\n", {}, [(2020, 1, 31), (2020, 2, 1)]),
+        ("année;mois;jour;v\n2020;1;31;1\n2020;2;1;2\n", {}, [(2020, 1, 31), (2020, 2, 1)]),
+        ("d;m;y;v\n31;Jan;2020;1\n1;Feb;2020;2\n", {"time": "d,m,y"}, [(2020, 1, 31), (2020, 2, 1)]),
+        (
+            "date;year;month;v\n2020-01-31;2020;1;1\n2020-02-01;2020;2;2\n",
+            {"channels": ("v",)},
+            [(2020, 1, 31), (2020, 2, 1)],
+        ),
     ],
 )
 def test_times_in_several_languages_and_in_two_columns(
@@ -555,7 +572,7 @@ def test_words_that_name_values_in_another_language_name_no_times(caplog: pytest
         (series,) = read(f"{name},v\n5,1\n3,2\n", TIMED)
         assert (series.channel_names, series.times) == ((name, "v"), None)
     for name in ("kW", "week"):  # the numbers are no weeks
-        (series,) = read(f"year,{name},v\n2020,53.5,1\n2020,60,2\n", TIMED)
+        (series,) = read(f"year,{name},v\n2020,5.5,1\n2020,50,2\n", TIMED)
         assert (series.channel_names, series.times) == (("year", name, "v"), None)
     assert not caplog.messages
     (series,) = read("data;v\n31/01/2020;1\n01/02/2020;2\n", TIMED)  # its cells are dates
@@ -650,6 +667,17 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
             COMMA,
             "f.csv, line 2, column x: '1.5' has . before the decimals, but the numbers are read wi",
         ),
+        (
+            "x;y\n1.5;1,000\n",
+            COMMA,
+            "column x: '1.5' has . before the decimals, but '1,000' (line 2, column y) has ,; write all numbers",
+        ),
+        (
+            "date,v\n2024-01-01,5\n",
+            COMMA,
+            "f.csv, line 2: commas separate the cells, so they can't begin decimals; give",
+        ),
+        ("year,month,v\n2024,1,1\n2024,2,1\n2024,13,1\n", {"timed": True}, "line 4, column month: '13' is not a month"),
         ("x;y\n1,5;2\n", {"decimal": "."}, "but the numbers are read with .; correct it, or give decimal ,"),
         ("x;y\n1,00.5;2\n", {}, "f.csv, line 2, column x: '1,00.5' is not a number; correct it, write categories as"),
         ("x,y,x\n1,2,3\n", {}, "f.csv has two channels 'x'; rename or remove one"),

@@ -160,9 +160,10 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     keys = [each for each in (id_name, *times) if each != ""]
     used = frame if is_wide else _used(frame, keys, target, known)
     parts = [frame[each] for each in keys]
-    if len(times) == 2:
-        keys = [*keys[:-2], "time"]
-        parts = [*parts[:-2], pandas.Series(Table.of(frame[times], "X", _TIMES).times([0, 1]))]
+    if len(times) > 1:
+        keys = [*keys[: -len(times)], "time"]
+        read = Table.of(frame[times], "X", _TIMES).times(range(len(times)))
+        parts = [*parts[: -len(times)], pandas.Series(read)]
     if not times:  # they are in the index; a column may be called 0
         keys = [*keys, *X.index.names]
         parts = [*parts, *map(X.index.get_level_values, range(levels))]
@@ -184,7 +185,7 @@ def _counts_rows(index: Any) -> bool:
 
 
 def _columns_of_times(frame: Any, index: Any, id_name: str, channels: Sequence[str]) -> list[Any]:
-    """The names of the columns of times, one or two, as the commands find them in a file; [] if the index holds them.
+    """The names of the columns of times, one to three, as the commands find them in a file; [] if the index holds them.
 
     index     that of the frame, see `_own_times`
     id_name, channels   names of other columns; empty for none
@@ -208,10 +209,10 @@ def _columns_of_times(frame: Any, index: Any, id_name: str, channels: Sequence[s
 
 
 def _columns_named(frame: Any, time: str) -> list[Any]:
-    """The name of the column of times, or of two, such as "year,month"."""
+    """The name of the column of times, or of two or three, such as "year,month"."""
     column = _column(frame, time)
-    both = [_column(frame, each) for each in names_in(time)]
-    return both if column not in frame.columns and len(both) == 2 else [column]
+    parts = [_column(frame, each) for each in names_in(time)]
+    return parts if column not in frame.columns and len(parts) in (2, 3) else [column]
 
 
 def _is_arrow_time(dtype: Any) -> bool:

@@ -2,8 +2,8 @@
 
 All words are in lower case. A word may be in several rows, but means the same in all of them.
 
-Some names of columns are left out, since they usually name values in another language: data (Italian for date) and tag
-(German for day). Such columns are found by their cells, if these are dates.
+The Italian name data (date) is left out, since it usually names values in another language. Such a column is found by
+its cells, if these are dates.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Language:
     quarter: str
     month: str
     week: str
+    day: str  # names of columns with days of the month, beside years and months
 
 
 LANGUAGES: Final = {
@@ -39,6 +40,7 @@ LANGUAGES: Final = {
         quarter="quarter",
         month="month",
         week="week",
+        day="day",
     ),
     "German": Language(
         decimal=",",
@@ -51,6 +53,7 @@ LANGUAGES: Final = {
         quarter="quartal",
         month="monat",
         week="woche kalenderwoche kw",
+        day="tag",
     ),
     "French": Language(
         decimal=",",
@@ -63,6 +66,7 @@ LANGUAGES: Final = {
         quarter="trimestre",
         month="mois",
         week="semaine",
+        day="jour",
     ),
     "Spanish": Language(
         decimal=",",
@@ -75,6 +79,7 @@ LANGUAGES: Final = {
         quarter="trimestre",
         month="mes",
         week="semana",
+        day="día dia",
     ),
     "Italian": Language(
         decimal=",",
@@ -87,6 +92,7 @@ LANGUAGES: Final = {
         quarter="trimestre",
         month="mese",
         week="settimana",
+        day="giorno",
     ),
     "Dutch": Language(
         decimal=",",
@@ -99,10 +105,11 @@ LANGUAGES: Final = {
         quarter="kwartaal",
         month="maand",
         week="week",
+        day="dag",
     ),
 }
-_UNITS: Final = ("time", "year", "quarter", "month", "week")
-_IN_ALL_LANGUAGES: Final = {"kw"}  # a week in German, but also kilowatts
+_UNITS: Final = ("time", "year", "quarter", "month", "week", "day")
+_IN_ALL_LANGUAGES: Final = {"kw", "tag"}  # a week and a day in German, but also kilowatts and an English tag
 
 MONTHS: Final = {  # the number of each name
     name: number
@@ -118,7 +125,7 @@ _UNIT_OF: Final = {
 
 
 def unit_of(column: str) -> str:
-    """What a column with this name holds: "time", "year", "quarter", "month" or "week"; empty for another name."""
+    """What a column with this name holds: one of _UNITS; empty for another name."""
     return _UNIT_OF.get(column.lower(), "")
 
 

@@ -31,6 +31,7 @@ _GROUPED: Final = {  # numbers with thousands, by the sign of their decimals
 }
 _OTHER: Final = {".": ",", ",": "."}
 _CONVERT: Final = "convert the column to numbers"  # the remedy for a frame
+_SAME_SIGN: Final = "write all numbers with the same sign before the decimals"
 
 
 def as_number(field: str) -> float | None:
@@ -147,7 +148,12 @@ def chosen_decimal(
     fact += f" is read as {number_in(cell, sign):.15g}"
     if usual:
         fact += f", as in {of}"
-    return sign, [Note(fact, _CONVERT if of_frame else f"give --decimal {_OTHER[sign]}")]
+    remedy = f"give --decimal {_OTHER[sign]}"
+    if of_frame:
+        remedy = _CONVERT
+    elif shown and any(doubtful):
+        remedy = _SAME_SIGN  # another column shows this sign, so it could not be read with the other one
+    return sign, [Note(fact, remedy)]
 
 
 def refuse_thousands(columns: Mapping[str, Sequence[Cell]], name: str) -> None:
@@ -203,7 +209,7 @@ def not_a_number(
     start = f"{printable(where)}: {quoted(text)!r}"
     if number_in(text, other) is not None and others:
         got = f"{start} has {other} before the decimals, but {others} {decimal}"
-        return DataError(f"{got}; write all numbers with the same sign")
+        return DataError(f"{got}; {_SAME_SIGN}")
     if number_in(text, other) is not None:
         option = f"give {param('decimal')} {other}"
         got = f"{start} has {other} before the decimals, but the numbers are read with {decimal}"

@@ -32,7 +32,7 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
 from xrnn.series.one_series import Series, Time, checked
-from xrnn.series.reading.languages import LANGUAGES, language_of, unit_of
+from xrnn.series.reading.languages import LANGUAGES, MONTHS, language_of, unit_of
 from xrnn.series.reading.notes import Note, tell
 from xrnn.series.reading.numbers import (
     MISSING_CELLS,
@@ -54,6 +54,8 @@ from xrnn.typing import HostArray
 
 _INDEX_NAMES: Final = ("", "unnamed: 0", "index")
 _PARTS_OF_YEARS: Final = {"month": "{:g}-{:02g}", "quarter": "{:g}-Q{:g}", "week": "{:g}-W{:02g}"}  # forms of dates
+_LARGEST_PART: Final = {"month": 12, "quarter": 4, "week": 53, "day": 31}
+_PART: Final = re.compile(r"[^\W\d_]{1,2}[ -]?(\d{1,2})")  # W05, KW 5, Q1, M12
 _NUMBERS_OF_TIMES: Final = re.compile(r"year [12]\d{3}|month (19|20)\d\d(0[1-9]|1[0-2])")  # with the column's unit
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _QUOTED_GROUPS: Final = re.compile(r'"[-+]?[1-9]\d{0,2}([.,]\d{3})+"')  # "1.000"
@@ -70,7 +72,7 @@ class Columns:
     of_frame: bool = False  # True: the table is a frame, and options of commands do not apply
     skip: tuple[str, ...] = ()
     id: str = ""  # the column that identifies a series; empty: the file holds one series
-    time: str = ""  # the column, or two with a comma, to sort the steps by; empty: they are in the order of the file
+    time: str = ""  # the column, or two or three with commas, to sort the steps by; empty: they are in order
     label: str = ""
     targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: all other columns
@@ -117,7 +119,18 @@ def read_csv(path: Path, columns: Columns) -> Table:
         if len(cells) != width:
             got = f"{path}, line {i} has {len(cells)} values, but the rows before have {width}"
             raise DataError(f"{got}; correct the row, or skip lines above the header by {param('skip_rows')}")
+    if columns.decimal == "," and width == 1:
+        _check_commas(rows, path)
     return Table.of_rows(rows, str(path), columns, "line", [*notes, *more], points_may_group=points_may_group)
+
+
+def _check_commas(rows: Mapping[int, Sequence[Cell]], path: Path) -> None:
+    """Raise DataError if commas separate cells, though they are to begin decimals: the rows then have one cell each."""
+    for i, (cell,) in itertools.islice(rows.items(), 1, None):  # the first may be a header
+        text = text_of(cell)
+        if "," in text and number_in(text, ",") is None:
+            remedy = f"give {param('decimal')} . or put numbers with commas in quotes"
+            raise DataError(f"{path}, line {i}: commas separate the cells, so they can't begin decimals; {remedy}")
 
 
 def read_by_pandas(path: Path, columns: Columns) -> Table:
@@ -357,7 +370,7 @@ class Table:
         named = [i for i in map(self.place, columns.channels) if i is not None]
         channels = named if len(named) == len(columns.channels) else []  # all of them, or none
         left = [i for i in range(len(self.rows[0])) if i not in (id, label, *named_times, *skipped)]
-        # 2. times, which may be two columns, such as years and months
+        # 2. times, which may be several columns, such as years and months
         if named_times:
             times = named_times
         elif columns.timed and len(left) > 1:
@@ -374,10 +387,10 @@ class Table:
         return Roles(id, label, times, bool(named_times), channels, unused)
 
     def _named_times(self) -> list[int]:
-        """The columns of times that the option names: one or two, [] if they may be absent.   Raises DataError."""
+        """The columns of times that the option names: up to three, [] if they may be absent.   Raises DataError."""
         given = self.columns.time
         names = names_in(given)
-        if len(names) != 2 or given in self.header:
+        if len(names) not in (2, 3) or given in self.header:
             names = (given,)
         elif given in self.columns.optional and any(name not in self.header and not name.isdecimal() for name in names):
             return []
@@ -388,7 +401,7 @@ class Table:
         if not self.columns.timed or roles.times:
             return []
         for i in roles.unused:
-            if unit_of(self.shown(i)) or self._ascends(i, roles.id):
+            if unit_of(self.shown(i)) not in ("", "day") or self._ascends(i, roles.id):
                 column = printable(self.shown(i))
                 return [Note(f"no times were found, though column {column} looks like them", f"give --time {column}")]
         return []
@@ -445,23 +458,39 @@ class Table:
         return (self.header[place] if self.header else "") or str(place + 1)
 
     def columns_of_times(self, left: Sequence[int], channels: Sequence[int], id_at: int | None) -> list[int]:
-        """The first column of times, else an index of numbers, else columns of years and their parts; [] without any.
+        """The first column of times, else columns of years and their parts, else an index of numbers; [] without any.
 
         left       the columns without a role so far
         channels   those of them that options name
         id_at      the column of identifiers
         """
         free = [i for i in left if i not in channels]
+        parts = self._years_and_parts(free)  # years that all differ are no column of times beside their months
         for i in free:
-            if self._holds_times(i, id_at):
+            if i not in parts and self._holds_times(i, id_at):
                 return [i]
+        if parts:
+            return parts
         if left[0] in free and self._begins_with_index(left, id_at) and None not in map(as_number, self.texts(left[0])):
             return [left[0]]
-        by_unit = {unit_of(self.shown(i)): i for i in free}
-        for part in _PARTS_OF_YEARS:
-            if part in by_unit and "year" in by_unit and (part != "week" or self._holds_weeks(by_unit[part])):
-                return [by_unit["year"], by_unit[part]]
         return []
+
+    def _years_and_parts(self, places: Sequence[int]) -> list[int]:
+        """The columns of years and of months, quarters or weeks, by their names; days after months; [] without them."""
+        by_unit = {unit_of(self.shown(i)): i for i in places}
+        for unit in _PARTS_OF_YEARS:
+            if "year" in by_unit and unit in by_unit and self._holds_parts(by_unit[unit], unit):
+                found = [by_unit["year"], by_unit[unit]]
+                if unit == "month" and "day" in by_unit and self._holds_parts(by_unit["day"], "day"):
+                    found.append(by_unit["day"])
+                return found
+        return []
+
+    def _holds_parts(self, place: int, unit: str) -> bool:
+        """Whether most cells are valid numbers of this unit, or names of months; of weeks, all: kW may hold values."""
+        cells = self.texts(place)
+        count = sum(_part(cell, unit) is not None for cell in cells)
+        return count == len(cells) if unit == "week" else 2 * count > len(cells)
 
     def _begins_with_index(self, left: Sequence[int], id_at: int | None) -> bool:
         """Whether the first of these columns holds the names or times of the rows instead of values."""
@@ -483,26 +512,33 @@ class Table:
         ids = cells if id_at is None else self.texts(id_at)
         return len({*zip(cells, ids, strict=True)}) == len(cells)
 
-    def _holds_weeks(self, place: int) -> bool:
-        """Whether all cells are numbers of weeks. A column called week or kW may also hold values."""
-        return all(cell.isdecimal() and 1 <= int(cell) <= 53 for cell in self.texts(place))
-
     def times(self, places: Sequence[int]) -> list[Time]:
-        """The times in a column, or in two; [] without one.   Raises DataError.
+        """The times in one to three columns; [] without one.   Raises DataError.
 
-        Two columns hold years and the numbers of quarters, months or weeks, or two parts of a date, such as names of
-        months and years, or a day and the time of day.
+        Several columns hold years and their quarters, weeks, or months and days, if they are called so; else the parts
+        of a date in their order, such as a day and the time of day.
         """
         if len(places) < 2:
             return read_times(self.texts(places[0]), self.where) if places else []
-        if unit_of(self.shown(places[1])) == "year":
-            places = places[::-1]
-        units = [unit_of(self.shown(place)) for place in places]
-        parts = [self.texts(place) for place in places]
-        if units[0] == "year" and units[1] in _PARTS_OF_YEARS and None not in map(as_number, parts[1]):
-            form, decimal = _PARTS_OF_YEARS[units[1]], self.decimal(places)[0]
-            return read_times([form.format(*row) for row in self.numbers(places, decimal)], self.where)
-        return read_times([*map(" ".join, zip(*parts, strict=True))], self.where)
+        by_unit = {unit_of(self.shown(place)): place for place in places}
+        for unit, form in _PARTS_OF_YEARS.items():
+            units = ["year", unit, "day"][: len(places)]
+            if by_unit.keys() == {*units} and (unit == "month" or len(places) == 2):
+                columns = [self._parts(by_unit[each], each) for each in units]
+                form += "-{:02g}" if len(places) == 3 else ""
+                return read_times([form.format(*row) for row in zip(*columns, strict=True)], self.where)
+        return read_times([*map(" ".join, zip(*map(self.texts, places), strict=True))], self.where)
+
+    def _parts(self, place: int, unit: str) -> list[float]:
+        """The numbers of years, months, …, in a column.   Raises DataError."""
+        parts = []
+        for i, cell in enumerate(self.texts(place)):
+            part = _part(cell, unit)
+            if part is None:
+                got = f"{self.where(i)}, column {quoted(self.shown(place))}: {quoted(cell)!r} is not a {unit}"
+                raise DataError(f"{got}; correct it, or remove the row")
+            parts.append(part)
+        return parts
 
     def groups(self, id_at: int | None, times: Sequence[Time], *, is_named: bool) -> list[tuple[str, str, list[int]]]:
         """For each series: its identifier, its name, and its rows, sorted by their times.
@@ -604,12 +640,20 @@ class Table:
         return [number_in(cell, decimal) for cell in cells]
 
     def _cell_with(self, decimal: str, places: Sequence[int]) -> str:
-        """The start of a sentence: the first cell in these columns that shows this sign has; empty without one."""
-        for i, row in enumerate(self.rows):
-            for place in places:
-                if shows(row[place], decimal):
-                    where = self.where(i).removeprefix(f"{self.name}, ")
-                    return f"{str(row[place])!r} ({where}, column {quoted(self.shown(place))}) has"
+        """The start of a sentence: the first cell in these columns that shows this sign has; empty without one.
+
+        If none shows it, a cell that contains it, such as 1,000: this may be read with the sign.
+        """
+        cells = [(i, place) for i in range(len(self.rows)) for place in places]
+        showing = ((i, place) for i, place in cells if shows(self.rows[i][place], decimal))
+        containing = (
+            (i, place)
+            for i, place in cells
+            if decimal in str(self.rows[i][place]) and number_in(self.rows[i][place], decimal) is not None
+        )
+        for i, place in itertools.chain(showing, containing):
+            where = self.where(i).removeprefix(f"{self.name}, ")
+            return f"{str(self.rows[i][place])!r} ({where}, column {quoted(self.shown(place))}) has"
         return ""
 
 
@@ -642,6 +686,17 @@ def is_header(row: Sequence[str]) -> bool:
     if len(row) > 1 and not _is_value(row[0]) and [*row[1:]] == [str(i) for i in range(len(row) - 1)]:
         return True
     return not any(map(_is_value, row)) and any(cell.lower() not in MISSING_CELLS for cell in row)
+
+
+def _part(cell: str, unit: str) -> float | None:
+    """The year in a cell, or the number of a month, quarter, week or day, as in 5, W05 and May. None for others."""
+    if unit == "month" and (month := MONTHS.get(cell.lower().removesuffix("."))):
+        return float(month)
+    letters = _PART.fullmatch(cell)
+    number = as_number(letters[1] if letters else cell)
+    if unit == "year" or number is None:
+        return number
+    return number if number.is_integer() and 1 <= number <= _LARGEST_PART[unit] else None
 
 
 def _is_value(cell: str) -> bool:
