@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def read(
-    paths: list[Path], seed: int = 0, *, numbers: bool = False, **table: str
+    paths: list[Path], seed: int = 0, *, numbers: bool = False, **table: Any
 ) -> tuple[list[Series], list[Series], str]:
     return read_series(paths, TableOptions(**table), seed, numbers=numbers)
 

@@ -164,6 +164,41 @@ def test_loaded_weights_are_not_drawn_first(monkeypatch: Patch) -> None:
     assert main(["predict", "classify", "new.ts"]) == 0
 
 
+@every_kind
+def test_predict_continues_after_a_file_that_can_not_be_used(kind: str, capsys: Capture) -> None:
+    Path("new").mkdir()
+    Path("new/a.csv").write_text("1,abc\n2,abc\n")
+    for name in ("new/b.csv", "good.csv"):
+        write(name, kind, series_for(kind))
+    np.save("wide.npy", np.ones((9, 3)))
+    expected = predicted(capsys, kind, "new/b.csv", "good.csv")
+    capsys.readouterr()
+    assert main(["predict", kind, "wide.npy", "new", "gone.csv", "good.csv"]) == 1
+    out, err = capsys.readouterr()
+    assert [*csv.DictReader(io.StringIO(out))] == expected
+    starts = ["error: wide.npy has 3 ", f"error: {Path('new/a.csv')}, line 1, ", "error: gone.csv doesn't exist; "]
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert [line.startswith(start) for line, start in zip(errors, starts, strict=True)] == [True] * 3
+
+
+def test_bad_lines_of_files_are_skipped(capsys: Capture, caplog: pytest.LogCaptureFixture) -> None:
+    rows = text(series_for("classify")).splitlines()
+    Path("good.csv").write_text("\n".join(rows))
+    Path("bad.csv").write_text("\n".join([rows[0], "5,x", "5,6,7", *rows[1:]]))
+    expected = predicted(capsys, "classify", "good.csv")
+    (row,) = predicted(capsys, "classify", "bad.csv", "--skip-bad-lines")
+    assert [*row.values()][1:] == [*expected[0].values()][1:]
+    assert caplog.messages[0].startswith(
+        "bad.csv: 2 bad lines are skipped, the first: line 2, column 2: 'x' is not a number; "
+    )
+    assert main(["predict", "classify", "bad.csv"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(
+        "error: bad.csv has 2 bad lines: line 2, column 2: 'x' is not a number; line 3 has 3 values, but "
+    )
+    assert err.endswith("; correct them, or give --skip-bad-lines\n")
+
+
 # ---- streams ----
 
 
@@ -321,6 +356,22 @@ def test_bad_rows_get_one_line(kind: str, capsys: Capture) -> None:
         *notes, error, _ = err.split("\n")
         assert error.startswith(f"error: {message}")
         assert len(notes) == (message[4] > "1")
+
+
+@pytest.mark.parametrize("kind", STREAMING)
+def test_bad_rows_are_skipped_and_counted(kind: str, capsys: Capture) -> None:
+    good = text(series_for(kind)).splitlines(keepends=True)
+    bad = [rows.splitlines()[-1] + "\n" for rows, _ in BAD_ROWS]
+    lines, err = streamed(capsys, "".join([*good[:1], *bad, *good[1:]]), kind, "--skip-bad-lines")
+    assert lines == streamed(capsys, "".join(good), kind)[0]  # they leave no trace
+    *_, last, count = [line for line in err.splitlines() if line.startswith("skipped")]
+    assert last.startswith("skipped: row 6 holds 1e+300 in column 2")
+    assert count == "skipped 5 bad rows"
+    _, err = streamed(capsys, good[0] + "x,y\n" * 25, kind, "--skip-bad-lines")
+    assert [line.startswith("skipped") for line in err.splitlines()] == [False] + [True] * 21
+    assert err.endswith("skipped 25 bad rows\n")
+    _, err = streamed(capsys, "1,2,3\n1,2\n", kind, "--skip-bad-lines", status=1)  # the layout of the stream
+    assert "error: row 1 has 3 values, but the model has 2 channels" in err
 
 
 @pytest.mark.parametrize("kind", STREAMING)

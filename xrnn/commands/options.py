@@ -29,26 +29,31 @@ _FOUND_DECIMAL: Final = "found decimal"
 class ReadingOptions:
     """How to read files.
 
-    decimal     sign before the decimals of numbers that are text; by default the one that a file shows
-    encoding    encoding of text files; by default UTF-8, or cp1252 if a file is not UTF-8
-    skip_rows   number of rows above the header of a table; by default, titles there are found
-    sheet       sheet of an .xlsx file; by default the first one that has the named columns
+    decimal          sign before the decimals of numbers that are text; by default the one that a file shows
+    encoding         encoding of text files; by default UTF-8, or cp1252 if a file is not UTF-8
+    skip_rows        number of rows above the header of a table; by default, titles there are found
+    sheet            sheet of an .xlsx file; by default the first one that has the named columns
+    skip_bad_lines   leave out the lines of a table that can't be used, and say how many these are
     """
 
     decimal: str = ""
     encoding: str = ""
     skip_rows: str = ""
     sheet: str = ""
+    skip_bad_lines: bool = False  # not kept: each run says so
     usual_decimal: str = field(init=False, default="")  # see `Columns`
 
     @property
     def given(self) -> dict[str, str]:
-        """The options that the command line gives, by name."""
-        return {each.name: value for each in fields(self) if each.init and (value := getattr(self, each.name))}
+        """The options with text that the command line gives, by name."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        return {name: value for name, value in values.items() if value and isinstance(value, str)}
 
     def or_kept(self, kept: Mapping[str, str]) -> Self:
         """These options, and those that a checkpoint keeps of the training in place of options that are not given."""
-        options = type(self)(**{each.name: kept.get(each.name, "") for each in fields(self) if each.init} | self.given)
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        names = values.keys() - self.given.keys()
+        options = type(self)(**values | {name: text for name, text in kept.items() if name in names})
         options.usual_decimal = kept.get(_FOUND_DECIMAL, "")
         return options
 
@@ -71,6 +76,7 @@ class ReadingOptions:
             encoding=self.encoding,
             skip_rows=int(self.skip_rows) if self.skip_rows else None,
             sheet=self.sheet,
+            skip_bad_lines=self.skip_bad_lines,
         )
 
 

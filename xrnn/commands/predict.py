@@ -6,11 +6,12 @@ import csv
 import io
 import itertools
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from xrnn.commands.options import (
     ReadingOptions,
     TableOptions,
     argument,
+    flag,
     selected,
     with_options,
 )
@@ -31,8 +33,8 @@ from xrnn.series.errors import DataError, SettingsError, file_errors, param
 from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import known_lines, naive_forecasts, notes_on_new
 from xrnn.series.inputs import as_row
-from xrnn.series.one_series import Series
-from xrnn.series.reading.files import TABLES, read_path
+from xrnn.series.one_series import Series, check_same
+from xrnn.series.reading.files import TABLES, files_in, read_path
 from xrnn.series.reading.notes import tell
 from xrnn.series.reading.numbers import chosen_decimal, decimal_in
 from xrnn.series.reading.tables import (
@@ -49,6 +51,7 @@ from xrnn.typing import HostArray
 
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file
 _FIRST_ROWS: Final = 10  # of a stream: a channel without any value in these is named
+_MOST_NAMED: Final = 20  # bad rows of a stream
 _OF_FILES: Final = [each.name for each in fields(ReadingOptions) if each.init]  # the options that name no column
 
 
@@ -81,11 +84,12 @@ def predict(
     table: TableOptions,
     how: PredictOptions,
     backend: BackendOption = None,
-) -> None:
+) -> int:
     """Print a prediction for each series: a label with its probability, a number, or the next values.
 
     Tables are read with the options of the training, unless other options are given here. A table must have the
-    columns of the channels, and those that the options given here name.
+    columns of the channels, and those that the options given here name. A file that can't be used is named; the others
+    are predicted, and the exit status is 1.
     """
     if how.stream == bool(files):
         got = "both --stream and files" if how.stream else "neither a file nor --stream"
@@ -96,7 +100,8 @@ def predict(
     kind = kind_in(checkpoint, wanted, ESTIMATORS)
     with use_backend(selected(backend).backend):
         estimator = ESTIMATORS[kind].load(checkpoint)
-        rows = (_forecasts if kind == Forecaster.job else _labels)(estimator, table, files or [], how)
+        unused: list[Path] = []
+        rows = (_forecasts if kind == Forecaster.job else _labels)(estimator, table, files or [], how, unused)
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for i, row in enumerate(rows):
             if how.json:
@@ -106,14 +111,19 @@ def predict(
                     writer.writerow(map(escaped, row))
                 writer.writerow(map(escaped, row.values()))
             sys.stdout.flush()
+    return 1 if unused else 0
 
 
 def _labels(
-    estimator: Classifier | Regressor, table: TableOptions, files: Sequence[Path], how: PredictOptions
+    estimator: Classifier | Regressor,
+    table: TableOptions,
+    files: Sequence[Path],
+    how: PredictOptions,
+    unused: list[Path],
 ) -> Iterator[dict[str, Any]]:
     """A row for each series; without files, after each row of a stream. Numbers have the six digits of float32.
 
-    An unusable file raises DataError before the first prediction.
+    unused   gets the files that can't be used
     """
     labels: list[Any] = estimator.classes_.tolist() if isinstance(estimator, Classifier) else []
     if how.proba and not labels:
@@ -122,7 +132,14 @@ def _labels(
     names: Iterable[dict[str, Any]] = itertools.repeat({})
     predictions: Iterable[HostArray]
     if files:
-        series = _read(files, columns)
+
+        def check(each: Series) -> Series:
+            check_same(each, estimator.channels_, estimator.channel_names_)
+            return each
+
+        series = _used(files, columns, check, unused)
+        if not series:
+            return
         names = [{"name": each.name} for each in series]
         if isinstance(estimator, Classifier):
             predictions = estimator.predict_proba(series)
@@ -159,9 +176,13 @@ def _columns(estimator: Classifier | Regressor, table: TableOptions) -> Columns:
 
 
 def _forecasts(
-    forecaster: Forecaster, table: TableOptions, files: Sequence[Path], how: PredictOptions
+    forecaster: Forecaster,
+    table: TableOptions,
+    files: Sequence[Path],
+    how: PredictOptions,
+    unused: list[Path],
 ) -> Iterator[dict[str, Any]]:
-    """A row for each step ahead of each series."""
+    """A row for each step ahead of each series.   unused: gets the files that can't be used"""
     refused = sorted(table.given.keys() - _OF_FILES)
     if how.proba:
         refused.append("proba")
@@ -177,9 +198,10 @@ def _forecasts(
         columns = replace(columns, channels=forecaster.model_.channel_names or ())
         optional |= {*columns.channels}
     columns = replace(columns, optional=frozenset(optional))
-    series = _read(files, columns)
-    forecasts = [forecaster.forecast(each) for each in series]
-    _note(series, columns)
+    forecasts = _used(files, columns, forecaster.forecast, unused)
+    if not forecasts:
+        return
+    _note([each.given for each in forecasts], columns)
     if line := naive_forecasts(forecasts):
         to_stderr(line)
     for line in [*notes_on_new(forecasts), *known_lines(forecasts)]:
@@ -190,8 +212,32 @@ def _forecasts(
             yield row | {q: float(f"{value:.10g}") for q, value in step["quantiles"].items()}
 
 
-def _read(paths: Sequence[Path], columns: Columns) -> list[Series]:
-    return [series for path in paths for series in read_path(path, columns)]
+T = TypeVar("T")
+
+
+def _used(paths: Sequence[Path], columns: Columns, use: Callable[[Series], T], unused: list[Path]) -> list[T]:
+    """`use` of each series in these files, and in those of folders.
+
+    unused   gets the files for which reading or `use` raises DataError; a line on stderr tells the error
+    """
+    results = []
+    for path in paths:
+        try:
+            files = files_in(path, need_labels=False) if os.path.isdir(path) else [path]
+        except DataError as error:
+            _refuse(path, error, unused)
+            continue
+        for file in files:
+            try:
+                results += [use(series) for series in read_path(file, columns)]
+            except DataError as error:
+                _refuse(file, error, unused)
+    return results
+
+
+def _refuse(path: Path, error: DataError, unused: list[Path]) -> None:
+    to_stderr(f"error: {' '.join(error.shown(flag).split())}")
+    unused.append(path)
 
 
 def _note(series: Sequence[Series], columns: Columns) -> None:
@@ -207,8 +253,9 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
 
     If the model's channels have names, the first row may be a header: it may name more columns, in any order.
 
-    Raises DataError for an unusable row, and for a header without the names of the channels.
+    Raises DataError for an unusable row, unless these are skipped, and for a header without the names of the channels.
     """
+    bad = _BadRows(skip=columns.skip_bad_lines)
     decimal, channels, names = columns.decimal, estimator.channels_, estimator.channel_names_
     advice = "pipe rows of values in, or name a file with <"
     if sys.stdin is None:  # a closed descriptor (`<&-`)
@@ -232,7 +279,10 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
                     continue
                 places = _places_by_number(width, channels, columns)
             if len(cells) != width:
-                raise DataError(f"{name} has {counted(len(cells), 'value')}, but the first row has {width}; correct it")
+                bad.add(
+                    DataError(f"{name} has {counted(len(cells), 'value')}, but the first row has {width}; correct it")
+                )
+                continue
             if len(places) != channels:
                 remedy = (
                     f"put a header with {', '.join(names)} before the rows" if names else "pipe in the channels alone"
@@ -253,7 +303,33 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
                     read_with, notes = chosen_decimal({"": values}, name, usual=usual, points_may_group=grouped)
                     tell(name, notes)
             others = "the rows before have" if sign and not decimal else ""
-            yield as_row(numbers_in(values, sign or read_with, name, others), name, channels)
+            try:
+                row = as_row(numbers_in(values, sign or read_with, name, others), name, channels)
+            except DataError as error:
+                bad.add(error)
+                continue
+            yield row
+    bad.finish()
+
+
+class _BadRows:
+    """The rows of a stream that can't be used.   skip: False: the first one raises its error"""
+
+    def __init__(self, *, skip: bool) -> None:
+        self._skip, self._count = skip, 0
+
+    def add(self, error: DataError) -> None:
+        """Print a line about a row, if it is one of the first."""
+        if not self._skip:
+            raise error
+        self._count += 1
+        if self._count <= _MOST_NAMED:
+            to_stderr(f"skipped: {error.shown(flag)}")
+
+    def finish(self) -> None:
+        """Print the number of rows, if the stream ends."""
+        if self._count:
+            to_stderr(f"skipped {counted(self._count, 'bad row')}")
 
 
 def _separator_in(line: str, where: str, width: int, estimator: Classifier | Regressor, columns: Columns) -> str:

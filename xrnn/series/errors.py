@@ -10,7 +10,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from xrnn.files import printable
 
@@ -38,6 +38,16 @@ class SettingsError(ModelError, ValueError):
 
 class DataError(ModelError, ValueError):
     """The data can't be used."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a line of a file, with the names of the file and the place, and what to do."""
+
+    text: str
+    remedy: str
+
+    def error(self) -> DataError:
+        return DataError(f"{self.text}; {self.remedy}")
 
 
 class DivergedError(ModelError, ValueError):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.errors import one_line
 from xrnn.series.errors import DataError
-from xrnn.series.reading.files import read_path
+from xrnn.series.reading.files import files_in, read_path
 from xrnn.series.reading.tables import Columns
 
 pytestmark = pytest.mark.usefixtures("workdir")
@@ -63,6 +63,21 @@ def test_a_column_of_labels_comes_before_the_name_of_a_folder() -> None:
     file("d/walk/a.csv", "x,kind\n1,run\n")
     for columns, label in ((Columns(label="kind"), "run"), (Columns(skip=("kind",)), "walk")):
         assert [each.label for each in read_path(Path("d"), columns)] == [label]
+
+
+def test_files_without_labels_may_be_in_a_flat_folder() -> None:
+    for name in ("b", "a"):
+        file(f"d/{name}.csv", "v\n1\n2\n")
+    series = read_path(Path("d"), Columns(timed=True))  # to forecast
+    assert [(each.name, each.label) for each in series] == [(os.path.join("d", f"{x}.csv"), None) for x in "ab"]
+    with one_line(DataError, "d holds no series; put .csv, .txt, .xlsx, .parquet or .npy files into a folder for each"):
+        read_path(Path("d"))
+    file("d/walk/c.csv", "v\n1\n2\n")  # files beside folders are no series
+    assert [each.name for each in read_path(Path("d"), Columns(timed=True))] == [os.path.join("d", "walk", "c.csv")]
+    file("e/notes.txt", "mine")
+    Path("e/empty").mkdir()
+    with one_line(DataError, "empty holds no series"):
+        files_in(Path("e"), need_labels=True)
 
 
 def test_an_empty_folder_gets_one_line() -> None:

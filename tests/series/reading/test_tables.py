@@ -752,16 +752,58 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         ("day;v\n2024-05-01;1\n2024-05", {}, "f.csv, line 3 has 1 values, but the rows before have 2; correct"),
         ("Sales\n2024-05-01;1,5\n", {}, "f.csv has no column left for values: all are the index, or"),
         (
-            "a;b\nSales\nday;v\n1;2\n",
+            "a;b\nSales\n1;2\n",
             {},
             "f.csv, line 2 has 1 values, but the rows before have 2; correct the row, or skip",
         ),
+        ("a;b\nd;v;w\n1;2;3\n4;5;6\n", {}, "f.csv, line 2 has 3 values, but the rows before have 2; correct the row"),
         ("x" * 200_000, {}, "f.csv, line 1: field larger than field limit (131072); is this a table"),
     ],
 )
 def test_bad_files_get_one_line(content: str | bytes, columns: dict[str, Any], words: str) -> None:
     with one_line(DataError, words):
         read(content, Columns(**columns))
+
+
+BAD_LINES = (
+    "id;day;v\na;2024-05-01;1\na;2024-05-02;x\n;2024-05-03;3\na;31.02.2024;4\na;2024-05-05;5\na;6\na;2024-05-07;7\n"
+)
+FAULTS = [
+    "line 3, column v: 'x' is not a number",
+    "line 4 has no value in column id, which id names",
+    "line 5: '31.02.2024' is not a time like the others, which are numbers, or dates in one form",
+    "line 7 has 2 values, but the rows before have 3",
+]
+
+
+def test_all_bad_lines_are_in_one_error() -> None:
+    columns = replace(TIMED, id="id")
+    with one_line(DataError, f"f.csv has 4 bad lines: {'; '.join(FAULTS)}; correct them, or give skip_bad_lines"):
+        read(BAD_LINES, columns)
+    rows = [f"{i};{'x' if i % 3 == 0 else i}" for i in range(150)]
+    with one_line(
+        DataError, "f.csv has 50 bad lines: line 2, column v: 'x' is not a n", "; line 59, col", "; and 30 more;"
+    ):
+        read("\n".join(["k;v", *rows]))
+    with one_line(DataError, "f.csv, line 2, column v: 'x' is not a number; correct it, write categories as numbers"):
+        read("k;v\n1;x\n2;y\n3;3\n", Columns(skip_bad_lines=True))  # most cells: a column of text
+
+
+def test_bad_lines_are_skipped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    (series,) = read(BAD_LINES, replace(TIMED, id="id", skip_bad_lines=True))
+    np.testing.assert_array_equal(series.values, [[1], [n], [5], [7]])  # steps stay: the bad number is a missing value
+    assert series.times == tuple(datetime(2024, 5, day) for day in (1, 2, 5, 7))
+    assert caplog.messages == [
+        f"f.csv: 4 bad lines are skipped, the first: {FAULTS[0]}; if this is wrong, leave out --skip-bad-lines"
+    ]
+    caplog.clear()
+    (series,) = read("x;y\n1;2\n3;a\n5;6\n", Columns(skip_bad_lines=True))  # without times
+    np.testing.assert_array_equal(series.values, [[1, 2], [5, 6]])
+    assert caplog.messages[0].startswith(
+        "f.csv: 1 bad line is skipped, the first: line 3, column y: 'a' is not a number; "
+    )
+    (series,) = read("year;month;v\n2024;1;1\n2024;13;2\n2024;3;3\n", replace(TIMED, skip_bad_lines=True))
+    assert series.times == (datetime(2024, 1, 1), datetime(2024, 3, 1))
 
 
 def test_files_without_named_columns_get_one_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,11 @@ _FILES: Final = f"a .ts, {', '.join(TABLES)} or .npy file"
 def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa: B008 (frozen)
     """The series in a folder, or in a file of any format.   Raises DataError."""
     if os.path.isdir(path):  # unlike `Path.is_dir`, it returns False if the name is too long or access is denied
-        return _read_folder(path, columns)
+        return [
+            series
+            for file in files_in(path, need_labels=not columns.timed)
+            for series in _of_label(file, path, columns)
+        ]
     suffix = path.suffix.lower()
     with file_errors(DataError, "read", path, "check the path and its permissions"):
         if not path.is_file():
@@ -39,25 +44,38 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
     raise DataError(f"{path} is not {_FILES}; convert it, or name another")
 
 
-def _read_folder(folder: Path, columns: Columns) -> list[Series]:
-    """The series in every subfolder, with its name as their label. Hidden files and other types are skipped.
+def files_in(folder: Path, *, need_labels: bool) -> list[Path]:
+    """The files of series in every subfolder; without need_labels also those of a folder that has no others.
 
-    Beside files of another format, a .txt file holds notes.
+    Hidden files and other types are skipped. Beside files of another format, a .txt file holds notes. Raises DataError
+    if there are none, or if a subfolder has none.
     """
-    files = [path for path in sorted(folder.glob("[!.]*/[!.]*")) if path.suffix.lower() in (*TABLES, ".npy")]
-    with_others = {path.parent for path in files if path.suffix.lower() != ".txt"}
-    files = [path for path in files if path.suffix.lower() != ".txt" or path.parent not in with_others]
+    files = _with_series(folder.glob("[!.]*/[!.]*"))
+    if not files and not need_labels and (flat := _with_series(folder.glob("[!.]*"))):
+        return flat
     places = [*filter(os.path.isdir, folder.glob("[!.]*"))] or [folder]
     if empty := {*places} - {path.parent for path in files}:
-        remedy = f"put {', '.join(TABLES)} or .npy files into a folder for each label, or check the permissions"
+        for_labels = " for each label" if need_labels else ""
+        remedy = f"put {', '.join(TABLES)} or .npy files into a folder{for_labels}, or check the permissions"
         raise DataError(f"{min(empty)} holds no series; {remedy}")
-    series: list[Series] = []
-    for path in files:
-        # An escape stands for each byte of the name that is not UTF-8.
-        label = path.parent.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        found = read_path(path, columns)
-        series += found if columns.label else (replace(each, label=label) for each in found)
-    return series
+    return files
+
+
+def _with_series(paths: Iterable[Path]) -> list[Path]:
+    """The paths with the ending of a format, sorted."""
+    files = [path for path in sorted(paths) if path.suffix.lower() in (*TABLES, ".npy")]
+    with_others = {path.parent for path in files if path.suffix.lower() != ".txt"}
+    return [path for path in files if path.suffix.lower() != ".txt" or path.parent not in with_others]
+
+
+def _of_label(file: Path, folder: Path, columns: Columns) -> list[Series]:
+    """The series in a file, with the name of its subfolder as their label, unless a column holds labels."""
+    series = read_path(file, columns)
+    if columns.label or file.parent == folder:
+        return series
+    # An escape stands for each byte of the name that is not UTF-8.
+    label = file.parent.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return [replace(each, label=label) for each in series]
 
 
 def _read_npy(path: Path) -> Series:

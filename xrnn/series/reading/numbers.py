@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from xrnn.files import printable, quoted
-from xrnn.series.errors import DataError, param
+from xrnn.series.errors import DataError, Fault, param
 from xrnn.series.reading.languages import NO, YES
 from xrnn.series.reading.notes import Note
 
@@ -199,8 +199,8 @@ def shows(cell: Cell, decimal: str) -> bool:
 
 def not_a_number(
     cell: Cell, decimal: str, where: str, remedy: str, *, of_frame: bool = False, others: str = ""
-) -> DataError:
-    """The error for a cell of text that `number_in` can't read with this sign.
+) -> Fault:
+    """The fault of a cell of text that `number_in` can't read with this sign.
 
     where    the file, the line, the column
     others   what has numbers that can be read with this sign only, and a verb: "the rows before have"; empty if nothing
@@ -209,9 +209,9 @@ def not_a_number(
     start = f"{printable(where)}: {quoted(text)!r}"
     if number_in(text, other) is not None and others:
         got = f"{start} has {other} before the decimals, but {others} {decimal}"
-        return DataError(f"{got}; {_SAME_SIGN}")
+        return Fault(got, _SAME_SIGN)
     if number_in(text, other) is not None:
         option = f"give {param('decimal')} {other}"
         got = f"{start} has {other} before the decimals, but the numbers are read with {decimal}"
-        return DataError(f"{got}; correct it, or {_CONVERT if of_frame else option}")
-    return DataError(f"{start} is not a number; {remedy}")
+        return Fault(got, f"correct it, or {_CONVERT if of_frame else option}")
+    return Fault(f"{start} is not a number", remedy)

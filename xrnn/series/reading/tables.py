@@ -21,8 +21,8 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.errors import DataError, param
+from xrnn.series.errors import DataError, Fault, param
 from xrnn.series.one_series import Series, Time, checked
 from xrnn.series.reading.languages import LANGUAGES, MONTHS, language_of, unit_of
 from xrnn.series.reading.notes import Note, tell
@@ -48,7 +48,7 @@ from xrnn.series.reading.numbers import (
     sign_in,
 )
 from xrnn.series.reading.text import read_text
-from xrnn.series.reading.times import hold_dates, iso_time, read_times
+from xrnn.series.reading.times import UNLIKE, WRITE_DATES, hold_dates, iso_time, read_times, unreadable
 from xrnn.series.steps import CLOCK_CHANGE, MIDNIGHT, show
 from xrnn.typing import HostArray
 
@@ -60,6 +60,7 @@ _NUMBERS_OF_TIMES: Final = re.compile(r"year [12]\d{3}|month (19|20)\d\d(0[1-9]|
 _SEPARATORS: Final = "\t;|,"  # in the order of preference; a comma is last, since it may be in numbers or text
 _QUOTED_GROUPS: Final = re.compile(r'"[-+]?[1-9]\d{0,2}([.,]\d{3})+"')  # "1.000"
 _SAMPLE: Final = 20  # number of lines in which the separator is searched
+_MOST_FAULTS: Final = 20  # bad lines that an error lists
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?\n?', re.IGNORECASE)  # the first line of a file for Excel
 
 
@@ -81,6 +82,7 @@ class Columns:
     encoding: str = ""  # of a text file; empty: UTF-16 by its mark, UTF-8, or else cp1252
     skip_rows: int | None = None  # the number of rows above the header or the first row; None: title lines are found
     sheet: str = ""  # of an .xlsx file; empty: the one that has the columns named above
+    skip_bad_lines: bool = False  # True: lines that can't be used are left out. False: an error lists them
 
     @property
     def named(self) -> set[str]:
@@ -115,13 +117,18 @@ def read_csv(path: Path, columns: Columns) -> Table:
     width = len(next(iter(rows.values()), ()))
     if width != 1:  # with one column, an empty cell is a missing value
         rows = {i: cells for i, cells in rows.items() if cells != [""]}
+    faults = {}
     for i, cells in rows.items():
         if len(cells) != width:
             got = f"{path}, line {i} has {len(cells)} values, but the rows before have {width}"
-            raise DataError(f"{got}; correct the row, or skip lines above the header by {param('skip_rows')}")
+            faults[i] = Fault(got, f"correct the row, or skip lines above the header by {param('skip_rows')}")
+    if 2 * len(faults) > len(rows):  # then the first row is bad
+        raise next(iter(faults.values())).error()
+    rows = {i: cells for i, cells in rows.items() if i not in faults}
     if columns.decimal == "," and width == 1:
         _check_commas(rows, path)
-    return Table.of_rows(rows, str(path), columns, "line", [*notes, *more], points_may_group=points_may_group)
+    table = Table.of_rows(rows, str(path), columns, "line", [*notes, *more], points_may_group=points_may_group)
+    return replace(table, faults=faults)
 
 
 def _check_commas(rows: Mapping[int, Sequence[Cell]], path: Path) -> None:
@@ -301,15 +308,17 @@ class Table:
     columns: Columns
     header: tuple[str, ...]  # empty without one
     rows: Sequence[Sequence[Cell]]
-    where: Callable[[int], str]  # the start of an error about a row
+    unit: str  # of its rows in the file, such as "line"
+    numbers_of_rows: Sequence[int]  # in the file
     notes: Sequence[Note] = ()  # how the cells were read
+    faults: Mapping[int, Fault] = field(default_factory=dict)  # of lines without the right number of cells
     points_may_group: bool = True  # a number that is text, such as 1.000, may be 1000
 
     @classmethod
     def of(cls, frame: Any, name: str, columns: Columns) -> Self:
         """The table of a DataFrame."""
         rows = [*zip(*(map(cell_of, frame.iloc[:, i].tolist()) for i in range(frame.shape[1])), strict=True)]
-        return cls(name, columns, tuple(map(str, frame.columns)), rows, lambda i: f"{name}, row {i + 1}")
+        return cls(name, columns, tuple(map(str, frame.columns)), rows, "row", range(1, len(rows) + 1))
 
     @classmethod
     def of_rows(
@@ -327,10 +336,14 @@ class Table:
         header = header if is_header(header) else ()
         numbers = [*rows][bool(header) :]
         cells = [rows[i] for i in numbers]
-        return cls(name, columns, header, cells, lambda i: f"{name}, {unit} {numbers[i]}", notes, points_may_group)
+        return cls(name, columns, header, cells, unit, numbers, notes, points_may_group=points_may_group)
+
+    def where(self, row: int) -> str:
+        """The start of an error about a row."""
+        return f"{self.name}, {self.unit} {self.numbers_of_rows[row]}"
 
     def series(self) -> list[Series]:
-        """One series, or one for each value of the id column.   Raises DataError."""
+        """One series, or one for each value of the id column.   Raises DataError, which lists all bad lines."""
         if not self.rows:
             raise DataError(f"{self.name} has no values; leave the file out")
         roles = self.roles()
@@ -340,8 +353,20 @@ class Table:
         decimal, notes = self.decimal(numbers)
         text = [cell for row in self.rows for i in numbers if isinstance(cell := row[i], str)]
         has_sign = any("." in cell or "," in cell for cell in text)
-        times = self.times(roles.times)
-        values = self.numbers(roles.channels, decimal)
+        columns = [self._numbers(place, decimal) for place in roles.channels]
+        bad_numbers = self._bad_numbers(roles.channels, decimal, columns)
+        bad_rows = self._bad_ids(roles.id)
+        times: list[Time] = []
+        try:
+            times = self.times(roles.times)
+        except DataError:
+            bad_times = self._bad_times(roles.times)
+            if not bad_times:
+                raise
+            bad_rows |= bad_times
+        if bad_rows or bad_numbers or self.faults:
+            return self._skipping(bad_rows, bad_numbers, dict(zip(roles.channels, columns, strict=True))).series()
+        values = np.array([*zip(*columns, strict=True)], dtype=np.float64)
         # only now: an error in the numbers could contradict a note about their decimals
         tell(self.name, [*self.notes, *notes, *self._unnoticed_times(roles)])
         made = []
@@ -359,6 +384,89 @@ class Table:
             )
             made.append(checked(one))
         return made
+
+    def _bad_ids(self, place: int | None) -> dict[int, Fault]:
+        """The rows without an identifier."""
+        if place is None:
+            return {}
+        got = f"has no value in column {self.shown(place)}, which {param('id')} names"
+        rows = (i for i, cell in enumerate(self.texts(place)) if not cell)
+        return {i: Fault(f"{self.where(i)} {got}", "fill it in, or remove the row") for i in rows}
+
+    def _bad_numbers(
+        self, places: Sequence[int], decimal: str, columns: Sequence[Sequence[float | None]]
+    ) -> dict[int, Fault]:
+        """The rows with text in place of numbers.
+
+        columns   the numbers at these places; None for text
+
+        Raises DataError if most cells of a column are text: then not the lines are bad, but the column is no channel.
+        """
+        faults: dict[int, Fault] = {}
+        for place, values in zip(places, columns, strict=True):
+            if None not in values:
+                continue
+            bad = [i for i, value in enumerate(values) if value is None]
+            others = self._cell_with(decimal, places)
+            if 2 * len(bad) > len(values):
+                raise self._not_a_number(bad[0], place, decimal, others).error()
+            faults |= {i: self._not_a_number(i, place, decimal, others) for i in bad if i not in faults}
+        return faults
+
+    def _not_a_number(self, row: int, place: int, decimal: str, others: str) -> Fault:
+        where = f"{self.where(row)}, column {quoted(self.shown(place))}"
+        chosen = f"leave the column out by {param('skip_columns')}"
+        if self.columns.timed:
+            chosen = f"name the column to forecast by {param('target')}"
+        remedy, of_frame = f"correct it, write categories as numbers, or {chosen}", self.columns.of_frame
+        return not_a_number(self.rows[row][place], decimal, where, remedy, of_frame=of_frame, others=others)
+
+    def _bad_times(self, places: Sequence[int]) -> dict[int, Fault]:
+        """The rows without a time that can be read as the others; {} if these are most rows."""
+        cells, faults = self._cells_of_times(places)
+        rows = [i for i in range(len(cells)) if i not in faults]
+        for place in unreadable([cells[i] for i in rows]):
+            i = rows[place]
+            faults[i] = Fault(f"{self.where(i)}: {quoted(cells[i])!r} {UNLIKE}", f"{WRITE_DATES}, or remove the row")
+        return faults if 2 * len(faults) <= len(cells) else {}
+
+    def _skipping(
+        self,
+        bad_rows: Mapping[int, Fault],
+        bad_numbers: Mapping[int, Fault],
+        columns: Mapping[int, Sequence[float | None]],
+    ) -> Table:
+        """The table without its bad lines, if they are to be skipped.   Raises DataError, which lists them, if not.
+
+        If the rows have times, the bad cells of `bad_numbers` become empty in place of their rows: steps stay equal.
+
+        columns   the numbers of channels, by their places; None for text
+        """
+        rows = dict(bad_numbers) | dict(bad_rows)
+        by_number = {self.numbers_of_rows[i]: fault for i, fault in rows.items()} | dict(self.faults)
+        faults = [by_number[number] for number in sorted(by_number)]
+        name = printable(self.name)
+        if not self.columns.skip_bad_lines:
+            if len(faults) == 1:
+                raise faults[0].error()
+            texts = [fault.text.removeprefix(f"{name}, ") for fault in faults[:_MOST_FAULTS]]
+            if len(faults) > _MOST_FAULTS:
+                texts.append(f"and {len(faults) - _MOST_FAULTS:,} more")
+            got = f"{name} has {len(faults):,} bad lines: {'; '.join(texts)}"
+            raise DataError(f"{got}; correct them, or give {param('skip_bad_lines')}")
+        lines = "1 bad line is" if len(faults) == 1 else f"{len(faults):,} bad lines are"
+        first = faults[0].text.removeprefix(f"{name}, ")
+        note = Note(f"{lines} skipped, the first: {first}", "leave out --skip-bad-lines")
+        kept = [i for i in range(len(self.rows)) if i not in (bad_rows if self.columns.timed else rows)]
+        cells = [
+            [
+                "" if i in bad_numbers and place in columns and columns[place][i] is None else cell
+                for place, cell in enumerate(self.rows[i])
+            ]
+            for i in kept
+        ]
+        numbers = [self.numbers_of_rows[i] for i in kept]
+        return replace(self, rows=cells, numbers_of_rows=numbers, faults={}, notes=[*self.notes, note])
 
     def roles(self) -> Roles:
         """The roles of the columns. Each step takes columns from those that are left.   Raises DataError."""
@@ -518,27 +626,39 @@ class Table:
         Several columns hold years and their quarters, weeks, or months and days, if they are called so; else the parts
         of a date in their order, such as a day and the time of day.
         """
+        cells, faults = self._cells_of_times(places)
+        for fault in faults.values():
+            raise fault.error()
+        return read_times(cells, self.where) if places else []
+
+    def _cells_of_times(self, places: Sequence[int]) -> tuple[list[str], dict[int, Fault]]:
+        """A text with the time of each row; what is wrong with the rows that have none."""
         if len(places) < 2:
-            return read_times(self.texts(places[0]), self.where) if places else []
+            return (self.texts(places[0]) if places else []), {}
         by_unit = {unit_of(self.shown(place)): place for place in places}
         for unit, form in _PARTS_OF_YEARS.items():
             units = ["year", unit, "day"][: len(places)]
             if by_unit.keys() == {*units} and (unit == "month" or len(places) == 2):
-                columns = [self._parts(by_unit[each], each) for each in units]
-                form += "-{:02g}" if len(places) == 3 else ""
-                return read_times([form.format(*row) for row in zip(*columns, strict=True)], self.where)
-        return read_times([*map(" ".join, zip(*map(self.texts, places), strict=True))], self.where)
+                return self._joined([by_unit[each] for each in units], units, form)
+        return [*map(" ".join, zip(*map(self.texts, places), strict=True))], {}
 
-    def _parts(self, place: int, unit: str) -> list[float]:
-        """The numbers of years, months, …, in a column.   Raises DataError."""
-        parts = []
-        for i, cell in enumerate(self.texts(place)):
-            part = _part(cell, unit)
-            if part is None:
-                got = f"{self.where(i)}, column {quoted(self.shown(place))}: {quoted(cell)!r} is not a {unit}"
-                raise DataError(f"{got}; correct it, or remove the row")
-            parts.append(part)
-        return parts
+    def _joined(self, places: Sequence[int], units: Sequence[str], form: str) -> tuple[list[str], dict[int, Fault]]:
+        """`_cells_of_times` of columns with years, months, …   form: of the dates, without days"""
+        form += "-{:02g}" if len(units) == 3 else ""
+        cells, faults = [], {}
+        for i, row in enumerate(self.rows):
+            texts = [text_of(row[place]) for place in places]
+            parts = [_part(text, unit) for text, unit in zip(texts, units, strict=True)]
+            if None in parts:
+                bad = parts.index(None)
+                where = f"{self.where(i)}, column {quoted(self.shown(places[bad]))}"
+                faults[i] = Fault(
+                    f"{where}: {quoted(texts[bad])!r} is not a {units[bad]}", "correct it, or remove the row"
+                )
+                cells.append("")
+            else:
+                cells.append(form.format(*parts))
+        return cells, faults
 
     def groups(self, id_at: int | None, times: Sequence[Time], *, is_named: bool) -> list[tuple[str, str, list[int]]]:
         """For each series: its identifier, its name, and its rows, sorted by their times.
@@ -550,9 +670,8 @@ class Table:
         Raises DataError if an identifier is missing, a time occurs twice in a series, or other times are not sorted.
         """
         ids = [""] * len(self.rows) if id_at is None else self.texts(id_at)
-        if id_at is not None and "" in ids:
-            got = f"{self.where(ids.index(''))} has no value in column {self.shown(id_at)}, which {param('id')} names"
-            raise DataError(f"{got}; fill it in, or remove the row")
+        for fault in self._bad_ids(id_at).values():
+            raise fault.error()
         groups: dict[str, list[int]] = {key: [] for key in ids}
         for i, key in enumerate(ids):
             groups[key].append(i)
@@ -615,17 +734,8 @@ class Table:
         decimal   the sign of the decimals
         """
         columns = [self._numbers(place, decimal) for place in places]
-        for place, values in zip(places, columns, strict=True):
-            if None in values:
-                i = values.index(None)
-                where = f"{self.where(i)}, column {quoted(self.shown(place))}"
-                chosen = f"leave the column out by {param('skip_columns')}"
-                if self.columns.timed:
-                    chosen = f"name the column to forecast by {param('target')}"
-                remedy = f"correct it, write categories as numbers, or {chosen}"
-                others = self._cell_with(decimal, places)
-                of_frame = self.columns.of_frame
-                raise not_a_number(self.rows[i][place], decimal, where, remedy, of_frame=of_frame, others=others)
+        for fault in self._bad_numbers(places, decimal, columns).values():
+            raise fault.error()
         return np.array([*zip(*columns, strict=True)], dtype=np.float64)
 
     def _numbers(self, place: int, decimal: str) -> list[float | None]:
@@ -736,6 +846,6 @@ def numbers_in(cells: Sequence[str], decimal: str, where: str, others: str = "")
     for cell in cells:
         value = number_in(cell, sign)
         if value is None:
-            raise not_a_number(cell, sign, where, "correct or remove it", others=others)
+            raise not_a_number(cell, sign, where, "correct or remove it", others=others).error()
         values.append(value)
     return values

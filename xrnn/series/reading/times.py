@@ -34,6 +34,9 @@ _FORMS: Final = (
 _USUAL_FIRST: Final = ("%d.%m.%y", "%y.%m.%d")  # with points, the day comes first in German, Polish, …
 _MONTHS: Final = ("%Y/%m", "%m/%Y", "%YM%m", "%Y %b", "%b %Y", "%b %y")  # a month has no time of day
 _CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+UNLIKE: Final = "is not a time like the others, which are numbers, or dates in one form"
+WRITE_DATES: Final = "write the dates as in 2024-05-31 12:00"
+_SAMPLE: Final = 200  # cells that show which form most of them have
 _DIGITS: Final = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _DATES_OR_NUMBERS: Final = {6: ("%y%m%d", "%d%m%y", "%m%d%y"), 8: ("%d%m%Y", "%m%d%Y")}  # by the number of digits
 _MONTH_BEFORE_YEAR: Final = re.compile(r"(0?[1-9]|1[0-2])\.(19|20)\d\d")  # 01.2024
@@ -62,8 +65,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
     """
 
     def error(cell: str, got: str, other: str = "") -> DataError:
-        remedy = f"write the dates as in 2024-05-31 12:00{other}"
-        return DataError(f"{where(cells.index(cell))}: {quoted(cell)!r} {got}; {remedy}")
+        return DataError(f"{where(cells.index(cell))}: {quoted(cell)!r} {got}; {WRITE_DATES}{other}")
 
     plain = {cell: _plain(cell) for cell in dict.fromkeys(cells)}  # many series may have the same times
     if _are_ambiguous([*plain.values()]):
@@ -86,8 +88,16 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
             raise error([*plain][i], f"{got}")
         by_cell = dict(zip(plain, _local(chosen), strict=True))
         return [by_cell[cell] for cell in cells]
-    got = "is not a time like the others, which are numbers, or dates in one form"
-    raise error([*plain][most], got, ", or remove the row")
+    raise error([*plain][most], UNLIKE, ", or remove the row")
+
+
+def unreadable(cells: Sequence[str]) -> list[int]:
+    """The indices of the cells that the reader of most cells can't read: of 31.02.2024 among dates."""
+    plain = [*map(_plain, cells)]
+    sample = [*dict.fromkeys(plain)][:_SAMPLE]
+    readers = itertools.chain((_month,), *_READERS)
+    best = max(readers, key=lambda read: sum(read(cell) is not None for cell in sample))
+    return [i for i, cell in enumerate(plain) if best(cell) is None]
 
 
 def _read_all(read: Callable[[str], Time | None], cells: Sequence[str]) -> list[Time]:
