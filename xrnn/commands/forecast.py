@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 
-from xrnn.commands.options import ReadingOptions, RunOptions, argument, with_options
+from xrnn.commands.options import ForecastOptions, ReadingOptions, argument, with_options
 from xrnn.commands.output import Run, counted, in_picture, span, table, to_stderr
+from xrnn.commands.table_files import TableFile
 from xrnn.files import printable
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError, param
@@ -41,13 +42,16 @@ def forecast(
     *,
     forecaster: Forecaster,
     reading: ReadingOptions,
-    options: RunOptions,
+    options: ForecastOptions,
 ) -> None:
     """Fit a forecaster to time series, test it on their last rows, and forecast the next ones.
 
     It writes forecaster.safetensors and forecaster.png.
     """
     run = Run(options, "forecaster.safetensors", files)
+    table_file = None
+    if options.table:
+        table_file = TableFile(options.table, ["forecasts", "scores"], files, overwrite=options.overwrite)
     params = forecaster.check_params()
     read = read_series(files, params, reading)
     series = forecaster.learn(read)
@@ -74,6 +78,9 @@ def forecast(
         rows = [(each, getattr(each.left_out, kind)) for each in series]
         results[kind] = [{"name": each.name} | row for each, left_out in rows for row in rows_of(each, left_out)]
     results["forecast"] = [{"name": each.name} | step for each in series for step in steps_of(each)]
+    if table_file:
+        tables = {"forecasts": [*rows_ahead(series)], "scores": score_rows(tests, series)}
+        run.say(f"table: {', '.join(map(str, table_file.write(tables, reading.usual(read))))}")
     run.finish(results, lambda figure: draw_forecasts(figure, series, tests, parts))
 
 
@@ -213,6 +220,30 @@ def steps_of(series: OneSeries) -> list[dict[str, Any]]:
         }
         for time, value, row in zip(series.times_ahead, series.median.tolist(), series.forecast.tolist(), strict=True)
     ]
+
+
+def rows_ahead(series: Iterable[OneSeries]) -> Iterator[dict[str, Any]]:
+    """The rows of the table of forecasts: one for each series and step ahead."""
+    for one in series:
+        for i, step in enumerate(steps_of(one), start=1):
+            row = {"name": one.name, "id": one.id, "step": i, "time": step["time"]}
+            yield row | {q: float(f"{value:.10g}") for q, value in step["quantiles"].items()}
+
+
+def score_rows(tests: Sequence[Backtest], series: Sequence[OneSeries]) -> list[dict[str, Any]]:
+    """The rows of the table of scores: one for each series; its figures are missing if it is not scored."""
+    if not tests:
+        return []
+    scored = {each.place: each.scores for each in tests}
+    methods = _methods(mean_scores(tests))
+    rows = []
+    for i, one in enumerate(series):
+        scores = scored.get(i, {})
+        figures = {f"MASE {name}": scores[method]["mase"] if scores else None for method, name in methods.items()}
+        for name, key in {"sMAPE": "smape", "coverage": "coverage", "pinball loss": "pinball"}.items():
+            figures[name] = scores["model"][key] if scores else None
+        rows.append({"name": one.name, "id": one.id} | figures)
+    return rows
 
 
 def forecast_table(series: OneSeries) -> str:

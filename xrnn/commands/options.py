@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -65,6 +65,11 @@ class ReadingOptions:
         signs = {each.decimal for each in series} - {""}
         return self.given | ({_FOUND_DECIMAL: signs.pop()} if len(signs) == 1 else {})
 
+    def usual(self, series: Iterable[Series]) -> str:
+        """The sign of the decimals in the files of these series; else that of the options or the training; else "."."""
+        signs = {each.decimal for each in series} - {""}
+        return signs.pop() if len(signs) == 1 else self.decimal or self.usual_decimal or "."
+
     def columns(self) -> Columns:
         """How to read tables.   Raises SettingsError."""
         for name, value in self.given.items():
@@ -118,6 +123,16 @@ class RunOptions:
     out: Path | None = None
     overwrite: bool = False
     json: bool = False
+
+
+@dataclass(kw_only=True)
+class ForecastOptions(RunOptions):
+    """The options of forecast.
+
+    table   also write the forecasts and scores to this file: a .csv, .xlsx or .parquet file
+    """
+
+    table: Path | None = None
 
 
 BackendOption = Annotated[

@@ -24,7 +24,7 @@ from xrnn.series.errors import ModelError, file_errors
 Results: TypeAlias = dict[str, Any]  # for JSON
 Draw: TypeAlias = Callable[[Any], None]  # fills a Matplotlib figure
 
-_REFUSAL: Final = "already exists; choose another name, or --overwrite"
+REFUSAL: Final = "already exists; choose another name, or --overwrite"
 
 
 class Run:
@@ -66,7 +66,7 @@ class Run:
 
     def _write(self, path: Path, content: bytes) -> None:
         with file_errors(ModelError, "write", path, "is the disk full, or read-only?"):
-            write_file(path, content, lambda _: self._options.overwrite, _REFUSAL)
+            write_file(path, content, lambda _: self._options.overwrite, REFUSAL)
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path], *, overwrite: bool) -> None:
@@ -78,7 +78,7 @@ def check_outputs(outputs: Sequence[Path], inputs: Iterable[Path], *, overwrite:
         expected = "make the folder, or choose one that you may write to"
         with file_errors(ModelError, "write", output, expected):
             check_writable(output)
-            check_output(output, lambda _: overwrite, _REFUSAL)
+            check_output(output, lambda _: overwrite, REFUSAL)
     for output, path in itertools.product(outputs, inputs):
         if same_file(output, path) or real_path(output).parent.parent == real_path(path):
             raise ModelError(f"{output} is among the files to read; write to another place")

@@ -9,14 +9,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import numpy as np
 
 from xrnn.arrays.select import use_backend
-from xrnn.commands.forecast import forecast_columns, steps_of
+from xrnn.commands.forecast import forecast_columns, rows_ahead
 from xrnn.commands.options import (
     BackendOption,
     ReadingOptions,
@@ -27,7 +27,8 @@ from xrnn.commands.options import (
     with_options,
 )
 from xrnn.commands.output import counted, escaped, to_stderr
-from xrnn.files import quoted
+from xrnn.commands.table_files import TableFile
+from xrnn.files import printable, quoted
 from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.errors import DataError, SettingsError, file_errors, param
 from xrnn.series.estimator import kind_in
@@ -65,12 +66,16 @@ class PredictOptions:
                training has. All of these are computed again after each row, so its cost grows with their number
     proba      print the probability of every label too
     json       print each row of the table as a line of JSON
+    table      write the table to this file instead: a .csv, .xlsx or .parquet file
+    overwrite  replace an existing table
     """
 
     stream: bool = False
     last: int | None = None
     proba: bool = False
     json: bool = False
+    table: Path | None = None
+    overwrite: bool = False
 
 
 @with_options
@@ -81,7 +86,7 @@ def predict(
         argument("FILE", ".ts, .csv, .txt, .xlsx, .parquet or .npy files, or folders as in training."),
     ] = None,
     *,
-    table: TableOptions,
+    reading: TableOptions,
     how: PredictOptions,
     backend: BackendOption = None,
 ) -> int:
@@ -96,12 +101,22 @@ def predict(
         raise SettingsError(f"got {got}; name files, or give --stream")
     if how.last is not None and not how.stream:
         raise SettingsError("got --last without --stream; add --stream, or leave it out")
+    if how.table and how.stream:
+        raise SettingsError("got --table with --stream, whose rows never end; leave one of them out")
+    table_file = None
+    if how.table:
+        table_file = TableFile(how.table, ["predictions"], [checkpoint, *(files or [])], overwrite=how.overwrite)
     wanted = "a checkpoint; name a file that `xrnn classify`, `xrnn regress` or `xrnn forecast` wrote"
     kind = kind_in(checkpoint, wanted, ESTIMATORS)
     with use_backend(selected(backend).backend):
         estimator = ESTIMATORS[kind].load(checkpoint)
-        unused: list[Path] = []
-        rows = (_forecasts if kind == Forecaster.job else _labels)(estimator, table, files or [], how, unused)
+        found = _Found()
+        rows = (_forecasts if kind == Forecaster.job else _labels)(estimator, reading, files or [], how, found)
+        if table_file:
+            tables = {"predictions": [*rows]}
+            for path in table_file.write(tables, reading.or_kept(estimator.reading_).usual(found.series)):
+                print(f"table: {printable(str(path))}")
+            return found.status
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for i, row in enumerate(rows):
             if how.json:
@@ -111,24 +126,29 @@ def predict(
                     writer.writerow(map(escaped, row))
                 writer.writerow(map(escaped, row.values()))
             sys.stdout.flush()
-    return 1 if unused else 0
+    return found.status
+
+
+@dataclass
+class _Found:
+    """What was found in the files.   status: 1 if one of them can't be used"""
+
+    series: list[Series] = field(default_factory=list)
+    status: int = 0
 
 
 def _labels(
     estimator: Classifier | Regressor,
-    table: TableOptions,
+    reading: TableOptions,
     files: Sequence[Path],
     how: PredictOptions,
-    unused: list[Path],
+    found: _Found,
 ) -> Iterator[dict[str, Any]]:
-    """A row for each series; without files, after each row of a stream. Numbers have the six digits of float32.
-
-    unused   gets the files that can't be used
-    """
+    """A row for each series; without files, after each row of a stream. Numbers have the six digits of float32."""
     labels: list[Any] = estimator.classes_.tolist() if isinstance(estimator, Classifier) else []
     if how.proba and not labels:
         raise SettingsError("got --proba for a model that predicts numbers, which have no probabilities; leave it out")
-    columns = _columns(estimator, table)
+    columns = _columns(estimator, reading)
     names: Iterable[dict[str, Any]] = itertools.repeat({})
     predictions: Iterable[HostArray]
     if files:
@@ -137,7 +157,7 @@ def _labels(
             check_same(each, estimator.channels_, estimator.channel_names_)
             return each
 
-        series = _used(files, columns, check, unused)
+        series = _used(files, columns, check, found)
         if not series:
             return
         names = [{"name": each.name} for each in series]
@@ -157,33 +177,33 @@ def _labels(
         yield row | {f"p({label})": share for label, share in zip(labels, p, strict=True) if how.proba}
 
 
-def _columns(estimator: Classifier | Regressor, table: TableOptions) -> Columns:
+def _columns(estimator: Classifier | Regressor, reading: TableOptions) -> Columns:
     """How to read new tables: as in training, except for the given options.
 
     Columns that only the training named may be absent: new files usually have no labels.
     """
     kept = TableOptions().or_kept(estimator.reading_)
     channels = estimator.channel_names_ or ()
-    columns = table.or_kept(estimator.reading_).columns()
+    columns = reading.or_kept(estimator.reading_).columns()
     return replace(
         columns,
         skip=(*columns.skip, columns.label),  # labels are not used
         label="",
         targets=True,  # a .ts file may have numbers in place of labels
         channels=channels,
-        optional=frozenset(kept.named - table.named | {*channels}),
+        optional=frozenset(kept.named - reading.named | {*channels}),
     )
 
 
 def _forecasts(
     forecaster: Forecaster,
-    table: TableOptions,
+    reading: TableOptions,
     files: Sequence[Path],
     how: PredictOptions,
-    unused: list[Path],
+    found: _Found,
 ) -> Iterator[dict[str, Any]]:
-    """A row for each step ahead of each series.   unused: gets the files that can't be used"""
-    refused = sorted(table.given.keys() - _OF_FILES)
+    """A row for each step ahead of each series."""
+    refused = sorted(reading.given.keys() - _OF_FILES)
     if how.proba:
         refused.append("proba")
     if how.stream:
@@ -193,51 +213,50 @@ def _forecasts(
         got = f"got {param(refused[0])} for a forecaster, which takes {taken} and {param('json')}"
         raise SettingsError(f"{got}; leave it out")
     p = forecaster.check_params()
-    columns, optional = forecast_columns(p, table.or_kept(forecaster.reading_)), {p.id, p.time}
+    columns, optional = forecast_columns(p, reading.or_kept(forecaster.reading_)), {p.id, p.time}
     if not columns.channels:
         columns = replace(columns, channels=forecaster.model_.channel_names or ())
         optional |= {*columns.channels}
     columns = replace(columns, optional=frozenset(optional))
-    forecasts = _used(files, columns, forecaster.forecast, unused)
+    forecasts = _used(files, columns, forecaster.forecast, found)
     if not forecasts:
         return
-    _note([each.given for each in forecasts], columns)
+    _note(found.series, columns)
     if line := naive_forecasts(forecasts):
         to_stderr(line)
     for line in [*notes_on_new(forecasts), *known_lines(forecasts)]:
         to_stderr(line)
-    for forecast in forecasts:
-        for i, step in enumerate(steps_of(forecast), start=1):
-            row = {"name": forecast.name, "id": forecast.id, "step": i, "time": step["time"]}
-            yield row | {q: float(f"{value:.10g}") for q, value in step["quantiles"].items()}
+    yield from rows_ahead(forecasts)
 
 
 T = TypeVar("T")
 
 
-def _used(paths: Sequence[Path], columns: Columns, use: Callable[[Series], T], unused: list[Path]) -> list[T]:
+def _used(paths: Sequence[Path], columns: Columns, use: Callable[[Series], T], found: _Found) -> list[T]:
     """`use` of each series in these files, and in those of folders.
 
-    unused   gets the files for which reading or `use` raises DataError; a line on stderr tells the error
+    A line on stderr tells the DataError of a file that reading it or `use` raises.
     """
     results = []
     for path in paths:
         try:
             files = files_in(path, need_labels=False) if os.path.isdir(path) else [path]
         except DataError as error:
-            _refuse(path, error, unused)
+            _refuse(error, found)
             continue
         for file in files:
             try:
-                results += [use(series) for series in read_path(file, columns)]
+                series = read_path(file, columns)
+                results += [use(each) for each in series]
+                found.series += series
             except DataError as error:
-                _refuse(file, error, unused)
+                _refuse(error, found)
     return results
 
 
-def _refuse(path: Path, error: DataError, unused: list[Path]) -> None:
+def _refuse(error: DataError, found: _Found) -> None:
     to_stderr(f"error: {' '.join(error.shown(flag).split())}")
-    unused.append(path)
+    found.status = 1
 
 
 def _note(series: Sequence[Series], columns: Columns) -> None:
