@@ -102,7 +102,8 @@ def test_known_columns_help(capsys: Capture) -> None:
     np.testing.assert_allclose(again, [each["value"] for each in got["forecast"]], rtol=1e-9)
     Path("short.csv").write_text("\n".join(["t,v,k,note", *rows[:121]]))
     line = failed(capsys, "predict", "forecaster.safetensors", "short.csv")
-    assert line.startswith("short.csv has no value in row 122 (121) of the known column k: expected a number in each")
+    end = "add its later values, or give a lower --horizon"
+    assert line == f"the known column k of short.csv ends at 120, 2 steps short of the forecast; {end}"
 
 
 def test_a_known_value_ahead_that_no_row_before_resembles_is_named(capsys: Capture) -> None:
@@ -133,9 +134,7 @@ def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: C
     results(capsys, "forecast", "f.csv", *OPTIONS, *named)
     values[41, 2] = math.nan
     save()
-    words = (
-        "f.csv has no value in row 42 (2024-02-11) of the known column n: expected a number in each of the 3 rows after"
-    )
+    words = "the known column n of f.csv has no value at 2024-02-11; add it, or give a lower --horizon"
     assert words in failed(capsys, "predict", "forecaster.safetensors", "f.csv")
     assert words in failed(capsys, "forecast", "f.csv", "--overwrite", *OPTIONS, *named)
 
@@ -176,6 +175,25 @@ def test_another_step_than_that_of_the_training_is_refused(capsys: Capture) -> N
     forecasts(capsys, "numbers.csv")
 
 
+def test_predict_forecasts_fewer_steps(capsys: Capture) -> None:
+    rows = [f"{day(i)},{i % 5 if i < 40 else ''},{i % 7 == 3:d}" for i in range(43)]
+    Path("f.csv").write_text("\n".join(["date,v,promotion", *rows]))
+    results(capsys, "forecast", "f.csv", *OPTIONS, "--target", "v", "--known", "promotion")
+    header, *all_rows = table(capsys, "f.csv")
+    for steps in (1, 2, 3):
+        assert table(capsys, "f.csv", "--horizon", str(steps)) == [header, *all_rows[:steps]]
+    Path("f.csv").write_text("\n".join(["date,v,promotion", *rows[:42]]))  # the plan ends one step short
+    end = "add its later values, or give a lower --horizon"
+    assert (
+        failed(capsys, "predict", "forecaster.safetensors", "f.csv")
+        == f"the known column promotion of f.csv ends at 2024-02-11, 1 step short of the forecast; {end}"
+    )
+    assert table(capsys, "f.csv", "--horizon", "2") == [header, *all_rows[:2]]
+    for wrong in ("0", "4"):
+        line = failed(capsys, "predict", "forecaster.safetensors", "f.csv", "--horizon", wrong)
+        assert line.startswith(f"--horizon is {wrong}, but the model was trained for 3; give a number from 1 to that")
+
+
 # ---- bad input ----
 
 
@@ -191,7 +209,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(capsys: Capture) -> None:
     for rows, options, words in (
         (TWO, "", "f.csv has 2 columns of numbers: v, k; name the one to forecast: --target COLUMN"),
         (COLUMN, "--known v", "f.csv has 1 columns of numbers: v; name the one to forecast: --target COLUMN"),
-        (TWO, "--target v --known k", "f.csv has no value in row 41 of the known column k"),
+        (TWO, "--target v --known k", "the known column k of f.csv ends in row 40, 3 steps short of the forecast"),
         (TWO, "--target v --known k,v", "f.csv has two channels 'v'"),
         (["v", *["1"] * 40], "", "f.csv has too few rows, missing or equal values"),
     ):

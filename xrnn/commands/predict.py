@@ -51,6 +51,7 @@ from xrnn.series.reading.tables import (
 from xrnn.typing import HostArray
 
 ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Regressor, Forecaster)}  # by kind of file
+_OF_FORECASTS: Final = ("horizon", "json", "table", "overwrite")
 _FIRST_ROWS: Final = 10  # of a stream: a channel without any value in these is named
 _MOST_NAMED: Final = 20  # bad rows of a stream
 _OF_FILES: Final = [each.name for each in fields(ReadingOptions) if each.init]  # the options that name no column
@@ -64,6 +65,7 @@ class PredictOptions:
                forecasters
     last       with --stream, the number of last rows that a prediction is about; by default, as many as a series of the
                training has. All of these are computed again after each row, so its cost grows with their number
+    horizon    with a forecaster, the number of steps to forecast, up to that of the training
     proba      print the probability of every label too
     json       print each row of the table as a line of JSON
     table      write the table to this file instead: a .csv, .xlsx or .parquet file
@@ -72,6 +74,7 @@ class PredictOptions:
 
     stream: bool = False
     last: int | None = None
+    horizon: int | None = None
     proba: bool = False
     json: bool = False
     table: Path | None = None
@@ -148,6 +151,8 @@ def _labels(
     labels: list[Any] = estimator.classes_.tolist() if isinstance(estimator, Classifier) else []
     if how.proba and not labels:
         raise SettingsError("got --proba for a model that predicts numbers, which have no probabilities; leave it out")
+    if how.horizon is not None:
+        raise SettingsError(f"got {param('horizon')} for a model without forecasts; leave it out")
     columns = _columns(estimator, reading)
     names: Iterable[dict[str, Any]] = itertools.repeat({})
     predictions: Iterable[HostArray]
@@ -209,8 +214,8 @@ def _forecasts(
     if how.stream:
         refused.append("stream")
     if refused:
-        taken = ", ".join(map(param, _OF_FILES))
-        got = f"got {param(refused[0])} for a forecaster, which takes {taken} and {param('json')}"
+        taken = ", ".join(map(param, [*_OF_FILES, *_OF_FORECASTS]))
+        got = f"got {param(refused[0])} for a forecaster, which takes {taken}"
         raise SettingsError(f"{got}; leave it out")
     p = forecaster.check_params()
     columns, optional = forecast_columns(p, reading.or_kept(forecaster.reading_)), {p.id, p.time}
@@ -218,7 +223,11 @@ def _forecasts(
         columns = replace(columns, channels=forecaster.model_.channel_names or ())
         optional |= {*columns.channels}
     columns = replace(columns, optional=frozenset(optional))
-    forecasts = _used(files, columns, forecaster.forecast, found)
+    steps = how.horizon
+    if steps is not None and not 1 <= steps <= forecaster.model_.horizon:
+        got = f"{param('horizon')} is {steps}, but the model was trained for {forecaster.model_.horizon}"
+        raise SettingsError(f"{got}; give a number from 1 to that, or train with a longer one")
+    forecasts = _used(files, columns, lambda each: forecaster.forecast(each, steps=steps), found)
     if not forecasts:
         return
     _note(found.series, columns)

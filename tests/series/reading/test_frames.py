@@ -105,7 +105,11 @@ def test_a_long_frame_gets_a_long_frame_and_files_of_its_columns_are_read() -> N
     assert [*quantiles.columns] == ["shop", "day", 0.25, 0.5, 0.75]
     assert (quantiles[0.25] < quantiles[0.75]).all()
     refused(
-        (DataError, lambda: forecaster.predict(with_later[:-3]), "X, shop a has no value in row 41"),
+        (
+            DataError,
+            lambda: forecaster.predict(with_later[:-3]),
+            "the known column price of X, shop a ends at 2010-10-01, 3 steps short",
+        ),
         (ValueError, lambda: forecaster.predict(past.rename(columns={"day": "when"})), "X has no column 'day'"),
         (ValueError, lambda: Forecaster(**SMALL, id="shop", time="day").fit(past), "X has 2 columns besides shop, day"),
     )
@@ -256,17 +260,20 @@ def with_price(row: int, value: float) -> Any:
 def test_bad_known_columns_get_one_line() -> None:
     past = with_price(0, 0.5)[:40]
     fitted = Forecaster(**SMALL, target="y", known="price").fit(past)
-    far = " in row 42 (2011-04-01) of the known column price: expected a number in each of the 3 rows"
+    far = "at 2011-04-01, far from its mean in the training, "
     for X, words in (
         (pandas.concat([with_price(41, 1.0), KNOWN[-1:]]), ": the time 2011-07-01 is also in row 43"),
         (with_price(41, np.inf), "X, row 42, column price: 'inf' is not a number"),
         (with_price(41, 1e31), "X holds 1e+31 in row 42, column 2; scale the numbers"),
         (with_price(41, 1.0).assign(price="z"), "column price: 'z' is not a number"),
         (with_price(41, 1.0).assign(price=1j), "is not a number"),
-        (past, "X has no value in row 41 (2011-01-01) of the known column price: expec"),
-        (with_price(41, 1e30), f"X has 1e+30{far}"),
-        (with_price(41, -1e5), f"X has -100000{far}"),
-        (with_price(37, 1e5), "has 100000 in row 38 (2010-0"),
+        (
+            past,
+            "the known column price of X ends at 2010-10-01, 3 steps short of the forecast; add its later values, or",
+        ),
+        (with_price(41, 1e30), f"the known column price of X is 1e+30 {far}"),
+        (with_price(41, -1e5), f"the known column price of X is -100000 {far}"),
+        (with_price(37, 1e5), "the known column price of X is 100000 at 2010-04-01, far"),
         (
             with_price(41, 1.0).rename(columns={"price": "cost"}),
             "X has no column 'price'; it",

@@ -313,8 +313,10 @@ class Forecaster(Estimator):
             return importlib.import_module("pandas").DataFrame(table | indices)
         return {name: np.array(column) for name, column in table.items()}
 
-    def forecast(self, series: Series, rows: int | None = None) -> OneSeries:
+    def forecast(self, series: Series, rows: int | None = None, steps: int | None = None) -> OneSeries:
         """A series with its forecast of the steps after the first `rows` rows; by default, after the last known value.
+
+        steps   the number of steps; by default, as many as the model was trained for
 
         Raises DataError if the series has no value, other times, or lacks known columns.
         """
@@ -324,7 +326,7 @@ class Forecaster(Estimator):
             raise DataError(f"{series.name} has no value before the steps to forecast; leave it out")
         start, constant = first_row(series, rows)
         one = OneSeries(series.part(start), model, None if rows is None else rows - start)
-        one.skipped, one.constant = start, constant
+        one.skipped, one.constant, one.steps = start, constant, steps or model.horizon
         one.check_known()
         return one
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.errors import DataError
+from xrnn.series.errors import DataError, param
 from xrnn.series.forecast.linear import FAR, affine, robust_effect
 from xrnn.series.forecast.outliers import (
     LeftOut,
@@ -379,6 +379,7 @@ class OneSeries(PreparedSeries):
 
     skipped    the number of rows before the first value, or of a constant part, which are not in `given`
     constant   the value of these rows; None if they have no value
+    steps      the number of steps to forecast, F' ≤ F
     """
 
     skipped = 0
@@ -386,7 +387,7 @@ class OneSeries(PreparedSeries):
 
     def __init__(self, given: Series, model: Model, cut: int | None = None, left_out: LeftOut | None = None) -> None:
         super().__init__(given, model, cut, left_out)
-        self.model = model
+        self.model, self.steps = model, model.horizon
 
     @property
     def is_short(self) -> bool:
@@ -395,19 +396,19 @@ class OneSeries(PreparedSeries):
 
     @cached_property
     def forecast(self) -> HostArray:
-        """The quantiles (F, Q) of the steps from the cut on."""
-        return self.quantiles(np.array([self.cut])).squeeze(axis=0)
+        """The quantiles (F', Q) of the steps from the cut on."""
+        return self.quantiles(np.array([self.cut])).squeeze(axis=0)[: self.steps]
 
     @property
     def median(self) -> HostArray:
-        """The median of the forecast, (F,)."""
+        """The median of the forecast, (F',)."""
         return self.forecast[:, self.model.levels.index(0.5)]
 
     @property
     def times_ahead(self) -> Sequence[Time]:
         """The times of the steps from the cut on; their numbers 1, 2, … if the series has no times there."""
-        F, times = self.model.horizon, (self.given.times or ())[self.cut :]
-        return times[:F] if len(times) >= F else range(1, F + 1)
+        times = (self.given.times or ())[self.cut :]
+        return times[: self.steps] if len(times) >= self.steps else range(1, self.steps + 1)
 
     def quantiles(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F, Q) of the steps from the origins (N,).
@@ -502,7 +503,7 @@ class OneSeries(PreparedSeries):
         """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones there or before."""
         if self.flawed:  # a naive forecast needs none
             return
-        end = self.cut + self.model.horizon
+        end = self.cut + self.steps
         scale = self.model.known_scale
         values = self.given.values[:end, 1:]
         values = np.pad(values, ((0, end - len(values)), (0, 0)), constant_values=np.nan)
@@ -514,16 +515,22 @@ class OneSeries(PreparedSeries):
         if not len(wrong):
             return
         row, k = wrong[0]
-        times, names = self.given.times or (), self.given.channel_names
-        time = f" ({show(times[row])})" if row < len(times) else ""
-        value = f"{values[row, k]:g}" if far[row, k] else "no value"
-        column = quoted(names[1 + k]) if names else k + 1
-        place = row + 1 + self.skipped
-        raise DataError(
-            f"{printable(self.name)} has {value} in row {place}{time} of the known column {column}: expected a "
-            f"number in each of the {self.model.horizon} rows after the last value of the target, within "
-            f"{_FAR_KNOWN * scale.deviation[k]:.3g} of the mean of training; correct or add it"
-        )
+        names = self.given.channel_names
+        column, of = f"the known column {quoted(names[1 + k]) if names else k + 1}", f"of {printable(self.name)}"
+        last = int(np.flatnonzero(~missing[:, k])[-1])
+        if far[row, k]:
+            got = f"{column} {of} is {values[row, k]:g} {self.at(row)}, far from its mean in the training"
+            raise DataError(f"{got}, {scale.mean[k]:.6g}; correct it")
+        if row > last:
+            short = f"{end - 1 - last:,} step{'' if end - 1 - last == 1 else 's'} short of the forecast"
+            remedy = f"add its later values, or give a lower {param('horizon')}"
+            raise DataError(f"{column} {of} ends {self.at(last)}, {short}; {remedy}")
+        raise DataError(f"{column} {of} has no value {self.at(row)}; add it, or give a lower {param('horizon')}")
+
+    def at(self, row: int) -> str:
+        """The time of a row, or its number without times, for a sentence."""
+        times = self.given.times or ()
+        return f"at {show(times[row])}" if row < len(times) else f"in row {row + 1 + self.skipped}"
 
     def new_known(self) -> list[tuple[int, int, float, float]]:
         """The known values ahead that are far outside those of the rows before: row, column, least and greatest before.
@@ -531,7 +538,7 @@ class OneSeries(PreparedSeries):
         Far is farther from them than these are from each other. No row has shown the effect of such a value.
         """
         found = []
-        values = self.given.values[: self.cut + self.model.horizon, 1:]
+        values = self.given.values[: self.cut + self.steps, 1:]
         for k, column in enumerate(values.T):
             before = column[: self.cut][~np.isnan(column[: self.cut])]
             if not len(before):
