@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.commands.runs import Capture, failed, files, growth
+from tests.commands.runs import Capture, axes_of, failed, files, growth
 from tests.commands.runs import write_rows as write
-from xrnn.commands.forecast import draw_forecasts, read_series
+from tests.errors import one_line
+from xrnn.commands.forecast import draw_forecasts, place_of, read_series
 from xrnn.commands.main import main
 from xrnn.commands.options import ReadingOptions
 from xrnn.series import Forecaster
+from xrnn.series.errors import DataError
 from xrnn.series.forecast.fit import backtest, fit_series
 from xrnn.typing import HostArray
 
@@ -284,10 +286,11 @@ def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
     why = "too few rows, missing or equal values"
     assert {
         f"naive forecasts for 2 of 45 series (firm 42, firm 44): {why}",
-        f"not scored: 4 of 45 series (firm 41, firm 42, firm 43, firm 44): {why}",
+        "not scored: 3 of 45 series (firm 41, firm 42, firm 43): too few rows",
+        "not scored: 1 of 45 series (firm 44): equal values",
         "f.csv, id firm 0 (1 of 45 series; `xrnn predict` prints all forecasts)",
     } <= {*lines}
-    for start in ("… and 1 more in --json", "series: 45 series, 1 to 40 rows, season 1; "):
+    for start in ("… and 1 better ones in --table and --json", "series: 45 series, 1 to 40 rows, season 1; "):
         assert any(line.startswith(start) for line in lines)
     model, naive = (next(line for line in lines if line.startswith(name)) for name in ("model  ", "naive  "))
     assert float(model.split()[1]) < float(naive.split()[1])
@@ -307,8 +310,21 @@ def test_two_series_have_a_table_of_their_scores(capsys: Capture) -> None:
     got = results(capsys, "forecast", "f.csv", "g.csv", *OPTIONS)
     assert [each["name"] for each in got["series"]] == ["f.csv", "g.csv"]
     assert main(["forecast", "f.csv", "g.csv", *OPTIONS, "--overwrite"]) == 0
-    printed = capsys.readouterr().out.rpartition("\nMASE ")[2].splitlines()
-    assert printed[2].split() == ["g.csv", *(f"{each['mase']:.3f}" for each in list(got["series"][1].values())[1:])]
+    f, g = got["series"]
+    errors = [[f"{each['mase']:.3f}" for each in one.values() if isinstance(each, dict)] for one in (f, g)]
+    assert f["worse_than"] == ""
+    assert min(each["mase"] for each in g.values() if isinstance(each, dict)) == g[g["worse_than"]]["mase"]
+    *_, header, first, second, last, _ = [*capsys.readouterr().out.partition("\nforecasts: ")[0].splitlines(), ""]
+    assert header.split()[:2] == ["MASE", "model"]
+    assert first.split() == [
+        "g.csv",
+        *errors[1],
+        "worse",
+        "than",
+        *g["worse_than"].split("_"),
+    ]  # noise: the worst first
+    assert second.split() == ["f.csv", *errors[0]]
+    assert last == "worse than the best naive forecast: 1 of 2 scored series"
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
@@ -327,8 +343,13 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     titles = [axes.get_title().splitlines()[0] for axes in panels]
     if count == 7:
         errors = {each.series.name: each.scores["model"]["mase"] for each in tests}
-        lowest, highest = min(errors, key=errors.__getitem__), max(errors, key=errors.__getitem__)
-        assert titles == [f"lowest error, {lowest}", f"highest error, {highest}"]
+        names = sorted(errors, key=errors.__getitem__)
+        kinds = zip(("lowest", "median", "highest"), (names[0], names[3], names[6]), strict=True)
+        assert titles == [f"{kind} error, {name}" for kind, name in kinds]
+        chosen = axes_of(lambda figure: draw_forecasts(figure, series, tests, "", place_of("5.csv", read)))
+        assert [axes.get_title().splitlines()[0] for axes in chosen] == ["5.csv"]
+        with one_line(DataError, "plot is 9.csv, which is no series; give one of 0.csv, 1.csv, "):
+            place_of("9.csv", read)
         return
     assert titles == [f"{k}.csv" for k in range(count)]
     drawn: dict[str, list[datetime]] = {}

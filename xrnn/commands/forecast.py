@@ -14,11 +14,11 @@ import numpy as np
 from xrnn.commands.options import ForecastOptions, ReadingOptions, argument, with_options
 from xrnn.commands.output import Run, counted, in_picture, span, table, to_stderr
 from xrnn.commands.table_files import TableFile
-from xrnn.files import printable
+from xrnn.files import printable, quoted
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError, param
 from xrnn.series.forecast.estimator import known_lines, listed, naive_forecasts, outlier_lines
-from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores
+from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores, why_not_scored
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.one_series import Series, check_channels
 from xrnn.series.reading.files import read_path
@@ -54,6 +54,7 @@ def forecast(
         table_file = TableFile(options.table, ["forecasts", "scores"], files, overwrite=options.overwrite)
     params = forecaster.check_params()
     read = read_series(files, params, reading)
+    only = place_of(options.plot, read) if options.plot else None
     series = forecaster.learn(read)
     for each in series:
         each.check_known()
@@ -73,7 +74,9 @@ def forecast(
     run.say(forecast_table(first))
     results: dict[str, Any] = {"backtest": scores or None}
     if len(tests) > 1:
-        results["series"] = [{"name": each.series.name} | each.scores for each in tests]
+        results["series"] = [
+            {"name": each.series.name, "worse_than": worse_than(each.scores)} | each.scores for each in tests
+        ]
     for kind in ("outliers", "new_level"):
         rows = [(each, getattr(each.left_out, kind)) for each in series]
         results[kind] = [{"name": each.name} | row for each, left_out in rows for row in rows_of(each, left_out)]
@@ -81,7 +84,7 @@ def forecast(
     if table_file:
         tables = {"forecasts": [*rows_ahead(series)], "scores": score_rows(tests, series)}
         run.say(f"table: {', '.join(map(str, table_file.write(tables, reading.usual(read))))}")
-    run.finish(results, lambda figure: draw_forecasts(figure, series, tests, parts))
+    run.finish(results, lambda figure: draw_forecasts(figure, series, tests, parts, only))
 
 
 def forecast_columns(p: Forecaster, reading: ReadingOptions) -> Columns:
@@ -156,7 +159,11 @@ def about_tests(tests: Sequence[Backtest], scores: Scores, series: Sequence[OneS
     if len(tests) > 1:
         lines.append(series_table(tests, scores))
     scored = {each.place for each in tests}
-    return [*lines, listed("not scored:", [each.id for i, each in enumerate(series) if i not in scored], len(series))]
+    left_out: dict[str, list[str]] = {}
+    for i, one in enumerate(series):
+        if i not in scored:
+            left_out.setdefault(why_not_scored(one), []).append(one.id)
+    return [*lines, *(listed("not scored:", names, len(series), why) for why, names in left_out.items())]
 
 
 def scores_table(scores: Scores) -> str:
@@ -172,15 +179,30 @@ def scores_table(scores: Scores) -> str:
 
 
 def series_table(tests: Sequence[Backtest], scores: Scores) -> str:
-    """The MASE of each series."""
+    """The MASE of each series, the worst first, and which are worse than a naive forecast."""
     methods = _methods(scores)
-    rows = [
-        [each.series.name, *(f"{each.scores[method]['mase']:.3f}" for method in methods)]
-        for each in tests[:_MOST_PRINTED]
-    ]
-    printed = table(["MASE", *methods.values()], *rows)
-    more = len(tests) - _MOST_PRINTED
-    return f"{printed}\n… and {more:,} more in --json" if more > 0 else printed
+    rows = []
+    for each in worst_first(tests):
+        naive = worse_than(each.scores)
+        figures = [f"{each.scores[method]['mase']:.3f}" for method in methods]
+        rows.append([each.series.name, *figures, f"worse than {methods[naive]}" if naive else ""])
+    printed = table(["MASE", *methods.values(), ""], *rows[:_MOST_PRINTED])
+    lines = [line.rstrip() for line in printed.split("\n")]
+    if len(tests) > _MOST_PRINTED:
+        lines.append(f"… and {len(tests) - _MOST_PRINTED:,} better ones in --table and --json")
+    if worse := sum(bool(row[-1]) for row in rows):
+        lines.append(f"worse than the best naive forecast: {worse:,} of {len(tests):,} scored series")
+    return "\n".join(lines)
+
+
+def worst_first(tests: Sequence[Backtest]) -> list[Backtest]:
+    return sorted(tests, key=lambda each: -each.scores["model"]["mase"])
+
+
+def worse_than(scores: Scores) -> str:
+    """The method with the least error, if the model has a larger one; else empty."""
+    best = min(scores, key=lambda method: scores[method]["mase"])
+    return best if scores[best]["mase"] < scores["model"]["mase"] else ""
 
 
 def _methods(scores: Scores) -> dict[str, str]:
@@ -231,18 +253,24 @@ def rows_ahead(series: Iterable[OneSeries]) -> Iterator[dict[str, Any]]:
 
 
 def score_rows(tests: Sequence[Backtest], series: Sequence[OneSeries]) -> list[dict[str, Any]]:
-    """The rows of the table of scores: one for each series; its figures are missing if it is not scored."""
+    """The rows of the table of scores: one for each series, the worst first. Those without scores have no figures."""
     if not tests:
         return []
-    scored = {each.place: each.scores for each in tests}
-    methods = _methods(mean_scores(tests))
-    rows = []
-    for i, one in enumerate(series):
-        scores = scored.get(i, {})
-        figures = {f"MASE {name}": scores[method]["mase"] if scores else None for method, name in methods.items()}
-        for name, key in {"sMAPE": "smape", "coverage": "coverage", "pinball loss": "pinball"}.items():
-            figures[name] = scores["model"][key] if scores else None
-        rows.append({"name": one.name, "id": one.id} | figures)
+    methods, kinds = _methods(mean_scores(tests)), {"sMAPE": "smape", "coverage": "coverage", "pinball loss": "pinball"}
+    rows: list[dict[str, Any]] = []
+    for each in worst_first(tests):
+        figures = {f"MASE {name}": each.scores[method]["mase"] for method, name in methods.items()}
+        figures |= {name: each.scores["model"][kind] for name, kind in kinds.items()}
+        naive = worse_than(each.scores)
+        note = f"worse than {methods[naive]}" if naive else ""
+        rows.append({"name": each.series.name, "id": each.series.id} | figures | {"note": note})
+    scored = {each.place for each in tests}
+    without = dict.fromkeys([*rows[0]][2:-1])
+    rows += [
+        {"name": one.name, "id": one.id} | without | {"note": f"not scored: {why_not_scored(one)}"}
+        for i, one in enumerate(series)
+        if i not in scored
+    ]
     return rows
 
 
@@ -254,19 +282,34 @@ def forecast_table(series: OneSeries) -> str:
     return table(*rows)
 
 
-def draw_forecasts(figure: Any, series: Sequence[OneSeries], tests: Sequence[Backtest], parts: str) -> None:
-    """A panel for each series if there are at most six; else for the scored ones with the lowest and highest error.
+def place_of(name: str, series: Sequence[Series]) -> int:
+    """The place of the series with this name or identifier.   Raises DataError."""
+    for i, one in enumerate(series):
+        if name in (one.id, one.name):
+            return i
+    names = quoted(", ".join(one.id or one.name for one in series))
+    raise DataError(f"{param('plot')} is {quoted(name)}, which is no series; give one of {names}")
+
+
+def draw_forecasts(
+    figure: Any, series: Sequence[OneSeries], tests: Sequence[Backtest], parts: str, only: int | None = None
+) -> None:
+    """A panel for each series if there are at most six; else for those with the lowest, median and highest error.
 
     A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
     forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
 
     tests    of the scored series;   parts: a line below the panels: what the forecasts consist of
+    only     the place of the only series to draw
     """
     scored = {each.place: each for each in tests}
     shown = dict.fromkeys(range(len(series)), "")
-    if len(series) > _MOST_PANELS:
-        order = sorted(scored, key=lambda i: scored[i].scores["model"]["mase"])
-        shown = {order[0]: "lowest error, ", order[-1]: "highest error, "} if order else {0: ""}
+    if only is not None:
+        shown = {only: ""}
+    elif len(series) > _MOST_PANELS:
+        order = [each.place for each in worst_first(tests)][::-1] or [0]
+        kinds = "lowest error, ", "median error, ", "highest error, "
+        shown = dict(zip((order[0], order[len(order) // 2], order[-1]), kinds, strict=True)) if tests else {0: ""}
     rows, columns = -(-len(shown) // 2), min(len(shown), 2)
     figure.set_size_inches((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()

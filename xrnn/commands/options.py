@@ -130,9 +130,12 @@ class ForecastOptions(RunOptions):
     """The options of forecast.
 
     table   also write the forecasts and scores to this file: a .csv, .xlsx or .parquet file
+    plot    the only series to draw, by its name or identifier; by default up to six, or the best, the median and the
+            worst one
     """
 
     table: Path | None = None
+    plot: str = ""
 
 
 BackendOption = Annotated[

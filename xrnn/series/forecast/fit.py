@@ -87,12 +87,12 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
 
     Raises DataError.
     """
-    skipped = [first_row(one, _cut(one.target_rows, settings) if held_out else None) for one in series]
+    skipped = [first_row(one, _cut(one.target_rows, settings.horizon) if held_out else None) for one in series]
     series = [one.part(start) for one, (start, _) in zip(series, skipped, strict=True)]
     longest = max(series, key=lambda one: len(one.times or ()))
     step = step_of(longest.times or (), longest.name)
     rows = [one.target_rows.stop for one in series]
-    cuts = [_cut(range(n), settings) for n in rows]
+    cuts = [_cut(range(n), settings.horizon) for n in rows]
     setup = _sizes(series, rows, cuts, step, settings)
     series = [as_fitted(one, setup, f"{printable(longest.name)} has") for one in series]
     if held_out:
@@ -127,10 +127,23 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
     return fitted
 
 
-def _cut(rows: range, settings: Settings) -> int:
+def _cut(rows: range, horizon: int) -> int:
     """The first of these rows that a backtest holds out: the first of the last fifth, or of the last horizon."""
     n = len(rows)
-    return rows.start + max(n - max(settings.horizon, round(_TEST_SHARE * n)), 0)
+    return rows.start + max(n - max(horizon, round(_TEST_SHARE * n)), 0)
+
+
+def why_not_scored(one: OneSeries) -> str:
+    """Why the backtest leaves out a series, which is given with all its rows."""
+    rows, horizon = len(one.target), one.model.horizon
+    cut = _cut(range(rows), horizon)
+    before = one.target[:cut]
+    known = before[~np.isnan(before)]
+    if len(known) < 2 or rows - horizon < max(cut, one.model.least_rows):
+        return "too few rows"
+    if np.ptp(known) == 0:
+        return "equal values"
+    return "missing values, or values that hardly change"
 
 
 def _sizes(series: Sequence[Series], rows: list[int], cuts: list[int], step: Step | None, settings: Settings) -> Setup:
