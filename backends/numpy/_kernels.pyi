@@ -122,8 +122,10 @@ def scan_partition(
 ) -> tuple[int, Literal["rows", "columns"], bool]:
     """The same for a cell without a recurrent product. Wx is (D, gates · H)."""
 
-def is_worth_waking(multiply_adds: int, itemsize: int, weight_bytes: int) -> bool:
-    """Whether a call with these multiply-adds and bytes of weights wakes threads that sleep."""
+def is_worth_waking(multiply_adds: int, itemsize: int, weight_reads: int) -> bool:
+    """Whether a call with these multiply-adds wakes threads that sleep. It reads these bytes of weights from beyond a
+    core's own cache.
+    """
 
 def form(products: int, T: int, N: int, K: int, H: int, heads: int = 1, units: int = 0) -> tuple[int, bool]:
     """The form of the products of a float32 call → bytes of an operand for each term of a sum, whether by tiles.

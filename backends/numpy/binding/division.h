@@ -44,11 +44,11 @@ struct MeasuredCall {
 };
 
 // The number of threads of a call that could use `most`.
-MeasuredCall choose_threads_now(uint64_t kind, int64_t multiply_adds, int64_t size, int64_t weight_bytes, int most) {
+MeasuredCall choose_threads_now(uint64_t kind, int64_t multiply_adds, int64_t size, int64_t weight_reads, int most) {
     MeasuredCall call = {.most = most, .threads = most};
     if (!for_tests::threads_held && most > 1)
         call = {.kind = kind, .most = most, .threads = thread_limit.threads(most), .multiply_adds = double(multiply_adds)};
-    call.threads = ready_threads(call.threads, is_worth_waking(multiply_adds, size, weight_bytes));
+    call.threads = ready_threads(call.threads, is_worth_waking(multiply_adds, size, weight_reads));
     return call;
 }
 
@@ -86,7 +86,7 @@ Division<Partition> divide_by(Operation operation, int64_t T, int64_t N, int64_t
     // Sequences of about the same length are of one kind.
     const uint64_t kind = kind_of(operation, {magnitude(T), N, K, H, partition.threads});
     const MeasuredCall call =
-        choose_threads_now(kind, multiply_adds, passes * size, count_weight_bytes(K, H, size), partition.threads);
+        choose_threads_now(kind, multiply_adds, passes * size, count_weight_reads(T, K, H, size), partition.threads);
     return {call.threads < partition.threads ? partition_of(call.threads) : partition, brief, call};
 }
 

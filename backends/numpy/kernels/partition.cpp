@@ -17,9 +17,9 @@ constexpr int64_t WORTH_A_THREAD = 500'000;
 constexpr int64_t WORTH_A_THREAD_ONCE = 250'000;
 // The same if the other thread is asleep: about 0.5 ms of work.
 constexpr int64_t WORTH_WAKING = 25'000'000;
-// Bytes of weights for which a sleeping thread is woken even if there is less work. Weights of this size are read
-// from memory, not from a cache, at 17 to 32 GB/s.
-constexpr int64_t WEIGHTS_WORTH_WAKING = 16 << 20;
+// Bytes of weights for which a sleeping thread is woken even if there is less work. They are read from the third level
+// or from memory, at 17 to 32 GB/s.
+constexpr int64_t READS_WORTH_WAKING = 16 << 20;
 // float32 multiply-adds of each thread in one step, between two barriers. In a virtual machine a barrier can take a
 // microsecond. Just above it (T = 50, N = 2, D = H = 96) two threads take 0.74 of one thread's time for forward and
 // backward.
@@ -124,11 +124,16 @@ int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool on
     return static_cast<int>(max(1, min(max_threads, product(multiply_adds, size) / 4 / worth)));
 }
 
-bool is_worth_waking(int64_t multiply_adds, int64_t size, int64_t weight_bytes) {
-    return product(multiply_adds, size) / 4 >= WORTH_WAKING || weight_bytes >= WEIGHTS_WORTH_WAKING;
+bool is_worth_waking(int64_t multiply_adds, int64_t size, int64_t weight_reads) {
+    return product(multiply_adds, size) / 4 >= WORTH_WAKING || weight_reads >= READS_WORTH_WAKING;
 }
 
 int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size) { return product(product(H, K), size); }
+
+int64_t count_weight_reads(int64_t T, int64_t K, int64_t H, int64_t size) {
+    const int64_t bytes = count_weight_bytes(K, H, size);
+    return bytes > near_cache() ? product(max(T, 1), bytes) : bytes;
+}
 
 Partition choose_partition(int64_t T, int64_t N, int64_t K, int64_t H, int64_t size, int max_threads, bool tiles,
                            int64_t x_bytes) {

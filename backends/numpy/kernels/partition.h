@@ -52,6 +52,9 @@ bool projects_first(int64_t N, int64_t x_bytes);
 // The bytes of weights (K, H).
 int64_t count_weight_bytes(int64_t K, int64_t H, int64_t size);
 
+// The bytes of weights that T steps read from beyond a core's own cache: all weights in each step, or once if they fit.
+int64_t count_weight_reads(int64_t T, int64_t K, int64_t H, int64_t size);
+
 // Whether products in bfloat16 repay the conversion of the operands, which float32 does not need. Sizes as for
 // choose_partition, in numbers, not in pairs.
 bool repays_bfloat16(int64_t T, int64_t N, int64_t K, int64_t H);
@@ -63,8 +66,8 @@ bool repays_tiles(int products, int64_t T, int64_t N, int64_t K, int64_t H);
 // further step may follow.
 int choose_threads(int64_t multiply_adds, int64_t size, int max_threads, bool once);
 
-// Whether a call is long enough to wake a sleeping thread: it has many multiply-adds, or reads many weights, as a single
-// step of one row may do.
-bool is_worth_waking(int64_t multiply_adds, int64_t size, int64_t weight_bytes);
+// Whether a call is long enough to wake a sleeping thread: it has many multiply-adds, or reads many weights, as a few
+// steps of one row may do.
+bool is_worth_waking(int64_t multiply_adds, int64_t size, int64_t weight_reads);
 
 }  // namespace xrnn

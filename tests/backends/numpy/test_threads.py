@@ -177,6 +177,28 @@ def test_a_backward_pass_wakes_a_thread_for_twice_the_work_of_the_forward_pass()
     assert in_fresh_process(WAKING, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1") == "0 1"
 
 
+# Weights of 6 MiB, which one row uses: an eighth of the work that wakes a thread for each step.
+READING = """
+import os
+import numpy as np
+from xrnn import RNN
+from xrnn.backends.numpy import kernels
+kernels.set_thread_cap(2)
+layer, counts = RNN.init(512, 1024, backend="numpy"), [len(os.listdir("/proc/self/task"))]
+for l2, steps in ((64, 6), (2, 2), (2, 6)):
+    kernels.set_l2(l2 << 20)
+    layer(np.ones((steps, 1, 512), np.float32))
+    counts.append(len(os.listdir("/proc/self/task")))
+print(*np.diff(counts))
+"""
+
+
+@lists_threads
+def test_a_call_wakes_a_thread_if_its_steps_read_many_weights() -> None:
+    """Not if the weights fit a core's own cache, and not for two steps."""
+    assert in_fresh_process(READING, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1") == "0 0 1"
+
+
 @pinned
 def test_binding_to_places_leaves_all_threads() -> None:
     """OpenMP binds the calling thread to one place. This must not count as the affinity of the process."""
