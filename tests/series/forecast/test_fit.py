@@ -288,6 +288,27 @@ def test_the_errors_are_those_of_forecasts_that_have_not_seen_the_values() -> No
     assert 0.5 * 2 * 1.28 * 4.5 < np.ptp(quantiles, axis=1).mean() < 2 * 2 * 1.28 * 10
 
 
+def test_untested_steps_widen_as_a_random_walk() -> None:
+    errors = np.abs(np.arange(1.0, 13)) * np.where(np.arange(40)[:, None] % 2, 1, -1)
+    errors[:, 4:] = np.nan
+    widths = quantile_offsets(errors, LEVELS)[:, 2]
+    np.testing.assert_allclose(widths[:4] / widths[0], [1, 2, 3, 4])
+    np.testing.assert_allclose(widths[4:] / widths[3], np.sqrt(np.arange(5, 13) / 4))
+
+
+def test_intervals_of_short_series_narrow_with_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xrnn.series.forecast.fit._widening", lambda series, model: model.widening)  # saves time
+    widths = []
+    for rows in (20, 24, 26, 28, 36):
+        of_seeds = []
+        for seed in range(97_000, 97_004):
+            noise = np.random.default_rng(seed).standard_normal(rows)
+            values = 100 + 10 * noise + 20 * np.sin(2 * np.pi * np.arange(rows) / 12)
+            of_seeds.append(np.ptp(forecast_of(values, horizon=12, season=12)[-1]))
+        widths.append(float(np.median(of_seeds)))
+    assert (np.diff(widths) < 0.1 * np.array(widths[:-1])).all(), widths
+
+
 def test_series_that_are_mostly_0_do_not_narrow_the_intervals_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xrnn.series.forecast.fit._widening", lambda series, model: model.widening)  # saves time
     rng = np.random.default_rng(96_000)

@@ -344,14 +344,21 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
 
 
 def _widths(mean: HostArray, count: HostArray) -> HostArray:
-    """(F,): the line through the mean errors (F,) of `count` (F,) windows. If it falls, by chance, it is constant."""
+    """(F,): the line through the mean errors (F,) of `count` (F,) windows. If it falls, by chance, it is constant.
+
+    Steps h after the last one that was tested, l, would make an error of its slope large: they have at most the width
+    of step l times √(h / l), by which the errors of a random walk grow.
+    """
     steps = np.arange(len(mean))
     center = np.average(steps, weights=count)
     height = np.average(mean, weights=count)
     apart = steps - center
     slope = (count * apart * mean).sum() / max((count * apart**2).sum(), 1e-300)
     least = max(_LEAST_WIDTH * float(mean[count > 0].mean()), 1e-30)
-    return np.maximum(height + max(slope, 0.0) * apart, least)
+    widths = np.maximum(height + max(slope, 0.0) * apart, least)
+    last = int(np.flatnonzero(count)[-1])
+    growth = np.sqrt(np.maximum((steps + 1) / (last + 1), 1))
+    return np.where(steps > last, np.minimum(widths, widths[last] * growth), widths)
 
 
 def _smoothed(one: PreparedSeries, origins: HostArray) -> Test:

@@ -352,9 +352,14 @@ class PreparedSeries:
 
     @property
     def last_half(self) -> HostArray:
-        """The origins in the last half of the rows to learn from, not before 2.5 seasons if four rows remain."""
-        known_season = min(5 * self.setup.season // 2, self.cut - LEAST_ROWS)
-        return np.arange(max(self.cut // 2, known_season, 1), self.cut)
+        """The origins in the last half of the rows to learn from, not before 2.5 or 2 seasons if four rows remain.
+
+        The forecast of a shorter series does not know the season either.
+        """
+        with_season = [
+            rows for rows in (5 * self.setup.season // 2, 2 * self.setup.season) if rows <= self.cut - LEAST_ROWS
+        ]
+        return np.arange(max(self.cut // 2, *with_season[:1], 1), self.cut)
 
     def changes(self) -> tuple[HostArray, HostArray]:
         """The changes over a season: of the values in units of the series (n,), and of the columns (n, K)."""
