@@ -369,6 +369,32 @@ def test_earlier_rows_that_do_not_change_are_left_to_exponential_smoothing() -> 
     assert (fit_of(np.append(np.append(5.0, np.zeros(160)), 5 + noise), horizon=3).model.offsets[..., 2] > 0).all()
 
 
+@pytest.mark.parametrize(
+    ("count", "seeds"), [(60, 3), *(pytest.param(count, 20, marks=pytest.mark.proof) for count in (5, 20, 50, 90))]
+)
+def test_many_known_columns_without_an_effect_hardly_change_a_forecast(
+    count: int, seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their effect is found on the rows from which the intervals come, too. The seeds chose no constant."""
+    monkeypatch.setattr("xrnn.series.forecast.fit._widening", lambda series, model: model.widening)
+    widths, errors = np.zeros((2, 2))
+    inside = []
+    for seed in range(90_000, 90_000 + seeds):
+        rng = np.random.default_rng(seed)
+        y = 200 + 30 * np.sin(2 * np.pi * np.arange(132) / 12) + 5 * rng.standard_normal(132)
+        known = rng.standard_normal((132, count))
+        plain = Forecaster(horizon=12, season=12).fit(y[None, :120])
+        forecaster = Forecaster(horizon=12, season=12).fit(y[None, :120], known=known[None, :120])
+        of_both = plain.predict_quantiles()[0], forecaster.predict_quantiles(known=known[None, 120:])[0]
+        widths += [(q[:, 2] - q[:, 0]).mean() for q in of_both]
+        errors += [np.abs(q[:, 1] - y[120:]).mean() for q in of_both]
+        low, _, high = of_both[1].T
+        inside += [(low <= y[120:]) & (y[120:] <= high)]
+    assert 0.85 < widths[1] / widths[0] < 1.2
+    assert errors[1] < 1.1 * errors[0]
+    assert seeds < 20 or 0.72 < np.mean(inside) < 0.88
+
+
 def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:
     """The noise of days of promotion is five times that of others: 80 % intervals hold 72 to 88 % of both."""
     inside: dict[bool, list[bool]] = {False: [], True: []}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.series.forecast.tiny import forecast_of
-from xrnn.series.forecast.linear import candidates, effect_of, linear_part, moments, repeated, ridge
+from xrnn.series.forecast.linear import candidates, effect_of, effects_by_block, linear_part, moments, repeated, ridge
 from xrnn.typing import HostArray
 
 
@@ -114,6 +114,25 @@ def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> 
     values[7] = np.nan
     np.testing.assert_allclose(effect_of(values, columns), [3, 0, 0], atol=0.05)
     np.testing.assert_array_equal(effect_of(values[:4], columns[:4]), 0)
+
+
+def test_the_effect_without_a_block_is_that_of_the_other_changes() -> None:
+    """A change belongs to the blocks of both of its rows. Many columns without an effect get a small one."""
+    rng = np.random.default_rng(0)
+    columns, blocks = rng.standard_normal((60, 3)), np.stack([np.arange(4, 64), np.arange(60)], axis=1) // 16
+    values = columns @ [3, -2, 0] + 0.1 * rng.standard_normal(60)
+    values[[7, 30]] = np.nan
+    effect, without_blocks = effects_by_block(values, columns, blocks)
+    np.testing.assert_allclose(effect, effect_of(values, columns), rtol=1e-12)  # the smallest penalty
+    known = ~np.isnan(values)
+    x, y = columns - columns[known].mean(axis=0), values - values[known].mean()
+    for block, found in enumerate(without_blocks):
+        used = known & (blocks != block).all(axis=1)
+        np.testing.assert_allclose(x[used].T @ (y[used] - x[used] @ found), found, atol=1e-9)
+    useless = rng.standard_normal((60, 40))
+    effect, _ = effects_by_block(rng.standard_normal(60), useless, blocks)
+    assert np.abs(effect).max() < 0.1
+    np.testing.assert_array_equal(effects_by_block(values[:3], columns[:3], blocks[:3])[0], 0)
 
 
 @pytest.mark.parametrize("growth", [-1.2, 1.2])

@@ -13,7 +13,7 @@ import numpy as np
 
 from xrnn.files import printable
 from xrnn.series.errors import DataError
-from xrnn.series.forecast.linear import FAR, affine, effect_of, linear_part
+from xrnn.series.forecast.linear import FAR, affine, effect_of, effects_by_block, linear_part
 from xrnn.series.forecast.recurrent import EQUAL, UNITS, recurrent_part, states
 from xrnn.series.forecast.series import (
     LEAST_ROWS,
@@ -238,9 +238,10 @@ def _linear_fit(series: Sequence[PreparedSeries]) -> LinearFit:
     setup = series[0].setup
     if not used:  # of logarithms, all may be equal or unknown
         return LinearFit([], np.zeros((setup.context + 1, setup.horizon)), [], np.inf)
-    changes, changes_of_columns = zip(*(one.changes() for one in used), strict=True)
-    effect = effect_of(np.concatenate(changes), np.concatenate(changes_of_columns))
-    used = [one.with_effect(effect) for one in used]
+    changes = [np.concatenate(each) for each in zip(*(one.changes() for one in used), strict=True)]
+    # Calendar columns alone are few in comparison with the rows: their errors are those on the rows of the fit.
+    effect, without_blocks = effects_by_block(*changes) if setup.known else (effect_of(*changes[:2]), None)
+    used = [one.with_effect(effect, without_blocks) for one in used]
     origins = [np.arange(setup.least_rows, one.cut) for one in used]
     count, most = sum(map(len, origins)), max(_MOST_VALUES // setup.context, 1)
     if count > most:

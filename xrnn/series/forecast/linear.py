@@ -15,6 +15,7 @@ from xrnn.typing import HostArray
 # Chosen on simulated series: on M1 and the odd series of M3, 10 gives the same errors as 1000.
 FAR: Final = 10.0
 _PENALTIES: Final = 10.0 ** np.arange(-1, 5)
+_EFFECT_PENALTIES: Final = 10.0 ** np.arange(6)  # of known columns
 _SPLITS: Final = np.linspace(0.35, 1, 7)  # shares of the rows
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
 _MOST_LAGS: Final = 512
@@ -45,6 +46,31 @@ def effect_of(values: HostArray, columns: HostArray) -> HostArray:
         return np.zeros(K)
     x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
     return ridge(x.T @ x, x.T @ y, [1.0])[0]
+
+
+def effects_by_block(values: HostArray, columns: HostArray, blocks: HostArray) -> tuple[HostArray, HostArray]:
+    """The effect (K,) of known columns, and their effects (B, K) without each block of rows.
+
+    As in `effect_of`. The penalty is the one with the smallest mean |error| of changes that are left out: the effect
+    that forecasts a change is found without its block. So columns that have no effect get a large penalty.
+
+    blocks   (n, 2), the blocks of the two rows of each change: its own row, and the row a season before
+    """
+    known, K = ~np.isnan(values), columns.shape[1]
+    B = int(blocks.max(initial=-1)) + 1
+    if known.sum() <= K + 1:
+        return np.zeros(K), np.zeros((B, K))
+    x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
+    S, products = x.T @ x, x.T @ y
+    effects, errors = np.empty((len(_EFFECT_PENALTIES), B, K)), np.zeros(len(_EFFECT_PENALTIES))
+    for block in range(B):
+        is_row, is_row_before = (blocks[known] == block).T
+        left_out = is_row | is_row_before
+        S_out, products_out = x[left_out].T @ x[left_out], x[left_out].T @ y[left_out]
+        effects[:, block] = ridge(S - S_out, products - products_out, _EFFECT_PENALTIES)
+        errors += np.abs(y[is_row] - effects[:, block] @ x[is_row].T).sum(axis=1)
+    best = int(errors.argmin())
+    return ridge(S, products, _EFFECT_PENALTIES[best : best + 1])[0], effects[best]
 
 
 def robust_effect(values: HostArray, columns: HostArray, season: int) -> HostArray:

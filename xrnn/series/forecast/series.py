@@ -36,6 +36,7 @@ _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from
 _ROUNDING: Final = 1e-6
 _UNSURE: Final = 4  # rows after a possible outlier, in which they may show that it is none
 _AMOUNTS: Final = 1.3  # see `PreparedSeries._grows_by_amounts`
+_BLOCKS: Final = 20  # of rows: the effect of known columns is also found without each; chosen on simulated series
 _REACH: Final = 3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the past range
 TOO_FEW: Final = "too few rows, missing or equal values"
 
@@ -186,7 +187,11 @@ class PreparedSeries:
     left_out    the outliers before the cut, and the last rows that may be errors or a new level, or in another unit
     seen        the known values before the cut, in one unit, without the rows that are left out of the fit
     values      (T,): those of `same_unit`, or their logarithms; NaN if missing or left out
+    effect_without_blocks   (B, K), the effects of the columns that are found without each block of rows; None without
+                known columns, and after the fit
     """
+
+    effect_without_blocks: HostArray | None = None
 
     def __init__(self, given: Series, setup: Setup, cut: int | None = None, left_out: LeftOut | None = None) -> None:
         """left_out: None to find these rows"""
@@ -279,9 +284,10 @@ class PreparedSeries:
         """The same rows for another setup with the same season."""
         return PreparedSeries(self.given, setup, self.cut, self.left_out)
 
-    def with_effect(self, effect: HostArray) -> PreparedSeries:
-        """The same series without this effect of the columns."""
+    def with_effect(self, effect: HostArray, without_blocks: HostArray | None) -> PreparedSeries:
+        """The same series without this effect (K,) of the columns.   without_blocks: see `effect_without_blocks`"""
         prepared = self.with_setup(replace(self.setup, effect=effect))
+        prepared.effect_without_blocks = without_blocks
         prepared.columns = self.columns  # calendar columns take long to make
         return prepared
 
@@ -361,18 +367,49 @@ class PreparedSeries:
         ]
         return np.arange(max(self.cut // 2, *with_season[:1], 1), self.cut)
 
-    def changes(self) -> tuple[HostArray, HostArray]:
-        """The changes over a season: of the values in units of the series (n,), and of the columns (n, K)."""
+    @cached_property
+    def blocks(self) -> HostArray:
+        """The block of each row of `columns`: equal shares of the rows to learn from; the last one for later rows."""
+        return (np.arange(len(self.columns)) * _BLOCKS // max(self.cut, 1)).clip(max=_BLOCKS - 1)
+
+    def changes(self) -> tuple[HostArray, ...]:
+        """The changes over a season: of the values in units of the series (n,), and of the columns (n, K).
+
+        Also the blocks (n, 2) of the later and the earlier row of each.
+        """
         m, values, columns = self.setup.season, self.values[: self.cut] / self.unit, self.columns[: self.cut]
-        return values[m:] - values[:-m], (columns[m:] - columns[:-m]).astype(np.float64)
+        blocks = np.stack([self.blocks[m : self.cut], self.blocks[: max(self.cut - m, 0)]], axis=1)
+        return values[m:] - values[:-m], (columns[m:] - columns[:-m]).astype(np.float64), blocks
+
+    def _hidden_errors(self, origins: HostArray) -> HostArray:
+        """The part (N, F) of the errors ahead that the effect b of the columns has removed, as it was found there too.
+
+        (x - x̄) · (b - b₋), for the columns x of a step, their mean x̄ in the season before the origin, and the effect
+        b₋ without the block of the step. What b₋ changes in all these rows alike is no error: forecasts continue it.
+        """
+        F = self.setup.horizon
+        if self.effect_without_blocks is None:
+            return np.zeros((len(origins), F))
+        difference = self.setup.effect - self.effect_without_blocks
+        X = self.columns.astype(np.float64)
+        places = (origins[:, None] + np.arange(F)).clip(max=len(X) - 1)
+        first = np.maximum(origins - self.setup.season, 0)
+        sums = np.append(np.zeros((1, X.shape[1])), X.cumsum(axis=0), axis=0)
+        mean = (sums[origins] - sums[first]) / np.maximum(origins - first, 1)[:, None]
+        of_steps = (X * difference[self.blocks]).sum(axis=1)[places]
+        return self.unit * (of_steps - np.take_along_axis(mean @ difference.T, self.blocks[places], axis=1))
 
     def actual(self, origins: HostArray) -> HostArray:
-        """The values (N, F) of the steps ahead up to the cut, without the effect of the columns; NaN if unknown."""
-        return self.ahead(self.values[: self.cut] - self.effect[: self.cut], origins)
+        """The values (N, F) of the steps ahead up to the cut, without the effect of the columns; NaN if unknown.
+
+        Each as if the effect of known columns had been found without its block.
+        """
+        values = self.ahead(self.values[: self.cut] - self.effect[: self.cut], origins)
+        return values + self._hidden_errors(origins)
 
     def mean_errors(self, origins: HostArray, forecasts: HostArray) -> HostArray:
         """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
-        values = forecasts + self.ahead(self.effect, origins)
+        values = forecasts + self.ahead(self.effect, origins) - self._hidden_errors(origins)
         values = exponential(values) if self.log else values
         target = _without(self.same_unit, self.left_out.all)
         errors = np.abs(values - self.ahead(target, origins)).mean(axis=1)
