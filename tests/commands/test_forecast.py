@@ -122,6 +122,26 @@ def test_a_known_value_ahead_that_no_row_before_resembles_is_named(capsys: Captu
     assert line in capsys.readouterr().err
 
 
+def test_a_known_column_that_never_changes_is_named_in_each_output(capsys: Capture) -> None:
+    rows = [
+        f"{i},{i % 5 + 9 * (i % 7 == 3) if i < 40 else ''},{i % 7 == 3:d},{9.99 if i < 41 else 12.99}"
+        for i in range(43)
+    ]
+    Path("f.csv").write_text("\n".join(["t,v,promotion,price", *rows]))
+    options = [*OPTIONS, "--target", "v", "--known", "promotion,price", "--time", "t"]
+    lines = [
+        "f.csv: known column price is 12.99 in 41, and 9.99 in all rows before the forecast, so its effect is unknown "
+        "(2 such values); correct it if it is a typing error",
+        "the known column price is not used: it never changes in the rows before the forecast",
+    ]
+    main(["forecast", "f.csv", *options])
+    printed = capsys.readouterr()
+    for line in lines:
+        assert line in printed.err.splitlines()
+        assert line in printed.out.splitlines()
+    assert results(capsys, "forecast", "f.csv", *options, "--overwrite")["known"] == lines
+
+
 def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: Capture) -> None:
     """Another known column has a value in its row. A cell beyond the horizon, or in the past, may be empty."""
     values = np.array([[math.nan if i > 39 else i % 5, i % 3, i % 7] for i in range(45)])

@@ -74,7 +74,7 @@ KEYS = {
         "baseline",
     },
     "regress": {"model", "mae", "r2", "series", "steps", "mean_predictor", "baseline"},
-    "forecast": {"backtest", "forecast", "new_level", "outliers"},
+    "forecast": {"backtest", "forecast", "known", "new_level", "outliers"},
 }
 
 

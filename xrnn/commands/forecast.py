@@ -17,7 +17,7 @@ from xrnn.commands.table_files import TableFile
 from xrnn.files import printable, quoted
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError, param
-from xrnn.series.forecast.estimator import known_lines, listed, naive_forecasts, outlier_lines
+from xrnn.series.forecast.estimator import effect_lines, known_lines, listed, naive_forecasts, outlier_lines
 from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores, why_not_scored
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.one_series import Series, check_channels
@@ -58,7 +58,8 @@ def forecast(
     series = forecaster.learn(read)
     for each in series:
         each.check_known()
-    doubtful = [*outlier_lines(series), *known_lines(series)]
+    about_known = [*known_lines(series), *effect_lines(series)]
+    doubtful = [*outlier_lines(series), *about_known]
     run.say(*about_data(series), *doubtful)
     for line in doubtful:
         to_stderr(line)
@@ -80,6 +81,7 @@ def forecast(
     for kind in ("outliers", "new_level"):
         rows = [(each, getattr(each.left_out, kind)) for each in series]
         results[kind] = [{"name": each.name} | row for each, left_out in rows for row in rows_of(each, left_out)]
+    results["known"] = about_known
     results["forecast"] = [{"name": each.name} | step for each in series for step in steps_of(each)]
     if table_file:
         tables = {"forecasts": [*rows_ahead(series)], "scores": score_rows(tests, series)}

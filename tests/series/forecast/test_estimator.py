@@ -97,7 +97,7 @@ def test_a_model_of_logarithms_forecasts_values_of_0_or_below_without_them() -> 
 
 def test_a_known_value_ahead_that_no_row_before_resembles_is_named() -> None:
     promotion = (np.arange(63) % 7 == 3).astype(float)
-    X, known = growth(63)[None] + 20 * promotion, np.stack([promotion, np.full(63, 2.0)], axis=1)[None]
+    X, known = growth(63)[None] + 20 * promotion, np.stack([promotion, np.arange(63.0) % 5], axis=1)[None]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         forecaster = Forecaster(**SMALL).fit(X[:, :60], known=known[:, :60])
@@ -115,6 +115,51 @@ def test_a_known_value_ahead_that_no_row_before_resembles_is_named() -> None:
         forecaster.predict(known=wrong[:, 60:])
     with pytest.warns(UserWarning, match=named):
         forecaster.predict(X[:, :60], known=wrong)
+
+
+def test_a_known_column_that_cannot_have_an_effect_is_named() -> None:
+    """It never changes, or it is the same in each season. Another value ahead is named, too."""
+    t = np.arange(63)
+    known = np.stack([np.full(63, 9.99), t % 4 == 2, t % 7 == 3], axis=1).astype(float)[None]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        forecaster = Forecaster(**SMALL).fit(growth(60)[None], known=known[:, :60])
+    assert [str(each.message) for each in caught] == [
+        "the known column 1 is not used: it never changes in the rows before the forecast",
+        "the known column 2 is not used: it is the same in each season in the rows before the forecast",
+    ]
+    other_price = known[:, 60:].copy()
+    forecaster.predict(known=other_price)
+    other_price[0, 1, 0] = 12.99
+    named = (
+        r"^X\[0\]: known column 1 is 12.99 in row 62, and 9.99 in all rows before the forecast, so its effect is unk"
+    )
+    with pytest.warns(UserWarning, match=named):
+        forecaster.predict(known=other_price)
+
+
+def test_a_known_column_that_changes_in_another_series_has_an_effect() -> None:
+    """Its first promotion ahead is not named: the other series has shown the effect."""
+    promotion = np.stack([np.zeros(63), np.arange(63) % 7 == 3])[..., None] * 1.0
+    X = np.stack([growth(63), growth(63)]) + 20 * promotion[..., 0]
+    forecaster = Forecaster(**SMALL).fit(X[:, :60], known=promotion[:, :60])
+    ahead = promotion[:, 60:].copy()
+    plain = forecaster.predict(known=ahead)
+    ahead[0, 1] = 1
+    assert forecaster.predict(known=ahead)[0, 1] > plain[0, 1] + 4
+
+
+def test_too_many_known_columns_for_the_rows_are_named() -> None:
+    known = np.random.default_rng(0).random((2, 20, 14))
+    too_few = (
+        r"^the known columns are not used: 12 changes over a season are too few to find the effect of 14 columns; give "
+        r"more rows, or fewer known columns$"
+    )
+    with pytest.warns(UserWarning, match=too_few):
+        forecaster = Forecaster(**SMALL).fit(growth(16)[None], known=known[:1, :16])
+    assert not forecaster.model_.effect.any()
+    forecaster.fit(np.stack([growth(16), growth(16)]), known=known[:, :16])  # 24 changes
+    assert forecaster.model_.effect.any()
 
 
 def test_known_columns() -> None:

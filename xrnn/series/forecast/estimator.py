@@ -15,6 +15,7 @@ from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator, parse_quantiles
 from xrnn.series.forecast.fit import as_fitted, fit_series
+from xrnn.series.forecast.linear import are_enough
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, first_row
 from xrnn.series.inputs import as_series, with_known
 from xrnn.series.one_series import Series
@@ -57,13 +58,42 @@ def known_lines(series: Sequence[OneSeries]) -> list[str]:
         if not found:
             continue
         row, k, least, greatest = found[0]
-        names = one.given.channel_names
-        column = f"known column {quoted(names[1 + k]) if names else k + 1}"
+        column = f"known column {quoted(_known_name(one, k))}"
         value = f"{one.given.values[row, 1 + k]:.6g} in {_place(one, row)}"
         more = f" ({len(found):,} such values)" if len(found) > 1 else ""
         before = f"and from {least:.6g} to {greatest:.6g} in the rows before the forecast"
+        if least == greatest:
+            before = f"and {least:.6g} in all rows before the forecast, so its effect is unknown"
         lines.append(f"{printable(one.name)}: {column} is {value}, {before}{more}; correct it if it is a typing error")
     return lines
+
+
+def effect_lines(series: Sequence[OneSeries]) -> list[str]:
+    """Lines about the known columns that have no effect in the fit of these series, and why."""
+    model, used = series[0].model, [one for one in series if not one.flawed]
+    if not (model.known and used):
+        return []
+    changes = sum(int((~np.isnan(one.changes()[0])).sum()) for one in used)
+    if not are_enough(changes, len(model.effect)):
+        return [
+            f"the known columns are not used: {changes:,} changes over a season are too few to find the effect of "
+            f"{len(model.effect):,} columns; give more rows, or fewer known columns"
+        ]
+    m, columns = model.season, [one.columns[: one.cut, : model.known] for one in used]
+    never_changes = np.all([np.ptp(each, axis=0) == 0 for each in columns], axis=0)
+    is_seasonal = np.all([(each[m:] == each[:-m]).all(axis=0) for each in columns], axis=0) & ~never_changes
+    reasons = {"never changes": never_changes, "is the same in each season": is_seasonal}
+    return [
+        f"the known column {quoted(_known_name(used[0], k))} is not used: it {reason} in the rows before the forecast"
+        for reason, applies in reasons.items()
+        for k in np.flatnonzero(applies).tolist()
+    ]
+
+
+def _known_name(one: OneSeries, k: int) -> str:
+    """The name of a known column; its number, from 1, if it has none."""
+    names = one.given.channel_names
+    return names[1 + k] if names else str(k + 1)
 
 
 def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
@@ -174,7 +204,8 @@ class Forecaster(Estimator):
                 are not used. In a DataFrame, they are columns that Forecaster(known=) names
         """
         series, form = self._read(X, known, 0)
-        for line in outlier_lines(self.learn(series)):
+        fitted = self.learn(series)
+        for line in [*outlier_lines(fitted), *effect_lines(fitted)]:
             warnings.warn(line, stacklevel=2)
         if getattr(X, "ndim", 0) > 1:
             self.n_features_in_ = X.shape[1]  # as in scikit-learn

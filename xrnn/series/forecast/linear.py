@@ -16,6 +16,7 @@ from xrnn.typing import HostArray
 FAR: Final = 10.0
 _PENALTIES: Final = 10.0 ** np.arange(-1, 5)
 _EFFECT_PENALTIES: Final = 10.0 ** np.arange(6)  # of known columns
+BLOCKS: Final = 20  # of rows, without each of which the effect of known columns is found; chosen on simulated series
 _SPLITS: Final = np.linspace(0.35, 1, 7)  # shares of the rows
 _MOST_TESTED: Final = 2**14  # values ahead in a split, so that memory does not grow with the series
 _MOST_LAGS: Final = 512
@@ -36,13 +37,18 @@ def ridge(S: HostArray, B: HostArray, penalties: Sequence[float] | HostArray) ->
     return [np.linalg.solve(S + penalty * np.eye(len(S)), B) for penalty in penalties]
 
 
+def are_enough(changes: int, columns: int) -> bool:
+    """Whether the effect of columns can be found from this number of known changes; otherwise it is 0."""
+    return changes > columns + 1
+
+
 def effect_of(values: HostArray, columns: HostArray) -> HostArray:
     """The effect (K,) of columns: ridge regression of changes over a season (n,) on those of the columns (n, K).
 
     Differences remove the season and most of a trend, which the columns need not explain. NaN is an unknown change.
     """
     known, K = ~np.isnan(values), columns.shape[1]
-    if known.sum() <= K + 1:
+    if not are_enough(int(known.sum()), K):
         return np.zeros(K)
     x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
     return ridge(x.T @ x, x.T @ y, [1.0])[0]
@@ -54,11 +60,10 @@ def effects_by_block(values: HostArray, columns: HostArray, blocks: HostArray) -
     As in `effect_of`. The penalty is the one with the smallest mean |error| of changes that are left out: the effect
     that forecasts a change is found without its block. So columns that have no effect get a large penalty.
 
-    blocks   (n, 2), the blocks of the two rows of each change: its own row, and the row a season before
+    blocks   (n, 2), below B: the blocks of the two rows of each change, its own row and the row a season before
     """
-    known, K = ~np.isnan(values), columns.shape[1]
-    B = int(blocks.max(initial=-1)) + 1
-    if known.sum() <= K + 1:
+    known, K, B = ~np.isnan(values), columns.shape[1], BLOCKS
+    if not are_enough(int(known.sum()), K):
         return np.zeros(K), np.zeros((B, K))
     x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
     S, products = x.T @ x, x.T @ y

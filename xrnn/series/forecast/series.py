@@ -11,7 +11,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
-from xrnn.series.forecast.linear import FAR, affine, robust_effect
+from xrnn.series.forecast.linear import BLOCKS, FAR, affine, robust_effect
 from xrnn.series.forecast.outliers import (
     LeftOut,
     constant_rows,
@@ -36,7 +36,6 @@ _FAR_KNOWN: Final = 1000  # deviations: known values ahead that are farther from
 _ROUNDING: Final = 1e-6
 _UNSURE: Final = 4  # rows after a possible outlier, in which they may show that it is none
 _AMOUNTS: Final = 1.3  # see `PreparedSeries._grows_by_amounts`
-_BLOCKS: Final = 20  # of rows: the effect of known columns is also found without each; chosen on simulated series
 _REACH: Final = 3.0  # usual changes in a horizon, by which a forecast of logarithms may leave the past range
 TOO_FEW: Final = "too few rows, missing or equal values"
 
@@ -370,7 +369,7 @@ class PreparedSeries:
     @cached_property
     def blocks(self) -> HostArray:
         """The block of each row of `columns`: equal shares of the rows to learn from; the last one for later rows."""
-        return (np.arange(len(self.columns)) * _BLOCKS // max(self.cut, 1)).clip(max=_BLOCKS - 1)
+        return (np.arange(len(self.columns)) * BLOCKS // max(self.cut, 1)).clip(max=BLOCKS - 1)
 
     def changes(self) -> tuple[HostArray, ...]:
         """The changes over a season: of the values in units of the series (n,), and of the columns (n, K).
@@ -577,7 +576,8 @@ class OneSeries(PreparedSeries):
     def new_known(self) -> list[tuple[int, int, float, float]]:
         """The known values ahead that are far outside those of the rows before: row, column, least and greatest before.
 
-        Far is farther from them than these are from each other. No row has shown the effect of such a value.
+        Far is farther from them than these are from each other. No row has shown the effect of such a value. If a
+        column never changed, and so has no effect, each other value is far.
         """
         found = []
         values = self.given.values[: self.cut + self.steps, 1:]
@@ -588,7 +588,7 @@ class OneSeries(PreparedSeries):
             least, greatest = float(before.min()), float(before.max())
             far = np.maximum(least - column, column - greatest) > greatest - least
             far[: self.cut] = False
-            if least < greatest:
+            if least < greatest or self.setup.effect[k] == 0:
                 found += [(int(row), k, least, greatest) for row in np.flatnonzero(far)]
         return found
 
