@@ -17,7 +17,14 @@ from xrnn.commands.table_files import TableFile
 from xrnn.files import printable, quoted
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError, param
-from xrnn.series.forecast.estimator import effect_lines, known_lines, listed, naive_forecasts, outlier_lines
+from xrnn.series.forecast.estimator import (
+    effect_lines,
+    known_lines,
+    listed,
+    naive_forecasts,
+    outlier_lines,
+    wrong_known_lines,
+)
 from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores, why_not_scored
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.one_series import Series, check_channels
@@ -58,7 +65,7 @@ def forecast(
     series = forecaster.learn(read)
     for each in series:
         each.check_known()
-    about_known = [*known_lines(series), *effect_lines(series)]
+    about_known = [*wrong_known_lines(series), *known_lines(series), *effect_lines(series)]
     doubtful = [*outlier_lines(series), *about_known]
     run.say(*about_data(series), *doubtful)
     for line in doubtful:

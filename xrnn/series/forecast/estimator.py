@@ -47,7 +47,7 @@ def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
         listed("wider intervals for", short, len(series), too_short),
         listed("forecasts without logarithms for", without_logs, len(series), new),
     ]
-    return [*filter(None, lines), *outlier_lines(series)]
+    return [*filter(None, lines), *outlier_lines(series), *wrong_known_lines(series)]
 
 
 def known_lines(series: Sequence[OneSeries]) -> list[str]:
@@ -65,6 +65,21 @@ def known_lines(series: Sequence[OneSeries]) -> list[str]:
         if least == greatest:
             before = f"and {least:.6g} in all rows before the forecast, so its effect is unknown"
         lines.append(f"{printable(one.name)}: {column} is {value}, {before}{more}; correct it if it is a typing error")
+    return lines
+
+
+def wrong_known_lines(series: Sequence[OneSeries]) -> list[str]:
+    """A line for each series with known values before the forecast that count as typing errors."""
+    lines = []
+    for one in series:
+        found = [
+            f"column {quoted(_known_name(one, k))} is {one.given.values[row, 1 + k]:.6g} in {_place(one, row)}, and "
+            f"from {least:.6g} to {greatest:.6g} in the others"
+            for (row, k), (least, greatest) in one.left_out.known.items()
+        ]
+        if found:
+            what = "known values that look like typing errors, so that their rows are left out; correct them"
+            lines.append(f"{printable(one.name)}: {what}: {_first(found)}")
     return lines
 
 
@@ -102,19 +117,16 @@ def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
     for one in series:
         found = [_outlier(one, row, expected) for row, expected in one.left_out.outliers.items()]
         if found:
-            more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-            shown = "; ".join(found[:_MOST_NAMED])
             why = "values far from those of the rows around are left out of the fit"
-            lines.append(f"{printable(one.name)}: {why}: {shown}{more}")
+            lines.append(f"{printable(one.name)}: {why}: {_first(found)}")
         if one.constant is not None:
             lines.append(
                 f"{printable(one.name)}: all values before {_place(one, 0)} are {one.constant:.6g}, and none later; "
                 f"only the {one.cut:,} rows after them are used"
             )
-        _, new_level, factor = one.left_out
-        if factor != 1:
+        if one.left_out.factor != 1:
             lines.append(_change_of_unit(one))
-        elif new_level:
+        elif new_level := one.left_out.new_level:
             shown = "; ".join(_outlier(one, row, expected) for row, expected in new_level.items())
             lines.append(
                 f"{printable(one.name)}: the last values may be errors or a new level, so the forecast follows them, "
@@ -124,7 +136,7 @@ def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
 
 
 def _change_of_unit(one: OneSeries) -> str:
-    _, rows, factor = one.left_out
+    rows, factor = one.left_out.new_level, one.left_out.factor
     times = f"{factor:g} times" if factor > 1 else f"1/{1 / factor:.0f} of"
     convert = f"divides them by {factor:g}" if factor > 1 else f"multiplies them by {1 / factor:.0f}"
     return (
@@ -132,6 +144,12 @@ def _change_of_unit(one: OneSeries) -> str:
         f"those before. The fit {convert}, and the forecast is of their size; if the unit has changed, give all rows "
         "in one unit"
     )
+
+
+def _first(found: Sequence[str]) -> str:
+    """The first of these, and how many more there are."""
+    more = [f"and {len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else []
+    return "; ".join([*found[:_MOST_NAMED], *more])
 
 
 def _outlier(one: OneSeries, row: int, expected: float) -> str:
@@ -205,7 +223,7 @@ class Forecaster(Estimator):
         """
         series, form = self._read(X, known, 0)
         fitted = self.learn(series)
-        for line in [*outlier_lines(fitted), *effect_lines(fitted)]:
+        for line in [*outlier_lines(fitted), *wrong_known_lines(fitted), *effect_lines(fitted)]:
             warnings.warn(line, stacklevel=2)
         if getattr(X, "ndim", 0) > 1:
             self.n_features_in_ = X.shape[1]  # as in scikit-learn

@@ -103,7 +103,7 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
         raise DataError(
             f"{printable(prepared[0].name)} has {TOO_FEW}; add rows with values that change, or leave it out"
         )
-    setup = replace(setup, known_scale=Scale.of(one.given.values[: one.cut, 1:] for one in prepared))
+    setup = replace(setup, known_scale=Scale.of(one.known[: one.cut] for one in prepared))
     has_dates = all(isinstance((one.times or [0])[0], datetime) for one in series)
     fit = _chosen(prepared, setup, step.calendar(max(rows)) if step and has_dates else "")
     smoothing, tests = _share_of_smoothing(fit)

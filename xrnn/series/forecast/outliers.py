@@ -45,16 +45,24 @@ class LeftOut(NamedTuple):
     new_level   see `rows_of_new_level`. After a change of unit, the rows in the new unit, with their values in the old
                 one: the fit uses these values instead of leaving the rows out
     factor      the old unit divided by the new one, see `unit_change`; 1 without a change
+    known       the row and the column of wrong known values, see `known.find_errors`. Nothing is expected in these
+                rows: they count as missing
     """
 
     outliers: dict[int, float]
     new_level: dict[int, float]
-    factor: float = 1.0
+    factor: float
+    known: dict[tuple[int, int], tuple[float, float]]
 
     @property
-    def all(self) -> dict[int, float]:
-        """Of both kinds."""
+    def expected(self) -> dict[int, float]:
+        """The values that are expected, of both kinds."""
         return self.outliers | (self.new_level if self.factor == 1 else {})
+
+    @property
+    def rows(self) -> list[int]:
+        """All these rows."""
+        return [*self.expected, *(row for row, _ in self.known)]
 
 
 def find_outliers(values: HostArray, season: int) -> dict[int, float]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
+from xrnn.series.forecast.known import find_errors
 from xrnn.series.forecast.linear import BLOCKS, FAR, affine, robust_effect
 from xrnn.series.forecast.outliers import (
     LeftOut,
@@ -183,7 +184,9 @@ class PreparedSeries:
     unit        the mean change over a season there. Both come from the series itself, because a new file does not say
                 which training series it continues
     flawed      whether there are too few rows, missing or equal values: the unit is 0, and the forecast naive
-    left_out    the outliers before the cut, and the last rows that may be errors or a new level, or in another unit
+    left_out    the outliers before the cut, the last rows that may be errors or a new level, or in another unit, and the
+                rows whose known values are wrong
+    known       (R, K), the known values of all rows that were given, NaN for wrong ones before the cut
     seen        the known values before the cut, in one unit, without the rows that are left out of the fit
     values      (T,): those of `same_unit`, or their logarithms; NaN if missing or left out
     effect_without_blocks   (B, K), the effects of the columns that are found without each block of rows; None without
@@ -199,9 +202,12 @@ class PreparedSeries:
         self.target: HostArray = given.values[: given.target_rows.stop, 0]
         self.cut = len(self.target) if cut is None else cut
         self.left_out = self._left_out_before(self.cut) if left_out is None else left_out
-        _, new_level, factor = self.left_out
+        self.known: HostArray = given.values[:, 1:].copy()
+        for row, k in self.left_out.known:
+            self.known[row, k] = np.nan
+        new_level, factor = self.left_out.new_level, self.left_out.factor
         self.same_unit = in_old_unit(self.target, min(new_level), factor) if factor != 1 else self.target
-        target = _without(self.same_unit, self.left_out.all)
+        target = _without(self.same_unit, self.left_out.rows)
         past = target[: self.cut]
         self.seen: HostArray = past[~np.isnan(past)]
         if factor == 1 and new_level and np.ptp(self.seen) == 0:  # only the new level tells how large changes are
@@ -248,13 +254,18 @@ class PreparedSeries:
     def _left_out_before(self, row: int) -> LeftOut:
         """The rows to leave out among those before this one, on which they depend alone."""
         season = self.setup.season
-        target = self.target[:row]
+        target, known = self.target[:row], self.given.values[:row, 1:].copy()
         change = unit_change(target, season, row - self.cut)
         target = in_old_unit(target, *change) if change else target
         effect = np.zeros(len(target))
+        wrong_known = find_errors(known)
+        for place, k in wrong_known:
+            known[place, k] = np.nan
+        # The effect of a wrong known value is unknown, so its row doesn't show whether the value of the target is far.
+        values = _without(target, (place for place, _ in wrong_known))
         if self.setup.known:
-            effect = robust_effect(target, self.given.values[: len(target), 1:], season)
-        values = target - effect
+            effect = robust_effect(values, known, season)
+        values = values - effect
         # A new level is no outlier, but outliers may hide it.
         found_first = {} if rows_of_new_level(values, season) and not change else find_outliers(values, season)
         new_level = dict.fromkeys(rows_of_new_level(_without(values, found_first), season) if not change else [], 0.0)
@@ -270,14 +281,14 @@ class PreparedSeries:
             ahead = with_errors(past, logs, np.array([len(past)]), steps, season)[0][0]
             for place in last:
                 (new_level if new_level else outliers)[place] = float(ahead[place - last[0]])
-        found = [
+        outliers, new_level = (
             {place: value + effect[place] for place, value in of_kind.items()} for of_kind in (outliers, new_level)
-        ]
+        )
         if not change:
-            return LeftOut(found[0], found[1])
+            return LeftOut(outliers, new_level, 1.0, wrong_known)
         first, factor = change
-        in_new_unit = [int(place) for place in first + np.flatnonzero(~np.isnan(target[first:]))]
-        return LeftOut(found[0], {place: float(target[place]) for place in in_new_unit}, factor)
+        in_new_unit = {int(place): float(target[place]) for place in first + np.flatnonzero(~np.isnan(target[first:]))}
+        return LeftOut(outliers, in_new_unit, factor, wrong_known)
 
     def with_setup(self, setup: Setup) -> PreparedSeries:
         """The same rows for another setup with the same season."""
@@ -293,7 +304,7 @@ class PreparedSeries:
     @cached_property
     def columns(self) -> HostArray:
         """The known columns, standardised and filled, and the calendar columns, of the rows and F more."""
-        known = self.setup.known_scale.apply(self.given.values[:, 1:])
+        known = self.setup.known_scale.apply(self.known)
         known = np.pad(known, ((0, self.setup.horizon), (0, 0)))
         if not self.setup.calendar:
             return known
@@ -308,7 +319,7 @@ class PreparedSeries:
     def filled(self) -> HostArray:
         """The values (T,) without the effect of the columns, missing values and outliers."""
         values = self.values.copy()
-        if expected := self.left_out.all:
+        if expected := self.left_out.expected:
             values[[*expected]] = self.scaled(np.array([*expected.values()]))
         return fill(values - self.effect[: len(values)], self.setup.season)
 
@@ -410,7 +421,7 @@ class PreparedSeries:
         """The mean absolute errors (N,), in units of MASE, of forecasts (N, F) without the effect of the columns."""
         values = forecasts + self.ahead(self.effect, origins) - self._hidden_errors(origins)
         values = exponential(values) if self.log else values
-        target = _without(self.same_unit, self.left_out.all)
+        target = _without(self.same_unit, self.left_out.rows)
         errors = np.abs(values - self.ahead(target, origins)).mean(axis=1)
         return errors * self.left_out.factor / self.mase_divisor
 
@@ -460,7 +471,7 @@ class OneSeries(PreparedSeries):
         another unit, so are all quantiles.
         """
         before = self._quantiles(origins)
-        _, new_level, factor = self.left_out
+        new_level, factor = self.left_out.new_level, self.left_out.factor
         if not new_level or factor != 1:
             return before * factor
         values, expected = self.target[[*new_level]], np.array([*new_level.values()])
@@ -519,6 +530,7 @@ class OneSeries(PreparedSeries):
         """
         # Rows after the cut show whether the last ones before it are a new level.
         suspects = [*self.left_out.new_level, *find_suspects(self.target, self.model.season, self.cut)]
+        suspects += [row for row, _ in find_errors(self.given.values[: len(self.target), 1:]) if row >= self.cut]
         rows = np.flatnonzero(~np.isnan(self.target))
         changes = {int(row) + 1 for suspect in suspects for row in rows[rows >= suspect][:_UNSURE]}
         points = np.array(sorted({self.cut, *(row for row in changes if self.cut <= row <= origins[-1])}))
@@ -546,7 +558,7 @@ class OneSeries(PreparedSeries):
             return
         end = self.cut + self.steps
         scale = self.model.known_scale
-        values = self.given.values[:end, 1:]
+        values = self.known[:end]
         values = np.pad(values, ((0, end - len(values)), (0, 0)), constant_values=np.nan)
         far = np.abs(values - scale.mean) > _FAR_KNOWN * scale.deviation
         far[: max(self.cut - self.model.context, 0)] = False
@@ -580,8 +592,7 @@ class OneSeries(PreparedSeries):
         column never changed, and so has no effect, each other value is far.
         """
         found = []
-        values = self.given.values[: self.cut + self.steps, 1:]
-        for k, column in enumerate(values.T):
+        for k, column in enumerate(self.known[: self.cut + self.steps].T):
             before = column[: self.cut][~np.isnan(column[: self.cut])]
             if not len(before):
                 continue
@@ -605,4 +616,4 @@ class OneSeries(PreparedSeries):
     @cached_property
     def without_outliers(self) -> HostArray:
         """The target (T,), NaN for a row to leave out among all, also those after the cut. No forecast may use it."""
-        return _without(self.target, self._left_out_before(len(self.target)).all)
+        return _without(self.target, self._left_out_before(len(self.target)).rows)

@@ -1,0 +1,53 @@
+"""Typing errors in the past of known columns: single values that are far from all others of their column."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from xrnn.typing import HostArray
+
+_FARTHER: Final = 4.0  # times the distance of the others from each other: 10 in a column of 0 and 1
+_LEAST_ROWS: Final = 8  # of the others that differ from their commonest value; fewer can't show which values are usual
+_LEAST_EQUAL: Final = 2  # rows of each value, if the others have only two values
+_LARGEST_SHARE: Final = 0.02  # of the rows, or one, are errors: more are values that come again
+
+
+def find_errors(columns: HostArray) -> dict[tuple[int, int], tuple[float, float]]:
+    """The row and the column of each typing error in known columns (T, K), and the least and greatest other value.
+
+    Errors are single values that are farther from the others than four times the distance of these from each other. A
+    large positive value must also be far by its ratio to the greatest other: this exceeds the square of the ratio of
+    that to the median of the positive others. So large values are no errors in a column where such values are usual,
+    such as costs of advertising. A value that occurs twice is no error, nor is a single one beside equal values.
+    """
+    found: dict[tuple[int, int], tuple[float, float]] = {}
+    for k, column in enumerate(columns.T):
+        rows = np.flatnonzero(~np.isnan(column))
+        if len(rows) <= _LEAST_ROWS:
+            continue
+        rows = rows[np.argsort(-np.abs(column[rows] - np.median(column[rows])), kind="stable")]
+        for count in range(max(int(_LARGEST_SHARE * len(rows)), 1), 0, -1):
+            errors, others = column[rows[:count]], column[rows[count:]]
+            is_single = len(np.unique(errors)) == count
+            if is_single and _are_usual(others) and all(_is_far(value, others) for value in errors.tolist()):
+                found |= {(int(row), k): (float(others.min()), float(others.max())) for row in rows[:count]}
+                break
+    return dict(sorted(found.items()))
+
+
+def _is_far(value: float, others: HostArray) -> bool:
+    least, greatest = others.min(), others.max()
+    if max(least - value, value - greatest) <= _FARTHER * (greatest - least):
+        return False
+    if value < 0 or greatest <= 0:
+        return True
+    return bool(value / greatest > (greatest / np.median(others[others > 0])) ** 2)
+
+
+def _are_usual(others: HostArray) -> bool:
+    """Whether the other values show which ones are usual."""
+    _, counts = np.unique(others, return_counts=True)
+    has_two = len(counts) == 2 and counts.min() >= _LEAST_EQUAL
+    return bool(has_two or counts.sum() - counts.max() >= _LEAST_ROWS)
