@@ -64,6 +64,27 @@ def test_a_typing_error_in_the_held_out_rows_is_not_scored() -> None:
     assert scores[1]["mase"] < 1.1 * scores[0]["mase"]
 
 
+@pytest.mark.parametrize("rows", [2, 3])
+def test_a_promotion_with_a_larger_effect_in_the_last_rows_is_no_new_level(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are left out. The same rows without a promotion, or far in the other direction, are a new level."""
+    monkeypatch.setattr("xrnn.series.forecast.fit._widening", lambda series, model: model.widening)
+    y, promotion = sales(98_000)
+    promotion[120 - rows : 120] = 0
+    y[120 - rows : 120] = 200 + 30 * np.sin(2 * np.pi * np.arange(120 - rows, 120) / 12)
+    for sign, is_known, is_level in [(1, True, False), (1, False, True), (-1, True, True)]:
+        sold, known = y.copy(), promotion.copy()
+        sold[120 - rows : 120] += sign * 250
+        known[120 - rows : 120] = is_known
+        forecaster = Forecaster(horizon=12, season=12)
+        line = "a new level" if is_level else "counts little"
+        with pytest.warns(UserWarning, match=line):
+            forecaster.fit(sold[None, :120], known=known[None, :120, None])
+        error = np.abs(forecaster.predict(known=known[None, 120:, None])[0] - y[120:]).mean()
+        assert (error > 50) if is_level else (error < 8), (sign, is_known)
+
+
 def test_values_that_may_be_right_are_no_typing_errors() -> None:
     for seed in range(96_000, 96_020):
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Typing errors in the past of known columns: single values that are far from all others of their column."""
+"""Known columns: typing errors in their past, and last rows of the target that are far because of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from xrnn.typing import HostArray
 _FARTHER: Final = 4.0  # times the distance of the others from each other: 10 in a column of 0 and 1
 _LEAST_ROWS: Final = 8  # of the others that differ from their commonest value; fewer can't show which values are usual
 _LEAST_EQUAL: Final = 2  # rows of each value, if the others have only two values
+_USUAL_SHARE: Final = 0.5  # of the rows have the value of a column that is not active, such as 0 of a promotion
+_LEAST_EFFECT: Final = (
+    0.1  # of the distance of a far row from the expected value, if it is far because of a known column
+)
 _LARGEST_SHARE: Final = 0.02  # of the rows, or one, are errors: more are values that come again
 
 
@@ -51,3 +55,25 @@ def _are_usual(others: HostArray) -> bool:
     _, counts = np.unique(others, return_counts=True)
     has_two = len(counts) == 2 and counts.min() >= _LEAST_EQUAL
     return bool(has_two or counts.sum() - counts.max() >= _LEAST_ROWS)
+
+
+def are_of_known(values: HostArray, effect: HostArray, columns: HostArray, expected: dict[int, float]) -> bool:
+    """Whether far last rows are no new level, because a known column explains them: a promotion of a larger effect.
+
+    The column has one value in most rows before, and other ones in all these rows. The effect of the columns has moved
+    them in the same direction, by at least a tenth of the distance.
+
+    values, effect   (T,), the target without the effect of the columns, and this effect;   columns (T, K)
+    expected         the values that are expected in these rows
+    """
+    rows = [*expected]
+    distance = float(np.median(values[rows] - [*expected.values()]))
+    effect_there = float(np.median(effect[rows]) - np.median(effect[: rows[0]]))
+    if effect_there * np.sign(distance) < _LEAST_EFFECT * abs(distance):
+        return False
+    for column in columns.T:
+        usual, counts = np.unique(column[: rows[0]], return_counts=True)
+        is_usual = counts.max() >= _USUAL_SHARE * rows[0]
+        if is_usual and (np.abs(column[rows] - usual[counts.argmax()]) > 0).all():  # NaN is not active
+            return True
+    return False

@@ -11,7 +11,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
-from xrnn.series.forecast.known import find_errors
+from xrnn.series.forecast.known import are_of_known, find_errors
 from xrnn.series.forecast.linear import BLOCKS, FAR, affine, robust_effect
 from xrnn.series.forecast.outliers import (
     LeftOut,
@@ -281,6 +281,8 @@ class PreparedSeries:
             ahead = with_errors(past, logs, np.array([len(past)]), steps, season)[0][0]
             for place in last:
                 (new_level if new_level else outliers)[place] = float(ahead[place - last[0]])
+        if new_level and are_of_known(values, effect, known, new_level):
+            outliers, new_level = outliers | new_level, {}
         outliers, new_level = (
             {place: value + effect[place] for place, value in of_kind.items()} for of_kind in (outliers, new_level)
         )
