@@ -132,7 +132,7 @@ def test_a_known_column_that_never_changes_is_named_in_each_output(capsys: Captu
     lines = [
         "f.csv: known column price is 12.99 in 41, and 9.99 in all rows before the forecast, so its effect is unknown "
         "(2 such values); correct it if it is a typing error",
-        "the known column price is not used: it never changes in the rows before the forecast",
+        "known columns that never change in the rows before the forecast are not used: price",
     ]
     main(["forecast", "f.csv", *options])
     printed = capsys.readouterr()

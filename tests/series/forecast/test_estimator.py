@@ -120,13 +120,13 @@ def test_a_known_value_ahead_that_no_row_before_resembles_is_named() -> None:
 def test_a_known_column_that_cannot_have_an_effect_is_named() -> None:
     """It never changes, or it is the same in each season. Another value ahead is named, too."""
     t = np.arange(63)
-    known = np.stack([np.full(63, 9.99), t % 4 == 2, t % 7 == 3], axis=1).astype(float)[None]
+    known = np.stack([np.full(63, 9.99), t % 4 == 2, t % 2, t % 7 == 3], axis=1).astype(float)[None]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         forecaster = Forecaster(**SMALL).fit(growth(60)[None], known=known[:, :60])
     assert [str(each.message) for each in caught] == [
-        "the known column 1 is not used: it never changes in the rows before the forecast",
-        "the known column 2 is not used: it is the same in each season in the rows before the forecast",
+        "known columns that never change in the rows before the forecast are not used: 1",
+        "known columns that are the same in each season are not used: 2, 3",
     ]
     other_price = known[:, 60:].copy()
     forecaster.predict(known=other_price)

@@ -71,14 +71,15 @@ def test_a_promotion_with_a_larger_effect_in_the_last_rows_is_no_new_level(
     """Its rows are left out. The same rows without a promotion, or far in the other direction, are a new level."""
     monkeypatch.setattr("xrnn.series.forecast.fit._widening", lambda series, model: model.widening)
     y, promotion = sales(98_000)
+    y += 400  # all values stay positive
     promotion[120 - rows : 120] = 0
-    y[120 - rows : 120] = 200 + 30 * np.sin(2 * np.pi * np.arange(120 - rows, 120) / 12)
+    y[120 - rows : 120] = 600 + 30 * np.sin(2 * np.pi * np.arange(120 - rows, 120) / 12)
     for sign, is_known, is_level in [(1, True, False), (1, False, True), (-1, True, True)]:
         sold, known = y.copy(), promotion.copy()
         sold[120 - rows : 120] += sign * 250
         known[120 - rows : 120] = is_known
         forecaster = Forecaster(horizon=12, season=12)
-        line = "a new level" if is_level else "counts little"
+        line = "a new level" if is_level else "left out of the fit"
         with pytest.warns(UserWarning, match=line):
             forecaster.fit(sold[None, :120], known=known[None, :120, None])
         error = np.abs(forecaster.predict(known=known[None, 120:, None])[0] - y[120:]).mean()

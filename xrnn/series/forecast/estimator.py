@@ -97,11 +97,15 @@ def effect_lines(series: Sequence[OneSeries]) -> list[str]:
     m, columns = model.season, [one.columns[: one.cut, : model.known] for one in used]
     never_changes = np.all([np.ptp(each, axis=0) == 0 for each in columns], axis=0)
     is_seasonal = np.all([(each[m:] == each[:-m]).all(axis=0) for each in columns], axis=0) & ~never_changes
-    reasons = {"never changes": never_changes, "is the same in each season": is_seasonal}
+    reasons = {
+        "never change in the rows before the forecast": never_changes,
+        "are the same in each season": is_seasonal,
+    }
     return [
-        f"the known column {quoted(_known_name(used[0], k))} is not used: it {reason} in the rows before the forecast"
+        f"known columns that {reason} are not used: "
+        + quoted(", ".join(_known_name(used[0], k) for k in np.flatnonzero(applies).tolist()))
         for reason, applies in reasons.items()
-        for k in np.flatnonzero(applies).tolist()
+        if applies.any()
     ]
 
 

@@ -184,8 +184,8 @@ class PreparedSeries:
     unit        the mean change over a season there. Both come from the series itself, because a new file does not say
                 which training series it continues
     flawed      whether there are too few rows, missing or equal values: the unit is 0, and the forecast naive
-    left_out    the outliers before the cut, the last rows that may be errors or a new level, or in another unit, and the
-                rows whose known values are wrong
+    left_out    the outliers before the cut, the last rows that may be errors or a new level, or in another unit, and
+                the rows whose known values are wrong
     known       (R, K), the known values of all rows that were given, NaN for wrong ones before the cut
     seen        the known values before the cut, in one unit, without the rows that are left out of the fit
     values      (T,): those of `same_unit`, or their logarithms; NaN if missing or left out
