@@ -19,7 +19,7 @@ from xrnn.files import printable, quoted
 from xrnn.info import selection_lines
 from xrnn.series import Regressor
 from xrnn.series.errors import DataError, param
-from xrnn.series.labelled.base import TEST, classes_of, hold_out
+from xrnn.series.labelled.base import TEST, channels_like_times, classes_of, hold_out, steady
 from xrnn.series.one_series import LARGEST, Series, check_channels
 from xrnn.series.reading.files import read_path
 from xrnn.series.reading.numbers import as_number
@@ -38,7 +38,6 @@ TrainArgument = Annotated[
 ]
 TestArgument = Annotated[Path | None, argument("TEST", "Series to test on. Default: a quarter of TRAIN.")]
 
-_LEAST_CHANGES: Final = 10  # of a channel: with fewer, values may rise or fall by chance
 _BASELINE: Final = "convolutions"  # the kind of model that is trained and tested beside another one
 _DEFAULT: Final = "datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"  # in the package aeon
 
@@ -103,8 +102,8 @@ def read_series(
     columns = replace(table.columns(), targets=numbers)
     train, *others = [[_labelled(each, numbers) for each in read_path(path, columns)] for path in used]
     D = check_channels([*train, *itertools.chain(*others)])
-    if line := _channels_like_times(train):
-        to_stderr(line)
+    if like_times := channels_like_times(train):
+        to_stderr(f"{steady(like_times)} by --skip-columns {quoted(','.join(like_times))}")
     labels = None if numbers else classes_of([each.label for each in train], by_number=True)
     if others:
         test = others[0]
@@ -122,37 +121,6 @@ def read_series(
         f"{counted(D, 'channel')}{names}, {span([len(each.values) for each in train + test])} steps"
     )
     return train, test, about
-
-
-def _channels_like_times(series: Sequence[Series]) -> str:
-    """A line: which channels rise or fall steadily in every series, as times and row numbers do; empty if none does.
-
-    Channels without names are not looked at, and neither is a single one: it may be such a signal.
-    """
-    channels = series[0].channel_names or ()
-    if len(channels) < 2:
-        return ""
-    like_times = [name for i, name in enumerate(channels) if _is_steady([each.values[:, i] for each in series])]
-    if not like_times:
-        return ""
-    names, columns = quoted(", ".join(like_times)), quoted(",".join(like_times))
-    if len(like_times) == 1:
-        got = f"{names} rises or falls steadily in every series, and is a channel of the model"
-        return f"{got}: if it is a time or a row number, leave it out by --skip-columns {columns}"
-    got = f"{names} rise or fall steadily in every series, and are channels of the model"
-    return f"{got}: if they are times or row numbers, leave them out by --skip-columns {columns}"
-
-
-def _is_steady(series: Sequence[HostArray]) -> bool:
-    """Whether a channel never falls in any series, or never rises, and changes in most of them.
-
-    It may stay equal in some steps, as whole seconds do, and lack values.
-    """
-    changes = [np.diff(values[~np.isnan(values)]) for values in series]
-    together = np.concatenate(changes)
-    if np.count_nonzero(together) < _LEAST_CHANGES or 2 * sum(each.any() for each in changes) < len(series):
-        return False
-    return bool((together >= 0).all() or (together <= 0).all())
 
 
 def _default_paths() -> list[Path]:

@@ -520,3 +520,18 @@ def test_more_channels_than_steps_give_a_warning() -> None:
         ):
             kind(**SMALL).fit(X, y)
         kind(**SMALL).fit([*X], y).predict(X)  # no warning
+
+
+def test_a_channel_that_rises_steadily_is_named() -> None:
+    """As by the command: seconds in a column become a channel, and the model would learn how long a recording is."""
+    pandas: Any = pytest.importorskip("pandas")
+    rng, y = np.random.default_rng(0), [0, 1] * 3
+    plain = [pandas.DataFrame({"x": rng.standard_normal(9), "y": rng.standard_normal(9)}) for _ in y]
+    X = [each.assign(t_s=np.arange(9) / 10) for each in plain]
+    text = re.escape("t_s rises or falls steadily in every series, and is a channel of the model: if it is a time or a")
+    for kind in (Classifier, Regressor):
+        for given in (X, pandas.concat(X, keys=range(6))):
+            with pytest.warns(UserWarning, match=rf"^{text} row number, leave it out by drop\(columns=\['t_s'\]\)$"):
+                kind(**SMALL).fit(given, y)
+        kind(**SMALL).fit(plain, y)  # no warning
+        kind(**SMALL).fit([each[["t_s"]] for each in X], y)  # a single channel is the signal

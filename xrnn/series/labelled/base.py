@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
+from xrnn.files import quoted
 from xrnn.layers.linear import Linear
 from xrnn.series.one_series import Series
 from xrnn.series.reading.numbers import as_number
@@ -22,6 +23,7 @@ AUTO: Final = "auto"  # the kind of model that is the best of all
 # Held-out parts of the series: the share, and the spawn key of its random stream. recurrent.py has other keys.
 TEST: Final = (0.25, 1)
 _PARTS: Final = (5, 4)  # to leave out one after the other: their number, and the spawn key
+_LEAST_CHANGES: Final = 10  # of a channel: with fewer, values may rise or fall by chance
 _FACTORS: Final = 2.0 ** np.arange(-10, 10, 0.25)  # of the outputs for labels
 
 
@@ -193,3 +195,36 @@ def parts_of(series: Sequence[Series], seed: int) -> list[HostArray]:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
     dealt = [i for group in groups_of(series) if len(group) > 1 for i in rng.permutation(group).tolist()]
     return [np.sort(dealt[k::count]) for k in range(min(count, len(dealt)))]
+
+
+def channels_like_times(series: Sequence[Series]) -> list[str]:
+    """The channels that rise or fall steadily in every series, as times and row numbers do.
+
+    Channels without names are not looked at, and neither is a single one: it may be such a signal.
+    """
+    channels = series[0].channel_names or ()
+    if len(channels) < 2:
+        return []
+    return [name for i, name in enumerate(channels) if _is_steady([each.values[:, i] for each in series])]
+
+
+def steady(channels: Sequence[str]) -> str:
+    """The start of a line about `channels_like_times`. The way to leave them out follows."""
+    names = quoted(", ".join(channels))
+    if len(channels) == 1:
+        got = f"{names} rises or falls steadily in every series, and is a channel of the model"
+        return f"{got}: if it is a time or a row number, leave it out"
+    got = f"{names} rise or fall steadily in every series, and are channels of the model"
+    return f"{got}: if they are times or row numbers, leave them out"
+
+
+def _is_steady(series: Sequence[HostArray]) -> bool:
+    """Whether a channel never falls in any series, or never rises, and changes in most of them.
+
+    It may stay equal in some steps, as whole seconds do, and lack values.
+    """
+    changes = [np.diff(values[~np.isnan(values)]) for values in series]
+    together = np.concatenate(changes)
+    if np.count_nonzero(together) < _LEAST_CHANGES or 2 * sum(each.any() for each in changes) < len(series):
+        return False
+    return bool((together >= 0).all() or (together <= 0).all())

@@ -17,7 +17,17 @@ from xrnn.files import quoted
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import RULES, Estimator, one_of, whole
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
-from xrnn.series.labelled.base import AUTO, FittedModel, Parameters, Task, Watcher, classes_of, probabilities
+from xrnn.series.labelled.base import (
+    AUTO,
+    FittedModel,
+    Parameters,
+    Task,
+    Watcher,
+    channels_like_times,
+    classes_of,
+    probabilities,
+    steady,
+)
 from xrnn.series.labelled.kinds import MODELS, candidate_of
 from xrnn.series.one_series import LARGEST, Series, check_same
 from xrnn.series.scale import deviation_of
@@ -78,7 +88,10 @@ class LabelledEstimator(Parameters, Estimator):
         if getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
             read = f"X has shape {X.shape}: expected (n, T, D), that is {X.shape[1]} steps of {X.shape[2]} channels"
             warnings.warn(f"{read}; if it is (n, channels, T), use X.swapaxes(1, 2), else list(X)", stacklevel=3)
-        series = [replace(each, label=of) for each, of in zip(as_series(X, len(targets)), targets, strict=True)]
+        given = as_series(X, len(targets))
+        if given is not X and (like_times := channels_like_times(given)):  # a command has told it about files
+            warnings.warn(f"{steady(like_times)} by drop(columns={like_times})", stacklevel=3)
+        series = [replace(each, label=of) for each, of in zip(given, targets, strict=True)]
         if getattr(X, "ndim", 0) > 1:
             learnt["n_features_in_"] = X.shape[1]  # as in scikit-learn, but the second axis is time
         candidate, learnt["compared_"] = candidate_of(params, task, series, self.watcher)
