@@ -94,14 +94,14 @@ def test_convolutions_are_recommended_if_they_are_better_beyond_their_scatter(ca
     assert json.loads(capsys.readouterr().out)["baseline"] == {"accuracy": 1, "right": 6, "ahead": True}
     assert classify("train.ts", "two.ts", *unlearned[2:]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert ("accuracy: 0.000 (0 of 2)" in shown, shown[-1]) == (True, "picture: c.png")
+    assert ("accuracy: 0.000 (0 of 2), standard error 0.19" in shown, shown[-1]) == (True, "picture: c.png")
     assert classify("train.ts", "test.ts", "--epochs", "20") == 0
     shown = capsys.readouterr().out.splitlines()
     assert (words in shown, shown[-1]) == (True, "picture: c.png")
     assert main(["classify", "train.ts", "test.ts", "--model", "convolutions", "--out", "c", "--overwrite"]) == 0
     out = capsys.readouterr().out
     assert "model: ridge regression on 4,956 random convolutions of 20 series; penalty " in out
-    assert "\naccuracy: 1.000 (6 of 6)\nbalanced" in out
+    assert "\naccuracy: 1.000 (6 of 6), standard error 0.13\nbalanced" in out
     assert [label for label, *_ in lines(capsys, "test.ts")] == ["slow", "quick"] * 3
 
 
@@ -141,7 +141,7 @@ def test_the_report_shows_a_rare_label_that_is_never_predicted() -> None:
         },
     }
     assert "\n".join(lines).splitlines() == [
-        "accuracy: 0.950 (19 of 20)",
+        "accuracy: 0.950 (19 of 20), standard error 0.07",
         "baseline (ridge on convolutions): 1.000 (20 of 20)",
         "balanced accuracy: 0.500",
         "macro F1: 0.487",

@@ -28,7 +28,7 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
         ],
         [
             re.escape(CHECKPOINT),
-            rf"accuracy: {F} \(\d of 6\)",
+            rf"accuracy: {F} \(\d of 6\), standard error 0\.\d\d",
             rf"baseline \(ridge on convolutions\): {F} \(\d of 6\).*",
             rf"balanced accuracy: {F}",
             rf"macro F1: {F}",
@@ -62,17 +62,8 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
     ),
 }
 KEYS = {
-    "classify": {
-        "model",
-        "accuracy",
-        "balanced_accuracy",
-        "macro_f1",
-        "right",
-        "series",
-        "steps",
-        "labels",
-        "baseline",
-    },
+    "classify": {"model", "accuracy", "balanced_accuracy", "macro_f1", "right", "series", "steps", "labels", "baseline"}
+    | {"standard_error", "largest_label", "wrong"},
     "regress": {"model", "mae", "r2", "series", "steps", "mean_predictor", "baseline"},
     "forecast": {"backtest", "forecast", "known", "new_level", "outliers"},
 }

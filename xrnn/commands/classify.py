@@ -10,6 +10,7 @@ import numpy as np
 from xrnn.commands.labelled import Report, TestArgument, TrainArgument, train_and_test
 from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_options
 from xrnn.commands.output import Results, Run, escaped, in_picture, table
+from xrnn.commands.trust import FEW, standard_error
 from xrnn.series import Classifier
 from xrnn.typing import HostArray
 
@@ -49,7 +50,8 @@ def report_labels(classifier: Classifier, truth: HostArray, predicted: HostArray
         "macro_f1": float(np.nanmean(f1)),
         "right": correct,
     }
-    lines = [f"accuracy: {_share(correct, n)}"]
+    few = f", standard error {standard_error(correct, n):.2f}" if n < FEW else ""
+    lines = [f"accuracy: {_share(correct, n)}{few}"]
     if baseline is not None:
         hits = int((baseline == truth).sum())
         lines.append(f"baseline (ridge on convolutions): {_share(hits, n)}")

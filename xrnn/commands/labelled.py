@@ -12,12 +12,13 @@ from typing import Annotated, Any, Final, TypeAlias
 import numpy as np
 
 from xrnn.arrays.select import use_backend
+from xrnn.commands import trust
 from xrnn.commands.options import TableOptions, argument, selected
 from xrnn.commands.output import Draw, Results, Run, counted, escaped, span, to_stderr
 from xrnn.commands.progress import TrainingProgress
 from xrnn.files import printable, quoted
 from xrnn.info import selection_lines
-from xrnn.series import Regressor
+from xrnn.series import Classifier, Regressor
 from xrnn.series.errors import DataError, param
 from xrnn.series.labelled.base import TEST, channels_like_times, classes_of, hold_out, steady
 from xrnn.series.one_series import LARGEST, Series, check_channels
@@ -71,6 +72,14 @@ def train_and_test(
         baseline = type(estimator)(model=_BASELINE, seed=estimator.seed).fit(train, labels).predict(test)
     lines, results, draw = report(estimator, truth, predicted, baseline)
     run.say(*lines)
+    if isinstance(estimator, Classifier):
+        is_held_out = sum(map(bool, paths)) == 1
+        parts = trust.in_parts(estimator, [*train, *test]) if is_held_out else None
+        more, of_trust = trust.report(trust.answers_of(estimator, test), parts)
+        run.say(*more)
+        results |= of_trust
+        if is_held_out:
+            results["held_out"] = [printable(each.name) for each in test]
     if baseline is not None:
         errors, others = (np.abs(truth - each) if numbers else 1.0 * (truth != each) for each in (predicted, baseline))
         advice = _advice(errors - others, "mean absolute error" if numbers else "accuracy")

@@ -1,0 +1,121 @@
+"""How far the score of a classifier can be trusted: its standard error, the largest label, and the confused series."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from xrnn.commands.output import Results, escaped
+from xrnn.files import printable
+from xrnn.series import Classifier
+from xrnn.series.labelled.base import parts_of
+from xrnn.series.one_series import Series
+from xrnn.typing import HostArray
+
+FEW: Final = 100  # tested series: with fewer, the report has the standard error
+_FEW_IN_ALL: Final = 400  # series without a TEST: with fewer, each one is tested by a model that has not learnt from it
+_MOST_NAMES: Final = 10  # of confused series in the report; --json has all
+
+
+class Answers(NamedTuple):
+    """What a classifier says about series that it has not learnt from.
+
+    p   (n, K): the probabilities of `labels`
+    """
+
+    series: Sequence[Series]
+    p: HostArray
+    labels: Sequence[str]
+
+    @property
+    def predicted(self) -> list[str]:
+        return [self.labels[i] for i in self.p.argmax(axis=1)]
+
+    @property
+    def right(self) -> int:
+        return sum(each.label == label for each, label in zip(self.series, self.predicted, strict=True))
+
+
+def answers_of(classifier: Classifier, series: Sequence[Series]) -> Answers:
+    return Answers(series, classifier.predict_proba(list(series)), classifier.classes_.tolist())
+
+
+def in_parts(classifier: Classifier, series: Sequence[Series]) -> Answers | None:
+    """The answers about each of few series, from models of the same kind that leave out its part of the series.
+
+    None for many series, and for recurrent models, whose training takes long. A series that is alone with its label is
+    in no part.
+    """
+    if len(series) >= _FEW_IN_ALL or classifier.model_ == "recurrent":
+        return None
+    tested: list[Series] = []
+    rows: list[HostArray] = []
+    labels = classifier.classes_.tolist()
+    for part in parts_of(series, classifier.seed):
+        rest = [series[i] for i in np.setdiff1d(np.arange(len(series)), part)]
+        model = Classifier(model=classifier.model_, seed=classifier.seed).fit(rest, [each.label for each in rest])
+        left = [series[i] for i in part]
+        p = np.zeros((len(left), len(labels)))
+        p[:, [labels.index(each) for each in model.classes_.tolist()]] = model.predict_proba(left)
+        tested += left
+        rows.append(p)
+    return Answers(tested, np.concatenate(rows), labels) if tested else None
+
+
+def standard_error(right: int, n: int) -> float:
+    """The standard error of right / n, with two more of each (Agresti & Coull, 1998): it is not 0 if all are right."""
+    p = (right + 2) / (n + 4)
+    return math.sqrt(p * (1 - p) / (n + 4))
+
+
+def report(tested: Answers, parts: Answers | None) -> tuple[list[str], Results]:
+    """Lines beside the accuracy on TEST, and the same for JSON.   parts: from `in_parts`"""
+    lines: list[str] = []
+    results: Results = {"standard_error": standard_error(tested.right, len(tested.series))}
+    most = parts or tested
+    n, right = len(most.series), most.right
+    if parts:
+        error = standard_error(right, n)
+        results["in_parts"] = {"accuracy": right / n, "right": right, "series": n, "standard_error": error}
+        found = f"accuracy {right / n:.3f} ({right:,} of {n:,}), standard error {error:.2f}"
+        lines.append(f"all series, each left out in one of five parts: {found}")
+    beside, results["largest_label"] = _beside_largest(most)
+    wrong = _confused(most)
+    results["wrong"] = wrong
+    shown = []
+    for each in wrong[:_MOST_NAMES]:
+        name, label, predicted = each["name"], escaped(each["label"]), escaped(each["predicted"])
+        shown.append(f"  {name} is {label}: {predicted} {each['probability']:.3f}")
+    if wrong:
+        more = f", the surest {_MOST_NAMES}" if len(wrong) > _MOST_NAMES else ""
+        shown.insert(0, f"wrong, with the probability of the wrong label{more}:")
+    return [*lines, *beside, *shown], results
+
+
+def _beside_largest(tested: Answers) -> tuple[list[str], Results]:
+    """A line unless the labels are clearly better than always the largest one."""
+    labels = [each.label for each in tested.series]
+    name = max(tested.labels, key=labels.count)
+    n, share = len(labels), labels.count(name) / len(labels)
+    ahead, error = tested.right / n - share, standard_error(tested.right, n)
+    results = {"label": name, "share": share, "ahead": ahead, "is_clear": ahead > 2 * error}
+    if ahead > 2 * error:
+        return [], results
+    largest = f"the largest label ({escaped(name)}, {share:.0%} of the series)"
+    if ahead <= 0:
+        return [f"no better than {largest}: the model has learnt nothing that holds for new series"], results
+    return [f"not clearly better than {largest}: within two standard errors; add series"], results
+
+
+def _confused(tested: Answers) -> list[dict[str, Any]]:
+    """The series with a wrong label, the surest first."""
+    answers = zip(tested.series, tested.predicted, tested.p.max(axis=1).tolist(), strict=True)
+    wrong = [
+        {"name": printable(each.name), "label": each.label, "predicted": label, "probability": round(p, 6)}
+        for each, label, p in answers
+        if label != each.label
+    ]
+    return sorted(wrong, key=lambda each: -each["probability"])
