@@ -36,7 +36,7 @@ def of_4(
     cache_position: Any = None,
     attention_mask: Any = None,
 ) -> Tensor:
-    """Mamba2Mixer of transformers 4.57 and 5.0."""
+    """Mamba2Mixer of transformers 4.57."""
     check_call(module, hidden_states)
     continues = cache_params is not None and cache_position is not None and bool(cache_position[0] > 0)
     if continues and hidden_states.shape[1] != 1:

@@ -56,7 +56,7 @@ _MIXERS: Final[dict[str, tuple[_Form, ...]]] = {
         _HYBRID_4,
         _MAMBA2_5,
     ),
-    "transformers.models.nemotron_h.modeling_nemotron_h.NemotronHMamba2Mixer": (_MAMBA2_4, _MAMBA2_5),
+    "transformers.models.nemotron_h.modeling_nemotron_h.NemotronHMamba2Mixer": (_MAMBA2_5,),
     "transformers.models.zamba2.modeling_zamba2.Zamba2MambaMixer": (_MAMBA2_5,),
 }
 
