@@ -76,7 +76,7 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
 
 
 _MOST_STEPS: Final = 2**16  # of a context or a horizon
-_COLUMNS: Final = ("id", "time", "target", "known")  # parameters that name columns, as text or as whole numbers
+_COLUMNS: Final = ("id", "time", "target", "known")  # parameters that name columns, as text or as numbers
 RULES: Final[Mapping[str, Rule]] = {
     "cell": one_of(CELLS),
     "hidden": whole(1),
@@ -193,7 +193,7 @@ class Estimator(ABC):
             plain = value.tolist() if hasattr(value, "tolist") else value
             if isinstance(plain, list | tuple):
                 plain = ",".join(map(str, plain))
-            params[name] = str(plain) if name in _COLUMNS and type(plain) is int else plain
+            params[name] = str(plain) if name in _COLUMNS and type(plain) in (int, float) else plain
             self.rules[name].check(name, params[name])
         return type(self)(**params)
 

@@ -499,6 +499,9 @@ def test_columns_with_numbers_as_names() -> None:
     both = X.assign(**{"7": 0.0})  # the name as it stands is preferred
     with pytest.raises(ValueError, match="too few rows, missing or equal values"):
         Forecaster(**SMALL, target="7", known="8").fit(both[:40])
+    pivoted = X[:40].set_axis([0.5, 1.0], axis=1)
+    got = Forecaster(**SMALL, target=0.5, known=1.0).fit(pivoted)  # type: ignore[arg-type]
+    assert got.model_.channel_names == ("0.5", "1.0")
     with pytest.raises(ValueError, match=r"^X has no column '9'; it has 7, 8$"):
         Forecaster(**SMALL, target="9").fit(X)
 

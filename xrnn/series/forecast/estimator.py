@@ -185,7 +185,7 @@ class Forecaster(Estimator):
 
     With pandas, a Series is one series. A DataFrame is wide, with a column for each series, if its index holds times.
     It is long if `id` names the column that tells the series apart. If only `target` is given, it holds one series.
-    Names may be whole numbers. Forecasts then have the same form, and the season follows from the times:
+    Names may be numbers. Forecasts then have the same form, and the season follows from the times:
 
         Forecaster(horizon=12).fit(y).predict()                    # y: a Series → a Series with the next times
         Forecaster(horizon=12, id="shop", time="day", target="sold", known="price").fit(table)
