@@ -6,9 +6,10 @@ import csv
 import io
 import json
 import math
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pytest
@@ -195,6 +196,22 @@ def test_another_step_than_that_of_the_training_is_refused(capsys: Capture) -> N
     assert words in failed(capsys, "predict", "forecaster.safetensors", "hours.csv")
     Path("numbers.csv").write_text("\n".join([",v", *(f"{7 * i},{i % 5}" for i in range(40))]))  # without a unit
     forecasts(capsys, "numbers.csv")
+
+
+def test_hours_across_a_clock_change(capsys: Capture) -> None:
+    """Hours of a clock without an offset; `predict` reads them with the time zone of the training."""
+    try:
+        berlin = ZoneInfo("Europe/Berlin")
+    except ZoneInfoNotFoundError:
+        pytest.skip("this machine has no time zones")
+    first = datetime(2024, 10, 24, 22, tzinfo=UTC)
+    hours = [(first + i * timedelta(hours=1)).astimezone(berlin).replace(tzinfo=None) for i in range(96)]
+    Path("f.csv").write_text("\n".join(["time,v", *(f"{hour},{hour.hour + i % 3}" for i, hour in enumerate(hours))]))
+    assert "or --timezone for a file" in failed(capsys, "forecast", "f.csv", *OPTIONS)
+    got = results(capsys, "forecast", "f.csv", *OPTIONS, "--timezone", "Europe/Berlin")
+    times = [f"2024-10-{hour}:00:00+01:00" for hour in ("28 23", "29 00", "29 01")]
+    assert [step["time"] for step in got["forecast"]] == times
+    assert [row[3] for row in table(capsys, "f.csv")[1:]] == times
 
 
 def test_predict_forecasts_fewer_steps(capsys: Capture) -> None:

@@ -89,10 +89,14 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("predict regress others.ts --proba", "got --proba for a model that predicts numbers"),
         (
             "predict forecast rows.csv --proba",
-            "got --proba for a forecaster, which takes --decimal, --encoding, --skip-rows, --sheet, --skip-bad",
+            "got --proba for a forecaster, which takes --decimal, --encoding, --skip-rows, --sheet, --timezone",
         ),
         ("predict forecast --stream", "got --stream for a forecaster, which takes --decimal, --encoding, --skip"),
         ("predict classify wide.csv --skip-rows one", "--skip-rows is 'one': expected a whole number of at least 0"),
+        (
+            "forecast rows.csv --timezone Mars",
+            "--timezone is 'Mars': expected the name of a time zone, such as Europe/Be",
+        ),
         ("predict classify wide.csv --horizon 3", "got --horizon for a model without forecasts; leave it out"),
         ("predict classify --stream --last 0", "--last is 0: expected a whole number from 1"),
         ("predict classify wide.csv --last 3", "got --last without --stream; add --stream, or leave it out"),

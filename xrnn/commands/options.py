@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Final, Self, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
@@ -33,6 +34,7 @@ class ReadingOptions:
     encoding         encoding of text files; by default UTF-8, or cp1252 if a file is not UTF-8
     skip_rows        number of rows above the header of a table; by default, titles there are found
     sheet            sheet of an .xlsx file; by default the first one that has the named columns
+    timezone         time zone of times without an offset, such as Europe/Berlin
     skip_bad_lines   leave out the lines of a table that can't be used, and say how many these are
     """
 
@@ -40,6 +42,7 @@ class ReadingOptions:
     encoding: str = ""
     skip_rows: str = ""
     sheet: str = ""
+    timezone: str = ""
     skip_bad_lines: bool = False  # not kept: each run says so
     usual_decimal: str = field(init=False, default="")  # see `Columns`
 
@@ -81,6 +84,7 @@ class ReadingOptions:
             encoding=self.encoding,
             skip_rows=int(self.skip_rows) if self.skip_rows else None,
             sheet=self.sheet,
+            timezone=self.timezone,
             skip_bad_lines=self.skip_bad_lines,
         )
 
@@ -156,9 +160,18 @@ def _is_encoding(name: str) -> bool:
     return True
 
 
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
 _RULES: Final = {
     "decimal": one_of((".", ",")),
     "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
+    "timezone": Rule("the name of a time zone, such as Europe/Berlin", _is_zone),
     "skip_rows": Rule("a whole number of at least 0", lambda text: text.isdecimal() and len(text) < 10),
 }
 # The placeholder of an option's value, by its name, else by its type.

@@ -24,7 +24,9 @@ _DAY: Final = timedelta(days=1)
 _UNITS: Final = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440, "second": _DAY / 86400, "working day": _DAY}
 _SEASONS: Final = {"1 month": 12, "3 months": 4, "7 days": 52, "1 day": 7, "1 working day": 5, "1 minute": 60}
 MIDNIGHT: Final = datetime.min.time()
-CLOCK_CHANGE: Final = "; if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00"
+CLOCK_CHANGE: Final = (
+    "; if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00, or --timezone for a file"
+)
 _MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
 

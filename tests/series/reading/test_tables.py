@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import importlib
+import itertools
 import sys
 import zipfile
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pytest
@@ -725,7 +727,7 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
             "when,v\n2024-10-27 01:00,1\n2024-10-27 02:00,2\n2024-10-27 02:00,3\n",
             {"timed": True},
             "also in line 3; correct or remove one of both, or give id; "
-            "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00",
+            "if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00, or --timezone",
         ),
         # the column that `time` names is absent: another one was looked for
         ("index,v\n2,1\n1,2\n", {"timed": True, "time": "t", "optional": frozenset("t")}, "the time 1 is before that"),
@@ -763,6 +765,48 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
 def test_bad_files_get_one_line(content: str | bytes, columns: dict[str, Any], words: str) -> None:
     with one_line(DataError, words):
         read(content, Columns(**columns))
+
+
+def quarter_hours(count: int) -> list[datetime]:
+    """What a clock in Berlin shows each quarter of an hour, across the end of summer time in 2024."""
+    berlin = zone()
+    first = datetime(2024, 10, 26, 22, tzinfo=UTC)  # midnight
+    return [(first + i * timedelta(minutes=15)).astimezone(berlin).replace(tzinfo=None) for i in range(count)]
+
+
+def zone() -> ZoneInfo:
+    try:
+        return ZoneInfo("Europe/Berlin")
+    except ZoneInfoNotFoundError:
+        pytest.skip("this machine has no time zones")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_hour_that_occurs_twice_in_a_time_zone(order: int) -> None:
+    clocks = quarter_hours(16)
+    assert len({*clocks}) == 12  # one hour occurs twice
+    rows = [f"{time:%d.%m.%Y %H:%M}\t{meter}\t{i}" for i, time in enumerate(clocks) for meter in "ab"][::order]
+    content = "\n".join(["Energie der Z\u00e4hler", "", "Zeit\tmeter\tkWh", *rows]).encode("utf-16")
+    columns = replace(TIMED, id="meter", timezone="Europe/Berlin")
+    for series in read(content, columns):
+        assert series.times is not None
+        found = [time.astimezone(UTC) for time in series.times if isinstance(time, datetime)]
+        assert {b - a for a, b in itertools.pairwise(found)} == {timedelta(minutes=15)}
+        assert found[0] == datetime(2024, 10, 26, 22, tzinfo=UTC)
+        assert series.values[:, 0].tolist() == [*range(16)]
+    with one_line(DataError, "the time 2024-10-27 02:00:00 is also in line", "or --timezone for a file"):
+        read(content, replace(columns, timezone=""))
+
+
+def test_a_time_zone_does_not_change_days_and_times_with_offsets() -> None:
+    zone()
+    berlin = replace(TIMED, timezone="Europe/Berlin")
+    (series,) = read("day,v\n2024-10-26,1\n2024-10-27,2\n2024-10-28,3\n", berlin)
+    assert series.times == tuple(datetime(2024, 10, day) for day in (26, 27, 28))
+    content = "time,v\n2024-10-27 01:00+02:00,1\n2024-10-27 02:00+02:00,2\n2024-10-27 02:00+01:00,3\n"
+    assert read(content, berlin)[0].times == read(content, TIMED)[0].times
+    (series,) = read("t,v\n1,1\n2,2\n", replace(berlin, time="t"))
+    assert series.times == (1, 2)
 
 
 BAD_LINES = (

@@ -48,7 +48,7 @@ from xrnn.series.reading.numbers import (
     sign_in,
 )
 from xrnn.series.reading.text import read_text
-from xrnn.series.reading.times import UNLIKE, WRITE_DATES, hold_dates, iso_time, read_times, unreadable
+from xrnn.series.reading.times import UNLIKE, WRITE_DATES, hold_dates, iso_time, read_times, unreadable, with_offsets
 from xrnn.series.steps import CLOCK_CHANGE, MIDNIGHT, show
 from xrnn.typing import HostArray
 
@@ -82,6 +82,7 @@ class Columns:
     encoding: str = ""  # of a text file; empty: UTF-16 by its mark, UTF-8, or else cp1252
     skip_rows: int | None = None  # the number of rows above the header or the first row; None: title lines are found
     sheet: str = ""  # of an .xlsx file; empty: the one that has the columns named above
+    timezone: str = ""  # of the clock that times without an offset show; empty: they have none
     skip_bad_lines: bool = False  # True: lines that can't be used are left out. False: an error lists them
 
     @property
@@ -364,6 +365,8 @@ class Table:
             if not bad_times:
                 raise
             bad_rows |= bad_times
+        if self.columns.timezone:
+            times = self._with_offsets(times, roles.id)
         if bad_rows or bad_numbers or self.faults:
             return self._skipping(bad_rows, bad_numbers, dict(zip(roles.channels, columns, strict=True))).series()
         values = np.array([*zip(*columns, strict=True)], dtype=np.float64)
@@ -384,6 +387,21 @@ class Table:
             )
             made.append(checked(one))
         return made
+
+    def _with_offsets(self, times: list[Time], id_at: int | None) -> list[Time]:
+        """The times; those of dates without an offset as the clock of the time zone shows them, for each series."""
+        clocks = [time for time in times if isinstance(time, datetime) and time.tzinfo is None]
+        if len(clocks) < len(times):
+            return times
+        ids = [""] * len(times) if id_at is None else self.texts(id_at)
+        rows: dict[str, list[int]] = {}
+        for i, key in enumerate(ids):
+            rows.setdefault(key, []).append(i)
+        for of_series in rows.values():
+            found = with_offsets([clocks[i] for i in of_series], self.columns.timezone)
+            for i, time in zip(of_series, found, strict=True):
+                times[i] = time
+        return times
 
     def _bad_ids(self, place: int | None) -> dict[int, Fault]:
         """The rows without an identifier."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Final, TypeAlias
+from zoneinfo import ZoneInfo
 
 from xrnn.files import quoted
 from xrnn.series.errors import DataError
@@ -89,6 +90,26 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[Time]:
         by_cell = dict(zip(plain, _local(chosen), strict=True))
         return [by_cell[cell] for cell in cells]
     raise error([*plain][most], UNLIKE, ", or remove the row")
+
+
+def with_offsets(times: Sequence[datetime], zone: str) -> list[datetime]:
+    """The times of a clock in this zone, with their offsets from UTC.   times: of one series, in the order of the file
+
+    In autumn, the hour that occurs twice first has the offset of summer, then that of winter, or the other way round if
+    the times descend. If all times have one time of day, they get no offsets: a day later is the same time of day.
+    """
+    clock = ZoneInfo(zone)
+    if len({time.time() for time in times}) == 1:
+        return [*times]
+    descends = times[0] > times[-1]
+    seen: set[datetime] = set()
+    found = []
+    for time in times:
+        is_second = (time in seen) != descends
+        seen.add(time)
+        offset = time.replace(tzinfo=clock, fold=int(is_second)).utcoffset()
+        found.append(time.replace(tzinfo=timezone(offset or timedelta(0))))
+    return found
 
 
 def unreadable(cells: Sequence[str]) -> list[int]:
