@@ -159,6 +159,13 @@ def test_titles_and_comments_are_left_out(content: str, notes: str, caplog: pyte
     assert line.startswith(f"f.csv: {notes}")
 
 
+def test_one_line_lists_the_options_before_other_remedies(caplog: pytest.LogCaptureFixture) -> None:
+    read("Verkäufe\nday;v\n2024-05-01;1,5\n2024-05-02;2\nQuelle: Kasse\n".encode("cp1252"), TIMED)
+    (line,) = caplog.messages
+    end = "give --encoding NAME or --skip-rows 0 or --decimal .; fill in other cells of the row"
+    assert line.endswith(f"; if this is wrong, {end}")
+
+
 @pytest.mark.parametrize(
     ("content", "values"),
     [

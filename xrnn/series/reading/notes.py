@@ -19,6 +19,8 @@ class Note(NamedTuple):
 def tell(name: str, notes: Sequence[Note]) -> None:
     """Log all notes about a file in one line; nothing without any."""
     if notes:
-        facts, remedies = ("; ".join(texts) for texts in zip(*notes, strict=True))
-        remedies = remedies.replace("; give ", " or ")  # "give --encoding or --decimal ,"
-        logging.getLogger("xrnn").warning(f"{printable(name)}: {facts}; if this is wrong, {remedies}")
+        options = [note.remedy.removeprefix("give ") for note in notes if note.remedy.startswith("give ")]
+        others = [note.remedy for note in notes if not note.remedy.startswith("give ")]
+        remedies = [f"give {' or '.join(options)}", *others] if options else others  # "give --encoding or --decimal ,"
+        facts = "; ".join(note.fact for note in notes)
+        logging.getLogger("xrnn").warning(f"{printable(name)}: {facts}; if this is wrong, {'; '.join(remedies)}")
