@@ -374,10 +374,9 @@ class PreparedSeries:
 
         The forecast of a shorter series does not know the season either.
         """
-        with_season = [
-            rows for rows in (5 * self.setup.season // 2, 2 * self.setup.season) if rows <= self.cut - LEAST_ROWS
-        ]
-        return np.arange(max(self.cut // 2, *with_season[:1], 1), self.cut)
+        season, most = self.setup.season, self.cut - LEAST_ROWS
+        known_season = next((rows for rows in (5 * season // 2, 2 * season) if rows <= most), 1)
+        return np.arange(max(self.cut // 2, known_season, 1), self.cut)
 
     @cached_property
     def blocks(self) -> HostArray:
@@ -495,10 +494,8 @@ class OneSeries(PreparedSeries):
         else:
             plain = self.plain(origins)
         least, most = ((limit + effect)[..., None] for limit in self._limits(origins))
-        forecast, above = (
-            (plain + effect)[..., None],
-            self.width(origins)[..., None] * model.offsets[int(self.seldom_changes)],
-        )
+        forecast = (plain + effect)[..., None]
+        above = self.width(origins)[..., None] * model.offsets[int(self.seldom_changes)]
         if self.log:
             return exponential((forecast + above).clip(least, most))
         forecast = forecast.clip(least, most)
