@@ -4,6 +4,8 @@
                  parallel scan of mamba.py, and JAX's lax.scan and associative_scan
     chunk scans  the scan of Mamba-2 with softplus and D, forward and with all gradients, beside transformers' own code,
                  which computes it by matrix products of chunks
+    mlstm        the layer of xLSTM 7B, forward and with all gradients: xrnn's MLSTM, which needs no PyTorch, beside
+                 transformers' own code, which computes it by matrix products of chunks
     models       random MambaForCausalLM of transformers with 4 layers: its own code, with use_mambapy=True, and
                  accelerated by xrnn.torch; the forward pass of a prompt, a training step, one token with a cache
     models of    the same of Mamba2ForCausalLM, beside transformers' own code, with heads of 64 channels and states of
@@ -44,6 +46,7 @@ Call: TypeAlias = Callable[[], list[Any]]
 
 SCANS: Final = ((1, 512, 512, 16), (8, 256, 1536, 16))  # N, T, D, K
 CHUNK_SCANS: Final = ((1, 512, 24, 64, 128), (8, 256, 8, 64, 128))  # N, T, heads, channels of a head, K
+MLSTMS: Final = ((512, 1, 512), (512, 8, 256))  # hidden size, N, T
 MODELS: Final[dict[str, tuple[tuple[int, int, int], ...]]] = {  # hidden size, N, T
     "forward": ((256, 1, 128), (256, 1, 512), (256, 1, 2048), (256, 8, 512), (768, 1, 512), (768, 1, 2048)),
     "training": ((256, 1, 128), (256, 1, 512), (256, 8, 128), (768, 1, 128), (768, 1, 512)),
@@ -64,6 +67,7 @@ MODELS_2: Final[dict[str, tuple[tuple[int, int, int], ...]]] = {
 QUICK: Final[Any] = (
     ((1, 5, 7, 3),),
     ((1, 5, 2, 3, 4),),
+    ((16, 1, 64),),
     dict.fromkeys(MODELS, ((16, 1, 4),)),
     dict.fromkeys(MODELS_2, ((32, 1, 4),)),
     (("Mamba", "training", (16, 1, 4)), ("Mamba2", "training", (32, 1, 4))),
@@ -272,6 +276,96 @@ CHUNK_SCAN_PEERS: Final[dict[str, Callable[[tuple[int, ...]], dict[str, Call]]]]
 }
 
 
+# ---- the layer of xLSTM ----
+
+_HEADS: Final = 4
+
+
+@functools.cache
+def mlstm_operands(hidden: int, N: int, T: int) -> dict[str, Any]:
+    """x (N, T, hidden) and the parameters of a new layer, with gates that depend on x.
+
+    The biases of the gates are one array, so that errors are those of its largest gradient: that of igate_bias alone is
+    nearly 0, because a common factor of all inputs cancels in h, unless the bound of the normaliser is reached.
+    """
+    from xrnn import MLSTM
+
+    rng = np.random.default_rng(0)
+    layer = MLSTM.init(hidden, hidden, heads=_HEADS, rng=rng)
+    layer.in_proj[:, -2 * _HEADS :] = rng.standard_normal((hidden, 2 * _HEADS)) / hidden**0.5
+    return {
+        "x": rng.standard_normal((N, T, hidden)).astype("float32"),
+        "in_proj": layer.in_proj,
+        "gate_biases": np.concatenate((layer.igate_bias, layer.fgate_bias)),
+        "norm": layer.norm,
+        "out_proj": layer.out_proj,
+    }
+
+
+def expected_mlstm(sizes: tuple[int, ...], training: bool) -> list[Any]:
+    """The result, or the gradients of its sum, by the plain form in float64."""
+    with use_fused(False):
+        return _mlstm_of_xrnn(sizes, "float64")["training" if training else "forward"]()
+
+
+def _mlstm_of_xrnn(sizes: tuple[int, ...], dtype: str = "float32") -> dict[str, Call]:
+    from xrnn import MLSTM
+
+    x, in_proj, gate_biases, norm, out_proj = (array.astype(dtype) for array in mlstm_operands(*sizes).values())
+    layer = MLSTM(in_proj, gate_biases[:_HEADS].copy(), gate_biases[_HEADS:].copy(), norm, out_proj)
+    x = np.ascontiguousarray(x.swapaxes(0, 1))
+
+    def training() -> list[Any]:
+        h, _ = layer.forward(x)
+        dx: Any = layer.backward(np.ones_like(h))[0]
+        d_in_proj, d_igate_bias, d_fgate_bias, *others = layer.grads
+        return [dx.swapaxes(0, 1), d_in_proj, np.concatenate((d_igate_bias, d_fgate_bias)), *others]
+
+    return {"forward": lambda: [layer(x)[0].swapaxes(0, 1)], "training": training}
+
+
+def _mlstm_of_transformers(sizes: tuple[int, ...]) -> dict[str, Call]:
+    import torch
+    import transformers
+    from transformers.models.xlstm import modeling_xlstm
+
+    config = transformers.xLSTMConfig(
+        hidden_size=sizes[0],
+        num_heads=_HEADS,
+        mode="train",
+        chunkwise_kernel="chunkwise--native_autograd",
+        sequence_kernel="native_sequence__native",
+        step_kernel="native",
+        autocast_kernel_dtype="float32",
+        gate_soft_cap=1e9,  # none
+    )
+    layer = modeling_xlstm.xLSTMBlock(config.to_xlstm_block_config()).mlstm_layer
+    keys, channels = layer.q.out_features, layer.v.out_features
+
+    def run(x: Any, in_proj: Any, gate_biases: Any, norm: Any, out_proj: Any) -> Any:
+        names = ["q", "k", "v", "ogate_preact", "igate_preact", "fgate_preact"]
+        parts = in_proj.T.split([keys, keys, channels, channels, _HEADS, _HEADS])
+        weights = {f"{name}.weight": part for name, part in zip(names, parts, strict=True)}
+        weights |= {"igate_preact.bias": gate_biases[:_HEADS], "fgate_preact.bias": gate_biases[_HEADS:]}
+        weights |= {"multihead_norm.weight": norm, "out_proj.weight": out_proj.T}
+        return torch.func.functional_call(layer, weights, (x,))[0]
+
+    return _calls_of_torch(run, mlstm_operands(*sizes))
+
+
+MLSTM_PEERS: Final[dict[str, Callable[[tuple[int, ...]], dict[str, Call]]]] = {
+    "xrnn": _mlstm_of_xrnn,
+    "transformers": _mlstm_of_transformers,
+}
+
+
+# The calls of each library by sizes, the expected results, the names of the sizes.
+OPERATIONS: Final[dict[str, tuple[Any, Callable[..., list[Any]], tuple[str, ...]]]] = {
+    "chunk scans": (CHUNK_SCAN_PEERS, expected_chunk_scan, ("N", "T", "heads", "dim", "K")),
+    "mlstms": (MLSTM_PEERS, expected_mlstm, ("hidden", "N", "T")),
+}
+
+
 # ---- models ----
 
 MODEL_PEERS: Final = {"Mamba": ("xrnn", "transformers", "mamba.py"), "Mamba2": ("xrnn", "transformers")}
@@ -352,9 +446,9 @@ class Library:
         self._call = SCAN_PEERS[self._peer](sizes)[kind]
         return self._run()
 
-    def prepare_chunk_scan(self, kind: str, *sizes: int) -> list[Any]:
-        """→ the results of the first call, for the comparison."""
-        self._call = CHUNK_SCAN_PEERS[self._peer](sizes)[kind]
+    def prepare_operation(self, part: str, kind: str, *sizes: int) -> list[Any]:
+        """→ the results of the first call, for the comparison.   part: in `OPERATIONS`"""
+        self._call = OPERATIONS[part][0][self._peer](sizes)[kind]
         return self._run()
 
     def prepare_model(self, family: str, kind: str, hidden: int, N: int, T: int) -> list[Any]:
@@ -449,15 +543,18 @@ def measure_scans(kinds: Sequence[str], scans: Sequence[Any], rounds: int, threa
     return measured
 
 
-def measure_chunk_scans(kinds: Sequence[str], scans: Sequence[Any], rounds: int, threads: int) -> list[dict[str, Any]]:
+def measure_operations(
+    part: str, kinds: Sequence[str], cases: Sequence[Any], rounds: int, threads: int
+) -> list[dict[str, Any]]:
+    """part: in `OPERATIONS`"""
+    peers, expected, names = OPERATIONS[part]
     measured = []
-    with libraries(list(CHUNK_SCAN_PEERS), threads) as started:
+    with libraries(list(peers), threads) as started:
         for kind in kinds:
-            for sizes in scans:
-                results = {peer: child.ask("prepare_chunk_scan", kind, *sizes) for peer, child in started.items()}
-                expected = expected_chunk_scan(sizes, kind == "training")
-                errors = _errors(results, expected, f"{kind} of the chunk scan {sizes}")
-                row = {"operation": kind, **dict(zip(("N", "T", "heads", "dim", "K"), sizes, strict=True))}
+            for sizes in cases:
+                results = {peer: child.ask("prepare_operation", part, kind, *sizes) for peer, child in started.items()}
+                errors = _errors(results, expected(sizes, kind == "training"), f"{kind} of the {part} {sizes}")
+                row = {"operation": kind, **dict(zip(names, sizes, strict=True))}
                 measured.append(row | {"microseconds": _timed(started, rounds), "errors": errors})
     return measured
 
@@ -519,6 +616,7 @@ def print_mamba(results: dict[str, Any], console: Console) -> None:
     names = {
         "scans": ("selective scan", "N, T, D, K"),
         "chunk scans": ("scan of Mamba-2", "N, T, heads, dim, K"),
+        "mlstms": ("mLSTM layer", "hidden, N, T"),
         "models": ("MambaForCausalLM, 4 layers", "hidden, N, T"),
         "models of Mamba-2": ("Mamba2ForCausalLM, 4 layers", "hidden, N, T"),
     }
@@ -596,7 +694,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     of_scans = {f"scan {kind}": kind for kind in SLOTS}
     of_chunk_scans = {f"chunk scan {kind}": kind for kind in SLOTS}
     of_models_2 = {f"Mamba-2 {kind}": kind for kind in MODELS_2}
-    parts = [*of_scans, *of_chunk_scans, *MODELS, *of_models_2, "memory"]
+    of_mlstms = {f"mlstm {kind}": kind for kind in SLOTS}
+    parts = [*of_scans, *of_chunk_scans, *of_mlstms, *MODELS, *of_models_2, "memory"]
     parser.add_argument(
         "--parts",
         type=machine.some_of(parts),
@@ -617,24 +716,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results: dict[str, Any] = {
         "scans": [],
         "chunk scans": [],
+        "mlstms": [],
         "models": [],
         "models of Mamba-2": [],
         "memory": [],
     }
     if file.exists() and options.parts != parts:
         results |= machine.read(file)
-    sizes: Any = QUICK if options.quick else (SCANS, CHUNK_SCANS, MODELS, MODELS_2, MEMORY)
-    scans, chunk_scans, models, models_2, memory = sizes
+    sizes: Any = QUICK if options.quick else (SCANS, CHUNK_SCANS, MLSTMS, MODELS, MODELS_2, MEMORY)
+    scans, chunk_scans, mlstms, models, models_2, memory = sizes
     kinds = [kind for part, kind in of_scans.items() if part in options.parts]
     chosen = {kind: cases for kind, cases in models.items() if kind in options.parts}
     results["scans"] = [row for row in results["scans"] if row["operation"] not in kinds]
     results["models"] = [row for row in results["models"] if row["operation"] not in chosen]
     if kinds:
         results["scans"] += measure_scans(kinds, scans, options.rounds, options.threads)
-    if kinds := [kind for part, kind in of_chunk_scans.items() if part in options.parts]:
-        kept = [row for row in results["chunk scans"] if row["operation"] not in kinds]
-        measured = measure_chunk_scans(kinds, chunk_scans, options.rounds, options.threads)
-        results["chunk scans"] = kept + measured
+    for name, of_parts, cases in (("chunk scans", of_chunk_scans, chunk_scans), ("mlstms", of_mlstms, mlstms)):
+        if kinds := [kind for part, kind in of_parts.items() if part in options.parts]:
+            kept = [row for row in results[name] if row["operation"] not in kinds]
+            results[name] = kept + measure_operations(name, kinds, cases, options.rounds, options.threads)
     if chosen:
         results["models"] += measure_models("Mamba", chosen, options.rounds, options.threads)
     if chosen_2 := {kind: models_2[kind] for part, kind in of_models_2.items() if part in options.parts}:

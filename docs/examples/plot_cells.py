@@ -24,6 +24,7 @@ from xrnn import (
     GRU,
     LRU,
     LSTM,
+    MLSTM,
     RNN,
     SLSTM,
     Adam,
@@ -53,6 +54,7 @@ CELLS = {
     "LRU": (LRU, {}),
     "Mamba": (Mamba, {}),
     "Mamba-2": (Mamba2, {"state_size": 32}),
+    "mLSTM": (MLSTM, {}),
 }
 
 # %%
@@ -61,7 +63,7 @@ CELLS = {
 #
 # Two recurrent layers and a readout. The layers differ in what else they return: an LSTM returns the cell states, too.
 # In each of them ``h`` comes first, and dx comes first in the backward pass. The h of a new Mamba layer is small, so a
-# LayerNorm follows it, and also that of Mamba-2. The other cells do without.
+# LayerNorm follows it, and also that of Mamba-2 and mLSTM. The other cells do without.
 
 
 def first(result):
@@ -73,7 +75,7 @@ def make(cell, inputs, outputs, units, rng):
     lower = kind.init(inputs, units, rng=rng, **options)
     upper = kind.init(lower.output_size, units, rng=rng, **options)
     layers = [lower, upper]
-    if kind in (Mamba, Mamba2):
+    if kind in (Mamba, Mamba2, MLSTM):
         layers = [lower, LayerNorm.init(units), upper, LayerNorm.init(units)]
     return Stack(layers), Linear.init(upper.output_size, outputs, rng=rng)
 
@@ -200,6 +202,8 @@ plt.show()
 #   times as long for an update. Its factors depend on the input, so that it can keep what matters and ignore the rest.
 #   Only xrnn's own files hold it.
 # - `Mamba2`: it reaches what `Mamba` does. Its states are larger, with 32 keys here, and an update takes longer.
+# - `MLSTM`: it stores pairs of keys and values in matrices. It is better than an `LSTM` at both tasks here, in twice
+#   the time. `Mamba` is better still: its convolution shows each step its neighbours, which `MLSTM` does not have.
 # - `LRU`: for memory over hundreds of steps. It is linear in its inputs, so put a nonlinearity after it; here there is
 #   none.
 #

@@ -27,11 +27,13 @@ def test_all_libraries_are_compared(tmp_path: Path, capfd: pytest.CaptureFixture
     of_mamba2 = [set(row["microseconds"]) for row in results["models of Mamba-2"]]
     assert of_mamba2 == [set(mamba.MODEL_PEERS["Mamba2"])] * 3
     assert [set(row["peak_bytes"]) for row in results["memory"]] == list(map(set, mamba.MODEL_PEERS.values()))
+    assert [set(row["microseconds"]) for row in results["mlstms"]] == [set(mamba.MLSTM_PEERS)] * 2
     mamba.main(["--threads", "1", "--out", str(tmp_path), "--draw", str(tmp_path / "mamba.png")])
     assert (tmp_path / "mamba.png").stat().st_size > 10_000
     printed = capfd.readouterr().out
     assert "selective scan: training" in printed
     assert "scan of Mamba-2: training" in printed
+    assert "mLSTM layer: training" in printed
     assert "MambaForCausalLM, 4 layers: one token" in printed
     assert "Mamba2ForCausalLM, 4 layers: one token" in printed
 
