@@ -3,9 +3,9 @@
 Mamba-2 (Dao and Gu, 2024), RetNet (Sun et al., 2023) and mLSTM (Beck et al., 2024) contain this recurrence.
 
 T time steps, N batch, H heads, K keys, V values, G groups of H/G neighbouring heads with the same q and k. For each row
-of the batch and each head, with the state S (K, V) and S' the state of the step before:
+of the batch and each head, with the state S (K, V) before a step and S' after it:
 
-    S = exp(log_decay) S' + k vᵀ                  y = Sᵀ q
+    S' = exp(log_decay) S + k vᵀ                  y = S'ᵀ q
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ def backward(
 ) -> MemoryGradients:
     """The gradients of `forward`, from dy (T, N, H, V) and dlast (N, H, K, V), None for zeros.
 
-    With g[t] the gradient of the state after step t through all later steps and a = exp(log_decay), leaving out t:
+    With g the gradient of S' through all later steps, and a = exp(log_decay):
 
-        dS = q dyᵀ + g                dq = S dy              dk = dS v              dv = dSᵀ k
-        g of the step before = a dS                          dlog_decay = Σ a dS ∘ S'
+        dS' = q dyᵀ + g               dq = S' dy             dk = dS' v             dv = dS'ᵀ k
+        g of the step before = a dS'                         dlog_decay = Σ a dS' ∘ S
 
     dq and dk are sums over the heads of a group.
     """

@@ -3,10 +3,10 @@
 Gu and Dao, 2023: "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", algorithm 2.
 
 T time steps, N batch, D channels, K states of a channel, G groups of D/G neighbouring channels. For each row of the
-batch and each channel d, with the state S (K,) and S' the state of the step before:
+batch and each channel d, with the state S (K,) before a step and S' after it:
 
-    Δ = softplus(delta + bias)                    S[k] = exp(Δ A[d, k]) S'[k] + Δ u B[k]
-    y = (Σ_k C[k] S[k] + skip u) silu(z)          softplus, bias, skip and z may be left out
+    Δ = softplus(delta + bias)                    S'[k] = exp(Δ A[d, k]) S[k] + Δ u B[k]
+    y = (Σ_k C[k] S'[k] + skip u) silu(z)         softplus, bias, skip and z may be left out
 
 A and skip are called A and D by mamba_ssm.
 """
@@ -117,19 +117,19 @@ def forward(xp: Any, inputs: ScanInputs, training: bool) -> ScanOutputs:
 def backward(xp: Any, inputs: ScanInputs, saved: Array, dy: Array | None, dlast: Array | None = None) -> ScanGradients:
     """The gradients of `forward`, from dy (T, N, D) and dlast (N, D, K), None for zeros.
 
-    With g[t] the gradient of the state after step t through all later steps, e = exp(Δ A) and v = Δ u, leaving out t:
+    With g the gradient of S' through all later steps, e = exp(Δ A) and v = Δ u:
 
-        dy' = dy silu(z)                         g[k] = dy' C[k] + (e[k] g[k]) of the step after
-        dC[k] = Σ_channels dy' S[k]              dB[k] = Σ_channels g[k] v             dv = Σ_k g[k] B[k]
-        w[k] = g[k] e[k] S'[k]                   dA[k] = Σ_t w[k] Δ                    dΔ = Σ_k w[k] A[k] + u dv
-        du = Δ dv + skip dy'                     dskip = Σ_t dy' u                     dz = dy (Σ C S + skip u) silu'(z)
+        dr = dy silu(z)                  dS'[k] = g[k] + dr C[k]          g[k] of the step before = e[k] dS'[k]
+        dC[k] = Σ_channels dr S'[k]      dB[k] = Σ_channels dS'[k] v      dv = Σ_k dS'[k] B[k]
+        w[k] = dS'[k] e[k] S[k]          dA[k] = Σ_t w[k] Δ               dΔ = Σ_k w[k] A[k] + u dv
+        du = Δ dv + skip dr              dskip = Σ_t dr u                 dz = dy (Σ_k C[k] S'[k] + skip u) silu'(z)
     """
     T, N, D, K = inputs.sizes()
     u, A, skip, z, dtype = inputs.u, inputs.A, inputs.skip, inputs.z, inputs.u.dtype
     steps = _Steps(xp, inputs)
     delta = steps.delta
     dy = xp.zeros((T, N, D), dtype) if dy is None else dy
-    dout = dy if z is None else dy * silu(xp, z)  # the gradient of y before the gate
+    dr = dy if z is None else dy * silu(xp, z)  # the gradient of y before it is multiplied by silu(z)
     y, dv, ddelta = (xp.zeros((T, N, D), dtype) for _ in range(3))
     dA, dB, dC = xp.zeros_like(A), xp.zeros(inputs.B.shape, dtype), xp.zeros(inputs.C.shape, dtype)
     g = xp.zeros((N, D, K), dtype) if dlast is None else dlast.copy()
@@ -140,8 +140,8 @@ def backward(xp: Any, inputs: ScanInputs, saved: Array, dy: Array | None, dlast:
         for t in reversed(range(begin, min(begin + CHUNK, T))):
             before, after = states[t - begin : t - begin + 2]
             y[t] = (after * steps.C(t)).sum(axis=-1)
-            dS = g + dout[t][:, :, None] * steps.C(t)
-            _add(dC, t, steps.within_step(t, dout[t][:, :, None] * after))
+            dS = g + dr[t][:, :, None] * steps.C(t)
+            _add(dC, t, steps.within_step(t, dr[t][:, :, None] * after))
             _add(dB, t, steps.within_step(t, dS * steps.v[t][:, :, None]))
             dv[t] = (dS * steps.B(t)).sum(axis=-1)
             dbefore = dS * xp.exp(delta[t][:, :, None] * A)
@@ -152,7 +152,7 @@ def backward(xp: Any, inputs: ScanInputs, saved: Array, dy: Array | None, dlast:
     du = dv * delta
     ddelta += dv * u
     if skip is not None:
-        du += dout * skip
+        du += dr * skip
         y += skip * u
     if inputs.softplus:
         ddelta *= sigmoid(xp, steps.raw)
@@ -163,7 +163,7 @@ def backward(xp: Any, inputs: ScanInputs, saved: Array, dy: Array | None, dlast:
         A=dA,
         B=dB,
         C=dC,
-        skip=None if skip is None else steps.within(dout * u).sum(axis=(0, 1)),
+        skip=None if skip is None else steps.within(dr * u).sum(axis=(0, 1)),
         z=None if z is None else steps.within(dy * y * silu_slope(xp, z)),
         bias=None if inputs.bias is None else ddelta.sum(axis=(0, 1)),
         initial=None if inputs.initial is None else g,

@@ -1,9 +1,9 @@
 // A matrix memory, forward and backward. docs/mathematics/matrix-memory.md derives the gradient.
 //
-//   S = a S' + k vᵀ      y = Sᵀ q      a = exp(log_decay)
+//   S[t] = a[t] S[t-1] + k[t] v[t]ᵀ      y[t] = S[t]ᵀ q[t]      a = exp(log_decay)
 //
-// With D[t] the gradient of S[t] through step t and all later steps, the gradients of q, k and v are passes of the same
-// recurrence with other operands:
+// With D[t] the gradient of S[t], dS[t] there, the gradients of q, k and v are passes of the same recurrence with other
+// operands:
 //
 //   pass      order      decay    keys  values  queries  state
 //   y         in time    a[t]     k     v       q        S   (K, V)

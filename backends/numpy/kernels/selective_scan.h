@@ -1,6 +1,6 @@
 // The selective scan of Mamba, forward and backward. docs/mathematics/mamba.md derives the gradient.
 //
-//   Δ = softplus(delta + bias)      S[k] = 2^(Δ A₂[k]) S'[k] + Δ u B[k]      y = (Σ_k C[k] S[k] + skip u) silu(z)
+//   Δ = softplus(delta + bias)      S'[k] = 2^(Δ A₂[k]) S[k] + Δ u B[k]      y = (Σ_k C[k] S'[k] + skip u) silu(z)
 //
 // with A₂ = A log2(e). Lanes are channels: B[k] and C[k] are the same for all of them. A task is a row of the batch and
 // a panel of channels, for all steps, in chunks of CHUNK steps. Each stage of a chunk is a loop of its own: the
