@@ -98,8 +98,11 @@ class MLSTM(StateSpaceLayer):
 
     D inputs, E channels in P heads of E/P neighbours, K keys of a state, H outputs:
 
-    in_proj     (D, 2PK + 2E + 2P): q, k, v, o, i, f    igate_bias, fgate_bias   (P,) each
-    norm        (E,)                                    out_proj                 (E, H)
+    in_proj      (D, 2PK + 2E + 2P): q, k, v, o, i, f
+    igate_bias   (P,)
+    fgate_bias   (P,)
+    norm         (E,)
+    out_proj     (E, H)
 
     These are the parameters of the mLSTM layer of xLSTM 7B (Beck et al., 2025), which stores out_proj and the parts of
     in_proj (q, k, v, ogate_preact, igate_preact, fgate_preact) transposed; `norm` is its multihead_norm.weight. Its
