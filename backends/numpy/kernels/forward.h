@@ -252,9 +252,14 @@ struct ForwardPass {
     Use x_use() const {
         if (!project_first) return {.passes = sequence.T, .rows = sequence.N};
         const bool single_use = projected_steps == sequence.T && panel_threads(partition) == partition.threads;
-        return {.passes = 1, .rows = sequence.T * sequence.N, .may_strip = true, .single_use = single_use};
+        return {.passes = 1,
+                .rows = sequence.T * sequence.N,
+                .may_strip = strips_sum_in(x_order),
+                .single_use = single_use};
     }
-    Use h_use() const { return {.passes = sequence.T, .rows = sequence.N, .may_strip = project_first}; }
+    Use h_use() const {
+        return {.passes = sequence.T, .rows = sequence.N, .may_strip = project_first && strips_sum_in(h_order)};
+    }
     static int64_t steps_of(int64_t T, int64_t N, int64_t rows) {
         const int64_t steps = (rows + N - 1) / N;
         return steps < T ? steps : T;

@@ -34,7 +34,8 @@ struct AffinePass {
           x_length(elements<P>(f.D)),
           bias(arena.take(panels.padded())),
           x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * rows_at_once() * x_length : 0)),
-          W({.matrix = f.W, .part_rows = f.D, .panels = panels}, {.passes = 1, .rows = f.rows, .may_strip = true}, arena),
+          W({.matrix = f.W, .part_rows = f.D, .panels = panels},
+            {.passes = 1, .rows = f.rows, .may_strip = strips_sum_in(order)}, arena),
           barrier(partition.threads) {}
 
     void prepare() { copy_padded(f.b, f.b_stride, f.C, panels.padded(), bias); }

@@ -20,6 +20,9 @@
 
 namespace {
 
+// Whether a strip can compute sums in this order.
+inline bool strips_sum_in(Order order) { return order.partials <= 2; }
+
 // Vectors of the widest strip: 4 KiB of a row of b, and as much of each row of sums.
 constexpr int STRIP = 4096 / VECTOR_BYTES;
 
@@ -87,7 +90,8 @@ struct Strip {
     // totals += a chain of k terms. The remainder at its end goes to the first partial sum.
     void add_chain(const S* a, int64_t a_row, const S* b, int64_t b_row, int64_t k) {
         constexpr int R = 8 / MR;  // few enough that the broadcast elements of a leave registers for the sums
-        __builtin_memset(sums, 0, sizeof(sums));
+        for (auto& rows : sums)
+            for (S* row : rows) __builtin_memset(row, 0, (body + 2 * W) * sizeof(S));
         for (; k >= R; k -= R, a += R, b += R * b_row) add_terms<R>(a, a_row, b, b_row);
         for (; k >= U; k -= U, a += U, b += U * b_row) add_terms<U>(a, a_row, b, b_row);
         if (k > 0) add_terms<1>(a, a_row, b, b_row);

@@ -311,14 +311,16 @@ struct Weights : GateMatrix<Sum<P>> {
 
     // Strips save the packing; packed panels save a part of every pass. They save most if they fit the cores' own
     // caches, and least with several gates and aligned rows, because strips read these fast. Columns are transposed at
-    // each step, so packing them pays earlier. Measured on two cores at H from 256 to 1024.
+    // each step, so packing them pays earlier. Measured on two cores at H from 256 to 1024. Narrower rows are read in
+    // place as fast, unless the last vector is not full: then its panel would be packed. Measured at H from 50 to 250.
     static bool suits_strips(const From& from, Use use) {
         constexpr int64_t FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, FEW_IF_WIDE_COLUMNS = 9, FEW_OF_ROWS = 4;
-        constexpr int NARROWEST = 16;
+        constexpr int NARROWEST = 16, NARROWEST_IF_NOT_FULL = 3;
         const Panels<S>& panels = from.panels;
         const bool in_columns = from.matrix.col != 1;
         const int most_rows = in_columns ? MOST_ROWS_OF_COLUMNS : FEW_ROWS;
-        if (use.rows > most_rows || from.heads.count > 1 || from.part_rows == 0 || panels.vectors < NARROWEST ||
+        const int narrowest = in_columns || panels.columns % W == 0 ? NARROWEST : NARROWEST_IF_NOT_FULL;
+        if (use.rows > most_rows || from.heads.count > 1 || from.part_rows == 0 || panels.vectors < narrowest ||
             panels.valid(panels.count - 1) < W)
             return false;
         if (use.rows > FEW_ROWS) return use.passes < FEW_OF_ROWS;

@@ -171,17 +171,32 @@ def test_contiguous_columns_are_read_in_place(level: str, dtype: str) -> None:
     same bits. Contiguous ones are packed too for five rows, or many steps."""
     few = [(1, 1), (5, 2), (3, 3), (3, 4)]
     for cell, (T, N) in itertools.product(("rnn", "lstm", "gru"), [*few, (30, 1), (4, 4), (3, 5)]):
-        states, kept = [], []
-        for layout in ("Fortran", "strided"):
-            run = Run(problem(cell, (T, N, 21, 271), dtype, layouts=[layout] * 8), get_backend("numpy"))
-            # The result depends on the division among threads. A new thread has no scratch memory yet.
-            with divided(1, "rows", True), ThreadPoolExecutor(1) as thread:
-                states.append(thread.submit(run.forward, training=False).result().states)
-                kept.append(thread.submit(kernels.kept_scratch).result() / run.inputs.Wh.nbytes)
-        for got, want in zip(*states, strict=True):
-            assert_array_equal(got, want)
-        assert kept[1] > 1
-        assert kept[0] < 0.5 if (T, N) in few else kept[0] > 1, (cell, T, N, kept)
+        kept = kept_scratch(cell, (T, N, 21, 271), dtype, "Fortran")
+        assert kept < 0.5 if (T, N) in few else kept > 1, (cell, T, N, kept)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
+def test_narrow_rows_are_read_in_place_for_few_steps(level: str, dtype: str) -> None:
+    """Also if the last vector of a gate is not full, as that of 109 units on every level."""
+    for cell, (T, N) in itertools.product(("lstm", "gru"), [(1, 1), (1, 2), (3, 1), (30, 1)]):
+        kept = kept_scratch(cell, (T, N, 21, 109), dtype, "C")
+        assert kept > 1 if T == 30 else kept < 0.5, (cell, T, N, kept)
+
+
+def kept_scratch(cell: str, sizes: tuple[int, int, int, int], dtype: str, layout: str) -> float:
+    """The scratch memory that is kept after a call, in units of Wh. The result must be that of strided weights."""
+    states, kept = [], []
+    for each in (layout, "strided"):
+        run = Run(problem(cell, sizes, dtype, layouts=[each] * 8), get_backend("numpy"))
+        # The result depends on the division among threads. A new thread has no scratch memory yet.
+        with divided(1, "rows", True), ThreadPoolExecutor(1) as thread:
+            states.append(thread.submit(run.forward, training=False).result().states)
+            kept.append(thread.submit(kernels.kept_scratch).result() / run.inputs.Wh.nbytes)
+    for got, want in zip(*states, strict=True):
+        assert_array_equal(got, want)
+    assert kept[1] > 1
+    return kept[0]
 
 
 def test_a_length_outside_its_range_counts_as_the_nearer_end() -> None:
@@ -249,6 +264,8 @@ BITS_SIZES = [
     (1, 2, 17, 256),
     (2, 1, 9, 263),
     (1, 2, 17, 257),
+    (2, 1, 9, 109),
+    (1, 2, 17, 70),
 ]
 WAYS = [
     (threads, split, project_first)
