@@ -150,10 +150,7 @@ def read_by_pandas(path: Path, columns: Columns) -> Table:
             frame = pandas.read_parquet(path)
             has_index = frame.index.names != [None] or not isinstance(frame.index, pandas.RangeIndex)
             return Table.of(frame.reset_index() if has_index else frame, str(path), columns)
-        with pandas.ExcelFile(path) as book:
-            sheets = book.sheet_names
-            chosen = [columns.sheet] if columns.sheet in sheets else sheets
-            frames = {name: book.parse(name, header=None, dtype=object, na_filter=False) for name in chosen}
+        sheets = pandas.read_excel(path, sheet_name=None, header=None, dtype=object, na_filter=False)
     except Exception as error:  # of a missing package; a damaged archive raises many kinds of errors
         got = f"{path} can't be read ({printable(str(error))[:80]})"
         packages = "pandas and openpyxl" if suffix == ".xlsx" else "pandas and pyarrow"
@@ -163,7 +160,8 @@ def read_by_pandas(path: Path, columns: Columns) -> Table:
         raise DataError(
             f"{path} has no sheet {quoted(columns.sheet)}; give one of its sheets by {param('sheet')}: {names}"
         )
-    return _chosen({name: _table_on(frame, name, path, columns, len(sheets)) for name, frame in frames.items()}, path)
+    chosen = {columns.sheet: sheets[columns.sheet]} if columns.sheet else sheets
+    return _chosen({name: _table_on(frame, name, path, columns, len(sheets)) for name, frame in chosen.items()}, path)
 
 
 def _table_on(frame: Any, sheet: str, path: Path, columns: Columns, sheets: int) -> Table:
