@@ -1,5 +1,5 @@
-// The product of one or two rows with weights that are read from the caller's matrix without packing: wide ones, or
-// those whose last vector is not full.
+// The product of few rows with weights that are read from the caller's matrix without packing: wide ones, or those whose
+// last vector is not full.
 //
 //   out[m, j] = start[m, j] + Σ_k a[m, k] · b[k, j]        in the order of tile.h: the same bits
 //

@@ -24,7 +24,7 @@ _ASYMMETRY_LAGS: Final = (1, 4, 16)
 _BANDS: Final = 16  # of the spectrum: half octaves below half the sampling rate
 _LEAST_SPECTRUM: Final = 1024  # points: the lowest band has frequencies of its own
 _FARTHEST_DELAY: Final = 256  # steps between two channels
-_MOST_PAIRS: Final = 64  # of channels: neighbours first, so that each channel is in some
+_MOST_PAIRS: Final = 64  # of channels, neighbours first; more if there are more neighbours: each channel is in one
 _SMALLEST: Final = 1e-4  # deviations of the training series: smaller ones count as noise of the numbers
 
 
@@ -107,7 +107,8 @@ def _band_energies(x: HostArray, size: int) -> HostArray:
 def _delays(unit: HostArray, size: int) -> list[HostArray]:
     """For pairs of channels: their correlation; the strongest one with a delay of either, and this delay."""
     T, D = unit.shape
-    first, second = np.array([(i, i + apart) for apart in range(1, D) for i in range(D - apart)][:_MOST_PAIRS]).T
+    pairs = [(i, i + apart) for apart in range(1, D) for i in range(D - apart)]
+    first, second = np.array(pairs[: max(_MOST_PAIRS, D - 1)]).T
     spectrum, most = np.fft.rfft(unit, size, axis=0), max(1, min(_FARTHEST_DELAY, T // 2))
     correlations = np.fft.irfft(spectrum[:, first] * spectrum[:, second].conj(), size, axis=0) / T
     correlations = np.concatenate([correlations[-most:], correlations[: most + 1]])

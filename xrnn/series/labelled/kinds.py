@@ -56,7 +56,7 @@ def candidate_of(
         watcher.tell(f"  --model {name}: {shown}")
         if best is None or _is_better(losses, lowest):
             best, lowest = candidate, losses
-        if not error > 0:  # also NaN: no series can be left out
+        if not error > 0:  # also NaN: nothing was tested
             break
     assert best is not None
     return best, {name: error for name, error in compared.items() if not np.isnan(error)}
@@ -72,7 +72,7 @@ def _tested(left_out: HostArray, targets: HostArray) -> tuple[HostArray, float, 
     losses = np.full(len(targets), np.nan)
     y, expected = left_out[tested], targets[tested]
     if not tested.size:
-        return losses, np.nan, "no series can be left out"
+        return losses, np.nan, "no answers about left-out series"
     if targets.dtype.kind == "f":
         losses[tested] = np.square(y[:, 0] - expected)
         error = float(losses[tested].mean())
