@@ -50,6 +50,12 @@ def test_a_score_like_that_of_the_largest_label_is_named(labels: str, predicted:
     assert bool(lines) == bool(words)
 
 
+@pytest.mark.parametrize("labels", ["a" * 8, "a" * 19 + "b"])
+def test_answers_without_a_mistake_are_not_called_bad(labels: str) -> None:
+    """Even if always the largest label would be right as often, or nearly so."""
+    assert report(answers(labels, labels), None)[0] == []
+
+
 def test_confused_series_are_named_with_the_surest_first() -> None:
     few, results = report(answers("aabb" * 10, "aabb" * 9 + "aaaa"), None)
     assert few == ["wrong, with the probability of the wrong label:", *(f"  r{i} is b: a 0.900" for i in (38, 39))]

@@ -96,13 +96,14 @@ def report(tested: Answers, parts: Answers | None) -> tuple[list[str], Results]:
 
 
 def _beside_largest(tested: Answers) -> tuple[list[str], Results]:
-    """A line unless the labels are clearly better than always the largest one."""
+    """A line if the answers are wrong nearly as often as the largest label would be."""
     labels = [each.label for each in tested.series]
     name = max(tested.labels, key=labels.count)
     n, share = len(labels), labels.count(name) / len(labels)
     ahead, error = tested.right / n - share, standard_error(tested.right, n)
     results = {"label": name, "share": share, "ahead": ahead, "is_clear": ahead > 2 * error}
-    if ahead > 2 * error:
+    # If the tested series have one label, or all answers are right, no model could be better.
+    if ahead > 2 * error or share == 1 or tested.right == n:
         return [], results
     largest = f"the largest label ({escaped(name)}, {share:.0%} of the series)"
     if ahead <= 0:

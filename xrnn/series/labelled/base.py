@@ -140,8 +140,8 @@ def factor_of(left_out: HostArray, targets: HostArray) -> float:
     """The factor of the outputs for labels with the lowest cross-entropy on left-out series (Guo et al., 2017).
 
     The targets are smoothed as by Platt (2000): each label counts as found once more than in the n left-out series. So
-    even if all are right, their mean probability is about n / (n + 1), which is all that n series can show. 1 without
-    such series.
+    even if all are right, their mean probability is about (n + 1) / (n + K) for K labels: n series can't show more. 1
+    without such series.
     """
     tested = ~np.isnan(left_out).any(axis=1)
     y, (n, labels) = left_out[tested], (int(tested.sum()), left_out.shape[1])
