@@ -78,6 +78,15 @@ def test_each_of_few_series_is_tested_by_a_model_that_left_it_out(monkeypatch: p
     assert sorted(each.name for each in parts.series) == sorted(f"r{i}" for i in range(20))
     np.testing.assert_allclose(parts.p.sum(axis=1), 1)
     assert parts.right >= 18
+    assert (parts.parts, parts.untested) == (5, 1)
+    (line, untested, *_), results = report(answers("ab" * 4, "ab" * 4), parts)
+    assert line.startswith("20 of 21 series, each left out in one of five parts: accuracy ")
+    assert untested == "no test is possible for 1 series: no other series has their label"
+    assert results["in_parts"]["series"] == 20
+    few = trust.in_parts(classifier, series[:4])
+    assert few is not None
+    assert (few.parts, few.untested) == (4, 0)
+    assert report(answers("ab", "ab"), few)[0][0].startswith("all series, each left out in one of four parts: accuracy")
     # The answer about a series is the same if its label was another one
     swapped = [each if each.name != "r3" else Series(each.values, "good", "r3") for each in series]
     one = parts.p[[each.name for each in parts.series].index("r3")]
@@ -106,7 +115,10 @@ def test_the_report_tells_a_fault_from_none(fault: str, capsys: Capture, monkeyp
     assert {"features", "convolutions"} <= got["compared"].keys() or got["compared"] == {"features": 0.0}
     assert len(got["held_out"]) == got["series"] == 8
     assert got["in_parts"]["series"] == 32
-    assert len(got["wrong"]) == 32 - got["in_parts"]["right"]
+    assert len(got["in_parts"]["wrong"]) == 32 - got["in_parts"]["right"]
+    assert len(got["wrong"]) == 8 - got["right"]
+    assert got["in_parts"]["kind_was_chosen_by_them"] == (len(got["compared"]) > 1)
+    assert ("chosen on these series too" in out) == (len(got["compared"]) > 1)
     assert "of 8), standard error 0." in out
     if fault == "frequency":
         assert "each left out in one of five parts: accuracy 1.000 (32 of 32), standard error 0.04" in out
@@ -114,5 +126,6 @@ def test_the_report_tells_a_fault_from_none(fault: str, capsys: Capture, monkeyp
         return
     assert "better than the largest label (good, 50% of the series)" in out
     assert not got["largest_label"]["is_clear"]
-    assert got["wrong"][0]["name"] in out
-    assert max(each["probability"] for each in got["wrong"]) < 0.9
+    assert "wrong in the parts, with the probability of the wrong label" in out
+    assert got["in_parts"]["wrong"][0]["name"] in out
+    assert max(each["probability"] for each in [*got["wrong"], *got["in_parts"]["wrong"]]) < 0.9

@@ -17,18 +17,23 @@ from xrnn.typing import HostArray
 
 FEW: Final = 100  # tested series: with fewer, the report has the standard error
 _FEW_IN_ALL: Final = 400  # series without a TEST: with fewer, each one is tested by a model that has not learnt from it
+_NUMBERS: Final = ("no", "one", "two", "three", "four", "five")
 _MOST_NAMES: Final = 10  # of confused series in the report; --json has all
 
 
 class Answers(NamedTuple):
-    """What a classifier says about series that it has not learnt from.
+    """What classifiers say about series that they have not learnt from.
 
-    p   (n, K): the probabilities of `labels`
+    p           (n, K): the probabilities of `labels`
+    parts       number of parts that were left out, one by each classifier; 0: the answers are those of one classifier
+    untested    number of series in no part, since no other series has their label
     """
 
     series: Sequence[Series]
     p: HostArray
     labels: Sequence[str]
+    parts: int = 0
+    untested: int = 0
 
     @property
     def predicted(self) -> list[str]:
@@ -54,7 +59,8 @@ def in_parts(classifier: Classifier, series: Sequence[Series]) -> Answers | None
     tested: list[Series] = []
     rows: list[HostArray] = []
     labels = classifier.classes_.tolist()
-    for part in parts_of(series, classifier.seed):
+    parts = parts_of(series, classifier.seed)
+    for part in parts:
         rest = [series[i] for i in np.setdiff1d(np.arange(len(series)), part)]
         model = Classifier(model=classifier.model_, seed=classifier.seed).fit(rest, [each.label for each in rest])
         left = [series[i] for i in part]
@@ -62,7 +68,9 @@ def in_parts(classifier: Classifier, series: Sequence[Series]) -> Answers | None
         p[:, [labels.index(each) for each in model.classes_.tolist()]] = model.predict_proba(left)
         tested += left
         rows.append(p)
-    return Answers(tested, np.concatenate(rows), labels) if tested else None
+    if not tested:
+        return None
+    return Answers(tested, np.concatenate(rows), labels, len(parts), len(series) - len(tested))
 
 
 def standard_error(right: int, n: int) -> float:
@@ -71,27 +79,45 @@ def standard_error(right: int, n: int) -> float:
     return math.sqrt(p * (1 - p) / (n + 4))
 
 
-def report(tested: Answers, parts: Answers | None) -> tuple[list[str], Results]:
-    """Lines beside the accuracy on TEST, and the same for JSON.   parts: from `in_parts`"""
+def report(tested: Answers, parts: Answers | None, *, chosen: bool = False) -> tuple[list[str], Results]:
+    """Lines beside the accuracy on TEST, and the same for JSON.
+
+    parts    from `in_parts`
+    chosen   True: the kind of the model was chosen by its answers about the series of the parts
+    """
     lines: list[str] = []
-    results: Results = {"standard_error": standard_error(tested.right, len(tested.series))}
-    most = parts or tested
-    n, right = len(most.series), most.right
+    results: Results = {
+        "standard_error": standard_error(tested.right, len(tested.series)),
+        "wrong": _confused(tested),
+    }
+    wrong, where = results["wrong"], ""
     if parts:
+        n, right, wrong, where = len(parts.series), parts.right, _confused(parts), " in the parts"
         error = standard_error(right, n)
-        results["in_parts"] = {"accuracy": right / n, "right": right, "series": n, "standard_error": error}
+        results["in_parts"] = {
+            "accuracy": right / n,
+            "right": right,
+            "series": n,
+            "standard_error": error,
+            "parts": parts.parts,
+            "kind_was_chosen_by_them": chosen,
+            "wrong": wrong,
+        }
+        of = f"{n:,} of {n + parts.untested:,}" if parts.untested else "all"
         found = f"accuracy {right / n:.3f} ({right:,} of {n:,}), standard error {error:.2f}"
-        lines.append(f"all series, each left out in one of five parts: {found}")
-    beside, results["largest_label"] = _beside_largest(most)
-    wrong = _confused(most)
-    results["wrong"] = wrong
+        lines.append(f"{of} series, each left out in one of {_NUMBERS[parts.parts]} parts: {found}")
+        if parts.untested:
+            lines.append(f"no test is possible for {parts.untested:,} series: no other series has their label")
+        if chosen:
+            lines.append("the kind of model was chosen on these series too, so their score may be a little too high")
+    beside, results["largest_label"] = _beside_largest(parts or tested)
     shown = []
     for each in wrong[:_MOST_NAMES]:
         name, label, predicted = each["name"], escaped(each["label"]), escaped(each["predicted"])
         shown.append(f"  {name} is {label}: {predicted} {each['probability']:.3f}")
     if wrong:
         more = f", the surest {_MOST_NAMES}" if len(wrong) > _MOST_NAMES else ""
-        shown.insert(0, f"wrong, with the probability of the wrong label{more}:")
+        shown.insert(0, f"wrong{where}, with the probability of the wrong label{more}:")
     return [*lines, *beside, *shown], results
 
 

@@ -31,8 +31,8 @@ class Counting(Convolutions):
         if params.layers > 1:
             raise SettingsError("layers is set")
 
-    @staticmethod
-    def candidate(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
+    @classmethod
+    def candidate(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
         tested = Convolutions.candidate(params, task, series, watcher)
         return Candidate(tested.left_out, lambda: Counting(**vars(tested.fit()), count_=len(series)))
 

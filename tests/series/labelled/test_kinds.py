@@ -76,14 +76,14 @@ def compared(
 
     def kind(name: str) -> Any:
         class Kind(Features):
-            @staticmethod
-            def candidate(*_: Any) -> Candidate:
+            @classmethod
+            def candidate(cls, *_: Any) -> Candidate:
                 return Candidate(np.array(outputs[name], float), lambda: name)  # type: ignore[arg-type, return-value]
 
         return Kind
 
     patch.setattr(kinds, "MODELS", {name: kind(name) for name in outputs})
-    series = [Series(np.zeros((3, 1)), each, "") for each in targets]
+    series = [Series(np.zeros((3, 1)), each, f"s{i}") for i, each in enumerate(targets)]
     params, told = Classifier().check_params(), Told()
     candidate, errors = candidate_of(params, Task(np.shape(outputs["a"])[1]), series, told)
     return str(candidate.fit()), errors, told.lines[1:]
@@ -105,6 +105,14 @@ def test_a_later_kind_must_be_better_by_a_standard_error(monkeypatch: pytest.Mon
     untested = np.full_like(some, np.nan)
     untested[:4] = right[:4]
     assert compared(monkeypatch, {"a": some, "b": untested}, targets)[:2] == ("b", {"a": 0.5, "b": 0.0})
+
+
+def test_series_that_no_part_leaves_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = np.array([0, 0, 1, 1, 2, *range(3, 9)], np.int32)
+    right = 1.0 * (targets[:, None] == np.arange(9))
+    *_, lines = compared(monkeypatch, {"a": right}, targets)
+    assert lines[0] == "  never left out, since no other series has the label: s4, s5, s6, s7, s8 and 2 more"
+    assert compared(monkeypatch, {"a": right[:4]}, targets[:4])[2] == ["  --model a: 0 of 4 wrong"]
 
 
 def test_numbers_are_compared_by_their_squared_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,9 +80,9 @@ class FittedModel(ABC):
     def check(params: Parameters) -> None:
         """Raises SettingsError for parameters that the model does not use, or that do not fit together."""
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def candidate(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
+    def candidate(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
         """Test the model on left-out series. The labels of the series are those of `targets_of`.
 
         Raises ModelError.
@@ -139,9 +139,9 @@ def probabilities(y: HostArray) -> HostArray:
 def factor_of(left_out: HostArray, targets: HostArray) -> float:
     """The factor of the outputs for labels with the lowest cross-entropy on left-out series (Guo et al., 2017).
 
-    The targets are smoothed as by Platt (2000): each label counts as found once more than in the n left-out series. So
-    even if all are right, their mean probability is about (n + 1) / (n + K) for K labels: n series can't show more. 1
-    without such series.
+    A target is not 1 for the true label and 0 for the others, but (n + 1) / (n + K) and 1 / (n + K), as by Platt
+    (2000), for n left-out series and K labels: n right answers are no proof that the next one is right. If all n are
+    right, the best factor gives a mean probability of about (n + 1) / (n + K). Without left-out series, the factor is 1.
     """
     tested = ~np.isnan(left_out).any(axis=1)
     y, (n, labels) = left_out[tested], (int(tested.sum()), left_out.shape[1])

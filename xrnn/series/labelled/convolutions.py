@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from xrnn.series.labelled.base import Candidate, FittedModel, Parameters, Task, Watcher, parts_of, targets_of
-from xrnn.series.labelled.ridge import RidgeModel, solve, to_solve_for
-from xrnn.series.one_series import Series
-from xrnn.series.scale import Scale
+from xrnn.series.labelled.ridge import RidgeModel
 from xrnn.typing import HostArray
 
 _TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1
@@ -92,33 +89,14 @@ class Convolutions(RidgeModel):
     longest_: int
     thresholds_: HostArray
 
+    called = "random convolutions"
+
     @staticmethod
-    def candidate(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
-        seed, channels, chosen = params.seed, series[0].channels, to_solve_for(series, params.seed)
-        longest = max(len(each.values) for each in series)
-        kernels = Kernels(channels, longest, seed)
-        used = [series[i] for i in chosen]
-        scale = Scale.of(each.values for each in used)
-        x = [scale.apply(each.values) for each in used]
+    def learn(x: Sequence[HostArray], seed: int) -> tuple[HostArray, dict[str, Any]]:
+        longest = max(map(len, x))
+        kernels = Kernels(x[0].shape[1], longest, seed)
         thresholds = kernels.thresholds_of(x, seed)
-        features = kernels.features(x, thresholds)
-        solved = solve(features, targets_of(used), task.outputs, parts_of(used, seed))
-
-        def fit() -> FittedModel:
-            model = f"model: ridge regression on {features.shape[1]:,} random convolutions of {len(used):,} series"
-            watcher.tell(f"{model}; penalty {solved.penalty:g}; seed {seed}")
-            return Convolutions(
-                params=params,
-                channels_=channels,
-                scale_=np.array([scale.mean, scale.deviation]),
-                losses_=np.zeros(0),
-                layers_={"linear": solved.linear},
-                features_scale_=solved.scale,
-                longest_=longest,
-                thresholds_=thresholds,
-            )
-
-        return Candidate(solved.left_out_of(chosen, len(series)), fit)
+        return kernels.features(x, thresholds), {"longest_": longest, "thresholds_": thresholds}
 
     def features(self, x: Sequence[HostArray]) -> HostArray:
         return Kernels(self.channels_, self.longest_, self.params.seed).features(x, self.thresholds_)

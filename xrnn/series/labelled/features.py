@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from xrnn.series.labelled.base import Candidate, FittedModel, Parameters, Task, Watcher, parts_of, targets_of
-from xrnn.series.labelled.ridge import RidgeModel, solve, to_solve_for
-from xrnn.series.one_series import Series
-from xrnn.series.scale import Scale
+from xrnn.series.labelled.ridge import RidgeModel
 from xrnn.typing import HostArray
 
 _QUANTILES: Final = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
@@ -32,27 +29,12 @@ _SMALLEST: Final = 1e-4  # deviations of the training series: smaller ones count
 class Features(RidgeModel):
     """Summary features, weighted by how well each one alone tells the labels apart."""
 
+    called = "features"
+    weighted = True
+
     @staticmethod
-    def candidate(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
-        channels, chosen = series[0].channels, to_solve_for(series, params.seed)
-        used = [series[i] for i in chosen]
-        scale = Scale.of(each.values for each in used)
-        features = _features([scale.apply(each.values) for each in used])
-        solved = solve(features, targets_of(used), task.outputs, parts_of(used, params.seed), weighted=True)
-
-        def fit() -> FittedModel:
-            model = f"model: ridge regression on {features.shape[1]:,} features of {len(used):,} series"
-            watcher.tell(f"{model}; penalty {solved.penalty:g}; seed {params.seed}")
-            return Features(
-                params=params,
-                channels_=channels,
-                scale_=np.array([scale.mean, scale.deviation]),
-                losses_=np.zeros(0),
-                layers_={"linear": solved.linear},
-                features_scale_=solved.scale,
-            )
-
-        return Candidate(solved.left_out_of(chosen, len(series)), fit)
+    def learn(x: Sequence[HostArray], seed: int) -> tuple[HostArray, dict[str, Any]]:
+        return _features(x), {}
 
     def features(self, x: Sequence[HostArray]) -> HostArray:
         return _features(x)

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from xrnn.files import printable
 from xrnn.series.labelled.base import (
     AUTO,
     Candidate,
@@ -14,6 +15,7 @@ from xrnn.series.labelled.base import (
     Task,
     Watcher,
     factor_of,
+    parts_of,
     probabilities,
     targets_of,
 )
@@ -23,6 +25,7 @@ from xrnn.series.labelled.recurrent import Recurrent
 from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
+_MOST_NAMES: Final = 5  # of series, in a line
 MODELS: Final[dict[str, type[FittedModel]]] = {  # the simplest first
     "features": Features,
     "convolutions": Convolutions,
@@ -49,6 +52,11 @@ def candidate_of(
     targets, compared = targets_of(series), {}
     best, lowest = None, np.full(len(series), np.nan)
     watcher.tell("comparing kinds of models on series that they leave out")
+    in_parts = {i for part in parts_of(series, params.seed) for i in part.tolist()}
+    if alone := [each.name for i, each in enumerate(series) if i not in in_parts]:
+        more = f" and {len(alone) - _MOST_NAMES:,} more" if len(alone) > _MOST_NAMES else ""
+        names = f"{printable(', '.join(alone[:_MOST_NAMES]))}{more}"
+        watcher.tell(f"  never left out, since no other series has the label: {names}")
     for name, kind in MODELS.items():
         candidate = kind.candidate(params, task, series, watcher)
         losses, error, shown = _tested(candidate.left_out, targets)

@@ -73,8 +73,8 @@ class Recurrent(FittedModel):
     def check(params: Parameters) -> None:
         """It uses all parameters."""
 
-    @staticmethod
-    def candidate(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
+    @classmethod
+    def candidate(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
         targets = targets_of(series)
         is_classifier = targets.dtype.kind == "i"
         is_compared = params.model == AUTO and not params.of_recurrent()
@@ -89,7 +89,7 @@ class Recurrent(FittedModel):
             options = f"--patch {tested.patch} --scaling {tested.scaling}"
             watcher.tell(f"model: {params.layers} {title} of {params.hidden}, {weights:,} weights; {options}")
             watcher.run(training, training.length)
-            model = Recurrent(
+            model = cls(
                 params=params,
                 channels_=series[0].channels,
                 scale_=np.array([training.scale.mean, training.scale.deviation]),

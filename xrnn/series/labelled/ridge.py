@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -13,7 +13,16 @@ from xrnn.arrays.convert import to_numpy
 from xrnn.arrays.select import get_backend
 from xrnn.layers.linear import Linear
 from xrnn.series.errors import SettingsError, param
-from xrnn.series.labelled.base import FittedModel, Parameters, groups_of
+from xrnn.series.labelled.base import (
+    Candidate,
+    FittedModel,
+    Parameters,
+    Task,
+    Watcher,
+    groups_of,
+    parts_of,
+    targets_of,
+)
 from xrnn.series.one_series import Series
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
@@ -30,15 +39,49 @@ class RidgeModel(FittedModel):
 
     scale_             mean and deviation of each channel, (2, D)
     features_scale_    mean and deviation of each feature, (2, F)
+
+    A subclass sets what the report calls its features, and whether each is weighted, see `solve`.
     """
 
     features_scale_: HostArray
+
+    called: ClassVar[str]
+    weighted: ClassVar[bool] = False
 
     @staticmethod
     def check(params: Parameters) -> None:
         if name := params.of_recurrent():
             got = f"{param(name)} is {getattr(params, name)}, which {param('model')} {params.model} doesn't use"
             raise SettingsError(f"{got}; leave it out")
+
+    @classmethod
+    def candidate(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
+        chosen = to_solve_for(series, params.seed)
+        used = [series[i] for i in chosen]
+        scale = Scale.of(each.values for each in used)
+        features, learnt = cls.learn([scale.apply(each.values) for each in used], params.seed)
+        parts = parts_of(used, params.seed)
+        solved = solve(features, targets_of(used), task.outputs, parts, weighted=cls.weighted)
+
+        def fit() -> FittedModel:
+            model = f"model: ridge regression on {features.shape[1]:,} {cls.called} of {len(used):,} series"
+            watcher.tell(f"{model}; penalty {solved.penalty:g}; seed {params.seed}")
+            return cls(
+                params=params,
+                channels_=series[0].channels,
+                scale_=np.array([scale.mean, scale.deviation]),
+                losses_=np.zeros(0),
+                layers_={"linear": solved.linear},
+                features_scale_=solved.scale,
+                **learnt,
+            )
+
+        return Candidate(solved.left_out_of(chosen, len(series)), fit)
+
+    @staticmethod
+    @abstractmethod
+    def learn(x: Sequence[HostArray], seed: int) -> tuple[HostArray, dict[str, Any]]:
+        """The features (n, F) of scaled training series (T, D) float32, and the fields that the subclass adds."""
 
     @abstractmethod
     def features(self, x: Sequence[HostArray]) -> HostArray:
