@@ -75,9 +75,7 @@ def train_and_test(
     if isinstance(estimator, Classifier):
         is_held_out = sum(map(bool, paths)) == 1
         parts = trust.in_parts(estimator, [*train, *test]) if is_held_out else None
-        more, of_trust = trust.report(
-            trust.answers_of(estimator, test), parts, chosen=len(estimator.compared_) > 1
-        )
+        more, of_trust = trust.report(trust.answers_of(estimator, test), parts, chosen=len(estimator.compared_) > 1)
         run.say(*more)
         results |= of_trust
         if is_held_out:
