@@ -141,7 +141,7 @@ def factor_of(left_out: HostArray, targets: HostArray) -> float:
 
     A target is not 1 for the true label and 0 for the others, but (n + 1) / (n + K) and 1 / (n + K), as by Platt
     (2000), for n left-out series and K labels: n right answers are no proof that the next one is right. If all n are
-    right, the best factor gives a mean probability of about (n + 1) / (n + K). Without left-out series, the factor is 1.
+    right, the best factor gives a mean probability of about (n + 1) / (n + K). The factor is 1 without left-out series.
     """
     tested = ~np.isnan(left_out).any(axis=1)
     y, (n, labels) = left_out[tested], (int(tested.sum()), left_out.shape[1])
